@@ -69,6 +69,15 @@ __all__ = [
 _EXCERPT = 300
 
 
+def clone_error(error: BaseException) -> BaseException:
+    """Return an equal exception with no traceback, for another task to see raised."""
+    twin = type(error).__new__(type(error), *error.args)
+    twin.args = error.args
+    twin.__dict__.update(error.__dict__)
+    twin.__cause__ = error.__cause__
+    return twin
+
+
 def _excerpt(text: str) -> str:
     flat = " ".join(text.split())
     return flat if len(flat) <= _EXCERPT else flat[:_EXCERPT] + "…"

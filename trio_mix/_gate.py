@@ -1,0 +1,107 @@
+"""Who may send next: first come, first served, and only while the stream is up.
+
+What it knows: who waits, whether a turn is under way, whether the stream takes messages. What it
+must never know: what is sent, or why the stream does not take any.
+
+Rule 1  At most one holder at a time; the longest waiting is next, and nobody overtakes.
+Rule 2  Nobody passes while the gate is shut (not connected, or about to be rotated).
+Rule 3  Once it is closed for good, everyone waiting, and everyone to come, gets the reason.
+Rule 4  A cancelled wait leaves no trace.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["SendGate"]
+
+
+class SendGate:
+    """Lets one sender through at a time."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[trio.lowlevel.Task] = deque()
+        self._held = False
+        self._open = False
+        self._opened = trio.Event()
+        self._failure: Callable[[], BaseException] | None = None
+
+    @property
+    def waiting(self) -> int:
+        """How many senders wait."""
+        return len(self._waiting)
+
+    @property
+    def held(self) -> bool:
+        """Whether somebody has passed and not come back yet."""
+        return self._held
+
+    async def acquire(self) -> None:
+        """Wait for one's turn. A checkpoint; raises what `close` was given."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self._raise_if_closed()
+        if self._open and not self._held and not self._waiting:
+            self._held = True
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            return
+        task = trio.lowlevel.current_task()
+        self._waiting.append(task)
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            self._waiting.remove(task)
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(abort)
+        if self._failure is not None:
+            self._raise_if_closed()
+
+    async def wait_open(self) -> None:
+        """Wait, as the one who has passed, until the gate is open (again): rule 2.
+
+        A checkpoint; raises what `close` was given.
+        """
+        await trio.lowlevel.checkpoint()
+        while not self._open:
+            self._raise_if_closed()
+            await self._opened.wait()
+        self._raise_if_closed()
+
+    def release(self) -> None:
+        """Let the next one through."""
+        self._held = False
+        self._advance()
+
+    def open(self) -> None:
+        """Take senders."""
+        self._open = True
+        self._opened.set()
+        self._advance()
+
+    def shut(self) -> None:
+        """Take no senders until `open`."""
+        self._open = False
+        if self._opened.is_set():
+            self._opened = trio.Event()
+
+    def close(self, failure: Callable[[], BaseException]) -> None:
+        """Take no senders any more: each gets an exception of its own, made by ``failure``."""
+        if self._failure is None:
+            self._failure = failure
+            self._opened.set()
+            while self._waiting:
+                trio.lowlevel.reschedule(self._waiting.popleft())
+
+    def _advance(self) -> None:
+        if self._open and not self._held and self._waiting and self._failure is None:
+            self._held = True
+            trio.lowlevel.reschedule(self._waiting.popleft())
+
+    def _raise_if_closed(self) -> None:
+        if self._failure is not None:
+            raise self._failure()

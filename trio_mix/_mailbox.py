@@ -1,0 +1,193 @@
+"""From a producer that never waits to one consumer that may be slow.
+
+What it knows: the order of what was put in, how much may stand waiting. What it must never know:
+what an event means beyond whether two of them may be merged into one.
+
+A trio memory channel either blocks its sender or refuses; here the reader of a socket must do
+neither (DESIGN: it never waits for a slow consumer), so the waiting line itself gives way:
+
+Rule 1  Below the mark everything stands as it came.
+Rule 2  A message's line (`MergingMailbox`) merges, at the mark, adjacent text deltas of one
+        assistant message: nothing is lost. Past the hard limit it fails, and says so once.
+Rule 3  A subscriber's line (`DroppingMailbox`) drops its oldest, visibly: a gap event with their
+        number stands in their place.
+Rule 4  One consumer at a time: a second one gets `trio.BusyResourceError`.
+Rule 5  After `close` the consumer still gets what stood waiting, then the end or the failure.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+import attrs
+import trio
+
+from trio_mix import events as ev
+
+if TYPE_CHECKING:
+    from trio_mix.events import Event
+
+__all__ = ["DroppingMailbox", "Mailbox", "MergingMailbox"]
+
+HARD_LIMIT_FACTOR: Final = 16
+MERGED_CHARACTERS: Final = 16 * 2**20
+
+
+class Mailbox:
+    """A waiting line of events, without limit."""
+
+    def __init__(self) -> None:
+        self._line: deque[Event | _Merged] = deque()
+        self._parked: trio.lowlevel.Task | None = None
+        self._taken = False
+        self._closed = False
+        self._failure: BaseException | None = None
+
+    def __len__(self) -> int:
+        return len(self._line)
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more can be put in."""
+        return self._closed
+
+    def put(self, event: Event) -> None:
+        """Append an event; never waits. After `close` it is ignored."""
+        if not self._closed:
+            self._line.append(event)
+            self._wake()
+
+    def close(self, failure: BaseException | None = None) -> None:
+        """End the line: cleanly, or with what its consumer shall see raised."""
+        if not self._closed:
+            self._closed = True
+            self._failure = failure
+            self._wake()
+
+    def discard(self) -> None:
+        """Drop what stands waiting and end the line."""
+        self._line.clear()
+        self.close()
+
+    async def get(self) -> Event | None:
+        """Return the next event, or None at a clean end; raises what the line failed with.
+
+        A checkpoint, also when an event stands waiting. A cancelled wait loses nothing.
+        """
+        if self._taken:
+            raise trio.BusyResourceError("another task is already iterating this object")
+        self._taken = True
+        try:
+            if self._line or self._closed:
+                await trio.lowlevel.checkpoint()
+            while not self._line and not self._closed:
+                self._parked = trio.lowlevel.current_task()
+                await trio.lowlevel.wait_task_rescheduled(self._abort)
+        finally:
+            self._taken = False
+        if self._line:
+            return self._pop()
+        if self._failure is not None:
+            raise self._failure
+        return None
+
+    def _pop(self) -> Event:
+        item = self._line.popleft()
+        return item.event() if isinstance(item, _Merged) else item
+
+    def _abort(self, _: object) -> trio.lowlevel.Abort:
+        self._parked = None
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    def _wake(self) -> None:
+        if self._parked is not None:
+            task, self._parked = self._parked, None
+            trio.lowlevel.reschedule(task)
+
+
+class MergingMailbox(Mailbox):
+    """A message's line: text deltas merge at the mark, the hard limit fails it (rule 2).
+
+    Args:
+      mark: events waiting from which on deltas are merged.
+    """
+
+    def __init__(self, mark: int) -> None:
+        super().__init__()
+        self._mark = mark
+        self._limit = mark * HARD_LIMIT_FACTOR
+        self.overflowed = False
+
+    def put(self, event: Event) -> None:
+        """Append an event, or merge it into the last one; `overflowed` tells of the limit."""
+        if self._closed or self.overflowed:
+            return
+        if len(self._line) >= self._mark and isinstance(event, ev.ContentEvent | ev.ThinkingEvent):
+            last = self._line[-1]
+            if not isinstance(last, _Merged) and isinstance(last, type(event)):
+                last = _Merged(last)
+            if isinstance(last, _Merged) and last.takes(event):
+                last.add(event)
+                self._line[-1] = last
+                self.overflowed = last.size > MERGED_CHARACTERS
+                return
+        if len(self._line) >= self._limit:
+            self.overflowed = True
+            return
+        super().put(event)
+
+
+class DroppingMailbox(Mailbox):
+    """A subscriber's line: the oldest give way, visibly (rule 3).
+
+    Args:
+      size: events that may stand waiting.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self._size = size
+        self._missed = 0
+
+    def put(self, event: Event) -> None:
+        """Append an event, dropping the oldest where the line is full."""
+        if not self._closed and len(self._line) >= self._size:
+            dropped = self._line.popleft()
+            earlier = dropped.missed if isinstance(dropped, ev.StreamGapEvent) else 1
+            self._missed += earlier or 1
+        super().put(event)
+
+    def _pop(self) -> Event:
+        if self._missed:
+            missed, self._missed = self._missed, 0
+            return ev.StreamGapEvent(missed=missed, reason="this subscriber fell behind")
+        return super()._pop()
+
+
+@attrs.define
+class _Merged:
+    """Several adjacent deltas of one assistant message, joined only when they are taken."""
+
+    last: ev.ContentEvent | ev.ThinkingEvent
+    pieces: list[str] = attrs.field(init=False)
+    size: int = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.pieces = [self.last.content]
+        self.size = len(self.last.content)
+
+    def takes(self, event: ev.ContentEvent | ev.ThinkingEvent) -> bool:
+        return (
+            type(event) is type(self.last)
+            and event.assistant_message_id == self.last.assistant_message_id
+            and event.parent_tool_call_id == self.last.parent_tool_call_id
+        )
+
+    def add(self, event: ev.ContentEvent | ev.ThinkingEvent) -> None:
+        self.pieces.append(event.content)
+        self.size += len(event.content)
+        self.last = event
+
+    def event(self) -> Event:
+        return attrs.evolve(self.last, content="".join(self.pieces))

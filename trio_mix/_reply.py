@@ -1,0 +1,255 @@
+"""A message's final result, assembled from whatever events the server's generation sends.
+
+What it knows: how text, reasoning and tool calls are spread over events, and how the text of
+``complete`` relates to the deltas. What it must never know: which message an event belongs to
+(`trio_mix._turns` says that), I/O, buffers.
+
+Rule 1  ``text`` is the top-level text deltas in the order they came, plus what they lacked of the
+        last assistant message when it was complete. Deltas are never taken back, so whoever joins
+        them, and that rest, has the text exactly.
+Rule 2  A sub-agent's text and reasoning are not the reply's. Its tool calls are, with their parent.
+Rule 3  Each tool call stands once, however often the server repeats it.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import attrs
+
+from trio_mix import events as ev
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from trio_mix.events import Event
+
+__all__ = ["Reply", "ReplyBuilder", "StoredReply", "ToolCall"]
+
+
+@attrs.frozen(kw_only=True)
+class ToolCall:
+    """One use of a tool, by the agent or by one of its sub-agents."""
+
+    tool_call_id: str
+    """The call's id."""
+    name: str = ""
+    """The tool's name."""
+    input: str = ""
+    """The parameters as the server sent them: JSON text, or empty while unknown."""
+    finished: bool = False
+    """Whether the tool has run to its end, as far as the client was told."""
+    success: bool | None = None
+    """Whether it succeeded; None where the server did not say."""
+    result: str | None = None
+    """What it returned; only stored messages hold it."""
+    parent_tool_call_id: str | None = None
+    """The call that started the sub-agent whose call this is."""
+
+    def parse_input(self) -> object:
+        """Return the parameters parsed from JSON.
+
+        Raises:
+          ValueError: the input is not (yet) complete JSON.
+        """
+        return json.loads(self.input)
+
+
+@attrs.frozen(kw_only=True)
+class Reply:
+    """What the server made of one message."""
+
+    text: str = ""
+    """All top-level text in order; using a tool splits it over several assistant messages."""
+    final_text: str = ""
+    """The text of the last assistant message."""
+    reasoning: str = ""
+    """All top-level reasoning in order; empty where the server sends none."""
+    tool_calls: tuple[ToolCall, ...] = ()
+    """Every tool call once, in the order they began."""
+    message_id: str | None = None
+    """The id of the last assistant message, where the server names it."""
+    user_message_id: str | None = None
+    """The id under which the server stored what was sent, where it names it."""
+    reasoning_duration: int | None = None
+    """How long the reasoning took, in milliseconds as the server counts."""
+    recovered: bool = False
+    """Whether the end was read from the session's stored messages after a lost connection."""
+    resent: bool = False
+    """Whether it was sent a second time, after proof that the first never arrived."""
+
+
+@attrs.frozen(kw_only=True)
+class StoredReply:
+    """The end of a turn as the HTTP answer or the stored messages have it."""
+
+    texts: tuple[str, ...] = ()
+    """The texts of the turn's assistant messages, in order; the last is the final one."""
+    reasoning: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    message_id: str | None = None
+    user_message_id: str | None = None
+    reasoning_duration: int | None = None
+    recovered: bool = False
+
+
+_TOOL_EVENTS = (
+    ev.ToolEvent
+    | ev.ToolParameterDeltaEvent
+    | ev.ToolUseStartEvent
+    | ev.ToolUseParameterDeltaEvent
+    | ev.ToolUseParameterStreamingCompleteEvent
+    | ev.ToolExecutionStartEvent
+    | ev.ToolExecutionCompleteEvent
+)
+
+
+class ReplyBuilder:
+    """Collects one turn's events into a `Reply`."""
+
+    def __init__(self) -> None:
+        self._pieces: list[str] = []
+        self._segments: dict[str, list[str]] = {}
+        self._thoughts: list[str] = []
+        self._round = 0
+        self._round_has_text = False
+        self._calls: dict[str, ToolCall] = {}
+        self._final: str | None = None
+        self._rest = ""
+        self._reasoning: str | None = None
+        self._reasoning_duration: int | None = None
+        self._message_id: str | None = None
+        self._user_message_id: str | None = None
+        self._recovered = False
+        self.resent = False
+
+    @property
+    def rest(self) -> str:
+        """The text that no delta brought: what a reader of deltas still lacks at the end."""
+        return self._rest
+
+    def feed(self, event: Event) -> None:
+        """Take in the turn's next event."""
+        if isinstance(event, _TOOL_EVENTS):
+            self._tool(event)
+        if getattr(event, "parent_tool_call_id", None) is not None:
+            return
+        if isinstance(event, ev.ContentEvent):
+            key = event.assistant_message_id or f"round {self._round}"
+            self._segments.setdefault(key, []).append(event.content)
+            self._pieces.append(event.content)
+            self._round_has_text = True
+            self._message_id = event.assistant_message_id or self._message_id
+        elif isinstance(event, ev.ThinkingEvent):
+            self._thoughts.append(event.content)
+            self._message_id = event.assistant_message_id or self._message_id
+        elif isinstance(event, ev.UserMessageCreatedEvent):
+            self._user_message_id = event.message_id
+        elif isinstance(event, ev.CompleteEvent):
+            self._complete(event)
+
+    def restart(self) -> None:
+        """Forget everything: the message is sent again because it never arrived."""
+        self.__init__()  # type: ignore[misc]  # one place lists the empty state
+        self.resent = True
+
+    def take_stored(self, stored: StoredReply) -> None:
+        """Complete the reply from the HTTP answer or from the session's stored messages."""
+        self._recovered = self._recovered or stored.recovered
+        self._user_message_id = stored.user_message_id or self._user_message_id
+        self._message_id = stored.message_id or self._message_id
+        self._reasoning_duration = stored.reasoning_duration or self._reasoning_duration
+        for call in stored.tool_calls:
+            known = self._calls.get(call.tool_call_id, call)
+            self._calls[call.tool_call_id] = attrs.evolve(
+                known,
+                name=call.name or known.name,
+                input=call.input or known.input,
+                finished=call.finished or known.finished,
+                success=known.success if call.success is None else call.success,
+                result=call.result,
+            )
+        if stored.reasoning:
+            self._reasoning = stored.reasoning
+        if self._final is None and stored.texts:
+            self._final = stored.texts[-1]
+            self._rest = _missing("".join(self._pieces), stored.texts)
+
+    def build(self) -> Reply:
+        """Return what is known so far as a reply."""
+        streamed = "".join(self._pieces)
+        last = "".join(next(reversed(self._segments.values()), []))
+        thoughts = "".join(self._thoughts)
+        reasoning = self._reasoning or ""
+        return Reply(
+            text=streamed + self._rest,
+            final_text=last if self._final is None else self._final,
+            reasoning=reasoning if reasoning.startswith(thoughts) else thoughts,
+            tool_calls=tuple(self._calls.values()),
+            message_id=self._message_id,
+            user_message_id=self._user_message_id,
+            reasoning_duration=self._reasoning_duration,
+            recovered=self._recovered,
+            resent=self.resent,
+        )
+
+    def _complete(self, event: ev.CompleteEvent) -> None:
+        self._message_id = event.message_id or self._message_id
+        self._reasoning = event.reasoning or self._reasoning
+        self._reasoning_duration = event.reasoning_duration
+        if event.content is None:
+            return
+        self._final = event.content
+        named = self._segments.get(event.message_id) if event.message_id else None
+        if named is not None:
+            self._rest = _beyond("".join(named), event.content)
+        elif event.message_id and all(not key.startswith("round ") for key in self._segments):
+            self._rest = event.content  # the wire names messages, and none of this one's came
+        else:
+            self._rest = self._beyond_rounds(event.content)
+
+    def _beyond_rounds(self, content: str) -> str:
+        """Return what the deltas lack of ``content`` where nothing names assistant messages."""
+        streamed = "".join(self._pieces)
+        if streamed.endswith(content):
+            return ""
+        if self._round_has_text:
+            current = "".join(self._segments[f"round {self._round}"])
+            if content.startswith(current):
+                return content[len(current) :]
+        if streamed and content.startswith(streamed):
+            return content[len(streamed) :]
+        return "" if self._round_has_text else content
+
+    def _tool(self, event: _TOOL_EVENTS) -> None:
+        if event.parent_tool_call_id is None and self._round_has_text:
+            self._round += 1
+            self._round_has_text = False
+        call = self._calls.get(event.tool_call_id) or ToolCall(tool_call_id=event.tool_call_id)
+        if event.parent_tool_call_id is not None:
+            call = attrs.evolve(call, parent_tool_call_id=event.parent_tool_call_id)
+        match event:
+            case ev.ToolUseStartEvent():
+                call = attrs.evolve(call, name=event.name)
+            case ev.ToolUseParameterDeltaEvent() | ev.ToolParameterDeltaEvent():
+                call = attrs.evolve(call, input=call.input + event.input)
+            case ev.ToolEvent() | ev.ToolUseParameterStreamingCompleteEvent():
+                call = attrs.evolve(call, name=event.name, input=event.input or call.input)
+            case ev.ToolExecutionStartEvent():
+                call = attrs.evolve(call, name=event.tool_name)
+            case ev.ToolExecutionCompleteEvent():
+                call = attrs.evolve(
+                    call, name=event.tool_name, finished=True, success=event.success
+                )
+        self._calls[event.tool_call_id] = call
+
+
+def _beyond(streamed: str, whole: str) -> str:
+    """Return what follows ``streamed`` in ``whole``, or nothing where they do not agree."""
+    return whole[len(streamed) :] if whole.startswith(streamed) else ""
+
+
+def _missing(streamed: str, texts: Iterable[str]) -> str:
+    """Return what the stored texts of a turn have beyond what was streamed of it."""
+    return _beyond(streamed, "".join(texts))

@@ -1,0 +1,221 @@
+"""Hands each event of a session's stream to its message and to every subscriber.
+
+What it knows: the open message's inbox, the subscribers' lines, and how a message ends. What it
+must never know: I/O, tasks, the clock, how events travel or how a lost turn is settled.
+
+Rule 1  Every event goes to every subscriber and to at most one message (DESIGN 3.7).
+Rule 2  Nothing here waits: a slow consumer is its own mailbox's affair.
+Rule 3  A message ends exactly once: with its reply, or with one failure.
+Rule 4  What ends the stream ends every inbox and every subscriber's line, each with an exception
+        of its own, so that no two tasks share a traceback.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from trio_mix import events as ev
+from trio_mix._mailbox import DroppingMailbox, MergingMailbox
+from trio_mix._reply import ReplyBuilder
+from trio_mix._turns import Input, Phase
+from trio_mix.errors import AgentError, ConsumerTooSlow, MessageError, clone_error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trio_mix._reply import Reply, StoredReply
+    from trio_mix._turns import Turn, TurnRouter
+    from trio_mix.events import Event
+
+__all__ = ["Inbox", "Switchboard"]
+
+
+class Inbox:
+    """One sent message as the stream sees it: what has come for it, and how it ended.
+
+    Args:
+      turn: the turn, as registered with the router.
+      session_id: the session, for errors.
+      mark: events that may stand waiting before deltas are merged.
+    """
+
+    def __init__(self, turn: Turn, session_id: str, mark: int) -> None:
+        self.turn = turn
+        self.session_id = session_id
+        self.builder = ReplyBuilder()
+        self.mailbox = MergingMailbox(mark)
+        self.started = trio.Event()
+        """The server has accepted it, its first event has come, or it is over."""
+        self.over = trio.Event()
+        """Nothing more comes; the turn itself may still be running on the server."""
+        self.turn_over = trio.Event()
+        """The server has done with it: the next message may be sent."""
+        self.failure: MessageError | BaseException | None = None
+        self.abandoned = False
+
+    def partial(self) -> Reply:
+        """Return what has come so far."""
+        return self.builder.build()
+
+    def take(self, event: Event) -> None:
+        """Take in one event of the turn."""
+        self.builder.feed(event)
+        self.started.set()
+        if not self.over.is_set():
+            self.mailbox.put(event)
+            if self.mailbox.overflowed:
+                self.fail(
+                    ConsumerTooSlow(
+                        f"The message on session {self.session_id} was given up: "
+                        f"{len(self.mailbox)} events stood waiting and nobody iterated it. "
+                        "Iterate it in a task of its own, or raise message_buffer.",
+                        session_id=self.session_id,
+                        partial=self.partial(),
+                    )
+                )
+
+    def insert(self, event: Event) -> None:
+        """Put an event of the client's own into the line."""
+        if not self.over.is_set():
+            self.mailbox.put(event)
+
+    def finish(self) -> None:
+        """End it as its turn ended: with the reply, or with what the agent said went wrong."""
+        ended_by = self.turn.ended_by
+        if isinstance(ended_by, ev.ErrorEvent | ev.RateLimitEvent):
+            self.fail(_agent_error(ended_by, self))
+        elif not self.over.is_set():
+            self.over.set()
+            self.started.set()
+            self.mailbox.close()
+
+    def fail(self, failure: BaseException) -> None:
+        """End it with an exception, which its consumer sees after what stands waiting."""
+        if not self.over.is_set():
+            self.failure = failure
+            self.over.set()
+            self.started.set()
+            self.mailbox.close(failure)
+
+
+def _agent_error(event: ev.ErrorEvent | ev.RateLimitEvent, inbox: Inbox) -> AgentError:
+    kind = f" ({event.type})" if event.type else ""
+    remedy = "Look into the server's log, or send the message again."
+    if isinstance(event, ev.RateLimitEvent):
+        wait = f" in {event.retry_after} s" if event.retry_after else " later"
+        remedy = f"The model's provider asks for fewer requests: send it again{wait}."
+    elif event.type == "authentication_error":
+        remedy = "Store a valid API key for the provider on the server."
+    return AgentError(
+        f"The agent gave up the message on session {inbox.session_id}: {event.error}{kind}. "
+        f"{remedy} What had come is in .partial.",
+        event=event,
+        session_id=inbox.session_id,
+        partial=inbox.partial(),
+    )
+
+
+class Switchboard:
+    """Routes one session's events.
+
+    Args:
+      router: names each event's owner.
+      on_turn_over: called whenever the registered turn is over.
+    """
+
+    def __init__(self, router: TurnRouter, on_turn_over: Callable[[Inbox], None]) -> None:
+        self.router = router
+        self._on_turn_over = on_turn_over
+        self._subscribers: dict[int, DroppingMailbox] = {}
+        self._inbox: Inbox | None = None
+        self._failure: Callable[[], BaseException] | None = None
+        self.busy: Callable[[Inbox], None] = lambda _: None
+
+    @property
+    def inbox(self) -> Inbox | None:
+        """The message whose turn is not over."""
+        return self._inbox
+
+    @property
+    def subscribers(self) -> int:
+        """How many subscribers listen."""
+        return len(self._subscribers)
+
+    def subscribe(self, size: int) -> DroppingMailbox:
+        """Make a line that gets every event from now on."""
+        line = DroppingMailbox(size)
+        if self._failure is not None:
+            line.close(self._failure())
+        self._subscribers[id(line)] = line
+        return line
+
+    def unsubscribe(self, line: DroppingMailbox) -> None:
+        """Drop a subscriber's line, with what stands waiting in it."""
+        self._subscribers.pop(id(line), None)
+        line.discard()
+
+    def attach(self, inbox: Inbox) -> None:
+        """Make an inbox the open message's."""
+        self._inbox = inbox
+
+    def deliver(self, event: Event) -> None:
+        """Hand on one event (rule 1)."""
+        for line in self._subscribers.values():
+            line.put(event)
+        route = self.router.route(event)
+        inbox = self._inbox
+        if route.turn is None or inbox is None or route.turn is not inbox.turn:
+            return
+        if route.busy:
+            self.busy(inbox)
+            return
+        for earlier in (*route.released, event):
+            inbox.take(earlier)
+        self._check(inbox)
+
+    def gap(self, reason: str) -> None:
+        """Say to every subscriber that events may be missing here."""
+        event = ev.StreamGapEvent(missed=None, reason=reason)
+        for line in self._subscribers.values():
+            line.put(event)
+
+    def step(self, inbox: Inbox, what: Input, stored: StoredReply | None = None) -> bool:
+        """Tell what happened to a message outside its events; return whether it mattered."""
+        if stored is not None and not inbox.over.is_set():
+            inbox.builder.take_stored(stored)
+        changed = self.router.apply(inbox.turn, what)
+        if changed and inbox.turn.phase in (Phase.RUNNING, Phase.ANSWERED):
+            inbox.started.set()
+        self._check(inbox)
+        return changed
+
+    def end_with(self, inbox: Inbox, failure: BaseException, what: Input) -> None:
+        """End a message with a failure, and its turn with it."""
+        inbox.fail(failure)
+        self.router.apply(inbox.turn, what)
+        self._check(inbox)
+
+    def close(self, failure: Callable[[], BaseException]) -> None:
+        """End everything: the stream is over (rule 4)."""
+        self._failure = failure
+        for line in self._subscribers.values():
+            line.close(failure())
+        if self._inbox is not None:
+            inbox, self._inbox = self._inbox, None
+            inbox.fail(failure())
+            inbox.turn_over.set()
+
+    def _check(self, inbox: Inbox) -> None:
+        if inbox.turn.over and not inbox.turn_over.is_set():
+            inbox.finish()
+            inbox.turn_over.set()
+            if self._inbox is inbox:
+                self._inbox = None
+            self._on_turn_over(inbox)
+
+
+def copies_of(failure: BaseException) -> Callable[[], BaseException]:
+    """Return a maker of equal exceptions: one for each task that will see it raised."""
+    return lambda: clone_error(failure)
