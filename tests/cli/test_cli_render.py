@@ -1,0 +1,220 @@
+"""What the command line makes of events, without a terminal, a server or Trio."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import attrs
+import pytest
+
+from trio_mix.cli._render import PlainLines, Transcript, clean, event_json, excerpt
+from trio_mix.events import (
+    EVENT_CLASSES,
+    CompleteEvent,
+    ContentEvent,
+    ErrorEvent,
+    HeartbeatEvent,
+    PermissionEvent,
+    StreamGapEvent,
+    ThinkingEvent,
+    ToolEvent,
+    ToolExecutionCompleteEvent,
+    ToolExecutionStartEvent,
+    ToolUseParameterDeltaEvent,
+    ToolUseParameterStreamingCompleteEvent,
+    ToolUseStartEvent,
+    UnknownEvent,
+    UserMessageCreatedEvent,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from trio_mix.events import Event
+
+
+def lines(events: Iterable[Event], *, users: bool = False, prefix: str = "") -> list[str]:
+    transcript, plain = Transcript(users=users), PlainLines(prefix)
+    told = [line for event in events for line in plain.feed(transcript.feed(event))]
+    return told + plain.finish()
+
+
+def test_deltas_of_one_message_become_one_line() -> None:
+    assert lines(
+        [
+            ThinkingEvent(content="Hm, "),
+            ThinkingEvent(content="files."),
+            ContentEvent(content="Two "),
+            ContentEvent(content="files."),
+            CompleteEvent(done=True, content="Two files."),
+        ]
+    ) == ["thinking: Hm, files.", "text: Two files.", "done: complete"]
+
+
+def test_each_line_of_a_text_has_the_label_and_comes_when_it_is_whole() -> None:
+    transcript, plain = Transcript(), PlainLines("[1] ")
+    assert plain.feed(transcript.feed(ContentEvent(content="a\nb"))) == ["[1] text: a"]
+    assert plain.feed(transcript.feed(ContentEvent(content="c\n"))) == ["[1] text: bc"]
+    assert plain.finish() == []
+
+
+def test_a_heartbeat_does_not_split_a_line() -> None:
+    assert lines(
+        [ContentEvent(content="one "), HeartbeatEvent(), ContentEvent(content="line")]
+    ) == ["text: one line"]
+
+
+def test_a_new_assistant_message_begins_a_line_of_its_own() -> None:
+    assert lines(
+        [
+            ContentEvent(content="one", assistant_message_id="a"),
+            ContentEvent(content="two", assistant_message_id="b"),
+        ]
+    ) == ["text: one", "text: two"]
+
+
+def test_a_tool_call_of_the_new_kind_is_told_once_with_its_parameters() -> None:
+    assert lines(
+        [
+            ToolUseStartEvent(tool_call_id="t", name="glob"),
+            ToolUseParameterDeltaEvent(tool_call_id="t", input='{"p"'),
+            ToolUseParameterStreamingCompleteEvent(tool_call_id="t", name="glob", input='{"p": 1}'),
+            ToolExecutionStartEvent(tool_call_id="t", tool_name="glob", progress=""),
+            ToolExecutionCompleteEvent(
+                tool_call_id="t", tool_name="glob", progress="2 found", success=True
+            ),
+        ]
+    ) == ['tool: glob {"p": 1}', "tool: glob done: 2 found"]
+
+
+def test_a_repeated_tool_event_of_the_old_kind_is_told_once() -> None:
+    call = ToolEvent(tool_call_id="t", name="glob", input="", status="running")
+    full = attrs.evolve(call, input='{"p": 1}', status="completed")
+    assert lines([call, attrs.evolve(call, status="completed"), full, full]) == [
+        'tool: glob {"p": 1}'
+    ]
+
+
+def test_a_call_without_parameters_is_told_when_the_turn_ends_at_the_latest() -> None:
+    assert lines(
+        [
+            ToolEvent(tool_call_id="t", name="ls", input="", status="completed"),
+            CompleteEvent(done=True),
+        ]
+    ) == ["tool: ls", "done: complete"]
+
+
+def test_a_server_without_deltas_is_told_from_complete() -> None:
+    events = [CompleteEvent(done=True, content="Hello", reasoning="Say hello")]
+    assert lines(events) == ["thinking: Say hello", "text: Hello", "done: complete"]
+
+
+def test_the_next_turn_is_told_from_its_own_complete() -> None:
+    told = lines(
+        [
+            ContentEvent(content="one"),
+            CompleteEvent(done=True, content="one"),
+            CompleteEvent(done=True, content="two"),
+        ]
+    )
+    assert told == ["text: one", "done: complete", "text: two", "done: complete"]
+
+
+def test_a_sub_agent_is_indented_and_its_complete_does_not_hide_the_parents_text() -> None:
+    told = lines(
+        [
+            ContentEvent(content="sub", parent_tool_call_id="t"),
+            CompleteEvent(done=True, content="sub", parent_tool_call_id="t"),
+            CompleteEvent(done=True, content="top"),
+        ]
+    )
+    assert told == ["  text: sub", "  done: complete", "text: top", "done: complete"]
+
+
+def test_what_was_sent_is_told_only_when_wanted() -> None:
+    sent = UserMessageCreatedEvent(message_id="u", content="Hi")
+    assert lines([sent]) == []
+    assert lines([sent], users=True) == ["user: Hi"]
+
+
+def test_a_permission_says_who_wants_to_do_what_and_where() -> None:
+    asked = PermissionEvent(
+        permission_id="p",
+        session_id="s",
+        tool_name="bash",
+        description="run uname",
+        action="execute",
+        path="/srv",
+    )
+    assert lines([asked]) == ["permission: bash: run uname in /srv"]
+
+
+def test_a_gap_an_error_and_an_unknown_event_are_told() -> None:
+    assert lines(
+        [
+            StreamGapEvent(missed=3, reason="slow"),
+            StreamGapEvent(missed=None, reason="lost"),
+            UnknownEvent(name="new", data="{}"),
+            ErrorEvent(error="no\nkey"),
+        ]
+    ) == [
+        "gap: 3 events may be missing here: slow",
+        "gap: some events may be missing here: lost",
+        "info: new: {}",
+        "error: no key",
+    ]
+
+
+def test_control_characters_cannot_reach_the_terminal() -> None:
+    assert clean("a\x1b[2Jb\r\n\tc\x9b\u202e") == "a[2Jb\n\tc"
+    assert lines([ContentEvent(content="\x1b]0;owned\x07x")]) == ["text: ]0;ownedx"]
+    assert lines([UnknownEvent(name="\x1b[1m", data="\x00")]) == ["info: [1m:"]
+
+
+def test_an_excerpt_is_one_line_within_its_limit() -> None:
+    assert excerpt("a\n b", 10) == "a b"
+    assert excerpt("x" * 11, 10) == "x" * 9 + "…"
+
+
+@pytest.mark.parametrize("name", sorted(EVENT_CLASSES))
+def test_every_event_class_can_be_told_and_written_as_json(name: str) -> None:
+    cls = EVENT_CLASSES[name]
+    samples = {"str": "x", "int": 1, "bool": True}
+    required = {
+        field.name: samples[str(field.type)]
+        for field in attrs.fields(cls)
+        if field.default is attrs.NOTHING
+    }
+    build: Callable[..., Event] = cls
+    event = build(id="7", **required)
+    Transcript(users=True).feed(event)
+    record = json.loads(event_json(event))
+    assert record["event"] == name
+    assert record["id"] == "7"
+    assert all(value is not None for value in record.values())
+
+
+def test_the_events_without_a_wire_name_are_json_too() -> None:
+    assert json.loads(event_json(UnknownEvent(name="n", data="d"))) == {
+        "event": "unknown",
+        "name": "n",
+        "data": "d",
+    }
+    assert json.loads(event_json(StreamGapEvent(missed=2, reason="slow"))) == {
+        "event": "stream_gap",
+        "missed": 2,
+        "reason": "slow",
+    }
+
+
+def test_nested_parameters_stay_objects_in_json() -> None:
+    event = PermissionEvent(
+        permission_id="p",
+        session_id="s",
+        tool_name="bash",
+        description="",
+        action="execute",
+        params={"command": ["ls", {"deep": 1}]},
+    )
+    assert json.loads(event_json(event))["params"] == {"command": ["ls", {"deep": 1}]}

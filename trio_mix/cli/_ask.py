@@ -1,0 +1,105 @@
+"""``ask`` and ``watch``: one message, or every event, to the screen.
+
+What it knows: the client's front door.
+What it must never know: how arguments are parsed.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+
+from trio_mix.cli._connect import reach
+from trio_mix.cli._errors import ERROR, OK, complain
+from trio_mix.cli._follow import ask_person, deny_all, follow, grant_all
+from trio_mix.cli._input import LineReader
+from trio_mix.cli._render import Transcript, event_json
+from trio_mix.cli._screen import line_screen, pipe_screen, terminal
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from trio_mix import Mix, SessionStream
+    from trio_mix.cli._follow import Decide
+
+
+@attrs.frozen(kw_only=True)
+class Ask:
+    """What to send, and how."""
+
+    text: str
+    session: str | None = None
+    keep: bool = False
+    yes: bool = False
+    plan: bool = False
+    thinking: str | None = None
+    max_steps: int | None = None
+
+
+async def ask(server: str | None, what: Ask) -> int:
+    """Send one message and show its turn."""
+    async with reach(server) as mix, trio.open_nursery() as nursery:
+        decide = policy(nursery, yes=what.yes)
+        async with (
+            _stream(mix, what) as stream,
+            stream.send(
+                what.text,
+                plan_mode=what.plan,
+                thinking_level=what.thinking,
+                max_steps=what.max_steps,
+            ) as message,
+        ):
+            await follow(message, pipe_screen(), decide)
+        nursery.cancel_scope.cancel(reason="the message is done")
+    return OK
+
+
+def policy(nursery: trio.Nursery, *, yes: bool) -> Decide:
+    """Choose who answers permission requests: everybody's yes, a person, or nobody."""
+    if yes:
+        return grant_all
+    if sys.stdin.isatty() and terminal():
+        return ask_person(LineReader.stdin(nursery))
+    return deny_all
+
+
+@asynccontextmanager
+async def _stream(mix: Mix, what: Ask) -> AsyncIterator[SessionStream]:
+    if what.session is None and not what.keep:
+        async with mix.open_session(title=_title(what.text)) as stream:
+            yield stream
+        return
+    session_id = what.session
+    if session_id is None:
+        session_id = (await mix.sessions.create(title=_title(what.text))).id
+        print(f"session {session_id}", file=sys.stderr, flush=True)
+    async with mix.open_stream(session_id) as stream:
+        yield stream
+
+
+def _title(text: str) -> str:
+    first = (text.strip().splitlines() or [""])[0]
+    return first[:60] or "trio-mix"
+
+
+async def watch(server: str | None, session: str, *, jsonl: bool) -> int:
+    """Show every event of a session until interrupted or until the stream ends."""
+    async with (
+        reach(server) as mix,
+        mix.open_stream(session) as stream,
+        stream.subscribe() as everything,
+    ):
+        print(f"watching session {session}", file=sys.stderr, flush=True)
+        transcript, screen = Transcript(users=True), line_screen()
+        async for event in everything:
+            if jsonl:
+                print(event_json(event), flush=True)
+            else:
+                screen.show(transcript.feed(event))
+        screen.finish()
+    complain(f"the stream of session {session} has ended")
+    return ERROR

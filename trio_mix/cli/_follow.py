@@ -1,0 +1,85 @@
+"""Shows one message while it runs, and answers its permission requests.
+
+What it knows: the client's message and its events.
+What it must never know: what it is shown on, where the answers come from.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, TypeAlias
+
+import trio
+
+from trio_mix.cli._render import Piece, Transcript, ask_for, clean
+from trio_mix.events import ErrorEvent, PermissionEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from trio_mix import Message, Reply
+    from trio_mix.cli._input import LineReader
+    from trio_mix.cli._screen import Screen
+
+Decide: TypeAlias = "Callable[[PermissionEvent], Awaitable[bool]]"
+
+
+async def follow(message: Message, screen: Screen, decide: Decide) -> Reply:
+    """Show a message's events to its end and return the reply; errors come out as they are."""
+    transcript = Transcript()
+    try:
+        async for event in message:
+            # A top-level error comes out as an exception, which says more: once is enough.
+            if not (isinstance(event, ErrorEvent) and event.parent_tool_call_id is None):
+                screen.show(transcript.feed(event))
+            if isinstance(event, PermissionEvent):
+                await _answer(message, event, screen, decide)
+        reply = message.reply
+        screen.show(_rest(reply, transcript.text))
+        return reply
+    finally:
+        screen.finish()
+
+
+async def _answer(message: Message, event: PermissionEvent, screen: Screen, decide: Decide) -> None:
+    granted = await decide(event)
+    if granted:
+        await message.grant(event)
+    else:
+        await message.deny(event)
+    screen.show([Piece("permission", "granted" if granted else "denied")])
+
+
+def _rest(reply: Reply, shown: str) -> list[Piece]:
+    """Return what no event brought: a recovered end, or an answer in the HTTP response."""
+    rest = clean(reply.text.removeprefix(shown))
+    pieces = [Piece("text", rest)] if rest else []
+    if reply.recovered:
+        note = "the connection was lost; the end is what the server has stored"
+        pieces.insert(0, Piece("gap", note))
+    return pieces
+
+
+async def grant_all(event: PermissionEvent) -> bool:
+    """Grant whatever is asked."""
+    del event
+    await trio.lowlevel.checkpoint()
+    return True
+
+
+async def deny_all(event: PermissionEvent) -> bool:
+    """Deny whatever is asked, and say how to grant it."""
+    print(f"trio-mix: denied {ask_for(event)} (--yes grants)", file=sys.stderr, flush=True)
+    await trio.lowlevel.checkpoint()
+    return False
+
+
+def ask_person(reader: LineReader) -> Decide:
+    """Make a policy that asks whoever sits at the keyboard; no answer means no."""
+
+    async def decide(event: PermissionEvent) -> bool:
+        print(f"Allow {ask_for(event)}? [y/N] ", end="", file=sys.stderr, flush=True)
+        answer = await reader.line()
+        return answer is not None and answer.strip().lower() in ("y", "yes")
+
+    return decide

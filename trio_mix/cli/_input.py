@@ -1,0 +1,54 @@
+"""Lines from the keyboard, without ever blocking Trio.
+
+What it knows: that a read of stdin cannot be taken back once it has begun.
+What it must never know: what the lines mean.
+
+Rule 1: a wait that is cancelled leaves its read to the next wait, so that no line is lost and no
+two threads ever read.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import trio
+
+if TYPE_CHECKING:
+    from typing import Self, TextIO
+
+
+class LineReader:
+    """Reads lines of a stream on demand; its task lives in the nursery it is given."""
+
+    def __init__(self, nursery: trio.Nursery, stream: TextIO) -> None:
+        self._stream = stream
+        self._wanted_send, self._wanted = trio.open_memory_channel[None](1)
+        self._send, self._lines = trio.open_memory_channel[str](1)
+        self._reading = False
+        nursery.start_soon(self._read)
+
+    @classmethod
+    def stdin(cls, nursery: trio.Nursery) -> Self:
+        """Read the process's standard input."""
+        return cls(nursery, sys.stdin)
+
+    async def line(self) -> str | None:
+        """Wait for a line.
+
+        Returns:
+          The line without its end, or ``None`` at the end of the input.
+
+        Cancelled: the read goes on, and the next call gets its line.
+        """
+        if not self._reading:
+            self._reading = True
+            self._wanted_send.send_nowait(None)
+        got = await self._lines.receive()
+        self._reading = False
+        return got.rstrip("\r\n") if got else None
+
+    async def _read(self) -> None:
+        async for _ in self._wanted:
+            got = await trio.to_thread.run_sync(self._stream.readline, abandon_on_cancel=True)
+            await self._send.send(got)

@@ -1,0 +1,285 @@
+"""Events to text: what a person reads on a terminal or in a log, and what a program reads.
+
+What it knows: every event class, and how little of each a reader needs.
+What it must never know: terminals, files, Trio, the client.
+
+Rules:
+
+1. Text and thinking come piece by piece, and each piece is passed on at once.
+2. A tool call is told once, when its parameters are known, however many events repeat it.
+3. A server that streams no text has it in ``complete``: then it is told from there, once.
+4. What the server sends cannot steer a terminal: control characters are taken out.
+5. Every event is either told or left out on purpose; one that no class fits is told as it is.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, assert_never
+
+import attrs
+
+from trio_mix.events import (
+    EVENT_CLASSES,
+    CompleteEvent,
+    ConnectedEvent,
+    ContentEvent,
+    ErrorEvent,
+    HeartbeatEvent,
+    NotificationEvent,
+    PermissionEvent,
+    RateLimitEvent,
+    SessionCreatedEvent,
+    SessionDeletedEvent,
+    StreamGapEvent,
+    SummarizeEvent,
+    ThinkingEvent,
+    ToolEvent,
+    ToolExecutionCompleteEvent,
+    ToolExecutionStartEvent,
+    ToolParameterDeltaEvent,
+    ToolUseParameterDeltaEvent,
+    ToolUseParameterStreamingCompleteEvent,
+    ToolUseStartEvent,
+    UnknownEvent,
+    UserMessageCreatedEvent,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from trio_mix.events import Event
+
+Kind: TypeAlias = Literal[
+    "text", "thinking", "tool", "permission", "notice", "user", "done", "error", "gap", "info"
+]
+
+_EXCERPT = 200
+
+
+# The C0 and C1 controls but line feed and tab, and what overrides the direction of writing.
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def clean(text: str) -> str:
+    """Take out what could steer a terminal: all control characters but line feed and tab."""
+    return _CONTROLS.sub("", text)
+
+
+def excerpt(text: str, limit: int = _EXCERPT) -> str:
+    """Make one line of the text, no longer than the limit."""
+    flat = " ".join(clean(text).split())
+    return flat if len(flat) <= limit else flat[: limit - 1] + "…"
+
+
+@attrs.frozen
+class Piece:
+    """Something to show now."""
+
+    kind: Kind
+    text: str
+    fresh: bool = True
+    """Whether it begins an item of its own; False continues the text or thinking before it."""
+    depth: int = 0
+    """1 for a sub-agent's."""
+
+    @property
+    def streamed(self) -> bool:
+        """Whether more of the same item may follow."""
+        return self.kind in ("text", "thinking")
+
+
+@attrs.define
+class _Call:
+    name: str
+    input: str = ""
+    told: bool = False
+    depth: int = 0
+
+
+@attrs.define
+class Transcript:
+    """Turns events into pieces, one object for each message or watched session."""
+
+    users: bool = False
+    """Whether to tell what was sent, too."""
+    _calls: dict[str, _Call] = attrs.field(factory=dict, init=False)
+    _open: tuple[str, str | None, str | None] | None = attrs.field(default=None, init=False)
+    text: str = attrs.field(default="", init=False)
+    """The top-level text so far, as the server sent it."""
+    _texts: int = attrs.field(default=0, init=False)
+    _thoughts: int = attrs.field(default=0, init=False)
+
+    def feed(self, event: Event) -> list[Piece]:
+        """Return what the event adds to the screen, often nothing."""
+        match event:
+            case ContentEvent():
+                if event.parent_tool_call_id is None:
+                    self._texts += 1
+                    self.text += event.content
+                return self._stream("text", event)
+            case ThinkingEvent():
+                self._thoughts += event.parent_tool_call_id is None
+                return self._stream("thinking", event)
+            case _:
+                pieces = self._tell(event)
+                if pieces:
+                    self._open = None
+                return pieces
+
+    def _stream(self, kind: Kind, event: ContentEvent | ThinkingEvent) -> list[Piece]:
+        key = (kind, event.assistant_message_id, event.parent_tool_call_id)
+        fresh, self._open = key != self._open, key
+        return [Piece(kind, clean(event.content), fresh, _depth(event.parent_tool_call_id))]
+
+    def _tell(self, event: Event) -> list[Piece]:
+        match event:
+            case ToolUseStartEvent() | ToolEvent() | ToolUseParameterStreamingCompleteEvent():
+                text = "" if isinstance(event, ToolUseStartEvent) else event.input
+                return self._call(event.tool_call_id, event.name, text, event.parent_tool_call_id)
+            case ToolUseParameterDeltaEvent() | ToolParameterDeltaEvent():
+                return []
+            case ToolExecutionStartEvent():
+                self._calls.setdefault(event.tool_call_id, _Call(event.tool_name))
+                return self._untold(event.tool_call_id)
+            case ToolExecutionCompleteEvent():
+                self._calls.setdefault(event.tool_call_id, _Call(event.tool_name))
+                result = "done" if event.success else "failed"
+                said = f": {excerpt(event.progress)}" if event.progress else ""
+                return [
+                    *self._untold(event.tool_call_id),
+                    Piece(
+                        "tool",
+                        f"{excerpt(event.tool_name)} {result}{said}",
+                        depth=_depth(event.parent_tool_call_id),
+                    ),
+                ]
+            case PermissionEvent():
+                return [
+                    Piece("permission", ask_for(event), depth=_depth(event.parent_tool_call_id))
+                ]
+            case CompleteEvent():
+                return self._complete(event)
+            case ErrorEvent():
+                return self._end(Piece("error", excerpt(event.error)), event.parent_tool_call_id)
+            case RateLimitEvent():
+                again = f" (again in {event.retry_after} s)" if event.retry_after else ""
+                return [Piece("error", f"rate limit: {excerpt(event.error)}{again}")]
+            case NotificationEvent():
+                return [Piece("notice", excerpt(f"{event.title}: {event.message}"))]
+            case UserMessageCreatedEvent():
+                return [Piece("user", excerpt(event.content))] if self.users else []
+            case SummarizeEvent():
+                return [Piece("info", f"summarizing: {excerpt(event.progress)}")]
+            case ConnectedEvent():
+                return [Piece("info", f"connected to session {excerpt(event.session_id)}")]
+            case SessionCreatedEvent():
+                return [
+                    Piece(
+                        "info",
+                        f"session {excerpt(event.session_id)} created: {excerpt(event.title)}",
+                    )
+                ]
+            case SessionDeletedEvent():
+                return [Piece("info", f"session {excerpt(event.session_id)} deleted")]
+            case StreamGapEvent():
+                missed = "some events" if event.missed is None else f"{event.missed} events"
+                return [Piece("gap", f"{missed} may be missing here: {excerpt(event.reason)}")]
+            case UnknownEvent():
+                return [Piece("info", excerpt(f"{event.name or '(unnamed)'}: {event.data}"))]
+            case ContentEvent() | ThinkingEvent() | HeartbeatEvent():
+                return []
+            case _:
+                assert_never(event)
+
+    def _call(self, call_id: str, name: str, text: str, parent: str | None) -> list[Piece]:
+        call = self._calls.setdefault(call_id, _Call(name, depth=_depth(parent)))
+        call.input = text or call.input
+        return self._untold(call_id) if text else []
+
+    def _untold(self, call_id: str) -> list[Piece]:
+        call = self._calls[call_id]
+        if call.told:
+            return []
+        call.told = True
+        return [Piece("tool", excerpt(f"{call.name} {call.input}".rstrip()), depth=call.depth)]
+
+    def _complete(self, event: CompleteEvent) -> list[Piece]:
+        pieces: list[Piece] = []
+        if event.parent_tool_call_id is None:
+            if event.reasoning and not self._thoughts:
+                pieces.append(Piece("thinking", clean(event.reasoning)))
+            if event.content and not self._texts:
+                self.text += event.content
+                pieces.append(Piece("text", clean(event.content)))
+        if not event.done:
+            return pieces
+        return pieces + self._end(Piece("done", "complete"), event.parent_tool_call_id)
+
+    def _end(self, last: Piece, parent: str | None) -> list[Piece]:
+        if parent is not None:
+            return [attrs.evolve(last, depth=1)]
+        untold = [piece for call_id in self._calls for piece in self._untold(call_id)]
+        self._calls.clear()
+        self._texts = self._thoughts = 0
+        return [*untold, last]
+
+
+def _depth(parent: str | None) -> int:
+    return 0 if parent is None else 1
+
+
+def ask_for(event: PermissionEvent) -> str:
+    """Say in one line what a permission is asked for."""
+    what = event.description or event.action
+    where = f" in {event.path}" if event.path else ""
+    return excerpt(f"{event.tool_name}: {what}{where}")
+
+
+@attrs.define
+class PlainLines:
+    """Joins pieces into whole labelled lines, for output that is not a terminal."""
+
+    prefix: str = ""
+    _label: str = attrs.field(default="", init=False)
+    _rest: str = attrs.field(default="", init=False)
+
+    def feed(self, pieces: Iterable[Piece]) -> list[str]:
+        """Return the lines that are complete now."""
+        lines: list[str] = []
+        for piece in pieces:
+            if piece.fresh:
+                lines += self.finish()
+                self._label = f"{self.prefix}{'  ' * piece.depth}{piece.kind}: "
+            *whole, self._rest = (self._rest + piece.text).split("\n")
+            lines += [f"{self._label}{line}".rstrip() for line in whole if line.strip()]
+            if not piece.streamed:
+                lines += self.finish()
+        return lines
+
+    def finish(self) -> list[str]:
+        """Return the line that was left open, if any."""
+        rest, self._rest = self._rest, ""
+        return [f"{self._label}{rest}".rstrip()] if rest.strip() else []
+
+
+_NAMES: Final = {cls: name for name, cls in EVENT_CLASSES.items()}
+
+
+def event_json(event: Event) -> str:
+    """Make one line of JSON of an event: its name, and its fields that are not null."""
+    name = _NAMES.get(type(event))
+    if name is None:
+        name = "stream_gap" if isinstance(event, StreamGapEvent) else "unknown"
+    fields = {
+        key: value for key, value in attrs.asdict(event, recurse=False).items() if value is not None
+    }
+    return json.dumps({"event": name, **fields}, ensure_ascii=False, default=_plain)
+
+
+def _plain(value: object) -> object:
+    try:
+        return dict(value)  # type: ignore[call-overload]
+    except (TypeError, ValueError):
+        return str(value)

@@ -1,0 +1,155 @@
+"""Where pieces go: a terminal, or plain streams.
+
+What it knows: rich, colours, which stream is a terminal.
+What it must never know: events, the client.
+
+Rules:
+
+1. On a terminal text appears as it comes; elsewhere whole lines do, the same on every run.
+2. ``NO_COLOR`` and ``TERM=dumb`` are honoured (by rich).
+3. Nothing is markup: brackets in a reply are brackets.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Final, Protocol
+
+from rich.console import Console
+from rich.text import Text
+
+from trio_mix.cli._render import Kind, Piece, PlainLines
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import TextIO
+
+STYLES: Final[dict[Kind, str]] = {
+    "text": "",
+    "thinking": "dim italic",
+    "tool": "cyan",
+    "permission": "yellow",
+    "notice": "magenta",
+    "user": "bold",
+    "done": "dim green",
+    "error": "bold red",
+    "gap": "yellow",
+    "info": "dim",
+}
+
+
+class Screen(Protocol):
+    """Something that pieces can be shown on."""
+
+    def show(self, pieces: Sequence[Piece]) -> None:
+        """Show the pieces now."""
+
+    def finish(self) -> None:
+        """End the line that may be open."""
+
+
+class TerminalScreen:
+    """Shows pieces as they come, with colours."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._open = False
+
+    def show(self, pieces: Sequence[Piece]) -> None:
+        """Show the pieces now."""
+        for piece in pieces:
+            if piece.fresh:
+                self.finish()
+                self._label(piece)
+            if piece.text:
+                self._put(piece.text, STYLES[piece.kind])
+                self._open = not piece.text.endswith("\n")
+            if not piece.streamed:
+                self.finish()
+
+    def finish(self) -> None:
+        """End the line that may be open."""
+        if self._open:
+            self._put("\n", "")
+        self._open = False
+
+    def _label(self, piece: Piece) -> None:
+        label = "  " * piece.depth
+        if piece.kind not in ("text", "thinking"):
+            label += f"{piece.kind}: "
+        if label:
+            self._put(label, STYLES[piece.kind])
+            self._open = True
+
+    def _put(self, text: str, style: str) -> None:
+        # soft_wrap leaves the wrapping to the terminal: rich must not cut a line it sees in parts.
+        self._console.print(Text(text, style=style), end="", soft_wrap=True)
+
+
+class LineScreen:
+    """Writes whole labelled lines to one stream."""
+
+    def __init__(self, stream: TextIO, prefix: str = "") -> None:
+        self._stream = stream
+        self._lines = PlainLines(prefix)
+
+    def show(self, pieces: Sequence[Piece]) -> None:
+        """Write the lines that are complete now."""
+        self._write(self._lines.feed(pieces))
+
+    def finish(self) -> None:
+        """Write the line that was left open."""
+        self._write(self._lines.finish())
+
+    def _write(self, lines: Sequence[str]) -> None:
+        for line in lines:
+            self._stream.write(line + "\n")
+        if lines:
+            self._stream.flush()
+
+
+class PipeScreen:
+    """The top-level text to stdout, untouched but for the last line end; all else to stderr."""
+
+    def __init__(self, text: TextIO, notes: TextIO) -> None:
+        self._text = text
+        self._notes = LineScreen(notes)
+        self._open = False
+
+    def show(self, pieces: Sequence[Piece]) -> None:
+        """Write the pieces, each to its stream."""
+        for piece in pieces:
+            if piece.kind != "text" or piece.depth:
+                self._notes.show([piece])
+                continue
+            if piece.fresh:
+                self.finish()
+            self._text.write(piece.text)
+            self._text.flush()
+            self._open = not piece.text.endswith("\n") if piece.text else self._open
+
+    def finish(self) -> None:
+        """End the text's last line, and the open note."""
+        self._notes.finish()
+        if self._open:
+            self._text.write("\n")
+            self._text.flush()
+        self._open = False
+
+
+def terminal() -> Console | None:
+    """Return a console on stdout, or ``None`` when stdout is no terminal."""
+    console = Console(highlight=False, markup=False, emoji=False)
+    return console if console.is_terminal and sys.stdout.isatty() else None
+
+
+def line_screen() -> Screen:
+    """Return what fits stdout: live text, or labelled lines."""
+    console = terminal()
+    return TerminalScreen(console) if console else LineScreen(sys.stdout)
+
+
+def pipe_screen() -> Screen:
+    """Return what fits stdout: live text, or text on stdout and notes on stderr."""
+    console = terminal()
+    return TerminalScreen(console) if console else PipeScreen(sys.stdout, sys.stderr)
