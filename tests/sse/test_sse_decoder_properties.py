@@ -1,0 +1,69 @@
+"""Properties of the decoder: cuts make no difference, the reference agrees, work is linear."""
+
+from __future__ import annotations
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+from reference_decoder import decode as reference
+
+from trio_mix.errors import ProtocolError
+from trio_mix.sse import SSEDecoder
+
+Triple = tuple[str, str, str]
+
+# Pieces that the rules are about, so that random streams are worth decoding.
+TOKENS = [
+    *(b"\n", b"\r", b"\r\n", b"\n\n", b":", b" ", b"\0", b"\xef\xbb\xbf", b"\xff", b"\xe6\x97"),
+    *(b"data", b"data:", b"data: ", b"id", b"id: ", b"id:7", b"event: ", b"event:x", b"retry: "),
+    *(b"0", b"42", b"x", "ü日🚲\u2028\x85".encode(), b"data: a\n\n", b"id: 1\ndata: b\n\n"),
+    *(b"id: 2\nevent: c\ndata: {}\nretry: 30000\n\n", b": comment\n", b"retry: 5\n", b"Data: a\n"),
+]
+streams = st.one_of(
+    st.lists(st.sampled_from(TOKENS), max_size=40).map(b"".join), st.binary(max_size=200)
+)
+cuts = st.lists(st.integers(0, 2000), max_size=30)
+
+
+def pieces(stream: bytes, at: list[int]) -> list[bytes]:
+    marks = sorted({min(mark, len(stream)) for mark in at} | {0, len(stream)})
+    return [stream[a:b] for a, b in zip(marks, [*marks[1:], len(stream)], strict=True)]
+
+
+def fast(chunks: list[bytes], last_event_id: str = "") -> tuple[list[Triple], str, float | None]:
+    decoder = SSEDecoder(last_event_id=last_event_id)
+    events = [(e.id, e.event, e.data) for chunk in chunks for e in decoder.feed(chunk)]
+    return events, decoder.last_event_id, decoder.retry
+
+
+@given(streams, cuts, st.sampled_from(["", "old"]))
+@example(b"data: a\n\n\n\ndata: b\n\n", [8], "")
+@example(b"\xef\xbb\xbf\r\ndata: a\r\n\r\n", [3, 4], "")
+def test_any_split_decodes_as_the_reference_decodes_the_whole(
+    stream: bytes, at: list[int], last_event_id: str
+) -> None:
+    expected = reference(stream, last_event_id)
+    wanted = (expected.events, expected.last_event_id, expected.retry)
+    assert fast([stream], last_event_id) == wanted
+    assert fast(pieces(stream, at), last_event_id) == wanted
+    assert fast([stream[i : i + 1] for i in range(len(stream))], last_event_id) == wanted
+
+
+def outcome(chunks: list[bytes], limit: int) -> tuple[list[Triple], str]:
+    decoder = SSEDecoder(max_event_size=limit)
+    events: list[Triple] = []
+    try:
+        for chunk in chunks:
+            events += [(e.id, e.event, e.data) for e in decoder.feed(chunk)]
+    except ProtocolError as error:
+        events += [(e.id, e.event, e.data) for e in decoder.undelivered]
+        return events, str(error)
+    return events, ""
+
+
+@given(streams, cuts, st.integers(1, 40))
+def test_limits_fail_at_the_same_event_however_the_stream_is_cut(
+    stream: bytes, at: list[int], limit: int
+) -> None:
+    whole = outcome([stream], limit)
+    assert outcome(pieces(stream, at), limit) == whole
+    assert outcome([stream[i : i + 1] for i in range(len(stream))], limit) == whole
