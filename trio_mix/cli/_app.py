@@ -17,6 +17,7 @@ from trio_mix import __version__
 from trio_mix.cli import _ask, _chat, _demo, _serve, _sessions
 from trio_mix.cli._errors import ERROR, OK, complain
 from trio_mix.cli._run import run_async
+from trio_mix.models import ThinkingLevel  # noqa: TC001  # cyclopts reads the annotations
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,6 +41,11 @@ Api: TypeAlias = Annotated[
     Parameter(name="--api", help="The API generation that the bundled server speaks."),
 ]
 
+DemoApi: TypeAlias = Annotated[
+    _demo.DemoApi,
+    Parameter(name="--api", help="The API generation that the bundled server speaks."),
+]
+
 app = App(
     name="trio-mix",
     help="Talk to a Mix agent server, or watch it work.",
@@ -51,7 +57,7 @@ app.command(sessions)
 
 
 @app.command
-def demo(*, api: Api = "async") -> int:
+def demo(*, api: DemoApi = "async") -> int:
     """Start the bundled server and show what trio_mix does with it; needs nothing else."""
     return run_async(_demo.demo, api)
 
@@ -65,7 +71,7 @@ def ask(
     keep: Annotated[bool, Parameter(negative="")] = False,
     yes: Yes = False,
     plan: Annotated[bool, Parameter(negative="")] = False,
-    thinking: str | None = None,
+    thinking: ThinkingLevel | None = None,
     max_steps: int | None = None,
     server: Server = None,
 ) -> int:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from trio_mix import Mix, SessionStream
     from trio_mix.cli._follow import Decide
+    from trio_mix.models import ThinkingLevel
 
 
 @attrs.frozen(kw_only=True)
@@ -36,7 +37,7 @@ class Ask:
     keep: bool = False
     yes: bool = False
     plan: bool = False
-    thinking: str | None = None
+    thinking: ThinkingLevel | None = None
     max_steps: int | None = None
 
 

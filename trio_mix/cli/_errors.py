@@ -21,10 +21,6 @@ INTERRUPTED: Final = 130
 """What a shell expects after Ctrl-C."""
 
 
-class UsageError(TrioMixError):
-    """The command cannot work as it was given."""
-
-
 def complain(problem: str) -> None:
     """Say one line on stderr."""
     print("trio-mix:", " ".join(clean(problem).split()), file=sys.stderr, flush=True)

@@ -7,6 +7,7 @@ What it must never know: streams.
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import attrs
@@ -78,8 +79,9 @@ async def delete(server: str | None, session_ids: Sequence[str]) -> int:
 
 
 def _row(session: SessionData) -> tuple[str, ...]:
-    count = (session.user_message_count or 0) + (session.assistant_message_count or 0)
-    return (clean(session.id), str(session.created_at or ""), str(count), excerpt(session.title))
+    count = session.user_message_count + session.assistant_message_count
+    created = session.created_at.isoformat(timespec="seconds")
+    return (clean(session.id), created, str(count), excerpt(session.title))
 
 
 def _conversation(messages: Sequence[BackendMessage]) -> list[str]:
@@ -97,6 +99,10 @@ def _conversation(messages: Sequence[BackendMessage]) -> list[str]:
 
 
 def as_json(record: attrs.AttrsInstance) -> str:
-    """Make one line of JSON of a model, without what is null."""
-    fields = attrs.asdict(record, filter=lambda _, value: value is not None)
-    return json.dumps(fields, ensure_ascii=False, default=str)
+    """Make one line of JSON of a model, without what is null or hidden from its repr."""
+    fields = attrs.asdict(record, filter=lambda field, value: field.repr and value is not None)
+    return json.dumps(fields, ensure_ascii=False, default=_plain)
+
+
+def _plain(value: object) -> object:
+    return value.isoformat() if isinstance(value, datetime) else str(value)

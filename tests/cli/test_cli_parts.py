@@ -1,0 +1,161 @@
+"""The command line's small parts: screens, the keyboard, errors, signals."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+import trio.testing
+from rich.console import Console
+
+import trio_mix.cli
+from trio_mix.cli._errors import ERROR, INTERRUPTED, told
+from trio_mix.cli._input import LineReader
+from trio_mix.cli._render import Piece
+from trio_mix.cli._run import run_async
+from trio_mix.cli._screen import PipeScreen, TerminalScreen
+from trio_mix.errors import StreamClosed, TrioMixError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import TextIO
+
+STREAMED = [
+    Piece("thinking", "Hm"),
+    Piece("text", "Two "),
+    Piece("text", "files", fresh=False),
+    Piece("tool", "glob"),
+    Piece("text", "sub", depth=1),
+    Piece("text", "[b]done\n"),
+    Piece("done", "complete"),
+]
+
+
+def test_a_pipe_gets_the_text_alone_and_stderr_the_rest() -> None:
+    out, err = io.StringIO(), io.StringIO()
+    screen = PipeScreen(out, err)
+    screen.show(STREAMED)
+    screen.finish()
+    assert out.getvalue() == "Two files\n[b]done\n"
+    assert err.getvalue() == "thinking: Hm\ntool: glob\n  text: sub\ndone: complete\n"
+
+
+def test_a_terminal_shows_text_as_it_comes_and_labels_what_is_no_text() -> None:
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, color_system=None, width=20)
+    screen = TerminalScreen(console)
+    screen.show(STREAMED[:2])
+    assert out.getvalue() == "Hm\nTwo "
+    screen.show(STREAMED[2:])
+    screen.finish()
+    assert out.getvalue() == "Hm\nTwo files\ntool: glob\n  sub\n[b]done\ndone: complete\n"
+
+
+def test_a_terminal_is_left_to_wrap_long_text_by_itself() -> None:
+    out = io.StringIO()
+    screen = TerminalScreen(Console(file=out, force_terminal=True, color_system=None, width=20))
+    screen.show([Piece("text", "word " * 20)])
+    assert out.getvalue() == "word " * 20
+
+
+@pytest.fixture
+def keyboard() -> Iterator[tuple[int, TextIO]]:
+    read, write = os.pipe()
+    # The write end is the test's to close: that is the end of the input.
+    with os.fdopen(read, encoding="utf-8") as stream:
+        yield write, stream
+
+
+async def test_a_cancelled_wait_leaves_its_line_to_the_next(keyboard: tuple[int, TextIO]) -> None:
+    write, stream = keyboard
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            reader = LineReader(nursery, stream)
+            with trio.CancelScope() as scope:
+                nursery.start_soon(_cancel_when_waiting, scope)
+                await reader.line()
+            assert scope.cancelled_caught
+            os.write(write, b"one\ntwo\n")
+            assert await reader.line() == "one"
+            assert await reader.line() == "two"
+            os.close(write)
+            assert await reader.line() is None
+            assert await reader.line() is None
+            nursery.cancel_scope.cancel()
+
+
+async def _cancel_when_waiting(scope: trio.CancelScope) -> None:
+    await trio.testing.wait_all_tasks_blocked()
+    scope.cancel()
+
+
+def test_an_error_is_one_line_and_a_group_of_the_same_error_too(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    lost = StreamClosed("the stream\nis gone\x1b[2J")
+    assert told(ExceptionGroup("x", [lost, ExceptionGroup("y", [lost])])) == ERROR
+    assert capsys.readouterr().err == "trio-mix: the stream is gone[2J\n"
+
+
+def test_a_defect_is_not_taken_for_the_users_affair(capsys: pytest.CaptureFixture[str]) -> None:
+    assert told(ZeroDivisionError()) is None
+    assert told(ExceptionGroup("x", [TrioMixError("a"), ZeroDivisionError()])) is None
+    assert capsys.readouterr().err == ""
+
+
+def test_an_interrupt_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
+    assert told(BaseExceptionGroup("x", [KeyboardInterrupt()])) == INTERRUPTED
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_cancels_the_command_and_its_cleanup_still_runs(
+    number: signal.Signals, code: int
+) -> None:
+    done: list[str] = []
+
+    async def command() -> int:
+        try:
+            signal.raise_signal(number)
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.lowlevel.checkpoint()
+                done.append("cleaned up")
+
+    assert run_async(command) == code
+    assert done == ["cleaned up"]
+
+
+def test_the_exit_code_of_a_command_comes_through() -> None:
+    async def command(code: int) -> int:
+        await trio.lowlevel.checkpoint()
+        return code
+
+    assert run_async(command, 1) == 1
+
+
+def test_an_error_from_the_command_is_told_not_raised(capsys: pytest.CaptureFixture[str]) -> None:
+    async def command() -> int:
+        await trio.lowlevel.checkpoint()
+        raise StreamClosed("the stream is gone")
+
+    assert run_async(command) == ERROR
+    assert capsys.readouterr().err == "trio-mix: the stream is gone\n"
+
+
+def test_a_missing_extra_is_one_line_that_says_how_to_install_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in [name for name in sys.modules if name.startswith("trio_mix.cli.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "cyclopts", None)
+    assert trio_mix.cli.main(["demo"]) == ERROR
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "pip install 'trio-mix[cli]'" in error

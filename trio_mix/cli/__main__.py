@@ -1,0 +1,7 @@
+"""``python -m trio_mix.cli``: the command where its script is not on the PATH."""
+
+import sys
+
+from trio_mix.cli import main
+
+sys.exit(main())

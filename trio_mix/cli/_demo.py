@@ -1,0 +1,160 @@
+"""``demo``: what trio_mix does, shown in a few seconds against the bundled server.
+
+What it knows: the acts, in order, and what each of them must have shown.
+What it must never know: how it is drawn.
+
+Rules:
+
+1. The exit code tells whether everything happened that the demo is for; nothing is taken for
+   granted.
+2. Each act is a function of its own and leaves the stream usable for the next one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import attrs
+import trio
+
+from trio_mix import Mix
+from trio_mix.cli._board import board
+from trio_mix.cli._errors import FAILED, OK, complain
+from trio_mix.cli._follow import follow, grant_all
+from trio_mix.cli._render import excerpt
+from trio_mix.events import ConnectedEvent, PermissionEvent
+from trio_mix.testing import MixServer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from trio_mix import Reply, SessionStream
+    from trio_mix.cli._board import Board
+    from trio_mix.cli._screen import Screen
+
+DemoApi: TypeAlias = Literal["async", "blocking", "pipeline"]
+
+_TIMEOUT = 60.0
+_FILES = "List the files here"
+_SHELL = "Run a command that tells which system this is"
+_AGAIN = "Hello again"
+
+
+@attrs.define
+class _Result:
+    """What came of one message."""
+
+    text: str
+    reply: Reply
+    asked: int
+    seconds: float
+
+
+@attrs.define
+class _Demo:
+    board: Board
+    server: MixServer
+    stream: SessionStream
+    results: list[_Result] = attrs.field(factory=list, init=False)
+
+    async def two_at_once(self) -> None:
+        """Send two messages from two tasks; each gets its own events."""
+        self.board.note("two tasks send at once; each message gets its own events")
+        await self._send(_FILES, _SHELL)
+
+    async def lost_between_messages(self) -> None:
+        """Lose the connection while nothing runs, and go on."""
+        async with self.stream.subscribe() as everything:
+            await self.server.drop(self.stream.session_id)
+            self.board.note("the server dropped the connection between two messages")
+            async for event in everything:
+                if isinstance(event, ConnectedEvent):
+                    break
+        self.board.note("connected again; the next message goes on as if nothing had been")
+        await self._send(_AGAIN)
+
+    async def _send(self, *texts: str) -> None:
+        with self.board.act(texts) as screens:
+            async with trio.open_nursery() as nursery:
+                for text, screen in zip(texts, screens, strict=True):
+                    nursery.start_soon(self._message, text, screen)
+
+    async def _message(self, text: str, screen: Screen) -> None:
+        asked = 0
+
+        async def decide(event: PermissionEvent) -> bool:
+            nonlocal asked
+            asked += 1
+            return await grant_all(event)
+
+        began = trio.current_time()
+        async with self.stream.send(text) as message:
+            reply = await follow(message, screen, decide)
+        self.results.append(_Result(text, reply, asked, trio.current_time() - began))
+
+    def show(self) -> None:
+        """Show what happened."""
+        columns = ("message", "tool calls", "permissions", "recovered", "last words")
+        self.board.table(
+            columns,
+            [
+                (
+                    excerpt(result.text, 30),
+                    ", ".join(call.name for call in result.reply.tool_calls) or "-",
+                    str(result.asked),
+                    "yes" if result.reply.recovered else "no",
+                    excerpt(result.reply.final_text, 40),
+                )
+                for result in self.results
+            ],
+        )
+
+    def missing(self) -> list[str]:
+        """Say what should have happened and did not (rule 1)."""
+        replies = {result.text: result for result in self.results}
+        files, shell = replies[_FILES], replies[_SHELL]
+        facts = {
+            "every message got a text": all(result.reply.text for result in self.results),
+            "the first message used a tool": bool(files.reply.tool_calls),
+            "the second message asked for permission": shell.asked > 0,
+            "no message got the other's tool calls": not (_calls(files) & _calls(shell)),
+            "the stream reconnected": self.stream.statistics().reconnects > 0,
+        }
+        return [fact for fact, happened in facts.items() if not happened]
+
+
+def _calls(result: _Result) -> set[str]:
+    return {call.tool_call_id for call in result.reply.tool_calls}
+
+
+async def demo(api: DemoApi) -> int:
+    """Run all acts and return 0 if they showed what they are for."""
+    streams: list[SessionStream] = []
+
+    def status() -> str:
+        if not streams:
+            return ""
+        numbers = streams[0].statistics()
+        state = streams[0].state
+        return f"stream {state}, {numbers.connects} connects, {numbers.events} events"
+
+    screen = board(status)
+    missing: Sequence[str] = ("everything ended in time",)
+    with trio.move_on_after(_TIMEOUT):
+        async with (
+            MixServer(api=api) as server,
+            Mix(server.url) as mix,
+            mix.open_session(title="Demo") as stream,
+        ):
+            screen.note(f"a bundled server (API generation: {api}), a session, one stream")
+            streams.append(stream)
+            show = _Demo(screen, server, stream)
+            await show.two_at_once()
+            await show.lost_between_messages()
+            show.show()
+            missing = show.missing()
+    for fact in missing:
+        complain(f"the demo failed: it is not true that {fact}")
+    if not missing:
+        screen.note("all as it should be; the session is deleted, the server stopped")
+    return FAILED if missing else OK
