@@ -1,0 +1,248 @@
+"""What one operation of the API is: where it lives, what it takes, what it answers.
+
+What it knows: how arguments become a path, a query and a JSON body, and which values are refused.
+What it must never know: which operations there are (`trio_mix._operations`), or I/O.
+
+Rules:
+
+1. An argument that is ``None`` is not sent. What is sent fits the specification: a wrong type, a
+   number out of range or a word outside the list is a `ConfigurationError` before any I/O.
+2. A value in a path is one segment, whatever it holds: everything is percent-encoded, also ``/``,
+   ``?``, CR, LF, and the segments ``.`` and ``..`` that a URL library would resolve. An empty one
+   is refused, for it would name another operation.
+3. ``retry`` says what may be tried again: ``"safe"`` operations have the same effect when they are
+   done twice; ``"unsent"`` ones are only repeated when no byte of them has left.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeAlias, TypeVar, cast
+from urllib.parse import quote, urlencode
+
+import attrs
+
+from trio_mix._codec import camel, encode_callback
+from trio_mix.errors import ConfigurationError
+from trio_mix.models import Callback
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["GENERATIONS", "Generation", "Operation", "Param", "Prepared"]
+
+T = TypeVar("T")
+
+Generation: TypeAlias = Literal["0.6.4", "0.6.9", "0.11.4"]
+"""An OpenAPI file of the API, by its version."""
+
+GENERATIONS: Final[tuple[Generation, ...]] = ("0.6.4", "0.6.9", "0.11.4")
+"""All of them, oldest first."""
+
+Kind: TypeAlias = Literal["text", "int", "number", "bool", "texts", "callbacks", "file"]
+
+
+@attrs.frozen(kw_only=True)
+class Param:
+    """One argument of an operation."""
+
+    name: str
+    """The Python name."""
+    where: Literal["path", "query", "body", "header", "form"]
+    """Which part of the request carries it."""
+    kind: Kind = "text"
+    """What it holds."""
+    wire: str
+    """The name on the wire."""
+    required: bool = False
+    """Whether this client wants it given."""
+    minimum: float | None = None
+    """The least number."""
+    maximum: float | None = None
+    """The greatest number."""
+    choices: tuple[str, ...] = ()
+    """The only words, where they are listed."""
+    pattern: str = ""
+    """A regular expression that the whole text must match."""
+    secret: bool = False
+    """Whether it is masked wherever the server echoes it."""
+    generations: tuple[Generation, ...] = GENERATIONS
+    """The API files that have it."""
+
+    def check(self, value: object, operation: str) -> object:
+        """Return the value as it is sent, or raise `ConfigurationError`."""
+        problem = self._problem(value)
+        if problem:
+            shown = "" if self.secret else f", not {_short(value)}"
+            raise ConfigurationError(f"{operation}({self.name}=...) must be {problem}{shown}")
+        if self.kind == "texts":
+            return list(cast("list[str]", value))
+        if self.kind == "callbacks":
+            return [encode_callback(each) for each in cast("list[Callback]", value)]
+        return value
+
+    def _problem(self, value: object) -> str:
+        if self.kind == "bool":
+            return "" if isinstance(value, bool) else "True or False"
+        if self.kind == "int":
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            return self._range(cast("int", value)) if whole else "a whole number"
+        if self.kind == "number":
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            fits = number and math.isfinite(cast("float", value))
+            return self._range(cast("float", value)) if fits else "a finite number"
+        if self.kind == "texts":
+            sound = isinstance(value, list | tuple) and all(isinstance(each, str) for each in value)
+            return "" if sound else "a list of texts"
+        if self.kind == "callbacks":
+            return _callbacks_problem(value)
+        if not isinstance(value, str):
+            return "text"
+        return self._text_problem(value)
+
+    def _range(self, value: float) -> str:
+        if self.minimum is not None and value < self.minimum:
+            return f"at least {self.minimum:g}"
+        if self.maximum is not None and value > self.maximum:
+            return f"at most {self.maximum:g}"
+        return ""
+
+    def _text_problem(self, value: str) -> str:
+        if self.choices and value not in self.choices:
+            return "one of " + ", ".join(repr(each) for each in self.choices)
+        if self.pattern and not re.fullmatch(self.pattern, value):
+            return f"of the form {self.pattern}"
+        if self.where == "path" and not value:
+            return "a text that is not empty"
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return "text that UTF-8 can carry"
+        return ""
+
+
+_CALLBACK_TYPES: Final = ("bash_script", "sub_agent", "send_message")
+
+
+def _callbacks_problem(value: object) -> str:
+    if not isinstance(value, list | tuple) or not all(isinstance(x, Callback) for x in value):
+        return "a list of models.Callback"
+    if any(each.type not in _CALLBACK_TYPES for each in value):
+        return "callbacks whose type is one of " + ", ".join(map(repr, _CALLBACK_TYPES))
+    return ""
+
+
+def _short(value: object) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 80 else shown[:80] + "…"
+
+
+@attrs.frozen
+class Prepared:
+    """The arguments of one call, checked and put in their places."""
+
+    path: str
+    """The path and the query, percent-encoded, beginning with a slash."""
+    body: dict[str, object] | None
+    """The JSON body, or ``None`` for none."""
+    secrets: tuple[str, ...] = attrs.field(repr=False)
+    """What must be masked wherever the server echoes it."""
+
+
+@attrs.frozen(kw_only=True)
+class Operation(Generic[T]):
+    """One operation of the API."""
+
+    name: str
+    """Resource and method, as ``sessions.create``."""
+    aliases: tuple[str, ...] = ()
+    """The same operation under its other tags."""
+    operation_id: str
+    """The name in the OpenAPI files."""
+    method: Literal["GET", "POST", "PATCH", "DELETE"]
+    """The HTTP method."""
+    path: str
+    """The path, with ``{name}`` where an argument goes."""
+    params: tuple[Param, ...] = ()
+    """The arguments."""
+    result: type[T]
+    """What a success becomes; `NoneType` where the answer has no content."""
+    answers: Mapping[int, str] = attrs.field(hash=False)
+    """The statuses of success, and what the body is called in the specification."""
+    errors: tuple[int, ...]
+    """The statuses that are documented to carry an ``ErrorResponse``."""
+    generations: tuple[Generation, ...] = GENERATIONS
+    """The API files that have it."""
+    retry: Literal["safe", "unsent"]
+    """What may be tried again (rule 3)."""
+    long: bool = False
+    """Whether some server answers only when its work is done, so that no time limit is set."""
+
+    @property
+    def has_body(self) -> bool:
+        """Whether it takes a JSON body."""
+        return any(each.where == "body" for each in self.params)
+
+    def prepare(self, values: Mapping[str, object]) -> Prepared:
+        """Check the arguments and put each in its place.
+
+        Args:
+          values: by Python name; ``None`` means not given. Those that go into headers or a form
+            are the caller's to place, and must not be among them.
+
+        Raises:
+          ConfigurationError: a value that the specification does not allow.
+        """
+        path = self.path
+        query: list[tuple[str, str]] = []
+        body: dict[str, object] = {}
+        secrets: list[str] = []
+        for param in self.params:
+            value = values.get(param.name)
+            if param.where in ("header", "form"):
+                continue
+            if value is None:
+                if param.required:
+                    raise ConfigurationError(f"{self.name}({param.name}=...) is required")
+                continue
+            checked = param.check(value, self.name)
+            if param.secret:
+                secrets.append(str(checked))
+            if param.where == "path":
+                path = path.replace("{" + param.wire + "}", quote_segment(str(checked)))
+            elif param.where == "query":
+                query.append((param.wire, _query_text(checked)))
+            else:
+                body[param.wire] = checked
+        if query:
+            path = f"{path}?{urlencode(query, quote_via=quote)}"
+        return Prepared(path, body if self.has_body else None, tuple(secrets))
+
+
+def quote_segment(text: str) -> str:
+    """Percent-encode a text so that it is one path segment and stays one (rule 2)."""
+    if text in (".", ".."):
+        return text.replace(".", "%2E")
+    return quote(text, safe="")
+
+
+def _query_text(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return repr(value) if isinstance(value, float) else str(value)
+
+
+def path_param(name: str, wire: str | None = None, **more: Any) -> Param:
+    """Return a required argument of the path."""
+    return Param(name=name, wire=wire or name, where="path", required=True, **more)
+
+
+def query_param(name: str, kind: Kind = "text", **more: Any) -> Param:
+    """Return an argument of the query, in camelCase on the wire."""
+    return Param(name=name, wire=camel(name), where="query", kind=kind, **more)
+
+
+def body_param(name: str, kind: Kind = "text", wire: str | None = None, **more: Any) -> Param:
+    """Return a field of the JSON body, in camelCase on the wire unless said otherwise."""
+    return Param(name=name, wire=wire or camel(name), where="body", kind=kind, **more)

@@ -1,0 +1,151 @@
+"""What a caller can set for a client and for one call: time limits, retries, headers, address.
+
+What it knows: which values make sense.
+What it must never know: I/O, or an operation of the API.
+
+Rules:
+
+1. Durations are seconds. A value that cannot work is a `ConfigurationError` where it is written
+   down, not when it is used.
+2. Nothing here shows a header's value in its ``repr``.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, Literal, TypeAlias
+
+import attrs
+
+from trio_mix._redact import safe_url
+from trio_mix.errors import ConfigurationError
+
+__all__ = [
+    "DEFAULT_RETRY_CODES",
+    "BackoffStrategy",
+    "HeadersSource",
+    "RequestOptions",
+    "RetryConfig",
+    "check_timeout",
+]
+
+HeadersSource: TypeAlias = (
+    Mapping[str, str] | Callable[[], Mapping[str, str] | Awaitable[Mapping[str, str]]]
+)
+"""Headers, or a sync or async function that is asked for them before each request."""
+
+DEFAULT_RETRY_CODES: Final = ("5XX", "408", "429")
+"""The statuses that the OpenAPI's retry extension names."""
+
+_CODE = re.compile(r"[1-5](?:[0-9]{2}|XX)")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def check_timeout(value: float | None, name: str = "timeout") -> None:
+    """Refuse a time limit that is not a positive number of seconds."""
+    if value is not None and not (_is_number(value) and value > 0):
+        raise ConfigurationError(f"{name} must be a positive number of seconds, not {value!r}")
+
+
+def _seconds(instance: object, attribute: attrs.Attribute[float], value: float) -> None:
+    if not (_is_number(value) and math.isfinite(value) and value >= 0):
+        raise ConfigurationError(
+            f"{type(instance).__name__}({attribute.name}=...) must be a number of seconds"
+            f" not below zero, not {value!r}"
+        )
+
+
+def _optional_seconds(instance: object, attribute: attrs.Attribute[float], value: float) -> None:
+    if value is not None:  # the annotation is that of attrs for a default that is a float
+        _seconds(instance, attribute, value)
+
+
+def _factor(instance: object, attribute: attrs.Attribute[float], value: float) -> None:
+    if not (_is_number(value) and math.isfinite(value) and value >= 1):
+        raise ConfigurationError(
+            f"{type(instance).__name__}({attribute.name}=...) must be a number not below 1,"
+            f" not {value!r}"
+        )
+
+
+@attrs.frozen
+class BackoffStrategy:
+    """How the pauses between tries grow: by a factor, up to a ceiling, with jitter."""
+
+    initial_interval: float = attrs.field(default=0.5, validator=_seconds)
+    """The first pause, in seconds."""
+    max_interval: float = attrs.field(default=60.0, validator=_seconds)
+    """The longest pause, in seconds; ``Retry-After`` is capped by it too."""
+    exponent: float = attrs.field(default=1.5, validator=_factor)
+    """By what each pause is longer than the one before."""
+    max_elapsed_time: float | None = attrs.field(default=600.0, validator=_optional_seconds)
+    """When to give up, in seconds since the first try; ``None`` never."""
+
+
+@attrs.frozen
+class RetryConfig:
+    """Whether and how an operation is tried again; which ones may be is in their docstrings."""
+
+    strategy: Literal["backoff", "none"] = attrs.field(default="backoff")
+    """``"backoff"``, or ``"none"`` for a single try."""
+    backoff: BackoffStrategy = attrs.field(factory=BackoffStrategy)
+    """The pauses."""
+    retry_connection_errors: bool = True
+    """Whether to try again when no answer came, not only on the statuses."""
+
+    @strategy.validator
+    def _check_strategy(self, _: object, value: str) -> None:
+        if value not in ("backoff", "none"):
+            raise ConfigurationError(
+                f'RetryConfig(strategy=...) must be "backoff" or "none", not {value!r}'
+            )
+
+    @backoff.validator
+    def _check_backoff(self, _: object, value: object) -> None:
+        if not isinstance(value, BackoffStrategy):
+            raise ConfigurationError(
+                f"RetryConfig(backoff=...) must be a BackoffStrategy, not {value!r}"
+            )
+
+
+def _copy_headers(value: Mapping[str, str] | None) -> Mapping[str, str] | None:
+    return None if value is None else dict(value)
+
+
+def _codes(value: tuple[str, ...] | list[str] | None) -> tuple[str, ...] | None:
+    return None if value is None else tuple(value)
+
+
+@attrs.frozen
+class RequestOptions:
+    """What differs for one call from the client's own settings; ``None`` means as there."""
+
+    timeout: float | None = attrs.field(
+        default=None, validator=lambda _self, _attribute, value: check_timeout(value)
+    )
+    """How long one try may take, in seconds; ``math.inf`` for no limit."""
+    retries: RetryConfig | None = None
+    """Whether and how to try again."""
+    retry_codes: tuple[str, ...] | None = attrs.field(default=None, converter=_codes)
+    """The statuses to try again on, as ``("5XX", "429")``."""
+    headers: Mapping[str, str] | None = attrs.field(
+        default=None, converter=_copy_headers, repr=False, hash=False
+    )
+    """Headers besides the client's, whose namesakes they replace."""
+    server_url: str | None = attrs.field(
+        default=None, repr=lambda value: repr(value if value is None else safe_url(value))
+    )
+    """Another server's address."""
+
+    @retry_codes.validator
+    def _check_codes(self, _: object, value: tuple[str, ...] | None) -> None:
+        for code in value or ():
+            if not (isinstance(code, str) and _CODE.fullmatch(code)):
+                raise ConfigurationError(
+                    f'RequestOptions(retry_codes=...) takes codes as "503" or "5XX", not {code!r}'
+                )

@@ -1,0 +1,112 @@
+"""Taking secrets out of what people will read.
+
+What it knows: the secrets of one request, and the forms in which a server may echo them.
+What it must never know: where they came from.
+
+Rules:
+
+1. Every header value and every secret body field that was sent is masked wherever it comes back:
+   in the body, in the headers, in the value that a validation error shows.
+2. Values under four characters are left: they are no secrets, and masking them garbles text.
+3. A secret that the body limit has cut in two is masked as well.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import html
+import json
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote, quote_plus, urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+__all__ = ["MASK", "Redactor", "safe_url"]
+
+MASK: Final = "***"
+_SHORTEST: Final = 4
+
+
+def safe_url(url: str) -> str:
+    """Return a URL without user name and password, and unchanged where it has none."""
+    try:
+        host = urlsplit(url).netloc
+    except ValueError:
+        return url.rpartition("@")[2] if "@" in url else url
+    user, at, _ = host.rpartition("@")
+    return url.replace(f"{user}{at}", "", 1) if at else url
+
+
+class Redactor:
+    """Masks the secrets of one request."""
+
+    __slots__ = ("_forms",)
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        forms: set[str] = set()
+        for secret in secrets:
+            for plain in _parts(secret):
+                if len(plain) >= _SHORTEST:
+                    forms.update(_echoes(plain))
+        # The longest first: a secret may be a part of another's.
+        self._forms = sorted(forms, key=len, reverse=True)
+
+    def text(self, text: str, *, truncated: bool = False) -> str:
+        """Return the text with every secret masked."""
+        if truncated:
+            text = self._mask_cut_tail(text)
+        for form in self._forms:
+            if form in text:
+                text = text.replace(form, MASK)
+        return text
+
+    def headers(self, headers: Mapping[str, str]) -> dict[str, str]:
+        """Return the headers with every secret masked in their values."""
+        return {name: self.text(value) for name, value in headers.items()}
+
+    def value(self, value: object) -> object:
+        """Return a JSON value with every secret masked in its strings."""
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, list):
+            return [self.value(each) for each in value]
+        if isinstance(value, dict):
+            return {self.text(str(key)): self.value(each) for key, each in value.items()}
+        return value
+
+    def _mask_cut_tail(self, text: str) -> str:
+        for form in self._forms:
+            for length in range(min(len(form) - 1, len(text)), _SHORTEST - 1, -1):
+                if text.endswith(form[:length]):
+                    return text[:-length] + MASK
+        return text
+
+
+def _parts(secret: str) -> Iterable[str]:
+    """Yield the value, and for ``Bearer x`` and ``Basic x`` what a server may quote alone."""
+    yield secret
+    scheme, _, credentials = secret.partition(" ")
+    credentials = credentials.strip()
+    if not credentials:
+        return
+    if scheme.isalpha():
+        yield credentials
+    if scheme.lower() == "basic":
+        try:
+            user_and_password = base64.b64decode(credentials, validate=True).decode()
+        except (binascii.Error, ValueError):
+            return
+        yield user_and_password
+        yield user_and_password.partition(":")[2]
+
+
+def _echoes(plain: str) -> Iterable[str]:
+    """Yield the forms in which JSON, a URL or an HTML page may quote the value."""
+    yield plain
+    yield json.dumps(plain)[1:-1]
+    yield json.dumps(plain, ensure_ascii=False)[1:-1]
+    yield quote(plain, safe="", errors="replace")
+    yield quote_plus(plain, errors="replace")
+    yield html.escape(plain)
