@@ -1,0 +1,103 @@
+"""The testing kit: a Mix server in the same process, and what scripts its agent.
+
+What it knows: the wire, as servers see it.
+What it must never know: the client; it imports nothing of it, so that it can prove it wrong.
+
+Needs the extra ``trio-mix[server]``.
+"""
+
+from __future__ import annotations
+
+from trio_mix.testing._live import Match as Match
+from trio_mix.testing._memory import MemoryNetwork as MemoryNetwork
+from trio_mix.testing._memory import MemoryStream as MemoryStream
+from trio_mix.testing._memory import memory_pipe as memory_pipe
+from trio_mix.testing._records import Answered as Answered
+from trio_mix.testing._records import CancelRequested as CancelRequested
+from trio_mix.testing._records import EventsDropped as EventsDropped
+from trio_mix.testing._records import FrameQueued as FrameQueued
+from trio_mix.testing._records import HandlerFailed as HandlerFailed
+from trio_mix.testing._records import MessageAccepted as MessageAccepted
+from trio_mix.testing._records import MessageFinished as MessageFinished
+from trio_mix.testing._records import MessageLost as MessageLost
+from trio_mix.testing._records import MessageRun as MessageRun
+from trio_mix.testing._records import NotificationAnswered as NotificationAnswered
+from trio_mix.testing._records import NotificationAsked as NotificationAsked
+from trio_mix.testing._records import PermissionAnswered as PermissionAnswered
+from trio_mix.testing._records import PermissionAsked as PermissionAsked
+from trio_mix.testing._records import Record as Record
+from trio_mix.testing._records import RequestReceived as RequestReceived
+from trio_mix.testing._records import ServerStarted as ServerStarted
+from trio_mix.testing._records import ServerStopped as ServerStopped
+from trio_mix.testing._records import StreamEnded as StreamEnded
+from trio_mix.testing._records import StreamOpened as StreamOpened
+from trio_mix.testing._script import AskPermission as AskPermission
+from trio_mix.testing._script import Complete as Complete
+from trio_mix.testing._script import Do as Do
+from trio_mix.testing._script import Drop as Drop
+from trio_mix.testing._script import Emit as Emit
+from trio_mix.testing._script import Fail as Fail
+from trio_mix.testing._script import Hang as Hang
+from trio_mix.testing._script import LateDelta as LateDelta
+from trio_mix.testing._script import Notify as Notify
+from trio_mix.testing._script import Pause as Pause
+from trio_mix.testing._script import RateLimit as RateLimit
+from trio_mix.testing._script import Raw as Raw
+from trio_mix.testing._script import Say as Say
+from trio_mix.testing._script import Step as Step
+from trio_mix.testing._script import SubAgent as SubAgent
+from trio_mix.testing._script import Think as Think
+from trio_mix.testing._script import Turn as Turn
+from trio_mix.testing._script import UseTool as UseTool
+from trio_mix.testing._script import UseTools as UseTools
+from trio_mix.testing._script import WaitFor as WaitFor
+from trio_mix.testing._server import MixServer as MixServer
+from trio_mix.testing._traits import Api as Api
+
+__all__ = [
+    "Answered",
+    "Api",
+    "AskPermission",
+    "CancelRequested",
+    "Complete",
+    "Do",
+    "Drop",
+    "Emit",
+    "EventsDropped",
+    "Fail",
+    "FrameQueued",
+    "HandlerFailed",
+    "Hang",
+    "LateDelta",
+    "Match",
+    "MemoryNetwork",
+    "MemoryStream",
+    "MessageAccepted",
+    "MessageFinished",
+    "MessageLost",
+    "MessageRun",
+    "MixServer",
+    "NotificationAnswered",
+    "NotificationAsked",
+    "Notify",
+    "Pause",
+    "PermissionAnswered",
+    "PermissionAsked",
+    "RateLimit",
+    "Raw",
+    "Record",
+    "RequestReceived",
+    "Say",
+    "ServerStarted",
+    "ServerStopped",
+    "Step",
+    "StreamEnded",
+    "StreamOpened",
+    "SubAgent",
+    "Think",
+    "Turn",
+    "UseTool",
+    "UseTools",
+    "WaitFor",
+    "memory_pipe",
+]

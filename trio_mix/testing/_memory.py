@@ -1,0 +1,257 @@
+"""A network in memory: what a client's HTTP stack needs instead of sockets.
+
+What it knows: bounded byte pipes that end, break and reset as TCP does; httpcore's interface.
+What it must never know: HTTP, Mix.
+
+Rules:
+
+1. A pipe holds a bounded number of bytes: who writes to a reader that does not read is blocked,
+   as on a real network, so that slow readers can be tested.
+2. All waiting is Trio's: under a `trio.testing.MockClock` with ``autojump_threshold=0`` hours pass
+   in no time, which real sockets make unreliable.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from typing import TYPE_CHECKING, Any, Literal
+
+import httpcore
+import trio
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable, Iterable
+
+__all__ = ["MemoryNetwork", "MemoryStream", "memory_pipe", "sever"]
+
+_CAPACITY = 64 * 1024
+
+
+class _Pipe:
+    """One direction."""
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.data = bytearray()
+        self.ended = False  # the writer is done: what is left can be read, then b""
+        self.reset = False  # the writer broke it: reading fails at once
+        self.deaf = False  # the reader is gone: writing fails
+        self.changed = trio.lowlevel.ParkingLot()
+
+
+class MemoryStream(trio.abc.HalfCloseableStream):
+    """One end of a connection in memory."""
+
+    def __init__(self, incoming: _Pipe, outgoing: _Pipe) -> None:
+        self._in = incoming
+        self._out = outgoing
+        self._closed = False
+        self._sending = trio.Lock()
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Send everything, waiting while the pipe is full.
+
+        Raises:
+          trio.BrokenResourceError: the other side is gone.
+          trio.ClosedResourceError: this side is closed.
+          trio.BusyResourceError: another task is sending.
+        """
+        await trio.lowlevel.checkpoint()
+        try:
+            self._sending.acquire_nowait()
+        except trio.WouldBlock:
+            raise trio.BusyResourceError("another task is sending on this stream") from None
+        try:
+            rest = bytes(data)
+            while True:
+                self._check_open()
+                if self._out.ended:
+                    raise trio.ClosedResourceError("the sending side was ended")
+                if self._out.deaf or self._in.reset:
+                    raise trio.BrokenResourceError("the other side has closed the connection")
+                room = self._out.capacity - len(self._out.data)
+                if room > 0:
+                    self._out.data += rest[:room]
+                    rest = rest[room:]
+                    self._out.changed.unpark_all()
+                if not rest:
+                    return
+                await self._out.changed.park()
+        finally:
+            self._sending.release()
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Wait until there is room, or no sense in waiting."""
+        await trio.lowlevel.checkpoint()
+        while len(self._out.data) >= self._out.capacity and not (self._out.deaf or self._closed):
+            await self._out.changed.park()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """Receive what is there, or wait for something; ``b""`` is the end.
+
+        Raises:
+          trio.BrokenResourceError: the other side reset the connection.
+          trio.ClosedResourceError: this side is closed.
+        """
+        await trio.lowlevel.checkpoint()
+        while True:
+            self._check_open()
+            if self._in.reset:
+                raise trio.BrokenResourceError("the connection was reset by the other side")
+            if self._in.data:
+                size = _CAPACITY if max_bytes is None else max_bytes
+                piece = bytes(self._in.data[:size])
+                del self._in.data[:size]
+                self._in.changed.unpark_all()
+                return piece
+            if self._in.ended:
+                return b""
+            await self._in.changed.park()
+
+    async def send_eof(self) -> None:
+        """End the sending side."""
+        await trio.lowlevel.checkpoint()
+        self._check_open()
+        self._out.ended = True
+        self._out.changed.unpark_all()
+
+    async def aclose(self) -> None:
+        """Close both directions."""
+        self.close()
+        await trio.lowlevel.checkpoint()
+
+    def close(self, *, reset: bool = False) -> None:
+        """Close both directions at once; with ``reset`` the other side reads an error."""
+        self._closed = True
+        self._out.ended = True
+        self._out.reset = self._out.reset or reset
+        self._in.deaf = True
+        self._in.changed.unpark_all()
+        self._out.changed.unpark_all()
+
+    @property
+    def readable(self) -> bool:
+        """Whether reading would not wait: bytes, the end, or an error are there."""
+        return bool(self._in.data) or self._in.ended or self._in.reset
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise trio.ClosedResourceError("this stream is closed")
+
+
+def memory_pipe(capacity: int = _CAPACITY) -> tuple[MemoryStream, MemoryStream]:
+    """Return the two ends of a connection that buffers ``capacity`` bytes in each direction."""
+    one, two = _Pipe(capacity), _Pipe(capacity)
+    return MemoryStream(one, two), MemoryStream(two, one)
+
+
+def sever(stream: trio.abc.Stream, how: Literal["cut", "reset"]) -> None:
+    """Close a connection at once, as if a process had died (cut) or crashed hard (reset)."""
+    if isinstance(stream, trio.SocketStream):
+        if how == "reset":
+            # Lingering for zero seconds makes close() send a reset instead of an orderly end.
+            linger = struct.pack("ii", 1, 0)
+            stream.socket.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, linger)
+        stream.socket.close()
+    elif isinstance(stream, MemoryStream):
+        stream.close(reset=how == "reset")
+
+
+class _HttpcoreStream(httpcore.AsyncNetworkStream):
+    """A memory stream as httpcore wants it."""
+
+    def __init__(self, stream: MemoryStream) -> None:
+        self._stream = stream
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        try:
+            with trio.fail_after(math.inf if timeout is None else timeout):
+                return await self._stream.receive_some(max_bytes)
+        except trio.TooSlowError as error:
+            raise httpcore.ReadTimeout(str(error)) from error
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise httpcore.ReadError(str(error)) from error
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        if not buffer:
+            return
+        try:
+            with trio.fail_after(math.inf if timeout is None else timeout):
+                await self._stream.send_all(buffer)
+        except trio.TooSlowError as error:
+            raise httpcore.WriteTimeout(str(error)) from error
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise httpcore.WriteError(str(error)) from error
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,  # noqa: ARG002 - httpcore's signature
+        server_hostname: str | None = None,  # noqa: ARG002
+        timeout: float | None = None,  # noqa: ARG002
+    ) -> httpcore.AsyncNetworkStream:
+        await self.aclose()
+        raise httpcore.ConnectError("the network in memory speaks plain http, not https")
+
+    # httpcore's own signature: the answer's type depends on the question.
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.readable if info == "is_readable" else None
+
+
+class MemoryNetwork(httpcore.AsyncNetworkBackend):
+    """Connections to one server without sockets, for httpcore and all that is built on it.
+
+    Args:
+      accept: called with the server's end of each new connection; returns False to refuse it.
+      capacity: the bytes that each direction of a connection buffers.
+    """
+
+    def __init__(
+        self, accept: Callable[[MemoryStream], bool], *, capacity: int = _CAPACITY
+    ) -> None:
+        self._accept = accept
+        self.capacity = capacity
+
+    def connect(self) -> MemoryStream:
+        """Open a connection and return the client's end.
+
+        Raises:
+          ConnectionRefusedError: the server does not take connections.
+        """
+        client, server = memory_pipe(self.capacity)
+        if not self._accept(server):
+            raise ConnectionRefusedError("the server in memory does not take connections")
+        return client
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ARG002 - httpcore's signature
+        local_address: str | None = None,  # noqa: ARG002
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,  # noqa: ARG002
+    ) -> httpcore.AsyncNetworkStream:
+        """Connect, whatever host and port are named: there is only this one server."""
+        await trio.lowlevel.checkpoint()
+        try:
+            return _HttpcoreStream(self.connect())
+        except ConnectionRefusedError as error:
+            raise httpcore.ConnectError(f"{error} ({host}:{port})") from error
+
+    async def connect_unix_socket(
+        self,
+        path: str,  # noqa: ARG002 - httpcore's signature
+        timeout: float | None = None,  # noqa: ARG002
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,  # noqa: ARG002
+    ) -> httpcore.AsyncNetworkStream:
+        """Refuse: there are no Unix sockets here."""
+        await trio.lowlevel.checkpoint()
+        raise httpcore.ConnectError("the network in memory has no Unix sockets")
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep on Trio's clock."""
+        await trio.sleep(seconds)

@@ -1,0 +1,79 @@
+"""What a server lets a test see: its log, questions about it, waiting on it.
+
+What it knows: the log.
+What it must never know: what writes into it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar, overload
+
+from trio_mix.testing._records import Log, MessageRun, Record, RequestReceived
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = ["Observed"]
+
+_R = TypeVar("_R", bound=Record)
+
+
+class Observed:
+    """Something that keeps a log."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+
+    @property
+    def log(self) -> Sequence[Record]:
+        """All that happened, oldest first."""
+        return self._log.records
+
+    @property
+    def timeline(self) -> str:
+        """The log as text, a line for each record, for people and failure messages."""
+        return str(self._log)
+
+    def runs(self, text: str | None = None, session_id: str | None = None) -> int:
+        """Return how often the agent began to work on a message."""
+        return sum(
+            1
+            for record in self._log.records
+            if isinstance(record, MessageRun)
+            and (text is None or record.text == text)
+            and (session_id is None or record.session_id == session_id)
+        )
+
+    def requests(self, method: str | None = None, path: str = "") -> list[RequestReceived]:
+        """Return the requests with this method whose path begins like this."""
+        return [
+            record
+            for record in self._log.records
+            if isinstance(record, RequestReceived)
+            and (method is None or record.method == method)
+            and record.path.startswith(path)
+        ]
+
+    @overload
+    async def wait_for(self, what: type[_R], *, count: int = ..., **fields: object) -> _R: ...
+    @overload
+    async def wait_for(self, what: Callable[[Record], bool], *, count: int = ...) -> Record: ...
+    async def wait_for(
+        self,
+        what: type[_R] | Callable[[Record], bool],
+        *,
+        count: int = 1,
+        **fields: object,
+    ) -> Record:
+        """Wait until the log holds ``count`` such records, from the start on; return the last.
+
+        Args:
+          what: a class of records, or a function that says whether a record is meant.
+          count: how many there must be.
+          fields: values that the record's fields must have.
+        """
+        return await self._log.wait_for(what, count=count, **fields)
+
+    async def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Wait until a condition on the server holds; it is asked whenever something happens."""
+        await self._log.wait_until(condition)

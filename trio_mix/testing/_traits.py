@@ -1,0 +1,138 @@
+"""What tells one API generation from another, as data.
+
+What it knows: versions, and which habit came or went with which.
+What it must never know: sockets, sessions, clocks.
+
+Rules:
+
+1. Everything that differs between generations is asked here, never by comparing names elsewhere.
+2. A version outside its generation is refused: no test can describe a server that never was.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal, TypeAlias
+
+import attrs
+
+__all__ = ["Api", "Traits", "traits_for"]
+
+Api: TypeAlias = Literal["pipeline-oldest", "pipeline", "blocking", "async"]
+"""A generation of the Mix API: how a message is sent and what comes back."""
+
+_Version: TypeAlias = tuple[int, ...]
+
+_SPAN: Final[dict[str, tuple[_Version, _Version, str]]] = {
+    # generation: first version, last version, the one that is meant when none is named
+    "pipeline-oldest": ((0, 1, 0), (0, 5, 99), "0.5.0"),
+    "pipeline": ((0, 6, 0), (0, 6, 99), "0.6.9"),
+    "blocking": ((0, 7, 0), (0, 7, 3), "0.7.3"),
+    "async": ((0, 7, 4), (0, 99, 99), "0.11.4"),
+}
+
+
+@attrs.frozen(kw_only=True)
+class Traits:
+    """The habits of one server version."""
+
+    api: Api
+    """The generation."""
+    version: str
+    """What ``/health`` says."""
+    number: _Version
+    """The version to compare with."""
+
+    @property
+    def rest(self) -> bool:
+        """Whether there is REST and ``/health`` at all."""
+        return self.api != "pipeline-oldest"
+
+    @property
+    def pipeline(self) -> bool:
+        """Whether open streams run the messages."""
+        return self.api in ("pipeline", "pipeline-oldest")
+
+    @property
+    def frame_fields(self) -> bool:
+        """Whether frames carry ``id`` and ``retry``."""
+        return self.api != "pipeline-oldest"
+
+    @property
+    def deltas(self) -> bool:
+        """Whether text and reasoning come in pieces, before ``complete``."""
+        return self.api != "pipeline-oldest"
+
+    @property
+    def message_ids(self) -> bool:
+        """Whether events name their message, and sub-agents' events come through."""
+        return self.api == "async"
+
+    @property
+    def tool_use_events(self) -> bool:
+        """Whether tool calls are told as ``tool_use_*`` instead of ``tool``."""
+        return self.number >= (0, 11)
+
+    @property
+    def tool_parameter_delta(self) -> bool:
+        """Whether ``tool_parameter_delta`` goes with the ``tool`` events."""
+        return (0, 7) <= self.number < (0, 11)
+
+    @property
+    def notifications(self) -> bool:
+        """Whether the agent can ask the user through ``notification``."""
+        return self.number >= (0, 11, 1)
+
+    @property
+    def session_events(self) -> bool:
+        """Whether sessions that come and go are told to every stream."""
+        return self.number >= (0, 6, 9)
+
+    @property
+    def export(self) -> bool:
+        """Whether a session can be exported and rewound."""
+        return self.number >= (0, 6, 9)
+
+    @property
+    def browser_mode(self) -> bool:
+        """Whether a new session must name its browser mode."""
+        return self.number >= (0, 11)
+
+    @property
+    def errors_twice(self) -> bool:
+        """Whether a failure after the 202 is told twice."""
+        return self.api == "async"
+
+    @property
+    def rate_limit_ends_turn(self) -> bool:
+        """Whether ``rate_limit_error`` is the last event of its turn."""
+        return self.pipeline
+
+    @property
+    def unknown_session_status(self) -> int:
+        """What sending to an unknown session is answered with."""
+        return 500 if self.api == "async" and self.number < (0, 8) else 404
+
+    def tool(self, name: str) -> str:
+        """Spell a core tool's name as this version does: ``bash`` became ``Bash``."""
+        if self.tool_use_events and name.islower():
+            return "".join(part.capitalize() for part in name.split("_"))
+        return name
+
+
+def traits_for(api: Api, version: str | None = None) -> Traits:
+    """Return the habits of ``version``, or of the generation's usual one.
+
+    Raises:
+      ValueError: there is no such generation, or the version does not belong to it.
+    """
+    if api not in _SPAN:
+        raise ValueError(f"api must be one of {', '.join(map(repr, _SPAN))}, not {api!r}")
+    first, last, usual = _SPAN[api]
+    text = usual if version is None else version
+    try:
+        number = tuple(int(part) for part in text.split("."))
+    except ValueError:
+        raise ValueError(f"version must look like {usual!r}, not {text!r}") from None
+    if not first <= number <= last:
+        raise ValueError(f"{text} is no version of the {api!r} generation; try {usual!r}")
+    return Traits(api=api, version=text, number=number)
