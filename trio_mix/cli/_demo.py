@@ -65,7 +65,7 @@ class _Demo:
     async def lost_between_messages(self) -> None:
         """Lose the connection while nothing runs, and go on."""
         async with self.stream.subscribe() as everything:
-            await self.server.drop(self.stream.session_id)
+            await self.server.drop_streams(self.stream.session_id)
             self.board.note("the server dropped the connection between two messages")
             async for event in everything:
                 if isinstance(event, ConnectedEvent):

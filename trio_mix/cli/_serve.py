@@ -15,9 +15,12 @@ from trio_mix.testing import MixServer
 if TYPE_CHECKING:
     from trio_mix.testing import Api
 
+_LOG = 1000
+"""Records that the server keeps: enough to debug it, and no leak when it runs for days."""
+
 
 async def serve(host: str, port: int, api: Api) -> int:
     """Run the server until cancelled."""
-    async with MixServer(api=api, host=host, port=port) as server:
+    async with MixServer(api, host=host, port=port, log_limit=_LOG) as server:
         print(f"Mix server (API generation: {api}) at {server.url}; Ctrl-C stops it", flush=True)
         await trio.sleep_forever()

@@ -1,0 +1,177 @@
+"""Runs the real command in a process of its own: through pipes, or in a pseudo-terminal."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import struct
+import subprocess
+import sys
+import termios
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Protocol
+
+import attrs
+import pytest
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+    from contextlib import AbstractAsyncContextManager
+
+TIMEOUT = 60
+_COMMAND = [sys.executable, "-W", "error", "-m", "trio_mix.cli"]
+
+
+def environment(**extra: str) -> dict[str, str]:
+    hidden = ("MIX_SERVER_URL", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES")
+    kept = {name: value for name, value in os.environ.items() if name not in hidden}
+    return {**kept, "TERM": "xterm", **extra}
+
+
+@attrs.frozen
+class Ended:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[str]:
+        return self.out.splitlines()
+
+
+class RunCommand(Protocol):
+    async def __call__(self, *args: str, stdin: str = "", **env: str) -> Ended: ...
+
+
+@pytest.fixture
+def run_command() -> RunCommand:
+    async def run(*args: str, stdin: str = "", **env: str) -> Ended:
+        with trio.fail_after(TIMEOUT):
+            done = await trio.run_process(
+                [*_COMMAND, *args],
+                stdin=stdin.encode(),
+                capture_stdout=True,
+                capture_stderr=True,
+                check=False,
+                env=environment(**env),
+            )
+        assert b"Traceback" not in done.stderr, done.stderr.decode()
+        return Ended(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+    return run
+
+
+class StartCommand(Protocol):
+    def __call__(self, *args: str) -> AbstractAsyncContextManager[trio.Process]: ...
+
+
+@pytest.fixture
+def start_command() -> StartCommand:
+    """Start a command with pipes for its output; it is killed if the test does not end it."""
+
+    @asynccontextmanager
+    async def start(*args: str) -> AsyncIterator[trio.Process]:
+        process = await trio.lowlevel.open_process(
+            [*_COMMAND, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
+        )
+        try:
+            with trio.fail_after(TIMEOUT):
+                yield process
+        finally:
+            await _reap(process)
+
+    return start
+
+
+async def _reap(process: trio.Process) -> None:
+    with trio.CancelScope(shield=True, deadline=trio.current_time() + TIMEOUT):
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+        for pipe in (process.stdout, process.stderr):
+            if pipe is not None:
+                await pipe.aclose()
+
+
+class Terminal:
+    """A command in a pseudo-terminal: what it shows is waited for, never slept for."""
+
+    def __init__(self, process: trio.Process, stream: trio.lowlevel.FdStream) -> None:
+        self.process = process
+        self.shown = ""
+        self._stream = stream
+        self._read_to = 0
+
+    async def expect(self, text: str) -> None:
+        """Wait until the text appears after what was expected before."""
+        while (at := self.shown.find(text, self._read_to)) < 0:
+            more = await self._more()
+            assert more, f"{text!r} never came; shown: {self.shown!r}"
+        self._read_to = at + len(text)
+
+    async def type(self, text: str) -> None:
+        await self._stream.send_all(text.encode())
+
+    async def end(self) -> int:
+        """Read until the command ends, and return its exit code."""
+        while await self._more():
+            pass
+        return await self.process.wait()
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    async def _more(self) -> bool:
+        try:
+            data = await self._stream.receive_some()
+        except trio.BrokenResourceError:  # EIO: the other end is closed
+            return False
+        self.shown += data.decode(errors="replace")
+        return bool(data)
+
+
+class OpenTerminal(Protocol):
+    def __call__(
+        self, *args: str, columns: int = 100, env: Mapping[str, str] | None = None
+    ) -> AbstractAsyncContextManager[Terminal]: ...
+
+
+@pytest.fixture
+def open_terminal() -> OpenTerminal:
+    """Start the command in a terminal; Ctrl-C typed into it is a real one."""
+    return _open_terminal
+
+
+@asynccontextmanager
+async def _open_terminal(
+    *args: str, columns: int = 100, env: Mapping[str, str] | None = None
+) -> AsyncIterator[Terminal]:
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    try:
+        process = await trio.lowlevel.open_process(
+            [*_COMMAND, *args],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+            preexec_fn=_own_terminal,
+            env=environment(**(env or {})),
+        )
+    finally:
+        os.close(theirs)
+    terminal = Terminal(process, trio.lowlevel.FdStream(ours))
+    try:
+        with trio.fail_after(TIMEOUT):
+            yield terminal
+    finally:
+        await _reap(process)
+        await terminal.aclose()
+
+
+def _own_terminal() -> None:
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)

@@ -1,0 +1,203 @@
+"""The command in a process of its own, its output a pipe, against a server in this process."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from trio_mix import Mix
+from trio_mix.testing import AskPermission, Fail, MixServer, Say, Think, Turn, UseTool
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import RunCommand, StartCommand
+    from trio_mix.testing import Api
+
+API: list[Api] = ["async", "blocking", "pipeline"]
+
+
+@pytest.mark.parametrize("api", API)
+async def test_ask_prints_the_text_on_stdout_and_the_rest_on_stderr(
+    run_command: RunCommand, api: Api
+) -> None:
+    async with MixServer(api, pace=0) as server:
+        server.script("Hi", Turn(Think("Greet."), UseTool("glob", {"p": "*"}), Say("Hello you")))
+        done = await run_command("ask", "Hi", "--server", server.url)
+    assert (done.code, done.out) == (0, "Hello you\n")
+    assert "thinking: Greet." in done.err
+    assert 'tool: glob {"p": "*"}' in done.err.replace('{"p":"*"}', '{"p": "*"}')
+
+
+async def test_ask_deletes_its_session_unless_it_is_to_be_kept(run_command: RunCommand) -> None:
+    async with MixServer(pace=0) as server, Mix(server.url) as mix:
+        assert (await run_command("ask", "Hi", MIX_SERVER_URL=server.url)).code == 0
+        assert await mix.sessions.list() == []
+        done = await run_command("ask", "Hi", "--keep", MIX_SERVER_URL=server.url)
+        (session,) = await mix.sessions.list()
+        assert f"session {session.id}\n" in done.err
+        again = await run_command("ask", "Ho", "--session", session.id, MIX_SERVER_URL=server.url)
+        assert again.code == 0
+        assert len(await mix.sessions.list()) == 1
+
+
+@pytest.mark.parametrize(("flags", "answer"), [(["--yes"], "granted"), ([], "denied")])
+async def test_ask_denies_permissions_unless_told_otherwise(
+    run_command: RunCommand, flags: list[str], answer: str
+) -> None:
+    async with MixServer(pace=0) as server:
+        turn = Turn(AskPermission(then=[Say("granted")], otherwise=[Say("denied")]))
+        server.script("Do it", turn)
+        done = await run_command("ask", "Do it", *flags, "--server", server.url)
+    assert (done.code, done.out) == (0, f"{answer}\n")
+    assert f"permission: {answer}" in done.err
+
+
+async def test_a_message_that_the_agent_gives_up_is_one_line_and_exit_code_2(
+    run_command: RunCommand,
+) -> None:
+    async with MixServer(pace=0) as server:
+        server.script("Hi", Turn(Fail("no provider key")))
+        done = await run_command("ask", "Hi", "--server", server.url)
+    assert done.code == 2
+    assert done.out == ""
+    assert "no provider key" in done.err
+    assert done.err.count("\n") == 1
+
+
+async def test_a_server_that_is_not_there_is_one_line_at_once(run_command: RunCommand) -> None:
+    async with MixServer(pace=0) as server:
+        url = server.url
+    for args in (["ask", "Hi"], ["chat"], ["watch", "s"], ["sessions", "list"]):
+        done = await run_command(*args, "--server", url)
+        assert (done.code, done.out) == (2, "")
+        assert done.err.count("\n") == 1
+        assert url in done.err
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["watch", "nobody"],
+        ["ask", "Hi", "--session", "nobody"],
+        ["chat", "--session", "nobody"],
+        ["sessions", "show", "nobody"],
+        ["sessions", "delete", "nobody"],
+    ],
+)
+async def test_a_session_that_does_not_exist_is_one_line(
+    run_command: RunCommand, args: list[str]
+) -> None:
+    async with MixServer(pace=0) as server:
+        done = await run_command(*args, "--server", server.url)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.count("\n") == 1
+    assert "nobody" in done.err
+
+
+@pytest.mark.parametrize(
+    ("args", "hint"),
+    [
+        (["aks", "Hi"], "aks"),
+        (["ask"], "TEXT"),
+        (["ask", "Hi", "--sesion", "x"], "--sesion"),
+        (["serve", "--api", "sync"], "sync"),
+        (["serve", "--port", "many"], "many"),
+        (["ask", "Hi", "--server", "localhost:1"], "localhost:1"),
+    ],
+)
+async def test_a_typo_is_one_line_that_names_it(
+    run_command: RunCommand, args: list[str], hint: str
+) -> None:
+    done = await run_command(*args)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.count("\n") == 1
+    assert done.err.startswith("trio-mix: ")
+    assert hint in done.err
+
+
+async def test_chat_takes_each_line_of_a_pipe_for_a_message(run_command: RunCommand) -> None:
+    async with MixServer(pace=0) as server:
+        server.script("one", Turn(Say("first")))
+        server.script("two", Turn(Fail("out of luck")))
+        server.script("three", Turn(Say("third")))
+        done = await run_command("chat", "--server", server.url, stdin="one\n\ntwo\nthree")
+    assert [line for line in done.lines if line.startswith("text")] == [
+        "text: first",
+        "text: third",
+    ]
+    assert "out of luck" in done.err
+    assert done.code == 2
+
+
+async def test_sessions_are_created_listed_shown_and_deleted(run_command: RunCommand) -> None:
+    async with MixServer(pace=0) as server:
+        url = {"MIX_SERVER_URL": server.url}
+        created = (await run_command("sessions", "create", "My title", **url)).out.strip()
+        await run_command("ask", "List the files", "--session", created, **url)
+        (listed,) = (await run_command("sessions", "list", **url)).lines
+        assert listed.split("\t")[0] == created
+        assert listed.split("\t")[-1] == "My title"
+        (record,) = (await run_command("sessions", "list", "--jsonl", **url)).lines
+        assert json.loads(record)["title"] == "My title"
+        shown = await run_command("sessions", "show", created, **url)
+        assert f"id: {created}" in shown.lines
+        assert "user: List the files" in shown.lines
+        records = (await run_command("sessions", "show", created, "--jsonl", **url)).lines
+        assert json.loads(records[0])["id"] == created
+        assert json.loads(records[1])["user_input"] == "List the files"
+        gone = await run_command("sessions", "delete", created, **url)
+        assert (gone.code, gone.out) == (0, f"deleted {created}\n")
+        assert (await run_command("sessions", "list", **url)).out == ""
+
+
+async def test_watch_writes_each_event_as_a_line_of_json_as_it_happens(
+    start_command: StartCommand,
+) -> None:
+    async with MixServer(pace=0) as server:
+        session = server.create_session()
+        server.script("Hi", Turn(Say("Hello", deltas=2)))
+        async with start_command("watch", session, "--jsonl", "--server", server.url) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            assert await process.stderr.receive_some() == f"watching session {session}\n".encode()
+            server.run_message(session, "Hi")
+            out = b""
+            while b'"complete"' not in out:
+                out += await process.stdout.receive_some()
+            process.terminate()
+            assert await process.wait() == 143
+    events = [json.loads(line) for line in out.decode().splitlines()]
+    assert "".join(e["content"] for e in events if e["event"] == "content") == "Hello"
+    assert events[-1]["done"] is True
+
+
+@pytest.mark.parametrize("api", API)
+async def test_demo_shows_everything_in_plain_lines_and_succeeds(
+    run_command: RunCommand, api: Api
+) -> None:
+    with trio.fail_after(30):
+        done = await run_command("demo", "--api", api)
+    assert done.code == 0, done.err
+    assert done.err == ""
+    assert "\x1b" not in done.out
+    assert [line[:4] for line in done.lines if " send: " in line] == ["[1] ", "[2] ", "[3] "]
+    assert any(line.startswith("[1] tool: ") for line in done.lines)
+    assert any(line.startswith("[2] permission: ") for line in done.lines)
+    assert "[2] permission: granted" in done.lines
+    assert any("dropped the connection" in line for line in done.lines)
+    assert sum(line.endswith("] done: complete") for line in done.lines) == 3
+
+
+async def test_help_names_every_command(run_command: RunCommand) -> None:
+    done = await run_command("--help")
+    assert done.code == 0
+    for command in ("demo", "ask", "chat", "watch", "sessions", "serve"):
+        assert command in done.out
+
+
+async def test_the_version_is_the_packages(run_command: RunCommand) -> None:
+    from trio_mix import __version__
+
+    assert (await run_command("--version")).out.strip() == __version__

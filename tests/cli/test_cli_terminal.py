@@ -1,0 +1,164 @@
+"""The command in a pseudo-terminal: what a person at the keyboard sees and does."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from trio_mix.testing import (
+    AskPermission,
+    CancelRequested,
+    Fail,
+    Hang,
+    MixServer,
+    Say,
+    Turn,
+)
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import OpenTerminal
+
+CTRL_C, CTRL_D = "\x03", "\x04"
+PROMPT = "you> "
+_COLOUR = re.compile(r"\x1b\[(?:\d+;)*(?:3[0-7]|38;\d+;\d+)m")
+
+
+async def test_chat_answers_line_by_line_and_leaves_at_ctrl_d(open_terminal: OpenTerminal) -> None:
+    async with MixServer(pace=0) as server:
+        server.script("one", Turn(Say("first answer")))
+        server.script("two", Turn(Say("second answer")))
+        async with open_terminal("chat", "--server", server.url) as terminal:
+            for text, answer in (("one", "first answer"), ("two", "second answer")):
+                await terminal.expect(PROMPT)
+                await terminal.type(f"{text}\n")
+                await terminal.expect(answer)
+            await terminal.expect(PROMPT)
+            await terminal.type(CTRL_D)
+            await terminal.expect("To go on: trio-mix chat --session ")
+            assert await terminal.end() == 0
+
+
+async def test_ctrl_c_in_chat_cancels_the_message_and_the_chat_goes_on(
+    open_terminal: OpenTerminal,
+) -> None:
+    async with MixServer(pace=0) as server:
+        server.script("hang", Turn(Say("working on it"), Hang()))
+        server.script("next", Turn(Say("still here")))
+        async with open_terminal("chat", "--server", server.url) as terminal:
+            await terminal.expect(PROMPT)
+            await terminal.type("hang\n")
+            await terminal.expect("working on it")
+            await terminal.type(CTRL_C)
+            await terminal.expect("cancelled")
+            await server.wait_for(CancelRequested)
+            await terminal.expect(PROMPT)
+            await terminal.type("next\n")
+            await terminal.expect("still here")
+            await terminal.expect(PROMPT)
+            await terminal.type(CTRL_C)
+            await terminal.expect("(Ctrl-D leaves)")
+            await terminal.type(CTRL_D)
+            assert await terminal.end() == 0
+
+
+async def test_chat_asks_whoever_is_there_for_permission(open_terminal: OpenTerminal) -> None:
+    async with MixServer(pace=0) as server:
+        asks = AskPermission(
+            description="run it", then=[Say("it ran")], otherwise=[Say("it did not run")]
+        )
+        server.script("do", Turn(asks))
+        async with open_terminal("chat", "--server", server.url) as terminal:
+            for answer, outcome in (("y", "it ran"), ("", "it did not run")):
+                await terminal.expect(PROMPT)
+                await terminal.type("do\n")
+                await terminal.expect("Allow bash: run it? [y/N]")
+                await terminal.type(f"{answer}\n")
+                await terminal.expect(outcome)
+            await terminal.expect(PROMPT)
+            await terminal.type(CTRL_D)
+            assert await terminal.end() == 0
+
+
+async def test_ctrl_c_at_a_permission_prompt_cancels_the_message_and_loses_no_line(
+    open_terminal: OpenTerminal,
+) -> None:
+    async with MixServer(pace=0) as server:
+        server.script("do", Turn(AskPermission(then=[Say("it ran")])))
+        server.script("next", Turn(Say("still here")))
+        async with open_terminal("chat", "--server", server.url) as terminal:
+            await terminal.expect(PROMPT)
+            await terminal.type("do\n")
+            await terminal.expect("[y/N]")
+            await terminal.type(CTRL_C)
+            await terminal.expect("cancelled")
+            await terminal.expect(PROMPT)
+            await terminal.type("next\n")
+            await terminal.expect("still here")
+            await terminal.expect(PROMPT)
+            await terminal.type(CTRL_D)
+            assert await terminal.end() == 0
+
+
+async def test_a_failed_message_does_not_end_the_chat(open_terminal: OpenTerminal) -> None:
+    async with MixServer(pace=0) as server:
+        server.script("bad", Turn(Fail("out of luck")))
+        async with open_terminal("chat", "--server", server.url) as terminal:
+            await terminal.expect(PROMPT)
+            await terminal.type("bad\n")
+            await terminal.expect("out of luck")
+            await terminal.expect(PROMPT)
+            await terminal.type(CTRL_D)
+            assert await terminal.end() == 0
+
+
+async def test_ctrl_c_in_ask_tells_the_server_and_exits_with_130(
+    open_terminal: OpenTerminal,
+) -> None:
+    async with MixServer(pace=0) as server:
+        server.script("hang", Turn(Say("working on it"), Hang()))
+        async with open_terminal("ask", "hang", "--server", server.url) as terminal:
+            await terminal.expect("working on it")
+            await terminal.type(CTRL_C)
+            assert await terminal.end() == 130
+        await server.wait_for(CancelRequested)
+        assert "Traceback" not in terminal.shown
+
+
+async def test_demo_is_live_and_coloured_in_a_terminal(open_terminal: OpenTerminal) -> None:
+    async with open_terminal("demo", columns=120) as terminal:
+        await terminal.expect("waits its turn")
+        await terminal.expect("tool calls")
+        assert await terminal.end() == 0
+    assert "\x1b[" in terminal.shown
+
+
+async def test_no_color_leaves_colours_out(open_terminal: OpenTerminal) -> None:
+    async with MixServer(pace=0) as server:
+        for env, coloured in (({}, True), ({"NO_COLOR": "1"}, False)):
+            async with open_terminal("ask", "Hi", "--server", server.url, env=env) as terminal:
+                assert await terminal.end() == 0
+            assert bool(_COLOUR.search(terminal.shown)) is coloured, env
+
+
+async def test_serve_says_where_it_listens_and_stops_at_ctrl_c(
+    open_terminal: OpenTerminal,
+) -> None:
+    async with open_terminal("serve", "--port", "0") as terminal:
+        await terminal.expect("at http://127.0.0.1:")
+        await terminal.type(CTRL_C)
+        assert await terminal.end() == 130
+    assert "Traceback" not in terminal.shown
+
+
+async def test_watch_shows_what_others_do_until_ctrl_c(open_terminal: OpenTerminal) -> None:
+    async with MixServer(pace=0) as server:
+        session = server.create_session()
+        server.script("from elsewhere", Turn(Say("seen by all")))
+        async with open_terminal("watch", session, "--server", server.url) as terminal:
+            await terminal.expect("watching session")
+            server.run_message(session, "from elsewhere")
+            await terminal.expect("user: from elsewhere")
+            await terminal.expect("seen by all")
+            await terminal.expect("complete")
+            await terminal.type(CTRL_C)
+            assert await terminal.end() == 130
