@@ -31,10 +31,16 @@ Server: TypeAlias = Annotated[
     ),
 ]
 Yes: TypeAlias = Annotated[
-    bool, Parameter(name=["--yes", "-y"], negative="", help="Grant every permission asked for.")
+    bool,
+    Parameter(
+        name=["--yes", "-y"],
+        negative="",
+        show_default=False,
+        help="Grant every permission asked for.",
+    ),
 ]
 Jsonl: TypeAlias = Annotated[
-    bool, Parameter(name="--jsonl", negative="", help="One JSON object a line.")
+    bool, Parameter(name="--jsonl", negative="", show_default=False, help="One JSON object a line.")
 ]
 Api: TypeAlias = Annotated[
     Literal["async", "blocking", "pipeline", "pipeline-oldest"],
@@ -50,7 +56,6 @@ app = App(
     name="trio-mix",
     help="Talk to a Mix agent server, or watch it work.",
     version=__version__,
-    help_format="plaintext",
 )
 sessions = App(name="sessions", help="List, create, show and delete sessions.")
 app.command(sessions)
@@ -68,9 +73,9 @@ def ask(
     /,
     *,
     session: str | None = None,
-    keep: Annotated[bool, Parameter(negative="")] = False,
+    keep: Annotated[bool, Parameter(negative="", show_default=False)] = False,
     yes: Yes = False,
-    plan: Annotated[bool, Parameter(negative="")] = False,
+    plan: Annotated[bool, Parameter(negative="", show_default=False)] = False,
     thinking: ThinkingLevel | None = None,
     max_steps: int | None = None,
     server: Server = None,
