@@ -135,7 +135,7 @@ async def demo(api: DemoApi) -> int:
         if not streams:
             return ""
         numbers = streams[0].statistics()
-        state = streams[0].state
+        state = streams[0].state.value
         return f"stream {state}, {numbers.connects} connects, {numbers.events} events"
 
     screen = board(status)
