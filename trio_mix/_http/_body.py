@@ -1,0 +1,157 @@
+"""Find the body in the bytes that follow a response's head.
+
+What it knows: the three ways in which HTTP/1.1 marks the end of a body (RFC 9112, section 6).
+What it must never know: sockets; what the body means.
+
+The rules it keeps:
+
+1. No byte is copied more than a fixed number of times, however the input is cut.
+2. A body that ends early is told from one that is complete; only a body that lasts "until the
+   connection closes" cannot be.
+3. Lines of the chunked framing are bounded.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Protocol
+
+__all__ = ["Body", "BodyError", "body_of"]
+
+_MAX_LINE = 16 * 1024
+_CHUNK_HEAD = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;.*)?", re.DOTALL)
+
+
+class BodyError(Exception):
+    """The framing of the body is broken."""
+
+
+class Body(Protocol):
+    """Takes bytes from the connection and gives those of the body."""
+
+    finished: bool
+    """Whether the body is complete."""
+    excess: bool
+    """Whether bytes came after the body's end, so that the connection is of no further use."""
+    until_close: bool
+    """Whether the end of the connection is the end of the body."""
+
+    def feed(self, data: bytes) -> bytes:
+        """Return the body's bytes in these."""
+        ...
+
+
+class LengthBody:
+    """A body of a known length, be it zero."""
+
+    until_close = False
+
+    def __init__(self, length: int) -> None:
+        self._left = length
+        self.finished = length == 0
+        self.excess = False
+
+    def feed(self, data: bytes) -> bytes:
+        """Return the body's bytes in these."""
+        if len(data) > self._left:
+            self.excess = True
+            data = data[: self._left]
+        self._left -= len(data)
+        self.finished = self._left == 0
+        return data
+
+
+class CloseBody:
+    """A body that lasts until the server closes the connection."""
+
+    finished = False
+    excess = False
+    until_close = True
+
+    def feed(self, data: bytes) -> bytes:
+        """Return the body's bytes in these."""
+        return data
+
+
+class ChunkedBody:
+    """A body in chunks: a size in hexadecimal, CRLF, the bytes, CRLF; the last one is empty."""
+
+    until_close = False
+
+    def __init__(self) -> None:
+        self.finished = False
+        self.excess = False
+        self._left = 0  # bytes of the current chunk that are still to come
+        self._line = b""  # a line of the framing that is not complete yet
+        self._expect_end = False  # a chunk's CRLF is due
+        self._trailers = False
+        self._trailer_size = 0
+
+    def feed(self, data: bytes) -> bytes:
+        """Return the body's bytes in these."""
+        pieces: list[bytes] = []
+        position = 0
+        while position < len(data):
+            if self.finished:
+                self.excess = True
+                break
+            if self._left:
+                piece = data[position : position + self._left]
+                position += len(piece)
+                self._left -= len(piece)
+                pieces.append(piece)
+                if not self._left:
+                    self._expect_end = True
+                continue
+            end = data.find(b"\n", position)
+            if end < 0:
+                self._line += data[position:]
+                if len(self._line) > _MAX_LINE:
+                    raise BodyError("a line of the chunked framing is too long")
+                break
+            line = self._line + data[position : end + 1]
+            self._line = b""
+            position = end + 1
+            self._take_line(line)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _take_line(self, line: bytes) -> None:
+        if not line.endswith(b"\r\n"):
+            raise BodyError("a line of the chunked framing does not end with CRLF")
+        line = line[:-2]
+        if self._expect_end:
+            if line:
+                raise BodyError("a chunk is longer than its size")
+            self._expect_end = False
+        elif self._trailers:
+            self._trailer_size += len(line)
+            if self._trailer_size > _MAX_LINE:
+                raise BodyError("the trailers are too long")
+            self.finished = not line
+        else:
+            match = _CHUNK_HEAD.fullmatch(line)
+            if match is None:
+                raise BodyError("the size of a chunk is not a hexadecimal number")
+            self._left = int(match[1], 16)
+            self._trailers = self._left == 0
+
+
+def body_of(method: str, status_code: int, headers: dict[str, str], http_version: str) -> Body:
+    """Return the right kind of body for a response (RFC 9112, section 6.3).
+
+    Raises:
+      BodyError: the headers contradict each other.
+    """
+    if method == "HEAD" or status_code in (204, 304):
+        return LengthBody(0)
+    encoding = headers.get("transfer-encoding")
+    if encoding is not None and http_version != "HTTP/1.0":
+        if encoding.strip().lower() != "chunked":
+            raise BodyError("the response has a transfer encoding other than chunked")
+        return ChunkedBody()
+    length = headers.get("content-length")
+    if length is None:
+        return CloseBody()
+    if not (length.isascii() and length.isdigit() and len(length) < 20):
+        raise BodyError("the response's Content-Length is not a number")
+    return LengthBody(int(length))

@@ -1,0 +1,146 @@
+"""Send requests through an httpx or httpx2 client, and clean up after it.
+
+What it knows: how such a client is asked, how its body iterators must be unwound.
+What it must never know: pools, limits and timeouts of the client, which are its owner's.
+
+The rules it keeps:
+
+1. A body that is left early is unwound frame by frame, in order, so that neither a socket nor a
+   generator is left for the garbage collector (httpx#3777).
+2. A read that was cancelled has broken the body for good: what follows is an error, not an end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from trio_mix._http._errors import DisconnectedError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+
+    from trio_mix._http._types import ClientResponse, Content, HttpClient, Progress
+
+__all__ = ["ClientExchange", "Tracer"]
+
+CLOSE_TIMEOUT = 2.0
+
+
+class Tracer:
+    """Follow a request through the ``trace`` extension of httpcore and httpcore2."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self.heard = False
+
+    async def __call__(self, name: str, info: dict[str, Any]) -> None:
+        """Take one step's name, as ``http11.send_request_headers.started``."""
+        del info
+        self.heard = True
+        if name.endswith("send_request_headers.started"):
+            self.progress.sending()
+        elif name.endswith("send_request_body.complete"):
+            self.progress.body_sent()
+
+
+class ClientExchange:
+    """A response of a caller's client, its body being read."""
+
+    def __init__(
+        self, response: ClientResponse, on_close: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
+        self.status_code = response.status_code
+        self.headers = {name.lower(): value for name, value in response.headers.items()}
+        self.http_version = response.http_version
+        self._response = response
+        self._on_close = on_close
+        self._body: AsyncIterator[bytes] = response.aiter_raw()
+        self._broken = False
+        self._ended = False
+        self._closed = False
+
+    @classmethod
+    async def start(
+        cls,
+        client: HttpClient,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        content: Content,
+        tracer: Tracer,
+        on_close: Callable[[], Awaitable[None]] | None = None,
+    ) -> ClientExchange:
+        """Send a request and read the head of its response."""
+        fields = {name.lower(): (name, value) for name, value in headers.items()}
+        fields.setdefault("accept-encoding", ("Accept-Encoding", "identity"))
+        request = client.build_request(
+            method,
+            url,
+            content=content,
+            headers=[
+                (name.encode("ascii"), value.encode("latin-1")) for name, value in fields.values()
+            ],
+            timeout=None,  # the scope around us times it all
+            extensions={"trace": tracer},
+        )
+        try:
+            response = await client.send(request, stream=True, follow_redirects=False)
+        except BaseException:
+            if on_close is not None:
+                with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
+                    await on_close()
+            raise
+        if not tracer.heard:
+            tracer.progress.sent = True
+            tracer.progress.body_sent()
+        return cls(response, on_close)
+
+    async def receive(self, timeout: float | None) -> bytes:
+        """Read the next bytes of the body, ``b""`` at its end; cancelled, it breaks the body."""
+        if self._broken or self._ended or self._closed:
+            await trio.lowlevel.checkpoint()
+            if self._ended and not self._closed:
+                return b""
+            raise DisconnectedError("the connection was given up in a read that was cancelled")
+        self._broken = True
+        with trio.move_on_after(float("inf") if timeout is None else timeout):
+            data = b""
+            while not data:
+                try:
+                    data = await anext(self._body)
+                except StopAsyncIteration:
+                    self._ended = True
+                    break
+            self._broken = False
+            return data
+        raise TimeoutError
+
+    async def release(self) -> None:
+        """Let the client have its connection back."""
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Unwind the body, and close the response; shielded and bounded."""
+        if self._closed:
+            return
+        self._closed = True
+        if not self._ended:
+            # In a scope that is cancelled already the innermost read raises, and each frame round
+            # it is left in order; what is buffered comes first, hence the loop.
+            with (
+                trio.CancelScope(shield=True) as unwind,
+                contextlib.suppress(StopAsyncIteration, Exception),
+            ):
+                unwind.cancel(reason="the body is not wanted any more")
+                while True:
+                    await anext(self._body)
+        with (
+            trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_TIMEOUT),
+            contextlib.suppress(Exception),
+        ):
+            await self._response.aclose()
+            if self._on_close is not None:
+                await self._on_close()

@@ -1,0 +1,272 @@
+"""One connection to an HTTP/1.1 server, used for one request at a time.
+
+What it knows: how to connect, TLS, how a request is written and a response's head is read (with
+h11), and that a body is read from the socket directly, which keeps reads cancellable.
+What it must never know: pools, redirects, the caller's kind of client.
+
+The rules it keeps:
+
+1. Whatever happens in connecting or in sending, cancellation included, the socket is closed.
+2. A read of the body that is cancelled or times out loses nothing: the next one goes on.
+3. A body that ends early is an error, never an end.
+4. Closing is shielded and bounded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from typing import TYPE_CHECKING, TypeAlias
+
+import h11
+import httpcore
+import trio
+
+from trio_mix._http._body import body_of
+from trio_mix._http._errors import DisconnectedError
+from trio_mix._version import __version__
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
+
+    from trio_mix._http._types import Content, NetworkBackend, Progress
+    from trio_mix._http._urls import Target
+
+__all__ = ["KEEP_ALIVE", "Connection", "OwnExchange", "close_stream"]
+
+READ_SIZE = 64 * 1024
+MAX_HEAD = 64 * 1024
+CLOSE_TIMEOUT = 2.0
+
+SocketOption: TypeAlias = tuple[int, int, int]
+
+
+def _keep_alive_options() -> tuple[SocketOption, ...]:
+    """Find a dead peer in about a minute where no data is due (not all systems have all)."""
+    options = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+    for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
+        number = getattr(socket, name, None)
+        if number is not None:
+            options.append((socket.IPPROTO_TCP, number, value))
+    return tuple(options)
+
+
+KEEP_ALIVE = _keep_alive_options()
+
+
+async def close_stream(stream: httpcore.AsyncNetworkStream) -> None:
+    """Close a network stream; shielded and bounded, so that no cancellation leaks it."""
+    with (
+        trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_TIMEOUT),
+        contextlib.suppress(OSError, trio.BrokenResourceError, httpcore.NetworkError),
+    ):
+        await stream.aclose()
+
+
+class Connection:
+    """A TCP or TLS connection to one origin."""
+
+    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
+        self.stream = stream
+        self.closed = False
+
+    @classmethod
+    async def open(
+        cls,
+        target: Target,
+        *,
+        backend: NetworkBackend,
+        ssl_context: ssl.SSLContext | None,
+        socket_options: Iterable[SocketOption] = (),
+    ) -> Connection:
+        """Connect, with TLS where a context is given."""
+        stream = await backend.connect_tcp(
+            target.host.strip("[]"), target.port, socket_options=socket_options
+        )
+        if ssl_context is not None:
+            try:
+                stream = await stream.start_tls(ssl_context, server_hostname=target.host)
+            except BaseException:
+                await close_stream(stream)
+                raise
+        return cls(stream)
+
+    def is_dead(self) -> bool:
+        """Whether the server has hung up, or sent what nobody asked for."""
+        return self.closed or bool(self.stream.get_extra_info("is_readable"))
+
+    async def aclose(self) -> None:
+        """Close the connection; shielded and bounded."""
+        self.closed = True
+        await close_stream(self.stream)
+
+    async def exchange(
+        self,
+        method: str,
+        target: Target,
+        headers: Mapping[str, str],
+        content: Content,
+        progress: Progress,
+    ) -> OwnExchange:
+        """Send a request and read the head of its response."""
+        try:
+            parser = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
+            whole = await self._send(parser, method, target, headers, content, progress)
+            head = await self._receive_head(parser)
+            return OwnExchange(self, method, head, parser, whole=whole)
+        except BaseException:
+            await self.aclose()
+            raise
+
+    async def _send(
+        self,
+        parser: h11.Connection,
+        method: str,
+        target: Target,
+        headers: Mapping[str, str],
+        content: Content,
+        progress: Progress,
+    ) -> bool:
+        request = h11.Request(
+            method=method,
+            target=target.path,
+            headers=_request_headers(method, target, headers, content),
+        )
+        head = _sent(parser, request)
+        progress.sending()
+        try:
+            if content is None or isinstance(content, bytes):
+                # One segment for head and body: half the packets, and nothing in between.
+                body = _sent(parser, h11.Data(data=content)) if content else b""
+                await self.stream.write(head + body + _sent(parser, h11.EndOfMessage()))
+            else:
+                await self.stream.write(head)
+                async for piece in content:
+                    await self.stream.write(_sent(parser, h11.Data(data=piece)))
+                await self.stream.write(_sent(parser, h11.EndOfMessage()))
+        except httpcore.WriteError:
+            # A server that refuses a body may answer and hang up before it has read it all: the
+            # answer is worth more than the failure to write. Without one, the read fails.
+            progress.stage = "sending the request"
+            return False
+        progress.body_sent()
+        return True
+
+    async def _receive_head(self, parser: h11.Connection) -> h11.Response:
+        came = False
+        while True:
+            event = parser.next_event()
+            if isinstance(event, h11.Response):
+                return event
+            if event is h11.NEED_DATA:
+                data = await self.stream.read(READ_SIZE)
+                if not data:
+                    raise DisconnectedError(
+                        "the server closed the connection in the middle of its answer"
+                        if came
+                        else "the server closed the connection without an answer"
+                    )
+                came = True
+                parser.receive_data(data)
+
+
+def _sent(parser: h11.Connection, event: h11.Event) -> bytes:
+    return parser.send(event) or b""
+
+
+def _request_headers(
+    method: str, target: Target, headers: Mapping[str, str], content: Content
+) -> list[tuple[bytes, bytes]]:
+    fields = {name.lower(): (name, value) for name, value in headers.items()}
+    if isinstance(content, bytes) or content is None:
+        fields.pop("transfer-encoding", None)
+        fields.pop("content-length", None)
+        if content or method not in ("GET", "HEAD", "DELETE", "OPTIONS"):
+            fields["content-length"] = ("Content-Length", str(len(content or b"")))
+    elif "content-length" not in fields:
+        fields["transfer-encoding"] = ("Transfer-Encoding", "chunked")
+    fields.setdefault("accept", ("Accept", "*/*"))
+    fields.setdefault("accept-encoding", ("Accept-Encoding", "identity"))
+    fields.setdefault("user-agent", ("User-Agent", f"trio-mix/{__version__}"))
+    result = [] if "host" in fields else [(b"Host", target.authority)]
+    authorization = target.authorization()
+    if authorization is not None and "authorization" not in fields:
+        result.append((b"Authorization", authorization))
+    result += [
+        (name.encode("ascii"), value.strip(" \t").encode("latin-1"))
+        for name, value in fields.values()
+    ]
+    return result
+
+
+class OwnExchange:
+    """A response on a connection of our own, its body being read."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        method: str,
+        head: h11.Response,
+        parser: h11.Connection,
+        *,
+        whole: bool,
+    ) -> None:
+        self.connection = connection
+        self.status_code = head.status_code
+        self.headers: dict[str, str] = {}
+        for raw_name, raw_value in head.headers:
+            name, value = raw_name.decode("ascii"), raw_value.decode("latin-1")
+            known = self.headers.get(name)
+            self.headers[name] = value if known is None else f"{known}, {value}"
+        self.http_version = f"HTTP/{head.http_version.decode('ascii')}"
+        self._body = body_of(method, head.status_code, self.headers, self.http_version)
+        self.give_back: Callable[[Connection], Awaitable[None]] | None = None
+        self._early = parser.trailing_data[0]  # body that came along with the head
+        tokens = self.headers.get("connection", "").lower().split(",")
+        self._keep = (
+            whole and self.http_version == "HTTP/1.1" and "close" not in map(str.strip, tokens)
+        )
+
+    @property
+    def reusable(self) -> bool:
+        """Whether the connection may serve another request."""
+        return (
+            self._keep
+            and self._body.finished
+            and not self._body.excess
+            and not self._early
+            and not self.connection.closed
+        )
+
+    async def receive(self, timeout: float | None) -> bytes:
+        """Read the next bytes of the body, ``b""`` at its end; cancelled, it loses nothing."""
+        body = self._body
+        if self._early or body.finished:
+            await trio.lowlevel.checkpoint()
+        while not body.finished:
+            if self._early:
+                data, self._early = self._early, b""
+            else:
+                data = await self.connection.stream.read(READ_SIZE, timeout)
+            if data:
+                content = body.feed(data)
+                if content:
+                    return content
+            elif body.until_close:
+                self._keep = False
+                body.finished = True
+            else:
+                raise DisconnectedError("the server closed the connection before the body's end")
+        return b""
+
+    async def release(self) -> None:
+        """Hand the connection back where another request may use it, else close it."""
+        if self.give_back is not None and self.reusable:
+            await self.give_back(self.connection)
+        else:
+            await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connection; shielded and bounded."""
+        await self.connection.aclose()

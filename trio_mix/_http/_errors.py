@@ -1,0 +1,100 @@
+"""Turn what HTTP libraries raise into the exceptions of trio_mix, at one boundary.
+
+What it knows: the exceptions of httpcore, h11, httpx and httpx2, and which of them mean that
+nothing was sent. What it must never know: what the request was for.
+"""
+
+from __future__ import annotations
+
+import ssl
+import sys
+from typing import TYPE_CHECKING
+
+import h11
+import httpcore
+import trio
+
+from trio_mix._http._body import BodyError
+from trio_mix.errors import ConfigurationError, ConnectionFailed, RequestTimeout, TrioMixError
+
+if TYPE_CHECKING:
+    from trio_mix._http._types import Progress
+
+__all__ = ["DisconnectedError", "library_errors", "translate"]
+
+
+class DisconnectedError(Exception):
+    """The server ended the connection where more was due."""
+
+
+_OWN: tuple[type[Exception], ...] = (
+    httpcore.NetworkError,
+    httpcore.TimeoutException,
+    httpcore.ProtocolError,
+    httpcore.ProxyError,
+    httpcore.UnsupportedProtocol,
+    h11.ProtocolError,
+    trio.BrokenResourceError,
+    trio.ClosedResourceError,
+    ssl.SSLError,
+    OSError,
+    UnicodeError,
+    BodyError,
+    DisconnectedError,
+)
+
+
+def library_errors() -> tuple[type[Exception], ...]:
+    """Return all exceptions that `translate` takes, for an ``except`` clause.
+
+    httpx2 is no dependency: its exceptions count once a caller has imported it.
+    """
+    classes = list(_OWN)
+    for name in ("httpx", "httpx2"):
+        module = sys.modules.get(name)
+        if module is not None:
+            classes += [module.HTTPError, module.InvalidURL, module.StreamError]
+    return tuple(classes)
+
+
+_NOTHING_SENT = {"ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError"}
+_CALLERS_FAULT = {"LocalProtocolError", "InvalidURL", "UnsupportedProtocol", "UnicodeError"}
+
+
+def translate(error: Exception, progress: Progress, *, traced: bool = True) -> TrioMixError:
+    """Make the exception of trio_mix that says what failed, and whether anything was sent.
+
+    Args:
+      error: one of `library_errors`.
+      progress: how far the request had got.
+      traced: whether ``progress`` was told of each step; where it was not, as with a transport
+        that does not trace, all but a failed connect is taken to have been sent.
+    """
+    names = {cls.__name__ for cls in type(error).__mro__}
+    if not traced and not names & _NOTHING_SENT:
+        progress.sent = True
+    if names & _CALLERS_FAULT and not progress.sent:
+        return ConfigurationError(
+            f"The request to {progress.info.url} cannot be made ({type(error).__name__}):"
+            " check the URL and the names of the headers"
+        )
+    reason = f"{_words(error)}, while {progress.stage}"
+    if "TimeoutException" in names:
+        return RequestTimeout(reason, request=progress.info, sent=progress.sent)
+    return ConnectionFailed(reason, request=progress.info, sent=progress.sent)
+
+
+def _words(error: BaseException) -> str:
+    """Find the text that says most: libraries often leave the outermost exception empty."""
+    cause: BaseException | None = error
+    words = ""
+    seen = 0
+    while cause is not None and seen < 10:
+        if isinstance(cause, BaseExceptionGroup):  # one connect per address: the last will do
+            cause = cause.exceptions[-1]
+        text = " ".join(str(cause).split())
+        if text and text not in words:
+            words = f"{words}: {text}" if words else text
+        cause = cause.__cause__ or cause.__context__
+        seen += 1
+    return words or type(error).__name__

@@ -1,0 +1,69 @@
+"""Keep a few idle connections for the next request, and lose none by cancellation.
+
+What it knows: which connections are idle, and since when.
+What it must never know: connections that are in use. There is no limit on those, and so no slot
+that a cancelled request could take with it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+if TYPE_CHECKING:
+    from trio_mix._http._connection import Connection
+
+__all__ = ["IdleConnections"]
+
+MAX_IDLE = 8
+MAX_IDLE_TIME = 4.0  # many servers hang up after five seconds: do not race them
+
+_Origin = tuple[str, str, int]
+
+
+class IdleConnections:
+    """The idle connections of one client, the most recently used one first in use again."""
+
+    def __init__(self) -> None:
+        self._idle: list[tuple[float, _Origin, Connection]] = []
+        self._closed = False
+
+    def __len__(self) -> int:
+        return len(self._idle)
+
+    async def take(self, origin: _Origin) -> Connection | None:
+        """Return a connection that is alive, or `None`; close those that are not."""
+        now = trio.current_time()
+        found: Connection | None = None
+        kept: list[tuple[float, _Origin, Connection]] = []
+        dead: list[Connection] = []
+        for entry in reversed(self._idle):
+            since, to, connection = entry
+            if now - since > MAX_IDLE_TIME or connection.is_dead():
+                dead.append(connection)
+            elif found is None and to == origin:
+                found = connection
+            else:
+                kept.append(entry)
+        self._idle = kept[::-1]
+        for connection in dead:
+            await connection.aclose()
+        return found
+
+    async def put(self, origin: _Origin, connection: Connection) -> None:
+        """Take back a connection whose response has been read to the end."""
+        if self._closed:
+            await connection.aclose()
+            return
+        self._idle.append((trio.current_time(), origin, connection))
+        if len(self._idle) > MAX_IDLE:
+            _, _, oldest = self._idle.pop(0)
+            await oldest.aclose()
+
+    async def aclose(self) -> None:
+        """Close them all, and those that come back later."""
+        self._closed = True
+        idle, self._idle = self._idle, []
+        for _, _, connection in idle:
+            await connection.aclose()

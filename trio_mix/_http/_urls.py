@@ -1,0 +1,163 @@
+"""Take URLs and headers apart, and refuse those that cannot work.
+
+What it knows: the syntax of URLs, header fields and ``Retry-After``.
+What it must never know: connections. It never shows a header's value or a URL's user info.
+"""
+
+from __future__ import annotations
+
+import base64
+import email.utils
+import math
+import re
+from datetime import UTC
+from typing import TYPE_CHECKING
+
+import attrs
+import httpx
+
+from trio_mix.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Target", "check_headers", "parse_retry_after", "redirect_target", "sanitize_url"]
+
+MAX_REDIRECTS = 5
+
+_USER_INFO = re.compile(r"(?<=//)[^/?#]*@")
+_FIELD_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def sanitize_url(url: str) -> str:
+    """Return a URL without its user name and password, fit for messages; any text goes in."""
+    return _USER_INFO.sub("", url, count=1)
+
+
+@attrs.frozen
+class Target:
+    """An absolute HTTP URL, in the parts that a request needs."""
+
+    scheme: str
+    host: str
+    port: int
+    path: bytes
+    """Path and query, percent-encoded."""
+    authority: bytes
+    """The value of the ``Host`` header."""
+    url: str = attrs.field(repr=False)
+    """The URL in full, possibly with a password."""
+    user_info: bytes = attrs.field(repr=False, default=b"")
+
+    @classmethod
+    def parse(cls, url: str) -> Target:
+        """Take a URL apart.
+
+        Raises:
+          ConfigurationError: it is no absolute URL of http or https.
+        """
+        shown = sanitize_url(url)
+        try:
+            parsed = httpx.URL(url)
+        except (httpx.InvalidURL, UnicodeError, TypeError) as error:
+            # The parser's own words may repeat what stands before the @.
+            raise ConfigurationError(f"{shown!r} is not a URL: {type(error).__name__}") from None
+        if parsed.scheme not in _DEFAULT_PORTS or not parsed.host:
+            raise ConfigurationError(
+                f"{shown!r} is not the URL of a server: it must begin with http:// or https://"
+                " and name a host"
+            )
+        return cls(
+            scheme=parsed.scheme,
+            host=parsed.raw_host.decode("ascii"),
+            port=parsed.port or _DEFAULT_PORTS[parsed.scheme],
+            path=parsed.raw_path,
+            authority=parsed.netloc,
+            url=str(parsed.copy_with(fragment=None)),
+            user_info=parsed.userinfo,
+        )
+
+    @property
+    def origin(self) -> tuple[str, str, int]:
+        """Scheme, host and port: what a connection leads to, and credentials are for."""
+        return self.scheme, self.host, self.port
+
+    @property
+    def shown(self) -> str:
+        """The URL as messages may show it."""
+        return sanitize_url(self.url)
+
+    def authorization(self) -> bytes | None:
+        """Return the ``Authorization`` that the URL's user info stands for, if it has any."""
+        if not self.user_info:
+            return None
+        parsed = httpx.URL(self.url)
+        credentials = f"{parsed.username}:{parsed.password}".encode()
+        return b"Basic " + base64.b64encode(credentials)
+
+
+def redirect_target(method: str, target: Target, status_code: int, location: str) -> Target | None:
+    """Return where a redirect leads if it may be followed: a GET, and to the same origin."""
+    if status_code not in (301, 302, 303, 307, 308) or not location:
+        return None
+    if method not in ("GET", "HEAD"):
+        return None
+    try:
+        there = Target.parse(str(httpx.URL(target.url).join(location)))
+    except (httpx.InvalidURL, ConfigurationError):
+        return None
+    return there if there.origin == target.origin else None
+
+
+def check_headers(headers: Mapping[str, str]) -> None:
+    """Refuse header fields that cannot be sent, or would smuggle in others.
+
+    Raises:
+      ConfigurationError: names the field, never its value.
+    """
+    for name, value in headers.items():
+        if not isinstance(name, str) or not _FIELD_NAME.fullmatch(name):
+            raise ConfigurationError(f"{name!r} cannot be the name of a header")
+        if not isinstance(value, str):
+            raise ConfigurationError(
+                f"The header {name!r} has a value of type {type(value).__name__}, not str"
+            )
+        if any(bad in value for bad in "\r\n\0"):
+            raise ConfigurationError(
+                f"The header {name!r} has a line end or NUL in its value, which no header may have"
+            )
+        if not value.isascii() and not _fits_latin_1(value):
+            raise ConfigurationError(
+                f"The header {name!r} has a character in its value that headers cannot carry"
+                " (beyond latin-1)"
+            )
+
+
+def _fits_latin_1(value: str) -> bool:
+    return all(ord(character) < 256 for character in value)
+
+
+def parse_retry_after(value: str | None, *, now: float) -> float | None:
+    """Return the seconds that a ``Retry-After`` header asks for.
+
+    Args:
+      value: the header, in seconds or as an HTTP date, or `None`.
+      now: the time of day, in seconds since the epoch, against which a date counts.
+
+    Returns:
+      Seconds, not negative, or `None` where there is nothing, or nothing that makes sense.
+    """
+    if value is None:
+        return None
+    text = value.strip()
+    if text.isascii() and text.isdigit():
+        seconds = float(text)
+        return seconds if math.isfinite(seconds) else None
+    try:
+        date = email.utils.parsedate_to_datetime(text)
+        if date.tzinfo is None:  # the two old forms have no zone; HTTP dates are always UTC
+            date = date.replace(tzinfo=UTC)
+        return max(0.0, date.timestamp() - now)
+    except (ValueError, OverflowError, IndexError, TypeError):
+        return None
