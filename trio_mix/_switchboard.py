@@ -20,16 +20,18 @@ from trio_mix import events as ev
 from trio_mix._mailbox import DroppingMailbox, MergingMailbox
 from trio_mix._reply import ReplyBuilder
 from trio_mix._turns import Input, Phase
-from trio_mix.errors import AgentError, ConsumerTooSlow, MessageError, clone_error
+from trio_mix.errors import AgentError, ConsumerTooSlow, clone_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from trio_mix._message import MessageRequest
     from trio_mix._reply import Reply, StoredReply
     from trio_mix._turns import Turn, TurnRouter
     from trio_mix.events import Event
+    from trio_mix.sse import ReconnectSchedule
 
-__all__ = ["Inbox", "Switchboard"]
+__all__ = ["Inbox", "Switchboard", "copies_of"]
 
 
 class Inbox:
@@ -52,8 +54,24 @@ class Inbox:
         """Nothing more comes; the turn itself may still be running on the server."""
         self.turn_over = trio.Event()
         """The server has done with it: the next message may be sent."""
-        self.failure: MessageError | BaseException | None = None
+        self.failure: BaseException | None = None
         self.abandoned = False
+        """Its sender has left; only the turn's end still matters."""
+        self.unanswered = False
+        """The POST is under way, and neither its answer nor its failure is known."""
+        self.cut = False
+        """The connection was lost while the turn was under way, and no event has come since."""
+        self.settling = False
+        """A task finds out what became of it."""
+        self.sending: trio.CancelScope | None = None
+        """The scope of the task that sends it."""
+        self.request: MessageRequest | None = None
+        """What was sent, should it have to be sent again."""
+        self.busy: ReconnectSchedule | None = None
+        """The delays before it is sent again to a server that was busy."""
+        self.policies: set[trio.CancelScope] = set()
+        """The permission policies that are being asked."""
+        self.on_permission: Callable[[ev.PermissionEvent], None] | None = None
 
     def partial(self) -> Reply:
         """Return what has come so far."""
@@ -65,6 +83,8 @@ class Inbox:
         self.started.set()
         if not self.over.is_set():
             self.mailbox.put(event)
+            if isinstance(event, ev.PermissionEvent) and self.on_permission is not None:
+                self.on_permission(event)
             if self.mailbox.overflowed:
                 self.fail(
                     ConsumerTooSlow(
@@ -87,17 +107,20 @@ class Inbox:
         if isinstance(ended_by, ev.ErrorEvent | ev.RateLimitEvent):
             self.fail(_agent_error(ended_by, self))
         elif not self.over.is_set():
-            self.over.set()
-            self.started.set()
-            self.mailbox.close()
+            self._end(None)
 
     def fail(self, failure: BaseException) -> None:
         """End it with an exception, which its consumer sees after what stands waiting."""
         if not self.over.is_set():
             self.failure = failure
-            self.over.set()
-            self.started.set()
-            self.mailbox.close(failure)
+            self._end(failure)
+
+    def _end(self, failure: BaseException | None) -> None:
+        self.over.set()
+        self.started.set()
+        self.mailbox.close(failure)
+        for scope in self.policies:
+            scope.cancel(reason="the message is over")
 
 
 def _agent_error(event: ev.ErrorEvent | ev.RateLimitEvent, inbox: Inbox) -> AgentError:
@@ -131,7 +154,7 @@ class Switchboard:
         self._subscribers: dict[int, DroppingMailbox] = {}
         self._inbox: Inbox | None = None
         self._failure: Callable[[], BaseException] | None = None
-        self.busy: Callable[[Inbox], None] = lambda _: None
+        self.on_busy: Callable[[Inbox, Event], None] = lambda _inbox, _event: None
 
     @property
     def inbox(self) -> Inbox | None:
@@ -169,17 +192,20 @@ class Switchboard:
         if route.turn is None or inbox is None or route.turn is not inbox.turn:
             return
         if route.busy:
-            self.busy(inbox)
+            self.on_busy(inbox, event)
             return
         for earlier in (*route.released, event):
             inbox.take(earlier)
         self._check(inbox)
 
     def gap(self, reason: str) -> None:
-        """Say to every subscriber that events may be missing here."""
+        """Say to every subscriber, and to a message that was cut, that events may be missing."""
         event = ev.StreamGapEvent(missed=None, reason=reason)
         for line in self._subscribers.values():
             line.put(event)
+        if self._inbox is not None and self._inbox.cut:
+            self._inbox.cut = False
+            self._inbox.insert(event)
 
     def step(self, inbox: Inbox, what: Input, stored: StoredReply | None = None) -> bool:
         """Tell what happened to a message outside its events; return whether it mattered."""
@@ -197,11 +223,16 @@ class Switchboard:
         self.router.apply(inbox.turn, what)
         self._check(inbox)
 
-    def close(self, failure: Callable[[], BaseException]) -> None:
-        """End everything: the stream is over (rule 4)."""
+    def close(self, failure: Callable[[], BaseException], *, cleanly: bool) -> None:
+        """End everything: the stream is over (rule 4).
+
+        Args:
+          failure: makes what each message, and each subscriber, sees raised.
+          cleanly: whether subscribers just end, because the stream was closed on purpose.
+        """
         self._failure = failure
         for line in self._subscribers.values():
-            line.close(failure())
+            line.close(None if cleanly else failure())
         if self._inbox is not None:
             inbox, self._inbox = self._inbox, None
             inbox.fail(failure())

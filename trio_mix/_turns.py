@@ -56,7 +56,7 @@ class Input(enum.Enum):
     """What can happen to a turn."""
 
     SENDING = "the POST is about to be written"
-    BUSY = "the server is busy: it will be sent again"
+    RESEND = "it did not run, and will be sent again"
     ACCEPTED = "the server accepted it"
     EVENT = "an event of it"
     TERMINAL = "its terminal event"
@@ -77,7 +77,7 @@ TRANSITIONS: Final[dict[Phase, dict[Input, Phase]]] = {
         Input.TERMINAL: Phase.ENDED,
         Input.ANSWER: Phase.ANSWERED,
         Input.REFUSED: Phase.OVER,
-        Input.BUSY: Phase.REGISTERED,
+        Input.RESEND: Phase.REGISTERED,
         Input.SETTLED: Phase.OVER,
     },
     Phase.RUNNING: {
@@ -86,7 +86,7 @@ TRANSITIONS: Final[dict[Phase, dict[Input, Phase]]] = {
         Input.TERMINAL: Phase.ENDED,
         Input.ANSWER: Phase.ANSWERED,
         Input.REFUSED: Phase.OVER,
-        Input.BUSY: Phase.REGISTERED,
+        Input.RESEND: Phase.REGISTERED,
         Input.SETTLED: Phase.OVER,
     },
     Phase.ENDED: {
@@ -284,7 +284,7 @@ class TurnRouter:
         if not turn.events and self._swallow_echo(event):
             return _NOBODY
         if not turn.events and self._is_busy(event):
-            self.apply(turn, Input.BUSY)
+            self.apply(turn, Input.RESEND)
             return Route(turn, busy=True)
         for name in names:
             self._own(name, turn)

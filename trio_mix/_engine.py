@@ -1,0 +1,349 @@
+"""The live state of one open session, and who is told what when something happens to it.
+
+What it knows: how reader, switchboard, gate, sending and settling work together. What it must
+never know: the wire format, what users hold (`SessionStream`, `Message`) beyond handing them on.
+
+The reader calls in synchronously (connected, lost, an event, failed); messages call in from their
+own tasks (begin, leave). Whatever takes time is a task in the stream's nursery.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import attrs
+import trio
+
+from trio_mix import errors
+from trio_mix import events as ev
+from trio_mix._gate import SendGate
+from trio_mix._options import RequestOptions, RetryConfig
+from trio_mix._reader import Reader, ReaderHost
+from trio_mix._recovery import Baseline, StoredMessages, settle
+from trio_mix._sending import transmit
+from trio_mix._switchboard import Inbox, Switchboard, copies_of
+from trio_mix._turns import Input, Phase, TurnRouter
+from trio_mix.sse import StreamState
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from trio_mix._message import Message
+    from trio_mix._road import Road
+    from trio_mix.resources import Messages, Notifications, Permissions
+    from trio_mix.sse import ReconnectPolicy
+    from trio_mix.sse._source import Supervisor
+
+__all__ = ["Engine", "Services", "Settings"]
+
+
+@attrs.frozen(kw_only=True)
+class Services:
+    """What the client lends to its streams."""
+
+    road: Road
+    stored: StoredMessages
+    messages: Messages
+    permissions: Permissions
+    notifications: Notifications
+    source: Callable[[], Supervisor]
+    url: str
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """How one stream behaves; durations in seconds."""
+
+    reconnect: ReconnectPolicy
+    connect_timeout: float
+    idle_timeout: float | Literal["auto"] | None
+    max_connection_age: float | None
+    cleanup_timeout: float
+    settle_timeout: float
+    message_buffer: int
+    on_permission: Callable[[ev.PermissionEvent, Message], Awaitable[bool]] | None
+    last_event_id: str | None
+
+
+class Engine(ReaderHost):
+    """Runs one session's stream inside the nursery that `SessionStream` lends it."""
+
+    def __init__(
+        self, session_id: str, services: Services, settings: Settings, nursery: trio.Nursery
+    ) -> None:
+        self.session_id = session_id
+        self.settings = settings
+        self.settle_timeout = settings.settle_timeout
+        self.reconnect = settings.reconnect
+        self.road = services.road
+        self.stored = services.stored
+        self.gate = SendGate()
+        self.router = TurnRouter(services.road.traits())
+        self.board = Switchboard(self.router, self._turn_over)
+        self.board.on_busy = self._busy
+        self.baseline = Baseline(services.stored, session_id)
+        self.failure: BaseException | None = None
+        self.messages_sent = 0
+        self.losses = 0
+        self.last_loss: str | None = None
+        self.last_loss_time: float | None = None
+        self._services = services
+        self._nursery = nursery
+        self._connected = trio.Event()
+        self._gap_due = ""
+        self.reader = Reader(
+            self,
+            services.source(),
+            session_id=session_id,
+            url=services.url,
+            connect_timeout=settings.connect_timeout,
+            idle_timeout=settings.idle_timeout,
+            max_connection_age=settings.max_connection_age,
+            last_event_id=settings.last_event_id,
+        )
+
+    # -- the stream -------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the reader."""
+        self._nursery.start_soon(self.reader.run, name=f"trio_mix reader of {self.session_id}")
+
+    async def wait_connected(self) -> None:
+        """Wait until the server has said ``connected``; raises what the stream failed with."""
+        await trio.lowlevel.checkpoint()
+        while self.reader.state is not StreamState.CONNECTED:
+            if self.failure is not None:
+                raise errors.clone_error(self.failure) from self.failure.__cause__
+            await self._connected.wait()
+
+    def close(self) -> None:
+        """End everything that hangs on the stream: it is being closed on purpose."""
+        closed = errors.StreamClosed(
+            f"The stream of session {self.session_id} was closed. Keep using it inside "
+            "`async with mix.open_stream(...)`, or open it again.",
+            url=self._services.url,
+            session_id=self.session_id,
+        )
+        self._end(closed, cleanly=True)
+
+    @property
+    def continued(self) -> bool | None:
+        """Whether the present connection goes on with the last one's ids."""
+        return self.reader.epochs.continued
+
+    # -- told by the reader -----------------------------------------------------------------
+
+    def stream_connected(self, *, first: bool) -> None:
+        """Let sends through; what may be missing is said once it is known (see stream_event)."""
+        if not first and not self.reader.epochs.mark:
+            self._say_gap()
+        self._connected.set()
+        self.gate.open()
+
+    def stream_lost(self, reason: str, *, planned: bool) -> None:
+        """Hold sends back, and have a turn that is under way settled."""
+        self.gate.shut()
+        self._connected = trio.Event()
+        self.router.lost()
+        self._gap_due = reason
+        self.last_loss, self.last_loss_time = reason, trio.current_time()
+        if not planned:
+            self.losses += 1
+        inbox = self.board.inbox
+        if inbox is not None and inbox.turn.phase is not Phase.REGISTERED:
+            inbox.cut = True
+            self.settle(inbox)
+
+    def stream_failed(self, failure: Exception) -> None:
+        """Deliver what killed the stream to everybody who waits."""
+        self._end(failure, cleanly=False)
+
+    def stream_event(self, event: ev.Event) -> None:
+        """Hand on one event, after saying that some may be missing, where they may."""
+        if self._gap_due and not isinstance(event, ev.ConnectedEvent):
+            if self.continued:
+                self._gap_due = ""
+            elif self.continued is False:
+                self._say_gap()
+        self.board.deliver(event)
+        inbox = self.board.inbox
+        if inbox is not None and inbox.turn.phase is Phase.ENDED and not inbox.settling:
+            inbox.settling = True
+            self._nursery.start_soon(self._await_answer, inbox)
+
+    def may_rotate(self) -> bool:
+        """Say whether nobody is sending, and no turn is under way."""
+        return not self.gate.held
+
+    def heartbeats_pause(self) -> bool:
+        """Say whether this is a pipeline server, which sends none while it runs a message."""
+        return self.gate.held and self.road.api in ("pipeline", "auto")
+
+    # -- told by messages -------------------------------------------------------------------
+
+    async def begin(self, message: Message) -> Inbox:
+        """Wait for a message's turn, send it, and return when it is under way."""
+        await self.gate.acquire()
+        try:
+            await self.baseline.ensure()
+            await self.gate.wait_open()
+        except BaseException:
+            self.gate.release()
+            raise
+        request = message.request
+        self._learn_traits()
+        turn = self.router.register(request.text, plan_mode=request.plan_mode)
+        inbox = Inbox(turn, self.session_id, self.settings.message_buffer)
+        inbox.request = request
+        if self.settings.on_permission is not None:
+            inbox.on_permission = lambda event: self._nursery.start_soon(
+                self._ask_policy, event, message, inbox
+            )
+        self.board.attach(inbox)
+        self.messages_sent += 1
+        self.reader.nudge()
+        self._nursery.start_soon(transmit, self, inbox, request)
+        try:
+            await inbox.started.wait()
+        except BaseException:
+            await self.leave(inbox)
+            raise
+        if inbox.failure is not None and not inbox.turn.events:
+            raise errors.clone_error(inbox.failure) from inbox.failure.__cause__
+        return inbox
+
+    async def leave(self, inbox: Inbox) -> None:
+        """End the server's work on a message whose sender goes; bounded and shielded."""
+        if inbox.turn_over.is_set():
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            return
+        inbox.abandoned = True
+        timeout = self.settings.cleanup_timeout
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + timeout):
+            if inbox.turn.phase is Phase.REGISTERED:
+                if inbox.sending is not None:
+                    inbox.sending.cancel(reason="the message was left before it was sent")
+                self.board.step(inbox, Input.REFUSED)
+                await trio.lowlevel.checkpoint()
+                return
+            with trio.move_on_after(timeout / 2):
+                await inbox.started.wait()
+            if not inbox.turn_over.is_set():
+                await self.cancel()
+        if not inbox.turn_over.is_set() and not inbox.settling:
+            inbox.settling = True
+            self._nursery.start_soon(self._drain, inbox)
+
+    async def cancel(self) -> None:
+        """Tell the server to cancel; one that cannot, or does not answer, is no error."""
+        options = RequestOptions(retries=RetryConfig(strategy="none"))
+        try:
+            await self._services.messages.cancel_processing(id=self.session_id, options=options)
+        except (errors.MixError, errors.TransportError):
+            await trio.lowlevel.checkpoint()
+
+    async def decide(self, permission_id: str, *, grant: bool) -> None:
+        """Answer a permission request."""
+        permissions = self._services.permissions
+        answer = permissions.grant if grant else permissions.deny
+        await answer(id=permission_id)
+
+    async def respond(self, notification_id: str, response_type: str, value: str | None) -> None:
+        """Answer a notification."""
+        await self._services.notifications.respond(
+            id=notification_id, type=response_type, value=value
+        )
+
+    # -- asked for by sending and settling --------------------------------------------------
+
+    def settle(self, inbox: Inbox) -> None:
+        """Have a task find out what became of a turn."""
+        if not inbox.settling:
+            inbox.settling = True
+            self._nursery.start_soon(settle, self, inbox)
+
+    def send_again(self, inbox: Inbox) -> None:
+        """Send a message a second time: the first provably did not run."""
+        assert inbox.request is not None  # noqa: S101 - every inbox of `begin` has one
+        self._nursery.start_soon(transmit, self, inbox, inbox.request)
+
+    # -- inside -----------------------------------------------------------------------------
+
+    def _learn_traits(self) -> None:
+        """Take over what the client has learnt of the server; what the events told, stays."""
+        seen, known = self.router.traits.ids, self.road.traits()
+        known.ids = known.ids if seen is None else seen
+        self.router.traits = known
+
+    def _say_gap(self) -> None:
+        reason, self._gap_due = self._gap_due, ""
+        if reason:
+            self.board.gap(f"the connection was lost: {reason}")
+
+    def _turn_over(self, inbox: Inbox) -> None:
+        self.baseline.count(inbox)
+        self.gate.release()
+        self.reader.nudge()
+
+    def _end(self, failure: BaseException, *, cleanly: bool) -> None:
+        if self.failure is None:
+            self.failure = failure
+            self._connected.set()
+            self.gate.close(copies_of(failure))
+            self.board.close(copies_of(failure), cleanly=cleanly)
+
+    async def _await_answer(self, inbox: Inbox) -> None:
+        with trio.move_on_after(self.settings.cleanup_timeout):
+            await inbox.turn_over.wait()
+        inbox.settling = False
+        self.board.step(inbox, Input.SETTLED)
+
+    async def _drain(self, inbox: Inbox) -> None:
+        """Wait for a cancelled turn's end, as long as it gives signs of life."""
+        seen = -1
+        while not inbox.turn_over.is_set() and seen != inbox.turn.events:
+            seen = inbox.turn.events
+            with trio.move_on_after(self.settle_timeout):
+                await inbox.turn_over.wait()
+        inbox.settling = False
+        self.board.step(inbox, Input.SETTLED)
+
+    def _busy(self, inbox: Inbox, event: ev.Event) -> None:
+        self._nursery.start_soon(self._send_later, inbox, event)
+
+    async def _send_later(self, inbox: Inbox, event: ev.Event) -> None:
+        """Send again what met a server still busy with a turn that was cut."""
+        if inbox.busy is None:
+            inbox.busy = self.reconnect.schedule()
+            inbox.busy.begin(trio.current_time())
+        delay = inbox.busy.lost(trio.current_time())
+        if delay is None:
+            inbox.turn.ended_by = event
+            self.board.step(inbox, Input.SETTLED)
+            return
+        with trio.move_on_after(delay):
+            await inbox.turn_over.wait()
+        if not inbox.turn_over.is_set():
+            self.send_again(inbox)
+
+    async def _ask_policy(
+        self, request: ev.PermissionEvent, message: Message, inbox: Inbox
+    ) -> None:
+        """Ask the caller's policy; what it raises fails the message, and the request is denied."""
+        policy = self.settings.on_permission
+        assert policy is not None  # noqa: S101 - only started where there is one
+        granted, failure = False, None
+        with trio.CancelScope() as scope:
+            inbox.policies.add(scope)
+            try:
+                granted = await policy(request, message)
+            except Exception as exc:  # noqa: BLE001 - the caller's own, raised in the caller's task
+                failure = exc
+            finally:
+                inbox.policies.discard(scope)
+            try:
+                await self.decide(request.permission_id, grant=bool(granted))
+            except (errors.MixError, errors.TransportError) as exc:
+                failure = failure or exc
+        if failure is not None:
+            inbox.fail(failure)

@@ -1,0 +1,310 @@
+"""The front door: one client for one Mix server.
+
+What it knows: the resources, and how streams are opened. What it must never know: HTTP, the wire
+format, how a stream works inside.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Literal, TypedDict, Unpack, final
+from urllib.parse import quote
+
+import trio
+
+from trio_mix import errors, resources
+from trio_mix._core import MixCore
+from trio_mix._engine import Services, Settings
+from trio_mix._http import sanitize_url
+from trio_mix._options import RequestOptions, RetryConfig
+from trio_mix._recovery import StoredMessages
+from trio_mix._road import Road
+from trio_mix._stream import SessionStream
+from trio_mix.sse import ReconnectPolicy
+from trio_mix.sse._source import Supervisor
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from types import TracebackType
+
+    from trio_mix._http import HttpClient
+    from trio_mix._message import Message
+    from trio_mix._options import HeadersSource
+    from trio_mix._road import Api
+    from trio_mix.events import PermissionEvent
+    from trio_mix.models import BrowserMode, PromptMode
+
+__all__ = ["Mix", "SessionScope", "StreamOptions"]
+
+_DEFAULT_POLICY: Final = ReconnectPolicy()
+_CLEANUP_TIMEOUT: Final = 5.0
+
+
+class StreamOptions(TypedDict, total=False):
+    """What `Mix.open_stream` takes besides the session's id."""
+
+    reconnect: ReconnectPolicy
+    connect_timeout: float
+    idle_timeout: float | Literal["auto"] | None
+    max_connection_age: float | None
+    cleanup_timeout: float
+    settle_timeout: float
+    message_buffer: int
+    on_permission: Callable[[PermissionEvent, Message], Awaitable[bool]] | None
+    last_event_id: str | None
+
+
+class Mix(MixCore):
+    """A client for a Mix server, whatever its generation.
+
+    Args:
+      server_url: the server's address; else the environment's ``MIX_SERVER_URL``, else
+        ``http://localhost:8088``.
+      api: how messages are sent: ``"pipeline"``, ``"blocking"`` or ``"async"``; ``"auto"`` finds it
+        out with the first message, without sending it twice.
+      headers: headers for every request, or a sync or async function that is asked for them before
+        each request and at every connect of a stream: tokens get old.
+      timeout: seconds that one try of a request may take.
+      retries: whether and how requests that may be repeated are tried again.
+      http_client: an ``httpx.AsyncClient`` or ``httpx2.AsyncClient`` to use for everything, streams
+        too; its limits are the caller's, and it is not closed. None: connections of our own.
+      hooks: called around requests.
+
+    Raises:
+      ConfigurationError: an argument, or the environment's address, cannot work.
+
+    Use it as an async context manager, or call `aclose` when done.
+    """
+
+    def __init__(
+        self,
+        server_url: str | None = None,
+        *,
+        api: Api = "auto",
+        headers: HeadersSource | None = None,
+        timeout: float = 60.0,
+        retries: RetryConfig | None = None,
+        http_client: HttpClient | None = None,
+        hooks: object | None = None,
+    ) -> None:
+        super().__init__(
+            server_url,
+            headers=headers,
+            timeout=timeout,
+            retries=RetryConfig() if retries is None else retries,
+            http_client=http_client,
+            hooks=hooks,
+        )
+        self.authentication = resources.Authentication(self)
+        self.files = resources.Files(self)
+        self.health = resources.Health(self)
+        self.internal = resources.Internal(self)
+        self.messages = resources.Messages(self)
+        self.notifications = resources.Notifications(self)
+        self.permissions = resources.Permissions(self)
+        self.preferences = resources.Preferences(self)
+        self.sessions = resources.Sessions(self)
+        self.streaming = resources.Streaming(self)
+        self.system = resources.System(self)
+        self.tools = resources.Tools(self)
+        self._road = Road(self, self.streaming, self.messages, self.system, api)
+        self._stored = StoredMessages(self.sessions, self.messages)
+        self._streams: dict[str, SessionStream] = {}
+
+    @property
+    def api(self) -> str:
+        """The server's generation: as named, or as found out; ``"auto"`` until then."""
+        return self._road.api
+
+    def open_stream(
+        self,
+        session_id: str,
+        *,
+        reconnect: ReconnectPolicy = _DEFAULT_POLICY,
+        connect_timeout: float = 10.0,
+        idle_timeout: float | Literal["auto"] | None = "auto",
+        max_connection_age: float | None = 540.0,
+        cleanup_timeout: float = _CLEANUP_TIMEOUT,
+        settle_timeout: float = 60.0,
+        message_buffer: int = 1024,
+        on_permission: Callable[[PermissionEvent, Message], Awaitable[bool]] | None = None,
+        last_event_id: str | None = None,
+    ) -> SessionStream:
+        """Return a session's stream; entering it (``async with``) connects it.
+
+        Args:
+          session_id: the session.
+          reconnect: how a lost connection is made again, and for how long it is tried.
+          connect_timeout: seconds from a connect to the server's ``connected``; the first one has
+            to succeed within it, further tries included.
+          idle_timeout: seconds of silence after which a connection counts as lost; ``"auto"`` takes
+            them from the heartbeats it has seen; None: never.
+          max_connection_age: seconds after which an idle connection is replaced, between messages:
+            real servers cut every connection at ten minutes. None: never.
+          cleanup_timeout: seconds that ending a message early may take.
+          settle_timeout: seconds without a sign of life after which a message that was cut is
+            given up.
+          message_buffer: events of one message that may stand waiting before text deltas are
+            merged; at sixteen times as many the message fails with `ConsumerTooSlow`.
+          on_permission: an async function that is asked whether to grant a request of one of this
+            stream's messages, as ``await on_permission(request, message)``.
+          last_event_id: where to resume, on servers that replay.
+
+        Raises:
+          ConfigurationError: a value that cannot work.
+        """
+        for name, seconds in (
+            ("connect_timeout", connect_timeout),
+            ("max_connection_age", max_connection_age),
+            ("cleanup_timeout", cleanup_timeout),
+            ("settle_timeout", settle_timeout),
+            ("idle_timeout", None if idle_timeout == "auto" else idle_timeout),
+        ):
+            if seconds is not None and not (isinstance(seconds, int | float) and seconds > 0):
+                raise errors.ConfigurationError(
+                    f"open_stream({name}={seconds!r}): it must be a positive number of seconds."
+                )
+        if message_buffer < 1:
+            raise errors.ConfigurationError(
+                f"open_stream(message_buffer={message_buffer}): it must be at least 1."
+            )
+        settings = Settings(
+            reconnect=reconnect,
+            connect_timeout=connect_timeout,
+            idle_timeout=idle_timeout,
+            max_connection_age=max_connection_age,
+            cleanup_timeout=cleanup_timeout,
+            settle_timeout=settle_timeout,
+            message_buffer=message_buffer,
+            on_permission=on_permission,
+            last_event_id=last_event_id,
+        )
+        return SessionStream(
+            session_id,
+            self._services(session_id, settings),
+            settings,
+            self._claim,
+            self._disclaim,
+        )
+
+    def open_session(
+        self,
+        *,
+        title: str = "trio_mix",
+        browser_mode: BrowserMode | None = None,
+        custom_system_prompt: str | None = None,
+        prompt_mode: PromptMode | None = None,
+        **stream_options: Unpack[StreamOptions],
+    ) -> SessionScope:
+        """Return a scope that creates a session, opens its stream, and deletes it on the way out.
+
+        Args:
+          title: the session's title.
+          browser_mode: how its browser is driven (newest servers).
+          custom_system_prompt: a system prompt for the agent.
+          prompt_mode: what that does to the server's own.
+          stream_options: anything that `open_stream` takes; deleting the session, which is
+            shielded from cancellation, may take ``cleanup_timeout`` seconds as well.
+
+        Raises:
+          ConfigurationError: a value that cannot work.
+        """
+
+        async def create() -> str:
+            session = await self.sessions.create(
+                title=title,
+                browser_mode=browser_mode,
+                custom_system_prompt=custom_system_prompt,
+                prompt_mode=prompt_mode,
+            )
+            return session.id
+
+        return SessionScope(self, create, stream_options)
+
+    def _services(self, session_id: str, settings: Settings) -> Services:
+        url = self.url_for(f"/stream?sessionId={quote(session_id, safe='')}")
+        shown = sanitize_url(url)
+
+        def source() -> Supervisor:
+            return Supervisor(
+                self.http,
+                url,
+                headers=self.headers_for,
+                reconnect=settings.reconnect,
+                connect_timeout=settings.connect_timeout,
+                read_timeout=lambda: None,
+                session_id=session_id,
+            )
+
+        return Services(
+            road=self._road,
+            stored=self._stored,
+            messages=self.messages,
+            permissions=self.permissions,
+            notifications=self.notifications,
+            source=source,
+            url=shown,
+        )
+
+    def _claim(self, stream: SessionStream) -> None:
+        if stream.session_id in self._streams:
+            raise errors.StreamAlreadyOpen(
+                f"Session {stream.session_id!r} has a stream on this client already. Share that "
+                "one: it can be used from any number of tasks, and subscribe() shows everything.",
+                session_id=stream.session_id,
+            )
+        self._streams[stream.session_id] = stream
+
+    def _disclaim(self, stream: SessionStream) -> None:
+        if self._streams.get(stream.session_id) is stream:
+            del self._streams[stream.session_id]
+
+
+@final
+class SessionScope:
+    """A session that lives as long as its ``async with``. Made by `Mix.open_session`."""
+
+    def __init__(
+        self, mix: Mix, create: Callable[[], Awaitable[str]], stream_options: StreamOptions
+    ) -> None:
+        self._mix = mix
+        self._create = create
+        self._options = stream_options
+        self._stream: SessionStream | None = None
+
+    async def __aenter__(self) -> SessionStream:
+        """Create the session and connect its stream; raises what those raise.
+
+        A checkpoint. Cancelled, or where the stream cannot be opened, the session is deleted.
+        """
+        if self._stream is not None:
+            raise errors.UsageError("A session can be entered once: call mix.open_session() again.")
+        session_id = await self._create()
+        self._stream = self._mix.open_stream(session_id, **self._options)
+        try:
+            return await self._stream.__aenter__()
+        except BaseException:
+            await self._delete(session_id)
+            raise
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the stream and delete the session; that it could not be deleted is no error."""
+        assert self._stream is not None  # noqa: S101 - entered before it is left
+        try:
+            await self._stream.__aexit__(exc_type, exc, traceback)
+        finally:
+            await self._delete(self._stream.session_id)
+
+    async def _delete(self, session_id: str) -> None:
+        limit = self._options.get("cleanup_timeout", _CLEANUP_TIMEOUT)
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + limit):
+            try:
+                await self._mix.sessions.delete(
+                    id=session_id, options=RequestOptions(retries=RetryConfig(strategy="none"))
+                )
+            except (errors.MixError, errors.TransportError):
+                await trio.lowlevel.checkpoint()

@@ -1,0 +1,233 @@
+"""The reader task: keeps a session's stream up and feeds the switchboard.
+
+What it knows: the supervised source, the frames on it, what ``connected`` means, when to rotate.
+What it must never know: who consumes events, how messages are sent, how a cut turn is settled.
+
+Rule 1  It never raises: what is fatal is stored, and delivered to everybody who waits.
+Rule 2  It never waits for a consumer; only connecting, reading and backing off take time.
+Rule 3  A connection counts from ``connected`` on. Before it, an ``error`` event is the server's way
+        to say that the session does not exist (fatal); silence is a lost connection.
+Rule 4  An idle connection is replaced before servers cut it, between turns, with sends held back,
+        and never while a second one is open.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Literal
+
+import trio
+
+from trio_mix import errors
+from trio_mix import events as ev
+from trio_mix._epochs import Epochs
+from trio_mix._events_decode import decode_event
+from trio_mix._liveness import IdleWatch
+from trio_mix.sse import ServerSentEvent, StreamState
+from trio_mix.sse._source import Frames, Lost, Opened
+
+if TYPE_CHECKING:
+    from trio_mix.sse._source import Supervisor
+
+__all__ = ["Reader", "ReaderHost"]
+
+
+class ReaderHost:
+    """What the reader tells of; each method is called synchronously."""
+
+    def stream_connected(self, *, first: bool) -> None:
+        """Take in that the server has said ``connected``."""
+
+    def stream_lost(self, reason: str, *, planned: bool) -> None:
+        """Take in that the connection is gone."""
+
+    def stream_failed(self, failure: Exception) -> None:
+        """Take in that the stream is over for good."""
+
+    def stream_event(self, event: ev.Event) -> None:
+        """Take in the next event."""
+
+    def may_rotate(self) -> bool:
+        """Say whether no turn is under way."""
+        return True
+
+    def heartbeats_pause(self) -> bool:
+        """Say whether the server sends no heartbeats just now."""
+        return False
+
+
+class Reader:
+    """Runs one session's stream.
+
+    Args:
+      host: what is told of everything.
+      source: the supervised source of frames.
+      session_id: the session.
+      url: the stream's URL, for errors.
+      connect_timeout: seconds from a connect to ``connected``.
+      idle_timeout: seconds of silence, "auto", or None.
+      max_connection_age: seconds after which an idle connection is replaced; None: never.
+      last_event_id: where to resume, or None.
+    """
+
+    def __init__(
+        self,
+        host: ReaderHost,
+        source: Supervisor,
+        *,
+        session_id: str,
+        url: str,
+        connect_timeout: float,
+        idle_timeout: float | Literal["auto"] | None,
+        max_connection_age: float | None,
+        last_event_id: str | None,
+    ) -> None:
+        self._host = host
+        self._watch = IdleWatch(idle_timeout)
+        self.source = source
+        self.source.last_event_id = last_event_id or ""
+        self.epochs = Epochs(last_event_id or "")
+        self.state = StreamState.CONNECTING
+        self.events = 0
+        self.rotations = 0
+        self._session_id = session_id
+        self._url = url
+        self._connect_timeout = connect_timeout
+        self._max_age = math.inf if max_connection_age is None else max_connection_age
+        self._expires = math.inf
+        self._deadline = math.inf
+        self._connections = 0
+        self._heard = 0.0
+        self._heard_bytes = 0
+        self._read_scope: trio.CancelScope | None = None
+
+    async def run(self) -> None:
+        """Read until cancelled, or until something fatal has been delivered (rule 1)."""
+        try:
+            while True:
+                await self._step()
+        except (errors.TrioMixError, trio.TrioInternalError) as exc:
+            self.state = StreamState.CLOSED
+            self._host.stream_failed(self._explained(exc))
+        finally:
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + 5.0):
+                await self.source.aclose()
+
+    def nudge(self) -> None:
+        """Look at the deadlines anew: a turn has begun or is over.
+
+        The read under way is not cancelled for it: on a caller's own client that would break it.
+        """
+        self._watch.interrupted()
+        self._heard = trio.current_time()
+        if self._read_scope is not None:
+            self._read_scope.deadline = self._next_deadline()
+
+    async def _step(self) -> None:
+        with trio.CancelScope() as scope:
+            self._read_scope = scope
+            scope.deadline = self._next_deadline()
+            try:
+                item = await self.source.next()
+            finally:
+                self._read_scope = None
+        if scope.cancelled_caught:
+            await self._on_deadline()
+            return
+        match item:
+            case Opened():
+                self._connections += 1
+                self._deadline = trio.current_time() + self._connect_timeout
+                self.epochs.opened()
+            case Frames(frames=frames):
+                self._heard = trio.current_time()
+                self._heard_bytes = self.source.statistics().bytes
+                for frame in frames:
+                    self._frame(frame)
+            case Lost(reason=reason, planned=planned):
+                self._lost(reason, planned=planned)
+
+    def _next_deadline(self) -> float:
+        if self.state is not StreamState.CONNECTED:
+            return self._deadline
+        expires = self._expires if self._host.may_rotate() else math.inf
+        return min(expires, self._silent_until())
+
+    def _silent_until(self) -> float:
+        idle = self._watch.timeout(pauses=self._host.heartbeats_pause())
+        return math.inf if idle is None else self._heard + idle
+
+    async def _on_deadline(self) -> None:
+        now = trio.current_time()
+        if self.state is not StreamState.CONNECTED:
+            if now >= self._deadline:
+                await self._drop(f"no connected event within {self._connect_timeout:g} s")
+        elif now >= self._expires and self._host.may_rotate():
+            self.rotations += 1
+            await self._drop("replaced before the server cuts it", planned=True)
+        elif now >= self._silent_until():
+            # Bytes that made no frame (a comment, half an event) are a sign of life as well.
+            received = self.source.statistics().bytes
+            if received != self._heard_bytes:
+                self._heard, self._heard_bytes = now, received
+            else:
+                await self._drop(f"nothing came for {now - self._heard:g} s")
+
+    async def _drop(self, reason: str, *, planned: bool = False) -> None:
+        self._lost(reason, planned=planned)
+        await self.source.drop(reason, planned=planned)
+
+    def _frame(self, frame: ServerSentEvent) -> None:
+        event = decode_event(frame)
+        self.events += 1
+        if self.state is not StreamState.CONNECTED:
+            self._before_connected(event, frame)
+            return
+        if isinstance(event, ev.HeartbeatEvent):
+            self._watch.beat(self._heard)
+        if isinstance(event, ev.ConnectedEvent):
+            self.epochs.connected(frame.id)
+        elif not self.epochs.admit(frame):
+            return
+        self.source.last_event_id = self.epochs.mark
+        self._host.stream_event(event)
+
+    def _before_connected(self, event: ev.Event, frame: ServerSentEvent) -> None:
+        if isinstance(event, ev.ErrorEvent):
+            raise errors.SessionNotFound(
+                f"Session {self._session_id!r} cannot be streamed from {self._url}: the server "
+                f"says {event.error!r}. Create the session first, or check its id.",
+                url=self._url,
+                session_id=self._session_id,
+            )
+        if not isinstance(event, ev.ConnectedEvent):
+            if self.epochs.admit(frame):
+                self._host.stream_event(event)
+            return
+        self.state = StreamState.CONNECTED
+        self._deadline = math.inf
+        self._expires = trio.current_time() + self._max_age
+        self.epochs.connected(frame.id)
+        self._host.stream_connected(first=self._connections == 1)
+        self._host.stream_event(event)
+
+    def _lost(self, reason: str, *, planned: bool) -> None:
+        if self.state is StreamState.CONNECTED or not planned:
+            self._watch.interrupted()
+        self._expires = self._deadline = math.inf
+        if self.state is StreamState.CONNECTED:
+            self.state = StreamState.RECONNECTING
+            self._host.stream_lost(reason, planned=planned)
+
+    def _explained(self, failure: Exception) -> Exception:
+        """Say in a session's words what the source says in HTTP's."""
+        if isinstance(failure, errors.MixError) and failure.status_code == 404:
+            found = errors.SessionNotFound(
+                f"Session {self._session_id!r} does not exist: {self._url} was answered HTTP 404. "
+                "Create the session first, or check its id and server_url.",
+                url=self._url,
+                session_id=self._session_id,
+            )
+            found.__cause__ = failure
+            return found
+        return failure

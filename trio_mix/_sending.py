@@ -1,0 +1,121 @@
+"""The POST of one message: a task in the stream's nursery, beside the reader.
+
+What it knows: what the server's answers and failures mean for the turn. What it must never know:
+the wire format, who holds the message, how a turn of unknown fate is settled (it only asks for it).
+
+Rule 1  The POST is made when the stream is connected, and by a task of its own: a blocking server
+        answers it only when the turn is over.
+Rule 2  It is repeated by itself only when none of it was sent; what may have arrived is settled.
+Rule 3  A refusal ends the message. 502 and 504 are no refusal: a proxy lost the answer.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Protocol
+
+import trio
+
+from trio_mix import errors
+from trio_mix._turns import Input, Phase
+
+if TYPE_CHECKING:
+    from trio_mix._gate import SendGate
+    from trio_mix._message import MessageRequest
+    from trio_mix._road import Road
+    from trio_mix._switchboard import Inbox, Switchboard
+    from trio_mix.sse import ReconnectPolicy
+
+__all__ = ["ANSWER_GRACE", "SendingHost", "transmit"]
+
+ANSWER_GRACE: Final = 0.5
+"""Seconds that the events of an answered turn may still take."""
+
+_LOST_ANSWER: Final = (502, 504)
+
+
+class SendingHost(Protocol):
+    """What sending needs of the stream."""
+
+    session_id: str
+    gate: SendGate
+    board: Switchboard
+    road: Road
+    reconnect: ReconnectPolicy
+
+    def settle(self, inbox: Inbox) -> None:
+        """Find out what became of a turn."""
+
+
+async def transmit(host: SendingHost, inbox: Inbox, request: MessageRequest) -> None:
+    """Send one message and tell the switchboard what came of it; never raises but Cancelled."""
+    schedule = host.reconnect.schedule()
+    schedule.begin(trio.current_time())
+    with trio.CancelScope() as scope:
+        inbox.sending = scope
+        try:
+            while True:
+                await host.gate.wait_open()
+                if inbox.turn_over.is_set():
+                    return
+                failure = await _post(host, inbox, request)
+                if failure is None:
+                    break
+                delay = schedule.lost(trio.current_time())
+                if delay is None:
+                    host.board.end_with(inbox, failure, Input.REFUSED)
+                    return
+                await trio.sleep(delay)
+        except errors.TrioMixError as exc:
+            host.board.end_with(inbox, exc, Input.REFUSED)
+            return
+        if inbox.turn.phase is Phase.ANSWERED:
+            with trio.move_on_after(ANSWER_GRACE):
+                await inbox.turn_over.wait()
+            host.board.step(inbox, Input.SETTLED)
+
+
+async def _post(
+    host: SendingHost, inbox: Inbox, request: MessageRequest
+) -> errors.TransportError | None:
+    """Send once; return the failure only where nothing was sent (rule 2)."""
+    inbox.unanswered = True
+    try:
+        posted = await host.road.post(host.session_id, request, lambda: _sending(host.board, inbox))
+    except errors.TransportError as exc:
+        if not exc.sent:
+            host.board.step(inbox, Input.RESEND)
+            return exc
+        inbox.unanswered = False
+        if inbox.turn.phase is not Phase.RUNNING or inbox.turn.answer_due:
+            host.settle(inbox)
+        return None
+    except errors.MixError as exc:
+        inbox.unanswered = False
+        if exc.status_code in _LOST_ANSWER:
+            host.settle(inbox)
+        elif inbox.turn.ended_by is not None:
+            host.board.step(inbox, Input.REFUSED)
+        else:
+            host.board.end_with(inbox, _rejected(exc, host.session_id), Input.REFUSED)
+        return None
+    inbox.unanswered = False
+    host.board.router.traits.answers = host.road.traits().answers
+    if posted.answer is None:
+        host.board.step(inbox, Input.ACCEPTED)
+    else:
+        host.board.step(inbox, Input.ANSWER, posted.answer)
+    return None
+
+
+def _sending(board: Switchboard, inbox: Inbox) -> None:
+    if inbox.turn.phase is Phase.REGISTERED:
+        board.step(inbox, Input.SENDING)
+
+
+def _rejected(refusal: errors.MixError, session_id: str) -> errors.MessageRejected:
+    rejected = errors.MessageRejected(
+        f"The message to session {session_id} was refused and did not run: {refusal}",
+        session_id=session_id,
+    )
+    rejected.__cause__ = refusal
+    return rejected

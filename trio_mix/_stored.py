@@ -1,0 +1,221 @@
+"""What a session's stored messages say of one turn: the judge of turns that were cut.
+
+What it knows: rows of stored messages, in both shapes that servers give them. What it must never
+know: I/O, the clock, events.
+
+Rule 1  A turn is found by its user message's id; without one, by its text among the rows that were
+        not there before it was sent, after setting aside those of our own earlier turns. The same
+        text may have been sent before, so text alone proves nothing.
+Rule 2  No such row among all rows, or among the new ones, proves that it was not stored.
+Rule 3  A row is finished when its finish reason says so, or a later user message follows it. A row
+        that merely looks whole is not: rows grow while a turn runs.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from trio_mix._reply import StoredReply, ToolCall
+from trio_mix.models import BackendMessage, ExportMessage, ExportToolCall, ToolCallData
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Sequence
+
+__all__ = ["Fate", "StoredRow", "Verdict", "judge", "rows_of", "stored_reply"]
+
+_GOES_ON: Final = frozenset({"", "tool_use", "tool_calls", "unknown"})
+_BROKEN_OFF: Final = frozenset({"canceled", "cancelled", "error", "aborted"})
+
+
+@attrs.frozen(kw_only=True)
+class StoredRow:
+    """One stored message, whichever shape the server gave it in."""
+
+    id: str
+    role: str
+    text: str = ""
+    reasoning: str | None = None
+    reasoning_duration: int | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    finish: str | None = None
+    """The finish reason; None where this shape does not tell."""
+
+
+class Fate(enum.Enum):
+    """What became of a turn."""
+
+    FINISHED = "finished"
+    BROKEN_OFF = "broken off"
+    UNFINISHED = "unfinished"
+    ABSENT = "absent"
+    UNKNOWN = "unknown"
+
+
+@attrs.frozen(kw_only=True)
+class Verdict:
+    """What the rows say of one turn."""
+
+    fate: Fate
+    reply: StoredReply | None = None
+    """What is stored of the reply, finished or not."""
+    user_message_id: str | None = None
+    looks_whole: bool = False
+    """Whether an unfinished one might be finished: it has text, and no tool call is open."""
+    growth: int = 0
+    """Grows whenever more is stored of the turn."""
+
+
+def rows_of(messages: Iterable[BackendMessage | ExportMessage]) -> list[StoredRow]:
+    """Return stored messages as rows, a question joined to its answer as two."""
+    rows: list[StoredRow] = []
+    for message in messages:
+        if isinstance(message, ExportMessage):
+            rows.append(
+                StoredRow(
+                    id=message.id,
+                    role=message.role,
+                    text=message.content,
+                    reasoning=message.reasoning,
+                    reasoning_duration=message.reasoning_duration,
+                    tool_calls=_calls(message.tool_calls),
+                    finish=message.finish_reason or "",
+                )
+            )
+        else:
+            rows += _rows_of_exchange(message, rows)
+    return rows
+
+
+def _rows_of_exchange(message: BackendMessage, before: Sequence[StoredRow]) -> list[StoredRow]:
+    rows: list[StoredRow] = []
+    if message.role == "user":
+        rows.append(StoredRow(id=message.id, role="user", text=message.user_input))
+    elif message.user_input:
+        asked = next((row for row in reversed(before) if row.role == "user"), None)
+        if asked is None or asked.text != message.user_input:
+            rows.append(StoredRow(id=f"{message.id} user", role="user", text=message.user_input))
+    if message.role != "user" or message.assistant_response:
+        rows.append(
+            StoredRow(
+                id=message.id,
+                role="assistant" if message.role == "user" else message.role,
+                text=message.assistant_response or "",
+                reasoning=message.reasoning,
+                reasoning_duration=message.reasoning_duration,
+                tool_calls=_calls(message.tool_calls),
+            )
+        )
+    return rows
+
+
+def _calls(calls: Iterable[ToolCallData | ExportToolCall] | None) -> tuple[ToolCall, ...]:
+    return tuple(
+        ToolCall(
+            tool_call_id=call.id,
+            name=call.name,
+            input=call.input,
+            finished=call.finished,
+            success=None if call.is_error is None else not call.is_error,
+            result=call.result,
+        )
+        for call in calls or ()
+    )
+
+
+def stored_reply(messages: Iterable[BackendMessage]) -> StoredReply:
+    """Return the reply that an HTTP answer holds."""
+    return _reply(rows_of(messages), recovered=False)
+
+
+def _reply(
+    rows: Iterable[StoredRow], *, recovered: bool, user_message_id: str | None = None
+) -> StoredReply:
+    answers = [row for row in rows if row.role == "assistant"]
+    thoughts = [row.reasoning for row in answers if row.reasoning]
+    return StoredReply(
+        texts=tuple(row.text for row in answers),
+        reasoning="".join(thoughts) or None,
+        tool_calls=tuple(call for row in answers for call in row.tool_calls),
+        message_id=answers[-1].id if answers else None,
+        user_message_id=user_message_id,
+        reasoning_duration=answers[-1].reasoning_duration if answers else None,
+        recovered=recovered,
+    )
+
+
+def judge(
+    rows: Sequence[StoredRow],
+    *,
+    user_message_id: str | None,
+    matches: Callable[[str], bool],
+    known: Collection[str] | None,
+    earlier: Iterable[str],
+) -> Verdict:
+    """Say what became of a turn.
+
+    Args:
+      rows: all stored rows of the session, oldest first.
+      user_message_id: the id of the turn's user message, where the wire named it.
+      matches: whether a stored text is the turn's.
+      known: ids of the rows that were stored before; None where that is not known.
+      earlier: texts of our own turns between then and this one, in order.
+    """
+    at = _find(rows, user_message_id, matches, known, earlier)
+    if isinstance(at, Fate):
+        return Verdict(fate=at)
+    following = list(rows[at + 1 :])
+    later = next((i for i, row in enumerate(following) if row.role == "user"), None)
+    mine = following[:later]
+    answers = [row for row in mine if row.role == "assistant"]
+    asked = None if rows[at].id.endswith(" user") else rows[at].id
+    last = answers[-1] if answers else None
+    fate = Fate.UNFINISHED
+    if last is not None and last.finish in _BROKEN_OFF:
+        fate = Fate.BROKEN_OFF
+    elif last is not None and (later is not None or last.finish not in (None, *_GOES_ON)):
+        fate = Fate.FINISHED
+    elif later is not None:
+        fate = Fate.BROKEN_OFF
+    return Verdict(
+        fate=fate,
+        reply=_reply(mine, recovered=True, user_message_id=asked),
+        user_message_id=asked,
+        looks_whole=last is not None
+        and last.finish is None
+        and bool(last.text)
+        and all(call.finished for row in answers for call in row.tool_calls),
+        growth=sum(map(_weight, mine)) + 1,
+    )
+
+
+def _find(
+    rows: Sequence[StoredRow],
+    user_message_id: str | None,
+    matches: Callable[[str], bool],
+    known: Collection[str] | None,
+    earlier: Iterable[str],
+) -> int | Fate:
+    asked = [i for i, row in enumerate(rows) if row.role == "user"]
+    if user_message_id is not None:
+        named = [i for i in asked if rows[i].id == user_message_id]
+        return named[0] if named else Fate.UNKNOWN
+    if known is None:
+        return Fate.UNKNOWN if any(matches(rows[i].text) for i in asked) else Fate.ABSENT
+    new = [i for i in asked if rows[i].id not in known]
+    for text in earlier:
+        own = next((i for i in new if rows[i].text.strip() == text.strip()), None)
+        if own is not None:
+            new.remove(own)
+    candidates = [i for i in new if matches(rows[i].text)]
+    return candidates[-1] if candidates else Fate.ABSENT
+
+
+def _weight(row: StoredRow) -> int:
+    """Return a number that grows with what is stored in a row."""
+    calls = sum(
+        1 + len(call.input) + call.finished + len(call.result or "") for call in row.tool_calls
+    )
+    return 1 + len(row.text) + len(row.reasoning or "") + calls
