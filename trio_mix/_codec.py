@@ -303,7 +303,9 @@ def _each(
         try:
             done.append(structure(value, each_shape))
         except (BaseValidationError, ValueError, TypeError) as error:
-            error.add_note(IterableValidationNote(f"at {key!r}", key, each_shape))
+            # pyright does not see the class's own __new__.
+            note = IterableValidationNote("", key, each_shape)  # pyright: ignore[reportCallIssue]
+            error.add_note(note)
             raise IterableValidationError("in a collection", [error], shape) from None
     return done
 

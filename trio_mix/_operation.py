@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GENERATIONS", "Generation", "Operation", "Param", "Prepared"]
 
-T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 Generation: TypeAlias = Literal["0.6.4", "0.6.9", "0.11.4"]
 """An OpenAPI file of the API, by its version."""
@@ -151,7 +151,7 @@ class Prepared:
 
 
 @attrs.frozen(kw_only=True)
-class Operation(Generic[T]):
+class Operation(Generic[T_co]):
     """One operation of the API."""
 
     name: str
@@ -166,7 +166,7 @@ class Operation(Generic[T]):
     """The path, with ``{name}`` where an argument goes."""
     params: tuple[Param, ...] = ()
     """The arguments."""
-    result: type[T]
+    result: type[T_co]
     """What a success becomes; `NoneType` where the answer has no content."""
     answers: Mapping[int, str] = attrs.field(hash=False)
     """The statuses of success, and what the body is called in the specification."""

@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, Literal, TypeAlias
 
 import attrs
 
-from trio_mix._redact import safe_url
+from trio_mix._http import sanitize_url
 from trio_mix.errors import ConfigurationError
 
 __all__ = [
@@ -87,38 +87,50 @@ class BackoffStrategy:
     """When to give up, in seconds since the first try; ``None`` never."""
 
 
+def _strategy(_instance: object, _attribute: object, value: object) -> None:
+    if value not in ("backoff", "none"):
+        raise ConfigurationError(
+            f'RetryConfig(strategy=...) must be "backoff" or "none", not {value!r}'
+        )
+
+
+def _is_backoff(_instance: object, _attribute: object, value: object) -> None:
+    if not isinstance(value, BackoffStrategy):
+        raise ConfigurationError(
+            f"RetryConfig(backoff=...) must be a BackoffStrategy, not {value!r}"
+        )
+
+
 @attrs.frozen
 class RetryConfig:
     """Whether and how an operation is tried again; which ones may be is in their docstrings."""
 
-    strategy: Literal["backoff", "none"] = attrs.field(default="backoff")
+    strategy: Literal["backoff", "none"] = attrs.field(default="backoff", validator=_strategy)
     """``"backoff"``, or ``"none"`` for a single try."""
-    backoff: BackoffStrategy = attrs.field(factory=BackoffStrategy)
+    backoff: BackoffStrategy = attrs.field(factory=BackoffStrategy, validator=_is_backoff)
     """The pauses."""
     retry_connection_errors: bool = True
     """Whether to try again when no answer came, not only on the statuses."""
-
-    @strategy.validator
-    def _check_strategy(self, _: object, value: str) -> None:
-        if value not in ("backoff", "none"):
-            raise ConfigurationError(
-                f'RetryConfig(strategy=...) must be "backoff" or "none", not {value!r}'
-            )
-
-    @backoff.validator
-    def _check_backoff(self, _: object, value: object) -> None:
-        if not isinstance(value, BackoffStrategy):
-            raise ConfigurationError(
-                f"RetryConfig(backoff=...) must be a BackoffStrategy, not {value!r}"
-            )
 
 
 def _copy_headers(value: Mapping[str, str] | None) -> Mapping[str, str] | None:
     return None if value is None else dict(value)
 
 
-def _codes(value: tuple[str, ...] | list[str] | None) -> tuple[str, ...] | None:
+def _tuple(value: Sequence[str] | None) -> tuple[str, ...] | None:
     return None if value is None else tuple(value)
+
+
+def _codes(_instance: object, _attribute: object, value: tuple[str, ...] | None) -> None:
+    for code in value or ():
+        if not _CODE.fullmatch(str(code)):
+            raise ConfigurationError(
+                f'RequestOptions(retry_codes=...) takes codes as "503" or "5XX", not {code!r}'
+            )
+
+
+def _shown_url(url: str | None) -> str:
+    return repr(url if url is None else sanitize_url(url))
 
 
 @attrs.frozen
@@ -131,21 +143,13 @@ class RequestOptions:
     """How long one try may take, in seconds; ``math.inf`` for no limit."""
     retries: RetryConfig | None = None
     """Whether and how to try again."""
-    retry_codes: tuple[str, ...] | None = attrs.field(default=None, converter=_codes)
+    retry_codes: tuple[str, ...] | None = attrs.field(
+        default=None, converter=_tuple, validator=_codes
+    )
     """The statuses to try again on, as ``("5XX", "429")``."""
     headers: Mapping[str, str] | None = attrs.field(
         default=None, converter=_copy_headers, repr=False, hash=False
     )
     """Headers besides the client's, whose namesakes they replace."""
-    server_url: str | None = attrs.field(
-        default=None, repr=lambda value: repr(value if value is None else safe_url(value))
-    )
+    server_url: str | None = attrs.field(default=None, repr=_shown_url)
     """Another server's address."""
-
-    @retry_codes.validator
-    def _check_codes(self, _: object, value: tuple[str, ...] | None) -> None:
-        for code in value or ():
-            if not (isinstance(code, str) and _CODE.fullmatch(code)):
-                raise ConfigurationError(
-                    f'RequestOptions(retry_codes=...) takes codes as "503" or "5XX", not {code!r}'
-                )

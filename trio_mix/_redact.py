@@ -18,25 +18,15 @@ import binascii
 import html
 import json
 from typing import TYPE_CHECKING, Final
-from urllib.parse import quote, quote_plus, urlsplit
+from urllib.parse import quote, quote_plus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["MASK", "Redactor", "safe_url"]
+__all__ = ["MASK", "Redactor"]
 
 MASK: Final = "***"
 _SHORTEST: Final = 4
-
-
-def safe_url(url: str) -> str:
-    """Return a URL without user name and password, and unchanged where it has none."""
-    try:
-        host = urlsplit(url).netloc
-    except ValueError:
-        return url.rpartition("@")[2] if "@" in url else url
-    user, at, _ = host.rpartition("@")
-    return url.replace(f"{user}{at}", "", 1) if at else url
 
 
 class Redactor:

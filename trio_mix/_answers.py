@@ -1,0 +1,168 @@
+"""From an HTTP answer to a value or an exception.
+
+What it knows: statuses, content types, the API's error body.
+What it must never know: how the answer came, or the network.
+
+Rules:
+
+1. Any 2xx whose body fits the operation is a success, whatever its content type says: proxies and
+   old servers mislabel JSON.
+2. A page of HTML where JSON or nothing is due is no Mix server's: `ResponseValidationError`.
+3. No exception holds more than 64 KiB of a body, nor a secret that was sent.
+"""
+
+from __future__ import annotations
+
+import json
+from types import NoneType
+from typing import TYPE_CHECKING, Final, Generic, TypeVar, cast
+
+import attrs
+
+from trio_mix._codec import Mismatch, decode, parse_json
+from trio_mix.errors import (
+    ErrorResponse,
+    MixDefaultError,
+    MixError,
+    RequestInfo,
+    ResponseValidationError,
+    RESTError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from trio_mix._operation import Operation
+    from trio_mix._redact import Redactor
+
+__all__ = ["ERROR_BODY_LIMIT", "Answer", "error_from", "read_answer"]
+
+T = TypeVar("T")
+
+ERROR_BODY_LIMIT: Final = 64 * 1024
+"""How much of an error's body is read, in bytes."""
+
+
+@attrs.frozen
+class Answer(Generic[T]):
+    """A success: the value, and what came with it."""
+
+    value: T
+    """What the body became."""
+    status_code: int
+    """The HTTP status."""
+    headers: Mapping[str, str] = attrs.field(repr=False, hash=False)
+    """The response's headers, names in lower case."""
+
+
+@attrs.frozen
+class Received:
+    """What came from the server for one request."""
+
+    status_code: int
+    headers: Mapping[str, str] = attrs.field(repr=False)
+    body: bytes = attrs.field(repr=False)
+    truncated: bool
+    request: RequestInfo
+    redactor: Redactor = attrs.field(repr=False)
+
+    @property
+    def text(self) -> str:
+        """The body as an exception may hold it (rule 3)."""
+        cut = self.truncated or len(self.body) > ERROR_BODY_LIMIT
+        shown = self.body[:ERROR_BODY_LIMIT].decode(errors="replace")
+        return self.redactor.text(shown, truncated=cut)
+
+
+def read_answer(operation: Operation[T], received: Received) -> Answer[T]:
+    """Return the value that an answer carries.
+
+    Raises:
+      ErrorResponse: the server refused, in the API's words.
+      MixDefaultError: any other status that is not a success.
+      ResponseValidationError: a success whose body does not fit.
+    """
+    if not 200 <= received.status_code < 300:
+        raise error_from(received)
+    try:
+        value = _value(operation, received)
+    except Mismatch as error:
+        mismatch = error
+    else:
+        return Answer(value, received.status_code, received.headers)
+    # Raised out here: the mismatch holds the value as it came, secrets included.
+    raise ResponseValidationError(
+        mismatch.problem,
+        path=mismatch.path,
+        value=_masked(mismatch.value, received.redactor),
+        status_code=received.status_code,
+        headers=received.redactor.headers(received.headers),
+        body=received.text,
+        request=received.request,
+    )
+
+
+def error_from(received: Received) -> MixError:
+    """Return the exception for an answer that is no success."""
+    headers = received.redactor.headers(received.headers)
+    error = _rest_error(received)
+    if error is None:
+        return MixDefaultError(
+            status_code=received.status_code,
+            headers=headers,
+            body=received.text,
+            request=received.request,
+        )
+    return ErrorResponse(
+        error=error,
+        status_code=received.status_code,
+        headers=headers,
+        body=received.text,
+        request=received.request,
+    )
+
+
+def _value(operation: Operation[T], received: Received) -> T:
+    if operation.result is NoneType:
+        _refuse_html(received)
+        return cast("T", None)
+    if received.truncated:
+        raise Mismatch(f"the body is longer than {len(received.body)} bytes", "$", None)
+    try:
+        value = parse_json(received.body)
+    except Mismatch:
+        _refuse_html(received)
+        raise
+    return decode(value, operation.result)
+
+
+def _refuse_html(received: Received) -> None:
+    start = received.body[:200].lstrip()
+    if "html" in received.headers.get("content-type", "").lower() or start.startswith(b"<"):
+        raise Mismatch(
+            "expected an answer of the Mix API, but a web page came", "$", start.decode("latin-1")
+        )
+
+
+def _rest_error(received: Received) -> RESTError | None:
+    """Read the API's error body, or return ``None`` for any other; the code may be missing."""
+    try:
+        body = json.loads(received.body[:ERROR_BODY_LIMIT].decode("utf-8-sig"))
+    except (ValueError, RecursionError):
+        return None
+    error = body.get("error") if isinstance(body, dict) else None
+    if not isinstance(error, dict) or not isinstance(error.get("message"), str):
+        return None
+    code, kind = error.get("code"), error.get("type")
+    return RESTError(
+        code=code if type(code) is int else received.status_code,
+        message=received.redactor.text(error["message"]),
+        type=received.redactor.text(kind) if isinstance(kind, str) else "",
+    )
+
+
+def _masked(value: object, redactor: Redactor) -> object:
+    try:
+        return redactor.value(value)
+    except RecursionError:
+        return "(nested too deep to show)"

@@ -1,0 +1,401 @@
+"""The bare client: an address, headers, limits, and the way from an operation to its answer.
+
+What it knows: how a call is put together, tried again and read.
+What it must never know: which operations there are, nurseries, streams beyond opening one.
+
+Rules:
+
+1. Arguments are checked before any I/O; what cannot work is a `ConfigurationError`.
+2. Headers from a function are asked for again at each try: tokens get old.
+3. No header's value, no password of a URL and no secret argument appears in an exception, a
+   ``repr`` or a log.
+4. Every coroutine here is a checkpoint, also when it raises.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import math
+import os
+import random
+from typing import TYPE_CHECKING, Final, TypeVar
+from urllib.parse import unquote, urlsplit
+
+import attrs
+import trio
+
+from trio_mix._answers import ERROR_BODY_LIMIT, Answer, Received, error_from, read_answer
+from trio_mix._http import Http, check_headers, sanitize_url
+from trio_mix._http._urls import Target
+from trio_mix._options import DEFAULT_RETRY_CODES, RequestOptions, RetryConfig, check_timeout
+from trio_mix._redact import Redactor
+from trio_mix._retry import RetryPlan, renewed
+from trio_mix._version import __version__
+from trio_mix.errors import ConfigurationError, RequestInfo, RequestTimeout, TransportError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, Callable, Mapping
+    from types import TracebackType
+    from typing import Self
+
+    from trio_mix._http import ByteStream, HttpClient
+    from trio_mix._operation import Operation
+    from trio_mix._options import HeadersSource
+
+__all__ = ["DEFAULT_SERVER_URL", "DEFAULT_TIMEOUT", "Call", "MixCore", "OpenedResponse"]
+
+T = TypeVar("T")
+
+DEFAULT_SERVER_URL: Final = "http://localhost:8088"
+"""Where a Mix server listens unless it is told otherwise."""
+
+DEFAULT_TIMEOUT: Final = 60.0
+"""How long one try may take, in seconds."""
+
+_DEFAULT_RETRIES: Final = RetryConfig()
+_NO_OPTIONS: Final = RequestOptions()
+_USER_AGENT: Final = f"trio-mix/{__version__}"
+
+
+@attrs.frozen
+class Call:
+    """One call of an operation, checked and ready to be made, once or several times."""
+
+    operation: Operation[object]
+    """What is called."""
+    url: str = attrs.field(repr=False)
+    """Where, possibly with a password."""
+    body: bytes | None = attrs.field(repr=False)
+    """The JSON body."""
+    secrets: tuple[str, ...] = attrs.field(repr=False)
+    """The secret arguments."""
+    options: RequestOptions
+    """What the caller set for this call."""
+    timeout: float | None
+    """How long one try may take, in seconds."""
+    retry: RetryPlan
+    """Whether and how it is tried again."""
+
+    @property
+    def request(self) -> RequestInfo:
+        """What exceptions say was asked."""
+        return RequestInfo(self.operation.method, sanitize_url(self.url), self.operation.name)
+
+
+@attrs.frozen
+class OpenedResponse:
+    """A response whose head said success and whose body is still to be read."""
+
+    stream: ByteStream
+    """The body."""
+    request: RequestInfo
+    """What was asked."""
+    redactor: Redactor = attrs.field(repr=False)
+    """What masks the secrets of the request."""
+
+
+class MixCore:
+    """A client without resources: for `trio_mix.funcs`, and the ground that `Mix` stands on.
+
+    Use it as an async context manager, or call `aclose`.
+
+    Args:
+      server_url: the server's address, possibly with a path before the API's own; else the
+        environment's ``MIX_SERVER_URL``, else ``http://localhost:8088``.
+      headers: sent with each request; or a sync or async function that is asked for them at each.
+      timeout: how long one try of an operation may take, in seconds; ``None`` for no limit.
+        Operations that a server may answer only when its work is done have none by default.
+      retries: whether and how operations that may be repeated are tried again.
+      http_client: an `httpx.AsyncClient` or ``httpx2.AsyncClient`` to use for everything; it stays
+        the caller's to close.
+      hooks: what `Mix` calls around requests and streams.
+      rng: where the jitter of pauses comes from.
+
+    Raises:
+      ConfigurationError: an argument, or ``MIX_SERVER_URL``, that cannot work.
+    """
+
+    def __init__(
+        self,
+        server_url: str | None = None,
+        *,
+        headers: HeadersSource | None = None,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        retries: RetryConfig | None = None,
+        http_client: HttpClient | None = None,
+        hooks: object = None,
+        rng: random.Random | None = None,
+    ) -> None:
+        self._server_url = _base_url(server_url)
+        if headers is not None and not callable(headers):
+            headers = dict(headers)
+            check_headers(headers)
+        check_timeout(timeout)
+        if retries is not None and not isinstance(retries, RetryConfig):
+            raise ConfigurationError(f"retries must be a RetryConfig, not {retries!r}")
+        self._headers = headers
+        self.timeout = timeout
+        self.retries = retries or _DEFAULT_RETRIES
+        self.hooks = hooks
+        self._rng = rng or random.Random()
+        self.http = Http(http_client)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.server_url}>"
+
+    @property
+    def server_url(self) -> str:
+        """The server's address, without user name and password."""
+        return sanitize_url(self._server_url)
+
+    async def __aenter__(self) -> Self:
+        await trio.lowlevel.checkpoint()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the client's connections; the caller's own ``http_client`` stays open."""
+        await self.http.aclose()
+
+    def url_for(self, path: str, options: RequestOptions | None = None) -> str:
+        """Return the absolute URL of a path; it may hold a password, so it is not for showing.
+
+        Args:
+          path: begins with a slash, percent-encoded.
+          options: may name another server.
+
+        Raises:
+          ConfigurationError: ``options.server_url`` cannot work.
+        """
+        other = options.server_url if options is not None else None
+        return (self._server_url if other is None else _checked_url(other)) + path
+
+    async def headers_for(self, options: RequestOptions | None = None) -> dict[str, str]:
+        """Return the caller's headers for one request: the client's, then those of the options.
+
+        Raises:
+          ConfigurationError: a name or a value that HTTP cannot carry; the value is not shown.
+        """
+        source = self._headers
+        merged: dict[str, str] = {}
+        if callable(source):
+            asked = source()
+            if inspect.isawaitable(asked):
+                asked = await asked
+            _merge(merged, asked)
+        elif source is not None:
+            _merge(merged, source)
+        if options is not None and options.headers is not None:
+            _merge(merged, options.headers)
+        check_headers(merged)
+        await trio.lowlevel.checkpoint()
+        return merged
+
+    def prepare(
+        self,
+        operation: Operation[T],
+        values: Mapping[str, object],
+        options: RequestOptions | None = None,
+    ) -> Call:
+        """Check a call's arguments and put it together, without any I/O.
+
+        Raises:
+          ConfigurationError: an argument that the operation does not allow.
+        """
+        options = options or _NO_OPTIONS
+        prepared = operation.prepare(values)
+        timeout = None if operation.long else self.timeout
+        if options.timeout is not None:
+            timeout = None if math.isinf(options.timeout) else options.timeout
+        return Call(
+            operation=operation,
+            url=self.url_for(prepared.path, options),
+            body=None if prepared.body is None else _json_bytes(prepared.body, operation.name),
+            secrets=prepared.secrets,
+            options=options,
+            timeout=timeout,
+            retry=RetryPlan(
+                config=options.retries or self.retries,
+                safe=operation.retry == "safe",
+                codes=DEFAULT_RETRY_CODES if options.retry_codes is None else options.retry_codes,
+                rng=self._rng,
+            ),
+        )
+
+    async def request(
+        self,
+        operation: Operation[T],
+        values: Mapping[str, object] | None = None,
+        options: RequestOptions | None = None,
+    ) -> T:
+        """Call an operation and return its value; see `call`."""
+        return (await self.call(operation, values, options)).value
+
+    async def call(
+        self,
+        operation: Operation[T],
+        values: Mapping[str, object] | None = None,
+        options: RequestOptions | None = None,
+        *,
+        content: Callable[[], AsyncIterable[bytes]] | None = None,
+        content_headers: Mapping[str, str] | None = None,
+        on_sent: Callable[[], None] | None = None,
+    ) -> Answer[T]:
+        """Call an operation, with retries, and return its value and what came with it.
+
+        Cancellation ends it at once; whether the server has got the request is then unknown.
+
+        Args:
+          operation: from `trio_mix._operations`.
+          values: the arguments by their Python names; ``None`` means not given.
+          options: what differs for this call.
+          content: makes a body that is not JSON, anew for each try.
+          content_headers: the headers that go with it.
+          on_sent: called each time a request's body has been written whole.
+
+        Raises:
+          ConfigurationError: an argument that cannot work; nothing was sent.
+          ErrorResponse: the server refused, in the API's words.
+          MixDefaultError: any other status that is not a success.
+          ResponseValidationError: a success whose body does not fit.
+          ConnectionFailed: no answer came.
+          RequestTimeout: no answer came in time.
+        """
+        await trio.lowlevel.checkpoint()
+        call = self.prepare(operation, values or {}, options)
+
+        async def once() -> Answer[T]:
+            own = {"user-agent": _USER_AGENT, "accept": "application/json"}
+            if call.body is not None:
+                own["content-type"] = "application/json"
+            headers, redactor = await self._headers_of(call, {**own, **(content_headers or {})})
+            try:
+                response = await self.http.request(
+                    operation.method,
+                    call.url,
+                    headers=headers,
+                    content=call.body if content is None else content(),
+                    timeout=call.timeout,
+                    on_sent=on_sent,
+                )
+            except TransportError as error:
+                raise renewed(error, call.request) from error.__cause__
+            return read_answer(
+                operation,
+                Received(
+                    response.status_code,
+                    response.headers,
+                    response.body,
+                    response.truncated,
+                    call.request,
+                    redactor,
+                ),
+            )
+
+        return await call.retry.run(once)
+
+    async def open(self, call: Call, extra: Mapping[str, str]) -> OpenedResponse:
+        """Make a call whose answer is read piece by piece; return when its head has come.
+
+        Only getting to the head is tried again. The stream is the caller's to close.
+
+        Args:
+          call: from `prepare`.
+          extra: headers that the operation itself wants.
+
+        Raises:
+          ErrorResponse: the server refused, in the API's words.
+          MixDefaultError: any other status that is not a success.
+          ConnectionFailed: no answer came.
+          RequestTimeout: no answer came in time.
+        """
+
+        async def once() -> OpenedResponse:
+            headers, redactor = await self._headers_of(call, {"user-agent": _USER_AGENT, **extra})
+            try:
+                stream = await self.http.open(
+                    call.operation.method,
+                    call.url,
+                    headers=headers,
+                    content=call.body,
+                    connect_timeout=call.timeout,
+                )
+                if 200 <= stream.status_code < 300:
+                    return OpenedResponse(stream, call.request, redactor)
+                received = await _read_error(stream, call, redactor)
+            except TransportError as error:
+                raise renewed(error, call.request) from error.__cause__
+            raise error_from(received)
+
+        return await call.retry.run(once)
+
+    async def _headers_of(
+        self, call: Call, own: Mapping[str, str]
+    ) -> tuple[dict[str, str], Redactor]:
+        """Return all headers of one try, and what masks the secrets among them."""
+        callers = await self.headers_for(call.options)
+        headers = dict(own)
+        _merge(headers, callers)
+        check_headers(headers)
+        return headers, Redactor([*callers.values(), *call.secrets, *_url_secrets(call.url)])
+
+
+async def _read_error(stream: ByteStream, call: Call, redactor: Redactor) -> Received:
+    try:
+        with trio.move_on_after(math.inf if call.timeout is None else call.timeout):
+            body, truncated = await stream.read_all(ERROR_BODY_LIMIT)
+            return Received(
+                stream.status_code, stream.headers, body, truncated, call.request, redactor
+            )
+        raise RequestTimeout("the error's body did not come", request=call.request, sent=True)
+    finally:
+        await stream.aclose()
+
+
+def _merge(into: dict[str, str], headers: Mapping[str, str]) -> None:
+    """Put headers over others of the same names, in whatever case those are written."""
+    for name, value in headers.items():
+        lower = name.lower() if isinstance(name, str) else name
+        into[lower] = value
+
+
+def _json_bytes(body: Mapping[str, object], operation: str) -> bytes:
+    try:
+        return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:
+        raise ConfigurationError(f"{operation}: a text holds a lone surrogate") from None
+
+
+def _base_url(server_url: str | None) -> str:
+    if server_url is None:
+        from_environment = os.environ.get("MIX_SERVER_URL", "").strip()
+        try:
+            return _checked_url(from_environment or DEFAULT_SERVER_URL)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"The environment's MIX_SERVER_URL: {error}") from None
+    return _checked_url(server_url)
+
+
+def _checked_url(url: str) -> str:
+    if not isinstance(url, str):
+        raise ConfigurationError(f"server_url must be text, not {type(url).__name__}")
+    Target.parse(url)
+    if "?" in url or "#" in url:
+        raise ConfigurationError(
+            f"{sanitize_url(url)!r} cannot be server_url: it has a query or a fragment"
+        )
+    return url.rstrip("/")
+
+
+def _url_secrets(url: str) -> list[str]:
+    """Return the password that a URL holds, as it stands there and as it is meant."""
+    password = urlsplit(url).password
+    return [] if not password else [password, unquote(password)]

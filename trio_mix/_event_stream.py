@@ -1,0 +1,257 @@
+"""The events of one connection to ``/stream``, as they come.
+
+What it knows: bytes become frames, frames become events; how a body ends.
+What it must never know: reconnecting, messages, turns.
+
+Rules:
+
+1. One connection, no reconnect. The body's proper end ends the iteration; a cut is a
+   `ConnectionFailed`, raised once, after the events that came before it.
+2. Two tasks that iterate one stream: `trio.BusyResourceError`.
+3. Each read from the socket is a full checkpoint; between them each event is a point of
+   cancellation, and at least every 64th lets other tasks run.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final, final
+
+import trio
+
+from trio_mix import _operations as op
+from trio_mix._answers import Received
+from trio_mix._events_decode import decode_event
+from trio_mix._retry import renewed
+from trio_mix.errors import ProtocolError, StreamClosed, TransportError
+from trio_mix.sse import SSEDecoder
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from types import TracebackType
+    from typing import Any, Self
+
+    from trio_mix._core import MixCore, OpenedResponse
+    from trio_mix._options import RequestOptions
+    from trio_mix.events import Event
+    from trio_mix.sse import ServerSentEvent
+
+__all__ = ["EventStream", "EventStreamRequest"]
+
+_EVENTS_BETWEEN_CHECKPOINTS: Final = 64
+_EXCERPT: Final = 200
+_EXCERPT_TIMEOUT: Final = 5.0
+
+
+@final
+class EventStream:
+    """The events of one connection: iterate it; `Streaming.stream_events` makes it.
+
+    It is an async context manager that closes the connection.
+
+    Attributes:
+      session_id: whose events they are.
+      url: where they come from.
+    """
+
+    def __init__(self, opened: OpenedResponse, session_id: str) -> None:
+        self.session_id = session_id
+        self.url = opened.request.url
+        self._opened = opened
+        self._decoder = SSEDecoder()
+        self._frames: deque[ServerSentEvent] = deque()
+        self._since_checkpoint = 0
+        self._busy = False
+        self._ended = False
+        self._closed = False
+        self._reading: trio.CancelScope | None = None
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "ended" if self._ended else "open"
+        return f"<EventStream of {self.session_id!r}, {state}>"
+
+    @property
+    def last_event_id(self) -> str:
+        """The id of the last event that came, ``""`` where the server sends none."""
+        return self._decoder.last_event_id
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        """Return the next event; cancelled, it loses none.
+
+        Raises:
+          ConnectionFailed: the connection was cut.
+          ProtocolError: an event is longer than 16 MiB.
+          StreamClosed: the stream was closed.
+          trio.BusyResourceError: another task is iterating.
+        """
+        if self._busy:
+            raise trio.BusyResourceError("another task is iterating this event stream")
+        self._busy = True
+        try:
+            while not self._frames:
+                if self._closed:
+                    await trio.lowlevel.checkpoint()
+                    raise self._closed_error()
+                if self._ended:
+                    await trio.lowlevel.checkpoint()
+                    raise StopAsyncIteration
+                await self._read()
+                if self._frames:
+                    self._since_checkpoint = 0
+                    return decode_event(self._frames.popleft())
+            self._since_checkpoint += 1
+            if self._since_checkpoint >= _EVENTS_BETWEEN_CHECKPOINTS:
+                self._since_checkpoint = 0
+                await trio.lowlevel.checkpoint()
+            else:
+                await trio.lowlevel.checkpoint_if_cancelled()
+            if self._closed:
+                raise self._closed_error()
+            return decode_event(self._frames.popleft())
+        finally:
+            self._busy = False
+
+    async def _read(self) -> None:
+        """Read once from the socket and take what came apart."""
+        data = b""
+        with trio.CancelScope() as scope:
+            self._reading = scope
+            try:
+                data = await self._opened.stream.receive()
+            except TransportError as error:
+                self._ended = True
+                if self._closed:
+                    raise self._closed_error() from None
+                raise renewed(error, self._opened.request) from error.__cause__
+            finally:
+                self._reading = None
+        if scope.cancelled_caught:
+            raise self._closed_error()
+        if not data:
+            self._ended = True
+            return
+        try:
+            self._frames.extend(self._decoder.feed(data))
+        except ProtocolError as error:
+            self._ended = True
+            raise ProtocolError(str(error), url=self.url, session_id=self.session_id) from None
+
+    def _closed_error(self) -> StreamClosed:
+        return StreamClosed(
+            f"The event stream of session {self.session_id!r} has been closed: open another.",
+            url=self.url,
+            session_id=self.session_id,
+        )
+
+    async def aclose(self) -> None:
+        """Close the connection; a task that waits for an event gets `StreamClosed`.
+
+        It is shielded and bounded, and does no harm if done again.
+        """
+        self._closed = True
+        self._frames.clear()
+        if self._reading is not None:
+            self._reading.cancel(reason="the event stream was closed")
+        await self._opened.stream.aclose()
+
+    async def __aenter__(self) -> Self:
+        await trio.lowlevel.checkpoint()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+
+@final
+class EventStreamRequest:
+    """A stream that is still to be opened: enter it with ``async with``, or await it.
+
+    Entered, it closes the stream on the way out; awaited, that is the caller's business.
+    """
+
+    def __init__(
+        self,
+        core: MixCore,
+        session_id: str,
+        last_event_id: str | None,
+        options: RequestOptions | None,
+    ) -> None:
+        self._core = core
+        self._session_id = session_id
+        self._last_event_id = last_event_id
+        self._options = options
+        self._stream: EventStream | None = None
+
+    def __await__(self) -> Generator[Any, Any, EventStream]:
+        return self._open().__await__()
+
+    async def __aenter__(self) -> EventStream:
+        self._stream = await self._open()
+        return self._stream
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            await stream.aclose()
+
+    async def _open(self) -> EventStream:
+        await trio.lowlevel.checkpoint()
+        call = self._core.prepare(op.STREAM_EVENTS, {"session_id": self._session_id}, self._options)
+        headers = {"accept": "text/event-stream", "cache-control": "no-cache"}
+        if self._last_event_id:
+            headers["last-event-id"] = self._last_event_id
+        opened = await self._core.open(call, headers)
+        stream = opened.stream
+        content_type = stream.headers.get("content-type", "")
+        if content_type.partition(";")[0].strip().lower() == "text/event-stream":
+            return EventStream(opened, self._session_id)
+        try:
+            said = await _excerpt(opened, content_type)
+        finally:
+            await stream.aclose()
+        if stream.status_code == 204:
+            raise StreamClosed(
+                "The server has nothing to stream (HTTP 204): do not connect again.",
+                url=opened.request.url,
+                session_id=self._session_id,
+            )
+        raise ProtocolError(
+            f"{opened.request} was answered with {content_type or 'no content type'!r} instead of"
+            f" text/event-stream{said}. Check that the URL is a Mix server's.",
+            url=opened.request.url,
+            session_id=self._session_id,
+        )
+
+
+async def _excerpt(opened: OpenedResponse, content_type: str) -> str:
+    """Return the beginning of a body that is not an event stream, where it is text."""
+    if not any(word in content_type.lower() for word in ("text", "json", "xml")):
+        return ""
+    body = b""
+    try:
+        with trio.move_on_after(_EXCERPT_TIMEOUT):
+            body, _ = await opened.stream.read_all(_EXCERPT)
+    except TransportError:
+        pass
+    received = Received(
+        opened.stream.status_code,
+        opened.stream.headers,
+        body,
+        truncated=True,
+        request=opened.request,
+        redactor=opened.redactor,
+    )
+    return f": {' '.join(received.text.split())!r}" if body else ""

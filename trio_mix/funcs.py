@@ -1,0 +1,274 @@
+"""Every operation of the API as a function that returns `Ok` or `Err` instead of raising.
+
+What it knows: how a resource's method becomes a function on a `MixCore`.
+What it must never know: an operation's arguments, path or answer: those are the method's.
+
+The functions are named ``<resource>_<operation>``, take the client first and then exactly the
+method's keyword arguments. What they give back is ``Ok(value)`` or ``Err(error)``; a cancellation,
+a bug and an exception of the caller's own functions pass through as they are.
+
+Example::
+
+    async with MixCore() as core:
+        match await funcs.sessions_get(core, id="s1"):
+            case Ok(value=session):
+                print(session.title)
+            case Err(error=error):
+                print(error)
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Final,
+    Generic,
+    Literal,
+    ParamSpec,
+    TypeAlias,
+    TypeVar,
+)
+
+import attrs
+
+from trio_mix.errors import (
+    ConfigurationError,
+    ConnectionFailed,
+    ErrorResponse,
+    MixDefaultError,
+    ProtocolError,
+    RequestTimeout,
+    ResponseValidationError,
+    StreamClosed,
+)
+from trio_mix.resources import (
+    Authentication,
+    Files,
+    Health,
+    Internal,
+    Messages,
+    Notifications,
+    Permissions,
+    Preferences,
+    Resource,
+    Sessions,
+    Streaming,
+    System,
+    Tools,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+
+    from trio_mix._core import MixCore
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+E_co = TypeVar("E_co", bound=Exception, covariant=True)
+R = TypeVar("R", bound=Resource)
+P = ParamSpec("P")
+
+
+@attrs.frozen
+class Ok(Generic[T_co]):
+    """A success."""
+
+    value: T_co
+    """What the operation gave back."""
+    ok: Literal[True] = attrs.field(default=True, init=False, repr=False)
+    """Always true."""
+
+
+@attrs.frozen
+class Err(Generic[E_co]):
+    """A failure."""
+
+    error: E_co
+    """What the method would have raised."""
+    ok: Literal[False] = attrs.field(default=False, init=False, repr=False)
+    """Always false."""
+
+
+OperationError: TypeAlias = (
+    ErrorResponse
+    | ResponseValidationError
+    | MixDefaultError
+    | ConnectionFailed
+    | RequestTimeout
+    | ConfigurationError
+)
+"""What an operation can fail with."""
+
+StreamOperationError: TypeAlias = OperationError | ProtocolError | StreamClosed
+"""What opening an event stream can fail with."""
+
+Result: TypeAlias = Ok[T] | Err[OperationError]
+"""What a function gives back."""
+
+_ERRORS: Final = (
+    ErrorResponse,
+    ResponseValidationError,
+    MixDefaultError,
+    ConnectionFailed,
+    RequestTimeout,
+    ConfigurationError,
+)
+_STREAM_ERRORS: Final = (*_ERRORS, ProtocolError, StreamClosed)
+
+
+def _function(
+    resource: type[R], method: Callable[Concatenate[R, P], Awaitable[T]]
+) -> Callable[Concatenate[MixCore, P], Coroutine[Any, Any, Ok[T] | Err[OperationError]]]:
+    @functools.wraps(method)
+    async def function(
+        core: MixCore, /, *args: P.args, **kwargs: P.kwargs
+    ) -> Ok[T] | Err[OperationError]:
+        try:
+            return Ok(await method(resource(core), *args, **kwargs))
+        except _ERRORS as error:
+            return Err(error)
+
+    _present(function, resource, method, "Ok[{}] | Err[OperationError]")
+    return function
+
+
+def _stream_function(
+    resource: type[R], method: Callable[Concatenate[R, P], Awaitable[T]]
+) -> Callable[Concatenate[MixCore, P], Coroutine[Any, Any, Ok[T] | Err[StreamOperationError]]]:
+    @functools.wraps(method)
+    async def function(
+        core: MixCore, /, *args: P.args, **kwargs: P.kwargs
+    ) -> Ok[T] | Err[StreamOperationError]:
+        try:
+            return Ok(await method(resource(core), *args, **kwargs))
+        except _STREAM_ERRORS as error:
+            return Err(error)
+
+    _present(function, resource, method, "Ok[{}] | Err[StreamOperationError]")
+    return function
+
+
+def _present(function: Any, resource: type, method: Any, returns: str) -> None:
+    """Make the function's name, signature and docstring say what it is."""
+    function.__name__ = function.__qualname__ = f"{resource.__name__.lower()}_{method.__name__}"
+    function.__module__ = __name__
+    signature = inspect.signature(method)
+    client = inspect.Parameter("core", inspect.Parameter.POSITIONAL_ONLY, annotation="MixCore")
+    own = [client, *list(signature.parameters.values())[1:]]
+    value = str(signature.return_annotation)
+    value = {"EventStreamRequest": "EventStream", "FileRequest": "bytes"}.get(value, value)
+    annotation = returns.format(value.removeprefix("builtins."))
+    function.__signature__ = signature.replace(parameters=own, return_annotation=annotation)
+    function.__doc__ = (method.__doc__ or "").replace("        Raises:", "        In `Err`:")
+    del function.__wrapped__
+
+
+authentication_store_api_key = _function(Authentication, Authentication.store_api_key)
+authentication_handle_oauth_callback = _function(
+    Authentication, Authentication.handle_oauth_callback
+)
+authentication_start_oauth_flow = _function(Authentication, Authentication.start_oauth_flow)
+authentication_get_auth_status = _function(Authentication, Authentication.get_auth_status)
+authentication_validate_preferred_provider = _function(
+    Authentication, Authentication.validate_preferred_provider
+)
+authentication_delete_credentials = _function(Authentication, Authentication.delete_credentials)
+authentication_get_oauth_health = _function(Authentication, Authentication.get_oauth_health)
+authentication_refresh_oauth_tokens = _function(Authentication, Authentication.refresh_oauth_tokens)
+
+files_list = _function(Files, Files.list)
+files_delete = _function(Files, Files.delete)
+
+health_get_oauth_health = _function(Health, Health.get_oauth_health)
+
+internal_refresh_oauth_tokens = _function(Internal, Internal.refresh_oauth_tokens)
+
+messages_get_history = _function(Messages, Messages.get_history)
+messages_cancel_processing = _function(Messages, Messages.cancel_processing)
+messages_get_session = _function(Messages, Messages.get_session)
+messages_send = _function(Messages, Messages.send)
+
+notifications_respond = _function(Notifications, Notifications.respond)
+
+permissions_grant = _function(Permissions, Permissions.grant)
+permissions_deny = _function(Permissions, Permissions.deny)
+
+preferences_get = _function(Preferences, Preferences.get)
+preferences_update = _function(Preferences, Preferences.update)
+preferences_get_providers = _function(Preferences, Preferences.get_providers)
+preferences_reset = _function(Preferences, Preferences.reset)
+
+sessions_list = _function(Sessions, Sessions.list)
+sessions_create = _function(Sessions, Sessions.create)
+sessions_get = _function(Sessions, Sessions.get)
+sessions_delete = _function(Sessions, Sessions.delete)
+sessions_fork = _function(Sessions, Sessions.fork)
+sessions_export_session = _function(Sessions, Sessions.export_session)
+sessions_rewind_session = _function(Sessions, Sessions.rewind_session)
+sessions_update_session_callbacks = _function(Sessions, Sessions.update_session_callbacks)
+
+streaming_stream_events = _stream_function(Streaming, Streaming.stream_events)
+streaming_send_streaming_message = _function(Streaming, Streaming.send_streaming_message)
+
+system_list_commands = _function(System, System.list_commands)
+system_get_command = _function(System, System.get_command)
+system_list_mcp_servers = _function(System, System.list_mcp_servers)
+system_health_check = _function(System, System.health_check)
+system_get_system_info = _function(System, System.get_system_info)
+
+tools_get_tools_status = _function(Tools, Tools.get_tools_status)
+tools_list_llm_tools = _function(Tools, Tools.list_llm_tools)
+tools_get_tool_credentials_status = _function(Tools, Tools.get_tool_credentials_status)
+
+__all__ = [
+    "Err",
+    "Ok",
+    "OperationError",
+    "Result",
+    "StreamOperationError",
+    "authentication_delete_credentials",
+    "authentication_get_auth_status",
+    "authentication_get_oauth_health",
+    "authentication_handle_oauth_callback",
+    "authentication_refresh_oauth_tokens",
+    "authentication_start_oauth_flow",
+    "authentication_store_api_key",
+    "authentication_validate_preferred_provider",
+    "files_delete",
+    "files_list",
+    "health_get_oauth_health",
+    "internal_refresh_oauth_tokens",
+    "messages_cancel_processing",
+    "messages_get_history",
+    "messages_get_session",
+    "messages_send",
+    "notifications_respond",
+    "permissions_deny",
+    "permissions_grant",
+    "preferences_get",
+    "preferences_get_providers",
+    "preferences_reset",
+    "preferences_update",
+    "sessions_create",
+    "sessions_delete",
+    "sessions_export_session",
+    "sessions_fork",
+    "sessions_get",
+    "sessions_list",
+    "sessions_rewind_session",
+    "sessions_update_session_callbacks",
+    "streaming_send_streaming_message",
+    "streaming_stream_events",
+    "system_get_command",
+    "system_get_system_info",
+    "system_health_check",
+    "system_list_commands",
+    "system_list_mcp_servers",
+    "tools_get_tool_credentials_status",
+    "tools_get_tools_status",
+    "tools_list_llm_tools",
+]

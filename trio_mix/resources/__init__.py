@@ -1,0 +1,35 @@
+"""The API's operations, grouped by their tags; each group is an attribute of `Mix`."""
+
+from trio_mix._event_stream import EventStream as EventStream
+from trio_mix._event_stream import EventStreamRequest as EventStreamRequest
+from trio_mix.resources._authentication import Authentication as Authentication
+from trio_mix.resources._authentication import Health as Health
+from trio_mix.resources._authentication import Internal as Internal
+from trio_mix.resources._base import Resource as Resource
+from trio_mix.resources._files import Files as Files
+from trio_mix.resources._interaction import Notifications as Notifications
+from trio_mix.resources._interaction import Permissions as Permissions
+from trio_mix.resources._messages import Messages as Messages
+from trio_mix.resources._preferences import Preferences as Preferences
+from trio_mix.resources._sessions import Sessions as Sessions
+from trio_mix.resources._streaming import Streaming as Streaming
+from trio_mix.resources._system import System as System
+from trio_mix.resources._system import Tools as Tools
+
+__all__ = [
+    "Authentication",
+    "EventStream",
+    "EventStreamRequest",
+    "Files",
+    "Health",
+    "Internal",
+    "Messages",
+    "Notifications",
+    "Permissions",
+    "Preferences",
+    "Resource",
+    "Sessions",
+    "Streaming",
+    "System",
+    "Tools",
+]
