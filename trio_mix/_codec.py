@@ -303,8 +303,8 @@ def _each(
         try:
             done.append(structure(value, each_shape))
         except (BaseValidationError, ValueError, TypeError) as error:
-            # pyright does not see the class's own __new__.
-            note = IterableValidationNote("", key, each_shape)  # pyright: ignore[reportCallIssue]
+            # Any: pyright does not see that class's own __new__.
+            note: Any = cast("Any", IterableValidationNote)("", key, each_shape)
             error.add_note(note)
             raise IterableValidationError("in a collection", [error], shape) from None
     return done
