@@ -303,10 +303,9 @@ def _each(
         try:
             done.append(structure(value, each_shape))
         except (BaseValidationError, ValueError, TypeError) as error:
-            # Any: pyright does not see that class's own __new__.
-            note: Any = cast("Any", IterableValidationNote)("", key, each_shape)
-            error.add_note(note)
-            raise IterableValidationError("in a collection", [error], shape) from None
+            error.add_note(IterableValidationNote("", key, each_shape))
+            # Any: pyright holds the arguments against ExceptionGroup's own __new__.
+            raise cast("Any", IterableValidationError)("", [error], shape) from None
     return done
 
 
