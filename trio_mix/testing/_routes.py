@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Answer", "Call", "Problem", "Route", "dispatch"]
 
-_TYPES = {400: "bad_request", 401: "unauthorized", 404: "not_found"}
+_TYPES = {400: "bad_request", 401: "unauthorized", 404: "not_found", 413: "validation_error"}
 
 
 class Problem(Exception):
@@ -153,6 +153,8 @@ async def dispatch(backend: Backend, routes: Sequence[Route], exchange: Exchange
         )
     )
     try:
+        if request.too_large:
+            raise Problem(413, f"the body is over {backend.settings.max_upload} bytes")
         answer = _canned(backend, exchange) or await _answer(backend, routes, exchange)
     except Problem as problem:
         error = {"code": problem.status, "message": problem.message, "type": problem.type}

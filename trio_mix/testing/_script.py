@@ -75,6 +75,9 @@ class Think:
     deltas: Deltas = None
     """How the text is cut."""
 
+    def __attrs_post_init__(self) -> None:
+        split_text(self.text, self.deltas)  # fails where the script is written, not where it runs
+
 
 @attrs.frozen
 class Say:
@@ -84,6 +87,9 @@ class Say:
     """The text."""
     deltas: Deltas = None
     """How the text is cut."""
+
+    def __attrs_post_init__(self) -> None:
+        split_text(self.text, self.deltas)  # fails where the script is written, not where it runs
 
 
 @attrs.frozen
@@ -110,7 +116,7 @@ class UseTools:
     """The calls, in order."""
 
     def __init__(self, *calls: UseTool) -> None:
-        self.__attrs_init__(calls)
+        object.__setattr__(self, "calls", calls)
 
 
 @attrs.frozen
@@ -165,7 +171,8 @@ class SubAgent:
     """What it is told to do."""
 
     def __init__(self, *steps: Step, task: str = "Look into it") -> None:
-        self.__attrs_init__(steps, task)
+        object.__setattr__(self, "steps", steps)
+        object.__setattr__(self, "task", task)
 
 
 @attrs.frozen
@@ -300,7 +307,7 @@ class Turn:
     """The steps, in order."""
 
     def __init__(self, *steps: Step) -> None:
-        self.__attrs_init__(steps)
+        object.__setattr__(self, "steps", steps)
 
     @property
     def ending(self) -> Complete:

@@ -1,0 +1,228 @@
+"""Starting, stopping, restarting, losing, logging."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+from wire_client import CutError, call, connect, open_frames, send
+
+from trio_mix.testing import (
+    Api,
+    Hang,
+    MessageFinished,
+    MessageRun,
+    MixServer,
+    RequestReceived,
+    Say,
+    StreamEnded,
+    StreamOpened,
+    Turn,
+    WaitFor,
+)
+
+EVERY: list[Api] = ["pipeline-oldest", "pipeline", "blocking", "async"]
+
+
+@pytest.mark.parametrize("api", EVERY)
+async def test_leaving_the_server_ends_all_that_it_does(api: Api) -> None:
+    async with MixServer(api) as server:
+        server.script("go", Turn(Hang()))
+        session_id = server.create_session()
+        async with open_frames(server, session_id) as frames, trio.open_nursery() as nursery:
+            if api == "blocking":
+                nursery.start_soon(_send_in_vain, server, session_id)
+            else:
+                await send(server, session_id, "go")
+            await server.wait_until(lambda: server.running_turns == 1)
+            await server.stop()
+            await frames.rest()
+            assert frames.ended == "cut"
+    assert (server.open_streams, server.running_turns, server.connections) == (0, 0, 0)
+    assert (await server.wait_for(MessageFinished)).how == "killed"
+    assert server.runs("go") == 1
+
+
+async def _send_in_vain(server: MixServer, session_id: str) -> None:
+    with pytest.raises(CutError):
+        await send(server, session_id, "go")
+
+
+async def test_a_stopped_server_refuses_connections_and_comes_back_at_the_same_address() -> None:
+    async with MixServer() as server:
+        url, session_id = server.url, server.create_session()
+        await server.stop()
+        await server.stop()  # does nothing
+        with pytest.raises(OSError, match="connect"):
+            await connect(server)
+        await server.start()
+        assert server.url == url
+        assert (await call(server, "GET", f"/api/sessions/{session_id}")).status == 200
+        await server.restart(keep_sessions=False)
+        assert (await call(server, "GET", f"/api/sessions/{session_id}")).status == 404
+        assert server.create_session() != session_id
+        with pytest.raises(RuntimeError):
+            await server.start()
+
+
+async def test_a_stopped_server_in_memory_refuses_connections_too() -> None:
+    async with MixServer(listen=False) as server:
+        await server.stop()
+        with pytest.raises(ConnectionRefusedError):
+            await connect(server)
+        await server.start()
+        assert (await call(server, "GET", "/health")).status == 200
+
+
+@pytest.mark.parametrize("listen", [True, False])
+async def test_a_restart_resets_connections_where_it_is_told_to(listen: bool) -> None:
+    server = MixServer(listen=listen)
+    async with server, open_frames(server, server.create_session()) as frames:
+        await server.restart(how="reset")
+        await frames.rest()
+        assert frames.ended == "reset"
+
+
+async def test_the_bodys_exception_comes_out_as_it_went_in() -> None:
+    error = ValueError("mine")
+    with pytest.raises(ValueError, match="mine") as caught:
+        async with MixServer():
+            raise error
+    assert caught.value is error
+
+
+async def test_an_outer_deadline_is_not_mistaken_for_a_failure(autojump_clock: MockClock) -> None:
+    with trio.move_on_after(5) as scope:
+        async with MixServer(listen=False) as server:
+            server.script("go", Turn(Hang()))
+            await send(server, server.create_session(), "go")
+            await trio.sleep_forever()
+    assert scope.cancelled_caught
+
+
+async def test_a_server_is_entered_once() -> None:
+    async with MixServer(listen=False) as server:
+        with pytest.raises(RuntimeError, match="once"):
+            await server.__aenter__()
+
+
+async def test_a_server_outside_its_with_cannot_start() -> None:
+    with pytest.raises(RuntimeError, match="async with"):
+        await MixServer().start()
+
+
+async def test_a_port_that_is_taken_is_an_os_error() -> None:
+    async with MixServer() as server:
+        port = int(server.url.rpartition(":")[2])
+        with pytest.raises(OSError, match="in use"):
+            async with MixServer(port=port):
+                pass
+
+
+async def test_only_the_named_sessions_streams_are_dropped() -> None:
+    async with MixServer() as server:
+        one, two = server.create_session(), server.create_session()
+        async with open_frames(server, one) as first, open_frames(server, two) as second:
+            assert await server.drop_streams(one) == 1
+            assert await first.rest() == []
+            assert first.ended == "cut"
+            server.emit(two, "marker", {})
+            assert (await second.next()).event == "marker"
+            assert server.open_streams == 1
+
+
+async def test_waiting_finds_what_has_happened_and_what_is_to_come() -> None:
+    async with MixServer(listen=False) as server:
+        session_id = server.create_session()
+        async with trio.open_nursery() as nursery:
+            found: list[int] = []
+
+            async def wait() -> None:
+                record = await server.wait_for(StreamOpened, count=2, session_id=session_id)
+                found.append(record.connection)
+
+            nursery.start_soon(wait)
+            for _ in range(2):
+                await wait_all_tasks_blocked()
+                assert found == []
+                async with open_frames(server, session_id, "7"):
+                    pass
+        assert found == [2]
+        first = await server.wait_for(StreamOpened)
+        assert (first.connection, first.last_event_id) == (1, "7")
+        ended = await server.wait_for(lambda record: isinstance(record, StreamEnded))
+        assert isinstance(ended, StreamEnded)
+        assert ended.how == "client"
+
+
+async def test_the_log_counts_runs_and_never_shows_headers_or_bodies() -> None:
+    async with MixServer("blocking", listen=False) as server:
+        session_id = server.create_session()
+        for _ in range(2):
+            await send(server, session_id, "hi")
+        headers = {"Authorization": "Bearer sesame"}
+        await call(server, "GET", "/health?key=value", headers=headers)
+        assert server.runs() == server.runs("hi", session_id) == 2
+        assert server.runs("other") == 0
+        assert (await server.wait_for(MessageRun, count=2)).times == 2
+        (request,) = server.requests("GET", "/health")
+        assert request.headers["authorization"] == "Bearer sesame"
+        assert request.query == {"key": "value"}
+        assert "sesame" not in server.timeline
+        assert "sesame" not in repr(server.log)
+        assert "MessageRun(" in server.timeline
+
+
+async def test_the_log_can_be_bounded() -> None:
+    async with MixServer(listen=False, log_limit=10) as server:
+        for _ in range(50):
+            await call(server, "GET", "/health")
+        assert 10 <= len(server.log) <= 21
+
+
+async def test_a_message_of_nobodys_client_is_told_to_all_streams() -> None:
+    async with MixServer("pipeline") as server:
+        server.script("foreign", Turn(Say("from elsewhere")))
+        session_id = server.create_session()
+        async with open_frames(server, session_id) as frames:
+            server.run_message(session_id, "foreign")
+            assert (await frames.until("complete"))[-1].data["content"] == "from elsewhere"
+
+
+async def test_requests_share_a_connection_and_garbage_is_a_400() -> None:
+    async with MixServer() as server:
+        request = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+        async with await connect(server) as stream:
+            for _ in range(3):
+                await stream.send_all(request)
+                assert (await stream.receive_some()).startswith(b"HTTP/1.1 200 OK\r\n")
+            assert server.connections == 1
+            await stream.send_all(b"\x00\x01 garbage\r\n\r\n")
+            assert (await stream.receive_some()).startswith(b"HTTP/1.1 400")
+            assert await stream.receive_some() == b""
+
+
+async def test_a_client_that_expects_to_be_told_to_continue_is_told() -> None:
+    async with MixServer("pipeline") as server, await connect(server) as stream:
+        await stream.send_all(
+            b"POST /api/sessions HTTP/1.1\r\nHost: x\r\nContent-Length: 13\r\n"
+            b"Expect: 100-continue\r\n\r\n"
+        )
+        assert (await stream.receive_some()).startswith(b"HTTP/1.1 100")
+        await stream.send_all(b'{"title":"x"}')
+        assert (await stream.receive_some()).startswith(b"HTTP/1.1 201")
+
+
+async def test_the_answer_to_a_send_can_come_after_the_events(autojump_clock: MockClock) -> None:
+    async with MixServer("async", listen=False, answer_delay=5) as server:
+        go = trio.Event()
+        server.script("go", Turn(Say("x"), WaitFor(go)))
+        session_id = server.create_session()
+        async with open_frames(server, session_id) as frames, trio.open_nursery() as nursery:
+            start = trio.current_time()
+            nursery.start_soon(send, server, session_id, "go")
+            await frames.until("content")
+            assert trio.current_time() == start
+            go.set()
+        assert trio.current_time() - start == pytest.approx(5)
+        assert len([r for r in server.log if isinstance(r, RequestReceived)]) == 2

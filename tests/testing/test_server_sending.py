@@ -1,0 +1,222 @@
+"""Sending on blocking and async servers."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from wire_client import Reply, call, open_frames, send
+
+from trio_mix.testing import (
+    Api,
+    Fail,
+    Hang,
+    MessageAccepted,
+    MessageFinished,
+    MixServer,
+    Say,
+    Turn,
+    UseTool,
+    WaitFor,
+)
+
+
+async def test_an_async_server_accepts_and_runs_with_nobody_listening() -> None:
+    async with MixServer("async") as server:
+        server.script("go", Turn(Say("done")))
+        session_id = server.create_session()
+        reply = await send(server, session_id, "go")
+        assert (reply.status, reply.json) == (
+            202,
+            {"status": "processing", "sessionId": session_id},
+        )
+        await server.wait_for(MessageFinished, how="complete")
+        assert [row["role"] for row in server.stored(session_id)] == ["user", "assistant"]
+
+
+async def test_a_blocking_server_answers_when_the_turn_is_over_with_events_meanwhile() -> None:
+    async with MixServer("blocking") as server:
+        go = trio.Event()
+        server.script("go", Turn(Say("early ", deltas=1), WaitFor(go), Say("late", deltas=1)))
+        session_id = server.create_session()
+        replies: list[Reply] = []
+
+        async def post() -> None:
+            replies.append(await send(server, session_id, "go"))
+
+        async with open_frames(server, session_id) as frames, trio.open_nursery() as nursery:
+            nursery.start_soon(post)
+            assert (await frames.next()).data["content"] == "early "
+            assert replies == []
+            go.set()
+            await frames.until("complete")
+    assert replies[0].status == 200
+    assert replies[0].json == {
+        "id": "assistant-1",
+        "sessionId": session_id,
+        "role": "assistant",
+        "userInput": "go",
+        "assistantResponse": "early late",
+    }
+
+
+async def test_a_blocking_server_runs_one_message_at_a_time() -> None:
+    async with MixServer("blocking") as server:
+        go = trio.Event()
+        server.script("one", Turn(WaitFor(go)))
+        session_id = server.create_session()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(send, server, session_id, "one")
+            await server.wait_until(lambda: server.running_turns == 1)
+            nursery.start_soon(send, server, session_id, "two")
+            await server.wait_for(MessageAccepted, text="two")
+            await trio.testing.wait_all_tasks_blocked()
+            assert server.runs("two") == 0
+            go.set()
+        assert server.runs("two") == 1
+
+
+async def test_an_async_server_runs_two_messages_at_once() -> None:
+    async with MixServer("async") as server:
+        server.script("go", Turn(Hang()))
+        session_id = server.create_session()
+        await send(server, session_id, "go")
+        await send(server, session_id, "go")
+        await server.wait_until(lambda: server.running_turns == 2)
+        assert server.runs("go") == 2
+
+
+@pytest.mark.parametrize("api", ["blocking", "async"])
+async def test_the_pipelines_path_is_the_routers_404_elsewhere(api: Api) -> None:
+    async with MixServer(api) as server:
+        session_id = server.create_session()
+        reply = await call(server, "POST", f"/stream/{session_id}/message", {"content": "{}"})
+    assert (reply.status, reply.headers["content-type"]) == (404, "text/plain; charset=utf-8")
+    assert reply.body == b"404 page not found\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "complaint"),
+    [
+        ({"text": "hi", "media": []}, 'unknown field "media"'),
+        ({"text": ""}, "text is required"),
+        ({}, "text is required"),
+        ({"text": 5}, "text must be a string"),
+        ({"text": "hi", "thinking_level": "huge"}, "thinking_level"),
+        ({"text": "hi", "max_steps": 0}, "max_steps"),
+        ({"text": "hi", "plan_mode": "yes"}, "plan_mode"),
+        (b"nonsense", "Invalid JSON"),
+        (b"[]", "Invalid JSON"),
+    ],
+)
+async def test_an_async_server_refuses_what_it_does_not_know(body: object, complaint: str) -> None:
+    async with MixServer("async") as server:
+        session_id = server.create_session()
+        reply = await call(server, "POST", f"/api/sessions/{session_id}/messages", body)
+    assert reply.status == 400
+    assert reply.json["error"]["code"] == 400
+    assert complaint in reply.json["error"]["message"]
+
+
+async def test_thinking_level_and_max_steps_are_async_only() -> None:
+    more = {"thinking_level": "medium", "max_steps": 3}
+    async with MixServer("async") as server:
+        assert (await send(server, server.create_session(), "hi", **more)).status == 202
+    async with MixServer("blocking") as server:
+        assert (await send(server, server.create_session(), "hi", **more)).status == 400
+
+
+async def test_slash_commands_are_answered_in_the_response_without_events() -> None:
+    async with MixServer("async") as server:
+        session_id = server.create_session()
+        async with open_frames(server, session_id) as frames:
+            reply = await send(server, session_id, "/help")
+            assert reply.status == 200
+            assert reply.json["userInput"] == "/help"
+            assert "/help" in reply.json["assistantResponse"]
+            assert (await send(server, session_id, "/nonsense")).status == 404
+            server.emit(session_id, "marker", {})
+            assert (await frames.next()).event == "marker"
+
+
+@pytest.mark.parametrize(("version", "status"), [("0.7.4", 500), ("0.11.4", 404)])
+async def test_sending_to_an_unknown_session(version: str, status: int) -> None:
+    async with MixServer("async", version=version) as server:
+        assert (await send(server, "nobody", "hi")).status == status
+
+
+async def test_without_a_key_a_message_is_refused_and_the_stream_says_so_too() -> None:
+    async with MixServer("async", provider_key=False) as server:
+        session_id = server.create_session()
+        async with open_frames(server, session_id) as frames:
+            reply = await send(server, session_id, "hi")
+            assert (reply.status, reply.json["error"]["type"]) == (401, "unauthorized")
+            assert (await frames.next()).data["type"] == "authentication_error"
+        assert server.runs() == 0
+
+
+async def test_plan_mode_appends_to_the_text_that_is_told() -> None:
+    async with MixServer("async", plan_mode_text=" [plan]") as server:
+        session_id = server.create_session()
+        async with open_frames(server, session_id) as frames:
+            await send(server, session_id, "hi", plan_mode=True)
+            assert (await frames.next()).data["content"] == "hi [plan]"
+        assert server.runs("hi") == 1
+
+
+async def test_a_failed_turn_of_a_blocking_server_is_a_500() -> None:
+    async with MixServer("blocking") as server:
+        server.script("go", Turn(Fail("boom")))
+        reply = await send(server, server.create_session(), "go")
+    assert (reply.status, reply.json["error"]["message"]) == (500, "boom")
+
+
+@pytest.mark.parametrize("cancels", [True, False])
+async def test_a_client_that_leaves_stops_the_turn_only_on_older_servers(cancels: bool) -> None:
+    async with MixServer("async", cancel_on_disconnect=cancels) as server:
+        go = trio.Event()
+        server.script("go", Turn(WaitFor(go)))
+        session_id = server.create_session()
+        async with open_frames(server, session_id):
+            await send(server, session_id, "go")
+            await server.wait_until(lambda: server.running_turns == 1)
+        if not cancels:
+            await server.wait_until(lambda: server.open_streams == 0)
+            go.set()
+        ending = await server.wait_for(MessageFinished)
+    assert ending.how == ("cancelled" if cancels else "complete")
+
+
+async def test_stored_rows_grow_while_the_turn_runs() -> None:
+    async with MixServer("async") as server:
+        first, second = trio.Event(), trio.Event()
+        server.script(
+            "go",
+            Turn(
+                Say("one ", deltas=1),
+                WaitFor(first),
+                Say("two", deltas=1),
+                UseTool("Glob", steps=[WaitFor(second)], result="x"),
+                Say("end", deltas=1),
+            ),
+        )
+        session_id = server.create_session()
+        async with open_frames(server, session_id) as frames:
+            await send(server, session_id, "go")
+            await frames.until("content")
+            path = f"/api/sessions/{session_id}"
+            rows = (await call(server, "GET", f"{path}/messages")).json
+            assert [row.get("assistantResponse") for row in rows] == [None, "one "]
+            export = (await call(server, "GET", f"{path}/export")).json["messages"]
+            assert "finishReason" not in export[-1]
+            first.set()
+            await frames.until("tool_execution_start")
+            rows = (await call(server, "GET", f"{path}/messages")).json
+            assert rows[-1]["assistantResponse"] == "one two"
+            assert rows[-1]["toolCalls"][0]["finished"] is False
+            second.set()
+            await frames.until("complete")
+            rows = (await call(server, "GET", f"{path}/messages")).json
+            assert rows[1]["toolCalls"][0]["result"] == "x"
+            assert rows[2]["assistantResponse"] == "end"
+            export = (await call(server, "GET", f"{path}/export")).json["messages"]
+    assert [row.get("finishReason") for row in export] == [None, "tool_use", "end_turn"]
