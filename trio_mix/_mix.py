@@ -14,7 +14,7 @@ import trio
 from trio_mix import errors, resources
 from trio_mix._core import MixCore
 from trio_mix._engine import Services, Settings
-from trio_mix._http import sanitize_url
+from trio_mix._http import Http, sanitize_url
 from trio_mix._options import RequestOptions, RetryConfig
 from trio_mix._recovery import StoredMessages
 from trio_mix._road import Road
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from types import TracebackType
 
-    from trio_mix._http import HttpClient
+    from trio_mix._http import HttpClient, NetworkBackend
     from trio_mix._message import Message
     from trio_mix._options import HeadersSource
     from trio_mix._road import Api
@@ -68,6 +68,7 @@ class Mix(MixCore):
       http_client: an ``httpx.AsyncClient`` or ``httpx2.AsyncClient`` to use for everything, streams
         too; its limits are the caller's, and it is not closed. None: connections of our own.
       hooks: called around requests.
+      network: how connections are made, for tests: ``MixServer.network`` is a server in memory.
 
     Raises:
       ConfigurationError: an argument, or the environment's address, cannot work.
@@ -85,6 +86,7 @@ class Mix(MixCore):
         retries: RetryConfig | None = None,
         http_client: HttpClient | None = None,
         hooks: object | None = None,
+        network: NetworkBackend | None = None,
     ) -> None:
         super().__init__(
             server_url,
@@ -94,6 +96,8 @@ class Mix(MixCore):
             http_client=http_client,
             hooks=hooks,
         )
+        if network is not None:
+            self.http = Http(network_backend=network)
         self.authentication = resources.Authentication(self)
         self.files = resources.Files(self)
         self.health = resources.Health(self)

@@ -141,7 +141,7 @@ class Reader:
                 self.epochs.opened()
             case Frames(frames=frames):
                 self._heard = trio.current_time()
-                self._heard_bytes = self.source.statistics().bytes
+                self._heard_bytes = self.source.bytes_received
                 for frame in frames:
                     self._frame(frame)
             case Lost(reason=reason, planned=planned):
@@ -167,7 +167,7 @@ class Reader:
             await self._drop("replaced before the server cuts it", planned=True)
         elif now >= self._silent_until():
             # Bytes that made no frame (a comment, half an event) are a sign of life as well.
-            received = self.source.statistics().bytes
+            received = self.source.bytes_received
             if received != self._heard_bytes:
                 self._heard, self._heard_bytes = now, received
             else:

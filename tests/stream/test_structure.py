@@ -1,0 +1,213 @@
+"""Structured concurrency to the letter: what comes out of the scopes, and what is left behind."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+import trio.testing
+
+from trio_mix import Mix, SessionStream, errors
+from trio_mix.testing import Hang, MessageRun, MixServer, Say, Turn
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[MixServer]:
+    async with MixServer(pace=0.0) as server:
+        server.script("hang", Turn(Say("so far "), Hang()))
+        yield server
+
+
+@pytest.fixture
+async def mix(server: MixServer) -> AsyncIterator[Mix]:
+    async with Mix(server.url) as mix:
+        yield mix
+
+
+class OwnError(Exception):
+    pass
+
+
+async def test_the_callers_exception_comes_out_of_a_stream_as_it_went_in(
+    server: MixServer, mix: Mix
+) -> None:
+    mine, cause = OwnError("mine"), ValueError("because")
+    with pytest.raises(OwnError) as caught:
+        async with mix.open_stream(server.create_session()):
+            try:
+                raise cause
+            except ValueError:
+                raise mine  # noqa: B904 - the implicit context is the point
+    assert caught.value is mine
+    assert caught.value.__context__ is cause
+
+
+async def test_the_callers_exception_comes_out_of_a_message_as_it_went_in(
+    server: MixServer, mix: Mix
+) -> None:
+    mine = OwnError("mine")
+    with trio.fail_after(10), pytest.raises(OwnError) as caught:
+        async with mix.open_stream(server.create_session()) as stream, stream.send("hang"):
+            raise mine
+    assert caught.value is mine
+    assert caught.value.__context__ is None
+
+
+async def test_a_callers_own_group_is_not_unwrapped(server: MixServer, mix: Mix) -> None:
+    mine = ExceptionGroup("mine", [OwnError("one"), OwnError("two")])
+    with pytest.raises(ExceptionGroup) as caught:
+        async with mix.open_stream(server.create_session()):
+            raise mine
+    assert caught.value is mine
+
+
+async def test_an_outer_deadline_over_stream_and_message_is_one_plain_cancellation(
+    server: MixServer, mix: Mix
+) -> None:
+    with trio.CancelScope() as scope:
+        async with mix.open_stream(server.create_session()) as stream:
+            async with stream.send("hang") as message:
+                async for _ in message:
+                    scope.cancel()
+    assert scope.cancelled_caught
+
+
+@pytest.mark.parametrize("urgent", [KeyboardInterrupt, SystemExit])
+async def test_an_interrupt_in_the_body_comes_out_bare(
+    server: MixServer, mix: Mix, urgent: type[BaseException]
+) -> None:
+    with pytest.raises(urgent):
+        async with mix.open_stream(server.create_session()):
+            raise urgent
+
+
+async def test_a_second_stream_of_a_session_says_to_share_the_first(
+    server: MixServer, mix: Mix
+) -> None:
+    session = server.create_session()
+    async with mix.open_stream(session):
+        with pytest.raises(errors.StreamAlreadyOpen, match="Share that one"):
+            async with mix.open_stream(session):
+                raise AssertionError("opened")
+        assert server.open_streams == 1
+    async with mix.open_stream(session):
+        pass  # the first one is gone, so this is no second
+
+
+async def test_closing_the_stream_wakes_every_wait_with_a_typed_error(
+    server: MixServer, mix: Mix
+) -> None:
+    outcome: dict[str, BaseException | None] = {}
+
+    async def record(name: str, stream: SessionStream, waits: trio.Event) -> None:
+        outcome[name] = None
+        try:
+            if name == "ask":
+                await stream.ask("queued behind the other")
+            elif name == "message":
+                async with stream.send("hang") as message:
+                    waits.set()
+                    await message.wait()
+            else:
+                async with stream.subscribe() as everything:
+                    async for _ in everything:
+                        pass
+        except errors.TrioMixError as exc:
+            outcome[name] = exc
+
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            async with mix.open_stream(server.create_session()) as stream:
+                running = trio.Event()
+                nursery.start_soon(record, "message", stream, running)
+                await running.wait()
+                nursery.start_soon(record, "ask", stream, running)
+                nursery.start_soon(record, "subscriber", stream, running)
+                await trio.testing.wait_all_tasks_blocked()
+    assert isinstance(outcome["message"], errors.StreamClosed)
+    assert isinstance(outcome["ask"], errors.StreamClosed)
+    assert outcome["subscriber"] is None  # a clean end
+
+
+async def test_two_tasks_that_iterate_one_message_are_told(server: MixServer, mix: Mix) -> None:
+    async with mix.open_stream(server.create_session()) as stream, stream.send("hang") as message:
+
+        async def iterate(first: trio.Event | None) -> None:
+            async for _ in message:
+                if first is not None:
+                    first.set()
+
+        with trio.fail_after(10):
+            async with trio.open_nursery() as nursery:
+                started = trio.Event()
+                nursery.start_soon(iterate, started)
+                await started.wait()
+                await server.wait_for(MessageRun)
+                await trio.testing.wait_all_tasks_blocked()
+                with pytest.raises(trio.BusyResourceError):
+                    while True:
+                        await message.__anext__()
+                nursery.cancel_scope.cancel()
+
+
+async def test_the_reply_of_a_running_message_says_what_to_do(server: MixServer, mix: Mix) -> None:
+    async with mix.open_stream(server.create_session()) as stream, stream.send("hang") as message:
+        with pytest.raises(errors.MessageNotFinished, match="Iterate it to its end"):
+            _ = message.reply
+
+
+async def test_a_message_outside_its_scope_says_how_to_use_it(server: MixServer, mix: Mix) -> None:
+    async with mix.open_stream(server.create_session()) as stream:
+        message = stream.send("hello")
+        with pytest.raises(errors.UsageError, match="async with stream.send"):
+            await message.__anext__()
+        async with message:
+            await message.wait()
+        with pytest.raises(errors.StreamClosed, match="scope was left"):
+            await message.__anext__()
+        with pytest.raises(errors.UsageError, match="entered once"):
+            async with message:
+                raise AssertionError("entered")
+    with pytest.raises(errors.StreamClosed, match="open it again"):
+        stream.send("hello")
+
+
+async def test_a_shell_command_is_refused_unless_it_is_meant(server: MixServer, mix: Mix) -> None:
+    async with mix.open_stream(server.create_session()) as stream:
+        for text in ("!ls", "  !ls"):
+            with pytest.raises(errors.MessageRejected, match="allow_shell=True"):
+                stream.send(text)
+        stream.send("!ls", allow_shell=True)
+        with pytest.raises(errors.MessageRejected, match="empty"):
+            stream.send("  ")
+
+
+async def test_open_session_creates_and_deletes_whatever_happens(
+    server: MixServer, mix: Mix
+) -> None:
+    with pytest.raises(OwnError):
+        async with mix.open_session(title="Scratch") as stream:
+            assert [s.id for s in await mix.sessions.list()] == [stream.session_id]
+            assert (await stream.ask("Hello")).text
+            raise OwnError
+    assert await mix.sessions.list() == []
+
+
+async def test_a_stream_shows_its_state_and_statistics(server: MixServer, mix: Mix) -> None:
+    opening = mix.open_stream(server.create_session())
+    assert opening.state.value == "connecting"
+    async with opening as stream:
+        assert stream.state.value == "connected"
+        await stream.wait_connected()
+        await stream.ask("Hello")
+        statistics = stream.statistics()
+        assert statistics.connects == 1
+        assert statistics.messages == 1
+        assert statistics.events > 2
+        assert statistics.bytes > 100
+        assert not statistics.turn_running
+    assert stream.state.value == "closed"

@@ -1,0 +1,131 @@
+"""Cancel an async function at its first, second, … n-th checkpoint, and see what is left behind.
+
+What it knows: when a task stops at a checkpoint, how many tasks and open files there are. What it
+must never know: what the function does.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+__all__ = ["LeftBehindError", "Sweep", "cancel_at_every_checkpoint"]
+
+_FILES = "/proc/self/fd"
+
+
+class LeftBehindError(AssertionError):
+    """A cancelled function left a task or an open file behind, or swallowed its cancellation."""
+
+
+@attrs.frozen(kw_only=True)
+class Sweep:
+    """What a sweep over an async function's checkpoints did."""
+
+    checkpoints: int
+    """How many checkpoints the function has, so how often it was cancelled."""
+    absorbed: int
+    """How often it ended without `trio.Cancelled`: the cancellation came too late to matter."""
+
+
+class _CancelAt(trio.abc.Instrument):
+    """Cancels a scope when a task stops for the n-th time."""
+
+    def __init__(self, task: trio.lowlevel.Task, scope: trio.CancelScope, stop: int) -> None:
+        self._task = task
+        self._scope = scope
+        self._left = stop
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        if task is self._task:
+            self._left -= 1
+            if self._left == 0:
+                self._scope.cancel(reason="cancelled at this checkpoint by the sweep")
+
+    @property
+    def reached(self) -> bool:
+        return self._left <= 0
+
+
+async def cancel_at_every_checkpoint(
+    function: Callable[[], Awaitable[object]],
+    *,
+    check: Callable[[], Awaitable[None]] | None = None,
+    settle: float = 5.0,
+    limit: int = 10_000,
+) -> Sweep:
+    """Run a function again and again, cancelling it at each of its checkpoints in turn.
+
+    The function is called with nothing, as often as it has checkpoints and once more, which runs
+    to its end. After each run the number of tasks and, on Linux, of open files must come back to
+    what it was before.
+
+    Args:
+      function: what to run; each call must be able to run from its start.
+      check: called after each run, to see that nothing else is left (a turn, a pool's slot) and
+        that the next call works.
+      settle: seconds in which tasks and files must be back to what they were.
+      limit: checkpoints at which to give up: the function is not the same each time, or has no end.
+
+    Returns:
+      How many checkpoints there were.
+
+    Raises:
+      LeftBehindError: something was left behind; its text names the checkpoint.
+
+    What the function or ``check`` raise comes out as it is, with a note that names the checkpoint.
+    Cancelled from outside, it stops at once.
+    """
+    absorbed = 0
+    for stop in range(1, limit + 1):
+        before = _count()
+        try:
+            finished, cancelled = await _run(function, stop)
+            await _wait_for(before, settle, stop)
+            if check is not None:
+                await check()
+        except Exception as exc:
+            exc.add_note(f"while sweeping checkpoints: cancelled at checkpoint {stop}")
+            raise
+        if finished:
+            return Sweep(checkpoints=stop - 1, absorbed=absorbed)
+        absorbed += not cancelled
+    raise LeftBehindError(f"after {limit} checkpoints the function still does not run to its end")
+
+
+async def _run(function: Callable[[], Awaitable[object]], stop: int) -> tuple[bool, bool]:
+    """Return whether the checkpoint was not reached, and whether the cancellation came out."""
+    with trio.CancelScope() as scope:
+        instrument = _CancelAt(trio.lowlevel.current_task(), scope, stop)
+        trio.lowlevel.add_instrument(instrument)
+        try:
+            await function()
+        finally:
+            trio.lowlevel.remove_instrument(instrument)
+    return not instrument.reached, scope.cancelled_caught
+
+
+def _count() -> tuple[int, int]:
+    gc.collect()
+    files = len(os.listdir(_FILES)) if os.path.isdir(_FILES) else 0
+    return trio.lowlevel.current_statistics().tasks_living, files
+
+
+async def _wait_for(before: tuple[int, int], settle: float, stop: int) -> None:
+    """Wait until no more is there than before: the other side of a socket takes a moment."""
+    with trio.move_on_after(settle):
+        while any(now > then for now, then in zip(_count(), before, strict=True)):  # noqa: ASYNC110 - nothing tells of it
+            await trio.sleep(0.001)
+        return
+    tasks, files = (now - then for now, then in zip(_count(), before, strict=True))
+    raise LeftBehindError(
+        f"cancelled at checkpoint {stop}, it left {max(tasks, 0)} tasks and {max(files, 0)} open "
+        "files behind: await what it started, and close what it opened, in a finally"
+    )
