@@ -81,6 +81,7 @@ class _Talk:
 
     async def _send(self, text: str) -> None:
         with trio.CancelScope() as self._running:
+            await trio.lowlevel.checkpoint()
             try:
                 async with self.stream.send(text) as message:
                     await follow(message, self.screen, self.decide)
