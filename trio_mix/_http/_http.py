@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 __all__ = ["ByteStream", "Http"]
 
 DEFAULT_MAX_BODY = 64 * 2**20
+DEFAULT_MAX_ERROR_BODY = 64 * 1024
 _REDIRECT_BODY = 64 * 1024
 
 
@@ -175,6 +176,7 @@ class Http:
         content: Content = None,
         timeout: float | None,
         max_body: int = DEFAULT_MAX_BODY,
+        max_error_body: int = DEFAULT_MAX_ERROR_BODY,
         on_sent: Callable[[], None] | None = None,
     ) -> HttpResponse:
         """Send a request and read its whole response.
@@ -188,6 +190,7 @@ class Http:
           content: the body: bytes, or an iterable of bytes that is sent in chunks.
           timeout: seconds for all of it, `None` for no limit.
           max_body: the most bytes to read of the response's body.
+          max_error_body: the same where the status is not 2xx.
           on_sent: called once, at most, when the request has been written whole.
 
         Raises:
@@ -201,7 +204,8 @@ class Http:
             stream = await self._follow(method, url, headers, content, progress, own=False)
             try:
                 progress.stage = "reading the answer"
-                body, truncated = await stream.read_all(max_body)
+                success = 200 <= stream.status_code < 300
+                body, truncated = await stream.read_all(max_body if success else max_error_body)
             except BaseException:
                 await stream.aclose()
                 raise
