@@ -317,25 +317,25 @@ class MixCore:
           ConnectionFailed: no answer came.
           RequestTimeout: no answer came in time.
         """
+        return await call.retry.run(lambda: self.open_once(call, extra))
 
-        async def once() -> OpenedResponse:
-            headers, redactor = await self._headers_of(call, {"user-agent": _USER_AGENT, **extra})
-            try:
-                stream = await self.http.open(
-                    call.operation.method,
-                    call.url,
-                    headers=headers,
-                    content=call.body,
-                    connect_timeout=call.timeout,
-                )
-                if 200 <= stream.status_code < 300:
-                    return OpenedResponse(stream, call.request, redactor)
-                received = await _read_error(stream, call, redactor)
-            except TransportError as error:
-                raise renewed(error, call.request) from error.__cause__
-            raise error_from(received)
-
-        return await call.retry.run(once)
+    async def open_once(self, call: Call, extra: Mapping[str, str]) -> OpenedResponse:
+        """Make a call as `open` does, in a single try."""
+        headers, redactor = await self._headers_of(call, {"user-agent": _USER_AGENT, **extra})
+        try:
+            stream = await self.http.open(
+                call.operation.method,
+                call.url,
+                headers=headers,
+                content=call.body,
+                connect_timeout=call.timeout,
+            )
+            if 200 <= stream.status_code < 300:
+                return OpenedResponse(stream, call.request, redactor)
+            received = await _read_error(stream, call, redactor)
+        except TransportError as error:
+            raise renewed(error, call.request) from error.__cause__
+        raise error_from(received)
 
     async def _headers_of(
         self, call: Call, own: Mapping[str, str]

@@ -77,6 +77,8 @@ class Redactor:
 def _parts(secret: str) -> Iterable[str]:
     """Yield the value, and for ``Bearer x`` and ``Basic x`` what a server may quote alone."""
     yield secret
+    secret = secret.strip()
+    yield secret
     scheme, _, credentials = secret.partition(" ")
     credentials = credentials.strip()
     if not credentials:

@@ -181,6 +181,9 @@ authentication_get_oauth_health = _function(Authentication, Authentication.get_o
 authentication_refresh_oauth_tokens = _function(Authentication, Authentication.refresh_oauth_tokens)
 
 files_list = _function(Files, Files.list)
+files_upload = _function(Files, Files.upload)
+files_get = _function(Files, Files.get)
+files_download = _function(Files, Files.download)
 files_delete = _function(Files, Files.delete)
 
 health_get_oauth_health = _function(Health, Health.get_oauth_health)
@@ -239,7 +242,10 @@ __all__ = [
     "authentication_store_api_key",
     "authentication_validate_preferred_provider",
     "files_delete",
+    "files_download",
+    "files_get",
     "files_list",
+    "files_upload",
     "health_get_oauth_health",
     "internal_refresh_oauth_tokens",
     "messages_cancel_processing",

@@ -1,5 +1,7 @@
 """The API's operations, grouped by their tags; each group is an attribute of `Mix`."""
 
+from trio_mix._download import FileRequest as FileRequest
+from trio_mix._download import FileStream as FileStream
 from trio_mix._event_stream import EventStream as EventStream
 from trio_mix._event_stream import EventStreamRequest as EventStreamRequest
 from trio_mix.resources._authentication import Authentication as Authentication
@@ -20,6 +22,8 @@ __all__ = [
     "Authentication",
     "EventStream",
     "EventStreamRequest",
+    "FileRequest",
+    "FileStream",
     "Files",
     "Health",
     "Internal",
