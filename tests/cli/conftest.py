@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
     from contextlib import AbstractAsyncContextManager
 
-TIMEOUT = 60
+TIMEOUT = 30
 _COMMAND = [sys.executable, "-W", "error", "-m", "trio_mix.cli"]
 
 
@@ -108,9 +108,11 @@ class Terminal:
 
     async def expect(self, text: str) -> None:
         """Wait until the text appears after what was expected before."""
-        while (at := self.shown.find(text, self._read_to)) < 0:
-            more = await self._more()
-            assert more, f"{text!r} never came; shown: {self.shown!r}"
+        at = self.shown.find(text, self._read_to)
+        with trio.move_on_after(TIMEOUT):
+            while at < 0 and await self._more():
+                at = self.shown.find(text, self._read_to)
+        assert at >= 0, f"{text!r} never came; shown: {self.shown!r}"
         self._read_to = at + len(text)
 
     async def type(self, text: str) -> None:
@@ -118,9 +120,13 @@ class Terminal:
 
     async def end(self) -> int:
         """Read until the command ends, and return its exit code."""
-        while await self._more():
-            pass
-        return await self.process.wait()
+        with trio.move_on_after(TIMEOUT) as scope:
+            while await self._more():
+                pass
+            await self.process.wait()
+        assert not scope.cancelled_caught, f"it does not end; shown: {self.shown!r}"
+        assert self.process.returncode is not None
+        return self.process.returncode
 
     async def aclose(self) -> None:
         await self._stream.aclose()
@@ -166,8 +172,7 @@ async def _open_terminal(
         os.close(theirs)
     terminal = Terminal(process, trio.lowlevel.FdStream(ours))
     try:
-        with trio.fail_after(TIMEOUT):
-            yield terminal
+        yield terminal
     finally:
         await _reap(process)
         await terminal.aclose()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import signal
+import subprocess
 import sys
 from typing import TYPE_CHECKING
 
@@ -159,3 +160,11 @@ def test_a_missing_extra_is_one_line_that_says_how_to_install_it(
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "pip install 'trio-mix[cli]'" in error
+
+
+def test_importing_the_package_imports_nothing_that_only_the_command_line_needs() -> None:
+    program = "import sys, trio_mix; print([n for n in ('cyclopts', 'rich') if n in sys.modules])"
+    done = subprocess.run(  # noqa: S603 - the interpreter that runs this test
+        [sys.executable, "-c", program], capture_output=True, check=True
+    )
+    assert done.stdout == b"[]\n"

@@ -157,7 +157,7 @@ async def test_watch_shows_what_others_do_until_ctrl_c(open_terminal: OpenTermin
         async with open_terminal("watch", session, "--server", server.url) as terminal:
             await terminal.expect("watching session")
             server.run_message(session, "from elsewhere")
-            await terminal.expect("user: from elsewhere")
+            await terminal.expect("from elsewhere")
             await terminal.expect("seen by all")
             await terminal.expect("complete")
             await terminal.type(CTRL_C)

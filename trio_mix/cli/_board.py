@@ -44,6 +44,7 @@ class Board(Protocol):
 
     def act(self, titles: Sequence[str]) -> AbstractContextManager[list[Screen]]:
         """Open one screen for each message, until the block is left."""
+        ...
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Show a table."""

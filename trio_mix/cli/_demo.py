@@ -77,9 +77,15 @@ class _Demo:
         with self.board.act(texts) as screens:
             async with trio.open_nursery() as nursery:
                 for text, screen in zip(texts, screens, strict=True):
-                    nursery.start_soon(self._message, text, screen)
+                    # Queued in this order, so that the lines are the same on every run.
+                    await nursery.start(self._message, text, screen)
 
-    async def _message(self, text: str, screen: Screen) -> None:
+    async def _message(
+        self,
+        text: str,
+        screen: Screen,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
         asked = 0
 
         async def decide(event: PermissionEvent) -> bool:
@@ -88,6 +94,7 @@ class _Demo:
             return await grant_all(event)
 
         began = trio.current_time()
+        task_status.started()
         async with self.stream.send(text) as message:
             reply = await follow(message, screen, decide)
         self.results.append(_Result(text, reply, asked, trio.current_time() - began))

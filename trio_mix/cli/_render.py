@@ -145,15 +145,9 @@ class Transcript:
                 return self._untold(event.tool_call_id)
             case ToolExecutionCompleteEvent():
                 self._calls.setdefault(event.tool_call_id, _Call(event.tool_name))
-                result = "done" if event.success else "failed"
-                said = f": {excerpt(event.progress)}" if event.progress else ""
                 return [
                     *self._untold(event.tool_call_id),
-                    Piece(
-                        "tool",
-                        f"{excerpt(event.tool_name)} {result}{said}",
-                        depth=_depth(event.parent_tool_call_id),
-                    ),
+                    Piece("tool", _outcome(event), depth=_depth(event.parent_tool_call_id)),
                 ]
             case PermissionEvent():
                 return [
@@ -224,6 +218,12 @@ class Transcript:
         self._calls.clear()
         self._texts = self._thoughts = 0
         return [*untold, last]
+
+
+def _outcome(event: ToolExecutionCompleteEvent) -> str:
+    said = excerpt(event.progress)
+    plain = f"{excerpt(event.tool_name)} {'done' if event.success else 'failed'}"
+    return plain if said in ("", plain) else f"{plain}: {said}"
 
 
 def _depth(parent: str | None) -> int:

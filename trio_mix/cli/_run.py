@@ -13,6 +13,7 @@ Rules:
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -32,7 +33,7 @@ P = ParamSpec("P")
 def run_async(command: Callable[P, Awaitable[int]], *args: P.args, **kwargs: P.kwargs) -> int:
     """Run the command under Trio and return its exit code."""
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     try:
         code = trio.run(_until_signal, partial(command, *args, **kwargs))

@@ -59,8 +59,9 @@ async def show(server: str | None, session_id: str, *, jsonl: bool) -> int:
         session = await mix.sessions.get(id=session_id)
         messages = await mix.messages.get_session(id=session_id)
     if jsonl:
-        for record in (session, *messages):
-            print(as_json(record))
+        print(as_json(session))
+        for message in messages:
+            print(as_json(message))
         return OK
     for name, value in zip(_COLUMNS, _row(session), strict=True):
         print(f"{name}: {value}")
