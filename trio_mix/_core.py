@@ -14,6 +14,7 @@ Rules:
 
 from __future__ import annotations
 
+import base64
 import inspect
 import json
 import math
@@ -388,6 +389,14 @@ def _checked_url(url: str) -> str:
     if not isinstance(url, str):
         raise ConfigurationError(f"server_url must be text, not {type(url).__name__}")
     Target.parse(url)
+    try:
+        port = urlsplit(url).port
+    except ValueError:
+        port = 0
+    if port == 0:
+        raise ConfigurationError(
+            f"{sanitize_url(url)!r} cannot be server_url: there is no such port"
+        )
     if "?" in url or "#" in url:
         raise ConfigurationError(
             f"{sanitize_url(url)!r} cannot be server_url: it has a query or a fragment"
@@ -396,6 +405,11 @@ def _checked_url(url: str) -> str:
 
 
 def _url_secrets(url: str) -> list[str]:
-    """Return the password that a URL holds, as it stands there and as it is meant."""
-    password = urlsplit(url).password
-    return [] if not password else [password, unquote(password)]
+    """Return the credentials that a URL holds, and what is sent for them."""
+    parts = urlsplit(url)
+    if parts.username is None:
+        return []
+    # Without a password the name alone is the credential, as a token is.
+    secret = parts.password or parts.username
+    plain = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    return [secret, unquote(secret), base64.b64encode(plain.encode()).decode()]

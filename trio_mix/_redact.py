@@ -97,8 +97,11 @@ def _parts(secret: str) -> Iterable[str]:
 def _echoes(plain: str) -> Iterable[str]:
     """Yield the forms in which JSON, a URL or an HTML page may quote the value."""
     yield plain
-    yield json.dumps(plain)[1:-1]
-    yield json.dumps(plain, ensure_ascii=False)[1:-1]
+    for ascii_only in (True, False):
+        quoted = json.dumps(plain, ensure_ascii=ascii_only)[1:-1]
+        yield quoted
+        # JSON in a text in JSON: a request's body, quoted in an error's message.
+        yield json.dumps(quoted, ensure_ascii=ascii_only)[1:-1]
     yield quote(plain, safe="", errors="replace")
     yield quote_plus(plain, errors="replace")
     yield html.escape(plain)
