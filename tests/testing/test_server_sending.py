@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import trio
 from wire_client import Reply, call, open_frames, send
@@ -118,7 +120,7 @@ async def test_an_async_server_refuses_what_it_does_not_know(body: object, compl
 
 
 async def test_thinking_level_and_max_steps_are_async_only() -> None:
-    more = {"thinking_level": "medium", "max_steps": 3}
+    more: dict[str, Any] = {"thinking_level": "medium", "max_steps": 3}
     async with MixServer("async") as server:
         assert (await send(server, server.create_session(), "hi", **more)).status == 202
     async with MixServer("blocking") as server:

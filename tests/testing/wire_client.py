@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 import attrs
@@ -14,7 +14,7 @@ import trio
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from trio_mix.testing import MixServer
+    from trio_mix.testing import MemoryNetwork, MixServer
 
 
 class CutError(Exception):
@@ -59,7 +59,16 @@ class Frame:
         return json.loads(self.field("data") or "null")
 
 
-async def connect(server: MixServer) -> trio.abc.Stream:
+class Target(Protocol):
+    """Something to connect to: a server or a proxy."""
+
+    @property
+    def url(self) -> str: ...
+    @property
+    def network(self) -> MemoryNetwork: ...
+
+
+async def connect(server: Target) -> trio.abc.Stream:
     if server.url.startswith("http://mix.test"):
         return server.network.connect()
     parts = urlsplit(server.url)
@@ -116,7 +125,7 @@ class Wire:
 
 
 async def call(
-    server: MixServer,
+    server: Target,
     method: str,
     target: str,
     body: object = None,
@@ -175,7 +184,7 @@ class Frames:
 
 @asynccontextmanager
 async def open_frames(
-    server: MixServer, session_id: str, last_event_id: str | None = None, *, connected: bool = True
+    server: Target, session_id: str, last_event_id: str | None = None, *, connected: bool = True
 ) -> AsyncIterator[Frames]:
     """Open a stream and, unless told otherwise, read its `connected`."""
     stream = await connect(server)
@@ -193,13 +202,16 @@ async def open_frames(
         await stream.aclose()
 
 
-async def send(server: MixServer, session_id: str, text: str, **more: object) -> Reply:
+async def send(
+    server: MixServer, session_id: str, text: str, *, via: Target | None = None, **more: object
+) -> Reply:
     """Send a message in the generation's way."""
+    target = server if via is None else via
     if server.api.startswith("pipeline"):
         content = {"content": json.dumps({"text": text, **more})}
-        return await call(server, "POST", f"/stream/{session_id}/message", content)
-    target = f"/api/sessions/{session_id}/messages"
-    return await call(server, "POST", target, {"text": text, **more})
+        return await call(target, "POST", f"/stream/{session_id}/message", content)
+    path = f"/api/sessions/{session_id}/messages"
+    return await call(target, "POST", path, {"text": text, **more})
 
 
 def _dump(body: object) -> bytes:

@@ -8,10 +8,24 @@ Needs the extra ``trio-mix[server]``.
 
 from __future__ import annotations
 
+from trio_mix.testing._faults import Answer as Answer
+from trio_mix.testing._faults import Corrupt as Corrupt
+from trio_mix.testing._faults import Cut as Cut
+from trio_mix.testing._faults import Direction as Direction
+from trio_mix.testing._faults import Fault as Fault
+from trio_mix.testing._faults import FaultPlan as FaultPlan
+from trio_mix.testing._faults import Refuse as Refuse
+from trio_mix.testing._faults import Rule as Rule
+from trio_mix.testing._faults import Split as Split
+from trio_mix.testing._faults import Stall as Stall
+from trio_mix.testing._faults import Throttle as Throttle
 from trio_mix.testing._live import Match as Match
 from trio_mix.testing._memory import MemoryNetwork as MemoryNetwork
 from trio_mix.testing._memory import MemoryStream as MemoryStream
 from trio_mix.testing._memory import memory_pipe as memory_pipe
+from trio_mix.testing._proxy import FaultProxy as FaultProxy
+from trio_mix.testing._proxy import FaultRecord as FaultRecord
+from trio_mix.testing._proxy import FaultStatistics as FaultStatistics
 from trio_mix.testing._records import Answered as Answered
 from trio_mix.testing._records import CancelRequested as CancelRequested
 from trio_mix.testing._records import EventsDropped as EventsDropped
@@ -55,16 +69,25 @@ from trio_mix.testing._server import MixServer as MixServer
 from trio_mix.testing._traits import Api as Api
 
 __all__ = [
+    "Answer",
     "Answered",
     "Api",
     "AskPermission",
     "CancelRequested",
     "Complete",
+    "Corrupt",
+    "Cut",
+    "Direction",
     "Do",
     "Drop",
     "Emit",
     "EventsDropped",
     "Fail",
+    "Fault",
+    "FaultPlan",
+    "FaultProxy",
+    "FaultRecord",
+    "FaultStatistics",
     "FrameQueued",
     "HandlerFailed",
     "Hang",
@@ -86,15 +109,20 @@ __all__ = [
     "RateLimit",
     "Raw",
     "Record",
+    "Refuse",
     "RequestReceived",
+    "Rule",
     "Say",
     "ServerStarted",
     "ServerStopped",
+    "Split",
+    "Stall",
     "Step",
     "StreamEnded",
     "StreamOpened",
     "SubAgent",
     "Think",
+    "Throttle",
     "Turn",
     "UseTool",
     "UseTools",

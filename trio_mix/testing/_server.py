@@ -22,6 +22,7 @@ from trio_mix.testing import _extra, _rest, _sending
 from trio_mix.testing._agent import TurnRun
 from trio_mix.testing._frames import Event
 from trio_mix.testing._http1 import serve_connection
+from trio_mix.testing._lifetime import Lifetime
 from trio_mix.testing._live import Backend, Canned, LiveSession, Match, Settings
 from trio_mix.testing._memory import MemoryNetwork, MemoryStream, sever
 from trio_mix.testing._observed import Observed
@@ -31,7 +32,6 @@ from trio_mix.testing._traits import Api, traits_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
     from trio_mix.testing._script import How, Turn
@@ -145,8 +145,7 @@ class MixServer(Observed):
         self._listen = listen
         self._url = "" if listen else "http://mix.test"
         self._transports: set[trio.abc.Stream] = set()
-        self._manager: AbstractAsyncContextManager[trio.Nursery] | None = None
-        self._nursery: trio.Nursery | None = None
+        self._lifetime = Lifetime()
         self._scope: trio.CancelScope | None = None
         self._stopped = trio.Event()
         self.network = MemoryNetwork(self._accept)
@@ -157,6 +156,11 @@ class MixServer(Observed):
     def url(self) -> str:
         """The server's address, without a slash at the end; it stays the same over restarts."""
         return self._url
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether it opens no socket and is reached through `network` alone."""
+        return not self._listen
 
     @property
     def api(self) -> Api:
@@ -191,14 +195,11 @@ class MixServer(Observed):
     # --- life ---------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
-        if self._manager is not None:
-            raise RuntimeError("a MixServer can be entered once; use restart() to restart it")
-        self._manager = trio.open_nursery()
-        self._nursery = await self._manager.__aenter__()
+        await self._lifetime.open()
         try:
             await self.start()
         except BaseException:
-            await self._leave()
+            await self._lifetime.close("the server could not start")
             raise
         return self
 
@@ -208,7 +209,8 @@ class MixServer(Observed):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self._leave()
+        self._scope = None
+        await self._lifetime.close("the server was left")
         if exc is None and self._backend.failures:
             raise self._backend.failures[0]
 
@@ -219,7 +221,8 @@ class MixServer(Observed):
           RuntimeError: it does so already, or its ``async with`` was left.
           OSError: the address cannot be bound.
         """
-        if self._nursery is None or self._scope is not None:
+        nursery = self._lifetime.nursery
+        if nursery is None or self._scope is not None:
             raise RuntimeError("start() is for a stopped server inside its `async with`")
         listeners: list[trio.SocketListener] = []
         if self._listen:
@@ -229,7 +232,7 @@ class MixServer(Observed):
             self._url = f"http://{host}:{self._port}"
         self._stopped = trio.Event()
         self._scope = trio.CancelScope()
-        await self._nursery.start(self._serve, listeners, self._scope)
+        await nursery.start(self._serve, listeners, self._scope)
         self._log.add(ServerStarted(url=self._url))
 
     async def stop(self, how: Literal["cut", "reset"] = "cut") -> None:
@@ -358,22 +361,3 @@ class MixServer(Observed):
             self._backend.failed(error)
         finally:
             self._transports.discard(stream)
-
-    async def _leave(self) -> None:
-        if self._manager is None or self._nursery is None:
-            return
-        nursery, self._nursery = self._nursery, None
-        # Shielded, so that no outer cancellation comes out of here in the body's exception's place;
-        # all that is left to wait for is bounded.
-        nursery.cancel_scope.shield = True
-        nursery.cancel_scope.cancel(reason="the server was left")
-        self._scope = None
-        failure: BaseException | None = None
-        try:
-            await self._manager.__aexit__(None, None, None)
-        except BaseExceptionGroup as group:
-            failure = group
-            while isinstance(failure, BaseExceptionGroup) and len(failure.exceptions) == 1:
-                failure = failure.exceptions[0]
-        if failure is not None:
-            raise failure
