@@ -24,7 +24,7 @@ from trio_mix._epochs import Epochs
 from trio_mix._events_decode import decode_event
 from trio_mix._liveness import IdleWatch
 from trio_mix.sse import ServerSentEvent, StreamState
-from trio_mix.sse._source import Frames, Lost, Opened
+from trio_mix.sse._happenings import Frames, Lost, Opened
 
 if TYPE_CHECKING:
     from trio_mix.sse._source import Supervisor

@@ -41,8 +41,7 @@ async def test_a_message_brings_its_own_events_and_a_reply(server: MixServer, mi
     seen: list[Event] = []
     with trio.fail_after(10):
         async with mix.open_stream(session) as stream, stream.send("Look") as message:
-            async for event in message:
-                seen.append(event)
+            seen += [event async for event in message]
             reply = message.reply
     assert reply.final_text == "There is one file."
     assert [call.name.lower() for call in reply.tool_calls] == ["glob"]
@@ -222,10 +221,7 @@ async def test_an_unknown_session_is_not_found_at_once(server: MixServer, mix: M
 
 
 async def test_a_message_that_is_refused_raises_on_entering(server: MixServer, mix: Mix) -> None:
-    if server.api.startswith("pipeline"):
-        path = "/stream/"
-    else:
-        path = "/api/sessions/"
+    path = "/stream/" if server.api.startswith("pipeline") else "/api/sessions/"
     session = server.create_session()
     async with mix.open_stream(session) as stream:
         await stream.ask("find out the generation")

@@ -19,6 +19,9 @@ from trio_mix.testing._faults import Rule as Rule
 from trio_mix.testing._faults import Split as Split
 from trio_mix.testing._faults import Stall as Stall
 from trio_mix.testing._faults import Throttle as Throttle
+from trio_mix.testing._checkpoints import LeftBehindError as LeftBehindError
+from trio_mix.testing._checkpoints import Sweep as Sweep
+from trio_mix.testing._checkpoints import cancel_at_every_checkpoint as cancel_at_every_checkpoint
 from trio_mix.testing._live import Match as Match
 from trio_mix.testing._memory import MemoryNetwork as MemoryNetwork
 from trio_mix.testing._memory import MemoryStream as MemoryStream
@@ -92,6 +95,7 @@ __all__ = [
     "HandlerFailed",
     "Hang",
     "LateDelta",
+    "LeftBehindError",
     "Match",
     "MemoryNetwork",
     "MemoryStream",
@@ -121,11 +125,13 @@ __all__ = [
     "StreamEnded",
     "StreamOpened",
     "SubAgent",
+    "Sweep",
     "Think",
     "Throttle",
     "Turn",
     "UseTool",
     "UseTools",
     "WaitFor",
+    "cancel_at_every_checkpoint",
     "memory_pipe",
 ]

@@ -6,7 +6,6 @@ must never know: what the function does.
 
 from __future__ import annotations
 
-import gc
 import os
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ import attrs
 import trio
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
 __all__ = ["LeftBehindError", "Sweep", "cancel_at_every_checkpoint"]
 
@@ -85,10 +84,10 @@ async def cancel_at_every_checkpoint(
     """
     absorbed = 0
     for stop in range(1, limit + 1):
-        before = _count()
+        before, known = _count(), set(_tasks())
         try:
             finished, cancelled = await _run(function, stop)
-            await _wait_for(before, settle, stop)
+            await _wait_for(before, known, settle, stop)
             if check is not None:
                 await check()
         except Exception as exc:
@@ -113,19 +112,30 @@ async def _run(function: Callable[[], Awaitable[object]], stop: int) -> tuple[bo
 
 
 def _count() -> tuple[int, int]:
-    gc.collect()
     files = len(os.listdir(_FILES)) if os.path.isdir(_FILES) else 0
     return trio.lowlevel.current_statistics().tasks_living, files
 
 
-async def _wait_for(before: tuple[int, int], settle: float, stop: int) -> None:
+def _tasks() -> Iterator[trio.lowlevel.Task]:
+    root = trio.lowlevel.current_root_task()
+    waiting = [] if root is None else [root]
+    while waiting:
+        task = waiting.pop()
+        yield task
+        waiting += [child for nursery in task.child_nurseries for child in nursery.child_tasks]
+
+
+async def _wait_for(
+    before: tuple[int, int], known: set[trio.lowlevel.Task], settle: float, stop: int
+) -> None:
     """Wait until no more is there than before: the other side of a socket takes a moment."""
     with trio.move_on_after(settle):
         while any(now > then for now, then in zip(_count(), before, strict=True)):  # noqa: ASYNC110 - nothing tells of it
             await trio.sleep(0.001)
         return
     tasks, files = (now - then for now, then in zip(_count(), before, strict=True))
+    names = ", ".join(sorted(task.name for task in _tasks() if task not in known))
     raise LeftBehindError(
         f"cancelled at checkpoint {stop}, it left {max(tasks, 0)} tasks and {max(files, 0)} open "
-        "files behind: await what it started, and close what it opened, in a finally"
+        f"files behind ({names}): await what it started, and close what it opened, in a finally"
     )

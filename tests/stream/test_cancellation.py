@@ -1,0 +1,170 @@
+"""Cancelled at any checkpoint, nothing is left behind and the next message works."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from trio_mix import Mix
+from trio_mix.testing import (
+    AskPermission,
+    MixServer,
+    Say,
+    Think,
+    Turn,
+    UseTool,
+    cancel_at_every_checkpoint,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from trio_mix import SessionStream
+    from trio_mix.testing import Api
+
+
+async def _grant(_request: object, _message: object) -> bool:
+    await trio.lowlevel.checkpoint()
+    return True
+
+
+class Scene:
+    """A server, one session on it, and what must work after each cancelled run."""
+
+    def __init__(self, server: MixServer, *, in_memory: bool) -> None:
+        self.server = server
+        self.session = server.create_session()
+        self._network = server.network if in_memory else None
+
+    def client(self) -> Mix:
+        return Mix(self.server.url, network=self._network)
+
+    @asynccontextmanager
+    async def stream(self) -> AsyncIterator[SessionStream]:
+        async with (
+            self.client() as mix,
+            mix.open_stream(self.session, on_permission=_grant) as stream,
+        ):
+            yield stream
+
+    async def check(self) -> None:
+        with trio.fail_after(10):
+            async with self.stream() as stream:
+                await _work(stream)
+
+
+async def _work(stream: SessionStream) -> None:
+    with trio.fail_after(10):
+        reply = await stream.ask("work")
+    assert reply.text.endswith("All done.")
+    assert not stream.statistics().turn_running
+    assert stream.statistics().senders_waiting == 0
+    assert stream.statistics().subscribers == 0
+
+
+@pytest.fixture(params=["async", "blocking", "pipeline"])
+def api(request: pytest.FixtureRequest) -> Api:
+    api: Api = request.param
+    return api
+
+
+@pytest.fixture(params=[True, False], ids=["memory", "sockets"])
+async def scene(request: pytest.FixtureRequest, api: Api) -> AsyncIterator[Scene]:
+    async with MixServer(api, listen=not request.param, pace=0.0) as server:
+        server.script(
+            "work",
+            Turn(
+                Think("hm"),
+                UseTool("glob", {"pattern": "*"}),
+                AskPermission("bash", then=[Say("It ran. ")]),
+                Say("All done."),
+            ),
+        )
+        yield Scene(server, in_memory=request.param)
+
+
+async def test_opening_a_stream(scene: Scene) -> None:
+    async def open_and_close() -> None:
+        async with scene.stream():
+            pass
+
+    sweep = await cancel_at_every_checkpoint(open_and_close, check=scene.check)
+    assert sweep.checkpoints >= 2
+
+
+async def test_asking(scene: Scene) -> None:
+    async def ask() -> None:
+        async with scene.stream() as stream:
+            await stream.ask("work")
+
+    sweep = await cancel_at_every_checkpoint(ask, check=scene.check)
+    assert sweep.checkpoints >= 5
+
+
+async def test_iterating_while_somebody_subscribes(scene: Scene) -> None:
+    async def iterate() -> None:
+        async with scene.stream() as stream, stream.subscribe() as everything:
+            async with stream.send("work") as message:
+                await everything.__anext__()
+                async for _ in message.text_deltas():
+                    pass
+
+    await cancel_at_every_checkpoint(iterate, check=scene.check)
+
+
+async def test_leaving_a_message_in_the_middle(scene: Scene) -> None:
+    """The stream goes on, and so must its next message."""
+
+    async def leave() -> None:
+        async with scene.stream() as stream:
+            async with stream.send("work") as message:
+                async for _ in message:
+                    break
+            await _work(stream)
+
+    await cancel_at_every_checkpoint(leave, check=scene.check)
+
+
+async def test_a_session_of_ones_own(scene: Scene) -> None:
+    async def whole() -> None:
+        async with (
+            scene.client() as mix,
+            mix.open_session(title="Scratch", on_permission=_grant) as stream,
+        ):
+            await stream.ask("work")
+
+    sweep = await cancel_at_every_checkpoint(whole, check=scene.check)
+    assert sweep.checkpoints >= 8
+
+
+@pytest.mark.parametrize("scene", [True], ids=["memory"], indirect=True)
+async def test_a_message_cancelled_at_any_checkpoint_leaves_the_stream_usable(
+    scene: Scene,
+) -> None:
+    async with scene.stream() as stream:
+
+        async def ask() -> None:
+            await stream.ask("work")
+
+        async def check() -> None:
+            await _work(stream)
+            await scene_connections_settle()
+
+        async def scene_connections_settle() -> None:
+            # Idle connections are kept for a few seconds; only tasks of ours count here.
+            await trio.testing.wait_all_tasks_blocked()
+
+        before = scene.server.connections
+        await _work(stream)
+        for number in range(1, 40):
+            with trio.CancelScope() as scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(ask)
+                    for _ in range(number):
+                        await trio.lowlevel.checkpoint()
+                    scope.cancel()
+            await check()
+        assert scene.server.connections <= before + 8

@@ -1,0 +1,149 @@
+"""A connection that is dead without saying so is noticed; one that is merely silent is not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import httpcore
+import pytest
+import trio
+
+from trio_mix import Mix
+from trio_mix.testing import MixServer, Pause, Say, Turn
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Iterable
+
+    from trio.testing import MockClock
+
+    from trio_mix.testing import Api
+
+
+class _FreezableStream(httpcore.AsyncNetworkStream):
+    def __init__(self, inner: httpcore.AsyncNetworkStream, network: FreezableNetwork) -> None:
+        self._inner = inner
+        self._network = network
+        self._frozen = trio.Event()
+        network.streams.append(self._frozen)
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        while True:
+            data = await self._inner.read(max_bytes, timeout)
+            if not self._frozen.is_set():
+                return data
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        await self._inner.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        return await self._inner.start_tls(ssl_context, server_hostname, timeout)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._inner.get_extra_info(info)
+
+
+class FreezableNetwork(httpcore.AsyncNetworkBackend):
+    """A network whose connections can stop to deliver anything, without a word."""
+
+    def __init__(self, inner: httpcore.AsyncNetworkBackend) -> None:
+        self._inner = inner
+        self.streams: list[trio.Event] = []
+
+    def freeze(self) -> None:
+        for frozen in self.streams:
+            frozen.set()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        stream = await self._inner.connect_tcp(host, port, timeout, local_address, socket_options)
+        return _FreezableStream(stream, self)
+
+    async def sleep(self, seconds: float) -> None:
+        await self._inner.sleep(seconds)
+
+
+async def test_a_silent_connection_is_noticed_by_the_cadence_it_had(
+    autojump_clock: MockClock,
+) -> None:
+    async with MixServer(listen=False, pace=0.0, heartbeat_interval=10.0) as server:
+        network = FreezableNetwork(server.network)
+        session = server.create_session()
+        async with Mix(server.url, network=network) as mix, mix.open_stream(session) as stream:
+            await trio.sleep(35)
+            network.freeze()
+            await trio.sleep(20)
+            assert stream.statistics().losses == 0
+            await trio.sleep(15)
+            assert stream.statistics().losses == 1
+            assert "nothing came" in (stream.statistics().last_loss or "")
+            assert stream.state.value == "connected"
+            assert (await stream.ask("hello")).text
+
+
+async def test_silence_before_any_cadence_was_seen_is_no_loss(autojump_clock: MockClock) -> None:
+    async with MixServer(listen=False, pace=0.0, heartbeat_interval=None) as server:
+        session = server.create_session()
+        async with (
+            Mix(server.url, network=server.network) as mix,
+            mix.open_stream(session, max_connection_age=None) as stream,
+        ):
+            await trio.sleep(86_400)
+            assert stream.statistics().losses == 0
+
+
+@pytest.mark.parametrize("api", ["async", "pipeline"])
+async def test_a_long_silent_turn_is_not_killed_where_heartbeats_pause(
+    api: Api, autojump_clock: MockClock
+) -> None:
+    async with MixServer(api, listen=False, pace=0.0, heartbeat_interval=10.0) as server:
+        server.script("think", Turn(Pause(200), Say("Done thinking.")))
+        session = server.create_session()
+        async with (
+            Mix(server.url, network=server.network) as mix,
+            mix.open_stream(session) as stream,
+        ):
+            await stream.ask("hello")
+            await trio.sleep(35)
+            assert (await stream.ask("think")).text == "Done thinking."
+            assert stream.statistics().losses == 0
+
+
+async def test_a_number_of_seconds_is_that_number(autojump_clock: MockClock) -> None:
+    async with MixServer(listen=False, pace=0.0, heartbeat_interval=None) as server:
+        session = server.create_session()
+        async with (
+            Mix(server.url, network=server.network) as mix,
+            mix.open_stream(session, idle_timeout=5.0) as stream,
+        ):
+            await trio.sleep(5.5)
+            assert stream.statistics().losses == 1
+
+
+async def test_a_slow_consumer_does_not_count_as_silence(autojump_clock: MockClock) -> None:
+    async with MixServer(listen=False, pace=0.0, heartbeat_interval=3.0) as server:
+        server.script("tell", Turn(Say("a b c d e f g"), Pause(10), Say(" and the end")))
+        session = server.create_session()
+        async with (
+            Mix(server.url, network=server.network) as mix,
+            mix.open_stream(session, idle_timeout=5.0) as stream,
+        ):
+            async with stream.send("tell") as message:
+                async for _ in message:
+                    await trio.sleep(4)
+            assert message.reply.text == "a b c d e f g and the end"
+            assert stream.statistics().losses == 0
