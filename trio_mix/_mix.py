@@ -171,6 +171,10 @@ class Mix(MixCore):
             raise errors.ConfigurationError(
                 f"open_stream(message_buffer={message_buffer}): it must be at least 1."
             )
+        if last_event_id is not None and any(bad in last_event_id for bad in "\r\n\0"):
+            raise errors.ConfigurationError(
+                "open_stream(last_event_id=...): it holds a line end or NUL, which no server sends."
+            )
         settings = Settings(
             reconnect=reconnect,
             connect_timeout=connect_timeout,

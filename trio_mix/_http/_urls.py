@@ -25,14 +25,14 @@ __all__ = ["Target", "check_headers", "parse_retry_after", "redirect_target", "s
 
 MAX_REDIRECTS = 5
 
-_USER_INFO = re.compile(r"(?<=//)[^/?#]*@")
+_USER_INFO = re.compile(r"^([^/?#]*//)[^/?#]*@")
 _FIELD_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def sanitize_url(url: str) -> str:
     """Return a URL without its user name and password, fit for messages; any text goes in."""
-    return _USER_INFO.sub("", url, count=1)
+    return _USER_INFO.sub(r"\1", url)
 
 
 @attrs.frozen
@@ -63,7 +63,8 @@ class Target:
         except (httpx.InvalidURL, UnicodeError, TypeError) as error:
             # The parser's own words may repeat what stands before the @.
             raise ConfigurationError(f"{shown!r} is not a URL: {type(error).__name__}") from None
-        if parsed.scheme not in _DEFAULT_PORTS or not parsed.host:
+        odd_host = set(parsed.host) & set(" %\t")  # which httpx escapes, to a host of another name
+        if parsed.scheme not in _DEFAULT_PORTS or not parsed.host or odd_host:
             raise ConfigurationError(
                 f"{shown!r} is not the URL of a server: it must begin with http:// or https://"
                 " and name a host"
