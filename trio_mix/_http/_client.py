@@ -100,8 +100,8 @@ class ClientExchange:
 
     async def receive(self, timeout: float | None) -> bytes:
         """Read the next bytes of the body, ``b""`` at its end; cancelled, it breaks the body."""
+        await trio.lowlevel.checkpoint()  # the client may have the bytes at hand
         if self._broken or self._ended or self._closed:
-            await trio.lowlevel.checkpoint()
             if self._ended and not self._closed:
                 return b""
             raise DisconnectedError("the connection was given up in a read that was cancelled")

@@ -1,0 +1,39 @@
+"""The three ways in which requests are made: on connections of our own, and by two libraries."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import httpx
+import httpx2
+import pytest
+
+from trio_mix._http import Http
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+
+@pytest.fixture(params=["own", "httpx", "httpx2"])
+async def http(request: pytest.FixtureRequest) -> AsyncGenerator[Http]:
+    if request.param == "own":
+        client = Http()
+        yield client
+        await client.aclose()
+    elif request.param == "httpx":
+        async with httpx.AsyncClient() as outer:
+            client = Http(outer)
+            yield client
+            await client.aclose()
+    else:
+        async with httpx2.AsyncClient() as newer:
+            client = Http(newer)
+            yield client
+            await client.aclose()
+
+
+@pytest.fixture
+async def own() -> AsyncGenerator[Http]:
+    client = Http()
+    yield client
+    await client.aclose()

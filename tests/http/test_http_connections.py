@@ -1,0 +1,336 @@
+"""Connections: reused while they live, never lost to cancellation, over TLS, through proxies."""
+
+from __future__ import annotations
+
+import gc
+import ssl
+from typing import Any
+
+import httpcore
+import httpx
+import httpx2
+import pytest
+import trio
+import trio.testing
+import trustme
+from raw_server import OK, SSE_HEAD, Peer, answering, chunk, serve
+
+from trio_mix._http import Http
+from trio_mix.errors import ConnectionFailed, RequestTimeout, TrioMixError
+
+pytestmark = pytest.mark.timeout(60)
+
+
+async def test_requests_share_a_connection_while_it_lives(own: Http, nursery: trio.Nursery) -> None:
+    server = await serve(nursery, answering(OK))
+    for _ in range(5):
+        await own.request("GET", server.url, headers={}, timeout=5)
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok",
+        b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok and more",
+        b"HTTP/1.1 204 No Content\r\n\r\nmore",
+    ],
+    ids=["close", "HTTP/1.0", "excess", "excess of nothing"],
+)
+async def test_a_connection_that_cannot_be_used_again_is_closed(
+    own: Http, nursery: trio.Nursery, answer: bytes
+) -> None:
+    server = await serve(nursery, answering(answer))
+    for _ in range(2):
+        await own.request("GET", server.url, headers={}, timeout=5)
+    assert server.connections == 2
+
+
+async def test_a_kept_connection_that_the_server_has_closed_fails_no_request(
+    http: Http, nursery: trio.Nursery
+) -> None:
+    server = await serve(nursery, answering(OK, hang_up=True))
+    for _ in range(3):
+        response = await http.request("POST", server.url, headers={}, timeout=5)
+        assert response.body == b"ok"
+        with trio.fail_after(5):
+            while server.open:
+                await trio.testing.wait_all_tasks_blocked(0.001)
+    assert server.connections == 3
+
+
+async def test_a_connection_that_was_idle_for_long_is_not_used_again(
+    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trio_mix._http._idle.MAX_IDLE_TIME", -1.0)
+    http = Http()
+    server = await serve(nursery, answering(OK))
+    for _ in range(2):
+        await http.request("GET", server.url, headers={}, timeout=5)
+    assert server.connections == 2
+    await http.aclose()
+
+
+async def test_few_connections_are_kept(own: Http, nursery: trio.Nursery) -> None:
+    barrier = trio.Event()
+
+    async def handler(peer: Peer) -> None:
+        while await peer.request() is not None:
+            if server.connections == 20:
+                barrier.set()
+            await barrier.wait()
+            await peer.send(OK)
+
+    server = await serve(nursery, handler)
+    async with trio.open_nursery() as requests:
+        for _ in range(20):
+            requests.start_soon(get, own, server.url)
+    with trio.fail_after(5):
+        while server.open > 8:
+            await trio.testing.wait_all_tasks_blocked(0.001)
+    assert server.open == 8
+    await own.aclose()
+    with trio.fail_after(5):
+        while server.open:
+            await trio.testing.wait_all_tasks_blocked(0.001)
+
+
+async def get(http: Http, url: str) -> None:
+    response = await http.request("GET", url, headers={}, timeout=20)
+    assert response.body == b"ok"
+
+
+async def cancelled_rounds(http: Http, url: str, rounds: int) -> None:
+    """Cancel twenty requests at each of their first checkpoints, round by round."""
+    for turn in range(rounds):
+        async with trio.open_nursery() as requests:
+            for _ in range(20):
+                requests.start_soon(get, http, url)
+            for _ in range(turn % 12):
+                await trio.lowlevel.checkpoint()
+            requests.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("which", ["own", "httpx2"])
+async def test_cancelled_requests_cost_no_connection(which: str, nursery: trio.Nursery) -> None:
+    # An httpx.AsyncClient of this size is full of dead connections after these rounds, and hangs.
+    server = await serve(nursery, answering(OK))
+    limits = httpx2.Limits(max_connections=10)
+    async with httpx2.AsyncClient(limits=limits) as newer:
+        http = Http() if which == "own" else Http(newer)
+        await cancelled_rounds(http, server.url, 60)
+        with trio.fail_after(10):
+            await get(http, server.url)
+        await http.aclose()
+    with trio.fail_after(5):
+        while server.open:
+            await trio.testing.wait_all_tasks_blocked(0.001)
+    gc.collect()
+
+
+async def test_a_cancelled_stream_leaves_nothing_at_any_checkpoint(
+    http: Http, nursery: trio.Nursery
+) -> None:
+    server = await serve(nursery, answering(SSE_HEAD + chunk(b"x")))
+
+    async def use() -> None:
+        stream = await http.open("GET", server.url, headers={}, connect_timeout=5)
+        try:
+            await stream.receive()
+        finally:
+            await stream.aclose()
+
+    for checkpoints in range(40):
+        async with trio.open_nursery() as inner:
+            inner.start_soon(use)
+            for _ in range(checkpoints):
+                await trio.lowlevel.checkpoint()
+            inner.cancel_scope.cancel()
+    with trio.fail_after(5):
+        await use()
+        while server.open:
+            await trio.testing.wait_all_tasks_blocked(0.001)
+    gc.collect()
+
+
+# TLS
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def server_context(authority: trustme.CA) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    return context
+
+
+@pytest.fixture
+def client_context(authority: trustme.CA) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    return context
+
+
+@pytest.mark.parametrize("which", ["own", "httpx", "httpx2"])
+async def test_requests_and_streams_work_over_tls(
+    which: str,
+    nursery: trio.Nursery,
+    server_context: ssl.SSLContext,
+    client_context: ssl.SSLContext,
+) -> None:
+    server = await serve(
+        nursery, answering(OK, OK, SSE_HEAD + chunk(b"data")), ssl_context=server_context
+    )
+    async with (
+        httpx.AsyncClient(verify=client_context) as older,
+        httpx2.AsyncClient(verify=client_context) as newer,
+    ):
+        clients = {"httpx": Http(older), "httpx2": Http(newer)}
+        http = clients.get(which) or Http(ssl_context=client_context)
+        for _ in range(2):
+            await get(http, server.url)
+        assert server.connections == 1
+        stream = await http.open("GET", server.url, headers={}, connect_timeout=5)
+        if which == "own":
+            assert server.connections == 2
+        else:
+            assert await stream.receive(5) == b"data"
+        await stream.aclose()
+        await http.aclose()
+    gc.collect()
+
+
+async def test_a_certificate_that_is_not_trusted_is_a_failure_that_has_sent_nothing(
+    own: Http, nursery: trio.Nursery, server_context: ssl.SSLContext
+) -> None:
+    server = await serve(nursery, answering(OK), ssl_context=server_context)
+    with pytest.raises(ConnectionFailed, match="certificate") as caught:
+        await own.request("GET", server.url, headers={}, timeout=5)
+    assert caught.value.sent is False
+    gc.collect()
+
+
+@pytest.mark.parametrize("how", ["timeout", "cancel"])
+async def test_a_handshake_that_does_not_end_leaves_nothing_and_has_sent_nothing(
+    own: Http, nursery: trio.Nursery, how: str
+) -> None:
+    gone = trio.Event()
+
+    async def handler(peer: Peer) -> None:
+        await peer.closed()
+        gone.set()
+
+    server = await serve(nursery, handler)
+    url = server.url.replace("http:", "https:")
+    if how == "timeout":
+        with pytest.raises(RequestTimeout) as caught:
+            await own.request("GET", url, headers={}, timeout=0.1)
+        assert caught.value.sent is False
+    else:
+        with trio.move_on_after(0.1):
+            await own.request("GET", url, headers={}, timeout=5)
+    with trio.fail_after(5):
+        await gone.wait()
+    gc.collect()
+
+
+class HangingNetwork(httpcore.AsyncNetworkBackend):
+    async def connect_tcp(self, *_: Any, **__: Any) -> httpcore.AsyncNetworkStream:
+        await trio.sleep_forever()
+        raise AssertionError
+
+
+async def test_a_connect_that_takes_too_long_has_sent_nothing(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    http = Http(network_backend=HangingNetwork())
+    for timed in (
+        http.request("POST", "http://somewhere/", headers={}, timeout=30.0),
+        http.open("POST", "http://somewhere/", headers={}, connect_timeout=30.0),
+    ):
+        start = trio.current_time()
+        with pytest.raises(RequestTimeout, match="connecting") as caught:
+            await timed
+        assert caught.value.sent is False
+        assert trio.current_time() - start == 30.0
+
+
+# Proxies of the environment
+
+
+@pytest.fixture
+def no_proxies(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    return monkeypatch
+
+
+async def test_a_proxy_of_the_environment_is_used(
+    no_proxies: pytest.MonkeyPatch, nursery: trio.Nursery
+) -> None:
+    proxy = await serve(nursery, answering(OK))
+    no_proxies.setenv("http_proxy", proxy.url)
+    http = Http()
+    response = await http.request("GET", "http://mix.example/x", headers={}, timeout=5)
+    assert response.body == b"ok"
+    stream = await http.open("GET", "http://mix.example/y", headers={}, connect_timeout=5)
+    assert await stream.read_all(10) == (b"ok", False)
+    await stream.aclose()
+    assert [request.target for request in proxy.requests] == [
+        "http://mix.example/x",
+        "http://mix.example/y",
+    ]
+    with trio.fail_after(5):
+        while proxy.open:
+            await trio.testing.wait_all_tasks_blocked(0.001)
+    await http.aclose()
+    gc.collect()
+
+
+@pytest.mark.parametrize(
+    ("no_proxy", "direct"),
+    [
+        ("*", True),
+        ("127.0.0.1", True),
+        ("other, 127.0.0.1 ,", True),
+        ("127.0.0.0/8", True),
+        ("127.0.0.1:{port}", True),
+        ("127.0.0.1:1", False),
+        ("10.0.0.0/8", False),
+        ("example", False),
+        ("", False),
+    ],
+)
+async def test_no_proxy_is_honoured(
+    no_proxies: pytest.MonkeyPatch, nursery: trio.Nursery, no_proxy: str, direct: bool
+) -> None:
+    proxy = await serve(nursery, answering(OK))
+    server = await serve(nursery, answering(OK))
+    no_proxies.setenv("http_proxy", f"127.0.0.1:{proxy.port}")
+    no_proxies.setenv("no_proxy", no_proxy.format(port=server.port))
+    http = Http()
+    await get(http, server.url)
+    assert (server.connections, proxy.connections) == ((1, 0) if direct else (0, 1))
+    await http.aclose()
+
+
+async def test_a_proxy_that_is_down_fails_and_shows_no_password(
+    no_proxies: pytest.MonkeyPatch,
+) -> None:
+    no_proxies.setenv("all_proxy", "http://me:secret@127.0.0.1:1")
+    http = Http()
+    with pytest.raises(ConnectionFailed) as caught:
+        await http.request("GET", "http://mix.example/", headers={}, timeout=5)
+    assert caught.value.sent is False
+    assert "secret" not in str(caught.value)
+    no_proxies.setenv("all_proxy", "nonsense://me:secret@127.0.0.1:1")
+    with pytest.raises(TrioMixError) as refused:
+        await Http().request("GET", "http://mix.example/", headers={}, timeout=5)
+    assert "secret" not in str(refused.value)
+    gc.collect()
