@@ -29,6 +29,7 @@ from trio_mix.testing._records import HandlerFailed, Log
 from trio_mix.testing._store import SessionRow, Store
 
 if TYPE_CHECKING:
+    from trio_mix.testing._accounts import Accounts
     from trio_mix.testing._agent import TurnRun
     from trio_mix.testing._script import How, Turn
     from trio_mix.testing._sse import EventStream
@@ -55,7 +56,6 @@ class Settings:
     permission_timeout: float
     slow_reader_limit: int | None
     cancel_on_disconnect: bool
-    provider_key: bool
     answer_delay: float
     rest_send: bool
     ghost_runs: bool
@@ -121,10 +121,11 @@ class Canned:
 class Backend:
     """All that the parts of the server share."""
 
-    def __init__(self, settings: Settings, traits: Traits, log: Log) -> None:
+    def __init__(self, settings: Settings, traits: Traits, log: Log, accounts: Accounts) -> None:
         self.settings = settings
         self.traits = traits
         self.log = log
+        self.accounts = accounts
         self._epoch: datetime | None = None
         self.store = Store(self.now)
         self.live: dict[str, LiveSession] = {}

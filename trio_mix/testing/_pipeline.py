@@ -75,7 +75,7 @@ async def _run(backend: Backend, stream: EventStream, content: str) -> None:
         stream.end("close")
         return
     text = str(message.get("text") or "")
-    if not backend.settings.provider_key:
+    if not backend.accounts.ready:
         data = {"error": NO_KEY, "type": "authentication_error"}
         _tell(backend, stream, Event("error", data))
     elif text.startswith(("!", "/")):

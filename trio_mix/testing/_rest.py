@@ -7,6 +7,7 @@ What it must never know: sockets, frames, how a turn is run.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from trio_mix.testing._records import CancelRequested, NotificationAnswered
 from trio_mix.testing._routes import Answer, Call, Problem, Route, plain
@@ -118,7 +119,9 @@ def history(call: Call) -> Answer:
 
 def export_session(call: Call) -> Answer:
     """``GET /api/sessions/{id}/export``: with the reason why each row ended."""
-    return Answer(call.session().row.as_export())
+    row = call.session().row
+    name = f"attachment; filename=session_{quote(row.id)}_transcript.json"
+    return Answer(row.as_export(), headers=(("Content-Disposition", name),))
 
 
 def cancel(call: Call) -> Answer:

@@ -101,7 +101,7 @@ async def send_message(call: Call) -> Answer | None:
         status = traits.unknown_session_status
         raise Problem(status, f"session not found: {call.params['id']}")
     text, plan_mode = _checked(call)
-    if not backend.settings.provider_key:
+    if not backend.accounts.ready:
         data = {"error": NO_KEY, "type": "authentication_error"}
         backend.publish(live, Event("error", data))
         raise Problem(401, NO_KEY)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 import trio
 
-from trio_mix.testing import _extra, _rest, _sending
+from trio_mix.testing import _accounts, _extra, _rest, _sending
 from trio_mix.testing._agent import TurnRun
 from trio_mix.testing._frames import Event
 from trio_mix.testing._http1 import serve_connection
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MixServer"]
 
-_ROUTES = (*_rest.ROUTES, *_sending.ROUTES, *_extra.ROUTES)
+_ROUTES = (*_rest.ROUTES, *_sending.ROUTES, *_extra.ROUTES, *_accounts.ROUTES)
 
 
 class MixServer(Observed):
@@ -130,7 +130,6 @@ class MixServer(Observed):
             permission_timeout=permission_timeout,
             slow_reader_limit=slow_reader_limit,
             cancel_on_disconnect=cancel_on_disconnect,
-            provider_key=provider_key,
             answer_delay=answer_delay,
             rest_send=rest_send,
             ghost_runs=ghost_runs,
@@ -139,7 +138,9 @@ class MixServer(Observed):
             max_upload=max_upload,
             plan_mode_text=plan_mode_text,
         )
-        self._backend = Backend(settings, traits, self._log)
+        self._backend = Backend(settings, traits, self._log, _accounts.Accounts())
+        if provider_key:
+            self._backend.accounts.methods["anthropic"] = "api_key"
         self._host = host
         self._port = port
         self._listen = listen

@@ -1,0 +1,293 @@
+"""Keys, preferences, tools, commands: what belongs to the server and to no session.
+
+What it knows: the answers, and the little state behind them.
+What it must never know: sessions; and it keeps no key, only that there is one.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from trio_mix.testing._default import COMMANDS
+from trio_mix.testing._routes import Answer, Call, Problem, Route
+from trio_mix.testing._store import iso
+
+__all__ = ["ROUTES", "Accounts"]
+
+_NAMES = {
+    "anthropic": "Anthropic",
+    "openai": "OpenAI",
+    "openrouter": "OpenRouter",
+    "gemini": "Google Gemini",
+    "brave": "Brave Search",
+}
+_MODELS = {"anthropic": ["scripted-large", "scripted-small"], "openai": ["scripted-other"]}
+_NUMBERS = ("main_agent_max_tokens", "sub_agent_max_tokens")
+_TEXTS = (
+    "main_agent_model",
+    "main_agent_reasoning_effort",
+    "preferred_provider",
+    "sub_agent_model",
+    "sub_agent_reasoning_effort",
+)
+_DEFAULTS: dict[str, object] = {
+    "preferred_provider": "anthropic",
+    "main_agent_model": "scripted-large",
+    "main_agent_max_tokens": 4096,
+    "sub_agent_model": "scripted-small",
+    "sub_agent_max_tokens": 2048,
+}
+_TOOLS = {
+    "bash": "Execute shell commands",
+    "glob": "Find files by pattern",
+    "grep": "Search in files",
+    "write": "Write a file",
+    "task": "Have a sub-agent do something",
+}
+
+
+@attrs.define
+class Accounts:
+    """What the server was told about providers."""
+
+    methods: dict[str, str] = attrs.field(factory=dict[str, str])
+    """How each provider is authenticated: ``api_key`` or ``oauth``."""
+    flows: dict[str, str] = attrs.field(factory=dict[str, str])
+    """The OAuth flows that were begun: the provider, by state."""
+    preferences: dict[str, object] = attrs.field(factory=_DEFAULTS.copy)
+    """The user's preferences."""
+    updated: int = 0
+    """When they were changed, in Unix time."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is a key for some model."""
+        return any(provider in _MODELS for provider in self.methods)
+
+
+def store_api_key(call: Call) -> Answer:
+    """``POST /api/auth/api-key``."""
+    body = call.json(("api_key", "provider"), ("api_key", "provider"))
+    provider = _known(call.text(body, "provider"))
+    if not call.text(body, "api_key"):
+        raise Problem(400, "api_key is required")
+    call.backend.accounts.methods[provider] = "api_key"
+    return _done(provider, f"API key stored for {_NAMES[provider]}")
+
+
+def start_oauth(call: Call) -> Answer:
+    """``POST /api/auth/oauth/{provider}``."""
+    provider = call.params["provider"]
+    if provider != "anthropic":
+        raise Problem(400, f"OAuth is not supported for {provider}")
+    state = call.backend.store.new_id("state")
+    call.backend.accounts.flows[state] = provider
+    url = f"https://auth.invalid/authorize?state={state}"
+    message = "Open the URL, then call oauth-callback with the code"
+    return Answer({"auth_url": url, "state": state, "message": message})
+
+
+def oauth_callback(call: Call) -> Answer:
+    """``POST /api/auth/oauth-callback``."""
+    fields = ("code", "provider", "state")
+    body = call.json(fields, fields)
+    provider, state = call.text(body, "provider"), call.text(body, "state")
+    if call.backend.accounts.flows.pop(state, None) != provider:
+        raise Problem(400, "Invalid state")
+    call.backend.accounts.methods[provider] = "oauth"
+    shown = {"status": "success", "provider": provider, "message": "Authenticated"}
+    return Answer(shown | {"expires_in": 28800})
+
+
+def auth_status(call: Call) -> Answer:
+    """``GET /api/auth/status``."""
+    methods = call.backend.accounts.methods
+    return Answer(
+        {
+            "providers": {
+                provider: {
+                    "display_name": name,
+                    "authenticated": provider in methods,
+                    "auth_method": methods.get(provider, "none"),
+                }
+                for provider, name in _NAMES.items()
+            }
+        }
+    )
+
+
+def validate(call: Call) -> Answer:
+    """``GET /api/auth/validate``."""
+    accounts = call.backend.accounts
+    provider = str(accounts.preferences["preferred_provider"])
+    method = accounts.methods.get(provider, "none")
+    valid = method != "none"
+    message = "Provider is ready" if valid else "No credentials for the preferred provider"
+    shown = {"provider": provider, "valid": valid, "auth_method": method, "message": message}
+    return Answer(shown)
+
+
+def delete_credentials(call: Call) -> Answer:
+    """``DELETE /api/auth/{provider}``."""
+    provider = _known(call.params["provider"])
+    call.backend.accounts.methods.pop(provider, None)
+    return _done(provider, f"Credentials deleted for {_NAMES[provider]}")
+
+
+def oauth_health(call: Call) -> Answer:
+    """``GET /health/auth``."""
+    now = iso(call.backend.now())
+    methods = call.backend.accounts.methods
+    providers = {
+        provider: {
+            "provider": provider,
+            "status": "active",
+            "expires_in": "8h0m0s",
+            "last_refresh": now,
+        }
+        for provider, method in methods.items()
+        if method == "oauth"
+    }
+    status = "healthy" if providers else "degraded"
+    return Answer({"status": status, "timestamp": now, "providers": providers})
+
+
+def refresh_tokens(call: Call) -> Answer:
+    """``POST /internal/auth/refresh-tokens``."""
+    del call
+    return Answer({"status": "success", "message": "Token refresh triggered successfully"})
+
+
+def get_preferences(call: Call) -> Answer:
+    """``GET /api/preferences``."""
+    shown = _preferences(call.backend.accounts)
+    return Answer({"preferences": shown, "available_providers": _providers()})
+
+
+def update_preferences(call: Call) -> Answer:
+    """``POST /api/preferences``."""
+    body = call.json((*_NUMBERS, *_TEXTS))
+    for name, value in body.items():
+        wanted = int if name in _NUMBERS else str
+        if not isinstance(value, wanted):
+            raise Problem(400, f"Invalid JSON: {name} has the wrong type")
+    if body.get("preferred_provider", "anthropic") not in _MODELS:
+        raise Problem(400, f"unknown provider: {body['preferred_provider']}")
+    accounts = call.backend.accounts
+    accounts.preferences |= body
+    accounts.updated = int(call.backend.now().timestamp())
+    return Answer(_preferences(accounts))
+
+
+def reset_preferences(call: Call) -> Answer:
+    """``POST /api/preferences/reset``."""
+    call.backend.accounts.preferences = dict(_DEFAULTS)
+    return Answer(_preferences(call.backend.accounts))
+
+
+def providers(call: Call) -> Answer:
+    """``GET /api/preferences/providers``."""
+    del call
+    return Answer(_providers())
+
+
+def tools_status(call: Call) -> Answer:
+    """``GET /api/tools/status``."""
+    tool = {"display_name": "Brave Search", "provider": "brave", "description": "Search the web"}
+    ready = "brave" in call.backend.accounts.methods
+    shown = {**tool, "api_key_required": True, "authenticated": ready}
+    return Answer({"categories": {"search": {"display_name": "Web Search", "tools": [shown]}}})
+
+
+def credentials_status(call: Call) -> Answer:
+    """``GET /api/tools/credentials-status``."""
+    tool = {"display_name": "Brave Search", "provider": "brave", "description": "Search the web"}
+    ready = "brave" in call.backend.accounts.methods
+    tool |= {"api_key_format": "BSA..."}
+    category = {"display_name": "Web Search", "description": "Search the web", "icon": "🔍"}
+    shown = {**tool, "api_key_required": True, "authenticated": ready}
+    return Answer({"categories": {"search": {**category, "tools": [shown]}}})
+
+
+def llm_tools(call: Call) -> Answer:
+    """``GET /api/tools``."""
+    spell = call.backend.traits.tool
+    one = {"input": {"type": "string", "description": "What to work on"}}
+    tools = [
+        {"name": spell(name), "description": what, "parameters": one, "required": ["input"]}
+        for name, what in _TOOLS.items()
+    ]
+    return Answer({"tools": tools})
+
+
+def list_commands(call: Call) -> Answer:
+    """``GET /api/commands``."""
+    del call
+    return Answer([{"name": name, "description": what} for name, what in COMMANDS.items()])
+
+
+def get_command(call: Call) -> Answer:
+    """``GET /api/commands/{name}``."""
+    name = call.params["name"]
+    if name not in COMMANDS:
+        raise Problem(404, f"command not found: {name}")
+    return Answer({"name": name, "description": COMMANDS[name], "usage": f"/{name}"})
+
+
+def mcp_servers(call: Call) -> Answer:
+    """``GET /api/mcp``: one server that works, one that does not."""
+    del call
+    search = {"name": "docs_search", "description": "Search the documentation"}
+    works = {"name": "docs", "connected": True, "status": "connected", "tools": [search]}
+    return Answer([works, {"name": "broken", "connected": False, "status": "failed"}])
+
+
+def system_info(call: Call) -> Answer:
+    """``GET /api/system/info``."""
+    del call
+    return Answer({"storageBasePath": "/var/lib/mix"})
+
+
+def _known(provider: str) -> str:
+    if provider not in _NAMES:
+        raise Problem(400, f"Invalid provider: {provider}")
+    return provider
+
+
+def _done(provider: str, message: str) -> Answer:
+    return Answer({"status": "success", "provider": provider, "message": message})
+
+
+def _preferences(accounts: Accounts) -> dict[str, object]:
+    return {**accounts.preferences, "created_at": 0, "updated_at": accounts.updated}
+
+
+def _providers() -> dict[str, object]:
+    return {
+        provider: {"display_name": _NAMES[provider], "models": models}
+        for provider, models in _MODELS.items()
+    }
+
+
+ROUTES = (
+    Route("POST", "/api/auth/api-key", store_api_key),
+    Route("POST", "/api/auth/oauth-callback", oauth_callback),
+    Route("POST", "/api/auth/oauth/{provider}", start_oauth),
+    Route("GET", "/api/auth/status", auth_status),
+    Route("GET", "/api/auth/validate", validate),
+    Route("DELETE", "/api/auth/{provider}", delete_credentials),
+    Route("GET", "/health/auth", oauth_health, since=(0, 11)),
+    Route("POST", "/internal/auth/refresh-tokens", refresh_tokens, since=(0, 11)),
+    Route("GET", "/api/preferences", get_preferences, until=(0, 11)),
+    Route("POST", "/api/preferences", update_preferences, until=(0, 11)),
+    Route("POST", "/api/preferences/reset", reset_preferences, until=(0, 11)),
+    Route("GET", "/api/preferences/providers", providers, until=(0, 11)),
+    Route("GET", "/api/tools/status", tools_status),
+    Route("GET", "/api/tools/credentials-status", credentials_status, since=(0, 11)),
+    Route("GET", "/api/tools", llm_tools, since=(0, 11)),
+    Route("GET", "/api/commands", list_commands),
+    Route("GET", "/api/commands/{name}", get_command),
+    Route("GET", "/api/mcp", mcp_servers),
+    Route("GET", "/api/system/info", system_info, since=(0, 7)),
+)
+"""The table."""
