@@ -3,7 +3,8 @@
 What it knows: when to look, how often, and what each verdict means for the message. What it must
 never know: the rows' shapes (`trio_mix._stored` judges them), sockets, who holds the message.
 
-Rule 1  A server that replays settles the turn itself: as soon as that is known, nothing is asked.
+Rule 1  A server that replays settles the turn itself: once that is known, nothing is asked while
+        the turn gives signs of life.
 Rule 2  Finished there: the reply is completed from there. Still running: it goes on.
 Rule 3  Never arrived there, proven and for a while: sent again, once. Never while the POST's own
         outcome is open, and never after an event of the turn.
@@ -159,8 +160,8 @@ async def _settle(host: RecoveryHost, inbox: Inbox) -> None:
             return
         pause = min(pause * 2, _SLOWEST_LOOK)
         await host.gate.wait_open()
-        if host.continued and not inbox.unanswered and inbox.turn.events:
-            return
+        if host.continued and signs.quiet(inbox, trio.current_time()) < host.settle_timeout / 2:
+            continue
         verdict = await _look(host, inbox)
         if inbox.turn_over.is_set():
             return
@@ -206,7 +207,14 @@ class _Signs:
         self._growth = 0
         self._absent_since: float | None = None
 
+    def quiet(self, inbox: Inbox, now: float) -> float:
+        """Return the seconds since the last sign, as far as events tell."""
+        if inbox.turn.events != self._events:
+            self._events, self._last = inbox.turn.events, now
+        return now - self._last
+
     def silence(self, inbox: Inbox, verdict: Verdict | None, now: float) -> float:
+        """Return the seconds since the last sign, of events or of what is stored."""
         grown = verdict.growth if verdict is not None else self._growth
         if inbox.turn.events != self._events or grown > self._growth:
             self._events, self._growth, self._last = inbox.turn.events, grown, now
