@@ -54,6 +54,16 @@ async def test_ask_denies_permissions_unless_told_otherwise(
     assert f"permission: {answer}" in done.err
 
 
+async def test_ask_runs_shell_commands_only_when_allowed(run_command: RunCommand) -> None:
+    async with MixServer("pipeline", pace=0) as server:
+        refused = await run_command("ask", "!ls", "--server", server.url)
+        assert (refused.code, refused.out) == (2, "")
+        assert server.runs() == 0
+        done = await run_command("ask", "!ls", "--allow-shell", "--server", server.url)
+        assert done.code == 0
+        assert done.out.startswith("$ ls\n")
+
+
 async def test_a_message_that_the_agent_gives_up_is_one_line_and_exit_code_2(
     run_command: RunCommand,
 ) -> None:
@@ -104,6 +114,7 @@ async def test_a_session_that_does_not_exist_is_one_line(
         (["ask", "Hi", "--sesion", "x"], "--sesion"),
         (["serve", "--api", "sync"], "sync"),
         (["serve", "--port", "many"], "many"),
+        (["serve", "--port", "99999"], "--port"),
         (["ask", "Hi", "--server", "localhost:1"], "localhost:1"),
     ],
 )
@@ -161,7 +172,10 @@ async def test_watch_writes_each_event_as_a_line_of_json_as_it_happens(
         async with start_command("watch", session, "--jsonl", "--server", server.url) as process:
             assert process.stdout is not None
             assert process.stderr is not None
-            assert await process.stderr.receive_some() == f"watching session {session}\n".encode()
+            note = b""
+            while not note.endswith(b"\n"):
+                note += await process.stderr.receive_some()
+            assert note == f"watching session {session}\n".encode()
             server.run_message(session, "Hi")
             out = b""
             while b'"complete"' not in out:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from cyclopts import App, CycloptsError, Parameter
+from cyclopts.validators import Number
 from rich.console import Console
 
 from trio_mix import __version__
@@ -78,6 +79,7 @@ def ask(
     plan: Annotated[bool, Parameter(negative="", show_default=False)] = False,
     thinking: ThinkingLevel | None = None,
     max_steps: int | None = None,
+    allow_shell: Annotated[bool, Parameter(negative="", show_default=False)] = False,
     server: Server = None,
 ) -> int:
     """Send one message and print the reply.
@@ -92,6 +94,7 @@ def ask(
       plan: Let the agent only plan.
       thinking: How hard to think, as the server names it.
       max_steps: How many steps the agent may take.
+      allow_shell: Send a text that starts with "!", which pipeline servers run as a shell command.
     """
     what = _ask.Ask(
         text=text,
@@ -101,6 +104,7 @@ def ask(
         plan=plan,
         thinking=thinking,
         max_steps=max_steps,
+        allow_shell=allow_shell,
     )
     return run_async(_ask.ask, server, what)
 
@@ -129,7 +133,12 @@ def watch(session: str, /, *, jsonl: Jsonl = False, server: Server = None) -> in
 
 
 @app.command
-def serve(*, host: str = "127.0.0.1", port: int = 8088, api: Api = "async") -> int:
+def serve(
+    *,
+    host: str = "127.0.0.1",
+    port: Annotated[int, Parameter(validator=Number(gte=0, lte=65535))] = 8088,
+    api: Api = "async",
+) -> int:
     """Run the bundled server until Ctrl-C. It keeps everything in memory.
 
     Args:

@@ -39,6 +39,7 @@ class Ask:
     plan: bool = False
     thinking: ThinkingLevel | None = None
     max_steps: int | None = None
+    allow_shell: bool = False
 
 
 async def ask(server: str | None, what: Ask) -> int:
@@ -52,6 +53,7 @@ async def ask(server: str | None, what: Ask) -> int:
                 plan_mode=what.plan,
                 thinking_level=what.thinking,
                 max_steps=what.max_steps,
+                allow_shell=what.allow_shell,
             ) as message,
         ):
             await follow(message, pipe_screen(), decide)
