@@ -8,6 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import attrs
+import httpx
+import httpx2
 import trio
 
 from trio_mix._core import MixCore
@@ -162,6 +164,11 @@ def response(
         truncated=False,
         url="http://mix.test",
     )
+
+
+def their_client(kind: str) -> Any:
+    """A caller's client of one of the kinds that fit, or ``None`` for our own connections."""
+    return {"httpx": httpx.AsyncClient, "httpx2": httpx2.AsyncClient}.get(kind, lambda: None)()
 
 
 def core_over(

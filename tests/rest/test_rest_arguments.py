@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
-import httpx2
+import httpx
 import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
-from rest_kit import ONCE, answer, refusal
+from rest_kit import ONCE, answer, refusal, their_client
 from rest_samples import SESSION
 
 from trio_mix import models
@@ -45,14 +46,8 @@ AWKWARD = [
 async def test_an_awkward_id_stays_one_segment_of_the_path(
     text: str, client: str, server: Canned
 ) -> None:
-    from urllib.parse import unquote
-
-    import httpx
-
     server.say(answer(204))
-    theirs = {"own": lambda: None, "httpx": httpx.AsyncClient, "httpx2": httpx2.AsyncClient}[
-        client
-    ]()
+    theirs = their_client(client)
     async with MixCore(server.url, retries=ONCE, http_client=theirs) as core:
         await Files(core).delete(id=text, filename=text)
         if theirs is not None:
@@ -68,8 +63,6 @@ async def test_an_awkward_id_stays_one_segment_of_the_path(
 
 @given(st.text(min_size=1))
 def test_any_text_is_one_segment_that_no_url_library_resolves(text: str) -> None:
-    import httpx
-
     segment = quote_segment(text)
     assert httpx.URL(f"http://h/a/{segment}/b").raw_path == f"/a/{segment}/b".encode()
 
