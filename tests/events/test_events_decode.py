@@ -332,6 +332,8 @@ def test_numbers_that_no_server_means_make_the_event_unknown(wire: str) -> None:
         '{"content": "\\ud800"}',
         '{"content": "a", "type": {"\\uDFFF": 1}}',
         '{"content": "\\u12"}',
+        '{"content": "a", "type": NaN}',
+        '{"content": "a", "type": [-Infinity]}',
         "\x00",
     ],
 )
