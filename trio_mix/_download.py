@@ -145,7 +145,9 @@ class FileRequest:
         traceback: TracebackType | None,
     ) -> None:
         stream, self._stream = self._stream, None
-        if stream is not None:
+        if stream is None:
+            await trio.lowlevel.checkpoint()
+        else:
             await stream.aclose()
 
     async def save(self, path: str | os.PathLike[str], progress: Progress | None) -> Path:

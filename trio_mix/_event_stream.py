@@ -204,7 +204,9 @@ class EventStreamRequest:
         traceback: TracebackType | None,
     ) -> None:
         stream, self._stream = self._stream, None
-        if stream is not None:
+        if stream is None:
+            await trio.lowlevel.checkpoint()
+        else:
             await stream.aclose()
 
     async def _open(self) -> EventStream:
@@ -238,6 +240,7 @@ class EventStreamRequest:
 
 async def _excerpt(opened: OpenedResponse, content_type: str) -> str:
     """Return the beginning of a body that is not an event stream, where it is text."""
+    await trio.lowlevel.checkpoint()
     if not any(word in content_type.lower() for word in ("text", "json", "xml")):
         return ""
     body = b""

@@ -39,12 +39,14 @@ FileSource: TypeAlias = "str | os.PathLike[str] | bytes | AsyncIterable[bytes]"
 Progress: TypeAlias = "Callable[[int, int | None], Awaitable[None] | None]"
 """Called with the bytes done so far, and all there are or ``None``; sync or async."""
 
+_CLOSE_TIMEOUT: Final = 5.0
 PIECE: Final = 256 * 1024
 """How much is read from a file at once, in bytes."""
 
 
 async def report(progress: Progress | None, done: int, total: int | None) -> None:
     """Tell a caller how far a transfer has got."""
+    await trio.lowlevel.checkpoint()
     if progress is not None:
         answer = progress(done, total)
         if inspect.isawaitable(answer):
@@ -99,6 +101,7 @@ class Upload:
         Raises:
           ConfigurationError: it cannot be uploaded as asked.
         """
+        await trio.lowlevel.checkpoint()
         size: int | None = None
         if isinstance(source, str | os.PathLike):
             source = os.fspath(source)
@@ -136,7 +139,9 @@ class Upload:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._body is not None:
+        if self._body is None:
+            await trio.lowlevel.checkpoint()
+        else:
             await self._body.aclose()
 
 
@@ -202,8 +207,9 @@ class _Body(AsyncIterator[bytes]):
         """Close the file; a caller's stream stays open, it is not ours."""
         file, self._file = self._file, None
         if file is not None:
-            with trio.CancelScope(shield=True):
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + _CLOSE_TIMEOUT):
                 await file.aclose()
+        await trio.lowlevel.checkpoint()
 
 
 async def _file_size(path: str) -> int:

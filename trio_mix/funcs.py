@@ -130,7 +130,8 @@ def _function(
         try:
             return Ok(await method(resource(core), *args, **kwargs))
         except _ERRORS as error:
-            return Err(error)
+            # The method was a checkpoint before it raised.
+            return Err(error)  # noqa: ASYNC910
 
     _present(function, resource, method, "Ok[{}] | Err[OperationError]")
     return function
@@ -146,7 +147,8 @@ def _stream_function(
         try:
             return Ok(await method(resource(core), *args, **kwargs))
         except _STREAM_ERRORS as error:
-            return Err(error)
+            # The method was a checkpoint before it raised.
+            return Err(error)  # noqa: ASYNC910
 
     _present(function, resource, method, "Ok[{}] | Err[StreamOperationError]")
     return function
