@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from trio_mix._http import Http
+from trio_mix.testing._memory import MemoryNetwork, MemoryStream
+
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Awaitable, Callable
@@ -103,6 +106,8 @@ class RawServer:
     connections: int = 0
     open: int = 0
     requests: list[Request] = field(default_factory=list)
+    refuses: bool = False
+    connect_times: list[float] = field(default_factory=list)
 
     @property
     def url(self) -> str:
@@ -144,6 +149,37 @@ async def serve(
     server.port = plain.socket.getsockname()[1]
     nursery.start_soon(trio.serve_listeners, serve_one, listeners)
     return server
+
+
+def memory_server(
+    nursery: trio.Nursery, handler: Callable[[Peer], Awaitable[None]] | None
+) -> tuple[RawServer, Http]:
+    """Return a server in memory and a client for it: no sockets, so that clocks may be mocked.
+
+    Without a handler, and while ``server.refuses``, connections are refused.
+    """
+    server = RawServer(port=80)
+
+    async def serve_one(stream: MemoryStream) -> None:
+        server.open += 1
+        try:
+            if handler is not None:
+                await handler(Peer(stream, server))
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass
+        finally:
+            server.open -= 1
+            stream.close()
+
+    def accept(stream: MemoryStream) -> bool:
+        server.connect_times.append(trio.current_time())
+        if handler is None or server.refuses:
+            return False
+        server.connections += 1
+        nursery.start_soon(serve_one, stream)
+        return True
+
+    return server, Http(network_backend=MemoryNetwork(accept))
 
 
 def answering(*answers: bytes, hang_up: bool = False) -> Callable[[Peer], Awaitable[None]]:

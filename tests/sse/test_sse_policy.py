@@ -1,0 +1,296 @@
+"""The reconnect schedule; the numbers are the rules of its module."""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trio_mix.errors import ConfigurationError
+from trio_mix.sse import ReconnectPolicy, ReconnectSchedule
+
+
+class Fixed:
+    """A random number generator that always draws the same part of the range."""
+
+    def __init__(self, part: float) -> None:
+        self.part = part
+
+    def uniform(self, a: float, b: float) -> float:
+        return a + (b - a) * self.part
+
+
+LOW, HIGH = Fixed(0.0), Fixed(1.0)
+
+
+def failing(schedule: ReconnectSchedule, times: int) -> list[float | None]:
+    """Let connects fail one after the other without any delay."""
+    schedule.begin(0.0)
+    return [schedule.lost(0.0) for _ in range(times)]
+
+
+# Rule 1
+
+
+def test_a_stable_connection_is_made_again_almost_at_once() -> None:
+    schedule = ReconnectPolicy(stable_after=5.0).schedule(rng=HIGH)
+    failing(schedule, 10)
+    schedule.opened(100.0)
+    delay = schedule.lost(105.0)
+    assert delay == 0.125
+    assert schedule.failures == 0
+
+
+def test_a_connection_that_merely_opened_ends_no_series_of_failures() -> None:
+    schedule = ReconnectPolicy(stable_after=5.0).schedule(rng=HIGH)
+    failing(schedule, 3)
+    schedule.opened(100.0)
+    assert schedule.lost(104.9) == pytest.approx(0.5 * 1.5**3)
+
+
+def test_with_stable_after_0_every_connection_counts_as_stable() -> None:
+    schedule = ReconnectPolicy(stable_after=0.0).schedule(rng=HIGH)
+    for now in range(5):
+        schedule.begin(float(now))
+        schedule.opened(float(now))
+        assert schedule.lost(float(now)) == 0.125
+    assert schedule.lost(4.0) == 0.5  # but not an attempt that failed
+
+
+# Rule 2
+
+
+def test_delays_grow_by_the_exponent_up_to_the_ceiling() -> None:
+    policy = ReconnectPolicy(initial_interval=1.0, max_interval=5.0, exponent=2.0)
+    assert failing(policy.schedule(rng=HIGH), 5) == pytest.approx([1.0, 2.0, 4.0, 5.0, 5.0])
+
+
+def test_the_jitter_is_full() -> None:
+    assert failing(ReconnectPolicy().schedule(rng=LOW), 5) == [0.0] * 5
+    half = failing(ReconnectPolicy(initial_interval=2.0).schedule(rng=Fixed(0.5)), 1)
+    assert half == [1.0]
+
+
+def test_a_stream_that_fails_for_ever_overflows_nothing() -> None:
+    policy = ReconnectPolicy(max_elapsed_time=None, exponent=100.0)
+    schedule = policy.schedule(rng=HIGH)
+    assert failing(schedule, 2000)[-1] == 60.0
+
+
+def test_schedules_jitter_by_themselves() -> None:
+    delays = {tuple(failing(ReconnectPolicy().schedule(), 3)) for _ in range(5)}
+    assert len(delays) == 5
+
+
+# Rule 3
+
+
+@pytest.mark.parametrize(
+    ("how", "retry", "expected"),
+    [
+        ("ceiling", 3.0, [1.0, 2.0, 3.0, 3.0]),
+        ("ceiling", 100.0, [1.0, 2.0, 4.0, 8.0]),
+        ("ceiling", 0.0, [1.0, 1.0, 1.0, 1.0]),
+        ("obey", 3.0, [3.3, 3.3, 4.0, 8.0]),
+        ("obey", 100.0, [10.0, 10.0, 10.0, 10.0]),
+        ("obey", math.inf, [10.0, 10.0, 10.0, 10.0]),
+        ("ignore", 3.0, [1.0, 2.0, 4.0, 8.0]),
+        ("ignore", 0.0, [1.0, 2.0, 4.0, 8.0]),
+    ],
+)
+def test_the_servers_retry_is_a_ceiling_an_order_or_nothing(
+    how: Any, retry: float, expected: list[float]
+) -> None:
+    policy = ReconnectPolicy(
+        initial_interval=1.0, max_interval=10.0, exponent=2.0, server_retry=how
+    )
+    schedule = policy.schedule(rng=HIGH)
+    schedule.server_retry = retry
+    assert failing(schedule, 4) == pytest.approx(expected)
+
+
+def test_an_obeyed_retry_is_never_undercut_not_even_after_a_stable_connection() -> None:
+    schedule = ReconnectPolicy(server_retry="obey").schedule(rng=LOW)
+    schedule.server_retry = 3.0
+    assert failing(schedule, 2) == [3.0, 3.0]
+    schedule.opened(10.0)
+    assert schedule.lost(100.0) == 3.0
+
+
+# Rule 4
+
+
+def test_retry_after_is_obeyed_capped_and_jittered() -> None:
+    for rng, jitter in ((LOW, 0.0), (HIGH, 0.5)):
+        schedule = ReconnectPolicy(max_interval=30.0).schedule(rng=rng)
+        assert schedule.lost(0.0, retry_after=7.0) == 7.0 + jitter
+        assert schedule.lost(0.0, retry_after=1000.0) == 30.0 + jitter
+        assert schedule.lost(0.0, retry_after=0.0) == jitter
+
+
+def test_a_retry_after_beyond_the_budget_gives_up_at_once() -> None:
+    schedule = ReconnectPolicy(max_elapsed_time=20.0).schedule(rng=LOW)
+    schedule.begin(0.0)
+    assert schedule.lost(5.0, retry_after=15.0) == 15.0
+    assert schedule.lost(6.0, retry_after=15.0) is None
+
+
+# Rule 5
+
+
+def test_the_budget_counts_from_the_first_connect() -> None:
+    schedule = ReconnectPolicy(max_elapsed_time=10.0).schedule(rng=HIGH)
+    schedule.begin(100.0)
+    assert schedule.lost(109.9) == pytest.approx(0.1)  # the last attempt is made at the very end
+    schedule.begin(110.0)
+    assert schedule.lost(110.0) is None
+    assert schedule.elapsed(110.0) == 10.0
+    assert schedule.attempts == 2
+
+
+def test_the_budget_counts_from_the_loss_of_a_stable_connection() -> None:
+    schedule = ReconnectPolicy(max_elapsed_time=10.0).schedule(rng=HIGH)
+    schedule.begin(0.0)
+    schedule.opened(1.0)
+    assert schedule.lost(1000.0) is not None
+    assert schedule.lost(1009.0) is not None
+    assert schedule.lost(1010.0) is None
+
+
+def test_a_budget_of_0_never_tries_again() -> None:
+    schedule = ReconnectPolicy(max_elapsed_time=0.0).schedule()
+    schedule.begin(0.0)
+    schedule.opened(0.0)
+    assert schedule.lost(1000.0) is None
+
+
+def test_without_a_budget_it_goes_on_for_ever() -> None:
+    schedule = ReconnectPolicy(max_elapsed_time=None).schedule()
+    schedule.begin(0.0)
+    assert schedule.lost(1e9) is not None
+    assert schedule.remaining(1e9) is None
+
+
+# Rule 6
+
+
+def test_a_planned_drop_is_no_failure() -> None:
+    schedule = ReconnectPolicy().schedule(rng=HIGH)
+    schedule.begin(0.0)
+    schedule.opened(0.0)
+    schedule.planned(540.0)
+    assert (schedule.failures, schedule.attempts) == (0, 0)
+    schedule.begin(1000.0)
+    assert schedule.lost(1000.0) == 0.5
+    assert schedule.elapsed(1000.0) == 0.0
+
+
+def test_a_planned_drop_forgives_no_failures_unless_the_connection_was_stable() -> None:
+    schedule = ReconnectPolicy(stable_after=5.0).schedule(rng=HIGH)
+    failing(schedule, 2)
+    schedule.opened(10.0)
+    schedule.planned(11.0)
+    assert schedule.failures == 2
+    schedule.opened(20.0)
+    schedule.planned(25.0)
+    assert schedule.failures == 0
+
+
+# Arguments
+
+
+BAD: dict[str, list[object]] = {
+    "initial_interval": [0, -1, math.inf, math.nan, "1", None, True],
+    "max_interval": [0, -1, math.inf, math.nan],
+    "exponent": [0.9, 0, -2, math.inf, math.nan, "2"],
+    "max_elapsed_time": [-1, math.inf, math.nan, "60"],
+    "stable_after": [-1, math.inf, math.nan, None],
+    "server_retry": ["Obey", "", None, 3, []],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, values in BAD.items() for value in values]
+)
+def test_arguments_that_cannot_work_are_named_with_their_value(name: str, value: object) -> None:
+    with pytest.raises(ConfigurationError, match=name) as caught:
+        ReconnectPolicy(**{name: value})  # type: ignore[arg-type]  # pyright: ignore
+    assert repr(value) in str(caught.value)
+
+
+def test_a_policy_is_a_value() -> None:
+    assert ReconnectPolicy() == ReconnectPolicy()
+    assert hash(ReconnectPolicy()) == hash(ReconnectPolicy())
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        ReconnectPolicy().exponent = 2.0  # type: ignore[misc]  # pyright: ignore
+
+
+# Properties
+
+positive = st.floats(0.001, 1000.0)
+policies = st.builds(
+    ReconnectPolicy,
+    initial_interval=positive,
+    max_interval=positive,
+    exponent=st.floats(1.0, 10.0),
+    max_elapsed_time=st.none() | st.floats(0.0, 1000.0),
+    stable_after=st.floats(0.0, 100.0),
+    server_retry=st.sampled_from(["ceiling", "obey", "ignore"]),
+)
+steps = st.lists(
+    st.tuples(
+        st.sampled_from(["begin", "opened", "lost", "planned", "retry"]),
+        st.floats(0.0, 200.0),
+        st.none() | st.floats(0.0, 5000.0),
+    ),
+    max_size=40,
+)
+
+
+@given(policies, steps, st.integers(0, 100))
+def test_whatever_happens_delays_are_within_their_bounds(
+    policy: ReconnectPolicy,
+    history: list[tuple[str, float, float | None]],
+    seed: int,
+) -> None:
+    schedule = policy.schedule(rng=random.Random(seed))
+    now = 1000.0
+    opened_at: float | None = None
+    begun = False
+    for step, elapsed, number in history:
+        now += elapsed
+        if step == "begin":
+            schedule.begin(now)
+            begun = True
+        elif step == "opened" and begun:
+            schedule.opened(now)
+            opened_at = now
+        elif step == "planned":
+            schedule.planned(now)
+            opened_at = None
+        elif step == "retry":
+            schedule.server_retry = number
+        elif step == "lost":
+            stable = opened_at is not None and now - opened_at >= policy.stable_after
+            before = schedule.failures
+            delay = schedule.lost(now, retry_after=number)
+            opened_at = None
+            assert schedule.failures == (0 if stable else before + 1)
+            if policy.max_elapsed_time is not None:
+                spent = schedule.elapsed(now)
+                if spent >= policy.max_elapsed_time:
+                    assert delay is None
+                else:
+                    assert delay is None or spent + delay <= policy.max_elapsed_time * (1 + 1e-9)
+            else:
+                assert delay is not None
+            if delay is not None:
+                jitter = policy.initial_interval if number is not None else 0.0
+                assert 0.0 <= delay <= policy.max_interval + jitter
+                if number is not None and policy.max_elapsed_time is None:
+                    assert delay >= min(number, policy.max_interval)
