@@ -196,12 +196,21 @@ async def test_demo_shows_everything_in_plain_lines_and_succeeds(
     assert done.code == 0, done.err
     assert done.err == ""
     assert "\x1b" not in done.out
-    assert [line[:4] for line in done.lines if " send: " in line] == ["[1] ", "[2] ", "[3] "]
+    assert [line[:4] for line in done.lines if " send: " in line] == [
+        f"[{number}] " for number in (1, 2, 3, 4)
+    ]
     assert any(line.startswith("[1] tool: ") for line in done.lines)
     assert any(line.startswith("[2] permission: ") for line in done.lines)
     assert "[2] permission: granted" in done.lines
     assert any("dropped the connection" in line for line in done.lines)
     assert sum(line.endswith("] done: complete") for line in done.lines) == 3
+    assert "[4] text: and nobody missed a word." in done.lines
+
+
+async def test_demo_writes_the_same_lines_on_every_run(run_command: RunCommand) -> None:
+    first, second = await run_command("demo"), await run_command("demo")
+    assert first.out == second.out
+    assert any(line.startswith("[4] gap: ") for line in first.lines)
 
 
 async def test_help_names_every_command(run_command: RunCommand) -> None:

@@ -15,7 +15,7 @@ from cyclopts.validators import Number
 from rich.console import Console
 
 from trio_mix import __version__
-from trio_mix.cli import _ask, _chat, _demo, _serve, _sessions
+from trio_mix.cli import _ask, _chat, _sessions
 from trio_mix.cli._errors import ERROR, OK, complain
 from trio_mix.cli._run import run_async
 from trio_mix.models import ThinkingLevel  # noqa: TC001  # cyclopts reads the annotations
@@ -49,7 +49,7 @@ Api: TypeAlias = Annotated[
 ]
 
 DemoApi: TypeAlias = Annotated[
-    _demo.DemoApi,
+    Literal["async", "blocking", "pipeline"],
     Parameter(name="--api", help="The API generation that the bundled server speaks."),
 ]
 
@@ -65,6 +65,8 @@ app.command(sessions)
 @app.command
 def demo(*, api: DemoApi = "async") -> int:
     """Start the bundled server and show what trio_mix does with it; needs nothing else."""
+    from trio_mix.cli import _demo  # the server is loaded only where it runs
+
     return run_async(_demo.demo, api)
 
 
@@ -145,6 +147,8 @@ def serve(
       host: The address to bind; anything but loopback lets the network in, without a password.
       port: The port; 0 takes a free one.
     """
+    from trio_mix.cli import _serve  # as in demo
+
     return run_async(_serve.serve, host, port, api)
 
 

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import attrs
 import trio
 
-from trio_mix import Mix
+from trio_mix import Mix, ReconnectPolicy
 from trio_mix.cli._board import board
 from trio_mix.cli._errors import FAILED, OK, complain
 from trio_mix.cli._follow import follow, grant_all
 from trio_mix.cli._render import excerpt
 from trio_mix.events import ConnectedEvent, PermissionEvent
-from trio_mix.testing import MixServer
+from trio_mix.testing import Drop, MixServer, Say, Think, Turn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,9 +35,14 @@ if TYPE_CHECKING:
 DemoApi: TypeAlias = Literal["async", "blocking", "pipeline"]
 
 _TIMEOUT = 60.0
+_IMPATIENT = ReconnectPolicy(initial_interval=0.1)
+"""There is one client, so nothing speaks for spreading its reconnects in time."""
 _FILES = "List the files here"
 _SHELL = "Run a command that tells which system this is"
 _AGAIN = "Hello again"
+_STORY = "Tell me a story"
+_BEFORE = "Once upon a time a connection was cut "
+_AFTER = "and nobody missed a word."
 
 
 @attrs.define
@@ -72,6 +77,16 @@ class _Demo:
                     break
         self.board.note("connected again; the next message goes on as if nothing had been")
         await self._send(_AGAIN)
+
+    async def lost_in_mid_turn(self) -> None:
+        """Lose the connection while the agent speaks, and complete the reply all the same."""
+        self.board.note("now the connection is cut in the middle of an answer")
+        self.server.script(
+            _STORY, Turn(Think("One sentence will do."), Say(_BEFORE), Drop(), Say(_AFTER))
+        )
+        await self._send(_STORY)
+        await self.stream.wait_connected()
+        self.board.note("the answer is complete all the same: the server had stored the rest")
 
     async def _send(self, *texts: str) -> None:
         with self.board.act(texts) as screens:
@@ -119,13 +134,17 @@ class _Demo:
     def missing(self) -> list[str]:
         """Say what should have happened and did not (rule 1)."""
         replies = {result.text: result for result in self.results}
-        files, shell = replies[_FILES], replies[_SHELL]
+        files, shell, story = replies[_FILES], replies[_SHELL], replies[_STORY]
         facts = {
             "every message got a text": all(result.reply.text for result in self.results),
             "the first message used a tool": bool(files.reply.tool_calls),
             "the second message asked for permission": shell.asked > 0,
             "no message got the other's tool calls": not (_calls(files) & _calls(shell)),
-            "the stream reconnected": self.stream.statistics().reconnects > 0,
+            "the stream reconnected twice": self.stream.statistics().reconnects == 2,
+            "the answer that was cut is complete": story.reply.text == _BEFORE + _AFTER,
+            # A blocking server answers on the POST's own connection, which was not cut.
+            "its end was recovered": story.reply.recovered or self.server.api == "blocking",
+            "no message ran twice": all(self.server.runs(text) == 1 for text in replies),
         }
         return [fact for fact, happened in facts.items() if not happened]
 
@@ -151,13 +170,14 @@ async def demo(api: DemoApi) -> int:
         async with (
             MixServer(api=api) as server,
             Mix(server.url) as mix,
-            mix.open_session(title="Demo") as stream,
+            mix.open_session(title="Demo", reconnect=_IMPATIENT) as stream,
         ):
             screen.note(f"a bundled server (API generation: {api}), a session, one stream")
             streams.append(stream)
             show = _Demo(screen, server, stream)
             await show.two_at_once()
             await show.lost_between_messages()
+            await show.lost_in_mid_turn()
             show.show()
             missing = show.missing()
     for fact in missing:

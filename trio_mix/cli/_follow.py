@@ -53,11 +53,7 @@ async def _answer(message: Message, event: PermissionEvent, screen: Screen, deci
 def _rest(reply: Reply, shown: str) -> list[Piece]:
     """Return what no event brought: a recovered end, or an answer in the HTTP response."""
     rest = clean(reply.text.removeprefix(shown))
-    pieces = [Piece("text", rest)] if rest else []
-    if reply.recovered:
-        note = "the connection was lost; the end is what the server has stored"
-        pieces.insert(0, Piece("gap", note))
-    return pieces
+    return [Piece("text", rest)] if rest else []
 
 
 async def grant_all(event: PermissionEvent) -> bool:
