@@ -1,0 +1,88 @@
+"""Networks in memory that do to a client's POST of a message what real ones do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import httpcore
+import trio
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Awaitable, Callable, Iterable
+
+
+class _Stream(httpcore.AsyncNetworkStream):
+    def __init__(self, inner: httpcore.AsyncNetworkStream, network: PostCutter) -> None:
+        self._inner = inner
+        self._network = network
+        self._posting = False
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        if self._posting:
+            await self._network.before_cut()
+            await self._inner.aclose()
+            raise httpcore.ReadError("cut while the answer was waited for")
+        return await self._inner.read(max_bytes, timeout)
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        if self._network.armed and b"/message" in buffer and buffer.startswith(b"POST"):
+            self._network.armed = False
+            self._posting = True
+            if not self._network.arrives:
+                await trio.lowlevel.checkpoint()
+                return
+        if self._posting and not self._network.arrives:
+            await trio.lowlevel.checkpoint()
+            return
+        await self._inner.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        return await self._inner.start_tls(ssl_context, server_hostname, timeout)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._inner.get_extra_info(info)
+
+
+class PostCutter(httpcore.AsyncNetworkBackend):
+    """Cuts the connection of the next POST of a message, while its answer is waited for.
+
+    Args:
+      inner: the network.
+      arrives: whether the server gets the request.
+      before_cut: awaited before the connection is cut.
+    """
+
+    def __init__(
+        self,
+        inner: httpcore.AsyncNetworkBackend,
+        *,
+        arrives: bool,
+        before_cut: Callable[[], Awaitable[object]] = trio.lowlevel.checkpoint,
+    ) -> None:
+        self._inner = inner
+        self.arrives = arrives
+        self.before_cut = before_cut
+        self.armed = False
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        stream = await self._inner.connect_tcp(host, port, timeout, local_address, socket_options)
+        return _Stream(stream, self)
+
+    async def sleep(self, seconds: float) -> None:
+        await self._inner.sleep(seconds)
