@@ -100,6 +100,17 @@ async def test_an_outer_deadline_is_not_mistaken_for_a_failure(autojump_clock: M
     assert scope.cancelled_caught
 
 
+async def test_the_bodys_exception_wins_over_an_outer_cancellation() -> None:
+    error = ValueError("mine")
+    with pytest.raises(ValueError, match="mine") as caught, trio.CancelScope() as scope:
+        async with MixServer(listen=False) as server:
+            server.script("go", Turn(Hang()))
+            await send(server, server.create_session(), "go")
+            scope.cancel()
+            raise error
+    assert caught.value is error
+
+
 async def test_a_server_is_entered_once() -> None:
     async with MixServer(listen=False) as server:
         with pytest.raises(RuntimeError, match="once"):
@@ -173,11 +184,27 @@ async def test_the_log_counts_runs_and_never_shows_headers_or_bodies() -> None:
         assert "MessageRun(" in server.timeline
 
 
+async def test_the_timeline_puts_frames_that_follow_each_other_on_one_line() -> None:
+    async with MixServer(listen=False) as server:
+        server.script("go", Turn(Say("x" * 30, deltas=30)))
+        session_id = server.create_session()
+        async with open_frames(server, session_id) as frames:
+            await send(server, session_id, "go")
+            await frames.until("complete")
+        lines = [line for line in server.timeline.split("\n") if "event='content'" in line]
+    assert len(lines) == 1
+    assert lines[0].endswith("and 29 more")
+
+
 async def test_the_log_can_be_bounded() -> None:
-    async with MixServer(listen=False, log_limit=10) as server:
+    async with MixServer("blocking", listen=False, log_limit=10, pace=0) as server:
+        server.create_session()
         for _ in range(50):
             await call(server, "GET", "/health")
         assert 10 <= len(server.log) <= 21
+        for _ in range(30):
+            await send(server, "session-1", "hi")
+        assert server.runs("hi") == 30
 
 
 async def test_a_message_of_nobodys_client_is_told_to_all_streams() -> None:

@@ -8,6 +8,9 @@ Needs the extra ``trio-mix[server]``.
 
 from __future__ import annotations
 
+from trio_mix.testing._checkpoints import LeftBehindError as LeftBehindError
+from trio_mix.testing._checkpoints import Sweep as Sweep
+from trio_mix.testing._checkpoints import cancel_at_every_checkpoint as cancel_at_every_checkpoint
 from trio_mix.testing._faults import Answer as Answer
 from trio_mix.testing._faults import Corrupt as Corrupt
 from trio_mix.testing._faults import Cut as Cut
@@ -19,9 +22,6 @@ from trio_mix.testing._faults import Rule as Rule
 from trio_mix.testing._faults import Split as Split
 from trio_mix.testing._faults import Stall as Stall
 from trio_mix.testing._faults import Throttle as Throttle
-from trio_mix.testing._checkpoints import LeftBehindError as LeftBehindError
-from trio_mix.testing._checkpoints import Sweep as Sweep
-from trio_mix.testing._checkpoints import cancel_at_every_checkpoint as cancel_at_every_checkpoint
 from trio_mix.testing._live import Match as Match
 from trio_mix.testing._memory import MemoryNetwork as MemoryNetwork
 from trio_mix.testing._memory import MemoryStream as MemoryStream

@@ -29,6 +29,7 @@ __all__ = ["Exchange", "Request", "serve_connection"]
 
 _READ = 64 * 1024
 _CLEANUP = 1.0
+_EARLY = 1024 * 1024
 
 
 @attrs.frozen
@@ -97,10 +98,16 @@ class Exchange:
         sever(self._stream, how)
 
     async def watch(self) -> None:
-        """Return when the client has gone, or the connection was severed."""
+        """Return when the client has gone, or the connection was severed.
+
+        What the client sends meanwhile is its next request; one that sends without end is treated
+        as gone, since nothing would bound what is kept for it.
+        """
+        early = 0
         try:
-            while data := await self._stream.receive_some(_READ):
+            while early <= _EARLY and (data := await self._stream.receive_some(_READ)):
                 self._h11.receive_data(bytes(data))
+                early += len(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError, h11.RemoteProtocolError):
             pass
         self.gone.set()

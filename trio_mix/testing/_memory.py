@@ -14,6 +14,7 @@ Rules:
 from __future__ import annotations
 
 import math
+import operator
 import struct
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -41,6 +42,22 @@ class _Pipe:
         self.changed = trio.lowlevel.ParkingLot()
 
 
+class _OneTask:
+    """Lets one task at a time into a block."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._busy = False
+
+    def __enter__(self) -> None:
+        if self._busy:
+            raise trio.BusyResourceError(f"another task is {self._what} this stream")
+        self._busy = True
+
+    def __exit__(self, *_: object) -> None:
+        self._busy = False
+
+
 class MemoryStream(trio.abc.HalfCloseableStream):
     """One end of a connection in memory."""
 
@@ -48,7 +65,8 @@ class MemoryStream(trio.abc.HalfCloseableStream):
         self._in = incoming
         self._out = outgoing
         self._closed = False
-        self._sending = trio.Lock()
+        self._sending = _OneTask("sending on")
+        self._receiving = _OneTask("receiving from")
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send everything, waiting while the pipe is full.
@@ -58,35 +76,32 @@ class MemoryStream(trio.abc.HalfCloseableStream):
           trio.ClosedResourceError: this side is closed.
           trio.BusyResourceError: another task is sending.
         """
-        await trio.lowlevel.checkpoint()
-        try:
-            self._sending.acquire_nowait()
-        except trio.WouldBlock:
-            raise trio.BusyResourceError("another task is sending on this stream") from None
-        try:
+        with self._sending:
+            await trio.lowlevel.checkpoint()
             rest = bytes(data)
             while True:
-                self._check_open()
-                if self._out.ended:
-                    raise trio.ClosedResourceError("the sending side was ended")
-                if self._out.deaf or self._in.reset:
-                    raise trio.BrokenResourceError("the other side has closed the connection")
+                self._check_sendable()
                 room = self._out.capacity - len(self._out.data)
-                if room > 0:
+                if rest and room > 0:
                     self._out.data += rest[:room]
                     rest = rest[room:]
                     self._out.changed.unpark_all()
                 if not rest:
                     return
                 await self._out.changed.park()
-        finally:
-            self._sending.release()
 
     async def wait_send_all_might_not_block(self) -> None:
-        """Wait until there is room, or no sense in waiting."""
-        await trio.lowlevel.checkpoint()
-        while len(self._out.data) >= self._out.capacity and not (self._out.deaf or self._closed):
-            await self._out.changed.park()
+        """Wait until there is room.
+
+        Raises:
+          trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError: as in sending.
+        """
+        with self._sending:
+            await trio.lowlevel.checkpoint()
+            self._check_sendable()
+            while len(self._out.data) >= self._out.capacity:
+                await self._out.changed.park()
+                self._check_sendable()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Receive what is there, or wait for something; ``b""`` is the end.
@@ -94,27 +109,32 @@ class MemoryStream(trio.abc.HalfCloseableStream):
         Raises:
           trio.BrokenResourceError: the other side reset the connection.
           trio.ClosedResourceError: this side is closed.
+          trio.BusyResourceError: another task is receiving.
         """
-        await trio.lowlevel.checkpoint()
-        while True:
-            self._check_open()
-            if self._in.reset:
-                raise trio.BrokenResourceError("the connection was reset by the other side")
-            if self._in.data:
-                size = _CAPACITY if max_bytes is None else max_bytes
-                piece = bytes(self._in.data[:size])
-                del self._in.data[:size]
-                self._in.changed.unpark_all()
-                return piece
-            if self._in.ended:
-                return b""
-            await self._in.changed.park()
+        size = _CAPACITY if max_bytes is None else operator.index(max_bytes)
+        if size < 1:
+            raise ValueError("max_bytes must be positive")
+        with self._receiving:
+            await trio.lowlevel.checkpoint()
+            while True:
+                self._check_open()
+                if self._in.data:
+                    piece = bytes(self._in.data[:size])
+                    del self._in.data[:size]
+                    self._in.changed.unpark_all()
+                    return piece
+                if self._in.reset:  # after what had arrived before it, as on Linux
+                    raise trio.BrokenResourceError("the connection was reset by the other side")
+                if self._in.ended:
+                    return b""
+                await self._in.changed.park()
 
     async def send_eof(self) -> None:
         """End the sending side."""
-        await trio.lowlevel.checkpoint()
-        self._check_open()
-        self._out.ended = True
+        with self._sending:
+            await trio.lowlevel.checkpoint()
+            self._check_open()
+            self._out.ended = True
         self._out.changed.unpark_all()
 
     async def aclose(self) -> None:
@@ -135,6 +155,13 @@ class MemoryStream(trio.abc.HalfCloseableStream):
     def readable(self) -> bool:
         """Whether reading would not wait: bytes, the end, or an error are there."""
         return bool(self._in.data) or self._in.ended or self._in.reset
+
+    def _check_sendable(self) -> None:
+        self._check_open()
+        if self._out.ended:
+            raise trio.ClosedResourceError("the sending side was ended")
+        if self._out.deaf or self._in.reset:
+            raise trio.BrokenResourceError("the other side has closed the connection")
 
     def _check_open(self) -> None:
         if self._closed:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar, overload
 
-from trio_mix.testing._records import Log, MessageRun, Record, RequestReceived
+from trio_mix.testing._records import Log, Record, RequestReceived
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,11 +37,9 @@ class Observed:
     def runs(self, text: str | None = None, session_id: str | None = None) -> int:
         """Return how often the agent began to work on a message."""
         return sum(
-            1
-            for record in self._log.records
-            if isinstance(record, MessageRun)
-            and (text is None or record.text == text)
-            and (session_id is None or record.session_id == session_id)
+            times
+            for (where, what), times in self._log.runs.items()
+            if text in (None, what) and session_id in (None, where)
         )
 
     def requests(self, method: str | None = None, path: str = "") -> list[RequestReceived]:

@@ -11,6 +11,8 @@ Rules:
 
 from __future__ import annotations
 
+import itertools
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Literal, TypeAlias, TypeVar, overload
 
@@ -267,12 +269,15 @@ class Log:
 
     def __init__(self, limit: int | None = None) -> None:
         self.records: list[Record] = []
+        self.runs: Counter[tuple[str, str]] = Counter()  # complete, whatever the limit
         self._limit = limit
         self._changed = trio.lowlevel.ParkingLot()
 
     def add(self, record: Record) -> None:
         """Write a record down and wake those who wait."""
         self.records.append(record)
+        if isinstance(record, MessageRun):
+            self.runs[record.session_id, record.text] += 1
         if self._limit is not None and len(self.records) > 2 * self._limit:
             del self.records[: -self._limit]
         self._changed.unpark_all()
@@ -311,7 +316,19 @@ class Log:
 
     def __str__(self) -> str:
         start = self.records[0].time if self.records else 0.0
-        return "\n".join(f"{r.time - start:10.3f}  {_line(r)}" for r in self.records)
+        lines = []
+        for _, alike in itertools.groupby(self.records, key=_kind):
+            first, *more = alike
+            times = f"  and {len(more)} more" if more else ""
+            lines.append(f"{first.time - start:10.3f}  {_line(first)}{times}")
+        return "\n".join(lines)
+
+
+def _kind(record: Record) -> object:
+    # Deltas come by the dozen: those that follow each other on one stream make one line.
+    if isinstance(record, FrameQueued):
+        return (record.connection, record.event)
+    return id(record)
 
 
 def _line(record: Record) -> str:
