@@ -1,7 +1,7 @@
 """Which frames after a reconnect are replayed, and which merely bear an old number.
 
 What it knows: the ids of the frames seen, and which connection brought them. What it must never
-know: what an event means, how a connection is made.
+know: what an event means (but for rule 6), how a connection is made.
 
 Real servers number each connection's frames from 1 and replay nothing; the specification promises
 ids that go on and a replay of what came after ``Last-Event-ID``. An *epoch* is a run of
@@ -10,10 +10,13 @@ connections over which ids go on. Ids are compared within an epoch only:
 Rule 1  ``connected`` never counts for the mark, whether it bears an id or not.
 Rule 2  In an epoch that goes on, a numbered frame at or below the mark is a replay: dropped.
 Rule 3  A connection whose numbers start again begins a new epoch, in which nothing is dropped. Its
-        ``connected`` proves that with an id at or below the mark that the next frame follows.
-Rule 4  An unnumbered ``connected`` tells nothing: a first number at or below the mark is then a
-        replay only if that very frame (id, name, data) was seen before.
-Rule 5  Ids that are no numbers are compared with the recent ones, for equality.
+        ``connected`` proves that with an id below the mark that the next frame follows.
+Rule 4  Where ``connected`` proves nothing, a first number at or below the mark is a replay only if
+        that very frame (id, name, data) was seen before, and so is each that follows it, until one
+        is new: by its number the epoch goes on, by its text it is another one.
+Rule 5  Ids that are no numbers are compared with the recent ones, with name and data.
+Rule 6  A frame without an id of its own inherits the one before it: it is new, and proves nothing.
+        So is a heartbeat, all of which look the same, and which nobody replays.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Epochs"]
 
 _RECENT: Final = 1024
+_HEARTBEAT: Final = "heartbeat"
 
 
 class Epochs:
@@ -39,68 +43,70 @@ class Epochs:
         """Frames dropped as replayed."""
         self.epoch = 1
         """Counts the runs of ids."""
-        self._resuming = False
+        self.continued: bool | None = False
+        """Whether this connection goes on with the last one's ids; None: not known yet."""
+        self._compared = False
         self._ahead: int | None = None
         self._connected_id: int | None = None
+        self._previous: str | None = None
+        self._begun = False
         self._recent: OrderedDict[str, int] = OrderedDict()
-
-    @property
-    def continued(self) -> bool | None:
-        """Whether this connection goes on with the last one's ids; None: not known yet."""
-        return None if self._resuming else self._ahead is not None
 
     def opened(self) -> None:
         """Begin a new connection."""
-        self._resuming = bool(self.mark)
+        self._compared = bool(self.mark)
+        self.continued = None if self.mark else False
         self._ahead = None
         self._connected_id = None
+        self._previous = None
+        self._begun = False
 
     def connected(self, frame_id: str) -> None:
         """Take in the ``connected`` frame (rule 1)."""
         self._connected_id = _number(frame_id)
+        self._previous = frame_id
 
     def admit(self, frame: ServerSentEvent) -> bool:
         """Return whether a frame is new, and move the mark if it is."""
-        if not frame.id:
+        begun, self._begun = self._begun, True
+        if not frame.id or (frame.id == self._previous and (begun or not self._seen(frame))):
             return True
+        self._previous = frame.id
         number = _number(frame.id)
         if number is None:
-            return self._admit_opaque(frame)
-        if self._resuming:
-            self._resuming = False
-            self._decide(frame, number)
-        if self._ahead is not None:
-            if number <= self._ahead:
-                self.duplicates += 1
-                return False
-            self._ahead = number
-        self._take(frame)
-        return True
+            new = self._is_new_opaque(frame)
+        else:
+            if self.continued is None:
+                self._decide(frame, number)
+            ahead = self._ahead is None or number > self._ahead
+            new = self.continued is not None and ahead
+            if new and self._ahead is not None:
+                self._ahead = number
+        if new:
+            self._take(frame)
+        elif frame.event != _HEARTBEAT:
+            self.duplicates += 1
+        return new or frame.event == _HEARTBEAT
 
     def _decide(self, frame: ServerSentEvent, number: int) -> None:
-        """Tell from the first numbered frame of a connection whether the epoch goes on."""
-        mark = _number(self.mark)
+        """Tell from a numbered frame whether the epoch goes on, where it can tell that."""
+        mark, first = _number(self.mark), self._connected_id
         if mark is None:
-            return
-        first = self._connected_id
-        if first is None:
-            goes_on = number > mark or self._seen(frame)
-        elif first > mark:
-            goes_on = True
+            self.continued = False
+        elif number > mark or (first is not None and first > mark):
+            self.continued, self._ahead = True, mark
         else:
-            goes_on = number > mark and number != first + 1
-        if goes_on:
-            self._ahead = mark
-        else:
-            self.epoch += 1
-            self._recent.clear()
+            follows = first is not None and number == first + 1 and first < mark
+            if follows or not (frame.event == _HEARTBEAT or self._seen(frame)):
+                self.continued = False
+                self.epoch += 1
+                self._recent.clear()
 
-    def _admit_opaque(self, frame: ServerSentEvent) -> bool:
-        if self._resuming and self._seen(frame):
-            self.duplicates += 1
-            return False
-        self._take(frame)
-        return True
+    def _is_new_opaque(self, frame: ServerSentEvent) -> bool:
+        replayed = self._compared and self._seen(frame)
+        if self.continued is None:
+            self.continued = replayed
+        return not replayed
 
     def _seen(self, frame: ServerSentEvent) -> bool:
         return self._recent.get(frame.id) == hash((frame.event, frame.data))
@@ -108,6 +114,7 @@ class Epochs:
     def _take(self, frame: ServerSentEvent) -> None:
         self.mark = frame.id
         self._recent[frame.id] = hash((frame.event, frame.data))
+        self._recent.move_to_end(frame.id)
         if len(self._recent) > _RECENT:
             self._recent.popitem(last=False)
 

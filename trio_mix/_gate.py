@@ -4,7 +4,8 @@ What it knows: who waits, whether a turn is under way, whether the stream takes 
 must never know: what is sent, or why the stream does not take any.
 
 Rule 1  At most one holder at a time; the longest waiting is next, and nobody overtakes.
-Rule 2  Nobody passes while the gate is shut (not connected, or about to be rotated).
+Rule 2  Nobody passes while the gate is shut (not connected, or about to be rotated). It may be
+        shut behind somebody who has passed: before sending, that one asks `wait_open`.
 Rule 3  Once it is closed for good, everyone waiting, and everyone to come, gets the reason.
 Rule 4  A cancelled wait leaves no trace.
 """
@@ -28,6 +29,7 @@ class SendGate:
     def __init__(self) -> None:
         self._waiting: deque[trio.lowlevel.Task] = deque()
         self._held = False
+        self._heir: trio.lowlevel.Task | None = None
         self._open = False
         self._opened = trio.Event()
         self._failure: Callable[[], BaseException] | None = None
@@ -45,7 +47,9 @@ class SendGate:
     async def acquire(self) -> None:
         """Wait for one's turn. A checkpoint; raises what `close` was given."""
         await trio.lowlevel.checkpoint_if_cancelled()
-        self._raise_if_closed()
+        if self._failure is not None:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            self._raise_if_closed()
         if self._open and not self._held and not self._waiting:
             self._held = True
             await trio.lowlevel.cancel_shielded_checkpoint()
@@ -58,8 +62,11 @@ class SendGate:
             return trio.lowlevel.Abort.SUCCEEDED
 
         await trio.lowlevel.wait_task_rescheduled(abort)
-        if self._failure is not None:
-            self._raise_if_closed()
+        # Handed over, and closed before this task could run: it counts as still waiting.
+        if self._heir is task:
+            self._heir = None
+            self._held = self._failure is None
+        self._raise_if_closed()
 
     async def wait_open(self) -> None:
         """Wait, as the one who has passed, until the gate is open (again): rule 2.
@@ -100,7 +107,8 @@ class SendGate:
     def _advance(self) -> None:
         if self._open and not self._held and self._waiting and self._failure is None:
             self._held = True
-            trio.lowlevel.reschedule(self._waiting.popleft())
+            self._heir = self._waiting.popleft()
+            trio.lowlevel.reschedule(self._heir)
 
     def _raise_if_closed(self) -> None:
         if self._failure is not None:

@@ -6,7 +6,9 @@ the clock (times are handed in), what is done about a dead stream.
 Rule 1  A number given by the user is that number; None is never.
 Rule 2  "auto" is never until two heartbeats in a row have shown the server's cadence: a guess
         would kill healthy streams of servers with another one.
-Rule 3  While a pipeline server runs a turn it sends no heartbeats: "auto" rests, and an interval
+Rule 3  The slowest cadence seen counts; it wears off slowly, so that one stall is not for ever. A
+        cadence that took a stream for dead is forgotten: it may have been a burst's.
+Rule 4  While a pipeline server runs a turn it sends no heartbeats: "auto" rests, and an interval
         that saw a turn does not count for the cadence.
 """
 
@@ -18,6 +20,7 @@ __all__ = ["IdleWatch"]
 
 _BEATS: Final = 2.5
 _LEAST: Final = 1.0
+_WEAR: Final = 0.1
 
 
 class IdleWatch:
@@ -31,8 +34,14 @@ class IdleWatch:
     def beat(self, now: float) -> None:
         """Take in a heartbeat."""
         if self._last_beat is not None and now > self._last_beat:
-            self._cadence = max(now - self._last_beat, self._cadence or 0.0)
+            interval = now - self._last_beat
+            slowest = interval if self._cadence is None else max(self._cadence, interval)
+            self._cadence = slowest - (slowest - interval) * _WEAR
         self._last_beat = now
+
+    def expired(self) -> None:
+        """Take in that the silence was too long: the cadence is learnt anew."""
+        self._cadence = self._last_beat = None
 
     def interrupted(self) -> None:
         """Take in what makes the next interval meaningless: a loss, or a turn."""

@@ -32,6 +32,7 @@ __all__ = ["DroppingMailbox", "Mailbox", "MergingMailbox"]
 
 HARD_LIMIT_FACTOR: Final = 16
 MERGED_CHARACTERS: Final = 16 * 2**20
+_FELL_BEHIND: Final = "this subscriber fell behind"
 
 
 class Mailbox:
@@ -115,8 +116,8 @@ class MergingMailbox(Mailbox):
 
     def __init__(self, mark: int) -> None:
         super().__init__()
-        self._mark = mark
-        self._limit = mark * HARD_LIMIT_FACTOR
+        self._mark = max(mark, 1)
+        self._limit = self._mark * HARD_LIMIT_FACTOR
         self.overflowed = False
 
     def put(self, event: Event) -> None:
@@ -143,25 +144,30 @@ class DroppingMailbox(Mailbox):
 
     Args:
       size: events that may stand waiting.
+
+    A gap that is dropped itself counts as one, and its reason is kept.
     """
 
     def __init__(self, size: int) -> None:
         super().__init__()
-        self._size = size
+        self._size = max(size, 1)
         self._missed = 0
+        self._reasons = [_FELL_BEHIND]
 
     def put(self, event: Event) -> None:
         """Append an event, dropping the oldest where the line is full."""
         if not self._closed and len(self._line) >= self._size:
             dropped = self._line.popleft()
-            earlier = dropped.missed if isinstance(dropped, ev.StreamGapEvent) else 1
-            self._missed += earlier or 1
+            self._missed += 1
+            if isinstance(dropped, ev.StreamGapEvent):
+                self._reasons[1:] = [dropped.reason]
         super().put(event)
 
     def _pop(self) -> Event:
         if self._missed:
-            missed, self._missed = self._missed, 0
-            return ev.StreamGapEvent(missed=missed, reason="this subscriber fell behind")
+            gap = ev.StreamGapEvent(missed=self._missed, reason="; ".join(self._reasons))
+            self._missed, self._reasons = 0, [_FELL_BEHIND]
+            return gap
         return super()._pop()
 
 

@@ -171,6 +171,7 @@ class Reader:
             if received != self._heard_bytes:
                 self._heard, self._heard_bytes = now, received
             else:
+                self._watch.expired()
                 await self._drop(f"nothing came for {now - self._heard:g} s")
 
     async def _drop(self, reason: str, *, planned: bool = False) -> None:

@@ -21,7 +21,7 @@ import trio
 
 from trio_mix import errors
 from trio_mix._options import RequestOptions, RetryConfig
-from trio_mix._stored import Fate, Verdict, judge, rows_of
+from trio_mix._stored import Earlier, Fate, Verdict, judge, rows_of
 from trio_mix._turns import Input
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Baseline:
         self._session_id = session_id
         self._taken = False
         self.known: set[str] | None = None
-        self.earlier: list[str] = []
+        self.earlier: list[Earlier] = []
 
     async def ensure(self) -> None:
         """Look once, before the first message; where that fails there is no baseline."""
@@ -119,7 +119,16 @@ class Baseline:
         if inbox.turn.user_message_id is not None and self.known is not None:
             self.known.add(inbox.turn.user_message_id)
         else:
-            self.earlier.append(inbox.turn.text)
+            # A refused one, a failed one, a command: each may be stored or not.
+            command = inbox.turn.text.startswith(("/", "!"))
+            named = inbox.partial().message_id is not None
+            self.earlier.append(
+                Earlier(
+                    text=inbox.turn.text,
+                    plan_mode=inbox.turn.plan_mode,
+                    certain=named and not command,
+                )
+            )
 
 
 class RecoveryHost(Protocol):

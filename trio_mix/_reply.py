@@ -5,7 +5,7 @@ What it knows: how text, reasoning and tool calls are spread over events, and ho
 (`trio_mix._turns` says that), I/O, buffers.
 
 Rule 1  ``text`` is the top-level text deltas in the order they came, plus what they lacked of the
-        last assistant message when it was complete. Deltas are never taken back, so whoever joins
+        last assistant message at the turn's end. Deltas are never taken back, so whoever joins
         them, and that rest, has the text exactly.
 Rule 2  A sub-agent's text and reasoning are not the reply's. Its tool calls are, with their parent.
 Rule 3  Each tool call stands once, however often the server repeats it.
@@ -21,8 +21,6 @@ import attrs
 from trio_mix import events as ev
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from trio_mix.events import Event
 
 __all__ = ["Reply", "ReplyBuilder", "StoredReply", "ToolCall"]
@@ -111,12 +109,14 @@ class ReplyBuilder:
     def __init__(self) -> None:
         self._pieces: list[str] = []
         self._segments: dict[str, list[str]] = {}
+        self._current: list[str] = []
+        self._nameless = False
         self._thoughts: list[str] = []
-        self._round = 0
-        self._round_has_text = False
         self._calls: dict[str, ToolCall] = {}
+        self._known_inputs: set[str] = set()
         self._final: str | None = None
-        self._rest = ""
+        self._final_id: str | None = None
+        self._whole: str | None = None
         self._reasoning: str | None = None
         self._reasoning_duration: int | None = None
         self._message_id: str | None = None
@@ -127,7 +127,10 @@ class ReplyBuilder:
     @property
     def rest(self) -> str:
         """The text that no delta brought: what a reader of deltas still lacks at the end."""
-        return self._rest
+        streamed = "".join(self._pieces)
+        if self._whole is not None and self._whole.startswith(streamed):
+            return self._whole[len(streamed) :]
+        return "" if self._final is None else self._lacking(streamed, self._final)
 
     def feed(self, event: Event) -> None:
         """Take in the turn's next event."""
@@ -136,11 +139,13 @@ class ReplyBuilder:
         if getattr(event, "parent_tool_call_id", None) is not None:
             return
         if isinstance(event, ev.ContentEvent):
-            key = event.assistant_message_id or f"round {self._round}"
-            self._segments.setdefault(key, []).append(event.content)
+            if event.assistant_message_id:
+                self._message_id = event.assistant_message_id
+                self._segments.setdefault(event.assistant_message_id, []).append(event.content)
+            else:
+                self._nameless = True
             self._pieces.append(event.content)
-            self._round_has_text = True
-            self._message_id = event.assistant_message_id or self._message_id
+            self._current.append(event.content)
         elif isinstance(event, ev.ThinkingEvent):
             self._thoughts.append(event.content)
             self._message_id = event.assistant_message_id or self._message_id
@@ -168,24 +173,23 @@ class ReplyBuilder:
                 input=call.input or known.input,
                 finished=call.finished or known.finished,
                 success=known.success if call.success is None else call.success,
-                result=call.result,
+                result=call.result or known.result,
             )
         if stored.reasoning:
             self._reasoning = stored.reasoning
-        if self._final is None and stored.texts:
-            self._final = stored.texts[-1]
-            self._rest = _missing("".join(self._pieces), stored.texts)
+        if not self._final and stored.texts:
+            self._final, self._final_id = stored.texts[-1], stored.message_id
+            if stored.recovered:
+                self._whole = "".join(stored.texts)
 
     def build(self) -> Reply:
         """Return what is known so far as a reply."""
-        streamed = "".join(self._pieces)
-        last = "".join(next(reversed(self._segments.values()), []))
         thoughts = "".join(self._thoughts)
         reasoning = self._reasoning or ""
         return Reply(
-            text=streamed + self._rest,
-            final_text=last if self._final is None else self._final,
-            reasoning=reasoning if reasoning.startswith(thoughts) else thoughts,
+            text="".join(self._pieces) + self.rest,
+            final_text=self._final_text(),
+            reasoning=reasoning if thoughts in reasoning else thoughts,
             tool_calls=tuple(self._calls.values()),
             message_id=self._message_id,
             user_message_id=self._user_message_id,
@@ -194,62 +198,63 @@ class ReplyBuilder:
             resent=self.resent,
         )
 
+    def _final_text(self) -> str:
+        if self._final:
+            return self._final
+        if self._final_id or not self._nameless:
+            last = self._segments.get(self._final_id or self._message_id or "", [])
+        else:
+            last = self._current
+        return "".join(last)
+
     def _complete(self, event: ev.CompleteEvent) -> None:
         self._message_id = event.message_id or self._message_id
         self._reasoning = event.reasoning or self._reasoning
-        self._reasoning_duration = event.reasoning_duration
-        if event.content is None:
-            return
-        self._final = event.content
-        named = self._segments.get(event.message_id) if event.message_id else None
-        if named is not None:
-            self._rest = _beyond("".join(named), event.content)
-        elif event.message_id and all(not key.startswith("round ") for key in self._segments):
-            self._rest = event.content  # the wire names messages, and none of this one's came
-        else:
-            self._rest = self._beyond_rounds(event.content)
+        self._reasoning_duration = event.reasoning_duration or self._reasoning_duration
+        if event.content is not None:
+            self._final, self._final_id = event.content, event.message_id
 
-    def _beyond_rounds(self, content: str) -> str:
-        """Return what the deltas lack of ``content`` where nothing names assistant messages."""
-        streamed = "".join(self._pieces)
-        if streamed.endswith(content):
+    def _lacking(self, streamed: str, final: str) -> str:
+        """Return what the deltas lack of ``final``: the last message's text, or all rounds'.
+
+        Where the wire names messages, it is the last one's. Where it does not, a text that goes
+        on from all that was streamed is taken for all rounds', else for the last round's.
+        """
+        named = self._segments.get(self._final_id) if self._final_id else None
+        if named is not None:
+            return _beyond("".join(named), final) or _beyond(streamed, final)
+        if self._final_id and not self._nameless:
+            return final
+        if streamed.endswith(final):
             return ""
-        if self._round_has_text:
-            current = "".join(self._segments[f"round {self._round}"])
-            if content.startswith(current):
-                return content[len(current) :]
-        if streamed and content.startswith(streamed):
-            return content[len(streamed) :]
-        return "" if self._round_has_text else content
+        current = "".join(self._current)
+        return _beyond(streamed, final) or _beyond(current, final)
 
     def _tool(self, event: _TOOL_EVENTS) -> None:
-        if event.parent_tool_call_id is None and self._round_has_text:
-            self._round += 1
-            self._round_has_text = False
+        if event.parent_tool_call_id is None:
+            self._current = []
         call = self._calls.get(event.tool_call_id) or ToolCall(tool_call_id=event.tool_call_id)
         if event.parent_tool_call_id is not None:
             call = attrs.evolve(call, parent_tool_call_id=event.parent_tool_call_id)
         match event:
             case ev.ToolUseStartEvent():
-                call = attrs.evolve(call, name=event.name)
+                call = attrs.evolve(call, name=event.name or call.name)
             case ev.ToolUseParameterDeltaEvent() | ev.ToolParameterDeltaEvent():
-                call = attrs.evolve(call, input=call.input + event.input)
+                if event.tool_call_id not in self._known_inputs:
+                    call = attrs.evolve(call, input=call.input + event.input)
             case ev.ToolEvent() | ev.ToolUseParameterStreamingCompleteEvent():
-                call = attrs.evolve(call, name=event.name, input=event.input or call.input)
+                name, text = event.name or call.name, event.input or call.input
+                call = attrs.evolve(call, name=name, input=text)
+                if event.input and getattr(event, "status", "completed") == "completed":
+                    self._known_inputs.add(event.tool_call_id)
             case ev.ToolExecutionStartEvent():
-                call = attrs.evolve(call, name=event.tool_name)
+                call = attrs.evolve(call, name=event.tool_name or call.name)
             case ev.ToolExecutionCompleteEvent():
-                call = attrs.evolve(
-                    call, name=event.tool_name, finished=True, success=event.success
-                )
+                name = event.tool_name or call.name
+                call = attrs.evolve(call, name=name, finished=True, success=event.success)
         self._calls[event.tool_call_id] = call
 
 
 def _beyond(streamed: str, whole: str) -> str:
     """Return what follows ``streamed`` in ``whole``, or nothing where they do not agree."""
     return whole[len(streamed) :] if whole.startswith(streamed) else ""
-
-
-def _missing(streamed: str, texts: Iterable[str]) -> str:
-    """Return what the stored texts of a turn have beyond what was streamed of it."""
-    return _beyond(streamed, "".join(texts))

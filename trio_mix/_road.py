@@ -77,6 +77,8 @@ class Road:
                 return WireTraits(answers=True)
             case "async":
                 return WireTraits(ids=True, answers=False)
+            case "auto":
+                return WireTraits(rate_limit_ends=None, answers=None)
             case _:
                 return WireTraits(answers=None)
 

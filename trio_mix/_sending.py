@@ -99,7 +99,8 @@ async def _post(
             host.board.end_with(inbox, _rejected(exc, host.session_id), Input.REFUSED)
         return None
     inbox.unanswered = False
-    host.board.router.traits.answers = host.road.traits().answers
+    traits, known = host.board.router.traits, host.road.traits()
+    traits.answers, traits.rate_limit_ends = known.answers, known.rate_limit_ends
     if posted.answer is None:
         host.board.step(inbox, Input.ACCEPTED)
     else:

@@ -5,10 +5,13 @@ know: I/O, the clock, events.
 
 Rule 1  A turn is found by its user message's id; without one, by its text among the rows that were
         not there before it was sent, after setting aside those of our own earlier turns. The same
-        text may have been sent before, so text alone proves nothing.
+        text may have been sent before, so text alone proves nothing; and where it is not known
+        whether an earlier turn was stored, its row may be this one's: then nothing is proven.
 Rule 2  No such row among all rows, or among the new ones, proves that it was not stored.
-Rule 3  A row is finished when its finish reason says so, or a later user message follows it. A row
-        that merely looks whole is not: rows grow while a turn runs.
+Rule 3  A turn is finished when the finish reason of its last row says so. Where rows do not tell
+        that, it is over when a later user message follows: finished, if the last row looks whole.
+        One that merely looks whole is not finished: rows grow while a turn runs.
+Rule 4  A row looks whole when it has text, and no tool call that a further row has to answer.
 """
 
 from __future__ import annotations
@@ -19,12 +22,13 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from trio_mix._reply import StoredReply, ToolCall
+from trio_mix._turn import same_text
 from trio_mix.models import BackendMessage, ExportMessage, ExportToolCall, ToolCallData
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
-__all__ = ["Fate", "StoredRow", "Verdict", "judge", "rows_of", "stored_reply"]
+__all__ = ["Earlier", "Fate", "StoredRow", "Verdict", "judge", "rows_of", "stored_reply"]
 
 _GOES_ON: Final = frozenset({"", "tool_use", "tool_calls", "unknown"})
 _BROKEN_OFF: Final = frozenset({"canceled", "cancelled", "error", "aborted"})
@@ -41,7 +45,9 @@ class StoredRow:
     reasoning_duration: int | None = None
     tool_calls: tuple[ToolCall, ...] = ()
     finish: str | None = None
-    """The finish reason; None where this shape does not tell."""
+    """The finish reason; empty while there is none, None where this shape does not tell."""
+    joined: bool = False
+    """Whether it is a question joined to its answer: then one row may hold the whole turn."""
 
 
 class Fate(enum.Enum):
@@ -91,13 +97,20 @@ def rows_of(messages: Iterable[BackendMessage | ExportMessage]) -> list[StoredRo
 
 def _rows_of_exchange(message: BackendMessage, before: Sequence[StoredRow]) -> list[StoredRow]:
     rows: list[StoredRow] = []
+    joined = message.role == "user" and bool(message.assistant_response)
     if message.role == "user":
         rows.append(StoredRow(id=message.id, role="user", text=message.user_input))
     elif message.user_input:
         asked = next((row for row in reversed(before) if row.role == "user"), None)
-        if asked is None or asked.text != message.user_input:
-            rows.append(StoredRow(id=f"{message.id} user", role="user", text=message.user_input))
-    if message.role != "user" or message.assistant_response:
+        # A joined row brings its question along, also where it is the same as the last one's,
+        # unless that one's row has only called tools so far.
+        only_tools = bool(before and before[-1].tool_calls and not before[-1].text)
+        same = asked is not None and asked.text == message.user_input
+        joined = not same or (asked is not None and asked.joined and not only_tools)
+        if joined:
+            question = f"{message.id} user"
+            rows.append(StoredRow(id=question, role="user", text=message.user_input, joined=True))
+    if message.role != "user" or joined:
         rows.append(
             StoredRow(
                 id=message.id,
@@ -106,6 +119,7 @@ def _rows_of_exchange(message: BackendMessage, before: Sequence[StoredRow]) -> l
                 reasoning=message.reasoning,
                 reasoning_duration=message.reasoning_duration,
                 tool_calls=_calls(message.tool_calls),
+                joined=joined,
             )
         )
     return rows
@@ -127,7 +141,10 @@ def _calls(calls: Iterable[ToolCallData | ExportToolCall] | None) -> tuple[ToolC
 
 def stored_reply(messages: Iterable[BackendMessage]) -> StoredReply:
     """Return the reply that an HTTP answer holds."""
-    return _reply(rows_of(messages), recovered=False)
+    rows = rows_of(messages)
+    if not any(row.role == "assistant" for row in rows):
+        rows = [attrs.evolve(row, role="assistant") for row in rows if row.role != "user"]
+    return _reply(rows, recovered=False)
 
 
 def _reply(
@@ -146,13 +163,23 @@ def _reply(
     )
 
 
+@attrs.frozen(kw_only=True)
+class Earlier:
+    """A turn of our own that is over, and whose row has no id that we know."""
+
+    text: str
+    plan_mode: bool = False
+    certain: bool = True
+    """Whether it is known to be stored; what was refused, or failed, may not be."""
+
+
 def judge(
     rows: Sequence[StoredRow],
     *,
     user_message_id: str | None,
     matches: Callable[[str], bool],
     known: Collection[str] | None,
-    earlier: Iterable[str],
+    earlier: Iterable[Earlier],
 ) -> Verdict:
     """Say what became of a turn.
 
@@ -161,7 +188,7 @@ def judge(
       user_message_id: the id of the turn's user message, where the wire named it.
       matches: whether a stored text is the turn's.
       known: ids of the rows that were stored before; None where that is not known.
-      earlier: texts of our own turns between then and this one, in order.
+      earlier: our own turns between then and this one, in order.
     """
     at = _find(rows, user_message_id, matches, known, earlier)
     if isinstance(at, Fate):
@@ -169,26 +196,44 @@ def judge(
     following = list(rows[at + 1 :])
     later = next((i for i, row in enumerate(following) if row.role == "user"), None)
     mine = following[:later]
-    answers = [row for row in mine if row.role == "assistant"]
     asked = None if rows[at].id.endswith(" user") else rows[at].id
-    last = answers[-1] if answers else None
+    answers = [row for row in mine if row.role == "assistant"]
+    finish = answers[-1].finish if answers else None
+    told = not _tells_nothing(rows, at)
+    whole = _looks_whole(mine)
     fate = Fate.UNFINISHED
-    if last is not None and last.finish in _BROKEN_OFF:
+    if finish in _BROKEN_OFF:
         fate = Fate.BROKEN_OFF
-    elif last is not None and (later is not None or last.finish not in (None, *_GOES_ON)):
+    elif finish and finish not in _GOES_ON:
         fate = Fate.FINISHED
-    elif later is not None:
-        fate = Fate.BROKEN_OFF
+    elif later is not None and not told:
+        fate = Fate.FINISHED if whole else Fate.BROKEN_OFF
     return Verdict(
         fate=fate,
         reply=_reply(mine, recovered=True, user_message_id=asked),
         user_message_id=asked,
-        looks_whole=last is not None
-        and last.finish is None
-        and bool(last.text)
-        and all(call.finished for row in answers for call in row.tool_calls),
+        looks_whole=whole and not told,
         growth=sum(map(_weight, mine)) + 1,
     )
+
+
+def _tells_nothing(rows: Sequence[StoredRow], at: int) -> bool:
+    """Whether these rows never have finish reasons: earlier answers are there, and have none."""
+    answers = [row for row in rows if row.role == "assistant"]
+    if all(row.finish is None for row in rows):
+        return True
+    return not any(row.finish for row in answers) and any(
+        row.role == "assistant" for row in rows[:at]
+    )
+
+
+def _looks_whole(mine: Sequence[StoredRow]) -> bool:
+    """Whether the rows of a turn might be all there will be (rule 4)."""
+    if not mine or mine[-1].role != "assistant" or not mine[-1].text:
+        return False
+    if mine[-1].tool_calls and not mine[-1].joined:
+        return False
+    return all(call.finished for row in mine for call in row.tool_calls)
 
 
 def _find(
@@ -196,7 +241,7 @@ def _find(
     user_message_id: str | None,
     matches: Callable[[str], bool],
     known: Collection[str] | None,
-    earlier: Iterable[str],
+    earlier: Iterable[Earlier],
 ) -> int | Fate:
     asked = [i for i, row in enumerate(rows) if row.role == "user"]
     if user_message_id is not None:
@@ -205,12 +250,22 @@ def _find(
     if known is None:
         return Fate.UNKNOWN if any(matches(rows[i].text) for i in asked) else Fate.ABSENT
     new = [i for i in asked if rows[i].id not in known]
-    for text in earlier:
-        own = next((i for i in new if rows[i].text.strip() == text.strip()), None)
-        if own is not None:
-            new.remove(own)
+    doubtful = 0
+    for turn in earlier:
+        if not turn.certain:
+            doubtful += matches(turn.text)
+            continue
+        for exactly in (True, False):
+            plan_mode = turn.plan_mode and not exactly
+            own = (i for i in new if same_text(turn.text, rows[i].text, plan_mode=plan_mode))
+            found = next(own, None)
+            if found is not None:
+                new.remove(found)
+                break
     candidates = [i for i in new if matches(rows[i].text)]
-    return candidates[-1] if candidates else Fate.ABSENT
+    if len(candidates) > doubtful:
+        return candidates[-1]
+    return Fate.UNKNOWN if candidates else Fate.ABSENT
 
 
 def _weight(row: StoredRow) -> int:

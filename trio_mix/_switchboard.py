@@ -211,6 +211,8 @@ class Switchboard:
         """Tell what happened to a message outside its events; return whether it mattered."""
         if stored is not None and not inbox.over.is_set():
             inbox.builder.take_stored(stored)
+        if stored is not None:
+            self.router.own(inbox.turn, stored.user_message_id, stored.message_id)
         changed = self.router.apply(inbox.turn, what)
         if changed and inbox.turn.phase in (Phase.RUNNING, Phase.ANSWERED):
             inbox.started.set()

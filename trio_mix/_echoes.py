@@ -1,0 +1,97 @@
+"""Errors that come twice: which one is the repetition of another.
+
+What it knows: the last error that ended somebody's turn, and which errors this server repeats.
+What it must never know: whose events are whose.
+
+Rule 1  An error is repeated once, and is then done with.
+Rule 2  Where no turn is under way, an equal error is a repetition for sure, and proves that the
+        server repeats this one.
+Rule 3  An equal error may as well be the next turn's own: what ails a server ails every message.
+        It is taken for a repetition where ids say that this turn has not begun, where nothing came
+        in between, or where the server is known to repeat it and the turn has only begun. Without
+        ids only the last counts. To swallow a turn's only error would leave it without an end.
+Rule 4  "Busy" is never one: it asks for the message to be sent again.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from trio_mix import events as ev
+
+if TYPE_CHECKING:
+    from trio_mix._turn import Turn
+    from trio_mix.events import Event
+
+__all__ = ["Echoes", "is_busy"]
+
+_REMEMBERED: Final = 8
+_BUSY_WORDS: Final = "currently processing"
+
+_Failure = ev.ErrorEvent | ev.RateLimitEvent
+
+
+@attrs.define
+class _Expected:
+    kind: tuple[object, ...]
+    during: Turn | None
+    fresh: bool = True
+
+
+class Echoes:
+    """Tells repeated errors from new ones."""
+
+    def __init__(self) -> None:
+        self._expected: _Expected | None = None
+        self._repeated: OrderedDict[tuple[object, ...], None] = OrderedDict()
+
+    def swallow(self, event: Event, turn: Turn | None, *, ids: bool) -> bool:
+        """Return whether an event is a repetition; it is then nobody's.
+
+        Args:
+          event: the next event.
+          turn: our turn that is under way.
+          ids: whether the wire carries message ids.
+        """
+        expected = self._expected
+        if expected is None or not isinstance(event, _Failure) or _kind(event) != expected.kind:
+            return False
+        if turn is None:
+            self._repeated[expected.kind] = None
+            if len(self._repeated) > _REMEMBERED:
+                self._repeated.popitem(last=False)
+        elif not self._is_likely(expected, turn, ids=ids):
+            return False
+        self._expected = None
+        return True
+
+    def heard(self, event: Event, *, terminal: bool, during: Turn | None) -> None:
+        """Take in an event that is no repetition.
+
+        Args:
+          event: the event.
+          terminal: whether it ended somebody's turn.
+          during: our turn that was under way, where it was somebody else's event.
+        """
+        if terminal:
+            error = isinstance(event, _Failure) and not is_busy(event)
+            self._expected = _Expected(_kind(event), during) if error else None
+        elif self._expected is not None:
+            self._expected.fresh = False
+
+    def _is_likely(self, expected: _Expected, turn: Turn, *, ids: bool) -> bool:
+        if expected.kind in self._repeated and turn.events <= (1 if turn.bound else 0):
+            return True
+        return ids and (expected.fresh or not turn.bound or expected.during is turn)
+
+
+def is_busy(event: Event) -> bool:
+    """Return whether a server says that it is at another message and has dropped this one."""
+    return isinstance(event, ev.ErrorEvent) and _BUSY_WORDS in event.error.lower()
+
+
+def _kind(event: Event) -> tuple[object, ...]:
+    return (type(event), *attrs.astuple(attrs.evolve(event, id=None)))

@@ -1,0 +1,159 @@
+"""One turn: its phases, what moves it on, and what is kept of it.
+
+What it knows: the state machine of a sent message, as data. What it must never know: which event
+belongs to which turn (`trio_mix._turns` names that), I/O, the clock.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+if TYPE_CHECKING:
+    from trio_mix.events import Event
+
+__all__ = ["TRANSITIONS", "Input", "Owner", "Phase", "Turn", "same_text"]
+
+
+class Phase(enum.Enum):
+    """Where a turn stands."""
+
+    REGISTERED = "registered"
+    """Known to the router; no byte of the POST is under way."""
+    POSTED = "posted"
+    """The POST is under way; neither an answer nor an event has come."""
+    RUNNING = "running"
+    """The server works on it."""
+    ENDED = "ended"
+    """Its terminal event has come; the HTTP answer is still due (blocking generation)."""
+    ANSWERED = "answered"
+    """The HTTP answer has come; the terminal event is still due (blocking generation)."""
+    OVER = "over"
+    """Nothing more is due."""
+
+
+class Input(enum.Enum):
+    """What can happen to a turn."""
+
+    SENDING = "the POST is about to be written"
+    RESEND = "it did not run, and will be sent again"
+    ACCEPTED = "the server accepted it"
+    EVENT = "an event of it"
+    TERMINAL = "its terminal event"
+    ANSWER = "the HTTP response held the reply"
+    REFUSED = "the server refused it"
+    SETTLED = "settled without its events"
+
+
+TRANSITIONS: Final[dict[Phase, dict[Input, Phase]]] = {
+    Phase.REGISTERED: {
+        Input.SENDING: Phase.POSTED,
+        Input.REFUSED: Phase.OVER,
+        Input.SETTLED: Phase.OVER,
+    },
+    Phase.POSTED: {
+        Input.ACCEPTED: Phase.RUNNING,
+        Input.EVENT: Phase.RUNNING,
+        Input.TERMINAL: Phase.ENDED,
+        Input.ANSWER: Phase.ANSWERED,
+        Input.REFUSED: Phase.OVER,
+        Input.RESEND: Phase.REGISTERED,
+        Input.SETTLED: Phase.OVER,
+    },
+    Phase.RUNNING: {
+        Input.ACCEPTED: Phase.RUNNING,
+        Input.EVENT: Phase.RUNNING,
+        Input.TERMINAL: Phase.ENDED,
+        Input.ANSWER: Phase.ANSWERED,
+        Input.REFUSED: Phase.OVER,
+        Input.RESEND: Phase.REGISTERED,
+        Input.SETTLED: Phase.OVER,
+    },
+    Phase.ENDED: {
+        Input.ACCEPTED: Phase.OVER,
+        Input.ANSWER: Phase.OVER,
+        Input.REFUSED: Phase.OVER,
+        Input.SETTLED: Phase.OVER,
+    },
+    Phase.ANSWERED: {
+        Input.EVENT: Phase.ANSWERED,
+        Input.TERMINAL: Phase.OVER,
+        Input.SETTLED: Phase.OVER,
+    },
+    Phase.OVER: {},
+}
+"""The state machine as data: drawings of it are made from here.
+
+ENDED and ANSWERED are passed through in one step where only one of the two is due
+(`Turn.answer_due`, `Turn.events_due`).
+"""
+
+
+@attrs.define(eq=False)
+class Owner:
+    """Whose an id is: one turn, ours or not, without what is heavy about it."""
+
+    since: int = 0
+    awaits_round: bool = True
+    over: bool = False
+    heard: bool = False
+
+
+@attrs.define(eq=False)
+class Turn:
+    """One sent message, as far as correlation is concerned."""
+
+    text: str
+    plan_mode: bool = False
+    phase: Phase = Phase.REGISTERED
+    answer_due: bool = False
+    """Whether the terminal event does not end it: the HTTP answer is due as well."""
+    events_due: bool = False
+    """Whether the HTTP answer does not end it: the terminal event is due as well."""
+    user_message_id: str | None = None
+    ended_by: Event | None = None
+    events: int = 0
+    owner: Owner = attrs.field(factory=Owner)
+    held: list[Event] = attrs.field(factory=list)
+    cut: bool = False
+    """Whether what binds it may have been lost with a connection."""
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more is due for it."""
+        return self.phase is Phase.OVER
+
+    @property
+    def bound(self) -> bool:
+        """Whether the id of the user message is known."""
+        return self.user_message_id is not None
+
+    def step(self, what: Input) -> bool:
+        """Apply one input; return whether the table had a place for it."""
+        target = TRANSITIONS[self.phase].get(what)
+        if target is None:
+            return False
+        due = {Phase.ENDED: self.answer_due, Phase.ANSWERED: self.events_due}
+        self.phase = target if due.get(target, True) else Phase.OVER
+        return True
+
+    def matches(self, content: str) -> bool:
+        """Whether a stored user text is this message's: plan mode has something appended."""
+        return same_text(self.text, content, plan_mode=self.plan_mode)
+
+
+def same_text(sent: str, stored: str, *, plan_mode: bool = False) -> bool:
+    """Return whether a stored text is that of a message: plan mode has something appended."""
+    ours, theirs = _plain(sent), _plain(stored)
+    return ours == theirs or (plan_mode and bool(ours) and theirs.startswith(ours))
+
+
+def _plain(text: str) -> str:
+    """Return a text as it can be compared with a server's copy of it.
+
+    White space may be trimmed or folded on the way, and half a surrogate pair is replaced.
+    """
+    whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return " ".join(whole.split())
