@@ -145,7 +145,7 @@ async def test_what_a_policy_raises_fails_its_message_and_denies_the_request(
         with trio.fail_after(10), pytest.raises(KeyError, match="my own mistake"):
             await stream.ask("run")
         with trio.fail_after(10):
-            assert await stream.ask("and now something else")
+            assert (await stream.ask("and now something else")).text
 
 
 async def test_an_error_event_ends_the_message_and_the_next_one_is_clean(
@@ -190,7 +190,7 @@ async def test_a_cancelled_caller_ends_the_servers_work(server: MixServer, mix: 
                 await server.wait_for(MessageRun, text="long")
                 nursery.cancel_scope.cancel()
             await server.wait_for(MessageFinished, text="long", how="cancelled")
-            assert await stream.ask("short")
+            assert (await stream.ask("short")).text
 
 
 async def test_subscribers_see_every_event_and_foreign_turns_too(
@@ -229,4 +229,4 @@ async def test_a_message_that_is_refused_raises_on_entering(server: MixServer, m
         with trio.fail_after(5), pytest.raises(errors.MessageRejected, match="do not like it"):
             async with stream.send("something"):
                 raise AssertionError("entered")
-        assert await stream.ask("something else")
+        assert (await stream.ask("something else")).text
