@@ -288,7 +288,7 @@ async def test_second_client_on_the_session(api: Api, autojump_clock: MockClock)
         ):
             assert (await theirs.ask("theirs")).text == "for the other one"
             assert (await mine.ask("go")).text == "Here I am, all of me."
-            seen = []
+            seen: list[ev.Event] = []
             while sum(isinstance(event, ev.CompleteEvent) for event in seen) < 2:
                 seen.append(await everything.__anext__())
             texts = "".join(e.content for e in seen if isinstance(e, ev.ContentEvent))
