@@ -1,0 +1,55 @@
+"""Read any SSE server, over as many connections as it takes.
+
+The program brings its own server: it counts, hangs up after every third number without a word,
+and goes on after the number in `Last-Event-ID`. No number is lost, and none comes twice.
+"""
+
+import trio
+
+from trio_mix.sse import ReconnectPolicy, StreamState, open_event_source
+
+
+async def count(connection: trio.SocketStream) -> None:
+    """Serve one connection: three numbers, then the line is cut."""
+    request = b""
+    while b"\r\n\r\n" not in request:
+        request += await connection.receive_some()
+    last = 0
+    for line in request.decode("latin-1").split("\r\n"):
+        name, _, value = line.partition(":")
+        if name.lower() == "last-event-id":
+            last = int(value)
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
+    await connection.send_all(head)
+    for number in range(last + 1, last + 4):
+        await connection.send_all(f"id: {number}\nevent: number\ndata: {number}\n\n".encode())
+
+
+def tell(state: StreamState) -> None:
+    """Show what the connection does, apart from the events."""
+    print(f"  ({state})")
+
+
+async def main() -> None:
+    """Print ten numbers, then what it took to get them."""
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(trio.serve_tcp, count, 0)
+        port = listeners[0].socket.getsockname()[1]
+
+        policy = ReconnectPolicy(initial_interval=0.05, max_elapsed_time=10)
+        async with open_event_source(
+            f"http://127.0.0.1:{port}/numbers", reconnect=policy, idle_timeout=5, on_state=tell
+        ) as source:
+            async for event in source:
+                print(f"{event.event} {event.data}")
+                if event.data == "10":
+                    break
+            figures = source.statistics()
+
+        print(f"{figures.events} events over {figures.connects} connections")
+        print(f"last loss: {figures.last_loss}")
+        nursery.cancel_scope.cancel(reason="the numbers are all here")
+
+
+if __name__ == "__main__":
+    trio.run(main)
