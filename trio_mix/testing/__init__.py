@@ -70,12 +70,19 @@ from trio_mix.testing._script import UseTools as UseTools
 from trio_mix.testing._script import WaitFor as WaitFor
 from trio_mix.testing._server import MixServer as MixServer
 from trio_mix.testing._traits import Api as Api
+from trio_mix.testing._tunnel import BrowserTunnel as BrowserTunnel
+from trio_mix.testing._tunnel import BrowserTunnels as BrowserTunnels
+from trio_mix.testing._tunnel import TunnelClosed as TunnelClosed
+from trio_mix.testing._tunnel import TunnelMessage as TunnelMessage
+from trio_mix.testing._tunnel import TunnelOpened as TunnelOpened
 
 __all__ = [
     "Answer",
     "Answered",
     "Api",
     "AskPermission",
+    "BrowserTunnel",
+    "BrowserTunnels",
     "CancelRequested",
     "Complete",
     "Corrupt",
@@ -128,6 +135,9 @@ __all__ = [
     "Sweep",
     "Think",
     "Throttle",
+    "TunnelClosed",
+    "TunnelMessage",
+    "TunnelOpened",
     "Turn",
     "UseTool",
     "UseTools",

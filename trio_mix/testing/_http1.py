@@ -97,6 +97,10 @@ class Exchange:
         self._severed = True
         sever(self._stream, how)
 
+    def take_over(self) -> tuple[trio.abc.Stream, bytes]:
+        """Hand the connection to another protocol, with what of that has been read already."""
+        return self._stream, self._h11.trailing_data[0]
+
     async def watch(self) -> None:
         """Return when the client has gone, or the connection was severed.
 

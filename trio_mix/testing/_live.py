@@ -27,6 +27,7 @@ from trio_mix.testing._default import plausible_turn
 from trio_mix.testing._frames import Event
 from trio_mix.testing._records import HandlerFailed, Log
 from trio_mix.testing._store import SessionRow, Store
+from trio_mix.testing._tunnel import BrowserTunnels
 
 if TYPE_CHECKING:
     from trio_mix.testing._accounts import Accounts
@@ -135,6 +136,7 @@ class Backend:
         self.failures: list[Exception] = []
         self.connections = itertools.count(1)
         self.canned: list[Canned] = []
+        self.tunnels = BrowserTunnels()
         self.nursery: trio.Nursery | None = None
 
     def now(self) -> datetime:

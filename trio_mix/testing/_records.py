@@ -45,6 +45,10 @@ __all__ = [
 _NO_HEADERS: Mapping[str, str] = {}
 
 
+def _without_token(query: Mapping[str, str]) -> str:
+    return repr({name: "***" if name == "token" else value for name, value in query.items()})
+
+
 @attrs.frozen(kw_only=True)
 class Record:
     """Something that happened."""
@@ -74,7 +78,7 @@ class RequestReceived(Record):
     """The HTTP method."""
     path: str
     """The path as it was sent, percent-encoding kept, without the query."""
-    query: Mapping[str, str] = _NO_HEADERS
+    query: Mapping[str, str] = attrs.field(default=_NO_HEADERS, repr=_without_token)
     """The query's parameters, decoded."""
     headers: Mapping[str, str] = attrs.field(default=_NO_HEADERS, repr=False)
     """The headers, names in lower case."""

@@ -29,6 +29,8 @@ from trio_mix.testing._observed import Observed
 from trio_mix.testing._records import Log, ServerStarted, ServerStopped
 from trio_mix.testing._routes import dispatch
 from trio_mix.testing._traits import Api, traits_for
+from trio_mix.testing._tunnel import ROUTES as _TUNNEL_ROUTES
+from trio_mix.testing._tunnel import BrowserTunnels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MixServer"]
 
-_ROUTES = (*_rest.ROUTES, *_sending.ROUTES, *_extra.ROUTES, *_accounts.ROUTES)
+_ROUTES = (*_rest.ROUTES, *_sending.ROUTES, *_extra.ROUTES, *_accounts.ROUTES, *_TUNNEL_ROUTES)
 
 
 class MixServer(Observed):
@@ -187,6 +189,11 @@ class MixServer(Observed):
     def connections(self) -> int:
         """How many connections of any kind are open."""
         return len(self._transports)
+
+    @property
+    def browser_tunnels(self) -> BrowserTunnels:
+        """The open browser tunnels, by session; a test sends its commands through them."""
+        return self._backend.tunnels
 
     @property
     def failures(self) -> Sequence[Exception]:

@@ -1,0 +1,333 @@
+"""A Chromium of one's own, for as long as an ``async with``.
+
+What it knows: where browsers are, how one is started without a word to the outside, and ended.
+What it must never know: CDP, the tunnel.
+
+The rules it keeps (the tests cite the numbers):
+
+1. It has a new, empty profile, which is removed when it has ended.
+2. It ends with the ``async with`` in any case: asked first, killed when it does not hear, its
+   helper processes with it. Leaving takes no longer than twice ``close_timeout`` for that.
+3. What is missing is said with the remedy: no executable, no DevTools.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Self, final
+
+import trio
+
+from trio_mix.browser._errors import ChromiumFailed, ChromiumNotFound
+from trio_mix.errors import ConfigurationError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+__all__ = ["Chromium", "find_chromium", "launch_chromium"]
+
+VARIABLE: Final = "TRIO_MIX_CHROMIUM"
+_NAMES: Final = (
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+    "chrome",
+    "microsoft-edge",
+)
+_MAC: Final = (
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+    "/Applications/Chromium.app/Contents/MacOS/Chromium",
+)
+_QUIET: Final = (
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--no-default-browser-check",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-default-apps",
+    "--metrics-recording-only",
+    "--password-store=basic",
+    "--use-mock-keychain",
+)
+_ANNOUNCEMENT: Final = b"DevTools listening on "
+_TAIL: Final = 4000
+
+
+def find_chromium(executable: str | os.PathLike[str] | None = None) -> str:
+    """Return the path of a Chromium: the one named, the environment's, or the first on the PATH.
+
+    Raises:
+      ChromiumNotFound: there is none.
+    """
+    named = os.fspath(executable) if executable is not None else os.environ.get(VARIABLE, "")
+    if named:
+        found = shutil.which(named)
+        if found is None:
+            who = "executable=" if executable is not None else f"The environment's {VARIABLE}="
+            raise ChromiumNotFound(f"{who}{named!r} is no program that can be run. Mend the path.")
+        return found
+    for name in _NAMES + (_MAC if sys.platform == "darwin" else ()):
+        if (found := shutil.which(name)) is not None:
+            return found
+    raise ChromiumNotFound(
+        f"There is no Chromium here: none of {', '.join(_NAMES)} is on the PATH. Install one"
+        f" (Debian: apt-get install chromium), pass executable=, or set {VARIABLE}."
+    )
+
+
+def launch_chromium(
+    executable: str | os.PathLike[str] | None = None,
+    *,
+    headless: bool = True,
+    args: Sequence[str] = (),
+    start_timeout: float = 30.0,
+    close_timeout: float = 5.0,
+) -> Chromium:
+    """Return a Chromium; entering it (``async with``) starts it, leaving it ends it.
+
+    Args:
+      executable: the program, by path or name; else the environment's ``TRIO_MIX_CHROMIUM``, else
+        the first of the usual names on the ``PATH``.
+      headless: whether it shows no window.
+      args: further arguments for it, after the usual ones.
+      start_timeout: seconds until its DevTools must be there.
+      close_timeout: seconds that it has to end by itself before it is killed.
+
+    Raises:
+      ConfigurationError: a time that is not positive.
+    """
+    for name, seconds in (("start_timeout", start_timeout), ("close_timeout", close_timeout)):
+        if not seconds > 0:
+            raise ConfigurationError(
+                f"launch_chromium({name}={seconds!r}): it must be a positive number of seconds."
+            )
+    return Chromium(executable, headless, tuple(args), start_timeout, close_timeout)
+
+
+@final
+class Chromium:
+    """A running Chromium. Made by `launch_chromium`; use it as an async context manager."""
+
+    def __init__(
+        self,
+        executable: str | os.PathLike[str] | None,
+        headless: bool,
+        args: tuple[str, ...],
+        start_timeout: float,
+        close_timeout: float,
+    ) -> None:
+        self._executable = executable
+        self._headless = headless
+        self._args = args
+        self._start_timeout = start_timeout
+        self._close_timeout = close_timeout
+        self._manager = trio.open_nursery()
+        self._nursery: trio.Nursery | None = None
+        self._process: trio.Process | None = None
+        self._profile: Path | None = None
+        self._output = b""
+        self._cdp_url = ""
+        self._announced = trio.Event()
+        self._entered = False
+        self._swept = False
+
+    def __repr__(self) -> str:
+        process = self._process
+        if process is None:
+            return "<trio_mix.browser.Chromium, not started>"
+        ended = "" if process.returncode is None else f", ended with {process.returncode}"
+        return f"<trio_mix.browser.Chromium with pid {process.pid}{ended}>"
+
+    @property
+    def cdp_url(self) -> str:
+        """The ``ws://`` URL of its DevTools: for `open_tunnel`. Whoever has it has the browser."""
+        if not self._cdp_url:
+            raise UsageError("It is not started: use `async with launch_chromium() as chromium`.")
+        return self._cdp_url
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        if self._process is None:
+            raise UsageError("It is not started: use `async with launch_chromium() as chromium`.")
+        return self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """What it ended with (negative: the signal), or None while it runs."""
+        return None if self._process is None else self._process.returncode
+
+    @property
+    def output(self) -> str:
+        """The end of what it has written to stderr."""
+        return self._output.decode("utf-8", "replace")
+
+    async def wait(self) -> int:
+        """Wait until it ends, by itself or killed, and return its exit code.
+
+        A checkpoint. Cancelling it does nothing to the browser.
+        """
+        await trio.lowlevel.checkpoint()
+        if self._process is None:
+            raise UsageError("It is not started: use `async with launch_chromium() as chromium`.")
+        return await self._process.wait()
+
+    async def __aenter__(self) -> Self:
+        """Start it; return when its DevTools are there.
+
+        Raises:
+          ChromiumNotFound: there is no executable.
+          ChromiumFailed: it ended, or was not ready in time.
+
+        A checkpoint. Cancelled, it leaves nothing behind.
+        """
+        if self._entered:
+            raise UsageError("A Chromium can be started once: call launch_chromium() again.")
+        self._entered = True
+        await trio.lowlevel.checkpoint()
+        program = find_chromium(self._executable)
+        self._profile = Path(tempfile.mkdtemp(prefix="trio-mix-chromium-"))
+        try:
+            self._process = await self._start(program, self._profile)
+            self._nursery = await self._manager.__aenter__()
+            self._nursery.start_soon(self._listen, self._process)
+            self._nursery.start_soon(self._watch, self._process)
+            await self._ready(program)
+        except BaseException:
+            await self._end()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """End it, and remove its profile; shielded and bounded."""
+        await self._end()
+
+    def _command(self, program: str, profile: Path) -> list[str]:
+        command = [program, f"--user-data-dir={profile}", "--remote-debugging-port=0", *_QUIET]
+        if self._headless:
+            command.append("--headless")
+        if hasattr(os, "geteuid") and os.geteuid() == 0:
+            command.append("--no-sandbox")  # as root it does not start with one
+        return [*command, *self._args, "about:blank"]
+
+    async def _start(self, program: str, profile: Path) -> trio.Process:
+        try:
+            return await trio.lowlevel.open_process(
+                self._command(program, profile),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                # A group of its own: Ctrl-C in a terminal is for the program, which ends it.
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise ChromiumFailed(f"{program} could not be started: {error.strerror}.") from error
+
+    async def _ready(self, program: str) -> None:
+        with trio.move_on_after(self._start_timeout):
+            await self._announced.wait()
+        if self._cdp_url:
+            return
+        process = self._process
+        assert process is not None  # noqa: S101 - started before
+        code = None
+        with trio.move_on_after(1):  # its stderr is closed a moment before it ends
+            code = await process.wait()
+        happened = f"ended with exit code {code}"
+        if code is None:
+            happened = f"did not offer its DevTools within {self._start_timeout:g} s"
+        lines = self.output.strip().splitlines()[-5:]
+        said = f" It said: {' / '.join(lines)}" if lines else ""
+        raise ChromiumFailed(
+            f"{program} {happened}. Run it by hand with --headless to see why, or name another"
+            f" with executable=.{said}",
+            returncode=code,
+            output=self.output,
+        )
+
+    async def _listen(self, process: trio.Process) -> None:
+        """Find the address in what it says, and keep its pipe empty from then on."""
+        assert process.stderr is not None  # noqa: S101 - it was asked for
+        line = b""
+        try:
+            async for data in process.stderr:
+                self._output = (self._output + data)[-_TAIL:]
+                if self._cdp_url:
+                    continue
+                *lines, line = (line + data).split(b"\n")
+                for each in lines:
+                    _, found, url = each.partition(_ANNOUNCEMENT)
+                    if found:
+                        self._cdp_url = url.decode("ascii", "replace").strip()
+                        self._announced.set()
+                        break
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass
+        self._announced.set()
+
+    async def _watch(self, process: trio.Process) -> None:
+        await process.wait()
+        self._sweep(process)
+
+    def _sweep(self, process: trio.Process) -> None:
+        """Kill the helpers that are left, at once: later its number may be another's."""
+        if not self._swept:
+            self._swept = True
+            _kill_group(process.pid)
+
+    async def _end(self) -> None:
+        process, nursery = self._process, self._nursery
+        if process is not None:
+            with trio.CancelScope(shield=True):
+                await self._end_process(process)
+        if nursery is not None:
+            self._nursery = None
+            nursery.cancel_scope.shield = True
+            nursery.cancel_scope.cancel(reason="the browser has ended")
+            await self._manager.__aexit__(None, None, None)
+        with trio.CancelScope(shield=True):
+            if process is not None and process.stderr is not None:
+                await process.stderr.aclose()
+            if self._profile is not None:
+                await trio.to_thread.run_sync(_remove, self._profile)
+
+    async def _end_process(self, process: trio.Process) -> None:
+        if process.returncode is None:
+            process.terminate()
+            with trio.move_on_after(self._close_timeout):
+                await process.wait()
+        if process.returncode is None:
+            _kill_group(process.pid)
+            with trio.move_on_after(self._close_timeout):
+                await process.wait()
+        self._sweep(process)
+
+
+def _kill_group(pid: int) -> None:
+    if hasattr(os, "killpg"):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)
+
+
+def _remove(profile: Path) -> None:
+    # Helpers that are about to die may still write: what they leave goes in the next round.
+    for _ in range(5):
+        shutil.rmtree(profile, ignore_errors=True)
+        if not profile.exists():
+            return

@@ -1,0 +1,354 @@
+"""The browser's side: its DevTools WebSocket.
+
+What it knows: CDP's framing, which targets go away, which page is meant where none is named.
+What it must never know: the tunnel, its limits.
+
+The rules it keeps (the tests cite the numbers):
+
+1. Commands go to the browser in the order in which they were submitted, with ids of their own.
+2. A command whose session is detached or whose page has crashed is answered with an error at once:
+   the browser would never answer it.
+3. A command without ``sessionId`` goes to the browser itself. Where the browser's own endpoint does
+   not know the method, it is a page's: then, and for that method from then on, it goes to the first
+   page, which is attached to (or made) when it is needed. Such commands stay in order.
+4. When the connection ends, every command that waits is answered with an error, then `gone` is set.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, TypeAlias, final
+
+import attrs
+import trio
+
+from trio_mix._http import Http
+from trio_mix._http._network import TrioBackend
+from trio_mix._http._urls import Target
+from trio_mix.browser._commands import error, from_json, to_json
+from trio_mix.browser._errors import BrowserGone
+from trio_mix.browser._websocket import WebSocket, WebSocketLost, WebSocketRefused
+from trio_mix.errors import ConfigurationError, TransportError
+
+if TYPE_CHECKING:
+    from trio_mix.browser._websocket import Connect, Endpoint
+
+__all__ = ["DevTools", "Ticket", "devtools_url", "http_form", "open_devtools"]
+
+Outcome: TypeAlias = Mapping[str, object]
+Done: TypeAlias = Callable[[Outcome], None]
+
+_MAX_MESSAGE = 256 * 2**20
+_METHOD_NOT_FOUND = -32601
+
+
+@attrs.define(eq=False)
+class Ticket:
+    """A submitted command."""
+
+    method: str
+    params: dict[str, object] | None = attrs.field(repr=False)
+    session: str | None
+    done: Done = attrs.field(repr=False)
+    number: int | None = None
+    """Its id on this connection, once it was sent."""
+    forgotten: bool = False
+    """Whether nobody waits for the answer any more."""
+
+
+@final
+class DevTools:
+    """A connection to a browser, or to one page of it."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        shown: str,
+        connect: Connect,
+        patience: float,
+    ) -> None:
+        self.shown = shown
+        self.gone = trio.Event()
+        self.reason = ""
+        self.events = 0
+        self.late = 0
+        self.garbage = 0
+        self._socket = WebSocket(endpoint, connect=connect, deflate=False, max_message=_MAX_MESSAGE)
+        self._whole_browser = "/devtools/page/" not in endpoint.resource
+        self._patience = patience
+        self._last = 0
+        self._pending: dict[int, Ticket] = {}
+        # Unbounded, yet never long: the tunnel bounds how many commands wait.
+        self._out, self._to_send = trio.open_memory_channel[str](math.inf)
+        self._lane, self._lane_end = trio.open_memory_channel[Ticket](math.inf)
+        self._page_methods: dict[str, bool] = {}
+        self._page: str | None = None
+
+    async def open(self, nursery: trio.Nursery) -> None:
+        """Connect, and run in the nursery; raises `WebSocketLost` or `WebSocketRefused`."""
+        await self._socket.open(nursery)
+        nursery.start_soon(self._receive)
+        nursery.start_soon(self._send)
+        nursery.start_soon(self._run_lane)
+
+    async def aclose(self, timeout: float) -> None:
+        """Close; shielded and bounded, and no harm if done again."""
+        await self._socket.aclose(timeout)
+
+    def submit(self, ticket: Ticket) -> None:
+        """Send a command; ``done`` is called with its outcome, unless it is forgotten before."""
+        if self.gone.is_set():
+            ticket.done(self._no_browser(ticket.method))
+        elif ticket.session is None and self._whole_browser:
+            self._lane.send_nowait(ticket)
+        else:
+            self._post(ticket)
+
+    def forget(self, ticket: Ticket) -> None:
+        """Stop waiting for a command's outcome."""
+        ticket.forgotten = True
+        if ticket.number is not None:
+            self._pending.pop(ticket.number, None)
+
+    def failure(self, *, url: str, session_id: str) -> BrowserGone:
+        """Return the error that says that the connection has ended."""
+        return BrowserGone(
+            f"The browser at {self.shown} is gone: {self.reason}. Start it again and open a new"
+            " tunnel to it.",
+            browser=self.shown,
+            url=url,
+            session_id=session_id,
+        )
+
+    def _no_browser(self, method: str) -> Outcome:
+        return error(f"{method} was not answered: the browser is gone ({self.reason})")
+
+    def _post(self, ticket: Ticket) -> None:
+        self._last += 1
+        ticket.number = self._last
+        self._pending[ticket.number] = ticket
+        message: dict[str, object] = {"id": ticket.number, "method": ticket.method}
+        if ticket.params is not None:
+            message["params"] = ticket.params
+        if ticket.session is not None:
+            message["sessionId"] = ticket.session
+        self._out.send_nowait(to_json(message))
+
+    async def _call(
+        self, method: str, params: dict[str, object] | None, session: str | None = None
+    ) -> Outcome:
+        """Send a command and wait for its outcome."""
+        answered = trio.Event()
+        outcomes: list[Outcome] = []
+
+        def done(outcome: Outcome) -> None:
+            outcomes.append(outcome)
+            answered.set()
+
+        ticket = Ticket(method, params, session, done)
+        if self.gone.is_set():
+            await trio.lowlevel.checkpoint()
+            return self._no_browser(method)
+        self._post(ticket)
+        with trio.move_on_after(self._patience):
+            await answered.wait()
+            return outcomes[0]
+        self.forget(ticket)
+        return error(f"{method} was not answered by the browser within {self._patience:g} s")
+
+    # The connection
+
+    async def _send(self) -> None:
+        try:
+            async for text in self._to_send:
+                await self._socket.send(text)
+        except WebSocketLost:
+            pass  # the reader hears of it too, and tells
+
+    async def _receive(self) -> None:
+        try:
+            while True:
+                self._take(await self._socket.receive())
+        except WebSocketLost as lost:
+            self.reason = str(lost)
+            self._fail_all(lambda _: True, lambda ticket: self._no_browser(ticket.method))
+            self.gone.set()
+            await self._socket.aclose(0)
+
+    def _take(self, text: str | bytes) -> None:
+        message = from_json(text)
+        if message is None:
+            self.garbage += 1
+            return
+        number = message.get("id")
+        if isinstance(number, int):
+            ticket = self._pending.pop(number, None)
+            if ticket is None:
+                self.late += 1
+            else:
+                ticket.done(message)
+            return
+        method, params, session = (message.get(name) for name in ("method", "params", "sessionId"))
+        if not isinstance(method, str):
+            self.garbage += 1
+            return
+        self.events += 1
+        known = params if isinstance(params, dict) else {}
+        if method == "Target.detachedFromTarget":
+            self._session_ended(known.get("sessionId"), "its target was closed or detached")
+        elif method == "Inspector.targetCrashed":
+            self._session_ended(session, "its page has crashed")
+
+    def _session_ended(self, session: object, why: str) -> None:
+        if session is not None and session == self._page:
+            self._page = None
+        self._fail_all(
+            lambda ticket: ticket.session == session,
+            lambda ticket: error(f"{ticket.method} was not answered: {why}"),
+        )
+
+    def _fail_all(
+        self, which: Callable[[Ticket], bool], outcome: Callable[[Ticket], Outcome]
+    ) -> None:
+        for ticket in [ticket for ticket in self._pending.values() if which(ticket)]:
+            if ticket.number is not None:
+                del self._pending[ticket.number]
+            ticket.done(outcome(ticket))
+
+    # Commands that name no session
+
+    async def _run_lane(self) -> None:
+        async for ticket in self._lane_end:
+            if ticket.forgotten:
+                continue
+            if self.gone.is_set():
+                ticket.done(self._no_browser(ticket.method))
+                continue
+            for_page = self._page_methods.get(ticket.method)
+            if for_page is None:
+                # One at a time until it is known: what comes after must not overtake it.
+                outcome = await self._call(ticket.method, ticket.params)
+                for_page = _is_unknown_method(outcome)
+                self._page_methods[ticket.method] = for_page
+                if not for_page:
+                    if not ticket.forgotten:
+                        ticket.done(outcome)
+                    continue
+            if for_page:
+                await self._post_to_page(ticket)
+            else:
+                self._post(ticket)
+
+    async def _post_to_page(self, ticket: Ticket) -> None:
+        page = await self._find_page()
+        if ticket.forgotten:
+            return
+        if isinstance(page, str):
+            ticket.session = page
+            self._post(ticket)
+        else:
+            ticket.done(page)
+
+    async def _find_page(self) -> str | Outcome:
+        """Return the session of the page that commands without one go to, or an error."""
+        if self._page is not None:
+            return self._page
+        found = await self._call("Target.getTargets", None)
+        target = _first_page(found)
+        if target is None:
+            made = await self._call("Target.createTarget", {"url": "about:blank"})
+            target = _text(made, "targetId")
+        if target is None:
+            return error("the browser has no page, and would not make one")
+        attached = await self._call("Target.attachToTarget", {"targetId": target, "flatten": True})
+        self._page = _text(attached, "sessionId")
+        return attached if self._page is None else self._page
+
+
+def _is_unknown_method(outcome: Outcome) -> bool:
+    failure = outcome.get("error")
+    return isinstance(failure, Mapping) and failure.get("code") == _METHOD_NOT_FOUND
+
+
+def _text(outcome: Outcome, name: str) -> str | None:
+    result = outcome.get("result")
+    value = result.get(name) if isinstance(result, Mapping) else None
+    return value if isinstance(value, str) else None
+
+
+def _first_page(outcome: Outcome) -> str | None:
+    result = outcome.get("result")
+    targets = result.get("targetInfos") if isinstance(result, Mapping) else None
+    for target in targets if isinstance(targets, list) else []:
+        if isinstance(target, Mapping) and target.get("type") == "page":
+            found = target.get("targetId")
+            if isinstance(found, str):
+                return found
+    return None
+
+
+def http_form(url: str) -> str:
+    """Return a WebSocket's URL with the scheme of the HTTP that its handshake is."""
+    for scheme, http in (("ws://", "http://"), ("wss://", "https://")):
+        if url[: len(scheme)].lower() == scheme:
+            return http + url[len(scheme) :]
+    return url
+
+
+async def devtools_url(cdp_url: str, shown: str, timeout: float) -> str:
+    """Return the WebSocket's URL of a browser, asked for at an ``http://`` address if need be.
+
+    Raises:
+      BrowserGone: nothing answers there, or something that is no browser.
+    """
+    if cdp_url[:2].lower() == "ws":
+        await trio.lowlevel.checkpoint()
+        return cdp_url
+    # The environment's proxies are not for this: a browser's DevTools are as near as can be.
+    http = Http(network_backend=TrioBackend())
+    problem = "what answers there is no browser's DevTools"
+    try:
+        base = cdp_url.partition("?")[0].rstrip("/")
+        response = await http.request("GET", f"{base}/json/version", headers={}, timeout=timeout)
+        value = json.loads(response.body)
+        if isinstance(value, dict) and isinstance(value.get("webSocketDebuggerUrl"), str):
+            found: str = value["webSocketDebuggerUrl"]
+            Target.parse(http_form(found))
+            return found
+    except TransportError as failure:
+        problem = getattr(failure, "reason", "no answer")
+    except (ValueError, RecursionError, ConfigurationError):
+        pass
+    finally:
+        await http.aclose()
+    raise not_there(shown, problem)
+
+
+def not_there(shown: str, problem: str) -> BrowserGone:
+    """Return the error for a browser that cannot be reached."""
+    return BrowserGone(
+        f"No browser can be reached at {shown}: {problem}. Start one with"
+        " --remote-debugging-port, or with trio_mix.browser.launch_chromium().",
+        browser=shown,
+    )
+
+
+async def open_devtools(devtools: DevTools, nursery: trio.Nursery, timeout: float) -> None:
+    """Connect within a time.
+
+    Raises:
+      BrowserGone: nothing answers there, or something that is no browser.
+    """
+    problem = f"no answer within {timeout:g} s"
+    with trio.move_on_after(timeout):
+        try:
+            await devtools.open(nursery)
+            return
+        except WebSocketLost as lost:
+            problem = str(lost)
+        except WebSocketRefused as refused:
+            problem = f"the handshake was answered HTTP {refused.status_code}"
+    raise not_there(devtools.shown, problem)

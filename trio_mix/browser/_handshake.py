@@ -1,0 +1,198 @@
+"""The server's end of a tunnel: where it is, how it is asked, what its refusals mean.
+
+What it knows: the tunnel's URL, the token, the client's headers, HTTP statuses.
+What it must never know: what goes through the tunnel, when to try again.
+
+Rules:
+
+1. The token goes into the request line and nowhere else: not into an error, a repr or a log, also
+   where the server repeats it.
+2. The client's headers are asked for at every connect; those that are the handshake's own are its.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Final, TypeAlias, final
+from urllib.parse import quote, unquote, urlsplit
+
+import attrs
+
+from trio_mix._http import parse_retry_after
+from trio_mix._http._http import _shared_ssl_context
+from trio_mix._http._urls import Target
+from trio_mix._redact import Redactor
+from trio_mix._version import __version__
+from trio_mix.browser._errors import TunnelRefused
+from trio_mix.browser._websocket import Endpoint
+from trio_mix.errors import ConfigurationError, RequestInfo, SessionNotFound, StreamError
+
+if TYPE_CHECKING:
+    import ssl
+
+    from trio_mix._core import MixCore
+    from trio_mix.browser._websocket import WebSocketRefused
+
+__all__ = ["Refusal", "ServerSide", "TokenSource", "endpoint_of"]
+
+TokenSource: TypeAlias = str | Callable[[], str | Awaitable[str]]
+"""A token, or a function, async or not, that is asked for it at each connect."""
+
+_RETRIED: Final = (408, 425, 429)
+_EXCERPT: Final = 300
+_OWN: Final = frozenset(
+    ("connection", "content-length", "host", "te", "transfer-encoding", "upgrade")
+)
+
+
+@attrs.frozen
+class Refusal:
+    """A refused handshake, as the supervisor sees it."""
+
+    error: StreamError
+    """What to raise if it is final."""
+    final: bool
+    """Whether it is."""
+    retry_after: float | None
+    """The seconds that the server asked for."""
+
+
+@final
+class ServerSide:
+    """Makes the handshake's parts, anew for each connect."""
+
+    def __init__(
+        self,
+        mix: MixCore,
+        session_id: str,
+        token: TokenSource,
+        ssl_context: ssl.SSLContext | None,
+    ) -> None:
+        if not session_id:
+            raise ConfigurationError("open_tunnel(session_id=''): name the session.")
+        self._mix = mix
+        self._session_id = session_id
+        self._token = token
+        self._ssl_context = ssl_context
+        self._url = mix.url_for(f"/api/v1/tunnel/cdp/session/{quote(session_id, safe='')}")
+        self.target = Target.parse(self._url)
+        scheme = "wss" if self.target.scheme == "https" else "ws"
+        self.shown = f"{scheme}://{self.target.shown.partition('://')[2]}"
+        """The tunnel's URL without any credential."""
+        self._redactor = Redactor([])
+        if not callable(token):
+            _check_token(token)
+
+    @property
+    def request(self) -> RequestInfo:
+        """What exceptions say was asked."""
+        return RequestInfo("GET", self.shown, "browser.open_tunnel")
+
+    async def endpoint(self) -> Endpoint:
+        """Return where to connect now, with which headers.
+
+        Raises:
+          ConfigurationError: the token is empty, or a header cannot work.
+        """
+        token = self._token() if callable(self._token) else self._token
+        if inspect.isawaitable(token):
+            token = await token
+        _check_token(token)
+        headers = await self._mix.headers_for()
+        parts = urlsplit(self._url)
+        secrets = [token, *headers.values()]
+        if parts.username is not None:
+            secrets += [parts.password or parts.username, unquote(parts.password or parts.username)]
+        self._redactor = Redactor(secrets)
+        sent = {"user-agent": f"trio-mix/{__version__}"}
+        if (authorization := self.target.authorization()) is not None:
+            sent["authorization"] = authorization.decode("latin-1")
+        for name, value in headers.items():
+            if name.lower() not in _OWN and not name.lower().startswith("sec-websocket-"):
+                sent[name.lower()] = value
+        resource = self.target.path.decode("ascii") + f"?token={quote(token, safe='')}"
+        return endpoint_of(self.target, resource, self._ssl_context, sent)
+
+    def refusal(self, refused: WebSocketRefused) -> Refusal:
+        """Say what a refused handshake means."""
+        status = refused.status_code
+        body = self._redactor.text(refused.body.decode("utf-8", "replace"))
+        said = _said(body)
+        text = f"The tunnel {self.shown} was refused with HTTP {status}"
+        text += f": {said}. " if said else ". "
+        if status == 404 and _is_api_error(body):
+            error: StreamError = SessionNotFound(
+                f"{text}Check the session's id: it has to be created before its tunnel is opened.",
+                url=self.shown,
+                session_id=self._session_id,
+            )
+        else:
+            error = TunnelRefused(
+                text + _remedy(status),
+                status_code=status,
+                body=body,
+                url=self.shown,
+                session_id=self._session_id,
+            )
+        wait = parse_retry_after(refused.headers.get("retry-after"), now=time.time())
+        return Refusal(error, status < 500 and status not in _RETRIED, wait)
+
+
+def endpoint_of(
+    target: Target,
+    resource: str,
+    ssl_context: ssl.SSLContext | None,
+    headers: dict[str, str],
+) -> Endpoint:
+    """Return the WebSocket's endpoint at an HTTP address."""
+    secure = target.scheme == "https"
+    return Endpoint(
+        host=target.host.strip("[]"),
+        port=target.port,
+        authority=target.authority.decode("ascii"),
+        resource=resource,
+        headers=tuple(
+            (name.encode("ascii"), value.encode("latin-1")) for name, value in headers.items()
+        ),
+        ssl_context=(ssl_context or _shared_ssl_context()) if secure else None,
+    )
+
+
+def _check_token(token: object) -> None:
+    if not isinstance(token, str) or not token:
+        what = "is empty" if token == "" else f"is a {type(token).__name__}, not text"
+        raise ConfigurationError(
+            f"open_tunnel(token=…): the token {what}. Servers refuse a tunnel without one."
+        )
+
+
+def _said(body: str) -> str:
+    flat = " ".join(body.split())
+    try:
+        value = json.loads(body)
+        flat = str(value["error"]["message"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        pass
+    return flat if len(flat) <= _EXCERPT else f"{flat[:_EXCERPT]}…"
+
+
+def _is_api_error(body: str) -> bool:
+    try:
+        return "error" in json.loads(body)
+    except (ValueError, TypeError, RecursionError):
+        return False
+
+
+def _remedy(status: int) -> str:
+    if status in (401, 403):
+        return "Check the token, and the client's headers."
+    if status == 404:
+        return "The server has no tunnel there: it has to be of the async generation (0.7.4 on)."
+    if status < 400:
+        return "What answers there speaks no WebSocket: check server_url, and proxies before it."
+    if status >= 500 or status in _RETRIED:
+        return "The server could not take it just now."
+    return "The server's words say what it did not like."

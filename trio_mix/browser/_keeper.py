@@ -1,0 +1,179 @@
+"""Keep a tunnel's connection to the server: connect, serve, lose it, wait, connect again.
+
+What it knows: the policy's schedule, what ends a tunnel for good, who waits for what.
+What it must never know: who uses the tunnel; how a connection works inside.
+
+Rules: see `trio_mix.browser._tunnel`, 1 and 3.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NoReturn, final
+
+import trio
+
+from trio_mix.browser._commands import Counters
+from trio_mix.browser._link import Link
+from trio_mix.browser._websocket import WebSocketLost, WebSocketRefused
+from trio_mix.errors import (
+    ConnectionFailed,
+    ReconnectFailed,
+    RequestTimeout,
+    StreamClosed,
+    clone_error,
+)
+from trio_mix.sse import StreamState
+
+if TYPE_CHECKING:
+    from trio_mix.browser._devtools import DevTools
+    from trio_mix.browser._handshake import ServerSide
+    from trio_mix.browser._settings import Settings
+
+__all__ = ["Keeper"]
+
+
+@final
+class Keeper:
+    """Supervises one tunnel.
+
+    Attributes:
+      state: what the tunnel is doing.
+      link: the connection of now, if there is one.
+      failure: what has ended it for good.
+      told: whether somebody has had that raised.
+      counters, connects, attempts, losses, last_loss, last_loss_time: figures.
+    """
+
+    def __init__(self, server: ServerSide, session_id: str, settings: Settings) -> None:
+        self.state = StreamState.CONNECTING
+        self.link: Link | None = None
+        self.failure: Exception | None = None
+        self.told = False
+        self.counters = Counters()
+        self.connects = self.attempts = self.losses = 0
+        self.last_loss: str | None = None
+        self.last_loss_time: float | None = None
+        self._server = server
+        self._session_id = session_id
+        self._settings = settings
+        self._schedule = settings.reconnect.schedule()
+        self._changed = trio.Event()
+        self._last_failure: Exception | None = None
+
+    async def run(self, devtools: DevTools, nursery: trio.Nursery) -> None:
+        """Keep the tunnel until it has ended for good; the nursery watches the browser."""
+        with trio.CancelScope() as scope:
+            nursery.start_soon(self._watch_browser, devtools, scope)
+            try:
+                await self._supervise(devtools)
+            except Exception as error:  # noqa: BLE001 - a function of the caller's may raise any
+                self.failure = error
+        self.change(StreamState.CLOSED)
+
+    async def wait_connected(self) -> None:
+        """Wait until it is connected, or raise why it never will be."""
+        await trio.lowlevel.checkpoint()
+        while self.state is not StreamState.CONNECTED:
+            self._raise_if_closed()
+            await self._changed.wait()
+
+    async def wait_first_connected(self) -> None:
+        """Wait for the first connect; its failures are tried again within its time limit."""
+        limit = self._settings.connect_timeout
+        with trio.move_on_after(limit):
+            await self.wait_connected()
+            return
+        if self._last_failure is not None:
+            raise self._last_failure
+        raise RequestTimeout(f"no answer within {limit:g} s", request=self._server.request)
+
+    async def wait_closed(self) -> NoReturn:
+        """Wait until it has ended, and raise why."""
+        await trio.lowlevel.checkpoint()
+        while True:
+            self._raise_if_closed()
+            await self._changed.wait()
+
+    def change(self, state: StreamState) -> None:
+        """Note the state, and wake all that wait for it."""
+        self.state = state
+        changed, self._changed = self._changed, trio.Event()
+        changed.set()
+
+    async def _watch_browser(self, devtools: DevTools, scope: trio.CancelScope) -> None:
+        await devtools.gone.wait()
+        if self.failure is None:
+            self.failure = devtools.failure(url=self._server.shown, session_id=self._session_id)
+        # The server hears what has become of its commands before it is left.
+        with trio.move_on_after(self._settings.close_timeout):
+            if self.link is not None:
+                await self.link.flush()
+        scope.cancel(reason="the browser is gone")
+
+    async def _supervise(self, devtools: DevTools) -> None:
+        while True:
+            self._schedule.begin(trio.current_time())
+            self.attempts += 1
+            retry_after: float | None = None
+            try:
+                await self._serve(devtools)
+            except WebSocketRefused as refused:
+                refusal = self._server.refusal(refused)
+                if refusal.final:
+                    raise refusal.error from None
+                reason, retry_after = f"HTTP {refused.status_code}", refusal.retry_after
+                self._last_failure = refusal.error
+            except WebSocketLost as lost:
+                reason = str(lost)
+                self._last_failure = ConnectionFailed(reason, request=self._server.request)
+                self._last_failure.__cause__ = lost.__cause__
+            now = trio.current_time()
+            self.losses += 1
+            self.last_loss, self.last_loss_time = reason, now
+            delay = self._schedule.lost(now, retry_after=retry_after)
+            if delay is None:
+                raise self._given_up(reason, now) from self._last_failure
+            if self.connects:
+                self.change(StreamState.RECONNECTING)
+            await trio.sleep(delay)
+
+    def _given_up(self, reason: str, now: float) -> ReconnectFailed:
+        attempts, elapsed = self._schedule.attempts, self._schedule.elapsed(now)
+        return ReconnectFailed(
+            f"The tunnel {self._server.shown} was lost, and not had again within"
+            f" max_elapsed_time={self._settings.reconnect.max_elapsed_time:g} s ({attempts}"
+            f" connects in {elapsed:.1f} s); the last failure was: {reason}. Check the server, or"
+            " allow more time in ReconnectPolicy.",
+            url=self._server.shown,
+            session_id=self._session_id,
+            attempts=attempts,
+            elapsed=elapsed,
+        )
+
+    async def _serve(self, devtools: DevTools) -> NoReturn:
+        """Make one connection, and use it until it is lost."""
+        endpoint = await self._server.endpoint()
+        link = Link(endpoint, devtools, self._settings, self.counters)
+
+        def opened() -> None:
+            self.link = link
+            self.connects += 1
+            self._schedule.opened(trio.current_time())
+            self.change(StreamState.CONNECTED)
+
+        try:
+            await link.run(opened)
+        finally:
+            self.link = None
+
+    def _raise_if_closed(self) -> None:
+        if self.state is not StreamState.CLOSED:
+            return
+        if self.failure is None:
+            raise StreamClosed(
+                f"The tunnel of session {self._session_id} was left: open a new one.",
+                url=self._server.shown,
+                session_id=self._session_id,
+            )
+        again, self.told = self.told, True
+        raise clone_error(self.failure) if again else self.failure

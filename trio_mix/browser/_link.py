@@ -1,0 +1,169 @@
+"""One connection to the server's end of the tunnel, from its handshake to its loss.
+
+What it knows: which command went to the browser under which ticket, what is still to be sent.
+What it must never know: whether there is a next connection.
+
+Rules:
+
+1. `Link.run` ends by raising why: `WebSocketRefused` or `WebSocketLost`.
+2. It reads at once whatever comes, so that pings are answered while the browser works and while
+   answers go out.
+3. When it ends, nobody waits for its commands any more.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, NoReturn, final
+
+import trio
+
+from trio_mix.browser._commands import CommandTable
+from trio_mix.browser._devtools import Ticket
+from trio_mix.browser._websocket import WebSocket, WebSocketLost, WebSocketRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
+
+    from trio_mix.browser._commands import Command, Counters
+    from trio_mix.browser._devtools import DevTools
+    from trio_mix.browser._settings import Settings
+    from trio_mix.browser._websocket import Endpoint
+
+__all__ = ["Link"]
+
+_MAX_COMMAND = 64 * 2**20
+_MAX_PENDING = 256
+
+
+@final
+class Link:
+    """A connection to the server, at work for one browser."""
+
+    def __init__(
+        self, endpoint: Endpoint, devtools: DevTools, settings: Settings, counters: Counters
+    ) -> None:
+        self._devtools = devtools
+        self._settings = settings
+        self._socket = WebSocket(
+            endpoint, connect=settings.connect, deflate=True, max_message=_MAX_COMMAND
+        )
+        self._table = CommandTable(
+            timeout=settings.command_timeout,
+            max_answer=settings.max_answer_size,
+            max_pending=_MAX_PENDING,
+            counters=counters,
+        )
+        self._tickets: dict[Command, Ticket] = {}
+        self._outgoing: deque[str] = deque()
+        self._work = trio.Event()
+        self._flushed = trio.Event()
+        self._failure: WebSocketLost | None = None
+
+    @property
+    def pending(self) -> int:
+        """How many commands wait for the browser."""
+        return len(self._tickets)
+
+    async def run(self, opened: Callable[[], None]) -> NoReturn:
+        """Connect, call ``opened``, and serve until the connection is lost.
+
+        Raises:
+          WebSocketRefused: the handshake was answered with another status.
+          WebSocketLost: there was no answer, or the connection has ended.
+        """
+        limit = self._settings.connect_timeout
+        failure: WebSocketLost | WebSocketRefused | None = None
+        async with trio.open_nursery() as nursery:
+            try:
+                failure = WebSocketLost(f"the handshake was not answered within {limit:g} s")
+                with trio.move_on_after(limit) as scope:
+                    await self._socket.open(nursery)
+                if not scope.cancelled_caught:
+                    failure = None
+                    opened()
+                    for work in (self._send, self._expire, self._ping):
+                        nursery.start_soon(self._guard, work, nursery.cancel_scope)
+                    await self._receive()
+            except (WebSocketLost, WebSocketRefused) as error:
+                failure = error
+            finally:
+                self._abandon()
+                # Nobody is there to say goodbye to where the connection was lost.
+                lost = failure is not None or self._failure is not None
+                await self._socket.aclose(0 if lost else self._settings.close_timeout)
+                nursery.cancel_scope.cancel(reason="the connection has ended")
+        if self._failure is not None:
+            raise self._failure
+        raise WebSocketLost("the connection has ended") if failure is None else failure
+
+    async def send(self, text: str) -> None:
+        """Send a message that is no answer; raises `WebSocketLost`."""
+        await self._socket.send(text)
+
+    async def flush(self) -> None:
+        """Wait until all answers of now are sent, or never will be."""
+        while self._outgoing:
+            await self._flushed.wait()
+
+    async def _guard(self, work: Callable[[], Awaitable[None]], scope: trio.CancelScope) -> None:
+        try:
+            await work()
+        except WebSocketLost as lost:
+            self._failure = self._failure or lost
+            scope.cancel(reason="the connection was lost")
+
+    async def _receive(self) -> NoReturn:
+        while True:
+            text = await self._socket.receive()
+            command, due = self._table.receive(text, trio.current_time())
+            self._push(due)
+            if command is not None:
+                self._hand_over(command)
+
+    def _hand_over(self, command: Command) -> None:
+        def done(outcome: Mapping[str, object]) -> None:
+            self._tickets.pop(command, None)
+            self._push(self._table.settle(command, outcome))
+
+        ticket = Ticket(command.method, command.params, command.target, done)
+        self._tickets[command] = ticket
+        self._devtools.submit(ticket)
+
+    def _push(self, answers: Iterable[str]) -> None:
+        self._outgoing.extend(answers)
+        if self._outgoing:
+            self._work.set()
+
+    async def _send(self) -> None:
+        while True:
+            while self._outgoing:
+                await self._socket.send(self._outgoing[0])
+                self._outgoing.popleft()
+            self._flushed.set()
+            self._flushed, self._work = trio.Event(), trio.Event()
+            await self._work.wait()
+
+    async def _expire(self) -> None:
+        while True:
+            # What comes during a sleep is due after it, so nothing has to wake this.
+            first = self._table.next_deadline
+            if first is None:
+                first = trio.current_time() + self._settings.command_timeout
+            await trio.sleep_until(first)
+            late, due = self._table.expire(trio.current_time())
+            for command in late:
+                self._devtools.forget(self._tickets.pop(command))
+            self._push(due)
+
+    async def _ping(self) -> None:
+        while True:
+            await trio.sleep(self._settings.ping_interval)
+            await self._socket.ping(self._settings.ping_timeout)
+
+    def _abandon(self) -> None:
+        for ticket in self._tickets.values():
+            self._devtools.forget(ticket)
+        self._tickets.clear()
+        self._outgoing.clear()
+        self._flushed.set()
