@@ -1,0 +1,58 @@
+"""Run the campaign by hand: ``python tests/campaign --count 5000``, or ``--seed N`` to see one."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+import warnings
+
+from campaign_judge import Figures, judge
+from campaign_run import carry_out
+from campaign_schedule import draw
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=500, help="how many schedules")
+    parser.add_argument("--start", type=int, help="the first seed; the default is by chance")
+    parser.add_argument("--seed", type=int, help="replay this one, and show all of it")
+    parser.add_argument("--sockets", action="store_true", help="real sockets and the real clock")
+    parser.add_argument("--most", type=int, default=10, help="failures after which it stops")
+    options = parser.parse_args()
+    warnings.simplefilter("error")
+    if options.seed is not None:
+        return show(options.seed, in_memory=not options.sockets)
+    start = options.start if options.start is not None else time.time_ns() % 10**9
+    print(f"seeds from {start} on")
+    figures, failures, began = Figures(), 0, time.perf_counter()
+    for seed in range(start, start + options.count):
+        run = carry_out(draw(seed), in_memory=not options.sockets)
+        figures.add(run)
+        wrong = judge(run)
+        if wrong:
+            failures += 1
+            print(f"seed {seed} ({run.schedule.api}, replay={run.schedule.replay}):", flush=True)
+            for line in wrong:
+                print("   ", line[:400], flush=True)
+            if failures >= options.most:
+                break
+    print(figures)
+    print(f"{failures} failures, {time.perf_counter() - began:.0f} s")
+    return 1 if failures else 0
+
+
+def show(seed: int, *, in_memory: bool) -> int:
+    schedule = draw(seed)
+    run = carry_out(schedule, in_memory=in_memory)
+    print(schedule)
+    print(run.timeline)
+    for outcome in [*run.outcomes, *([run.final] if run.final else [])]:
+        print(outcome.job, outcome.how, repr(outcome.error), outcome.reply, outcome.deltas)
+    print("died of:", repr(run.died_of), "faults:", run.faults)
+    wrong = judge(run)
+    print("\n".join(wrong) or "all holds")
+    return 1 if wrong else 0
+
+
+sys.exit(main())

@@ -1,0 +1,280 @@
+"""What must hold after each schedule, and the figures of many of them.
+
+What it knows: outcomes, the server's log, the script.
+What it must never know: how a run is carried out.
+
+The invariants:
+
+1. Each message ended in a reply, a typed error, or its caller's own cancellation, within its bound.
+2. A reply's text is what one run of its message said, whole; or it says that it may not be.
+3. Joined text deltas are the reply's text; streamed events up to a gap are a prefix of it.
+4. The server ran no message more often than it was sent.
+5. No event reached two messages, and none reached a message whose turn it was not of.
+6. An error is honest: what is said not to have run did not run, what is said to be gone is gone.
+7. Nothing is left behind, and the next message works.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import attrs
+from campaign_schedule import words_of
+
+from trio_mix import errors
+from trio_mix import events as ev
+from trio_mix.testing import (
+    AskPermission,
+    Fail,
+    MessageFinished,
+    MessageRun,
+    RateLimit,
+    Say,
+    Turn,
+    UseTool,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from campaign_run import Outcome, Run
+
+    from trio_mix.testing import Step
+
+__all__ = ["Figures", "judge"]
+
+
+@attrs.define
+class Figures:
+    """The sums over many schedules."""
+
+    schedules: int = 0
+    faults: Counter[str] = attrs.field(factory=Counter)
+    accidents: int = 0
+    losses: int = 0
+    messages: int = 0
+    replies: int = 0
+    recovered: int = 0
+    resent: int = 0
+    incomplete: int = 0
+    errors: Counter[str] = attrs.field(factory=Counter)
+    cancelled: int = 0
+    lost: int = 0
+    run_twice: int = 0
+    dead_streams: int = 0
+
+    def add(self, run: Run) -> None:
+        """Count one run."""
+        self.schedules += 1
+        self.faults.update(run.faults)
+        self.accidents += run.accidents
+        self.losses += run.losses
+        self.dead_streams += run.died_of is not None or run.final is None
+        for outcome in _all(run):
+            self.messages += 1
+            self.replies += outcome.how == "reply"
+            self.cancelled += outcome.how in ("cancelled", "left")
+            if outcome.reply is not None:
+                self.recovered += outcome.reply.recovered
+                self.resent += outcome.reply.resent
+                self.incomplete += getattr(outcome.reply, "incomplete", False)
+            if outcome.error is not None:
+                name = type(outcome.error).__name__
+                if isinstance(outcome.error, errors.MessageInterrupted):
+                    name += f" ({outcome.error.outcome})"
+                self.errors[name] += 1
+            self.lost += outcome.how in ("hung", "defect")
+        if not run.schedule.corrupts:
+            self.run_twice += sum(1 for _ in _run_too_often(run))
+
+    def __str__(self) -> str:
+        faults = ", ".join(f"{name} {count}" for name, count in sorted(self.faults.items()))
+        failed = ", ".join(f"{name} {count}" for name, count in sorted(self.errors.items()))
+        return (
+            f"schedules {self.schedules}; faults that struck {sum(self.faults.values())}"
+            f" ({faults}); accidents {self.accidents}; connections lost {self.losses};"
+            f" streams that ended in a typed error {self.dead_streams}\n"
+            f"messages sent {self.messages}: replies {self.replies} (recovered {self.recovered},"
+            f" sent again {self.resent}, said to be incomplete {self.incomplete}), typed errors"
+            f" {sum(self.errors.values())} ({failed}), cancelled or left {self.cancelled};"
+            f" lost {self.lost}; run twice {self.run_twice}"
+        )
+
+
+def judge(run: Run) -> list[str]:
+    """Return what does not hold."""
+    found = list(run.left)
+    found += _ended(run)
+    found += _shared(run)
+    if not run.schedule.corrupts:
+        found += _run_too_often(run)
+        found += _texts(run)
+        found += _honest(run)
+        found += _final(run)
+    return found
+
+
+def _all(run: Run) -> list[Outcome]:
+    return [*run.outcomes, *([] if run.final is None else [run.final])]
+
+
+def _ended(run: Run) -> Iterator[str]:
+    for outcome in _all(run):
+        if outcome.how == "hung":
+            yield f"{outcome.job}: it has not ended"
+        if outcome.how == "defect":
+            yield f"{outcome.job}: {outcome.error!r} is no error of ours"
+        if outcome.reply is not None and outcome.deltas is not None:
+            joined = "".join(outcome.deltas)
+            if joined != outcome.reply.text:
+                yield f"{outcome.job}: joined deltas {joined!r} are not {outcome.reply.text!r}"
+        if outcome.reply is not None:
+            streamed = _streamed(outcome)
+            if not outcome.reply.text.startswith(streamed):
+                yield f"{outcome.job}: {streamed!r} does not begin {outcome.reply.text!r}"
+
+
+def _streamed(outcome: Outcome) -> str:
+    """Return the text that came as events, up to a gap."""
+    pieces: list[str] = []
+    for event in outcome.events:
+        if isinstance(event, ev.StreamGapEvent):
+            break
+        if isinstance(event, ev.ContentEvent) and event.parent_tool_call_id is None:
+            pieces.append(event.content)
+    return "".join(pieces)
+
+
+def _shared(run: Run) -> Iterator[str]:
+    seen: dict[int, Outcome] = {}
+    owners: dict[str, Outcome] = {}
+    for outcome in _all(run):
+        names: set[str] = set()
+        for event in outcome.events:
+            if seen.setdefault(id(event), outcome) is not outcome:
+                yield f"{event!r} reached two messages"
+            if isinstance(event, ev.ContentEvent) and event.parent_tool_call_id is None:
+                names |= words_of(event.content)
+        if run.schedule.corrupts:
+            continue
+        if len(names) > 1:
+            yield f"{outcome.job}: has events of the turns {sorted(names)}"
+        for name in names:
+            if owners.setdefault(name, outcome) is not outcome:
+                yield f"events of turn {name} reached {outcome.job} and {owners[name].job}"
+            if not any(name in _names(turn) for turn in run.schedule.turns[outcome.job.text]):
+                yield f"{outcome.job}: has events of turn {name}, which is another message's"
+
+
+def _runs(run: Run) -> Counter[str]:
+    return Counter(record.text for record in run.log if isinstance(record, MessageRun))
+
+
+def _run_too_often(run: Run) -> Iterator[str]:
+    sent = Counter(outcome.job.text for outcome in _all(run))
+    for text, runs in _runs(run).items():
+        if text != "foreign" and runs > sent[text]:
+            yield f"{text!r} was sent {sent[text]} times and run {runs} times"
+
+
+def _texts(run: Run) -> Iterator[str]:
+    runs = _runs(run)
+    claimed: set[tuple[str, int]] = set()
+    for outcome in _all(run):
+        if outcome.reply is None:
+            continue
+        text = outcome.job.text
+        turns = run.schedule.turns[text]
+        if getattr(outcome.reply, "incomplete", False):
+            continue
+        fitting = [
+            number
+            for number in range(runs[text])
+            if (text, number) not in claimed
+            and outcome.reply.text in _texts_of(turns[min(number, len(turns) - 1)], run)
+        ]
+        if fitting:
+            claimed.add((text, fitting[0]))
+        else:
+            yield (
+                f"{outcome.job}: {outcome.reply.text!r} (recovered={outcome.reply.recovered}, "
+                f"resent={outcome.reply.resent}) is not what any of {runs[text]} runs said"
+            )
+
+
+def _texts_of(turn: Turn, run: Run) -> set[str]:
+    """Return what a turn may say: it depends on permissions."""
+    if run.schedule.api == "pipeline-oldest":  # only the last round's text goes over the wire
+        return {text.rpartition("\n")[2] for text in _variants(turn.steps, "\n")}
+    return _variants(turn.steps, "")
+
+
+def _variants(steps: tuple[Step, ...], round_mark: str) -> set[str]:
+    texts = {""}
+    for step in steps:
+        match step:
+            case Say(text):
+                texts = {before + text for before in texts}
+            case UseTool() if round_mark:
+                texts = {before + round_mark for before in texts}
+            case AskPermission(_, then, otherwise):
+                ways = _variants(tuple(then), round_mark)
+                ways |= _variants(tuple(otherwise or ()), round_mark)
+                texts = {before + way for before in texts for way in ways}
+            case _:
+                if round_mark and type(step).__name__ in ("UseTools", "SubAgent"):
+                    texts = {before + round_mark for before in texts}
+    return texts
+
+
+def _names(turn: Turn) -> set[str]:
+    return {name for text in _variants(turn.steps, "") for name in words_of(text)} | {
+        name for step in turn.steps if hasattr(step, "text") for name in words_of(step.text)
+    }
+
+
+def _honest(run: Run) -> Iterator[str]:
+    runs = _runs(run)
+    sent = Counter(outcome.job.text for outcome in _all(run))
+    for outcome in _all(run):
+        text, error = outcome.job.text, outcome.error
+        if error is None or sent[text] > 1:
+            continue
+        finished = [
+            record.how
+            for record in run.log
+            if isinstance(record, MessageFinished) and record.text == text
+        ]
+        turn = run.schedule.turns[text][0]
+        if isinstance(error, errors.MessageRejected | errors.TransportError) and runs[text]:
+            yield f"{outcome.job}: {error!r} says that it did not run, but it did"
+        if isinstance(error, errors.MessageInterrupted) and error.outcome == "gone":
+            if "complete" in finished or len(finished) < runs[text]:
+                yield f"{outcome.job}: said to be gone, but it ended as {finished}"
+        if isinstance(error, errors.AgentError):
+            scripted = any(isinstance(step, Fail | RateLimit) for step in turn.steps)
+            if not scripted and "cancelled" not in finished and not _busy(error):
+                yield f"{outcome.job}: {error!r} is not what the script says"
+        partial = getattr(error, "partial", None)
+        if partial is not None and not any(
+            whole.startswith(partial.text) for whole in _texts_of(turn, run)
+        ):
+            if not getattr(partial, "incomplete", False):
+                yield f"{outcome.job}: the partial {partial.text!r} is no part of the reply"
+
+
+def _busy(error: errors.AgentError) -> bool:
+    return "currently processing" in error.event.error
+
+
+def _final(run: Run) -> Iterator[str]:
+    if run.final is None:
+        if run.opened and run.died_of is None:
+            yield "the stream was never used to its end"
+        return
+    error = run.final.error
+    if run.final.how == "error" and isinstance(error, errors.StreamError):
+        return  # it has died before, and said so
+    if run.final.how != "reply":
+        yield f"the message after the storm ended in {run.final.how}: {error!r}"

@@ -1,0 +1,334 @@
+"""What one schedule of the campaign does, drawn from its seed alone.
+
+What it knows: which servers, turns, callers, faults and accidents there can be.
+What it must never know: how any of it is carried out, or what must hold afterwards.
+
+Each delta of each scripted turn is a word that names its turn, so that whoever finds a word knows
+where it belongs.
+"""
+
+from __future__ import annotations
+
+import random
+from email.utils import formatdate
+from typing import Literal, TypeAlias
+
+import attrs
+
+from trio_mix.testing import (
+    Answer,
+    Api,
+    AskPermission,
+    Complete,
+    Corrupt,
+    Cut,
+    Drop,
+    Emit,
+    Fail,
+    Fault,
+    LateDelta,
+    Pause,
+    RateLimit,
+    Refuse,
+    Rule,
+    Say,
+    Split,
+    Stall,
+    Step,
+    SubAgent,
+    Think,
+    Throttle,
+    Turn,
+    UseTool,
+    UseTools,
+)
+
+__all__ = ["EPOCH", "Accident", "Job", "Mode", "Schedule", "draw", "words_of"]
+
+EPOCH = 1_800_000_000.0
+"""The time of day at which the mock clock stands at 0."""
+
+Mode: TypeAlias = Literal["ask", "iterate", "deltas", "slow", "cancel", "leave"]
+What: TypeAlias = Literal[
+    "restart", "forget", "cut", "close", "reset", "drop", "unplug", "foreign", "busy store"
+]
+
+
+@attrs.frozen
+class Job:
+    """One message and what its sender does with it."""
+
+    text: str
+    mode: Mode
+    wait: float
+    """Seconds before it is sent."""
+    patience: float
+    """Seconds: what a slow consumer takes for an event, or when a caller cancels."""
+    ticks: int
+    """How many checkpoints later still a caller cancels."""
+
+
+@attrs.frozen
+class Accident:
+    """Something that happens to the server or to the network."""
+
+    what: What
+    after: Literal["time", "frames", "accepted", "opened"]
+    """What it waits for."""
+    count: float
+    """How much, or how many, of that."""
+    ticks: int
+    """How many checkpoints later still."""
+    length: float
+    """Seconds, where it has a length."""
+
+
+@attrs.frozen(kw_only=True)
+class Schedule:
+    """All that happens in one run."""
+
+    seed: int
+    api: Api
+    replay: bool
+    connected_id: bool
+    named: bool
+    """Whether the client is told the generation."""
+    cancel_on_disconnect: bool
+    ghost_runs: bool
+    answer_delay: float
+    grants: bool
+    """Whether the client answers permission requests."""
+    message_buffer: int
+    turns: dict[str, tuple[Turn, ...]]
+    senders: tuple[tuple[Job, ...], ...]
+    subscribers: tuple[tuple[int, float], ...]
+    """The buffer of each, and how slow it is."""
+    rules: tuple[Rule, ...]
+    accidents: tuple[Accident, ...]
+
+    @property
+    def corrupts(self) -> bool:
+        """Whether bytes may be changed on the way, which no client can find out for sure."""
+        return any(isinstance(fault, Corrupt) for rule in self.rules for fault in rule.faults)
+
+
+class _Words:
+    """Makes the words of one turn."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._next = 0
+
+    def deltas(self, count: int) -> list[str]:
+        first, self._next = self._next, self._next + count
+        return [f"{self._name}.{number} " for number in range(first, self._next)]
+
+    def say(self, count: int) -> Say:
+        deltas = self.deltas(count)
+        return Say("".join(deltas), deltas=deltas)
+
+
+def words_of(text: str) -> set[str]:
+    """Return the names of the turns whose words a text is made of."""
+    return {word.partition(".")[0] for word in text.split()}
+
+
+def draw(seed: int) -> Schedule:
+    """Draw a schedule: the same seed gives the same one."""
+    rng = random.Random(f"schedule {seed}")
+    api: Api = rng.choice(["async", "async", "async", "blocking", "pipeline", "pipeline-oldest"])
+    replay = api != "pipeline-oldest" and rng.random() < 0.25
+    senders, turns = _draw_senders(rng, api)
+    turns["final"] = (Turn(_Words("final").say(3)),)
+    return Schedule(
+        seed=seed,
+        api=api,
+        replay=replay,
+        connected_id=rng.random() < 0.6,
+        named=api != "pipeline-oldest" and rng.random() < 0.4,
+        cancel_on_disconnect=rng.random() < 0.08,
+        ghost_runs=rng.random() < 0.7,
+        answer_delay=rng.choice([0.0, 0.0, 0.0, 0.3, 4.0]),
+        grants=rng.random() < 0.7,
+        message_buffer=rng.choice([1024, 1024, 8, 2]),
+        turns=turns,
+        senders=senders,
+        subscribers=tuple(
+            (rng.choice([4, 1000]), rng.choice([0.0, 0.5])) for _ in range(rng.randrange(3))
+        ),
+        rules=_draw_rules(rng),
+        accidents=_draw_accidents(rng, api),
+    )
+
+
+def _draw_senders(
+    rng: random.Random, api: Api
+) -> tuple[tuple[tuple[Job, ...], ...], dict[str, tuple[Turn, ...]]]:
+    turns: dict[str, tuple[Turn, ...]] = {}
+    senders: list[tuple[Job, ...]] = []
+    number = 0
+    for _ in range(rng.choice([1, 1, 2, 3])):
+        jobs: list[Job] = []
+        for _ in range(rng.choice([1, 2, 3])):
+            number += 1
+            text = "the same" if rng.random() < 0.25 else f"message {number}"
+            turn = _draw_turn(rng, api, f"t{number}")
+            turns[text] = (*turns.get(text, ()), turn)
+            jobs.append(
+                Job(
+                    text=text,
+                    mode=rng.choice(
+                        ["ask", "ask", "iterate", "iterate", "deltas", "slow", "cancel", "leave"]
+                    ),
+                    wait=rng.choice([0.0, 0.0, 0.01, 1.0, 30.0]),
+                    patience=rng.choice([0.0, 0.001, 0.05, 2.0, 20.0]),
+                    ticks=rng.randrange(60),
+                )
+            )
+        senders.append(tuple(jobs))
+    for text, used in turns.items():  # a text that runs too often says so by its words
+        turns[text] = (*used, Turn(_Words("again").say(2)))
+    return tuple(senders), turns
+
+
+def _draw_turn(rng: random.Random, api: Api, name: str) -> Turn:
+    words = _Words(name)
+    steps: list[Step] = []
+    for _ in range(rng.choice([1, 2, 3, 5])):
+        steps += _draw_steps(rng, api, words)
+    if not any(isinstance(step, Say) for step in steps) or rng.random() < 0.6:
+        steps.append(words.say(rng.randint(1, 6)))
+    ending = rng.random()
+    if ending < 0.06:
+        steps.append(Fail(f"{name} has failed", retry_after=rng.choice([None, 1000])))
+    elif ending < 0.1:
+        steps.append(RateLimit(2))
+    elif ending < 0.2 and api == "async" and isinstance(steps[-1], Say):
+        steps.append(Complete(overtakes=rng.randint(1, 2)))
+    elif ending < 0.25 and api == "async":
+        steps.append(LateDelta(f"{name}.late "))
+    return Turn(*steps)
+
+
+def _draw_steps(rng: random.Random, api: Api, words: _Words) -> list[Step]:
+    what = rng.random()
+    if what < 0.35:
+        return [words.say(rng.choice([1, 3, 8, 30]))]
+    if what < 0.5:
+        return [Think("hm, let me think", deltas=rng.randint(1, 4))]
+    if what < 0.7:
+        return [Pause(rng.choice([0.01, 0.5, 3.0, 20.0]))]
+    if what < 0.8:
+        inner: list[Step] = [Pause(rng.choice([0.1, 15.0]))] if rng.random() < 0.4 else []
+        return [UseTool("glob", {"pattern": "*" * rng.randint(1, 300)}, steps=inner)]
+    if what < 0.84:
+        return [UseTools(UseTool("glob", {"pattern": "*"}), UseTool("grep", {"pattern": "x"}))]
+    if what < 0.88:
+        return [SubAgent(Say("sub-agents say this", deltas=3), UseTool("glob"))]
+    if what < 0.92:
+        return [AskPermission("bash", then=[words.say(2)], otherwise=[words.say(1)])]
+    if what < 0.95:
+        return [Emit("brand_new", {"type": "brand_new", "number": 1})]
+    return [Drop(rng.choice(["cut", "close", "reset"]))]
+
+
+def _draw_rules(rng: random.Random) -> tuple[Rule, ...]:
+    rate = rng.choice([0.0, 0.25, 0.5, 0.8])
+    corrupts = rng.random() < 0.12
+    rules: list[Rule] = []
+    first = 1 if rng.random() < 0.1 else 2
+    for number in range(first, first + 5):
+        if rng.random() < rate or number == 2:
+            rules.append(_draw_rule(rng, "stream", number, corrupts=corrupts))
+    if rng.random() < 0.8 and first == 2:  # the first stream, after it has come up
+        rules.append(Rule(_stream_fault(rng, corrupts), path="/stream", method="GET", connections=[1]))
+    for kind in ("send", "look"):
+        for number in range(1, 5):
+            if rng.random() < rate * 0.6:
+                rules.append(_draw_rule(rng, kind, number, corrupts=corrupts))
+    return tuple(rules)
+
+
+def _stream_fault(rng: random.Random, corrupts: bool) -> Fault:
+    at = 400 + rng.randrange(rng.choice([600, 6000]))
+    kind = rng.choice(["cut", "reset", "lose", "stall", "split", "throttle"])
+    if corrupts and rng.random() < 0.3:
+        return Corrupt(at, rng.randint(1, 8), rng.randint(1, 255))
+    match kind:
+        case "cut" | "reset":
+            return Cut(at, how="cut" if kind == "cut" else "reset")
+        case "lose":
+            return Cut(at, server_notices=False)
+        case "stall":
+            return Stall(at, rng.choice([0.5, 5.0, 120.0]))
+        case "split":
+            return Split(rng.randint(1, 7))
+        case _:
+            return Throttle(rng.choice([200.0, 2000.0]))
+
+
+def _draw_rule(rng: random.Random, kind: str, number: int, *, corrupts: bool) -> Rule:
+    window = {"stream": 3000, "send": 350, "look": 2500}[kind]
+    faults = [_fault(rng, window, corrupts=corrupts) for _ in range(rng.choice([1, 1, 2]))]
+    if kind == "stream":
+        return Rule(*faults, path="/stream", method="GET", connections=[number])
+    if kind == "send":
+        path = rng.choice(["/stream/", "/api/sessions/"])
+        return Rule(*faults, path=path, method="POST", connections=[number])
+    return Rule(*faults, path="/api/", method="GET", connections=[number])
+
+
+def _fault(rng: random.Random, window: int, *, corrupts: bool) -> Fault:
+    at = rng.randrange(window)
+    what = rng.choice(
+        ["cut", "cut", "reset", "up", "up", "lose", "stall", "stall up", "split", "throttle"]
+        + ["refuse", "busy", "busy"]
+        + ["corrupt"] * (3 if corrupts else 0)
+    )
+    match what:
+        case "cut" | "reset":
+            return Cut(at, how="cut" if what == "cut" else "reset")
+        case "up":
+            how: Literal["cut", "reset"] = rng.choice(["cut", "reset"])
+            return Cut(rng.randrange(450), "up", how)
+        case "lose":
+            return Cut(at, server_notices=False)
+        case "stall":
+            return Stall(at, rng.choice([0.5, 5.0, 120.0]))
+        case "stall up":
+            return Stall(rng.randrange(450), rng.choice([0.5, 5.0, 120.0]), "up")
+        case "split":
+            return Split(rng.randint(1, 7), rng.choice(["down", "up"]))
+        case "throttle":
+            return Throttle(rng.choice([200.0, 2000.0]), rng.choice(["down", "up"]))
+        case "corrupt":
+            return Corrupt(at, rng.randint(1, 8), rng.randint(1, 255), rng.choice(["down", "up"]))
+        case "busy":
+            return Answer(rng.choice([429, 503]), (("Retry-After", _retry_after(rng)),))
+        case _:
+            return Refuse()
+
+
+def _retry_after(rng: random.Random) -> str:
+    seconds = rng.randint(0, 4)
+    if rng.random() < 0.5:
+        return str(seconds)
+    return formatdate(EPOCH + seconds + rng.randrange(40), usegmt=True)
+
+
+def _draw_accidents(rng: random.Random, api: Api) -> tuple[Accident, ...]:
+    kinds: list[What] = ["restart", "cut", "close", "reset", "drop", "unplug", "busy store"]
+    if api == "async":
+        kinds += ["foreign", "foreign"]
+    if rng.random() < 0.15:
+        kinds.append("forget")
+    return tuple(
+        Accident(
+            what=rng.choice(kinds),
+            after=rng.choice(["time", "frames", "accepted", "opened"]),
+            count=rng.choice([1, 1, 2, 3, 5, 13, 34]),
+            ticks=rng.choice([0, 0, 1, 3, 7, 20, 50]),
+            length=rng.choice([0.3, 2.0, 12.0, 90.0]),
+        )
+        for _ in range(rng.choice([0, 0, 1, 1, 2, 4]))
+    )
