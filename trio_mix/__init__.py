@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from trio_mix import errors as errors
 from trio_mix import events as events
 from trio_mix import funcs as funcs
+from trio_mix import hooks as hooks
 from trio_mix import models as models
 from trio_mix import sse as sse
 from trio_mix._core import MixCore as MixCore
@@ -26,6 +27,7 @@ from trio_mix._reply import ToolCall as ToolCall
 from trio_mix._stream import SessionStream as SessionStream
 from trio_mix._subscription import Subscription as Subscription
 from trio_mix._version import __version__ as __version__
+from trio_mix.hooks import Hooks as Hooks
 from trio_mix.sse import ReconnectPolicy as ReconnectPolicy
 from trio_mix.sse import StreamState as StreamState
 

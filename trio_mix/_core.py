@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import base64
 import inspect
+import itertools
 import json
 import math
 import os
@@ -27,6 +28,8 @@ import attrs
 import trio
 
 from trio_mix._answers import ERROR_BODY_LIMIT, Answer, Received, error_from, read_answer
+from trio_mix._debug import debug_hooks
+from trio_mix._hook_calls import check_hooks, request_hooks
 from trio_mix._http import Http, check_headers, sanitize_url
 from trio_mix._http._urls import Target
 from trio_mix._options import DEFAULT_RETRY_CODES, RequestOptions, RetryConfig, check_timeout
@@ -36,13 +39,14 @@ from trio_mix._version import __version__
 from trio_mix.errors import ConfigurationError, RequestInfo, RequestTimeout, TransportError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Callable, Mapping
+    from collections.abc import AsyncIterable, Callable, Iterator, Mapping, Sequence
     from types import TracebackType
     from typing import Self
 
     from trio_mix._http import ByteStream, HttpClient
     from trio_mix._operation import Operation
     from trio_mix._options import HeadersSource
+    from trio_mix.hooks import Hooks
 
 __all__ = ["DEFAULT_SERVER_URL", "DEFAULT_TIMEOUT", "Call", "MixCore", "OpenedResponse"]
 
@@ -56,6 +60,7 @@ DEFAULT_TIMEOUT: Final = 60.0
 
 _DEFAULT_RETRIES: Final = RetryConfig()
 _NO_OPTIONS: Final = RequestOptions()
+_NOTHING: Final[Mapping[str, str]] = {}
 _USER_AGENT: Final = f"trio-mix/{__version__}"
 
 
@@ -77,6 +82,8 @@ class Call:
     """How long one try may take, in seconds."""
     retry: RetryPlan
     """Whether and how it is tried again."""
+    tries: Iterator[int] = attrs.field(factory=lambda: itertools.count(1), repr=False, eq=False)
+    """Counts the tries for the hooks."""
 
     @property
     def request(self) -> RequestInfo:
@@ -95,6 +102,11 @@ class OpenedResponse:
     redactor: Redactor = attrs.field(repr=False)
     """What masks the secrets of the request."""
 
+    @property
+    def status_code(self) -> int:
+        """The HTTP status."""
+        return self.stream.status_code
+
 
 class MixCore:
     """A client without resources: for `trio_mix.funcs`, and the ground that `Mix` stands on.
@@ -110,7 +122,7 @@ class MixCore:
       retries: whether and how operations that may be repeated are tried again.
       http_client: an `httpx.AsyncClient` or ``httpx2.AsyncClient`` to use for everything; it stays
         the caller's to close.
-      hooks: what `Mix` calls around requests and streams.
+      hooks: functions to be called around requests: `Hooks`, or several of them, in order.
       rng: where the jitter of pauses comes from.
 
     Raises:
@@ -125,7 +137,7 @@ class MixCore:
         timeout: float | None = DEFAULT_TIMEOUT,
         retries: RetryConfig | None = None,
         http_client: HttpClient | None = None,
-        hooks: object = None,
+        hooks: Hooks | Sequence[Hooks] | None = None,
         rng: random.Random | None = None,
     ) -> None:
         self._server_url = _base_url(server_url)
@@ -138,7 +150,8 @@ class MixCore:
         self._headers = headers
         self.timeout = timeout
         self.retries = retries or _DEFAULT_RETRIES
-        self.hooks = hooks
+        self.hooks = check_hooks(hooks) + debug_hooks()
+        self._request_hooks = request_hooks(self.hooks)
         self._rng = rng or random.Random()
         self.http = Http(http_client)
 
@@ -273,11 +286,12 @@ class MixCore:
         await trio.lowlevel.checkpoint()
         call = self.prepare(operation, values or {}, options)
 
-        async def once() -> Answer[T]:
+        async def once(added: Mapping[str, str] = _NOTHING) -> Answer[T]:
             own = {"user-agent": _USER_AGENT, "accept": "application/json"}
             if call.body is not None:
                 own["content-type"] = "application/json"
-            headers, redactor = await self._headers_of(call, {**own, **(content_headers or {})})
+            own.update(content_headers or {})
+            headers, redactor = await self._headers_of(call, own, added)
             try:
                 response = await self.http.request(
                     operation.method,
@@ -301,7 +315,10 @@ class MixCore:
                 ),
             )
 
-        return await call.retry.run(once)
+        hooks = self._request_hooks
+        if hooks is None:
+            return await call.retry.run(once)
+        return await call.retry.run(lambda: hooks.around(call.request, next(call.tries), once))
 
     async def open(self, call: Call, extra: Mapping[str, str]) -> OpenedResponse:
         """Make a call whose answer is read piece by piece; return when its head has come.
@@ -322,7 +339,23 @@ class MixCore:
 
     async def open_once(self, call: Call, extra: Mapping[str, str]) -> OpenedResponse:
         """Make a call as `open` does, in a single try."""
-        headers, redactor = await self._headers_of(call, {"user-agent": _USER_AGENT, **extra})
+
+        async def once(added: Mapping[str, str] = _NOTHING) -> OpenedResponse:
+            own = {"user-agent": _USER_AGENT, **extra}
+            headers, redactor = await self._headers_of(call, own, added)
+            return await self._open(call, headers, redactor)
+
+        async def discard(opened: OpenedResponse) -> None:
+            await opened.stream.aclose()
+
+        if self._request_hooks is None:
+            return await once()
+        request, attempt = call.request, next(call.tries)
+        return await self._request_hooks.around(request, attempt, once, discard)
+
+    async def _open(
+        self, call: Call, headers: Mapping[str, str], redactor: Redactor
+    ) -> OpenedResponse:
         try:
             stream = await self.http.open(
                 call.operation.method,
@@ -339,10 +372,14 @@ class MixCore:
         raise error_from(received)
 
     async def _headers_of(
-        self, call: Call, own: Mapping[str, str]
+        self, call: Call, own: Mapping[str, str], added: Mapping[str, str]
     ) -> tuple[dict[str, str], Redactor]:
-        """Return all headers of one try, and what masks the secrets among them."""
+        """Return all headers of one try, and what masks the secrets among them.
+
+        The later ones win: the operation's own, the caller's, those that hooks have added.
+        """
         callers = await self.headers_for(call.options)
+        _merge(callers, added)
         headers = dict(own)
         _merge(headers, callers)
         check_headers(headers)

@@ -17,6 +17,7 @@ import trio
 from trio_mix import errors
 from trio_mix import events as ev
 from trio_mix._gate import SendGate
+from trio_mix._hook_stream import TimedInbox
 from trio_mix._options import RequestOptions, RetryConfig
 from trio_mix._reader import Reader, ReaderHost
 from trio_mix._recovery import Baseline, StoredMessages, settle
@@ -28,7 +29,8 @@ from trio_mix.sse import StreamState
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from trio_mix._message import Message
+    from trio_mix._hook_stream import MessageWatch, StreamWatch
+    from trio_mix._message import Message, MessageRequest
     from trio_mix._road import Road
     from trio_mix.resources import Messages, Notifications, Permissions
     from trio_mix.sse import ReconnectPolicy
@@ -46,7 +48,8 @@ class Services:
     messages: Messages
     permissions: Permissions
     notifications: Notifications
-    source: Callable[[], Supervisor]
+    source: Callable[[StreamWatch | None], Supervisor]
+    watch: Callable[[], StreamWatch | None]
     url: str
 
 
@@ -88,12 +91,13 @@ class Engine(ReaderHost):
         self.last_loss: str | None = None
         self.last_loss_time: float | None = None
         self._services = services
+        self._watch = services.watch()
         self._nursery = nursery
         self._connected = trio.Event()
         self._gap_due = ""
         self.reader = Reader(
             self,
-            services.source(),
+            services.source(self._watch),
             session_id=session_id,
             url=services.url,
             connect_timeout=settings.connect_timeout,
@@ -105,7 +109,9 @@ class Engine(ReaderHost):
     # -- the stream -------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start the reader."""
+        """Start the reader, and what tells the hooks, if there are any."""
+        if self._watch is not None:
+            self._nursery.start_soon(self._watch.run, name=f"trio_mix hooks of {self.session_id}")
         self._nursery.start_soon(self.reader.run, name=f"trio_mix reader of {self.session_id}")
 
     async def wait_connected(self) -> None:
@@ -125,6 +131,8 @@ class Engine(ReaderHost):
             session_id=self.session_id,
         )
         self._end(closed, cleanly=True)
+        if self._watch is not None:
+            self._watch.close(self.settings.cleanup_timeout)
 
     @property
     def continued(self) -> bool | None:
@@ -139,6 +147,8 @@ class Engine(ReaderHost):
             self._say_gap()
         self._connected.set()
         self.gate.open()
+        if self._watch is not None:
+            self._watch.opened()
 
     def stream_lost(self, reason: str, *, planned: bool) -> None:
         """Hold sends back, and have a turn that is under way settled."""
@@ -149,6 +159,8 @@ class Engine(ReaderHost):
         self.last_loss, self.last_loss_time = reason, trio.current_time()
         if not planned:
             self.losses += 1
+        if self._watch is not None:
+            self._watch.lost(reason, planned=planned)
         inbox = self.board.inbox
         if inbox is not None and inbox.turn.phase is not Phase.REGISTERED:
             inbox.cut = True
@@ -181,6 +193,10 @@ class Engine(ReaderHost):
 
     # -- told by messages -------------------------------------------------------------------
 
+    def watch_message(self, request: MessageRequest) -> MessageWatch | None:
+        """Return what tells the hooks of a message, if there are any."""
+        return None if self._watch is None else self._watch.message(request)
+
     async def begin(self, message: Message) -> Inbox:
         """Wait for a message's turn, send it, and return when it is under way."""
         await self.gate.acquire()
@@ -193,7 +209,8 @@ class Engine(ReaderHost):
         request = message.request
         self._learn_traits()
         turn = self.router.register(request.text, plan_mode=request.plan_mode)
-        inbox = Inbox(turn, self.session_id, self.settings.message_buffer)
+        kind = Inbox if self._watch is None else TimedInbox
+        inbox = kind(turn, self.session_id, self.settings.message_buffer)
         inbox.request = request
         if self.settings.on_permission is not None:
             inbox.on_permission = lambda event: self._nursery.start_soon(
@@ -291,6 +308,8 @@ class Engine(ReaderHost):
             self._connected.set()
             self.gate.close(copies_of(failure))
             self.board.close(copies_of(failure), cleanly=cleanly)
+            if self._watch is not None:
+                self._watch.ended(None if cleanly else failure)
 
     async def _await_answer(self, inbox: Inbox) -> None:
         with trio.move_on_after(self.settings.cleanup_timeout):

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
+    from trio_mix._hook_stream import MessageWatch
     from trio_mix._reply import Reply
     from trio_mix._switchboard import Inbox
     from trio_mix.events import Event
@@ -51,8 +52,12 @@ class MessageHost(Protocol):
 
     session_id: str
 
+    def watch_message(self, request: MessageRequest) -> MessageWatch | None:
+        """Return what tells the hooks of a message, if there are any."""
+
     async def begin(self, message: Message) -> Inbox:
         """Wait for the message's turn and send it."""
+        ...
 
     async def leave(self, inbox: Inbox) -> None:
         """End the server's work on the message, if it is still at it."""
@@ -87,6 +92,7 @@ class Message:
         self._host = host
         self._request = request
         self._inbox: Inbox | None = None
+        self._watch: MessageWatch | None = None
         self._used = False
         self._left = False
 
@@ -160,7 +166,11 @@ class Message:
                 "A message can be entered once: call stream.send() again for another one."
             )
         self._used = True
-        self._inbox = await self._host.begin(self)
+        self._watch = self._host.watch_message(self._request)
+        if self._watch is None:
+            self._inbox = await self._host.begin(self)
+        else:
+            self._inbox = await self._watch.enter(lambda: self._host.begin(self))
         return self
 
     async def __aexit__(
@@ -175,6 +185,7 @@ class Message:
         """
         inbox = self._opened()
         self._left = True
+        early = not inbox.over.is_set()
         try:
             await self._host.leave(inbox)
         finally:
@@ -189,6 +200,8 @@ class Message:
                     )
                 )
             inbox.mailbox.discard()
+            if self._watch is not None:
+                await self._watch.leave(inbox, exc, early=early)
 
     def __aiter__(self) -> Self:
         """Iterate the message's events; see `__anext__`."""

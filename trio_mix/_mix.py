@@ -14,6 +14,7 @@ import trio
 from trio_mix import errors, resources
 from trio_mix._core import MixCore
 from trio_mix._engine import Services, Settings
+from trio_mix._hook_stream import StreamWatch
 from trio_mix._http import Http, sanitize_url
 from trio_mix._options import RequestOptions, RetryConfig
 from trio_mix._recovery import StoredMessages
@@ -23,7 +24,7 @@ from trio_mix.sse import ReconnectPolicy
 from trio_mix.sse._source import Supervisor
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
     from types import TracebackType
 
     from trio_mix._http import HttpClient, NetworkBackend
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from trio_mix._options import HeadersSource
     from trio_mix._road import Api
     from trio_mix.events import PermissionEvent
+    from trio_mix.hooks import Hooks
     from trio_mix.models import BrowserMode, PromptMode
 
 __all__ = ["Mix", "SessionScope", "StreamOptions"]
@@ -67,7 +69,8 @@ class Mix(MixCore):
       retries: whether and how requests that may be repeated are tried again.
       http_client: an ``httpx.AsyncClient`` or ``httpx2.AsyncClient`` to use for everything, streams
         too; its limits are the caller's, and it is not closed. None: connections of our own.
-      hooks: called around requests.
+      hooks: functions to be called around requests and messages, and as streams come and go:
+        `Hooks`, or several of them, in order.
       network: how connections are made, for tests: ``MixServer.network`` is a server in memory.
 
     Raises:
@@ -85,7 +88,7 @@ class Mix(MixCore):
         timeout: float = 60.0,
         retries: RetryConfig | None = None,
         http_client: HttpClient | None = None,
-        hooks: object | None = None,
+        hooks: Hooks | Sequence[Hooks] | None = None,
         network: NetworkBackend | None = None,
     ) -> None:
         super().__init__(
@@ -232,15 +235,20 @@ class Mix(MixCore):
         url = self.url_for(f"/stream?sessionId={quote(session_id, safe='')}")
         shown = sanitize_url(url)
 
-        def source() -> Supervisor:
+        def watch() -> StreamWatch | None:
+            return StreamWatch(self.hooks, session_id, shown) if self.hooks else None
+
+        def source(watch: StreamWatch | None) -> Supervisor:
+            connects = None if watch is None else watch.connects(self.http, self.headers_for)
             return Supervisor(
-                self.http,
+                self.http if connects is None else connects,
                 url,
-                headers=self.headers_for,
+                headers=self.headers_for if connects is None else connects.headers,
                 reconnect=settings.reconnect,
                 connect_timeout=settings.connect_timeout,
                 read_timeout=lambda: None,
                 session_id=session_id,
+                on_wait=None if watch is None else watch.retrying,
             )
 
         return Services(
@@ -250,6 +258,7 @@ class Mix(MixCore):
             permissions=self.permissions,
             notifications=self.notifications,
             source=source,
+            watch=watch,
             url=shown,
         )
 

@@ -12,6 +12,7 @@ Rules:
    all of itself, so that clients that failed together do not come back together.
 4. ``Retry-After`` takes the pause's place, capped by the ceiling, and chance only lengthens it.
 5. When the next try would begin after ``max_elapsed_time``, the last failure is raised at once.
+6. What a hook forbids is not tried again, whatever exception it chose to say so.
 """
 
 from __future__ import annotations
@@ -33,11 +34,19 @@ if TYPE_CHECKING:
 
     from trio_mix.errors import RequestInfo
 
-__all__ = ["RetryPlan", "renewed"]
+__all__ = ["RetryPlan", "Vetoed", "renewed"]
 
 T = TypeVar("T")
 
 _RETRY_AFTER_JITTER = 0.5
+
+
+class Vetoed(Exception):
+    """Carries what a ``before_request`` hook raised past whoever tries again (rule 6)."""
+
+    def __init__(self, veto: Exception) -> None:
+        super().__init__()
+        self.veto = veto
 
 
 @attrs.frozen
@@ -61,7 +70,16 @@ class RetryPlan:
         Raises:
           MixError: the last answer, if it was an error.
           TransportError: the last failure to get an answer, with the number of tries.
+
+        What a hook forbids it with is raised as it is.
         """
+        try:
+            return await self._run(attempt)
+        except Vetoed as vetoed:
+            veto = vetoed.veto
+        raise veto  # out here, where no other exception becomes its context
+
+    async def _run(self, attempt: Callable[[], Awaitable[T]]) -> T:
         began = trio.current_time()
         tries = 0
         while True:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Protocol, final
 from urllib.parse import unquote, urlsplit
 
 import trio
@@ -45,12 +45,28 @@ from trio_mix.sse._headers import HeadersSource, ask_headers, request_headers
 from trio_mix.sse._statistics import EventSourceStatistics, StreamState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-    from trio_mix._http import ByteStream, Http
+    from trio_mix._http import ByteStream
     from trio_mix.sse._policy import ReconnectPolicy, Uniform
 
 __all__ = ["Frames", "HeadersSource", "Lost", "Opened", "Supervisor"]
+
+
+class Opener(Protocol):
+    """What makes the connections: `trio_mix._http.Http`, or something round it."""
+
+    async def open(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        content: bytes | None = None,
+        connect_timeout: float | None,
+    ) -> ByteStream:
+        """Send a request and return its response, of any status, with the body unread."""
+        ...
 
 
 @final
@@ -73,13 +89,15 @@ class Supervisor:
         over connections.
       session_id: for messages.
       on_change: called with each new state.
+      on_wait: called when a connect is waited for, with the seconds, its number since the loss
+        (from 1), and why the last one, or the connection, failed.
       rng: the source of jitter.
       wall_clock: the time of day, against which a ``Retry-After`` date counts.
     """
 
     def __init__(
         self,
-        http: Http,
+        http: Opener,
         url: str,
         *,
         method: str = "GET",
@@ -93,6 +111,7 @@ class Supervisor:
         auto_mark: bool = False,
         session_id: str = "",
         on_change: Callable[[StreamState], None] | None = None,
+        on_wait: Callable[[float, int, str], None] | None = None,
         rng: Uniform | None = None,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
@@ -116,6 +135,7 @@ class Supervisor:
         self._max_event_size = max_event_size
         self._session_id = session_id
         self._on_change = on_change
+        self._on_wait = on_wait
         self._wall_clock = wall_clock
         self._schedule = reconnect.schedule(rng=rng)
         # Of the moment.
@@ -125,6 +145,7 @@ class Supervisor:
         self._connecting: trio.CancelScope | None = None
         self._queue: deque[Lost] = deque()  # losses that a call under way has yet to report
         self._due: float | None = None  # when the next connect may be made
+        self._told: float | None = None  # the one that was told of last
         self._fatal: TrioMixError | None = None  # to be raised by the next call
         self._over: BaseException | None = None  # what was raised as fatal
         # Figures.
@@ -292,6 +313,7 @@ class Supervisor:
             if self._due is None:
                 await trio.lowlevel.checkpoint()
             else:
+                self._tell_wait(self._due)
                 await trio.sleep_until(self._due)
                 self._due = None
             self._schedule.begin(trio.current_time())
@@ -303,6 +325,12 @@ class Supervisor:
                 self._failed(f"HTTP {answer.status_code}", answer, retry_after=refused.retry_after)
             except TransportError as error:
                 self._failed(_reason(error), error)
+
+    def _tell_wait(self, due: float) -> None:
+        if self._on_wait is not None and due != self._told:  # else this call goes on with a wait
+            self._told = due
+            delay = max(0.0, due - trio.current_time())
+            self._on_wait(delay, self._schedule.attempts + 1, self._last_loss or "")
 
     async def _connect_once(self) -> Opened:
         given = await ask_headers(self._headers)
