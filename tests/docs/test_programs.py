@@ -33,9 +33,11 @@ def blocks(page: str) -> Iterator[tuple[str, str | None, str]]:
         yield f"{page}:{line}", match["file"], match["code"]
 
 
-ALL = [
-    block for page in ("README.md", "docs/index.md", "docs/concepts.md") for block in blocks(page)
+# The SSE page's programs talk to an endpoint of their own, in tests/sse/test_sse_docs.py.
+PAGES = ["README.md"] + [
+    f"docs/{page.name}" for page in sorted(ROOT.glob("docs/*.md")) if page.name != "sse.md"
 ]
+ALL = [block for page in PAGES for block in blocks(page)]
 COPIES = [block for block in ALL if block[1]]
 FRAGMENTS = [block for block in ALL if not block[1]]
 
