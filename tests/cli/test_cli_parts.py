@@ -15,12 +15,14 @@ import trio.testing
 from rich.console import Console
 
 import trio_mix.cli
-from trio_mix.cli._errors import ERROR, INTERRUPTED, told
+from trio_mix.cli import _demo
+from trio_mix.cli._errors import ERROR, FAILED, INTERRUPTED, told
 from trio_mix.cli._input import LineReader
 from trio_mix.cli._render import Piece
 from trio_mix.cli._run import run_async
 from trio_mix.cli._screen import PipeScreen, TerminalScreen
 from trio_mix.errors import StreamClosed, TrioMixError
+from trio_mix.testing import Pause
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -168,3 +170,15 @@ def test_importing_the_package_imports_nothing_that_only_the_command_line_needs(
         [sys.executable, "-c", program], capture_output=True, check=True
     )
     assert done.stdout == b"[]\n"
+
+
+async def test_a_demo_that_did_not_show_what_it_should_fails_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(_demo, "Drop", lambda: Pause(0))
+    with trio.fail_after(30):
+        assert await _demo.demo("async") == FAILED
+    told_of = capsys.readouterr().err
+    assert "the stream reconnected twice" in told_of
+    assert "its end was recovered" in told_of
+    assert told_of.count("\n") == 2
