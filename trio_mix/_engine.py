@@ -226,7 +226,7 @@ class Engine(ReaderHost):
             await self.leave(inbox)
             raise
         if inbox.failure is not None and not inbox.turn.events:
-            raise errors.clone_error(inbox.failure) from inbox.failure.__cause__
+            raise inbox.failure
         return inbox
 
     async def leave(self, inbox: Inbox) -> None:
@@ -246,7 +246,10 @@ class Engine(ReaderHost):
             with trio.move_on_after(timeout / 2):
                 await inbox.started.wait()
             if not inbox.turn_over.is_set():
-                await self.cancel()
+                try:
+                    await self.cancel()
+                except Exception:  # noqa: BLE001 - a hook's veto: the server is not told then
+                    await trio.lowlevel.checkpoint()
         if not inbox.turn_over.is_set() and not inbox.settling:
             inbox.settling = True
             self._nursery.start_soon(self._drain, inbox)
@@ -362,7 +365,7 @@ class Engine(ReaderHost):
                 inbox.policies.discard(scope)
             try:
                 await self.decide(request.permission_id, grant=bool(granted))
-            except (errors.MixError, errors.TransportError) as exc:
+            except Exception as exc:  # noqa: BLE001 - refused, unreachable, or a hook's veto
                 failure = failure or exc
         if failure is not None:
             inbox.fail(failure)

@@ -106,7 +106,7 @@ class Reader:
         try:
             while True:
                 await self._step()
-        except (errors.TrioMixError, trio.TrioInternalError) as exc:
+        except Exception as exc:  # noqa: BLE001 - what a hook or a headers function raised, too
             self.state = StreamState.CLOSED
             self._host.stream_failed(self._explained(exc))
         finally:
