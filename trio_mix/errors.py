@@ -7,6 +7,7 @@ The tree::
 
     TrioMixError
     ├── ConfigurationError      the caller's arguments cannot work
+    ├── UsageError              the API was used in the wrong order
     ├── MixError                the server answered, and the answer is an error
     │   ├── ErrorResponse           in the API's own error shape
     │   ├── ResponseValidationError a success whose body does not fit
@@ -64,6 +65,7 @@ __all__ = [
     "StreamError",
     "TransportError",
     "TrioMixError",
+    "UsageError",
 ]
 
 _EXCERPT = 300
@@ -117,6 +119,10 @@ class TrioMixError(Exception):
 
 class ConfigurationError(TrioMixError, ValueError):
     """An argument or environment variable that cannot work: the caller's to mend."""
+
+
+class UsageError(TrioMixError, RuntimeError):
+    """Something was used in the wrong order, as an object outside its ``async with``."""
 
 
 class MixError(TrioMixError):
