@@ -1,0 +1,59 @@
+"""What the tests of the hooks share: hooks that write down what they are told, and a scene."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import attrs
+import trio
+
+from trio_mix import Hooks, Mix
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from trio_mix import SessionStream
+    from trio_mix.testing import MixServer
+
+T = TypeVar("T")
+
+NAMES = tuple(field.name for field in attrs.fields(Hooks))
+SECRET = "s3cr3t-value"
+
+
+class Told:
+    """What hooks were told, in order."""
+
+    def __init__(self, name: str = "") -> None:
+        self.name = name
+        self.calls: list[tuple[str, Any]] = []
+
+    def hooks(self, *, slow: bool = False) -> Hooks:
+        return Hooks(**{name: self._hook(name, slow=slow) for name in NAMES})
+
+    def _hook(self, name: str, *, slow: bool) -> Callable[[Any], Awaitable[None] | None]:
+        def at_once(context: Any) -> None:
+            self.calls.append((name, context))
+
+        async def in_a_while(context: Any) -> None:
+            self.calls.append((name, context))
+            await trio.lowlevel.checkpoint()
+
+        return in_a_while if slow else at_once
+
+    def names(self, beginning: str = "") -> list[str]:
+        return [name for name, _ in self.calls if name.startswith(beginning)]
+
+    def of(self, kind: type[T]) -> list[T]:
+        return [context for _, context in self.calls if isinstance(context, kind)]
+
+
+@asynccontextmanager
+async def scene(server: MixServer, hooks: Hooks | list[Hooks]) -> AsyncIterator[SessionStream]:
+    """Open the stream of a new session, in memory."""
+    async with (
+        Mix(server.url, network=server.network, hooks=hooks) as mix,
+        mix.open_stream(server.create_session()) as stream,
+    ):
+        yield stream

@@ -1,0 +1,348 @@
+"""Hooks around requests: order, pairs, vetoes, headers, cancellation, secrets."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+from hooks_kit import SECRET, Told
+
+from trio_mix import (
+    BackoffStrategy,
+    Hooks,
+    Mix,
+    MixCore,
+    RequestOptions,
+    RetryConfig,
+    errors,
+    funcs,
+)
+from trio_mix.hooks import AfterErrorContext, AfterSuccessContext, BeforeRequestContext
+from trio_mix.testing import MixServer, RequestReceived, cancel_at_every_checkpoint
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+QUICK = RetryConfig(backoff=BackoffStrategy(initial_interval=0.001, max_interval=0.001))
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[MixServer]:
+    async with MixServer(listen=False, pace=0.0) as server:
+        yield server
+
+
+def client(server: MixServer, *hooks: Hooks, **more: Any) -> Mix:
+    return Mix(server.url, network=server.network, hooks=hooks, **more)
+
+
+async def test_a_request_is_told_of_before_and_after(server: MixServer) -> None:
+    told = Told()
+    async with client(server, told.hooks()) as mix:
+        await mix.sessions.list()
+    (_, before), (_, after) = told.calls
+    assert told.names() == ["before_request", "after_success"]
+    assert (before.operation, before.method, before.attempt) == ("sessions.list", "GET", 1)
+    assert before.url.startswith(f"{server.url}/api/sessions")
+    assert (after.operation, after.status_code, after.attempt) == ("sessions.list", 200, 1)
+    assert 0 <= after.elapsed < 60
+    assert before.state is after.state
+
+
+async def test_several_hooks_are_called_in_order_sync_or_async(server: MixServer) -> None:
+    order: list[str] = []
+
+    def noting(name: str) -> Hooks:
+        async def slow(_told: object) -> None:
+            await trio.lowlevel.checkpoint()
+            order.append(name)
+
+        return Hooks(before_request=slow, after_success=lambda _told: order.append(name.upper()))
+
+    async with client(server, noting("a"), noting("b")) as mix:
+        await mix.sessions.list()
+    assert order == ["a", "b", "A", "B"]
+
+
+async def test_each_try_is_told_of(server: MixServer) -> None:
+    told = Told()
+    server.answer_next("/api/sessions", 503, times=2)
+    async with client(server, told.hooks(), retries=QUICK) as mix:
+        await mix.sessions.list()
+    assert told.names() == ["before_request", "after_error"] * 2 + [
+        "before_request",
+        "after_success",
+    ]
+    assert [each.attempt for each in told.of(BeforeRequestContext)] == [1, 2, 3]
+    assert [each.status_code for each in told.of(AfterErrorContext)] == [503, 503]
+    assert all(isinstance(each.error, errors.MixError) for each in told.of(AfterErrorContext))
+
+
+async def test_a_failure_to_get_an_answer_has_no_status(server: MixServer) -> None:
+    told = Told()
+    await server.stop()
+    async with client(server, told.hooks(), retries=RetryConfig(strategy="none")) as mix:
+        with pytest.raises(errors.ConnectionFailed):
+            await mix.sessions.list()
+    assert told.names() == ["before_request", "after_error"]
+    (failed,) = told.of(AfterErrorContext)
+    assert failed.status_code is None
+    assert isinstance(failed.error, errors.ConnectionFailed)
+
+
+@pytest.mark.parametrize(
+    "veto",
+    [
+        KeyError("not now"),
+        errors.ConnectionFailed("mine", request=errors.RequestInfo("GET", "http://x/")),
+        SystemExit(3),
+    ],
+    ids=lambda veto: type(veto).__name__,
+)
+async def test_what_before_request_raises_comes_out_as_it_is_and_is_not_tried_again(
+    server: MixServer, veto: BaseException
+) -> None:
+    cause = veto.__cause__ = ValueError("its cause")
+    first, last = Told(), Told()
+    calls: list[object] = []
+
+    def refuse(context: object) -> None:
+        calls.append(context)
+        raise veto
+
+    hooks = (first.hooks(), Hooks(before_request=refuse, after_error=calls.append), last.hooks())
+    async with client(server, *hooks, retries=QUICK) as mix:
+        for operation in (mix.sessions.list, lambda: mix.files.get(id="x", filename="y")):
+            with pytest.raises(type(veto)) as caught:
+                await operation()
+            assert caught.value is veto
+            assert caught.value.__cause__ is cause
+    assert first.names() == ["before_request", "after_error"] * 2
+    assert [each.error for each in first.of(AfterErrorContext)] == [veto] * 2
+    assert last.calls == []
+    assert len(calls) == 2
+    assert not server.requests()
+
+
+async def test_what_the_other_hooks_raise_is_logged_and_ignored(
+    server: MixServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_told: object) -> None:
+        raise ZeroDivisionError("a hook's own mistake")
+
+    told = Told()
+    server.answer_next("/api/sessions", 400)
+    async with client(
+        server, Hooks(after_success=fail, after_error=fail), told.hooks(), retries=QUICK
+    ) as mix:
+        with pytest.raises(errors.MixDefaultError):
+            await mix.sessions.list()
+        assert await mix.sessions.list() == []
+    assert told.names("after") == ["after_error", "after_success"]
+    logged = [record for record in caplog.records if record.name == "trio_mix.hooks"]
+    assert [record.levelno for record in logged] == [logging.ERROR] * 2
+    assert all("fail" in record.getMessage() for record in logged)
+    assert all(record.exc_info is not None for record in logged)
+
+
+async def test_a_hook_that_is_slow_is_cut_by_a_cancellation(server: MixServer) -> None:
+    told = Told()
+    entered = trio.Event()
+
+    async def hang(_told: object) -> None:
+        entered.set()
+        await trio.sleep_forever()
+
+    async with client(server, Hooks(after_success=hang), told.hooks()) as mix:
+        with trio.fail_after(2):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(mix.sessions.list)
+                await entered.wait()
+                nursery.cancel_scope.cancel()
+    assert told.names("after") == ["after_success"]
+
+
+async def test_a_keyboard_interrupt_in_a_hook_passes(server: MixServer) -> None:
+    def interrupt(_told: object) -> None:
+        raise KeyboardInterrupt
+
+    told = Told()
+    async with client(server, Hooks(after_success=interrupt), told.hooks()) as mix:
+        with pytest.raises(KeyboardInterrupt):
+            await mix.sessions.list()
+    assert told.names() == ["before_request", "after_success"]
+
+
+async def test_headers_that_a_hook_adds_are_sent_and_never_shown(server: MixServer) -> None:
+    contexts: list[BeforeRequestContext] = []
+
+    def add(context: BeforeRequestContext) -> None:
+        assert context.headers == {}
+        context.headers["X-Trace"] = SECRET
+        context.headers["Authorization"] = f"Bearer {SECRET}-2"
+        contexts.append(context)
+
+    told = Told()
+    server.answer_next("/api/sessions", 400, body=f"what is {SECRET}-2?".encode())
+    async with client(
+        server, Hooks(before_request=add), told.hooks(), headers={"authorization": "of the client"}
+    ) as mix:
+        with pytest.raises(errors.MixDefaultError) as caught:
+            await mix.sessions.list()
+    (request,) = server.requests()
+    assert request.headers["x-trace"] == SECRET
+    assert request.headers["authorization"] == f"Bearer {SECRET}-2"
+    shown = [repr(contexts), repr(told.calls), str(caught.value), repr(caught.value)]
+    assert SECRET not in "".join(shown)
+
+
+async def test_a_header_that_cannot_be_sent_is_refused_by_name(server: MixServer) -> None:
+    def add(context: BeforeRequestContext) -> None:
+        context.headers["X-Trace"] = f"{SECRET}\r\n"
+
+    told = Told()
+    async with client(server, told.hooks(), Hooks(before_request=add)) as mix:
+        with pytest.raises(errors.ConfigurationError, match="X-Trace") as caught:
+            await mix.sessions.list()
+    assert SECRET not in str(caught.value)
+    assert told.names() == ["before_request", "after_error"]
+    assert not server.requests()
+
+
+async def test_urls_come_without_credentials(server: MixServer) -> None:
+    told = Told()
+    url = server.url.replace("//", f"//user:{SECRET}@")
+    async with Mix(url, network=server.network, hooks=told.hooks()) as mix:
+        await mix.sessions.list()
+        async with mix.open_stream(server.create_session()) as stream:
+            await stream.ask("hello")
+    assert len(told.calls) > 6
+    assert SECRET not in repr(told.calls)
+    assert all(SECRET not in getattr(context, "url", "") for _, context in told.calls)
+
+
+async def test_streams_and_files_count_as_requests(server: MixServer) -> None:
+    told = Told()
+    session = server.create_session()
+    async with client(server, told.hooks()) as mix:
+        await mix.files.upload(id=session, file=b"abc", filename="a.txt")
+        assert await mix.files.get(id=session, filename="a.txt") == b"abc"
+        async with mix.files.get(id=session, filename="a.txt") as file:
+            assert await file.read() == b"abc"
+        async with mix.streaming.stream_events(session_id=session) as events:
+            await events.__anext__()
+        with pytest.raises(errors.ErrorResponse):
+            await mix.files.get(id=session, filename="none.txt")
+    assert [(name, context.operation) for name, context in told.calls] == [
+        (name, operation)
+        for operation, after in (
+            ("files.upload", "after_success"),
+            ("files.get", "after_success"),
+            ("files.get", "after_success"),
+            ("streaming.stream_events", "after_success"),
+            ("files.get", "after_error"),
+        )
+        for name in ("before_request", after)
+    ]
+
+
+async def test_functions_on_the_bare_client_call_the_hooks(server: MixServer) -> None:
+    told = Told()
+    async with MixCore(server.url, hooks=told.hooks()) as core:
+        await funcs.sessions_list(
+            core, options=RequestOptions(retries=RetryConfig(strategy="none"))
+        )
+    assert told.names("before") == ["before_request"]
+    assert len(told.names("after")) == 1
+
+
+@pytest.mark.parametrize("slow", [False, True])
+async def test_cancelled_anywhere_each_request_that_began_has_one_end(
+    server: MixServer, slow: bool
+) -> None:
+    told = Told()
+    session = server.create_session()
+
+    async def work() -> None:
+        async with client(server, told.hooks(slow=slow), told.hooks(slow=slow)) as mix:
+            await mix.sessions.list()
+            async with mix.streaming.stream_events(session_id=session) as events:
+                await events.__anext__()
+
+    async def check() -> None:
+        pairs: dict[int, list[str]] = {}
+        for name, context in told.calls:
+            pairs.setdefault(id(context.state), []).append(name[:5])
+        begun = [names for names in pairs.values() if names[0] == "befor"]
+        assert len(begun) == len(pairs)
+        for names in begun:
+            # The last ``before_request`` of an async hook may be cut itself, and not return.
+            befores, afters = names.count("befor"), names.count("after")
+            assert befores == afters or (slow and befores == afters + 1), names
+        told.calls.clear()
+        await trio.lowlevel.checkpoint()
+
+    sweep = await cancel_at_every_checkpoint(work, check=check)
+    assert sweep.checkpoints > 5
+
+
+async def test_a_hook_that_hangs_under_cancellation_is_given_up(
+    server: MixServer, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def hang(_told: object) -> None:
+        await trio.sleep_forever()
+
+    told = Told()
+    began = trio.current_time()
+    hooks = (Hooks(after_error=hang), told.hooks(), Hooks(before_request=hang))
+    async with client(server, *hooks) as mix:
+        with trio.move_on_after(0.5) as scope:
+            await mix.sessions.list()
+    assert scope.cancelled_caught
+    assert 2 < trio.current_time() - began < 3
+    assert "took too long" in caplog.text
+    (failed,) = told.of(AfterErrorContext)
+    assert isinstance(failed.error, trio.Cancelled)
+
+
+@pytest.mark.parametrize("hooks", [3, ["x"], [Hooks(), None]])
+def test_what_is_no_hooks_is_refused(hooks: Any) -> None:
+    with pytest.raises(errors.ConfigurationError, match="Hooks"):
+        MixCore("http://x", hooks=hooks)
+
+
+def test_a_hook_must_be_callable() -> None:
+    with pytest.raises(errors.ConfigurationError, match="after_success"):
+        Hooks(after_success="print")  # type: ignore[arg-type]
+
+
+async def test_without_hooks_nothing_of_them_is_made(
+    server: MixServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_args: object, **_kwargs: object) -> None:
+        raise AssertionError("made without need")
+
+    for name in ("RequestHooks", "Try", "ConnectHooks", "call_hook", "call_each"):
+        monkeypatch.setattr(f"trio_mix._hook_calls.{name}", never)
+    for name in ("StreamWatch", "MessageWatch", "TimedInbox", "call_hook", "call_each"):
+        monkeypatch.setattr(f"trio_mix._hook_stream.{name}", never)
+    monkeypatch.setattr("trio_mix._mix.StreamWatch", never)
+    monkeypatch.setattr("trio_mix._engine.TimedInbox", never)
+    nothing: Sequence[Sequence[Hooks]] = ((), [Hooks()][:0])
+    for hooks in nothing:
+        async with Mix(server.url, network=server.network, hooks=hooks) as mix:
+            await mix.sessions.list()
+            async with mix.open_stream(server.create_session()) as stream:
+                assert (await stream.ask("hello")).text
+    assert server.requests("GET", "/api/sessions")
+    assert any(isinstance(record, RequestReceived) for record in server.log)
+
+
+async def test_success_is_told_with_the_status_of_the_answer(server: MixServer) -> None:
+    told = Told()
+    async with client(server, told.hooks()) as mix:
+        await mix.sessions.create(title="x")
+    (after,) = told.of(AfterSuccessContext)
+    assert after.status_code == 201

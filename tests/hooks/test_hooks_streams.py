@@ -1,0 +1,313 @@
+"""Hooks of streams: what they are told, in which order, and that they hold nothing up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+import trio.testing
+from hooks_kit import Told, scene
+
+from trio_mix import Hooks, Mix, ReconnectPolicy, errors
+from trio_mix._hook_stream import MOST_NOTES, StreamWatch
+from trio_mix.hooks import (
+    AfterErrorContext,
+    BeforeRequestContext,
+    StreamClosedContext,
+    StreamLostContext,
+    StreamOpenedContext,
+    StreamRetryingContext,
+)
+from trio_mix.testing import MixServer, cancel_at_every_checkpoint
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from trio.testing import MockClock
+
+    from trio_mix.testing import Api
+
+QUICK = ReconnectPolicy(initial_interval=0.01, max_interval=0.02)
+
+
+@pytest.fixture(params=["async", "blocking", "pipeline", "pipeline-oldest"])
+async def any_server(request: pytest.FixtureRequest) -> AsyncIterator[MixServer]:
+    api: Api = request.param
+    async with MixServer(api, listen=False, pace=0.0) as server:
+        yield server
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[MixServer]:
+    async with MixServer(listen=False, pace=0.0) as server:
+        yield server
+
+
+async def test_a_stream_is_told_of_from_opening_to_closing(any_server: MixServer) -> None:
+    told = Told()
+    async with scene(any_server, told.hooks()) as stream:
+        await stream.ask("hello")
+        await any_server.drop_streams()
+        await trio.testing.wait_all_tasks_blocked()
+        await stream.wait_connected()
+        await stream.ask("hello again")
+    assert told.names("stream") == [
+        "stream_opened",
+        "stream_lost",
+        "stream_retrying",
+        "stream_opened",
+        "stream_closed",
+    ]
+    first, second = told.of(StreamOpenedContext)
+    (lost,) = told.of(StreamLostContext)
+    (retrying,) = told.of(StreamRetryingContext)
+    (closed,) = told.of(StreamClosedContext)
+    assert (first.connection, second.connection) == (1, 2)
+    assert not lost.planned
+    assert lost.reason
+    assert retrying.reason == lost.reason
+    assert retrying.attempt >= 1
+    assert 0 <= retrying.delay < 1
+    assert closed.error is None
+    states = {id(context.state) for name, context in told.calls if name.startswith("stream")}
+    assert len(states) == 1
+    assert first.session_id == stream.session_id
+    assert "/stream" in first.url
+
+
+async def test_a_rotation_is_a_loss_that_was_planned(
+    server: MixServer, autojump_clock: MockClock
+) -> None:
+    told = Told()
+    async with (
+        Mix(server.url, network=server.network, hooks=told.hooks()) as mix,
+        mix.open_stream(server.create_session(), max_connection_age=100),
+    ):
+        await trio.sleep(150)
+    assert told.names("stream") == [
+        "stream_opened",
+        "stream_lost",
+        "stream_opened",
+        "stream_closed",
+    ]
+    (lost,) = told.of(StreamLostContext)
+    assert lost.planned
+    assert lost.elapsed == pytest.approx(100, abs=1)
+    assert told.of(StreamClosedContext)[0].elapsed == pytest.approx(150, abs=1)
+
+
+async def test_each_wait_before_a_connect_is_told_of_once(
+    server: MixServer, autojump_clock: MockClock
+) -> None:
+    told = Told()
+    async with (
+        Mix(server.url, network=server.network, hooks=told.hooks()) as mix,
+        mix.open_stream(server.create_session()) as stream,
+    ):
+        server.answer_next("/stream", 503, times=3)
+        await trio.sleep(10)
+        await server.drop_streams()
+        await trio.sleep(1)
+        await stream.wait_connected()
+    waits = told.of(StreamRetryingContext)
+    assert [each.attempt for each in waits] == [1, 2, 3, 4]
+    assert [each.reason for each in waits[1:]] == ["HTTP 503"] * 3
+    connects = [
+        (name, context.attempt)
+        for name, context in told.calls
+        if name in ("before_request", "after_success", "after_error")
+    ]
+    assert connects == [
+        ("before_request", 1),
+        ("after_success", 1),
+        ("before_request", 1),
+        ("after_error", 1),
+        ("before_request", 2),
+        ("after_error", 2),
+        ("before_request", 3),
+        ("after_error", 3),
+        ("before_request", 4),
+        ("after_success", 4),
+    ]
+    assert [each.status_code for each in told.of(AfterErrorContext)] == [503] * 3
+    state = waits[0].state
+    assert all(each.stream_state is state for each in told.of(BeforeRequestContext))
+
+
+async def test_connects_carry_what_hooks_add(server: MixServer) -> None:
+    def add(context: BeforeRequestContext) -> None:
+        context.headers["X-Trace"] = "traced"
+
+    async with scene(server, Hooks(before_request=add)):
+        pass
+    (connect,) = server.requests("GET", "/stream")
+    assert connect.headers["x-trace"] == "traced"
+
+
+async def test_a_veto_of_the_connect_comes_out_of_opening_the_stream(server: MixServer) -> None:
+    def refuse(context: BeforeRequestContext) -> None:
+        raise PermissionError("not today")
+
+    told = Told()
+    with trio.fail_after(5), pytest.raises(PermissionError, match="not today"):
+        async with scene(server, [told.hooks(), Hooks(before_request=refuse)]):
+            raise AssertionError("opened")
+    assert told.names("stream") == ["stream_closed"]
+    assert isinstance(told.of(StreamClosedContext)[0].error, PermissionError)
+
+
+async def test_a_veto_of_a_reconnect_reaches_whoever_waits(server: MixServer) -> None:
+    armed = False
+
+    def refuse(context: BeforeRequestContext) -> None:
+        if armed:
+            raise PermissionError("no more")
+
+    with trio.fail_after(5):
+        async with scene(server, Hooks(before_request=refuse)) as stream:
+            armed = True
+            await server.drop_streams()
+            with pytest.raises(PermissionError, match="no more"):
+                await stream.ask("hello")
+
+
+async def test_a_stream_that_cannot_be_opened_is_closed_with_the_reason(
+    server: MixServer,
+) -> None:
+    told = Told()
+    async with Mix(server.url, network=server.network, hooks=told.hooks()) as mix:
+        with pytest.raises(errors.SessionNotFound):
+            async with mix.open_stream("nowhere"):
+                raise AssertionError("opened")
+    assert told.names("stream") == ["stream_closed"]
+    assert isinstance(told.of(StreamClosedContext)[0].error, errors.SessionNotFound)
+
+
+async def test_what_kills_a_stream_is_told_when_it_happens(server: MixServer) -> None:
+    told = Told()
+    async with (
+        Mix(server.url, network=server.network, hooks=told.hooks()) as mix,
+        mix.open_stream(server.create_session(), reconnect=QUICK) as stream,
+    ):
+        server.answer_next("/stream", 410)
+        await server.drop_streams()
+        with trio.fail_after(5), pytest.raises(errors.MixError):
+            await stream.ask("hello")
+        await trio.testing.wait_all_tasks_blocked()
+        assert told.names("stream")[-1] == "stream_closed"
+        assert isinstance(told.of(StreamClosedContext)[0].error, errors.MixError)
+    assert told.names("stream").count("stream_closed") == 1
+
+
+async def test_a_hook_that_hangs_delays_no_event_and_leaving_only_so_long(
+    server: MixServer, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def hang(_told: object) -> None:
+        await trio.sleep_forever()
+
+    told = Told()
+    async with (
+        Mix(
+            server.url,
+            network=server.network,
+            hooks=[Hooks(stream_opened=hang, stream_closed=hang), told.hooks()],
+        ) as mix,
+    ):
+        began = trio.current_time()
+        async with mix.open_stream(server.create_session(), cleanup_timeout=3) as stream:
+            assert (await stream.ask("hello")).text
+            assert trio.current_time() - began < 1
+        assert trio.current_time() - began == pytest.approx(3, abs=0.5)
+    # Whoever comes after it is told all the same, though late.
+    assert told.names("stream") == ["stream_opened", "stream_closed"]
+    assert "took too long" in caplog.text
+
+
+async def test_an_async_hook_is_told_one_thing_after_the_other(server: MixServer) -> None:
+    running: list[str] = []
+    order: list[str] = []
+
+    async def slow(context: object) -> None:
+        name = type(context).__name__
+        running.append(name)
+        await trio.testing.wait_all_tasks_blocked()
+        order.append(name)
+        assert running.pop() == name
+        assert not running
+
+    hooks = Hooks(stream_opened=slow, stream_lost=slow, stream_retrying=slow, stream_closed=slow)
+    with trio.fail_after(5):
+        async with scene(server, hooks) as stream:
+            await server.drop_streams()
+            await trio.testing.wait_all_tasks_blocked()
+            await stream.wait_connected()
+    assert order == [
+        "StreamOpenedContext",
+        "StreamLostContext",
+        "StreamRetryingContext",
+        "StreamOpenedContext",
+        "StreamClosedContext",
+    ]
+
+
+async def test_what_a_hook_raises_is_ignored_and_an_interrupt_is_not(
+    server: MixServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_told: object) -> None:
+        raise ZeroDivisionError
+
+    def interrupt(_told: object) -> None:
+        raise KeyboardInterrupt
+
+    async with scene(server, Hooks(stream_opened=fail)) as stream:
+        assert (await stream.ask("hello")).text
+    assert "fail" in caplog.text
+    with trio.fail_after(5), pytest.raises(KeyboardInterrupt):
+        async with scene(server, Hooks(stream_opened=interrupt)):
+            await trio.sleep_forever()
+
+
+async def test_behind_a_hook_that_hangs_notes_are_bounded_and_the_end_is_kept(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    told = Told()
+    watch = StreamWatch([told.hooks()], "session", "http://mix.example/stream")
+    for number in range(MOST_NOTES + 50):
+        watch.retrying(1.0, number, "test")
+    watch.ended(None)
+    watch.opened()
+    watch.close(1.0)
+    with trio.fail_after(5):
+        await watch.run()
+    assert len(told.of(StreamRetryingContext)) == MOST_NOTES
+    assert told.names()[-1] == "stream_closed"
+    assert not told.of(StreamOpenedContext)
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("slow", [False, True])
+async def test_cancelled_anywhere_a_stream_is_closed_once_and_last(
+    server: MixServer, slow: bool
+) -> None:
+    told = Told()
+    session = server.create_session()
+
+    async def work() -> None:
+        async with (
+            Mix(server.url, network=server.network, hooks=told.hooks(slow=slow)) as mix,
+            mix.open_stream(session) as stream,
+        ):
+            await stream.wait_connected()
+
+    async def check() -> None:
+        names = told.names("stream")
+        requests = told.names("before"), told.names("after")
+        told.calls.clear()
+        assert names[-1:] == ["stream_closed"] or names == []
+        assert names.count("stream_closed") <= 1
+        assert len(requests[0]) - len(requests[1]) in ((0, 1) if slow else (0,))
+        await trio.lowlevel.checkpoint()
+
+    sweep = await cancel_at_every_checkpoint(work, check=check)
+    assert sweep.checkpoints >= 2
