@@ -9,18 +9,21 @@ own tasks (begin, leave). Whatever takes time is a task in the stream's nursery.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Final, Literal
 
 import attrs
 import trio
 
 from trio_mix import errors
 from trio_mix import events as ev
+from trio_mix._asking import ask_and_tell
+from trio_mix._busy import send_when_free
 from trio_mix._gate import SendGate
 from trio_mix._hook_stream import TimedInbox
 from trio_mix._options import RequestOptions, RetryConfig
 from trio_mix._reader import Reader, ReaderHost
-from trio_mix._recovery import Baseline, StoredMessages, settle
+from trio_mix._recovery import Baseline, StoredMessages, fill_in, settle
 from trio_mix._sending import transmit
 from trio_mix._switchboard import Inbox, Switchboard, copies_of
 from trio_mix._turns import Input, Phase, TurnRouter
@@ -37,6 +40,10 @@ if TYPE_CHECKING:
     from trio_mix.sse._source import Supervisor
 
 __all__ = ["Engine", "Services", "Settings"]
+
+_PASSING: Final = (408, 425, 429, 500, 502, 503, 504)
+_PATIENCE: Final = 5.0
+"""Seconds that a cancelled turn's end may take before the stored messages are asked for it."""
 
 
 @attrs.frozen(kw_only=True)
@@ -83,7 +90,10 @@ class Engine(ReaderHost):
         self.gate = SendGate()
         self.router = TurnRouter(services.road.traits())
         self.board = Switchboard(self.router, self._turn_over)
-        self.board.on_busy = self._busy
+        self.board.on_busy = lambda inbox, event: nursery.start_soon(
+            send_when_free, self, inbox, event
+        )
+        self.board.on_patchy = lambda inbox: nursery.start_soon(fill_in, self, inbox)
         self.baseline = Baseline(services.stored, session_id)
         self.failure: BaseException | None = None
         self.messages_sent = 0
@@ -162,7 +172,7 @@ class Engine(ReaderHost):
         if self._watch is not None:
             self._watch.lost(reason, planned=planned)
         inbox = self.board.inbox
-        if inbox is not None and inbox.turn.phase is not Phase.REGISTERED:
+        if inbox is not None and inbox.turn.phase not in (Phase.REGISTERED, Phase.OVER):
             inbox.cut = True
             self.settle(inbox)
 
@@ -175,6 +185,8 @@ class Engine(ReaderHost):
         if self._gap_due and not isinstance(event, ev.ConnectedEvent):
             if self.continued:
                 self._gap_due = ""
+                if self.board.inbox is not None:
+                    self.board.inbox.cut = False
             elif self.continued is False:
                 self._say_gap()
         self.board.deliver(event)
@@ -231,7 +243,7 @@ class Engine(ReaderHost):
 
     async def leave(self, inbox: Inbox) -> None:
         """End the server's work on a message whose sender goes; bounded and shielded."""
-        if inbox.turn_over.is_set():
+        if inbox.turn.over or inbox.turn_over.is_set():
             await trio.lowlevel.cancel_shielded_checkpoint()
             return
         inbox.abandoned = True
@@ -246,21 +258,27 @@ class Engine(ReaderHost):
             with trio.move_on_after(timeout / 2):
                 await inbox.started.wait()
             if not inbox.turn_over.is_set():
-                try:
-                    await self.cancel()
-                except Exception:  # noqa: BLE001 - a hook's veto: the server is not told then
-                    await trio.lowlevel.checkpoint()
-        if not inbox.turn_over.is_set() and not inbox.settling:
-            inbox.settling = True
-            self._nursery.start_soon(self._drain, inbox)
+                inbox.cancel_heard = await self.cancel()
+        if not inbox.turn_over.is_set():
+            self.settle(inbox, patience=_PATIENCE)
 
-    async def cancel(self) -> None:
-        """Tell the server to cancel; one that cannot, or does not answer, is no error."""
+    async def cancel(self) -> bool:
+        """Tell the server to cancel; return whether it has heard it.
+
+        A server that cannot, or does not answer, is no error.
+        """
         options = RequestOptions(retries=RetryConfig(strategy="none"))
         try:
             await self._services.messages.cancel_processing(id=self.session_id, options=options)
-        except (errors.MixError, errors.TransportError):
+        except errors.MixError as exc:
             await trio.lowlevel.checkpoint()
+            return exc.status_code not in _PASSING
+        except errors.TransportError:
+            await trio.lowlevel.checkpoint()
+            return False
+        except Exception:  # noqa: BLE001 - a hook's veto: the server is not told then
+            await trio.lowlevel.checkpoint()
+        return True
 
     async def decide(self, permission_id: str, *, grant: bool) -> None:
         """Answer a permission request."""
@@ -276,11 +294,11 @@ class Engine(ReaderHost):
 
     # -- asked for by sending and settling --------------------------------------------------
 
-    def settle(self, inbox: Inbox) -> None:
-        """Have a task find out what became of a turn."""
+    def settle(self, inbox: Inbox, *, patience: float = 0.05) -> None:
+        """Have a task find out what became of a turn, ``patience`` seconds from now."""
         if not inbox.settling:
             inbox.settling = True
-            self._nursery.start_soon(settle, self, inbox)
+            self._nursery.start_soon(partial(settle, self, inbox, patience=patience))
 
     def send_again(self, inbox: Inbox) -> None:
         """Send a message a second time: the first provably did not run."""
@@ -302,8 +320,18 @@ class Engine(ReaderHost):
 
     def _turn_over(self, inbox: Inbox) -> None:
         self.baseline.count(inbox)
+        if self._may_still_speak(inbox):
+            self.gate.shut()
+            self._nursery.start_soon(self.reader.renew, "a turn may still send events on it")
         self.gate.release()
         self.reader.nudge()
+
+    def _may_still_speak(self, inbox: Inbox) -> bool:
+        """Whether events of a turn may still come, that no id would tell from the next one's."""
+        if self.router.traits.ids or inbox.turn.ended_by is not None or not inbox.posted:
+            return False
+        refused = isinstance(inbox.failure, errors.MessageRejected)
+        return not refused and not inbox.turn.text.startswith("/")
 
     def _end(self, failure: BaseException, *, cleanly: bool) -> None:
         if self.failure is None:
@@ -320,52 +348,14 @@ class Engine(ReaderHost):
         inbox.settling = False
         self.board.step(inbox, Input.SETTLED)
 
-    async def _drain(self, inbox: Inbox) -> None:
-        """Wait for a cancelled turn's end, as long as it gives signs of life."""
-        seen = -1
-        while not inbox.turn_over.is_set() and seen != inbox.turn.events:
-            seen = inbox.turn.events
-            with trio.move_on_after(self.settle_timeout):
-                await inbox.turn_over.wait()
-        inbox.settling = False
-        self.board.step(inbox, Input.SETTLED)
-
-    def _busy(self, inbox: Inbox, event: ev.Event) -> None:
-        self._nursery.start_soon(self._send_later, inbox, event)
-
-    async def _send_later(self, inbox: Inbox, event: ev.Event) -> None:
-        """Send again what met a server still busy with a turn that was cut."""
-        if inbox.busy is None:
-            inbox.busy = self.reconnect.schedule()
-            inbox.busy.begin(trio.current_time())
-        delay = inbox.busy.lost(trio.current_time())
-        if delay is None:
-            inbox.turn.ended_by = event
-            self.board.step(inbox, Input.SETTLED)
-            return
-        with trio.move_on_after(delay):
-            await inbox.turn_over.wait()
-        if not inbox.turn_over.is_set():
-            self.send_again(inbox)
-
     async def _ask_policy(
         self, request: ev.PermissionEvent, message: Message, inbox: Inbox
     ) -> None:
-        """Ask the caller's policy; what it raises fails the message, and the request is denied."""
         policy = self.settings.on_permission
         assert policy is not None  # noqa: S101 - only started where there is one
-        granted, failure = False, None
-        with trio.CancelScope() as scope:
-            inbox.policies.add(scope)
-            try:
-                granted = await policy(request, message)
-            except Exception as exc:  # noqa: BLE001 - the caller's own, raised in the caller's task
-                failure = exc
-            finally:
-                inbox.policies.discard(scope)
-            try:
-                await self.decide(request.permission_id, grant=bool(granted))
-            except Exception as exc:  # noqa: BLE001 - refused, unreachable, or a hook's veto
-                failure = failure or exc
-        if failure is not None:
-            inbox.fail(failure)
+
+        async def tell(granted: bool) -> None:
+            await self.decide(request.permission_id, grant=granted)
+
+        ask = partial(policy, request, message)
+        await ask_and_tell(inbox, ask, tell, self.reconnect.schedule())

@@ -40,6 +40,11 @@ class SendGate:
         return len(self._waiting)
 
     @property
+    def is_open(self) -> bool:
+        """Whether the stream takes messages."""
+        return self._open
+
+    @property
     def held(self) -> bool:
         """Whether somebody has passed and not come back yet."""
         return self._held

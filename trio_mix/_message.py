@@ -62,7 +62,7 @@ class MessageHost(Protocol):
     async def leave(self, inbox: Inbox) -> None:
         """End the server's work on the message, if it is still at it."""
 
-    async def cancel(self) -> None:
+    async def cancel(self) -> bool:
         """Tell the server to cancel what the session is doing."""
 
     async def decide(self, permission_id: str, *, grant: bool) -> None:
@@ -299,6 +299,8 @@ class TextDeltas:
     def __init__(self, message: Message) -> None:
         self._message = message
         self._rest_given = False
+        self._given = 0
+        self._gap = False
 
     def __aiter__(self) -> Self:
         """Iterate the pieces."""
@@ -311,10 +313,15 @@ class TextDeltas:
                 event = await self._message.__anext__()
             except StopAsyncIteration:
                 self._rest_given = True
-                rest = self._message._opened().builder.rest
+                rest = self._message._opened().builder.text[self._given :]
                 if rest:
                     return rest
                 break
-            if isinstance(event, ev.ContentEvent) and event.parent_tool_call_id is None:
-                return event.content
+            if isinstance(event, ev.StreamGapEvent):
+                # What follows belongs behind what is missing: it comes with the rest.
+                self._gap = True
+            elif isinstance(event, ev.ContentEvent) and event.parent_tool_call_id is None:
+                if not self._gap:
+                    self._given += len(event.content)
+                    return event.content
         raise StopAsyncIteration

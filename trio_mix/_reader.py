@@ -123,6 +123,16 @@ class Reader:
         if self._read_scope is not None:
             self._read_scope.deadline = self._next_deadline()
 
+    async def renew(self, reason: str) -> None:
+        """Connect anew and resume nothing, so that what may still come for the past is not heard.
+
+        Args:
+          reason: why, for the statistics.
+        """
+        self.epochs.mark = self.source.last_event_id = ""
+        if self.state is StreamState.CONNECTED:
+            await self._drop(reason, planned=True)
+
     async def _step(self) -> None:
         with trio.CancelScope() as scope:
             self._read_scope = scope

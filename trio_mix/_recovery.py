@@ -4,13 +4,19 @@ What it knows: when to look, how often, and what each verdict means for the mess
 never know: the rows' shapes (`trio_mix._stored` judges them), sockets, who holds the message.
 
 Rule 1  A server that replays settles the turn itself: once that is known, nothing is asked while
-        the turn gives signs of life.
+        the turn gives signs of life; and until it is known, it is given a moment.
 Rule 2  Finished there: the reply is completed from there. Still running: it goes on.
 Rule 3  Never arrived there, proven and for a while: sent again, once. Never while the POST's own
-        outcome is open, and never after an event of the turn.
+        outcome is open, never after an event of the turn, never when the POST was given up by our
+        own clock (it may be on its way), and not while the session is at another turn, behind
+        which this one may be queued.
 Rule 4  No sign of life (an event of the turn, growth of what is stored) for ``settle_timeout``
-        ends it: as gone where its rows are there, else as unknown, and the error says which.
-Rule 5  A turn that its sender has left is settled only to know when the next may start.
+        ends it: as gone where its rows are there, else as unknown, and the error says which. Time
+        without a connection does not count. A turn whose events come again, or whose POST is still
+        open, is as good as one that was never cut: it may be as silent as it likes.
+Rule 5  A turn that its sender has left is settled only to know when the next may start; the server
+        is told to cancel until it has heard it.
+Rule 6  What a gap took of a turn that was seen to end is read from there before its message ends.
 """
 
 from __future__ import annotations
@@ -20,115 +26,24 @@ from typing import TYPE_CHECKING, Final, Protocol
 import trio
 
 from trio_mix import errors
-from trio_mix._options import RequestOptions, RetryConfig
-from trio_mix._stored import Earlier, Fate, Verdict, judge, rows_of
-from trio_mix._turns import Input
+from trio_mix._baseline import Baseline, StoredMessages
+from trio_mix._stored import Fate, Verdict, at_work
+from trio_mix._turns import Input, Phase
 
 if TYPE_CHECKING:
     from trio_mix._gate import SendGate
-    from trio_mix._stored import StoredRow
     from trio_mix._switchboard import Inbox, Switchboard
-    from trio_mix.resources import Messages, Sessions
 
-__all__ = ["ARRIVAL_GRACE", "Baseline", "RecoveryHost", "StoredMessages", "settle"]
+__all__ = ["ARRIVAL_GRACE", "Baseline", "RecoveryHost", "StoredMessages", "fill_in", "settle"]
 
 ARRIVAL_GRACE: Final = 3.0
 """Seconds that a message must stay absent before it counts as never arrived."""
 
+_REPLAY_GRACE: Final = 1.0
+_LIVE: Final = 2.0
+_END_GRACE: Final = 5.0
 _FIRST_LOOK: Final = 0.05
 _SLOWEST_LOOK: Final = 5.0
-_LOOK_TIMEOUT: Final = 10.0
-_NO_SUCH_OPERATION: Final = (404, 405, 501)
-_ONCE: Final = RetryConfig(strategy="none")
-
-
-class StoredMessages:
-    """Reads a session's stored messages by the operation that this server has for it.
-
-    Kept by the client, so that what a server lacks is asked for once.
-    """
-
-    def __init__(self, sessions: Sessions, messages: Messages) -> None:
-        self._sessions = sessions
-        self._messages = messages
-        self._has_export = True
-        self._has_messages = True
-
-    async def rows(self, session_id: str) -> list[StoredRow] | None:
-        """Return all rows, or None where the server keeps none that can be asked for.
-
-        Raises:
-          MixError, TransportError: this time it did not work.
-        """
-        options = RequestOptions(retries=_ONCE, timeout=_LOOK_TIMEOUT)
-        if self._has_export:
-            try:
-                exported = await self._sessions.export_session(id=session_id, options=options)
-                return rows_of(exported.messages)
-            except errors.MixDefaultError as exc:
-                if exc.status_code not in _NO_SUCH_OPERATION:
-                    raise
-                self._has_export = False
-            except errors.ResponseValidationError:
-                self._has_export = False
-        if self._has_messages:
-            try:
-                return rows_of(await self._messages.get_session(id=session_id, options=options))
-            except errors.MixDefaultError as exc:
-                if exc.status_code not in _NO_SUCH_OPERATION:
-                    raise
-                self._has_messages = False
-        return None
-
-
-class Baseline:
-    """What was stored before the turns of this stream, and those turns' own texts."""
-
-    def __init__(self, stored: StoredMessages, session_id: str) -> None:
-        self._stored = stored
-        self._session_id = session_id
-        self._taken = False
-        self.known: set[str] | None = None
-        self.earlier: list[Earlier] = []
-
-    async def ensure(self) -> None:
-        """Look once, before the first message; where that fails there is no baseline."""
-        if self._taken:
-            await trio.lowlevel.checkpoint()
-            return
-        try:
-            rows = await self._stored.rows(self._session_id)
-        except (errors.MixError, errors.TransportError):
-            rows = None
-        self._taken = True
-        if rows is not None:
-            self.known = {row.id for row in rows}
-
-    def judge(self, rows: list[StoredRow], inbox: Inbox) -> Verdict:
-        """Say what the rows tell of a turn."""
-        return judge(
-            rows,
-            user_message_id=inbox.turn.user_message_id,
-            matches=inbox.turn.matches,
-            known=self.known,
-            earlier=self.earlier,
-        )
-
-    def count(self, inbox: Inbox) -> None:
-        """Count a turn of our own that is over: its row is not the next one's."""
-        if inbox.turn.user_message_id is not None and self.known is not None:
-            self.known.add(inbox.turn.user_message_id)
-        else:
-            # A refused one, a failed one, a command: each may be stored or not.
-            command = inbox.turn.text.startswith(("/", "!"))
-            named = inbox.partial().message_id is not None
-            self.earlier.append(
-                Earlier(
-                    text=inbox.turn.text,
-                    plan_mode=inbox.turn.plan_mode,
-                    certain=named and not command,
-                )
-            )
 
 
 class RecoveryHost(Protocol):
@@ -141,6 +56,8 @@ class RecoveryHost(Protocol):
     stored: StoredMessages
     settle_timeout: float
 
+    losses: int
+
     @property
     def continued(self) -> bool | None:
         """Whether the server replays; None: not known."""
@@ -148,93 +65,168 @@ class RecoveryHost(Protocol):
     def send_again(self, inbox: Inbox) -> None:
         """Send a message a second time."""
 
+    async def cancel(self) -> bool:
+        """Tell the server to cancel; return whether it has heard it."""
 
-async def settle(host: RecoveryHost, inbox: Inbox) -> None:
-    """Find out what became of a turn, and end it or let it go on; raises only Cancelled."""
+
+async def settle(host: RecoveryHost, inbox: Inbox, *, patience: float = _FIRST_LOOK) -> None:
+    """Find out what became of a turn, and end it or let it go on; raises only Cancelled.
+
+    Args:
+      host: the stream.
+      inbox: the message.
+      patience: seconds before the first look.
+    """
     try:
-        await _settle(host, inbox)
+        await _settle(host, inbox, patience)
     except errors.TrioMixError:
         return  # the stream is over, and has told everybody
     finally:
         inbox.settling = False
 
 
-async def _settle(host: RecoveryHost, inbox: Inbox) -> None:
-    await host.gate.wait_open()
-    signs = _Signs(inbox, trio.current_time())
+async def fill_in(host: RecoveryHost, inbox: Inbox) -> None:
+    """Read what a gap took of a turn that is over, then end its message (rule 6)."""
     pause = _FIRST_LOOK
+    with trio.move_on_after(_END_GRACE):
+        while not inbox.over.is_set():
+            verdict, _ = await _look(host, inbox)
+            if verdict is not None and verdict.reply is not None:
+                inbox.builder.take_stored(verdict.reply)
+                if verdict.looks_whole or verdict.fate is not Fate.UNFINISHED:
+                    break
+            if host.stored.silent or (verdict is not None and verdict.fate is Fate.UNKNOWN):
+                break
+            await trio.sleep(pause)
+            pause *= 2
+    host.board.finish(inbox)
+
+
+async def _settle(host: RecoveryHost, inbox: Inbox, pause: float) -> None:
+    await host.gate.wait_open()
+    signs = _Signs(host, inbox)
     while True:
         with trio.move_on_after(pause):
             await inbox.turn_over.wait()
             return
         pause = min(pause * 2, _SLOWEST_LOOK)
-        await host.gate.wait_open()
-        if host.continued and signs.quiet(inbox, trio.current_time()) < host.settle_timeout / 2:
+        if _has_ended(inbox):
+            await _end(host, inbox)
+            return
+        if not host.gate.is_open:
+            await host.gate.wait_open()
+        signs.note(host, inbox)
+        if inbox.abandoned and not inbox.cancel_heard:
+            inbox.cancel_heard = await host.cancel()
+        if host.continued and signs.silence < host.settle_timeout / 2:
             continue
-        verdict = await _look(host, inbox)
-        if inbox.turn_over.is_set():
+        if host.continued is None and signs.connected < _REPLAY_GRACE:
+            continue
+        verdict, busy = await _look(host, inbox)
+        if inbox.turn.over or _has_ended(inbox) or not host.gate.is_open:
+            continue
+        signs.note(host, inbox, verdict)
+        if verdict is not None and _decide(host, inbox, verdict, signs, busy=busy):
             return
-        now = trio.current_time()
-        silence = signs.silence(inbox, verdict, now)
-        if verdict is None:
-            pass
-        elif verdict.fate is Fate.FINISHED:
-            _recover(host, inbox, verdict)
-            return
-        elif verdict.fate is Fate.BROKEN_OFF:
-            _interrupt(host, inbox, verdict, "gone", "the server broke it off")
-            return
-        elif verdict.fate is Fate.ABSENT and signs.absent_for(now) >= _arrival(host):
-            if inbox.turn.events == 0 and not inbox.unanswered:
-                _never_arrived(host, inbox, verdict)
-                return
-        elif verdict.user_message_id is not None and not inbox.turn.bound:
-            host.board.router.bind(inbox.turn, verdict.user_message_id)
-        if silence >= host.settle_timeout:
+        if signs.silence >= host.settle_timeout and not inbox.unanswered:
+            if signs.attached and verdict is not None and verdict.fate is Fate.UNFINISHED:
+                continue
             _give_up(host, inbox, verdict)
             return
 
 
-def _arrival(host: RecoveryHost) -> float:
-    return min(ARRIVAL_GRACE, host.settle_timeout)
+def _has_ended(inbox: Inbox) -> bool:
+    return inbox.turn.phase is Phase.ENDED
 
 
-async def _look(host: RecoveryHost, inbox: Inbox) -> Verdict | None:
+async def _end(host: RecoveryHost, inbox: Inbox) -> None:
+    """End a turn whose terminal event has come; only the POST's answer may still be due."""
+    if inbox.unanswered:
+        with trio.move_on_after(_END_GRACE):
+            await inbox.turn_over.wait()
+    host.board.step(inbox, Input.SETTLED)
+
+
+def _decide(
+    host: RecoveryHost, inbox: Inbox, verdict: Verdict, signs: _Signs, *, busy: bool
+) -> bool:
+    """Do what a verdict means; return whether that settles the turn."""
+    if verdict.fate is Fate.FINISHED:
+        _recover(host, inbox, verdict)
+        return True
+    if verdict.fate is Fate.BROKEN_OFF:
+        _interrupt(host, inbox, verdict, "gone", "the server broke it off")
+        return True
+    if verdict.fate is Fate.ABSENT:
+        patience = host.settle_timeout if busy else min(ARRIVAL_GRACE, host.settle_timeout)
+        if inbox.turn.events or inbox.unanswered or signs.absent < patience:
+            return False
+        if inbox.under_way and inbox.refusal is None and not inbox.abandoned:
+            return False
+        _never_arrived(host, inbox, verdict)
+        return True
+    if verdict.user_message_id is not None and not inbox.turn.bound:
+        host.board.router.bind(inbox.turn, verdict.user_message_id)
+    return False
+
+
+async def _look(host: RecoveryHost, inbox: Inbox) -> tuple[Verdict | None, bool]:
+    """Return what the stored messages say of a turn, and whether the session is at another one."""
     try:
         rows = await host.stored.rows(host.session_id)
     except (errors.MixError, errors.TransportError):
-        return None
-    return None if rows is None else host.baseline.judge(rows, inbox)
+        return None, False
+    if rows is None:
+        return None, False
+    return host.baseline.judge(rows, inbox), at_work(rows)
 
 
 class _Signs:
-    """When a turn last gave a sign of life."""
+    """When a turn last gave a sign of life, in the time that there was a connection."""
 
-    def __init__(self, inbox: Inbox, now: float) -> None:
-        self._last = now
+    def __init__(self, host: RecoveryHost, inbox: Inbox) -> None:
+        self._now = trio.current_time()
+        self._last = self._since = self._now
+        self._losses = host.losses
         self._events = inbox.turn.events
         self._growth = 0
         self._absent_since: float | None = None
+        self.attached = False
+        """Whether an event of the turn has come that was no replay."""
 
-    def quiet(self, inbox: Inbox, now: float) -> float:
-        """Return the seconds since the last sign, as far as events tell."""
+    def note(self, host: RecoveryHost, inbox: Inbox, verdict: Verdict | None = None) -> None:
+        """Take in what there is to see now."""
+        self._now = trio.current_time()
+        if host.losses != self._losses:
+            self._losses, self._last, self._since = host.losses, self._now, self._now
+            self._absent_since = None
+            self.attached = False
         if inbox.turn.events != self._events:
-            self._events, self._last = inbox.turn.events, now
-        return now - self._last
-
-    def silence(self, inbox: Inbox, verdict: Verdict | None, now: float) -> float:
-        """Return the seconds since the last sign, of events or of what is stored."""
-        grown = verdict.growth if verdict is not None else self._growth
-        if inbox.turn.events != self._events or grown > self._growth:
-            self._events, self._growth, self._last = inbox.turn.events, grown, now
-        if verdict is None or verdict.fate is not Fate.ABSENT:
+            self._events, self._last = inbox.turn.events, self._now
+            self.attached = host.continued is False or self.connected > _LIVE
+        if verdict is None:
+            return
+        if verdict.growth > self._growth:
+            self._growth, self._last = verdict.growth, self._now
+        if verdict.fate is not Fate.ABSENT:
             self._absent_since = None
         elif self._absent_since is None:
-            self._absent_since = now
-        return now - self._last
+            self._absent_since = self._now
 
-    def absent_for(self, now: float) -> float:
-        return 0.0 if self._absent_since is None else now - self._absent_since
+    @property
+    def silence(self) -> float:
+        """Seconds since the last sign."""
+        return self._now - self._last
+
+    @property
+    def connected(self) -> float:
+        """Seconds since the connection was made again, at least."""
+        return self._now - self._since
+
+    @property
+    def absent(self) -> float:
+        """Seconds for which the turn was not among the stored ones."""
+        return 0.0 if self._absent_since is None else self._now - self._absent_since
 
 
 def _recover(host: RecoveryHost, inbox: Inbox, verdict: Verdict) -> None:
@@ -245,6 +237,8 @@ def _recover(host: RecoveryHost, inbox: Inbox, verdict: Verdict) -> None:
 def _never_arrived(host: RecoveryHost, inbox: Inbox, verdict: Verdict) -> None:
     if inbox.abandoned:
         host.board.step(inbox, Input.SETTLED)
+    elif inbox.refusal is not None:
+        host.board.end_with(inbox, inbox.refusal, Input.SETTLED)
     elif inbox.builder.resent:
         _interrupt(host, inbox, verdict, "gone", "it was sent twice and never arrived")
     else:
@@ -281,4 +275,5 @@ def _interrupt(
         partial=inbox.partial(),
         outcome=outcome,
     )
+    failure.__cause__ = inbox.refusal
     host.board.end_with(inbox, failure, Input.SETTLED)

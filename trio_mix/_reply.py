@@ -9,6 +9,9 @@ Rule 1  ``text`` is the top-level text deltas in the order they came, plus what 
         them, and that rest, has the text exactly.
 Rule 2  A sub-agent's text and reasoning are not the reply's. Its tool calls are, with their parent.
 Rule 3  Each tool call stands once, however often the server repeats it.
+Rule 4  Where a lost connection took deltas, only those before the gap are firm: what follows it
+        stands where it belongs once the stored text is known. Without that the reply says that it
+        may be incomplete.
 """
 
 from __future__ import annotations
@@ -75,7 +78,11 @@ class Reply:
     recovered: bool = False
     """Whether the end was read from the session's stored messages after a lost connection."""
     resent: bool = False
-    """Whether it was sent a second time, after proof that the first never arrived."""
+    """Whether it was sent a second time, because the first had not arrived, as far as the server's
+    stored messages, or its own word, can tell."""
+    incomplete: bool = False
+    """Whether text may be missing: a lost connection took some of it, and what is stored could not
+    be read to fill it in."""
 
 
 @attrs.frozen(kw_only=True)
@@ -122,15 +129,34 @@ class ReplyBuilder:
         self._message_id: str | None = None
         self._user_message_id: str | None = None
         self._recovered = False
+        self._firm: int | None = None
         self.resent = False
+
+    @property
+    def text(self) -> str:
+        """All top-level text, as far as it is known."""
+        streamed = "".join(self._pieces)
+        if self._whole is not None and self._whole.startswith(streamed[: self._firm]):
+            return self._whole
+        return streamed + ("" if self._final is None else self._lacking(streamed, self._final))
 
     @property
     def rest(self) -> str:
         """The text that no delta brought: what a reader of deltas still lacks at the end."""
+        return _beyond("".join(self._pieces), self.text)
+
+    @property
+    def patchy(self) -> bool:
+        """Whether deltas were lost, and what is known does not make up for them."""
+        if self._firm is None:
+            return False
         streamed = "".join(self._pieces)
-        if self._whole is not None and self._whole.startswith(streamed):
-            return self._whole[len(streamed) :]
-        return "" if self._final is None else self._lacking(streamed, self._final)
+        return self._whole is None or not self._whole.startswith(streamed[: self._firm])
+
+    def gap(self) -> None:
+        """Take in that events of the turn may have been lost here (rule 4)."""
+        if self._firm is None:
+            self._firm = sum(map(len, self._pieces))
 
     def feed(self, event: Event) -> None:
         """Take in the turn's next event."""
@@ -177,17 +203,17 @@ class ReplyBuilder:
             )
         if stored.reasoning:
             self._reasoning = stored.reasoning
+        if stored.recovered and stored.texts:
+            self._whole = "".join(stored.texts)
         if not self._final and stored.texts:
             self._final, self._final_id = stored.texts[-1], stored.message_id
-            if stored.recovered:
-                self._whole = "".join(stored.texts)
 
     def build(self) -> Reply:
         """Return what is known so far as a reply."""
         thoughts = "".join(self._thoughts)
         reasoning = self._reasoning or ""
         return Reply(
-            text="".join(self._pieces) + self.rest,
+            text=self.text,
             final_text=self._final_text(),
             reasoning=reasoning if thoughts in reasoning else thoughts,
             tool_calls=tuple(self._calls.values()),
@@ -196,6 +222,7 @@ class ReplyBuilder:
             reasoning_duration=self._reasoning_duration,
             recovered=self._recovered,
             resent=self.resent,
+            incomplete=self.patchy,
         )
 
     def _final_text(self) -> str:

@@ -6,7 +6,9 @@ the wire format, who holds the message, how a turn of unknown fate is settled (i
 Rule 1  The POST is made when the stream is connected, and by a task of its own: a blocking server
         answers it only when the turn is over.
 Rule 2  It is repeated by itself only when none of it was sent; what may have arrived is settled.
-Rule 3  A refusal ends the message. 502 and 504 are no refusal: a proxy lost the answer.
+Rule 3  A refusal ends the message. 502 and 504 are no refusal: a proxy lost the answer. Nor is a
+        failure of a server that answers when the turn is over, or of a turn whose events came:
+        the message has run, or may have.
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ __all__ = ["ANSWER_GRACE", "SendingHost", "transmit"]
 ANSWER_GRACE: Final = 0.5
 """Seconds that the events of an answered turn may still take."""
 
+_EVENTS_LIMIT: Final = 5.0
 _LOST_ANSWER: Final = (502, 504)
+_FAILED: Final = 500
 
 
 class SendingHost(Protocol):
@@ -69,9 +73,21 @@ async def transmit(host: SendingHost, inbox: Inbox, request: MessageRequest) -> 
             host.board.end_with(inbox, exc, Input.REFUSED)
             return
         if inbox.turn.phase is Phase.ANSWERED:
+            await _await_events(inbox)
+            if not inbox.turn.over and not request.text.startswith("/"):
+                inbox.cut = True  # what is still under way will not be waited for
+            host.board.step(inbox, Input.SETTLED)
+
+
+async def _await_events(inbox: Inbox) -> None:
+    """Wait for what is still to come of an answered turn, while it comes."""
+    seen = -1
+    with trio.move_on_after(_EVENTS_LIMIT):
+        while seen != inbox.turn.events:
+            seen = inbox.turn.events
             with trio.move_on_after(ANSWER_GRACE):
                 await inbox.turn_over.wait()
-            host.board.step(inbox, Input.SETTLED)
+                return
 
 
 async def _post(
@@ -83,18 +99,23 @@ async def _post(
         posted = await host.road.post(host.session_id, request, lambda: _sending(host.board, inbox))
     except errors.TransportError as exc:
         if not exc.sent:
+            inbox.posted = False
             host.board.step(inbox, Input.RESEND)
             return exc
         inbox.unanswered = False
+        inbox.under_way = isinstance(exc, errors.RequestTimeout)
         if inbox.turn.phase is not Phase.RUNNING or inbox.turn.answer_due:
             host.settle(inbox)
         return None
     except errors.MixError as exc:
         inbox.unanswered = False
-        if exc.status_code in _LOST_ANSWER:
-            host.settle(inbox)
-        elif inbox.turn.ended_by is not None:
+        if inbox.turn.ended_by is not None:
             host.board.step(inbox, Input.REFUSED)
+        elif exc.status_code in _LOST_ANSWER:
+            host.settle(inbox)
+        elif inbox.turn.events or (inbox.turn.answer_due and exc.status_code == _FAILED):
+            inbox.refusal = _rejected(exc, host.session_id)
+            host.settle(inbox)
         else:
             host.board.end_with(inbox, _rejected(exc, host.session_id), Input.REFUSED)
         return None
@@ -109,6 +130,7 @@ async def _post(
 
 
 def _sending(board: Switchboard, inbox: Inbox) -> None:
+    inbox.posted = True
     if inbox.turn.phase is Phase.REGISTERED:
         board.step(inbox, Input.SENDING)
 

@@ -28,7 +28,17 @@ from trio_mix.models import BackendMessage, ExportMessage, ExportToolCall, ToolC
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
-__all__ = ["Earlier", "Fate", "StoredRow", "Verdict", "judge", "rows_of", "stored_reply"]
+__all__ = [
+    "Earlier",
+    "Fate",
+    "StoredRow",
+    "Verdict",
+    "at_work",
+    "judge",
+    "rows_of",
+    "stored_reply",
+    "weight_of",
+]
 
 _GOES_ON: Final = frozenset({"", "tool_use", "tool_calls", "unknown"})
 _BROKEN_OFF: Final = frozenset({"canceled", "cancelled", "error", "aborted"})
@@ -213,8 +223,20 @@ def judge(
         reply=_reply(mine, recovered=True, user_message_id=asked),
         user_message_id=asked,
         looks_whole=whole and not told,
-        growth=sum(map(_weight, mine)) + 1,
+        growth=weight_of(mine) + 1,
     )
+
+
+def at_work(rows: Sequence[StoredRow]) -> bool:
+    """Return whether the last turn that is stored, whoever sent it, may still be running."""
+    at = next((i for i in reversed(range(len(rows))) if rows[i].role == "user"), None)
+    if at is None:
+        return False
+    mine = rows[at + 1 :]
+    if _tells_nothing(rows, at):
+        return not _looks_whole(mine)
+    finish = next((row.finish for row in reversed(mine) if row.role == "assistant"), None)
+    return not finish or finish in _GOES_ON
 
 
 def _tells_nothing(rows: Sequence[StoredRow], at: int) -> bool:
@@ -266,6 +288,11 @@ def _find(
     if len(candidates) > doubtful:
         return candidates[-1]
     return Fate.UNKNOWN if candidates else Fate.ABSENT
+
+
+def weight_of(rows: Iterable[StoredRow]) -> int:
+    """Return a number that changes when more is stored."""
+    return sum(map(_weight, rows))
 
 
 def _weight(row: StoredRow) -> int:

@@ -57,12 +57,22 @@ class Inbox:
         self.failure: BaseException | None = None
         self.abandoned = False
         """Its sender has left; only the turn's end still matters."""
+        self.posted = False
+        """It may have reached the server."""
+        self.cancel_heard = False
+        """The server has heard that it is to be cancelled."""
         self.unanswered = False
         """The POST is under way, and neither its answer nor its failure is known."""
+        self.under_way = False
+        """The POST was given up, and may still arrive: nothing proves that it never will."""
+        self.refusal: BaseException | None = None
+        """What the server answered, should it turn out that the message did not run."""
         self.cut = False
         """The connection was lost while the turn was under way, and no event has come since."""
         self.settling = False
         """A task finds out what became of it."""
+        self.filling = False
+        """Its turn is over, and a task reads what a gap has taken of it."""
         self.sending: trio.CancelScope | None = None
         """The scope of the task that sends it."""
         self.request: MessageRequest | None = None
@@ -155,6 +165,7 @@ class Switchboard:
         self._inbox: Inbox | None = None
         self._failure: Callable[[], BaseException] | None = None
         self.on_busy: Callable[[Inbox, Event], None] = lambda _inbox, _event: None
+        self.on_patchy: Callable[[Inbox], None] = self.finish
 
     @property
     def inbox(self) -> Inbox | None:
@@ -205,6 +216,7 @@ class Switchboard:
             line.put(event)
         if self._inbox is not None and self._inbox.cut:
             self._inbox.cut = False
+            self._inbox.builder.gap()
             self._inbox.insert(event)
 
     def step(self, inbox: Inbox, what: Input, stored: StoredReply | None = None) -> bool:
@@ -240,13 +252,25 @@ class Switchboard:
             inbox.fail(failure())
             inbox.turn_over.set()
 
-    def _check(self, inbox: Inbox) -> None:
-        if inbox.turn.over and not inbox.turn_over.is_set():
+    def finish(self, inbox: Inbox) -> None:
+        """End a message whose turn is over, with all that is to be had of it."""
+        if not inbox.turn_over.is_set():
             inbox.finish()
             inbox.turn_over.set()
             if self._inbox is inbox:
                 self._inbox = None
             self._on_turn_over(inbox)
+
+    def _check(self, inbox: Inbox) -> None:
+        if not inbox.turn.over or inbox.turn_over.is_set() or inbox.filling:
+            return
+        if inbox.cut:
+            inbox.builder.gap()
+        if inbox.over.is_set() or not inbox.builder.patchy:
+            self.finish(inbox)
+        else:
+            inbox.filling = True
+            self.on_patchy(inbox)
 
 
 def copies_of(failure: BaseException) -> Callable[[], BaseException]:

@@ -31,18 +31,23 @@ from trio_mix.testing import (
     MessageRun,
     RateLimit,
     Say,
+    SubAgent,
+    Think,
     Turn,
     UseTool,
+    UseTools,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from campaign_run import Outcome, Run
 
     from trio_mix.testing import Step
 
 __all__ = ["Figures", "judge"]
+
+_ENDED = "(a round has ended)"
 
 
 @attrs.define
@@ -167,14 +172,26 @@ def _shared(run: Run) -> Iterator[str]:
                 yield f"{outcome.job}: has events of turn {name}, which is another message's"
 
 
+def _says_resent(outcome: Outcome) -> bool:
+    said = outcome.reply or getattr(outcome.error, "partial", None)
+    return (said is not None and said.resent) or outcome.how in ("cancelled", "left")
+
+
 def _runs(run: Run) -> Counter[str]:
     return Counter(record.text for record in run.log if isinstance(record, MessageRun))
 
 
 def _run_too_often(run: Run) -> Iterator[str]:
     sent = Counter(outcome.job.text for outcome in _all(run))
+    # A server that keeps nothing to ask for cannot be asked whether a message ran: when it says
+    # that it is busy it is believed, and the reply says that it was sent again.
+    flagged = {
+        outcome.job.text
+        for outcome in _all(run)
+        if run.schedule.api == "pipeline-oldest" and _says_resent(outcome)
+    }
     for text, runs in _runs(run).items():
-        if text != "foreign" and runs > sent[text]:
+        if text != "foreign" and text not in flagged and runs > sent[text]:
             yield f"{text!r} was sent {sent[text]} times and run {runs} times"
 
 
@@ -205,31 +222,42 @@ def _texts(run: Run) -> Iterator[str]:
 
 def _texts_of(turn: Turn, run: Run) -> set[str]:
     """Return what a turn may say: it depends on permissions."""
+    ways = _ways(turn.steps)
     if run.schedule.api == "pipeline-oldest":  # only the last round's text goes over the wire
-        return {text.rpartition("\n")[2] for text in _variants(turn.steps, "\n")}
-    return _variants(turn.steps, "")
+        return {way[-1] for way in ways}
+    return {"".join(way) for way in ways}
 
 
-def _variants(steps: tuple[Step, ...], round_mark: str) -> set[str]:
-    texts = {""}
+def _ways(steps: Sequence[Step], so_far: tuple[str, ...] = ("",)) -> set[tuple[str, ...]]:
+    """Return the texts of a turn's rounds, for each way that it may go; a mark ends a round."""
+    ways = {so_far}
     for step in steps:
         match step:
             case Say(text):
-                texts = {before + text for before in texts}
-            case UseTool() if round_mark:
-                texts = {before + round_mark for before in texts}
+                ways = {_open(way, text) for way in ways}
+            case Think():
+                ways = {_open(way, "") for way in ways}
+            case UseTool() | UseTools() | SubAgent():
+                ways = {(*_open(way, ""), _ENDED) for way in ways}
             case AskPermission(_, then, otherwise):
-                ways = _variants(tuple(then), round_mark)
-                ways |= _variants(tuple(otherwise or ()), round_mark)
-                texts = {before + way for before in texts for way in ways}
+                ways = {after for way in ways for after in _ways(then, way)} | {
+                    after for way in ways for after in _ways(otherwise or (), way)
+                }
             case _:
-                if round_mark and type(step).__name__ in ("UseTools", "SubAgent"):
-                    texts = {before + round_mark for before in texts}
-    return texts
+                pass
+    if so_far != ("",):
+        return ways
+    return {tuple(part for part in way if part != _ENDED) for way in ways}
+
+
+def _open(way: tuple[str, ...], text: str) -> tuple[str, ...]:
+    """Add text to the open round, or to a new one."""
+    return (*way, text) if way[-1] == _ENDED else (*way[:-1], way[-1] + text)
 
 
 def _names(turn: Turn) -> set[str]:
-    return {name for text in _variants(turn.steps, "") for name in words_of(text)} | {
+    texts = {part for way in _ways(turn.steps) for part in way}
+    return {name for text in texts for name in words_of(text)} | {
         name for step in turn.steps if hasattr(step, "text") for name in words_of(step.text)
     }
 

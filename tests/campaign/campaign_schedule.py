@@ -241,7 +241,9 @@ def _draw_rules(rng: random.Random) -> tuple[Rule, ...]:
         if rng.random() < rate or number == 2:
             rules.append(_draw_rule(rng, "stream", number, corrupts=corrupts))
     if rng.random() < 0.8 and first == 2:  # the first stream, after it has come up
-        rules.append(Rule(_stream_fault(rng, corrupts), path="/stream", method="GET", connections=[1]))
+        rules.append(
+            Rule(_stream_fault(rng, corrupts), path="/stream", method="GET", connections=[1])
+        )
     for kind in ("send", "look"):
         for number in range(1, 5):
             if rng.random() < rate * 0.6:

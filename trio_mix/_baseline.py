@@ -1,0 +1,141 @@
+"""What is stored of a session, read by whatever operation the server has for it.
+
+What it knows: which operations read stored messages, what was there before a stream's own turns.
+What it must never know: when to look, or what a verdict means for a message.
+
+Rule 1  What a server lacks is asked for once. One bad answer (a proxy's 503, a broken body) is
+        not that.
+Rule 2  The baseline is what was stored before the stream's first message; where it could not be
+        read then, it is read before the next one. It is read anew after a turn of which it is not
+        known whether it was stored, while no turn of ours is under way.
+Rule 3  What was sent and may still come to run (a message whose fate is unknown) stays doubtful.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import attrs
+import trio
+
+from trio_mix import errors
+from trio_mix._options import RequestOptions, RetryConfig
+from trio_mix._stored import Earlier, judge, rows_of
+
+if TYPE_CHECKING:
+    from trio_mix._stored import StoredRow, Verdict
+    from trio_mix._switchboard import Inbox
+    from trio_mix.resources import Messages, Sessions
+
+__all__ = ["Baseline", "StoredMessages"]
+
+_LOOK_TIMEOUT: Final = 10.0
+_NO_SUCH_OPERATION: Final = (404, 405, 501)
+_ONCE: Final = RetryConfig(strategy="none")
+
+
+class StoredMessages:
+    """Reads a session's stored messages by the operation that this server has for it.
+
+    Kept by the client, so that what a server lacks is asked for once.
+    """
+
+    def __init__(self, sessions: Sessions, messages: Messages) -> None:
+        self._sessions = sessions
+        self._messages = messages
+        self._has_export = True
+        self._has_messages = True
+
+    @property
+    def silent(self) -> bool:
+        """Whether the server is known to keep none that can be asked for."""
+        return not self._has_export and not self._has_messages
+
+    async def rows(self, session_id: str) -> list[StoredRow] | None:
+        """Return all rows, or None where the server keeps none that can be asked for.
+
+        Raises:
+          MixError, TransportError: this time it did not work.
+        """
+        options = RequestOptions(retries=_ONCE, timeout=_LOOK_TIMEOUT)
+        if self._has_export:
+            try:
+                exported = await self._sessions.export_session(id=session_id, options=options)
+                return rows_of(exported.messages)
+            except errors.MixDefaultError as exc:
+                if exc.status_code not in _NO_SUCH_OPERATION:
+                    raise
+                self._has_export = False
+            except errors.ResponseValidationError:
+                pass  # a shape of its own, or a broken body: the other operation may tell
+        if self._has_messages:
+            try:
+                return rows_of(await self._messages.get_session(id=session_id, options=options))
+            except errors.MixDefaultError as exc:
+                if exc.status_code not in _NO_SUCH_OPERATION:
+                    raise
+                self._has_messages = False
+        return None
+
+
+@attrs.frozen
+class _Own:
+    """A turn of ours that is over."""
+
+    earlier: Earlier
+    may_come: bool
+    """Whether it may still run, and be stored, later."""
+
+
+class Baseline:
+    """What was stored before the turns of this stream, and those turns' own texts."""
+
+    def __init__(self, stored: StoredMessages, session_id: str) -> None:
+        self._stored = stored
+        self._session_id = session_id
+        self._due = True
+        self._own: list[_Own] = []
+        self.known: set[str] | None = None
+
+    @property
+    def earlier(self) -> list[Earlier]:
+        """Our own turns since the baseline, in order."""
+        return [own.earlier for own in self._own]
+
+    async def ensure(self) -> None:
+        """Look, where that is due (rule 2); where it fails the old baseline stays, if any."""
+        if not self._due or self._stored.silent:
+            await trio.lowlevel.checkpoint()
+            return
+        try:
+            rows = await self._stored.rows(self._session_id)
+        except (errors.MixError, errors.TransportError):
+            return
+        if rows is not None:
+            self._due = False
+            self.known = {row.id for row in rows}
+            self._own = [own for own in self._own if own.may_come]
+
+    def judge(self, rows: list[StoredRow], inbox: Inbox) -> Verdict:
+        """Say what the rows tell of a turn."""
+        return judge(
+            rows,
+            user_message_id=inbox.turn.user_message_id,
+            matches=inbox.turn.matches,
+            known=self.known,
+            earlier=self.earlier,
+        )
+
+    def count(self, inbox: Inbox) -> None:
+        """Count a turn of our own that is over: its row is not the next one's."""
+        if inbox.turn.user_message_id is not None and self.known is not None:
+            self.known.add(inbox.turn.user_message_id)
+            return
+        # A refused one, a failed one, a command: each may be stored or not.
+        command = inbox.turn.text.startswith(("/", "!"))
+        certain = inbox.partial().message_id is not None and not command
+        earlier = Earlier(text=inbox.turn.text, plan_mode=inbox.turn.plan_mode, certain=certain)
+        refused = isinstance(inbox.failure, errors.MessageRejected)
+        ended = inbox.turn.ended_by is not None or inbox.failure is None
+        self._own.append(_Own(earlier, may_come=not (certain or refused or ended)))
+        self._due = self._due or not certain

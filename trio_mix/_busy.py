@@ -1,0 +1,132 @@
+"""A message that met a server at work on another one: when it may be sent again.
+
+What it knows: that "busy" is said by one of perhaps several streams of a session. What it must
+never know: sockets, who holds the message.
+
+A pipeline server gives a message to every stream that it takes for open: also to one whose client
+has gone without its noticing. That one may run the message while ours is told that the session is
+busy; or keep it queued, and run it when the old turn is over.
+
+Rule 1  While the session is at a turn that shows growth, nothing is sent.
+Rule 2  Once it is not, and the message is still not among the stored ones, twice in a row, it is
+        sent again. Is it there, then it runs, or ran: it is settled, not sent.
+Rule 3  A server that keeps nothing that can be asked for is asked by sending again: it said that it
+        did not run the message. The reply says that it was sent again.
+Rule 4  All that takes as long as the reconnect policy allows; then the server's error ends it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Protocol
+
+import trio
+
+from trio_mix import errors
+from trio_mix._stored import Fate, at_work, weight_of
+from trio_mix._turns import Input
+
+if TYPE_CHECKING:
+    from trio_mix._baseline import Baseline, StoredMessages
+    from trio_mix._gate import SendGate
+    from trio_mix._stored import StoredRow
+    from trio_mix._switchboard import Inbox, Switchboard
+    from trio_mix.events import Event
+    from trio_mix.sse import ReconnectPolicy
+
+__all__ = ["BusyHost", "send_when_free"]
+
+_LEAST_DELAY: Final = 0.25
+
+
+class BusyHost(Protocol):
+    """What waiting for a busy server needs of the stream."""
+
+    session_id: str
+    gate: SendGate
+    board: Switchboard
+    baseline: Baseline
+    stored: StoredMessages
+    reconnect: ReconnectPolicy
+    settle_timeout: float
+
+    def settle(self, inbox: Inbox) -> None:
+        """Find out what became of a turn."""
+
+    def send_again(self, inbox: Inbox) -> None:
+        """Send a message a second time."""
+
+
+async def send_when_free(host: BusyHost, inbox: Inbox, event: Event) -> None:
+    """Send a message again once the server is free; raises only Cancelled.
+
+    Args:
+      host: the stream.
+      inbox: the message.
+      event: the error that said that the server is busy.
+    """
+    if inbox.busy is None:
+        inbox.busy = host.reconnect.schedule()
+        inbox.busy.begin(trio.current_time())
+    watch = _Watch(host)
+    while True:
+        delay = inbox.busy.lost(trio.current_time())
+        if delay is None:
+            inbox.turn.ended_by = event
+            host.board.step(inbox, Input.SETTLED)
+            return
+        with trio.move_on_after(max(delay, _LEAST_DELAY)):
+            await inbox.turn_over.wait()
+            return
+        try:
+            await host.gate.wait_open()
+        except errors.TrioMixError:
+            return  # the stream is over, and has told everybody
+        if inbox.unanswered:
+            continue  # the first POST is still under way
+        free = await _is_free(host, inbox, watch)
+        if inbox.turn_over.is_set():
+            return
+        if free is None:
+            # It was run by another stream: its end is found among the stored messages.
+            host.board.step(inbox, Input.SENDING)
+            host.board.step(inbox, Input.ACCEPTED)
+            host.settle(inbox)
+            return
+        if free:
+            inbox.builder.restart()
+            host.send_again(inbox)
+            return
+
+
+async def _is_free(host: BusyHost, inbox: Inbox, watch: _Watch) -> bool | None:
+    """Return whether it may be sent again; None: it has run, or it cannot be known."""
+    if host.stored.silent:
+        return True
+    try:
+        rows = await host.stored.rows(host.session_id)
+    except (errors.MixError, errors.TransportError):
+        return False
+    if rows is None:
+        return True
+    if host.baseline.judge(rows, inbox).fate is not Fate.ABSENT:
+        return None
+    return watch.is_quiet(rows)
+
+
+class _Watch:
+    """Whether anything is going on in a session, from one look to the next."""
+
+    def __init__(self, host: BusyHost) -> None:
+        self._patience = host.settle_timeout
+        self._weight = -1
+        self._since = 0.0
+        self._idle_before = False
+
+    def is_quiet(self, rows: list[StoredRow]) -> bool:
+        """Take in a look; return whether the session was idle twice, or silent for long."""
+        now, weight = trio.current_time(), weight_of(rows)
+        if weight != self._weight:
+            self._weight, self._since = weight, now
+        idle = not at_work(rows)
+        twice, self._idle_before = idle and self._idle_before, idle
+        return twice or now - self._since >= self._patience
