@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar, cast
 import attrs
 
 from trio_mix._codec import Mismatch, decode, parse_json
+from trio_mix._operation import GENERATIONS
 from trio_mix.errors import (
     ErrorResponse,
     MixDefaultError,
@@ -83,7 +84,7 @@ def read_answer(operation: Operation[T], received: Received) -> Answer[T]:
       ResponseValidationError: a success whose body does not fit.
     """
     if not 200 <= received.status_code < 300:
-        raise error_from(received)
+        raise error_from(received, operation)
     try:
         value = _value(operation, received)
     except Mismatch as error:
@@ -102,7 +103,7 @@ def read_answer(operation: Operation[T], received: Received) -> Answer[T]:
     )
 
 
-def error_from(received: Received) -> MixError:
+def error_from(received: Received, operation: Operation[object]) -> MixError:
     """Return the exception for an answer that is no success."""
     headers = received.redactor.headers(received.headers)
     error = _rest_error(received)
@@ -112,6 +113,7 @@ def error_from(received: Received) -> MixError:
             headers=headers,
             body=received.text,
             request=received.request,
+            remedy=_remedy(received.status_code, operation),
         )
     return ErrorResponse(
         error=error,
@@ -119,6 +121,16 @@ def error_from(received: Received) -> MixError:
         headers=headers,
         body=received.text,
         request=received.request,
+    )
+
+
+def _remedy(status_code: int, operation: Operation[object]) -> str:
+    """Say what to do where the server's router, not the API, says that there is no such thing."""
+    if status_code not in (404, 405) or operation.generations == GENERATIONS:
+        return ""
+    versions = ", ".join(operation.generations)
+    return (
+        f"The operation is part of API {versions}: system.health_check tells the server's version."
     )
 
 

@@ -319,7 +319,7 @@ def _is_mapping(shape: Any) -> bool:
 
 def _send_result(value: object, _: object) -> models.SendResult:
     """Read an acknowledgement or a stored message; the status code is the caller's to fill in."""
-    if isinstance(value, dict) and "role" in value and "id" in value:
+    if isinstance(value, dict) and ("role" in value or ("id" in value and "status" not in value)):
         message = _converter.structure(value, models.BackendMessage)
         return models.SendResult(status_code=0, session_id=message.session_id, message=message)
     ack = _converter.structure(value, _SendAck)

@@ -369,7 +369,7 @@ class MixCore:
             received = await _read_error(stream, call, redactor)
         except TransportError as error:
             raise renewed(error, call.request) from error.__cause__
-        raise error_from(received)
+        raise error_from(received, call.operation)
 
     async def _headers_of(
         self, call: Call, own: Mapping[str, str], added: Mapping[str, str]
