@@ -21,8 +21,12 @@ async def count(connection: trio.SocketStream) -> None:
             last = int(value)
     head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
     await connection.send_all(head)
-    for number in range(last + 1, last + 4):
-        await connection.send_all(f"id: {number}\nevent: number\ndata: {number}\n\n".encode())
+    try:
+        for number in range(last + 1, last + 4):
+            frame = f"id: {number}\nevent: number\ndata: {number}\n\n"
+            await connection.send_all(frame.encode())
+    except trio.BrokenResourceError:
+        pass  # the client has what it wanted
 
 
 def tell(state: StreamState) -> None:

@@ -216,9 +216,11 @@ async def test_a_certificate_that_is_not_trusted_is_a_failure_that_has_sent_noth
 
 
 @pytest.mark.parametrize("how", ["timeout", "cancel"])
+@pytest.mark.parametrize("backend", [None, httpcore.TrioBackend()], ids=["own", "httpcore"])
 async def test_a_handshake_that_does_not_end_leaves_nothing_and_has_sent_nothing(
-    own: Http, nursery: trio.Nursery, how: str
+    nursery: trio.Nursery, how: str, backend: Any
 ) -> None:
+    own = Http(network_backend=backend)
     gone = trio.Event()
 
     async def handler(peer: Peer) -> None:
@@ -258,6 +260,62 @@ async def test_a_connect_that_takes_too_long_has_sent_nothing(
             await timed
         assert caught.value.sent is False
         assert trio.current_time() - start == 30.0
+
+
+# Clients and transports with habits of their own
+
+
+async def test_a_body_that_a_hook_of_the_client_has_read_is_not_lost(
+    nursery: trio.Nursery,
+) -> None:
+    async def read(response: httpx.Response) -> None:
+        await response.aread()
+
+    server = await serve(nursery, answering(OK))
+    async with httpx.AsyncClient(event_hooks={"response": [read]}) as client:
+        for _ in range(2):
+            await get(Http(client), server.url)
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize(
+    ("failure", "sent"),
+    [
+        (httpx.ConnectError("refused"), False),
+        (httpx.ConnectTimeout("too slow"), False),
+        (httpx.PoolTimeout("too many"), False),
+        (httpx.ReadError("cut"), True),
+        (httpx.ReadTimeout("silent"), True),
+        (httpx.WriteError("cut"), True),
+        (httpx.RemoteProtocolError("junk"), True),
+    ],
+)
+async def test_of_an_opaque_transport_all_but_a_failed_connect_is_taken_to_have_been_sent(
+    failure: Exception, sent: bool
+) -> None:
+    def handler(request: httpx.Request) -> httpx.Response:
+        raise failure
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(handler)) as client:
+        with pytest.raises((ConnectionFailed, RequestTimeout)) as caught:
+            await Http(client).request("POST", "http://host/", headers={}, timeout=5)
+    assert caught.value.sent is sent
+    assert isinstance(caught.value, RequestTimeout) == isinstance(failure, httpx.TimeoutException)
+
+
+async def test_an_opaque_transport_tells_that_all_was_sent_by_its_answer() -> None:
+    calls: list[int] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        assert not calls
+        return httpx.Response(200, text="ok")
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(handler)) as client:
+        response = await Http(client).request(
+            "POST", "http://host/", headers={}, timeout=5, on_sent=lambda: calls.append(1)
+        )
+    assert response.body == b"ok"
+    assert calls == [1]
 
 
 # Proxies of the environment

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from reference_decoder import decode as reference
 
@@ -11,17 +11,26 @@ from trio_mix.sse import SSEDecoder
 
 Triple = tuple[str, str, str]
 
-# Pieces that the rules are about, so that random streams are worth decoding.
-TOKENS = [
-    *(b"\n", b"\r", b"\r\n", b"\n\n", b":", b" ", b"\0", b"\xef\xbb\xbf", b"\xff", b"\xe6\x97"),
-    *(b"data", b"data:", b"data: ", b"id", b"id: ", b"id:7", b"event: ", b"event:x", b"retry: "),
-    *(b"0", b"42", b"x", "ü日🚲\u2028\x85".encode(), b"data: a\n\n", b"id: 1\ndata: b\n\n"),
-    *(b"id: 2\nevent: c\ndata: {}\nretry: 30000\n\n", b": comment\n", b"retry: 5\n", b"Data: a\n"),
+# Lines and pieces that the rules are about, so that random streams are worth decoding.
+LINES = [
+    *(b"", b"", b"", b"", b"data: a", b"data", b"data:  b", b"id: 1", b"id: 2", b"id", b"id: x\0"),
+    *(b"event: e", b"event:", b"retry: 5", b"retry: 30000", b"retry: x", b": comment", b":"),
+    *("data: ü日🚲\u2028\x85".encode(), b"data: \xff\xe6\x97", b"Data: a", b"foo", b"\xef\xbb\xbf"),
 ]
+WHOLE = [
+    b"data: a\n\n",
+    b"id: 1\ndata: b\n\n",
+    b"id: 2\nevent: c\ndata: {}\nretry: 30000\n\n",
+    b"event: d\ndata: {}\n\n",
+]
+ends = st.sampled_from([b"\n", b"\n", b"\n", b"\r\n", b"\r"])
+lines = st.builds(bytes.__add__, st.sampled_from(LINES), ends)
 streams = st.one_of(
-    st.lists(st.sampled_from(TOKENS), max_size=40).map(b"".join), st.binary(max_size=200)
+    st.lists(st.one_of(lines, st.sampled_from(WHOLE)), max_size=30).map(b"".join),
+    st.lists(st.one_of(lines, st.sampled_from(LINES), ends), max_size=30).map(b"".join),
+    st.binary(max_size=200),
 )
-cuts = st.lists(st.integers(0, 2000), max_size=30)
+cuts = st.lists(st.integers(0, 300), max_size=30)
 
 
 def pieces(stream: bytes, at: list[int]) -> list[bytes]:
@@ -36,7 +45,10 @@ def fast(chunks: list[bytes], last_event_id: str = "") -> tuple[list[Triple], st
 
 
 @given(streams, cuts, st.sampled_from(["", "old"]))
+@settings(max_examples=400)
 @example(b"data: a\n\n\n\ndata: b\n\n", [8], "")
+@example(b"id: 1\ndata: a\n\ndata: b\ndata: c\n\n", [24], "")
+@example(b"event: e\n\ndata: a\ndata: b\n\n", [12], "")
 @example(b"\xef\xbb\xbf\r\ndata: a\r\n\r\n", [3, 4], "")
 def test_any_split_decodes_as_the_reference_decodes_the_whole(
     stream: bytes, at: list[int], last_event_id: str
@@ -60,6 +72,7 @@ def outcome(chunks: list[bytes], limit: int) -> tuple[list[Triple], str]:
     return events, ""
 
 
+@settings(max_examples=400)
 @given(streams, cuts, st.integers(1, 40))
 def test_limits_fail_at_the_same_event_however_the_stream_is_cut(
     stream: bytes, at: list[int], limit: int

@@ -21,6 +21,7 @@ from trio_mix._http._errors import DisconnectedError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from typing import Self
 
     from trio_mix._http._types import ClientResponse, Content, HttpClient, Progress
 
@@ -46,6 +47,22 @@ class Tracer:
             self.progress.body_sent()
 
 
+class _ReadBody:
+    """A body that has been read already, to be iterated like one that has not."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        content, self._content = self._content, b""
+        if not content:
+            raise StopAsyncIteration
+        return content
+
+
 class ClientExchange:
     """A response of a caller's client, its body being read."""
 
@@ -57,7 +74,10 @@ class ClientExchange:
         self.http_version = response.http_version
         self._response = response
         self._on_close = on_close
-        self._body: AsyncIterator[bytes] = response.aiter_raw()
+        # A hook of the client may have read the body, and some transports make it read.
+        consumed = response.is_stream_consumed
+        body = _ReadBody(response.content) if consumed else response.aiter_raw()
+        self._body: AsyncIterator[bytes] = body
         self._broken = False
         self._ended = False
         self._closed = False
