@@ -69,7 +69,7 @@ async def transmit(host: SendingHost, inbox: Inbox, request: MessageRequest) -> 
                     host.board.end_with(inbox, failure, Input.REFUSED)
                     return
                 await trio.sleep(delay)
-        except errors.TrioMixError as exc:
+        except Exception as exc:  # noqa: BLE001 - what a hook or a headers function raised, too
             host.board.end_with(inbox, exc, Input.REFUSED)
             return
         if inbox.turn.phase is Phase.ANSWERED:
