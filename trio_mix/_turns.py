@@ -198,8 +198,10 @@ class TurnRouter:
             return _NOBODY
         if self._is_left_over(event, turn):
             return _NOBODY
-        if not turn.events and is_busy(event) and self.apply(turn, Input.RESEND):
-            return Route(turn, busy=True)
+        if is_busy(event):
+            # With events it runs already: another stream of the session is told of the conflict.
+            busy = not turn.events and self.apply(turn, Input.RESEND)
+            return Route(turn, busy=True) if busy else _NOBODY
         for name in ids_of(event):
             self._own(name, turn.owner)
         return Route(turn)
