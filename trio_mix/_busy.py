@@ -88,6 +88,7 @@ async def send_when_free(host: BusyHost, inbox: Inbox, event: Event) -> None:
             return
         if free is None:
             # It was run by another stream: its end is found among the stored messages.
+            inbox.cut = True
             host.board.step(inbox, Input.SENDING)
             host.board.step(inbox, Input.ACCEPTED)
             host.settle(inbox)

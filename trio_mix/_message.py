@@ -320,8 +320,11 @@ class TextDeltas:
             if isinstance(event, ev.StreamGapEvent):
                 # What follows belongs behind what is missing: it comes with the rest.
                 self._gap = True
-            elif isinstance(event, ev.ContentEvent) and event.parent_tool_call_id is None:
-                if not self._gap:
-                    self._given += len(event.content)
-                    return event.content
+            elif (
+                isinstance(event, ev.ContentEvent)
+                and event.parent_tool_call_id is None
+                and not self._gap
+            ):
+                self._given += len(event.content)
+                return event.content
         raise StopAsyncIteration

@@ -338,7 +338,9 @@ class _Play:
                 await proxy.plug_in()
             case "foreign":
                 # Two turns that begin at once cannot be told apart by what is on the wire.
-                if self._session in server._backend.live and not server.running_turns:
+                accepted = sum(isinstance(record, MessageAccepted) for record in server.log)
+                idle = not server.running_turns and accepted == server.runs() - server.runs("foreign")
+                if self._session in server._backend.live and idle:
                     server.run_message(self._session, "foreign")
             case "busy store":
                 server.answer_next(f"/api/sessions/{self._session}", 503, times=3)
