@@ -4,12 +4,13 @@ What it knows: the last error that ended somebody's turn, and which errors this 
 What it must never know: whose events are whose.
 
 Rule 1  An error is repeated once, and is then done with.
-Rule 2  Where no turn is under way, an equal error is a repetition for sure, and proves that the
-        server repeats this one.
+Rule 2  What comes while no turn of ours is under way is swallowed freely. Right after an error that
+        ended a turn of ours it shows that the server repeats this one.
 Rule 3  An equal error may as well be the next turn's own: what ails a server ails every message.
         It is taken for a repetition where ids say that this turn has not begun, where nothing came
-        in between, or where the server is known to repeat it and the turn has only begun. Without
-        ids only the last counts. To swallow a turn's only error would leave it without an end.
+        in between, or where the server was seen to repeat it and the turn has only begun. Without
+        ids only the last counts, and only until the message is accepted. To swallow a turn's only
+        error would leave it without an end.
 Rule 4  "Busy" is never one: it asks for the message to be sent again.
 """
 
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from trio_mix import events as ev
+from trio_mix._turn import Phase
 
 if TYPE_CHECKING:
     from trio_mix._turn import Turn
@@ -37,6 +39,7 @@ _Failure = ev.ErrorEvent | ev.RateLimitEvent
 @attrs.define
 class _Expected:
     kind: tuple[object, ...]
+    ours: bool
     during: Turn | None
     fresh: bool = True
 
@@ -60,32 +63,37 @@ class Echoes:
         if expected is None or not isinstance(event, _Failure) or _kind(event) != expected.kind:
             return False
         if turn is None:
-            self._repeated[expected.kind] = None
-            if len(self._repeated) > _REMEMBERED:
-                self._repeated.popitem(last=False)
+            if expected.fresh and expected.ours:
+                self._repeated[expected.kind] = None
+                if len(self._repeated) > _REMEMBERED:
+                    self._repeated.popitem(last=False)
         elif not self._is_likely(expected, turn, ids=ids):
             return False
         self._expected = None
         return True
 
-    def heard(self, event: Event, *, terminal: bool, during: Turn | None) -> None:
+    def heard(self, event: Event, turn: Turn | None, *, ours: bool, terminal: bool) -> None:
         """Take in an event that is no repetition.
 
         Args:
           event: the event.
+          turn: our turn that was under way.
+          ours: whether it was that turn's.
           terminal: whether it ended somebody's turn.
-          during: our turn that was under way, where it was somebody else's event.
         """
         if terminal:
             error = isinstance(event, _Failure) and not is_busy(event)
-            self._expected = _Expected(_kind(event), during) if error else None
+            during = None if ours else turn
+            self._expected = _Expected(_kind(event), ours, during) if error else None
         elif self._expected is not None:
             self._expected.fresh = False
 
     def _is_likely(self, expected: _Expected, turn: Turn, *, ids: bool) -> bool:
-        if expected.kind in self._repeated and turn.events <= (1 if turn.bound else 0):
-            return True
-        return ids and (expected.fresh or not turn.bound or expected.during is turn)
+        begun = turn.events > (1 if turn.bound else 0)
+        known = expected.kind in self._repeated and not begun
+        if not ids:
+            return known and turn.phase is Phase.POSTED
+        return known or expected.fresh or not turn.bound or expected.during is turn
 
 
 def is_busy(event: Event) -> bool:

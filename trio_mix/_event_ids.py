@@ -46,6 +46,9 @@ def begins_call(event: Event) -> bool:
 
 
 def carries_ids(event: Event) -> bool:
-    return isinstance(event, ev.UserMessageCreatedEvent) or bool(
-        getattr(event, "assistant_message_id", None)
+    """Return whether an event has an id that only servers send whose events name their turn."""
+    return (
+        isinstance(event, ev.UserMessageCreatedEvent)
+        or bool(getattr(event, "assistant_message_id", None))
+        or bool(parent_of(event))
     )

@@ -96,7 +96,9 @@ class Owner:
     """Whose an id is: one turn, ours or not, without what is heavy about it."""
 
     since: int = 0
-    awaits_round: bool = True
+    due: int = 2
+    """How much a new round of it is due: it speaks (0), has called a tool (1), has nothing yet or
+    its tool has run (2)."""
     over: bool = False
     heard: bool = False
 

@@ -15,8 +15,8 @@ Rule 4  A sub-agent's event (it has a parent tool call) belongs to the turn of t
 Rule 5  A top-level ``complete`` that is done, a top-level ``error`` and, where the server gives up
         on it, ``rate_limit_error`` are terminal. What a finished turn still emits is nobody's.
 Rule 6  A turn that somebody else started is nobody's, also one that began before we listened.
-        Where two run at once, an id not seen before is of the one that is due a new round, of the
-        older where both are; what has no id is of the one that was heard last.
+        Where two run at once, an id not seen before is of the one that is most due a new round, of
+        the older where both are; what has no id is of the one that was heard last.
 Rule 7  Every event has at most one owner, named once.
 Rule 8  An answer in the HTTP response ends a turn too; where events are due as well, both must
         come.
@@ -158,7 +158,7 @@ class TurnRouter:
             return _NOBODY
         route = self._by_ids(event, turn) if self.traits.ids else self._by_order(event, turn)
         terminal = self._is_terminal(event)
-        self._echoes.heard(event, terminal=terminal, during=turn if route.turn is None else None)
+        self._echoes.heard(event, turn, ours=route.turn is not None, terminal=terminal)
         if route.turn is None or route.busy:
             return route
         route.turn.events += 1 + len(route.released)
@@ -254,15 +254,15 @@ class TurnRouter:
         if turn is not None and turn.bound:
             candidates = sorted([*candidates, turn.owner], key=lambda owner: owner.since)
         elif turn is not None and not candidates:
-            if isinstance(event, ev.ErrorEvent) and not turn.held:
+            if isinstance(event, ev.ErrorEvent) and not (turn.held or parent_of(event)):
                 return turn.owner
             return Owner() if self._names_users and not turn.cut else None
         if not candidates:
             return None
         if not parent_of(event) and message_of(event):
-            waiting = [owner for owner in candidates if owner.awaits_round]
-            if waiting:
-                return waiting[0]
+            due = max(owner.due for owner in candidates)
+            if due:
+                return next(owner for owner in candidates if owner.due == due)
         elif self._last_heard in candidates:
             return self._last_heard
         return turn.owner if turn is not None and turn.bound else candidates[-1]
@@ -301,14 +301,16 @@ class TurnRouter:
         """Remember an event's ids as its owner's, and what the owner is waiting for."""
         self._last_heard = owner
         owner.heard = True
-        for name in ids_of(event):
+        for name in (*ids_of(event), *parent_of(event)):
             self._own(name, owner)
         if parent_of(event):
             return
         if isinstance(event, _Text | ev.CompleteEvent):
-            owner.awaits_round = False
+            owner.due = 0
+        elif isinstance(event, ev.ToolExecutionCompleteEvent):
+            owner.due = 2
         elif isinstance(event, _ToolUse | _ToolRun):
-            owner.awaits_round = True
+            owner.due = 1
         ours = self._turn is not None and owner is self._turn.owner
         if self._is_terminal(event):
             owner.over = True
