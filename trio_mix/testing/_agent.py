@@ -140,6 +140,7 @@ class TurnRun:
             return
 
     async def _steps(self, steps: Sequence[Step], voice: Voice) -> None:
+        await trio.lowlevel.checkpoint()  # there may be no step
         for step in steps:
             await self._step(step, voice)
 
@@ -163,6 +164,7 @@ class TurnRun:
             case Notify():
                 await self._notify(step, voice)
             case Complete(_, times):
+                await trio.lowlevel.checkpoint()
                 for _ in range(times):
                     await voice.complete()
                 self.ending = "complete"
@@ -179,6 +181,7 @@ class TurnRun:
                 await self._accident(step)
 
     async def _accident(self, step: Step) -> None:
+        await trio.lowlevel.checkpoint()  # a drop may find nothing to do
         match step:
             case Pause(seconds):
                 await trio.sleep(seconds)
@@ -266,6 +269,7 @@ class TurnRun:
     async def _notify(self, step: Notify, voice: Voice) -> None:
         backend, session_id = self._backend, self._live.row.id
         if not backend.traits.notifications:
+            await trio.lowlevel.checkpoint()
             return
         notification_id = backend.store.new_id("notification")
         data: dict[str, object] = {

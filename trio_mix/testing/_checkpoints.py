@@ -129,7 +129,8 @@ async def _wait_for(
     before: tuple[int, int], known: set[trio.lowlevel.Task], settle: float, stop: int
 ) -> None:
     """Wait until no more is there than before: the other side of a socket takes a moment."""
-    with trio.move_on_after(settle):
+    await trio.lowlevel.checkpoint()
+    with trio.move_on_after(settle):  # noqa: ASYNC912 - it sleeps unless there is nothing to wait for
         while any(now > then for now, then in zip(_count(), before, strict=True)):  # noqa: ASYNC110 - nothing tells of it
             await trio.sleep(0.001)
         return

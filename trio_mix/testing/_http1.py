@@ -101,7 +101,7 @@ class Exchange:
         """Hand the connection to another protocol, with what of that has been read already."""
         return self._stream, self._h11.trailing_data[0]
 
-    async def watch(self) -> None:
+    async def watch(self) -> None:  # noqa: ASYNC910 - reads at once, or nothing is to be waited for
         """Return when the client has gone, or the connection was severed.
 
         What the client sends meanwhile is its next request; one that sends without end is treated
@@ -167,6 +167,7 @@ async def _next_request(
     body = bytearray()
     size = 0
     while True:
+        await trio.lowlevel.checkpoint()  # whole requests may be waiting in what was read before
         event = protocol.next_event()
         if event is h11.NEED_DATA:
             if protocol.they_are_waiting_for_100_continue:
@@ -204,6 +205,7 @@ def _merged(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
 async def _refuse(
     stream: trio.abc.Stream, protocol: h11.Connection, error: h11.RemoteProtocolError
 ) -> None:
+    await trio.lowlevel.checkpoint()
     if protocol.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
         return
     body = b"400 Bad Request\n"

@@ -47,10 +47,11 @@ class Lifetime:
         self._nursery = await self._manager.__aenter__()
         return self._nursery
 
-    async def close(self, reason: str) -> None:
+    async def close(self, reason: str) -> None:  # noqa: ASYNC910 - the nursery's exit is one
         """Cancel what runs and wait until it is over; does nothing when that was done before."""
         nursery, self._nursery = self._nursery, None
         if self._manager is None or nursery is None:
+            await trio.lowlevel.cancel_shielded_checkpoint()
             return
         # Shielded, or an outer cancellation would come out in the place of the body's exception.
         nursery.cancel_scope.shield = True

@@ -67,7 +67,7 @@ class Link:
         if server_too:
             sever(self._server, "cut")
 
-    async def _pump(self, direction: Direction, data: bytes, scope: trio.CancelScope) -> None:
+    async def _pump(self, direction: Direction, data: bytes, scope: trio.CancelScope) -> None:  # noqa: ASYNC910 - a task of its own: nobody awaits it
         try:
             await self._pass_on(direction, data)
         except trio.BrokenResourceError:
@@ -92,7 +92,7 @@ class Link:
             key=lambda fault: fault.at,
         )
         done = 0
-        while True:
+        while True:  # noqa: ASYNC913 - it reads, or writes what it has
             if not data:
                 data = bytes(await source.receive_some(_READ))
                 if not data:
@@ -120,7 +120,7 @@ class Link:
         self.lose(fault.how, server_too=fault.server_notices)
         raise trio.ClosedResourceError("the plan has cut this connection")
 
-    async def _drain(self) -> None:
+    async def _drain(self) -> None:  # noqa: ASYNC910 - it reads, or the server has gone
         """Be a network that has lost the client without telling the server."""
         try:
             while await self._server.receive_some(_READ):
@@ -150,6 +150,7 @@ class _Writer:
 
     async def write(self, data: bytes, start: int) -> None:
         """Write bytes, of which the first has the number ``start``."""
+        await trio.lowlevel.checkpoint()  # there may be no bytes
         data = self._corrupted(data, start)
         size = len(data)
         if self._throttle is not None:

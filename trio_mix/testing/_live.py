@@ -231,7 +231,7 @@ class Backend:
             raise RuntimeError("the server is not running; use it as `async with MixServer()`")
         self.nursery.start_soon(self._guarded, function)
 
-    async def _guarded(self, function: Callable[[], Awaitable[None]]) -> None:
+    async def _guarded(self, function: Callable[[], Awaitable[None]]) -> None:  # noqa: ASYNC910 - a task of its own: nobody awaits it
         try:
             await function()
         except Exception as error:  # noqa: BLE001 - kept, and raised when the server is left

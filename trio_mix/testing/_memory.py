@@ -203,6 +203,7 @@ class _HttpcoreStream(httpcore.AsyncNetworkStream):
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         if not buffer:
+            await trio.lowlevel.checkpoint()
             return
         try:
             with trio.fail_after(math.inf if timeout is None else timeout):

@@ -17,6 +17,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import trio
+
 from trio_mix.testing._agent import TurnRun
 from trio_mix.testing._default import shell_output, slash_output
 from trio_mix.testing._frames import Event
@@ -65,6 +67,7 @@ async def work(backend: Backend, stream: EventStream) -> None:
 
 
 async def _run(backend: Backend, stream: EventStream, content: str) -> None:
+    await trio.lowlevel.checkpoint()
     live = stream.live
     try:
         message = json.loads(content)

@@ -34,6 +34,7 @@ async def stream_events(call: Call) -> Answer | None:
     session_id = exchange.request.query.get("sessionId", "")
     live = backend.live.get(session_id)
     if not session_id and backend.traits.frame_fields:
+        await trio.lowlevel.checkpoint()
         return Answer(b"", 400)
     if live is None:
         if session_id and backend.settings.unknown_session == "404":
@@ -63,6 +64,7 @@ async def _refuse(call: Call, why: str) -> None:
 
 async def send_streaming_message(call: Call) -> Answer:
     """``POST /stream/{id}/message``: 200 whatever becomes of it."""
+    await trio.lowlevel.checkpoint()
     backend = call.backend
     if not backend.traits.pipeline:
         return plain(404, "404 page not found")
@@ -93,6 +95,7 @@ def _text_of(content: str) -> str:
 
 async def send_message(call: Call) -> Answer | None:
     """``POST /api/sessions/{id}/messages``: 202 at once, or 200 when the turn is over."""
+    await trio.lowlevel.checkpoint()
     backend, traits = call.backend, call.backend.traits
     if traits.pipeline and not backend.settings.rest_send:
         return plain(404, "404 page not found")

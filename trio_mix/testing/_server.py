@@ -360,7 +360,7 @@ class MixServer(Observed):
         self._backend.nursery.start_soon(self._connection, stream)
         return True
 
-    async def _connection(self, stream: trio.abc.Stream) -> None:
+    async def _connection(self, stream: trio.abc.Stream) -> None:  # noqa: ASYNC910 - a task of its own: nobody awaits it
         self._transports.add(stream)
         handler = partial(dispatch, self._backend, _ROUTES)
         try:

@@ -186,7 +186,7 @@ class EventStream:
         try:
             with self._writing:
                 await self._exchange.start(200, STREAM_HEADERS)
-                while True:
+                while True:  # noqa: ASYNC913 - it writes, waits, or ends
                     if self._waiting:
                         pieces = list(self._waiting)
                         self._waiting.clear()
@@ -202,7 +202,7 @@ class EventStream:
                         self.changed.unpark_all()
                         await self.changed.park()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            return "client"
+            return "client"  # noqa: ASYNC910 - the write that failed was one
         how: Literal["cut", "reset"] = "reset" if self._ending == "reset" else "cut"
         self._exchange.sever(how)
         return how
@@ -215,6 +215,7 @@ class EventStream:
         settings = self._backend.settings
         interval, limit = settings.heartbeat_interval, settings.max_connection_age
         if interval is None:
+            await trio.lowlevel.checkpoint()
             return
         tick = self._opened
         while True:
@@ -228,6 +229,7 @@ class EventStream:
             self.send_nowait(_HEARTBEAT)
 
     async def _grow_old(self) -> None:
+        await trio.lowlevel.checkpoint()
         limit = self._backend.settings.max_connection_age
         if limit is not None:
             await trio.sleep_until(self._opened + limit)

@@ -201,6 +201,7 @@ class BrowserTunnel:
         try:
             data = self._ws.send(event)
         except ProtocolError:
+            await trio.lowlevel.cancel_shielded_checkpoint()
             return  # it is closing
         async with self._sending:
             try:
@@ -218,7 +219,7 @@ class BrowserTunnel:
             if patience.cancelled_caught:
                 self.end("ping", 1001)
 
-    async def _receive(self, data: bytes) -> None:
+    async def _receive(self, data: bytes) -> None:  # noqa: ASYNC910 - it reads, unless the tunnel is over
         try:
             while True:
                 if data:
@@ -254,7 +255,7 @@ class BrowserTunnel:
             return False
         elif isinstance(event, BytesMessage):
             self.end("protocol", 1003)
-        return True
+        return True  # noqa: ASYNC910 - its caller reads next
 
     def _message(self, text: str) -> None:
         try:

@@ -16,6 +16,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+import trio
+
 from trio_mix.testing._store import Row, SessionRow, ToolCall, tool_input
 
 if TYPE_CHECKING:
@@ -59,6 +61,7 @@ class Voice:
     async def tell(self, name: str, data: dict[str, object], *, assistant: bool = False) -> None:
         """Send an event with the ids that belong on it."""
         if not self.visible:
+            await trio.lowlevel.checkpoint()
             return
         marked: dict[str, object] = {"type": name, **data}
         if self._traits.message_ids:
@@ -70,12 +73,14 @@ class Voice:
 
     async def begin(self, text: str) -> None:
         """Store the user's message and, where that is done, tell its id."""
+        await trio.lowlevel.checkpoint()
         row = self._store.add_row(self.session, "user", text)
         if self._traits.message_ids:
             await self.tell("user_message_created", {"messageId": row.id, "content": text})
 
     async def think(self, pieces: Sequence[str]) -> None:
         """Reason."""
+        await trio.lowlevel.checkpoint()
         row = self._round()
         for piece in pieces:
             row.reasoning += piece
@@ -86,6 +91,7 @@ class Voice:
 
     async def say(self, pieces: Sequence[str], *, withhold: int = 0) -> list[str]:
         """Answer; the last ``withhold`` pieces are stored but not told, and returned."""
+        await trio.lowlevel.checkpoint()
         row = self._round()
         if not self._traits.deltas:
             withhold = 0
@@ -102,11 +108,14 @@ class Voice:
         """Tell a piece of text without storing it."""
         if self._traits.deltas:
             await self.tell("content", {"content": piece}, assistant=True)
+        else:
+            await trio.lowlevel.checkpoint()
 
     async def use(
         self, calls: Sequence[UseTool], work: Callable[[UseTool, ToolCall], Awaitable[None]]
     ) -> None:
         """Call tools side by side; ``work`` is done while each of them runs. Ends the round."""
+        await trio.lowlevel.checkpoint()
         row = self._round()
         stored: list[ToolCall] = []
         for call in calls:
@@ -180,6 +189,7 @@ class Voice:
         await self._tell_calls(row, call, text, "completed")
 
     async def _tell_calls(self, row: Row, newest: ToolCall, text: str, status: str) -> None:
+        await trio.lowlevel.checkpoint()
         for call in row.tool_calls:
             new = call is newest
             data: dict[str, object] = {"id": call.id, "name": call.name}
