@@ -182,7 +182,7 @@ CASES: Final[dict[str, Case]] = {
         args=_session,
         holds=lambda v, _: (
             v[-1].assistant_response == "Hello yourself."
-            and any(call.parsed_input == {"pattern": "*"} for m in v for call in m.tool_calls or ())
+            and any(call.parsed_input == {"path": "a"} for m in v for call in m.tool_calls or ())
         ),
     ),
     "messages.send": Case(args=_send_args, holds=_sent),

@@ -71,7 +71,7 @@ async def world_of(generation: str, **settings: Any) -> AsyncIterator[World]:
     async with MixServer(api, **{**options, **settings}) as server:
         server.script(
             "hello",
-            Turn(Think("A greeting."), UseTool("glob", {"pattern": "*"}), Say("Hello yourself.")),
+            Turn(Think("A greeting."), UseTool("ReadText", {"path": "a"}), Say("Hello yourself.")),
         )
         server.script("hang", Turn(Hang()))
         server.script("ask", Turn(AskPermission("bash")))

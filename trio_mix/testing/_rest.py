@@ -121,7 +121,7 @@ def export_session(call: Call) -> Answer:
     """``GET /api/sessions/{id}/export``: with the reason why each row ended."""
     row = call.session().row
     name = f"attachment; filename=session_{quote(row.id)}_transcript.json"
-    return Answer(row.as_export(), headers=(("Content-Disposition", name),))
+    return Answer(row.as_export(call.backend.traits), headers=(("Content-Disposition", name),))
 
 
 def cancel(call: Call) -> Answer:

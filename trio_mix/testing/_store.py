@@ -57,6 +57,13 @@ class ToolCall:
             shown |= {"result": self.result, "isError": self.is_error}
         return shown
 
+    def as_export(self, traits: Traits) -> dict[str, object]:
+        """Return it as ``ExportToolCall``, which has lost its ``isError`` in 0.11."""
+        shown = self.as_json()
+        if traits.tool_use_events:
+            shown.pop("isError", None)
+        return shown
+
 
 @attrs.define(kw_only=True)
 class Row:
@@ -90,7 +97,7 @@ class Row:
             shown["toolCalls"] = [call.as_json() for call in self.tool_calls]
         return shown
 
-    def as_export(self) -> dict[str, object]:
+    def as_export(self, traits: Traits) -> dict[str, object]:
         """Return it as ``ExportMessage``."""
         shown: dict[str, object] = {
             "id": self.id,
@@ -106,7 +113,7 @@ class Row:
         if self.reasoning:
             shown |= {"reasoning": self.reasoning, "reasoningDuration": self.reasoning_duration}
         if self.tool_calls:
-            shown["toolCalls"] = [call.as_json() for call in self.tool_calls]
+            shown["toolCalls"] = [call.as_export(traits) for call in self.tool_calls]
         return shown
 
 
@@ -168,7 +175,7 @@ class SessionRow:
                 shown["callbacks"] = self.callbacks
         return shown
 
-    def as_export(self) -> dict[str, object]:
+    def as_export(self, traits: Traits) -> dict[str, object]:
         """Return it as ``ExportSession``."""
         updated = max((row.updated for row in self.rows), default=self.created)
         return {
@@ -177,7 +184,7 @@ class SessionRow:
             "createdAt": iso(self.created),
             "updatedAt": iso(updated),
             **self.counts(),
-            "messages": [row.as_export() for row in self.rows],
+            "messages": [row.as_export(traits) for row in self.rows],
         }
 
 
