@@ -6,7 +6,7 @@ from trio_mix import events as ev
 from trio_mix._turns import Input, Turn, TurnRouter, WireTraits
 
 
-def asked(message_id: str, text: str, parent: str | None = None) -> ev.UserMessageCreatedEvent:
+def asked(message_id: str, text: str, parent: str | None = None) -> ev.Event:
     return ev.UserMessageCreatedEvent(
         message_id=message_id, content=text, parent_tool_call_id=parent
     )
@@ -14,13 +14,13 @@ def asked(message_id: str, text: str, parent: str | None = None) -> ev.UserMessa
 
 def says(
     text: str, message_id: str | None = None, parent: str | None = None, sse_id: str | None = None
-) -> ev.ContentEvent:
+) -> ev.Event:
     return ev.ContentEvent(
         id=sse_id, content=text, assistant_message_id=message_id, parent_tool_call_id=parent
     )
 
 
-def thinks(text: str, message_id: str | None = None, parent: str | None = None) -> ev.ThinkingEvent:
+def thinks(text: str, message_id: str | None = None, parent: str | None = None) -> ev.Event:
     return ev.ThinkingEvent(
         content=text, assistant_message_id=message_id, parent_tool_call_id=parent
     )
@@ -34,7 +34,7 @@ def done(
     is_done: bool = True,
     reasoning: str | None = None,
     duration: int | None = None,
-) -> ev.CompleteEvent:
+) -> ev.Event:
     return ev.CompleteEvent(
         done=is_done,
         content=text,
@@ -45,21 +45,21 @@ def done(
     )
 
 
-def error(text: str = "it broke", parent: str | None = None) -> ev.ErrorEvent:
+def error(text: str = "it broke", parent: str | None = None) -> ev.Event:
     return ev.ErrorEvent(error=text, parent_tool_call_id=parent)
 
 
-def rate_limit(parent: str | None = None) -> ev.RateLimitEvent:
+def rate_limit(parent: str | None = None) -> ev.Event:
     return ev.RateLimitEvent(error="slow down", retry_after=60, parent_tool_call_id=parent)
 
 
-def tool(call: str, text: str = "", status: str = "running", name: str = "ls") -> ev.ToolEvent:
+def tool(call: str, text: str = "", status: str = "running", name: str = "ls") -> ev.Event:
     return ev.ToolEvent(tool_call_id=call, name=name, input=text, status=status)
 
 
 def begins(
     call: str, message_id: str | None = None, parent: str | None = None, name: str = "ls"
-) -> ev.ToolUseStartEvent:
+) -> ev.Event:
     return ev.ToolUseStartEvent(
         tool_call_id=call, name=name, assistant_message_id=message_id, parent_tool_call_id=parent
     )
@@ -67,13 +67,13 @@ def begins(
 
 def piece(
     call: str, text: str, message_id: str | None = None, parent: str | None = None
-) -> ev.ToolUseParameterDeltaEvent:
+) -> ev.Event:
     return ev.ToolUseParameterDeltaEvent(
         tool_call_id=call, input=text, assistant_message_id=message_id, parent_tool_call_id=parent
     )
 
 
-def old_piece(call: str, text: str) -> ev.ToolParameterDeltaEvent:
+def old_piece(call: str, text: str) -> ev.Event:
     return ev.ToolParameterDeltaEvent(tool_call_id=call, input=text)
 
 
@@ -83,7 +83,7 @@ def whole(
     message_id: str | None = None,
     parent: str | None = None,
     name: str = "ls",
-) -> ev.ToolUseParameterStreamingCompleteEvent:
+) -> ev.Event:
     return ev.ToolUseParameterStreamingCompleteEvent(
         tool_call_id=call,
         name=name,
@@ -93,7 +93,7 @@ def whole(
     )
 
 
-def runs(call: str, parent: str | None = None, name: str = "ls") -> ev.ToolExecutionStartEvent:
+def runs(call: str, parent: str | None = None, name: str = "ls") -> ev.Event:
     return ev.ToolExecutionStartEvent(
         tool_call_id=call, tool_name=name, progress="", parent_tool_call_id=parent
     )
@@ -101,13 +101,13 @@ def runs(call: str, parent: str | None = None, name: str = "ls") -> ev.ToolExecu
 
 def ran(
     call: str, parent: str | None = None, name: str = "ls", *, success: bool = True
-) -> ev.ToolExecutionCompleteEvent:
+) -> ev.Event:
     return ev.ToolExecutionCompleteEvent(
         tool_call_id=call, tool_name=name, progress="", success=success, parent_tool_call_id=parent
     )
 
 
-def permission(parent: str | None = None) -> ev.PermissionEvent:
+def permission(parent: str | None = None) -> ev.Event:
     return ev.PermissionEvent(
         permission_id="p",
         session_id="s",
@@ -118,7 +118,7 @@ def permission(parent: str | None = None) -> ev.PermissionEvent:
     )
 
 
-def unknown() -> ev.UnknownEvent:
+def unknown() -> ev.Event:
     return ev.UnknownEvent(name="brand_new", data="{}")
 
 

@@ -119,6 +119,7 @@ class AsyncWorld:
     def _steps(self, name: str, text: str) -> Iterator[Step]:
         yield Step([asked(f"{name}-u", text)])
         rounds = 1 + self._draw(3)
+        message = ""
         for number in range(rounds):
             message = f"{name}-m{number}"
             yield Step([thinks("hm", message)], new_round=True)
