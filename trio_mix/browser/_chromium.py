@@ -261,7 +261,7 @@ class Chromium:
             output=self.output,
         )
 
-    async def _listen(self, process: trio.Process) -> None:
+    async def _listen(self, process: trio.Process) -> None:  # noqa: ASYNC910 - a task of its own: nobody awaits it
         """Find the address in what it says, and keep its pipe empty from then on."""
         assert process.stderr is not None  # noqa: S101 - it was asked for
         line = b""
@@ -301,13 +301,14 @@ class Chromium:
             nursery.cancel_scope.shield = True
             nursery.cancel_scope.cancel(reason="the browser has ended")
             await self._manager.__aexit__(None, None, None)
-        with trio.CancelScope(shield=True):
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        with trio.CancelScope(shield=True):  # noqa: ASYNC912 - there may be nothing to clean up
             if process is not None and process.stderr is not None:
                 await process.stderr.aclose()
             if self._profile is not None:
                 await trio.to_thread.run_sync(_remove, self._profile)
 
-    async def _end_process(self, process: trio.Process) -> None:
+    async def _end_process(self, process: trio.Process) -> None:  # noqa: ASYNC910 - it may have ended; `_end` is one
         if process.returncode is None:
             process.terminate()
             with trio.move_on_after(self._close_timeout):

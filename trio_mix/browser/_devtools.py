@@ -161,7 +161,7 @@ class DevTools:
 
     # The connection
 
-    async def _send(self) -> None:
+    async def _send(self) -> None:  # noqa: ASYNC910 - a task of its own: nobody awaits it
         try:
             async for text in self._to_send:
                 await self._socket.send(text)
@@ -255,7 +255,7 @@ class DevTools:
     async def _find_page(self) -> str | Outcome:
         """Return the session of the page that commands without one go to, or an error."""
         if self._page is not None:
-            return self._page
+            return self._page  # noqa: ASYNC910 - the command that it is asked for follows
         found = await self._call("Target.getTargets", None)
         target = _first_page(found)
         if target is None:
@@ -343,7 +343,7 @@ async def open_devtools(devtools: DevTools, nursery: trio.Nursery, timeout: floa
       BrowserGone: nothing answers there, or something that is no browser.
     """
     problem = f"no answer within {timeout:g} s"
-    with trio.move_on_after(timeout):
+    with trio.move_on_after(timeout):  # noqa: ASYNC912 - it opens a connection
         try:
             await devtools.open(nursery)
             return

@@ -60,9 +60,9 @@ class Keeper:
         self._changed = trio.Event()
         self._last_failure: Exception | None = None
 
-    async def run(self, devtools: DevTools, nursery: trio.Nursery) -> None:
+    async def run(self, devtools: DevTools, nursery: trio.Nursery) -> None:  # noqa: ASYNC910 - it supervises, or has failed to
         """Keep the tunnel until it has ended for good; the nursery watches the browser."""
-        with trio.CancelScope() as scope:
+        with trio.CancelScope() as scope:  # noqa: ASYNC912 - it connects
             nursery.start_soon(self._watch_browser, devtools, scope)
             try:
                 await self._supervise(devtools)
@@ -105,7 +105,7 @@ class Keeper:
         if self.failure is None:
             self.failure = devtools.failure(url=self._server.shown, session_id=self._session_id)
         # The server hears what has become of its commands before it is left.
-        with trio.move_on_after(self._settings.close_timeout):
+        with trio.move_on_after(self._settings.close_timeout):  # noqa: ASYNC912 - there may be no link
             if self.link is not None:
                 await self.link.flush()
         scope.cancel(reason="the browser is gone")

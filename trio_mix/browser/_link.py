@@ -103,10 +103,11 @@ class Link:
 
     async def flush(self) -> None:
         """Wait until all answers of now are sent, or never will be."""
+        await trio.lowlevel.checkpoint()
         while self._outgoing:
             await self._flushed.wait()
 
-    async def _guard(self, work: Callable[[], Awaitable[None]], scope: trio.CancelScope) -> None:
+    async def _guard(self, work: Callable[[], Awaitable[None]], scope: trio.CancelScope) -> None:  # noqa: ASYNC910 - a task of its own: nobody awaits it
         try:
             await work()
         except WebSocketLost as lost:

@@ -289,9 +289,10 @@ class Tunnel:
             raise
         return devtools
 
-    async def _close(self, leaving: BaseException | None) -> None:
+    async def _close(self, leaving: BaseException | None) -> None:  # noqa: ASYNC910 - leaving the nursery is one
         """End the nursery without wrapping what is under way (rules 4 and 5)."""
         if self._left:
+            await trio.lowlevel.cancel_shielded_checkpoint()
             return
         self._left = True
         assert self._nursery is not None  # noqa: S101 - entered before anything can be closed

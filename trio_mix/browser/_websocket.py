@@ -173,7 +173,7 @@ class WebSocket:
 
     async def aclose(self, timeout: float, code: int = 1000) -> None:
         """Say goodbye, wait a bounded time for the answer, and close; shielded (rule 3)."""
-        with trio.CancelScope(shield=True):
+        with trio.CancelScope(shield=True):  # noqa: ASYNC912 - there may be nothing to close
             if self._connection is not None and self._connection.opened:
                 over = (ConnectionClosed, WebSocketProtocolError, trio.BrokenResourceError)
                 with trio.move_on_after(timeout), contextlib.suppress(*over):
@@ -181,6 +181,7 @@ class WebSocket:
             self._reading.cancel(reason="the WebSocket is closed")
             if self._stream is not None:
                 await trio.aclose_forcefully(self._stream)
+        await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def _dial(self) -> trio.abc.Stream:
         endpoint = self._endpoint
@@ -198,7 +199,7 @@ class WebSocket:
             raise
         return secure
 
-    async def _read(self, connection: _Connection) -> None:
+    async def _read(self, connection: _Connection) -> None:  # noqa: ASYNC910 - a task of its own: nobody awaits it
         # Shielded, or closing politely could not hear the other side's goodbye (rule 3).
         with self._reading:
             try:

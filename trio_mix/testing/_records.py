@@ -336,7 +336,10 @@ def _kind(record: Record) -> object:
 
 
 def _line(record: Record) -> str:
-    shown = [field.name for field in attrs.fields(type(record)) if field.repr]
-    values = [(name, getattr(record, name)) for name in shown if name != "time"]
-    told = ", ".join(f"{name}={value!r}" for name, value in values if value not in ({}, ""))
-    return f"{type(record).__name__}({told})"
+    told = []
+    for field in attrs.fields(type(record)):
+        value = getattr(record, field.name)
+        if field.repr and field.name != "time" and value not in ({}, ""):
+            show = field.repr if callable(field.repr) else repr
+            told.append(f"{field.name}={show(value)}")
+    return f"{type(record).__name__}({', '.join(told)})"

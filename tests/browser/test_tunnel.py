@@ -1,0 +1,295 @@
+"""Commands through the tunnel, with a browser that does what the test says."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+from devtools_kit import TOKEN
+
+from trio_mix import StreamState
+from trio_mix.browser import BrowserGone
+from trio_mix.testing import TunnelMessage
+
+if TYPE_CHECKING:
+    from devtools_kit import Bench, Message
+
+NOT_FOUND: dict[str, Any] = {"error": {"code": -32601, "message": "wasn't found"}}
+
+
+async def test_a_command_goes_to_the_browser_and_its_answer_comes_back(bench: Bench) -> None:
+    async with bench.tunnel() as tunnel:
+        assert tunnel.state is StreamState.CONNECTED
+        answer = await bench.end.command(
+            "DOM.x", {"a": [1, "ö"]}, id="my-id", session_id="S", browser_id="B"
+        )
+        assert answer == {"id": "my-id", "browserId": "B", "result": {"did": "DOM.x"}}
+        (asked,) = bench.browser.asked
+        assert asked == {
+            "id": asked["id"],
+            "method": "DOM.x",
+            "params": {"a": [1, "ö"]},
+            "sessionId": "S",
+        }
+        assert isinstance(asked["id"], int)
+        statistics = tunnel.statistics()
+        assert (statistics.commands, statistics.answers, statistics.pending) == (1, 1, 0)
+
+
+async def test_compression_is_offered_and_agreed_upon(bench: Bench) -> None:
+    async with bench.tunnel():
+        assert bench.end.compressed
+        text = "abc" * 100_000
+        bench.browser.answers["X.y"] = {"result": {"text": text}}
+        answer = await bench.end.command("X.y", {"text": text}, session_id="S")
+        assert answer["result"] == {"text": text}
+        assert bench.browser.asked[0]["params"] == {"text": text}
+
+
+async def test_two_commands_with_one_id_do_not_clash(bench: Bench) -> None:
+    bench.browser.answers["X.y"] = None
+    async with bench.tunnel(), trio.open_nursery() as nursery:
+        answers: dict[str, Message] = {}
+
+        async def ask(target: str) -> None:
+            answers[target] = await bench.end.command("X.y", id=1, session_id=target)
+
+        for target in ("one", "two"):
+            nursery.start_soon(ask, target)
+            await bench.browser.wait_asked(len(answers) + (1 if target == "one" else 2))
+        first, second = bench.browser.asked
+        assert first["id"] != second["id"]
+        await bench.browser.answer(0, {"result": {"target": first["sessionId"]}})
+        await bench.browser.answer(1, {"result": {"target": second["sessionId"]}})
+    assert {target: answer["result"] for target, answer in answers.items()} == {
+        "one": {"target": "one"},
+        "two": {"target": "two"},
+    }
+
+
+async def test_commands_reach_the_browser_at_once_and_answers_keep_their_order(
+    bench: Bench,
+) -> None:
+    bench.browser.answers["Runtime.alert"] = None
+    answered: list[str] = []
+    async with bench.tunnel() as tunnel, trio.open_nursery() as nursery:
+
+        async def ask(method: str, target: str) -> None:
+            await bench.end.command(method, session_id=target)
+            answered.append(f"{method} {target}")
+
+        nursery.start_soon(ask, "Runtime.alert", "page")
+        await bench.browser.wait_asked(1)
+        # What the first one waits for: it must not wait for the first one.
+        nursery.start_soon(ask, "Page.closeAlert", "page")
+        await bench.browser.wait_asked(2)
+        await ask("Page.other", "another")
+        assert answered == ["Page.other another"]
+        assert tunnel.statistics().pending == 1
+        await bench.browser.answer(0, {"result": {}})
+    assert answered == ["Page.other another", "Runtime.alert page", "Page.closeAlert page"]
+
+
+async def test_events_of_the_browser_stay_here(bench: Bench) -> None:
+    async with bench.tunnel() as tunnel:
+        for number in range(5):
+            await bench.browser.send({"method": "Network.x", "params": {"n": number}})
+        await bench.end.command("X.y", session_id="S")
+        assert tunnel.statistics().events == 5
+        assert not any(isinstance(record, TunnelMessage) for record in bench.server.log)
+
+
+async def test_an_answer_over_the_limit_becomes_an_error_and_the_tunnel_lives(
+    bench: Bench,
+) -> None:
+    async with bench.tunnel() as tunnel:
+        bench.browser.answers["X.y"] = {"result": {"text": "x" * 10_000_000}}
+        answer: Any = await bench.end.command("X.y", session_id="S", browser_id="B")
+        assert "too large for the tunnel: 10,000,0" in answer["error"]["message"]
+        assert answer["browserId"] == "B"
+        bench.browser.answers["X.y"] = {"result": {"text": "x" * 9_900_000}}
+        answer = await bench.end.command("X.y", session_id="S")
+        assert len(answer["result"]["text"]) == 9_900_000
+        statistics = tunnel.statistics()
+        assert (statistics.too_large, statistics.errors, statistics.connects) == (1, 1, 1)
+
+
+async def test_garbage_from_the_server_harms_nothing(bench: Bench) -> None:
+    async with bench.tunnel() as tunnel:
+        for text in ("", "{", "[1]", '{"id": 1}', '{"method": "X.y"}', "\x00", '{"result": {}}'):
+            await bench.end.send_text(text)
+        assert "result" in await bench.end.command("X.y", session_id="S")
+        assert tunnel.statistics().garbage == 6
+        assert bench.browser.methods == ["X.y"]
+
+
+async def test_garbage_from_the_browser_harms_nothing(bench: Bench) -> None:
+    bench.browser.answers["X.y"] = None
+    async with bench.tunnel() as tunnel, trio.open_nursery() as nursery:
+        nursery.start_soon(bench.end.command, "X.y")
+        await bench.browser.wait_asked(1)
+        socket = bench.browser.sockets[0]
+        for text in ("", "{", "[1]", '{"id": "x"}', '{"id": 77, "result": {}}', '{"method": 5}'):
+            await socket.send_message(text)
+        await socket.send_message(b"\xff\xfe")
+        await bench.browser.answer(0, {"result": {}})
+        await bench.end.command("X.z", session_id="S")
+        statistics = tunnel.statistics()
+        assert (statistics.garbage, statistics.dropped) == (6, 1)
+
+
+async def test_an_answer_that_is_no_unicode_passes(bench: Bench) -> None:
+    async with bench.tunnel():
+        bench.browser.answers["X.y"] = {"result": {"text": "\ud800 ö"}}
+        answer = await bench.end.command("X.y", session_id="S")
+        assert answer["result"] == {"text": "\ud800 ö"}
+
+
+async def test_a_log_goes_to_the_server_and_nobody_answers_it(bench: Bench) -> None:
+    async with bench.tunnel() as tunnel:
+        assert await tunnel.log(level="info", message="ö")
+        record = await bench.server.wait_for(TunnelMessage)
+        assert record.message == {"type": "browser_log", "level": "info", "message": "ö"}
+        assert not await tunnel.log(message="x" * 10_000_001)
+        with pytest.raises(ValueError, match="not JSON"):
+            await tunnel.log(message=object())
+    assert not await tunnel.log(message="too late")
+
+
+async def test_page_commands_without_a_session_go_to_the_first_page(bench: Bench) -> None:
+    browser = bench.browser
+    browser.answers |= {
+        "Page.go": lambda asked: {"result": {"ok": 1}} if asked.get("sessionId") else NOT_FOUND,
+        "Target.getTargets": {
+            "result": {
+                "targetInfos": [
+                    {"targetId": "W", "type": "service_worker"},
+                    {"targetId": "T", "type": "page"},
+                ]
+            }
+        },
+        "Target.attachToTarget": {"result": {"sessionId": "P"}},
+    }
+    async with bench.tunnel():
+        for _ in range(2):
+            assert (await bench.end.command("Page.go"))["result"] == {"ok": 1}
+        assert (await bench.end.command("Browser.x"))["result"] == {"did": "Browser.x"}
+        assert browser.methods == [
+            *("Page.go", "Target.getTargets", "Target.attachToTarget", "Page.go"),
+            *("Page.go", "Browser.x"),
+        ]
+        assert browser.asked[2]["params"] == {"targetId": "T", "flatten": True}
+        assert [browser.asked[index].get("sessionId") for index in (3, 4, 5)] == ["P", "P", None]
+        # The page goes, and another one takes its place.
+        await browser.send({"method": "Target.detachedFromTarget", "params": {"sessionId": "P"}})
+        browser.answers["Target.getTargets"] = {"result": {"targetInfos": []}}
+        browser.answers["Target.createTarget"] = {"result": {"targetId": "N"}}
+        browser.answers["Target.attachToTarget"] = {"result": {"sessionId": "Q"}}
+        assert (await bench.end.command("Page.go"))["result"] == {"ok": 1}
+        assert browser.asked[-1]["sessionId"] == "Q"
+        assert browser.asked[-2]["params"] == {"targetId": "N", "flatten": True}
+
+
+async def test_commands_without_a_session_stay_in_order_while_a_page_is_found(
+    bench: Bench,
+) -> None:
+    browser = bench.browser
+    browser.answers |= {
+        name: lambda asked: {"result": {}} if asked.get("sessionId") else NOT_FOUND
+        for name in ("Page.a", "Page.b")
+    }
+    browser.answers["Target.getTargets"] = None
+    browser.answers["Target.attachToTarget"] = {"result": {"sessionId": "P"}}
+    async with bench.tunnel():
+        for number, method in enumerate(["Page.a", "Page.b", "Browser.c", "Page.a"]):
+            await bench.end.send_text(json.dumps({"id": number, "method": method}))
+        await browser.wait_asked(2)
+        targets = [{"targetId": "T", "type": "page"}]
+        await browser.answer(1, {"result": {"targetInfos": targets}})
+        await browser.wait_asked(8)
+        assert browser.methods[3:] == ["Page.a", "Page.b", "Page.b", "Browser.c", "Page.a"]
+        record = await bench.server.wait_for(TunnelMessage, count=4)
+        assert record.message["id"] == 3
+
+
+async def test_a_method_that_neither_browser_nor_page_knows_is_an_error(bench: Bench) -> None:
+    browser = bench.browser
+    browser.answers["No.such"] = NOT_FOUND
+    browser.answers["Target.attachToTarget"] = {"result": {"sessionId": "P"}}
+    async with bench.tunnel():
+        answer: Any = await bench.end.command("No.such")
+        assert "no page, and would not make one" in answer["error"]["message"]
+        browser.answers["Target.createTarget"] = {"result": {"targetId": "T"}}
+        assert (await bench.end.command("No.such"))["error"] == NOT_FOUND["error"]
+
+
+async def test_a_pages_own_endpoint_is_not_second_guessed(bench: Bench) -> None:
+    bench.browser.answers["No.such"] = NOT_FOUND
+    async with bench.tunnel(cdp_url=bench.browser.url.replace("browser/1", "page/1")):
+        assert (await bench.end.command("No.such"))["error"] == NOT_FOUND["error"]
+        assert bench.browser.methods == ["No.such"]
+
+
+@pytest.mark.parametrize(
+    ("event", "said"),
+    [
+        ({"method": "Target.detachedFromTarget", "params": {"sessionId": "S"}}, "detached"),
+        ({"method": "Inspector.targetCrashed", "sessionId": "S"}, "crashed"),
+    ],
+)
+async def test_a_command_whose_page_is_gone_is_answered_at_once(
+    bench: Bench, event: Message, said: str
+) -> None:
+    bench.browser.answers["X.y"] = None
+    async with bench.tunnel(), trio.open_nursery() as nursery:
+        answers: list[Any] = []
+
+        async def ask() -> None:
+            answers.append(await bench.end.command("X.y", session_id="S"))
+
+        nursery.start_soon(ask)
+        await bench.browser.wait_asked(1)
+        await bench.browser.send(event)
+    assert said in answers[0]["error"]["message"]
+
+
+async def test_a_lost_browser_ends_the_tunnel_after_its_commands_were_answered(
+    bench: Bench,
+) -> None:
+    bench.browser.answers["X.y"] = None
+    answers: list[Any] = []
+    async with bench.tunnel() as tunnel, trio.open_nursery() as nursery:
+
+        async def ask() -> None:
+            answers.append(await bench.end.command("X.y", session_id="S"))
+
+        nursery.start_soon(ask)
+        await bench.browser.wait_asked(1)
+        nursery.start_soon(bench.browser.sockets[0].aclose)
+        with pytest.raises(BrowserGone, match="is gone: it was closed with 1000") as caught:
+            await tunnel.wait_closed()
+        assert tunnel.state is StreamState.CLOSED
+        with pytest.raises(BrowserGone):
+            await tunnel.wait_connected()
+    assert "the browser is gone" in answers[0]["error"]["message"]
+    error = caught.value
+    assert error.session_id == bench.session
+    assert error.url == tunnel.url
+    assert TOKEN not in f"{error}{error.url}{tunnel!r}"
+    assert "open a new tunnel" in str(error)
+
+
+async def test_what_has_ended_the_tunnel_is_raised_on_leaving_if_nobody_has_heard_it(
+    bench: Bench,
+) -> None:
+    with pytest.raises(BrowserGone):
+        async with bench.tunnel() as tunnel:
+            await bench.browser.sockets[0].aclose()
+            while tunnel.state is not StreamState.CLOSED:
+                await trio.lowlevel.checkpoint()
+    async with bench.tunnel() as tunnel:
+        await bench.browser.sockets[0].aclose()
+        with pytest.raises(BrowserGone):
+            await tunnel.wait_closed()

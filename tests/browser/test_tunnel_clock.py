@@ -1,0 +1,185 @@
+"""Time limits, in memory, on a clock that jumps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+from devtools_kit import open_bench
+
+from trio_mix import ReconnectPolicy, StreamState
+from trio_mix.browser import BrowserGone
+from trio_mix.errors import ReconnectFailed, RequestTimeout
+from trio_mix.testing import TunnelClosed, TunnelMessage, TunnelOpened, memory_pipe
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from devtools_kit import Bench
+    from trio.testing import MockClock
+
+
+# The clock has to be each test's own argument: pytest-trio looks for it nowhere else.
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    async with open_bench(listen=False) as bench:
+        yield bench
+
+
+async def test_an_unanswered_command_is_an_error_before_the_server_gives_up(
+    bench: Bench, autojump_clock: MockClock
+) -> None:
+    bench.browser.answers["X.y"] = None
+    async with bench.tunnel() as tunnel:
+        await trio.sleep(10)
+        start = trio.current_time()
+        answer: Any = await bench.end.command("X.y", session_id="S", timeout=30)
+        assert trio.current_time() - start == pytest.approx(28)
+        assert "X.y was not answered by the browser within 28 s" in answer["error"]["message"]
+        # The browser answers after all: nobody wants it any more.
+        await bench.browser.answer(0, {"result": {}})
+        await bench.end.command("X.z", session_id="S")
+        statistics = tunnel.statistics()
+        assert (statistics.timeouts, statistics.dropped, statistics.pending) == (1, 1, 0)
+        assert not any(isinstance(record, TunnelMessage) for record in bench.server.log)
+
+
+async def test_a_browser_that_never_answers_does_not_block_later_commands(
+    bench: Bench, autojump_clock: MockClock
+) -> None:
+    bench.browser.answers["Browser.slow"] = None
+    async with bench.tunnel(), trio.open_nursery() as nursery:
+        start = trio.current_time()
+        nursery.start_soon(bench.end.command, "Browser.slow")
+        await bench.browser.wait_asked(1)
+        await trio.sleep(20)
+        # Without a session, and behind one whose kind is not known yet.
+        answer = await bench.end.command("Browser.quick")
+        assert answer["result"] == {"did": "Browser.quick"}
+        assert trio.current_time() - start == pytest.approx(28)
+
+
+async def test_an_idle_tunnel_lives_for_hours_on_pings(
+    bench: Bench, autojump_clock: MockClock
+) -> None:
+    async with bench.tunnel() as tunnel:
+        await trio.sleep(3 * 3600)
+        assert tunnel.statistics().connects == 1
+        assert "result" in await bench.end.command("X.y", session_id="S")
+
+
+async def test_a_server_that_answers_no_ping_is_left_for_a_new_connection(
+    bench: Bench, autojump_clock: MockClock
+) -> None:
+    stuck: list[trio.abc.Stream] = []
+
+    async def connect(host: str, port: int) -> trio.abc.Stream:
+        stream = await bench.connect(host, port)
+        if host != "browser.test" and not stuck:
+            stuck.append(Stuck(stream))
+            return stuck[0]
+        return stream
+
+    async with bench.tunnel(connect=connect, ping_interval=30, ping_timeout=20) as tunnel:
+        Stuck.deaf = True
+        start = trio.current_time()
+        await bench.server.wait_for(TunnelOpened, count=2)
+        # The connection was stable, so the next one is made almost at once.
+        assert trio.current_time() - start == pytest.approx(50, abs=0.2)
+        await tunnel.wait_connected()
+        assert tunnel.statistics().last_loss == "a ping was not answered for 20 s"
+
+
+class Stuck(trio.abc.Stream):
+    """A connection through which nothing comes any more, once it is deaf."""
+
+    deaf = False
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        Stuck.deaf = False
+        self._stream = stream
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await trio.lowlevel.checkpoint()
+        if not self.deaf:
+            await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        data = await self._stream.receive_some(max_bytes)
+        if self.deaf:
+            await trio.sleep_forever()
+        return bytes(data)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+async def test_a_server_that_never_answers_the_handshake_is_a_timeout(
+    bench: Bench, autojump_clock: MockClock
+) -> None:
+    async def connect(host: str, port: int) -> trio.abc.Stream:
+        if host == "browser.test":
+            return await bench.connect(host, port)
+        await trio.lowlevel.checkpoint()
+        mine, theirs = memory_pipe()
+        kept.append(theirs)
+        return mine
+
+    kept: list[trio.abc.Stream] = []
+    start = trio.current_time()
+    with pytest.raises(RequestTimeout, match="no answer within 10 s"):
+        async with bench.tunnel(connect=connect):
+            pass
+    assert trio.current_time() - start == pytest.approx(10)
+
+
+async def test_a_browser_that_never_answers_the_handshake_is_told(
+    bench: Bench, autojump_clock: MockClock
+) -> None:
+    async def connect(_host: str, _port: int) -> trio.abc.Stream:
+        await trio.lowlevel.checkpoint()
+        mine, theirs = memory_pipe()
+        kept.append(theirs)
+        return mine
+
+    kept: list[trio.abc.Stream] = []
+    with pytest.raises(BrowserGone, match="no answer within 3 s"):
+        async with bench.tunnel(connect=connect, connect_timeout=3):
+            pass
+
+
+async def test_a_lost_server_is_tried_for_as_long_as_the_policy_says(
+    bench: Bench, autojump_clock: MockClock
+) -> None:
+    policy = ReconnectPolicy(initial_interval=1, max_interval=8, max_elapsed_time=100)
+    async with bench.tunnel(reconnect=policy) as tunnel:
+        await trio.sleep(60)
+        await bench.server.stop()
+        await trio.sleep(80)
+        assert tunnel.state is StreamState.RECONNECTING
+        await bench.server.start()
+        await tunnel.wait_connected()
+        assert 10 < tunnel.statistics().attempts < 100
+        await trio.sleep(60)
+        await bench.server.stop()
+        start = trio.current_time()
+        with pytest.raises(ReconnectFailed):
+            await tunnel.wait_closed()
+        assert trio.current_time() - start == pytest.approx(100, abs=10)
+
+
+async def test_retry_after_is_obeyed(bench: Bench, autojump_clock: MockClock) -> None:
+    async with bench.tunnel(reconnect=ReconnectPolicy()) as tunnel:
+        headers = {"Retry-After": "30"}
+        bench.server.answer_next("/api/v1/tunnel", 503, headers=headers)
+        await trio.sleep(60)
+        start = trio.current_time()
+        bench.end.end("going away", 1001)
+        await bench.server.wait_for(TunnelClosed)
+        await bench.server.wait_for(TunnelOpened, count=2)
+        assert trio.current_time() - start == pytest.approx(30, abs=1.5)
+        assert tunnel.statistics().attempts == 3
