@@ -37,7 +37,7 @@ class Tracer:
         self.progress = progress
         self.heard = False
 
-    async def __call__(self, name: str, info: dict[str, Any]) -> None:
+    async def __call__(self, name: str, info: dict[str, Any]) -> None:  # noqa: ASYNC910 - a hook that the client calls amid its own work
         """Take one step's name, as ``http11.send_request_headers.started``."""
         del info
         self.heard = True
@@ -60,7 +60,7 @@ class _ReadBody:
         content, self._content = self._content, b""
         if not content:
             raise StopAsyncIteration
-        return content
+        return content  # noqa: ASYNC910 - httpx writes it next
 
 
 class ClientExchange:
@@ -126,7 +126,7 @@ class ClientExchange:
                 return b""
             raise DisconnectedError("the connection was given up in a read that was cancelled")
         self._broken = True
-        with trio.move_on_after(float("inf") if timeout is None else timeout):
+        with trio.move_on_after(float("inf") if timeout is None else timeout):  # noqa: ASYNC912 - reads, bytes or none
             data = b""
             while not data:
                 try:
@@ -142,9 +142,10 @@ class ClientExchange:
         """Let the client have its connection back."""
         await self.aclose()
 
-    async def aclose(self) -> None:
+    async def aclose(self) -> None:  # noqa: ASYNC910 - closing a response is one
         """Unwind the body, and close the response; shielded and bounded."""
         if self._closed:
+            await trio.lowlevel.cancel_shielded_checkpoint()
             return
         self._closed = True
         if not self._ended:

@@ -55,7 +55,7 @@ def _keep_alive_options() -> tuple[SocketOption, ...]:
 KEEP_ALIVE = _keep_alive_options()
 
 
-async def close_stream(stream: httpcore.AsyncNetworkStream) -> None:
+async def close_stream(stream: httpcore.AsyncNetworkStream) -> None:  # noqa: ASYNC910 - closing a stream is one
     """Close a network stream; shielded and bounded, so that no cancellation leaks it."""
     with (
         trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_TIMEOUT),
@@ -149,16 +149,16 @@ class Connection:
             # A server that refuses a body may answer and hang up before it has read it all: the
             # answer is worth more than the failure to write. Without one, the read fails.
             progress.stage = "sending the request"
-            return False
+            return False  # noqa: ASYNC910 - the failed write was one
         progress.body_sent()
         return True
 
     async def _receive_head(self, parser: h11.Connection) -> h11.Response:
         came = False
-        while True:
+        while True:  # noqa: ASYNC913 - each turn reads, fails, or ends it
             event = parser.next_event()
             if isinstance(event, h11.Response):
-                return event
+                return event  # noqa: ASYNC910 - the answer cannot be there unread: it was read for
             if event is h11.NEED_DATA:
                 data = await self.stream.read(READ_SIZE)
                 if not data:
@@ -252,13 +252,13 @@ class OwnExchange:
             if data:
                 content = body.feed(data)
                 if content:
-                    return content
+                    return content  # noqa: ASYNC910 - read from the socket, or see above
             elif body.until_close:
                 self._keep = False
                 body.finished = True
             else:
                 raise DisconnectedError("the server closed the connection before the body's end")
-        return b""
+        return b""  # noqa: ASYNC910 - as above
 
     async def release(self) -> None:
         """Hand the connection back where another request may use it, else close it."""

@@ -124,7 +124,7 @@ class ByteStream:
                 return b"".join(pieces), False
             pieces.append(piece)
             size += len(piece)
-        return b"".join(pieces)[:limit], True
+        return b"".join(pieces)[:limit], True  # noqa: ASYNC910 - it has read at least once
 
     async def aclose(self) -> None:
         """Close the stream; shielded and bounded, and no harm if done again.
@@ -136,7 +136,7 @@ class ByteStream:
             await self._exchange.aclose()
         await trio.lowlevel.cancel_shielded_checkpoint()
 
-    async def _release(self) -> None:
+    async def _release(self) -> None:  # noqa: ASYNC910 - after the request, which was one
         if not self._closed:
             self._closed = True
             await self._exchange.release()

@@ -102,7 +102,7 @@ class EventSource:
                     self._frames.extend(item.frames)
             frame = self._frames.popleft()
             self._last_id = frame.id
-            return frame
+            return frame  # noqa: ASYNC910 - the supervisor has read, or see above
         finally:
             self._busy = False
 

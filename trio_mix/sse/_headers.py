@@ -37,9 +37,9 @@ async def ask_headers(source: HeadersSource) -> dict[str, str]:
     if inspect.isawaitable(headers):
         headers = await headers
     if headers is None:
-        return {}
+        return {}  # noqa: ASYNC910 - the connect that they are for follows
     check_headers(headers)
-    return dict(headers)
+    return dict(headers)  # noqa: ASYNC910 - as above
 
 
 def request_headers(given: Mapping[str, str], last_event_id: str) -> dict[str, str]:

@@ -244,7 +244,7 @@ class Supervisor:
                 error = failure
             if not data:
                 if self._queue:  # another task has dropped this connection
-                    return self._queue.popleft()
+                    return self._queue.popleft()  # noqa: ASYNC910 - the failed read was one
                 if self.state is StreamState.CLOSED:
                     raise self._ended()
                 return await self._lose(stream, _why_lost(error, timeout), error)
@@ -270,7 +270,7 @@ class Supervisor:
             self._schedule.server_retry = decoder.retry
         if self.auto_mark:
             self.last_event_id = decoder.last_event_id
-        return frames
+        return frames  # noqa: ASYNC910 - the read before it was one
 
     async def _lose(self, stream: ByteStream, reason: str, cause: Exception | None) -> Lost:
         self._note_loss(reason, cause, planned=False)
