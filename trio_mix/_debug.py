@@ -6,7 +6,7 @@ What it must never know: anything that hooks are not told.
 Rules:
 
 1. No header is logged, no text of a message, no text of a reply; URLs come without credentials,
-   and texts of errors go through the same mask.
+   those in an error's text as well. An error's text may quote what the server has answered.
 2. The logger is ``trio_mix``, the level DEBUG. Where nobody has configured logging, the lines go
    to stderr; where somebody has, his handlers decide.
 """

@@ -191,7 +191,7 @@ class _Streams:
             self._streams.add(1)
         else:
             self._reconnects.add(1)
-        self._spans.record(told, "stream.opened", {"trio_mix.connection": told.connection})
+            self._spans.record(told, "stream.opened", {"trio_mix.connection": told.connection})
 
     def lost(self, told: StreamLostContext) -> None:
         planned: Attributes = {"trio_mix.planned": told.planned}
