@@ -49,8 +49,8 @@ def error(text: str = "it broke", parent: str | None = None) -> ev.Event:
     return ev.ErrorEvent(error=text, parent_tool_call_id=parent)
 
 
-def rate_limit(parent: str | None = None) -> ev.Event:
-    return ev.RateLimitEvent(error="slow down", retry_after=60, parent_tool_call_id=parent)
+def rate_limit(parent: str | None = None, text: str = "slow down") -> ev.Event:
+    return ev.RateLimitEvent(error=text, retry_after=60, parent_tool_call_id=parent)
 
 
 def tool(call: str, text: str = "", status: str = "running", name: str = "ls") -> ev.Event:

@@ -177,10 +177,10 @@ class OrderWorld:
             again = [states[-1]]
         match self._draw(4):
             case 0:
-                # Not twice in a row the same one: without ids that is the next turn's own.
+                # Not the same one twice: without ids nothing tells a repetition from a new one.
                 events.append(error(f"error {number}"))
             case 1:
-                events.append(rate_limit())
+                events.append(rate_limit(text=f"limit {number}"))
             case 2:
                 events.append(done(None, "ok"))
             case _:
