@@ -90,10 +90,10 @@ class Engine(ReaderHost):
         self.gate = SendGate()
         self.router = TurnRouter(services.road.traits())
         self.board = Switchboard(self.router, self._turn_over)
-        self.board.on_busy = lambda inbox, event: nursery.start_soon(
-            send_when_free, self, inbox, event
+        self.board.on_busy = lambda inbox, event: self._start(
+            inbox, partial(send_when_free, self, inbox, event)
         )
-        self.board.on_patchy = lambda inbox: nursery.start_soon(fill_in, self, inbox)
+        self.board.on_patchy = lambda inbox: self._start(inbox, partial(fill_in, self, inbox))
         self.baseline = Baseline(services.stored, session_id)
         self.failure: BaseException | None = None
         self.messages_sent = 0
@@ -225,8 +225,8 @@ class Engine(ReaderHost):
         inbox = kind(turn, self.session_id, self.settings.message_buffer)
         inbox.request = request
         if self.settings.on_permission is not None:
-            inbox.on_permission = lambda event: self._nursery.start_soon(
-                self._ask_policy, event, message, inbox
+            inbox.on_permission = lambda event: self._start(
+                inbox, partial(self._ask_policy, event, message, inbox)
             )
         self.board.attach(inbox)
         self.messages_sent += 1
@@ -298,14 +298,18 @@ class Engine(ReaderHost):
         """Have a task find out what became of a turn, ``patience`` seconds from now."""
         if not inbox.settling:
             inbox.settling = True
-            self._nursery.start_soon(partial(settle, self, inbox, patience=patience))
+            self._start(inbox, partial(settle, self, inbox, patience=patience))
 
     def send_again(self, inbox: Inbox) -> None:
         """Send a message a second time: the first provably did not run."""
         assert inbox.request is not None  # noqa: S101 - every inbox of `begin` has one
-        self._nursery.start_soon(transmit, self, inbox, inbox.request)
+        self._start(inbox, partial(transmit, self, inbox, inbox.request))
 
     # -- inside -----------------------------------------------------------------------------
+
+    def _start(self, inbox: Inbox, work: Callable[[], Awaitable[None]]) -> None:
+        """Start a task for a message, in its sender's context, whoever's the present one is."""
+        inbox.context.run(self._nursery.start_soon, work)
 
     def _learn_traits(self) -> None:
         """Take over what the client has learnt of the server; what the events told, stays."""

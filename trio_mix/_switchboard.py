@@ -12,6 +12,7 @@ Rule 4  What ends the stream ends every inbox and every subscriber's line, each 
 
 from __future__ import annotations
 
+from contextvars import copy_context
 from typing import TYPE_CHECKING
 
 import trio
@@ -46,6 +47,8 @@ class Inbox:
     def __init__(self, turn: Turn, session_id: str, mark: int) -> None:
         self.turn = turn
         self.session_id = session_id
+        self.context = copy_context()
+        """The sender's, for whatever is done for the message: logs and traces find theirs in it."""
         self.builder = ReplyBuilder()
         self.mailbox = MergingMailbox(mark)
         self.started = trio.Event()
