@@ -80,15 +80,15 @@ async def settle(host: RecoveryHost, inbox: Inbox, *, patience: float = _FIRST_L
     try:
         await _settle(host, inbox, patience)
     except errors.TrioMixError:
-        return  # the stream is over, and has told everybody
+        return  # noqa: ASYNC910 - the stream is over, and has told everybody
     finally:
         inbox.settling = False
 
 
-async def fill_in(host: RecoveryHost, inbox: Inbox) -> None:
+async def fill_in(host: RecoveryHost, inbox: Inbox) -> None:  # noqa: ASYNC910 - a task of its own: nobody awaits it
     """Read what a gap took of a turn that is over, then end its message (rule 6)."""
     pause = _FIRST_LOOK
-    with trio.move_on_after(_END_GRACE):
+    with trio.move_on_after(_END_GRACE):  # noqa: ASYNC912 - it asks, unless all is over
         while not inbox.over.is_set():
             verdict, _ = await _look(host, inbox)
             if verdict is not None and verdict.reply is not None:
@@ -139,7 +139,7 @@ def _has_ended(inbox: Inbox) -> bool:
     return inbox.turn.phase is Phase.ENDED
 
 
-async def _end(host: RecoveryHost, inbox: Inbox) -> None:
+async def _end(host: RecoveryHost, inbox: Inbox) -> None:  # noqa: ASYNC910 - `settle` has waited
     """End a turn whose terminal event has come; only the POST's answer may still be due."""
     if inbox.unanswered:
         with trio.move_on_after(_END_GRACE):
@@ -174,8 +174,8 @@ async def _look(host: RecoveryHost, inbox: Inbox) -> tuple[Verdict | None, bool]
     """Return what the stored messages say of a turn, and whether the session is at another one."""
     try:
         rows = await host.stored.rows(host.session_id)
-    except (errors.MixError, errors.TransportError):
-        return None, False
+    except Exception:  # noqa: BLE001 - refused, unreachable, or a hook's veto: not told this time
+        return None, False  # noqa: ASYNC910 - the request was one
     if rows is None:
         return None, False
     return host.baseline.judge(rows, inbox), at_work(rows)

@@ -13,6 +13,7 @@ from hooks_kit import SECRET, Told, scene
 from trio_mix import Hooks, Mix, ReconnectPolicy, Reply, errors
 from trio_mix.hooks import MessageFinishedContext, MessageStartedContext, StreamOpenedContext
 from trio_mix.testing import (
+    AskPermission,
     Drop,
     Fail,
     Hang,
@@ -142,7 +143,7 @@ async def test_a_message_that_is_left_early_is_told_as_left(server: MixServer) -
                 raise error
     left, raised = told.of(MessageFinishedContext)
     assert [left.outcome, raised.outcome] == ["left", "left"]
-    assert isinstance(left.error, errors.MessageInterrupted)
+    assert isinstance(left.error, errors.MessageError)  # the agent's own word, if it came in time
     assert raised.error is error
 
 
@@ -312,3 +313,56 @@ async def test_cancelled_anywhere_each_message_that_began_has_one_end(
 
     sweep = await cancel_at_every_checkpoint(work, check=check)
     assert sweep.checkpoints >= 4
+
+
+async def test_all_that_is_done_for_a_message_has_its_senders_context(server: MixServer) -> None:
+    """Settling it after a loss, and asking the policy, though the reader is what starts them."""
+    variable = contextvars.ContextVar("variable", default="of nobody")
+    seen: dict[str, str] = {}
+
+    def request(context: Any) -> None:
+        seen[context.operation] = variable.get()
+
+    async def policy(_request: object, _message: object) -> bool:
+        await trio.lowlevel.checkpoint()
+        seen["policy"] = variable.get()
+        return True
+
+    server.script("cut", Turn(Say("Half, "), AskPermission("bash"), Drop(), Say("and half.")))
+    async with (
+        Mix(server.url, network=server.network, hooks=Hooks(before_request=request)) as mix,
+        mix.open_stream(
+            server.create_session(),
+            reconnect=ReconnectPolicy(initial_interval=0.01),
+            on_permission=policy,
+        ) as stream,
+    ):
+        await stream.ask("hello")
+        seen.clear()
+        variable.set("of the sender")
+        with trio.fail_after(10):
+            assert (await stream.ask("cut")).text == "Half, and half."
+    assert seen.pop("streaming.stream_events") == "of nobody"
+    assert {"policy", "permissions.grant", "sessions.export_session", "messages.send"} <= set(seen)
+    assert set(seen.values()) == {"of the sender"}
+
+
+async def test_a_veto_of_what_is_asked_to_settle_a_message_only_leaves_it_unsettled(
+    server: MixServer, autojump_clock: MockClock
+) -> None:
+    armed = False
+
+    def refuse(context: Any) -> None:
+        if armed and context.operation in ("sessions.export_session", "messages.get_session"):
+            raise PermissionError("not to be read")
+
+    server.script("cut", Turn(Say("Half, "), Drop()))
+    async with (
+        Mix(server.url, network=server.network, hooks=Hooks(before_request=refuse)) as mix,
+        mix.open_stream(server.create_session(), settle_timeout=20) as stream,
+    ):
+        await stream.ask("hello")
+        armed = True
+        with trio.fail_after(600), pytest.raises(errors.MessageInterrupted):
+            await stream.ask("cut")
+        assert stream.state.value in ("connected", "reconnecting")
