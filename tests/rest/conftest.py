@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ssl
 from typing import TYPE_CHECKING
 
+import httpx2
 import pytest
 from rest_kit import ONCE, Canned, canned_server
 
@@ -12,6 +14,8 @@ from trio_mix._core import MixCore
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+_PLAIN_CONTEXT = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # loading certificates takes 20 ms
+
 
 @pytest.fixture
 async def server() -> AsyncIterator[Canned]:
@@ -19,7 +23,14 @@ async def server() -> AsyncIterator[Canned]:
         yield it
 
 
-@pytest.fixture
-async def core(server: Canned) -> AsyncIterator[MixCore]:
-    async with MixCore(server.url, retries=ONCE) as it:
-        yield it
+@pytest.fixture(params=["own", "httpx2"])
+async def core(request: pytest.FixtureRequest, server: Canned) -> AsyncIterator[MixCore]:
+    if request.param == "own":
+        async with MixCore(server.url, retries=ONCE) as it:
+            yield it
+    else:
+        async with (
+            httpx2.AsyncClient(verify=_PLAIN_CONTEXT) as client,
+            MixCore(server.url, retries=ONCE, http_client=client) as it,
+        ):
+            yield it

@@ -1,13 +1,14 @@
 """Send requests through an httpx or httpx2 client, and clean up after it.
 
 What it knows: how such a client is asked, how its body iterators must be unwound.
-What it must never know: pools, limits and timeouts of the client, which are its owner's.
+What it must never know: the client's pools and limits, which are its owner's (but see 3).
 
 The rules it keeps:
 
 1. A body that is left early is unwound frame by frame, in order, so that neither a socket nor a
    generator is left for the garbage collector (httpx#3777).
 2. A read that was cancelled has broken the body for good: what follows is an error, not an end.
+3. Of the client's timeouts one is kept, that on waiting for a free connection of its pool.
 """
 
 from __future__ import annotations
@@ -28,6 +29,12 @@ if TYPE_CHECKING:
 __all__ = ["ClientExchange", "Tracer"]
 
 CLOSE_TIMEOUT = 2.0
+
+
+def _pool_timeout(client: HttpClient) -> float | None:
+    """Return how long the client's owner lets a request wait for a free connection."""
+    limit = getattr(getattr(client, "timeout", None), "pool", None)
+    return limit if isinstance(limit, int | float) else None
 
 
 class Tracer:
@@ -103,7 +110,9 @@ class ClientExchange:
             headers=[
                 (name.encode("ascii"), value.encode("latin-1")) for name, value in fields.values()
             ],
-            timeout=None,  # the scope around us times it all
+            # The scope around us times it all; how long a connection may be waited for is the
+            # owner's limit, without which a message might wait for the very stream it belongs to.
+            timeout=(None, None, None, _pool_timeout(client)),
             extensions={"trace": tracer},
         )
         try:

@@ -79,6 +79,11 @@ def translate(error: Exception, progress: Progress, *, traced: bool = True) -> T
             " check the URL and the names of the headers"
         )
     reason = f"{_words(error)}, while {progress.stage}"
+    if "PoolTimeout" in names:
+        reason = (
+            "the http_client had no connection to spare: each open stream holds one, so give it"
+            " higher limits (max_connections)"
+        )
     if "TimeoutException" in names:
         return RequestTimeout(reason, request=progress.info, sent=progress.sent)
     return ConnectionFailed(reason, request=progress.info, sent=progress.sent)

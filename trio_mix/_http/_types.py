@@ -45,7 +45,7 @@ class HttpClient(Protocol):
     """A caller's HTTP client: an `httpx.AsyncClient`, or an ``httpx2.AsyncClient``.
 
     Its transports, limits, authentication, cookies, default headers and event hooks are used as
-    they are; its timeouts and its choice about redirects are not.
+    they are; its timeouts (but for that on its pool) and its choice about redirects are not.
     """
 
     @property
