@@ -1,0 +1,4 @@
+"""Benchmarks of trio_mix beside other clients and beside floors; see docs/benchmarks.md.
+
+`python -m benchmarks` runs them all and prints a Markdown table.
+"""

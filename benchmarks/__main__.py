@@ -1,0 +1,71 @@
+"""`python -m benchmarks`: run, and print a Markdown table."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+from benchmarks import report, run
+from benchmarks.plan import BENCHES, GROWTHS
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("only", nargs="*", help="run benches whose name begins with this")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--short", action="store_true", help="a minute's worth, as on CI")
+    parser.add_argument("--peers", help="only peers whose names have one of these, by commas")
+    parser.add_argument("--json", type=Path, help="where to write all samples")
+    parser.add_argument("--markdown", type=Path, help="where to write the table as well")
+    parser.add_argument("--growth", type=Path, help="a folder to draw the growth plots in")
+    chosen = parser.parse_args()
+    rounds = 1 if chosen.short else chosen.rounds
+
+    run.find_node()
+    results = []
+    for bench in BENCHES:
+        if chosen.only and not any(bench.name.startswith(name) for name in chosen.only):
+            continue
+        if chosen.short and not (bench.in_short or chosen.only):
+            continue
+        began = time.perf_counter()
+        results.append(run.run(_with(bench, chosen.peers), rounds, short=chosen.short))
+        took = time.perf_counter() - began
+        print(f"{bench.name}: {took:.0f} s", file=sys.stderr, flush=True)
+    parts = [f"{report.versions()}; {rounds} rounds."]
+    if any(result.targets or result.name == "import" for result in results):
+        parts += ["## Targets", report.targets(results)]
+    parts += ["## All figures", *map(report.table, results)]
+    text = "\n\n".join(parts) + "\n"
+    print(text)
+    if chosen.markdown:
+        chosen.markdown.write_text(text)
+    if chosen.json:
+        chosen.json.write_text(json.dumps([each.as_json() for each in results], indent=1))
+    if chosen.growth:
+        chosen.growth.mkdir(parents=True, exist_ok=True)
+        for growth in GROWTHS:
+            lines = run.grow(growth, 1 if chosen.short else min(rounds, 3))
+            unit = "µs" if growth.per and growth.figure != "ms" else growth.figure
+            unit = "ns/byte" if growth.figure == "ms" else unit
+            drawn = report.plot(growth.title, unit, lines)
+            (chosen.growth / f"{growth.name}.svg").write_text(drawn)
+            print(f"growth by {growth.name}: drawn", file=sys.stderr, flush=True)
+
+
+def _with(bench, peers):  # type: ignore[no-untyped-def]
+    if not peers:
+        return bench
+    import attrs
+
+    kept = tuple(
+        p for p in bench.peers if p == bench.against or any(n in p for n in peers.split(","))
+    )
+    return attrs.evolve(bench, peers=kept)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""Take the samples: each in a fresh process, the peers in turns, round by round."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from benchmarks import node
+from benchmarks.sample import MISSING, Missing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from benchmarks.plan import Bench, Growth
+
+TIMEOUT = 180
+_PYTHON = (sys.executable, "-m")
+
+
+@attrs.define(kw_only=True)
+class Result:
+    """The samples of one bench, and what is reckoned from them."""
+
+    name: str
+    title: str
+    against: str
+    samples: dict[str, list[dict[str, float]]] = attrs.field(factory=dict)
+    targets: dict[tuple[str, str], float] = attrs.field(factory=dict)
+    missing: list[str] = attrs.field(factory=list)
+
+    def figures(self) -> list[str]:
+        """Return the names of the figures."""
+        return list(next(iter(self.samples.values()))[0]) if self.samples else []
+
+    def median(self, peer: str, figure: str) -> float:
+        """Return the median over all rounds."""
+        return statistics.median(each[figure] for each in self.samples[peer])
+
+    def ratio(self, peer: str, figure: str) -> float | None:
+        """Return the median of the ratios of each round."""
+        others = self.samples.get(self.against)
+        if not others:
+            return None
+        pairs = zip(self.samples[peer], others, strict=False)
+        ratios = [ours[figure] / theirs[figure] for ours, theirs in pairs if theirs[figure]]
+        return statistics.median(ratios) if ratios else None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return all of it in JSON's types."""
+        peers = {
+            peer: {
+                "samples": samples,
+                "medians": {figure: self.median(peer, figure) for figure in samples[0]},
+                "ratios": {figure: self.ratio(peer, figure) for figure in samples[0]},
+            }
+            for peer, samples in self.samples.items()
+        }
+        targets = [
+            {"peer": p, "figure": f, "at most": most} for (p, f), most in self.targets.items()
+        ]
+        return {"name": self.name, "against": self.against, "peers": peers, "targets": targets}
+
+
+@contextlib.contextmanager
+def server() -> Iterator[str]:
+    """Run the server in a process of its own; yield its URL."""
+    with subprocess.Popen(
+        [*_PYTHON, "benchmarks.server"], stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+        finally:
+            process.kill()
+
+
+def find_node() -> None:
+    """Install the peer on Node once for all samples, where that can be done."""
+    with contextlib.suppress(Missing, subprocess.TimeoutExpired):
+        os.environ["BENCHMARKS_NODE"] = node.folder()
+
+
+def one(module: str, peer: str, arguments: dict[str, Any]) -> dict[str, float] | None:
+    """Take one sample; None where the peer is not on this machine."""
+    done = subprocess.run(
+        [*_PYTHON, "benchmarks.sample", module, peer, json.dumps(arguments)],
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
+    )
+    if done.returncode == MISSING:
+        return None
+    if done.returncode:
+        raise SystemExit(f"{module}, {peer}, {arguments}: {done.stderr[-2000:]}")
+    figures: dict[str, float] = json.loads(done.stdout)
+    return figures
+
+
+def run(bench: Bench, rounds: int, *, short: bool) -> Result:
+    """Run one bench: the peers one after the other, in another order each round."""
+    arguments = {**bench.arguments, **(bench.short if short else {})}
+    result = Result(
+        name=bench.name, title=bench.title, against=bench.against, targets=bench.targets
+    )
+    peers = list(bench.peers)
+    with server() if bench.server else contextlib.nullcontext() as url:
+        if url is not None:
+            arguments["url"] = url
+        for turn in range(rounds):
+            shift = turn % len(peers)
+            for peer in (*peers[shift:], *peers[:shift]):
+                if peer in result.missing:
+                    continue
+                figures = one(bench.module, peer, arguments)
+                if figures is None:
+                    result.missing.append(peer)
+                else:
+                    result.samples.setdefault(peer, []).append(figures)
+    result.samples = {peer: result.samples[peer] for peer in peers if peer in result.samples}
+    return result
+
+
+def grow(growth: Growth, rounds: int) -> dict[str, list[tuple[int, float]]]:
+    """Return the points of each peer's line: medians, sizes and peers taken in turns."""
+    points: dict[str, dict[int, list[float]]] = {peer: {} for peer in growth.peers}
+    with server() if growth.server else contextlib.nullcontext() as url:
+        for _ in range(rounds):
+            for value in growth.values:
+                for peer in growth.peers:
+                    arguments = {**growth.arguments, growth.argument: value}
+                    if url is not None:
+                        arguments["url"] = url
+                    figures = one(growth.module, peer, arguments)
+                    if figures is not None:
+                        figure = figures[growth.figure] * (1e6 / value if growth.per else 1)
+                        points[peer].setdefault(value, []).append(figure)
+    return {
+        peer: [(value, statistics.median(seen)) for value, seen in line.items()]
+        for peer, line in points.items()
+        if line
+    }
