@@ -182,6 +182,10 @@ class Earlier:
     certain: bool = True
     """Whether it is known to be stored; what was refused, or failed, may not be."""
 
+    def matches(self, stored: str) -> bool:
+        """Whether a stored text is that turn's."""
+        return same_text(self.text, stored, plan_mode=self.plan_mode)
+
 
 def judge(
     rows: Sequence[StoredRow],
@@ -277,13 +281,10 @@ def _find(
         if not turn.certain:
             doubtful += matches(turn.text)
             continue
-        for exactly in (True, False):
-            plan_mode = turn.plan_mode and not exactly
-            own = (i for i in new if same_text(turn.text, rows[i].text, plan_mode=plan_mode))
-            found = next(own, None)
-            if found is not None:
-                new.remove(found)
-                break
+        own = (i for i in new if turn.matches(rows[i].text))
+        found = next(own, None)
+        if found is not None:
+            new.remove(found)
     candidates = [i for i in new if matches(rows[i].text)]
     if len(candidates) > doubtful:
         return candidates[-1]

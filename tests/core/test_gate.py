@@ -62,9 +62,9 @@ async def test_passing_an_open_gate_is_a_checkpoint() -> None:
     gate = open_gate()
     with assert_checkpoints():
         await gate.acquire()
-    assert gate.held
+    assert gate.held is True
     gate.release()
-    assert not gate.held
+    assert [gate.held] == [False]
     with assert_checkpoints():
         await gate.wait_open()
 
@@ -223,9 +223,9 @@ async def test_closing_leaves_the_holder_holding() -> None:
         senders = Senders(gate, nursery)
         await senders.come("a")
         gate.close(ClosedError)
-    assert gate.held
+    assert gate.held is True
     gate.release()
-    assert not gate.held
+    assert [gate.held] == [False]
 
 
 async def test_closing_wakes_who_waits_for_it_to_open() -> None:

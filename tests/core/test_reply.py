@@ -202,6 +202,26 @@ def test_deltas_after_the_answer_are_not_said_twice() -> None:
     assert (builder.rest, builder.build().text) == ("c", "abc")
 
 
+def test_after_a_gap_the_stored_text_takes_the_place_of_what_came_behind_it() -> None:
+    builder = fed(says("one ", "m"))
+    builder.gap()
+    builder.feed(says("four", "m"))
+    builder.gap()
+    assert builder.build().incomplete
+    builder.take_stored(StoredReply(texts=("one two three four",), recovered=True))
+    reply = builder.build()
+    assert (reply.text, reply.incomplete) == ("one two three four", False)
+
+
+def test_a_stored_text_that_contradicts_what_was_told_leaves_the_reply_incomplete() -> None:
+    builder = fed(says("one ", "m"))
+    builder.gap()
+    builder.take_stored(StoredReply(texts=("another",), message_id="m", recovered=True))
+    reply = builder.build()
+    assert reply.text == "one "
+    assert reply.incomplete
+
+
 # -- the rest of the reply -------------------------------------------------------------------
 
 
@@ -331,17 +351,26 @@ any_stored = st.builds(
 )
 
 
-@given(acts=st.lists(any_event | any_stored, max_size=25))
-def test_joined_deltas_are_the_text_whatever_comes(acts: list[ev.Event | StoredReply]) -> None:
+@given(acts=st.lists(any_event | any_stored | st.just("gap"), max_size=25))
+def test_joined_deltas_are_the_text_whatever_comes(
+    acts: list[ev.Event | StoredReply | str],
+) -> None:
     builder = ReplyBuilder()
     events: list[ev.Event] = []
+    firm: str | None = None  # what was told before a connection was lost
     for act in acts:
-        if isinstance(act, StoredReply):
+        if isinstance(act, str):
+            builder.gap()
+            firm = deltas(events) if firm is None else firm
+        elif isinstance(act, StoredReply):
             builder.take_stored(act)
         else:
             events.append(act)
             builder.feed(act)
-        assert deltas(events) + builder.rest == builder.build().text
+        if firm is None:
+            assert deltas(events) + builder.rest == builder.build().text
+        else:
+            assert builder.build().text.startswith(firm)
     reply = builder.build()
     ids = [call.tool_call_id for call in reply.tool_calls]
     assert len(ids) == len(set(ids))
