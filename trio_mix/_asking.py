@@ -72,17 +72,17 @@ async def _tell(
             failure: Exception = exc
         except errors.MixError as exc:
             if exc.status_code == 404:
-                return None
+                return None  # noqa: ASYNC910 - the request was one
             if exc.status_code not in _PASSING:
-                return exc
+                return exc  # noqa: ASYNC910 - the request was one
             failure = exc
         except Exception as exc:  # noqa: BLE001 - a hook's veto
-            return exc
+            return exc  # noqa: ASYNC910 - the request was one
         else:
             return None
         delay = schedule.lost(trio.current_time())
         if delay is None:
-            return failure
+            return failure  # noqa: ASYNC910 - the request was one
         with trio.move_on_after(delay):
             await inbox.over.wait()
             return None

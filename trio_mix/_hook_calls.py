@@ -226,7 +226,7 @@ class Try:
         headers = dict(context.headers)
         check_headers(headers)
         self._began = trio.current_time()
-        return headers
+        return headers  # noqa: ASYNC910 - as said above
 
     async def succeeded(self, status_code: int) -> None:
         """Tell the hooks of a success."""

@@ -88,10 +88,10 @@ class Mailbox:
         finally:
             self._taken = False
         if self._line:
-            return self._pop()
+            return self._pop()  # noqa: ASYNC910 - it has waited, or see the line's own
         if self._failure is not None:
             raise self._failure
-        return None
+        return None  # noqa: ASYNC910 - as above
 
     def _pop(self) -> Event:
         item = self._line.popleft()

@@ -315,7 +315,7 @@ class TextDeltas:
                 self._rest_given = True
                 rest = self._message._opened().builder.text[self._given :]
                 if rest:
-                    return rest
+                    return rest  # noqa: ASYNC910 - the message's end was one
                 break
             if isinstance(event, ev.StreamGapEvent):
                 # What follows belongs behind what is missing: it comes with the rest.
@@ -326,5 +326,5 @@ class TextDeltas:
                 and not self._gap
             ):
                 self._given += len(event.content)
-                return event.content
+                return event.content  # noqa: ASYNC910 - the message's event was one
         raise StopAsyncIteration

@@ -123,7 +123,7 @@ class Reader:
         if self._read_scope is not None:
             self._read_scope.deadline = self._next_deadline()
 
-    async def renew(self, reason: str) -> None:
+    async def renew(self, reason: str) -> None:  # noqa: ASYNC910 - there may be nothing to drop; its callers go on to wait
         """Connect anew and resume nothing, so that what may still come for the past is not heard.
 
         Args:
@@ -167,7 +167,7 @@ class Reader:
         idle = self._watch.timeout(pauses=self._host.heartbeats_pause())
         return math.inf if idle is None else self._heard + idle
 
-    async def _on_deadline(self) -> None:
+    async def _on_deadline(self) -> None:  # noqa: ASYNC910 - the wait that has run out was one
         now = trio.current_time()
         if self.state is not StreamState.CONNECTED:
             if now >= self._deadline:

@@ -54,7 +54,7 @@ async def transmit(host: SendingHost, inbox: Inbox, request: MessageRequest) -> 
     """Send one message and tell the switchboard what came of it; never raises but Cancelled."""
     schedule = host.reconnect.schedule()
     schedule.begin(trio.current_time())
-    with trio.CancelScope() as scope:
+    with trio.CancelScope() as scope:  # noqa: ASYNC912 - it waits for the gate
         inbox.sending = scope
         try:
             while True:
@@ -71,7 +71,7 @@ async def transmit(host: SendingHost, inbox: Inbox, request: MessageRequest) -> 
                 await trio.sleep(delay)
         except Exception as exc:  # noqa: BLE001 - what a hook or a headers function raised, too
             host.board.end_with(inbox, exc, Input.REFUSED)
-            return
+            return  # noqa: ASYNC910 - a task of its own: nobody awaits it
         if inbox.turn.phase is Phase.ANSWERED:
             await _await_events(inbox)
             if not inbox.turn.over and not request.text.startswith("/"):
@@ -79,10 +79,10 @@ async def transmit(host: SendingHost, inbox: Inbox, request: MessageRequest) -> 
             host.board.step(inbox, Input.SETTLED)
 
 
-async def _await_events(inbox: Inbox) -> None:
+async def _await_events(inbox: Inbox) -> None:  # noqa: ASYNC910 - it has waited, or was timed out
     """Wait for what is still to come of an answered turn, while it comes."""
     seen = -1
-    with trio.move_on_after(_EVENTS_LIMIT):
+    with trio.move_on_after(_EVENTS_LIMIT):  # noqa: ASYNC912 - it waits at least once
         while seen != inbox.turn.events:
             seen = inbox.turn.events
             with trio.move_on_after(ANSWER_GRACE):
@@ -101,12 +101,12 @@ async def _post(
         if not exc.sent:
             inbox.posted = False
             host.board.step(inbox, Input.RESEND)
-            return exc
+            return exc  # noqa: ASYNC910 - the request was one
         inbox.unanswered = False
         inbox.under_way = isinstance(exc, errors.RequestTimeout)
         if inbox.turn.phase is not Phase.RUNNING or inbox.turn.answer_due:
             host.settle(inbox)
-        return None
+        return None  # noqa: ASYNC910 - the request was one
     except errors.MixError as exc:
         inbox.unanswered = False
         if inbox.turn.ended_by is not None:
@@ -118,7 +118,7 @@ async def _post(
             host.settle(inbox)
         else:
             host.board.end_with(inbox, _rejected(exc, host.session_id), Input.REFUSED)
-        return None
+        return None  # noqa: ASYNC910 - as above
     inbox.unanswered = False
     traits, known = host.board.router.traits, host.road.traits()
     traits.answers, traits.rate_limit_ends = known.answers, known.rate_limit_ends

@@ -309,9 +309,10 @@ class SessionStream:
             request=errors.RequestInfo("GET", self._services.url, "streaming.stream_events"),
         ) from cause
 
-    async def _close(self, leaving: BaseException | None) -> None:
+    async def _close(self, leaving: BaseException | None) -> None:  # noqa: ASYNC910 - leaving the nursery is one
         """End the nursery without wrapping what is under way (rules 1 to 4)."""
         if self._closed:
+            await trio.lowlevel.cancel_shielded_checkpoint()
             return
         assert self._nursery is not None  # noqa: S101 - entered before anything can be closed
         assert self._engine is not None  # noqa: S101 - the same
