@@ -123,14 +123,11 @@ def _message_started(told: MessageStartedContext) -> None:
 
 
 def _message_finished(told: MessageFinishedContext) -> None:
-    marks = (" (recovered)" if told.recovered else "") + (" (sent twice)" if told.resent else "")
+    more = (" (recovered)" if told.recovered else "") + (" (sent twice)" if told.resent else "")
+    if told.error is not None:
+        more += f": {_said(told.error)}"
     _log.debug(
-        "message to %s: %s after %.3f s%s %s",
-        told.session_id,
-        told.outcome,
-        told.elapsed,
-        marks,
-        _said(told.error),
+        "message to %s: %s after %.3f s%s", told.session_id, told.outcome, told.elapsed, more
     )
 
 
