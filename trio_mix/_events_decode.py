@@ -13,19 +13,18 @@ Rules:
    float is an int (JSON has but one kind of number); a bool never is.
 4. Numbers that no server means (``NaN``, ``1e999``, past 64 bits) and lone surrogates, which no
    terminal, file or socket takes, make the event unknown too.
-5. One function per class, made when its first event comes: an import pays for none, and a
-   generated function can take the place of any.
+5. One decoder per class, made when its first event comes: an import pays for none.
+
+How: msgspec parses the JSON, and checks the types, into a private `msgspec.Struct` that bears the
+wire's names; a function written for the class copies its fields into the event.
 """
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, get_type_hints
 
 import attrs
-import cattrs
-from cattrs.errors import StructureHandlerNotFoundError
-from cattrs.gen import make_dict_structure_fn, override
+import msgspec
 
 from trio_mix.events import (
     EVENT_CLASSES,
@@ -45,11 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = ["decode_event"]
 
-_Payload = dict[str, object]
-_T = TypeVar("_T", bound=attrs.AttrsInstance)
-
-# Where the frame's own id is put for the structure hook to find; a server's key of that name loses.
-_FRAME_ID: Final = "\0id"
+_Decoder: TypeAlias = "Callable[[str, str | None], Event]"
 
 _PAYLOAD_ID: Final[Mapping[type, str]] = {
     ToolEvent: "tool_call_id",
@@ -60,7 +55,12 @@ _PAYLOAD_ID: Final[Mapping[type, str]] = {
 }
 """The classes whose payload has an ``id``, and the field that takes it."""
 
+_OTHER_ID: Final = "other_id"
+"""The Struct's field for ``toolCallId``, where the call's id should be in ``id``."""
+
 _INT64: Final = 2**63
+
+_decoders: Final[dict[str, _Decoder]] = {}
 
 
 def decode_event(frame: ServerSentEvent) -> Event:
@@ -73,121 +73,90 @@ def decode_event(frame: ServerSentEvent) -> Event:
       An instance of the frame's class in `trio_mix.events`, or an `UnknownEvent`.
     """
     name = frame.event
-    data = frame.data
-    frame_id = frame.id or None
-    structure = _structurers.get(name) or _make_structurer(name)
-    if structure is not None:
+    decode = _decoders.get(name) or _make_decoder(name)
+    if decode is not None:
         try:
-            payload = _loads(data)
-            if type(payload) is dict and not ("\\u" in data and _unencodable(payload)):
-                payload[_FRAME_ID] = frame_id
-                return structure(payload)
-        except (ValueError, TypeError, KeyError, RecursionError, StructureHandlerNotFoundError):
-            # Rule 1. RecursionError: brackets nested deeper than the JSON parser goes.
+            return decode(frame.data, frame.id or None)
+        except (ValueError, RecursionError):
+            # Rule 1. msgspec's errors are ValueErrors, as is a text that is no UTF-8;
+            # RecursionError: brackets nested deeper than the JSON parser goes.
             pass
-    return UnknownEvent(id=frame_id, name=name, data=data)
+    return UnknownEvent(id=frame.id or None, name=name, data=frame.data)
 
 
-def _refuse_constant(text: str) -> float:
-    raise ValueError(text)
+def _make_decoder(name: str) -> _Decoder | None:
+    cls = EVENT_CLASSES.get(name)
+    if cls is None:
+        return None
+    decoder = _decoders[name] = _decoder_for(cls)
+    return decoder
 
 
-_loads: Final = cast(
-    "Callable[[str], object]", json.JSONDecoder(parse_constant=_refuse_constant).decode
-)
+def _whole(value: float | None) -> int | None:
+    """Take a JSON number for an int, where it is one (rules 3 and 4)."""
+    if value is None:
+        return None
+    number = int(value)
+    if number != value or not -_INT64 <= number < _INT64:
+        raise ValueError(value)
+    return number
 
 
-def _unencodable(value: object) -> bool:
-    try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return True
-    return False
+def _either(ours: str | msgspec.UnsetType, other: object) -> str:
+    """Take a call's id from ``id``, else from ``toolCallId``: the events beside these say that."""
+    found = other if isinstance(ours, msgspec.UnsetType) else ours
+    if not isinstance(found, str):
+        raise ValueError(found)
+    return found
 
 
-def _str(value: object, _: object) -> str:
-    if type(value) is not str:
-        raise TypeError(value)
-    return value
+def _decoder_for(cls: type[Event]) -> _Decoder:
+    """Write the function that makes events of one class, as attrs writes their ``__init__``.
+
+    A frozen class's ``__init__`` takes three times as long as setting its slots does.
+    """
+    hints = get_type_hints(cls)
+    own_id = _PAYLOAD_ID.get(cls)
+    wire: list[tuple[str, Any, Any]] = []
+    names: dict[str, str] = {}
+    lines = ["def decode(data, frame_id):", " wire = parse(data)", " event = new(cls)"]
+    lines.append(" set_id(event, frame_id)")
+    tools: dict[str, Any] = {"cls": cls, "new": object.__new__, "whole": _whole, "either": _either}
+    tools["set_id"] = _setter(cls, "id")
+    for field in attrs.fields(cls):
+        name, hint = field.name, hints[field.name]
+        if name == "id":
+            continue
+        default = msgspec.NODEFAULT if field.default is attrs.NOTHING else field.default
+        value = f"wire.{name}"
+        if hint in (int, int | None):
+            hint |= float
+            value = f"whole({value})"
+        names[name] = "id" if name == own_id else _camel(name)
+        if name == own_id == "tool_call_id":
+            names[_OTHER_ID] = _camel(name)
+            wire.append((_OTHER_ID, object, msgspec.UNSET))
+            hint, default = hint | msgspec.UnsetType, msgspec.UNSET
+            value = f"either({value}, wire.{_OTHER_ID})"
+        wire.append((name, hint, default))
+        tools[f"set_{name}"] = _setter(cls, name)
+        lines.append(f" set_{name}(event, {value})")
+    lines.append(" return event")
+    struct = msgspec.defstruct(
+        f"_{cls.__name__}Payload", wire, rename=names, kw_only=True, gc=False
+    )
+    tools["parse"] = msgspec.json.Decoder(struct).decode
+    exec("\n".join(lines), tools)  # noqa: S102 - built from the names of our own fields
+    decoder: _Decoder = tools["decode"]
+    return decoder
 
 
-def _bool(value: object, _: object) -> bool:
-    if type(value) is not bool:
-        raise TypeError(value)
-    return value
-
-
-def _int(value: object, _: object) -> int:
-    if type(value) is float and value.is_integer():
-        value = int(value)
-    if type(value) is not int or not -_INT64 <= value < _INT64:
-        raise TypeError(value)
-    return value
-
-
-def _object(value: object, _: object) -> dict[str, object]:
-    if type(value) is not dict:
-        raise TypeError(value)
-    return value
-
-
-def _texts(value: object, _: object) -> tuple[str, ...]:
-    if type(value) is not list:
-        raise TypeError(value)
-    return tuple(_str(each, str) for each in value)
-
-
-_converter: Final = cattrs.Converter(detailed_validation=False)
-_converter.register_structure_hook(str, _str)
-_converter.register_structure_hook(bool, _bool)
-_converter.register_structure_hook(int, _int)
-_converter.register_structure_hook_func(
-    lambda cls: getattr(cls, "__args__", ()) == (str, object), _object
-)
-_converter.register_structure_hook_func(lambda cls: cls == tuple[str, ...], _texts)
-
-_structurers: Final[dict[str, Callable[[_Payload], Event]]] = {}
+def _setter(cls: type, name: str) -> Any:
+    """Return what sets a slot, of the class or of its base, past the frozen ``__setattr__``."""
+    slot = next(base.__dict__[name] for base in cls.__mro__ if name in base.__dict__)
+    return slot.__set__
 
 
 def _camel(name: str) -> str:
     head, *rest = name.split("_")
     return head + "".join(word.capitalize() for word in rest)
-
-
-def _make_structurer(name: str) -> Callable[[_Payload], Event] | None:
-    cls = EVENT_CLASSES.get(name)
-    if cls is None:
-        return None
-    structure = _structurer_for(cls)
-    _structurers[name] = structure
-    return structure
-
-
-def _structurer_for(cls: type[_T]) -> Callable[[_Payload], _T]:
-    attrs.resolve_types(cls)
-    names = [each.name for each in attrs.fields(cls)]
-    # Any: mypy holds the keywords against the function's own flags.
-    overrides: dict[str, Any] = {name: override(rename=_camel(name)) for name in names}
-    overrides["id"] = override(rename=_FRAME_ID)
-    own_id = _PAYLOAD_ID.get(cls)
-    if own_id is not None:
-        overrides[own_id] = override(rename="id")
-    hook = make_dict_structure_fn(
-        cls,
-        _converter,
-        _cattrs_detailed_validation=False,
-        _cattrs_use_linecache=False,
-        **overrides,
-    )
-    structure = cast("Callable[[_Payload, type[_T]], _T]", hook)
-
-    if own_id == "tool_call_id":
-
-        def with_either_id(payload: _Payload) -> _T:
-            # The older and newer events beside these say ``toolCallId``: take that too.
-            if "id" not in payload and "toolCallId" in payload:
-                payload["id"] = payload["toolCallId"]
-            return structure(payload, cls)
-
-        return with_either_id
-    return lambda payload: structure(payload, cls)
