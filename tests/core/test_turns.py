@@ -162,13 +162,11 @@ def test_a_busy_server_drops_the_message_and_it_is_sent_again() -> None:
     assert owners(router, says("ours"), done("mine")) == [turn, turn]
 
 
-def test_busy_words_in_mid_turn_are_an_ordinary_error() -> None:
+def test_busy_words_in_mid_turn_are_another_streams_conflict() -> None:
     router = router_for("pipeline")
     turn = send(router)
-    router.route(says("begun"))
-    route = router.route(BUSY)
-    assert not route.busy
-    assert turn.over
+    assert owners(router, says("begun"), BUSY, BUSY) == [turn, None, None]
+    assert owners(router, error("another"), says("late")) == [turn, None]
 
 
 def test_busy_words_after_the_answer_do_not_send_an_answered_message_again() -> None:

@@ -126,7 +126,7 @@ class Interleaving:
 
 @pytest.mark.parametrize("api", ["async", "auto"])
 @given(data=st.data())
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_interleaved_turns_with_ids_are_told_apart(api: str, data: st.DataObject) -> None:
     draw = draw_from(data)
     case = Interleaving(api, draw)
@@ -142,7 +142,7 @@ def test_interleaved_turns_with_ids_are_told_apart(api: str, data: st.DataObject
 
 
 @given(data=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_a_turn_begun_before_and_heard_only_after_our_post_is_told_apart(
     data: st.DataObject,
 ) -> None:
@@ -168,7 +168,7 @@ def test_a_turn_begun_before_and_heard_only_after_our_post_is_told_apart(
 
 @pytest.mark.parametrize("api", ["pipeline", "pipeline-oldest", "blocking", "auto"])
 @given(data=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_turns_without_ids_are_told_apart_by_order(api: str, data: st.DataObject) -> None:
     draw = draw_from(data)
     world, watched = OrderWorld(draw, deltas=api != "pipeline-oldest"), Watched(api)
@@ -234,7 +234,7 @@ any_act = st.sampled_from(["register", "lost", "bind", "own", *Input])
 
 @pytest.mark.parametrize("api", ["async", "auto", "pipeline", "blocking"])
 @given(acts=st.lists(any_event | any_act, max_size=60))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_nothing_that_servers_or_callers_do_raises_or_ends_a_turn_twice(
     api: str, acts: list[ev.Event | Input | str]
 ) -> None:
