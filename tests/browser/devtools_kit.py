@@ -70,13 +70,12 @@ class FakeDevTools:
                 message = json.loads(await socket.get_message())
                 self.asked.append(message)
                 self._wake()
-                outcome = self.answers.get(
-                    message["method"], {"result": {"did": message["method"]}}
-                )
+                method = message["method"]
+                outcome: Any = self.answers.get(method, {"result": {"did": method}})
                 if callable(outcome):
                     outcome = outcome(message)
                 if outcome is not None:
-                    await socket.send_message(json.dumps({"id": message["id"], **outcome}))
+                    await socket.send_message(json.dumps({"id": message["id"]} | outcome))
         except ConnectionClosed:
             pass
         finally:

@@ -5,7 +5,8 @@ What it must never know: CDP, the tunnel.
 
 The rules it keeps (the tests cite the numbers):
 
-1. It has a new, empty profile, which is removed when it has ended.
+1. It has a new, empty profile and a place for temporary files, which are removed when it has
+   ended.
 2. It ends with the ``async with`` in any case: asked first, killed when it does not hear, its
    helper processes with it. Leaving takes no longer than twice ``close_timeout`` for that.
 3. What is missing is said with the remedy: no executable, no DevTools.
@@ -62,6 +63,8 @@ _QUIET: Final = (
 )
 _ANNOUNCEMENT: Final = b"DevTools listening on "
 _TAIL: Final = 4000
+# It makes a socket in its temporary folder, and a socket's path has 107 bytes at most.
+_LONGEST_BASE: Final = 30
 
 
 def find_chromium(executable: str | os.PathLike[str] | None = None) -> str:
@@ -135,7 +138,7 @@ class Chromium:
         self._manager = trio.open_nursery()
         self._nursery: trio.Nursery | None = None
         self._process: trio.Process | None = None
-        self._profile: Path | None = None
+        self._home: Path | None = None
         self._output = b""
         self._cdp_url = ""
         self._announced = trio.Event()
@@ -197,9 +200,9 @@ class Chromium:
         self._entered = True
         await trio.lowlevel.checkpoint()
         program = find_chromium(self._executable)
-        self._profile = Path(tempfile.mkdtemp(prefix="trio-mix-chromium-"))
+        self._home = _new_home()
         try:
-            self._process = await self._start(program, self._profile)
+            self._process = await self._start(program, self._home)
             self._nursery = await self._manager.__aenter__()
             self._nursery.start_soon(self._listen, self._process)
             self._nursery.start_soon(self._watch, self._process)
@@ -218,7 +221,8 @@ class Chromium:
         """End it, and remove its profile; shielded and bounded."""
         await self._end()
 
-    def _command(self, program: str, profile: Path) -> list[str]:
+    def _command(self, program: str, home: Path) -> list[str]:
+        profile = home / "profile"
         command = [program, f"--user-data-dir={profile}", "--remote-debugging-port=0", *_QUIET]
         if self._headless:
             command.append("--headless")
@@ -226,10 +230,11 @@ class Chromium:
             command.append("--no-sandbox")  # as root it does not start with one
         return [*command, *self._args, "about:blank"]
 
-    async def _start(self, program: str, profile: Path) -> trio.Process:
+    async def _start(self, program: str, home: Path) -> trio.Process:
         try:
             return await trio.lowlevel.open_process(
-                self._command(program, profile),
+                self._command(program, home),
+                env={**os.environ, "TMPDIR": str(home)},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
@@ -305,8 +310,8 @@ class Chromium:
         with trio.CancelScope(shield=True):  # noqa: ASYNC912 - there may be nothing to clean up
             if process is not None and process.stderr is not None:
                 await process.stderr.aclose()
-            if self._profile is not None:
-                await trio.to_thread.run_sync(_remove, self._profile)
+            if self._home is not None:
+                await trio.to_thread.run_sync(_remove, self._home)
 
     async def _end_process(self, process: trio.Process) -> None:  # noqa: ASYNC910 - it may have ended; `_end` is one
         if process.returncode is None:
@@ -326,9 +331,16 @@ def _kill_group(pid: int) -> None:
             os.killpg(pid, signal.SIGKILL)
 
 
-def _remove(profile: Path) -> None:
+def _new_home() -> Path:
+    base = tempfile.gettempdir()
+    if len(os.fsencode(base)) > _LONGEST_BASE and Path("/tmp").is_dir():  # noqa: S108
+        base = "/tmp"  # noqa: S108 - a folder of our own is made in it
+    return Path(tempfile.mkdtemp(prefix="trio-mix-chromium-", dir=base))
+
+
+def _remove(home: Path) -> None:
     # Helpers that are about to die may still write: what they leave goes in the next round.
     for _ in range(5):
-        shutil.rmtree(profile, ignore_errors=True)
-        if not profile.exists():
+        shutil.rmtree(home, ignore_errors=True)
+        if not home.exists():
             return

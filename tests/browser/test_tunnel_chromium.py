@@ -1,0 +1,211 @@
+"""The tunnel with a real Chromium at its end. Skipped, loudly, where there is none."""
+
+from __future__ import annotations
+
+import base64
+import os
+import struct
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+from devtools_kit import QUICK, TOKEN
+
+from trio_mix import Mix, StreamState
+from trio_mix.browser import BrowserGone, launch_chromium, open_tunnel
+from trio_mix.testing import MixServer, TunnelOpened
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from trio_mix.browser import Chromium, Tunnel
+
+PAGE = "data:text/html,<title>Tunnel</title><h1 style='color:red'>Hello, agent</h1>"
+
+
+class Scene:
+    """A server, a Chromium, a tunnel between them."""
+
+    def __init__(self, server: MixServer, chromium: Chromium, tunnel: Tunnel) -> None:
+        self.server = server
+        self.chromium = chromium
+        self.tunnel = tunnel
+
+    async def ask(self, method: str, **params: object) -> Any:
+        """Send a command as the server does; return its result or its error."""
+        end = self.server.browser_tunnels[self.tunnel.session_id]
+        answer = await end.command(method, params or None)
+        return answer.get("error", answer.get("result"))
+
+    async def visit(self, url: str) -> None:
+        """Go to a page and wait until it is there: the command is answered before."""
+        assert "frameId" in await self.ask("Page.navigate", url=url)
+        while not await self.value_of("document.URL != 'about:blank' && !!document.body"):
+            await trio.lowlevel.checkpoint()
+
+    async def value_of(self, expression: str) -> Any:
+        result = await self.ask(
+            "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
+        )
+        return result.get("result", {}).get("value", result)
+
+
+@asynccontextmanager
+async def open_scene(program: str, *, http: bool = False) -> AsyncIterator[Scene]:
+    with trio.fail_after(90):
+        async with (
+            MixServer(heartbeat_interval=None) as server,
+            Mix(server.url) as mix,
+            launch_chromium(program) as chromium,
+        ):
+            url = chromium.cdp_url
+            if http:
+                url = "http://" + url.removeprefix("ws://").partition("/")[0]
+            session = server.create_session()
+            async with open_tunnel(
+                mix, session, token=TOKEN, cdp_url=url, reconnect=QUICK
+            ) as tunnel:
+                yield Scene(server, chromium, tunnel)
+
+
+async def test_a_page_is_visited_asked_and_photographed(chromium_program: str) -> None:
+    async with open_scene(chromium_program, http=True) as scene:
+        await scene.visit(PAGE)
+        assert await scene.value_of("document.querySelector('h1').innerText") == "Hello, agent"
+        assert await scene.value_of("document.title") == "Tunnel"
+        picture = base64.b64decode((await scene.ask("Page.captureScreenshot"))["data"])
+        assert picture.startswith(b"\x89PNG\r\n\x1a\n")
+        width, height = struct.unpack(">II", picture[16:24])
+        assert width > 100
+        assert height > 100
+        assert (await scene.ask("Browser.getVersion"))["product"].startswith("Chrome/")
+        assert (await scene.ask("No.such"))["code"] == -32601
+        thrown = await scene.ask("Runtime.evaluate", expression="nothing.at.all")
+        assert "nothing is not defined" in thrown["exceptionDetails"]["exception"]["description"]
+
+
+async def test_a_page_on_a_server_is_visited_and_events_stay_here(chromium_program: str) -> None:
+    async with open_scene(chromium_program) as scene:
+        for domain in ("Page", "Network", "Runtime"):
+            await scene.ask(f"{domain}.enable")
+        await scene.visit(f"{scene.server.url}/health")
+        assert '"status"' in await scene.value_of("document.body.innerText")
+        assert scene.tunnel.statistics().events > 5
+        assert scene.server.requests("GET", "/health")
+
+
+async def test_several_targets_by_their_sessions_at_once(chromium_program: str) -> None:
+    async with open_scene(chromium_program) as scene:
+        end = scene.server.browser_tunnels[scene.tunnel.session_id]
+        sessions: list[str] = []
+        for _ in range(3):
+            made = await scene.ask("Target.createTarget", url="about:blank")
+            attached = await scene.ask(
+                "Target.attachToTarget", targetId=made["targetId"], flatten=True
+            )
+            sessions.append(attached["sessionId"])
+        slow: list[Any] = []
+
+        async def wait_for_long() -> None:
+            expression = "new Promise(done => { window.go = () => done('gone') })"
+            params = {"expression": expression, "awaitPromise": True}
+            slow.append(await end.command("Runtime.evaluate", params, session_id=sessions[0]))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait_for_long)
+            for number, session in list(enumerate(sessions))[1:]:
+                asked = {"expression": f"{number} * 100"}
+                answer: Any = await end.command("Runtime.evaluate", asked, session_id=session)
+                assert answer["result"]["result"]["value"] == number * 100
+            assert slow == []
+            # The first target's own next command reaches it although its answer has to wait.
+            params = {"expression": "typeof window.go == 'function' && (go(), 5)"}
+            answer = await end.command("Runtime.evaluate", params, session_id=sessions[0])
+            assert answer["result"]["result"]["value"] == 5
+        assert slow[0]["result"]["result"]["value"] == "gone"
+
+
+async def test_a_page_that_waits_in_a_dialog_is_helped_out_of_it(chromium_program: str) -> None:
+    async with open_scene(chromium_program) as scene, trio.open_nursery() as nursery:
+        end = scene.server.browser_tunnels[scene.tunnel.session_id]
+        await scene.ask("Page.enable")
+        targets = (await scene.ask("Target.getTargets"))["targetInfos"]
+        (page,) = (target["targetId"] for target in targets if target["type"] == "page")
+        attached = await scene.ask("Target.attachToTarget", targetId=page, flatten=True)
+        other = attached["sessionId"]
+        await end.command("Page.enable", session_id=other)
+        values: list[Any] = []
+
+        async def confirm() -> None:
+            values.append(await scene.value_of("confirm('Really?')"))
+
+        nursery.start_soon(confirm)
+        answer: Any = {"error": "not yet"}
+        while "error" in answer:
+            answer = await end.command(
+                "Page.handleJavaScriptDialog", {"accept": True}, session_id=other
+            )
+    assert values == [True]
+
+
+async def test_eight_megabytes_come_through_and_twelve_become_an_error(
+    chromium_program: str,
+) -> None:
+    async with open_scene(chromium_program) as scene:
+        text = await scene.value_of("'0123456789abcdef'.repeat(2**19)")
+        assert text == "0123456789abcdef" * 2**19
+        refused = await scene.ask("Runtime.evaluate", expression="'x'.repeat(12e6)")
+        assert "too large for the tunnel: 12,000,0" in refused["message"]
+        assert await scene.value_of("6 * 7") == 42
+        assert scene.tunnel.statistics().connects == 1
+
+
+async def test_text_that_is_no_unicode_comes_through(chromium_program: str) -> None:
+    async with open_scene(chromium_program) as scene:
+        assert await scene.value_of(r"'ö\ud800\u0000😀'") in ("ö\ud800\0😀", "ö\ufffd\0😀")
+
+
+async def test_a_browser_that_is_killed_ends_the_tunnel_with_an_error(
+    chromium_program: str,
+) -> None:
+    async with open_scene(chromium_program) as scene, trio.open_nursery() as nursery:
+        answers: list[Any] = []
+
+        async def wait_for_ever() -> None:
+            expression = "new Promise(() => {})"
+            answers.append(
+                await scene.ask("Runtime.evaluate", expression=expression, awaitPromise=True)
+            )
+
+        assert await scene.value_of("1") == 1
+        nursery.start_soon(wait_for_ever)
+        while not scene.tunnel.statistics().pending:
+            await trio.lowlevel.checkpoint()
+        os.kill(scene.chromium.pid, 9)
+        with pytest.raises(BrowserGone, match="Start it again"):
+            await scene.tunnel.wait_closed()
+        assert scene.tunnel.state is StreamState.CLOSED
+        assert await scene.chromium.wait() == -9
+    assert "the browser is gone" in answers[0]["message"]
+
+
+async def test_a_page_that_crashes_is_answered_for_and_replaced(chromium_program: str) -> None:
+    async with open_scene(chromium_program) as scene:
+        await scene.ask("Inspector.enable")
+        failed = await scene.ask("Page.crash")
+        assert "crashed" in failed["message"] or "detached" in failed["message"], failed
+        made = await scene.ask("Target.createTarget", url="data:text/html,new")
+        assert made["targetId"]
+
+
+async def test_a_server_that_restarts_gets_its_browser_back_as_it_was(
+    chromium_program: str,
+) -> None:
+    async with open_scene(chromium_program) as scene:
+        await scene.visit(PAGE)
+        await scene.value_of("window.kept = 'still here'")
+        await scene.server.restart()
+        await scene.server.wait_for(TunnelOpened, count=2)
+        assert await scene.value_of("window.kept") == "still here"
+        assert scene.tunnel.statistics().connects == 2
