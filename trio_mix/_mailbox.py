@@ -13,6 +13,8 @@ Rule 3  A subscriber's line (`DroppingMailbox`) drops its oldest, visibly: a gap
         number stands in their place.
 Rule 4  One consumer at a time: a second one gets `trio.BusyResourceError`.
 Rule 5  After `close` the consumer still gets what stood waiting, then the end or the failure.
+Rule 6  Each event taken is a point of cancellation. The first one of those that stand waiting, and
+        every 64th after it, lets other tasks run as well.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ __all__ = ["DroppingMailbox", "Mailbox", "MergingMailbox"]
 
 HARD_LIMIT_FACTOR: Final = 16
 MERGED_CHARACTERS: Final = 16 * 2**20
+EVENTS_BETWEEN_CHECKPOINTS: Final = 64
 _FELL_BEHIND: Final = "this subscriber fell behind"
 
 
@@ -42,6 +45,7 @@ class Mailbox:
         self._line: deque[Event | _Merged] = deque()
         self._parked: trio.lowlevel.Task | None = None
         self._taken = False
+        self._at_once = 0  # how many may be taken before other tasks have to run (rule 6)
         self._closed = False
         self._failure: BaseException | None = None
 
@@ -74,21 +78,29 @@ class Mailbox:
     async def get(self) -> Event | None:
         """Return the next event, or None at a clean end; raises what the line failed with.
 
-        A checkpoint, also when an event stands waiting. A cancelled wait loses nothing.
+        A checkpoint, also when an event stands waiting (rule 6). A cancelled wait loses nothing.
         """
         if self._taken:
             raise trio.BusyResourceError("another task is already iterating this object")
         self._taken = True
         try:
-            if self._line or self._closed:
+            if self._at_once and self._line:
+                self._at_once -= 1
+                await trio.lowlevel.checkpoint_if_cancelled()
+            elif self._line or self._closed:
+                self._at_once = EVENTS_BETWEEN_CHECKPOINTS - 1
                 await trio.lowlevel.checkpoint()
             while not self._line and not self._closed:
                 self._parked = trio.lowlevel.current_task()
                 await trio.lowlevel.wait_task_rescheduled(self._abort)
+                self._at_once = EVENTS_BETWEEN_CHECKPOINTS - 1
         finally:
             self._taken = False
         if self._line:
-            return self._pop()  # noqa: ASYNC910 - it has waited, or see the line's own
+            event = self._pop()
+            if not self._line:
+                self._at_once = 0
+            return event  # noqa: ASYNC910 - it has waited, or see the line's own
         if self._failure is not None:
             raise self._failure
         return None  # noqa: ASYNC910 - as above

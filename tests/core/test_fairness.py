@@ -1,0 +1,112 @@
+"""Iteration over what stands waiting stays fair: other tasks run, and cancellation is heeded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+from trio.testing import assert_checkpoints
+
+from trio_mix import Mix
+from trio_mix import events as ev
+from trio_mix._event_stream import _EVENTS_BETWEEN_CHECKPOINTS
+from trio_mix._mailbox import EVENTS_BETWEEN_CHECKPOINTS, DroppingMailbox, Mailbox, MergingMailbox
+from trio_mix.testing import MixServer, Say, Turn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+BOUND = 64
+# Between two turns of another task: Trio shuffles who is first in each of its rounds.
+SEEN = 2 * BOUND
+
+
+async def longest_run(take: Callable[[], Coroutine[Any, Any, object]], count: int) -> int:
+    """Take so many events; return how many came in a row without another task's turn."""
+    longest = taken = 0
+
+    async def other() -> None:
+        nonlocal longest, taken
+        while True:
+            longest, taken = max(longest, taken), 0
+            await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(other)
+        await trio.lowlevel.checkpoint()
+        for _ in range(count):
+            await take()
+            taken += 1
+        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+    return longest
+
+
+def test_the_documented_bound_is_that_of_the_code() -> None:
+    assert EVENTS_BETWEEN_CHECKPOINTS == _EVENTS_BETWEEN_CHECKPOINTS == BOUND
+
+
+@pytest.mark.parametrize(
+    "make", [Mailbox, lambda: MergingMailbox(999), lambda: DroppingMailbox(999)]
+)
+async def test_other_tasks_run_at_least_every_64_events(make: Callable[[], Mailbox]) -> None:
+    line = make()
+    for _ in range(500):
+        line.put(ev.HeartbeatEvent())
+    assert 2 <= await longest_run(line.get, 500) <= SEEN
+
+
+async def test_a_task_that_was_woken_takes_no_more_than_that_either() -> None:
+    line = Mailbox()
+    runs: list[int] = []
+
+    async def consume() -> None:
+        runs.append(await longest_run(line.get, 300))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(consume)
+        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint()
+        for _ in range(300):
+            line.put(ev.HeartbeatEvent())
+    assert 2 <= runs[0] <= SEEN
+
+
+async def test_each_event_of_a_batch_is_a_point_of_cancellation() -> None:
+    line = Mailbox()
+    for _ in range(100):
+        line.put(ev.HeartbeatEvent())
+    taken = 0
+    with trio.CancelScope() as scope:
+        while True:
+            await line.get()
+            taken += 1
+            if taken == 10:
+                scope.cancel()
+    assert (taken, len(line)) == (10, 90)
+
+
+async def test_what_stands_alone_is_a_full_checkpoint_each_time() -> None:
+    line = Mailbox()
+    for _ in range(5):
+        line.put(ev.HeartbeatEvent())
+        with assert_checkpoints():
+            await line.get()
+
+
+async def test_iterating_a_message_lets_others_run() -> None:
+    async with MixServer(slow_reader_limit=None) as server, Mix(server.url) as mix:
+        server.script("go", Turn(Say("x" * 300, deltas=300)))
+        async with (
+            mix.open_stream(server.create_session(), message_buffer=1000) as stream,
+            stream.send("go") as message,
+        ):
+            inbox = message._opened()
+            with trio.fail_after(10):
+                await inbox.over.wait()
+            waiting = len(inbox.mailbox)
+            assert waiting > SEEN
+            run = await longest_run(message.__anext__, waiting)
+    assert 2 <= run <= SEEN
