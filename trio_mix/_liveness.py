@@ -27,7 +27,7 @@ class IdleWatch:
     """Answers, before each read of the socket, how long it may take."""
 
     def __init__(self, setting: float | Literal["auto"] | None) -> None:
-        self._setting = setting
+        self._setting: float | Literal["auto"] | None = setting
         self._last_beat: float | None = None
         self._cadence: float | None = None
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from trio_mix._reply import Reply
     from trio_mix._switchboard import Inbox
     from trio_mix.events import Event
+    from trio_mix.models import ThinkingLevel
 
 __all__ = ["Message", "MessageRequest", "TextDeltas"]
 
@@ -41,7 +42,7 @@ class MessageRequest:
 
     text: str
     plan_mode: bool = False
-    thinking_level: str | None = None
+    thinking_level: ThinkingLevel | None = None
     max_steps: int | None = None
     media: Sequence[str] = ()
     apps: Sequence[str] = ()
@@ -64,6 +65,7 @@ class MessageHost(Protocol):
 
     async def cancel(self) -> bool:
         """Tell the server to cancel what the session is doing."""
+        ...
 
     async def decide(self, permission_id: str, *, grant: bool) -> None:
         """Answer a permission request."""

@@ -67,6 +67,7 @@ class RecoveryHost(Protocol):
 
     async def cancel(self) -> bool:
         """Tell the server to cancel; return whether it has heard it."""
+        ...
 
 
 async def settle(host: RecoveryHost, inbox: Inbox, *, patience: float = _FIRST_LOOK) -> None:

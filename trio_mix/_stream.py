@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from trio_mix._engine import Services, Settings
     from trio_mix._reply import Reply
+    from trio_mix.models import ThinkingLevel
 
 __all__ = ["SessionStream", "SessionStreamStatistics"]
 
@@ -165,7 +166,7 @@ class SessionStream:
         text: str,
         *,
         plan_mode: bool = False,
-        thinking_level: str | None = None,
+        thinking_level: ThinkingLevel | None = None,
         max_steps: int | None = None,
         media: Sequence[str] = (),
         apps: Sequence[str] = (),
@@ -223,7 +224,7 @@ class SessionStream:
         text: str,
         *,
         plan_mode: bool = False,
-        thinking_level: str | None = None,
+        thinking_level: ThinkingLevel | None = None,
         max_steps: int | None = None,
         media: Sequence[str] = (),
         apps: Sequence[str] = (),

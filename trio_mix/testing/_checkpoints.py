@@ -101,8 +101,9 @@ async def cancel_at_every_checkpoint(
 
 async def _run(function: Callable[[], Awaitable[object]], stop: int) -> tuple[bool, bool]:
     """Return whether the checkpoint was not reached, and whether the cancellation came out."""
-    with trio.CancelScope() as scope:
-        instrument = _CancelAt(trio.lowlevel.current_task(), scope, stop)
+    scope = trio.CancelScope()
+    instrument = _CancelAt(trio.lowlevel.current_task(), scope, stop)
+    with scope:
         trio.lowlevel.add_instrument(instrument)
         try:
             await function()
