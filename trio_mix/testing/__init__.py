@@ -1,13 +1,17 @@
 """The testing kit: a Mix server in the same process, and what scripts its agent.
 
 What it knows: the wire, as servers see it.
-What it must never know: the client; it imports nothing of it, so that it can prove it wrong.
+What it must never know: the client. The server imports nothing of it, to prove it wrong.
 
 Needs the extra ``trio-mix[server]``.
 """
 
 from __future__ import annotations
 
+from trio_mix.testing._assertions import assert_nothing_left as assert_nothing_left
+from trio_mix.testing._assertions import assert_ran_once as assert_ran_once
+from trio_mix.testing._assertions import assert_requested as assert_requested
+from trio_mix.testing._assertions import expect_events as expect_events
 from trio_mix.testing._checkpoints import LeftBehindError as LeftBehindError
 from trio_mix.testing._checkpoints import Sweep as Sweep
 from trio_mix.testing._checkpoints import cancel_at_every_checkpoint as cancel_at_every_checkpoint
@@ -29,6 +33,10 @@ from trio_mix.testing._memory import memory_pipe as memory_pipe
 from trio_mix.testing._proxy import FaultProxy as FaultProxy
 from trio_mix.testing._proxy import FaultRecord as FaultRecord
 from trio_mix.testing._proxy import FaultStatistics as FaultStatistics
+from trio_mix.testing._recorder import Recorder as Recorder
+from trio_mix.testing._recorder import record as record
+from trio_mix.testing._recording import Recording as Recording
+from trio_mix.testing._recording import RecordingError as RecordingError
 from trio_mix.testing._records import Answered as Answered
 from trio_mix.testing._records import CancelRequested as CancelRequested
 from trio_mix.testing._records import EventsDropped as EventsDropped
@@ -48,6 +56,8 @@ from trio_mix.testing._records import ServerStarted as ServerStarted
 from trio_mix.testing._records import ServerStopped as ServerStopped
 from trio_mix.testing._records import StreamEnded as StreamEnded
 from trio_mix.testing._records import StreamOpened as StreamOpened
+from trio_mix.testing._replay import Replay as Replay
+from trio_mix.testing._replay import replay as replay
 from trio_mix.testing._script import AskPermission as AskPermission
 from trio_mix.testing._script import Complete as Complete
 from trio_mix.testing._script import Do as Do
@@ -120,7 +130,11 @@ __all__ = [
     "RateLimit",
     "Raw",
     "Record",
+    "Recorder",
+    "Recording",
+    "RecordingError",
     "Refuse",
+    "Replay",
     "RequestReceived",
     "Rule",
     "Say",
@@ -142,6 +156,12 @@ __all__ = [
     "UseTool",
     "UseTools",
     "WaitFor",
+    "assert_nothing_left",
+    "assert_ran_once",
+    "assert_requested",
     "cancel_at_every_checkpoint",
+    "expect_events",
     "memory_pipe",
+    "record",
+    "replay",
 ]

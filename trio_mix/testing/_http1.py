@@ -44,6 +44,8 @@ class Request:
     body: bytes = attrs.field(repr=False)
     too_large: bool = False
     """Whether the body was over the limit; it was read, and thrown away."""
+    target: str = ""
+    """Path and query, as sent."""
 
 
 class Exchange:
@@ -181,14 +183,16 @@ async def _next_request(
             if size <= max_body:
                 body += event.data
         elif isinstance(event, h11.EndOfMessage) and head is not None:
-            target, _, query = head.target.decode("ascii", "replace").partition("?")
+            target = head.target.decode("ascii", "replace")
+            path, _, query = target.partition("?")
             return Request(
                 method=head.method.decode("ascii"),
-                path=target,
+                path=path,
                 query=dict(parse_qsl(query, keep_blank_values=True)),
                 headers=_merged(head.headers),
                 body=bytes(body),
                 too_large=size > max_body,
+                target=target,
             )
         else:  # the client has closed, or waits for a connection that is closing
             return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar, overload
 
 from trio_mix.testing._records import Log, Record, RequestReceived
+from trio_mix.testing._timeline import render
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,8 +32,12 @@ class Observed:
 
     @property
     def timeline(self) -> str:
-        """The log as text, a line for each record, for people and failure messages."""
-        return str(self._log)
+        """The log as text, for people and failure messages.
+
+        A line for each record, frames that follow each other in one; ``>`` is what the server
+        received, ``<`` what it sent.
+        """
+        return render(self._log.records)
 
     def runs(self, text: str | None = None, session_id: str | None = None) -> int:
         """Return how often the agent began to work on a message."""

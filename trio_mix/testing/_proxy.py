@@ -21,10 +21,10 @@ import attrs
 import trio
 
 from trio_mix.testing._faults import Answer, Direction, Fault, FaultPlan, Refuse
+from trio_mix.testing._front import Reachable, checked_port
 from trio_mix.testing._lifetime import Lifetime
 from trio_mix.testing._link import Link
 from trio_mix.testing._memory import MemoryNetwork, MemoryStream, sever
-from trio_mix.testing._server import MixServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,18 +75,18 @@ class FaultProxy:
     where the server is in memory.
 
     Args:
-      upstream: a `MixServer`, or the URL of any HTTP server.
+      upstream: a `MixServer` or what else of this kit has an address, or any HTTP server's URL.
       plan: what goes wrong; it can be replaced at any time, for connections to come.
       host: the address to bind.
       port: the port to bind; 0: any free one.
 
     Raises:
-      ValueError: the URL is not plain http.
+      ValueError: the URL is not plain http, or the port is none.
     """
 
     def __init__(
         self,
-        upstream: str | MixServer,
+        upstream: str | Reachable,
         plan: FaultPlan | None = None,
         *,
         host: str = "127.0.0.1",
@@ -101,10 +101,10 @@ class FaultProxy:
         self.network = MemoryNetwork(self._accept)
         self._upstream = (parts.hostname, parts.port or 80)
         self._memory: MemoryNetwork | None = None
-        if isinstance(upstream, MixServer) and upstream.in_memory:
+        if not isinstance(upstream, str) and upstream.in_memory:
             self._memory = upstream.network
         self._host = host
-        self._port = port
+        self._port = checked_port(port)
         self._url = url.rstrip("/") if self._memory is not None else ""
         self._lifetime = Lifetime()
         self._open: dict[int, tuple[trio.abc.Stream, trio.CancelScope]] = {}
@@ -119,6 +119,11 @@ class FaultProxy:
     def url(self) -> str:
         """The address that clients are to use."""
         return self._url
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether it opens no socket and is reached through `network` alone."""
+        return self._memory is not None
 
     def statistics(self) -> FaultStatistics:
         """Return what was done so far."""

@@ -11,7 +11,6 @@ Rules:
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Literal, TypeAlias, TypeVar, overload
@@ -317,29 +316,3 @@ class Log:
                 and all(getattr(record, name) == value for name, value in fields.items())
             ]
         return [record for record in self.records if what(record)]
-
-    def __str__(self) -> str:
-        start = self.records[0].time if self.records else 0.0
-        lines = []
-        for _, alike in itertools.groupby(self.records, key=_kind):
-            first, *more = alike
-            times = f"  and {len(more)} more" if more else ""
-            lines.append(f"{first.time - start:10.3f}  {_line(first)}{times}")
-        return "\n".join(lines)
-
-
-def _kind(record: Record) -> object:
-    # Deltas come by the dozen: those that follow each other on one stream make one line.
-    if isinstance(record, FrameQueued):
-        return (record.connection, record.event)
-    return id(record)
-
-
-def _line(record: Record) -> str:
-    told = []
-    for field in attrs.fields(type(record)):
-        value = getattr(record, field.name)
-        if field.repr and field.name != "time" and value not in ({}, ""):
-            show = field.repr if callable(field.repr) else repr
-            told.append(f"{field.name}={show(value)}")
-    return f"{type(record).__name__}({', '.join(told)})"

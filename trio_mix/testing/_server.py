@@ -21,6 +21,7 @@ import trio
 from trio_mix.testing import _accounts, _extra, _rest, _sending
 from trio_mix.testing._agent import TurnRun
 from trio_mix.testing._frames import Event
+from trio_mix.testing._front import MEMORY_URL, checked_port
 from trio_mix.testing._http1 import serve_connection
 from trio_mix.testing._lifetime import Lifetime
 from trio_mix.testing._live import Backend, Canned, LiveSession, Match, Settings
@@ -82,7 +83,7 @@ class MixServer(Observed):
       log_limit: how many records `log` keeps at least; None: all.
 
     Raises:
-      ValueError: no such generation or version, or arguments that contradict each other.
+      ValueError: no such generation, version or port, or arguments that contradict each other.
     """
 
     def __init__(
@@ -144,9 +145,9 @@ class MixServer(Observed):
         if provider_key:
             self._backend.accounts.methods["anthropic"] = "api_key"
         self._host = host
-        self._port = port
+        self._port = checked_port(port)
         self._listen = listen
-        self._url = "" if listen else "http://mix.test"
+        self._url = "" if listen else MEMORY_URL
         self._transports: set[trio.abc.Stream] = set()
         self._lifetime = Lifetime()
         self._scope: trio.CancelScope | None = None

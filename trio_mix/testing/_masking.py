@@ -1,0 +1,161 @@
+"""Taking secrets out of what a recording keeps.
+
+What it knows: what secrets look like, and where they stand.
+What it must never know: files, sockets, recordings.
+
+Rules:
+
+1. A header's value is kept only where the header is known to hold no secret.
+2. A field, parameter or header named like a secret loses its value; that value is masked from then
+   on wherever it comes, in each form in which JSON, a URL or a page may quote it.
+3. What looks like a key or token is masked wherever it stands.
+4. Where a secret spans several pieces of a body, it goes as a whole, at the time of its last piece.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left, bisect_right
+from itertools import accumulate
+from typing import TYPE_CHECKING, Final
+
+from trio_mix._redact import MASK, Redactor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+__all__ = ["MASK", "Masker"]
+
+_HARMLESS: Final = frozenset(
+    {"accept", "accept-encoding", "accept-language", "access-control-allow-origin", "cache-control"}
+    | {"connection", "content-disposition", "content-encoding", "content-length", "content-type"}
+    | {"date", "expect", "host", "last-event-id", "last-modified", "retry-after", "server"}
+    | {"transfer-encoding", "user-agent", "vary", "x-accel-buffering"}
+)
+# What a name must end with, in lower case and without "-" and "_". A number under such a name, as
+# in "maxTokens": 4096, is no secret: only texts are masked.
+_NAMES: Final = (
+    "apikey",
+    "accesskey",
+    "authorization",
+    "cdpurl",
+    "codeverifier",
+    "cookie",
+    "credential",
+    "credentials",
+    "passphrase",
+    "passwd",
+    "password",
+    "privatekey",
+    "secret",
+    "secretkey",
+    "sessionkey",
+    "token",
+)
+_OAUTH: Final = frozenset({"authurl", "code", "state"})  # secrets only where a login is going on
+_NAME = r"(?P<name>[A-Za-z][\w-]{1,40})"
+# In JSON, and in JSON in a text in JSON: there each quote has backslashes before it.
+_FIELD: Final = re.compile(rf'"{_NAME}"\s*:\s*"(?P<value>(?:[^"\\\n]|\\.)*)"')
+_DEEP: Final = re.compile(rf'(?P<q>\\+"){_NAME}(?P=q)\s*:\s*(?P=q)(?P<value>[^\n]*?)(?<!\\)(?P=q)')
+_PARAM: Final = re.compile(rf"(?<![\w-]){_NAME}=(?P<value>[^&\s\"'<>\\;]+)")
+_SHAPES: Final = re.compile(
+    r"(?i:\b(?:bearer|basic)\s+)(?P<value>[\w.~+/=-]{8,})"
+    r"|\bsk-[\w-]{16,}|\bgh[opsur]_\w{20,}|\bgithub_pat_\w{20,}|\bxox[abeprs]-[\w-]{10,}"
+    r"|\bAKIA[0-9A-Z]{16}\b|\bAIza[\w-]{30,}|\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"
+)
+_SHORTEST: Final = 8  # to be masked elsewhere too: a shorter value may be a common word
+
+
+class Masker:
+    """Masks secrets, and remembers those that it has met.
+
+    Args:
+      secrets: what is to be masked in any case.
+      more: called with each line of a body and each address after that; returns what is kept.
+    """
+
+    def __init__(
+        self, secrets: Iterable[str] = (), more: Callable[[str], str] | None = None
+    ) -> None:
+        self._secrets = {secret for secret in secrets if secret}
+        self._more = more
+        self._redactor: Redactor | None = None
+
+    def headers(self, headers: Mapping[str, str]) -> dict[str, str]:
+        """Return headers, names in lower case, with the values that may be kept."""
+        return {name: self._header(name, value) for name, value in headers.items()}
+
+    def text(self, text: str, *, login: bool = False) -> str:
+        """Return a line with its secrets masked.
+
+        Args:
+          text: the line.
+          login: whether it is part of a login, where more names mean secrets.
+        """
+
+        def named(match: re.Match[str]) -> str:
+            if not match["value"] or not _is_secret(match["name"], login=login):
+                return match[0]
+            return self._masked(match)
+
+        for pattern in (_FIELD, _DEEP, _PARAM):
+            text = pattern.sub(named, text)
+        text = _SHAPES.sub(self._masked, text)
+        if self._redactor is None:
+            self._redactor = Redactor(self._secrets)
+        text = self._redactor.text(text)
+        for secret in self._secrets:
+            text = text.replace(secret, MASK)  # also those that are too short for the redactor
+        return text if self._more is None else self._more(text)
+
+    def pieces(self, pieces: Sequence[bytes], *, login: bool = False) -> list[bytes]:
+        """Return the pieces of a body with its secrets masked, line by line."""
+        ends = list(accumulate(map(len, pieces)))
+        kept = [bytearray() for _ in pieces]
+        start = 0
+        for line in b"".join(pieces).splitlines(keepends=True):
+            end = start + len(line)
+            masked = self.text(line.decode("utf-8", "surrogateescape"), login=login)
+            new = masked.encode("utf-8", "surrogateescape")
+            if new != line:
+                kept[bisect_left(ends, end)] += new
+                start = end
+            while start < end:
+                at = bisect_right(ends, start)
+                stop = min(end, ends[at])
+                kept[at] += line[len(line) - (end - start) : len(line) - (end - stop)]
+                start = stop
+        return [bytes(piece) for piece in kept]
+
+    def _header(self, name: str, value: str) -> str:
+        if name in _HARMLESS:
+            return self.text(value)
+        if name in ("cookie", "set-cookie"):
+            for pair in value.split(";"):
+                self._learn(pair.partition("=")[2].strip())
+        elif _is_secret(name):
+            self._learn(value)
+        return MASK
+
+    def _masked(self, match: re.Match[str]) -> str:
+        whole = match[0]
+        if match["value"] is None:
+            self._learn(whole)
+            return MASK
+        if match["value"] == MASK:
+            return whole
+        self._learn(match["value"])
+        start, end = (at - match.start() for at in match.span("value"))
+        return f"{whole[:start]}{MASK}{whole[end:]}"
+
+    def _learn(self, value: str) -> None:
+        known = {value, value.partition(" ")[2].strip()}
+        new = {each for each in known if len(each) >= _SHORTEST} - self._secrets
+        if new:
+            self._secrets |= new
+            self._redactor = None
+
+
+def _is_secret(name: str, *, login: bool = False) -> bool:
+    plain = name.lower().replace("-", "").replace("_", "")
+    return plain.endswith(_NAMES) or (login and plain in _OAUTH)

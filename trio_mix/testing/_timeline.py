@@ -1,0 +1,154 @@
+"""What happened, as lines that people read: who said what to whom, and when.
+
+What it knows: how each kind of record is told.
+What it must never know: who writes records, or what for.
+
+Rules:
+
+1. ``>`` is what the server received, ``<`` what it sent; what has neither happened inside it.
+2. Frames that follow each other on one stream make one line.
+3. Headers and bodies are never shown, nor what a record keeps out of its own ``repr``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlencode
+
+import attrs
+
+from trio_mix.testing._records import (
+    Answered,
+    CancelRequested,
+    EventsDropped,
+    FrameQueued,
+    HandlerFailed,
+    MessageAccepted,
+    MessageFinished,
+    MessageLost,
+    MessageRun,
+    NotificationAnswered,
+    NotificationAsked,
+    PermissionAnswered,
+    PermissionAsked,
+    Record,
+    RequestReceived,
+    ServerStarted,
+    ServerStopped,
+    StreamEnded,
+    StreamOpened,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["render", "shorten"]
+
+_TOGETHER: Final = 0.05
+_WIDTH: Final = 60
+
+
+def render(records: Iterable[Record]) -> str:
+    """Return the records as text, a line for each, with seconds since the first."""
+    lines: list[str] = []
+    frames: list[FrameQueued] = []
+    start: float | None = None
+    for record in records:
+        start = record.time if start is None else start
+        if isinstance(record, FrameQueued):
+            if frames and not _belong_together(frames[0], record):
+                lines.append(_frames(frames, start))
+                frames = []
+            frames.append(record)
+            continue
+        if frames:
+            lines.append(_frames(frames, start))
+            frames = []
+        lines.append(f"{record.time - start:10.3f} {_told(record)}")
+    if frames and start is not None:
+        lines.append(_frames(frames, start))
+    return "\n".join(lines)
+
+
+def shorten(text: str) -> str:
+    """Return a text in quotes, its middle left out where it is long."""
+    if len(text) > _WIDTH:
+        text = f"{text[: _WIDTH - 20]} … {text[-16:]}"
+    return repr(text)
+
+
+def _belong_together(first: FrameQueued, record: FrameQueued) -> bool:
+    return record.connection == first.connection and record.time - first.time < _TOGETHER
+
+
+def _frames(frames: list[FrameQueued], start: float) -> str:
+    told: list[tuple[str, int]] = []
+    for frame in frames:
+        if told and told[-1][0] == frame.event:
+            told[-1] = (frame.event, told[-1][1] + 1)
+        else:
+            told.append((frame.event, 1))
+    names = ", ".join(name if times == 1 else f"{name} x{times}" for name, times in told)
+    return f"{frames[0].time - start:10.3f} < stream {frames[0].connection}: {names}"
+
+
+def _told(record: Record) -> str:
+    match record:
+        case RequestReceived():
+            query = {k: "***" if k == "token" else v for k, v in record.query.items()}
+            asked = f"?{urlencode(query, safe='*')}" if query else ""
+            return f"> {record.method} {record.path}{asked}"
+        case Answered():
+            return f"< {record.status} for {record.method} {record.path}"
+        case StreamOpened():
+            since = f", after event {record.last_event_id}" if record.last_event_id else ""
+            return f"  stream {record.connection} of {record.session_id} is open{since}"
+        case StreamEnded():
+            return (
+                f"  stream {record.connection} of {record.session_id} is over "
+                f"({record.how}) after {record.frames} frames"
+            )
+        case EventsDropped():
+            return f"  stream {record.connection} is too slow: {record.event} thrown away"
+        case _:
+            return f"  {_inside(record)}"
+
+
+def _inside(record: Record) -> str:
+    match record:
+        case ServerStarted():
+            return f"the server takes connections at {record.url}"
+        case ServerStopped():
+            return "the server has stopped"
+        case MessageAccepted():
+            return f"message {shorten(record.text)} accepted in {record.session_id}"
+        case MessageLost():
+            return f"message {shorten(record.text)} is lost: {record.why}"
+        case MessageRun():
+            return f"the agent runs {shorten(record.text)} (time {record.times})"
+        case MessageFinished():
+            return f"the agent is done with {shorten(record.text)}: {record.how}"
+        case CancelRequested():
+            return f"cancel in {record.session_id}: {record.running} turns were running"
+        case PermissionAsked():
+            return f"{record.tool_name} waits for permission {record.permission_id}"
+        case PermissionAnswered():
+            return f"permission {record.permission_id}: {record.answer}"
+        case NotificationAsked():
+            return f"notification {record.notification_id}: {shorten(record.message)}"
+        case NotificationAnswered():
+            return f"notification {record.notification_id} is answered: {record.type}"
+        case HandlerFailed():
+            return f"FAILED: {record.error!r}"
+        case _:
+            return _by_its_fields(record)
+
+
+def _by_its_fields(record: Record) -> str:
+    told = []
+    for field in attrs.fields(type(record)):
+        value = getattr(record, field.name)
+        if field.repr and field.name != "time" and value not in ({}, ""):
+            show = field.repr if callable(field.repr) else repr
+            told.append(f"{field.name}={show(value)}")
+    return f"{type(record).__name__}({', '.join(told)})"
