@@ -199,6 +199,11 @@ class Engine(ReaderHost):
         """Say whether nobody is sending, and no turn is under way."""
         return not self.gate.held
 
+    def may_drop(self) -> bool:
+        """Say whether nothing of a message is under way, though its sender may have passed."""
+        inbox = self.board.inbox
+        return not self.gate.held or inbox is None or inbox.sending is None
+
     def heartbeats_pause(self) -> bool:
         """Say whether this is a pipeline server, which sends none while it runs a message."""
         return self.gate.held and self.road.api in ("pipeline", "auto")

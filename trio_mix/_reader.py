@@ -51,6 +51,10 @@ class ReaderHost:
         """Say whether no turn is under way."""
         return True
 
+    def may_drop(self) -> bool:
+        """Say whether no message would notice a rotation now: none was sent or is being sent."""
+        return True
+
     def heartbeats_pause(self) -> bool:
         """Say whether the server sends no heartbeats just now."""
         return False
@@ -86,6 +90,7 @@ class Reader:
         self._watch = IdleWatch(idle_timeout)
         self.source = source
         self.source.last_event_id = last_event_id or ""
+        self.source.on_bytes = self._bytes_came
         self.epochs = Epochs(last_event_id or "")
         self.state = StreamState.CONNECTING
         self.events = 0
@@ -134,6 +139,7 @@ class Reader:
             await self._drop(reason, planned=True)
 
     async def _step(self) -> None:
+        item: Opened | Frames | Lost | None = None
         with trio.CancelScope() as scope:
             self._read_scope = scope
             scope.deadline = self._next_deadline()
@@ -141,7 +147,7 @@ class Reader:
                 item = await self.source.next()
             finally:
                 self._read_scope = None
-        if scope.cancelled_caught:
+        if item is None:
             await self._on_deadline()
             return
         match item:
@@ -163,6 +169,13 @@ class Reader:
         expires = self._expires if self._host.may_rotate() else math.inf
         return min(expires, self._silent_until())
 
+    def _bytes_came(self) -> None:
+        """Put silence off for bytes that made no frame: a comment, half an event."""
+        self._heard = trio.current_time()
+        self._heard_bytes = self.source.bytes_received
+        if self._read_scope is not None:
+            self._read_scope.deadline = self._next_deadline()
+
     def _silent_until(self) -> float:
         idle = self._watch.timeout(pauses=self._host.heartbeats_pause())
         return math.inf if idle is None else self._heard + idle
@@ -172,7 +185,9 @@ class Reader:
         if self.state is not StreamState.CONNECTED:
             if now >= self._deadline:
                 await self._drop(f"no connected event within {self._connect_timeout:g} s")
-        elif now >= self._expires and self._host.may_rotate():
+        elif now >= self._expires and self._host.may_drop():
+            # A sender may have passed just when the time was up. The read was cancelled already,
+            # and on a caller's own client that has broken it, so it is not gone back to.
             self.rotations += 1
             await self._drop("replaced before the server cuts it", planned=True)
         elif now >= self._silent_until():

@@ -123,6 +123,7 @@ class Supervisor:
         self.auto_mark = auto_mark
         self.url = sanitize_url(url)
         self.bytes_received = 0
+        self.on_bytes: Callable[[], None] | None = None  # told of bytes that made no frame
         self.last_failure: Exception | None = None
         self._passwords = _passwords_of(url)
         self._http = http
@@ -251,6 +252,8 @@ class Supervisor:
             frames = await self._decode(stream, data)
             if frames:
                 return Frames(frames)
+            if self.on_bytes is not None:
+                self.on_bytes()
 
     async def _decode(self, stream: ByteStream, data: bytes) -> list[ServerSentEvent]:
         decoder = self._decoder

@@ -1,0 +1,28 @@
+"""The main road once more, through clients of the caller's own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import test_main_road
+from callers_clients import KINDS, callers_client
+
+from trio_mix import Mix
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from trio_mix.testing import MixServer
+
+globals().update(
+    {name: each for name, each in vars(test_main_road).items() if name.startswith("test_")}
+)
+
+
+@pytest.fixture(params=KINDS)
+async def mix(request: pytest.FixtureRequest, server: MixServer) -> AsyncIterator[Mix]:
+    async with callers_client(request.param) as client:
+        async with Mix(server.url, http_client=client) as mix:
+            yield mix
+        assert not client.is_closed
