@@ -10,7 +10,7 @@ own tasks (begin, leave). Whatever takes time is a task in the stream's nursery.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, cast
 
 import attrs
 import trio
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from trio_mix._hook_stream import MessageWatch, StreamWatch
     from trio_mix._message import Message, MessageRequest
     from trio_mix._road import Road
+    from trio_mix.models import NotificationAnswer
     from trio_mix.resources import Messages, Notifications, Permissions
     from trio_mix.sse import ReconnectPolicy
     from trio_mix.sse._source import Supervisor
@@ -173,7 +174,7 @@ class Engine(ReaderHost):
             self._watch.lost(reason, planned=planned)
         inbox = self.board.inbox
         if inbox is not None and inbox.turn.phase not in (Phase.REGISTERED, Phase.OVER):
-            inbox.cut = True
+            inbox.cut = inbox.severed = True
             self.settle(inbox)
 
     def stream_failed(self, failure: Exception) -> None:
@@ -294,7 +295,9 @@ class Engine(ReaderHost):
     async def respond(self, notification_id: str, response_type: str, value: str | None) -> None:
         """Answer a notification."""
         await self._services.notifications.respond(
-            id=notification_id, type=response_type, value=value
+            id=notification_id,
+            type=cast("NotificationAnswer", response_type),  # the server's own word
+            value=value,
         )
 
     # -- asked for by sending and settling --------------------------------------------------
@@ -336,8 +339,13 @@ class Engine(ReaderHost):
         self.reader.nudge()
 
     def _may_still_speak(self, inbox: Inbox) -> bool:
-        """Whether events of a turn may still come, that no id would tell from the next one's."""
-        if self.router.traits.ids or inbox.turn.ended_by is not None or not inbox.posted:
+        """Whether events of a turn may still come, that no id would tell from the next one's.
+
+        Errors bear none anywhere. Where there are ids, a new connection brings nothing old.
+        """
+        if inbox.turn.ended_by is not None or not inbox.posted:
+            return False
+        if self.router.traits.ids and inbox.severed:
             return False
         refused = isinstance(inbox.failure, errors.MessageRejected)
         return not refused and not inbox.turn.text.startswith("/")

@@ -131,6 +131,8 @@ class ReplyBuilder:
         self._recovered = False
         self._firm: int | None = None
         self.resent = False
+        self.doubtful = False
+        """What is stored does not agree with how it ended."""
 
     @property
     def text(self) -> str:
@@ -148,6 +150,8 @@ class ReplyBuilder:
     @property
     def patchy(self) -> bool:
         """Whether deltas were lost, and what is known does not make up for them."""
+        if self.doubtful:
+            return True
         if self._firm is None:
             return False
         streamed = "".join(self._pieces)
@@ -160,19 +164,15 @@ class ReplyBuilder:
 
     def feed(self, event: Event) -> None:
         """Take in the turn's next event."""
+        if isinstance(event, ev.ContentEvent):  # first, for most events are
+            if event.parent_tool_call_id is None:
+                self._content(event)
+            return
         if isinstance(event, _TOOL_EVENTS):
             self._tool(event)
         if getattr(event, "parent_tool_call_id", None) is not None:
             return
-        if isinstance(event, ev.ContentEvent):
-            if event.assistant_message_id:
-                self._message_id = event.assistant_message_id
-                self._segments.setdefault(event.assistant_message_id, []).append(event.content)
-            else:
-                self._nameless = True
-            self._pieces.append(event.content)
-            self._current.append(event.content)
-        elif isinstance(event, ev.ThinkingEvent):
+        if isinstance(event, ev.ThinkingEvent):
             self._thoughts.append(event.content)
             self._message_id = event.assistant_message_id or self._message_id
         elif isinstance(event, ev.UserMessageCreatedEvent):
@@ -233,6 +233,16 @@ class ReplyBuilder:
         else:
             last = self._current
         return "".join(last)
+
+    def _content(self, event: ev.ContentEvent) -> None:
+        text, message_id = event.content, event.assistant_message_id
+        if message_id:
+            self._message_id = message_id
+            self._segments.setdefault(message_id, []).append(text)
+        else:
+            self._nameless = True
+        self._pieces.append(text)
+        self._current.append(text)
 
     def _complete(self, event: ev.CompleteEvent) -> None:
         self._message_id = event.message_id or self._message_id

@@ -72,6 +72,8 @@ class Inbox:
         """What the server answered, should it turn out that the message did not run."""
         self.cut = False
         """The connection was lost while the turn was under way, and no event has come since."""
+        self.severed = False
+        """A connection was lost while the turn was under way."""
         self.settling = False
         """A task finds out what became of it."""
         self.filling = False

@@ -16,7 +16,8 @@ Rule 5  A top-level ``complete`` that is done, a top-level ``error`` and, where 
         on it, ``rate_limit_error`` are terminal. What a finished turn still emits is nobody's.
 Rule 6  A turn that somebody else started is nobody's, also one that began before we listened.
         Where two run at once, an id not seen before is of the one that is most due a new round, of
-        the older where both are; what has no id is of the one that was heard last.
+        the older where both are; what has no id is of the one that was heard last. A turn that was
+        cut is less due: it may be over.
 Rule 7  Every event has at most one owner, named once.
 Rule 8  An answer in the HTTP response ends a turn too; where events are due as well, both must
         come.
@@ -102,6 +103,7 @@ class Route:
 
 
 _NOBODY: Final = Route()
+_DELTAS: Final = (ev.ContentEvent, ev.ThinkingEvent)
 
 
 class TurnRouter:
@@ -116,6 +118,10 @@ class TurnRouter:
         self._started = 0
         self._echoes = Echoes()
         self._names_users = False
+        # The last route, while nothing has come but text of one message of our turn: more of it
+        # has the same owner and changes nothing, so that most events need no rule.
+        self._run: Route | None = None
+        self._run_of: str | bool | None = None
 
     @property
     def turn(self) -> Turn | None:
@@ -126,11 +132,13 @@ class TurnRouter:
         """Make a turn known, before its POST (rules 1 and 2)."""
         if self._turn is not None:
             raise RuntimeError("a turn is registered already: sends must wait their turn")
+        self._run = None
         self._turn = Turn(text=text, plan_mode=plan_mode)
         return self._turn
 
     def apply(self, turn: Turn, what: Input) -> bool:
         """Tell what happened to a turn outside its events; return whether it mattered."""
+        self._run = None
         if what is Input.SENDING:
             turn.answer_due = turn.events_due = self.traits.answers is not False
         elif what is Input.ACCEPTED:
@@ -147,6 +155,14 @@ class TurnRouter:
 
     def route(self, event: Event) -> Route:
         """Name the owner of the next event, and move that owner's turn on."""
+        of: str | bool | None = False  # whose text it is: None where no message is named
+        if isinstance(event, _DELTAS) and event.parent_tool_call_id is None:
+            of = event.assistant_message_id
+        run, self._run = self._run, None
+        if run is not None and run.turn is not None and of is not False and of == self._run_of:
+            self._run = run
+            run.turn.events += 1
+            return run
         if isinstance(event, _NOT_OF_TURNS):
             return _NOBODY
         if self.traits.ids is None and carries_ids(event):
@@ -165,28 +181,35 @@ class TurnRouter:
         if terminal:
             route.turn.ended_by = event
         self.apply(route.turn, Input.TERMINAL if terminal else Input.EVENT)
+        if of is not False:
+            self._run, self._run_of = route, of
         return route
 
     def bind(self, turn: Turn, user_message_id: str) -> None:
         """Bind a turn whose ``user_message_created`` was lost to the message that is stored."""
+        self._run = None
         turn.user_message_id = user_message_id
         turn.held.clear()
         self._begin(turn.owner)
+        turn.owner.due = min(turn.owner.due, 1)
         self._own(f"message {user_message_id}", turn.owner)
 
     def own(self, turn: Turn, *message_ids: str | None) -> None:
         """Take in which stored messages are a turn's: events of them may still come."""
+        self._run = None
         for message_id in message_ids:
             if message_id:
                 self._own(f"message {message_id}", turn.owner)
 
     def lost(self) -> None:
         """Forget what was learnt of other people's turns: the connection was lost."""
+        self._run = None
         self._foreign.clear()
         self._last_heard = None
         if self._turn is not None:
             self._last_heard = self._turn.owner
             self._turn.cut = not self._turn.bound
+            self._turn.owner.due = min(self._turn.owner.due, 1)
 
     # -- servers without ids: order decides (rules 2, 5) ------------------------------------
 

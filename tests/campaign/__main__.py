@@ -47,7 +47,7 @@ def show(seed: int, *, in_memory: bool) -> int:
     run = carry_out(schedule, in_memory=in_memory)
     print(schedule)
     print(run.timeline)
-    for outcome in [*run.outcomes, *([run.final] if run.final else [])]:
+    for outcome in run.outcomes:
         print(outcome.job, outcome.how, repr(outcome.error), outcome.reply, outcome.deltas)
     print("died of:", repr(run.died_of), "faults:", run.faults)
     wrong = judge(run)

@@ -76,7 +76,7 @@ class Figures:
         self.accidents += run.accidents
         self.losses += run.losses
         self.dead_streams += run.died_of is not None or run.final is None
-        for outcome in _all(run):
+        for outcome in run.outcomes:
             self.messages += 1
             self.replies += outcome.how == "reply"
             self.cancelled += outcome.how in ("cancelled", "left")
@@ -120,12 +120,8 @@ def judge(run: Run) -> list[str]:
     return found
 
 
-def _all(run: Run) -> list[Outcome]:
-    return [*run.outcomes, *([] if run.final is None else [run.final])]
-
-
 def _ended(run: Run) -> Iterator[str]:
-    for outcome in _all(run):
+    for outcome in run.outcomes:
         if outcome.how == "hung":
             yield f"{outcome.job}: it has not ended"
         if outcome.how == "defect":
@@ -154,7 +150,7 @@ def _streamed(outcome: Outcome) -> str:
 def _shared(run: Run) -> Iterator[str]:
     seen: dict[int, Outcome] = {}
     owners: dict[str, Outcome] = {}
-    for outcome in _all(run):
+    for outcome in run.outcomes:
         names: set[str] = set()
         for event in outcome.events:
             if seen.setdefault(id(event), outcome) is not outcome:
@@ -182,12 +178,12 @@ def _runs(run: Run) -> Counter[str]:
 
 
 def _run_too_often(run: Run) -> Iterator[str]:
-    sent = Counter(outcome.job.text for outcome in _all(run))
+    sent = Counter(outcome.job.text for outcome in run.outcomes)
     # A server that keeps nothing to ask for cannot be asked whether a message ran: when it says
     # that it is busy it is believed, and the reply says that it was sent again.
     flagged = {
         outcome.job.text
-        for outcome in _all(run)
+        for outcome in run.outcomes
         if run.schedule.api == "pipeline-oldest" and _says_resent(outcome)
     }
     for text, runs in _runs(run).items():
@@ -198,7 +194,7 @@ def _run_too_often(run: Run) -> Iterator[str]:
 def _texts(run: Run) -> Iterator[str]:
     runs = _runs(run)
     claimed: set[tuple[str, int]] = set()
-    for outcome in _all(run):
+    for outcome in run.outcomes:
         if outcome.reply is None:
             continue
         text = outcome.job.text
@@ -264,8 +260,8 @@ def _names(turn: Turn) -> set[str]:
 
 def _honest(run: Run) -> Iterator[str]:
     runs = _runs(run)
-    sent = Counter(outcome.job.text for outcome in _all(run))
-    for outcome in _all(run):
+    sent = Counter(outcome.job.text for outcome in run.outcomes)
+    for outcome in run.outcomes:
         text, error = outcome.job.text, outcome.error
         if error is None or sent[text] > 1:
             continue
@@ -282,7 +278,7 @@ def _honest(run: Run) -> Iterator[str]:
                 yield f"{outcome.job}: said to be gone, but it ended as {finished}"
         if isinstance(error, errors.AgentError):
             scripted = any(isinstance(step, Fail | RateLimit) for step in turn.steps)
-            if not scripted and "cancelled" not in finished and not _busy(error):
+            if not scripted and not _excused(error, finished):
                 yield f"{outcome.job}: {error!r} is not what the script says"
         partial = getattr(error, "partial", None)
         if partial is not None and not any(
@@ -292,8 +288,10 @@ def _honest(run: Run) -> Iterator[str]:
                 yield f"{outcome.job}: the partial {partial.text!r} is no part of the reply"
 
 
-def _busy(error: errors.AgentError) -> bool:
-    return "currently processing" in error.event.error
+def _excused(error: errors.AgentError, finished: list[str]) -> bool:
+    """Whether the server had reasons of its own: it was busy, or told late to cancel another."""
+    said = error.event.error
+    return "currently processing" in said or (finished == ["cancelled"] and "cancelled" in said)
 
 
 def _final(run: Run) -> Iterator[str]:

@@ -139,7 +139,8 @@ def draw(seed: int) -> Schedule:
     api: Api = rng.choice(["async", "async", "async", "blocking", "pipeline", "pipeline-oldest"])
     replay = api != "pipeline-oldest" and rng.random() < 0.25
     senders, turns = _draw_senders(rng, api)
-    turns["final"] = (Turn(_Words("final").say(3)),)
+    for number in range(3):
+        turns[f"final {number}"] = (Turn(_Words(f"f{number}").say(3)),)
     return Schedule(
         seed=seed,
         api=api,

@@ -73,8 +73,8 @@ class Voice:
 
     async def begin(self, text: str) -> None:
         """Store the user's message and, where that is done, tell its id."""
-        await trio.lowlevel.checkpoint()
         row = self._store.add_row(self.session, "user", text)
+        await trio.lowlevel.checkpoint()  # not before: a message that runs is stored
         if self._traits.message_ids:
             await self.tell("user_message_created", {"messageId": row.id, "content": text})
 
