@@ -12,7 +12,7 @@ import trio.testing
 from hooks_kit import SECRET
 
 from trio_mix import Mix, MixCore, RequestOptions, RetryConfig, errors
-from trio_mix._debug import debug_hooks
+from trio_mix._debug import _said, debug_hooks
 from trio_mix._hook_calls import masked_url
 from trio_mix.testing import MixServer, Say, Turn
 
@@ -145,3 +145,9 @@ def test_several_clients_add_one_handler(
 )
 def test_values_of_a_query_that_look_like_secrets_are_masked(url: str, shown: str) -> None:
     assert masked_url(url) == shown
+
+
+def test_urls_in_an_errors_text_are_masked() -> None:
+    error = ValueError("look at\nhttp://user:pass@x/y?token=abc&b=1, please")
+    assert _said(error) == "ValueError: look at http://x/y?token=***&b=1, please"
+    assert _said(ValueError()) == "ValueError"

@@ -249,8 +249,10 @@ async def test_a_message_left_in_another_task_gives_no_context_back(
         await message.__aenter__()
 
         async def leave() -> None:
-            await message.wait()
-            await message.__aexit__(None, None, None)
+            with telemetry.tracers.get_tracer("other").start_as_current_span("other") as other:
+                await message.wait()
+                await message.__aexit__(None, None, None)
+                assert trace.get_current_span() is other
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(leave)

@@ -19,6 +19,7 @@ from trio_mix import (
     errors,
     funcs,
 )
+from trio_mix._hook_calls import Try
 from trio_mix.hooks import AfterErrorContext, AfterSuccessContext, BeforeRequestContext
 from trio_mix.testing import MixServer, RequestReceived, cancel_at_every_checkpoint
 
@@ -346,3 +347,13 @@ async def test_success_is_told_with_the_status_of_the_answer(server: MixServer) 
         await mix.sessions.create(title="x")
     (after,) = told.of(AfterSuccessContext)
     assert after.status_code == 201
+
+
+async def test_token_like_values_of_a_query_are_masked_in_the_url() -> None:
+    told = Told()
+    request = errors.RequestInfo("GET", "http://mix.example/x?token=abc&b=1", "some.operation")
+    tried = Try([told.hooks()], request, 1)
+    await tried.begin()
+    await tried.succeeded(200)
+    await tried.failed(KeyError())
+    assert {context.url for _, context in told.calls} == {"http://mix.example/x?token=***&b=1"}

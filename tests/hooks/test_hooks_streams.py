@@ -13,12 +13,14 @@ from trio_mix import Hooks, Mix, ReconnectPolicy, errors
 from trio_mix._hook_stream import MOST_NOTES, StreamWatch
 from trio_mix.hooks import (
     AfterErrorContext,
+    AfterSuccessContext,
     BeforeRequestContext,
     StreamClosedContext,
     StreamLostContext,
     StreamOpenedContext,
     StreamRetryingContext,
 )
+from trio_mix.sse._source import Supervisor
 from trio_mix.testing import MixServer, cancel_at_every_checkpoint
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
     from trio.testing import MockClock
 
+    from trio_mix._http import ByteStream
     from trio_mix.testing import Api
 
 QUICK = ReconnectPolicy(initial_interval=0.01, max_interval=0.02)
@@ -311,3 +314,46 @@ async def test_cancelled_anywhere_a_stream_is_closed_once_and_last(
 
     sweep = await cancel_at_every_checkpoint(work, check=check)
     assert sweep.checkpoints >= 2
+
+
+class _Fails:
+    """Makes no connection."""
+
+    async def open(self, method: str, url: str, **_more: object) -> ByteStream:
+        await trio.lowlevel.checkpoint()
+        raise errors.ConnectionFailed("refused", request=errors.RequestInfo(method, url))
+
+
+async def test_a_wait_that_goes_on_is_not_told_of_again(autojump_clock: MockClock) -> None:
+    waits: list[tuple[int, str]] = []
+    source = Supervisor(
+        _Fails(),
+        "http://mix.example/stream",
+        reconnect=ReconnectPolicy(initial_interval=10, exponent=1, max_elapsed_time=None),
+        connect_timeout=1,
+        read_timeout=lambda: None,
+        on_wait=lambda _delay, attempt, reason: waits.append((attempt, reason)),
+    )
+    while len(waits) < 3:
+        with trio.move_on_after(0.01):
+            await source.next()
+    assert waits == [(number, "refused") for number in (2, 3, 4)]
+    await source.aclose()
+
+
+async def test_a_connect_cancelled_in_a_hook_leaves_no_connection(server: MixServer) -> None:
+    entered = trio.Event()
+
+    async def hang(context: AfterSuccessContext) -> None:
+        if context.operation == "streaming.stream_events":
+            entered.set()
+            await trio.sleep_forever()
+
+    async with Mix(server.url, network=server.network, hooks=Hooks(after_success=hang)) as mix:
+        with trio.fail_after(5):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(mix.open_stream(server.create_session()).__aenter__)
+                await entered.wait()
+                assert server.open_streams == 1
+                nursery.cancel_scope.cancel()
+            await server.wait_until(lambda: server.open_streams == 0)
