@@ -273,25 +273,24 @@ def _honest(run: Run) -> Iterator[str]:
         turn = run.schedule.turns[text][0]
         if isinstance(error, errors.MessageRejected | errors.TransportError) and runs[text]:
             yield f"{outcome.job}: {error!r} says that it did not run, but it did"
-        if isinstance(error, errors.MessageInterrupted) and error.outcome == "gone":
-            if "complete" in finished or len(finished) < runs[text]:
-                yield f"{outcome.job}: said to be gone, but it ended as {finished}"
+        gone = isinstance(error, errors.MessageInterrupted) and error.outcome == "gone"
+        if gone and ("complete" in finished or len(finished) < runs[text]):
+            yield f"{outcome.job}: said to be gone, but it ended as {finished}"
         if isinstance(error, errors.AgentError):
             scripted = any(isinstance(step, Fail | RateLimit) for step in turn.steps)
             if not scripted and not _excused(error, finished):
                 yield f"{outcome.job}: {error!r} is not what the script says"
         partial = getattr(error, "partial", None)
-        if partial is not None and not any(
-            whole.startswith(partial.text) for whole in _texts_of(turn, run)
-        ):
-            if not getattr(partial, "incomplete", False):
-                yield f"{outcome.job}: the partial {partial.text!r} is no part of the reply"
+        if partial is None or getattr(partial, "incomplete", False):
+            continue
+        if not any(whole.startswith(partial.text) for whole in _texts_of(turn, run)):
+            yield f"{outcome.job}: the partial {partial.text!r} is no part of the reply"
 
 
-def _excused(error: errors.AgentError, finished: list[str]) -> bool:
+def _excused(error: errors.AgentError, finished: Sequence[str]) -> bool:
     """Whether the server had reasons of its own: it was busy, or told late to cancel another."""
     said = error.event.error
-    return "currently processing" in said or (finished == ["cancelled"] and "cancelled" in said)
+    return "currently processing" in said or (list(finished) == ["cancelled"] and "cancelled" in said)
 
 
 def _final(run: Run) -> Iterator[str]:
@@ -302,5 +301,8 @@ def _final(run: Run) -> Iterator[str]:
     error = run.final.error
     if run.final.how == "error" and isinstance(error, errors.StreamError):
         return  # it has died before, and said so
+    forgets = any(accident.what == "forget" for accident in run.schedule.accidents)
+    if forgets and isinstance(error, errors.MessageRejected):
+        return  # the session is gone, and the stream has not been told yet
     if run.final.how != "reply":
         yield f"the message after the storm ended in {run.final.how}: {error!r}"

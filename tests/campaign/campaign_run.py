@@ -3,8 +3,8 @@
 What it knows: how to drive a client, a server and a proxy as a schedule says.
 What it must never know: what must hold afterwards (`campaign_judge` does).
 
-In memory it runs under a mock clock that jumps, with every source of chance seeded, Trio's scheduler
-included: the same seed gives the same run, event by event.
+In memory it runs under a mock clock that jumps, with every source of chance seeded, Trio's
+scheduler included: the same seed gives the same run, event by event.
 """
 
 from __future__ import annotations
@@ -38,8 +38,6 @@ from trio_mix.testing import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from trio_mix import Message, SessionStream
     from trio_mix.events import Event
     from trio_mix.testing import Record
@@ -275,7 +273,7 @@ class _Play:
                 await self._do(stream, outcome)
             except errors.TrioMixError as exc:
                 outcome.how, outcome.error = "error", exc
-            except Exception as exc:
+            except Exception as exc:  # noqa: BLE001 - whatever it is, it is judged
                 outcome.how, outcome.error = "defect", exc
 
     async def _do(self, stream: SessionStream, outcome: Outcome) -> None:

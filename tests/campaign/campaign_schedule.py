@@ -236,23 +236,25 @@ def _draw_steps(rng: random.Random, api: Api, words: _Words) -> list[Step]:
 def _draw_rules(rng: random.Random) -> tuple[Rule, ...]:
     rate = rng.choice([0.0, 0.25, 0.5, 0.8])
     corrupts = rng.random() < 0.12
-    rules: list[Rule] = []
     first = 1 if rng.random() < 0.1 else 2
-    for number in range(first, first + 5):
-        if rng.random() < rate or number == 2:
-            rules.append(_draw_rule(rng, "stream", number, corrupts=corrupts))
+    rules = [
+        _draw_rule(rng, "stream", number, corrupts=corrupts)
+        for number in range(first, first + 5)
+        if rng.random() < rate or number == 2
+    ]
     if rng.random() < 0.8 and first == 2:  # the first stream, after it has come up
-        rules.append(
-            Rule(_stream_fault(rng, corrupts), path="/stream", method="GET", connections=[1])
-        )
+        fault = _stream_fault(rng, corrupts=corrupts)
+        rules.append(Rule(fault, path="/stream", method="GET", connections=[1]))
     for kind in ("send", "look"):
-        for number in range(1, 5):
-            if rng.random() < rate * 0.6:
-                rules.append(_draw_rule(rng, kind, number, corrupts=corrupts))
+        rules += [
+            _draw_rule(rng, kind, number, corrupts=corrupts)
+            for number in range(1, 5)
+            if rng.random() < rate * 0.6
+        ]
     return tuple(rules)
 
 
-def _stream_fault(rng: random.Random, corrupts: bool) -> Fault:
+def _stream_fault(rng: random.Random, *, corrupts: bool) -> Fault:
     at = 400 + rng.randrange(rng.choice([600, 6000]))
     kind = rng.choice(["cut", "reset", "lose", "stall", "split", "throttle"])
     if corrupts and rng.random() < 0.3:
