@@ -1,0 +1,107 @@
+"""What is published: the wheel and the source distribution, built without a network."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+import tarfile
+import zipfile
+from email.parser import Parser
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import trio_mix
+
+if TYPE_CHECKING:
+    from email.message import Message
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if importlib.util.find_spec("hatchling") is None:
+        pytest.skip("NOT BUILT: hatchling is not installed; the dev extra has it")
+    where = tmp_path_factory.mktemp("dist")
+    done = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-m", "hatchling", "build", "-d", str(where)],
+        cwd=ROOT,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return where
+
+
+@pytest.fixture(scope="module")
+def wheel(built: Path) -> zipfile.ZipFile:
+    (path,) = built.glob("*.whl")
+    return zipfile.ZipFile(path)
+
+
+@pytest.fixture(scope="module")
+def in_sdist(built: Path) -> set[str]:
+    (path,) = built.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        return {name.partition("/")[2] for name in archive.getnames()}
+
+
+def _metadata(wheel: zipfile.ZipFile) -> Message:
+    (name,) = (name for name in wheel.namelist() if name.endswith("dist-info/METADATA"))
+    return Parser().parsestr(wheel.read(name).decode())
+
+
+def test_the_wheel_holds_every_module_and_the_marker_of_types(wheel: zipfile.ZipFile) -> None:
+    names = set(wheel.namelist())
+    modules = {str(path.relative_to(ROOT)) for path in (ROOT / "trio_mix").rglob("*.py")}
+    assert len(modules) > 100
+    assert modules | {"trio_mix/py.typed"} <= names
+
+
+def test_the_wheel_holds_nothing_that_is_only_for_development(wheel: zipfile.ZipFile) -> None:
+    tops = {name.partition("/")[0] for name in wheel.namelist()}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {
+        "trio_mix",
+        "_trio_mix_pytestplugin.py",
+    }
+    assert not [name for name in wheel.namelist() if name.endswith(".pyc")]
+
+
+def test_the_metadata_names_version_licences_readme_and_extras(wheel: zipfile.ZipFile) -> None:
+    metadata = _metadata(wheel)
+    assert metadata["Name"] == "trio-mix"
+    assert metadata["Version"] == trio_mix.__version__
+    assert metadata["License-Expression"] == "MIT OR Apache-2.0"
+    assert metadata.get_all("License-File") == ["LICENSE-APACHE", "LICENSE-MIT"]
+    assert metadata["Requires-Python"] == ">=3.11"
+    assert metadata.get_payload() == (ROOT / "README.md").read_text()
+    assert {"cli", "server", "otel", "dev"} <= set(metadata.get_all("Provides-Extra") or ())
+
+
+def test_the_wheel_installs_the_command_and_the_pytest_plugin(wheel: zipfile.ZipFile) -> None:
+    (name,) = (name for name in wheel.namelist() if name.endswith("entry_points.txt"))
+    points = wheel.read(name).decode()
+    assert "trio-mix = trio_mix.cli:main" in points
+    assert "[pytest11]" in points
+
+
+def test_the_sdist_holds_what_it_takes_to_run_the_tests_and_build_the_docs(
+    in_sdist: set[str],
+) -> None:
+    wanted = {"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE-MIT", "LICENSE-APACHE"}
+    wanted |= {"pyproject.toml", "dev.lock", ".ci/run", "docs/conf.py", "PKG-INFO"}
+    wanted |= {
+        str(path.relative_to(ROOT))
+        for folder in ("trio_mix", "tests", "examples", "benchmarks")
+        for path in (ROOT / folder).rglob("*.py")
+    }
+    assert not wanted - in_sdist
+
+
+def test_the_sdist_holds_nothing_that_was_made_here(in_sdist: set[str]) -> None:
+    made = ("__pycache__", ".venv", "_build", ".git", ".hypothesis", "_cache")
+    assert not [name for name in in_sdist if any(part.endswith(made) for part in Path(name).parts)]

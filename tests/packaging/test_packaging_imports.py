@@ -1,0 +1,54 @@
+"""What ``import trio_mix`` brings in, and what it must leave to those who ask for it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import trio_mix
+
+# What the extras bring, and the two that only the browser tunnel needs.
+ASKED_FOR = {"cyclopts", "hypothesis", "httpx2", "opentelemetry", "pytest", "rich"}
+ASKED_FOR |= {"trio_websocket", "wsproto", "trustme", "yaml"}
+NOT_YET = {"trio_mix.browser", "trio_mix.cli", "trio_mix.otel", "trio_mix.testing"}
+
+
+def _imported_by(statement: str) -> set[str]:
+    program = f"import json, sys\n{statement}\nprint(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-W", "error", "-c", program],
+        check=True,
+        capture_output=True,
+    )
+    return set(json.loads(done.stdout))
+
+
+def test_importing_trio_mix_imports_no_extra() -> None:
+    modules = _imported_by("import trio_mix")
+    assert "trio_mix.sse" in modules
+    assert not ASKED_FOR & {name.partition(".")[0] for name in modules}
+    assert not NOT_YET & modules
+
+
+def test_the_bundled_server_needs_only_its_own_extra() -> None:
+    modules = _imported_by("import trio_mix.testing")
+    tops = {name.partition(".")[0] for name in modules}
+    assert not tops & {"cyclopts", "rich", "opentelemetry", "pytest", "hypothesis", "httpx2"}
+
+
+def test_the_sse_package_brings_no_more_of_the_library_than_its_parent_does() -> None:
+    assert _imported_by("import trio_mix.sse") == _imported_by("import trio_mix")
+
+
+@pytest.mark.parametrize("name", ["browser", "otel", "testing"])
+def test_the_rest_is_imported_from_trio_mix_by_name(name: str) -> None:
+    assert f"trio_mix.{name}" in _imported_by(f"from trio_mix import {name}")
+
+
+def test_the_version_is_what_the_metadata_says() -> None:
+    from importlib.metadata import version
+
+    assert version("trio-mix") == trio_mix.__version__

@@ -1,0 +1,180 @@
+"""Who imports whom: the table of layers, held against every module's imports."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import attrs
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+# Ground floor first; a module imports from its own layer and those before it. A package's name
+# stands for all of it, but for what is named elsewhere.
+LAYERS = (
+    ("errors", "_redact", "_version"),
+    ("sse._decoder", "sse._policy"),
+    ("_http",),
+    ("sse",),
+    ("events", "models", "_models_system", "_events_decode"),
+    ("_turn", "_turns", "_echoes", "_event_ids", "_epochs", "_reply", "_liveness", "_stored"),
+    ("_options", "_retry", "_codec", "_operation", "_operations", "hooks", "_hook_calls", "_debug"),
+    ("_answers", "_core", "_upload", "_download", "_event_stream"),
+    ("resources", "funcs"),
+    ("_gate", "_mailbox", "_switchboard", "_subscription"),
+    ("_baseline", "_hook_stream", "_asking", "_busy", "_recovery", "_road", "_sending", "_reader"),
+    ("_engine", "_message", "_stream"),
+    ("_mix",),
+    ("browser", "testing", "otel", ""),
+    ("cli",),
+)
+RANKS = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
+UNDER_MIX = RANKS["sse"]
+CALM = RANKS["_liveness"]
+
+
+@attrs.frozen
+class Import:
+    """One import of one module."""
+
+    module: str
+    line: int
+    typing_only: bool
+
+
+def _name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+PATHS = {_name(path): path for path in sorted((ROOT / "trio_mix").rglob("*.py"))}
+
+
+def _imports(source: str) -> list[Import]:
+    tree = ast.parse(source)
+    guarded = {
+        id(node)
+        for block in ast.walk(tree)
+        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
+        for node in ast.walk(block)
+    }
+    found: list[Import] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"line {node.lineno}: say it from the root, `from trio_mix…`"
+            module = node.module or ""
+            submodules = [f"{module}.{alias.name}" for alias in node.names]
+            names = [name for name in submodules if name in PATHS] or [module]
+        else:
+            continue
+        found += [Import(name, node.lineno, id(node) in guarded) for name in names]
+    return found
+
+
+def _rank(module: str) -> int | None:
+    """Return the layer of a module of ours by the longest name in the table that fits."""
+    parts = module.split(".")[1:]
+    for size in range(len(parts), 0, -1):
+        if ".".join(parts[:size]) in RANKS:
+            return RANKS[".".join(parts[:size])]
+    return None if parts else RANKS[""]
+
+
+def _is_part_of(module: str, *packages: str) -> bool:
+    return any(module == package or module.startswith(package + ".") for package in packages)
+
+
+def _lines(source_of: str, wrong: list[Import]) -> list[str]:
+    path = PATHS[source_of].relative_to(ROOT)
+    return [f"{path}:{item.line} imports {item.module}" for item in wrong]
+
+
+IMPORTS = {module: _imports(path.read_text()) for module, path in PATHS.items()}
+
+
+def test_every_module_has_its_layer() -> None:
+    lost = [module for module in PATHS if _rank(module) is None]
+    assert not lost, f"put them into LAYERS in {__file__}: {lost}"
+    gone = [name for name in RANKS if name and f"trio_mix.{name}" not in PATHS]
+    assert not gone, f"LAYERS in {__file__} names what is not there: {gone}"
+
+
+@pytest.mark.parametrize("module", PATHS)
+def test_a_module_imports_no_layer_above_its_own(module: str) -> None:
+    rank = _rank(module)
+    assert rank is not None
+    wrong = [
+        item
+        for item in IMPORTS[module]
+        if not item.typing_only
+        and _is_part_of(item.module, "trio_mix")
+        and (_rank(item.module) or 0) > rank
+    ]
+    assert not wrong, _lines(module, wrong)
+
+
+@pytest.mark.parametrize(
+    "module", [module for module in PATHS if (_rank(module) or 0) <= UNDER_MIX]
+)
+def test_what_knows_no_mix_does_not_even_name_its_types(module: str) -> None:
+    if module == "trio_mix.errors":
+        return  # an error may carry the event or the partial reply that it is about
+    wrong = [
+        item
+        for item in IMPORTS[module]
+        if _is_part_of(item.module, "trio_mix") and (_rank(item.module) or 0) > UNDER_MIX
+    ]
+    assert not wrong, _lines(module, wrong)
+
+
+def test_only_the_http_package_knows_httpx() -> None:
+    wrong = [
+        line
+        for module in PATHS
+        if not _is_part_of(module, "trio_mix._http")
+        for line in _lines(
+            module,
+            [item for item in IMPORTS[module] if _is_part_of(item.module, "httpx", "httpx2")],
+        )
+    ]
+    assert not wrong
+
+
+def test_the_layers_without_io_import_neither_trio_nor_a_clock() -> None:
+    modules = ["trio_mix.sse._decoder", "trio_mix.sse._policy"]
+    modules += [module for module in PATHS if UNDER_MIX < (_rank(module) or 0) <= CALM]
+    wrong = [
+        line
+        for module in modules
+        for line in _lines(
+            module,
+            [
+                item
+                for item in IMPORTS[module]
+                if _is_part_of(item.module, "trio", "time", "socket", "threading", "httpcore")
+            ],
+        )
+    ]
+    assert not wrong
+
+
+def test_an_import_upwards_would_be_found() -> None:
+    """The test of the tests: they must see imports wherever these are written."""
+    source = (
+        "import trio_mix.cli\n"
+        "from typing import TYPE_CHECKING\n"
+        "if TYPE_CHECKING:\n    from trio_mix import testing\n"
+        "def later():\n    from trio_mix._mix import Mix, open_it\n"
+    )
+    found = [item for item in _imports(source) if item.module != "typing"]
+    assert [(item.module, item.typing_only) for item in found] == [
+        ("trio_mix.cli", False),
+        ("trio_mix.testing", True),
+        ("trio_mix._mix", False),
+    ]
+    assert (_rank("trio_mix.sse._decoder"), _rank("trio_mix.sse._source")) == (1, 3)
+    assert _rank("trio_mix.browser._tunnel") == _rank("trio_mix.browser") == _rank("trio_mix")
+    assert _rank("trio_mix._new") is None

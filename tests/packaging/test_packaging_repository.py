@@ -1,0 +1,105 @@
+"""What every file of the repository must keep to."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import trio_mix
+
+ROOT = Path(__file__).parents[2]
+HERE = Path(__file__).name
+
+# Where one machine keeps its things. /tmp is everybody's, and tests name it as an example.
+MACHINE_PATHS = re.compile(
+    r"(?<![\w.*~-])/(?:home|Users|root|work|opt|mnt)/[\w.-]+|\bC:\\Users\\|file://" r"/"
+)
+# A mirror's address in a lock file sends everybody there.
+INDEX_HOSTS = re.compile(
+    r"--(?:extra-)?index-url|--find-links|pythonhosted\.org|\bpypi\.org/simple|registry\.npmjs"
+    r"|//[\w.-]*(?:artifactory|nexus|devpi|mirror|proxy\.golang)[\w.-]*",
+    re.IGNORECASE,
+)
+
+
+def _tracked() -> list[Path]:
+    listing = subprocess.run(
+        ["git", "ls-files", "-z"],  # noqa: S607 - whichever git there is
+        cwd=ROOT,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    if listing.returncode:
+        pytest.skip("NOT CHECKED: this is no git checkout")
+    return [ROOT / name for name in listing.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+def _matches(pattern: re.Pattern[str]) -> list[str]:
+    found = []
+    for path in _tracked():
+        if path.name == HERE:
+            continue
+        for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
+            if match := pattern.search(line):
+                found.append(f"{path.relative_to(ROOT)}:{number} {match[0]}")
+    return found
+
+
+def test_no_file_names_a_path_of_one_machine() -> None:
+    assert not _matches(MACHINE_PATHS)
+
+
+def test_no_file_names_the_host_of_a_package_index() -> None:
+    assert not _matches(INDEX_HOSTS)
+
+
+def test_both_patterns_find_what_they_are_for() -> None:
+    assert MACHINE_PATHS.search('open("/home/me/notes")')
+    assert MACHINE_PATHS.search("see /work/somewhere")
+    assert not MACHINE_PATHS.search("https://example.com/home/me")
+    assert not MACHINE_PATHS.search("../work/notes, /api/home")
+    assert INDEX_HOSTS.search("# --index-url https://x.invalid/simple")
+    assert INDEX_HOSTS.search("https://files.pythonhosted.org/packages/x")
+
+
+def test_the_version_stands_in_one_place() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert project["project"]["dynamic"] == ["version"]
+    assert project["tool"]["hatch"]["version"] == {"path": "trio_mix/_version.py"}
+    quoted = re.compile(rf"(?<![\w.=])[\"']{re.escape(trio_mix.__version__)}[\"']")
+    told = [
+        str(path.relative_to(ROOT))
+        for folder in ("trio_mix", "docs", "examples")
+        for path in (ROOT / folder).rglob("*.py")
+        if quoted.search(path.read_text())
+    ]
+    assert told == ["trio_mix/_version.py"]
+
+
+def test_the_changelog_tells_of_this_version() -> None:
+    log = (ROOT / "CHANGELOG.md").read_text()
+    assert trio_mix.__version__ in log or "Unreleased" in log
+
+
+def test_dev_lock_pins_all_that_the_dev_extra_names_and_nothing_loose() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    named = project["dependencies"] + [
+        line for extra in ("dev", "cli", "server", "otel") for line in extras[extra]
+    ]
+    names = {_normal(re.split(r"[\[<>=!~; ]", line)[0]) for line in named} - {"trio-mix"}
+    lines = (ROOT / "dev.lock").read_text().splitlines()
+    loose = [
+        line for line in lines if line and not re.match(r"[\w.-]+(\[[\w,-]+\])?==[\w.!+]+", line)
+    ]
+    assert not loose
+    assert not names - {_normal(re.split(r"[\[=]", line)[0]) for line in lines}
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
