@@ -181,6 +181,9 @@ async def test_deltas_of_different_kind_message_or_agent_are_not_merged() -> Non
     events = [
         says("a", "m"),
         thinks("b", "m"),
+        says("merged", "m"),
+        says("merged", "m"),
+        thinks("b", "m"),
         says("c", "m"),
         says("d", "n"),
         says("e", "n", "call"),
@@ -191,6 +194,7 @@ async def test_deltas_of_different_kind_message_or_agent_are_not_merged() -> Non
     line = MergingMailbox(1)
     for event in events:
         line.put(event)
+    events[2:4] = [says("mergedmerged", "m")]
     assert await drain(line) == events
 
 

@@ -208,8 +208,8 @@ def test_a_reply_read_from_the_stored_messages_ends_it_and_owns_what_comes_late(
     assert (reply.text, reply.final_text, reply.recovered) == ("abc", "c", True)
     assert board.ended == [inbox]
     second = board.send()
-    board.deliver_all(says("c", "m2"), done("m2", "c"))
-    assert len(second.mailbox) == 0
+    board.deliver_all(asked("u2", "hello"), says("c", "m2"), done("m2", "c"))
+    assert len(second.mailbox) == 1
     assert not second.over.is_set()
 
 
