@@ -112,11 +112,13 @@ class Epochs:
         return self._recent.get(frame.id) == hash((frame.event, frame.data))
 
     def _take(self, frame: ServerSentEvent) -> None:
-        self.mark = frame.id
-        self._recent[frame.id] = hash((frame.event, frame.data))
-        self._recent.move_to_end(frame.id)
-        if len(self._recent) > _RECENT:
-            self._recent.popitem(last=False)
+        self.mark = frame_id = frame.id
+        recent = self._recent
+        if frame_id in recent:
+            recent.move_to_end(frame_id)
+        recent[frame_id] = hash((frame.event, frame.data))
+        if len(recent) > _RECENT:
+            recent.popitem(last=False)
 
 
 def _number(text: str) -> int | None:

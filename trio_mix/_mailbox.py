@@ -61,7 +61,8 @@ class Mailbox:
         """Append an event; never waits. After `close` it is ignored."""
         if not self._closed:
             self._line.append(event)
-            self._wake()
+            if self._parked is not None:
+                self._wake()
 
     def close(self, failure: BaseException | None = None) -> None:
         """End the line: cleanly, or with what its consumer shall see raised."""
@@ -136,7 +137,12 @@ class MergingMailbox(Mailbox):
         """Append an event, or merge it into the last one; `overflowed` tells of the limit."""
         if self._closed or self.overflowed:
             return
-        if len(self._line) >= self._mark and isinstance(event, ev.ContentEvent | ev.ThinkingEvent):
+        if len(self._line) < self._mark:
+            self._line.append(event)
+            if self._parked is not None:
+                self._wake()
+            return
+        if isinstance(event, ev.ContentEvent | ev.ThinkingEvent):
             last = self._line[-1]
             if not isinstance(last, _Merged) and isinstance(last, type(event)):
                 last = _Merged(last)

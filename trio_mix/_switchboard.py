@@ -210,8 +210,9 @@ class Switchboard:
         if route.busy:
             self.on_busy(inbox, event)
             return
-        for earlier in (*route.released, event):
+        for earlier in route.released:
             inbox.take(earlier)
+        inbox.take(event)
         self._check(inbox)
 
     def gap(self, reason: str) -> None:

@@ -9,6 +9,8 @@ The rules it keeps:
 2. A body that ends early is told from one that is complete; only a body that lasts "until the
    connection closes" cannot be.
 3. Lines of the chunked framing are bounded.
+4. Chunks that came whole, hundreds in one read, are told apart at C's speed; whatever is unusual
+   about one is left to the code that knows all of the framing.
 """
 
 from __future__ import annotations
@@ -19,7 +21,23 @@ from typing import Protocol
 __all__ = ["Body", "BodyError", "body_of"]
 
 _MAX_LINE = 16 * 1024
+_SIZES_REMEMBERED = 4096
+_PLAIN_SIZE = re.compile(rb"[0-9A-Fa-f]{1,8}")
 _CHUNK_HEAD = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;.*)?", re.DOTALL)
+
+
+class _Sizes(dict[bytes, int]):
+    """What lines with the size of a chunk mean, remembered; -1 where one has to be looked into."""
+
+    def __missing__(self, line: bytes) -> int:
+        size = int(line, 16) if _PLAIN_SIZE.fullmatch(line) else 0
+        if len(self) >= _SIZES_REMEMBERED:
+            self.clear()
+        self[line] = size or -1
+        return self[line]
+
+
+_sizes = _Sizes()
 
 
 class BodyError(Exception):
@@ -91,6 +109,7 @@ class ChunkedBody:
         """Return the body's bytes in these."""
         pieces: list[bytes] = []
         position = 0
+        looked = False
         while position < len(data):
             if self.finished:
                 self.excess = True
@@ -102,6 +121,10 @@ class ChunkedBody:
                 pieces.append(piece)
                 if not self._left:
                     self._expect_end = True
+                continue
+            if not (looked or self._line or self._expect_end or self._trailers):
+                looked = True
+                position = _take_whole_chunks(data, position, pieces)
                 continue
             end = data.find(b"\n", position)
             if end < 0:
@@ -134,6 +157,22 @@ class ChunkedBody:
                 raise BodyError("the size of a chunk is not a hexadecimal number")
             self._left = int(match[1], 16)
             self._trailers = self._left == 0
+
+
+def _take_whole_chunks(data: bytes, position: int, pieces: list[bytes]) -> int:
+    """Take the chunks that begin here and are complete; return where the rest begins.
+
+    Between their CRLFs stand, in turn, a size and so many bytes. Where that does not hold (a last
+    chunk, an extension, a CRLF within the bytes, an error), none is taken.
+    """
+    *parts, rest = (data[position:] if position else data).split(b"\r\n")
+    if len(parts) % 2:
+        rest = parts.pop() + b"\r\n" + rest
+    contents = parts[1::2]
+    if list(map(len, contents)) != list(map(_sizes.__getitem__, parts[::2])):
+        return position
+    pieces += contents
+    return len(data) - len(rest)
 
 
 def body_of(method: str, status_code: int, headers: dict[str, str], http_version: str) -> Body:
