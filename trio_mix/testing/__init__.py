@@ -26,10 +26,10 @@ from trio_mix.testing._faults import Rule as Rule
 from trio_mix.testing._faults import Split as Split
 from trio_mix.testing._faults import Stall as Stall
 from trio_mix.testing._faults import Throttle as Throttle
-from trio_mix.testing._live import Match as Match
 from trio_mix.testing._memory import MemoryNetwork as MemoryNetwork
 from trio_mix.testing._memory import MemoryStream as MemoryStream
 from trio_mix.testing._memory import memory_pipe as memory_pipe
+from trio_mix.testing._observed import Match as Match
 from trio_mix.testing._proxy import FaultProxy as FaultProxy
 from trio_mix.testing._proxy import FaultRecord as FaultRecord
 from trio_mix.testing._proxy import FaultStatistics as FaultStatistics

@@ -16,7 +16,7 @@ from trio_mix.testing._timeline import shorten
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Sequence
 
-    from trio_mix.testing._observed import Observed
+    from trio_mix.testing._observed import Match, Observed
     from trio_mix.testing._server import MixServer
 
 __all__ = ["assert_nothing_left", "assert_ran_once", "assert_requested", "expect_events"]
@@ -25,23 +25,24 @@ _T = TypeVar("_T")
 Expected: TypeAlias = "type | Callable[[_T], bool]"
 
 
-def assert_ran_once(server: Observed, text: str, session_id: str | None = None) -> None:
+def assert_ran_once(server: Observed, message: Match, session_id: str | None = None) -> None:
     """Assert that the agent ran a message exactly once, whatever happened to connections.
 
     Args:
       server: the server.
-      text: the message's text.
+      message: its very text, a compiled pattern that is searched in it, or a function of it.
       session_id: the session that counts; None: all of them.
 
     Raises:
       AssertionError: it ran never or more often; the timeline follows.
     """
     __tracebackhide__ = True
-    runs = server.runs(text, session_id)
+    runs = server.runs(message, session_id)
     if runs != 1:
         where = "" if session_id is None else f" in session {session_id}"
         often = "never ran" if runs == 0 else f"ran {runs} times"
-        raise AssertionError(f"{shorten(text)} {often}{where}, not once.{_timeline(server)}")
+        told = shorten(message) if isinstance(message, str) else repr(message)
+        raise AssertionError(f"{told} {often}{where}, not once.{_timeline(server)}")
 
 
 def assert_requested(server: Observed, method: str, path: str, times: int | None = None) -> None:

@@ -14,32 +14,30 @@ Rules:
 from __future__ import annotations
 
 import itertools
-import re
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal
 
 import attrs
 import trio
 
 from trio_mix.testing._default import plausible_turn
 from trio_mix.testing._frames import Event
+from trio_mix.testing._observed import Match, matches
 from trio_mix.testing._records import HandlerFailed, Log
 from trio_mix.testing._store import SessionRow, Store
 from trio_mix.testing._tunnel import BrowserTunnels
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from trio_mix.testing._accounts import Accounts
     from trio_mix.testing._agent import TurnRun
     from trio_mix.testing._script import How, Turn
     from trio_mix.testing._sse import EventStream
     from trio_mix.testing._traits import Traits
 
-__all__ = ["Backend", "LiveSession", "Match", "Settings"]
-
-Match: TypeAlias = str | re.Pattern[str] | Callable[[str], bool]
-"""Which messages a script is for: the very text, a pattern found in it, or a function."""
+__all__ = ["Backend", "LiveSession", "Settings"]
 
 
 @attrs.frozen(kw_only=True)
@@ -85,13 +83,6 @@ class _Script:
     match: Match
     turns: tuple[Turn, ...]
     used: list[int] = attrs.field(factory=list[int])
-
-    def matches(self, text: str) -> bool:
-        if isinstance(self.match, str):
-            return self.match == text
-        if isinstance(self.match, re.Pattern):
-            return self.match.search(text) is not None
-        return self.match(text)
 
     def next(self) -> Turn:
         self.used.append(1)
@@ -221,7 +212,7 @@ class Backend:
     def turn_for(self, text: str) -> Turn:
         """Return what the agent does for a message."""
         for script in self.scripts:
-            if script.matches(text):
+            if matches(script.match, text):
                 return script.next()
         return plausible_turn(text, self.traits, self.settings.pace)
 

@@ -54,9 +54,10 @@ _NAMES: Final = (
 )
 _OAUTH: Final = frozenset({"authurl", "code", "state"})  # secrets only where a login is going on
 _NAME = r"(?P<name>[A-Za-z][\w-]{1,40})"
-# In JSON, and in JSON in a text in JSON: there each quote has backslashes before it.
-_FIELD: Final = re.compile(rf'"{_NAME}"\s*:\s*"(?P<value>(?:[^"\\\n]|\\.)*)"')
-_DEEP: Final = re.compile(rf'(?P<q>\\+"){_NAME}(?P=q)\s*:\s*(?P=q)(?P<value>[^\n]*?)(?<!\\)(?P=q)')
+# A field of JSON up to its value, also in JSON that is a text in JSON: there each quote has
+# backslashes before it, one at the first depth, three at the second.
+_FIELD: Final = re.compile(rf'(?<!\\)(?P<q>\\*+"){_NAME}(?P=q)\s*:\s*(?P=q)')
+_QUOTE: Final = re.compile(r'(\\*+)"')
 _PARAM: Final = re.compile(rf"(?<![\w-]){_NAME}=(?P<value>[^&\s\"'<>\\;]+)")
 _SHAPES: Final = re.compile(
     r"(?i:\b(?:bearer|basic)\s+)(?P<value>[\w.~+/=-]{8,})"
@@ -94,12 +95,9 @@ class Masker:
         """
 
         def named(match: re.Match[str]) -> str:
-            if not match["value"] or not _is_secret(match["name"], login=login):
-                return match[0]
-            return self._masked(match)
+            return self._masked(match) if _is_secret(match["name"], login=login) else match[0]
 
-        for pattern in (_FIELD, _DEEP, _PARAM):
-            text = pattern.sub(named, text)
+        text = _PARAM.sub(named, self._fields(text, login=login))
         text = _SHAPES.sub(self._masked, text)
         if self._redactor is None:
             self._redactor = Redactor(self._secrets)
@@ -126,6 +124,20 @@ class Masker:
                 kept[at] += line[len(line) - (end - start) : len(line) - (end - stop)]
                 start = stop
         return [bytes(piece) for piece in kept]
+
+    def _fields(self, text: str, *, login: bool) -> str:
+        kept: list[str] = []
+        at = 0
+        while (match := _FIELD.search(text, at)) is not None:
+            end = match.end()
+            kept.append(text[at:end])
+            if _is_secret(match["name"], login=login):
+                end = _end_of_value(text, end, len(match["q"]) - 1)
+                if value := text[match.end() : end]:
+                    self._learn(value)
+                    kept.append(MASK)
+            at = end
+        return "".join([*kept, text[at:]])
 
     def _header(self, name: str, value: str) -> str:
         if name in _HARMLESS:
@@ -159,3 +171,14 @@ class Masker:
 def _is_secret(name: str, *, login: bool = False) -> bool:
     plain = name.lower().replace("-", "").replace("_", "")
     return plain.endswith(_NAMES) or (login and plain in _OAUTH)
+
+
+def _end_of_value(text: str, start: int, before: int) -> int:
+    """Return where a value ends whose quotes have so many backslashes before them."""
+    for quote in _QUOTE.finditer(text, start):
+        more = len(quote[1]) - before
+        if more < 0:
+            return quote.start()  # the text that this is in ends here, in the middle of the value
+        if more % (2 * before + 2) == 0:
+            return quote.end() - before - 1
+    return len(text.rstrip("\r\n"))

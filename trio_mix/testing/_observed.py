@@ -6,17 +6,29 @@ What it must never know: what writes into it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar, overload
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias, TypeVar, overload
 
 from trio_mix.testing._records import Log, Record, RequestReceived
 from trio_mix.testing._timeline import render
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-__all__ = ["Observed"]
+__all__ = ["Match", "Observed", "matches"]
 
 _R = TypeVar("_R", bound=Record)
+
+Match: TypeAlias = str | re.Pattern[str] | Callable[[str], bool]
+"""Which messages are meant: the very text, a pattern found in it, or a function."""
+
+
+def matches(match: Match, text: str) -> bool:
+    """Return whether a message is meant."""
+    if isinstance(match, str):
+        return match == text
+    return match.search(text) is not None if isinstance(match, re.Pattern) else match(text)
 
 
 class Observed:
@@ -39,12 +51,12 @@ class Observed:
         """
         return render(self._log.records)
 
-    def runs(self, text: str | None = None, session_id: str | None = None) -> int:
-        """Return how often the agent began to work on a message."""
+    def runs(self, match: Match | None = None, session_id: str | None = None) -> int:
+        """Return how often the agent began to work on the messages that match."""
         return sum(
             times
             for (where, what), times in self._log.runs.items()
-            if text in (None, what) and session_id in (None, where)
+            if (match is None or matches(match, what)) and session_id in (None, where)
         )
 
     def requests(self, method: str | None = None, path: str = "") -> list[RequestReceived]:

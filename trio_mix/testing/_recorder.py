@@ -31,7 +31,7 @@ from trio_mix.testing._recording import End, Writer, body_fields, chunk_fields
 if TYPE_CHECKING:
     import os
     import ssl
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
 
     from trio_mix.testing._http1 import Request
@@ -182,7 +182,7 @@ class Recorder:
         note = _Note(self._writer, self._now, self._masker, self._exchanges, request)
         if "upgrade" in request.headers:
             why = b"trio_mix.testing.record does not record WebSockets\n"
-            note.answer(501, {"content-type": "text/plain"})
+            note.answer(501, [("content-type", "text/plain")])
             note.chunk(why)
             await exchange.respond(501, why, "text/plain")
             note.end("complete")
@@ -233,29 +233,35 @@ class Recorder:
 
     async def _relay(self, server: trio.abc.Stream, exchange: Exchange, note: _Note) -> End:
         protocol = h11.Connection(h11.CLIENT, max_incomplete_event_size=_READ)
-        begun = False
+        answer = _Answer(exchange)
         try:
             await server.send_all(self._request(protocol, exchange.request))
-            while True:  # noqa: ASYNC913 - it reads, or passes on what it has
+            while True:  # noqa: ASYNC913 - it reads, or has something to pass on
                 event = protocol.next_event()
                 if event is h11.NEED_DATA:
+                    if not await answer.pass_on():
+                        return "client"
                     protocol.receive_data(bytes(await server.receive_some(_READ)))
                 elif isinstance(event, h11.Response):
-                    begun = True
-                    await self._head(event, exchange, note)
+                    answer.head = (event.status_code, _text(event.headers))
+                    note.answer(*answer.head)
                 elif isinstance(event, h11.Data):
-                    data = bytes(event.data)
-                    note.chunk(data)
-                    if not await _to_client(exchange.write([(data, False)])):
-                        return "client"
+                    answer.pieces.append(bytes(event.data))
+                    note.chunk(answer.pieces[-1])
                 elif isinstance(event, h11.EndOfMessage):
-                    return "complete" if await _to_client(exchange.finish()) else "client"
+                    # Before the client gets the last piece: it may leave at once.
+                    note.whole = True
+                    await answer.pass_on()
+                    await answer.finish()
+                    return "complete"
                 elif isinstance(event, h11.ConnectionClosed):
                     return "refused"
-        except h11.RemoteProtocolError:
-            return "cut" if begun else "refused"  # noqa: ASYNC910 - it has read
-        except trio.BrokenResourceError:
-            return "reset" if begun else "refused"  # noqa: ASYNC910 - what failed was one
+        except (h11.RemoteProtocolError, trio.BrokenResourceError) as error:
+            if not await answer.pass_on():
+                return "client"
+            if not answer.begun:
+                return "refused"
+            return "cut" if isinstance(error, h11.RemoteProtocolError) else "reset"
 
     def _request(self, protocol: h11.Connection, request: Request) -> bytes:
         headers = [(name, value) for name, value in request.headers.items() if name not in _HOPS]
@@ -268,12 +274,6 @@ class Recorder:
         if request.body:
             out = (out or b"") + (protocol.send(h11.Data(data=request.body)) or b"")
         return (out or b"") + (protocol.send(h11.EndOfMessage()) or b"")
-
-    async def _head(self, event: h11.Response, exchange: Exchange, note: _Note) -> None:
-        pairs = [(name.decode("ascii"), value.decode("latin-1")) for name, value in event.headers]
-        note.answer(event.status_code, dict(pairs))
-        kept = [(name, value) for name, value in pairs if name not in _HOPS_BACK]
-        await _to_client(exchange.start(event.status_code, kept))
 
     def _now(self) -> tuple[int, float]:
         return next(self._order), trio.current_time() - self._start
@@ -295,11 +295,11 @@ class _Note:
         self._masker = masker
         self._number = number
         self._login = "/auth" in request.path
+        self.whole = False
         self._text = True
         self._stream = False
         self._held: list[tuple[int, float, bytes]] = []
         no, at = now()
-        headers = masker.headers(request.headers)
         (body,) = masker.pieces([request.body], login=self._login)
         target = masker.text(request.target, login=self._login)
         writer.write(
@@ -307,18 +307,24 @@ class _Note:
             at,
             number,
             request=f"{request.method} {target}",
-            headers=headers,
+            headers=self._headers(request.headers),
             **body_fields(body),
         )
 
-    def answer(self, status: int, headers: Mapping[str, str]) -> None:
+    def answer(self, status: int, pairs: Iterable[tuple[str, str]]) -> None:
         """Note that the answer has begun."""
+        headers: dict[str, str] = {}
+        for name, value in pairs:
+            headers[name] = f"{headers[name]}, {value}" if name in headers else value
         kind = headers.get("content-type", "")
         self._stream = kind.startswith("text/event-stream")
         self._text = not kind or kind.startswith(("text/", "application/json"))
         no, at = self._now()
-        kept = self._masker.headers(headers)
-        self._writer.write(no, at, self._number, answer=status, headers=kept)
+        self._writer.write(no, at, self._number, answer=status, headers=self._headers(headers))
+
+    def _headers(self, headers: Mapping[str, str]) -> dict[str, str]:
+        ours = {name: value for name, value in headers.items() if name not in _HOPS}
+        return self._masker.headers(ours)
 
     def chunk(self, data: bytes) -> None:
         """Note a piece of the answer's body."""
@@ -330,7 +336,7 @@ class _Note:
         """Note that the answer is over."""
         self._release()
         no, at = self._now()
-        self._writer.write(no, at, self._number, end=how)
+        self._writer.write(no, at, self._number, end="complete" if self.whole else how)
 
     def _release(self) -> None:
         held, self._held = self._held, []
@@ -342,10 +348,39 @@ class _Note:
                 self._writer.write(no, at, self._number, **chunk_fields(data))
 
 
-async def _to_client(sending: Awaitable[None]) -> bool:
-    """Return whether the client was there to take it."""
-    try:
-        await sending
-    except (trio.BrokenResourceError, trio.ClosedResourceError):
-        return False  # noqa: ASYNC910 - what failed was one
-    return True
+class _Answer:
+    """An answer on its way to the client."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self.head: tuple[int, list[tuple[str, str]]] | None = None
+        self.pieces: list[bytes] = []
+        self.begun = False
+        self._exchange = exchange
+
+    async def pass_on(self) -> bool:
+        """Send what is there, and return whether the client was there to take it."""
+        await trio.lowlevel.checkpoint()
+        head, pieces = self.head, self.pieces
+        self.head, self.pieces = None, []
+        try:
+            if head is not None:
+                self.begun = True
+                status, headers = head
+                kept = [(name, value) for name, value in headers if name not in _HOPS_BACK]
+                await self._exchange.start(status, kept)
+            if pieces:
+                await self._exchange.write([(piece, False) for piece in pieces])
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return False
+        return True
+
+    async def finish(self) -> None:
+        """End it in order; a client that has gone has got what it wanted."""
+        try:
+            await self._exchange.finish()
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            await trio.lowlevel.checkpoint()
+
+
+def _text(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
+    return [(name.decode("ascii").lower(), value.decode("latin-1")) for name, value in headers]

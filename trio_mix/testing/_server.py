@@ -24,9 +24,9 @@ from trio_mix.testing._frames import Event
 from trio_mix.testing._front import MEMORY_URL, checked_port
 from trio_mix.testing._http1 import serve_connection
 from trio_mix.testing._lifetime import Lifetime
-from trio_mix.testing._live import Backend, Canned, LiveSession, Match, Settings
+from trio_mix.testing._live import Backend, Canned, LiveSession, Settings
 from trio_mix.testing._memory import MemoryNetwork, MemoryStream, sever
-from trio_mix.testing._observed import Observed
+from trio_mix.testing._observed import Match, Observed
 from trio_mix.testing._records import Log, ServerStarted, ServerStopped
 from trio_mix.testing._routes import dispatch
 from trio_mix.testing._traits import Api, traits_for
