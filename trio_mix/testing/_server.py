@@ -356,7 +356,7 @@ class MixServer(Observed):
         await trio.serve_listeners(self._connection, [listener], handler_nursery=nursery)
 
     def _accept(self, stream: MemoryStream) -> bool:
-        if self._backend.nursery is None:
+        if self._backend.nursery is None or self._scope is None:  # stopped, or about to be
             return False
         self._backend.nursery.start_soon(self._connection, stream)
         return True
