@@ -76,6 +76,9 @@ class Settings:
     last_event_id: str | None
 
 
+_ENDED: Final = Phase.ENDED  # asked for at every event, and a member of an enum is slow to reach
+
+
 class Engine(ReaderHost):
     """Runs one session's stream inside the nursery that `SessionStream` lends it."""
 
@@ -106,6 +109,7 @@ class Engine(ReaderHost):
         self._nursery = nursery
         self._connected = trio.Event()
         self._gap_due = ""
+        self._renewing = False
         self.reader = Reader(
             self,
             services.source(self._watch),
@@ -157,13 +161,15 @@ class Engine(ReaderHost):
         if not first and not self.reader.epochs.mark:
             self._say_gap()
         self._connected.set()
-        self.gate.open()
+        if not self._renewing:
+            self.gate.open()
         if self._watch is not None:
             self._watch.opened()
 
     def stream_lost(self, reason: str, *, planned: bool) -> None:
         """Hold sends back, and have a turn that is under way settled."""
         self.gate.shut()
+        self._renewing = False
         self._connected = trio.Event()
         self.router.lost()
         self._gap_due = reason
@@ -190,9 +196,10 @@ class Engine(ReaderHost):
                     self.board.inbox.cut = False
             elif self.continued is False:
                 self._say_gap()
-        self.board.deliver(event)
-        inbox = self.board.inbox
-        if inbox is not None and inbox.turn.phase is Phase.ENDED and not inbox.settling:
+        board = self.board
+        board.deliver(event)
+        inbox = board.inbox
+        if inbox is not None and inbox.turn.phase is _ENDED and not inbox.settling:
             inbox.settling = True
             self._nursery.start_soon(self._await_answer, inbox)
 
@@ -334,9 +341,14 @@ class Engine(ReaderHost):
         self.baseline.count(inbox)
         if self._may_still_speak(inbox):
             self.gate.shut()
-            self._nursery.start_soon(self.reader.renew, "a turn may still send events on it")
+            self._renewing = True
+            self._nursery.start_soon(self._renew, "a turn may still send events on it")
         self.gate.release()
         self.reader.nudge()
+
+    async def _renew(self, reason: str) -> None:
+        await self.reader.renew(reason)
+        self._renewing = False
 
     def _may_still_speak(self, inbox: Inbox) -> bool:
         """Whether events of a turn may still come, that no id would tell from the next one's.

@@ -102,6 +102,8 @@ class Reader:
         self._expires = math.inf
         self._deadline = math.inf
         self._connections = 0
+        self._opened = False
+        self._stale = ""
         self._heard = 0.0
         self._heard_bytes = 0
         self._read_scope: trio.CancelScope | None = None
@@ -135,8 +137,11 @@ class Reader:
           reason: why, for the statistics.
         """
         self.epochs.mark = self.source.last_event_id = ""
-        if self.state is StreamState.CONNECTED:
+        if self._opened:
             await self._drop(reason, planned=True)
+        else:
+            self._stale = reason  # the one that is being made may have asked for the past
+            await trio.lowlevel.checkpoint()
 
     async def _step(self) -> None:
         item: Opened | Frames | Lost | None = None
@@ -151,7 +156,11 @@ class Reader:
             await self._on_deadline()
             return
         match item:
+            case Opened() if self._stale:
+                self._stale, reason = "", self._stale
+                await self._drop(reason, planned=True)
             case Opened():
+                self._opened = True
                 self._connections += 1
                 self._deadline = trio.current_time() + self._connect_timeout
                 self.epochs.opened()
@@ -241,6 +250,7 @@ class Reader:
         if self.state is StreamState.CONNECTED or not planned:
             self._watch.interrupted()
         self._expires = self._deadline = math.inf
+        self._opened = False
         if self.state is StreamState.CONNECTED:
             self.state = StreamState.RECONNECTING
             self._host.stream_lost(reason, planned=planned)

@@ -27,7 +27,11 @@ def main() -> int:
     print(f"seeds from {start} on")
     figures, failures, began = Figures(), 0, time.perf_counter()
     for seed in range(start, start + options.count):
-        run = carry_out(draw(seed), in_memory=not options.sockets)
+        try:
+            run = carry_out(draw(seed), in_memory=not options.sockets)
+        except BaseException:
+            print(f"seed {seed}:", flush=True)
+            raise
         figures.add(run)
         wrong = judge(run)
         if wrong:

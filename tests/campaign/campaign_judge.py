@@ -290,7 +290,8 @@ def _honest(run: Run) -> Iterator[str]:
 def _excused(error: errors.AgentError, finished: Sequence[str]) -> bool:
     """Whether the server had reasons of its own: it was busy, or told late to cancel another."""
     said = error.event.error
-    return "currently processing" in said or (list(finished) == ["cancelled"] and "cancelled" in said)
+    late = list(finished) == ["cancelled"] and "cancelled" in said
+    return late or "currently processing" in said
 
 
 def _final(run: Run) -> Iterator[str]:
