@@ -79,6 +79,9 @@ class Settings:
 _ENDED: Final = Phase.ENDED  # asked for at every event, and a member of an enum is slow to reach
 
 
+_ENDED: Final = Phase.ENDED  # asked for at every event, and a member of an enum is slow to reach
+
+
 class Engine(ReaderHost):
     """Runs one session's stream inside the nursery that `SessionStream` lends it."""
 

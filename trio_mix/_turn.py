@@ -91,6 +91,9 @@ ENDED and ANSWERED are passed through in one step where only one of the two is d
 """
 
 
+_OVER: Final = Phase.OVER  # asked for at every event, and a member of an enum is slow to reach
+
+
 @attrs.define(eq=False)
 class Owner:
     """Whose an id is: one turn, ours or not, without what is heavy about it."""
@@ -125,7 +128,7 @@ class Turn:
     @property
     def over(self) -> bool:
         """Whether nothing more is due for it."""
-        return self.phase is Phase.OVER
+        return self.phase is _OVER
 
     @property
     def bound(self) -> bool:
