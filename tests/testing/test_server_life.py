@@ -9,6 +9,7 @@ from wire_client import CutError, call, connect, open_frames, send
 
 from trio_mix.testing import (
     Api,
+    FaultProxy,
     Hang,
     MessageFinished,
     MessageRun,
@@ -254,3 +255,11 @@ async def test_the_answer_to_a_send_can_come_after_the_events(autojump_clock: Mo
             go.set()
         assert trio.current_time() - start == pytest.approx(5)
         assert len([r for r in server.log if isinstance(r, RequestReceived)]) == 2
+
+
+@pytest.mark.parametrize("port", [-1, 65536, 99999])
+def test_a_port_that_is_none_is_refused_at_once(port: int) -> None:
+    with pytest.raises(ValueError, match=f"between 0 .* and 65535, not {port}"):
+        MixServer(port=port)
+    with pytest.raises(ValueError, match=f"not {port}"):
+        FaultProxy("http://localhost:8088", port=port)

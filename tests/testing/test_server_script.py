@@ -251,3 +251,20 @@ async def test_replay_works_on_a_pipeline_server_whose_stream_was_cut_in_mid_tur
             go.set()
             after = await frames.until("complete")
     assert [f.data["content"] for f in (*before, *after)] == ["a ", "b", "a b"]
+
+
+async def test_a_pipeline_turn_waits_until_its_raw_bytes_are_taken() -> None:
+    async with MixServer("pipeline", listen=False) as server:
+        gone_on = trio.Event()
+
+        async def go_on() -> None:
+            gone_on.set()
+
+        server.script("go", Turn(Raw(b": x" + bytes(200_000) + b"\n\n"), Do(go_on), Emit("end")))
+        session_id = server.create_session()
+        async with open_frames(server, session_id) as frames:
+            await send(server, session_id, "go")
+            await trio.testing.wait_all_tasks_blocked()
+            assert not gone_on.is_set()  # the network is full, and nobody reads
+            await frames.until("end")
+            assert gone_on.is_set()

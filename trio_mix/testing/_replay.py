@@ -6,8 +6,8 @@ What it must never know: Mix, secrets.
 Rules:
 
 1. A request gets the answer that the same request got in the recording: the first of those, then
-   the second, and so on; among those that are due the one with the same body. Reading (``GET``)
-   more often than was recorded gets the last answer again, except for streams.
+   the second, and so on. The same is what has the same method, address and body. Reading
+   (``GET``) more often than was recorded gets the last answer again, except for streams.
 2. What was said after a request of the client's is never said before the client has made it. From
    then on it takes as long as it took, on Trio's clock, divided by ``speed``.
 3. An answer ends as it ended. Where the recorded client left, or the recorder was, it stays open.
@@ -47,6 +47,7 @@ def replay(
     path: str | os.PathLike[str],
     *,
     speed: float = 1.0,
+    ignore_bodies: bool = False,
     listen: bool = True,
     host: str = "127.0.0.1",
     port: int = 0,
@@ -60,6 +61,8 @@ def replay(
     Args:
       path: a file that `record` wrote.
       speed: how many times faster than recorded; ``math.inf``: as fast as can be.
+      ignore_bodies: whether a request is the same whatever its body: for programs that send the
+        time of day. Beware: a server may have repeated what it was sent, and clients compare.
       listen: whether to open a socket at all.
       host: the address to bind.
       port: the port to bind; 0: any free one.
@@ -68,7 +71,9 @@ def replay(
       OSError: the file cannot be read.
       ValueError: it is no recording (`RecordingError`), or the speed or port is none.
     """
-    return Replay(load(path), speed=speed, listen=listen, host=host, port=port)
+    return Replay(
+        load(path), speed=speed, ignore_bodies=ignore_bodies, listen=listen, host=host, port=port
+    )
 
 
 class Replay(Observed):
@@ -76,11 +81,18 @@ class Replay(Observed):
 
     Attributes:
       recording: what it says.
-      unexpected: a line for each request that was not recorded, or with another body.
+      unexpected: a line for each request that was not recorded so.
     """
 
     def __init__(
-        self, recording: Recording, *, speed: float, listen: bool, host: str, port: int
+        self,
+        recording: Recording,
+        *,
+        speed: float,
+        ignore_bodies: bool,
+        listen: bool,
+        host: str,
+        port: int,
     ) -> None:
         if not speed > 0:
             raise ValueError(f"speed must be positive, not {speed}")
@@ -88,6 +100,7 @@ class Replay(Observed):
         self.recording = recording
         self.unexpected: list[str] = []
         self._speed = speed
+        self._ignore_bodies = ignore_bodies
         self._front = Front(self._connection, host=host, port=port, listen=listen)
         self._masker = Masker()
         self._left = list(recording.exchanges)
@@ -171,19 +184,20 @@ class Replay(Observed):
         body = self._masker.pieces([request.body], login=login)[0].decode("utf-8", "replace")
         due = [exchange for exchange in self._left if exchange.request == line]
         for exchange in due:
-            if _same(exchange.body, body):
+            if self._ignore_bodies or _same(exchange.body, body):
                 self._left.remove(exchange)
                 return exchange
         if due:
-            said = f"{line}: the recording has another body, {due[0].body!r}, not {body!r}"
+            said = (
+                f"{line}: this request has the body {due[0].body!r} in the recording, not {body!r}"
+            )
             self.unexpected.append(said)
-            self._left.remove(due[0])
-            return due[0]
+            return None
         recorded = [each for each in self.recording.exchanges if each.request == line]
         if recorded and request.method == "GET" and not recorded[-1].is_stream:
             return recorded[-1]
         times = f"only {len(recorded)} times" if recorded else "not at all"
-        self.unexpected.append(f"{line}: this request is in the recording {times}")
+        self.unexpected.append(f"{line}: the recording has this request {times}")
         return None
 
     async def _answer(self, exchange: Exchange, recorded: Exchanged) -> None:
