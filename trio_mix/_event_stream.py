@@ -116,19 +116,17 @@ class EventStream:
 
     async def _read(self) -> None:
         """Read once from the socket and take what came apart."""
-        data = b""
-        with trio.CancelScope() as scope:
-            self._reading = scope
-            try:
-                data = await self._opened.stream.receive()
-            except TransportError as error:
-                self._ended = True
-                if self._closed:
-                    raise self._closed_error() from None
-                raise renewed(error, self._opened.request) from error.__cause__
-            finally:
-                self._reading = None
-        if scope.cancelled_caught:
+        if self._opened.stream.owns_connection:  # then closing it ends the read
+            data = await self._receive()
+        else:
+            data = b""
+            with trio.CancelScope() as scope:
+                self._reading = scope
+                try:
+                    data = await self._receive()
+                finally:
+                    self._reading = None
+        if self._closed:
             raise self._closed_error()
         if not data:
             self._ended = True
@@ -138,6 +136,15 @@ class EventStream:
         except ProtocolError as error:
             self._ended = True
             raise ProtocolError(str(error), url=self.url, session_id=self.session_id) from None
+
+    async def _receive(self) -> bytes:
+        try:
+            return await self._opened.stream.receive()
+        except TransportError as error:
+            self._ended = True
+            if self._closed:
+                raise self._closed_error() from None
+            raise renewed(error, self._opened.request) from error.__cause__
 
     def _closed_error(self) -> StreamClosed:
         return StreamClosed(

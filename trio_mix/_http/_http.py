@@ -25,7 +25,7 @@ import httpx
 import trio
 
 from trio_mix._http._client import ClientExchange, Tracer
-from trio_mix._http._connection import KEEP_ALIVE, Connection
+from trio_mix._http._connection import KEEP_ALIVE, Connection, OwnExchange
 from trio_mix._http._errors import library_errors, translate
 from trio_mix._http._idle import IdleConnections
 from trio_mix._http._network import TrioBackend
@@ -67,12 +67,15 @@ class ByteStream:
       status_code: the HTTP status.
       headers: the response's headers, names in lower case.
       url: where it came from after redirects, without user name and password.
+      owns_connection: whether `aclose` ends a read that another task has under way; the clients
+        of callers are not safe for that.
     """
 
     def __init__(self, exchange: Exchange, progress: Progress, *, traced: bool) -> None:
         self.status_code = exchange.status_code
         self.headers: Mapping[str, str] = exchange.headers
         self.url = progress.info.url
+        self.owns_connection = isinstance(exchange, OwnExchange)
         self._exchange = exchange
         self._progress = progress
         self._traced = traced
