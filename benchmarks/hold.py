@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import gc
-import os
 import resource
 import time
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Any
 
 import trio
 
 from benchmarks import stream as streams
+from benchmarks.startup import memory
 
 CONNECTING = 100  # at once
 PER_STREAM = 20  # events, once all are open
-
-
-def _memory() -> float:
-    """Return the memory in use, in KB."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1024
 
 
 def _opener(peer: str, url: str) -> Any:
@@ -82,7 +75,7 @@ async def _hold(peer: str, url: str, count: int) -> dict[str, float]:
     connecting = trio.CapacityLimiter(CONNECTING)
     connected, done, waiting = trio.Event(), trio.Event(), [count, count]
     gc.collect()
-    before, began, cpu = _memory(), time.perf_counter(), time.process_time()
+    before, began, cpu = memory(), time.perf_counter(), time.process_time()
     marks: dict[str, float] = {}
 
     async def one(number: int) -> None:
@@ -109,7 +102,7 @@ async def _hold(peer: str, url: str, count: int) -> dict[str, float]:
         await connected.wait()
         marks["connect"], marks["cpu"] = time.perf_counter(), time.process_time()
         await trio.sleep(0.2)
-        marks["memory"], held = _memory(), time.process_time()
+        marks["memory"], held = memory(), time.process_time()
         go, _ = await _get(url, f"/go/{group}/{PER_STREAM}"), None
         assert b"200 OK" in go
     return {

@@ -35,19 +35,22 @@ async def _trio_mix(
         gc.collect()
         began = time.process_time()
         session = f"road.{count}.{chunking}.{form}.{api}.2"
+        replies: list[tuple[int, str]] = []
         # A buffer that holds all: a delta that was merged into another would count as for free.
         async with mix.open_stream(session, message_buffer=count + 8) as stream:
-            first = 3
             for _ in range(messages):
                 seen = 0
                 async with stream.send("Hello") as message:
                     async for _event in message:
                         seen += 1
-                    text = message.reply.text
-                assert seen == count + (2 if api == "async" else 1)
-                assert text == "".join(map(corpus.text_of, range(first, first + count)))
-                first += count + 2
-        return time.process_time() - began
+                    replies.append((seen, message.reply.text))
+        took = time.process_time() - began
+    first = 3
+    for seen, text in replies:
+        assert seen == count + (2 if api == "async" else 1)
+        assert text == "".join(map(corpus.text_of, range(first, first + count)))
+        first += count + 2
+    return took
 
 
 def _mix_python_sdk(
