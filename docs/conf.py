@@ -1,6 +1,11 @@
 """How the pages are built: nitpicky, without the network, warnings as errors in CI."""
 
+import sys
+from pathlib import Path
+
 from trio_mix import __version__
+
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 project = "trio_mix"
 author = "The trio_mix developers"
@@ -12,9 +17,10 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinxcontrib_trio",
+    "crossrefs",
 ]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "_ext"]
 
 nitpicky = True
 myst_enable_extensions = ["colon_fence", "deflist"]
@@ -22,6 +28,13 @@ myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
+autodoc_default_options = {
+    "members": True,
+    "show-inheritance": True,
+    "special-members": "__aenter__, __aexit__, __anext__",
+}
+autodoc_preserve_defaults = True
+default_role = "py:obj"  # what docstrings name is linked, and has to be there
 
 html_theme = "furo"
 html_title = f"trio_mix {release}"

@@ -227,7 +227,7 @@ class Tunnel:
           fields: what it says, as JSON values; servers know ``level`` and ``message``.
 
         Returns:
-          Whether it was sent: not while there is no connection, nor when it is over the limit.
+          Whether it was sent, which it is not without a connection, nor when over the limit.
 
         Raises:
           ConfigurationError: a field that is not JSON.

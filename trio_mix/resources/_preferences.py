@@ -11,8 +11,8 @@ from trio_mix import _operations as op
 from trio_mix.resources._base import Resource, implements
 
 if TYPE_CHECKING:
+    from trio_mix import models
     from trio_mix._options import RequestOptions
-    from trio_mix.models import Preferences as PreferencesData
     from trio_mix.models import PreferencesResult, Provider
 
 __all__ = ["Preferences"]
@@ -42,7 +42,7 @@ class Preferences(Resource):
         sub_agent_max_tokens: int | None = None,
         sub_agent_reasoning_effort: str | None = None,
         options: RequestOptions | None = None,
-    ) -> PreferencesData:
+    ) -> models.Preferences:
         """Change what is given, and leave the rest.
 
         Args:
@@ -76,7 +76,7 @@ class Preferences(Resource):
         return await self._core.request(op.GET_PROVIDERS, {}, options)
 
     @implements(op.RESET_PREFERENCES)
-    async def reset(self, *, options: RequestOptions | None = None) -> PreferencesData:
+    async def reset(self, *, options: RequestOptions | None = None) -> models.Preferences:
         """Set everything back to the server's defaults.
 
         Args:
