@@ -108,6 +108,21 @@ def test_a_foreign_end_before_our_post_is_accepted_is_not_ours() -> None:
     assert owners(router, says("late", "f1"), asked("u", "hello")) == [None, turn]
 
 
+def test_where_user_messages_are_named_nothing_is_ours_before_ours_is() -> None:
+    router = served("async")
+    turn = send(router)
+    assert owners(router, says("x", "f1"), done("f1", "x"), done("g1", "y")) == [None] * 3
+    assert owners(router, asked("u", "hello"), done("a1")) == [turn, turn]
+
+
+def test_our_words_said_again_by_somebody_else_are_theirs() -> None:
+    router = router_for("async")
+    turn = send(router)
+    assert owners(router, asked("u", "hello"), asked("fu", "hello")) == [turn, None]
+    assert owners(router, says("o", "a1"), says("f", "f1"), done("f1")) == [turn, None, None]
+    assert owners(router, done("a1")) == [turn]
+
+
 def test_a_server_that_never_names_user_messages_is_understood_at_the_turns_end() -> None:
     router = router_for("async")
     for number in range(3):
@@ -217,6 +232,13 @@ def test_a_sub_agent_of_an_unknown_call_belongs_to_the_only_turn() -> None:
     assert not turn.over
 
 
+def test_of_two_turns_a_sub_agent_of_an_unknown_call_belongs_to_the_one_heard_last() -> None:
+    router = served("async")
+    turn = send(router)
+    owners(router, asked("u", "hello"), says("o", "a1"), asked("fu", "f"), says("o", "a1"))
+    assert owners(router, says("x", "s", "nowhere"), says("f", "f1")) == [turn, None]
+
+
 def test_a_sub_agents_events_follow_their_call_whoevers_it_is() -> None:
     router = served("async")
     turn = send(router)
@@ -289,12 +311,31 @@ def test_a_turn_that_was_given_up_keeps_its_later_rounds() -> None:
 def test_a_foreign_turn_that_vanished_is_forgotten_after_a_turn_of_silence() -> None:
     router = served("async")
     owners(router, asked("fu", "never ends"))
-    for number in range(3):
+    for number in range(2):
         turn = send(router)
-        owners(router, asked(f"u{number}", "hello"), says("?", "q"), error(f"e{number}"))
-        router.apply(turn, Input.SETTLED)
+        assert owners(router, asked(f"v{number}", "hello"), error(f"{number}")) == [turn, turn]
     turn = send(router)
     assert owners(router, asked("u", "hello"), says("x", "a1"), done("a1")) == [turn] * 3
+
+
+def test_a_finished_turn_is_not_revived_by_what_it_still_emits() -> None:
+    router = served("async")
+    assert owners(router, says("late", "a0"), done("a0")) == [None, None]
+    turn = send(router)
+    assert owners(router, error("before it was named")) == [turn]
+
+
+def test_what_came_before_a_message_was_sent_again_is_not_its_own() -> None:
+    router = router_for("async")
+    turn = send(router, accept=False)
+    early = says("x", "f1")
+    assert owners(router, early) == [None]
+    router.apply(turn, Input.RESEND)
+    router.apply(turn, Input.SENDING)
+    router.apply(turn, Input.ACCEPTED)
+    route = router.route(done("a1", "x"))
+    assert route.turn is turn
+    assert route.released == ()
 
 
 # -- memory ----------------------------------------------------------------------------------
@@ -318,6 +359,12 @@ def test_many_turns_do_not_make_the_router_grow(api: str) -> None:
     sizes = [len(getattr(router, name)) for name in ("_owners", "_foreign")]
     assert sizes[0] <= 4096
     assert sizes[1] <= 8
+
+
+def test_turns_of_others_that_never_end_are_bounded() -> None:
+    router = router_for("async")
+    owners(router, *[asked(f"f{number}", "f") for number in range(100)])
+    assert len(router._foreign) <= 8
 
 
 def test_what_is_held_for_a_turn_is_bounded() -> None:
