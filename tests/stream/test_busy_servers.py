@@ -1,0 +1,99 @@
+"""A server at another message is waited for within the policy, and never made to run it twice."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from trio_mix import Mix, ReconnectPolicy, errors
+from trio_mix.testing import Hang, MessageLost, MixServer, Pause, Say, Turn
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from trio.testing import MockClock
+
+    from trio_mix.testing import Api
+
+
+@pytest.fixture(params=["pipeline", "pipeline-oldest"])
+async def server(
+    request: pytest.FixtureRequest, autojump_clock: MockClock
+) -> AsyncIterator[MixServer]:
+    api: Api = request.param
+    async with MixServer(api, listen=False, pace=0.0) as server:
+        server.script("long", Turn(Say("It takes "), Pause(20), Say("time.")))
+        server.script("endless", Turn(Hang()))
+        server.script("go", Turn(Say("Here I am.")))
+        yield server
+
+
+def client(server: MixServer) -> Mix:
+    return Mix(server.url, network=server.network)
+
+
+async def test_a_busy_server_is_waited_for_and_runs_the_message_once(
+    server: MixServer, autojump_clock: MockClock
+) -> None:
+    session = server.create_session()
+    async with client(server) as mix, mix.open_stream(session) as stream:
+        server.run_message(session, "long")
+        await trio.testing.wait_all_tasks_blocked()
+        with trio.fail_after(120):
+            reply = await stream.ask("go")
+    assert reply.text == "Here I am."
+    assert reply.resent
+    assert server.runs("go") == 1
+    assert any(isinstance(record, MessageLost) for record in server.log)
+
+
+async def test_a_server_that_stays_busy_ends_the_message_when_the_policys_time_is_up(
+    server: MixServer, autojump_clock: MockClock
+) -> None:
+    session = server.create_session()
+    policy = ReconnectPolicy(max_elapsed_time=30.0)
+    async with client(server) as mix, mix.open_stream(session, reconnect=policy) as stream:
+        server.run_message(session, "endless")
+        await trio.testing.wait_all_tasks_blocked()
+        began = trio.current_time()
+        with trio.fail_after(60), pytest.raises(errors.AgentError, match="currently processing"):
+            await stream.ask("go")
+        assert 10 < trio.current_time() - began < 45
+    assert server.runs("go") == 0
+
+
+async def test_a_caller_who_gives_up_on_a_busy_server_leaves_nothing_to_be_run(
+    server: MixServer, autojump_clock: MockClock
+) -> None:
+    session = server.create_session()
+    async with client(server) as mix, mix.open_stream(session) as stream:
+        server.run_message(session, "long")
+        await trio.testing.wait_all_tasks_blocked()
+        with trio.move_on_after(5) as scope:
+            await stream.ask("go")
+        assert scope.cancelled_caught
+        await trio.sleep(60)
+        with trio.fail_after(120):
+            assert (await stream.ask("and now?")).text
+    assert server.runs("go") == 0
+
+
+@pytest.mark.parametrize("server", ["pipeline"], indirect=True)
+async def test_a_message_that_another_stream_runs_is_not_sent_again(
+    server: MixServer, autojump_clock: MockClock
+) -> None:
+    """Both streams of a session try; which one is told that it is busy is chance."""
+    for _ in range(12):
+        session = server.create_session()
+        before = server.runs("go")
+        async with (
+            client(server) as other,
+            other.open_stream(session),
+            client(server) as mix,
+            mix.open_stream(session) as stream,
+        ):
+            with trio.fail_after(120):
+                assert (await stream.ask("go")).text == "Here I am."
+        assert server.runs("go") == before + 1
