@@ -133,7 +133,7 @@ async def test_a_post_that_was_given_up_and_arrives_later_runs_once(
     async with scene(api) as (server, proxy, stream):
         await stream.ask("hello")
         await trio.sleep(10)  # an idle connection is not used again
-        proxy.plan = FaultPlan(Rule(Stall(100, 90.0, "up"), method="POST"))
+        proxy.plan = FaultPlan(Rule(Stall(100, 200.0, "up"), method="POST"))
         with pytest.raises(errors.MessageInterrupted) as caught:
             await stream.ask("go")
         assert caught.value.outcome == "unknown"
