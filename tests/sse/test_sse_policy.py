@@ -162,6 +162,21 @@ def test_the_budget_counts_from_the_loss_of_a_stable_connection() -> None:
     assert schedule.lost(1010.0) is None
 
 
+@given(st.floats(0, 1e6), st.floats(0.01, 1000), st.integers(0, 2**32))
+def test_the_budget_ends_on_a_clock_that_moves_in_sleeps_alone(
+    now: float, budget: float, seed: int
+) -> None:
+    policy = ReconnectPolicy(initial_interval=budget / 3, max_elapsed_time=budget)
+    schedule = policy.schedule(rng=random.Random(seed))
+    schedule.begin(now)
+    for _ in range(1000):
+        delay = schedule.lost(now)
+        if delay is None:
+            return
+        now += delay
+    pytest.fail(f"tried a thousand times, {schedule.remaining(now)} s are left")
+
+
 def test_a_budget_of_0_never_tries_again() -> None:
     schedule = ReconnectPolicy(max_elapsed_time=0.0).schedule()
     schedule.begin(0.0)

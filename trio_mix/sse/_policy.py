@@ -30,6 +30,10 @@ from trio_mix.errors import ConfigurationError
 
 __all__ = ["ReconnectPolicy", "ReconnectSchedule", "ServerRetry"]
 
+# What rounding leaves of a budget: a sleep this short may not move a clock at all, and a clock that
+# only moves in sleeps, as a test's does, would never reach the end.
+_NOTHING = 1e-6
+
 ServerRetry: TypeAlias = Literal["ceiling", "obey", "ignore"]
 
 
@@ -181,7 +185,7 @@ class ReconnectSchedule:
         remaining = self.remaining(now)
         if remaining is None:
             return delay
-        if remaining <= 0 or (retry_after is not None and delay > remaining):
+        if remaining <= _NOTHING or (retry_after is not None and delay > remaining):
             return None
         return min(delay, remaining)
 
