@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,20 +15,43 @@ from trio_mix.browser import ChromiumNotFound
 from trio_mix.browser._chromium import find_chromium
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from devtools_kit import Bench
 
 NO_CHROMIUM = "no Chromium on this machine: the tunnel was NOT tried with a real browser"
+
+_HERE = Path(__file__).parent
+_A_DAY = 86400.0
 
 _missed: list[str] = []
 
 
 @pytest.fixture
 async def bench() -> AsyncIterator[Bench]:
-    with trio.fail_after(60):
-        async with open_bench() as bench:
-            yield bench
+    async with open_bench() as bench:
+        yield bench
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Bound every test of this folder, on the clock that it runs on."""
+    for item in items:
+        if item.path.parent == _HERE and isinstance(item, pytest.Function):
+            function = item.function
+            if inspect.iscoroutinefunction(function):
+                jumps = "autojump_clock" in item.fixturenames
+                item.obj = _bounded(function, _A_DAY if jumps else 60.0)
+
+
+def _bounded(
+    function: Callable[..., Awaitable[None]], limit: float
+) -> Callable[..., Awaitable[None]]:
+    @functools.wraps(function)
+    async def bounded(*args: object, **kwargs: object) -> None:
+        with trio.fail_after(limit):
+            await function(*args, **kwargs)
+
+    return bounded
 
 
 @pytest.fixture

@@ -44,6 +44,7 @@ async def test_the_token_and_the_clients_headers_go_with_the_handshake_and_nowhe
             assert request.headers["host"] == bench.server.url.removeprefix("http://")
             assert request.headers["user-agent"].startswith("trio-mix/")
             seen = f"{tunnel!r} {tunnel.url} {tunnel.statistics()} {bench.server.timeline}"
+            seen += repr(bench.server.log)
         assert [name for name, _ in bench.browser.handshakes[0] if name == b"x-key"] == []
     for secret in (TOKEN, "sesame", "s3cret"):
         assert secret not in seen
