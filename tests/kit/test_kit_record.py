@@ -10,6 +10,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from trio_mix import Mix, errors
+from trio_mix.events import UnknownEvent
 from trio_mix.testing import (
     Drop,
     FaultPlan,
@@ -17,10 +18,12 @@ from trio_mix.testing import (
     Hang,
     MixServer,
     Pause,
+    Raw,
     Rule,
     Say,
     Split,
     Turn,
+    expect_events,
     record,
 )
 
@@ -102,6 +105,22 @@ async def test_no_secret_of_the_client_or_the_server_is_in_the_file(
     text = text_of(path)
     assert "secret" not in text.replace("Your token", "")
     assert "mine " in text
+
+
+async def test_a_secret_that_comes_in_pieces_is_masked_and_passed_on_at_once(
+    mix_server: MixServer, client: Mix, path: Path, autojump_clock: MockClock
+) -> None:
+    first, second = b'event: x\ndata: {"token":"sesame-', b'open"}\n\n'
+    mix_server.script("Hi", Turn(Raw(first), Pause(5), Raw(second), Say("Hello")))
+    async with client.open_stream(mix_server.create_session()) as stream:
+        async with stream.subscribe() as events:
+            await stream.ask("Hi")
+            (unknown,) = await expect_events(events, UnknownEvent)
+    assert unknown == UnknownEvent(id="2", name="x", data='{"token":"sesame-open"}')
+    assert "sesame" not in text_of(path)
+    assert "-open" not in text_of(path)
+    (line,) = [line for line in lines(path) if "event: x" in line.get("chunk", "")]
+    assert line["chunk"] == "event: x\n"
 
 
 @pytest.mark.parametrize("how", ["cut", "reset", "close"])

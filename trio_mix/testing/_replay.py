@@ -54,7 +54,7 @@ def replay(
 ) -> Replay:
     """Return a server that says what was recorded; use it with ``async with``.
 
-    It keeps the recording's order and timing, on Trio's clock: with `autojump_clock`, and through
+    It keeps the recording's order and timing, on Trio's clock: with ``autojump_clock``, and through
     ``server.network``, an hour passes in no time. It knows what was recorded and nothing else: a
     program that does something else gets 410, with a text that says so.
 
