@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import os
 import struct
+import sys
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -209,3 +211,21 @@ async def test_a_server_that_restarts_gets_its_browser_back_as_it_was(
         await scene.server.wait_for(TunnelOpened, count=2)
         assert await scene.value_of("window.kept") == "still here"
         assert scene.tunnel.statistics().connects == 2
+
+
+async def test_the_example_runs_as_it_is_written(chromium_program: str) -> None:
+    root = Path(__file__).parents[2]
+    program = root / "examples" / "browser_tunnel.py"
+    async with MixServer(pace=0) as server:
+        done = await trio.run_process(
+            [sys.executable, "-W", "error", program],
+            capture_stdout=True,
+            capture_stderr=True,
+            check=False,
+            env={**os.environ, "MIX_SERVER_URL": server.url, "TRIO_MIX_CHROMIUM": chromium_program},
+        )
+        opened = await server.wait_for(TunnelOpened)
+    assert (done.returncode, done.stderr.decode()) == (0, "")
+    assert done.stdout.decode().endswith("DevTools commands answered: 0\n")
+    assert opened.session_id
+    assert program.read_text() in (root / "docs" / "browser.md").read_text()
