@@ -13,6 +13,7 @@ Rule 3  Blocking and async servers share a path. The version of ``/health`` tell
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
@@ -152,9 +153,9 @@ class Road:
         self, session_id: str, request: MessageRequest, on_sending: Callable[[], None]
     ) -> Posted:
         on_sending()
-        options = RequestOptions(
-            retries=_ONCE, timeout=None if self.api == "async" else float("inf")
-        )
+        # An async server answers at once; a blocking one when the turn is over, however late.
+        limit = self._core.timeout if self.api == "async" else None
+        options = RequestOptions(retries=_ONCE, timeout=math.inf if limit is None else limit)
         result: SendResult = await self._messages.send(
             id=session_id,
             text=request.text,

@@ -176,9 +176,10 @@ async def test_an_answer_to_a_permission_request_that_is_lost_is_given_again(
         return True
 
     rule = Rule(lost, path="/api/permissions/", connections=[1])
-    async with scene("async", rule, policy=grant) as (server, _, stream):
+    async with scene("async", rule, policy=grant) as (server, proxy, stream):
         server.script("run", Turn(Pause(10), AskPermission("bash", then=[Say("It ran.")])))
         assert (await stream.ask("run")).text == "It ran."
+        assert proxy.log
 
 
 async def test_a_permission_that_is_answered_too_late_does_not_fail_the_message(

@@ -357,7 +357,7 @@ class Http:
                 target,
                 backend=self._backend,
                 ssl_context=ssl_context,
-                socket_options=KEEP_ALIVE if own else (),
+                socket_options=KEEP_ALIVE,  # an answer may take as long as a turn
             )
         exchange = await connection.exchange(method, target, headers, content, progress)
         if not own:
