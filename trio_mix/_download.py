@@ -65,7 +65,9 @@ class FileStream:
         return self
 
     async def __anext__(self) -> bytes:
-        """Return the next bytes, at least one; cancelled, it loses none.
+        """Return the next bytes, at least one.
+
+        Cancelled, it loses none, but on a caller's own ``http_client`` that breaks the connection.
 
         Raises:
           ConnectionFailed: the connection was cut before the end.
@@ -101,7 +103,11 @@ class FileStream:
         await self._opened.stream.aclose()
 
     async def __aenter__(self) -> Self:
-        await trio.lowlevel.checkpoint()
+        try:
+            await trio.lowlevel.checkpoint()
+        except BaseException:  # whoever is not let in is not asked to close
+            await self.aclose()
+            raise
         return self
 
     async def __aexit__(

@@ -79,7 +79,9 @@ class EventStream:
         return self
 
     async def __anext__(self) -> Event:
-        """Return the next event; cancelled, it loses none.
+        """Return the next event.
+
+        Cancelled, it loses none, but on a caller's own ``http_client`` that breaks the connection.
 
         Raises:
           ConnectionFailed: the connection was cut.
@@ -165,7 +167,11 @@ class EventStream:
         await self._opened.stream.aclose()
 
     async def __aenter__(self) -> Self:
-        await trio.lowlevel.checkpoint()
+        try:
+            await trio.lowlevel.checkpoint()
+        except BaseException:  # whoever is not let in is not asked to close
+            await self.aclose()
+            raise
         return self
 
     async def __aexit__(
