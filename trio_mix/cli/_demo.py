@@ -135,12 +135,14 @@ class _Demo:
         """Say what should have happened and did not (rule 1)."""
         replies = {result.text: result for result in self.results}
         files, shell, story = replies[_FILES], replies[_SHELL], replies[_STORY]
+        numbers = self.stream.statistics()
         facts = {
             "every message got a text": all(result.reply.text for result in self.results),
             "the first message used a tool": bool(files.reply.tool_calls),
             "the second message asked for permission": shell.asked > 0,
             "no message got the other's tool calls": not (_calls(files) & _calls(shell)),
-            "the stream reconnected twice": self.stream.statistics().reconnects == 2,
+            # After a turn that was cut the stream may make its connection anew on its own account.
+            "the stream reconnected twice": numbers.losses == 2 and numbers.reconnects >= 2,
             "the answer that was cut is complete": story.reply.text == _BEFORE + _AFTER,
             # A blocking server answers on the POST's own connection, which was not cut.
             "its end was recovered": story.reply.recovered or self.server.api == "blocking",
