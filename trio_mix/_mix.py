@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from trio_mix._road import Api
     from trio_mix.events import PermissionEvent
     from trio_mix.hooks import Hooks
-    from trio_mix.models import BrowserMode, PromptMode
+    from trio_mix.models import BrowserMode, Callback, PromptMode
 
 __all__ = ["Mix", "SessionScope", "StreamOptions"]
 
@@ -202,8 +202,12 @@ class Mix(MixCore):
         *,
         title: str = "trio_mix",
         browser_mode: BrowserMode | None = None,
+        callbacks: Sequence[Callback] | None = None,
+        cdp_url: str | None = None,
         custom_system_prompt: str | None = None,
+        model_id: str | None = None,
         prompt_mode: PromptMode | None = None,
+        provider: str | None = None,
         **stream_options: Unpack[StreamOptions],
     ) -> SessionScope:
         """Return a scope that creates a session, opens its stream, and deletes it on the way out.
@@ -211,8 +215,12 @@ class Mix(MixCore):
         Args:
           title: the session's title.
           browser_mode: how its browser is driven (newest servers).
+          callbacks: what the server does after tools have run (newest servers).
+          cdp_url: the browser's DevTools address, for ``remote-cdp-websocket``.
           custom_system_prompt: a system prompt for the agent.
-          prompt_mode: what that does to the server's own.
+          model_id: the model (newest servers).
+          prompt_mode: what the custom prompt does to the server's own.
+          provider: the model's provider (newest servers).
           stream_options: anything that `open_stream` takes; deleting the session, which is
             shielded from cancellation, may take ``cleanup_timeout`` seconds as well.
 
@@ -224,8 +232,12 @@ class Mix(MixCore):
             session = await self.sessions.create(
                 title=title,
                 browser_mode=browser_mode,
+                callbacks=callbacks,
+                cdp_url=cdp_url,
                 custom_system_prompt=custom_system_prompt,
+                model_id=model_id,
                 prompt_mode=prompt_mode,
+                provider=provider,
             )
             return session.id
 

@@ -1,4 +1,4 @@
-"""Cancelled at any checkpoint, no operation leaves a task or a socket behind, and the next works."""
+"""Cancelled at any checkpoint, no operation leaves a task or a socket, and the next one works."""
 
 from __future__ import annotations
 
