@@ -8,8 +8,10 @@ import sys
 import time
 from pathlib import Path
 
+import attrs
+
 from benchmarks import report, run
-from benchmarks.plan import BENCHES, GROWTHS
+from benchmarks.plan import BENCHES, GROWTHS, SHORT_PEERS, Bench
 
 
 def main() -> None:
@@ -24,7 +26,8 @@ def main() -> None:
     chosen = parser.parse_args()
     rounds = 1 if chosen.short else chosen.rounds
 
-    run.find_node()
+    if not chosen.short:
+        run.find_node()
     results = []
     for bench in BENCHES:
         if chosen.only and not any(bench.name.startswith(name) for name in chosen.only):
@@ -32,12 +35,14 @@ def main() -> None:
         if chosen.short and not (bench.in_short or chosen.only):
             continue
         began = time.perf_counter()
-        results.append(run.run(_with(bench, chosen.peers), rounds, short=chosen.short))
+        if chosen.peers or chosen.short:
+            bench = _with(bench, chosen.peers.split(",") if chosen.peers else SHORT_PEERS)  # noqa: PLW2901
+        results.append(run.run(bench, rounds, short=chosen.short))
         took = time.perf_counter() - began
         print(f"{bench.name}: {took:.0f} s", file=sys.stderr, flush=True)
     parts = [f"{report.versions()}; {rounds} rounds."]
     if any(result.targets or result.name == "import" for result in results):
-        parts += ["## Targets", report.targets(results)]
+        parts += ["## Targets", report.targets(results, marks=not chosen.short)]
     parts += ["## All figures", *map(report.table, results)]
     text = "\n\n".join(parts) + "\n"
     print(text)
@@ -56,15 +61,10 @@ def main() -> None:
             print(f"growth by {growth.name}: drawn", file=sys.stderr, flush=True)
 
 
-def _with(bench, peers):  # type: ignore[no-untyped-def]
-    if not peers:
-        return bench
-    import attrs
-
-    kept = tuple(
-        p for p in bench.peers if p == bench.against or any(n in p for n in peers.split(","))
-    )
-    return attrs.evolve(bench, peers=kept)
+def _with(bench: Bench, names: list[str]) -> Bench:
+    """Return a bench with only some of its peers, and the one that all are compared with."""
+    kept = [p for p in bench.peers if p == bench.against or any(name in p for name in names)]
+    return attrs.evolve(bench, peers=tuple(kept))
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ def _opener(peer: str, url: str) -> Any:
 
         mix = Mix(url)
         if peer == "trio_mix open_stream":
-            return mix, lambda session: mix.open_stream(session)
+            return mix, mix.open_stream
         return mix, lambda session: mix.streaming.stream_events(session_id=session)
     client_of = streams.CLIENTS[peer]
     return AsyncExitStack(), lambda session: client_of(url, session)

@@ -10,6 +10,7 @@ SSE = "httpx-sse"
 STREAM = "trio_mix stream_events"
 MESSAGE = "trio_mix Message"
 SDK = "mix-python-sdk"
+SHORT_PEERS = ["trio_mix", "floor: bytes.split", "floor: msgspec", "floor: Trio socket"]
 _FLOODED = (
     STREAM,
     SSE,
@@ -245,7 +246,7 @@ GROWTHS = (
         module="hold",
         peers=(STREAM, "trio_mix open_stream", SSE),
         argument="count",
-        values=(1, 10, 100, 1000, 2500, 5000),
+        values=(1, 10, 100, 1000, 5000),
         figure="connect CPU s",
         per=True,
     ),
@@ -255,7 +256,7 @@ GROWTHS = (
         module="hold",
         peers=(STREAM, "trio_mix open_stream", SSE),
         argument="count",
-        values=(1, 10, 100, 1000, 2500, 5000),
+        values=(1, 10, 100, 1000, 5000),
         figure="µs/event",
     ),
     Growth(

@@ -17,6 +17,11 @@ from benchmarks.sample import Missing
 SLOW = {"mix-python-sdk": 50}
 
 
+def _session(*parts: object) -> str:
+    """Return a session that nobody has used: the server counts the turns of each."""
+    return ".".join(map(str, ("road", *parts, time.perf_counter_ns())))
+
+
 async def _trio_mix(
     url: str, count: int, chunking: str, form: str, messages: int, api: Any
 ) -> float:
@@ -25,16 +30,16 @@ async def _trio_mix(
 
     async with Mix(url, api=api) as mix:
         few = min(count, 500)
-        async with mix.open_stream(f"road.{few}.{chunking}.{form}.{api}.1") as stream:
-            async with stream.send("Hello") as message:
-                check = corpus.Check()
-                async for event in message:
-                    if isinstance(event, ContentEvent):
-                        check.add(event.content)
-                check.done(few, 3)
+        session = _session(few, chunking, form, api)
+        async with mix.open_stream(session) as stream, stream.send("Hello") as message:
+            check = corpus.Check()
+            async for event in message:
+                if isinstance(event, ContentEvent):
+                    check.add(event.content)
+            check.done(few, 3)
         gc.collect()
         began = time.process_time()
-        session = f"road.{count}.{chunking}.{form}.{api}.2"
+        session = _session(count, chunking, form, api)
         replies: list[tuple[int, str]] = []
         # A buffer that holds all: a delta that was merged into another would count as for free.
         async with mix.open_stream(session, message_buffer=count + 8) as stream:
@@ -62,9 +67,9 @@ def _mix_python_sdk(
     """
     from mix_python_sdk import Mix
 
-    session = f"road.{count}.{chunking}.{form}.{api}.1"
+    session = _session(count, chunking, form, api)
     began = time.process_time()
-    with Mix(server_url=url) as mix:
+    with Mix(server_url=url) as mix:  # noqa: SIM117 - as its users write it
         with mix.streaming.stream_events(session_id=session).result as events:
             for _ in range(messages):
                 parts: list[str] = []
@@ -89,15 +94,15 @@ async def _sessions(url: str, count: int, sessions: int) -> float:
     """Let many sessions each read a message at once."""
     from trio_mix import Mix
 
-    async def one(number: int) -> None:
-        async with mix.open_stream(f"road.{count}.frame.new.async.{number}") as stream:
+    async def one() -> None:
+        async with mix.open_stream(_session(count, "frame", "new", "async")) as stream:
             reply = await stream.ask("Hello")
             assert reply.text.endswith(corpus.text_of(count + 2))
 
     began = time.process_time()
     async with Mix(url, api="async") as mix, trio.open_nursery() as nursery:
-        for number in range(sessions):
-            nursery.start_soon(one, number)
+        for _ in range(sessions):
+            nursery.start_soon(one)
     return time.process_time() - began
 
 
@@ -106,18 +111,18 @@ async def _slow(url: str, count: int) -> dict[str, float]:
     from trio_mix import Mix
 
     async with Mix(url, api="async") as mix:
-        async with mix.open_stream(f"road.{count}.frame.new.async.1") as stream:
-            async with stream.send("Hello") as message:
-                before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-                began, cpu = time.perf_counter(), time.process_time()
-                while not message.finished:
-                    await trio.sleep(0.001)
-                came, used = time.perf_counter(), time.process_time()
-                text = ""
-                async for event in message:
-                    text += getattr(event, "content", "") * (type(event).__name__ == "ContentEvent")
-                assert text == message.reply.text
-                after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        session = _session(count, "frame", "new", "async")
+        async with mix.open_stream(session) as stream, stream.send("Hello") as message:
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            began, cpu = time.perf_counter(), time.process_time()
+            while not message.finished:  # noqa: ASYNC110 - it is to sleep
+                await trio.sleep(0.001)
+            came, used = time.perf_counter(), time.process_time()
+            text = ""
+            async for event in message:
+                text += getattr(event, "content", "") * (type(event).__name__ == "ContentEvent")
+            assert text == message.reply.text
+            after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {
         "µs/event": (used - cpu) / count * 1e6,
         "s to the end": came - began,

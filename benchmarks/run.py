@@ -128,17 +128,25 @@ def run(bench: Bench, rounds: int, *, short: bool) -> Result:
     return result
 
 
+_grown: dict[tuple[str, str, int, str], dict[str, float] | None] = {}
+
+
 def grow(growth: Growth, rounds: int) -> dict[str, list[tuple[int, float]]]:
-    """Return the points of each peer's line: medians, sizes and peers taken in turns."""
+    """Return the points of each peer's line: medians, sizes and peers taken in turns.
+
+    Plots that show two figures of the same samples share them.
+    """
     points: dict[str, dict[int, list[float]]] = {peer: {} for peer in growth.peers}
     with server() if growth.server else contextlib.nullcontext() as url:
-        for _ in range(rounds):
+        for turn in range(rounds):
             for value in growth.values:
                 for peer in growth.peers:
                     arguments = {**growth.arguments, growth.argument: value}
-                    if url is not None:
-                        arguments["url"] = url
-                    figures = one(growth.module, peer, arguments)
+                    key = (growth.module, peer, turn, json.dumps(arguments))
+                    if key not in _grown:
+                        at = {} if url is None else {"url": url}
+                        _grown[key] = one(growth.module, peer, arguments | at)
+                    figures = _grown[key]
                     if figures is not None:
                         figure = figures[growth.figure] * (1e6 / value if growth.per else 1)
                         points[peer].setdefault(value, []).append(figure)
