@@ -7,10 +7,10 @@ Rule 1  An error is repeated once, and is then done with.
 Rule 2  What comes while no turn of ours is under way is swallowed freely. Right after an error that
         ended a turn of ours it shows that the server repeats this one.
 Rule 3  An equal error may as well be the next turn's own: what ails a server ails every message.
-        It is taken for a repetition where ids say that this turn has not begun, where nothing came
-        in between, or where the server was seen to repeat it and the turn has only begun. Without
-        ids only the last counts, and only until the message is accepted. To swallow a turn's only
-        error would leave it without an end.
+        It is taken for a repetition where ids say that this turn has not begun, where the first
+        was somebody else's during this turn, or where the server was seen to repeat it and the turn
+        has only begun. Without ids only the last counts, and only until the message is accepted. To
+        swallow a turn's only error would leave it without an end.
 Rule 4  "Busy" is never one: it asks for the message to be sent again.
 """
 
@@ -93,7 +93,7 @@ class Echoes:
         known = expected.kind in self._repeated and not begun
         if not ids:
             return known and turn.phase is Phase.POSTED
-        return known or expected.fresh or not turn.bound or expected.during is turn
+        return known or not turn.bound or expected.during is turn
 
 
 def is_busy(event: Event) -> bool:

@@ -155,7 +155,7 @@ def test_a_busy_server_drops_the_message_and_it_is_sent_again() -> None:
         assert route.busy
         assert route.turn is turn
         assert turn.phase is Phase.REGISTERED
-        assert owners(router, says("of the other"), done("other"), BUSY) == [None] * 3
+        assert owners(router, says("of the other"), done("other"), BUSY, BUSY) == [None] * 4
         assert not router.apply(turn, Input.ACCEPTED), "the first POST's answer comes late"
         assert turn.phase is Phase.REGISTERED
         router.apply(turn, Input.SENDING)
@@ -197,6 +197,15 @@ def test_without_ids_an_error_known_to_be_repeated_is_not_the_next_turns() -> No
     assert owners(router, says("x"), error()) == [third, third]
     fourth = send(router)
     assert owners(router, error()) == [fourth], "after it, it would be a hang to swallow it"
+
+
+def test_errors_of_others_do_not_teach_that_errors_are_repeated() -> None:
+    router = router_for("pipeline")
+    assert owners(router, error(), error()) == [None, None]
+    for _ in range(3):
+        turn = send(router, accept=False)
+        assert owners(router, error()) == [turn]
+        router.apply(turn, Input.ACCEPTED)
 
 
 def test_late_events_with_ids_of_an_earlier_turn_are_not_the_next_ones() -> None:

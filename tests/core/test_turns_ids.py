@@ -367,6 +367,14 @@ def test_turns_of_others_that_never_end_are_bounded() -> None:
     assert len(router._foreign) <= 8
 
 
+def test_the_errors_that_are_known_to_be_repeated_are_bounded() -> None:
+    router = router_for("async")
+    for number in range(100):
+        turn = send(router)
+        assert owners(router, error(f"{number}"), error(f"{number}")) == [turn, None]
+    assert len(router._echoes._repeated) <= 8
+
+
 def test_what_is_held_for_a_turn_is_bounded() -> None:
     router = router_for("async")
     turn = send(router)
