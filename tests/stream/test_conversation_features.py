@@ -71,10 +71,9 @@ async def test_a_notification_is_answered_in_the_way_that_it_asks_for(
             stream.subscribe() as everything,
         ):
             assert await answers(stream, "go", value) == ["Well?"]
-            async for event in everything:
-                if isinstance(event, ev.NotificationEvent):
-                    break
-        assert isinstance(event, ev.NotificationEvent)
+            event = await anext(everything)
+            while not isinstance(event, ev.NotificationEvent):
+                event = await anext(everything)
         assert (event.title, event.notification_type) == ("T", "question")
         assert (event.response_type, event.choices or ()) == (response, choices)
         answered = [r for r in server.log if isinstance(r, NotificationAnswered)]
