@@ -352,7 +352,8 @@ class _Play:
                     "foreign"
                 )
                 if self._session in server._backend.live and idle:
-                    server.run_message(self._session, "foreign")
+                    async with self._restarting:
+                        server.run_message(self._session, "foreign")
             case "busy store":
                 server.answer_next(f"/api/sessions/{self._session}", 503, times=3)
 
