@@ -75,3 +75,12 @@ async def test_a_client_without_a_limit_on_waiting_waits(library: Any) -> None:
         with trio.fail_after(5):
             while not got:
                 await trio.testing.wait_all_tasks_blocked(0.001)
+
+
+@LIBRARIES
+def test_what_is_no_asynchronous_client_is_refused_at_once(library: Any) -> None:
+    with library.Client() as blocking:
+        wrongs: list[Any] = [blocking, library.AsyncClient, "http://localhost", 7]
+        for wrong in wrongs:
+            with pytest.raises(errors.ConfigurationError, match="AsyncClient"):
+                Mix("http://localhost:1", http_client=wrong)

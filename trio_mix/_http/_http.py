@@ -154,6 +154,9 @@ class Http:
         never closed here; without one, connections are made here.
       ssl_context: for ``https`` URLs, instead of the usual context; not with ``http_client``.
       network_backend: how connections are made, for tests; proxies are not looked for then.
+
+    Raises:
+      ConfigurationError: ``http_client`` is no asynchronous client.
     """
 
     def __init__(
@@ -163,6 +166,8 @@ class Http:
         ssl_context: ssl.SSLContext | None = None,
         network_backend: NetworkBackend | None = None,
     ) -> None:
+        if http_client is not None:
+            _check_client(http_client)
         self._client = http_client
         self._ssl_context = ssl_context
         self._backend: NetworkBackend = network_backend or TrioBackend()
@@ -376,6 +381,16 @@ class Http:
                 f" {type(error).__name__}"
             ) from None
         return httpx.AsyncClient(transport=transport, trust_env=False)
+
+
+def _check_client(client: object) -> None:
+    """Refuse what is no asynchronous client before anything is sent through it."""
+    needed = ("build_request", "send", "__aenter__")
+    if isinstance(client, type) or not all(hasattr(client, name) for name in needed):
+        raise ConfigurationError(
+            "http_client must be an httpx.AsyncClient or httpx2.AsyncClient, not"
+            f" {client.__name__ if isinstance(client, type) else type(client).__name__}"
+        )
 
 
 def _timed_out(progress: Progress, timeout: float | None) -> ConnectionFailed | RequestTimeout:
