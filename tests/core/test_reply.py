@@ -6,7 +6,9 @@ import pytest
 from event_makers import (
     asked,
     begins,
+    deltas,
     done,
+    fed,
     old_piece,
     piece,
     ran,
@@ -19,21 +21,6 @@ from event_makers import (
 
 from trio_mix import events as ev
 from trio_mix._reply import Reply, ReplyBuilder, StoredReply, ToolCall
-
-
-def fed(*events: ev.Event) -> ReplyBuilder:
-    builder = ReplyBuilder()
-    for event in events:
-        builder.feed(event)
-    return builder
-
-
-def deltas(events: list[ev.Event]) -> str:
-    return "".join(
-        event.content
-        for event in events
-        if isinstance(event, ev.ContentEvent) and event.parent_tool_call_id is None
-    )
 
 
 # -- text ------------------------------------------------------------------------------------
@@ -272,6 +259,11 @@ def test_old_tool_events_repeat_and_make_one_call_each() -> None:
         ("2", {"b": 2}),
     ]
     assert not calls[0].finished
+
+
+def test_parameters_that_are_not_complete_are_gone_on_with() -> None:
+    (call,) = fed(tool("1", "{"), old_piece("1", "}")).build().tool_calls
+    assert call.parse_input() == {}
 
 
 def test_new_tool_events_make_one_call_each_with_its_outcome() -> None:

@@ -155,7 +155,7 @@ def test_a_busy_server_drops_the_message_and_it_is_sent_again() -> None:
         assert route.busy
         assert route.turn is turn
         assert turn.phase is Phase.REGISTERED
-        assert owners(router, says("of the other"), done("other"), BUSY, BUSY) == [None] * 4
+        assert owners(router, BUSY, says("of the other"), done("other"), BUSY) == [None] * 4
         assert not router.apply(turn, Input.ACCEPTED), "the first POST's answer comes late"
         assert turn.phase is Phase.REGISTERED
         router.apply(turn, Input.SENDING)
