@@ -4,32 +4,22 @@ from __future__ import annotations
 
 import json
 from types import NoneType
-from typing import TYPE_CHECKING, Any, get_origin
+from typing import TYPE_CHECKING, get_origin
 
 import pytest
 import trio
-from contract_cases import CASES
+from contract_cases import CASES, answered
 from contract_fields import broken, lost
-from contract_world import HAVE, HOWS, Recorder, caller_of, path_of, world_of
+from contract_world import HAVE, HOWS, caller_of, path_of, world_of
 
 from trio_mix import errors, models
 from trio_mix._operations import OPERATIONS
 
 if TYPE_CHECKING:
-    from contract_world import Caller, How, World
+    from contract_world import How
 
 JSON = [(n, g) for n, g in HAVE if OPERATIONS[n].result not in (bytes, NoneType)]
 EMPTY = [(n, g) for n, g in HAVE if OPERATIONS[n].result is NoneType]
-
-
-async def answered(world: World, caller: Caller, name: str) -> tuple[Any, Any]:
-    """The JSON that the server answers, and what became of it."""
-    await CASES[name].before(world, caller)
-    recorder = Recorder(caller.mix.http)
-    caller.mix.http = recorder  # type: ignore[assignment]
-    value = await caller(name, "method", **CASES[name].args(world))
-    caller.mix.http = recorder.inner
-    return json.loads(recorder.answers[-1].body), value
 
 
 @pytest.mark.parametrize(("name", "generation"), JSON)

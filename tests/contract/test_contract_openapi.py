@@ -12,10 +12,10 @@ from typing import Any
 
 import attrs
 import pytest
+from contract_cases import answered
 from contract_fields import lost, snake
 from contract_openapi import load
 from contract_world import HAVE, HOWS, caller_of, path_of, world_of
-from test_contract_answers import answered
 
 from trio_mix import errors, events, models
 from trio_mix._codec import Mismatch, decode

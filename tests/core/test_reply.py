@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from event_makers import (
     asked,
@@ -19,9 +21,10 @@ from event_makers import (
     whole,
 )
 
-from trio_mix import events as ev
-from trio_mix._reply import Reply, ReplyBuilder, StoredReply, ToolCall
+from trio_mix._reply import Reply, StoredReply, ToolCall
 
+if TYPE_CHECKING:
+    from trio_mix import events as ev
 
 # -- text ------------------------------------------------------------------------------------
 

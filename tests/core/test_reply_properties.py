@@ -5,8 +5,10 @@ from __future__ import annotations
 from event_makers import (
     asked,
     begins,
+    deltas,
     done,
     error,
+    fed,
     old_piece,
     piece,
     ran,
@@ -20,7 +22,6 @@ from event_makers import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
-from test_reply import deltas, fed
 
 from trio_mix import events as ev
 from trio_mix._reply import ReplyBuilder, StoredReply, ToolCall

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING
 
 import pytest
-import test_main_road
 from callers_clients import KINDS, callers_client
 
 from trio_mix import Mix
@@ -15,9 +15,8 @@ if TYPE_CHECKING:
 
     from trio_mix.testing import MixServer
 
-globals().update(
-    {name: each for name, each in vars(test_main_road).items() if name.startswith("test_")}
-)
+_OURS = importlib.import_module("test_main_road")
+globals().update({name: each for name, each in vars(_OURS).items() if name.startswith("test_")})
 
 
 @pytest.fixture(params=KINDS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from trio_mix import events as ev
+from trio_mix._reply import ReplyBuilder
 from trio_mix._turns import Input, Turn, TurnRouter, WireTraits
 
 
@@ -158,3 +159,18 @@ def owners(router: TurnRouter, *events: ev.Event) -> list[Turn | None]:
             owner[at] = route.turn
         owner.append(route.turn)
     return owner
+
+
+def fed(*events: ev.Event) -> ReplyBuilder:
+    builder = ReplyBuilder()
+    for event in events:
+        builder.feed(event)
+    return builder
+
+
+def deltas(events: list[ev.Event]) -> str:
+    return "".join(
+        event.content
+        for event in events
+        if isinstance(event, ev.ContentEvent) and event.parent_tool_call_id is None
+    )

@@ -6,9 +6,11 @@ What it must never know: paths, bodies, statuses of success: those are the table
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
+from contract_world import Recorder
 
 from trio_mix import events, models
 from trio_mix.testing import MessageRun, NotificationAsked, PermissionAsked
@@ -331,3 +333,13 @@ PROVOKED: Final[dict[tuple[str, int], Callable[[World], Args]]] = {
 
 All others are put into its mouth with `MixServer.answer_next`.
 """
+
+
+async def answered(world: World, caller: Caller, name: str) -> tuple[Any, Any]:
+    """Return the JSON that the server answers, and what became of it."""
+    await CASES[name].before(world, caller)
+    recorder = Recorder(caller.mix.http)
+    caller.mix.http = recorder  # type: ignore[assignment]
+    value = await caller(name, "method", **CASES[name].args(world))
+    caller.mix.http = recorder.inner
+    return json.loads(recorder.answers[-1].body), value

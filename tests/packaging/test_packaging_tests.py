@@ -1,0 +1,25 @@
+"""How the tests' own files are laid out, so that pytest, mypy and pyright all find them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+TESTS = Path(__file__).parents[1]
+
+
+def test_what_test_modules_share_lies_in_one_folder_under_names_of_its_own() -> None:
+    """mypy knows a module by one name only, and each further folder of helpers would add names."""
+    astray = [
+        str(path.relative_to(TESTS))
+        for path in TESTS.rglob("*.py")
+        if not path.name.startswith("test_")
+        and path.name != "conftest.py"
+        and path.parent.name not in ("kits", "campaign")
+    ]
+    assert not astray, "put them into tests/kits"
+
+
+def test_no_two_modules_have_the_same_name_but_conftest() -> None:
+    names = Counter(path.name for path in TESTS.rglob("*.py") if path.name != "conftest.py")
+    assert [name for name, times in names.items() if times > 1] == []
