@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from trio_mix._version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from trio_mix import browser as browser
     from trio_mix import errors as errors
     from trio_mix import events as events
     from trio_mix import funcs as funcs
@@ -38,7 +39,7 @@ else:
 
     # Imported when they are first asked for: a program that imports trio_mix for one of them, or
     # only says so in a type, does not pay for all of them.
-    _SUBMODULES = ("errors", "events", "funcs", "hooks", "models", "sse", "testing")
+    _SUBMODULES = ("browser", "errors", "events", "funcs", "hooks", "models", "sse", "testing")
     _HOMES = {
         "MixCore": "trio_mix._core",
         "Message": "trio_mix._message",

@@ -64,10 +64,7 @@ def test_the_wheel_holds_every_module_and_the_marker_of_types(wheel: zipfile.Zip
 
 def test_the_wheel_holds_nothing_that_is_only_for_development(wheel: zipfile.ZipFile) -> None:
     tops = {name.partition("/")[0] for name in wheel.namelist()}
-    assert {top for top in tops if not top.endswith(".dist-info")} == {
-        "trio_mix",
-        "_trio_mix_pytestplugin.py",
-    }
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"trio_mix"}
     assert not [name for name in wheel.namelist() if name.endswith(".pyc")]
 
 

@@ -27,7 +27,9 @@ def _imported_by(statement: str) -> set[str]:
 
 
 def test_importing_trio_mix_imports_no_extra() -> None:
-    modules = _imported_by("import trio_mix")
+    modules = _imported_by(
+        "import trio_mix\nassert trio_mix.Mix and trio_mix.sse and trio_mix.funcs"
+    )
     assert "trio_mix.sse" in modules
     assert not ASKED_FOR & {name.partition(".")[0] for name in modules}
     assert not NOT_YET & modules
@@ -39,8 +41,16 @@ def test_the_bundled_server_needs_only_its_own_extra() -> None:
     assert not tops & {"cyclopts", "rich", "opentelemetry", "pytest", "hypothesis", "httpx2"}
 
 
-def test_the_sse_package_brings_no_more_of_the_library_than_its_parent_does() -> None:
-    assert _imported_by("import trio_mix.sse") == _imported_by("import trio_mix")
+def test_the_sse_package_knows_no_mix() -> None:
+    modules = _imported_by("import trio_mix.sse\nassert trio_mix.sse.open_event_source")
+    ours = {name for name in modules if name.startswith("trio_mix.")}
+    assert not ours & {"trio_mix.events", "trio_mix.models", "trio_mix.funcs", "trio_mix.resources"}
+    assert not {name for name in ours if name.startswith(("trio_mix._core", "trio_mix._stream"))}
+
+
+def test_importing_the_package_alone_imports_none_of_its_parts() -> None:
+    modules = {name for name in _imported_by("import trio_mix") if name.startswith("trio_mix")}
+    assert modules == {"trio_mix", "trio_mix._version"}
 
 
 @pytest.mark.parametrize("name", ["browser", "otel", "testing"])

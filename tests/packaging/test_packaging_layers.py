@@ -27,7 +27,7 @@ LAYERS = (
     ("_engine", "_message", "_stream"),
     ("_mix",),
     ("browser", "testing", "otel", ""),
-    ("cli",),
+    ("cli", "_pytest_plugin"),
 )
 RANKS = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 UNDER_MIX = RANKS["sse"]

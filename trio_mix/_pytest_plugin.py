@@ -1,7 +1,8 @@
 """The pytest plugin: a Mix server, a client of it, and accidents between them, as fixtures.
 
-It lies outside the package, and imports it only inside the fixtures: pytest loads plugins in every
-run, also in those that have nothing to do with Mix.
+What it knows: what the markers are called. What it must never know: how any of the three works; it
+imports them only inside the fixtures, for pytest loads plugins in every run, also in those that
+have nothing to do with Mix.
 
 Rules:
 
