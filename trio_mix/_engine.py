@@ -24,7 +24,7 @@ from trio_mix._hook_stream import TimedInbox
 from trio_mix._options import RequestOptions, RetryConfig
 from trio_mix._reader import Reader, ReaderHost
 from trio_mix._recovery import Baseline, StoredMessages, fill_in, settle
-from trio_mix._sending import transmit
+from trio_mix._sending import Sendings, transmit
 from trio_mix._switchboard import Inbox, Switchboard, copies_of
 from trio_mix._turns import Input, Phase, TurnRouter
 from trio_mix.sse import StreamState
@@ -79,9 +79,6 @@ class Settings:
 _ENDED: Final = Phase.ENDED  # asked for at every event, and a member of an enum is slow to reach
 
 
-_ENDED: Final = Phase.ENDED  # asked for at every event, and a member of an enum is slow to reach
-
-
 class Engine(ReaderHost):
     """Runs one session's stream inside the nursery that `SessionStream` lends it."""
 
@@ -95,6 +92,7 @@ class Engine(ReaderHost):
         self.road = services.road
         self.stored = services.stored
         self.gate = SendGate()
+        self.sendings = Sendings()
         self.router = TurnRouter(services.road.traits())
         self.board = Switchboard(self.router, self._turn_over)
         self.board.on_busy = lambda inbox, event: self._start(
@@ -271,7 +269,8 @@ class Engine(ReaderHost):
                 self.board.step(inbox, Input.REFUSED)
                 await trio.lowlevel.checkpoint()
                 return
-            with trio.move_on_after(timeout / 2):
+            # A blocking server answers the POST when the turn is over: that is not waited for.
+            with trio.move_on_after(min(0.5 if inbox.turn.answer_due else timeout, timeout / 2)):
                 await inbox.started.wait()
             if not inbox.turn_over.is_set():
                 inbox.cancel_heard = await self.cancel()
@@ -371,6 +370,7 @@ class Engine(ReaderHost):
             self._connected.set()
             self.gate.close(copies_of(failure))
             self.board.close(copies_of(failure), cleanly=cleanly)
+            self.sendings.end()
             if self._watch is not None:
                 self._watch.ended(None if cleanly else failure)
 

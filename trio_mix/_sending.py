@@ -9,10 +9,12 @@ Rule 2  It is repeated by itself only when none of it was sent; what may have ar
 Rule 3  A refusal ends the message. 502 and 504 are no refusal: a proxy lost the answer. Nor is a
         failure of a server that answers when the turn is over, or of a turn whose events came:
         the message has run, or may have.
+Rule 4  It is cancelled by whoever leaves the message before it was sent, and by the stream's end.
 """
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
@@ -21,13 +23,15 @@ from trio_mix import errors
 from trio_mix._turns import Input, Phase
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from trio_mix._gate import SendGate
     from trio_mix._message import MessageRequest
     from trio_mix._road import Road
     from trio_mix._switchboard import Inbox, Switchboard
     from trio_mix.sse import ReconnectPolicy
 
-__all__ = ["ANSWER_GRACE", "SendingHost", "transmit"]
+__all__ = ["ANSWER_GRACE", "SendingHost", "Sendings", "transmit"]
 
 ANSWER_GRACE: Final = 0.5
 """Seconds that the events of an answered turn may still take."""
@@ -35,6 +39,28 @@ ANSWER_GRACE: Final = 0.5
 _EVENTS_LIMIT: Final = 5.0
 _LOST_ANSWER: Final = (502, 504)
 _FAILED: Final = 500
+
+
+class Sendings:
+    """The scopes of a stream's POSTs, to be cancelled when it ends and not before (rule 4)."""
+
+    def __init__(self) -> None:
+        self._scopes: set[trio.CancelScope] = set()
+
+    @contextmanager
+    def shielded(self) -> Iterator[trio.CancelScope]:
+        """Make a scope that only its owner, and `end`, can cancel."""
+        with trio.CancelScope(shield=True) as scope:
+            self._scopes.add(scope)
+            try:
+                yield scope
+            finally:
+                self._scopes.discard(scope)
+
+    def end(self) -> None:
+        """Cancel them all: the stream is over."""
+        for scope in self._scopes:
+            scope.cancel(reason="the stream is over")
 
 
 class SendingHost(Protocol):
@@ -45,6 +71,7 @@ class SendingHost(Protocol):
     board: Switchboard
     road: Road
     reconnect: ReconnectPolicy
+    sendings: Sendings
 
     def settle(self, inbox: Inbox) -> None:
         """Find out what became of a turn."""
@@ -54,7 +81,9 @@ async def transmit(host: SendingHost, inbox: Inbox, request: MessageRequest) -> 
     """Send one message and tell the switchboard what came of it; never raises but Cancelled."""
     schedule = host.reconnect.schedule()
     schedule.begin(trio.current_time())
-    with trio.CancelScope() as scope:  # noqa: ASYNC912 - it waits for the gate
+    # Shielded: what cancels the caller comes here as well, and a POST that is under way has to be
+    # over before the server can be told to cancel what it started (rule 4).
+    with host.sendings.shielded() as scope:
         inbox.sending = scope
         try:
             while True:

@@ -19,6 +19,7 @@ from trio_mix.testing import (
     FaultProxy,
     Hang,
     MessageFinished,
+    MessageRun,
     MixServer,
     Pause,
     Rule,
@@ -241,3 +242,30 @@ async def test_a_refused_message_is_not_taken_for_the_next_one_with_its_text(
             await stream.ask("go")
         assert (await stream.ask("go")).text == "One two."
         assert server.runs("go") == 1
+
+
+@pytest.mark.parametrize("api", ["async", "blocking", "pipeline"])
+async def test_a_caller_cancelled_in_the_middle_of_the_post_leaves_at_once_and_cancels(
+    api: Api, autojump_clock: MockClock
+) -> None:
+    """What cancels the caller reaches the stream's own tasks, too."""
+    async with MixServer(api, listen=False, pace=0.0, answer_delay=0.2) as server:
+        server.script("hang", Turn(Hang()))
+        session = server.create_session()
+        with trio.CancelScope() as scope:
+
+            async def give_up() -> None:
+                await server.wait_for(MessageRun, text="hang")
+                scope.cancel()
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(give_up)
+                async with (
+                    Mix(server.url, network=server.network, api=api) as mix,  # type: ignore[arg-type]
+                    mix.open_stream(session) as stream,
+                ):
+                    await stream.ask("hang")
+        assert scope.cancelled_caught
+        assert trio.current_time() < 1.0
+        with trio.fail_after(5):
+            await server.wait_for(MessageFinished, text="hang", how="cancelled")
