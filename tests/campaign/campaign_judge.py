@@ -262,7 +262,7 @@ def _open(way: tuple[str, ...], text: str) -> tuple[str, ...]:
 def _names(turn: Turn) -> set[str]:
     texts = {part for way in _ways(turn.steps) for part in way}
     return {name for text in texts for name in words_of(text)} | {
-        name for step in turn.steps if hasattr(step, "text") for name in words_of(step.text)
+        name for step in turn.steps for name in words_of(getattr(step, "text", ""))
     }
 
 

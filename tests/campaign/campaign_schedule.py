@@ -324,7 +324,7 @@ def _retry_after(rng: random.Random) -> str:
 def _draw_accidents(rng: random.Random, api: Api) -> tuple[Accident, ...]:
     kinds: list[What] = ["restart", "cut", "close", "reset", "drop", "unplug", "busy store"]
     if api == "async":
-        kinds += ["foreign", "foreign"]
+        kinds.extend(("foreign", "foreign"))
     if rng.random() < 0.15:
         kinds.append("forget")
     return tuple(

@@ -48,7 +48,7 @@ class _Scene:
     def __init__(
         self, api: Api, *, replay: bool, cut: Cut | None = None, how: str = "stream"
     ) -> None:
-        self.api = api
+        self.api: Api = api
         self.replay = replay
         path = {"stream": "/stream", "send": "/"}[how]
         method = {"stream": "GET", "send": "POST"}[how]

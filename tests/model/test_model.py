@@ -91,6 +91,6 @@ TestClientAndServer.settings = settings(
     max_examples=_EXAMPLES,
     stateful_step_count=30,
     deadline=None,
-    suppress_health_check=list(HealthCheck),
+    suppress_health_check=list(HealthCheck),  # pyright: ignore[reportArgumentType]
     print_blob=True,
 )
