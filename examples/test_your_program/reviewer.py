@@ -1,6 +1,6 @@
-"""Have the agent review a change: it may read, but never run anything. Exit code 0 is approval.
+"""Have the agent review a change; it may read, but never run anything.
 
-git diff | python reviewer.py
+git diff | python reviewer.py && git push
 """
 
 import sys
