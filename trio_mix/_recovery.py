@@ -254,6 +254,7 @@ def _give_up(host: RecoveryHost, inbox: Inbox, verdict: Verdict | None) -> None:
         why = "and the server's stored messages could not tell"
         _interrupt(host, inbox, verdict, "unknown", f"{silent}, {why}")
     elif verdict.looks_whole:
+        inbox.builder.doubtful = True  # these rows do not tell whether that is all
         _recover(host, inbox, verdict)
     else:
         _interrupt(host, inbox, verdict, "gone", f"{silent}, not even among the stored messages")

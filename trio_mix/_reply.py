@@ -82,7 +82,7 @@ class Reply:
     stored messages, or its own word, can tell."""
     incomplete: bool = False
     """Whether text may be missing: a lost connection took some of it, and what is stored could not
-    be read to fill it in."""
+    be read to fill it in, or does not tell whether it is all."""
 
 
 @attrs.frozen(kw_only=True)
@@ -132,7 +132,7 @@ class ReplyBuilder:
         self._firm: int | None = None
         self.resent = False
         self.doubtful = False
-        """What is stored does not agree with how it ended."""
+        """What is stored does not agree with how it ended, or does not tell."""
 
     @property
     def text(self) -> str:
