@@ -48,13 +48,13 @@ class ToolCall:
     parent_tool_call_id: str | None = None
     """The call that started the sub-agent whose call this is."""
 
-    def parse_input(self) -> object:
-        """Return the parameters parsed from JSON.
-
-        Raises:
-          ValueError: the input is not (yet) complete JSON.
-        """
-        return json.loads(self.input)
+    @property
+    def parsed_input(self) -> object:
+        """The parameters as JSON values; ``None`` where ``input`` is no JSON text (yet)."""
+        try:
+            return json.loads(self.input)
+        except (ValueError, RecursionError):
+            return None
 
 
 @attrs.frozen(kw_only=True)

@@ -257,7 +257,7 @@ def test_old_tool_events_repeat_and_make_one_call_each() -> None:
         old_piece("2", "late"),
     )
     calls = builder.build().tool_calls
-    assert [(call.tool_call_id, call.parse_input()) for call in calls] == [
+    assert [(call.tool_call_id, call.parsed_input) for call in calls] == [
         ("1", {"a": 1}),
         ("2", {"b": 2}),
     ]
@@ -266,7 +266,7 @@ def test_old_tool_events_repeat_and_make_one_call_each() -> None:
 
 def test_parameters_that_are_not_complete_are_gone_on_with() -> None:
     (call,) = fed(tool("1", "{"), old_piece("1", "}")).build().tool_calls
-    assert call.parse_input() == {}
+    assert call.parsed_input == {}
 
 
 def test_new_tool_events_make_one_call_each_with_its_outcome() -> None:

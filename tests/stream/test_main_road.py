@@ -45,7 +45,7 @@ async def test_a_message_brings_its_own_events_and_a_reply(server: MixServer, mi
             reply = message.reply
     assert reply.final_text == "There is one file."
     assert [call.name.lower() for call in reply.tool_calls] == ["glob"]
-    assert reply.tool_calls[0].parse_input() == {"pattern": "*"}
+    assert reply.tool_calls[0].parsed_input == {"pattern": "*"}
     assert isinstance(seen[-1], ev.CompleteEvent)
     if server.api != "pipeline-oldest":
         assert reply.text == "I look around. There is one file."
