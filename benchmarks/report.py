@@ -64,7 +64,10 @@ def table(result: Result) -> str:
             cells += [number(result.median(peer, figure)), "" if ratio is None else number(ratio)]
         lines.append(f"| {' | '.join(cells)} |")
     if result.missing:
-        lines += ["", f"Not on this machine: {', '.join(result.missing)}."]
+        lines += [
+            "",
+            f"Left out (not on this machine, or more than three minutes): {', '.join(result.missing)}.",
+        ]
     return "\n".join(lines)
 
 

@@ -88,14 +88,17 @@ def find_node() -> None:
 
 
 def one(module: str, peer: str, arguments: dict[str, Any]) -> dict[str, float] | None:
-    """Take one sample; None where the peer is not on this machine."""
-    done = subprocess.run(
-        [*_PYTHON, "benchmarks.sample", module, peer, json.dumps(arguments)],
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-        check=False,
-    )
+    """Take one sample; None where the peer is not on this machine, or takes too long."""
+    try:
+        done = subprocess.run(
+            [*_PYTHON, "benchmarks.sample", module, peer, json.dumps(arguments)],
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return None
     if done.returncode == MISSING:
         return None
     if done.returncode:
