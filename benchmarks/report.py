@@ -64,10 +64,8 @@ def table(result: Result) -> str:
             cells += [number(result.median(peer, figure)), "" if ratio is None else number(ratio)]
         lines.append(f"| {' | '.join(cells)} |")
     if result.missing:
-        lines += [
-            "",
-            f"Left out (not on this machine, or more than three minutes): {', '.join(result.missing)}.",
-        ]
+        names = ", ".join(result.missing)
+        lines += ["", f"Left out (not on this machine, or more than three minutes): {names}."]
     return "\n".join(lines)
 
 
