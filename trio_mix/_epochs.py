@@ -68,6 +68,11 @@ class Epochs:
 
     def admit(self, frame: ServerSentEvent) -> bool:
         """Return whether a frame is new, and move the mark if it is."""
+        if not self._compared and frame.id and frame.id != self._previous:
+            self._begun = True  # no earlier connection's frame is there that it could repeat
+            self._previous = frame.id
+            self._take(frame)
+            return True
         begun, self._begun = self._begun, True
         if not frame.id or (frame.id == self._previous and (begun or not self._seen(frame))):
             return True

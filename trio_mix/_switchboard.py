@@ -13,7 +13,7 @@ Rule 4  What ends the stream ends every inbox and every subscriber's line, each 
 from __future__ import annotations
 
 from contextvars import copy_context
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import trio
 
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from trio_mix.sse import ReconnectSchedule
 
 __all__ = ["Inbox", "Switchboard", "copies_of"]
+
+
+_OVER: Final = Phase.OVER  # asked for at every event, and a member of an enum is slow to reach
 
 
 class Inbox:
@@ -95,7 +98,8 @@ class Inbox:
     def take(self, event: Event) -> None:
         """Take in one event of the turn."""
         self.builder.feed(event)
-        self.started.set()
+        if not self.started.is_set():
+            self.started.set()
         if not self.over.is_set():
             self.mailbox.put(event)
             if isinstance(event, ev.PermissionEvent) and self.on_permission is not None:
@@ -213,7 +217,8 @@ class Switchboard:
         for earlier in route.released:
             inbox.take(earlier)
         inbox.take(event)
-        self._check(inbox)
+        if inbox.turn.phase is _OVER:
+            self._check(inbox)
 
     def gap(self, reason: str) -> None:
         """Say to every subscriber, and to a message that was cut, that events may be missing."""
