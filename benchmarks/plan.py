@@ -157,7 +157,7 @@ BENCHES = (
         module="road",
         peers=(MESSAGE, SDK),
         against=SDK,
-        arguments={"count": 100_000, "api": "pipeline"},
+        arguments={"count": 100_000},
         short={"count": 20_000},
         targets={(MESSAGE, "µs/event"): 1 / 200},
     ),
