@@ -7,7 +7,8 @@ Rule 1  What a server lacks is asked for once. One bad answer (a proxy's 503, a 
         not that.
 Rule 2  The baseline is what was stored before the stream's first message; where it could not be
         read then, it is read before the next one. It is read anew after a turn of which it is not
-        known whether it was stored, while no turn of ours is under way.
+        known whether it was stored, and when many turns stand to be counted, while no turn of ours
+        is under way.
 Rule 3  What was sent and may still come to run (a message whose fate is unknown) stays doubtful.
 """
 
@@ -31,6 +32,7 @@ __all__ = ["Baseline", "StoredMessages"]
 
 _LOOK_TIMEOUT: Final = 10.0
 _NO_SUCH_OPERATION: Final = (404, 405, 501)
+_MOST_OWN: Final = 200
 _ONCE: Final = RetryConfig(strategy="none")
 
 
@@ -138,4 +140,4 @@ class Baseline:
         refused = isinstance(inbox.failure, errors.MessageRejected)
         ended = inbox.turn.ended_by is not None or inbox.failure is None
         self._own.append(_Own(earlier, may_come=not (certain or refused or ended)))
-        self._due = self._due or not certain
+        self._due = self._due or not certain or len(self._own) > _MOST_OWN

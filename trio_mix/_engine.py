@@ -155,6 +155,11 @@ class Engine(ReaderHost):
         """Whether the present connection goes on with the last one's ids."""
         return self.reader.epochs.continued
 
+    @property
+    def up_time(self) -> float:
+        """For how many seconds there has been a connection, all in all."""
+        return self.reader.up_time
+
     # -- told by the reader -----------------------------------------------------------------
 
     def stream_connected(self, *, first: bool) -> None:

@@ -104,6 +104,7 @@ class Reader:
         self._connections = 0
         self._opened = False
         self._stale = ""
+        self._up = self._up_since = 0.0
         self._heard = 0.0
         self._heard_bytes = 0
         self._read_scope: trio.CancelScope | None = None
@@ -119,6 +120,12 @@ class Reader:
         finally:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + 5.0):
                 await self.source.aclose()
+
+    @property
+    def up_time(self) -> float:
+        """For how many seconds there has been a connection, all in all."""
+        up = self.state is StreamState.CONNECTED
+        return self._up + (trio.current_time() - self._up_since if up else 0.0)
 
     def nudge(self) -> None:
         """Look at the deadlines anew: a turn has begun or is over.
@@ -240,6 +247,7 @@ class Reader:
                 self._host.stream_event(event)
             return
         self.state = StreamState.CONNECTED
+        self._up_since = trio.current_time()
         self._deadline = math.inf
         self._expires = trio.current_time() + self._max_age
         self.epochs.connected(frame.id)
@@ -252,6 +260,7 @@ class Reader:
         self._expires = self._deadline = math.inf
         self._opened = False
         if self.state is StreamState.CONNECTED:
+            self._up = self.up_time
             self.state = StreamState.RECONNECTING
             self._host.stream_lost(reason, planned=planned)
 

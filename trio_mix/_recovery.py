@@ -59,6 +59,10 @@ class RecoveryHost(Protocol):
     losses: int
 
     @property
+    def up_time(self) -> float:
+        """For how many seconds there has been a connection, all in all."""
+
+    @property
     def continued(self) -> bool | None:
         """Whether the server replays; None: not known."""
 
@@ -110,7 +114,7 @@ async def _settle(host: RecoveryHost, inbox: Inbox, pause: float) -> None:
         with trio.move_on_after(pause):
             await inbox.turn_over.wait()
             return
-        pause = min(pause * 2, _SLOWEST_LOOK)
+        pause = min(pause * 2, _SLOWEST_LOOK, host.settle_timeout / 8)
         if _has_ended(inbox):
             await _end(host, inbox)
             return
@@ -121,10 +125,10 @@ async def _settle(host: RecoveryHost, inbox: Inbox, pause: float) -> None:
             inbox.cancel_heard = await host.cancel()
         if host.continued and signs.silence < host.settle_timeout / 2:
             continue
-        if host.continued is None and signs.connected < _REPLAY_GRACE:
+        if host.continued is None and signs.connected < _REPLAY_GRACE and signs.up < _LIVE:
             continue
         verdict, busy = await _look(host, inbox)
-        if inbox.turn.over or _has_ended(inbox) or not host.gate.is_open:
+        if inbox.turn.over or _has_ended(inbox):
             continue
         signs.note(host, inbox, verdict)
         if verdict is not None and _decide(host, inbox, verdict, signs, busy=busy):
@@ -183,11 +187,11 @@ async def _look(host: RecoveryHost, inbox: Inbox) -> tuple[Verdict | None, bool]
 
 
 class _Signs:
-    """When a turn last gave a sign of life, in the time that there was a connection."""
+    """When a turn last gave a sign of life, counting only the time that there was a connection."""
 
     def __init__(self, host: RecoveryHost, inbox: Inbox) -> None:
         self._now = trio.current_time()
-        self._last = self._since = self._now
+        self._up = self._begun = self._last = self._since = host.up_time
         self._losses = host.losses
         self._events = inbox.turn.events
         self._growth = 0
@@ -197,18 +201,17 @@ class _Signs:
 
     def note(self, host: RecoveryHost, inbox: Inbox, verdict: Verdict | None = None) -> None:
         """Take in what there is to see now."""
-        self._now = trio.current_time()
+        self._now, self._up = trio.current_time(), host.up_time
         if host.losses != self._losses:
-            self._losses, self._last, self._since = host.losses, self._now, self._now
-            self._absent_since = None
+            self._losses, self._since = host.losses, self._up
             self.attached = False
         if inbox.turn.events != self._events:
-            self._events, self._last = inbox.turn.events, self._now
+            self._events, self._last = inbox.turn.events, self._up
             self.attached = host.continued is False or self.connected > _LIVE
         if verdict is None:
             return
         if verdict.growth > self._growth:
-            self._growth, self._last = verdict.growth, self._now
+            self._growth, self._last = verdict.growth, self._up
         if verdict.fate is not Fate.ABSENT:
             self._absent_since = None
         elif self._absent_since is None:
@@ -217,12 +220,17 @@ class _Signs:
     @property
     def silence(self) -> float:
         """Seconds since the last sign."""
-        return self._now - self._last
+        return self._up - self._last
+
+    @property
+    def up(self) -> float:
+        """Seconds for which there was a connection since settling began."""
+        return self._up - self._begun
 
     @property
     def connected(self) -> float:
         """Seconds since the connection was made again, at least."""
-        return self._now - self._since
+        return self._up - self._since
 
     @property
     def absent(self) -> float:

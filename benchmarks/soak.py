@@ -1,0 +1,248 @@
+"""Long runs: a stream for hours on a clock that jumps, and for minutes on sockets with faults.
+
+What must stay flat is measured once a period, after a collection of garbage: memory of this
+process (the bundled server's included, whose log and stored messages are kept short), objects,
+tasks, open files, connections. The first quarter is warm-up; the growth of the rest is printed.
+
+    python -m benchmarks.soak --hours 24 --minutes 2
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import random
+import sys
+import time
+
+import attrs
+import trio
+import trio.testing
+
+from trio_mix import Mix, ReconnectPolicy, SessionStream, errors
+from trio_mix.testing import FaultPlan, FaultProxy, MixServer, Say, Think, Turn, UseTool
+
+_STATM = "/proc/self/statm"
+_FILES = "/proc/self/fd"
+_PAGE = 4096
+
+
+@attrs.frozen
+class Reading:
+    """What one look at the process says."""
+
+    memory: int
+    objects: int
+    tasks: int
+    files: int
+    connections: int
+
+
+@attrs.define
+class Soak:
+    """The figures of one run."""
+
+    name: str
+    messages: int = 0
+    replies: int = 0
+    recovered: int = 0
+    failed: int = 0
+    events: int = 0
+    losses: int = 0
+    rotations: int = 0
+    lasted: float = 0.0
+    took: float = 0.0
+    run_twice: int = 0
+    readings: list[Reading] = attrs.field(factory=list)
+
+    def flat(self) -> dict[str, tuple[float, float]]:
+        """Return each measure's median in the second quarter, and in the last."""
+        found = {}
+        quarter = max(1, len(self.readings) // 4)
+        for field in attrs.fields(Reading):
+            values = [getattr(reading, field.name) for reading in self.readings]
+            early = sorted(values[quarter : 2 * quarter] or values[:1])
+            late = sorted(values[-quarter:])
+            found[field.name] = (early[len(early) // 2], late[len(late) // 2])
+        return found
+
+    def grows(self) -> list[str]:
+        """Return what is not flat: more than a tenth and a little on top."""
+        slack = {"memory": 4 * 2**20, "objects": 5000, "tasks": 4, "files": 8, "connections": 8}
+        return [
+            f"{name} grew from {early} to {late}"
+            for name, (early, late) in self.flat().items()
+            if late > early * 1.1 + slack[name]
+        ]
+
+    def __str__(self) -> str:
+        told = (
+            f"{self.name}: {self.lasted / 3600:.2f} h in {self.took:.1f} s; messages"
+            f" {self.messages}, replies {self.replies} (recovered {self.recovered}), typed errors"
+            f" {self.failed}, run twice {self.run_twice}; events {self.events}, connections lost"
+            f" {self.losses}, rotated {self.rotations}"
+        )
+        lines = [told]
+        for name, (early, late) in self.flat().items():
+            unit = 2**20 if name == "memory" else 1
+            lines.append(f"  {name:12} {early / unit:10.1f} -> {late / unit:10.1f}")
+        return "\n".join([*lines, *(f"  NOT FLAT: {line}" for line in self.grows())])
+
+
+def _read(server: MixServer) -> Reading:
+    gc.collect()
+    memory = 0
+    if os.path.exists(_STATM):
+        with open(_STATM, encoding="ascii") as file:
+            memory = int(file.read().split()[1]) * _PAGE
+    return Reading(
+        memory=memory,
+        objects=len(gc.get_objects()),
+        tasks=trio.lowlevel.current_statistics().tasks_living,
+        files=len(os.listdir(_FILES)) if os.path.isdir(_FILES) else 0,
+        connections=server.connections,
+    )
+
+
+def _script(server: MixServer) -> None:
+    server.script(
+        lambda text: text.startswith("go"),
+        Turn(Think("hm"), Say("I look. "), UseTool("glob"), Say("That is all.", deltas=20)),
+    )
+
+
+class _Talk:
+    """Sends message after message, and looks at the process from time to time."""
+
+    def __init__(self, soak: Soak, server: MixServer, session: str) -> None:
+        self.soak = soak
+        self.server = server
+        self.session = session
+
+    async def one(self, stream: SessionStream) -> None:
+        text = f"go {self.soak.messages}"
+        self.soak.messages += 1
+        try:
+            reply = await stream.ask(text)
+        except errors.MessageError:
+            self.soak.failed += 1
+        else:
+            self.soak.replies += 1
+            self.soak.recovered += reply.recovered
+        self.soak.run_twice += max(0, self.server.runs(text) - 1)
+
+    def look(self, stream: SessionStream) -> None:
+        statistics = stream.statistics()
+        self.soak.events, self.soak.losses = statistics.events, statistics.losses
+        self.soak.rotations = statistics.rotations
+        # The server's own memory is not what is measured.
+        live = self.server._backend.live[self.session]
+        live.row.rows.clear()
+        live.runs.clear()
+        self.soak.readings.append(_read(self.server))
+
+
+def on_a_fake_clock(hours: float, every: float = 60.0, seed: int = 1) -> Soak:
+    """Run a stream for hours of a mock clock, with a lost connection every few minutes."""
+    soak = Soak("fake clock, in memory")
+    rng = random.Random(seed)
+
+    async def main() -> None:
+        async with (
+            MixServer(listen=False, pace=0.0, log_limit=500) as server,
+            Mix(server.url, network=server.network) as mix,
+        ):
+            _script(server)
+            session = server.create_session()
+            policy = ReconnectPolicy(max_elapsed_time=None)
+            async with (
+                mix.open_stream(session, reconnect=policy) as stream,
+                stream.subscribe(buffer=100),
+            ):
+                talk = _Talk(soak, server, session)
+                ends, look = hours * 3600, hours * 3600 / 24
+                due = look
+                while trio.current_time() < ends:
+                    await trio.sleep(rng.uniform(0, 2 * every))
+                    if rng.random() < 0.2:
+                        await server.drop_streams(session)
+                    await talk.one(stream)
+                    if trio.current_time() >= due:
+                        due += look
+                        talk.look(stream)
+                soak.lasted = trio.current_time()
+
+    began = time.perf_counter()
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    soak.took = time.perf_counter() - began
+    return soak
+
+
+def on_sockets(seconds: float, seed: int = 1) -> Soak:
+    """Run a stream over real sockets, through a proxy that lets it down again and again."""
+    soak = Soak("real clock, sockets, faults")
+    rng = random.Random(seed)
+
+    async def weather(proxy: FaultProxy) -> None:
+        while True:
+            await trio.sleep(rng.uniform(0.05, 1.0))
+            await proxy.drop(rng.choice(["cut", "reset"]))
+
+    async def main() -> None:
+        async with (
+            MixServer(pace=0.0, log_limit=500) as server,
+            FaultProxy(server) as proxy,
+            Mix(proxy.url) as mix,
+        ):
+            _script(server)
+            session = server.create_session()
+            # As impatient as the accidents are frequent: by default it would back off to a minute.
+            policy = ReconnectPolicy(
+                initial_interval=0.05, max_interval=0.5, stable_after=0.1, max_elapsed_time=None
+            )
+            async with (
+                mix.open_stream(session, reconnect=policy, settle_timeout=5.0) as stream,
+                stream.subscribe(buffer=100),
+                trio.open_nursery() as nursery,
+            ):
+                talk = _Talk(soak, server, session)
+                nursery.start_soon(weather, proxy)
+                began = trio.current_time()
+                due = look = seconds / 24
+                while trio.current_time() - began < seconds:
+                    kinds = ["cut", "reset", "cut_up", "split", "refuse"]
+                    proxy.plan = FaultPlan.random(rng.randrange(10**9), kinds=kinds, rate=0.5)
+                    await talk.one(stream)
+                    proxy.log.clear()
+                    if trio.current_time() - began >= due:
+                        due += look
+                        talk.look(stream)
+                talk.look(stream)
+                soak.lasted = trio.current_time() - began
+                nursery.cancel_scope.cancel()
+
+    began = time.perf_counter()
+    trio.run(main)
+    soak.took = time.perf_counter() - began
+    return soak
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--hours", type=float, default=24.0, help="on the fake clock; 0: none")
+    parser.add_argument("--minutes", type=float, default=2.0, help="on real sockets; 0: none")
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    soaks = []
+    if options.hours:
+        soaks.append(on_a_fake_clock(options.hours, seed=options.seed))
+        print(soaks[-1], flush=True)
+    if options.minutes:
+        soaks.append(on_sockets(options.minutes * 60, seed=options.seed))
+        print(soaks[-1], flush=True)
+    return 1 if any(soak.grows() or soak.run_twice for soak in soaks) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,53 @@
+"""The soak, in a very short form: it runs, and what it says would show a leak."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+import pytest
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+_PATH = Path(__file__).parents[2] / "benchmarks" / "soak.py"
+
+
+@pytest.fixture(scope="module")
+def soak() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("trio_mix_soak", _PATH)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["trio_mix_soak"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_hours_on_a_fake_clock_pass_in_seconds_and_all_stays_flat(soak: ModuleType) -> None:
+    result = soak.on_a_fake_clock(hours=3.0)
+    assert result.lasted >= 3 * 3600
+    assert result.took < 60
+    assert result.messages == result.replies + result.failed > 100
+    assert result.losses > 10
+    assert result.run_twice == 0
+    assert result.grows() == [], str(result)
+
+
+def test_seconds_on_real_sockets_with_faults_stay_flat(soak: ModuleType) -> None:
+    result = soak.on_sockets(seconds=3.0)
+    assert result.messages == result.replies + result.failed > 0
+    assert result.readings
+    assert result.run_twice == 0
+    assert [line for line in result.grows() if "memory" not in line] == [], str(result)
+
+
+def test_what_grows_is_said_to_grow(soak: ModuleType) -> None:
+    result = soak.Soak("leaky")
+    flat = soak.Reading(memory=2**26, objects=50_000, tasks=10, files=10, connections=2)
+    result.readings = [attrs.evolve(flat, tasks=10 + number) for number in range(24)]
+    assert [line.split()[0] for line in result.grows()] == ["tasks"]
+    assert "NOT FLAT" in str(result)
