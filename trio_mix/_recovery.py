@@ -61,6 +61,7 @@ class RecoveryHost(Protocol):
     @property
     def up_time(self) -> float:
         """For how many seconds there has been a connection, all in all."""
+        ...
 
     @property
     def continued(self) -> bool | None:
