@@ -40,16 +40,8 @@ def main() -> None:
         results.append(run.run(bench, rounds, short=chosen.short))
         took = time.perf_counter() - began
         print(f"{bench.name}: {took:.0f} s", file=sys.stderr, flush=True)
-    parts = [f"{report.versions()}; {rounds} rounds."]
-    if any(result.targets or result.name == "import" for result in results):
-        parts += ["## Targets", report.targets(results, marks=not chosen.short)]
-    parts += ["## All figures", *map(report.table, results)]
-    text = "\n\n".join(parts) + "\n"
-    print(text)
-    if chosen.markdown:
-        chosen.markdown.write_text(text)
-    if chosen.json:
-        chosen.json.write_text(json.dumps([each.as_json() for each in results], indent=1))
+        _write(chosen, rounds, results)  # so that a long run that is stopped leaves something
+    print(_text(chosen, rounds, results))
     if chosen.growth:
         chosen.growth.mkdir(parents=True, exist_ok=True)
         for growth in GROWTHS:
@@ -59,6 +51,21 @@ def main() -> None:
             drawn = report.plot(growth.title, unit, lines)
             (chosen.growth / f"{growth.name}.svg").write_text(drawn)
             print(f"growth by {growth.name}: drawn", file=sys.stderr, flush=True)
+
+
+def _text(chosen: argparse.Namespace, rounds: int, results: list[run.Result]) -> str:
+    parts = [f"{report.versions()}; {rounds} rounds."]
+    if any(result.targets or result.name == "import" for result in results):
+        parts += ["## Targets", report.targets(results, marks=not chosen.short)]
+    parts += ["## All figures", *map(report.table, results)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _write(chosen: argparse.Namespace, rounds: int, results: list[run.Result]) -> None:
+    if chosen.markdown:
+        chosen.markdown.write_text(_text(chosen, rounds, results))
+    if chosen.json:
+        chosen.json.write_text(json.dumps([each.as_json() for each in results], indent=1))
 
 
 def _with(bench: Bench, names: list[str]) -> Bench:

@@ -142,13 +142,16 @@ def pace(connection: socket.socket, count: int, rate: int) -> None:
     connection.setblocking(True)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     began = time.perf_counter()
-    with connection:
+    try:
         for number in range(count):
             wait = began + number / rate - time.perf_counter()
             if wait > 0:
                 time.sleep(wait)
             data = f'{{"type":"content","content":"{time.perf_counter_ns()}"}}'
             connection.sendall(corpus.chunked([corpus.frame("content", data, number + 2)]))
+    finally:
+        connection.setblocking(False)  # it is the same socket as Trio's
+        connection.close()
 
 
 async def main() -> None:
