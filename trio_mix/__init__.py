@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from trio_mix import models as models
     from trio_mix import sse as sse
     from trio_mix import testing as testing
-    from trio_mix._core import MixCore as MixCore
     from trio_mix._message import Message as Message
     from trio_mix._mix import Mix as Mix
-    from trio_mix._options import BackoffStrategy as BackoffStrategy
-    from trio_mix._options import RequestOptions as RequestOptions
-    from trio_mix._options import RetryConfig as RetryConfig
-    from trio_mix._reply import Reply as Reply
-    from trio_mix._reply import ToolCall as ToolCall
+    from trio_mix._rest._core import MixCore as MixCore
+    from trio_mix._rest._options import BackoffStrategy as BackoffStrategy
+    from trio_mix._rest._options import RequestOptions as RequestOptions
+    from trio_mix._rest._options import RetryConfig as RetryConfig
+    from trio_mix._session._subscription import Subscription as Subscription
     from trio_mix._stream import SessionStream as SessionStream
-    from trio_mix._subscription import Subscription as Subscription
+    from trio_mix._turns._reply import Reply as Reply
+    from trio_mix._turns._reply import ToolCall as ToolCall
     from trio_mix.hooks import Hooks as Hooks
     from trio_mix.sse import ReconnectPolicy as ReconnectPolicy
     from trio_mix.sse import StreamState as StreamState
@@ -41,16 +41,16 @@ else:
     # only says so in a type, does not pay for all of them.
     _SUBMODULES = ("browser", "errors", "events", "funcs", "hooks", "models", "sse", "testing")
     _HOMES = {
-        "MixCore": "trio_mix._core",
+        "MixCore": "trio_mix._rest._core",
         "Message": "trio_mix._message",
         "Mix": "trio_mix._mix",
-        "BackoffStrategy": "trio_mix._options",
-        "RequestOptions": "trio_mix._options",
-        "RetryConfig": "trio_mix._options",
-        "Reply": "trio_mix._reply",
-        "ToolCall": "trio_mix._reply",
+        "BackoffStrategy": "trio_mix._rest._options",
+        "RequestOptions": "trio_mix._rest._options",
+        "RetryConfig": "trio_mix._rest._options",
+        "Reply": "trio_mix._turns._reply",
+        "ToolCall": "trio_mix._turns._reply",
         "SessionStream": "trio_mix._stream",
-        "Subscription": "trio_mix._subscription",
+        "Subscription": "trio_mix._session._subscription",
         "Hooks": "trio_mix.hooks",
         "ReconnectPolicy": "trio_mix.sse",
         "StreamState": "trio_mix.sse",

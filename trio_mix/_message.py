@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
-    from trio_mix._hook_stream import MessageWatch
-    from trio_mix._reply import Reply
-    from trio_mix._switchboard import Inbox
+    from trio_mix._session._hook_stream import MessageWatch
+    from trio_mix._session._switchboard import Inbox
+    from trio_mix._turns._reply import Reply
     from trio_mix.events import Event
     from trio_mix.models import ThinkingLevel
 

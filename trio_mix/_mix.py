@@ -12,13 +12,13 @@ from urllib.parse import quote
 import trio
 
 from trio_mix import errors, resources
-from trio_mix._core import MixCore
-from trio_mix._engine import Services, Settings
-from trio_mix._hook_stream import StreamWatch
 from trio_mix._http import Http, sanitize_url
-from trio_mix._options import RequestOptions, RetryConfig
-from trio_mix._recovery import StoredMessages
-from trio_mix._road import Road
+from trio_mix._rest._core import MixCore
+from trio_mix._rest._options import RequestOptions, RetryConfig
+from trio_mix._session._engine import Services, Settings
+from trio_mix._session._hook_stream import StreamWatch
+from trio_mix._session._recovery import StoredMessages
+from trio_mix._session._road import Road
 from trio_mix._stream import SessionStream
 from trio_mix.sse import ReconnectPolicy
 from trio_mix.sse._source import Supervisor
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from trio_mix._http import HttpClient, NetworkBackend
     from trio_mix._message import Message
-    from trio_mix._options import HeadersSource
-    from trio_mix._road import Api
+    from trio_mix._rest._options import HeadersSource
+    from trio_mix._session._road import Api
     from trio_mix.events import PermissionEvent
     from trio_mix.hooks import Hooks
     from trio_mix.models import BrowserMode, Callback, PromptMode

@@ -20,17 +20,17 @@ import attrs
 import trio
 
 from trio_mix import errors
-from trio_mix._engine import Engine
 from trio_mix._message import Message, MessageRequest
-from trio_mix._subscription import Subscription
+from trio_mix._session._engine import Engine
+from trio_mix._session._subscription import Subscription
 from trio_mix.sse import StreamState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
 
-    from trio_mix._engine import Services, Settings
-    from trio_mix._reply import Reply
+    from trio_mix._session._engine import Services, Settings
+    from trio_mix._turns._reply import Reply
     from trio_mix.models import ThinkingLevel
 
 __all__ = ["SessionStream", "SessionStreamStatistics"]

@@ -38,7 +38,7 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from trio_mix._reply import Reply
+    from trio_mix._turns._reply import Reply
     from trio_mix.events import ErrorEvent, RateLimitEvent
 
 __all__ = [

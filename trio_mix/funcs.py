@@ -64,7 +64,7 @@ from trio_mix.resources import (
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
-    from trio_mix._core import MixCore
+    from trio_mix._rest._core import MixCore
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)

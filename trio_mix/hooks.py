@@ -22,7 +22,7 @@ import attrs
 from trio_mix.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from trio_mix._reply import Reply
+    from trio_mix._turns._reply import Reply
 
 __all__ = [
     "AfterErrorContext",

@@ -4,7 +4,7 @@ What it knows: what the pages document, and which names belong to others.
 What it must never know: the network. Other projects' names stay plain text.
 
 A name is looked for by its last parts (``RequestOptions``, ``Mix.open_stream``,
-``trio_mix._options.RequestOptions``). Where it is one of ours and not documented, the warning
+``trio_mix._rest._options.RequestOptions``). Where it is one of ours and not documented, the warning
 stays, and fails the build.
 """
 

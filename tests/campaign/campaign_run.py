@@ -112,7 +112,7 @@ def _patches(seed: int, *, in_memory: bool) -> list[mock._patch[object] | mock._
     if in_memory:
         defaults = Supervisor.__init__.__kwdefaults__ or {}
         patches.append(mock.patch.dict(defaults, wall_clock=_time_of_day))
-        patches.append(mock.patch("trio_mix._retry.time", SimpleNamespace(time=_time_of_day)))
+        patches.append(mock.patch("trio_mix._rest._retry.time", SimpleNamespace(time=_time_of_day)))
     return patches
 
 

@@ -13,7 +13,7 @@ from contract_fields import broken, lost
 from contract_world import HAVE, HOWS, caller_of, path_of, world_of
 
 from trio_mix import errors, models
-from trio_mix._operations import OPERATIONS
+from trio_mix._rest._operations import OPERATIONS
 
 if TYPE_CHECKING:
     from contract_world import How

@@ -11,7 +11,7 @@ import trio.testing
 from contract_cases import CASES
 from contract_world import HOWS, caller_of, world_of
 
-from trio_mix._operations import OPERATIONS
+from trio_mix._rest._operations import OPERATIONS
 from trio_mix.testing import cancel_at_every_checkpoint
 
 if TYPE_CHECKING:

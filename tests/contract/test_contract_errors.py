@@ -11,7 +11,7 @@ from contract_cases import CASES, PROVOKED
 from contract_world import CLIENTS, HAVE, HOWS, LACK, caller_of, path_of, world_of
 
 from trio_mix import errors
-from trio_mix._operations import OPERATIONS
+from trio_mix._rest._operations import OPERATIONS
 from trio_mix.testing import Answered, MixServer
 
 if TYPE_CHECKING:

@@ -18,11 +18,11 @@ from contract_openapi import load
 from contract_world import HAVE, HOWS, caller_of, path_of, world_of
 
 from trio_mix import errors, events, models
-from trio_mix._codec import Mismatch, decode
 from trio_mix._events_decode import decode_event
-from trio_mix._operation import GENERATIONS
-from trio_mix._operations import OPERATIONS
-from trio_mix._options import DEFAULT_RETRY_CODES, RetryConfig
+from trio_mix._rest._codec import Mismatch, decode
+from trio_mix._rest._operation import GENERATIONS
+from trio_mix._rest._operations import OPERATIONS
+from trio_mix._rest._options import DEFAULT_RETRY_CODES, RetryConfig
 from trio_mix.sse import ServerSentEvent
 
 BY_ID = {each.operation_id: each for each in OPERATIONS.values()}

@@ -11,7 +11,7 @@ from contract_pages import DOCS, PAGES, PYTHON_SDK, TABLES, renewed
 from contract_world import MAX_UPLOAD
 
 from trio_mix import funcs, resources
-from trio_mix._operations import OPERATIONS
+from trio_mix._rest._operations import OPERATIONS
 
 
 @pytest.mark.parametrize("page", PAGES)

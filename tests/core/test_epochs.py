@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trio_mix._epochs import Epochs
+from trio_mix._turns._epochs import Epochs
 from trio_mix.sse import ServerSentEvent
 
 if TYPE_CHECKING:

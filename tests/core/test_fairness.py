@@ -10,8 +10,13 @@ from trio.testing import assert_checkpoints
 
 from trio_mix import Mix
 from trio_mix import events as ev
-from trio_mix._event_stream import _EVENTS_BETWEEN_CHECKPOINTS
-from trio_mix._mailbox import EVENTS_BETWEEN_CHECKPOINTS, DroppingMailbox, Mailbox, MergingMailbox
+from trio_mix._rest._event_stream import _EVENTS_BETWEEN_CHECKPOINTS
+from trio_mix._session._mailbox import (
+    EVENTS_BETWEEN_CHECKPOINTS,
+    DroppingMailbox,
+    Mailbox,
+    MergingMailbox,
+)
 from trio_mix.testing import MixServer, Say, Turn
 
 if TYPE_CHECKING:

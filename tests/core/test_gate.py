@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
-from trio_mix._gate import SendGate
+from trio_mix._session._gate import SendGate
 
 
 class ClosedError(Exception):

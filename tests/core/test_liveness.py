@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trio_mix._liveness import IdleWatch
+from trio_mix._turns._liveness import IdleWatch
 
 
 def seen(*times: float) -> IdleWatch:

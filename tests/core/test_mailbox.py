@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 from trio_mix import events as ev
-from trio_mix._mailbox import (
+from trio_mix._session._mailbox import (
     HARD_LIMIT_FACTOR,
     MERGED_CHARACTERS,
     DroppingMailbox,

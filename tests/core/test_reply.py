@@ -21,7 +21,7 @@ from event_makers import (
     whole,
 )
 
-from trio_mix._reply import Reply, StoredReply, ToolCall
+from trio_mix._turns._reply import Reply, StoredReply, ToolCall
 
 if TYPE_CHECKING:
     from trio_mix import events as ev

@@ -24,7 +24,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_mix import events as ev
-from trio_mix._reply import ReplyBuilder, StoredReply, ToolCall
+from trio_mix._turns._reply import ReplyBuilder, StoredReply, ToolCall
 
 # -- whatever comes --------------------------------------------------------------------------
 

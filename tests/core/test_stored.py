@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from trio_mix._stored import Earlier, Fate, Verdict, at_work, judge, rows_of, stored_reply
-from trio_mix._turn import same_text
+from trio_mix._turns._stored import Earlier, Fate, Verdict, at_work, judge, rows_of, stored_reply
+from trio_mix._turns._turn import same_text
 from trio_mix.models import BackendMessage, ExportMessage, ExportToolCall, ToolCallData
 
 if TYPE_CHECKING:

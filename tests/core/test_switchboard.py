@@ -9,14 +9,14 @@ import trio
 from event_makers import BUSY, asked, done, error, permission, rate_limit, router_for, says, tool
 
 from trio_mix import events as ev
-from trio_mix._mailbox import HARD_LIMIT_FACTOR
-from trio_mix._reply import StoredReply
-from trio_mix._switchboard import Inbox, Switchboard, copies_of
-from trio_mix._turns import Input
+from trio_mix._session._mailbox import HARD_LIMIT_FACTOR
+from trio_mix._session._switchboard import Inbox, Switchboard, copies_of
+from trio_mix._turns._reply import StoredReply
+from trio_mix._turns._router import Input
 from trio_mix.errors import AgentError, ConsumerTooSlow, StreamClosed
 
 if TYPE_CHECKING:
-    from trio_mix._mailbox import Mailbox
+    from trio_mix._session._mailbox import Mailbox
 
 
 class Board(Switchboard):

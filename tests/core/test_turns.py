@@ -23,7 +23,7 @@ from event_makers import (
 )
 
 from trio_mix import events as ev
-from trio_mix._turns import TRANSITIONS, Input, Phase
+from trio_mix._turns._router import TRANSITIONS, Input, Phase
 
 WITHOUT_IDS = ["pipeline", "pipeline-oldest", "blocking", "auto"]
 EVERY_API = [*WITHOUT_IDS, "async"]

@@ -24,7 +24,7 @@ from event_makers import (
     unknown,
 )
 
-from trio_mix._turns import Input, Phase, TurnRouter
+from trio_mix._turns._router import Input, Phase, TurnRouter
 
 if TYPE_CHECKING:
     from trio_mix import events as ev

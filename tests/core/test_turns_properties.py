@@ -30,7 +30,7 @@ from hypothesis import strategies as st
 from turn_worlds import NOISE, AsyncWorld, OrderWorld, Running
 
 from trio_mix import events as ev
-from trio_mix._turns import Input, Phase, Turn, TurnRouter
+from trio_mix._turns._router import Input, Phase, Turn, TurnRouter
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_mix import events as ev
-from trio_mix._turns import Input, TurnRouter, WireTraits
+from trio_mix._turns._router import Input, TurnRouter, WireTraits
 
 if TYPE_CHECKING:
     from trio_mix.events import Event

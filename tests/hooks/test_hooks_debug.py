@@ -12,8 +12,8 @@ import trio.testing
 from hooks_kit import SECRET
 
 from trio_mix import Mix, MixCore, RequestOptions, RetryConfig, errors
-from trio_mix._debug import _said, debug_hooks
-from trio_mix._hook_calls import masked_url
+from trio_mix._rest._debug import _said, debug_hooks
+from trio_mix._rest._hook_calls import masked_url
 from trio_mix.testing import MixServer, Say, Turn
 
 if TYPE_CHECKING:

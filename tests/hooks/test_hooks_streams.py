@@ -10,7 +10,7 @@ import trio.testing
 from hooks_kit import Told, scene
 
 from trio_mix import Hooks, Mix, ReconnectPolicy, errors
-from trio_mix._hook_stream import MOST_NOTES, StreamWatch
+from trio_mix._session._hook_stream import MOST_NOTES, StreamWatch
 from trio_mix.hooks import (
     AfterErrorContext,
     AfterSuccessContext,

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, Final
 from contract_cases import PROVOKED
 
 from trio_mix import resources
-from trio_mix._operation import GENERATIONS
-from trio_mix._operations import OPERATIONS
+from trio_mix._rest._operation import GENERATIONS
+from trio_mix._rest._operations import OPERATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from trio_mix._operation import Operation
+    from trio_mix._rest._operation import Operation
 
 DOCS: Final = Path(__file__).parents[2] / "docs"
 

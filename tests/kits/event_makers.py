@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from trio_mix import events as ev
-from trio_mix._reply import ReplyBuilder
-from trio_mix._turns import Input, Turn, TurnRouter, WireTraits
+from trio_mix._turns._reply import ReplyBuilder
+from trio_mix._turns._router import Input, Turn, TurnRouter, WireTraits
 
 
 def asked(message_id: str, text: str, parent: str | None = None) -> ev.Event:

@@ -12,9 +12,9 @@ import httpx
 import httpx2
 import trio
 
-from trio_mix._core import MixCore
 from trio_mix._http import HttpResponse
-from trio_mix._options import RetryConfig
+from trio_mix._rest._core import MixCore
+from trio_mix._rest._options import RetryConfig
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence

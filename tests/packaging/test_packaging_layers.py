@@ -18,20 +18,20 @@ LAYERS = (
     ("_http",),
     ("sse",),
     ("events", "models", "_models_system", "_events_decode"),
-    ("_turn", "_turns", "_echoes", "_event_ids", "_epochs", "_reply", "_liveness", "_stored"),
-    ("_options", "_retry", "_codec", "_operation", "_operations", "hooks", "_hook_calls", "_debug"),
-    ("_answers", "_core", "_upload", "_download", "_event_stream"),
+    ("_turns",),
+    ("_rest._options", "_rest._retry", "_rest._codec", "_rest._operation", "_rest._operations"),
+    ("hooks", "_rest._hook_calls", "_rest._debug"),
+    ("_rest",),
     ("resources", "funcs"),
-    ("_gate", "_mailbox", "_switchboard", "_subscription"),
-    ("_baseline", "_hook_stream", "_asking", "_busy", "_recovery", "_road", "_sending", "_reader"),
-    ("_engine", "_message", "_stream"),
+    ("_session",),
+    ("_session._engine", "_message", "_stream"),
     ("_mix",),
     ("browser", "testing", "otel", ""),
     ("cli", "_pytest_plugin"),
 )
 RANKS = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 UNDER_MIX = RANKS["sse"]
-CALM = RANKS["_liveness"]
+CALM = RANKS["_turns"]
 
 
 @attrs.frozen

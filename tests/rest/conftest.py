@@ -9,7 +9,7 @@ import httpx2
 import pytest
 from rest_kit import ONCE, Canned, canned_server
 
-from trio_mix._core import MixCore
+from trio_mix._rest._core import MixCore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -13,9 +13,9 @@ import trio
 from rest_kit import ONCE, answer, refusal
 from rest_samples import SESSION
 
-from trio_mix._core import MixCore
-from trio_mix._options import RequestOptions
 from trio_mix._redact import MASK, Redactor
+from trio_mix._rest._core import MixCore
+from trio_mix._rest._options import RequestOptions
 from trio_mix.errors import (
     ErrorResponse,
     MixDefaultError,

@@ -15,10 +15,10 @@ from rest_kit import ONCE, answer, refusal, their_client
 from rest_samples import SESSION
 
 from trio_mix import models
-from trio_mix._core import MixCore
-from trio_mix._operation import quote_segment
-from trio_mix._operations import OPERATIONS
-from trio_mix._options import BackoffStrategy, RequestOptions, RetryConfig
+from trio_mix._rest._core import MixCore
+from trio_mix._rest._operation import quote_segment
+from trio_mix._rest._operations import OPERATIONS
+from trio_mix._rest._options import BackoffStrategy, RequestOptions, RetryConfig
 from trio_mix.errors import ConfigurationError, ErrorResponse
 from trio_mix.resources import Files, Messages, Notifications, Sessions, Streaming
 

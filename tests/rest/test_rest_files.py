@@ -14,8 +14,8 @@ from rest_kit import answer, refusal
 from rest_samples import FILE
 
 from trio_mix import funcs
-from trio_mix._core import MixCore
-from trio_mix._options import BackoffStrategy, RequestOptions, RetryConfig
+from trio_mix._rest._core import MixCore
+from trio_mix._rest._options import BackoffStrategy, RequestOptions, RetryConfig
 from trio_mix.errors import ConfigurationError, ConnectionFailed, ErrorResponse, RequestTimeout
 from trio_mix.resources import Files
 

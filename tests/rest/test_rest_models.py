@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from rest_samples import EXPORT, FILE, MESSAGE, SAMPLES, SESSION
 
 from trio_mix import models
-from trio_mix._codec import Mismatch, decode, parse_json
-from trio_mix._operations import OPERATIONS
+from trio_mix._rest._codec import Mismatch, decode, parse_json
+from trio_mix._rest._operations import OPERATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

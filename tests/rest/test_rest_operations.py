@@ -12,13 +12,13 @@ from rest_kit import answer, refusal
 from rest_samples import SAMPLES
 
 from trio_mix import errors, funcs, resources
-from trio_mix._operations import OPERATIONS
+from trio_mix._rest._operations import OPERATIONS
 from trio_mix.resources._base import operation_of
 
 if TYPE_CHECKING:
     from rest_kit import Canned
 
-    from trio_mix._core import MixCore
+    from trio_mix._rest._core import MixCore
 
 NAMES = sorted(SAMPLES)
 
@@ -95,7 +95,7 @@ async def test_a_success_sends_what_the_api_asks_for_and_reads_the_answer(
 
 def expected(name: str) -> object:
     """The value, read by the codec directly; its own tests show that it reads right."""
-    from trio_mix import _codec
+    from trio_mix._rest import _codec
 
     sample = SAMPLES[name]
     if name == "files.get":

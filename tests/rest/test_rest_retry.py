@@ -15,8 +15,8 @@ from rest_kit import core_over, response
 from rest_samples import SAMPLES, SESSION
 
 from trio_mix import funcs
-from trio_mix._operations import OPERATIONS
-from trio_mix._options import BackoffStrategy, RequestOptions, RetryConfig
+from trio_mix._rest._operations import OPERATIONS
+from trio_mix._rest._options import BackoffStrategy, RequestOptions, RetryConfig
 from trio_mix.errors import (
     ConnectionFailed,
     MixDefaultError,

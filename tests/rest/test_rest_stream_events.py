@@ -10,8 +10,8 @@ import trio.testing
 from rest_kit import ONCE, answer, refusal, their_client
 
 from trio_mix import events, funcs
-from trio_mix._core import MixCore
-from trio_mix._options import BackoffStrategy, RequestOptions, RetryConfig
+from trio_mix._rest._core import MixCore
+from trio_mix._rest._options import BackoffStrategy, RequestOptions, RetryConfig
 from trio_mix.errors import (
     ConnectionFailed,
     ErrorResponse,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import assert_type
 
-    from trio_mix._core import MixCore
+    from trio_mix._rest._core import MixCore
     from trio_mix.events import Event
     from trio_mix.models import BackendMessage, FileInfo, SendResult, SessionData
     from trio_mix.resources import EventStream

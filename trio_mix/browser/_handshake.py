@@ -33,7 +33,7 @@ from trio_mix.errors import ConfigurationError, RequestInfo, SessionNotFound, St
 if TYPE_CHECKING:
     import ssl
 
-    from trio_mix._core import MixCore
+    from trio_mix._rest._core import MixCore
     from trio_mix.browser._websocket import WebSocketRefused
 
 __all__ = ["Refusal", "ServerSide", "TokenSource", "endpoint_of"]

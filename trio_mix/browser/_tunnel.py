@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     import ssl
     from types import TracebackType
 
-    from trio_mix._core import MixCore
+    from trio_mix._rest._core import MixCore
     from trio_mix.browser._handshake import TokenSource
     from trio_mix.browser._websocket import Connect
 

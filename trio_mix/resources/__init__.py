@@ -1,9 +1,9 @@
 """The API's operations, grouped by their tags; each group is an attribute of `Mix`."""
 
-from trio_mix._download import FileRequest as FileRequest
-from trio_mix._download import FileStream as FileStream
-from trio_mix._event_stream import EventStream as EventStream
-from trio_mix._event_stream import EventStreamRequest as EventStreamRequest
+from trio_mix._rest._download import FileRequest as FileRequest
+from trio_mix._rest._download import FileStream as FileStream
+from trio_mix._rest._event_stream import EventStream as EventStream
+from trio_mix._rest._event_stream import EventStreamRequest as EventStreamRequest
 from trio_mix.resources._authentication import Authentication as Authentication
 from trio_mix.resources._authentication import Health as Health
 from trio_mix.resources._authentication import Internal as Internal

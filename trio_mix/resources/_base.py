@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from trio_mix._core import MixCore
-    from trio_mix._operation import Operation
+    from trio_mix._rest._core import MixCore
+    from trio_mix._rest._operation import Operation
 
 __all__ = ["Resource", "implements", "operation_of"]
 

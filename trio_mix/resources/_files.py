@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trio_mix import _operations as op
-from trio_mix._download import FileRequest
-from trio_mix._upload import Upload
+from trio_mix._rest import _operations as op
+from trio_mix._rest._download import FileRequest
+from trio_mix._rest._upload import Upload
 from trio_mix.resources._base import Resource, implements
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import os
     from pathlib import Path
 
-    from trio_mix._options import RequestOptions
-    from trio_mix._upload import FileSource, Progress
+    from trio_mix._rest._options import RequestOptions
+    from trio_mix._rest._upload import FileSource, Progress
     from trio_mix.models import FileInfo
 
 __all__ = ["Files"]

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from trio_mix import _operations as op
+from trio_mix._rest import _operations as op
 from trio_mix.resources._base import Resource, implements
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from trio_mix._options import RequestOptions
+    from trio_mix._rest._options import RequestOptions
     from trio_mix.models import BackendMessage, CancelResult, SendResult, ThinkingLevel
 
 __all__ = ["Messages"]

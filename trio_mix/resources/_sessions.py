@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trio_mix import _operations as op
+from trio_mix._rest import _operations as op
 from trio_mix.errors import MixError, ResponseValidationError
 from trio_mix.resources._base import Resource, implements
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import builtins
     from collections.abc import Sequence
 
-    from trio_mix._options import RequestOptions
+    from trio_mix._rest._options import RequestOptions
     from trio_mix.models import (
         BrowserMode,
         Callback,

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trio_mix import _operations as op
+from trio_mix._rest import _operations as op
 from trio_mix.resources._base import Resource, implements
 
 if TYPE_CHECKING:
-    from trio_mix._options import RequestOptions
+    from trio_mix._rest._options import RequestOptions
     from trio_mix.models import (
         Command,
         HealthStatus,

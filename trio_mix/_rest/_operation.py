@@ -1,7 +1,7 @@
 """What one operation of the API is: where it lives, what it takes, what it answers.
 
 What it knows: how arguments become a path, a query and a JSON body, and which values are refused.
-What it must never know: which operations there are (`trio_mix._operations`), or I/O.
+What it must never know: which operations there are (`trio_mix._rest._operations`), or I/O.
 
 Rules:
 
@@ -23,7 +23,7 @@ from urllib.parse import quote, urlencode
 
 import attrs
 
-from trio_mix._codec import camel, encode_callback
+from trio_mix._rest._codec import camel, encode_callback
 from trio_mix.errors import ConfigurationError
 from trio_mix.models import Callback
 

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from trio_mix._reply import StoredReply, ToolCall
-from trio_mix._turn import same_text
+from trio_mix._turns._reply import StoredReply, ToolCall
+from trio_mix._turns._turn import same_text
 from trio_mix.models import BackendMessage, ExportMessage, ExportToolCall, ToolCallData
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from trio_mix.errors import UsageError
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from trio_mix._mailbox import DroppingMailbox
-    from trio_mix._switchboard import Switchboard
+    from trio_mix._session._mailbox import DroppingMailbox
+    from trio_mix._session._switchboard import Switchboard
     from trio_mix.events import Event
 
 __all__ = ["Subscription"]

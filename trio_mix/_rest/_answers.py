@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar, cast
 
 import attrs
 
-from trio_mix._codec import Mismatch, decode, parse_json
-from trio_mix._operation import GENERATIONS
+from trio_mix._rest._codec import Mismatch, decode, parse_json
+from trio_mix._rest._operation import GENERATIONS
 from trio_mix.errors import (
     ErrorResponse,
     MixDefaultError,
@@ -33,8 +33,8 @@ from trio_mix.errors import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from trio_mix._operation import Operation
     from trio_mix._redact import Redactor
+    from trio_mix._rest._operation import Operation
 
 __all__ = ["ERROR_BODY_LIMIT", "Answer", "error_from", "read_answer"]
 

@@ -13,8 +13,8 @@ from types import MappingProxyType
 from typing import Final, get_args
 
 from trio_mix import models as m
-from trio_mix._operation import Generation, Operation, body_param, path_param, query_param
-from trio_mix._operation import Param as Param
+from trio_mix._rest._operation import Generation, Operation, body_param, path_param, query_param
+from trio_mix._rest._operation import Param as Param
 
 _SINCE_069: Final[tuple[Generation, ...]] = ("0.6.9", "0.11.4")
 _UNTIL_069: Final[tuple[Generation, ...]] = ("0.6.4", "0.6.9")

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Final, final
 
 import trio
 
-from trio_mix import _operations as op
-from trio_mix._answers import Received
 from trio_mix._events_decode import decode_event
-from trio_mix._retry import renewed
+from trio_mix._rest import _operations as op
+from trio_mix._rest._answers import Received
+from trio_mix._rest._retry import renewed
 from trio_mix.errors import ProtocolError, StreamClosed, TransportError
 from trio_mix.sse import SSEDecoder
 
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, Self
 
-    from trio_mix._core import MixCore, OpenedResponse
-    from trio_mix._options import RequestOptions
+    from trio_mix._rest._core import MixCore, OpenedResponse
+    from trio_mix._rest._options import RequestOptions
     from trio_mix.events import Event
     from trio_mix.sse import ServerSentEvent
 

@@ -25,7 +25,7 @@ import trio
 
 from trio_mix._http import check_headers
 from trio_mix._redact import MASK
-from trio_mix._retry import Vetoed
+from trio_mix._rest._retry import Vetoed
 from trio_mix.errors import ConfigurationError, MixDefaultError, MixError
 from trio_mix.hooks import (
     AfterErrorContext,

@@ -17,24 +17,24 @@ import trio
 
 from trio_mix import errors
 from trio_mix import events as ev
-from trio_mix._asking import ask_and_tell
-from trio_mix._busy import send_when_free
-from trio_mix._gate import SendGate
-from trio_mix._hook_stream import TimedInbox
-from trio_mix._options import RequestOptions, RetryConfig
-from trio_mix._reader import Reader, ReaderHost
-from trio_mix._recovery import Baseline, StoredMessages, fill_in, settle
-from trio_mix._sending import Sendings, transmit
-from trio_mix._switchboard import Inbox, Switchboard, copies_of
-from trio_mix._turns import Input, Phase, TurnRouter
+from trio_mix._rest._options import RequestOptions, RetryConfig
+from trio_mix._session._asking import ask_and_tell
+from trio_mix._session._busy import send_when_free
+from trio_mix._session._gate import SendGate
+from trio_mix._session._hook_stream import TimedInbox
+from trio_mix._session._reader import Reader, ReaderHost
+from trio_mix._session._recovery import Baseline, StoredMessages, fill_in, settle
+from trio_mix._session._sending import Sendings, transmit
+from trio_mix._session._switchboard import Inbox, Switchboard, copies_of
+from trio_mix._turns._router import Input, Phase, TurnRouter
 from trio_mix.sse import StreamState
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from trio_mix._hook_stream import MessageWatch, StreamWatch
     from trio_mix._message import Message, MessageRequest
-    from trio_mix._road import Road
+    from trio_mix._session._hook_stream import MessageWatch, StreamWatch
+    from trio_mix._session._road import Road
     from trio_mix.models import NotificationAnswer
     from trio_mix.resources import Messages, Notifications, Permissions
     from trio_mix.sse import ReconnectPolicy

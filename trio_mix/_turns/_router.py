@@ -31,8 +31,8 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from trio_mix import events as ev
-from trio_mix._echoes import Echoes, is_busy
-from trio_mix._event_ids import (
+from trio_mix._turns._echoes import Echoes, is_busy
+from trio_mix._turns._event_ids import (
     begins_call,
     call_of,
     carries_ids,
@@ -40,7 +40,7 @@ from trio_mix._event_ids import (
     message_of,
     parent_of,
 )
-from trio_mix._turn import TRANSITIONS, Input, Owner, Phase, Turn
+from trio_mix._turns._turn import TRANSITIONS, Input, Owner, Phase, Turn
 
 if TYPE_CHECKING:
     from trio_mix.events import Event

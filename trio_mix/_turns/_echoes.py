@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from trio_mix import events as ev
-from trio_mix._turn import Phase
+from trio_mix._turns._turn import Phase
 
 if TYPE_CHECKING:
-    from trio_mix._turn import Turn
+    from trio_mix._turns._turn import Turn
     from trio_mix.events import Event
 
 __all__ = ["Echoes", "is_busy"]

@@ -20,15 +20,15 @@ from typing import TYPE_CHECKING, Final, Protocol
 import trio
 
 from trio_mix import errors
-from trio_mix._turns import Input, Phase
+from trio_mix._turns._router import Input, Phase
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from trio_mix._gate import SendGate
     from trio_mix._message import MessageRequest
-    from trio_mix._road import Road
-    from trio_mix._switchboard import Inbox, Switchboard
+    from trio_mix._session._gate import SendGate
+    from trio_mix._session._road import Road
+    from trio_mix._session._switchboard import Inbox, Switchboard
     from trio_mix.sse import ReconnectPolicy
 
 __all__ = ["ANSWER_GRACE", "SendingHost", "Sendings", "transmit"]

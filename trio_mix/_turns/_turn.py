@@ -1,7 +1,7 @@
 """One turn: its phases, what moves it on, and what is kept of it.
 
 What it knows: the state machine of a sent message, as data. What it must never know: which event
-belongs to which turn (`trio_mix._turns` names that), I/O, the clock.
+belongs to which turn (`trio_mix._turns._router` names that), I/O, the clock.
 """
 
 from __future__ import annotations

@@ -18,17 +18,17 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from trio_mix import events as ev
-from trio_mix._mailbox import DroppingMailbox, MergingMailbox
-from trio_mix._reply import ReplyBuilder
-from trio_mix._turns import Input, Phase
+from trio_mix._session._mailbox import DroppingMailbox, MergingMailbox
+from trio_mix._turns._reply import ReplyBuilder
+from trio_mix._turns._router import Input, Phase
 from trio_mix.errors import AgentError, ConsumerTooSlow, clone_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trio_mix._message import MessageRequest
-    from trio_mix._reply import Reply, StoredReply
-    from trio_mix._turns import Turn, TurnRouter
+    from trio_mix._turns._reply import Reply, StoredReply
+    from trio_mix._turns._router import Turn, TurnRouter
     from trio_mix.events import Event
     from trio_mix.sse import ReconnectSchedule
 

@@ -21,16 +21,16 @@ import attrs
 import trio
 
 from trio_mix import errors
-from trio_mix._options import RequestOptions, RetryConfig
-from trio_mix._stored import stored_reply
-from trio_mix._turns import WireTraits
+from trio_mix._rest._options import RequestOptions, RetryConfig
+from trio_mix._turns._router import WireTraits
+from trio_mix._turns._stored import stored_reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from trio_mix._core import MixCore
     from trio_mix._message import MessageRequest
-    from trio_mix._reply import StoredReply
+    from trio_mix._rest._core import MixCore
+    from trio_mix._turns._reply import StoredReply
     from trio_mix.models import SendResult
     from trio_mix.resources import Messages, Streaming, System
 

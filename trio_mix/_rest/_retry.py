@@ -25,7 +25,7 @@ import attrs
 import trio
 
 from trio_mix._http import parse_retry_after
-from trio_mix._options import DEFAULT_RETRY_CODES, RetryConfig
+from trio_mix._rest._options import DEFAULT_RETRY_CODES, RetryConfig
 from trio_mix.errors import MixError, ResponseValidationError, TransportError
 
 if TYPE_CHECKING:

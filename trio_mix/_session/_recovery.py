@@ -1,7 +1,7 @@
 """What became of a turn that was cut: asked of the session's stored messages.
 
 What it knows: when to look, how often, and what each verdict means for the message. What it must
-never know: the rows' shapes (`trio_mix._stored` judges them), sockets, who holds the message.
+never know: the rows' shapes (`_turns._stored` judges them), sockets, who holds the message.
 
 Rule 1  A server that replays settles the turn itself: once that is known, nothing is asked while
         the turn gives signs of life; and until it is known, it is given a moment.
@@ -26,13 +26,13 @@ from typing import TYPE_CHECKING, Final, Protocol
 import trio
 
 from trio_mix import errors
-from trio_mix._baseline import Baseline, StoredMessages
-from trio_mix._stored import Fate, Verdict, at_work
-from trio_mix._turns import Input, Phase
+from trio_mix._session._baseline import Baseline, StoredMessages
+from trio_mix._turns._router import Input, Phase
+from trio_mix._turns._stored import Fate, Verdict, at_work
 
 if TYPE_CHECKING:
-    from trio_mix._gate import SendGate
-    from trio_mix._switchboard import Inbox, Switchboard
+    from trio_mix._session._gate import SendGate
+    from trio_mix._session._switchboard import Inbox, Switchboard
 
 __all__ = ["ARRIVAL_GRACE", "Baseline", "RecoveryHost", "StoredMessages", "fill_in", "settle"]
 

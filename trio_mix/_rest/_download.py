@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 import trio
 
-from trio_mix import _operations as op
-from trio_mix._retry import renewed
-from trio_mix._upload import report
+from trio_mix._rest import _operations as op
+from trio_mix._rest._retry import renewed
+from trio_mix._rest._upload import report
 from trio_mix.errors import ConfigurationError, TransportError
 
 if TYPE_CHECKING:
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from trio_mix._core import Call, MixCore, OpenedResponse
-    from trio_mix._options import RequestOptions
-    from trio_mix._upload import Progress
+    from trio_mix._rest._core import Call, MixCore, OpenedResponse
+    from trio_mix._rest._options import RequestOptions
+    from trio_mix._rest._upload import Progress
 
 __all__ = ["FileRequest", "FileStream"]
 

@@ -2,7 +2,7 @@
 
 What it knows: how text, reasoning and tool calls are spread over events, and how the text of
 ``complete`` relates to the deltas. What it must never know: which message an event belongs to
-(`trio_mix._turns` says that), I/O, buffers.
+(`trio_mix._turns._router` says that), I/O, buffers.
 
 Rule 1  ``text`` is the top-level text deltas in the order they came, plus what they lacked of the
         last assistant message at the turn's end. Deltas are never taken back, so whoever joins

@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from trio_mix._hook_calls import ConnectHooks, call_each, call_hook, masked_url
-from trio_mix._switchboard import Inbox
+from trio_mix._rest._hook_calls import ConnectHooks, call_each, call_hook, masked_url
+from trio_mix._session._switchboard import Inbox
 from trio_mix.errors import MessageError, MessageRejected, RequestInfo
 from trio_mix.hooks import (
     MessageFinishedContext,
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from trio_mix._http import Http
     from trio_mix._message import MessageRequest
-    from trio_mix._turns import Turn
+    from trio_mix._turns._router import Turn
     from trio_mix.events import Event
     from trio_mix.hooks import Hooks, Outcome, State
 

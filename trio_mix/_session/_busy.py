@@ -22,14 +22,14 @@ from typing import TYPE_CHECKING, Final, Protocol
 import trio
 
 from trio_mix import errors
-from trio_mix._stored import Fate, at_work, weight_of
-from trio_mix._turns import Input
+from trio_mix._turns._router import Input
+from trio_mix._turns._stored import Fate, at_work, weight_of
 
 if TYPE_CHECKING:
-    from trio_mix._baseline import Baseline, StoredMessages
-    from trio_mix._gate import SendGate
-    from trio_mix._stored import StoredRow
-    from trio_mix._switchboard import Inbox, Switchboard
+    from trio_mix._session._baseline import Baseline, StoredMessages
+    from trio_mix._session._gate import SendGate
+    from trio_mix._session._switchboard import Inbox, Switchboard
+    from trio_mix._turns._stored import StoredRow
     from trio_mix.events import Event
     from trio_mix.sse import ReconnectPolicy
 

@@ -27,14 +27,14 @@ from urllib.parse import unquote, urlsplit
 import attrs
 import trio
 
-from trio_mix._answers import ERROR_BODY_LIMIT, Answer, Received, error_from, read_answer
-from trio_mix._debug import debug_hooks
-from trio_mix._hook_calls import check_hooks, request_hooks
 from trio_mix._http import Http, check_headers, sanitize_url
 from trio_mix._http._urls import Target
-from trio_mix._options import DEFAULT_RETRY_CODES, RequestOptions, RetryConfig, check_timeout
 from trio_mix._redact import Redactor
-from trio_mix._retry import RetryPlan, renewed
+from trio_mix._rest._answers import ERROR_BODY_LIMIT, Answer, Received, error_from, read_answer
+from trio_mix._rest._debug import debug_hooks
+from trio_mix._rest._hook_calls import check_hooks, request_hooks
+from trio_mix._rest._options import DEFAULT_RETRY_CODES, RequestOptions, RetryConfig, check_timeout
+from trio_mix._rest._retry import RetryPlan, renewed
 from trio_mix._version import __version__
 from trio_mix.errors import ConfigurationError, RequestInfo, RequestTimeout, TransportError
 
@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from typing import Self
 
     from trio_mix._http import ByteStream, HttpClient
-    from trio_mix._operation import Operation
-    from trio_mix._options import HeadersSource
+    from trio_mix._rest._operation import Operation
+    from trio_mix._rest._options import HeadersSource
     from trio_mix.hooks import Hooks
 
 __all__ = ["DEFAULT_SERVER_URL", "DEFAULT_TIMEOUT", "Call", "MixCore", "OpenedResponse"]
@@ -268,7 +268,7 @@ class MixCore:
         Cancellation ends it at once; whether the server has got the request is then unknown.
 
         Args:
-          operation: from `trio_mix._operations`.
+          operation: from `trio_mix._rest._operations`.
           values: the arguments by their Python names; ``None`` means not given.
           options: what differs for this call.
           content: makes a body that is not JSON, anew for each try.

@@ -20,9 +20,9 @@ import trio
 
 from trio_mix import errors
 from trio_mix import events as ev
-from trio_mix._epochs import Epochs
 from trio_mix._events_decode import decode_event
-from trio_mix._liveness import IdleWatch
+from trio_mix._turns._epochs import Epochs
+from trio_mix._turns._liveness import IdleWatch
 from trio_mix.sse import ServerSentEvent, StreamState
 from trio_mix.sse._happenings import Frames, Lost, Opened
 

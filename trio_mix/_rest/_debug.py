@@ -19,8 +19,8 @@ import re
 import sys
 from typing import TYPE_CHECKING, Final, TextIO
 
-from trio_mix._hook_calls import masked_url
 from trio_mix._http import sanitize_url
+from trio_mix._rest._hook_calls import masked_url
 from trio_mix.hooks import Hooks
 
 if TYPE_CHECKING:

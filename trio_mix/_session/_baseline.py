@@ -20,12 +20,12 @@ import attrs
 import trio
 
 from trio_mix import errors
-from trio_mix._options import RequestOptions, RetryConfig
-from trio_mix._stored import Earlier, judge, rows_of
+from trio_mix._rest._options import RequestOptions, RetryConfig
+from trio_mix._turns._stored import Earlier, judge, rows_of
 
 if TYPE_CHECKING:
-    from trio_mix._stored import StoredRow, Verdict
-    from trio_mix._switchboard import Inbox
+    from trio_mix._session._switchboard import Inbox
+    from trio_mix._turns._stored import StoredRow, Verdict
     from trio_mix.resources import Messages, Sessions
 
 __all__ = ["Baseline", "StoredMessages"]
