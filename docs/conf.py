@@ -20,7 +20,7 @@ extensions = [
     "crossrefs",
 ]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
-exclude_patterns = ["_build", "_ext"]
+exclude_patterns = ["_build", "_ext", "changes"]
 
 nitpicky = True
 myst_enable_extensions = ["colon_fence", "deflist"]

@@ -228,4 +228,4 @@ async def test_the_example_runs_as_it_is_written(chromium_program: str) -> None:
     assert (done.returncode, done.stderr.decode()) == (0, "")
     assert done.stdout.decode().endswith("DevTools commands answered: 0\n")
     assert opened.session_id
-    assert program.read_text() in (root / "docs" / "browser.md").read_text()
+    assert program.read_text() in (root / "docs" / "how-to" / "browser.md").read_text()

@@ -18,7 +18,7 @@ from trio_mix._rest._operations import OPERATIONS
 def test_the_tables_of_a_page_are_up_to_date(page: str) -> None:
     text = (DOCS / page).read_text("utf-8")
     assert "<!-- made: " in text
-    assert renewed(text) == text, "run: python tests/contract/contract_pages.py"
+    assert renewed(text) == text, "run: python tests/kits/contract_pages.py"
 
 
 def test_every_operation_is_in_the_tables() -> None:

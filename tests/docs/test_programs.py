@@ -34,8 +34,11 @@ def blocks(page: str) -> Iterator[tuple[str, str | None, str]]:
 
 
 # The SSE page's programs talk to an endpoint of their own, in tests/sse/test_sse_docs.py.
-PAGES = ["README.md"] + [
-    f"docs/{page.name}" for page in sorted(ROOT.glob("docs/*.md")) if page.name != "sse.md"
+SSE = ROOT / "docs" / "how-to" / "sse.md"
+PAGES = [
+    str(page.relative_to(ROOT))
+    for page in [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
+    if page != SSE and "changes" not in page.parts and "_build" not in page.parts
 ]
 ALL = [block for page in PAGES for block in blocks(page)]
 COPIES = [block for block in ALL if block[1]]

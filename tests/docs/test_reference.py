@@ -9,7 +9,7 @@ import pytest
 
 import trio_mix
 
-REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
+REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "api"
 TEXT = {page.stem: page.read_text("utf-8") for page in REFERENCE.glob("*.md")}
 MODULES = sorted(
     module.name for module in pkgutil.iter_modules(trio_mix.__path__) if module.name[0] != "_"

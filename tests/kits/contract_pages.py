@@ -1,6 +1,6 @@
 """The tables of the docs that are made from the table of operations and from the contract's cases.
 
-``python tests/contract/contract_pages.py`` writes them into their pages; a test says when to.
+``python tests/kits/contract_pages.py`` writes them into their pages; a test says when to.
 
 What it knows: operations, cases, Markdown. What it must never know: prose; that is the pages' own.
 """
@@ -163,7 +163,7 @@ TABLES: Final[dict[str, Callable[[], Iterator[str]]]] = {
     "retries": retries_table,
     "migration": migration_table,
 }
-PAGES: Final = ("operations.md", "retries.md", "migrating.md")
+PAGES: Final = ("reference/operations.md", "reference/retries.md", "how-to/migrating.md")
 
 
 def _row(*cells: str) -> str:

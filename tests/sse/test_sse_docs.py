@@ -15,7 +15,7 @@ from raw_server import serve
 from supervised import resuming
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs/sse.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs/how-to/sse.md").read_text(encoding="utf-8")
 BLOCKS = [
     textwrap.dedent(match["code"])
     for match in re.finditer(r"^ *```python\n(?P<code>.*?)^ *```$", PAGE, re.MULTILINE | re.DOTALL)
@@ -31,7 +31,7 @@ def test_the_program_on_the_page_is_the_example() -> None:
 async def test_a_fragment_of_the_page_runs(code: str, nursery: trio.Nursery) -> None:
     server = await serve(nursery, resuming)
     names = {"url": server.url}
-    compiled = compile(code, "docs/sse.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    compiled = compile(code, "docs/how-to/sse.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     with trio.fail_after(10):
         result = eval(compiled, names)  # noqa: S307 - the page is our own
         if inspect.isawaitable(result):

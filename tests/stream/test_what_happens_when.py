@@ -333,7 +333,7 @@ async def test_process_killed(api: Api, autojump_clock: MockClock) -> None:
 
 
 def test_every_test_that_the_page_names_is_here() -> None:
-    page = Path(__file__).parents[2] / "docs" / "what-happens-when.md"
+    page = Path(__file__).parents[2] / "docs" / "explanation" / "what-happens-when.md"
     named = set(re.findall(r"`(test_\w+)`", page.read_text(encoding="utf-8")))
     assert len(named) > 12
     assert named <= set(globals())
