@@ -16,21 +16,26 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import h11
-import httpcore
 import trio
 
 from trio_mix._http._body import body_of
-from trio_mix._http._errors import DisconnectedError
+from trio_mix._http._errors import DisconnectedError, is_a, library_errors
 from trio_mix._version import __version__
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Awaitable, Callable, Iterable, Mapping
 
-    from trio_mix._http._types import Content, NetworkBackend, Progress
+    from trio_mix._http._types import (
+        Content,
+        NetworkBackend,
+        NetworkStream,
+        Progress,
+        SocketOption,
+    )
     from trio_mix._http._urls import Target
 
 __all__ = ["KEEP_ALIVE", "Connection", "OwnExchange", "close_stream"]
@@ -38,8 +43,6 @@ __all__ = ["KEEP_ALIVE", "Connection", "OwnExchange", "close_stream"]
 READ_SIZE = 64 * 1024
 MAX_HEAD = 64 * 1024
 CLOSE_TIMEOUT = 2.0
-
-SocketOption: TypeAlias = tuple[int, int, int]
 
 
 def _keep_alive_options() -> tuple[SocketOption, ...]:
@@ -55,11 +58,11 @@ def _keep_alive_options() -> tuple[SocketOption, ...]:
 KEEP_ALIVE = _keep_alive_options()
 
 
-async def close_stream(stream: httpcore.AsyncNetworkStream) -> None:  # noqa: ASYNC910 - closing a stream is one
+async def close_stream(stream: NetworkStream) -> None:  # noqa: ASYNC910 - closing a stream is one
     """Close a network stream; shielded and bounded, so that no cancellation leaks it."""
     with (
         trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_TIMEOUT),
-        contextlib.suppress(OSError, trio.BrokenResourceError, httpcore.NetworkError),
+        contextlib.suppress(*library_errors()),
     ):
         await stream.aclose()
 
@@ -67,7 +70,7 @@ async def close_stream(stream: httpcore.AsyncNetworkStream) -> None:  # noqa: AS
 class Connection:
     """A TCP or TLS connection to one origin."""
 
-    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
+    def __init__(self, stream: NetworkStream) -> None:
         self.stream = stream
         self.closed = False
 
@@ -145,7 +148,9 @@ class Connection:
                 async for piece in content:
                     await self.stream.write(_sent(parser, h11.Data(data=piece)))
                 await self.stream.write(_sent(parser, h11.EndOfMessage()))
-        except httpcore.WriteError:
+        except library_errors() as error:
+            if not is_a(error, "WriteError"):
+                raise
             # A server that refuses a body may answer and hang up before it has read it all: the
             # answer is worth more than the failure to write. Without one, the read fails.
             progress.stage = "sending the request"

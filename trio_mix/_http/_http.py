@@ -20,13 +20,12 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, final
 
-import httpcore
 import httpx
 import trio
 
 from trio_mix._http._client import ClientExchange, Tracer
 from trio_mix._http._connection import KEEP_ALIVE, Connection, OwnExchange
-from trio_mix._http._errors import library_errors, translate
+from trio_mix._http._errors import is_a, library_errors, translate
 from trio_mix._http._idle import IdleConnections
 from trio_mix._http._network import TrioBackend
 from trio_mix._http._proxies import Proxies
@@ -99,11 +98,13 @@ class ByteStream:
         """
         try:
             return await self._exchange.receive(timeout)
-        except (httpcore.ReadTimeout, TimeoutError):
-            raise RequestTimeout(
-                f"no byte came for {timeout:g} s", request=self._progress.info, sent=True
-            ) from None
         except library_errors() as error:
+            if timeout is not None and (
+                isinstance(error, TimeoutError) or is_a(error, "ReadTimeout")
+            ):
+                raise RequestTimeout(
+                    f"no byte came for {timeout:g} s", request=self._progress.info, sent=True
+                ) from None
             self._progress.stage = "reading the body"
             raise translate(error, self._progress, traced=self._traced) from error
 

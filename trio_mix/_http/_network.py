@@ -1,28 +1,32 @@
-"""Make TCP and TLS connections with Trio, behind httpcore's interface for network back ends.
+"""Make TCP and TLS connections with Trio, as a `NetworkBackend`.
 
 What it knows: Trio's sockets. What it must never know: HTTP.
 
 httpcore has such a back end too. This one closes the socket when a handshake is cancelled, and
-arms no timer where no timeout is asked for, which is most of the cost of a small read.
+arms no timer where no timeout is asked for, which is most of the cost of a small read. Where a
+timeout is asked for, it is a `TimeoutError`.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import httpcore
 import trio
+
+from trio_mix._http._errors import WriteError
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Iterable
+
+    from trio_mix._http._types import NetworkStream, SocketOption
 
     Transport: TypeAlias = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 
 __all__ = ["TrioBackend", "TrioStream"]
 
 
-class TrioStream(httpcore.AsyncNetworkStream):
+class TrioStream:
     """A TCP or TLS connection."""
 
     def __init__(self, transport: Transport) -> None:
@@ -34,7 +38,7 @@ class TrioStream(httpcore.AsyncNetworkStream):
             return bytes(await self._transport.receive_some(max_bytes))
         with trio.move_on_after(timeout):
             return bytes(await self._transport.receive_some(max_bytes))
-        raise httpcore.ReadTimeout(f"nothing came for {timeout:g} s")
+        raise TimeoutError(f"nothing came for {timeout:g} s")
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """Write all bytes."""
@@ -46,8 +50,8 @@ class TrioStream(httpcore.AsyncNetworkStream):
                 await self._transport.send_all(buffer)
                 return
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            raise httpcore.WriteError(str(error)) from error
-        raise httpcore.WriteTimeout(f"nothing was taken for {timeout:g} s")
+            raise WriteError(str(error)) from error
+        raise TimeoutError(f"nothing was taken for {timeout:g} s")
 
     async def aclose(self) -> None:
         """Close the connection; the socket is closed even if this is cancelled."""
@@ -58,7 +62,7 @@ class TrioStream(httpcore.AsyncNetworkStream):
         ssl_context: ssl.SSLContext,
         server_hostname: str | None = None,
         timeout: float | None = None,
-    ) -> httpcore.AsyncNetworkStream:
+    ) -> NetworkStream:
         """Shake hands; on failure, cancellation included, the connection is closed."""
         if isinstance(self._transport, trio.SSLStream):
             raise RuntimeError("TLS within TLS is not supported here")
@@ -69,7 +73,7 @@ class TrioStream(httpcore.AsyncNetworkStream):
             with trio.move_on_after(float("inf") if timeout is None else timeout):
                 await stream.do_handshake()
                 return TrioStream(stream)
-            raise httpcore.ConnectTimeout("the TLS handshake took too long")
+            raise TimeoutError("the TLS handshake took too long")
         except BaseException:
             with trio.CancelScope(shield=True):
                 await trio.aclose_forcefully(self._transport)
@@ -88,7 +92,7 @@ class TrioStream(httpcore.AsyncNetworkStream):
         return None
 
 
-class TrioBackend(httpcore.AsyncNetworkBackend):
+class TrioBackend:
     """Connects over TCP, to whichever of a name's addresses answers first."""
 
     async def connect_tcp(
@@ -97,15 +101,15 @@ class TrioBackend(httpcore.AsyncNetworkBackend):
         port: int,
         timeout: float | None = None,
         local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
+        socket_options: Iterable[SocketOption] | None = None,
+    ) -> NetworkStream:
         """Connect, and set the options."""
         with trio.move_on_after(float("inf") if timeout is None else timeout):
             stream = await trio.open_tcp_stream(host, port, local_address=local_address)
             for option in socket_options or ():
                 stream.socket.setsockopt(*option)  # pyright: ignore
             return TrioStream(stream)
-        raise httpcore.ConnectTimeout(f"no connection in {timeout:g} s")
+        raise TimeoutError(f"no connection in {timeout:g} s")
 
     async def sleep(self, seconds: float) -> None:
         """Sleep."""

@@ -9,19 +9,73 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import attrs
-import httpcore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
+    import ssl
+    from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 
     from trio_mix.errors import RequestInfo
 
-__all__ = ["Exchange", "HttpClient", "HttpResponse", "NetworkBackend", "Progress"]
+__all__ = [
+    "Exchange",
+    "HttpClient",
+    "HttpResponse",
+    "NetworkBackend",
+    "NetworkStream",
+    "Progress",
+    "SocketOption",
+]
 
-NetworkBackend: TypeAlias = httpcore.AsyncNetworkBackend
-"""How connections are made: httpcore's interface, of which tests pass one in memory."""
+SocketOption: TypeAlias = tuple[int, int, int]
 
 Content: TypeAlias = "bytes | AsyncIterable[bytes] | None"
+
+
+class NetworkStream(Protocol):
+    """One connection: what is used of httpcore's ``AsyncNetworkStream``."""
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        """Read some bytes, ``b""`` at the end."""
+        ...
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        """Write all bytes."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+        ...
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> NetworkStream:
+        """Shake hands, and return the connection within."""
+        ...
+
+    def get_extra_info(self, info: str) -> Any:
+        """Return what ``is_readable`` names, and whatever else a back end knows."""
+        ...
+
+
+class NetworkBackend(Protocol):
+    """How connections are made: httpcore's ``AsyncNetworkBackend``, as far as it is used.
+
+    Tests pass one in memory; one that was written for httpcore fits as it is.
+    """
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[SocketOption] | None = None,
+    ) -> NetworkStream:
+        """Connect, and set the options."""
+        ...
 
 
 class ClientResponse(Protocol):
