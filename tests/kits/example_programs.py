@@ -1,0 +1,117 @@
+"""An example as a process: started as the docs say, its output waited for, its end looked at.
+
+What it knows: processes and their output. What it must never know: what any example does.
+
+Rules:
+
+1. Nothing sleeps: a test waits for output, for a condition of the server's, or for the end.
+2. Every wait is bounded, and shows what the program has said so far when it fails.
+3. Whatever happens to the test, no process is left.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import trio
+
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import AsyncIterator, Callable
+
+__all__ = ["ROOT", "Program", "run_program"]
+
+ROOT = Path(__file__).parents[2]
+_PATIENCE = 60.0
+
+
+class Program:
+    """A running example."""
+
+    def __init__(self, process: trio.Process) -> None:
+        self.process = process
+        self.output = ""
+        self._changed = trio.lowlevel.ParkingLot()
+        self._over = False
+
+    async def read(self) -> None:
+        """Collect what it prints."""
+        assert self.process.stdout is not None
+        async for data in self.process.stdout:
+            self.output += data.decode("utf-8", "replace")
+            self._changed.unpark_all()
+        self._over = True
+        self._changed.unpark_all()
+
+    async def says(self, text: str, *, times: int = 1) -> None:
+        """Wait until it has printed a text so many times."""
+        await self.until(lambda: self.output.count(text) >= times, f"it says {text!r}")
+
+    async def until(self, condition: Callable[[], bool], what: str) -> None:
+        """Wait until a condition holds, asking again whenever it prints something."""
+        with trio.move_on_after(_PATIENCE):
+            while not condition() and not self._over:
+                await self._changed.park()
+        assert condition(), f"never came true: {what}. It said:\n{self.output}"
+
+    async def enter(self, line: str) -> None:
+        """Type a line."""
+        assert self.process.stdin is not None
+        await self.process.stdin.send_all(line.encode() + b"\n")
+
+    async def end_input(self) -> None:
+        """Close its keyboard."""
+        assert self.process.stdin is not None
+        await self.process.stdin.aclose()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self.process.send_signal(number)
+
+    async def ended(self) -> int:
+        """Wait for its end and return the exit code."""
+        with trio.move_on_after(_PATIENCE):
+            code = await self.process.wait()
+            while not self._over:
+                await self._changed.park()
+            return code
+        raise AssertionError(f"it never ended. It said:\n{self.output}")
+
+
+@asynccontextmanager
+async def run_program(
+    *command: str | Path, server: str | None = None, **environment: str
+) -> AsyncIterator[Program]:
+    """Run ``python …`` in the checkout, warnings as errors; killed when the block is left."""
+    env = {name: value for name, value in os.environ.items() if name != "MIX_SERVER_URL"}
+    env |= {"PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8", **environment}
+    if server is not None:
+        env["MIX_SERVER_URL"] = server
+    process = await trio.lowlevel.open_process(
+        [sys.executable, "-W", "error", *command],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        cwd=ROOT,
+        env=env,
+    )
+    program = Program(process)
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(program.read)
+            try:
+                yield program
+            finally:
+                if process.returncode is None:
+                    process.kill()
+    finally:
+        with trio.CancelScope(shield=True):
+            await process.wait()
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    await pipe.aclose()
