@@ -182,9 +182,18 @@ def test_a_mark_from_outside_resumes_and_unseen_frames_are_new() -> None:
 
 def test_what_is_remembered_is_bounded() -> None:
     epochs = after(*range(1, 5000))
-    assert len(epochs._recent) <= 1024
+    assert 1024 <= len(epochs._recent) <= 2 * 1024
     connect(epochs)
     assert admitted(epochs, frame(4999), frame(5000)) == [False, True]
+
+
+def test_what_is_remembered_of_ids_that_are_no_numbers_is_bounded_too() -> None:
+    epochs = after("before")
+    connect(epochs)
+    for number in range(5000):
+        assert epochs.admit(frame(f"id {number}"))
+    assert len(epochs._known or ()) <= 2 * 1024
+    assert admitted(epochs, frame("id 4000"), frame("id 0")) == [False, True]
 
 
 # -- servers ---------------------------------------------------------------------------------
@@ -305,3 +314,68 @@ def test_whatever_comes_nothing_raises_and_only_seen_ids_are_dropped(
                 assert one.id
                 assert one.event != "heartbeat"
     assert epochs.duplicates == dropped
+
+
+def state_of(epochs: Epochs) -> dict[str, object]:
+    return {**vars(epochs), "_recent": list(epochs._recent), "_known": None}
+
+
+@given(
+    connections=st.lists(
+        st.tuples(
+            st.sampled_from(["", "0", "1", "3", "x", "99"]),
+            st.lists(
+                st.one_of(
+                    # Reads of a server that counts, beside whatever else there may be.
+                    st.builds(
+                        lambda first, size: [frame(n) for n in range(first, first + size)],
+                        st.integers(1, 9),
+                        st.integers(1, 5),
+                    ),
+                    st.lists(
+                        st.builds(
+                            frame,
+                            st.sampled_from(["", "", "1", "2", "3", "4", "5", "a", "b", "9" * 25]),
+                            st.sampled_from(["p", "q"]),
+                            st.sampled_from(["content", "heartbeat"]),
+                        ),
+                        min_size=1,
+                        max_size=4,
+                    ),
+                ),
+                max_size=6,
+            ),
+        ),
+        max_size=4,
+    ),
+    mark=st.sampled_from(["", "", "3", "a"]),
+)
+def test_a_read_at_once_comes_to_the_same_as_frame_by_frame(
+    connections: list[tuple[str, list[list[ServerSentEvent]]]], mark: str
+) -> None:
+    fast, slow = Epochs(mark), Epochs(mark)
+    for connected_id, reads in connections:
+        connect(fast, connected_id)
+        connect(slow, connected_id)
+        for frames in reads:
+            verdicts = admitted(slow, *frames)
+            if fast.admit_all(frames):
+                assert all(verdicts)
+            else:
+                assert admitted(fast, *frames) == verdicts
+            assert state_of(fast) == state_of(slow)
+
+
+def test_reads_of_ordinary_servers_are_taken_at_once() -> None:
+    epochs = Epochs()
+    connect(epochs, 1)
+    assert epochs.admit_all([frame(2), frame(3)])
+    connect(epochs, 1)
+    assert not epochs.admit_all([frame(2), frame(3)]), "it is not known yet whether ids go on"
+    assert admitted(epochs, frame(2), frame(3)) == [True, True]
+    assert epochs.admit_all([frame(4), frame(5)])
+    connect(epochs, 9)
+    assert admitted(epochs, frame(10)) == [True]
+    assert epochs.admit_all([frame(11), frame(13)])
+    assert not epochs.admit_all([frame(13), frame(14)])
+    assert Epochs().admit_all([ServerSentEvent(data="a"), ServerSentEvent(data="b")])
