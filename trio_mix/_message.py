@@ -165,7 +165,8 @@ class Message:
         """
         if self._used:
             raise UsageError(
-                "A message can be entered once: call stream.send() again for another one."
+                f"The message to session {self.session_id!r} can be entered once: call "
+                "stream.send() again for another one."
             )
         self._used = True
         self._watch = self._host.watch_message(self._request)
@@ -195,7 +196,8 @@ class Message:
                 inbox.fail(
                     MessageInterrupted(
                         f"The message on session {self.session_id} was left before its turn was "
-                        "over, and the server was told to cancel it.",
+                        "over, and the server was told to cancel it. Stay in the block until the "
+                        "end to get the whole reply. What had come is in .partial.",
                         session_id=self.session_id,
                         partial=inbox.partial(),
                         outcome="cancelled",
@@ -224,7 +226,8 @@ class Message:
         inbox = self._opened()
         if self._left:
             raise StreamClosed(
-                "The message's scope was left. Iterate it inside `async with stream.send(...)`.",
+                f"The message's scope was left, on session {self.session_id}. Iterate it inside"
+                " `async with stream.send(...)`.",
                 session_id=self.session_id,
             )
         event = await inbox.mailbox.get()
@@ -289,7 +292,8 @@ class Message:
     def _opened(self) -> Inbox:
         if self._inbox is None:
             raise UsageError(
-                "The message was not sent: use it as `async with stream.send(...) as message`."
+                f"The message to session {self.session_id!r} was not sent: use it as `async with"
+                " stream.send(...) as message`."
             )
         return self._inbox
 

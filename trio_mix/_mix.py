@@ -21,6 +21,7 @@ from trio_mix._session._recovery import StoredMessages
 from trio_mix._session._road import Road
 from trio_mix._stream import SessionStream
 from trio_mix.sse import ReconnectPolicy
+from trio_mix.sse._decoder import DEFAULT_MAX_EVENT_SIZE
 from trio_mix.sse._source import Supervisor
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class StreamOptions(TypedDict, total=False):
     cleanup_timeout: float
     settle_timeout: float
     message_buffer: int
+    max_event_size: int
     on_permission: Callable[[PermissionEvent, Message], Awaitable[bool]] | None
     last_event_id: str | None
 
@@ -133,6 +135,7 @@ class Mix(MixCore):
         cleanup_timeout: float = _CLEANUP_TIMEOUT,
         settle_timeout: float = 60.0,
         message_buffer: int = 1024,
+        max_event_size: int = DEFAULT_MAX_EVENT_SIZE,
         on_permission: Callable[[PermissionEvent, Message], Awaitable[bool]] | None = None,
         last_event_id: str | None = None,
     ) -> SessionStream:
@@ -152,6 +155,8 @@ class Mix(MixCore):
             given up.
           message_buffer: events of one message that may stand waiting before text deltas are
             merged; at sixteen times as many the message fails with `ConsumerTooSlow`.
+          max_event_size: the longest line and the longest data of an event, in bytes: a larger one
+            ends the stream with `ProtocolError`.
           on_permission: an async function that is asked whether to grant a request of one of this
             stream's messages, as ``await on_permission(request, message)``.
           last_event_id: where to resume, on servers that replay.
@@ -170,13 +175,15 @@ class Mix(MixCore):
                 raise errors.ConfigurationError(
                     f"open_stream({name}={seconds!r}): it must be a positive number of seconds."
                 )
-        if message_buffer < 1:
-            raise errors.ConfigurationError(
-                f"open_stream(message_buffer={message_buffer}): it must be at least 1."
-            )
+        for name, size in (("message_buffer", message_buffer), ("max_event_size", max_event_size)):
+            if size < 1:
+                raise errors.ConfigurationError(
+                    f"open_stream({name}={size}): it must be at least 1."
+                )
         if last_event_id is not None and any(bad in last_event_id for bad in "\r\n\0"):
             raise errors.ConfigurationError(
-                "open_stream(last_event_id=...): it holds a line end or NUL, which no server sends."
+                "open_stream(last_event_id=...): it holds a line end or NUL, which no server sends:"
+                " take it from an event, or from statistics()."
             )
         settings = Settings(
             reconnect=reconnect,
@@ -186,6 +193,7 @@ class Mix(MixCore):
             cleanup_timeout=cleanup_timeout,
             settle_timeout=settle_timeout,
             message_buffer=message_buffer,
+            max_event_size=max_event_size,
             on_permission=on_permission,
             last_event_id=last_event_id,
         )
@@ -260,6 +268,7 @@ class Mix(MixCore):
                 connect_timeout=settings.connect_timeout,
                 read_timeout=lambda: None,
                 session_id=session_id,
+                max_event_size=settings.max_event_size,
                 on_wait=None if watch is None else watch.retrying,
             )
 

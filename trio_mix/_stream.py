@@ -129,7 +129,10 @@ class SessionStream:
         A checkpoint. Cancelled, it leaves nothing behind.
         """
         if self._engine is not None or self._closed:
-            raise errors.UsageError("A stream can be entered once: call mix.open_stream() again.")
+            raise errors.UsageError(
+                f"The stream of session {self._session_id!r} can be entered once: call"
+                " mix.open_stream() again."
+            )
         self._claim(self)
         self._nursery = await self._manager.__aenter__()
         self._engine = Engine(self._session_id, self._services, self._settings, self._nursery)
@@ -195,20 +198,24 @@ class SessionStream:
         engine = self._opened()
         if not text.strip():
             raise errors.MessageRejected(
-                "An empty message cannot be sent: servers refuse it.", session_id=self._session_id
+                f"The message to session {self._session_id} was not sent, for it is empty, and "
+                "servers refuse that: give it a text.",
+                session_id=self._session_id,
             )
         if text.lstrip().startswith("!") and not allow_shell:
             raise errors.MessageRejected(
-                "A text that starts with '!' is run as a shell command by pipeline servers. "
-                "Pass allow_shell=True if that is meant, or put something before it.",
+                f"The message to session {self._session_id} was not sent: a text that starts with "
+                "'!' is run as a shell command by pipeline servers. Pass allow_shell=True if that "
+                "is meant, or put something before it.",
                 session_id=self._session_id,
             )
         if thinking_level not in (None, "off", "basic", "medium", "maximum"):
             raise errors.ConfigurationError(
-                f"thinking_level={thinking_level!r}: use 'off', 'basic', 'medium' or 'maximum'."
+                f"send(thinking_level={thinking_level!r}): use 'off', 'basic', 'medium' or "
+                "'maximum'."
             )
         if max_steps is not None and max_steps < 1:
-            raise errors.ConfigurationError(f"max_steps={max_steps}: it must be at least 1.")
+            raise errors.ConfigurationError(f"send(max_steps={max_steps}): it must be at least 1.")
         request = MessageRequest(
             text=text,
             plan_mode=plan_mode,
@@ -285,7 +292,8 @@ class SessionStream:
     def _opened(self) -> Engine:
         if self._engine is None:
             raise errors.UsageError(
-                "The stream is not open: use it as `async with mix.open_stream(...) as stream`."
+                f"The stream of session {self._session_id!r} is not open: use it as `async with"
+                " mix.open_stream(...) as stream`."
             )
         if self._closed:
             raise errors.StreamClosed(
@@ -308,6 +316,7 @@ class SessionStream:
         raise errors.RequestTimeout(
             engine.last_loss or f"no connected event within {limit:g} s",
             request=errors.RequestInfo("GET", self._services.url, "streaming.stream_events"),
+            remedy="Raise open_stream(connect_timeout=...) if the server is slow but healthy.",
         ) from cause
 
     async def _close(self, leaving: BaseException | None) -> None:  # noqa: ASYNC910 - leaving the nursery is one

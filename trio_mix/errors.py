@@ -286,12 +286,18 @@ class RequestTimeout(TransportError):
     """The server did not answer in time."""
 
     def __init__(
-        self, reason: str, *, request: RequestInfo, attempts: int = 1, sent: bool = False
+        self,
+        reason: str,
+        *,
+        request: RequestInfo,
+        attempts: int = 1,
+        sent: bool = False,
+        remedy: str = "",
     ) -> None:
         tried = f" (tried {attempts} times)" if attempts > 1 else ""
+        remedy = remedy or "Raise RequestOptions(timeout=...) if the server is slow but healthy."
         super().__init__(
-            f"{request} timed out: {_excerpt(reason)}{tried}. "
-            "Raise RequestOptions(timeout=...) if the server is slow but healthy.",
+            f"{request} timed out: {_excerpt(reason)}{tried}. {remedy}",
             request=request,
             attempts=attempts,
             sent=sent,

@@ -278,7 +278,11 @@ class Http:
         if self._closed:
             raise trio.ClosedResourceError("this HTTP client has been closed")
         if self._client is not None and self._client.is_closed:
-            raise ConfigurationError("The http_client that was passed has been closed")
+            raise ConfigurationError(
+                f"{method} {Target.parse(url).shown} was not sent: the http_client that was passed"
+                " has been closed. Make it with `async with`, and keep it open for as long as it"
+                " is used here."
+            )
         check_headers(headers)
         return Progress(RequestInfo(method, Target.parse(url).shown), on_sent)
 
@@ -379,7 +383,7 @@ class Http:
         except (ImportError, ValueError, httpx.InvalidURL) as error:
             raise ConfigurationError(
                 "The proxy that the environment names (HTTP_PROXY and the like) cannot be used:"
-                f" {type(error).__name__}"
+                f" {type(error).__name__}. Mend the variable, or pass an http_client of your own"
             ) from None
         return httpx.AsyncClient(transport=transport, trust_env=False)
 

@@ -62,7 +62,9 @@ class Target:
             parsed = httpx.URL(url)
         except (httpx.InvalidURL, UnicodeError, TypeError) as error:
             # The parser's own words may repeat what stands before the @.
-            raise ConfigurationError(f"{shown!r} is not a URL: {type(error).__name__}") from None
+            raise ConfigurationError(
+                f"{shown!r} is not a URL ({type(error).__name__}): write it as http://host:port"
+            ) from None
         odd_host = set(parsed.host) & set(" %\t")  # which httpx escapes, to a host of another name
         if parsed.scheme not in _DEFAULT_PORTS or not parsed.host or odd_host:
             raise ConfigurationError(
@@ -119,19 +121,22 @@ def check_headers(headers: Mapping[str, str]) -> None:
     """
     for name, value in headers.items():
         if not isinstance(name, str) or not _FIELD_NAME.fullmatch(name):
-            raise ConfigurationError(f"{name!r} cannot be the name of a header")
+            raise ConfigurationError(
+                f"headers: {name!r} cannot be the name of a header: use letters, digits and hyphens"
+            )
         if not isinstance(value, str):
             raise ConfigurationError(
-                f"The header {name!r} has a value of type {type(value).__name__}, not str"
+                f"headers: {name!r} has a value of type {type(value).__name__}: it must be a str"
             )
         if any(bad in value for bad in "\r\n\0"):
             raise ConfigurationError(
-                f"The header {name!r} has a line end or NUL in its value, which no header may have"
+                f"headers: {name!r} has a line end or NUL in its value, which no header may have:"
+                " strip it"
             )
         if not value.isascii() and not _fits_latin_1(value):
             raise ConfigurationError(
-                f"The header {name!r} has a character in its value that headers cannot carry"
-                " (beyond latin-1)"
+                f"headers: {name!r} has a character in its value that headers cannot carry"
+                " (beyond latin-1): encode it"
             )
 
 

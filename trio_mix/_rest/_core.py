@@ -146,7 +146,7 @@ class MixCore:
             check_headers(headers)
         check_timeout(timeout)
         if retries is not None and not isinstance(retries, RetryConfig):
-            raise ConfigurationError(f"retries must be a RetryConfig, not {retries!r}")
+            raise ConfigurationError(f"retries=... must be a RetryConfig, not {retries!r}")
         self._headers = headers
         self.timeout = timeout
         self.retries = retries or _DEFAULT_RETRIES
@@ -409,34 +409,36 @@ def _json_bytes(body: Mapping[str, object], operation: str) -> bytes:
     try:
         return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
     except UnicodeEncodeError:
-        raise ConfigurationError(f"{operation}: a text holds a lone surrogate") from None
+        raise ConfigurationError(
+            f"{operation}(...): a text holds a lone surrogate, which UTF-8 cannot carry: replace it"
+        ) from None
 
 
 def _base_url(server_url: str | None) -> str:
     if server_url is None:
         from_environment = os.environ.get("MIX_SERVER_URL", "").strip()
-        try:
-            return _checked_url(from_environment or DEFAULT_SERVER_URL)
-        except ConfigurationError as error:
-            raise ConfigurationError(f"The environment's MIX_SERVER_URL: {error}") from None
+        return _checked_url(from_environment or DEFAULT_SERVER_URL, "the variable MIX_SERVER_URL")
     return _checked_url(server_url)
 
 
-def _checked_url(url: str) -> str:
+def _checked_url(url: str, named: str = "server_url=...") -> str:
     if not isinstance(url, str):
-        raise ConfigurationError(f"server_url must be text, not {type(url).__name__}")
-    Target.parse(url)
+        raise ConfigurationError(f"{named}: it must be text, not {type(url).__name__}")
+    try:
+        Target.parse(url)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{named}: {error}") from None
     try:
         port = urlsplit(url).port
     except ValueError:
         port = 0
     if port == 0:
         raise ConfigurationError(
-            f"{sanitize_url(url)!r} cannot be server_url: there is no such port"
+            f"{named}: {sanitize_url(url)!r} has no possible port: use one from 1 to 65535"
         )
     if "?" in url or "#" in url:
         raise ConfigurationError(
-            f"{sanitize_url(url)!r} cannot be server_url: it has a query or a fragment"
+            f"{named}: {sanitize_url(url)!r} has a query or a fragment: leave that out"
         )
     return url.rstrip("/")
 

@@ -72,6 +72,7 @@ class Settings:
     cleanup_timeout: float
     settle_timeout: float
     message_buffer: int
+    max_event_size: int
     on_permission: Callable[[ev.PermissionEvent, Message], Awaitable[bool]] | None
     last_event_id: str | None
 

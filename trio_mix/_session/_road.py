@@ -112,8 +112,8 @@ class Road:
         if request.thinking_level is not None or request.max_steps is not None:
             if self.api == "pipeline":
                 raise errors.MessageRejected(
-                    "This server's generation (pipeline) takes neither thinking_level nor "
-                    "max_steps: leave them out.",
+                    f"The message to session {session_id} was not sent: this server's generation "
+                    "(pipeline) takes neither thinking_level nor max_steps. Leave them out.",
                     session_id=session_id,
                 )
             # Sent to a pipeline server they would be ignored silently, so the path is tried empty.

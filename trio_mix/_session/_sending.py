@@ -143,10 +143,10 @@ async def _post(
         elif exc.status_code in _LOST_ANSWER:
             host.settle(inbox)
         elif inbox.turn.events or (inbox.turn.answer_due and exc.status_code == _FAILED):
-            inbox.refusal = _rejected(exc, host.session_id)
+            inbox.refusal = _rejected(exc, host.session_id, request.text)
             host.settle(inbox)
         else:
-            host.board.end_with(inbox, _rejected(exc, host.session_id), Input.REFUSED)
+            host.board.end_with(inbox, _rejected(exc, host.session_id, request.text), Input.REFUSED)
         return None  # noqa: ASYNC910 - as above
     inbox.unanswered = False
     traits, known = host.board.router.traits, host.road.traits()
@@ -164,9 +164,13 @@ def _sending(board: Switchboard, inbox: Inbox) -> None:
         board.step(inbox, Input.SENDING)
 
 
-def _rejected(refusal: errors.MixError, session_id: str) -> errors.MessageRejected:
+def _rejected(refusal: errors.MixError, session_id: str, text: str) -> errors.MessageRejected:
+    said = str(refusal)
+    if text.startswith("/") and isinstance(refusal, errors.ErrorResponse):
+        # The refusal's own remedy is about ids and addresses; this is about what was typed.
+        said = f"{refusal.error.message}. Use a command that mix.system.list_commands() names."
     rejected = errors.MessageRejected(
-        f"The message to session {session_id} was refused and did not run: {refusal}",
+        f"The message to session {session_id} was refused and did not run: {said}",
         session_id=session_id,
     )
     rejected.__cause__ = refusal

@@ -150,6 +150,10 @@ def _agent_error(event: ev.ErrorEvent | ev.RateLimitEvent, inbox: Inbox) -> Agen
         remedy = f"The model's provider asks for fewer requests: send it again{wait}."
     elif event.type == "authentication_error":
         remedy = "Store a valid API key for the provider on the server."
+    elif "cancelled by user" in event.error:
+        remedy = (
+            "Its block was left, or somebody cancelled it: send it again if it is still wanted."
+        )
     return AgentError(
         f"The agent gave up the message on session {inbox.session_id}: {event.error}{kind}. "
         f"{remedy} What had come is in .partial.",

@@ -85,7 +85,11 @@ class Keeper:
             return
         if self._last_failure is not None:
             raise self._last_failure
-        raise RequestTimeout(f"no answer within {limit:g} s", request=self._server.request)
+        raise RequestTimeout(
+            f"no answer within {limit:g} s",
+            request=self._server.request,
+            remedy="Raise open_tunnel(connect_timeout=...) if the server is slow but healthy.",
+        )
 
     async def wait_closed(self) -> NoReturn:
         """Wait until it has ended, and raise why."""

@@ -1,0 +1,136 @@
+"""The stage on which every error of the package is made to happen, for the test that reads them.
+
+What it knows: a bundled server in memory, its client, how a cause is noted and run.
+What it must never know: a particular error; `error_causes` and its fellows have those.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+import trio
+from trio.testing import MockClock
+
+from trio_mix import Mix, ReconnectPolicy, RetryConfig
+from trio_mix.testing import MemoryNetwork, MixServer
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    from trio_mix.testing import MemoryStream
+
+ONCE: Final = RetryConfig(strategy="none")
+HALF_A_MINUTE: Final = ReconnectPolicy(max_elapsed_time=30)
+
+
+@attrs.frozen
+class Stage:
+    """What a cause finds: a server, a client that tries once, a session."""
+
+    server: MixServer
+    mix: Mix
+    session: str
+    folder: Path
+
+    def deaf(self, **settings: Any) -> Mix:
+        """Return a client of a server that takes connections and says nothing."""
+        self._kept.clear()
+        network = MemoryNetwork(self._keep)
+        return Mix(self.server.url, network=network, retries=ONCE, **settings)
+
+    _kept: list[MemoryStream] = attrs.field(factory=list, init=False)
+
+    def _keep(self, stream: MemoryStream) -> bool:
+        self._kept.append(stream)
+        return True
+
+
+@attrs.frozen(kw_only=True)
+class Cause:
+    """One way in which an error comes about, and what its text must hold."""
+
+    error: type[Exception]
+    happens: str
+    """How it comes about, as the page says it."""
+    operation: str
+    """What its text calls that which was done."""
+    target: str
+    """What its text calls that to which it was done."""
+    remedy: str
+    """The beginning of what its text says to do."""
+    server: dict[str, Any]
+    client: dict[str, Any]
+    real_clock: bool
+    run: Callable[[Stage], Awaitable[object]]
+
+    @property
+    def name(self) -> str:
+        """How the test calls it."""
+        return f"{self.error.__name__}-{self.run.__name__}"
+
+
+CAUSES: Final[list[Cause]] = []
+
+
+def cause(
+    error: type[Exception],
+    happens: str,
+    *,
+    operation: str,
+    target: str,
+    remedy: str,
+    server: dict[str, Any] | None = None,
+    client: dict[str, Any] | None = None,
+    real_clock: bool = False,
+) -> Callable[[Callable[[Stage], Awaitable[object]]], Callable[[Stage], Awaitable[object]]]:
+    """Note what the function does as a way to get that error."""
+
+    def note(run: Callable[[Stage], Awaitable[object]]) -> Callable[[Stage], Awaitable[object]]:
+        CAUSES.append(
+            Cause(
+                error=error,
+                happens=happens,
+                operation=operation,
+                target=target,
+                remedy=remedy,
+                server=server or {},
+                client=client or {},
+                real_clock=real_clock,
+                run=run,
+            )
+        )
+        return run
+
+    return note
+
+
+def happen(cause: Cause, folder: Path) -> Exception | None:
+    """Make it happen, and return what came out."""
+    clock = None if cause.real_clock else MockClock(autojump_threshold=0)
+    return trio.run(partial(_happen, cause, folder), clock=clock)
+
+
+async def _happen(cause: Cause, folder: Path) -> Exception | None:
+    with trio.fail_after(10_000 if not cause.real_clock else 30):
+        async with (
+            MixServer(**{"listen": False, "pace": 0, **cause.server}) as server,
+            Mix(server.url, **{"network": server.network, "retries": ONCE, **cause.client}) as mix,
+        ):
+            stage = Stage(server, mix, server.create_session(session_id="session-1"), folder)
+            try:
+                await cause.run(stage)
+            except Exception as error:  # noqa: BLE001 - that is what it is for
+                return error
+    return None
+
+
+def text_of(error: Exception, folder: Path) -> str:
+    """Return an error's text as the page shows it: addresses and numbers that do not change."""
+    text = str(error).replace("http://mix.test", "http://localhost:8088")
+    text = text.replace(str(folder), "/home")
+    text = re.sub(r"\(\d+ connects in [\d.]+ s\)", "(7 connects in 30.0 s)", text)
+    return re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:9222", text)
