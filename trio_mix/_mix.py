@@ -152,7 +152,7 @@ class Mix(MixCore):
             real servers cut every connection at ten minutes. None: never.
           cleanup_timeout: seconds that ending a message early may take.
           settle_timeout: seconds without a sign of life after which a message that was cut is
-            given up.
+            given up, and after which the stored messages are asked for one that was not.
           message_buffer: events of one message that may stand waiting before text deltas are
             merged; at sixteen times as many the message fails with `ConsumerTooSlow`.
           max_event_size: the longest line and the longest data of an event, in bytes: a larger one

@@ -26,6 +26,7 @@ from trio_mix._session._reader import Reader, ReaderHost
 from trio_mix._session._recovery import Baseline, StoredMessages, fill_in, settle
 from trio_mix._session._sending import Sendings, transmit
 from trio_mix._session._switchboard import Inbox, Switchboard, copies_of
+from trio_mix._session._watching import watch
 from trio_mix._turns._router import Input, Phase, TurnRouter
 from trio_mix.sse import StreamState
 
@@ -210,6 +211,15 @@ class Engine(ReaderHost):
             inbox.settling = True
             self._nursery.start_soon(self._await_answer, inbox)
 
+    def stream_events(self, events: Sequence[ev.Event]) -> None:
+        """Hand on the events of one read, runs of text at once."""
+        at = 0
+        while at < len(events):
+            taken = 0 if self._gap_due else self.board.deliver_run(events, at)
+            if not taken:
+                self.stream_event(events[at])
+            at += taken or 1
+
     def may_rotate(self) -> bool:
         """Say whether nobody is sending, and no turn is under way."""
         return not self.gate.held
@@ -322,6 +332,10 @@ class Engine(ReaderHost):
         if not inbox.settling:
             inbox.settling = True
             self._start(inbox, partial(settle, self, inbox, patience=patience))
+
+    async def watch(self, inbox: Inbox) -> None:
+        """See a turn that the server has accepted to its end, whatever gets lost of it."""
+        await watch(self, inbox)
 
     def send_again(self, inbox: Inbox) -> None:
         """Send a message a second time: the first provably did not run."""

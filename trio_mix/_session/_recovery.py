@@ -34,7 +34,18 @@ if TYPE_CHECKING:
     from trio_mix._session._gate import SendGate
     from trio_mix._session._switchboard import Inbox, Switchboard
 
-__all__ = ["ARRIVAL_GRACE", "Baseline", "RecoveryHost", "StoredMessages", "fill_in", "settle"]
+__all__ = [
+    "ARRIVAL_GRACE",
+    "Baseline",
+    "RecoveryHost",
+    "Signs",
+    "StoredMessages",
+    "fill_in",
+    "interrupt",
+    "look",
+    "recover",
+    "settle",
+]
 
 ARRIVAL_GRACE: Final = 3.0
 """Seconds that a message must stay absent before it counts as never arrived."""
@@ -96,7 +107,7 @@ async def fill_in(host: RecoveryHost, inbox: Inbox) -> None:  # noqa: ASYNC910 -
     pause = _FIRST_LOOK
     with trio.move_on_after(_END_GRACE):  # noqa: ASYNC912 - it asks, unless all is over
         while not inbox.over.is_set():
-            verdict, _ = await _look(host, inbox)
+            verdict, _ = await look(host, inbox)
             if verdict is not None and verdict.reply is not None:
                 inbox.builder.take_stored(verdict.reply)
                 if verdict.looks_whole or verdict.fate is not Fate.UNFINISHED:
@@ -110,7 +121,7 @@ async def fill_in(host: RecoveryHost, inbox: Inbox) -> None:  # noqa: ASYNC910 -
 
 async def _settle(host: RecoveryHost, inbox: Inbox, pause: float) -> None:
     await host.gate.wait_open()
-    signs = _Signs(host, inbox)
+    signs = Signs(host, inbox)
     while True:
         with trio.move_on_after(pause):
             await inbox.turn_over.wait()
@@ -128,7 +139,7 @@ async def _settle(host: RecoveryHost, inbox: Inbox, pause: float) -> None:
             continue
         if host.continued is None and signs.connected < _REPLAY_GRACE and signs.up < _LIVE:
             continue
-        verdict, busy = await _look(host, inbox)
+        verdict, busy = await look(host, inbox)
         if inbox.turn.over or _has_ended(inbox):
             continue
         signs.note(host, inbox, verdict)
@@ -154,14 +165,14 @@ async def _end(host: RecoveryHost, inbox: Inbox) -> None:  # noqa: ASYNC910 - `s
 
 
 def _decide(
-    host: RecoveryHost, inbox: Inbox, verdict: Verdict, signs: _Signs, *, busy: bool
+    host: RecoveryHost, inbox: Inbox, verdict: Verdict, signs: Signs, *, busy: bool
 ) -> bool:
     """Do what a verdict means; return whether that settles the turn."""
     if verdict.fate is Fate.FINISHED:
-        _recover(host, inbox, verdict)
+        recover(host, inbox, verdict)
         return True
     if verdict.fate is Fate.BROKEN_OFF:
-        _interrupt(host, inbox, verdict, "gone", "the server broke it off")
+        interrupt(host, inbox, verdict, "gone", "the server broke it off")
         return True
     if verdict.fate is Fate.ABSENT:
         patience = host.settle_timeout if busy else min(ARRIVAL_GRACE, host.settle_timeout)
@@ -176,8 +187,8 @@ def _decide(
     return False
 
 
-async def _look(host: RecoveryHost, inbox: Inbox) -> tuple[Verdict | None, bool]:
-    """Return what the stored messages say of a turn, and whether the session is at another one."""
+async def look(host: RecoveryHost, inbox: Inbox) -> tuple[Verdict | None, bool]:
+    """Return what the stored messages say of a turn, and whether the session is at another."""
     try:
         rows = await host.stored.rows(host.session_id)
     except Exception:  # noqa: BLE001 - refused, unreachable, or a hook's veto: not told this time
@@ -187,14 +198,14 @@ async def _look(host: RecoveryHost, inbox: Inbox) -> tuple[Verdict | None, bool]
     return host.baseline.judge(rows, inbox), at_work(rows)
 
 
-class _Signs:
+class Signs:
     """When a turn last gave a sign of life, counting only the time that there was a connection."""
 
     def __init__(self, host: RecoveryHost, inbox: Inbox) -> None:
         self._now = trio.current_time()
-        self._up = self._begun = self._last = self._since = host.up_time
+        self._up = self._begun = self._last = self._since = self._heard = host.up_time
         self._losses = host.losses
-        self._events = inbox.turn.events
+        self._events, self._count = inbox.turn.events, inbox.turn.heard
         self._growth = 0
         self._absent_since: float | None = None
         self.attached = False
@@ -206,6 +217,8 @@ class _Signs:
         if host.losses != self._losses:
             self._losses, self._since = host.losses, self._up
             self.attached = False
+        if inbox.turn.heard != self._count:
+            self._count, self._heard = inbox.turn.heard, self._up
         if inbox.turn.events != self._events:
             self._events, self._last = inbox.turn.events, self._up
             self.attached = host.continued is False or self.connected > _LIVE
@@ -224,6 +237,11 @@ class _Signs:
         return self._up - self._last
 
     @property
+    def unheard(self) -> float:
+        """Seconds since the last event that was the turn's, or may turn out to have been."""
+        return self._up - self._heard
+
+    @property
     def up(self) -> float:
         """Seconds for which there was a connection since settling began."""
         return self._up - self._begun
@@ -239,8 +257,11 @@ class _Signs:
         return 0.0 if self._absent_since is None else self._now - self._absent_since
 
 
-def _recover(host: RecoveryHost, inbox: Inbox, verdict: Verdict) -> None:
-    host.board.gap("the connection was lost; the rest was read from the stored messages")
+def recover(
+    host: RecoveryHost, inbox: Inbox, verdict: Verdict, *, why: str = "the connection was lost"
+) -> None:
+    """Complete a message from what is stored."""
+    host.board.gap(f"{why}; the rest was read from the stored messages")
     host.board.step(inbox, Input.SETTLED, verdict.reply)
 
 
@@ -250,7 +271,7 @@ def _never_arrived(host: RecoveryHost, inbox: Inbox, verdict: Verdict) -> None:
     elif inbox.refusal is not None:
         host.board.end_with(inbox, inbox.refusal, Input.SETTLED)
     elif inbox.builder.resent:
-        _interrupt(host, inbox, verdict, "gone", "it was sent twice and never arrived")
+        interrupt(host, inbox, verdict, "gone", "it was sent twice and never arrived")
     else:
         inbox.builder.restart()
         host.board.step(inbox, Input.RESEND)
@@ -261,17 +282,24 @@ def _give_up(host: RecoveryHost, inbox: Inbox, verdict: Verdict | None) -> None:
     silent = f"for {host.settle_timeout:g} s there was no sign of it"
     if verdict is None or verdict.fate in (Fate.UNKNOWN, Fate.ABSENT):
         why = "and the server's stored messages could not tell"
-        _interrupt(host, inbox, verdict, "unknown", f"{silent}, {why}")
+        interrupt(host, inbox, verdict, "unknown", f"{silent}, {why}")
     elif verdict.looks_whole:
         inbox.builder.doubtful = True  # these rows do not tell whether that is all
-        _recover(host, inbox, verdict)
+        recover(host, inbox, verdict)
     else:
-        _interrupt(host, inbox, verdict, "gone", f"{silent}, not even among the stored messages")
+        interrupt(host, inbox, verdict, "gone", f"{silent}, not even among the stored messages")
 
 
-def _interrupt(
-    host: RecoveryHost, inbox: Inbox, verdict: Verdict | None, outcome: str, why: str
+def interrupt(
+    host: RecoveryHost,
+    inbox: Inbox,
+    verdict: Verdict | None,
+    outcome: str,
+    why: str,
+    *,
+    what: str = "was cut by a lost connection",
 ) -> None:
+    """End a message that cannot be completed, with what is known of its fate."""
     if verdict is not None and verdict.reply is not None and not inbox.over.is_set():
         inbox.builder.take_stored(verdict.reply)
     remedy = (
@@ -280,7 +308,7 @@ def _interrupt(
         else "It may have run, or may still run: look at the session before sending it again."
     )
     failure = errors.MessageInterrupted(
-        f"The message on session {host.session_id} was cut by a lost connection; {why}. {remedy} "
+        f"The message on session {host.session_id} {what}; {why}. {remedy} "
         "What had come is in .partial.",
         session_id=host.session_id,
         partial=inbox.partial(),

@@ -10,6 +10,7 @@ Rule 3  A refusal ends the message. 502 and 504 are no refusal: a proxy lost the
         failure of a server that answers when the turn is over, or of a turn whose events came:
         the message has run, or may have.
 Rule 4  It is cancelled by whoever leaves the message before it was sent, and by the stream's end.
+Rule 5  Once the server has accepted it, the same task looks after the turn until it is over.
 """
 
 from __future__ import annotations
@@ -76,6 +77,9 @@ class SendingHost(Protocol):
     def settle(self, inbox: Inbox) -> None:
         """Find out what became of a turn."""
 
+    async def watch(self, inbox: Inbox) -> None:
+        """See a turn that was accepted to its end."""
+
 
 async def transmit(host: SendingHost, inbox: Inbox, request: MessageRequest) -> None:
     """Send one message and tell the switchboard what came of it; never raises but Cancelled."""
@@ -106,6 +110,8 @@ async def transmit(host: SendingHost, inbox: Inbox, request: MessageRequest) -> 
             if not inbox.turn.over and not request.text.startswith("/"):
                 inbox.cut = True  # what is still under way will not be waited for
             host.board.step(inbox, Input.SETTLED)
+    if inbox.turn.phase is Phase.RUNNING and not inbox.settling:
+        await host.watch(inbox)
 
 
 async def _await_events(inbox: Inbox) -> None:  # noqa: ASYNC910 - it has waited, or was timed out

@@ -81,6 +81,8 @@ class Inbox:
         """A task finds out what became of it."""
         self.filling = False
         """Its turn is over, and a task reads what a gap has taken of it."""
+        self.watches = 0
+        """How often it was accepted, and looked after from then on."""
         self.sending: trio.CancelScope | None = None
         """The scope of the task that sends it."""
         self.request: MessageRequest | None = None

@@ -151,6 +151,7 @@ class TurnRouter:
             self._foreign = [owner for owner in self._foreign if owner.heard]
             for owner in self._foreign:
                 owner.heard = False
+            turn.doubt = None
         return changed
 
     def route(self, event: Event) -> Route:
@@ -177,6 +178,8 @@ class TurnRouter:
         self._echoes.heard(event, turn, ours=route.turn is not None, terminal=terminal)
         if route.turn is None or route.busy:
             return route
+            if turn is not None:
+                turn.doubt = event
         route.turn.events += 1 + len(route.released)
         if terminal:
             route.turn.ended_by = event
@@ -186,6 +189,7 @@ class TurnRouter:
         return route
 
     def bind(self, turn: Turn, user_message_id: str) -> None:
+        route.turn.doubt = None
         """Bind a turn whose ``user_message_created`` was lost to the message that is stored."""
         self._run = None
         turn.user_message_id = user_message_id
@@ -278,6 +282,8 @@ class TurnRouter:
             candidates = sorted([*candidates, turn.owner], key=lambda owner: owner.since)
         elif turn is not None and not candidates:
             if isinstance(event, ev.ErrorEvent) and not (turn.held or parent_of(event)):
+        if turn is not None and not (turn.bound or owner.since) and self._is_terminal(event):
+            turn.doubt = event
                 return turn.owner
             return Owner() if self._names_users and not turn.cut else None
         if not candidates:
@@ -333,6 +339,7 @@ class TurnRouter:
         elif isinstance(event, ev.ToolExecutionCompleteEvent):
             owner.due = 2
         elif isinstance(event, _ToolUse | _ToolRun):
+            turn.doubt = event
             owner.due = 1
         ours = self._turn is not None and owner is self._turn.owner
         if self._is_terminal(event):

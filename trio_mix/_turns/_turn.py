@@ -124,11 +124,19 @@ class Turn:
     held: list[Event] = attrs.field(factory=list)
     cut: bool = False
     """Whether what binds it may have been lost with a connection."""
+    doubt: Event | None = None
+    """A terminal event that was taken for another turn's, and may have been this one's: nothing of
+    this one has come since."""
 
     @property
     def over(self) -> bool:
         """Whether nothing more is due for it."""
         return self.phase is _OVER
+
+    @property
+    def heard(self) -> int:
+        """How many events were its own, or are kept until it is known whose they are."""
+        return self.events + len(self.held)
 
     @property
     def bound(self) -> bool:

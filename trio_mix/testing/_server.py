@@ -314,6 +314,15 @@ class MixServer(Observed):
 
     # --- accidents --------------------------------------------------------------------------------
 
+    def lose_events(self, name: str, times: int | None = None) -> None:
+        """Never put the next events of this name on the wire, as if dropped for a slow reader.
+
+        Args:
+          name: the event's name, as ``"user_message_created"``.
+          times: how many of them; None: all from now on.
+        """
+        self._backend.unheard[name] = times
+
     async def drop_streams(self, session_id: str | None = None, how: How = "cut") -> int:
         """Lose the open streams of one session, or of all, and return how many there were.
 

@@ -1,0 +1,330 @@
+"""A turn of which nothing is heard, though no connection was lost, ends all the same.
+
+In memory, under a clock that jumps.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+
+from trio_mix import Mix, errors
+from trio_mix import events as ev
+from trio_mix.testing import (
+    Do,
+    Fail,
+    Hang,
+    MessageFinished,
+    MixServer,
+    Pause,
+    Say,
+    Step,
+    Think,
+    Turn,
+    UseTool,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from trio.testing import MockClock
+
+    from trio_mix import SessionStream
+    from trio_mix.testing import Api
+
+WITH_REST: tuple[Api, ...] = ("async", "pipeline")
+ACCEPTING: tuple[Api, ...] = ("async", "pipeline", "pipeline-oldest")
+
+
+@asynccontextmanager
+async def scene(
+    api: Api, *, settle_timeout: float = 60.0, **options: Any
+) -> AsyncIterator[tuple[MixServer, SessionStream]]:
+    options = {"max_connection_age": None, "heartbeat_interval": 45.0} | options
+    async with (
+        MixServer(api, listen=False, pace=0.0, **options) as server,
+        Mix(server.url, network=server.network) as mix,
+    ):
+        session = server.create_session(session_id="s")
+        async with mix.open_stream(session, settle_timeout=settle_timeout) as stream:
+            with trio.fail_after(36_000):
+                yield server, stream
+
+
+def looks(server: MixServer) -> int:
+    return len(server.requests("GET", "/api/sessions/s"))
+
+
+async def test_a_message_whose_user_message_created_is_lost_has_its_reply(
+    autojump_clock: MockClock,
+) -> None:
+    async with scene("async") as (server, stream):
+        await stream.ask("hello")
+        server.script("go", Turn(Say("Here "), UseTool("glob"), Say("I am.")))
+        server.lose_events("user_message_created", 1)
+        began = trio.current_time()
+        reply = await stream.ask("go")
+        assert reply.text == "Here I am."
+        assert reply.recovered
+        assert trio.current_time() - began < 30
+        assert server.runs("go") == 1
+        assert not (await stream.ask("and now?")).recovered
+
+
+async def test_a_long_turn_whose_user_message_created_is_lost_is_complete(
+    autojump_clock: MockClock,
+) -> None:
+    async with scene("async") as (server, stream):
+        await stream.ask("hello")
+        steps: list[Step] = [
+            Say("One. "),
+            UseTool("glob"),
+            Pause(200),
+            Say("Two. "),
+            UseTool("glob"),
+        ]
+        server.script("go", Turn(*steps, Pause(20), Say("Three.")))
+        server.lose_events("user_message_created", 1)
+        async with stream.send("go") as message:
+            joined = "".join([delta async for delta in message.text_deltas()])
+        assert joined == message.reply.text == "One. Two. Three."
+        assert server.runs("go") == 1
+
+
+@pytest.mark.parametrize("delay", [0.0, 30.0])
+async def test_a_server_that_never_names_user_messages_is_understood(
+    delay: float, autojump_clock: MockClock
+) -> None:
+    """With a delay its ``complete`` comes before the POST's 202."""
+    async with scene("async", answer_delay=delay) as (server, stream):
+        server.lose_events("user_message_created")
+        server.script("go", Turn(Say("Here "), UseTool("glob"), Say("I am.")))
+        for _ in range(3):
+            began = trio.current_time()
+            assert (await stream.ask("go")).text == "Here I am."
+            assert trio.current_time() - began < delay + 30
+        assert server.runs("go") == 3
+
+
+@pytest.mark.parametrize("api", ACCEPTING)
+async def test_an_error_that_was_taken_for_a_repetition_ends_its_message(
+    api: Api, autojump_clock: MockClock
+) -> None:
+    async with scene(api, answer_delay=1.0) as (server, stream):
+        server.script(
+            "go",
+            Turn(Fail("the model is overloaded", times=2)),
+            Turn(Fail("the model is overloaded", times=1)),
+        )
+        for _ in range(2):
+            with pytest.raises((errors.AgentError, errors.MessageInterrupted)) as caught:
+                await stream.ask("go")
+            assert "overloaded" in f"{caught.value}{caught.value.__cause__}"
+        assert server.runs("go") == 2
+        server.script("and now?", Turn(Say("Yes.")))
+        assert (await stream.ask("and now?")).text == "Yes."
+
+
+@pytest.mark.parametrize("api", WITH_REST)
+async def test_a_complete_that_got_lost_is_made_up_for_by_what_is_stored(
+    api: Api, autojump_clock: MockClock
+) -> None:
+    async with scene(api) as (server, stream):
+        await stream.ask("hello")
+        server.script("go", Turn(Say("Here "), UseTool("glob"), Say("I am.")))
+        server.lose_events("complete", 1)
+        began = trio.current_time()
+        reply = await stream.ask("go")
+        assert reply.text == "Here I am."
+        assert reply.recovered
+        assert not reply.incomplete
+        assert 60 <= trio.current_time() - began < 90
+        assert (await stream.ask("and now?")).text
+
+
+@pytest.mark.parametrize("version", ["0.6.4"])
+async def test_where_rows_do_not_tell_an_end_it_takes_longer_and_the_reply_says_so(
+    version: str, autojump_clock: MockClock
+) -> None:
+    async with scene("pipeline", version=version) as (server, stream):
+        await stream.ask("hello")
+        server.script("go", Turn(Say("Here I am.")))
+        server.lose_events("complete", 1)
+        began = trio.current_time()
+        reply = await stream.ask("go")
+        assert (reply.text, reply.recovered, reply.incomplete) == ("Here I am.", True, True)
+        assert 300 <= trio.current_time() - began < 500
+        assert (await stream.ask("and now?")).text
+
+
+@pytest.mark.parametrize("api", ACCEPTING)
+async def test_a_turn_that_is_silent_but_runs_is_waited_for_and_seldom_asked_for(
+    api: Api, autojump_clock: MockClock
+) -> None:
+    async with scene(api) as (server, stream):
+        steps: list[Step] = [
+            Think("Hm."),
+            Pause(500),
+            UseTool("bash", steps=[Pause(7000)]),
+            Say("Done."),
+        ]
+        server.script("go", Turn(*steps))
+        await stream.ask("hello")
+        before = looks(server)
+        reply = await stream.ask("go")
+        assert (reply.text, reply.recovered) == ("Done.", False)
+        assert looks(server) - before <= 7500 / 60 + 2
+
+
+@pytest.mark.parametrize("api", ACCEPTING)
+async def test_nothing_is_asked_while_a_turn_shows_signs_of_life(
+    api: Api, autojump_clock: MockClock
+) -> None:
+    async with scene(api) as (server, stream):
+        await stream.ask("hello")
+        before = looks(server)
+        steps: list[Step] = [step for _ in range(20) for step in (UseTool("glob"), Pause(50))]
+        server.script("go", Turn(*steps, Say("Done.")))
+        assert (await stream.ask("go")).text == "Done."
+        await trio.sleep(3600)
+        assert looks(server) == before
+
+
+async def test_a_turn_that_cannot_be_found_on_a_server_that_accepted_it_is_unknown(
+    autojump_clock: MockClock,
+) -> None:
+    """The server stored another text than was sent: for that alone it is not sent again."""
+    async with scene("async") as (server, stream):
+        await stream.ask("hello")
+        server.script("go", Turn(Hang()))
+        server.lose_events("user_message_created", 1)
+        async with stream.send("go") as message:
+            await server.wait_until(lambda: len(server.stored("s")) > 2)
+            live = server._backend.live["s"]
+            live.row.rows[-1].text = "something else"
+            began = trio.current_time()
+            with pytest.raises(
+                errors.MessageInterrupted, match="connection was not lost"
+            ) as caught:
+                await message.wait()
+        assert caught.value.outcome == "unknown"
+        assert 60 <= trio.current_time() - began < 700
+        assert server.runs("go") == 1
+
+
+async def test_a_server_that_cannot_be_asked_leaves_no_unbound_message_waiting_for_ever(
+    autojump_clock: MockClock,
+) -> None:
+    async with scene("async") as (server, stream):
+        await stream.ask("hello")
+        server.answer_next("/api/sessions/s/export", 503, times=100_000)
+        server.script("go", Turn(Say("Here I am.")))
+        server.lose_events("user_message_created", 1)
+        with pytest.raises(errors.MessageInterrupted) as caught:
+            await stream.ask("go")
+        assert caught.value.outcome == "unknown"
+
+
+async def test_a_turn_that_broke_off_unheard_is_interrupted(autojump_clock: MockClock) -> None:
+    async with scene("async") as (server, stream):
+        await stream.ask("hello")
+        server.script("go", Turn(Say("Here "), Fail("no more money")))
+        server.lose_events("error")
+        with pytest.raises(errors.MessageInterrupted) as caught:
+            await stream.ask("go")
+        assert caught.value.outcome == "gone"
+        assert caught.value.partial is not None
+        assert caught.value.partial.text == "Here "
+
+
+async def test_a_connection_lost_while_a_turn_is_watched_settles_it_as_usual(
+    autojump_clock: MockClock,
+) -> None:
+    async with scene("async") as (server, stream):
+        await stream.ask("hello")
+        server.script("go", Turn(Say("One. "), Pause(240), Say("Two.")))
+        async with stream.send("go") as message:
+            gaps = 0
+            first = await message.__anext__()
+            assert isinstance(first, ev.UserMessageCreatedEvent)
+            await trio.sleep(200)
+            await server.drop_streams()
+            async for event in message:
+                gaps += isinstance(event, ev.StreamGapEvent)
+        assert message.reply.text == "One. Two."
+        assert gaps == 1
+
+
+@pytest.mark.parametrize("api", WITH_REST)
+async def test_leaving_a_silent_message_still_ends_its_turn(
+    api: Api, autojump_clock: MockClock
+) -> None:
+    async with scene(api) as (server, stream):
+        server.script("go", Turn(Hang()))
+        with trio.move_on_after(500):
+            await stream.ask("go")
+        await server.wait_for(MessageFinished, text="go")
+        assert (await stream.ask("hello")).text
+
+
+async def test_a_message_of_two_clients_is_not_taken_for_the_others(
+    autojump_clock: MockClock,
+) -> None:
+    """A turn of somebody else's that ends while ours waits to begin is no end of ours."""
+    async with scene("async") as (server, stream):
+        await stream.ask("hello")
+        going = trio.Event()
+
+        async def go() -> None:
+            going.set()
+
+        server.script("theirs", Turn(Do(go), Pause(10), Say("For them.")))
+        server.script("go", Turn(Pause(40), Say("For us.")))
+        server.run_message("s", "theirs")
+        await going.wait()
+        reply = await stream.ask("go")
+        assert (reply.text, reply.recovered) == ("For us.", False)
+
+
+@pytest.mark.parametrize("api", WITH_REST)
+async def test_a_turn_that_died_unheard_is_gone_after_long_silence(
+    api: Api, autojump_clock: MockClock
+) -> None:
+    async with scene(api) as (server, stream):
+        await stream.ask("hello")
+        server.script("go", Turn(Fail("no more money")))
+        server.lose_events("error")
+        began = trio.current_time()
+        with pytest.raises(errors.MessageInterrupted) as caught:
+            await stream.ask("go")
+        assert caught.value.outcome == "gone"
+        assert 600 <= trio.current_time() - began < 800
+
+
+async def test_a_turn_that_is_stored_nowhere_is_unknown_and_not_sent_again(
+    autojump_clock: MockClock,
+) -> None:
+    async with scene("async") as (server, stream):
+        await stream.ask("hello")
+        server.script("go", Turn(Hang()))
+        server.lose_events("user_message_created", 1)
+        async with stream.send("go") as message:
+            await server.wait_until(lambda: len(server.stored("s")) > 2)
+            server._backend.live["s"].row.rows.pop()
+            began = trio.current_time()
+            with pytest.raises(errors.MessageInterrupted):
+                await message.wait()
+        assert 120 <= trio.current_time() - began < 200
+        assert server.runs("go") == 1
+
+
+async def test_a_short_settle_timeout_shortens_all_of_it(autojump_clock: MockClock) -> None:
+    async with scene("async", settle_timeout=1.0) as (server, stream):
+        await stream.ask("hello")
+        server.lose_events("complete", 1)
+        began = trio.current_time()
+        assert (await stream.ask("how are you?")).recovered
+        assert trio.current_time() - began < 5

@@ -1,0 +1,181 @@
+"""A turn of which nothing is heard, though no connection was lost.
+
+What it knows: when silence is worth a question, and what the stored messages' answer means for a
+turn that was not cut. What it must never know: how rows are judged, who holds the message.
+
+Events get lost without a connection: a server drops them for a slow reader, or tears a frame. What
+names a turn, or ends it, may be among them; and an error that ends it may look like the repetition
+of an earlier one.
+
+Rule 1  Nothing is asked while events come. ``settle_timeout`` without one, and the stored messages
+        are asked, and after that as often again: to be silent is normal for a turn.
+Rule 2  Where the last that was heard may have been this turn's end (`Turn.doubt`), they are asked
+        after a moment, and then less and less often.
+Rule 3  Finished or broken off there, and no event within a moment: it ends so.
+Rule 4  Unfinished there, it goes on. Nothing tells a dead turn from one that thinks, so only long
+        silence is taken for an end: where the rows hold all that an ended turn would, and where
+        not even a tool is at work.
+Rule 5  Not to be found there: its fate is unknown. It is never sent again, for it was accepted.
+Rule 6  Where nothing can be asked, it goes on, unless what names it is overdue, or its end doubted.
+Rule 7  Once a connection is lost, or its sender has left, settling is in charge.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from trio_mix import errors
+from trio_mix import events as ev
+from trio_mix._session._recovery import ARRIVAL_GRACE, Signs, interrupt, look, recover
+from trio_mix._turns._router import Input, Phase
+from trio_mix._turns._stored import Fate
+
+if TYPE_CHECKING:
+    from trio_mix._session._recovery import RecoveryHost
+    from trio_mix._session._switchboard import Inbox
+    from trio_mix._turns._stored import Verdict
+
+__all__ = ["watch"]
+
+_END_GRACE: Final = 1.0
+_WHOLE: Final = 5
+_DEAD: Final = 10
+"""How many settle timeouts of silence, of events and rows, are taken for an end (rule 4)."""
+
+_UNHEARD: Final = "the stream did not tell how a message went on"
+_WHAT: Final = "was not heard of any more, though the connection was not lost"
+
+
+async def watch(host: RecoveryHost, inbox: Inbox) -> None:
+    """See a turn that the server has accepted to its end; raises only Cancelled.
+
+    Args:
+      host: the stream.
+      inbox: the message.
+    """
+    inbox.watches += 1
+    mine = inbox.watches
+    signs = Signs(host, inbox)
+    limit = host.settle_timeout
+    pause = min(ARRIVAL_GRACE, limit)
+    due = limit
+    over = False
+    while True:
+        with trio.move_on_after(pause):
+            await inbox.turn_over.wait()
+            return
+        others = inbox.settling or inbox.watches != mine or inbox.turn.phase is not Phase.RUNNING
+        if others:
+            return
+        signs.note(host, inbox)
+        if inbox.turn.doubt is not None:
+            due = min(due, signs.unheard)
+        if signs.unheard < due:
+            pause, due, over = limit - min(signs.unheard, limit - _END_GRACE), limit, False
+            continue
+        verdict, busy = await look(host, inbox)
+        if inbox.settling or inbox.turn.phase is not Phase.RUNNING:
+            continue
+        signs.note(host, inbox, verdict)
+        if _decide(host, inbox, verdict, signs, busy=busy, over=over):
+            return
+        over = verdict is not None and verdict.fate in (Fate.FINISHED, Fate.BROKEN_OFF)
+        pause = min(_END_GRACE if over else max(pause, _END_GRACE) * 2, limit)
+
+
+def _decide(
+    host: RecoveryHost,
+    inbox: Inbox,
+    verdict: Verdict | None,
+    signs: Signs,
+    *,
+    busy: bool,
+    over: bool,
+) -> bool:
+    """Do what a look means; return whether that ends the turn."""
+    limit, doubt = host.settle_timeout, inbox.turn.doubt
+    failure = doubt if isinstance(doubt, ev.ErrorEvent | ev.RateLimitEvent) else None
+    fate = Fate.UNKNOWN if verdict is None else verdict.fate
+    if verdict is not None and fate is not Fate.ABSENT:
+        _bind(host, inbox, verdict)
+    if fate is Fate.FINISHED and verdict is not None:
+        if over:
+            _recover(host, inbox, verdict)
+        return over
+    if fate is Fate.BROKEN_OFF:
+        if over:
+            _fail(host, inbox, verdict, failure, "gone", "the server broke it off")
+        return over
+    if fate is Fate.UNFINISHED and verdict is not None:
+        return _if_dead(host, inbox, verdict, signs, failure)
+    if verdict is None and host.board.router.traits.ids is not True and failure is None:
+        return False
+    if inbox.turn.bound or inbox.turn.text.startswith(("/", "!")):
+        return False
+    # While the session is at another turn this one may be queued behind it.
+    patience = _DEAD if busy else 1 if doubt is not None else 2
+    if signs.unheard < patience * limit:
+        return False
+    why = f"for {signs.unheard:.0f} s there was no event of it, and the server's stored messages "
+    _fail(host, inbox, verdict, failure, "unknown", f"{why} could not tell")
+    return True
+
+
+def _if_dead(
+    host: RecoveryHost,
+    inbox: Inbox,
+    verdict: Verdict,
+    signs: Signs,
+    failure: ev.ErrorEvent | ev.RateLimitEvent | None,
+) -> bool:
+    limit = host.settle_timeout
+    calls = () if verdict.reply is None else verdict.reply.tool_calls
+    if verdict.looks_whole and signs.silence >= _WHOLE * limit:
+        inbox.builder.doubtful = True  # these rows do not tell whether that is all
+        _recover(host, inbox, verdict)
+        return True
+    at_work = any(not call.finished for call in calls)
+    patience = limit if failure is not None else _DEAD * limit
+    if verdict.looks_whole or at_work or signs.silence < patience:
+        return False
+    why = f"for {signs.silence:.0f} s there was no sign of it, not even among the stored messages"
+    _fail(host, inbox, verdict, failure, "gone", why)
+    return True
+
+
+def _bind(host: RecoveryHost, inbox: Inbox, verdict: Verdict) -> None:
+    """Take in which stored message it is: what named it was lost, and perhaps more with it."""
+    if verdict.user_message_id is None or inbox.turn.bound:
+        return
+    if host.board.router.traits.ids:
+        inbox.builder.gap()
+        inbox.insert(ev.StreamGapEvent(missed=None, reason=_UNHEARD))
+    host.board.router.bind(inbox.turn, verdict.user_message_id)
+
+
+def _recover(host: RecoveryHost, inbox: Inbox, verdict: Verdict) -> None:
+    inbox.cut = True  # so that its reader sees where events are missing
+    recover(host, inbox, verdict, why=_UNHEARD)
+
+
+def _fail(
+    host: RecoveryHost,
+    inbox: Inbox,
+    verdict: Verdict | None,
+    failure: ev.ErrorEvent | ev.RateLimitEvent | None,
+    outcome: str,
+    why: str,
+) -> None:
+    """End it as an error that was taken for another's says, where the rows agree, else as cut."""
+    if failure is not None and verdict is not None:
+        inbox.turn.ended_by = failure
+        host.board.step(inbox, Input.SETTLED)
+        return
+    if failure is not None:
+        error = errors.AgentError(
+            failure.error, event=failure, session_id=host.session_id, partial=inbox.partial()
+        )
+        inbox.refusal = error
+    interrupt(host, inbox, verdict, outcome, why, what=_WHAT)
