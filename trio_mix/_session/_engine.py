@@ -211,15 +211,6 @@ class Engine(ReaderHost):
             inbox.settling = True
             self._nursery.start_soon(self._await_answer, inbox)
 
-    def stream_events(self, events: Sequence[ev.Event]) -> None:
-        """Hand on the events of one read, runs of text at once."""
-        at = 0
-        while at < len(events):
-            taken = 0 if self._gap_due else self.board.deliver_run(events, at)
-            if not taken:
-                self.stream_event(events[at])
-            at += taken or 1
-
     def may_rotate(self) -> bool:
         """Say whether nobody is sending, and no turn is under way."""
         return not self.gate.held

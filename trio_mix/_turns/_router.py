@@ -146,12 +146,12 @@ class TurnRouter:
         changed = turn.step(what)
         if changed and what is Input.RESEND:
             turn.held.clear()
+            turn.doubt = None
         if turn.over and self._turn is turn:
             self._turn = None
             self._foreign = [owner for owner in self._foreign if owner.heard]
             for owner in self._foreign:
                 owner.heard = False
-            turn.doubt = None
         return changed
 
     def route(self, event: Event) -> Route:
@@ -172,15 +172,16 @@ class TurnRouter:
         if turn is not None and turn.phase in (Phase.REGISTERED, Phase.ENDED):
             turn = None
         if self._echoes.swallow(event, turn, ids=bool(self.traits.ids)):
+            if turn is not None:
+                turn.doubt = event
             return _NOBODY
         route = self._by_ids(event, turn) if self.traits.ids else self._by_order(event, turn)
         terminal = self._is_terminal(event)
         self._echoes.heard(event, turn, ours=route.turn is not None, terminal=terminal)
         if route.turn is None or route.busy:
             return route
-            if turn is not None:
-                turn.doubt = event
         route.turn.events += 1 + len(route.released)
+        route.turn.doubt = None
         if terminal:
             route.turn.ended_by = event
         self.apply(route.turn, Input.TERMINAL if terminal else Input.EVENT)
@@ -189,7 +190,6 @@ class TurnRouter:
         return route
 
     def bind(self, turn: Turn, user_message_id: str) -> None:
-        route.turn.doubt = None
         """Bind a turn whose ``user_message_created`` was lost to the message that is stored."""
         self._run = None
         turn.user_message_id = user_message_id
@@ -251,6 +251,8 @@ class TurnRouter:
         if owner is None and turn is not None:
             return self._hold(event, turn)
         owner = owner or Owner()
+        if turn is not None and not (turn.bound or owner.since) and self._is_terminal(event):
+            turn.doubt = event
         self._note(event, owner)
         return Route(turn) if turn is not None and owner is turn.owner else _NOBODY
 
@@ -282,8 +284,6 @@ class TurnRouter:
             candidates = sorted([*candidates, turn.owner], key=lambda owner: owner.since)
         elif turn is not None and not candidates:
             if isinstance(event, ev.ErrorEvent) and not (turn.held or parent_of(event)):
-        if turn is not None and not (turn.bound or owner.since) and self._is_terminal(event):
-            turn.doubt = event
                 return turn.owner
             return Owner() if self._names_users and not turn.cut else None
         if not candidates:
@@ -308,6 +308,7 @@ class TurnRouter:
             return _NOBODY
         if turn.phase is Phase.POSTED or _began_earlier(turn.held):
             self._give_away(turn)
+            turn.doubt = event
             return _NOBODY
         released, turn.held = tuple(turn.held[:-1]), []
         for earlier in (*released, event):
@@ -339,7 +340,6 @@ class TurnRouter:
         elif isinstance(event, ev.ToolExecutionCompleteEvent):
             owner.due = 2
         elif isinstance(event, _ToolUse | _ToolRun):
-            turn.doubt = event
             owner.due = 1
         ours = self._turn is not None and owner is self._turn.owner
         if self._is_terminal(event):
