@@ -10,6 +10,7 @@ A message is sent inside a scope, and its events come back in it::
 
 from typing import TYPE_CHECKING
 
+from trio_mix._lazy import lazy
 from trio_mix._version import __version__ as __version__
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from trio_mix import funcs as funcs
     from trio_mix import hooks as hooks
     from trio_mix import models as models
+    from trio_mix import resources as resources
     from trio_mix import sse as sse
     from trio_mix import testing as testing
     from trio_mix._message import Message as Message
@@ -35,38 +37,54 @@ if TYPE_CHECKING:
     from trio_mix.sse import ReconnectPolicy as ReconnectPolicy
     from trio_mix.sse import StreamState as StreamState
 else:
-    from importlib import import_module
+    __getattr__, __dir__ = lazy(
+        __name__,
+        {
+            "trio_mix._message": ("Message",),
+            "trio_mix._mix": ("Mix",),
+            "trio_mix._rest._core": ("MixCore",),
+            "trio_mix._rest._options": ("BackoffStrategy", "RequestOptions", "RetryConfig"),
+            "trio_mix._session._subscription": ("Subscription",),
+            "trio_mix._stream": ("SessionStream",),
+            "trio_mix._turns._reply": ("Reply", "ToolCall"),
+            "trio_mix.hooks": ("Hooks",),
+            "trio_mix.sse": ("ReconnectPolicy", "StreamState"),
+        },
+        submodules=(
+            "browser",
+            "errors",
+            "events",
+            "funcs",
+            "hooks",
+            "models",
+            "resources",
+            "sse",
+            "testing",
+        ),
+    )
 
-    # Imported when they are first asked for: a program that imports trio_mix for one of them, or
-    # only says so in a type, does not pay for all of them.
-    _SUBMODULES = ("browser", "errors", "events", "funcs", "hooks", "models", "sse", "testing")
-    _HOMES = {
-        "MixCore": "trio_mix._rest._core",
-        "Message": "trio_mix._message",
-        "Mix": "trio_mix._mix",
-        "BackoffStrategy": "trio_mix._rest._options",
-        "RequestOptions": "trio_mix._rest._options",
-        "RetryConfig": "trio_mix._rest._options",
-        "Reply": "trio_mix._turns._reply",
-        "ToolCall": "trio_mix._turns._reply",
-        "SessionStream": "trio_mix._stream",
-        "Subscription": "trio_mix._session._subscription",
-        "Hooks": "trio_mix.hooks",
-        "ReconnectPolicy": "trio_mix.sse",
-        "StreamState": "trio_mix.sse",
-    }
-
-    def __getattr__(name: str) -> object:
-        """Import a public name from where it lives."""
-        if name in _SUBMODULES:
-            value = import_module(f"{__name__}.{name}")
-        elif name in _HOMES:
-            value = getattr(import_module(_HOMES[name]), name)
-        else:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        globals()[name] = value
-        return value
-
-    def __dir__() -> list[str]:
-        """Return the public names, imported yet or not."""
-        return sorted({*globals(), *_SUBMODULES, *_HOMES})
+__all__ = [
+    "BackoffStrategy",
+    "Hooks",
+    "Message",
+    "Mix",
+    "MixCore",
+    "ReconnectPolicy",
+    "Reply",
+    "RequestOptions",
+    "RetryConfig",
+    "SessionStream",
+    "StreamState",
+    "Subscription",
+    "ToolCall",
+    "__version__",
+    "browser",
+    "errors",
+    "events",
+    "funcs",
+    "hooks",
+    "models",
+    "resources",
+    "sse",
+    "testing",
+]

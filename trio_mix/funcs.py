@@ -45,21 +45,15 @@ from trio_mix.errors import (
     ResponseValidationError,
     StreamClosed,
 )
-from trio_mix.resources import (
-    Authentication,
-    Files,
-    Health,
-    Internal,
-    Messages,
-    Notifications,
-    Permissions,
-    Preferences,
-    Resource,
-    Sessions,
-    Streaming,
-    System,
-    Tools,
-)
+from trio_mix.resources._authentication import Authentication, Health, Internal
+from trio_mix.resources._base import Resource
+from trio_mix.resources._files import Files
+from trio_mix.resources._interaction import Notifications, Permissions
+from trio_mix.resources._messages import Messages
+from trio_mix.resources._preferences import Preferences
+from trio_mix.resources._sessions import Sessions
+from trio_mix.resources._streaming import Streaming
+from trio_mix.resources._system import System, Tools
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine

@@ -52,7 +52,7 @@ def test_the_sse_package_knows_no_mix() -> None:
 
 def test_importing_the_package_alone_imports_none_of_its_parts() -> None:
     modules = {name for name in _imported_by("import trio_mix") if name.startswith("trio_mix")}
-    assert modules == {"trio_mix", "trio_mix._version"}
+    assert modules == {"trio_mix", "trio_mix._lazy", "trio_mix._version"}
 
 
 @pytest.mark.parametrize("name", ["browser", "otel", "testing"])

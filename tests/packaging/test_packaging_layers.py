@@ -13,13 +13,14 @@ ROOT = Path(__file__).parents[2]
 # Ground floor first; a module imports from its own layer and those before it. A package's name
 # stands for all of it, but for what is named elsewhere.
 LAYERS = (
-    ("errors", "_redact", "_version"),
+    ("errors", "_lazy", "_names", "_redact", "_version"),
     ("sse._decoder", "sse._policy"),
     ("_http",),
     ("sse",),
-    ("events", "models", "_models_system", "_events_decode"),
+    ("events", "models", "_models", "_events_decode"),
     ("_turns",),
-    ("_rest._options", "_rest._retry", "_rest._codec", "_rest._operation", "_rest._operations"),
+    ("_rest._options", "_rest._retry", "_rest._operation", "_rest._codec"),
+    ("_rest._tables", "_rest._operations"),
     ("hooks", "_rest._hook_calls", "_rest._debug"),
     ("_rest",),
     ("resources", "funcs"),

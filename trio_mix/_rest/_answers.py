@@ -1,4 +1,4 @@
-"""From an HTTP answer to a value or an exception.
+"""What an HTTP answer is, and the exception where it is no success.
 
 What it knows: statuses, content types, the API's error body.
 What it must never know: how the answer came, or the network.
@@ -14,19 +14,16 @@ Rules:
 from __future__ import annotations
 
 import json
-from types import NoneType
-from typing import TYPE_CHECKING, Final, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 import attrs
 
-from trio_mix._rest._codec import Mismatch, decode, parse_json
 from trio_mix._rest._operation import GENERATIONS
 from trio_mix.errors import (
     ErrorResponse,
     MixDefaultError,
     MixError,
     RequestInfo,
-    ResponseValidationError,
     RESTError,
 )
 
@@ -36,7 +33,7 @@ if TYPE_CHECKING:
     from trio_mix._redact import Redactor
     from trio_mix._rest._operation import Operation
 
-__all__ = ["ERROR_BODY_LIMIT", "Answer", "error_from", "read_answer"]
+__all__ = ["ERROR_BODY_LIMIT", "Answer", "Received", "error_from"]
 
 T = TypeVar("T")
 
@@ -75,34 +72,6 @@ class Received:
         return self.redactor.text(shown, truncated=cut)
 
 
-def read_answer(operation: Operation[T], received: Received) -> Answer[T]:
-    """Return the value that an answer carries.
-
-    Raises:
-      ErrorResponse: the server refused, in the API's words.
-      MixDefaultError: any other status that is not a success.
-      ResponseValidationError: a success whose body does not fit.
-    """
-    if not 200 <= received.status_code < 300:
-        raise error_from(received, operation)
-    try:
-        value = _value(operation, received)
-    except Mismatch as error:
-        mismatch = error
-    else:
-        return Answer(value, received.status_code, received.headers)
-    # Raised out here: the mismatch holds the value as it came, secrets included.
-    raise ResponseValidationError(
-        mismatch.problem,
-        path=mismatch.path,
-        value=_masked(mismatch.value, received.redactor),
-        status_code=received.status_code,
-        headers=received.redactor.headers(received.headers),
-        body=received.text,
-        request=received.request,
-    )
-
-
 def error_from(received: Received, operation: Operation[object]) -> MixError:
     """Return the exception for an answer that is no success."""
     headers = received.redactor.headers(received.headers)
@@ -134,28 +103,6 @@ def _remedy(status_code: int, operation: Operation[object]) -> str:
     )
 
 
-def _value(operation: Operation[T], received: Received) -> T:
-    if operation.result is NoneType:
-        _refuse_html(received)
-        return cast("T", None)
-    if received.truncated:
-        raise Mismatch(f"the body is longer than {len(received.body)} bytes", "$", None)
-    try:
-        value = parse_json(received.body)
-    except Mismatch:
-        _refuse_html(received)
-        raise
-    return decode(value, operation.result)
-
-
-def _refuse_html(received: Received) -> None:
-    start = received.body[:200].lstrip()
-    if "html" in received.headers.get("content-type", "").lower() or start.startswith(b"<"):
-        raise Mismatch(
-            "expected an answer of the Mix API, but a web page came", "$", start.decode("latin-1")
-        )
-
-
 def _rest_error(received: Received) -> RESTError | None:
     """Read the API's error body, or return ``None`` for any other; the code may be missing."""
     try:
@@ -171,10 +118,3 @@ def _rest_error(received: Received) -> RESTError | None:
         message=received.redactor.text(error["message"]),
         type=received.redactor.text(kind) if isinstance(kind, str) else "",
     )
-
-
-def _masked(value: object, redactor: Redactor) -> object:
-    try:
-        return redactor.value(value)
-    except RecursionError:
-        return "(nested too deep to show)"

@@ -33,34 +33,38 @@ from cattrs.errors import (
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 from trio_mix import models
+from trio_mix._rest._operation import camel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["Mismatch", "camel", "decode", "encode_callback", "parse_json"]
+__all__ = ["Mismatch", "decode", "encode_callback", "parse_json"]
 
 _T = TypeVar("_T")
 
-_SNAKE_ON_THE_WIRE: Final[frozenset[type]] = frozenset(
+_SNAKE_ON_THE_WIRE: Final = frozenset(
     {
-        models.AuthStatus,
-        models.CallbackResultData,
-        models.CredentialsResult,
-        models.OAuthCallbackResult,
-        models.OAuthFlow,
-        models.OAuthHealth,
-        models.Preferences,
-        models.PreferencesResult,
-        models.Provider,
-        models.ProviderAuth,
-        models.ProviderOAuthHealth,
-        models.ProviderValidation,
-        models.ToolCategory,
-        models.ToolsStatus,
-        models.ToolStatus,
+        "AuthStatus",
+        "CallbackResultData",
+        "CredentialsResult",
+        "OAuthCallbackResult",
+        "OAuthFlow",
+        "OAuthHealth",
+        "Preferences",
+        "PreferencesResult",
+        "Provider",
+        "ProviderAuth",
+        "ProviderOAuthHealth",
+        "ProviderValidation",
+        "ToolCategory",
+        "ToolsStatus",
+        "ToolStatus",
     }
 )
-"""The models whose fields the server writes in snake_case; the others' are in camelCase."""
+"""The models whose fields the server writes in snake_case; the others' are in camelCase.
+
+By name, for this module loads no model but those that have hooks of their own.
+"""
 
 _MILLISECONDS_FROM: Final = 10**11
 """From here a timestamp counts milliseconds: as seconds it would be the year 5138."""
@@ -84,12 +88,6 @@ class Mismatch(Exception):
 
 class _WrongType(ValueError):
     """What the hooks raise: its text says what was expected."""
-
-
-def camel(name: str) -> str:
-    """Return a snake_case name in camelCase."""
-    head, *rest = name.split("_")
-    return head + "".join(word.capitalize() for word in rest)
 
 
 def parse_json(body: bytes) -> object:
@@ -134,7 +132,7 @@ def encode_callback(callback: models.Callback) -> dict[str, object]:
 
 
 def _wire_name(cls: type, field: str) -> str:
-    return field if cls in _SNAKE_ON_THE_WIRE else camel(field)
+    return field if cls.__name__ in _SNAKE_ON_THE_WIRE else camel(field)
 
 
 def _first_leaf(error: BaseException, shape: Any, value: object, path: str) -> Mismatch:

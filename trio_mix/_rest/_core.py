@@ -30,10 +30,14 @@ import trio
 from trio_mix._http import Http, check_headers, sanitize_url
 from trio_mix._http._urls import Target
 from trio_mix._redact import Redactor
-from trio_mix._rest._answers import ERROR_BODY_LIMIT, Answer, Received, error_from, read_answer
-from trio_mix._rest._debug import debug_hooks
-from trio_mix._rest._hook_calls import check_hooks, request_hooks
-from trio_mix._rest._options import DEFAULT_RETRY_CODES, RequestOptions, RetryConfig, check_timeout
+from trio_mix._rest._answers import ERROR_BODY_LIMIT, Answer, Received, error_from
+from trio_mix._rest._options import (
+    DEFAULT_RETRY_CODES,
+    RequestOptions,
+    RetryConfig,
+    check_timeout,
+    debug_wanted,
+)
 from trio_mix._rest._retry import RetryPlan, renewed
 from trio_mix._version import __version__
 from trio_mix.errors import ConfigurationError, RequestInfo, RequestTimeout, TransportError
@@ -44,6 +48,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from trio_mix._http import ByteStream, HttpClient
+    from trio_mix._rest._hook_calls import RequestHooks
     from trio_mix._rest._operation import Operation
     from trio_mix._rest._options import HeadersSource
     from trio_mix.hooks import Hooks
@@ -150,10 +155,19 @@ class MixCore:
         self._headers = headers
         self.timeout = timeout
         self.retries = retries or _DEFAULT_RETRIES
-        self.hooks = check_hooks(hooks) + debug_hooks()
-        self._request_hooks = request_hooks(self.hooks)
+        self.hooks: tuple[Hooks, ...] = ()
+        self._request_hooks: RequestHooks | None = None
+        if hooks is not None or debug_wanted():
+            self._set_hooks(hooks)
         self._rng = rng or random.Random()
         self.http = Http(http_client)
+
+    def _set_hooks(self, hooks: Hooks | Sequence[Hooks] | None) -> None:
+        from trio_mix._rest._debug import debug_hooks  # clients with hooks are few
+        from trio_mix._rest._hook_calls import check_hooks, request_hooks
+
+        self.hooks = check_hooks(hooks) + debug_hooks()
+        self._request_hooks = request_hooks(self.hooks)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.server_url}>"
@@ -283,6 +297,8 @@ class MixCore:
           ConnectionFailed: no answer came.
           RequestTimeout: no answer came in time.
         """
+        from trio_mix._rest._values import read_answer  # cattrs, for which streams have no use
+
         await trio.lowlevel.checkpoint()
         call = self.prepare(operation, values or {}, options)
 

@@ -14,13 +14,13 @@ Rules:
 from __future__ import annotations
 
 import logging
-import os
 import re
 import sys
 from typing import TYPE_CHECKING, Final, TextIO
 
 from trio_mix._http import sanitize_url
 from trio_mix._rest._hook_calls import masked_url
+from trio_mix._rest._options import debug_wanted
 from trio_mix.hooks import Hooks
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ _LONGEST: Final = 500
 
 def debug_hooks() -> tuple[Hooks, ...]:
     """Return the hooks that log, if the environment asks for them."""
-    if os.environ.get("MIX_DEBUG", "").strip().lower() in ("", "0", "false", "no", "off"):
+    if not debug_wanted():
         return ()
     if not _log.hasHandlers():
         handler = _Stderr()

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 import trio
 
-from trio_mix._rest import _operations as op
 from trio_mix._rest._retry import renewed
+from trio_mix._rest._tables._files import GET_FILE
 from trio_mix._rest._upload import report
 from trio_mix.errors import ConfigurationError, TransportError
 
@@ -190,7 +190,7 @@ class FileRequest:
 
     async def _prepare(self) -> Call:
         await trio.lowlevel.checkpoint()
-        return self._core.prepare(op.GET_FILE, self._values, self._options)
+        return self._core.prepare(GET_FILE, self._values, self._options)
 
 
 async def _write(stream: FileStream, target: trio.Path, progress: Progress | None) -> None:

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Final, final
 import trio
 
 from trio_mix._events_decode import decode_event
-from trio_mix._rest import _operations as op
 from trio_mix._rest._answers import Received
 from trio_mix._rest._retry import renewed
+from trio_mix._rest._tables._streaming import STREAM_EVENTS
 from trio_mix.errors import ProtocolError, StreamClosed, TransportError
 from trio_mix.sse import SSEDecoder
 
@@ -224,7 +224,7 @@ class EventStreamRequest:
 
     async def _open(self) -> EventStream:
         await trio.lowlevel.checkpoint()
-        call = self._core.prepare(op.STREAM_EVENTS, {"session_id": self._session_id}, self._options)
+        call = self._core.prepare(STREAM_EVENTS, {"session_id": self._session_id}, self._options)
         headers = {"accept": "text/event-stream", "cache-control": "no-cache"}
         if self._last_event_id:
             headers["last-event-id"] = self._last_event_id

@@ -23,14 +23,27 @@ from urllib.parse import quote, urlencode
 
 import attrs
 
-from trio_mix._rest._codec import camel, encode_callback
 from trio_mix.errors import ConfigurationError
-from trio_mix.models import Callback
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["GENERATIONS", "Generation", "Operation", "Param", "Prepared"]
+    from trio_mix.models import Callback
+
+__all__ = [
+    "GENERATIONS",
+    "LATEST",
+    "SINCE_069",
+    "UNTIL_069",
+    "Generation",
+    "Operation",
+    "Param",
+    "Prepared",
+    "body_param",
+    "camel",
+    "path_param",
+    "query_param",
+]
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -39,6 +52,10 @@ Generation: TypeAlias = Literal["0.6.4", "0.6.9", "0.11.4"]
 
 GENERATIONS: Final[tuple[Generation, ...]] = ("0.6.4", "0.6.9", "0.11.4")
 """All of them, oldest first."""
+
+SINCE_069: Final[tuple[Generation, ...]] = ("0.6.9", "0.11.4")
+UNTIL_069: Final[tuple[Generation, ...]] = ("0.6.4", "0.6.9")
+LATEST: Final[tuple[Generation, ...]] = ("0.11.4",)
 
 Kind: TypeAlias = Literal["text", "int", "number", "bool", "texts", "callbacks", "file"]
 
@@ -79,6 +96,8 @@ class Param:
         if self.kind == "texts":
             return list(cast("list[str]", value))
         if self.kind == "callbacks":
+            from trio_mix._rest._codec import encode_callback  # cattrs, which few calls need
+
             return [encode_callback(each) for each in cast("list[Callback]", value)]
         return value
 
@@ -126,6 +145,8 @@ _CALLBACK_TYPES: Final = ("bash_script", "sub_agent", "send_message")
 
 
 def _callbacks_problem(value: object) -> str:
+    from trio_mix.models import Callback
+
     if not isinstance(value, list | tuple) or not all(isinstance(x, Callback) for x in value):
         return "a list of models.Callback"
     if any(each.type not in _CALLBACK_TYPES for each in value):
@@ -231,6 +252,12 @@ def _query_text(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return repr(value) if isinstance(value, float) else str(value)
+
+
+def camel(name: str) -> str:
+    """Return a snake_case name in camelCase."""
+    head, *rest = name.split("_")
+    return head + "".join(word.capitalize() for word in rest)
 
 
 def path_param(name: str, wire: str | None = None, **more: Any) -> Param:

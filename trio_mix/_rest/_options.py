@@ -13,6 +13,7 @@ Rules:
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, Literal, TypeAlias
@@ -29,6 +30,7 @@ __all__ = [
     "RequestOptions",
     "RetryConfig",
     "check_timeout",
+    "debug_wanted",
 ]
 
 HeadersSource: TypeAlias = (
@@ -40,6 +42,12 @@ DEFAULT_RETRY_CODES: Final = ("5XX", "408", "429")
 """The statuses that the OpenAPI's retry extension names."""
 
 _CODE = re.compile(r"[1-5](?:[0-9]{2}|XX)")
+
+
+def debug_wanted() -> bool:
+    """Say whether the environment asks for a log of what is done: ``MIX_DEBUG=1``."""
+    wanted = os.environ.get("MIX_DEBUG", "").strip().lower()
+    return wanted not in ("", "0", "false", "no", "off")
 
 
 def _is_number(value: object) -> bool:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trio_mix._rest import _operations as op
 from trio_mix._rest._download import FileRequest
+from trio_mix._rest._tables import _files as op
 from trio_mix._rest._upload import Upload
 from trio_mix.resources._base import Resource, implements
 

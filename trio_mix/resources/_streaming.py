@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trio_mix._rest import _operations as op
 from trio_mix._rest._event_stream import EventStreamRequest
+from trio_mix._rest._tables import _streaming as op
 from trio_mix.resources._base import Resource, implements
 
 if TYPE_CHECKING:

@@ -3,14 +3,41 @@
 This package stands alone: it knows no Mix, and works with any server that speaks SSE.
 """
 
-from trio_mix.sse._decoder import ServerSentEvent as ServerSentEvent
-from trio_mix.sse._decoder import SSEDecoder as SSEDecoder
-from trio_mix.sse._event_source import EventSource as EventSource
-from trio_mix.sse._event_source import open_event_source as open_event_source
-from trio_mix.sse._policy import ReconnectPolicy as ReconnectPolicy
-from trio_mix.sse._policy import ReconnectSchedule as ReconnectSchedule
-from trio_mix.sse._statistics import EventSourceStatistics as EventSourceStatistics
-from trio_mix.sse._statistics import StreamState as StreamState
+from typing import TYPE_CHECKING
+
+from trio_mix._lazy import lazy
+
+if TYPE_CHECKING:
+    from trio_mix.sse._decoder import ServerSentEvent as ServerSentEvent
+    from trio_mix.sse._decoder import SSEDecoder as SSEDecoder
+    from trio_mix.sse._event_source import EventSource as EventSource
+    from trio_mix.sse._event_source import open_event_source as open_event_source
+    from trio_mix.sse._policy import ReconnectPolicy as ReconnectPolicy
+    from trio_mix.sse._policy import ReconnectSchedule as ReconnectSchedule
+    from trio_mix.sse._statistics import EventSourceStatistics as EventSourceStatistics
+    from trio_mix.sse._statistics import StreamState as StreamState
+else:
+    __getattr__, __dir__ = lazy(
+        __name__,
+        {
+            "trio_mix.sse._decoder": (
+                "ServerSentEvent",
+                "SSEDecoder",
+            ),
+            "trio_mix.sse._event_source": (
+                "EventSource",
+                "open_event_source",
+            ),
+            "trio_mix.sse._policy": (
+                "ReconnectPolicy",
+                "ReconnectSchedule",
+            ),
+            "trio_mix.sse._statistics": (
+                "EventSourceStatistics",
+                "StreamState",
+            ),
+        },
+    )
 
 __all__ = [
     "EventSource",
