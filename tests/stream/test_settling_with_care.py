@@ -168,6 +168,31 @@ async def test_events_of_an_answered_turn_that_come_late_reach_no_other_message(
             assert message.reply.text.split() == [f"{name}{number}" for number in range(30)]
 
 
+@pytest.mark.parametrize("replay", [False, True])
+async def test_an_error_of_a_cut_turn_that_comes_very_late_reaches_no_other_message(
+    replay: bool, autojump_clock: MockClock
+) -> None:
+    """Errors bear no ids, and the connection that was made again may be slow as well."""
+    async with (
+        MixServer(listen=False, pace=0.0, replay=replay) as server,
+        FaultProxy(server, FaultPlan()) as proxy,
+        Mix(proxy.url, network=proxy.network) as mix,
+        mix.open_stream(server.create_session(session_id="s")) as stream,
+    ):
+        await stream.ask("hello")
+        server.script("long", Turn(Say("It begins. "), Hang()))
+        proxy.plan = FaultPlan(Rule(Stall(300, 30.0), path="/stream", method="GET"))
+        with trio.fail_after(1000):
+            async with stream.send("long") as message:
+                await message.__anext__()
+                await proxy.drop()
+                while stream.state.value == "connected":
+                    await trio.lowlevel.checkpoint()
+                await stream.wait_connected()
+            assert (await stream.ask("short")).text
+            assert (await stream.ask("short")).text
+
+
 @pytest.mark.parametrize("lost", [Cut(0), Cut(10, "up"), Answer(503)])
 async def test_an_answer_to_a_permission_request_that_is_lost_is_given_again(
     lost: Cut | Answer, autojump_clock: MockClock

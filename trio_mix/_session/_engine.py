@@ -366,11 +366,13 @@ class Engine(ReaderHost):
     def _may_still_speak(self, inbox: Inbox) -> bool:
         """Whether events of a turn may still come, that no id would tell from the next one's.
 
-        Errors bear none anywhere. Where there are ids, a new connection brings nothing old.
+        Errors bear none anywhere; but what is known to have finished has none to come, and its
+        other events, where there are ids and it was cut, are told by those.
         """
         if inbox.turn.ended_by is not None or not inbox.posted:
             return False
-        if self.router.traits.ids and inbox.severed:
+        finished = inbox.failure is None and not (inbox.abandoned or inbox.builder.doubtful)
+        if self.router.traits.ids and inbox.severed and finished:
             return False
         refused = isinstance(inbox.failure, errors.MessageRejected)
         return not refused and not inbox.turn.text.startswith("/")
