@@ -118,11 +118,18 @@ class TrioMixError(Exception):
 
 
 class ConfigurationError(TrioMixError, ValueError):
-    """An argument or environment variable that cannot work: the caller's to mend."""
+    """An argument or environment variable that cannot work: the caller's to mend.
+
+    What to do: Mend the argument or the variable that the text names, in the way that it says.
+    Nothing was sent.
+    """
 
 
 class UsageError(TrioMixError, RuntimeError):
-    """Something was used in the wrong order, as an object outside its ``async with``."""
+    """Something was used in the wrong order, as an object outside its ``async with``.
+
+    What to do: Mend the program: the text has the lines that it should have.
+    """
 
 
 class MixError(TrioMixError):
@@ -154,6 +161,9 @@ class MixError(TrioMixError):
 class ErrorResponse(MixError):
     """The server refused an operation and said why (OpenAPI schema ``ErrorResponse``).
 
+    What to do: Read ``error``. A 404 means a wrong id, a 401 or 403 credentials; a 5xx was tried
+    again already, for as long as `RetryConfig` says, where that could do no harm.
+
     Attributes:
       error: code, message and type, as the server gave them.
     """
@@ -181,7 +191,12 @@ class ErrorResponse(MixError):
 
 
 class MixDefaultError(MixError):
-    """A 4xx or 5xx (or a redirect that is not followed) without the API's own error body."""
+    """A 4xx or 5xx (or a redirect that is not followed) without the API's own error body.
+
+    What to do: Look at ``body``: it says who answered. A proxy's error page or a 5xx is the server's
+    affair and was tried again where that could do no harm; a 404 or 405 on an operation that older
+    servers lack calls for another server, or for doing without.
+    """
 
     def __init__(
         self,
@@ -204,6 +219,9 @@ class MixDefaultError(MixError):
 
 class ResponseValidationError(MixError):
     """A success whose body is not what the operation promises.
+
+    What to do: Check that the address is a Mix server's. If it is, ``path`` and ``value`` are what to
+    report, to us or to the server's makers.
 
     Attributes:
       path: where in the body, as ``$.createdAt`` or ``$[3].id``.
@@ -266,7 +284,11 @@ class TransportError(TrioMixError):
 
 
 class ConnectionFailed(TransportError):
-    """The connection was refused, reset, or ended before the answer was complete."""
+    """The connection was refused, reset, or ended before the answer was complete.
+
+    What to do: See whether the server runs and the address is right. If ``sent`` is false nothing has
+    left, and the call may be made again whatever it was.
+    """
 
     def __init__(
         self, reason: str, *, request: RequestInfo, attempts: int = 1, sent: bool = False
@@ -283,7 +305,12 @@ class ConnectionFailed(TransportError):
 
 
 class RequestTimeout(TransportError):
-    """The server did not answer in time."""
+    """The server did not answer in time.
+
+    What to do: Allow more time, in `RequestOptions` or where the text says, or look at why the
+    server is slow. If ``sent`` is true the server may have done it all the same: look before you
+    repeat it.
+    """
 
     def __init__(
         self,
@@ -320,19 +347,33 @@ class StreamError(TrioMixError):
 
 
 class StreamClosed(StreamError):
-    """The stream was used after it had been closed, or was closed while it was waited for."""
+    """The stream was used after it had been closed, or was closed while it was waited for.
+
+    What to do: Use the stream inside its ``async with`` only; to go on later, open it again. Where
+    it was closed under you, the ``__cause__`` says why.
+    """
 
 
 class StreamAlreadyOpen(StreamError):
-    """The session already has a stream on this client: share that one."""
+    """The session already has a stream on this client: share that one.
+
+    What to do: Hand the one stream to all tasks that need the session: any number may send on it,
+    and each may have a subscription.
+    """
 
 
 class SessionNotFound(StreamError):
-    """The server does not know the session."""
+    """The server does not know the session.
+
+    What to do: Create the session first, or check its id. It does not come back by waiting.
+    """
 
 
 class ReconnectFailed(StreamError):
     """The stream was lost, and the policy's time to get it back ran out.
+
+    What to do: See why the server is away: the ``__cause__`` is what the last try met. A daemon
+    passes ``ReconnectPolicy(max_elapsed_time=None)`` and waits for ever.
 
     Attributes:
       attempts: connects tried since the loss.
@@ -356,7 +397,11 @@ class ReconnectFailed(StreamError):
 
 
 class ProtocolError(StreamError):
-    """The peer does not speak SSE as it must: wrong content type, or an event over the cap."""
+    """The peer does not speak SSE as it must: wrong content type, or an event over the cap.
+
+    What to do: Check the address: it is most often a web page's, or a proxy's. If an event is too
+    large, raise the cap.
+    """
 
 
 class MessageError(TrioMixError):
@@ -375,6 +420,9 @@ class MessageError(TrioMixError):
 
 class AgentError(MessageError):
     """The server's agent gave the message up with an ``error`` (or ``rate_limit_error``) event.
+
+    What to do: Read ``event``: its ``type`` says whether it is a matter of keys or of load. What had
+    come is in ``partial``. The server has not gone on with the message, so it may be sent again.
 
     Attributes:
       event: the event that ended the message.
@@ -395,6 +443,9 @@ class AgentError(MessageError):
 class MessageInterrupted(MessageError):
     """The message was cut: its reply is not complete, or its fate cannot be known.
 
+    What to do: Look at ``outcome``. ``"gone"``: send it again if it is still wanted. ``"unknown"``:
+    it may have run, or may still run, so look at the session's messages first.
+
     Attributes:
       outcome: ``"gone"`` when the server is known to have dropped it, ``"unknown"`` when the
         truth cannot be known: it may have run, or may still run.
@@ -413,12 +464,23 @@ class MessageInterrupted(MessageError):
 
 
 class MessageRejected(MessageError):
-    """The message was refused before it ran, by the server or by a rule of the client's."""
+    """The message was refused before it ran, by the server or by a rule of the client's.
+
+    What to do: Mend the message as the text says and send it again: it did not run.
+    """
 
 
 class MessageNotFinished(MessageError):
-    """The reply was asked for before the message was over."""
+    """The reply was asked for before the message was over.
+
+    What to do: Iterate the message to its end, or ``await message.wait()``; ``partial`` has what
+    there is.
+    """
 
 
 class ConsumerTooSlow(MessageError):
-    """The message's buffer reached its hard limit because nobody iterated it."""
+    """The message's buffer reached its hard limit because nobody iterated it.
+
+    What to do: Iterate the message in a task that does nothing slow, or raise ``message_buffer``.
+    Only this message failed: the stream and the other messages go on.
+    """

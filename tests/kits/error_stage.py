@@ -35,6 +35,8 @@ class Stage:
     mix: Mix
     session: str
     folder: Path
+    nursery: trio.Nursery
+    """For a task beside the cause."""
 
     def deaf(self, **settings: Any) -> Mix:
         """Return a client of a server that takes connections and says nothing."""
@@ -119,12 +121,15 @@ async def _happen(cause: Cause, folder: Path) -> Exception | None:
         async with (
             MixServer(**{"listen": False, "pace": 0, **cause.server}) as server,
             Mix(server.url, **{"network": server.network, "retries": ONCE, **cause.client}) as mix,
+            trio.open_nursery() as nursery,
         ):
-            stage = Stage(server, mix, server.create_session(session_id="session-1"), folder)
+            session = server.create_session(session_id="session-1")
             try:
-                await cause.run(stage)
+                await cause.run(Stage(server, mix, session, folder, nursery))
             except Exception as error:  # noqa: BLE001 - that is what it is for
                 return error
+            finally:
+                nursery.cancel_scope.cancel()
     return None
 
 
@@ -133,4 +138,4 @@ def text_of(error: Exception, folder: Path) -> str:
     text = str(error).replace("http://mix.test", "http://localhost:8088")
     text = text.replace(str(folder), "/home")
     text = re.sub(r"\(\d+ connects in [\d.]+ s\)", "(7 connects in 30.0 s)", text)
-    return re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:9222", text)
+    return re.sub(r"(127\.0\.0\.1(?::|', ))\d+", r"\g<1>9222", text)

@@ -82,7 +82,10 @@ class Mailbox:
         A checkpoint, also when an event stands waiting (rule 6). A cancelled wait loses nothing.
         """
         if self._taken:
-            raise trio.BusyResourceError("another task is already iterating this object")
+            raise trio.BusyResourceError(
+                "another task is already iterating this message or subscription: let one task iterate"
+                " it, or give each a stream.subscribe() of its own"
+            )
         self._taken = True
         try:
             if self._at_once and self._line:

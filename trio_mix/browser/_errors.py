@@ -12,11 +12,16 @@ __all__ = ["BrowserGone", "ChromiumFailed", "ChromiumNotFound", "TunnelRefused"]
 
 
 class ChromiumNotFound(TrioMixError):
-    """There is no Chromium to launch."""
+    """There is no Chromium to launch.
+
+    What to do: Install one, or name the program with ``executable=``.
+    """
 
 
 class ChromiumFailed(TrioMixError):
     """A Chromium was launched, and never offered its DevTools.
+
+    What to do: Run the program by hand, as the text says; ``output`` has its last words.
 
     Attributes:
       returncode: what it ended with (negative: the signal), or ``None`` where it was still running.
@@ -32,6 +37,8 @@ class ChromiumFailed(TrioMixError):
 class BrowserGone(StreamError):
     """The browser's DevTools cannot be reached, or their connection was lost.
 
+    What to do: Start the browser, with its DevTools open, and open a new tunnel to it.
+
     Attributes:
       browser: the DevTools' address: scheme, host and port.
     """
@@ -43,6 +50,8 @@ class BrowserGone(StreamError):
 
 class TunnelRefused(StreamError):
     """The server does not want this tunnel, and asking again would not help.
+
+    What to do: Check the token and the session: the server's answer is in ``body``.
 
     Attributes:
       status_code: the HTTP status that the handshake was answered with.

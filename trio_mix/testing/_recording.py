@@ -49,7 +49,10 @@ _ID_IN_PATH: Final = re.compile(r"/api/(?:permissions|notifications)/([^/?]+)")
 
 
 class RecordingError(ValueError):
-    """A file is no recording, or one of a version that is not known here."""
+    """A file is no recording, or one of a version that is not known here.
+
+    What to do: Mend the line that the text names, or make a new recording with `record`.
+    """
 
 
 @attrs.frozen
@@ -177,20 +180,26 @@ def load(path: str | os.PathLike[str]) -> Recording:
         try:
             lines.append(dict(json.loads(line)))
         except (ValueError, TypeError):
-            raise RecordingError(f"{path}, line {number}: this is no JSON object") from None
+            raise RecordingError(
+                f"{path}, line {number}: this is no JSON object: mend or remove it"
+            ) from None
     version = lines[0].get("trio_mix_recording") if lines else None
     if version != VERSION:
         raise RecordingError(
-            f"{path} is no recording: its first line lacks trio_mix_recording"
+            f"{path} is no recording, for its first line lacks trio_mix_recording: make one"
+            " with trio_mix.testing.record"
             if version is None
-            else f"{path} is a recording of version {version}; this trio_mix reads {VERSION}"
+            else f"{path} is a recording of version {version}, and this trio_mix reads {VERSION}:"
+            " make it anew"
         )
     head, *rest = lines
     try:
         rest.sort(key=lambda line: cast("int", line["no"]))
         exchanges = _exchanges(rest)
     except (KeyError, TypeError, ValueError) as error:
-        raise RecordingError(f"{path}: a line lacks what its kind must have: {error!r}") from error
+        raise RecordingError(
+            f"{path}: a line lacks what its kind must have: {error!r}: mend or remove it"
+        ) from error
     return Recording(str(head.get("upstream", "")), str(head.get("recorded", "")), exchanges)
 
 
