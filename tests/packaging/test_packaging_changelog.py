@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 FRAGMENTS = ROOT / "docs" / "changes"
 NO_FRAGMENTS = {"README.md", "template.md"}
 
-pytest.importorskip("towncrier", reason="NOT CHECKED: the dev extra has towncrier")
+pytest.importorskip("towncrier", reason="NOT CHECKED: the release extra has towncrier")
 
 
 @pytest.fixture

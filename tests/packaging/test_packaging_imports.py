@@ -17,7 +17,9 @@ NOT_YET = {"trio_mix.browser", "trio_mix.cli", "trio_mix.otel", "trio_mix.testin
 
 
 def _imported_by(statement: str) -> set[str]:
-    program = f"import json, sys\n{statement}\nprint(json.dumps(sorted(sys.modules)))"
+    # Where click is installed, httpx imports it and rich for a command of its own.
+    begin = "import json, sys\nsys.modules['click'] = None"
+    program = f"{begin}\n{statement}\nprint(json.dumps(sorted(sys.modules)))"
     done = subprocess.run(  # noqa: S603 - our own program
         [sys.executable, "-W", "error", "-c", program],
         check=True,

@@ -1,0 +1,27 @@
+"""What holds for every test: the seed of the order is always told, and no clock judges a property.
+
+pytest-randomly tells its seed in the header, which ``-q`` leaves out: it stands in the summary too.
+Hypothesis fails a test whose examples take long, which on a busy machine says nothing of the code.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
+
+if TYPE_CHECKING:
+    import pytest
+
+hypothesis_settings.register_profile(
+    "trio_mix", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+hypothesis_settings.load_profile("trio_mix")
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    if (seed := config.getoption("randomly_seed", None)) is not None:
+        terminalreporter.write_line(f"repeat this order with --randomly-seed={seed}")
