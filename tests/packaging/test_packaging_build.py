@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import subprocess
-import sys
 import tarfile
 import zipfile
 from email.parser import Parser
@@ -19,22 +16,6 @@ if TYPE_CHECKING:
     from email.message import Message
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if importlib.util.find_spec("hatchling") is None:
-        pytest.skip("NOT BUILT: hatchling is not installed; the dev extra has it")
-    where = tmp_path_factory.mktemp("dist")
-    done = subprocess.run(  # noqa: S603 - our own program
-        [sys.executable, "-m", "hatchling", "build", "-d", str(where)],
-        cwd=ROOT,
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    return where
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ LAYERS = (
     ("_rest",),
     ("resources", "funcs"),
     ("_session",),
-    ("_session._engine", "_message", "_stream"),
+    ("_session._engine", "_session._desk", "_message", "_stream"),
     ("_mix",),
     ("browser", "testing", "otel", ""),
     ("cli", "_pytest_plugin"),
