@@ -7,8 +7,10 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 from wire_client import CutError, call, connect, open_frames, send
 
+from trio_mix import Mix
 from trio_mix.testing import (
     Api,
+    Do,
     FaultProxy,
     Hang,
     MessageFinished,
@@ -16,6 +18,7 @@ from trio_mix.testing import (
     MixServer,
     RequestReceived,
     Say,
+    ServerStarted,
     StreamEnded,
     StreamOpened,
     Turn,
@@ -263,3 +266,57 @@ def test_a_port_that_is_none_is_refused_at_once(port: int) -> None:
         MixServer(port=port)
     with pytest.raises(ValueError, match=f"not {port}"):
         FaultProxy("http://localhost:8088", port=port)
+
+
+@pytest.mark.parametrize("listen", [True, False])
+async def test_restarts_at_the_same_time_happen_one_after_another(listen: bool) -> None:
+    async with MixServer(listen=listen) as server:
+        with trio.fail_after(10):
+            async with trio.open_nursery() as nursery:
+                for _ in range(3):
+                    nursery.start_soon(server.restart)
+        started = [record for record in server.log if isinstance(record, ServerStarted)]
+        assert len(started) == 4
+        async with Mix(server.url, network=server.network) as mix:
+            assert await mix.sessions.list() == []
+
+
+async def test_stopping_at_the_same_time_as_restarting_ends_in_one_of_both() -> None:
+    async with MixServer(listen=False) as server:
+        with trio.fail_after(10):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(server.restart)
+                nursery.start_soon(server.stop)
+            await server.restart()
+        async with Mix(server.url, network=server.network) as mix:
+            assert await mix.sessions.list() == []
+
+
+async def test_a_restart_that_is_cancelled_while_another_is_under_way_leaves_that_alone() -> None:
+    async with MixServer(listen=False) as server, trio.open_nursery() as nursery:
+        with trio.fail_after(10):
+            nursery.start_soon(server.restart)
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                await server.restart()
+            await server.wait_for(ServerStarted, count=2)
+
+
+async def test_a_turn_that_would_restart_its_own_server_is_an_error_and_no_deadlock() -> None:
+    with pytest.raises(RuntimeError, match="another task"):
+        async with MixServer(listen=False) as server:
+            session = server.create_session()
+            server.script("go", Turn(Do(server.restart)))
+            server.run_message(session, "go")
+            with trio.fail_after(10):
+                await server.wait_until(lambda: bool(server.failures))
+
+
+async def test_a_start_that_was_cancelled_can_be_made_again() -> None:
+    async with MixServer() as server:
+        await server.stop()
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await server.start()
+        assert scope.cancelled_caught
+        await server.start()

@@ -20,7 +20,20 @@ import trio
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
-__all__ = ["Lifetime"]
+__all__ = ["Lifetime", "runs_inside"]
+
+
+def runs_inside(nursery: trio.Nursery | None) -> bool:
+    """Return whether the present task lives in a nursery, however deep."""
+    if nursery is None:
+        return False
+    task: trio.lowlevel.Task | None = trio.lowlevel.current_task()
+    while task is not None:
+        parent = task.parent_nursery
+        if parent is nursery:
+            return True
+        task = None if parent is None else parent.parent_task
+    return False
 
 
 class Lifetime:

@@ -23,7 +23,7 @@ from trio_mix.testing._agent import TurnRun
 from trio_mix.testing._frames import Event
 from trio_mix.testing._front import MEMORY_URL, checked_port
 from trio_mix.testing._http1 import serve_connection
-from trio_mix.testing._lifetime import Lifetime
+from trio_mix.testing._lifetime import Lifetime, runs_inside
 from trio_mix.testing._live import Backend, Canned, LiveSession, Settings
 from trio_mix.testing._memory import MemoryNetwork, MemoryStream, sever
 from trio_mix.testing._observed import Match, Observed
@@ -152,6 +152,7 @@ class MixServer(Observed):
         self._lifetime = Lifetime()
         self._scope: trio.CancelScope | None = None
         self._stopped = trio.Event()
+        self._changing = trio.Lock()
         self.network = MemoryNetwork(self._accept)
 
     # --- what it is ---------------------------------------------------------------------------
@@ -226,10 +227,42 @@ class MixServer(Observed):
     async def start(self) -> None:
         """Take connections, at the address that the server had before, if any.
 
+        Waits for a `start`, `stop` or `restart` that another task is at.
+
         Raises:
           RuntimeError: it does so already, or its ``async with`` was left.
           OSError: the address cannot be bound.
         """
+        async with self._changing:
+            await self._start()
+
+    async def stop(self, how: Literal["cut", "reset"] = "cut") -> None:
+        """Stop as a killed process does: connections are lost, turns end unfinished.
+
+        Stopping a stopped server does nothing. Sessions and messages stay stored. Waits for a
+        `start`, `stop` or `restart` that another task is at.
+
+        Raises:
+          RuntimeError: a turn of the server's own (`Do`) would wait for its own end.
+        """
+        async with self._changing:
+            await self._stop(how)
+
+    async def restart(
+        self, *, keep_sessions: bool = True, how: Literal["cut", "reset"] = "cut"
+    ) -> None:
+        """Stop and start again at the same address, with or without what is stored.
+
+        Two at a time are two restarts, one after the other. Cancelled in between, it stays stopped.
+        Raises what `stop` and `start` raise.
+        """
+        async with self._changing:
+            await self._stop(how)
+            if not keep_sessions:
+                self._backend.forget_everything()
+            await self._start()
+
+    async def _start(self) -> None:
         nursery = self._lifetime.nursery
         if nursery is None or self._scope is not None:
             raise RuntimeError("start() is for a stopped server inside its `async with`")
@@ -241,17 +274,21 @@ class MixServer(Observed):
             self._url = f"http://{host}:{self._port}"
         self._stopped = trio.Event()
         self._scope = trio.CancelScope()
-        await nursery.start(self._serve, listeners, self._scope)
+        try:
+            await nursery.start(self._serve, listeners, self._scope)
+        except BaseException:
+            self._scope = None
+            for listener in listeners:
+                listener.socket.close()
+            raise
         self._log.add(ServerStarted(url=self._url))
 
-    async def stop(self, how: Literal["cut", "reset"] = "cut") -> None:
-        """Stop as a killed process does: connections are lost, turns end unfinished.
-
-        Stopping a stopped server does nothing. Sessions and messages stay stored.
-        """
+    async def _stop(self, how: Literal["cut", "reset"]) -> None:
         await trio.lowlevel.checkpoint()
         if self._scope is None:
             return
+        if runs_inside(self._backend.nursery):
+            raise RuntimeError("a turn of this server cannot stop it: do so in another task")
         for transport in list(self._transports):
             sever(transport, how)
         self._scope.cancel(reason="the server was stopped")
@@ -259,15 +296,6 @@ class MixServer(Observed):
         with trio.CancelScope(shield=True):
             await self._stopped.wait()
         self._log.add(ServerStopped())
-
-    async def restart(
-        self, *, keep_sessions: bool = True, how: Literal["cut", "reset"] = "cut"
-    ) -> None:
-        """Stop and start again at the same address, with or without what is stored."""
-        await self.stop(how)
-        if not keep_sessions:
-            self._backend.forget_everything()
-        await self.start()
 
     # --- what the agent does --------------------------------------------------------------------
 
