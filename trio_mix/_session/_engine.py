@@ -31,7 +31,7 @@ from trio_mix._turns._router import Input, Phase, TurnRouter
 from trio_mix.sse import StreamState
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from trio_mix._message import Message, MessageRequest
     from trio_mix._session._hook_stream import MessageWatch, StreamWatch
@@ -210,6 +210,15 @@ class Engine(ReaderHost):
         if inbox is not None and inbox.turn.phase is _ENDED and not inbox.settling:
             inbox.settling = True
             self._nursery.start_soon(self._await_answer, inbox)
+
+    def stream_events(self, events: Sequence[ev.Event]) -> None:
+        """Hand on the events of one read, runs of text at once."""
+        at = 0
+        while at < len(events):
+            taken = 0 if self._gap_due else self.board.deliver_run(events, at)
+            if not taken:
+                self.stream_event(events[at])
+            at += taken or 1
 
     def may_rotate(self) -> bool:
         """Say whether nobody is sending, and no turn is under way."""

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from trio_mix._http import Http
     from trio_mix._message import MessageRequest
-    from trio_mix._turns._router import Turn
+    from trio_mix._turns._router import Delta, Turn
     from trio_mix.events import Event
     from trio_mix.hooks import Hooks, Outcome, State
 
@@ -205,6 +205,12 @@ class TimedInbox(Inbox):
         if self.first_event is None:
             self.first_event = trio.current_time()
         super().take(event)
+
+    def take_run(self, run: Sequence[Delta]) -> None:
+        """Take in adjacent deltas of the turn."""
+        if self.first_event is None:
+            self.first_event = trio.current_time()
+        super().take_run(run)
 
     def _end(self, failure: BaseException | None) -> None:
         self.ended = trio.current_time()

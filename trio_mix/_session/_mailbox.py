@@ -28,6 +28,9 @@ import trio
 from trio_mix import events as ev
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from trio_mix._turns._router import Delta
     from trio_mix.events import Event
 
 __all__ = ["DroppingMailbox", "Mailbox", "MergingMailbox"]
@@ -63,6 +66,16 @@ class Mailbox:
             self._line.append(event)
             if self._parked is not None:
                 self._wake()
+
+    def put_run(self, run: Sequence[Delta]) -> bool:
+        """Put in adjacent deltas of one class and one message at once.
+
+        Return False, having taken none, where that cannot be: they are `put`'s, one by one.
+        """
+        if not self._closed:
+            self._line.extend(run)
+            self._wake()
+        return True
 
     def close(self, failure: BaseException | None = None) -> None:
         """End the line: cleanly, or with what its consumer shall see raised."""
@@ -159,6 +172,26 @@ class MergingMailbox(Mailbox):
             return
         super().put(event)
 
+    def put_run(self, run: Sequence[Delta]) -> bool:
+        """Put in adjacent deltas at once, merged from the mark on; not where it may overflow."""
+        room = max(self._mark - len(self._line), 0)
+        if self._closed or self.overflowed or len(run) <= room:
+            return self.overflowed or super().put_run(run)
+        last = run[room - 1] if room else self._line[-1]
+        if isinstance(last, ev.ContentEvent | ev.ThinkingEvent):
+            last = _Merged(last)
+        rest = run[room:]
+        if not (isinstance(last, _Merged) and last.takes(rest[0])):
+            return False
+        if last.size + sum(len(event.content) for event in rest) > MERGED_CHARACTERS:
+            return False
+        self._line.extend(run[:room])
+        self._line[-1] = last
+        for event in rest:
+            last.add(event)
+        self._wake()
+        return True
+
 
 class DroppingMailbox(Mailbox):
     """A subscriber's line: the oldest give way, visibly (rule 3).
@@ -183,6 +216,10 @@ class DroppingMailbox(Mailbox):
             if isinstance(dropped, ev.StreamGapEvent):
                 self._reasons[1:] = [dropped.reason]
         super().put(event)
+
+    def put_run(self, run: Sequence[Delta]) -> bool:
+        """Put in adjacent deltas at once, where none has to give way."""
+        return len(self._line) + len(run) <= self._size and super().put_run(run)
 
     def _pop(self) -> Event:
         if self._missed:

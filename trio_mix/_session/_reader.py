@@ -14,7 +14,7 @@ Rule 4  An idle connection is replaced before servers cut it, between turns, wit
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import trio
 
@@ -27,9 +27,13 @@ from trio_mix.sse import ServerSentEvent, StreamState
 from trio_mix.sse._happenings import Frames, Lost, Opened
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from trio_mix.sse._source import Supervisor
 
 __all__ = ["Reader", "ReaderHost"]
+
+_LOOKED_AT: Final[frozenset[type]] = frozenset((ev.ConnectedEvent, ev.HeartbeatEvent))
 
 
 class ReaderHost:
@@ -46,6 +50,9 @@ class ReaderHost:
 
     def stream_event(self, event: ev.Event) -> None:
         """Take in the next event."""
+
+    def stream_events(self, events: Sequence[ev.Event]) -> None:
+        """Take in the next events, which came together."""
 
     def may_rotate(self) -> bool:
         """Say whether no turn is under way."""
@@ -174,8 +181,7 @@ class Reader:
             case Frames(frames=frames):
                 self._heard = trio.current_time()
                 self._heard_bytes = self.source.bytes_received
-                for frame in frames:
-                    self._frame(frame)
+                self._take(frames)
             case Lost(reason=reason, planned=planned):
                 self._lost(reason, planned=planned)
 
@@ -219,8 +225,23 @@ class Reader:
         self._lost(reason, planned=planned)
         await self.source.drop(reason, planned=planned)
 
-    def _frame(self, frame: ServerSentEvent) -> None:
-        event = decode_event(frame)
+    def _take(self, frames: list[ServerSentEvent]) -> None:
+        """Take in what one read brought: at once where each frame is plainly a new event."""
+        events = [decode_event(frame) for frame in frames]
+        if (
+            len(events) > 1
+            and self.state is StreamState.CONNECTED
+            and _LOOKED_AT.isdisjoint(map(type, events))
+            and self.epochs.admit_all(frames)
+        ):
+            self.events += len(events)
+            self.source.last_event_id = self.epochs.mark
+            self._host.stream_events(events)
+            return
+        for frame, event in zip(frames, events, strict=True):
+            self._frame(frame, event)
+
+    def _frame(self, frame: ServerSentEvent, event: ev.Event) -> None:
         self.events += 1
         if self.state is not StreamState.CONNECTED:
             self._before_connected(event, frame)

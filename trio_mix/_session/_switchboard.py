@@ -24,11 +24,11 @@ from trio_mix._turns._router import Input, Phase
 from trio_mix.errors import AgentError, ConsumerTooSlow, clone_error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from trio_mix._message import MessageRequest
     from trio_mix._turns._reply import Reply, StoredReply
-    from trio_mix._turns._router import Turn, TurnRouter
+    from trio_mix._turns._router import Delta, Turn, TurnRouter
     from trio_mix.events import Event
     from trio_mix.sse import ReconnectSchedule
 
@@ -116,6 +116,15 @@ class Inbox:
                         partial=self.partial(),
                     )
                 )
+
+    def take_run(self, run: Sequence[Delta]) -> None:
+        """Take in adjacent deltas of one class and one message, as `take` would one by one."""
+        if not self.over.is_set() and not self.mailbox.put_run(run):
+            for event in run:
+                self.take(event)
+            return
+        self.builder.feed_run(run)
+        self.started.set()
 
     def insert(self, event: Event) -> None:
         """Put an event of the client's own into the line."""
@@ -225,6 +234,22 @@ class Switchboard:
         inbox.take(event)
         if inbox.turn.phase is _OVER:
             self._check(inbox)
+
+    def deliver_run(self, events: Sequence[Event], at: int) -> int:
+        """Hand on the run of text that goes on with the last event; return how many that are.
+
+        Perhaps none: then the next event is `deliver`'s.
+        """
+        turn, run = self.router.route_run(events, at)
+        if run:
+            for line in self._subscribers.values():
+                if not line.put_run(run):
+                    for event in run:
+                        line.put(event)
+            inbox = self._inbox
+            if inbox is not None and turn is inbox.turn:
+                inbox.take_run(run)
+        return len(run)
 
     def gap(self, reason: str) -> None:
         """Say to every subscriber, and to a message that was cut, that events may be missing."""

@@ -24,6 +24,9 @@ import attrs
 from trio_mix import events as ev
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from trio_mix._turns._router import Delta
     from trio_mix.events import Event
 
 __all__ = ["Reply", "ReplyBuilder", "StoredReply", "ToolCall"]
@@ -179,6 +182,22 @@ class ReplyBuilder:
             self._user_message_id = event.message_id
         elif isinstance(event, ev.CompleteEvent):
             self._complete(event)
+
+    def feed_run(self, run: Sequence[Delta]) -> None:
+        """Take in adjacent deltas: top-level ones of one class and one assistant message."""
+        first, texts = run[0], [event.content for event in run]
+        message_id = first.assistant_message_id
+        if isinstance(first, ev.ThinkingEvent):
+            self._thoughts += texts
+            self._message_id = message_id or self._message_id
+            return
+        if message_id:
+            self._message_id = message_id
+            self._segments.setdefault(message_id, []).extend(texts)
+        else:
+            self._nameless = True
+        self._pieces += texts
+        self._current += texts
 
     def restart(self) -> None:
         """Forget everything: the message is sent again because it never arrived."""

@@ -26,7 +26,8 @@ Rule 8  An answer in the HTTP response ends a turn too; where events are due as 
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Final
+from itertools import islice
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 import attrs
 
@@ -43,10 +44,13 @@ from trio_mix._turns._event_ids import (
 from trio_mix._turns._turn import TRANSITIONS, Input, Owner, Phase, Turn
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from trio_mix.events import Event
 
 __all__ = [
     "TRANSITIONS",
+    "Delta",
     "Input",
     "Phase",
     "Route",
@@ -59,7 +63,7 @@ __all__ = [
 _REMEMBERED: Final = 4096
 _FOREIGN: Final = 8
 
-_Text = ev.ThinkingEvent | ev.ContentEvent
+Delta: TypeAlias = ev.ContentEvent | ev.ThinkingEvent
 _ToolUse = (
     ev.ToolEvent
     | ev.ToolParameterDeltaEvent
@@ -103,6 +107,7 @@ class Route:
 
 
 _NOBODY: Final = Route()
+_HELD: Final = Route()
 _DELTAS: Final = (ev.ContentEvent, ev.ThinkingEvent)
 
 
@@ -118,8 +123,8 @@ class TurnRouter:
         self._started = 0
         self._echoes = Echoes()
         self._names_users = False
-        # The last route, while nothing has come but text of one message of our turn: more of it
-        # has the same owner and changes nothing, so that most events need no rule.
+        # The last route, while nothing has come but text of one message: more of it has the same
+        # owner and changes nothing, so that most events need no rule.
         self._run: Route | None = None
         self._run_of: str | bool | None = None
 
@@ -160,9 +165,10 @@ class TurnRouter:
         if isinstance(event, _DELTAS) and event.parent_tool_call_id is None:
             of = event.assistant_message_id
         run, self._run = self._run, None
-        if run is not None and run.turn is not None and of is not False and of == self._run_of:
+        if run is not None and of is not False and of == self._run_of:
             self._run = run
-            run.turn.events += 1
+            if run.turn is not None:
+                run.turn.events += 1
             return run
         if isinstance(event, _NOT_OF_TURNS):
             return _NOBODY
@@ -179,6 +185,8 @@ class TurnRouter:
         terminal = self._is_terminal(event)
         self._echoes.heard(event, turn, ours=route.turn is not None, terminal=terminal)
         if route.turn is None or route.busy:
+            if of is not False and route is not _HELD:
+                self._run, self._run_of = route, of
             return route
         route.turn.events += 1 + len(route.released)
         route.turn.doubt = None
@@ -188,6 +196,29 @@ class TurnRouter:
         if of is not False:
             self._run, self._run_of = route, of
         return route
+
+    def route_run(self, events: Sequence[Event], at: int) -> tuple[Turn | None, list[Delta]]:
+        """Name the owner of more text of the message that the last event was text of.
+
+        Return it, and the events from ``at`` on that are such text, all of one class: they are
+        routed by that. Perhaps there are none; then `route` has to look.
+        """
+        run, of = self._run, self._run_of
+        kind = type(events[at])
+        found: list[Delta] = []
+        if run is None or kind not in _DELTAS:
+            return None, found
+        for event in islice(cast("Sequence[Delta]", events), at, None):
+            if (
+                type(event) is not kind
+                or event.assistant_message_id != of
+                or event.parent_tool_call_id is not None
+            ):
+                break
+            found.append(event)
+        if run.turn is not None:
+            run.turn.events += len(found)
+        return run.turn, found
 
     def bind(self, turn: Turn, user_message_id: str) -> None:
         """Bind a turn whose ``user_message_created`` was lost to the message that is stored."""
@@ -305,7 +336,7 @@ class TurnRouter:
         if len(turn.held) > _REMEMBERED:
             del turn.held[0]
         if not self._is_terminal(event):
-            return _NOBODY
+            return _HELD
         if turn.phase is Phase.POSTED or _began_earlier(turn.held):
             self._give_away(turn)
             turn.doubt = event
@@ -335,7 +366,7 @@ class TurnRouter:
             self._own(name, owner)
         if parent_of(event):
             return
-        if isinstance(event, _Text | ev.CompleteEvent):
+        if isinstance(event, Delta | ev.CompleteEvent):
             owner.due = 0
         elif isinstance(event, ev.ToolExecutionCompleteEvent):
             owner.due = 2
@@ -346,7 +377,7 @@ class TurnRouter:
             owner.over = True
             self._foreign = [other for other in self._foreign if other is not owner]
         elif (
-            isinstance(event, ev.UserMessageCreatedEvent | _Text | _ToolUse | _ToolRun)
+            isinstance(event, ev.UserMessageCreatedEvent | Delta | _ToolUse | _ToolRun)
             and not (ours or owner.over)
             and owner not in self._foreign
         ):

@@ -1,0 +1,358 @@
+"""A read's events go through all layers at once: it must come to the same as one by one."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+from unittest.mock import patch
+
+import attrs
+import trio
+from event_makers import router_for, tool
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trio_mix import events as ev
+from trio_mix._session import _mailbox
+from trio_mix._session._engine import Engine
+from trio_mix._session._mailbox import DroppingMailbox, Mailbox, MergingMailbox
+from trio_mix._session._reader import Reader
+from trio_mix._session._switchboard import Inbox, Switchboard
+from trio_mix._turns._reply import ReplyBuilder
+from trio_mix._turns._router import Input, TurnRouter, WireTraits
+from trio_mix.errors import ConsumerTooSlow
+from trio_mix.sse import ServerSentEvent, StreamState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from random import Random
+
+    import pytest
+
+    from trio_mix._turns._router import Delta
+    from trio_mix.events import Event
+
+# -- each layer ------------------------------------------------------------------------------
+
+
+def says(text: str, message: str | None, parent: str | None = None) -> Delta:
+    return ev.ContentEvent(content=text, assistant_message_id=message, parent_tool_call_id=parent)
+
+
+def thinks(text: str, message: str | None) -> Delta:
+    return ev.ThinkingEvent(content=text, assistant_message_id=message)
+
+
+texts = st.sampled_from(["", "x", "yz"])
+message_ids = st.sampled_from(["m1", "m1", "m2", None])
+runs: st.SearchStrategy[list[Delta]] = st.one_of(
+    st.builds(
+        lambda said, message, parent: [says(text, message, parent) for text in said],
+        st.lists(texts, min_size=1, max_size=9),
+        message_ids,
+        st.sampled_from([None, None, "call"]),
+    ),
+    st.builds(
+        lambda said, message: [thinks(text, message) for text in said],
+        st.lists(texts, min_size=1, max_size=9),
+        message_ids,
+    ),
+)
+
+
+def waiting(line: Mailbox) -> list[object]:
+    return [item.event() if isinstance(item, _mailbox._Merged) else item for item in line._line]
+
+
+@given(
+    acts=st.lists(st.one_of(runs, runs, runs, st.builds(tool, st.just("c"))), max_size=9),
+    end=st.integers(0, 40),
+    size=st.integers(1, 6),
+    kind=st.sampled_from([MergingMailbox, MergingMailbox, DroppingMailbox, lambda _: Mailbox()]),
+    limit=st.sampled_from([4, 8, 2**20]),
+)
+@settings(max_examples=300)
+def test_a_run_that_is_put_at_once_stands_as_if_put_one_by_one(
+    acts: list[list[Delta] | Event],
+    end: int,
+    size: int,
+    kind: Callable[[int], Mailbox],
+    limit: int,
+) -> None:
+    fast, slow = kind(size), kind(size)
+    with patch.object(_mailbox, "MERGED_CHARACTERS", limit):
+        for number, act in enumerate(acts):
+            if number == end:
+                fast.close()
+                slow.close()
+            if isinstance(act, list):
+                if not fast.put_run(act):
+                    for event in act:
+                        fast.put(event)
+                for event in act:
+                    slow.put(event)
+            else:
+                fast.put(act)
+                slow.put(act)
+            assert waiting(fast) == waiting(slow)
+            for name in ("overflowed", "_missed", "_reasons", "_closed"):
+                assert getattr(fast, name, None) == getattr(slow, name, None)
+
+
+def test_a_run_that_overflows_leaves_what_each_of_it_would() -> None:
+    def left(deliver: Callable[[Inbox, list[Delta]], None]) -> tuple[object, ...]:
+        inbox = Inbox(TurnRouter(WireTraits()).register("go"), "s", 1)
+        for number in range(_mailbox.HARD_LIMIT_FACTOR):
+            inbox.take(tool(str(number)))
+        deliver(inbox, [says("a", "m"), says("b", "m")])
+        assert isinstance(inbox.failure, ConsumerTooSlow)
+        assert inbox.failure.partial is not None
+        return inbox.failure.partial.text, inbox.partial().text, len(inbox.mailbox)
+
+    assert left(Inbox.take_run) == left(lambda inbox, run: [*map(inbox.take, run)].clear())
+
+
+def test_a_run_is_merged_at_once_where_the_line_is_full() -> None:
+    line = MergingMailbox(2)
+    assert line.put_run([says(text, "m") for text in "abcd"])
+    assert line.put_run([says(text, "m") for text in "ef"])
+    assert waiting(line) == [says("a", "m"), says("bcdef", "m")]
+    assert not line.put_run([says("other", "n")])
+
+
+@given(st.lists(st.one_of(runs, st.builds(tool, st.just("c"))), max_size=8))
+def test_a_run_adds_to_the_reply_what_each_of_it_would(acts: list[list[Delta] | Event]) -> None:
+    fast, slow = ReplyBuilder(), ReplyBuilder()
+    for act in acts:
+        if isinstance(act, list):
+            for event in act:
+                slow.feed(event)
+            if act[0].parent_tool_call_id is None:
+                fast.feed_run(act)
+            else:
+                for event in act:
+                    fast.feed(event)
+        else:
+            fast.feed(act)
+            slow.feed(act)
+    assert vars(fast) == vars(slow)
+
+
+# -- all of them, from the frames on ---------------------------------------------------------
+
+
+class Source:
+    """A supervised source that nobody reads from."""
+
+    last_event_id = ""
+    bytes_received = 0
+    on_bytes: object = None
+
+
+class World(Engine):
+    """Reader, router, switchboard and a message, without tasks or sockets."""
+
+    def __init__(self, mark: int, ids: bool | None) -> None:
+        self.ended: list[str] = []
+        self.router = TurnRouter(attrs.evolve(router_for("async").traits, ids=ids))
+        self.board = Switchboard(self.router, lambda inbox: self.ended.append(inbox.turn.text))
+        self._gap_due = ""
+        self.reader = Reader(
+            self,
+            Source(),  # type: ignore[arg-type]
+            session_id="s",
+            url="u",
+            connect_timeout=1,
+            idle_timeout="auto",
+            max_connection_age=None,
+            last_event_id=None,
+        )
+        self.reader.state = StreamState.CONNECTED
+        self.reader.epochs.opened()
+        self.reader.epochs.connected("1")
+        self.lines = [self.board.subscribe(3), self.board.subscribe(10**6)]
+        self.inboxes: list[Inbox] = []
+        self.mark = mark
+
+    def send(self) -> None:
+        if self.board.inbox is None:
+            inbox = Inbox(self.router.register("go"), "s", self.mark)
+            self.inboxes.append(inbox)
+            self.board.attach(inbox)
+            self.board.step(inbox, Input.SENDING)
+
+    def lose(self, connected_id: str = "") -> None:
+        """Lose the connection, and have another at once."""
+        self.router.lost()
+        self._gap_due = "lost"
+        if self.board.inbox is not None:
+            self.board.inbox.cut = True
+        self.reader.epochs.opened()
+        self.reader.epochs.connected(connected_id)
+
+    def seen(self) -> list[object]:
+        return [
+            [waiting(line) for line in self.lines],
+            [line._missed for line in self.lines],
+            [waiting(inbox.mailbox) for inbox in self.inboxes],
+            [inbox.mailbox.overflowed for inbox in self.inboxes],
+            [vars(inbox.builder) for inbox in self.inboxes],
+            [inbox.started.is_set() for inbox in self.inboxes],
+            [repr(inbox.failure) for inbox in self.inboxes],
+            [getattr(inbox.failure, "partial", None) for inbox in self.inboxes],
+            [(inbox.turn.phase, inbox.turn.events, inbox.turn.ended_by) for inbox in self.inboxes],
+            self.ended,
+            self.reader.events,
+            self.reader.source.last_event_id,
+            self.reader.epochs.mark,
+            self.reader.epochs.duplicates,
+            vars(self.reader._watch),
+            self._gap_due,
+        ]
+
+
+def payload(kind: str, message: str) -> str:
+    named = f', "assistantMessageId": "{message}"' if message else ""
+    match kind:
+        case "content" | "thinking":
+            return f'{{"type": "{kind}", "content": "word "{named}}}'
+        case "sub":
+            return f'{{"type": "content", "content": "sub"{named}, "parentToolCallId": "t"}}'
+        case "complete":
+            return f'{{"type": "complete", "done": true, "messageId": "{message}"}}'
+        case "user_message_created":
+            return '{"messageId": "u", "content": "go"}'
+        case "tool_use_start":
+            return f'{{"type": "tool_use_start", "id": "t", "name": "n"{named}}}'
+        case "error":
+            return '{"error": "no luck"}'
+        case "connected":
+            return '{"sessionId": "s"}'
+    return '{"type": "ping"}'
+
+
+def segment(kind: str, message: str, times: int) -> list[tuple[str, str]]:
+    return [(kind, message)] * times
+
+
+SEGMENTS = st.one_of(
+    *(
+        st.builds(segment, st.just(kind), st.sampled_from(["m1", "m1", "m2", ""]), many)
+        for kind, many in [
+            *[("content", st.integers(1, 9))] * 4,
+            ("thinking", st.integers(1, 5)),
+            ("sub", st.integers(1, 3)),
+            *[("user_message_created", st.just(1))] * 2,
+            *((kind, st.just(1)) for kind in ("complete", "tool_use_start", "error", "torn")),
+            *((kind, st.just(1)) for kind in ("heartbeat", "connected")),
+        ]
+    )
+)
+READS = st.lists(SEGMENTS, max_size=8).map(lambda parts: [one for part in parts for one in part])
+
+
+@given(
+    script=st.lists(st.one_of(READS, READS, st.sampled_from(["send", "lose"])), max_size=7),
+    cuts=st.randoms(use_true_random=False),
+    mark=st.sampled_from([1, 2, 5, 1000]),
+    ids=st.sampled_from([None, True, False]),
+    numbered=st.sampled_from(["numbers", "numbers", "none", "opaque", "restart"]),
+)
+@settings(max_examples=300, deadline=None)
+def test_whatever_the_batching_the_same_comes_out(
+    script: list[list[tuple[str, str]] | str],
+    cuts: Random,
+    mark: int,
+    ids: bool | None,
+    numbered: str,
+) -> None:
+    numbers = itertools.count(2)
+
+    def made(kind: str, message: str) -> ServerSentEvent:
+        number = next(numbers)
+        frame_id = {"none": "", "opaque": f"id-{number}"}.get(numbered, str(number))
+        name = "content" if kind == "sub" else kind
+        return ServerSentEvent(id=frame_id, event=name, data=payload(kind, message))
+
+    async def main() -> None:
+        nonlocal numbers
+        whole, single, odd = worlds = [World(mark, ids) for _ in range(3)]
+        for act in ["send", *script]:
+            if act == "send":
+                for world in worlds:
+                    world.send()
+            elif act == "lose":
+                if numbered == "restart":
+                    numbers = itertools.count(2)
+                for world in worlds:
+                    world.lose()
+            elif not isinstance(act, str):
+                came = [made(kind, message) for kind, message in act]
+                whole.reader._take(came)
+                for frame in came:
+                    single.reader._take([frame])
+                while came:
+                    size = cuts.randint(1, 9)
+                    odd.reader._take(came[:size])
+                    del came[:size]
+            assert whole.seen() == single.seen()
+            assert odd.seen() == single.seen()
+
+    trio.run(main)
+
+
+def test_a_run_does_not_hide_that_a_replay_has_filled_the_gap() -> None:
+    async def main() -> None:
+        world = World(1000, None)
+        world.send()
+
+        def read(*ids: str) -> None:
+            data = payload("content", "m1")
+            world.reader._take([ServerSentEvent(id=one, event="content", data=data) for one in ids])
+
+        world.reader._take(
+            [
+                ServerSentEvent(
+                    id="2", event="user_message_created", data=payload("user_message_created", "")
+                )
+            ]
+        )
+        read("3", "4")
+        world.lose("9")
+        read("")  # of no number: it is not known yet whether ids go on
+        assert world._gap_due
+        read("4")  # a replay: they do
+        assert world._gap_due
+        read("10", "11")
+        assert not world._gap_due
+        assert not world.inboxes[0].cut
+
+    trio.run(main)
+
+
+def test_ordinary_text_takes_the_short_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        world = World(1000, None)
+        world.send()
+        parts = ["user_message_created", *["content"] * 20, "complete"]
+        came = [
+            ServerSentEvent(id=str(number), event=kind, data=payload(kind, "m1"))
+            for number, kind in enumerate(parts, start=2)
+        ]
+        one_by_one: list[Event] = []
+        deliver = world.board.deliver
+
+        def counted(event: Event) -> None:
+            one_by_one.append(event)
+            deliver(event)
+
+        monkeypatch.setattr(world.board, "deliver", counted)
+        world.reader._take(came)
+        assert [type(event) for event in one_by_one] == [
+            ev.UserMessageCreatedEvent,
+            ev.ContentEvent,
+            ev.CompleteEvent,
+        ]
+        assert world.inboxes[0].partial().text == "word " * 20
+
+    trio.run(main)
