@@ -1,7 +1,8 @@
-"""What holds for every test: the seed of the order is always told, and no clock judges a property.
+"""What holds for every test: the order's seed is told, no clock judges, no credential comes out.
 
 pytest-randomly tells its seed in the header, which ``-q`` leaves out: it stands in the summary too.
 Hypothesis fails a test whose examples take long, which on a busy machine says nothing of the code.
+How a planted key is looked for in all output stands in ``kits/planted.py``.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
+from planted import Plugin as PlantedKey
 
 if TYPE_CHECKING:
     import pytest
@@ -18,6 +20,10 @@ hypothesis_settings.register_profile(
     "trio_mix", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
 )
 hypothesis_settings.load_profile("trio_mix")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(PlantedKey(), "planted-key")
 
 
 def pytest_terminal_summary(

@@ -1,0 +1,225 @@
+"""A planted key, and the search for it in all that the suite puts out.
+
+What it knows: where pytest, logging and OpenTelemetry keep what was put out.
+What it must never know: how trio_mix keeps credentials to itself.
+
+Rules:
+
+1. In every second test (by its name, so that it stays the same tests) each client that is made
+   without headers sends the key, so that both roads are walked and nobody has to think of it.
+2. What counts as output: captured stdout, stderr and log lines, also those that a test has taken
+   with ``capsys``; log records; warnings; the texts, reprs and attributes of all of trio_mix's
+   exceptions, caught or not; what pytest says of a skipped or failed test; the timelines of
+   `mix_server`; files in ``tmp_path``, so recordings; finished spans.
+3. A test in which the key turns up has failed, whatever else it says. What is found is told without
+   the key.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import sys
+import zlib
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from trio_mix import errors
+from trio_mix._pytest_plugin import _SERVERS
+from trio_mix._rest._core import MixCore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+    from pathlib import Path
+
+__all__ = ["KEY", "KEYS", "Search", "found_in"]
+
+KEY: Final = "planted-7c1e0fd5"
+"""What is in each planted secret, and nowhere else."""
+
+_OF_TESTS: Final = (
+    *("tok-12345", "key-67890", "sk-secret", "s3cr3t@pw", "s3cr3t%40pw", "planted-secret-key"),
+)
+KEYS: Final = (KEY, *_OF_TESTS)
+"""The planted one, and those that tests give to clients of their own."""
+_LARGEST_FILE: Final = 2**20
+
+
+def found_in(text: str) -> str | None:
+    """Return where in a text a key stands, by what is around it, without the key."""
+    for key in KEYS:
+        at = text.find(key)
+        if at >= 0:
+            before, after = text[max(0, at - 60) : at], text[at + len(key) :][:20]
+            return f"…{before}[KEY]{after}…"
+    return None
+
+
+class Search:
+    """Looks at all that one test puts out."""
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+        self.planting = False
+        self._undo: list[Callable[[], None]] = []
+
+    def look(self, where: str, text: str) -> None:
+        """Take a note of a key in some output."""
+        if (excerpt := found_in(text)) is not None:
+            self.found.append(f"{where}: {excerpt}")
+
+    # -- what is watched as it happens -----------------------------------------------------
+
+    def watch(self) -> None:
+        """Begin to look, in this process, until `unwatch`."""
+        self._plant()
+        for name in errors.__all__:
+            cls = getattr(errors, name)
+            if issubclass(cls, errors.TrioMixError) and (
+                "__init__" in vars(cls) or cls is errors.TrioMixError
+            ):
+                self._watch_errors(cls)
+        self._watch_capture()
+        handler = _Handler(self)
+        logging.getLogger().addHandler(handler)
+        self._undo.append(lambda: logging.getLogger().removeHandler(handler))
+
+    def unwatch(self) -> None:
+        """Leave everything as it was."""
+        for undo in reversed(self._undo):
+            undo()
+        self._undo.clear()
+
+    def _replace(self, owner: Any, name: str, value: object) -> None:
+        own = vars(owner).get(name)
+        setattr(owner, name, value)
+        self._undo.append(
+            functools.partial(delattr, owner, name)
+            if own is None
+            else functools.partial(setattr, owner, name, own)
+        )
+
+    def _plant(self) -> None:
+        made = MixCore.__init__
+
+        @functools.wraps(made)
+        def planted(core: MixCore, /, server_url: str | None = None, **options: Any) -> None:
+            has_others = options.get("headers") is not None or "@" in (server_url or "")
+            if self.planting and not has_others:
+                options["headers"] = {"Authorization": f"Bearer {KEY}"}
+            made(core, server_url, **options)
+
+        self._replace(MixCore, "__init__", planted)
+
+    def _watch_errors(self, cls: type[errors.TrioMixError]) -> None:
+        made: Callable[..., None] = cls.__init__
+
+        @functools.wraps(made)
+        def watched(made_now: errors.TrioMixError, /, *args: object, **options: object) -> None:
+            made(made_now, *args, **options)
+            name = type(made_now).__name__
+            self.look(f"{name}'s text", f"{made_now} {made_now!r} {vars(made_now)!r}")
+
+        self._replace(cls, "__init__", watched)
+
+    def _watch_capture(self) -> None:
+        read = pytest.CaptureFixture.readouterr
+
+        @functools.wraps(read)
+        def watched(fixture: pytest.CaptureFixture[Any]) -> Any:
+            taken = read(fixture)
+            self.look("what the test took with capsys", f"{taken.out}{taken.err}")
+            return taken
+
+        self._replace(pytest.CaptureFixture, "readouterr", watched)
+
+    def watch_spans(self) -> None:
+        """Look at finished spans from now on, where OpenTelemetry's exporter has been loaded."""
+        module = sys.modules.get("opentelemetry.sdk.trace.export.in_memory_span_exporter")
+        if module is None or hasattr(module, "_planted"):
+            return
+        module._planted = True  # type: ignore[attr-defined]
+        exporter = module.InMemorySpanExporter
+        export = exporter.export
+
+        @functools.wraps(export)
+        def watched(self_: object, spans: Sequence[Any]) -> Any:
+            for span in spans:
+                self.look("a span", span.to_json())
+            return export(self_, spans)
+
+        self._replace(exporter, "export", watched)
+
+    # -- what is looked at when the test is over -------------------------------------------
+
+    def look_at_report(self, report: pytest.TestReport) -> None:
+        """Look at what pytest says of one phase of a test."""
+        for title, text in report.sections:
+            self.look(title, text)
+        if report.longrepr is not None:
+            self.look("the report", report.longreprtext)
+
+    def look_at_rest(self, item: pytest.Item) -> None:
+        """Look at what the test has left: timelines and files."""
+        for server in item.stash.get(_SERVERS, []):
+            self.look("the server's timeline", server.timeline)
+        folder: Path | None = getattr(item, "funcargs", {}).get("tmp_path")
+        if folder is not None and folder.is_dir():
+            for path in folder.rglob("*"):
+                if path.is_file() and path.stat().st_size < _LARGEST_FILE:
+                    self.look(f"the file {path.name}", path.read_bytes().decode("utf-8", "replace"))
+
+
+class _Handler(logging.Handler):
+    """Looks at every record that is logged, with its traceback."""
+
+    def __init__(self, search: Search) -> None:
+        super().__init__()
+        self._search = search
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._search.look(f"a line of the logger {record.name}", self.format(record))
+
+
+class Plugin:
+    """The pytest plugin, which tests/conftest.py registers."""
+
+    def __init__(self) -> None:
+        self.search = Search()
+
+    def pytest_sessionstart(self) -> None:
+        self.search.watch()
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        self.search.unwatch()
+        if self.search.found:  # a warning is told of when its test's last report is made
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        for found in self.search.found:
+            terminalreporter.write_line(f"A planted key was put out: {found}")
+
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        self.search.planting = zlib.crc32(item.nodeid.encode()) % 2 == 0
+        self.search.watch_spans()
+
+    def pytest_warning_recorded(self, warning_message: Any) -> None:
+        self.search.look("a warning", str(warning_message.message))
+
+    @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, Any, None]:
+        outcome = yield
+        report: pytest.TestReport = outcome.get_result()
+        search = self.search
+        search.look_at_report(report)
+        if report.when != "teardown":
+            return
+        search.look_at_rest(item)
+        search.planting = False
+        found, search.found = search.found, []
+        if found:
+            report.outcome = "failed"
+            report.longrepr = "A planted key was put out:\n" + "\n".join(
+                f"  {each}" for each in found
+            )
