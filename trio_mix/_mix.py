@@ -2,36 +2,36 @@
 
 What it knows: the resources, and how streams are opened. What it must never know: HTTP, the wire
 format, how a stream works inside.
+
+It imports as little as a client needs that does nothing yet: each of the resources is loaded when
+it is first asked for, and all that streams are made of when the first one is opened.
 """
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Final, Literal, TypedDict, Unpack, final
-from urllib.parse import quote
 
 import trio
 
-from trio_mix import errors, resources
-from trio_mix._http import Http, sanitize_url
+from trio_mix import errors
+from trio_mix._http import Http
+from trio_mix._names import public
 from trio_mix._rest._core import MixCore
-from trio_mix._rest._options import RequestOptions, RetryConfig
-from trio_mix._session._engine import Services, Settings
-from trio_mix._session._hook_stream import StreamWatch
-from trio_mix._session._recovery import StoredMessages
-from trio_mix._session._road import Road
-from trio_mix._stream import SessionStream
-from trio_mix.sse import ReconnectPolicy
+from trio_mix._rest._options import RequestOptions, RetryConfig, check_api
 from trio_mix.sse._decoder import DEFAULT_MAX_EVENT_SIZE
-from trio_mix.sse._source import Supervisor
+from trio_mix.sse._policy import ReconnectPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from types import TracebackType
 
+    from trio_mix import resources
     from trio_mix._http import HttpClient, NetworkBackend
     from trio_mix._message import Message
-    from trio_mix._rest._options import HeadersSource
-    from trio_mix._session._road import Api
+    from trio_mix._rest._options import Api, HeadersSource
+    from trio_mix._session._desk import StreamDesk
+    from trio_mix._stream import SessionStream
     from trio_mix.events import PermissionEvent
     from trio_mix.hooks import Hooks
     from trio_mix.models import BrowserMode, Callback, PromptMode
@@ -57,6 +57,7 @@ class StreamOptions(TypedDict, total=False):
     last_event_id: str | None
 
 
+@public("trio_mix")
 class Mix(MixCore):
     """A client for a Mix server, whatever its generation.
 
@@ -103,26 +104,103 @@ class Mix(MixCore):
         )
         if network is not None:
             self.http = Http(network_backend=network)
-        self.authentication = resources.Authentication(self)
-        self.files = resources.Files(self)
-        self.health = resources.Health(self)
-        self.internal = resources.Internal(self)
-        self.messages = resources.Messages(self)
-        self.notifications = resources.Notifications(self)
-        self.permissions = resources.Permissions(self)
-        self.preferences = resources.Preferences(self)
-        self.sessions = resources.Sessions(self)
-        self.streaming = resources.Streaming(self)
-        self.system = resources.System(self)
-        self.tools = resources.Tools(self)
-        self._road = Road(self, self.streaming, self.messages, self.system, api)
-        self._stored = StoredMessages(self.sessions, self.messages)
-        self._streams: dict[str, SessionStream] = {}
+        check_api(api)
+        self._api: Api = api
+
+    @cached_property
+    def authentication(self) -> resources.Authentication:
+        """The server's credentials at the models' providers."""
+        from trio_mix.resources._authentication import Authentication
+
+        return Authentication(self)
+
+    @cached_property
+    def files(self) -> resources.Files:
+        """The files of a session."""
+        from trio_mix.resources._files import Files
+
+        return Files(self)
+
+    @cached_property
+    def health(self) -> resources.Health:
+        """The state of the server's logins."""
+        from trio_mix.resources._authentication import Health
+
+        return Health(self)
+
+    @cached_property
+    def internal(self) -> resources.Internal:
+        """What the server's own keepers need."""
+        from trio_mix.resources._authentication import Internal
+
+        return Internal(self)
+
+    @cached_property
+    def messages(self) -> resources.Messages:
+        """Messages: sent over REST, listed, cancelled."""
+        from trio_mix.resources._messages import Messages
+
+        return Messages(self)
+
+    @cached_property
+    def notifications(self) -> resources.Notifications:
+        """Answers to notifications."""
+        from trio_mix.resources._interaction import Notifications
+
+        return Notifications(self)
+
+    @cached_property
+    def permissions(self) -> resources.Permissions:
+        """Answers to permission requests."""
+        from trio_mix.resources._interaction import Permissions
+
+        return Permissions(self)
+
+    @cached_property
+    def preferences(self) -> resources.Preferences:
+        """What the user prefers."""
+        from trio_mix.resources._preferences import Preferences
+
+        return Preferences(self)
+
+    @cached_property
+    def sessions(self) -> resources.Sessions:
+        """Sessions: created, listed, exported, forked, deleted."""
+        from trio_mix.resources._sessions import Sessions
+
+        return Sessions(self)
+
+    @cached_property
+    def streaming(self) -> resources.Streaming:
+        """The two streaming operations, as they are."""
+        from trio_mix.resources._streaming import Streaming
+
+        return Streaming(self)
+
+    @cached_property
+    def system(self) -> resources.System:
+        """The server itself: its health, its commands."""
+        from trio_mix.resources._system import System
+
+        return System(self)
+
+    @cached_property
+    def tools(self) -> resources.Tools:
+        """What the agents can use."""
+        from trio_mix.resources._system import Tools
+
+        return Tools(self)
+
+    @cached_property
+    def _desk(self) -> StreamDesk:
+        from trio_mix._session._desk import StreamDesk
+
+        return StreamDesk(self, self._api)
 
     @property
     def api(self) -> str:
         """The server's generation: as named, or as found out; ``"auto"`` until then."""
-        return self._road.api
+        return self._desk.road.api
 
     def open_stream(
         self,
@@ -185,6 +263,8 @@ class Mix(MixCore):
                 "open_stream(last_event_id=...): it holds a line end or NUL, which no server sends:"
                 " take it from an event, or from statistics()."
             )
+        from trio_mix._session._engine import Settings
+
         settings = Settings(
             reconnect=reconnect,
             connect_timeout=connect_timeout,
@@ -197,13 +277,7 @@ class Mix(MixCore):
             on_permission=on_permission,
             last_event_id=last_event_id,
         )
-        return SessionStream(
-            session_id,
-            self._services(session_id, settings),
-            settings,
-            self._claim,
-            self._disclaim,
-        )
+        return self._desk.open(session_id, settings)
 
     def open_session(
         self,
@@ -250,51 +324,6 @@ class Mix(MixCore):
             return session.id
 
         return SessionScope(self, create, stream_options)
-
-    def _services(self, session_id: str, settings: Settings) -> Services:
-        url = self.url_for(f"/stream?sessionId={quote(session_id, safe='')}")
-        shown = sanitize_url(url)
-
-        def watch() -> StreamWatch | None:
-            return StreamWatch(self.hooks, session_id, shown) if self.hooks else None
-
-        def source(watch: StreamWatch | None) -> Supervisor:
-            connects = None if watch is None else watch.connects(self.http, self.headers_for)
-            return Supervisor(
-                self.http if connects is None else connects,
-                url,
-                headers=self.headers_for if connects is None else connects.headers,
-                reconnect=settings.reconnect,
-                connect_timeout=settings.connect_timeout,
-                read_timeout=lambda: None,
-                session_id=session_id,
-                max_event_size=settings.max_event_size,
-                on_wait=None if watch is None else watch.retrying,
-            )
-
-        return Services(
-            road=self._road,
-            stored=self._stored,
-            messages=self.messages,
-            permissions=self.permissions,
-            notifications=self.notifications,
-            source=source,
-            watch=watch,
-            url=shown,
-        )
-
-    def _claim(self, stream: SessionStream) -> None:
-        if stream.session_id in self._streams:
-            raise errors.StreamAlreadyOpen(
-                f"Session {stream.session_id!r} has a stream on this client already. Share that "
-                "one: it can be used from any number of tasks, and subscribe() shows everything.",
-                session_id=stream.session_id,
-            )
-        self._streams[stream.session_id] = stream
-
-    def _disclaim(self, stream: SessionStream) -> None:
-        if self._streams.get(stream.session_id) is stream:
-            del self._streams[stream.session_id]
 
 
 @final

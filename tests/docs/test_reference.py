@@ -27,11 +27,7 @@ def test_every_public_module_has_its_page(name: str) -> None:
     assert any(f".. automodule:: trio_mix.{name}\n" in text for text in TEXT.values())
 
 
-NAMES = [
-    name
-    for name in dir(trio_mix)
-    if name[0] != "_" and getattr(getattr(trio_mix, name), "__module__", "")[:9] == "trio_mix."
-]
+NAMES = [name for name in trio_mix.__all__ if isinstance(getattr(trio_mix, name), type)]
 
 
 def test_the_package_has_names_at_all() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
+import sys
 from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, get_type_hints
 
@@ -13,6 +16,7 @@ from hypothesis import strategies as st
 from rest_samples import EXPORT, FILE, MESSAGE, SAMPLES, SESSION
 
 from trio_mix import models
+from trio_mix._names import written_in
 from trio_mix._rest._codec import Mismatch, decode, parse_json
 from trio_mix._rest._operations import OPERATIONS
 
@@ -217,20 +221,21 @@ def test_any_bytes_are_json_or_a_mismatch(body: bytes) -> None:
 
 
 def classes() -> list[type]:
-    return [each for each in vars(models).values() if attrs.has(each)]
+    exported = [getattr(models, name) for name in models.__all__]
+    return [each for each in exported if attrs.has(each)]
 
 
 @pytest.mark.parametrize("cls", classes(), ids=lambda cls: cls.__name__)
 def test_models_are_frozen_slotted_documented_and_exported(cls: type) -> None:
-    import ast
-    import inspect
-    import textwrap
-
     assert cls.__name__ in models.__all__
     assert "__dict__" not in dir(cls)
     assert get_type_hints(cls)
-    (node,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
-    assert isinstance(node, ast.ClassDef)
+    source = inspect.getsource(sys.modules[written_in()[cls]])
+    (node,) = (
+        each
+        for each in ast.parse(source).body
+        if isinstance(each, ast.ClassDef) and each.name == cls.__name__
+    )
     for field, after in zip(node.body, [*node.body[1:], None], strict=True):
         if isinstance(field, ast.AnnAssign):
             assert isinstance(after, ast.Expr), ast.unparse(field)

@@ -16,7 +16,7 @@ import math
 import os
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, get_args
 
 import attrs
 
@@ -25,10 +25,12 @@ from trio_mix.errors import ConfigurationError
 
 __all__ = [
     "DEFAULT_RETRY_CODES",
+    "Api",
     "BackoffStrategy",
     "HeadersSource",
     "RequestOptions",
     "RetryConfig",
+    "check_api",
     "check_timeout",
     "debug_wanted",
 ]
@@ -38,10 +40,21 @@ HeadersSource: TypeAlias = (
 )
 """Headers, or a sync or async function that is asked for them before each request."""
 
+Api: TypeAlias = Literal["auto", "pipeline", "blocking", "async"]
+"""How messages are sent: a generation of servers, or ``"auto"`` to find it out."""
+
 DEFAULT_RETRY_CODES: Final = ("5XX", "408", "429")
 """The statuses that the OpenAPI's retry extension names."""
 
 _CODE = re.compile(r"[1-5](?:[0-9]{2}|XX)")
+
+
+def check_api(api: Api) -> None:
+    """Refuse what is not one of the words for a generation."""
+    if api not in get_args(Api):
+        raise ConfigurationError(
+            f"api={api!r} is not a generation of the Mix API. Use one of {get_args(Api)}."
+        )
 
 
 def debug_wanted() -> bool:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal
 
 import attrs
 import trio
@@ -30,14 +30,12 @@ if TYPE_CHECKING:
 
     from trio_mix._message import MessageRequest
     from trio_mix._rest._core import MixCore
+    from trio_mix._rest._options import Api
     from trio_mix._turns._reply import StoredReply
     from trio_mix.models import SendResult
     from trio_mix.resources import Messages, Streaming, System
 
-__all__ = ["API_NAMES", "Api", "Posted", "Road"]
-
-Api: TypeAlias = Literal["auto", "pipeline", "blocking", "async"]
-API_NAMES: Final = ("auto", "pipeline", "blocking", "async")
+__all__ = ["Posted", "Road"]
 
 _HEALTH_TIMEOUT: Final = 5.0
 _ONCE: Final = RetryConfig(strategy="none")
@@ -58,10 +56,6 @@ class Road:
     def __init__(
         self, core: MixCore, streaming: Streaming, messages: Messages, system: System, api: Api
     ) -> None:
-        if api not in API_NAMES:
-            raise errors.ConfigurationError(
-                f"api={api!r} is not a generation of the Mix API. Use one of {API_NAMES}."
-            )
         self._core = core
         self._streaming = streaming
         self._messages = messages
