@@ -18,6 +18,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinxcontrib_trio",
     "crossrefs",
+    "drawings",
 ]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 exclude_patterns = ["_build", "_ext", "changes"]
@@ -37,4 +38,6 @@ autodoc_preserve_defaults = True
 default_role = "py:obj"  # what docstrings name is linked, and has to be there
 
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["pages.css"]
 html_title = f"trio_mix {release}"

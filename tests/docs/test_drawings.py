@@ -1,0 +1,64 @@
+"""The drawings on the pages show what the library's own tables say."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+import pytest
+
+from trio_mix._turns._turn import TRANSITIONS
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+EXTENSION = Path(__file__).parents[2] / "docs" / "_ext" / "drawings.py"
+
+
+@pytest.fixture(scope="module")
+def drawings() -> Any:
+    spec = importlib.util.spec_from_file_location("drawings_of_the_docs", EXTENSION)
+    assert spec is not None
+    assert spec.loader is not None
+    module: ModuleType = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_turn_s_drawing_has_every_arrow_of_the_table_and_no_other(drawings: Any) -> None:
+    drawn = {
+        (start, end, frozenset(inputs.split()))
+        for start, end, inputs in re.findall(
+            r'data-from="(\w+)" data-to="(\w+)" data-by="([\w ]+)"', drawings.machine()
+        )
+    }
+    table: dict[tuple[str, str], set[str]] = {}
+    for phase, ways in TRANSITIONS.items():
+        for what, target in ways.items():
+            table.setdefault((phase.name, target.name), set()).add(what.name.lower())
+    assert drawn == {(*ends, frozenset(inputs)) for ends, inputs in table.items()}
+
+
+def test_each_state_of_the_table_is_drawn_once(drawings: Any) -> None:
+    states = re.findall(r'data-state="(\w+)"', drawings.machine())
+    assert sorted(states) == sorted(phase.name for phase in TRANSITIONS)
+
+
+def test_no_way_is_kept_for_an_arrow_that_is_gone(drawings: Any) -> None:
+    assert set(drawings._WAYS) == set(drawings.edges())
+
+
+@pytest.mark.parametrize("name", ["turn", "supervision"])
+def test_a_drawing_is_well_formed_and_has_a_title_for_those_who_cannot_see_it(
+    drawings: Any, name: str
+) -> None:
+    root = ElementTree.fromstring(drawings.DRAWINGS[name]())  # noqa: S314 - our own
+    svg = root.find("{http://www.w3.org/2000/svg}svg")
+    assert svg is not None
+    assert svg.get("aria-label")
+    assert svg.findtext("{http://www.w3.org/2000/svg}title") == svg.get("aria-label")
