@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Protocol
 
 import attrs
+import pyte
 import pytest
 import trio
 
@@ -21,13 +22,15 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
 TIMEOUT = 30
+_ROWS = 300
 _COMMAND = [sys.executable, "-W", "error", "-m", "trio_mix.cli"]
 
 
 def environment(**extra: str) -> dict[str, str]:
-    hidden = ("MIX_SERVER_URL", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES")
+    hidden = ("MIX_SERVER_URL", "TRIO_MIX_DEBUG", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES")
     kept = {name: value for name, value in os.environ.items() if name not in hidden}
-    return {**kept, "TERM": "xterm", **extra}
+    # No test may find, or leave, anything in the user's own history.
+    return {**kept, "TERM": "xterm", "XDG_STATE_HOME": os.devnull, **extra}
 
 
 @attrs.frozen
@@ -98,22 +101,42 @@ async def _reap(process: trio.Process) -> None:
 
 
 class Terminal:
-    """A command in a pseudo-terminal: what it shows is waited for, never slept for."""
+    """A command in a pseudo-terminal: what it shows is waited for, never slept for.
 
-    def __init__(self, process: trio.Process, stream: trio.lowlevel.FdStream) -> None:
+    What is looked at is the screen, after all escape sequences have done their work. It is higher
+    than the command knows, so that nothing scrolls out of it.
+    """
+
+    def __init__(self, process: trio.Process, stream: trio.lowlevel.FdStream, columns: int) -> None:
         self.process = process
-        self.shown = ""
+        self.raw = ""
         self._stream = stream
-        self._read_to = 0
+        self._screen = pyte.Screen(columns, _ROWS)
+        self._emulator = pyte.ByteStream(self._screen)
+        self._at = 0
+
+    @property
+    def shown(self) -> str:
+        """The screen's text, without the spaces at the ends of lines."""
+        lines = [line.rstrip() for line in self._screen.display]
+        return "\n".join(lines).rstrip("\n")
+
+    @property
+    def last_line(self) -> str:
+        return self.shown.rpartition("\n")[2]
 
     async def expect(self, text: str) -> None:
-        """Wait until the text appears after what was expected before."""
-        at = self.shown.find(text, self._read_to)
+        """Wait until the text stands on the screen, after what was expected before."""
+        found = self._find(text)
         with trio.move_on_after(TIMEOUT):
-            while at < 0 and await self._more():
-                at = self.shown.find(text, self._read_to)
-        assert at >= 0, f"{text!r} never came; shown: {self.shown!r}"
-        self._read_to = at + len(text)
+            while found < 0 and await self._more():
+                found = self._find(text)
+        assert found >= 0, f"{text!r} never came; shown:\n{self.shown}"
+        self._at = found + len(text)
+
+    def _find(self, text: str) -> int:
+        """Return where the text stands: places are counted in cells, so that they stay."""
+        return "".join(self._screen.display).find(text, self._at)
 
     async def type(self, text: str) -> None:
         await self._stream.send_all(text.encode())
@@ -124,7 +147,7 @@ class Terminal:
             while await self._more():
                 pass
             await self.process.wait()
-        assert not scope.cancelled_caught, f"it does not end; shown: {self.shown!r}"
+        assert not scope.cancelled_caught, f"it does not end; shown:\n{self.shown}"
         assert self.process.returncode is not None
         return self.process.returncode
 
@@ -136,7 +159,8 @@ class Terminal:
             data = await self._stream.receive_some()
         except trio.BrokenResourceError:  # EIO: the other end is closed
             return False
-        self.shown += data.decode(errors="replace")
+        self.raw += data.decode(errors="replace")
+        self._emulator.feed(bytes(data))
         return bool(data)
 
 
@@ -170,7 +194,7 @@ async def _open_terminal(
         )
     finally:
         os.close(theirs)
-    terminal = Terminal(process, trio.lowlevel.FdStream(ours))
+    terminal = Terminal(process, trio.lowlevel.FdStream(ours), columns)
     try:
         yield terminal
     finally:

@@ -64,13 +64,13 @@ async def test_ask_runs_shell_commands_only_when_allowed(run_command: RunCommand
         assert done.out.startswith("$ ls\n")
 
 
-async def test_a_message_that_the_agent_gives_up_is_one_line_and_exit_code_2(
+async def test_a_message_that_the_agent_gives_up_is_one_line_and_exit_code_1(
     run_command: RunCommand,
 ) -> None:
     async with MixServer(pace=0) as server:
         server.script("Hi", Turn(Fail("no provider key")))
         done = await run_command("ask", "Hi", "--server", server.url)
-    assert done.code == 2
+    assert done.code == 1
     assert done.out == ""
     assert "no provider key" in done.err
     assert done.err.count("\n") == 1
@@ -81,7 +81,7 @@ async def test_a_server_that_is_not_there_is_one_line_at_once(run_command: RunCo
         url = server.url
     for args in (["ask", "Hi"], ["chat"], ["watch", "s"], ["sessions", "list"]):
         done = await run_command(*args, "--server", url)
-        assert (done.code, done.out) == (2, "")
+        assert (done.code, done.out) == (3, "")
         assert done.err.count("\n") == 1
         assert url in done.err
 
@@ -101,7 +101,7 @@ async def test_a_session_that_does_not_exist_is_one_line(
 ) -> None:
     async with MixServer(pace=0) as server:
         done = await run_command(*args, "--server", server.url)
-    assert (done.code, done.out) == (2, "")
+    assert (done.code, done.out) == (1, "")
     assert done.err.count("\n") == 1
     assert "nobody" in done.err
 
@@ -139,7 +139,7 @@ async def test_chat_takes_each_line_of_a_pipe_for_a_message(run_command: RunComm
         "text: third",
     ]
     assert "out of luck" in done.err
-    assert done.code == 2
+    assert done.code == 1
 
 
 async def test_sessions_are_created_listed_shown_and_deleted(run_command: RunCommand) -> None:

@@ -16,8 +16,9 @@ from rich.console import Console
 
 import trio_mix.cli
 from trio_mix.cli import _demo
-from trio_mix.cli._errors import ERROR, FAILED, INTERRUPTED, told
+from trio_mix.cli._errors import DEFECT, FAILED, INTERRUPTED, USAGE, told
 from trio_mix.cli._input import LineReader
+from trio_mix.cli._options import NO_DEBUG
 from trio_mix.cli._render import Piece
 from trio_mix.cli._run import run_async
 from trio_mix.cli._screen import PipeScreen, TerminalScreen
@@ -101,14 +102,14 @@ def test_an_error_is_one_line_and_a_group_of_the_same_error_too(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     lost = StreamClosed("the stream\nis gone\x1b[2J")
-    assert told(ExceptionGroup("x", [lost, ExceptionGroup("y", [lost])])) == ERROR
+    assert told(ExceptionGroup("x", [lost, ExceptionGroup("y", [lost])])) == FAILED
     assert capsys.readouterr().err == "trio-mix: the stream is gone[2J\n"
 
 
 def test_a_defect_is_not_taken_for_the_users_affair(capsys: pytest.CaptureFixture[str]) -> None:
-    assert told(ZeroDivisionError()) is None
-    assert told(ExceptionGroup("x", [TrioMixError("a"), ZeroDivisionError()])) is None
-    assert capsys.readouterr().err == ""
+    assert told(ZeroDivisionError("by zero")) == DEFECT
+    assert "a defect of trio-mix" in capsys.readouterr().err
+    assert told(ExceptionGroup("x", [TrioMixError("a"), ZeroDivisionError()])) == DEFECT
 
 
 def test_an_interrupt_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
@@ -131,7 +132,7 @@ def test_a_signal_cancels_the_command_and_its_cleanup_still_runs(
                 await trio.lowlevel.checkpoint()
                 done.append("cleaned up")
 
-    assert run_async(command) == code
+    assert run_async(NO_DEBUG, command) == code
     assert done == ["cleaned up"]
 
 
@@ -140,7 +141,7 @@ def test_the_exit_code_of_a_command_comes_through() -> None:
         await trio.lowlevel.checkpoint()
         return code
 
-    assert run_async(command, 1) == 1
+    assert run_async(NO_DEBUG, command, 1) == 1
 
 
 def test_an_error_from_the_command_is_told_not_raised(capsys: pytest.CaptureFixture[str]) -> None:
@@ -148,7 +149,7 @@ def test_an_error_from_the_command_is_told_not_raised(capsys: pytest.CaptureFixt
         await trio.lowlevel.checkpoint()
         raise StreamClosed("the stream is gone")
 
-    assert run_async(command) == ERROR
+    assert run_async(NO_DEBUG, command) == FAILED
     assert capsys.readouterr().err == "trio-mix: the stream is gone\n"
 
 
@@ -158,7 +159,7 @@ def test_a_missing_extra_is_one_line_that_says_how_to_install_it(
     for name in [name for name in sys.modules if name.startswith("trio_mix.cli.")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "cyclopts", None)
-    assert trio_mix.cli.main(["demo"]) == ERROR
+    assert trio_mix.cli.main(["demo"]) == USAGE
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "pip install 'trio-mix[cli]'" in error

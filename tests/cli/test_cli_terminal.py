@@ -30,7 +30,7 @@ async def test_chat_answers_line_by_line_and_leaves_at_ctrl_d(open_terminal: Ope
         async with open_terminal("chat", "--server", server.url) as terminal:
             for text, answer in (("one", "first answer"), ("two", "second answer")):
                 await terminal.expect(PROMPT)
-                await terminal.type(f"{text}\n")
+                await terminal.type(f"{text}\r")
                 await terminal.expect(answer)
             await terminal.expect(PROMPT)
             await terminal.type(CTRL_D)
@@ -46,17 +46,17 @@ async def test_ctrl_c_in_chat_cancels_the_message_and_the_chat_goes_on(
         server.script("next", Turn(Say("still here")))
         async with open_terminal("chat", "--server", server.url) as terminal:
             await terminal.expect(PROMPT)
-            await terminal.type("hang\n")
+            await terminal.type("hang\r")
             await terminal.expect("working on it")
             await terminal.type(CTRL_C)
             await terminal.expect("cancelled")
             await server.wait_for(CancelRequested)
             await terminal.expect(PROMPT)
-            await terminal.type("next\n")
+            await terminal.type("next\r")
             await terminal.expect("still here")
             await terminal.expect(PROMPT)
             await terminal.type(CTRL_C)
-            await terminal.expect("(Ctrl-D leaves)")
+            await terminal.expect("(Ctrl-C again, or Ctrl-D, leaves)")
             await terminal.type(CTRL_D)
             assert await terminal.end() == 0
 
@@ -70,9 +70,9 @@ async def test_chat_asks_whoever_is_there_for_permission(open_terminal: OpenTerm
         async with open_terminal("chat", "--server", server.url) as terminal:
             for answer, outcome in (("y", "it ran"), ("", "it did not run")):
                 await terminal.expect(PROMPT)
-                await terminal.type("do\n")
-                await terminal.expect("Allow bash: run it? [y/N]")
-                await terminal.type(f"{answer}\n")
+                await terminal.type("do\r")
+                await terminal.expect("Allow bash: run it? [y/N/a/?]")
+                await terminal.type(f"{answer}\r")
                 await terminal.expect(outcome)
             await terminal.expect(PROMPT)
             await terminal.type(CTRL_D)
@@ -87,12 +87,12 @@ async def test_ctrl_c_at_a_permission_prompt_cancels_the_message_and_loses_no_li
         server.script("next", Turn(Say("still here")))
         async with open_terminal("chat", "--server", server.url) as terminal:
             await terminal.expect(PROMPT)
-            await terminal.type("do\n")
-            await terminal.expect("[y/N]")
+            await terminal.type("do\r")
+            await terminal.expect("[y/N/a/?]")
             await terminal.type(CTRL_C)
             await terminal.expect("cancelled")
             await terminal.expect(PROMPT)
-            await terminal.type("next\n")
+            await terminal.type("next\r")
             await terminal.expect("still here")
             await terminal.expect(PROMPT)
             await terminal.type(CTRL_D)
@@ -104,7 +104,7 @@ async def test_a_failed_message_does_not_end_the_chat(open_terminal: OpenTermina
         server.script("bad", Turn(Fail("out of luck")))
         async with open_terminal("chat", "--server", server.url) as terminal:
             await terminal.expect(PROMPT)
-            await terminal.type("bad\n")
+            await terminal.type("bad\r")
             await terminal.expect("out of luck")
             await terminal.expect(PROMPT)
             await terminal.type(CTRL_D)
@@ -129,7 +129,7 @@ async def test_demo_is_live_and_coloured_in_a_terminal(open_terminal: OpenTermin
         await terminal.expect("waits its turn")
         await terminal.expect("tool calls")
         assert await terminal.end() == 0
-    assert "\x1b[" in terminal.shown
+    assert "\x1b[" in terminal.raw
 
 
 async def test_no_color_leaves_colours_out(open_terminal: OpenTerminal) -> None:
@@ -137,7 +137,7 @@ async def test_no_color_leaves_colours_out(open_terminal: OpenTerminal) -> None:
         for env, coloured in (({}, True), ({"NO_COLOR": "1"}, False)):
             async with open_terminal("ask", "Hi", "--server", server.url, env=env) as terminal:
                 assert await terminal.end() == 0
-            assert bool(_COLOUR.search(terminal.shown)) is coloured, env
+            assert bool(_COLOUR.search(terminal.raw)) is coloured, env
 
 
 async def test_serve_says_where_it_listens_and_stops_at_ctrl_c(

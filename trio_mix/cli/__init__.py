@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-_EXTRA = frozenset({"cyclopts", "rich", "h11"})
+_EXTRA = frozenset({"cyclopts", "rich", "h11", "prompt_toolkit"})
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,8 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
       argv: the arguments without the program's name; ``None`` takes the process's own.
 
     Returns:
-      The exit code: 0 for success, 2 for an error that was told in one line on stderr,
-      130 for an interrupt from the keyboard.
+      The exit code, as the reference page of the command line lists them: 0 for success, 1 to 4
+      for an error that was told in one line on stderr, 130 for an interrupt from the keyboard.
     """
     try:
         from trio_mix.cli._app import run

@@ -6,6 +6,7 @@ What it must never know: how arguments are parsed.
 
 from __future__ import annotations
 
+import json
 import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -14,17 +15,20 @@ import attrs
 import trio
 
 from trio_mix.cli._connect import reach
-from trio_mix.cli._errors import ERROR, OK, complain
+from trio_mix.cli._errors import FAILED, OK, UsageError, complain
 from trio_mix.cli._follow import ask_person, deny_all, follow, grant_all
 from trio_mix.cli._input import LineReader
 from trio_mix.cli._render import Transcript, event_json
+from trio_mix.cli._run import end_with_reader
 from trio_mix.cli._screen import line_screen, pipe_screen, terminal
+from trio_mix.cli._tables import plain
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from trio_mix import Mix, SessionStream
+    from trio_mix import Mix, Reply, SessionStream
     from trio_mix.cli._follow import Decide
+    from trio_mix.events import Event
     from trio_mix.models import ThinkingLevel
 
 
@@ -40,11 +44,25 @@ class Ask:
     thinking: ThinkingLevel | None = None
     max_steps: int | None = None
     allow_shell: bool = False
+    jsonl: bool = False
+
+
+_STDIN = "-"
 
 
 async def ask(server: str | None, what: Ask) -> int:
-    """Send one message and show its turn."""
+    """Send one message and show its turn.
+
+    Raises:
+      UsageError: the text is to come from stdin, and there is none.
+    """
+    if what.text == _STDIN:
+        text = await trio.to_thread.run_sync(sys.stdin.read, abandon_on_cancel=True)
+        if not text.strip():
+            raise UsageError('"-" takes the message from stdin, and nothing came there')
+        what = attrs.evolve(what, text=text)
     async with reach(server) as mix, trio.open_nursery() as nursery:
+        nursery.start_soon(end_with_reader)
         decide = policy(nursery, yes=what.yes)
         async with (
             _stream(mix, what) as stream,
@@ -56,9 +74,23 @@ async def ask(server: str | None, what: Ask) -> int:
                 allow_shell=what.allow_shell,
             ) as message,
         ):
-            await follow(message, pipe_screen(), decide)
+            if what.jsonl:
+                print(reply_json(await follow(message, None, decide, print_json)), flush=True)
+            else:
+                await follow(message, pipe_screen(), decide)
         nursery.cancel_scope.cancel(reason="the message is done")
     return OK
+
+
+def print_json(event: Event) -> None:
+    """Print an event as a line of JSON."""
+    print(event_json(event), flush=True)
+
+
+def reply_json(reply: Reply) -> str:
+    """Make one line of JSON of a reply; its ``event`` is ``reply``."""
+    fields = {key: value for key, value in attrs.asdict(reply).items() if value is not None}
+    return json.dumps({"event": "reply", **fields}, ensure_ascii=False, default=plain)
 
 
 def policy(nursery: trio.Nursery, *, yes: bool) -> Decide:
@@ -95,14 +127,17 @@ async def watch(server: str | None, session: str, *, jsonl: bool) -> int:
         reach(server) as mix,
         mix.open_stream(session) as stream,
         stream.subscribe() as everything,
+        trio.open_nursery() as nursery,
     ):
+        nursery.start_soon(end_with_reader)
         print(f"watching session {session}", file=sys.stderr, flush=True)
         transcript, screen = Transcript(users=True), line_screen()
         async for event in everything:
             if jsonl:
-                print(event_json(event), flush=True)
+                print_json(event)
             else:
                 screen.show(transcript.feed(event))
         screen.finish()
+        nursery.cancel_scope.cancel(reason="the stream has ended")
     complain(f"the stream of session {session} has ended")
-    return ERROR
+    return FAILED

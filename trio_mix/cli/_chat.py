@@ -1,12 +1,14 @@
 """``chat``: one message after another, typed by a person or read from a pipe.
 
 What it knows: the keyboard, the prompt, Ctrl-C.
-What it must never know: how arguments are parsed.
+What it must never know: how arguments are parsed, how a line is edited.
 
 Rules:
 
-1. Ctrl-C cancels the message that runs, and nothing else; at the prompt it only says how to leave.
-2. A message that fails is told in one line, and the chat goes on; a stream that is gone ends it.
+1. Ctrl-C cancels the message that runs, and the chat goes on; a second one, while the server is
+   still being told, leaves. At the prompt it clears the line; twice at an empty one leaves.
+2. A message that fails is told in one line, and the chat goes on; a stream that is gone ends it,
+   also while nobody types.
 3. Ctrl-D, or the end of the pipe, leaves.
 """
 
@@ -14,98 +16,202 @@ from __future__ import annotations
 
 import signal
 import sys
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import attrs
 import trio
 
+from trio_mix.cli._ask import print_json, reply_json
+from trio_mix.cli._chat_commands import Commands
+from trio_mix.cli._chat_status import Status
 from trio_mix.cli._connect import reach
-from trio_mix.cli._errors import ERROR, INTERRUPTED, OK, complain
-from trio_mix.cli._follow import ask_person, deny_all, follow, grant_all
-from trio_mix.cli._input import LineReader
-from trio_mix.cli._render import Piece
-from trio_mix.cli._screen import line_screen
+from trio_mix.cli._errors import INTERRUPTED, OK, complain, exit_code, line_for
+from trio_mix.cli._follow import deny_all, follow, grant_all
+from trio_mix.cli._keyboard import Interrupted, open_keyboard
+from trio_mix.cli._live import LiveScreen
+from trio_mix.cli._render import Piece, ask_for, clean
+from trio_mix.cli._run import end_with_reader
+from trio_mix.cli._screen import LineScreen, terminal
 from trio_mix.errors import StreamError, TrioMixError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable
 
-    from trio_mix import SessionStream
+    from trio_mix import Reply, SessionStream
     from trio_mix.cli._follow import Decide
-    from trio_mix.cli._screen import Screen
+    from trio_mix.cli._keyboard import Keyboard
+    from trio_mix.events import PermissionEvent
 
 _PROMPT = "you> "
 
 
-async def chat(server: str | None, session: str | None, *, yes: bool) -> int:
+async def chat(
+    server: str | None, session: str | None, *, yes: bool, history: bool, jsonl: bool
+) -> int:
     """Talk in one session until the input ends."""
     async with reach(server) as mix:
         if session is None:
             session = (await mix.sessions.create(title="trio-mix chat")).id
         async with mix.open_stream(session) as stream, trio.open_nursery() as nursery:
-            reader = LineReader.stdin(nursery)
-            person = sys.stdin.isatty()
-            decide = grant_all if yes else ask_person(reader) if person else deny_all
-            talk = _Talk(stream, reader, decide, line_screen(), person=person)
-            if person:
-                print("Ctrl-C cancels a message, Ctrl-D leaves.", flush=True)
+            status = Status(mix, stream)
+            keyboard = open_keyboard(nursery, history=history, status=status.resting)
+            talk = _Talk(stream, keyboard, status, yes=yes, jsonl=jsonl)
+            talk.commands = Commands(mix, stream, status, talk.allow)
+            nursery.start_soon(_notice_the_end, stream)
+            nursery.start_soon(end_with_reader)
+            if keyboard.person:
+                print("Ctrl-C cancels a message, Ctrl-D leaves, /help tells more.", flush=True)
+                await status.count()
             with trio.open_signal_receiver(signal.SIGINT) as signals:
                 nursery.start_soon(talk.interrupt, signals, nursery.cancel_scope)
                 await talk.run()
             nursery.cancel_scope.cancel(reason="the chat is over")
-    if talk.exit_code == OK:
-        print(f"To go on: trio-mix chat --session {session}", file=sys.stderr, flush=True)
+    if talk.exit_code == OK and not jsonl:
+        again = f"To go on: trio-mix chat --session {clean(session)}"
+        print(again, file=sys.stderr, flush=True)
     return talk.exit_code
+
+
+async def _notice_the_end(stream: SessionStream) -> None:
+    """Raise what the stream ends with, also while nobody sends anything."""
+    async with stream.subscribe(buffer=1) as everything:
+        async for _ in everything:
+            pass
 
 
 @attrs.define
 class _Talk:
     stream: SessionStream
-    reader: LineReader
-    decide: Decide
-    screen: Screen
-    person: bool = attrs.field(kw_only=True)
+    keyboard: Keyboard
+    status: Status
+    yes: bool = attrs.field(kw_only=True)
+    jsonl: bool = attrs.field(kw_only=True)
+    commands: Commands = attrs.field(init=False)
     exit_code: int = attrs.field(default=OK, init=False)
+    live: LiveScreen | None = attrs.field(default=None, init=False)
     _running: trio.CancelScope | None = attrs.field(default=None, init=False)
 
+    def __attrs_post_init__(self) -> None:
+        console = terminal()
+        if console and self.keyboard.person and not self.jsonl:
+            self.live = LiveScreen(console, self.status.working)
+
+    def allow(self, everything: bool) -> None:
+        self.yes = everything
+
     async def run(self) -> None:
-        while True:
-            self._prompt()
-            line = await self.reader.line()
-            if line is None:
-                if self.person:
+        pressed = False
+        while not self.commands.over:
+            try:
+                text = await self.keyboard.line(_PROMPT)
+            except Interrupted as interrupt:
+                if pressed and not interrupt.typed:
+                    self.exit_code = INTERRUPTED
+                    return
+                pressed = not interrupt.typed
+                if pressed:
+                    print("(Ctrl-C again, or Ctrl-D, leaves)", flush=True)
+                continue
+            pressed = False
+            if text is None:
+                if self.keyboard.person and not self.live:
                     print(flush=True)
                 return
-            if line.strip():
-                await self._send(line)
+            if not text.strip():
+                continue
+            to_send = await self.commands.handle(text)
+            if to_send is not None:
+                await self._send(to_send)
 
     async def _send(self, text: str) -> None:
-        with trio.CancelScope() as self._running:
+        self.status.begin()
+        reply: Reply | None = None
+        screen = self.live or LineScreen(sys.stdout)
+        with ExitStack() as shown, trio.CancelScope() as self._running:
             await trio.lowlevel.checkpoint()
+            if self.live:
+                shown.enter_context(self.live.running())
             try:
-                async with self.stream.send(text) as message:
-                    await follow(message, self.screen, self.decide)
-            except StreamError:
+                async with trio.open_nursery() as nursery:
+                    if self.live:
+                        nursery.start_soon(self.status.keep_turning, self.live.tick)
+                    try:
+                        reply = await self._exchange(text)
+                    finally:
+                        nursery.cancel_scope.cancel(reason="the message is over")
+            except* StreamError:
                 raise
-            except TrioMixError as error:
-                complain(str(error))
-                # A pipe's reader sees only the exit code.
-                self.exit_code = self.exit_code if self.person else ERROR
-        if self._running.cancelled_caught:
-            self.screen.show([Piece("info", "cancelled")])
-        self._running = None
+            except* TrioMixError as group:
+                self._failed(group)
+        cancelled, self._running = self._running.cancelled_caught, None
+        took = self.status.end()
+        if cancelled:
+            screen.show([Piece("info", "cancelled")])
+        if reply is not None:
+            self.commands.last = reply
+            if self.live:
+                await self._sum_up(took)
+
+    async def _exchange(self, text: str) -> Reply:
+        async with self.stream.send(text) as message:
+            if self.jsonl:
+                reply = await follow(message, None, self._decide(), print_json)
+                print(reply_json(reply), flush=True)
+                return reply
+            return await follow(message, self.live or LineScreen(sys.stdout), self._decide())
+
+    def _failed(self, group: BaseExceptionGroup[TrioMixError]) -> None:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        complain(line_for(error))
+        if not self.keyboard.person:
+            self.exit_code = exit_code(error)  # a pipe's reader sees only the exit code
+
+    async def _sum_up(self, took: float) -> None:
+        used = await self.status.count()
+        said = f"{took:.1f} s" + (f" · {used}" if str(used) else "")
+        if self.live:
+            self.live.show([Piece("done", said)])
+
+    def _decide(self) -> Decide:
+        if self.yes:
+            return grant_all
+        return self._ask_person if self.keyboard.person else deny_all
+
+    async def _ask_person(self, event: PermissionEvent) -> bool:
+        if self.yes:
+            return await grant_all(event)
+        with self.live.paused() if self.live else ExitStack():
+            while True:
+                try:
+                    answer = await self.keyboard.answer(f"Allow {ask_for(event)}? [y/N/a/?] ")
+                except Interrupted:
+                    self._cancel()
+                    await trio.lowlevel.checkpoint()
+                    return False
+                match (answer or "").strip().lower():
+                    case "y" | "yes":
+                        return True
+                    case "a" | "all":
+                        self.allow(everything=True)
+                        return True
+                    case "?":
+                        print("y: yes; a: yes, and to all that follows; anything else: no")
+                        print(f"asked with: {clean(str(dict(event.params or {})))}", flush=True)
+                    case _:
+                        return False
+
+    def _cancel(self) -> None:
+        if self._running is not None:
+            self.status.cancelling()
+            self._running.cancel(reason="Ctrl-C")
 
     async def interrupt(self, signals: AsyncIterable[int], everything: trio.CancelScope) -> None:
         async for _ in signals:
-            if self._running is not None:
-                self._running.cancel(reason="Ctrl-C")
-            elif self.person:
-                print("\n(Ctrl-D leaves)", flush=True)
-                self._prompt()
+            if self._running is not None and not self._running.cancel_called:
+                self._cancel()
             else:
                 self.exit_code = INTERRUPTED
                 everything.cancel(reason="Ctrl-C")
-
-    def _prompt(self) -> None:
-        if self.person:
-            print(_PROMPT, end="", flush=True)

@@ -1,24 +1,54 @@
-"""What the user sees of an exception: one line, and an exit code.
+"""What the user sees of an exception: one line with what to do next, and an exit code.
 
-What it knows: which exceptions are the user's or the server's affair.
-What it must never know: how to hide a defect of this program; those keep their traceback.
+What it knows: which exceptions are the user's, the server's or the agent's affair.
+What it must never know: which command ran.
+
+Rules:
+
+1. One line on stderr and no traceback; ``--debug`` adds the traceback.
+2. The exit code says whose affair it is; the table in the docs is made from `EXIT_CODES`.
+3. A remedy is named in the words of the command line, beside what the library says of programs.
+4. A reader that has gone (``| head``) got what it wanted: exit code 0, not a word.
 """
 
 from __future__ import annotations
 
 import sys
+import traceback
 from typing import Final
 
+from trio_mix import errors
 from trio_mix.cli._render import clean
-from trio_mix.errors import TrioMixError
 
 OK: Final = 0
 FAILED: Final = 1
-"""What was to be shown did not happen (``demo``)."""
-ERROR: Final = 2
-"""An error that was told in one line on stderr."""
+USAGE: Final = 2
+NO_SERVER: Final = 3
+REFUSED: Final = 4
+DEFECT: Final = 70
 INTERRUPTED: Final = 130
-"""What a shell expects after Ctrl-C."""
+TERMINATED: Final = 143
+
+EXIT_CODES: Final = {
+    OK: "it worked; also when the reader of a pipe has left early",
+    FAILED: "it was tried and failed: the agent gave up, no such session, the server failed; "
+    "`demo` or `doctor` found something that is not as it should be",
+    USAGE: "a mistake in the arguments, the environment or a file that they name; nothing was sent",
+    NO_SERVER: "no Mix server there: nothing listens, it hangs, TLS fails, or it is another server",
+    REFUSED: "not authorised: 401 or 403, or the server has no key for its model",
+    DEFECT: "a defect of trio-mix itself; `--debug` shows the traceback to report",
+    INTERRUPTED: "Ctrl-C",
+    TERMINATED: "SIGTERM",
+}
+"""All exit codes and what they mean."""
+
+_SERVE = (
+    "start one with `trio-mix serve`, or name another with --server; `trio-mix doctor` tells more"
+)
+
+
+class UsageError(Exception):
+    """A mistake in what the user gave: a file, an environment variable, an option."""
 
 
 def complain(problem: str) -> None:
@@ -33,20 +63,80 @@ def leaves(error: BaseException) -> list[BaseException]:
     return [leaf for inner in error.exceptions for leaf in leaves(inner)]
 
 
-def told(error: BaseException) -> int | None:
+def exit_code(error: BaseException) -> int:
+    """Return the exit code that an exception, no group, ends the command with."""
+    match error:
+        case KeyboardInterrupt():
+            return INTERRUPTED
+        case BrokenPipeError():
+            return OK
+        case UsageError() | errors.ConfigurationError() | errors.UsageError():
+            return USAGE
+        case errors.MixError(status_code=status):
+            return REFUSED if status in (401, 403) else FAILED
+        case errors.MessageRejected(__cause__=None):
+            return USAGE
+        case errors.MessageRejected(__cause__=errors.TrioMixError() as cause):
+            return exit_code(cause)
+        case errors.AgentError() if _wants_key(error):
+            return REFUSED
+        case errors.TransportError() | errors.ReconnectFailed():
+            return NO_SERVER
+        case OSError(filename=name) if name is not None:
+            return USAGE
+        case errors.TrioMixError() | OSError():
+            return FAILED
+        case _:
+            return DEFECT
+
+
+def _wants_key(error: errors.AgentError) -> bool:
+    return getattr(error.event, "type", None) == "authentication_error"
+
+
+def _remedy(error: BaseException) -> str:
+    match error:
+        case errors.ConnectionFailed() if not error.sent:
+            return _SERVE
+        case errors.RequestTimeout():
+            return "is it a Mix server, and not overloaded? `trio-mix doctor` tells more"
+        case errors.SessionNotFound():
+            return "`trio-mix sessions list` shows the sessions there are"
+        case errors.MessageRejected(__cause__=None) if "allow_shell" in str(error):
+            return "`trio-mix ask --allow-shell` does"
+        case _ if exit_code(error) == REFUSED:
+            return "`trio-mix auth status` shows the keys, `trio-mix auth set PROVIDER` stores one"
+        case _:
+            return ""
+
+
+def line_for(error: BaseException) -> str:
+    """Make the one line that tells of an error, the remedy at its end."""
+    if exit_code(error) == DEFECT:
+        said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        return f"this is a defect of trio-mix, please report it with what --debug shows: {said}"
+    remedy = _remedy(error)
+    said = str(error) or type(error).__name__
+    return f"{said} ({remedy})" if remedy else said
+
+
+def told(error: BaseException, *, debug: bool = False) -> int:
     """Tell the user about an error, and return the exit code.
 
-    Returns:
-      ``None`` when the error is a defect of this program: then its traceback is wanted.
+    Args:
+      error: what ended the command, as it was raised.
+      debug: whether to show the traceback as well.
     """
     found = leaves(error)
-    if any(isinstance(leaf, KeyboardInterrupt) for leaf in found):
+    codes = [exit_code(leaf) for leaf in found]
+    if INTERRUPTED in codes:
         return INTERRUPTED
-    if all(isinstance(leaf, BrokenPipeError) for leaf in found):
-        return ERROR
-    if not all(isinstance(leaf, TrioMixError | OSError) for leaf in found):
-        return None
+    wordy = [leaf for leaf in found if not isinstance(leaf, BrokenPipeError)]
+    if not wordy:
+        return OK
+    if debug:
+        traceback.print_exception(error)
     # Several tasks that fail for one reason say it in the same words: once is enough.
-    for text in dict.fromkeys(str(leaf) or type(leaf).__name__ for leaf in found):
+    for text in dict.fromkeys(map(line_for, wordy)):
         complain(text)
-    return ERROR
+    return DEFECT if DEFECT in codes else exit_code(wordy[0])

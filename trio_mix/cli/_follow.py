@@ -20,34 +20,53 @@ if TYPE_CHECKING:
     from trio_mix import Message, Reply
     from trio_mix.cli._input import LineReader
     from trio_mix.cli._screen import Screen
+    from trio_mix.events import Event
 
 Decide: TypeAlias = "Callable[[PermissionEvent], Awaitable[bool]]"
 
 
-async def follow(message: Message, screen: Screen, decide: Decide) -> Reply:
-    """Show a message's events to its end and return the reply; errors come out as they are."""
+async def follow(
+    message: Message,
+    screen: Screen | None,
+    decide: Decide,
+    on_event: Callable[[Event], None] | None = None,
+) -> Reply:
+    """Show a message's events to its end and return the reply; errors come out as they are.
+
+    Args:
+      message: the message, sent.
+      screen: what to show it on, if anything.
+      decide: who answers permission requests.
+      on_event: is called with every event.
+    """
     transcript = Transcript()
     try:
         async for event in message:
+            if on_event is not None:
+                on_event(event)
             # A top-level error comes out as an exception, which says more: once is enough.
-            if not (isinstance(event, ErrorEvent) and event.parent_tool_call_id is None):
+            if screen and not (isinstance(event, ErrorEvent) and event.parent_tool_call_id is None):
                 screen.show(transcript.feed(event))
             if isinstance(event, PermissionEvent):
-                await _answer(message, event, screen, decide)
+                granted = await _answer(message, event, decide)
+                if screen:
+                    screen.show([Piece("permission", "granted" if granted else "denied")])
         reply = message.reply
-        screen.show(_rest(reply, transcript.text))
+        if screen:
+            screen.show(_rest(reply, transcript.text))
         return reply
     finally:
-        screen.finish()
+        if screen:
+            screen.finish()
 
 
-async def _answer(message: Message, event: PermissionEvent, screen: Screen, decide: Decide) -> None:
+async def _answer(message: Message, event: PermissionEvent, decide: Decide) -> bool:
     granted = await decide(event)
     if granted:
         await message.grant(event)
     else:
         await message.deny(event)
-    screen.show([Piece("permission", "granted" if granted else "denied")])
+    return granted
 
 
 def _rest(reply: Reply, shown: str) -> list[Piece]:

@@ -7,8 +7,8 @@ Rules:
 
 1. A first SIGINT or SIGTERM cancels the command, so that its scopes tell the server; it is
    never an exception somewhere in the middle of things.
-2. An error is one line on stderr; only a defect of this program shows a traceback.
-3. A reader that has gone (``| head``) is no error worth words.
+2. An error is one line on stderr; a traceback is for ``--debug``.
+3. A reader that has gone (``| head``) is no error worth words, and is noticed without writing.
 """
 
 from __future__ import annotations
@@ -16,21 +16,26 @@ from __future__ import annotations
 import io
 import os
 import signal
+import stat
 import sys
 from functools import partial
 from typing import TYPE_CHECKING, ParamSpec
 
 import trio
 
-from trio_mix.cli._errors import ERROR, INTERRUPTED, leaves, told
+from trio_mix.cli._errors import FAILED, INTERRUPTED, leaves, told
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from trio_mix.cli._options import Debug
+
 P = ParamSpec("P")
 
 
-def run_async(command: Callable[P, Awaitable[int]], *args: P.args, **kwargs: P.kwargs) -> int:
+def run_async(
+    common: Debug, command: Callable[P, Awaitable[int]], *args: P.args, **kwargs: P.kwargs
+) -> int:
     """Run the command under Trio and return its exit code."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -38,11 +43,10 @@ def run_async(command: Callable[P, Awaitable[int]], *args: P.args, **kwargs: P.k
     try:
         code = trio.run(_until_signal, partial(command, *args, **kwargs))
         sys.stdout.flush()
-    except BaseException as error:
-        known = told(error)
-        if known is None:
-            raise
-        code = known
+    except SystemExit:
+        raise
+    except BaseException as error:  # noqa: BLE001 - told below, whatever it is
+        code = told(error, debug=common.debug)
         _give_up_stdout(error)
     return code
 
@@ -54,7 +58,7 @@ def _give_up_stdout(error: BaseException) -> None:
 
 
 async def _until_signal(command: Callable[[], Awaitable[int]]) -> int:
-    code = ERROR
+    code = FAILED
     async with trio.open_nursery() as nursery:
 
         async def watch(task_status: trio.TaskStatus[None]) -> None:
@@ -69,3 +73,22 @@ async def _until_signal(command: Callable[[], Awaitable[int]]) -> int:
         code = await command()
         nursery.cancel_scope.cancel(reason="the command is done")
     return code
+
+
+async def end_with_reader() -> None:
+    """Wait until nobody can read stdout any more, and raise `BrokenPipeError`.
+
+    For commands that may have nothing to write for long (``watch | head``). Waits for ever where
+    stdout is no pipe, or where the system cannot tell.
+    """
+    descriptor = -1
+    try:
+        descriptor = sys.stdout.fileno()
+        is_pipe = stat.S_ISFIFO(os.fstat(descriptor).st_mode)
+    except (OSError, ValueError):
+        is_pipe = False
+    if not is_pipe or sys.platform != "linux":
+        await trio.sleep_forever()
+    # Nothing ever comes out of this end: what wakes it is the other end's closing.
+    await trio.lowlevel.wait_readable(descriptor)
+    raise BrokenPipeError

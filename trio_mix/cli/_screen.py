@@ -59,16 +59,19 @@ class TerminalScreen:
         """Show the pieces now."""
         for piece in pieces:
             if piece.fresh:
-                self.finish()
+                self._end_line()
                 self._label(piece)
             if piece.text:
                 self._put(piece.text, STYLES[piece.kind])
                 self._open = not piece.text.endswith("\n")
             if not piece.streamed:
-                self.finish()
+                self._end_line()
 
     def finish(self) -> None:
         """End the line that may be open."""
+        self._end_line()
+
+    def _end_line(self) -> None:
         if self._open:
             self._put("\n", "")
         self._open = False

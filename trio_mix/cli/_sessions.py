@@ -1,4 +1,4 @@
-"""``sessions``: list, create, show and delete the server's sessions.
+"""``sessions``: list, create, show, cancel and delete the server's sessions.
 
 What it knows: the models of sessions and stored messages.
 What it must never know: streams.
@@ -6,17 +6,12 @@ What it must never know: streams.
 
 from __future__ import annotations
 
-import json
-from datetime import datetime
 from typing import TYPE_CHECKING
-
-import attrs
-from rich.table import Table
 
 from trio_mix.cli._connect import reach
 from trio_mix.cli._errors import OK
 from trio_mix.cli._render import clean, excerpt
-from trio_mix.cli._screen import terminal
+from trio_mix.cli._tables import as_json, show_records
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,26 +25,17 @@ async def list_sessions(server: str | None, *, jsonl: bool) -> int:
     """Print the sessions, one a line."""
     async with reach(server) as mix:
         sessions = await mix.sessions.list()
-    console = terminal()
-    if jsonl:
-        for session in sessions:
-            print(as_json(session))
-    elif console:
-        table = Table(*_COLUMNS, box=None, pad_edge=False)
-        for session in sessions:
-            table.add_row(*_row(session))
-        console.print(table)
-    else:
-        for session in sessions:
-            print("\t".join(_row(session)))
+    show_records(
+        sessions, _COLUMNS, _row, jsonl=jsonl, empty="no sessions: `trio-mix chat` begins one"
+    )
     return OK
 
 
-async def create(server: str | None, title: str) -> int:
+async def create(server: str | None, title: str, *, jsonl: bool) -> int:
     """Make a session and print its id."""
     async with reach(server) as mix:
         session = await mix.sessions.create(title=title)
-    print(session.id)
+    print(as_json(session) if jsonl else clean(session.id))
     return OK
 
 
@@ -65,8 +51,18 @@ async def show(server: str | None, session_id: str, *, jsonl: bool) -> int:
         return OK
     for name, value in zip(_COLUMNS, _row(session), strict=True):
         print(f"{name}: {value}")
+    tokens = f"{session.prompt_tokens} in, {session.completion_tokens} out"
+    print(f"tokens: {tokens}; cost: ${session.cost:.4f}")
     for line in _conversation(messages):
         print(line)
+    return OK
+
+
+async def cancel(server: str | None, session_id: str) -> int:
+    """Stop what the agent does in a session."""
+    async with reach(server) as mix:
+        await mix.messages.cancel_processing(id=session_id)
+    print(f"told session {clean(session_id)} to stop", flush=True)
     return OK
 
 
@@ -97,13 +93,3 @@ def _conversation(messages: Sequence[BackendMessage]) -> list[str]:
         if message.assistant_response:
             lines.append(f"assistant: {clean(message.assistant_response)}")
     return lines
-
-
-def as_json(record: attrs.AttrsInstance) -> str:
-    """Make one line of JSON of a model, without what is null or hidden from its repr."""
-    fields = attrs.asdict(record, filter=lambda field, value: field.repr and value is not None)
-    return json.dumps(fields, ensure_ascii=False, default=_plain)
-
-
-def _plain(value: object) -> object:
-    return value.isoformat() if isinstance(value, datetime) else str(value)

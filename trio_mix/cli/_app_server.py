@@ -1,0 +1,186 @@
+"""The commands about servers: demo, doctor, serve, record, replay; and the shell's completion.
+
+What it knows: names, options, help texts.
+What it must never know: how a command does its work. The servers are loaded only where they run.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003  # cyclopts reads the annotations
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from trio_mix.cli._errors import OK
+from trio_mix.cli._options import (
+    NO_COMMON,
+    NO_DEBUG,
+    SERVER,
+    SHELL,
+    Api,
+    Common,
+    Debug,
+    DemoApi,
+    Host,
+    add,
+    examples,
+    flag,
+)
+from trio_mix.cli._run import run_async
+
+if TYPE_CHECKING:
+    from cyclopts import App
+
+Port = Annotated[
+    int,
+    Parameter(
+        name="--port", validator=Number(gte=0, lte=65535), help="The port; 0 takes a free one."
+    ),
+]
+
+
+def add_server_commands(app: App) -> None:
+    """Add the commands to the program."""
+    for command, lines in _COMMANDS:
+        add(app, command, group=SERVER, epilogue=lines)
+
+    def completion(shell: Literal["bash", "zsh", "fish"], /, *, debug: Debug = NO_DEBUG) -> int:
+        """Print a script that completes commands and options in a shell.
+
+        Args:
+          shell: Which shell.
+        """
+        del debug
+        print(app.generate_completion(prog_name="trio-mix", shell=shell))
+        return OK
+
+    add(app, completion, group=SHELL, epilogue=_COMPLETION_EXAMPLES)
+
+
+def demo(*, api: DemoApi = "async", debug: Debug = NO_DEBUG) -> int:
+    """Start the bundled server and show what trio_mix does with it; needs nothing else."""
+    from trio_mix.cli import _demo
+
+    return run_async(debug, _demo.demo, api)
+
+
+def doctor(
+    *,
+    json: Annotated[bool, flag("One JSON object with all findings.")] = False,
+    wait: Annotated[float, Parameter(validator=Number(gt=0))] = 5.0,
+    heartbeat: Annotated[float, Parameter(validator=Number(gte=0))] = 0.0,
+    session: str | None = None,
+    common: Common = NO_COMMON,
+) -> int:
+    """Find out whether there is a Mix server, which generation, and what it keeps of its promises.
+
+    It measures in a session that it makes and deletes: nothing makes the agent work. Then it says
+    what trio_mix will do about what it found. Exit code 0: sound, or nothing that trio_mix does
+    not make good; 1: something is wrong; 3: no Mix server; 4: not authorised, or no key.
+
+    Args:
+      wait: How long to wait for each answer, in seconds.
+      heartbeat: How long to listen for heartbeats, in seconds; real servers send one every 45.
+      session: Measure in this session, which is kept; not one that somebody works in.
+    """
+    from trio_mix.cli import _doctor
+
+    return run_async(
+        common, _doctor.doctor, common.server, session, json=json, wait=wait, listen=heartbeat
+    )
+
+
+def serve(
+    *,
+    host: Host = "127.0.0.1",
+    port: Port = 8088,
+    api: Api = "async",
+    debug: Debug = NO_DEBUG,
+) -> int:
+    """Run the bundled server until Ctrl-C. It keeps everything in memory."""
+    from trio_mix.cli import _serve
+
+    return run_async(debug, _serve.serve, host, port, api)
+
+
+def record(
+    file: Path,
+    /,
+    *,
+    host: Host = "127.0.0.1",
+    port: Port = 8089,
+    force: Annotated[bool, flag("Replace the file if there is one.")] = False,
+    common: Common = NO_COMMON,
+) -> int:
+    """Stand before a server and write down what clients and it say, secrets masked.
+
+    Point a client at the address that it prints; Ctrl-C ends the recording. What an agent spells
+    out in several pieces is not recognised as a secret: read a recording before you share it.
+
+    Args:
+      file: The file to write.
+    """
+    from trio_mix.cli import _record
+
+    return run_async(common, _record.record_to, common.server, file, host, port, force=force)
+
+
+def replay(
+    file: Path,
+    /,
+    *,
+    host: Host = "127.0.0.1",
+    port: Port = 8088,
+    speed: Annotated[float, Parameter(validator=Number(gt=0))] = 1.0,
+    ignore_bodies: Annotated[
+        bool, flag("Take a request for the recorded one whatever its body.")
+    ] = False,
+    debug: Debug = NO_DEBUG,
+) -> int:
+    """Be the server that was recorded: say again what it said, at its pace, until Ctrl-C.
+
+    What was not recorded is answered with 410.
+
+    Args:
+      file: What `trio-mix record` wrote.
+      speed: How many times faster than recorded; inf: as fast as can be.
+    """
+    from trio_mix.cli import _record
+
+    return run_async(
+        debug, _record.replay_from, file, host, port, speed=speed, ignore_bodies=ignore_bodies
+    )
+
+
+_COMMANDS = (
+    (demo, examples("trio-mix demo", "trio-mix demo --api pipeline")),
+    (
+        doctor,
+        examples(
+            "trio-mix doctor",
+            "trio-mix doctor --server https://mix.example --heartbeat 50",
+            "trio-mix doctor --json | jq .generation",
+        ),
+    ),
+    (serve, examples("trio-mix serve", "trio-mix serve --port 0 --api blocking")),
+    (
+        record,
+        examples(
+            "trio-mix record talk.jsonl",
+            'trio-mix ask "Hi" --server http://127.0.0.1:8089',
+        ),
+    ),
+    (
+        replay,
+        examples(
+            "trio-mix replay talk.jsonl --port 8089",
+            "trio-mix replay talk.jsonl --speed inf",
+        ),
+    ),
+)
+_COMPLETION_EXAMPLES = examples(
+    'bash: eval "$(trio-mix completion bash)"            in ~/.bashrc',
+    'zsh:  trio-mix completion zsh > "${fpath[1]}/_trio-mix"',
+    "fish: trio-mix completion fish > ~/.config/fish/completions/trio-mix.fish",
+)

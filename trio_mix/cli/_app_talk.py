@@ -1,0 +1,136 @@
+"""The commands that talk: ask, chat, watch.
+
+What it knows: names, options, help texts.
+What it must never know: how a command does its work.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from trio_mix.cli import _ask
+from trio_mix.cli._options import (
+    NO_COMMON,
+    TALK,
+    Common,
+    Jsonl,
+    SessionId,
+    Yes,
+    add,
+    examples,
+    flag,
+)
+from trio_mix.cli._run import run_async
+from trio_mix.models import ThinkingLevel  # noqa: TC001  # cyclopts reads the annotations
+
+if TYPE_CHECKING:
+    from cyclopts import App
+
+
+def add_talk_commands(app: App) -> None:
+    """Add the commands to the program."""
+    for command, lines in _COMMANDS:
+        add(app, command, group=TALK, epilogue=lines)
+
+
+def ask(
+    text: str,
+    /,
+    *,
+    session: str | None = None,
+    keep: Annotated[bool, flag("Keep the new session, and print its id on stderr.")] = False,
+    yes: Yes = False,
+    plan: Annotated[bool, flag("Let the agent only plan.")] = False,
+    thinking: ThinkingLevel | None = None,
+    max_steps: int | None = None,
+    allow_shell: Annotated[
+        bool, flag('Send a text that starts with "!": pipeline servers run it as a shell command.')
+    ] = False,
+    jsonl: Jsonl = False,
+    common: Common = NO_COMMON,
+) -> int:
+    """Send one message and print the reply.
+
+    Text goes to stdout; when that is no terminal, all else (thinking, tools, permissions) goes to
+    stderr. With --jsonl, stdout gets every event of the message and at the end a "reply".
+
+    Args:
+      text: What to send; "-" reads it from stdin.
+      session: Ask in this session; without it, in a new one that is deleted afterwards.
+      thinking: How hard to think, as the server names it.
+      max_steps: How many steps the agent may take.
+    """
+    what = _ask.Ask(
+        text=text,
+        session=session,
+        keep=keep,
+        yes=yes,
+        plan=plan,
+        thinking=thinking,
+        max_steps=max_steps,
+        allow_shell=allow_shell,
+        jsonl=jsonl,
+    )
+    return run_async(common, _ask.ask, common.server, what)
+
+
+def chat(
+    *,
+    session: str | None = None,
+    yes: Yes = False,
+    history: Annotated[bool, flag("Neither read nor write the history file.", "--no-history")] = (
+        False
+    ),
+    jsonl: Jsonl = False,
+    common: Common = NO_COMMON,
+) -> int:
+    """Talk in a session.
+
+    In a terminal: Enter sends, Alt-Enter begins a new line, Up brings back what was sent before.
+    Ctrl-C cancels the message that is being worked on, Ctrl-D leaves, /help tells the rest.
+    From a pipe each line is a message.
+
+    Args:
+      session: Go on in this session; without it, in a new one, which is kept.
+    """
+    from trio_mix.cli import _chat  # the line editor is loaded only where it is needed
+
+    return run_async(
+        common, _chat.chat, common.server, session, yes=yes, history=not history, jsonl=jsonl
+    )
+
+
+def watch(session: SessionId, /, *, jsonl: Jsonl = False, common: Common = NO_COMMON) -> int:
+    """Print every event of a session as it happens, until Ctrl-C.
+
+    Pipeline servers (API up to 0.6.9) run a message once for each open stream: do not watch there
+    while another client works.
+    """
+    return run_async(common, _ask.watch, common.server, session, jsonl=jsonl)
+
+
+_COMMANDS = (
+    (
+        ask,
+        examples(
+            'trio-mix ask "Which files are here?"',
+            'git diff | trio-mix ask - --session "$ID" > review.txt',
+            'trio-mix ask "Fix the tests" --yes --jsonl | jq -r .event',
+        ),
+    ),
+    (
+        chat,
+        examples(
+            "trio-mix chat",
+            'trio-mix chat --session "$ID"',
+            'printf "first\\nsecond\\n" | trio-mix chat',
+        ),
+    ),
+    (
+        watch,
+        examples(
+            'trio-mix watch "$ID"',
+            'trio-mix watch "$ID" --jsonl | jq -r "select(.event == \\"content\\").content"',
+        ),
+    ),
+)

@@ -1,0 +1,251 @@
+"""The commands for what a server has: sessions, files, tools, auth.
+
+What it knows: names, options, help texts.
+What it must never know: how a command does its work.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003  # cyclopts reads the annotations
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import App, Parameter
+
+from trio_mix.cli import _auth, _files, _sessions, _tools
+from trio_mix.cli._errors import UsageError
+from trio_mix.cli._options import (
+    NO_COMMON,
+    THINGS,
+    Common,
+    Jsonl,
+    SessionId,
+    add,
+    examples,
+    flag,
+)
+from trio_mix.cli._run import run_async
+from trio_mix.models import KeyProvider  # noqa: TC001  # cyclopts reads the annotations
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Provider = Annotated[str, Parameter(help="The provider's short name, as `auth status` has it.")]
+# Caught here, or the parser's own error would show it.
+_Refused = Annotated[str, Parameter(show=False, allow_leading_hyphen=True)]
+Force = Annotated[bool, flag("Replace what is there already.")]
+
+
+def add_thing_commands(app: App) -> None:
+    """Add the groups of commands to the program."""
+    for group in (_sessions_app(), _files_app(), _tools_app(), _auth_app()):
+        app.command(group)
+
+
+def _group(name: str, help_text: str, epilogue: str, **commands: Callable[..., int]) -> App:
+    group = App(name=name, help=help_text, help_epilogue=epilogue, group=THINGS)
+    for command, function in commands.items():
+        add(group, function, name=command)
+    return group
+
+
+def _sessions_app() -> App:
+    def list_(*, jsonl: Jsonl = False, common: Common = NO_COMMON) -> int:
+        """List the sessions: id, when created, how many messages, title."""
+        return run_async(common, _sessions.list_sessions, common.server, jsonl=jsonl)
+
+    def create(
+        title: str = "trio-mix", /, *, jsonl: Jsonl = False, common: Common = NO_COMMON
+    ) -> int:
+        """Create a session and print its id.
+
+        Args:
+          title: What to call it.
+        """
+        return run_async(common, _sessions.create, common.server, title, jsonl=jsonl)
+
+    def show(session: SessionId, /, *, jsonl: Jsonl = False, common: Common = NO_COMMON) -> int:
+        """Print a session and its stored messages."""
+        return run_async(common, _sessions.show, common.server, session, jsonl=jsonl)
+
+    def cancel(session: SessionId, /, *, common: Common = NO_COMMON) -> int:
+        """Stop what the agent does in a session."""
+        return run_async(common, _sessions.cancel, common.server, session)
+
+    def delete(session: SessionId, /, *more: str, common: Common = NO_COMMON) -> int:
+        """Delete sessions.
+
+        Args:
+          more: More sessions' ids.
+        """
+        return run_async(common, _sessions.delete, common.server, (session, *more))
+
+    return _group(
+        "sessions",
+        "List, create, show, cancel and delete sessions.",
+        examples(
+            "trio-mix sessions list",
+            'ID=$(trio-mix sessions create "A try")',
+            'trio-mix sessions show "$ID" --jsonl | jq .assistant_response',
+            'trio-mix sessions delete "$ID"',
+        ),
+        list=list_,
+        create=create,
+        show=show,
+        cancel=cancel,
+        delete=delete,
+    )
+
+
+def _files_app() -> App:
+    def list_(session: SessionId, /, *, jsonl: Jsonl = False, common: Common = NO_COMMON) -> int:
+        """List a session's files."""
+        return run_async(common, _files.list_files, common.server, session, jsonl=jsonl)
+
+    def upload(
+        session: SessionId,
+        path: Path,
+        /,
+        *more: Path,
+        name: str | None = None,
+        jsonl: Jsonl = False,
+        common: Common = NO_COMMON,
+    ) -> int:
+        """Upload files to a session.
+
+        Args:
+          path: The file.
+          more: More files.
+          name: What to call it on the server; without it, as it is called here.
+        """
+        paths = (path, *more)
+        return run_async(common, _files.upload, common.server, session, paths, name, jsonl=jsonl)
+
+    def download(
+        session: SessionId,
+        name: str,
+        /,
+        *more: str,
+        to: Path | None = None,
+        force: Force = False,
+        jsonl: Jsonl = False,
+        common: Common = NO_COMMON,
+    ) -> int:
+        """Download files of a session; each is there whole, or not at all.
+
+        Args:
+          name: The file's name on the server.
+          more: More files' names.
+          to: A folder, or the file to write; "-" is stdout. Without it: this folder.
+        """
+        return run_async(
+            common,
+            _files.download,
+            common.server,
+            session,
+            (name, *more),
+            to,
+            force=force,
+            jsonl=jsonl,
+        )
+
+    def delete(session: SessionId, name: str, /, *more: str, common: Common = NO_COMMON) -> int:
+        """Delete files of a session.
+
+        Args:
+          name: The file's name on the server.
+          more: More files' names.
+        """
+        return run_async(common, _files.delete, common.server, session, (name, *more))
+
+    return _group(
+        "files",
+        "List, upload, download and delete the files of a session.",
+        examples(
+            'trio-mix files upload "$ID" report.pdf data.csv',
+            'trio-mix files list "$ID" --jsonl | jq -r .name',
+            'trio-mix files download "$ID" chart.png --to pictures/',
+            'trio-mix files download "$ID" notes.txt --to - | less',
+        ),
+        list=list_,
+        upload=upload,
+        download=download,
+        delete=delete,
+    )
+
+
+def _tools_app() -> App:
+    def list_(*, jsonl: Jsonl = False, common: Common = NO_COMMON) -> int:
+        """List the tools that the model may call (API from 0.11)."""
+        return run_async(common, _tools.list_tools, common.server, jsonl=jsonl)
+
+    def status(*, jsonl: Jsonl = False, common: Common = NO_COMMON) -> int:
+        """Say which tools have the keys that they need."""
+        return run_async(common, _tools.status, common.server, jsonl=jsonl)
+
+    def commands(*, jsonl: Jsonl = False, common: Common = NO_COMMON) -> int:
+        """List the slash commands."""
+        return run_async(common, _tools.commands, common.server, jsonl=jsonl)
+
+    def mcp(*, jsonl: Jsonl = False, common: Common = NO_COMMON) -> int:
+        """List the MCP servers that the Mix server uses."""
+        return run_async(common, _tools.mcp, common.server, jsonl=jsonl)
+
+    return _group(
+        "tools",
+        "List what the agent can use, and which tools lack a key.",
+        examples("trio-mix tools list", "trio-mix tools status --jsonl | jq .authenticated"),
+        list=list_,
+        status=status,
+        commands=commands,
+        mcp=mcp,
+    )
+
+
+def _auth_app() -> App:
+    def status(*, jsonl: Jsonl = False, common: Common = NO_COMMON) -> int:
+        """Say how the server is authenticated at each provider."""
+        return run_async(common, _auth.status, common.server, jsonl=jsonl)
+
+    def check(*, common: Common = NO_COMMON) -> int:
+        """Say whether the server can use its preferred provider; exit code 4 if it cannot."""
+        return run_async(common, _auth.check, common.server)
+
+    def set_(provider: KeyProvider, /, *key: _Refused, common: Common = NO_COMMON) -> int:
+        """Store an API key, typed at a prompt that does not show it, or piped in.
+
+        Args:
+          provider: Whose key it is.
+        """
+        if key:
+            raise UsageError(_NO_ARGUMENT)
+        return run_async(common, _auth.store, common.server, provider)
+
+    def delete(provider: Provider, /, *, common: Common = NO_COMMON) -> int:
+        """Delete what the server has for a provider."""
+        return run_async(common, _auth.delete, common.server, provider)
+
+    def login(provider: Provider, /, *, common: Common = NO_COMMON) -> int:
+        """Log the server in at a provider (OAuth): shows an address, takes the code it gives."""
+        return run_async(common, _auth.login, common.server, provider)
+
+    return _group(
+        "auth",
+        "Store, check and delete the server's keys and logins at models' providers.",
+        examples(
+            "trio-mix auth status",
+            "trio-mix auth set anthropic",
+            "pass show anthropic | trio-mix auth set anthropic",
+            "trio-mix auth check && trio-mix chat",
+        ),
+        status=status,
+        check=check,
+        set=set_,
+        delete=delete,
+        login=login,
+    )
+
+
+_NO_ARGUMENT = (
+    "a key must not be an argument, where other users and the shell's history see it: leave it "
+    "out and type it at the prompt, or pipe it in. If it was a real one, replace it."
+)

@@ -1,0 +1,180 @@
+"""The chat's line editor in a terminal: prompt_toolkit, beside Trio.
+
+What it knows: prompt_toolkit, and that it runs an asyncio loop of its own.
+What it must never know: what the lines mean.
+
+Why this library: it can be told to stop, which a read of stdin cannot; so no read outlives the
+prompt it belongs to, and the terminal is as it was afterwards. Its loop runs in a worker thread for
+as long as a prompt is on the screen, and Trio waits for the thread: nothing of it is left when a
+message runs. (readline would block its thread until the next Enter, with the terminal changed.)
+
+Rules:
+
+1. At most one prompt at a time; whoever is cancelled while it is up waits until it is gone.
+2. The prompt's thread only reads the keyboard and asks for the status; it touches nothing of Trio.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, TypeVar
+
+import trio
+from prompt_toolkit import PromptSession
+from prompt_toolkit.application import get_app
+from prompt_toolkit.enums import DEFAULT_BUFFER
+from prompt_toolkit.filters import has_focus
+from prompt_toolkit.formatted_text import FormattedText
+from prompt_toolkit.key_binding import KeyBindings
+from prompt_toolkit.output import create_output
+from prompt_toolkit.output.vt100 import Vt100_Output
+from prompt_toolkit.styles import Style
+
+from trio_mix.cli._keyboard import Interrupted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from prompt_toolkit.history import History
+    from prompt_toolkit.key_binding import KeyPressEvent
+
+T = TypeVar("T")
+
+_STYLE = Style.from_dict({"prompt": "bold", "rprompt": "fg:ansibrightblack"})
+_REFRESH = 0.5
+
+
+class Editor:
+    """Reads lines, or texts of several lines, from whoever sits at the terminal."""
+
+    person = True
+
+    def __init__(self, history: History, status: Callable[[], str]) -> None:
+        """Prepare the editor.
+
+        Args:
+          history: what the Up key brings back.
+          status: what stands at the right of the prompt; asked again and again, in another thread.
+        """
+        output = create_output()
+        if isinstance(output, Vt100_Output):
+            # The terminal is not asked where its cursor is: an answer that comes late would be
+            # taken for typing.
+            output.enable_cpr = False
+        self._lines: PromptSession[str] = PromptSession(
+            history=history,
+            output=output,
+            multiline=True,
+            key_bindings=_keys(),
+            prompt_continuation=lambda width, *_: FormattedText(
+                [("class:prompt", "...".rjust(width - 1) + " ")]
+            ),
+            rprompt=lambda: _beside(status),
+            style=_STYLE,
+            refresh_interval=_REFRESH,
+            enable_open_in_editor=True,
+            interrupt_exception=_Interrupt,
+        )
+        self._answers: PromptSession[str] = PromptSession(
+            output=output, style=_STYLE, interrupt_exception=_Interrupt
+        )
+
+    async def line(self, prompt: str) -> str | None:
+        """Wait for a text.
+
+        Returns:
+          The text, or ``None`` at Ctrl-D.
+
+        Raises:
+          Interrupted: Ctrl-C was pressed.
+
+        Cancelled: the prompt goes, and what was typed with it.
+        """
+        return await self._run(self._lines, prompt)
+
+    async def answer(self, question: str) -> str | None:
+        """Wait for a short answer, which the history does not get; as `line`."""
+        return await self._run(self._answers, question)
+
+    async def _run(self, session: PromptSession[str], prompt: str) -> str | None:
+        up = _Up(session)
+
+        def read() -> str | None:
+            try:
+                return session.prompt(
+                    FormattedText([("class:prompt", prompt)]), pre_run=up.begun, handle_sigint=False
+                )
+            except EOFError:
+                return None
+
+        got: str | None = None
+        interrupt: _Interrupt | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(up.stop_when_cancelled)
+            with trio.CancelScope(shield=True):
+                try:
+                    got = await trio.to_thread.run_sync(read)
+                except _Interrupt as pressed:
+                    interrupt = pressed
+            nursery.cancel_scope.cancel(reason="the prompt was answered")
+        if interrupt is not None:
+            raise Interrupted(bool(session.default_buffer.text))
+        return got
+
+
+class _Interrupt(Exception):
+    """Ctrl-C, as the editor raises it in its thread."""
+
+
+class _Up:
+    """A prompt that is on the screen, and how it is taken away."""
+
+    def __init__(self, session: PromptSession[str]) -> None:
+        self._app = session.app
+        self._stopped = False
+
+    async def stop_when_cancelled(self) -> None:
+        """Wait for ever; cancelled, take the prompt away."""
+        try:
+            await trio.sleep_forever()
+        finally:
+            self._stopped = True
+            loop = self._app.loop
+            if loop is not None:
+                with suppress(RuntimeError):  # the loop has just ended by itself
+                    loop.call_soon_threadsafe(self._exit)
+
+    def begun(self) -> None:
+        """Do what was asked for before the prompt was there."""
+        if self._stopped:
+            self._exit()
+
+    def _exit(self) -> None:
+        if self._app.is_running and not self._app.is_done:
+            self._app.exit(exception=EOFError)
+
+
+def _beside(status: Callable[[], str]) -> FormattedText:
+    """Return what stands at the right of the prompt: only while it is up, not in what remains."""
+    shown = "" if get_app().is_done else status()
+    return FormattedText([("class:rprompt", shown)])
+
+
+def _keys() -> KeyBindings:
+    keys = KeyBindings()
+
+    @keys.add("enter", filter=has_focus(DEFAULT_BUFFER))
+    def send(event: KeyPressEvent) -> None:
+        buffer = event.current_buffer
+        if buffer.document.text_before_cursor.endswith("\\"):
+            # As in a shell, and for terminals without an Alt key.
+            buffer.delete_before_cursor()
+            buffer.insert_text("\n")
+        else:
+            buffer.validate_and_handle()
+
+    @keys.add("escape", "enter", filter=has_focus(DEFAULT_BUFFER))
+    def new_line(event: KeyPressEvent) -> None:
+        event.current_buffer.insert_text("\n")
+
+    return keys

@@ -1,0 +1,186 @@
+"""``files``: list, upload, download and delete the files of a session.
+
+What it knows: paths of this machine, and how far a transfer has come.
+What it must never know: how a file is sent, or written so that it is there whole or not at all.
+
+Rules:
+
+1. A name that the server gives is never a path: only its last part is used, in this folder.
+2. What is there already is not overwritten unless the user says so.
+3. On a terminal a bar shows the progress, on stderr; elsewhere one line tells that a file is done.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from trio_mix.cli._connect import reach
+from trio_mix.cli._errors import OK, UsageError
+from trio_mix.cli._render import clean, excerpt
+from trio_mix.cli._tables import as_json, show_records
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from trio_mix.models import FileInfo
+
+STDOUT = Path("-")
+_WIDE = 70
+
+
+@attrs.frozen
+class Transferred:
+    """A file that has arrived, as JSON tells it."""
+
+    name: str
+    path: str
+    size: int
+
+
+async def list_files(server: str | None, session: str, *, jsonl: bool) -> int:
+    """Print a session's files."""
+    async with reach(server) as mix:
+        files = await mix.files.list(id=session)
+    show_records(
+        files, ("name", "size", "modified"), _row, jsonl=jsonl, empty="no files in this session"
+    )
+    return OK
+
+
+def _row(file: FileInfo) -> tuple[object, ...]:
+    size = "folder" if file.is_dir else file.size
+    return (file.name, size, file.modified.isoformat(timespec="seconds"))
+
+
+async def upload(
+    server: str | None, session: str, paths: Sequence[Path], name: str | None, *, jsonl: bool
+) -> int:
+    """Upload files, one after another; the first that fails ends it.
+
+    Raises:
+      UsageError: a path is no file, or a name is given for several.
+    """
+    if name is not None and len(paths) > 1:
+        raise UsageError("--name is for one file; these keep their own")
+    for path in paths:
+        if not path.is_file():
+            raise UsageError(f"{path} is no file that can be read")
+    async with reach(server) as mix:
+        for path in paths:
+            with _bar("up", path.name) as progress:
+                info = await mix.files.upload(
+                    id=session, file=path, filename=name, progress=progress
+                )
+            if jsonl:
+                print(as_json(info), flush=True)
+            else:
+                print(f"uploaded {excerpt(info.name)} ({_bytes(info.size)})", flush=True)
+    return OK
+
+
+async def download(
+    server: str | None,
+    session: str,
+    names: Sequence[str],
+    to: Path | None,
+    *,
+    force: bool,
+    jsonl: bool,
+) -> int:
+    """Download files, each whole or not at all; ``-`` is stdout.
+
+    Raises:
+      UsageError: a file is there already, or several are to go to one place.
+    """
+    if to == STDOUT:
+        if len(names) > 1:
+            raise UsageError("--to - is for one file")
+        return await _to_stdout(server, session, names[0])
+    targets = [_target(name, to, several=len(names) > 1) for name in names]
+    for target in targets:
+        if target.exists() and not force:
+            raise UsageError(f"{target} is there already: --force replaces it")
+    async with reach(server) as mix:
+        for name, target in zip(names, targets, strict=True):
+            with _bar("down", name) as progress:
+                path = await mix.files.download(
+                    id=session, filename=name, to=target, progress=progress
+                )
+            size = path.stat().st_size
+            if jsonl:
+                print(as_json(Transferred(name, str(path), size)), flush=True)
+            else:
+                print(f"downloaded {clean(str(path))} ({_bytes(size)})", flush=True)
+    return OK
+
+
+def _target(name: str, to: Path | None, *, several: bool) -> Path:
+    own = Path(clean(name).replace("\\", "/")).name
+    if own in ("", ".", ".."):
+        raise UsageError(f"{name!r} is no file's name here: say where it is to go with --to")
+    if to is None:
+        return Path(own)
+    if to.is_dir():
+        return to / own
+    if several:
+        raise UsageError(f"--to {to} is no folder: several files need one")
+    return to
+
+
+async def _to_stdout(server: str | None, session: str, name: str) -> int:
+    sys.stdout.flush()
+    async with reach(server) as mix, mix.files.get(id=session, filename=name) as content:
+        async for piece in content:
+            sys.stdout.buffer.write(piece)
+            sys.stdout.buffer.flush()
+    return OK
+
+
+async def delete(server: str | None, session: str, names: Sequence[str]) -> int:
+    """Delete files; the first that cannot be deleted ends it."""
+    async with reach(server) as mix:
+        for name in names:
+            await mix.files.delete(id=session, filename=name)
+            print(f"deleted {clean(name)}", flush=True)
+    return OK
+
+
+@contextmanager
+def _bar(direction: str, name: str) -> Iterator[Callable[[int, int | None], None] | None]:
+    """Show a transfer's progress; yields what it is told with, None off a terminal."""
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        yield None
+        return
+    columns = [BarColumn(bar_width=None), DownloadColumn()]
+    if console.width >= _WIDE:
+        columns += [TransferSpeedColumn(), TimeRemainingColumn()]
+    label = TextColumn("{task.description}", markup=False)
+    with Progress(label, *columns, console=console, transient=True) as progress:
+        arrow = "↑" if direction == "up" else "↓"
+        if "utf" not in (console.encoding or "").lower():
+            arrow = direction
+        task = progress.add_task(f"{arrow} {excerpt(name, 24)}", total=None)
+
+        def tell(done: int, total: int | None) -> None:
+            progress.update(task, completed=done, total=total)
+
+        yield tell
+
+
+def _bytes(size: int) -> str:
+    return f"{size:,} byte{'s' * (size != 1)}"

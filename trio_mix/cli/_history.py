@@ -1,0 +1,81 @@
+"""The chat's history: what was sent before, for the Up key, kept between chats.
+
+What it knows: where the file is, who may read it, what must not stand in it.
+What it must never know: the chat.
+
+Rules:
+
+1. The file is the user's alone (mode 0600, its folder 0700), whatever the umask says.
+2. What looks like a key, token or password is not written, nor what begins with a space, as in a
+   shell.
+3. A history that cannot be read or written is no reason not to chat.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from prompt_toolkit.history import FileHistory, History, InMemoryHistory
+
+from trio_mix.testing._masking import Masker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_WORDS = re.compile(
+    r"(?i)\b(pass(word|wd|phrase)|passwort|secret|token|api[ _-]?key|credentials?)\b\s*(is\b|[:=])"
+)
+_LONG_RANDOM = re.compile(r"\b(?=\w*\d)(?=\w*[a-z])(?=\w*[A-Z])[\w-]{32,}\b")
+
+
+def history_path() -> Path:
+    """Return where the history is: ``$XDG_STATE_HOME/trio-mix/chat_history``."""
+    state = os.environ.get("XDG_STATE_HOME")
+    base = Path(state) if state else Path.home() / ".local" / "state"
+    return base / "trio-mix" / "chat_history"
+
+
+def looks_secret(text: str) -> bool:
+    """Say whether a text had better not be written down."""
+    return bool(
+        _WORDS.search(text) or _LONG_RANDOM.search(text) or Masker().text(text, login=True) != text
+    )
+
+
+class PrivateHistory(FileHistory):
+    """A history file that holds no secrets and is nobody else's to read."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        path.chmod(0o600)
+        super().__init__(path)
+
+    def load_history_strings(self) -> Iterable[str]:
+        """Return what was written, the newest first; nothing if it cannot be read."""
+        try:
+            yield from super().load_history_strings()
+        except OSError:
+            return
+
+    def store_string(self, string: str) -> None:
+        """Write a text down, unless it looks secret or begins with a space."""
+        if string.startswith(" ") or looks_secret(string):
+            return
+        try:
+            super().store_string(string)
+        except OSError:
+            return
+
+
+def open_history(*, keep: bool) -> History:
+    """Return the history of all chats, or one for this chat alone if that cannot be had."""
+    if keep:
+        try:
+            return PrivateHistory(history_path())
+        except (OSError, RuntimeError):  # RuntimeError: no home folder
+            pass
+    return InMemoryHistory()

@@ -1,0 +1,177 @@
+"""A message on a terminal, with a status line below it that tells that something goes on.
+
+What it knows: where the cursor is, and three escape sequences that every terminal has.
+What it must never know: events, the client.
+
+Rules:
+
+1. Text is written once and left alone: the terminal wraps it, and what is copied from there has
+   no line ends that the agent did not write. So the status line goes below the cursor, and the
+   cursor back to where it was.
+2. The status line is gone before anything else is written, and at the end.
+3. What a tool was given is cut to one line; `/tools` shows it whole.
+4. Left out is what somebody who sits there sees anyway: that a tool which was told of is done, the
+   question that the prompt will ask, and the end, which is summed up.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import attrs
+from rich.cells import cell_len, set_cell_size
+from rich.text import Text
+
+from trio_mix.cli._screen import TerminalScreen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from rich.console import Console
+
+    from trio_mix.cli._render import Piece
+
+_TAB = 8
+_ERASE = "\r\x1b[2K"
+_BELOW = "\x1b7\x1b[B"  # remember where the cursor is; go down
+_BACK = "\x1b8"
+_MAKE_ROOM = "\x1bD\x1b[A"  # down, scrolling if need be, column kept; and up again
+
+
+class LiveScreen(TerminalScreen):
+    """Shows pieces as they come, and a status line below them while a message runs."""
+
+    def __init__(self, console: Console, status: Callable[[], str]) -> None:
+        super().__init__(console)
+        self._status = status
+        self._on = False
+        self._drawn_below: bool | None = None
+        self._column = 0
+
+    def show(self, pieces: Sequence[Piece]) -> None:
+        """Show the pieces now, each tool call in one line."""
+        self._clear()
+        super().show([self._folded(piece) for piece in pieces if not self._leaves_out(piece)])
+        self._draw()
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Show the status line until the block is left; `tick` keeps it up to date."""
+        self._on = True
+        self._draw()
+        try:
+            with quiet_keyboard():
+                yield
+        finally:
+            self._clear()
+            self._on = False
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave the line to somebody else until the block is left."""
+        self.finish()
+        self._clear()
+        on, self._on = self._on, False
+        try:
+            with loud_keyboard():
+                yield
+        finally:
+            self._on = on
+            self._draw()
+
+    def tick(self) -> None:
+        """Bring the status line up to date."""
+        self._clear()
+        self._draw()
+
+    def finish(self) -> None:
+        """End the line that may be open."""
+        self._clear()
+        super().finish()
+        self._draw()
+
+    def _leaves_out(self, piece: Piece) -> bool:
+        """Say whether a piece tells nothing here that is not told otherwise (rule 4)."""
+        if piece.kind == "done":
+            return piece.text == "complete" and not piece.depth
+        if piece.kind == "permission":
+            return piece.text not in ("granted", "denied")
+        return piece.kind == "tool" and piece.text.endswith(" done") and " " in piece.text
+
+    def _folded(self, piece: Piece) -> Piece:
+        if piece.kind not in ("tool", "permission"):
+            return piece
+        label = 2 * piece.depth + len(piece.kind) + 2
+        room = max(20, self._console.width - label - 1)
+        if cell_len(piece.text) <= room:
+            return piece
+        return attrs.evolve(piece, text=set_cell_size(piece.text, room - 1) + "…")
+
+    def _put(self, text: str, style: str) -> None:
+        super()._put(text, style)
+        for letter in text:
+            if letter == "\n":
+                self._column = 0
+            elif letter == "\t":
+                self._column += _TAB - self._column % _TAB
+            else:
+                self._column += cell_len(letter)
+
+    def _draw(self) -> None:
+        width = self._console.width
+        if not self._on or width < 10:
+            return
+        if self._column and self._column % width == 0:
+            return  # the terminal is about to wrap: moving the cursor would undo that
+        said = set_cell_size(self._status(), width - 1).rstrip()
+        with self._console.capture() as capture:
+            self._console.print(Text(said, style="dim"), end="", soft_wrap=True)
+        self._drawn_below = self._column > 0
+        if self._drawn_below:
+            self._write(f"{_MAKE_ROOM}{_BELOW}{_ERASE}{capture.get()}{_BACK}")
+        else:
+            self._write(f"{_ERASE}{capture.get()}\r")
+
+    def _clear(self) -> None:
+        if self._drawn_below is None:
+            return
+        self._write(f"{_BELOW}{_ERASE}{_BACK}" if self._drawn_below else _ERASE)
+        self._drawn_below = None
+
+    def _write(self, codes: str) -> None:
+        self._console.file.write(codes)
+        self._console.file.flush()
+
+
+@contextmanager
+def quiet_keyboard() -> Iterator[None]:
+    """Keep the terminal from showing what is typed meanwhile; the next prompt gets it."""
+    with _echo(on=False):
+        yield
+
+
+@contextmanager
+def loud_keyboard() -> Iterator[None]:
+    """Let the terminal show again what is typed."""
+    with _echo(on=True):
+        yield
+
+
+@contextmanager
+def _echo(*, on: bool) -> Iterator[None]:
+    if not sys.stdin.isatty():
+        yield
+        return
+    import termios
+
+    descriptor = sys.stdin.fileno()
+    before = termios.tcgetattr(descriptor)
+    changed = termios.tcgetattr(descriptor)
+    changed[3] = changed[3] | termios.ECHO if on else changed[3] & ~termios.ECHO
+    termios.tcsetattr(descriptor, termios.TCSANOW, changed)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(descriptor, termios.TCSANOW, before)

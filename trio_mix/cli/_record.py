@@ -1,0 +1,70 @@
+"""``record`` and ``replay``: a server's words written to a file, and said again.
+
+What it knows: where the two listen.
+What it must never know: what is recorded.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+import trio
+
+from trio_mix.cli._errors import UsageError
+from trio_mix.testing import RecordingError, record, replay
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_DEFAULT = "http://localhost:8088"
+
+
+async def record_to(
+    server: str | None, file: Path, host: str, port: int, *, force: bool
+) -> NoReturn:
+    """Record until cancelled.
+
+    Raises:
+      UsageError: the file is there already, or the server's address is none.
+    """
+    upstream = server or os.environ.get("MIX_SERVER_URL") or _DEFAULT
+    try:
+        # A recording may hold more than its masks cover: it is nobody else's to read.
+        made = os.open(file, os.O_WRONLY | os.O_CREAT | (0 if force else os.O_EXCL), 0o600)
+    except FileExistsError:
+        raise UsageError(f"{file} is there already: --force replaces it") from None
+    os.close(made)
+    try:
+        recorder = record(upstream, file, host=host, port=port)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    try:
+        async with recorder:
+            print(f"recording {upstream} at {recorder.url} into {file}; Ctrl-C ends it", flush=True)
+            await trio.sleep_forever()
+    finally:
+        print(f"{recorder.exchanges} requests recorded", file=sys.stderr, flush=True)
+
+
+async def replay_from(
+    file: Path, host: str, port: int, *, speed: float, ignore_bodies: bool
+) -> NoReturn:
+    """Say again what was recorded, until cancelled.
+
+    Raises:
+      UsageError: the file is no recording.
+    """
+    try:
+        server = replay(file, speed=speed, ignore_bodies=ignore_bodies, host=host, port=port)
+    except RecordingError as error:
+        raise UsageError(str(error)) from error
+    async with server:
+        count = len(server.recording.exchanges)
+        print(f"replaying {count} requests at {server.url}; Ctrl-C stops it", flush=True)
+        try:
+            await trio.sleep_forever()
+        finally:
+            for line in server.unexpected:
+                print(f"not recorded: {line}", file=sys.stderr, flush=True)

@@ -1,0 +1,105 @@
+"""Lists of things: a table on a terminal, tab-separated lines in a pipe, or JSON lines.
+
+What it knows: attrs records, columns.
+What it must never know: what the records are.
+
+Rules:
+
+1. In a pipe a cell holds no tab and no line end, so that ``cut -f`` and ``read`` can be relied on.
+2. JSON has the records' own field names, without what is null or hidden from their repr.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, TypeVar
+
+import attrs
+from rich.table import Table
+from rich.text import Text
+
+from trio_mix.cli._render import excerpt
+from trio_mix.cli._screen import terminal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+R = TypeVar("R", bound=attrs.AttrsInstance)
+
+_CELL = 1000
+_NARROW = 60
+"""Columns of a terminal below which a table becomes one block for each record."""
+
+
+def show_records(
+    records: Iterable[R],
+    columns: Sequence[str],
+    row: Callable[[R], Sequence[object]],
+    *,
+    jsonl: bool,
+    empty: str,
+    extra: Callable[[R], Mapping[str, object]] = lambda _: {},
+) -> None:
+    """Print records as fits stdout.
+
+    Args:
+      records: what to print.
+      columns: the cells' names.
+      row: makes a record's cells.
+      jsonl: whether to print JSON lines.
+      empty: what a person is told when there are none.
+      extra: what stands in a record's JSON before its own fields.
+    """
+    found = list(records)
+    if jsonl:
+        for record in found:
+            print(as_json(record, extra(record)), flush=True)
+        return
+    rows = [[excerpt("" if cell is None else str(cell), _CELL) for cell in row(r)] for r in found]
+    console = terminal()
+    if console is None:
+        for cells in rows:
+            print("\t".join(cells), flush=True)
+    elif not rows:
+        console.print(Text(empty, style="dim"))
+    elif console.width < _NARROW:
+        for cells in rows:
+            console.print(_block(columns, cells))
+    else:
+        console.print(_table(columns, rows))
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for at, name in enumerate(columns):
+        # The first is what the user copies into the next command: it must stay in one piece.
+        table.add_column(name, no_wrap=at == 0, overflow="fold" if at == 0 else "ellipsis")
+    for cells in rows:
+        table.add_row(*(Text(cell) for cell in cells))
+    return table
+
+
+def _block(columns: Sequence[str], cells: Sequence[str]) -> Table:
+    grid = Table.grid(padding=(0, 1, 0, 0))
+    grid.add_column(style="bold", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, cell in zip(columns, cells, strict=True):
+        if cell:
+            grid.add_row(name, Text(cell))
+    grid.add_row("", "")
+    return grid
+
+
+def as_json(record: attrs.AttrsInstance, extra: Mapping[str, object] | None = None) -> str:
+    """Make one line of JSON of a model, without what is null or hidden from its repr."""
+    fields = attrs.asdict(record, filter=lambda field, value: field.repr and value is not None)
+    return json.dumps({**(extra or {}), **fields}, ensure_ascii=False, default=plain)
+
+
+def plain(value: object) -> object:
+    """Return what JSON has for a value that it does not know."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return dict(value) if isinstance(value, Mapping) else str(value)

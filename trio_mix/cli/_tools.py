@@ -1,0 +1,140 @@
+"""``tools``: what the agent can use, and what it lacks keys for.
+
+What it knows: the models of tools, commands and MCP servers.
+What it must never know: keys.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from trio_mix.cli._connect import reach
+from trio_mix.cli._errors import OK, UsageError
+from trio_mix.cli._render import clean, excerpt
+from trio_mix.cli._tables import show_records
+from trio_mix.errors import MixError
+
+if TYPE_CHECKING:
+    from trio_mix import Mix
+    from trio_mix.models import ToolsStatus
+
+_DESCRIPTION = 120
+
+
+@attrs.frozen
+class ToolLine:
+    """A tool with credentials of its own, as it is listed."""
+
+    category: str
+    name: str | None
+    provider: str | None
+    key_required: bool | None
+    authenticated: bool | None
+    key_format: str | None
+    description: str | None
+
+
+async def list_tools(server: str | None, *, jsonl: bool) -> int:
+    """Print the tools that the model may call.
+
+    Raises:
+      UsageError: the server cannot tell them.
+    """
+    async with reach(server) as mix:
+        try:
+            tools = (await mix.tools.list_llm_tools()).tools or ()
+        except MixError as error:
+            if error.status_code != 404:
+                raise
+            raise UsageError(
+                "this server does not tell its tools (API before 0.11): `trio-mix tools status` "
+                "shows those with keys"
+            ) from error
+    show_records(
+        tools,
+        ("name", "parameters", "description"),
+        lambda tool: (
+            tool.name,
+            ", ".join(tool.parameters.get("properties") or tool.parameters)  # type: ignore[arg-type]
+            if tool.parameters
+            else "",
+            excerpt(tool.description or "", _DESCRIPTION),
+        ),
+        jsonl=jsonl,
+        empty="no tools",
+    )
+    return OK
+
+
+async def status(server: str | None, *, jsonl: bool) -> int:
+    """Print which tools have the keys that they need."""
+    async with reach(server) as mix:
+        found = await _status(mix)
+    lines = [
+        ToolLine(
+            category=clean(name),
+            name=tool.display_name,
+            provider=tool.provider,
+            key_required=tool.api_key_required,
+            authenticated=tool.authenticated,
+            key_format=tool.api_key_format,
+            description=tool.description,
+        )
+        for name, category in (found.categories or {}).items()
+        for tool in category.tools or ()
+    ]
+    show_records(
+        lines,
+        ("provider", "tool", "key", "description"),
+        lambda line: (line.provider, line.name, _key(line), excerpt(line.description or "", 120)),
+        jsonl=jsonl,
+        empty="no tool wants a key",
+    )
+    return OK
+
+
+async def _status(mix: Mix) -> ToolsStatus:
+    try:
+        return await mix.tools.get_tool_credentials_status()
+    except MixError as error:
+        if error.status_code != 404:
+            raise
+    return await mix.tools.get_tools_status()
+
+
+def _key(line: ToolLine) -> str:
+    if line.authenticated:
+        return "stored"
+    if line.key_required is False:
+        return "not needed"
+    return f"missing ({line.key_format})" if line.key_format else "missing"
+
+
+async def commands(server: str | None, *, jsonl: bool) -> int:
+    """Print the slash commands."""
+    async with reach(server) as mix:
+        found = await mix.system.list_commands()
+    show_records(
+        found,
+        ("command", "description"),
+        lambda command: (f"/{command.name}", command.description),
+        jsonl=jsonl,
+        empty="no slash commands",
+    )
+    return OK
+
+
+async def mcp(server: str | None, *, jsonl: bool) -> int:
+    """Print the MCP servers that the Mix server uses."""
+    async with reach(server) as mix:
+        found = await mix.system.list_mcp_servers()
+    show_records(
+        found,
+        ("name", "status", "tools"),
+        lambda each: (each.name, each.status, ", ".join(tool.name for tool in each.tools or ())),
+        jsonl=jsonl,
+        empty="no MCP servers",
+    )
+    return OK
