@@ -24,7 +24,7 @@ from trio_mix.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Sequence
     from types import TracebackType
 
     from trio_mix._session._hook_stream import MessageWatch
@@ -211,7 +211,7 @@ class Message:
         """Iterate the message's events; see `__anext__`."""
         return self
 
-    async def __anext__(self) -> Event:
+    def __anext__(self) -> Awaitable[Event]:
         """Return the turn's next event, the terminal one included, then end.
 
         Raises:
@@ -230,10 +230,7 @@ class Message:
                 " `async with stream.send(...)`.",
                 session_id=self.session_id,
             )
-        event = await inbox.mailbox.get()
-        if event is None:
-            raise StopAsyncIteration
-        return event
+        return inbox.mailbox.__anext__()
 
     def text_deltas(self) -> TextDeltas:
         """Iterate only the top-level text, in pieces as it comes.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import trio
@@ -20,14 +20,14 @@ from trio_mix._session._mailbox import (
 from trio_mix.testing import MixServer, Say, Turn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Awaitable, Callable
 
 BOUND = 64
 # Between two turns of another task: Trio shuffles who is first in each of its rounds.
 SEEN = 2 * BOUND
 
 
-async def longest_run(take: Callable[[], Coroutine[Any, Any, object]], count: int) -> int:
+async def longest_run(take: Callable[[], Awaitable[object]], count: int) -> int:
     """Take so many events; return how many came in a row without another task's turn."""
     longest = taken = 0
 
@@ -60,7 +60,7 @@ async def test_other_tasks_run_at_least_every_64_events(make: Callable[[], Mailb
     line = make()
     for _ in range(500):
         line.put(ev.HeartbeatEvent())
-    assert 2 <= await longest_run(line.get, 500) <= SEEN
+    assert 2 <= await longest_run(line.__anext__, 500) <= SEEN
 
 
 async def test_a_task_that_was_woken_takes_no_more_than_that_either() -> None:
@@ -68,7 +68,7 @@ async def test_a_task_that_was_woken_takes_no_more_than_that_either() -> None:
     runs: list[int] = []
 
     async def consume() -> None:
-        runs.append(await longest_run(line.get, 300))
+        runs.append(await longest_run(line.__anext__, 300))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(consume)
@@ -86,7 +86,7 @@ async def test_each_event_of_a_batch_is_a_point_of_cancellation() -> None:
     taken = 0
     with trio.CancelScope() as scope:
         while True:
-            await line.get()
+            await anext(line, None)
             taken += 1
             if taken == 10:
                 scope.cancel()
@@ -98,7 +98,7 @@ async def test_what_stands_alone_is_a_full_checkpoint_each_time() -> None:
     for _ in range(5):
         line.put(ev.HeartbeatEvent())
         with assert_checkpoints():
-            await line.get()
+            await anext(line, None)
 
 
 async def test_iterating_a_message_lets_others_run() -> None:

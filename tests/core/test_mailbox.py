@@ -29,7 +29,7 @@ async def drain(line: Mailbox) -> list[ev.Event]:
     line.close()
     got: list[ev.Event] = []
     with trio.fail_after(5):
-        while (event := await line.get()) is not None:
+        while (event := await anext(line, None)) is not None:
             got.append(event)
     return got
 
@@ -56,10 +56,10 @@ async def test_events_come_out_as_they_went_in(line: Mailbox) -> None:
 async def test_getting_is_a_checkpoint_also_when_something_waits(line: Mailbox) -> None:
     line.put(says("a"))
     with assert_checkpoints():
-        await line.get()
+        await anext(line, None)
     line.close()
     with assert_checkpoints():
-        assert await line.get() is None
+        assert await anext(line, None) is None
 
 
 async def test_a_waiting_consumer_is_woken_once_for_many_events(line: Mailbox) -> None:
@@ -67,7 +67,7 @@ async def test_a_waiting_consumer_is_woken_once_for_many_events(line: Mailbox) -
 
     async def consume() -> None:
         while None not in got:
-            got.append(await line.get())
+            got.append(await anext(line, None))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(consume)
@@ -80,7 +80,7 @@ async def test_a_waiting_consumer_is_woken_once_for_many_events(line: Mailbox) -
 
 async def test_closing_wakes_a_waiting_consumer(line: Mailbox) -> None:
     async def consume() -> None:
-        assert await line.get() is None
+        assert await anext(line, None) is None
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(consume)
@@ -90,10 +90,10 @@ async def test_closing_wakes_a_waiting_consumer(line: Mailbox) -> None:
 
 async def test_a_second_consumer_is_refused_while_the_first_waits(line: Mailbox) -> None:
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(line.get)
+        nursery.start_soon(line.__anext__)
         await wait_all_tasks_blocked()
         with pytest.raises(trio.BusyResourceError):
-            await line.get()
+            await anext(line, None)
         line.put(says("a"))
 
 
@@ -101,26 +101,26 @@ async def test_a_second_consumer_is_refused_between_wake_and_run(line: Mailbox) 
     got: list[ev.Event | None] = []
 
     async def consume() -> None:
-        got.append(await line.get())
+        got.append(await anext(line, None))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(consume)
         await wait_all_tasks_blocked()
         line.put(says("a"))  # rescheduled, and not run yet
         with pytest.raises(trio.BusyResourceError):
-            await line.get()
+            await anext(line, None)
     assert got == [says("a")]
     line.put(says("b"))
-    assert await line.get() == says("b")
+    assert await anext(line, None) == says("b")
 
 
 async def test_a_cancelled_wait_loses_nothing(line: Mailbox) -> None:
     with trio.move_on_after(0):
-        await line.get()
+        await anext(line, None)
     line.put(says("a"))
     with trio.CancelScope() as scope:
         scope.cancel()
-        await line.get()
+        await anext(line, None)
     assert scope.cancelled_caught
     assert await drain(line) == [says("a")]
 
@@ -131,7 +131,7 @@ async def test_a_consumer_cancelled_after_it_was_woken_still_gets_its_event(line
 
     async def consume() -> None:
         with scope:
-            got.append(await line.get())
+            got.append(await anext(line, None))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(consume)
@@ -146,17 +146,17 @@ async def test_what_stood_waiting_comes_before_the_failure(line: Mailbox) -> Non
     line.close(ValueError("broken"))
     line.put(says("ignored"))
     line.close()
-    assert await line.get() == says("a")
+    assert await anext(line, None) == says("a")
     for _ in range(2):
         with pytest.raises(ValueError, match="broken"):
-            await line.get()
+            await anext(line, None)
 
 
 async def test_a_discarded_line_is_empty_and_ended(line: Mailbox) -> None:
     for _ in range(9):
         line.put(tool("a"))
     line.discard()
-    assert await line.get() is None
+    assert await anext(line, None) is None
 
 
 # -- merging ---------------------------------------------------------------------------------
@@ -260,7 +260,7 @@ def test_any_order_of_puts_and_gets_loses_and_reorders_nothing(
                 if not line.overflowed:
                     put.append(act)
             elif len(line):
-                event = await line.get()
+                event = await anext(line, None)
                 assert event is not None
                 got.append(event)
         got += await drain(line)
@@ -289,10 +289,10 @@ async def test_each_gap_counts_anew() -> None:
     for round_ in (1, 3):
         for _ in range(round_ + 1):
             line.put(tool("x"))
-        gap = await line.get()
+        gap = await anext(line, None)
         assert isinstance(gap, ev.StreamGapEvent)
         missed.append(gap.missed)
-        assert await line.get() == tool("x")
+        assert await anext(line, None) == tool("x")
     assert missed == [1, 3]
 
 
@@ -301,12 +301,12 @@ async def test_a_dropped_gap_counts_as_one_and_says_why() -> None:
     line.put(ev.StreamGapEvent(missed=None, reason="the connection was lost"))
     line.put(tool("1"))
     line.put(tool("2"))
-    gap = await line.get()
+    gap = await anext(line, None)
     assert isinstance(gap, ev.StreamGapEvent)
     assert gap.missed == 2
     assert gap.reason == "this subscriber fell behind; the connection was lost"
     line.put(tool("3"))
-    gap = await line.get()
+    gap = await anext(line, None)
     assert isinstance(gap, ev.StreamGapEvent)
     assert (gap.missed, gap.reason) == (1, "this subscriber fell behind")
 
@@ -329,7 +329,7 @@ def test_gaps_count_exactly_what_is_missing_where_it_is_missing(acts: list[str],
                 line.put(tool(str(count)))
                 count += 1
             elif len(line):
-                event = await line.get()
+                event = await anext(line, None)
                 assert event is not None
                 got.append(event)
         got += await drain(line)

@@ -40,7 +40,9 @@ class Board(Switchboard):
 
 
 async def waiting_in(line: Mailbox) -> list[ev.Event]:
-    return [event for event in [await line.get() for _ in range(len(line))] if event is not None]
+    return [
+        event for event in [await anext(line, None) for _ in range(len(line))] if event is not None
+    ]
 
 
 def agent_error(inbox: Inbox) -> AgentError:
@@ -65,7 +67,7 @@ async def test_every_event_goes_to_every_subscriber_and_ours_to_the_message() ->
             says("after"),
         ]
     assert await waiting_in(inbox.mailbox) == [says("a"), done("m", "a")]
-    assert await inbox.mailbox.get() is None
+    assert await anext(inbox.mailbox, None) is None
     assert inbox.partial().text == "a"
 
 
@@ -249,20 +251,20 @@ async def test_closing_ends_everything_each_with_its_own_exception(cleanly: bool
     board.close(copies_of(StreamClosed("over", url="u", session_id="s")), cleanly=cleanly)
     seen: list[BaseException | None] = [inbox.failure]
     assert inbox.turn_over.is_set()
-    assert await inbox.mailbox.get() == says("x")
+    assert await anext(inbox.mailbox, None) == says("x")
     with pytest.raises(StreamClosed):
-        await inbox.mailbox.get()
+        await anext(inbox.mailbox, None)
     for line in lines:
-        assert await line.get() == says("x")
+        assert await anext(line, None) == says("x")
         if cleanly:
-            assert await line.get() is None
+            assert await anext(line, None) is None
         else:
             with pytest.raises(StreamClosed) as caught:
-                await line.get()
+                await anext(line, None)
             seen.append(caught.value)
     assert len(set(map(id, seen))) == len(seen)
     with pytest.raises(StreamClosed):
-        await board.subscribe(9).get()
+        await anext(board.subscribe(9), None)
 
 
 async def test_an_unsubscribed_line_gets_nothing_more() -> None:
@@ -272,5 +274,5 @@ async def test_an_unsubscribed_line_gets_nothing_more() -> None:
     board.unsubscribe(line)
     board.unsubscribe(line)
     board.deliver(says("y"))
-    assert await line.get() is None
+    assert await anext(line, None) is None
     assert board.subscribers == 0

@@ -20,7 +20,7 @@ Rule 6  Each event taken is a point of cancellation. The first one of those that
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 import attrs
 import trio
@@ -48,7 +48,9 @@ class Mailbox:
         self._line: deque[Event | _Merged] = deque()
         self._parked: trio.lowlevel.Task | None = None
         self._taken = False
-        self._at_once = 0  # how many may be taken before other tasks have to run (rule 6)
+        # How many of those that stand waiting may be taken before other tasks have to run (rule
+        # 6); only while nobody waits.
+        self._at_once = 0
         self._closed = False
         self._failure: BaseException | None = None
 
@@ -87,40 +89,49 @@ class Mailbox:
     def discard(self) -> None:
         """Drop what stands waiting and end the line."""
         self._line.clear()
+        self._at_once = 0
         self.close()
 
-    async def get(self) -> Event | None:
-        """Return the next event, or None at a clean end; raises what the line failed with.
+    def __aiter__(self) -> Self:
+        """Iterate what is put in."""
+        return self
+
+    async def __anext__(self) -> Event:
+        """Return the next event, or end; raises what the line failed with.
 
         A checkpoint, also when an event stands waiting (rule 6). A cancelled wait loses nothing.
         """
+        if not self._at_once:
+            return await self._next()
+        self._at_once -= 1
+        await trio.lowlevel.checkpoint_if_cancelled()
+        item = self._line.popleft()
+        if not self._line:
+            self._at_once = 0
+        return item.event() if isinstance(item, _Merged) else item
+
+    async def _next(self) -> Event:
         if self._taken:
             raise trio.BusyResourceError(
-                "another task is already iterating this message or subscription: let one task iterate"
-                " it, or give each a stream.subscribe() of its own"
+                "another task is already iterating this message or subscription: let one task"
+                " iterate it, or give each a stream.subscribe() of its own"
             )
         self._taken = True
         try:
-            if self._at_once and self._line:
-                self._at_once -= 1
-                await trio.lowlevel.checkpoint_if_cancelled()
-            elif self._line or self._closed:
-                self._at_once = EVENTS_BETWEEN_CHECKPOINTS - 1
+            if self._line or self._closed:
                 await trio.lowlevel.checkpoint()
             while not self._line and not self._closed:
                 self._parked = trio.lowlevel.current_task()
                 await trio.lowlevel.wait_task_rescheduled(self._abort)
-                self._at_once = EVENTS_BETWEEN_CHECKPOINTS - 1
         finally:
             self._taken = False
         if self._line:
             event = self._pop()
-            if not self._line:
-                self._at_once = 0
+            self._at_once = EVENTS_BETWEEN_CHECKPOINTS - 1 if self._line else 0
             return event  # noqa: ASYNC910 - it has waited, or see the line's own
         if self._failure is not None:
             raise self._failure
-        return None  # noqa: ASYNC910 - as above
+        raise StopAsyncIteration
 
     def _pop(self) -> Event:
         item = self._line.popleft()
@@ -213,6 +224,7 @@ class DroppingMailbox(Mailbox):
         if not self._closed and len(self._line) >= self._size:
             dropped = self._line.popleft()
             self._missed += 1
+            self._at_once = 0  # the gap stands before what may be taken at once
             if isinstance(dropped, ev.StreamGapEvent):
                 self._reasons[1:] = [dropped.reason]
         super().put(event)

@@ -12,6 +12,7 @@ import trio
 from trio_mix.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
     from types import TracebackType
 
     from trio_mix._session._mailbox import DroppingMailbox
@@ -63,7 +64,7 @@ class Subscription:
         """Iterate the events; see `__anext__`."""
         return self
 
-    async def __anext__(self) -> Event:
+    def __anext__(self) -> Awaitable[Event]:
         """Return the next event of the session.
 
         Raises:
@@ -74,7 +75,4 @@ class Subscription:
         """
         if self._line is None:
             raise UsageError("Enter it first: `async with stream.subscribe() as everything`.")
-        event = await self._line.get()
-        if event is None:
-            raise StopAsyncIteration
-        return event
+        return self._line.__anext__()
