@@ -7,7 +7,7 @@ import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -57,7 +57,7 @@ def test_no_way_is_kept_for_an_arrow_that_is_gone(drawings: Any) -> None:
 def test_a_drawing_is_well_formed_and_has_a_title_for_those_who_cannot_see_it(
     drawings: Any, name: str
 ) -> None:
-    root = ElementTree.fromstring(drawings.DRAWINGS[name]())  # noqa: S314 - our own
+    root = ET.fromstring(drawings.DRAWINGS[name]())  # noqa: S314 - our own
     svg = root.find("{http://www.w3.org/2000/svg}svg")
     assert svg is not None
     assert svg.get("aria-label")
