@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 # Ground floor first; a module imports from its own layer and those before it. A package's name
 # stands for all of it, but for what is named elsewhere.
 LAYERS = (
-    ("errors", "_lazy", "_names", "_redact", "_version"),
+    ("errors", "_lazy", "_names", "_record", "_redact", "_version"),
     ("sse._decoder", "sse._policy"),
     ("_http",),
     ("sse",),

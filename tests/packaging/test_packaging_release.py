@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -16,6 +17,7 @@ import pytest
 import trio_mix
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -51,15 +53,23 @@ def test_the_wheel_has_no_contents_that_do_not_belong_there(built: Path) -> None
     assert said.strip().endswith(": OK")
 
 
-def test_the_wheel_made_from_the_sdist_is_the_one_made_from_the_checkout(
-    built: Path, tmp_path: Path
-) -> None:
+@pytest.fixture
+def unpacked(built: Path, tmp_path: Path) -> Iterator[Path]:
+    """Return the sdist's content, gone before anybody looks for what tests left in files."""
     (sdist,) = built.glob("*.tar.gz")
+    where = tmp_path / "unpacked"
     with tarfile.open(sdist) as archive:
-        archive.extractall(tmp_path, filter="data")
-    (source,) = tmp_path.iterdir()
+        archive.extractall(where, filter="data")
+    (source,) = where.iterdir()
+    yield source
+    shutil.rmtree(where)
+
+
+def test_the_wheel_made_from_the_sdist_is_the_one_made_from_the_checkout(
+    built: Path, unpacked: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
-    _run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(out), cwd=source)
+    _run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(out), cwd=unpacked)
     (theirs,), (ours,) = out.glob("*.whl"), built.glob("*.whl")
     with zipfile.ZipFile(theirs) as one, zipfile.ZipFile(ours) as other:
         assert {i.filename: i.CRC for i in one.infolist()} == {
