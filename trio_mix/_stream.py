@@ -135,8 +135,8 @@ class SessionStream:
             )
         self._claim(self)
         self._nursery = await self._manager.__aenter__()
-        self._engine = Engine(self._session_id, self._services, self._settings, self._nursery)
         try:
+            self._engine = Engine(self._session_id, self._services, self._settings, self._nursery)
             self._engine.start()
             await self._first_connected(self._engine)
         except BaseException as exc:
@@ -325,8 +325,8 @@ class SessionStream:
             await trio.lowlevel.cancel_shielded_checkpoint()
             return
         assert self._nursery is not None  # noqa: S101 - entered before anything can be closed
-        assert self._engine is not None  # noqa: S101 - the same
-        self._engine.close()
+        if self._engine is not None:
+            self._engine.close()
         # Shielded, so that an outer cancellation is not collected from every task on the way out.
         self._nursery.cancel_scope.shield = True
         self._nursery.cancel_scope.cancel(reason="the stream is being closed")

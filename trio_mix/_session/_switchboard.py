@@ -19,7 +19,7 @@ import trio
 
 from trio_mix import events as ev
 from trio_mix._session._mailbox import DroppingMailbox, MergingMailbox
-from trio_mix._turns._reply import ReplyBuilder
+from trio_mix._turns._reply import ReplyBuilder, is_torn
 from trio_mix._turns._router import Input, Phase
 from trio_mix.errors import AgentError, ConsumerTooSlow, clone_error
 
@@ -106,6 +106,8 @@ class Inbox:
             self.mailbox.put(event)
             if isinstance(event, ev.PermissionEvent) and self.on_permission is not None:
                 self.on_permission(event)
+            elif isinstance(event, ev.UnknownEvent) and is_torn(event):
+                self.mailbox.put(ev.StreamGapEvent(missed=None, reason="a frame came torn"))
             if self.mailbox.overflowed:
                 self.fail(
                     ConsumerTooSlow(

@@ -12,12 +12,15 @@ Rule 3  Each tool call stands once, however often the server repeats it.
 Rule 4  Where a lost connection took deltas, only those before the gap are firm: what follows it
         stands where it belongs once the stored text is known. Without that the reply says that it
         may be incomplete.
+Rule 5  A frame that came torn is such a gap. Deltas that got lost without one show where the text
+        of ``complete`` contradicts them: too late to hold back those that followed, so the reply
+        says that it is incomplete.
 """
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
     from trio_mix._turns._router import Delta
     from trio_mix.events import Event
 
-__all__ = ["Reply", "ReplyBuilder", "StoredReply", "ToolCall"]
+__all__ = ["Reply", "ReplyBuilder", "StoredReply", "ToolCall", "is_torn"]
 
 
 @attrs.frozen(kw_only=True)
@@ -84,8 +87,9 @@ class Reply:
     """Whether it was sent a second time, because the first had not arrived, as far as the server's
     stored messages, or its own word, can tell."""
     incomplete: bool = False
-    """Whether text may be missing: a lost connection took some of it, and what is stored could not
-    be read to fill it in, or does not tell whether it is all."""
+    """Whether text may be missing: a lost connection or a torn frame took some of it, and what is
+    stored could not be read to fill it in, or does not tell whether it is all; or the text that the
+    server ended with contradicts what had come of it. ``final_text`` is then that of the end."""
 
 
 @attrs.frozen(kw_only=True)
@@ -102,6 +106,8 @@ class StoredReply:
     recovered: bool = False
 
 
+_TEXT: Final = frozenset({"content", "complete", "message"})
+
 _TOOL_EVENTS = (
     ev.ToolEvent
     | ev.ToolParameterDeltaEvent
@@ -111,6 +117,24 @@ _TOOL_EVENTS = (
     | ev.ToolExecutionStartEvent
     | ev.ToolExecutionCompleteEvent
 )
+
+
+def is_torn(event: Event) -> bool:
+    """Return whether an event that no class fits was one of the turn's, ruined on the way.
+
+    A payload that is no JSON came in pieces. One that is may be an event of a newer server, which
+    is none of our business, unless it is text, or its end, or has no name, as no server sends it.
+    """
+    if not isinstance(event, ev.UnknownEvent):
+        return False
+    try:
+        payload = json.loads(event.data)
+    except ValueError:
+        return event.name in ev.EVENT_CLASSES or event.name == "message"
+    except RecursionError:
+        return False
+    kind = payload.get("type") if isinstance(payload, dict) else None
+    return not _TEXT.isdisjoint((event.name, kind if isinstance(kind, str) else ""))
 
 
 class ReplyBuilder:
@@ -133,6 +157,7 @@ class ReplyBuilder:
         self._user_message_id: str | None = None
         self._recovered = False
         self._firm: int | None = None
+        self._contradicted = False
         self.resent = False
         self.doubtful = False
         """What is stored does not agree with how it ended, or does not tell."""
@@ -182,6 +207,8 @@ class ReplyBuilder:
             self._user_message_id = event.message_id
         elif isinstance(event, ev.CompleteEvent):
             self._complete(event)
+        elif is_torn(event):
+            self.gap()
 
     def feed_run(self, run: Sequence[Delta]) -> None:
         """Take in adjacent deltas: top-level ones of one class and one assistant message."""
@@ -241,7 +268,7 @@ class ReplyBuilder:
             reasoning_duration=self._reasoning_duration,
             recovered=self._recovered,
             resent=self.resent,
-            incomplete=self.patchy,
+            incomplete=self.patchy or self._contradicted,
         )
 
     def _final_text(self) -> str:
@@ -269,6 +296,16 @@ class ReplyBuilder:
         self._reasoning_duration = event.reasoning_duration or self._reasoning_duration
         if event.content is not None:
             self._final, self._final_id = event.content, event.message_id
+            self._contradicted = self._firm is None and self._contradicts(event.content)
+
+    def _contradicts(self, final: str) -> bool:
+        """Whether the last message's deltas are no part of its text, white space aside (rule 5)."""
+        named = self._segments.get(self._final_id) if self._final_id else None
+        if named is None and not self._nameless:
+            return False  # none of it has come, which is no contradiction
+        last = "".join(self._current if named is None else named).strip()
+        streamed, final = "".join(self._pieces), final.strip()
+        return not (final.startswith((last, streamed.strip())) or final in streamed)
 
     def _lacking(self, streamed: str, final: str) -> str:
         """Return what the deltas lack of ``final``: the last message's text, or all rounds'.

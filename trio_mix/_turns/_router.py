@@ -189,7 +189,7 @@ class TurnRouter:
                 self._run, self._run_of = route, of
             return route
         route.turn.events += 1 + len(route.released)
-        route.turn.doubt = None
+        route.turn.doubt = event if _may_have_ended(event) else None
         if terminal:
             route.turn.ended_by = event
         self.apply(route.turn, Input.TERMINAL if terminal else Input.EVENT)
@@ -400,6 +400,11 @@ class TurnRouter:
             ends = self.traits.rate_limit_ends
             return not self.traits.ids if ends is None else ends
         return isinstance(event, ev.ErrorEvent)
+
+
+def _may_have_ended(event: Event) -> bool:
+    """Whether it is what an ending could have become, torn on the way."""
+    return isinstance(event, ev.UnknownEvent) and event.name in ("complete", "error")
 
 
 def _began_earlier(held: list[Event]) -> bool:

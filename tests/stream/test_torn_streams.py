@@ -1,0 +1,141 @@
+"""Bytes that change on the way, and frames that are torn into each other: nothing is lost unsaid.
+
+In memory, under a clock that jumps.
+"""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from trio_mix import Mix, Reply, errors
+from trio_mix import events as ev
+from trio_mix.testing import (
+    Api,
+    AskPermission,
+    Corrupt,
+    FaultPlan,
+    FaultProxy,
+    MixServer,
+    Raw,
+    Rule,
+    Say,
+    Turn,
+    UseTool,
+)
+
+TEXT = "One two three four. Here is more of it."
+
+
+async def _corrupted(api: Api, fault: Corrupt) -> tuple[str, Reply | None, int]:
+    """Return the joined deltas and the reply of a turn whose stream is corrupted, and losses."""
+    rule = Rule(fault, path="/stream", method="GET", connections=[1])
+    async with (
+        MixServer(api, listen=False, pace=0.0) as server,
+        FaultProxy(server, FaultPlan(rule)) as proxy,
+        Mix(proxy.url, network=proxy.network) as mix,
+    ):
+        session = server.create_session(session_id="s")
+        server.script("go", Turn(Say(TEXT), UseTool("glob"), Say("The end.")))
+        with trio.fail_after(5000):
+            async with mix.open_stream(session) as stream:
+                try:
+                    async with stream.send("go") as message:
+                        joined = "".join([delta async for delta in message.text_deltas()])
+                except errors.MessageError:
+                    return "", None, stream.statistics().losses
+                return joined, message.reply, stream.statistics().losses
+
+
+async def _framing(api: Api) -> list[int]:
+    """Return where, in what a stream's connection brings, a chunk's size and its CRLF stand."""
+    seen = bytearray()
+    async with MixServer(api, listen=False, pace=0.0) as server:
+        session = server.create_session(session_id="s")
+        server.script("go", Turn(Say(TEXT), UseTool("glob"), Say("The end.")))
+        connection = await server.network.connect_tcp("mix.test", 80)
+        await connection.write(b"GET /stream?sessionId=s HTTP/1.1\r\nHost: mix.test\r\n\r\n")
+        while b"connected" not in seen:
+            seen += await connection.read(65536)
+        server.run_message(session, "go")
+        while b"complete\n" not in seen or not seen.endswith(b"\n\n\r\n"):
+            seen += await connection.read(65536)
+        await connection.aclose()
+    places: list[int] = []
+    at = seen.index(b"\r\n\r\n") + 4
+    while at < len(seen):
+        end = seen.index(b"\r\n", at) + 2
+        places += range(at, end)
+        at = end + int(seen[at:end], 16) + 2
+        places += [at - 2, at - 1]
+    return places
+
+
+@pytest.mark.parametrize("mask", [0x01, 0x04, 0x10, 0x80])
+@pytest.mark.parametrize("api", ["pipeline", "async"])
+def test_corrupted_framing_never_loses_text_unsaid(api: Api, mask: int) -> None:
+    places = trio.run(_framing, api)
+    lost = 0
+    for at in places[8:]:  # the first frame is `connected`
+        clock = MockClock(autojump_threshold=0)
+        joined, reply, losses = trio.run(_corrupted, api, Corrupt(at, 1, mask), clock=clock)
+        lost += losses
+        if reply is not None and not reply.incomplete:
+            assert joined == reply.text == TEXT + "The end.", at
+    assert lost > len(places) // 4
+
+
+@pytest.mark.parametrize("api", ["async", "blocking", "pipeline"])
+async def test_a_frame_torn_in_mid_turn_is_a_gap_and_filled_in(
+    api: Api, autojump_clock: MockClock
+) -> None:
+    async with (
+        MixServer(api, listen=False, pace=0.0) as server,
+        Mix(server.url, network=server.network) as mix,
+        mix.open_stream(server.create_session()) as stream,
+    ):
+        torn = Raw(b'event: content\ndata: {"type":"conte\n\n')
+        server.script("go", Turn(Say("One "), torn, UseTool("glob"), Say("two.")))
+        with trio.fail_after(100):
+            async with stream.send("go") as message:
+                heard = [event async for event in message]
+            assert any(isinstance(event, ev.StreamGapEvent) for event in heard)
+            assert (message.reply.text, message.reply.incomplete) == ("One two.", False)
+            async with stream.send("go") as message:
+                joined = "".join([delta async for delta in message.text_deltas()])
+        assert joined == message.reply.text == "One two."
+
+
+@pytest.mark.parametrize("api", ["async", "pipeline"])
+async def test_an_ending_that_was_torn_is_asked_for_at_once(
+    api: Api, autojump_clock: MockClock
+) -> None:
+    async with (
+        MixServer(api, listen=False, pace=0.0) as server,
+        Mix(server.url, network=server.network) as mix,
+        mix.open_stream(server.create_session()) as stream,
+    ):
+        await stream.ask("hello")
+        torn = Raw(b'event: complete\ndata: {"type":"compl\n\n')
+        server.script("go", Turn(Say("One two."), torn))
+        server.lose_events("complete", 1)
+        began = trio.current_time()
+        with trio.fail_after(1000):
+            reply = await stream.ask("go")
+        assert (reply.text, reply.recovered, reply.incomplete) == ("One two.", True, False)
+        assert trio.current_time() - began < 10
+
+
+async def test_a_permission_frame_torn_by_another_is_denied_and_the_turn_goes_on(
+    autojump_clock: MockClock,
+) -> None:
+    async with (
+        MixServer("pipeline", listen=False, pace=0.0) as server,
+        Mix(server.url, network=server.network) as mix,
+        mix.open_stream(server.create_session()) as stream,
+    ):
+        server.script("go", Turn(Say("One "), AskPermission(torn=True, otherwise=[Say("two.")])))
+        with trio.fail_after(100):
+            reply = await stream.ask("go")
+        assert reply.text == "One two."
