@@ -78,7 +78,11 @@ class Results:
         if sys.platform != "win32":
             import fcntl
 
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # two runs would run all twice
+            try:  # two runs at once would run all twice
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                self._file.close()
+                raise
         self._file.seek(0)
         whole, newline, torn = self._file.read().rpartition(b"\n")
         for line in whole.splitlines():

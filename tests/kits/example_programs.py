@@ -106,6 +106,9 @@ async def run_program(
             nursery.start_soon(program.read)
             try:
                 yield program
+            except BaseException:
+                print(f"The program said:\n{program.output}")
+                raise
             finally:
                 if process.returncode is None:
                     process.kill()

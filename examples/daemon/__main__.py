@@ -1,0 +1,128 @@
+"""The daemon's front: arguments, signals, and what runs beside what."""
+
+import argparse
+import contextlib
+import logging
+import signal
+import sys
+import tempfile
+from collections.abc import AsyncIterable, Iterator
+from pathlib import Path
+
+import trio
+
+from trio_mix import Mix
+from trio_mix.testing import MixServer
+
+from .health import Metrics, serve_health
+from .spool import Spool
+from .supervisor import keep_watchdog, notify
+from .worker import Crew, Settings
+
+_log = logging.getLogger("daemon")
+_DEMO_JOBS = {"hello": "Hello", "files": "List the files here"}
+
+
+async def obey(signals: AsyncIterable[int], crew: Crew) -> None:
+    """Stop in an orderly way at the first signal, and at once at the second."""
+    grace = crew.settings.grace
+    async for number in signals:
+        name = signal.Signals(number).name
+        _log.info("%s: stopping; %d jobs have %g s", name, len(crew.jobs), grace)
+        notify("STOPPING=1")
+        crew.drain(grace)
+        grace = 0
+
+
+async def serve(args: argparse.Namespace, spool: Spool, server: str | None) -> None:
+    """Do jobs until a signal says stop."""
+    settings = Settings(
+        workers=args.workers,
+        grace=args.grace,
+        settle=args.settle,
+        tries=args.tries,
+        grant=args.yes,
+    )
+    metrics = Metrics()
+    host, _, port = args.health.rpartition(":")
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with Mix(server, hooks=metrics.hooks) as mix, trio.open_nursery() as nursery:
+            crew = Crew(mix, spool, settings, spool.unfinished())
+            nursery.start_soon(obey, signals, crew)
+            nursery.start_soon(keep_watchdog)
+            found = await nursery.start(serve_health, crew, metrics, host, int(port))
+            _log.info("put jobs into %s/inbox; answers come to done", spool.folder)
+            _log.info("health at http://%s:%d/readyz", host, found)
+            notify("READY=1")
+            async with trio.open_nursery() as workers:
+                for number in range(1, settings.workers + 1):
+                    workers.start_soon(crew.work, number)
+            nursery.cancel_scope.cancel(reason="all workers have stopped")
+    _log.info("stopped")
+
+
+@contextlib.contextmanager
+def demo_folder() -> Iterator[Path]:
+    """Make a spool folder with a few jobs in it."""
+    with tempfile.TemporaryDirectory(prefix="daemon-demo-") as folder:
+        inbox = Path(folder, "inbox")
+        inbox.mkdir()
+        for name, prompt in _DEMO_JOBS.items():
+            (inbox / f"{name}.txt").write_text(prompt)
+        yield Path(folder)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m examples.daemon", description="Give the agent jobs out of a spool folder."
+    )
+    add = parser.add_argument
+    add("spool", type=Path, nargs="?", help="the spool folder; it is made if need be")
+    add("--workers", type=int, default=2, help="jobs at once (default: %(default)s)")
+    add(
+        "--grace",
+        type=float,
+        default=20,
+        metavar="SECONDS",
+        help="what SIGTERM leaves a running job (default: %(default)s)",
+    )
+    add(
+        "--settle",
+        type=float,
+        default=60,
+        metavar="SECONDS",
+        help="silence after which a job that was cut is given up (default: %(default)s)",
+    )
+    add("--tries", type=int, default=3, help="how often a job may be sent (default: %(default)s)")
+    add(
+        "--health",
+        default="127.0.0.1:8099",
+        metavar="HOST:PORT",
+        help="where to tell its health (default: %(default)s)",
+    )
+    add("--yes", action="store_true", help="grant the agent whatever it asks for")
+    add("--demo", action="store_true", help="use the bundled server, and a folder with jobs")
+    args = parser.parse_args()
+    if args.spool is None and not args.demo:
+        parser.error("name a spool folder, or try --demo")
+    return args
+
+
+async def main() -> int:
+    """Run the daemon and return its exit code."""
+    args = parse()
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
+    with contextlib.ExitStack() as stack:
+        folder = args.spool or stack.enter_context(demo_folder())
+        try:
+            spool = stack.enter_context(contextlib.closing(Spool(folder)))
+        except OSError as error:
+            _log.error("the spool folder %s cannot be used: %s", folder, error)
+            return 2
+        async with MixServer(listen=args.demo) as server:
+            await serve(args, spool, server.url if args.demo else None)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(trio.run(main))

@@ -1,0 +1,186 @@
+"""examples/daemon as a process: its life, its health, what a supervisor sees of it."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+from daemon_kit import Folder
+from example_programs import run_program
+
+from trio_mix import Mix
+from trio_mix.testing import (
+    Api,
+    Fail,
+    Hang,
+    MessageRun,
+    MixServer,
+    Say,
+    StreamOpened,
+    Turn,
+    WaitFor,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return Folder(tmp_path)
+
+
+@pytest.mark.parametrize("api", ["async", "blocking", "pipeline"])
+async def test_jobs_become_answers_each_in_a_session_of_its_own(folder: Folder, api: Api) -> None:
+    folder.put(a="Hello", b="List the files here")
+    async with (
+        MixServer(api, pace=0) as server,
+        folder.daemon(server) as daemon,
+    ):
+        await daemon.program.says("job a: done")
+        await daemon.program.says("job b: done")
+        folder.put(c="Hello again")
+        await daemon.program.says("job c: done")
+        daemon.program.signal(signal.SIGTERM)
+        assert await daemon.program.ended() == 0
+        assert "Glob" in str(folder.result("done", "b")["tools"]).title()
+        sessions = {folder.result("done", name)["session"] for name in "abc"}
+        assert len(sessions) == 3
+        async with Mix(server.url) as mix:
+            assert await mix.sessions.list() == []
+    assert folder.names() == {"done": ["a", "b", "c"]}
+
+
+async def test_what_the_agent_gives_up_is_told_and_not_sent_again(folder: Folder) -> None:
+    folder.put(a="A", b="!rm -rf /")
+    async with MixServer(pace=0) as server, folder.daemon(server) as daemon:
+        server.script("A", Turn(Fail("no luck")))
+        await daemon.program.says("job a: failed: ")
+        await daemon.program.says("job b: failed: ")
+        assert server.runs() == 1
+    assert "no luck" in folder.result("failed", "a")["error"]
+    assert folder.result("failed", "a")["prompt"] == "A"
+
+
+async def test_it_is_ready_while_a_stream_is_connected(folder: Folder) -> None:
+    async with MixServer(pace=0) as server, folder.daemon(server, "--workers=1") as daemon:
+        await daemon.ready_until(lambda status, told: status == 200 and told["ready"])
+        await server.stop()
+        await daemon.ready_until(
+            lambda status, told: (
+                status == 503
+                and told["streams"][0]["state"] == "reconnecting"
+                and told["streams"][0]["last_loss"] is not None
+            )
+        )
+        assert await daemon.get("/livez") == (200, "alive\n")
+        folder.put(a="Hello")
+        await server.start()
+        await daemon.program.says("job a: done")
+        await daemon.ready_until(lambda status, _: status == 200)
+        status, text = await daemon.get("/metrics")
+        assert status == 200
+        assert 'daemon_jobs_total{result="done"} 1\n' in text
+        assert 'mix_messages_total{outcome="complete"} 1\n' in text
+        assert 'mix_stream_losses_total{planned="false"} 1\n' in text
+        assert text.count("# TYPE mix_requests_total counter") == 1
+        assert 'mix_streams{state="connected"}' in text
+        assert (await daemon.get("/else"))[0] == 404
+
+
+async def test_it_waits_for_a_server_that_is_not_there_yet(folder: Folder) -> None:
+    folder.put(a="Hello")
+    async with MixServer(pace=0) as server:
+        await server.stop()
+        async with folder.daemon(server) as daemon:
+            await daemon.ready_until(lambda status, told: status == 503 and not told["streams"])
+            await daemon.program.says("Check that a Mix server is running")
+            await server.start()
+            await daemon.program.says("job a: done")
+
+
+async def test_sigterm_lets_a_message_finish_and_takes_no_more(folder: Folder) -> None:
+    folder.put(a="A")
+    go_on = trio.Event()
+    async with MixServer(pace=0) as server, folder.daemon(server, "--workers=1") as daemon:
+        server.script("A", Turn(Say("one "), WaitFor(go_on), Say("two")))
+        with trio.fail_after(30):
+            await server.wait_for(MessageRun, text="A")
+        folder.put(b="Hello")
+        daemon.program.signal(signal.SIGTERM)
+        await daemon.program.says("SIGTERM: stopping; 1 jobs have 20 s")
+        await daemon.ready_until(
+            lambda status, told: (
+                (status, told["draining"], told["streams"][0]["job"]) == (503, True, "a")
+            )
+        )
+        go_on.set()
+        assert await daemon.program.ended() == 0
+        assert folder.result("done", "a")["text"] == "one two"
+        assert server.runs() == 1
+    assert folder.names() == {"done": ["a"], "inbox": ["b"]}
+
+
+@pytest.mark.parametrize(("grace", "signals"), [("0.2", 1), ("1000", 2)])
+async def test_sigterm_parks_what_does_not_finish_and_the_next_start_sends_it_again(
+    folder: Folder, grace: str, signals: int
+) -> None:
+    folder.put(a="A")
+    async with MixServer(pace=0) as server:
+        server.script("A", Turn(Say("so far"), Hang()), Turn(Say("all")))
+        async with folder.daemon(server, f"--grace={grace}") as daemon:
+            with trio.fail_after(30):
+                await server.wait_for(MessageRun, text="A")
+            for number in range(signals):
+                daemon.program.signal(signal.SIGTERM)
+                await daemon.program.says("stopping", times=number + 1)
+            await daemon.program.says("job a: parked")
+            assert await daemon.program.ended() == 0
+        assert server.running_turns == 0
+        assert folder.names() == {"running": ["a"]}
+        async with folder.daemon(server) as daemon:
+            await daemon.program.says("job a: done")
+        assert folder.result("done", "a")["text"] == "all"
+        assert folder.result("done", "a")["tries"] == 2
+
+
+async def test_a_supervisor_hears_ready_watchdog_and_stopping(
+    folder: Folder, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    address = str(tmp_path_factory.mktemp("s") / "n")
+    heard: list[bytes] = []
+    with trio.socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        await systemd.bind(address)
+        async with (
+            MixServer(pace=0) as server,
+            folder.daemon(server, NOTIFY_SOCKET=address, WATCHDOG_USEC="100000") as daemon,
+        ):
+            with trio.fail_after(30):
+                while heard.count(b"WATCHDOG=1") < 3:
+                    heard.append(await systemd.recv(100))
+                await server.wait_for(StreamOpened, count=2)
+                daemon.program.signal(signal.SIGTERM)
+                while heard[-1] != b"STOPPING=1":
+                    heard.append(await systemd.recv(100))
+            assert await daemon.program.ended() == 0
+    assert set(heard) == {b"READY=1", b"WATCHDOG=1", b"STOPPING=1"}
+
+
+async def test_a_second_daemon_on_the_folder_is_refused(folder: Folder) -> None:
+    async with MixServer(pace=0) as server, folder.daemon(server) as first:
+        await first.program.says("health at")
+        async with folder.daemon(server) as second:
+            assert await second.program.ended() == 2
+            assert "cannot be used" in second.program.output
+
+
+async def test_with_demo_it_brings_a_server_and_jobs() -> None:
+    command = ("-m", "examples.daemon", "--demo", "--health=127.0.0.1:0")
+    async with run_program(*command) as program:
+        await program.says("job hello: done")
+        await program.says("job files: done")
+        program.signal(signal.SIGINT)
+        assert await program.ended() == 0

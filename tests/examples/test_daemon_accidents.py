@@ -1,0 +1,178 @@
+"""examples/daemon and the server, each killed and restarted under the other: nothing is lost."""
+
+from __future__ import annotations
+
+import random
+import signal
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+from daemon_kit import Folder
+
+from trio_mix.testing import Hang, MessageFinished, MessageRun, MixServer, Say, Turn, WaitFor
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return Folder(tmp_path)
+
+
+async def killed_in_mid_answer(folder: Folder, server: MixServer) -> None:
+    """Have the daemon send job a, "A", and kill it while the agent is at it."""
+    folder.put(a="A")
+    async with folder.daemon(server) as daemon:
+        with trio.fail_after(30):
+            await server.wait_for(MessageRun, text="A")
+        await daemon.kill()
+    assert folder.names() == {"running": ["a"]}
+
+
+async def test_an_answer_that_came_after_a_kill_is_taken(folder: Folder) -> None:
+    go_on = trio.Event()
+    async with MixServer(pace=0) as server:
+        server.script("A", Turn(Say("one "), WaitFor(go_on), Say("two")))
+        await killed_in_mid_answer(folder, server)
+        go_on.set()
+        with trio.fail_after(30):
+            await server.wait_for(MessageFinished, text="A")
+        async with folder.daemon(server) as daemon:
+            await daemon.program.says("job a: done")
+        assert server.runs("A") == 1
+    assert folder.result("done", "a")["text"] == "one two"
+    assert folder.result("done", "a")["recovered"]
+    assert folder.names() == {"done": ["a"]}
+
+
+async def test_an_agent_that_is_still_at_it_after_a_kill_is_waited_for(folder: Folder) -> None:
+    go_on = trio.Event()
+    async with MixServer(pace=0) as server:
+        server.script("A", Turn(Say("one "), WaitFor(go_on), Say("two")))
+        await killed_in_mid_answer(folder, server)
+        async with folder.daemon(server, "--settle=60") as daemon:
+            await daemon.program.says("looking at what became of it")
+            go_on.set()
+            await daemon.program.says("job a: done")
+        assert server.runs("A") == 1
+    assert folder.result("done", "a")["text"] == "one two"
+
+
+async def test_what_shows_no_sign_of_life_after_a_kill_is_in_doubt_and_not_sent_again(
+    folder: Folder,
+) -> None:
+    async with MixServer(pace=0) as server:
+        server.script("A", Turn(Say("so far"), Hang()), Turn(Say("all")))
+        await killed_in_mid_answer(folder, server)
+        async with folder.daemon(server) as daemon:
+            await daemon.program.says("job a: doubt: it began to run")
+        assert server.runs("A") == 1
+        session = folder.result("doubt", "a")["session"]
+        assert server.stored(session)  # it stays, to be looked at
+        folder.put(a="A")
+        (folder.path / "doubt" / "a.json").unlink()
+        async with folder.daemon(server) as daemon:
+            await daemon.program.says("job a: done")
+
+
+async def test_a_session_that_is_gone_after_a_kill_leaves_its_job_in_doubt(folder: Folder) -> None:
+    async with MixServer(pace=0) as server:
+        server.script("A", Turn(Say("so far"), Hang()))
+        await killed_in_mid_answer(folder, server)
+        await server.restart(keep_sessions=False)
+        async with folder.daemon(server) as daemon:
+            await daemon.program.says("job a: doubt: its session is gone")
+        assert server.runs("A") == 1
+
+
+async def test_what_was_not_sent_before_a_kill_is_sent_once(folder: Folder) -> None:
+    folder.put(a="A")
+    async with MixServer(pace=0) as server:
+        (folder.path / "running").mkdir()
+        (folder.path / "inbox" / "a.txt").rename(folder.path / "running" / "a.txt")
+        session = server.create_session()
+        note = '{"name": "b", "prompt": "B", "state": "sent", "session": "%s", "tries": 1}'
+        (folder.path / "running" / "b.json").write_text(note % session)
+        (folder.path / "running" / "b.txt").write_text("B")
+        async with folder.daemon(server) as daemon:
+            await daemon.program.says("job a: done")
+            await daemon.program.says("job b: done")
+        assert (server.runs("A"), server.runs("B")) == (1, 1)
+
+
+async def test_a_server_restarted_in_mid_answer_gets_the_job_again(folder: Folder) -> None:
+    folder.put(a="A")
+    async with MixServer(pace=0) as server, folder.daemon(server) as daemon:
+        server.script("A", Turn(Say("so far"), Hang()), Turn(Say("all")))
+        with trio.fail_after(30):
+            await server.wait_for(MessageRun, text="A")
+        await server.restart()
+        await daemon.program.says("job a: will be sent again")
+        await daemon.program.says("job a: done")
+        assert folder.result("done", "a")["text"] == "all"
+        assert folder.result("done", "a")["tries"] == 2
+
+
+async def test_a_job_is_given_up_after_so_many_tries(folder: Folder) -> None:
+    folder.put(a="A")
+    async with MixServer(pace=0) as server, folder.daemon(server, "--tries=2") as daemon:
+        server.script("A", Turn(Say("so far"), Hang()))
+        for times in (1, 2):
+            with trio.fail_after(30):
+                await server.wait_for(MessageRun, text="A", count=times)
+            await server.restart()
+        await daemon.program.says("job a: failed: given up after 2")
+
+
+async def test_a_server_that_forgot_the_session_in_mid_answer_leaves_the_job_in_doubt(
+    folder: Folder,
+) -> None:
+    folder.put(a="A")
+    async with MixServer(pace=0) as server, folder.daemon(server) as daemon:
+        server.script("A", Turn(Say("so far"), Hang()))
+        with trio.fail_after(30):
+            await server.wait_for(MessageRun, text="A")
+        await server.restart(keep_sessions=False)
+        await daemon.program.says("job a: doubt")
+        folder.put(b="Hello")  # and the worker has a new session for the next one
+        await daemon.program.says("job b: done")
+
+
+async def test_a_server_that_forgot_all_between_jobs_is_given_new_sessions(folder: Folder) -> None:
+    async with MixServer(pace=0) as server, folder.daemon(server) as daemon:
+        await daemon.ready_until(lambda _, told: len(told["streams"]) == 2)
+        await server.restart(keep_sessions=False)
+        folder.put(a="Hello", b="Hello")
+        await daemon.program.says("job a: done")
+        await daemon.program.says("job b: done")
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_no_job_is_lost_whatever_is_killed(folder: Folder, seed: int) -> None:
+    chance = random.Random(seed)
+    jobs: set[str] = set()
+    async with MixServer(pace=0.2) as server:
+        for accident in ("kill", "server", "term", "kill", "server"):
+            async with folder.daemon(server, "--grace=0.1", "--workers=3") as daemon:
+                new = {f"job{n}": f"Prompt {n}" for n in range(len(jobs), len(jobs) + 3)}
+                jobs |= set(new)
+                seen = server.runs() + chance.randrange(1, 4)
+                folder.put(**new)
+                with trio.fail_after(30):
+                    await server.wait_until(partial(_has_run, server, seen))
+                if accident == "server":
+                    await server.restart(how="reset")
+                    await daemon.program.until(folder.is_idle, "all jobs have ended")
+                else:
+                    daemon.program.signal(signal.SIGKILL if accident == "kill" else signal.SIGTERM)
+                    await daemon.program.ended()
+    found = folder.names()
+    assert set(found) <= {"done", "doubt"}
+    assert sorted(name for names in found.values() for name in names) == sorted(jobs)
+
+
+def _has_run(server: MixServer, times: int) -> bool:
+    return server.runs() >= times
