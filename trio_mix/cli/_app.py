@@ -16,7 +16,7 @@ from rich.console import Console
 from trio_mix import __version__
 from trio_mix.cli._app_server import add_server_commands
 from trio_mix.cli._app_talk import add_talk_commands
-from trio_mix.cli._app_things import add_thing_commands
+from trio_mix.cli._app_things import NO_KEY_HERE, add_thing_commands
 from trio_mix.cli._errors import OK, USAGE, UsageError, complain, told
 from trio_mix.cli._options import SHELL
 
@@ -64,7 +64,9 @@ def run(argv: Sequence[str]) -> int:
             console=Console(highlight=False),
         )
     except CycloptsError as error:
-        complain(f"{error} (`trio-mix --help` shows the commands)")
+        # Whatever does not fit there may be a key, which the parser's own words would show.
+        keys = "auth" in argv and "set" in argv
+        complain(NO_KEY_HERE if keys else f"{error} (`trio-mix --help` shows the commands)")
         return USAGE
     except UsageError as error:
         return told(error)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
+from cyclopts import Parameter
+
 from trio_mix.cli import _ask
 from trio_mix.cli._options import (
     NO_COMMON,
@@ -34,7 +36,7 @@ def add_talk_commands(app: App) -> None:
 
 
 def ask(
-    text: str,
+    text: Annotated[str, Parameter(allow_leading_hyphen=True)],
     /,
     *,
     session: str | None = None,

@@ -7,7 +7,7 @@ What it must never know: how a command does its work.
 from __future__ import annotations
 
 from pathlib import Path  # noqa: TC003  # cyclopts reads the annotations
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 from cyclopts import App, Parameter
 
@@ -24,7 +24,7 @@ from trio_mix.cli._options import (
     flag,
 )
 from trio_mix.cli._run import run_async
-from trio_mix.models import KeyProvider  # noqa: TC001  # cyclopts reads the annotations
+from trio_mix.models import KeyProvider  # cyclopts reads the annotations
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -125,7 +125,7 @@ def _files_app() -> App:
         name: str,
         /,
         *more: str,
-        to: Path | None = None,
+        to: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
         force: Force = False,
         jsonl: Jsonl = False,
         common: Common = NO_COMMON,
@@ -217,7 +217,7 @@ def _auth_app() -> App:
           provider: Whose key it is.
         """
         if key:
-            raise UsageError(_NO_ARGUMENT)
+            raise UsageError(NO_KEY_HERE)
         return run_async(common, _auth.store, common.server, provider)
 
     def delete(provider: Provider, /, *, common: Common = NO_COMMON) -> int:
@@ -245,7 +245,8 @@ def _auth_app() -> App:
     )
 
 
-_NO_ARGUMENT = (
-    "a key must not be an argument, where other users and the shell's history see it: leave it "
+NO_KEY_HERE = (
+    f"`trio-mix auth set` takes a provider ({', '.join(get_args(KeyProvider))}) and no key: "
+    "an argument is seen by other users and stays in the shell's history. Leave it "
     "out and type it at the prompt, or pipe it in. If it was a real one, replace it."
 )

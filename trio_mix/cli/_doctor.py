@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from trio_mix import Mix, RetryConfig, errors
-from trio_mix.cli._doctor_probe import Doctor, is_tls
+from trio_mix._http import sanitize_url
+from trio_mix.cli._doctor_probe import Doctor, is_tls, why_unreachable
 from trio_mix.cli._doctor_report import Report
 from trio_mix.cli._doctor_stream import examine_stream
 from trio_mix.cli._errors import FAILED, NO_SERVER, REFUSED, USAGE
@@ -63,7 +64,7 @@ async def doctor(
       listen: seconds to listen for heartbeats.
     """
     address = (server or os.environ.get("MIX_SERVER_URL") or _DEFAULT).rstrip("/")
-    report = Report(address, json)
+    report = Report(sanitize_url(address), json)
     try:
         mix = Mix(address, timeout=wait, retries=RetryConfig(strategy="none"))
     except errors.ConfigurationError as error:
@@ -151,10 +152,16 @@ def _not_reached(report: Report, error: errors.TransportError, wait: float) -> N
             "is it https at all? A private authority's certificate: SSL_CERT_FILE=/path/ca.pem",
             failure=NO_SERVER,
         )
-    else:
+    elif error.sent:
         report.add(
-            "server", "bad", f"nobody answers: {excerpt(_reason(error))}", _START, failure=NO_SERVER
+            "server",
+            "bad",
+            f"something listens there, but does not speak HTTP: {excerpt(_reason(error))}",
+            "check the port, and whether it is https",
+            failure=NO_SERVER,
         )
+    else:
+        report.add("server", "bad", why_unreachable(error), _START, failure=NO_SERVER)
 
 
 async def _not_healthy(doctor: Doctor, report: Report, error: errors.MixError) -> bool:

@@ -12,6 +12,7 @@ Rules:
 
 from __future__ import annotations
 
+import socket
 import ssl
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
@@ -24,7 +25,7 @@ from trio_mix import ReconnectPolicy, RequestOptions, RetryConfig, errors
 from trio_mix.sse import open_event_source
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from trio_mix import Mix
     from trio_mix.sse import EventSource, ServerSentEvent
@@ -35,13 +36,31 @@ NOBODY: Final = "trio-mix-doctor-knows-no-such-session"
 NO_COMMAND: Final = "/trio-mix-doctor"
 
 
-def is_tls(error: BaseException | None) -> bool:
-    """Say whether a failure to connect was TLS's."""
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
-        if isinstance(error, ssl.SSLError):
-            return True
+        yield error
+        if isinstance(error, BaseExceptionGroup):
+            for each in error.exceptions:
+                yield from _chain(each)
         error = error.__cause__ or error.__context__
-    return False
+
+
+def is_tls(error: BaseException) -> bool:
+    """Say whether a failure to connect was TLS's."""
+    return any(isinstance(each, ssl.SSLError) for each in _chain(error))
+
+
+def why_unreachable(error: BaseException) -> str:
+    """Say in few words why nothing could be reached."""
+    for each in _chain(error):
+        match each:
+            case socket.gaierror():
+                return "the name in the address is not known to the network"
+            case ConnectionRefusedError():
+                return "nothing listens there: the connection was refused"
+            case OSError(strerror=str() as said):
+                return f"nothing can be reached there: {said}"
+    return f"nothing can be reached there: {error}"
 
 
 @attrs.frozen
@@ -88,13 +107,13 @@ class Doctor:
         """Ask for the stream of no session: what a server without ``/health`` can be told by.
 
         Returns:
-          The first event; the status of a refusal in JSON; or None where it is no Mix server.
+          The first event; the status of a refusal; or None where neither came.
         """
         try:
             async with self.stream(NOBODY) as source:
                 first = await self.frames(source, self.wait, bool)
                 return first[0] if first else None
-        except errors.ErrorResponse as refused:
+        except errors.MixError as refused:
             return refused.status_code
         except errors.TrioMixError:
             return None

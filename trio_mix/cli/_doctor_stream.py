@@ -231,6 +231,13 @@ async def _unknown_session(doctor: Doctor, report: Report) -> None:
             "the stream of a session that does not exist is a 200 and an `error` event, not a 404",
             "both become SessionNotFound, and neither is tried again",
         )
+    elif isinstance(first, int):
+        report.add(
+            "unknown-session",
+            "note",
+            f"the stream of a session that does not exist is HTTP {first}, not 404",
+            "4xx is fatal at once; 5xx is tried again for connect_timeout",
+        )
     else:
         report.add(
             "unknown-session",

@@ -1,0 +1,267 @@
+"""``doctor`` against every kind of server, and against what is none."""
+
+from __future__ import annotations
+
+import json
+import ssl
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+import trustme
+
+from trio_mix import Mix
+from trio_mix.cli._doctor import doctor
+from trio_mix.cli._errors import FAILED, NO_SERVER, OK, REFUSED, USAGE
+from trio_mix.testing import MixServer, RequestReceived
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.cli.conftest import OpenTerminal, RunCommand
+    from trio_mix.testing import Api
+
+Examine = "Callable[..., Awaitable[tuple[int, dict[str, dict[str, object]]]]]"
+
+
+async def examine(
+    capsys: pytest.CaptureFixture[str],
+    server: str,
+    *,
+    session: str | None = None,
+    wait: float = 10.0,
+    listen: float = 0.0,
+) -> tuple[int, dict[str, dict[str, object]], dict[str, object]]:
+    """Return the exit code, the findings by their names, and the whole report."""
+    with trio.fail_after(30):
+        code = await doctor(server, session, json=True, wait=wait, listen=listen)
+    report = json.loads(capsys.readouterr().out)
+    return code, {each["check"]: each for each in report["findings"]}, report
+
+
+@pytest.mark.parametrize("api", ["async", "blocking", "pipeline"])
+async def test_each_generation_is_told_and_found_sound(
+    capsys: pytest.CaptureFixture[str], api: Api
+) -> None:
+    async with MixServer(api) as server:
+        code, found, report = await examine(capsys, server.url)
+        assert server.runs() == 0
+        async with Mix(server.url) as mix:
+            assert await mix.sessions.list() == []
+    assert (code, report["sound"], report["generation"]) == (OK, True, api)
+    assert report["version"] == server.version
+    assert found["ids"]["measured"] == {"ids": ["2", "3"], "restart": True}
+    assert found["replay"]["measured"] == {"replays": False}
+    assert found["retry"]["measured"] == {"seconds": 30}
+    assert found["heartbeat"]["verdict"] == "unknown"
+    assert found["unknown-session"]["verdict"] == "note"
+
+
+@pytest.mark.parametrize("version", ["0.6.4", "0.6.9"])
+async def test_a_pipeline_server_that_tells_no_sessions_is_measured_with_a_slash_command(
+    capsys: pytest.CaptureFixture[str], version: str
+) -> None:
+    async with MixServer("pipeline", version=version) as server:
+        code, found, report = await examine(capsys, server.url)
+    assert (code, report["generation"]) == (OK, "pipeline")
+    assert found["ids"]["measured"] == {"ids": ["2", "3"], "restart": True}
+
+
+@pytest.mark.parametrize("api", ["async", "blocking", "pipeline"])
+@pytest.mark.parametrize("connected_id", [True, False])
+async def test_a_server_that_keeps_its_promises_is_told_so(
+    capsys: pytest.CaptureFixture[str], api: Api, connected_id: bool
+) -> None:
+    server = MixServer(
+        api, replay=True, connected_id=connected_id, cancel_answer="spec", unknown_session="404"
+    )
+    async with server:
+        code, found, _ = await examine(capsys, server.url)
+    assert code == OK
+    for check in ("ids", "replay", "unknown-session", "cancel"):
+        assert found[check]["verdict"] == "ok", found[check]
+
+
+async def test_the_oldest_servers_are_told_by_their_stream_and_measured_in_a_session_of_the_users(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async with MixServer("pipeline-oldest") as server:
+        code, found, report = await examine(capsys, server.url)
+        assert (code, report["generation"]) == (OK, "pipeline-oldest")
+        assert "--session" in str(found["session"]["then"])
+        session = server.create_session()
+        code, found, _ = await examine(capsys, server.url, session=session)
+        assert code == OK
+        assert found["ids"]["found"] == "events carry no id"
+        assert found["retry"]["measured"] == {"seconds": None}
+        assert found["replay"]["verdict"] == "note"
+        assert server.stored(session) == []
+
+
+async def test_heartbeats_are_listened_for_when_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    async with MixServer(heartbeat_interval=0.05) as server:
+        _, found, _ = await examine(capsys, server.url, listen=1.0)
+    assert found["heartbeat"]["verdict"] == "ok"
+
+
+async def test_a_server_without_a_key_cannot_answer_and_says_how_to_mend_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async with MixServer(provider_key=False) as server:
+        code, found, _ = await examine(capsys, server.url)
+    assert code == REFUSED
+    assert found["credentials"]["verdict"] == "bad"
+    assert "trio-mix auth set" in str(found["credentials"]["then"])
+    assert found["replay"]["verdict"] == "note"
+
+
+async def test_the_session_is_deleted_also_when_the_stream_is_refused(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async with MixServer() as server:
+        server.answer_next("/stream", 500, times=100)
+        code, found, _ = await examine(capsys, server.url)
+        assert code == FAILED
+        assert found["stream"]["verdict"] == "bad"
+        async with Mix(server.url) as mix:
+            assert await mix.sessions.list() == []
+
+
+async def test_a_session_that_cannot_be_made_is_told_and_nothing_more_is_asked(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async with MixServer() as server:
+        server.answer_next("/api/sessions", 403)
+        code, found, _ = await examine(capsys, server.url)
+        streams = [each for each in server.log if isinstance(each, RequestReceived)]
+    assert code == REFUSED
+    assert "generation" not in found
+    assert not any(each.path == "/stream" for each in streams)
+
+
+@asynccontextmanager
+async def answering(said: bytes | None, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
+    """Serve the same bytes to whoever says something; None: never a byte."""
+
+    async def handler(stream: trio.SocketStream) -> None:
+        try:
+            await stream.receive_some(65536)
+            if said is None:
+                await trio.sleep_forever()
+            else:
+                await stream.send_all(said)
+        except trio.BrokenResourceError:
+            pass
+
+    async def over_tls(stream: trio.SocketStream) -> None:
+        assert tls is not None
+        secure = trio.SSLStream(stream, tls, server_side=True)
+        with pytest.raises(trio.BrokenResourceError):  # the client does not trust it
+            await secure.do_handshake()
+
+    async with trio.open_nursery() as nursery:
+        listeners: list[trio.SocketListener] = await nursery.start(
+            partial(trio.serve_tcp, over_tls if tls else handler, 0, host="127.0.0.1")
+        )
+        port = listeners[0].socket.getsockname()[1]
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{port}"
+        nursery.cancel_scope.cancel()
+
+
+def http(status: str, *headers: str, body: str = "") -> bytes:
+    lines = [f"HTTP/1.1 {status}", *headers, f"Content-Length: {len(body)}", "Connection: close"]
+    return ("\r\n".join(lines) + "\r\n\r\n" + body).encode()
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "hint"),
+    [
+        (http("200 OK", "Content-Type: text/html", body="<h1>Hi</h1>"), NO_SERVER, "no Mix server"),
+        (http("200 OK", "Content-Type: application/json", body="{}"), NO_SERVER, "no Mix server"),
+        (http("404 Not Found", body="no"), NO_SERVER, "no Mix server"),
+        (http("502 Bad Gateway", body="upstream"), NO_SERVER, "502"),
+        (http("401 Unauthorized", 'WWW-Authenticate: Basic realm="g"'), REFUSED, "wants a login"),
+        (http("403 Forbidden"), REFUSED, "403"),
+        (b"SSH-2.0-OpenSSH_9\r\n", NO_SERVER, "does not speak HTTP"),
+    ],
+)
+async def test_another_server_is_told_from_a_mix_server(
+    capsys: pytest.CaptureFixture[str], said: bytes, code: int, hint: str
+) -> None:
+    async with answering(said) as url:
+        ended, found, _ = await examine(capsys, url)
+    assert ended == code
+    assert hint in str(found["server"]["found"])
+    assert found["server"]["then"]
+
+
+async def test_a_server_that_hangs_is_given_up_after_the_time_that_the_user_wants_to_wait(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async with answering(None) as url:
+        code, found, _ = await examine(capsys, url, wait=0.2)
+    assert code == NO_SERVER
+    assert "does not answer within 0.2 s" in str(found["server"]["found"])
+
+
+async def test_a_certificate_that_nobody_vouches_for_is_told_as_such(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+    async with answering(b"", tls=context) as url:
+        code, found, _ = await examine(capsys, url)
+    assert code == NO_SERVER
+    assert "TLS fails" in str(found["server"]["found"])
+    assert "SSL_CERT_FILE" in str(found["server"]["then"])
+
+
+async def test_nothing_that_listens_and_nothing_that_is_an_address(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async with MixServer() as server:
+        url = server.url
+    code, found, _ = await examine(capsys, url)
+    assert code == NO_SERVER
+    assert found["server"]["found"] == "nothing listens there: the connection was refused"
+    assert "trio-mix serve" in str(found["server"]["then"])
+    code, found, _ = await examine(capsys, "localhost:1")
+    assert code == USAGE
+    assert found["server"]["verdict"] == "bad"
+
+
+async def test_a_password_in_the_address_is_never_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    async with MixServer() as server:
+        url = server.url.replace("://", "://me:p4ssw0rd@")
+        with trio.fail_after(30):
+            assert await doctor(url, None, json=True, wait=10, listen=0) == OK
+            assert await doctor(url, None, json=False, wait=10, listen=0) == OK
+    shown = capsys.readouterr()
+    assert "p4ssw0rd" not in shown.out + shown.err
+
+
+async def test_the_command_writes_one_line_for_each_finding_and_the_result(
+    run_command: RunCommand,
+) -> None:
+    async with MixServer() as server:
+        done = await run_command("doctor", "--server-url", server.url)
+    assert (done.code, done.err) == (0, "")
+    words = [line.partition(": ")[0] for line in done.lines]
+    assert set(words) <= {"ok", "note", "unknown", "result"}
+    assert done.lines[-1].startswith("result: sound")
+    assert any(line.startswith("note: replay: ") and " -> " in line for line in done.lines)
+
+
+@pytest.mark.parametrize("columns", [80, 50])
+async def test_findings_fit_a_terminal_of_any_width(
+    open_terminal: OpenTerminal, columns: int
+) -> None:
+    async with MixServer() as server:
+        async with open_terminal("doctor", "--server", server.url, columns=columns) as terminal:
+            await terminal.expect("✓ server")
+            await terminal.expect("~ replay")
+            await terminal.expect("→ a turn cut by a loss")
+            await terminal.expect("sound; ")
+            assert await terminal.end() == 0
