@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 DEFAULT_URL = "http://localhost:8088"
 _BLOCK = re.compile(
-    r"(?:<!-- file: (?P<file>\S+) -->\n)?```python\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
+    r"(?:<!-- file: (?P<file>\S+) -->\n)?"
+    r"```python\n(?P<code>.*?)^```$"
+    r"(?:\n<!-- then:\n(?P<then>.*?)^-->$)?",
+    re.MULTILINE | re.DOTALL,
 )
 
 
@@ -30,15 +33,16 @@ def blocks(page: str) -> Iterator[tuple[str, str | None, str]]:
     text = (ROOT / page).read_text(encoding="utf-8")
     for match in _BLOCK.finditer(text):
         line = text.count("\n", 0, match.start("code")) + 1
-        yield f"{page}:{line}", match["file"], match["code"]
+        # What makes a program end, or fits it to the test, is not for the page's readers.
+        yield f"{page}:{line}", match["file"], match["code"] + (match["then"] or "")
 
 
-# The SSE page's programs talk to an endpoint of their own, in tests/sse/test_sse_docs.py.
-SSE = ROOT / "docs" / "how-to" / "sse.md"
+ELSEWHERE = ("sse.md", "proxies.md")
+"""Pages whose programs need a stage of their own: tests/sse/test_sse_docs.py, test_proxies.py."""
 PAGES = [
     str(page.relative_to(ROOT))
     for page in [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
-    if page != SSE and "changes" not in page.parts and "_build" not in page.parts
+    if page.name not in ELSEWHERE and not {"changes", "_build"} & set(page.parts)
 ]
 ALL = [block for page in PAGES for block in blocks(page)]
 COPIES = [block for block in ALL if block[1]]
