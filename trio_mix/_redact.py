@@ -43,6 +43,14 @@ class Redactor:
         # The longest first: a secret may be a part of another's.
         self._forms = sorted(forms, key=len, reverse=True)
 
+    def and_also(self, secrets: Iterable[str]) -> Redactor:
+        """Return one that masks these as well; this one, where there are none."""
+        other = Redactor(secrets)
+        if not other._forms:
+            return self
+        other._forms = sorted({*self._forms, *other._forms}, key=len, reverse=True)
+        return other
+
     def text(self, text: str, *, truncated: bool = False) -> str:
         """Return the text with every secret masked."""
         if truncated:

@@ -12,8 +12,8 @@ import trio.testing
 from hooks_kit import SECRET
 
 from trio_mix import Mix, MixCore, RequestOptions, RetryConfig, errors
+from trio_mix._http import sanitize_url
 from trio_mix._rest._debug import _said, debug_hooks
-from trio_mix._rest._hook_calls import masked_url
 from trio_mix.testing import MixServer, Say, Turn
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def test_several_clients_add_one_handler(
     ],
 )
 def test_values_of_a_query_that_look_like_secrets_are_masked(url: str, shown: str) -> None:
-    assert masked_url(url) == shown
+    assert sanitize_url(url) == shown
 
 
 def test_urls_in_an_errors_text_are_masked() -> None:

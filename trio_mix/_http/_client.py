@@ -9,11 +9,13 @@ The rules it keeps:
    generator is left for the garbage collector (httpx#3777).
 2. A read that was cancelled has broken the body for good: what follows is an error, not an end.
 3. Of the client's timeouts one is kept, that on waiting for a free connection of its pool.
+4. The credentials that it adds are noted, so that they can be masked should the server repeat them.
 """
 
 from __future__ import annotations
 
 import contextlib
+import re
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -29,12 +31,18 @@ if TYPE_CHECKING:
 __all__ = ["ClientExchange", "Tracer"]
 
 CLOSE_TIMEOUT = 2.0
+_SECRET = re.compile("auth|cookie|key|token|secret|passw|credential|session|sign", re.IGNORECASE)
 
 
 def _pool_timeout(client: HttpClient) -> float | None:
     """Return how long the client's owner lets a request wait for a free connection."""
     limit = getattr(getattr(client, "timeout", None), "pool", None)
     return limit if isinstance(limit, int | float) else None
+
+
+def _credentials(headers: Mapping[str, str]) -> tuple[str, ...]:
+    """Return what the client's own defaults, cookies and authentication have added (rule 4)."""
+    return tuple(value for name, value in headers.items() if _SECRET.search(name))
 
 
 class Tracer:
@@ -115,13 +123,16 @@ class ClientExchange:
             timeout=(None, None, None, _pool_timeout(client)),
             extensions={"trace": tracer},
         )
+        progress = tracer.progress
         try:
             response = await client.send(request, stream=True, follow_redirects=False)
         except BaseException:
+            progress.added += _credentials(request.headers)
             if on_close is not None:
                 with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
                     await on_close()
             raise
+        progress.added += _credentials(request.headers)
         if not tracer.heard:
             tracer.progress.sent = True
             tracer.progress.body_sent()

@@ -14,6 +14,7 @@ import h11
 import trio
 
 from trio_mix._http._body import BodyError
+from trio_mix._redact import Redactor
 from trio_mix.errors import ConfigurationError, ConnectionFailed, RequestTimeout, TrioMixError
 
 if TYPE_CHECKING:
@@ -95,7 +96,14 @@ def translate(error: Exception, progress: Progress, *, traced: bool = True) -> T
             f"The request to {progress.info.url} cannot be made ({type(error).__name__}):"
             " check the URL and the names of the headers"
         )
-    reason = f"{_words(error)}, while {progress.stage}"
+    # A parser quotes the line that it did not understand: that may be what we sent.
+    words = _words(error)
+    masked = Redactor([*progress.given, *progress.added]).text(words)
+    if masked != words:
+        words = masked
+        error.args = (masked,)  # it is this one's cause, and printed with it
+        error.__cause__ = error.__context__ = None
+    reason = f"{words}, while {progress.stage}"
     if "PoolTimeout" in names:
         reason = (
             "the http_client had no connection to spare: each open stream holds one, so give it"

@@ -30,7 +30,13 @@ from trio_mix._http._idle import IdleConnections
 from trio_mix._http._network import TrioBackend
 from trio_mix._http._proxies import Proxies
 from trio_mix._http._types import HttpResponse, Progress
-from trio_mix._http._urls import MAX_REDIRECTS, Target, check_headers, redirect_target
+from trio_mix._http._urls import (
+    MAX_REDIRECTS,
+    Target,
+    check_headers,
+    redirect_target,
+    url_secrets,
+)
 from trio_mix.errors import (
     ConfigurationError,
     ConnectionFailed,
@@ -66,12 +72,14 @@ class ByteStream:
       status_code: the HTTP status.
       headers: the response's headers, names in lower case.
       url: where it came from after redirects, without user name and password.
+      secrets: the credentials that were sent besides what the request was given.
       owns_connection: whether `aclose` ends a read that another task has under way; the clients
         of callers are not safe for that.
     """
 
     def __init__(self, exchange: Exchange, progress: Progress, *, traced: bool) -> None:
         self.status_code = exchange.status_code
+        self.secrets = progress.added
         self.headers: Mapping[str, str] = exchange.headers
         self.url = progress.info.url
         self.owns_connection = isinstance(exchange, OwnExchange)
@@ -226,6 +234,7 @@ class Http:
                 truncated=truncated,
                 url=stream.url,
                 http_version=stream._exchange.http_version,
+                secrets=stream.secrets,
             )
         raise _timed_out(progress, timeout)
 
@@ -284,7 +293,9 @@ class Http:
                 " is used here."
             )
         check_headers(headers)
-        return Progress(RequestInfo(method, Target.parse(url).shown), on_sent)
+        target = Target.parse(url)
+        given = (*headers.values(), *url_secrets(url))
+        return Progress(RequestInfo(method, target.shown), on_sent, given=given)
 
     async def _follow(
         self,
@@ -325,6 +336,7 @@ class Http:
                 proxy = self._proxies.proxy_for(target)
                 if proxy is not None:
                     client = self._proxy_client(proxy)
+                    progress.added = tuple(url_secrets(proxy))
                     on_close = client.aclose
             if client is None:
                 exchange = await self._send_ourselves(

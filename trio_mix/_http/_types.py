@@ -143,9 +143,11 @@ class HttpResponse:
     """Where it came from after redirects, without user name and password."""
     http_version: str = "HTTP/1.1"
     """The version that the server spoke."""
+    secrets: tuple[str, ...] = attrs.field(default=(), repr=False)
+    """The credentials that were sent besides what the request was given."""
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class Progress:
     """How far a request has got: it outlives the attempt, so that errors can tell."""
 
@@ -155,6 +157,10 @@ class Progress:
     """Whether a byte of the request may have reached the server."""
     stage: str = "connecting"
     """What is going on, as an error message words it."""
+    given: tuple[str, ...] = attrs.field(default=(), repr=False)
+    """The values of the headers that the request was given."""
+    added: tuple[str, ...] = attrs.field(default=(), repr=False)
+    """The credentials that a caller's client, or a proxy's address, has added."""
 
     def sending(self) -> None:
         """Note that the first byte is about to be written."""

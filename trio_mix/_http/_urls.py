@@ -12,27 +12,60 @@ import math
 import re
 from datetime import UTC
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
 import attrs
 import httpx
 
+from trio_mix._redact import MASK
 from trio_mix.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Target", "check_headers", "parse_retry_after", "redirect_target", "sanitize_url"]
+__all__ = [
+    "Target",
+    "check_headers",
+    "parse_retry_after",
+    "redirect_target",
+    "sanitize_url",
+    "url_secrets",
+]
 
 MAX_REDIRECTS = 5
 
 _USER_INFO = re.compile(r"^([^/?#]*//)[^/?#]*@")
+_SECRET_QUERY = re.compile(
+    r"([?&;#][^=&;#]*(?:token|key|secret|passw|code|auth|sign|credential|state)[^=&;#]*=)([^&;#]*)",
+    re.IGNORECASE,
+)
 _FIELD_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def sanitize_url(url: str) -> str:
-    """Return a URL without its user name and password, fit for messages; any text goes in."""
-    return _USER_INFO.sub(r"\1", url)
+    """Return a URL fit for messages; any text goes in.
+
+    It is without its user name and password, and without the values of what looks like a secret by
+    its name in the query.
+    """
+    url = _USER_INFO.sub(r"\1", url)
+    return _SECRET_QUERY.sub(rf"\g<1>{MASK}", url) if "=" in url else url
+
+
+def url_secrets(url: str) -> list[str]:
+    """Return the credentials that a URL holds, and what is sent for them."""
+    found = [value for _, value in _SECRET_QUERY.findall(url)]
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return found
+    if parts.username is not None:
+        # Without a password the name alone is the credential, as a token is.
+        found.append(parts.password or parts.username)
+        plain = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        found.append(base64.b64encode(plain.encode()).decode())
+    return [form for secret in found for form in {secret, unquote(secret)}]
 
 
 @attrs.frozen
@@ -42,7 +75,7 @@ class Target:
     scheme: str
     host: str
     port: int
-    path: bytes
+    path: bytes = attrs.field(repr=lambda path: repr(sanitize_url(path.decode("latin-1"))))
     """Path and query, percent-encoded."""
     authority: bytes
     """The value of the ``Host`` header."""

@@ -14,21 +14,21 @@ Rules:
 
 from __future__ import annotations
 
-import base64
 import inspect
 import itertools
 import json
 import math
 import os
 import random
+import re
 from typing import TYPE_CHECKING, Final, TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import attrs
 import trio
 
 from trio_mix._http import Http, check_headers, sanitize_url
-from trio_mix._http._urls import Target
+from trio_mix._http._urls import Target, url_secrets
 from trio_mix._redact import Redactor
 from trio_mix._rest._answers import ERROR_BODY_LIMIT, Answer, Received, error_from
 from trio_mix._rest._options import (
@@ -327,7 +327,7 @@ class MixCore:
                     response.body,
                     response.truncated,
                     call.request,
-                    redactor,
+                    redactor.and_also(response.secrets),
                 ),
             )
 
@@ -381,8 +381,8 @@ class MixCore:
                 connect_timeout=call.timeout,
             )
             if 200 <= stream.status_code < 300:
-                return OpenedResponse(stream, call.request, redactor)
-            received = await _read_error(stream, call, redactor)
+                return OpenedResponse(stream, call.request, redactor.and_also(stream.secrets))
+            received = await _read_error(stream, call, redactor.and_also(stream.secrets))
         except TransportError as error:
             raise renewed(error, call.request) from error.__cause__
         raise error_from(received, call.operation)
@@ -399,7 +399,7 @@ class MixCore:
         headers = dict(own)
         _merge(headers, callers)
         check_headers(headers)
-        return headers, Redactor([*callers.values(), *call.secrets, *_url_secrets(call.url)])
+        return headers, Redactor([*callers.values(), *call.secrets, *url_secrets(call.url)])
 
 
 async def _read_error(stream: ByteStream, call: Call, redactor: Redactor) -> Received:
@@ -454,17 +454,7 @@ def _checked_url(url: str, named: str = "server_url=...") -> str:
         )
     if "?" in url or "#" in url:
         raise ConfigurationError(
-            f"{named}: {sanitize_url(url)!r} has a query or a fragment: leave that out"
+            f"{named}: after {sanitize_url(re.split('[?#]', url)[0])!r} comes a query or a"
+            " fragment: leave that out"
         )
     return url.rstrip("/")
-
-
-def _url_secrets(url: str) -> list[str]:
-    """Return the credentials that a URL holds, and what is sent for them."""
-    parts = urlsplit(url)
-    if parts.username is None:
-        return []
-    # Without a password the name alone is the credential, as a token is.
-    secret = parts.password or parts.username
-    plain = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-    return [secret, unquote(secret), base64.b64encode(plain.encode()).decode()]

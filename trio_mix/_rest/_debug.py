@@ -19,7 +19,6 @@ import sys
 from typing import TYPE_CHECKING, Final, TextIO
 
 from trio_mix._http import sanitize_url
-from trio_mix._rest._hook_calls import masked_url
 from trio_mix._rest._options import debug_wanted
 from trio_mix.hooks import Hooks
 
@@ -73,7 +72,7 @@ def _said(error: BaseException | None) -> str:
     if error is None:
         return ""
     text = " ".join(str(error).split())
-    text = _URL.sub(lambda found: masked_url(sanitize_url(found[0])), text)[:_LONGEST]
+    text = _URL.sub(lambda found: sanitize_url(found[0]), text)[:_LONGEST]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

@@ -17,14 +17,12 @@ from __future__ import annotations
 import inspect
 import logging
 import math
-import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import trio
 
-from trio_mix._http import check_headers
-from trio_mix._redact import MASK
+from trio_mix._http import check_headers, sanitize_url
 from trio_mix._rest._retry import Vetoed
 from trio_mix.errors import ConfigurationError, MixDefaultError, MixError
 from trio_mix.hooks import (
@@ -46,7 +44,6 @@ __all__ = [
     "call_each",
     "call_hook",
     "check_hooks",
-    "masked_url",
     "request_hooks",
 ]
 
@@ -57,11 +54,6 @@ SHIELDED_TIMEOUT: Final = 2.0
 
 _log = logging.getLogger("trio_mix.hooks")
 
-_SECRET_QUERY: Final = re.compile(
-    r"([?&;#][^=&;#]*(?:token|key|secret|passw|code|auth|sign|credential|state)[^=&;#]*=)[^&;#]*",
-    re.IGNORECASE,
-)
-
 
 class _Answered(Protocol):
     @property
@@ -69,11 +61,6 @@ class _Answered(Protocol):
 
 
 A = TypeVar("A", bound=_Answered)
-
-
-def masked_url(url: str) -> str:
-    """Return a URL without the values of its query that look like secrets."""
-    return _SECRET_QUERY.sub(rf"\g<1>{MASK}", url)
 
 
 def check_hooks(hooks: Hooks | Iterable[Hooks] | None) -> tuple[Hooks, ...]:
@@ -192,7 +179,7 @@ class Try:
     ) -> None:
         self._hooks = hooks
         self._request = request
-        self._url = masked_url(request.url)
+        self._url = sanitize_url(request.url)
         self._attempt = attempt
         self._stream_state = stream_state
         self._state: State = {}

@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from trio_mix._rest._hook_calls import ConnectHooks, call_each, call_hook, masked_url
+from trio_mix._http import sanitize_url
+from trio_mix._rest._hook_calls import ConnectHooks, call_each, call_hook
 from trio_mix._session._switchboard import Inbox
 from trio_mix.errors import MessageError, MessageRejected, RequestInfo
 from trio_mix.hooks import (
@@ -65,7 +66,7 @@ class StreamWatch:
         self.state: State = {}
         self._hooks = hooks
         self._session_id = session_id
-        self._url = masked_url(url)
+        self._url = sanitize_url(url)
         self._notes: deque[Callable[[Hooks], Awaitable[None]]] = deque()
         self._dropped = 0
         self._news = trio.Event()

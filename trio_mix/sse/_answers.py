@@ -79,7 +79,7 @@ async def check_answer(
             url=stream.url,
             session_id=session_id,
         )
-    redactor = Redactor(secrets)
+    redactor = Redactor([*secrets, *stream.secrets])
     if 200 <= status < 300:
         problem = _no_event_stream(stream)
         if problem is None:

@@ -21,11 +21,11 @@ from __future__ import annotations
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Protocol, final
-from urllib.parse import unquote, urlsplit
 
 import trio
 
 from trio_mix._http import sanitize_url
+from trio_mix._http._urls import url_secrets
 from trio_mix.errors import (
     ConfigurationError,
     ConnectionFailed,
@@ -125,7 +125,7 @@ class Supervisor:
         self.bytes_received = 0
         self.on_bytes: Callable[[], None] | None = None  # told of bytes that made no frame
         self.last_failure: Exception | None = None
-        self._passwords = _passwords_of(url)
+        self._passwords = url_secrets(url)
         self._http = http
         self._url = url
         self._method = method
@@ -419,15 +419,6 @@ class Supervisor:
             self.state = state
             if self._on_change is not None:
                 self._on_change(state)
-
-
-def _passwords_of(url: str) -> list[str]:
-    """Return what must not be seen in the text of a server that repeats what it was sent."""
-    try:
-        password = urlsplit(url).password
-    except ValueError:
-        return []
-    return [password, unquote(password)] if password else []
 
 
 def _why_lost(error: TransportError | None, timeout: float | None) -> str:
