@@ -329,7 +329,7 @@ async def test_without_hooks_nothing_of_them_is_made(
         monkeypatch.setattr(f"trio_mix._rest._hook_calls.{name}", never)
     for name in ("StreamWatch", "MessageWatch", "TimedInbox", "call_hook", "call_each"):
         monkeypatch.setattr(f"trio_mix._session._hook_stream.{name}", never)
-    monkeypatch.setattr("trio_mix._mix.StreamWatch", never)
+    monkeypatch.setattr("trio_mix._session._desk.StreamWatch", never)
     monkeypatch.setattr("trio_mix._session._engine.TimedInbox", never)
     nothing: Sequence[Sequence[Hooks]] = ((), [Hooks()][:0])
     for hooks in nothing:
