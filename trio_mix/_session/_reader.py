@@ -161,9 +161,14 @@ class Reader:
         item: Opened | Frames | Lost | None = None
         with trio.CancelScope() as scope:
             self._read_scope = scope
-            scope.deadline = self._next_deadline()
             try:
-                item = await self.source.next()
+                while item is None:
+                    scope.deadline = self._next_deadline()
+                    item = await self.source.next()
+                    # A scope costs as much as a few events: one serves many reads.
+                    if isinstance(item, Frames) and not scope.cancel_called:
+                        self._take(item.frames)
+                        item = None
             finally:
                 self._read_scope = None
         if item is None:
@@ -179,13 +184,13 @@ class Reader:
                 self._deadline = trio.current_time() + self._connect_timeout
                 self.epochs.opened()
             case Frames(frames=frames):
-                self._heard = trio.current_time()
-                self._heard_bytes = self.source.bytes_received
                 self._take(frames)
             case Lost(reason=reason, planned=planned):
                 self._lost(reason, planned=planned)
 
     def _next_deadline(self) -> float:
+        if self.source.has_more:
+            return math.inf  # what has come is taken in before anything is given up
         if self.state is not StreamState.CONNECTED:
             return self._deadline
         expires = self._expires if self._host.may_rotate() else math.inf
@@ -226,7 +231,9 @@ class Reader:
         await self.source.drop(reason, planned=planned)
 
     def _take(self, frames: list[ServerSentEvent]) -> None:
-        """Take in what one read brought: at once where each frame is plainly a new event."""
+        """Take in what came together: at once where each frame is plainly a new event."""
+        self._heard = trio.current_time()
+        self._heard_bytes = self.source.bytes_received
         events = [decode_event(frame) for frame in frames]
         if (
             len(events) > 1

@@ -89,12 +89,11 @@ class EventSource:
             raise trio.BusyResourceError("another task is iterating this event source")
         self._busy = True
         try:
-            if self._frames:
-                self._handed_out += 1
-                if self._handed_out % _FULL_CHECKPOINT_EVERY:
-                    await trio.lowlevel.checkpoint_if_cancelled()
-                else:
-                    await trio.lowlevel.checkpoint()
+            self._handed_out += 1
+            if not self._handed_out % _FULL_CHECKPOINT_EVERY:
+                await trio.lowlevel.checkpoint()
+            elif self._frames:
+                await trio.lowlevel.checkpoint_if_cancelled()
             while not self._frames:
                 self._last_id = self._supervisor.last_event_id
                 item = await self._supervisor.next()

@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from trio_mix._http import ByteStream
     from trio_mix.sse._policy import ReconnectPolicy, Uniform
 
+PIECE_SIZE = 8 * 1024
+
 __all__ = ["Frames", "HeadersSource", "Lost", "Opened", "Supervisor"]
 
 
@@ -142,6 +144,7 @@ class Supervisor:
         # Of the moment.
         self._stream: ByteStream | None = None
         self._decoder = SSEDecoder()
+        self._data, self._cut = b"", 0  # what was read last, and how much of it is decoded
         self._busy = False
         self._connecting: trio.CancelScope | None = None
         self._queue: deque[Lost] = deque()  # losses that a call under way has yet to report
@@ -154,6 +157,11 @@ class Supervisor:
         self._last_loss: str | None = None
         self._last_loss_time: float | None = None
         self._connected_since: float | None = None
+
+    @property
+    def has_more(self) -> bool:
+        """Whether the next call goes on with what the last one has read."""
+        return bool(self._data)
 
     async def next(self) -> Opened | Frames | Lost:
         """Wait for what happens next: a connection, events, or a loss.
@@ -236,24 +244,38 @@ class Supervisor:
 
     async def _read(self, stream: ByteStream) -> Frames | Lost:
         while True:
-            timeout = self._read_timeout()
-            error: TransportError | None = None
-            data = b""
-            try:
-                data = await stream.receive(timeout)
-            except TransportError as failure:
-                error = failure
-            if not data:
-                if self._queue:  # another task has dropped this connection
-                    return self._queue.popleft()  # noqa: ASYNC910 - the failed read was one
-                if self.state is StreamState.CLOSED:
-                    raise self._ended()
-                return await self._lose(stream, _why_lost(error, timeout), error)
-            frames = await self._decode(stream, data)
+            if self._data:
+                await trio.lowlevel.checkpoint_if_cancelled()
+            else:
+                timeout = self._read_timeout()
+                error: TransportError | None = None
+                try:
+                    self._data = await stream.receive(timeout)
+                except TransportError as failure:
+                    error = failure
+                if not self._data:
+                    if self._queue:  # another task has dropped this connection
+                        return self._queue.popleft()  # noqa: ASYNC910 - the failed read was one
+                    if self.state is StreamState.CLOSED:
+                        raise self._ended()
+                    return await self._lose(stream, _why_lost(error, timeout), error)
+            frames = await self._decode(stream, self._next_piece())
             if frames:
                 return Frames(frames)
             if self.on_bytes is not None:
                 self.on_bytes()
+
+    def _next_piece(self) -> bytes:
+        """Cut off, where a frame ends, what is to be decoded next of the bytes that were read.
+
+        A whole read's events at once keep the garbage collector busy, and miss the CPU's caches.
+        """
+        begin = self._cut
+        self._cut = self._data.find(b"\n\n", begin + PIECE_SIZE) + 2
+        if self._cut >= 2:
+            return self._data[begin : self._cut]
+        data, self._data, self._cut = self._data, b"", 0
+        return data[begin:]
 
     async def _decode(self, stream: ByteStream, data: bytes) -> list[ServerSentEvent]:
         decoder = self._decoder
@@ -362,6 +384,7 @@ class Supervisor:
             max_event_size=self._max_event_size,
             last_event_id=self.last_event_id if self.auto_mark else "",
         )
+        self._data, self._cut = b"", 0
         self._connects += 1
         self._connected_since = trio.current_time()
         self._schedule.opened(self._connected_since)
