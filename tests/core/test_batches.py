@@ -11,6 +11,7 @@ import trio
 from event_makers import router_for, tool
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from trio.testing import MockClock
 
 from trio_mix import events as ev
 from trio_mix._session import _mailbox
@@ -147,6 +148,7 @@ class Source:
     last_event_id = ""
     bytes_received = 0
     on_bytes: object = None
+    has_more = False
 
 
 class World(Engine):
@@ -298,7 +300,7 @@ def test_whatever_the_batching_the_same_comes_out(
             assert whole.seen() == single.seen()
             assert odd.seen() == single.seen()
 
-    trio.run(main)
+    trio.run(main, clock=MockClock())
 
 
 def test_a_run_does_not_hide_that_a_replay_has_filled_the_gap() -> None:
