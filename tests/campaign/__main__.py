@@ -17,7 +17,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=500, help="how many schedules")
     parser.add_argument("--start", type=int, help="the first seed; the default is by chance")
     parser.add_argument("--seed", type=int, help="replay this one, and show all of it")
-    parser.add_argument("--sockets", action="store_true", help="real sockets and the real clock")
+    parser.add_argument("--sockets", action="store_true", help="real sockets, hurried clock")
     parser.add_argument("--most", type=int, default=10, help="failures after which it stops")
     options = parser.parse_args()
     warnings.simplefilter("error")

@@ -92,7 +92,7 @@ def carry_out_program(program: Program) -> list[str]:
     found: list[str] = []
     clock = trio.testing.MockClock()
     with ExitStack() as stack:
-        for patch in _patches(1, in_memory=True):
+        for patch in _patches(1):
             stack.enter_context(patch)
         trio.run(partial(_main, program, run, clock, found), clock=clock)
     return found or judge(run)
