@@ -11,17 +11,24 @@ stays, and fails the build.
 from __future__ import annotations
 
 import builtins
+import importlib
+import inspect
 import re
+import sys
 from typing import TYPE_CHECKING, Any
 
 from sphinx import addnodes
 from sphinx.ext.napoleon import GoogleDocstring
+from sphinx.pycode import ModuleAnalyzer
+from sphinx.util import logging
 from sphinx.util.nodes import make_refnode
 
 if TYPE_CHECKING:
     from docutils import nodes
     from sphinx.application import Sphinx
     from sphinx.environment import BuildEnvironment
+
+_log = logging.getLogger(__name__)
 
 _THEIRS = frozenset(
     {
@@ -138,7 +145,6 @@ _TYPING = frozenset(
 _PRIVATE = frozenset(
     {
         "ClientResponse",
-        "Connect",
         "Exchanged",
         "Expected",
         "Log",
@@ -195,6 +201,21 @@ def before_napoleon(
         lines.clear()
 
 
+def find_docstring(
+    _app: Sphinx, what: str, name: str, obj: object, _options: Any, lines: list[str]
+) -> None:
+    """Find what stands below a public name's assignment, in the private module that has it."""
+    if what != "data":
+        return
+    variable = name.rpartition(".")[2]
+    for home, module in sorted(sys.modules.items()):
+        if home.startswith("trio_mix.") and vars(module).get(variable) is obj:
+            found = ModuleAnalyzer.for_module(home).find_attr_docs().get(("", variable))
+            if found:
+                lines[:] = found
+                return
+
+
 def after_napoleon(
     _app: Sphinx, what: str, _name: str, _obj: object, _options: Any, lines: list[str]
 ) -> None:
@@ -223,10 +244,23 @@ def tidy_signature(
     return signature, returns
 
 
+def find_undocumented(_app: Sphinx, env: BuildEnvironment) -> None:
+    """Warn, which fails the build, of each public name that no page documents."""
+    objects = env.domains.python_domain.objects
+    known = {name.rpartition(".")[2] for name, entry in objects.items()}
+    for home in ("trio_mix", *(f"trio_mix.{name}" for name in sorted(_MODULES))):
+        module = importlib.import_module(home)
+        for name in getattr(module, "__all__", ()):
+            if not inspect.ismodule(getattr(module, name)) and name not in known:
+                _log.warning("%s.%s is public, and no page documents it", home, name)
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
     app.connect("missing-reference", resolve)
+    app.connect("env-check-consistency", find_undocumented)
     app.connect("doctree-read", leave_builtins_alone)
+    app.connect("autodoc-process-docstring", find_docstring, priority=300)
     app.connect("autodoc-process-docstring", before_napoleon, priority=400)
     app.connect("autodoc-process-docstring", after_napoleon, priority=600)
     app.connect("autodoc-process-bases", tidy_bases)
