@@ -4,7 +4,9 @@ What it knows: the resources, and how streams are opened. What it must never kno
 format, how a stream works inside.
 
 It imports as little as a client needs that does nothing yet: each of the resources is loaded when
-it is first asked for, and all that streams are made of when the first one is opened.
+it is first asked for, and all that streams are made of when the first one is opened. The events
+and their decoder are imported at once: hardly a program goes without, and none should wait for them
+when its first one comes.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypedDict, Unpack, final
 
 import trio
 
-from trio_mix import errors
+from trio_mix import _events_decode, errors  # noqa: F401 - the decoder: see above
 from trio_mix._http import Http
 from trio_mix._names import public
 from trio_mix._rest._core import MixCore

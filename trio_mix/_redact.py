@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import html
 import json
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, quote_plus
@@ -104,6 +103,8 @@ def _parts(secret: str) -> Iterable[str]:
 
 def _echoes(plain: str) -> Iterable[str]:
     """Yield the forms in which JSON, a URL or an HTML page may quote the value."""
+    import html  # with a table of entities, which only a client that has secrets needs
+
     yield plain
     for ascii_only in (True, False):
         quoted = json.dumps(plain, ensure_ascii=ascii_only)[1:-1]

@@ -35,6 +35,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from trio_mix._record import Record
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -85,8 +87,8 @@ def _excerpt(text: str) -> str:
     return flat if len(flat) <= _EXCERPT else flat[:_EXCERPT] + "…"
 
 
-@attrs.frozen
-class RequestInfo:
+@attrs.frozen(eq=False, repr=False)
+class RequestInfo(Record):
     """What was asked of the server, without headers or body, which may hold credentials."""
 
     method: str
@@ -101,8 +103,8 @@ class RequestInfo:
         return f"{self.operation} ({asked})" if self.operation else asked
 
 
-@attrs.frozen
-class RESTError:
+@attrs.frozen(eq=False, repr=False)
+class RESTError(Record):
     """The ``error`` object of the API's error answers (OpenAPI schema ``RESTError``)."""
 
     code: int

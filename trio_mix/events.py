@@ -21,6 +21,8 @@ from typing import Final, TypeAlias
 
 import attrs
 
+from trio_mix._record import Record
+
 __all__ = [
     "EVENT_CLASSES",
     "CompleteEvent",
@@ -49,15 +51,15 @@ __all__ = [
 ]
 
 
-@attrs.frozen(kw_only=True)
-class _BaseEvent:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class _BaseEvent(Record):
     """What all events share."""
 
     id: str | None = None
     """The SSE id of the frame. Real servers restart it at 1 on each connection."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class ConnectedEvent(_BaseEvent):
     """``connected``: the stream is open, and a message sent from now on is seen on it."""
 
@@ -65,12 +67,12 @@ class ConnectedEvent(_BaseEvent):
     """The session whose events the stream carries."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class HeartbeatEvent(_BaseEvent):
     """``heartbeat``: the server is alive (every 45 s; on pipeline servers not during a turn)."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class ErrorEvent(_BaseEvent):
     """``error``: the message failed; before ``connected``, the session does not exist."""
 
@@ -88,7 +90,7 @@ class ErrorEvent(_BaseEvent):
     """The tool call of the parent agent, when a sub-agent failed."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class RateLimitEvent(_BaseEvent):
     """``rate_limit_error``: the model's provider asks for fewer requests (not in the OpenAPI).
 
@@ -109,7 +111,7 @@ class RateLimitEvent(_BaseEvent):
     """The tool call of the parent agent, when a sub-agent met the limit."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class CompleteEvent(_BaseEvent):
     """``complete``: an agent has answered; the top-level one ends the turn."""
 
@@ -127,7 +129,7 @@ class CompleteEvent(_BaseEvent):
     """The tool call of the parent agent, when a sub-agent is done."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class ThinkingEvent(_BaseEvent):
     """``thinking``: a piece of the agent's reasoning."""
 
@@ -139,7 +141,7 @@ class ThinkingEvent(_BaseEvent):
     """The tool call of the parent agent, when a sub-agent thinks."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class ContentEvent(_BaseEvent):
     """``content``: a piece of the agent's text."""
 
@@ -151,7 +153,7 @@ class ContentEvent(_BaseEvent):
     """The tool call of the parent agent, when a sub-agent writes."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class ToolEvent(_BaseEvent):
     """``tool`` (up to 0.10): a tool call as it is known so far; comes several times for each."""
 
@@ -169,7 +171,7 @@ class ToolEvent(_BaseEvent):
     """The tool call of the parent agent, when a sub-agent calls."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class ToolParameterDeltaEvent(_BaseEvent):
     """``tool_parameter_delta`` (up to 0.10, not in the OpenAPI): a piece of a call's parameters."""
 
@@ -183,7 +185,7 @@ class ToolParameterDeltaEvent(_BaseEvent):
     """The tool call of the parent agent, when a sub-agent calls."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class ToolUseStartEvent(_BaseEvent):
     """``tool_use_start`` (from 0.10): the agent begins a tool call, without its parameters yet."""
 
@@ -197,7 +199,7 @@ class ToolUseStartEvent(_BaseEvent):
     """The tool call of the parent agent, when a sub-agent calls."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class ToolUseParameterDeltaEvent(_BaseEvent):
     """``tool_use_parameter_delta`` (from 0.10): a piece of a tool call's parameters."""
 
@@ -211,7 +213,7 @@ class ToolUseParameterDeltaEvent(_BaseEvent):
     """The tool call of the parent agent, when a sub-agent calls."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class ToolUseParameterStreamingCompleteEvent(_BaseEvent):
     """``tool_use_parameter_streaming_complete`` (from 0.10): a call's parameters are complete."""
 
@@ -227,7 +229,7 @@ class ToolUseParameterStreamingCompleteEvent(_BaseEvent):
     """The tool call of the parent agent, when a sub-agent calls."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class ToolExecutionStartEvent(_BaseEvent):
     """``tool_execution_start``: the server begins to run a tool."""
 
@@ -241,7 +243,7 @@ class ToolExecutionStartEvent(_BaseEvent):
     """The tool call of the parent agent, when a sub-agent's tool runs."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class ToolExecutionCompleteEvent(_BaseEvent):
     """``tool_execution_complete``: a tool has run."""
 
@@ -257,7 +259,7 @@ class ToolExecutionCompleteEvent(_BaseEvent):
     """The tool call of the parent agent, when a sub-agent's tool ran."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class PermissionEvent(_BaseEvent):
     """``permission``: a tool waits to be allowed; unanswered, it is denied after 30 s."""
 
@@ -279,7 +281,7 @@ class PermissionEvent(_BaseEvent):
     """The tool call of the parent agent, when a sub-agent asks."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class NotificationEvent(_BaseEvent):
     """``notification`` (from 0.11.1): the agent tells or asks the user something."""
 
@@ -305,7 +307,7 @@ class NotificationEvent(_BaseEvent):
     """The tool call of the parent agent, when a sub-agent notifies."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class UserMessageCreatedEvent(_BaseEvent):
     """``user_message_created``: the server has stored a message that was sent."""
 
@@ -317,7 +319,7 @@ class UserMessageCreatedEvent(_BaseEvent):
     """The tool call of the parent agent, when the message is a sub-agent's task."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class SummarizeEvent(_BaseEvent):
     """``summarize`` (up to 0.10): the server is shortening the session's history."""
 
@@ -327,7 +329,7 @@ class SummarizeEvent(_BaseEvent):
     """Whether it has finished."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class SessionCreatedEvent(_BaseEvent):
     """``session_created``: some session was made; it comes on every open stream."""
 
@@ -339,7 +341,7 @@ class SessionCreatedEvent(_BaseEvent):
     """When it was made, as a Unix timestamp."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class SessionDeletedEvent(_BaseEvent):
     """``session_deleted``: some session was deleted; it comes on every open stream."""
 
@@ -347,7 +349,7 @@ class SessionDeletedEvent(_BaseEvent):
     """The session that is gone."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class UnknownEvent(_BaseEvent):
     """An event whose name or shape no class fits, or whose payload is torn."""
 
@@ -357,7 +359,7 @@ class UnknownEvent(_BaseEvent):
     """The payload's text, as it came."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class StreamGapEvent(_BaseEvent):
     """The client's own event: some events may be missing here."""
 

@@ -127,7 +127,7 @@ class HttpClient(Protocol):
         ...
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class HttpResponse:
     """A response with its body."""
 

@@ -68,7 +68,7 @@ def url_secrets(url: str) -> list[str]:
     return [form for secret in found for form in {secret, unquote(secret)}]
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class Target:
     """An absolute HTTP URL, in the parts that a request needs."""
 

@@ -9,6 +9,7 @@ from datetime import datetime
 import attrs
 
 from trio_mix._names import public
+from trio_mix._record import Record
 
 __all__ = [
     "AuthStatus",
@@ -24,8 +25,8 @@ __all__ = [
 
 
 @public("trio_mix.models")
-@attrs.frozen(kw_only=True)
-class CredentialsResult:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class CredentialsResult(Record):
     """What came of storing or deleting a provider's credentials."""
 
     status: str | None = None
@@ -37,8 +38,8 @@ class CredentialsResult:
 
 
 @public("trio_mix.models")
-@attrs.frozen(kw_only=True)
-class OAuthFlow:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class OAuthFlow(Record):
     """A started login at a provider: the user opens the URL and brings back the code."""
 
     auth_url: str | None = None
@@ -50,8 +51,8 @@ class OAuthFlow:
 
 
 @public("trio_mix.models")
-@attrs.frozen(kw_only=True)
-class OAuthCallbackResult:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class OAuthCallbackResult(Record):
     """What came of finishing a login."""
 
     status: str | None = None
@@ -65,8 +66,8 @@ class OAuthCallbackResult:
 
 
 @public("trio_mix.models")
-@attrs.frozen(kw_only=True)
-class ProviderAuth:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class ProviderAuth(Record):
     """How the server is authenticated at one provider."""
 
     auth_method: str | None = None
@@ -78,8 +79,8 @@ class ProviderAuth:
 
 
 @public("trio_mix.models")
-@attrs.frozen(kw_only=True)
-class AuthStatus:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class AuthStatus(Record):
     """How the server is authenticated at each provider."""
 
     providers: Mapping[str, ProviderAuth] | None = attrs.field(default=None, hash=False)
@@ -87,8 +88,8 @@ class AuthStatus:
 
 
 @public("trio_mix.models")
-@attrs.frozen(kw_only=True)
-class ProviderValidation:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class ProviderValidation(Record):
     """Whether the preferred provider can be used."""
 
     valid: bool | None = None
@@ -102,8 +103,8 @@ class ProviderValidation:
 
 
 @public("trio_mix.models")
-@attrs.frozen(kw_only=True)
-class ProviderOAuthHealth:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class ProviderOAuthHealth(Record):
     """The state of one provider's login."""
 
     provider: str
@@ -121,8 +122,8 @@ class ProviderOAuthHealth:
 
 
 @public("trio_mix.models")
-@attrs.frozen(kw_only=True)
-class OAuthHealth:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class OAuthHealth(Record):
     """The state of all logins."""
 
     status: str
@@ -134,8 +135,8 @@ class OAuthHealth:
 
 
 @public("trio_mix.models")
-@attrs.frozen(kw_only=True)
-class TokenRefresh:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class TokenRefresh(Record):
     """What came of asking the server to renew its logins."""
 
     status: str | None = None

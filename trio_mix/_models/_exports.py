@@ -10,13 +10,14 @@ import attrs
 
 from trio_mix._models._inputs import parse_input
 from trio_mix._names import public
+from trio_mix._record import Record
 
 __all__ = ["ExportMessage", "ExportSession", "ExportToolCall"]
 
 
 @public("trio_mix.models")
-@attrs.frozen(kw_only=True)
-class ExportToolCall:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class ExportToolCall(Record):
     """A tool call in an exported session."""
 
     id: str
@@ -47,8 +48,8 @@ class ExportToolCall:
 
 
 @public("trio_mix.models")
-@attrs.frozen(kw_only=True)
-class ExportMessage:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class ExportMessage(Record):
     """A message in an exported session."""
 
     id: str
@@ -74,8 +75,8 @@ class ExportMessage:
 
 
 @public("trio_mix.models")
-@attrs.frozen(kw_only=True)
-class ExportSession:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class ExportSession(Record):
     """A session with all that was said in it."""
 
     id: str

@@ -8,13 +8,14 @@ from datetime import datetime
 import attrs
 
 from trio_mix._names import public
+from trio_mix._record import Record
 
 __all__ = ["FileInfo"]
 
 
 @public("trio_mix.models")
-@attrs.frozen(kw_only=True)
-class FileInfo:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class FileInfo(Record):
     """A file of a session."""
 
     name: str

@@ -6,13 +6,14 @@ It keeps the rules that are listed there, and knows no more than that.
 import attrs
 
 from trio_mix._names import public
+from trio_mix._record import Record
 
 __all__ = ["PermissionResult"]
 
 
 @public("trio_mix.models")
-@attrs.frozen(kw_only=True)
-class PermissionResult:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class PermissionResult(Record):
     """What came of granting or denying a permission."""
 
     granted: bool | None

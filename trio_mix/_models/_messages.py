@@ -8,13 +8,14 @@ import attrs
 from trio_mix._models._inputs import parse_input
 from trio_mix._models._words import CallbackType
 from trio_mix._names import public
+from trio_mix._record import Record
 
 __all__ = ["BackendMessage", "CallbackResultData", "CancelResult", "SendResult", "ToolCallData"]
 
 
 @public("trio_mix.models")
-@attrs.frozen(kw_only=True)
-class CallbackResultData:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class CallbackResultData(Record):
     """What came of one callback."""
 
     callback_type: CallbackType | str
@@ -44,8 +45,8 @@ class CallbackResultData:
 
 
 @public("trio_mix.models")
-@attrs.frozen(kw_only=True)
-class ToolCallData:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class ToolCallData(Record):
     """A tool call of a stored message."""
 
     id: str
@@ -72,8 +73,8 @@ class ToolCallData:
 
 
 @public("trio_mix.models")
-@attrs.frozen(kw_only=True)
-class BackendMessage:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class BackendMessage(Record):
     """A stored message: the user's text, or what the agent answered."""
 
     id: str
@@ -109,8 +110,8 @@ class BackendMessage:
 
 
 @public("trio_mix.models")
-@attrs.frozen(kw_only=True)
-class SendResult:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class SendResult(Record):
     """How the server took a message: accepted for later (202), or answered at once (200)."""
 
     status_code: int
@@ -124,8 +125,8 @@ class SendResult:
 
 
 @public("trio_mix.models")
-@attrs.frozen(kw_only=True)
-class CancelResult:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class CancelResult(Record):
     """What came of a request to stop what a session is doing."""
 
     cancelled: bool

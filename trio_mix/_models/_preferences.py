@@ -9,13 +9,14 @@ from datetime import datetime
 import attrs
 
 from trio_mix._names import public
+from trio_mix._record import Record
 
 __all__ = ["Preferences", "PreferencesResult", "Provider"]
 
 
 @public("trio_mix.models")
-@attrs.frozen(kw_only=True)
-class Provider:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Provider(Record):
     """A provider and its models."""
 
     display_name: str | None = None
@@ -25,8 +26,8 @@ class Provider:
 
 
 @public("trio_mix.models")
-@attrs.frozen(kw_only=True)
-class Preferences:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Preferences(Record):
     """What the user prefers."""
 
     preferred_provider: str | None = None
@@ -50,8 +51,8 @@ class Preferences:
 
 
 @public("trio_mix.models")
-@attrs.frozen(kw_only=True)
-class PreferencesResult:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class PreferencesResult(Record):
     """What the user prefers, and what there is to choose from."""
 
     available_providers: Mapping[str, Provider] = attrs.field(hash=False)

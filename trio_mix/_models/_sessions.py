@@ -9,13 +9,14 @@ import attrs
 
 from trio_mix._models._words import BrowserMode, CallbackType
 from trio_mix._names import public
+from trio_mix._record import Record
 
 __all__ = ["Callback", "SessionData"]
 
 
 @public("trio_mix.models")
-@attrs.frozen(kw_only=True)
-class Callback:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Callback(Record):
     """Something that the server does whenever a tool has run (from 0.7.4)."""
 
     tool_name: str
@@ -41,8 +42,8 @@ class Callback:
 
 
 @public("trio_mix.models")
-@attrs.frozen(kw_only=True)
-class SessionData:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class SessionData(Record):
     """A session: a conversation with the agent, and its counters."""
 
     id: str

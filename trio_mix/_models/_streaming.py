@@ -6,13 +6,14 @@ It keeps the rules that are listed there, and knows no more than that.
 import attrs
 
 from trio_mix._names import public
+from trio_mix._record import Record
 
 __all__ = ["StreamMessageResponse"]
 
 
 @public("trio_mix.models")
-@attrs.frozen(kw_only=True)
-class StreamMessageResponse:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class StreamMessageResponse(Record):
     """How a pipeline server took a message; it says so even when no stream is there to run it."""
 
     status: str

@@ -9,6 +9,7 @@ from datetime import datetime
 import attrs
 
 from trio_mix._names import public
+from trio_mix._record import Record
 
 __all__ = [
     "Command",
@@ -25,8 +26,8 @@ __all__ = [
 
 
 @public("trio_mix.models")
-@attrs.frozen(kw_only=True)
-class Command:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Command(Record):
     """A slash command of the server."""
 
     name: str | None = None
@@ -38,8 +39,8 @@ class Command:
 
 
 @public("trio_mix.models")
-@attrs.frozen(kw_only=True)
-class McpTool:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class McpTool(Record):
     """A tool of an MCP server."""
 
     name: str
@@ -49,8 +50,8 @@ class McpTool:
 
 
 @public("trio_mix.models")
-@attrs.frozen(kw_only=True)
-class McpServer:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class McpServer(Record):
     """An MCP server that the Mix server uses."""
 
     name: str
@@ -64,8 +65,8 @@ class McpServer:
 
 
 @public("trio_mix.models")
-@attrs.frozen(kw_only=True)
-class HealthStatus:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class HealthStatus(Record):
     """That the server is alive, and which it is."""
 
     status: str | None = None
@@ -77,8 +78,8 @@ class HealthStatus:
 
 
 @public("trio_mix.models")
-@attrs.frozen(kw_only=True)
-class SystemInfo:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class SystemInfo(Record):
     """Facts about the server's installation."""
 
     storage_base_path: str
@@ -86,8 +87,8 @@ class SystemInfo:
 
 
 @public("trio_mix.models")
-@attrs.frozen(kw_only=True)
-class ToolStatus:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class ToolStatus(Record):
     """A tool that needs credentials of its own."""
 
     display_name: str | None = None
@@ -105,8 +106,8 @@ class ToolStatus:
 
 
 @public("trio_mix.models")
-@attrs.frozen(kw_only=True)
-class ToolCategory:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class ToolCategory(Record):
     """A group of tools."""
 
     display_name: str | None = None
@@ -120,8 +121,8 @@ class ToolCategory:
 
 
 @public("trio_mix.models")
-@attrs.frozen(kw_only=True)
-class ToolsStatus:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class ToolsStatus(Record):
     """Which tools have the credentials that they need."""
 
     categories: Mapping[str, ToolCategory] | None = attrs.field(default=None, hash=False)
@@ -129,8 +130,8 @@ class ToolsStatus:
 
 
 @public("trio_mix.models")
-@attrs.frozen(kw_only=True)
-class LLMTool:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class LLMTool(Record):
     """A tool that the model may call."""
 
     name: str | None = None
@@ -144,8 +145,8 @@ class LLMTool:
 
 
 @public("trio_mix.models")
-@attrs.frozen(kw_only=True)
-class LLMTools:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class LLMTools(Record):
     """The tools that the model may call."""
 
     tools: tuple[LLMTool, ...] | None = None

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 import attrs
 
-from trio_mix._rest._operation import GENERATIONS
 from trio_mix.errors import (
     ErrorResponse,
     MixDefaultError,
@@ -41,7 +40,7 @@ ERROR_BODY_LIMIT: Final = 64 * 1024
 """How much of an error's body is read, in bytes."""
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class Answer(Generic[T]):
     """A success: the value, and what came with it."""
 
@@ -53,7 +52,7 @@ class Answer(Generic[T]):
     """The response's headers, names in lower case."""
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class Received:
     """What came from the server for one request."""
 
@@ -95,6 +94,8 @@ def error_from(received: Received, operation: Operation[object]) -> MixError:
 
 def _remedy(status_code: int, operation: Operation[object]) -> str:
     """Say what to do where the server's router, not the API, says that there is no such thing."""
+    from trio_mix._rest._operation import GENERATIONS  # a client loads it with its first operation
+
     if status_code not in (404, 405) or operation.generations == GENERATIONS:
         return ""
     versions = ", ".join(operation.generations)

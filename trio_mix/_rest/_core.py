@@ -69,7 +69,7 @@ _NOTHING: Final[Mapping[str, str]] = {}
 _USER_AGENT: Final = f"trio-mix/{__version__}"
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class Call:
     """One call of an operation, checked and ready to be made, once or several times."""
 
@@ -96,7 +96,7 @@ class Call:
         return RequestInfo(self.operation.method, sanitize_url(self.url), self.operation.name)
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class OpenedResponse:
     """A response whose head said success and whose body is still to be read."""
 

@@ -60,7 +60,7 @@ LATEST: Final[tuple[Generation, ...]] = ("0.11.4",)
 Kind: TypeAlias = Literal["text", "int", "number", "bool", "texts", "callbacks", "file"]
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Param:
     """One argument of an operation."""
 
@@ -159,7 +159,7 @@ def _short(value: object) -> str:
     return shown if len(shown) <= 80 else shown[:80] + "…"
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class Prepared:
     """The arguments of one call, checked and put in their places."""
 
@@ -171,7 +171,7 @@ class Prepared:
     """What must be masked wherever the server echoes it."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Operation(Generic[T_co]):
     """One operation of the API."""
 

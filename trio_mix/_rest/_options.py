@@ -21,6 +21,7 @@ from typing import Final, Literal, TypeAlias, get_args
 import attrs
 
 from trio_mix._http import sanitize_url
+from trio_mix._record import Record
 from trio_mix.errors import ConfigurationError
 
 __all__ = [
@@ -46,7 +47,7 @@ Api: TypeAlias = Literal["auto", "pipeline", "blocking", "async"]
 DEFAULT_RETRY_CODES: Final = ("5XX", "408", "429")
 """The statuses that the OpenAPI's retry extension names."""
 
-_CODE = re.compile(r"[1-5](?:[0-9]{2}|XX)")
+_CODE: Final = r"[1-5](?:[0-9]{2}|XX)"
 
 
 def check_api(api: Api) -> None:
@@ -94,8 +95,8 @@ def _factor(instance: object, attribute: attrs.Attribute[float], value: float) -
         )
 
 
-@attrs.frozen
-class BackoffStrategy:
+@attrs.frozen(eq=False, repr=False)
+class BackoffStrategy(Record):
     """How the pauses between tries grow: by a factor, up to a ceiling, with jitter."""
 
     initial_interval: float = attrs.field(default=0.5, validator=_seconds)
@@ -122,8 +123,8 @@ def _is_backoff(_instance: object, _attribute: object, value: object) -> None:
         )
 
 
-@attrs.frozen
-class RetryConfig:
+@attrs.frozen(eq=False, repr=False)
+class RetryConfig(Record):
     """Whether and how an operation is tried again; which ones may be is in their docstrings."""
 
     strategy: Literal["backoff", "none"] = attrs.field(default="backoff", validator=_strategy)
@@ -144,7 +145,7 @@ def _tuple(value: Sequence[str] | None) -> tuple[str, ...] | None:
 
 def _codes(_instance: object, _attribute: object, value: tuple[str, ...] | None) -> None:
     for code in value or ():
-        if not _CODE.fullmatch(str(code)):
+        if not re.fullmatch(_CODE, str(code)):
             raise ConfigurationError(
                 f'RequestOptions(retry_codes=...) takes codes as "503" or "5XX", not {code!r}'
             )
@@ -154,8 +155,8 @@ def _shown_url(url: str | None) -> str:
     return repr(url if url is None else sanitize_url(url))
 
 
-@attrs.frozen
-class RequestOptions:
+@attrs.frozen(eq=False, repr=False)
+class RequestOptions(Record):
     """What differs for one call from the client's own settings; ``None`` means as there."""
 
     timeout: float | None = attrs.field(

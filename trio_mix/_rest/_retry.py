@@ -49,7 +49,7 @@ class Vetoed(Exception):
         self.veto = veto
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class RetryPlan:
     """Whether and how one operation is tried again."""
 
