@@ -26,6 +26,7 @@ def main() -> None:
     chosen = parser.parse_args()
     rounds = 1 if chosen.short else chosen.rounds
 
+    run.compile_all()
     if not chosen.short:
         run.find_node()
     results = []
@@ -55,7 +56,7 @@ def main() -> None:
 
 def _text(chosen: argparse.Namespace, rounds: int, results: list[run.Result]) -> str:
     parts = [f"{report.versions()}; {rounds} rounds."]
-    if any(result.targets or result.name == "import" for result in results):
+    if any(result.targets or result.limits for result in results):
         parts += ["## Targets", report.targets(results, marks=not chosen.short)]
     parts += ["## All figures", *map(report.table, results)]
     return "\n\n".join(parts) + "\n"

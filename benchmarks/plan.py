@@ -9,6 +9,7 @@ import attrs
 SSE = "httpx-sse"
 STREAM = "trio_mix stream_events"
 MESSAGE = "trio_mix Message"
+IMPORT = "from trio_mix import Mix"
 SDK = "mix-python-sdk"
 SHORT_PEERS = ["trio_mix", "floor: bytes.split", "floor: msgspec", "floor: Trio socket"]
 _FLOODED = (
@@ -50,6 +51,8 @@ class Bench:
     """What is smaller in the short form."""
     targets: dict[tuple[str, str], float] = attrs.field(factory=dict)
     """For a peer and a figure: the most that its ratio may be."""
+    limits: dict[tuple[str, str], float] = attrs.field(factory=dict)
+    """For a peer and a figure: the most that it may be."""
     server: bool = True
     in_short: bool = True
 
@@ -179,17 +182,23 @@ BENCHES = (
     _hold(5000),
     Bench(
         name="import",
-        title="Import",
+        title="Import, on top of trio, httpx, attrs and cattrs",
         module="startup",
         peers=(
             "trio_mix",
-            "trio_mix, and its Mix",
+            IMPORT,
+            "from trio_mix.sse import …",
             "trio, httpx, attrs, cattrs",
             SSE,
             SDK,
             "aiohttp, raw lines",
         ),
         against="trio, httpx, attrs, cattrs",
+        limits={
+            (peer, figure): most
+            for peer in ("trio_mix", IMPORT)
+            for figure, most in (("ms", 25.0), ("MB", 5.0))
+        },
         server=False,
     ),
     Bench(

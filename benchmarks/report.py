@@ -81,17 +81,11 @@ def targets(results: Sequence[Result], *, marks: bool) -> str:
             if ratio is not None:
                 cells = [result.name, peer, figure, result.against, number(most), number(ratio)]
                 lines.append(f"| {' | '.join(cells)} | {mark[ratio <= most]} |")
-        if result.name == "import" and "trio_mix" in result.samples:
-            for figure, most in (("ms", 25.0), ("MB", 5.0)):
-                ours, theirs = (
-                    result.median(peer, figure) for peer in ("trio_mix", result.against)
-                )
-                cells = ["import", "trio_mix", figure, result.against, f"+ {most:g}"]
-                cells += [
-                    f"+ {number(ours - theirs)}",
-                    mark[ours - theirs <= most],
-                ]
-                lines.append(f"| {' | '.join(cells)} |")
+        for (peer, figure), most in result.limits.items():
+            if peer in result.samples:
+                added = result.median(peer, figure)
+                cells = [result.name, peer, figure, result.against, f"+ {most:g}"]
+                lines.append(f"| {' | '.join(cells)} | + {number(added)} | {mark[added <= most]} |")
     return "\n".join(lines)
 
 

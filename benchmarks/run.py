@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import compileall
 import contextlib
 import json
 import os
 import statistics
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
+import trio_mix
 from benchmarks import node
 from benchmarks.sample import MISSING, Missing
 
@@ -33,6 +36,7 @@ class Result:
     against: str
     samples: dict[str, list[dict[str, float]]] = attrs.field(factory=dict)
     targets: dict[tuple[str, str], float] = attrs.field(factory=dict)
+    limits: dict[tuple[str, str], float] = attrs.field(factory=dict)
     missing: list[str] = attrs.field(factory=list)
 
     def figures(self) -> list[str]:
@@ -81,6 +85,15 @@ def server() -> Iterator[str]:
             process.kill()
 
 
+def compile_all() -> None:
+    """Compile what has no byte code yet, as an installer does: imports are to be measured."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
+    folders = [path for path in sys.path if path.endswith("site-packages")]
+    for folder in (*folders, str(Path(trio_mix.__file__).parent)):
+        compileall.compile_dir(folder, quiet=2)
+
+
 def find_node() -> None:
     """Install the peer on Node once for all samples, where that can be done."""
     with contextlib.suppress(Missing, subprocess.TimeoutExpired):
@@ -111,7 +124,11 @@ def run(bench: Bench, rounds: int, *, short: bool) -> Result:
     """Run one bench: the peers one after the other, in another order each round."""
     arguments = {**bench.arguments, **(bench.short if short else {})}
     result = Result(
-        name=bench.name, title=bench.title, against=bench.against, targets=bench.targets
+        name=bench.name,
+        title=bench.title,
+        against=bench.against,
+        targets=bench.targets,
+        limits=bench.limits,
     )
     peers = list(bench.peers)
     with server() if bench.server else contextlib.nullcontext() as url:
