@@ -134,6 +134,12 @@ class Terminal:
         assert found >= 0, f"{text!r} never came; shown:\n{self.shown}"
         self._at = found + len(text)
 
+    async def see(self, text: str) -> None:
+        """Wait until the text stands there, and look from the same place on: it may go again."""
+        at = self._at
+        await self.expect(text)
+        self._at = at
+
     def _find(self, text: str) -> int:
         """Return where the text stands: places are counted in cells, so that they stay."""
         return "".join(self._screen.display).find(text, self._at)

@@ -26,16 +26,18 @@ if TYPE_CHECKING:
 _EPILOGUE = """\
 Start here:
 
-    trio-mix demo                       see it work; needs no server
-    trio-mix doctor                     is there a server? what is it like?
-    trio-mix ask "List the files here"  one message
-    trio-mix chat                       a conversation
-    trio-mix COMMAND --help             all options, with examples
+  trio-mix demo      see it work; needs no server
+  trio-mix doctor    is a server there? of what kind?
+  trio-mix ask "Hi"  one message
+  trio-mix chat      a conversation
+
+trio-mix COMMAND --help tells a command's options, with examples.
 
 The server is --server URL, else $MIX_SERVER_URL, else http://localhost:8088.
+
 Off a terminal, output is plain and stable; --jsonl: one JSON object a line.
-Exit codes: 0 worked, 1 failed, 2 wrong arguments, 3 no server,
-4 not authorised, 130 Ctrl-C."""
+
+Exit codes: 0 worked, 1 failed, 2 wrong arguments, 3 no server, 4 not authorised, 130 Ctrl-C."""
 
 app = App(
     name="trio-mix",

@@ -32,7 +32,7 @@ from trio_mix.cli._keyboard import Interrupted, open_keyboard
 from trio_mix.cli._live import LiveScreen
 from trio_mix.cli._render import Piece, ask_for, clean
 from trio_mix.cli._run import end_with_reader
-from trio_mix.cli._screen import LineScreen, terminal
+from trio_mix.cli._screen import line_screen, terminal
 from trio_mix.errors import StreamError, TrioMixError
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from trio_mix import Reply, SessionStream
     from trio_mix.cli._follow import Decide
     from trio_mix.cli._keyboard import Keyboard
+    from trio_mix.cli._screen import Screen
     from trio_mix.events import PermissionEvent
 
 _PROMPT = "you> "
@@ -61,7 +62,7 @@ async def chat(
             nursery.start_soon(_notice_the_end, stream)
             nursery.start_soon(end_with_reader)
             if keyboard.person:
-                print("Ctrl-C cancels a message, Ctrl-D leaves, /help tells more.", flush=True)
+                print("Ctrl-C cancels, Ctrl-D leaves, /help tells more.", flush=True)
                 await status.count()
             with trio.open_signal_receiver(signal.SIGINT) as signals:
                 nursery.start_soon(talk.interrupt, signals, nursery.cancel_scope)
@@ -90,12 +91,14 @@ class _Talk:
     commands: Commands = attrs.field(init=False)
     exit_code: int = attrs.field(default=OK, init=False)
     live: LiveScreen | None = attrs.field(default=None, init=False)
+    screen: Screen = attrs.field(factory=line_screen, init=False)
     _running: trio.CancelScope | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         console = terminal()
-        if console and self.keyboard.person and not self.jsonl:
+        if console and self.keyboard.editor and not self.jsonl:
             self.live = LiveScreen(console, self.status.working)
+            self.screen = self.live
 
     def allow(self, everything: bool) -> None:
         self.yes = everything
@@ -127,7 +130,6 @@ class _Talk:
     async def _send(self, text: str) -> None:
         self.status.begin()
         reply: Reply | None = None
-        screen = self.live or LineScreen(sys.stdout)
         with ExitStack() as shown, trio.CancelScope() as self._running:
             await trio.lowlevel.checkpoint()
             if self.live:
@@ -147,7 +149,7 @@ class _Talk:
         cancelled, self._running = self._running.cancelled_caught, None
         took = self.status.end()
         if cancelled:
-            screen.show([Piece("info", "cancelled")])
+            self.screen.show([Piece("info", "cancelled")])
         if reply is not None:
             self.commands.last = reply
             if self.live:
@@ -159,7 +161,7 @@ class _Talk:
                 reply = await follow(message, None, self._decide(), print_json)
                 print(reply_json(reply), flush=True)
                 return reply
-            return await follow(message, self.live or LineScreen(sys.stdout), self._decide())
+            return await follow(message, self.screen, self._decide())
 
     def _failed(self, group: BaseExceptionGroup[TrioMixError]) -> None:
         error: BaseException = group

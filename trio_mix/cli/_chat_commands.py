@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 HELP = {
     "/help": "this",
     "/tools": "the last message's tool calls, whole",
-    "/status": "the stream, the session, what it has used",
+    "/status": "stream, session, what it has used",
     "/allow": "grant every permission from now on",
     "/ask": "ask before granting, as at first",
     "/exit": "leave, as Ctrl-D does",
@@ -84,7 +84,7 @@ class Commands:
         except TrioMixError:
             return
         if theirs:
-            print("The server's own (//help for one that has the same name):")
+            print("The server's own (//help sends its /help):")
             _table({f"/{each.name}": each.description or "" for each in theirs})
 
     async def _tools(self) -> None:

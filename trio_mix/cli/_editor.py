@@ -48,6 +48,7 @@ class Editor:
     """Reads lines, or texts of several lines, from whoever sits at the terminal."""
 
     person = True
+    editor = True
 
     def __init__(self, history: History, status: Callable[[], str]) -> None:
         """Prepare the editor.

@@ -39,6 +39,11 @@ class Keyboard(Protocol):
         """Whether somebody sits there, who can be asked."""
         ...
 
+    @property
+    def editor(self) -> bool:
+        """Whether it is a terminal that can do more than lines."""
+        ...
+
     async def line(self, prompt: str) -> str | None:
         """Wait for a text; ``None`` at the end."""
         ...
@@ -50,6 +55,8 @@ class Keyboard(Protocol):
 
 class Lines:
     """A plain stream: a pipe, or a terminal that can do nothing but lines."""
+
+    editor = False
 
     def __init__(self, reader: LineReader, *, person: bool) -> None:
         self._reader = reader

@@ -88,7 +88,7 @@ SessionId: TypeAlias = Annotated[str, Parameter(help="The session's id.")]
 
 def examples(*lines: str) -> str:
     """Make the end of a help page: examples, one a line."""
-    return "Examples:\n\n" + "\n".join(f"    {line}" for line in lines)
+    return "Examples:\n\n" + "\n".join(f"  {line}" for line in lines)
 
 
 def add(

@@ -30,7 +30,7 @@ R = TypeVar("R", bound=attrs.AttrsInstance)
 
 _CELL = 1000
 _NARROW = 60
-"""Columns of a terminal below which a table becomes one block for each record."""
+"""Columns of a terminal below which a table that does not fit becomes one block a record."""
 
 
 def show_records(
@@ -64,11 +64,15 @@ def show_records(
             print("\t".join(cells), flush=True)
     elif not rows:
         console.print(Text(empty, style="dim"))
-    elif console.width < _NARROW:
-        for cells in rows:
-            console.print(_block(columns, cells))
     else:
-        console.print(_table(columns, rows))
+        table = _table(columns, rows)
+        boundless = console.options.update(width=_CELL * len(columns))
+        wanted = console.measure(table, options=boundless).maximum
+        if console.width < min(_NARROW, wanted):
+            for cells in rows:
+                console.print(_block(columns, cells))
+        else:
+            console.print(table)
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:

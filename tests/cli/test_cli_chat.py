@@ -1,0 +1,339 @@
+"""The chat in a pseudo-terminal: editing, history, commands, keys, the status line."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
+
+import pytest
+import trio
+import trio.testing
+
+from trio_mix.cli import _chat as chat_module
+from trio_mix.cli._history import PrivateHistory, looks_secret
+from trio_mix.testing import (
+    AskPermission,
+    Hang,
+    MixServer,
+    Say,
+    Turn,
+    UseTool,
+    WaitFor,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.cli.conftest import OpenTerminal, RunCommand
+    from trio_mix import SessionStream
+    from trio_mix.cli._chat_status import Status
+    from trio_mix.cli._keyboard import Keyboard
+
+CTRL_C, CTRL_D, UP, ALT_ENTER = "\x03", "\x04", "\x1b[A", "\x1b\r"
+PROMPT = "you> "
+KEY = "sk-ant-0123456789abcdefghij"
+
+
+async def test_several_lines_are_one_message_typed_or_pasted(open_terminal: OpenTerminal) -> None:
+    async with MixServer(pace=0) as server:
+        for text in ("one\ntwo", "three\nfour", "five\nsix"):
+            server.script(text, Turn(Say(f"got {text.partition(chr(10))[2]}")))
+        async with open_terminal("chat", "--server", server.url) as terminal:
+            for typed, answer in (
+                (f"one{ALT_ENTER}two\r", "got two"),
+                ("three\\\rfour\r", "got four"),
+                ("\x1b[200~five\nsix\x1b[201~\r", "got six"),
+            ):
+                await terminal.expect(PROMPT)
+                await terminal.type(typed)
+                await terminal.expect(answer)
+            await terminal.expect(PROMPT)
+            await terminal.type(CTRL_D)
+            assert await terminal.end() == 0
+
+
+async def test_history_is_kept_for_the_next_chat_without_secrets_and_for_the_user_alone(
+    open_terminal: OpenTerminal, tmp_path: Path
+) -> None:
+    env = {"XDG_STATE_HOME": str(tmp_path)}
+    async with MixServer(pace=0) as server:
+        server.script(lambda _: True, Turn(Say("noted")))
+        async with open_terminal("chat", "--server", server.url, env=env) as terminal:
+            for text in ("remember me", f"my key is {KEY}", " off the record"):
+                await terminal.expect(PROMPT)
+                await terminal.type(f"{text}\r")
+                await terminal.expect("noted")
+            await terminal.expect(PROMPT)
+            await terminal.type(CTRL_D)
+            assert await terminal.end() == 0
+        path = tmp_path / "trio-mix" / "chat_history"
+        written = path.read_text(encoding="utf-8")
+        assert "remember me" in written
+        assert KEY not in written
+        assert "off the record" not in written
+        assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+        assert stat.S_IMODE(os.stat(path.parent).st_mode) == 0o700
+        async with open_terminal("chat", "--server", server.url, env=env) as terminal:
+            await terminal.expect(PROMPT)
+            await terminal.type(UP)
+            await terminal.expect("remember me")
+            await terminal.type("\r")
+            await terminal.expect("noted")
+            await terminal.expect(PROMPT)
+            await terminal.type(CTRL_D)
+            assert await terminal.end() == 0
+        assert server.runs("remember me") == 2
+
+
+async def test_no_history_writes_nothing(open_terminal: OpenTerminal, tmp_path: Path) -> None:
+    env = {"XDG_STATE_HOME": str(tmp_path)}
+    async with MixServer(pace=0) as server:
+        async with open_terminal("chat", "--no-history", "--server", server.url, env=env) as it:
+            await it.expect(PROMPT)
+            await it.type("hello\r")
+            await it.expect("done: ")
+            await it.expect(PROMPT)
+            await it.type(CTRL_D)
+            assert await it.end() == 0
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "secret"),
+    [
+        (f"use {KEY}", True),
+        ("the password is hunter2", True),
+        ("API key: abcdef", True),
+        ("Authorization: Bearer abcdefghijkl", True),
+        ("https://x.example/?token=abcdefghijklmn", True),
+        ("aB3" * 12, True),
+        ("explain how tokens are counted", False),
+        ("write a login page with a password field", False),
+        ("look at trio_mix/testing/_masking.py please", False),
+    ],
+)
+def test_what_looks_like_a_secret_is_told_from_talk_about_secrets(text: str, secret: bool) -> None:
+    assert looks_secret(text) is secret
+
+
+def test_a_history_that_others_could_read_is_closed_to_them(tmp_path: Path) -> None:
+    path = tmp_path / "history"
+    path.touch(0o644)
+    PrivateHistory(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+async def test_tool_calls_are_one_line_and_shown_whole_on_demand(
+    open_terminal: OpenTerminal,
+) -> None:
+    async with MixServer(pace=0) as server:
+        server.script("do", Turn(UseTool("write", {"path": "a", "content": "x" * 200 + "END"})))
+        async with open_terminal("chat", "--server", server.url, columns=60) as terminal:
+            await terminal.expect(PROMPT)
+            await terminal.type("do\r")
+            await terminal.expect("done: ")
+            (line,) = [each for each in terminal.shown.splitlines() if each.startswith("tool: ")]
+            assert line.endswith("x…")
+            await terminal.expect(PROMPT)
+            await terminal.type("/tools\r")
+            await terminal.expect('END"}')
+            await terminal.expect(PROMPT)
+            await terminal.type(CTRL_D)
+            assert await terminal.end() == 0
+
+
+async def test_the_chats_own_commands_and_the_servers(open_terminal: OpenTerminal) -> None:
+    async with MixServer(pace=0) as server:
+        async with open_terminal("chat", "--server", server.url) as terminal:
+            for typed, shown in (
+                ("/help", "/context"),
+                ("/status", "stream: connected"),
+                ("/context", "(made up)"),
+                ("//help", "/help: Show the commands"),
+                ("/nope", "unknown command"),
+            ):
+                await terminal.expect(PROMPT)
+                await terminal.type(f"{typed}\r")
+                await terminal.expect(shown)
+            await terminal.expect(PROMPT)
+            await terminal.type("/exit\r")
+            await terminal.expect("To go on")
+            assert await terminal.end() == 0
+        assert (server.runs("/help"), server.runs("/tools")) == (1, 0)
+
+
+async def test_permissions_are_granted_once_or_from_then_on(open_terminal: OpenTerminal) -> None:
+    async with MixServer(pace=0) as server:
+        asks = AskPermission(description="run it", then=[Say("it ran")], otherwise=[Say("refused")])
+        server.script("do", Turn(asks))
+        async with open_terminal("chat", "--server", server.url) as terminal:
+            await terminal.expect(PROMPT)
+            await terminal.type("do\r")
+            await terminal.expect("[y/N/a/?]")
+            await terminal.type("?\r")
+            await terminal.expect("asked with: ")
+            await terminal.expect("[y/N/a/?]")
+            await terminal.type("a\r")
+            await terminal.expect("it ran")
+            await terminal.expect(PROMPT)
+            await terminal.type("do\r")
+            await terminal.expect("it ran")
+            await terminal.expect(PROMPT)
+            await terminal.type("/ask\r")
+            await terminal.expect(PROMPT)
+            await terminal.type("do\r")
+            await terminal.expect("[y/N/a/?]")
+            await terminal.type("\r")
+            await terminal.expect("refused")
+            await terminal.expect(PROMPT)
+            await terminal.type(CTRL_D)
+            assert await terminal.end() == 0
+
+
+async def test_a_status_line_tells_that_the_message_runs_and_goes_when_it_is_over(
+    open_terminal: OpenTerminal,
+) -> None:
+    async with MixServer(pace=0) as server:
+        server.script("hang", Turn(Say("half a sentence"), Hang()))
+        async with open_terminal("chat", "--server", server.url) as terminal:
+            await terminal.expect(PROMPT)
+            await terminal.type("hang\r")
+            await terminal.expect("half a sentence")
+            await terminal.see("working · ")
+            await terminal.type(CTRL_C)
+            await terminal.expect("info: cancelled")
+            await terminal.expect("connected · /help")
+            assert "working" not in terminal.shown
+            assert "half a sentence\ninfo: cancelled\n" in terminal.shown
+            await terminal.type(CTRL_D)
+            assert await terminal.end() == 0
+
+
+async def test_tokens_and_cost_are_told_where_the_server_counts_them(
+    open_terminal: OpenTerminal,
+) -> None:
+    async with MixServer(pace=0) as server:
+        server.script("count", Turn(Say("one two three")))
+        async with open_terminal("chat", "--server", server.url) as terminal:
+            await terminal.expect(PROMPT)
+            await terminal.type("count\r")
+            await terminal.expect("tokens in, ")
+            await terminal.expect(" out")
+            await terminal.type(CTRL_D)
+            assert await terminal.end() == 0
+
+
+async def test_ctrl_c_clears_a_line_and_twice_at_an_empty_one_leaves(
+    open_terminal: OpenTerminal,
+) -> None:
+    async with MixServer(pace=0) as server:
+        async with open_terminal("chat", "--server", server.url) as terminal:
+            await terminal.expect(PROMPT)
+            await terminal.type("half a thought")
+            await terminal.expect("half a thought")
+            await terminal.type(CTRL_C)
+            await terminal.expect(PROMPT)
+            await terminal.type(CTRL_C)
+            await terminal.expect("(Ctrl-C again, or Ctrl-D, leaves)")
+            await terminal.expect(PROMPT)
+            await terminal.type(CTRL_C)
+            assert await terminal.end() == 130
+        assert server.runs() == 0
+
+
+async def test_a_second_ctrl_c_leaves_while_the_server_is_still_being_told() -> None:
+    talk = chat_module._Talk(
+        cast("SessionStream", None),
+        cast("Keyboard", SimpleNamespace(person=False, editor=False)),
+        cast("Status", SimpleNamespace(cancelling=lambda: None)),
+        yes=False,
+        jsonl=False,
+    )
+    send, signals = trio.open_memory_channel[int](2)
+    everything, talk._running = trio.CancelScope(), trio.CancelScope()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(talk.interrupt, signals, everything)
+        for left in (False, True):
+            send.send_nowait(signal.SIGINT)
+            await trio.testing.wait_all_tasks_blocked()
+            assert talk._running.cancel_called
+            assert everything.cancel_called is left
+        nursery.cancel_scope.cancel()
+    assert talk.exit_code == 130
+
+
+async def test_a_stream_that_is_gone_ends_the_chat_also_at_the_prompt(
+    open_terminal: OpenTerminal,
+) -> None:
+    async with MixServer(pace=0) as server:
+        async with open_terminal("chat", "--server", server.url) as terminal:
+            await terminal.expect(PROMPT)
+            await terminal.type("half a thought")
+            await terminal.expect("half a thought")
+            server.answer_next("/stream", 410, times=1000)
+            await server.drop_streams()
+            assert await terminal.end() == 1
+            await terminal.expect("trio-mix: ")
+
+
+async def test_a_signal_takes_the_prompt_away_and_leaves_the_terminal_as_it_was(
+    open_terminal: OpenTerminal,
+) -> None:
+    async with MixServer(pace=0) as server:
+        async with open_terminal("chat", "--server", server.url) as terminal:
+            await terminal.expect(PROMPT)
+            await terminal.type("half a thought")
+            await terminal.expect("half a thought")
+            terminal.process.send_signal(signal.SIGTERM)
+            assert await terminal.end() == 143
+    assert "\x1b[?2004l" in terminal.raw  # what was set for pasting is set back
+
+
+async def test_what_is_typed_while_a_message_runs_is_there_at_the_next_prompt(
+    open_terminal: OpenTerminal,
+) -> None:
+    async with MixServer(pace=0) as server:
+        go = trio.Event()
+        server.script("slow", Turn(Say("wait for it"), WaitFor(go), Say("done with it")))
+        server.script("next", Turn(Say("still here")))
+        async with open_terminal("chat", "--server", server.url) as terminal:
+            await terminal.expect(PROMPT)
+            await terminal.type("slow\r")
+            await terminal.expect("wait for it")
+            await terminal.type("next\r")
+            go.set()
+            await terminal.expect("done with it")
+            await terminal.expect("still here")
+            await terminal.expect(PROMPT)
+            assert "wait for itnext" not in terminal.shown
+            await terminal.type(CTRL_D)
+            assert await terminal.end() == 0
+
+
+async def test_a_terminal_that_can_do_nothing_still_has_a_chat(open_terminal: OpenTerminal) -> None:
+    async with MixServer(pace=0) as server:
+        server.script("hello", Turn(Say("hello you")))
+        env = {"TERM": "dumb"}
+        async with open_terminal("chat", "--server", server.url, env=env) as terminal:
+            await terminal.expect(PROMPT)
+            await terminal.type("hello\n")
+            await terminal.expect("hello you")
+            await terminal.expect(PROMPT)
+            await terminal.type(CTRL_D)
+            assert await terminal.end() == 0
+    assert "\x1b" not in terminal.raw
+
+
+async def test_a_pipe_can_use_the_chats_commands_too(run_command: RunCommand) -> None:
+    async with MixServer(pace=0) as server:
+        server.script("do", Turn(AskPermission(then=[Say("it ran")], otherwise=[Say("refused")])))
+        done = await run_command(
+            "chat", "--server", server.url, stdin="do\n/allow\ndo\n/exit\nno\n"
+        )
+        assert server.runs() == 2
+    assert done.code == 0
+    answers = [line for line in done.lines if line.startswith("text: ")]
+    assert answers == ["text: refused", "text: it ran"]
