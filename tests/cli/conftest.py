@@ -144,6 +144,10 @@ class Terminal:
         """Return where the text stands: places are counted in cells, so that they stay."""
         return "".join(self._screen.display).find(text, self._at)
 
+    def echoes(self) -> bool:
+        """Whether the terminal shows what is typed."""
+        return bool(termios.tcgetattr(self._stream.fileno())[3] & termios.ECHO)
+
     async def type(self, text: str) -> None:
         await self._stream.send_all(text.encode())
 

@@ -27,7 +27,7 @@ _EPILOGUE = """\
 Start here:
 
   trio-mix demo      see it work; needs no server
-  trio-mix doctor    is a server there? of what kind?
+  trio-mix doctor    look into a server
   trio-mix ask "Hi"  one message
   trio-mix chat      a conversation
 
