@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import TYPE_CHECKING
 from unittest.mock import patch
 
@@ -328,6 +329,18 @@ def test_a_run_does_not_hide_that_a_replay_has_filled_the_gap() -> None:
         read("10", "11")
         assert not world._gap_due
         assert not world.inboxes[0].cut
+
+    trio.run(main)
+
+
+def test_nothing_is_given_up_while_there_is_more_of_what_was_read() -> None:
+    async def main() -> None:
+        reader = World(1, None).reader
+        reader._expires = 1.0
+        reader._host.may_rotate = lambda: True  # type: ignore[method-assign]
+        assert reader._next_deadline() == 1.0
+        reader.source.has_more = True  # type: ignore[misc]
+        assert reader._next_deadline() == math.inf
 
     trio.run(main)
 

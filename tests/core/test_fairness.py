@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 import trio
 from trio.testing import assert_checkpoints
@@ -17,10 +18,12 @@ from trio_mix._session._mailbox import (
     Mailbox,
     MergingMailbox,
 )
+from trio_mix.errors import ReconnectFailed
+from trio_mix.sse import ReconnectPolicy, open_event_source
 from trio_mix.testing import MixServer, Say, Turn
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
 BOUND = 64
 # Between two turns of another task: Trio shuffles who is first in each of its rounds.
@@ -115,3 +118,54 @@ async def test_iterating_a_message_lets_others_run() -> None:
             assert waiting > SEEN
             run = await longest_run(message.__anext__, waiting)
     assert 2 <= run <= SEEN
+
+
+class AtHand(httpx.AsyncByteStream):
+    """A body whose bytes are there: reading it lets nobody run."""
+
+    def __init__(self, chunks: int, frame: bytes) -> None:
+        self.chunks, self.frame = chunks, frame
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield b'event: connected\ndata: {"sessionId": "s"}\n\n'
+        for _ in range(self.chunks):
+            yield self.frame
+
+
+def client_with(chunks: int, frame: bytes) -> httpx.AsyncClient:
+    headers = {"content-type": "text/event-stream"}
+    return httpx.AsyncClient(
+        transport=httpx.MockTransport(
+            lambda _: httpx.Response(200, headers=headers, stream=AtHand(chunks, frame))
+        )
+    )
+
+
+async def test_a_callers_client_that_has_all_at_hand_lets_others_run_as_often() -> None:
+    frame = b'event: heartbeat\ndata: {"type": "ping"}\n\n'
+    async with client_with(500, frame) as client, Mix("http://x", http_client=client) as mix:
+        async with mix.streaming.stream_events(session_id="s") as events:
+            assert 2 <= await longest_run(events.__anext__, 500) <= SEEN
+        async with open_event_source("http://x/", http_client=client) as source:
+            assert 2 <= await longest_run(source.__anext__, 500) <= SEEN
+
+
+async def test_bytes_that_make_no_event_let_others_run_too() -> None:
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with client_with(1000, b": a comment\n\n") as client:
+        policy = ReconnectPolicy(max_elapsed_time=0.0)
+        async with open_event_source("http://x/", http_client=client, reconnect=policy) as source:
+            await anext(source)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(other)
+                with pytest.raises(ReconnectFailed):
+                    await anext(source)
+                nursery.cancel_scope.cancel()
+    assert turns >= 1000 // SEEN

@@ -9,6 +9,8 @@ The rules it keeps:
    generator is left for the garbage collector (httpx#3777).
 2. A read that was cancelled has broken the body for good: what follows is an error, not an end.
 3. Of the client's timeouts one is kept, that on waiting for a free connection of its pool.
+4. Each read is a point of cancellation, and every 64th lets other tasks run, also where the client
+   has the bytes at hand.
 4. The credentials that it adds are noted, so that they can be masked should the server repeat them.
 """
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["ClientExchange", "Tracer"]
 
 CLOSE_TIMEOUT = 2.0
+READS_BETWEEN_CHECKPOINTS = 64
 _SECRET = re.compile("auth|cookie|key|token|secret|passw|credential|session|sign", re.IGNORECASE)
 
 
@@ -96,6 +99,7 @@ class ClientExchange:
         self._broken = False
         self._ended = False
         self._closed = False
+        self._reads = 0
 
     @classmethod
     async def start(
@@ -140,23 +144,35 @@ class ClientExchange:
 
     async def receive(self, timeout: float | None) -> bytes:
         """Read the next bytes of the body, ``b""`` at its end; cancelled, it breaks the body."""
-        await trio.lowlevel.checkpoint()  # the client may have the bytes at hand
+        # The client may have the bytes at hand, and would let nobody else run then (rule 4).
+        if self._reads % READS_BETWEEN_CHECKPOINTS and not self._ended:
+            await trio.lowlevel.checkpoint_if_cancelled()
+        else:
+            await trio.lowlevel.checkpoint()
+        self._reads += 1
         if self._broken or self._ended or self._closed:
             if self._ended and not self._closed:
                 return b""
             raise DisconnectedError("the connection was given up in a read that was cancelled")
-        self._broken = True
-        with trio.move_on_after(float("inf") if timeout is None else timeout):  # noqa: ASYNC912 - reads, bytes or none
-            data = b""
-            while not data:
-                try:
-                    data = await anext(self._body)
-                except StopAsyncIteration:
-                    self._ended = True
-                    break
-            self._broken = False
-            return data
+        if timeout is None:  # as always where nothing is timed: a scope costs more than a read
+            return await self._read()  # noqa: ASYNC910 - see above
+        with trio.move_on_after(timeout):
+            return await self._read()
         raise TimeoutError
+
+    async def _read(self) -> bytes:  # noqa: ASYNC910 - its caller was a checkpoint
+        self._broken = True
+        data = b""
+        while not data:
+            try:
+                data = await anext(self._body)
+            except StopAsyncIteration:
+                self._ended = True
+                break
+        self._broken = False
+        if self._ended:
+            await trio.lowlevel.checkpoint()
+        return data
 
     async def release(self) -> None:
         """Let the client have its connection back."""

@@ -8,8 +8,8 @@ Rules:
 1. One connection, no reconnect. The body's proper end ends the iteration; a cut is a
    `ConnectionFailed`, raised once, after the events that came before it.
 2. Two tasks that iterate one stream: `trio.BusyResourceError`.
-3. Each read from the socket is a full checkpoint; between them each event is a point of
-   cancellation, and at least every 64th lets other tasks run.
+3. Each event is a point of cancellation, and at least every 64th lets other tasks run, as does
+   each read from a socket of our own.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final, final
 import trio
 
 from trio_mix._events_decode import decode_event
+from trio_mix._names import public
 from trio_mix._rest._answers import Received
 from trio_mix._rest._retry import renewed
 from trio_mix._rest._tables._streaming import STREAM_EVENTS
@@ -43,6 +44,7 @@ _EXCERPT: Final = 200
 _EXCERPT_TIMEOUT: Final = 5.0
 
 
+@public("trio_mix.resources")
 @final
 class EventStream:
     """The events of one connection: iterate it; `Streaming.stream_events` makes it.
@@ -93,6 +95,12 @@ class EventStream:
             raise trio.BusyResourceError("another task is iterating this event stream")
         self._busy = True
         try:
+            self._since_checkpoint += 1
+            if self._since_checkpoint >= _EVENTS_BETWEEN_CHECKPOINTS:
+                self._since_checkpoint = 0
+                await trio.lowlevel.checkpoint()
+            elif self._frames:
+                await trio.lowlevel.checkpoint_if_cancelled()
             while not self._frames:
                 if self._closed:
                     await trio.lowlevel.checkpoint()
@@ -101,18 +109,7 @@ class EventStream:
                     await trio.lowlevel.checkpoint()
                     raise StopAsyncIteration
                 await self._read()
-                if self._frames:
-                    self._since_checkpoint = 0
-                    return decode_event(self._frames.popleft())
-            self._since_checkpoint += 1
-            if self._since_checkpoint >= _EVENTS_BETWEEN_CHECKPOINTS:
-                self._since_checkpoint = 0
-                await trio.lowlevel.checkpoint()
-            else:
-                await trio.lowlevel.checkpoint_if_cancelled()
-            if self._closed:
-                raise self._closed_error()
-            return decode_event(self._frames.popleft())
+            return decode_event(self._frames.popleft())  # noqa: ASYNC910 - it has read, or see above
         finally:
             self._busy = False
 
@@ -120,6 +117,7 @@ class EventStream:
         """Read once from the socket and take what came apart."""
         if self._opened.stream.owns_connection:  # then closing it ends the read
             data = await self._receive()
+            self._since_checkpoint = 0
         else:
             data = b""
             with trio.CancelScope() as scope:
@@ -183,6 +181,7 @@ class EventStream:
         await self.aclose()
 
 
+@public("trio_mix.resources")
 @final
 class EventStreamRequest:
     """A stream that is still to be opened: enter it with ``async with``, or await it.

@@ -157,9 +157,9 @@ class Reader:
             self._stale = reason  # the one that is being made may have asked for the past
             await trio.lowlevel.checkpoint()
 
-    async def _step(self) -> None:
+    async def _step(self) -> None:  # noqa: ASYNC910 - the source's next is one
         item: Opened | Frames | Lost | None = None
-        with trio.CancelScope() as scope:
+        with trio.CancelScope() as scope:  # noqa: ASYNC912 - the same
             self._read_scope = scope
             try:
                 while item is None:
