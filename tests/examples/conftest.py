@@ -1,0 +1,16 @@
+"""What the examples' tests share: a real Chromium where there is one."""
+
+from __future__ import annotations
+
+import pytest
+
+from trio_mix.browser import ChromiumNotFound
+from trio_mix.browser._chromium import find_chromium
+
+
+@pytest.fixture
+def chromium_program() -> str:
+    try:
+        return find_chromium()
+    except ChromiumNotFound:
+        pytest.skip("no Chromium on this machine: the page was NOT tried in a real browser")
