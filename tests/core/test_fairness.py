@@ -141,9 +141,13 @@ def client_with(chunks: int, frame: bytes) -> httpx.AsyncClient:
     )
 
 
-async def test_a_callers_client_that_has_all_at_hand_lets_others_run_as_often() -> None:
-    frame = b'event: heartbeat\ndata: {"type": "ping"}\n\n'
-    async with client_with(500, frame) as client, Mix("http://x", http_client=client) as mix:
+@pytest.mark.parametrize("at_once", [1, 10])
+async def test_a_callers_client_that_has_all_at_hand_lets_others_run_as_often(at_once: int) -> None:
+    frames = b'event: heartbeat\ndata: {"type": "ping"}\n\n' * at_once
+    async with (
+        client_with(500 // at_once, frames) as client,
+        Mix("http://x", http_client=client) as mix,
+    ):
         async with mix.streaming.stream_events(session_id="s") as events:
             assert 2 <= await longest_run(events.__anext__, 500) <= SEEN
         async with open_event_source("http://x/", http_client=client) as source:

@@ -172,7 +172,7 @@ class ClientExchange:
         self._broken = False
         if self._ended:
             await trio.lowlevel.checkpoint()
-        return data
+        return data  # noqa: ASYNC910 - the client has read, or had it at hand
 
     async def release(self) -> None:
         """Let the client have its connection back."""
