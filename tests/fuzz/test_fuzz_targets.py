@@ -109,6 +109,11 @@ def _feeds_twice(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ReplyBuilder, "feed", twice)
 
 
+def _loses_the_end_of_runs(patch: pytest.MonkeyPatch) -> None:
+    feed_run = ReplyBuilder.feed_run
+    patch.setattr(ReplyBuilder, "feed_run", lambda self, run: feed_run(self, run[:1]))
+
+
 def _calls_all_absent(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(fuzz_targets, "judge", lambda *_, **__: Verdict(fate=Fate.ABSENT))
 
@@ -123,6 +128,7 @@ def _calls_all_absent(patch: pytest.MonkeyPatch) -> None:
         ("events", _changed("1.5", "1")),
         ("events", _changed('"type"', '"kind"')),
         ("turns", _feeds_twice),
+        ("turns", _loses_the_end_of_runs),
         ("stored", _calls_all_absent),
     ],
 )

@@ -7,15 +7,14 @@ What it must never know: what invents the bytes (atheris, Hypothesis, or a list 
    however the bytes are cut.
 2. ``events``: decoding an event never raises, keeps what it does not know, and agrees with a plain
    reading of the JSON where that is beyond doubt.
-3. ``turns``: whatever comes, an event has at most one owner, a turn ends once, and a reply's deltas
-   are its text.
+3. ``turns``: whatever comes, an event has at most one owner, a reply's deltas are its text, and
+   text that is routed in runs comes to the same as one event after another.
 4. ``stored``: rows never raise; a turn is called absent only where no row can be its own.
 """
 
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Final, get_type_hints
 
@@ -300,50 +299,92 @@ _IDS: Final = (None, "a", "b", "c")
 
 
 def turns(data: bytes) -> None:
-    given = Bytes(data)
-    router = make.router_for(_APIS[given.number(len(_APIS))])
-    replies: dict[Turn, ReplyBuilder] = {}
-    told: dict[Turn, str] = {}
-    whole: dict[Turn, bool] = {}
-    ends: Counter[int] = Counter()
-    named: list[Event] = []
-    turn = router.register("hello")
-    while given:
-        act = given.number(32)
+    one_by_one, in_runs = _Talk(data, runs=False), _Talk(data, runs=True)
+    assert one_by_one.told == in_runs.told, f"{one_by_one.told} is not {in_runs.told}"
+
+
+class _Talk:
+    """A conversation as the bytes have it, its events routed one by one, or in runs of text."""
+
+    def __init__(self, data: bytes, *, runs: bool) -> None:
+        self._runs = runs
+        given = Bytes(data)
+        self.router = make.router_for(_APIS[given.number(len(_APIS))])
+        self._turns = [self.router.register("hello")]
+        self._replies = {self._turns[0]: ReplyBuilder()}
+        self._firm: set[Turn] = set()
+        self._heard: dict[Turn, str] = {}
+        self._named: set[int] = set()
+        self._events: list[Event] = []
+        self.told: list[object] = []
+        while given:
+            self._act(given, given.number(32))
+        self._deliver()
+        for turn, builder in self._replies.items():
+            reply = builder.build()
+            self.told.append((reply, turn.events, turn.phase))
+            if turn not in self._firm:
+                assert self._heard.get(turn, "") + builder.rest == reply.text
+
+    def _act(self, given: Bytes, act: int) -> None:
+        router, turn = self.router, self._turns[-1]
+        if len(Input) <= act < 28:
+            self._events.append(_event(given))
+            if act % 2:
+                self._deliver()
+            return
+        self._deliver()
         if act < len(Input):
             router.apply(turn, list(Input)[act])
-        elif act == 28:
-            turn = turn if router.turn is not None else router.register("hello")
+        elif act == 28 and router.turn is None:
+            self._turns.append(router.register("hello"))
+            self._replies[self._turns[-1]] = ReplyBuilder()
         elif act == 29:
             router.lost()
-            whole[turn] = False
-            replies.setdefault(turn, ReplyBuilder()).gap()
+            self._firm.add(turn)
+            self._replies[turn].gap()
         elif act == 30:
             router.bind(turn, "a")
         elif act == 31:
             router.own(turn, _IDS[given.number(4)], None)
-        else:
-            event = _event(given)
-            mine, was = router.turn, router.turn and router.turn.phase
-            route = router.route(event)
-            if route.turn is None:
-                assert not route.released
+        assert (router.turn is self._turns[-1]) is not self._turns[-1].over
+
+    def _deliver(self) -> None:
+        """Route what came together."""
+        events, self._events, at = self._events, [], 0
+        while at < len(events):
+            mine = self.router.turn
+            was = mine.phase if mine is not None else None
+            owner, run = self.router.route_run(events, at) if self._runs else (None, [])
+            if run:
+                if owner is not None:
+                    self._replies[owner].feed_run(run)
+                released: tuple[Event, ...] = ()
             else:
-                assert route.turn is mine, "only the registered turn can be an owner"
-                assert was not in (Phase.REGISTERED, Phase.ENDED)
-                ends[id(route.turn)] += route.turn.ended_by is event
-                assert ends[id(route.turn)] <= 1
-                builder = replies.setdefault(route.turn, ReplyBuilder())
-                for each in (*route.released, event):
-                    assert not any(each is other for other in named), "named twice"
-                    named.append(each)
-                    builder.feed(each)
-                    if isinstance(each, ev.ContentEvent) and each.parent_tool_call_id is None:
-                        told[route.turn] = told.get(route.turn, "") + each.content
-        assert (router.turn is turn) is not turn.over
-    for owner, builder in replies.items():
-        if whole.get(owner, True):
-            assert told.get(owner, "") + builder.rest == builder.build().text
+                route = self.router.route(events[at])
+                owner, released = route.turn, route.released
+                if owner is not None:
+                    for event in (*released, events[at]):
+                        self._replies[owner].feed(event)
+            count = len(run) or 1
+            for event in (*released, *events[at : at + count]):
+                self._note(event, owner, was)
+            if owner is not None:
+                assert owner is mine, "only the registered turn can be an owner"
+            else:
+                assert not released
+            at += count
+
+    def _note(self, event: Event, owner: Turn | None, was: Phase | None) -> None:
+        if owner is None:
+            self.told.append((event, None))
+            return
+        assert was not in (Phase.REGISTERED, Phase.ENDED)
+        assert id(event) not in self._named, "named twice"
+        self._named.add(id(event))
+        self.told.append((event, self._turns.index(owner)))
+        if isinstance(event, ev.ContentEvent) and event.parent_tool_call_id is None:
+            self._heard[owner] = self._heard.get(owner, "") + event.content
 
 
 def _event(given: Bytes) -> Event:
@@ -442,6 +483,8 @@ DICTIONARY: Final[Mapping[str, tuple[str, ...]]] = {
     "stored": (),
 }  # fmt: skip
 
+_PREPARED: Final = (list(Input).index(Input.SENDING), list(Input).index(Input.ACCEPTED))
+
 SEEDS: Final[Mapping[str, tuple[bytes, ...]]] = {
     "decoder": (
         b"\0\0\x03\x05id: 1\nevent: x\ndata: {}\nretry: 5\n\n",
@@ -455,6 +498,16 @@ SEEDS: Final[Mapping[str, tuple[bytes, ...]]] = {
         ).encode()
         for number, name in enumerate(sorted(EVENT_CLASSES))
     ),
-    "turns": (bytes([0, *([8] * 12), 29, *range(9, 32)]),),
+    "turns": tuple(
+        bytes(
+            [
+                api,
+                *_PREPARED,
+                *(each for text in (2, 0, 2, 1) for each in (10, 1, 0, 0, text, 0)),
+                29,
+            ]
+        )
+        for api in range(len(_APIS))
+    ),
     "stored": (bytes([2, *range(40)]),),
 }
