@@ -10,6 +10,8 @@ Rule 2  The baseline is what was stored before the stream's first message; where
         known whether it was stored, and when many turns stand to be counted, while no turn of ours
         is under way.
 Rule 3  What was sent and may still come to run (a message whose fate is unknown) stays doubtful.
+Rule 4  A stream may live for months: of its own turns, of those whose fate is unknown, and of the
+        stored rows only the last few are remembered. A row before a remembered one is old as well.
 """
 
 from __future__ import annotations
@@ -33,6 +35,10 @@ __all__ = ["Baseline", "StoredMessages"]
 _LOOK_TIMEOUT: Final = 10.0
 _NO_SUCH_OPERATION: Final = (404, 405, 501)
 _MOST_OWN: Final = 200
+_MOST_TEXT: Final = 1_000_000
+"""Own turns, and characters of them, that may stand to be counted before the rows are read anew."""
+_MOST_DOUBTFUL: Final = 50
+_MOST_KNOWN: Final = 1000
 _ONCE: Final = RetryConfig(strategy="none")
 
 
@@ -97,7 +103,9 @@ class Baseline:
         self._session_id = session_id
         self._due = True
         self._own: list[_Own] = []
-        self.known: set[str] | None = None
+        self._older = False
+        self.known: dict[str, None] | None = None
+        """The ids of the last user messages that were there before, oldest first."""
 
     @property
     def earlier(self) -> list[Earlier]:
@@ -115,8 +123,10 @@ class Baseline:
             return  # noqa: ASYNC910 - the request was one
         if rows is not None:
             self._due = False
-            self.known = {row.id for row in rows}
-            self._own = [own for own in self._own if own.may_come]
+            asked = [row.id for row in rows if row.role == "user"]
+            self.known = dict.fromkeys(asked[-_MOST_KNOWN:])
+            self._older = len(asked) > _MOST_KNOWN
+            self._own = [own for own in self._own if own.may_come][-_MOST_DOUBTFUL:]
 
     def judge(self, rows: list[StoredRow], inbox: Inbox) -> Verdict:
         """Say what the rows tell of a turn."""
@@ -126,12 +136,17 @@ class Baseline:
             matches=inbox.turn.matches,
             known=self.known,
             earlier=self.earlier,
+            older=self._older,
         )
 
     def count(self, inbox: Inbox) -> None:
         """Count a turn of our own that is over: its row is not the next one's."""
         if inbox.turn.user_message_id is not None and self.known is not None:
-            self.known.add(inbox.turn.user_message_id)
+            self.known[inbox.turn.user_message_id] = None
+            while len(self.known) > _MOST_KNOWN:
+                del self.known[next(iter(self.known))]
+                self._older = True
+                self._due = self._due or bool(self._own)  # theirs may be among what is forgotten
             return
         # A refused one, a failed one, a command: each may be stored or not.
         command = inbox.turn.text.startswith(("/", "!"))
@@ -140,4 +155,7 @@ class Baseline:
         refused = isinstance(inbox.failure, errors.MessageRejected)
         ended = inbox.turn.ended_by is not None or inbox.failure is None
         self._own.append(_Own(earlier, may_come=not (certain or refused or ended)))
-        self._due = self._due or not certain or len(self._own) > _MOST_OWN
+        text = sum(len(own.earlier.text) for own in self._own)
+        self._due = self._due or not certain or len(self._own) > _MOST_OWN or text > _MOST_TEXT
+        while len(self._own) > 2 * _MOST_OWN or (text > 2 * _MOST_TEXT and len(self._own) > 1):
+            text -= len(self._own.pop(0).earlier.text)  # the rows could not be read for long

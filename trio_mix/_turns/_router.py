@@ -61,6 +61,8 @@ __all__ = [
 
 
 _REMEMBERED: Final = 4096
+_OF_OLD_TURNS: Final = 512
+"""Ids that are remembered while a turn runs, and between turns: what is late is not very late."""
 _FOREIGN: Final = 8
 
 Delta: TypeAlias = ev.ContentEvent | ev.ThinkingEvent
@@ -157,6 +159,8 @@ class TurnRouter:
             self._foreign = [owner for owner in self._foreign if owner.heard]
             for owner in self._foreign:
                 owner.heard = False
+            while len(self._owners) > _OF_OLD_TURNS:
+                self._owners.popitem(last=False)
         return changed
 
     def route(self, event: Event) -> Route:

@@ -194,6 +194,7 @@ def judge(
     matches: Callable[[str], bool],
     known: Collection[str] | None,
     earlier: Iterable[Earlier],
+    older: bool = False,
 ) -> Verdict:
     """Say what became of a turn.
 
@@ -201,10 +202,11 @@ def judge(
       rows: all stored rows of the session, oldest first.
       user_message_id: the id of the turn's user message, where the wire named it.
       matches: whether a stored text is the turn's.
-      known: ids of the rows that were stored before; None where that is not known.
+      known: ids of the user messages that were stored before; None where that is not known.
       earlier: our own turns between then and this one, in order.
+      older: whether there were more of those, before the first that is known.
     """
-    at = _find(rows, user_message_id, matches, known, earlier)
+    at = _find(rows, user_message_id, matches, known, earlier, older)
     if isinstance(at, Fate):
         return Verdict(fate=at)
     following = list(rows[at + 1 :])
@@ -268,6 +270,7 @@ def _find(
     matches: Callable[[str], bool],
     known: Collection[str] | None,
     earlier: Iterable[Earlier],
+    older: bool,
 ) -> int | Fate:
     asked = [i for i, row in enumerate(rows) if row.role == "user"]
     if user_message_id is not None:
@@ -275,7 +278,8 @@ def _find(
         return named[0] if named else Fate.UNKNOWN
     if known is None:
         return Fate.UNKNOWN if any(matches(rows[i].text) for i in asked) else Fate.ABSENT
-    new = [i for i in asked if rows[i].id not in known]
+    first = next((i for i in asked if rows[i].id in known), -1) if older else -1
+    new = [i for i in asked if i > first and rows[i].id not in known]
     doubtful = 0
     for turn in earlier:
         if not turn.certain:
