@@ -13,8 +13,8 @@ import trio_mix
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).name
-# All that CI installs; the fuzzer has wheels for few systems.
-LOCKED = ("dev", "cli", "server", "otel", "examples", "bench", "release")
+# All that CI installs.
+LOCKED = ("dev", "cli", "server", "otel", "examples", "bench", "release", "fuzz")
 
 # Where one machine keeps its things. /tmp is everybody's, and tests name it as an example.
 MACHINE_PATHS = re.compile(
