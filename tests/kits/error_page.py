@@ -36,10 +36,11 @@ MODULES: Final = {
 
 def raised() -> Iterator[tuple[str, type[Exception]]]:
     """Each public error class that has no subclasses, with its module; and Trio's that we raise."""
+    order = [cause.error for cause in CAUSES]
     for name, module in MODULES.items():
         public = [getattr(module, each) for each in module.__all__]
         found = [each for each in public if inspect.isclass(each) and issubclass(each, Exception)]
-        found.sort(key=lambda each: inspect.getsourcelines(each)[1])
+        found.sort(key=lambda each: order.index(each) if each in order else 0)
         for each in found:
             if not any(each in other.__bases__ for other in found):
                 yield name, each
@@ -65,7 +66,7 @@ def sections(told: Mapping[str, str]) -> Iterator[str]:
         for cause in CAUSES:
             if cause.error is error:
                 yield f"- {cause.happens}\n"
-                yield f"  ```text\n  {told[cause.name]}\n  ```\n"
+                yield f"  ```{{code-block}} text\n  :class: told\n\n  {told[cause.name]}\n  ```\n"
 
 
 def _described(error: type[Exception]) -> tuple[str, str]:
