@@ -12,7 +12,6 @@ Rule 4  A cancelled wait leaves no trace.
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING
 
 import trio
@@ -27,7 +26,7 @@ class SendGate:
     """Lets one sender through at a time."""
 
     def __init__(self) -> None:
-        self._waiting: deque[trio.lowlevel.Task] = deque()
+        self._waiting: list[trio.lowlevel.Task] = []
         self._held = False
         self._heir: trio.lowlevel.Task | None = None
         self._open = False
@@ -107,12 +106,12 @@ class SendGate:
             self._failure = failure
             self._opened.set()
             while self._waiting:
-                trio.lowlevel.reschedule(self._waiting.popleft())
+                trio.lowlevel.reschedule(self._waiting.pop(0))
 
     def _advance(self) -> None:
         if self._open and not self._held and self._waiting and self._failure is None:
             self._held = True
-            self._heir = self._waiting.popleft()
+            self._heir = self._waiting.pop(0)
             trio.lowlevel.reschedule(self._heir)
 
     def _raise_if_closed(self) -> None:

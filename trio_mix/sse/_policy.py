@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import math
 import random
-from typing import Literal, Protocol, TypeAlias, final, get_args
+from typing import Final, Literal, Protocol, TypeAlias, final, get_args
 
 import attrs
 
@@ -33,6 +33,10 @@ __all__ = ["ReconnectPolicy", "ReconnectSchedule", "ServerRetry"]
 # What rounding leaves of a budget: a sleep this short may not move a clock at all, and a clock that
 # only moves in sleeps, as a test's does, would never reach the end.
 _NOTHING = 1e-6
+
+# One for all streams, each of which would take 3 KB more with its own. The system's, so that no two
+# processes that were forked draw the same delays.
+_jitter: Final = random.SystemRandom()
 
 ServerRetry: TypeAlias = Literal["ceiling", "obey", "ignore"]
 
@@ -134,7 +138,7 @@ class ReconnectSchedule:
         self.server_retry: float | None = None
         self.failures = 0
         self.attempts = 0
-        self._rng: Uniform = rng if rng is not None else random.Random()
+        self._rng: Uniform = rng if rng is not None else _jitter
         self._since: float | None = None
         self._opened_at: float | None = None
 
