@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol, Self, final
 import attrs
 
 from trio_mix import events as ev
+from trio_mix._names import public
 from trio_mix.errors import (
     MessageInterrupted,
     MessageNotFinished,
@@ -74,6 +75,7 @@ class MessageHost(Protocol):
         """Answer a notification."""
 
 
+@public("trio_mix")
 @final
 class Message:
     """One message that was sent, its events and its reply.

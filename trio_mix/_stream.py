@@ -21,6 +21,7 @@ import trio
 
 from trio_mix import errors
 from trio_mix._message import Message, MessageRequest
+from trio_mix._names import public
 from trio_mix._session._engine import Engine
 from trio_mix._session._subscription import Subscription
 from trio_mix.sse import StreamState
@@ -74,6 +75,7 @@ class SessionStreamStatistics:
     """Open subscriptions."""
 
 
+@public("trio_mix")
 @final
 class SessionStream:
     """One session's stream: sends messages, hands out events, keeps itself connected.

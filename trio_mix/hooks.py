@@ -15,14 +15,12 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
+from typing import Literal, TypeAlias, TypeVar
 
 import attrs
 
+from trio_mix._turns._reply import Reply  # noqa: TC001 - for typing.get_type_hints
 from trio_mix.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from trio_mix._turns._reply import Reply
 
 __all__ = [
     "AfterErrorContext",

@@ -29,6 +29,7 @@ import trio
 
 from trio_mix._http import Http, check_headers, sanitize_url
 from trio_mix._http._urls import Target, url_secrets
+from trio_mix._names import public
 from trio_mix._redact import Redactor
 from trio_mix._rest._answers import ERROR_BODY_LIMIT, Answer, Received, error_from
 from trio_mix._rest._options import (
@@ -113,6 +114,7 @@ class OpenedResponse:
         return self.stream.status_code
 
 
+@public("trio_mix")
 class MixCore:
     """A client without resources: for `trio_mix.funcs`, and the ground that `Mix` stands on.
 

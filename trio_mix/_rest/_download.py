@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 import trio
 
+from trio_mix._names import public
 from trio_mix._rest._retry import renewed
 from trio_mix._rest._tables._files import GET_FILE
 from trio_mix._rest._upload import report
@@ -42,6 +43,7 @@ _ANYTHING: Final = {"accept": "*/*"}
 _CLEANUP_TIMEOUT: Final = 10.0
 
 
+@public("trio_mix.resources")
 @final
 class FileStream:
     """A file's content: iterate it for pieces of bytes, or `read` it whole.
@@ -119,6 +121,7 @@ class FileStream:
         await self.aclose()
 
 
+@public("trio_mix.resources")
 @final
 class FileRequest:
     """A file that is still to be asked for.

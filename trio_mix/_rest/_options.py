@@ -21,6 +21,7 @@ from typing import Final, Literal, TypeAlias, get_args
 import attrs
 
 from trio_mix._http import sanitize_url
+from trio_mix._names import public
 from trio_mix._record import Record
 from trio_mix.errors import ConfigurationError
 
@@ -95,6 +96,7 @@ def _factor(instance: object, attribute: attrs.Attribute[float], value: float) -
         )
 
 
+@public("trio_mix")
 @attrs.frozen(eq=False, repr=False)
 class BackoffStrategy(Record):
     """How the pauses between tries grow: by a factor, up to a ceiling, with jitter."""
@@ -123,6 +125,7 @@ def _is_backoff(_instance: object, _attribute: object, value: object) -> None:
         )
 
 
+@public("trio_mix")
 @attrs.frozen(eq=False, repr=False)
 class RetryConfig(Record):
     """Whether and how an operation is tried again; which ones may be is in their docstrings."""
@@ -155,6 +158,7 @@ def _shown_url(url: str | None) -> str:
     return repr(url if url is None else sanitize_url(url))
 
 
+@public("trio_mix")
 @attrs.frozen(eq=False, repr=False)
 class RequestOptions(Record):
     """What differs for one call from the client's own settings; ``None`` means as there."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self, final
 
 import trio
 
+from trio_mix._names import public
 from trio_mix.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Subscription"]
 
 
+@public("trio_mix")
 @final
 class Subscription:
     """An asynchronous iterator over all events of a session, from entering it on.

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from trio_mix import events as ev
+from trio_mix._names import public
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Reply", "ReplyBuilder", "StoredReply", "ToolCall", "is_torn"]
 
 
+@public("trio_mix")
 @attrs.frozen(kw_only=True)
 class ToolCall:
     """One use of a tool, by the agent or by one of its sub-agents."""
@@ -45,6 +47,10 @@ class ToolCall:
     """The tool's name."""
     input: str = ""
     """The parameters as the server sent them: JSON text, or empty while unknown."""
+    input_complete: bool = False
+    """Whether ``input`` is all of them: the server said so, the tool was started with them, or they
+    are stored. False while they come, and where a lost connection took the rest: ``input`` is then
+    what had come before."""
     finished: bool = False
     """Whether the tool has run to its end, as far as the client was told."""
     success: bool | None = None
@@ -63,6 +69,7 @@ class ToolCall:
             return None
 
 
+@public("trio_mix")
 @attrs.frozen(kw_only=True)
 class Reply:
     """What the server made of one message."""
@@ -147,7 +154,7 @@ class ReplyBuilder:
         self._nameless = False
         self._thoughts: list[str] = []
         self._calls: dict[str, ToolCall] = {}
-        self._known_inputs: set[str] = set()
+        self._torn_inputs: set[str] = set()
         self._final: str | None = None
         self._final_id: str | None = None
         self._whole: str | None = None
@@ -189,6 +196,7 @@ class ReplyBuilder:
         """Take in that events of the turn may have been lost here (rule 4)."""
         if self._firm is None:
             self._firm = sum(map(len, self._pieces))
+        self._torn_inputs.update(c.tool_call_id for c in self._calls.values() if not c.input_complete)
 
     def feed(self, event: Event) -> None:
         """Take in the turn's next event."""
@@ -239,10 +247,11 @@ class ReplyBuilder:
         self._reasoning_duration = stored.reasoning_duration or self._reasoning_duration
         for call in stored.tool_calls:
             known = self._calls.get(call.tool_call_id, call)
+            if call.input and not known.input_complete:
+                known = attrs.evolve(known, input=call.input, input_complete=_is_json(call.input))
             self._calls[call.tool_call_id] = attrs.evolve(
                 known,
                 name=call.name or known.name,
-                input=call.input or known.input,
                 finished=call.finished or known.finished,
                 success=known.success if call.success is None else call.success,
                 result=call.result or known.result,
@@ -333,19 +342,32 @@ class ReplyBuilder:
             case ev.ToolUseStartEvent():
                 call = attrs.evolve(call, name=event.name or call.name)
             case ev.ToolUseParameterDeltaEvent() | ev.ToolParameterDeltaEvent():
-                if event.tool_call_id not in self._known_inputs:
+                # After a gap it is not known where these stand: only their whole counts then.
+                if not (call.input_complete or event.tool_call_id in self._torn_inputs):
                     call = attrs.evolve(call, input=call.input + event.input)
             case ev.ToolEvent() | ev.ToolUseParameterStreamingCompleteEvent():
-                name, text = event.name or call.name, event.input or call.input
-                call = attrs.evolve(call, name=name, input=text)
-                if event.input and getattr(event, "status", "completed") == "completed":
-                    self._known_inputs.add(event.tool_call_id)
+                whole = getattr(event, "status", "completed") == "completed" and bool(event.input)
+                if event.input and (whole or not call.input_complete):
+                    call = attrs.evolve(call, input=event.input, input_complete=whole)
+                call = attrs.evolve(call, name=event.name or call.name)
             case ev.ToolExecutionStartEvent():
-                call = attrs.evolve(call, name=event.tool_name or call.name)
+                came = call.input_complete or (
+                    _is_json(call.input) and event.tool_call_id not in self._torn_inputs
+                )
+                name = event.tool_name or call.name
+                call = attrs.evolve(call, name=name, input_complete=came)
             case ev.ToolExecutionCompleteEvent():
                 name = event.tool_name or call.name
                 call = attrs.evolve(call, name=name, finished=True, success=event.success)
         self._calls[event.tool_call_id] = call
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _beyond(streamed: str, whole: str) -> str:

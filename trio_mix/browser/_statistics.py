@@ -5,12 +5,9 @@ What it knows: what is counted. What it must never know: who counts it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import attrs
 
-if TYPE_CHECKING:
-    from trio_mix.sse import StreamState
+from trio_mix.sse import StreamState  # noqa: TC001 - for typing.get_type_hints
 
 __all__ = ["TunnelStatistics"]
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from trio_mix._names import public
 from trio_mix._rest._tables import _authentication as op
 from trio_mix.resources._base import Resource, implements
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Authentication", "Health", "Internal"]
 
 
+@public("trio_mix.resources")
 class Health(Resource):
     """The state of the server's logins."""
 
@@ -39,6 +41,7 @@ class Health(Resource):
         return await self._core.request(op.GET_OAUTH_HEALTH, {}, options)
 
 
+@public("trio_mix.resources")
 class Internal(Resource):
     """What the server's own keepers need."""
 
@@ -52,6 +55,7 @@ class Internal(Resource):
         return await self._core.request(op.REFRESH_OAUTH_TOKENS, {}, options)
 
 
+@public("trio_mix.resources")
 class Authentication(Health, Internal):
     """The server's credentials at the models' providers."""
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from trio_mix._names import public
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -26,6 +28,7 @@ _RETRIED: Final = {
 }
 
 
+@public("trio_mix.resources")
 class Resource:
     """A group of the API's operations, on one client.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from trio_mix._names import public
 from trio_mix._rest._download import FileRequest
 from trio_mix._rest._tables import _files as op
 from trio_mix._rest._upload import Upload
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Files"]
 
 
+@public("trio_mix.resources")
 class Files(Resource):
     """The files of a session."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from trio_mix._names import public
 from trio_mix._rest._tables import _interaction as op
 from trio_mix.resources._base import Resource, implements
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Notifications", "Permissions"]
 
 
+@public("trio_mix.resources")
 class Permissions(Resource):
     """What tools may do."""
 
@@ -47,6 +49,7 @@ class Permissions(Resource):
         return await self._core.request(op.DENY_PERMISSION, {"id": id}, options)
 
 
+@public("trio_mix.resources")
 class Notifications(Resource):
     """What agents tell and ask the user."""
 

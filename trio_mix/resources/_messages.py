@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from trio_mix._names import public
 from trio_mix._rest._tables import _messages as op
 from trio_mix.resources._base import Resource, implements
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Messages"]
 
 
+@public("trio_mix.resources")
 class Messages(Resource):
     """Messages: sent over REST, listed, cancelled."""
 

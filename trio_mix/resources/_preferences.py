@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from trio_mix._names import public
 from trio_mix._rest._tables import _preferences as op
 from trio_mix.resources._base import Resource, implements
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Preferences"]
 
 
+@public("trio_mix.resources")
 class Preferences(Resource):
     """Which provider and which models the user prefers."""
 

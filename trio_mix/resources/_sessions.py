@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from trio_mix._names import public
 from trio_mix._rest._tables import _sessions as op
 from trio_mix.errors import MixError, ResponseValidationError
 from trio_mix.resources._base import Resource, implements
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Sessions"]
 
 
+@public("trio_mix.resources")
 class Sessions(Resource):
     """Sessions: made, listed, exported, rewound, deleted."""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from trio_mix._names import public
 from trio_mix._rest._event_stream import EventStreamRequest
 from trio_mix._rest._tables import _streaming as op
 from trio_mix.resources._base import Resource, implements
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Streaming"]
 
 
+@public("trio_mix.resources")
 class Streaming(Resource):
     """The two streaming operations, as they are."""
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from trio_mix._names import public
 from trio_mix._rest._tables import _system as op
 from trio_mix.resources._base import Resource, implements
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["System", "Tools"]
 
 
+@public("trio_mix.resources")
 class System(Resource):
     """The server itself."""
 
@@ -74,6 +76,7 @@ class System(Resource):
         return await self._core.request(op.GET_SYSTEM_INFO, {}, options)
 
 
+@public("trio_mix.resources")
 class Tools(Resource):
     """What the agents can use."""
 

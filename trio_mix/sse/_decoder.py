@@ -31,6 +31,7 @@ from typing import NoReturn, final
 
 import attrs
 
+from trio_mix._names import public
 from trio_mix.errors import ConfigurationError, ProtocolError
 
 __all__ = ["SSEDecoder", "ServerSentEvent"]
@@ -41,6 +42,7 @@ _CR = 13  # as a number, which is searched for faster than a string of length on
 _BOM = b"\xef\xbb\xbf"
 
 
+@public("trio_mix.sse")
 @final
 @attrs.frozen(slots=True, weakref_slot=False)
 class ServerSentEvent:
@@ -83,6 +85,7 @@ def _utf8_size(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode())
 
 
+@public("trio_mix.sse")
 @final
 class SSEDecoder:
     """Decode an event stream, fed in chunks of any size.

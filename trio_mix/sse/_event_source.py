@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, final
 import trio
 
 from trio_mix._http import Http
+from trio_mix._names import public
 from trio_mix.errors import ConfigurationError
 from trio_mix.sse._decoder import DEFAULT_MAX_EVENT_SIZE, ServerSentEvent
 from trio_mix.sse._policy import ReconnectPolicy
@@ -33,6 +34,7 @@ __all__ = ["EventSource", "open_event_source"]
 _FULL_CHECKPOINT_EVERY = 64
 
 
+@public("trio_mix.sse")
 @final
 class EventSource:
     """The events of one SSE endpoint, over as many connections as it takes.
@@ -118,6 +120,7 @@ class EventSource:
         await self._supervisor.aclose()
 
 
+@public("trio_mix.sse")
 @asynccontextmanager
 async def open_event_source(
     url: str,

@@ -26,6 +26,7 @@ from typing import Final, Literal, Protocol, TypeAlias, final, get_args
 
 import attrs
 
+from trio_mix._names import public
 from trio_mix.errors import ConfigurationError
 
 __all__ = ["ReconnectPolicy", "ReconnectSchedule", "ServerRetry"]
@@ -53,6 +54,7 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
+@public("trio_mix.sse")
 @final
 @attrs.frozen
 class ReconnectPolicy:
@@ -109,6 +111,7 @@ class ReconnectPolicy:
         return ReconnectSchedule(self, rng=rng)
 
 
+@public("trio_mix.sse")
 @final
 class ReconnectSchedule:
     """Compute the delays before the connects of one stream, one after the other.

@@ -6,9 +6,12 @@ import enum
 
 import attrs
 
+from trio_mix._names import public
+
 __all__ = ["EventSourceStatistics", "StreamState"]
 
 
+@public("trio_mix.sse")
 class StreamState(enum.StrEnum):
     """Where a supervised stream stands."""
 
@@ -22,6 +25,7 @@ class StreamState(enum.StrEnum):
     """It is over for good: closed here, or by an error that is not retried."""
 
 
+@public("trio_mix.sse")
 @attrs.frozen(kw_only=True)
 class EventSourceStatistics:
     """The figures of one supervised stream, at one moment.

@@ -27,6 +27,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from collections.abc import Sequence  # noqa: TC003 - for typing.get_type_hints
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
 
@@ -34,7 +35,7 @@ import attrs
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
 __all__ = ["End", "Exchanged", "Moment", "Recording", "RecordingError", "Writer", "load"]
 

@@ -26,12 +26,10 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import attrs
-
-if TYPE_CHECKING:
-    import trio
+import trio  # noqa: TC002 - for typing.get_type_hints
 
 __all__ = [
     "AskPermission",

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Mapping  # noqa: TC003 - for typing.get_type_hints
 from typing import TYPE_CHECKING, Final, final
 
 import attrs
@@ -36,7 +37,7 @@ from trio_mix.testing._records import Record
 from trio_mix.testing._routes import Answer, Call, Problem, Route
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from wsproto.events import Event
     from wsproto.frame_protocol import FrameDecoder, FrameProtocol, Opcode
