@@ -195,9 +195,9 @@ class ErrorResponse(MixError):
 class MixDefaultError(MixError):
     """A 4xx or 5xx (or a redirect that is not followed) without the API's own error body.
 
-    What to do: Look at ``body``: it says who answered. A proxy's error page or a 5xx is the server's
-    affair and was tried again where that could do no harm; a 404 or 405 on an operation that older
-    servers lack calls for another server, or for doing without.
+    What to do: Look at ``body``: it says who answered. A proxy's error page or a 5xx is the
+    server's affair and was tried again where that could do no harm; a 404 or 405 on an operation
+    that older servers lack calls for another server, or for doing without.
     """
 
     def __init__(
@@ -222,8 +222,8 @@ class MixDefaultError(MixError):
 class ResponseValidationError(MixError):
     """A success whose body is not what the operation promises.
 
-    What to do: Check that the address is a Mix server's. If it is, ``path`` and ``value`` are what to
-    report, to us or to the server's makers.
+    What to do: Check that the address is a Mix server's. If it is, ``path`` and ``value`` are what
+    to report, to us or to the server's makers.
 
     Attributes:
       path: where in the body, as ``$.createdAt`` or ``$[3].id``.
@@ -288,8 +288,8 @@ class TransportError(TrioMixError):
 class ConnectionFailed(TransportError):
     """The connection was refused, reset, or ended before the answer was complete.
 
-    What to do: See whether the server runs and the address is right. If ``sent`` is false nothing has
-    left, and the call may be made again whatever it was.
+    What to do: See whether the server runs and the address is right. If ``sent`` is false nothing
+    has left, and the call may be made again whatever it was.
     """
 
     def __init__(
@@ -423,8 +423,9 @@ class MessageError(TrioMixError):
 class AgentError(MessageError):
     """The server's agent gave the message up with an ``error`` (or ``rate_limit_error``) event.
 
-    What to do: Read ``event``: its ``type`` says whether it is a matter of keys or of load. What had
-    come is in ``partial``. The server has not gone on with the message, so it may be sent again.
+    What to do: Read ``event``: its ``type`` says whether it is a matter of keys or of load. What
+    had come is in ``partial``. The server has not gone on with the message, so it may be sent
+    again.
 
     Attributes:
       event: the event that ended the message.

@@ -136,6 +136,6 @@ async def _happen(cause: Cause, folder: Path) -> Exception | None:
 def text_of(error: Exception, folder: Path) -> str:
     """Return an error's text as the page shows it: addresses and numbers that do not change."""
     text = str(error).replace("http://mix.test", "http://localhost:8088")
-    text = text.replace(str(folder), "/tmp")
+    text = text.replace(str(folder), "/srv")
     text = re.sub(r"\(\d+ connects in [\d.]+ s\)", "(7 connects in 30.0 s)", text)
     return re.sub(r"(127\.0\.0\.1(?::|', ))\d+", r"\g<1>9222", text)
