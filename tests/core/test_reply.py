@@ -282,7 +282,14 @@ def test_new_tool_events_make_one_call_each_with_its_outcome() -> None:
         ran("2"),
     )
     assert builder.build().tool_calls == (
-        ToolCall(tool_call_id="1", name="bash", input="{}", finished=True, success=False),
+        ToolCall(
+            tool_call_id="1",
+            name="bash",
+            input="{}",
+            input_complete=True,
+            finished=True,
+            success=False,
+        ),
         ToolCall(tool_call_id="2", name="ls", finished=True, success=True),
     )
 
@@ -305,6 +312,7 @@ def test_stored_calls_add_what_events_did_not_bring() -> None:
         tool_call_id="1",
         name="ls",
         input="{}",
+        input_complete=True,
         finished=True,
         success=True,
         result="out",

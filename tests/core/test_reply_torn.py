@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
-from event_makers import begins, done, fed, says
+from event_makers import begins, done, fed, old_piece, piece, ran, runs, says, tool, whole
 
 from trio_mix import events as ev
-from trio_mix._turns._reply import StoredReply, is_torn
+from trio_mix._turns._reply import ReplyBuilder, StoredReply, ToolCall, is_torn
 
 
 def unknown(name: str, data: str) -> ev.Event:
@@ -83,3 +85,63 @@ def test_deltas_that_the_end_contradicts_make_a_reply_incomplete(events: list[ev
 @pytest.mark.parametrize("events", AGREED.values(), ids=AGREED)
 def test_deltas_that_it_does_not_are_complete(events: list[ev.Event]) -> None:
     assert not fed(*events).build().incomplete
+
+
+# -- parameters of tools ---------------------------------------------------------------------
+
+
+def call_of(builder: ReplyBuilder) -> tuple[str, bool]:
+    (call,) = builder.build().tool_calls
+    return call.input, call.input_complete
+
+
+def test_parameters_are_complete_once_the_server_says_so_or_starts_the_tool() -> None:
+    assert call_of(fed(begins("1"), piece("1", "{"))) == ("{", False)
+    assert call_of(fed(begins("1"), piece("1", "{"), piece("1", "}"))) == ("{}", False)
+    assert call_of(fed(begins("1"), piece("1", "{}"), runs("1"))) == ("{}", True)
+    assert call_of(fed(begins("1"), piece("1", "{"), runs("1"))) == ("{", False)
+    assert call_of(fed(begins("1"), piece("1", "{"), whole("1", "{}"))) == ("{}", True)
+    assert call_of(fed(tool("1", "{}"))) == ("{}", False)
+    assert call_of(fed(tool("1", "{}", "completed"))) == ("{}", True)
+    assert call_of(fed(tool("1", "{}", "completed"), tool("1", "{", "running"))) == ("{}", True)
+
+
+@pytest.mark.parametrize("delta", [piece, old_piece])
+def test_parameters_that_a_gap_has_torn_are_never_put_together_with_a_hole(delta: Any) -> None:
+    builder = fed(begins("1"), delta("1", '{"a": "b'))
+    builder.gap()
+    builder.feed(delta("1", 'd"}'))
+    builder.feed(runs("1"))
+    builder.feed(ran("1"))
+    assert call_of(builder) == ('{"a": "b', False)
+    builder.feed(whole("1", '{"a": "bcd"}'))
+    assert call_of(builder) == ('{"a": "bcd"}', True)
+
+
+def test_parameters_whose_beginning_a_gap_took_are_not_taken_for_all() -> None:
+    builder = fed(says("x"))
+    builder.gap()
+    builder.feed(piece("1", "[1]}"))
+    builder.feed(runs("1"))
+    assert call_of(builder) == ("", False)
+    builder.feed(begins("2"))
+    builder.feed(piece("2", "{}"))
+    builder.feed(runs("2"))
+    assert builder.build().tool_calls[1].input_complete
+
+
+def test_what_is_stored_completes_torn_parameters_and_changes_no_complete_ones() -> None:
+    builder = fed(begins("1"), piece("1", '{"a'), begins("2"), whole("2", '{"b": 1}'))
+    builder.gap()
+    stored = [ToolCall(tool_call_id="1", input='{"a": 1}'), ToolCall(tool_call_id="2", input="{")]
+    builder.take_stored(StoredReply(texts=("",), tool_calls=tuple(stored), recovered=True))
+    first, second = builder.build().tool_calls
+    assert (first.input, first.input_complete) == ('{"a": 1}', True)
+    assert (second.input, second.input_complete) == ('{"b": 1}', True)
+
+
+def test_stored_parameters_that_are_no_json_are_not_complete() -> None:
+    builder = fed()
+    calls = (ToolCall(tool_call_id="1", input='{"a'), ToolCall(tool_call_id="2"))
+    builder.take_stored(StoredReply(texts=("",), tool_calls=calls, recovered=True))
+    assert [call.input_complete for call in builder.build().tool_calls] == [False, False]

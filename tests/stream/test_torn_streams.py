@@ -5,6 +5,8 @@ In memory, under a clock that jumps.
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import trio
 from trio.testing import MockClock
@@ -15,9 +17,11 @@ from trio_mix.testing import (
     Api,
     AskPermission,
     Corrupt,
+    Cut,
     FaultPlan,
     FaultProxy,
     MixServer,
+    Pause,
     Raw,
     Rule,
     Say,
@@ -139,3 +143,51 @@ async def test_a_permission_frame_torn_by_another_is_denied_and_the_turn_goes_on
         with trio.fail_after(100):
             reply = await stream.ask("go")
         assert reply.text == "One two."
+
+
+PATTERN = "*" * 60
+PARAMETERS = f'{{"pattern":"{PATTERN}"}}'
+
+
+async def _cut_in_parameters(api: Api, at: int, options: dict[str, Any], blind: bool) -> Reply:
+    rule = Rule(Cut(at), path="/stream", method="GET", connections=[1])
+    async with (
+        MixServer(api, listen=False, pace=0.0, **options) as server,
+        FaultProxy(server, FaultPlan(rule)) as proxy,
+        Mix(proxy.url, network=proxy.network) as mix,
+        mix.open_stream(server.create_session(session_id="s")) as stream,
+    ):
+        steps = [Pause(0.5)]  # the stream is up again before the tool has run
+        server.script("go", Turn(UseTool("glob", PARAMETERS, steps=steps), Say("Done.")))
+        with trio.fail_after(1000):
+            async with stream.send("go") as message:
+                if blind:
+                    server.answer_next("/api/sessions/s/export", 503, times=1000)
+                return await message.wait()
+
+
+@pytest.mark.parametrize("blind", [False, True])
+@pytest.mark.parametrize(
+    ("api", "options"), [("async", {}), ("async", {"replay": True}), ("pipeline", {})]
+)
+def test_parameters_of_a_tool_cut_at_any_byte_are_whole_or_said_not_to_be(
+    api: Api, options: dict[str, Any], blind: bool
+) -> None:
+    known = unsure = 0
+    for at in range(250, 1500, 35):
+        clock = MockClock(autojump_threshold=0)
+        try:
+            reply = trio.run(_cut_in_parameters, api, at, options, blind, clock=clock)
+        except errors.MessageInterrupted as interrupted:
+            reply = interrupted.partial or Reply()
+        for call in reply.tool_calls:
+            known, unsure = known + call.input_complete, unsure + (not call.input_complete)
+            if call.input_complete:
+                assert call.input == PARAMETERS
+            else:
+                assert blind
+                assert PARAMETERS.startswith(call.input)
+        if not blind:
+            assert len(reply.tool_calls) == 1
+    assert known + unsure > 20
+    assert known if blind else not unsure

@@ -126,6 +126,9 @@ _TOOL_EVENTS = (
 )
 
 
+_PARAMETER_DELTAS = ev.ToolParameterDeltaEvent | ev.ToolUseParameterDeltaEvent
+
+
 def is_torn(event: Event) -> bool:
     """Return whether an event that no class fits was one of the turn's, ruined on the way.
 
@@ -165,7 +168,7 @@ class ReplyBuilder:
         self._recovered = False
         self._firm: int | None = None
         self._contradicted = False
-        self.resent = False
+        self.resent: bool = False
         self.doubtful = False
         """What is stored does not agree with how it ended, or does not tell."""
 
@@ -196,7 +199,8 @@ class ReplyBuilder:
         """Take in that events of the turn may have been lost here (rule 4)."""
         if self._firm is None:
             self._firm = sum(map(len, self._pieces))
-        self._torn_inputs.update(c.tool_call_id for c in self._calls.values() if not c.input_complete)
+        calls = self._calls.values()
+        self._torn_inputs.update(call.tool_call_id for call in calls if not call.input_complete)
 
     def feed(self, event: Event) -> None:
         """Take in the turn's next event."""
@@ -335,7 +339,10 @@ class ReplyBuilder:
     def _tool(self, event: _TOOL_EVENTS) -> None:
         if event.parent_tool_call_id is None:
             self._current = []
-        call = self._calls.get(event.tool_call_id) or ToolCall(tool_call_id=event.tool_call_id)
+        known = self._calls.get(event.tool_call_id)
+        call = known or ToolCall(tool_call_id=event.tool_call_id)
+        if known is None and self._firm is not None and isinstance(event, _PARAMETER_DELTAS):
+            self._torn_inputs.add(event.tool_call_id)  # its beginning is lost
         if event.parent_tool_call_id is not None:
             call = attrs.evolve(call, parent_tool_call_id=event.parent_tool_call_id)
         match event:
