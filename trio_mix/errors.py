@@ -155,7 +155,7 @@ class MixError(TrioMixError):
     ) -> None:
         super().__init__(message)
         self.status_code = status_code
-        self.headers = dict(headers)
+        self.headers: dict[str, str] = dict(headers)
         self.body = body
         self.request = request
 

@@ -163,65 +163,65 @@ def _present(function: Any, resource: type, method: Any, returns: str) -> None:
     del function.__wrapped__
 
 
-authentication_store_api_key = _function(Authentication, Authentication.store_api_key)
-authentication_handle_oauth_callback = _function(
+authentication_store_api_key: Final = _function(Authentication, Authentication.store_api_key)
+authentication_handle_oauth_callback: Final = _function(
     Authentication, Authentication.handle_oauth_callback
 )
-authentication_start_oauth_flow = _function(Authentication, Authentication.start_oauth_flow)
-authentication_get_auth_status = _function(Authentication, Authentication.get_auth_status)
-authentication_validate_preferred_provider = _function(
+authentication_start_oauth_flow: Final = _function(Authentication, Authentication.start_oauth_flow)
+authentication_get_auth_status: Final = _function(Authentication, Authentication.get_auth_status)
+authentication_validate_preferred_provider: Final = _function(
     Authentication, Authentication.validate_preferred_provider
 )
-authentication_delete_credentials = _function(Authentication, Authentication.delete_credentials)
-authentication_get_oauth_health = _function(Authentication, Authentication.get_oauth_health)
-authentication_refresh_oauth_tokens = _function(Authentication, Authentication.refresh_oauth_tokens)
+authentication_delete_credentials: Final = _function(Authentication, Authentication.delete_credentials)
+authentication_get_oauth_health: Final = _function(Authentication, Authentication.get_oauth_health)
+authentication_refresh_oauth_tokens: Final = _function(Authentication, Authentication.refresh_oauth_tokens)
 
-files_list = _function(Files, Files.list)
-files_upload = _function(Files, Files.upload)
-files_get = _function(Files, Files.get)
-files_download = _function(Files, Files.download)
-files_delete = _function(Files, Files.delete)
+files_list: Final = _function(Files, Files.list)
+files_upload: Final = _function(Files, Files.upload)
+files_get: Final = _function(Files, Files.get)
+files_download: Final = _function(Files, Files.download)
+files_delete: Final = _function(Files, Files.delete)
 
-health_get_oauth_health = _function(Health, Health.get_oauth_health)
+health_get_oauth_health: Final = _function(Health, Health.get_oauth_health)
 
-internal_refresh_oauth_tokens = _function(Internal, Internal.refresh_oauth_tokens)
+internal_refresh_oauth_tokens: Final = _function(Internal, Internal.refresh_oauth_tokens)
 
-messages_get_history = _function(Messages, Messages.get_history)
-messages_cancel_processing = _function(Messages, Messages.cancel_processing)
-messages_get_session = _function(Messages, Messages.get_session)
-messages_send = _function(Messages, Messages.send)
+messages_get_history: Final = _function(Messages, Messages.get_history)
+messages_cancel_processing: Final = _function(Messages, Messages.cancel_processing)
+messages_get_session: Final = _function(Messages, Messages.get_session)
+messages_send: Final = _function(Messages, Messages.send)
 
-notifications_respond = _function(Notifications, Notifications.respond)
+notifications_respond: Final = _function(Notifications, Notifications.respond)
 
-permissions_grant = _function(Permissions, Permissions.grant)
-permissions_deny = _function(Permissions, Permissions.deny)
+permissions_grant: Final = _function(Permissions, Permissions.grant)
+permissions_deny: Final = _function(Permissions, Permissions.deny)
 
-preferences_get = _function(Preferences, Preferences.get)
-preferences_update = _function(Preferences, Preferences.update)
-preferences_get_providers = _function(Preferences, Preferences.get_providers)
-preferences_reset = _function(Preferences, Preferences.reset)
+preferences_get: Final = _function(Preferences, Preferences.get)
+preferences_update: Final = _function(Preferences, Preferences.update)
+preferences_get_providers: Final = _function(Preferences, Preferences.get_providers)
+preferences_reset: Final = _function(Preferences, Preferences.reset)
 
-sessions_list = _function(Sessions, Sessions.list)
-sessions_create = _function(Sessions, Sessions.create)
-sessions_get = _function(Sessions, Sessions.get)
-sessions_delete = _function(Sessions, Sessions.delete)
-sessions_fork = _function(Sessions, Sessions.fork)
-sessions_export_session = _function(Sessions, Sessions.export_session)
-sessions_rewind_session = _function(Sessions, Sessions.rewind_session)
-sessions_update_session_callbacks = _function(Sessions, Sessions.update_session_callbacks)
+sessions_list: Final = _function(Sessions, Sessions.list)
+sessions_create: Final = _function(Sessions, Sessions.create)
+sessions_get: Final = _function(Sessions, Sessions.get)
+sessions_delete: Final = _function(Sessions, Sessions.delete)
+sessions_fork: Final = _function(Sessions, Sessions.fork)
+sessions_export_session: Final = _function(Sessions, Sessions.export_session)
+sessions_rewind_session: Final = _function(Sessions, Sessions.rewind_session)
+sessions_update_session_callbacks: Final = _function(Sessions, Sessions.update_session_callbacks)
 
-streaming_stream_events = _stream_function(Streaming, Streaming.stream_events)
-streaming_send_streaming_message = _function(Streaming, Streaming.send_streaming_message)
+streaming_stream_events: Final = _stream_function(Streaming, Streaming.stream_events)
+streaming_send_streaming_message: Final = _function(Streaming, Streaming.send_streaming_message)
 
-system_list_commands = _function(System, System.list_commands)
-system_get_command = _function(System, System.get_command)
-system_list_mcp_servers = _function(System, System.list_mcp_servers)
-system_health_check = _function(System, System.health_check)
-system_get_system_info = _function(System, System.get_system_info)
+system_list_commands: Final = _function(System, System.list_commands)
+system_get_command: Final = _function(System, System.get_command)
+system_list_mcp_servers: Final = _function(System, System.list_mcp_servers)
+system_health_check: Final = _function(System, System.health_check)
+system_get_system_info: Final = _function(System, System.get_system_info)
 
-tools_get_tools_status = _function(Tools, Tools.get_tools_status)
-tools_list_llm_tools = _function(Tools, Tools.list_llm_tools)
-tools_get_tool_credentials_status = _function(Tools, Tools.get_tool_credentials_status)
+tools_get_tools_status: Final = _function(Tools, Tools.get_tools_status)
+tools_list_llm_tools: Final = _function(Tools, Tools.list_llm_tools)
+tools_get_tool_credentials_status: Final = _function(Tools, Tools.get_tool_credentials_status)
 
 __all__ = [
     "Err",

@@ -78,11 +78,11 @@ class ByteStream:
     """
 
     def __init__(self, exchange: Exchange, progress: Progress, *, traced: bool) -> None:
-        self.status_code = exchange.status_code
-        self.secrets = progress.added
+        self.status_code: int = exchange.status_code
+        self.secrets: tuple[str, ...] = progress.added
         self.headers: Mapping[str, str] = exchange.headers
-        self.url = progress.info.url
-        self.owns_connection = isinstance(exchange, OwnExchange)
+        self.url: str = progress.info.url
+        self.owns_connection: bool = isinstance(exchange, OwnExchange)
         self._exchange = exchange
         self._progress = progress
         self._traced = traced

@@ -156,13 +156,13 @@ class MixCore:
             raise ConfigurationError(f"retries=... must be a RetryConfig, not {retries!r}")
         self._headers = headers
         self.timeout = timeout
-        self.retries = retries or _DEFAULT_RETRIES
+        self.retries: RetryConfig = retries or _DEFAULT_RETRIES
         self.hooks: tuple[Hooks, ...] = ()
         self._request_hooks: RequestHooks | None = None
         if hooks is not None or debug_wanted():
             self._set_hooks(hooks)
         self._rng = rng or random.Random()
-        self.http = Http(http_client)
+        self.http: Http = Http(http_client)
 
     def _set_hooks(self, hooks: Hooks | Sequence[Hooks] | None) -> None:
         from trio_mix._rest._debug import debug_hooks  # clients with hooks are few

@@ -58,7 +58,7 @@ class EventStream:
 
     def __init__(self, opened: OpenedResponse, session_id: str) -> None:
         self.session_id = session_id
-        self.url = opened.request.url
+        self.url: str = opened.request.url
         self._opened = opened
         self._decoder = SSEDecoder()
         self._frames: deque[ServerSentEvent] = deque()

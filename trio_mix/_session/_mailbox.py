@@ -158,7 +158,7 @@ class MergingMailbox(Mailbox):
         super().__init__()
         self._mark = max(mark, 1)
         self._limit = self._mark * HARD_LIMIT_FACTOR
-        self.overflowed = False
+        self.overflowed: bool = False
 
     def put(self, event: Event) -> None:
         """Append an event, or merge it into the last one; `overflowed` tells of the limit."""

@@ -25,6 +25,7 @@ from trio_mix.errors import AgentError, ConsumerTooSlow, clone_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextvars import Context
 
     from trio_mix._message import MessageRequest
     from trio_mix._turns._reply import Reply, StoredReply
@@ -50,15 +51,15 @@ class Inbox:
     def __init__(self, turn: Turn, session_id: str, mark: int) -> None:
         self.turn = turn
         self.session_id = session_id
-        self.context = copy_context()
+        self.context: Context = copy_context()
         """The sender's, for whatever is done for the message: logs and traces find theirs in it."""
-        self.builder = ReplyBuilder()
-        self.mailbox = MergingMailbox(mark)
-        self.started = trio.Event()
+        self.builder: ReplyBuilder = ReplyBuilder()
+        self.mailbox: MergingMailbox = MergingMailbox(mark)
+        self.started: trio.Event = trio.Event()
         """The server has accepted it, its first event has come, or it is over."""
-        self.over = trio.Event()
+        self.over: trio.Event = trio.Event()
         """Nothing more comes; the turn itself may still be running on the server."""
-        self.turn_over = trio.Event()
+        self.turn_over: trio.Event = trio.Event()
         """The server has done with it: the next message may be sent."""
         self.failure: BaseException | None = None
         self.abandoned = False

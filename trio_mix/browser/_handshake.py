@@ -78,9 +78,9 @@ class ServerSide:
         self._token = token
         self._ssl_context = ssl_context
         self._url = mix.url_for(f"/api/v1/tunnel/cdp/session/{quote(session_id, safe='')}")
-        self.target = Target.parse(self._url)
+        self.target: Target = Target.parse(self._url)
         scheme = "wss" if self.target.scheme == "https" else "ws"
-        self.shown = f"{scheme}://{self.target.shown.partition('://')[2]}"
+        self.shown: str = f"{scheme}://{self.target.shown.partition('://')[2]}"
         """The tunnel's URL without any credential."""
         self._redactor = Redactor([])
         if not callable(token):

@@ -136,7 +136,7 @@ class SSEDecoder:
                 f"max_event_size is {max_event_size}: it is the size in bytes of the largest"
                 " event to accept, so it must be at least 1"
             )
-        self.last_event_id = last_event_id
+        self.last_event_id: str = last_event_id
         self.retry: float | None = None
         self._retry_text = ""
         self.undelivered: list[ServerSentEvent] = []

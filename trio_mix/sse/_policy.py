@@ -137,10 +137,10 @@ class ReconnectSchedule:
     )
 
     def __init__(self, policy: ReconnectPolicy, *, rng: Uniform | None = None) -> None:
-        self.policy = policy
+        self.policy: ReconnectPolicy = policy
         self.server_retry: float | None = None
-        self.failures = 0
-        self.attempts = 0
+        self.failures: int = 0
+        self.attempts: int = 0
         self._rng: Uniform = rng if rng is not None else _jitter
         self._since: float | None = None
         self._opened_at: float | None = None

@@ -131,11 +131,11 @@ class Supervisor:
         SSEDecoder(max_event_size=max_event_size)  # refuses a bad limit now, not at a connect
         if last_event_id is not None and any(bad in last_event_id for bad in "\r\n\0"):
             raise ConfigurationError("last_event_id has a line end or NUL in it: no server sent it")
-        self.state = StreamState.CONNECTING
-        self.last_event_id = last_event_id or ""
-        self.auto_mark = auto_mark
-        self.url = sanitize_url(url)
-        self.bytes_received = 0
+        self.state: StreamState = StreamState.CONNECTING
+        self.last_event_id: str = last_event_id or ""
+        self.auto_mark: bool = auto_mark
+        self.url: str = sanitize_url(url)
+        self.bytes_received: int = 0
         self.on_bytes: Callable[[], None] | None = None  # told of bytes that made no frame
         self.last_failure: Exception | None = None
         self._passwords = url_secrets(url)

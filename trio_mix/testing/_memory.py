@@ -35,11 +35,11 @@ class _Pipe:
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
-        self.data = bytearray()
+        self.data: bytearray = bytearray()
         self.ended = False  # the writer is done: what is left can be read, then b""
         self.reset = False  # the writer broke it: reading fails at once
         self.deaf = False  # the reader is gone: writing fails
-        self.changed = trio.lowlevel.ParkingLot()
+        self.changed: trio.lowlevel.ParkingLot = trio.lowlevel.ParkingLot()
 
 
 class _OneTask:

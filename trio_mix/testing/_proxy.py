@@ -96,9 +96,9 @@ class FaultProxy:
         parts = urlsplit(url)
         if parts.scheme != "http" or not parts.hostname:
             raise ValueError(f"FaultProxy needs an http:// URL, not {url!r}")
-        self.plan = FaultPlan() if plan is None else plan
+        self.plan: FaultPlan = FaultPlan() if plan is None else plan
         self.log: list[FaultRecord] = []
-        self.network = MemoryNetwork(self._accept)
+        self.network: MemoryNetwork = MemoryNetwork(self._accept)
         self._upstream = (parts.hostname, parts.port or 80)
         self._memory: MemoryNetwork | None = None
         if not isinstance(upstream, str) and upstream.in_memory:

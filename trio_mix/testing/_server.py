@@ -153,7 +153,7 @@ class MixServer(Observed):
         self._scope: trio.CancelScope | None = None
         self._stopped = trio.Event()
         self._changing = trio.Lock()
-        self.network = MemoryNetwork(self._accept)
+        self.network: MemoryNetwork = MemoryNetwork(self._accept)
 
     # --- what it is ---------------------------------------------------------------------------
 

@@ -99,8 +99,8 @@ class BrowserTunnel:
 
     def __init__(self, session_id: str, stream: trio.abc.Stream, log: Log) -> None:
         self.session_id = session_id
-        self.compressed = False
-        self.closed = trio.Event()
+        self.compressed: bool = False
+        self.closed: trio.Event = trio.Event()
         self._stream = stream
         self._log = log
         self._ws = WSConnection(ConnectionType.SERVER)
