@@ -12,10 +12,11 @@ import pytest
 import trio
 import trustme
 
-from trio_mix import Mix
+from trio_mix import Mix, RetryConfig
 from trio_mix.cli._doctor import doctor
+from trio_mix.cli._doctor_probe import Doctor
 from trio_mix.cli._errors import FAILED, NO_SERVER, OK, REFUSED, USAGE
-from trio_mix.testing import MixServer, RequestReceived
+from trio_mix.testing import MixServer, RequestReceived, StreamOpened
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -265,3 +266,33 @@ async def test_findings_fit_a_terminal_of_any_width(
             await terminal.expect("→ a turn cut by a loss")
             await terminal.expect("sound; ")
             assert await terminal.end() == 0
+
+
+async def test_ctrl_c_in_the_middle_still_deletes_the_session(open_terminal: OpenTerminal) -> None:
+    async with MixServer() as server:
+        args = ("doctor", "--heartbeat", "1000", "--server", server.url)
+        async with open_terminal(*args) as terminal:
+            await terminal.expect("unknown-session")
+            await server.wait_for(StreamOpened, count=3)
+            await terminal.type("\x03")
+            assert await terminal.end() == 130
+        async with Mix(server.url) as mix:
+            assert await mix.sessions.list() == []
+
+
+async def test_a_server_that_goes_away_in_the_middle_is_told_with_what_was_found_so_far(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with MixServer() as server:
+
+        async def gone(*_: object) -> None:
+            await server.stop()
+            async with Mix(server.url, retries=RetryConfig(strategy="none")) as mix:
+                await mix.system.health_check()
+
+        monkeypatch.setattr(Doctor, "cancel", gone)
+        code, found, _ = await examine(capsys, server.url)
+    assert code == NO_SERVER
+    assert found["examination"]["verdict"] == "bad"
+    assert found["replay"]["verdict"] == "note"
+    assert found["cleanup"]["verdict"] == "note"

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+import pytest
+import trio
+
 from trio_mix.testing import (
     AskPermission,
     CancelRequested,
@@ -13,6 +16,7 @@ from trio_mix.testing import (
     MixServer,
     Say,
     Turn,
+    WaitFor,
 )
 
 if TYPE_CHECKING:
@@ -124,6 +128,34 @@ async def test_ctrl_c_in_ask_tells_the_server_and_exits_with_130(
         assert "Traceback" not in terminal.shown
 
 
+async def test_ask_shows_in_a_terminal_that_it_works_and_asks_whoever_sits_there(
+    open_terminal: OpenTerminal,
+) -> None:
+    async with MixServer(pace=0) as server:
+        go = trio.Event()
+        asks = AskPermission(description="run it", then=[Say("it ran")], otherwise=[Say("no")])
+        server.script("do", Turn(Say("wait for it"), WaitFor(go), asks))
+        async with open_terminal("ask", "do", "--server", server.url) as terminal:
+            await terminal.expect("wait for it")
+            await terminal.see("working · ")
+            go.set()
+            await terminal.expect("Allow bash: run it? [y/N]")
+            await terminal.type("y\n")
+            await terminal.expect("it ran")
+            assert await terminal.end() == 0
+    assert "working" not in terminal.shown
+
+
+async def test_what_yes_grants_is_shown(open_terminal: OpenTerminal) -> None:
+    async with MixServer(pace=0) as server:
+        server.script("do", Turn(AskPermission(description="run it", then=[Say("it ran")])))
+        async with open_terminal("ask", "do", "--yes", "--server", server.url) as terminal:
+            await terminal.expect("permission: bash: run it")
+            await terminal.expect("permission: granted")
+            await terminal.expect("it ran")
+            assert await terminal.end() == 0
+
+
 async def test_demo_is_live_and_coloured_in_a_terminal(open_terminal: OpenTerminal) -> None:
     async with open_terminal("demo", columns=120) as terminal:
         await terminal.expect("waits its turn")
@@ -132,12 +164,25 @@ async def test_demo_is_live_and_coloured_in_a_terminal(open_terminal: OpenTermin
     assert "\x1b[" in terminal.raw
 
 
-async def test_no_color_leaves_colours_out(open_terminal: OpenTerminal) -> None:
+@pytest.mark.parametrize("env", [{}, {"NO_COLOR": "1"}], ids=["colours", "NO_COLOR"])
+async def test_no_color_leaves_colours_out(
+    open_terminal: OpenTerminal, env: dict[str, str]
+) -> None:
+    coloured = not env
     async with MixServer(pace=0) as server:
-        for env, coloured in (({}, True), ({"NO_COLOR": "1"}, False)):
-            async with open_terminal("ask", "Hi", "--server", server.url, env=env) as terminal:
+        for args in (("ask", "List the files here"), ("doctor",), ("sessions", "--help")):
+            url = () if "--help" in args else ("--server", server.url)
+            async with open_terminal(*args, *url, env=env) as terminal:
                 assert await terminal.end() == 0
-            assert bool(_COLOUR.search(terminal.raw)) is coloured, env
+            assert bool(_COLOUR.search(terminal.raw)) is coloured, (args, terminal.raw)
+        async with open_terminal("chat", "--server", server.url, env=env) as terminal:
+            await terminal.expect(PROMPT)
+            await terminal.type("List the files here\r")
+            await terminal.expect("done: ")
+            await terminal.expect(PROMPT)
+            await terminal.type(CTRL_D)
+            assert await terminal.end() == 0
+        assert bool(_COLOUR.search(terminal.raw)) is coloured
 
 
 async def test_serve_says_where_it_listens_and_stops_at_ctrl_c(

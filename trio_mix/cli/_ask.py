@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import json
 import sys
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import attrs
 import trio
 
+from trio_mix.cli._chat_status import Status
 from trio_mix.cli._connect import reach
 from trio_mix.cli._errors import FAILED, OK, UsageError, complain
 from trio_mix.cli._follow import ask_person, deny_all, follow, grant_all
 from trio_mix.cli._input import LineReader
+from trio_mix.cli._live import LiveScreen
 from trio_mix.cli._render import Transcript, event_json
 from trio_mix.cli._run import end_with_reader
-from trio_mix.cli._screen import line_screen, pipe_screen, terminal
+from trio_mix.cli._screen import is_capable, line_screen, pipe_screen, terminal
 from trio_mix.cli._tables import plain
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
     from trio_mix import Mix, Reply, SessionStream
     from trio_mix.cli._follow import Decide
-    from trio_mix.events import Event
+    from trio_mix.events import Event, PermissionEvent
     from trio_mix.models import ThinkingLevel
 
 
@@ -64,22 +66,47 @@ async def ask(server: str | None, what: Ask) -> int:
     async with reach(server) as mix, trio.open_nursery() as nursery:
         nursery.start_soon(end_with_reader)
         decide = policy(nursery, yes=what.yes)
-        async with (
-            _stream(mix, what) as stream,
-            stream.send(
-                what.text,
-                plan_mode=what.plan,
-                thinking_level=what.thinking,
-                max_steps=what.max_steps,
-                allow_shell=what.allow_shell,
-            ) as message,
-        ):
-            if what.jsonl:
-                print(reply_json(await follow(message, None, decide, print_json)), flush=True)
-            else:
-                await follow(message, pipe_screen(), decide)
+        async with _stream(mix, what) as stream:
+            live = None if what.jsonl else _live(Status(mix, stream), nursery, asks=not what.yes)
+            with live.running() if live else nullcontext():
+                async with stream.send(
+                    what.text,
+                    plan_mode=what.plan,
+                    thinking_level=what.thinking,
+                    max_steps=what.max_steps,
+                    allow_shell=what.allow_shell,
+                ) as message:
+                    if what.jsonl:
+                        reply = await follow(message, None, decide, print_json)
+                        print(reply_json(reply), flush=True)
+                    else:
+                        await follow(message, live or pipe_screen(), _paused(live, decide))
         nursery.cancel_scope.cancel(reason="the message is done")
     return OK
+
+
+def _live(status: Status, nursery: trio.Nursery, *, asks: bool) -> LiveScreen | None:
+    """Return a screen with a status line, where somebody sits at a terminal that can show one."""
+    console = terminal()
+    if console is None or not is_capable():
+        return None
+    live = LiveScreen(console, status.working)
+    live.asks = asks and sys.stdin.isatty()
+    status.begin()
+    nursery.start_soon(status.keep_turning, live.tick)
+    return live
+
+
+def _paused(live: LiveScreen | None, decide: Decide) -> Decide:
+    """Take the status line away while somebody is asked."""
+    if live is None or not live.asks:
+        return decide
+
+    async def ask_without_status(event: PermissionEvent) -> bool:
+        with live.paused():
+            return await decide(event)
+
+    return ask_without_status
 
 
 def print_json(event: Event) -> None:

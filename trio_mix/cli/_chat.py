@@ -178,6 +178,8 @@ class _Talk:
             self.live.show([Piece("done", said)])
 
     def _decide(self) -> Decide:
+        if self.live:
+            self.live.asks = not self.yes
         if self.yes:
             return grant_all
         return self._ask_person if self.keyboard.person else deny_all

@@ -22,7 +22,7 @@ from trio_mix._http import sanitize_url
 from trio_mix.cli._doctor_probe import Doctor, is_tls, why_unreachable
 from trio_mix.cli._doctor_report import Report
 from trio_mix.cli._doctor_stream import examine_stream
-from trio_mix.cli._errors import FAILED, NO_SERVER, REFUSED, USAGE
+from trio_mix.cli._errors import FAILED, NO_SERVER, REFUSED, USAGE, exit_code
 from trio_mix.cli._render import excerpt
 
 if TYPE_CHECKING:
@@ -71,7 +71,16 @@ async def doctor(
         report.add("server", "bad", str(error), failure=USAGE)
         return report.finish()
     async with mix:
-        await _examine(Doctor(mix, address, wait), report, session, listen)
+        try:
+            await _examine(Doctor(mix, address, wait), report, session, listen)
+        except errors.TrioMixError as error:
+            report.add(
+                "examination",
+                "bad",
+                f"it could not be finished: {excerpt(str(error))}",
+                "what is above holds; try again, or look into the server's log",
+                failure=exit_code(error),
+            )
     return report.finish()
 
 

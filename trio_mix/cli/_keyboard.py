@@ -6,12 +6,11 @@ What it must never know: what the lines mean.
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import TYPE_CHECKING, Protocol
 
 from trio_mix.cli._input import LineReader
-from trio_mix.cli._screen import terminal
+from trio_mix.cli._screen import is_capable, terminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,8 +81,7 @@ def open_keyboard(nursery: trio.Nursery, *, history: bool, status: Callable[[], 
       status: says in one line how things are, for beside the prompt.
     """
     person = sys.stdin.isatty()
-    able = os.environ.get("TERM", "dumb") not in ("dumb", "unknown", "")
-    if person and able and terminal():
+    if person and is_capable() and terminal():
         from trio_mix.cli._editor import Editor
         from trio_mix.cli._history import open_history
 

@@ -48,6 +48,8 @@ class LiveScreen(TerminalScreen):
         self._status = status
         self._on = False
         self._drawn_below: bool | None = None
+        self.asks = True
+        """Whether a person will be asked for each permission."""
         self._column = 0
 
     def show(self, pieces: Sequence[Piece]) -> None:
@@ -97,7 +99,7 @@ class LiveScreen(TerminalScreen):
         if piece.kind == "done":
             return piece.text == "complete" and not piece.depth
         if piece.kind == "permission":
-            return piece.text not in ("granted", "denied")
+            return self.asks and piece.text not in ("granted", "denied")
         return piece.kind == "tool" and piece.text.endswith(" done") and " " in piece.text
 
     def _folded(self, piece: Piece) -> Piece:

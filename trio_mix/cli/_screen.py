@@ -12,6 +12,7 @@ Rules:
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -144,6 +145,11 @@ def terminal() -> Console | None:
     """Return a console on stdout, or ``None`` when stdout is no terminal."""
     console = Console(highlight=False, markup=False, emoji=False)
     return console if console.is_terminal and sys.stdout.isatty() else None
+
+
+def is_capable() -> bool:
+    """Say whether the terminal knows escape sequences."""
+    return os.environ.get("TERM", "dumb") not in ("dumb", "unknown", "")
 
 
 def line_screen() -> Screen:
