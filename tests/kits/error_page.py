@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 import error_causes as error_causes
 import error_causes_beside as error_causes_beside
 import error_causes_session as error_causes_session
+import error_causes_small as error_causes_small
 import trio
 from error_stage import CAUSES, Cause, happen, text_of
 
@@ -64,7 +65,7 @@ def sections(told: Mapping[str, str]) -> Iterator[str]:
         yield f"{link}{is_}\n"
         yield f"**What to do.** {does}\n"
         for cause in CAUSES:
-            if cause.error is error:
+            if cause.error is error and cause.happens:
                 yield f"- {cause.happens}\n"
                 yield f"  ```{{code-block}} text\n  :class: told\n\n  {told[cause.name]}\n  ```\n"
 

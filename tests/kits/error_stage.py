@@ -57,7 +57,7 @@ class Cause:
 
     error: type[Exception]
     happens: str
-    """How it comes about, as the page says it."""
+    """How it comes about, as the page says it; empty: too small a thing for the page."""
     operation: str
     """What its text calls that which was done."""
     target: str
@@ -138,4 +138,5 @@ def text_of(error: Exception, folder: Path) -> str:
     text = str(error).replace("http://mix.test", "http://localhost:8088")
     text = text.replace(str(folder), "/srv")
     text = re.sub(r"\(\d+ connects in [\d.]+ s\)", "(7 connects in 30.0 s)", text)
+    text = re.sub(r"for [\d.]+ s there was", "for 60 s there was", text)
     return re.sub(r"(127\.0\.0\.1(?::|', ))\d+", r"\g<1>9222", text)

@@ -135,7 +135,11 @@ class EventStream:
             self._frames.extend(self._decoder.feed(data))
         except ProtocolError as error:
             self._ended = True
-            raise ProtocolError(str(error), url=self.url, session_id=self.session_id) from None
+            raise ProtocolError(
+                f"{self.url}: {error} (mix.open_stream takes it, this operation does not.)",
+                url=self.url,
+                session_id=self.session_id,
+            ) from None
 
     async def _receive(self) -> bytes:
         try:
@@ -238,7 +242,8 @@ class EventStreamRequest:
             await stream.aclose()
         if stream.status_code == 204:
             raise StreamClosed(
-                "The server has nothing to stream (HTTP 204): do not connect again.",
+                f"{opened.request} was answered HTTP 204: the server has nothing to stream, so do"
+                " not connect again.",
                 url=opened.request.url,
                 session_id=self._session_id,
             )

@@ -242,7 +242,10 @@ class Chromium:
                 start_new_session=True,
             )
         except OSError as error:
-            raise ChromiumFailed(f"{program} could not be started: {error.strerror}.") from error
+            raise ChromiumFailed(
+                f"{program} could not be started: {error.strerror}. Mend the path or its"
+                " permissions, or name another with executable=."
+            ) from error
 
     async def _ready(self, program: str) -> None:
         with trio.move_on_after(self._start_timeout):

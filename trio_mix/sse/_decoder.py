@@ -210,7 +210,9 @@ class SSEDecoder:
     def _prepare(self, data: bytes) -> bytes:
         """Do what is due only at the start, after a CR, and after a failure."""
         if self._failure:
-            raise ProtocolError(f"This decoder has failed before and is unusable: {self._failure}")
+            raise ProtocolError(
+                f"This decoder has failed before and is unusable, make a new one: {self._failure}"
+            )
         if self._start is not None:
             data = self._start + data
             if len(data) < len(_BOM) and _BOM.startswith(data):

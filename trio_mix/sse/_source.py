@@ -443,7 +443,9 @@ class Supervisor:
             self._over = fatal
             return fatal
         closed = StreamClosed(
-            f"The event stream {self.url} is closed.", url=self.url, session_id=self._session_id
+            f"The event stream {self.url} is closed: open it again to read on.",
+            url=self.url,
+            session_id=self._session_id,
         )
         closed.__cause__ = self._over
         return closed
