@@ -202,6 +202,40 @@ def test_a_repeated_error_never_ends_the_next_turn(api: str) -> None:
     assert owners(router, error(), error()) == [fourth, None]
 
 
+CANCELLED = "request cancelled by user"
+
+
+@pytest.mark.parametrize("api", [*APIS, "pipeline"])
+@pytest.mark.parametrize("end", ["its events", "the stored messages"])
+def test_what_is_said_of_a_cancellation_that_came_too_late_is_not_the_next_turns(
+    api: str, end: str
+) -> None:
+    router = router_for(api)
+    first = send(router)
+    begun = [asked("u1", "hello"), says("x", "a1")] if api != "pipeline" else [says("x")]
+    assert owners(router, *begun) == [first] * len(begun)
+    first.cancelling = True
+    if end == "its events":
+        assert owners(router, done("a1")) == [first]
+    else:
+        router.apply(first, Input.SETTLED)
+    assert first.over
+    assert owners(router, error(CANCELLED)) == [None]
+    second = send(router)
+    assert owners(router, error(CANCELLED)) == [None]
+    begun = [asked("u2", "hello"), says("y", "a2")] if api != "pipeline" else [says("y")]
+    assert owners(router, *begun) == [second] * len(begun)
+    assert owners(router, error(CANCELLED)) == [second], "its own: somebody has cancelled it"
+
+
+def test_an_error_that_says_cancelled_is_the_turns_own_where_none_was_cancelled() -> None:
+    router = router_for("async")
+    first = send(router)
+    assert owners(router, asked("u1", "hello"), done("a1")) == [first, first]
+    second = send(router)
+    assert owners(router, error(CANCELLED)) == [second]
+
+
 def test_a_server_that_sends_each_error_once_is_believed() -> None:
     router = router_for("async")
     for number in range(4):

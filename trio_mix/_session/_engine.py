@@ -289,6 +289,7 @@ class Engine(ReaderHost):
             with trio.move_on_after(min(0.5 if inbox.turn.answer_due else timeout, timeout / 2)):
                 await inbox.started.wait()
             if not inbox.turn_over.is_set():
+                inbox.turn.cancelling = True
                 inbox.cancel_heard = await self.cancel()
         if not inbox.turn_over.is_set():
             self.settle(inbox, patience=_PATIENCE)

@@ -134,6 +134,7 @@ async def _settle(host: RecoveryHost, inbox: Inbox, pause: float) -> None:
             await host.gate.wait_open()
         signs.note(host, inbox)
         if inbox.abandoned and not inbox.cancel_heard:
+            inbox.turn.cancelling = True
             inbox.cancel_heard = await host.cancel()
         if host.continued and signs.silence < host.settle_timeout / 2:
             continue

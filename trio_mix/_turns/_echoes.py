@@ -12,6 +12,8 @@ Rule 3  An equal error may as well be the next turn's own: what ails a server ai
         has only begun. Without ids only the last counts, and only until the message is accepted. To
         swallow a turn's only error would leave it without an end.
 Rule 4  "Busy" is never one: it asks for the message to be sent again.
+Rule 5  A turn that was cancelled may end otherwise before the server has heard of it: what it says
+        then of the cancellation, once or twice, is not the next turn's, until that one has begun.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ __all__ = ["Echoes", "is_busy"]
 
 _REMEMBERED: Final = 8
 _BUSY_WORDS: Final = "currently processing"
+_CANCELLED_WORD: Final = "cancel"
 
 _Failure = ev.ErrorEvent | ev.RateLimitEvent
 
@@ -50,6 +53,7 @@ class Echoes:
     def __init__(self) -> None:
         self._expected: _Expected | None = None
         self._repeated: OrderedDict[tuple[object, ...], None] = OrderedDict()
+        self._cancel_due = False
 
     def swallow(self, event: Event, turn: Turn | None, *, ids: bool) -> bool:
         """Return whether an event is a repetition; it is then nobody's.
@@ -59,6 +63,8 @@ class Echoes:
           turn: our turn that is under way.
           ids: whether the wire carries message ids.
         """
+        if self._cancel_due and (turn is None or not turn.events) and _is_cancelled(event):
+            return True
         expected = self._expected
         if expected is None or not isinstance(event, _Failure) or _kind(event) != expected.kind:
             return False
@@ -81,12 +87,19 @@ class Echoes:
           ours: whether it was that turn's.
           terminal: whether it ended somebody's turn.
         """
+        if ours:
+            self._cancel_due = False
         if terminal:
             error = isinstance(event, _Failure) and not is_busy(event)
             during = None if ours else turn
             self._expected = _Expected(_kind(event), ours, during) if error else None
         elif self._expected is not None:
             self._expected.fresh = False
+
+    def ended(self, turn: Turn) -> None:
+        """Take in that a turn of ours is over, whatever ended it."""
+        if turn.cancelling and not (turn.ended_by is not None and _is_cancelled(turn.ended_by)):
+            self._cancel_due = True
 
     def _is_likely(self, expected: _Expected, turn: Turn, *, ids: bool) -> bool:
         begun = turn.events > (1 if turn.bound else 0)
@@ -99,6 +112,10 @@ class Echoes:
 def is_busy(event: Event) -> bool:
     """Return whether a server says that it is at another message and has dropped this one."""
     return isinstance(event, ev.ErrorEvent) and _BUSY_WORDS in event.error.lower()
+
+
+def _is_cancelled(event: Event) -> bool:
+    return isinstance(event, ev.ErrorEvent) and _CANCELLED_WORD in event.error.lower()
 
 
 def _kind(event: Event) -> tuple[object, ...]:

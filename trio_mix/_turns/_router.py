@@ -156,6 +156,7 @@ class TurnRouter:
             turn.doubt = None
         if turn.over and self._turn is turn:
             self._turn = None
+            self._echoes.ended(turn)
             self._foreign = [owner for owner in self._foreign if owner.heard]
             for owner in self._foreign:
                 owner.heard = False

@@ -124,6 +124,8 @@ class Turn:
     held: list[Event] = attrs.field(factory=list)
     cut: bool = False
     """Whether what binds it may have been lost with a connection."""
+    cancelling: bool = False
+    """Whether the server has been, or is being, told to cancel it."""
     doubt: Event | None = None
     """A terminal event that was taken for another turn's, and may have been this one's: nothing of
     this one has come since."""
