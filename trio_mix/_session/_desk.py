@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 __all__ = ["StreamDesk"]
 
 
+def _untimed() -> None:
+    """Say that no read is timed here: the reader does that for all that it waits for."""
+
+
 class StreamDesk:
     """Opens the streams of one client.
 
@@ -67,7 +71,7 @@ class StreamDesk:
                 headers=mix.headers_for if connects is None else connects.headers,
                 reconnect=settings.reconnect,
                 connect_timeout=settings.connect_timeout,
-                read_timeout=lambda: None,
+                read_timeout=_untimed,
                 session_id=session_id,
                 max_event_size=settings.max_event_size,
                 on_wait=None if watch is None else watch.retrying,

@@ -110,7 +110,7 @@ class Engine(ReaderHost):
         self._services = services
         self._watch = services.watch()
         self._nursery = nursery
-        self._connected = trio.Event()
+        self._connected: trio.Event | None = None  # made by whoever waits for it first
         self._gap_due = ""
         self._renewing = False
         self.reader = Reader(
@@ -138,6 +138,7 @@ class Engine(ReaderHost):
         while self.reader.state is not StreamState.CONNECTED:
             if self.failure is not None:
                 raise errors.clone_error(self.failure) from self.failure.__cause__
+            self._connected = self._connected or trio.Event()
             await self._connected.wait()
 
     def close(self) -> None:
@@ -168,7 +169,7 @@ class Engine(ReaderHost):
         """Let sends through; what may be missing is said once it is known (see stream_event)."""
         if not first and not self.reader.epochs.mark:
             self._say_gap()
-        self._connected.set()
+        self._wake()
         if not self._renewing:
             self.gate.open()
         if self._watch is not None:
@@ -178,7 +179,6 @@ class Engine(ReaderHost):
         """Hold sends back, and have a turn that is under way settled."""
         self.gate.shut()
         self._renewing = False
-        self._connected = trio.Event()
         self.router.lost()
         self._gap_due = reason
         self.last_loss, self.last_loss_time = reason, trio.current_time()
@@ -387,10 +387,15 @@ class Engine(ReaderHost):
         refused = isinstance(inbox.failure, errors.MessageRejected)
         return not refused and not inbox.turn.text.startswith("/")
 
+    def _wake(self) -> None:
+        connected, self._connected = self._connected, None
+        if connected is not None:
+            connected.set()
+
     def _end(self, failure: BaseException, *, cleanly: bool) -> None:
         if self.failure is None:
             self.failure = failure
-            self._connected.set()
+            self._wake()
             self.gate.close(copies_of(failure))
             self.board.close(copies_of(failure), cleanly=cleanly)
             self.sendings.end()

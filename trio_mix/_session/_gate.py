@@ -30,7 +30,7 @@ class SendGate:
         self._held = False
         self._heir: trio.lowlevel.Task | None = None
         self._open = False
-        self._opened = trio.Event()
+        self._opened: trio.Event | None = None  # made by whoever waits for it first
         self._failure: Callable[[], BaseException] | None = None
 
     @property
@@ -80,6 +80,7 @@ class SendGate:
         await trio.lowlevel.checkpoint()
         while not self._open:
             self._raise_if_closed()
+            self._opened = self._opened or trio.Event()
             await self._opened.wait()
         self._raise_if_closed()
 
@@ -91,20 +92,18 @@ class SendGate:
     def open(self) -> None:
         """Take senders."""
         self._open = True
-        self._opened.set()
+        self._wake()
         self._advance()
 
     def shut(self) -> None:
         """Take no senders until `open`."""
         self._open = False
-        if self._opened.is_set():
-            self._opened = trio.Event()
 
     def close(self, failure: Callable[[], BaseException]) -> None:
         """Take no senders any more: each gets an exception of its own, made by ``failure``."""
         if self._failure is None:
             self._failure = failure
-            self._opened.set()
+            self._wake()
             while self._waiting:
                 trio.lowlevel.reschedule(self._waiting.pop(0))
 
@@ -113,6 +112,11 @@ class SendGate:
             self._held = True
             self._heir = self._waiting.pop(0)
             trio.lowlevel.reschedule(self._heir)
+
+    def _wake(self) -> None:
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            opened.set()
 
     def _raise_if_closed(self) -> None:
         if self._failure is not None:

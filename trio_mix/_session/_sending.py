@@ -46,17 +46,17 @@ class Sendings:
     """The scopes of a stream's POSTs, to be cancelled when it ends and not before (rule 4)."""
 
     def __init__(self) -> None:
-        self._scopes: set[trio.CancelScope] = set()
+        self._scopes: list[trio.CancelScope] = []
 
     @contextmanager
     def shielded(self) -> Iterator[trio.CancelScope]:
         """Make a scope that only its owner, and `end`, can cancel."""
         with trio.CancelScope(shield=True) as scope:
-            self._scopes.add(scope)
+            self._scopes.append(scope)
             try:
                 yield scope
             finally:
-                self._scopes.discard(scope)
+                self._scopes.remove(scope)
 
     def end(self) -> None:
         """Cancel them all: the stream is over."""

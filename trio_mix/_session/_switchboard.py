@@ -188,7 +188,7 @@ class Switchboard:
     def __init__(self, router: TurnRouter, on_turn_over: Callable[[Inbox], None]) -> None:
         self.router = router
         self._on_turn_over = on_turn_over
-        self._subscribers: dict[int, DroppingMailbox] = {}
+        self._subscribers: list[DroppingMailbox] = []
         self._inbox: Inbox | None = None
         self._failure: Callable[[], BaseException] | None = None
         self.on_busy: Callable[[Inbox, Event], None] = lambda _inbox, _event: None
@@ -209,12 +209,13 @@ class Switchboard:
         line = DroppingMailbox(size)
         if self._failure is not None:
             line.close(self._failure())
-        self._subscribers[id(line)] = line
+        self._subscribers.append(line)
         return line
 
     def unsubscribe(self, line: DroppingMailbox) -> None:
         """Drop a subscriber's line, with what stands waiting in it."""
-        self._subscribers.pop(id(line), None)
+        if line in self._subscribers:
+            self._subscribers.remove(line)
         line.discard()
 
     def attach(self, inbox: Inbox) -> None:
@@ -223,7 +224,7 @@ class Switchboard:
 
     def deliver(self, event: Event) -> None:
         """Hand on one event (rule 1)."""
-        for line in self._subscribers.values():
+        for line in self._subscribers:
             line.put(event)
         route = self.router.route(event)
         inbox = self._inbox
@@ -245,7 +246,7 @@ class Switchboard:
         """
         turn, run = self.router.route_run(events, at)
         if run:
-            for line in self._subscribers.values():
+            for line in self._subscribers:
                 if not line.put_run(run):
                     for event in run:
                         line.put(event)
@@ -257,7 +258,7 @@ class Switchboard:
     def gap(self, reason: str) -> None:
         """Say to every subscriber, and to a message that was cut, that events may be missing."""
         event = ev.StreamGapEvent(missed=None, reason=reason)
-        for line in self._subscribers.values():
+        for line in self._subscribers:
             line.put(event)
         if self._inbox is not None and self._inbox.cut:
             self._inbox.cut = False
@@ -290,7 +291,7 @@ class Switchboard:
           cleanly: whether subscribers just end, because the stream was closed on purpose.
         """
         self._failure = failure
-        for line in self._subscribers.values():
+        for line in self._subscribers:
             line.close(None if cleanly else failure())
         if self._inbox is not None:
             inbox, self._inbox = self._inbox, None
