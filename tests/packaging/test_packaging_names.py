@@ -6,6 +6,7 @@ import importlib
 import inspect
 import pickle
 import pkgutil
+import re
 import traceback
 from types import FunctionType, ModuleType
 from typing import TypeAlias, get_type_hints
@@ -14,6 +15,7 @@ import pytest
 
 import trio_mix
 from trio_mix._names import public, publish, written_in
+from trio_mix.resources import EventStreamRequest
 
 Named: TypeAlias = "type | FunctionType"
 
@@ -70,11 +72,43 @@ def test_the_types_of_its_fields_can_be_asked_for(name: str, thing: type) -> Non
     assert not any(isinstance(hint, str) for hint in hints.values())
 
 
+def _functions(thing: Named) -> dict[str, FunctionType]:
+    """The function itself, or a class's methods and properties that are ours and public."""
+    if isinstance(thing, FunctionType):
+        return {thing.__name__: thing}
+    found: dict[str, FunctionType] = {}
+    for base in thing.__mro__:
+        if base.__module__.startswith("trio_mix"):
+            for name, each in vars(base).items():
+                function = inspect.unwrap(getattr(each, "fget", getattr(each, "func", each)))
+                function = getattr(function, "__func__", function)
+                if isinstance(function, FunctionType) and (name[0] != "_" or name[:2] == "__"):
+                    found[name] = function
+    return found
+
+
+@pytest.mark.parametrize(("name", "thing"), EXPORTED)
+def test_no_signature_says_any(name: str, thing: Named) -> None:
+    own = inspect.get_annotations(thing) if isinstance(thing, type) else {}
+    said = {name: own}
+    for each, function in _functions(thing).items():
+        if each != "__await__":  # what is sent to and fro there is the business of Trio
+            said[each] = inspect.get_annotations(function)
+    hints = [(where, str(hint)) for where, found in said.items() for hint in found.values()]
+    assert not [(where, hint) for where, hint in hints if re.search(r"\bAny\b", hint)]
+
+
 def test_reprs_and_tracebacks_say_what_is_imported() -> None:
     assert repr(trio_mix.Mix) == "<class 'trio_mix.Mix'>"
     assert trio_mix.sse.ReconnectPolicy.__module__ == "trio_mix.sse"
     error = trio_mix.testing.LeftBehindError("a task")
     assert traceback.format_exception_only(error) == ["trio_mix.testing.LeftBehindError: a task\n"]
+
+
+def test_a_signature_that_says_any_would_be_found() -> None:
+    assert "connect_tcp" in _functions(trio_mix.testing.MemoryNetwork)
+    assert {"sessions", "open_stream", "request", "server_url"} <= set(_functions(trio_mix.Mix))
+    assert re.search(r"\bAny\b", str(inspect.get_annotations(EventStreamRequest.__await__)))
 
 
 def test_tools_can_ask_where_a_class_was_written() -> None:
