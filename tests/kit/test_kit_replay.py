@@ -234,7 +234,7 @@ async def test_requests_with_masked_secrets_are_known_again(
         ('{"a": 1}\n', "is no recording"),
         ("hello\n", "line 1: this is no JSON object"),
         ('{"trio_mix_recording": 1}\n[]x\n', "line 2: this is no JSON object"),
-        ('{"trio_mix_recording": 99}\n', "version 99; this trio_mix reads 1"),
+        ('{"trio_mix_recording": 99}\n', "version 99, and this trio_mix reads 1"),
         ('{"trio_mix_recording": 1}\n{"no": 1}\n', "a line lacks"),
         ('{"trio_mix_recording": 1}\n{"no": 1, "at": 0, "n": 7, "end": "cut"}\n', "a line lacks"),
     ],
