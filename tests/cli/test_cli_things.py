@@ -224,7 +224,9 @@ async def test_a_reader_that_leaves_ends_the_command_at_once_with_exit_code_0(
             if command == ["watch"]:
                 await process.stderr.receive_some()  # it watches
                 server.run_message(session, "hang")
-            await process.stdout.receive_some()
+            out = b""
+            while b"three" not in out:  # all that will ever be written
+                out += await process.stdout.receive_some()
             await process.stdout.aclose()
             assert await process.wait() == 0
             said = b""
