@@ -13,6 +13,7 @@ from trio_mix.testing import (
     Answer,
     AskPermission,
     Cut,
+    Do,
     Drop,
     Fail,
     FaultPlan,
@@ -294,3 +295,64 @@ async def test_a_caller_cancelled_in_the_middle_of_the_post_leaves_at_once_and_c
         assert trio.current_time() < 1.0
         with trio.fail_after(5):
             await server.wait_for(MessageFinished, text="hang", how="cancelled")
+
+
+async def test_a_server_that_replays_is_not_asked_for_what_it_stored(
+    autojump_clock: MockClock,
+) -> None:
+    """Also where the replay takes a moment: until it is known whether there is one."""
+    rule = Rule(Stall(300, 0.6), path="/stream", method="GET", connections=[2])
+    async with (
+        MixServer(listen=False, pace=0.0, replay=True) as server,
+        FaultProxy(server, FaultPlan(rule)) as proxy,
+        Mix(proxy.url, network=proxy.network) as mix,
+        mix.open_stream(server.create_session(session_id="s")) as stream,
+    ):
+        await stream.ask("hello")
+        asked = len(server.requests("GET", "/api/sessions/s"))
+        server.script("go", Turn(Say("One "), Drop(), Say("two.")))
+        server.script("long", Turn(Say("One "), Drop(), Say("two"), Pause(20), Say(".")))
+        with trio.fail_after(1000):
+            for text in ("go", "long"):
+                reply = await stream.ask(text)
+                assert (reply.text, reply.recovered) == ("One two.", False)
+        assert len(server.requests("GET", "/api/sessions/s")) == asked
+
+
+@pytest.mark.parametrize("api", ["async", "pipeline"])
+async def test_a_turn_whose_events_came_is_never_sent_again_though_its_rows_are_gone(
+    api: Api, autojump_clock: MockClock
+) -> None:
+    async with scene(api) as (server, _, stream):
+        await stream.ask("hello")
+        rows = server._backend.live["s"].row.rows
+
+        async def forget() -> None:
+            rows.clear()
+            await trio.lowlevel.checkpoint()
+
+        server.script("go", Turn(Say("One "), Do(forget), Drop(), Hang()))
+        with pytest.raises(errors.MessageInterrupted) as caught:
+            await stream.ask("go")
+        assert caught.value.outcome == "unknown"
+        assert server.runs("go") == 1
+
+
+@pytest.mark.parametrize("api", ["async", "pipeline"])
+async def test_a_message_whose_post_is_still_under_way_is_not_sent_again(
+    api: Api, autojump_clock: MockClock
+) -> None:
+    async with scene(api) as (server, proxy, stream):
+        await stream.ask("hello")
+        await trio.sleep(10)  # an idle connection is not used again
+        proxy.plan = FaultPlan(Rule(Stall(100, 20.0, "up"), method="POST", connections=[1]))
+        async with trio.open_nursery() as nursery:
+
+            async def drop() -> None:
+                await trio.sleep(1)
+                await server.drop_streams()
+
+            nursery.start_soon(drop)
+            assert (await stream.ask("go")).text
+        await trio.sleep(100)
+        assert server.runs("go") == 1

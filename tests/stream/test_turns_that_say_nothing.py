@@ -15,6 +15,7 @@ from trio_mix import Mix, errors
 from trio_mix import events as ev
 from trio_mix.testing import (
     Do,
+    Drop,
     Fail,
     Hang,
     MessageFinished,
@@ -328,3 +329,37 @@ async def test_a_short_settle_timeout_shortens_all_of_it(autojump_clock: MockClo
         began = trio.current_time()
         assert (await stream.ask("how are you?")).recovered
         assert trio.current_time() - began < 5
+
+
+@pytest.mark.parametrize("ending", [Say("two."), Fail("no more money")])
+async def test_a_turn_that_was_cut_and_heard_again_ends_as_well_where_its_end_gets_lost(
+    ending: Step, autojump_clock: MockClock
+) -> None:
+    async with scene("async") as (server, stream):
+        await stream.ask("hello")
+        server.answer_next("/api/sessions/s/export", 404, body=b"no", times=10_000)
+        server.script("go", Turn(Say("One "), Drop(), Pause(10), UseTool("glob"), ending))
+        server.lose_events("complete", 1)
+        server.lose_events("error")
+        began = trio.current_time()
+        if isinstance(ending, Fail):
+            with pytest.raises(errors.MessageInterrupted) as caught:
+                await stream.ask("go")
+            assert caught.value.outcome == "gone"
+        else:
+            reply = await stream.ask("go")
+            assert (reply.text, reply.recovered, reply.incomplete) == ("One two.", True, True)
+        assert 300 <= trio.current_time() - began < 1000
+
+
+async def test_a_turn_that_goes_on_after_a_cut_is_seldom_asked_for(
+    autojump_clock: MockClock,
+) -> None:
+    async with scene("async") as (server, stream):
+        await stream.ask("hello")
+        before = looks(server)
+        working = [step for _ in range(100) for step in (UseTool("glob"), Pause(20))]
+        server.script("go", Turn(Say("One "), Drop(), Pause(10), *working, Say("two.")))
+        reply = await stream.ask("go")
+        assert (reply.text, reply.incomplete) == ("One two.", False)
+        assert looks(server) - before <= 2000 / 60 + 10

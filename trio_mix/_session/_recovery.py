@@ -12,8 +12,9 @@ Rule 3  Never arrived there, proven and for a while: sent again, once. Never whi
         which this one may be queued.
 Rule 4  No sign of life (an event of the turn, growth of what is stored) for ``settle_timeout``
         ends it: as gone where its rows are there, else as unknown, and the error says which. Time
-        without a connection does not count. A turn whose events come again, or whose POST is still
-        open, is as good as one that was never cut: it may be as silent as it likes.
+        without a connection does not count, nor does silence while the POST is open. A turn whose
+        events come again is as good as one that was never cut: it is seldom asked for, and may be
+        silent for long (`endurance`).
 Rule 5  A turn that its sender has left is settled only to know when the next may start; the server
         is told to cancel until it has heard it.
 Rule 6  What a gap took of a turn that was seen to end is read from there before its message ends.
@@ -21,6 +22,7 @@ Rule 6  What a gap took of a turn that was seen to end is read from there before
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
@@ -40,6 +42,7 @@ __all__ = [
     "RecoveryHost",
     "Signs",
     "StoredMessages",
+    "endurance",
     "fill_in",
     "interrupt",
     "look",
@@ -55,6 +58,8 @@ _LIVE: Final = 2.0
 _END_GRACE: Final = 5.0
 _FIRST_LOOK: Final = 0.05
 _SLOWEST_LOOK: Final = 5.0
+_WHOLE: Final = 5
+_DEAD: Final = 10
 
 
 class RecoveryHost(Protocol):
@@ -138,6 +143,8 @@ async def _settle(host: RecoveryHost, inbox: Inbox, pause: float) -> None:
             inbox.cancel_heard = await host.cancel()
         if host.continued and signs.silence < host.settle_timeout / 2:
             continue
+        if signs.goes_on and signs.looked_ago < host.settle_timeout:
+            continue
         if host.continued is None and signs.connected < _REPLAY_GRACE and signs.up < _LIVE:
             continue
         verdict, busy = await look(host, inbox)
@@ -146,11 +153,24 @@ async def _settle(host: RecoveryHost, inbox: Inbox, pause: float) -> None:
         signs.note(host, inbox, verdict)
         if verdict is not None and _decide(host, inbox, verdict, signs, busy=busy):
             return
-        if signs.silence >= host.settle_timeout and not inbox.unanswered:
-            if signs.attached and verdict is not None and verdict.fate is Fate.UNFINISHED:
-                continue
-            _give_up(host, inbox, verdict)
+        patience = host.settle_timeout
+        if signs.attached and verdict is not None and verdict.fate is Fate.UNFINISHED:
+            patience *= endurance(verdict)
+        if signs.silence >= patience and not inbox.unanswered:
+            _give_up(host, inbox, verdict, signs.silence)
             return
+
+
+def endurance(verdict: Verdict) -> float:
+    """Return how many settle timeouts an unfinished turn may be silent on a good connection.
+
+    Nothing tells a dead turn from one that thinks. Fewer, where the rows hold all that an ended
+    turn would; without end, while a tool is at work.
+    """
+    calls = () if verdict.reply is None else verdict.reply.tool_calls
+    if verdict.looks_whole:
+        return _WHOLE
+    return math.inf if any(not call.finished for call in calls) else _DEAD
 
 
 def _has_ended(inbox: Inbox) -> bool:
@@ -211,6 +231,8 @@ class Signs:
         self._absent_since: float | None = None
         self.attached = False
         """Whether an event of the turn has come that was no replay."""
+        self._bound = False
+        self._looked = -math.inf
 
     def note(self, host: RecoveryHost, inbox: Inbox, verdict: Verdict | None = None) -> None:
         """Take in what there is to see now."""
@@ -223,8 +245,10 @@ class Signs:
         if inbox.turn.events != self._events:
             self._events, self._last = inbox.turn.events, self._up
             self.attached = host.continued is False or self.connected > _LIVE
+        self._bound = inbox.turn.bound or not host.board.router.traits.ids
         if verdict is None:
             return
+        self._looked = self._now
         if verdict.growth > self._growth:
             self._growth, self._last = verdict.growth, self._up
         if verdict.fate is not Fate.ABSENT:
@@ -236,6 +260,16 @@ class Signs:
     def silence(self) -> float:
         """Seconds since the last sign."""
         return self._up - self._last
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether its events come again, and all that are to come will be known for its own."""
+        return self.attached and self._bound
+
+    @property
+    def looked_ago(self) -> float:
+        """Seconds since the stored messages were read."""
+        return self._now - self._looked
 
     @property
     def unheard(self) -> float:
@@ -279,8 +313,8 @@ def _never_arrived(host: RecoveryHost, inbox: Inbox, verdict: Verdict) -> None:
         host.send_again(inbox)
 
 
-def _give_up(host: RecoveryHost, inbox: Inbox, verdict: Verdict | None) -> None:
-    silent = f"for {host.settle_timeout:g} s there was no sign of it"
+def _give_up(host: RecoveryHost, inbox: Inbox, verdict: Verdict | None, silence: float) -> None:
+    silent = f"for {silence:.3g} s there was no sign of it"
     if verdict is None or verdict.fate in (Fate.UNKNOWN, Fate.ABSENT):
         why = "and the server's stored messages could not tell"
         interrupt(host, inbox, verdict, "unknown", f"{silent}, {why}")

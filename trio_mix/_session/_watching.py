@@ -22,13 +22,21 @@ Rule 7  Once a connection is lost, or its sender has left, settling is in charge
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 import trio
 
 from trio_mix import errors
 from trio_mix import events as ev
-from trio_mix._session._recovery import ARRIVAL_GRACE, Signs, interrupt, look, recover
+from trio_mix._session._recovery import (
+    ARRIVAL_GRACE,
+    Signs,
+    endurance,
+    interrupt,
+    look,
+    recover,
+)
 from trio_mix._turns._router import Input, Phase
 from trio_mix._turns._stored import Fate
 
@@ -40,9 +48,8 @@ if TYPE_CHECKING:
 __all__ = ["watch"]
 
 _END_GRACE: Final = 1.0
-_WHOLE: Final = 5
-_DEAD: Final = 10
-"""How many settle timeouts of silence, of events and rows, are taken for an end (rule 4)."""
+_QUEUED: Final = 10
+"""How many settle timeouts it may be nowhere to be found while the session is at another turn."""
 
 _UNHEARD: Final = "the stream did not tell how a message went on"
 _WHAT: Final = "was not heard of any more, though the connection was not lost"
@@ -115,7 +122,7 @@ def _decide(
     if inbox.turn.bound or inbox.turn.text.startswith(("/", "!")):
         return False
     # While the session is at another turn this one may be queued behind it.
-    patience = _DEAD if busy else 1 if doubt is not None else 2
+    patience = _QUEUED if busy else 1 if doubt is not None else 2
     if signs.unheard < patience * limit:
         return False
     why = f"for {signs.unheard:.0f} s there was no event of it, and the server's stored messages "
@@ -130,18 +137,19 @@ def _if_dead(
     signs: Signs,
     failure: ev.ErrorEvent | ev.RateLimitEvent | None,
 ) -> bool:
-    limit = host.settle_timeout
-    calls = () if verdict.reply is None else verdict.reply.tool_calls
-    if verdict.looks_whole and signs.silence >= _WHOLE * limit:
+    patience = endurance(verdict)
+    if failure is not None and not verdict.looks_whole and math.isfinite(patience):
+        patience = 1
+    if signs.silence < patience * host.settle_timeout:
+        return False
+    if verdict.looks_whole:
         inbox.builder.doubtful = True  # these rows do not tell whether that is all
         _recover(host, inbox, verdict)
-        return True
-    at_work = any(not call.finished for call in calls)
-    patience = limit if failure is not None else _DEAD * limit
-    if verdict.looks_whole or at_work or signs.silence < patience:
-        return False
-    why = f"for {signs.silence:.0f} s there was no sign of it, not even among the stored messages"
-    _fail(host, inbox, verdict, failure, "gone", why)
+    else:
+        why = (
+            f"for {signs.silence:.0f} s there was no sign of it, not even among the stored messages"
+        )
+        _fail(host, inbox, verdict, failure, "gone", why)
     return True
 
 
