@@ -22,7 +22,7 @@ __all__ = ["public", "publish", "written_in"]
 
 T = TypeVar("T")
 
-_written_in: dict[object, str] = {}
+_written_in: dict[type | FunctionType, str] = {}
 
 
 def public(module: str) -> Callable[[T], T]:
@@ -54,7 +54,7 @@ def publish(namespace: Mapping[str, Any]) -> None:
             _rename(thing, package)
 
 
-def written_in() -> dict[object, str]:
+def written_in() -> dict[type | FunctionType, str]:
     """Return the module that each class and function was written in, for those renamed so far."""
     return dict(_written_in)
 

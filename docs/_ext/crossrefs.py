@@ -23,6 +23,8 @@ from sphinx.pycode import ModuleAnalyzer
 from sphinx.util import logging
 from sphinx.util.nodes import make_refnode
 
+from trio_mix._names import written_in
+
 if TYPE_CHECKING:
     from docutils import nodes
     from sphinx.application import Sphinx
@@ -255,8 +257,23 @@ def find_undocumented(_app: Sphinx, env: BuildEnvironment) -> None:
                 _log.warning("%s.%s is public, and no page documents it", home, name)
 
 
+def go_by_the_sources() -> None:
+    """Give classes the module back that they were written in, for this build.
+
+    autodoc reads the texts under attributes, and their order, in the module that a class says it is
+    from; what it calls the class is the page's affair.
+    """
+    for home in ("trio_mix", *(f"trio_mix.{name}" for name in sorted(_MODULES))):
+        module = importlib.import_module(home)
+        for name in getattr(module, "__all__", ()):
+            getattr(module, name)  # loads what is loaded late
+    for thing, module_name in written_in().items():
+        thing.__module__ = module_name
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
+    go_by_the_sources()
     app.connect("missing-reference", resolve)
     app.connect("env-check-consistency", find_undocumented)
     app.connect("doctree-read", leave_builtins_alone)
