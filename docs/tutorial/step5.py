@@ -6,7 +6,7 @@ from collections.abc import AsyncIterable
 import trio
 
 from trio_mix import Message, Mix, ReconnectPolicy, SessionStream
-from trio_mix.errors import MessageError, MixError, TransportError
+from trio_mix.errors import MessageError, MixError, StreamError, TransportError
 from trio_mix.events import ContentEvent, PermissionEvent, StreamGapEvent, ToolExecutionStartEvent
 
 
@@ -30,6 +30,9 @@ class Chat:
                         await self.ask(stream, line)
                     except (MessageError, MixError, TransportError) as error:
                         print(f"\n[{error}]")  # this message failed; the stream is well
+                    except StreamError as error:
+                        print(f"\n[{error}]")  # the stream is over, and so is the chat
+                        return
                 self.running = None
             print("you> ", end="", flush=True)
 
@@ -57,11 +60,11 @@ class Chat:
 
 
 async def read_keyboard(lines: trio.MemorySendChannel[str]) -> None:
-    # Not sys.stdin, which Python would wait for at the end.
-    with open(0, closefd=False) as keyboard:  # noqa: ASYNC230 - opening it does not block
-        async with lines:
-            while line := await trio.to_thread.run_sync(keyboard.readline, abandon_on_cancel=True):
-                await lines.send(line.strip())
+    # Not sys.stdin, and never closed: both would wait for the thread that reads the next line.
+    keyboard = open(0, closefd=False)  # noqa: ASYNC230, SIM115
+    async with lines:
+        while line := await trio.to_thread.run_sync(keyboard.readline, abandon_on_cancel=True):
+            await lines.send(line.strip())
 
 
 async def main() -> None:

@@ -200,6 +200,15 @@ async def test_step_5_says_why_a_message_failed_and_goes_on() -> None:
         await step.leave()
 
 
+async def test_step_5_says_so_and_ends_when_the_server_has_forgotten_its_session() -> None:
+    async with MixServer(pace=0) as server, program("step5", server) as step:
+        await step.see("you> ")
+        await server.restart(keep_sessions=False)
+        await step.type("Hello\n")
+        await step.see("cannot be streamed from")
+        await step.see("Bye.")
+
+
 async def test_step_5_outlives_a_server_that_is_restarted_and_a_connection_that_is_cut() -> None:
     async with MixServer(pace=0) as server, program("step5", server) as step:
         server.script("Long", Turn(Say("It begins"), Drop(), Pause(0.2), Say(" and ends.")))
