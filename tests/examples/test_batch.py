@@ -43,9 +43,7 @@ class Files:
 
     def run(self, server: MixServer | str, *options: str) -> AbstractAsyncContextManager[Program]:
         url = server if isinstance(server, str) else server.url
-        return run_program(
-            "examples/batch.py", self.prompts, self.results, "--settle=0.5", *options, server=url
-        )
+        return run_program("examples/batch.py", self.prompts, self.results, *options, server=url)
 
     async def run_to_end(self, server: MixServer | str, *options: str) -> tuple[int, str]:
         async with self.run(server, *options) as program:
@@ -141,7 +139,7 @@ async def test_killed_it_waits_for_an_answer_that_is_still_growing(files: Files)
                 await server.wait_for(MessageRun, text="A")
             program.process.kill()
             await program.ended()
-        async with files.run(server, "--settle=60") as program:
+        async with files.run(server) as program:
             with trio.fail_after(30):
                 await server.wait_until(lambda: len(server.requests("GET", "/api/sessions/")) > 2)
             go_on.set()
@@ -159,11 +157,11 @@ async def test_what_may_have_run_is_left_alone_unless_told_otherwise(files: File
                 await server.wait_for(MessageRun, text="A")
             program.process.kill()
             await program.ended()
-        code, output = await files.run_to_end(server)
+        code, output = await files.run_to_end(server, "--settle=0.5")
         assert (code, "1 doubt" in output) == (1, True)
         assert server.runs("A") == 1
         assert "it began to run" in files.lines()[-1]["error"]
-        assert (await files.run_to_end(server, "--again"))[0] == 0
+        assert (await files.run_to_end(server, "--settle=0.5", "--again"))[0] == 0
         assert server.runs("A") == 2
 
 
@@ -204,7 +202,7 @@ async def test_a_server_restarted_in_mid_answer_fails_that_prompt_alone(files: F
     files.prompts.write_text("A\nB\n")
     async with MixServer(pace=0) as server:
         server.script("A", Turn(Say("so far"), Hang()), Turn(Say("a")))
-        async with files.run(server, "-n1") as program:
+        async with files.run(server, "-n1", "--settle=0.5") as program:
             with trio.fail_after(30):
                 await server.wait_for(MessageRun, text="A")
             await server.restart()

@@ -67,7 +67,7 @@ async def test_what_shows_no_sign_of_life_after_a_kill_is_in_doubt_and_not_sent_
     async with MixServer(pace=0) as server:
         server.script("A", Turn(Say("so far"), Hang()), Turn(Say("all")))
         await killed_in_mid_answer(folder, server)
-        async with folder.daemon(server) as daemon:
+        async with folder.daemon(server, "--settle=0.6") as daemon:
             await daemon.program.says("job a: doubt: it began to run")
         assert server.runs("A") == 1
         session = folder.result("doubt", "a")["session"]
@@ -105,7 +105,7 @@ async def test_what_was_not_sent_before_a_kill_is_sent_once(folder: Folder) -> N
 
 async def test_a_server_restarted_in_mid_answer_gets_the_job_again(folder: Folder) -> None:
     folder.put(a="A")
-    async with MixServer(pace=0) as server, folder.daemon(server) as daemon:
+    async with MixServer(pace=0) as server, folder.daemon(server, "--settle=0.6") as daemon:
         server.script("A", Turn(Say("so far"), Hang()), Turn(Say("all")))
         with trio.fail_after(30):
             await server.wait_for(MessageRun, text="A")
@@ -118,7 +118,10 @@ async def test_a_server_restarted_in_mid_answer_gets_the_job_again(folder: Folde
 
 async def test_a_job_is_given_up_after_so_many_tries(folder: Folder) -> None:
     folder.put(a="A")
-    async with MixServer(pace=0) as server, folder.daemon(server, "--tries=2") as daemon:
+    async with (
+        MixServer(pace=0) as server,
+        folder.daemon(server, "--settle=0.6", "--tries=2") as daemon,
+    ):
         server.script("A", Turn(Say("so far"), Hang()))
         for times in (1, 2):
             with trio.fail_after(30):
@@ -156,7 +159,9 @@ async def test_no_job_is_lost_whatever_is_killed(folder: Folder, seed: int) -> N
     jobs: set[str] = set()
     async with MixServer(pace=0.2) as server:
         for accident in ("kill", "server", "term", "kill", "server"):
-            async with folder.daemon(server, "--grace=0.1", "--workers=3") as daemon:
+            async with folder.daemon(
+                server, "--settle=0.6", "--grace=0.1", "--workers=3"
+            ) as daemon:
                 new = {f"job{n}": f"Prompt {n}" for n in range(len(jobs), len(jobs) + 3)}
                 jobs |= set(new)
                 seen = server.runs() + chance.randrange(1, 4)
