@@ -356,3 +356,17 @@ async def test_a_message_whose_post_is_still_under_way_is_not_sent_again(
             assert (await stream.ask("go")).text
         await trio.sleep(100)
         assert server.runs("go") == 1
+
+
+async def test_a_cut_reply_that_the_rows_do_not_say_is_all_is_said_to_be_incomplete(
+    autojump_clock: MockClock,
+) -> None:
+    async with (
+        MixServer("pipeline", version="0.6.4", listen=False, pace=0.0) as server,
+        Mix(server.url, network=server.network) as mix,
+        mix.open_stream(server.create_session()) as stream,
+    ):
+        server.script("go", Turn(Say("One two."), Drop()))
+        with trio.fail_after(1000):
+            reply = await stream.ask("go")
+        assert (reply.text, reply.recovered, reply.incomplete) == ("One two.", True, True)
