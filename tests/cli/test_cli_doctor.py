@@ -68,6 +68,16 @@ async def test_a_pipeline_server_that_tells_no_sessions_is_measured_with_a_slash
         code, found, report = await examine(capsys, server.url)
     assert (code, report["generation"]) == (OK, "pipeline")
     assert found["ids"]["measured"] == {"ids": ["2", "3"], "restart": True}
+    assert found["replay"]["measured"] == {"replays": False}
+
+
+async def test_replay_is_told_from_the_same_words_said_anew(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async with MixServer("pipeline", version="0.6.4", replay=True) as server:
+        _, found, _ = await examine(capsys, server.url)
+    assert found["replay"]["measured"] == {"replays": True}
+    assert found["ids"]["verdict"] == "ok"
 
 
 @pytest.mark.parametrize("api", ["async", "blocking", "pipeline"])

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import attrs
 import trio
 
 from trio_mix import errors
@@ -57,11 +58,16 @@ async def examine_stream(
     await _heartbeat(doctor, report, session, listen)
 
 
+def _told(frames: list[ServerSentEvent]) -> list[ServerSentEvent]:
+    """Return what tells that something happened."""
+    return [frame for frame in frames if frame.event not in ("connected", "heartbeat")]
+
+
 class _First:
     """What the first connection brought."""
 
     def __init__(self, frames: list[ServerSentEvent], retry: float | None, *, command: bool):
-        self.events = [frame for frame in frames if frame.event not in ("connected", "heartbeat")]
+        self.events = _told(frames)
         self.retry = retry
         self.command = command
 
@@ -110,7 +116,7 @@ async def _happen(
         mark = await doctor.nudge(session, report.generation, command=command)
 
         def enough(got: list[ServerSentEvent], mark: str = mark) -> bool:
-            told = [f for f in got if f.event not in ("connected", "heartbeat")]
+            told = _told(got)
             if not mark:
                 return bool(told)
             return any(f.event == "session_deleted" and mark in f.data for f in told)
@@ -119,17 +125,41 @@ async def _happen(
     return frames
 
 
+@attrs.frozen
+class _Again:
+    """What the second connection brought."""
+
+    replayed: bool
+    """Whether what was missed came again."""
+    new: list[ServerSentEvent]
+    """What happened meanwhile."""
+
+
 async def _second_connection(
     doctor: Doctor, report: Report, session: str, first: _First
-) -> list[ServerSentEvent]:
+) -> _Again | None:
     if not first.events or not first.events[0].id:
-        return []
+        return None
+    missed = first.events[1:]
     async with doctor.stream(session, first.events[0].id) as source:
-        greeting = await doctor.frames(source, doctor.wait, bool)
-        return greeting + await _happen(doctor, report, source, session, command=first.command)
+        await doctor.frames(source, doctor.wait, bool)
+        came: list[ServerSentEvent] = []
+        if first.command:
+            # The same command is told in the same words: only the order tells old from new.
+            quiet = min(_QUIET, doctor.wait)
+            came = _told(await doctor.frames(source, quiet, lambda got: _told(got) != []))
+            new = _told(await _happen(doctor, report, source, session, command=True))
+            return _Again(bool(came), new)
+        came = _told(await _happen(doctor, report, source, session, command=False))
+        known = {(event.id, event.data) for event in missed}
+        again = {(event.id, event.data) for event in came} & known
+        return _Again(
+            bool(known) and again == known,
+            [event for event in came if (event.id, event.data) not in known],
+        )
 
 
-def _ids(report: Report, events: list[ServerSentEvent], again: list[ServerSentEvent]) -> None:
+def _ids(report: Report, events: list[ServerSentEvent], again: _Again | None) -> None:
     if not events:
         report.add(
             "ids",
@@ -150,7 +180,7 @@ def _ids(report: Report, events: list[ServerSentEvent], again: list[ServerSentEv
         return
     numbers = [int(each) for each in ids if each.isdigit()]
     grow = len(numbers) == len(ids) and numbers == sorted(set(numbers))
-    new = [int(event.id) for event in again if event.id.isdigit() and event.event != "connected"]
+    new = [int(event.id) for event in again.new if event.id.isdigit()] if again else []
     if not grow:
         report.add(
             "ids",
@@ -159,7 +189,7 @@ def _ids(report: Report, events: list[ServerSentEvent], again: list[ServerSentEv
             "ids are passed on as they are, and compared within one connection only",
             ids=ids,
         )
-    elif new and max(new) <= max(numbers):
+    elif new and min(new) <= max(numbers):
         report.add(
             "ids",
             "note",
@@ -191,8 +221,8 @@ def _retry(report: Report, first: _First) -> None:
         )
 
 
-def _replay(report: Report, first: _First, again: list[ServerSentEvent]) -> None:
-    if not again:
+def _replay(report: Report, first: _First, again: _Again | None) -> None:
+    if again is None:
         report.add(
             "replay",
             "unknown" if first.events and first.events[0].id else "note",
@@ -200,9 +230,7 @@ def _replay(report: Report, first: _First, again: list[ServerSentEvent]) -> None
             "a turn cut by a loss is completed from the stored messages where there are any",
         )
         return
-    missed = {(event.id, event.data) for event in first.events[1:]}
-    came = {(event.id, event.data) for event in again}
-    if missed and missed <= came:
+    if again.replayed:
         report.add(
             "replay",
             "ok",
