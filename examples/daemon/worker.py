@@ -145,7 +145,8 @@ class Crew:
             else:
                 known = not running
             if not known:
-                await self._finish(job, Result.DOUBT, error=str(error))
+                why = f"it was sent, and nobody can tell whether it ran: {error}"
+                await self._finish(job, Result.DOUBT, error=why)
                 return True
             await self._again(job, error)
         except TrioMixError as error:  # the agent gave it up, or the server refused it
