@@ -284,3 +284,23 @@ def test_whatever_happens_one_holds_it_in_the_order_of_arrival(acts: list[tuple[
             assert len(senders.passed) == len(set(senders.passed))
 
     trio.run(main)
+
+
+async def test_any_number_wait_for_it_to_open_each_time_it_is_shut() -> None:
+    gate = open_gate()
+    passed: list[int] = []
+
+    async def wait(number: int) -> None:
+        await gate.wait_open()
+        passed.append(number)
+
+    with trio.fail_after(5):
+        for turn in range(2):
+            gate.shut()
+            async with trio.open_nursery() as nursery:
+                for number in range(3):
+                    nursery.start_soon(wait, number)
+                    await wait_all_tasks_blocked()
+                assert len(passed) == 3 * turn
+                gate.open()
+            assert len(passed) == 3 * turn + 3

@@ -197,6 +197,16 @@ async def test_open_session_creates_and_deletes_whatever_happens(
     assert await mix.sessions.list() == []
 
 
+async def test_any_number_of_tasks_wait_for_the_connection(server: MixServer, mix: Mix) -> None:
+    async with mix.open_stream(server.create_session()) as stream:
+        await server.drop_streams(stream.session_id)
+        with trio.fail_after(5):
+            async with trio.open_nursery() as nursery:
+                for _ in range(3):
+                    nursery.start_soon(stream.wait_connected)
+        assert stream.state.value == "connected"
+
+
 async def test_a_stream_shows_its_state_and_statistics(server: MixServer, mix: Mix) -> None:
     opening = mix.open_stream(server.create_session())
     assert opening.state.value == "connecting"

@@ -138,7 +138,8 @@ class Engine(ReaderHost):
         while self.reader.state is not StreamState.CONNECTED:
             if self.failure is not None:
                 raise errors.clone_error(self.failure) from self.failure.__cause__
-            self._connected = self._connected or trio.Event()
+            if self._connected is None:
+                self._connected = trio.Event()
             await self._connected.wait()
 
     def close(self) -> None:

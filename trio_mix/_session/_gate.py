@@ -80,7 +80,8 @@ class SendGate:
         await trio.lowlevel.checkpoint()
         while not self._open:
             self._raise_if_closed()
-            self._opened = self._opened or trio.Event()
+            if self._opened is None:
+                self._opened = trio.Event()
             await self._opened.wait()
         self._raise_if_closed()
 
