@@ -167,6 +167,31 @@ async def test_no_time_limit_goes_on_for_ever(autojump_clock: MockClock) -> None
     assert trio.current_time() == 2000 * 60.0
 
 
+async def test_a_server_that_is_not_there_is_told_of_once(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    core, _http = core_over([REFUSED] * 5 + [FINE], retries=RetryConfig())
+    await Sessions(core).list()
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("trio_mix", "WARNING")
+    said = record.getMessage()
+    assert "GET http://mix.test/" in said
+    assert "refused (tried 2 times)" in said
+    assert "Check that a Mix server is running" in said
+    assert "RetryConfig" in said
+
+
+@pytest.mark.parametrize("answers", [[LOST, FINE], [response(503)] * 5 + [FINE]])
+async def test_a_single_loss_or_a_busy_server_is_not_told_of(
+    answers: list[ConnectionFailed | HttpResponse],
+    autojump_clock: MockClock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    core, _http = core_over(answers, retries=RetryConfig())
+    await Sessions(core).list()
+    assert not caplog.records
+
+
 async def test_strategy_none_is_a_single_try_for_the_client_and_for_a_call(
     autojump_clock: MockClock,
 ) -> None:

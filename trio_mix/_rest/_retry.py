@@ -13,13 +13,16 @@ Rules:
 4. ``Retry-After`` takes the pause's place, capped by the ceiling, and chance only lengthens it.
 5. When the next try would begin after ``max_elapsed_time``, the last failure is raised at once.
 6. What a hook forbids is not tried again, whatever exception it chose to say so.
+7. A server that cannot be reached twice on end is told of, once, as a warning on the ``trio_mix``
+   logger: to go on for minutes without a word looks like a program that hangs.
 """
 
 from __future__ import annotations
 
+import logging
 import ssl
 import time
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import attrs
 import trio
@@ -38,7 +41,10 @@ __all__ = ["RetryPlan", "Vetoed", "renewed"]
 
 T = TypeVar("T")
 
-_RETRY_AFTER_JITTER = 0.5
+_RETRY_AFTER_JITTER: Final = 0.5
+_SILENT_TRIES: Final = 2
+
+_log: Final = logging.getLogger("trio_mix")
 
 
 class Vetoed(Exception):
@@ -87,12 +93,24 @@ class RetryPlan:
             try:
                 return await attempt()
             except (MixError, TransportError) as error:
+                failure = error
                 pause = self._pause(error, tries)
                 if pause is None or self._too_late(trio.current_time() - began + pause):
                     if isinstance(error, TransportError) and tries > 1:
                         raise renewed(error, error.request, tries) from error.__cause__
                     raise
+            if tries == _SILENT_TRIES and isinstance(failure, TransportError):
+                self._tell(failure)
             await trio.sleep(pause)
+
+    def _tell(self, failure: TransportError) -> None:
+        limit = self.config.backoff.max_elapsed_time
+        for_how_long = "without a limit" if limit is None else f"for up to {limit:g} s"
+        _log.warning(
+            "%s Trying again, %s; retries=RetryConfig(...) says for how long.",
+            renewed(failure, failure.request, _SILENT_TRIES),
+            for_how_long,
+        )
 
     def _pause(self, failure: MixError | TransportError, tries: int) -> float | None:
         """Return the seconds to wait before the next try, ``None`` for no next try."""
