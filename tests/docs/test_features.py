@@ -12,6 +12,7 @@ import mix_python_sdk
 import pytest
 import trio
 from httpx_sse._decoders import SSEDecoder, SSELineDecoder
+from mix_python_sdk.errors import MixDefaultError
 
 from trio_mix.testing import (
     AskPermission,
@@ -136,7 +137,7 @@ async def test_the_sdk_cannot_talk_with_the_newest_api() -> None:
     def run(client: mix_python_sdk.Mix, seen: list[str]) -> None:
         for event in events(client):
             seen.append(event.event)
-            with pytest.raises(mix_python_sdk.errors.MixDefaultError, match="202"):
+            with pytest.raises(MixDefaultError, match="202"):
                 client.messages.send(id="s", text="Hi")
 
     async with MixServer(version="0.11.4", pace=0) as server:
