@@ -104,6 +104,7 @@ class _Talk:
         self.yes = everything
 
     async def run(self) -> None:
+        await trio.lowlevel.checkpoint()
         pressed = False
         while not self.commands.over:
             try:

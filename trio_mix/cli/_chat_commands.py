@@ -17,6 +17,7 @@ import textwrap
 from typing import TYPE_CHECKING
 
 import attrs
+import trio
 
 from trio_mix.cli._render import clean, excerpt
 from trio_mix.errors import TrioMixError
@@ -59,6 +60,7 @@ class Commands:
         Returns:
           What is to be sent to the server, or ``None`` if the text was for the chat.
         """
+        await trio.lowlevel.checkpoint()
         word = text.strip()
         if word.startswith("//"):
             return word[1:]
@@ -77,6 +79,7 @@ class Commands:
         return None
 
     async def _help(self) -> None:
+        await trio.lowlevel.checkpoint()
         _table(HELP)
         print(textwrap.fill(KEYS, min(shutil.get_terminal_size().columns - 1, 100)), flush=True)
         try:
@@ -88,6 +91,7 @@ class Commands:
             _table({f"/{each.name}": each.description or "" for each in theirs})
 
     async def _tools(self) -> None:
+        await trio.lowlevel.checkpoint()
         calls = self.last.tool_calls if self.last else ()
         if not calls:
             print("no tool was used for the last message", flush=True)
@@ -111,14 +115,17 @@ class Commands:
         print(f"used: {str(self.status.used) or 'not told'}", flush=True)
 
     async def _allow(self) -> None:
+        await trio.lowlevel.checkpoint()
         self.allow(True)
         print("every permission is granted from now on; /ask takes that back", flush=True)
 
     async def _ask(self) -> None:
+        await trio.lowlevel.checkpoint()
         self.allow(False)
         print("you are asked before a permission is granted", flush=True)
 
     async def _exit(self) -> None:
+        await trio.lowlevel.checkpoint()
         self.over = True
 
 

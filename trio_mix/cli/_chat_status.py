@@ -79,6 +79,7 @@ class Status:
 
         A server that does not tell, or not at once, leaves everything as it was.
         """
+        await trio.lowlevel.checkpoint()
         options = RequestOptions(timeout=_PATIENCE, retries=RetryConfig(strategy="none"))
         try:
             session = await self.mix.sessions.get(id=self.stream.session_id, options=options)

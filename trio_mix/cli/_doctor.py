@@ -63,6 +63,7 @@ async def doctor(
       wait: seconds for each answer.
       listen: seconds to listen for heartbeats.
     """
+    await trio.lowlevel.checkpoint()
     address = (server or os.environ.get("MIX_SERVER_URL") or _DEFAULT).rstrip("/")
     report = Report(sanitize_url(address), json)
     try:
@@ -119,6 +120,7 @@ async def _examine(doctor: Doctor, report: Report, session: str | None, listen: 
 
 async def _is_there(doctor: Doctor, report: Report) -> bool:
     """Find out whether a Mix server answers, and say what is there if none does."""
+    await trio.lowlevel.checkpoint()
     began = trio.current_time()
     try:
         health = await doctor.mix.system.health_check(options=doctor.options)
@@ -174,6 +176,7 @@ def _not_reached(report: Report, error: errors.TransportError, wait: float) -> N
 
 
 async def _not_healthy(doctor: Doctor, report: Report, error: errors.MixError) -> bool:
+    await trio.lowlevel.checkpoint()
     if error.status_code in (401, 403):
         who = error.headers.get("www-authenticate") or error.headers.get("server") or "it"
         report.add(
@@ -235,6 +238,7 @@ def _tell_generation(report: Report, generation: Generation | None) -> None:
 
 async def _may_answer(doctor: Doctor, report: Report) -> None:
     """Find out whether the server has what it needs to run a message."""
+    await trio.lowlevel.checkpoint()
     try:
         valid = await doctor.mix.authentication.validate_preferred_provider(options=doctor.options)
     except errors.MixError as error:
@@ -258,6 +262,7 @@ async def _may_answer(doctor: Doctor, report: Report) -> None:
 
 
 async def _make(doctor: Doctor, report: Report) -> str | None:
+    await trio.lowlevel.checkpoint()
     try:
         session = await doctor.mix.sessions.create(title="trio-mix doctor", options=doctor.options)
     except errors.TrioMixError as error:

@@ -97,8 +97,9 @@ class Doctor:
         enough: Callable[[list[ServerSentEvent]], bool] = lambda _: False,
     ) -> list[ServerSentEvent]:
         """Return what comes within a time, or until it is enough."""
+        await trio.lowlevel.checkpoint()
         got: list[ServerSentEvent] = []
-        with trio.move_on_after(seconds):
+        with trio.move_on_after(seconds):  # noqa: ASYNC912 - reading a frame waits
             while not got or not enough(got):
                 got.append(await anext(source))
         return got
@@ -109,6 +110,7 @@ class Doctor:
         Returns:
           The first event; the status of a refusal; or None where neither came.
         """
+        await trio.lowlevel.checkpoint()
         try:
             async with self.stream(NOBODY) as source:
                 first = await self.frames(source, self.wait, bool)
@@ -124,6 +126,7 @@ class Doctor:
         Pipeline servers alone have ``/stream/{id}/message``. Async ones alone know the field
         ``thinking_level``, so that others complain of it instead of the empty text.
         """
+        await trio.lowlevel.checkpoint()
         try:
             await self.mix.streaming.send_streaming_message(
                 id=session_id, content="", options=self.options
@@ -147,6 +150,7 @@ class Doctor:
 
     async def cancel(self, session_id: str) -> str | None:
         """Cancel where nothing runs; return the answer's shape, None if that is not known."""
+        await trio.lowlevel.checkpoint()
         try:
             answer = await self.mix.messages.cancel_processing(id=session_id, options=self.options)
         except errors.MixError:
@@ -159,6 +163,7 @@ class Doctor:
         Returns:
           What the last event that this causes must contain, "" if that is not known.
         """
+        await trio.lowlevel.checkpoint()
         if command:
             content = f'{{"text": "{NO_COMMAND}"}}'
             if generation in ("pipeline", "pipeline-oldest"):

@@ -43,6 +43,7 @@ async def examine_stream(
       listen: seconds to listen for heartbeats.
       command: whether only a slash command makes this server speak.
     """
+    await trio.lowlevel.checkpoint()
     try:
         first = await _first_connection(doctor, report, session, command=command)
         if first is None:
@@ -111,6 +112,7 @@ async def _happen(
     command: bool,
 ) -> list[ServerSentEvent]:
     """Make two things happen, and return what the stream tells of them."""
+    await trio.lowlevel.checkpoint()
     frames: list[ServerSentEvent] = []
     for _ in range(2 if command else 1):
         mark = await doctor.nudge(session, report.generation, command=command)
@@ -138,6 +140,7 @@ class _Again:
 async def _second_connection(
     doctor: Doctor, report: Report, session: str, first: _First
 ) -> _Again | None:
+    await trio.lowlevel.checkpoint()
     if not first.events or not first.events[0].id:
         return None
     missed = first.events[1:]
@@ -276,6 +279,7 @@ async def _unknown_session(doctor: Doctor, report: Report) -> None:
 
 
 async def _heartbeat(doctor: Doctor, report: Report, session: str, listen: float) -> None:
+    await trio.lowlevel.checkpoint()
     if not listen:
         report.add(
             "heartbeat",

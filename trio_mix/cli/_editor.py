@@ -112,7 +112,7 @@ class Editor:
         interrupt: _Interrupt | None = None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(up.stop_when_cancelled)
-            with trio.CancelScope(shield=True):
+            with trio.CancelScope(shield=True):  # noqa: ASYNC912 - the thread is waited for
                 try:
                     got = await trio.to_thread.run_sync(read)
                 except _Interrupt as pressed:
