@@ -172,9 +172,13 @@ authentication_get_auth_status: Final = _function(Authentication, Authentication
 authentication_validate_preferred_provider: Final = _function(
     Authentication, Authentication.validate_preferred_provider
 )
-authentication_delete_credentials: Final = _function(Authentication, Authentication.delete_credentials)
+authentication_delete_credentials: Final = _function(
+    Authentication, Authentication.delete_credentials
+)
 authentication_get_oauth_health: Final = _function(Authentication, Authentication.get_oauth_health)
-authentication_refresh_oauth_tokens: Final = _function(Authentication, Authentication.refresh_oauth_tokens)
+authentication_refresh_oauth_tokens: Final = _function(
+    Authentication, Authentication.refresh_oauth_tokens
+)
 
 files_list: Final = _function(Files, Files.list)
 files_upload: Final = _function(Files, Files.upload)

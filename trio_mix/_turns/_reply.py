@@ -241,7 +241,7 @@ class ReplyBuilder:
     def restart(self) -> None:
         """Forget everything: the message is sent again because it never arrived."""
         self.__init__()  # type: ignore[misc]  # one place lists the empty state
-        self.resent: bool = True
+        self.resent = True
 
     def take_stored(self, stored: StoredReply) -> None:
         """Complete the reply from the HTTP answer or from the session's stored messages."""
