@@ -89,6 +89,7 @@ async def send_when_free(host: BusyHost, inbox: Inbox, event: Event) -> None:
         if free is None:
             # It was run by another stream: its end is found among the stored messages.
             inbox.cut = True
+            inbox.builder.gap()  # what has come of it meanwhile was nobody's
             host.board.step(inbox, Input.SENDING)
             host.board.step(inbox, Input.ACCEPTED)
             host.settle(inbox)
