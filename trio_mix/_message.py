@@ -12,10 +12,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, Self, final
 
-import attrs
-
 from trio_mix import events as ev
 from trio_mix._names import public
+from trio_mix._session._request import MessageRequest
 from trio_mix.errors import (
     MessageInterrupted,
     MessageNotFinished,
@@ -25,28 +24,15 @@ from trio_mix.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
+    from collections.abc import Awaitable
     from types import TracebackType
 
     from trio_mix._session._hook_stream import MessageWatch
     from trio_mix._session._switchboard import Inbox
     from trio_mix._turns._reply import Reply
     from trio_mix.events import Event
-    from trio_mix.models import ThinkingLevel
 
 __all__ = ["Message", "MessageRequest", "TextDeltas"]
-
-
-@attrs.frozen(kw_only=True)
-class MessageRequest:
-    """What is to be sent; fields left None are not put on the wire."""
-
-    text: str
-    plan_mode: bool = False
-    thinking_level: ThinkingLevel | None = None
-    max_steps: int | None = None
-    media: Sequence[str] = ()
-    apps: Sequence[str] = ()
 
 
 class MessageHost(Protocol):

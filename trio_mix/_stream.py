@@ -20,9 +20,10 @@ import attrs
 import trio
 
 from trio_mix import errors
-from trio_mix._message import Message, MessageRequest
+from trio_mix._message import Message
 from trio_mix._names import public
 from trio_mix._session._engine import Engine
+from trio_mix._session._request import MessageRequest
 from trio_mix._session._subscription import Subscription
 from trio_mix.sse import StreamState
 

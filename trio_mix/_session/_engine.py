@@ -33,8 +33,9 @@ from trio_mix.sse import StreamState
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from trio_mix._message import Message, MessageRequest
+    from trio_mix._message import Message
     from trio_mix._session._hook_stream import MessageWatch, StreamWatch
+    from trio_mix._session._request import MessageRequest
     from trio_mix._session._road import Road
     from trio_mix.models import NotificationAnswer
     from trio_mix.resources import Messages, Notifications, Permissions

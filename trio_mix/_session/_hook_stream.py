@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from trio_mix._http import Http
-    from trio_mix._message import MessageRequest
+    from trio_mix._session._request import MessageRequest
     from trio_mix._turns._router import Delta, Turn
     from trio_mix.events import Event
     from trio_mix.hooks import Hooks, Outcome, State

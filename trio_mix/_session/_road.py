@@ -28,9 +28,9 @@ from trio_mix._turns._stored import stored_reply
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from trio_mix._message import MessageRequest
     from trio_mix._rest._core import MixCore
     from trio_mix._rest._options import Api
+    from trio_mix._session._request import MessageRequest
     from trio_mix._turns._reply import StoredReply
     from trio_mix.models import SendResult
     from trio_mix.resources import Messages, Streaming, System

@@ -26,8 +26,8 @@ from trio_mix._turns._router import Input, Phase
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from trio_mix._message import MessageRequest
     from trio_mix._session._gate import SendGate
+    from trio_mix._session._request import MessageRequest
     from trio_mix._session._road import Road
     from trio_mix._session._switchboard import Inbox, Switchboard
     from trio_mix.sse import ReconnectPolicy

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextvars import Context
 
-    from trio_mix._message import MessageRequest
+    from trio_mix._session._request import MessageRequest
     from trio_mix._turns._reply import Reply, StoredReply
     from trio_mix._turns._router import Delta, Turn, TurnRouter
     from trio_mix.events import Event
