@@ -367,8 +367,8 @@ class _Play:
                 idle = not server.running_turns and accepted == server.runs() - server.runs(
                     "foreign"
                 )
-                if self._session in server._backend.live and idle:
-                    async with self._restarting:
+                async with self._restarting:
+                    if self._session in server._backend.live and idle:
                         server.run_message(self._session, "foreign")
             case "busy store":
                 server.answer_next(f"/api/sessions/{self._session}", 503, times=3)
