@@ -148,7 +148,11 @@ async def _post(
             host.board.step(inbox, Input.REFUSED)
         elif exc.status_code in _LOST_ANSWER:
             host.settle(inbox)
-        elif inbox.turn.events or (inbox.turn.answer_due and exc.status_code == _FAILED):
+        elif (
+            inbox.turn.events
+            or inbox.builder.resent
+            or (inbox.turn.answer_due and exc.status_code == _FAILED)
+        ):
             inbox.refusal = _rejected(exc, host.session_id, request.text)
             host.settle(inbox)
         else:
