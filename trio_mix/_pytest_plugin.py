@@ -11,7 +11,8 @@ Rules:
    agent makes no pauses.
 2. The fixtures are plain async generators: pytest-trio runs them, with ``trio_mode`` or with
    explicit marks.
-3. When a test fails, what its servers have seen is shown below the traceback.
+3. When a test fails, what its servers have seen and its proxies have done is shown below the
+   traceback.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from trio_mix.testing import FaultProxy, MixServer
 
 _SERVERS: pytest.StashKey[list[MixServer]] = pytest.StashKey()
+_PROXIES: pytest.StashKey[list[FaultProxy]] = pytest.StashKey()
 _TITLE = "The server's timeline"
 _MARKERS = (
     """mix_server(api, **options): what `mix_server` gives to trio_mix.testing.MixServer; \
@@ -70,17 +72,23 @@ async def fault_proxy(
     """Put a trio_mix.testing.FaultProxy before `mix_server`; `mix` then goes through it.
 
     ``@pytest.mark.fault_proxy(Rule(Cut(400), path="/stream"))`` says what goes wrong; a test can
-    also set ``fault_proxy.plan`` at any time, for connections to come.
+    also set ``fault_proxy.plan`` at any time, for connections to come. Parametrized indirectly,
+    it takes a seed, or a mapping of what ``FaultPlan.random`` takes.
     """
     from trio_mix.testing import FaultPlan, FaultProxy
 
     random = _options(request, "fault_proxy")
+    given = getattr(request, "param", {})
+    random |= given if isinstance(given, Mapping) else {"seed": given}
     rules = [rule for mark in request.node.iter_markers("fault_proxy") for rule in mark.args]
     if random and rules:
         raise ValueError("@pytest.mark.fault_proxy takes rules, or what FaultPlan.random takes")
-    async with FaultProxy(
-        mix_server, FaultPlan.random(**random) if random else FaultPlan(*rules)
-    ) as proxy:
+    try:
+        plan = FaultPlan.random(**random) if random else FaultPlan(*rules)
+    except TypeError as error:
+        raise TypeError(f"@pytest.mark.fault_proxy: {error}") from None
+    async with FaultProxy(mix_server, plan) as proxy:
+        request.node.stash.setdefault(_PROXIES, []).append(proxy)
         yield proxy
 
 
@@ -88,7 +96,8 @@ async def fault_proxy(
 def _mix_road(request: pytest.FixtureRequest) -> MixServer | FaultProxy:
     # What comes back here may be pytest-trio's promise of the object: it is kept for `mix`, which
     # names this fixture, and made true before that runs.
-    proxied = "fault_proxy" in request.fixturenames
+    marked = request.node.get_closest_marker("fault_proxy") is not None
+    proxied = marked or "fault_proxy" in request.fixturenames
     road: MixServer | FaultProxy = request.getfixturevalue(
         "fault_proxy" if proxied else "mix_server"
     )
@@ -126,6 +135,9 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
     for server in item.stash.get(_SERVERS, []):
         if _TITLE not in report.longreprtext:  # else an assertion of ours has shown it
             report.sections.append((f"{_TITLE} (> received, < sent)", server.timeline))
+    for proxy in item.stash.get(_PROXIES, []):
+        struck = [f"connection {r.connection}, {r.request}: {r.fault}" for r in proxy.log]
+        report.sections.append(("What the proxy did", "\n".join([repr(proxy.plan), *struck])))
 
 
 def _options(request: pytest.FixtureRequest, marker: str) -> dict[str, Any]:

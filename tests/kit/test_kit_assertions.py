@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import trio
 from trio_mix.events import CompleteEvent, ContentEvent, ErrorEvent, ThinkingEvent
 from trio_mix.testing import (
     Hang,
+    LeftBehindError,
     MessageRun,
     MixServer,
     Say,
@@ -19,11 +21,13 @@ from trio_mix.testing import (
     assert_nothing_left,
     assert_ran_once,
     assert_requested,
+    cancel_at_every_checkpoint,
     expect_events,
 )
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from trio.testing import MockClock
 
@@ -150,3 +154,20 @@ async def test_a_message_that_is_long_is_shortened_in_the_timeline(mix_server: M
     with pytest.raises(AssertionError) as failed:
         assert_ran_once(mix_server, "x" * 1000)
     assert len(str(failed.value).partition("\n")[0]) < 120
+
+
+async def test_a_sweep_that_finds_no_task_but_a_file_names_no_task(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    files: list[int] = []
+
+    async def forgets_to_close() -> None:
+        files.append(os.open(tmp_path, os.O_RDONLY))
+        await trio.lowlevel.checkpoint()
+        os.close(files.pop())
+
+    try:
+        with pytest.raises(LeftBehindError, match="0 tasks and 1 open files behind: await"):
+            await cancel_at_every_checkpoint(forgets_to_close)
+    finally:
+        os.close(files.pop())

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from trio_mix.testing import Cut, MixServer, Pause, Rule, Say, Turn
+from trio_mix.errors import MixDefaultError
+from trio_mix.testing import Answer, Cut, MixServer, Pause, Rule, Say, Turn
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -157,3 +158,36 @@ def test_failures_show_the_servers_timeline_once_and_typos_their_marker(
     assert "@pytest.mark.mix_server: MixServer.__init__() got an unexpected" in out
     assert "@pytest.mark.mix: Mix.__init__() got an unexpected" in out
     assert "takes rules, or what FaultPlan.random takes" in out
+
+
+@pytest.mark.parametrize("fault_proxy", [3, {"seed": 3, "kinds": ["cut"]}], indirect=True)
+async def test_a_proxys_parameter_is_a_seed_or_holds_options(fault_proxy: FaultProxy) -> None:
+    assert repr(fault_proxy.plan) == "FaultPlan.random(3)"
+
+
+@pytest.mark.fault_proxy(Rule(Answer(503), path="/api/sessions"))
+async def test_a_marked_proxy_is_used_also_where_no_test_names_it(mix: Mix) -> None:
+    with pytest.raises(MixDefaultError, match="503"):
+        await mix.sessions.create(title="Hi")
+
+
+ACCIDENT = """
+import pytest
+from trio_mix.testing import Cut, Rule
+
+@pytest.mark.fault_proxy(Rule(Cut(0), path="/api/sessions"))
+async def test_it(mix, fault_proxy):
+    await mix.sessions.create(title="Hi")
+
+@pytest.mark.fault_proxy(Cut(7))
+async def test_no_rule(mix, fault_proxy): pass
+"""
+
+
+def test_failures_show_what_the_proxy_did(run_pytest: RunPytest) -> None:
+    code, out = run_pytest(ACCIDENT)
+    assert code == 1, out
+    assert "2 failed" in out
+    assert "FaultPlan(Rule(faults=(Cut(at=0" in out
+    assert "connection 1, POST /api/sessions: Cut(at=0" in out
+    assert "@pytest.mark.fault_proxy: a plan is made of rules" in out

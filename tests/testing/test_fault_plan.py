@@ -75,3 +75,10 @@ def test_a_random_plan_can_be_told_what_may_happen() -> None:
 def test_a_plan_says_how_to_make_it_again() -> None:
     assert repr(FaultPlan.random(42)) == "FaultPlan.random(42)"
     assert "Cut(at=5" in repr(FaultPlan(Rule(Cut(5))))
+
+
+def test_what_is_no_rule_and_no_fault_is_refused_where_it_is_written() -> None:
+    with pytest.raises(TypeError, match=r"put the fault into one, Rule\(Cut\("):
+        FaultPlan(Cut(7))  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    with pytest.raises(TypeError, match="takes faults, as Cut"):
+        Rule("cut")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]

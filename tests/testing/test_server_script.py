@@ -9,6 +9,8 @@ import pytest
 import trio
 from wire_client import Frame, call, open_frames, send
 
+from trio_mix import Mix
+from trio_mix.errors import MessageError, MixError
 from trio_mix.testing import (
     AskPermission,
     Complete,
@@ -28,6 +30,8 @@ from trio_mix.testing import (
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
+
+    from trio_mix.testing import Api
 
 
 async def _events(server: MixServer, turn: Turn, last: str = "end") -> list[Frame]:
@@ -166,6 +170,32 @@ async def test_a_function_of_the_test_is_called_in_mid_turn_and_its_failure_is_r
 
     with pytest.raises(KeyError, match="from the script"):
         await program()
+
+
+@pytest.mark.parametrize("api", ["pipeline", "blocking", "async"])
+async def test_a_turn_whose_step_fails_is_over_for_the_client_too(
+    api: Api, autojump_clock: MockClock
+) -> None:
+    async def fail() -> None:
+        raise KeyError("from the script")
+
+    async def program() -> None:
+        async with MixServer(api, listen=False) as server:
+            server.script("go", Turn(Do(fail)))
+            async with Mix(server.url, network=server.network) as mix, mix.open_session() as stream:
+                with trio.fail_after(50), pytest.raises((MixError, MessageError), match="script"):
+                    await stream.ask("go")
+
+    with pytest.raises(KeyError, match="from the script"):
+        await program()
+
+
+async def test_what_is_no_turn_and_no_step_is_refused_where_it_is_written() -> None:
+    server = MixServer(listen=False)
+    with pytest.raises(TypeError, match=r"put the steps into one, Turn\(Say\("):
+        server.script("Hi", Say("Hello"))  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    with pytest.raises(TypeError, match="takes steps, as Say"):
+        Turn("Hello")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 
 
 async def test_deltas_must_be_the_text_in_pieces() -> None:

@@ -121,6 +121,11 @@ class TurnRun:
                 self.ending, self.error = "cancelled", CANCELLED
                 self._voice.end_round("canceled")
                 self._fail(Fail(CANCELLED))
+        except Exception as error:
+            # Without an end, the program would wait for one instead of the test being told.
+            self.ending, self.error = "error", f"the script of this turn failed: {error!r}"
+            self._fail(Fail(self.error))
+            raise
         finally:
             live.running.remove(self)
             log.add(MessageFinished(session_id=live.row.id, text=self.text, how=self.ending))

@@ -141,7 +141,8 @@ async def _wait_for(
         return
     tasks, files = (now - then for now, then in zip(_count(), before, strict=True))
     names = ", ".join(sorted(task.name for task in _tasks() if task not in known))
+    named = f" ({names})" if names else ""
     raise LeftBehindError(
         f"cancelled at checkpoint {stop}, it left {max(tasks, 0)} tasks and {max(files, 0)} open "
-        f"files behind ({names}): await what it started, and close what it opened, in a finally"
+        f"files behind{named}: await what it started, and close what it opened, in a finally"
     )

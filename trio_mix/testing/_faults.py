@@ -150,6 +150,9 @@ class Rule:
         method: str | None = None,
         connections: Sequence[int] | None = None,
     ) -> None:
+        for fault in faults:
+            if not isinstance(fault, Fault):
+                raise TypeError(f"Rule() takes faults, as Cut(400), not {fault!r}")
         object.__setattr__(self, "faults", faults)
         object.__setattr__(self, "path", path)
         object.__setattr__(self, "method", method)
@@ -208,6 +211,9 @@ class FaultPlan:
     """
 
     def __init__(self, *rules: Rule) -> None:
+        for rule in rules:
+            if not isinstance(rule, Rule):
+                raise TypeError(f"a plan is made of rules: put the fault into one, Rule({rule!r})")
         self.rules = rules
         self.seed: int | None = None
         self._counts: Counter[object] = Counter()

@@ -25,6 +25,7 @@ from trio_mix.testing._default import plausible_turn
 from trio_mix.testing._frames import Event
 from trio_mix.testing._observed import Match, matches
 from trio_mix.testing._records import HandlerFailed, Log
+from trio_mix.testing._script import Turn
 from trio_mix.testing._store import SessionRow, Store
 from trio_mix.testing._tunnel import BrowserTunnels
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     from trio_mix.testing._accounts import Accounts
     from trio_mix.testing._agent import TurnRun
-    from trio_mix.testing._script import How, Turn
+    from trio_mix.testing._script import How
     from trio_mix.testing._sse import EventStream
     from trio_mix.testing._traits import Traits
 
@@ -212,6 +213,9 @@ class Backend:
         """Take a script; later ones go before earlier ones."""
         if not turns:
             raise ValueError("script() needs at least one Turn")
+        for turn in turns:
+            if not isinstance(turn, Turn):
+                raise TypeError(f"script() takes turns: put the steps into one, Turn({turn!r})")
         self.scripts.insert(0, _Script(match, turns))
 
     def turn_for(self, text: str) -> Turn:

@@ -305,6 +305,9 @@ class Turn:
     """The steps, in order."""
 
     def __init__(self, *steps: Step) -> None:
+        for step in steps:
+            if not isinstance(step, Step):
+                raise TypeError(f"Turn() takes steps, as Say('Hello'), not {step!r}")
         object.__setattr__(self, "steps", steps)
 
     @property
