@@ -1,27 +1,18 @@
 """Keys, preferences, tools, commands: what belongs to the server and to no session.
 
-What it knows: the answers, and the little state behind them.
-What it must never know: sessions; and it keeps no key, only that there is one.
+What it knows: the requests and their answers.
+What it must never know: sessions.
 """
 
 from __future__ import annotations
 
-import attrs
-
 from trio_mix.testing._default import COMMANDS
+from trio_mix.testing._providers import DEFAULTS, MODELS, NAMES, Accounts
 from trio_mix.testing._routes import Answer, Call, Problem, Route
 from trio_mix.testing._store import iso
 
-__all__ = ["ROUTES", "Accounts"]
+__all__ = ["ROUTES"]
 
-_NAMES = {
-    "anthropic": "Anthropic",
-    "openai": "OpenAI",
-    "openrouter": "OpenRouter",
-    "gemini": "Google Gemini",
-    "brave": "Brave Search",
-}
-_MODELS = {"anthropic": ["scripted-large", "scripted-small"], "openai": ["scripted-other"]}
 _NUMBERS = ("main_agent_max_tokens", "sub_agent_max_tokens")
 _TEXTS = (
     "main_agent_model",
@@ -30,13 +21,6 @@ _TEXTS = (
     "sub_agent_model",
     "sub_agent_reasoning_effort",
 )
-_DEFAULTS: dict[str, object] = {
-    "preferred_provider": "anthropic",
-    "main_agent_model": "scripted-large",
-    "main_agent_max_tokens": 4096,
-    "sub_agent_model": "scripted-small",
-    "sub_agent_max_tokens": 2048,
-}
 _TOOLS = {
     "bash": "Execute shell commands",
     "glob": "Find files by pattern",
@@ -46,25 +30,6 @@ _TOOLS = {
 }
 
 
-@attrs.define
-class Accounts:
-    """What the server was told about providers."""
-
-    methods: dict[str, str] = attrs.field(factory=dict[str, str])
-    """How each provider is authenticated: ``api_key`` or ``oauth``."""
-    flows: dict[str, str] = attrs.field(factory=dict[str, str])
-    """The OAuth flows that were begun: the provider, by state."""
-    preferences: dict[str, object] = attrs.field(factory=_DEFAULTS.copy)
-    """The user's preferences."""
-    updated: int = 0
-    """When they were changed, in Unix time."""
-
-    @property
-    def ready(self) -> bool:
-        """Whether there is a key for some model."""
-        return any(provider in _MODELS for provider in self.methods)
-
-
 def store_api_key(call: Call) -> Answer:
     """``POST /api/auth/api-key``."""
     body = call.json(("api_key", "provider"), ("api_key", "provider"))
@@ -72,7 +37,7 @@ def store_api_key(call: Call) -> Answer:
     if not call.text(body, "api_key"):
         raise Problem(400, "api_key is required")
     call.backend.accounts.methods[provider] = "api_key"
-    return _done(provider, f"API key stored for {_NAMES[provider]}")
+    return _done(provider, f"API key stored for {NAMES[provider]}")
 
 
 def start_oauth(call: Call) -> Answer:
@@ -110,7 +75,7 @@ def auth_status(call: Call) -> Answer:
                     "authenticated": provider in methods,
                     "auth_method": methods.get(provider, "none"),
                 }
-                for provider, name in _NAMES.items()
+                for provider, name in NAMES.items()
             }
         }
     )
@@ -131,7 +96,7 @@ def delete_credentials(call: Call) -> Answer:
     """``DELETE /api/auth/{provider}``."""
     provider = _known(call.params["provider"])
     call.backend.accounts.methods.pop(provider, None)
-    return _done(provider, f"Credentials deleted for {_NAMES[provider]}")
+    return _done(provider, f"Credentials deleted for {NAMES[provider]}")
 
 
 def oauth_health(call: Call) -> Answer:
@@ -171,7 +136,7 @@ def update_preferences(call: Call) -> Answer:
         wanted = int if name in _NUMBERS else str
         if not isinstance(value, wanted):
             raise Problem(400, f"Invalid JSON: {name} has the wrong type")
-    if body.get("preferred_provider", "anthropic") not in _MODELS:
+    if body.get("preferred_provider", "anthropic") not in MODELS:
         raise Problem(400, f"unknown provider: {body['preferred_provider']}")
     accounts = call.backend.accounts
     accounts.preferences |= body
@@ -181,7 +146,7 @@ def update_preferences(call: Call) -> Answer:
 
 def reset_preferences(call: Call) -> Answer:
     """``POST /api/preferences/reset``."""
-    call.backend.accounts.preferences = dict(_DEFAULTS)
+    call.backend.accounts.preferences = dict(DEFAULTS)
     return Answer(_preferences(call.backend.accounts))
 
 
@@ -249,7 +214,7 @@ def system_info(call: Call) -> Answer:
 
 
 def _known(provider: str) -> str:
-    if provider not in _NAMES:
+    if provider not in NAMES:
         raise Problem(400, f"Invalid provider: {provider}")
     return provider
 
@@ -264,8 +229,8 @@ def _preferences(accounts: Accounts) -> dict[str, object]:
 
 def _providers() -> dict[str, object]:
     return {
-        provider: {"display_name": _NAMES[provider], "models": models}
-        for provider, models in _MODELS.items()
+        provider: {"display_name": NAMES[provider], "models": models}
+        for provider, models in MODELS.items()
     }
 
 

@@ -55,7 +55,7 @@ from trio_mix.testing._voice import Voice
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from trio_mix.testing._live import Backend, LiveSession
+    from trio_mix.testing._live import Backend, Listener, LiveSession
     from trio_mix.testing._script import Turn
     from trio_mix.testing._sse import EventStream
     from trio_mix.testing._store import Row, ToolCall
@@ -325,7 +325,7 @@ class TurnRun:
         for _ in range(usual if step.times is None else step.times):
             self._publish(Event("error", data))
 
-    def _audience(self) -> list[EventStream]:
+    def _audience(self) -> Sequence[Listener]:
         if self._silent:
             return []
         if self._stream is not None and not self._backend.settings.replay:

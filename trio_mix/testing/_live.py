@@ -16,7 +16,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import attrs
 import trio
@@ -30,15 +30,14 @@ from trio_mix.testing._store import SessionRow, Store
 from trio_mix.testing._tunnel import BrowserTunnels
 
 if TYPE_CHECKING:
+    from collections import deque
     from collections.abc import Awaitable, Callable
 
-    from trio_mix.testing._accounts import Accounts
-    from trio_mix.testing._agent import TurnRun
+    from trio_mix.testing._providers import Accounts
     from trio_mix.testing._script import How
-    from trio_mix.testing._sse import EventStream
     from trio_mix.testing._traits import Traits
 
-__all__ = ["Backend", "LiveSession", "Settings"]
+__all__ = ["Backend", "Listener", "LiveSession", "Settings"]
 
 
 @attrs.frozen(kw_only=True)
@@ -66,13 +65,44 @@ class Settings:
     queue_size: int = 100
 
 
+class Listener(Protocol):
+    """One open stream, as its session sees it."""
+
+    live: LiveSession
+    closed: bool
+    messages: deque[str]
+    changed: trio.lowlevel.ParkingLot
+
+    def send_nowait(self, event: Event, number: int | None = None) -> None:
+        """Take an event, with its id where ids run through the session."""
+
+    def send_raw(self, data: bytes, *, past_framing: bool = False) -> None:
+        """Take bytes, to be written as they are."""
+
+    def tear(self, event: Event) -> None:
+        """Take an event, to be written with another in its middle."""
+
+    async def drained(self) -> None:
+        """Wait until all is written, or never will be."""
+
+    def end(self, how: How) -> None:
+        """Come to an end."""
+
+
+class Run(Protocol):
+    """One message that is worked on, as its session sees it."""
+
+    def cancel(self) -> None:
+        """Come to an end."""
+
+
 class LiveSession:
     """What is going on in one session."""
 
     def __init__(self, row: SessionRow) -> None:
         self.row = row
-        self.streams: list[EventStream] = []
-        self.running: list[TurnRun] = []
+        self.streams: list[Listener] = []
+        self.running: list[Run] = []
         self.history: list[tuple[int, Event]] = []
         self.numbers = itertools.count(1)
         self.runs: Counter[str] = Counter()
@@ -168,7 +198,7 @@ class Backend:
         self.live.clear()
         self.store.sessions.clear()
 
-    def publish(self, live: LiveSession, event: Event, only: EventStream | None = None) -> None:
+    def publish(self, live: LiveSession, event: Event, only: Listener | None = None) -> None:
         """Give an event to the streams that are to have it, unless it is to be lost."""
         left = self.unheard.get(event.name, 0)
         if left is None or left > 0:
@@ -197,12 +227,12 @@ class Backend:
             run.cancel()
         return len(running)
 
-    def streams(self, session_id: str | None = None) -> list[EventStream]:
+    def streams(self, session_id: str | None = None) -> list[Listener]:
         """Return the open streams of one session, or of all."""
         every = [stream for live in self.live.values() for stream in live.streams]
         return [s for s in every if session_id is None or s.live.row.id == session_id]
 
-    def drop(self, live: LiveSession, how: How) -> list[EventStream]:
+    def drop(self, live: LiveSession, how: How) -> list[Listener]:
         """Lose a session's streams, and return them."""
         lost = list(live.streams)
         for stream in lost:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 import trio
 
-from trio_mix.testing import _accounts, _extra, _rest, _sending
+from trio_mix.testing import _accounts, _extra, _rest, _sending, _tunnel_routes
 from trio_mix.testing._agent import TurnRun
 from trio_mix.testing._frames import Event
 from trio_mix.testing._front import MEMORY_URL, checked_port
@@ -27,11 +27,11 @@ from trio_mix.testing._lifetime import Lifetime, runs_inside
 from trio_mix.testing._live import Backend, Canned, LiveSession, Settings
 from trio_mix.testing._memory import MemoryNetwork, MemoryStream, sever
 from trio_mix.testing._observed import Match, Observed
+from trio_mix.testing._providers import Accounts
 from trio_mix.testing._records import Log, ServerStarted, ServerStopped
 from trio_mix.testing._routes import dispatch
 from trio_mix.testing._traits import Api, traits_for
-from trio_mix.testing._tunnel import ROUTES as _TUNNEL_ROUTES
-from trio_mix.testing._tunnel import BrowserTunnels
+from trio_mix.testing._tunnel import BrowserTunnels  # noqa: TC001 - for typing.get_type_hints
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,7 +41,13 @@ if TYPE_CHECKING:
 
 __all__ = ["MixServer"]
 
-_ROUTES = (*_rest.ROUTES, *_sending.ROUTES, *_extra.ROUTES, *_accounts.ROUTES, *_TUNNEL_ROUTES)
+_ROUTES = (
+    *_rest.ROUTES,
+    *_sending.ROUTES,
+    *_extra.ROUTES,
+    *_accounts.ROUTES,
+    *_tunnel_routes.ROUTES,
+)
 
 
 class MixServer(Observed):
@@ -141,7 +147,7 @@ class MixServer(Observed):
             max_upload=max_upload,
             plan_mode_text=plan_mode_text,
         )
-        self._backend = Backend(settings, traits, self._log, _accounts.Accounts())
+        self._backend = Backend(settings, traits, self._log, Accounts())
         if provider_key:
             self._backend.accounts.methods["anthropic"] = "api_key"
         self._host = host

@@ -1,11 +1,11 @@
 """The browser tunnel's end at the server: the WebSocket, and the commands that go through it.
 
 What it knows: wsproto, the tunnel's messages and its limits.
-What it must never know: browsers; the client.
+What it must never know: browsers; the client; the requests that ask for tunnels.
 
 Rules:
 
-1. A tunnel needs a session and a token that is not empty. A new one takes the place of the old.
+1. A session has one tunnel: a new one takes the place of the old.
 2. A ping goes out every 30 seconds; a tunnel that does not answer it within 5 is given up.
 3. A command waits 30 seconds for its answer; a message over 10 MB ends the tunnel.
 """
@@ -34,7 +34,6 @@ from wsproto.frame_protocol import CloseReason, RsvBits
 from wsproto.utilities import ProtocolError
 
 from trio_mix.testing._records import Record
-from trio_mix.testing._routes import Answer, Call, Problem, Route
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +44,6 @@ if TYPE_CHECKING:
     from trio_mix.testing._records import Log
 
 __all__ = [
-    "ROUTES",
     "BrowserTunnel",
     "BrowserTunnels",
     "TunnelClosed",
@@ -299,52 +297,6 @@ class BrowserTunnels:
             del self._open[tunnel.session_id]
 
 
-async def open_tunnel(call: Call) -> Answer | None:
-    """``GET /api/v1/tunnel/cdp/session/{id}``: becomes a WebSocket."""
-    request = call.exchange.request
-    if not request.query.get("token"):
-        raise Problem(401, "token is required")
-    session_id = call.session().row.id
-    if "websocket" not in request.headers.get("upgrade", "").lower():
-        raise Problem(426, "this is a WebSocket's endpoint", "bad_request")
-    stream, early = call.exchange.take_over()
-    tunnel = BrowserTunnel(session_id, stream, call.backend.log)
-    tunnels = call.backend.tunnels
-    headers = [(name.encode(), value.encode("latin-1")) for name, value in request.headers.items()]
-    tunnels.add(tunnel)
-    try:
-        await tunnel.run(headers, request.path, early)
-    except ProtocolError:
-        raise Problem(400, "that is no WebSocket's handshake") from None
-    finally:
-        tunnels.remove(tunnel)
-        tunnel.finished()
-    return None
-
-
-def active(call: Call) -> Answer:
-    """``GET /api/v1/tunnel/active``."""
-    sessions = list(call.backend.tunnels)
-    return Answer({"active_tunnels": sessions, "count": len(sessions)})
-
-
-async def send_test_command(call: Call) -> Answer:
-    """``POST /api/v1/tunnel/test-command/{id}``: one command through the tunnel."""
-    body = call.json(("id", "method", "params"), ("method",))
-    method, params = call.text(body, "method"), body.get("params")
-    if params is not None and not isinstance(params, dict):
-        raise Problem(400, "Invalid JSON: params must be an object")
-    if call.params["id"] not in call.backend.tunnels:
-        raise Problem(404, f"no active tunnel for session: {call.params['id']}")
-    tunnel = call.backend.tunnels[call.params["id"]]
-    try:
-        return Answer(await tunnel.command(method, params, id=body.get("id")))
-    except trio.TooSlowError:
-        raise Problem(504, f"{method} was not answered within {COMMAND_TIMEOUT:g} s") from None
-    except trio.BrokenResourceError:
-        raise Problem(502, "the tunnel has ended") from None
-
-
 class _Deflate(PerMessageDeflate):
     """wsproto's extension, which must not see control frames: they confuse its state."""
 
@@ -373,13 +325,3 @@ class _Deflate(PerMessageDeflate):
         self, proto: FrameDecoder | FrameProtocol, fin: bool
     ) -> bytes | CloseReason | None:
         return None if self._control else super().frame_inbound_complete(proto, fin)
-
-
-_SINCE = (0, 7, 4)
-
-ROUTES = (
-    Route("GET", "/api/v1/tunnel/cdp/session/{id}", open_tunnel, since=_SINCE),
-    Route("GET", "/api/v1/tunnel/active", active, since=_SINCE),
-    Route("POST", "/api/v1/tunnel/test-command/{id}", send_test_command, since=_SINCE),
-)
-"""The table."""
