@@ -24,6 +24,7 @@ import trio
 from trio_mix import errors
 from trio_mix._turns._router import Input
 from trio_mix._turns._stored import Fate, at_work, weight_of
+from trio_mix.events import StreamGapEvent
 
 if TYPE_CHECKING:
     from trio_mix._session._baseline import Baseline, StoredMessages
@@ -89,7 +90,8 @@ async def send_when_free(host: BusyHost, inbox: Inbox, event: Event) -> None:
         if free is None:
             # It was run by another stream: its end is found among the stored messages.
             inbox.cut = True
-            inbox.builder.gap()  # what has come of it meanwhile was nobody's
+            inbox.builder.gap()
+            inbox.insert(StreamGapEvent(missed=None, reason="what came meanwhile was nobody's"))
             host.board.step(inbox, Input.SENDING)
             host.board.step(inbox, Input.ACCEPTED)
             host.settle(inbox)
