@@ -19,55 +19,37 @@ The rules it keeps (the tests cite the numbers):
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Protocol, final
+from typing import TYPE_CHECKING, final
 
 import trio
 
 from trio_mix._http import sanitize_url
-from trio_mix._http._urls import url_secrets
 from trio_mix.errors import (
     ConfigurationError,
-    ConnectionFailed,
     MixError,
     ProtocolError,
-    ReconnectFailed,
-    RequestTimeout,
-    StreamClosed,
     StreamError,
     TransportError,
     TrioMixError,
 )
-from trio_mix.sse._answers import Refused, check_answer
+from trio_mix.sse._answers import Refused
 from trio_mix.sse._decoder import DEFAULT_MAX_EVENT_SIZE, ServerSentEvent, SSEDecoder
+from trio_mix.sse._endings import closed, given_up, reason_of, why_lost
 from trio_mix.sse._happenings import Frames, Lost, Opened
-from trio_mix.sse._headers import HeadersSource, ask_headers, request_headers
+from trio_mix.sse._headers import HeadersSource
+from trio_mix.sse._request import StreamRequest
 from trio_mix.sse._statistics import EventSourceStatistics, StreamState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from trio_mix._http import ByteStream
     from trio_mix.sse._policy import ReconnectPolicy, Uniform
+    from trio_mix.sse._request import Opener
 
 PIECE_SIZE = 8 * 1024
 
 __all__ = ["Frames", "HeadersSource", "Lost", "Opened", "Supervisor"]
-
-
-class Opener(Protocol):
-    """What makes the connections: `trio_mix._http.Http`, or something round it."""
-
-    async def open(
-        self,
-        method: str,
-        url: str,
-        *,
-        headers: Mapping[str, str],
-        content: bytes | None = None,
-        connect_timeout: float | None,
-    ) -> ByteStream:
-        """Send a request and return its response, of any status, with the body unread."""
-        ...
 
 
 @final
@@ -99,12 +81,11 @@ class Supervisor:
     # As a plain object, with so many attributes, it would take 1.3 KB more for each stream.
     # fmt: off
     __slots__ = (
-        "_attempts", "_busy", "_connect_timeout", "_connected_since", "_connecting", "_connects",
-        "_content", "_cut", "_data", "_decoder", "_due", "_events", "_fatal", "_headers", "_http",
-        "_last_loss", "_last_loss_time", "_losses", "_max_event_size", "_method", "_on_change",
-        "_on_wait", "_over", "_passwords", "_queue", "_read_timeout", "_schedule", "_session_id",
-        "_stream", "_told", "_url", "_wall_clock", "auto_mark", "bytes_received", "last_event_id",
-        "last_failure", "on_bytes", "state", "url",
+        "_attempts", "_busy", "_connected_since", "_connecting", "_connects", "_cut", "_data",
+        "_decoder", "_due", "_events", "_fatal", "_last_loss", "_last_loss_time", "_losses",
+        "_max_event_size", "_on_change", "_on_wait", "_over", "_queue", "_read_timeout", "_request",
+        "_schedule", "_session_id", "_stream", "_told", "auto_mark", "bytes_received",
+        "last_event_id", "last_failure", "on_bytes", "state", "url",
     )
     # fmt: on
 
@@ -138,19 +119,21 @@ class Supervisor:
         self.bytes_received: int = 0
         self.on_bytes: Callable[[], None] | None = None  # told of bytes that made no frame
         self.last_failure: Exception | None = None
-        self._passwords = url_secrets(url)
-        self._http = http
-        self._url = url
-        self._method = method
-        self._headers = headers
-        self._content = content
-        self._connect_timeout = connect_timeout
+        self._request = StreamRequest(
+            http,
+            url,
+            method=method,
+            headers=headers,
+            content=content,
+            connect_timeout=connect_timeout,
+            session_id=session_id,
+            wall_clock=wall_clock,
+        )
         self._read_timeout = read_timeout
         self._max_event_size = max_event_size
         self._session_id = session_id
         self._on_change = on_change
         self._on_wait = on_wait
-        self._wall_clock = wall_clock
         self._schedule = reconnect.schedule(rng=rng)
         # Of the moment.
         self._stream: ByteStream | None = None
@@ -269,7 +252,7 @@ class Supervisor:
                         return self._queue.pop(0)  # noqa: ASYNC910 - the failed read was one
                     if self.state is StreamState.CLOSED:
                         raise self._ended()
-                    return await self._lose(stream, _why_lost(error, timeout), error)
+                    return await self._lose(stream, why_lost(error, timeout), error)
             frames = await self._decode(stream, self._next_piece())
             if frames:
                 return Frames(frames)
@@ -360,7 +343,7 @@ class Supervisor:
                 answer = refused.answer
                 self._failed(f"HTTP {answer.status_code}", answer, retry_after=refused.retry_after)
             except TransportError as error:
-                self._failed(_reason(error), error)
+                self._failed(reason_of(error), error)
 
     def _tell_wait(self, due: float) -> None:
         if self._on_wait is not None and due != self._told:  # else this call goes on with a wait
@@ -369,27 +352,11 @@ class Supervisor:
             self._on_wait(delay, self._schedule.attempts + 1, self._last_loss or "")
 
     async def _connect_once(self) -> Opened:
-        given = await ask_headers(self._headers)
-        stream = await self._http.open(
-            self._method,
-            self._url,
-            headers=request_headers(given, self.last_event_id),
-            content=self._content,
-            connect_timeout=self._connect_timeout,
-        )
-        try:
-            await check_answer(
-                stream,
-                method=self._method,
-                secrets=[*given.values(), *self._passwords],
-                session_id=self._session_id,
-                wall_clock=self._wall_clock,
-            )
-            if self.state is StreamState.CLOSED:  # meanwhile, by another task
-                raise self._ended()
-        except BaseException:
+        stream = await self._request.open(lambda: self.last_event_id)
+        if self.state is StreamState.CLOSED:  # meanwhile, by another task
+            ended = self._ended()
             await stream.aclose()
-            raise
+            raise ended
         self._stream = stream
         self._decoder = SSEDecoder(
             max_event_size=self._max_event_size,
@@ -414,17 +381,8 @@ class Supervisor:
         if delay is not None:
             self._due = now + delay
             return
-        elapsed, attempts = self._schedule.elapsed(now), self._schedule.attempts
-        what = "lost, and not had again" if self._connects else "not to be had"
-        failure = ReconnectFailed(
-            f"The event stream {self.url} was {what} within"
-            f" max_elapsed_time={self._schedule.policy.max_elapsed_time:g} s ({attempts} connects"
-            f" in {elapsed:.1f} s); the last failure was: {reason}. Check the server, or allow"
-            " more time in ReconnectPolicy.",
-            url=self.url,
-            session_id=self._session_id,
-            attempts=attempts,
-            elapsed=elapsed,
+        failure = given_up(
+            self.url, self._session_id, reason, self._schedule, now, had=self._connects > 0
         )
         failure.__cause__ = cause
         self._end(failure)
@@ -442,30 +400,12 @@ class Supervisor:
         if fatal is not None:
             self._over = fatal
             return fatal
-        closed = StreamClosed(
-            f"The event stream {self.url} is closed: open it again to read on.",
-            url=self.url,
-            session_id=self._session_id,
-        )
-        closed.__cause__ = self._over
-        return closed
+        over = closed(self.url, self._session_id)
+        over.__cause__ = self._over
+        return over
 
     def _change(self, state: StreamState) -> None:
         if state is not self.state:
             self.state = state
             if self._on_change is not None:
                 self._on_change(state)
-
-
-def _why_lost(error: TransportError | None, timeout: float | None) -> str:
-    if error is None:
-        return "the server ended the response"
-    if isinstance(error, RequestTimeout) and timeout is not None:
-        return f"idle: no byte came for {timeout:g} s"
-    return _reason(error)
-
-
-def _reason(error: TransportError) -> str:
-    if isinstance(error, (ConnectionFailed, RequestTimeout)):
-        return error.reason
-    return str(error)
