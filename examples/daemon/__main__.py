@@ -3,10 +3,11 @@
 import argparse
 import contextlib
 import logging
+import os
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterable, Iterator
+from collections.abc import AsyncIterable, Callable, Iterator
 from pathlib import Path
 
 import trio
@@ -34,7 +35,12 @@ async def obey(signals: AsyncIterable[int], crew: Crew) -> None:
         grace = 0
 
 
-async def serve(args: argparse.Namespace, spool: Spool, server: str | None) -> None:
+async def serve(
+    args: argparse.Namespace,
+    spool: Spool,
+    listeners: list[trio.SocketListener],
+    server: str | None,
+) -> None:
     """Do jobs until a signal says stop."""
     settings = Settings(
         workers=args.workers,
@@ -44,15 +50,15 @@ async def serve(args: argparse.Namespace, spool: Spool, server: str | None) -> N
         grant=args.yes,
     )
     metrics = Metrics()
-    host, _, port = args.health.rpartition(":")
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with Mix(server, hooks=metrics.hooks) as mix, trio.open_nursery() as nursery:
             crew = Crew(mix, spool, settings, spool.unfinished())
             nursery.start_soon(obey, signals, crew)
             nursery.start_soon(keep_watchdog)
-            found = await nursery.start(serve_health, crew, metrics, host, int(port))
+            nursery.start_soon(serve_health, crew, metrics, listeners)
             _log.info("put jobs into %s/inbox; answers come to done", spool.folder)
-            _log.info("health at http://%s:%d/readyz", host, found)
+            port = listeners[0].socket.getsockname()[1]
+            _log.info("health at http://%s:%d/readyz", args.health[0], port)
             notify("READY=1")
             async with trio.open_nursery() as workers:
                 for number in range(1, settings.workers + 1):
@@ -72,30 +78,57 @@ def demo_folder() -> Iterator[Path]:
         yield Path(folder)
 
 
+def at_least(kind: type[float], least: float) -> Callable[[str], float]:
+    """Return what reads an option's number, and refuses one that is less than the least."""
+
+    def read(text: str) -> float:
+        value = kind(text)
+        if not value >= least:
+            raise argparse.ArgumentTypeError(f"{text} is less than {least:g}")
+        return value
+
+    read.__name__ = kind.__name__  # for argparse, which says "invalid float value"
+    return read
+
+
+def address(text: str) -> tuple[str, int]:
+    """Read HOST:PORT."""
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
+    return host, int(port)
+
+
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m examples.daemon", description="Give the agent jobs out of a spool folder."
     )
     add = parser.add_argument
     add("spool", type=Path, nargs="?", help="the spool folder; it is made if need be")
-    add("--workers", type=int, default=2, help="jobs at once (default: %(default)s)")
+    add("--workers", type=at_least(int, 1), default=2, help="jobs at once (default: %(default)s)")
     add(
         "--grace",
-        type=float,
+        type=at_least(float, 0),
         default=20,
         metavar="SECONDS",
         help="what SIGTERM leaves a running job (default: %(default)s)",
     )
     add(
         "--settle",
-        type=float,
+        type=at_least(float, 0),
         default=60,
         metavar="SECONDS",
         help="silence after which a job that was cut is given up (default: %(default)s)",
     )
-    add("--tries", type=int, default=3, help="how often a job may be sent (default: %(default)s)")
+    add(
+        "--tries",
+        type=at_least(int, 1),
+        default=3,
+        help="how often a job may be sent (default: %(default)s)",
+    )
     add(
         "--health",
+        type=address,
         default="127.0.0.1:8099",
         metavar="HOST:PORT",
         help="where to tell its health (default: %(default)s)",
@@ -111,7 +144,10 @@ def parse() -> argparse.Namespace:
 async def main() -> int:
     """Run the daemon and return its exit code."""
     args = parse()
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
+    # The journal tells the time itself.
+    time = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "
+    form = f"{time}%(levelname)s %(message)s"
+    logging.basicConfig(level=logging.INFO, format=form, stream=sys.stderr)
     with contextlib.ExitStack() as stack:
         folder = args.spool or stack.enter_context(demo_folder())
         try:
@@ -119,8 +155,14 @@ async def main() -> int:
         except OSError as error:
             _log.error("the spool folder %s cannot be used: %s", folder, error)
             return 2
+        host, port = args.health
+        try:
+            listeners = await trio.open_tcp_listeners(port, host=host)
+        except OSError as error:
+            _log.error("cannot tell its health at %s:%d: %s", host, port, error)
+            return 2
         async with MixServer(listen=args.demo) as server:
-            await serve(args, spool, server.url if args.demo else None)
+            await serve(args, spool, listeners, server.url if args.demo else None)
     return 0
 
 

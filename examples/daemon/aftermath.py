@@ -8,6 +8,8 @@ trio_mix finds out by itself what became of a message whose *connection* was los
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import attrs
@@ -48,16 +50,20 @@ class Doubt:
     why: str
 
 
+_ANOTHERS = Doubt("its session's id is another's now, and what would tell is gone")
+
+
 async def look(
-    mix: Mix, session: str, *, settle: float, reconnect: ReconnectPolicy
+    mix: Mix, session: str, prompt: str, *, settle: float, reconnect: ReconnectPolicy
 ) -> Finished | NotRun | Doubt:
     """Find out what became of the only prompt of a session.
 
     While the agent is still at it, this waits; it gives up after ``settle`` seconds without a
-    sign of life: an event, or growth of what is stored.
+    sign of life: an event, or growth of what is stored. What it raises says nothing about the
+    prompt: look again later.
     """
     try:
-        return await _follow(mix, session, settle, reconnect)
+        return await _follow(mix, session, prompt, settle, reconnect)
     except SessionNotFound:
         return Doubt("its session is gone, and with it what would tell")
     except MixError as error:
@@ -65,7 +71,7 @@ async def look(
 
 
 async def _follow(
-    mix: Mix, session: str, settle: float, reconnect: ReconnectPolicy
+    mix: Mix, session: str, prompt: str, settle: float, reconnect: ReconnectPolicy
 ) -> Finished | NotRun | Doubt:
     async with (
         mix.open_stream(session, reconnect=reconnect) as stream,
@@ -74,6 +80,8 @@ async def _follow(
         stored, sign = "", trio.current_time()
         while trio.current_time() - sign < settle:
             messages = (await mix.sessions.export_session(id=session)).messages
+            if _is_of_another(messages, prompt):
+                return _ANOTHERS
             fate = judge(messages)
             if fate is not None:
                 return fate
@@ -107,10 +115,28 @@ def judge(messages: Sequence[ExportMessage]) -> Finished | NotRun | None:
     )
 
 
-async def answer_of(mix: Mix, session: str) -> Finished | None:
-    """Return the answer of a prompt that was told to stop, where it came all the same."""
+def _is_of_another(messages: Sequence[ExportMessage], prompt: str) -> bool:
+    """Whether others use the session: a server that forgot all may give an id out once more."""
+    asked = [_text(row.content) for row in messages if row.role == "user"]
+    return bool(asked) and not any(prompt.strip() in text for text in asked)
+
+
+def _text(content: str) -> str:
+    with suppress(ValueError, TypeError, KeyError):  # older servers store what they were sent
+        return str(json.loads(content)["text"])
+    return content
+
+
+async def answer_of(mix: Mix, session: str, prompt: str) -> Finished | Doubt | None:
+    """Return the answer of a prompt that was told to stop, where it came all the same.
+
+    A doubt is about the session: it is not the prompt's, and must be let alone.
+    """
     try:
-        fate = judge((await mix.sessions.export_session(id=session)).messages)
+        messages = (await mix.sessions.export_session(id=session)).messages
     except MixError:
         return None
+    if _is_of_another(messages, prompt):
+        return _ANOTHERS
+    fate = judge(messages)
     return fate if isinstance(fate, Finished) else None

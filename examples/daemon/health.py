@@ -11,6 +11,7 @@ done. Whoever needs more than these three answers should put a real HTTP server 
 from __future__ import annotations
 
 import json
+import logging
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -25,18 +26,20 @@ if TYPE_CHECKING:
         AfterSuccessContext,
         MessageFinishedContext,
         StreamLostContext,
+        StreamOpenedContext,
     )
 
     from .worker import Crew
 
 __all__ = ["Metrics", "serve_health"]
 
+_log = logging.getLogger("daemon")
 _LONGEST_REQUEST = 8192
 _PATIENCE = 5.0
 
 
 class Metrics:
-    """Figures that the client's hooks count."""
+    """Figures that the client's hooks count; what befalls a stream is in the log, too."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
@@ -45,6 +48,7 @@ class Metrics:
             after_error=self._request,
             message_finished=self._message,
             stream_lost=self._lost,
+            stream_opened=self._opened,
         )
 
     def _request(self, told: AfterSuccessContext | AfterErrorContext) -> None:
@@ -58,6 +62,12 @@ class Metrics:
     def _lost(self, told: StreamLostContext) -> None:
         planned = str(told.planned).lower()
         self.counts[f'mix_stream_losses_total{{planned="{planned}"}}'] += 1
+        if not told.planned:
+            _log.warning("session %s: the stream was lost: %s", told.session_id, told.reason)
+
+    def _opened(self, told: StreamOpenedContext) -> None:
+        if told.connection > 1:
+            _log.info("session %s: the stream is back", told.session_id)
 
     def text(self, crew: Crew, folders: dict[str, int]) -> str:
         """Return all figures as Prometheus reads them."""
@@ -132,14 +142,6 @@ class _Health:
             pass
 
 
-async def serve_health(
-    crew: Crew,
-    metrics: Metrics,
-    host: str,
-    port: int,
-    task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
-) -> None:
-    """Answer until cancelled; started, it tells its port."""
-    listeners = await trio.open_tcp_listeners(port, host=host)
-    task_status.started(listeners[0].socket.getsockname()[1])
+async def serve_health(crew: Crew, metrics: Metrics, listeners: list[trio.SocketListener]) -> None:
+    """Answer until cancelled."""
     await trio.serve_listeners(_Health(crew, metrics).serve, listeners)

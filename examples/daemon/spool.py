@@ -65,6 +65,9 @@ class Spool:
 
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                self._lock.close()
+                raise BlockingIOError(error.errno, "another daemon works in it") from error
             except OSError:
                 self._lock.close()
                 raise

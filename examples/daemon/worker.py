@@ -24,7 +24,13 @@ import attrs
 import trio
 
 from trio_mix import ReconnectPolicy, RequestOptions, RetryConfig, StreamState
-from trio_mix.errors import MessageInterrupted, StreamError, TransportError, TrioMixError
+from trio_mix.errors import (
+    MessageInterrupted,
+    SessionNotFound,
+    StreamError,
+    TransportError,
+    TrioMixError,
+)
 
 from .aftermath import Doubt, Finished, NotRun, answer_of, look
 from .spool import Job, Result, Spool, State
@@ -85,7 +91,9 @@ class Crew:
                     await self._one_job(number)
                     pause = self.settings.poll
                 except TrioMixError as error:
-                    _log.warning("worker %d, trying again: %s", number, error)
+                    forgot = isinstance(error, SessionNotFound)
+                    why = "the server has forgotten its session" if forgot else error
+                    _log.warning("worker %d, trying again in %g s: %s", number, pause, why)
                     await self._pause(pause)
                     pause = min(pause * 2, _LONGEST_PAUSE)
 
@@ -103,6 +111,8 @@ class Crew:
                 job = await self._next_job(stream)
                 if job is not None:
                     self.jobs[number] = job.name
+                    if await self._was_done_before(job):
+                        return
                     keep = True  # unless it ends here, the next start has to look at it
                     keep = await self._do(job, stream)
         finally:
@@ -126,11 +136,10 @@ class Crew:
 
     async def _do(self, job: Job, stream: SessionStream) -> bool:
         """Do a job, and return whether its session has to stay for somebody to look at."""
-        if await self._was_done_before(job):
-            return False
         job = attrs.evolve(job, state=State.SENT, session=stream.session_id, tries=job.tries + 1)
         await self._write(partial(self.spool.note, job))  # rule 1
         running = False
+        _log.info("job %s: sent to session %s", job.name, job.session)
         try:
             async with stream.send(job.prompt) as message:
                 running = True
@@ -160,16 +169,25 @@ class Crew:
 
     async def _was_done_before(self, job: Job) -> bool:
         """Find out what became of a job that an earlier process had sent."""
+        try:
+            return await self._look_back(job)
+        except TrioMixError:
+            self.unfinished.append(job)  # nothing became known of it
+            raise
+
+    async def _look_back(self, job: Job) -> bool:
         fate: Finished | NotRun | Doubt | None = None
         if job.state is State.SENT:
             _log.info("job %s: was sent before a kill; looking at what became of it", job.name)
             settle = self.settings.settle
-            fate = await look(self.mix, job.session, settle=settle, reconnect=_FOR_EVER)
+            fate = await look(self.mix, job.session, job.prompt, settle=settle, reconnect=_FOR_EVER)
         elif job.state is State.PARKED:
-            fate = await answer_of(self.mix, job.session)
+            fate = await answer_of(self.mix, job.session, job.prompt)
         match fate:
             case Finished(text, tools):
                 await self._finish(job, Result.DONE, text=text, tools=tools, recovered=True)
+            case Doubt() if job.state is State.PARKED:
+                return False  # its session is another's: it stays
             case Doubt(why):
                 await self._finish(job, Result.DOUBT, error=why)
                 return True

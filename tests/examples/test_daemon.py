@@ -174,7 +174,34 @@ async def test_a_second_daemon_on_the_folder_is_refused(folder: Folder) -> None:
         await first.program.says("health at")
         async with folder.daemon(server) as second:
             assert await second.program.ended() == 2
-            assert "cannot be used" in second.program.output
+            assert "another daemon works in it" in second.program.output
+
+
+@pytest.mark.parametrize(
+    "option", ["--health=8099", "--health=here:http", "--workers=0", "--tries=0", "--settle=-1"]
+)
+async def test_an_option_that_makes_no_sense_is_refused(folder: Folder, option: str) -> None:
+    command = ("-m", "examples.daemon", str(folder.path), option)
+    async with run_program(*command) as program:
+        assert await program.ended() == 2
+        assert f"argument {option.partition('=')[0]}: " in program.output
+
+
+async def test_a_health_port_that_is_taken_is_told_in_a_line(folder: Folder) -> None:
+    async with MixServer(pace=0) as server:
+        port = server.url.rpartition(":")[2]
+        async with folder.daemon(server, f"--health=127.0.0.1:{port}") as daemon:
+            assert await daemon.program.ended() == 2
+            assert f"cannot tell its health at 127.0.0.1:{port}: " in daemon.program.output
+            assert "Traceback" not in daemon.program.output
+
+
+async def test_the_log_tells_when_the_server_goes_and_comes(folder: Folder) -> None:
+    async with MixServer(pace=0) as server, folder.daemon(server, "--workers=1") as daemon:
+        await daemon.ready_until(lambda status, _: status == 200)
+        await server.restart()
+        await daemon.program.says(": the stream was lost: ")
+        await daemon.program.says(": the stream is back")
 
 
 async def test_with_demo_it_brings_a_server_and_jobs() -> None:

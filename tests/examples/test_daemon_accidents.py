@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import signal
 from functools import partial
@@ -11,6 +12,7 @@ import pytest
 import trio
 from daemon_kit import Folder
 
+from trio_mix import Mix
 from trio_mix.testing import Hang, MessageFinished, MessageRun, MixServer, Say, Turn, WaitFor
 
 if TYPE_CHECKING:
@@ -91,16 +93,45 @@ async def test_a_session_that_is_gone_after_a_kill_leaves_its_job_in_doubt(folde
 async def test_what_was_not_sent_before_a_kill_is_sent_once(folder: Folder) -> None:
     folder.put(a="A")
     async with MixServer(pace=0) as server:
-        (folder.path / "running").mkdir()
+        left_by_a_kill(folder, server.create_session())
         (folder.path / "inbox" / "a.txt").rename(folder.path / "running" / "a.txt")
-        session = server.create_session()
-        note = '{"name": "b", "prompt": "B", "state": "sent", "session": "%s", "tries": 1}'
-        (folder.path / "running" / "b.json").write_text(note % session)
-        (folder.path / "running" / "b.txt").write_text("B")
         async with folder.daemon(server) as daemon:
             await daemon.program.says("job a: done")
             await daemon.program.says("job b: done")
         assert (server.runs("A"), server.runs("B")) == (1, 1)
+
+
+def left_by_a_kill(folder: Folder, session: str, state: str = "sent") -> None:
+    """Leave job b, "B", as a daemon does that is killed after sending it to a session."""
+    running = folder.path / "running"
+    running.mkdir()
+    (running / "b.txt").write_text("B")
+    note = {"name": "b", "prompt": "B", "state": state, "session": session, "tries": 1}
+    (running / "b.json").write_text(json.dumps(note))
+
+
+@pytest.mark.parametrize(("state", "result"), [("sent", "doubt"), ("parked", "done")])
+async def test_the_answer_to_another_prompt_is_never_taken(
+    folder: Folder, state: str, result: str
+) -> None:
+    async with MixServer(pace=0) as server, Mix(server.url) as mix:
+        other = (await mix.sessions.create(title="Another's")).id
+        async with mix.open_stream(other) as stream:
+            await stream.ask("Hello")
+        left_by_a_kill(folder, other, state)  # a server that counted its sessions anew
+        server.script("B", Turn(Say("b's own")))
+        async with folder.daemon(server) as daemon:
+            await daemon.program.says(f"job b: {result}")
+        if result == "done":
+            assert folder.result("done", "b")["text"] == "b's own"
+        assert len((await mix.sessions.export_session(id=other)).messages) == 2
+
+
+async def test_a_job_that_cannot_be_looked_at_now_is_looked_at_again(folder: Folder) -> None:
+    left_by_a_kill(folder, "session-1")  # which the worker itself is given first
+    async with MixServer(pace=0) as server, folder.daemon(server, "--workers=1") as daemon:
+        await daemon.program.says("trying again")
+        await daemon.program.says("job b: doubt: its session is gone")
 
 
 async def test_a_server_restarted_in_mid_answer_gets_the_job_again(folder: Folder) -> None:
