@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
@@ -196,6 +196,15 @@ async def test_what_is_no_turn_and_no_step_is_refused_where_it_is_written() -> N
         server.script("Hi", Say("Hello"))  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     with pytest.raises(TypeError, match="takes steps, as Say"):
         Turn("Hello")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    wrong: list[Any] = ["Hello"]
+    for make in (
+        lambda: AskPermission(then=wrong),
+        lambda: AskPermission(otherwise=wrong),
+        lambda: UseTool("read", steps=wrong),
+        lambda: SubAgent(*wrong),
+    ):
+        with pytest.raises(TypeError, match="takes steps, as Say"):
+            make()
 
 
 async def test_deltas_must_be_the_text_in_pieces() -> None:

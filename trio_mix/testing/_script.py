@@ -105,6 +105,9 @@ class UseTool:
     steps: Sequence[Step] = ()
     """What happens between the tool's start and its end."""
 
+    def __attrs_post_init__(self) -> None:
+        _only_steps("UseTool(steps=...)", self.steps)
+
 
 @attrs.frozen(init=False)
 class UseTools:
@@ -138,6 +141,10 @@ class AskPermission:
     torn: bool = False
     """Whether another frame is written into the middle of the request's, which ruins it."""
 
+    def __attrs_post_init__(self) -> None:
+        _only_steps("AskPermission(then=...)", self.then)
+        _only_steps("AskPermission(otherwise=...)", self.otherwise or ())
+
 
 @attrs.frozen
 class Notify:
@@ -169,6 +176,7 @@ class SubAgent:
     """What it is told to do."""
 
     def __init__(self, *steps: Step, task: str = "Look into it") -> None:
+        _only_steps("SubAgent()", steps)
         object.__setattr__(self, "steps", steps)
         object.__setattr__(self, "task", task)
 
@@ -305,9 +313,7 @@ class Turn:
     """The steps, in order."""
 
     def __init__(self, *steps: Step) -> None:
-        for step in steps:
-            if not isinstance(step, Step):
-                raise TypeError(f"Turn() takes steps, as Say('Hello'), not {step!r}")
+        _only_steps("Turn()", steps)
         object.__setattr__(self, "steps", steps)
 
     @property
@@ -331,3 +337,9 @@ def split_text(text: str, deltas: Deltas) -> list[str]:
     if "".join(deltas) != text:
         raise ValueError("the deltas of a step must be its text, cut in pieces")
     return list(deltas)
+
+
+def _only_steps(where: str, steps: Sequence[Step]) -> None:
+    for step in steps:
+        if not isinstance(step, Step):
+            raise TypeError(f"{where} takes steps, as Say('Hello'), not {step!r}")
