@@ -15,23 +15,19 @@ Rules:
 from __future__ import annotations
 
 import inspect
-import itertools
 import json
 import math
-import os
 import random
-import re
 from typing import TYPE_CHECKING, Final, TypeVar
-from urllib.parse import urlsplit
 
-import attrs
 import trio
 
 from trio_mix._http import Http, check_headers, sanitize_url
-from trio_mix._http._urls import Target, url_secrets
+from trio_mix._http._urls import url_secrets
 from trio_mix._names import public
 from trio_mix._redact import Redactor
-from trio_mix._rest._answers import ERROR_BODY_LIMIT, Answer, Received, error_from
+from trio_mix._rest._answers import Answer, Received, error_from
+from trio_mix._rest._call import Call, OpenedResponse, read_error
 from trio_mix._rest._options import (
     DEFAULT_RETRY_CODES,
     RequestOptions,
@@ -40,26 +36,24 @@ from trio_mix._rest._options import (
     debug_wanted,
 )
 from trio_mix._rest._retry import RetryPlan, renewed
+from trio_mix._rest._server_url import base_url, checked_url
 from trio_mix._version import __version__
-from trio_mix.errors import ConfigurationError, RequestInfo, RequestTimeout, TransportError
+from trio_mix.errors import ConfigurationError, TransportError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Callable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterable, Callable, Mapping, Sequence
     from types import TracebackType
     from typing import Self
 
-    from trio_mix._http import ByteStream, HttpClient
+    from trio_mix._http import HttpClient
     from trio_mix._rest._hook_calls import RequestHooks
     from trio_mix._rest._operation import Operation
     from trio_mix._rest._options import HeadersSource
     from trio_mix.hooks import Hooks
 
-__all__ = ["DEFAULT_SERVER_URL", "DEFAULT_TIMEOUT", "Call", "MixCore", "OpenedResponse"]
+__all__ = ["DEFAULT_TIMEOUT", "MixCore"]
 
 T = TypeVar("T")
-
-DEFAULT_SERVER_URL: Final = "http://localhost:8088"
-"""Where a Mix server listens unless it is told otherwise."""
 
 DEFAULT_TIMEOUT: Final = 60.0
 """How long one try may take, in seconds."""
@@ -68,50 +62,6 @@ _DEFAULT_RETRIES: Final = RetryConfig()
 _NO_OPTIONS: Final = RequestOptions()
 _NOTHING: Final[Mapping[str, str]] = {}
 _USER_AGENT: Final = f"trio-mix/{__version__}"
-
-
-@attrs.frozen(eq=False, repr=False)
-class Call:
-    """One call of an operation, checked and ready to be made, once or several times."""
-
-    operation: Operation[object]
-    """What is called."""
-    url: str = attrs.field(repr=False)
-    """Where, possibly with a password."""
-    body: bytes | None = attrs.field(repr=False)
-    """The JSON body."""
-    secrets: tuple[str, ...] = attrs.field(repr=False)
-    """The secret arguments."""
-    options: RequestOptions
-    """What the caller set for this call."""
-    timeout: float | None
-    """How long one try may take, in seconds."""
-    retry: RetryPlan
-    """Whether and how it is tried again."""
-    tries: Iterator[int] = attrs.field(factory=lambda: itertools.count(1), repr=False, eq=False)
-    """Counts the tries for the hooks."""
-
-    @property
-    def request(self) -> RequestInfo:
-        """What exceptions say was asked."""
-        return RequestInfo(self.operation.method, sanitize_url(self.url), self.operation.name)
-
-
-@attrs.frozen(eq=False, repr=False)
-class OpenedResponse:
-    """A response whose head said success and whose body is still to be read."""
-
-    stream: ByteStream
-    """The body."""
-    request: RequestInfo
-    """What was asked."""
-    redactor: Redactor = attrs.field(repr=False)
-    """What masks the secrets of the request."""
-
-    @property
-    def status_code(self) -> int:
-        """The HTTP status."""
-        return self.stream.status_code
 
 
 @public("trio_mix")
@@ -147,7 +97,7 @@ class MixCore:
         hooks: Hooks | Sequence[Hooks] | None = None,
         rng: random.Random | None = None,
     ) -> None:
-        self._server_url = _base_url(server_url)
+        self._server_url = base_url(server_url)
         if headers is not None and not callable(headers):
             headers = dict(headers)
             check_headers(headers)
@@ -206,7 +156,7 @@ class MixCore:
           ConfigurationError: ``options.server_url`` cannot work.
         """
         other = options.server_url if options is not None else None
-        return (self._server_url if other is None else _checked_url(other)) + path
+        return (self._server_url if other is None else checked_url(other)) + path
 
     async def headers_for(self, options: RequestOptions | None = None) -> dict[str, str]:
         """Return the caller's headers for one request: the client's, then those of the options.
@@ -384,7 +334,7 @@ class MixCore:
             )
             if 200 <= stream.status_code < 300:
                 return OpenedResponse(stream, call.request, redactor.and_also(stream.secrets))
-            received = await _read_error(stream, call, redactor.and_also(stream.secrets))
+            received = await read_error(stream, call, redactor.and_also(stream.secrets))
         except TransportError as error:
             raise renewed(error, call.request) from error.__cause__
         raise error_from(received, call.operation)
@@ -404,18 +354,6 @@ class MixCore:
         return headers, Redactor([*callers.values(), *call.secrets, *url_secrets(call.url)])
 
 
-async def _read_error(stream: ByteStream, call: Call, redactor: Redactor) -> Received:
-    try:
-        with trio.move_on_after(math.inf if call.timeout is None else call.timeout):
-            body, truncated = await stream.read_all(ERROR_BODY_LIMIT)
-            return Received(
-                stream.status_code, stream.headers, body, truncated, call.request, redactor
-            )
-        raise RequestTimeout("the error's body did not come", request=call.request, sent=True)
-    finally:
-        await stream.aclose()
-
-
 def _merge(into: dict[str, str], headers: Mapping[str, str]) -> None:
     """Put headers over others of the same names, in whatever case those are written."""
     for name, value in headers.items():
@@ -430,33 +368,3 @@ def _json_bytes(body: Mapping[str, object], operation: str) -> bytes:
         raise ConfigurationError(
             f"{operation}(...): a text holds a lone surrogate, which UTF-8 cannot carry: replace it"
         ) from None
-
-
-def _base_url(server_url: str | None) -> str:
-    if server_url is None:
-        from_environment = os.environ.get("MIX_SERVER_URL", "").strip()
-        return _checked_url(from_environment or DEFAULT_SERVER_URL, "the variable MIX_SERVER_URL")
-    return _checked_url(server_url)
-
-
-def _checked_url(url: str, named: str = "server_url=...") -> str:
-    if not isinstance(url, str):
-        raise ConfigurationError(f"{named}: it must be text, not {type(url).__name__}")
-    try:
-        Target.parse(url)
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{named}: {error}") from None
-    try:
-        port = urlsplit(url).port
-    except ValueError:
-        port = 0
-    if port == 0:
-        raise ConfigurationError(
-            f"{named}: {sanitize_url(url)!r} has no possible port: use one from 1 to 65535"
-        )
-    if "?" in url or "#" in url:
-        raise ConfigurationError(
-            f"{named}: after {sanitize_url(re.split('[?#]', url)[0])!r} comes a query or a"
-            " fragment: leave that out"
-        )
-    return url.rstrip("/")

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from trio_mix._rest._core import Call, MixCore, OpenedResponse
+    from trio_mix._rest._call import Call, OpenedResponse
+    from trio_mix._rest._core import MixCore
     from trio_mix._rest._options import RequestOptions
     from trio_mix._rest._upload import Progress
 

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, Self
 
-    from trio_mix._rest._core import MixCore, OpenedResponse
+    from trio_mix._rest._call import OpenedResponse
+    from trio_mix._rest._core import MixCore
     from trio_mix._rest._options import RequestOptions
     from trio_mix.events import Event
     from trio_mix.sse import ServerSentEvent
