@@ -117,7 +117,8 @@ class Spool:
 
     def finish(self, job: Job, result: Result, **more: object) -> None:
         """Write a job's result, then forget that it was running."""
-        _write(self.folder / result / f"{job.name}.json", {**attrs.asdict(job), **more})
+        told = attrs.asdict(job, filter=lambda field, _: field.name != "state")
+        _write(self.folder / result / f"{job.name}.json", {**told, **more})
         self._forget(job)
 
     def counts(self) -> dict[str, int]:
@@ -155,6 +156,7 @@ def _write(file: Path, value: object) -> None:
     beside = file.with_suffix(".tmp")
     with beside.open("w", encoding="utf-8") as stream:
         json.dump(value, stream, ensure_ascii=False, indent=1)
+        stream.write("\n")
         stream.flush()
         os.fsync(stream.fileno())
     beside.rename(file)

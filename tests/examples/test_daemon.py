@@ -47,6 +47,10 @@ async def test_jobs_become_answers_each_in_a_session_of_its_own(folder: Folder, 
         daemon.program.signal(signal.SIGTERM)
         assert await daemon.program.ended() == 0
         assert "Glob" in str(folder.result("done", "b")["tools"]).title()
+        assert set(folder.result("done", "a")) == {
+            *("name", "prompt", "session", "tries", "text", "tools", "recovered")
+        }
+        assert (folder.path / "done" / "a.json").read_text().endswith("}\n")
         sessions = {folder.result("done", name)["session"] for name in "abc"}
         assert len(sessions) == 3
         async with Mix(server.url) as mix:
