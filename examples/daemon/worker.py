@@ -139,7 +139,7 @@ class Crew:
         job = attrs.evolve(job, state=State.SENT, session=stream.session_id, tries=job.tries + 1)
         await self._write(partial(self.spool.note, job))  # rule 1
         running = False
-        _log.info("job %s: sent to session %s", job.name, job.session)
+        _log.info("job %s: sending it to session %s", job.name, job.session)
         try:
             async with stream.send(job.prompt) as message:
                 running = True
