@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 import time
 import warnings
@@ -21,6 +22,7 @@ def main() -> int:
     parser.add_argument("--most", type=int, default=10, help="failures after which it stops")
     options = parser.parse_args()
     warnings.simplefilter("error")
+    logging.disable(logging.WARNING)  # that a server is away is what is tried here
     if options.seed is not None:
         return show(options.seed, in_memory=not options.sockets)
     start = options.start if options.start is not None else time.time_ns() % 10**9
