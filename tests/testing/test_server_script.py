@@ -20,6 +20,7 @@ from trio_mix.testing import (
     Fail,
     LateDelta,
     MixServer,
+    Pause,
     Raw,
     Say,
     SubAgent,
@@ -27,6 +28,8 @@ from trio_mix.testing import (
     Turn,
     UseTool,
 )
+from trio_mix.testing._default import plausible_turn
+from trio_mix.testing._traits import traits_for
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -233,6 +236,37 @@ async def test_the_default_agent_lists_files_asks_for_commands_and_answers_brief
     assert "tool_use_start" in _names(files)
     assert "permission" not in _names(files)
     assert "tool_execution_complete" in _names(shell)
+
+
+async def test_what_the_default_agent_says_after_a_tool_is_not_glued_to_what_was_before() -> None:
+    async def grant(*_: object) -> bool:
+        await trio.lowlevel.checkpoint()
+        return True
+
+    async with MixServer(pace=0) as server, Mix(server.url) as mix:
+        async with mix.open_session(on_permission=grant) as stream:
+            reply = await stream.ask("List the files and run a command")
+    assert "files. I found 5" in reply.text
+    assert "command. The command says" in reply.text
+    assert "  " not in reply.text
+
+
+async def test_the_default_agent_tells_a_story_word_by_word_as_slowly_as_its_pace_says() -> None:
+    pauses: dict[int, float] = {}
+    words: list[str] = []
+    for pace in (0, 1, 2):
+        steps = plausible_turn("Tell me a story", traits_for("async", None), pace).steps
+        words = [step.text for step in steps if isinstance(step, Say)]
+        assert len(words) > 50
+        assert all(len(word.split()) == 1 for word in words)
+        pauses[pace] = sum(step.seconds for step in steps if isinstance(step, Pause))
+    assert pauses[0] == 0
+    assert pauses[1] > 10
+    assert pauses[2] == pytest.approx(2 * pauses[1])
+    async with MixServer(pace=0) as server, Mix(server.url) as mix:
+        async with mix.open_session() as stream:
+            story = (await stream.ask("Tell me a story")).text
+    assert story == "".join(words)
 
 
 async def test_the_default_agent_is_the_same_every_time() -> None:

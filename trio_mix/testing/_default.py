@@ -21,7 +21,18 @@ __all__ = ["COMMANDS", "plausible_turn", "shell_output", "slash_output"]
 
 _FILES = ("README.md", "pyproject.toml", "src/main.py", "src/agent.py", "tests/test_main.py")
 _WANTS_SHELL = re.compile(r"\b(run|execute|command|shell|bash|install)\b", re.IGNORECASE)
+_WANTS_STORY = re.compile(r"\bstory\b", re.IGNORECASE)
 _WANTS_FILES = re.compile(r"\b(files?|folders?|director(y|ies)|list|ls)\b", re.IGNORECASE)
+
+_STORY = (
+    "Once upon a time there was a client that listened to a server, one word after the other. "
+    "Then, in the middle of a sentence, the line went dead. The client did not despair: it waited "
+    "a little, rang again, and waited a little longer. When the server came back, the client asked "
+    "what had been said meanwhile, and put it where it belonged. Nobody who read the story ever "
+    "noticed that there had been a gap."
+)
+_WORD_TAKES = 0.25
+"""Seconds for each word of the story: there is time to interrupt it."""
 
 COMMANDS = {
     "help": "Show the commands that there are",
@@ -47,7 +58,7 @@ def plausible_turn(text: str, traits: Traits, pace: float) -> Turn:
         steps += [
             Say("Let me look at the files."),
             UseTool(traits.tool("glob"), {"pattern": "**/*"}, listing, steps=[Pause(0.2)]),
-            Say(f"I found {len(_FILES)} files: " + ", ".join(_FILES) + "."),
+            Say(f" I found {len(_FILES)} files: " + ", ".join(_FILES) + "."),
         ]
     if shell:
         name, params = traits.tool("bash"), {"command": "uname -s"}
@@ -59,13 +70,13 @@ def plausible_turn(text: str, traits: Traits, pace: float) -> Turn:
                 params=params,
                 then=[
                     UseTool(name, params, "Linux", steps=[Pause(0.3)]),
-                    Say("The command says that this is Linux."),
+                    Say(" The command says that this is Linux."),
                 ],
                 otherwise=[Say(" You did not allow it, so I leave it at that.")],
             ),
         ]
     if not (files or shell):
-        steps.append(Say(_answer(text)))
+        steps += _story() if _WANTS_STORY.search(text) else [Say(_answer(text))]
     return Turn(*_paced(steps, pace))
 
 
@@ -84,7 +95,13 @@ def slash_output(command: str) -> str | None:
 
 def _plan(shell: bool, files: bool) -> str:
     wanted = [*(["look at the files"] if files else []), *(["run a command"] if shell else [])]
-    return f"I should {' and then '.join(wanted)}." if wanted else "A short answer will do."
+    return f"I should {' and then '.join(wanted)}." if wanted else "No tool is needed."
+
+
+def _story() -> list[Step]:
+    *words, last = _STORY.split()
+    slowly = [each for word in words for each in (Say(f"{word} "), Pause(_WORD_TAKES))]
+    return [*slowly, Say(last)]
 
 
 def _answer(text: str) -> str:
