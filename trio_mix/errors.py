@@ -367,7 +367,8 @@ class StreamAlreadyOpen(StreamError):
 class SessionNotFound(StreamError):
     """The server does not know the session.
 
-    What to do: Create the session first, or check its id. It does not come back by waiting.
+    What to do: Create the session first, or check its id; open a new one where it was in use. It
+    does not come back by waiting.
     """
 
 

@@ -84,6 +84,24 @@ async def stream_of_nothing_by_the_book(stage: Stage) -> None:
 
 
 @cause(
+    errors.SessionNotFound,
+    "the session was in use when the server was restarted, and it keeps none",
+    operation="cannot be streamed from",
+    target="http://mix.test/stream?sessionId=session-1",
+    remedy="Open a new one",
+)
+async def session_lost_with_its_server(stage: Stage) -> None:
+    stage.server.script("Hi", Turn(Say("Let me"), Hang()))
+    async with (
+        stage.mix.open_stream(stage.session) as stream,
+        stream.send("Hi") as message,
+    ):
+        await stage.server.wait_for(MessageRun)
+        await stage.server.restart(keep_sessions=False)
+        await message.wait()
+
+
+@cause(
     errors.ReconnectFailed,
     "the server stays away for longer than the policy allows",
     operation="The event stream",

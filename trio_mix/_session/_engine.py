@@ -26,6 +26,7 @@ from trio_mix._session._reader import Reader, ReaderHost
 from trio_mix._session._recovery import Baseline, StoredMessages, fill_in, settle
 from trio_mix._session._sending import Sendings, transmit
 from trio_mix._session._switchboard import Inbox, Switchboard, copies_of
+from trio_mix._session._telling import session_gone
 from trio_mix._session._watching import watch
 from trio_mix._turns._router import Input, Phase, TurnRouter
 from trio_mix.sse import StreamState
@@ -399,6 +400,8 @@ class Engine(ReaderHost):
             self.failure = failure
             self._wake()
             self.gate.close(copies_of(failure))
+            if self.board.inbox is not None and isinstance(failure, errors.SessionNotFound):
+                self.board.inbox.fail(session_gone(failure, sent=self.board.inbox.posted))
             self.board.close(copies_of(failure), cleanly=cleanly)
             self.sendings.end()
             if self._watch is not None:

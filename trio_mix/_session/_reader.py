@@ -35,6 +35,13 @@ __all__ = ["Reader", "ReaderHost"]
 
 _LOOKED_AT: Final[frozenset[type]] = frozenset((ev.ConnectedEvent, ev.HeartbeatEvent))
 
+_CREATE: Final = "Create the session first, or check its id"
+_GONE: Final = (
+    "The server does not know the session any more: it was deleted, or the server was restarted "
+    "and keeps none. Open a new one."
+)
+"""The remedy where the session was there: on this very stream it was in use."""
+
 
 class ReaderHost:
     """What the reader tells of; each method is called synchronously."""
@@ -110,6 +117,7 @@ class Reader:
         self._deadline = math.inf
         self._connections = 0
         self._opened = False
+        self._known = False
         self._stale = ""
         self._up = self._up_since = 0.0
         self._heard = 0.0
@@ -264,9 +272,10 @@ class Reader:
 
     def _before_connected(self, event: ev.Event, frame: ServerSentEvent) -> None:
         if isinstance(event, ev.ErrorEvent):
+            more, remedy = (" any more", _GONE) if self._known else ("", _CREATE + ".")
             raise errors.SessionNotFound(
-                f"Session {self._session_id!r} cannot be streamed from {self._url}: the server "
-                f"says {event.error!r}. Create the session first, or check its id.",
+                f"Session {self._session_id!r} cannot be streamed from {self._url}{more}: the "
+                f"server says {event.error!r}. {remedy}",
                 url=self._url,
                 session_id=self._session_id,
             )
@@ -275,6 +284,7 @@ class Reader:
                 self._host.stream_event(event)
             return
         self.state = StreamState.CONNECTED
+        self._known = True
         self._up_since = trio.current_time()
         self._deadline = math.inf
         self._expires = trio.current_time() + self._max_age
@@ -295,9 +305,12 @@ class Reader:
     def _explained(self, failure: Exception) -> Exception:
         """Say in a session's words what the source says in HTTP's."""
         if isinstance(failure, errors.MixError) and failure.status_code == 404:
+            more, remedy = (
+                (" any more", _GONE) if self._known else ("", _CREATE + " and server_url.")
+            )
             found = errors.SessionNotFound(
-                f"Session {self._session_id!r} does not exist: {self._url} was answered HTTP 404. "
-                "Create the session first, or check its id and server_url.",
+                f"Session {self._session_id!r} does not exist{more}: {self._url} was answered "
+                f"HTTP 404. {remedy}",
                 url=self._url,
                 session_id=self._session_id,
             )
