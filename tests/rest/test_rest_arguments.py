@@ -184,6 +184,21 @@ async def test_browser_mode_is_sent_when_the_server_refuses_for_want_of_it(
     ]
 
 
+async def test_a_server_that_wants_browser_mode_is_asked_with_it_from_then_on(
+    server: Canned, core: MixCore
+) -> None:
+    made = answer(201, SESSION)
+    server.say(refusal(400, "browserMode is required"), made, made)
+    sessions = Sessions(core)
+    for _ in range(2):
+        await sessions.create(title="T")
+    server.say(refusal(400, 'unknown field "browserMode"'), made, made)
+    for _ in range(2):
+        await sessions.create(title="T")
+    modes = [asked.json.get("browserMode") for asked in server.asked]
+    assert modes == [None, *["local-browser-service"] * 3, None, None]
+
+
 @pytest.mark.parametrize(
     ("said", "args"),
     [

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import builtins
     from collections.abc import Sequence
 
+    from trio_mix._rest._core import MixCore
     from trio_mix._rest._options import RequestOptions
     from trio_mix.models import (
         BrowserMode,
@@ -34,6 +35,10 @@ __all__ = ["Sessions"]
 @public("trio_mix.resources")
 class Sessions(Resource):
     """Sessions: made, listed, exported, rewound, deleted."""
+
+    def __init__(self, core: MixCore) -> None:
+        super().__init__(core)
+        self._mode: BrowserMode | None = None  # what this server did not create one without
 
     @implements(op.LIST_SESSIONS)
     async def list(
@@ -70,7 +75,8 @@ class Sessions(Resource):
         Args:
           title: the title.
           browser_mode: which browser the agent drives. Left out by default, because older servers
-            refuse the field; ``local-browser-service`` when the server refuses for want of it.
+            refuse the field; ``local-browser-service`` when the server refuses for want of it, and
+            from then on.
           callbacks: what the server does after tools have run (from 0.7.4).
           cdp_url: the browser's DevTools address, for ``remote-cdp-websocket``.
           custom_system_prompt: a system prompt.
@@ -83,7 +89,6 @@ class Sessions(Resource):
         """
         values: dict[str, object] = {
             "title": title,
-            "browser_mode": browser_mode,
             "callbacks": callbacks,
             "cdp_url": cdp_url,
             "custom_system_prompt": custom_system_prompt,
@@ -93,13 +98,21 @@ class Sessions(Resource):
             "session_type": session_type,
             "subagent_type": subagent_type,
         }
+        mode = browser_mode or self._mode
         try:
-            return await self._core.request(op.CREATE_SESSION, values, options)
+            return await self._core.request(
+                op.CREATE_SESSION, values | {"browser_mode": mode}, options
+            )
         except MixError as error:
-            if browser_mode is not None or not _wants_browser_mode(error):
+            if browser_mode is not None or not _is_about_browser_mode(error):
                 raise
-        values["browser_mode"] = "local-browser-service"
-        return await self._core.request(op.CREATE_SESSION, values, options)
+        # Wanted where it was left out; or refused, by an older server that took this one's place.
+        other: BrowserMode | None = "local-browser-service" if mode is None else None
+        made = await self._core.request(
+            op.CREATE_SESSION, values | {"browser_mode": other}, options
+        )
+        self._mode = other
+        return made
 
     @implements(op.GET_SESSION)
     async def get(self, *, id: str, options: RequestOptions | None = None) -> SessionData:
@@ -190,7 +203,7 @@ class Sessions(Resource):
         return await self._core.request(op.UPDATE_SESSION_CALLBACKS, values, options)
 
 
-def _wants_browser_mode(error: MixError) -> bool:
+def _is_about_browser_mode(error: MixError) -> bool:
     if error.status_code != 400 or isinstance(error, ResponseValidationError):
         return False
     said = error.body.lower().replace("_", "").replace(" ", "").replace("-", "")
