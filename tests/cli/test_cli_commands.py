@@ -115,6 +115,7 @@ async def test_a_session_that_does_not_exist_is_one_line(
         (["serve", "--api", "sync"], "sync"),
         (["serve", "--port", "many"], "many"),
         (["serve", "--port", "99999"], "--port"),
+        (["serve", "--pace", "-1"], "--pace"),
         (["ask", "Hi", "--server", "localhost:1"], "localhost:1"),
     ],
 )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
+from trio_mix import Mix
 from trio_mix.testing import (
     AskPermission,
     CancelRequested,
@@ -193,6 +194,19 @@ async def test_serve_says_where_it_listens_and_stops_at_ctrl_c(
         await terminal.type(CTRL_C)
         assert await terminal.end() == 130
     assert "Traceback" not in terminal.shown
+    assert terminal.last_line == "stopped"
+
+
+async def test_a_server_of_no_pace_tells_its_story_at_once(open_terminal: OpenTerminal) -> None:
+    async with open_terminal("serve", "--port", "0", "--pace", "0") as terminal:
+        await terminal.expect("Ctrl-C stops it")
+        found = re.search(r"http://127\.0\.0\.1:\d+", terminal.shown)
+        assert found is not None
+        async with Mix(found[0]) as mix, mix.open_session() as stream:
+            with trio.fail_after(10):  # half of what it takes at the usual pace
+                assert len((await stream.ask("Tell me a story")).text.split()) > 50
+        await terminal.type(CTRL_C)
+        assert await terminal.end() == 130
 
 
 async def test_watch_shows_what_others_do_until_ctrl_c(open_terminal: OpenTerminal) -> None:

@@ -96,12 +96,17 @@ def serve(
     host: Host = "127.0.0.1",
     port: Port = 8088,
     api: Api = "async",
+    pace: Annotated[float, Parameter(validator=Number(gte=0))] = 1.0,
     debug: Debug = NO_DEBUG,
 ) -> int:
-    """Run the bundled server until Ctrl-C. It keeps everything in memory."""
+    """Run the bundled server until Ctrl-C. It keeps everything in memory.
+
+    Args:
+      pace: How many times longer its agent pauses than usual; 0: it never does.
+    """
     from trio_mix.cli import _serve
 
-    return run_async(debug, _serve.serve, host, port, api)
+    return run_async(debug, _serve.serve, host, port, api, pace=pace)
 
 
 def record(
@@ -163,7 +168,7 @@ _COMMANDS = (
             "trio-mix doctor --json | jq .generation",
         ),
     ),
-    (serve, examples("trio-mix serve", "trio-mix serve --port 0 --api blocking")),
+    (serve, examples("trio-mix serve", "trio-mix serve --port 0 --api blocking --pace 3")),
     (
         record,
         examples(

@@ -6,6 +6,8 @@ What it must never know: what the server does.
 
 from __future__ import annotations
 
+import sys
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import trio
@@ -19,8 +21,13 @@ _LOG = 1000
 """Records that the server keeps: enough to debug it, and no leak when it runs for days."""
 
 
-async def serve(host: str, port: int, api: Api) -> int:
+async def serve(host: str, port: int, api: Api, *, pace: float) -> int:
     """Run the server until cancelled."""
-    async with MixServer(api, host=host, port=port, log_limit=_LOG) as server:
-        print(f"Mix server (API generation: {api}) at {server.url}; Ctrl-C stops it", flush=True)
-        await trio.sleep_forever()
+    with ExitStack() as at_the_end:
+        async with MixServer(api, host=host, port=port, pace=pace, log_limit=_LOG) as server:
+            said = f"Mix server (API generation: {api}) at {server.url}; Ctrl-C stops it"
+            print(said, flush=True)
+            # A terminal puts no line end behind its ^C.
+            last = "\nstopped" if sys.stdout.isatty() else "stopped"
+            at_the_end.callback(print, last, flush=True)
+            await trio.sleep_forever()
