@@ -116,8 +116,7 @@ async def test_step_1_prints_the_answer() -> None:
 
 async def test_step_2_prints_the_answer_as_it_comes_and_the_tools() -> None:
     async with MixServer(pace=0) as server, program("step2", server) as step:
-        await step.see("Let me look at the files.")
-        await step.see("README.md")
+        await step.see("Let me look at the files. I found 5 files: README.md")
         assert (await step.leave()).endswith("\nTools used: ['Glob']\n")
 
 
@@ -171,6 +170,16 @@ async def test_step_5_stops_one_answer_at_ctrl_c_and_goes_on() -> None:
         assert len(server.requests("POST", "/cancel")) + len(
             [r for r in server.requests("POST", "/api/sessions/") if r.path.endswith("/cancel")]
         )
+
+
+async def test_step_5_stops_the_practice_servers_story_at_ctrl_c() -> None:
+    async with MixServer() as server, program("step5", server) as step:
+        await step.see("you> ")
+        await step.type("Tell me a story\n")
+        await step.see("Once upon a time")
+        step.process.send_signal(signal.SIGINT)
+        await step.see("[stopped]\nyou> ")
+        assert "ever noticed" not in await step.leave()
 
 
 async def test_step_5_can_be_stopped_while_it_asks_for_permission() -> None:
