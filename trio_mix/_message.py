@@ -60,6 +60,10 @@ class MessageHost(Protocol):
     async def respond(self, notification_id: str, response_type: str, value: str | None) -> None:
         """Answer a notification."""
 
+    def nobody_asked(self, request: ev.PermissionEvent) -> bool:
+        """Take in that the caller sees no such request; return whether that was worth a word."""
+        ...
+
 
 @public("trio_mix")
 @final
@@ -85,6 +89,7 @@ class Message:
         self._watch: MessageWatch | None = None
         self._used = False
         self._left = False
+        self._warned = False
 
     def __repr__(self) -> str:
         if self._inbox is None:
@@ -225,16 +230,21 @@ class Message:
 
         The pieces joined are ``reply.text`` exactly, also where the server sends no deltas, or its
         ``complete`` overtakes the last of them. Iterate either this or the message, not both.
+        A permission request is not seen here: see `wait`.
         """
         return TextDeltas(self)
 
     async def wait(self) -> Reply:
         """Read the message to its end, dropping its events, and return the reply.
 
+        A permission request among them gets no answer without ``on_permission``: the logger
+        ``trio_mix`` has a warning then.
+
         Raises what iterating and `reply` raise. A checkpoint.
         """
-        async for _ in self:
-            pass
+        async for event in self:
+            if isinstance(event, ev.PermissionEvent):
+                self._dropped(event)
         return self.reply
 
     async def cancel(self) -> None:
@@ -273,6 +283,10 @@ class Message:
           ErrorResponse: the server does not know the notification (any more).
         """
         await self._host.respond(notification.notification_id, notification.response_type, value)
+
+    def _dropped(self, request: ev.PermissionEvent) -> None:
+        """Note that the caller does not see a request; one word per message is enough."""
+        self._warned = self._warned or self._host.nobody_asked(request)
 
     def _opened(self) -> Inbox:
         if self._inbox is None:
@@ -318,4 +332,6 @@ class TextDeltas:
             ):
                 self._given += len(event.content)
                 return event.content  # noqa: ASYNC910 - the message's event was one
+            elif isinstance(event, ev.PermissionEvent):
+                self._message._dropped(event)
         raise StopAsyncIteration

@@ -4,6 +4,7 @@ Rules:
 
 1. A session that was there is not told of as one that was never created.
 2. A message that was under way says what can be known of it.
+3. A permission request that nobody can answer is told of once, on one short line.
 """
 
 from __future__ import annotations
@@ -14,10 +15,15 @@ import pytest
 import trio
 
 from trio_mix import Mix, errors
-from trio_mix.testing import MessageRun, MixServer, Pause, Say, Turn
+from trio_mix.events import PermissionEvent
+from trio_mix.testing import AskPermission, MessageRun, MixServer, Pause, Say, Turn
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from trio.testing import MockClock
+
+    from trio_mix import Message, SessionStream
 
 
 GONE = "does not know the session any more: it was deleted, or the server was restarted"
@@ -70,3 +76,102 @@ async def test_a_message_whose_session_is_gone_says_that_its_fate_cannot_be_know
             with pytest.raises(errors.SessionNotFound, match=GONE) as later:
                 await stream.wait_connected()
             assert "message had been sent" not in str(later.value)
+
+
+async def _ask(stream: SessionStream) -> None:
+    await stream.ask("go")
+
+
+async def _deltas(stream: SessionStream) -> None:
+    async with stream.send("go") as message:
+        async for _ in message.text_deltas():
+            pass
+        assert message.reply.text
+
+
+async def _wait(stream: SessionStream) -> None:
+    async with stream.send("go") as message:
+        await message.wait()
+
+
+async def _iterate(stream: SessionStream) -> None:
+    async with stream.send("go") as message:
+        async for event in message:
+            if isinstance(event, PermissionEvent):
+                await message.grant(event)
+
+
+async def _subscribed(stream: SessionStream) -> None:
+    async with stream.subscribe():
+        await stream.ask("go")
+
+
+async def _asked(
+    use: Callable[[SessionStream], Awaitable[None]],
+    *,
+    on_permission: Callable[[PermissionEvent, Message], Awaitable[bool]] | None = None,
+    tool_name: str = "bash",
+    description: str = "Run a command",
+) -> None:
+    ask = AskPermission(
+        tool_name,
+        description=description,
+        params={"command": "cat key-of-mine"},
+        then=[Say("Yes.")],
+    )
+    async with (
+        MixServer("async", listen=False, pace=0.0) as server,
+        Mix(server.url, network=server.network) as mix,
+    ):
+        server.script("go", Turn(ask, ask, Say("Done.")))
+        async with mix.open_stream(server.create_session(), on_permission=on_permission) as stream:
+            await use(stream)
+
+
+@pytest.mark.parametrize("use", [_ask, _deltas, _wait])
+async def test_a_permission_request_that_nobody_can_answer_is_told_of_once(
+    use: Callable[[SessionStream], Awaitable[None]],
+    autojump_clock: MockClock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    await _asked(use)
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("trio_mix", "WARNING")
+    said = record.getMessage()
+    assert "asks for permission (bash: Run a command) on session session-1" in said
+    assert "nothing answers it: pass on_permission=..., or iterate the message" in said
+
+
+async def test_a_request_is_told_of_on_one_short_line_without_its_parameters(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    description = "one\ntwo http://me:hidden@host/ \x1b[31m" + "d" * 5000
+    await _asked(_ask, tool_name="t" * 5000, description=description)
+    (record,) = caplog.records
+    said = record.getMessage()
+    assert "one two" in said
+    assert said.isprintable()
+    assert len(said) < 500
+    assert "key-of-mine" not in said
+    assert "hidden" not in said
+
+
+@pytest.mark.parametrize("use", [_iterate, _subscribed])
+async def test_a_request_that_somebody_sees_is_not_told_of(
+    use: Callable[[SessionStream], Awaitable[None]],
+    autojump_clock: MockClock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    await _asked(use)
+    assert not caplog.records
+
+
+async def test_a_request_that_a_policy_answers_is_not_told_of(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def grant(request: PermissionEvent, message: Message) -> bool:
+        await trio.lowlevel.checkpoint()
+        return True
+
+    await _asked(_ask, on_permission=grant)
+    assert not caplog.records

@@ -26,7 +26,7 @@ from trio_mix._session._reader import Reader, ReaderHost
 from trio_mix._session._recovery import Baseline, StoredMessages, fill_in, settle
 from trio_mix._session._sending import Sendings, transmit
 from trio_mix._session._switchboard import Inbox, Switchboard, copies_of
-from trio_mix._session._telling import session_gone
+from trio_mix._session._telling import session_gone, tell_of_unanswered
 from trio_mix._session._watching import watch
 from trio_mix._turns._router import Input, Phase, TurnRouter
 from trio_mix.sse import StreamState
@@ -328,6 +328,13 @@ class Engine(ReaderHost):
             type=cast("NotificationAnswer", response_type),  # the server's own word
             value=value,
         )
+
+    def nobody_asked(self, request: ev.PermissionEvent) -> bool:
+        """Warn of a request that its message drops, unless somebody else sees it."""
+        unseen = self.settings.on_permission is None and not self.board.subscribers
+        if unseen:
+            tell_of_unanswered(request, self.session_id)
+        return unseen
 
     # -- asked for by sending and settling --------------------------------------------------
 
