@@ -259,7 +259,8 @@ async def test_the_command_writes_one_line_for_each_finding_and_the_result(
     async with MixServer() as server:
         done = await run_command("doctor", "--server-url", server.url)
     assert (done.code, done.err) == (0, "")
-    words = [line.partition(": ")[0] for line in done.lines]
+    assert done.lines[0] == f"doctor of {server.url}"
+    words = [line.partition(": ")[0] for line in done.lines[1:]]
     assert set(words) <= {"ok", "note", "unknown", "result"}
     assert done.lines[-1].startswith("result: sound")
     assert any(line.startswith("note: replay: ") and " -> " in line for line in done.lines)
@@ -271,6 +272,7 @@ async def test_findings_fit_a_terminal_of_any_width(
 ) -> None:
     async with MixServer() as server:
         async with open_terminal("doctor", "--server", server.url, columns=columns) as terminal:
+            await terminal.expect(f"doctor of {server.url}")
             await terminal.expect("✓ server")
             await terminal.expect("~ replay")
             await terminal.expect("→ a turn cut by a loss")

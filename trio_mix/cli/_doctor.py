@@ -66,6 +66,7 @@ async def doctor(
     await trio.lowlevel.checkpoint()
     address = (server or os.environ.get("MIX_SERVER_URL") or _DEFAULT).rstrip("/")
     report = Report(sanitize_url(address), json)
+    report.begin()
     try:
         mix = Mix(address, timeout=wait, retries=RetryConfig(strategy="none"))
     except errors.ConfigurationError as error:

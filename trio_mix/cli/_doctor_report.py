@@ -67,6 +67,16 @@ class Report:
     failure: int = attrs.field(default=FAILED, init=False)
     _console: Console | None = attrs.field(factory=terminal, init=False)
 
+    def begin(self) -> None:
+        """Show which server it is about."""
+        said = f"doctor of {clean(self.server)}"
+        if self.as_json:
+            return
+        if self._console:
+            self._console.print(Text(said, style="bold"))
+        else:
+            print(said, flush=True)
+
     def add(
         self,
         check: str,
