@@ -19,10 +19,18 @@ import trio
 
 from trio_mix import Mix, RetryConfig, errors
 from trio_mix._http import sanitize_url
-from trio_mix.cli._doctor_probe import Doctor, is_tls, why_unreachable
+from trio_mix.cli._doctor_probe import Doctor
 from trio_mix.cli._doctor_report import Report
 from trio_mix.cli._doctor_stream import examine_stream
-from trio_mix.cli._errors import FAILED, NO_SERVER, REFUSED, USAGE, exit_code
+from trio_mix.cli._errors import (
+    FAILED,
+    NO_SERVER,
+    REFUSED,
+    USAGE,
+    exit_code,
+    is_tls,
+    why_unreachable,
+)
 from trio_mix.cli._render import excerpt
 
 if TYPE_CHECKING:
@@ -173,7 +181,13 @@ def _not_reached(report: Report, error: errors.TransportError, wait: float) -> N
             failure=NO_SERVER,
         )
     else:
-        report.add("server", "bad", why_unreachable(error), _START, failure=NO_SERVER)
+        report.add(
+            "server",
+            "bad",
+            why_unreachable(error) or f"nothing can be reached there: {error}",
+            _START,
+            failure=NO_SERVER,
+        )
 
 
 async def _not_healthy(doctor: Doctor, report: Report, error: errors.MixError) -> bool:

@@ -12,8 +12,6 @@ Rules:
 
 from __future__ import annotations
 
-import socket
-import ssl
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 from urllib.parse import quote
@@ -25,7 +23,7 @@ from trio_mix import ReconnectPolicy, RequestOptions, RetryConfig, errors
 from trio_mix.sse import open_event_source
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable
 
     from trio_mix import Mix
     from trio_mix.sse import EventSource, ServerSentEvent
@@ -34,33 +32,6 @@ Generation: TypeAlias = Literal["async", "blocking", "pipeline", "pipeline-oldes
 
 NOBODY: Final = "trio-mix-doctor-knows-no-such-session"
 NO_COMMAND: Final = "/trio-mix-doctor"
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        if isinstance(error, BaseExceptionGroup):
-            for each in error.exceptions:
-                yield from _chain(each)
-        error = error.__cause__ or error.__context__
-
-
-def is_tls(error: BaseException) -> bool:
-    """Say whether a failure to connect was TLS's."""
-    return any(isinstance(each, ssl.SSLError) for each in _chain(error))
-
-
-def why_unreachable(error: BaseException) -> str:
-    """Say in few words why nothing could be reached."""
-    for each in _chain(error):
-        match each:
-            case socket.gaierror():
-                return "the name in the address is not known to the network"
-            case ConnectionRefusedError():
-                return "nothing listens there: the connection was refused"
-            case OSError(strerror=str() as said):
-                return f"nothing can be reached there: {said}"
-    return f"nothing can be reached there: {error}"
 
 
 @attrs.frozen

@@ -9,16 +9,23 @@ Rules:
 2. The exit code says whose affair it is; the table in the docs is made from `EXIT_CODES`.
 3. A remedy is named in the words of the command line, beside what the library says of programs.
 4. A reader that has gone (``| head``) got what it wanted: exit code 0, not a word.
+5. That nothing is there is said in few words; the traceback has the library's.
 """
 
 from __future__ import annotations
 
+import socket
+import ssl
 import sys
 import traceback
-from typing import Final
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 from trio_mix import errors
 from trio_mix.cli._render import clean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 OK: Final = 0
 FAILED: Final = 1
@@ -90,6 +97,41 @@ def exit_code(error: BaseException) -> int:
             return DEFECT
 
 
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        if isinstance(error, BaseExceptionGroup):
+            for each in error.exceptions:
+                yield from _chain(each)
+        error = error.__cause__ or error.__context__
+
+
+def is_tls(error: BaseException) -> bool:
+    """Say whether a failure to connect was TLS's."""
+    return any(isinstance(each, ssl.SSLError) for each in _chain(error))
+
+
+def why_unreachable(error: BaseException) -> str:
+    """Say in few words why nothing could be reached; empty where only the error itself tells."""
+    for each in _chain(error):
+        match each:
+            case socket.gaierror():
+                return "the name in the address is not known to the network"
+            case ConnectionRefusedError():
+                return "nothing listens there: the connection was refused"
+            case OSError(strerror=str() as said):
+                return f"nothing can be reached there: {said}"
+    return ""
+
+
+def _said(error: BaseException) -> str:
+    if isinstance(error, errors.ConnectionFailed) and not error.sent and not is_tls(error):
+        why, there = why_unreachable(error), urlsplit(error.request.url)
+        if why:
+            return f"{there.scheme}://{there.netloc}: {why}"
+    return str(error) or type(error).__name__
+
+
 def _wants_key(error: errors.AgentError) -> bool:
     return getattr(error.event, "type", None) == "authentication_error"
 
@@ -115,8 +157,7 @@ def line_for(error: BaseException) -> str:
     if exit_code(error) == DEFECT:
         said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         return f"this is a defect of trio-mix, please report it with what --debug shows: {said}"
-    remedy = _remedy(error)
-    said = str(error) or type(error).__name__
+    remedy, said = _remedy(error), _said(error)
     return f"{said} ({remedy})" if remedy else said
 
 
