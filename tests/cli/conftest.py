@@ -74,12 +74,16 @@ class StartCommand(Protocol):
 
 @pytest.fixture
 def start_command() -> StartCommand:
-    """Start a command with pipes for its output; it is killed if the test does not end it."""
+    """Start a command with pipes; it is killed if the test does not end it."""
 
     @asynccontextmanager
     async def start(*args: str) -> AsyncIterator[trio.Process]:
         process = await trio.lowlevel.open_process(
-            [*_COMMAND, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
+            [*_COMMAND, *args],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment(),
         )
         try:
             with trio.fail_after(TIMEOUT):
@@ -95,7 +99,7 @@ async def _reap(process: trio.Process) -> None:
         if process.returncode is None:
             process.kill()
         await process.wait()
-        for pipe in (process.stdout, process.stderr):
+        for pipe in (process.stdin, process.stdout, process.stderr):
             if pipe is not None:
                 await pipe.aclose()
 

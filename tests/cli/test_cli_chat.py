@@ -17,8 +17,10 @@ from trio_mix.cli._history import PrivateHistory, looks_secret
 from trio_mix.testing import (
     AskPermission,
     Hang,
+    MessageRun,
     MixServer,
     Say,
+    StreamOpened,
     Turn,
     UseTool,
     WaitFor,
@@ -27,7 +29,7 @@ from trio_mix.testing import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.cli.conftest import OpenTerminal, RunCommand
+    from tests.cli.conftest import OpenTerminal, RunCommand, StartCommand
     from trio_mix import SessionStream
     from trio_mix.cli._chat_status import Status
     from trio_mix.cli._keyboard import Keyboard
@@ -277,6 +279,27 @@ async def test_a_stream_that_is_gone_ends_the_chat_also_at_the_prompt(
             await server.drop_streams()
             assert await terminal.end() == 1
             await terminal.expect("trio-mix: ")
+
+
+@pytest.mark.parametrize("busy", [False, True], ids=["resting", "working"])
+async def test_a_server_that_forgot_the_session_is_told_in_one_line_with_how_to_go_on(
+    start_command: StartCommand, busy: bool
+) -> None:
+    async with MixServer(pace=0) as server:
+        server.script("hang", Turn(Say("half a sentence"), Hang()))
+        async with start_command("chat", "--server", server.url) as chat:
+            assert chat.stdin is not None
+            await server.wait_for(StreamOpened)
+            if busy:
+                await chat.stdin.send_all(b"hang\n")
+                await server.wait_for(MessageRun, text="hang")
+            await server.restart(keep_sessions=False)
+            assert await chat.wait() == 1
+            assert chat.stderr is not None
+            said = [line async for line in chat.stderr]
+    (line,) = b"".join(said).decode().splitlines()
+    assert "any more" in line
+    assert "`trio-mix chat` without --session begins a new one" in line
 
 
 async def test_a_signal_takes_the_prompt_away_and_leaves_the_terminal_as_it_was(

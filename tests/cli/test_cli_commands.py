@@ -87,12 +87,6 @@ async def test_a_server_that_is_not_there_is_one_line_at_once(run_command: RunCo
         assert "Errno" not in done.err
 
 
-async def test_a_name_that_nobody_knows_is_told_as_such(run_command: RunCommand) -> None:
-    done = await run_command("sessions", "list", "--server", "http://no-such-host.invalid")
-    assert done.code == 3
-    assert done.err.startswith("trio-mix: http://no-such-host.invalid: the name in the address")
-
-
 @pytest.mark.parametrize(
     "args",
     [

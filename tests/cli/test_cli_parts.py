@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import signal
+import socket
+import ssl
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -16,13 +18,19 @@ from rich.console import Console
 
 import trio_mix.cli
 from trio_mix.cli import _demo
-from trio_mix.cli._errors import DEFECT, FAILED, INTERRUPTED, USAGE, told
+from trio_mix.cli._errors import DEFECT, FAILED, INTERRUPTED, NO_SERVER, USAGE, told
 from trio_mix.cli._input import LineReader
 from trio_mix.cli._options import NO_DEBUG
 from trio_mix.cli._render import Piece
 from trio_mix.cli._run import run_async
 from trio_mix.cli._screen import PipeScreen, TerminalScreen
-from trio_mix.errors import StreamClosed, TrioMixError
+from trio_mix.errors import (
+    ConnectionFailed,
+    RequestInfo,
+    SessionNotFound,
+    StreamClosed,
+    TrioMixError,
+)
 from trio_mix.testing import Pause
 
 if TYPE_CHECKING:
@@ -104,6 +112,36 @@ def test_an_error_is_one_line_and_a_group_of_the_same_error_too(
     lost = StreamClosed("the stream\nis gone\x1b[2J")
     assert told(ExceptionGroup("x", [lost, ExceptionGroup("y", [lost])])) == FAILED
     assert capsys.readouterr().err == "trio-mix: the stream is gone[2J\n"
+
+
+def test_a_name_that_nobody_knows_is_told_as_such(capsys: pytest.CaptureFixture[str]) -> None:
+    request = RequestInfo("GET", "http://nowhere.example:1/health")
+    error = ConnectionFailed("[Errno -2] and much more", request=request)
+    error.__cause__ = socket.gaierror(-2, "Name or service not known")
+    assert told(error) == NO_SERVER
+    assert "example:1: the name in the address is not known" in capsys.readouterr().err
+
+
+def test_what_nothing_short_can_be_said_of_is_told_in_the_librarys_words(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    request = RequestInfo("GET", "http://nowhere.example/health")
+    for cause in (None, ssl.SSLCertVerificationError(1, "self-signed")):
+        error = ConnectionFailed("it is complicated", request=request)
+        error.__cause__ = cause
+        assert told(error) == NO_SERVER
+        assert "failed: it is complicated" in capsys.readouterr().err
+
+
+def test_of_two_errors_that_say_the_same_the_one_that_says_more_is_told(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    stream, message = SessionNotFound("It is gone."), SessionNotFound("It is gone. And unsent.")
+    for both in ([stream, message], [message, stream]):
+        assert told(ExceptionGroup("x", both)) == FAILED
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1
+        assert "It is gone. And unsent." in said
 
 
 def test_a_defect_is_not_taken_for_the_users_affair(capsys: pytest.CaptureFixture[str]) -> None:

@@ -143,7 +143,10 @@ def _remedy(error: BaseException) -> str:
         case errors.RequestTimeout():
             return "is it a Mix server, and not overloaded? `trio-mix doctor` tells more"
         case errors.SessionNotFound():
-            return "`trio-mix sessions list` shows the sessions there are"
+            return (
+                "`trio-mix sessions list` shows the sessions there are, `trio-mix chat` without "
+                "--session begins a new one"
+            )
         case errors.MessageRejected(__cause__=None) if "allow_shell" in str(error):
             return "`trio-mix ask --allow-shell` does"
         case _ if exit_code(error) == REFUSED:
@@ -177,7 +180,14 @@ def told(error: BaseException, *, debug: bool = False) -> int:
         return OK
     if debug:
         traceback.print_exception(error)
-    # Several tasks that fail for one reason say it in the same words: once is enough.
-    for text in dict.fromkeys(map(line_for, wordy)):
+    # Several tasks that fail for one reason say it in the same words, and one may have more to
+    # say: once is enough.
+    said = {str(leaf) for leaf in wordy}
+    whole = [
+        leaf
+        for leaf in wordy
+        if not any(more != str(leaf) and more.startswith(str(leaf) + " ") for more in said)
+    ]
+    for text in dict.fromkeys(map(line_for, whole)):
         complain(text)
     return DEFECT if DEFECT in codes else exit_code(wordy[0])
