@@ -135,6 +135,7 @@ async def test_a_turn_that_died_with_its_server_is_interrupted_as_gone(
             async with opened(server, session, settle_timeout=30) as stream:
                 with pytest.raises(errors.MessageInterrupted, match="no sign of it") as caught:
                     await stream.ask("go")
+                assert "(settle_timeout=30)" in str(caught.value)
                 assert caught.value.outcome == "gone"
                 assert caught.value.partial is not None
                 assert caught.value.partial.text == "It began"

@@ -5,21 +5,24 @@ Rules:
 1. A session that was there is not told of as one that was never created.
 2. A message that was under way says what can be known of it.
 3. A permission request that nobody can answer is told of once, on one short line.
+4. A connection that stays lost while a message waits for it is told of once, and its return.
 """
 
 from __future__ import annotations
 
+import logging
+from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Literal
 
 import pytest
 import trio
 
-from trio_mix import Mix, errors
+from trio_mix import Mix, ReconnectPolicy, errors
 from trio_mix.events import PermissionEvent
 from trio_mix.testing import AskPermission, MessageRun, MixServer, Pause, Say, Turn
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from trio.testing import MockClock
 
@@ -175,3 +178,108 @@ async def test_a_request_that_a_policy_answers_is_not_told_of(
 
     await _asked(_ask, on_permission=grant)
     assert not caplog.records
+
+
+@asynccontextmanager
+async def _open(
+    reconnect: ReconnectPolicy | None = None,
+) -> AsyncIterator[tuple[MixServer, SessionStream]]:
+    async with (
+        MixServer("async", listen=False, pace=0.0) as server,
+        Mix(server.url, network=server.network) as mix,
+    ):
+        server.script("go", Turn(Say("It began, "), Pause(30), Say("and ended.")))
+        policy = reconnect or ReconnectPolicy()
+        async with mix.open_stream(server.create_session(), reconnect=policy) as stream:
+            yield server, stream
+
+
+async def _away(server: MixServer, seconds: float) -> None:
+    await server.stop()
+    await trio.sleep(seconds)
+    await server.start()
+
+
+@pytest.mark.parametrize("cut", ["under way", "not sent yet"])
+async def test_a_connection_that_stays_lost_under_a_message_is_told_of_once(
+    cut: str, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "trio_mix")
+    async with _open() as (server, stream), trio.open_nursery() as nursery:
+        if cut == "under way":
+
+            async def lose() -> None:
+                await server.wait_for(MessageRun)
+                await _away(server, 50)
+
+            nursery.start_soon(lose)
+        else:
+            await server.stop()
+            await trio.sleep(20)
+            assert not caplog.records
+            nursery.start_soon(_away, server, 30)
+        with pytest.raises(errors.MessageInterrupted) if cut == "under way" else nullcontext():
+            await stream.ask("go")
+    lost, back = caplog.records
+    assert (lost.name, lost.levelname) == ("trio_mix", "WARNING")
+    said = lost.getMessage()
+    assert said.startswith("The connection of session session-1 was lost (")
+    assert said.endswith("); reconnecting, for up to 600 s.")
+    assert back.levelname == "INFO"
+    assert back.getMessage() == "The connection of session session-1 is back."
+
+
+async def test_each_loss_that_lasts_is_told_of(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    policy = ReconnectPolicy(max_elapsed_time=None)
+    async with _open(policy) as (server, stream), trio.open_nursery() as nursery:
+        for _ in range(2):
+            await server.stop()
+            nursery.start_soon(_away, server, 30)
+            await stream.ask("hello")
+    said = [record.getMessage() for record in caplog.records]
+    assert [line.endswith("reconnecting, without a limit.") for line in said] == [True, True]
+
+
+async def test_a_connection_that_is_soon_back_is_not_told_of(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    policy = ReconnectPolicy(initial_interval=0.1, max_interval=0.1)
+    async with _open(policy) as (server, stream), trio.open_nursery() as nursery:
+
+        async def lose() -> None:
+            await server.wait_for(MessageRun)
+            for _ in range(3):
+                await server.drop_streams()
+                await trio.sleep(1.5)
+
+        nursery.start_soon(lose)
+        await stream.ask("go")
+    assert not caplog.records
+
+
+async def test_a_connection_that_no_message_waits_for_is_not_told_of(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with _open() as (server, stream):
+        await stream.ask("hello")
+        await _away(server, 60)
+        await stream.wait_connected()
+        await server.stop()
+        with trio.move_on_after(1):
+            await stream.ask("hello")
+        await trio.sleep(60)
+    assert not caplog.records
+
+
+async def test_a_stream_that_does_not_come_back_says_so_by_its_error_alone(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "trio_mix")
+    async with _open(ReconnectPolicy(max_elapsed_time=30)) as (server, stream):
+        await server.stop()
+        with pytest.raises(errors.ReconnectFailed):
+            await stream.ask("go")
+    (lost,) = caplog.records
+    assert lost.getMessage().endswith("reconnecting, for up to 30 s.")

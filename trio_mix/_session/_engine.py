@@ -26,7 +26,7 @@ from trio_mix._session._reader import Reader, ReaderHost
 from trio_mix._session._recovery import Baseline, StoredMessages, fill_in, settle
 from trio_mix._session._sending import Sendings, transmit
 from trio_mix._session._switchboard import Inbox, Switchboard, copies_of
-from trio_mix._session._telling import session_gone, tell_of_unanswered
+from trio_mix._session._telling import LossTeller, session_gone, tell_of_unanswered
 from trio_mix._session._watching import watch
 from trio_mix._turns._router import Input, Phase, TurnRouter
 from trio_mix.sse import StreamState
@@ -112,6 +112,7 @@ class Engine(ReaderHost):
         self._services = services
         self._watch = services.watch()
         self._nursery = nursery
+        self._teller = LossTeller(self, nursery.start_soon)
         self._connected: trio.Event | None = None  # made by whoever waits for it first
         self._gap_due = ""
         self._renewing = False
@@ -162,6 +163,12 @@ class Engine(ReaderHost):
         return self.reader.epochs.continued
 
     @property
+    def missed(self) -> bool:
+        """Whether the connection is lost, and a message waits for it."""
+        lost = self.reader.state is StreamState.RECONNECTING
+        return lost and (self.gate.held or self.gate.waiting > 0)
+
+    @property
     def up_time(self) -> float:
         """For how many seconds there has been a connection, all in all."""
         return self.reader.up_time
@@ -193,6 +200,8 @@ class Engine(ReaderHost):
         if inbox is not None and inbox.turn.phase not in (Phase.REGISTERED, Phase.OVER):
             inbox.cut = inbox.severed = True
             self.settle(inbox)
+        if self.missed:
+            self._teller.watch()
 
     def stream_failed(self, failure: Exception) -> None:
         """Deliver what killed the stream to everybody who waits."""
@@ -244,6 +253,8 @@ class Engine(ReaderHost):
 
     async def begin(self, message: Message) -> Inbox:
         """Wait for a message's turn, send it, and return when it is under way."""
+        if self.reader.state is StreamState.RECONNECTING:
+            self._teller.watch()
         await self.gate.acquire()
         try:
             await self.baseline.ensure()

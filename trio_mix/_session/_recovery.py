@@ -48,6 +48,7 @@ __all__ = [
     "look",
     "recover",
     "settle",
+    "silence_of",
 ]
 
 ARRIVAL_GRACE: Final = 3.0
@@ -313,8 +314,13 @@ def _never_arrived(host: RecoveryHost, inbox: Inbox, verdict: Verdict) -> None:
         host.send_again(inbox)
 
 
+def silence_of(silence: float, settle_timeout: float) -> str:
+    """Say for how long nothing was heard, and by which setting that was too long."""
+    return f"for {silence:.3g} s there was no sign of it (settle_timeout={settle_timeout:g})"
+
+
 def _give_up(host: RecoveryHost, inbox: Inbox, verdict: Verdict | None, silence: float) -> None:
-    silent = f"for {silence:.3g} s there was no sign of it"
+    silent = silence_of(silence, host.settle_timeout)
     if verdict is None or verdict.fate in (Fate.UNKNOWN, Fate.ABSENT):
         why = "and the server's stored messages could not tell"
         interrupt(host, inbox, verdict, "unknown", f"{silent}, {why}")

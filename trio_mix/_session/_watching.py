@@ -36,6 +36,7 @@ from trio_mix._session._recovery import (
     interrupt,
     look,
     recover,
+    silence_of,
 )
 from trio_mix._turns._router import Input, Phase
 from trio_mix._turns._stored import Fate
@@ -125,8 +126,9 @@ def _decide(
     patience = _QUEUED if busy else 1 if doubt is not None else 2
     if signs.unheard < patience * limit:
         return False
-    why = f"for {signs.unheard:.0f} s there was no event of it, and the server's stored messages "
-    _fail(host, inbox, verdict, failure, "unknown", f"{why} could not tell")
+    unheard = f"for {signs.unheard:.0f} s there was no event of it (settle_timeout={limit:g})"
+    why = f"{unheard}, and the server's stored messages could not tell"
+    _fail(host, inbox, verdict, failure, "unknown", why)
     return True
 
 
@@ -146,9 +148,8 @@ def _if_dead(
         inbox.builder.doubtful = True  # these rows do not tell whether that is all
         _recover(host, inbox, verdict)
     else:
-        why = (
-            f"for {signs.silence:.0f} s there was no sign of it, not even among the stored messages"
-        )
+        silent = silence_of(signs.silence, host.settle_timeout)
+        why = f"{silent}, not even among the stored messages"
         _fail(host, inbox, verdict, failure, "gone", why)
     return True
 
