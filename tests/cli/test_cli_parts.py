@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import signal
 import socket
@@ -20,6 +21,7 @@ import trio_mix.cli
 from trio_mix.cli import _demo
 from trio_mix.cli._errors import DEFECT, FAILED, INTERRUPTED, NO_SERVER, USAGE, told
 from trio_mix.cli._input import LineReader
+from trio_mix.cli._live import LiveScreen
 from trio_mix.cli._options import NO_DEBUG
 from trio_mix.cli._render import Piece
 from trio_mix.cli._run import run_async
@@ -221,3 +223,37 @@ async def test_a_demo_that_did_not_show_what_it_should_fails_and_says_so(
     assert "the stream reconnected twice" in told_of
     assert "its end was recovered" in told_of
     assert told_of.count("\n") == 2
+
+
+def test_a_warning_is_one_line_on_stderr_and_nothing_where_a_status_line_tells(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    logger = logging.getLogger("trio_mix")
+    before = list(logger.handlers)
+    live = LiveScreen(Console(file=io.StringIO(), force_terminal=True, width=40), lambda: "at it")
+
+    async def command() -> int:
+        await trio.lowlevel.checkpoint()
+        logger.info("Nothing to see.")
+        logger.warning("The server\nis \x1b[2Jaway: %s.", "gone")
+        with live.running():
+            logger.warning("It is reconnecting.")
+        return 0
+
+    assert run_async(NO_DEBUG, command) == 0
+    assert capsys.readouterr().err == "trio-mix: The server is [2Jaway: gone.\n"
+    assert logger.handlers == before
+
+
+def test_a_warning_is_not_said_twice_where_the_log_is_shown(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MIX_DEBUG", "1")
+
+    async def command() -> int:
+        await trio.lowlevel.checkpoint()
+        logging.getLogger("trio_mix").warning("The server is away.")
+        return 0
+
+    assert run_async(NO_DEBUG, command) == 0
+    assert "trio-mix:" not in capsys.readouterr().err

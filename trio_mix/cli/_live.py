@@ -24,6 +24,7 @@ import attrs
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
+from trio_mix.cli._notes import no_notes
 from trio_mix.cli._screen import TerminalScreen
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class LiveScreen(TerminalScreen):
         self._on = True
         self._draw()
         try:
-            with quiet_keyboard():
+            with quiet_keyboard(), no_notes():
                 yield
         finally:
             self._clear()

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, ParamSpec
 import trio
 
 from trio_mix.cli._errors import FAILED, INTERRUPTED, leaves, told
+from trio_mix.cli._notes import notes
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -41,7 +42,8 @@ def run_async(
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     try:
-        code = trio.run(_until_signal, partial(command, *args, **kwargs))
+        with notes():
+            code = trio.run(_until_signal, partial(command, *args, **kwargs))
         sys.stdout.flush()
     except SystemExit:
         raise
