@@ -16,21 +16,24 @@ Rules:
 5. One decoder per class, made when its first event comes: an import pays for none.
 
 How: msgspec parses the JSON, and checks the types, into a private `msgspec.Struct` that bears the
-wire's names; a function written for the class copies its fields into the event.
+wire's names; a function written for the class copies its fields into the event. Where the frames of
+a read are all deltas of one class, those structs go on, and become events when they are taken.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias, get_type_hints
 
 import attrs
 import msgspec
 
 from trio_mix.events import (
     EVENT_CLASSES,
+    ContentEvent,
     Event,
     NotificationEvent,
     PermissionEvent,
+    ThinkingEvent,
     ToolEvent,
     ToolUseParameterStreamingCompleteEvent,
     ToolUseStartEvent,
@@ -41,8 +44,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from trio_mix.sse import ServerSentEvent
+    from trio_mix.sse._decoder import Columns
 
-__all__ = ["decode_event"]
+__all__ = [
+    "WAITING",
+    "Waiting",
+    "WaitingContent",
+    "WaitingThinking",
+    "decode_event",
+    "decode_run",
+    "made",
+]
 
 _Decoder: TypeAlias = "Callable[[str, str | None], Event]"
 
@@ -61,6 +73,85 @@ _OTHER_ID: Final = "other_id"
 _INT64: Final = 2**63
 
 _decoders: Final[dict[str, _Decoder]] = {}
+
+
+class Waiting(msgspec.Struct, gc=False, rename="camel"):
+    """A delta whose event is made when somebody takes it.
+
+    So that what stands waiting, or is merged, costs neither an object of Python's for each nor the
+    garbage collector's walks. It has the event's fields, and the wire's names.
+    """
+
+    content: str
+    assistant_message_id: str | None = None
+    parent_tool_call_id: str | None = None
+    id: Any = msgspec.field(default=None, name="\x7f")  # the frame's: no payload's field is meant
+
+    of: ClassVar[type[ContentEvent | ThinkingEvent]]
+    """The event's class."""
+
+    def event(self) -> ContentEvent | ThinkingEvent:
+        """Make the event."""
+        raise NotImplementedError
+
+
+class WaitingContent(Waiting, gc=False):
+    """A `ContentEvent` to be."""
+
+    of = ContentEvent
+
+    def event(self) -> ContentEvent:
+        """Make the event."""
+        event: ContentEvent = _new(ContentEvent)
+        _set_id(event, self.id)
+        _set_content(event, self.content)
+        _set_content_message(event, self.assistant_message_id)
+        _set_content_parent(event, self.parent_tool_call_id)
+        return event
+
+
+class WaitingThinking(Waiting, gc=False):
+    """A `ThinkingEvent` to be."""
+
+    of = ThinkingEvent
+
+    def event(self) -> ThinkingEvent:
+        """Make the event."""
+        return ThinkingEvent(
+            id=self.id,
+            content=self.content,
+            assistant_message_id=self.assistant_message_id,
+            parent_tool_call_id=self.parent_tool_call_id,
+        )
+
+
+WAITING: Final = frozenset((WaitingContent, WaitingThinking))
+_parsers: Final[Mapping[str, Callable[[str], Waiting]]] = {
+    "content": msgspec.json.Decoder(WaitingContent).decode,
+    "thinking": msgspec.json.Decoder(WaitingThinking).decode,
+}
+
+
+def made(event: Event | Waiting) -> Event:
+    """Return an event, which is made now if it waits to be."""
+    return event.event() if isinstance(event, Waiting) else event
+
+
+def decode_run(columns: Columns) -> list[Waiting] | None:
+    """Decode frames that all carry deltas of one class; None where they do not, or one is odd.
+
+    Those are `decode_event`'s. Never raises, never blocks.
+    """
+    parse = _parsers.get(columns.names[0])
+    if parse is None or columns.names.count(columns.names[0]) != len(columns):
+        return None
+    try:
+        run: list[Waiting] = list(map(parse, columns.data))
+    except (ValueError, RecursionError):
+        return None
+    for event, frame_id in zip(run, columns.ids):  # noqa: B905 - of one length
+        event.id = frame_id or None
+    return run
 
 
 def decode_event(frame: ServerSentEvent) -> Event:
@@ -155,6 +246,13 @@ def _setter(cls: type, name: str) -> Any:
     """Return what sets a slot, of the class or of its base, past the frozen ``__setattr__``."""
     slot = next(base.__dict__[name] for base in cls.__mro__ if name in base.__dict__)
     return slot.__set__
+
+
+_new = object.__new__
+_set_id = _setter(ContentEvent, "id")
+_set_content = _setter(ContentEvent, "content")
+_set_content_message = _setter(ContentEvent, "assistant_message_id")
+_set_content_parent = _setter(ContentEvent, "parent_tool_call_id")
 
 
 def _camel(name: str) -> str:

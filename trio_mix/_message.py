@@ -216,7 +216,7 @@ class Message:
 
         A checkpoint. A cancelled wait loses nothing.
         """
-        inbox = self._opened()
+        inbox = self._inbox or self._opened()  # no call where it can be had without
         if self._left:
             raise StreamClosed(
                 f"The message's scope was left, on session {self.session_id}. Iterate it inside"

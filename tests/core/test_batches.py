@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from trio_mix import events as ev
+from trio_mix._events_decode import WaitingContent, WaitingThinking
 from trio_mix._session import _mailbox
 from trio_mix._session._engine import Engine
 from trio_mix._session._mailbox import DroppingMailbox, Mailbox, MergingMailbox
@@ -24,6 +25,7 @@ from trio_mix._turns._reply import ReplyBuilder
 from trio_mix._turns._router import Input, TurnRouter, WireTraits
 from trio_mix.errors import ConsumerTooSlow
 from trio_mix.sse import ServerSentEvent, StreamState
+from trio_mix.sse._decoder import Columns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from trio_mix._turns._router import Delta
+    from trio_mix._turns._router import Delta, RunDelta
     from trio_mix.events import Event
 
 # -- each layer ------------------------------------------------------------------------------
@@ -63,7 +65,20 @@ runs: st.SearchStrategy[list[Delta]] = st.one_of(
 
 
 def waiting(line: Mailbox) -> list[object]:
-    return [item.event() if isinstance(item, _mailbox._Merged) else item for item in line._line]
+    return [item.event() if type(item) in _mailbox._MADE_LATE else item for item in line._line]  # type: ignore[union-attr]
+
+
+def late(run: list[Delta]) -> list[RunDelta]:
+    """Return a run as it comes from frames that are decoded at once."""
+    return [
+        (WaitingContent if isinstance(event, ev.ContentEvent) else WaitingThinking)(
+            id=event.id,
+            content=event.content,
+            assistant_message_id=event.assistant_message_id,
+            parent_tool_call_id=event.parent_tool_call_id,
+        )
+        for event in run
+    ]
 
 
 @given(
@@ -72,6 +87,7 @@ def waiting(line: Mailbox) -> list[object]:
     size=st.integers(1, 6),
     kind=st.sampled_from([MergingMailbox, MergingMailbox, DroppingMailbox, lambda _: Mailbox()]),
     limit=st.sampled_from([4, 8, 2**20]),
+    lately=st.sampled_from([list, late]),
 )
 @settings(max_examples=300)
 def test_a_run_that_is_put_at_once_stands_as_if_put_one_by_one(
@@ -80,6 +96,7 @@ def test_a_run_that_is_put_at_once_stands_as_if_put_one_by_one(
     size: int,
     kind: Callable[[int], Mailbox],
     limit: int,
+    lately: Callable[[list[Delta]], list[RunDelta]],
 ) -> None:
     fast, slow = kind(size), kind(size)
     with patch.object(_mailbox, "MERGED_CHARACTERS", limit):
@@ -88,7 +105,7 @@ def test_a_run_that_is_put_at_once_stands_as_if_put_one_by_one(
                 fast.close()
                 slow.close()
             if isinstance(act, list):
-                if not fast.put_run(act):
+                if not fast.put_run(lately(act)):
                     for event in act:
                         fast.put(event)
                 for event in act:
@@ -117,7 +134,7 @@ def test_a_run_that_overflows_leaves_what_each_of_it_would() -> None:
 def test_a_run_is_merged_at_once_where_the_line_is_full() -> None:
     line = MergingMailbox(2)
     assert line.put_run([says(text, "m") for text in "abcd"])
-    assert line.put_run([says(text, "m") for text in "ef"])
+    assert line.put_run(late([says(text, "m") for text in "ef"]))
     assert waiting(line) == [says("a", "m"), says("bcdef", "m")]
     assert not line.put_run([says("other", "n")])
 
@@ -130,7 +147,7 @@ def test_a_run_adds_to_the_reply_what_each_of_it_would(acts: list[list[Delta] | 
             for event in act:
                 slow.feed(event)
             if act[0].parent_tool_call_id is None:
-                fast.feed_run(act)
+                fast.feed_run(late(act) if len(act) % 2 else act)
             else:
                 for event in act:
                     fast.feed(event)
@@ -234,6 +251,10 @@ def payload(kind: str, message: str) -> str:
     return '{"type": "ping"}'
 
 
+def in_columns(frames: list[ServerSentEvent]) -> Columns:
+    return Columns(*zip(*((frame.id, frame.event, frame.data) for frame in frames), strict=True))
+
+
 def segment(kind: str, message: str, times: int) -> list[tuple[str, str]]:
     return [(kind, message)] * times
 
@@ -296,7 +317,7 @@ def test_whatever_the_batching_the_same_comes_out(
                     single.reader._take([frame])
                 while came:
                     size = cuts.randint(1, 9)
-                    odd.reader._take(came[:size])
+                    odd.reader._take(in_columns(came[:size]))
                     del came[:size]
             assert whole.seen() == single.seen()
             assert odd.seen() == single.seen()
@@ -369,5 +390,12 @@ def test_ordinary_text_takes_the_short_way(monkeypatch: pytest.MonkeyPatch) -> N
             ev.CompleteEvent,
         ]
         assert world.inboxes[0].partial().text == "word " * 20
+        one_by_one.clear()
+        world = World(1000, None)
+        deliver = world.board.deliver
+        monkeypatch.setattr(world.board, "deliver", counted)
+        world.reader._take(in_columns(came[1:-1]))
+        assert len(one_by_one) == 1
+        assert type(world.lines[1]._line[-1]) is WaitingContent, "an event was made too early"
 
     trio.run(main)

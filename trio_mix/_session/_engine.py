@@ -17,6 +17,7 @@ import trio
 
 from trio_mix import errors
 from trio_mix import events as ev
+from trio_mix._events_decode import made
 from trio_mix._rest._options import RequestOptions, RetryConfig
 from trio_mix._session._asking import ask_and_tell
 from trio_mix._session._busy import send_when_free
@@ -34,6 +35,7 @@ from trio_mix.sse import StreamState
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from trio_mix._events_decode import Waiting
     from trio_mix._message import Message
     from trio_mix._session._hook_stream import MessageWatch, StreamWatch
     from trio_mix._session._request import MessageRequest
@@ -223,13 +225,13 @@ class Engine(ReaderHost):
             inbox.settling = True
             self._nursery.start_soon(self._await_answer, inbox)
 
-    def stream_events(self, events: Sequence[ev.Event]) -> None:
+    def stream_events(self, events: Sequence[ev.Event | Waiting]) -> None:
         """Hand on the events of one read, runs of text at once."""
         at = 0
         while at < len(events):
             taken = 0 if self._gap_due else self.board.deliver_run(events, at)
             if not taken:
-                self.stream_event(events[at])
+                self.stream_event(made(events[at]))
             at += taken or 1
 
     def may_rotate(self) -> bool:

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from trio_mix._http import Http
     from trio_mix._session._request import MessageRequest
-    from trio_mix._turns._router import Delta, Turn
+    from trio_mix._turns._router import RunDelta, Turn
     from trio_mix.events import Event
     from trio_mix.hooks import Hooks, Outcome, State
 
@@ -207,7 +207,7 @@ class TimedInbox(Inbox):
             self.first_event = trio.current_time()
         super().take(event)
 
-    def take_run(self, run: Sequence[Delta]) -> None:
+    def take_run(self, run: Sequence[RunDelta]) -> None:
         """Take in adjacent deltas of the turn."""
         if self.first_event is None:
             self.first_event = trio.current_time()

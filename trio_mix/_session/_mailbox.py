@@ -26,11 +26,12 @@ import attrs
 import trio
 
 from trio_mix import events as ev
+from trio_mix._events_decode import WAITING, Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from trio_mix._turns._router import Delta
+    from trio_mix._turns._router import RunDelta
     from trio_mix.events import Event
 
 __all__ = ["DroppingMailbox", "Mailbox", "MergingMailbox"]
@@ -38,6 +39,7 @@ __all__ = ["DroppingMailbox", "Mailbox", "MergingMailbox"]
 HARD_LIMIT_FACTOR: Final = 16
 MERGED_CHARACTERS: Final = 16 * 2**20
 EVENTS_BETWEEN_CHECKPOINTS: Final = 64
+_DELTAS: Final = (ev.ContentEvent, ev.ThinkingEvent, Waiting)
 _FELL_BEHIND: Final = "this subscriber fell behind"
 
 
@@ -45,7 +47,7 @@ class Mailbox:
     """A waiting line of events, without limit."""
 
     def __init__(self) -> None:
-        self._line: deque[Event | _Merged] = deque()
+        self._line: deque[Event | Waiting | _Merged] = deque()
         self._parked: trio.lowlevel.Task | None = None
         self._taken = False
         # How many of those that stand waiting may be taken before other tasks have to run (rule
@@ -69,7 +71,7 @@ class Mailbox:
             if self._parked is not None:
                 self._wake()
 
-    def put_run(self, run: Sequence[Delta]) -> bool:
+    def put_run(self, run: Sequence[RunDelta]) -> bool:
         """Put in adjacent deltas of one class and one message at once.
 
         Return False, having taken none, where that cannot be: they are `put`'s, one by one.
@@ -108,7 +110,7 @@ class Mailbox:
         item = self._line.popleft()
         if not self._line:
             self._at_once = 0
-        return item.event() if isinstance(item, _Merged) else item
+        return item.event() if type(item) in _MADE_LATE else item  # type: ignore[union-attr, return-value]
 
     async def _next(self) -> Event:
         if self._taken:
@@ -135,7 +137,7 @@ class Mailbox:
 
     def _pop(self) -> Event:
         item = self._line.popleft()
-        return item.event() if isinstance(item, _Merged) else item
+        return item.event() if type(item) in _MADE_LATE else item  # type: ignore[union-attr, return-value]
 
     def _abort(self, _: object) -> trio.lowlevel.Abort:
         self._parked = None
@@ -171,7 +173,7 @@ class MergingMailbox(Mailbox):
             return
         if isinstance(event, ev.ContentEvent | ev.ThinkingEvent):
             last = self._line[-1]
-            if not isinstance(last, _Merged) and isinstance(last, type(event)):
+            if isinstance(last, _DELTAS):
                 last = _Merged(last)
             if isinstance(last, _Merged) and last.takes(event):
                 last.add(event)
@@ -183,13 +185,13 @@ class MergingMailbox(Mailbox):
             return
         super().put(event)
 
-    def put_run(self, run: Sequence[Delta]) -> bool:
+    def put_run(self, run: Sequence[RunDelta]) -> bool:
         """Put in adjacent deltas at once, merged from the mark on; not where it may overflow."""
         room = max(self._mark - len(self._line), 0)
         if self._closed or self.overflowed or len(run) <= room:
             return self.overflowed or super().put_run(run)
         last = run[room - 1] if room else self._line[-1]
-        if isinstance(last, ev.ContentEvent | ev.ThinkingEvent):
+        if isinstance(last, _DELTAS):
             last = _Merged(last)
         rest = run[room:]
         if not (isinstance(last, _Merged) and last.takes(rest[0])):
@@ -229,7 +231,7 @@ class DroppingMailbox(Mailbox):
                 self._reasons[1:] = [dropped.reason]
         super().put(event)
 
-    def put_run(self, run: Sequence[Delta]) -> bool:
+    def put_run(self, run: Sequence[RunDelta]) -> bool:
         """Put in adjacent deltas at once, where none has to give way."""
         return len(self._line) + len(run) <= self._size and super().put_run(run)
 
@@ -245,7 +247,7 @@ class DroppingMailbox(Mailbox):
 class _Merged:
     """Several adjacent deltas of one assistant message, joined only when they are taken."""
 
-    last: ev.ContentEvent | ev.ThinkingEvent
+    last: RunDelta
     pieces: list[str] = attrs.field(init=False)
     size: int = attrs.field(init=False)
 
@@ -253,17 +255,25 @@ class _Merged:
         self.pieces = [self.last.content]
         self.size = len(self.last.content)
 
-    def takes(self, event: ev.ContentEvent | ev.ThinkingEvent) -> bool:
+    def takes(self, event: RunDelta) -> bool:
         return (
-            type(event) is type(self.last)
+            _class_of(event) is _class_of(self.last)
             and event.assistant_message_id == self.last.assistant_message_id
             and event.parent_tool_call_id == self.last.parent_tool_call_id
         )
 
-    def add(self, event: ev.ContentEvent | ev.ThinkingEvent) -> None:
+    def add(self, event: RunDelta) -> None:
         self.pieces.append(event.content)
         self.size += len(event.content)
         self.last = event
 
     def event(self) -> Event:
-        return attrs.evolve(self.last, content="".join(self.pieces))
+        last = self.last.event() if isinstance(self.last, Waiting) else self.last
+        return attrs.evolve(last, content="".join(self.pieces))
+
+
+def _class_of(event: RunDelta) -> type:
+    return event.of if isinstance(event, Waiting) else type(event)
+
+
+_MADE_LATE: Final = frozenset((*WAITING, _Merged))

@@ -20,15 +20,17 @@ import trio
 
 from trio_mix import errors
 from trio_mix import events as ev
-from trio_mix._events_decode import decode_event
+from trio_mix._events_decode import decode_event, decode_run
 from trio_mix._turns._epochs import Epochs
 from trio_mix._turns._liveness import IdleWatch
 from trio_mix.sse import ServerSentEvent, StreamState
+from trio_mix.sse._decoder import Columns
 from trio_mix.sse._happenings import Frames, Lost, Opened
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from trio_mix._events_decode import Waiting
     from trio_mix.sse._source import Supervisor
 
 __all__ = ["Reader", "ReaderHost"]
@@ -58,7 +60,7 @@ class ReaderHost:
     def stream_event(self, event: ev.Event) -> None:
         """Take in the next event."""
 
-    def stream_events(self, events: Sequence[ev.Event]) -> None:
+    def stream_events(self, events: Sequence[ev.Event | Waiting]) -> None:
         """Take in the next events, which came together."""
 
     def may_rotate(self) -> bool:
@@ -105,6 +107,7 @@ class Reader:
         self.source = source
         self.source.last_event_id = last_event_id or ""
         self.source.on_bytes = self._bytes_came
+        self.source.columns = True
         self.epochs = Epochs(last_event_id or "")
         self.state = StreamState.CONNECTING
         self.events = 0
@@ -175,7 +178,7 @@ class Reader:
                     item = await self.source.next()
                     # A scope costs as much as a few events: one serves many reads.
                     if isinstance(item, Frames) and not scope.cancel_called:
-                        self._take(item.frames)
+                        self._take(item.batch)
                         item = None
             finally:
                 self._read_scope = None
@@ -191,8 +194,8 @@ class Reader:
                 self._connections += 1
                 self._deadline = trio.current_time() + self._connect_timeout
                 self.epochs.opened()
-            case Frames(frames=frames):
-                self._take(frames)
+            case Frames(batch=batch):
+                self._take(batch)
             case Lost(reason=reason, planned=planned):
                 self._lost(reason, planned=planned)
 
@@ -238,10 +241,17 @@ class Reader:
         self._lost(reason, planned=planned)
         await self.source.drop(reason, planned=planned)
 
-    def _take(self, frames: list[ServerSentEvent]) -> None:
+    def _take(self, frames: list[ServerSentEvent] | Columns) -> None:
         """Take in what came together: at once where each frame is plainly a new event."""
         self._heard = trio.current_time()
         self._heard_bytes = self.source.bytes_received
+        if isinstance(frames, Columns):
+            if self.state is StreamState.CONNECTED:
+                run = decode_run(frames)
+                if run is not None and self.epochs.admit_columns(frames):
+                    self._hand_on(run)
+                    return
+            frames = frames.frames()
         events = [decode_event(frame) for frame in frames]
         if (
             len(events) > 1
@@ -249,12 +259,15 @@ class Reader:
             and _LOOKED_AT.isdisjoint(map(type, events))
             and self.epochs.admit_all(frames)
         ):
-            self.events += len(events)
-            self.source.last_event_id = self.epochs.mark
-            self._host.stream_events(events)
+            self._hand_on(events)
             return
         for frame, event in zip(frames, events, strict=True):
             self._frame(frame, event)
+
+    def _hand_on(self, events: Sequence[ev.Event | Waiting]) -> None:
+        self.events += len(events)
+        self.source.last_event_id = self.epochs.mark
+        self._host.stream_events(events)
 
     def _frame(self, frame: ServerSentEvent, event: ev.Event) -> None:
         self.events += 1

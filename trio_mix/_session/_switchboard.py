@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from trio_mix import events as ev
+from trio_mix._events_decode import made
 from trio_mix._session._mailbox import DroppingMailbox, MergingMailbox
 from trio_mix._turns._reply import ReplyBuilder, is_torn
 from trio_mix._turns._router import Input, Phase
@@ -27,9 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextvars import Context
 
+    from trio_mix._events_decode import Waiting
     from trio_mix._session._request import MessageRequest
     from trio_mix._turns._reply import Reply, StoredReply
-    from trio_mix._turns._router import Delta, Turn, TurnRouter
+    from trio_mix._turns._router import RunDelta, Turn, TurnRouter
     from trio_mix.events import Event
     from trio_mix.sse import ReconnectSchedule
 
@@ -120,11 +122,11 @@ class Inbox:
                     )
                 )
 
-    def take_run(self, run: Sequence[Delta]) -> None:
+    def take_run(self, run: Sequence[RunDelta]) -> None:
         """Take in adjacent deltas of one class and one message, as `take` would one by one."""
         if not self.over.is_set() and not self.mailbox.put_run(run):
             for event in run:
-                self.take(event)
+                self.take(made(event))
             return
         self.builder.feed_run(run)
         self.started.set()
@@ -239,7 +241,7 @@ class Switchboard:
         if inbox.turn.phase is _OVER:
             self._check(inbox)
 
-    def deliver_run(self, events: Sequence[Event], at: int) -> int:
+    def deliver_run(self, events: Sequence[Event | Waiting], at: int) -> int:
         """Hand on the run of text that goes on with the last event; return how many that are.
 
         Perhaps none: then the next event is `deliver`'s.
@@ -249,7 +251,7 @@ class Switchboard:
             for line in self._subscribers:
                 if not line.put_run(run):
                     for event in run:
-                        line.put(event)
+                        line.put(made(event))
             inbox = self._inbox
             if inbox is not None and turn is inbox.turn:
                 inbox.take_run(run)

@@ -22,18 +22,20 @@ Rule 6  A frame without an id of its own inherits the one before it: it is new, 
 from __future__ import annotations
 
 from array import array
-from operator import lt, ne
+from operator import attrgetter, lt, ne
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from trio_mix.sse import ServerSentEvent
+    from trio_mix.sse._decoder import Columns
 
 __all__ = ["Epochs"]
 
 _RECENT: Final = 1024
 _HEARTBEAT: Final = "heartbeat"
+_parts: Final = attrgetter("id", "event", "data")
 
 
 class Epochs:
@@ -79,7 +81,13 @@ class Epochs:
 
         Else none is taken in: they are `admit`'s, one by one. For most reads of a busy stream.
         """
-        ids = [frame.id for frame in frames]
+        return self._admit_all([frame.id for frame in frames], map(_parts, frames))
+
+    def admit_columns(self, columns: Columns) -> bool:
+        """Do what `admit_all` does, for frames that came in columns."""
+        return self._admit_all(columns.ids, zip(columns.ids, columns.names, columns.data))  # noqa: B905 - of one length
+
+    def _admit_all(self, ids: Sequence[str], parts: Iterable[tuple[str, ...]]) -> bool:
         if not any(ids):
             self._begun = True
             return True
@@ -95,7 +103,7 @@ class Epochs:
                 self._ahead = numbers[-1]
         self._begun = True
         self.mark = self._previous = ids[-1]
-        self._remember([hash((frame.id, frame.event, frame.data)) for frame in frames])
+        self._remember(list(map(hash, parts)))
         return True
 
     def admit(self, frame: ServerSentEvent) -> bool:

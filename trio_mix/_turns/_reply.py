@@ -25,12 +25,13 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from trio_mix import events as ev
+from trio_mix._events_decode import WaitingThinking
 from trio_mix._names import public
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from trio_mix._turns._router import Delta
+    from trio_mix._turns._router import RunDelta
     from trio_mix.events import Event
 
 __all__ = ["Reply", "ReplyBuilder", "StoredReply", "ToolCall", "is_torn"]
@@ -222,11 +223,11 @@ class ReplyBuilder:
         elif is_torn(event):
             self.gap()
 
-    def feed_run(self, run: Sequence[Delta]) -> None:
+    def feed_run(self, run: Sequence[RunDelta]) -> None:
         """Take in adjacent deltas: top-level ones of one class and one assistant message."""
         first, texts = run[0], [event.content for event in run]
         message_id = first.assistant_message_id
-        if isinstance(first, ev.ThinkingEvent):
+        if isinstance(first, ev.ThinkingEvent | WaitingThinking):
             self._thoughts += texts
             self._message_id = message_id or self._message_id
             return

@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias, cast
 import attrs
 
 from trio_mix import events as ev
+from trio_mix._events_decode import WAITING, Waiting
 from trio_mix._turns._echoes import Echoes, is_busy
 from trio_mix._turns._event_ids import (
     begins_call,
@@ -54,6 +55,7 @@ __all__ = [
     "Input",
     "Phase",
     "Route",
+    "RunDelta",
     "Turn",
     "TurnRouter",
     "WireTraits",
@@ -66,6 +68,7 @@ _OF_OLD_TURNS: Final = 512
 _FOREIGN: Final = 8
 
 Delta: TypeAlias = ev.ContentEvent | ev.ThinkingEvent
+RunDelta: TypeAlias = Delta | Waiting
 _ToolUse = (
     ev.ToolEvent
     | ev.ToolParameterDeltaEvent
@@ -111,6 +114,7 @@ class Route:
 _NOBODY: Final = Route()
 _HELD: Final = Route()
 _DELTAS: Final = (ev.ContentEvent, ev.ThinkingEvent)
+_RUNS: Final = frozenset((*_DELTAS, *WAITING))
 
 
 class TurnRouter:
@@ -202,7 +206,9 @@ class TurnRouter:
             self._run, self._run_of = route, of
         return route
 
-    def route_run(self, events: Sequence[Event], at: int) -> tuple[Turn | None, list[Delta]]:
+    def route_run(
+        self, events: Sequence[Event | Waiting], at: int
+    ) -> tuple[Turn | None, list[RunDelta]]:
         """Name the owner of more text of the message that the last event was text of.
 
         Return it, and the events from ``at`` on that are such text, all of one class: they are
@@ -210,10 +216,10 @@ class TurnRouter:
         """
         run, of = self._run, self._run_of
         kind = type(events[at])
-        found: list[Delta] = []
-        if run is None or kind not in _DELTAS:
+        found: list[RunDelta] = []
+        if run is None or kind not in _RUNS:
             return None, found
-        for event in islice(cast("Sequence[Delta]", events), at, None):
+        for event in islice(cast("Sequence[RunDelta]", events), at, None):
             if (
                 type(event) is not kind
                 or event.assistant_message_id != of

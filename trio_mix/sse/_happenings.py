@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from trio_mix.sse._decoder import Columns
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -30,8 +32,13 @@ class Opened:
 class Frames:
     """Events have come."""
 
-    frames: list[ServerSentEvent]
-    """What one read of the socket completed, never empty."""
+    batch: list[ServerSentEvent] | Columns
+    """What one read of the socket completed, never empty; columns only for who wants them."""
+
+    @property
+    def frames(self) -> list[ServerSentEvent]:
+        """The events, one by one."""
+        return self.batch.frames() if isinstance(self.batch, Columns) else self.batch
 
 
 @attrs.frozen

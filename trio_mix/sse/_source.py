@@ -33,7 +33,7 @@ from trio_mix.errors import (
     TrioMixError,
 )
 from trio_mix.sse._answers import Refused
-from trio_mix.sse._decoder import DEFAULT_MAX_EVENT_SIZE, ServerSentEvent, SSEDecoder
+from trio_mix.sse._decoder import DEFAULT_MAX_EVENT_SIZE, Columns, ServerSentEvent, SSEDecoder
 from trio_mix.sse._endings import closed, given_up, reason_of, why_lost
 from trio_mix.sse._happenings import Frames, Lost, Opened
 from trio_mix.sse._headers import HeadersSource
@@ -84,7 +84,7 @@ class Supervisor:
         "_attempts", "_busy", "_connected_since", "_connecting", "_connects", "_cut", "_data",
         "_decoder", "_due", "_events", "_fatal", "_last_loss", "_last_loss_time", "_losses",
         "_max_event_size", "_on_change", "_on_wait", "_over", "_queue", "_read_timeout", "_request",
-        "_schedule", "_session_id", "_stream", "_told", "auto_mark", "bytes_received",
+        "_schedule", "_session_id", "_stream", "_told", "auto_mark", "bytes_received", "columns",
         "last_event_id", "last_failure", "on_bytes", "state", "url",
     )
     # fmt: on
@@ -117,6 +117,7 @@ class Supervisor:
         self.auto_mark: bool = auto_mark
         self.url: str = sanitize_url(url)
         self.bytes_received: int = 0
+        self.columns: bool = False  # whether the owner takes events in columns
         self.on_bytes: Callable[[], None] | None = None  # told of bytes that made no frame
         self.last_failure: Exception | None = None
         self._request = StreamRequest(
@@ -271,11 +272,12 @@ class Supervisor:
         data, self._data, self._cut = self._data, b"", 0
         return data[begin:]
 
-    async def _decode(self, stream: ByteStream, data: bytes) -> list[ServerSentEvent]:
+    async def _decode(self, stream: ByteStream, data: bytes) -> list[ServerSentEvent] | Columns:
         decoder = self._decoder
         self.bytes_received += len(data)
+        frames: list[ServerSentEvent] | Columns
         try:
-            frames = decoder.feed(data)
+            frames = decoder.feed_columns(data) if self.columns else decoder.feed(data)
         except ProtocolError as error:
             self._end(
                 ProtocolError(f"{self.url}: {error}", url=self.url, session_id=self._session_id)
