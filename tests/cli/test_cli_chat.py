@@ -195,6 +195,23 @@ async def test_permissions_are_granted_once_or_from_then_on(open_terminal: OpenT
             assert await terminal.end() == 0
 
 
+async def test_a_server_that_is_lost_while_a_question_stands_is_shown_beside_the_question(
+    open_terminal: OpenTerminal,
+) -> None:
+    async with MixServer(pace=0) as server:
+        server.script("do", Turn(AskPermission(description="run it")))
+        async with open_terminal("chat", "--server", server.url) as terminal:
+            await terminal.expect(PROMPT)
+            await terminal.type("do\r")
+            await terminal.expect("[y/N/a/?]")
+            await terminal.see("connected")
+            server.answer_next("/stream", 503, times=1000)
+            await server.drop_streams()
+            await terminal.see("reconnecting")
+            await terminal.type(CTRL_C)
+            await terminal.expect("info: cancelled")
+
+
 async def test_a_status_line_tells_that_the_message_runs_and_goes_when_it_is_over(
     open_terminal: OpenTerminal,
 ) -> None:

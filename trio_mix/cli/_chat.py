@@ -56,7 +56,9 @@ async def chat(
             session = (await mix.sessions.create(title="trio-mix chat")).id
         async with mix.open_stream(session) as stream, trio.open_nursery() as nursery:
             status = Status(mix, stream)
-            keyboard = open_keyboard(nursery, history=history, status=status.resting)
+            keyboard = open_keyboard(
+                nursery, history=history, status=status.resting, asking=status.asking
+            )
             talk = _Talk(stream, keyboard, status, yes=yes, jsonl=jsonl)
             talk.commands = Commands(mix, stream, status, talk.allow)
             nursery.start_soon(_notice_the_end, stream)

@@ -104,6 +104,10 @@ class Status:
         said = [self.stream.state.value, str(self.used), "/help"]
         return " · ".join(part for part in said if part)
 
+    def asking(self) -> str:
+        """Return what stands beside a question; called from another thread."""
+        return self.stream.state.value
+
     async def keep_turning(self, tick: Callable[[], None]) -> None:
         """Call a function again and again, until cancelled."""
         while True:

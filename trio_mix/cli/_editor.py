@@ -50,12 +50,15 @@ class Editor:
     person = True
     editor = True
 
-    def __init__(self, history: History, status: Callable[[], str]) -> None:
+    def __init__(
+        self, history: History, status: Callable[[], str], asking: Callable[[], str]
+    ) -> None:
         """Prepare the editor.
 
         Args:
           history: what the Up key brings back.
           status: what stands at the right of the prompt; asked again and again, in another thread.
+          asking: the same for where a short answer is waited for.
         """
         output = create_output()
         if isinstance(output, Vt100_Output):
@@ -77,7 +80,11 @@ class Editor:
             interrupt_exception=_Interrupt,
         )
         self._answers: PromptSession[str] = PromptSession(
-            output=output, style=_STYLE, interrupt_exception=_Interrupt
+            output=output,
+            rprompt=lambda: _beside(asking),
+            style=_STYLE,
+            refresh_interval=_REFRESH,
+            interrupt_exception=_Interrupt,
         )
 
     async def line(self, prompt: str) -> str | None:

@@ -72,18 +72,21 @@ class Lines:
         return await self.line(question)
 
 
-def open_keyboard(nursery: trio.Nursery, *, history: bool, status: Callable[[], str]) -> Keyboard:
+def open_keyboard(
+    nursery: trio.Nursery, *, history: bool, status: Callable[[], str], asking: Callable[[], str]
+) -> Keyboard:
     """Return what fits the process's stdin.
 
     Args:
       nursery: where a task lives that reads a plain stream.
       history: whether to keep what is typed, for the next chat.
       status: says in one line how things are, for beside the prompt.
+      asking: the same for beside a question.
     """
     person = sys.stdin.isatty()
     if person and is_capable() and terminal():
         from trio_mix.cli._editor import Editor
         from trio_mix.cli._history import open_history
 
-        return Editor(open_history(keep=history), status)
+        return Editor(open_history(keep=history), status, asking)
     return Lines(LineReader.stdin(nursery), person=person)
