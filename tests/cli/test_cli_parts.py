@@ -18,7 +18,7 @@ import trio.testing
 from rich.console import Console
 
 import trio_mix.cli
-from trio_mix.cli import _demo
+from trio_mix.cli import _demo, _serve
 from trio_mix.cli._errors import DEFECT, FAILED, INTERRUPTED, NO_SERVER, USAGE, told
 from trio_mix.cli._input import LineReader
 from trio_mix.cli._live import LiveScreen
@@ -33,7 +33,7 @@ from trio_mix.errors import (
     StreamClosed,
     TrioMixError,
 )
-from trio_mix.testing import Pause
+from trio_mix.testing import MixServer, Pause
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -257,3 +257,23 @@ def test_a_warning_is_not_said_twice_where_the_log_is_shown(
 
     assert run_async(NO_DEBUG, command) == 0
     assert "trio-mix:" not in capsys.readouterr().err
+
+
+async def test_a_server_that_is_started_again_gives_out_other_ids(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    servers: list[MixServer] = []
+
+    def kept(*args: object, **options: object) -> MixServer:
+        servers.append(MixServer(*args, **options))  # type: ignore[arg-type]
+        return servers[-1]
+
+    monkeypatch.setattr(_serve, "MixServer", kept)
+    ids = []
+    for _ in range(2):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lambda: _serve.serve("127.0.0.1", 0, "async", pace=0))
+            await trio.testing.wait_all_tasks_blocked()
+            ids.append(servers[-1].create_session())
+            nursery.cancel_scope.cancel()
+    assert ids[0] != ids[1]

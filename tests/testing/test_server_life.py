@@ -115,6 +115,15 @@ async def test_the_bodys_exception_wins_over_an_outer_cancellation() -> None:
     assert caught.value is error
 
 
+async def test_servers_that_follow_each_other_can_give_out_different_ids() -> None:
+    ids = []
+    for prefix in ("", "a-", "b-"):
+        async with MixServer(listen=False, id_prefix=prefix) as server:
+            ids += [server.create_session(), server.create_session()]
+    assert ids[:3] == ["session-1", "session-2", "session-a-1"]
+    assert len(set(ids)) == 6
+
+
 async def test_a_server_is_entered_once() -> None:
     async with MixServer(listen=False) as server:
         with pytest.raises(RuntimeError, match="once"):

@@ -6,6 +6,7 @@ What it must never know: what the server does.
 
 from __future__ import annotations
 
+import secrets
 import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
@@ -24,7 +25,15 @@ _LOG = 1000
 async def serve(host: str, port: int, api: Api, *, pace: float) -> int:
     """Run the server until cancelled."""
     with ExitStack() as at_the_end:
-        async with MixServer(api, host=host, port=port, pace=pace, log_limit=_LOG) as server:
+        async with MixServer(
+            api,
+            host=host,
+            port=port,
+            pace=pace,
+            log_limit=_LOG,
+            # A client that outlives this server must not find its sessions' ids given to others.
+            id_prefix=f"{secrets.token_hex(3)}-",
+        ) as server:
             said = f"Mix server (API generation: {api}) at {server.url}; Ctrl-C stops it"
             print(said, flush=True)
             # A terminal puts no line end behind its ^C.

@@ -62,6 +62,7 @@ class Settings:
     pace: float
     max_upload: int
     plan_mode_text: str
+    id_prefix: str = ""
     queue_size: int = 100
 
 
@@ -150,7 +151,7 @@ class Backend:
         self.log = log
         self.accounts = accounts
         self._epoch: datetime | None = None
-        self.store = Store(self.now)
+        self.store = Store(self.now, settings.id_prefix)
         self.live: dict[str, LiveSession] = {}
         self.permissions: dict[str, Pending] = {}
         self.notifications: dict[str, Pending] = {}

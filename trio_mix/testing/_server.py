@@ -87,6 +87,8 @@ class MixServer(Observed):
       max_upload: the largest request body in bytes; beyond, the answer is 413.
       plan_mode_text: what is appended to a message that is sent in plan mode.
       log_limit: how many records `log` keeps at least; None: all.
+      id_prefix: what the number in each id begins with, so that servers that follow each other at
+        one address give out different ones.
 
     Raises:
       ValueError: no such generation, version or port, or arguments that contradict each other.
@@ -120,6 +122,7 @@ class MixServer(Observed):
         max_upload: int = 64 * 2**20,
         plan_mode_text: str = "\n\n(Plan mode: do not change anything yet.)",
         log_limit: int | None = None,
+        id_prefix: str = "",
     ) -> None:
         traits = traits_for(api, version)
         if replay and restart_ids:
@@ -146,6 +149,7 @@ class MixServer(Observed):
             pace=pace,
             max_upload=max_upload,
             plan_mode_text=plan_mode_text,
+            id_prefix=id_prefix,
         )
         self._backend = Backend(settings, traits, self._log, Accounts())
         if provider_key:

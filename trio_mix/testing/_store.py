@@ -193,17 +193,20 @@ class Store:
 
     Args:
       now: the clock.
+      id_prefix: what the number of each id begins with.
     """
 
-    def __init__(self, now: Callable[[], datetime]) -> None:
+    def __init__(self, now: Callable[[], datetime], id_prefix: str = "") -> None:
         self.now = now
+        self._id_prefix = id_prefix
         self.sessions: dict[str, SessionRow] = {}
         # Never set back, not even by a restart that forgets the sessions: ids stay unique.
         self._counters: dict[str, Iterator[int]] = {}
 
     def new_id(self, kind: str) -> str:
         """Return an id that was never given out before: readable, and the same in every run."""
-        return f"{kind}-{next(self._counters.setdefault(kind, itertools.count(1)))}"
+        number = next(self._counters.setdefault(kind, itertools.count(1)))
+        return f"{kind}-{self._id_prefix}{number}"
 
     def create(
         self,
