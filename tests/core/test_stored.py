@@ -241,6 +241,34 @@ def test_a_turn_of_several_rounds_has_all_their_texts_and_calls() -> None:
     assert (found.reply.message_id, found.reply.user_message_id) == ("a3", "u")
 
 
+@pytest.mark.parametrize(
+    ("before", "answers", "mixed"),
+    [
+        ([user("u1", "other")], [answer("a1", "its"), answer("a2", "ours")], True),
+        (
+            [exported("u1", "user", "other")],
+            [
+                exported("a1", "assistant", "its", "end_turn"),
+                exported("a2", "assistant", "", "max"),
+            ],
+            True,
+        ),
+        ([user("u1", "other")], [answer("a1", "ours, for it was killed")], False),
+        ([user("u1", "other")], [answer("a1", "one", call("c1")), answer("a2", "two")], False),
+        (
+            [user("u1", "other"), answer("a0", "its")],
+            [answer("a1", "ours"), answer("a2", "too")],
+            False,
+        ),
+        ([], [answer("a1", "ours"), answer("a2", "too")], False),
+    ],
+)
+def test_answers_after_two_questions_are_not_known_to_be_the_lasts(
+    before: list[Stored], answers: list[Stored], mixed: bool
+) -> None:
+    assert verdict([*before, user("u2", "hi"), *answers], user_id="u2").mixed is mixed
+
+
 def test_growth_is_seen_in_each_thing_that_can_grow() -> None:
     rows: list[list[Stored]] = [
         [user("u", "hi")],

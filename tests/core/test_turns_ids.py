@@ -71,6 +71,18 @@ def test_a_whole_turn_with_rounds_and_a_sub_agent_is_ours(api: str) -> None:
 
 
 @pytest.mark.parametrize("api", APIS)
+def test_which_stored_answers_are_others_events_have_told(api: str) -> None:
+    router = served(api)
+    turn = send(router)
+    stored = (["u0", "u9", "u"], ["a0", "a9", "a1", "a2"])
+    owners(router, asked("u9", "foreign"), says("its", "a9"))
+    assert router.of_others(turn, *stored) == set()  # it is not known yet which question is ours
+    owners(router, asked("u", "hello"), done("a9", "its"), says("ours", "a1"))
+    assert router.of_others(turn, *stored) == {"a0", "a9"}
+    assert router.of_others(turn, ["u"], stored[1]) == set()  # nor whose question a9 answers
+
+
+@pytest.mark.parametrize("api", APIS)
 def test_the_rest_of_a_turn_that_began_before_the_stream_is_not_ours(api: str) -> None:
     router = router_for(api)
     turn = send(router)

@@ -217,7 +217,11 @@ async def look(host: RecoveryHost, inbox: Inbox) -> tuple[Verdict | None, bool]:
         return None, False  # noqa: ASYNC910 - the request was one
     if rows is None:
         return None, False
-    return host.baseline.judge(rows, inbox), at_work(rows)
+    asked = [row.id for row in rows if row.role == "user"]
+    answers = [row.id for row in rows if row.role != "user"]
+    others = host.board.router.of_others(inbox.turn, asked, answers)
+    mine = [row for row in rows if row.id not in others]
+    return host.baseline.judge(mine, inbox), at_work(rows)
 
 
 class Signs:
@@ -297,6 +301,8 @@ def recover(
     host: RecoveryHost, inbox: Inbox, verdict: Verdict, *, why: str = "the connection was lost"
 ) -> None:
     """Complete a message from what is stored."""
+    if verdict.mixed:
+        inbox.builder.doubtful = True
     host.board.gap(f"{why}; the rest was read from the stored messages")
     host.board.step(inbox, Input.SETTLED, verdict.reply)
 

@@ -45,7 +45,7 @@ from trio_mix._turns._event_ids import (
 from trio_mix._turns._turn import TRANSITIONS, Input, Owner, Phase, Turn
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from trio_mix.events import Event
 
@@ -246,6 +246,17 @@ class TurnRouter:
         for message_id in message_ids:
             if message_id:
                 self._own(f"message {message_id}", turn.owner)
+
+    def of_others(self, turn: Turn, asked: Iterable[str], answers: Iterable[str]) -> set[str]:
+        """Return which stored answers events have told to be those of questions not this turn's.
+
+        Nothing is told of a turn that is not bound, nor of answers whose question was not heard of.
+        """
+        if not turn.bound:
+            return set()
+        owners = [self._owners.get(f"message {each}") for each in asked]
+        others = [owner for owner in owners if owner not in (None, turn.owner)]
+        return {each for each in answers if self._owners.get(f"message {each}") in others}
 
     def lost(self) -> None:
         """Forget what was learnt of other people's turns: the connection was lost."""

@@ -12,6 +12,9 @@ Rule 3  A turn is finished when the finish reason of its last row says so. Where
         that, it is over when a later user message follows: finished, if the last row looks whole.
         One that merely looks whole is not finished: rows grow while a turn runs.
 Rule 4  A row looks whole when it has text, and no tool call that a further row has to answer.
+Rule 5  Answers follow their question, but where two turns ran at once they follow both: when the
+        question before has no answer, and more than one answer ends a turn, whose is whose is said
+        to be unknown.
 """
 
 from __future__ import annotations
@@ -82,6 +85,8 @@ class Verdict:
     """Whether an unfinished one might be finished: it has text, and no tool call is open."""
     growth: int = 0
     """Grows whenever more is stored of the turn."""
+    mixed: bool = False
+    """Whether some of the answers may be those of the turn before (rule 5)."""
 
 
 def rows_of(messages: Iterable[BackendMessage | ExportMessage]) -> list[StoredRow]:
@@ -230,7 +235,14 @@ def judge(
         user_message_id=asked,
         looks_whole=whole and not told,
         growth=weight_of(mine) + 1,
+        mixed=at > 0 and rows[at - 1].role == "user" and sum(map(_ends_a_turn, answers)) > 1,
     )
+
+
+def _ends_a_turn(answer: StoredRow) -> bool:
+    if answer.finish:
+        return answer.finish not in _GOES_ON
+    return bool(answer.text) and not answer.tool_calls
 
 
 def at_work(rows: Sequence[StoredRow]) -> bool:
