@@ -153,8 +153,8 @@ async def talk(guest: Guest, stream: SessionStream) -> None:
 
     try:
         async with asyncio.timeout(1):
-            # Nobody grants what it asks for; the time-out cancels the message on the server.
-            await guest.run(stream.ask, "Run a command")
+            # A story takes longer than that; the time-out cancels the message on the server.
+            await guest.run(stream.ask, "Tell me a story")
     except TimeoutError:
         print("It took too long, and was told to stop.")
 
