@@ -107,7 +107,7 @@ class LossTeller:
             if not scope.cancelled_caught:
                 return
         if not stream.missed:
-            return
+            return  # noqa: ASYNC910 - it was waited for
         limit = stream.reconnect.max_elapsed_time
         _log.warning(
             "The connection of session %s was lost (%s); reconnecting, %s.",

@@ -240,7 +240,12 @@ class SSEDecoder:
         return events
 
     def feed_columns(self, data: bytes) -> Columns | list[ServerSentEvent]:
-        """Do what `feed` does; return columns where the whole frames of the bytes are plain."""
+        """Do what `feed` does; return columns where the whole frames of the bytes are plain.
+
+        For the sessions' streams: no part of the public interface.
+
+        :meta private:
+        """
         if self._special or _CR in data or len(data) > self._no_limit_near:
             return self.feed(data)
         begin = 0
