@@ -82,6 +82,19 @@ def test_which_stored_answers_are_others_events_have_told(api: str) -> None:
     assert router.of_others(turn, ["u"], stored[1]) == set()  # nor whose question a9 answers
 
 
+@pytest.mark.parametrize("replayed", [True, False])
+def test_a_foreign_turn_goes_on_where_it_was_only_when_all_is_replayed(replayed: bool) -> None:
+    router = served("async")
+    owners(router, asked("u9", "foreign"))
+    turn = send(router)
+    router.lost()
+    router.reconnected(replayed=replayed)
+    its = owners(router, says("its", "a9"), done("a9", "its"))
+    assert (its == [None, None]) is replayed  # else nobody can tell: what names ours may be lost
+    if replayed:
+        assert owners(router, asked("u", "hello"), says("ours", "a1")) == [turn, turn]
+
+
 @pytest.mark.parametrize("api", APIS)
 def test_the_rest_of_a_turn_that_began_before_the_stream_is_not_ours(api: str) -> None:
     router = router_for(api)

@@ -216,8 +216,10 @@ class Engine(ReaderHost):
                 self._gap_due = ""
                 if self.board.inbox is not None:
                     self.board.inbox.cut = False
+                self.router.reconnected(replayed=True)
             elif self.continued is False:
                 self._say_gap()
+                self.router.reconnected(replayed=False)
         board = self.board
         board.deliver(event)
         inbox = board.inbox

@@ -125,6 +125,7 @@ class TurnRouter:
         self._turn: Turn | None = None
         self._owners: OrderedDict[str, Owner] = OrderedDict()
         self._foreign: list[Owner] = []
+        self._set_aside: list[Owner] = []
         self._last_heard: Owner | None = None
         self._started = 0
         self._echoes = Echoes()
@@ -259,14 +260,23 @@ class TurnRouter:
         return {each for each in answers if self._owners.get(f"message {each}") in others}
 
     def lost(self) -> None:
-        """Forget what was learnt of other people's turns: the connection was lost."""
+        """Set aside what was learnt of other people's turns: the connection was lost."""
         self._run = None
-        self._foreign.clear()
+        self._set_aside = [*self._set_aside, *self._foreign][-_FOREIGN:]
+        self._foreign = []
         self._last_heard = None
         if self._turn is not None:
             self._last_heard = self._turn.owner
             self._turn.cut = not self._turn.bound
             self._turn.owner.due = min(self._turn.owner.due, 1)
+
+    def reconnected(self, *, replayed: bool) -> None:
+        """Take up other people's turns again where all that was missed comes, else forget them."""
+        if replayed:
+            self._foreign = [*self._set_aside, *self._foreign][-_FOREIGN:]
+            if self._turn is not None:
+                self._turn.cut = False
+        self._set_aside = []
 
     # -- servers without ids: order decides (rules 2, 5) ------------------------------------
 
