@@ -9,20 +9,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_mix.browser._commands import Command, CommandTable, Counters
+from trio_mix.browser._commands import CommandTable, DevToolsCommand, TunnelCounters
 
 
 def table(
     *, timeout: float = 28.0, max_answer: int = 10_000_000, max_pending: int = 256
-) -> tuple[CommandTable, Counters]:
-    counters = Counters()
+) -> tuple[CommandTable, TunnelCounters]:
+    counters = TunnelCounters()
     made = CommandTable(
         timeout=timeout, max_answer=max_answer, max_pending=max_pending, counters=counters
     )
     return made, counters
 
 
-def take(table: CommandTable, now: float = 0.0, **message: Any) -> Command:
+def take(table: CommandTable, now: float = 0.0, **message: Any) -> DevToolsCommand:
     command, due = table.receive(json.dumps({"id": 1, "method": "A.b"} | message), now)
     assert command is not None
     assert due == []
@@ -201,7 +201,7 @@ def test_each_command_is_answered_once_and_in_order_whatever_happens(
 ) -> None:
     commands, counters = table(timeout=28.0, max_pending=5)
     now = 0.0
-    asked, given = list[object](), list[Command]()
+    asked, given = list[object](), list[DevToolsCommand]()
     lines: dict[object, list[object]] = {}
     got: dict[object, list[object]] = {}
 

@@ -12,7 +12,7 @@ from wsproto.events import AcceptConnection, Ping, Pong, Request, TextMessage
 from wsproto.extensions import PerMessageDeflate
 
 from trio_mix.browser._deflate import Deflate
-from trio_mix.browser._websocket import Endpoint, WebSocket, WebSocketLost
+from trio_mix.browser._websocket import WebSocket, WebSocketAddress, WebSocketLost
 
 if TYPE_CHECKING:
     from wsproto.events import Event
@@ -97,8 +97,8 @@ async def test_a_long_message_lets_pongs_through_between_its_pieces() -> None:
                         seen.append("end")
                         return
 
-    endpoint = Endpoint("x", 1, "x", "/")
-    socket = WebSocket(endpoint, connect=connect, deflate=False, max_message=1000)
+    address = WebSocketAddress("x", 1, "x", "/")
+    socket = WebSocket(address, connect=connect, deflate=False, max_message=1000)
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(serve)
@@ -121,7 +121,9 @@ async def test_a_message_over_the_limit_ends_the_connection_with_words() -> None
         await theirs.send_all(server.send(AcceptConnection()))
         await theirs.send_all(server.send(TextMessage(data="x" * 1001)))
 
-    socket = WebSocket(Endpoint("x", 1, "x", "/"), connect=connect, deflate=False, max_message=1000)
+    socket = WebSocket(
+        WebSocketAddress("x", 1, "x", "/"), connect=connect, deflate=False, max_message=1000
+    )
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(serve)

@@ -8,11 +8,11 @@ Importing it imports trio-websocket, which nothing else in trio_mix does.
 from trio_mix._names import publish
 from trio_mix.browser._chromium import Chromium as Chromium
 from trio_mix.browser._chromium import launch_chromium as launch_chromium
+from trio_mix.browser._endpoint import TokenSource as TokenSource
 from trio_mix.browser._errors import BrowserGone as BrowserGone
 from trio_mix.browser._errors import ChromiumFailed as ChromiumFailed
 from trio_mix.browser._errors import ChromiumNotFound as ChromiumNotFound
 from trio_mix.browser._errors import TunnelRefused as TunnelRefused
-from trio_mix.browser._handshake import TokenSource as TokenSource
 from trio_mix.browser._statistics import TunnelStatistics as TunnelStatistics
 from trio_mix.browser._tunnel import Tunnel as Tunnel
 from trio_mix.browser._tunnel import open_tunnel as open_tunnel

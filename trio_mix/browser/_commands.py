@@ -28,7 +28,7 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Command", "CommandTable", "Counters", "error", "to_json"]
+__all__ = ["CommandTable", "DevToolsCommand", "TunnelCounters", "error", "to_json"]
 
 _MISSING: Final = object()
 INVALID_REQUEST: Final = -32600
@@ -65,7 +65,7 @@ def _refuse(constant: str) -> NoReturn:
 
 
 @attrs.define
-class Counters:
+class TunnelCounters:
     """What has happened, over all connections."""
 
     commands: int = 0
@@ -78,7 +78,7 @@ class Counters:
 
 
 @attrs.define(eq=False)
-class Command:
+class DevToolsCommand:
     """One command of the server's, as long as it waits for its answer."""
 
     method: str
@@ -104,17 +104,19 @@ class CommandTable:
     """
 
     def __init__(
-        self, *, timeout: float, max_answer: int, max_pending: int, counters: Counters
+        self, *, timeout: float, max_answer: int, max_pending: int, counters: TunnelCounters
     ) -> None:
         self._timeout = timeout
         self._max_answer = max_answer
         self._max_pending = max_pending
         self._counters = counters
-        self._lines: dict[str | None, deque[Command]] = {}
-        self._waiting: dict[Command, None] = {}  # oldest first, which is earliest deadline first
+        self._lines: dict[str | None, deque[DevToolsCommand]] = {}
+        self._waiting: dict[
+            DevToolsCommand, None
+        ] = {}  # oldest first, which is earliest deadline first
 
     @property
-    def waiting(self) -> list[Command]:
+    def waiting(self) -> list[DevToolsCommand]:
         """The commands without an answer, oldest first."""
         return list(self._waiting)
 
@@ -123,7 +125,7 @@ class CommandTable:
         """When the next command is to be given up, or None if none waits."""
         return next((command.deadline for command in self._waiting), None)
 
-    def receive(self, text: str | bytes, now: float) -> tuple[Command | None, list[str]]:
+    def receive(self, text: str | bytes, now: float) -> tuple[DevToolsCommand | None, list[str]]:
         """Take a message of the server's.
 
         Returns:
@@ -138,7 +140,7 @@ class CommandTable:
         if (browser := message.get("browserId", _MISSING)) is not _MISSING:
             echo["browserId"] = browser
         self._counters.commands += 1
-        command = Command(
+        command = DevToolsCommand(
             method=method if isinstance(method, str) else "",
             params=params if isinstance(params, dict) else None,
             target=target if isinstance(target, str) and target else None,
@@ -152,7 +154,7 @@ class CommandTable:
             return command, []
         return None, self.settle(command, refusal)
 
-    def settle(self, command: Command, outcome: Mapping[str, object]) -> list[str]:
+    def settle(self, command: DevToolsCommand, outcome: Mapping[str, object]) -> list[str]:
         """Give a command its answer, and return the answers that are due now.
 
         Args:
@@ -173,9 +175,9 @@ class CommandTable:
         command.answer = self._encode(command, answer)
         return self._due(command.target)
 
-    def expire(self, now: float) -> tuple[list[Command], list[str]]:
+    def expire(self, now: float) -> tuple[list[DevToolsCommand], list[str]]:
         """Give up on commands whose time is over; return them, and the answers that are due."""
-        late: list[Command] = []
+        late: list[DevToolsCommand] = []
         for command in self._waiting:
             if command.deadline > now:
                 break
@@ -206,7 +208,7 @@ class CommandTable:
             )
         return None
 
-    def _encode(self, command: Command, answer: dict[str, object]) -> str:
+    def _encode(self, command: DevToolsCommand, answer: dict[str, object]) -> str:
         text = to_json(answer)
         size = len(text) if text.isascii() else len(text.encode())
         if size <= self._max_answer:

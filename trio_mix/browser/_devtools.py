@@ -33,9 +33,9 @@ from trio_mix.browser._websocket import WebSocket, WebSocketLost, WebSocketRefus
 from trio_mix.errors import ConfigurationError, TransportError
 
 if TYPE_CHECKING:
-    from trio_mix.browser._websocket import Connect, Endpoint
+    from trio_mix.browser._websocket import Connect, WebSocketAddress
 
-__all__ = ["DevTools", "Ticket", "devtools_url", "http_form", "open_devtools"]
+__all__ = ["DevTools", "PendingCall", "devtools_url", "http_form", "open_devtools"]
 
 Outcome: TypeAlias = Mapping[str, object]
 Done: TypeAlias = Callable[[Outcome], None]
@@ -45,7 +45,7 @@ _METHOD_NOT_FOUND = -32601
 
 
 @attrs.define(eq=False)
-class Ticket:
+class PendingCall:
     """A submitted command."""
 
     method: str
@@ -64,7 +64,7 @@ class DevTools:
 
     def __init__(
         self,
-        endpoint: Endpoint,
+        address: WebSocketAddress,
         *,
         shown: str,
         connect: Connect,
@@ -76,14 +76,14 @@ class DevTools:
         self.events = 0
         self.late = 0
         self.garbage = 0
-        self._socket = WebSocket(endpoint, connect=connect, deflate=False, max_message=_MAX_MESSAGE)
-        self._whole_browser = "/devtools/page/" not in endpoint.resource
+        self._socket = WebSocket(address, connect=connect, deflate=False, max_message=_MAX_MESSAGE)
+        self._whole_browser = "/devtools/page/" not in address.resource
         self._patience = patience
         self._last = 0
-        self._pending: dict[int, Ticket] = {}
+        self._pending: dict[int, PendingCall] = {}
         # Unbounded, yet never long: the tunnel bounds how many commands wait.
         self._out, self._to_send = trio.open_memory_channel[str](math.inf)
-        self._lane, self._lane_end = trio.open_memory_channel[Ticket](math.inf)
+        self._lane, self._lane_end = trio.open_memory_channel[PendingCall](math.inf)
         self._page_methods: dict[str, bool] = {}
         self._page: str | None = None
 
@@ -98,20 +98,20 @@ class DevTools:
         """Close; shielded and bounded, and no harm if done again."""
         await self._socket.aclose(timeout)
 
-    def submit(self, ticket: Ticket) -> None:
+    def submit(self, call: PendingCall) -> None:
         """Send a command; ``done`` is called with its outcome, unless it is forgotten before."""
         if self.gone.is_set():
-            ticket.done(self._no_browser(ticket.method))
-        elif ticket.session is None and self._whole_browser:
-            self._lane.send_nowait(ticket)
+            call.done(self._no_browser(call.method))
+        elif call.session is None and self._whole_browser:
+            self._lane.send_nowait(call)
         else:
-            self._post(ticket)
+            self._post(call)
 
-    def forget(self, ticket: Ticket) -> None:
+    def forget(self, call: PendingCall) -> None:
         """Stop waiting for a command's outcome."""
-        ticket.forgotten = True
-        if ticket.number is not None:
-            self._pending.pop(ticket.number, None)
+        call.forgotten = True
+        if call.number is not None:
+            self._pending.pop(call.number, None)
 
     def failure(self, *, url: str, session_id: str) -> BrowserGone:
         """Return the error that says that the connection has ended."""
@@ -126,15 +126,15 @@ class DevTools:
     def _no_browser(self, method: str) -> Outcome:
         return error(f"{method} was not answered: the browser is gone ({self.reason})")
 
-    def _post(self, ticket: Ticket) -> None:
+    def _post(self, call: PendingCall) -> None:
         self._last += 1
-        ticket.number = self._last
-        self._pending[ticket.number] = ticket
-        message: dict[str, object] = {"id": ticket.number, "method": ticket.method}
-        if ticket.params is not None:
-            message["params"] = ticket.params
-        if ticket.session is not None:
-            message["sessionId"] = ticket.session
+        call.number = self._last
+        self._pending[call.number] = call
+        message: dict[str, object] = {"id": call.number, "method": call.method}
+        if call.params is not None:
+            message["params"] = call.params
+        if call.session is not None:
+            message["sessionId"] = call.session
         self._out.send_nowait(to_json(message))
 
     async def _call(
@@ -148,15 +148,15 @@ class DevTools:
             outcomes.append(outcome)
             answered.set()
 
-        ticket = Ticket(method, params, session, done)
+        call = PendingCall(method, params, session, done)
         if self.gone.is_set():
             await trio.lowlevel.checkpoint()
             return self._no_browser(method)
-        self._post(ticket)
+        self._post(call)
         with trio.move_on_after(self._patience):
             await answered.wait()
             return outcomes[0]
-        self.forget(ticket)
+        self.forget(call)
         return error(f"{method} was not answered by the browser within {self._patience:g} s")
 
     # The connection
@@ -174,7 +174,7 @@ class DevTools:
                 self._take(await self._socket.receive())
         except WebSocketLost as lost:
             self.reason = str(lost)
-            self._fail_all(lambda _: True, lambda ticket: self._no_browser(ticket.method))
+            self._fail_all(lambda _: True, lambda call: self._no_browser(call.method))
             self.gone.set()
             await self._socket.aclose(0)
 
@@ -185,11 +185,11 @@ class DevTools:
             return
         number = message.get("id")
         if isinstance(number, int):
-            ticket = self._pending.pop(number, None)
-            if ticket is None:
+            call = self._pending.pop(number, None)
+            if call is None:
                 self.late += 1
             else:
-                ticket.done(message)
+                call.done(message)
             return
         method, params, session = (message.get(name) for name in ("method", "params", "sessionId"))
         if not isinstance(method, str):
@@ -206,51 +206,51 @@ class DevTools:
         if session is not None and session == self._page:
             self._page = None
         self._fail_all(
-            lambda ticket: ticket.session == session,
-            lambda ticket: error(f"{ticket.method} was not answered: {why}"),
+            lambda call: call.session == session,
+            lambda call: error(f"{call.method} was not answered: {why}"),
         )
 
     def _fail_all(
-        self, which: Callable[[Ticket], bool], outcome: Callable[[Ticket], Outcome]
+        self, which: Callable[[PendingCall], bool], outcome: Callable[[PendingCall], Outcome]
     ) -> None:
-        for ticket in [ticket for ticket in self._pending.values() if which(ticket)]:
-            if ticket.number is not None:
-                del self._pending[ticket.number]
-            ticket.done(outcome(ticket))
+        for call in [call for call in self._pending.values() if which(call)]:
+            if call.number is not None:
+                del self._pending[call.number]
+            call.done(outcome(call))
 
     # Commands that name no session
 
     async def _run_lane(self) -> None:
-        async for ticket in self._lane_end:
-            if ticket.forgotten:
+        async for call in self._lane_end:
+            if call.forgotten:
                 continue
             if self.gone.is_set():
-                ticket.done(self._no_browser(ticket.method))
+                call.done(self._no_browser(call.method))
                 continue
-            for_page = self._page_methods.get(ticket.method)
+            for_page = self._page_methods.get(call.method)
             if for_page is None:
                 # One at a time until it is known: what comes after must not overtake it.
-                outcome = await self._call(ticket.method, ticket.params)
+                outcome = await self._call(call.method, call.params)
                 for_page = _is_unknown_method(outcome)
-                self._page_methods[ticket.method] = for_page
+                self._page_methods[call.method] = for_page
                 if not for_page:
-                    if not ticket.forgotten:
-                        ticket.done(outcome)
+                    if not call.forgotten:
+                        call.done(outcome)
                     continue
             if for_page:
-                await self._post_to_page(ticket)
+                await self._post_to_page(call)
             else:
-                self._post(ticket)
+                self._post(call)
 
-    async def _post_to_page(self, ticket: Ticket) -> None:
+    async def _post_to_page(self, call: PendingCall) -> None:
         page = await self._find_page()
-        if ticket.forgotten:
+        if call.forgotten:
             return
         if isinstance(page, str):
-            ticket.session = page
-            self._post(ticket)
+            call.session = page
+            self._post(call)
         else:
-            ticket.done(page)
+            call.done(page)
 
     async def _find_page(self) -> str | Outcome:
         """Return the session of the page that commands without one go to, or an error."""

@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from trio_mix.browser._websocket import Connect
     from trio_mix.sse import ReconnectPolicy
 
-__all__ = ["Settings"]
+__all__ = ["TunnelSettings"]
 
 _MIN_ANSWER = 1000
 
 
 @attrs.frozen(kw_only=True)
-class Settings:
+class TunnelSettings:
     """What `open_tunnel` was told, which documents each."""
 
     reconnect: ReconnectPolicy

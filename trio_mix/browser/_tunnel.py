@@ -24,10 +24,10 @@ import trio
 from trio_mix._http._urls import Target
 from trio_mix.browser._commands import to_json
 from trio_mix.browser._devtools import DevTools, devtools_url, http_form, open_devtools
-from trio_mix.browser._handshake import ServerSide, endpoint_of
-from trio_mix.browser._keeper import Keeper
-from trio_mix.browser._settings import Settings
+from trio_mix.browser._endpoint import TunnelEndpoint, address_of
+from trio_mix.browser._settings import TunnelSettings
 from trio_mix.browser._statistics import TunnelStatistics
+from trio_mix.browser._supervisor import TunnelSupervisor
 from trio_mix.browser._websocket import WebSocketLost, open_tcp
 from trio_mix.errors import (
     ConfigurationError,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from trio_mix._rest._core import MixCore
-    from trio_mix.browser._handshake import TokenSource
+    from trio_mix.browser._endpoint import TokenSource
     from trio_mix.browser._websocket import Connect
 
 __all__ = ["Tunnel", "open_tunnel"]
@@ -95,7 +95,7 @@ def open_tunnel(
     Raises:
       ConfigurationError: a value that cannot work.
     """
-    settings = Settings(
+    settings = TunnelSettings(
         reconnect=reconnect,
         connect_timeout=connect_timeout,
         command_timeout=command_timeout,
@@ -106,7 +106,7 @@ def open_tunnel(
         connect=connect,
     )
     shown = _shown_browser(cdp_url)
-    server = ServerSide(mix, session_id, token, ssl_context)
+    server = TunnelEndpoint(mix, session_id, token, ssl_context)
     return Tunnel(server, session_id, cdp_url, shown, settings, ssl_context)
 
 
@@ -121,11 +121,11 @@ class Tunnel:
 
     def __init__(
         self,
-        server: ServerSide,
+        server: TunnelEndpoint,
         session_id: str,
         cdp_url: str,
         shown_browser: str,
-        settings: Settings,
+        settings: TunnelSettings,
         ssl_context: ssl.SSLContext | None,
     ) -> None:
         self._server = server
@@ -134,7 +134,7 @@ class Tunnel:
         self._shown_browser = shown_browser
         self._settings = settings
         self._ssl_context = ssl_context
-        self._keeper = Keeper(server, session_id, settings)
+        self._supervisor = TunnelSupervisor(server, session_id, settings)
         self._manager = trio.open_nursery()
         self._nursery: trio.Nursery | None = None
         self._devtools: DevTools | None = None
@@ -159,7 +159,7 @@ class Tunnel:
     @property
     def state(self) -> StreamState:
         """What the tunnel is doing: connecting, connected, reconnecting, or closed."""
-        return self._keeper.state
+        return self._supervisor.state
 
     async def __aenter__(self) -> Self:
         """Connect to the browser, then to the server.
@@ -178,8 +178,8 @@ class Tunnel:
         self._nursery = await self._manager.__aenter__()
         try:
             self._devtools = await self._open_browser(self._nursery)
-            self._nursery.start_soon(self._keeper.run, self._devtools, self._nursery)
-            await self._keeper.wait_first_connected()
+            self._nursery.start_soon(self._supervisor.run, self._devtools, self._nursery)
+            await self._supervisor.wait_first_connected()
         except BaseException as exc:
             await self._close(exc)
             raise
@@ -193,8 +193,8 @@ class Tunnel:
     ) -> None:
         """Close both connections and end all tasks; raises what has ended the tunnel (rule 4)."""
         await self._close(exc)
-        if exc is None and self._keeper.failure is not None and not self._keeper.told:
-            raise self._keeper.failure
+        if exc is None and self._supervisor.failure is not None and not self._supervisor.told:
+            raise self._supervisor.failure
 
     async def wait_connected(self) -> None:
         """Wait until the tunnel is connected to the server; returns at once if it is.
@@ -205,7 +205,7 @@ class Tunnel:
 
         A checkpoint. Cancelling it does nothing to the tunnel.
         """
-        await self._keeper.wait_connected()
+        await self._supervisor.wait_connected()
 
     async def wait_closed(self) -> NoReturn:
         """Wait until the tunnel has ended for good, and raise why: all that a service has to do.
@@ -218,7 +218,7 @@ class Tunnel:
 
         Cancelling it does nothing to the tunnel.
         """
-        await self._keeper.wait_closed()
+        await self._supervisor.wait_closed()
 
     async def log(self, **fields: object) -> bool:
         """Send the server a line of log (``browser_log``), which nobody answers.
@@ -239,30 +239,30 @@ class Tunnel:
             text = to_json({**fields, "type": "browser_log"})
         except (TypeError, ValueError, RecursionError) as error:
             raise ConfigurationError(f"Tunnel.log(): a field is not JSON: {error}") from None
-        link = self._keeper.link
-        if link is None or len(text) > self._settings.max_answer_size:
+        connection = self._supervisor.connection
+        if connection is None or len(text) > self._settings.max_answer_size:
             return False
         try:
-            await link.send(text)
+            await connection.send(text)
         except WebSocketLost:
             return False
         return True
 
     def statistics(self) -> TunnelStatistics:
         """Return a snapshot of the tunnel's inner life."""
-        keeper, devtools = self._keeper, self._devtools
-        counters = keeper.counters
+        supervisor, devtools = self._supervisor, self._devtools
+        counters = supervisor.counters
         return TunnelStatistics(
-            state=keeper.state,
-            connects=keeper.connects,
-            attempts=keeper.attempts,
-            losses=keeper.losses,
-            last_loss=keeper.last_loss,
-            last_loss_time=keeper.last_loss_time,
+            state=supervisor.state,
+            connects=supervisor.connects,
+            attempts=supervisor.attempts,
+            losses=supervisor.losses,
+            last_loss=supervisor.last_loss,
+            last_loss_time=supervisor.last_loss_time,
             commands=counters.commands,
             answers=counters.answers,
             errors=counters.errors,
-            pending=0 if keeper.link is None else keeper.link.pending,
+            pending=0 if supervisor.connection is None else supervisor.connection.pending,
             timeouts=counters.timeouts,
             too_large=counters.too_large,
             garbage=counters.garbage + (0 if devtools is None else devtools.garbage),
@@ -277,7 +277,7 @@ class Tunnel:
         url = await devtools_url(self._cdp_url, self._shown_browser, limit)
         target = Target.parse(http_form(url))
         devtools = DevTools(
-            endpoint_of(target, target.path.decode("ascii"), self._ssl_context, {}),
+            address_of(target, target.path.decode("ascii"), self._ssl_context, {}),
             shown=self._shown_browser,
             connect=self._settings.connect,
             patience=self._settings.command_timeout,
@@ -311,7 +311,7 @@ class Tunnel:
             if defect is not None and (leaving is None or isinstance(leaving, trio.Cancelled)):
                 raise defect from leaving
         finally:
-            self._keeper.change(StreamState.CLOSED)
+            self._supervisor.change(StreamState.CLOSED)
 
 
 def _shown_browser(cdp_url: str) -> str:

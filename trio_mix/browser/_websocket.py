@@ -34,7 +34,14 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Mapping
 
-__all__ = ["Connect", "Endpoint", "WebSocket", "WebSocketLost", "WebSocketRefused", "open_tcp"]
+__all__ = [
+    "Connect",
+    "WebSocket",
+    "WebSocketAddress",
+    "WebSocketLost",
+    "WebSocketRefused",
+    "open_tcp",
+]
 
 Connect: TypeAlias = Callable[[str, int], Awaitable[trio.abc.Stream]]
 """Makes a connection to a host and a port; TLS, where it is due, comes on top of it."""
@@ -59,7 +66,7 @@ class WebSocketRefused(Exception):
 
 
 @attrs.frozen
-class Endpoint:
+class WebSocketAddress:
     """Where a WebSocket is."""
 
     host: str
@@ -84,16 +91,16 @@ class WebSocket:
     """A client's end of a WebSocket.
 
     Args:
-      endpoint: where to.
+      address: where to connect.
       connect: makes the TCP connection.
       deflate: whether to offer permessage-deflate.
       max_message: the most characters of a message that comes in; a longer one ends the connection.
     """
 
     def __init__(
-        self, endpoint: Endpoint, *, connect: Connect, deflate: bool, max_message: int
+        self, address: WebSocketAddress, *, connect: Connect, deflate: bool, max_message: int
     ) -> None:
-        self._endpoint = endpoint
+        self._address = address
         self._connect = connect
         self._deflate = deflate
         self._max_message = max_message
@@ -121,9 +128,9 @@ class WebSocket:
         self._connection = connection = _Connection(
             self._stream,
             _Offering([Deflate()] if self._deflate else []),
-            host=self._endpoint.authority,
-            path=self._endpoint.resource,
-            client_extra_headers=list(self._endpoint.headers),
+            host=self._address.authority,
+            path=self._address.resource,
+            client_extra_headers=list(self._address.headers),
             message_queue_size=_QUEUE,
             max_message_size=self._max_message,
             receive_buffer_size=_READ,
@@ -184,12 +191,12 @@ class WebSocket:
         await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def _dial(self) -> trio.abc.Stream:
-        endpoint = self._endpoint
-        stream = await self._connect(endpoint.host, endpoint.port)
-        if endpoint.ssl_context is None:
+        address = self._address
+        stream = await self._connect(address.host, address.port)
+        if address.ssl_context is None:
             return stream
         secure = trio.SSLStream(
-            stream, endpoint.ssl_context, server_hostname=endpoint.host, https_compatible=True
+            stream, address.ssl_context, server_hostname=address.host, https_compatible=True
         )
         try:
             await secure.do_handshake()

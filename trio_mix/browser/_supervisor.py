@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NoReturn, final
 
 import trio
 
-from trio_mix.browser._commands import Counters
-from trio_mix.browser._link import Link
+from trio_mix.browser._commands import TunnelCounters
+from trio_mix.browser._connection import TunnelConnection
 from trio_mix.browser._websocket import WebSocketLost, WebSocketRefused
 from trio_mix.errors import (
     ConnectionFailed,
@@ -26,30 +26,30 @@ from trio_mix.sse import StreamState
 
 if TYPE_CHECKING:
     from trio_mix.browser._devtools import DevTools
-    from trio_mix.browser._handshake import ServerSide
-    from trio_mix.browser._settings import Settings
+    from trio_mix.browser._endpoint import TunnelEndpoint
+    from trio_mix.browser._settings import TunnelSettings
 
-__all__ = ["Keeper"]
+__all__ = ["TunnelSupervisor"]
 
 
 @final
-class Keeper:
+class TunnelSupervisor:
     """Supervises one tunnel.
 
     Attributes:
       state: what the tunnel is doing.
-      link: the connection of now, if there is one.
+      connection: the connection of now, if there is one.
       failure: what has ended it for good.
       told: whether somebody has had that raised.
       counters, connects, attempts, losses, last_loss, last_loss_time: figures.
     """
 
-    def __init__(self, server: ServerSide, session_id: str, settings: Settings) -> None:
+    def __init__(self, server: TunnelEndpoint, session_id: str, settings: TunnelSettings) -> None:
         self.state = StreamState.CONNECTING
-        self.link: Link | None = None
+        self.connection: TunnelConnection | None = None
         self.failure: Exception | None = None
         self.told = False
-        self.counters = Counters()
+        self.counters = TunnelCounters()
         self.connects = self.attempts = self.losses = 0
         self.last_loss: str | None = None
         self.last_loss_time: float | None = None
@@ -109,9 +109,9 @@ class Keeper:
         if self.failure is None:
             self.failure = devtools.failure(url=self._server.shown, session_id=self._session_id)
         # The server hears what has become of its commands before it is left.
-        with trio.move_on_after(self._settings.close_timeout):  # noqa: ASYNC912 - there may be no link
-            if self.link is not None:
-                await self.link.flush()
+        with trio.move_on_after(self._settings.close_timeout):  # noqa: ASYNC912 - there may be no connection
+            if self.connection is not None:
+                await self.connection.flush()
         scope.cancel(reason="the browser is gone")
 
     async def _supervise(self, devtools: DevTools) -> None:
@@ -156,19 +156,19 @@ class Keeper:
 
     async def _serve(self, devtools: DevTools) -> NoReturn:
         """Make one connection, and use it until it is lost."""
-        endpoint = await self._server.endpoint()
-        link = Link(endpoint, devtools, self._settings, self.counters)
+        address = await self._server.address()
+        connection = TunnelConnection(address, devtools, self._settings, self.counters)
 
         def opened() -> None:
-            self.link = link
+            self.connection = connection
             self.connects += 1
             self._schedule.opened(trio.current_time())
             self.change(StreamState.CONNECTED)
 
         try:
-            await link.run(opened)
+            await connection.run(opened)
         finally:
-            self.link = None
+            self.connection = None
 
     def _raise_if_closed(self) -> None:
         if self.state is not StreamState.CLOSED:

@@ -1,11 +1,11 @@
 """One connection to the server's end of the tunnel, from its handshake to its loss.
 
-What it knows: which command went to the browser under which ticket, what is still to be sent.
+What it knows: which command went to the browser under which call, what is still to be sent.
 What it must never know: whether there is a next connection.
 
 Rules:
 
-1. `Link.run` ends by raising why: `WebSocketRefused` or `WebSocketLost`.
+1. `TunnelConnection.run` ends by raising why: `WebSocketRefused` or `WebSocketLost`.
 2. It reads at once whatever comes, so that pings are answered while the browser works and while
    answers go out.
 3. When it ends, nobody waits for its commands any more.
@@ -19,34 +19,38 @@ from typing import TYPE_CHECKING, NoReturn, final
 import trio
 
 from trio_mix.browser._commands import CommandTable
-from trio_mix.browser._devtools import Ticket
+from trio_mix.browser._devtools import PendingCall
 from trio_mix.browser._websocket import WebSocket, WebSocketLost, WebSocketRefused
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
 
-    from trio_mix.browser._commands import Command, Counters
+    from trio_mix.browser._commands import DevToolsCommand, TunnelCounters
     from trio_mix.browser._devtools import DevTools
-    from trio_mix.browser._settings import Settings
-    from trio_mix.browser._websocket import Endpoint
+    from trio_mix.browser._settings import TunnelSettings
+    from trio_mix.browser._websocket import WebSocketAddress
 
-__all__ = ["Link"]
+__all__ = ["TunnelConnection"]
 
 _MAX_COMMAND = 64 * 2**20
 _MAX_PENDING = 256
 
 
 @final
-class Link:
+class TunnelConnection:
     """A connection to the server, at work for one browser."""
 
     def __init__(
-        self, endpoint: Endpoint, devtools: DevTools, settings: Settings, counters: Counters
+        self,
+        address: WebSocketAddress,
+        devtools: DevTools,
+        settings: TunnelSettings,
+        counters: TunnelCounters,
     ) -> None:
         self._devtools = devtools
         self._settings = settings
         self._socket = WebSocket(
-            endpoint, connect=settings.connect, deflate=True, max_message=_MAX_COMMAND
+            address, connect=settings.connect, deflate=True, max_message=_MAX_COMMAND
         )
         self._table = CommandTable(
             timeout=settings.command_timeout,
@@ -54,7 +58,7 @@ class Link:
             max_pending=_MAX_PENDING,
             counters=counters,
         )
-        self._tickets: dict[Command, Ticket] = {}
+        self._calls: dict[DevToolsCommand, PendingCall] = {}
         self._outgoing: deque[str] = deque()
         self._work = trio.Event()
         self._flushed = trio.Event()
@@ -63,7 +67,7 @@ class Link:
     @property
     def pending(self) -> int:
         """How many commands wait for the browser."""
-        return len(self._tickets)
+        return len(self._calls)
 
     async def run(self, opened: Callable[[], None]) -> NoReturn:
         """Connect, call ``opened``, and serve until the connection is lost.
@@ -120,16 +124,16 @@ class Link:
             command, due = self._table.receive(text, trio.current_time())
             self._push(due)
             if command is not None:
-                self._hand_over(command)
+                self._submit(command)
 
-    def _hand_over(self, command: Command) -> None:
+    def _submit(self, command: DevToolsCommand) -> None:
         def done(outcome: Mapping[str, object]) -> None:
-            self._tickets.pop(command, None)
+            self._calls.pop(command, None)
             self._push(self._table.settle(command, outcome))
 
-        ticket = Ticket(command.method, command.params, command.target, done)
-        self._tickets[command] = ticket
-        self._devtools.submit(ticket)
+        call = PendingCall(command.method, command.params, command.target, done)
+        self._calls[command] = call
+        self._devtools.submit(call)
 
     def _push(self, answers: Iterable[str]) -> None:
         self._outgoing.extend(answers)
@@ -154,7 +158,7 @@ class Link:
             await trio.sleep_until(first)
             late, due = self._table.expire(trio.current_time())
             for command in late:
-                self._devtools.forget(self._tickets.pop(command))
+                self._devtools.forget(self._calls.pop(command))
             self._push(due)
 
     async def _ping(self) -> None:
@@ -163,8 +167,8 @@ class Link:
             await self._socket.ping(self._settings.ping_timeout)
 
     def _abandon(self) -> None:
-        for ticket in self._tickets.values():
-            self._devtools.forget(ticket)
-        self._tickets.clear()
+        for call in self._calls.values():
+            self._devtools.forget(call)
+        self._calls.clear()
         self._outgoing.clear()
         self._flushed.set()

@@ -27,7 +27,7 @@ from trio_mix._http._urls import Target
 from trio_mix._redact import Redactor
 from trio_mix._version import __version__
 from trio_mix.browser._errors import TunnelRefused
-from trio_mix.browser._websocket import Endpoint
+from trio_mix.browser._websocket import WebSocketAddress
 from trio_mix.errors import ConfigurationError, RequestInfo, SessionNotFound, StreamError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from trio_mix._rest._core import MixCore
     from trio_mix.browser._websocket import WebSocketRefused
 
-__all__ = ["Refusal", "ServerSide", "TokenSource", "endpoint_of"]
+__all__ = ["Refusal", "TokenSource", "TunnelEndpoint", "address_of"]
 
 TokenSource: TypeAlias = str | Callable[[], str | Awaitable[str]]
 """A token, or a function, async or not, that is asked for it at each connect."""
@@ -61,7 +61,7 @@ class Refusal:
 
 
 @final
-class ServerSide:
+class TunnelEndpoint:
     """Makes the handshake's parts, anew for each connect."""
 
     def __init__(
@@ -91,7 +91,7 @@ class ServerSide:
         """What exceptions say was asked."""
         return RequestInfo("GET", self.shown, "browser.open_tunnel")
 
-    async def endpoint(self) -> Endpoint:
+    async def address(self) -> WebSocketAddress:
         """Return where to connect now, with which headers.
 
         Raises:
@@ -114,7 +114,7 @@ class ServerSide:
             if name.lower() not in _OWN and not name.lower().startswith("sec-websocket-"):
                 sent[name.lower()] = value
         resource = self.target.path.decode("ascii") + f"?token={quote(token, safe='')}"
-        return endpoint_of(self.target, resource, self._ssl_context, sent)
+        return address_of(self.target, resource, self._ssl_context, sent)
 
     def refusal(self, refused: WebSocketRefused) -> Refusal:
         """Say what a refused handshake means."""
@@ -141,15 +141,15 @@ class ServerSide:
         return Refusal(error, status < 500 and status not in _RETRIED, wait)
 
 
-def endpoint_of(
+def address_of(
     target: Target,
     resource: str,
     ssl_context: ssl.SSLContext | None,
     headers: dict[str, str],
-) -> Endpoint:
+) -> WebSocketAddress:
     """Return the WebSocket's endpoint at an HTTP address."""
     secure = target.scheme == "https"
-    return Endpoint(
+    return WebSocketAddress(
         host=target.host.strip("[]"),
         port=target.port,
         authority=target.authority.decode("ascii"),
