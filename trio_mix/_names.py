@@ -50,7 +50,7 @@ def publish(namespace: Mapping[str, Any]) -> None:
     package = namespace["__name__"]
     for exported in namespace["__all__"]:
         thing = namespace[exported]
-        if getattr(thing, "__module__", "").startswith(f"{package}._"):
+        if getattr(thing, "__module__", "").startswith(f"{package}."):
             _rename(thing, package)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from trio_mix._http import Http
-from trio_mix.testing._memory import MemoryNetwork, MemoryStream
+from trio_mix.testing.net._memory import MemoryNetwork, MemoryStream
 
 if TYPE_CHECKING:
     import ssl

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 
-from trio_mix.testing._masking import Masker
+from trio_mix.testing.recording._masking import Masker
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -16,8 +16,8 @@ from trio_mix.testing._timeline import shorten
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Sequence
 
-    from trio_mix.testing._observed import Match, Observed
-    from trio_mix.testing._server import MixServer
+    from trio_mix.testing._log import Match, Observed
+    from trio_mix.testing.server._server import MixServer
 
 __all__ = ["assert_nothing_left", "assert_ran_once", "assert_requested", "expect_events"]
 

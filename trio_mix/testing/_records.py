@@ -11,9 +11,8 @@ Rules:
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping
-from typing import Literal, TypeAlias, TypeVar, overload
+from collections.abc import Mapping  # noqa: TC003 - for typing.get_type_hints
+from typing import Literal
 
 import attrs
 import trio
@@ -24,7 +23,6 @@ __all__ = [
     "EventsDropped",
     "FrameQueued",
     "HandlerFailed",
-    "Log",
     "MessageAccepted",
     "MessageFinished",
     "MessageLost",
@@ -39,6 +37,9 @@ __all__ = [
     "ServerStopped",
     "StreamEnded",
     "StreamOpened",
+    "TunnelClosed",
+    "TunnelMessage",
+    "TunnelOpened",
 ]
 
 _NO_HEADERS: Mapping[str, str] = {}
@@ -252,67 +253,36 @@ class NotificationAnswered(Record):
 
 
 @attrs.frozen(kw_only=True)
+class TunnelOpened(Record):
+    """A browser's tunnel was accepted."""
+
+    session_id: str
+    """The session."""
+
+
+@attrs.frozen(kw_only=True)
+class TunnelClosed(Record):
+    """A browser's tunnel has ended."""
+
+    session_id: str
+    """The session."""
+    reason: str
+    """``"client"``, ``"gone"``, ``"replaced"``, ``"ping"``, ``"too large"`` or ``"protocol"``."""
+
+
+@attrs.frozen(kw_only=True)
+class TunnelMessage(Record):
+    """Something came through a tunnel that is no answer to a command that waits."""
+
+    session_id: str
+    """The session."""
+    message: Mapping[str, object] = attrs.field(repr=False)
+    """What came: a ``browser_log``, or a late answer."""
+
+
+@attrs.frozen(kw_only=True)
 class HandlerFailed(Record):
     """The server, or a function that a script called, has failed: a bug in one of them."""
 
     error: Exception
     """What was raised."""
-
-
-R = TypeVar("R", bound=Record)
-Predicate: TypeAlias = Callable[[Record], bool]
-
-
-class Log:
-    """The list of records, that can be waited on.
-
-    Args:
-      limit: how many records are kept; the oldest go first. None: all.
-    """
-
-    def __init__(self, limit: int | None = None) -> None:
-        self.records: list[Record] = []
-        self.runs: Counter[tuple[str, str]] = Counter()  # complete, whatever the limit
-        self._limit = limit
-        self._changed = trio.lowlevel.ParkingLot()
-
-    def add(self, record: Record) -> None:
-        """Write a record down and wake those who wait."""
-        self.records.append(record)
-        if isinstance(record, MessageRun):
-            self.runs[record.session_id, record.text] += 1
-        if self._limit is not None and len(self.records) > 2 * self._limit:
-            del self.records[: -self._limit]
-        self._changed.unpark_all()
-
-    @overload
-    async def wait_for(self, what: type[R], *, count: int = ..., **fields: object) -> R: ...
-    @overload
-    async def wait_for(self, what: Predicate, *, count: int = ...) -> Record: ...
-    async def wait_for(
-        self, what: type[Record] | Predicate, *, count: int = 1, **fields: object
-    ) -> Record:
-        """Wait until the log holds ``count`` such records, and return the last of them."""
-        await trio.lowlevel.checkpoint()
-        while True:
-            found = self.find(what, **fields)
-            if len(found) >= count:
-                return found[count - 1]
-            await self._changed.park()
-
-    async def wait_until(self, condition: Callable[[], bool]) -> None:
-        """Wait until a condition holds, asking again whenever something is written down."""
-        await trio.lowlevel.checkpoint()
-        while not condition():
-            await self._changed.park()
-
-    def find(self, what: type[Record] | Predicate, **fields: object) -> list[Record]:
-        """Return the records of a class whose fields have these values, or that a test likes."""
-        if isinstance(what, type):
-            return [
-                record
-                for record in self.records
-                if isinstance(record, what)
-                and all(getattr(record, name) == value for name, value in fields.items())
-            ]
-        return [record for record in self.records if what(record)]

@@ -1,0 +1,343 @@
+"""The script language, the default agent, replay."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+from wire_client import Frame, call, open_frames, send
+
+from trio_mix import Mix
+from trio_mix.errors import MessageError, MixError
+from trio_mix.testing import (
+    AskPermission,
+    Complete,
+    Do,
+    Drop,
+    Emit,
+    Fail,
+    LateDelta,
+    MixServer,
+    Pause,
+    Raw,
+    Say,
+    SubAgent,
+    Think,
+    Turn,
+    UseTool,
+)
+from trio_mix.testing.server._default_agent import plausible_turn
+from trio_mix.testing.server._traits import traits_for
+
+if TYPE_CHECKING:
+    from trio.testing import MockClock
+
+    from trio_mix.testing import Api
+
+
+async def _events(server: MixServer, turn: Turn, last: str = "end") -> list[Frame]:
+    server.script("go", Turn(*turn.steps, Emit("end")))
+    session_id = server.create_session()
+    async with open_frames(server, session_id) as frames:
+        await send(server, session_id, "go")
+        return await frames.until(last)
+
+
+def _names(frames: list[Frame]) -> list[str | None]:
+    return [frame.event for frame in frames]
+
+
+async def test_scripts_match_text_patterns_and_functions_the_last_one_first() -> None:
+    async with MixServer("blocking") as server:
+        server.script(lambda text: len(text) > 20, Turn(Say("long")))
+        server.script(re.compile("^a"), Turn(Say("with a")))
+        server.script("again", Turn(Say("first")), Turn(Say("second")))
+        session_id = server.create_session()
+        answers = [
+            (await send(server, session_id, text)).json["assistantResponse"]
+            for text in ("x" * 30, "apple", "again", "again", "again")
+        ]
+    assert answers == ["long", "with a", "first", "second", "second"]
+
+
+async def test_a_complete_can_overtake_the_last_deltas_of_its_message() -> None:
+    async with MixServer() as server:
+        turn = Turn(Say("a b c d"), Complete(overtakes=2))
+        got = await _events(server, turn)
+    told = [(f.event, f.data.get("content")) for f in got[1:-1]]
+    assert told == [
+        ("content", "a "),
+        ("content", "b "),
+        ("complete", "a b c d"),
+        ("content", "c "),
+        ("content", "d"),
+    ]
+
+
+async def test_a_late_delta_comes_after_the_end_and_is_in_no_text() -> None:
+    async with MixServer() as server:
+        got = await _events(server, Turn(Say("a"), LateDelta("ghost"), Complete()))
+        assert got[2].data["content"] == "ghost"
+        server.script("late", Turn(Say("a"), LateDelta("ghost")))
+        session_id = server.create_session()
+        async with open_frames(server, session_id) as frames:
+            await send(server, session_id, "late")
+            assert (await frames.until("complete"))[-1].data["content"] == "a"
+            assert (await frames.next()).data["content"] == "ghost"
+
+
+async def test_complete_and_error_can_come_any_number_of_times() -> None:
+    async with MixServer() as server:
+        got = await _events(server, Turn(Say("a", deltas=1), Complete(times=3)))
+        assert _names(got)[2:] == ["complete"] * 3 + ["end"]
+        server.script("fail", Turn(Fail("x", times=3)))
+        session_id = server.create_session()
+        async with open_frames(server, session_id) as frames:
+            await send(server, session_id, "fail")
+            await frames.until("error")
+            server.emit(session_id, "end", {})
+            assert _names(await frames.until("end")) == ["error", "error", "end"]
+
+
+async def test_a_sub_agent_works_under_its_tool_call() -> None:
+    turn = Turn(SubAgent(Think("t", deltas=1), UseTool("Glob"), Say("i", deltas=1)), Say("o"))
+    async with MixServer() as server:
+        got = await _events(server, Turn(*turn.steps, Complete()))
+    inner = [frame for frame in got if (frame.data or {}).get("parentToolCallId")]
+    assert {frame.data["parentToolCallId"] for frame in inner} == {"call-1"}
+    assert _names(inner)[:2] == ["user_message_created", "thinking"]
+    assert _names(inner)[-2:] == ["content", "complete"]
+    completes = [frame.data for frame in got if frame.event == "complete"]
+    assert [c["content"] for c in completes] == ["i", "o"]
+    names = _names(got)
+    assert names.index("tool_execution_start") < names.index("thinking")
+
+
+async def test_sub_agents_are_unseen_before_async() -> None:
+    async with MixServer("pipeline") as server:
+        got = await _events(server, Turn(SubAgent(Say("inner")), Say("outer"), Complete()))
+    assert [f.data["content"] for f in got if f.event == "complete"] == ["outer"]
+    assert {f.data["name"] for f in got if f.event == "tool"} == {"task"}
+
+
+async def test_raw_bytes_go_out_as_they_are() -> None:
+    async with MixServer("pipeline") as server:
+        server.script("go", Turn(Raw(b"data: tor"), Raw(b"n\n\n")))
+        session_id = server.create_session()
+        async with open_frames(server, session_id) as frames:
+            await send(server, session_id, "go")
+            assert (await frames.next()).raw == "data: torn"
+
+
+async def test_raw_bytes_past_the_framing_break_http_itself() -> None:
+    async with MixServer("pipeline") as server:
+        server.script("go", Turn(Raw(b"no chunk size\r\n", past_framing=True)))
+        session_id = server.create_session()
+        async with open_frames(server, session_id) as frames:
+            await send(server, session_id, "go")
+            assert await frames.rest() == []
+            assert frames.ended == "cut"
+
+
+async def test_a_torn_permission_frame_is_no_frame_and_is_denied_in_time(
+    autojump_clock: MockClock,
+) -> None:
+    async with MixServer("pipeline", listen=False) as server:
+        server.script("go", Turn(AskPermission(torn=True)))
+        session_id = server.create_session()
+        async with open_frames(server, session_id) as frames:
+            await send(server, session_id, "go")
+            got = await frames.until("complete")
+    assert all(frame.event != "permission" or "heartbeat" in frame.raw for frame in got)
+    assert "not given permission" in got[-1].data["content"]
+
+
+async def test_a_function_of_the_test_is_called_in_mid_turn_and_its_failure_is_raised() -> None:
+    calls: list[int] = []
+
+    async def note() -> None:
+        calls.append(1)
+
+    async def fail() -> None:
+        raise KeyError("from the script")
+
+    async def program() -> None:
+        async with MixServer() as server:
+            await _events(server, Turn(Do(note)))
+            assert calls == [1]
+            server.script("fail", Turn(Do(fail)))
+            await send(server, "session-1", "fail")
+            await server.wait_until(lambda: len(server.failures) == 1)
+
+    with pytest.raises(KeyError, match="from the script"):
+        await program()
+
+
+@pytest.mark.parametrize("api", ["pipeline", "blocking", "async"])
+async def test_a_turn_whose_step_fails_is_over_for_the_client_too(
+    api: Api, autojump_clock: MockClock
+) -> None:
+    async def fail() -> None:
+        raise KeyError("from the script")
+
+    async def program() -> None:
+        async with MixServer(api, listen=False) as server:
+            server.script("go", Turn(Do(fail)))
+            async with Mix(server.url, network=server.network) as mix, mix.open_session() as stream:
+                with trio.fail_after(50), pytest.raises((MixError, MessageError), match="script"):
+                    await stream.ask("go")
+
+    with pytest.raises(KeyError, match="from the script"):
+        await program()
+
+
+async def test_what_is_no_turn_and_no_step_is_refused_where_it_is_written() -> None:
+    server = MixServer(listen=False)
+    with pytest.raises(TypeError, match=r"put the steps into one, Turn\(Say\("):
+        server.script("Hi", Say("Hello"))  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    with pytest.raises(TypeError, match="takes steps, as Say"):
+        Turn("Hello")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    wrong: list[Any] = ["Hello"]
+    for make in (
+        lambda: AskPermission(then=wrong),
+        lambda: AskPermission(otherwise=wrong),
+        lambda: UseTool("read", steps=wrong),
+        lambda: SubAgent(*wrong),
+    ):
+        with pytest.raises(TypeError, match="takes steps, as Say"):
+            make()
+
+
+async def test_deltas_must_be_the_text_in_pieces() -> None:
+    with pytest.raises(ValueError, match="cut in pieces"):
+        Say("text", deltas=["te", "st"])
+    with pytest.raises(ValueError, match="cut in pieces"):
+        Think("text", deltas=[])
+
+
+async def test_the_default_agent_lists_files_asks_for_commands_and_answers_briefly() -> None:
+    async with MixServer(pace=0) as server:
+        session_id = server.create_session()
+        async with open_frames(server, session_id) as frames:
+            await send(server, session_id, "Hello")
+            plain = await frames.until("complete")
+            await send(server, session_id, "List the files here")
+            files = await frames.until("complete")
+            await send(server, session_id, "Run the tests")
+            shell = await frames.until("permission")
+            permission_id = shell[-1].data["id"]
+            assert shell[-1].data["toolName"] == "Bash"
+            await call(server, "POST", f"/api/permissions/{permission_id}/grant")
+            shell += await frames.until("complete")
+    assert "thinking" in _names(plain)
+    assert "tool_use_start" not in _names(plain)
+    assert "tool_use_start" in _names(files)
+    assert "permission" not in _names(files)
+    assert "tool_execution_complete" in _names(shell)
+
+
+async def test_what_the_default_agent_says_after_a_tool_is_not_glued_to_what_was_before() -> None:
+    async def grant(*_: object) -> bool:
+        await trio.lowlevel.checkpoint()
+        return True
+
+    async with MixServer(pace=0) as server, Mix(server.url) as mix:
+        async with mix.open_session(on_permission=grant) as stream:
+            reply = await stream.ask("List the files and run a command")
+    assert "files. I found 5" in reply.text
+    assert "command. The command says" in reply.text
+    assert "  " not in reply.text
+
+
+async def test_the_default_agent_tells_a_story_word_by_word_as_slowly_as_its_pace_says() -> None:
+    pauses: dict[int, float] = {}
+    words: list[str] = []
+    for pace in (0, 1, 2):
+        steps = plausible_turn("Tell me a story", traits_for("async", None), pace).steps
+        words = [step.text for step in steps if isinstance(step, Say)]
+        assert len(words) > 50
+        assert all(len(word.split()) == 1 for word in words)
+        pauses[pace] = sum(step.seconds for step in steps if isinstance(step, Pause))
+    assert pauses[0] == 0
+    assert pauses[1] > 10
+    assert pauses[2] == pytest.approx(2 * pauses[1])
+    async with MixServer(pace=0) as server, Mix(server.url) as mix:
+        async with mix.open_session() as stream:
+            story = (await stream.ask("Tell me a story")).text
+    assert story == "".join(words)
+
+
+async def test_the_default_agent_is_the_same_every_time() -> None:
+    turns = []
+    for _ in range(2):
+        async with MixServer("blocking", pace=0) as server:
+            turns.append((await send(server, server.create_session(), "List the files")).json)
+    assert turns[0] == turns[1]
+
+
+@pytest.mark.parametrize("connected_id", [True, False])
+async def test_replay_gives_what_came_after_the_mark(connected_id: bool) -> None:
+    async with MixServer(replay=True, connected_id=connected_id) as server:
+        server.script("go", Turn(Say("a b c "), Drop(), Say("d e f ")))
+        session_id = server.create_session()
+        async with open_frames(server, session_id) as frames:
+            await send(server, session_id, "go")
+            before = await frames.rest()
+        mark = before[-2].id  # the client lost the last frame
+        async with open_frames(server, session_id, mark, connected=False) as frames:
+            connected, *after = await frames.until("complete")
+    assert connected.event == "connected"
+    assert (connected.id is not None) == connected_id
+    ids = [int(frame.id or 0) for frame in (*before[:-1], *after)]
+    assert ids == sorted(set(ids))
+    told = [f.data["content"] for f in (*before[:-1], *after) if f.event == "content"]
+    assert "".join(told) == "a b c d e f "
+
+
+async def test_ids_may_run_through_the_session_without_any_replay() -> None:
+    async with MixServer(restart_ids=False) as server:
+        session_id = server.create_session()
+        async with open_frames(server, session_id, connected=False) as frames:
+            assert (await frames.next()).id == "1"
+        async with open_frames(server, session_id, "0", connected=False) as frames:
+            assert (await frames.next()).id == "2"
+
+
+def test_contradicting_arguments_are_refused() -> None:
+    with pytest.raises(ValueError, match="restart_ids"):
+        MixServer(replay=True, restart_ids=True)
+    with pytest.raises(ValueError, match="no ids"):
+        MixServer("pipeline-oldest", replay=True)
+
+
+async def test_replay_works_on_a_pipeline_server_whose_stream_was_cut_in_mid_turn() -> None:
+    async with MixServer("pipeline", replay=True) as server:
+        go = trio.Event()
+        server.script("go", Turn(Say("a "), Drop(), Do(go.wait), Say("b")))
+        session_id = server.create_session()
+        async with open_frames(server, session_id) as frames:
+            await send(server, session_id, "go")
+            before = await frames.rest()
+        async with open_frames(server, session_id, before[-1].id) as frames:
+            go.set()
+            after = await frames.until("complete")
+    assert [f.data["content"] for f in (*before, *after)] == ["a ", "b", "a b"]
+
+
+async def test_a_pipeline_turn_waits_until_its_raw_bytes_are_taken() -> None:
+    async with MixServer("pipeline", listen=False) as server:
+        gone_on = trio.Event()
+
+        async def go_on() -> None:
+            gone_on.set()
+
+        server.script("go", Turn(Raw(b": x" + bytes(200_000) + b"\n\n"), Do(go_on), Emit("end")))
+        session_id = server.create_session()
+        async with open_frames(server, session_id) as frames:
+            await send(server, session_id, "go")
+            await trio.testing.wait_all_tasks_blocked()
+            assert not gone_on.is_set()  # the network is full, and nobody reads
+            await frames.until("end")
+            assert gone_on.is_set()

@@ -1,0 +1,286 @@
+"""`FaultProxy`: passes bytes between clients and a server, and lets them down as planned.
+
+What it knows: how each fault is done to a connection.
+What it must never know: HTTP beyond the first request's head, Mix.
+
+Rules:
+
+1. It binds loopback unless told otherwise; before a server in memory it opens no socket at all.
+2. Each connection of a client has one to the server. When either side ends, so does the other.
+3. Every fault that strikes is written down, in `FaultProxy.log`, with connection and byte.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Literal, Self
+from urllib.parse import urlsplit
+
+import attrs
+import trio
+
+from trio_mix.testing._lifetime import Lifetime
+from trio_mix.testing.faults._forwarder import Forwarder
+from trio_mix.testing.faults._plan import Answer, Direction, Fault, FaultPlan, Refuse
+from trio_mix.testing.net._listener import Reachable, checked_port
+from trio_mix.testing.net._memory import MemoryNetwork, MemoryStream, sever
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+__all__ = ["FaultProxy", "FaultRecord", "FaultStatistics"]
+
+_READ = 64 * 1024
+_HEAD = 64 * 1024
+
+
+@attrs.frozen
+class FaultRecord:
+    """A fault that struck."""
+
+    time: float
+    """When, on Trio's clock."""
+    connection: int
+    """Which connection, counted from 1."""
+    request: str
+    """The method and path of the connection's first request."""
+    fault: Fault
+    """What struck."""
+
+
+@attrs.frozen(kw_only=True)
+class FaultStatistics:
+    """What a proxy has done so far."""
+
+    connections: int
+    """How many connections were taken."""
+    open: int
+    """How many are open."""
+    faults: int
+    """How many faults struck."""
+    by_kind: dict[str, int]
+    """The same, by the fault's class name."""
+    bytes_down: int
+    """How many bytes were passed from the server to clients."""
+    bytes_up: int
+    """How many bytes were passed from clients to the server."""
+
+
+class FaultProxy:
+    """A proxy that cuts, stalls, throttles, resets, splits, corrupts, refuses and answers back.
+
+    Use it as ``async with FaultProxy(server, plan) as proxy`` and give clients `url`, or `network`
+    where the server is in memory.
+
+    Args:
+      upstream: a `MixServer` or what else of this kit has an address, or any HTTP server's URL.
+      plan: what goes wrong; it can be replaced at any time, for connections to come.
+      host: the address to bind.
+      port: the port to bind; 0: any free one.
+
+    Raises:
+      ValueError: the URL is not plain http, or the port is none.
+    """
+
+    def __init__(
+        self,
+        upstream: str | Reachable,
+        plan: FaultPlan | None = None,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+    ) -> None:
+        url = upstream if isinstance(upstream, str) else upstream.url
+        parts = urlsplit(url)
+        if parts.scheme != "http" or not parts.hostname:
+            raise ValueError(f"FaultProxy needs an http:// URL, not {url!r}")
+        self.plan: FaultPlan = FaultPlan() if plan is None else plan
+        self.log: list[FaultRecord] = []
+        self.network: MemoryNetwork = MemoryNetwork(self._accept)
+        self._upstream = (parts.hostname, parts.port or 80)
+        self._memory: MemoryNetwork | None = None
+        if not isinstance(upstream, str) and upstream.in_memory:
+            self._memory = upstream.network
+        self._host = host
+        self._port = checked_port(port)
+        self._url = url.rstrip("/") if self._memory is not None else ""
+        self._lifetime = Lifetime()
+        self._open: dict[int, tuple[trio.abc.Stream, trio.CancelScope]] = {}
+        self._taken = 0
+        self._bytes: dict[Direction, int] = {"down": 0, "up": 0}
+        self._listening: trio.CancelScope | None = None
+        self._unplugged = False
+        self._closed = trio.Event()
+        self._changed = trio.lowlevel.ParkingLot()
+
+    @property
+    def url(self) -> str:
+        """The address that clients are to use."""
+        return self._url
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether it opens no socket and is reached through `network` alone."""
+        return self._memory is not None
+
+    def statistics(self) -> FaultStatistics:
+        """Return what was done so far."""
+        by_kind: dict[str, int] = {}
+        for record in self.log:
+            name = type(record.fault).__name__
+            by_kind[name] = by_kind.get(name, 0) + 1
+        return FaultStatistics(
+            connections=self._taken,
+            open=len(self._open),
+            faults=len(self.log),
+            by_kind=by_kind,
+            bytes_down=self._bytes["down"],
+            bytes_up=self._bytes["up"],
+        )
+
+    async def __aenter__(self) -> Self:
+        await self._lifetime.open()
+        try:
+            await self.plug_in()
+        except BaseException:
+            await self._lifetime.close("the proxy could not start")
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._lifetime.close("the proxy was left")
+
+    async def unplug(self) -> None:
+        """Refuse connections from now on; those that are open stay."""
+        await trio.lowlevel.checkpoint()
+        self._unplugged = True
+        scope, self._listening = self._listening, None
+        if scope is not None:
+            scope.cancel(reason="the proxy was unplugged")
+            await self._closed.wait()
+
+    async def plug_in(self) -> None:
+        """Take connections, at the same address as before; on entering, this is done for you.
+
+        Raises:
+          OSError: the address cannot be bound.
+          RuntimeError: the proxy is not inside its ``async with``.
+        """
+        await trio.lowlevel.checkpoint()
+        nursery = self._lifetime.nursery
+        if nursery is None:
+            raise RuntimeError("use the proxy as `async with FaultProxy(…)`")
+        self._unplugged = False
+        if self._memory is None and self._listening is None:
+            (listener, *_) = await trio.open_tcp_listeners(self._port, host=self._host)
+            self._port = listener.socket.getsockname()[1]
+            self._url = f"http://{self._host}:{self._port}"
+            self._listening, self._closed = trio.CancelScope(), trio.Event()
+            nursery.start_soon(self._listen, listener, self._listening)
+
+    async def drop(self, how: Literal["cut", "reset"] = "cut") -> int:
+        """Lose all open connections, and return how many there were.
+
+        Args:
+          how: ``"cut"`` or ``"reset"``, as the clients shall see it.
+        """
+        await trio.lowlevel.checkpoint()
+        lost = list(self._open.values())
+        for client, scope in lost:
+            sever(client, how)
+            scope.cancel(reason="the connection was dropped")
+        return len(lost)
+
+    async def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Wait until a condition holds; it is asked at every connection, fault and end."""
+        await trio.lowlevel.checkpoint()
+        while not condition():
+            await self._changed.park()
+
+    # --- inside -----------------------------------------------------------------------------------
+
+    def _accept(self, stream: MemoryStream) -> bool:
+        nursery = self._lifetime.nursery
+        if nursery is None or self._unplugged:
+            return False
+        nursery.start_soon(self._connection, stream)
+        return True
+
+    async def _listen(self, listener: trio.SocketListener, scope: trio.CancelScope) -> None:
+        closed = self._closed
+        try:
+            with scope:
+                nursery = self._lifetime.nursery
+                await trio.serve_listeners(self._connection, [listener], handler_nursery=nursery)
+        finally:
+            closed.set()
+
+    async def _connection(self, client: trio.abc.Stream) -> None:  # noqa: ASYNC910 - a task of its own: nobody awaits it
+        self._taken += 1
+        number = self._taken
+        with trio.CancelScope() as scope:  # noqa: ASYNC912 - it reads or connects
+            self._open[number] = (client, scope)
+            try:
+                await self._serve(client, number)
+            except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
+                pass  # one side is gone; the other follows
+            finally:
+                sever(client, "cut")
+                del self._open[number]
+                self._changed.unpark_all()
+
+    async def _serve(self, client: trio.abc.Stream, number: int) -> None:
+        head = bytearray()
+        while b"\r\n\r\n" not in head and len(head) < _HEAD:
+            data = await client.receive_some(_READ)
+            if not data:
+                return
+            head += data
+        method, _, rest = bytes(head.split(b"\r\n", 1)[0]).decode("latin-1").partition(" ")
+        path = rest.partition(" ")[0].partition("?")[0]
+        struck = partial(self._note, number, f"{method} {path}")
+        faults = self.plan.faults_for(method, path)
+        for fault in faults:
+            if isinstance(fault, Refuse):
+                struck(fault)
+                sever(client, "reset")
+                await trio.lowlevel.checkpoint()
+                return
+            if isinstance(fault, Answer):
+                struck(fault)
+                await client.send_all(_response(fault))
+                return
+        server = await self._connect()
+        try:
+            await Forwarder(client, server, faults, struck, self._count).run(bytes(head))
+        finally:
+            sever(server, "cut")
+
+    async def _connect(self) -> trio.abc.Stream:
+        if self._memory is not None:
+            await trio.lowlevel.checkpoint()
+            return self._memory.connect()
+        return await trio.open_tcp_stream(*self._upstream)
+
+    def _count(self, direction: Direction, size: int) -> None:
+        self._bytes[direction] += size
+
+    def _note(self, connection: int, request: str, fault: Fault) -> None:
+        now = trio.current_time()
+        self.log.append(FaultRecord(now, connection, request, fault))
+        self._changed.unpark_all()
+
+
+def _response(fault: Answer) -> bytes:
+    reason = HTTPStatus(fault.status).phrase if fault.status in set(HTTPStatus) else ""
+    lines = [f"HTTP/1.1 {fault.status} {reason}", "Content-Type: text/plain", "Connection: close"]
+    lines += [f"{name}: {value}" for name, value in fault.headers]
+    lines.append(f"Content-Length: {len(fault.body)}")
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + fault.body

@@ -1,0 +1,223 @@
+"""One HTTP/1.1 connection, with its bytes under control.
+
+What it knows: h11, Trio's streams, how to end a response badly.
+What it must never know: Mix.
+
+Rules:
+
+1. A handler answers exactly once: with `HttpExchange.respond`, or with `HttpExchange.start`, any
+   number of `HttpExchange.write` and one of `HttpExchange.finish` and `HttpExchange.sever`.
+2. Nothing is buffered on the way out: when a write returns, the bytes are the network's.
+3. Who wants to know that the client has gone asks for it (`HttpExchange.watch`); nobody else pays.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from http import HTTPStatus
+from typing import Literal
+from urllib.parse import parse_qsl
+
+import attrs
+import h11
+import trio
+
+from trio_mix.testing.net._memory import sever
+
+__all__ = ["HttpExchange", "Request", "serve_connection"]
+
+_READ = 64 * 1024
+_CLEANUP = 1.0
+_EARLY = 1024 * 1024
+
+
+@attrs.frozen
+class Request:
+    """A request that has been read whole."""
+
+    method: str
+    path: str
+    """As sent: percent-encoded, without the query."""
+    query: Mapping[str, str]
+    headers: Mapping[str, str] = attrs.field(repr=False)
+    body: bytes = attrs.field(repr=False)
+    too_large: bool = False
+    """Whether the body was over the limit; it was read, and thrown away."""
+    target: str = ""
+    """Path and query, as sent."""
+
+
+class HttpExchange:
+    """A request and the response that is to be given."""
+
+    def __init__(self, stream: trio.abc.Stream, protocol: h11.Connection, request: Request) -> None:
+        self.request = request
+        self.gone = trio.Event()
+        self.status = 0
+        self._stream = stream
+        self._h11 = protocol
+        self._severed = False
+
+    async def respond(
+        self,
+        status: int,
+        body: bytes = b"",
+        content_type: str | None = None,
+        headers: Iterable[tuple[str, str]] = (),
+    ) -> None:
+        """Send a whole response."""
+        every = [*headers]
+        if content_type is not None:
+            every.append(("Content-Type", content_type))
+        if status != HTTPStatus.NO_CONTENT:
+            every.append(("Content-Length", str(len(body))))
+        out = self._head(status, every)
+        if body and self.request.method != "HEAD":
+            out += self._h11.send(h11.Data(data=body)) or b""
+        out += self._h11.send(h11.EndOfMessage()) or b""
+        await self._stream.send_all(out)
+
+    async def start(self, status: int, headers: Iterable[tuple[str, str]]) -> None:
+        """Send the head of a response whose body comes in pieces."""
+        await self._stream.send_all(self._head(status, headers))
+
+    async def write(self, pieces: Iterable[tuple[bytes, bool]]) -> None:
+        """Send pieces of the body, each a chunk of its own, or past the framing if so marked."""
+        out = b"".join(
+            piece if past_framing else (self._h11.send(h11.Data(data=piece)) or b"")
+            for piece, past_framing in pieces
+        )
+        await self._stream.send_all(out)
+
+    async def finish(self) -> None:
+        """End the body as it should end."""
+        await self._stream.send_all(self._h11.send(h11.EndOfMessage()) or b"")
+
+    def sever(self, how: Literal["cut", "reset"]) -> None:
+        """Close the connection here and now, whatever was to come."""
+        self._severed = True
+        sever(self._stream, how)
+
+    def take_over(self) -> tuple[trio.abc.Stream, bytes]:
+        """Hand the connection to another protocol, with what of that has been read already."""
+        return self._stream, self._h11.trailing_data[0]
+
+    async def watch(self) -> None:  # noqa: ASYNC910 - reads at once, or nothing is to be waited for
+        """Return when the client has gone, or the connection was severed.
+
+        What the client sends meanwhile is its next request; one that sends without end is treated
+        as gone, since nothing would bound what is kept for it.
+        """
+        early = 0
+        try:
+            while early <= _EARLY and (data := await self._stream.receive_some(_READ)):
+                self._h11.receive_data(bytes(data))
+                early += len(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError, h11.RemoteProtocolError):
+            pass
+        self.gone.set()
+
+    @property
+    def reusable(self) -> bool:
+        """Whether the connection can take another request."""
+        return (
+            not self._severed
+            and not self.gone.is_set()
+            and self._h11.our_state is h11.DONE
+            and self._h11.their_state is h11.DONE
+        )
+
+    def _head(self, status: int, headers: Iterable[tuple[str, str]]) -> bytes:
+        self.status = status
+        reason = HTTPStatus(status).phrase if status in set(HTTPStatus) else ""
+        head = h11.Response(status_code=status, headers=list(headers), reason=reason.encode())
+        return self._h11.send(head) or b""
+
+
+Handler = Callable[[HttpExchange], Awaitable[None]]
+
+
+async def serve_connection(stream: trio.abc.Stream, handler: Handler, *, max_body: int) -> None:
+    """Serve one connection until either side ends it, and close it."""
+    try:
+        protocol = h11.Connection(h11.SERVER, max_incomplete_event_size=_READ)
+        while True:
+            try:
+                request = await _next_request(stream, protocol, max_body)
+            except h11.RemoteProtocolError as error:
+                await _refuse(stream, protocol, error)
+                return
+            if request is None:
+                return
+            exchange = HttpExchange(stream, protocol, request)
+            await handler(exchange)
+            if not exchange.reusable:
+                return
+            protocol.start_next_cycle()
+    except (trio.BrokenResourceError, trio.ClosedResourceError):
+        pass  # the client, or a scripted accident, was faster
+    finally:
+        with trio.move_on_after(_CLEANUP, shield=True):
+            await stream.aclose()
+
+
+async def _next_request(
+    stream: trio.abc.Stream, protocol: h11.Connection, max_body: int
+) -> Request | None:
+    head: h11.Request | None = None
+    body = bytearray()
+    size = 0
+    while True:
+        await trio.lowlevel.checkpoint()  # whole requests may be waiting in what was read before
+        event = protocol.next_event()
+        if event is h11.NEED_DATA:
+            if protocol.they_are_waiting_for_100_continue:
+                go_on = h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue")
+                await stream.send_all(protocol.send(go_on) or b"")
+            protocol.receive_data(bytes(await stream.receive_some(_READ)))
+        elif isinstance(event, h11.Request):
+            head = event
+        elif isinstance(event, h11.Data):
+            size += len(event.data)
+            if size <= max_body:
+                body += event.data
+        elif isinstance(event, h11.EndOfMessage) and head is not None:
+            target = head.target.decode("ascii", "replace")
+            path, _, query = target.partition("?")
+            return Request(
+                method=head.method.decode("ascii"),
+                path=path,
+                query=dict(parse_qsl(query, keep_blank_values=True)),
+                headers=_merged(head.headers),
+                body=bytes(body),
+                too_large=size > max_body,
+                target=target,
+            )
+        else:  # the client has closed, or waits for a connection that is closing
+            return None
+
+
+def _merged(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    merged: dict[str, str] = {}
+    for raw_name, raw_value in headers:
+        name, value = raw_name.decode("ascii").lower(), raw_value.decode("latin-1")
+        merged[name] = f"{merged[name]}, {value}" if name in merged else value
+    return merged
+
+
+async def _refuse(
+    stream: trio.abc.Stream, protocol: h11.Connection, error: h11.RemoteProtocolError
+) -> None:
+    await trio.lowlevel.checkpoint()
+    if protocol.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+        return
+    body = b"400 Bad Request\n"
+    head = h11.Response(
+        status_code=error.error_status_hint or 400,
+        headers=[("Content-Length", str(len(body))), ("Connection", "close")],
+    )
+    with contextlib.suppress(h11.LocalProtocolError):
+        out = [protocol.send(head), protocol.send(h11.Data(data=body))]
+        out.append(protocol.send(h11.EndOfMessage()))
+        await stream.send_all(b"".join(piece or b"" for piece in out))

@@ -1,0 +1,1 @@
+"""Recording what a client and a server exchange, and replaying it."""

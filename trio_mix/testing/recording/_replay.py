@@ -1,0 +1,251 @@
+"""`replay`: a server that says again what a recorded one has said, when its turn has come.
+
+What it knows: which request is which in the recording, and when each piece is due.
+What it must never know: Mix, secrets.
+
+Rules:
+
+1. A request gets the answer that the same request got in the recording: the first of those, then
+   the second, and so on. The same is what has the same method, address and body. Reading
+   (``GET``) more often than was recorded gets the last answer again, except for streams.
+2. What was said after a request of the client's is never said before the client has made it. From
+   then on it takes as long as it took, on Trio's clock, divided by ``speed``.
+3. An answer ends as it ended. Where the recorded client left, or the recorder was, it stays open.
+4. What was not recorded is answered with 410, and remembered in `Replay.unexpected`.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Final, Self
+
+import trio
+
+from trio_mix.testing._log import Log, Observed
+from trio_mix.testing._records import Answered, RequestReceived
+from trio_mix.testing.net._http1 import serve_connection
+from trio_mix.testing.net._listener import Listener
+from trio_mix.testing.recording._format import load
+from trio_mix.testing.recording._masking import Masker
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    from trio_mix.testing.net._http1 import HttpExchange, Request
+    from trio_mix.testing.net._memory import MemoryNetwork
+    from trio_mix.testing.recording._format import Moment, RecordedExchange, Recording
+
+__all__ = ["Replay", "replay"]
+
+_MAX_BODY: Final = 256 * 2**20
+_OURS: Final = frozenset({"connection", "content-length", "keep-alive", "transfer-encoding"})
+
+
+def replay(
+    path: str | os.PathLike[str],
+    *,
+    speed: float = 1.0,
+    ignore_bodies: bool = False,
+    listen: bool = True,
+    host: str = "127.0.0.1",
+    port: int = 0,
+) -> Replay:
+    """Return a server that says what was recorded; use it with ``async with``.
+
+    It keeps the recording's order and timing, on Trio's clock: with ``autojump_clock``, and through
+    ``server.network``, an hour passes in no time. It knows what was recorded and nothing else: a
+    program that does something else gets 410, with a text that says so.
+
+    Args:
+      path: a file that `record` wrote.
+      speed: how many times faster than recorded; ``math.inf``: as fast as can be.
+      ignore_bodies: whether a request is the same whatever its body: for programs that send the
+        time of day. Beware: a server may have repeated what it was sent, and clients compare.
+      listen: whether to open a socket at all.
+      host: the address to bind.
+      port: the port to bind; 0: any free one.
+
+    Raises:
+      OSError: the file cannot be read.
+      ValueError: it is no recording (`RecordingError`), or the speed or port is none.
+    """
+    return Replay(
+        load(path), speed=speed, ignore_bodies=ignore_bodies, listen=listen, host=host, port=port
+    )
+
+
+class Replay(Observed):
+    """A server that says what a recorded one has said. Made by `replay`.
+
+    Attributes:
+      recording: what it says.
+      unexpected: a line for each request that was not recorded so.
+    """
+
+    def __init__(
+        self,
+        recording: Recording,
+        *,
+        speed: float,
+        ignore_bodies: bool,
+        listen: bool,
+        host: str,
+        port: int,
+    ) -> None:
+        if not speed > 0:
+            raise ValueError(f"speed must be positive, not {speed}")
+        super().__init__(Log())
+        self.recording = recording
+        self.unexpected: list[str] = []
+        self._speed = speed
+        self._ignore_bodies = ignore_bodies
+        self._listener = Listener(self._connection, host=host, port=port, listen=listen)
+        self._masker = Masker()
+        self._left = list(recording.exchanges)
+        self._came: dict[int, float] = {}
+        self._changed = trio.lowlevel.ParkingLot()
+        self._waiting: list[str] = []
+
+    @property
+    def url(self) -> str:
+        """The server's address."""
+        return self._listener.url
+
+    @property
+    def network(self) -> MemoryNetwork:
+        """The way to it without sockets."""
+        return self._listener.network
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether it opens no socket and is reached through `network` alone."""
+        return not self._listener.listen
+
+    @property
+    def unused(self) -> Sequence[str]:
+        """The recorded requests that nobody has made so far."""
+        return [exchange.request for exchange in self._left]
+
+    @property
+    def waiting(self) -> Sequence[str]:
+        """The recorded requests that something waits for: it was said only after them."""
+        return list(self._waiting)
+
+    async def __aenter__(self) -> Self:
+        await self._listener.open()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._listener.close("the replay was left")
+
+    # --- inside ---------------------------------------------------------------------------------
+
+    async def _connection(self, stream: trio.abc.Stream) -> None:
+        await serve_connection(stream, self._exchange, max_body=_MAX_BODY)
+
+    async def _exchange(self, exchange: HttpExchange) -> None:
+        request = exchange.request
+        self._log.add(
+            RequestReceived(
+                method=request.method,
+                path=request.path,
+                query=request.query,
+                headers=request.headers,
+                body=request.body,
+            )
+        )
+        recorded = self._find(request)
+        if recorded is None:
+            text = self.unexpected[-1] + "\n"
+            self._log.add(Answered(method=request.method, path=request.path, status=410))
+            await exchange.respond(410, text.encode(), "text/plain; charset=utf-8")
+            return
+        self._came[recorded.number] = trio.current_time()
+        self._changed.unpark_all()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch, exchange, nursery.cancel_scope)
+            await self._answer(exchange, recorded)
+            nursery.cancel_scope.cancel(reason="the answer is over")
+
+    async def _watch(self, exchange: HttpExchange, scope: trio.CancelScope) -> None:
+        await exchange.watch()
+        scope.cancel(reason="the client has left")
+
+    def _find(self, request: Request) -> RecordedExchange | None:
+        login = "/auth" in request.path
+        line = f"{request.method} {self._masker.text(request.target, login=login)}"
+        body = self._masker.pieces([request.body], login=login)[0].decode("utf-8", "replace")
+        due = [exchange for exchange in self._left if exchange.request == line]
+        for exchange in due:
+            if self._ignore_bodies or _same(exchange.body, body):
+                self._left.remove(exchange)
+                return exchange
+        if due:
+            said = (
+                f"{line}: this request has the body {due[0].body!r} in the recording, not {body!r}"
+            )
+            self.unexpected.append(said)
+            return None
+        recorded = [each for each in self.recording.exchanges if each.request == line]
+        if recorded and request.method == "GET" and not recorded[-1].is_stream:
+            return recorded[-1]
+        times = f"only {len(recorded)} times" if recorded else "not at all"
+        self.unexpected.append(f"{line}: the recording has this request {times}")
+        return None
+
+    async def _answer(self, exchange: HttpExchange, recorded: RecordedExchange) -> None:
+        await trio.lowlevel.checkpoint()
+        if recorded.status:
+            await self._until(recorded.head)
+            answered = Answered(
+                method=recorded.method, path=exchange.request.path, status=recorded.status
+            )
+            headers = [(k, v) for k, v in recorded.headers.items() if k not in _OURS]
+            if recorded.end == "complete" and not recorded.is_stream:
+                await self._until(recorded.ended)
+                self._log.add(answered)
+                body = b"".join(data for _, data in recorded.chunks)
+                await exchange.respond(recorded.status, body, headers=headers)
+                return
+            self._log.add(answered)
+            await exchange.start(recorded.status, headers)
+            for moment, data in recorded.chunks:
+                await self._until(moment)
+                await exchange.write([(data, False)])
+        match recorded.end:
+            case "client" | "stopped":
+                await trio.sleep_forever()
+            case "complete":
+                await self._until(recorded.ended)
+                await exchange.finish()
+            case how:
+                await self._until(recorded.ended)
+                exchange.sever("reset" if how == "reset" else "cut")
+
+    async def _until(self, moment: Moment) -> None:
+        await trio.lowlevel.checkpoint()
+        if moment.after not in self._came:
+            request = next(e.request for e in self._left if e.number == moment.after)
+            self._waiting.append(request)
+            try:
+                while moment.after not in self._came:
+                    await self._changed.park()
+            finally:
+                self._waiting.remove(request)
+        await trio.sleep_until(self._came[moment.after] + moment.delay / self._speed)
+
+
+def _same(recorded: str | None, body: str) -> bool:
+    if recorded is None or recorded == body:
+        return True
+    try:
+        return bool(json.loads(recorded) == json.loads(body))
+    except ValueError:
+        return False

@@ -1,0 +1,361 @@
+"""Running one message: the script's steps, carried out.
+
+What it knows: what each step does, permission, cancellation, how a turn ends.
+What it must never know: HTTP.
+
+Rules:
+
+1. A turn ends once: with ``complete``, with an error, cancelled, or killed with the server.
+2. Where the turn is a pipeline stream's own, it waits for that stream to take each event, and does
+   not notice that the client has gone: the answer is finished and stored. Only after
+   ``stall_after`` tool events that nobody took it is stuck until somebody cancels it.
+3. Elsewhere it never waits for a reader.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Literal
+
+import trio
+
+from trio_mix.testing._records import (
+    MessageFinished,
+    MessageRun,
+    NotificationAsked,
+    PermissionAnswered,
+    PermissionAsked,
+)
+from trio_mix.testing.server._backend import PendingQuestion
+from trio_mix.testing.server._frames import ServerEvent
+from trio_mix.testing.server._script import (
+    AskPermission,
+    Complete,
+    Do,
+    Drop,
+    Emit,
+    Fail,
+    Hang,
+    LateDelta,
+    Notify,
+    Pause,
+    RateLimit,
+    Raw,
+    Say,
+    Step,
+    SubAgent,
+    Think,
+    UseTool,
+    UseTools,
+    WaitFor,
+    split_text,
+)
+from trio_mix.testing.server._turn_writer import TurnWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from trio_mix.testing.server._backend import Backend, LiveSession, OpenStream
+    from trio_mix.testing.server._script import Turn
+    from trio_mix.testing.server._store import Row, StoredToolCall
+    from trio_mix.testing.server._stream import ServerStream
+
+__all__ = ["CANCELLED", "TurnRun"]
+
+CANCELLED = "request cancelled by user"
+_DRAIN_TIME = 5.0
+
+Ending = Literal["complete", "error", "cancelled", "killed"]
+
+
+class _Over(Exception):
+    """The turn has ended before its last step."""
+
+
+class TurnRun:
+    """A message that the agent works on."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        live: LiveSession,
+        text: str,
+        *,
+        plan_mode: bool = False,
+        stream: ServerStream | None = None,
+        silent: bool = False,
+    ) -> None:
+        self.text = text
+        self.ending: Ending = "killed"
+        self.error = ""
+        self._backend = backend
+        self._live = live
+        self._plan_mode = plan_mode
+        self._stream = stream
+        self._silent = silent
+        self._scope = trio.CancelScope()
+        self._untaken = 0
+        self._writer = TurnWriter(backend.store, backend.traits, live.row, self._emit)
+        self._held: list[str] = []
+
+    @property
+    def row(self) -> Row | None:
+        """The last assistant row."""
+        return self._writer.last
+
+    def cancel(self) -> None:
+        """End the turn; its error event follows."""
+        self._scope.cancel()
+
+    async def run(self) -> None:
+        """Do the whole turn."""
+        live, log = self._live, self._backend.log
+        live.running.append(self)
+        live.runs[self.text] += 1
+        times = live.runs[self.text]
+        log.add(MessageRun(session_id=live.row.id, text=self.text, times=times))
+        try:
+            with self._scope:
+                await self._turn(self._backend.turn_for(self.text))
+            if self._scope.cancelled_caught:
+                self.ending, self.error = "cancelled", CANCELLED
+                self._writer.end_round("canceled")
+                self._fail(Fail(CANCELLED))
+        except Exception as error:
+            # Without an end, the program would wait for one instead of the test being told.
+            self.ending, self.error = "error", f"the script of this turn failed: {error!r}"
+            self._fail(Fail(self.error))
+            raise
+        finally:
+            live.running.remove(self)
+            log.add(MessageFinished(session_id=live.row.id, text=self.text, how=self.ending))
+
+    async def _turn(self, turn: Turn) -> None:
+        added = self._backend.settings.plan_mode_text if self._plan_mode else ""
+        await self._writer.begin(self.text + added)
+        steps = list(turn.steps)
+        if not any(isinstance(step, Complete) for step in steps):
+            late: list[Step] = [step for step in steps if isinstance(step, LateDelta)]
+            steps = [step for step in steps if not isinstance(step, LateDelta)]
+            steps += [Complete(), *late]
+        try:
+            for at, step in enumerate(steps):
+                await self._step(step, self._writer, withhold=_withheld(steps, at))
+        except _Over:
+            return
+
+    async def _steps(self, steps: Sequence[Step], writer: TurnWriter) -> None:
+        await trio.lowlevel.checkpoint()  # there may be no step
+        for step in steps:
+            await self._step(step, writer)
+
+    async def _step(self, step: Step, writer: TurnWriter, *, withhold: int = 0) -> None:
+        match step:
+            case Think(text, deltas):
+                await writer.think(split_text(text, deltas))
+            case Say(text, deltas):
+                held = await writer.say(split_text(text, deltas), withhold=withhold)
+                self._held += held
+            case LateDelta(text):
+                await writer.delta(text)
+            case UseTool():
+                await writer.use([step], partial(self._work, writer))
+            case UseTools(calls):
+                await writer.use(calls, partial(self._work, writer))
+            case SubAgent():
+                await self._delegate(step, writer)
+            case AskPermission():
+                await self._ask(step, writer)
+            case Notify():
+                await self._notify(step, writer)
+            case Complete(_, times):
+                await trio.lowlevel.checkpoint()
+                for _ in range(times):
+                    await writer.complete()
+                self.ending = "complete"
+                while self._held:
+                    await writer.delta(self._held.pop(0))
+            case Fail():
+                writer.end_round("error")
+                self.ending, self.error = "error", step.error
+                self._fail(step)
+                raise _Over
+            case RateLimit():
+                await self._rate_limit(step)
+            case _:
+                await self._accident(step)
+
+    async def _accident(self, step: Step) -> None:
+        await trio.lowlevel.checkpoint()  # a drop may find nothing to do
+        match step:
+            case Pause(seconds):
+                await trio.sleep(seconds)
+            case Hang():
+                await trio.sleep_forever()
+            case WaitFor(event):
+                await event.wait()
+            case Do(function):
+                await function()
+            case Emit(name, data):
+                await self._emit(name, dict(data))
+            case Raw(data, past_framing):
+                for stream in self._audience():
+                    stream.send_raw(data, past_framing=past_framing)
+                await self._taken("raw")
+            case Drop(how):
+                with trio.move_on_after(_DRAIN_TIME):
+                    for stream in self._audience():
+                        await stream.drained()
+                    # Nothing of what follows may slip onto a connection that is being lost.
+                    lost = self._backend.drop(self._live, how)
+                    await self._backend.log.wait_until(lambda: all(s.closed for s in lost))
+
+    async def _work(self, writer: TurnWriter, call: UseTool, made: StoredToolCall) -> None:
+        del made
+        await self._steps(call.steps, writer)
+
+    async def _delegate(self, step: SubAgent, writer: TurnWriter) -> None:
+        store, traits = self._backend.store, self._backend.traits
+        call = UseTool(traits.tool("task"), {"prompt": step.task}, "")
+
+        async def work(_call: UseTool, made: StoredToolCall) -> None:
+            row = store.create(step.task, parent=self._live.row, tool_call_id=made.id)
+            row.extra["subagentType"] = "general-purpose"
+            inner = TurnWriter(store, traits, row, self._emit, made.id)
+            await inner.begin(step.task)
+            await self._steps(step.steps, inner)
+            await inner.complete()
+
+        await writer.use([call], work)
+
+    async def _ask(self, step: AskPermission, writer: TurnWriter) -> None:
+        backend, session_id = self._backend, self._live.row.id
+        permission_id = backend.store.new_id("permission")
+        data: dict[str, object] = {
+            "type": "permission",
+            "id": permission_id,
+            "sessionId": session_id,
+            "toolName": step.tool_name,
+            "description": step.description,
+            "action": step.action,
+            "params": dict(step.params),
+        }
+        if step.path:
+            data["path"] = step.path
+        if writer.parent_tool_call_id is not None and backend.traits.message_ids:
+            data["parentToolCallId"] = writer.parent_tool_call_id
+        pending = backend.permissions[permission_id] = PendingQuestion(session_id)
+        backend.log.add(
+            PermissionAsked(
+                session_id=session_id, permission_id=permission_id, tool_name=step.tool_name
+            )
+        )
+        try:
+            event = ServerEvent("permission", data)
+            if step.torn:
+                for stream in self._live.streams:
+                    stream.tear(event)
+            elif not self._silent:
+                backend.publish(self._live, event)  # to every stream, also on pipeline servers
+            with trio.move_on_after(backend.settings.permission_timeout):
+                await pending.answered.wait()
+        finally:
+            del backend.permissions[permission_id]
+        granted = pending.answer == "granted"
+        answer: Literal["granted", "denied", "timeout"] = "granted" if granted else "denied"
+        if pending.answer is None:
+            answer = "timeout"
+        backend.log.add(PermissionAnswered(permission_id=permission_id, answer=answer))
+        otherwise = step.otherwise
+        if otherwise is None:
+            otherwise = [Say("I was not given permission, so I did not do it.")]
+        await self._steps(step.then if granted else otherwise, writer)
+
+    async def _notify(self, step: Notify, writer: TurnWriter) -> None:
+        backend, session_id = self._backend, self._live.row.id
+        if not backend.traits.notifications:
+            await trio.lowlevel.checkpoint()
+            return
+        notification_id = backend.store.new_id("notification")
+        data: dict[str, object] = {
+            "id": notification_id,
+            "sessionId": session_id,
+            "title": step.title,
+            "message": step.message,
+            "notificationType": step.kind,
+            "responseType": step.response,
+            "timeout": round(step.timeout * 1000),
+            "createdAt": int(backend.now().timestamp()),
+        }
+        if step.choices:
+            data["choices"] = list(step.choices)
+        pending = backend.notifications[notification_id] = PendingQuestion(session_id)
+        backend.log.add(
+            NotificationAsked(
+                session_id=session_id, notification_id=notification_id, message=step.message
+            )
+        )
+        await writer.tell("notification", data)
+        if step.wait:
+            with trio.move_on_after(step.timeout):
+                await pending.answered.wait()
+            backend.notifications.pop(notification_id, None)
+
+    async def _rate_limit(self, step: RateLimit) -> None:
+        data: dict[str, object] = {
+            "error": f"rate limited by the provider, retrying after {step.retry_after} s",
+            "type": "rate_limit_error",
+            "attempt": step.attempt,
+            "maxAttempts": step.max_attempts,
+            "retryAfter": step.retry_after,
+        }
+        await self._emit("rate_limit_error", data)
+        if self._backend.traits.rate_limit_ends_turn:
+            self._writer.end_round("error")
+            self.ending, self.error = "error", str(data["error"])
+            raise _Over
+
+    def _fail(self, step: Fail) -> None:
+        data: dict[str, object] = {"error": step.error}
+        if step.type is not None:
+            data["type"] = step.type
+        if step.retry_after is not None:
+            data["retryAfter"] = step.retry_after
+        usual = 2 if self._backend.traits.errors_twice else 1
+        for _ in range(usual if step.times is None else step.times):
+            self._publish(ServerEvent("error", data))
+
+    def _audience(self) -> Sequence[OpenStream]:
+        if self._silent:
+            return []
+        if self._stream is not None and not self._backend.settings.replay:
+            return [self._stream]
+        return list(self._live.streams)
+
+    def _publish(self, event: ServerEvent) -> None:
+        if not self._silent:
+            self._backend.publish(self._live, event, self._stream)
+
+    async def _emit(self, name: str, data: dict[str, object]) -> None:
+        self._publish(ServerEvent(name, data))
+        await self._taken(name)
+
+    async def _taken(self, name: str) -> None:
+        await trio.lowlevel.checkpoint()
+        if self._stream is None:
+            return
+        await self._stream.drained()
+        if self._stream.closed and name.startswith("tool"):
+            self._untaken += 1
+            most = self._backend.settings.stall_after
+            if most is not None and self._untaken >= most:
+                await trio.sleep_forever()
+
+
+def _withheld(steps: Sequence[Step], at: int) -> int:
+    """Return how many deltas of the step at ``at`` come only after the ``complete``."""
+    for position, step in enumerate(steps):
+        if isinstance(step, Complete):
+            says = [i for i, s in enumerate(steps[:position]) if isinstance(s, Say)]
+            return step.overtakes if says and says[-1] == at else 0
+    return 0

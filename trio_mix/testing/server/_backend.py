@@ -1,0 +1,278 @@
+"""The running side of a session: its streams, its turns, and what both share.
+
+What it knows: who is connected, what is running, how events get their numbers.
+What it must never know: HTTP, what a turn's steps are.
+
+Rules:
+
+1. An event is numbered once per session where ids run through, once per stream where they restart.
+2. Where nothing is replayed, a pipeline server gives a turn's events only to the stream that runs
+   it; otherwise every stream of the session gets them.
+3. What a function or a handler of the server raises is kept and reported, and stops nothing else.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import attrs
+import trio
+
+from trio_mix.testing._log import Log, Match, matches
+from trio_mix.testing._records import HandlerFailed
+from trio_mix.testing.server._default_agent import plausible_turn
+from trio_mix.testing.server._frames import ServerEvent
+from trio_mix.testing.server._script import Turn
+from trio_mix.testing.server._store import SessionRow, Store
+from trio_mix.testing.server._tunnel import BrowserTunnels
+
+if TYPE_CHECKING:
+    from collections import deque
+    from collections.abc import Awaitable, Callable
+
+    from trio_mix.testing.server._providers import Accounts
+    from trio_mix.testing.server._script import How
+    from trio_mix.testing.server._traits import Traits
+
+__all__ = ["Backend", "LiveSession", "OpenStream", "ServerSettings"]
+
+
+@attrs.frozen(kw_only=True)
+class ServerSettings:
+    """What was asked of `MixServer`, which documents each."""
+
+    replay: bool
+    restart_ids: bool
+    connected_id: bool
+    heartbeat_interval: float | None
+    max_connection_age: float | None
+    cancel_endpoint: bool
+    cancel_answer: Literal["status", "spec"]
+    unknown_session: Literal["stream", "404"]
+    permission_timeout: float
+    slow_reader_limit: int | None
+    cancel_on_disconnect: bool
+    answer_delay: float
+    rest_send: bool
+    ghost_runs: bool
+    stall_after: int | None
+    pace: float
+    max_upload: int
+    plan_mode_text: str
+    id_prefix: str = ""
+    queue_size: int = 100
+
+
+class OpenStream(Protocol):
+    """One open stream, as its session sees it."""
+
+    live: LiveSession
+    closed: bool
+    messages: deque[str]
+    changed: trio.lowlevel.ParkingLot
+
+    def send_nowait(self, event: ServerEvent, number: int | None = None) -> None:
+        """Take an event, with its id where ids run through the session."""
+
+    def send_raw(self, data: bytes, *, past_framing: bool = False) -> None:
+        """Take bytes, to be written as they are."""
+
+    def tear(self, event: ServerEvent) -> None:
+        """Take an event, to be written with another in its middle."""
+
+    async def drained(self) -> None:
+        """Wait until all is written, or never will be."""
+
+    def end(self, how: How) -> None:
+        """Come to an end."""
+
+
+class RunningTurn(Protocol):
+    """One message that is worked on, as its session sees it."""
+
+    def cancel(self) -> None:
+        """Come to an end."""
+
+
+class LiveSession:
+    """What is going on in one session."""
+
+    def __init__(self, row: SessionRow) -> None:
+        self.row = row
+        self.streams: list[OpenStream] = []
+        self.running: list[RunningTurn] = []
+        self.history: list[tuple[int, ServerEvent]] = []
+        self.numbers = itertools.count(1)
+        self.runs: Counter[str] = Counter()
+        self.one_at_a_time = trio.Lock()
+
+
+@attrs.frozen
+class _Script:
+    match: Match
+    turns: tuple[Turn, ...]
+    used: list[int] = attrs.field(factory=list[int])
+
+    def next(self) -> Turn:
+        self.used.append(1)
+        return self.turns[min(len(self.used), len(self.turns)) - 1]
+
+
+@attrs.define
+class PendingQuestion:
+    """A question that waits for the user's answer."""
+
+    session_id: str
+    answered: trio.Event = attrs.field(factory=trio.Event)
+    answer: str | None = None
+    value: str | None = None
+
+
+@attrs.define
+class CannedResponse:
+    """A response that is given instead of the real one, a number of times."""
+
+    path: str
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    times: int
+
+
+class Backend:
+    """All that the parts of the server share."""
+
+    def __init__(
+        self, settings: ServerSettings, traits: Traits, log: Log, accounts: Accounts
+    ) -> None:
+        self.settings = settings
+        self.traits = traits
+        self.log = log
+        self.accounts = accounts
+        self._epoch: datetime | None = None
+        self.store = Store(self.now, settings.id_prefix)
+        self.live: dict[str, LiveSession] = {}
+        self.permissions: dict[str, PendingQuestion] = {}
+        self.notifications: dict[str, PendingQuestion] = {}
+        self.scripts: list[_Script] = []
+        self.failures: list[Exception] = []
+        self.connections = itertools.count(1)
+        self.canned: list[CannedResponse] = []
+        self.unheard: dict[str, int | None] = {}
+        self.tunnels = BrowserTunnels()
+        self.nursery: trio.Nursery | None = None
+
+    def now(self) -> datetime:
+        """Return the time of day as Trio's clock has it, which a test may control."""
+        passed = timedelta(seconds=trio.current_time())
+        if self._epoch is None:
+            self._epoch = datetime.now(UTC) - passed
+        return self._epoch + passed
+
+    def create_session(self, title: str, session_id: str | None = None) -> LiveSession:
+        """Create a session and tell every stream."""
+        row = self.store.create(title, session_id=session_id)
+        return self.adopt(row)
+
+    def adopt(self, row: SessionRow) -> LiveSession:
+        """Make a stored session live and tell every stream of it."""
+        live = self.live[row.id] = LiveSession(row)
+        created = int(row.created.timestamp())
+        data = {"type": "session_created", "sessionId": row.id, "title": row.title}
+        self.broadcast(ServerEvent("session_created", data | {"createdAt": created}, turn=False))
+        return live
+
+    def delete_session(self, session_id: str) -> None:
+        """Forget a session, end its streams and tell all others."""
+        live = self.live.pop(session_id)
+        del self.store.sessions[session_id]
+        self.cancel(live)
+        data = {"type": "session_deleted", "sessionId": session_id}
+        self.broadcast(ServerEvent("session_deleted", data, turn=False))
+        for stream in list(live.streams):
+            stream.send_nowait(ServerEvent("session_deleted", data, turn=False))
+            stream.end("close")
+
+    def forget_everything(self) -> None:
+        """Lose all sessions, as a server without a disk does at a restart."""
+        self.live.clear()
+        self.store.sessions.clear()
+
+    def publish(
+        self, live: LiveSession, event: ServerEvent, only: OpenStream | None = None
+    ) -> None:
+        """Give an event to the streams that are to have it, unless it is to be lost."""
+        left = self.unheard.get(event.name, 0)
+        if left is None or left > 0:
+            self.unheard[event.name] = None if left is None else left - 1
+            return
+        number = None
+        if not self.settings.restart_ids:
+            number = next(live.numbers)
+            if self.settings.replay:
+                live.history.append((number, event))
+                only = None
+        for stream in live.streams if only is None else [only]:
+            stream.send_nowait(event, number)
+
+    def broadcast(self, event: ServerEvent) -> None:
+        """Give an event to every stream of every session, where the generation does that."""
+        if self.traits.session_events:
+            for live in self.live.values():
+                if live.streams:
+                    self.publish(live, event)
+
+    def cancel(self, live: LiveSession) -> int:
+        """Cancel all turns of a session and return how many there were."""
+        running = list(live.running)
+        for run in running:
+            run.cancel()
+        return len(running)
+
+    def streams(self, session_id: str | None = None) -> list[OpenStream]:
+        """Return the open streams of one session, or of all."""
+        every = [stream for live in self.live.values() for stream in live.streams]
+        return [s for s in every if session_id is None or s.live.row.id == session_id]
+
+    def drop(self, live: LiveSession, how: How) -> list[OpenStream]:
+        """Lose a session's streams, and return them."""
+        lost = list(live.streams)
+        for stream in lost:
+            stream.end(how)
+        return lost
+
+    def add_script(self, match: Match, turns: tuple[Turn, ...]) -> None:
+        """Take a script; later ones go before earlier ones."""
+        if not turns:
+            raise ValueError("script() needs at least one Turn")
+        for turn in turns:
+            if not isinstance(turn, Turn):
+                raise TypeError(f"script() takes turns: put the steps into one, Turn({turn!r})")
+        self.scripts.insert(0, _Script(match, turns))
+
+    def turn_for(self, text: str) -> Turn:
+        """Return what the agent does for a message."""
+        for script in self.scripts:
+            if matches(script.match, text):
+                return script.next()
+        return plausible_turn(text, self.traits, self.settings.pace)
+
+    def spawn(self, function: Callable[[], Awaitable[None]]) -> None:
+        """Run something for as long as the server runs."""
+        if self.nursery is None:
+            raise RuntimeError("the server is not running; use it as `async with MixServer()`")
+        self.nursery.start_soon(self._guarded, function)
+
+    async def _guarded(self, function: Callable[[], Awaitable[None]]) -> None:  # noqa: ASYNC910 - a task of its own: nobody awaits it
+        try:
+            await function()
+        except Exception as error:  # noqa: BLE001 - kept, and raised when the server is left
+            self.failed(error)
+
+    def failed(self, error: Exception) -> None:
+        """Keep a failure, to be raised when the server is left."""
+        self.failures.append(error)
+        self.log.add(HandlerFailed(error=error))

@@ -1,0 +1,200 @@
+"""The streaming operations: opening a stream, and sending a message in each generation's way.
+
+What it knows: which answer each request gets, and when.
+What it must never know: frames, steps.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from typing import TYPE_CHECKING
+
+import trio
+
+from trio_mix.testing._records import Answered, MessageAccepted, MessageRun
+from trio_mix.testing.server._agent import TurnRun
+from trio_mix.testing.server._default_agent import slash_output
+from trio_mix.testing.server._frames import ServerEvent, encode_frame
+from trio_mix.testing.server._pipeline import BUSY, NO_KEY, broadcast_message, work
+from trio_mix.testing.server._routes import Endpoint, Problem, RouteCall, RouteResponse, plain
+from trio_mix.testing.server._stream import STREAM_HEADERS, ServerStream
+
+if TYPE_CHECKING:
+    from trio_mix.testing.server._backend import LiveSession
+
+__all__ = ["ROUTES"]
+
+_LEVELS = (None, "off", "basic", "medium", "maximum")
+
+
+async def stream_events(call: RouteCall) -> RouteResponse | None:
+    """``GET /stream``."""
+    backend, exchange = call.backend, call.exchange
+    session_id = exchange.request.query.get("sessionId", "")
+    live = backend.live.get(session_id)
+    if not session_id and backend.traits.frame_fields:
+        await trio.lowlevel.checkpoint()
+        return RouteResponse(b"", 400)
+    if live is None:
+        if session_id and backend.settings.unknown_session == "404":
+            raise Problem(404, f"session not found: {session_id}")
+        missing = f"session not found: {session_id}" if session_id else "sessionId is required"
+        await _refuse(call, missing)
+        return None
+    backend.log.add(Answered(method="GET", path=exchange.request.path, status=200))
+    stream = ServerStream(backend, live, exchange)
+    if backend.traits.pipeline:
+        backend.spawn(partial(work, backend, stream))
+    await stream.serve()
+    if backend.settings.cancel_on_disconnect and not live.streams and not backend.traits.pipeline:
+        backend.cancel(live)
+    return None
+
+
+async def _refuse(call: RouteCall, why: str) -> None:
+    fields = call.backend.traits.frame_fields
+    frame = encode_frame(
+        ServerEvent("error", {"error": why}), "1" if fields else None, retry=fields
+    )
+    request = call.exchange.request
+    call.backend.log.add(Answered(method=request.method, path=request.path, status=200))
+    await call.exchange.start(200, STREAM_HEADERS)
+    await call.exchange.write([(frame, False)])
+    await call.exchange.finish()
+
+
+async def send_streaming_message(call: RouteCall) -> RouteResponse:
+    """``POST /stream/{id}/message``: 200 whatever becomes of it."""
+    await trio.lowlevel.checkpoint()
+    backend = call.backend
+    if not backend.traits.pipeline:
+        return plain(404, "404 page not found")
+    try:
+        body = json.loads(call.exchange.request.body)
+    except ValueError:
+        return plain(400, "Invalid JSON")
+    content = body.get("content") if isinstance(body, dict) else None
+    if not isinstance(content, str) or not content:
+        return plain(400, "content is required")
+    session_id = call.params["id"]
+    live = backend.live.get(session_id)
+    if live is None and backend.settings.unknown_session == "404":
+        raise Problem(404, f"session not found: {session_id}")
+    if live is not None:
+        backend.log.add(MessageAccepted(session_id=session_id, text=_text_of(content)))
+        broadcast_message(backend, live, content)
+    await trio.sleep(backend.settings.answer_delay)
+    return RouteResponse({"status": "broadcasted", "sessionId": session_id})
+
+
+def _text_of(content: str) -> str:
+    try:
+        return str(json.loads(content)["text"])
+    except (ValueError, KeyError, TypeError):
+        return content
+
+
+async def send_message(call: RouteCall) -> RouteResponse | None:
+    """``POST /api/sessions/{id}/messages``: 202 at once, or 200 when the turn is over."""
+    await trio.lowlevel.checkpoint()
+    backend, traits = call.backend, call.backend.traits
+    if traits.pipeline and not backend.settings.rest_send:
+        return plain(404, "404 page not found")
+    live = backend.live.get(call.params["id"])
+    if live is None:
+        status = traits.unknown_session_status
+        raise Problem(status, f"session not found: {call.params['id']}")
+    text, plan_mode = _checked(call)
+    if not backend.accounts.ready:
+        data = {"error": NO_KEY, "type": "authentication_error"}
+        backend.publish(live, ServerEvent("error", data))
+        raise Problem(401, NO_KEY)
+    session_id = live.row.id
+    backend.log.add(MessageAccepted(session_id=session_id, text=text))
+    if text.startswith("/"):
+        return _slash(call, live, text)
+    run = TurnRun(backend, live, text, plan_mode=plan_mode, silent=traits.pipeline)
+    if traits.api == "async":
+        backend.spawn(run.run)
+        await trio.sleep(backend.settings.answer_delay)
+        return RouteResponse({"status": "processing", "sessionId": session_id}, 202)
+    if traits.pipeline and live.running:
+        raise Problem(500, BUSY)
+    return await _blocking(call, live, run)
+
+
+def _checked(call: RouteCall) -> tuple[str, bool]:
+    traits = call.backend.traits
+    known = ["text", "plan_mode"]
+    if traits.api == "async":
+        known += ["thinking_level", "max_steps"]
+    elif traits.pipeline:
+        known += ["media", "apps"]
+    body = call.json(known)
+    text = call.text(body, "text")
+    if not text:
+        raise Problem(400, "text is required")
+    plan_mode = body.get("plan_mode", False)
+    if not isinstance(plan_mode, bool):
+        raise Problem(400, "Invalid JSON: plan_mode must be a boolean")
+    if body.get("thinking_level") not in _LEVELS:
+        raise Problem(400, "thinking_level must be off, basic, medium or maximum")
+    steps = body.get("max_steps", 1)
+    if not isinstance(steps, int) or steps < 1:
+        raise Problem(400, "max_steps must be a positive integer")
+    return text, plan_mode
+
+
+def _slash(call: RouteCall, live: LiveSession, text: str) -> RouteResponse:
+    output = slash_output(text[1:])
+    if output is None:
+        raise Problem(404, f"unknown command: {text.split()[0]}")
+    backend = call.backend
+    live.runs[text] += 1
+    backend.log.add(MessageRun(session_id=live.row.id, text=text, times=live.runs[text]))
+    message = {
+        "id": backend.store.new_id("assistant"),
+        "sessionId": live.row.id,
+        "role": "assistant",
+        "userInput": text,
+        "assistantResponse": output,
+    }
+    return RouteResponse(message)
+
+
+async def _blocking(call: RouteCall, live: LiveSession, run: TurnRun) -> RouteResponse | None:
+    done = trio.Event()
+
+    async def run_it() -> None:
+        try:
+            async with live.one_at_a_time:
+                await run.run()
+        finally:
+            done.set()
+
+    async def watch(scope: trio.CancelScope) -> None:
+        await call.exchange.watch()
+        if call.backend.settings.cancel_on_disconnect:
+            run.cancel()
+        scope.cancel()
+
+    call.backend.spawn(run_it)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watch, nursery.cancel_scope)
+        await done.wait()
+        await trio.sleep(call.backend.settings.answer_delay)
+        nursery.cancel_scope.cancel()
+    if call.exchange.gone.is_set():
+        return None
+    if run.ending != "complete" or run.row is None:
+        raise Problem(500, run.error or "the turn has ended without an answer")
+    return RouteResponse(run.row.as_json(run.text))
+
+
+ROUTES = (
+    Endpoint("GET", "/stream", stream_events, since=(0,)),
+    Endpoint("POST", "/stream/{id}/message", send_streaming_message, since=(0,)),
+    Endpoint("POST", "/api/sessions/{id}/messages", send_message),
+)
+"""The table."""

@@ -1,0 +1,109 @@
+"""How a pipeline server's stream runs the messages that were sent to its session.
+
+What it knows: the queue of each stream, the conflict between streams, ``!`` and ``/``.
+What it must never know: HTTP, how a turn's steps are carried out.
+
+Rules:
+
+1. Each open stream runs each message, one after another. The session runs one at a time: the
+   stream that comes second tells its client of the conflict.
+2. A stream that closes cancels what another stream of the session is running. In the middle of a
+   message of its own it does not notice; what is queued behind may still run, unseen.
+3. Content that is not a JSON object ends the stream without an event.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import trio
+
+from trio_mix.testing._records import MessageLost, MessageRun
+from trio_mix.testing.server._agent import TurnRun
+from trio_mix.testing.server._default_agent import shell_output, slash_output
+from trio_mix.testing.server._frames import ServerEvent
+
+if TYPE_CHECKING:
+    from trio_mix.testing.server._backend import Backend, LiveSession
+    from trio_mix.testing.server._stream import ServerStream
+
+__all__ = ["BUSY", "NO_KEY", "broadcast_message", "work"]
+
+BUSY = "session is currently processing another request"
+NO_KEY = "Authentication required: no API key is stored for the preferred provider"
+
+
+def broadcast_message(backend: Backend, live: LiveSession, content: str) -> None:
+    """Put a message into the queue of each open stream; with none open it is gone."""
+    if not live.streams:
+        _lose(backend, live, content, "no stream was open")
+    for stream in live.streams:
+        if len(stream.messages) >= backend.settings.queue_size:
+            _lose(backend, live, content, "the queue was full")
+        else:
+            stream.messages.append(content)
+            stream.changed.unpark_all()
+
+
+async def work(backend: Backend, stream: ServerStream) -> None:
+    """Run what is sent to a stream, until it is closed and nothing is left."""
+    live = stream.live
+    while True:
+        while not stream.messages:
+            if stream.closed:
+                backend.cancel(live)
+                return
+            await stream.changed.park()
+        content = stream.messages.popleft()
+        if stream.closed and not backend.settings.ghost_runs:
+            _lose(backend, live, content, "the stream was closed")
+            continue
+        stream.working = True
+        try:
+            await _run(backend, stream, content)
+        finally:
+            stream.working = False
+
+
+async def _run(backend: Backend, stream: ServerStream, content: str) -> None:
+    await trio.lowlevel.checkpoint()
+    live = stream.live
+    try:
+        message = json.loads(content)
+    except ValueError:
+        message = None
+    if not isinstance(message, dict):
+        _lose(backend, live, content, "the content is not JSON")
+        stream.end("close")
+        return
+    text = str(message.get("text") or "")
+    if not backend.accounts.ready:
+        data = {"error": NO_KEY, "type": "authentication_error"}
+        _tell(backend, stream, ServerEvent("error", data))
+    elif text.startswith(("!", "/")):
+        live.runs[text] += 1
+        times = live.runs[text]
+        backend.log.add(MessageRun(session_id=live.row.id, text=text, times=times))
+        _tell(backend, stream, _command(text))
+    elif live.running:
+        _lose(backend, live, text, BUSY)
+        _tell(backend, stream, ServerEvent("error", {"error": f"failed to process events: {BUSY}"}))
+    else:
+        plan_mode = message.get("plan_mode") is True
+        await TurnRun(backend, live, text, plan_mode=plan_mode, stream=stream).run()
+
+
+def _command(text: str) -> ServerEvent:
+    output = shell_output(text[1:]) if text.startswith("!") else slash_output(text[1:])
+    if output is None:
+        return ServerEvent("error", {"error": f"unknown command: {text.split()[0]}"})
+    return ServerEvent("complete", {"type": "complete", "content": output, "done": True})
+
+
+def _tell(backend: Backend, stream: ServerStream, event: ServerEvent) -> None:
+    backend.publish(stream.live, event, stream)
+
+
+def _lose(backend: Backend, live: LiveSession, text: str, why: str) -> None:
+    backend.log.add(MessageLost(session_id=live.row.id, text=text, why=why))

@@ -1,0 +1,265 @@
+"""Sessions and stored messages, as a server keeps them.
+
+What it knows: rows, their counts, and the shapes in which REST shows them.
+What it must never know: connections, clocks (times are handed in), the script language.
+
+Rules:
+
+1. A turn writes one user row, then one assistant row for each model round.
+2. Rows grow while the turn runs: who reads them meanwhile sees partial ones.
+3. Only a row that is over has a finish reason.
+"""
+
+from __future__ import annotations
+
+import itertools
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import attrs
+
+from trio_mix.testing.server._frames import to_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from trio_mix.testing.server._traits import Traits
+
+__all__ = ["Row", "SessionRow", "Store", "StoredToolCall"]
+
+
+def iso(moment: datetime) -> str:
+    """Return a moment as the API writes it."""
+    return moment.isoformat().replace("+00:00", "Z")
+
+
+@attrs.define(kw_only=True)
+class StoredToolCall:
+    """A stored tool call."""
+
+    id: str
+    name: str
+    input: str = ""
+    finished: bool = False
+    result: str | None = None
+    is_error: bool = False
+
+    def as_json(self) -> dict[str, object]:
+        """Return it as ``ToolCallData``."""
+        shown: dict[str, object] = {
+            "id": self.id,
+            "name": self.name,
+            "input": self.input,
+            "type": "function",
+            "finished": self.finished,
+        }
+        if self.result is not None:
+            shown |= {"result": self.result, "isError": self.is_error}
+        return shown
+
+    def as_export(self, traits: Traits) -> dict[str, object]:
+        """Return it as ``ExportToolCall``, which has lost its ``isError`` in 0.11."""
+        shown = self.as_json()
+        if traits.tool_use_events:
+            shown.pop("isError", None)
+        return shown
+
+
+@attrs.define(kw_only=True)
+class Row:
+    """A stored message."""
+
+    id: str
+    session_id: str
+    role: str
+    text: str = ""
+    reasoning: str = ""
+    reasoning_duration: int = 0
+    tool_calls: list[StoredToolCall] = attrs.field(factory=list[StoredToolCall])
+    finish: str = ""
+    created: datetime
+    updated: datetime
+
+    def as_json(self, user_input: str | None = None) -> dict[str, object]:
+        """Return it as ``BackendMessage``; ``user_input`` joins a reply with its question."""
+        user = self.role == "user"
+        shown: dict[str, object] = {
+            "id": self.id,
+            "sessionId": self.session_id,
+            "role": self.role,
+            "userInput": self.text if user else (user_input or ""),
+        }
+        if not user:
+            shown["assistantResponse"] = self.text
+        if self.reasoning:
+            shown |= {"reasoning": self.reasoning, "reasoningDuration": self.reasoning_duration}
+        if self.tool_calls:
+            shown["toolCalls"] = [call.as_json() for call in self.tool_calls]
+        return shown
+
+    def as_export(self, traits: Traits) -> dict[str, object]:
+        """Return it as ``ExportMessage``."""
+        shown: dict[str, object] = {
+            "id": self.id,
+            "role": self.role,
+            "content": self.text,
+            "createdAt": iso(self.created),
+            "updatedAt": iso(self.updated),
+        }
+        if self.role == "assistant":
+            shown["model"] = "scripted-model"
+        if self.finish:
+            shown["finishReason"] = self.finish
+        if self.reasoning:
+            shown |= {"reasoning": self.reasoning, "reasoningDuration": self.reasoning_duration}
+        if self.tool_calls:
+            shown["toolCalls"] = [call.as_export(traits) for call in self.tool_calls]
+        return shown
+
+
+@attrs.define(kw_only=True)
+class SessionRow:
+    """A stored session."""
+
+    id: str
+    title: str
+    created: datetime
+    rows: list[Row] = attrs.field(factory=list[Row])
+    files: dict[str, tuple[bytes, datetime]] = attrs.field(
+        factory=dict[str, tuple[bytes, datetime]]
+    )
+    callbacks: list[object] = attrs.field(factory=list[object])
+    extra: dict[str, object] = attrs.field(factory=dict[str, object])
+    parent_session_id: str | None = None
+    parent_tool_call_id: str | None = None
+
+    @property
+    def subagent(self) -> bool:
+        """Whether it is a sub-agent's."""
+        return self.parent_session_id is not None
+
+    def counts(self) -> dict[str, object]:
+        """Return the counted fields."""
+        user = [row for row in self.rows if row.role == "user"]
+        assistant = [row for row in self.rows if row.role == "assistant"]
+        return {
+            "userMessageCount": len(user),
+            "assistantMessageCount": len(assistant),
+            "toolCallCount": sum(len(row.tool_calls) for row in assistant),
+            "promptTokens": sum(len(row.text.split()) for row in user),
+            "completionTokens": sum(len(row.text.split()) for row in assistant),
+            "cost": 0.0,
+        }
+
+    def as_json(self, traits: Traits) -> dict[str, object]:
+        """Return it as ``SessionData``."""
+        shown: dict[str, object] = {
+            "id": self.id,
+            "title": self.title,
+            "createdAt": iso(self.created),
+            **self.counts(),
+        }
+        first = next((row.text for row in self.rows if row.role == "user"), None)
+        if first is not None:
+            shown["firstUserMessage"] = first
+        if traits.browser_mode:
+            shown["sessionType"] = "subagent" if self.subagent else "main"
+            shown["browserMode"] = self.extra.get("browserMode", "local-browser-service")
+            for name in ("cdpUrl", "modelId", "provider", "subagentType"):
+                if name in self.extra:
+                    shown[name] = self.extra[name]
+            if self.parent_session_id is not None:
+                shown["parentSessionId"] = self.parent_session_id
+                shown["parentToolCallId"] = self.parent_tool_call_id
+            if self.callbacks:
+                shown["callbacks"] = self.callbacks
+        return shown
+
+    def as_export(self, traits: Traits) -> dict[str, object]:
+        """Return it as ``ExportSession``."""
+        updated = max((row.updated for row in self.rows), default=self.created)
+        return {
+            "id": self.id,
+            "title": self.title,
+            "createdAt": iso(self.created),
+            "updatedAt": iso(updated),
+            **self.counts(),
+            "messages": [row.as_export(traits) for row in self.rows],
+        }
+
+
+class Store:
+    """All sessions, in the order of their creation.
+
+    Args:
+      now: the clock.
+      id_prefix: what the number of each id begins with.
+    """
+
+    def __init__(self, now: Callable[[], datetime], id_prefix: str = "") -> None:
+        self.now = now
+        self._id_prefix = id_prefix
+        self.sessions: dict[str, SessionRow] = {}
+        # Never set back, not even by a restart that forgets the sessions: ids stay unique.
+        self._counters: dict[str, Iterator[int]] = {}
+
+    def new_id(self, kind: str) -> str:
+        """Return an id that was never given out before: readable, and the same in every run."""
+        number = next(self._counters.setdefault(kind, itertools.count(1)))
+        return f"{kind}-{self._id_prefix}{number}"
+
+    def create(
+        self,
+        title: str,
+        *,
+        session_id: str | None = None,
+        parent: SessionRow | None = None,
+        tool_call_id: str | None = None,
+    ) -> SessionRow:
+        """Create a session."""
+        session = SessionRow(
+            id=session_id if session_id is not None else self.new_id("session"),
+            title=title,
+            created=self.now(),
+            parent_session_id=parent.id if parent is not None else None,
+            parent_tool_call_id=tool_call_id,
+        )
+        self.sessions[session.id] = session
+        return session
+
+    def add_row(self, session: SessionRow, role: str, text: str = "") -> Row:
+        """Begin a row; a user's is over at once."""
+        now = self.now()
+        row = Row(
+            id=self.new_id(role),
+            session_id=session.id,
+            role=role,
+            text=text,
+            created=now,
+            updated=now,
+        )
+        session.rows.append(row)
+        return row
+
+    def touch(self, row: Row) -> None:
+        """Note that a row has grown."""
+        row.updated = self.now()
+
+    def history(self, limit: int, offset: int) -> list[Row]:
+        """Return rows of all sessions, newest first."""
+        rows = [row for session in self.sessions.values() for row in session.rows]
+        rows.sort(key=lambda row: row.created, reverse=True)
+        return rows[offset : offset + limit]
+
+    def fork(self, session: SessionRow, message_index: int, title: str) -> SessionRow:
+        """Copy a session up to and with a message."""
+        copy = self.create(title)
+        copy.extra = dict(session.extra)
+        for row in session.rows[: message_index + 1]:
+            copy.rows.append(attrs.evolve(row, id=self.new_id(row.role), session_id=copy.id))
+        return copy
+
+
+def tool_input(value: object) -> str:
+    """Return a tool's parameters as the text in which they go over the wire."""
+    return value if isinstance(value, str) else to_json(value)
