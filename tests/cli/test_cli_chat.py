@@ -12,8 +12,8 @@ import pytest
 import trio
 import trio.testing
 
-from trio_mix.cli import _chat as chat_module
-from trio_mix.cli._history import PrivateHistory, looks_secret
+from trio_mix.cli.commands import _chat as chat_module
+from trio_mix.cli.ui._history import PrivateHistory, looks_secret
 from trio_mix.testing import (
     AskPermission,
     Hang,
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from tests.cli.conftest import OpenTerminal, RunCommand, StartCommand
     from trio_mix import SessionStream
-    from trio_mix.cli._chat_status import Status
-    from trio_mix.cli._keyboard import Keyboard
+    from trio_mix.cli.commands._chat_status import Status
+    from trio_mix.cli.ui._keyboard import Keyboard
 
 CTRL_C, CTRL_D, UP, ALT_ENTER = "\x03", "\x04", "\x1b[A", "\x1b\r"
 PROMPT = "you> "
@@ -264,7 +264,7 @@ async def test_ctrl_c_clears_a_line_and_twice_at_an_empty_one_leaves(
 
 
 async def test_a_second_ctrl_c_leaves_while_the_server_is_still_being_told() -> None:
-    talk = chat_module._Talk(
+    talk = chat_module._Chat(
         cast("SessionStream", None),
         cast("Keyboard", SimpleNamespace(person=False, editor=False)),
         cast("Status", SimpleNamespace(cancelling=lambda: None)),

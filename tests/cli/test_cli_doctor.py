@@ -13,9 +13,9 @@ import trio
 import trustme
 
 from trio_mix import Mix, RetryConfig
-from trio_mix.cli._doctor import doctor
-from trio_mix.cli._doctor_probe import Doctor
 from trio_mix.cli._errors import FAILED, NO_SERVER, OK, REFUSED, USAGE
+from trio_mix.cli.doctor._examination import doctor
+from trio_mix.cli.doctor._probe import Probe
 from trio_mix.testing import MixServer, RequestReceived, StreamOpened
 
 if TYPE_CHECKING:
@@ -302,7 +302,7 @@ async def test_a_server_that_goes_away_in_the_middle_is_told_with_what_was_found
             async with Mix(server.url, retries=RetryConfig(strategy="none")) as mix:
                 await mix.system.health_check()
 
-        monkeypatch.setattr(Doctor, "cancel", gone)
+        monkeypatch.setattr(Probe, "cancel", gone)
         code, found, _ = await examine(capsys, server.url)
     assert code == NO_SERVER
     assert found["examination"]["verdict"] == "bad"

@@ -18,14 +18,14 @@ import trio.testing
 from rich.console import Console
 
 import trio_mix.cli
-from trio_mix.cli import _demo, _serve
-from trio_mix.cli._errors import DEFECT, FAILED, INTERRUPTED, NO_SERVER, USAGE, told
-from trio_mix.cli._input import LineReader
-from trio_mix.cli._live import LiveScreen
+from trio_mix.cli._errors import DEFECT, FAILED, INTERRUPTED, NO_SERVER, USAGE, report_error
 from trio_mix.cli._options import NO_DEBUG
-from trio_mix.cli._render import Piece
 from trio_mix.cli._run import run_async
-from trio_mix.cli._screen import PipeScreen, TerminalScreen
+from trio_mix.cli.commands import _demo, _serve
+from trio_mix.cli.ui._line_reader import LineReader
+from trio_mix.cli.ui._live_screen import LiveScreen
+from trio_mix.cli.ui._screen import PipeScreen, TerminalScreen
+from trio_mix.cli.ui._transcript import Piece
 from trio_mix.errors import (
     ConnectionFailed,
     RequestInfo,
@@ -112,7 +112,7 @@ def test_an_error_is_one_line_and_a_group_of_the_same_error_too(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     lost = StreamClosed("the stream\nis gone\x1b[2J")
-    assert told(ExceptionGroup("x", [lost, ExceptionGroup("y", [lost])])) == FAILED
+    assert report_error(ExceptionGroup("x", [lost, ExceptionGroup("y", [lost])])) == FAILED
     assert capsys.readouterr().err == "trio-mix: the stream is gone[2J\n"
 
 
@@ -120,7 +120,7 @@ def test_a_name_that_nobody_knows_is_told_as_such(capsys: pytest.CaptureFixture[
     request = RequestInfo("GET", "http://nowhere.example:1/health")
     error = ConnectionFailed("[Errno -2] and much more", request=request)
     error.__cause__ = socket.gaierror(-2, "Name or service not known")
-    assert told(error) == NO_SERVER
+    assert report_error(error) == NO_SERVER
     assert "example:1: the name in the address is not known" in capsys.readouterr().err
 
 
@@ -131,7 +131,7 @@ def test_what_nothing_short_can_be_said_of_is_told_in_the_librarys_words(
     for cause in (None, ssl.SSLCertVerificationError(1, "self-signed")):
         error = ConnectionFailed("it is complicated", request=request)
         error.__cause__ = cause
-        assert told(error) == NO_SERVER
+        assert report_error(error) == NO_SERVER
         assert "failed: it is complicated" in capsys.readouterr().err
 
 
@@ -140,20 +140,20 @@ def test_of_two_errors_that_say_the_same_the_one_that_says_more_is_told(
 ) -> None:
     stream, message = SessionNotFound("It is gone."), SessionNotFound("It is gone. And unsent.")
     for both in ([stream, message], [message, stream]):
-        assert told(ExceptionGroup("x", both)) == FAILED
+        assert report_error(ExceptionGroup("x", both)) == FAILED
         said = capsys.readouterr().err
         assert said.count("\n") == 1
         assert "It is gone. And unsent." in said
 
 
 def test_a_defect_is_not_taken_for_the_users_affair(capsys: pytest.CaptureFixture[str]) -> None:
-    assert told(ZeroDivisionError("by zero")) == DEFECT
+    assert report_error(ZeroDivisionError("by zero")) == DEFECT
     assert "a defect of trio-mix" in capsys.readouterr().err
-    assert told(ExceptionGroup("x", [TrioMixError("a"), ZeroDivisionError()])) == DEFECT
+    assert report_error(ExceptionGroup("x", [TrioMixError("a"), ZeroDivisionError()])) == DEFECT
 
 
 def test_an_interrupt_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
-    assert told(BaseExceptionGroup("x", [KeyboardInterrupt()])) == INTERRUPTED
+    assert report_error(BaseExceptionGroup("x", [KeyboardInterrupt()])) == INTERRUPTED
     assert capsys.readouterr().err == ""
 
 

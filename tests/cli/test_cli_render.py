@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 
-from trio_mix.cli._render import PlainLines, Transcript, clean, event_json, excerpt
+from trio_mix.cli.ui._json import event_json
+from trio_mix.cli.ui._text import clean, excerpt
+from trio_mix.cli.ui._transcript import PlainLines, Transcript
 from trio_mix.events import (
     EVENT_CLASSES,
     CompleteEvent,

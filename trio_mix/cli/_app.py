@@ -14,11 +14,12 @@ from cyclopts import App, CycloptsError
 from rich.console import Console
 
 from trio_mix import __version__
-from trio_mix.cli._app_server import add_server_commands
-from trio_mix.cli._app_talk import add_talk_commands
-from trio_mix.cli._app_things import NO_KEY_HERE, add_thing_commands
-from trio_mix.cli._errors import OK, USAGE, UsageError, complain, told
+from trio_mix.cli._app_messages import add_message_commands
+from trio_mix.cli._app_resources import NO_KEY_HERE, add_resource_commands
+from trio_mix.cli._app_servers import add_server_commands
+from trio_mix.cli._errors import OK, USAGE, CommandUsageError, report_error
 from trio_mix.cli._options import SHELL
+from trio_mix.cli.ui._text import print_error
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,8 +51,8 @@ app["--help"].group = SHELL
 app["--help"].help = "Show this page; after a command, the command's."
 app["--version"].group = SHELL
 app["--version"].help = "Show the version."
-add_talk_commands(app)
-add_thing_commands(app)
+add_message_commands(app)
+add_resource_commands(app)
 add_server_commands(app)
 
 
@@ -68,8 +69,8 @@ def run(argv: Sequence[str]) -> int:
     except CycloptsError as error:
         # Whatever does not fit there may be a key, which the parser's own words would show.
         keys = "auth" in argv and "set" in argv
-        complain(NO_KEY_HERE if keys else f"{error} (`trio-mix --help` shows the commands)")
+        print_error(NO_KEY_HERE if keys else f"{error} (`trio-mix --help` shows the commands)")
         return USAGE
-    except UsageError as error:
-        return told(error)
+    except CommandUsageError as error:
+        return report_error(error)
     return result if isinstance(result, int) else OK

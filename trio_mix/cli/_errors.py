@@ -16,13 +16,12 @@ from __future__ import annotations
 
 import socket
 import ssl
-import sys
 import traceback
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from trio_mix import errors
-from trio_mix.cli._render import clean
+from trio_mix.cli.ui._text import print_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,20 +53,15 @@ _SERVE = (
 )
 
 
-class UsageError(Exception):
+class CommandUsageError(Exception):
     """A mistake in what the user gave: a file, an environment variable, an option."""
 
 
-def complain(problem: str) -> None:
-    """Say one line on stderr."""
-    print("trio-mix:", " ".join(clean(problem).split()), file=sys.stderr, flush=True)
-
-
-def leaves(error: BaseException) -> list[BaseException]:
+def leaf_errors(error: BaseException) -> list[BaseException]:
     """Flatten an exception group; anything else is its own only leaf."""
     if not isinstance(error, BaseExceptionGroup):
         return [error]
-    return [leaf for inner in error.exceptions for leaf in leaves(inner)]
+    return [leaf for inner in error.exceptions for leaf in leaf_errors(inner)]
 
 
 def exit_code(error: BaseException) -> int:
@@ -77,7 +71,7 @@ def exit_code(error: BaseException) -> int:
             return INTERRUPTED
         case BrokenPipeError():
             return OK
-        case UsageError() | errors.ConfigurationError() | errors.UsageError():
+        case CommandUsageError() | errors.ConfigurationError() | errors.UsageError():
             return USAGE
         case errors.MixError(status_code=status):
             return REFUSED if status in (401, 403) else FAILED
@@ -155,7 +149,7 @@ def _remedy(error: BaseException) -> str:
             return ""
 
 
-def line_for(error: BaseException) -> str:
+def error_line(error: BaseException) -> str:
     """Make the one line that tells of an error, the remedy at its end."""
     if exit_code(error) == DEFECT:
         said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
@@ -164,14 +158,14 @@ def line_for(error: BaseException) -> str:
     return f"{said} ({remedy})" if remedy else said
 
 
-def told(error: BaseException, *, debug: bool = False) -> int:
+def report_error(error: BaseException, *, debug: bool = False) -> int:
     """Tell the user about an error, and return the exit code.
 
     Args:
       error: what ended the command, as it was raised.
       debug: whether to show the traceback as well.
     """
-    found = leaves(error)
+    found = leaf_errors(error)
     codes = [exit_code(leaf) for leaf in found]
     if INTERRUPTED in codes:
         return INTERRUPTED
@@ -188,6 +182,6 @@ def told(error: BaseException, *, debug: bool = False) -> int:
         for leaf in wordy
         if not any(more != str(leaf) and more.startswith(str(leaf) + " ") for more in said)
     ]
-    for text in dict.fromkeys(map(line_for, whole)):
-        complain(text)
+    for text in dict.fromkeys(map(error_line, whole)):
+        print_error(text)
     return DEFECT if DEFECT in codes else exit_code(wordy[0])

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from cyclopts import App
 
-TALK: Final = Group("Talk", sort_key=1)
-THINGS: Final = Group("What the server has", sort_key=2)
-SERVER: Final = Group("Servers: look into one, run one, record one", sort_key=3)
+MESSAGES: Final = Group("Talk", sort_key=1)
+RESOURCES: Final = Group("What the server has", sort_key=2)
+SERVERS: Final = Group("Servers: look into one, run one, record one", sort_key=3)
 SHELL: Final = Group("This program", sort_key=4)
 COMMON: Final = Group("Common options", sort_key=90)
 
@@ -66,20 +66,20 @@ def flag(text: str, *names: str) -> Parameter:
     return Parameter(name=list(names) or None, negative="", show_default=False, help=text)
 
 
-Yes: TypeAlias = Annotated[bool, flag("Grant every permission asked for.", "--yes", "-y")]
-Jsonl: TypeAlias = Annotated[bool, flag("One JSON object a line.", "--jsonl")]
-Api: TypeAlias = Annotated[
+YesOption: TypeAlias = Annotated[bool, flag("Grant every permission asked for.", "--yes", "-y")]
+JsonlOption: TypeAlias = Annotated[bool, flag("One JSON object a line.", "--jsonl")]
+ApiOption: TypeAlias = Annotated[
     Literal["async", "blocking", "pipeline", "pipeline-oldest"],
     Parameter(name="--api", help="The API generation that the bundled server speaks."),
 ]
-Host: TypeAlias = Annotated[
+HostOption: TypeAlias = Annotated[
     str,
     Parameter(
         name="--host",
         help="The address to bind; anything but loopback lets the network in, without a password.",
     ),
 ]
-DemoApi: TypeAlias = Annotated[
+DemoApiOption: TypeAlias = Annotated[
     Literal["async", "blocking", "pipeline"],
     Parameter(name="--api", help="The API generation that the bundled server speaks."),
 ]

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, ParamSpec
 
 import trio
 
-from trio_mix.cli._errors import FAILED, INTERRUPTED, leaves, told
-from trio_mix.cli._notes import notes
+from trio_mix.cli._errors import FAILED, INTERRUPTED, leaf_errors, report_error
+from trio_mix.cli.ui._warnings import warnings_on_stderr
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -42,20 +42,20 @@ def run_async(
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     try:
-        with notes():
+        with warnings_on_stderr():
             code = trio.run(_until_signal, partial(command, *args, **kwargs))
         sys.stdout.flush()
     except SystemExit:
         raise
     except BaseException as error:  # noqa: BLE001 - told below, whatever it is
-        code = told(error, debug=common.debug)
+        code = report_error(error, debug=common.debug)
         _give_up_stdout(error)
     return code
 
 
 def _give_up_stdout(error: BaseException) -> None:
     """Keep the interpreter's last flush from complaining about a pipe that is gone."""
-    if any(isinstance(leaf, BrokenPipeError) for leaf in leaves(error)):
+    if any(isinstance(leaf, BrokenPipeError) for leaf in leaf_errors(error)):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -22,26 +22,28 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from trio_mix.cli._ask import print_json, reply_json
-from trio_mix.cli._chat_commands import Commands
-from trio_mix.cli._chat_status import Status
-from trio_mix.cli._connect import reach
-from trio_mix.cli._errors import INTERRUPTED, OK, complain, exit_code, line_for
-from trio_mix.cli._follow import deny_all, follow, grant_all
-from trio_mix.cli._keyboard import Interrupted, open_keyboard
-from trio_mix.cli._live import LiveScreen
-from trio_mix.cli._render import Piece, ask_for, clean
+from trio_mix.cli._client import open_client
+from trio_mix.cli._errors import INTERRUPTED, OK, error_line, exit_code
 from trio_mix.cli._run import end_with_reader
-from trio_mix.cli._screen import line_screen, terminal
+from trio_mix.cli.commands._chat_commands import Commands
+from trio_mix.cli.commands._chat_status import Status
+from trio_mix.cli.commands._show_message import deny_all, grant_all, show_message
+from trio_mix.cli.ui._json import print_json, reply_json
+from trio_mix.cli.ui._keyboard import Interrupted
+from trio_mix.cli.ui._live_screen import LiveScreen
+from trio_mix.cli.ui._open_keyboard import open_keyboard
+from trio_mix.cli.ui._screen import line_screen, terminal
+from trio_mix.cli.ui._text import clean, print_error
+from trio_mix.cli.ui._transcript import Piece, ask_for
 from trio_mix.errors import StreamError, TrioMixError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable
 
     from trio_mix import Reply, SessionStream
-    from trio_mix.cli._follow import Decide
-    from trio_mix.cli._keyboard import Keyboard
-    from trio_mix.cli._screen import Screen
+    from trio_mix.cli.commands._show_message import Decide
+    from trio_mix.cli.ui._keyboard import Keyboard
+    from trio_mix.cli.ui._screen import Screen
     from trio_mix.events import PermissionEvent
 
 _PROMPT = "you> "
@@ -51,7 +53,7 @@ async def chat(
     server: str | None, session: str | None, *, yes: bool, history: bool, jsonl: bool
 ) -> int:
     """Talk in one session until the input ends."""
-    async with reach(server) as mix:
+    async with open_client(server) as mix:
         if session is None:
             session = (await mix.sessions.create(title="trio-mix chat")).id
         async with mix.open_stream(session) as stream, trio.open_nursery() as nursery:
@@ -59,7 +61,7 @@ async def chat(
             keyboard = open_keyboard(
                 nursery, history=history, status=status.resting, asking=status.asking
             )
-            talk = _Talk(stream, keyboard, status, yes=yes, jsonl=jsonl)
+            talk = _Chat(stream, keyboard, status, yes=yes, jsonl=jsonl)
             talk.commands = Commands(mix, stream, status, talk.allow)
             nursery.start_soon(_notice_the_end, stream)
             nursery.start_soon(end_with_reader)
@@ -84,7 +86,7 @@ async def _notice_the_end(stream: SessionStream) -> None:
 
 
 @attrs.define
-class _Talk:
+class _Chat:
     stream: SessionStream
     keyboard: Keyboard
     status: Status
@@ -161,16 +163,16 @@ class _Talk:
     async def _exchange(self, text: str) -> Reply:
         async with self.stream.send(text) as message:
             if self.jsonl:
-                reply = await follow(message, None, self._decide(), print_json)
+                reply = await show_message(message, None, self._decide(), print_json)
                 print(reply_json(reply), flush=True)
                 return reply
-            return await follow(message, self.screen, self._decide())
+            return await show_message(message, self.screen, self._decide())
 
     def _failed(self, group: BaseExceptionGroup[TrioMixError]) -> None:
         error: BaseException = group
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
-        complain(line_for(error))
+        print_error(error_line(error))
         if not self.keyboard.person:
             self.exit_code = exit_code(error)  # a pipe's reader sees only the exit code
 

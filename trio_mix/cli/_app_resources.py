@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 from cyclopts import App, Parameter
 
-from trio_mix.cli import _auth, _files, _sessions, _tools
-from trio_mix.cli._errors import UsageError
+from trio_mix.cli._errors import CommandUsageError
 from trio_mix.cli._options import (
     NO_COMMON,
-    THINGS,
+    RESOURCES,
     Common,
-    Jsonl,
+    JsonlOption,
     SessionId,
     add,
     examples,
     flag,
 )
 from trio_mix.cli._run import run_async
+from trio_mix.cli.commands import _auth, _files, _sessions, _tools
 from trio_mix.models import KeyProvider  # cyclopts reads the annotations
 
 if TYPE_CHECKING:
@@ -35,26 +35,26 @@ _Refused = Annotated[str, Parameter(show=False, allow_leading_hyphen=True)]
 Force = Annotated[bool, flag("Replace what is there already.")]
 
 
-def add_thing_commands(app: App) -> None:
+def add_resource_commands(app: App) -> None:
     """Add the groups of commands to the program."""
     for group in (_sessions_app(), _files_app(), _tools_app(), _auth_app()):
         app.command(group)
 
 
 def _group(name: str, help_text: str, epilogue: str, **commands: Callable[..., int]) -> App:
-    group = App(name=name, help=help_text, help_epilogue=epilogue, group=THINGS)
+    group = App(name=name, help=help_text, help_epilogue=epilogue, group=RESOURCES)
     for command, function in commands.items():
         add(group, function, name=command)
     return group
 
 
 def _sessions_app() -> App:
-    def list_(*, jsonl: Jsonl = False, common: Common = NO_COMMON) -> int:
+    def list_(*, jsonl: JsonlOption = False, common: Common = NO_COMMON) -> int:
         """List the sessions: id, when created, how many messages, title."""
         return run_async(common, _sessions.list_sessions, common.server, jsonl=jsonl)
 
     def create(
-        title: str = "trio-mix", /, *, jsonl: Jsonl = False, common: Common = NO_COMMON
+        title: str = "trio-mix", /, *, jsonl: JsonlOption = False, common: Common = NO_COMMON
     ) -> int:
         """Create a session and print its id.
 
@@ -63,7 +63,9 @@ def _sessions_app() -> App:
         """
         return run_async(common, _sessions.create, common.server, title, jsonl=jsonl)
 
-    def show(session: SessionId, /, *, jsonl: Jsonl = False, common: Common = NO_COMMON) -> int:
+    def show(
+        session: SessionId, /, *, jsonl: JsonlOption = False, common: Common = NO_COMMON
+    ) -> int:
         """Print a session and its stored messages."""
         return run_async(common, _sessions.show, common.server, session, jsonl=jsonl)
 
@@ -97,7 +99,9 @@ def _sessions_app() -> App:
 
 
 def _files_app() -> App:
-    def list_(session: SessionId, /, *, jsonl: Jsonl = False, common: Common = NO_COMMON) -> int:
+    def list_(
+        session: SessionId, /, *, jsonl: JsonlOption = False, common: Common = NO_COMMON
+    ) -> int:
         """List a session's files."""
         return run_async(common, _files.list_files, common.server, session, jsonl=jsonl)
 
@@ -107,7 +111,7 @@ def _files_app() -> App:
         /,
         *more: Path,
         name: str | None = None,
-        jsonl: Jsonl = False,
+        jsonl: JsonlOption = False,
         common: Common = NO_COMMON,
     ) -> int:
         """Upload files to a session.
@@ -127,7 +131,7 @@ def _files_app() -> App:
         *more: str,
         to: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
         force: Force = False,
-        jsonl: Jsonl = False,
+        jsonl: JsonlOption = False,
         common: Common = NO_COMMON,
     ) -> int:
         """Download files of a session; each is there whole, or not at all.
@@ -174,19 +178,19 @@ def _files_app() -> App:
 
 
 def _tools_app() -> App:
-    def list_(*, jsonl: Jsonl = False, common: Common = NO_COMMON) -> int:
+    def list_(*, jsonl: JsonlOption = False, common: Common = NO_COMMON) -> int:
         """List the tools that the model may call (API from 0.11)."""
         return run_async(common, _tools.list_tools, common.server, jsonl=jsonl)
 
-    def status(*, jsonl: Jsonl = False, common: Common = NO_COMMON) -> int:
+    def status(*, jsonl: JsonlOption = False, common: Common = NO_COMMON) -> int:
         """Say which tools have the keys that they need."""
         return run_async(common, _tools.status, common.server, jsonl=jsonl)
 
-    def commands(*, jsonl: Jsonl = False, common: Common = NO_COMMON) -> int:
+    def commands(*, jsonl: JsonlOption = False, common: Common = NO_COMMON) -> int:
         """List the slash commands."""
         return run_async(common, _tools.commands, common.server, jsonl=jsonl)
 
-    def mcp(*, jsonl: Jsonl = False, common: Common = NO_COMMON) -> int:
+    def mcp(*, jsonl: JsonlOption = False, common: Common = NO_COMMON) -> int:
         """List the MCP servers that the Mix server uses."""
         return run_async(common, _tools.mcp, common.server, jsonl=jsonl)
 
@@ -202,7 +206,7 @@ def _tools_app() -> App:
 
 
 def _auth_app() -> App:
-    def status(*, jsonl: Jsonl = False, common: Common = NO_COMMON) -> int:
+    def status(*, jsonl: JsonlOption = False, common: Common = NO_COMMON) -> int:
         """Say how the server is authenticated at each provider."""
         return run_async(common, _auth.status, common.server, jsonl=jsonl)
 
@@ -217,7 +221,7 @@ def _auth_app() -> App:
           provider: Whose key it is.
         """
         if key:
-            raise UsageError(NO_KEY_HERE)
+            raise CommandUsageError(NO_KEY_HERE)
         return run_async(common, _auth.store, common.server, provider)
 
     def delete(provider: Provider, /, *, common: Common = NO_COMMON) -> int:

@@ -6,7 +6,6 @@ What it must never know: how arguments are parsed.
 
 from __future__ import annotations
 
-import json
 import sys
 from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING
@@ -14,28 +13,27 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from trio_mix.cli._chat_status import Status
-from trio_mix.cli._connect import reach
-from trio_mix.cli._errors import FAILED, OK, UsageError, complain
-from trio_mix.cli._follow import ask_person, deny_all, follow, grant_all
-from trio_mix.cli._input import LineReader
-from trio_mix.cli._live import LiveScreen
-from trio_mix.cli._render import Transcript, event_json
+from trio_mix.cli._client import open_client
+from trio_mix.cli._errors import OK, CommandUsageError
 from trio_mix.cli._run import end_with_reader
-from trio_mix.cli._screen import is_capable, line_screen, pipe_screen, terminal
-from trio_mix.cli._tables import plain
+from trio_mix.cli.commands._chat_status import Status
+from trio_mix.cli.commands._show_message import ask_person, deny_all, grant_all, show_message
+from trio_mix.cli.ui._json import print_json, reply_json
+from trio_mix.cli.ui._line_reader import LineReader
+from trio_mix.cli.ui._live_screen import LiveScreen
+from trio_mix.cli.ui._screen import is_capable, pipe_screen, terminal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from trio_mix import Mix, Reply, SessionStream
-    from trio_mix.cli._follow import Decide
-    from trio_mix.events import Event, PermissionEvent
+    from trio_mix import Mix, SessionStream
+    from trio_mix.cli.commands._show_message import Decide
+    from trio_mix.events import PermissionEvent
     from trio_mix.models import ThinkingLevel
 
 
 @attrs.frozen(kw_only=True)
-class Ask:
+class AskOptions:
     """What to send, and how."""
 
     text: str
@@ -52,7 +50,7 @@ class Ask:
 _STDIN = "-"
 
 
-async def ask(server: str | None, what: Ask) -> int:
+async def ask(server: str | None, what: AskOptions) -> int:
     """Send one message and show its turn.
 
     Raises:
@@ -61,9 +59,9 @@ async def ask(server: str | None, what: Ask) -> int:
     if what.text == _STDIN:
         text = await trio.to_thread.run_sync(sys.stdin.read, abandon_on_cancel=True)
         if not text.strip():
-            raise UsageError('"-" takes the message from stdin, and nothing came there')
+            raise CommandUsageError('"-" takes the message from stdin, and nothing came there')
         what = attrs.evolve(what, text=text)
-    async with reach(server) as mix, trio.open_nursery() as nursery:
+    async with open_client(server) as mix, trio.open_nursery() as nursery:
         nursery.start_soon(end_with_reader)
         decide = policy(nursery, yes=what.yes)
         async with _stream(mix, what) as stream:
@@ -77,10 +75,10 @@ async def ask(server: str | None, what: Ask) -> int:
                     allow_shell=what.allow_shell,
                 ) as message:
                     if what.jsonl:
-                        reply = await follow(message, None, decide, print_json)
+                        reply = await show_message(message, None, decide, print_json)
                         print(reply_json(reply), flush=True)
                     else:
-                        await follow(message, live or pipe_screen(), _paused(live, decide))
+                        await show_message(message, live or pipe_screen(), _paused(live, decide))
         nursery.cancel_scope.cancel(reason="the message is done")
     return OK
 
@@ -109,17 +107,6 @@ def _paused(live: LiveScreen | None, decide: Decide) -> Decide:
     return ask_without_status
 
 
-def print_json(event: Event) -> None:
-    """Print an event as a line of JSON."""
-    print(event_json(event), flush=True)
-
-
-def reply_json(reply: Reply) -> str:
-    """Make one line of JSON of a reply; its ``event`` is ``reply``."""
-    fields = {key: value for key, value in attrs.asdict(reply).items() if value is not None}
-    return json.dumps({"event": "reply", **fields}, ensure_ascii=False, default=plain)
-
-
 def policy(nursery: trio.Nursery, *, yes: bool) -> Decide:
     """Choose who answers permission requests: everybody's yes, a person, or nobody."""
     if yes:
@@ -130,7 +117,7 @@ def policy(nursery: trio.Nursery, *, yes: bool) -> Decide:
 
 
 @asynccontextmanager
-async def _stream(mix: Mix, what: Ask) -> AsyncIterator[SessionStream]:
+async def _stream(mix: Mix, what: AskOptions) -> AsyncIterator[SessionStream]:
     if what.session is None and not what.keep:
         async with mix.open_session(title=_title(what.text)) as stream:
             yield stream
@@ -146,25 +133,3 @@ async def _stream(mix: Mix, what: Ask) -> AsyncIterator[SessionStream]:
 def _title(text: str) -> str:
     first = (text.strip().splitlines() or [""])[0]
     return first[:60] or "trio-mix"
-
-
-async def watch(server: str | None, session: str, *, jsonl: bool) -> int:
-    """Show every event of a session until interrupted or until the stream ends."""
-    async with (
-        reach(server) as mix,
-        mix.open_stream(session) as stream,
-        stream.subscribe() as everything,
-        trio.open_nursery() as nursery,
-    ):
-        nursery.start_soon(end_with_reader)
-        print(f"watching session {session}", file=sys.stderr, flush=True)
-        transcript, screen = Transcript(users=True), line_screen()
-        async for event in everything:
-            if jsonl:
-                print_json(event)
-            else:
-                screen.show(transcript.feed(event))
-        screen.finish()
-        nursery.cancel_scope.cancel(reason="the stream has ended")
-    complain(f"the stream of session {session} has ended")
-    return FAILED

@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from trio_mix.cli._connect import reach
-from trio_mix.cli._errors import FAILED, OK, REFUSED, UsageError, complain
-from trio_mix.cli._render import clean, excerpt
-from trio_mix.cli._tables import show_records
+from trio_mix.cli._client import open_client
+from trio_mix.cli._errors import FAILED, OK, REFUSED, CommandUsageError
+from trio_mix.cli.ui._tables import show_records
+from trio_mix.cli.ui._text import clean, excerpt, print_error
 
 if TYPE_CHECKING:
     from trio_mix.models import KeyProvider
@@ -41,7 +41,7 @@ class ProviderLine:
 
 async def status(server: str | None, *, jsonl: bool) -> int:
     """Print how the server is authenticated at each provider."""
-    async with reach(server) as mix:
+    async with open_client(server) as mix:
         found = await mix.authentication.get_auth_status()
     lines = [
         ProviderLine(clean(name), each.display_name, each.authenticated, each.auth_method)
@@ -64,20 +64,20 @@ async def status(server: str | None, *, jsonl: bool) -> int:
 
 async def check(server: str | None) -> int:
     """Say whether the server can use its preferred provider."""
-    async with reach(server) as mix:
+    async with open_client(server) as mix:
         found = await mix.authentication.validate_preferred_provider()
     who, why = excerpt(found.provider or "the provider"), excerpt(found.message or "")
     if found.valid:
         print(f"{who} can be used" + (f": {why}" if why else ""), flush=True)
         return OK
     store = f"trio-mix auth set {who if found.provider else 'PROVIDER'}"
-    complain(f"{who} cannot be used: {why or 'no reason given'} (`{store}` stores a key)")
+    print_error(f"{who} cannot be used: {why or 'no reason given'} (`{store}` stores a key)")
     return REFUSED
 
 
 async def store(server: str | None, provider: KeyProvider) -> int:
     """Store a key that is typed or piped in."""
-    async with reach(server) as mix:
+    async with open_client(server) as mix:
         key = await read_secret(f"API key for {provider} (not shown): ")
         result = await mix.authentication.store_api_key(api_key=key, provider=provider)
     said = excerpt((result.message or result.status or "").replace(key, "***"))
@@ -87,7 +87,7 @@ async def store(server: str | None, provider: KeyProvider) -> int:
 
 async def delete(server: str | None, provider: str) -> int:
     """Delete what the server has for a provider."""
-    async with reach(server) as mix:
+    async with open_client(server) as mix:
         await mix.authentication.delete_credentials(provider=provider)
     print(f"deleted the credentials for {clean(provider)}", flush=True)
     return OK
@@ -95,10 +95,10 @@ async def delete(server: str | None, provider: str) -> int:
 
 async def login(server: str | None, provider: str) -> int:
     """Log the server in at a provider: shows an address, takes the code that it gives."""
-    async with reach(server) as mix:
+    async with open_client(server) as mix:
         flow = await mix.authentication.start_oauth_flow(provider=provider)
         if not flow.auth_url or not flow.state:
-            complain(f"the server gave no address to log in at: {excerpt(flow.message or '')}")
+            print_error(f"the server gave no address to log in at: {excerpt(flow.message or '')}")
             return FAILED
         print("Open this address and log in:\n", file=sys.stderr)
         print(f"  {clean(flow.auth_url)}\n", file=sys.stderr, flush=True)
@@ -125,9 +125,11 @@ async def read_secret(prompt: str) -> str:
         secret = await trio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True)
     secret = secret.strip()
     if not secret:
-        raise UsageError("no key was given: type it at the prompt, or pipe it in on stdin")
+        raise CommandUsageError("no key was given: type it at the prompt, or pipe it in on stdin")
     if any(letter.isspace() or not letter.isprintable() for letter in secret):
-        raise UsageError("what was given is no key: it has spaces or control characters in it")
+        raise CommandUsageError(
+            "what was given is no key: it has spaces or control characters in it"
+        )
     return secret
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trio_mix.cli._connect import reach
+from trio_mix.cli._client import open_client
 from trio_mix.cli._errors import OK
-from trio_mix.cli._render import clean, excerpt
-from trio_mix.cli._tables import as_json, show_records
+from trio_mix.cli.ui._json import as_json
+from trio_mix.cli.ui._tables import show_records
+from trio_mix.cli.ui._text import clean, excerpt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +24,7 @@ _COLUMNS = ("id", "created", "messages", "title")
 
 async def list_sessions(server: str | None, *, jsonl: bool) -> int:
     """Print the sessions, one a line."""
-    async with reach(server) as mix:
+    async with open_client(server) as mix:
         sessions = await mix.sessions.list()
     show_records(
         sessions, _COLUMNS, _row, jsonl=jsonl, empty="no sessions: `trio-mix chat` begins one"
@@ -33,7 +34,7 @@ async def list_sessions(server: str | None, *, jsonl: bool) -> int:
 
 async def create(server: str | None, title: str, *, jsonl: bool) -> int:
     """Make a session and print its id."""
-    async with reach(server) as mix:
+    async with open_client(server) as mix:
         session = await mix.sessions.create(title=title)
     print(as_json(session) if jsonl else clean(session.id))
     return OK
@@ -41,7 +42,7 @@ async def create(server: str | None, title: str, *, jsonl: bool) -> int:
 
 async def show(server: str | None, session_id: str, *, jsonl: bool) -> int:
     """Print a session and its stored messages."""
-    async with reach(server) as mix:
+    async with open_client(server) as mix:
         session = await mix.sessions.get(id=session_id)
         messages = await mix.messages.get_session(id=session_id)
     if jsonl:
@@ -60,7 +61,7 @@ async def show(server: str | None, session_id: str, *, jsonl: bool) -> int:
 
 async def cancel(server: str | None, session_id: str) -> int:
     """Stop what the agent does in a session."""
-    async with reach(server) as mix:
+    async with open_client(server) as mix:
         await mix.messages.cancel_processing(id=session_id)
     print(f"told session {clean(session_id)} to stop", flush=True)
     return OK
@@ -68,7 +69,7 @@ async def cancel(server: str | None, session_id: str) -> int:
 
 async def delete(server: str | None, session_ids: Sequence[str]) -> int:
     """Delete sessions; the first that cannot be deleted ends it."""
-    async with reach(server) as mix:
+    async with open_client(server) as mix:
         for session_id in session_ids:
             await mix.sessions.delete(id=session_id)
             print(f"deleted {clean(session_id)}", flush=True)

@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     from trio_mix import Mix
     from trio_mix.sse import EventSource, ServerSentEvent
 
-Generation: TypeAlias = Literal["async", "blocking", "pipeline", "pipeline-oldest"]
+ServerGeneration: TypeAlias = Literal["async", "blocking", "pipeline", "pipeline-oldest"]
 
-NOBODY: Final = "trio-mix-doctor-knows-no-such-session"
-NO_COMMAND: Final = "/trio-mix-doctor"
+MISSING_SESSION: Final = "trio-mix-doctor-knows-no-such-session"
+MISSING_COMMAND: Final = "/trio-mix-doctor"
 
 
 @attrs.frozen
-class Doctor:
+class Probe:
     """One server, and the patience to question it with."""
 
     mix: Mix
@@ -83,7 +83,7 @@ class Doctor:
         """
         await trio.lowlevel.checkpoint()
         try:
-            async with self.stream(NOBODY) as source:
+            async with self.stream(MISSING_SESSION) as source:
                 first = await self.frames(source, self.wait, bool)
                 return first[0] if first else None
         except errors.MixError as refused:
@@ -91,7 +91,7 @@ class Doctor:
         except errors.TrioMixError:
             return None
 
-    async def generation(self, session_id: str) -> Generation | None:
+    async def generation(self, session_id: str) -> ServerGeneration | None:
         """Tell the generation by what the server says to empty messages; nothing runs.
 
         Pipeline servers alone have ``/stream/{id}/message``. Async ones alone know the field
@@ -128,7 +128,9 @@ class Doctor:
             return None
         return "status" if answer.status is not None else "cancelled"
 
-    async def nudge(self, session_id: str, generation: Generation | None, *, command: bool) -> str:
+    async def nudge(
+        self, session_id: str, generation: ServerGeneration | None, *, command: bool
+    ) -> str:
         """Make the server say something on a stream: a session that comes and goes, or a command.
 
         Returns:
@@ -136,7 +138,7 @@ class Doctor:
         """
         await trio.lowlevel.checkpoint()
         if command:
-            content = f'{{"text": "{NO_COMMAND}"}}'
+            content = f'{{"text": "{MISSING_COMMAND}"}}'
             if generation in ("pipeline", "pipeline-oldest"):
                 await self.mix.streaming.send_streaming_message(
                     id=session_id, content=content, options=self.options

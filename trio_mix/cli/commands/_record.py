@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import trio
 
-from trio_mix.cli._errors import UsageError
+from trio_mix.cli._errors import CommandUsageError
 from trio_mix.testing import RecordingError, record, replay
 
 if TYPE_CHECKING:
@@ -34,12 +34,12 @@ async def record_to(
         # A recording may hold more than its masks cover: it is nobody else's to read.
         made = os.open(file, os.O_WRONLY | os.O_CREAT | (0 if force else os.O_EXCL), 0o600)
     except FileExistsError:
-        raise UsageError(f"{file} is there already: --force replaces it") from None
+        raise CommandUsageError(f"{file} is there already: --force replaces it") from None
     os.close(made)
     try:
         recorder = record(upstream, file, host=host, port=port)
     except ValueError as error:
-        raise UsageError(str(error)) from error
+        raise CommandUsageError(str(error)) from error
     try:
         async with recorder:
             print(f"recording {upstream} at {recorder.url} into {file}; Ctrl-C ends it", flush=True)
@@ -59,7 +59,7 @@ async def replay_from(
     try:
         server = replay(file, speed=speed, ignore_bodies=ignore_bodies, host=host, port=port)
     except RecordingError as error:
-        raise UsageError(str(error)) from error
+        raise CommandUsageError(str(error)) from error
     async with server:
         count = len(server.recording.exchanges)
         print(f"replaying {count} requests at {server.url}; Ctrl-C stops it", flush=True)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @asynccontextmanager
-async def reach(server: str | None) -> AsyncIterator[Mix]:
+async def open_client(server: str | None) -> AsyncIterator[Mix]:
     """Open a client on a server that is there.
 
     A stream's first connect would try for minutes; a person wants to hear at once that the address

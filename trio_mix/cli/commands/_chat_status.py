@@ -26,7 +26,7 @@ _TICK = 0.2
 
 
 @attrs.define
-class Counters:
+class SessionUsage:
     """What a session has used."""
 
     tokens_in: int = 0
@@ -41,9 +41,9 @@ class Counters:
             said.append(f"${self.cost:.4f}")
         return " · ".join(said)
 
-    def since(self, before: Counters) -> Counters:
+    def since(self, before: SessionUsage) -> SessionUsage:
         """Return what was used between two counts."""
-        return Counters(
+        return SessionUsage(
             self.tokens_in - before.tokens_in,
             self.tokens_out - before.tokens_out,
             self.cost - before.cost,
@@ -56,7 +56,7 @@ class Status:
 
     mix: Mix
     stream: SessionStream
-    used: Counters = attrs.field(factory=Counters, init=False)
+    used: SessionUsage = attrs.field(factory=SessionUsage, init=False)
     _began: float | None = attrs.field(default=None, init=False)
     _cancelling: bool = attrs.field(default=False, init=False)
 
@@ -74,7 +74,7 @@ class Status:
         self._began = None
         return took
 
-    async def count(self) -> Counters:
+    async def count(self) -> SessionUsage:
         """Ask the server what the session has used, and return what came since the last time.
 
         A server that does not tell, or not at once, leaves everything as it was.
@@ -84,9 +84,9 @@ class Status:
         try:
             session = await self.mix.sessions.get(id=self.stream.session_id, options=options)
         except TrioMixError:
-            return Counters()
+            return SessionUsage()
         before = self.used
-        self.used = Counters(session.prompt_tokens, session.completion_tokens, session.cost)
+        self.used = SessionUsage(session.prompt_tokens, session.completion_tokens, session.cost)
         return self.used.since(before)
 
     def working(self) -> str:

@@ -28,10 +28,11 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from trio_mix.cli._connect import reach
-from trio_mix.cli._errors import OK, UsageError
-from trio_mix.cli._render import clean, excerpt
-from trio_mix.cli._tables import as_json, show_records
+from trio_mix.cli._client import open_client
+from trio_mix.cli._errors import OK, CommandUsageError
+from trio_mix.cli.ui._json import as_json
+from trio_mix.cli.ui._tables import show_records
+from trio_mix.cli.ui._text import clean, excerpt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -53,7 +54,7 @@ class Transferred:
 
 async def list_files(server: str | None, session: str, *, jsonl: bool) -> int:
     """Print a session's files."""
-    async with reach(server) as mix:
+    async with open_client(server) as mix:
         files = await mix.files.list(id=session)
     show_records(
         files, ("name", "size", "modified"), _row, jsonl=jsonl, empty="no files in this session"
@@ -75,11 +76,11 @@ async def upload(
       UsageError: a path is no file, or a name is given for several.
     """
     if name is not None and len(paths) > 1:
-        raise UsageError("--name is for one file; these keep their own")
+        raise CommandUsageError("--name is for one file; these keep their own")
     for path in paths:
         if not path.is_file():
-            raise UsageError(f"{path} is no file that can be read")
-    async with reach(server) as mix:
+            raise CommandUsageError(f"{path} is no file that can be read")
+    async with open_client(server) as mix:
         for path in paths:
             with _bar("up", path.name) as progress:
                 info = await mix.files.upload(
@@ -108,13 +109,13 @@ async def download(
     """
     if to == STDOUT:
         if len(names) > 1:
-            raise UsageError("--to - is for one file")
+            raise CommandUsageError("--to - is for one file")
         return await _to_stdout(server, session, names[0])
     targets = [_target(name, to, several=len(names) > 1) for name in names]
     for target in targets:
         if target.exists() and not force:
-            raise UsageError(f"{target} is there already: --force replaces it")
-    async with reach(server) as mix:
+            raise CommandUsageError(f"{target} is there already: --force replaces it")
+    async with open_client(server) as mix:
         for name, target in zip(names, targets, strict=True):
             with _bar("down", name) as progress:
                 path = await mix.files.download(
@@ -131,19 +132,19 @@ async def download(
 def _target(name: str, to: Path | None, *, several: bool) -> Path:
     own = Path(clean(name).replace("\\", "/")).name
     if own in ("", ".", ".."):
-        raise UsageError(f"{name!r} is no file's name here: say where it is to go with --to")
+        raise CommandUsageError(f"{name!r} is no file's name here: say where it is to go with --to")
     if to is None:
         return Path(own)
     if to.is_dir():
         return to / own
     if several:
-        raise UsageError(f"--to {to} is no folder: several files need one")
+        raise CommandUsageError(f"--to {to} is no folder: several files need one")
     return to
 
 
 async def _to_stdout(server: str | None, session: str, name: str) -> int:
     sys.stdout.flush()
-    async with reach(server) as mix, mix.files.get(id=session, filename=name) as content:
+    async with open_client(server) as mix, mix.files.get(id=session, filename=name) as content:
         async for piece in content:
             sys.stdout.buffer.write(piece)
             sys.stdout.buffer.flush()
@@ -152,7 +153,7 @@ async def _to_stdout(server: str | None, session: str, name: str) -> int:
 
 async def delete(server: str | None, session: str, names: Sequence[str]) -> int:
     """Delete files; the first that cannot be deleted ends it."""
-    async with reach(server) as mix:
+    async with open_client(server) as mix:
         for name in names:
             await mix.files.delete(id=session, filename=name)
             print(f"deleted {clean(name)}", flush=True)

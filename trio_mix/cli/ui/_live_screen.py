@@ -24,15 +24,15 @@ import attrs
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
-from trio_mix.cli._notes import no_notes
-from trio_mix.cli._screen import TerminalScreen
+from trio_mix.cli.ui._screen import TerminalScreen
+from trio_mix.cli.ui._warnings import suppress_warnings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from rich.console import Console
 
-    from trio_mix.cli._render import Piece
+    from trio_mix.cli.ui._transcript import Piece
 
 _TAB = 8
 _ERASE = "\r\x1b[2K"
@@ -65,7 +65,7 @@ class LiveScreen(TerminalScreen):
         self._on = True
         self._draw()
         try:
-            with quiet_keyboard(), no_notes():
+            with quiet_keyboard(), suppress_warnings():
                 yield
         finally:
             self._clear()

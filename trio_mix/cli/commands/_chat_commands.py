@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from trio_mix.cli._render import clean, excerpt
+from trio_mix.cli.ui._text import clean, excerpt
 from trio_mix.errors import TrioMixError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from trio_mix import Mix, Reply, SessionStream
-    from trio_mix.cli._chat_status import Status
+    from trio_mix.cli.commands._chat_status import Status
 
 HELP = {
     "/help": "this",

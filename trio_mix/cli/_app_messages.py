@@ -10,29 +10,29 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from trio_mix.cli import _ask
 from trio_mix.cli._options import (
+    MESSAGES,
     NO_COMMON,
-    TALK,
     Common,
-    Jsonl,
+    JsonlOption,
     SessionId,
-    Yes,
+    YesOption,
     add,
     examples,
     flag,
 )
 from trio_mix.cli._run import run_async
+from trio_mix.cli.commands import _ask, _watch
 from trio_mix.models import ThinkingLevel  # noqa: TC001  # cyclopts reads the annotations
 
 if TYPE_CHECKING:
     from cyclopts import App
 
 
-def add_talk_commands(app: App) -> None:
+def add_message_commands(app: App) -> None:
     """Add the commands to the program."""
     for command, lines in _COMMANDS:
-        add(app, command, group=TALK, epilogue=lines)
+        add(app, command, group=MESSAGES, epilogue=lines)
 
 
 def ask(
@@ -41,14 +41,14 @@ def ask(
     *,
     session: str | None = None,
     keep: Annotated[bool, flag("Keep the new session, and print its id on stderr.")] = False,
-    yes: Yes = False,
+    yes: YesOption = False,
     plan: Annotated[bool, flag("Let the agent only plan.")] = False,
     thinking: ThinkingLevel | None = None,
     max_steps: int | None = None,
     allow_shell: Annotated[
         bool, flag('Send a text that starts with "!": pipeline servers run it as a shell command.')
     ] = False,
-    jsonl: Jsonl = False,
+    jsonl: JsonlOption = False,
     common: Common = NO_COMMON,
 ) -> int:
     """Send one message and print the reply.
@@ -62,7 +62,7 @@ def ask(
       thinking: How hard to think, as the server names it.
       max_steps: How many steps the agent may take.
     """
-    what = _ask.Ask(
+    what = _ask.AskOptions(
         text=text,
         session=session,
         keep=keep,
@@ -79,11 +79,11 @@ def ask(
 def chat(
     *,
     session: str | None = None,
-    yes: Yes = False,
+    yes: YesOption = False,
     history: Annotated[bool, flag("Neither read nor write the history file.", "--no-history")] = (
         False
     ),
-    jsonl: Jsonl = False,
+    jsonl: JsonlOption = False,
     common: Common = NO_COMMON,
 ) -> int:
     """Talk in a session.
@@ -102,13 +102,13 @@ def chat(
     )
 
 
-def watch(session: SessionId, /, *, jsonl: Jsonl = False, common: Common = NO_COMMON) -> int:
+def watch(session: SessionId, /, *, jsonl: JsonlOption = False, common: Common = NO_COMMON) -> int:
     """Print every event of a session as it happens, until Ctrl-C.
 
     Pipeline servers (API up to 0.6.9) run a message once for each open stream: do not watch there
     while another client works.
     """
-    return run_async(common, _ask.watch, common.server, session, jsonl=jsonl)
+    return run_async(common, _watch.watch, common.server, session, jsonl=jsonl)
 
 
 _COMMANDS = (

@@ -20,11 +20,11 @@ import trio
 
 from trio_mix import errors
 from trio_mix.cli._errors import FAILED
-from trio_mix.cli._render import excerpt
+from trio_mix.cli.ui._text import excerpt
 
 if TYPE_CHECKING:
-    from trio_mix.cli._doctor_probe import Doctor
-    from trio_mix.cli._doctor_report import Report
+    from trio_mix.cli.doctor._probe import Probe
+    from trio_mix.cli.doctor._report import Report
     from trio_mix.sse import EventSource, ServerSentEvent
 
 _QUIET: Final = 1.0
@@ -32,7 +32,7 @@ _QUIET: Final = 1.0
 
 
 async def examine_stream(
-    doctor: Doctor, report: Report, session: str, listen: float, *, command: bool
+    doctor: Probe, report: Report, session: str, listen: float, *, command: bool
 ) -> None:
     """Open the session's stream, twice, and report what was measured.
 
@@ -64,7 +64,7 @@ def _told(frames: list[ServerSentEvent]) -> list[ServerSentEvent]:
     return [frame for frame in frames if frame.event not in ("connected", "heartbeat")]
 
 
-class _First:
+class _FirstConnection:
     """What the first connection brought."""
 
     def __init__(self, frames: list[ServerSentEvent], retry: float | None, *, command: bool):
@@ -74,8 +74,8 @@ class _First:
 
 
 async def _first_connection(
-    doctor: Doctor, report: Report, session: str, *, command: bool
-) -> _First | None:
+    doctor: Probe, report: Report, session: str, *, command: bool
+) -> _FirstConnection | None:
     began = trio.current_time()
     async with doctor.stream(session) as source:
         greeting = await doctor.frames(source, doctor.wait, bool)
@@ -100,11 +100,11 @@ async def _first_connection(
         if not frames and not command and report.generation == "pipeline":
             command = True
             frames = await _happen(doctor, report, source, session, command=True)
-        return _First(frames, source.statistics().server_retry, command=command)
+        return _FirstConnection(frames, source.statistics().server_retry, command=command)
 
 
 async def _happen(
-    doctor: Doctor,
+    doctor: Probe,
     report: Report,
     source: EventSource,
     session: str,
@@ -128,7 +128,7 @@ async def _happen(
 
 
 @attrs.frozen
-class _Again:
+class _SecondConnection:
     """What the second connection brought."""
 
     replayed: bool
@@ -138,8 +138,8 @@ class _Again:
 
 
 async def _second_connection(
-    doctor: Doctor, report: Report, session: str, first: _First
-) -> _Again | None:
+    doctor: Probe, report: Report, session: str, first: _FirstConnection
+) -> _SecondConnection | None:
     await trio.lowlevel.checkpoint()
     if not first.events or not first.events[0].id:
         return None
@@ -152,17 +152,17 @@ async def _second_connection(
             quiet = min(_QUIET, doctor.wait)
             came = _told(await doctor.frames(source, quiet, lambda got: _told(got) != []))
             new = _told(await _happen(doctor, report, source, session, command=True))
-            return _Again(bool(came), new)
+            return _SecondConnection(bool(came), new)
         came = _told(await _happen(doctor, report, source, session, command=False))
         known = {(event.id, event.data) for event in missed}
         again = {(event.id, event.data) for event in came} & known
-        return _Again(
+        return _SecondConnection(
             bool(known) and again == known,
             [event for event in came if (event.id, event.data) not in known],
         )
 
 
-def _ids(report: Report, events: list[ServerSentEvent], again: _Again | None) -> None:
+def _ids(report: Report, events: list[ServerSentEvent], again: _SecondConnection | None) -> None:
     if not events:
         report.add(
             "ids",
@@ -205,7 +205,7 @@ def _ids(report: Report, events: list[ServerSentEvent], again: _Again | None) ->
         report.add("ids", "ok", "ids count upwards, over connections too", ids=ids, restart=False)
 
 
-def _retry(report: Report, first: _First) -> None:
+def _retry(report: Report, first: _FirstConnection) -> None:
     if first.retry is None:
         report.add(
             "retry",
@@ -224,7 +224,7 @@ def _retry(report: Report, first: _First) -> None:
         )
 
 
-def _replay(report: Report, first: _First, again: _Again | None) -> None:
+def _replay(report: Report, first: _FirstConnection, again: _SecondConnection | None) -> None:
     if again is None:
         report.add(
             "replay",
@@ -251,7 +251,7 @@ def _replay(report: Report, first: _First, again: _Again | None) -> None:
         )
 
 
-async def _unknown_session(doctor: Doctor, report: Report) -> None:
+async def _unknown_session(doctor: Probe, report: Report) -> None:
     first = await doctor.speaks_sse()
     if first == 404:
         report.add("unknown-session", "ok", "the stream of a session that does not exist is a 404")
@@ -278,7 +278,7 @@ async def _unknown_session(doctor: Doctor, report: Report) -> None:
         )
 
 
-async def _heartbeat(doctor: Doctor, report: Report, session: str, listen: float) -> None:
+async def _heartbeat(doctor: Probe, report: Report, session: str, listen: float) -> None:
     await trio.lowlevel.checkpoint()
     if not listen:
         report.add(

@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Final, Protocol
 from rich.console import Console
 from rich.text import Text
 
-from trio_mix.cli._render import Kind, Piece, PlainLines
+from trio_mix.cli.ui._transcript import Piece, PieceKind, PlainLines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import TextIO
 
-STYLES: Final[dict[Kind, str]] = {
+STYLES: Final[dict[PieceKind, str]] = {
     "text": "",
     "thinking": "dim italic",
     "tool": "cyan",

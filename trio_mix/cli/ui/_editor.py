@@ -30,7 +30,7 @@ from prompt_toolkit.output import create_output
 from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.styles import Style
 
-from trio_mix.cli._keyboard import Interrupted
+from trio_mix.cli.ui._keyboard import Interrupted
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,19 +17,19 @@ from rich.table import Table
 from rich.text import Text
 
 from trio_mix.cli._errors import FAILED, OK
-from trio_mix.cli._render import clean
-from trio_mix.cli._screen import terminal
+from trio_mix.cli.ui._screen import terminal
+from trio_mix.cli.ui._text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from rich.console import Console
 
-    from trio_mix.cli._doctor_probe import Generation
+    from trio_mix.cli.doctor._probe import ServerGeneration
 
-Verdict: TypeAlias = Literal["ok", "note", "bad", "unknown"]
+Rating: TypeAlias = Literal["ok", "note", "bad", "unknown"]
 
-_MARKS: Final[dict[Verdict, tuple[str, str]]] = {
+_MARKS: Final[dict[Rating, tuple[str, str]]] = {
     "ok": ("✓", "green"),
     "note": ("~", "yellow"),
     "bad": ("✗", "bold red"),
@@ -44,7 +44,7 @@ class Finding:
 
     check: str
     """What: a stable name."""
-    verdict: Verdict
+    verdict: Rating
     """``ok``: as the specification says; ``note``: not so, and trio_mix makes it good; ``bad``:
     nothing makes it good; ``unknown``: it could not be measured."""
     found: str
@@ -61,7 +61,7 @@ class Report:
 
     server: str
     as_json: bool
-    generation: Generation | None = None
+    generation: ServerGeneration | None = None
     version: str | None = None
     findings: list[Finding] = attrs.field(factory=list[Finding], init=False)
     failure: int = attrs.field(default=FAILED, init=False)
@@ -80,7 +80,7 @@ class Report:
     def add(
         self,
         check: str,
-        verdict: Verdict,
+        verdict: Rating,
         found: str,
         then: str = "",
         *,

@@ -18,10 +18,10 @@ import attrs
 import trio
 
 from trio_mix import Mix, ReconnectPolicy
-from trio_mix.cli._board import board
-from trio_mix.cli._errors import FAILED, OK, complain
-from trio_mix.cli._follow import follow, grant_all
-from trio_mix.cli._render import excerpt
+from trio_mix.cli._errors import FAILED, OK
+from trio_mix.cli.commands._show_message import grant_all, show_message
+from trio_mix.cli.ui._panels import open_panels
+from trio_mix.cli.ui._text import excerpt, print_error
 from trio_mix.events import ConnectedEvent, PermissionEvent
 from trio_mix.testing import Drop, MixServer, Say, Think, Turn
 
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from trio_mix import Reply, SessionStream
-    from trio_mix.cli._board import Board
-    from trio_mix.cli._screen import Screen
+    from trio_mix.cli.ui._panels import Panels
+    from trio_mix.cli.ui._screen import Screen
 
 DemoApi: TypeAlias = Literal["async", "blocking", "pipeline"]
 
@@ -46,7 +46,7 @@ _AFTER = "and nobody missed a word."
 
 
 @attrs.define
-class _Result:
+class _DemoReply:
     """What came of one message."""
 
     text: str
@@ -57,39 +57,39 @@ class _Result:
 
 @attrs.define
 class _Demo:
-    board: Board
+    panels: Panels
     server: MixServer
     stream: SessionStream
-    results: list[_Result] = attrs.field(factory=list, init=False)
+    results: list[_DemoReply] = attrs.field(factory=list, init=False)
 
     async def two_at_once(self) -> None:
         """Send two messages from two tasks; each gets its own events."""
-        self.board.note("two tasks send at once; each message gets its own events")
+        self.panels.note("two tasks send at once; each message gets its own events")
         await self._send(_FILES, _SHELL)
 
     async def lost_between_messages(self) -> None:
         """Lose the connection while nothing runs, and go on."""
         async with self.stream.subscribe() as everything:
             await self.server.drop_streams(self.stream.session_id)
-            self.board.note("the server dropped the connection between two messages")
+            self.panels.note("the server dropped the connection between two messages")
             async for event in everything:
                 if isinstance(event, ConnectedEvent):
                     break
-        self.board.note("connected again; the next message goes on as if nothing had been")
+        self.panels.note("connected again; the next message goes on as if nothing had been")
         await self._send(_AGAIN)
 
     async def lost_in_mid_turn(self) -> None:
         """Lose the connection while the agent speaks, and complete the reply all the same."""
-        self.board.note("now the connection is cut in the middle of an answer")
+        self.panels.note("now the connection is cut in the middle of an answer")
         self.server.script(
             _STORY, Turn(Think("One sentence will do."), Say(_BEFORE), Drop(), Say(_AFTER))
         )
         await self._send(_STORY)
         await self.stream.wait_connected()
-        self.board.note("the answer is complete all the same: the server had stored the rest")
+        self.panels.note("the answer is complete all the same: the server had stored the rest")
 
     async def _send(self, *texts: str) -> None:
-        with self.board.act(texts) as screens:
+        with self.panels.act(texts) as screens:
             async with trio.open_nursery() as nursery:
                 for text, screen in zip(texts, screens, strict=True):
                     # Queued in this order, so that the lines are the same on every run.
@@ -111,13 +111,13 @@ class _Demo:
         began = trio.current_time()
         task_status.started()
         async with self.stream.send(text) as message:
-            reply = await follow(message, screen, decide)
-        self.results.append(_Result(text, reply, asked, trio.current_time() - began))
+            reply = await show_message(message, screen, decide)
+        self.results.append(_DemoReply(text, reply, asked, trio.current_time() - began))
 
     def show(self) -> None:
         """Show what happened."""
         columns = ("message", "tool calls", "permissions", "recovered", "last words")
-        self.board.table(
+        self.panels.table(
             columns,
             [
                 (
@@ -151,7 +151,7 @@ class _Demo:
         return [fact for fact, happened in facts.items() if not happened]
 
 
-def _calls(result: _Result) -> set[str]:
+def _calls(result: _DemoReply) -> set[str]:
     return {call.tool_call_id for call in result.reply.tool_calls}
 
 
@@ -166,7 +166,7 @@ async def demo(api: DemoApi) -> int:
         state = streams[0].state.value
         return f"stream {state}, {numbers.connects} connects, {numbers.events} events"
 
-    screen = board(status)
+    screen = open_panels(status)
     missing: Sequence[str] = ("everything ended in time",)
     with trio.move_on_after(_TIMEOUT):
         async with (
@@ -183,7 +183,7 @@ async def demo(api: DemoApi) -> int:
             show.show()
             missing = show.missing()
     for fact in missing:
-        complain(f"the demo failed: it is not true that {fact}")
+        print_error(f"the demo failed: it is not true that {fact}")
     if not missing:
         screen.note("all as it should be; the session is deleted, the server stopped")
     return FAILED if missing else OK

@@ -22,7 +22,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from trio_mix.cli._screen import STYLES, LineScreen, Screen, terminal
+from trio_mix.cli.ui._screen import STYLES, LineScreen, Screen, terminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
     from rich.console import Console, RenderableType
 
-    from trio_mix.cli._render import Piece
+    from trio_mix.cli.ui._transcript import Piece
 
 _SIDE_BY_SIDE = 90
 """The least width, in columns, for panels beside each other."""
 
 
-class Board(Protocol):
+class Panels(Protocol):
     """What the demo draws on."""
 
     def note(self, text: str) -> None:
@@ -50,7 +50,7 @@ class Board(Protocol):
         """Show a table."""
 
 
-class LineBoard:
+class LinePanels:
     """Plain lines on stdout."""
 
     def __init__(self) -> None:
@@ -109,7 +109,7 @@ class PanelScreen:
         return Panel(self.body if self.running else waiting, title=self.title, title_align="left")
 
 
-class LiveBoard:
+class LivePanels:
     """Panels on a terminal, with a line below that says how the stream is."""
 
     def __init__(self, console: Console, status: Callable[[], str]) -> None:
@@ -152,11 +152,11 @@ class LiveBoard:
         self._console.print(table)
 
 
-def board(status: Callable[[], str]) -> Board:
+def open_panels(status: Callable[[], str]) -> Panels:
     """Return what fits stdout.
 
     Args:
       status: says in one line how the stream is; asked again and again.
     """
     console = terminal()
-    return LiveBoard(console, status) if console else LineBoard()
+    return LivePanels(console, status) if console else LinePanels()

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from trio_mix._rest._options import debug_wanted
-from trio_mix.cli._errors import complain
+from trio_mix.cli.ui._text import print_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,37 +27,37 @@ if TYPE_CHECKING:
 _log: Final = logging.getLogger("trio_mix")
 
 
-class _Notes(logging.Handler):
+class _WarningHandler(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self.quiet = 0
 
     def emit(self, record: logging.LogRecord) -> None:
         if not self.quiet:
-            complain(record.getMessage())
+            print_error(record.getMessage())
 
 
-_NOTES: Final = _Notes()
+_HANDLER: Final = _WarningHandler()
 
 
 @contextmanager
-def notes() -> Iterator[None]:
+def warnings_on_stderr() -> Iterator[None]:
     """Say warnings on stderr until the block is left."""
     if debug_wanted() or _log.handlers:
         yield
         return
-    _log.addHandler(_NOTES)
+    _log.addHandler(_HANDLER)
     try:
         yield
     finally:
-        _log.removeHandler(_NOTES)
+        _log.removeHandler(_HANDLER)
 
 
 @contextmanager
-def no_notes() -> Iterator[None]:
+def suppress_warnings() -> Iterator[None]:
     """Say none until the block is left: something else shows what goes on."""
-    _NOTES.quiet += 1
+    _HANDLER.quiet += 1
     try:
         yield
     finally:
-        _NOTES.quiet -= 1
+        _HANDLER.quiet -= 1

@@ -14,14 +14,12 @@ Rules:
 
 from __future__ import annotations
 
-import json
-import re
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias, assert_never
+from typing import TYPE_CHECKING, Literal, TypeAlias, assert_never
 
 import attrs
 
+from trio_mix.cli.ui._text import clean, excerpt
 from trio_mix.events import (
-    EVENT_CLASSES,
     CompleteEvent,
     ConnectedEvent,
     ContentEvent,
@@ -51,33 +49,16 @@ if TYPE_CHECKING:
 
     from trio_mix.events import Event
 
-Kind: TypeAlias = Literal[
+PieceKind: TypeAlias = Literal[
     "text", "thinking", "tool", "permission", "notice", "user", "done", "error", "gap", "info"
 ]
-
-_EXCERPT = 200
-
-
-# The C0 and C1 controls but line feed and tab, and what overrides the direction of writing.
-_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-
-
-def clean(text: str) -> str:
-    """Take out what could steer a terminal: all control characters but line feed and tab."""
-    return _CONTROLS.sub("", text)
-
-
-def excerpt(text: str, limit: int = _EXCERPT) -> str:
-    """Make one line of the text, no longer than the limit."""
-    flat = " ".join(clean(text).split())
-    return flat if len(flat) <= limit else flat[: limit - 1] + "…"
 
 
 @attrs.frozen
 class Piece:
     """Something to show now."""
 
-    kind: Kind
+    kind: PieceKind
     text: str
     fresh: bool = True
     """Whether it begins an item of its own; False continues the text or thinking before it."""
@@ -91,7 +72,7 @@ class Piece:
 
 
 @attrs.define
-class _Call:
+class _ShownCall:
     name: str
     input: str = ""
     told: bool = False
@@ -104,7 +85,7 @@ class Transcript:
 
     users: bool = False
     """Whether to tell what was sent, too."""
-    _calls: dict[str, _Call] = attrs.field(factory=dict, init=False)
+    _calls: dict[str, _ShownCall] = attrs.field(factory=dict, init=False)
     _open: tuple[str, str | None, str | None] | None = attrs.field(default=None, init=False)
     text: str = attrs.field(default="", init=False)
     """The top-level text so far, as the server sent it."""
@@ -128,7 +109,7 @@ class Transcript:
                     self._open = None
                 return pieces
 
-    def _stream(self, kind: Kind, event: ContentEvent | ThinkingEvent) -> list[Piece]:
+    def _stream(self, kind: PieceKind, event: ContentEvent | ThinkingEvent) -> list[Piece]:
         key = (kind, event.assistant_message_id, event.parent_tool_call_id)
         fresh, self._open = key != self._open, key
         return [Piece(kind, clean(event.content), fresh, _depth(event.parent_tool_call_id))]
@@ -141,10 +122,10 @@ class Transcript:
             case ToolUseParameterDeltaEvent() | ToolParameterDeltaEvent():
                 return []
             case ToolExecutionStartEvent():
-                self._calls.setdefault(event.tool_call_id, _Call(event.tool_name))
+                self._calls.setdefault(event.tool_call_id, _ShownCall(event.tool_name))
                 return self._untold(event.tool_call_id)
             case ToolExecutionCompleteEvent():
-                self._calls.setdefault(event.tool_call_id, _Call(event.tool_name))
+                self._calls.setdefault(event.tool_call_id, _ShownCall(event.tool_name))
                 return [
                     *self._untold(event.tool_call_id),
                     Piece("tool", _outcome(event), depth=_depth(event.parent_tool_call_id)),
@@ -188,7 +169,7 @@ class Transcript:
                 assert_never(event)
 
     def _call(self, call_id: str, name: str, text: str, parent: str | None) -> list[Piece]:
-        call = self._calls.setdefault(call_id, _Call(name, depth=_depth(parent)))
+        call = self._calls.setdefault(call_id, _ShownCall(name, depth=_depth(parent)))
         call.input = text or call.input
         return self._untold(call_id) if text else []
 
@@ -262,24 +243,3 @@ class PlainLines:
         """Return the line that was left open, if any."""
         rest, self._rest = self._rest, ""
         return [f"{self._label}{rest}".rstrip()] if rest.strip() else []
-
-
-_NAMES: Final = {cls: name for name, cls in EVENT_CLASSES.items()}
-
-
-def event_json(event: Event) -> str:
-    """Make one line of JSON of an event: its name, and its fields that are not null."""
-    name = _NAMES.get(type(event))
-    if name is None:
-        name = "stream_gap" if isinstance(event, StreamGapEvent) else "unknown"
-    fields = {
-        key: value for key, value in attrs.asdict(event, recurse=False).items() if value is not None
-    }
-    return json.dumps({"event": name, **fields}, ensure_ascii=False, default=_plain)
-
-
-def _plain(value: object) -> object:
-    try:
-        return dict(value)  # type: ignore[call-overload]
-    except (TypeError, ValueError):
-        return str(value)

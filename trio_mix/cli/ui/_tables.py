@@ -11,20 +11,18 @@ Rules:
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 from rich.table import Table
 from rich.text import Text
 
-from trio_mix.cli._render import excerpt
-from trio_mix.cli._screen import terminal
+from trio_mix.cli.ui._json import as_json
+from trio_mix.cli.ui._screen import terminal
+from trio_mix.cli.ui._text import excerpt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 R = TypeVar("R", bound=attrs.AttrsInstance)
 
@@ -94,16 +92,3 @@ def _block(columns: Sequence[str], cells: Sequence[str]) -> Table:
             grid.add_row(name, Text(cell))
     grid.add_row("", "")
     return grid
-
-
-def as_json(record: attrs.AttrsInstance, extra: Mapping[str, object] | None = None) -> str:
-    """Make one line of JSON of a model, without what is null or hidden from its repr."""
-    fields = attrs.asdict(record, filter=lambda field, value: field.repr and value is not None)
-    return json.dumps({**(extra or {}), **fields}, ensure_ascii=False, default=plain)
-
-
-def plain(value: object) -> object:
-    """Return what JSON has for a value that it does not know."""
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return dict(value) if isinstance(value, Mapping) else str(value)

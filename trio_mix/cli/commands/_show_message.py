@@ -11,21 +11,22 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import trio
 
-from trio_mix.cli._render import Piece, Transcript, ask_for, clean
+from trio_mix.cli.ui._text import clean
+from trio_mix.cli.ui._transcript import Piece, Transcript, ask_for
 from trio_mix.events import ErrorEvent, PermissionEvent
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from trio_mix import Message, Reply
-    from trio_mix.cli._input import LineReader
-    from trio_mix.cli._screen import Screen
+    from trio_mix.cli.ui._line_reader import LineReader
+    from trio_mix.cli.ui._screen import Screen
     from trio_mix.events import Event
 
 Decide: TypeAlias = "Callable[[PermissionEvent], Awaitable[bool]]"
 
 
-async def follow(
+async def show_message(
     message: Message,
     screen: Screen | None,
     decide: Decide,

@@ -9,13 +9,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Protocol
 
-from trio_mix.cli._input import LineReader
-from trio_mix.cli._screen import is_capable, terminal
-
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import trio
+    from trio_mix.cli.ui._line_reader import LineReader
 
 
 class Interrupted(Exception):
@@ -52,7 +47,7 @@ class Keyboard(Protocol):
         ...
 
 
-class Lines:
+class LineKeyboard:
     """A plain stream: a pipe, or a terminal that can do nothing but lines."""
 
     editor = False
@@ -70,23 +65,3 @@ class Lines:
     async def answer(self, question: str) -> str | None:
         """Wait for a line."""
         return await self.line(question)
-
-
-def open_keyboard(
-    nursery: trio.Nursery, *, history: bool, status: Callable[[], str], asking: Callable[[], str]
-) -> Keyboard:
-    """Return what fits the process's stdin.
-
-    Args:
-      nursery: where a task lives that reads a plain stream.
-      history: whether to keep what is typed, for the next chat.
-      status: says in one line how things are, for beside the prompt.
-      asking: the same for beside a question.
-    """
-    person = sys.stdin.isatty()
-    if person and is_capable() and terminal():
-        from trio_mix.cli._editor import Editor
-        from trio_mix.cli._history import open_history
-
-        return Editor(open_history(keep=history), status, asking)
-    return Lines(LineReader.stdin(nursery), person=person)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from trio_mix.cli._connect import reach
-from trio_mix.cli._errors import OK, UsageError
-from trio_mix.cli._render import clean, excerpt
-from trio_mix.cli._tables import show_records
+from trio_mix.cli._client import open_client
+from trio_mix.cli._errors import OK, CommandUsageError
+from trio_mix.cli.ui._tables import show_records
+from trio_mix.cli.ui._text import clean, excerpt
 from trio_mix.errors import MixError
 
 if TYPE_CHECKING:
@@ -42,13 +42,13 @@ async def list_tools(server: str | None, *, jsonl: bool) -> int:
     Raises:
       UsageError: the server cannot tell them.
     """
-    async with reach(server) as mix:
+    async with open_client(server) as mix:
         try:
             tools = (await mix.tools.list_llm_tools()).tools or ()
         except MixError as error:
             if error.status_code != 404:
                 raise
-            raise UsageError(
+            raise CommandUsageError(
                 "this server does not tell its tools (API before 0.11): `trio-mix tools status` "
                 "shows those with keys"
             ) from error
@@ -70,7 +70,7 @@ async def list_tools(server: str | None, *, jsonl: bool) -> int:
 
 async def status(server: str | None, *, jsonl: bool) -> int:
     """Print which tools have the keys that they need."""
-    async with reach(server) as mix:
+    async with open_client(server) as mix:
         found = await _status(mix)
     lines = [
         ToolLine(
@@ -114,7 +114,7 @@ def _key(line: ToolLine) -> str:
 
 async def commands(server: str | None, *, jsonl: bool) -> int:
     """Print the slash commands."""
-    async with reach(server) as mix:
+    async with open_client(server) as mix:
         found = await mix.system.list_commands()
     show_records(
         found,
@@ -128,7 +128,7 @@ async def commands(server: str | None, *, jsonl: bool) -> int:
 
 async def mcp(server: str | None, *, jsonl: bool) -> int:
     """Print the MCP servers that the Mix server uses."""
-    async with reach(server) as mix:
+    async with open_client(server) as mix:
         found = await mix.system.list_mcp_servers()
     show_records(
         found,

@@ -19,9 +19,6 @@ import trio
 
 from trio_mix import Mix, RetryConfig, errors
 from trio_mix._http import sanitize_url
-from trio_mix.cli._doctor_probe import Doctor
-from trio_mix.cli._doctor_report import Report
-from trio_mix.cli._doctor_stream import examine_stream
 from trio_mix.cli._errors import (
     FAILED,
     NO_SERVER,
@@ -31,10 +28,13 @@ from trio_mix.cli._errors import (
     is_tls,
     why_unreachable,
 )
-from trio_mix.cli._render import excerpt
+from trio_mix.cli.doctor._probe import Probe
+from trio_mix.cli.doctor._report import Report
+from trio_mix.cli.doctor._stream import examine_stream
+from trio_mix.cli.ui._text import excerpt
 
 if TYPE_CHECKING:
-    from trio_mix.cli._doctor_probe import Generation
+    from trio_mix.cli.doctor._probe import ServerGeneration
 
 _DEFAULT: Final = "http://localhost:8088"
 _START: Final = "start one with `trio-mix serve`, or name another with --server"
@@ -82,7 +82,7 @@ async def doctor(
         return report.finish()
     async with mix:
         try:
-            await _examine(Doctor(mix, address, wait), report, session, listen)
+            await _examine(Probe(mix, address, wait), report, session, listen)
         except errors.TrioMixError as error:
             report.add(
                 "examination",
@@ -94,7 +94,7 @@ async def doctor(
     return report.finish()
 
 
-async def _examine(doctor: Doctor, report: Report, session: str | None, listen: float) -> None:
+async def _examine(doctor: Probe, report: Report, session: str | None, listen: float) -> None:
     if not await _is_there(doctor, report):
         return
     if report.generation == "pipeline-oldest":
@@ -127,7 +127,7 @@ async def _examine(doctor: Doctor, report: Report, session: str | None, listen: 
         report.add("cleanup", "ok", "the session that this was measured with is deleted")
 
 
-async def _is_there(doctor: Doctor, report: Report) -> bool:
+async def _is_there(doctor: Probe, report: Report) -> bool:
     """Find out whether a Mix server answers, and say what is there if none does."""
     await trio.lowlevel.checkpoint()
     began = trio.current_time()
@@ -190,7 +190,7 @@ def _not_reached(report: Report, error: errors.TransportError, wait: float) -> N
         )
 
 
-async def _not_healthy(doctor: Doctor, report: Report, error: errors.MixError) -> bool:
+async def _not_healthy(doctor: Probe, report: Report, error: errors.MixError) -> bool:
     await trio.lowlevel.checkpoint()
     if error.status_code in (401, 403):
         who = error.headers.get("www-authenticate") or error.headers.get("server") or "it"
@@ -220,7 +220,7 @@ async def _not_healthy(doctor: Doctor, report: Report, error: errors.MixError) -
     return await _other(doctor, report, what)
 
 
-async def _other(doctor: Doctor, report: Report, what: str) -> bool:
+async def _other(doctor: Probe, report: Report, what: str) -> bool:
     """Tell the oldest Mix servers, which have no ``/health``, from other servers."""
     first = await doctor.speaks_sse()
     if first is not None and not isinstance(first, int) and first.event in ("error", "connected"):
@@ -237,7 +237,7 @@ async def _other(doctor: Doctor, report: Report, what: str) -> bool:
     return False
 
 
-def _tell_generation(report: Report, generation: Generation | None) -> None:
+def _tell_generation(report: Report, generation: ServerGeneration | None) -> None:
     report.generation = generation
     if generation is None:
         report.add(
@@ -251,7 +251,7 @@ def _tell_generation(report: Report, generation: Generation | None) -> None:
     report.add("generation", "ok", found, then, generation=generation)
 
 
-async def _may_answer(doctor: Doctor, report: Report) -> None:
+async def _may_answer(doctor: Probe, report: Report) -> None:
     """Find out whether the server has what it needs to run a message."""
     await trio.lowlevel.checkpoint()
     try:
@@ -276,7 +276,7 @@ async def _may_answer(doctor: Doctor, report: Report) -> None:
         )
 
 
-async def _make(doctor: Doctor, report: Report) -> str | None:
+async def _make(doctor: Probe, report: Report) -> str | None:
     await trio.lowlevel.checkpoint()
     try:
         session = await doctor.mix.sessions.create(title="trio-mix doctor", options=doctor.options)
@@ -294,7 +294,7 @@ async def _make(doctor: Doctor, report: Report) -> str | None:
     return session.id
 
 
-async def _cancel(doctor: Doctor, report: Report, session: str) -> None:
+async def _cancel(doctor: Probe, report: Report, session: str) -> None:
     shape = await doctor.cancel(session)
     match shape:
         case None:

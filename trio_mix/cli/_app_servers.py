@@ -16,13 +16,13 @@ from trio_mix.cli._errors import OK
 from trio_mix.cli._options import (
     NO_COMMON,
     NO_DEBUG,
-    SERVER,
+    SERVERS,
     SHELL,
-    Api,
+    ApiOption,
     Common,
     Debug,
-    DemoApi,
-    Host,
+    DemoApiOption,
+    HostOption,
     add,
     examples,
     flag,
@@ -32,7 +32,7 @@ from trio_mix.cli._run import run_async
 if TYPE_CHECKING:
     from cyclopts import App
 
-Port = Annotated[
+PortOption = Annotated[
     int,
     Parameter(
         name="--port", validator=Number(gte=0, lte=65535), help="The port; 0 takes a free one."
@@ -43,7 +43,7 @@ Port = Annotated[
 def add_server_commands(app: App) -> None:
     """Add the commands to the program."""
     for command, lines in _COMMANDS:
-        add(app, command, group=SERVER, epilogue=lines)
+        add(app, command, group=SERVERS, epilogue=lines)
 
     def completion(shell: Literal["bash", "zsh", "fish"], /, *, debug: Debug = NO_DEBUG) -> int:
         """Print a script that completes commands and options in a shell.
@@ -58,9 +58,9 @@ def add_server_commands(app: App) -> None:
     add(app, completion, group=SHELL, epilogue=_COMPLETION_EXAMPLES)
 
 
-def demo(*, api: DemoApi = "async", debug: Debug = NO_DEBUG) -> int:
+def demo(*, api: DemoApiOption = "async", debug: Debug = NO_DEBUG) -> int:
     """Start the bundled server and show what trio_mix does with it; needs nothing else."""
-    from trio_mix.cli import _demo
+    from trio_mix.cli.commands import _demo
 
     return run_async(debug, _demo.demo, api)
 
@@ -84,18 +84,18 @@ def doctor(
       heartbeat: How long to listen for heartbeats, in seconds; real servers send one every 45.
       session: Measure in this session, which is kept; not one that somebody works in.
     """
-    from trio_mix.cli import _doctor
+    from trio_mix.cli.doctor import _examination
 
     return run_async(
-        common, _doctor.doctor, common.server, session, json=json, wait=wait, listen=heartbeat
+        common, _examination.doctor, common.server, session, json=json, wait=wait, listen=heartbeat
     )
 
 
 def serve(
     *,
-    host: Host = "127.0.0.1",
-    port: Port = 8088,
-    api: Api = "async",
+    host: HostOption = "127.0.0.1",
+    port: PortOption = 8088,
+    api: ApiOption = "async",
     pace: Annotated[float, Parameter(validator=Number(gte=0))] = 1.0,
     debug: Debug = NO_DEBUG,
 ) -> int:
@@ -104,7 +104,7 @@ def serve(
     Args:
       pace: How many times longer its agent pauses than usual; 0: it never does.
     """
-    from trio_mix.cli import _serve
+    from trio_mix.cli.commands import _serve
 
     return run_async(debug, _serve.serve, host, port, api, pace=pace)
 
@@ -113,8 +113,8 @@ def record(
     file: Path,
     /,
     *,
-    host: Host = "127.0.0.1",
-    port: Port = 8089,
+    host: HostOption = "127.0.0.1",
+    port: PortOption = 8089,
     force: Annotated[bool, flag("Replace the file if there is one.")] = False,
     common: Common = NO_COMMON,
 ) -> int:
@@ -126,7 +126,7 @@ def record(
     Args:
       file: The file to write.
     """
-    from trio_mix.cli import _record
+    from trio_mix.cli.commands import _record
 
     return run_async(common, _record.record_to, common.server, file, host, port, force=force)
 
@@ -135,8 +135,8 @@ def replay(
     file: Path,
     /,
     *,
-    host: Host = "127.0.0.1",
-    port: Port = 8088,
+    host: HostOption = "127.0.0.1",
+    port: PortOption = 8088,
     speed: Annotated[float, Parameter(validator=Number(gt=0))] = 1.0,
     ignore_bodies: Annotated[
         bool, flag("Take a request for the recorded one whatever its body.")
@@ -151,7 +151,7 @@ def replay(
       file: What `trio-mix record` wrote.
       speed: How many times faster than recorded; inf: as fast as can be.
     """
-    from trio_mix.cli import _record
+    from trio_mix.cli.commands import _record
 
     return run_async(
         debug, _record.replay_from, file, host, port, speed=speed, ignore_bodies=ignore_bodies

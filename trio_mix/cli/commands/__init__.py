@@ -1,0 +1,1 @@
+"""The commands: each module does the work of one."""

@@ -1,0 +1,1 @@
+"""``doctor``: examines a server and reports what it found."""

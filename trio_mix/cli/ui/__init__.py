@@ -1,0 +1,1 @@
+"""What the command line draws, and what it reads from the keyboard."""
