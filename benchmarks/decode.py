@@ -34,7 +34,7 @@ OTHERS = {
 
 
 def trio_mix() -> Callable[[ServerSentEvent], Any]:
-    from trio_mix._events_decode import decode_event
+    from trio_mix._wire._events import decode_event
 
     return decode_event
 

@@ -2,7 +2,7 @@
 
 pytest-randomly tells its seed in the header, which ``-q`` leaves out: it stands in the summary too.
 Hypothesis fails a test whose examples take long, which on a busy machine says nothing of the code.
-How a planted key is looked for in all output stands in ``kits/planted.py``.
+How a planted key is looked for in all output stands in ``support/planted.py``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
-from planted import Plugin as PlantedKey
+
+from tests.support.planted import Plugin as PlantedKey
 
 if TYPE_CHECKING:
     import pytest

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Final, Literal, TypedDict, Unpack, final
 
 import trio
 
-from trio_mix import _events_decode, errors  # noqa: F401 - the decoder: see above
+from trio_mix import errors
 from trio_mix._http import Http
-from trio_mix._names import public
+from trio_mix._public import public
 from trio_mix._rest._core import MixCore
 from trio_mix._rest._options import RequestOptions, RetryConfig, check_api
+from trio_mix._wire import _events  # noqa: F401 - the decoder: see above
 from trio_mix.sse._decoder import DEFAULT_MAX_EVENT_SIZE
-from trio_mix.sse._policy import ReconnectPolicy
+from trio_mix.sse._reconnect import ReconnectPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -30,10 +31,10 @@ if TYPE_CHECKING:
 
     from trio_mix import resources
     from trio_mix._http import HttpClient, NetworkBackend
-    from trio_mix._message import Message
     from trio_mix._rest._options import Api, HeadersSource
-    from trio_mix._session._desk import StreamDesk
-    from trio_mix._stream import SessionStream
+    from trio_mix._session._message import Message
+    from trio_mix._session._open import StreamRegistry
+    from trio_mix._session._stream import SessionStream
     from trio_mix.events import PermissionEvent
     from trio_mix.hooks import Hooks
     from trio_mix.models import BrowserMode, Callback, PromptMode
@@ -194,15 +195,15 @@ class Mix(MixCore):
         return Tools(self)
 
     @cached_property
-    def _desk(self) -> StreamDesk:
-        from trio_mix._session._desk import StreamDesk
+    def _streams(self) -> StreamRegistry:
+        from trio_mix._session._open import StreamRegistry
 
-        return StreamDesk(self, self._api)
+        return StreamRegistry(self, self._api)
 
     @property
     def api(self) -> str:
         """The server's generation: as named, or as found out; ``"auto"`` until then."""
-        return self._desk.road.api
+        return self._streams.send_api.api
 
     def open_stream(
         self,
@@ -265,7 +266,7 @@ class Mix(MixCore):
                 "open_stream(last_event_id=...): it holds a line end or NUL, which no server sends:"
                 " take it from an event, or from statistics()."
             )
-        from trio_mix._session._engine import Settings
+        from trio_mix._session._controller import Settings
 
         settings = Settings(
             reconnect=reconnect,
@@ -279,7 +280,7 @@ class Mix(MixCore):
             on_permission=on_permission,
             last_event_id=last_event_id,
         )
-        return self._desk.open(session_id, settings)
+        return self._streams.open(session_id, settings)
 
     def open_session(
         self,

@@ -23,7 +23,7 @@ from sphinx.pycode import ModuleAnalyzer
 from sphinx.util import logging
 from sphinx.util.nodes import make_refnode
 
-from trio_mix._names import written_in
+from trio_mix._public import written_in
 
 if TYPE_CHECKING:
     from docutils import nodes

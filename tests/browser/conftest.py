@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
-from devtools_kit import open_bench
 
+from tests.support.devtools_kit import open_bench
 from trio_mix.browser import ChromiumNotFound
 from trio_mix.browser._chromium import find_chromium
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from devtools_kit import Bench
+    from tests.support.devtools_kit import Bench
 
 NO_CHROMIUM = "no Chromium on this machine: the tunnel was NOT tried with a real browser"
 

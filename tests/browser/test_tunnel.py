@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
-from devtools_kit import TOKEN
 
+from tests.support.devtools_kit import TOKEN
 from trio_mix import StreamState
 from trio_mix.browser import BrowserGone
 from trio_mix.testing import TunnelMessage
 
 if TYPE_CHECKING:
-    from devtools_kit import Bench, Message
+    from tests.support.devtools_kit import Bench, Message
 
 NOT_FOUND: dict[str, Any] = {"error": {"code": -32601, "message": "wasn't found"}}
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
-from devtools_kit import QUICK, TOKEN
 
+from tests.support.devtools_kit import QUICK, TOKEN
 from trio_mix import Mix, StreamState
 from trio_mix.browser import BrowserGone, launch_chromium, open_tunnel
 from trio_mix.testing import MixServer, TunnelOpened

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
-from devtools_kit import open_bench
 
+from tests.support.devtools_kit import open_bench
 from trio_mix import ReconnectPolicy, StreamState
 from trio_mix.browser import BrowserGone
 from trio_mix.errors import ReconnectFailed, RequestTimeout
@@ -16,8 +16,9 @@ from trio_mix.testing import TunnelClosed, TunnelMessage, TunnelOpened, memory_p
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from devtools_kit import Bench
     from trio.testing import MockClock
+
+    from tests.support.devtools_kit import Bench
 
 
 # The clock has to be each test's own argument: pytest-trio looks for it nowhere else.

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 import trustme
-from devtools_kit import QUICK, TOKEN, open_bench
 
+from tests.support.devtools_kit import QUICK, TOKEN, open_bench
 from trio_mix import Mix, ReconnectPolicy, StreamState
 from trio_mix.browser import BrowserGone, TunnelRefused, open_tunnel
 from trio_mix.errors import (
@@ -26,7 +26,7 @@ from trio_mix.errors import (
 from trio_mix.testing import MixServer, TunnelClosed, TunnelOpened, cancel_at_every_checkpoint
 
 if TYPE_CHECKING:
-    from devtools_kit import Bench
+    from tests.support.devtools_kit import Bench
 
 PATH = "/api/v1/tunnel/cdp/session/"
 

@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
-from devtools_kit import open_bench
 from trio_websocket import ConnectionClosed, open_websocket_url
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import Request
 
+from tests.support.devtools_kit import open_bench
 from trio_mix import Mix
 from trio_mix.testing import MixServer, TunnelClosed, TunnelOpened
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from devtools_kit import Bench
     from trio.testing import MockClock
     from trio_websocket import WebSocketConnection
 
+    from tests.support.devtools_kit import Bench
     from trio_mix.testing import Api
 
 

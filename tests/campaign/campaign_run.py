@@ -26,8 +26,8 @@ from campaign_schedule import EPOCH, Accident, Job, Schedule
 
 from trio_mix import Mix, Reply, errors
 from trio_mix import events as ev
-from trio_mix.sse import _policy
-from trio_mix.sse._source import Supervisor
+from trio_mix.sse import _reconnect
+from trio_mix.sse._supervisor import Supervisor
 from trio_mix.testing import (
     FaultPlan,
     FaultProxy,
@@ -125,7 +125,7 @@ def _patches(seed: int) -> list[mock._patch[object] | mock._patch_dict]:
         mock.patch.object(_run, "_r", random.Random(f"trio {seed}")),
         mock.patch.object(_run, "_ALLOW_DETERMINISTIC_SCHEDULING", True),
         mock.patch.object(
-            _policy, "random", SimpleNamespace(Random=lambda: random.Random(f"policy {seed}"))
+            _reconnect, "random", SimpleNamespace(Random=lambda: random.Random(f"policy {seed}"))
         ),
         mock.patch.dict(defaults, wall_clock=_time_of_day),
         mock.patch("trio_mix._rest._retry.time", SimpleNamespace(time=_time_of_day)),

@@ -6,9 +6,9 @@ import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
-import cli_page
 import pytest
 
+from tests.support import cli_page
 from trio_mix.cli import main
 from trio_mix.cli._errors import EXIT_CODES
 
@@ -22,7 +22,7 @@ WORDS = [words for words, _ in cli_page.commands()]
 
 def test_the_reference_page_is_what_the_parser_makes_of_it() -> None:
     page = cli_page.PAGE.read_text(encoding="utf-8")
-    assert page == cli_page.with_reference(page), "run: python tests/kits/cli_page.py"
+    assert page == cli_page.with_reference(page), "run: python -m tests.support.cli_page"
 
 
 def test_the_page_names_every_command_and_exit_code_in_its_prose() -> None:

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, get_origin
 
 import pytest
 import trio
-from contract_cases import CASES, answered
-from contract_fields import broken, lost
-from contract_world import HAVE, HOWS, caller_of, path_of, world_of
 
+from tests.support.contract_cases import CASES, answered
+from tests.support.contract_fields import broken, lost
+from tests.support.contract_world import HAVE, HOWS, caller_of, path_of, world_of
 from trio_mix import errors, models
 from trio_mix._rest._operations import OPERATIONS
 
 if TYPE_CHECKING:
-    from contract_world import How
+    from tests.support.contract_world import How
 
 JSON = [(n, g) for n, g in HAVE if OPERATIONS[n].result not in (bytes, NoneType)]
 EMPTY = [(n, g) for n, g in HAVE if OPERATIONS[n].result is NoneType]

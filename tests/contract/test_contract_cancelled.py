@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 import trio.testing
-from contract_cases import CASES
-from contract_world import HOWS, caller_of, world_of
 
+from tests.support.contract_cases import CASES
+from tests.support.contract_world import HOWS, caller_of, world_of
 from trio_mix._rest._operations import OPERATIONS
 from trio_mix.testing import cancel_at_every_checkpoint
 
 if TYPE_CHECKING:
-    from contract_world import Client
+    from tests.support.contract_world import Client
 
 # Those that can be called again with the same arguments, whatever came of the call before.
 AGAIN = [

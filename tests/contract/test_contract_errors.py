@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
-from contract_cases import CASES, PROVOKED
-from contract_world import CLIENTS, HAVE, HOWS, LACK, caller_of, path_of, world_of
 
+from tests.support.contract_cases import CASES, PROVOKED
+from tests.support.contract_world import CLIENTS, HAVE, HOWS, LACK, caller_of, path_of, world_of
 from trio_mix import errors
 from trio_mix._rest._operations import OPERATIONS
 from trio_mix.testing import Answered, MixServer
 
 if TYPE_CHECKING:
-    from contract_world import Client, How, World
+    from tests.support.contract_world import Client, How, World
 
 DOCUMENTED = [
     (name, generation, status)

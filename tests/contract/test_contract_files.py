@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 import trio.testing
-from contract_world import CLIENTS, caller_client, world_of
 
+from tests.support.contract_world import CLIENTS, caller_client, world_of
 from trio_mix import Mix, RetryConfig, errors
 from trio_mix.testing import Cut, FaultPlan, FaultProxy, Rule, cancel_at_every_checkpoint
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from contract_world import Client, World
+    from tests.support.contract_world import Client, World
 
 DATA = random.Random(4).randbytes(3 * 2**20)
 ONCE = RetryConfig(strategy="none")

@@ -12,17 +12,17 @@ from typing import Any
 
 import attrs
 import pytest
-from contract_cases import answered
-from contract_fields import lost, snake
-from contract_openapi import load
-from contract_world import HAVE, HOWS, caller_of, path_of, world_of
 
+from tests.support.contract_cases import answered
+from tests.support.contract_fields import lost, snake
+from tests.support.contract_openapi import load
+from tests.support.contract_world import HAVE, HOWS, caller_of, path_of, world_of
 from trio_mix import errors, events, models
-from trio_mix._events_decode import decode_event
-from trio_mix._rest._codec import Mismatch, decode
 from trio_mix._rest._operation import GENERATIONS
 from trio_mix._rest._operations import OPERATIONS
 from trio_mix._rest._options import DEFAULT_RETRY_CODES, RetryConfig
+from trio_mix._wire._events import decode_event
+from trio_mix._wire._models import Mismatch, decode
 from trio_mix.sse import ServerSentEvent
 
 BY_ID = {each.operation_id: each for each in OPERATIONS.values()}

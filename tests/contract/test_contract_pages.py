@@ -7,9 +7,9 @@ from typing import Any
 
 import mix_python_sdk
 import pytest
-from contract_pages import DOCS, PAGES, PYTHON_SDK, TABLES, renewed
-from contract_world import MAX_UPLOAD
 
+from tests.support.contract_pages import DOCS, PAGES, PYTHON_SDK, TABLES, renewed
+from tests.support.contract_world import MAX_UPLOAD
 from trio_mix import funcs, resources
 from trio_mix._rest._operations import OPERATIONS
 
@@ -18,7 +18,7 @@ from trio_mix._rest._operations import OPERATIONS
 def test_the_tables_of_a_page_are_up_to_date(page: str) -> None:
     text = (DOCS / page).read_text("utf-8")
     assert "<!-- made: " in text
-    assert renewed(text) == text, "run: python tests/kits/contract_pages.py"
+    assert renewed(text) == text, "run: python -m tests.support.contract_pages"
 
 
 def test_every_operation_is_in_the_tables() -> None:

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
-from contract_cases import CASES
-from contract_world import CLIENTS, HAVE, HOWS, caller_of, world_of
 
+from tests.support.contract_cases import CASES
+from tests.support.contract_world import CLIENTS, HAVE, HOWS, caller_of, world_of
 from trio_mix._rest._operations import OPERATIONS
 from trio_mix.testing import Answered, RequestReceived
 
 if TYPE_CHECKING:
-    from contract_world import Client, How
+    from tests.support.contract_world import Client, How
 
 
 def test_every_operation_of_the_table_has_a_case() -> None:

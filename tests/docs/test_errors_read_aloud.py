@@ -18,22 +18,22 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
-from error_page import PAGE, raised, renewed
-from error_stage import CAUSES, happen, text_of
 
 import trio_mix
+from tests.support.error_page import PAGE, raised, renewed
+from tests.support.error_stage import CAUSES, happen, text_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from error_stage import Cause
+    from tests.support.error_stage import Cause
 
 INTERNAL = {
     "BodyError": "becomes ConnectionFailed",
     "DisconnectedError": "becomes ConnectionFailed",
     "Mismatch": "becomes ResponseValidationError",
     "Problem": "an answer of the bundled server",
-    "Refused": "is tried again, or the cause of ReconnectFailed",
+    "StreamRefused": "is tried again, or the cause of ReconnectFailed",
     "Vetoed": "carries what a hook raised, which comes out itself",
     "WebSocketLost": "becomes ConnectionFailed, or BrowserGone",
     "WebSocketRefused": "becomes TunnelRefused, or SessionNotFound",
@@ -102,7 +102,7 @@ def test_the_page_of_errors_shows_these_very_texts(
 ) -> None:
     page = PAGE.read_text("utf-8")
     texts = {name: text for name, (_, text) in heard.items()}
-    assert renewed(page, texts) == page, "run: python tests/kits/error_page.py"
+    assert renewed(page, texts) == page, "run: python -m tests.support.error_page"
 
 
 def test_the_page_s_tree_has_every_class() -> None:

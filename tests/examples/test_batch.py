@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
-from example_programs import run_program
 
+from tests.support.example_programs import run_program
 from trio_mix.testing import (
     AskPermission,
     Fail,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
-    from example_programs import Program
+    from tests.support.example_programs import Program
 
 
 @pytest.fixture

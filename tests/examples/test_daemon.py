@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
-from daemon_kit import Folder
-from example_programs import run_program
 
+from tests.support.daemon_kit import Folder
+from tests.support.example_programs import run_program
 from trio_mix import Mix
 from trio_mix.testing import (
     Api,

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
-from daemon_kit import Folder
 
+from tests.support.daemon_kit import Folder
 from trio_mix import Mix
 from trio_mix.testing import Hang, MessageFinished, MessageRun, MixServer, Say, Turn, WaitFor
 

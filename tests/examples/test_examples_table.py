@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
-from example_programs import ROOT
+
+from tests.support.example_programs import ROOT
 
 EXAMPLES = sorted(
     path.name

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
-from example_programs import ROOT, run_program
 
 from examples.guest_mode import Guest
+from tests.support.example_programs import ROOT, run_program
 from trio_mix import Mix, SessionStream
 from trio_mix.errors import AgentError, SessionNotFound
 from trio_mix.testing import Fail, Hang, MessageFinished, MessageRun, MixServer, Say, Turn

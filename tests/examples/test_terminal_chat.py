@@ -6,8 +6,8 @@ import signal
 
 import pytest
 import trio
-from example_programs import ROOT, run_program
 
+from tests.support.example_programs import ROOT, run_program
 from trio_mix.testing import (
     Api,
     AskPermission,

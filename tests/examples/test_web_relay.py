@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 import trio
-from example_programs import Program, run_program
 
 from examples.web_relay.history import History
+from tests.support.example_programs import Program, run_program
 from trio_mix.sse import open_event_source
 from trio_mix.testing import AskPermission, Fail, Hang, MixServer, PermissionAnswered, Say, Turn
 

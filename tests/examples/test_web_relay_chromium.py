@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import trio
-from chromium_tab import Tab, open_tab
-from example_programs import run_program
 
+from tests.support.chromium_tab import Tab, open_tab
+from tests.support.example_programs import run_program
 from trio_mix.browser import launch_chromium
 from trio_mix.testing import AskPermission, FaultProxy, MixServer, Say, Turn, WaitFor
 

@@ -1,8 +1,9 @@
 """Fuzz what meets a server's bytes: ``python tests/fuzz decoder --seconds 30`` (Linux, atheris).
 
-Targets are the functions of ``tests/kits/fuzz_targets.py``; ``all`` takes one after another. What
-fails is printed, kept in a file, and replayed with ``python tests/fuzz decoder --replay FILE``. An
-input that found a defect becomes a line in ``tests/fuzz/test_fuzz_targets.py``.
+Targets are the functions of ``tests/support/fuzz_targets.py``; ``all`` runs one after another. A
+failing input is printed, kept in a file, and replayed with
+``python tests/fuzz decoder --replay FILE``. An input that found a defect becomes a line in
+``tests/fuzz/test_fuzz_targets.py``.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 _ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(_ROOT), str(_ROOT / "tests" / "kits")]
+sys.path.insert(0, str(_ROOT))
 NAMES = ("decoder", "events", "turns", "stored")
 
 
@@ -31,7 +32,7 @@ def main() -> int:
         command = [sys.executable, __file__, "--seconds", str(options.seconds)]
         return max(subprocess.call([*command, name]) for name in NAMES)  # noqa: S603 - our own
     if options.replay is not None:
-        from fuzz_targets import TARGETS
+        from tests.support.fuzz_targets import TARGETS
 
         TARGETS[options.target](options.replay.read_bytes())
         return 0
@@ -48,9 +49,9 @@ def fuzz(name: str, seconds: int, seed: int, corpus: Path | None) -> None:
 
     # Only what is imported in here is instrumented, and so tells the fuzzer what is new.
     with atheris.instrument_imports(
-        include=["trio_mix", "fuzz_targets"], enable_loader_override=False
+        include=["trio_mix", "tests.support.fuzz_targets"], enable_loader_override=False
     ):
-        from fuzz_targets import DICTIONARY, SEEDS, TARGETS
+        from tests.support.fuzz_targets import DICTIONARY, SEEDS, TARGETS
 
     folder = Path(tempfile.mkdtemp(prefix=f"fuzz-{name}-"))
     (folder / "seeds").mkdir()

@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
-import fuzz_targets
 import pytest
-from fuzz_targets import SEEDS, TARGETS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trio_mix._events_decode import decode_event
-from trio_mix._turns._reply import ReplyBuilder
-from trio_mix._turns._stored import Fate, Verdict
+from tests.support import fuzz_targets
+from tests.support.fuzz_targets import SEEDS, TARGETS
+from trio_mix._turns._reply_builder import ReplyBuilder
+from trio_mix._turns._stored_turn import TurnOutcome, Verdict
+from trio_mix._wire._events import decode_event
 from trio_mix.sse import SSEDecoder
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def _loses_the_end_of_runs(patch: pytest.MonkeyPatch) -> None:
 
 
 def _calls_all_absent(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(fuzz_targets, "judge", lambda *_, **__: Verdict(fate=Fate.ABSENT))
+    patch.setattr(fuzz_targets, "judge", lambda *_, **__: Verdict(outcome=TurnOutcome.ABSENT))
 
 
 @pytest.mark.parametrize(

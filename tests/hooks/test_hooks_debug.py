@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 import trio.testing
-from hooks_kit import SECRET
 
+from tests.support.hooks_kit import SECRET
 from trio_mix import Mix, MixCore, RequestOptions, RetryConfig, errors
 from trio_mix._http import sanitize_url
-from trio_mix._rest._debug import _said, debug_hooks
+from trio_mix._rest._debug_log import _said, debug_hooks
 from trio_mix.testing import MixServer, Say, Turn
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 import trio.testing
-from hooks_kit import SECRET, Told, scene
 
+from tests.support.hooks_kit import SECRET, Told, scene
 from trio_mix import Hooks, Mix, ReconnectPolicy, Reply, errors
 from trio_mix.hooks import MessageFinishedContext, MessageStartedContext, StreamOpenedContext
 from trio_mix.testing import (

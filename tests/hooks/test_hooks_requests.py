@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
-from hooks_kit import SECRET, Told
 
+from tests.support.hooks_kit import SECRET, Told
 from trio_mix import (
     BackoffStrategy,
     Hooks,
@@ -19,7 +19,7 @@ from trio_mix import (
     errors,
     funcs,
 )
-from trio_mix._rest._hook_calls import Try
+from trio_mix._rest._request_hooks import Try
 from trio_mix.hooks import AfterErrorContext, AfterSuccessContext, BeforeRequestContext
 from trio_mix.testing import MixServer, RequestReceived, cancel_at_every_checkpoint
 
@@ -326,11 +326,11 @@ async def test_without_hooks_nothing_of_them_is_made(
         raise AssertionError("made without need")
 
     for name in ("RequestHooks", "Try", "ConnectHooks", "call_hook", "call_each"):
-        monkeypatch.setattr(f"trio_mix._rest._hook_calls.{name}", never)
-    for name in ("StreamWatch", "MessageWatch", "TimedInbox", "call_hook", "call_each"):
-        monkeypatch.setattr(f"trio_mix._session._hook_stream.{name}", never)
-    monkeypatch.setattr("trio_mix._session._desk.StreamWatch", never)
-    monkeypatch.setattr("trio_mix._session._engine.TimedInbox", never)
+        monkeypatch.setattr(f"trio_mix._rest._request_hooks.{name}", never)
+    for name in ("StreamHooks", "MessageHooks", "TimedMessageState", "call_hook", "call_each"):
+        monkeypatch.setattr(f"trio_mix._session._stream_hooks.{name}", never)
+    monkeypatch.setattr("trio_mix._session._open.StreamHooks", never)
+    monkeypatch.setattr("trio_mix._session._controller.TimedMessageState", never)
     nothing: Sequence[Sequence[Hooks]] = ((), [Hooks()][:0])
     for hooks in nothing:
         async with Mix(server.url, network=server.network, hooks=hooks) as mix:

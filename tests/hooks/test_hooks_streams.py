@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 import trio.testing
-from hooks_kit import Told, scene
 
+from tests.support.hooks_kit import Told, scene
 from trio_mix import Hooks, Mix, ReconnectPolicy, errors
-from trio_mix._session._hook_stream import MOST_NOTES, StreamWatch
+from trio_mix._session._stream_hooks import MOST_NOTES, StreamHooks
 from trio_mix.hooks import (
     AfterErrorContext,
     AfterSuccessContext,
@@ -20,7 +20,7 @@ from trio_mix.hooks import (
     StreamOpenedContext,
     StreamRetryingContext,
 )
-from trio_mix.sse._source import Supervisor
+from trio_mix.sse._supervisor import Supervisor
 from trio_mix.testing import MixServer, cancel_at_every_checkpoint
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from trio.testing import MockClock
 
-    from trio_mix._http import ByteStream
+    from trio_mix._http import ResponseStream
     from trio_mix.testing import Api
 
 QUICK = ReconnectPolicy(initial_interval=0.01, max_interval=0.02)
@@ -275,7 +275,7 @@ async def test_behind_a_hook_that_hangs_notes_are_bounded_and_the_end_is_kept(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     told = Told()
-    watch = StreamWatch([told.hooks()], "session", "http://mix.example/stream")
+    watch = StreamHooks([told.hooks()], "session", "http://mix.example/stream")
     for number in range(MOST_NOTES + 50):
         watch.retrying(1.0, number, "test")
     watch.ended(None)
@@ -319,7 +319,7 @@ async def test_cancelled_anywhere_a_stream_is_closed_once_and_last(
 class _Fails:
     """Makes no connection."""
 
-    async def open(self, method: str, url: str, **_more: object) -> ByteStream:
+    async def open(self, method: str, url: str, **_more: object) -> ResponseStream:
         await trio.lowlevel.checkpoint()
         raise errors.ConnectionFailed("refused", request=errors.RequestInfo(method, url))
 

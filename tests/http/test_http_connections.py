@@ -13,8 +13,8 @@ import pytest
 import trio
 import trio.testing
 import trustme
-from raw_server import OK, SSE_HEAD, Peer, answering, chunk, serve
 
+from tests.support.raw_server import OK, SSE_HEAD, Peer, answering, chunk, serve
 from trio_mix._http import Http
 from trio_mix.errors import ConnectionFailed, RequestTimeout, TrioMixError
 
@@ -63,7 +63,7 @@ async def test_a_kept_connection_that_the_server_has_closed_fails_no_request(
 async def test_a_connection_that_was_idle_for_long_is_not_used_again(
     nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trio_mix._http._idle.MAX_IDLE_TIME", -1.0)
+    monkeypatch.setattr("trio_mix._http._pool.MAX_IDLE_TIME", -1.0)
     http = Http()
     server = await serve(nursery, answering(OK))
     for _ in range(2):

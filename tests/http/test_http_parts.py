@@ -7,8 +7,8 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from raw_server import LAST_CHUNK, chunk
 
+from tests.support.raw_server import LAST_CHUNK, chunk
 from trio_mix._http import check_headers, parse_retry_after, sanitize_url
 from trio_mix._http._body import Body, BodyError, ChunkedBody, LengthBody, body_of
 from trio_mix._http._urls import Target

@@ -8,8 +8,8 @@ import httpx
 import pytest
 import trio
 import trio.testing
-from raw_server import LAST_CHUNK, OK, Peer, answering, chunk, serve
 
+from tests.support.raw_server import LAST_CHUNK, OK, Peer, answering, chunk, serve
 from trio_mix._http import Http
 from trio_mix.errors import ConfigurationError, ConnectionFailed, RequestTimeout
 

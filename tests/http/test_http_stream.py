@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 import trio.testing
-from raw_server import LAST_CHUNK, SSE_HEAD, Peer, answering, chunk, serve
 
+from tests.support.raw_server import LAST_CHUNK, SSE_HEAD, Peer, answering, chunk, serve
 from trio_mix.errors import ConnectionFailed, RequestTimeout
 
 if TYPE_CHECKING:
-    from trio_mix._http import ByteStream, Http
+    from trio_mix._http import Http, ResponseStream
 
 pytestmark = pytest.mark.timeout(30)
 
 
-async def opened(http: Http, url: str) -> ByteStream:
+async def opened(http: Http, url: str) -> ResponseStream:
     return await http.open("GET", url, headers={}, connect_timeout=5)
 
 

@@ -12,8 +12,8 @@ from typing import Literal
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
-from model_world import Program, Step, carry_out_program
 
+from tests.support.model_world import Program, Step, carry_out_program
 from trio_mix.testing import Api  # noqa: TC001 - Hypothesis evaluates it
 
 _EXAMPLES = int(os.environ.get("TRIO_MIX_EXAMPLES", "40"))

@@ -48,7 +48,9 @@ def test_the_sse_package_knows_no_mix() -> None:
     ours = {name for name in modules if name.startswith("trio_mix.")}
     assert not ours & {"trio_mix.events", "trio_mix.models", "trio_mix.funcs", "trio_mix.resources"}
     assert not {
-        name for name in ours if name.startswith(("trio_mix._rest._core", "trio_mix._stream"))
+        name
+        for name in ours
+        if name.startswith(("trio_mix._rest._core", "trio_mix._session._stream"))
     }
 
 

@@ -13,19 +13,19 @@ ROOT = Path(__file__).parents[2]
 # Ground floor first; a module imports from its own layer and those before it. A package's name
 # stands for all of it, but for what is named elsewhere.
 LAYERS = (
-    ("errors", "_lazy", "_names", "_record", "_redact", "_version"),
-    ("sse._decoder", "sse._policy"),
+    ("errors", "_lazy", "_public", "_record", "_redact", "_version"),
+    ("sse._decoder", "sse._reconnect"),
     ("_http",),
     ("sse",),
-    ("events", "models", "_models", "_events_decode"),
+    ("events", "models", "_wire._events"),
     ("_turns",),
-    ("_rest._options", "_rest._retry", "_rest._operation", "_rest._codec"),
+    ("_rest._options", "_rest._retry", "_rest._operation", "_wire", "_wire._models"),
     ("_rest._tables", "_rest._operations"),
-    ("hooks", "_rest._hook_calls", "_rest._debug"),
+    ("hooks", "_rest._request_hooks", "_rest._debug_log"),
     ("_rest",),
     ("resources", "funcs"),
     ("_session",),
-    ("_session._engine", "_session._desk", "_message", "_stream"),
+    ("_session._controller", "_session._open", "_session._message", "_session._stream"),
     ("_mix",),
     ("browser", "testing", "otel", ""),
     ("cli", "_pytest_plugin"),
@@ -145,7 +145,7 @@ def test_only_the_http_package_knows_httpx() -> None:
 
 
 def test_the_layers_without_io_import_neither_trio_nor_a_clock() -> None:
-    modules = ["trio_mix.sse._decoder", "trio_mix.sse._policy"]
+    modules = ["trio_mix.sse._decoder", "trio_mix.sse._reconnect"]
     modules += [module for module in PATHS if UNDER_MIX < (_rank(module) or 0) <= CALM]
     wrong = [
         line
@@ -176,6 +176,6 @@ def test_an_import_upwards_would_be_found() -> None:
         ("trio_mix.testing", True),
         ("trio_mix._mix", False),
     ]
-    assert (_rank("trio_mix.sse._decoder"), _rank("trio_mix.sse._source")) == (1, 3)
+    assert (_rank("trio_mix.sse._decoder"), _rank("trio_mix.sse._supervisor")) == (1, 3)
     assert _rank("trio_mix.browser._tunnel") == _rank("trio_mix.browser") == _rank("trio_mix")
     assert _rank("trio_mix._new") is None

@@ -14,7 +14,7 @@ from typing import TypeAlias, get_type_hints
 import pytest
 
 import trio_mix
-from trio_mix._names import public, publish, written_in
+from trio_mix._public import public, publish, written_in
 from trio_mix.resources import EventStreamRequest
 
 Named: TypeAlias = "type | FunctionType"

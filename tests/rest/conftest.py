@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import httpx2
 import pytest
-from rest_kit import ONCE, Canned, canned_server
 
+from tests.support.rest_kit import ONCE, Canned, canned_server
 from trio_mix._rest._core import MixCore
 
 if TYPE_CHECKING:

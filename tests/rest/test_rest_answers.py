@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
-from rest_kit import ONCE, answer, refusal
-from rest_samples import SESSION
 
+from tests.support.rest_kit import ONCE, answer, refusal
+from tests.support.rest_samples import SESSION
 from trio_mix._redact import MASK, Redactor
 from trio_mix._rest._core import MixCore
 from trio_mix._rest._options import RequestOptions
@@ -28,7 +28,7 @@ from trio_mix.resources import Authentication, Sessions, System
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from rest_kit import Asked, Canned
+    from tests.support.rest_kit import Asked, Canned
 
 
 async def test_headers_are_merged_in_whatever_case_and_the_call_s_win(server: Canned) -> None:

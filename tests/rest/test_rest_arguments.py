@@ -11,9 +11,9 @@ import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
-from rest_kit import ONCE, answer, refusal, their_client
-from rest_samples import SESSION
 
+from tests.support.rest_kit import ONCE, answer, refusal, their_client
+from tests.support.rest_samples import SESSION
 from trio_mix import models
 from trio_mix._rest._core import MixCore
 from trio_mix._rest._operation import quote_segment
@@ -23,7 +23,7 @@ from trio_mix.errors import ConfigurationError, ErrorResponse
 from trio_mix.resources import Files, Messages, Notifications, Sessions, Streaming
 
 if TYPE_CHECKING:
-    from rest_kit import Canned
+    from tests.support.rest_kit import Canned
 
 AWKWARD = [
     "a/b",

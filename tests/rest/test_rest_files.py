@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 import trio.testing
-from rest_kit import answer, refusal
-from rest_samples import FILE
 
+from tests.support.rest_kit import answer, refusal
+from tests.support.rest_samples import FILE
 from trio_mix import funcs
 from trio_mix._rest._core import MixCore
 from trio_mix._rest._options import BackoffStrategy, RequestOptions, RetryConfig
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from rest_kit import Asked, Canned
+    from tests.support.rest_kit import Asked, Canned
 
 DATA = random.Random(1).randbytes(700_000)
 CUT = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 100\r\n\r\n" + b"x" * 50

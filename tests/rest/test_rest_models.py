@@ -13,12 +13,12 @@ import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rest_samples import EXPORT, FILE, MESSAGE, SAMPLES, SESSION
 
+from tests.support.rest_samples import EXPORT, FILE, MESSAGE, SAMPLES, SESSION
 from trio_mix import models
-from trio_mix._names import written_in
-from trio_mix._rest._codec import Mismatch, decode, parse_json
+from trio_mix._public import written_in
 from trio_mix._rest._operations import OPERATIONS
+from trio_mix._wire._models import Mismatch, decode, parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
-from rest_kit import answer, refusal
-from rest_samples import SAMPLES
 
+from tests.support.rest_kit import answer, refusal
+from tests.support.rest_samples import SAMPLES
 from trio_mix import errors, funcs, resources
 from trio_mix._rest._operations import OPERATIONS
+from trio_mix._wire import _models
 from trio_mix.resources._base import operation_of
 
 if TYPE_CHECKING:
-    from rest_kit import Canned
-
+    from tests.support.rest_kit import Canned
     from trio_mix._rest._core import MixCore
 
 NAMES = sorted(SAMPLES)
@@ -95,12 +95,11 @@ async def test_a_success_sends_what_the_api_asks_for_and_reads_the_answer(
 
 def expected(name: str) -> object:
     """The value, read by the codec directly; its own tests show that it reads right."""
-    from trio_mix._rest import _codec
 
     sample = SAMPLES[name]
     if name == "files.get":
         return b'"any bytes"'
-    value = _codec.decode(sample.answer, OPERATIONS[name].result)
+    value = _models.decode(sample.answer, OPERATIONS[name].result)
     return attrs.evolve(value, status_code=202) if name == "messages.send" else value
 
 

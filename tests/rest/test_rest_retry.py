@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
-from rest_kit import core_over, response
-from rest_samples import SAMPLES, SESSION
 
+from tests.support.rest_kit import core_over, response
+from tests.support.rest_samples import SAMPLES, SESSION
 from trio_mix import funcs
 from trio_mix._rest._operations import OPERATIONS
 from trio_mix._rest._options import BackoffStrategy, RequestOptions, RetryConfig

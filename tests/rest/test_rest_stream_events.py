@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 import trio.testing
-from rest_kit import ONCE, answer, refusal, their_client
 
+from tests.support.rest_kit import ONCE, answer, refusal, their_client
 from trio_mix import events, funcs
 from trio_mix._rest._core import MixCore
 from trio_mix._rest._options import BackoffStrategy, RequestOptions, RetryConfig
@@ -25,7 +25,7 @@ from trio_mix.resources import Streaming
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from rest_kit import Canned
+    from tests.support.rest_kit import Canned
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: Text/Event-Stream; charset=latin-1\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"

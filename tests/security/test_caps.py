@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
-from callers_clients import KINDS, callers_client
-from planted import KEY
-from raw_server import OK, SSE_HEAD, Peer, answering, chunk, serve
 
+from tests.support.callers_clients import KINDS, callers_client
+from tests.support.planted import KEY
+from tests.support.raw_server import OK, SSE_HEAD, Peer, answering, chunk, serve
 from trio_mix import Mix, ReconnectPolicy, RequestOptions, RetryConfig, errors
 from trio_mix.sse import open_event_source
 from trio_mix.testing import FaultProxy, MixServer, record

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import pytest
 import trio
-from callers_clients import callers_client
-from hooks_kit import Told
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from planted import KEY, found_in
-from raw_server import SSE_HEAD, Peer, RawServer, chunk, serve
 
+from tests.support.callers_clients import callers_client
+from tests.support.hooks_kit import Told
+from tests.support.planted import KEY, found_in
+from tests.support.raw_server import SSE_HEAD, Peer, RawServer, chunk, serve
 from trio_mix import Mix, ReconnectPolicy, RequestOptions, RetryConfig, errors
 from trio_mix.hooks import BeforeRequestContext, Hooks
 from trio_mix.otel import instrument

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 _TESTS = Path(__file__).parents[1]
 _CONFTEST = """
-from planted import Plugin
+from tests.support.planted import Plugin
 
 def pytest_configure(config):
     config.pluginmanager.register(Plugin(), "planted-key")
@@ -23,7 +23,7 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from planted import KEY
+from tests.support.planted import KEY
 from trio_mix import Mix, errors
 from trio_mix.testing import MixServer
 
@@ -59,7 +59,7 @@ async def test_timeline(mix_server, mix):
 """
 _CLEAN = """
 import pytest
-from planted import KEY
+from tests.support.planted import KEY
 from trio_mix import Mix
 from trio_mix.testing import MixServer
 
@@ -76,7 +76,7 @@ async def test_keys_are_sent_and_not_shown(mix_server, mix, number):
 def _run(folder: Path, program: str) -> str:
     (folder / "test_inner.py").write_text(program)
     (folder / "conftest.py").write_text(_CONFTEST)
-    path = ":".join(str(each) for each in (_TESTS.parent, _TESTS / "kits", folder))
+    path = ":".join(str(each) for each in (_TESTS.parent, folder))
     command = (sys.executable, "-m", "pytest", "-W", "error", "-o", "trio_mode=true")
     done = subprocess.run(  # noqa: S603 - our own
         [*command, "-v", "-p", "no:randomly", "-p", "no:cacheprovider", str(folder)],

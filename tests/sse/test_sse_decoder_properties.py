@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from reference_decoder import decode as reference
 
+from tests.support.reference_decoder import decode as reference
 from trio_mix.errors import ProtocolError
 from trio_mix.sse import ServerSentEvent, SSEDecoder
 from trio_mix.sse._decoder import Columns

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 import trio
-from raw_server import serve
-from supervised import resuming
+
+from tests.support.raw_server import serve
+from tests.support.supervised import resuming
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/how-to/sse.md").read_text(encoding="utf-8")

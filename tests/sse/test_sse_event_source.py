@@ -11,9 +11,9 @@ import httpx2
 import pytest
 import trio
 import trio.testing
-from raw_server import LAST_CHUNK, SSE_HEAD, Peer, answering, chunk, serve
-from supervised import cancelled_after, events, resuming
 
+from tests.support.raw_server import LAST_CHUNK, SSE_HEAD, Peer, answering, chunk, serve
+from tests.support.supervised import cancelled_after, events, resuming
 from trio_mix.errors import (
     ConfigurationError,
     MixDefaultError,

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 import trio.testing
-from raw_server import SSE_HEAD, Peer, answering, memory_server, serve
-from supervised import cancelled_after, events, frames, resuming, script, supervisor
 
+from tests.support.raw_server import SSE_HEAD, Peer, answering, memory_server, serve
+from tests.support.supervised import cancelled_after, events, frames, resuming, script, supervisor
 from trio_mix._http import Http
 from trio_mix.errors import ReconnectFailed, StreamClosed
 from trio_mix.sse import ReconnectPolicy
-from trio_mix.sse._source import Frames, Lost, Opened, Supervisor
+from trio_mix.sse._supervisor import Frames, Lost, Opened, Supervisor
 
 if TYPE_CHECKING:
     from trio.testing import MockClock

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
-from raw_server import LAST_CHUNK, SSE_HEAD, Peer, chunk, memory_server
-from supervised import supervisor
 
-from trio_mix.sse import ReconnectPolicy, _source
-from trio_mix.sse._source import Frames
+from tests.support.raw_server import LAST_CHUNK, SSE_HEAD, Peer, chunk, memory_server
+from tests.support.supervised import supervisor
+from trio_mix.sse import ReconnectPolicy, _supervisor
+from trio_mix.sse._supervisor import Frames
 
 if TYPE_CHECKING:
-    from trio_mix.sse._source import Supervisor
+    from trio_mix.sse._supervisor import Supervisor
 
 FRAMES = [
     "id: 1\ndata: a\n\n",
@@ -62,7 +62,7 @@ async def test_the_same_frames_come_whatever_the_size_of_a_piece(
     nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     whole = await came(await open_with(nursery, BODY))
-    monkeypatch.setattr(_source, "PIECE_SIZE", size)
+    monkeypatch.setattr(_supervisor, "PIECE_SIZE", size)
     source = await open_with(nursery, BODY)
     assert await came(source) == whole
     assert source.bytes_received == len(BODY) or source.has_more
@@ -71,7 +71,7 @@ async def test_the_same_frames_come_whatever_the_size_of_a_piece(
 async def test_a_cancellation_between_two_pieces_loses_none(
     nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_source, "PIECE_SIZE", 1)
+    monkeypatch.setattr(_supervisor, "PIECE_SIZE", 1)
     source = await open_with(nursery, b"".join(b"data: %d\n\n" % n for n in range(5)))
     got: list[str] = []
     cancelled = 0
@@ -91,7 +91,7 @@ async def test_a_cancellation_between_two_pieces_loses_none(
 async def test_what_was_not_decoded_of_a_lost_connection_is_not_mixed_into_the_next(
     nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_source, "PIECE_SIZE", 1)
+    monkeypatch.setattr(_supervisor, "PIECE_SIZE", 1)
     source = await open_with(nursery, b"data: a\n\ndata: b\n\n", b"data: c\n\n" + LAST_CHUNK)
     item = await source.next()
     assert isinstance(item, Frames)

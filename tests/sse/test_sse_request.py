@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 import trio.testing
-from raw_server import SSE_HEAD, Peer, chunk, memory_server
-from supervised import events, script, supervisor
 
+from tests.support.raw_server import SSE_HEAD, Peer, chunk, memory_server
+from tests.support.supervised import events, script, supervisor
 from trio_mix.errors import (
     ConfigurationError,
     MixDefaultError,
     ProtocolError,
 )
-from trio_mix.sse._source import Frames
+from trio_mix.sse._supervisor import Frames
 
 if TYPE_CHECKING:
     from trio.testing import MockClock

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 import trio.testing
-from raw_server import LAST_CHUNK, SSE_HEAD, Peer, chunk, memory_server
-from supervised import URL, events, frames, script, supervisor
 
+from tests.support.raw_server import LAST_CHUNK, SSE_HEAD, Peer, chunk, memory_server
+from tests.support.supervised import URL, events, frames, script, supervisor
 from trio_mix.errors import (
     ConnectionFailed,
     MixDefaultError,
@@ -20,7 +20,7 @@ from trio_mix.errors import (
     StreamClosed,
 )
 from trio_mix.sse import StreamState
-from trio_mix.sse._source import Lost, Opened
+from trio_mix.sse._supervisor import Lost, Opened
 
 if TYPE_CHECKING:
     from trio.testing import MockClock

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Awaitable, Callable, Iterable, Mapping
 
-    from trio_mix._http._types import (
+    from trio_mix._http._protocols import (
         Content,
         NetworkBackend,
         NetworkStream,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     )
     from trio_mix._http._urls import Target
 
-__all__ = ["KEEP_ALIVE", "Connection", "OwnExchange", "close_stream"]
+__all__ = ["KEEP_ALIVE", "Connection", "ConnectionResponse", "close_stream"]
 
 READ_SIZE = 64 * 1024
 MAX_HEAD = 64 * 1024
@@ -111,13 +111,13 @@ class Connection:
         headers: Mapping[str, str],
         content: Content,
         progress: Progress,
-    ) -> OwnExchange:
+    ) -> ConnectionResponse:
         """Send a request and read the head of its response."""
         try:
             parser = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
             whole = await self._send(parser, method, target, headers, content, progress)
             head = await self._receive_head(parser)
-            return OwnExchange(self, method, head, parser, whole=whole)
+            return ConnectionResponse(self, method, head, parser, whole=whole)
         except BaseException:
             await self.aclose()
             raise
@@ -205,7 +205,7 @@ def _request_headers(
     return result
 
 
-class OwnExchange:
+class ConnectionResponse:
     """A response on a connection of our own, its body being read."""
 
     def __init__(

@@ -18,7 +18,7 @@ from trio_mix._redact import Redactor
 from trio_mix.errors import ConfigurationError, ConnectionFailed, RequestTimeout, TrioMixError
 
 if TYPE_CHECKING:
-    from trio_mix._http._types import Progress
+    from trio_mix._http._protocols import Progress
 
 __all__ = ["DisconnectedError", "WriteError", "is_a", "library_errors", "translate"]
 

@@ -14,13 +14,13 @@ import attrs
 import trio
 
 from trio_mix._http import sanitize_url
-from trio_mix._rest._answers import ERROR_BODY_LIMIT, Received
+from trio_mix._rest._responses import ERROR_BODY_LIMIT, Received
 from trio_mix.errors import RequestInfo, RequestTimeout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from trio_mix._http import ByteStream
+    from trio_mix._http import ResponseStream
     from trio_mix._redact import Redactor
     from trio_mix._rest._operation import Operation
     from trio_mix._rest._options import RequestOptions
@@ -60,7 +60,7 @@ class Call:
 class OpenedResponse:
     """A response whose head said success and whose body is still to be read."""
 
-    stream: ByteStream
+    stream: ResponseStream
     """The body."""
     request: RequestInfo
     """What was asked."""
@@ -73,7 +73,7 @@ class OpenedResponse:
         return self.stream.status_code
 
 
-async def read_error(stream: ByteStream, call: Call, redactor: Redactor) -> Received:
+async def read_error(stream: ResponseStream, call: Call, redactor: Redactor) -> Received:
     """Return what a response says that is no success, and close it.
 
     Raises:

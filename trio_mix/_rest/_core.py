@@ -24,9 +24,8 @@ import trio
 
 from trio_mix._http import Http, check_headers, sanitize_url
 from trio_mix._http._urls import url_secrets
-from trio_mix._names import public
+from trio_mix._public import public
 from trio_mix._redact import Redactor
-from trio_mix._rest._answers import Answer, Received, error_from
 from trio_mix._rest._call import Call, OpenedResponse, read_error
 from trio_mix._rest._options import (
     DEFAULT_RETRY_CODES,
@@ -35,6 +34,7 @@ from trio_mix._rest._options import (
     check_timeout,
     debug_wanted,
 )
+from trio_mix._rest._responses import Answer, Received, error_from
 from trio_mix._rest._retry import RetryPlan, renewed
 from trio_mix._rest._server_url import base_url, checked_url
 from trio_mix._version import __version__
@@ -46,9 +46,9 @@ if TYPE_CHECKING:
     from typing import Self
 
     from trio_mix._http import HttpClient
-    from trio_mix._rest._hook_calls import RequestHooks
     from trio_mix._rest._operation import Operation
     from trio_mix._rest._options import HeadersSource
+    from trio_mix._rest._request_hooks import RequestHooks
     from trio_mix.hooks import Hooks
 
 __all__ = ["DEFAULT_TIMEOUT", "MixCore"]
@@ -115,8 +115,8 @@ class MixCore:
         self.http: Http = Http(http_client)
 
     def _set_hooks(self, hooks: Hooks | Sequence[Hooks] | None) -> None:
-        from trio_mix._rest._debug import debug_hooks  # clients with hooks are few
-        from trio_mix._rest._hook_calls import check_hooks, request_hooks
+        from trio_mix._rest._debug_log import debug_hooks  # clients with hooks are few
+        from trio_mix._rest._request_hooks import check_hooks, request_hooks
 
         self.hooks = check_hooks(hooks) + debug_hooks()
         self._request_hooks = request_hooks(self.hooks)

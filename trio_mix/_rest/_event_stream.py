@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Final, final
 
 import trio
 
-from trio_mix._events_decode import decode_event
-from trio_mix._names import public
-from trio_mix._rest._answers import Received
+from trio_mix._public import public
+from trio_mix._rest._responses import Received
 from trio_mix._rest._retry import renewed
 from trio_mix._rest._tables._streaming import STREAM_EVENTS
+from trio_mix._wire._events import decode_event
 from trio_mix.errors import ProtocolError, StreamClosed, TransportError
 from trio_mix.sse import SSEDecoder
 

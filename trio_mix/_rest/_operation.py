@@ -96,7 +96,7 @@ class Param:
         if self.kind == "texts":
             return list(cast("list[str]", value))
         if self.kind == "callbacks":
-            from trio_mix._rest._codec import encode_callback  # cattrs, which few calls need
+            from trio_mix._wire._models import encode_callback  # cattrs, which few calls need
 
             return [encode_callback(each) for each in cast("list[Callback]", value)]
         return value

@@ -21,7 +21,7 @@ from typing import Final, Literal, TypeAlias, get_args
 import attrs
 
 from trio_mix._http import sanitize_url
-from trio_mix._names import public
+from trio_mix._public import public
 from trio_mix._record import Record
 from trio_mix.errors import ConfigurationError
 

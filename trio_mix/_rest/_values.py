@@ -3,8 +3,8 @@
 What it knows: which bodies are taken, and where a value does not fit.
 What it must never know: how the answer came, or the network.
 
-It keeps rules 1 to 3 of `trio_mix._rest._answers`, from which it is apart because it loads cattrs:
-a client that only streams has no use for that.
+It keeps rules 1 to 3 of `trio_mix._rest._responses`. It is a module of its own because it loads
+cattrs, which a client that only streams does not need.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from __future__ import annotations
 from types import NoneType
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from trio_mix._rest._answers import Answer, error_from
-from trio_mix._rest._codec import Mismatch, decode, parse_json
+from trio_mix._rest._responses import Answer, error_from
+from trio_mix._wire._models import Mismatch, decode, parse_json
 from trio_mix.errors import ResponseValidationError
 
 if TYPE_CHECKING:
     from trio_mix._redact import Redactor
-    from trio_mix._rest._answers import Received
     from trio_mix._rest._operation import Operation
+    from trio_mix._rest._responses import Received
 
 __all__ = ["read_answer"]
 

@@ -23,14 +23,14 @@ import trio
 
 from trio_mix import errors
 from trio_mix._turns._router import Input
-from trio_mix._turns._stored import Fate, at_work, weight_of
+from trio_mix._turns._stored_turn import TurnOutcome, at_work, weight_of
 from trio_mix.events import StreamGapEvent
 
 if TYPE_CHECKING:
-    from trio_mix._session._baseline import Baseline, StoredMessages
-    from trio_mix._session._gate import SendGate
-    from trio_mix._session._switchboard import Inbox, Switchboard
-    from trio_mix._turns._stored import StoredRow
+    from trio_mix._session._dispatcher import EventDispatcher, MessageState
+    from trio_mix._session._send_queue import SendQueue
+    from trio_mix._session._stored_messages import History, StoredMessages
+    from trio_mix._turns._stored_turn import StoredRow
     from trio_mix.events import Event
     from trio_mix.sse import ReconnectPolicy
 
@@ -43,66 +43,66 @@ class BusyHost(Protocol):
     """What waiting for a busy server needs of the stream."""
 
     session_id: str
-    gate: SendGate
-    board: Switchboard
-    baseline: Baseline
+    send_queue: SendQueue
+    dispatcher: EventDispatcher
+    history: History
     stored: StoredMessages
     reconnect: ReconnectPolicy
     settle_timeout: float
 
-    def settle(self, inbox: Inbox) -> None:
+    def settle(self, state: MessageState) -> None:
         """Find out what became of a turn."""
 
-    def send_again(self, inbox: Inbox) -> None:
+    def send_again(self, state: MessageState) -> None:
         """Send a message a second time."""
 
 
-async def send_when_free(host: BusyHost, inbox: Inbox, event: Event) -> None:
+async def send_when_free(host: BusyHost, state: MessageState, event: Event) -> None:
     """Send a message again once the server is free; raises only Cancelled.
 
     Args:
       host: the stream.
-      inbox: the message.
+      state: the message.
       event: the error that said that the server is busy.
     """
-    if inbox.busy is None:
-        inbox.busy = host.reconnect.schedule()
-        inbox.busy.begin(trio.current_time())
+    if state.busy is None:
+        state.busy = host.reconnect.schedule()
+        state.busy.begin(trio.current_time())
     watch = _Watch(host)
     while True:
-        delay = inbox.busy.lost(trio.current_time())
+        delay = state.busy.lost(trio.current_time())
         if delay is None:
-            inbox.turn.ended_by = event
-            host.board.step(inbox, Input.SETTLED)
+            state.turn.ended_by = event
+            host.dispatcher.step(state, Input.SETTLED)
             return  # noqa: ASYNC910 - a task of its own: nobody awaits it
         with trio.move_on_after(max(delay, _LEAST_DELAY)):
-            await inbox.turn_over.wait()
+            await state.turn_over.wait()
             return
         try:
-            await host.gate.wait_open()
+            await host.send_queue.wait_resumed()
         except errors.TrioMixError:
             return  # the stream is over, and has told everybody
-        if inbox.unanswered:
+        if state.unanswered:
             continue  # the first POST is still under way
-        free = await _is_free(host, inbox, watch)
-        if inbox.turn_over.is_set():
+        free = await _is_free(host, state, watch)
+        if state.turn_over.is_set():
             return
         if free is None:
             # It was run by another stream: its end is found among the stored messages.
-            inbox.cut = True
-            inbox.builder.gap()
-            inbox.insert(StreamGapEvent(missed=None, reason="what came meanwhile was nobody's"))
-            host.board.step(inbox, Input.SENDING)
-            host.board.step(inbox, Input.ACCEPTED)
-            host.settle(inbox)
+            state.cut = True
+            state.builder.gap()
+            state.insert(StreamGapEvent(missed=None, reason="what came meanwhile was nobody's"))
+            host.dispatcher.step(state, Input.SENDING)
+            host.dispatcher.step(state, Input.ACCEPTED)
+            host.settle(state)
             return
         if free:
-            inbox.builder.restart()
-            host.send_again(inbox)
+            state.builder.restart()
+            host.send_again(state)
             return
 
 
-async def _is_free(host: BusyHost, inbox: Inbox, watch: _Watch) -> bool | None:
+async def _is_free(host: BusyHost, state: MessageState, watch: _Watch) -> bool | None:
     """Return whether it may be sent again; None: it has run, or it cannot be known."""
     if host.stored.silent:
         return True  # noqa: ASYNC910 - its caller has waited
@@ -112,7 +112,7 @@ async def _is_free(host: BusyHost, inbox: Inbox, watch: _Watch) -> bool | None:
         return False  # noqa: ASYNC910 - the request was one
     if rows is None:
         return True
-    if host.baseline.judge(rows, inbox).fate is not Fate.ABSENT:
+    if host.history.judge(rows, state).outcome is not TurnOutcome.ABSENT:
         return None
     return watch.is_quiet(rows)
 

@@ -20,9 +20,9 @@ import trio
 
 from trio_mix import errors
 from trio_mix import events as ev
-from trio_mix._events_decode import decode_event, decode_run
-from trio_mix._turns._epochs import Epochs
-from trio_mix._turns._liveness import IdleWatch
+from trio_mix._turns._idle_timeout import IdleTimeout
+from trio_mix._turns._replay_filter import ReplayFilter
+from trio_mix._wire._events import decode_event, decode_run
 from trio_mix.sse import ServerSentEvent, StreamState
 from trio_mix.sse._decoder import Columns
 from trio_mix.sse._happenings import Frames, Lost, Opened
@@ -30,8 +30,8 @@ from trio_mix.sse._happenings import Frames, Lost, Opened
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from trio_mix._events_decode import Waiting
-    from trio_mix.sse._source import Supervisor
+    from trio_mix._wire._events import PendingDelta
+    from trio_mix.sse._supervisor import Supervisor
 
 __all__ = ["Reader", "ReaderHost"]
 
@@ -60,7 +60,7 @@ class ReaderHost:
     def stream_event(self, event: ev.Event) -> None:
         """Take in the next event."""
 
-    def stream_events(self, events: Sequence[ev.Event | Waiting]) -> None:
+    def stream_events(self, events: Sequence[ev.Event | PendingDelta]) -> None:
         """Take in the next events, which came together."""
 
     def may_rotate(self) -> bool:
@@ -103,12 +103,12 @@ class Reader:
         last_event_id: str | None,
     ) -> None:
         self._host = host
-        self._watch = IdleWatch(idle_timeout)
+        self._watch = IdleTimeout(idle_timeout)
         self.source = source
         self.source.last_event_id = last_event_id or ""
         self.source.on_bytes = self._bytes_came
         self.source.columns = True
-        self.epochs = Epochs(last_event_id or "")
+        self.replay_filter = ReplayFilter(last_event_id or "")
         self.state = StreamState.CONNECTING
         self.events = 0
         self.rotations = 0
@@ -161,7 +161,7 @@ class Reader:
         Args:
           reason: why, for the statistics.
         """
-        self.epochs.mark = self.source.last_event_id = ""
+        self.replay_filter.mark = self.source.last_event_id = ""
         if self._opened:
             await self._drop(reason, planned=True)
         else:
@@ -193,7 +193,7 @@ class Reader:
                 self._opened = True
                 self._connections += 1
                 self._deadline = trio.current_time() + self._connect_timeout
-                self.epochs.opened()
+                self.replay_filter.opened()
             case Frames(batch=batch):
                 self._take(batch)
             case Lost(reason=reason, planned=planned):
@@ -248,7 +248,7 @@ class Reader:
         if isinstance(frames, Columns):
             if self.state is StreamState.CONNECTED:
                 run = decode_run(frames)
-                if run is not None and self.epochs.admit_columns(frames):
+                if run is not None and self.replay_filter.admit_columns(frames):
                     self._hand_on(run)
                     return
             frames = frames.frames()
@@ -257,16 +257,16 @@ class Reader:
             len(events) > 1
             and self.state is StreamState.CONNECTED
             and _LOOKED_AT.isdisjoint(map(type, events))
-            and self.epochs.admit_all(frames)
+            and self.replay_filter.admit_all(frames)
         ):
             self._hand_on(events)
             return
         for frame, event in zip(frames, events, strict=True):
             self._frame(frame, event)
 
-    def _hand_on(self, events: Sequence[ev.Event | Waiting]) -> None:
+    def _hand_on(self, events: Sequence[ev.Event | PendingDelta]) -> None:
         self.events += len(events)
-        self.source.last_event_id = self.epochs.mark
+        self.source.last_event_id = self.replay_filter.mark
         self._host.stream_events(events)
 
     def _frame(self, frame: ServerSentEvent, event: ev.Event) -> None:
@@ -277,10 +277,10 @@ class Reader:
         if isinstance(event, ev.HeartbeatEvent):
             self._watch.beat(self._heard)
         if isinstance(event, ev.ConnectedEvent):
-            self.epochs.connected(frame.id)
-        elif not self.epochs.admit(frame):
+            self.replay_filter.connected(frame.id)
+        elif not self.replay_filter.admit(frame):
             return
-        self.source.last_event_id = self.epochs.mark
+        self.source.last_event_id = self.replay_filter.mark
         self._host.stream_event(event)
 
     def _before_connected(self, event: ev.Event, frame: ServerSentEvent) -> None:
@@ -293,7 +293,7 @@ class Reader:
                 session_id=self._session_id,
             )
         if not isinstance(event, ev.ConnectedEvent):
-            if self.epochs.admit(frame):
+            if self.replay_filter.admit(frame):
                 self._host.stream_event(event)
             return
         self.state = StreamState.CONNECTED
@@ -301,7 +301,7 @@ class Reader:
         self._up_since = trio.current_time()
         self._deadline = math.inf
         self._expires = trio.current_time() + self._max_age
-        self.epochs.connected(frame.id)
+        self.replay_filter.connected(frame.id)
         self._host.stream_connected(first=self._connections == 1)
         self._host.stream_event(event)
 

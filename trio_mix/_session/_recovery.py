@@ -28,17 +28,17 @@ from typing import TYPE_CHECKING, Final, Protocol
 import trio
 
 from trio_mix import errors
-from trio_mix._session._baseline import Baseline, StoredMessages
+from trio_mix._session._stored_messages import History, StoredMessages
 from trio_mix._turns._router import Input, Phase
-from trio_mix._turns._stored import Fate, Verdict, at_work
+from trio_mix._turns._stored_turn import TurnOutcome, Verdict, at_work
 
 if TYPE_CHECKING:
-    from trio_mix._session._gate import SendGate
-    from trio_mix._session._switchboard import Inbox, Switchboard
+    from trio_mix._session._dispatcher import EventDispatcher, MessageState
+    from trio_mix._session._send_queue import SendQueue
 
 __all__ = [
     "ARRIVAL_GRACE",
-    "Baseline",
+    "History",
     "RecoveryHost",
     "Signs",
     "StoredMessages",
@@ -67,9 +67,9 @@ class RecoveryHost(Protocol):
     """What settling needs of the stream."""
 
     session_id: str
-    gate: SendGate
-    board: Switchboard
-    baseline: Baseline
+    send_queue: SendQueue
+    dispatcher: EventDispatcher
+    history: History
     stored: StoredMessages
     settle_timeout: float
 
@@ -84,7 +84,7 @@ class RecoveryHost(Protocol):
     def continued(self) -> bool | None:
         """Whether the server replays; None: not known."""
 
-    def send_again(self, inbox: Inbox) -> None:
+    def send_again(self, state: MessageState) -> None:
         """Send a message a second time."""
 
     async def cancel(self) -> bool:
@@ -92,73 +92,75 @@ class RecoveryHost(Protocol):
         ...
 
 
-async def settle(host: RecoveryHost, inbox: Inbox, *, patience: float = _FIRST_LOOK) -> None:
+async def settle(host: RecoveryHost, state: MessageState, *, patience: float = _FIRST_LOOK) -> None:
     """Find out what became of a turn, and end it or let it go on; raises only Cancelled.
 
     Args:
       host: the stream.
-      inbox: the message.
+      state: the message.
       patience: seconds before the first look.
     """
     try:
-        await _settle(host, inbox, patience)
+        await _settle(host, state, patience)
     except errors.TrioMixError:
         return  # noqa: ASYNC910 - the stream is over, and has told everybody
     finally:
-        inbox.settling = False
+        state.settling = False
 
 
-async def fill_in(host: RecoveryHost, inbox: Inbox) -> None:  # noqa: ASYNC910 - a task of its own: nobody awaits it
+async def fill_in(host: RecoveryHost, state: MessageState) -> None:  # noqa: ASYNC910 - a task of its own: nobody awaits it
     """Read what a gap took of a turn that is over, then end its message (rule 6)."""
     pause = _FIRST_LOOK
     with trio.move_on_after(_END_GRACE):  # noqa: ASYNC912 - it asks, unless all is over
-        while not inbox.over.is_set():
-            verdict, _ = await look(host, inbox)
+        while not state.over.is_set():
+            verdict, _ = await look(host, state)
             if verdict is not None and verdict.reply is not None:
-                inbox.builder.take_stored(verdict.reply)
-                if verdict.looks_whole or verdict.fate is not Fate.UNFINISHED:
+                state.builder.take_stored(verdict.reply)
+                if verdict.looks_whole or verdict.outcome is not TurnOutcome.UNFINISHED:
                     break
-            if host.stored.silent or (verdict is not None and verdict.fate is Fate.UNKNOWN):
+            if host.stored.silent or (
+                verdict is not None and verdict.outcome is TurnOutcome.UNKNOWN
+            ):
                 break
             await trio.sleep(pause)
             pause *= 2
-    host.board.finish(inbox)
+    host.dispatcher.finish(state)
 
 
-async def _settle(host: RecoveryHost, inbox: Inbox, pause: float) -> None:
-    await host.gate.wait_open()
-    signs = Signs(host, inbox)
+async def _settle(host: RecoveryHost, state: MessageState, pause: float) -> None:
+    await host.send_queue.wait_resumed()
+    signs = Signs(host, state)
     while True:
         with trio.move_on_after(pause):
-            await inbox.turn_over.wait()
+            await state.turn_over.wait()
             return
         pause = min(pause * 2, _SLOWEST_LOOK, host.settle_timeout / 8)
-        if _has_ended(inbox):
-            await _end(host, inbox)
+        if _has_ended(state):
+            await _end(host, state)
             return
-        if not host.gate.is_open:
-            await host.gate.wait_open()
-        signs.note(host, inbox)
-        if inbox.abandoned and not inbox.cancel_heard:
-            inbox.turn.cancelling = True
-            inbox.cancel_heard = await host.cancel()
+        if not host.send_queue.is_resumed:
+            await host.send_queue.wait_resumed()
+        signs.note(host, state)
+        if state.abandoned and not state.cancel_heard:
+            state.turn.cancelling = True
+            state.cancel_heard = await host.cancel()
         if host.continued and signs.silence < host.settle_timeout / 2:
             continue
         if signs.goes_on and signs.looked_ago < host.settle_timeout:
             continue
         if host.continued is None and signs.connected < _REPLAY_GRACE and signs.up < _LIVE:
             continue
-        verdict, busy = await look(host, inbox)
-        if inbox.turn.over or _has_ended(inbox):
+        verdict, busy = await look(host, state)
+        if state.turn.over or _has_ended(state):
             continue
-        signs.note(host, inbox, verdict)
-        if verdict is not None and _decide(host, inbox, verdict, signs, busy=busy):
+        signs.note(host, state, verdict)
+        if verdict is not None and _decide(host, state, verdict, signs, busy=busy):
             return
         patience = host.settle_timeout
-        if signs.attached and verdict is not None and verdict.fate is Fate.UNFINISHED:
+        if signs.attached and verdict is not None and verdict.outcome is TurnOutcome.UNFINISHED:
             patience *= endurance(verdict)
-        if signs.silence >= patience and not inbox.unanswered:
-            _give_up(host, inbox, verdict, signs.silence)
+        if signs.silence >= patience and not state.unanswered:
+            _give_up(host, state, verdict, signs.silence)
             return
 
 
@@ -174,42 +176,42 @@ def endurance(verdict: Verdict) -> float:
     return math.inf if any(not call.finished for call in calls) else _DEAD
 
 
-def _has_ended(inbox: Inbox) -> bool:
-    return inbox.turn.phase is Phase.ENDED
+def _has_ended(state: MessageState) -> bool:
+    return state.turn.phase is Phase.ENDED
 
 
-async def _end(host: RecoveryHost, inbox: Inbox) -> None:  # noqa: ASYNC910 - `settle` has waited
+async def _end(host: RecoveryHost, state: MessageState) -> None:  # noqa: ASYNC910 - `settle` has waited
     """End a turn whose terminal event has come; only the POST's answer may still be due."""
-    if inbox.unanswered:
+    if state.unanswered:
         with trio.move_on_after(_END_GRACE):
-            await inbox.turn_over.wait()
-    host.board.step(inbox, Input.SETTLED)
+            await state.turn_over.wait()
+    host.dispatcher.step(state, Input.SETTLED)
 
 
 def _decide(
-    host: RecoveryHost, inbox: Inbox, verdict: Verdict, signs: Signs, *, busy: bool
+    host: RecoveryHost, state: MessageState, verdict: Verdict, signs: Signs, *, busy: bool
 ) -> bool:
     """Do what a verdict means; return whether that settles the turn."""
-    if verdict.fate is Fate.FINISHED:
-        recover(host, inbox, verdict)
+    if verdict.outcome is TurnOutcome.FINISHED:
+        recover(host, state, verdict)
         return True
-    if verdict.fate is Fate.BROKEN_OFF:
-        interrupt(host, inbox, verdict, "gone", "the server broke it off")
+    if verdict.outcome is TurnOutcome.BROKEN_OFF:
+        interrupt(host, state, verdict, "gone", "the server broke it off")
         return True
-    if verdict.fate is Fate.ABSENT:
+    if verdict.outcome is TurnOutcome.ABSENT:
         patience = host.settle_timeout if busy else min(ARRIVAL_GRACE, host.settle_timeout)
-        if inbox.turn.events or inbox.unanswered or signs.absent < patience:
+        if state.turn.events or state.unanswered or signs.absent < patience:
             return False
-        if inbox.under_way and inbox.refusal is None and not inbox.abandoned:
+        if state.under_way and state.refusal is None and not state.abandoned:
             return False
-        _never_arrived(host, inbox, verdict)
+        _never_arrived(host, state, verdict)
         return True
-    if verdict.user_message_id is not None and not inbox.turn.bound:
-        host.board.router.bind(inbox.turn, verdict.user_message_id)
+    if verdict.user_message_id is not None and not state.turn.bound:
+        host.dispatcher.router.bind(state.turn, verdict.user_message_id)
     return False
 
 
-async def look(host: RecoveryHost, inbox: Inbox) -> tuple[Verdict | None, bool]:
+async def look(host: RecoveryHost, state: MessageState) -> tuple[Verdict | None, bool]:
     """Return what the stored messages say of a turn, and whether the session is at another."""
     try:
         rows = await host.stored.rows(host.session_id)
@@ -219,19 +221,19 @@ async def look(host: RecoveryHost, inbox: Inbox) -> tuple[Verdict | None, bool]:
         return None, False
     asked = [row.id for row in rows if row.role == "user"]
     answers = [row.id for row in rows if row.role != "user"]
-    others = host.board.router.of_others(inbox.turn, asked, answers)
+    others = host.dispatcher.router.of_others(state.turn, asked, answers)
     mine = [row for row in rows if row.id not in others]
-    return host.baseline.judge(mine, inbox), at_work(rows)
+    return host.history.judge(mine, state), at_work(rows)
 
 
 class Signs:
     """When a turn last gave a sign of life, counting only the time that there was a connection."""
 
-    def __init__(self, host: RecoveryHost, inbox: Inbox) -> None:
+    def __init__(self, host: RecoveryHost, state: MessageState) -> None:
         self._now = trio.current_time()
         self._up = self._begun = self._last = self._since = self._heard = host.up_time
         self._losses = host.losses
-        self._events, self._count = inbox.turn.events, inbox.turn.heard
+        self._events, self._count = state.turn.events, state.turn.heard
         self._growth = 0
         self._absent_since: float | None = None
         self.attached = False
@@ -239,24 +241,24 @@ class Signs:
         self._bound = False
         self._looked = -math.inf
 
-    def note(self, host: RecoveryHost, inbox: Inbox, verdict: Verdict | None = None) -> None:
+    def note(self, host: RecoveryHost, state: MessageState, verdict: Verdict | None = None) -> None:
         """Take in what there is to see now."""
         self._now, self._up = trio.current_time(), host.up_time
         if host.losses != self._losses:
             self._losses, self._since = host.losses, self._up
             self.attached = False
-        if inbox.turn.heard != self._count:
-            self._count, self._heard = inbox.turn.heard, self._up
-        if inbox.turn.events != self._events:
-            self._events, self._last = inbox.turn.events, self._up
+        if state.turn.heard != self._count:
+            self._count, self._heard = state.turn.heard, self._up
+        if state.turn.events != self._events:
+            self._events, self._last = state.turn.events, self._up
             self.attached = host.continued is False or self.connected > _LIVE
-        self._bound = inbox.turn.bound or not host.board.router.traits.ids
+        self._bound = state.turn.bound or not host.dispatcher.router.traits.ids
         if verdict is None:
             return
         self._looked = self._now
         if verdict.growth > self._growth:
             self._growth, self._last = verdict.growth, self._up
-        if verdict.fate is not Fate.ABSENT:
+        if verdict.outcome is not TurnOutcome.ABSENT:
             self._absent_since = None
         elif self._absent_since is None:
             self._absent_since = self._now
@@ -298,26 +300,30 @@ class Signs:
 
 
 def recover(
-    host: RecoveryHost, inbox: Inbox, verdict: Verdict, *, why: str = "the connection was lost"
+    host: RecoveryHost,
+    state: MessageState,
+    verdict: Verdict,
+    *,
+    why: str = "the connection was lost",
 ) -> None:
     """Complete a message from what is stored."""
     if verdict.mixed:
-        inbox.builder.doubtful = True
-    host.board.gap(f"{why}; the rest was read from the stored messages")
-    host.board.step(inbox, Input.SETTLED, verdict.reply)
+        state.builder.doubtful = True
+    host.dispatcher.gap(f"{why}; the rest was read from the stored messages")
+    host.dispatcher.step(state, Input.SETTLED, verdict.reply)
 
 
-def _never_arrived(host: RecoveryHost, inbox: Inbox, verdict: Verdict) -> None:
-    if inbox.abandoned:
-        host.board.step(inbox, Input.SETTLED)
-    elif inbox.refusal is not None:
-        host.board.end_with(inbox, inbox.refusal, Input.SETTLED)
-    elif inbox.builder.resent:
-        interrupt(host, inbox, verdict, "gone", "it was sent twice and never arrived")
+def _never_arrived(host: RecoveryHost, state: MessageState, verdict: Verdict) -> None:
+    if state.abandoned:
+        host.dispatcher.step(state, Input.SETTLED)
+    elif state.refusal is not None:
+        host.dispatcher.end_with(state, state.refusal, Input.SETTLED)
+    elif state.builder.resent:
+        interrupt(host, state, verdict, "gone", "it was sent twice and never arrived")
     else:
-        inbox.builder.restart()
-        host.board.step(inbox, Input.RESEND)
-        host.send_again(inbox)
+        state.builder.restart()
+        host.dispatcher.step(state, Input.RESEND)
+        host.send_again(state)
 
 
 def silence_of(silence: float, settle_timeout: float) -> str:
@@ -325,30 +331,32 @@ def silence_of(silence: float, settle_timeout: float) -> str:
     return f"for {silence:.3g} s there was no sign of it (settle_timeout={settle_timeout:g})"
 
 
-def _give_up(host: RecoveryHost, inbox: Inbox, verdict: Verdict | None, silence: float) -> None:
+def _give_up(
+    host: RecoveryHost, state: MessageState, verdict: Verdict | None, silence: float
+) -> None:
     silent = silence_of(silence, host.settle_timeout)
-    if verdict is None or verdict.fate in (Fate.UNKNOWN, Fate.ABSENT):
+    if verdict is None or verdict.outcome in (TurnOutcome.UNKNOWN, TurnOutcome.ABSENT):
         why = "and the server's stored messages could not tell"
-        interrupt(host, inbox, verdict, "unknown", f"{silent}, {why}")
+        interrupt(host, state, verdict, "unknown", f"{silent}, {why}")
     elif verdict.looks_whole:
-        inbox.builder.doubtful = True  # these rows do not tell whether that is all
-        recover(host, inbox, verdict)
+        state.builder.doubtful = True  # these rows do not tell whether that is all
+        recover(host, state, verdict)
     else:
-        interrupt(host, inbox, verdict, "gone", f"{silent}, not even among the stored messages")
+        interrupt(host, state, verdict, "gone", f"{silent}, not even among the stored messages")
 
 
 def interrupt(
     host: RecoveryHost,
-    inbox: Inbox,
+    state: MessageState,
     verdict: Verdict | None,
     outcome: str,
     why: str,
     *,
     what: str = "was cut by a lost connection",
 ) -> None:
-    """End a message that cannot be completed, with what is known of its fate."""
-    if verdict is not None and verdict.reply is not None and not inbox.over.is_set():
-        inbox.builder.take_stored(verdict.reply)
+    """End a message that cannot be completed, with what is known of its outcome."""
+    if verdict is not None and verdict.reply is not None and not state.over.is_set():
+        state.builder.take_stored(verdict.reply)
     remedy = (
         "It is not running any more: send it again if it is still wanted."
         if outcome == "gone"
@@ -358,8 +366,8 @@ def interrupt(
         f"The message on session {host.session_id} {what}; {why}. {remedy} "
         "What had come is in .partial.",
         session_id=host.session_id,
-        partial=inbox.partial(),
+        partial=state.partial(),
         outcome=outcome,
     )
-    failure.__cause__ = inbox.refusal
-    host.board.end_with(inbox, failure, Input.SETTLED)
+    failure.__cause__ = state.refusal
+    host.dispatcher.end_with(state, failure, Input.SETTLED)

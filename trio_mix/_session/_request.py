@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from trio_mix._names import public
+from trio_mix._public import public
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["MessageRequest"]
 
 
-@public("trio_mix._message")  # a user meets it as `Message.request`
+@public("trio_mix._session._message")  # a user meets it as `Message.request`
 @attrs.frozen(kw_only=True)
 class MessageRequest:
     """What is to be sent; fields left None are not put on the wire."""

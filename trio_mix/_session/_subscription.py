@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Self, final
 
 import trio
 
-from trio_mix._names import public
+from trio_mix._public import public
 from trio_mix.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
     from types import TracebackType
 
-    from trio_mix._session._mailbox import DroppingMailbox
-    from trio_mix._session._switchboard import Switchboard
+    from trio_mix._session._buffers import SubscriberBuffer
+    from trio_mix._session._dispatcher import EventDispatcher
     from trio_mix.events import Event
 
 __all__ = ["Subscription"]
@@ -33,10 +33,10 @@ class Subscription:
     place. It ends when the stream is closed, and raises what the stream was lost with.
     """
 
-    def __init__(self, switchboard: Switchboard, size: int) -> None:
+    def __init__(self, switchboard: EventDispatcher, size: int) -> None:
         self._switchboard = switchboard
         self._size = size
-        self._line: DroppingMailbox | None = None
+        self._line: SubscriberBuffer | None = None
 
     async def __aenter__(self) -> Self:
         """Start to listen: what comes from this call on is not missed. A checkpoint."""

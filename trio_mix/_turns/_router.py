@@ -32,8 +32,6 @@ from typing import TYPE_CHECKING, Final, TypeAlias, cast
 import attrs
 
 from trio_mix import events as ev
-from trio_mix._events_decode import WAITING, Waiting
-from trio_mix._turns._echoes import Echoes, is_busy
 from trio_mix._turns._event_ids import (
     begins_call,
     call_of,
@@ -42,7 +40,9 @@ from trio_mix._turns._event_ids import (
     message_of,
     parent_of,
 )
+from trio_mix._turns._repeated_errors import RepeatedErrors, is_busy
 from trio_mix._turns._turn import TRANSITIONS, Input, Owner, Phase, Turn
+from trio_mix._wire._events import PENDING_DELTAS, PendingDelta
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -68,7 +68,7 @@ _OF_OLD_TURNS: Final = 512
 _FOREIGN: Final = 8
 
 Delta: TypeAlias = ev.ContentEvent | ev.ThinkingEvent
-RunDelta: TypeAlias = Delta | Waiting
+RunDelta: TypeAlias = Delta | PendingDelta
 _ToolUse = (
     ev.ToolEvent
     | ev.ToolParameterDeltaEvent
@@ -106,7 +106,7 @@ class Route:
     turn: Turn | None = None
     """The owner, or None: subscribers only."""
     released: tuple[Event, ...] = ()
-    """Earlier events, until now nobody's, that this one proves to be the owner's."""
+    """PriorTurn events, until now nobody's, that this one proves to be the owner's."""
     busy: bool = False
     """The server was busy with something else: the message has to be sent again."""
 
@@ -114,7 +114,7 @@ class Route:
 _NOBODY: Final = Route()
 _HELD: Final = Route()
 _DELTAS: Final = (ev.ContentEvent, ev.ThinkingEvent)
-_RUNS: Final = frozenset((*_DELTAS, *WAITING))
+_RUNS: Final = frozenset((*_DELTAS, *PENDING_DELTAS))
 
 
 class TurnRouter:
@@ -128,7 +128,7 @@ class TurnRouter:
         self._set_aside: list[Owner] = []
         self._last_heard: Owner | None = None
         self._started = 0
-        self._echoes = Echoes()
+        self._repeated_errors = RepeatedErrors()
         self._names_users = False
         # The last route, while nothing has come but text of one message: more of it has the same
         # owner and changes nothing, so that most events need no rule.
@@ -161,7 +161,7 @@ class TurnRouter:
             turn.doubt = None
         if turn.over and self._turn is turn:
             self._turn = None
-            self._echoes.ended(turn)
+            self._repeated_errors.ended(turn)
             self._foreign = [owner for owner in self._foreign if owner.heard]
             for owner in self._foreign:
                 owner.heard = False
@@ -187,13 +187,13 @@ class TurnRouter:
         turn = self._turn
         if turn is not None and turn.phase in (Phase.REGISTERED, Phase.ENDED):
             turn = None
-        if self._echoes.swallow(event, turn, ids=bool(self.traits.ids)):
+        if self._repeated_errors.swallow(event, turn, ids=bool(self.traits.ids)):
             if turn is not None:
                 turn.doubt = event
             return _NOBODY
         route = self._by_ids(event, turn) if self.traits.ids else self._by_order(event, turn)
         terminal = self._is_terminal(event)
-        self._echoes.heard(event, turn, ours=route.turn is not None, terminal=terminal)
+        self._repeated_errors.heard(event, turn, ours=route.turn is not None, terminal=terminal)
         if route.turn is None or route.busy:
             if of is not False and route is not _HELD:
                 self._run, self._run_of = route, of
@@ -208,7 +208,7 @@ class TurnRouter:
         return route
 
     def route_run(
-        self, events: Sequence[Event | Waiting], at: int
+        self, events: Sequence[Event | PendingDelta], at: int
     ) -> tuple[Turn | None, list[RunDelta]]:
         """Name the owner of more text of the message that the last event was text of.
 

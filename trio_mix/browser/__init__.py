@@ -5,7 +5,7 @@ What it knows: both ends of the tunnel. What it must never know: sessions' strea
 Importing it imports trio-websocket, which nothing else in trio_mix does.
 """
 
-from trio_mix._names import publish
+from trio_mix._public import publish
 from trio_mix.browser._chromium import Chromium as Chromium
 from trio_mix.browser._chromium import launch_chromium as launch_chromium
 from trio_mix.browser._endpoint import TokenSource as TokenSource

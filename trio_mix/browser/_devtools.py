@@ -25,7 +25,7 @@ import attrs
 import trio
 
 from trio_mix._http import Http
-from trio_mix._http._network import TrioBackend
+from trio_mix._http._sockets import TrioBackend
 from trio_mix._http._urls import Target
 from trio_mix.browser._commands import error, from_json, to_json
 from trio_mix.browser._errors import BrowserGone

@@ -22,7 +22,7 @@ from urllib.parse import quote, unquote, urlsplit
 import attrs
 
 from trio_mix._http import parse_retry_after
-from trio_mix._http._http import _shared_ssl_context
+from trio_mix._http._client import _shared_ssl_context
 from trio_mix._http._urls import Target
 from trio_mix._redact import Redactor
 from trio_mix._version import __version__

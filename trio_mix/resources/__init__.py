@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 from trio_mix._lazy import lazy
 
 if TYPE_CHECKING:
-    from trio_mix._rest._download import FileRequest as FileRequest
-    from trio_mix._rest._download import FileStream as FileStream
     from trio_mix._rest._event_stream import EventStream as EventStream
     from trio_mix._rest._event_stream import EventStreamRequest as EventStreamRequest
+    from trio_mix._rest._file_download import FileRequest as FileRequest
+    from trio_mix._rest._file_download import FileStream as FileStream
     from trio_mix.resources._authentication import Authentication as Authentication
     from trio_mix.resources._authentication import Health as Health
     from trio_mix.resources._authentication import Internal as Internal
@@ -26,7 +26,7 @@ else:
     __getattr__, __dir__ = lazy(
         __name__,
         {
-            "trio_mix._rest._download": (
+            "trio_mix._rest._file_download": (
                 "FileRequest",
                 "FileStream",
             ),

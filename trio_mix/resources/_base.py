@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from trio_mix._names import public
+from trio_mix._public import public
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trio_mix._names import public
-from trio_mix._rest._download import FileRequest
+from trio_mix._public import public
+from trio_mix._rest._file_download import FileRequest
+from trio_mix._rest._file_upload import Upload
 from trio_mix._rest._tables import _files as op
-from trio_mix._rest._upload import Upload
 from trio_mix.resources._base import Resource, implements
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     import os
     from pathlib import Path
 
+    from trio_mix._rest._file_upload import FileSource, Progress
     from trio_mix._rest._options import RequestOptions
-    from trio_mix._rest._upload import FileSource, Progress
     from trio_mix.models import FileInfo
 
 __all__ = ["Files"]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from trio_mix._names import public
+from trio_mix._public import public
 from trio_mix._rest._tables import _messages as op
 from trio_mix.resources._base import Resource, implements
 

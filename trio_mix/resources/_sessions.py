@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trio_mix._names import public
+from trio_mix._public import public
 from trio_mix._rest._tables import _sessions as op
 from trio_mix.errors import MixError, ResponseValidationError
 from trio_mix.resources._base import Resource, implements

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from trio_mix.sse._decoder import SSEDecoder as SSEDecoder
     from trio_mix.sse._event_source import EventSource as EventSource
     from trio_mix.sse._event_source import open_event_source as open_event_source
-    from trio_mix.sse._policy import ReconnectPolicy as ReconnectPolicy
-    from trio_mix.sse._policy import ReconnectSchedule as ReconnectSchedule
+    from trio_mix.sse._reconnect import ReconnectPolicy as ReconnectPolicy
+    from trio_mix.sse._reconnect import ReconnectSchedule as ReconnectSchedule
     from trio_mix.sse._statistics import EventSourceStatistics as EventSourceStatistics
     from trio_mix.sse._statistics import StreamState as StreamState
 else:
@@ -28,7 +28,7 @@ else:
                 "EventSource",
                 "open_event_source",
             ),
-            "trio_mix.sse._policy": (
+            "trio_mix.sse._reconnect": (
                 "ReconnectPolicy",
                 "ReconnectSchedule",
             ),

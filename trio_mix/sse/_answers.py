@@ -24,9 +24,9 @@ from trio_mix.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from trio_mix._http import ByteStream
+    from trio_mix._http import ResponseStream
 
-__all__ = ["Refused", "check_answer"]
+__all__ = ["StreamRefused", "check_answer"]
 
 _RETRIED = (408, 425, 429)
 _ERROR_BODY_LIMIT = 64 * 1024
@@ -34,7 +34,7 @@ _ERROR_BODY_TIME = 5.0
 _EXCERPT = 200
 
 
-class Refused(Exception):
+class StreamRefused(Exception):
     """The server will not stream just now, but may do so later.
 
     Attributes:
@@ -49,7 +49,7 @@ class Refused(Exception):
 
 
 async def check_answer(
-    stream: ByteStream,
+    stream: ResponseStream,
     *,
     method: str,
     secrets: Iterable[str],
@@ -66,7 +66,7 @@ async def check_answer(
       wall_clock: the time of day, against which a ``Retry-After`` date counts.
 
     Raises:
-      Refused: it is worth trying again.
+      StreamRefused: it is worth trying again.
       StreamClosed: 204, the server's way to end a stream for good.
       ProtocolError: a success that is no event stream.
       MixDefaultError: a status that is not retried.
@@ -99,13 +99,13 @@ async def check_answer(
         request=RequestInfo(method, stream.url),
     )
     if status in _RETRIED or status >= 500:
-        raise Refused(
+        raise StreamRefused(
             answer, parse_retry_after(stream.headers.get("retry-after"), now=wall_clock())
         )
     raise answer
 
 
-def _no_event_stream(stream: ByteStream) -> str | None:
+def _no_event_stream(stream: ResponseStream) -> str | None:
     if stream.status_code != 200:
         return f"it was answered HTTP {stream.status_code} instead of 200"
     content_type = stream.headers.get("content-type", "")
@@ -118,7 +118,7 @@ def _no_event_stream(stream: ByteStream) -> str | None:
     return None
 
 
-async def _body(stream: ByteStream, limit: int, seconds: float) -> str:
+async def _body(stream: ResponseStream, limit: int, seconds: float) -> str:
     """Read the beginning of a body, as far as it comes in time and unbroken."""
     body = b""
     with trio.move_on_after(seconds):  # noqa: ASYNC912 - it reads

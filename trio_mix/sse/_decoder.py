@@ -31,7 +31,7 @@ from typing import NoReturn, final
 
 import attrs
 
-from trio_mix._names import public
+from trio_mix._public import public
 from trio_mix.errors import ConfigurationError, ProtocolError
 
 __all__ = ["Columns", "SSEDecoder", "ServerSentEvent"]

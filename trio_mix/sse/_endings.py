@@ -17,7 +17,7 @@ from trio_mix.errors import (
 )
 
 if TYPE_CHECKING:
-    from trio_mix.sse._policy import ReconnectSchedule
+    from trio_mix.sse._reconnect import ReconnectSchedule
 
 __all__ = ["closed", "given_up", "reason_of", "why_lost"]
 

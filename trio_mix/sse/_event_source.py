@@ -15,19 +15,19 @@ from typing import TYPE_CHECKING, final
 import trio
 
 from trio_mix._http import Http
-from trio_mix._names import public
+from trio_mix._public import public
 from trio_mix.errors import ConfigurationError
 from trio_mix.sse._decoder import DEFAULT_MAX_EVENT_SIZE, ServerSentEvent
-from trio_mix.sse._policy import ReconnectPolicy
-from trio_mix.sse._source import Frames, Supervisor
+from trio_mix.sse._reconnect import ReconnectPolicy
+from trio_mix.sse._supervisor import Frames, Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
     from typing import Self
 
     from trio_mix._http import HttpClient
-    from trio_mix.sse._source import HeadersSource
     from trio_mix.sse._statistics import EventSourceStatistics, StreamState
+    from trio_mix.sse._supervisor import HeadersSource
 
 __all__ = ["EventSource", "open_event_source"]
 

@@ -15,7 +15,7 @@ from trio_mix.sse._headers import HeadersSource, ask_headers, request_headers
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from trio_mix._http import ByteStream
+    from trio_mix._http import ResponseStream
 
 __all__ = ["Opener", "StreamRequest"]
 
@@ -31,7 +31,7 @@ class Opener(Protocol):
         headers: Mapping[str, str],
         content: bytes | None = None,
         connect_timeout: float | None,
-    ) -> ByteStream:
+    ) -> ResponseStream:
         """Send a request and return its response, of any status, with the body unread."""
         ...
 
@@ -74,14 +74,14 @@ class StreamRequest:
         self._wall_clock = wall_clock
         self._passwords = url_secrets(url)
 
-    async def open(self, last_event_id: Callable[[], str]) -> ByteStream:
+    async def open(self, last_event_id: Callable[[], str]) -> ResponseStream:
         """Send it and return the event stream that answers, which is the caller's to close.
 
         Args:
           last_event_id: returns where to resume, ``""`` for nowhere; asked after the headers.
 
         Raises:
-          Refused: the server will not stream just now.
+          StreamRefused: the server will not stream just now.
           TransportError: no answer came.
           ConfigurationError, StreamError, MixError: it will never stream.
         """

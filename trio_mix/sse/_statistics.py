@@ -6,7 +6,7 @@ import enum
 
 import attrs
 
-from trio_mix._names import public
+from trio_mix._public import public
 
 __all__ = ["EventSourceStatistics", "StreamState"]
 

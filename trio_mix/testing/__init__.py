@@ -8,7 +8,7 @@ Needs the extra ``trio-mix[server]``.
 
 from __future__ import annotations
 
-from trio_mix._names import publish
+from trio_mix._public import publish
 from trio_mix.testing._assertions import assert_nothing_left as assert_nothing_left
 from trio_mix.testing._assertions import assert_ran_once as assert_ran_once
 from trio_mix.testing._assertions import assert_requested as assert_requested

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
-from wire_client import CutError, call, connect, open_frames, send
 
+from tests.support.wire_client import CutError, call, connect, open_frames, send
 from trio_mix.testing import (
     Answer,
     Corrupt,

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
-from wire_client import call, open_frames, send
 
+from tests.support.wire_client import call, open_frames, send
 from trio_mix.testing import (
     Api,
     AskPermission,

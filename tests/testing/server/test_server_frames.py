@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import trio
-from wire_client import call, connect, open_frames, send
 
+from tests.support.wire_client import call, connect, open_frames, send
 from trio_mix.testing import Api, Fail, MixServer, RateLimit, Say, Think, Turn, UseTool, UseTools
 
 TURN = Turn(Think("Hm.", deltas=1), Say("Hi there", deltas=["Hi ", "there"]))

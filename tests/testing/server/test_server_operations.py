@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from wire_client import Reply, call, send
 
+from tests.support.wire_client import Reply, call, send
 from trio_mix.testing import Api, MessageFinished, MixServer, Say, Turn
 
 BODY = (

@@ -6,8 +6,8 @@ import json
 
 import pytest
 import trio
-from wire_client import CutError, call, open_frames, send
 
+from tests.support.wire_client import CutError, call, open_frames, send
 from trio_mix.testing import (
     Api,
     CancelRequested,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 
 import pytest
-from wire_client import call, open_frames, send
 
+from tests.support.wire_client import call, open_frames, send
 from trio_mix.testing import Api, MessageFinished, MixServer, Say, SubAgent, Turn
 
 NEW = {"title": "Demo", "browserMode": "local-browser-service"}

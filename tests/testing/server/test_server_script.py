@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
-from wire_client import Frame, call, open_frames, send
 
+from tests.support.wire_client import Frame, call, open_frames, send
 from trio_mix import Mix
 from trio_mix.errors import MessageError, MixError
 from trio_mix.testing import (

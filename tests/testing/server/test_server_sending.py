@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import trio
-from wire_client import Reply, call, open_frames, send
 
+from tests.support.wire_client import Reply, call, open_frames, send
 from trio_mix.testing import (
     Api,
     Fail,

@@ -1,0 +1,288 @@
+"""Events to their message and to every subscriber; a message ends exactly once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from tests.support.event_makers import (
+    BUSY,
+    asked,
+    done,
+    error,
+    permission,
+    rate_limit,
+    router_for,
+    says,
+    tool,
+)
+from trio_mix import events as ev
+from trio_mix._session._buffers import HARD_LIMIT_FACTOR
+from trio_mix._session._dispatcher import EventDispatcher, MessageState, copies_of
+from trio_mix._turns._reply_builder import StoredReply
+from trio_mix._turns._router import Input
+from trio_mix.errors import AgentError, ConsumerTooSlow, StreamClosed
+
+if TYPE_CHECKING:
+    from trio_mix._session._buffers import EventBuffer
+
+
+class Board(EventDispatcher):
+    """A switchboard that notes whose turn was over."""
+
+    def __init__(self, api: str = "pipeline") -> None:
+        self.ended: list[MessageState] = []
+        super().__init__(router_for(api), self.ended.append)
+
+    def send(self, text: str = "hello", mark: int = 100, *, accept: bool = True) -> MessageState:
+        state = MessageState(self.router.register(text), "s", mark)
+        self.attach(state)
+        self.step(state, Input.SENDING)
+        if accept:
+            self.step(state, Input.ACCEPTED)
+        return state
+
+    def deliver_all(self, *events: ev.Event) -> None:
+        for event in events:
+            self.deliver(event)
+
+
+async def waiting_in(line: EventBuffer) -> list[ev.Event]:
+    return [
+        event for event in [await anext(line, None) for _ in range(len(line))] if event is not None
+    ]
+
+
+def agent_error(state: MessageState) -> AgentError:
+    assert isinstance(state.failure, AgentError)
+    return state.failure
+
+
+async def test_every_event_goes_to_every_subscriber_and_ours_to_the_message() -> None:
+    dispatcher = Board()
+    lines = [dispatcher.subscribe(99), dispatcher.subscribe(99)]
+    dispatcher.deliver(says("before"))
+    state = dispatcher.send()
+    dispatcher.deliver_all(says("a"), ev.HeartbeatEvent(), done("m", "a"), says("after"))
+    assert dispatcher.subscribers == 2
+    for line in lines:
+        got = await waiting_in(line)
+        assert got == [
+            says("before"),
+            says("a"),
+            ev.HeartbeatEvent(),
+            done("m", "a"),
+            says("after"),
+        ]
+    assert await waiting_in(state.buffer) == [says("a"), done("m", "a")]
+    assert await anext(state.buffer, None) is None
+    assert state.partial().text == "a"
+
+
+async def test_released_events_reach_the_message_in_order_and_subscribers_once() -> None:
+    dispatcher = Board("async")
+    line = dispatcher.subscribe(99)
+    state = dispatcher.send()
+    events = [says("x", "a"), tool("c"), done("a", "x")]
+    dispatcher.deliver_all(*events)
+    assert await waiting_in(state.buffer) == events
+    assert await waiting_in(line) == events
+
+
+def test_a_message_ends_once_and_the_next_can_be_sent() -> None:
+    dispatcher = Board()
+    state = dispatcher.send()
+    dispatcher.deliver_all(done("m", "ok"), error(), done("m", "ok"))
+    dispatcher.step(state, Input.SETTLED)
+    state.fail(ValueError("too late"))
+    assert dispatcher.ended == [state]
+    assert state.failure is None
+    assert dispatcher.current is None
+    assert state.over.is_set()
+    assert state.turn_over.is_set()
+    assert dispatcher.send().turn is dispatcher.router.turn
+
+
+def test_started_is_set_by_what_comes_first() -> None:
+    dispatcher = Board()
+    state = dispatcher.send(accept=False)
+    assert not state.started.is_set()
+    dispatcher.deliver(says("a"))
+    assert state.started.is_set()
+    dispatcher.deliver(done())
+    state = dispatcher.send(accept=False)
+    dispatcher.step(state, Input.ACCEPTED)
+    assert state.started.is_set()
+    dispatcher = Board("blocking")
+    state = dispatcher.send(accept=False)
+    dispatcher.step(state, Input.ANSWER, StoredReply(texts=("a",)))
+    assert state.started.is_set()
+    assert not state.over.is_set()
+
+
+@pytest.mark.parametrize(
+    ("event", "words"),
+    [
+        (error("no luck"), ["no luck", "session s", "server's log"]),
+        (
+            ev.ErrorEvent(error="no key", type="authentication_error"),
+            ["no key (authentication_error)", "API key"],
+        ),
+        (rate_limit(), ["slow down", "in 60 s"]),
+        (ev.RateLimitEvent(error="slow"), ["again later"]),
+    ],
+)
+def test_what_the_agent_gave_up_on_is_an_agent_error(event: ev.Event, words: list[str]) -> None:
+    dispatcher = Board()
+    state = dispatcher.send()
+    dispatcher.deliver_all(says("so far"), event)
+    failure = agent_error(state)
+    assert failure.event is event
+    assert failure.partial is not None
+    assert failure.partial.text == "so far"
+    assert all(word in str(failure) for word in words), str(failure)
+
+
+def test_a_busy_server_is_told_of_and_the_message_gets_nothing() -> None:
+    dispatcher = Board()
+    line = dispatcher.subscribe(9)
+    told: list[tuple[MessageState, ev.Event]] = []
+    dispatcher.on_busy = lambda state, event: told.append((state, event))
+    state = dispatcher.send()
+    dispatcher.deliver(BUSY)
+    assert told == [(state, BUSY)]
+    assert len(state.buffer) == 0
+    assert len(line) == 1
+    assert not state.over.is_set()
+    assert dispatcher.current is state
+
+
+def test_a_message_that_nobody_reads_fails_alone() -> None:
+    dispatcher = Board()
+    line = dispatcher.subscribe(10)
+    state = dispatcher.send(mark=1)
+    for number in range(HARD_LIMIT_FACTOR + 5):
+        dispatcher.deliver(tool(str(number)))
+    assert isinstance(state.failure, ConsumerTooSlow)
+    assert not state.turn_over.is_set(), "the server is still at it"
+    assert len(line) == 10
+    dispatcher.deliver(done())
+    assert dispatcher.ended == [state]
+    assert isinstance(state.failure, ConsumerTooSlow)
+
+
+def test_an_abandoned_message_still_collects_its_reply_and_its_end() -> None:
+    dispatcher = Board()
+    state = dispatcher.send()
+    state.fail(ValueError("left"))
+    dispatcher.deliver_all(says("x"), done("m", "x"))
+    assert state.partial().text == "x"
+    assert state.turn_over.is_set()
+    assert len(state.buffer) == 0
+
+
+def test_a_permission_is_asked_for_while_the_message_is_open() -> None:
+    dispatcher = Board()
+    state = dispatcher.send()
+    asked_for: list[ev.PermissionEvent] = []
+    state.on_permission = asked_for.append
+    dispatcher.deliver(permission())
+    state.fail(ValueError("left"))
+    dispatcher.deliver(permission())
+    assert asked_for == [permission()]
+
+
+async def test_a_gap_is_said_to_subscribers_and_to_a_message_that_was_cut() -> None:
+    dispatcher = Board()
+    line = dispatcher.subscribe(9)
+    state = dispatcher.send()
+    dispatcher.gap("lost")
+    assert len(state.buffer) == 0
+    state.cut = True
+    dispatcher.gap("lost again")
+    dispatcher.gap("and again")
+    gaps = [
+        ev.StreamGapEvent(missed=None, reason=why) for why in ("lost", "lost again", "and again")
+    ]
+    assert await waiting_in(state.buffer) == [gaps[1]]
+    assert await waiting_in(line) == gaps
+
+
+def test_a_reply_read_from_the_stored_messages_ends_it_and_owns_what_comes_late() -> None:
+    dispatcher = Board("async")
+    state = dispatcher.send()
+    dispatcher.deliver_all(asked("u", "hello"), says("a", "m1"))
+    stored = StoredReply(texts=("ab", "c"), message_id="m2", user_message_id="u", recovered=True)
+    dispatcher.step(state, Input.SETTLED, stored)
+    reply = state.partial()
+    assert (reply.text, reply.final_text, reply.recovered) == ("abc", "c", True)
+    assert dispatcher.ended == [state]
+    second = dispatcher.send()
+    dispatcher.deliver_all(asked("u2", "hello"), says("c", "m2"), done("m2", "c"))
+    assert len(second.buffer) == 1
+    assert not second.over.is_set()
+
+
+def test_an_answer_after_the_end_changes_nothing_of_an_error() -> None:
+    dispatcher = Board("blocking")
+    state = dispatcher.send(accept=False)
+    dispatcher.deliver(error("broke"))
+    assert not state.over.is_set()
+    dispatcher.step(state, Input.REFUSED)
+    assert "broke" in str(agent_error(state))
+
+
+def test_a_failure_ends_the_turn_with_it() -> None:
+    dispatcher = Board()
+    state = dispatcher.send(accept=False)
+    dispatcher.end_with(state, ValueError("refused"), Input.REFUSED)
+    assert str(state.failure) == "refused"
+    assert dispatcher.ended == [state]
+    assert dispatcher.router.turn is None
+
+
+def test_the_end_of_a_message_stops_the_policies_that_are_asked() -> None:
+    dispatcher = Board()
+    state = dispatcher.send()
+    scope = trio.CancelScope()
+    state.policies.add(scope)
+    dispatcher.deliver(done())
+    assert scope.cancel_called
+
+
+@pytest.mark.parametrize("cleanly", [True, False])
+async def test_closing_ends_everything_each_with_its_own_exception(cleanly: bool) -> None:
+    dispatcher = Board()
+    lines = [dispatcher.subscribe(9), dispatcher.subscribe(9)]
+    state = dispatcher.send()
+    dispatcher.deliver(says("x"))
+    dispatcher.close(copies_of(StreamClosed("over", url="u", session_id="s")), cleanly=cleanly)
+    seen: list[BaseException | None] = [state.failure]
+    assert state.turn_over.is_set()
+    assert await anext(state.buffer, None) == says("x")
+    with pytest.raises(StreamClosed):
+        await anext(state.buffer, None)
+    for line in lines:
+        assert await anext(line, None) == says("x")
+        if cleanly:
+            assert await anext(line, None) is None
+        else:
+            with pytest.raises(StreamClosed) as caught:
+                await anext(line, None)
+            seen.append(caught.value)
+    assert len(set(map(id, seen))) == len(seen)
+    with pytest.raises(StreamClosed):
+        await anext(dispatcher.subscribe(9), None)
+
+
+async def test_an_unsubscribed_line_gets_nothing_more() -> None:
+    dispatcher = Board()
+    line = dispatcher.subscribe(9)
+    dispatcher.deliver(says("x"))
+    dispatcher.unsubscribe(line)
+    dispatcher.unsubscribe(line)
+    dispatcher.deliver(says("y"))
+    assert await anext(line, None) is None
+    assert dispatcher.subscribers == 0

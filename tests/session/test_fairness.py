@@ -1,0 +1,175 @@
+"""Iteration over what stands waiting stays fair: other tasks run, and cancellation is heeded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+import trio
+from trio.testing import assert_checkpoints
+
+from trio_mix import Mix
+from trio_mix import events as ev
+from trio_mix._rest._event_stream import _EVENTS_BETWEEN_CHECKPOINTS
+from trio_mix._session._buffers import (
+    EVENTS_BETWEEN_CHECKPOINTS,
+    EventBuffer,
+    MessageBuffer,
+    SubscriberBuffer,
+)
+from trio_mix.errors import ReconnectFailed
+from trio_mix.sse import ReconnectPolicy, open_event_source
+from trio_mix.testing import MixServer, Say, Turn
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+BOUND = 64
+# Between two turns of another task: Trio shuffles who is first in each of its rounds.
+SEEN = 2 * BOUND
+
+
+async def longest_run(take: Callable[[], Awaitable[object]], count: int) -> int:
+    """Take so many events; return how many came in a row without another task's turn."""
+    longest = taken = 0
+
+    async def other() -> None:
+        nonlocal longest, taken
+        while True:
+            longest, taken = max(longest, taken), 0
+            await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(other)
+        await trio.lowlevel.checkpoint()
+        for _ in range(count):
+            await take()
+            taken += 1
+        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+    return longest
+
+
+def test_the_documented_bound_is_that_of_the_code() -> None:
+    assert EVENTS_BETWEEN_CHECKPOINTS == _EVENTS_BETWEEN_CHECKPOINTS == BOUND
+
+
+@pytest.mark.parametrize(
+    "make", [EventBuffer, lambda: MessageBuffer(999), lambda: SubscriberBuffer(999)]
+)
+async def test_other_tasks_run_at_least_every_64_events(make: Callable[[], EventBuffer]) -> None:
+    line = make()
+    for _ in range(500):
+        line.put(ev.HeartbeatEvent())
+    assert 2 <= await longest_run(line.__anext__, 500) <= SEEN
+
+
+async def test_a_task_that_was_woken_takes_no_more_than_that_either() -> None:
+    line = EventBuffer()
+    runs: list[int] = []
+
+    async def consume() -> None:
+        runs.append(await longest_run(line.__anext__, 300))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(consume)
+        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint()
+        for _ in range(300):
+            line.put(ev.HeartbeatEvent())
+    assert 2 <= runs[0] <= SEEN
+
+
+async def test_each_event_of_a_batch_is_a_point_of_cancellation() -> None:
+    line = EventBuffer()
+    for _ in range(100):
+        line.put(ev.HeartbeatEvent())
+    taken = 0
+    with trio.CancelScope() as scope:
+        while True:
+            await anext(line, None)
+            taken += 1
+            if taken == 10:
+                scope.cancel()
+    assert (taken, len(line)) == (10, 90)
+
+
+async def test_what_stands_alone_is_a_full_checkpoint_each_time() -> None:
+    line = EventBuffer()
+    for _ in range(5):
+        line.put(ev.HeartbeatEvent())
+        with assert_checkpoints():
+            await anext(line, None)
+
+
+async def test_iterating_a_message_lets_others_run() -> None:
+    async with MixServer(slow_reader_limit=None) as server, Mix(server.url) as mix:
+        server.script("go", Turn(Say("x" * 300, deltas=300)))
+        async with (
+            mix.open_stream(server.create_session(), message_buffer=1000) as stream,
+            stream.send("go") as message,
+        ):
+            state = message._opened()
+            with trio.fail_after(10):
+                await state.over.wait()
+            waiting = len(state.buffer)
+            assert waiting > SEEN
+            run = await longest_run(message.__anext__, waiting)
+    assert 2 <= run <= SEEN
+
+
+class AtHand(httpx.AsyncByteStream):
+    """A body whose bytes are there: reading it lets nobody run."""
+
+    def __init__(self, chunks: int, frame: bytes) -> None:
+        self.chunks, self.frame = chunks, frame
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield b'event: connected\ndata: {"sessionId": "s"}\n\n'
+        for _ in range(self.chunks):
+            yield self.frame
+
+
+def client_with(chunks: int, frame: bytes) -> httpx.AsyncClient:
+    headers = {"content-type": "text/event-stream"}
+    return httpx.AsyncClient(
+        transport=httpx.MockTransport(
+            lambda _: httpx.Response(200, headers=headers, stream=AtHand(chunks, frame))
+        )
+    )
+
+
+@pytest.mark.parametrize("at_once", [1, 10])
+async def test_a_callers_client_that_has_all_at_hand_lets_others_run_as_often(at_once: int) -> None:
+    frames = b'event: heartbeat\ndata: {"type": "ping"}\n\n' * at_once
+    async with (
+        client_with(500 // at_once, frames) as client,
+        Mix("http://x", http_client=client) as mix,
+    ):
+        async with mix.streaming.stream_events(session_id="s") as events:
+            assert 2 <= await longest_run(events.__anext__, 500) <= SEEN
+        async with open_event_source("http://x/", http_client=client) as source:
+            assert 2 <= await longest_run(source.__anext__, 500) <= SEEN
+
+
+async def test_bytes_that_make_no_event_let_others_run_too() -> None:
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with client_with(1000, b": a comment\n\n") as client:
+        policy = ReconnectPolicy(max_elapsed_time=0.0)
+        async with open_event_source("http://x/", http_client=client, reconnect=policy) as source:
+            await anext(source)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(other)
+                with pytest.raises(ReconnectFailed):
+                    await anext(source)
+                nursery.cancel_scope.cancel()
+    assert turns >= 1000 // SEEN

@@ -1,0 +1,187 @@
+"""A real cause for every error that arguments, the order of use and an operation can end in.
+
+What it knows: what to do wrong, and what to have the server do wrong, through the public API.
+What it must never know: how the texts are made. The page of errors shows what comes of these.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import httpx
+
+from tests.support.error_stage import cause
+from trio_mix import Mix, RequestOptions, errors
+
+if TYPE_CHECKING:
+    from tests.support.error_stage import Stage
+
+# Arguments and order of use
+
+
+@cause(
+    errors.ConfigurationError,
+    "the address has no `http://`",
+    operation="server_url=...",
+    target="'localhost:8088'",
+    remedy="it must begin with http:// or https://",
+)
+async def address_without_scheme(_: Stage) -> None:
+    Mix("localhost:8088")
+
+
+@cause(
+    errors.ConfigurationError,
+    "a time that is none",
+    operation="open_stream(",
+    target="connect_timeout=0",
+    remedy="it must be a positive number of seconds",
+)
+async def no_time(stage: Stage) -> None:
+    stage.mix.open_stream(stage.session, connect_timeout=0)
+
+
+@cause(
+    errors.ConfigurationError,
+    "an argument of an operation that the API cannot take",
+    operation="sessions.get(",
+    target="id=",
+    remedy="must be",
+)
+async def empty_id(stage: Stage) -> None:
+    await stage.mix.sessions.get(id="")
+
+
+@cause(
+    errors.ConfigurationError,
+    "a header's value with a line end, as a token read from a file may have",
+    operation="headers",
+    target="'Authorization'",
+    remedy="strip it",
+)
+async def header_with_line_end(stage: Stage) -> None:
+    Mix(stage.server.url, headers={"Authorization": "Bearer secret\n"})
+
+
+@cause(
+    errors.ConfigurationError,
+    "the `http_client` that was passed has been closed",
+    operation="GET",
+    target="/api/sessions",
+    remedy="keep it open",
+)
+async def closed_client(stage: Stage) -> None:
+    async with httpx.AsyncClient() as client:
+        mix = Mix(stage.server.url, http_client=client)
+    await mix.sessions.list()
+
+
+@cause(
+    errors.UsageError,
+    "a message is used before it is entered",
+    operation="stream.send(...)",
+    target="session-1",
+    remedy="use it as `async with stream.send(...) as message`",
+)
+async def message_not_entered(stage: Stage) -> None:
+    async with stage.mix.open_stream(stage.session) as stream:
+        await stream.send("Hi").wait()
+
+
+@cause(
+    errors.UsageError,
+    "a stream is used before it is entered",
+    operation="open_stream(...)",
+    target="session-1",
+    remedy="use it as `async with mix.open_stream(...) as stream`",
+)
+async def stream_not_entered(stage: Stage) -> None:
+    await stage.mix.open_stream(stage.session).ask("Hi")
+
+
+# Answers
+
+
+@cause(
+    errors.ErrorResponse,
+    "there is no such session",
+    operation="sessions.get",
+    target="http://mix.test/api/sessions/session-9",
+    remedy="Check the id",
+)
+async def no_such_session(stage: Stage) -> None:
+    await stage.mix.sessions.get(id="session-9")
+
+
+@cause(
+    errors.MixDefaultError,
+    "a proxy before the server has lost it",
+    operation="sessions.list",
+    target="http://mix.test/api/sessions",
+    remedy="The server failed: look into its log",
+)
+async def bad_gateway(stage: Stage) -> None:
+    stage.server.answer_next("/api/sessions", 502, body=b"<h1>Bad Gateway</h1>")
+    await stage.mix.sessions.list()
+
+
+@cause(
+    errors.MixDefaultError,
+    "the server is of a generation that lacks the operation",
+    operation="notifications.respond",
+    target="http://mix.test/api/notifications/1/respond",
+    remedy="The operation is part of API 0.11.4",
+    server={"api": "pipeline"},
+)
+async def older_server(stage: Stage) -> None:
+    await stage.mix.notifications.respond(id="1", type="acknowledge")
+
+
+@cause(
+    errors.ResponseValidationError,
+    "something else than a Mix server answers",
+    operation="sessions.get",
+    target="http://mix.test/api/sessions/session-1",
+    remedy="Check that the URL is a Mix server's",
+)
+async def something_else(stage: Stage) -> None:
+    body = b'{"id": "session-1", "title": 7}'
+    json = {"Content-Type": "application/json"}
+    stage.server.answer_next("/api/sessions", 200, headers=json, body=body)
+    await stage.mix.sessions.get(id=stage.session)
+
+
+@cause(
+    errors.ConnectionFailed,
+    "nothing listens there",
+    operation="sessions.list",
+    target="http://mix.test/api/sessions",
+    remedy="Check that a Mix server is running at that address",
+)
+async def nothing_there(stage: Stage) -> None:
+    await stage.server.stop()
+    await stage.mix.sessions.list()
+
+
+@cause(
+    errors.RequestTimeout,
+    "the server takes the request and says nothing",
+    operation="sessions.list",
+    target="http://mix.test/api/sessions",
+    remedy="Raise RequestOptions(timeout=...)",
+)
+async def silent_server(stage: Stage) -> None:
+    async with stage.deaf() as mix:
+        await mix.sessions.list(options=RequestOptions(timeout=5))
+
+
+@cause(
+    errors.RequestTimeout,
+    "a stream's first `connected` does not come within `connect_timeout`",
+    operation="streaming.stream_events",
+    target="http://mix.test/stream?sessionId=session-1",
+    remedy="Raise",
+)
+async def silent_stream(stage: Stage) -> None:
+    async with stage.deaf() as mix, mix.open_stream(stage.session, connect_timeout=5):
+        pass

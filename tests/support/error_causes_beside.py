@@ -1,0 +1,147 @@
+"""A real cause for every error of what stands beside the client: browser, SSE, test kit.
+
+What it knows: what to do wrong, through the public API.
+What it must never know: how the texts are made. The page of errors shows what comes of these.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import trio
+import trio.testing
+
+from tests.support.devtools_kit import FakeDevTools
+from tests.support.error_stage import cause
+from trio_mix import browser, errors, sse, testing
+
+if TYPE_CHECKING:
+    from tests.support.error_stage import Stage
+
+
+@cause(
+    browser.ChromiumNotFound,
+    "the program that was named is none",
+    operation="executable=",
+    target="'no-such-browser'",
+    remedy="Mend the path",
+)
+async def no_such_program(_: Stage) -> None:
+    async with browser.launch_chromium("no-such-browser"):
+        pass
+
+
+@cause(
+    browser.ChromiumFailed,
+    "the program ends at once",
+    operation="ended with exit code 1",
+    target="false",
+    remedy="Run it by hand with --headless to see why",
+    real_clock=True,
+)
+async def not_a_browser(_: Stage) -> None:
+    async with browser.launch_chromium("false"):
+        pass
+
+
+@cause(
+    browser.BrowserGone,
+    "no browser offers its DevTools there",
+    operation="No browser can be reached at",
+    target="http://127.0.0.1:",
+    remedy="Start one with --remote-debugging-port",
+    real_clock=True,
+)
+async def no_browser(stage: Stage) -> None:
+    with trio.socket.socket() as free:
+        await free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        url = f"http://127.0.0.1:{port}"
+        async with browser.open_tunnel(stage.mix, stage.session, token="t", cdp_url=url):
+            pass
+
+
+@cause(
+    browser.TunnelRefused,
+    "the server does not know the token",
+    operation="The tunnel",
+    target="/api/v1/tunnel/cdp/session/session-1 was refused with HTTP 401",
+    remedy="Check",
+    server={"listen": True},
+    client={"network": None},
+    real_clock=True,
+)
+async def tunnel_refused(stage: Stage) -> None:
+    body = b'{"error": {"code": 401, "message": "invalid token", "type": "unauthorized"}}'
+    stage.server.answer_next("/api/v1/tunnel", 401, body=body)
+    devtools = FakeDevTools()
+    await stage.nursery.start(devtools.serve)
+    async with browser.open_tunnel(stage.mix, stage.session, token="t", cdp_url=devtools.url):
+        pass
+
+
+@cause(
+    testing.RecordingError,
+    "a file that is replayed is no recording",
+    operation="is no recording",
+    target="/notes.jsonl",
+    remedy="make one with trio_mix.testing.record",
+)
+async def no_recording(stage: Stage) -> None:
+    path = stage.folder / "notes.jsonl"
+    path.write_text("{}\n")
+    async with testing.replay(path, listen=False):
+        pass
+
+
+@cause(
+    testing.LeftBehindError,
+    "a function that is swept leaves a task behind",
+    operation="cancelled at checkpoint 1",
+    target="left_running",
+    remedy="await what it started, and close what it opened, in a finally",
+)
+async def left_behind(stage: Stage) -> None:
+    async def left_running() -> None:
+        await trio.sleep_forever()
+
+    async def careless() -> None:
+        stage.nursery.start_soon(left_running)
+        await trio.lowlevel.checkpoint()
+
+    await testing.cancel_at_every_checkpoint(careless)
+
+
+@cause(
+    trio.BusyResourceError,
+    "two tasks iterate one message",
+    operation="another task is already iterating",
+    target="this message or subscription",
+    remedy="let one task iterate it",
+)
+async def two_readers(stage: Stage) -> None:
+    stage.server.script("Hi", testing.Turn(testing.Hang()))
+    async with (
+        stage.mix.open_stream(stage.session) as stream,
+        stream.send("Hi") as message,
+    ):
+
+        async def read() -> None:
+            with suppress(errors.TrioMixError):  # the message is left below
+                await message.wait()
+
+        stage.nursery.start_soon(read)
+        await trio.testing.wait_all_tasks_blocked()
+        await message.wait()
+
+
+@cause(
+    errors.ProtocolError,
+    "a decoder is fed a line over its limit",
+    operation="A line of the event stream",
+    target="max_event_size=10 bytes",
+    remedy="Raise max_event_size",
+)
+async def long_line(_: Stage) -> None:
+    sse.SSEDecoder(max_event_size=10).feed(b"data: 0123456789\n\n")

@@ -1,0 +1,319 @@
+"""A real cause for every error that a session's stream, or a message, can end in.
+
+What it knows: what to do wrong, and what to have the server do wrong, through the public API.
+What it must never know: how the texts are made. The page of errors shows what comes of these.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from tests.support.error_stage import HALF_A_MINUTE, cause
+from trio_mix import errors
+from trio_mix.testing import Drop, Emit, Fail, Hang, MessageRun, RateLimit, Say, Turn
+
+if TYPE_CHECKING:
+    from tests.support.error_stage import Stage
+
+# Streams
+
+
+@cause(
+    errors.StreamClosed,
+    "a stream is used after its block was left",
+    operation="The stream of",
+    target="session-1",
+    remedy="open it again",
+)
+async def stream_left(stage: Stage) -> None:
+    async with stage.mix.open_stream(stage.session) as stream:
+        pass
+    await stream.ask("Hi")
+
+
+@cause(
+    errors.StreamClosed,
+    "the server wants no more connections (HTTP 204)",
+    operation="The server has ended the event stream",
+    target="http://mix.test/stream?sessionId=session-1",
+    remedy="which asks clients not to connect again",
+)
+async def no_content(stage: Stage) -> None:
+    stage.server.answer_next("/stream", 204)
+    async with stage.mix.open_stream(stage.session):
+        pass
+
+
+@cause(
+    errors.StreamAlreadyOpen,
+    "a second stream of one session is opened on one client",
+    operation="has a stream on this client already",
+    target="'session-1'",
+    remedy="Share that one",
+)
+async def second_stream(stage: Stage) -> None:
+    async with stage.mix.open_stream(stage.session), stage.mix.open_stream(stage.session):
+        pass
+
+
+@cause(
+    errors.SessionNotFound,
+    "the session was never created, or is deleted; real servers say so in an `error` event",
+    operation="cannot be streamed from",
+    target="http://mix.test/stream?sessionId=session-9",
+    remedy="Create the session first, or check its id",
+)
+async def stream_of_nothing(stage: Stage) -> None:
+    async with stage.mix.open_stream("session-9"):
+        pass
+
+
+@cause(
+    errors.SessionNotFound,
+    "the same, on a server that answers as the specification says",
+    operation="does not exist",
+    target="http://mix.test/stream?sessionId=session-9",
+    remedy="Create the session first, or check its id",
+    server={"unknown_session": "404"},
+)
+async def stream_of_nothing_by_the_book(stage: Stage) -> None:
+    async with stage.mix.open_stream("session-9"):
+        pass
+
+
+@cause(
+    errors.SessionNotFound,
+    "the session was in use when the server was restarted, and it keeps none",
+    operation="cannot be streamed from",
+    target="http://mix.test/stream?sessionId=session-1",
+    remedy="Open a new one",
+)
+async def session_lost_with_its_server(stage: Stage) -> None:
+    stage.server.script("Hi", Turn(Say("Let me"), Hang()))
+    async with (
+        stage.mix.open_stream(stage.session) as stream,
+        stream.send("Hi") as message,
+    ):
+        await stage.server.wait_for(MessageRun)
+        await stage.server.restart(keep_sessions=False)
+        await message.wait()
+
+
+@cause(
+    errors.ReconnectFailed,
+    "the server stays away for longer than the policy allows",
+    operation="The event stream",
+    target="http://mix.test/stream?sessionId=session-1",
+    remedy="Check the server, or allow more time in ReconnectPolicy",
+)
+async def server_stays_away(stage: Stage) -> None:
+    async with stage.mix.open_stream(stage.session, reconnect=HALF_A_MINUTE) as stream:
+        await stage.server.stop()
+        await stream.ask("Hi")
+
+
+@cause(
+    errors.ProtocolError,
+    "the address is a web page's",
+    operation="is no event stream",
+    target="http://mix.test/stream?sessionId=session-1",
+    remedy="Check the URL",
+)
+async def web_page(stage: Stage) -> None:
+    html = {"Content-Type": "text/html"}
+    stage.server.answer_next("/stream", 200, headers=html, body=b"<h1>Welcome</h1>")
+    async with stage.mix.open_stream(stage.session):
+        pass
+
+
+@cause(
+    errors.ProtocolError,
+    "an event is larger than 16 MiB",
+    operation="of the event stream",
+    target="http://mix.test/stream?sessionId=session-1",
+    remedy="Raise max_event_size",
+)
+async def event_too_large(stage: Stage) -> None:
+    stage.server.script("Hi", Turn(Emit("huge", {"text": "x" * 2**24})))
+    async with stage.mix.open_stream(stage.session) as stream:
+        await stream.ask("Hi")
+
+
+# Messages
+
+
+@cause(
+    errors.AgentError,
+    "the agent cannot go on",
+    operation="The agent gave up the message",
+    target="session-1",
+    remedy="Look into the server's log, or send the message again",
+)
+async def agent_fails(stage: Stage) -> None:
+    stage.server.script("Hi", Turn(Say("Let me"), Fail("failed to process events: overloaded")))
+    async with stage.mix.open_stream(stage.session) as stream:
+        await stream.ask("Hi")
+
+
+@cause(
+    errors.AgentError,
+    "the server's key for the model is not valid",
+    operation="The agent gave up the message",
+    target="session-1",
+    remedy="Store a valid API key for the provider on the server",
+)
+async def agent_without_key(stage: Stage) -> None:
+    failure = Fail("Authentication required for the provider", type="authentication_error")
+    stage.server.script("Hi", Turn(failure))
+    async with stage.mix.open_stream(stage.session) as stream:
+        await stream.ask("Hi")
+
+
+@cause(
+    errors.AgentError,
+    "the model's provider asks for fewer requests, on a pipeline server",
+    operation="The agent gave up the message",
+    target="session-1",
+    remedy="The model's provider asks for fewer requests: send it again in 60 s",
+    server={"api": "pipeline"},
+)
+async def rate_limit(stage: Stage) -> None:
+    stage.server.script("Hi", Turn(RateLimit()))
+    async with stage.mix.open_stream(stage.session) as stream:
+        await stream.ask("Hi")
+
+
+@cause(
+    errors.AgentError,
+    "the message was cancelled: its block was left, or somebody else did it",
+    operation="The agent gave up the message",
+    target="session-1",
+    remedy="send it again if it is still wanted",
+)
+async def cancelled(stage: Stage) -> None:
+    stage.server.script("Hi", Turn(Say("Let me"), Hang()))
+    async with stage.mix.open_stream(stage.session) as stream, stream.send("Hi") as message:
+        await message.cancel()
+        await message.wait()
+
+
+@cause(
+    errors.MessageInterrupted,
+    "the connection was lost, and an oldest server cannot be asked what became of the message",
+    operation="was cut by a lost connection",
+    target="session-1",
+    remedy="It may have run, or may still run: look at the session before sending it again",
+    server={"api": "pipeline-oldest"},
+)
+async def cut_for_good(stage: Stage) -> None:
+    stage.server.script("Hi", Turn(Drop(), Hang()))
+    async with stage.mix.open_stream(stage.session) as stream:
+        await stream.ask("Hi")
+
+
+@cause(
+    errors.MessageInterrupted,
+    "the server was restarted in the middle of the message",
+    operation="was cut by a lost connection",
+    target="session-1",
+    remedy="It is not running any more: send it again if it is still wanted",
+)
+async def server_restarted(stage: Stage) -> None:
+    stage.server.script("Hi", Turn(Say("Let me"), Hang()))
+    async with (
+        stage.mix.open_stream(stage.session) as stream,
+        stream.send("Hi") as message,
+    ):
+        await stage.server.wait_for(MessageRun)
+        await stage.server.restart()
+        await message.wait()
+
+
+@cause(
+    errors.MessageInterrupted,
+    "its block was left before its end, the server did not hear it, and the reply was asked for",
+    operation="was left before its turn was over",
+    target="session-1",
+    remedy="Stay in the block until the end to get the whole reply",
+    server={"cancel_endpoint": False},
+)
+async def left_early(stage: Stage) -> None:
+    stage.server.script("Hi", Turn(Say("Let me"), Hang()))
+    async with stage.mix.open_stream(stage.session) as stream:
+        async with stream.send("Hi") as message:
+            pass
+        _ = message.reply
+
+
+@cause(
+    errors.MessageRejected,
+    "the text would be run as a shell command",
+    operation="The message to session",
+    target="session-1",
+    remedy="Pass allow_shell=True if that is meant",
+)
+async def shell_command(stage: Stage) -> None:
+    async with stage.mix.open_stream(stage.session) as stream:
+        await stream.ask("!ls")
+
+
+@cause(
+    errors.MessageRejected,
+    "the server knows no such command",
+    operation="The message to session",
+    target="session-1",
+    remedy="Use a command that mix.system.list_commands() names",
+)
+async def no_such_command(stage: Stage) -> None:
+    async with stage.mix.open_stream(stage.session) as stream:
+        await stream.ask("/nonsense")
+
+
+@cause(
+    errors.MessageRejected,
+    "the server refuses whatever is sent",
+    operation="The message to session",
+    target="http://mix.test/api/sessions/session-1/messages",
+    remedy="Check the credentials: store the provider's key on the server",
+    client={"api": "async"},
+)
+async def refused(stage: Stage) -> None:
+    body = b'{"error": {"code": 403, "message": "this session is read-only", "type": "forbidden"}}'
+    json = {"Content-Type": "application/json"}
+    async with stage.mix.open_stream(stage.session) as stream:
+        stage.server.answer_next("/api/sessions/", 403, headers=json, body=body, times=9)
+        await stream.ask("Hi")
+
+
+@cause(
+    errors.MessageNotFinished,
+    "the reply is asked for too early",
+    operation="The message on session",
+    target="session-1",
+    remedy="Iterate it to its end, or `await message.wait()`",
+)
+async def too_early(stage: Stage) -> None:
+    async with (
+        stage.mix.open_stream(stage.session) as stream,
+        stream.send("Hi") as message,
+    ):
+        _ = message.reply
+
+
+@cause(
+    errors.ConsumerTooSlow,
+    "nobody iterates a message that tells a lot",
+    operation="was given up",
+    target="session-1",
+    remedy="Iterate it in a task of its own, or raise message_buffer",
+)
+async def nobody_reads(stage: Stage) -> None:
+    stage.server.script("Hi", Turn(*[Emit("status", {"n": n}) for n in range(100)]))
+    async with (
+        stage.mix.open_stream(stage.session, message_buffer=1) as stream,
+        stream.send("Hi") as message,
+    ):
+        await trio.sleep(1)
+        await message.wait()

@@ -1,0 +1,83 @@
+"""How long silence may last: by the cadence that was seen, never by a guess."""
+
+from __future__ import annotations
+
+import pytest
+
+from trio_mix._turns._idle_timeout import IdleTimeout
+
+
+def seen(*times: float) -> IdleTimeout:
+    watch = IdleTimeout("auto")
+    for now in times:
+        watch.beat(now)
+    return watch
+
+
+@pytest.mark.parametrize("setting", [7.5, None])
+@pytest.mark.parametrize("pauses", [True, False])
+def test_a_setting_of_the_users_is_that_whatever_is_seen(
+    setting: float | None, pauses: bool
+) -> None:
+    watch = IdleTimeout(setting)
+    watch.beat(0)
+    watch.beat(45)
+    assert watch.timeout(pauses=pauses) == setting
+
+
+@pytest.mark.parametrize("times", [[], [45.0], [45.0, 45.0]])
+def test_auto_rests_until_a_cadence_was_seen(times: list[float]) -> None:
+    assert seen(*times).timeout(pauses=False) is None
+
+
+def test_auto_allows_a_few_beats_of_the_cadence() -> None:
+    assert seen(0, 45).timeout(pauses=False) == pytest.approx(112.5)
+    assert seen(0, 45, 90, 135).timeout(pauses=False) == pytest.approx(112.5)
+
+
+def test_a_very_fast_cadence_still_allows_a_second() -> None:
+    assert seen(0, 0.01).timeout(pauses=False) == 1.0
+
+
+def test_auto_rests_while_the_server_sends_none() -> None:
+    watch = seen(0, 45)
+    assert watch.timeout(pauses=True) is None
+    assert watch.timeout(pauses=False) is not None
+
+
+def test_an_interval_that_saw_a_turn_or_a_loss_does_not_count() -> None:
+    watch = seen(0, 10)
+    watch.interrupted()
+    watch.beat(500)
+    assert watch.timeout(pauses=False) == pytest.approx(25)
+    watch.beat(510)
+    assert watch.timeout(pauses=False) == pytest.approx(25)
+
+
+def test_the_slowest_interval_counts_at_once() -> None:
+    assert seen(0, 10, 20, 70).timeout(pauses=False) == pytest.approx(125)
+
+
+def test_one_stall_is_not_for_ever() -> None:
+    watch = seen(0, 10, 3610)
+    waits = []
+    for beat in range(1, 80):
+        watch.beat(3610 + 10 * beat)
+        waits.append(watch.timeout(pauses=False) or 0.0)
+    assert waits == sorted(waits, reverse=True)
+    assert waits[-1] < 30
+
+
+def test_a_burst_after_a_stall_does_not_make_it_jumpy() -> None:
+    watch = seen(0, 45, 90, 180, 180.1, 180.2)
+    assert (watch.timeout(pauses=False) or 0.0) > 45 * 1.5
+
+
+def test_a_cadence_that_took_a_stream_for_dead_is_learnt_anew() -> None:
+    watch = seen(0, 0.1)
+    watch.expired()
+    assert watch.timeout(pauses=False) is None
+    watch.beat(45)
+    assert watch.timeout(pauses=False) is None
+    watch.beat(90)
+    assert watch.timeout(pauses=False) == pytest.approx(112.5)

@@ -1,0 +1,321 @@
+"""Replies assembled from whatever events come, and the text that deltas lack of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.event_makers import (
+    asked,
+    begins,
+    deltas,
+    done,
+    fed,
+    old_piece,
+    piece,
+    ran,
+    runs,
+    says,
+    thinks,
+    tool,
+    whole,
+)
+from trio_mix._turns._reply_builder import Reply, StoredReply, ToolCall
+
+if TYPE_CHECKING:
+    from trio_mix import events as ev
+
+# -- text ------------------------------------------------------------------------------------
+
+TEXTS: dict[str, tuple[list[ev.Event], str, str, str]] = {
+    "nothing at all": ([], "", "", ""),
+    "an oldest server's: no deltas": ([done("m", "all")], "all", "all", "all"),
+    "a command's: no id either": ([done(None, "all")], "all", "all", "all"),
+    "deltas, then the same": ([says("a"), says("b"), done("m", "ab")], "ab", "ab", ""),
+    "deltas, no content": ([says("a", "m"), done("m", None)], "a", "a", ""),
+    "deltas, empty content": ([says("a", "m"), done("m", "")], "a", "a", ""),
+    "no end yet": ([says("a", "m1"), says("b", "m2")], "ab", "b", ""),
+    "ids: overtaken": ([says("a", "m"), done("m", "abc")], "abc", "abc", "bc"),
+    "ids: overtaken by several rounds": (
+        [says("x", "m1"), begins("c", "m1"), ran("c"), says("a", "m2"), done("m2", "ab")],
+        "xab",
+        "ab",
+        "b",
+    ),
+    "ids: the last message had no deltas": (
+        [says("x", "m1"), begins("c", "m1"), done("m2", "whole")],
+        "xwhole",
+        "whole",
+        "whole",
+    ),
+    "ids: the last message repeats the first": (
+        [says("ok", "m1"), begins("c", "m1"), done("m2", "ok")],
+        "okok",
+        "ok",
+        "ok",
+    ),
+    "ids: the last message is empty": ([says("x", "m1"), done("m2", "")], "x", "", ""),
+    "ids: content is the whole turn's": (
+        [says("x", "m1"), begins("c", "m1"), says("a", "m2"), done("m2", "xab")],
+        "xab",
+        "xab",
+        "b",
+    ),
+    "ids, but none on complete": ([says("a", "m"), done(None, "ab")], "ab", "ab", "b"),
+    "ids, but complete is another text": ([says("a", "m"), done("m", "zzz")], "a", "zzz", ""),
+    "no ids: the last round's text": (
+        [says("x"), tool("c"), says("a"), done("m", "a")],
+        "xa",
+        "a",
+        "",
+    ),
+    "no ids: the last round, overtaken": (
+        [says("x"), tool("c"), says("a"), done("m", "ab")],
+        "xab",
+        "ab",
+        "b",
+    ),
+    "no ids: all rounds' text": (
+        [says("x"), tool("c"), says("a"), done("m", "xa")],
+        "xa",
+        "xa",
+        "",
+    ),
+    "no ids: all rounds, overtaken": (
+        [says("a"), tool("c"), says("a"), done("m", "aab")],
+        "aab",
+        "aab",
+        "b",
+    ),
+    "no ids: a last round without deltas": (
+        [says("x"), tool("c"), tool("c", "{}"), done("m", "end")],
+        "xend",
+        "end",
+        "end",
+    ),
+    "no ids: nothing after the tool": ([says("ok"), tool("c"), done("m", "ok")], "ok", "ok", ""),
+    "a tool's text never counts": (
+        [begins("c", "m1"), says("sub", "s", "c"), done("s", "sub", "c"), done("m2", "a")],
+        "a",
+        "a",
+        "a",
+    ),
+    "deltas after a complete that is not done": (
+        [says("Hel"), done("m", "Hello", is_done=False), says("lo"), done("m", "Hello")],
+        "Hello",
+        "Hello",
+        "",
+    ),
+    "late deltas after the end": (
+        [says("a", "m"), done("m", "ab"), says("b", "m")],
+        "ab",
+        "ab",
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", list(TEXTS))
+def test_text_is_the_deltas_and_what_they_lack(name: str) -> None:
+    events, text, final, rest = TEXTS[name]
+    builder = fed(*events)
+    reply = builder.build()
+    assert (reply.text, reply.final_text, builder.rest) == (text, final, rest)
+    assert deltas(events) + builder.rest == reply.text
+
+
+STORED: dict[str, tuple[list[ev.Event], StoredReply, str, str]] = {
+    "an answer alone": ([], StoredReply(texts=("all",), message_id="r"), "all", "all"),
+    "an answer after its events": (
+        [says("a"), done("m", "a")],
+        StoredReply(texts=("a",)),
+        "a",
+        "a",
+    ),
+    "recovered after its end": (
+        [says("x"), done("m", "end")],
+        StoredReply(texts=("x", "other"), recovered=True),
+        "xother",
+        "end",
+    ),
+    "an answer before the last deltas": ([says("a")], StoredReply(texts=("ab",)), "ab", "ab"),
+    "an answer to several rounds": (
+        [says("x"), tool("c"), says("a")],
+        StoredReply(texts=("ab",), message_id="r"),
+        "xab",
+        "ab",
+    ),
+    "recovered from the beginning": (
+        [],
+        StoredReply(texts=("x", "ab"), recovered=True),
+        "xab",
+        "ab",
+    ),
+    "recovered in the first round": (
+        [says("h", "m1")],
+        StoredReply(texts=("hi ", "there"), message_id="m2", recovered=True),
+        "hi there",
+        "there",
+    ),
+    "recovered after a hole in the last message": (
+        [says("he", "m1"), says("d", "m1")],
+        StoredReply(texts=("hello world",), message_id="m1", recovered=True),
+        "hed",
+        "hello world",
+    ),
+    "recovered, last message unheard": (
+        [says("ole", "m1")],
+        StoredReply(texts=("hole", "end"), message_id="m2", recovered=True),
+        "oleend",
+        "end",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", list(STORED))
+def test_stored_texts_complete_the_reply(name: str) -> None:
+    events, stored, text, final = STORED[name]
+    builder = fed(*events)
+    builder.take_stored(stored)
+    reply = builder.build()
+    assert (reply.text, reply.final_text) == (text, final)
+    assert deltas(events) + builder.rest == reply.text
+    assert reply.recovered is stored.recovered
+
+
+def test_deltas_after_the_answer_are_not_said_twice() -> None:
+    builder = fed(says("a"))
+    builder.take_stored(StoredReply(texts=("abc",)))
+    builder.feed(says("b"))
+    assert builder.build().text == "abc"
+    builder.feed(done("m", "abc"))
+    assert (builder.rest, builder.build().text) == ("c", "abc")
+
+
+def test_after_a_gap_the_stored_text_takes_the_place_of_what_came_behind_it() -> None:
+    builder = fed(says("one ", "m"))
+    builder.gap()
+    builder.feed(says("four", "m"))
+    builder.gap()
+    assert builder.build().incomplete
+    builder.take_stored(StoredReply(texts=("one two three four",), recovered=True))
+    assert (builder.build().text, builder.patchy) == ("one two three four", False)
+
+
+def test_a_stored_text_that_contradicts_what_was_told_leaves_the_reply_incomplete() -> None:
+    builder = fed(says("one ", "m"))
+    builder.gap()
+    builder.take_stored(StoredReply(texts=("another",), message_id="m", recovered=True))
+    assert (builder.build().text, builder.build().incomplete) == ("one ", True)
+
+
+# -- the rest of the reply -------------------------------------------------------------------
+
+
+def test_reasoning_is_all_pieces_or_what_complete_has() -> None:
+    assert fed(thinks("a"), thinks("b")).build().reasoning == "ab"
+    assert fed(done("m", "x", reasoning="only here", duration=7)).build().reasoning == "only here"
+    assert fed(thinks("a"), done("m", "x", reasoning="ab")).build().reasoning == "ab"
+    two = fed(thinks("a", "m1"), begins("c", "m1"), thinks("b", "m2"), done("m2", reasoning="b"))
+    assert two.build().reasoning == "ab"
+    assert fed(thinks("sub", "s", "c")).build().reasoning == ""
+
+
+def test_ids_and_durations_are_those_of_the_top_level() -> None:
+    builder = fed(asked("u", "hi"), asked("su", "task", "c"), thinks("a", "m1"), says("x", "m2"))
+    assert builder.build().message_id == "m2"
+    builder.feed(done("sub", "x", "c", duration=9))
+    builder.feed(done("m3", "x", duration=5))
+    builder.feed(done("m3", "x"))
+    reply = builder.build()
+    assert (reply.user_message_id, reply.message_id, reply.reasoning_duration) == ("u", "m3", 5)
+
+
+def test_a_restart_forgets_all_but_that_it_was_sent_again() -> None:
+    builder = fed(says("x", "m"), begins("c"), done("m", "xy", reasoning="r"))
+    builder.take_stored(StoredReply(texts=("z",), recovered=True, user_message_id="u"))
+    builder.restart()
+    assert builder.build() == Reply(resent=True)
+
+
+# -- tool calls ------------------------------------------------------------------------------
+
+
+def test_old_tool_events_repeat_and_make_one_call_each() -> None:
+    builder = fed(
+        tool("1"),
+        tool("1", "", "completed"),
+        tool("1", '{"a": 1}', "completed"),
+        tool("2", "{"),
+        tool("1", '{"a": 1}', "completed"),
+        tool("1", "", "completed"),
+        old_piece("2", '"b"'),
+        old_piece("2", ": 2}"),
+        tool("2", "", "completed"),
+        tool("2", '{"b": 2}', "completed"),
+        old_piece("2", "late"),
+    )
+    calls = builder.build().tool_calls
+    assert [(call.tool_call_id, call.parsed_input) for call in calls] == [
+        ("1", {"a": 1}),
+        ("2", {"b": 2}),
+    ]
+    assert not calls[0].finished
+
+
+def test_parameters_that_are_not_complete_are_gone_on_with() -> None:
+    (call,) = fed(tool("1", "{"), old_piece("1", "}")).build().tool_calls
+    assert call.parsed_input == {}
+
+
+def test_new_tool_events_make_one_call_each_with_its_outcome() -> None:
+    builder = fed(
+        begins("1", "m", name="bash"),
+        piece("1", "{", "m"),
+        piece("1", "}", "m"),
+        begins("2", "m"),
+        whole("1", "{}", "m", name=""),
+        piece("1", "late", "m"),
+        runs("1", name=""),
+        ran("1", name="", success=False),
+        ran("2"),
+    )
+    assert builder.build().tool_calls == (
+        ToolCall(
+            tool_call_id="1",
+            name="bash",
+            input="{}",
+            input_complete=True,
+            finished=True,
+            success=False,
+        ),
+        ToolCall(tool_call_id="2", name="ls", finished=True, success=True),
+    )
+
+
+def test_a_sub_agents_calls_stand_there_with_their_parent() -> None:
+    builder = fed(begins("1", "m"), begins("2", "s", "1"), ran("2", "1"), ran("1"))
+    calls = builder.build().tool_calls
+    assert [(c.tool_call_id, c.parent_tool_call_id) for c in calls] == [("1", None), ("2", "1")]
+
+
+def test_stored_calls_add_what_events_did_not_bring() -> None:
+    builder = fed(begins("1", "m", "parent"), ran("1", "parent"))
+    stored = (
+        ToolCall(tool_call_id="1", name="", input="{}", result="out"),
+        ToolCall(tool_call_id="2", name="cat", finished=True, success=False),
+    )
+    builder.take_stored(StoredReply(tool_calls=stored))
+    first, second = builder.build().tool_calls
+    assert first == ToolCall(
+        tool_call_id="1",
+        name="ls",
+        input="{}",
+        input_complete=True,
+        finished=True,
+        success=True,
+        result="out",
+        parent_tool_call_id="parent",
+    )
+    assert second == stored[1]

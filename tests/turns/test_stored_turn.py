@@ -1,0 +1,357 @@
+"""What stored messages say of one turn, in both shapes that servers give them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+
+from trio_mix._turns._stored_turn import (
+    PriorTurn,
+    TurnOutcome,
+    Verdict,
+    at_work,
+    judge,
+    rows_of,
+    stored_reply,
+)
+from trio_mix._turns._turn import same_text
+from trio_mix.models import BackendMessage, ExportMessage, ExportToolCall, ToolCallData
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+Stored = BackendMessage | ExportMessage
+
+
+def call(number: str, *, finished: bool = True, is_error: bool | None = None) -> ToolCallData:
+    return ToolCallData(
+        id=number, name="ls", input="{}", type="function", finished=finished, is_error=is_error
+    )
+
+
+def user(number: str, text: str) -> BackendMessage:
+    return BackendMessage(id=number, role="user", session_id="s", user_input=text)
+
+
+def answer(
+    number: str, text: str | None, *calls: ToolCallData, asked: str = "", role: str = "assistant"
+) -> BackendMessage:
+    """A row of its own; with ``asked``, one that repeats or brings its question."""
+    return BackendMessage(
+        id=number,
+        role=role,
+        session_id="s",
+        user_input=asked,
+        assistant_response=text,
+        tool_calls=calls or None,
+    )
+
+
+def exported(
+    number: str, role: str, text: str, finish: str | None = None, *calls: str
+) -> ExportMessage:
+    made = tuple(
+        ExportToolCall(id=name, name="ls", input="{}", type="function", finished=True)
+        for name in calls
+    )
+    return ExportMessage(
+        id=number,
+        role=role,
+        content=text,
+        created_at=NOW,
+        updated_at=NOW,
+        finish_reason=finish,
+        tool_calls=made or None,
+    )
+
+
+def verdict(
+    rows: Sequence[Stored],
+    text: str = "hi",
+    *,
+    user_id: str | None = None,
+    plan_mode: bool = False,
+    known: Collection[str] | None = (),
+    earlier: Sequence[PriorTurn] = (),
+) -> Verdict:
+    return judge(
+        rows_of(rows),
+        user_message_id=user_id,
+        matches=lambda stored: same_text(text, stored, plan_mode=plan_mode),
+        known=known,
+        earlier=earlier,
+    )
+
+
+def texts_of(found: Verdict) -> tuple[str, ...]:
+    assert found.reply is not None
+    return found.reply.texts
+
+
+# -- finding the turn ------------------------------------------------------------------------
+
+
+def test_a_turn_is_found_by_its_id_whatever_texts_there_are() -> None:
+    rows = [user("u1", "hi"), answer("a1", "one"), user("u2", "hi"), answer("a2", "two")]
+    assert texts_of(verdict(rows, user_id="u1", known=None)) == ("one",)
+    assert texts_of(verdict(rows, user_id="u2", known=None)) == ("two",)
+    assert verdict(rows, user_id="u3").outcome is TurnOutcome.UNKNOWN
+
+
+def test_the_same_text_sent_before_is_not_taken_for_the_turn() -> None:
+    rows = [user("u1", "hi"), answer("a1", "one")]
+    assert verdict(rows, known={"u1", "a1"}).outcome is TurnOutcome.ABSENT
+    rows += [user("u2", "hi"), answer("a2", "two")]
+    assert verdict(rows, known={"u1", "a1"}).user_message_id == "u2"
+
+
+def test_earlier_turns_of_our_own_are_set_aside_one_row_each() -> None:
+    rows = [user("u1", "hi"), answer("a1", "one")]
+    once, twice = [PriorTurn(text="hi ")], [PriorTurn(text="hi"), PriorTurn(text="hi")]
+    assert verdict(rows).user_message_id == "u1"
+    assert verdict(rows, earlier=once).outcome is TurnOutcome.ABSENT
+    rows.append(user("u2", "hi"))
+    assert verdict(rows, earlier=once).user_message_id == "u2"
+    assert verdict(rows, earlier=twice).outcome is TurnOutcome.ABSENT
+    assert verdict(rows, earlier=[PriorTurn(text="other")]).user_message_id == "u2"
+
+
+def test_a_turn_that_may_not_have_been_stored_proves_nothing() -> None:
+    refused = [PriorTurn(text="hi", certain=False)]
+    assert verdict([], earlier=refused).outcome is TurnOutcome.ABSENT
+    assert verdict([user("u1", "hi")], earlier=refused).outcome is TurnOutcome.UNKNOWN, (
+        "never sent twice"
+    )
+    rows = [user("u1", "hi"), answer("a1", "x"), user("u2", "hi")]
+    assert verdict(rows, earlier=refused).user_message_id == "u2"
+    assert verdict(rows, earlier=[*refused, PriorTurn(text="hi")]).outcome is TurnOutcome.UNKNOWN
+    other = [PriorTurn(text="other", certain=False)]
+    assert verdict([user("u1", "hi")], earlier=other).user_message_id == "u1"
+
+
+def test_without_a_baseline_a_matching_text_proves_nothing_and_none_proves_absence() -> None:
+    assert verdict([user("u1", "hi")], known=None).outcome is TurnOutcome.UNKNOWN
+    assert verdict([user("u1", "ho")], known=None).outcome is TurnOutcome.ABSENT
+    assert verdict([], known=None).outcome is TurnOutcome.ABSENT
+
+
+def test_rows_of_others_are_not_the_turns() -> None:
+    rows = [user("f1", "theirs"), answer("b1", "x"), user("u1", "hi"), answer("a1", "mine")]
+    rows += [user("f2", "theirs"), answer("b2", "x")]
+    found = verdict(rows)
+    assert (found.user_message_id, texts_of(found)) == ("u1", ("mine",))
+    assert verdict(rows[:2]).outcome is TurnOutcome.ABSENT
+
+
+def test_plan_modes_appended_text_is_known_again_also_of_an_earlier_turn() -> None:
+    planned = user("u1", "hi\n<plan>")
+    assert verdict([planned], plan_mode=True).user_message_id == "u1"
+    assert verdict([planned]).outcome is TurnOutcome.ABSENT
+    before = [PriorTurn(text="hi", plan_mode=True)]
+    assert verdict([planned], plan_mode=True, earlier=before).outcome is TurnOutcome.ABSENT
+    rows = [planned, user("u2", "hi")]
+    assert verdict(rows, earlier=before).user_message_id == "u2"
+
+
+# -- what became of it -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("finish", ["end_turn", "stop", "max_tokens", "permission_denied"])
+def test_a_finish_reason_says_that_it_is_finished(finish: str) -> None:
+    found = verdict([exported("u", "user", "hi"), exported("a", "assistant", "x", finish)])
+    assert found.outcome is TurnOutcome.FINISHED
+    assert texts_of(found) == ("x",)
+    assert found.reply is not None
+    assert found.reply.recovered
+    assert found.reply.message_id == "a"
+
+
+@pytest.mark.parametrize("finish", ["canceled", "cancelled", "error", "aborted"])
+def test_a_finish_reason_says_that_it_was_broken_off(finish: str) -> None:
+    rows = [exported("u", "user", "hi"), exported("a", "assistant", "x", finish)]
+    assert verdict(rows).outcome is TurnOutcome.BROKEN_OFF
+
+
+@pytest.mark.parametrize("finish", [None, "", "tool_use", "tool_calls", "unknown"])
+def test_a_row_that_goes_on_is_not_finished_and_does_not_look_it(finish: str | None) -> None:
+    rows = [exported("u", "user", "hi"), exported("a", "assistant", "partial", finish)]
+    found = verdict(rows)
+    assert found.outcome is TurnOutcome.UNFINISHED
+    assert not found.looks_whole
+    assert not verdict([*rows, exported("t", "tool", "out")]).looks_whole
+
+
+def test_where_finish_reasons_tell_a_question_of_somebody_else_proves_nothing() -> None:
+    rows = [exported("u", "user", "hi"), exported("a", "assistant", "part")]
+    foreign = [exported("f", "user", "theirs"), exported("b", "assistant", "x", "end_turn")]
+    assert verdict([*rows, *foreign]).outcome is TurnOutcome.UNFINISHED
+    assert verdict([rows[0], *foreign]).outcome is TurnOutcome.UNFINISHED
+    assert verdict([rows[0], foreign[0]]).outcome is TurnOutcome.UNFINISHED
+    assert verdict([*rows, foreign[0]]).outcome is TurnOutcome.UNFINISHED
+
+
+def test_an_export_that_never_has_finish_reasons_is_judged_by_what_follows() -> None:
+    before = [exported("u0", "user", "old"), exported("a0", "assistant", "x")]
+    rows = [*before, exported("u", "user", "hi"), exported("a", "assistant", "x")]
+    assert verdict(rows, known={"u0", "a0"}).outcome is TurnOutcome.UNFINISHED
+    assert verdict(rows, known={"u0", "a0"}).looks_whole
+    rows.append(exported("f", "user", "theirs"))
+    assert verdict(rows, known={"u0", "a0"}).outcome is TurnOutcome.FINISHED
+
+
+def test_without_finish_reasons_a_later_question_ends_it() -> None:
+    later = user("f", "theirs")
+    rows = [user("u", "hi"), answer("a", "x")]
+    assert verdict(rows).outcome is TurnOutcome.UNFINISHED
+    assert verdict([*rows, later]).outcome is TurnOutcome.FINISHED
+    assert verdict([rows[0], later]).outcome is TurnOutcome.BROKEN_OFF
+    open_call = [rows[0], answer("a", "x", call("c", finished=False)), later]
+    assert verdict(open_call).outcome is TurnOutcome.BROKEN_OFF
+
+
+@pytest.mark.parametrize(
+    ("rows", "whole"),
+    [
+        ([answer("a", "x")], True),
+        ([answer("a", "")], False),
+        ([answer("a", None)], False),
+        ([], False),
+        ([answer("a", "let me see", call("c"))], False),
+        ([answer("a", "let me see", call("c")), answer("t", "out", role="tool")], False),
+        ([answer("a", "let me see", call("c")), answer("b", "done")], True),
+        ([answer("a", "", call("c", finished=False)), answer("b", "done")], False),
+        ([answer("a", "so"), answer("t", "out", role="tool")], False),
+    ],
+)
+def test_what_looks_whole(rows: list[BackendMessage], whole: bool) -> None:
+    found = verdict([user("u", "hi"), *rows])
+    assert found.outcome is TurnOutcome.UNFINISHED
+    assert found.looks_whole is whole
+
+
+def test_a_turn_of_several_rounds_has_all_their_texts_and_calls() -> None:
+    rows = [
+        user("u", "hi"),
+        answer("a1", "one ", call("c1")),
+        answer("t1", "out", role="tool"),
+        answer("t2", "out", role="tool"),
+        answer("a2", "two", call("c2", is_error=True)),
+        answer("a3", "three"),
+    ]
+    found = verdict(rows)
+    assert found.reply is not None
+    assert found.reply.texts == ("one ", "two", "three")
+    assert [(c.tool_call_id, c.success) for c in found.reply.tool_calls] == [
+        ("c1", None),
+        ("c2", False),
+    ]
+    assert (found.reply.message_id, found.reply.user_message_id) == ("a3", "u")
+
+
+@pytest.mark.parametrize(
+    ("before", "answers", "mixed"),
+    [
+        ([user("u1", "other")], [answer("a1", "its"), answer("a2", "ours")], True),
+        (
+            [exported("u1", "user", "other")],
+            [
+                exported("a1", "assistant", "its", "end_turn"),
+                exported("a2", "assistant", "", "max"),
+            ],
+            True,
+        ),
+        ([user("u1", "other")], [answer("a1", "ours, for it was killed")], False),
+        ([user("u1", "other")], [answer("a1", "one", call("c1")), answer("a2", "two")], False),
+        (
+            [user("u1", "other"), answer("a0", "its")],
+            [answer("a1", "ours"), answer("a2", "too")],
+            False,
+        ),
+        ([], [answer("a1", "ours"), answer("a2", "too")], False),
+    ],
+)
+def test_answers_after_two_questions_are_not_known_to_be_the_lasts(
+    before: list[Stored], answers: list[Stored], mixed: bool
+) -> None:
+    assert verdict([*before, user("u2", "hi"), *answers], user_id="u2").mixed is mixed
+
+
+def test_growth_is_seen_in_each_thing_that_can_grow() -> None:
+    rows: list[list[Stored]] = [
+        [user("u", "hi")],
+        [user("u", "hi"), answer("a", "")],
+        [user("u", "hi"), answer("a", "x")],
+        [user("u", "hi"), answer("a", "x", call("c", finished=False))],
+        [user("u", "hi"), answer("a", "x", call("c"))],
+        [user("u", "hi"), answer("a", "x", call("c")), answer("t", "", role="tool")],
+        [user("u", "hi"), answer("a", "x", call("c")), answer("t", "out", role="tool")],
+    ]
+    growth = [verdict(some).growth for some in rows]
+    assert growth == sorted(set(growth))
+    assert verdict([]).growth == 0
+
+
+@pytest.mark.parametrize(
+    ("rows", "running"),
+    [
+        ([], False),
+        ([user("u", "x")], True),
+        ([user("u", "x"), answer("a", "y")], False),
+        ([user("u", "x"), answer("a", "y", call("c"))], True),
+        ([exported("u", "user", "x"), exported("a", "assistant", "y")], True),
+        ([exported("u", "user", "x"), exported("a", "assistant", "y", "tool_use")], True),
+        ([exported("u", "user", "x"), exported("a", "assistant", "y", "end_turn")], False),
+        ([exported("u", "user", "x"), exported("a", "assistant", "y", "canceled")], False),
+    ],
+)
+def test_whether_the_last_turn_may_still_be_running(rows: list[Stored], running: bool) -> None:
+    assert at_work(rows_of(rows)) is running
+
+
+# -- joined rows, and answers in the HTTP response ---------------------------------------------
+
+
+def test_a_question_joined_to_its_answer_is_two_rows() -> None:
+    found = verdict([answer("e1", "x", call("c"), asked="hi")])
+    assert found.user_message_id is None, "the row's id is not the question's"
+    assert (texts_of(found), found.looks_whole) == (("x",), True)
+    both = BackendMessage(
+        id="e1", role="user", session_id="s", user_input="hi", assistant_response="x"
+    )
+    assert texts_of(verdict([both])) == ("x",)
+
+
+def test_the_same_question_joined_twice_is_two_turns() -> None:
+    rows = [answer("e1", "one", asked="hi"), answer("e2", "two", asked="hi")]
+    known = {row.id for row in rows_of(rows[:1])}
+    found = verdict(rows, known=known)
+    assert texts_of(found) == ("two",)
+    assert verdict(rows[:1], known=known).outcome is TurnOutcome.ABSENT
+
+
+def test_a_joined_row_that_only_calls_tools_goes_on_in_the_next() -> None:
+    rows = [answer("e1", "", call("c"), asked="hi"), answer("e2", "end", asked="hi")]
+    assert texts_of(verdict(rows)) == ("", "end")
+
+
+def test_a_question_repeated_on_its_answers_is_no_second_question() -> None:
+    rows = [
+        user("u", "hi"),
+        answer("a1", "x", call("c"), asked="hi"),
+        answer("a2", "y", asked="hi"),
+    ]
+    assert [row.role for row in rows_of(rows)] == ["user", "assistant", "assistant"]
+    assert texts_of(verdict(rows)) == ("x", "y")
+
+
+@pytest.mark.parametrize("role", ["assistant", "system", "", "user"])
+def test_an_answer_in_the_response_is_a_reply_whatever_role_it_has(role: str) -> None:
+    found = stored_reply([answer("a", "done", asked="/help", role=role)])
+    assert (found.texts, found.message_id, found.recovered) == (("done",), "a", False)
+
+
+def test_no_rows_are_no_reply() -> None:
+    assert stored_reply([]).texts == ()

@@ -1,0 +1,454 @@
+"""Turns on wires with message ids: other people's turns before, during and after ours."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.event_makers import (
+    asked,
+    begins,
+    done,
+    error,
+    owners,
+    permission,
+    ran,
+    rate_limit,
+    router_for,
+    runs,
+    says,
+    send,
+    thinks,
+    unknown,
+)
+from trio_mix._turns._router import Input, Phase, TurnRouter
+
+if TYPE_CHECKING:
+    from trio_mix import events as ev
+
+APIS = ["async", "auto"]
+
+
+def served(api: str) -> TurnRouter:
+    """A router that has seen one turn of ours, so the server is known to name messages."""
+    router = router_for(api)
+    send(router, "before")
+    owners(router, asked("u0", "before"), done("a0"))
+    return router
+
+
+@pytest.mark.parametrize("api", APIS)
+def test_a_whole_turn_with_rounds_and_a_sub_agent_is_ours(api: str) -> None:
+    router = router_for(api)
+    turn = send(router)
+    events: list[ev.Event] = [
+        asked("u", "hello"),
+        thinks("hm", "a1"),
+        says("let me see", "a1"),
+        begins("task", "a1"),
+        runs("task"),
+        asked("su", "a sub-agent's task", "task"),
+        says("sub", "sa", "task"),
+        begins("c2", "sa", "task"),
+        permission("task"),
+        ran("c2", "task"),
+        says("deeper", "sb", "c2"),
+        done("sa", "sub", "task"),
+        error(parent="task"),
+        ran("task"),
+        rate_limit(),
+        unknown(),
+        says("so", "a2"),
+        done("a2", "so"),
+    ]
+    assert owners(router, *events) == [turn] * len(events)
+    assert turn.over
+    late = [says("!", "a2"), ran("task"), done("a2"), says("x", "sa", "task"), begins("c9", "a1")]
+    assert owners(router, *late) == [None] * len(late)
+
+
+@pytest.mark.parametrize("api", APIS)
+def test_which_stored_answers_are_others_events_have_told(api: str) -> None:
+    router = served(api)
+    turn = send(router)
+    stored = (["u0", "u9", "u"], ["a0", "a9", "a1", "a2"])
+    owners(router, asked("u9", "foreign"), says("its", "a9"))
+    assert router.of_others(turn, *stored) == set()  # it is not known yet which question is ours
+    owners(router, asked("u", "hello"), done("a9", "its"), says("ours", "a1"))
+    assert router.of_others(turn, *stored) == {"a0", "a9"}
+    assert router.of_others(turn, ["u"], stored[1]) == set()  # nor whose question a9 answers
+
+
+@pytest.mark.parametrize("replayed", [True, False])
+def test_a_foreign_turn_goes_on_where_it_was_only_when_all_is_replayed(replayed: bool) -> None:
+    router = served("async")
+    owners(router, asked("u9", "foreign"))
+    turn = send(router)
+    router.lost()
+    router.reconnected(replayed=replayed)
+    its = owners(router, says("its", "a9"), done("a9", "its"))
+    assert (its == [None, None]) is replayed  # else nobody can tell: what names ours may be lost
+    if replayed:
+        assert owners(router, asked("u", "hello"), says("ours", "a1")) == [turn, turn]
+
+
+@pytest.mark.parametrize("api", APIS)
+def test_the_rest_of_a_turn_that_began_before_the_stream_is_not_ours(api: str) -> None:
+    router = router_for(api)
+    turn = send(router)
+    before = owners(router, says("rest", "f1"), begins("fc", "f1"), permission())
+    assert before == [None] * 3
+    assert owners(router, asked("u", "hello")) == [turn]
+    mixed = [says("of theirs", "f1"), says("ours", "a1"), runs("fc"), ran("fc"), says("x", "f1")]
+    assert owners(router, *mixed) == [None, turn, None, None, None]
+    assert owners(router, done("f1"), says("!", "a1"), done("a1")) == [None, turn, turn]
+
+
+@pytest.mark.parametrize("api", APIS)
+def test_a_foreign_rest_heard_while_idle_keeps_its_next_rounds(api: str) -> None:
+    router = router_for(api)
+    owners(router, says("rest", "f1"), begins("fc", "f1"), runs("fc"))
+    turn = send(router)
+    assert owners(router, asked("u", "hello"), thinks("hm", "a1")) == [turn, turn]
+    assert owners(router, ran("fc"), says("round two", "f2"), done("f2")) == [None] * 3
+    assert owners(router, done("a1")) == [turn]
+
+
+def test_a_foreign_end_before_our_message_is_named_is_known_by_its_missing_beginning() -> None:
+    router = router_for("async")
+    turn = send(router)
+    assert owners(router, says("the end", "f1"), done("f1", "not only the end")) == [None, None]
+    assert not turn.over
+    assert owners(router, asked("u", "hello"), done("a1")) == [turn, turn]
+
+
+def test_a_foreign_end_before_our_post_is_accepted_is_not_ours() -> None:
+    router = router_for("async")
+    turn = send(router, accept=False)
+    assert owners(router, says("x", "f1"), done("f1", "x")) == [None, None]
+    assert turn.phase is Phase.POSTED
+    assert owners(router, says("late", "f1"), asked("u", "hello")) == [None, turn]
+
+
+def test_where_user_messages_are_named_nothing_is_ours_before_ours_is() -> None:
+    router = served("async")
+    turn = send(router)
+    assert owners(router, says("x", "f1"), done("f1", "x"), done("g1", "y")) == [None] * 3
+    assert owners(router, asked("u", "hello"), done("a1")) == [turn, turn]
+
+
+def test_our_words_said_again_by_somebody_else_are_theirs() -> None:
+    router = router_for("async")
+    turn = send(router)
+    assert owners(router, asked("u", "hello"), asked("fu", "hello")) == [turn, None]
+    assert owners(router, says("o", "a1"), says("f", "f1"), done("f1")) == [turn, None, None]
+    assert owners(router, done("a1")) == [turn]
+
+
+def test_a_server_that_never_names_user_messages_is_understood_at_the_turns_end() -> None:
+    router = router_for("async")
+    for number in range(3):
+        turn = send(router)
+        events = [thinks("hm", f"a{number}"), says("x", f"a{number}"), done(f"a{number}", "x")]
+        assert owners(router, *events) == [turn] * 3
+        assert turn.over
+        assert turn.events == 3
+
+
+@pytest.mark.parametrize("api", APIS)
+def test_turns_of_others_before_during_and_after_ours_are_nobodys(api: str) -> None:
+    router = router_for(api)
+    foreign = [asked("fu", "theirs"), says("f", "f1"), done("f1")]
+    assert owners(router, *foreign) == [None] * 3
+    turn = send(router)
+    assert owners(router, asked("gu", "theirs"), says("g", "g1"), unknown()) == [None] * 3
+    assert owners(router, asked("u", "hello"), says("o", "a1")) == [turn, turn]
+    assert owners(router, asked("hu", "others")) == [None]
+    # The unknown round is of the one that is due one; neither of two that speak.
+    assert owners(router, says("h", "h1"), says("o", "a1"), says("g", "g1")) == [None, turn, None]
+    assert owners(router, done("g1"), done("h1"), done("a1")) == [None, None, turn]
+    assert owners(router, asked("iu", "hello"), says("i", "i1"), done("i1")) == [None] * 3
+
+
+def test_of_two_turns_that_are_due_a_round_the_older_speaks_first() -> None:
+    router = router_for("async")
+    owners(router, asked("fu", "theirs"))
+    turn = send(router)
+    owners(router, asked("u", "hello"))
+    assert owners(router, says("f", "f1"), says("o", "a1")) == [None, turn]
+    assert owners(router, done("f1"), done("a1")) == [None, turn]
+
+
+def test_two_foreign_turns_at_once_do_not_hide_each_other() -> None:
+    router = served("async")
+    owners(router, asked("fu", "f"), says("f", "f1"), begins("fc", "f1"), asked("gu", "g"))
+    owners(router, says("g", "g1"), done("g1"))
+    turn = send(router)
+    owners(router, asked("u", "hello"), says("o", "a1"))
+    assert owners(router, ran("fc"), says("f", "f2"), done("f2")) == [None] * 3
+    assert owners(router, done("a1")) == [turn]
+
+
+def test_an_error_without_ids_is_of_the_turn_heard_last() -> None:
+    router = served("async")
+    turn = send(router)
+    owners(router, asked("u", "hello"), says("o", "a1"), asked("fu", "f"), says("f", "f1"))
+    assert owners(router, error(), error()) == [None, None]
+    assert owners(router, says("!", "a1"), error("ours"), error("ours")) == [turn, turn, None]
+
+
+def test_an_error_before_our_message_is_named_is_ours_unless_others_run() -> None:
+    router = served("async")
+    turn = send(router)
+    assert owners(router, error("early"), error("early")) == [turn, None]
+    assert turn.over
+    owners(router, asked("fu", "f"))
+    turn = send(router)
+    assert owners(router, error("theirs"), error("theirs")) == [None, None]
+    assert owners(router, asked("u", "hello"), done("a")) == [turn, turn]
+
+
+@pytest.mark.parametrize("api", APIS)
+def test_a_repeated_error_never_ends_the_next_turn(api: str) -> None:
+    router = router_for(api)
+    first = send(router)
+    assert owners(router, asked("u1", "hello"), error(), error()) == [first, first, None]
+    second = send(router)
+    assert owners(router, asked("u2", "hello"), error()) == [second, second]
+    third = send(router, accept=False)
+    assert owners(router, error()) == [None], "the repetition, after the next POST"
+    router.apply(third, Input.ACCEPTED)
+    assert owners(router, asked("u3", "hello"), error()) == [third, third]
+    fourth = send(router)
+    assert owners(router, asked("u4", "hello"), error()) == [fourth, None], "later still"
+    assert owners(router, error(), error()) == [fourth, None]
+
+
+CANCELLED = "request cancelled by user"
+
+
+@pytest.mark.parametrize("api", [*APIS, "pipeline"])
+@pytest.mark.parametrize("end", ["its events", "the stored messages"])
+def test_what_is_said_of_a_cancellation_that_came_too_late_is_not_the_next_turns(
+    api: str, end: str
+) -> None:
+    router = router_for(api)
+    first = send(router)
+    begun = [asked("u1", "hello"), says("x", "a1")] if api != "pipeline" else [says("x")]
+    assert owners(router, *begun) == [first] * len(begun)
+    first.cancelling = True
+    if end == "its events":
+        assert owners(router, done("a1")) == [first]
+    else:
+        router.apply(first, Input.SETTLED)
+    assert first.over
+    assert owners(router, error(CANCELLED)) == [None]
+    second = send(router)
+    assert owners(router, error(CANCELLED)) == [None]
+    begun = [asked("u2", "hello"), says("y", "a2")] if api != "pipeline" else [says("y")]
+    assert owners(router, *begun) == [second] * len(begun)
+    assert owners(router, error(CANCELLED)) == [second], "its own: somebody has cancelled it"
+
+
+def test_an_error_that_says_cancelled_is_the_turns_own_where_none_was_cancelled() -> None:
+    router = router_for("async")
+    first = send(router)
+    assert owners(router, asked("u1", "hello"), done("a1")) == [first, first]
+    second = send(router)
+    assert owners(router, error(CANCELLED)) == [second]
+
+
+def test_a_server_that_sends_each_error_once_is_believed() -> None:
+    router = router_for("async")
+    for number in range(4):
+        turn = send(router)
+        assert owners(router, asked(f"u{number}", "hello"), error()) == [turn, turn]
+
+
+def test_an_error_in_mid_turn_is_no_repetition() -> None:
+    router = router_for("async")
+    first = send(router)
+    assert owners(router, asked("u1", "hello"), error(), error()) == [first, first, None]
+    second = send(router)
+    assert owners(router, asked("u2", "hello"), error()) == [second, second]
+    third = send(router)
+    events = [asked("u3", "hello"), says("x", "a"), error()]
+    assert owners(router, *events) == [third, third, third]
+
+
+# -- sub-agents ------------------------------------------------------------------------------
+
+
+def test_a_sub_agent_of_an_unknown_call_belongs_to_the_only_turn() -> None:
+    router = served("async")
+    assert owners(router, says("x", "s", "nowhere")) == [None]
+    turn = send(router)
+    assert owners(router, says("x", "s", "nowhere")) == [None], "ours has not begun"
+    assert owners(router, asked("u", "hello"), done("s", "x", "lost")) == [turn, turn]
+    assert not turn.over
+
+
+def test_of_two_turns_a_sub_agent_of_an_unknown_call_belongs_to_the_one_heard_last() -> None:
+    router = served("async")
+    turn = send(router)
+    owners(router, asked("u", "hello"), says("o", "a1"), asked("fu", "f"), says("o", "a1"))
+    assert owners(router, says("x", "s", "nowhere"), says("f", "f1")) == [turn, None]
+
+
+def test_a_sub_agents_events_follow_their_call_whoevers_it_is() -> None:
+    router = served("async")
+    turn = send(router)
+    owners(router, asked("u", "hello"), begins("ours", "a1"))
+    owners(router, asked("fu", "f"), begins("theirs", "f1"))
+    mixed = [says("x", "s", "theirs"), says("y", "t", "ours"), begins("in", "s", "theirs")]
+    assert owners(router, *mixed) == [None, turn, None]
+    assert owners(router, says("z", "v", "in"), done("s", "", "theirs")) == [None, None]
+
+
+def test_a_sub_agents_task_with_our_words_is_not_our_message() -> None:
+    router = router_for("async")
+    turn = send(router)
+    assert owners(router, asked("su", "hello", "somebodys")) == [None]
+    assert not turn.bound
+    assert owners(router, asked("u", "hello")) == [turn]
+
+
+# -- losses and stored messages --------------------------------------------------------------
+
+
+def test_a_turn_bound_by_its_stored_row_is_followed_again() -> None:
+    router = served("async")
+    turn = send(router)
+    router.lost()
+    assert turn.cut
+    assert owners(router, says("x", "a1")) == [None]
+    router.bind(turn, "u")
+    assert owners(router, asked("u", "hello")) == [turn]
+    assert owners(router, says("y", "a1"), done("a1")) == [turn, turn]
+
+
+def test_after_a_loss_events_of_an_unbound_turn_are_kept_for_it() -> None:
+    router = served("async")
+    turn = send(router)
+    router.lost()
+    assert owners(router, says("x", "a1"), done("a1", "x")) == [turn, turn]
+
+
+def test_what_others_did_before_a_loss_does_not_count_after_it() -> None:
+    router = served("async")
+    owners(router, asked("fu", "f"))
+    turn = send(router)
+    owners(router, asked("u", "hello"))
+    router.lost()
+    assert owners(router, says("x", "a1"), done("a1")) == [turn, turn]
+
+
+def test_late_events_of_a_turn_read_from_the_stored_messages_are_not_the_next_ones() -> None:
+    router = router_for("async")
+    first = send(router)
+    router.own(first, "u1", "a1", None, "")
+    router.apply(first, Input.SETTLED)
+    second = send(router)
+    assert owners(router, says("late", "a1"), done("a1", "late")) == [None, None]
+    assert not second.over
+
+
+def test_a_turn_that_was_given_up_keeps_its_later_rounds() -> None:
+    router = served("async")
+    first = send(router)
+    owners(router, asked("u1", "hello"), begins("c", "a1"))
+    router.apply(first, Input.SETTLED)
+    second = send(router)
+    owners(router, asked("u2", "hello"), says("o", "b1"))
+    assert owners(router, ran("c"), says("zombie", "a2"), done("a2")) == [None] * 3
+    assert owners(router, done("b1")) == [second]
+
+
+def test_a_foreign_turn_that_vanished_is_forgotten_after_a_turn_of_silence() -> None:
+    router = served("async")
+    owners(router, asked("fu", "never ends"))
+    for number in range(2):
+        turn = send(router)
+        assert owners(router, asked(f"v{number}", "hello"), error(f"{number}")) == [turn, turn]
+    turn = send(router)
+    assert owners(router, asked("u", "hello"), says("x", "a1"), done("a1")) == [turn] * 3
+
+
+def test_a_finished_turn_is_not_revived_by_what_it_still_emits() -> None:
+    router = served("async")
+    assert owners(router, says("late", "a0")) == [None]
+    turn = send(router)
+    assert owners(router, error("before it was named")) == [turn]
+
+
+def test_what_came_before_a_message_was_sent_again_is_not_its_own() -> None:
+    router = router_for("async")
+    turn = send(router, accept=False)
+    early = says("x", "f1")
+    assert owners(router, early) == [None]
+    router.apply(turn, Input.RESEND)
+    router.apply(turn, Input.SENDING)
+    router.apply(turn, Input.ACCEPTED)
+    route = router.route(done("a1", "x"))
+    assert route.turn is turn
+    assert route.released == ()
+
+
+# -- memory ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("api", ["async", "pipeline", "auto"])
+def test_many_turns_do_not_make_the_router_grow(api: str) -> None:
+    router = router_for(api)
+    gone = weakref.ref(send(router))
+    for number in range(20_000):
+        if number:
+            send(router)
+        if api != "pipeline":
+            owners(router, asked(f"fu{number}", "f"), asked(f"u{number}", "hello"))
+        owners(router, begins(f"c{number}", f"a{number}"), done(f"a{number}"))
+        owners(router, error(f"foreign {number}"), error(f"foreign {number}"))
+        if router.turn is not None:
+            router.apply(router.turn, Input.SETTLED)
+    gc.collect()
+    assert gone() is None, "an id must not keep a whole turn alive"
+    sizes = [len(getattr(router, name)) for name in ("_owners", "_foreign")]
+    assert sizes[0] <= 4096
+    assert sizes[1] <= 8
+
+
+def test_turns_of_others_that_never_end_are_bounded() -> None:
+    router = router_for("async")
+    owners(router, *[asked(f"f{number}", "f") for number in range(100)])
+    assert len(router._foreign) <= 8
+
+
+def test_the_errors_that_are_known_to_be_repeated_are_bounded() -> None:
+    router = router_for("async")
+    for number in range(100):
+        turn = send(router)
+        assert owners(router, error(f"{number}"), error(f"{number}")) == [turn, None]
+    assert len(router._repeated_errors._repeated) <= 8
+
+
+def test_what_is_held_for_a_turn_is_bounded() -> None:
+    router = router_for("async")
+    turn = send(router)
+    for _ in range(10_000):
+        router.route(says("x", "f1"))
+    assert len(turn.held) <= 4096
+
+
+def test_an_id_in_use_is_not_forgotten_however_many_calls_are_made() -> None:
+    router = router_for("async")
+    turn = send(router)
+    owners(router, asked("u", "hello"))
+    foreign = [asked("fu", "f"), says("f", "f1")]
+    owners(router, says("x", "a1"), *foreign)
+    for number in range(10_000):
+        assert owners(router, begins(f"c{number}", "a1")) == [turn]
+        assert owners(router, says("f", "f1")) == [None]
+    assert owners(router, done("f1"), done("a1")) == [None, turn]

@@ -1,0 +1,467 @@
+"""What decode_event makes of good, odd and broken frames."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+from collections.abc import Mapping
+from types import UnionType
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trio_mix import events
+from trio_mix._wire._events import decode_event, decode_run, made
+from trio_mix.events import EVENT_CLASSES, UnknownEvent
+from trio_mix.sse import ServerSentEvent
+from trio_mix.sse._decoder import Columns
+
+if TYPE_CHECKING:
+    from trio_mix.events import Event
+
+# One full payload per name, as servers write it, and the event it must become. Written by hand:
+# a table made from the decoder's own rules could not tell when they are wrong.
+FULL: dict[str, tuple[dict[str, object], Event]] = {
+    "connected": ({"sessionId": "s1"}, events.ConnectedEvent(session_id="s1")),
+    "heartbeat": ({"type": "ping"}, events.HeartbeatEvent()),
+    "error": (
+        {
+            "error": "overloaded",
+            "type": "provider",
+            "attempt": 1,
+            "maxAttempts": 8,
+            "retryAfter": 2000,
+            "parentToolCallId": "t0",
+        },
+        events.ErrorEvent(
+            error="overloaded",
+            type="provider",
+            attempt=1,
+            max_attempts=8,
+            retry_after=2000,
+            parent_tool_call_id="t0",
+        ),
+    ),
+    "rate_limit_error": (
+        {"error": "slow down", "type": "rate", "attempt": 2, "maxAttempts": 8, "retryAfter": 60},
+        events.RateLimitEvent(
+            error="slow down", type="rate", attempt=2, max_attempts=8, retry_after=60
+        ),
+    ),
+    "complete": (
+        {
+            "type": "complete",
+            "content": "Hi",
+            "done": True,
+            "messageId": "a1",
+            "reasoning": "Hm",
+            "reasoningDuration": 120,
+            "parentToolCallId": "t0",
+        },
+        events.CompleteEvent(
+            content="Hi",
+            done=True,
+            message_id="a1",
+            reasoning="Hm",
+            reasoning_duration=120,
+            parent_tool_call_id="t0",
+        ),
+    ),
+    "thinking": (
+        {
+            "type": "thinking",
+            "content": "Hm",
+            "assistantMessageId": "a1",
+            "parentToolCallId": "t0",
+        },
+        events.ThinkingEvent(content="Hm", assistant_message_id="a1", parent_tool_call_id="t0"),
+    ),
+    "content": (
+        {"type": "content", "content": "Hi", "assistantMessageId": "a1", "parentToolCallId": "t0"},
+        events.ContentEvent(content="Hi", assistant_message_id="a1", parent_tool_call_id="t0"),
+    ),
+    "tool": (
+        {
+            "type": "tool",
+            "name": "bash",
+            "input": "{}",
+            "id": "t1",
+            "status": "completed",
+            "parentToolCallId": "t0",
+        },
+        events.ToolEvent(
+            tool_call_id="t1",
+            name="bash",
+            input="{}",
+            status="completed",
+            parent_tool_call_id="t0",
+        ),
+    ),
+    "tool_parameter_delta": (
+        {"type": "tool_parameter_delta", "toolCallId": "t1", "input": '{"a'},
+        events.ToolParameterDeltaEvent(tool_call_id="t1", input='{"a'),
+    ),
+    "tool_use_start": (
+        {
+            "type": "tool_use_start",
+            "id": "t1",
+            "name": "Bash",
+            "assistantMessageId": "a1",
+            "parentToolCallId": "t0",
+        },
+        events.ToolUseStartEvent(
+            tool_call_id="t1", name="Bash", assistant_message_id="a1", parent_tool_call_id="t0"
+        ),
+    ),
+    "tool_use_parameter_delta": (
+        {"type": "x", "toolCallId": "t1", "input": '{"a', "assistantMessageId": "a1"},
+        events.ToolUseParameterDeltaEvent(
+            tool_call_id="t1", input='{"a', assistant_message_id="a1"
+        ),
+    ),
+    "tool_use_parameter_streaming_complete": (
+        {"type": "x", "id": "t1", "name": "Bash", "input": "{}", "assistantMessageId": "a1"},
+        events.ToolUseParameterStreamingCompleteEvent(
+            tool_call_id="t1", name="Bash", input="{}", assistant_message_id="a1"
+        ),
+    ),
+    "tool_execution_start": (
+        {"type": "x", "toolCallId": "t1", "toolName": "Bash", "progress": "ls"},
+        events.ToolExecutionStartEvent(tool_call_id="t1", tool_name="Bash", progress="ls"),
+    ),
+    "tool_execution_complete": (
+        {"type": "x", "toolCallId": "t1", "toolName": "Bash", "progress": "ls", "success": False},
+        events.ToolExecutionCompleteEvent(
+            tool_call_id="t1", tool_name="Bash", progress="ls", success=False
+        ),
+    ),
+    "permission": (
+        {
+            "type": "permission",
+            "id": "p1",
+            "sessionId": "s1",
+            "toolName": "Bash",
+            "description": "Run ls",
+            "action": "execute",
+            "path": "/srv/x",
+            "params": {"command": "ls", "deep": [1, {"a": None}]},
+            "parentToolCallId": "t0",
+        },
+        events.PermissionEvent(
+            permission_id="p1",
+            session_id="s1",
+            tool_name="Bash",
+            description="Run ls",
+            action="execute",
+            path="/srv/x",
+            params={"command": "ls", "deep": [1, {"a": None}]},
+            parent_tool_call_id="t0",
+        ),
+    ),
+    "notification": (
+        {
+            "type": "notification",
+            "id": "n1",
+            "sessionId": "s1",
+            "notificationType": "question",
+            "title": "T",
+            "message": "M",
+            "responseType": "choice",
+            "choices": ["a", "b"],
+            "timeout": 300,
+            "createdAt": 1700000000,
+            "parentToolCallId": "t0",
+        },
+        events.NotificationEvent(
+            notification_id="n1",
+            session_id="s1",
+            notification_type="question",
+            title="T",
+            message="M",
+            response_type="choice",
+            choices=("a", "b"),
+            timeout=300,
+            created_at=1700000000,
+            parent_tool_call_id="t0",
+        ),
+    ),
+    "user_message_created": (
+        {"type": "x", "messageId": "u1", "content": "hi", "parentToolCallId": "t0"},
+        events.UserMessageCreatedEvent(message_id="u1", content="hi", parent_tool_call_id="t0"),
+    ),
+    "summarize": (
+        {"type": "summarize", "progress": "half", "done": False},
+        events.SummarizeEvent(progress="half", done=False),
+    ),
+    "session_created": (
+        {"type": "x", "sessionId": "s2", "title": "T", "createdAt": 1700000000},
+        events.SessionCreatedEvent(session_id="s2", title="T", created_at=1700000000),
+    ),
+    "session_deleted": (
+        {"type": "x", "sessionId": "s2"},
+        events.SessionDeletedEvent(session_id="s2"),
+    ),
+}
+NAMES = sorted(EVENT_CLASSES)
+
+
+def decode(name: str, payload: object, *, frame_id: str = "7") -> Event:
+    return decode_event(ServerSentEvent(id=frame_id, event=name, data=json.dumps(payload)))
+
+
+def wire_name(name: str, field: str) -> str:
+    """The key of a field in the table's payload for that event name."""
+    head, *rest = field.split("_")
+    camel = head + "".join(word.capitalize() for word in rest)
+    own_id = field in ("tool_call_id", "permission_id", "notification_id")
+    return "id" if own_id and "id" in FULL[name][0] else camel
+
+
+def fields_of(name: str, *, required: bool) -> list[str]:
+    return [
+        each.name
+        for each in attrs.fields(EVENT_CLASSES[name])
+        if each.name != "id" and (each.default is attrs.NOTHING) == required
+    ]
+
+
+def test_the_table_has_every_event_name() -> None:
+    assert sorted(FULL) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_full_payload_becomes_its_class(name: str) -> None:
+    payload, expected = FULL[name]
+    assert decode(name, payload) == attrs.evolve(expected, id="7")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_sse_id_is_none(name: str) -> None:
+    assert decode(name, FULL[name][0], frame_id="") == FULL[name][1]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_extra_fields_are_ignored(name: str) -> None:
+    payload, expected = FULL[name]
+    odd = {**payload, "surprise": [1], "\0id": "forged", "_id": 3}
+    assert decode(name, odd) == attrs.evolve(expected, id="7")
+
+
+@pytest.mark.parametrize(
+    ("name", "field"), [(name, field) for name in NAMES for field in fields_of(name, required=True)]
+)
+def test_a_required_field_missing_null_or_of_a_wrong_type_makes_the_event_unknown(
+    name: str, field: str
+) -> None:
+    key = wire_name(name, field)
+    whole = FULL[name][0]
+    without = {k: v for k, v in whole.items() if k != key}
+    for payload in (without, {**whole, key: None}, {**whole, key: ["no"]}, {**whole, key: {}}):
+        assert decode(name, payload) == UnknownEvent(id="7", name=name, data=json.dumps(payload)), (
+            payload
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [(name, field) for name in NAMES for field in fields_of(name, required=False)],
+)
+def test_an_optional_field_may_be_missing_or_null_but_not_of_a_wrong_type(
+    name: str, field: str
+) -> None:
+    payload, expected = FULL[name]
+    key = wire_name(name, field)
+    bare = attrs.evolve(expected, id="7", **{field: None})  # type: ignore[arg-type]
+    assert decode(name, {k: v for k, v in payload.items() if k != key}) == bare
+    assert decode(name, {**payload, key: None}) == bare
+    assert isinstance(decode(name, {**payload, key: [[]]}), UnknownEvent)
+
+
+@pytest.mark.parametrize(
+    "name", ["tool", "tool_use_start", "tool_use_parameter_streaming_complete"]
+)
+def test_a_tool_event_that_says_tool_call_id_instead_of_id_is_understood(name: str) -> None:
+    payload, expected = FULL[name]
+    renamed = {("toolCallId" if k == "id" else k): v for k, v in payload.items()}
+    assert decode(name, renamed) == attrs.evolve(expected, id="7")
+
+
+@pytest.mark.parametrize(
+    ("wire", "kept"),
+    [("5", 5), ("5.0", 5), ("-1", -1), ("9223372036854775807", 2**63 - 1), ("1e3", 1000)],
+)
+def test_whole_numbers_are_ints_however_they_are_written(wire: str, kept: int) -> None:
+    event = decode_event(ServerSentEvent(event="error", data=f'{{"error":"x","attempt":{wire}}}'))
+    assert isinstance(event, events.ErrorEvent)
+    assert (event.attempt, type(event.attempt)) == (kept, int)
+
+
+@pytest.mark.parametrize(
+    "wire",
+    ["1.5", "true", '"5"', "1e999", "-1e999", "NaN", "Infinity", "1" * 20, "9" * 5000, "1e300"],
+)
+def test_numbers_that_no_server_means_make_the_event_unknown(wire: str) -> None:
+    frame = ServerSentEvent(event="error", data=f'{{"error":"x","attempt":{wire}}}')
+    assert decode_event(frame) == UnknownEvent(name="error", data=frame.data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "",
+        " ",
+        "null",
+        "[]",
+        "7",
+        '"text"',
+        "hello",
+        "{",
+        '{"content": "half',
+        '{"content": "a"}{"content": "b"}',
+        # Two events torn into each other, as an unlocked writer leaves them.
+        '{"type":"content","content":"He{"type":"permission","id":"p1"}llo"}',
+        '{"type":"content","content":"He\n{"type":"permission","id":"p1"}',
+        '{"content": "a",}',
+        "{'content': 'a'}",
+        "\ufeff{}",
+        "[" * 100_000,
+        '{"content": "a", "x": ' + "[" * 100_000 + "]" * 100_000 + "}",
+        '{"content": "\\ud800"}',
+        '{"content": "a", "type": {"\\uDFFF": 1}}',
+        '{"content": "\\u12"}',
+        '{"content": "a", "type": NaN}',
+        '{"content": "a", "type": [-Infinity]}',
+        "\x00",
+    ],
+)
+def test_a_payload_that_is_no_json_object_of_the_shape_keeps_its_text(data: str) -> None:
+    frame = ServerSentEvent(id="1", event="content", data=data)
+    assert decode_event(frame) == UnknownEvent(id="1", name="content", data=data)
+
+
+def test_a_surrogate_pair_is_text_like_any_other() -> None:
+    event = decode_event(ServerSentEvent(event="content", data='{"content": "\\ud83d\\ude00"}'))
+    assert event == events.ContentEvent(content="\N{GRINNING FACE}")
+
+
+@pytest.mark.parametrize("name", ["", "message", "Content", "content ", "__class__", "\0id", "get"])
+def test_a_name_that_no_class_has_is_unknown(name: str) -> None:
+    frame = ServerSentEvent(event=name, data='{"content": "a"}')
+    assert decode_event(frame) == UnknownEvent(name=name, data=frame.data)
+
+
+def test_events_are_frozen_slotted_and_hashable() -> None:
+    for name in NAMES:
+        event = decode(name, FULL[name][0])
+        hash(event)
+        assert not hasattr(event, "__dict__")
+        with pytest.raises(attrs.exceptions.FrozenInstanceError):
+            event.id = "8"  # type: ignore[misc]
+
+
+def test_every_public_class_field_is_documented_and_in_the_union() -> None:
+    classes = {each.__name__ for each in get_args(events.Event)}
+    assert classes == {name for name in events.__all__ if name.endswith("Event")} - {"Event"}
+    tree = ast.parse(inspect.getsource(events))
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef):
+            for field, after in zip(node.body, [*node.body[1:], None], strict=True):
+                if isinstance(field, ast.AnnAssign):
+                    assert isinstance(after, ast.Expr), ast.unparse(field)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+wire_keys = sorted({key for payload, _ in FULL.values() for key in payload})
+
+
+@given(st.sampled_from([*NAMES, "message", "x"]) | st.text(), st.text(), st.text())
+def test_any_text_is_an_event(name: str, data: str, frame_id: str) -> None:
+    event = decode_event(ServerSentEvent(id=frame_id, event=name, data=data))
+    assert isinstance(event, events.Event)
+    assert event.id == (frame_id or None)
+
+
+@given(st.sampled_from(NAMES), st.binary())
+def test_any_bytes_are_an_event(name: str, raw: bytes) -> None:
+    data = raw.decode(errors="replace")
+    assert isinstance(decode_event(ServerSentEvent(event=name, data=data)), events.Event)
+
+
+@given(
+    st.sampled_from(NAMES),
+    st.dictionaries(st.sampled_from(wire_keys), json_values),
+)
+def test_any_json_object_is_an_event_of_its_class_or_unknown(
+    name: str, changes: dict[str, object]
+) -> None:
+    data = json.dumps({**FULL[name][0], **changes})
+    event = decode_event(ServerSentEvent(event=name, data=data))
+    if not isinstance(event, UnknownEvent):
+        assert type(event) is EVENT_CLASSES[name]
+    else:
+        assert (event.name, event.data) == (name, data)
+
+
+@given(st.data(), st.sampled_from(NAMES))
+def test_whatever_a_server_writes_is_read_back(data: st.DataObject, name: str) -> None:
+    cls = EVENT_CLASSES[name]
+    strategies: dict[object, st.SearchStrategy[object]] = {
+        str: st.text(),
+        int: st.integers(-(2**63), 2**63 - 1),
+        bool: st.booleans(),
+        Mapping[str, object]: st.dictionaries(st.text(), st.integers() | st.text() | st.none()),
+        tuple[str, ...]: st.lists(st.text(), max_size=4).map(tuple),
+        type(None): st.none(),
+    }
+    values: dict[str, Any] = {
+        field: data.draw(st.one_of(*(strategies[each] for each in alternatives(hint))))
+        for field, hint in get_type_hints(cls).items()
+        if field != "id"
+    }
+    payload = {
+        wire_name(name, field): value
+        for field, value in values.items()
+        if value is not None or data.draw(st.booleans())
+    }
+    assert decode(name, payload) == cls(id="7", **values)
+
+
+def alternatives(hint: object) -> tuple[object, ...]:
+    return get_args(hint) if isinstance(hint, UnionType) else (hint,)
+
+
+@given(
+    st.sampled_from(["content", "thinking", "content", "tool"]),
+    st.lists(
+        st.dictionaries(st.sampled_from([*wire_keys, "\x7f"]), json_values, max_size=3)
+        | st.dictionaries(st.sampled_from(wire_keys), st.text(), max_size=3),
+        min_size=1,
+        max_size=3,
+    ),
+    st.sampled_from(["", "7"]),
+)
+def test_a_run_is_decoded_as_each_of_it_is(
+    name: str, changes: list[dict[str, object]], frame_id: str
+) -> None:
+    data = [json.dumps({**FULL[name][0], **each}) for each in changes]
+    frames = [ServerSentEvent(id=frame_id, event=name, data=each) for each in data]
+    one_by_one = [decode_event(frame) for frame in frames]
+    run = decode_run(Columns((frame_id,) * len(data), (name,) * len(data), tuple(data)))
+    if run is None:
+        assert name == "tool" or any(isinstance(event, UnknownEvent) for event in one_by_one)
+    else:
+        assert [made(each) for each in run] == one_by_one
+
+
+def test_frames_of_two_names_are_no_run() -> None:
+    data = '{"content": "x"}'
+    assert decode_run(Columns(("1", "2"), ("content", "thinking"), (data, data))) is None
+    assert decode_run(Columns(("1", "2"), ("content", "content"), (data, data))) is not None

@@ -1,0 +1,329 @@
+"""Calling hooks: around a request, and one after the other.
+
+What it knows: the order, what becomes of a hook's exception, what cancellation does.
+What it must never know: what a request is for, or what a hook does.
+
+Rules (those of `Hooks`, kept here):
+
+1. ``before_request`` vetoes by raising, and the veto is not tried again. What another hook raises
+   is logged and ignored. Cancellation and what is no `Exception` passes.
+2. For each ``before_request`` that returned, one of the other two is called, whatever happens.
+3. A hook that must still be called when a cancellation is under way is shielded, for a while.
+4. Without hooks there is no object of this module, and so nothing to call.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import math
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+
+import trio
+
+from trio_mix._http import check_headers, sanitize_url
+from trio_mix._rest._retry import Vetoed
+from trio_mix.errors import ConfigurationError, MixDefaultError, MixError
+from trio_mix.hooks import (
+    AfterErrorContext,
+    AfterSuccessContext,
+    BeforeRequestContext,
+    Hooks,
+    State,
+)
+
+if TYPE_CHECKING:
+    from trio_mix._http import Http, ResponseStream
+    from trio_mix.errors import RequestInfo
+    from trio_mix.hooks import Hook
+
+__all__ = [
+    "ConnectHooks",
+    "RequestHooks",
+    "call_each",
+    "call_hook",
+    "check_hooks",
+    "request_hooks",
+]
+
+C = TypeVar("C")
+
+SHIELDED_TIMEOUT: Final = 2.0
+"""Seconds that a hook may take when a cancellation is under way."""
+
+_log = logging.getLogger("trio_mix.hooks")
+
+
+class _Answered(Protocol):
+    @property
+    def status_code(self) -> int: ...
+
+
+A = TypeVar("A", bound=_Answered)
+
+
+def check_hooks(hooks: Hooks | Iterable[Hooks] | None) -> tuple[Hooks, ...]:
+    """Return a client's hooks in order.
+
+    Raises:
+      ConfigurationError: something that is no `Hooks` is among them.
+    """
+    if hooks is None:
+        return ()
+    if isinstance(hooks, Hooks):
+        return (hooks,)
+    several = tuple(hooks) if isinstance(hooks, Iterable) else (hooks,)
+    for each in several:
+        if not isinstance(each, Hooks):
+            raise ConfigurationError(
+                f"hooks must be a trio_mix.Hooks, or a sequence of them, not {type(each).__name__}"
+            )
+    return several
+
+
+async def call_hook(hook: Hook[C] | None, context: C) -> None:  # noqa: ASYNC910 - the work has some
+    """Call one hook; what it raises is logged and ignored (rule 1)."""
+    try:
+        answer = None if hook is None else hook(context)
+        if inspect.isawaitable(answer):
+            await answer
+    except Exception:  # noqa: BLE001 - whatever it is, it must not break the work
+        _log.exception("the hook %s raised; it is ignored", _name(hook))
+
+
+async def call_each(calls: Iterable[tuple[Hook[C] | None, C]]) -> None:  # noqa: ASYNC910 - the same
+    """Call hooks in order, all of them, also when a cancellation is under way (rule 3)."""
+    left = [(hook, context) for hook, context in calls if hook is not None]
+    left.reverse()
+    try:
+        while left and trio.current_effective_deadline() != -math.inf:
+            await call_hook(*left.pop())
+    finally:
+        while left:
+            hook, context = left.pop()
+            deadline = trio.current_time() + SHIELDED_TIMEOUT
+            with trio.CancelScope(shield=True, deadline=deadline) as scope:
+                await call_hook(hook, context)
+            if scope.cancelled_caught:
+                _log.warning("the hook %s took too long, and was cancelled", _name(hook))
+
+
+def _name(hook: object) -> str:
+    return str(getattr(hook, "__qualname__", None) or type(hook).__qualname__)
+
+
+def request_hooks(hooks: Sequence[Hooks]) -> RequestHooks | None:
+    """Return what calls the hooks around requests, ``None`` where there are none."""
+    wanted = [
+        each for each in hooks if each.before_request or each.after_success or each.after_error
+    ]
+    return RequestHooks(wanted) if wanted else None
+
+
+class RequestHooks:
+    """Calls a client's hooks around its requests."""
+
+    def __init__(self, hooks: Sequence[Hooks]) -> None:
+        self._hooks = hooks
+
+    async def around(
+        self,
+        request: RequestInfo,
+        attempt: int,
+        once: Callable[[Mapping[str, str]], Awaitable[A]],
+        discard: Callable[[A], Awaitable[None]] | None = None,
+    ) -> A:
+        """Make one try of a request, with the hooks around it.
+
+        Args:
+          request: what is asked.
+          attempt: which try it is, from 1.
+          once: makes it, with the headers that the hooks have added.
+          discard: closes an answer that cannot be handed on.
+
+        Raises:
+          Vetoed: a ``before_request`` raised; the exception in it is to come out in its place.
+        """
+        tried = Try(self._hooks, request, attempt)
+        try:
+            answer = await once(await tried.begin())
+        except BaseException as error:
+            await tried.failed(error)
+            raise
+        try:
+            await tried.succeeded(answer.status_code)
+        except BaseException:
+            if discard is not None:
+                await discard(answer)
+            raise
+        return answer
+
+
+class Try:
+    """One try of a request, as its hooks see it.
+
+    Args:
+      hooks: in order.
+      request: what is asked.
+      attempt: which try it is, from 1.
+      stream_state: what hooks keep about the stream that it is a connection of.
+    """
+
+    def __init__(
+        self,
+        hooks: Sequence[Hooks],
+        request: RequestInfo,
+        attempt: int,
+        stream_state: State | None = None,
+    ) -> None:
+        self._hooks = hooks
+        self._request = request
+        self._url = sanitize_url(request.url)
+        self._attempt = attempt
+        self._stream_state = stream_state
+        self._state: State = {}
+        self._begun: list[Hooks] = []
+        self._began = trio.current_time()
+
+    async def begin(self) -> dict[str, str]:  # noqa: ASYNC910 - the request has some
+        """Call ``before_request`` of each, and return the headers that they add.
+
+        Raises:
+          Vetoed: one of them raised.
+          ConfigurationError: a header cannot be sent.
+        """
+        context = BeforeRequestContext(
+            operation=self._request.operation,
+            method=self._request.method,
+            url=self._url,
+            attempt=self._attempt,
+            state=self._state,
+            stream_state=self._stream_state,
+        )
+        for hooks in self._hooks:
+            if hooks.before_request is not None:
+                try:
+                    answer = hooks.before_request(context)
+                    if inspect.isawaitable(answer):
+                        await answer
+                except Exception as veto:  # noqa: BLE001 - it is raised again, as it is
+                    raise Vetoed(veto) from None
+            self._begun.append(hooks)
+        headers = dict(context.headers)
+        check_headers(headers)
+        self._began = trio.current_time()
+        return headers  # noqa: ASYNC910 - as said above
+
+    async def succeeded(self, status_code: int) -> None:
+        """Tell the hooks of a success."""
+        context = AfterSuccessContext(
+            operation=self._request.operation,
+            method=self._request.method,
+            url=self._url,
+            attempt=self._attempt,
+            state=self._state,
+            stream_state=self._stream_state,
+            status_code=status_code,
+            elapsed=trio.current_time() - self._began,
+        )
+        await call_each((each.after_success, context) for each in self._begun)
+
+    async def failed(self, error: BaseException) -> None:
+        """Tell the hooks that began of a failure."""
+        if isinstance(error, Vetoed):
+            error = error.veto
+        context = AfterErrorContext(
+            operation=self._request.operation,
+            method=self._request.method,
+            url=self._url,
+            attempt=self._attempt,
+            state=self._state,
+            stream_state=self._stream_state,
+            status_code=error.status_code if isinstance(error, MixError) else None,
+            elapsed=trio.current_time() - self._began,
+            error=error,
+        )
+        await call_each((each.after_error, context) for each in self._begun)
+
+
+class ConnectHooks:
+    """Calls the hooks around the connects of one supervised stream.
+
+    The supervisor asks for `headers` and at once calls `open`: before it with the first, so that
+    what hooks add is masked as the caller's own headers are, and after it with the second.
+
+    Args:
+      hooks: those with something to say about requests.
+      http: makes the connections.
+      headers: returns the caller's headers.
+      request: what is asked.
+      stream_state: what hooks keep about the stream.
+    """
+
+    def __init__(
+        self,
+        hooks: Sequence[Hooks],
+        http: Http,
+        headers: Callable[[], Awaitable[dict[str, str]]],
+        request: RequestInfo,
+        stream_state: State,
+    ) -> None:
+        self._hooks = hooks
+        self._http = http
+        self._headers = headers
+        self._request = request
+        self._stream_state = stream_state
+        self._attempts = 0
+        self._tried: Try | None = None
+
+    async def headers(self) -> dict[str, str]:
+        """Return the caller's headers and those that the hooks add."""
+        given = {name.lower(): value for name, value in (await self._headers()).items()}
+        self._attempts += 1
+        tried = Try(self._hooks, self._request, self._attempts, self._stream_state)
+        try:
+            added = await tried.begin()
+        except BaseException as error:
+            await tried.failed(error)
+            if not isinstance(error, Vetoed):
+                raise
+            veto = error.veto
+        else:
+            self._tried = tried
+            return {**given, **{name.lower(): value for name, value in added.items()}}
+        raise veto  # out here, where no other exception becomes its context
+
+    async def open(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        content: bytes | None = None,
+        connect_timeout: float | None,
+    ) -> ResponseStream:
+        """Open the connection, and tell the hooks how that went."""
+        tried, self._tried = self._tried, None
+        assert tried is not None  # noqa: S101 - headers are asked for before each connect
+        try:
+            stream = await self._http.open(
+                method, url, headers=headers, content=content, connect_timeout=connect_timeout
+            )
+        except BaseException as error:
+            await tried.failed(error)
+            raise
+        try:
+            if 200 <= stream.status_code < 300:
+                self._attempts = 0
+                await tried.succeeded(stream.status_code)
+            else:
+                await tried.failed(
+                    MixDefaultError(
+                        status_code=stream.status_code, headers={}, body="", request=self._request
+                    )
+                )
+        except BaseException:
+            await stream.aclose()
+            raise
+        return stream

@@ -1,0 +1,296 @@
+"""Telling hooks of one session's stream and of its messages.
+
+What it knows: what is told, in which order, and how long the telling may take.
+What it must never know: why anything happens to a stream or a message.
+
+Rules:
+
+1. The stream's own tasks only leave a note here, which takes no time; one task of the stream's
+   nursery calls the hooks, one after the other, in the order of the notes.
+2. That task is shielded: the stream's end is among the notes, and is told as well. From the close
+   on it has a deadline; after it, hooks are still called but cancelled at their first checkpoint.
+3. The notes are bounded. Behind a hook that hangs the newest are dropped, which is logged; the
+   end never is.
+4. Each message is told of in its sender's own task, its start and its end once.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from trio_mix._http import sanitize_url
+from trio_mix._rest._request_hooks import ConnectHooks, call_each, call_hook
+from trio_mix._session._dispatcher import MessageState
+from trio_mix.errors import MessageError, MessageRejected, RequestInfo
+from trio_mix.hooks import (
+    MessageFinishedContext,
+    MessageStartedContext,
+    StreamClosedContext,
+    StreamLostContext,
+    StreamOpenedContext,
+    StreamRetryingContext,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from trio_mix._http import Http
+    from trio_mix._session._request import MessageRequest
+    from trio_mix._turns._router import RunDelta, Turn
+    from trio_mix.events import Event
+    from trio_mix.hooks import Hooks, Outcome, State
+
+__all__ = ["MessageHooks", "StreamHooks", "TimedMessageState"]
+
+MOST_NOTES: Final = 1000
+
+_log = logging.getLogger("trio_mix.hooks")
+
+
+class StreamHooks:
+    """Tells the hooks of one stream; made only where there are some.
+
+    Args:
+      hooks: in order.
+      session_id: the session.
+      url: the stream's URL, without user name and password.
+    """
+
+    def __init__(self, hooks: Sequence[Hooks], session_id: str, url: str) -> None:
+        self.state: State = {}
+        self._hooks = hooks
+        self._session_id = session_id
+        self._url = sanitize_url(url)
+        self._notes: deque[Callable[[Hooks], Awaitable[None]]] = deque()
+        self._dropped = 0
+        self._news = trio.Event()
+        self._ended = False
+        self._limit = math.inf
+        self._calling: trio.CancelScope | None = None
+        self._began = self._changed = trio.current_time()
+        self._connection = 0
+
+    def connects(
+        self, http: Http, headers: Callable[[], Awaitable[dict[str, str]]]
+    ) -> ConnectHooks | None:
+        """Return what makes the connects with the request hooks around them, if there are any."""
+        hooks = [h for h in self._hooks if h.before_request or h.after_success or h.after_error]
+        if not hooks:
+            return None
+        request = RequestInfo("GET", self._url, "streaming.stream_events")
+        return ConnectHooks(hooks, http, headers, request, self.state)
+
+    # -- notes, taken synchronously (rule 1) ------------------------------------------------
+
+    def opened(self) -> None:
+        """Note that the server has said ``connected``."""
+        self._connection += 1
+        context = StreamOpenedContext(
+            session_id=self._session_id,
+            url=self._url,
+            state=self.state,
+            connection=self._connection,
+            elapsed=self._lap(),
+        )
+        self._note(lambda hooks: call_hook(hooks.stream_opened, context))
+
+    def lost(self, reason: str, *, planned: bool) -> None:
+        """Note that a connection is gone."""
+        context = StreamLostContext(
+            session_id=self._session_id,
+            url=self._url,
+            state=self.state,
+            reason=reason,
+            planned=planned,
+            elapsed=self._lap(),
+        )
+        self._note(lambda hooks: call_hook(hooks.stream_lost, context))
+
+    def retrying(self, delay: float, attempt: int, reason: str) -> None:
+        """Note that the next connect is waited for."""
+        context = StreamRetryingContext(
+            session_id=self._session_id,
+            url=self._url,
+            state=self.state,
+            attempt=attempt,
+            delay=delay,
+            reason=reason,
+        )
+        self._note(lambda hooks: call_hook(hooks.stream_retrying, context))
+
+    def ended(self, error: BaseException | None) -> None:
+        """Note that the stream is over; nothing is noted after it."""
+        if self._ended:
+            return
+        context = StreamClosedContext(
+            session_id=self._session_id,
+            url=self._url,
+            state=self.state,
+            error=error,
+            elapsed=trio.current_time() - self._began,
+        )
+        self._notes.append(lambda hooks: call_hook(hooks.stream_closed, context))
+        self._ended = True
+        self._news.set()
+
+    def close(self, timeout: float) -> None:
+        """Give the hooks that are still to be called so many seconds (rule 2)."""
+        self._limit = trio.current_time() + timeout
+        if self._calling is not None:
+            self._calling.deadline = self._limit
+
+    def _lap(self) -> float:
+        before, self._changed = self._changed, trio.current_time()
+        return self._changed - before
+
+    def _note(self, call: Callable[[Hooks], Awaitable[None]]) -> None:
+        if self._ended:
+            return
+        if len(self._notes) < MOST_NOTES:
+            self._notes.append(call)
+            self._news.set()
+            return
+        if not self._dropped:
+            _log.warning("hooks are too slow: what happens to %s is not told", self._url)
+        self._dropped += 1
+
+    # -- the task ---------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Call the hooks until the stream is over and they have been told so."""
+        while self._notes or not self._ended:
+            if not self._notes:
+                self._news = trio.Event()
+                with trio.CancelScope(shield=True):  # ended by `ended`, which closing calls
+                    await self._news.wait()
+            call = self._notes.popleft()
+            for hooks in self._hooks:
+                await self._call(partial(call, hooks))
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
+    async def _call(self, call: Callable[[], Awaitable[None]]) -> None:
+        with trio.CancelScope(shield=True, deadline=self._limit) as scope:
+            self._calling = scope
+            try:
+                await call()
+            finally:
+                self._calling = None
+        if scope.cancelled_caught:
+            _log.warning("a hook of the stream %s took too long, and was cancelled", self._url)
+
+    # -- messages ---------------------------------------------------------------------------
+
+    def message(self, request: MessageRequest) -> MessageHooks | None:
+        """Return what tells the hooks of a message, if any of them wants to know."""
+        hooks = [each for each in self._hooks if each.message_started or each.message_finished]
+        return MessageHooks(hooks, self._session_id, request, self.state) if hooks else None
+
+
+class TimedMessageState(MessageState):
+    """An state that notes when what happened, for messages that hooks are told of."""
+
+    def __init__(self, turn: Turn, session_id: str, mark: int) -> None:
+        super().__init__(turn, session_id, mark)
+        self.began = trio.current_time()
+        self.first_event: float | None = None
+        self.ended: float | None = None
+
+    def take(self, event: Event) -> None:
+        """Take in one event of the turn."""
+        if self.first_event is None:
+            self.first_event = trio.current_time()
+        super().take(event)
+
+    def take_run(self, run: Sequence[RunDelta]) -> None:
+        """Take in adjacent deltas of the turn."""
+        if self.first_event is None:
+            self.first_event = trio.current_time()
+        super().take_run(run)
+
+    def _end(self, failure: BaseException | None) -> None:
+        self.ended = trio.current_time()
+        super()._end(failure)
+
+
+class MessageHooks:
+    """Tells the hooks of one message, in its sender's task (rule 4)."""
+
+    def __init__(
+        self, hooks: Sequence[Hooks], session_id: str, request: MessageRequest, stream_state: State
+    ) -> None:
+        self._hooks = hooks
+        self._session_id = session_id
+        self._request = request
+        self._stream_state = stream_state
+        self._state: State = {}
+        self._begun: list[Hooks] = []
+        self._began = trio.current_time()
+
+    async def enter(self, begin: Callable[[], Awaitable[MessageState]]) -> MessageState:
+        """Tell of the start, and send; tell of the end as well if that fails."""
+        context = MessageStartedContext(
+            session_id=self._session_id,
+            text=self._request.text,
+            plan_mode=self._request.plan_mode,
+            state=self._state,
+            stream_state=self._stream_state,
+        )
+        try:
+            for hooks in self._hooks:
+                self._begun.append(hooks)
+                await call_hook(hooks.message_started, context)
+            return await begin()
+        except BaseException as error:
+            if isinstance(error, trio.Cancelled):
+                outcome: Outcome = "cancelled"
+            else:
+                outcome = "rejected" if isinstance(error, MessageRejected) else "failed"
+            await self._finished(outcome, error, None)
+            raise
+
+    async def leave(self, state: MessageState, error: BaseException | None, *, early: bool) -> None:
+        """Tell of the end.
+
+        Args:
+          state: how it ended.
+          error: what the scope is being left with.
+          early: whether it is left before the end had come.
+        """
+        if not early:
+            outcome: Outcome = "complete" if state.failure is None else "failed"
+            error = state.failure
+        else:
+            outcome = "cancelled" if isinstance(error, trio.Cancelled) else "left"
+            error = state.failure if error is None else error
+        await self._finished(outcome, error, state)
+
+    async def _finished(
+        self, outcome: Outcome, error: BaseException | None, state: MessageState | None
+    ) -> None:
+        now = trio.current_time()
+        timed = state if isinstance(state, TimedMessageState) else None
+        partial_reply = error.partial if isinstance(error, MessageError) else None
+        reply = partial_reply if state is None else state.partial()
+        first = None if timed is None else timed.first_event
+        context = MessageFinishedContext(
+            session_id=self._session_id,
+            text=self._request.text,
+            plan_mode=self._request.plan_mode,
+            state=self._state,
+            stream_state=self._stream_state,
+            outcome=outcome,
+            reply=reply,
+            error=error,
+            elapsed=(now if timed is None or timed.ended is None else timed.ended) - self._began,
+            waited=None if timed is None else timed.began - self._began,
+            first_event=None if timed is None or first is None else first - timed.began,
+            recovered=reply is not None and reply.recovered,
+            resent=reply is not None and reply.resent,
+        )
+        await call_each((each.message_finished, context) for each in self._begun)

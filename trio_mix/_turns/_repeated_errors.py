@@ -1,0 +1,122 @@
+"""Errors that come twice: which one is the repetition of another.
+
+What it knows: the last error that ended somebody's turn, and which errors this server repeats.
+What it must never know: whose events are whose.
+
+Rule 1  An error is repeated once, and is then done with.
+Rule 2  What comes while no turn of ours is under way is swallowed freely. Right after an error that
+        ended a turn of ours it shows that the server repeats this one.
+Rule 3  An equal error may as well be the next turn's own: what ails a server ails every message.
+        It is taken for a repetition where ids say that this turn has not begun, where the first
+        was somebody else's during this turn, or where the server was seen to repeat it and the turn
+        has only begun. Without ids only the last counts, and only until the message is accepted. To
+        swallow a turn's only error would leave it without an end.
+Rule 4  "Busy" is never one: it asks for the message to be sent again.
+Rule 5  A turn that was cancelled may end otherwise before the server has heard of it: what it says
+        then of the cancellation, once or twice, is not the next turn's, until that one has begun.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from trio_mix import events as ev
+from trio_mix._turns._turn import Phase
+
+if TYPE_CHECKING:
+    from trio_mix._turns._turn import Turn
+    from trio_mix.events import Event
+
+__all__ = ["RepeatedErrors", "is_busy"]
+
+_REMEMBERED: Final = 8
+_BUSY_WORDS: Final = "currently processing"
+_CANCELLED_WORD: Final = "cancel"
+
+_Failure = ev.ErrorEvent | ev.RateLimitEvent
+
+
+@attrs.define
+class _Expected:
+    kind: tuple[object, ...]
+    ours: bool
+    during: Turn | None
+    fresh: bool = True
+
+
+class RepeatedErrors:
+    """Tells repeated errors from new ones."""
+
+    def __init__(self) -> None:
+        self._expected: _Expected | None = None
+        self._repeated: OrderedDict[tuple[object, ...], None] = OrderedDict()
+        self._cancel_due = False
+
+    def swallow(self, event: Event, turn: Turn | None, *, ids: bool) -> bool:
+        """Return whether an event is a repetition; it is then nobody's.
+
+        Args:
+          event: the next event.
+          turn: our turn that is under way.
+          ids: whether the wire carries message ids.
+        """
+        if self._cancel_due and (turn is None or not turn.events) and _is_cancelled(event):
+            return True
+        expected = self._expected
+        if expected is None or not isinstance(event, _Failure) or _kind(event) != expected.kind:
+            return False
+        if turn is None:
+            if expected.fresh and expected.ours:
+                self._repeated[expected.kind] = None
+                if len(self._repeated) > _REMEMBERED:
+                    self._repeated.popitem(last=False)
+        elif not self._is_likely(expected, turn, ids=ids):
+            return False
+        self._expected = None
+        return True
+
+    def heard(self, event: Event, turn: Turn | None, *, ours: bool, terminal: bool) -> None:
+        """Take in an event that is no repetition.
+
+        Args:
+          event: the event.
+          turn: our turn that was under way.
+          ours: whether it was that turn's.
+          terminal: whether it ended somebody's turn.
+        """
+        if ours:
+            self._cancel_due = False
+        if terminal:
+            error = isinstance(event, _Failure) and not is_busy(event)
+            during = None if ours else turn
+            self._expected = _Expected(_kind(event), ours, during) if error else None
+        elif self._expected is not None:
+            self._expected.fresh = False
+
+    def ended(self, turn: Turn) -> None:
+        """Take in that a turn of ours is over, whatever ended it."""
+        if turn.cancelling and not (turn.ended_by is not None and _is_cancelled(turn.ended_by)):
+            self._cancel_due = True
+
+    def _is_likely(self, expected: _Expected, turn: Turn, *, ids: bool) -> bool:
+        begun = turn.events > (1 if turn.bound else 0)
+        known = expected.kind in self._repeated and not begun
+        if not ids:
+            return known and turn.phase is Phase.POSTED
+        return known or not turn.bound or expected.during is turn
+
+
+def is_busy(event: Event) -> bool:
+    """Return whether a server says that it is at another message and has dropped this one."""
+    return isinstance(event, ev.ErrorEvent) and _BUSY_WORDS in event.error.lower()
+
+
+def _is_cancelled(event: Event) -> bool:
+    return isinstance(event, ev.ErrorEvent) and _CANCELLED_WORD in event.error.lower()
+
+
+def _kind(event: Event) -> tuple[object, ...]:
+    return (type(event), *attrs.astuple(attrs.evolve(event, id=None)))

@@ -1,0 +1,322 @@
+"""What a session's stored messages say of one turn: the judge of turns that were cut.
+
+What it knows: rows of stored messages, in both shapes that servers give them. What it must never
+know: I/O, the clock, events.
+
+Rule 1  A turn is found by its user message's id; without one, by its text among the rows that were
+        not there before it was sent, after setting aside those of our own earlier turns. The same
+        text may have been sent before, so text alone proves nothing; and where it is not known
+        whether an earlier turn was stored, its row may be this one's: then nothing is proven.
+Rule 2  No such row among all rows, or among the new ones, proves that it was not stored.
+Rule 3  A turn is finished when the finish reason of its last row says so. Where rows do not tell
+        that, it is over when a later user message follows: finished, if the last row looks whole.
+        One that merely looks whole is not finished: rows grow while a turn runs.
+Rule 4  A row looks whole when it has text, and no tool call that a further row has to answer.
+Rule 5  Answers follow their question, but where two turns ran at once they follow both: when the
+        question before has no answer, and more than one answer ends a turn, whose is whose is said
+        to be unknown.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from trio_mix._turns._reply_builder import StoredReply, ToolCall
+from trio_mix._turns._turn import same_text
+from trio_mix.models import BackendMessage, ExportMessage, ExportToolCall, ToolCallData
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Sequence
+
+__all__ = [
+    "PriorTurn",
+    "StoredRow",
+    "TurnOutcome",
+    "Verdict",
+    "at_work",
+    "judge",
+    "rows_of",
+    "stored_reply",
+    "weight_of",
+]
+
+_GOES_ON: Final = frozenset({"", "tool_use", "tool_calls", "unknown"})
+_BROKEN_OFF: Final = frozenset({"canceled", "cancelled", "error", "aborted"})
+
+
+@attrs.frozen(kw_only=True)
+class StoredRow:
+    """One stored message, whichever shape the server gave it in."""
+
+    id: str
+    role: str
+    text: str = ""
+    reasoning: str | None = None
+    reasoning_duration: int | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    finish: str | None = None
+    """The finish reason; empty while there is none, None where this shape does not tell."""
+    joined: bool = False
+    """Whether it is a question joined to its answer: then one row may hold the whole turn."""
+
+
+class TurnOutcome(enum.Enum):
+    """What became of a turn."""
+
+    FINISHED = "finished"
+    BROKEN_OFF = "broken off"
+    UNFINISHED = "unfinished"
+    ABSENT = "absent"
+    UNKNOWN = "unknown"
+
+
+@attrs.frozen(kw_only=True)
+class Verdict:
+    """What the rows say of one turn."""
+
+    outcome: TurnOutcome
+    reply: StoredReply | None = None
+    """What is stored of the reply, finished or not."""
+    user_message_id: str | None = None
+    looks_whole: bool = False
+    """Whether an unfinished one might be finished: it has text, and no tool call is open."""
+    growth: int = 0
+    """Grows whenever more is stored of the turn."""
+    mixed: bool = False
+    """Whether some of the answers may be those of the turn before (rule 5)."""
+
+
+def rows_of(messages: Iterable[BackendMessage | ExportMessage]) -> list[StoredRow]:
+    """Return stored messages as rows, a question joined to its answer as two."""
+    rows: list[StoredRow] = []
+    for message in messages:
+        if isinstance(message, ExportMessage):
+            rows.append(
+                StoredRow(
+                    id=message.id,
+                    role=message.role,
+                    text=message.content,
+                    reasoning=message.reasoning,
+                    reasoning_duration=message.reasoning_duration,
+                    tool_calls=_calls(message.tool_calls),
+                    finish=message.finish_reason or "",
+                )
+            )
+        else:
+            rows += _rows_of_exchange(message, rows)
+    return rows
+
+
+def _rows_of_exchange(message: BackendMessage, before: Sequence[StoredRow]) -> list[StoredRow]:
+    rows: list[StoredRow] = []
+    joined = message.role == "user" and bool(message.assistant_response)
+    if message.role == "user":
+        rows.append(StoredRow(id=message.id, role="user", text=message.user_input))
+    elif message.user_input:
+        asked = next((row for row in reversed(before) if row.role == "user"), None)
+        # A joined row brings its question along, also where it is the same as the last one's,
+        # unless that one's row has only called tools so far.
+        only_tools = bool(before and before[-1].tool_calls and not before[-1].text)
+        same = asked is not None and asked.text == message.user_input
+        joined = not same or (asked is not None and asked.joined and not only_tools)
+        if joined:
+            question = f"{message.id} user"
+            rows.append(StoredRow(id=question, role="user", text=message.user_input, joined=True))
+    if message.role != "user" or joined:
+        rows.append(
+            StoredRow(
+                id=message.id,
+                role="assistant" if message.role == "user" else message.role,
+                text=message.assistant_response or "",
+                reasoning=message.reasoning,
+                reasoning_duration=message.reasoning_duration,
+                tool_calls=_calls(message.tool_calls),
+                joined=joined,
+            )
+        )
+    return rows
+
+
+def _calls(calls: Iterable[ToolCallData | ExportToolCall] | None) -> tuple[ToolCall, ...]:
+    return tuple(
+        ToolCall(
+            tool_call_id=call.id,
+            name=call.name,
+            input=call.input,
+            finished=call.finished,
+            success=None if call.is_error is None else not call.is_error,
+            result=call.result,
+        )
+        for call in calls or ()
+    )
+
+
+def stored_reply(messages: Iterable[BackendMessage]) -> StoredReply:
+    """Return the reply that an HTTP answer holds."""
+    rows = rows_of(messages)
+    if not any(row.role == "assistant" for row in rows):
+        rows = [attrs.evolve(row, role="assistant") for row in rows if row.role != "user"]
+    return _reply(rows, recovered=False)
+
+
+def _reply(
+    rows: Iterable[StoredRow], *, recovered: bool, user_message_id: str | None = None
+) -> StoredReply:
+    answers = [row for row in rows if row.role == "assistant"]
+    thoughts = [row.reasoning for row in answers if row.reasoning]
+    return StoredReply(
+        texts=tuple(row.text for row in answers),
+        reasoning="".join(thoughts) or None,
+        tool_calls=tuple(call for row in answers for call in row.tool_calls),
+        message_id=answers[-1].id if answers else None,
+        user_message_id=user_message_id,
+        reasoning_duration=answers[-1].reasoning_duration if answers else None,
+        recovered=recovered,
+    )
+
+
+@attrs.frozen(kw_only=True)
+class PriorTurn:
+    """A turn of our own that is over, and whose row has no id that we know."""
+
+    text: str
+    plan_mode: bool = False
+    certain: bool = True
+    """Whether it is known to be stored; what was refused, or failed, may not be."""
+
+    def matches(self, stored: str) -> bool:
+        """Whether a stored text is that turn's."""
+        return same_text(self.text, stored, plan_mode=self.plan_mode)
+
+
+def judge(
+    rows: Sequence[StoredRow],
+    *,
+    user_message_id: str | None,
+    matches: Callable[[str], bool],
+    known: Collection[str] | None,
+    earlier: Iterable[PriorTurn],
+    older: bool = False,
+) -> Verdict:
+    """Say what became of a turn.
+
+    Args:
+      rows: all stored rows of the session, oldest first.
+      user_message_id: the id of the turn's user message, where the wire named it.
+      matches: whether a stored text is the turn's.
+      known: ids of the user messages that were stored before; None where that is not known.
+      earlier: our own turns between then and this one, in order.
+      older: whether there were more of those, before the first that is known.
+    """
+    at = _find(rows, user_message_id, matches, known, earlier, older)
+    if isinstance(at, TurnOutcome):
+        return Verdict(outcome=at)
+    following = list(rows[at + 1 :])
+    later = next((i for i, row in enumerate(following) if row.role == "user"), None)
+    mine = following[:later]
+    asked = None if rows[at].id.endswith(" user") else rows[at].id
+    answers = [row for row in mine if row.role == "assistant"]
+    finish = answers[-1].finish if answers else None
+    told = not _tells_nothing(rows, at)
+    whole = _looks_whole(mine)
+    outcome = TurnOutcome.UNFINISHED
+    if finish in _BROKEN_OFF:
+        outcome = TurnOutcome.BROKEN_OFF
+    elif finish and finish not in _GOES_ON:
+        outcome = TurnOutcome.FINISHED
+    elif later is not None and not told:
+        outcome = TurnOutcome.FINISHED if whole else TurnOutcome.BROKEN_OFF
+    return Verdict(
+        outcome=outcome,
+        reply=_reply(mine, recovered=True, user_message_id=asked),
+        user_message_id=asked,
+        looks_whole=whole and not told,
+        growth=weight_of(mine) + 1,
+        mixed=at > 0 and rows[at - 1].role == "user" and sum(map(_ends_a_turn, answers)) > 1,
+    )
+
+
+def _ends_a_turn(answer: StoredRow) -> bool:
+    if answer.finish:
+        return answer.finish not in _GOES_ON
+    return bool(answer.text) and not answer.tool_calls
+
+
+def at_work(rows: Sequence[StoredRow]) -> bool:
+    """Return whether the last turn that is stored, whoever sent it, may still be running."""
+    at = next((i for i in reversed(range(len(rows))) if rows[i].role == "user"), None)
+    if at is None:
+        return False
+    mine = rows[at + 1 :]
+    if _tells_nothing(rows, at):
+        return not _looks_whole(mine)
+    finish = next((row.finish for row in reversed(mine) if row.role == "assistant"), None)
+    return not finish or finish in _GOES_ON
+
+
+def _tells_nothing(rows: Sequence[StoredRow], at: int) -> bool:
+    """Whether these rows never have finish reasons: earlier answers are there, and have none."""
+    answers = [row for row in rows if row.role == "assistant"]
+    if all(row.finish is None for row in rows):
+        return True
+    return not any(row.finish for row in answers) and any(
+        row.role == "assistant" for row in rows[:at]
+    )
+
+
+def _looks_whole(mine: Sequence[StoredRow]) -> bool:
+    """Whether the rows of a turn might be all there will be (rule 4)."""
+    if not mine or mine[-1].role != "assistant" or not mine[-1].text:
+        return False
+    if mine[-1].tool_calls and not mine[-1].joined:
+        return False
+    return all(call.finished for row in mine for call in row.tool_calls)
+
+
+def _find(
+    rows: Sequence[StoredRow],
+    user_message_id: str | None,
+    matches: Callable[[str], bool],
+    known: Collection[str] | None,
+    earlier: Iterable[PriorTurn],
+    older: bool,
+) -> int | TurnOutcome:
+    asked = [i for i, row in enumerate(rows) if row.role == "user"]
+    if user_message_id is not None:
+        named = [i for i in asked if rows[i].id == user_message_id]
+        return named[0] if named else TurnOutcome.UNKNOWN
+    if known is None:
+        return (
+            TurnOutcome.UNKNOWN if any(matches(rows[i].text) for i in asked) else TurnOutcome.ABSENT
+        )
+    first = next((i for i in asked if rows[i].id in known), -1) if older else -1
+    new = [i for i in asked if i > first and rows[i].id not in known]
+    doubtful = 0
+    for turn in earlier:
+        if not turn.certain:
+            doubtful += matches(turn.text)
+            continue
+        own = (i for i in new if turn.matches(rows[i].text))
+        found = next(own, None)
+        if found is not None:
+            new.remove(found)
+    candidates = [i for i in new if matches(rows[i].text)]
+    if len(candidates) > doubtful:
+        return candidates[-1]
+    return TurnOutcome.UNKNOWN if candidates else TurnOutcome.ABSENT
+
+
+def weight_of(rows: Iterable[StoredRow]) -> int:
+    """Return a number that changes when more is stored."""
+    return sum(map(_weight, rows))
+
+
+def _weight(row: StoredRow) -> int:
+    """Return a number that grows with what is stored in a row."""
+    calls = sum(
+        1 + len(call.input) + call.finished + len(call.result or "") for call in row.tool_calls
+    )
+    return 1 + len(row.text) + len(row.reasoning or "") + calls

@@ -1,0 +1,30 @@
+"""The part of `trio_mix.models` about the files of a session.
+
+It keeps the rules that are listed there, and knows no more than that.
+"""
+
+from datetime import datetime
+
+import attrs
+
+from trio_mix._public import public
+from trio_mix._record import Record
+
+__all__ = ["FileInfo"]
+
+
+@public("trio_mix.models")
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class FileInfo(Record):
+    """A file of a session."""
+
+    name: str
+    """The file's name."""
+    size: int
+    """Its length in bytes."""
+    modified: datetime
+    """When it last changed."""
+    is_dir: bool
+    """Whether it is a folder."""
+    url: str | None = None
+    """Where it can be fetched (from 0.6.9)."""
