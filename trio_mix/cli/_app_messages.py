@@ -95,7 +95,7 @@ def chat(
     Args:
       session: Go on in this session; without it, in a new one, which is kept.
     """
-    from trio_mix.cli import _chat  # the line editor is loaded only where it is needed
+    from trio_mix.cli.commands import _chat  # the line editor is loaded only where it is needed
 
     return run_async(
         common, _chat.chat, common.server, session, yes=yes, history=not history, jsonl=jsonl
