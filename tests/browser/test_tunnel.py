@@ -38,16 +38,6 @@ async def test_a_command_goes_to_the_browser_and_its_answer_comes_back(bench: Be
         assert (statistics.commands, statistics.answers, statistics.pending) == (1, 1, 0)
 
 
-async def test_compression_is_offered_and_agreed_upon(bench: Bench) -> None:
-    async with bench.tunnel():
-        assert bench.end.compressed
-        text = "abc" * 100_000
-        bench.browser.answers["X.y"] = {"result": {"text": text}}
-        answer = await bench.end.command("X.y", {"text": text}, session_id="S")
-        assert answer["result"] == {"text": text}
-        assert bench.browser.asked[0]["params"] == {"text": text}
-
-
 async def test_two_commands_with_one_id_do_not_clash(bench: Bench) -> None:
     bench.browser.answers["X.y"] = None
     async with bench.tunnel(), trio.open_nursery() as nursery:

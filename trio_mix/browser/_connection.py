@@ -49,9 +49,7 @@ class TunnelConnection:
     ) -> None:
         self._devtools = devtools
         self._settings = settings
-        self._socket = WebSocket(
-            address, connect=settings.connect, deflate=True, max_message=_MAX_COMMAND
-        )
+        self._socket = WebSocket(address, connect=settings.connect, max_message=_MAX_COMMAND)
         self._table = CommandTable(
             timeout=settings.command_timeout,
             max_answer=settings.max_answer_size,

@@ -76,7 +76,7 @@ class DevTools:
         self.events = 0
         self.late = 0
         self.garbage = 0
-        self._socket = WebSocket(address, connect=connect, deflate=False, max_message=_MAX_MESSAGE)
+        self._socket = WebSocket(address, connect=connect, max_message=_MAX_MESSAGE)
         self._whole_browser = "/devtools/page/" not in address.resource
         self._patience = patience
         self._last = 0

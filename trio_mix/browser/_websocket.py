@@ -1,58 +1,48 @@
-"""One WebSocket connection that can be opened, used and closed without surprises.
+"""One WebSocket connection, made with the public functions of trio-websocket.
 
-What it knows: trio-websocket, wsproto, TCP and TLS.
-What it must never know: the tunnel, DevTools; it never logs or shows a path or a header.
+Rules that the tests cite:
 
-The rules it keeps (the tests cite the numbers):
-
-1. Whatever ends the connection comes out as `WebSocketLost`, whatever refuses it as
-   `WebSocketRefused`; both say why in words that are safe to show.
-2. A long message goes out in pieces, so that a ping is answered between two of them: a slow line
-   does not look like a dead one.
-3. `WebSocket.aclose` is polite for a bounded time, then closes the socket in any case. It must be
-   called once `WebSocket.open` was, however that came out.
-4. A connect that hangs up without an answer fails at once.
+1. Whatever ends the connection is raised as `WebSocketLost`, and a refused handshake as
+   `WebSocketRefused`. The text of both contains no path and no header, so it is safe to log.
+2. A long message is sent in fragments, so that a ping is answered between two of them: a slow line
+   is not taken for a dead one.
+3. `WebSocket.aclose` waits a bounded time for the closing handshake, then closes the socket in any
+   case. Call it after `WebSocket.open`, also if `WebSocket.open` failed.
+4. A connect fails at once when the peer closes the connection without an answer.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, TypeAlias, final
+from typing import TYPE_CHECKING, TypeAlias, cast, final
 
 import attrs
 import trio
-from trio_websocket import ConnectionClosed, ConnectionRejected, WebSocketConnection
-from wsproto import ConnectionType, WSConnection
-from wsproto.events import Event, Request, TextMessage
-from wsproto.utilities import ProtocolError as WebSocketProtocolError
+from trio_websocket import ConnectionClosed, ConnectionRejected, wrap_client_stream
+from wsproto.events import TextMessage
+from wsproto.utilities import ProtocolError
 
-from trio_mix.browser._deflate import Deflate
+from trio_mix.browser._opening import OpeningStream
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Mapping
 
-__all__ = [
-    "Connect",
-    "WebSocket",
-    "WebSocketAddress",
-    "WebSocketLost",
-    "WebSocketRefused",
-    "open_tcp",
-]
+    from trio_websocket import WebSocketConnection
+
+__all__ = ["Connect", "WebSocket", "WebSocketAddress", "WebSocketLost", "WebSocketRefused"]
 
 Connect: TypeAlias = Callable[[str, int], Awaitable[trio.abc.Stream]]
-"""Makes a connection to a host and a port; TLS, where it is due, comes on top of it."""
+"""Opens a connection to a host and a port, without TLS."""
 
-_PIECE = 64 * 1024
+_FRAGMENT = 64 * 1024
 _READ = 64 * 1024
 _QUEUE = 16
 
 
 class WebSocketLost(Exception):
-    """The connection is over, or was not to be had; the text says why."""
+    """The connection ended or could not be made; the text says why."""
 
 
 class WebSocketRefused(Exception):
@@ -67,7 +57,7 @@ class WebSocketRefused(Exception):
 
 @attrs.frozen
 class WebSocketAddress:
-    """Where a WebSocket is."""
+    """The address of a WebSocket, with the headers of its handshake."""
 
     host: str
     port: int
@@ -78,119 +68,114 @@ class WebSocketAddress:
     headers: tuple[tuple[bytes, bytes], ...] = attrs.field(repr=False, default=())
     """Further headers of the handshake."""
     ssl_context: ssl.SSLContext | None = None
-    """For TLS, else None."""
+    """The context for TLS, or None for a plain connection."""
 
 
 async def open_tcp(host: str, port: int) -> trio.abc.Stream:
-    """Connect as anybody would."""
+    """Open a TCP connection."""
     return await trio.open_tcp_stream(host, port)
 
 
 @final
 class WebSocket:
-    """A client's end of a WebSocket.
+    """The client's end of a WebSocket.
 
     Args:
       address: where to connect.
-      connect: makes the TCP connection.
-      deflate: whether to offer permessage-deflate.
-      max_message: the most characters of a message that comes in; a longer one ends the connection.
+      connect: opens the TCP connection.
+      max_message: the maximum number of characters of a message that is received; a longer one
+        ends the connection.
     """
 
-    def __init__(
-        self, address: WebSocketAddress, *, connect: Connect, deflate: bool, max_message: int
-    ) -> None:
+    def __init__(self, address: WebSocketAddress, *, connect: Connect, max_message: int) -> None:
         self._address = address
         self._connect = connect
-        self._deflate = deflate
         self._max_message = max_message
         self._stream: trio.abc.Stream | None = None
-        self._connection: _Connection | None = None
-        self._opening: trio.CancelScope | None = None
+        self._connection: WebSocketConnection | None = None
         self._reading = trio.CancelScope(shield=True)
+        self._ended = trio.Event()
         self._failure: WebSocketLost | WebSocketRefused | None = None
         self._sending = trio.Lock()
 
     async def open(self, nursery: trio.Nursery) -> None:
-        """Connect; the nursery gets the task that reads, which ends with `aclose`.
+        """Connect; the nursery runs the task that reads, which ends with `aclose`.
 
         Raises:
-          WebSocketRefused: the server answered something else.
-          WebSocketLost: there was no answer.
+          WebSocketRefused: the server answered with a status other than 101.
+          WebSocketLost: the connection could not be made, or was closed during the handshake.
         """
         try:
-            self._stream = await self._dial()
+            self._stream = await self._open_stream()
         except OSError as error:
             raise WebSocketLost(error.strerror or str(error)) from error
         except trio.BrokenResourceError as error:
             cause = error.__cause__ or error
             raise WebSocketLost(f"the TLS handshake failed: {cause}") from error
-        self._connection = connection = _Connection(
-            self._stream,
-            _Offering([Deflate()] if self._deflate else []),
-            host=self._address.authority,
-            path=self._address.resource,
-            client_extra_headers=list(self._address.headers),
-            message_queue_size=_QUEUE,
-            max_message_size=self._max_message,
-            receive_buffer_size=_READ,
-        )
-        with trio.CancelScope() as self._opening:
-            nursery.start_soon(self._read, connection)
-            await connection.wait_opened()
-        self._opening = None
+        settled = trio.Event()
+        nursery.start_soon(self._run, self._stream, settled)
+        await settled.wait()
         if self._failure is not None:
             raise self._failure
-        if not connection.opened:
-            raise WebSocketLost("the connection was closed before the handshake was answered")
 
     async def receive(self) -> str | bytes:
         """Return the next message."""
-        assert self._connection is not None  # noqa: S101 - used after open()
+        connection = self._open_connection()
         try:
-            return await self._connection.get_message()
+            return await connection.get_message()
         except ConnectionClosed as closed:
+            if closed.reason is None:
+                await self._ended.wait()  # the reader failed: its error is recorded as it ends
             raise self._lost(closed) from None
 
     async def send(self, text: str) -> None:
-        """Send a message, in pieces if it is long (rule 2); cancelled, the connection is spoilt."""
-        assert self._connection is not None  # noqa: S101 - used after open()
+        """Send a message, in fragments if it is long (rule 2).
+
+        If it is cancelled, the connection is unusable.
+        """
+        connection = self._open_connection()
         async with self._sending:
             try:
-                for start in range(0, max(len(text), 1), _PIECE):
-                    last = start + _PIECE >= len(text)
-                    await self._connection.send_piece(text[start : start + _PIECE], last=last)
+                for start in range(0, max(len(text), 1), _FRAGMENT):
+                    last = start + _FRAGMENT >= len(text)
+                    await _send_fragment(connection, text[start : start + _FRAGMENT], last=last)
             except ConnectionClosed as closed:
                 raise self._lost(closed) from None
-            except WebSocketProtocolError:
+            except ProtocolError:
                 raise WebSocketLost("the connection is closing") from None
 
     async def ping(self, timeout: float) -> None:
         """Send a ping and wait for its answer."""
-        assert self._connection is not None  # noqa: S101 - used after open()
+        connection = self._open_connection()
         with trio.move_on_after(timeout):
             try:
-                await self._connection.ping()
+                await connection.ping()
             except ConnectionClosed as closed:
                 raise self._lost(closed) from None
-            except WebSocketProtocolError:
+            except ProtocolError:
                 raise WebSocketLost("the connection is closing") from None
             return
         raise WebSocketLost(f"a ping was not answered for {timeout:g} s")
 
-    async def aclose(self, timeout: float, code: int = 1000) -> None:
-        """Say goodbye, wait a bounded time for the answer, and close; shielded (rule 3)."""
+    async def aclose(self, timeout: float) -> None:
+        """Close the connection; shielded, with at most ``timeout`` seconds for the handshake."""
         with trio.CancelScope(shield=True):  # noqa: ASYNC912 - there may be nothing to close
-            if self._connection is not None and self._connection.opened:
-                over = (ConnectionClosed, WebSocketProtocolError, trio.BrokenResourceError)
-                with trio.move_on_after(timeout), contextlib.suppress(*over):
-                    await self._connection.aclose(code)
+            if self._connection is not None:
+                with (
+                    trio.move_on_after(timeout),
+                    contextlib.suppress(ConnectionClosed, ProtocolError, trio.BrokenResourceError),
+                ):
+                    await self._connection.aclose()
             self._reading.cancel(reason="the WebSocket is closed")
             if self._stream is not None:
                 await trio.aclose_forcefully(self._stream)
         await trio.lowlevel.cancel_shielded_checkpoint()
 
-    async def _dial(self) -> trio.abc.Stream:
+    def _open_connection(self) -> WebSocketConnection:
+        assert self._connection is not None  # noqa: S101 - used after open()
+        return self._connection
+
+    async def _open_stream(self) -> trio.abc.Stream:
         address = self._address
         stream = await self._connect(address.host, address.port)
         if address.ssl_context is None:
@@ -206,20 +191,42 @@ class WebSocket:
             raise
         return secure
 
-    async def _read(self, connection: _Connection) -> None:  # noqa: ASYNC910 - a task of its own: nobody awaits it
-        # Shielded, or closing politely could not hear the other side's goodbye (rule 3).
-        with self._reading:
-            try:
-                await connection.read()
-                if connection.rejection is not None and not connection.opened:
-                    self._failure = connection.rejection
-            except ConnectionRejected as rejected:
-                self._failure = _refused(rejected.status_code, rejected.headers, rejected.body)
-            except Exception as error:  # noqa: BLE001 - the peer's garbage finds many ways out
-                # Only the kind of error is told: its text may quote the request, token and all.
-                self._failure = WebSocketLost(f"no WebSocket: {type(error).__name__}")
-        if self._opening is not None:
-            self._opening.cancel(reason="the connection has ended")
+    async def _run(self, stream: trio.abc.Stream, settled: trio.Event) -> None:  # noqa: ASYNC910 - a task of its own: nobody awaits it
+        """Run trio-websocket's reader until the connection ends; report its failure."""
+        opening = OpeningStream(stream)
+        try:
+            # Shielded: closing waits for the peer's answer, which the reader receives (rule 3).
+            with self._reading:
+                async with trio.open_nursery() as nursery:
+                    with opening.scope:
+                        self._connection = await wrap_client_stream(
+                            nursery,
+                            # It takes any stream; its annotation names two classes.
+                            cast("trio.SocketStream", opening),
+                            self._address.authority,
+                            self._address.resource,
+                            extra_headers=list(self._address.headers),
+                            message_queue_size=_QUEUE,
+                            max_message_size=self._max_message,
+                            receive_buffer_size=_READ,
+                        )
+                        opening.opened()
+                        settled.set()
+            if self._connection is None:
+                refusal = opening.refusal()
+                self._failure = (
+                    WebSocketLost("the connection was closed before the handshake was answered")
+                    if refusal is None
+                    else _refused(*refusal)
+                )
+        except* ConnectionRejected as rejected:
+            self._failure = _rejected(rejected)
+        except* Exception as errors:  # noqa: BLE001 - many kinds, from what a peer sends
+            # Only the class of the error is shown: its text may quote the request with the token.
+            kind = type(_leaf(errors)).__name__
+            self._failure = WebSocketLost(f"the peer does not speak WebSocket: {kind}")
+        self._ended.set()
+        settled.set()
 
     def _lost(self, closed: ConnectionClosed) -> WebSocketLost:
         if isinstance(self._failure, WebSocketLost):
@@ -227,55 +234,33 @@ class WebSocket:
         reason = closed.reason
         if reason is None or reason.code == 1006:
             return WebSocketLost("the connection broke")
-        said = f": {reason.reason}" if reason.reason else ""
-        return WebSocketLost(f"it was closed with {reason.code} {reason.name}{said}")
+        text = f": {reason.reason}" if reason.reason else ""
+        return WebSocketLost(f"it was closed with {reason.code} {reason.name}{text}")
 
 
-class _Connection(WebSocketConnection):
-    """trio-websocket's connection, with the doors that its own helpers go through.
+async def _send_fragment(connection: WebSocketConnection, text: str, *, last: bool) -> None:
+    """Send a part of a message; trio-websocket's ``send_message`` sends only whole ones.
 
-    Those helpers log the address with the token in it, cannot offer an extension, and wait for a
-    handshake even after the connection has ended.
+    This is the one use of a private method of trio-websocket, which pyproject.toml pins for it.
     """
-
-    @property
-    def opened(self) -> bool:
-        return self._open_handshake.is_set()
-
-    async def wait_opened(self) -> None:
-        await self._open_handshake.wait()
-
-    async def read(self) -> None:
-        await self._reader_task()
-
-    async def send_piece(self, text: str, *, last: bool) -> None:
-        if self.closed:
-            raise ConnectionClosed(self.closed)
-        await self._send(TextMessage(data=text, message_finished=last))
-
-    @property
-    def rejection(self) -> WebSocketRefused | None:
-        """A refusal whose body was ended by the end of the connection."""
-        if not self._reject_status:
-            return None
-        return _refused(self._reject_status, self._reject_headers, self._reject_body)
+    if connection.closed:
+        raise ConnectionClosed(connection.closed)
+    await connection._send(TextMessage(data=text, message_finished=last))
 
 
-class _Offering(WSConnection):
-    """A client's protocol that offers extensions, which trio-websocket has no argument for."""
+def _leaf(group: BaseExceptionGroup) -> BaseException:
+    error = group.exceptions[0]
+    return _leaf(error) if isinstance(error, BaseExceptionGroup) else error
 
-    def __init__(self, extensions: list[Deflate]) -> None:
-        super().__init__(ConnectionType.CLIENT)
-        self._extensions = extensions
 
-    def send(self, event: Event) -> bytes:
-        if isinstance(event, Request):
-            event = dataclasses.replace(event, extensions=list(self._extensions))
-        return super().send(event)
+def _rejected(group: ExceptionGroup[ConnectionRejected]) -> WebSocketRefused:
+    error = _leaf(group)
+    assert isinstance(error, ConnectionRejected)  # noqa: S101 - the group has no other class
+    return _refused(error.status_code, error.headers or (), error.body or b"")
 
 
 def _refused(
-    status_code: int, headers: tuple[tuple[bytes, bytes], ...], body: bytes | None
+    status_code: int, headers: tuple[tuple[bytes, bytes], ...], body: bytes
 ) -> WebSocketRefused:
     pairs = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in headers}
-    return WebSocketRefused(status_code, pairs, body or b"")
+    return WebSocketRefused(status_code, pairs, body)
