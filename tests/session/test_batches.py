@@ -18,7 +18,8 @@ from trio_mix import events as ev
 from trio_mix._session import _buffers
 from trio_mix._session._buffers import EventBuffer, MessageBuffer, SubscriberBuffer
 from trio_mix._session._controller import StreamController
-from trio_mix._session._dispatcher import EventDispatcher, MessageState
+from trio_mix._session._dispatcher import EventDispatcher
+from trio_mix._session._message_state import MessageState
 from trio_mix._session._reader import Reader, ReaderHost
 from trio_mix._turns._reply_builder import ReplyBuilder
 from trio_mix._turns._router import Input, TurnRouter, WireTraits

@@ -20,7 +20,8 @@ from tests.support.event_makers import (
 )
 from trio_mix import events as ev
 from trio_mix._session._buffers import HARD_LIMIT_FACTOR
-from trio_mix._session._dispatcher import EventDispatcher, MessageState, copies_of
+from trio_mix._session._dispatcher import EventDispatcher, copies_of
+from trio_mix._session._message_state import MessageState
 from trio_mix._turns._reply_builder import StoredReply
 from trio_mix._turns._router import Input
 from trio_mix.errors import AgentError, ConsumerTooSlow, StreamClosed

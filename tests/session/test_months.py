@@ -14,7 +14,7 @@ import trio
 
 from tests.support.event_makers import asked, done, says
 from trio_mix import Mix, errors
-from trio_mix._session._dispatcher import MessageState
+from trio_mix._session._message_state import MessageState
 from trio_mix._session._stored_messages import History
 from trio_mix._turns._router import Input, TurnRouter, WireTraits
 from trio_mix._turns._stored_turn import StoredRow, TurnOutcome

@@ -27,7 +27,8 @@ from trio_mix._turns._stored_turn import TurnOutcome, at_work, weight_of
 from trio_mix.events import StreamGapEvent
 
 if TYPE_CHECKING:
-    from trio_mix._session._dispatcher import EventDispatcher, MessageState
+    from trio_mix._session._dispatcher import EventDispatcher
+    from trio_mix._session._message_state import MessageState
     from trio_mix._session._send_queue import SendQueue
     from trio_mix._session._stored_messages import History, StoredMessages
     from trio_mix._turns._stored_turn import StoredRow

@@ -19,7 +19,8 @@ from trio_mix import errors
 from trio_mix import events as ev
 from trio_mix._rest._options import RequestOptions, RetryConfig
 from trio_mix._session._busy import send_when_free
-from trio_mix._session._dispatcher import EventDispatcher, MessageState, copies_of
+from trio_mix._session._dispatcher import EventDispatcher, copies_of
+from trio_mix._session._message_state import MessageState
 from trio_mix._session._permission_policy import answer_permission
 from trio_mix._session._posting import Sendings, transmit
 from trio_mix._session._reader import Reader, ReaderHost

@@ -20,7 +20,7 @@ from trio_mix import errors
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from trio_mix._session._dispatcher import MessageState
+    from trio_mix._session._message_state import MessageState
     from trio_mix.sse import ReconnectSchedule
 
 __all__ = ["answer_permission"]

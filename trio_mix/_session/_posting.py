@@ -26,7 +26,8 @@ from trio_mix._turns._router import Input, Phase
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from trio_mix._session._dispatcher import EventDispatcher, MessageState
+    from trio_mix._session._dispatcher import EventDispatcher
+    from trio_mix._session._message_state import MessageState
     from trio_mix._session._request import MessageRequest
     from trio_mix._session._send_api import SendApi
     from trio_mix._session._send_queue import SendQueue

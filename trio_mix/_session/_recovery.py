@@ -33,7 +33,8 @@ from trio_mix._turns._router import Input, Phase
 from trio_mix._turns._stored_turn import TurnOutcome, Verdict, at_work
 
 if TYPE_CHECKING:
-    from trio_mix._session._dispatcher import EventDispatcher, MessageState
+    from trio_mix._session._dispatcher import EventDispatcher
+    from trio_mix._session._message_state import MessageState
     from trio_mix._session._send_queue import SendQueue
 
 __all__ = [

@@ -42,7 +42,7 @@ from trio_mix._turns._router import Input, Phase
 from trio_mix._turns._stored_turn import TurnOutcome
 
 if TYPE_CHECKING:
-    from trio_mix._session._dispatcher import MessageState
+    from trio_mix._session._message_state import MessageState
     from trio_mix._session._recovery import RecoveryHost
     from trio_mix._turns._stored_turn import Verdict
 

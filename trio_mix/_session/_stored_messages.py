@@ -26,7 +26,7 @@ from trio_mix._rest._options import RequestOptions, RetryConfig
 from trio_mix._turns._stored_turn import PriorTurn, judge, rows_of
 
 if TYPE_CHECKING:
-    from trio_mix._session._dispatcher import MessageState
+    from trio_mix._session._message_state import MessageState
     from trio_mix._turns._stored_turn import StoredRow, Verdict
     from trio_mix.resources import Messages, Sessions
 

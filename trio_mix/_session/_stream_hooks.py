@@ -26,7 +26,7 @@ import trio
 
 from trio_mix._http import sanitize_url
 from trio_mix._rest._request_hooks import ConnectHooks, call_each, call_hook
-from trio_mix._session._dispatcher import MessageState
+from trio_mix._session._message_state import MessageState
 from trio_mix.errors import MessageError, MessageRejected, RequestInfo
 from trio_mix.hooks import (
     MessageFinishedContext,
