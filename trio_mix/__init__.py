@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from trio_mix import sse as sse
     from trio_mix import testing as testing
     from trio_mix._mix import Mix as Mix
+    from trio_mix._reply import Reply as Reply
+    from trio_mix._reply import ToolCall as ToolCall
     from trio_mix._rest._core import MixCore as MixCore
     from trio_mix._rest._options import BackoffStrategy as BackoffStrategy
     from trio_mix._rest._options import RequestOptions as RequestOptions
@@ -31,8 +33,6 @@ if TYPE_CHECKING:
     from trio_mix._session._message import Message as Message
     from trio_mix._session._stream import SessionStream as SessionStream
     from trio_mix._session._subscription import Subscription as Subscription
-    from trio_mix._turns._reply_builder import Reply as Reply
-    from trio_mix._turns._reply_builder import ToolCall as ToolCall
     from trio_mix.hooks import Hooks as Hooks
     from trio_mix.sse import ReconnectPolicy as ReconnectPolicy
     from trio_mix.sse import StreamState as StreamState
@@ -46,7 +46,7 @@ else:
             "trio_mix._rest._options": ("BackoffStrategy", "RequestOptions", "RetryConfig"),
             "trio_mix._session._subscription": ("Subscription",),
             "trio_mix._session._stream": ("SessionStream",),
-            "trio_mix._turns._reply_builder": ("Reply", "ToolCall"),
+            "trio_mix._reply": ("Reply", "ToolCall"),
             "trio_mix.hooks": ("Hooks",),
             "trio_mix.sse": ("ReconnectPolicy", "StreamState"),
         },

@@ -40,7 +40,7 @@ from trio_mix._record import Record
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from trio_mix._turns._reply_builder import Reply
+    from trio_mix._reply import Reply
     from trio_mix.events import ErrorEvent, RateLimitEvent
 
 __all__ = [

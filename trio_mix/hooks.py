@@ -19,7 +19,7 @@ from typing import Literal, TypeAlias, TypeVar
 
 import attrs
 
-from trio_mix._turns._reply_builder import Reply  # noqa: TC001 - for typing.get_type_hints
+from trio_mix._reply import Reply  # noqa: TC001 - for typing.get_type_hints
 from trio_mix.errors import ConfigurationError
 
 __all__ = [

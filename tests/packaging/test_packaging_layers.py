@@ -6,20 +6,21 @@ import ast
 from pathlib import Path
 
 import attrs
-import pytest
 
 ROOT = Path(__file__).parents[2]
 
-# Ground floor first; a module imports from its own layer and those before it. A package's name
-# stands for all of it, but for what is named elsewhere.
+# Lowest layer first. A module imports from its own layer and from those before it, for type
+# checking too. A package's name stands for all of it, except for what is named elsewhere.
 LAYERS = (
-    ("errors", "_lazy", "_public", "_record", "_redact", "_version"),
-    ("sse._decoder", "sse._reconnect"),
+    ("_lazy", "_public", "_record", "_redact", "_version"),
+    ("_reply", "events", "models"),
+    ("errors",),
+    ("_lifetime", "sse._decoder", "sse._reconnect"),
     ("_http",),
     ("sse",),
-    ("events", "models", "_wire._events"),
+    ("_wire",),
     ("_turns",),
-    ("_rest._options", "_rest._retry", "_rest._operation", "_wire", "_wire._models"),
+    ("_rest._options", "_rest._retry", "_rest._operation"),
     ("_rest._tables", "_rest._operations"),
     ("hooks", "_rest._request_hooks", "_rest._debug_log"),
     ("_rest",),
@@ -31,8 +32,10 @@ LAYERS = (
     ("cli", "_pytest_plugin"),
 )
 RANKS = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
-UNDER_MIX = RANKS["sse"]
-CALM = RANKS["_turns"]
+# What knows no Mix, and what performs no I/O.
+GENERIC = ("_http", "_lifetime", "sse")
+OF_MIX = ("_reply", "events", "models", "_wire", "_turns", "_rest")
+CALM = ("_reply", "_turns", "_wire", "events", "models", "sse._decoder", "sse._reconnect")
 
 
 @attrs.frozen
@@ -88,6 +91,31 @@ def _is_part_of(module: str, *packages: str) -> bool:
     return any(module == package or module.startswith(package + ".") for package in packages)
 
 
+def _modules(names: tuple[str, ...]) -> list[str]:
+    return [m for m in PATHS if _is_part_of(m, *(f"trio_mix.{name}" for name in names))]
+
+
+def _circle(graph: dict[str, list[str]]) -> list[str]:
+    """Return the modules of one import circle, or none."""
+    done: set[str] = set()
+    for start in graph:
+        path: list[str] = []
+        work = [(start, iter(graph[start]))] if start not in done else []
+        path += [start] * bool(work)
+        while work:
+            _, further = work[-1]
+            module = next(further, None)
+            if module is None:
+                done.add(path.pop())
+                work.pop()
+            elif module in path:
+                return path[path.index(module) :]
+            elif module not in done:
+                path.append(module)
+                work.append((module, iter(graph[module])))
+    return []
+
+
 def _lines(source_of: str, wrong: list[Import]) -> list[str]:
     path = PATHS[source_of].relative_to(ROOT)
     return [f"{path}:{item.line} imports {item.module}" for item in wrong]
@@ -103,32 +131,45 @@ def test_every_module_has_its_layer() -> None:
     assert not gone, f"LAYERS in {__file__} names what is not there: {gone}"
 
 
-@pytest.mark.parametrize("module", PATHS)
-def test_a_module_imports_no_layer_above_its_own(module: str) -> None:
-    rank = _rank(module)
-    assert rank is not None
+def test_no_module_imports_a_layer_above_its_own() -> None:
     wrong = [
-        item
-        for item in IMPORTS[module]
-        if not item.typing_only
-        and _is_part_of(item.module, "trio_mix")
-        and (_rank(item.module) or 0) > rank
+        line
+        for module in PATHS
+        for line in _lines(
+            module,
+            [
+                item
+                for item in IMPORTS[module]
+                if _is_part_of(item.module, "trio_mix")
+                and (_rank(item.module) or 0) > (_rank(module) or 0)
+            ],
+        )
     ]
-    assert not wrong, _lines(module, wrong)
+    assert not wrong
 
 
-@pytest.mark.parametrize(
-    "module", [module for module in PATHS if (_rank(module) or 0) <= UNDER_MIX]
-)
-def test_what_knows_no_mix_does_not_even_name_its_types(module: str) -> None:
-    if module == "trio_mix.errors":
-        return  # an error may carry the event or the partial reply that it is about
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    graph = {
+        module: sorted({item.module for item in found if item.module in PATHS} - {module})
+        for module, found in IMPORTS.items()
+    }
+    assert _circle(graph) == []
+
+
+def test_what_knows_no_mix_does_not_even_name_its_types() -> None:
     wrong = [
-        item
-        for item in IMPORTS[module]
-        if _is_part_of(item.module, "trio_mix") and (_rank(item.module) or 0) > UNDER_MIX
+        line
+        for module in _modules(GENERIC)
+        for line in _lines(
+            module,
+            [
+                item
+                for item in IMPORTS[module]
+                if _is_part_of(item.module, *(f"trio_mix.{name}" for name in OF_MIX))
+            ],
+        )
     ]
-    assert not wrong, _lines(module, wrong)
+    assert not wrong
 
 
 def test_only_the_http_package_knows_httpx() -> None:
@@ -145,11 +186,9 @@ def test_only_the_http_package_knows_httpx() -> None:
 
 
 def test_the_layers_without_io_import_neither_trio_nor_a_clock() -> None:
-    modules = ["trio_mix.sse._decoder", "trio_mix.sse._reconnect"]
-    modules += [module for module in PATHS if UNDER_MIX < (_rank(module) or 0) <= CALM]
     wrong = [
         line
-        for module in modules
+        for module in _modules(CALM)
         for line in _lines(
             module,
             [
@@ -176,6 +215,7 @@ def test_an_import_upwards_would_be_found() -> None:
         ("trio_mix.testing", True),
         ("trio_mix._mix", False),
     ]
-    assert (_rank("trio_mix.sse._decoder"), _rank("trio_mix.sse._supervisor")) == (1, 3)
+    assert (_rank("trio_mix.sse._decoder"), _rank("trio_mix.sse._supervisor")) == (3, 5)
+    assert _circle({"a": ["b"], "b": ["c"], "c": ["b"]}) == ["b", "c"]
     assert _rank("trio_mix.browser._tunnel") == _rank("trio_mix.browser") == _rank("trio_mix")
     assert _rank("trio_mix._new") is None

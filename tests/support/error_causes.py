@@ -84,8 +84,8 @@ async def closed_client(stage: Stage) -> None:
     remedy="use it as `async with stream.send(...) as message`",
 )
 async def message_not_entered(stage: Stage) -> None:
-    async with stage.mix.open_stream(stage.session) as stream:
-        await stream.send("Hi").wait()
+    async with stage.mix.open_stream(stage.session) as session:
+        await session.send("Hi").wait()
 
 
 @cause(
@@ -93,7 +93,7 @@ async def message_not_entered(stage: Stage) -> None:
     "a stream is used before it is entered",
     operation="open_stream(...)",
     target="session-1",
-    remedy="use it as `async with mix.open_stream(...) as stream`",
+    remedy="use it as `async with mix.open_stream(...) as session`",
 )
 async def stream_not_entered(stage: Stage) -> None:
     await stage.mix.open_stream(stage.session).ask("Hi")

@@ -21,7 +21,8 @@ from tests.support.event_makers import (
     tool,
     whole,
 )
-from trio_mix._turns._reply_builder import Reply, StoredReply, ToolCall
+from trio_mix._reply import Reply, ToolCall
+from trio_mix._turns._reply_builder import StoredReply
 
 if TYPE_CHECKING:
     from trio_mix import events as ev

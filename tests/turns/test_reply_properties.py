@@ -24,7 +24,8 @@ from tests.support.event_makers import (
     whole,
 )
 from trio_mix import events as ev
-from trio_mix._turns._reply_builder import ReplyBuilder, StoredReply, ToolCall
+from trio_mix._reply import ToolCall
+from trio_mix._turns._reply_builder import ReplyBuilder, StoredReply
 
 # -- whatever comes --------------------------------------------------------------------------
 

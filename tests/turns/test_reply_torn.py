@@ -19,7 +19,8 @@ from tests.support.event_makers import (
     whole,
 )
 from trio_mix import events as ev
-from trio_mix._turns._reply_builder import ReplyBuilder, StoredReply, ToolCall, is_torn
+from trio_mix._reply import ToolCall
+from trio_mix._turns._reply_builder import ReplyBuilder, StoredReply, is_torn
 
 
 def unknown(name: str, data: str) -> ev.Event:

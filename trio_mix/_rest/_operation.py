@@ -23,6 +23,7 @@ from urllib.parse import quote, urlencode
 
 import attrs
 
+from trio_mix._wire._names import camel
 from trio_mix.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -40,7 +41,6 @@ __all__ = [
     "Param",
     "Prepared",
     "body_param",
-    "camel",
     "path_param",
     "query_param",
 ]
@@ -252,12 +252,6 @@ def _query_text(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return repr(value) if isinstance(value, float) else str(value)
-
-
-def camel(name: str) -> str:
-    """Return a snake_case name in camelCase."""
-    head, *rest = name.split("_")
-    return head + "".join(word.capitalize() for word in rest)
 
 
 def path_param(name: str, wire: str | None = None, **more: Any) -> Param:

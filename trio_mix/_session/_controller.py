@@ -55,7 +55,7 @@ _PATIENCE: Final = 5.0
 
 @attrs.frozen(kw_only=True)
 class Services:
-    """What the client lends to its streams."""
+    """The parts of the client that its streams use."""
 
     send_api: SendApi
     stored: StoredMessages
@@ -63,7 +63,7 @@ class Services:
     permissions: Permissions
     notifications: Notifications
     source: Callable[[StreamHooks | None], Supervisor]
-    watch: Callable[[], StreamHooks | None]
+    hooks: Callable[[], StreamHooks | None]
     url: str
 
 
@@ -113,7 +113,7 @@ class StreamController(ReaderHost):
         self.last_loss: str | None = None
         self.last_loss_time: float | None = None
         self._services = services
-        self._watch = services.watch()
+        self._hooks = services.hooks()
         self._nursery = nursery
         self._loss_logger = LossLogger(self, nursery.start_soon)
         self._connected: trio.Event | None = None  # made by whoever waits for it first
@@ -121,7 +121,7 @@ class StreamController(ReaderHost):
         self._renewing = False
         self.reader = Reader(
             self,
-            services.source(self._watch),
+            services.source(self._hooks),
             session_id=session_id,
             url=services.url,
             connect_timeout=settings.connect_timeout,
@@ -134,8 +134,8 @@ class StreamController(ReaderHost):
 
     def start(self) -> None:
         """Start the reader, and what tells the hooks, if there are any."""
-        if self._watch is not None:
-            self._nursery.start_soon(self._watch.run, name=f"trio_mix hooks of {self.session_id}")
+        if self._hooks is not None:
+            self._nursery.start_soon(self._hooks.run, name=f"trio_mix hooks of {self.session_id}")
         self._nursery.start_soon(self.reader.run, name=f"trio_mix reader of {self.session_id}")
 
     async def wait_connected(self) -> None:
@@ -157,8 +157,8 @@ class StreamController(ReaderHost):
             session_id=self.session_id,
         )
         self._end(closed, cleanly=True)
-        if self._watch is not None:
-            self._watch.close(self.settings.cleanup_timeout)
+        if self._hooks is not None:
+            self._hooks.close(self.settings.cleanup_timeout)
 
     @property
     def continued(self) -> bool | None:
@@ -185,8 +185,8 @@ class StreamController(ReaderHost):
         self._wake()
         if not self._renewing:
             self.send_queue.resume()
-        if self._watch is not None:
-            self._watch.opened()
+        if self._hooks is not None:
+            self._hooks.opened()
 
     def stream_lost(self, reason: str, *, planned: bool) -> None:
         """Hold sends back, and have a turn that is under way settled."""
@@ -197,8 +197,8 @@ class StreamController(ReaderHost):
         self.last_loss, self.last_loss_time = reason, trio.current_time()
         if not planned:
             self.losses += 1
-        if self._watch is not None:
-            self._watch.lost(reason, planned=planned)
+        if self._hooks is not None:
+            self._hooks.lost(reason, planned=planned)
         state = self.dispatcher.current
         if state is not None and state.turn.phase not in (Phase.REGISTERED, Phase.OVER):
             state.cut = state.severed = True
@@ -254,7 +254,7 @@ class StreamController(ReaderHost):
 
     def watch_message(self, request: MessageRequest) -> MessageHooks | None:
         """Return what tells the hooks of a message, if there are any."""
-        return None if self._watch is None else self._watch.message(request)
+        return None if self._hooks is None else self._hooks.message(request)
 
     async def begin(self, message: Message) -> MessageState:
         """Wait for a message's turn, send it, and return when it is under way."""
@@ -270,7 +270,7 @@ class StreamController(ReaderHost):
         request = message.request
         self._learn_traits()
         turn = self.router.register(request.text, plan_mode=request.plan_mode)
-        kind = MessageState if self._watch is None else TimedMessageState
+        kind = MessageState if self._hooks is None else TimedMessageState
         state = kind(turn, self.session_id, self.settings.message_buffer)
         state.request = request
         if self.settings.on_permission is not None:
@@ -429,8 +429,8 @@ class StreamController(ReaderHost):
                 )
             self.dispatcher.close(copies_of(failure), cleanly=cleanly)
             self.sendings.end()
-            if self._watch is not None:
-                self._watch.ended(None if cleanly else failure)
+            if self._hooks is not None:
+                self._hooks.ended(None if cleanly else failure)
 
     async def _await_answer(self, state: MessageState) -> None:
         with trio.move_on_after(self.settings.cleanup_timeout):

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
     from types import TracebackType
 
+    from trio_mix._reply import Reply
     from trio_mix._session._message_state import MessageState
     from trio_mix._session._stream_hooks import MessageHooks
-    from trio_mix._turns._reply_builder import Reply
     from trio_mix.events import Event
 
 __all__ = ["Message", "MessageRequest", "TextDeltas"]

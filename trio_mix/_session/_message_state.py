@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextvars import Context
 
+    from trio_mix._reply import Reply
     from trio_mix._session._request import MessageRequest
-    from trio_mix._turns._reply_builder import Reply
     from trio_mix._turns._router import RunDelta, Turn
     from trio_mix.events import Event
     from trio_mix.sse import ReconnectSchedule

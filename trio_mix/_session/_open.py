@@ -1,9 +1,7 @@
-"""Where a client's streams are opened: what it lends them, and which sessions have one.
+"""Opens a client's session streams, at most one per session.
 
-What it knows: the parts that a stream is put together from.
-What it must never know: what they do; the caller's arguments, which `Mix` has checked.
-
-`Mix` loads it with its first stream: a client that only calls operations needs nothing of it.
+`Mix` imports this module with its first stream: a client that only calls operations does not pay
+for it.
 """
 
 from __future__ import annotations
@@ -14,89 +12,96 @@ from urllib.parse import quote
 from trio_mix import errors
 from trio_mix._http import sanitize_url
 from trio_mix._session._controller import Services, Settings
-from trio_mix._session._recovery import StoredMessages
 from trio_mix._session._send_api import SendApi
+from trio_mix._session._stored_messages import StoredMessages
 from trio_mix._session._stream import SessionStream
 from trio_mix._session._stream_hooks import StreamHooks
+from trio_mix.resources._interaction import Notifications, Permissions
+from trio_mix.resources._messages import Messages
+from trio_mix.resources._sessions import Sessions
+from trio_mix.resources._streaming import Streaming
+from trio_mix.resources._system import System
 from trio_mix.sse._supervisor import Supervisor
 
 if TYPE_CHECKING:
-    from trio_mix._mix import Mix
+    from trio_mix._rest._core import MixCore
     from trio_mix._rest._options import Api
 
 __all__ = ["StreamRegistry"]
 
 
-def _untimed() -> None:
-    """Say that no read is timed here: the reader does that for all that it waits for."""
+def _no_read_timeout() -> None:
+    """Return no time limit for a read: the reader has one for everything it waits for."""
 
 
 class StreamRegistry:
-    """Opens the streams of one client.
+    """Opens the session streams of one client and knows which sessions have one.
 
     Args:
-      mix: the client.
-      api: how its messages are sent.
+      core: the client.
+      api: the server's generation, or ``"auto"``.
     """
 
-    def __init__(self, mix: Mix, api: Api) -> None:
-        self.send_api = SendApi(mix, mix.streaming, mix.messages, mix.system, api)
-        self._mix = mix
-        self._stored = StoredMessages(mix.sessions, mix.messages)
+    def __init__(self, core: MixCore, api: Api) -> None:
+        messages = Messages(core)
+        self.send_api = SendApi(core, Streaming(core), messages, System(core), api)
+        self._core = core
+        self._messages = messages
+        self._stored = StoredMessages(Sessions(core), messages)
         self._streams: dict[str, SessionStream] = {}
 
     def open(self, session_id: str, settings: Settings) -> SessionStream:
-        """Return a session's stream; it has its place here from its entry to its end."""
+        """Return a session stream, which is registered from its entry to its end."""
         return SessionStream(
             session_id,
             self._services(session_id, settings),
             settings,
-            self._claim,
-            self._disclaim,
+            self._register,
+            self._unregister,
         )
 
     def _services(self, session_id: str, settings: Settings) -> Services:
-        mix = self._mix
-        url = mix.url_for(f"/stream?sessionId={quote(session_id, safe='')}")
+        core = self._core
+        url = core.url_for(f"/stream?sessionId={quote(session_id, safe='')}")
         shown = sanitize_url(url)
 
-        def watch() -> StreamHooks | None:
-            return StreamHooks(mix.hooks, session_id, shown) if mix.hooks else None
+        def hooks() -> StreamHooks | None:
+            return StreamHooks(core.hooks, session_id, shown) if core.hooks else None
 
-        def source(watch: StreamHooks | None) -> Supervisor:
-            connects = None if watch is None else watch.connects(mix.http, mix.headers_for)
+        def source(hooks: StreamHooks | None) -> Supervisor:
+            connects = None if hooks is None else hooks.connects(core.http, core.headers_for)
             return Supervisor(
-                mix.http if connects is None else connects,
+                core.http if connects is None else connects,
                 url,
-                headers=mix.headers_for if connects is None else connects.headers,
+                headers=core.headers_for if connects is None else connects.headers,
                 reconnect=settings.reconnect,
                 connect_timeout=settings.connect_timeout,
-                read_timeout=_untimed,
+                read_timeout=_no_read_timeout,
                 session_id=session_id,
                 max_event_size=settings.max_event_size,
-                on_wait=None if watch is None else watch.retrying,
+                on_wait=None if hooks is None else hooks.retrying,
             )
 
         return Services(
             send_api=self.send_api,
             stored=self._stored,
-            messages=mix.messages,
-            permissions=mix.permissions,
-            notifications=mix.notifications,
+            messages=self._messages,
+            permissions=Permissions(core),
+            notifications=Notifications(core),
             source=source,
-            watch=watch,
+            hooks=hooks,
             url=shown,
         )
 
-    def _claim(self, stream: SessionStream) -> None:
+    def _register(self, stream: SessionStream) -> None:
         if stream.session_id in self._streams:
             raise errors.StreamAlreadyOpen(
                 f"Session {stream.session_id!r} has a stream on this client already. Share that "
-                "one: it can be used from any number of tasks, and subscribe() shows everything.",
+                "one: any number of tasks can use it, and subscribe() shows everything.",
                 session_id=stream.session_id,
             )
         self._streams[stream.session_id] = stream
 
-    def _disclaim(self, stream: SessionStream) -> None:
+    def _unregister(self, stream: SessionStream) -> None:
         if self._streams.get(stream.session_id) is stream:
             del self._streams[stream.session_id]

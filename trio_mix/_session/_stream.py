@@ -1,14 +1,9 @@
-"""A session's live stream, as its user holds it.
+"""A session stream, as its user holds it.
 
-What it knows: the nursery that the stream's tasks live in, how leaving it comes out for the
-caller. What it must never know: the wire format, how any of those tasks works.
-
-What leaves ``async with`` (each clause has its test):
-
-Rule 1  The caller's exception comes out as it went in: the same object, its context kept, never
-        wrapped in a group. So does a cancellation, however many tasks were cancelled with it.
-Rule 2  The stream's own tasks never raise; what kills the stream is raised by whatever waits.
-Rule 3  ``KeyboardInterrupt`` or ``SystemExit`` that hits one of them comes out bare.
+Rule 1  The caller's exception leaves ``async with`` as it was raised: the same object, its context
+        kept, never in a group. So does a cancellation, however many tasks were cancelled with it.
+Rule 2  The stream's own tasks never raise. What ends the stream is raised by every wait on it.
+Rule 3  ``KeyboardInterrupt`` or ``SystemExit`` raised in one of the tasks leaves bare.
 Rule 4  Nothing is left behind: no task, no connection, no waiting sender.
 """
 
@@ -20,6 +15,7 @@ import attrs
 import trio
 
 from trio_mix import errors
+from trio_mix._lifetime import OwnedNursery
 from trio_mix._public import public
 from trio_mix._session._controller import StreamController
 from trio_mix._session._message import Message
@@ -31,8 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
 
+    from trio_mix._reply import Reply
     from trio_mix._session._controller import Services, Settings
-    from trio_mix._turns._reply_builder import Reply
     from trio_mix.models import ThinkingLevel
 
 __all__ = ["SessionStream", "SessionStreamStatistics"]
@@ -91,16 +87,18 @@ class SessionStream:
         session_id: str,
         services: Services,
         settings: Settings,
-        claim: Callable[[SessionStream], None],
-        disclaim: Callable[[SessionStream], None],
+        register: Callable[[SessionStream], None],
+        unregister: Callable[[SessionStream], None],
     ) -> None:
         self._session_id = session_id
         self._services = services
         self._settings = settings
-        self._claim = claim
-        self._disclaim = disclaim
-        self._manager = trio.open_nursery()
-        self._nursery: trio.Nursery | None = None
+        self._register = register
+        self._unregister = unregister
+        self._tasks = OwnedNursery(
+            f"The stream of session {session_id!r} can be entered once: call"
+            " mix.open_stream() again."
+        )
         self._controller: StreamController | None = None
         self._closed = False
 
@@ -131,16 +129,11 @@ class SessionStream:
 
         A checkpoint. Cancelled, it leaves nothing behind.
         """
-        if self._controller is not None or self._closed:
-            raise errors.UsageError(
-                f"The stream of session {self._session_id!r} can be entered once: call"
-                " mix.open_stream() again."
-            )
-        self._claim(self)
-        self._nursery = await self._manager.__aenter__()
+        nursery = await self._tasks.open()
         try:
+            self._register(self)
             self._controller = StreamController(
-                self._session_id, self._services, self._settings, self._nursery
+                self._session_id, self._services, self._settings, nursery
             )
             self._controller.start()
             await self._first_connected(self._controller)
@@ -298,7 +291,7 @@ class SessionStream:
         if self._controller is None:
             raise errors.UsageError(
                 f"The stream of session {self._session_id!r} is not open: use it as `async with"
-                " mix.open_stream(...) as stream`."
+                " mix.open_stream(...) as session`."
             )
         if self._closed:
             raise errors.StreamClosed(
@@ -324,38 +317,12 @@ class SessionStream:
             remedy="Raise open_stream(connect_timeout=...) if the server is slow but healthy.",
         ) from cause
 
-    async def _close(self, leaving: BaseException | None) -> None:  # noqa: ASYNC910 - leaving the nursery is one
-        """End the nursery without wrapping what is under way (rules 1 to 4)."""
-        if self._closed:
-            await trio.lowlevel.cancel_shielded_checkpoint()
-            return
-        assert self._nursery is not None  # noqa: S101 - entered before anything can be closed
+    async def _close(self, leaving: BaseException | None) -> None:
+        """End the tasks; what leaves is decided by rules 1 to 4."""
         if self._controller is not None:
             self._controller.close()
-        # Shielded, so that an outer cancellation is not collected from every task on the way out.
-        self._nursery.cancel_scope.shield = True
-        self._nursery.cancel_scope.cancel(reason="the stream is being closed")
         try:
-            await self._manager.__aexit__(None, None, None)
-        except BaseExceptionGroup as group:
-            for urgent in (KeyboardInterrupt, SystemExit):
-                if (found := _first(group, urgent)) is not None:
-                    raise found from leaving
-            defect = _first(group, Exception)
-            if defect is not None and (leaving is None or isinstance(leaving, trio.Cancelled)):
-                raise defect from leaving
+            await self._tasks.close("the stream is being closed", leaving)
         finally:
             self._closed = True
-            self._disclaim(self)
-
-
-def _first(group: BaseExceptionGroup, kind: type[BaseException]) -> BaseException | None:
-    """Return the first exception of a kind in a group, however deep."""
-    for exc in group.exceptions:
-        if isinstance(exc, BaseExceptionGroup):
-            found = _first(exc, kind)
-            if found is not None:
-                return found
-        elif isinstance(exc, kind):
-            return exc
-    return None
+            self._unregister(self)

@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from trio_mix._turns._reply_builder import StoredReply, ToolCall
+from trio_mix._reply import ToolCall
+from trio_mix._turns._reply_builder import StoredReply
 from trio_mix._turns._turn import same_text
 from trio_mix.models import BackendMessage, ExportMessage, ExportToolCall, ToolCallData
 

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias, get_type_hint
 import attrs
 import msgspec
 
+from trio_mix._wire._names import camel
 from trio_mix.events import (
     EVENT_CLASSES,
     ContentEvent,
@@ -223,9 +224,9 @@ def _decoder_for(cls: type[Event]) -> _Decoder:
         if hint in (int, int | None):
             hint |= float
             value = f"whole({value})"
-        names[name] = "id" if name == own_id else _camel(name)
+        names[name] = "id" if name == own_id else camel(name)
         if name == own_id == "tool_call_id":
-            names[_OTHER_ID] = _camel(name)
+            names[_OTHER_ID] = camel(name)
             wire.append((_OTHER_ID, object, msgspec.UNSET))
             hint, default = hint | msgspec.UnsetType, msgspec.UNSET
             value = f"either({value}, wire.{_OTHER_ID})"
@@ -253,8 +254,3 @@ _set_id = _setter(ContentEvent, "id")
 _set_content = _setter(ContentEvent, "content")
 _set_content_message = _setter(ContentEvent, "assistant_message_id")
 _set_content_parent = _setter(ContentEvent, "parent_tool_call_id")
-
-
-def _camel(name: str) -> str:
-    head, *rest = name.split("_")
-    return head + "".join(word.capitalize() for word in rest)

@@ -33,7 +33,7 @@ from cattrs.errors import (
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 from trio_mix import models
-from trio_mix._rest._operation import camel
+from trio_mix._wire._names import camel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -1,0 +1,113 @@
+"""A nursery owned by a class whose instances are used with ``async with``.
+
+Rule 1  An exception of the body never enters the nursery, so it leaves the ``async with`` as the
+        same object, never in a group. A cancellation of the body does, too, however many tasks of
+        the nursery were cancelled along with it.
+Rule 2  Closing cancels the nursery's tasks and waits for them, shielded: a task that cleans up for
+        a long time must bound that time itself.
+Rule 3  ``KeyboardInterrupt`` and ``SystemExit`` raised by a task leave bare.
+Rule 4  Another exception of a task leaves alone, not in a group, unless the body raised one that is
+        not a cancellation: then the body's exception wins. Where several tasks failed, the first
+        exception leaves, and notes name the others.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from trio_mix.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractAsyncContextManager
+
+__all__ = ["OwnedNursery"]
+
+
+class OwnedNursery:
+    """Opens a nursery once and closes it once.
+
+    Args:
+      entered_twice: the text of the `UsageError` for a second `open`.
+    """
+
+    def __init__(self, entered_twice: str) -> None:
+        self._entered_twice = entered_twice
+        self._manager: AbstractAsyncContextManager[trio.Nursery] | None = None
+        self._nursery: trio.Nursery | None = None
+
+    @property
+    def nursery(self) -> trio.Nursery | None:
+        """The nursery while it is open, else None."""
+        return self._nursery
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was opened and closed again."""
+        return self._manager is not None and self._nursery is None
+
+    async def open(self) -> trio.Nursery:
+        """Open the nursery and return it.
+
+        Raises:
+          UsageError: it was opened before.
+        """
+        if self._manager is not None:
+            await trio.lowlevel.checkpoint()
+            raise UsageError(self._entered_twice)
+        self._manager = trio.open_nursery()
+        self._nursery = await self._manager.__aenter__()
+        return self._nursery
+
+    async def close(self, reason: str, leaving: BaseException | None = None) -> None:
+        """Cancel the tasks and wait for their end; without effect when closed already.
+
+        Args:
+          reason: why the tasks are cancelled, for their `trio.Cancelled`.
+          leaving: the exception with which the body is being left, if any (rule 4).
+
+        Raises:
+          BaseException: what a task raised (rules 3 and 4).
+
+        A shielded checkpoint: an outer cancellation takes effect after it.
+        """
+        nursery, self._nursery = self._nursery, None
+        if self._manager is None or nursery is None:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            return
+        nursery.cancel_scope.shield = True
+        nursery.cancel_scope.cancel(reason=reason)
+        try:
+            await self._manager.__aexit__(None, None, None)
+        except BaseExceptionGroup as group:
+            failures = list(_leaves(group))
+        else:
+            return
+        for failure in failures:
+            if isinstance(failure, KeyboardInterrupt | SystemExit):
+                raise failure from leaving
+        defects = [failure for failure in failures if isinstance(failure, Exception)]
+        if defects and (leaving is None or isinstance(leaving, trio.Cancelled)):
+            for other in defects[1:]:
+                defects[0].add_note(f"another task failed as well: {other!r}")
+            raise defects[0] from leaving
+
+    def runs_current_task(self) -> bool:
+        """Return whether the current task runs inside the nursery, however deep."""
+        task: trio.lowlevel.Task | None = trio.lowlevel.current_task()
+        while task is not None and self._nursery is not None:
+            parent = task.parent_nursery
+            if parent is self._nursery:
+                return True
+            task = None if parent is None else parent.parent_task
+        return False
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for exc in group.exceptions:
+        if isinstance(exc, BaseExceptionGroup):
+            yield from _leaves(exc)
+        else:
+            yield exc
