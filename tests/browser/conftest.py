@@ -1,4 +1,4 @@
-"""What the browser's tests share: a bench, and a real Chromium where there is one."""
+"""Fixtures of the browser's tests: a bench, and a real Chromium if one is installed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from tests.support.devtools_kit import Bench
 
-NO_CHROMIUM = "no Chromium on this machine: the tunnel was NOT tried with a real browser"
+NO_CHROMIUM = "no Chromium on this machine: the tunnel was NOT tested with a real browser"
 
 _HERE = Path(__file__).parent
 _A_DAY = 86400.0
@@ -34,7 +34,7 @@ async def bench() -> AsyncIterator[Bench]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Bound every test of this folder, on the clock that it runs on."""
+    """Give every async test of this folder a timeout on its own clock."""
     for item in items:
         if item.path.parent == _HERE and isinstance(item, pytest.Function):
             function = item.function
@@ -67,4 +67,4 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if _missed:
         terminalreporter.section("no Chromium", sep="!", red=True, bold=True)
         terminalreporter.line(f"{len(_missed)} tests skipped: {NO_CHROMIUM}.")
-        terminalreporter.line("Install one (Debian: apt-get install chromium) to have them run.")
+        terminalreporter.line("Install one (Debian: apt-get install chromium) to run them.")

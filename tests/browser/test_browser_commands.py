@@ -1,11 +1,11 @@
-"""The table of commands: order, limits, what comes in. Rules of `trio_mix.browser._commands`."""
+"""The table of commands: order, limits, invalid input. Rules of `trio_mix.browser._commands`."""
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,7 +33,7 @@ def ids(answers: list[str]) -> list[object]:
     return [json.loads(answer)["id"] for answer in answers]
 
 
-def test_answers_of_one_target_go_back_in_the_commands_order() -> None:
+def test_answers_of_one_target_are_sent_in_the_order_of_the_commands() -> None:
     commands, _ = table()
     first, second, third = (take(commands, id=number) for number in (1, 2, 3))
     assert commands.settle(third, {"result": {}}) == []
@@ -50,7 +50,7 @@ def test_targets_do_not_wait_for_each_other() -> None:
     assert ids(commands.settle(third, {"result": {}})) == [3]
 
 
-def test_a_command_without_an_answer_in_time_gets_an_error_and_its_answer_is_dropped() -> None:
+def test_a_command_that_times_out_gets_an_error_and_its_late_answer_is_dropped() -> None:
     commands, counters = table(timeout=28.0)
     command = take(commands, now=100.0, method="Page.navigate", browserId="b")
     assert commands.next_deadline == 128.0
@@ -61,13 +61,13 @@ def test_a_command_without_an_answer_in_time_gets_an_error_and_its_answer_is_dro
     assert answer["id"] == 1
     assert answer["browserId"] == "b"
     assert answer["error"]["code"] == -32000
-    assert "Page.navigate was not answered by the browser within 28 s" in answer["error"]["message"]
+    assert "did not answer Page.navigate within 28 s" in answer["error"]["message"]
     assert commands.settle(command, {"result": {}}) == []
     assert (counters.timeouts, counters.answers, counters.dropped) == (1, 1, 1)
     assert commands.next_deadline is None
 
 
-def test_an_answer_held_behind_a_slow_command_goes_out_when_that_one_is_given_up() -> None:
+def test_an_answer_queued_behind_a_slow_command_is_sent_when_that_one_times_out() -> None:
     commands, _ = table(timeout=28.0)
     take(commands, now=0.0, id="slow")
     quick = take(commands, now=10.0, id="quick")
@@ -77,37 +77,37 @@ def test_an_answer_held_behind_a_slow_command_goes_out_when_that_one_is_given_up
     assert json.loads(due[1])["result"] == {"value": 1}
 
 
-@pytest.mark.parametrize("letter", ["x", "ö", "\N{PILE OF POO}"])
-def test_an_answer_at_the_limit_passes_and_one_byte_more_is_an_error(letter: str) -> None:
+def test_an_answer_at_the_limit_passes_and_one_byte_more_is_an_error() -> None:
     frame = len('{"id":1,"result":{"v":""}}')
-    size = frame + 1000 * len(letter.encode())
-    for limit, passes in ((size, True), (size - 1, False)):
+    for letter, passes in itertools.product(("x", "ö", "\N{PILE OF POO}"), (True, False)):
+        size = frame + 1000 * len(letter.encode())
+        limit = size if passes else size - 1
         commands, counters = table(max_answer=limit)
         (answer,) = commands.settle(take(commands), {"result": {"v": letter * 1000}})
         assert ("result" in json.loads(answer)) is passes
         assert counters.too_large == (not passes)
         if not passes:
-            said = json.loads(answer)["error"]["message"]
-            assert f"{size:,} bytes" in said
-            assert f"{limit:,}" in said
-            assert "Ask for less" in said
+            message = json.loads(answer)["error"]["message"]
+            assert f"{size:,} bytes" in message
+            assert f"{limit:,}" in message
+            assert "Request less" in message
 
 
-def test_more_commands_than_may_wait_are_refused_in_their_turn() -> None:
+def test_a_command_beyond_the_maximum_of_pending_ones_is_answered_with_an_error_in_order() -> None:
     commands, _ = table(max_pending=2)
     first, second = take(commands, id=1), take(commands, id=2)
     assert commands.receive('{"id": 3, "method": "A.b"}', 0.0) == (None, [])
     assert ids(commands.settle(first, {"result": {}})) == [1]
     due = commands.settle(second, {"result": {}})
     assert ids(due) == [2, 3]
-    assert "2 commands wait" in json.loads(due[1])["error"]["message"]
+    assert "2 commands are pending" in json.loads(due[1])["error"]["message"]
     take(commands, id=4)
 
 
-@pytest.mark.parametrize("number", [0, 7, -1, 2**60, 1.5, "", "a", {"x": [1]}, [2], True])
-def test_an_id_goes_back_as_it_came(number: object) -> None:
-    commands, _ = table()
-    assert ids(commands.settle(take(commands, id=number), {"result": {}})) == [number]
+def test_an_id_is_sent_back_unchanged() -> None:
+    for number in (0, 7, -1, 2**60, 1.5, "", "a", {"x": [1]}, [2], True):
+        commands, _ = table()
+        assert ids(commands.settle(take(commands, id=number), {"result": {}})) == [number]
 
 
 def test_two_commands_with_the_same_id_are_two_commands() -> None:
@@ -118,14 +118,14 @@ def test_two_commands_with_the_same_id_are_two_commands() -> None:
     assert json.loads(commands.settle(one, {"result": {"n": 1}})[0])["result"] == {"n": 1}
 
 
-@pytest.mark.parametrize("browser", ["b", 5, None, ""])
-def test_a_browser_id_goes_back_as_it_came(browser: object) -> None:
-    commands, _ = table()
-    (answer,) = commands.settle(take(commands, browserId=browser), {"result": {}})
-    assert json.loads(answer) == {"id": 1, "browserId": browser, "result": {}}
+def test_a_browser_id_is_sent_back_unchanged() -> None:
+    for browser in ("b", 5, None, ""):
+        commands, _ = table()
+        (answer,) = commands.settle(take(commands, browserId=browser), {"result": {}})
+        assert json.loads(answer) == {"id": 1, "browserId": browser, "result": {}}
 
 
-def test_the_browsers_error_passes_whole_and_nothing_else_of_its_frame_does() -> None:
+def test_the_browsers_error_is_sent_complete_and_the_rest_of_its_message_is_not() -> None:
     commands, _ = table()
     failure = {"code": -32601, "message": "no", "data": "d"}
     outcome = {"id": 99, "sessionId": "s", "error": failure}
@@ -133,43 +133,39 @@ def test_the_browsers_error_passes_whole_and_nothing_else_of_its_frame_does() ->
     assert json.loads(answer) == {"id": 1, "error": failure}
 
 
-def test_text_that_is_no_unicode_goes_through_in_escapes() -> None:
+def test_lone_surrogates_are_escaped() -> None:
     commands, _ = table()
     (answer,) = commands.settle(take(commands), json.loads(r'{"result": {"v": "ö\ud800"}}'))
     assert answer.encode()
     assert json.loads(answer)["result"]["v"] == "ö\ud800"
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
+def test_a_message_that_cannot_be_answered_is_counted_and_dropped() -> None:
+    texts: list[str | bytes] = [
         *("", "{", "[]", "5", '"x"', "null", '{"method": "A.b"}', '{"id": null, "method": "A.b"}'),
         *('{"id": 1, "method": "A.b", "params": {"x": NaN}}', "[" * 100_000, b"\xff\xfe\xfd"),
-    ],
-)
-def test_what_cannot_be_answered_is_counted_and_forgotten(text: str | bytes) -> None:
-    commands, counters = table()
-    assert commands.receive(text, 0.0) == (None, [])
-    assert (counters.garbage, counters.commands) == (1, 0)
+    ]
+    for text in texts:
+        commands, counters = table()
+        assert commands.receive(text, 0.0) == (None, [])
+        assert (counters.garbage, counters.commands) == (1, 0)
 
 
-@pytest.mark.parametrize(
-    ("fields", "said"),
-    [
+def test_an_invalid_command_is_answered_with_an_error_that_names_the_field() -> None:
+    cases: list[tuple[dict[str, object], str]] = [
         ({"method": None}, "'method'"),
         ({"method": ""}, "'method'"),
         ({"method": 5}, "'method'"),
         ({"params": [1]}, "'params' of A.b"),
         ({"params": "x"}, "'params' of A.b"),
         ({"sessionId": 5}, "'sessionId' of A.b"),
-    ],
-)
-def test_what_is_no_command_is_answered_with_an_error(fields: dict[str, object], said: str) -> None:
-    commands, _ = table()
-    message = {"id": 1, "method": "A.b"} | fields
-    command, (answer,) = commands.receive(json.dumps(message), 0.0)
-    assert command is None
-    assert said in json.loads(answer)["error"]["message"]
+    ]
+    for fields, expected in cases:
+        commands, _ = table()
+        message = {"id": 1, "method": "A.b"} | fields
+        command, (answer,) = commands.receive(json.dumps(message), 0.0)
+        assert command is None
+        assert expected in json.loads(answer)["error"]["message"]
 
 
 json_values = st.recursive(
@@ -181,7 +177,7 @@ names = st.sampled_from(["id", "method", "params", "sessionId", "browserId"])
 
 
 @given(st.text() | st.binary() | st.dictionaries(names, json_values).map(json.dumps))
-def test_nothing_that_comes_in_raises(text: str | bytes) -> None:
+def test_no_input_raises(text: str | bytes) -> None:
     commands, counters = table()
     command, due = commands.receive(text, 0.0)
     if command is not None:
@@ -196,13 +192,13 @@ steps = st.lists(
 
 
 @given(steps)
-def test_each_command_is_answered_once_and_in_order_whatever_happens(
+def test_each_command_is_answered_once_and_in_order_under_any_schedule(
     steps: list[tuple[str, int]],
 ) -> None:
     commands, counters = table(timeout=28.0, max_pending=5)
     now = 0.0
     asked, given = list[object](), list[DevToolsCommand]()
-    lines: dict[object, list[object]] = {}
+    queues: dict[object, list[object]] = {}
     got: dict[object, list[object]] = {}
 
     def note(due: list[str]) -> None:
@@ -214,7 +210,7 @@ def test_each_command_is_answered_once_and_in_order_whatever_happens(
         if what == "ask":
             mark = [f"t{number % 3}", len(asked)]
             asked.append(mark)
-            lines.setdefault(mark[0], []).append(mark)
+            queues.setdefault(mark[0], []).append(mark)
             message = {"id": mark, "method": "A.b", "sessionId": mark[0]}
             command, due = commands.receive(json.dumps(message), now)
             if command is not None:
@@ -226,8 +222,8 @@ def test_each_command_is_answered_once_and_in_order_whatever_happens(
             now += number
             note(commands.expire(now)[1])
             assert all(command.deadline > now for command in commands.waiting)
-    for line, answers in got.items():
-        assert answers == lines[line][: len(answers)]
+    for target, answers in got.items():
+        assert answers == queues[target][: len(answers)]
     note(commands.expire(now + 28.0)[1])
-    assert got == lines
+    assert got == queues
     assert counters.answers == counters.commands == len(asked)

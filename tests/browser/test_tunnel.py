@@ -1,4 +1,4 @@
-"""Commands through the tunnel, with a browser that does what the test says."""
+"""Commands through the tunnel, with a browser that the test scripts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 NOT_FOUND: dict[str, Any] = {"error": {"code": -32601, "message": "wasn't found"}}
 
 
-async def test_a_command_goes_to_the_browser_and_its_answer_comes_back(bench: Bench) -> None:
+async def test_a_command_is_passed_to_the_browser_and_its_answer_is_sent_back(bench: Bench) -> None:
     async with bench.tunnel() as tunnel:
         assert tunnel.state is StreamState.CONNECTED
         answer = await bench.end.command(
@@ -59,7 +59,7 @@ async def test_two_commands_with_one_id_do_not_clash(bench: Bench) -> None:
     }
 
 
-async def test_commands_reach_the_browser_at_once_and_answers_keep_their_order(
+async def test_commands_are_passed_on_at_once_and_answers_keep_their_order(
     bench: Bench,
 ) -> None:
     bench.browser.answers["Runtime.alert"] = None
@@ -72,7 +72,7 @@ async def test_commands_reach_the_browser_at_once_and_answers_keep_their_order(
 
         nursery.start_soon(ask, "Runtime.alert", "page")
         await bench.browser.wait_asked(1)
-        # What the first one waits for: it must not wait for the first one.
+        # The first command waits for this one, so this one must not be queued behind it.
         nursery.start_soon(ask, "Page.closeAlert", "page")
         await bench.browser.wait_asked(2)
         await ask("Page.other", "another")
@@ -82,7 +82,7 @@ async def test_commands_reach_the_browser_at_once_and_answers_keep_their_order(
     assert answered == ["Page.other another", "Runtime.alert page", "Page.closeAlert page"]
 
 
-async def test_events_of_the_browser_stay_here(bench: Bench) -> None:
+async def test_events_of_the_browser_are_not_sent_to_the_server(bench: Bench) -> None:
     async with bench.tunnel() as tunnel:
         for number in range(5):
             await bench.browser.send({"method": "Network.x", "params": {"n": number}})
@@ -91,7 +91,7 @@ async def test_events_of_the_browser_stay_here(bench: Bench) -> None:
         assert not any(isinstance(record, TunnelMessage) for record in bench.server.log)
 
 
-async def test_an_answer_over_the_limit_becomes_an_error_and_the_tunnel_lives(
+async def test_an_answer_over_the_limit_becomes_an_error_and_the_tunnel_continues(
     bench: Bench,
 ) -> None:
     async with bench.tunnel() as tunnel:
@@ -106,7 +106,7 @@ async def test_an_answer_over_the_limit_becomes_an_error_and_the_tunnel_lives(
         assert (statistics.too_large, statistics.errors, statistics.connects) == (1, 1, 1)
 
 
-async def test_garbage_from_the_server_harms_nothing(bench: Bench) -> None:
+async def test_invalid_messages_of_the_server_are_counted_and_dropped(bench: Bench) -> None:
     async with bench.tunnel() as tunnel:
         for text in ("", "{", "[1]", '{"id": 1}', '{"method": "X.y"}', "\x00", '{"result": {}}'):
             await bench.end.send_text(text)
@@ -115,7 +115,7 @@ async def test_garbage_from_the_server_harms_nothing(bench: Bench) -> None:
         assert bench.browser.methods == ["X.y"]
 
 
-async def test_garbage_from_the_browser_harms_nothing(bench: Bench) -> None:
+async def test_invalid_messages_of_the_browser_are_counted_and_dropped(bench: Bench) -> None:
     bench.browser.answers["X.y"] = None
     async with bench.tunnel() as tunnel, trio.open_nursery() as nursery:
         nursery.start_soon(bench.end.command, "X.y")
@@ -130,14 +130,14 @@ async def test_garbage_from_the_browser_harms_nothing(bench: Bench) -> None:
         assert (statistics.garbage, statistics.dropped) == (6, 1)
 
 
-async def test_an_answer_that_is_no_unicode_passes(bench: Bench) -> None:
+async def test_an_answer_with_lone_surrogates_passes(bench: Bench) -> None:
     async with bench.tunnel():
         bench.browser.answers["X.y"] = {"result": {"text": "\ud800 ö"}}
         answer = await bench.end.command("X.y", session_id="S")
         assert answer["result"] == {"text": "\ud800 ö"}
 
 
-async def test_a_log_goes_to_the_server_and_nobody_answers_it(bench: Bench) -> None:
+async def test_a_log_entry_is_sent_to_the_server(bench: Bench) -> None:
     async with bench.tunnel() as tunnel:
         assert await tunnel.log(level="info", message="ö")
         record = await bench.server.wait_for(TunnelMessage)
@@ -148,7 +148,7 @@ async def test_a_log_goes_to_the_server_and_nobody_answers_it(bench: Bench) -> N
     assert not await tunnel.log(message="too late")
 
 
-async def test_page_commands_without_a_session_go_to_the_first_page(bench: Bench) -> None:
+async def test_page_commands_without_a_session_are_sent_to_the_first_page(bench: Bench) -> None:
     browser = bench.browser
     browser.answers |= {
         "Page.go": lambda asked: {"result": {"ok": 1}} if asked.get("sessionId") else NOT_FOUND,
@@ -172,7 +172,7 @@ async def test_page_commands_without_a_session_go_to_the_first_page(bench: Bench
         ]
         assert browser.asked[2]["params"] == {"targetId": "T", "flatten": True}
         assert [browser.asked[index].get("sessionId") for index in (3, 4, 5)] == ["P", "P", None]
-        # The page goes, and another one takes its place.
+        # The page is closed, and another one is created.
         await browser.send({"method": "Target.detachedFromTarget", "params": {"sessionId": "P"}})
         browser.answers["Target.getTargets"] = {"result": {"targetInfos": []}}
         browser.answers["Target.createTarget"] = {"result": {"targetId": "N"}}
@@ -210,39 +210,39 @@ async def test_a_method_that_neither_browser_nor_page_knows_is_an_error(bench: B
     browser.answers["Target.attachToTarget"] = {"result": {"sessionId": "P"}}
     async with bench.tunnel():
         answer: Any = await bench.end.command("No.such")
-        assert "no page, and would not make one" in answer["error"]["message"]
+        assert "has no page and did not create one" in answer["error"]["message"]
         browser.answers["Target.createTarget"] = {"result": {"targetId": "T"}}
         assert (await bench.end.command("No.such"))["error"] == NOT_FOUND["error"]
 
 
-async def test_a_pages_own_endpoint_is_not_second_guessed(bench: Bench) -> None:
+async def test_commands_to_the_endpoint_of_a_page_are_not_rerouted(bench: Bench) -> None:
     bench.browser.answers["No.such"] = NOT_FOUND
     async with bench.tunnel(cdp_url=bench.browser.url.replace("browser/1", "page/1")):
         assert (await bench.end.command("No.such"))["error"] == NOT_FOUND["error"]
         assert bench.browser.methods == ["No.such"]
 
 
-@pytest.mark.parametrize(
-    ("event", "said"),
-    [
-        ({"method": "Target.detachedFromTarget", "params": {"sessionId": "S"}}, "detached"),
-        ({"method": "Inspector.targetCrashed", "sessionId": "S"}, "crashed"),
-    ],
-)
-async def test_a_command_whose_page_is_gone_is_answered_at_once(
-    bench: Bench, event: Message, said: str
+async def test_a_command_whose_page_is_closed_or_has_crashed_is_answered_at_once(
+    bench: Bench,
 ) -> None:
     bench.browser.answers["X.y"] = None
-    async with bench.tunnel(), trio.open_nursery() as nursery:
-        answers: list[Any] = []
+    answers: list[Any] = []
 
-        async def ask() -> None:
-            answers.append(await bench.end.command("X.y", session_id="S"))
+    async def ask() -> None:
+        answers.append(await bench.end.command("X.y", session_id="S"))
 
-        nursery.start_soon(ask)
-        await bench.browser.wait_asked(1)
-        await bench.browser.send(event)
-    assert said in answers[0]["error"]["message"]
+    events: list[Message] = [
+        {"method": "Target.detachedFromTarget", "params": {"sessionId": "S"}},
+        {"method": "Inspector.targetCrashed", "sessionId": "S"},
+    ]
+    async with bench.tunnel():
+        for count, event in enumerate(events, 1):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(ask)
+                await bench.browser.wait_asked(count)
+                await bench.browser.send(event)
+    assert "detached" in answers[0]["error"]["message"]
+    assert "crashed" in answers[1]["error"]["message"]
 
 
 async def test_a_lost_browser_ends_the_tunnel_after_its_commands_were_answered(
@@ -258,12 +258,12 @@ async def test_a_lost_browser_ends_the_tunnel_after_its_commands_were_answered(
         nursery.start_soon(ask)
         await bench.browser.wait_asked(1)
         nursery.start_soon(bench.browser.sockets[0].aclose)
-        with pytest.raises(BrowserGone, match="is gone: it was closed with 1000") as caught:
+        with pytest.raises(BrowserGone, match="was lost: it was closed with 1000") as caught:
             await tunnel.wait_closed()
         assert tunnel.state is StreamState.CLOSED
         with pytest.raises(BrowserGone):
             await tunnel.wait_connected()
-    assert "the browser is gone" in answers[0]["error"]["message"]
+    assert "the browser was lost" in answers[0]["error"]["message"]
     error = caught.value
     assert error.session_id == bench.session
     assert error.url == tunnel.url
@@ -271,7 +271,7 @@ async def test_a_lost_browser_ends_the_tunnel_after_its_commands_were_answered(
     assert "open a new tunnel" in str(error)
 
 
-async def test_what_has_ended_the_tunnel_is_raised_on_leaving_if_nobody_has_heard_it(
+async def test_the_error_that_ended_the_tunnel_is_raised_on_exit_unless_it_was_raised_before(
     bench: Bench,
 ) -> None:
     with pytest.raises(BrowserGone):

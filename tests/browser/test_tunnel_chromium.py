@@ -1,4 +1,4 @@
-"""The tunnel with a real Chromium at its end. Skipped, loudly, where there is none."""
+"""The tunnel with a real Chromium. Skipped, with a notice, where there is none."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Scene:
         return answer.get("error", answer.get("result"))
 
     async def visit(self, url: str) -> None:
-        """Go to a page and wait until it is there: the command is answered before."""
+        """Navigate to a page and wait until it is loaded: the command is answered before."""
         assert "frameId" in await self.ask("Page.navigate", url=url)
         while not await self.value_of("document.URL != 'about:blank' && !!document.body"):
             await trio.lowlevel.checkpoint()
@@ -71,7 +71,7 @@ async def open_scene(program: str, *, http: bool = False) -> AsyncIterator[Scene
                 yield Scene(server, chromium, tunnel)
 
 
-async def test_a_page_is_visited_asked_and_photographed(chromium_program: str) -> None:
+async def test_a_page_is_visited_read_and_captured(chromium_program: str) -> None:
     async with open_scene(chromium_program, http=True) as scene:
         await scene.visit(PAGE)
         assert await scene.value_of("document.querySelector('h1').innerText") == "Hello, agent"
@@ -87,7 +87,7 @@ async def test_a_page_is_visited_asked_and_photographed(chromium_program: str) -
         assert "nothing is not defined" in thrown["exceptionDetails"]["exception"]["description"]
 
 
-async def test_a_page_on_a_server_is_visited_and_events_stay_here(chromium_program: str) -> None:
+async def test_a_page_on_a_server_is_visited_and_events_are_not_sent(chromium_program: str) -> None:
     async with open_scene(chromium_program) as scene:
         for domain in ("Page", "Network", "Runtime"):
             await scene.ask(f"{domain}.enable")
@@ -97,7 +97,7 @@ async def test_a_page_on_a_server_is_visited_and_events_stay_here(chromium_progr
         assert scene.server.requests("GET", "/health")
 
 
-async def test_several_targets_by_their_sessions_at_once(chromium_program: str) -> None:
+async def test_several_targets_are_used_at_once_by_their_sessions(chromium_program: str) -> None:
     async with open_scene(chromium_program) as scene:
         end = scene.server.browser_tunnels[scene.tunnel.session_id]
         sessions: list[str] = []
@@ -121,14 +121,14 @@ async def test_several_targets_by_their_sessions_at_once(chromium_program: str) 
                 answer: Any = await end.command("Runtime.evaluate", asked, session_id=session)
                 assert answer["result"]["result"]["value"] == number * 100
             assert slow == []
-            # The first target's own next command reaches it although its answer has to wait.
+            # The next command of the first target is run although its answer is queued.
             params = {"expression": "typeof window.go == 'function' && (go(), 5)"}
             answer = await end.command("Runtime.evaluate", params, session_id=sessions[0])
             assert answer["result"]["result"]["value"] == 5
         assert slow[0]["result"]["result"]["value"] == "gone"
 
 
-async def test_a_page_that_waits_in_a_dialog_is_helped_out_of_it(chromium_program: str) -> None:
+async def test_a_dialog_that_blocks_a_page_can_be_answered(chromium_program: str) -> None:
     async with open_scene(chromium_program) as scene, trio.open_nursery() as nursery:
         end = scene.server.browser_tunnels[scene.tunnel.session_id]
         await scene.ask("Page.enable")
@@ -151,7 +151,7 @@ async def test_a_page_that_waits_in_a_dialog_is_helped_out_of_it(chromium_progra
     assert values == [True]
 
 
-async def test_eight_megabytes_come_through_and_twelve_become_an_error(
+async def test_an_answer_of_eight_megabytes_passes_and_one_of_twelve_becomes_an_error(
     chromium_program: str,
 ) -> None:
     async with open_scene(chromium_program) as scene:
@@ -163,7 +163,7 @@ async def test_eight_megabytes_come_through_and_twelve_become_an_error(
         assert scene.tunnel.statistics().connects == 1
 
 
-async def test_text_that_is_no_unicode_comes_through(chromium_program: str) -> None:
+async def test_lone_surrogates_pass(chromium_program: str) -> None:
     async with open_scene(chromium_program) as scene:
         assert await scene.value_of(r"'ö\ud800\u0000😀'") in ("ö\ud800\0😀", "ö\ufffd\0😀")
 
@@ -174,25 +174,27 @@ async def test_a_browser_that_is_killed_ends_the_tunnel_with_an_error(
     async with open_scene(chromium_program) as scene, trio.open_nursery() as nursery:
         answers: list[Any] = []
 
-        async def wait_for_ever() -> None:
+        async def wait_forever() -> None:
             expression = "new Promise(() => {})"
             answers.append(
                 await scene.ask("Runtime.evaluate", expression=expression, awaitPromise=True)
             )
 
         assert await scene.value_of("1") == 1
-        nursery.start_soon(wait_for_ever)
+        nursery.start_soon(wait_forever)
         while not scene.tunnel.statistics().pending:
             await trio.lowlevel.checkpoint()
         os.kill(scene.chromium.pid, 9)
-        with pytest.raises(BrowserGone, match="Start it again"):
+        with pytest.raises(BrowserGone, match="Start the browser again"):
             await scene.tunnel.wait_closed()
         assert scene.tunnel.state is StreamState.CLOSED
         assert await scene.chromium.wait() == -9
-    assert "the browser is gone" in answers[0]["message"]
+    assert "the browser was lost" in answers[0]["message"]
 
 
-async def test_a_page_that_crashes_is_answered_for_and_replaced(chromium_program: str) -> None:
+async def test_a_command_whose_page_crashes_is_answered_and_the_page_is_replaced(
+    chromium_program: str,
+) -> None:
     async with open_scene(chromium_program) as scene:
         await scene.ask("Inspector.enable")
         failed = await scene.ask("Page.crash")
@@ -201,7 +203,7 @@ async def test_a_page_that_crashes_is_answered_for_and_replaced(chromium_program
         assert made["targetId"]
 
 
-async def test_a_server_that_restarts_gets_its_browser_back_as_it_was(
+async def test_the_browser_keeps_its_state_while_the_server_restarts(
     chromium_program: str,
 ) -> None:
     async with open_scene(chromium_program) as scene:
@@ -213,7 +215,7 @@ async def test_a_server_that_restarts_gets_its_browser_back_as_it_was(
         assert scene.tunnel.statistics().connects == 2
 
 
-async def test_the_example_runs_as_it_is_written(chromium_program: str) -> None:
+async def test_the_example_runs_unchanged(chromium_program: str) -> None:
     root = Path(__file__).parents[2]
     program = root / "examples" / "browser_tunnel.py"
     async with MixServer(pace=0) as server:

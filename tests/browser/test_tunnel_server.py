@@ -1,4 +1,4 @@
-"""The bundled server's end of the tunnel."""
+"""The tunnel in the bundled server."""
 
 from __future__ import annotations
 
@@ -57,30 +57,26 @@ async def answer(socket: WebSocketConnection, **outcome: object) -> Any:
     return message
 
 
-@pytest.mark.parametrize("api", ["blocking", "pipeline", "pipeline-oldest"])
-async def test_older_generations_have_no_tunnel(api: Api) -> None:
-    async with MixServer(api) as server:
-        session = server.create_session()
-        for method, path in (
-            ("GET", f"/api/v1/tunnel/cdp/session/{session}?token=t"),
-            ("GET", "/api/v1/tunnel/active"),
-            ("POST", f"/api/v1/tunnel/test-command/{session}"),
-        ):
-            assert (await call(server, method, path))[0] == 404
+async def test_older_generations_have_no_tunnel() -> None:
+    generations: tuple[Api, ...] = ("blocking", "pipeline", "pipeline-oldest")
+    for api in generations:
+        async with MixServer(api) as server:
+            session = server.create_session()
+            for method, path in (
+                ("GET", f"/api/v1/tunnel/cdp/session/{session}?token=t"),
+                ("GET", "/api/v1/tunnel/active"),
+                ("POST", f"/api/v1/tunnel/test-command/{session}"),
+            ):
+                assert (await call(server, method, path))[0] == 404
 
 
-@pytest.mark.parametrize(
-    ("query", "session", "status"),
-    [("", None, 401), ("?token=", None, 401), ("?token=t", "nobody", 404)],
-)
-async def test_a_tunnel_needs_a_token_and_a_session(
-    server: MixServer, query: str, session: str | None, status: int
-) -> None:
-    path = f"/api/v1/tunnel/cdp/session/{session or server.create_session()}{query}"
-    assert (await call(server, "GET", path))[0] == status
+async def test_a_tunnel_needs_a_token_and_a_session(server: MixServer) -> None:
+    session = server.create_session()
+    for rest, status in ((session, 401), (f"{session}?token=", 401), ("nobody?token=t", 404)):
+        assert (await call(server, "GET", f"/api/v1/tunnel/cdp/session/{rest}"))[0] == status
 
 
-async def test_what_is_no_websockets_handshake_is_told_so(server: MixServer) -> None:
+async def test_an_incomplete_handshake_is_refused(server: MixServer) -> None:
     path = f"/api/v1/tunnel/cdp/session/{server.create_session()}?token=t"
     assert (await call(server, "GET", path))[0] == 426
     async with await trio.open_tcp_stream("127.0.0.1", int(server.url.rpartition(":")[2])) as raw:
@@ -106,7 +102,7 @@ async def test_open_tunnels_are_listed(server: MixServer) -> None:
     assert (await call(server, "GET", "/api/v1/tunnel/active"))[1]["count"] == 0
 
 
-async def test_a_test_command_goes_through_and_brings_its_answer(server: MixServer) -> None:
+async def test_a_test_command_is_passed_on_and_answered(server: MixServer) -> None:
     session = server.create_session()
     path = f"/api/v1/tunnel/test-command/{session}"
     got: list[tuple[int, Any]] = []
@@ -122,10 +118,11 @@ async def test_a_test_command_goes_through_and_brings_its_answer(server: MixServ
     assert got == [(200, {"id": 7, "result": {"b": 2}})]
 
 
-@pytest.mark.parametrize("body", [{}, {"method": 5}, {"method": "X.y", "params": []}, {"x": 1}])
-async def test_a_test_command_that_is_none_is_refused(server: MixServer, body: object) -> None:
+async def test_an_invalid_test_command_is_refused(server: MixServer) -> None:
     path = f"/api/v1/tunnel/test-command/{server.create_session()}"
-    assert (await call(server, "POST", path, body))[0] == 400
+    bodies: list[object] = [{}, {"method": 5}, {"method": "X.y", "params": []}, {"x": 1}]
+    for body in bodies:
+        assert (await call(server, "POST", path, body))[0] == 400
 
 
 async def test_a_test_command_needs_an_open_tunnel(server: MixServer) -> None:
@@ -157,7 +154,7 @@ async def test_a_message_over_ten_megabytes_ends_the_tunnel(server: MixServer) -
     assert (await server.wait_for(TunnelClosed)).reason == "too large"
 
 
-async def test_a_command_waits_thirty_seconds_and_a_silent_tunnel_is_given_up_after_five(
+async def test_a_command_times_out_after_thirty_seconds_and_an_unanswered_ping_after_five(
     autojump_clock: MockClock, bench_in_memory: Bench
 ) -> None:
     bench = bench_in_memory
@@ -174,7 +171,7 @@ async def test_a_command_waits_thirty_seconds_and_a_silent_tunnel_is_given_up_af
         )
         assert response.status_code == 504
         assert trio.current_time() - start == pytest.approx(30)
-    # A tunnel whose other end is silent: what comes is read, and nothing is answered.
+    # A peer that reads and sends nothing.
     path = f"/api/v1/tunnel/cdp/session/{bench.session}?token=t"
     stream = bench.server.network.connect()
     start = trio.current_time()
@@ -193,7 +190,6 @@ def _handshake(path: str) -> bytes:
 
 @pytest.fixture
 async def bench_in_memory() -> AsyncIterator[Bench]:
-
     async with open_bench(listen=False) as bench:
         yield bench
 

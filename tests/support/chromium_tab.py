@@ -1,7 +1,4 @@
-"""A tab of a real Chromium, driven from a test.
-
-What it knows: a few DevTools commands. What it must never know: what page is in the tab.
-"""
+"""A tab of a real Chromium that a test drives."""
 
 from __future__ import annotations
 
@@ -24,7 +21,7 @@ __all__ = ["Tab", "open_tab"]
 
 
 class Tab:
-    """A tab; one task at a time talks to it."""
+    """A tab, for one task at a time."""
 
     def __init__(self, socket: WebSocketConnection) -> None:
         self._socket = socket
@@ -44,7 +41,7 @@ class Tab:
                 return result
 
     async def value_of(self, expression: str) -> Any:
-        """Return what an expression is in the page."""
+        """Return the value of an expression in the page."""
         result = await self.command(
             "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
         )
@@ -52,13 +49,13 @@ class Tab:
         return result["result"].get("value")
 
     async def until(self, expression: str) -> None:
-        """Wait until an expression is true in the page, which is given time to breathe."""
+        """Poll until an expression is true in the page."""
         with trio.move_on_after(30):
             while not await self.value_of(f"Boolean({expression})"):
                 await self.value_of("new Promise(done => setTimeout(done, 20))")
             return
-        said = await self.value_of("document.body?.innerText")
-        raise AssertionError(f"never true: {expression}. The page says:\n{said}")
+        text = await self.value_of("document.body?.innerText")
+        raise AssertionError(f"never true: {expression}. The text of the page:\n{text}")
 
 
 @asynccontextmanager

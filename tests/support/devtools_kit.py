@@ -1,4 +1,4 @@
-"""A browser's DevTools that does what a test says, and a bench with a tunnel to it."""
+"""DevTools of a browser that a test scripts, and a bench with a tunnel to it."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ Message = dict[str, Any]
 
 
 class FakeDevTools:
-    """Remembers what it is asked, and answers with the method's name unless told otherwise.
+    """Records its commands, and answers each with the name of the method unless scripted.
 
-    ``answers`` has, by method, what to answer with: an outcome, a function of the command that
-    returns one, or None for no answer.
+    ``answers`` maps a method to its answer: an outcome, a function of the command that returns
+    one, or None for no answer.
     """
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class FakeDevTools:
         await trio.serve_listeners(self.serve_stream, listeners)
 
     async def serve_stream(self, stream: trio.abc.Stream) -> None:
-        # trio-websocket's own server waits for a handshake after its connection has ended.
+        # trio-websocket's server waits for a handshake also after its connection has ended.
         connection = WebSocketConnection(stream, WSConnection(ConnectionType.SERVER))
 
         async def read() -> None:
@@ -83,13 +83,13 @@ class FakeDevTools:
             self._wake()
 
     async def wait_asked(self, count: int) -> list[Message]:
-        """Wait for a number of commands, counted from the start."""
+        """Wait until a number of commands has been received since the start."""
         while len(self.asked) < count:
             await self._changed.wait()
         return self.asked
 
     async def wait_alone(self) -> None:
-        """Wait until nobody is connected."""
+        """Wait until no connection is open."""
         while self.sockets:
             await self._changed.wait()
 

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 @cause(
     browser.ChromiumNotFound,
-    "the program that was named is none",
+    "the named program does not exist",
     operation="executable=",
     target="'no-such-browser'",
-    remedy="Mend the path",
+    remedy="Fix the path",
 )
 async def no_such_program(_: Stage) -> None:
     async with browser.launch_chromium("no-such-browser"):
@@ -47,7 +47,7 @@ async def not_a_browser(_: Stage) -> None:
 
 @cause(
     browser.BrowserGone,
-    "no browser offers its DevTools there",
+    "no browser listens at the address",
     operation="No browser can be reached at",
     target="http://127.0.0.1:",
     remedy="Start one with --remote-debugging-port",

@@ -99,7 +99,7 @@ wrong("decoder", operation="max_event_size", target="is 0", remedy="it must be a
       call=lambda: sse.SSEDecoder(max_event_size=0))  # fmt: skip
 wrong("start", operation="launch_chromium(", target="start_timeout=0", remedy="must be a positive",
       call=lambda: browser.launch_chromium(start_timeout=0))  # fmt: skip
-wrong("devtools", operation="open_tunnel(", target="'ftp'", remedy="begins with ws://",
+wrong("devtools", operation="open_tunnel(", target="'ftp'", remedy="must begin with ws://",
       call=lambda: browser.open_tunnel(Mix(), "s", token="t", cdp_url="ftp://x"))  # fmt: skip
 wrong("ping", operation="open_tunnel(", target="ping_timeout=nan", remedy="must be a positive",
       call=lambda: browser.open_tunnel(Mix(), "s", token="t", cdp_url="ws://x",

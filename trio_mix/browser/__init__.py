@@ -1,8 +1,6 @@
-"""A browser of yours for an agent of the server's: the tunnel, and a Chromium to put at its end.
+"""Give an agent a browser of this machine: the tunnel to the server, and a Chromium to use.
 
-What it knows: both ends of the tunnel. What it must never know: sessions' streams and messages.
-
-Importing it imports trio-websocket, which nothing else in trio_mix does.
+Importing this package imports trio-websocket; no other module of trio_mix does.
 """
 
 from trio_mix._public import publish

@@ -1,15 +1,11 @@
-"""A Chromium of one's own, for as long as an ``async with``.
+"""A Chromium process that runs for the duration of an ``async with``.
 
-What it knows: where browsers are, how one is started without a word to the outside, and ended.
-What it must never know: CDP, the tunnel.
+Rules that the tests cite:
 
-The rules it keeps (the tests cite the numbers):
-
-1. It has a new, empty profile and a place for temporary files, which are removed when it has
-   ended.
-2. It ends with the ``async with`` in any case: asked first, killed when it does not hear, its
-   helper processes with it. Leaving takes no longer than twice ``close_timeout`` for that.
-3. What is missing is said with the remedy: no executable, no DevTools.
+1. It has a new, empty profile and a folder for temporary files, both removed after it has ended.
+2. It ends with the ``async with``: it is terminated, and killed if it does not end in time, with
+   its child processes. This takes at most twice ``close_timeout``.
+3. The errors for a missing executable and for missing DevTools name the remedy.
 """
 
 from __future__ import annotations
@@ -61,14 +57,15 @@ _QUIET: Final = (
     "--password-store=basic",
     "--use-mock-keychain",
 )
+_NOT_STARTED: Final = "Chromium is not started: use `async with launch_chromium() as chromium`."
 _ANNOUNCEMENT: Final = b"DevTools listening on "
 _TAIL: Final = 4000
-# It makes a socket in its temporary folder, and a socket's path has 107 bytes at most.
+# Chromium creates a socket in its temporary folder; the path of a socket has at most 107 bytes.
 _LONGEST_BASE: Final = 30
 
 
 def find_chromium(executable: str | os.PathLike[str] | None = None) -> str:
-    """Return the path of a Chromium: the one named, the environment's, or the first on the PATH.
+    """Return the path of a Chromium: the named one, the environment's, or the first on the PATH.
 
     Raises:
       ChromiumNotFound: there is none.
@@ -77,14 +74,14 @@ def find_chromium(executable: str | os.PathLike[str] | None = None) -> str:
     if named:
         found = shutil.which(named)
         if found is None:
-            who = "executable=" if executable is not None else f"The environment's {VARIABLE}="
-            raise ChromiumNotFound(f"{who}{named!r} is no program that can be run. Mend the path.")
+            source = "executable=" if executable is not None else f"The environment's {VARIABLE}="
+            raise ChromiumNotFound(f"{source}{named!r} is not an executable program. Fix the path.")
         return found
     for name in _NAMES + (_MAC if sys.platform == "darwin" else ()):
         if (found := shutil.which(name)) is not None:
             return found
     raise ChromiumNotFound(
-        f"There is no Chromium here: none of {', '.join(_NAMES)} is on the PATH. Install one"
+        f"No Chromium was found: none of {', '.join(_NAMES)} is on the PATH. Install one"
         f" (Debian: apt-get install chromium), pass executable=, or set {VARIABLE}."
     )
 
@@ -97,23 +94,23 @@ def launch_chromium(
     start_timeout: float = 30.0,
     close_timeout: float = 5.0,
 ) -> Chromium:
-    """Return a Chromium; entering it (``async with``) starts it, leaving it ends it.
+    """Return a Chromium; use it with ``async with``, which starts and ends the process.
 
     Args:
-      executable: the program, by path or name; else the environment's ``TRIO_MIX_CHROMIUM``, else
-        the first of the usual names on the ``PATH``.
-      headless: whether it shows no window.
-      args: further arguments for it, after the usual ones.
-      start_timeout: seconds until its DevTools must be there.
-      close_timeout: seconds that it has to end by itself before it is killed.
+      executable: path or name of the program. The default is the environment's
+        ``TRIO_MIX_CHROMIUM``, else the first of the usual names on the ``PATH``.
+      headless: whether it runs without a window.
+      args: further command-line arguments, after the default ones.
+      start_timeout: seconds until its DevTools must be available.
+      close_timeout: seconds after SIGTERM until it is killed.
 
     Raises:
-      ConfigurationError: a time that is not positive.
+      ConfigurationError: a timeout is not positive.
     """
     for name, seconds in (("start_timeout", start_timeout), ("close_timeout", close_timeout)):
         if not seconds > 0:
             raise ConfigurationError(
-                f"launch_chromium({name}={seconds!r}): it must be a positive number of seconds."
+                f"launch_chromium({name}={seconds!r}): must be a positive number of seconds."
             )
     return Chromium(executable, headless, tuple(args), start_timeout, close_timeout)
 
@@ -154,46 +151,46 @@ class Chromium:
 
     @property
     def cdp_url(self) -> str:
-        """The ``ws://`` URL of its DevTools: for `open_tunnel`. Whoever has it has the browser."""
+        """The ``ws://`` URL of its DevTools, for `open_tunnel`. It gives control of the browser."""
         if not self._cdp_url:
-            raise UsageError("It is not started: use `async with launch_chromium() as chromium`.")
+            raise UsageError(_NOT_STARTED)
         return self._cdp_url
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """The process id."""
         if self._process is None:
-            raise UsageError("It is not started: use `async with launch_chromium() as chromium`.")
+            raise UsageError(_NOT_STARTED)
         return self._process.pid
 
     @property
     def returncode(self) -> int | None:
-        """What it ended with (negative: the signal), or None while it runs."""
+        """The exit code (negative: the signal), or None while it runs."""
         return None if self._process is None else self._process.returncode
 
     @property
     def output(self) -> str:
-        """The end of what it has written to stderr."""
+        """The end of what it wrote to stderr."""
         return self._output.decode("utf-8", "replace")
 
     async def wait(self) -> int:
-        """Wait until it ends, by itself or killed, and return its exit code.
+        """Wait until the process ends, and return its exit code.
 
-        A checkpoint. Cancelling it does nothing to the browser.
+        A checkpoint. Cancelling it does not affect the browser.
         """
         await trio.lowlevel.checkpoint()
         if self._process is None:
-            raise UsageError("It is not started: use `async with launch_chromium() as chromium`.")
+            raise UsageError(_NOT_STARTED)
         return await self._process.wait()
 
     async def __aenter__(self) -> Self:
-        """Start it; return when its DevTools are there.
+        """Start the process; return when its DevTools are available.
 
         Raises:
           ChromiumNotFound: there is no executable.
-          ChromiumFailed: it ended, or was not ready in time.
+          ChromiumFailed: it ended, or was not ready within ``start_timeout``.
 
-        A checkpoint. Cancelled, it leaves nothing behind.
+        A checkpoint. If it is cancelled, no process and no profile is left.
         """
         if self._entered:
             raise UsageError("A Chromium can be started once: call launch_chromium() again.")
@@ -218,7 +215,7 @@ class Chromium:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """End it, and remove its profile; shielded and bounded."""
+        """End the process and remove its profile; shielded and bounded."""
         await self._end()
 
     def _command(self, program: str, home: Path) -> list[str]:
@@ -238,13 +235,13 @@ class Chromium:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
-                # A group of its own: Ctrl-C in a terminal is for the program, which ends it.
+                # A session of its own: Ctrl-C must reach only the Python program, which ends it.
                 start_new_session=True,
             )
         except OSError as error:
             raise ChromiumFailed(
-                f"{program} could not be started: {error.strerror}. Mend the path or its"
-                " permissions, or name another with executable=."
+                f"{program} could not be started: {error.strerror}. Fix the path or its"
+                " permissions, or name another program with executable=."
             ) from error
 
     async def _ready(self, program: str) -> None:
@@ -259,18 +256,18 @@ class Chromium:
             code = await process.wait()
         happened = f"ended with exit code {code}"
         if code is None:
-            happened = f"did not offer its DevTools within {self._start_timeout:g} s"
+            happened = f"did not start its DevTools within {self._start_timeout:g} s"
         lines = self.output.strip().splitlines()[-5:]
-        said = f" It said: {' / '.join(lines)}" if lines else ""
+        log = f" Its log ends with: {' / '.join(lines)}" if lines else ""
         raise ChromiumFailed(
             f"{program} {happened}. Run it by hand with --headless to see why, or name another"
-            f" with executable=.{said}",
+            f" program with executable=.{log}",
             returncode=code,
             output=self.output,
         )
 
     async def _listen(self, process: trio.Process) -> None:  # noqa: ASYNC910 - a task of its own: nobody awaits it
-        """Find the address in what it says, and keep its pipe empty from then on."""
+        """Read stderr to its end: find the address of the DevTools, and keep the last lines."""
         assert process.stderr is not None  # noqa: S101 - it was asked for
         line = b""
         try:
@@ -294,7 +291,7 @@ class Chromium:
         self._sweep(process)
 
     def _sweep(self, process: trio.Process) -> None:
-        """Kill the helpers that are left, at once: later its number may be another's."""
+        """Kill the remaining child processes at once: the group's id may be reused later."""
         if not self._swept:
             self._swept = True
             _kill_group(process.pid)
@@ -337,12 +334,12 @@ def _kill_group(pid: int) -> None:
 def _new_home() -> Path:
     base = tempfile.gettempdir()
     if len(os.fsencode(base)) > _LONGEST_BASE and Path("/tmp").is_dir():  # noqa: S108
-        base = "/tmp"  # noqa: S108 - a folder of our own is made in it
+        base = "/tmp"  # noqa: S108 - a private folder is created in it
     return Path(tempfile.mkdtemp(prefix="trio-mix-chromium-", dir=base))
 
 
 def _remove(home: Path) -> None:
-    # Helpers that are about to die may still write: what they leave goes in the next round.
+    # Child processes that are being killed may still write a file: remove again.
     for _ in range(5):
         shutil.rmtree(home, ignore_errors=True)
         if not home.exists():

@@ -1,20 +1,17 @@
-"""The server's commands and the answers that go back: a table without I/O or clock.
+"""The server's commands and the answers that are sent back: a table without I/O or clock.
 
-What it knows: the tunnel's messages, its limits, whose answer is due when.
-What it must never know: connections; which browser answers, and how.
+Rules that the tests cite:
 
-The rules it keeps (the tests cite the numbers):
-
-1. Answers to commands of one target (CDP's ``sessionId``, or none) come in the commands' order;
-   targets do not wait for each other.
+1. Answers to the commands of one target (CDP's ``sessionId``, or none) are sent in the order of
+   the commands. Targets do not wait for each other.
 2. Each command gets exactly one answer: the browser's, or an error that says why there is none.
-   What comes later is dropped.
-3. A command that is not answered in time, or whose answer is over the limit, or that comes when
-   too many are waiting, is answered with an error before the server gives up on it. One that
-   waits in line behind another of its target never waits longer than it would have itself.
-4. ``id`` and ``browserId`` go back as they came, whatever they are; two commands with the same
-   ``id`` are two commands.
-5. Whatever comes in, nothing is raised: what can be answered is answered, the rest is counted.
+   A second answer is dropped.
+3. A command is answered with an error before the server times out if the browser does not answer
+   in time, if its answer exceeds the limit, or if too many commands are pending. An answer that
+   is queued behind another one of its target is not delayed beyond its own deadline.
+4. ``id`` and ``browserId`` are sent back unchanged, whatever their type. Two commands with the
+   same ``id`` are two commands.
+5. No input raises: what can be answered is answered, the rest is counted.
 """
 
 from __future__ import annotations
@@ -37,12 +34,12 @@ SERVER_ERROR: Final = -32000
 
 
 def error(message: str, code: int = SERVER_ERROR) -> dict[str, object]:
-    """Return an outcome that is an error of the tunnel's own."""
+    """Return an outcome: an error that the tunnel reports itself."""
     return {"error": {"code": code, "message": message}}
 
 
 def to_json(value: object) -> str:
-    """Encode a message; text that is not Unicode (lone surrogates) goes in escapes."""
+    """Encode a message; lone surrogates, which UTF-8 cannot encode, are escaped."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     try:
         text.encode()
@@ -52,7 +49,7 @@ def to_json(value: object) -> str:
 
 
 def from_json(text: str | bytes) -> dict[str, object] | None:
-    """Decode a message that must be an object, else return None."""
+    """Decode a message; return None if it is not a JSON object."""
     try:
         value = json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError):
@@ -66,7 +63,7 @@ def _refuse(constant: str) -> NoReturn:
 
 @attrs.define
 class TunnelCounters:
-    """What has happened, over all connections."""
+    """Counts over all connections of a tunnel."""
 
     commands: int = 0
     answers: int = 0
@@ -79,7 +76,7 @@ class TunnelCounters:
 
 @attrs.define(eq=False)
 class DevToolsCommand:
-    """One command of the server's, as long as it waits for its answer."""
+    """A command of the server that is not answered yet."""
 
     method: str
     params: dict[str, object] | None = attrs.field(repr=False)
@@ -87,20 +84,20 @@ class DevToolsCommand:
     """CDP's ``sessionId``."""
     deadline: float
     echo: dict[str, object]
-    """What goes back as it came."""
+    """The fields that are sent back unchanged."""
     answer: str | None = attrs.field(default=None, repr=False)
-    """The encoded answer, while it waits for its turn."""
+    """The encoded answer, while it is queued behind an earlier command of its target."""
 
 
 @final
 class CommandTable:
-    """The commands of one connection that wait for answers.
+    """The pending commands of one connection.
 
     Args:
       timeout: seconds until a command is answered with an error.
-      max_answer: the most bytes of an answer.
-      max_pending: how many commands may wait.
-      counters: where is counted what happens.
+      max_answer: the maximum size of an answer in bytes.
+      max_pending: the maximum number of pending commands.
+      counters: the counters to increase.
     """
 
     def __init__(
@@ -110,26 +107,26 @@ class CommandTable:
         self._max_answer = max_answer
         self._max_pending = max_pending
         self._counters = counters
-        self._lines: dict[str | None, deque[DevToolsCommand]] = {}
+        self._queues: dict[str | None, deque[DevToolsCommand]] = {}
         self._waiting: dict[
             DevToolsCommand, None
         ] = {}  # oldest first, which is earliest deadline first
 
     @property
     def waiting(self) -> list[DevToolsCommand]:
-        """The commands without an answer, oldest first."""
+        """The pending commands, oldest first."""
         return list(self._waiting)
 
     @property
     def next_deadline(self) -> float | None:
-        """When the next command is to be given up, or None if none waits."""
+        """When the next pending command times out, or None if none is pending."""
         return next((command.deadline for command in self._waiting), None)
 
     def receive(self, text: str | bytes, now: float) -> tuple[DevToolsCommand | None, list[str]]:
-        """Take a message of the server's.
+        """Process a message of the server.
 
         Returns:
-          The command that the browser is to have, if any, and the answers that are due.
+          The command to pass to the browser, if any, and the answers to send now.
         """
         message = from_json(text)
         if message is None or message.get("id") is None:
@@ -147,7 +144,7 @@ class CommandTable:
             deadline=now + self._timeout,
             echo=echo,
         )
-        self._lines.setdefault(command.target, deque()).append(command)
+        self._queues.setdefault(command.target, deque()).append(command)
         self._waiting[command] = None
         refusal = self._refusal(method, params, target)
         if refusal is None:
@@ -155,11 +152,11 @@ class CommandTable:
         return None, self.settle(command, refusal)
 
     def settle(self, command: DevToolsCommand, outcome: Mapping[str, object]) -> list[str]:
-        """Give a command its answer, and return the answers that are due now.
+        """Record the answer to a command, and return the answers to send now.
 
         Args:
-          command: the command; one that has its answer already keeps it.
-          outcome: CDP's answer: ``result`` or ``error``; all else in it is left out.
+          command: the command; the first answer to it is kept.
+          outcome: CDP's answer: ``result`` or ``error``; other fields are left out.
         """
         if command not in self._waiting:
             self._counters.dropped += 1
@@ -176,7 +173,7 @@ class CommandTable:
         return self._due(command.target)
 
     def expire(self, now: float) -> tuple[list[DevToolsCommand], list[str]]:
-        """Give up on commands whose time is over; return them, and the answers that are due."""
+        """Time out commands; return them, and the answers to send now."""
         late: list[DevToolsCommand] = []
         for command in self._waiting:
             if command.deadline > now:
@@ -188,8 +185,8 @@ class CommandTable:
             due += self.settle(
                 command,
                 error(
-                    f"{command.method} was not answered by the browser within {self._timeout:g} s."
-                    " It may still be running there."
+                    f"The browser did not answer {command.method} within {self._timeout:g} s."
+                    " The command may still be running there."
                 ),
             )
         return late, due
@@ -203,8 +200,8 @@ class CommandTable:
             return error(f"'sessionId' of {method} must be a string", INVALID_REQUEST)
         if len(self._waiting) > self._max_pending:
             return error(
-                f"{method} was not run: {self._max_pending} commands wait for their answers"
-                " already. Wait for some of those."
+                f"{method} was not run: {self._max_pending} commands are pending already."
+                " Wait for some of their answers first."
             )
         return None
 
@@ -217,17 +214,17 @@ class CommandTable:
         if "error" not in answer:
             self._counters.errors += 1
         failure = error(
-            f"The answer to {command.method} is too large for the tunnel: {size:,} bytes, and"
-            f" {self._max_answer:,} may pass. Ask for less: a clip, a lower quality, a part."
+            f"The answer to {command.method} is too large for the tunnel: {size:,} bytes, the"
+            f" maximum is {self._max_answer:,}. Request less: a clip, a lower quality, a part."
         )
         return to_json(command.echo | failure)
 
     def _due(self, target: str | None) -> list[str]:
-        line = self._lines[target]
+        queue = self._queues[target]
         due: list[str] = []
-        while line and line[0].answer is not None:
-            due.append(line.popleft().answer or "")
-        if not line:
-            del self._lines[target]
+        while queue and queue[0].answer is not None:
+            due.append(queue.popleft().answer or "")
+        if not queue:
+            del self._queues[target]
         self._counters.answers += len(due)
         return due

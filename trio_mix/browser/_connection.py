@@ -1,14 +1,11 @@
 """One connection to the server's end of the tunnel, from its handshake to its loss.
 
-What it knows: which command went to the browser under which call, what is still to be sent.
-What it must never know: whether there is a next connection.
-
 Rules:
 
-1. `TunnelConnection.run` ends by raising why: `WebSocketRefused` or `WebSocketLost`.
-2. It reads at once whatever comes, so that pings are answered while the browser works and while
-   answers go out.
-3. When it ends, nobody waits for its commands any more.
+1. `TunnelConnection.run` ends by raising `WebSocketRefused` or `WebSocketLost`.
+2. Messages are received without delay, so that pings are answered while the browser is busy and
+   while answers are being sent.
+3. When the connection ends, its pending calls are cancelled.
 """
 
 from __future__ import annotations
@@ -38,7 +35,7 @@ _MAX_PENDING = 256
 
 @final
 class TunnelConnection:
-    """A connection to the server, at work for one browser."""
+    """A connection to the server that passes its commands to one browser."""
 
     def __init__(
         self,
@@ -64,15 +61,15 @@ class TunnelConnection:
 
     @property
     def pending(self) -> int:
-        """How many commands wait for the browser."""
+        """The number of commands that the browser has not answered."""
         return len(self._calls)
 
     async def run(self, opened: Callable[[], None]) -> NoReturn:
         """Connect, call ``opened``, and serve until the connection is lost.
 
         Raises:
-          WebSocketRefused: the handshake was answered with another status.
-          WebSocketLost: there was no answer, or the connection has ended.
+          WebSocketRefused: the handshake was answered with a status other than 101.
+          WebSocketLost: the handshake was not answered, or the connection has ended.
         """
         limit = self._settings.connect_timeout
         failure: WebSocketLost | WebSocketRefused | None = None
@@ -91,7 +88,7 @@ class TunnelConnection:
                 failure = error
             finally:
                 self._abandon()
-                # Nobody is there to say goodbye to where the connection was lost.
+                # A lost connection has no peer for a closing handshake.
                 lost = failure is not None or self._failure is not None
                 await self._socket.aclose(0 if lost else self._settings.close_timeout)
                 nursery.cancel_scope.cancel(reason="the connection has ended")
@@ -100,11 +97,11 @@ class TunnelConnection:
         raise WebSocketLost("the connection has ended") if failure is None else failure
 
     async def send(self, text: str) -> None:
-        """Send a message that is no answer; raises `WebSocketLost`."""
+        """Send a message that is not an answer; raises `WebSocketLost`."""
         await self._socket.send(text)
 
     async def flush(self) -> None:
-        """Wait until all answers of now are sent, or never will be."""
+        """Wait until all queued answers are sent, or the connection is lost."""
         await trio.lowlevel.checkpoint()
         while self._outgoing:
             await self._flushed.wait()
@@ -149,14 +146,14 @@ class TunnelConnection:
 
     async def _expire(self) -> None:
         while True:
-            # What comes during a sleep is due after it, so nothing has to wake this.
+            # A command that arrives during this sleep has a later deadline.
             first = self._table.next_deadline
             if first is None:
                 first = trio.current_time() + self._settings.command_timeout
             await trio.sleep_until(first)
             late, due = self._table.expire(trio.current_time())
             for command in late:
-                self._devtools.forget(self._calls.pop(command))
+                self._devtools.cancel(self._calls.pop(command))
             self._push(due)
 
     async def _ping(self) -> None:
@@ -166,7 +163,7 @@ class TunnelConnection:
 
     def _abandon(self) -> None:
         for call in self._calls.values():
-            self._devtools.forget(call)
+            self._devtools.cancel(call)
         self._calls.clear()
         self._outgoing.clear()
         self._flushed.set()

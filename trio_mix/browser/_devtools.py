@@ -1,17 +1,15 @@
-"""The browser's side: its DevTools WebSocket.
+"""The connection to a browser's DevTools.
 
-What it knows: CDP's framing, which targets go away, which page is meant where none is named.
-What it must never know: the tunnel, its limits.
+Rules that the tests cite:
 
-The rules it keeps (the tests cite the numbers):
-
-1. Commands go to the browser in the order in which they were submitted, with ids of their own.
+1. Commands are sent to the browser in the order of `DevTools.submit`, with new ids.
 2. A command whose session is detached or whose page has crashed is answered with an error at once:
    the browser would never answer it.
-3. A command without ``sessionId`` goes to the browser itself. Where the browser's own endpoint does
-   not know the method, it is a page's: then, and for that method from then on, it goes to the first
-   page, which is attached to (or made) when it is needed. Such commands stay in order.
-4. When the connection ends, every command that waits is answered with an error, then `gone` is set.
+3. A command without ``sessionId`` is sent to the browser itself. If the browser's own endpoint does
+   not know the method, the method is one of a page's: this command, and all later ones of that
+   method, are sent to the first page, which is attached or created when needed. The order of such
+   commands is kept.
+4. When the connection ends, every pending command is answered with an error, then `gone` is set.
 """
 
 from __future__ import annotations
@@ -46,16 +44,16 @@ _METHOD_NOT_FOUND = -32601
 
 @attrs.define(eq=False)
 class PendingCall:
-    """A submitted command."""
+    """A command that was submitted and is not answered yet."""
 
     method: str
     params: dict[str, object] | None = attrs.field(repr=False)
     session: str | None
     done: Done = attrs.field(repr=False)
     number: int | None = None
-    """Its id on this connection, once it was sent."""
-    forgotten: bool = False
-    """Whether nobody waits for the answer any more."""
+    """Its id on this connection, once it has been sent."""
+    cancelled: bool = False
+    """Whether its answer is no longer needed."""
 
 
 @final
@@ -68,7 +66,7 @@ class DevTools:
         *,
         shown: str,
         connect: Connect,
-        patience: float,
+        timeout: float,
     ) -> None:
         self.shown = shown
         self.gone = trio.Event()
@@ -78,12 +76,12 @@ class DevTools:
         self.garbage = 0
         self._socket = WebSocket(address, connect=connect, max_message=_MAX_MESSAGE)
         self._whole_browser = "/devtools/page/" not in address.resource
-        self._patience = patience
+        self._timeout = timeout
         self._last = 0
         self._pending: dict[int, PendingCall] = {}
-        # Unbounded, yet never long: the tunnel bounds how many commands wait.
+        # Unbounded, but short: the tunnel limits the number of pending commands.
         self._out, self._to_send = trio.open_memory_channel[str](math.inf)
-        self._lane, self._lane_end = trio.open_memory_channel[PendingCall](math.inf)
+        self._unrouted, self._to_route = trio.open_memory_channel[PendingCall](math.inf)
         self._page_methods: dict[str, bool] = {}
         self._page: str | None = None
 
@@ -92,39 +90,39 @@ class DevTools:
         await self._socket.open(nursery)
         nursery.start_soon(self._receive)
         nursery.start_soon(self._send)
-        nursery.start_soon(self._run_lane)
+        nursery.start_soon(self._route)
 
     async def aclose(self, timeout: float) -> None:
-        """Close; shielded and bounded, and no harm if done again."""
+        """Close; shielded, bounded and idempotent."""
         await self._socket.aclose(timeout)
 
     def submit(self, call: PendingCall) -> None:
-        """Send a command; ``done`` is called with its outcome, unless it is forgotten before."""
+        """Send a command; ``done`` is called with its outcome unless `cancel` is called first."""
         if self.gone.is_set():
             call.done(self._no_browser(call.method))
         elif call.session is None and self._whole_browser:
-            self._lane.send_nowait(call)
+            self._unrouted.send_nowait(call)
         else:
             self._post(call)
 
-    def forget(self, call: PendingCall) -> None:
-        """Stop waiting for a command's outcome."""
-        call.forgotten = True
+    def cancel(self, call: PendingCall) -> None:
+        """Drop the outcome of a command; the browser still runs it."""
+        call.cancelled = True
         if call.number is not None:
             self._pending.pop(call.number, None)
 
     def failure(self, *, url: str, session_id: str) -> BrowserGone:
-        """Return the error that says that the connection has ended."""
+        """Return the error for a connection that has ended."""
         return BrowserGone(
-            f"The browser at {self.shown} is gone: {self.reason}. Start it again and open a new"
-            " tunnel to it.",
+            f"The connection to the browser at {self.shown} was lost: {self.reason}. Start the"
+            " browser again and open a new tunnel to it.",
             browser=self.shown,
             url=url,
             session_id=session_id,
         )
 
     def _no_browser(self, method: str) -> Outcome:
-        return error(f"{method} was not answered: the browser is gone ({self.reason})")
+        return error(f"{method} was not answered: the browser was lost ({self.reason})")
 
     def _post(self, call: PendingCall) -> None:
         self._last += 1
@@ -153,11 +151,11 @@ class DevTools:
             await trio.lowlevel.checkpoint()
             return self._no_browser(method)
         self._post(call)
-        with trio.move_on_after(self._patience):
+        with trio.move_on_after(self._timeout):
             await answered.wait()
             return outcomes[0]
-        self.forget(call)
-        return error(f"{method} was not answered by the browser within {self._patience:g} s")
+        self.cancel(call)
+        return error(f"The browser did not answer {method} within {self._timeout:g} s")
 
     # The connection
 
@@ -166,7 +164,7 @@ class DevTools:
             async for text in self._to_send:
                 await self._socket.send(text)
         except WebSocketLost:
-            pass  # the reader hears of it too, and tells
+            pass  # the reader notices it as well, and reports it
 
     async def _receive(self) -> None:
         try:
@@ -220,21 +218,21 @@ class DevTools:
 
     # Commands that name no session
 
-    async def _run_lane(self) -> None:
-        async for call in self._lane_end:
-            if call.forgotten:
+    async def _route(self) -> None:
+        async for call in self._to_route:
+            if call.cancelled:
                 continue
             if self.gone.is_set():
                 call.done(self._no_browser(call.method))
                 continue
             for_page = self._page_methods.get(call.method)
             if for_page is None:
-                # One at a time until it is known: what comes after must not overtake it.
+                # Wait until the method is known: later commands must not overtake this one.
                 outcome = await self._call(call.method, call.params)
                 for_page = _is_unknown_method(outcome)
                 self._page_methods[call.method] = for_page
                 if not for_page:
-                    if not call.forgotten:
+                    if not call.cancelled:
                         call.done(outcome)
                     continue
             if for_page:
@@ -244,7 +242,7 @@ class DevTools:
 
     async def _post_to_page(self, call: PendingCall) -> None:
         page = await self._find_page()
-        if call.forgotten:
+        if call.cancelled:
             return
         if isinstance(page, str):
             call.session = page
@@ -253,16 +251,16 @@ class DevTools:
             call.done(page)
 
     async def _find_page(self) -> str | Outcome:
-        """Return the session of the page that commands without one go to, or an error."""
+        """Return the session of the page for commands without one, or an error."""
         if self._page is not None:
-            return self._page  # noqa: ASYNC910 - the command that it is asked for follows
+            return self._page  # noqa: ASYNC910 - the known page needs no wait
         found = await self._call("Target.getTargets", None)
         target = _first_page(found)
         if target is None:
             made = await self._call("Target.createTarget", {"url": "about:blank"})
             target = _text(made, "targetId")
         if target is None:
-            return error("the browser has no page, and would not make one")
+            return error("The browser has no page and did not create one")
         attached = await self._call("Target.attachToTarget", {"targetId": target, "flatten": True})
         self._page = _text(attached, "sessionId")
         return attached if self._page is None else self._page
@@ -291,7 +289,7 @@ def _first_page(outcome: Outcome) -> str | None:
 
 
 def http_form(url: str) -> str:
-    """Return a WebSocket's URL with the scheme of the HTTP that its handshake is."""
+    """Return the URL of a WebSocket with the scheme of its HTTP handshake."""
     for scheme, http in (("ws://", "http://"), ("wss://", "https://")):
         if url[: len(scheme)].lower() == scheme:
             return http + url[len(scheme) :]
@@ -299,17 +297,17 @@ def http_form(url: str) -> str:
 
 
 async def devtools_url(cdp_url: str, shown: str, timeout: float) -> str:
-    """Return the WebSocket's URL of a browser, asked for at an ``http://`` address if need be.
+    """Return the WebSocket URL of a browser; an ``http://`` address is queried for it.
 
     Raises:
-      BrowserGone: nothing answers there, or something that is no browser.
+      BrowserGone: nothing answers at the address, or it is not a browser.
     """
     if cdp_url[:2].lower() == "ws":
         await trio.lowlevel.checkpoint()
         return cdp_url
-    # The environment's proxies are not for this: a browser's DevTools are as near as can be.
+    # Without the proxies of the environment: DevTools are local, or on the same network.
     http = Http(network_backend=TrioBackend())
-    problem = "what answers there is no browser's DevTools"
+    problem = "the answer is not that of a browser's DevTools"
     try:
         base = cdp_url.partition("?")[0].rstrip("/")
         response = await http.request("GET", f"{base}/json/version", headers={}, timeout=timeout)
@@ -337,10 +335,10 @@ def not_there(shown: str, problem: str) -> BrowserGone:
 
 
 async def open_devtools(devtools: DevTools, nursery: trio.Nursery, timeout: float) -> None:
-    """Connect within a time.
+    """Connect with a timeout.
 
     Raises:
-      BrowserGone: nothing answers there, or something that is no browser.
+      BrowserGone: nothing answers at the address, or it is not a browser.
     """
     problem = f"no answer within {timeout:g} s"
     with trio.move_on_after(timeout):  # noqa: ASYNC912 - it opens a connection

@@ -1,13 +1,11 @@
-"""The server's end of a tunnel: where it is, how it is asked, what its refusals mean.
-
-What it knows: the tunnel's URL, the token, the client's headers, HTTP statuses.
-What it must never know: what goes through the tunnel, when to try again.
+"""The server's end of a tunnel: its address, the handshake's headers, the meaning of a refusal.
 
 Rules:
 
-1. The token goes into the request line and nowhere else: not into an error, a repr or a log, also
-   where the server repeats it.
-2. The client's headers are asked for at every connect; those that are the handshake's own are its.
+1. The token is sent in the request line and appears nowhere else: not in an error, a repr or a
+   log, also if the server repeats it.
+2. The client's headers are evaluated at every connect; headers that belong to the handshake are
+   left out.
 """
 
 from __future__ import annotations
@@ -39,30 +37,30 @@ if TYPE_CHECKING:
 __all__ = ["Refusal", "TokenSource", "TunnelEndpoint", "address_of"]
 
 TokenSource: TypeAlias = str | Callable[[], str | Awaitable[str]]
-"""A token, or a function, async or not, that is asked for it at each connect."""
+"""A token, or a function (sync or async) that returns it and is called at each connect."""
 
 _RETRIED: Final = (408, 425, 429)
 _EXCERPT: Final = 300
-_OWN: Final = frozenset(
+_HANDSHAKE_HEADERS: Final = frozenset(
     ("connection", "content-length", "host", "te", "transfer-encoding", "upgrade")
 )
 
 
 @attrs.frozen
 class Refusal:
-    """A refused handshake, as the supervisor sees it."""
+    """The meaning of a refused handshake."""
 
     error: StreamError
-    """What to raise if it is final."""
+    """The error to raise if the refusal is final."""
     final: bool
-    """Whether it is."""
+    """Whether another attempt is useless."""
     retry_after: float | None
-    """The seconds that the server asked for."""
+    """The seconds that the server asked to wait, or None."""
 
 
 @final
 class TunnelEndpoint:
-    """Makes the handshake's parts, anew for each connect."""
+    """Builds the handshake's address and headers for each connect."""
 
     def __init__(
         self,
@@ -88,11 +86,11 @@ class TunnelEndpoint:
 
     @property
     def request(self) -> RequestInfo:
-        """What exceptions say was asked."""
+        """The request that exceptions name."""
         return RequestInfo("GET", self.shown, "browser.open_tunnel")
 
     async def address(self) -> WebSocketAddress:
-        """Return where to connect now, with which headers.
+        """Return the address and the headers for the next connect.
 
         Raises:
           ConfigurationError: the token is empty, or a header cannot work.
@@ -111,21 +109,23 @@ class TunnelEndpoint:
         if (authorization := self.target.authorization()) is not None:
             sent["authorization"] = authorization.decode("latin-1")
         for name, value in headers.items():
-            if name.lower() not in _OWN and not name.lower().startswith("sec-websocket-"):
+            if name.lower() not in _HANDSHAKE_HEADERS and not name.lower().startswith(
+                "sec-websocket-"
+            ):
                 sent[name.lower()] = value
         resource = self.target.path.decode("ascii") + f"?token={quote(token, safe='')}"
         return address_of(self.target, resource, self._ssl_context, sent)
 
     def refusal(self, refused: WebSocketRefused) -> Refusal:
-        """Say what a refused handshake means."""
+        """Return the meaning of a refused handshake."""
         status = refused.status_code
         body = self._redactor.text(refused.body.decode("utf-8", "replace"))
-        said = _said(body)
+        message = _message(body)
         text = f"The tunnel {self.shown} was refused with HTTP {status}"
-        text += f": {said}. " if said else ". "
+        text += f": {message}. " if message else ". "
         if status == 404 and _is_api_error(body):
             error: StreamError = SessionNotFound(
-                f"{text}Check the session's id: it has to be created before its tunnel is opened.",
+                f"{text}Check the session's id: create the session before opening its tunnel.",
                 url=self.shown,
                 session_id=self._session_id,
             )
@@ -147,7 +147,7 @@ def address_of(
     ssl_context: ssl.SSLContext | None,
     headers: dict[str, str],
 ) -> WebSocketAddress:
-    """Return the WebSocket's endpoint at an HTTP address."""
+    """Return the address of the WebSocket at an HTTP address."""
     secure = target.scheme == "https"
     return WebSocketAddress(
         host=target.host.strip("[]"),
@@ -169,7 +169,8 @@ def _check_token(token: object) -> None:
         )
 
 
-def _said(body: str) -> str:
+def _message(body: str) -> str:
+    """Return the message of the API's error, or the beginning of the body."""
     flat = " ".join(body.split())
     try:
         value = json.loads(body)
@@ -190,9 +191,9 @@ def _remedy(status: int) -> str:
     if status in (401, 403):
         return "Check the token, and the client's headers."
     if status == 404:
-        return "The server has no tunnel there: it has to be of the async generation (0.7.4 on)."
+        return "The server has no browser tunnels: they need the async generation (0.7.4 or later)."
     if status < 400:
-        return "What answers there speaks no WebSocket: check server_url, and proxies before it."
+        return "The server does not speak WebSocket: check server_url and proxies in front of it."
     if status >= 500 or status in _RETRIED:
-        return "The server could not take it just now."
-    return "The server's words say what it did not like."
+        return "The server is busy or failing; try again later."
+    return "Check the request against the server's message."

@@ -1,8 +1,4 @@
-"""What can go wrong with a browser and its tunnel, beyond what can with any stream.
-
-What it knows: what happened, where, and what to do about it.
-What it must never know: a token, or the rest of an address that may hold one.
-"""
+"""The errors of a browser and its tunnel."""
 
 from __future__ import annotations
 
@@ -12,19 +8,19 @@ __all__ = ["BrowserGone", "ChromiumFailed", "ChromiumNotFound", "TunnelRefused"]
 
 
 class ChromiumNotFound(TrioMixError):
-    """There is no Chromium to launch.
+    """No Chromium is installed, or the named program does not exist.
 
     What to do: Install one, or name the program with ``executable=``.
     """
 
 
 class ChromiumFailed(TrioMixError):
-    """A Chromium was launched, and never offered its DevTools.
+    """A Chromium was launched and did not become ready.
 
-    What to do: Run the program by hand, as the text says; ``output`` has its last words.
+    What to do: Run the program by hand, as the message says; ``output`` is the end of its log.
 
     Attributes:
-      returncode: what it ended with (negative: the signal), or ``None`` where it was still running.
+      returncode: its exit code (negative: the signal), or ``None`` if it was still running.
       output: the end of what it wrote to stderr.
     """
 
@@ -35,12 +31,12 @@ class ChromiumFailed(TrioMixError):
 
 
 class BrowserGone(StreamError):
-    """The browser's DevTools cannot be reached, or their connection was lost.
+    """The browser's DevTools cannot be reached, or the connection to them was lost.
 
-    What to do: Start the browser, with its DevTools open, and open a new tunnel to it.
+    What to do: Start the browser with its DevTools enabled, and open a new tunnel to it.
 
     Attributes:
-      browser: the DevTools' address: scheme, host and port.
+      browser: the address of the DevTools: scheme, host and port.
     """
 
     def __init__(self, message: str, *, browser: str, url: str = "", session_id: str = "") -> None:
@@ -49,13 +45,13 @@ class BrowserGone(StreamError):
 
 
 class TunnelRefused(StreamError):
-    """The server does not want this tunnel, and asking again would not help.
+    """The server refused this tunnel, and another attempt would be refused as well.
 
-    What to do: Check the token and the session: the server's answer is in ``body``.
+    What to do: Check the token and the session; the server's answer is in ``body``.
 
     Attributes:
-      status_code: the HTTP status that the handshake was answered with.
-      body: the beginning of that answer's body, secrets masked.
+      status_code: the HTTP status of the answer to the handshake.
+      body: the beginning of the body of that answer, secrets masked.
     """
 
     def __init__(

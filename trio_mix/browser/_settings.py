@@ -1,4 +1,4 @@
-"""What a tunnel is told once, checked. It knows no connection."""
+"""The options of a tunnel, validated."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MIN_ANSWER = 1000
 
 @attrs.frozen(kw_only=True)
 class TunnelSettings:
-    """What `open_tunnel` was told, which documents each."""
+    """The options that `open_tunnel` documents."""
 
     reconnect: ReconnectPolicy
     connect_timeout: float
@@ -41,10 +41,10 @@ class TunnelSettings:
             seconds = getattr(self, name)
             if not isinstance(seconds, int | float) or not seconds > 0:
                 raise ConfigurationError(
-                    f"open_tunnel({name}={seconds!r}): it must be a positive number of seconds."
+                    f"open_tunnel({name}={seconds!r}): must be a positive number of seconds."
                 )
         if self.max_answer_size < _MIN_ANSWER:
             raise ConfigurationError(
-                f"open_tunnel(max_answer_size={self.max_answer_size}): it must be"
-                f" {_MIN_ANSWER} bytes at least."
+                f"open_tunnel(max_answer_size={self.max_answer_size}): must be at least"
+                f" {_MIN_ANSWER} bytes."
             )

@@ -1,7 +1,4 @@
-"""A tunnel's inner life in figures.
-
-What it knows: what is counted. What it must never know: who counts it.
-"""
+"""The statistics of a tunnel."""
 
 from __future__ import annotations
 
@@ -14,35 +11,35 @@ __all__ = ["TunnelStatistics"]
 
 @attrs.frozen(kw_only=True)
 class TunnelStatistics:
-    """A snapshot of a tunnel's inner life, for logs and health checks."""
+    """A snapshot of a tunnel's state and counters, for logs and health checks."""
 
     state: StreamState
-    """What the tunnel is doing."""
+    """The tunnel's state."""
     connects: int
-    """Connections made to the server, the first included."""
+    """Connections made to the server, including the first."""
     attempts: int
-    """Connects tried."""
+    """Connects attempted."""
     losses: int
-    """Connections to the server that were lost, or were not to be had."""
+    """Connections to the server that were lost, and attempts that failed."""
     last_loss: str | None
-    """Why the last one was lost, or None."""
+    """The reason of the last loss, or None."""
     last_loss_time: float | None
-    """When that was, by `trio.current_time`, or None."""
+    """The time of the last loss by `trio.current_time`, or None."""
     commands: int
-    """Commands that came from the server."""
+    """Commands received from the server."""
     answers: int
-    """Answers that went back, errors included."""
+    """Answers sent to the server, including errors."""
     errors: int
-    """Those of them that were errors, the browser's or the tunnel's."""
+    """Answers that were errors, of the browser or of the tunnel."""
     pending: int
-    """Commands that wait for their answers now."""
+    """Commands that are not answered yet."""
     timeouts: int
     """Commands that the browser did not answer in time."""
     too_large: int
-    """Answers that were over the limit and became errors."""
+    """Answers that exceeded the limit and were replaced by errors."""
     garbage: int
-    """Messages, from either side, that made no sense and could not be answered."""
+    """Invalid messages, from either side, that could not be answered."""
     dropped: int
-    """Answers of the browser's that nobody waited for any more: late, or the server was gone."""
+    """Answers of the browser that came too late or after the server's connection was lost."""
     events: int
-    """Events of the browser's. They stay here: the tunnel carries answers, and logs."""
+    """Events of the browser. They are not sent to the server."""

@@ -1,9 +1,6 @@
-"""Keep a tunnel's connection to the server: connect, serve, lose it, wait, connect again.
+"""Supervise a tunnel's connection to the server: connect, serve, back off, connect again.
 
-What it knows: the policy's schedule, what ends a tunnel for good, who waits for what.
-What it must never know: who uses the tunnel; how a connection works inside.
-
-Rules: see `trio_mix.browser._tunnel`, 1 and 3.
+It follows rules 1 and 3 of `trio_mix.browser._tunnel`.
 """
 
 from __future__ import annotations
@@ -37,18 +34,18 @@ class TunnelSupervisor:
     """Supervises one tunnel.
 
     Attributes:
-      state: what the tunnel is doing.
-      connection: the connection of now, if there is one.
-      failure: what has ended it for good.
-      told: whether somebody has had that raised.
-      counters, connects, attempts, losses, last_loss, last_loss_time: figures.
+      state: the tunnel's state.
+      connection: the current connection, or None.
+      failure: the error that ended the tunnel, or None.
+      raised: whether a caller has received that error.
+      counters, connects, attempts, losses, last_loss, last_loss_time: statistics.
     """
 
     def __init__(self, server: TunnelEndpoint, session_id: str, settings: TunnelSettings) -> None:
         self.state = StreamState.CONNECTING
         self.connection: TunnelConnection | None = None
         self.failure: Exception | None = None
-        self.told = False
+        self.raised = False
         self.counters = TunnelCounters()
         self.connects = self.attempts = self.losses = 0
         self.last_loss: str | None = None
@@ -61,7 +58,7 @@ class TunnelSupervisor:
         self._last_failure: Exception | None = None
 
     async def run(self, devtools: DevTools, nursery: trio.Nursery) -> None:  # noqa: ASYNC910 - it supervises, or has failed to
-        """Keep the tunnel until it has ended for good; the nursery watches the browser."""
+        """Keep the tunnel connected until it ends; the nursery runs the watch over the browser."""
         with trio.CancelScope() as scope:  # noqa: ASYNC912 - it connects
             nursery.start_soon(self._watch_browser, devtools, scope)
             try:
@@ -71,14 +68,14 @@ class TunnelSupervisor:
         self.change(StreamState.CLOSED)
 
     async def wait_connected(self) -> None:
-        """Wait until it is connected, or raise why it never will be."""
+        """Wait until it is connected; raise the error that ended the tunnel if it has ended."""
         await trio.lowlevel.checkpoint()
         while self.state is not StreamState.CONNECTED:
             self._raise_if_closed()
             await self._changed.wait()
 
     async def wait_first_connected(self) -> None:
-        """Wait for the first connect; its failures are tried again within its time limit."""
+        """Wait for the first connect, which is retried within ``connect_timeout``."""
         limit = self._settings.connect_timeout
         with trio.move_on_after(limit):
             await self.wait_connected()
@@ -92,14 +89,14 @@ class TunnelSupervisor:
         )
 
     async def wait_closed(self) -> NoReturn:
-        """Wait until it has ended, and raise why."""
+        """Wait until it has ended, and raise the error."""
         await trio.lowlevel.checkpoint()
         while True:
             self._raise_if_closed()
             await self._changed.wait()
 
     def change(self, state: StreamState) -> None:
-        """Note the state, and wake all that wait for it."""
+        """Set the state, and wake the tasks that wait for a change."""
         self.state = state
         changed, self._changed = self._changed, trio.Event()
         changed.set()
@@ -108,11 +105,11 @@ class TunnelSupervisor:
         await devtools.gone.wait()
         if self.failure is None:
             self.failure = devtools.failure(url=self._server.shown, session_id=self._session_id)
-        # The server hears what has become of its commands before it is left.
+        # Send the errors of the pending commands before closing.
         with trio.move_on_after(self._settings.close_timeout):  # noqa: ASYNC912 - there may be no connection
             if self.connection is not None:
                 await self.connection.flush()
-        scope.cancel(reason="the browser is gone")
+        scope.cancel(reason="the browser was lost")
 
     async def _supervise(self, devtools: DevTools) -> None:
         while True:
@@ -144,10 +141,10 @@ class TunnelSupervisor:
     def _given_up(self, reason: str, now: float) -> ReconnectFailed:
         attempts, elapsed = self._schedule.attempts, self._schedule.elapsed(now)
         return ReconnectFailed(
-            f"The tunnel {self._server.shown} was lost, and not had again within"
+            f"The tunnel {self._server.shown} was lost and could not be reconnected within"
             f" max_elapsed_time={self._settings.reconnect.max_elapsed_time:g} s ({attempts}"
             f" connects in {elapsed:.1f} s); the last failure was: {reason}. Check the server, or"
-            " allow more time in ReconnectPolicy.",
+            " increase max_elapsed_time in ReconnectPolicy.",
             url=self._server.shown,
             session_id=self._session_id,
             attempts=attempts,
@@ -155,7 +152,7 @@ class TunnelSupervisor:
         )
 
     async def _serve(self, devtools: DevTools) -> NoReturn:
-        """Make one connection, and use it until it is lost."""
+        """Connect once, and serve until the connection is lost."""
         address = await self._server.address()
         connection = TunnelConnection(address, devtools, self._settings, self.counters)
 
@@ -175,9 +172,9 @@ class TunnelSupervisor:
             return
         if self.failure is None:
             raise StreamClosed(
-                f"The tunnel of session {self._session_id} was left: open a new one.",
+                f"The tunnel of session {self._session_id} is closed: open a new one.",
                 url=self._server.shown,
                 session_id=self._session_id,
             )
-        again, self.told = self.told, True
+        again, self.raised = self.raised, True
         raise clone_error(self.failure) if again else self.failure

@@ -1,18 +1,16 @@
-"""The tunnel: a browser here, put at the service of an agent there.
+"""The tunnel, which connects a browser of this machine to an agent's session.
 
-What it knows: the nursery, both connections, when to connect again, how leaving comes out.
-What it must never know: frames, CDP's meaning.
+Rules that the tests cite:
 
-The rules it keeps (the tests cite the numbers):
-
-1. The browser's connection lasts as long as the tunnel: it is lost once, and for good. The server's
-   is made again under the policy, as a stream's is.
-2. Only answers and logs go to the server. The browser's events stay here.
-3. A lost server takes its commands with it: their answers are dropped, not kept for the next
-   connection, which knows nothing of them.
-4. The caller's exception comes out as it went in, and so does a cancellation. What has ended the
-   tunnel is raised by whatever waits for it, else on leaving, unless the body has raised itself.
-5. Nothing is left behind: no task, no connection.
+1. The browser's connection is opened once: when it is lost, the tunnel ends. The server's
+   connection is reconnected under the policy, as that of a session stream.
+2. Only answers and logs are sent to the server. The browser's events are not.
+3. The commands of a lost connection to the server are dropped with it: the next connection does not
+   know them, so their answers are not sent.
+4. The body's exception leaves the ``async with`` unchanged, and so does a cancellation. The error
+   that ended the tunnel is raised by the method that waits for it, else on exit, unless the body
+   has raised itself.
+5. No task and no connection outlives the ``async with``.
 """
 
 from __future__ import annotations
@@ -46,9 +44,9 @@ if TYPE_CHECKING:
 __all__ = ["Tunnel", "open_tunnel"]
 
 MAX_ANSWER_SIZE: Final = 10_000_000
-"""In bytes: 10 MB by the smaller of its two meanings."""
+"""In bytes: 10 MB, counted in thousands."""
 COMMAND_TIMEOUT: Final = 28.0
-"""In seconds: the server gives up after 30."""
+"""In seconds: the server times out after 30."""
 _DEFAULT_POLICY: Final = ReconnectPolicy()
 
 
@@ -68,32 +66,32 @@ def open_tunnel(
     ssl_context: ssl.SSLContext | None = None,
     connect: Connect = open_tcp,
 ) -> Tunnel:
-    """Return a tunnel; entering it (``async with``) connects a browser here to a session there.
+    """Return a tunnel that connects a browser to a session; use it with ``async with``.
 
-    The session is one that was created with ``browser_mode="electron-embedded-browser"``.
+    The session must have been created with ``browser_mode="electron-embedded-browser"``.
 
     Args:
       mix: the client; its address and its headers are used.
       session_id: the session.
-      token: what the server knows the tunnel by; or a function, async or not, that is asked for it
-        at each connect. It must not be empty.
-      cdp_url: the browser's DevTools: the ``ws://`` URL of its endpoint, or the ``http://`` address
-        that tells it (``--remote-debugging-port``); `launch_chromium` has one.
-      reconnect: how a lost connection to the server is made again, and for how long it is tried.
-      connect_timeout: seconds that a connect may take; the first one has to succeed within them,
-        further tries included.
+      token: the token that the server requires, or a function (sync or async) that returns it and
+        is called at each connect. It must not be empty.
+      cdp_url: the browser's DevTools: the ``ws://`` URL of their endpoint, or the ``http://``
+        address of a browser with ``--remote-debugging-port``; `launch_chromium` has one.
+      reconnect: how and for how long a lost connection to the server is reconnected.
+      connect_timeout: the timeout of a connect in seconds; the first connect and its retries must
+        succeed within it.
       command_timeout: seconds after which a command that the browser has not answered is answered
-        with an error. Servers give up after 30.
-      max_answer_size: bytes; a larger answer becomes an error that says so. Servers take 10 MB.
+        with an error. Servers time out after 30.
+      max_answer_size: in bytes; a larger answer is replaced by an error. Servers accept 10 MB.
       ping_interval: seconds between pings to the server.
-      ping_timeout: seconds without an answer to one after which the connection counts as lost.
-      close_timeout: seconds that saying goodbye may take.
-      ssl_context: for ``https`` servers and ``wss`` browsers, instead of the usual one.
-      connect: makes TCP connections, as ``await connect(host, port)``: a way through a proxy, or
-        into a test's memory.
+      ping_timeout: seconds without an answer to a ping after which the connection counts as lost.
+      close_timeout: the timeout of the closing handshake in seconds.
+      ssl_context: the context for ``https`` servers and ``wss`` browsers, instead of the default.
+      connect: opens TCP connections, called as ``await connect(host, port)``; for proxies and
+        tests.
 
     Raises:
-      ConfigurationError: a value that cannot work.
+      ConfigurationError: if a value is invalid.
     """
     settings = TunnelSettings(
         reconnect=reconnect,
@@ -114,9 +112,9 @@ def open_tunnel(
 class Tunnel:
     """A supervised connection between a browser's DevTools and a session of a Mix server.
 
-    Made by `open_tunnel`; use it as an async context manager. All its tasks live in a nursery of
-    its own that the ``async with`` closes; the caller's exceptions pass through it unwrapped. What
-    ends the tunnel for good does not interrupt the body: `wait_closed` raises it, else leaving.
+    Made by `open_tunnel`; use it as an async context manager. Its tasks run in a nursery that the
+    ``async with`` closes; the body's exceptions pass through it unwrapped. An error that ends the
+    tunnel does not interrupt the body: `wait_closed` raises it, else the end of the ``async with``.
     """
 
     def __init__(
@@ -158,7 +156,7 @@ class Tunnel:
 
     @property
     def state(self) -> StreamState:
-        """What the tunnel is doing: connecting, connected, reconnecting, or closed."""
+        """The state of the tunnel: connecting, connected, reconnecting, or closed."""
         return self._supervisor.state
 
     async def __aenter__(self) -> Self:
@@ -166,12 +164,12 @@ class Tunnel:
 
         Raises:
           BrowserGone: no browser answers at ``cdp_url``.
-          TunnelRefused: the server does not want the tunnel, for the token's sake for instance.
+          TunnelRefused: the server refused the tunnel, for example because of the token.
           SessionNotFound: the server does not know the session.
           ConnectionFailed, RequestTimeout: the server did not answer within ``connect_timeout``.
-          ConfigurationError: the token is empty, or a header cannot work.
+          ConfigurationError: the token is empty, or a header is invalid.
 
-        A checkpoint. Cancelled, it leaves nothing behind.
+        A checkpoint. If it is cancelled, no task or connection is left.
         """
         if self._nursery is not None or self._left:
             raise UsageError("A tunnel can be entered once: call open_tunnel() again.")
@@ -191,48 +189,48 @@ class Tunnel:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close both connections and end all tasks; raises what has ended the tunnel (rule 4)."""
+        """Close both connections and end all tasks; may raise what ended the tunnel (rule 4)."""
         await self._close(exc)
-        if exc is None and self._supervisor.failure is not None and not self._supervisor.told:
+        if exc is None and self._supervisor.failure is not None and not self._supervisor.raised:
             raise self._supervisor.failure
 
     async def wait_connected(self) -> None:
-        """Wait until the tunnel is connected to the server; returns at once if it is.
+        """Wait until the tunnel is connected to the server; return at once if it is.
 
         Raises:
-          StreamClosed: it was left.
-          BrowserGone, TunnelRefused, SessionNotFound, ReconnectFailed: what has ended it.
+          StreamClosed: the ``async with`` was left.
+          BrowserGone, TunnelRefused, SessionNotFound, ReconnectFailed: the tunnel has ended.
 
-        A checkpoint. Cancelling it does nothing to the tunnel.
+        A checkpoint. Cancelling it does not affect the tunnel.
         """
         await self._supervisor.wait_connected()
 
     async def wait_closed(self) -> NoReturn:
-        """Wait until the tunnel has ended for good, and raise why: all that a service has to do.
+        """Wait until the tunnel has ended, and raise the error: the main loop of a service.
 
         Raises:
-          BrowserGone: the browser has ended, or its connection was lost.
-          ReconnectFailed: the server was lost, and the policy's time to get it back ran out.
-          TunnelRefused, SessionNotFound: the server did not want it back.
-          StreamClosed: it was left.
+          BrowserGone: the browser has ended, or the connection to it was lost.
+          ReconnectFailed: the server's connection was lost and not restored under the policy.
+          TunnelRefused, SessionNotFound: the server refused a reconnect.
+          StreamClosed: the ``async with`` was left.
 
-        Cancelling it does nothing to the tunnel.
+        A checkpoint. Cancelling it does not affect the tunnel.
         """
         await self._supervisor.wait_closed()
 
     async def log(self, **fields: object) -> bool:
-        """Send the server a line of log (``browser_log``), which nobody answers.
+        """Send a log entry (``browser_log``) to the server, which does not answer it.
 
         Args:
-          fields: what it says, as JSON values; servers know ``level`` and ``message``.
+          fields: the fields of the entry, as JSON values; servers know ``level`` and ``message``.
 
         Returns:
-          Whether it was sent, which it is not without a connection, nor when over the limit.
+          Whether it was sent. It is not if there is no connection, or if it exceeds the limit.
 
         Raises:
-          ConfigurationError: a field that is not JSON.
+          ConfigurationError: a field is not JSON.
 
-        A checkpoint. Cancelled in the middle of a large one, the connection is made anew.
+        A checkpoint. If it is cancelled while a large entry is being sent, the tunnel reconnects.
         """
         await trio.lowlevel.checkpoint()
         try:
@@ -249,7 +247,7 @@ class Tunnel:
         return True
 
     def statistics(self) -> TunnelStatistics:
-        """Return a snapshot of the tunnel's inner life."""
+        """Return a snapshot of the tunnel's state and counters."""
         supervisor, devtools = self._supervisor, self._devtools
         counters = supervisor.counters
         return TunnelStatistics(
@@ -280,7 +278,7 @@ class Tunnel:
             address_of(target, target.path.decode("ascii"), self._ssl_context, {}),
             shown=self._shown_browser,
             connect=self._settings.connect,
-            patience=self._settings.command_timeout,
+            timeout=self._settings.command_timeout,
         )
         try:
             await open_devtools(devtools, nursery, limit)
@@ -290,15 +288,15 @@ class Tunnel:
         return devtools
 
     async def _close(self, leaving: BaseException | None) -> None:  # noqa: ASYNC910 - leaving the nursery is one
-        """End the nursery without wrapping what is under way (rules 4 and 5)."""
+        """Close the connections and the nursery, without wrapping exceptions (rules 4 and 5)."""
         if self._left:
             await trio.lowlevel.cancel_shielded_checkpoint()
             return
         self._left = True
         assert self._nursery is not None  # noqa: S101 - entered before anything can be closed
-        # Shielded, so that an outer cancellation is not collected from every task on the way out.
+        # Shielded, so that an outer cancellation does not come back once from every task.
         self._nursery.cancel_scope.shield = True
-        self._nursery.cancel_scope.cancel(reason="the tunnel is being left")
+        self._nursery.cancel_scope.cancel(reason="the tunnel is closing")
         if self._devtools is not None:
             await self._devtools.aclose(self._settings.close_timeout)
         try:
@@ -315,21 +313,21 @@ class Tunnel:
 
 
 def _shown_browser(cdp_url: str) -> str:
-    """Return the origin of a browser's address; the rest of it may be a key to the browser.
+    """Return the origin of a browser's address: the rest of the address may be a secret.
 
     Raises:
-      ConfigurationError: it is no address.
+      ConfigurationError: it is not an address.
     """
     scheme = cdp_url.partition("://")[0].lower()
     if scheme not in ("ws", "wss", "http", "https"):
         raise ConfigurationError(
-            f"open_tunnel(cdp_url=…): an address of a browser's DevTools begins with ws:// or"
+            f"open_tunnel(cdp_url=…): the address of a browser's DevTools must begin with ws:// or"
             f" http://, not with {scheme[:10]!r}."
         )
     try:
         target = Target.parse(http_form(cdp_url))
     except ConfigurationError:
-        raise ConfigurationError("open_tunnel(cdp_url=…): that is no URL.") from None
+        raise ConfigurationError("open_tunnel(cdp_url=…): not a valid URL.") from None
     return f"{scheme}://{target.authority.decode('ascii')}"
 
 
