@@ -1,14 +1,12 @@
-"""Taking secrets out of what people will read.
+"""Remove secrets from texts that people will read.
 
-What it knows: the secrets of one request, and the forms in which a server may echo them.
-What it must never know: where they came from.
+The rules:
 
-Rules:
-
-1. Every header value and every secret body field that was sent is masked wherever it comes back:
-   in the body, in the headers, in the value that a validation error shows.
-2. Values under four characters are left: they are no secrets, and masking them garbles text.
-3. A secret that the body limit has cut in two is masked as well.
+1. Every header value and every secret body field that was sent is masked wherever the server
+   repeats it: in the body, in the headers, in the value that a validation error shows.
+2. Values of less than four characters are not masked: they are not secrets, and masking them makes
+   texts unreadable.
+3. A secret that was cut in two by the body limit is masked as well.
 """
 
 from __future__ import annotations
@@ -29,7 +27,7 @@ _SHORTEST: Final = 4
 
 
 class Redactor:
-    """Masks the secrets of one request."""
+    """Mask the secrets of one request."""
 
     __slots__ = ("_forms",)
 
@@ -38,12 +36,12 @@ class Redactor:
         for secret in secrets:
             for plain in _parts(secret):
                 if len(plain) >= _SHORTEST:
-                    forms.update(_echoes(plain))
-        # The longest first: a secret may be a part of another's.
+                    forms.update(_quoted_forms(plain))
+        # The longest first: one secret may be part of another.
         self._forms = sorted(forms, key=len, reverse=True)
 
     def and_also(self, secrets: Iterable[str]) -> Redactor:
-        """Return one that masks these as well; this one, where there are none."""
+        """Return a redactor that masks these too, or this one if there are none."""
         other = Redactor(secrets)
         if not other._forms:
             return self
@@ -82,7 +80,7 @@ class Redactor:
 
 
 def _parts(secret: str) -> Iterable[str]:
-    """Yield the value, and for ``Bearer x`` and ``Basic x`` what a server may quote alone."""
+    """Yield the value, and for ``Bearer x`` and ``Basic x`` the parts that may appear alone."""
     yield secret
     secret = secret.strip()
     yield secret
@@ -101,15 +99,15 @@ def _parts(secret: str) -> Iterable[str]:
         yield user_and_password.partition(":")[2]
 
 
-def _echoes(plain: str) -> Iterable[str]:
+def _quoted_forms(plain: str) -> Iterable[str]:
     """Yield the forms in which JSON, a URL or an HTML page may quote the value."""
-    import html  # with a table of entities, which only a client that has secrets needs
+    import html  # its table of entities is large, and needed only with secrets
 
     yield plain
     for ascii_only in (True, False):
         quoted = json.dumps(plain, ensure_ascii=ascii_only)[1:-1]
         yield quoted
-        # JSON in a text in JSON: a request's body, quoted in an error's message.
+        # JSON within JSON: the body of a request, quoted in the message of an error.
         yield json.dumps(quoted, ensure_ascii=ascii_only)[1:-1]
     yield quote(plain, safe="", errors="replace")
     yield quote_plus(plain, errors="replace")

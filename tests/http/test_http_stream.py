@@ -292,7 +292,7 @@ async def test_a_head_that_does_not_end_is_refused(own: Http, nursery: trio.Nurs
 async def test_streams_have_tcp_keep_alive(own: Http, nursery: trio.Nursery) -> None:
     server = await serve(nursery, answering(SSE_HEAD))
     stream = await opened(own, server.url)
-    connection = stream._exchange.connection  # type: ignore[attr-defined]  # pyright: ignore
+    connection = stream._raw.connection  # type: ignore[attr-defined]  # pyright: ignore
     socket = connection.stream.get_extra_info("socket")
     assert socket.getsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_KEEPALIVE)
     await stream.aclose()

@@ -329,6 +329,6 @@ async def test_statistics_tell_what_happened(
     assert (now.state, now.connects, now.reconnects, now.attempts) == ("connected", 2, 1, 2)
     assert (now.losses, now.events, now.bytes, now.last_event_id) == (1, 2, 30, "b")
     assert now.last_loss is not None
-    assert "before the body's end" in now.last_loss
+    assert "before the end of the body" in now.last_loss
     assert now.last_loss_time == pytest.approx(trio.current_time() - 1.0)
     assert now.connected_since == trio.current_time()

@@ -57,7 +57,7 @@ async def empty_id(stage: Stage) -> None:
     "a header's value with a line end, as a token read from a file may have",
     operation="headers",
     target="'Authorization'",
-    remedy="strip it",
+    remedy="remove it",
 )
 async def header_with_line_end(stage: Stage) -> None:
     Mix(stage.server.url, headers={"Authorization": "Bearer secret\n"})

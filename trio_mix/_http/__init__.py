@@ -1,13 +1,17 @@
-"""HTTP on Trio, as far as the rest of the library needs it. Nothing else imports httpx."""
+"""HTTP on Trio for the rest of the library; the only package that imports httpx."""
 
 from trio_mix._http._client import Http as Http
-from trio_mix._http._client import ResponseStream as ResponseStream
 from trio_mix._http._protocols import HttpClient as HttpClient
-from trio_mix._http._protocols import HttpResponse as HttpResponse
 from trio_mix._http._protocols import NetworkBackend as NetworkBackend
+from trio_mix._http._response import HttpResponse as HttpResponse
+from trio_mix._http._response import ResponseStream as ResponseStream
+from trio_mix._http._sockets import TrioBackend as TrioBackend
+from trio_mix._http._sockets import default_ssl_context as default_ssl_context
+from trio_mix._http._urls import Target as Target
 from trio_mix._http._urls import check_headers as check_headers
 from trio_mix._http._urls import parse_retry_after as parse_retry_after
 from trio_mix._http._urls import sanitize_url as sanitize_url
+from trio_mix._http._urls import url_secrets as url_secrets
 
 __all__ = [
     "Http",
@@ -15,7 +19,11 @@ __all__ = [
     "HttpResponse",
     "NetworkBackend",
     "ResponseStream",
+    "Target",
+    "TrioBackend",
     "check_headers",
+    "default_ssl_context",
     "parse_retry_after",
     "sanitize_url",
+    "url_secrets",
 ]

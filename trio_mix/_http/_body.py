@@ -1,16 +1,13 @@
-"""Find the body in the bytes that follow a response's head.
+"""Decode the framing of an HTTP/1.1 body from the bytes that follow a response's head.
 
-What it knows: the three ways in which HTTP/1.1 marks the end of a body (RFC 9112, section 6).
-What it must never know: sockets; what the body means.
-
-The rules it keeps:
+The three ways to mark the end of a body are those of RFC 9112, section 6. The rules:
 
 1. No byte is copied more than a fixed number of times, however the input is cut.
-2. A body that ends early is told from one that is complete; only a body that lasts "until the
-   connection closes" cannot be.
-3. Lines of the chunked framing are bounded.
-4. Chunks that came whole, hundreds in one read, are told apart at C's speed; whatever is unusual
-   about one is left to the code that knows all of the framing.
+2. A body that ends early is distinguished from a complete one, except for a body that lasts until
+   the connection is closed.
+3. The length of lines of the chunked framing is limited.
+4. Complete chunks, of which one read may hold hundreds, are separated by a few calls of C
+   functions; any unusual chunk is left to the code that implements the whole framing.
 """
 
 from __future__ import annotations
@@ -27,7 +24,7 @@ _CHUNK_HEAD = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;.*)?", re.DOTALL)
 
 
 class _Sizes(dict[bytes, int]):
-    """What lines with the size of a chunk mean, remembered; -1 where one has to be looked into."""
+    """A cache from lines to chunk sizes; -1 for a line that needs the complete parser."""
 
     def __missing__(self, line: bytes) -> int:
         size = int(line, 16) if _PLAIN_SIZE.fullmatch(line) else 0
@@ -41,26 +38,26 @@ _sizes = _Sizes()
 
 
 class BodyError(Exception):
-    """The framing of the body is broken."""
+    """The framing of the body is invalid."""
 
 
 class Body(Protocol):
-    """Takes bytes from the connection and gives those of the body."""
+    """Separates the bytes of the body from those of the connection."""
 
     finished: bool
     """Whether the body is complete."""
     excess: bool
-    """Whether bytes came after the body's end, so that the connection is of no further use."""
+    """Whether bytes followed the end of the body, so that the connection cannot be reused."""
     until_close: bool
     """Whether the end of the connection is the end of the body."""
 
     def feed(self, data: bytes) -> bytes:
-        """Return the body's bytes in these."""
+        """Return the bytes of the body that the data holds."""
         ...
 
 
 class LengthBody:
-    """A body of a known length, be it zero."""
+    """A body of a known length, possibly zero."""
 
     until_close = False
 
@@ -70,7 +67,7 @@ class LengthBody:
         self.excess = False
 
     def feed(self, data: bytes) -> bytes:
-        """Return the body's bytes in these."""
+        """Return the bytes of the body that the data holds."""
         if len(data) > self._left:
             self.excess = True
             data = data[: self._left]
@@ -87,7 +84,7 @@ class CloseBody:
     until_close = True
 
     def feed(self, data: bytes) -> bytes:
-        """Return the body's bytes in these."""
+        """Return the bytes of the body that the data holds."""
         return data
 
 
@@ -99,17 +96,17 @@ class ChunkedBody:
     def __init__(self) -> None:
         self.finished = False
         self.excess = False
-        self._left = 0  # bytes of the current chunk that are still to come
-        self._line = b""  # a line of the framing that is not complete yet
-        self._expect_end = False  # a chunk's CRLF is due
+        self._left = 0  # bytes of the current chunk that have not arrived
+        self._line = b""  # an incomplete line of the framing
+        self._expect_end = False  # the CRLF after a chunk is expected
         self._trailers = False
         self._trailer_size = 0
 
     def feed(self, data: bytes) -> bytes:
-        """Return the body's bytes in these."""
+        """Return the bytes of the body that the data holds."""
         pieces: list[bytes] = []
         position = 0
-        looked = False
+        searched = False
         while position < len(data):
             if self.finished:
                 self.excess = True
@@ -122,8 +119,8 @@ class ChunkedBody:
                 if not self._left:
                     self._expect_end = True
                 continue
-            if not (looked or self._line or self._expect_end or self._trailers):
-                looked = True
+            if not (searched or self._line or self._expect_end or self._trailers):
+                searched = True
                 position = _take_whole_chunks(data, position, pieces)
                 continue
             end = data.find(b"\n", position)
@@ -160,10 +157,10 @@ class ChunkedBody:
 
 
 def _take_whole_chunks(data: bytes, position: int, pieces: list[bytes]) -> int:
-    """Take the chunks that begin here and are complete; return where the rest begins.
+    """Append the complete chunks that begin at a position; return where the rest begins.
 
-    Between their CRLFs stand, in turn, a size and so many bytes. Where that does not hold (a last
-    chunk, an extension, a CRLF within the bytes, an error), none is taken.
+    Split at CRLF, complete chunks are sizes and contents in turn. If that does not hold (a last
+    chunk, an extension, a CRLF in the content, an error), no chunk is taken.
     """
     *parts, rest = (data[position:] if position else data).split(b"\r\n")
     if len(parts) % 2:
@@ -176,10 +173,10 @@ def _take_whole_chunks(data: bytes, position: int, pieces: list[bytes]) -> int:
 
 
 def body_of(method: str, status_code: int, headers: dict[str, str], http_version: str) -> Body:
-    """Return the right kind of body for a response (RFC 9112, section 6.3).
+    """Return the decoder for the body of a response (RFC 9112, section 6.3).
 
     Raises:
-      BodyError: the headers contradict each other.
+      BodyError: the headers are contradictory or not supported.
     """
     if method == "HEAD" or status_code in (204, 304):
         return LengthBody(0)

@@ -1,15 +1,12 @@
 """One connection to an HTTP/1.1 server, used for one request at a time.
 
-What it knows: how to connect, TLS, how a request is written and a response's head is read (with
-h11), and that a body is read from the socket directly, which keeps reads cancellable.
-What it must never know: pools, redirects, the caller's kind of client.
+The rules:
 
-The rules it keeps:
-
-1. Whatever happens in connecting or in sending, cancellation included, the socket is closed.
-2. A read of the body that is cancelled or times out loses nothing: the next one goes on.
+1. If connecting or sending fails or is cancelled, the socket is closed.
+2. A read of the body that is cancelled or times out loses no bytes: the next read continues. The
+   body is therefore read from the socket directly; h11 only writes the request and parses the head.
 3. A body that ends early is an error, never an end.
-4. Closing is shielded and bounded.
+4. Closing is shielded and bounded in time.
 """
 
 from __future__ import annotations
@@ -27,13 +24,13 @@ from trio_mix._version import __version__
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable
 
+    from trio_mix._http._progress import RequestProgress
     from trio_mix._http._protocols import (
-        Content,
+        HttpRequest,
         NetworkBackend,
         NetworkStream,
-        Progress,
         SocketOption,
     )
     from trio_mix._http._urls import Target
@@ -46,8 +43,9 @@ CLOSE_TIMEOUT = 2.0
 
 
 def _keep_alive_options() -> tuple[SocketOption, ...]:
-    """Find a dead peer in about a minute where no data is due (not all systems have all)."""
+    """Return the socket options that detect a dead peer in about a minute."""
     options = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+    # Not every system has all of them.
     for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
         number = getattr(socket, name, None)
         if number is not None:
@@ -58,8 +56,8 @@ def _keep_alive_options() -> tuple[SocketOption, ...]:
 KEEP_ALIVE = _keep_alive_options()
 
 
-async def close_stream(stream: NetworkStream) -> None:  # noqa: ASYNC910 - closing a stream is one
-    """Close a network stream; shielded and bounded, so that no cancellation leaks it."""
+async def close_stream(stream: NetworkStream) -> None:  # noqa: ASYNC910 - closing a stream is a checkpoint
+    """Close a network stream; shielded and bounded, so that cancellation cannot leak it."""
     with (
         trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_TIMEOUT),
         contextlib.suppress(*library_errors()),
@@ -83,7 +81,7 @@ class Connection:
         ssl_context: ssl.SSLContext | None,
         socket_options: Iterable[SocketOption] = (),
     ) -> Connection:
-        """Connect, with TLS where a context is given."""
+        """Connect, with TLS if a context is given."""
         stream = await backend.connect_tcp(
             target.host.strip("[]"), target.port, socket_options=socket_options
         )
@@ -96,7 +94,7 @@ class Connection:
         return cls(stream)
 
     def is_dead(self) -> bool:
-        """Whether the server has hung up, or sent what nobody asked for."""
+        """Return whether the server has closed the connection, or sent data without a request."""
         return self.closed or bool(self.stream.get_extra_info("is_readable"))
 
     async def aclose(self) -> None:
@@ -104,98 +102,88 @@ class Connection:
         self.closed = True
         await close_stream(self.stream)
 
-    async def exchange(
-        self,
-        method: str,
-        target: Target,
-        headers: Mapping[str, str],
-        content: Content,
-        progress: Progress,
-    ) -> ConnectionResponse:
+    async def exchange(self, request: HttpRequest, progress: RequestProgress) -> ConnectionResponse:
         """Send a request and read the head of its response."""
         try:
             parser = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
-            whole = await self._send(parser, method, target, headers, content, progress)
+            complete = await self._send(parser, request, progress)
             head = await self._receive_head(parser)
-            return ConnectionResponse(self, method, head, parser, whole=whole)
+            return ConnectionResponse(self, request.method, head, parser, complete=complete)
         except BaseException:
             await self.aclose()
             raise
 
     async def _send(
-        self,
-        parser: h11.Connection,
-        method: str,
-        target: Target,
-        headers: Mapping[str, str],
-        content: Content,
-        progress: Progress,
+        self, parser: h11.Connection, request: HttpRequest, progress: RequestProgress
     ) -> bool:
-        request = h11.Request(
-            method=method,
-            target=target.path,
-            headers=_request_headers(method, target, headers, content),
+        """Write a request; return whether the server has accepted all of it."""
+        content = request.content
+        head = _bytes_of(
+            parser,
+            h11.Request(
+                method=request.method,
+                target=request.target.path,
+                headers=_request_headers(request),
+            ),
         )
-        head = _sent(parser, request)
         progress.sending()
         try:
             if content is None or isinstance(content, bytes):
-                # One segment for head and body: half the packets, and nothing in between.
-                body = _sent(parser, h11.Data(data=content)) if content else b""
-                await self.stream.write(head + body + _sent(parser, h11.EndOfMessage()))
+                # Head and body in one segment: half the packets, and no delay between the two.
+                body = _bytes_of(parser, h11.Data(data=content)) if content else b""
+                await self.stream.write(head + body + _bytes_of(parser, h11.EndOfMessage()))
             else:
                 await self.stream.write(head)
                 async for piece in content:
-                    await self.stream.write(_sent(parser, h11.Data(data=piece)))
-                await self.stream.write(_sent(parser, h11.EndOfMessage()))
+                    await self.stream.write(_bytes_of(parser, h11.Data(data=piece)))
+                await self.stream.write(_bytes_of(parser, h11.EndOfMessage()))
         except library_errors() as error:
             if not is_a(error, "WriteError"):
                 raise
-            # A server that refuses a body may answer and hang up before it has read it all: the
-            # answer is worth more than the failure to write. Without one, the read fails.
+            # A server that refuses a body may respond and close the connection before it has read
+            # the body. The response says more than the failed write; without one, the read fails.
             progress.stage = "sending the request"
-            return False  # noqa: ASYNC910 - the failed write was one
+            return False  # noqa: ASYNC910 - the failed write was a checkpoint
         progress.body_sent()
         return True
 
     async def _receive_head(self, parser: h11.Connection) -> h11.Response:
-        came = False
-        while True:  # noqa: ASYNC913 - each turn reads, fails, or ends it
+        received = False
+        while True:  # noqa: ASYNC913 - each iteration reads, raises or returns
             event = parser.next_event()
             if isinstance(event, h11.Response):
-                return event  # noqa: ASYNC910 - the answer cannot be there unread: it was read for
+                return event  # noqa: ASYNC910 - a response is parsed only after a read
             if event is h11.NEED_DATA:
                 data = await self.stream.read(READ_SIZE)
                 if not data:
                     raise DisconnectedError(
-                        "the server closed the connection in the middle of its answer"
-                        if came
-                        else "the server closed the connection without an answer"
+                        "the server closed the connection in the middle of its response"
+                        if received
+                        else "the server closed the connection without a response"
                     )
-                came = True
+                received = True
                 parser.receive_data(data)
 
 
-def _sent(parser: h11.Connection, event: h11.Event) -> bytes:
+def _bytes_of(parser: h11.Connection, event: h11.Event) -> bytes:
     return parser.send(event) or b""
 
 
-def _request_headers(
-    method: str, target: Target, headers: Mapping[str, str], content: Content
-) -> list[tuple[bytes, bytes]]:
-    fields = {name.lower(): (name, value) for name, value in headers.items()}
+def _request_headers(request: HttpRequest) -> list[tuple[bytes, bytes]]:
+    content = request.content
+    fields = {name.lower(): (name, value) for name, value in request.headers.items()}
     if isinstance(content, bytes) or content is None:
         fields.pop("transfer-encoding", None)
         fields.pop("content-length", None)
-        if content or method not in ("GET", "HEAD", "DELETE", "OPTIONS"):
+        if content or request.method not in ("GET", "HEAD", "DELETE", "OPTIONS"):
             fields["content-length"] = ("Content-Length", str(len(content or b"")))
     elif "content-length" not in fields:
         fields["transfer-encoding"] = ("Transfer-Encoding", "chunked")
     fields.setdefault("accept", ("Accept", "*/*"))
     fields.setdefault("accept-encoding", ("Accept-Encoding", "identity"))
     fields.setdefault("user-agent", ("User-Agent", f"trio-mix/{__version__}"))
-    result = [] if "host" in fields else [(b"Host", target.authority)]
-    authorization = target.authorization()
+    result = [] if "host" in fields else [(b"Host", request.target.authority)]
+    authorization = request.target.authorization()
     if authorization is not None and "authorization" not in fields:
         result.append((b"Authorization", authorization))
     result += [
@@ -206,7 +194,7 @@ def _request_headers(
 
 
 class ConnectionResponse:
-    """A response on a connection of our own, its body being read."""
+    """A response on a `Connection`, with its body still to be read."""
 
     def __init__(
         self,
@@ -215,7 +203,7 @@ class ConnectionResponse:
         head: h11.Response,
         parser: h11.Connection,
         *,
-        whole: bool,
+        complete: bool,
     ) -> None:
         self.connection = connection
         self.status_code = head.status_code
@@ -227,15 +215,15 @@ class ConnectionResponse:
         self.http_version = f"HTTP/{head.http_version.decode('ascii')}"
         self._body = body_of(method, head.status_code, self.headers, self.http_version)
         self.give_back: Callable[[Connection], Awaitable[None]] | None = None
-        self._early = parser.trailing_data[0]  # body that came along with the head
+        self._early = parser.trailing_data[0]  # the part of the body that arrived with the head
         tokens = self.headers.get("connection", "").lower().split(",")
         self._keep = (
-            whole and self.http_version == "HTTP/1.1" and "close" not in map(str.strip, tokens)
+            complete and self.http_version == "HTTP/1.1" and "close" not in map(str.strip, tokens)
         )
 
     @property
     def reusable(self) -> bool:
-        """Whether the connection may serve another request."""
+        """Whether the connection may be used for another request."""
         return (
             self._keep
             and self._body.finished
@@ -245,7 +233,7 @@ class ConnectionResponse:
         )
 
     async def receive(self, timeout: float | None) -> bytes:
-        """Read the next bytes of the body, ``b""`` at its end; cancelled, it loses nothing."""
+        """Read the next bytes of the body, ``b""`` at its end; cancelled, no bytes are lost."""
         body = self._body
         if self._early or body.finished:
             await trio.lowlevel.checkpoint()
@@ -257,16 +245,18 @@ class ConnectionResponse:
             if data:
                 content = body.feed(data)
                 if content:
-                    return content  # noqa: ASYNC910 - read from the socket, or see above
+                    return content  # noqa: ASYNC910 - a read or the checkpoint above precedes
             elif body.until_close:
                 self._keep = False
                 body.finished = True
             else:
-                raise DisconnectedError("the server closed the connection before the body's end")
-        return b""  # noqa: ASYNC910 - as above
+                raise DisconnectedError(
+                    "the server closed the connection before the end of the body"
+                )
+        return b""  # noqa: ASYNC910 - a read or the checkpoint above precedes
 
     async def release(self) -> None:
-        """Hand the connection back where another request may use it, else close it."""
+        """Return the connection if another request may use it, else close it."""
         if self.give_back is not None and self.reusable:
             await self.give_back(self.connection)
         else:

@@ -1,8 +1,4 @@
-"""Turn what HTTP libraries raise into the exceptions of trio_mix, at one boundary.
-
-What it knows: the exceptions of httpcore, h11, httpx and httpx2, and which of them mean that
-nothing was sent. What it must never know: what the request was for.
-"""
+"""Translate the exceptions of HTTP libraries into those of trio_mix, in one place."""
 
 from __future__ import annotations
 
@@ -18,17 +14,17 @@ from trio_mix._redact import Redactor
 from trio_mix.errors import ConfigurationError, ConnectionFailed, RequestTimeout, TrioMixError
 
 if TYPE_CHECKING:
-    from trio_mix._http._protocols import Progress
+    from trio_mix._http._progress import RequestProgress
 
 __all__ = ["DisconnectedError", "WriteError", "is_a", "library_errors", "translate"]
 
 
 class DisconnectedError(Exception):
-    """The server ended the connection where more was due."""
+    """The server closed the connection before the response was complete."""
 
 
 class WriteError(Exception):
-    """The server takes no more of a request; named as httpcore's, which its back ends raise."""
+    """The server accepts no more of a request; named as the exception of httpcore's backends."""
 
 
 _OWN: tuple[type[Exception], ...] = (
@@ -57,10 +53,11 @@ _THEIRS = {
 
 
 def library_errors() -> tuple[type[Exception], ...]:
-    """Return all exceptions that `translate` takes, for an ``except`` clause.
+    """Return all exceptions that `translate` accepts, for an ``except`` clause.
 
-    Those of httpcore and httpx2 count once somebody has imported them: a caller's client or back
-    end, or a proxy's. httpcore takes half as long to load as all of trio_mix.
+    Those of httpcore and httpx2 are included once the library has been imported, by a caller's
+    client or backend or for a proxy. They are not imported here: httpcore takes half as long to
+    load as all of trio_mix.
     """
     classes = list(_OWN)
     for library, names in _THEIRS.items():
@@ -71,7 +68,7 @@ def library_errors() -> tuple[type[Exception], ...]:
 
 
 def is_a(error: BaseException, name: str) -> bool:
-    """Say whether an exception is of a class of that name, whichever library's it is."""
+    """Return whether an exception is of a class with that name, of any library."""
     return any(cls.__name__ == name for cls in type(error).__mro__)
 
 
@@ -79,14 +76,14 @@ _NOTHING_SENT = {"ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError"}
 _CALLERS_FAULT = {"LocalProtocolError", "InvalidURL", "UnsupportedProtocol", "UnicodeError"}
 
 
-def translate(error: Exception, progress: Progress, *, traced: bool = True) -> TrioMixError:
-    """Make the exception of trio_mix that says what failed, and whether anything was sent.
+def translate(error: Exception, progress: RequestProgress, *, traced: bool = True) -> TrioMixError:
+    """Return the exception of trio_mix that says what failed, and whether anything was sent.
 
     Args:
       error: one of `library_errors`.
       progress: how far the request had got.
-      traced: whether ``progress`` was told of each step; where it was not, as with a transport
-        that does not trace, all but a failed connect is taken to have been sent.
+      traced: whether ``progress`` was updated at each step. If not, as with a transport that does
+        not support tracing, any request that did not fail to connect counts as sent.
     """
     names = {cls.__name__ for cls in type(error).__mro__}
     if not traced and not names & _NOTHING_SENT:
@@ -96,17 +93,17 @@ def translate(error: Exception, progress: Progress, *, traced: bool = True) -> T
             f"The request to {progress.info.url} cannot be made ({type(error).__name__}):"
             " check the URL and the names of the headers"
         )
-    # A parser quotes the line that it did not understand: that may be what we sent.
+    # A parser quotes the line that it could not parse, which may repeat the request.
     words = _words(error)
     masked = Redactor([*progress.given, *progress.added]).text(words)
     if masked != words:
         words = masked
-        error.args = (masked,)  # it is this one's cause, and printed with it
+        error.args = (masked,)  # it becomes the cause, and is printed in the traceback
         error.__cause__ = error.__context__ = None
     reason = f"{words}, while {progress.stage}"
     if "PoolTimeout" in names:
         reason = (
-            "the http_client had no connection to spare: each open stream holds one, so give it"
+            "the http_client had no free connection: each open stream holds one, so give the client"
             " higher limits (max_connections)"
         )
     if "TimeoutException" in names:
@@ -115,12 +112,12 @@ def translate(error: Exception, progress: Progress, *, traced: bool = True) -> T
 
 
 def _words(error: BaseException) -> str:
-    """Find the text that says most: libraries often leave the outermost exception empty."""
+    """Return the texts of an exception and its causes: the outermost one is often empty."""
     cause: BaseException | None = error
     words = ""
     seen = 0
     while cause is not None and seen < 10:
-        if isinstance(cause, BaseExceptionGroup):  # one connect per address: the last will do
+        if isinstance(cause, BaseExceptionGroup):  # one for each address
             cause = cause.exceptions[-1]
         text = " ".join(str(cause).split())
         if text and text not in words:

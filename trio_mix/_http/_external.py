@@ -1,17 +1,15 @@
-"""Send requests through an httpx or httpx2 client, and clean up after it.
+"""Send requests through a caller's httpx or httpx2 client, and clean up after it.
 
-What it knows: how such a client is asked, how its body iterators must be unwound.
-What it must never know: the client's pools and limits, which are its owner's (but see 3).
-
-The rules it keeps:
+The rules:
 
 1. A body that is left early is unwound frame by frame, in order, so that neither a socket nor a
    generator is left for the garbage collector (httpx#3777).
-2. A read that was cancelled has broken the body for good: what follows is an error, not an end.
-3. Of the client's timeouts one is kept, that on waiting for a free connection of its pool.
-4. Each read is a point of cancellation, and every 64th lets other tasks run, also where the client
-   has the bytes at hand.
-4. The credentials that it adds are noted, so that they can be masked should the server repeat them.
+2. A read that was cancelled has broken the body: the next read is an error, not an end.
+3. Of the client's timeouts only the one for a free connection of its pool applies.
+4. Each read is a cancellation point, and every 64th read is a full checkpoint, also if the client
+   has the bytes in memory.
+5. The credentials that the client adds are recorded, so that they can be masked if the server
+   repeats them.
 """
 
 from __future__ import annotations
@@ -28,7 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
     from typing import Self
 
-    from trio_mix._http._protocols import ClientResponse, Content, HttpClient, Progress
+    from trio_mix._http._progress import RequestProgress
+    from trio_mix._http._protocols import ClientResponse, HttpClient, HttpRequest
 
 __all__ = ["ExternalResponse", "Tracer"]
 
@@ -38,27 +37,27 @@ _SECRET = re.compile("auth|cookie|key|token|secret|passw|credential|session|sign
 
 
 def _pool_timeout(client: HttpClient) -> float | None:
-    """Return how long the client's owner lets a request wait for a free connection."""
+    """Return the seconds for which the client lets a request wait for a free connection."""
     limit = getattr(getattr(client, "timeout", None), "pool", None)
     return limit if isinstance(limit, int | float) else None
 
 
 def _credentials(headers: Mapping[str, str]) -> tuple[str, ...]:
-    """Return what the client's own defaults, cookies and authentication have added (rule 4)."""
+    """Return the values of headers that may hold credentials, the client's own among them."""
     return tuple(value for name, value in headers.items() if _SECRET.search(name))
 
 
 class Tracer:
     """Follow a request through the ``trace`` extension of httpcore and httpcore2."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: RequestProgress) -> None:
         self.progress = progress
-        self.heard = False
+        self.called = False  # some transports do not support tracing
 
-    async def __call__(self, name: str, info: dict[str, Any]) -> None:  # noqa: ASYNC910 - a hook that the client calls amid its own work
-        """Take one step's name, as ``http11.send_request_headers.started``."""
+    async def __call__(self, name: str, info: dict[str, Any]) -> None:  # noqa: ASYNC910 - a hook that the client calls during its own work
+        """Note one step by its name, as ``http11.send_request_headers.started``."""
         del info
-        self.heard = True
+        self.called = True
         if name.endswith("send_request_headers.started"):
             self.progress.sending()
         elif name.endswith("send_request_body.complete"):
@@ -66,7 +65,7 @@ class Tracer:
 
 
 class _ReadBody:
-    """A body that has been read already, to be iterated like one that has not."""
+    """Iterate a body that has been read already."""
 
     def __init__(self, content: bytes) -> None:
         self._content = content
@@ -78,11 +77,11 @@ class _ReadBody:
         content, self._content = self._content, b""
         if not content:
             raise StopAsyncIteration
-        return content  # noqa: ASYNC910 - httpx writes it next
+        return content  # noqa: ASYNC910 - `ExternalResponse.receive` is a checkpoint
 
 
 class ExternalResponse:
-    """A response of a caller's client, its body being read."""
+    """A response of a caller's client, with its body still to be read."""
 
     def __init__(
         self, response: ClientResponse, on_close: Callable[[], Awaitable[None]] | None = None
@@ -92,7 +91,7 @@ class ExternalResponse:
         self.http_version = response.http_version
         self._response = response
         self._on_close = on_close
-        # A hook of the client may have read the body, and some transports make it read.
+        # A hook of the client may have read the body; some transports return a body that is read.
         consumed = response.is_stream_consumed
         body = _ReadBody(response.content) if consumed else response.aiter_raw()
         self._body: AsyncIterator[bytes] = body
@@ -105,46 +104,51 @@ class ExternalResponse:
     async def start(
         cls,
         client: HttpClient,
-        method: str,
-        url: str,
-        headers: Mapping[str, str],
-        content: Content,
+        request: HttpRequest,
         tracer: Tracer,
         on_close: Callable[[], Awaitable[None]] | None = None,
     ) -> ExternalResponse:
-        """Send a request and read the head of its response."""
-        fields = {name.lower(): (name, value) for name, value in headers.items()}
+        """Send a request and read the head of its response.
+
+        Args:
+          client: the client to send it with.
+          request: the request.
+          tracer: follows the progress.
+          on_close: awaited when the response is closed, or if there is none.
+        """
+        fields = {name.lower(): (name, value) for name, value in request.headers.items()}
         fields.setdefault("accept-encoding", ("Accept-Encoding", "identity"))
-        request = client.build_request(
-            method,
-            url,
-            content=content,
+        built = client.build_request(
+            request.method,
+            request.target.url,
+            content=request.content,
             headers=[
                 (name.encode("ascii"), value.encode("latin-1")) for name, value in fields.values()
             ],
-            # The scope around us times it all; how long a connection may be waited for is the
-            # owner's limit, without which a message might wait for the very stream it belongs to.
+            # The caller of this method limits the time of the whole request. The limit on waiting
+            # for the pool stays: without it, a message could wait for the connection of the very
+            # stream it belongs to.
             timeout=(None, None, None, _pool_timeout(client)),
             extensions={"trace": tracer},
         )
         progress = tracer.progress
         try:
-            response = await client.send(request, stream=True, follow_redirects=False)
+            response = await client.send(built, stream=True, follow_redirects=False)
         except BaseException:
-            progress.added += _credentials(request.headers)
+            progress.added += _credentials(built.headers)
             if on_close is not None:
                 with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
                     await on_close()
             raise
-        progress.added += _credentials(request.headers)
-        if not tracer.heard:
-            tracer.progress.sent = True
-            tracer.progress.body_sent()
+        progress.added += _credentials(built.headers)
+        if not tracer.called:
+            progress.sent = True
+            progress.body_sent()
         return cls(response, on_close)
 
     async def receive(self, timeout: float | None) -> bytes:
-        """Read the next bytes of the body, ``b""`` at its end; cancelled, it breaks the body."""
-        # The client may have the bytes at hand, and would let nobody else run then (rule 4).
+        """Read the next bytes of the body, ``b""`` at its end; if cancelled, the body is broken."""
+        # A client that has the bytes in memory would let no other task run (rule 4).
         if self._reads % READS_BETWEEN_CHECKPOINTS and not self._ended:
             await trio.lowlevel.checkpoint_if_cancelled()
         else:
@@ -153,14 +157,14 @@ class ExternalResponse:
         if self._broken or self._ended or self._closed:
             if self._ended and not self._closed:
                 return b""
-            raise DisconnectedError("the connection was given up in a read that was cancelled")
-        if timeout is None:  # as always where nothing is timed: a scope costs more than a read
-            return await self._read()  # noqa: ASYNC910 - see above
+            raise DisconnectedError("the connection was closed because a read was cancelled")
+        if timeout is None:  # without a cancel scope, which costs more than a read
+            return await self._read()  # noqa: ASYNC910 - a checkpoint precedes
         with trio.move_on_after(timeout):
             return await self._read()
         raise TimeoutError
 
-    async def _read(self) -> bytes:  # noqa: ASYNC910 - its caller was a checkpoint
+    async def _read(self) -> bytes:  # noqa: ASYNC910 - a checkpoint precedes it
         self._broken = True
         data = b""
         while not data:
@@ -172,26 +176,26 @@ class ExternalResponse:
         self._broken = False
         if self._ended:
             await trio.lowlevel.checkpoint()
-        return data  # noqa: ASYNC910 - the client has read, or had it at hand
+        return data  # noqa: ASYNC910 - as above
 
     async def release(self) -> None:
-        """Let the client have its connection back."""
+        """Return the connection to the client."""
         await self.aclose()
 
-    async def aclose(self) -> None:  # noqa: ASYNC910 - closing a response is one
-        """Unwind the body, and close the response; shielded and bounded."""
+    async def aclose(self) -> None:  # noqa: ASYNC910 - closing a response is a checkpoint
+        """Unwind the body, and close the response; shielded and bounded in time."""
         if self._closed:
             await trio.lowlevel.cancel_shielded_checkpoint()
             return
         self._closed = True
         if not self._ended:
-            # In a scope that is cancelled already the innermost read raises, and each frame round
-            # it is left in order; what is buffered comes first, hence the loop.
+            # In a scope that is already cancelled the innermost read raises, and the frames around
+            # it are left in order. Buffered bytes are returned first, therefore the loop.
             with (
                 trio.CancelScope(shield=True) as unwind,
                 contextlib.suppress(StopAsyncIteration, Exception),
             ):
-                unwind.cancel(reason="the body is not wanted any more")
+                unwind.cancel(reason="the rest of the body is not needed")
                 while True:
                     await anext(self._body)
         with (

@@ -1,9 +1,4 @@
-"""Keep a few idle connections for the next request, and lose none by cancellation.
-
-What it knows: which connections are idle, and since when.
-What it must never know: connections that are in use. There is no limit on those, and so no slot
-that a cancelled request could take with it.
-"""
+"""Keep a few idle connections for the next request; connections in use are not counted."""
 
 from __future__ import annotations
 
@@ -17,13 +12,13 @@ if TYPE_CHECKING:
 __all__ = ["IdleConnections"]
 
 MAX_IDLE = 8
-MAX_IDLE_TIME = 4.0  # many servers hang up after five seconds: do not race them
+MAX_IDLE_TIME = 4.0  # many servers close an idle connection after five seconds
 
 _Origin = tuple[str, str, int]
 
 
 class IdleConnections:
-    """The idle connections of one client, the most recently used one first in use again."""
+    """The idle connections of one client; the most recently used one is taken first."""
 
     def __init__(self) -> None:
         self._idle: list[tuple[float, _Origin, Connection]] = []
@@ -33,7 +28,7 @@ class IdleConnections:
         return len(self._idle)
 
     async def take(self, origin: _Origin) -> Connection | None:
-        """Return a connection that is alive, or `None`; close those that are not."""
+        """Remove and return a live connection, or `None`; close the dead ones."""
         now = trio.current_time()
         found: Connection | None = None
         kept: list[tuple[float, _Origin, Connection]] = []
@@ -49,10 +44,10 @@ class IdleConnections:
         self._idle = kept[::-1]
         for connection in dead:
             await connection.aclose()
-        return found  # noqa: ASYNC910 - what was taken must not be lost to a cancellation; the request follows
+        return found  # noqa: ASYNC910 - cancellation here would leak the connection; the request follows
 
-    async def put(self, origin: _Origin, connection: Connection) -> None:  # noqa: ASYNC910 - after the request, which was one
-        """Take back a connection whose response has been read to the end."""
+    async def put(self, origin: _Origin, connection: Connection) -> None:  # noqa: ASYNC910 - follows the request, which is a checkpoint
+        """Add a connection whose response has been read to the end."""
         if self._closed:
             await connection.aclose()
             return
@@ -62,7 +57,7 @@ class IdleConnections:
             await oldest.aclose()
 
     async def aclose(self) -> None:
-        """Close them all, and those that come back later."""
+        """Close all connections, and those that are added later."""
         self._closed = True
         idle, self._idle = self._idle, []
         for _, _, connection in idle:

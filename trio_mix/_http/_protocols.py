@@ -1,8 +1,4 @@
-"""The shapes that the HTTP layer's parts agree on.
-
-What it knows: which methods of a caller's client are used, what a response consists of.
-What it must never know: how either is made.
-"""
+"""The types that the parts of the HTTP layer share."""
 
 from __future__ import annotations
 
@@ -12,17 +8,18 @@ import attrs
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
+    from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 
-    from trio_mix.errors import RequestInfo
+    from trio_mix._http._urls import Target
 
 __all__ = [
-    "Exchange",
+    "ClientResponse",
+    "Content",
     "HttpClient",
-    "HttpResponse",
+    "HttpRequest",
     "NetworkBackend",
     "NetworkStream",
-    "Progress",
+    "RawResponse",
     "SocketOption",
 ]
 
@@ -32,7 +29,7 @@ Content: TypeAlias = "bytes | AsyncIterable[bytes] | None"
 
 
 class NetworkStream(Protocol):
-    """One connection: what is used of httpcore's ``AsyncNetworkStream``."""
+    """One connection: the part of httpcore's ``AsyncNetworkStream`` that is used."""
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """Read some bytes, ``b""`` at the end."""
@@ -52,18 +49,18 @@ class NetworkStream(Protocol):
         server_hostname: str | None = None,
         timeout: float | None = None,
     ) -> NetworkStream:
-        """Shake hands, and return the connection within."""
+        """Perform the TLS handshake, and return the encrypted connection."""
         ...
 
     def get_extra_info(self, info: str) -> Any:
-        """Return what ``is_readable`` names, and whatever else a back end knows."""
+        """Return the value for ``is_readable``, or for another name that the backend knows."""
         ...
 
 
 class NetworkBackend(Protocol):
-    """How connections are made: httpcore's ``AsyncNetworkBackend``, as far as it is used.
+    """Makes connections: the part of httpcore's ``AsyncNetworkBackend`` that is used.
 
-    Tests pass one in memory; one that was written for httpcore fits as it is.
+    Tests pass one in memory; a backend written for httpcore can be passed unchanged.
     """
 
     async def connect_tcp(
@@ -74,12 +71,12 @@ class NetworkBackend(Protocol):
         local_address: str | None = None,
         socket_options: Iterable[SocketOption] | None = None,
     ) -> NetworkStream:
-        """Connect, and set the options."""
+        """Connect, and set the socket options."""
         ...
 
 
 class ClientResponse(Protocol):
-    """What is used of a caller's client's response."""
+    """The part of a response of a caller's client that is used."""
 
     @property
     def status_code(self) -> int: ...
@@ -98,13 +95,13 @@ class ClientResponse(Protocol):
 class HttpClient(Protocol):
     """A caller's HTTP client: an `httpx.AsyncClient`, or an ``httpx2.AsyncClient``.
 
-    Its transports, limits, authentication, cookies, default headers and event hooks are used as
-    they are; its timeouts (but for that on its pool) and its choice about redirects are not.
+    Its transports, limits, authentication, cookies, default headers and event hooks apply. Its
+    timeouts (except that on its pool) and its setting for redirects do not.
     """
 
     @property
     def is_closed(self) -> bool:
-        """Whether the client was closed."""
+        """Whether the client has been closed."""
         ...
 
     def build_request(
@@ -117,66 +114,18 @@ class HttpClient(Protocol):
         timeout: Any = None,
         extensions: Any = None,
     ) -> Any:
-        """Make a request, with the client's defaults merged in."""
+        """Return a request with the client's defaults merged in."""
         ...
 
     async def send(
         self, request: Any, *, stream: bool = False, follow_redirects: Any = False
     ) -> ClientResponse:
-        """Send the request and return the response, its body unread."""
+        """Send the request and return the response with its body unread."""
         ...
 
 
-@attrs.frozen(eq=False, repr=False)
-class HttpResponse:
-    """A response with its body."""
-
-    status_code: int
-    """The HTTP status."""
-    headers: Mapping[str, str] = attrs.field(repr=False)
-    """The headers, names in lower case, values of the same name joined with a comma."""
-    body: bytes = attrs.field(repr=False)
-    """The body, cut at the limit of the request."""
-    truncated: bool
-    """Whether the body was longer than the limit."""
-    url: str
-    """Where it came from after redirects, without user name and password."""
-    http_version: str = "HTTP/1.1"
-    """The version that the server spoke."""
-    secrets: tuple[str, ...] = attrs.field(default=(), repr=False)
-    """The credentials that were sent besides what the request was given."""
-
-
-@attrs.define(eq=False, repr=False)
-class Progress:
-    """How far a request has got: it outlives the attempt, so that errors can tell."""
-
-    info: RequestInfo
-    on_sent: Callable[[], None] | None = None
-    sent: bool = False
-    """Whether a byte of the request may have reached the server."""
-    stage: str = "connecting"
-    """What is going on, as an error message words it."""
-    given: tuple[str, ...] = attrs.field(default=(), repr=False)
-    """The values of the headers that the request was given."""
-    added: tuple[str, ...] = attrs.field(default=(), repr=False)
-    """The credentials that a caller's client, or a proxy's address, has added."""
-
-    def sending(self) -> None:
-        """Note that the first byte is about to be written."""
-        self.sent = True
-        self.stage = "sending the request"
-
-    def body_sent(self) -> None:
-        """Note that the request is written whole; tell the caller, once."""
-        self.stage = "waiting for the answer"
-        callback, self.on_sent = self.on_sent, None
-        if callback is not None:
-            callback()
-
-
-class Exchange(Protocol):
-    """One request whose response's head has come, and whose body is to be read."""
+class RawResponse(Protocol):
+    """A response whose head has arrived and whose body is to be read, however it was requested."""
 
     @property
     def status_code(self) -> int: ...
@@ -190,9 +139,23 @@ class Exchange(Protocol):
         ...
 
     async def release(self) -> None:
-        """Let go of the connection; it may serve others if the body was read to its end."""
+        """Return the connection for another request if the body was read to its end."""
         ...
 
     async def aclose(self) -> None:
-        """Let go of the connection, and close it; shielded and bounded."""
+        """Close the connection; shielded and bounded."""
         ...
+
+
+@attrs.frozen(eq=False, repr=False)
+class HttpRequest:
+    """One request, as it is sent to one target."""
+
+    method: str
+    """The HTTP method, in upper case."""
+    target: Target
+    """Where it is sent."""
+    headers: Mapping[str, str] = attrs.field(repr=False)
+    """The headers; the usual ones that are missing are added when it is written."""
+    content: Content = attrs.field(repr=False)
+    """The body."""

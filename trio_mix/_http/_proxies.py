@@ -1,7 +1,7 @@
 """Find the proxy that the environment names for a URL.
 
-What it knows: ``HTTP_PROXY``, ``HTTPS_PROXY``, ``ALL_PROXY`` and ``NO_PROXY``, and their like
-in the systems that have other ways. What it must never know: how to speak to a proxy.
+The variables are ``HTTP_PROXY``, ``HTTPS_PROXY``, ``ALL_PROXY`` and ``NO_PROXY``; on macOS and
+Windows the settings of the system are used as well.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["Proxies"]
 
 
 class Proxies:
-    """The environment's proxies, as they stood when this was made."""
+    """The proxies of the environment, as they are when this object is created."""
 
     def __init__(self) -> None:
         found = urllib.request.getproxies()
@@ -40,7 +40,7 @@ class Proxies:
 
 
 def _matches(name: str, host: str, port: int) -> bool:
-    """Whether an entry of ``NO_PROXY`` means a host: a name, its subdomains, or a network."""
+    """Return whether an entry of ``NO_PROXY`` matches: a name, its subdomains, or a network."""
     if name == "*":
         return True
     try:

@@ -1,16 +1,16 @@
 """Make TCP and TLS connections with Trio, as a `NetworkBackend`.
 
-What it knows: Trio's sockets. What it must never know: HTTP.
-
-httpcore has such a back end too. This one closes the socket when a handshake is cancelled, and
-arms no timer where no timeout is asked for, which is most of the cost of a small read. Where a
-timeout is asked for, it is a `TimeoutError`.
+httpcore has such a backend too. This one closes the socket when a handshake is cancelled, and
+opens no cancel scope if no timeout is given, which is most of the cost of a small read. A timeout
+that expires is a `TimeoutError`.
 """
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import httpx
 import trio
 
 from trio_mix._http._errors import WriteError
@@ -23,7 +23,13 @@ if TYPE_CHECKING:
 
     Transport: TypeAlias = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 
-__all__ = ["TrioBackend", "TrioStream"]
+__all__ = ["TrioBackend", "TrioStream", "default_ssl_context"]
+
+
+@functools.cache
+def default_ssl_context() -> ssl.SSLContext:
+    """Return the context for all connections, created at its first use: that takes 20 ms."""
+    return httpx.create_ssl_context()
 
 
 class TrioStream:
@@ -33,12 +39,12 @@ class TrioStream:
         self._transport = transport
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """Read some bytes, ``b""`` at the end; cancelled or timed out, nothing is lost."""
+        """Read some bytes, ``b""`` at the end; if cancelled or timed out, no bytes are lost."""
         if timeout is None:
             return bytes(await self._transport.receive_some(max_bytes))
         with trio.move_on_after(timeout):
             return bytes(await self._transport.receive_some(max_bytes))
-        raise TimeoutError(f"nothing came for {timeout:g} s")
+        raise TimeoutError(f"no byte arrived for {timeout:g} s")
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """Write all bytes."""
@@ -51,10 +57,10 @@ class TrioStream:
                 return
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise WriteError(str(error)) from error
-        raise TimeoutError(f"nothing was taken for {timeout:g} s")
+        raise TimeoutError(f"the peer accepted no byte for {timeout:g} s")
 
     async def aclose(self) -> None:
-        """Close the connection; the socket is closed even if this is cancelled."""
+        """Close the connection; the socket is closed even if the call is cancelled."""
         await self._transport.aclose()
 
     async def start_tls(
@@ -63,7 +69,7 @@ class TrioStream:
         server_hostname: str | None = None,
         timeout: float | None = None,
     ) -> NetworkStream:
-        """Shake hands; on failure, cancellation included, the connection is closed."""
+        """Perform the TLS handshake; if it fails or is cancelled, the connection is closed."""
         if isinstance(self._transport, trio.SSLStream):
             raise RuntimeError("TLS within TLS is not supported here")
         stream = trio.SSLStream(
@@ -80,7 +86,7 @@ class TrioStream:
             raise
 
     def get_extra_info(self, info: str) -> Any:
-        """Return ``socket``, ``ssl_object`` or ``is_readable``, `None` for anything else."""
+        """Return ``socket``, ``ssl_object`` or ``is_readable``, `None` for any other name."""
         transport = self._transport
         plain = transport.transport_stream if isinstance(transport, trio.SSLStream) else transport
         if info == "socket":
@@ -93,7 +99,7 @@ class TrioStream:
 
 
 class TrioBackend:
-    """Connects over TCP, to whichever of a name's addresses answers first."""
+    """Connect over TCP, to the first address of the name that accepts."""
 
     async def connect_tcp(
         self,
@@ -103,7 +109,7 @@ class TrioBackend:
         local_address: str | None = None,
         socket_options: Iterable[SocketOption] | None = None,
     ) -> NetworkStream:
-        """Connect, and set the options."""
+        """Connect, and set the socket options."""
         with trio.move_on_after(float("inf") if timeout is None else timeout):
             stream = await trio.open_tcp_stream(host, port, local_address=local_address)
             for option in socket_options or ():

@@ -1,8 +1,4 @@
-"""Take URLs and headers apart, and refuse those that cannot work.
-
-What it knows: the syntax of URLs, header fields and ``Retry-After``.
-What it must never know: connections. It never shows a header's value or a URL's user info.
-"""
+"""Parse and check URLs, header fields and ``Retry-After``, and hide the credentials of URLs."""
 
 from __future__ import annotations
 
@@ -27,12 +23,9 @@ __all__ = [
     "Target",
     "check_headers",
     "parse_retry_after",
-    "redirect_target",
     "sanitize_url",
     "url_secrets",
 ]
-
-MAX_REDIRECTS = 5
 
 _USER_INFO = re.compile(r"^([^/?#]*//)[^/?#]*@")
 _SECRET_QUERY = re.compile(
@@ -44,24 +37,24 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def sanitize_url(url: str) -> str:
-    """Return a URL fit for messages; any text goes in.
+    """Return a URL that may be shown in messages; any text is accepted.
 
-    It is without its user name and password, and without the values of what looks like a secret by
-    its name in the query.
+    The user name and password are removed, and the values of query parameters whose names look
+    like those of secrets are masked.
     """
     url = _USER_INFO.sub(r"\1", url)
     return _SECRET_QUERY.sub(rf"\g<1>{MASK}", url) if "=" in url else url
 
 
 def url_secrets(url: str) -> list[str]:
-    """Return the credentials that a URL holds, and what is sent for them."""
+    """Return the credentials in a URL, in the forms in which they are sent."""
     found = [value for _, value in _SECRET_QUERY.findall(url)]
     try:
         parts = urlsplit(url)
     except ValueError:
         return found
     if parts.username is not None:
-        # Without a password the name alone is the credential, as a token is.
+        # Without a password the user name is the credential: a token, for instance.
         found.append(parts.password or parts.username)
         plain = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         found.append(base64.b64encode(plain.encode()).decode())
@@ -70,7 +63,7 @@ def url_secrets(url: str) -> list[str]:
 
 @attrs.frozen(eq=False, repr=False)
 class Target:
-    """An absolute HTTP URL, in the parts that a request needs."""
+    """The parts of an absolute HTTP URL that a request needs."""
 
     scheme: str
     host: str
@@ -80,25 +73,25 @@ class Target:
     authority: bytes
     """The value of the ``Host`` header."""
     url: str = attrs.field(repr=False)
-    """The URL in full, possibly with a password."""
+    """The complete URL, possibly with a password."""
     user_info: bytes = attrs.field(repr=False, default=b"")
 
     @classmethod
     def parse(cls, url: str) -> Target:
-        """Take a URL apart.
+        """Parse a URL.
 
         Raises:
-          ConfigurationError: it is no absolute URL of http or https.
+          ConfigurationError: it is not an absolute URL of http or https.
         """
         shown = sanitize_url(url)
         try:
             parsed = httpx.URL(url)
         except (httpx.InvalidURL, UnicodeError, TypeError) as error:
-            # The parser's own words may repeat what stands before the @.
+            # The parser's message may repeat the user name and password.
             raise ConfigurationError(
                 f"{shown!r} is not a URL ({type(error).__name__}): write it as http://host:port"
             ) from None
-        odd_host = set(parsed.host) & set(" %\t")  # which httpx escapes, to a host of another name
+        odd_host = set(parsed.host) & set(" %\t")  # httpx would escape them: another host name
         if parsed.scheme not in _DEFAULT_PORTS or not parsed.host or odd_host:
             raise ConfigurationError(
                 f"{shown!r} is not the URL of a server: it must begin with http:// or https://"
@@ -116,16 +109,16 @@ class Target:
 
     @property
     def origin(self) -> tuple[str, str, int]:
-        """Scheme, host and port: what a connection leads to, and credentials are for."""
+        """Scheme, host and port: connections and credentials belong to one origin."""
         return self.scheme, self.host, self.port
 
     @property
     def shown(self) -> str:
-        """The URL as messages may show it."""
+        """The URL without credentials, for messages."""
         return sanitize_url(self.url)
 
     def authorization(self) -> bytes | None:
-        """Return the ``Authorization`` that the URL's user info stands for, if it has any."""
+        """Return the ``Authorization`` header for the user name and password in the URL, if any."""
         if not self.user_info:
             return None
         parsed = httpx.URL(self.url)
@@ -133,29 +126,16 @@ class Target:
         return b"Basic " + base64.b64encode(credentials)
 
 
-def redirect_target(method: str, target: Target, status_code: int, location: str) -> Target | None:
-    """Return where a redirect leads if it may be followed: a GET, and to the same origin."""
-    if status_code not in (301, 302, 303, 307, 308) or not location:
-        return None
-    if method not in ("GET", "HEAD"):
-        return None
-    try:
-        there = Target.parse(str(httpx.URL(target.url).join(location)))
-    except (httpx.InvalidURL, ConfigurationError):
-        return None
-    return there if there.origin == target.origin else None
-
-
 def check_headers(headers: Mapping[str, str]) -> None:
-    """Refuse header fields that cannot be sent, or would smuggle in others.
+    """Refuse header fields that cannot be sent, or would inject other fields.
 
     Raises:
-      ConfigurationError: names the field, never its value.
+      ConfigurationError: a field is invalid; the text names the field and never shows its value.
     """
     for name, value in headers.items():
         if not isinstance(name, str) or not _FIELD_NAME.fullmatch(name):
             raise ConfigurationError(
-                f"headers: {name!r} cannot be the name of a header: use letters, digits and hyphens"
+                f"headers: {name!r} is not a valid header name: use letters, digits and hyphens"
             )
         if not isinstance(value, str):
             raise ConfigurationError(
@@ -163,13 +143,13 @@ def check_headers(headers: Mapping[str, str]) -> None:
             )
         if any(bad in value for bad in "\r\n\0"):
             raise ConfigurationError(
-                f"headers: {name!r} has a line end or NUL in its value, which no header may have:"
-                " strip it"
+                f"headers: the value of {name!r} contains a line break or NUL, which no header may"
+                " contain: remove it"
             )
         if not value.isascii() and not _fits_latin_1(value):
             raise ConfigurationError(
-                f"headers: {name!r} has a character in its value that headers cannot carry"
-                " (beyond latin-1): encode it"
+                f"headers: the value of {name!r} contains a character outside latin-1, which"
+                " headers cannot carry: encode it"
             )
 
 
@@ -181,11 +161,11 @@ def parse_retry_after(value: str | None, *, now: float) -> float | None:
     """Return the seconds that a ``Retry-After`` header asks for.
 
     Args:
-      value: the header, in seconds or as an HTTP date, or `None`.
-      now: the time of day, in seconds since the epoch, against which a date counts.
+      value: the value of the header, in seconds or as an HTTP date, or `None`.
+      now: the current time in seconds since the epoch, from which a date is subtracted.
 
     Returns:
-      Seconds, not negative, or `None` where there is nothing, or nothing that makes sense.
+      Seconds, not negative, or `None` if there is no valid value.
     """
     if value is None:
         return None
@@ -195,7 +175,7 @@ def parse_retry_after(value: str | None, *, now: float) -> float | None:
         return seconds if math.isfinite(seconds) else None
     try:
         date = email.utils.parsedate_to_datetime(text)
-        if date.tzinfo is None:  # the two old forms have no zone; HTTP dates are always UTC
+        if date.tzinfo is None:  # the two obsolete forms have no zone; HTTP dates are always in UTC
             date = date.replace(tzinfo=UTC)
         return max(0.0, date.timestamp() - now)
     except (ValueError, OverflowError, IndexError, TypeError):

@@ -22,8 +22,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import trio
 
-from trio_mix._http import Http, check_headers, sanitize_url
-from trio_mix._http._urls import url_secrets
+from trio_mix._http import Http, check_headers, sanitize_url, url_secrets
 from trio_mix._public import public
 from trio_mix._redact import Redactor
 from trio_mix._rest._call import Call, OpenedResponse, read_error

@@ -13,8 +13,7 @@ import re
 from typing import Final
 from urllib.parse import urlsplit
 
-from trio_mix._http import sanitize_url
-from trio_mix._http._urls import Target
+from trio_mix._http import Target, sanitize_url
 from trio_mix.errors import ConfigurationError
 
 __all__ = ["DEFAULT_SERVER_URL", "base_url", "checked_url"]

@@ -22,9 +22,7 @@ from typing import TYPE_CHECKING, TypeAlias, final
 import attrs
 import trio
 
-from trio_mix._http import Http
-from trio_mix._http._sockets import TrioBackend
-from trio_mix._http._urls import Target
+from trio_mix._http import Http, Target, TrioBackend
 from trio_mix.browser._commands import error, from_json, to_json
 from trio_mix.browser._errors import BrowserGone
 from trio_mix.browser._websocket import WebSocket, WebSocketLost, WebSocketRefused

@@ -19,9 +19,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 import attrs
 
-from trio_mix._http import parse_retry_after
-from trio_mix._http._client import _shared_ssl_context
-from trio_mix._http._urls import Target
+from trio_mix._http import Target, default_ssl_context, parse_retry_after
 from trio_mix._redact import Redactor
 from trio_mix._version import __version__
 from trio_mix.browser._errors import TunnelRefused
@@ -157,7 +155,7 @@ def address_of(
         headers=tuple(
             (name.encode("ascii"), value.encode("latin-1")) for name, value in headers.items()
         ),
-        ssl_context=(ssl_context or _shared_ssl_context()) if secure else None,
+        ssl_context=(ssl_context or default_ssl_context()) if secure else None,
     )
 
 

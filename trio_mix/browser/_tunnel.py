@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, NoReturn, Self, final
 
 import trio
 
-from trio_mix._http._urls import Target
+from trio_mix._http import Target
 from trio_mix.browser._commands import to_json
 from trio_mix.browser._devtools import DevTools, devtools_url, http_form, open_devtools
 from trio_mix.browser._endpoint import TunnelEndpoint, address_of

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, final
 
-from trio_mix._http._urls import url_secrets
+from trio_mix._http import url_secrets
 from trio_mix.sse._answers import check_answer
 from trio_mix.sse._headers import HeadersSource, ask_headers, request_headers
 

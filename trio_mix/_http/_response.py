@@ -1,0 +1,133 @@
+"""The two forms of a response: with its body, or with the body still to be read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, final
+
+import attrs
+import trio
+
+from trio_mix._http._connection import ConnectionResponse
+from trio_mix._http._errors import is_a, library_errors, translate
+from trio_mix.errors import RequestTimeout
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from trio_mix._http._progress import RequestProgress
+    from trio_mix._http._protocols import RawResponse
+
+__all__ = ["HttpResponse", "ResponseStream"]
+
+
+@attrs.frozen(eq=False, repr=False)
+class HttpResponse:
+    """A response with its body."""
+
+    status_code: int
+    """The HTTP status."""
+    headers: Mapping[str, str] = attrs.field(repr=False)
+    """The headers, names in lower case, values of the same name joined with a comma."""
+    body: bytes = attrs.field(repr=False)
+    """The body, cut at the limit of the request."""
+    truncated: bool
+    """Whether the body was longer than the limit."""
+    url: str
+    """The URL of the response after redirects, without user name and password."""
+    http_version: str = "HTTP/1.1"
+    """The version that the server used."""
+    secrets: tuple[str, ...] = attrs.field(default=(), repr=False)
+    """The credentials that were sent in addition to the headers of the request."""
+
+
+@final
+class ResponseStream:
+    """A response whose body is read as it arrives. `Http.open` returns it.
+
+    Attributes:
+      status_code: the HTTP status.
+      headers: the response's headers, names in lower case.
+      url: the URL of the response after redirects, without user name and password.
+      http_version: the version that the server used.
+      secrets: the credentials that were sent in addition to the headers of the request.
+      owns_connection: whether `aclose` ends a read that another task has under way; a caller's
+        client is not safe for that.
+    """
+
+    def __init__(self, raw: RawResponse, progress: RequestProgress, *, traced: bool) -> None:
+        self.status_code: int = raw.status_code
+        self.headers: Mapping[str, str] = raw.headers
+        self.url: str = progress.info.url
+        self.http_version: str = raw.http_version
+        self.secrets: tuple[str, ...] = progress.added
+        self.owns_connection: bool = isinstance(raw, ConnectionResponse)
+        self._raw = raw
+        self._progress = progress
+        self._traced = traced
+        self._closed = False
+
+    async def receive(self, timeout: float | None = None) -> bytes:
+        """Read the next bytes of the body.
+
+        A read that is cancelled or times out loses no bytes on a connection of this package. On a
+        caller's client it breaks the stream, and the next read raises `ConnectionFailed`.
+
+        Args:
+          timeout: seconds to wait for bytes, `None` for no limit.
+
+        Returns:
+          At least one byte, or ``b""`` at the end of a complete body.
+
+        Raises:
+          ConnectionFailed: the connection broke, or was closed before the end of the body.
+          RequestTimeout: no byte arrived in time.
+        """
+        try:
+            return await self._raw.receive(timeout)
+        except library_errors() as error:
+            if timeout is not None and (
+                isinstance(error, TimeoutError) or is_a(error, "ReadTimeout")
+            ):
+                raise RequestTimeout(
+                    f"no byte arrived for {timeout:g} s", request=self._progress.info, sent=True
+                ) from None
+            self._progress.stage = "reading the body"
+            raise translate(error, self._progress, traced=self._traced) from error
+
+    async def read_all(self, limit: int) -> tuple[bytes, bool]:
+        """Read the rest of the body, up to a limit.
+
+        Args:
+          limit: the largest number of bytes to return.
+
+        Returns:
+          The bytes, and whether there were more.
+
+        Raises:
+          ConnectionFailed: the connection broke, or was closed before the end of the body.
+        """
+        pieces: list[bytes] = []
+        size = 0
+        while size <= limit:
+            piece = await self.receive()
+            if not piece:
+                return b"".join(pieces), False
+            pieces.append(piece)
+            size += len(piece)
+        return b"".join(pieces)[:limit], True  # noqa: ASYNC910 - at least one read precedes
+
+    async def aclose(self) -> None:
+        """Close the stream. Idempotent, shielded from cancellation, and bounded in time.
+
+        It never raises, not even `trio.Cancelled`, so it may be awaited in a ``finally``.
+        """
+        if not self._closed:
+            self._closed = True
+            await self._raw.aclose()
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
+    async def release(self) -> None:  # noqa: ASYNC910 - follows the request, which is a checkpoint
+        """Return the connection to the pool if the body was read to its end, else close it."""
+        if not self._closed:
+            self._closed = True
+            await self._raw.release()
