@@ -1,18 +1,15 @@
-"""The pytest plugin: a Mix server, a client of it, and accidents between them, as fixtures.
-
-What it knows: what the markers are called. What it must never know: how any of the three works; it
-imports them only inside the fixtures, for pytest loads plugins in every run, also in those that
-have nothing to do with Mix.
+"""The pytest plugin: fixtures for a Mix server, a client of it, and a fault proxy between them.
 
 Rules:
 
-1. What the markers say is what `MixServer`, `Mix` and `FaultPlan` take; there is no second set of
-   options. By default the server is in memory, so that `autojump_clock` works, and its default
-   agent makes no pauses.
-2. The fixtures are plain async generators: pytest-trio runs them, with ``trio_mode`` or with
-   explicit marks.
-3. When a test fails, what its servers have seen and its proxies have done is shown below the
+1. The markers take the arguments of `MixServer`, `Mix` and `FaultPlan`. By default the server is in
+   memory, so that `autojump_clock` works, and its default agent makes no pauses.
+2. The fixtures are async generators: pytest-trio runs them, with ``trio_mode`` or with explicit
+   marks.
+3. When a test fails, the timelines of its servers and the faults of its proxies are shown below the
    traceback.
+4. The parts of the package are imported in the fixtures: pytest loads plugins in every run, also of
+   projects that do not use Mix.
 """
 
 from __future__ import annotations
@@ -30,11 +27,11 @@ _SERVERS: pytest.StashKey[list[MixServer]] = pytest.StashKey()
 _PROXIES: pytest.StashKey[list[FaultProxy]] = pytest.StashKey()
 _TITLE = "The server's timeline"
 _MARKERS = (
-    """mix_server(api, **options): what `mix_server` gives to trio_mix.testing.MixServer; \
+    """mix_server(api, **options): the arguments of the MixServer of `mix_server`; \
 listen=True for a real socket instead of a network in memory""",
-    "mix(**options): what `mix` gives to trio_mix.Mix besides the server",
-    """fault_proxy(*rules, **random): the rules of `fault_proxy`, or what it gives to \
-FaultPlan.random, as seed=7""",
+    "mix(**options): the arguments of the Mix client of `mix`",
+    """fault_proxy(*rules, **random): the rules of `fault_proxy`, or the arguments of \
+FaultPlan.random, for example seed=7""",
 )
 
 
@@ -46,10 +43,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 async def mix_server(request: pytest.FixtureRequest) -> AsyncGenerator[MixServer]:
-    """Run a Mix server in this process: a trio_mix.testing.MixServer, in memory if not marked.
+    """Run a trio_mix.testing.MixServer in this process, in memory by default.
 
-    ``@pytest.mark.mix_server(api="pipeline", replay=True)`` sets its options. Parametrized
-    indirectly, it takes an API's name or a mapping of options.
+    ``@pytest.mark.mix_server(api="pipeline", replay=True)`` sets its arguments. With indirect
+    parametrization, the parameter is an API's name or a mapping of arguments.
     """
     from trio_mix.testing import MixServer
 
@@ -69,11 +66,11 @@ async def mix_server(request: pytest.FixtureRequest) -> AsyncGenerator[MixServer
 async def fault_proxy(
     request: pytest.FixtureRequest, mix_server: MixServer
 ) -> AsyncGenerator[FaultProxy]:
-    """Put a trio_mix.testing.FaultProxy before `mix_server`; `mix` then goes through it.
+    """Run a trio_mix.testing.FaultProxy before `mix_server`; `mix` connects through it.
 
-    ``@pytest.mark.fault_proxy(Rule(Cut(400), path="/stream"))`` says what goes wrong; a test can
-    also set ``fault_proxy.plan`` at any time, for connections to come. Parametrized indirectly,
-    it takes a seed, or a mapping of what ``FaultPlan.random`` takes.
+    ``@pytest.mark.fault_proxy(Rule(Cut(400), path="/stream"))`` sets its faults; a test can also
+    set ``fault_proxy.plan`` at any time, for later connections. With indirect parametrization, the
+    parameter is a seed, or a mapping of arguments of ``FaultPlan.random``.
     """
     from trio_mix.testing import FaultPlan, FaultProxy
 
@@ -82,7 +79,9 @@ async def fault_proxy(
     random |= given if isinstance(given, Mapping) else {"seed": given}
     rules = [rule for mark in request.node.iter_markers("fault_proxy") for rule in mark.args]
     if random and rules:
-        raise ValueError("@pytest.mark.fault_proxy takes rules, or what FaultPlan.random takes")
+        raise ValueError(
+            "@pytest.mark.fault_proxy takes either rules or arguments of FaultPlan.random"
+        )
     try:
         plan = FaultPlan.random(**random) if random else FaultPlan(*rules)
     except TypeError as error:
@@ -93,32 +92,32 @@ async def fault_proxy(
 
 
 @pytest.fixture
-def _mix_road(request: pytest.FixtureRequest) -> MixServer | FaultProxy:
-    # What comes back here may be pytest-trio's promise of the object: it is kept for `mix`, which
-    # names this fixture, and made true before that runs.
+def _mix_target(request: pytest.FixtureRequest) -> MixServer | FaultProxy:
+    # This may be pytest-trio's placeholder for the object. pytest-trio replaces it before `mix`,
+    # which requests this fixture, runs.
     marked = request.node.get_closest_marker("fault_proxy") is not None
     proxied = marked or "fault_proxy" in request.fixturenames
-    road: MixServer | FaultProxy = request.getfixturevalue(
+    target: MixServer | FaultProxy = request.getfixturevalue(
         "fault_proxy" if proxied else "mix_server"
     )
-    return road
+    return target
 
 
 @pytest.fixture
 async def mix(
-    request: pytest.FixtureRequest, _mix_road: MixServer | FaultProxy
+    request: pytest.FixtureRequest, _mix_target: MixServer | FaultProxy
 ) -> AsyncGenerator[Mix]:
-    """Make a trio_mix.Mix, a client of `mix_server`, through `fault_proxy` where a test uses that.
+    """Open a trio_mix.Mix client of `mix_server`, through `fault_proxy` if the test uses that.
 
-    ``@pytest.mark.mix(timeout=5.0)`` sets its options.
+    ``@pytest.mark.mix(timeout=5.0)`` sets its arguments.
     """
     from trio_mix import Mix
 
     options = _options(request, "mix")
-    if _mix_road.in_memory and "http_client" not in options:
-        options.setdefault("network", _mix_road.network)
+    if _mix_target.in_memory and "http_client" not in options:
+        options.setdefault("network", _mix_target.network)
     try:
-        client = Mix(_mix_road.url, **options)
+        client = Mix(_mix_target.url, **options)
     except TypeError as error:
         raise TypeError(f"@pytest.mark.mix: {error}") from None
     async with client:
@@ -127,26 +126,26 @@ async def mix(
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
-    """Show what the servers of a failed test have seen."""
+    """Show the timelines of a failed test's servers and the faults of its proxies."""
     outcome = yield
     report: pytest.TestReport = outcome.get_result()
     if report.when != "call" or not report.failed:
         return
     for server in item.stash.get(_SERVERS, []):
-        if _TITLE not in report.longreprtext:  # else an assertion of ours has shown it
+        if _TITLE not in report.longreprtext:  # an assertion of trio_mix.testing shows it already
             report.sections.append((f"{_TITLE} (> received, < sent)", server.timeline))
     for proxy in item.stash.get(_PROXIES, []):
-        struck = [f"connection {r.connection}, {r.request}: {r.fault}" for r in proxy.log]
-        report.sections.append(("What the proxy did", "\n".join([repr(proxy.plan), *struck])))
+        faults = [f"connection {r.connection}, {r.request}: {r.fault}" for r in proxy.log]
+        report.sections.append(("The faults of the proxy", "\n".join([repr(proxy.plan), *faults])))
 
 
 def _options(request: pytest.FixtureRequest, marker: str) -> dict[str, Any]:
-    """Return what the markers say, the closest to the test winning."""
+    """Return the arguments of the markers; the closest to the test takes precedence."""
     options: dict[str, Any] = {}
     for mark in reversed(list(request.node.iter_markers(marker))):
         options |= mark.kwargs
         if mark.args and marker == "mix_server":
             (options["api"],) = mark.args
         elif mark.args and marker == "mix":
-            raise TypeError("@pytest.mark.mix takes only options by name")
+            raise TypeError("@pytest.mark.mix takes keyword arguments only")
     return options

@@ -38,7 +38,7 @@ INTERNAL = {
     "WebSocketLost": "becomes ConnectionFailed, or BrowserGone",
     "WebSocketRefused": "becomes TunnelRefused, or SessionNotFound",
     "WriteError": "becomes ConnectionFailed, or the answer that came all the same",
-    "_Over": "the bundled server's way to end a turn",
+    "_TurnEnded": "the bundled server's way to end a turn",
     "_WrongType": "becomes Mismatch",
 }
 """Exceptions that never come out, each with what becomes of it."""

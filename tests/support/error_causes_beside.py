@@ -83,10 +83,10 @@ async def tunnel_refused(stage: Stage) -> None:
 
 @cause(
     testing.RecordingError,
-    "a file that is replayed is no recording",
-    operation="is no recording",
+    "a file that is replayed is not a recording",
+    operation="is not a recording",
     target="/notes.jsonl",
-    remedy="make one with trio_mix.testing.record",
+    remedy="make a recording with trio_mix.testing.record",
 )
 async def no_recording(stage: Stage) -> None:
     path = stage.folder / "notes.jsonl"
@@ -100,7 +100,7 @@ async def no_recording(stage: Stage) -> None:
     "a function that is swept leaves a task behind",
     operation="cancelled at checkpoint 1",
     target="left_running",
-    remedy="await what it started, and close what it opened, in a finally",
+    remedy="in a finally, await what it started and close what it opened",
 )
 async def left_behind(stage: Stage) -> None:
     async def left_running() -> None:

@@ -49,7 +49,7 @@ async def test_ran_once_means_neither_never_nor_twice(mix: Mix, mix_server: MixS
             assert_ran_once(mix_server, "Hi")
     shown = str(failed.value)
     assert "> POST /api/sessions/session-1/messages" in shown
-    assert "the agent runs 'Hi' (time 2)" in shown
+    assert "the agent runs 'Hi' (run 2)" in shown
     assert re.search(r"< stream 1: user_message_created, thinking x\d+, content x\d+", shown)
 
 
@@ -71,7 +71,9 @@ async def test_what_is_left_is_named_when_time_is_up(
     async with mix.open_session() as stream, stream.send("Hi"):
         await mix_server.wait_for(MessageRun)
         before = trio.current_time()
-        with pytest.raises(AssertionError, match="still: 1 open streams, 1 running turns") as e:
+        with pytest.raises(
+            AssertionError, match="on the server: 1 open streams, 1 running turns"
+        ) as e:
             await assert_nothing_left(mix_server, within=3)
         assert trio.current_time() - before == pytest.approx(3)
         assert "the agent runs 'Hi'" in str(e.value)
@@ -110,7 +112,7 @@ async def test_what_was_received_is_shown_where_the_events_end_too_early(
             await expect_events(message, ContentEvent, ErrorEvent, server=mix_server)
     shown = str(failed.value)
     assert shown.startswith(
-        "ErrorEvent did not come before the end (expected: ContentEvent, then ErrorEvent)."
+        "ErrorEvent was not received before the end (expected: ContentEvent, then ErrorEvent)."
     )
     assert re.search(r"\d\.\d{3} \* ContentEvent\(.*content='one'", shown)
     assert re.search(r"\d\.\d{3}   CompleteEvent\(", shown)
@@ -126,7 +128,9 @@ async def test_waiting_for_events_is_bounded(autojump_clock: MockClock) -> None:
             await trio.sleep_forever()
             raise AssertionError
 
-    with pytest.raises(AssertionError, match=r"^str did not come within 7 s .*\nReceived: nothing"):
+    with pytest.raises(
+        AssertionError, match=r"^str was not received within 7 s .*\nReceived: nothing"
+    ):
         await expect_events(Silent(), str, within=7)
     assert trio.current_time() == pytest.approx(7)
 
@@ -167,7 +171,7 @@ async def test_a_sweep_that_finds_no_task_but_a_file_names_no_task(
         os.close(files.pop())
 
     try:
-        with pytest.raises(LeftBehindError, match="0 tasks and 1 open files behind: await"):
+        with pytest.raises(LeftBehindError, match="0 tasks and 1 open files behind: in a finally"):
             await cancel_at_every_checkpoint(forgets_to_close)
     finally:
         os.close(files.pop())

@@ -152,12 +152,12 @@ def test_failures_show_the_servers_timeline_once_and_typos_their_marker(
     assert "5 failed" in out
     plain, ours = out.split("___ test_plain ___")[1].split("___ test_ours ___")
     assert plain.count("The server's timeline") == 1
-    assert "the agent runs 'Hi' (time 1)" in plain
+    assert "the agent runs 'Hi' (run 1)" in plain
     assert "< stream 1: user_message_created, content, complete" in plain
     assert ours.split("___ test_typo ___")[0].count("The server's timeline") == 1
     assert "@pytest.mark.mix_server: MixServer.__init__() got an unexpected" in out
     assert "@pytest.mark.mix: Mix.__init__() got an unexpected" in out
-    assert "takes rules, or what FaultPlan.random takes" in out
+    assert "takes either rules or arguments of FaultPlan.random" in out
 
 
 @pytest.mark.parametrize("fault_proxy", [3, {"seed": 3, "kinds": ["cut"]}], indirect=True)
@@ -190,4 +190,4 @@ def test_failures_show_what_the_proxy_did(run_pytest: RunPytest) -> None:
     assert "2 failed" in out
     assert "FaultPlan(Rule(faults=(Cut(at=0" in out
     assert "connection 1, POST /api/sessions: Cut(at=0" in out
-    assert "@pytest.mark.fault_proxy: a plan is made of rules" in out
+    assert "@pytest.mark.fault_proxy: FaultPlan() takes rules" in out

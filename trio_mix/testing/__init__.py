@@ -1,9 +1,7 @@
-"""The testing kit: a Mix server in the same process, and what scripts its agent.
+"""Test tools: a Mix server in this process, a fault proxy, recordings, assertions.
 
-What it knows: the wire, as servers see it.
-What it must never know: the client. The server imports nothing of it, to prove it wrong.
-
-Needs the extra ``trio-mix[server]``.
+The server shares no code with the client, so that both cannot have the same mistake. Needs the
+extra ``trio-mix[server]``.
 """
 
 from __future__ import annotations

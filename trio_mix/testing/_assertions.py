@@ -1,8 +1,4 @@
-"""Assertions whose failures show the timeline: what was sent, what was received, and when.
-
-What it knows: what a server lets a test see; any iterator of events.
-What it must never know: the client's classes. An expected event is told by its class or a function.
-"""
+"""Assertions whose failures show the server's timeline or the events received."""
 
 from __future__ import annotations
 
@@ -26,23 +22,23 @@ Expected: TypeAlias = "type | Callable[[_T], bool]"
 
 
 def assert_ran_once(server: Observed, message: Match, session_id: str | None = None) -> None:
-    """Assert that the agent ran a message exactly once, whatever happened to connections.
+    """Assert that the agent ran a message exactly once.
 
     Args:
       server: the server.
-      message: its very text, a compiled pattern that is searched in it, or a function of it.
-      session_id: the session that counts; None: all of them.
+      message: its exact text, a compiled pattern to search for, or a function of the text.
+      session_id: the session; None: all sessions.
 
     Raises:
-      AssertionError: it ran never or more often; the timeline follows.
+      AssertionError: it never ran or ran more often; the text ends with the timeline.
     """
     __tracebackhide__ = True
     runs = server.runs(message, session_id)
     if runs != 1:
         where = "" if session_id is None else f" in session {session_id}"
         often = "never ran" if runs == 0 else f"ran {runs} times"
-        told = shorten(message) if isinstance(message, str) else repr(message)
-        raise AssertionError(f"{told} {often}{where}, not once.{_timeline(server)}")
+        shown = shorten(message) if isinstance(message, str) else repr(message)
+        raise AssertionError(f"{shown} {often}{where}, not once.{_timeline(server)}")
 
 
 def assert_requested(server: Observed, method: str, path: str, times: int | None = None) -> None:
@@ -50,12 +46,12 @@ def assert_requested(server: Observed, method: str, path: str, times: int | None
 
     Args:
       server: the server.
-      method: their method.
-      path: what their path begins with.
-      times: how many there were, 0 for none; None: at least one.
+      method: the requests' method.
+      path: the beginning of the requests' path.
+      times: the number of requests, 0 for none; None: at least one.
 
     Raises:
-      AssertionError: there were more or less; the timeline follows.
+      AssertionError: the number differs; the text ends with the timeline.
     """
     __tracebackhide__ = True
     found = len(server.requests(method, path))
@@ -67,19 +63,19 @@ def assert_requested(server: Observed, method: str, path: str, times: int | None
 
 
 async def assert_nothing_left(server: MixServer, *, within: float = 1.0) -> None:
-    """Assert that a program that has ended left nothing on the server.
+    """Assert that a program that has ended left nothing running on the server.
 
-    That is: no stream is open, no turn runs, no browser is connected, and nothing has failed
-    inside the server.
+    No stream is open, no turn runs, no browser is connected, and nothing has failed inside the
+    server.
 
     Args:
       server: the server.
-      within: seconds that it may take: a server learns of a closed connection a moment later.
+      within: seconds to wait; a server notices a closed connection a little later.
 
     Raises:
-      AssertionError: something is left; the timeline follows.
+      AssertionError: something is left; the text ends with the timeline.
 
-    A checkpoint; cancelled, it stops waiting.
+    A checkpoint.
     """
     __tracebackhide__ = True
     with trio.move_on_after(within):
@@ -87,7 +83,7 @@ async def assert_nothing_left(server: MixServer, *, within: float = 1.0) -> None
         return
     await trio.lowlevel.checkpoint()
     left = ", ".join(_left(server))
-    raise AssertionError(f"on the server there is still: {left}.{_timeline(server)}")
+    raise AssertionError(f"still on the server: {left}.{_timeline(server)}")
 
 
 def _left(server: MixServer) -> list[str]:
@@ -106,36 +102,37 @@ async def expect_events(
     within: float = 5.0,
     server: Observed | None = None,
 ) -> list[_T]:
-    """Read events until all that are expected have come, in this order; others may come between.
+    """Read events until all expected ones were received, in this order; others may come between.
 
     Args:
-      source: a message, a subscription, or anything that is iterated with ``async for``. What comes
-        after the last expected event stays in it.
-      expected: what is expected: a class of events, or a function that says whether it is this one.
-      within: seconds that it may take, on Trio's clock.
-      server: the server whose timeline a failure shows as well.
+      source: a message, a subscription, or any other async iterable. The events after the last
+        expected one are not read.
+      expected: for each expected event its class, or a function that returns whether this is it.
+      within: the time limit in seconds, on Trio's clock.
+      server: the server whose timeline a failure shows too.
 
     Returns:
       The expected events, in order.
 
     Raises:
-      AssertionError: time was up, or the events ended; what was received follows.
+      AssertionError: the time limit was reached, or the events ended; the text lists what was
+        received.
 
-    What the iteration itself raises comes out as it is, with a note of what was received.
+    What the iteration itself raises is passed on, with a note that lists what was received.
     """
     __tracebackhide__ = True
     start = trio.current_time()
     received: list[tuple[float, _T, bool]] = []
     found: list[_T] = []
-    why = f"did not come within {within:g} s"
+    why = f"was not received within {within:g} s"
     iterator = aiter(source)
     await trio.lowlevel.checkpoint()
-    with trio.move_on_after(within):  # noqa: ASYNC912 - it reads, unless nothing is expected
+    with trio.move_on_after(within):  # noqa: ASYNC912 - it reads, unless no event is expected
         while len(found) < len(expected):
             try:
                 event = await anext(iterator)
             except StopAsyncIteration:
-                why = "did not come before the end"
+                why = "was not received before the end"
                 break
             except Exception as exc:
                 exc.add_note(_received(received, start))
@@ -175,7 +172,7 @@ def _received(received: Sequence[tuple[float, _T, bool]], start: float) -> str:
     lines = [
         f"{time - start:10.3f} {'*' if hit else ' '} {event!r}" for time, event, hit in received
     ]
-    return "\n".join(["Received (* as expected):", *lines])
+    return "\n".join(["Received (* expected):", *lines])
 
 
 def _timeline(server: Observed) -> str:

@@ -1,8 +1,4 @@
-"""Cancel an async function at its first, second, … n-th checkpoint, and see what is left behind.
-
-What it knows: when a task stops at a checkpoint, how many tasks and open files there are. What it
-must never know: what the function does.
-"""
+"""Cancels an async function at each of its checkpoints and reports leaked tasks and files."""
 
 from __future__ import annotations
 
@@ -21,25 +17,25 @@ _FILES = "/proc/self/fd"
 
 
 class LeftBehindError(AssertionError):
-    """A cancelled function left a task or an open file behind, or has no end.
+    """A cancelled function left a task or an open file behind, or never runs to its end.
 
-    What to do: Await what it started and close what it opened in a ``finally``, shielded where that
-    is itself a checkpoint. The text names the checkpoint and the tasks.
+    What to do: Await what the function started and close what it opened in a ``finally``, shielded
+    where that is itself a checkpoint. The text names the checkpoint and the tasks.
     """
 
 
 @attrs.frozen(kw_only=True)
 class Sweep:
-    """What a sweep over an async function's checkpoints did."""
+    """The result of a sweep over an async function's checkpoints."""
 
     checkpoints: int
-    """How many checkpoints the function has, so how often it was cancelled."""
+    """How many checkpoints the function has, which is how often it was cancelled."""
     absorbed: int
-    """How often it ended without `trio.Cancelled`: the cancellation came too late to matter."""
+    """How often it returned or raised something else despite the cancellation."""
 
 
 class _CancelAt(trio.abc.Instrument):
-    """Cancels a scope when a task stops for the n-th time."""
+    """Cancels a scope when a task suspends for the n-th time."""
 
     def __init__(self, task: trio.lowlevel.Task, scope: trio.CancelScope, stop: int) -> None:
         self._task = task
@@ -64,27 +60,27 @@ async def cancel_at_every_checkpoint(
     settle: float = 5.0,
     limit: int = 10_000,
 ) -> Sweep:
-    """Run a function again and again, cancelling it at each of its checkpoints in turn.
+    """Call a function repeatedly and cancel it at each of its checkpoints in turn.
 
-    The function is called with nothing, as often as it has checkpoints and once more, which runs
-    to its end. After each run the number of tasks and, on Linux, of open files must come back to
-    what it was before.
+    The function is called without arguments, once per checkpoint and once more to its end. After
+    each run the number of tasks and, on Linux, of open files must return to what it was before.
 
     Args:
-      function: what to run; each call must be able to run from its start.
-      check: called after each run, to see that nothing else is left (a turn, a pool's slot) and
-        that the next call works.
-      settle: seconds in which tasks and files must be back to what they were.
-      limit: checkpoints at which to give up: the function is not the same each time, or has no end.
+      function: the function; each call must be able to run from the start.
+      check: called after each run, to check that nothing else is left (a turn, a slot of a pool)
+        and that the next call works.
+      settle: within how many seconds tasks and files must be back to their number.
+      limit: after how many checkpoints to give up.
 
     Returns:
-      How many checkpoints there were.
+      The number of checkpoints, and how often the cancellation was absorbed.
 
     Raises:
-      LeftBehindError: something was left behind; its text names the checkpoint.
+      LeftBehindError: something was left behind, or the function still does not run to its end
+        after ``limit`` checkpoints; the text names the checkpoint.
 
-    What the function or ``check`` raise comes out as it is, with a note that names the checkpoint.
-    Cancelled from outside, it stops at once.
+    What the function or ``check`` raises is passed on, with a note that names the checkpoint.
+    Cancelled from outside, the sweep stops at once.
     """
     absorbed = 0
     for stop in range(1, limit + 1):
@@ -95,7 +91,7 @@ async def cancel_at_every_checkpoint(
             if check is not None:
                 await check()
         except Exception as exc:
-            exc.add_note(f"while sweeping checkpoints: cancelled at checkpoint {stop}")
+            exc.add_note(f"during the sweep: cancelled at checkpoint {stop}")
             raise
         if finished:
             return Sweep(checkpoints=stop - 1, absorbed=absorbed)
@@ -104,7 +100,7 @@ async def cancel_at_every_checkpoint(
 
 
 async def _run(function: Callable[[], Awaitable[object]], stop: int) -> tuple[bool, bool]:
-    """Return whether the checkpoint was not reached, and whether the cancellation came out."""
+    """Return whether the function ended before the checkpoint, and whether `Cancelled` left it."""
     scope = trio.CancelScope()
     instrument = _CancelAt(trio.lowlevel.current_task(), scope, stop)
     with scope:
@@ -133,16 +129,17 @@ def _tasks() -> Iterator[trio.lowlevel.Task]:
 async def _wait_for(
     before: tuple[int, int], known: set[trio.lowlevel.Task], settle: float, stop: int
 ) -> None:
-    """Wait until no more is there than before: the other side of a socket takes a moment."""
+    """Wait until tasks and files are back to their number; closing a socket takes a moment."""
     await trio.lowlevel.checkpoint()
-    with trio.move_on_after(settle):  # noqa: ASYNC912 - it sleeps unless there is nothing to wait for
-        while any(now > then for now, then in zip(_count(), before, strict=True)):  # noqa: ASYNC110 - nothing tells of it
+    with trio.move_on_after(settle):  # noqa: ASYNC912 - it sleeps, unless nothing is left behind
+        while any(now > then for now, then in zip(_count(), before, strict=True)):  # noqa: ASYNC110 - there is nothing to wait on
             await trio.sleep(0.001)
         return
     tasks, files = (now - then for now, then in zip(_count(), before, strict=True))
     names = ", ".join(sorted(task.name for task in _tasks() if task not in known))
     named = f" ({names})" if names else ""
     raise LeftBehindError(
-        f"cancelled at checkpoint {stop}, it left {max(tasks, 0)} tasks and {max(files, 0)} open "
-        f"files behind{named}: await what it started, and close what it opened, in a finally"
+        f"cancelled at checkpoint {stop}, the function left {max(tasks, 0)} tasks and "
+        f"{max(files, 0)} open files behind{named}: in a finally, await what it started and close "
+        f"what it opened"
     )

@@ -15,37 +15,51 @@ from trio_mix.testing._timeline import render
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from trio_mix.testing.net._http1 import Request
+
 __all__ = ["Log", "Match", "Observed", "matches"]
 
 R = TypeVar("R", bound=Record)
 Predicate: TypeAlias = Callable[[Record], bool]
 
 Match: TypeAlias = str | re.Pattern[str] | Callable[[str], bool]
-"""Which messages are meant: the very text, a pattern found in it, or a function."""
+"""Selects messages: by their exact text, a pattern to search for, or a function of the text."""
 
 
 def matches(match: Match, text: str) -> bool:
-    """Return whether a message is meant."""
+    """Return whether a message is selected."""
     if isinstance(match, str):
         return match == text
     return match.search(text) is not None if isinstance(match, re.Pattern) else match(text)
 
 
 class Log:
-    """The list of records, that can be waited on.
+    """The list of records, and waiting for records.
 
     Args:
-      limit: how many records are kept; the oldest go first. None: all.
+      limit: how many records are kept at least; the oldest are removed first. None: all.
     """
 
     def __init__(self, limit: int | None = None) -> None:
         self.records: list[Record] = []
-        self.runs: Counter[tuple[str, str]] = Counter()  # complete, whatever the limit
+        self.runs: Counter[tuple[str, str]] = Counter()  # never cut by the limit
         self._limit = limit
         self._changed = trio.lowlevel.ParkingLot()
 
+    def add_request(self, request: Request) -> None:
+        """Add the record of a request."""
+        self.add(
+            RequestReceived(
+                method=request.method,
+                path=request.path,
+                query=request.query,
+                headers=request.headers,
+                body=request.body,
+            )
+        )
+
     def add(self, record: Record) -> None:
-        """Write a record down and wake those who wait."""
+        """Add a record and wake the tasks that wait for one."""
         self.records.append(record)
         if isinstance(record, MessageRun):
             self.runs[record.session_id, record.text] += 1
@@ -60,7 +74,7 @@ class Log:
     async def wait_for(
         self, what: type[Record] | Predicate, *, count: int = 1, **fields: object
     ) -> Record:
-        """Wait until the log holds ``count`` such records, and return the last of them."""
+        """Wait until the log holds ``count`` such records; return the last of them."""
         await trio.lowlevel.checkpoint()
         while True:
             found = self.find(what, **fields)
@@ -69,13 +83,13 @@ class Log:
             await self._changed.park()
 
     async def wait_until(self, condition: Callable[[], bool]) -> None:
-        """Wait until a condition holds, asking again whenever something is written down."""
+        """Wait until a condition holds; it is checked whenever a record is added."""
         await trio.lowlevel.checkpoint()
         while not condition():
             await self._changed.park()
 
     def find(self, what: type[Record] | Predicate, **fields: object) -> list[Record]:
-        """Return the records of a class whose fields have these values, or that a test likes."""
+        """Return the records of a class with these field values, or that match a predicate."""
         if isinstance(what, type):
             return [
                 record
@@ -87,27 +101,27 @@ class Log:
 
 
 class Observed:
-    """Something that keeps a log."""
+    """A server with a log; the base class of `MixServer` and `Replay`."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
 
     @property
     def log(self) -> Sequence[Record]:
-        """All that happened, oldest first."""
+        """All records, oldest first."""
         return self._log.records
 
     @property
     def timeline(self) -> str:
-        """The log as text, for people and failure messages.
+        """The log as text, for failure messages.
 
-        A line for each record, frames that follow each other in one; ``>`` is what the server
-        received, ``<`` what it sent.
+        One line per record; consecutive frames of a stream share a line. ``>`` marks what the
+        server received, ``<`` what it sent.
         """
         return render(self._log.records)
 
     def runs(self, match: Match | None = None, session_id: str | None = None) -> int:
-        """Return how often the agent began to work on the messages that match."""
+        """Return how often the agent started to run a message that matches."""
         return sum(
             times
             for (where, what), times in self._log.runs.items()
@@ -115,7 +129,7 @@ class Observed:
         )
 
     def requests(self, method: str | None = None, path: str = "") -> list[RequestReceived]:
-        """Return the requests with this method whose path begins like this."""
+        """Return the requests with this method whose path begins with ``path``."""
         return [
             record
             for record in self._log.records
@@ -135,15 +149,15 @@ class Observed:
         count: int = 1,
         **fields: object,
     ) -> Record:
-        """Wait until the log holds ``count`` such records, from the start on; return the last.
+        """Wait until the log holds ``count`` matching records, old ones included; return the last.
 
         Args:
-          what: a class of records, or a function that says whether a record is meant.
-          count: how many there must be.
+          what: a record class, or a function that returns whether a record matches.
+          count: how many records to wait for.
           fields: values that the record's fields must have.
         """
         return await self._log.wait_for(what, count=count, **fields)
 
     async def wait_until(self, condition: Callable[[], bool]) -> None:
-        """Wait until a condition on the server holds; it is asked whenever something happens."""
+        """Wait until a condition holds; it is checked whenever a record is added to the log."""
         await self._log.wait_until(condition)

@@ -1,12 +1,9 @@
-"""What the server remembers of what happened, for tests to look at and to wait for.
-
-What it knows: the kinds of things that happen, and Trio's clock.
-What it must never know: who makes them happen.
+"""The records of a server's log, which tests read and wait for.
 
 Rules:
 
-1. A record is a value, written when the thing happens, never changed.
-2. What may hold a credential (headers, bodies) is kept but never shown by ``repr``.
+1. A record is a value: it is created when something happens and never changed.
+2. Headers and bodies, which may hold a credential, are kept but never shown by ``repr``.
 """
 
 from __future__ import annotations
@@ -51,7 +48,7 @@ def _without_token(query: Mapping[str, str]) -> str:
 
 @attrs.frozen(kw_only=True)
 class Record:
-    """Something that happened."""
+    """Something that happened; the base class of all records."""
 
     time: float = attrs.field(factory=trio.current_time, eq=False)
     """When, on Trio's clock."""
@@ -59,36 +56,36 @@ class Record:
 
 @attrs.frozen(kw_only=True)
 class ServerStarted(Record):
-    """The server takes connections."""
+    """The server accepts connections."""
 
     url: str
-    """Where."""
+    """The server's address."""
 
 
 @attrs.frozen(kw_only=True)
 class ServerStopped(Record):
-    """The server has closed its listener and lost its connections."""
+    """The server has closed its listener and its connections."""
 
 
 @attrs.frozen(kw_only=True)
 class RequestReceived(Record):
-    """A request has been read whole."""
+    """A request was received."""
 
     method: str
     """The HTTP method."""
     path: str
-    """The path as it was sent, percent-encoding kept, without the query."""
+    """The path as sent, percent-encoded, without the query."""
     query: Mapping[str, str] = attrs.field(default=_NO_HEADERS, repr=_without_token)
     """The query's parameters, decoded."""
     headers: Mapping[str, str] = attrs.field(default=_NO_HEADERS, repr=False)
-    """The headers, names in lower case."""
+    """The headers; their names are in lower case."""
     body: bytes = attrs.field(default=b"", repr=False)
     """The body."""
 
 
 @attrs.frozen(kw_only=True)
 class Answered(Record):
-    """A response's head has been handed to the network."""
+    """A response was started."""
 
     method: str
     """The request's method."""
@@ -100,38 +97,38 @@ class Answered(Record):
 
 @attrs.frozen(kw_only=True)
 class StreamOpened(Record):
-    """A stream takes events from now on."""
+    """A stream was opened and receives events."""
 
     session_id: str
     """The session."""
     connection: int
-    """Which stream this is, counted over the server's life from 1."""
+    """The stream's number, counted from 1 over the server's lifetime."""
     last_event_id: str = ""
     """The ``Last-Event-ID`` that the client sent."""
 
 
 @attrs.frozen(kw_only=True)
 class StreamEnded(Record):
-    """A stream is over."""
+    """A stream has ended."""
 
     session_id: str
     """The session."""
     connection: int
-    """Which stream it was."""
+    """The stream's number."""
     how: Literal["client", "cut", "close", "reset", "stopped"]
-    """Who ended it: the client went away, or the server did it in this way."""
+    """How it ended: the client left, or the server ended it in this way."""
     frames: int
-    """How many frames it was given."""
+    """How many frames were queued on it."""
 
 
 @attrs.frozen(kw_only=True)
 class FrameQueued(Record):
-    """An event was given to a stream to be written."""
+    """A frame was queued on a stream."""
 
     session_id: str
     """The session."""
     connection: int
-    """The stream."""
+    """The stream's number."""
     event: str
     """The event's name."""
     event_id: str
@@ -140,19 +137,19 @@ class FrameQueued(Record):
 
 @attrs.frozen(kw_only=True)
 class EventsDropped(Record):
-    """An event was thrown away because the stream's reader is too slow."""
+    """An event was dropped because the stream's reader is too slow."""
 
     session_id: str
     """The session."""
     connection: int
-    """The stream."""
+    """The stream's number."""
     event: str
     """The event's name."""
 
 
 @attrs.frozen(kw_only=True)
 class MessageAccepted(Record):
-    """A message was taken from a request."""
+    """A message was accepted."""
 
     session_id: str
     """The session."""
@@ -162,7 +159,7 @@ class MessageAccepted(Record):
 
 @attrs.frozen(kw_only=True)
 class MessageLost(Record):
-    """An accepted message will never be run."""
+    """An accepted message is never run."""
 
     session_id: str
     """The session."""
@@ -181,19 +178,19 @@ class MessageRun(Record):
     text: str
     """The message's text."""
     times: int
-    """How often this text has been run on this session by now, this run included."""
+    """How often this text was run on this session so far, this run included."""
 
 
 @attrs.frozen(kw_only=True)
 class MessageFinished(Record):
-    """The agent is done with a message, whoever heard of it."""
+    """The agent stopped working on a message, whether or not a client received the end."""
 
     session_id: str
     """The session."""
     text: str
     """The message's text."""
     how: Literal["complete", "error", "cancelled", "killed"]
-    """In which way; killed: the server stopped meanwhile."""
+    """How the turn ended; killed: the server was stopped meanwhile."""
 
 
 @attrs.frozen(kw_only=True)
@@ -208,44 +205,44 @@ class CancelRequested(Record):
 
 @attrs.frozen(kw_only=True)
 class PermissionAsked(Record):
-    """A turn waits for permission."""
+    """A turn asks for permission and waits."""
 
     session_id: str
     """The session."""
     permission_id: str
     """The request's id."""
     tool_name: str
-    """The tool that wants it."""
+    """The tool that needs the permission."""
 
 
 @attrs.frozen(kw_only=True)
 class PermissionAnswered(Record):
-    """A request for permission is settled."""
+    """A permission request was answered, or timed out."""
 
     permission_id: str
     """The request's id."""
     answer: Literal["granted", "denied", "timeout"]
-    """The answer, or that none came."""
+    """The answer; timeout: there was none."""
 
 
 @attrs.frozen(kw_only=True)
 class NotificationAsked(Record):
-    """A notification was shown."""
+    """The agent sent a notification."""
 
     session_id: str
     """The session."""
     notification_id: str
-    """Its id."""
+    """The notification's id."""
     message: str
-    """What it says."""
+    """The notification's text."""
 
 
 @attrs.frozen(kw_only=True)
 class NotificationAnswered(Record):
-    """A notification was responded to."""
+    """A client responded to a notification."""
 
     notification_id: str
-    """Its id."""
+    """The notification's id."""
     type: str
     """The response's type."""
     value: str | None = None
@@ -254,7 +251,7 @@ class NotificationAnswered(Record):
 
 @attrs.frozen(kw_only=True)
 class TunnelOpened(Record):
-    """A browser's tunnel was accepted."""
+    """A browser tunnel was opened."""
 
     session_id: str
     """The session."""
@@ -262,7 +259,7 @@ class TunnelOpened(Record):
 
 @attrs.frozen(kw_only=True)
 class TunnelClosed(Record):
-    """A browser's tunnel has ended."""
+    """A browser tunnel was closed."""
 
     session_id: str
     """The session."""
@@ -272,17 +269,17 @@ class TunnelClosed(Record):
 
 @attrs.frozen(kw_only=True)
 class TunnelMessage(Record):
-    """Something came through a tunnel that is no answer to a command that waits."""
+    """A tunnel delivered a message that answers no pending command."""
 
     session_id: str
     """The session."""
     message: Mapping[str, object] = attrs.field(repr=False)
-    """What came: a ``browser_log``, or a late answer."""
+    """The message: a ``browser_log``, or a late answer."""
 
 
 @attrs.frozen(kw_only=True)
 class HandlerFailed(Record):
-    """The server, or a function that a script called, has failed: a bug in one of them."""
+    """The server, or a function that a script calls, raised an exception: a bug in one of them."""
 
     error: Exception
-    """What was raised."""
+    """The exception."""

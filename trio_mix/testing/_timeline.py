@@ -1,13 +1,10 @@
-"""What happened, as lines that people read: who said what to whom, and when.
-
-What it knows: how each kind of record is told.
-What it must never know: who writes records, or what for.
+"""Renders records as a timeline for people.
 
 Rules:
 
-1. ``>`` is what the server received, ``<`` what it sent; what has neither happened inside it.
-2. Frames that follow each other on one stream make one line.
-3. Headers and bodies are never shown, nor what a record keeps out of its own ``repr``.
+1. ``>`` marks what the server received, ``<`` what it sent; other lines happened inside it.
+2. Consecutive frames of one stream share a line.
+3. Headers, bodies and other fields that a record's ``repr`` hides are never shown.
 """
 
 from __future__ import annotations
@@ -49,7 +46,7 @@ _WIDTH: Final = 60
 
 
 def render(records: Iterable[Record]) -> str:
-    """Return the records as text, a line for each, with seconds since the first."""
+    """Return the records as text: one line per record, with the seconds since the first."""
     lines: list[str] = []
     frames: list[FrameQueued] = []
     start: float | None = None
@@ -64,14 +61,14 @@ def render(records: Iterable[Record]) -> str:
         if frames:
             lines.append(_frames(frames, start))
             frames = []
-        lines.append(f"{record.time - start:10.3f} {_told(record)}")
+        lines.append(f"{record.time - start:10.3f} {_line(record)}")
     if frames and start is not None:
         lines.append(_frames(frames, start))
     return "\n".join(lines)
 
 
 def shorten(text: str) -> str:
-    """Return a text in quotes, its middle left out where it is long."""
+    """Return a text in quotes; the middle of a long text is left out."""
     if len(text) > _WIDTH:
         text = f"{text[: _WIDTH - 20]} … {text[-16:]}"
     return repr(text)
@@ -82,34 +79,34 @@ def _belong_together(first: FrameQueued, record: FrameQueued) -> bool:
 
 
 def _frames(frames: list[FrameQueued], start: float) -> str:
-    told: list[tuple[str, int]] = []
+    counted: list[tuple[str, int]] = []
     for frame in frames:
-        if told and told[-1][0] == frame.event:
-            told[-1] = (frame.event, told[-1][1] + 1)
+        if counted and counted[-1][0] == frame.event:
+            counted[-1] = (frame.event, counted[-1][1] + 1)
         else:
-            told.append((frame.event, 1))
-    names = ", ".join(name if times == 1 else f"{name} x{times}" for name, times in told)
+            counted.append((frame.event, 1))
+    names = ", ".join(name if times == 1 else f"{name} x{times}" for name, times in counted)
     return f"{frames[0].time - start:10.3f} < stream {frames[0].connection}: {names}"
 
 
-def _told(record: Record) -> str:
+def _line(record: Record) -> str:
     match record:
         case RequestReceived():
             query = {k: "***" if k == "token" else v for k, v in record.query.items()}
-            asked = f"?{urlencode(query, safe='*')}" if query else ""
-            return f"> {record.method} {record.path}{asked}"
+            shown = f"?{urlencode(query, safe='*')}" if query else ""
+            return f"> {record.method} {record.path}{shown}"
         case Answered():
             return f"< {record.status} for {record.method} {record.path}"
         case StreamOpened():
             since = f", after event {record.last_event_id}" if record.last_event_id else ""
-            return f"  stream {record.connection} of {record.session_id} is open{since}"
+            return f"  stream {record.connection} of {record.session_id} opened{since}"
         case StreamEnded():
             return (
-                f"  stream {record.connection} of {record.session_id} is over "
+                f"  stream {record.connection} of {record.session_id} ended "
                 f"({record.how}) after {record.frames} frames"
             )
         case EventsDropped():
-            return f"  stream {record.connection} is too slow: {record.event} thrown away"
+            return f"  stream {record.connection} has a slow reader: {record.event} dropped"
         case _:
             return f"  {_inside(record)}"
 
@@ -117,38 +114,38 @@ def _told(record: Record) -> str:
 def _inside(record: Record) -> str:
     match record:
         case ServerStarted():
-            return f"the server takes connections at {record.url}"
+            return f"the server accepts connections at {record.url}"
         case ServerStopped():
-            return "the server has stopped"
+            return "the server stopped"
         case MessageAccepted():
             return f"message {shorten(record.text)} accepted in {record.session_id}"
         case MessageLost():
-            return f"message {shorten(record.text)} is lost: {record.why}"
+            return f"message {shorten(record.text)} lost: {record.why}"
         case MessageRun():
-            return f"the agent runs {shorten(record.text)} (time {record.times})"
+            return f"the agent runs {shorten(record.text)} (run {record.times})"
         case MessageFinished():
-            return f"the agent is done with {shorten(record.text)}: {record.how}"
+            return f"the agent finished {shorten(record.text)}: {record.how}"
         case CancelRequested():
-            return f"cancel in {record.session_id}: {record.running} turns were running"
+            return f"cancel requested in {record.session_id}: {record.running} running turns"
         case PermissionAsked():
-            return f"{record.tool_name} waits for permission {record.permission_id}"
+            return f"permission {record.permission_id} requested for {record.tool_name}"
         case PermissionAnswered():
             return f"permission {record.permission_id}: {record.answer}"
         case NotificationAsked():
             return f"notification {record.notification_id}: {shorten(record.message)}"
         case NotificationAnswered():
-            return f"notification {record.notification_id} is answered: {record.type}"
+            return f"notification {record.notification_id} answered: {record.type}"
         case HandlerFailed():
             return f"FAILED: {record.error!r}"
         case _:
-            return _by_its_fields(record)
+            return _fields(record)
 
 
-def _by_its_fields(record: Record) -> str:
-    told = []
+def _fields(record: Record) -> str:
+    shown = []
     for field in attrs.fields(type(record)):
         value = getattr(record, field.name)
         if field.repr and field.name != "time" and value not in ({}, ""):
             show = field.repr if callable(field.repr) else repr
-            told.append(f"{field.name}={show(value)}")
-    return f"{type(record).__name__}({', '.join(told)})"
+            shown.append(f"{field.name}={show(value)}")
+    return f"{type(record).__name__}({', '.join(shown)})"

@@ -78,7 +78,7 @@ def test_a_plan_says_how_to_make_it_again() -> None:
 
 
 def test_what_is_no_rule_and_no_fault_is_refused_where_it_is_written() -> None:
-    with pytest.raises(TypeError, match=r"put the fault into one, Rule\(Cut\("):
+    with pytest.raises(TypeError, match=r"put the fault into a rule, Rule\(Cut\("):
         FaultPlan(Cut(7))  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
-    with pytest.raises(TypeError, match="takes faults, as Cut"):
+    with pytest.raises(TypeError, match="takes faults, for example Cut"):
         Rule("cut")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]

@@ -192,10 +192,10 @@ async def test_another_body_is_another_request_unless_bodies_are_ignored(
     async with Mix(recorder.url, network=recorder.network) as mix:
         before = await mix.sessions.create(title="Monday", browser_mode="local-browser-service")
     async with replay(path, listen=False) as server, Mix(server.url, network=server.network) as mix:
-        with pytest.raises(errors.MixError, match="Monday.*in the recording, not .*Tuesday"):
+        with pytest.raises(errors.MixError, match="in the recording.*Monday.*not .*Tuesday"):
             await mix.sessions.create(title="Tuesday", browser_mode="local-browser-service")
         (said,) = server.unexpected
-        assert said.startswith("POST /api/sessions: this request has the body ")
+        assert said.startswith("POST /api/sessions: in the recording the body is ")
     async with (
         replay(path, listen=False, ignore_bodies=True) as server,
         Mix(server.url, network=server.network) as mix,
@@ -230,10 +230,10 @@ async def test_requests_with_masked_secrets_are_known_again(
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        ("", "is no recording"),
-        ('{"a": 1}\n', "is no recording"),
-        ("hello\n", "line 1: this is no JSON object"),
-        ('{"trio_mix_recording": 1}\n[]x\n', "line 2: this is no JSON object"),
+        ("", "is not a recording"),
+        ('{"a": 1}\n', "is not a recording"),
+        ("hello\n", "line 1: not a JSON object"),
+        ('{"trio_mix_recording": 1}\n[]x\n', "line 2: not a JSON object"),
         ('{"trio_mix_recording": 99}\n', "version 99, and this trio_mix reads 1"),
         ('{"trio_mix_recording": 1}\n{"no": 1}\n', "a line lacks"),
         ('{"trio_mix_recording": 1}\n{"no": 1, "at": 0, "n": 7, "end": "cut"}\n', "a line lacks"),

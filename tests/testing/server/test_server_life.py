@@ -195,7 +195,7 @@ async def test_the_log_counts_runs_and_never_shows_headers_or_bodies() -> None:
         assert "sesame" not in server.timeline
         assert "sesame" not in repr(server.log)
         assert "> GET /health?key=value\n" in server.timeline
-        assert "the agent runs 'hi' (time 2)" in server.timeline
+        assert "the agent runs 'hi' (run 2)" in server.timeline
 
 
 async def test_the_timeline_puts_frames_that_follow_each_other_on_one_line() -> None:

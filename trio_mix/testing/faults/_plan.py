@@ -1,16 +1,13 @@
-"""What can go wrong between a client and a server, and when: the plan of a `FaultProxy`.
-
-What it knows: kinds of faults, on which connection and at which byte they strike.
-What it must never know: sockets, clocks. It is plain data, and a pure function of its seed.
+"""The plan of a `FaultProxy`: which faults occur, on which connection, at which byte.
 
 Rules:
 
-1. Bytes are counted per connection and direction, from 0: a fault at 5 strikes after five bytes
-   were passed on and before the sixth.
-2. Connections are counted per rule, among those whose first request fits the rule. So what strikes
-   the second stream does not depend on how many other requests were made meanwhile.
-3. A random plan draws the faults of each connection from the seed, the kind of connection and its
-   number alone: the same seed gives the same faults, whatever order things happen in.
+1. Bytes are counted per connection and direction, from 0: a fault at 5 occurs after five bytes
+   were forwarded and before the sixth.
+2. Connections are counted per rule, among those whose first request matches the rule. So the faults
+   of the second stream do not depend on how many other requests were made meanwhile.
+3. A random plan draws the faults of a connection only from the seed, the kind of the connection and
+   its number: the same seed gives the same faults, in whatever order connections are made.
 """
 
 from __future__ import annotations
@@ -44,28 +41,28 @@ Direction: TypeAlias = Literal["down", "up"]
 
 @attrs.frozen
 class Cut:
-    """Lose the connection at a byte."""
+    """Close the connection at a byte."""
 
     at: int
     """After how many bytes."""
     direction: Direction = "down"
-    """Of which direction."""
+    """The direction in which the bytes are counted."""
     how: Literal["cut", "reset"] = "cut"
-    """Whether the client sees an end or a reset."""
+    """What the client sees: an end (cut) or a reset."""
     server_notices: bool = True
-    """Whether the server's side is lost too; else the server goes on talking to nobody."""
+    """Whether the server's side is closed too; if not, what the server sends is discarded."""
 
 
 @attrs.frozen
 class Stall:
-    """Pass nothing on from a byte on, with the connection open."""
+    """Forward nothing from a byte on, and keep the connection open."""
 
     at: int
     """After how many bytes."""
     seconds: float | None = None
-    """For how long; None: for ever."""
+    """For how many seconds; None: forever."""
     direction: Direction = "down"
-    """In which direction."""
+    """The direction."""
 
 
 @attrs.frozen
@@ -73,75 +70,75 @@ class Corrupt:
     """Change bytes."""
 
     at: int
-    """The first one."""
+    """The position of the first byte."""
     count: int = 1
-    """How many."""
+    """How many bytes."""
     mask: int = 0x80
-    """What each is XORed with."""
+    """The value that each byte is XORed with."""
     direction: Direction = "down"
-    """In which direction."""
+    """The direction."""
 
 
 @attrs.frozen
 class Split:
-    """Pass the bytes on in small pieces, each written by itself."""
+    """Forward the bytes in small pieces, each with a write of its own."""
 
     size: int = 1
-    """The size of a piece."""
+    """The size of a piece in bytes."""
     direction: Direction = "down"
-    """In which direction."""
+    """The direction."""
 
 
 @attrs.frozen
 class Throttle:
-    """Pass the bytes on slowly."""
+    """Forward the bytes slowly."""
 
     bytes_per_second: float
-    """How fast."""
+    """The rate."""
     direction: Direction = "down"
-    """In which direction."""
+    """The direction."""
 
 
 @attrs.frozen
 class Refuse:
-    """Reset the connection before a byte was passed on."""
+    """Reset the connection before any byte is forwarded."""
 
 
 @attrs.frozen
 class Answer:
-    """Answer the connection's first request in the server's place, and close."""
+    """Answer the connection's first request instead of the server, and close the connection."""
 
     status: int
-    """The status."""
+    """The HTTP status."""
     headers: tuple[tuple[str, str], ...] = ()
-    """The headers, as ``(("Retry-After", "1"),)``."""
+    """The headers, for example ``(("Retry-After", "1"),)``."""
     body: bytes = b"the proxy says no\n"
     """The body, as plain text."""
 
 
 Fault: TypeAlias = Cut | Stall | Corrupt | Split | Throttle | Refuse | Answer
-"""Something that goes wrong on one connection."""
+"""A fault on one connection."""
 
 
 @attrs.frozen(init=False)
 class Rule:
-    """Which connections have which faults.
+    """The faults of the connections that match.
 
     Args:
-      faults: what goes wrong on them.
-      path: what the first request's path must begin with.
+      faults: the faults of these connections.
+      path: the beginning of the first request's path.
       method: the first request's method; None: any.
-      connections: which of the connections that fit, counted from 1; None: all of them.
+      connections: which of the matching connections, counted from 1; None: all of them.
     """
 
     faults: tuple[Fault, ...]
-    """What goes wrong."""
+    """The faults."""
     path: str
-    """What the path begins with."""
+    """The beginning of the path."""
     method: str | None
     """The method, or None."""
     connections: frozenset[int] | None
-    """Which connections, or None."""
+    """Which of the matching connections, or None."""
 
     def __init__(
         self,
@@ -152,7 +149,7 @@ class Rule:
     ) -> None:
         for fault in faults:
             if not isinstance(fault, Fault):
-                raise TypeError(f"Rule() takes faults, as Cut(400), not {fault!r}")
+                raise TypeError(f"Rule() takes faults, for example Cut(400), not {fault!r}")
         object.__setattr__(self, "faults", faults)
         object.__setattr__(self, "path", path)
         object.__setattr__(self, "method", method)
@@ -160,7 +157,7 @@ class Rule:
         object.__setattr__(self, "connections", meant)
 
     def fits(self, method: str, path: str) -> bool:
-        """Return whether a first request is meant."""
+        """Return whether a connection with this first request matches."""
         return path.startswith(self.path) and self.method in (None, method)
 
 
@@ -176,7 +173,7 @@ _KINDS: Final = (
     "refuse",
     "busy",
 )
-_REQUEST = 400  # about the size of a request: where a cut on the way up can matter
+_REQUEST = 400  # about the size of a request: a later cut on the way up has no effect
 
 
 def _random_fault(kind: str, rng: random.Random, window: int) -> Fault:
@@ -204,16 +201,18 @@ def _random_fault(kind: str, rng: random.Random, window: int) -> Fault:
 
 
 class FaultPlan:
-    """Which connection has which faults: by rules, or at random from a seed.
+    """The faults of each connection: by rules, or at random from a seed.
 
     Args:
-      rules: all that fit apply to a connection; the faults of each are added up.
+      rules: a connection has the faults of every rule that matches it.
     """
 
     def __init__(self, *rules: Rule) -> None:
         for rule in rules:
             if not isinstance(rule, Rule):
-                raise TypeError(f"a plan is made of rules: put the fault into one, Rule({rule!r})")
+                raise TypeError(
+                    f"FaultPlan() takes rules: put the fault into a rule, Rule({rule!r})"
+                )
         self.rules = rules
         self.seed: int | None = None
         self._counts: Counter[object] = Counter()
@@ -234,18 +233,21 @@ class FaultPlan:
 
         Args:
           seed: the same seed gives the same plan.
-          kinds: what may happen, of ``cut``, ``reset``, ``cut_up``, ``lose`` (the server does not
-            notice), ``stall``, ``corrupt``, ``split``, ``throttle``, ``refuse`` and ``busy``;
+          kinds: the kinds to choose from: ``cut``, ``reset``, ``cut_up``, ``lose`` (the server does
+            not notice), ``stall``, ``corrupt``, ``split``, ``throttle``, ``refuse``, ``busy``;
             None: all.
-          window: the byte at which something happens is below this.
-          rate: how likely a connection is to have any fault.
-          most: how many faults a connection has at most.
-          connections: how many of the first connections of each kind (streams, sends, others) are
-            at risk; later ones are spared, so that everything can come to an end.
+          window: faults occur at a byte below this one.
+          rate: the probability that a connection has any fault.
+          most: the largest number of faults of one connection.
+          connections: how many of the first connections of each kind (streams, sends, others) can
+            have faults; later ones have none, so that a program can finish.
+
+        Raises:
+          ValueError: a kind is unknown.
         """
         unknown = set(kinds or ()) - set(_KINDS)
         if unknown:
-            raise ValueError(f"no such kind of fault: {', '.join(sorted(unknown))}")
+            raise ValueError(f"unknown kind of fault: {', '.join(sorted(unknown))}")
         chosen = list(_KINDS if kinds is None else kinds)
 
         def draw(kind: str, number: int) -> tuple[Fault, ...]:
@@ -261,7 +263,7 @@ class FaultPlan:
         return plan
 
     def faults_for(self, method: str, path: str) -> tuple[Fault, ...]:
-        """Count a new connection by its first request, and return what goes wrong on it."""
+        """Count a new connection by its first request and return its faults."""
         found: list[Fault] = []
         for position, rule in enumerate(self.rules):
             if rule.fits(method, path):

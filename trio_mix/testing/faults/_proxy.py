@@ -1,13 +1,10 @@
-"""`FaultProxy`: passes bytes between clients and a server, and lets them down as planned.
-
-What it knows: how each fault is done to a connection.
-What it must never know: HTTP beyond the first request's head, Mix.
+"""`FaultProxy`: forwards bytes between clients and a server, with planned faults.
 
 Rules:
 
-1. It binds loopback unless told otherwise; before a server in memory it opens no socket at all.
-2. Each connection of a client has one to the server. When either side ends, so does the other.
-3. Every fault that strikes is written down, in `FaultProxy.log`, with connection and byte.
+1. It binds loopback unless another address is given; for a server in memory it opens no socket.
+2. Each client connection has one server connection. When either side ends, so does the other.
+3. Every fault that occurs is recorded in `FaultProxy.log`, with its connection.
 """
 
 from __future__ import annotations
@@ -23,7 +20,7 @@ import trio
 from trio_mix.testing._lifetime import Lifetime
 from trio_mix.testing.faults._forwarder import Forwarder
 from trio_mix.testing.faults._plan import Answer, Direction, Fault, FaultPlan, Refuse
-from trio_mix.testing.net._listener import Reachable, checked_port
+from trio_mix.testing.net._listener import Reachable, check_port, open_listener
 from trio_mix.testing.net._memory import MemoryNetwork, MemoryStream, sever
 
 if TYPE_CHECKING:
@@ -38,50 +35,50 @@ _HEAD = 64 * 1024
 
 @attrs.frozen
 class FaultRecord:
-    """A fault that struck."""
+    """A fault that occurred."""
 
     time: float
     """When, on Trio's clock."""
     connection: int
-    """Which connection, counted from 1."""
+    """The number of the connection, from 1."""
     request: str
     """The method and path of the connection's first request."""
     fault: Fault
-    """What struck."""
+    """The fault."""
 
 
 @attrs.frozen(kw_only=True)
 class FaultStatistics:
-    """What a proxy has done so far."""
+    """The counts of a proxy so far."""
 
     connections: int
-    """How many connections were taken."""
+    """How many connections were accepted."""
     open: int
-    """How many are open."""
+    """How many connections are open."""
     faults: int
-    """How many faults struck."""
+    """How many faults occurred."""
     by_kind: dict[str, int]
-    """The same, by the fault's class name."""
+    """The number of faults, by the fault's class name."""
     bytes_down: int
-    """How many bytes were passed from the server to clients."""
+    """How many bytes were forwarded from the server to clients."""
     bytes_up: int
-    """How many bytes were passed from clients to the server."""
+    """How many bytes were forwarded from clients to the server."""
 
 
 class FaultProxy:
-    """A proxy that cuts, stalls, throttles, resets, splits, corrupts, refuses and answers back.
+    """A proxy that cuts, resets, stalls, throttles, splits, corrupts and refuses connections.
 
     Use it as ``async with FaultProxy(server, plan) as proxy`` and give clients `url`, or `network`
-    where the server is in memory.
+    if the server is in memory.
 
     Args:
-      upstream: a `MixServer` or what else of this kit has an address, or any HTTP server's URL.
-      plan: what goes wrong; it can be replaced at any time, for connections to come.
+      upstream: a `MixServer`, `Recorder`, `Replay` or `FaultProxy`, or the URL of an HTTP server.
+      plan: the faults; it can be replaced at any time, for later connections.
       host: the address to bind.
-      port: the port to bind; 0: any free one.
+      port: the port to bind; 0: any free port.
 
     Raises:
-      ValueError: the URL is not plain http, or the port is none.
+      ValueError: the URL is not plain http, or the port is out of range.
     """
 
     def __init__(
@@ -104,7 +101,7 @@ class FaultProxy:
         if not isinstance(upstream, str) and upstream.in_memory:
             self._memory = upstream.network
         self._host = host
-        self._port = checked_port(port)
+        self._port = check_port(port)
         self._url = url.rstrip("/") if self._memory is not None else ""
         self._lifetime = Lifetime()
         self._open: dict[int, tuple[trio.abc.Stream, trio.CancelScope]] = {}
@@ -117,16 +114,16 @@ class FaultProxy:
 
     @property
     def url(self) -> str:
-        """The address that clients are to use."""
+        """The address for clients."""
         return self._url
 
     @property
     def in_memory(self) -> bool:
-        """Whether it opens no socket and is reached through `network` alone."""
+        """Whether it opens no socket and is reachable through `network` only."""
         return self._memory is not None
 
     def statistics(self) -> FaultStatistics:
-        """Return what was done so far."""
+        """Return the counts so far."""
         by_kind: dict[str, int] = {}
         for record in self.log:
             name = type(record.fault).__name__
@@ -158,7 +155,7 @@ class FaultProxy:
         await self._lifetime.close("the proxy was left")
 
     async def unplug(self) -> None:
-        """Refuse connections from now on; those that are open stay."""
+        """Refuse new connections from now on; open connections stay open."""
         await trio.lowlevel.checkpoint()
         self._unplugged = True
         scope, self._listening = self._listening, None
@@ -167,7 +164,7 @@ class FaultProxy:
             await self._closed.wait()
 
     async def plug_in(self) -> None:
-        """Take connections, at the same address as before; on entering, this is done for you.
+        """Accept connections, at the same address as before; entering the proxy calls this.
 
         Raises:
           OSError: the address cannot be bound.
@@ -179,17 +176,16 @@ class FaultProxy:
             raise RuntimeError("use the proxy as `async with FaultProxy(…)`")
         self._unplugged = False
         if self._memory is None and self._listening is None:
-            (listener, *_) = await trio.open_tcp_listeners(self._port, host=self._host)
+            listener, self._url = await open_listener(self._host, self._port)
             self._port = listener.socket.getsockname()[1]
-            self._url = f"http://{self._host}:{self._port}"
             self._listening, self._closed = trio.CancelScope(), trio.Event()
             nursery.start_soon(self._listen, listener, self._listening)
 
     async def drop(self, how: Literal["cut", "reset"] = "cut") -> int:
-        """Lose all open connections, and return how many there were.
+        """Close all open connections and return how many there were.
 
         Args:
-          how: ``"cut"`` or ``"reset"``, as the clients shall see it.
+          how: what the clients see: ``"cut"`` or ``"reset"``.
         """
         await trio.lowlevel.checkpoint()
         lost = list(self._open.values())
@@ -199,7 +195,7 @@ class FaultProxy:
         return len(lost)
 
     async def wait_until(self, condition: Callable[[], bool]) -> None:
-        """Wait until a condition holds; it is asked at every connection, fault and end."""
+        """Wait until a condition holds; it is checked at every connection, fault and end."""
         await trio.lowlevel.checkpoint()
         while not condition():
             await self._changed.park()
@@ -222,7 +218,7 @@ class FaultProxy:
         finally:
             closed.set()
 
-    async def _connection(self, client: trio.abc.Stream) -> None:  # noqa: ASYNC910 - a task of its own: nobody awaits it
+    async def _connection(self, client: trio.abc.Stream) -> None:  # noqa: ASYNC910 - started as a task
         self._taken += 1
         number = self._taken
         with trio.CancelScope() as scope:  # noqa: ASYNC912 - it reads or connects
@@ -230,7 +226,7 @@ class FaultProxy:
             try:
                 await self._serve(client, number)
             except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
-                pass  # one side is gone; the other follows
+                pass  # one side has gone, so the other is closed too
             finally:
                 sever(client, "cut")
                 del self._open[number]
@@ -245,21 +241,21 @@ class FaultProxy:
             head += data
         method, _, rest = bytes(head.split(b"\r\n", 1)[0]).decode("latin-1").partition(" ")
         path = rest.partition(" ")[0].partition("?")[0]
-        struck = partial(self._note, number, f"{method} {path}")
+        occurred = partial(self._add_record, number, f"{method} {path}")
         faults = self.plan.faults_for(method, path)
         for fault in faults:
             if isinstance(fault, Refuse):
-                struck(fault)
+                occurred(fault)
                 sever(client, "reset")
                 await trio.lowlevel.checkpoint()
                 return
             if isinstance(fault, Answer):
-                struck(fault)
+                occurred(fault)
                 await client.send_all(_response(fault))
                 return
         server = await self._connect()
         try:
-            await Forwarder(client, server, faults, struck, self._count).run(bytes(head))
+            await Forwarder(client, server, faults, occurred, self._count_bytes).run(bytes(head))
         finally:
             sever(server, "cut")
 
@@ -269,10 +265,10 @@ class FaultProxy:
             return self._memory.connect()
         return await trio.open_tcp_stream(*self._upstream)
 
-    def _count(self, direction: Direction, size: int) -> None:
+    def _count_bytes(self, direction: Direction, size: int) -> None:
         self._bytes[direction] += size
 
-    def _note(self, connection: int, request: str, fault: Fault) -> None:
+    def _add_record(self, connection: int, request: str, fault: Fault) -> None:
         now = trio.current_time()
         self.log.append(FaultRecord(now, connection, request, fault))
         self._changed.unpark_all()

@@ -1,1 +1,1 @@
-"""Connections: a network in memory, HTTP/1.1 on the server's side, a listener."""
+"""Connections: a network in memory, a listener, HTTP/1.1 on the server's side."""

@@ -1,14 +1,11 @@
-"""One HTTP/1.1 connection, with its bytes under control.
-
-What it knows: h11, Trio's streams, how to end a response badly.
-What it must never know: Mix.
+"""The server's side of one HTTP/1.1 connection, with control over every byte.
 
 Rules:
 
 1. A handler answers exactly once: with `HttpExchange.respond`, or with `HttpExchange.start`, any
    number of `HttpExchange.write` and one of `HttpExchange.finish` and `HttpExchange.sever`.
-2. Nothing is buffered on the way out: when a write returns, the bytes are the network's.
-3. Who wants to know that the client has gone asks for it (`HttpExchange.watch`); nobody else pays.
+2. Output is not buffered: when a write returns, the bytes were passed to the network.
+3. A handler that must notice that the client has left uses `HttpExchange.watch`.
 """
 
 from __future__ import annotations
@@ -16,7 +13,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from http import HTTPStatus
-from typing import Literal
+from typing import Literal, TypeVar
 from urllib.parse import parse_qsl
 
 import attrs
@@ -31,10 +28,12 @@ _READ = 64 * 1024
 _CLEANUP = 1.0
 _EARLY = 1024 * 1024
 
+T = TypeVar("T")
+
 
 @attrs.frozen
 class Request:
-    """A request that has been read whole."""
+    """A request with its whole body."""
 
     method: str
     path: str
@@ -43,13 +42,13 @@ class Request:
     headers: Mapping[str, str] = attrs.field(repr=False)
     body: bytes = attrs.field(repr=False)
     too_large: bool = False
-    """Whether the body was over the limit; it was read, and thrown away."""
+    """Whether the body was over the limit; the excess was read and discarded."""
     target: str = ""
     """Path and query, as sent."""
 
 
 class HttpExchange:
-    """A request and the response that is to be given."""
+    """One request, and the means to respond to it."""
 
     def __init__(self, stream: trio.abc.Stream, protocol: h11.Connection, request: Request) -> None:
         self.request = request
@@ -79,11 +78,11 @@ class HttpExchange:
         await self._stream.send_all(out)
 
     async def start(self, status: int, headers: Iterable[tuple[str, str]]) -> None:
-        """Send the head of a response whose body comes in pieces."""
+        """Send the head of a response; its body follows with `write`."""
         await self._stream.send_all(self._head(status, headers))
 
     async def write(self, pieces: Iterable[tuple[bytes, bool]]) -> None:
-        """Send pieces of the body, each a chunk of its own, or past the framing if so marked."""
+        """Send pieces of the body: each as one chunk, or unframed where it is marked so."""
         out = b"".join(
             piece if past_framing else (self._h11.send(h11.Data(data=piece)) or b"")
             for piece, past_framing in pieces
@@ -91,23 +90,36 @@ class HttpExchange:
         await self._stream.send_all(out)
 
     async def finish(self) -> None:
-        """End the body as it should end."""
+        """Send the end of the body."""
         await self._stream.send_all(self._h11.send(h11.EndOfMessage()) or b"")
 
     def sever(self, how: Literal["cut", "reset"]) -> None:
-        """Close the connection here and now, whatever was to come."""
+        """Close the connection at once, without the rest of the response."""
         self._severed = True
         sever(self._stream, how)
 
     def take_over(self) -> tuple[trio.abc.Stream, bytes]:
-        """Hand the connection to another protocol, with what of that has been read already."""
+        """Return the connection, and the bytes after the request that were read already."""
         return self._stream, self._h11.trailing_data[0]
 
-    async def watch(self) -> None:  # noqa: ASYNC910 - reads at once, or nothing is to be waited for
-        """Return when the client has gone, or the connection was severed.
+    async def run_while_connected(self, function: Callable[[], Awaitable[T]]) -> T | None:
+        """Call an async function and return its result; None: the client left meanwhile."""
+        result: T | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._cancel_when_gone, nursery.cancel_scope)
+            result = await function()
+            nursery.cancel_scope.cancel(reason="the request was handled")
+        return None if self.gone.is_set() else result
 
-        What the client sends meanwhile is its next request; one that sends without end is treated
-        as gone, since nothing would bound what is kept for it.
+    async def _cancel_when_gone(self, scope: trio.CancelScope) -> None:
+        await self.watch()
+        scope.cancel(reason="the client has left")
+
+    async def watch(self) -> None:  # noqa: ASYNC910 - it reads, unless too much was read already
+        """Return when the client has left or the connection was severed.
+
+        Data that arrives meanwhile is kept as the client's next request. A client that sends more
+        than a megabyte of it counts as gone, which bounds what is kept.
         """
         early = 0
         try:
@@ -139,7 +151,7 @@ Handler = Callable[[HttpExchange], Awaitable[None]]
 
 
 async def serve_connection(stream: trio.abc.Stream, handler: Handler, *, max_body: int) -> None:
-    """Serve one connection until either side ends it, and close it."""
+    """Serve one connection until either side ends it; close it."""
     try:
         protocol = h11.Connection(h11.SERVER, max_incomplete_event_size=_READ)
         while True:
@@ -156,7 +168,7 @@ async def serve_connection(stream: trio.abc.Stream, handler: Handler, *, max_bod
                 return
             protocol.start_next_cycle()
     except (trio.BrokenResourceError, trio.ClosedResourceError):
-        pass  # the client, or a scripted accident, was faster
+        pass  # the client, or a scripted fault, closed the connection first
     finally:
         with trio.move_on_after(_CLEANUP, shield=True):
             await stream.aclose()
@@ -169,7 +181,7 @@ async def _next_request(
     body = bytearray()
     size = 0
     while True:
-        await trio.lowlevel.checkpoint()  # whole requests may be waiting in what was read before
+        await trio.lowlevel.checkpoint()  # whole requests may be buffered already
         event = protocol.next_event()
         if event is h11.NEED_DATA:
             if protocol.they_are_waiting_for_100_continue:
@@ -194,7 +206,7 @@ async def _next_request(
                 too_large=size > max_body,
                 target=target,
             )
-        else:  # the client has closed, or waits for a connection that is closing
+        else:  # the client has closed, or sent on a connection that is closing
             return None
 
 

@@ -1,8 +1,4 @@
-"""Where connections come in: a socket, a network in memory, or both.
-
-What it knows: addresses, listeners, the nursery that connections run in.
-What it must never know: HTTP.
-"""
+"""Accepts connections on a socket, on a network in memory, or on both."""
 
 from __future__ import annotations
 
@@ -16,49 +12,66 @@ from trio_mix.testing.net._memory import MemoryNetwork, MemoryStream
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-__all__ = ["MEMORY_URL", "Listener", "Reachable", "checked_port"]
+__all__ = ["MEMORY_URL", "Listener", "Reachable", "check_port", "open_listener"]
 
 MEMORY_URL = "http://mix.test"
 
 
 class Reachable(Protocol):
-    """What can be connected to in this process: a server, a proxy, a recorder, a replay."""
+    """Something in this process to connect to: a server, a proxy, a recorder, a replay."""
 
     @property
     def url(self) -> str:
-        """Its address."""
+        """The address."""
         ...
 
     @property
     def network(self) -> MemoryNetwork:
-        """The way to it without sockets."""
+        """The network in memory that leads to it."""
         ...
 
     @property
     def in_memory(self) -> bool:
-        """Whether it can be reached through `network` alone."""
+        """Whether it is reachable through `network` only."""
         ...
 
 
-def checked_port(port: int) -> int:
-    """Return the port to bind.
+def check_port(port: int) -> int:
+    """Return the port.
 
     Raises:
-      ValueError: it is none. The system would take it for another one, 65536 lower.
+      ValueError: the port is out of range; the operating system would use it modulo 65536.
     """
     if not 0 <= port <= 65535:
-        raise ValueError(f"port must be between 0 (any free one) and 65535, not {port}")
+        raise ValueError(f"port must be between 0 (any free port) and 65535, not {port}")
     return port
 
 
-class Listener:
-    """Takes connections and gives each to a handler, in a task of its own.
+async def open_listener(host: str, port: int) -> tuple[trio.SocketListener, str]:
+    """Bind one listener; return it and the URL of its address.
 
     Args:
-      handler: serves one connection; what it raises comes out of `close`.
+      host: the name or address to bind; of several addresses the first one is bound.
+      port: the port; 0: any free port.
+
+    Raises:
+      OSError: the address cannot be bound.
+    """
+    listener, *others = await trio.open_tcp_listeners(port, host=host)
+    for other in others:
+        other.socket.close()
+    bound = listener.socket.getsockname()[1]
+    return listener, f"http://[{host}]:{bound}" if ":" in host else f"http://{host}:{bound}"
+
+
+class Listener:
+    """Accepts connections and passes each to a handler, in a task of its own.
+
+    Args:
+      handler: serves one connection; what it raises is raised by `close`.
       host: the address to bind.
-      port: the port to bind; 0: any free one.
-      listen: whether to open a socket at all.
+      port: the port to bind; 0: any free port.
+      listen: whether to open a socket.
     """
 
     def __init__(
@@ -74,11 +87,11 @@ class Listener:
         self.listen = listen
         self._handler = handler
         self._host = host
-        self._port = checked_port(port)
+        self._port = check_port(port)
         self._lifetime = Lifetime()
 
     async def open(self) -> None:
-        """Take connections.
+        """Accept connections.
 
         Raises:
           RuntimeError: it was opened before.
@@ -89,17 +102,14 @@ class Listener:
             await trio.lowlevel.checkpoint()
             return
         try:
-            (listener, *_) = await trio.open_tcp_listeners(self._port, host=self._host)
+            listener, self.url = await open_listener(self._host, self._port)
         except BaseException:
             await self._lifetime.close("the address could not be bound")
             raise
-        port = listener.socket.getsockname()[1]
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        self.url = f"http://{host}:{port}"
         nursery.start_soon(self._listen, listener, nursery)
 
     async def close(self, reason: str) -> None:
-        """End all connections and wait until they are over; raises what a handler has raised."""
+        """Close all connections, wait for their handlers, and raise what a handler raised."""
         await self._lifetime.close(reason)
 
     def _accept(self, stream: MemoryStream) -> bool:

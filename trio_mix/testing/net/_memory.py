@@ -1,14 +1,11 @@
-"""A network in memory: what a client's HTTP stack needs instead of sockets.
-
-What it knows: bounded byte pipes that end, break and reset as TCP does; httpcore's interface.
-What it must never know: HTTP, Mix.
+"""A network in memory that an HTTP client uses in place of sockets.
 
 Rules:
 
-1. A pipe holds a bounded number of bytes: who writes to a reader that does not read is blocked,
-   as on a real network, so that slow readers can be tested.
-2. All waiting is Trio's: under a `trio.testing.MockClock` with ``autojump_threshold=0`` hours pass
-   in no time, which real sockets make unreliable.
+1. A pipe holds a bounded number of bytes: writing to a reader that does not read blocks, as on a
+   real network, so that slow readers can be tested.
+2. All waiting is Trio's: with a `trio.testing.MockClock` and ``autojump_threshold=0``, hours pass
+   at once, which is unreliable with real sockets.
 """
 
 from __future__ import annotations
@@ -36,9 +33,9 @@ class _Pipe:
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self.data: bytearray = bytearray()
-        self.ended = False  # the writer is done: what is left can be read, then b""
-        self.reset = False  # the writer broke it: reading fails at once
-        self.deaf = False  # the reader is gone: writing fails
+        self.ended = False  # the writer has ended: the rest can be read, then b""
+        self.reset = False  # the writer has reset it: reading fails after the buffered bytes
+        self.deaf = False  # the reader has closed: writing fails
         self.changed: trio.lowlevel.ParkingLot = trio.lowlevel.ParkingLot()
 
 
@@ -69,10 +66,10 @@ class MemoryStream(trio.abc.HalfCloseableStream):
         self._receiving = _OneTask("receiving from")
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Send everything, waiting while the pipe is full.
+        """Send all data; wait while the pipe is full.
 
         Raises:
-          trio.BrokenResourceError: the other side is gone.
+          trio.BrokenResourceError: the other side has closed.
           trio.ClosedResourceError: this side is closed.
           trio.BusyResourceError: another task is sending.
         """
@@ -91,10 +88,10 @@ class MemoryStream(trio.abc.HalfCloseableStream):
                 await self._out.changed.park()
 
     async def wait_send_all_might_not_block(self) -> None:
-        """Wait until there is room.
+        """Wait until the pipe has room.
 
         Raises:
-          trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError: as in sending.
+          trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError: as `send_all`.
         """
         with self._sending:
             await trio.lowlevel.checkpoint()
@@ -104,7 +101,7 @@ class MemoryStream(trio.abc.HalfCloseableStream):
                 self._check_sendable()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """Receive what is there, or wait for something; ``b""`` is the end.
+        """Receive what is buffered, or wait for data; ``b""`` is the end.
 
         Raises:
           trio.BrokenResourceError: the other side reset the connection.
@@ -123,14 +120,14 @@ class MemoryStream(trio.abc.HalfCloseableStream):
                     del self._in.data[:size]
                     self._in.changed.unpark_all()
                     return piece
-                if self._in.reset:  # after what had arrived before it, as on Linux
+                if self._in.reset:  # after the data that arrived before it, as on Linux
                     raise trio.BrokenResourceError("the connection was reset by the other side")
                 if self._in.ended:
                     return b""
                 await self._in.changed.park()
 
     async def send_eof(self) -> None:
-        """End the sending side."""
+        """Close the sending side."""
         with self._sending:
             await trio.lowlevel.checkpoint()
             self._check_open()
@@ -153,13 +150,13 @@ class MemoryStream(trio.abc.HalfCloseableStream):
 
     @property
     def readable(self) -> bool:
-        """Whether reading would not wait: bytes, the end, or an error are there."""
+        """Whether reading returns or fails at once: data, the end or an error is available."""
         return bool(self._in.data) or self._in.ended or self._in.reset
 
     def _check_sendable(self) -> None:
         self._check_open()
         if self._out.ended:
-            raise trio.ClosedResourceError("the sending side was ended")
+            raise trio.ClosedResourceError("the sending side of this stream is closed")
         if self._out.deaf or self._in.reset:
             raise trio.BrokenResourceError("the other side has closed the connection")
 
@@ -175,10 +172,10 @@ def memory_pipe(capacity: int = _CAPACITY) -> tuple[MemoryStream, MemoryStream]:
 
 
 def sever(stream: trio.abc.Stream, how: Literal["cut", "reset"]) -> None:
-    """Close a connection at once, as if a process had died (cut) or crashed hard (reset)."""
+    """Close a connection at once, as when a process is killed (cut) or a host crashes (reset)."""
     if isinstance(stream, trio.SocketStream):
         if how == "reset":
-            # Lingering for zero seconds makes close() send a reset instead of an orderly end.
+            # With a linger time of zero, close() sends a reset instead of an orderly end.
             linger = struct.pack("ii", 1, 0)
             stream.socket.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, linger)
         stream.socket.close()
@@ -187,7 +184,7 @@ def sever(stream: trio.abc.Stream, how: Literal["cut", "reset"]) -> None:
 
 
 class _HttpcoreStream(httpcore.AsyncNetworkStream):
-    """A memory stream as httpcore wants it."""
+    """A memory stream behind httpcore's interface."""
 
     def __init__(self, stream: MemoryStream) -> None:
         self._stream = stream
@@ -223,19 +220,19 @@ class _HttpcoreStream(httpcore.AsyncNetworkStream):
         timeout: float | None = None,  # noqa: ARG002
     ) -> httpcore.AsyncNetworkStream:
         await self.aclose()
-        raise httpcore.ConnectError("the network in memory speaks plain http, not https")
+        raise httpcore.ConnectError("the network in memory supports http only, not https")
 
-    # httpcore's own signature: the answer's type depends on the question.
+    # httpcore's own signature: the type of the result depends on `info`.
     def get_extra_info(self, info: str) -> Any:
         return self._stream.readable if info == "is_readable" else None
 
 
 class MemoryNetwork(httpcore.AsyncNetworkBackend):
-    """Connections to one server without sockets, for httpcore and all that is built on it.
+    """Connections to one server without sockets, for httpcore and what is built on it.
 
     Args:
-      accept: called with the server's end of each new connection; returns False to refuse it.
-      capacity: the bytes that each direction of a connection buffers.
+      accept: called with the server's end of each new connection; False refuses the connection.
+      capacity: how many bytes each direction of a connection buffers.
     """
 
     def __init__(
@@ -248,11 +245,11 @@ class MemoryNetwork(httpcore.AsyncNetworkBackend):
         """Open a connection and return the client's end.
 
         Raises:
-          ConnectionRefusedError: the server does not take connections.
+          ConnectionRefusedError: the server does not accept connections.
         """
         client, server = memory_pipe(self.capacity)
         if not self._accept(server):
-            raise ConnectionRefusedError("the server in memory does not take connections")
+            raise ConnectionRefusedError("the server in memory does not accept connections")
         return client
 
     async def connect_tcp(
@@ -263,7 +260,7 @@ class MemoryNetwork(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,  # noqa: ARG002
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,  # noqa: ARG002
     ) -> httpcore.AsyncNetworkStream:
-        """Connect, whatever host and port are named: there is only this one server."""
+        """Connect to the one server; host and port are ignored."""
         await trio.lowlevel.checkpoint()
         try:
             return _HttpcoreStream(self.connect())
@@ -276,9 +273,9 @@ class MemoryNetwork(httpcore.AsyncNetworkBackend):
         timeout: float | None = None,  # noqa: ARG002
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,  # noqa: ARG002
     ) -> httpcore.AsyncNetworkStream:
-        """Refuse: there are no Unix sockets here."""
+        """Raise `httpcore.ConnectError`: Unix sockets are not supported."""
         await trio.lowlevel.checkpoint()
-        raise httpcore.ConnectError("the network in memory has no Unix sockets")
+        raise httpcore.ConnectError("the network in memory does not support Unix sockets")
 
     async def sleep(self, seconds: float) -> None:
         """Sleep on Trio's clock."""

@@ -1,1 +1,1 @@
-"""Recording what a client and a server exchange, and replaying it."""
+"""Records what a client and a server exchange, and replays it."""

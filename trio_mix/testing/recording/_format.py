@@ -1,11 +1,8 @@
-r"""A recording: the file, what stands in it, and what had to come before what.
+r"""The file format of recordings.
 
-What it knows: the file's format, and which of the client's requests a server's words may depend on.
-What it must never know: sockets, clocks.
-
-A recording is JSON lines. The first names the format and its version; each other is one thing that
-happened, with its place in the order (``no``), its time in seconds (``at``) and its exchange
-(``n``)::
+A recording is JSON lines. The first line names the format and its version. Each other line is one
+step of an exchange, with its position in the order of all steps (``no``), its time in seconds
+(``at``) and the number of its exchange (``n``)::
 
     {"trio_mix_recording": 1, "upstream": "http://localhost:8088", "recorded": "2025-…"}
     {"no": 1, "at": 0.0, "n": 1, "request": "GET /stream?sessionId=s1", "headers": {…}, "body": ""}
@@ -15,11 +12,12 @@ happened, with its place in the order (``no``), its time in seconds (``at``) and
 
 Rules:
 
-1. Lines may stand out of order: what is held back to be masked comes later. ``no`` is the order.
-2. What is no UTF-8 stands in base64, under ``base64`` instead of ``chunk`` or ``body``; a request's
-   body that is large or no text is only told by its ``size``.
-3. What a server says of a session may depend on every request before it that did something to that
-   session: on its path, or by an id that the session's stream had told. Nothing else orders it.
+1. Lines may be out of order, because data is buffered until it can be masked: ``no`` is the order.
+2. A chunk that is not UTF-8 is written in base64, under ``base64`` in place of ``chunk``. Of a
+   request's body that is large or not UTF-8 only the ``size`` is written.
+3. What a server sends about a session may depend on every earlier request that changes the session:
+   one that names it in its path, or that names an id which the session's stream has sent. Nothing
+   else orders it.
 """
 
 from __future__ import annotations
@@ -49,8 +47,8 @@ __all__ = [
 
 VERSION: Final = 1
 End: TypeAlias = Literal["complete", "cut", "reset", "client", "stopped", "refused"]
-"""How an answer ended: in order, lost in one of two ways, the client left, the recorder was left,
-or no answer came at all."""
+"""How a response ended: complete, cut or reset by the server, the client left, the recorder was
+left, or there was no response."""
 
 _LARGE: Final = 64 * 1024
 _SESSION: Final = re.compile(r"[?&]sessionId=([^&]+)|/api/sessions/([^/?]+)|/stream/([^/?]+)/")
@@ -58,97 +56,97 @@ _ID_IN_PATH: Final = re.compile(r"/api/(?:permissions|notifications)/([^/?]+)")
 
 
 class RecordingError(ValueError):
-    """A file is no recording, or one of a version that is not known here.
+    """A file is not a recording, or a recording of an unknown version.
 
-    What to do: Mend the line that the text names, or make a new recording with `record`.
+    What to do: Fix the line that the text names, or make a new recording with `record`.
     """
 
 
 @attrs.frozen
 class Moment:
-    """When something was said: after which request, and how long after."""
+    """When something was sent: after which request, and how long after it."""
 
     after: int
-    """The number of the exchange whose request must have come."""
+    """The number of the exchange whose request must be received first."""
     delay: float
-    """Seconds since then."""
+    """Seconds after that request."""
 
 
 @attrs.define
 class RecordedExchange:
-    """One request and its answer."""
+    """One request and its response."""
 
     number: int
-    """Its number, from 1."""
+    """The number, from 1."""
     no: int
-    """The place of its request in the order of everything."""
+    """The position of its request in the order of all steps."""
     at: float
-    """When the request came, in seconds since the recording's start."""
+    """When the request was received, in seconds since the recording's start."""
     method: str
     """The request's method."""
     target: str
     """The request's path and query, secrets masked."""
     body: str | None
-    """The request's body, if it was kept."""
+    """The request's body; None: it was not kept."""
     status: int = 0
-    """The answer's status; 0: none came."""
+    """The status of the response; 0: there was no response."""
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str])
-    """The answer's headers."""
+    """The headers of the response."""
     head: Moment = Moment(0, 0.0)
-    """When the answer began."""
+    """When the response started."""
     chunks: list[tuple[Moment, bytes]] = attrs.field(factory=list[tuple[Moment, bytes]])
-    """The answer's body in the pieces in which it came."""
+    """The body of the response, in the pieces in which it was received."""
     end: End = "stopped"
-    """How the answer ended."""
+    """How the response ended."""
     ended: Moment = Moment(0, 0.0)
-    """When."""
+    """When the response ended."""
 
     @property
     def request(self) -> str:
-        """The request's first line."""
+        """The method and target of the request."""
         return f"{self.method} {self.target}"
 
     @property
     def is_stream(self) -> bool:
-        """Whether the answer is a stream of events."""
+        """Whether the response is an event stream."""
         return self.headers.get("content-type", "").startswith("text/event-stream")
 
     @property
     def session_id(self) -> str | None:
-        """The session that the request names."""
+        """The session that the request names, if any."""
         found = _SESSION.search(self.target)
         return None if found is None else next(group for group in found.groups() if group)
 
 
 @attrs.frozen
 class Recording:
-    """What a file holds."""
+    """The contents of a recording."""
 
     upstream: str
-    """The recorded server's address."""
+    """The address of the recorded server."""
     recorded: str
-    """When, in UTC."""
+    """When the recording was started, in UTC."""
     exchanges: Sequence[RecordedExchange]
-    """All requests and their answers, in the order in which they were made."""
+    """All requests and their responses, in the order of the requests."""
 
 
 class RecordingWriter:
-    """Writes a recording, a line at a time.
+    """Writes a recording, line by line.
 
     Args:
-      path: the file; one that is there is replaced.
+      path: the file; an existing file is replaced.
       upstream: the server's address.
       recorded: the time of the start, in UTC.
     """
 
     def __init__(self, path: str | os.PathLike[str], upstream: str, recorded: str) -> None:
-        # Line by line: what was recorded is there also when the program dies.
+        # Line buffered: the recording is complete up to the last line if the program is killed.
         self._file = Path(path).open("w", encoding="utf-8", newline="\n", buffering=1)  # noqa: SIM115
         head = {"trio_mix_recording": VERSION, "upstream": upstream, "recorded": recorded}
         self._line(head)
 
     def write(self, no: int, at: float, number: int, **what: object) -> None:
-        """Write one thing that happened."""
+        """Write one step of an exchange."""
         self._line({"no": no, "at": round(at, 6), "n": number, **what})
 
     def close(self) -> None:
@@ -160,7 +158,7 @@ class RecordingWriter:
 
 
 def chunk_fields(data: bytes) -> dict[str, object]:
-    """Return how a piece of an answer's body stands in the file."""
+    """Return the fields for a piece of a response body."""
     try:
         return {"chunk": data.decode()}
     except UnicodeDecodeError:
@@ -168,7 +166,7 @@ def chunk_fields(data: bytes) -> dict[str, object]:
 
 
 def body_fields(data: bytes) -> dict[str, object]:
-    """Return how a request's body stands in the file."""
+    """Return the fields for a request body."""
     if len(data) <= _LARGE:
         try:
             return {"body": data.decode()}
@@ -182,7 +180,7 @@ def load(path: str | os.PathLike[str]) -> Recording:
 
     Raises:
       OSError: the file cannot be read.
-      RecordingError: it is no recording, or of another version; its text names the line.
+      RecordingError: it is not a recording, or of another version; the text names the line.
     """
     lines: list[dict[str, object]] = []
     for number, line in enumerate(Path(path).read_bytes().splitlines(), 1):
@@ -190,16 +188,16 @@ def load(path: str | os.PathLike[str]) -> Recording:
             lines.append(dict(json.loads(line)))
         except (ValueError, TypeError):
             raise RecordingError(
-                f"{path}, line {number}: this is no JSON object: mend or remove it"
+                f"{path}, line {number}: not a JSON object: fix or remove this line"
             ) from None
     version = lines[0].get("trio_mix_recording") if lines else None
     if version != VERSION:
         raise RecordingError(
-            f"{path} is no recording, for its first line lacks trio_mix_recording: make one"
-            " with trio_mix.testing.record"
+            f"{path} is not a recording, because its first line has no trio_mix_recording: make"
+            " a recording with trio_mix.testing.record"
             if version is None
             else f"{path} is a recording of version {version}, and this trio_mix reads {VERSION}:"
-            " make it anew"
+            " make a new recording"
         )
     head, *rest = lines
     try:
@@ -207,14 +205,15 @@ def load(path: str | os.PathLike[str]) -> Recording:
         exchanges = _exchanges(rest)
     except (KeyError, TypeError, ValueError) as error:
         raise RecordingError(
-            f"{path}: a line lacks what its kind must have: {error!r}: mend or remove it"
+            f"{path}: a line lacks a required field or has an invalid one: {error!r}: fix or remove"
+            " this line"
         ) from error
     return Recording(str(head.get("upstream", "")), str(head.get("recorded", "")), exchanges)
 
 
 def _exchanges(lines: Sequence[Mapping[str, object]]) -> list[RecordedExchange]:
     made: dict[int, RecordedExchange] = {}
-    told: dict[str, bytearray] = {}  # what each session's streams have said so far
+    sent: dict[str, bytearray] = {}  # what each session's streams have sent so far
     for line in lines:
         number, at = cast("int", line["n"]), float(cast("float", line["at"]))
         if "request" in line:
@@ -225,7 +224,7 @@ def _exchanges(lines: Sequence[Mapping[str, object]]) -> list[RecordedExchange]:
             )
             continue
         exchange = made[number]
-        anchor = _anchor(exchange, made.values(), told)
+        anchor = _anchor(exchange, made.values(), sent)
         moment = Moment(anchor.number, max(0.0, at - anchor.at))
         if "answer" in line:
             exchange.status, exchange.head = int(cast("int", line["answer"])), moment
@@ -240,14 +239,14 @@ def _exchanges(lines: Sequence[Mapping[str, object]]) -> list[RecordedExchange]:
             )
             exchange.chunks.append((moment, data))
             if exchange.is_stream and exchange.session_id is not None:
-                told.setdefault(exchange.session_id, bytearray()).extend(data)
+                sent.setdefault(exchange.session_id, bytearray()).extend(data)
     return list(made.values())
 
 
 def _anchor(
-    exchange: RecordedExchange, before: Iterable[RecordedExchange], told: Mapping[str, bytearray]
+    exchange: RecordedExchange, before: Iterable[RecordedExchange], sent: Mapping[str, bytearray]
 ) -> RecordedExchange:
-    """Return the last request that what is said now may depend on."""
+    """Return the last request that the next step of an exchange may depend on."""
     session_id = exchange.session_id
     if session_id is None or (exchange.method == "GET" and not exchange.is_stream):
         return exchange
@@ -257,7 +256,7 @@ def _anchor(
             continue
         named = _ID_IN_PATH.search(other.target)
         if other.session_id == session_id or (
-            named is not None and named[1].encode() in told.get(session_id, b"")
+            named is not None and named[1].encode() in sent.get(session_id, b"")
         ):
             latest = other
     return latest

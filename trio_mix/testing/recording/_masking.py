@@ -1,15 +1,12 @@
-"""Taking secrets out of what a recording keeps.
-
-What it knows: what secrets look like, and where they stand.
-What it must never know: files, sockets, recordings.
+"""Masks the secrets in a recording.
 
 Rules:
 
-1. A header's value is kept only where the header is known to hold no secret.
-2. A field, parameter or header named like a secret loses its value; that value is masked from then
-   on wherever it comes, in each form in which JSON, a URL or a page may quote it.
-3. What looks like a key or token is masked wherever it stands.
-4. Where a secret spans several pieces of a body, it goes as a whole, at the time of its last piece.
+1. A header's value is kept only if the header is known to hold no secret.
+2. The value of a field, parameter or header whose name denotes a secret is masked. From then on the
+   value is masked everywhere, in each form in which JSON, a URL or a page may quote it.
+3. What looks like a key or token is masked everywhere.
+4. A secret that spans several pieces of a body is masked as a whole, in its last piece.
 """
 
 from __future__ import annotations
@@ -32,8 +29,8 @@ _HARMLESS: Final = frozenset(
     | {"date", "expect", "host", "last-event-id", "last-modified", "retry-after", "server"}
     | {"transfer-encoding", "user-agent", "vary", "x-accel-buffering"}
 )
-# What a name must end with, in lower case and without "-" and "_". A number under such a name, as
-# in "maxTokens": 4096, is no secret: only texts are masked.
+# The ends of names that denote a secret, in lower case and without "-" and "_". Only strings are
+# masked: a number, for example "maxTokens": 4096, is not a secret.
 _NAMES: Final = (
     "apikey",
     "accesskey",
@@ -52,10 +49,10 @@ _NAMES: Final = (
     "sessionkey",
     "token",
 )
-_OAUTH: Final = frozenset({"authurl", "code", "state"})  # secrets only where a login is going on
+_OAUTH: Final = frozenset({"authurl", "code", "state"})  # secrets only in requests of a login
 _NAME = r"(?P<name>[A-Za-z][\w-]{1,40})"
-# A field of JSON up to its value, also in JSON that is a text in JSON: there each quote has
-# backslashes before it, one at the first depth, three at the second.
+# A JSON field up to its value, also in JSON inside a JSON string: there each quote is preceded by
+# backslashes, one at the first depth, three at the second.
 _FIELD: Final = re.compile(rf'(?<!\\)(?P<q>\\*+"){_NAME}(?P=q)\s*:\s*(?P=q)')
 _QUOTE: Final = re.compile(r'(\\*+)"')
 _PARAM: Final = re.compile(rf"(?<![\w-]){_NAME}=(?P<value>[^&\s\"'<>\\;]+)")
@@ -64,15 +61,16 @@ _SHAPES: Final = re.compile(
     r"|\bsk-[\w-]{16,}|\bgh[opsur]_\w{20,}|\bgithub_pat_\w{20,}|\bxox[abeprs]-[\w-]{10,}"
     r"|\bAKIA[0-9A-Z]{16}\b|\bAIza[\w-]{30,}|\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"
 )
-_SHORTEST: Final = 8  # to be masked elsewhere too: a shorter value may be a common word
+_SHORTEST: Final = 8  # to be masked elsewhere: a shorter value may be a common word
 
 
 class Masker:
-    """Masks secrets, and remembers those that it has met.
+    """Masks secrets and remembers those it has seen.
 
     Args:
-      secrets: what is to be masked in any case.
-      more: called with each line of a body and each address after that; returns what is kept.
+      secrets: texts that are always masked.
+      more: called with each line of a body and each address after masking; returns the text to
+        keep.
     """
 
     def __init__(
@@ -91,7 +89,7 @@ class Masker:
 
         Args:
           text: the line.
-          login: whether it is part of a login, where more names mean secrets.
+          login: whether it belongs to a login, in which more names denote secrets.
         """
 
         def named(match: re.Match[str]) -> str:
@@ -103,11 +101,11 @@ class Masker:
             self._redactor = Redactor(self._secrets)
         text = self._redactor.text(text)
         for secret in self._secrets:
-            text = text.replace(secret, MASK)  # also those that are too short for the redactor
+            text = text.replace(secret, MASK)  # also those too short for the redactor
         return text if self._more is None else self._more(text)
 
     def pieces(self, pieces: Sequence[bytes], *, login: bool = False) -> list[bytes]:
-        """Return the pieces of a body with its secrets masked, line by line."""
+        """Return the pieces of a body with the secrets masked, line by line."""
         ends = list(accumulate(map(len, pieces)))
         kept = [bytearray() for _ in pieces]
         start = 0
@@ -174,11 +172,11 @@ def _is_secret(name: str, *, login: bool = False) -> bool:
 
 
 def _end_of_value(text: str, start: int, before: int) -> int:
-    """Return where a value ends whose quotes have so many backslashes before them."""
+    """Return the end of a value whose quotes are preceded by ``before`` backslashes."""
     for quote in _QUOTE.finditer(text, start):
         more = len(quote[1]) - before
         if more < 0:
-            return quote.start()  # the text that this is in ends here, in the middle of the value
+            return quote.start()  # the string that contains the value ends here
         if more % (2 * before + 2) == 0:
             return quote.end() - before - 1
     return len(text.rstrip("\r\n"))

@@ -1,22 +1,20 @@
-"""`record`: stands between a client and a server, and writes down what they say to each other.
-
-What it knows: HTTP/1.1 on both sides, and when each piece came.
-What it must never know: Mix.
+"""`record`: a proxy that records what a client and a server exchange.
 
 Rules:
 
-1. It changes nothing but what belongs to a connection, and that answers come uncompressed: pieces
-   are passed on as they come, ends as they are.
-2. A request is written down before the server gets it, a piece of an answer before the client gets
-   it. So what one caused stands after it.
-3. A stream's pieces are held back from the file, never from the client, until a line is whole:
-   only then its secrets can be seen.
+1. It changes only hop-by-hop headers, and requests uncompressed responses: it forwards pieces as
+   they arrive, and ends a response as the server ended it.
+2. A request is recorded before the server receives it, a piece of a response before the client
+   receives it. So an effect is recorded after its cause.
+3. The pieces of a stream are buffered, for the file only, until a line is complete: secrets cannot
+   be recognized before.
 """
 
 from __future__ import annotations
 
 import itertools
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Final, Self
 from urllib.parse import urlsplit
 
@@ -59,27 +57,26 @@ def record(
     port: int = 0,
     ssl_context: ssl.SSLContext | None = None,
 ) -> Recorder:
-    """Return a recorder that stands before a server; use it with ``async with``.
+    """Return a recording proxy for a server; use it with ``async with``.
 
-    Give the client ``recorder.url`` in the server's place (and ``recorder.network``, where the
-    server is one in memory). All that the two say to each other is written to the file, for
-    `replay` to say it again. Secrets are masked: the values of all headers that may hold one, of
-    fields and parameters that are named like one, what looks like a key or token, and each of
-    these values wherever else it comes. What an agent spells out in several events is not
-    recognized: read a recording before you share it.
+    Give clients ``recorder.url`` in place of the server's URL (and ``recorder.network``, if the
+    server is in memory). All requests and responses are written to the file, for `replay`. Secrets
+    are masked: the values of headers that may hold one, of fields and parameters whose names denote
+    one, what looks like a key or token, and each of these values everywhere else. A secret that an
+    agent spells out over several events is not recognized: read a recording before you share it.
 
     Args:
       upstream: the server's URL, http or https; or a `MixServer` or `FaultProxy`.
-      path: the file to write; one that is there is replaced.
-      secrets: texts that are to be masked besides.
-      mask: called with each line of a body, each address and each harmless header, after all else
-        was masked; what it returns is written.
+      path: the file to write; an existing file is replaced.
+      secrets: further texts to mask.
+      mask: called with each line of a body, each address and each harmless header after masking;
+        returns the text to write.
       host: the address to bind.
-      port: the port to bind; 0: any free one.
-      ssl_context: for https; None: Trio's default, which checks certificates.
+      port: the port to bind; 0: any free port.
+      ssl_context: for https; None: Trio's default, which verifies certificates.
 
     Raises:
-      ValueError: the URL is none, or holds a name and password: pass those as headers.
+      ValueError: the URL is invalid, or contains a name and password: pass those as headers.
     """
     return Recorder(
         upstream,
@@ -92,7 +89,7 @@ def record(
 
 
 class Recorder:
-    """A proxy that writes down what passes through it. Made by `record`."""
+    """A recording proxy, made by `record`."""
 
     def __init__(
         self,
@@ -109,7 +106,9 @@ class Recorder:
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("record() needs an http:// or https:// URL, or a running MixServer")
         if parts.username or parts.password:
-            raise ValueError("record() takes no name and password in the URL; send them as headers")
+            raise ValueError(
+                "record() does not accept a name and password in the URL; send them as headers"
+            )
         self._secure = parts.scheme == "https"
         self._address = (parts.hostname, parts.port or (443 if self._secure else 80))
         self._host_header = parts.netloc
@@ -131,22 +130,22 @@ class Recorder:
 
     @property
     def url(self) -> str:
-        """The address that clients are to use."""
+        """The address for clients."""
         return self._listener.url
 
     @property
     def network(self) -> MemoryNetwork:
-        """The way to it without sockets."""
+        """The network in memory that leads to it."""
         return self._listener.network
 
     @property
     def in_memory(self) -> bool:
-        """Whether it opens no socket: as the server that it stands before."""
+        """Whether it opens no socket, as its server."""
         return self._memory is not None
 
     @property
     def exchanges(self) -> int:
-        """How many requests were made so far."""
+        """How many requests were received so far."""
         return self._exchanges
 
     async def __aenter__(self) -> Self:
@@ -181,39 +180,33 @@ class Recorder:
         assert self._writer is not None  # noqa: S101 - entered before connections come
         self._exchanges += 1
         request = exchange.request
-        note = _ExchangeRecorder(self._writer, self._now, self._masker, self._exchanges, request)
+        recorder = _ExchangeRecorder(
+            self._writer, self._now, self._masker, self._exchanges, request
+        )
         if "upgrade" in request.headers:
             why = b"trio_mix.testing.record does not record WebSockets\n"
-            note.answer(501, [("content-type", "text/plain")])
-            note.chunk(why)
+            recorder.start(501, [("content-type", "text/plain")])
+            recorder.chunk(why)
             await exchange.respond(501, why, "text/plain")
-            note.end("complete")
+            recorder.end("complete")
             return
         ended: End = "stopped"
         try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._watch, exchange, nursery.cancel_scope)
-                ended = await self._pass_on(exchange, note)
-                nursery.cancel_scope.cancel(reason="the answer is over")
-            if exchange.gone.is_set():
-                ended = "client"
+            forward = partial(self._forward, exchange, recorder)
+            ended = await exchange.run_while_connected(forward) or "client"
         finally:
-            note.end(ended)
+            recorder.end(ended)
         if ended in ("cut", "reset", "refused"):
             exchange.sever("reset" if ended == "reset" else "cut")
 
-    async def _watch(self, exchange: HttpExchange, scope: trio.CancelScope) -> None:
-        await exchange.watch()
-        scope.cancel(reason="the client has left")
-
-    async def _pass_on(self, exchange: HttpExchange, note: _ExchangeRecorder) -> End:
+    async def _forward(self, exchange: HttpExchange, recorder: _ExchangeRecorder) -> End:
         try:
             server = await self._connect()
         except _CONNECT_ERRORS:
             await trio.lowlevel.checkpoint()
             return "refused"
         try:
-            return await self._relay(server, exchange, note)
+            return await self._relay(server, exchange, recorder)
         finally:
             await trio.aclose_forcefully(server)
 
@@ -234,36 +227,36 @@ class Recorder:
         return stream
 
     async def _relay(
-        self, server: trio.abc.Stream, exchange: HttpExchange, note: _ExchangeRecorder
+        self, server: trio.abc.Stream, exchange: HttpExchange, recorder: _ExchangeRecorder
     ) -> End:
         protocol = h11.Connection(h11.CLIENT, max_incomplete_event_size=_READ)
-        answer = _ResponseRelay(exchange)
+        response = _ResponseForwarder(exchange)
         try:
             await server.send_all(self._request(protocol, exchange.request))
-            while True:  # noqa: ASYNC913 - it reads, or has something to pass on
+            while True:  # noqa: ASYNC913 - it reads, or forwards
                 event = protocol.next_event()
                 if event is h11.NEED_DATA:
-                    if not await answer.pass_on():
+                    if not await response.forward():
                         return "client"
                     protocol.receive_data(bytes(await server.receive_some(_READ)))
                 elif isinstance(event, h11.Response):
-                    answer.head = (event.status_code, _text(event.headers))
-                    note.answer(*answer.head)
+                    response.head = (event.status_code, _text(event.headers))
+                    recorder.start(*response.head)
                 elif isinstance(event, h11.Data):
-                    answer.pieces.append(bytes(event.data))
-                    note.chunk(answer.pieces[-1])
+                    response.pieces.append(bytes(event.data))
+                    recorder.chunk(response.pieces[-1])
                 elif isinstance(event, h11.EndOfMessage):
-                    # Before the client gets the last piece: it may leave at once.
-                    note.whole = True
-                    await answer.pass_on()
-                    await answer.finish()
+                    # Set before the client receives the last piece: it may leave at once.
+                    recorder.whole = True
+                    await response.forward()
+                    await response.finish()
                     return "complete"
                 elif isinstance(event, h11.ConnectionClosed):
                     return "refused"
         except (h11.RemoteProtocolError, trio.BrokenResourceError) as error:
-            if not await answer.pass_on():
+            if not await response.forward():
                 return "client"
-            if not answer.begun:
+            if not response.started:
                 return "refused"
             return "cut" if isinstance(error, h11.RemoteProtocolError) else "reset"
 
@@ -284,7 +277,7 @@ class Recorder:
 
 
 class _ExchangeRecorder:
-    """Writes one exchange down."""
+    """Records one exchange."""
 
     def __init__(
         self,
@@ -315,8 +308,8 @@ class _ExchangeRecorder:
             **body_fields(body),
         )
 
-    def answer(self, status: int, pairs: Iterable[tuple[str, str]]) -> None:
-        """Note that the answer has begun."""
+    def start(self, status: int, pairs: Iterable[tuple[str, str]]) -> None:
+        """Record the head of the response."""
         headers: dict[str, str] = {}
         for name, value in pairs:
             headers[name] = f"{headers[name]}, {value}" if name in headers else value
@@ -331,18 +324,18 @@ class _ExchangeRecorder:
         return self._masker.headers(ours)
 
     def chunk(self, data: bytes) -> None:
-        """Note a piece of the answer's body."""
+        """Record a piece of the response body."""
         self._held.append((*self._now(), data))
         if not self._text or (self._stream and data.endswith(b"\n")):
-            self._release()
+            self._write_held()
 
     def end(self, how: End) -> None:
-        """Note that the answer is over."""
-        self._release()
+        """Record the end of the response."""
+        self._write_held()
         no, at = self._now()
         self._writer.write(no, at, self._number, end="complete" if self.whole else how)
 
-    def _release(self) -> None:
+    def _write_held(self) -> None:
         held, self._held = self._held, []
         pieces = [data for _, _, data in held]
         if self._text:
@@ -352,23 +345,23 @@ class _ExchangeRecorder:
                 self._writer.write(no, at, self._number, **chunk_fields(data))
 
 
-class _ResponseRelay:
-    """An answer on its way to the client."""
+class _ResponseForwarder:
+    """Forwards a response to the client."""
 
     def __init__(self, exchange: HttpExchange) -> None:
         self.head: tuple[int, list[tuple[str, str]]] | None = None
         self.pieces: list[bytes] = []
-        self.begun = False
+        self.started = False
         self._exchange = exchange
 
-    async def pass_on(self) -> bool:
-        """Send what is there, and return whether the client was there to take it."""
+    async def forward(self) -> bool:
+        """Send what is buffered; return whether the client was still connected."""
         await trio.lowlevel.checkpoint()
         head, pieces = self.head, self.pieces
         self.head, self.pieces = None, []
         try:
             if head is not None:
-                self.begun = True
+                self.started = True
                 status, headers = head
                 kept = [(name, value) for name, value in headers if name not in _HOPS_BACK]
                 await self._exchange.start(status, kept)
@@ -379,7 +372,7 @@ class _ResponseRelay:
         return True
 
     async def finish(self) -> None:
-        """End it in order; a client that has gone has got what it wanted."""
+        """End the response; a client that has left is ignored."""
         try:
             await self._exchange.finish()
         except (trio.BrokenResourceError, trio.ClosedResourceError):

@@ -1,28 +1,27 @@
-"""`replay`: a server that says again what a recorded one has said, when its turn has come.
-
-What it knows: which request is which in the recording, and when each piece is due.
-What it must never know: Mix, secrets.
+"""`replay`: a server that repeats the responses of a recording.
 
 Rules:
 
-1. A request gets the answer that the same request got in the recording: the first of those, then
-   the second, and so on. The same is what has the same method, address and body. Reading
-   (``GET``) more often than was recorded gets the last answer again, except for streams.
-2. What was said after a request of the client's is never said before the client has made it. From
-   then on it takes as long as it took, on Trio's clock, divided by ``speed``.
-3. An answer ends as it ended. Where the recorded client left, or the recorder was, it stays open.
-4. What was not recorded is answered with 410, and remembered in `Replay.unexpected`.
+1. A request gets the response that the same request got in the recording: the first such request
+   the first response, and so on. Requests are the same if method, target and body are the same. A
+   ``GET`` that was recorded fewer times gets the last response again, unless it is a stream.
+2. What was sent after a request is never sent before the client has made that request. After the
+   request it takes as long as it was recorded, on Trio's clock, divided by ``speed``.
+3. A response ends as it was recorded. If the recorded client left, or the recorder was left, the
+   response stays open.
+4. A request that was not recorded is answered with 410 and listed in `Replay.unexpected`.
 """
 
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Final, Self
 
 import trio
 
 from trio_mix.testing._log import Log, Observed
-from trio_mix.testing._records import Answered, RequestReceived
+from trio_mix.testing._records import Answered
 from trio_mix.testing.net._http1 import serve_connection
 from trio_mix.testing.net._listener import Listener
 from trio_mix.testing.recording._format import load
@@ -52,24 +51,24 @@ def replay(
     host: str = "127.0.0.1",
     port: int = 0,
 ) -> Replay:
-    """Return a server that says what was recorded; use it with ``async with``.
+    """Return a server that repeats a recording; use it with ``async with``.
 
     It keeps the recording's order and timing, on Trio's clock: with ``autojump_clock``, and through
-    ``server.network``, an hour passes in no time. It knows what was recorded and nothing else: a
-    program that does something else gets 410, with a text that says so.
+    ``server.network``, an hour passes at once. Only recorded requests are answered: others get 410,
+    with a text that explains it.
 
     Args:
       path: a file that `record` wrote.
-      speed: how many times faster than recorded; ``math.inf``: as fast as can be.
-      ignore_bodies: whether a request is the same whatever its body: for programs that send the
-        time of day. Beware: a server may have repeated what it was sent, and clients compare.
-      listen: whether to open a socket at all.
+      speed: how many times faster than recorded; ``math.inf``: without any delay.
+      ignore_bodies: whether requests are the same regardless of their bodies, for programs that
+        send the time of day. A server may have repeated a body, which clients may compare.
+      listen: whether to open a socket.
       host: the address to bind.
-      port: the port to bind; 0: any free one.
+      port: the port to bind; 0: any free port.
 
     Raises:
       OSError: the file cannot be read.
-      ValueError: it is no recording (`RecordingError`), or the speed or port is none.
+      ValueError: it is not a recording (`RecordingError`), or the speed or port is out of range.
     """
     return Replay(
         load(path), speed=speed, ignore_bodies=ignore_bodies, listen=listen, host=host, port=port
@@ -77,11 +76,11 @@ def replay(
 
 
 class Replay(Observed):
-    """A server that says what a recorded one has said. Made by `replay`.
+    """A server that repeats a recording, made by `replay`.
 
     Attributes:
-      recording: what it says.
-      unexpected: a line for each request that was not recorded so.
+      recording: the recording.
+      unexpected: a line for each request that was not recorded.
     """
 
     def __init__(
@@ -104,7 +103,7 @@ class Replay(Observed):
         self._listener = Listener(self._connection, host=host, port=port, listen=listen)
         self._masker = Masker()
         self._left = list(recording.exchanges)
-        self._came: dict[int, float] = {}
+        self._received: dict[int, float] = {}
         self._changed = trio.lowlevel.ParkingLot()
         self._waiting: list[str] = []
 
@@ -115,22 +114,22 @@ class Replay(Observed):
 
     @property
     def network(self) -> MemoryNetwork:
-        """The way to it without sockets."""
+        """The network in memory that leads to it."""
         return self._listener.network
 
     @property
     def in_memory(self) -> bool:
-        """Whether it opens no socket and is reached through `network` alone."""
+        """Whether it opens no socket and is reachable through `network` only."""
         return not self._listener.listen
 
     @property
     def unused(self) -> Sequence[str]:
-        """The recorded requests that nobody has made so far."""
+        """The recorded requests that were not made so far."""
         return [exchange.request for exchange in self._left]
 
     @property
     def waiting(self) -> Sequence[str]:
-        """The recorded requests that something waits for: it was said only after them."""
+        """The recorded requests that a response waits for, because it was sent after them."""
         return list(self._waiting)
 
     async def __aenter__(self) -> Self:
@@ -152,46 +151,31 @@ class Replay(Observed):
 
     async def _exchange(self, exchange: HttpExchange) -> None:
         request = exchange.request
-        self._log.add(
-            RequestReceived(
-                method=request.method,
-                path=request.path,
-                query=request.query,
-                headers=request.headers,
-                body=request.body,
-            )
-        )
+        self._log.add_request(request)
         recorded = self._find(request)
         if recorded is None:
             text = self.unexpected[-1] + "\n"
             self._log.add(Answered(method=request.method, path=request.path, status=410))
             await exchange.respond(410, text.encode(), "text/plain; charset=utf-8")
             return
-        self._came[recorded.number] = trio.current_time()
+        self._received[recorded.number] = trio.current_time()
         self._changed.unpark_all()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._watch, exchange, nursery.cancel_scope)
-            await self._answer(exchange, recorded)
-            nursery.cancel_scope.cancel(reason="the answer is over")
-
-    async def _watch(self, exchange: HttpExchange, scope: trio.CancelScope) -> None:
-        await exchange.watch()
-        scope.cancel(reason="the client has left")
+        await exchange.run_while_connected(partial(self._answer, exchange, recorded))
 
     def _find(self, request: Request) -> RecordedExchange | None:
         login = "/auth" in request.path
         line = f"{request.method} {self._masker.text(request.target, login=login)}"
         body = self._masker.pieces([request.body], login=login)[0].decode("utf-8", "replace")
-        due = [exchange for exchange in self._left if exchange.request == line]
-        for exchange in due:
+        candidates = [exchange for exchange in self._left if exchange.request == line]
+        for exchange in candidates:
             if self._ignore_bodies or _same(exchange.body, body):
                 self._left.remove(exchange)
                 return exchange
-        if due:
-            said = (
-                f"{line}: this request has the body {due[0].body!r} in the recording, not {body!r}"
+        if candidates:
+            recorded_body = candidates[0].body
+            self.unexpected.append(
+                f"{line}: in the recording the body is {recorded_body!r}, not {body!r}"
             )
-            self.unexpected.append(said)
             return None
         recorded = [each for each in self.recording.exchanges if each.request == line]
         if recorded and request.method == "GET" and not recorded[-1].is_stream:
@@ -231,15 +215,15 @@ class Replay(Observed):
 
     async def _until(self, moment: Moment) -> None:
         await trio.lowlevel.checkpoint()
-        if moment.after not in self._came:
+        if moment.after not in self._received:
             request = next(e.request for e in self._left if e.number == moment.after)
             self._waiting.append(request)
             try:
-                while moment.after not in self._came:
+                while moment.after not in self._received:
                     await self._changed.park()
             finally:
                 self._waiting.remove(request)
-        await trio.sleep_until(self._came[moment.after] + moment.delay / self._speed)
+        await trio.sleep_until(self._received[moment.after] + moment.delay / self._speed)
 
 
 def _same(recorded: str | None, body: str) -> bool:

@@ -1,1 +1,1 @@
-"""The bundled Mix server."""
+"""The bundled Mix server and its scripted agent."""

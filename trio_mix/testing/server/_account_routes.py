@@ -1,14 +1,10 @@
-"""Keys, preferences, tools, commands: what belongs to the server and to no session.
-
-What it knows: the requests and their answers.
-What it must never know: sessions.
-"""
+"""The routes that belong to no session: credentials, preferences, tools, commands, MCP."""
 
 from __future__ import annotations
 
 from trio_mix.testing.server._default_agent import COMMANDS
 from trio_mix.testing.server._providers import DEFAULTS, MODELS, NAMES, Accounts
-from trio_mix.testing.server._routes import Endpoint, Problem, RouteCall, RouteResponse
+from trio_mix.testing.server._routes import ApiRoute, Problem, RouteCall, RouteResponse
 from trio_mix.testing.server._store import iso
 
 __all__ = ["ROUTES"]
@@ -202,7 +198,7 @@ def get_command(call: RouteCall) -> RouteResponse:
 
 
 def mcp_servers(call: RouteCall) -> RouteResponse:
-    """``GET /api/mcp``: one server that works, one that does not."""
+    """``GET /api/mcp``: one connected server and one failed server."""
     del call
     search = {"name": "docs_search", "description": "Search the documentation"}
     works = {"name": "docs", "connected": True, "status": "connected", "tools": [search]}
@@ -237,24 +233,24 @@ def _providers() -> dict[str, object]:
 
 
 ROUTES = (
-    Endpoint("POST", "/api/auth/api-key", store_api_key),
-    Endpoint("POST", "/api/auth/oauth-callback", oauth_callback),
-    Endpoint("POST", "/api/auth/oauth/{provider}", start_oauth),
-    Endpoint("GET", "/api/auth/status", auth_status),
-    Endpoint("GET", "/api/auth/validate", validate),
-    Endpoint("DELETE", "/api/auth/{provider}", delete_credentials),
-    Endpoint("GET", "/health/auth", oauth_health, since=(0, 11)),
-    Endpoint("POST", "/internal/auth/refresh-tokens", refresh_tokens, since=(0, 11)),
-    Endpoint("GET", "/api/preferences", get_preferences, until=(0, 11)),
-    Endpoint("POST", "/api/preferences", update_preferences, until=(0, 11)),
-    Endpoint("POST", "/api/preferences/reset", reset_preferences, until=(0, 11)),
-    Endpoint("GET", "/api/preferences/providers", providers, until=(0, 11)),
-    Endpoint("GET", "/api/tools/status", tools_status),
-    Endpoint("GET", "/api/tools/credentials-status", credentials_status, since=(0, 11)),
-    Endpoint("GET", "/api/tools", llm_tools, since=(0, 11)),
-    Endpoint("GET", "/api/commands", list_commands),
-    Endpoint("GET", "/api/commands/{name}", get_command),
-    Endpoint("GET", "/api/mcp", mcp_servers),
-    Endpoint("GET", "/api/system/info", system_info, since=(0, 7)),
+    ApiRoute("POST", "/api/auth/api-key", store_api_key),
+    ApiRoute("POST", "/api/auth/oauth-callback", oauth_callback),
+    ApiRoute("POST", "/api/auth/oauth/{provider}", start_oauth),
+    ApiRoute("GET", "/api/auth/status", auth_status),
+    ApiRoute("GET", "/api/auth/validate", validate),
+    ApiRoute("DELETE", "/api/auth/{provider}", delete_credentials),
+    ApiRoute("GET", "/health/auth", oauth_health, since=(0, 11)),
+    ApiRoute("POST", "/internal/auth/refresh-tokens", refresh_tokens, since=(0, 11)),
+    ApiRoute("GET", "/api/preferences", get_preferences, until=(0, 11)),
+    ApiRoute("POST", "/api/preferences", update_preferences, until=(0, 11)),
+    ApiRoute("POST", "/api/preferences/reset", reset_preferences, until=(0, 11)),
+    ApiRoute("GET", "/api/preferences/providers", providers, until=(0, 11)),
+    ApiRoute("GET", "/api/tools/status", tools_status),
+    ApiRoute("GET", "/api/tools/credentials-status", credentials_status, since=(0, 11)),
+    ApiRoute("GET", "/api/tools", llm_tools, since=(0, 11)),
+    ApiRoute("GET", "/api/commands", list_commands),
+    ApiRoute("GET", "/api/commands/{name}", get_command),
+    ApiRoute("GET", "/api/mcp", mcp_servers),
+    ApiRoute("GET", "/api/system/info", system_info, since=(0, 7)),
 )
-"""The table."""
+"""The routes of this module."""

@@ -1,15 +1,12 @@
-"""Running one message: the script's steps, carried out.
-
-What it knows: what each step does, permission, cancellation, how a turn ends.
-What it must never know: HTTP.
+"""Runs a turn: performs the steps of a script.
 
 Rules:
 
 1. A turn ends once: with ``complete``, with an error, cancelled, or killed with the server.
-2. Where the turn is a pipeline stream's own, it waits for that stream to take each event, and does
-   not notice that the client has gone: the answer is finished and stored. Only after
-   ``stall_after`` tool events that nobody took it is stuck until somebody cancels it.
-3. Elsewhere it never waits for a reader.
+2. A turn that a pipeline stream runs waits until that stream has written each event. It does not
+   notice that the client has left: the answer is finished and stored. After ``stall_after``
+   undelivered tool events it hangs until it is cancelled.
+3. Any other turn never waits for a reader.
 """
 
 from __future__ import annotations
@@ -68,12 +65,12 @@ _DRAIN_TIME = 5.0
 Ending = Literal["complete", "error", "cancelled", "killed"]
 
 
-class _Over(Exception):
-    """The turn has ended before its last step."""
+class _TurnEnded(Exception):
+    """Ends the turn before its last step."""
 
 
 class TurnRun:
-    """A message that the agent works on."""
+    """The run of one message."""
 
     def __init__(
         self,
@@ -94,21 +91,21 @@ class TurnRun:
         self._stream = stream
         self._silent = silent
         self._scope = trio.CancelScope()
-        self._untaken = 0
+        self._undelivered = 0
         self._writer = TurnWriter(backend.store, backend.traits, live.row, self._emit)
         self._held: list[str] = []
 
     @property
     def row(self) -> Row | None:
-        """The last assistant row."""
+        """The last assistant row of the turn."""
         return self._writer.last
 
     def cancel(self) -> None:
-        """End the turn; its error event follows."""
+        """Cancel the turn; its error event follows."""
         self._scope.cancel()
 
     async def run(self) -> None:
-        """Do the whole turn."""
+        """Run the turn to its end."""
         live, log = self._live, self._backend.log
         live.running.append(self)
         live.runs[self.text] += 1
@@ -122,7 +119,7 @@ class TurnRun:
                 self._writer.end_round("canceled")
                 self._fail(Fail(CANCELLED))
         except Exception as error:
-            # Without an end, the program would wait for one instead of the test being told.
+            # The error event ends the turn: the client would wait for the end otherwise.
             self.ending, self.error = "error", f"the script of this turn failed: {error!r}"
             self._fail(Fail(self.error))
             raise
@@ -141,11 +138,11 @@ class TurnRun:
         try:
             for at, step in enumerate(steps):
                 await self._step(step, self._writer, withhold=_withheld(steps, at))
-        except _Over:
+        except _TurnEnded:
             return
 
     async def _steps(self, steps: Sequence[Step], writer: TurnWriter) -> None:
-        await trio.lowlevel.checkpoint()  # there may be no step
+        await trio.lowlevel.checkpoint()  # there may be no steps
         for step in steps:
             await self._step(step, writer)
 
@@ -159,9 +156,9 @@ class TurnRun:
             case LateDelta(text):
                 await writer.delta(text)
             case UseTool():
-                await writer.use([step], partial(self._work, writer))
+                await writer.use([step], partial(self._inner_steps, writer))
             case UseTools(calls):
-                await writer.use(calls, partial(self._work, writer))
+                await writer.use(calls, partial(self._inner_steps, writer))
             case SubAgent():
                 await self._delegate(step, writer)
             case AskPermission():
@@ -179,14 +176,14 @@ class TurnRun:
                 writer.end_round("error")
                 self.ending, self.error = "error", step.error
                 self._fail(step)
-                raise _Over
+                raise _TurnEnded
             case RateLimit():
                 await self._rate_limit(step)
             case _:
-                await self._accident(step)
+                await self._fault(step)
 
-    async def _accident(self, step: Step) -> None:
-        await trio.lowlevel.checkpoint()  # a drop may find nothing to do
+    async def _fault(self, step: Step) -> None:
+        await trio.lowlevel.checkpoint()  # a drop may have nothing to do
         match step:
             case Pause(seconds):
                 await trio.sleep(seconds)
@@ -199,18 +196,18 @@ class TurnRun:
             case Emit(name, data):
                 await self._emit(name, dict(data))
             case Raw(data, past_framing):
-                for stream in self._audience():
+                for stream in self._recipients():
                     stream.send_raw(data, past_framing=past_framing)
-                await self._taken("raw")
+                await self._written("raw")
             case Drop(how):
                 with trio.move_on_after(_DRAIN_TIME):
-                    for stream in self._audience():
+                    for stream in self._recipients():
                         await stream.drained()
-                    # Nothing of what follows may slip onto a connection that is being lost.
+                    # Later events must not be queued on a connection that is being closed.
                     lost = self._backend.drop(self._live, how)
                     await self._backend.log.wait_until(lambda: all(s.closed for s in lost))
 
-    async def _work(self, writer: TurnWriter, call: UseTool, made: StoredToolCall) -> None:
+    async def _inner_steps(self, writer: TurnWriter, call: UseTool, made: StoredToolCall) -> None:
         del made
         await self._steps(call.steps, writer)
 
@@ -256,7 +253,7 @@ class TurnRun:
                 for stream in self._live.streams:
                     stream.tear(event)
             elif not self._silent:
-                backend.publish(self._live, event)  # to every stream, also on pipeline servers
+                backend.publish(self._live, event)  # to every stream, on pipeline servers too
             with trio.move_on_after(backend.settings.permission_timeout):
                 await pending.answered.wait()
         finally:
@@ -295,7 +292,7 @@ class TurnRun:
                 session_id=session_id, notification_id=notification_id, message=step.message
             )
         )
-        await writer.tell("notification", data)
+        await writer.emit("notification", data)
         if step.wait:
             with trio.move_on_after(step.timeout):
                 await pending.answered.wait()
@@ -313,7 +310,7 @@ class TurnRun:
         if self._backend.traits.rate_limit_ends_turn:
             self._writer.end_round("error")
             self.ending, self.error = "error", str(data["error"])
-            raise _Over
+            raise _TurnEnded
 
     def _fail(self, step: Fail) -> None:
         data: dict[str, object] = {"error": step.error}
@@ -325,7 +322,7 @@ class TurnRun:
         for _ in range(usual if step.times is None else step.times):
             self._publish(ServerEvent("error", data))
 
-    def _audience(self) -> Sequence[OpenStream]:
+    def _recipients(self) -> Sequence[OpenStream]:
         if self._silent:
             return []
         if self._stream is not None and not self._backend.settings.replay:
@@ -338,22 +335,22 @@ class TurnRun:
 
     async def _emit(self, name: str, data: dict[str, object]) -> None:
         self._publish(ServerEvent(name, data))
-        await self._taken(name)
+        await self._written(name)
 
-    async def _taken(self, name: str) -> None:
+    async def _written(self, name: str) -> None:
         await trio.lowlevel.checkpoint()
         if self._stream is None:
             return
         await self._stream.drained()
         if self._stream.closed and name.startswith("tool"):
-            self._untaken += 1
+            self._undelivered += 1
             most = self._backend.settings.stall_after
-            if most is not None and self._untaken >= most:
+            if most is not None and self._undelivered >= most:
                 await trio.sleep_forever()
 
 
 def _withheld(steps: Sequence[Step], at: int) -> int:
-    """Return how many deltas of the step at ``at`` come only after the ``complete``."""
+    """Return how many deltas of the step at ``at`` follow the ``complete``."""
     for position, step in enumerate(steps):
         if isinstance(step, Complete):
             says = [i for i, s in enumerate(steps[:position]) if isinstance(s, Say)]

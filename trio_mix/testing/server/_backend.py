@@ -1,14 +1,11 @@
-"""The running side of a session: its streams, its turns, and what both share.
-
-What it knows: who is connected, what is running, how events get their numbers.
-What it must never know: HTTP, what a turn's steps are.
+"""The state that all parts of the server share: sessions, streams, turns, scripts.
 
 Rules:
 
-1. An event is numbered once per session where ids run through, once per stream where they restart.
-2. Where nothing is replayed, a pipeline server gives a turn's events only to the stream that runs
-   it; otherwise every stream of the session gets them.
-3. What a function or a handler of the server raises is kept and reported, and stops nothing else.
+1. An event is numbered once per session if ids continue over connections, else once per stream.
+2. Without replay, a pipeline server sends a turn's events only to the stream that runs the turn;
+   otherwise every stream of the session receives them.
+3. What a handler or a scripted function raises is kept and recorded, and stops nothing else.
 """
 
 from __future__ import annotations
@@ -42,7 +39,7 @@ __all__ = ["Backend", "LiveSession", "OpenStream", "ServerSettings"]
 
 @attrs.frozen(kw_only=True)
 class ServerSettings:
-    """What was asked of `MixServer`, which documents each."""
+    """The arguments of `MixServer`, which documents each."""
 
     replay: bool
     restart_ids: bool
@@ -67,7 +64,7 @@ class ServerSettings:
 
 
 class OpenStream(Protocol):
-    """One open stream, as its session sees it."""
+    """An open stream of a session."""
 
     live: LiveSession
     closed: bool
@@ -75,30 +72,30 @@ class OpenStream(Protocol):
     changed: trio.lowlevel.ParkingLot
 
     def send_nowait(self, event: ServerEvent, number: int | None = None) -> None:
-        """Take an event, with its id where ids run through the session."""
+        """Queue an event; ``number`` is its id if ids continue over connections."""
 
     def send_raw(self, data: bytes, *, past_framing: bool = False) -> None:
-        """Take bytes, to be written as they are."""
+        """Queue bytes to be written unchanged."""
 
     def tear(self, event: ServerEvent) -> None:
-        """Take an event, to be written with another in its middle."""
+        """Queue an event's frame with another frame in its middle."""
 
     async def drained(self) -> None:
-        """Wait until all is written, or never will be."""
+        """Wait until everything is written, or the stream is closed."""
 
     def end(self, how: How) -> None:
-        """Come to an end."""
+        """End the stream."""
 
 
 class RunningTurn(Protocol):
-    """One message that is worked on, as its session sees it."""
+    """A turn that is running in a session."""
 
     def cancel(self) -> None:
-        """Come to an end."""
+        """Cancel the turn."""
 
 
 class LiveSession:
-    """What is going on in one session."""
+    """The streams and turns of one session."""
 
     def __init__(self, row: SessionRow) -> None:
         self.row = row
@@ -123,7 +120,7 @@ class _Script:
 
 @attrs.define
 class PendingQuestion:
-    """A question that waits for the user's answer."""
+    """A permission request or notification without an answer yet."""
 
     session_id: str
     answered: trio.Event = attrs.field(factory=trio.Event)
@@ -133,7 +130,7 @@ class PendingQuestion:
 
 @attrs.define
 class CannedResponse:
-    """A response that is given instead of the real one, a number of times."""
+    """A fixed response that replaces the real one for a number of requests."""
 
     path: str
     status: int
@@ -143,7 +140,7 @@ class CannedResponse:
 
 
 class Backend:
-    """All that the parts of the server share."""
+    """The shared state."""
 
     def __init__(
         self, settings: ServerSettings, traits: Traits, log: Log, accounts: Accounts
@@ -161,24 +158,24 @@ class Backend:
         self.failures: list[Exception] = []
         self.connections = itertools.count(1)
         self.canned: list[CannedResponse] = []
-        self.unheard: dict[str, int | None] = {}
+        self.lost_events: dict[str, int | None] = {}
         self.tunnels = BrowserTunnels()
         self.nursery: trio.Nursery | None = None
 
     def now(self) -> datetime:
-        """Return the time of day as Trio's clock has it, which a test may control."""
+        """Return the time of day, which advances with Trio's clock."""
         passed = timedelta(seconds=trio.current_time())
         if self._epoch is None:
             self._epoch = datetime.now(UTC) - passed
         return self._epoch + passed
 
     def create_session(self, title: str, session_id: str | None = None) -> LiveSession:
-        """Create a session and tell every stream."""
+        """Create a session and announce it."""
         row = self.store.create(title, session_id=session_id)
         return self.adopt(row)
 
     def adopt(self, row: SessionRow) -> LiveSession:
-        """Make a stored session live and tell every stream of it."""
+        """Make a stored session available and announce it."""
         live = self.live[row.id] = LiveSession(row)
         created = int(row.created.timestamp())
         data = {"type": "session_created", "sessionId": row.id, "title": row.title}
@@ -186,7 +183,7 @@ class Backend:
         return live
 
     def delete_session(self, session_id: str) -> None:
-        """Forget a session, end its streams and tell all others."""
+        """Delete a session, end its streams and announce the deletion."""
         live = self.live.pop(session_id)
         del self.store.sessions[session_id]
         self.cancel(live)
@@ -197,17 +194,17 @@ class Backend:
             stream.end("close")
 
     def forget_everything(self) -> None:
-        """Lose all sessions, as a server without a disk does at a restart."""
+        """Delete all sessions, as the restart of a server without a disk does."""
         self.live.clear()
         self.store.sessions.clear()
 
     def publish(
         self, live: LiveSession, event: ServerEvent, only: OpenStream | None = None
     ) -> None:
-        """Give an event to the streams that are to have it, unless it is to be lost."""
-        left = self.unheard.get(event.name, 0)
+        """Queue an event on its streams, unless it is one to lose."""
+        left = self.lost_events.get(event.name, 0)
         if left is None or left > 0:
-            self.unheard[event.name] = None if left is None else left - 1
+            self.lost_events[event.name] = None if left is None else left - 1
             return
         number = None
         if not self.settings.restart_ids:
@@ -219,7 +216,7 @@ class Backend:
             stream.send_nowait(event, number)
 
     def broadcast(self, event: ServerEvent) -> None:
-        """Give an event to every stream of every session, where the generation does that."""
+        """Queue an event on every stream of every session, if the version does that."""
         if self.traits.session_events:
             for live in self.live.values():
                 if live.streams:
@@ -238,41 +235,41 @@ class Backend:
         return [s for s in every if session_id is None or s.live.row.id == session_id]
 
     def drop(self, live: LiveSession, how: How) -> list[OpenStream]:
-        """Lose a session's streams, and return them."""
+        """End a session's streams and return them."""
         lost = list(live.streams)
         for stream in lost:
             stream.end(how)
         return lost
 
     def add_script(self, match: Match, turns: tuple[Turn, ...]) -> None:
-        """Take a script; later ones go before earlier ones."""
+        """Add a script; later ones take precedence."""
         if not turns:
             raise ValueError("script() needs at least one Turn")
         for turn in turns:
             if not isinstance(turn, Turn):
-                raise TypeError(f"script() takes turns: put the steps into one, Turn({turn!r})")
+                raise TypeError(f"script() takes turns: put the steps into a turn, Turn({turn!r})")
         self.scripts.insert(0, _Script(match, turns))
 
     def turn_for(self, text: str) -> Turn:
-        """Return what the agent does for a message."""
+        """Return the turn for a message: a script's, or the default agent's."""
         for script in self.scripts:
             if matches(script.match, text):
                 return script.next()
         return plausible_turn(text, self.traits, self.settings.pace)
 
     def spawn(self, function: Callable[[], Awaitable[None]]) -> None:
-        """Run something for as long as the server runs."""
+        """Run a function in the server's nursery."""
         if self.nursery is None:
             raise RuntimeError("the server is not running; use it as `async with MixServer()`")
         self.nursery.start_soon(self._guarded, function)
 
-    async def _guarded(self, function: Callable[[], Awaitable[None]]) -> None:  # noqa: ASYNC910 - a task of its own: nobody awaits it
+    async def _guarded(self, function: Callable[[], Awaitable[None]]) -> None:  # noqa: ASYNC910 - started as a task
         try:
             await function()
         except Exception as error:  # noqa: BLE001 - kept, and raised when the server is left
             self.failed(error)
 
     def failed(self, error: Exception) -> None:
-        """Keep a failure, to be raised when the server is left."""
+        """Keep an exception, which is raised when the server is left."""
         self.failures.append(error)
         self.log.add(HandlerFailed(error=error))

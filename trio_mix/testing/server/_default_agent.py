@@ -1,8 +1,7 @@
-"""The default agent: what is done for a message that no script is for.
+"""The default agent, which handles messages that no script matches.
 
-What it knows: the message's text.
-What it must never know: the server. It touches no file and runs no command: all is made up, and
-the same text always gives the same turn.
+It reads no file and runs no command: its output is made up, and the same text always gives the same
+turn.
 """
 
 from __future__ import annotations
@@ -32,23 +31,23 @@ _STORY = (
     "noticed that there had been a gap."
 )
 _WORD_TAKES = 0.25
-"""Seconds for each word of the story: there is time to interrupt it."""
+"""Seconds per word of the story, so that there is time to interrupt it."""
 
 COMMANDS = {
-    "help": "Show the commands that there are",
+    "help": "Show the available commands",
     "context": "Show how much of the context is used",
     "session": "Show the current session",
 }
-"""The slash commands, and what they are for."""
+"""The slash commands and their descriptions."""
 
 
 def plausible_turn(text: str, traits: Traits, pace: float) -> Turn:
-    """Return what a reasonable agent would do for ``text``.
+    """Return a plausible turn for ``text``.
 
     Args:
       text: the message.
-      traits: how the generation spells its tools.
-      pace: what all pauses are multiplied by; 0 leaves them out.
+      traits: the traits of the server's version, for the names of its tools.
+      pace: the factor for all pauses; 0: no pauses.
     """
     shell, files = bool(_WANTS_SHELL.search(text)), bool(_WANTS_FILES.search(text))
     wish = " ".join(text.split())[:60]
@@ -81,12 +80,12 @@ def plausible_turn(text: str, traits: Traits, pace: float) -> Turn:
 
 
 def shell_output(command: str) -> str:
-    """Return made-up output for a ``!`` message; nothing is run."""
+    """Return made-up output for a ``!`` message; no command is run."""
     return f"$ {command}\n(the bundled server runs no commands; a real one would have run this)"
 
 
 def slash_output(command: str) -> str | None:
-    """Return what a ``/`` message is answered with, or None for an unknown command."""
+    """Return the output of a ``/`` message, or None for an unknown command."""
     name = command.split()[0] if command.split() else ""
     if name == "help":
         return "\n".join(f"/{known}: {what}" for known, what in COMMANDS.items())
@@ -107,7 +106,7 @@ def _story() -> list[Step]:
 def _answer(text: str) -> str:
     words = len(text.split())
     if re.search(r"\b(hello|hi|hey)\b", text, re.IGNORECASE):
-        return "Hello! I am the agent of the bundled server. What shall we do?"
+        return "Hello! I am the agent of the bundled server. What can I do for you?"
     if re.search(r"\bone word\b", text, re.IGNORECASE):
         return "Certainly."
     return f"I have read your {words} word{'' if words == 1 else 's'} and have nothing to add."

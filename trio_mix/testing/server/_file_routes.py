@@ -1,8 +1,4 @@
-"""Files of a session, and the operations that change its past: fork, rewind, callbacks.
-
-What it knows: the requests' and answers' shapes, multipart bodies, byte ranges.
-What it must never know: a disk; files are kept in memory.
-"""
+"""The routes of a session's files, which are kept in memory."""
 
 from __future__ import annotations
 
@@ -11,8 +7,7 @@ import re
 from email.message import Message
 from typing import TYPE_CHECKING
 
-from trio_mix.testing.server._routes import Endpoint, Problem, RouteCall, RouteResponse
-from trio_mix.testing.server._session_routes import callbacks_of
+from trio_mix.testing.server._routes import ApiRoute, Problem, RouteCall, RouteResponse
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -38,7 +33,7 @@ def upload_file(call: RouteCall) -> RouteResponse:
 
 
 def get_file(call: RouteCall) -> RouteResponse:
-    """``GET /api/sessions/{id}/files/{filename}``: whole, a range, or a made-up thumbnail."""
+    """``GET /api/sessions/{id}/files/{filename}``: whole, a byte range, or a made-up thumbnail."""
     content, _ = _stored(call)
     query, headers = call.exchange.request.query, call.exchange.request.headers
     kind = mimetypes.guess_type(call.params["filename"])[0] or "application/octet-stream"
@@ -68,45 +63,6 @@ def delete_file(call: RouteCall) -> RouteResponse:
     _stored(call)
     del call.session().row.files[call.params["filename"]]
     return RouteResponse(status=204)
-
-
-def fork(call: RouteCall) -> RouteResponse:
-    """``POST /api/sessions/{id}/fork``."""
-    row = call.session().row
-    body = call.json(("messageIndex", "title"), ("messageIndex",))
-    index = body["messageIndex"]
-    if not isinstance(index, int) or not 0 <= index < max(1, len(row.rows)):
-        raise Problem(400, "messageIndex must be that of a message, from 0")
-    title = call.text(body, "title") or "Forked Session"
-    copy = call.backend.store.fork(row, index, title)
-    call.backend.adopt(copy)
-    return RouteResponse(copy.as_json(call.backend.traits), 201)
-
-
-def rewind(call: RouteCall) -> RouteResponse:
-    """``POST /api/sessions/{id}/rewind``: the named message is the last one kept."""
-    row = call.session().row
-    body = call.json(("messageId", "cleanupMedia"))
-    message_id = call.text(body, "messageId")
-    if not message_id:
-        raise Problem(400, "messageId is required")
-    ids = [message.id for message in row.rows]
-    if message_id not in ids:
-        raise Problem(404, f"message not found: {message_id}")
-    kept = ids.index(message_id) + 1
-    if body.get("cleanupMedia", True):
-        since = row.rows[kept - 1].updated
-        for name in [name for name, (_, stored) in row.files.items() if stored > since]:
-            del row.files[name]
-    del row.rows[kept:]
-    return RouteResponse(row.as_json(call.backend.traits))
-
-
-def update_callbacks(call: RouteCall) -> RouteResponse:
-    """``PATCH /api/sessions/{id}/callbacks``."""
-    row = call.session().row
-    row.callbacks = callbacks_of(call.json(("callbacks",), ("callbacks",)))
-    return RouteResponse(row.as_json(call.backend.traits))
 
 
 def _stored(call: RouteCall) -> tuple[bytes, datetime]:
@@ -159,12 +115,9 @@ def _header(value: str) -> Message:
 
 
 ROUTES = (
-    Endpoint("GET", "/api/sessions/{id}/files", list_files),
-    Endpoint("POST", "/api/sessions/{id}/files/upload", upload_file),
-    Endpoint("GET", "/api/sessions/{id}/files/{filename}", get_file),
-    Endpoint("DELETE", "/api/sessions/{id}/files/{filename}", delete_file),
-    Endpoint("POST", "/api/sessions/{id}/fork", fork, until=(0, 11)),
-    Endpoint("POST", "/api/sessions/{id}/rewind", rewind, since=(0, 6, 9)),
-    Endpoint("PATCH", "/api/sessions/{id}/callbacks", update_callbacks, since=(0, 11)),
+    ApiRoute("GET", "/api/sessions/{id}/files", list_files),
+    ApiRoute("POST", "/api/sessions/{id}/files/upload", upload_file),
+    ApiRoute("GET", "/api/sessions/{id}/files/{filename}", get_file),
+    ApiRoute("DELETE", "/api/sessions/{id}/files/{filename}", delete_file),
 )
-"""The table."""
+"""The routes of this module."""

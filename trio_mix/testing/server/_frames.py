@@ -1,7 +1,4 @@
-"""One Server-Sent Event as the bytes that real Mix servers write.
-
-What it knows: the frame format, the JSON habits of the servers' language, the retry values.
-What it must never know: connections, sessions.
+"""Encodes a Server-Sent Event as real Mix servers do.
 
 Rules:
 
@@ -25,13 +22,13 @@ Json: TypeAlias = Mapping[str, object]
 
 _ERRORS: Final = frozenset({"error", "rate_limit_error"})
 _ESCAPES: Final = str.maketrans(
-    {c: f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}  # the servers' encoder does this
+    {c: f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}  # as the servers' JSON encoder does
 )
 
 
 @attrs.frozen
 class ServerEvent:
-    """An event before it is given to a stream."""
+    """An event before it is encoded."""
 
     name: str
     """The SSE event's name."""

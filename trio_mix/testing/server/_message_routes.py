@@ -1,8 +1,4 @@
-"""The streaming operations: opening a stream, and sending a message in each generation's way.
-
-What it knows: which answer each request gets, and when.
-What it must never know: frames, steps.
-"""
+"""The routes that open a stream and send a message, for every generation."""
 
 from __future__ import annotations
 
@@ -17,7 +13,7 @@ from trio_mix.testing.server._agent import TurnRun
 from trio_mix.testing.server._default_agent import slash_output
 from trio_mix.testing.server._frames import ServerEvent, encode_frame
 from trio_mix.testing.server._pipeline import BUSY, NO_KEY, broadcast_message, work
-from trio_mix.testing.server._routes import Endpoint, Problem, RouteCall, RouteResponse, plain
+from trio_mix.testing.server._routes import ApiRoute, Problem, RouteCall, RouteResponse, plain
 from trio_mix.testing.server._stream import STREAM_HEADERS, ServerStream
 
 if TYPE_CHECKING:
@@ -65,7 +61,7 @@ async def _refuse(call: RouteCall, why: str) -> None:
 
 
 async def send_streaming_message(call: RouteCall) -> RouteResponse:
-    """``POST /stream/{id}/message``: 200 whatever becomes of it."""
+    """``POST /stream/{id}/message``: 200, whether or not the message is run."""
     await trio.lowlevel.checkpoint()
     backend = call.backend
     if not backend.traits.pipeline:
@@ -96,7 +92,7 @@ def _text_of(content: str) -> str:
 
 
 async def send_message(call: RouteCall) -> RouteResponse | None:
-    """``POST /api/sessions/{id}/messages``: 202 at once, or 200 when the turn is over."""
+    """``POST /api/sessions/{id}/messages``: 202 at once, or 200 at the end of the turn."""
     await trio.lowlevel.checkpoint()
     backend, traits = call.backend, call.backend.traits
     if traits.pipeline and not backend.settings.rest_send:
@@ -173,28 +169,24 @@ async def _blocking(call: RouteCall, live: LiveSession, run: TurnRun) -> RouteRe
         finally:
             done.set()
 
-    async def watch(scope: trio.CancelScope) -> None:
-        await call.exchange.watch()
-        if call.backend.settings.cancel_on_disconnect:
-            run.cancel()
-        scope.cancel()
-
-    call.backend.spawn(run_it)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(watch, nursery.cancel_scope)
+    async def wait() -> None:
         await done.wait()
         await trio.sleep(call.backend.settings.answer_delay)
-        nursery.cancel_scope.cancel()
+
+    call.backend.spawn(run_it)
+    await call.exchange.run_while_connected(wait)
     if call.exchange.gone.is_set():
+        if call.backend.settings.cancel_on_disconnect:
+            run.cancel()
         return None
     if run.ending != "complete" or run.row is None:
-        raise Problem(500, run.error or "the turn has ended without an answer")
+        raise Problem(500, run.error or "the turn ended without an answer")
     return RouteResponse(run.row.as_json(run.text))
 
 
 ROUTES = (
-    Endpoint("GET", "/stream", stream_events, since=(0,)),
-    Endpoint("POST", "/stream/{id}/message", send_streaming_message, since=(0,)),
-    Endpoint("POST", "/api/sessions/{id}/messages", send_message),
+    ApiRoute("GET", "/stream", stream_events, since=(0,)),
+    ApiRoute("POST", "/stream/{id}/message", send_streaming_message, since=(0,)),
+    ApiRoute("POST", "/api/sessions/{id}/messages", send_message),
 )
-"""The table."""
+"""The routes of this module."""

@@ -1,14 +1,11 @@
-"""How a pipeline server's stream runs the messages that were sent to its session.
-
-What it knows: the queue of each stream, the conflict between streams, ``!`` and ``/``.
-What it must never know: HTTP, how a turn's steps are carried out.
+"""Runs the messages of a pipeline server, which its open streams run themselves.
 
 Rules:
 
-1. Each open stream runs each message, one after another. The session runs one at a time: the
-   stream that comes second tells its client of the conflict.
-2. A stream that closes cancels what another stream of the session is running. In the middle of a
-   message of its own it does not notice; what is queued behind may still run, unseen.
+1. Each open stream runs each message, one after another. The session runs one at a time: the second
+   stream reports the conflict to its client.
+2. A stream that closes cancels the turn that another stream of the session runs. During its own
+   turn it does not notice the close; messages queued behind may still run, undelivered.
 3. Content that is not a JSON object ends the stream without an event.
 """
 
@@ -35,19 +32,19 @@ NO_KEY = "Authentication required: no API key is stored for the preferred provid
 
 
 def broadcast_message(backend: Backend, live: LiveSession, content: str) -> None:
-    """Put a message into the queue of each open stream; with none open it is gone."""
+    """Queue a message on each open stream; without an open stream it is lost."""
     if not live.streams:
-        _lose(backend, live, content, "no stream was open")
+        _add_lost(backend, live, content, "no stream was open")
     for stream in live.streams:
         if len(stream.messages) >= backend.settings.queue_size:
-            _lose(backend, live, content, "the queue was full")
+            _add_lost(backend, live, content, "the queue was full")
         else:
             stream.messages.append(content)
             stream.changed.unpark_all()
 
 
 async def work(backend: Backend, stream: ServerStream) -> None:
-    """Run what is sent to a stream, until it is closed and nothing is left."""
+    """Run the messages of a stream until it is closed and its queue is empty."""
     live = stream.live
     while True:
         while not stream.messages:
@@ -57,7 +54,7 @@ async def work(backend: Backend, stream: ServerStream) -> None:
             await stream.changed.park()
         content = stream.messages.popleft()
         if stream.closed and not backend.settings.ghost_runs:
-            _lose(backend, live, content, "the stream was closed")
+            _add_lost(backend, live, content, "the stream was closed")
             continue
         stream.working = True
         try:
@@ -74,21 +71,23 @@ async def _run(backend: Backend, stream: ServerStream, content: str) -> None:
     except ValueError:
         message = None
     if not isinstance(message, dict):
-        _lose(backend, live, content, "the content is not JSON")
+        _add_lost(backend, live, content, "the content is not JSON")
         stream.end("close")
         return
     text = str(message.get("text") or "")
     if not backend.accounts.ready:
         data = {"error": NO_KEY, "type": "authentication_error"}
-        _tell(backend, stream, ServerEvent("error", data))
+        _publish(backend, stream, ServerEvent("error", data))
     elif text.startswith(("!", "/")):
         live.runs[text] += 1
         times = live.runs[text]
         backend.log.add(MessageRun(session_id=live.row.id, text=text, times=times))
-        _tell(backend, stream, _command(text))
+        _publish(backend, stream, _command(text))
     elif live.running:
-        _lose(backend, live, text, BUSY)
-        _tell(backend, stream, ServerEvent("error", {"error": f"failed to process events: {BUSY}"}))
+        _add_lost(backend, live, text, BUSY)
+        _publish(
+            backend, stream, ServerEvent("error", {"error": f"failed to process events: {BUSY}"})
+        )
     else:
         plan_mode = message.get("plan_mode") is True
         await TurnRun(backend, live, text, plan_mode=plan_mode, stream=stream).run()
@@ -101,9 +100,9 @@ def _command(text: str) -> ServerEvent:
     return ServerEvent("complete", {"type": "complete", "content": output, "done": True})
 
 
-def _tell(backend: Backend, stream: ServerStream, event: ServerEvent) -> None:
+def _publish(backend: Backend, stream: ServerStream, event: ServerEvent) -> None:
     backend.publish(stream.live, event, stream)
 
 
-def _lose(backend: Backend, live: LiveSession, text: str, why: str) -> None:
+def _add_lost(backend: Backend, live: LiveSession, text: str, why: str) -> None:
     backend.log.add(MessageLost(session_id=live.row.id, text=text, why=why))

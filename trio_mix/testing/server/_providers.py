@@ -1,7 +1,6 @@
-"""The providers of models, and what the server was told about them.
+"""The model providers, their credentials and the user's preferences.
 
-What it knows: their names, their models, which of them there is a key for, what the user prefers.
-What it must never know: requests and answers; and it keeps no key, only that there is one.
+A key itself is never kept, only whether there is one.
 """
 
 from __future__ import annotations
@@ -29,18 +28,18 @@ DEFAULTS: dict[str, object] = {
 
 @attrs.define
 class Accounts:
-    """What the server was told about providers."""
+    """The credentials and preferences that clients have set."""
 
     methods: dict[str, str] = attrs.field(factory=dict[str, str])
     """How each provider is authenticated: ``api_key`` or ``oauth``."""
     flows: dict[str, str] = attrs.field(factory=dict[str, str])
-    """The OAuth flows that were begun: the provider, by state."""
+    """The OAuth flows in progress: the provider, by state."""
     preferences: dict[str, object] = attrs.field(factory=DEFAULTS.copy)
     """The user's preferences."""
     updated: int = 0
-    """When they were changed, in Unix time."""
+    """When the preferences were changed, in Unix time."""
 
     @property
     def ready(self) -> bool:
-        """Whether there is a key for some model."""
+        """Whether any model has a key."""
         return any(provider in MODELS for provider in self.methods)

@@ -1,13 +1,11 @@
-"""From a request to a handler: the table's machinery, and the errors' shape.
-
-What it knows: paths, methods, versions, the API's error object.
-What it must never know: what the operations do.
+"""Dispatches requests to handlers, and renders errors.
 
 Rules:
 
-1. A route says from and up to which version it is there; where it is not, the answer is the
-   router's own, plain text, as real servers give it.
-2. A handler returns its answer or raises `Problem`; only those that stream answer by themselves.
+1. A route names the versions that have it. For other versions the response is the router's own, in
+   plain text, as on real servers.
+2. A handler returns a `RouteResponse` or raises `Problem`; a handler that streams responds itself
+   and returns None.
 """
 
 from __future__ import annotations
@@ -20,20 +18,20 @@ from urllib.parse import unquote
 
 import attrs
 
-from trio_mix.testing._records import Answered, RequestReceived
+from trio_mix.testing._records import Answered
 from trio_mix.testing.server._frames import to_json
 
 if TYPE_CHECKING:
     from trio_mix.testing.net._http1 import HttpExchange
     from trio_mix.testing.server._backend import Backend, LiveSession
 
-__all__ = ["Endpoint", "Problem", "RouteCall", "RouteResponse", "dispatch"]
+__all__ = ["ApiRoute", "Problem", "RouteCall", "RouteResponse", "dispatch"]
 
 _TYPES = {400: "bad_request", 401: "unauthorized", 404: "not_found", 413: "validation_error"}
 
 
 class Problem(Exception):
-    """An answer in the API's error shape."""
+    """A response with the API's error object."""
 
     def __init__(self, status: int, message: str, type_: str | None = None) -> None:
         super().__init__(message)
@@ -44,21 +42,21 @@ class Problem(Exception):
 
 @attrs.frozen
 class RouteResponse:
-    """What a handler answers."""
+    """The response of a handler."""
 
     body: object = None
-    """JSON, or bytes to send as they are."""
+    """A value to encode as JSON, or bytes to send unchanged."""
     status: int = 200
-    """The status; with 204 there is no body."""
+    """The status; a 204 has no body."""
     content_type: str = "application/json"
-    """The body's type."""
+    """The body's content type."""
     headers: Sequence[tuple[str, str]] = ()
     """Further headers."""
 
 
 @attrs.frozen
 class RouteCall:
-    """One request on its way to a handler."""
+    """One request, as a handler receives it."""
 
     backend: Backend
     exchange: HttpExchange
@@ -69,7 +67,7 @@ class RouteCall:
         """Return the session that the path names.
 
         Raises:
-          Problem: there is none.
+          Problem: the session does not exist.
         """
         live = self.backend.live.get(self.params["id"])
         if live is None:
@@ -77,14 +75,14 @@ class RouteCall:
         return live
 
     def json(self, known: Collection[str], required: Collection[str] = ()) -> dict[str, object]:
-        """Return the body's object.
+        """Return the JSON object of the body.
 
         Args:
-          known: the fields that may be there.
-          required: those that must be.
+          known: the allowed fields.
+          required: the required fields.
 
         Raises:
-          Problem: the body is no object, a field is unknown, or one is missing.
+          Problem: the body is not an object, a field is unknown, or a field is missing.
         """
         try:
             body = json.loads(self.exchange.request.body)
@@ -101,10 +99,10 @@ class RouteCall:
         return body
 
     def text(self, body: dict[str, object], name: str, default: str = "") -> str:
-        """Return a field that must be text.
+        """Return a field that must be a string.
 
         Raises:
-          Problem: it is something else.
+          Problem: the field is not a string.
         """
         value = body.get(name, default)
         if not isinstance(value, str):
@@ -116,23 +114,23 @@ Handler = Callable[[RouteCall], RouteResponse | Awaitable[RouteResponse | None]]
 
 
 @attrs.frozen
-class Endpoint:
-    """One line of the table."""
+class ApiRoute:
+    """A method and path, its handler, and the versions that have it."""
 
     method: str
     path: str
     handler: Handler
     since: tuple[int, ...] = (0, 6)
     until: tuple[int, ...] = (99,)
-    """The first version that no longer has it."""
+    """The first version that no longer has the route."""
 
     def match(self, segments: Sequence[str]) -> dict[str, str] | None:
-        """Return the path's parameters, or None where it does not fit."""
-        mine = self.path.split("/")
-        if len(mine) != len(segments):
+        """Return the path's parameters, or None if the path does not match."""
+        patterns = self.path.split("/")
+        if len(patterns) != len(segments):
             return None
         params = {}
-        for pattern, segment in zip(mine, segments, strict=True):
+        for pattern, segment in zip(patterns, segments, strict=True):
             if pattern.startswith("{"):
                 params[pattern[1:-1]] = unquote(segment)
             elif pattern != segment:
@@ -140,18 +138,10 @@ class Endpoint:
         return params
 
 
-async def dispatch(backend: Backend, routes: Sequence[Endpoint], exchange: HttpExchange) -> None:  # noqa: ASYNC910 - it responds, or its handler did
-    """RouteResponse one request."""
+async def dispatch(backend: Backend, routes: Sequence[ApiRoute], exchange: HttpExchange) -> None:  # noqa: ASYNC910 - it responds, or the handler does
+    """Respond to one request."""
     request = exchange.request
-    backend.log.add(
-        RequestReceived(
-            method=request.method,
-            path=request.path,
-            query=request.query,
-            headers=request.headers,
-            body=request.body,
-        )
-    )
+    backend.log.add_request(request)
     try:
         if request.too_large:
             raise Problem(413, f"the body is over {backend.settings.max_upload} bytes")
@@ -162,11 +152,11 @@ async def dispatch(backend: Backend, routes: Sequence[Endpoint], exchange: HttpE
     if answer is not None:
         body = b"" if answer.status == HTTPStatus.NO_CONTENT else _encode(answer.body)
         content_type = answer.content_type if body else None
-        _note(backend, exchange, answer.status)
+        _add_answered(backend, exchange, answer.status)
         await exchange.respond(answer.status, body, content_type, answer.headers)
 
 
-def _note(backend: Backend, exchange: HttpExchange, status: int) -> None:
+def _add_answered(backend: Backend, exchange: HttpExchange, status: int) -> None:
     request = exchange.request
     backend.log.add(Answered(method=request.method, path=request.path, status=status))
 
@@ -188,7 +178,7 @@ def _canned(backend: Backend, exchange: HttpExchange) -> RouteResponse | None:
 
 
 async def _answer(
-    backend: Backend, routes: Sequence[Endpoint], exchange: HttpExchange
+    backend: Backend, routes: Sequence[ApiRoute], exchange: HttpExchange
 ) -> RouteResponse | None:
     segments = exchange.request.path.split("/")
     other_method = False
@@ -203,11 +193,10 @@ async def _answer(
             continue
         answer = route.handler(RouteCall(backend, exchange, params))
         return answer if isinstance(answer, RouteResponse) else await answer  # noqa: ASYNC910 - see below
-    # No checkpoint: what a handler has changed and its record stand together, and `dispatch`
-    # responds next.
+    # No checkpoint: a handler's change and its record belong together; `dispatch` responds next.
     return plain(405, "Method Not Allowed") if other_method else plain(404, "404 page not found")  # noqa: ASYNC910
 
 
 def plain(status: int, text: str) -> RouteResponse:
-    """Return an answer as the servers' router gives it."""
+    """Return a plain text response, as the router of real servers sends it."""
     return RouteResponse(f"{text}\n".encode(), status, "text/plain; charset=utf-8")

@@ -1,9 +1,6 @@
-"""The script language: what the agent does for a message, step by step.
+"""The steps of a script: what the agent does for a message.
 
-What it knows: the names and fields of the steps.
-What it must never know: how a step is carried out, or what it looks like on the wire.
-
-A turn is a sequence of steps and reads like one::
+A turn is a sequence of steps::
 
     server.script(
         "List the files here",
@@ -16,11 +13,11 @@ A turn is a sequence of steps and reads like one::
 
 Rules:
 
-1. A turn ends by itself with ``complete``; only `Fail`, and `RateLimit` on servers that
-   end turns with it, end it in another way. A turn that must not end holds a `Hang`.
-2. Steps that a generation cannot express are carried out without being seen: an oldest server
-   thinks in silence, only async servers show what sub-agents do.
-3. A turn is a value. It may be used for many messages, on many servers, at once.
+1. A turn ends with ``complete``. Only `Fail`, and `RateLimit` on servers whose turns it ends, end
+   it in another way. A turn that must not end contains a `Hang`.
+2. A step that a generation cannot express is performed without an event: the oldest servers send no
+   reasoning, and only async servers send what sub-agents do.
+3. A turn is a value: it can be used for many messages, on many servers, at once.
 """
 
 from __future__ import annotations
@@ -58,52 +55,52 @@ __all__ = [
 ]
 
 How: TypeAlias = Literal["cut", "close", "reset"]
-"""How a connection is lost: without the final chunk, cleanly, or with a TCP reset."""
+"""How a connection ends: without the final chunk, cleanly, or with a TCP reset."""
 
 Deltas: TypeAlias = int | Sequence[str] | None
-"""How text is cut: a number of pieces, the pieces themselves, or one per word."""
+"""How text is split: into a number of pieces, into these pieces, or (None) into words."""
 
 
 @attrs.frozen
 class Think:
-    """Reason, in ``thinking`` deltas."""
+    """Send reasoning, in ``thinking`` deltas."""
 
     text: str
     """The reasoning."""
     deltas: Deltas = None
-    """How the text is cut."""
+    """How the text is split."""
 
     def __attrs_post_init__(self) -> None:
-        split_text(self.text, self.deltas)  # fails where the script is written, not where it runs
+        split_text(self.text, self.deltas)  # raises where the script is written
 
 
 @attrs.frozen
 class Say:
-    """Answer, in ``content`` deltas."""
+    """Send text, in ``content`` deltas."""
 
     text: str
     """The text."""
     deltas: Deltas = None
-    """How the text is cut."""
+    """How the text is split."""
 
     def __attrs_post_init__(self) -> None:
-        split_text(self.text, self.deltas)  # fails where the script is written, not where it runs
+        split_text(self.text, self.deltas)  # raises where the script is written
 
 
 @attrs.frozen
 class UseTool:
-    """Call a tool: parameters, start, end. The call ends a model round."""
+    """Call a tool: send its parameters, its start and its end. The call ends a model round."""
 
     name: str
-    """The tool's name as it shall appear."""
+    """The tool's name as sent."""
     input: Mapping[str, object] | str = attrs.field(factory=dict[str, object])
-    """The parameters, as a mapping or as the very text."""
+    """The parameters, as a mapping or as text."""
     result: str = "done"
-    """What the tool returned; stored, never on the stream."""
+    """The tool's result, which is stored and not sent on the stream."""
     success: bool = True
     """Whether the tool succeeded."""
     steps: Sequence[Step] = ()
-    """What happens between the tool's start and its end."""
+    """The steps between the tool's start and its end."""
 
     def __attrs_post_init__(self) -> None:
         _only_steps("UseTool(steps=...)", self.steps)
@@ -111,7 +108,7 @@ class UseTool:
 
 @attrs.frozen(init=False)
 class UseTools:
-    """Call several tools in one round, side by side."""
+    """Call several tools in one round."""
 
     calls: tuple[UseTool, ...]
     """The calls, in order."""
@@ -122,24 +119,24 @@ class UseTools:
 
 @attrs.frozen
 class AskPermission:
-    """Ask the user for permission and wait for the answer, or for the server's timeout."""
+    """Request permission and wait for the answer, or until the server's time limit."""
 
     tool_name: str = "bash"
-    """The tool that wants it."""
+    """The tool that needs the permission."""
     then: Sequence[Step] = ()
-    """What is done when it is granted."""
+    """The steps if the permission is granted."""
     otherwise: Sequence[Step] | None = None
-    """What is done when it is not; None: the agent says so."""
+    """The steps if it is not granted; None: the agent reports that."""
     action: str = "execute"
-    """What the tool would do."""
+    """The action."""
     description: str = "Run a command"
-    """For the user to read."""
+    """The description for the user."""
     params: Mapping[str, object] = attrs.field(factory=dict[str, object])
     """The tool's parameters."""
     path: str = ""
-    """The path concerned, if any."""
+    """The path that the action concerns, if any."""
     torn: bool = False
-    """Whether another frame is written into the middle of the request's, which ruins it."""
+    """Whether another frame is written into the middle of the event's frame, which breaks it."""
 
     def __attrs_post_init__(self) -> None:
         _only_steps("AskPermission(then=...)", self.then)
@@ -148,32 +145,32 @@ class AskPermission:
 
 @attrs.frozen
 class Notify:
-    """Show the user a notification and, if it asks, wait for the response."""
+    """Send a notification and, by default, wait for the response."""
 
     message: str
-    """What it says."""
+    """The text."""
     title: str = "Mix"
-    """Its title."""
+    """The title."""
     kind: Literal["info", "warning", "error", "question"] = "info"
     """The ``notificationType``."""
     response: Literal["acknowledge", "text", "choice"] = "acknowledge"
     """The ``responseType``."""
     choices: Sequence[str] = ()
-    """What can be chosen from."""
+    """The choices."""
     timeout: float = 60.0
-    """Seconds until the agent goes on without an answer."""
+    """Seconds after which the agent continues without a response."""
     wait: bool = True
     """Whether the turn waits for the response."""
 
 
 @attrs.frozen(init=False)
 class SubAgent:
-    """Have a sub-agent do some steps; its events name the tool call that it works for."""
+    """Run steps in a sub-agent; its events carry the id of its tool call."""
 
     steps: tuple[Step, ...]
-    """What the sub-agent does."""
+    """The sub-agent's steps."""
     task: str
-    """What it is told to do."""
+    """The sub-agent's task."""
 
     def __init__(self, *steps: Step, task: str = "Look into it") -> None:
         _only_steps("SubAgent()", steps)
@@ -188,23 +185,23 @@ class Fail:
     error: str
     """The error's text."""
     type: str | None = None
-    """The error's class, as ``authentication_error``."""
+    """The error's type, for example ``authentication_error``."""
     times: int | None = None
-    """How often it is told; None: as the generation does."""
+    """How often the event is sent; None: as the generation does."""
     retry_after: int | None = None
     """The event's ``retryAfter``."""
 
 
 @attrs.frozen
 class RateLimit:
-    """Be told by the model's provider to wait: ``rate_limit_error``."""
+    """Send ``rate_limit_error``, as when the model's provider limits the rate."""
 
     retry_after: int = 60
-    """Seconds, as real servers say it."""
+    """Seconds, the unit of real servers."""
     attempt: int = 1
-    """Which try this was."""
+    """The number of this attempt."""
     max_attempts: int = 8
-    """How many there are."""
+    """The largest number of attempts."""
 
 
 @attrs.frozen
@@ -214,49 +211,49 @@ class Hang:
 
 @attrs.frozen
 class Drop:
-    """Lose the session's connections here, after what was said so far has been written."""
+    """End the session's streams, after what was sent so far has been written."""
 
     how: How = "cut"
-    """In which way."""
+    """How the streams end."""
 
 
 @attrs.frozen
 class Pause:
-    """Let time pass, on Trio's clock."""
+    """Sleep, on Trio's clock."""
 
     seconds: float
-    """How much."""
+    """The time in seconds."""
 
 
 @attrs.frozen
 class WaitFor:
-    """Wait for an event of the test's."""
+    """Wait until the test sets an event."""
 
     event: trio.Event
-    """What to wait for."""
+    """The event."""
 
 
 @attrs.frozen
 class Do:
-    """Call an async function of the test's at this point of the turn."""
+    """Call an async function at this point of the turn."""
 
     function: Callable[[], Awaitable[object]]
-    """What to call."""
+    """The function."""
 
 
 @attrs.frozen
 class Raw:
-    """Write bytes as they are: a torn frame, garbage, half a line."""
+    """Write bytes unchanged: a torn frame, garbage, half a line."""
 
     data: bytes
-    """What to write."""
+    """The bytes."""
     past_framing: bool = False
-    """Whether to write past the chunked encoding, which breaks HTTP itself."""
+    """Whether to write without the chunked encoding, which breaks the HTTP response."""
 
 
 @attrs.frozen
 class Emit:
-    """Send an event of any name, as no class of the client may know it."""
+    """Send an event of any name, for example one that the client does not know."""
 
     name: str
     """The SSE event's name."""
@@ -266,7 +263,7 @@ class Emit:
 
 @attrs.frozen
 class LateDelta:
-    """Send a ``content`` delta after the turn's end, that belongs to no message's text."""
+    """Send a ``content`` delta after the end of the turn; it is not stored."""
 
     text: str
     """The delta."""
@@ -274,12 +271,12 @@ class LateDelta:
 
 @attrs.frozen
 class Complete:
-    """Say how the turn ends; without it, ``complete`` simply comes last."""
+    """Set how the turn ends; without this step, ``complete`` is sent once, last."""
 
     overtakes: int = 0
-    """How many of the last deltas come after it."""
+    """How many of the last deltas follow the ``complete``."""
     times: int = 1
-    """How often it is sent."""
+    """How often the ``complete`` is sent."""
 
 
 Step: TypeAlias = (
@@ -302,7 +299,7 @@ Step: TypeAlias = (
     | LateDelta
     | Complete
 )
-"""One thing that the agent, or the network, does."""
+"""One step of a turn."""
 
 
 @attrs.frozen(init=False)
@@ -323,10 +320,10 @@ class Turn:
 
 
 def split_text(text: str, deltas: Deltas) -> list[str]:
-    """Cut text as a step says; joined, the pieces are the text again.
+    """Split text into pieces; joined, the pieces are the text again.
 
     Raises:
-      ValueError: the pieces that the step names are not those of its text.
+      ValueError: ``deltas`` are pieces that are not the text when joined.
     """
     if deltas is None:
         words = text.split(" ")
@@ -335,11 +332,11 @@ def split_text(text: str, deltas: Deltas) -> list[str]:
         size = max(1, -(-len(text) // max(1, deltas)))
         return [text[at : at + size] for at in range(0, len(text), size)]
     if "".join(deltas) != text:
-        raise ValueError("the deltas of a step must be its text, cut in pieces")
+        raise ValueError("the deltas of a step, joined, must be its text")
     return list(deltas)
 
 
 def _only_steps(where: str, steps: Sequence[Step]) -> None:
     for step in steps:
         if not isinstance(step, Step):
-            raise TypeError(f"{where} takes steps, as Say('Hello'), not {step!r}")
+            raise TypeError(f"{where} takes steps, for example Say('Hello'), not {step!r}")

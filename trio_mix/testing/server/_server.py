@@ -1,14 +1,11 @@
-"""`MixServer`: the bundled Mix server, from outside.
-
-What it knows: listeners, the nursery, starting and stopping, what a test may ask and do.
-What it must never know: frames, routes, steps; it hands over to those who do.
+"""`MixServer`: the bundled Mix server.
 
 Rules:
 
-1. It binds loopback unless told otherwise, or nothing at all with ``listen=False``.
-2. Stopping loses every connection and kills every turn, as the end of a process does. What is
-   stored stays, unless a restart is told to forget it.
-3. What goes wrong inside is raised when the server is left, as it was raised, in no group.
+1. It binds loopback unless another address is given, and opens no socket with ``listen=False``.
+2. Stopping closes every connection and ends every turn, as the end of a process does. Stored
+   sessions stay, unless ``restart(keep_sessions=False)`` deletes them.
+3. The first exception inside the server is raised when the server is left, in no group.
 """
 
 from __future__ import annotations
@@ -22,7 +19,7 @@ from trio_mix.testing._lifetime import Lifetime, runs_inside
 from trio_mix.testing._log import Log, Match, Observed
 from trio_mix.testing._records import ServerStarted, ServerStopped
 from trio_mix.testing.net._http1 import serve_connection
-from trio_mix.testing.net._listener import MEMORY_URL, checked_port
+from trio_mix.testing.net._listener import MEMORY_URL, check_port, open_listener
 from trio_mix.testing.net._memory import MemoryNetwork, MemoryStream, sever
 from trio_mix.testing.server import (
     _account_routes,
@@ -57,47 +54,48 @@ _ROUTES = (
 
 
 class MixServer(Observed):
-    """A Mix-compatible server in this process, faithful to the quirks of the real ones.
+    """A Mix-compatible server in this process, with the quirks of real servers.
 
-    Use it as ``async with MixServer() as server``. It speaks real HTTP/1.1, on a loopback socket at
+    Use it as ``async with MixServer() as server``. It serves HTTP/1.1 on a loopback socket at
     `url`, and in memory through `network`.
 
     Args:
       api: the generation: ``"async"``, ``"blocking"``, ``"pipeline"`` or ``"pipeline-oldest"``.
-      version: a version of that generation, as ``"0.6.4"``; None: its usual one.
+      version: a version of that generation, for example ``"0.6.4"``; None: its default version.
       host: the address to bind.
-      port: the port to bind; 0: any free one.
-      listen: whether to open a socket at all.
-      replay: whether ids run through the session and a stream with ``Last-Event-ID`` gets what
-        came after it, as the specification promises and no real server does.
-      restart_ids: whether ids begin at 1 on each connection; None: yes, unless ``replay``.
-      connected_id: whether the ``connected`` frame has an id where ids run through the session.
-      heartbeat_interval: seconds between heartbeats; None: none, and idle streams live for ever.
-      max_connection_age: seconds that a stream lives; None: for ever.
-      cancel_endpoint: whether there is one.
-      cancel_answer: ``"status"`` as real servers, ``"spec"`` as the specification says.
-      unknown_session: ``"stream"``: 200 and an ``error`` event, as real servers do;
-        ``"404"``: as the specification says.
-      permission_timeout: seconds until an unanswered permission request counts as denied.
-      slow_reader_limit: how many events may wait for a slow reader before further ones are thrown
-        away; None: any number.
-      cancel_on_disconnect: whether a turn is cancelled when the session's last stream goes, or the
-        client of a blocking send does: as older async servers do.
-      provider_key: whether the server has a key for its model; without, messages are refused.
-      answer_delay: seconds by which the answer to a send comes later, events meanwhile.
-      rest_send: whether a pipeline server has the blocking send as well.
-      ghost_runs: whether a pipeline server's dead stream still runs what is queued on it.
-      stall_after: how many tool events that nobody takes leave a pipeline session busy for good;
-        None: no number does.
-      pace: what the default agent's pauses are multiplied by; 0: none.
-      max_upload: the largest request body in bytes; beyond, the answer is 413.
-      plan_mode_text: what is appended to a message that is sent in plan mode.
+      port: the port to bind; 0: any free port.
+      listen: whether to open a socket.
+      replay: whether ids continue over connections and a stream with ``Last-Event-ID`` receives the
+        events after it, as the specification promises and no real server does.
+      restart_ids: whether ids start at 1 on each connection; None: yes, unless ``replay``.
+      connected_id: whether the ``connected`` frame has an id if ids continue over connections.
+      heartbeat_interval: seconds between heartbeats; None: no heartbeats, and idle streams do not
+        end.
+      max_connection_age: seconds after which a stream is ended; None: never.
+      cancel_endpoint: whether the cancel endpoint exists.
+      cancel_answer: its response: ``"status"`` as real servers, ``"spec"`` as the specification.
+      unknown_session: ``"stream"``: 200 and an ``error`` event, as real servers;
+        ``"404"``: as the specification.
+      permission_timeout: seconds after which an unanswered permission request counts as denied.
+      slow_reader_limit: how many events are queued for a slow reader before further ones are
+        dropped; None: no limit.
+      cancel_on_disconnect: whether a turn is cancelled when the session's last stream ends, or when
+        the client of a blocking send leaves, as older async servers do.
+      provider_key: whether the server has a key for its model; without one, messages are refused.
+      answer_delay: seconds by which the response to a send is delayed; events are not.
+      rest_send: whether a pipeline server also has the blocking send.
+      ghost_runs: whether a pipeline server's closed stream still runs the messages queued on it.
+      stall_after: after how many undelivered tool events a pipeline session stays busy forever;
+        None: never.
+      pace: the factor for the default agent's pauses; 0: no pauses.
+      max_upload: the largest request body in bytes; a larger one is answered with 413.
+      plan_mode_text: the text that is appended to a message sent in plan mode.
       log_limit: how many records `log` keeps at least; None: all.
-      id_prefix: what the number in each id begins with, so that servers that follow each other at
-        one address give out different ones.
+      id_prefix: the beginning of the number in each id, so that consecutive servers at one address
+        do not use the same ids.
 
     Raises:
-      ValueError: no such generation, version or port, or arguments that contradict each other.
+      ValueError: the generation, version or port is unknown, or arguments contradict each other.
     """
 
     def __init__(
@@ -132,9 +130,11 @@ class MixServer(Observed):
     ) -> None:
         traits = traits_for(api, version)
         if replay and restart_ids:
-            raise ValueError("replay needs ids that run through the session: leave restart_ids out")
+            raise ValueError(
+                "replay=True needs ids that continue over connections: leave out restart_ids"
+            )
         if replay and not traits.frame_fields:
-            raise ValueError("the oldest servers send no ids, so there is nothing to replay by")
+            raise ValueError("replay=True needs event ids, which the oldest servers do not send")
         super().__init__(Log(log_limit))
         settings = ServerSettings(
             replay=replay,
@@ -161,7 +161,7 @@ class MixServer(Observed):
         if provider_key:
             self._backend.accounts.methods["anthropic"] = "api_key"
         self._host = host
-        self._port = checked_port(port)
+        self._port = check_port(port)
         self._listen = listen
         self._url = "" if listen else MEMORY_URL
         self._transports: set[trio.abc.Stream] = set()
@@ -171,16 +171,14 @@ class MixServer(Observed):
         self._changing = trio.Lock()
         self.network: MemoryNetwork = MemoryNetwork(self._accept)
 
-    # --- what it is ---------------------------------------------------------------------------
-
     @property
     def url(self) -> str:
-        """The server's address, without a slash at the end; it stays the same over restarts."""
+        """The server's address, without a trailing slash; restarts keep it."""
         return self._url
 
     @property
     def in_memory(self) -> bool:
-        """Whether it opens no socket and is reached through `network` alone."""
+        """Whether it opens no socket and is reachable through `network` only."""
         return not self._listen
 
     @property
@@ -190,7 +188,7 @@ class MixServer(Observed):
 
     @property
     def version(self) -> str:
-        """The version, as ``/health`` says it."""
+        """The version that ``/health`` reports."""
         return self._backend.traits.version
 
     @property
@@ -200,7 +198,7 @@ class MixServer(Observed):
 
     @property
     def running_turns(self) -> int:
-        """How many turns the agent works on."""
+        """How many turns are running."""
         return sum(len(live.running) for live in self._backend.live.values())
 
     @property
@@ -210,15 +208,15 @@ class MixServer(Observed):
 
     @property
     def browser_tunnels(self) -> BrowserTunnels:
-        """The open browser tunnels, by session; a test sends its commands through them."""
+        """The open browser tunnels by session id; tests send commands through them."""
         return self._backend.tunnels
 
     @property
     def failures(self) -> Sequence[Exception]:
-        """What handlers and scripted functions have raised; the first is raised on leaving."""
+        """What handlers and scripted functions raised; leaving the server raises the first one."""
         return self._backend.failures
 
-    # --- life ---------------------------------------------------------------------------------
+    # --- starting and stopping ------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
         await self._lifetime.open()
@@ -241,25 +239,25 @@ class MixServer(Observed):
             raise self._backend.failures[0]
 
     async def start(self) -> None:
-        """Take connections, at the address that the server had before, if any.
+        """Accept connections, at the same address as before.
 
-        Waits for a `start`, `stop` or `restart` that another task is at.
+        Waits for a `start`, `stop` or `restart` that is in progress in another task.
 
         Raises:
-          RuntimeError: it does so already, or its ``async with`` was left.
+          RuntimeError: the server is running, or its ``async with`` was left.
           OSError: the address cannot be bound.
         """
         async with self._changing:
             await self._start()
 
     async def stop(self, how: Literal["cut", "reset"] = "cut") -> None:
-        """Stop as a killed process does: connections are lost, turns end unfinished.
+        """Stop as a killed process does: close all connections and end turns unfinished.
 
         Stopping a stopped server does nothing. Sessions and messages stay stored. Waits for a
-        `start`, `stop` or `restart` that another task is at.
+        `start`, `stop` or `restart` that is in progress in another task.
 
         Raises:
-          RuntimeError: a turn of the server's own (`Do`) would wait for its own end.
+          RuntimeError: a turn of this server (`Do`) called it and would wait for its own end.
         """
         async with self._changing:
             await self._stop(how)
@@ -267,10 +265,10 @@ class MixServer(Observed):
     async def restart(
         self, *, keep_sessions: bool = True, how: Literal["cut", "reset"] = "cut"
     ) -> None:
-        """Stop and start again at the same address, with or without what is stored.
+        """Stop and start again at the same address, with or without the stored sessions.
 
-        Two at a time are two restarts, one after the other. Cancelled in between, it stays stopped.
-        Raises what `stop` and `start` raise.
+        Concurrent calls restart one after the other. Cancelled in between, the server stays
+        stopped. Raises what `stop` and `start` raise.
         """
         async with self._changing:
             await self._stop(how)
@@ -281,13 +279,12 @@ class MixServer(Observed):
     async def _start(self) -> None:
         nursery = self._lifetime.nursery
         if nursery is None or self._scope is not None:
-            raise RuntimeError("start() is for a stopped server inside its `async with`")
+            raise RuntimeError("start() needs a stopped server inside its `async with`")
         listeners: list[trio.SocketListener] = []
         if self._listen:
-            listeners = (await trio.open_tcp_listeners(self._port, host=self._host))[:1]
-            self._port = listeners[0].socket.getsockname()[1]
-            host = f"[{self._host}]" if ":" in self._host else self._host
-            self._url = f"http://{host}:{self._port}"
+            listener, self._url = await open_listener(self._host, self._port)
+            self._port = listener.socket.getsockname()[1]
+            listeners.append(listener)
         self._stopped = trio.Event()
         self._scope = trio.CancelScope()
         try:
@@ -304,7 +301,7 @@ class MixServer(Observed):
         if self._scope is None:
             return
         if runs_inside(self._backend.nursery):
-            raise RuntimeError("a turn of this server cannot stop it: do so in another task")
+            raise RuntimeError("a turn of this server cannot stop it: call stop() in another task")
         for transport in list(self._transports):
             sever(transport, how)
         self._scope.cancel(reason="the server was stopped")
@@ -313,29 +310,33 @@ class MixServer(Observed):
             await self._stopped.wait()
         self._log.add(ServerStopped())
 
-    # --- what the agent does --------------------------------------------------------------------
+    # --- scripting ------------------------------------------------------------------------------
 
     def script(self, match: Match, *turns: Turn) -> None:
-        """Say what the agent does for the messages that match; others get the default agent.
+        """Set what the agent does for matching messages; others get the default agent.
 
         Args:
-          match: the message's very text, a compiled pattern that is searched in it, or a function
-            of it. The script that came last is asked first.
-          turns: what is done for the first such message, the second, and so on; the last one is
-            for all that follow.
+          match: the message's exact text, a compiled pattern to search for, or a function of the
+            text. Later scripts take precedence.
+          turns: the turn for the first matching message, the second, and so on; the last turn is
+            used for all further messages.
+
+        Raises:
+          TypeError: a step was passed in place of a turn.
+          ValueError: there is no turn.
         """
         self._backend.add_script(match, turns)
 
     def create_session(self, title: str = "Test", *, session_id: str | None = None) -> str:
-        """Create a session as if through the API, also where there is none, and return its id."""
+        """Create a session, also on servers without REST, and return its id."""
         return self._backend.create_session(title, session_id).row.id
 
     def stored(self, session_id: str) -> list[dict[str, object]]:
-        """Return a session's stored messages, as REST shows them, partial rows included."""
+        """Return a session's stored messages as REST returns them, partial rows included."""
         return [row.as_json() for row in self._live(session_id).row.rows]
 
     def run_message(self, session_id: str, text: str) -> None:
-        """Have the agent run a message that none of your clients sent; all streams hear of it."""
+        """Run a message as if another client had sent it; all streams receive its events."""
         run = TurnRun(self._backend, self._live(session_id), text)
         self._backend.spawn(run.run)
 
@@ -352,25 +353,25 @@ class MixServer(Observed):
         body: bytes = b"",
         times: int = 1,
     ) -> None:
-        """Answer the next requests whose path begins with ``path`` with this, and do nothing."""
+        """Answer the next requests whose path begins with ``path`` with a fixed response."""
         pairs = tuple((headers or {}).items())
         self._backend.canned.append(CannedResponse(path, status, pairs, body, times))
 
-    # --- accidents --------------------------------------------------------------------------------
+    # --- faults -----------------------------------------------------------------------------------
 
     def lose_events(self, name: str, times: int | None = None) -> None:
-        """Never put the next events of this name on the wire, as if dropped for a slow reader.
+        """Drop the next events of this name, as real servers do for a slow reader.
 
         Args:
-          name: the event's name, as ``"user_message_created"``.
-          times: how many of them; None: all from now on.
+          name: the event's name, for example ``"user_message_created"``.
+          times: how many events; None: all from now on.
         """
-        self._backend.unheard[name] = times
+        self._backend.lost_events[name] = times
 
     async def drop_streams(self, session_id: str | None = None, how: How = "cut") -> int:
-        """Lose the open streams of one session, or of all, and return how many there were.
+        """End the open streams of one session, or of all, and return how many there were.
 
-        Returns when they are gone from the server's side. Cancelling it leaves them going.
+        Returns once the server has closed them. Cancelled, it stops waiting; the streams still end.
         """
         await trio.lowlevel.checkpoint()
         lost = self._backend.streams(session_id)
@@ -409,12 +410,12 @@ class MixServer(Observed):
         await trio.serve_listeners(self._connection, [listener], handler_nursery=nursery)
 
     def _accept(self, stream: MemoryStream) -> bool:
-        if self._backend.nursery is None or self._scope is None:  # stopped, or about to be
+        if self._backend.nursery is None or self._scope is None:  # stopped, or stopping
             return False
         self._backend.nursery.start_soon(self._connection, stream)
         return True
 
-    async def _connection(self, stream: trio.abc.Stream) -> None:  # noqa: ASYNC910 - a task of its own: nobody awaits it
+    async def _connection(self, stream: trio.abc.Stream) -> None:  # noqa: ASYNC910 - started as a task
         self._transports.add(stream)
         handler = partial(dispatch, self._backend, _ROUTES)
         try:

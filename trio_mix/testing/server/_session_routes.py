@@ -1,8 +1,4 @@
-"""The main road's operations: health, sessions, messages, permissions, notifications.
-
-What it knows: what each request is answered with, generation by generation.
-What it must never know: sockets, frames, how a turn is run.
-"""
+"""The routes of health, sessions, stored messages, permissions and notifications."""
 
 from __future__ import annotations
 
@@ -10,7 +6,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from trio_mix.testing._records import CancelRequested, NotificationAnswered
-from trio_mix.testing.server._routes import Endpoint, Problem, RouteCall, RouteResponse, plain
+from trio_mix.testing.server._routes import ApiRoute, Problem, RouteCall, RouteResponse, plain
 from trio_mix.testing.server._store import iso
 
 if TYPE_CHECKING:
@@ -31,7 +27,7 @@ def health(call: RouteCall) -> RouteResponse:
 
 
 def list_sessions(call: RouteCall) -> RouteResponse:
-    """``GET /api/sessions``; sub-agents' sessions only where they are asked for."""
+    """``GET /api/sessions``; with sub-agents' sessions only on request."""
     everything = call.exchange.request.query.get("includeSubagents") == "true"
     traits = call.backend.traits
     rows = call.backend.store.sessions.values()
@@ -39,7 +35,7 @@ def list_sessions(call: RouteCall) -> RouteResponse:
 
 
 def create_session(call: RouteCall) -> RouteResponse:
-    """``POST /api/sessions``: unknown fields are refused, the newest want ``browserMode``."""
+    """``POST /api/sessions``: unknown fields are refused; new versions require ``browserMode``."""
     traits = call.backend.traits
     known = ["title", "customSystemPrompt", "promptMode"]
     if traits.browser_mode:
@@ -61,16 +57,16 @@ def create_session(call: RouteCall) -> RouteResponse:
             raise Problem(400, "sessionType must be main")
     row = call.backend.store.create(title)
     row.extra = {name: body[name] for name in _NEW_FIELDS if name in body}
-    row.callbacks = callbacks_of(body) if "callbacks" in body else []
+    row.callbacks = _callbacks(body) if "callbacks" in body else []
     call.backend.adopt(row)
     return RouteResponse(row.as_json(traits), 201)
 
 
-def callbacks_of(body: dict[str, object]) -> list[object]:
-    """Return the session callbacks of a request.
+def _callbacks(body: dict[str, object]) -> list[object]:
+    """Return the session callbacks of a request body.
 
     Raises:
-      Problem: they are not a list of objects with a type and a tool's name.
+      Problem: the callbacks are not a list of objects with a type and a tool's name.
     """
     callbacks = body.get("callbacks")
     if not isinstance(callbacks, list):
@@ -98,7 +94,7 @@ def delete_session(call: RouteCall) -> RouteResponse:
 
 
 def session_messages(call: RouteCall) -> RouteResponse:
-    """``GET /api/sessions/{id}/messages``: partial rows too."""
+    """``GET /api/sessions/{id}/messages``; partial rows are included."""
     row = call.backend.store.sessions.get(call.params["id"])
     if row is None:
         raise Problem(404, f"session not found: {call.params['id']}")
@@ -120,12 +116,51 @@ def history(call: RouteCall) -> RouteResponse:
 
 
 def export_session(call: RouteCall) -> RouteResponse:
-    """``GET /api/sessions/{id}/export``: with the reason why each row ended."""
+    """``GET /api/sessions/{id}/export``; each row has its finish reason."""
     row = call.session().row
     name = f"attachment; filename=session_{quote(row.id)}_transcript.json"
     return RouteResponse(
         row.as_export(call.backend.traits), headers=(("Content-Disposition", name),)
     )
+
+
+def fork(call: RouteCall) -> RouteResponse:
+    """``POST /api/sessions/{id}/fork``."""
+    row = call.session().row
+    body = call.json(("messageIndex", "title"), ("messageIndex",))
+    index = body["messageIndex"]
+    if not isinstance(index, int) or not 0 <= index < max(1, len(row.rows)):
+        raise Problem(400, "messageIndex must be the index of a message, from 0")
+    title = call.text(body, "title") or "Forked Session"
+    copy = call.backend.store.fork(row, index, title)
+    call.backend.adopt(copy)
+    return RouteResponse(copy.as_json(call.backend.traits), 201)
+
+
+def rewind(call: RouteCall) -> RouteResponse:
+    """``POST /api/sessions/{id}/rewind``: keep the messages up to the named one."""
+    row = call.session().row
+    body = call.json(("messageId", "cleanupMedia"))
+    message_id = call.text(body, "messageId")
+    if not message_id:
+        raise Problem(400, "messageId is required")
+    ids = [message.id for message in row.rows]
+    if message_id not in ids:
+        raise Problem(404, f"message not found: {message_id}")
+    kept = ids.index(message_id) + 1
+    if body.get("cleanupMedia", True):
+        since = row.rows[kept - 1].updated
+        for name in [name for name, (_, stored) in row.files.items() if stored > since]:
+            del row.files[name]
+    del row.rows[kept:]
+    return RouteResponse(row.as_json(call.backend.traits))
+
+
+def update_callbacks(call: RouteCall) -> RouteResponse:
+    """``PATCH /api/sessions/{id}/callbacks``."""
+    row = call.session().row
+    row.callbacks = _callbacks(call.json(("callbacks",), ("callbacks",)))
+    return RouteResponse(row.as_json(call.backend.traits))
 
 
 def cancel(call: RouteCall) -> RouteResponse:
@@ -184,17 +219,20 @@ def _pending(call: RouteCall, waiting: dict[str, PendingQuestion], what: str) ->
 
 
 ROUTES = (
-    Endpoint("GET", "/health", health),
-    Endpoint("GET", "/api/sessions", list_sessions),
-    Endpoint("POST", "/api/sessions", create_session),
-    Endpoint("GET", "/api/sessions/{id}", get_session),
-    Endpoint("DELETE", "/api/sessions/{id}", delete_session),
-    Endpoint("GET", "/api/sessions/{id}/messages", session_messages),
-    Endpoint("GET", "/api/sessions/{id}/export", export_session, since=(0, 6, 9)),
-    Endpoint("POST", "/api/sessions/{id}/cancel", cancel),
-    Endpoint("GET", "/api/messages/history", history),
-    Endpoint("POST", "/api/permissions/{id}/grant", grant),
-    Endpoint("POST", "/api/permissions/{id}/deny", deny),
-    Endpoint("POST", "/api/notifications/{id}/respond", respond, since=(0, 11, 1)),
+    ApiRoute("GET", "/health", health),
+    ApiRoute("GET", "/api/sessions", list_sessions),
+    ApiRoute("POST", "/api/sessions", create_session),
+    ApiRoute("GET", "/api/sessions/{id}", get_session),
+    ApiRoute("DELETE", "/api/sessions/{id}", delete_session),
+    ApiRoute("GET", "/api/sessions/{id}/messages", session_messages),
+    ApiRoute("GET", "/api/sessions/{id}/export", export_session, since=(0, 6, 9)),
+    ApiRoute("POST", "/api/sessions/{id}/cancel", cancel),
+    ApiRoute("POST", "/api/sessions/{id}/fork", fork, until=(0, 11)),
+    ApiRoute("POST", "/api/sessions/{id}/rewind", rewind, since=(0, 6, 9)),
+    ApiRoute("PATCH", "/api/sessions/{id}/callbacks", update_callbacks, since=(0, 11)),
+    ApiRoute("GET", "/api/messages/history", history),
+    ApiRoute("POST", "/api/permissions/{id}/grant", grant),
+    ApiRoute("POST", "/api/permissions/{id}/deny", deny),
+    ApiRoute("POST", "/api/notifications/{id}/respond", respond, since=(0, 11, 1)),
 )
-"""The table."""
+"""The routes of this module."""

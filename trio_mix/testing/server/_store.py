@@ -1,13 +1,10 @@
-"""Sessions and stored messages, as a server keeps them.
-
-What it knows: rows, their counts, and the shapes in which REST shows them.
-What it must never know: connections, clocks (times are handed in), the script language.
+"""The stored sessions and messages of the server.
 
 Rules:
 
 1. A turn writes one user row, then one assistant row for each model round.
-2. Rows grow while the turn runs: who reads them meanwhile sees partial ones.
-3. Only a row that is over has a finish reason.
+2. Rows grow while the turn runs: reading them meanwhile returns partial rows.
+3. Only a finished row has a finish reason.
 """
 
 from __future__ import annotations
@@ -29,7 +26,7 @@ __all__ = ["Row", "SessionRow", "Store", "StoredToolCall"]
 
 
 def iso(moment: datetime) -> str:
-    """Return a moment as the API writes it."""
+    """Return a time in the format of the API."""
     return moment.isoformat().replace("+00:00", "Z")
 
 
@@ -45,7 +42,7 @@ class StoredToolCall:
     is_error: bool = False
 
     def as_json(self) -> dict[str, object]:
-        """Return it as ``ToolCallData``."""
+        """Return the call as ``ToolCallData``."""
         shown: dict[str, object] = {
             "id": self.id,
             "name": self.name,
@@ -58,7 +55,7 @@ class StoredToolCall:
         return shown
 
     def as_export(self, traits: Traits) -> dict[str, object]:
-        """Return it as ``ExportToolCall``, which has lost its ``isError`` in 0.11."""
+        """Return the call as ``ExportToolCall``, without ``isError`` from 0.11 on."""
         shown = self.as_json()
         if traits.tool_use_events:
             shown.pop("isError", None)
@@ -81,7 +78,7 @@ class Row:
     updated: datetime
 
     def as_json(self, user_input: str | None = None) -> dict[str, object]:
-        """Return it as ``BackendMessage``; ``user_input`` joins a reply with its question."""
+        """Return the row as ``BackendMessage``; ``user_input`` is the message of a reply."""
         user = self.role == "user"
         shown: dict[str, object] = {
             "id": self.id,
@@ -98,7 +95,7 @@ class Row:
         return shown
 
     def as_export(self, traits: Traits) -> dict[str, object]:
-        """Return it as ``ExportMessage``."""
+        """Return the row as ``ExportMessage``."""
         shown: dict[str, object] = {
             "id": self.id,
             "role": self.role,
@@ -135,11 +132,11 @@ class SessionRow:
 
     @property
     def subagent(self) -> bool:
-        """Whether it is a sub-agent's."""
+        """Whether it is a sub-agent's session."""
         return self.parent_session_id is not None
 
     def counts(self) -> dict[str, object]:
-        """Return the counted fields."""
+        """Return the counts of messages, tool calls and tokens."""
         user = [row for row in self.rows if row.role == "user"]
         assistant = [row for row in self.rows if row.role == "assistant"]
         return {
@@ -152,7 +149,7 @@ class SessionRow:
         }
 
     def as_json(self, traits: Traits) -> dict[str, object]:
-        """Return it as ``SessionData``."""
+        """Return the session as ``SessionData``."""
         shown: dict[str, object] = {
             "id": self.id,
             "title": self.title,
@@ -176,7 +173,7 @@ class SessionRow:
         return shown
 
     def as_export(self, traits: Traits) -> dict[str, object]:
-        """Return it as ``ExportSession``."""
+        """Return the session as ``ExportSession``."""
         updated = max((row.updated for row in self.rows), default=self.created)
         return {
             "id": self.id,
@@ -192,19 +189,19 @@ class Store:
     """All sessions, in the order of their creation.
 
     Args:
-      now: the clock.
-      id_prefix: what the number of each id begins with.
+      now: returns the time of day.
+      id_prefix: the beginning of the number in each id.
     """
 
     def __init__(self, now: Callable[[], datetime], id_prefix: str = "") -> None:
         self.now = now
         self._id_prefix = id_prefix
         self.sessions: dict[str, SessionRow] = {}
-        # Never set back, not even by a restart that forgets the sessions: ids stay unique.
+        # Never reset, not even when a restart deletes the sessions: ids stay unique.
         self._counters: dict[str, Iterator[int]] = {}
 
     def new_id(self, kind: str) -> str:
-        """Return an id that was never given out before: readable, and the same in every run."""
+        """Return a new id: readable, and the same in every run."""
         number = next(self._counters.setdefault(kind, itertools.count(1)))
         return f"{kind}-{self._id_prefix}{number}"
 
@@ -228,7 +225,7 @@ class Store:
         return session
 
     def add_row(self, session: SessionRow, role: str, text: str = "") -> Row:
-        """Begin a row; a user's is over at once."""
+        """Add a row to a session."""
         now = self.now()
         row = Row(
             id=self.new_id(role),
@@ -242,7 +239,7 @@ class Store:
         return row
 
     def touch(self, row: Row) -> None:
-        """Note that a row has grown."""
+        """Update the time of a row that has changed."""
         row.updated = self.now()
 
     def history(self, limit: int, offset: int) -> list[Row]:
@@ -252,7 +249,7 @@ class Store:
         return rows[offset : offset + limit]
 
     def fork(self, session: SessionRow, message_index: int, title: str) -> SessionRow:
-        """Copy a session up to and with a message."""
+        """Copy a session up to a message, which is included."""
         copy = self.create(title)
         copy.extra = dict(session.extra)
         for row in session.rows[: message_index + 1]:
@@ -261,5 +258,5 @@ class Store:
 
 
 def tool_input(value: object) -> str:
-    """Return a tool's parameters as the text in which they go over the wire."""
+    """Return a tool's parameters as the text that is sent."""
     return value if isinstance(value, str) else to_json(value)

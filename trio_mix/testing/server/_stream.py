@@ -1,18 +1,15 @@
-"""One open stream of a session.
-
-What it knows: the order of frames, ids, heartbeats, the end of a connection's life.
-What it must never know: how a turn is run, what the script language is.
+"""One open event stream of a session.
 
 Rules:
 
-1. Giving an event to a stream never waits. A writer task sends what is waiting, in order.
-2. ``connected`` is the first frame; what is replayed comes right after it, then what is new, with
-   nothing in between lost or doubled.
-3. A heartbeat comes every ``heartbeat_interval``; a pipeline server skips it while it runs
-   a message.
-4. At ``max_connection_age`` a stream in mid-turn is cut without the final chunk; an idle one ends
-   cleanly at the heartbeat that is due next.
-5. With ``slow_reader_limit`` events waiting, further ones are thrown away silently.
+1. Queueing an event never waits. A writer task sends the queued frames in order.
+2. ``connected`` is the first frame. Replayed events follow directly, then new ones; none is lost or
+   sent twice.
+3. A heartbeat is sent every ``heartbeat_interval``; a pipeline server skips it while it runs a
+   message.
+4. At ``max_connection_age`` a stream with a running turn is cut without the final chunk; an idle
+   stream ends cleanly at the next heartbeat.
+5. With ``slow_reader_limit`` events queued, further events are dropped silently.
 """
 
 from __future__ import annotations
@@ -43,37 +40,32 @@ _HEARTBEAT = ServerEvent("heartbeat", {"type": "ping"}, turn=False)
 
 
 class ServerStream:
-    """A session's events on their way to one client."""
+    """The response that sends a session's events to one client."""
 
     def __init__(self, backend: Backend, live: LiveSession, exchange: HttpExchange) -> None:
         self.live = live
         self.number = next(backend.connections)
         self.last_event_id = exchange.request.headers.get("last-event-id", "")
         self.closed = False
-        self.messages: deque[str] = deque()  # a pipeline server's queue for this stream
+        self.messages: deque[str] = deque()  # queued on this stream of a pipeline server
         self.working = False
         self.changed = trio.lowlevel.ParkingLot()
         self._backend = backend
         self._exchange = exchange
         self._opened = trio.current_time()
         self._frames = 0
-        self._waiting: deque[tuple[bytes, bool]] = deque()
+        self._queued: deque[tuple[bytes, bool]] = deque()
         self._writing = trio.CancelScope()
         self._busy = False
         self._ending: How | None = None
 
     @property
     def age(self) -> float:
-        """Seconds since it was opened."""
+        """Seconds since the stream was opened."""
         return trio.current_time() - self._opened
 
-    @property
-    def waiting(self) -> int:
-        """How many frames wait to be written."""
-        return len(self._waiting)
-
     def send_nowait(self, event: ServerEvent, number: int | None = None) -> None:
-        """Give the stream an event; ``number`` is its id where ids run through the session."""
+        """Queue an event; ``number`` is its id if ids continue over connections."""
         settings = self._backend.settings
         if self.closed or self._ending is not None:
             return
@@ -82,7 +74,7 @@ class ServerStream:
             self.end("cut")
             return
         most = settings.slow_reader_limit
-        if most is not None and len(self._waiting) >= most:
+        if most is not None and len(self._queued) >= most:
             dropped = EventsDropped(
                 session_id=self.live.row.id, connection=self.number, event=event.name
             )
@@ -91,19 +83,19 @@ class ServerStream:
         self._queue(event, number)
 
     def send_raw(self, data: bytes, *, past_framing: bool = False) -> None:
-        """Give the stream bytes to write as they are."""
+        """Queue bytes to be written unchanged."""
         if not self.closed and self._ending is None:
-            self._waiting.append((data, past_framing))
+            self._queued.append((data, past_framing))
             self.changed.unpark_all()
 
     def tear(self, event: ServerEvent) -> None:
-        """Write an event with a heartbeat in the middle of its frame, as without a lock."""
+        """Queue an event with a heartbeat in its frame, as if written without a lock."""
         frame = self._encode(event, None)
         middle = len(frame) // 2
         self.send_raw(frame[:middle] + self._encode(_HEARTBEAT, None) + frame[middle:])
 
     def end(self, how: How) -> None:
-        """Have the stream end; ``close`` lets what is waiting go out first."""
+        """End the stream; with ``close``, queued frames are sent first."""
         if not self.closed and self._ending is None:
             self._ending = how
             if how != "close":
@@ -111,20 +103,20 @@ class ServerStream:
             self.changed.unpark_all()
 
     async def drained(self) -> None:
-        """Wait until all frames have been written, or never will be."""
+        """Wait until all frames are written, or the stream is closed."""
         await trio.lowlevel.checkpoint()
-        while not self.closed and (self._waiting or self._busy):
+        while not self.closed and (self._queued or self._busy):
             await self.changed.park()
 
     async def serve(self) -> None:
-        """Be the stream until it ends; from the call on, before any waiting, it takes events."""
+        """Serve the stream until it ends; it accepts events before the first checkpoint."""
         how: Literal["client", "cut", "close", "reset", "stopped"] = "stopped"
         self._open()
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._watch)
-                nursery.start_soon(self._beat)
-                nursery.start_soon(self._grow_old)
+                nursery.start_soon(self._send_heartbeats)
+                nursery.start_soon(self._enforce_age)
                 how = await self._write()
                 nursery.cancel_scope.cancel()
         finally:
@@ -147,11 +139,11 @@ class ServerStream:
             self._queue(connected, None if settings.restart_ids else next(self.live.numbers))
         else:
             fields = self._backend.traits.frame_fields
-            self._waiting.append((encode_frame(connected, None, retry=fields), False))
+            self._queued.append((encode_frame(connected, None, retry=fields), False))
         if settings.replay and self.last_event_id.isdecimal():
-            mark = int(self.last_event_id)
+            last = int(self.last_event_id)
             for number, event in self.live.history:
-                if number > mark:
+                if number > last:
                     self._queue(event, number)
         self.live.streams.append(self)
         self._backend.log.add(
@@ -163,7 +155,7 @@ class ServerStream:
         )
 
     def _queue(self, event: ServerEvent, number: int | None) -> None:
-        self._waiting.append((self._encode(event, number), False))
+        self._queued.append((self._encode(event, number), False))
         self.changed.unpark_all()
 
     def _encode(self, event: ServerEvent, number: int | None) -> bytes:
@@ -186,10 +178,10 @@ class ServerStream:
         try:
             with self._writing:
                 await self._exchange.start(200, STREAM_HEADERS)
-                while True:  # noqa: ASYNC913 - it writes, waits, or ends
-                    if self._waiting:
-                        pieces = list(self._waiting)
-                        self._waiting.clear()
+                while True:  # noqa: ASYNC913 - it writes, waits or returns
+                    if self._queued:
+                        pieces = list(self._queued)
+                        self._queued.clear()
                         self._busy = True
                         await self._exchange.write(pieces)
                         self._busy = False
@@ -211,7 +203,7 @@ class ServerStream:
         await self._exchange.watch()
         self.changed.unpark_all()
 
-    async def _beat(self) -> None:
+    async def _send_heartbeats(self) -> None:
         settings = self._backend.settings
         interval, limit = settings.heartbeat_interval, settings.max_connection_age
         if interval is None:
@@ -228,7 +220,7 @@ class ServerStream:
                 return
             self.send_nowait(_HEARTBEAT)
 
-    async def _grow_old(self) -> None:
+    async def _enforce_age(self) -> None:
         await trio.lowlevel.checkpoint()
         limit = self._backend.settings.max_connection_age
         if limit is not None:

@@ -1,12 +1,10 @@
-"""What tells one API generation from another, as data.
-
-What it knows: versions, and which habit came or went with which.
-What it must never know: sockets, sessions, clocks.
+"""The differences between API generations and versions.
 
 Rules:
 
-1. Everything that differs between generations is asked here, never by comparing names elsewhere.
-2. A version outside its generation is refused: no test can describe a server that never was.
+1. Every difference between generations is a property here; no other module compares names.
+2. A version outside its generation is refused, so that a test cannot use a server that never
+   existed.
 """
 
 from __future__ import annotations
@@ -18,12 +16,12 @@ import attrs
 __all__ = ["Api", "Traits", "traits_for"]
 
 Api: TypeAlias = Literal["pipeline-oldest", "pipeline", "blocking", "async"]
-"""A generation of the Mix API: how a message is sent and what comes back."""
+"""A generation of the Mix API: how a message is sent and how the reply arrives."""
 
 _Version: TypeAlias = tuple[int, ...]
 
 _SPAN: Final[dict[str, tuple[_Version, _Version, str]]] = {
-    # generation: first version, last version, the one that is meant when none is named
+    # generation: first version, last version, default version
     "pipeline-oldest": ((0, 1, 0), (0, 5, 99), "0.5.0"),
     "pipeline": ((0, 6, 0), (0, 6, 99), "0.6.9"),
     "blocking": ((0, 7, 0), (0, 7, 3), "0.7.3"),
@@ -33,18 +31,18 @@ _SPAN: Final[dict[str, tuple[_Version, _Version, str]]] = {
 
 @attrs.frozen(kw_only=True)
 class Traits:
-    """The habits of one server version."""
+    """The behaviour of one server version."""
 
     api: Api
     """The generation."""
     version: str
-    """What ``/health`` says."""
+    """The version that ``/health`` reports."""
     number: _Version
-    """The version to compare with."""
+    """The version as numbers, for comparison."""
 
     @property
     def rest(self) -> bool:
-        """Whether there is REST and ``/health`` at all."""
+        """Whether REST and ``/health`` exist."""
         return self.api != "pipeline-oldest"
 
     @property
@@ -59,22 +57,22 @@ class Traits:
 
     @property
     def deltas(self) -> bool:
-        """Whether text and reasoning come in pieces, before ``complete``."""
+        """Whether text and reasoning are sent in pieces before ``complete``."""
         return self.api != "pipeline-oldest"
 
     @property
     def message_ids(self) -> bool:
-        """Whether events name their message, and sub-agents' events come through."""
+        """Whether events name their message, and sub-agents' events are sent."""
         return self.api == "async"
 
     @property
     def tool_use_events(self) -> bool:
-        """Whether tool calls are told as ``tool_use_*`` instead of ``tool``."""
+        """Whether tool calls are sent as ``tool_use_*`` instead of ``tool``."""
         return self.number >= (0, 11)
 
     @property
     def tool_parameter_delta(self) -> bool:
-        """Whether ``tool_parameter_delta`` goes with the ``tool`` events."""
+        """Whether ``tool_parameter_delta`` is sent beside the ``tool`` events."""
         return (0, 7) <= self.number < (0, 11)
 
     @property
@@ -84,7 +82,7 @@ class Traits:
 
     @property
     def session_events(self) -> bool:
-        """Whether sessions that come and go are told to every stream."""
+        """Whether created and deleted sessions are announced on every stream."""
         return self.number >= (0, 6, 9)
 
     @property
@@ -99,7 +97,7 @@ class Traits:
 
     @property
     def errors_twice(self) -> bool:
-        """Whether a failure after the 202 is told twice."""
+        """Whether a failure after the 202 is sent twice."""
         return self.api == "async"
 
     @property
@@ -109,21 +107,21 @@ class Traits:
 
     @property
     def unknown_session_status(self) -> int:
-        """What sending to an unknown session is answered with."""
+        """The status for sending to an unknown session."""
         return 500 if self.api == "async" and self.number < (0, 8) else 404
 
     def tool(self, name: str) -> str:
-        """Spell a core tool's name as this version does: ``bash`` became ``Bash``."""
+        """Return a core tool's name as this version spells it: ``bash`` became ``Bash``."""
         if self.tool_use_events and name.islower():
             return "".join(part.capitalize() for part in name.split("_"))
         return name
 
 
 def traits_for(api: Api, version: str | None = None) -> Traits:
-    """Return the habits of ``version``, or of the generation's usual one.
+    """Return the traits of ``version``, or of the generation's default version.
 
     Raises:
-      ValueError: there is no such generation, or the version does not belong to it.
+      ValueError: the generation is unknown, or the version does not belong to it.
     """
     if api not in _SPAN:
         raise ValueError(f"api must be one of {', '.join(map(repr, _SPAN))}, not {api!r}")
@@ -134,5 +132,7 @@ def traits_for(api: Api, version: str | None = None) -> Traits:
     except ValueError:
         raise ValueError(f"version must look like {usual!r}, not {text!r}") from None
     if not first <= number <= last:
-        raise ValueError(f"{text} is no version of the {api!r} generation; try {usual!r}")
+        raise ValueError(
+            f"{text} is not a version of the {api!r} generation; use {usual!r}, for example"
+        )
     return Traits(api=api, version=text, number=number)

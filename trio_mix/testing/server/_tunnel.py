@@ -1,13 +1,11 @@
-"""The browser tunnel's end at the server: the WebSocket, and the commands that go through it.
-
-What it knows: wsproto, the tunnel's messages and its limits.
-What it must never know: browsers; the client; the requests that ask for tunnels.
+"""The server's side of a browser tunnel: a WebSocket that carries DevTools commands.
 
 Rules:
 
-1. A session has one tunnel: a new one takes the place of the old.
-2. A ping goes out every 30 seconds; a tunnel that does not answer it within 5 is given up.
-3. A command waits 30 seconds for its answer; a message over 10 MB ends the tunnel.
+1. A session has one tunnel: a new tunnel replaces the old one.
+2. A ping is sent every 30 seconds; a tunnel without a pong within 5 seconds is closed.
+3. A command waits 30 seconds for its answer; a message over 10 MB closes the tunnel.
+4. It does not compress: an offered compression is declined.
 """
 
 from __future__ import annotations
@@ -28,8 +26,6 @@ from wsproto.events import (
     Request,
     TextMessage,
 )
-from wsproto.extensions import PerMessageDeflate
-from wsproto.frame_protocol import CloseReason, RsvBits
 from wsproto.utilities import ProtocolError
 
 from trio_mix.testing._records import TunnelClosed, TunnelMessage, TunnelOpened
@@ -38,7 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from wsproto.events import Event
-    from wsproto.frame_protocol import FrameDecoder, FrameProtocol, Opcode
 
     from trio_mix.testing._log import Log
 
@@ -56,16 +51,15 @@ _READ = 64 * 1024
 
 @final
 class BrowserTunnel:
-    """One open tunnel. A test sends its commands through it with `command`.
+    """One open tunnel; a test sends commands through it with `command`.
 
     Attributes:
       session_id: the session.
-      compressed: whether permessage-deflate was agreed upon.
+      closed: set when the tunnel has ended.
     """
 
     def __init__(self, session_id: str, stream: trio.abc.Stream, log: Log) -> None:
         self.session_id = session_id
-        self.compressed: bool = False
         self.closed: trio.Event = trio.Event()
         self._stream = stream
         self._log = log
@@ -90,19 +84,19 @@ class BrowserTunnel:
         browser_id: object = None,
         timeout: float = COMMAND_TIMEOUT,
     ) -> dict[str, object]:
-        """Send a command and return its answer as it came.
+        """Send a command and return the answer, unchanged.
 
         Args:
           method: the DevTools method.
           params: its parameters.
-          id: the command's id; None: a new one. Two that wait may have the same.
+          id: the command's id; None: a new one. Several pending commands may have the same id.
           session_id: CDP's ``sessionId``.
-          browser_id: sent where it is not None.
+          browser_id: the message's ``browserId``; None: left out.
           timeout: seconds to wait for the answer.
 
         Raises:
-          trio.TooSlowError: it did not come in time.
-          trio.BrokenResourceError: the tunnel has ended.
+          trio.TooSlowError: there was no answer in time.
+          trio.BrokenResourceError: the tunnel was closed.
         """
         message: dict[str, object] = {"id": next(self._numbers) if id is None else id}
         message["method"] = method
@@ -120,13 +114,13 @@ class BrowserTunnel:
                 await self.send_text(json.dumps(message))
                 return await answers.receive()
         except (trio.EndOfChannel, trio.ClosedResourceError):
-            raise trio.BrokenResourceError("the tunnel has ended") from None
+            raise trio.BrokenResourceError("the tunnel was closed") from None
         finally:
             if answer in self._waiting.get(key, ()):
                 self._waiting[key].remove(answer)
 
     async def send_text(self, text: str) -> None:
-        """Send a message of any kind, as it is."""
+        """Send any message, unchanged."""
         await self._send(TextMessage(data=text))
 
     def end(self, reason: str, code: int = 1000) -> None:
@@ -135,17 +129,13 @@ class BrowserTunnel:
         self._farewell = CloseConnection(code=code, reason=reason)
         self._scope.cancel(reason=reason)
 
-    # Inside
-
     async def run(self, request: list[tuple[bytes, bytes]], path: str, early: bytes) -> None:
-        """Shake hands, and serve until it ends."""
+        """Accept the WebSocket and serve the tunnel until it ends."""
         self._ws.initiate_upgrade_connection(request, path)
         handshake = next(iter(self._ws.events()))
         if not isinstance(handshake, Request):
             raise TypeError(f"wsproto gave {handshake!r} for a handshake")
-        deflate = _Deflate()
-        await self._send(AcceptConnection(extensions=[deflate]))
-        self.compressed = deflate.enabled()
+        await self._send(AcceptConnection())
         self._log.add(TunnelOpened(session_id=self.session_id))
         with self._scope:
             async with trio.open_nursery() as nursery:
@@ -157,7 +147,7 @@ class BrowserTunnel:
                 await self._send(self._farewell)
 
     def finished(self) -> None:
-        """Tell everybody that it is over."""
+        """Fail the pending commands and record the end."""
         for waiting in self._waiting.values():
             for answer in waiting:
                 answer.close()
@@ -169,12 +159,12 @@ class BrowserTunnel:
             data = self._ws.send(event)
         except ProtocolError:
             await trio.lowlevel.cancel_shielded_checkpoint()
-            return  # it is closing
+            return  # the WebSocket is closing
         async with self._sending:
             try:
                 await self._stream.send_all(data)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
-                self._scope.cancel(reason="the tunnel broke")
+                self._scope.cancel(reason="the connection of the tunnel is lost")
 
     async def _ping(self) -> None:
         while True:
@@ -186,7 +176,7 @@ class BrowserTunnel:
             if patience.cancelled_caught:
                 self.end("ping", 1001)
 
-    async def _receive(self, data: bytes) -> None:  # noqa: ASYNC910 - it reads, unless the tunnel is over
+    async def _receive(self, data: bytes) -> None:  # noqa: ASYNC910 - it reads, unless the tunnel has ended
         try:
             while True:
                 if data:
@@ -222,7 +212,7 @@ class BrowserTunnel:
             return False
         elif isinstance(event, BytesMessage):
             self.end("protocol", 1003)
-        return True  # noqa: ASYNC910 - its caller reads next
+        return True  # noqa: ASYNC910 - the caller reads next
 
     def _message(self, text: str) -> None:
         try:
@@ -238,7 +228,7 @@ class BrowserTunnel:
 
 
 class BrowserTunnels:
-    """The open tunnels, by session."""
+    """The open tunnels, by session id."""
 
     def __init__(self) -> None:
         self._open: dict[str, BrowserTunnel] = {}
@@ -253,43 +243,13 @@ class BrowserTunnels:
         return len(self._open)
 
     def add(self, tunnel: BrowserTunnel) -> None:
-        """Take a new one; one that the session has already is closed."""
+        """Add a tunnel; the session's previous tunnel is closed."""
         old = self._open.get(tunnel.session_id)
         if old is not None:
             old.end("replaced", 1008)
         self._open[tunnel.session_id] = tunnel
 
     def remove(self, tunnel: BrowserTunnel) -> None:
-        """Forget one that has ended."""
+        """Remove a tunnel that has ended."""
         if self._open.get(tunnel.session_id) is tunnel:
             del self._open[tunnel.session_id]
-
-
-class _Deflate(PerMessageDeflate):
-    """wsproto's extension, which must not see control frames: they confuse its state."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._control = False
-
-    def frame_inbound_header(
-        self,
-        proto: FrameDecoder | FrameProtocol,
-        opcode: Opcode,
-        rsv: RsvBits,
-        payload_length: int,
-    ) -> CloseReason | RsvBits:
-        self._control = opcode.iscontrol()
-        if self._control:
-            return RsvBits(False, False, False)
-        return super().frame_inbound_header(proto, opcode, rsv, payload_length)
-
-    def frame_inbound_payload_data(
-        self, proto: FrameDecoder | FrameProtocol, data: bytes
-    ) -> bytes | CloseReason:
-        return data if self._control else super().frame_inbound_payload_data(proto, data)
-
-    def frame_inbound_complete(
-        self, proto: FrameDecoder | FrameProtocol, fin: bool
-    ) -> bytes | CloseReason | None:
-        return None if self._control else super().frame_inbound_complete(proto, fin)

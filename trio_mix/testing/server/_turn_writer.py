@@ -1,15 +1,11 @@
-"""The agent's writer: thinking, text and tool calls as events and as stored rows.
-
-What it knows: which events each generation has for what an agent says, and what is stored of it.
-What it must never know: scripts, streams, how a turn ends.
+"""Writes reasoning, text and tool calls as events and as stored rows.
 
 Rules:
 
-1. A model round is one assistant row with one id. A tool call ends the round; what comes next
-   begins a new one.
-2. What is told is stored before it is told: a reader of the stored messages is never behind the
-   stream.
-3. A sub-agent speaks with the id of the tool call that it works for, into a session of its own.
+1. A model round is one assistant row with one id. A tool call ends the round; the next text starts
+   a new one.
+2. A change is stored before its event is sent: the stored messages are never behind the stream.
+3. The events of a sub-agent carry the id of its tool call; its rows belong to a session of its own.
 """
 
 from __future__ import annotations
@@ -30,19 +26,19 @@ if TYPE_CHECKING:
 __all__ = ["TurnWriter"]
 
 
-class _Emit(Protocol):
+class _Send(Protocol):
     def __call__(self, name: str, data: dict[str, object]) -> Awaitable[None]: ...
 
 
 class TurnWriter:
-    """One agent's, or sub-agent's, contribution to one turn."""
+    """Writes the output of one agent, or sub-agent, in one turn."""
 
     def __init__(
         self,
         store: Store,
         traits: Traits,
         session: SessionRow,
-        emit: _Emit,
+        send: _Send,
         parent_tool_call_id: str | None = None,
     ) -> None:
         self.session = session
@@ -51,15 +47,15 @@ class TurnWriter:
         self._rows: list[Row] = []
         self._store = store
         self._traits = traits
-        self._emit = emit
+        self._send = send
 
     @property
     def visible(self) -> bool:
-        """Whether what it says is told at all."""
+        """Whether its events are sent: those of sub-agents only by some versions."""
         return self.parent_tool_call_id is None or self._traits.message_ids
 
-    async def tell(self, name: str, data: dict[str, object], *, assistant: bool = False) -> None:
-        """Send an event with the ids that belong on it."""
+    async def emit(self, name: str, data: dict[str, object], *, assistant: bool = False) -> None:
+        """Send an event with the ids of its message and tool call."""
         if not self.visible:
             await trio.lowlevel.checkpoint()
             return
@@ -69,17 +65,17 @@ class TurnWriter:
                 marked["assistantMessageId"] = self._rows[-1].id
             if self.parent_tool_call_id is not None:
                 marked["parentToolCallId"] = self.parent_tool_call_id
-        await self._emit(name, marked)
+        await self._send(name, marked)
 
     async def begin(self, text: str) -> None:
-        """Store the user's message and, where that is done, tell its id."""
+        """Store the user's message and, if the version does that, send its id."""
         row = self._store.add_row(self.session, "user", text)
-        await trio.lowlevel.checkpoint()  # not before: a message that runs is stored
+        await trio.lowlevel.checkpoint()  # after storing: a message that runs is stored
         if self._traits.message_ids:
-            await self.tell("user_message_created", {"messageId": row.id, "content": text})
+            await self.emit("user_message_created", {"messageId": row.id, "content": text})
 
     async def think(self, pieces: Sequence[str]) -> None:
-        """Reason."""
+        """Write reasoning."""
         await trio.lowlevel.checkpoint()
         row = self._round()
         for piece in pieces:
@@ -87,10 +83,10 @@ class TurnWriter:
             row.reasoning_duration += 40
             self._store.touch(row)
             if self._traits.deltas:
-                await self.tell("thinking", {"content": piece}, assistant=True)
+                await self.emit("thinking", {"content": piece}, assistant=True)
 
     async def say(self, pieces: Sequence[str], *, withhold: int = 0) -> list[str]:
-        """Answer; the last ``withhold`` pieces are stored but not told, and returned."""
+        """Write text; the last ``withhold`` pieces are stored and returned, not sent."""
         await trio.lowlevel.checkpoint()
         row = self._round()
         if not self._traits.deltas:
@@ -105,16 +101,16 @@ class TurnWriter:
         return held
 
     async def delta(self, piece: str) -> None:
-        """Tell a piece of text without storing it."""
+        """Send a piece of text without storing it."""
         if self._traits.deltas:
-            await self.tell("content", {"content": piece}, assistant=True)
+            await self.emit("content", {"content": piece}, assistant=True)
         else:
             await trio.lowlevel.checkpoint()
 
     async def use(
         self, calls: Sequence[UseTool], work: Callable[[UseTool, StoredToolCall], Awaitable[None]]
     ) -> None:
-        """Call tools side by side; ``work`` is done while each of them runs. Ends the round."""
+        """Call tools in one round, and end the round; ``work`` runs while each tool runs."""
         await trio.lowlevel.checkpoint()
         row = self._round()
         stored: list[StoredToolCall] = []
@@ -127,28 +123,28 @@ class TurnWriter:
         self.end_round("tool_use")
         for call, made in zip(calls, stored, strict=True):
             about: dict[str, object] = {"toolCallId": made.id, "toolName": made.name}
-            await self.tell("tool_execution_start", {**about, "progress": f"Running {made.name}"})
+            await self.emit("tool_execution_start", {**about, "progress": f"Running {made.name}"})
             await work(call, made)
             made.finished, made.result, made.is_error = True, call.result, not call.success
             self._store.touch(row)
             ending = "done" if call.success else "failed"
-            await self.tell(
+            await self.emit(
                 "tool_execution_complete",
                 {**about, "progress": f"{made.name} {ending}", "success": call.success},
             )
 
     async def complete(self) -> None:
-        """Say that it is done."""
+        """Send ``complete``."""
         row = self._round() if self.row is not None or not self._rows else self._rows[-1]
         row.finish = "end_turn"
         self._store.touch(row)
         data: dict[str, object] = {"content": row.text, "done": True, "messageId": row.id}
         if row.reasoning:
             data |= {"reasoning": row.reasoning, "reasoningDuration": row.reasoning_duration}
-        await self.tell("complete", data)
+        await self.emit("complete", data)
 
     def end_round(self, finish: str) -> None:
-        """End the round that is open, if any."""
+        """End the open round, if there is one."""
         if self.row is not None:
             self.row.finish = finish
             self._store.touch(self.row)
@@ -170,29 +166,29 @@ class TurnWriter:
         pieces = [text[at : at + size] for at in range(0, len(text), size)]
         name = {"id": call.id, "name": call.name}
         if self._traits.tool_use_events:
-            await self.tell("tool_use_start", {**name}, assistant=True)
+            await self.emit("tool_use_start", {**name}, assistant=True)
             for piece in pieces:
                 call.input += piece
                 data: dict[str, object] = {"toolCallId": call.id, "input": piece}
-                await self.tell("tool_use_parameter_delta", data, assistant=True)
+                await self.emit("tool_use_parameter_delta", data, assistant=True)
             done: dict[str, object] = {**name, "input": text}
-            await self.tell("tool_use_parameter_streaming_complete", done, assistant=True)
+            await self.emit("tool_use_parameter_streaming_complete", done, assistant=True)
             return
-        # Three states, each told with all calls of the round so far, as the old servers do.
-        await self._tell_calls(row, call, "", "running")
+        # Three states, each with all calls of the round so far, as old servers send them.
+        await self._send_calls(row, call, "", "running")
         if self._traits.tool_parameter_delta:
             for piece in pieces:
                 data = {"toolCallId": call.id, "input": piece}
-                await self.tell("tool_parameter_delta", data, assistant=True)
-        await self._tell_calls(row, call, "", "completed")
+                await self.emit("tool_parameter_delta", data, assistant=True)
+        await self._send_calls(row, call, "", "completed")
         call.input = text
-        await self._tell_calls(row, call, text, "completed")
+        await self._send_calls(row, call, text, "completed")
 
-    async def _tell_calls(self, row: Row, newest: StoredToolCall, text: str, status: str) -> None:
+    async def _send_calls(self, row: Row, newest: StoredToolCall, text: str, status: str) -> None:
         await trio.lowlevel.checkpoint()
         for call in row.tool_calls:
             new = call is newest
             data: dict[str, object] = {"id": call.id, "name": call.name}
             data |= {"input": text if new else call.input}
             data |= {"status": status if new else "completed"}
-            await self.tell("tool", data, assistant=True)
+            await self.emit("tool", data, assistant=True)
