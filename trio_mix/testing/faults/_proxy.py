@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import attrs
 import trio
 
-from trio_mix.testing._lifetime import Lifetime
+from trio_mix._lifetime import OwnedNursery
 from trio_mix.testing.faults._forwarder import Forwarder
 from trio_mix.testing.faults._plan import Answer, Direction, Fault, FaultPlan, Refuse
 from trio_mix.testing.net._listener import Reachable, check_port, open_listener
@@ -103,7 +103,7 @@ class FaultProxy:
         self._host = host
         self._port = check_port(port)
         self._url = url.rstrip("/") if self._memory is not None else ""
-        self._lifetime = Lifetime()
+        self._tasks = OwnedNursery("a FaultProxy can be entered once: make a new one")
         self._open: dict[int, tuple[trio.abc.Stream, trio.CancelScope]] = {}
         self._taken = 0
         self._bytes: dict[Direction, int] = {"down": 0, "up": 0}
@@ -138,11 +138,11 @@ class FaultProxy:
         )
 
     async def __aenter__(self) -> Self:
-        await self._lifetime.open()
+        await self._tasks.open()
         try:
             await self.plug_in()
         except BaseException:
-            await self._lifetime.close("the proxy could not start")
+            await self._tasks.close("the proxy could not start")
             raise
         return self
 
@@ -152,7 +152,7 @@ class FaultProxy:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self._lifetime.close("the proxy was left")
+        await self._tasks.close("the proxy was left", exc)
 
     async def unplug(self) -> None:
         """Refuse new connections from now on; open connections stay open."""
@@ -171,7 +171,7 @@ class FaultProxy:
           RuntimeError: the proxy is not inside its ``async with``.
         """
         await trio.lowlevel.checkpoint()
-        nursery = self._lifetime.nursery
+        nursery = self._tasks.nursery
         if nursery is None:
             raise RuntimeError("use the proxy as `async with FaultProxy(…)`")
         self._unplugged = False
@@ -203,7 +203,7 @@ class FaultProxy:
     # --- inside -----------------------------------------------------------------------------------
 
     def _accept(self, stream: MemoryStream) -> bool:
-        nursery = self._lifetime.nursery
+        nursery = self._tasks.nursery
         if nursery is None or self._unplugged:
             return False
         nursery.start_soon(self._connection, stream)
@@ -213,7 +213,7 @@ class FaultProxy:
         closed = self._closed
         try:
             with scope:
-                nursery = self._lifetime.nursery
+                nursery = self._tasks.nursery
                 await trio.serve_listeners(self._connection, [listener], handler_nursery=nursery)
         finally:
             closed.set()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import trio
 
-from trio_mix.testing._lifetime import Lifetime
+from trio_mix._lifetime import OwnedNursery
 from trio_mix.testing.net._memory import MemoryNetwork, MemoryStream
 
 if TYPE_CHECKING:
@@ -88,34 +88,42 @@ class Listener:
         self._handler = handler
         self._host = host
         self._port = check_port(port)
-        self._lifetime = Lifetime()
+        self._tasks = OwnedNursery("this server can be entered once: make a new one")
 
     async def open(self) -> None:
         """Accept connections.
 
         Raises:
-          RuntimeError: it was opened before.
+          UsageError: it was opened before.
           OSError: the address cannot be bound.
         """
-        nursery = await self._lifetime.open()
+        nursery = await self._tasks.open()
         if not self.listen:
             await trio.lowlevel.checkpoint()
             return
         try:
             listener, self.url = await open_listener(self._host, self._port)
         except BaseException:
-            await self._lifetime.close("the address could not be bound")
+            await self._tasks.close("the address could not be bound")
             raise
         nursery.start_soon(self._listen, listener, nursery)
 
-    async def close(self, reason: str) -> None:
-        """Close all connections, wait for their handlers, and raise what a handler raised."""
-        await self._lifetime.close(reason)
+    async def close(self, reason: str, leaving: BaseException | None = None) -> None:
+        """Close all connections and wait for their handlers.
+
+        Args:
+          reason: why the handlers are cancelled.
+          leaving: the exception of the body that is being left, which takes precedence.
+
+        Raises:
+          BaseException: what a handler raised.
+        """
+        await self._tasks.close(reason, leaving)
 
     def _accept(self, stream: MemoryStream) -> bool:
-        if self._lifetime.nursery is None:
+        if self._tasks.nursery is None:
             return False
-        self._lifetime.nursery.start_soon(self._handler, stream)
+        self._tasks.nursery.start_soon(self._handler, stream)
         return True
 
     async def _listen(self, listener: trio.SocketListener, nursery: trio.Nursery) -> None:

@@ -166,7 +166,7 @@ class Recorder:
         traceback: TracebackType | None,
     ) -> None:
         try:
-            await self._listener.close("the recorder was left")
+            await self._listener.close("the recorder was left", exc)
         finally:
             assert self._writer is not None  # noqa: S101 - entered before it is left
             self._writer.close()

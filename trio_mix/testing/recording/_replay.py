@@ -142,7 +142,7 @@ class Replay(Observed):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self._listener.close("the replay was left")
+        await self._listener.close("the replay was left", exc)
 
     # --- inside ---------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 import trio
 
-from trio_mix.testing._lifetime import Lifetime, runs_inside
+from trio_mix._lifetime import OwnedNursery
 from trio_mix.testing._log import Log, Match, Observed
 from trio_mix.testing._records import ServerStarted, ServerStopped
 from trio_mix.testing.net._http1 import serve_connection
@@ -165,7 +165,7 @@ class MixServer(Observed):
         self._listen = listen
         self._url = "" if listen else MEMORY_URL
         self._transports: set[trio.abc.Stream] = set()
-        self._lifetime = Lifetime()
+        self._tasks = OwnedNursery("a MixServer can be entered once: make a new one")
         self._scope: trio.CancelScope | None = None
         self._stopped = trio.Event()
         self._changing = trio.Lock()
@@ -219,11 +219,11 @@ class MixServer(Observed):
     # --- starting and stopping ------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
-        await self._lifetime.open()
+        await self._tasks.open()
         try:
             await self.start()
         except BaseException:
-            await self._lifetime.close("the server could not start")
+            await self._tasks.close("the server could not start")
             raise
         return self
 
@@ -234,7 +234,7 @@ class MixServer(Observed):
         traceback: TracebackType | None,
     ) -> None:
         self._scope = None
-        await self._lifetime.close("the server was left")
+        await self._tasks.close("the server was left", exc)
         if exc is None and self._backend.failures:
             raise self._backend.failures[0]
 
@@ -277,7 +277,7 @@ class MixServer(Observed):
             await self._start()
 
     async def _start(self) -> None:
-        nursery = self._lifetime.nursery
+        nursery = self._tasks.nursery
         if nursery is None or self._scope is not None:
             raise RuntimeError("start() needs a stopped server inside its `async with`")
         listeners: list[trio.SocketListener] = []
@@ -300,7 +300,7 @@ class MixServer(Observed):
         await trio.lowlevel.checkpoint()
         if self._scope is None:
             return
-        if runs_inside(self._backend.nursery):
+        if self._tasks.runs_current_task():
             raise RuntimeError("a turn of this server cannot stop it: call stop() in another task")
         for transport in list(self._transports):
             sever(transport, how)
