@@ -1,4 +1,4 @@
-"""Count what a client does, by hooks. Server: MIX_SERVER_URL or port 8088."""
+"""Count what a client does, with hooks. Server: MIX_SERVER_URL or port 8088."""
 
 from collections import Counter
 
@@ -14,10 +14,10 @@ from trio_mix.hooks import (
 
 
 class Metrics:
-    """Figures of one program, in the form that Prometheus reads."""
+    """Counters of one program, in the format of Prometheus."""
 
     def __init__(self) -> None:
-        self.figures: Counter[str] = Counter()
+        self.counters: Counter[str] = Counter()
         self.hooks = Hooks(
             after_success=self._request,
             after_error=self._request,
@@ -25,25 +25,25 @@ class Metrics:
             stream_lost=self._lost,
         )
 
-    def _request(self, told: AfterSuccessContext | AfterErrorContext) -> None:
-        status = told.status_code or "none"
-        self.figures[f'mix_requests_total{{operation="{told.operation}",status="{status}"}}'] += 1
+    def _request(self, context: AfterSuccessContext | AfterErrorContext) -> None:
+        labels = f'operation="{context.operation}",status="{context.status_code or "none"}"'
+        self.counters[f"mix_requests_total{{{labels}}}"] += 1
 
-    def _message(self, told: MessageFinishedContext) -> None:
-        self.figures[f'mix_messages_total{{outcome="{told.outcome}"}}'] += 1
+    def _message(self, context: MessageFinishedContext) -> None:
+        self.counters[f'mix_messages_total{{outcome="{context.outcome}"}}'] += 1
 
-    def _lost(self, told: StreamLostContext) -> None:
-        self.figures[f'mix_stream_losses_total{{planned="{told.planned}"}}'] += 1
+    def _lost(self, context: StreamLostContext) -> None:
+        self.counters[f'mix_stream_losses_total{{planned="{context.planned}"}}'] += 1
 
 
 async def main() -> None:
     metrics = Metrics()
-    async with Mix(hooks=metrics.hooks) as mix, mix.open_session(title="Metrics") as stream:
-        await stream.ask("List the files here")
-        async with stream.send("And explain them at length") as message:
+    async with Mix(hooks=metrics.hooks) as mix, mix.open_session(title="Metrics") as session:
+        await session.ask("List the files here")
+        async with session.send("And explain them at length") as message:
             async for _ in message.text_deltas():
-                break  # we have seen enough: the server is told to stop
-    for name, value in sorted(metrics.figures.items()):
+                break  # leaving early cancels the turn on the server
+    for name, value in sorted(metrics.counters.items()):
         print(name, value)
 
 

@@ -6,11 +6,11 @@ from trio_mix import Mix
 
 
 async def main() -> None:
-    async with Mix() as mix, mix.open_session(title="Quickstart") as stream:
-        async with stream.send("List the files here") as message:
+    async with Mix() as mix, mix.open_session(title="Quickstart") as session:
+        async with session.send("List the files here") as message:
             async for text in message.text_deltas():
                 print(text, end="", flush=True)
-        print("\nTools used:", [call.name for call in message.reply.tool_calls])
+    print()
 
 
 trio.run(main)

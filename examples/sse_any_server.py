@@ -1,7 +1,7 @@
 """Read any SSE server, over as many connections as it takes.
 
-The program brings its own server: it counts, hangs up after every third number without a word,
-and goes on after the number in `Last-Event-ID`. No number is lost, and none comes twice.
+The program brings its own server. It counts, disconnects without notice after every third number,
+and continues after the number in `Last-Event-ID`. No number is lost or repeated.
 """
 
 import trio
@@ -10,7 +10,7 @@ from trio_mix.sse import ReconnectPolicy, StreamState, open_event_source
 
 
 async def count(connection: trio.SocketStream) -> None:
-    """Serve one connection: three numbers, then the line is cut."""
+    """Serve one connection: send three numbers, then disconnect."""
     request = b""
     while b"\r\n\r\n" not in request:
         request += await connection.receive_some()
@@ -26,33 +26,36 @@ async def count(connection: trio.SocketStream) -> None:
             frame = f"id: {number}\nevent: number\ndata: {number}\n\n"
             await connection.send_all(frame.encode())
     except trio.BrokenResourceError:
-        pass  # the client has what it wanted
+        pass  # the client has disconnected
 
 
-def tell(state: StreamState) -> None:
-    """Show what the connection does, apart from the events."""
+def show_state(state: StreamState) -> None:
+    """Print a change of the connection's state."""
     print(f"  ({state})")
 
 
 async def main() -> None:
-    """Print ten numbers, then what it took to get them."""
+    """Print ten numbers, then the statistics of the connection."""
     async with trio.open_nursery() as nursery:
         listeners = await nursery.start(trio.serve_tcp, count, 0)
         port = listeners[0].socket.getsockname()[1]
 
         policy = ReconnectPolicy(initial_interval=0.05, max_elapsed_time=10)
         async with open_event_source(
-            f"http://127.0.0.1:{port}/numbers", reconnect=policy, idle_timeout=5, on_state=tell
+            f"http://127.0.0.1:{port}/numbers",
+            reconnect=policy,
+            idle_timeout=5,
+            on_state=show_state,
         ) as source:
             async for event in source:
                 print(f"{event.event} {event.data}")
                 if event.data == "10":
                     break
-            figures = source.statistics()
+            statistics = source.statistics()
 
-        print(f"{figures.events} events over {figures.connects} connections")
-        print(f"last loss: {figures.last_loss}")
-        nursery.cancel_scope.cancel(reason="the numbers are all here")
+        print(f"{statistics.events} events over {statistics.connects} connections")
+        print(f"last loss: {statistics.last_loss}")
+        nursery.cancel_scope.cancel(reason="all numbers were received")
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ from trio_mix import Mix
 
 
 async def main() -> None:
-    async with Mix() as mix, mix.open_session(title="Tutorial") as stream:
-        reply = await stream.ask("Hello, who are you?")
+    async with Mix() as mix, mix.open_session(title="Tutorial") as session:
+        reply = await session.ask("Hello, who are you?")
     print(reply.text)
 
 

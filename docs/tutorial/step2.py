@@ -1,4 +1,4 @@
-"""Step 2: print the answer while it comes."""
+"""Step 2: print the answer as it arrives."""
 
 import trio
 
@@ -6,8 +6,8 @@ from trio_mix import Mix
 
 
 async def main() -> None:
-    async with Mix() as mix, mix.open_session(title="Tutorial") as stream:
-        async with stream.send("Which files are here?") as message:
+    async with Mix() as mix, mix.open_session(title="Tutorial") as session:
+        async with session.send("Which files are here?") as message:
             async for text in message.text_deltas():
                 print(text, end="", flush=True)
         print("\nTools used:", [call.name for call in message.reply.tool_calls])

@@ -15,8 +15,8 @@ async def allowed(request: PermissionEvent, message: Message) -> bool:
     return answer.strip().lower() in ("y", "yes")
 
 
-async def ask(stream: SessionStream, line: str) -> None:
-    async with stream.send(line) as message:
+async def ask(session: SessionStream, line: str) -> None:
+    async with session.send(line) as message:
         async for event in message:
             match event:
                 case ContentEvent(content=text, parent_tool_call_id=None):
@@ -29,7 +29,7 @@ async def ask(stream: SessionStream, line: str) -> None:
 async def main() -> None:
     async with (
         Mix() as mix,
-        mix.open_session(title="Tutorial", on_permission=allowed) as stream,
+        mix.open_session(title="Tutorial", on_permission=allowed) as session,
     ):
         while True:
             try:
@@ -37,7 +37,7 @@ async def main() -> None:
             except EOFError:  # Ctrl-D
                 break
             if line.strip():
-                await ask(stream, line)
+                await ask(session, line)
     print("Bye.")
 
 

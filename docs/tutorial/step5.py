@@ -1,4 +1,4 @@
-"""Step 5: stop one answer with Ctrl-C, and outlive what goes wrong."""
+"""Step 5: stop one answer with Ctrl-C, and survive failures."""
 
 import signal
 from collections.abc import AsyncIterable
@@ -21,23 +21,23 @@ class Chat:
         print(f"\n[{request.tool_name}: {request.description}] allow? [y/N] ", end="", flush=True)
         return (await self.lines.receive()).lower() in ("y", "yes")
 
-    async def run(self, stream: SessionStream) -> None:
+    async def run(self, session: SessionStream) -> None:
         print("you> ", end="", flush=True)
         async for line in self.lines:
             if line:
                 with trio.CancelScope() as self.running:
                     try:
-                        await self.ask(stream, line)
+                        await self.ask(session, line)
                     except (MessageError, MixError, TransportError) as error:
-                        print(f"\n[{error}]")  # this message failed; the stream is well
+                        print(f"\n[{error}]")  # this message failed; the stream works
                     except StreamError as error:
-                        print(f"\n[{error}]")  # the stream is over, and so is the chat
+                        print(f"\n[{error}]")  # the stream has ended: end the chat
                         return
                 self.running = None
             print("you> ", end="", flush=True)
 
-    async def ask(self, stream: SessionStream, line: str) -> None:
-        async with stream.send(line) as message:
+    async def ask(self, session: SessionStream, line: str) -> None:
+        async with session.send(line) as message:
             async for event in message:
                 match event:
                     case ContentEvent(content=text, parent_tool_call_id=None):
@@ -50,7 +50,7 @@ class Chat:
             print(message.reply.text, end="")
         print()
 
-    async def heed_ctrl_c(self, signals: AsyncIterable[int]) -> None:
+    async def handle_ctrl_c(self, signals: AsyncIterable[int]) -> None:
         async for _ in signals:
             if self.running is None:
                 print("\n[Ctrl-D leaves]\nyou> ", end="", flush=True)
@@ -77,12 +77,12 @@ async def main() -> None:
                 title="Tutorial",
                 on_permission=chat.allowed,
                 reconnect=ReconnectPolicy(max_elapsed_time=None),
-            ) as stream,
+            ) as session,
             trio.open_nursery() as nursery,
         ):
             nursery.start_soon(read_keyboard, send_lines)
-            nursery.start_soon(chat.heed_ctrl_c, signals)
-            await chat.run(stream)
+            nursery.start_soon(chat.handle_ctrl_c, signals)
+            await chat.run(session)
             nursery.cancel_scope.cancel()
     print("Bye.")
 

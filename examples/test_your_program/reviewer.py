@@ -1,4 +1,4 @@
-"""Have the agent review a change; it may read, but never run anything.
+"""Let the agent review a change; it may read files, but never run anything.
 
 git diff | python reviewer.py && git push
 """
@@ -10,7 +10,7 @@ import trio
 from trio_mix import Message, Mix
 from trio_mix.events import PermissionEvent
 
-PATIENCE = 120
+TIMEOUT = 120
 
 
 async def may_read(request: PermissionEvent, message: Message) -> bool:
@@ -18,10 +18,10 @@ async def may_read(request: PermissionEvent, message: Message) -> bool:
 
 
 async def review(mix: Mix, change: str) -> str:
-    """Return what the agent thinks of a change."""
-    async with mix.open_session(title="Review", on_permission=may_read) as stream:
-        with trio.fail_after(PATIENCE):
-            reply = await stream.ask(f"Review this. Say OK, or what is wrong:\n\n{change}")
+    """Return the agent's verdict on a change."""
+    async with mix.open_session(title="Review", on_permission=may_read) as session:
+        with trio.fail_after(TIMEOUT):
+            reply = await session.ask(f"Review this. Say OK, or what is wrong:\n\n{change}")
     return reply.text
 
 

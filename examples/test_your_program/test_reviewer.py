@@ -1,4 +1,4 @@
-"""Tests of reviewer.py with trio_mix's kit. Run them with `pytest` in this folder."""
+"""Tests of reviewer.py with trio_mix.testing. Run them with `pytest` in this folder."""
 
 import io
 import re
@@ -48,7 +48,7 @@ async def test_the_agent_may_read_but_not_run(
 
 
 @pytest.mark.fault_proxy(Rule(Cut(700), path="/stream", connections=[1]))
-async def test_a_connection_lost_in_mid_answer_costs_nothing(
+async def test_a_connection_lost_during_the_answer_costs_nothing(
     mix: Mix, mix_server: MixServer, fault_proxy: FaultProxy, autojump_clock: MockClock
 ) -> None:
     mix_server.script(REVIEW, Turn(Say("OK, and here is why: it is short.")))

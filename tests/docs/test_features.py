@@ -106,8 +106,8 @@ async def test_the_sdk_talks_with_the_api_that_it_was_made_for() -> None:
     ("how", "end"), [("cut", ["RemoteProtocolError"]), ("close", [])], ids=["cut", "closed"]
 )
 async def test_the_sdk_does_not_come_back(how: Any, end: list[str]) -> None:
-    tried_of_sdk("comes back after a lost connection")
-    tried_of_sdk("a cut reply is completed")
+    tried_of_sdk("reconnects after a lost connection")
+    tried_of_sdk("an interrupted reply is completed")
     assert await conversation(Say("a"), Drop(how), Hang()) == ["connected", "content", *end]
 
 
@@ -160,7 +160,7 @@ async def test_the_sdk_posts_a_message_again_after_a_503() -> None:
 
 async def test_the_sdk_gives_everybody_s_events_and_does_not_stop_the_work() -> None:
     tried_of_sdk("a message's own events, apart from all others")
-    tried_of_sdk("leaving early stops the server's work")
+    tried_of_sdk("leaving early cancels the work on the server")
     tried_of_sdk("`Last-Event-ID`")
 
     def run(client: mix_python_sdk.Mix, seen: list[str]) -> None:
@@ -208,7 +208,7 @@ async def test_the_sdk_runs_on_trio_until_a_retry_has_to_wait() -> None:
 
 async def test_httpx_sse_runs_on_trio_takes_frames_without_ids_and_does_not_come_back() -> None:
     assert "**tried**" in said("runs on Trio", 4)
-    assert "**tried**" in said("comes back after a lost connection", 4)
+    assert "**tried**" in said("reconnects after a lost connection", 4)
     assert "**tried**" in said("frames without ids (oldest servers)", 4)
     seen: list[str] = []
     async with MixServer("pipeline-oldest", pace=0) as server:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 DOCS: Final = Path(__file__).parents[2] / "docs"
 
-_RETRIED: Final = {"safe": "yes", "unsent": "only unsent"}
+_RETRIED: Final = {"safe": "yes", "unsent": "only if unsent"}
 _BLOCK: Final = re.compile(
     r"(?P<begin><!-- made: (?P<name>\w+) -->\n)(?P<table>.*?)(?P<end><!-- /made -->)", re.DOTALL
 )
@@ -39,7 +39,7 @@ def operations_table() -> Iterator[str]:
         if group != resource:
             resource = group
             yield f"\n## `mix.{resource}`\n"
-            yield _row("method", "function", "request", *GENERATIONS, "tried again", "tested")
+            yield _row("method", "function", "request", *GENERATIONS, "retried", "tested")
             yield _row(*["---"] * (5 + len(GENERATIONS)))
         yield _row(
             f"`{method}`" + (f" (as `{operation.name}`)" if name != operation.name else ""),
@@ -70,11 +70,11 @@ def _tested(name: str, operation: Operation[Any]) -> str:
 
 def retries_table() -> Iterator[str]:
     """All operations: what is tried again, and what is not."""
-    yield _row("operation", "after 408, 429, 5XX", "after no answer", "where nothing was sent")
+    yield _row("operation", "after 408, 429, 5XX", "after no response", "if nothing was sent")
     yield _row("---", "---", "---", "---")
     for name in sorted(OPERATIONS, key=_order):
-        other = "tried again" if OPERATIONS[name].retry == "safe" else "-"
-        yield _row(f"`{name}`", other, other, "tried again")
+        other = "retried" if OPERATIONS[name].retry == "safe" else "-"
+        yield _row(f"`{name}`", other, other, "retried")
 
 
 def migration_table() -> Iterator[str]:
