@@ -1,4 +1,4 @@
-"""How the pages are built: nitpicky, without the network, warnings as errors in CI."""
+"""The Sphinx configuration: nitpicky, without network access; CI treats warnings as errors."""
 
 import sys
 from pathlib import Path
@@ -19,6 +19,7 @@ extensions = [
     "sphinxcontrib_trio",
     "crossrefs",
     "drawings",
+    "unreleased",
 ]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 exclude_patterns = ["_build", "_ext", "changes"]
@@ -35,7 +36,7 @@ autodoc_default_options = {
     "special-members": "__aenter__, __aexit__, __anext__",
 }
 autodoc_preserve_defaults = True
-default_role = "py:obj"  # what docstrings name is linked, and has to be there
+default_role = "py:obj"  # names in docstrings are linked, and must exist
 
 html_theme = "furo"
 html_static_path = ["_static"]

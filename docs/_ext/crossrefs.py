@@ -147,7 +147,7 @@ _TYPING = frozenset(
 _PRIVATE = frozenset(
     {
         "ClientResponse",
-        "Exchanged",
+        "RecordedExchange",
         "Expected",
         "Log",
         "Masker",
