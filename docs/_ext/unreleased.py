@@ -1,4 +1,4 @@
-"""Sphinx extension: the directive ``unreleased-changes`` lists the fragments of the next release."""
+"""Sphinx extension: the directive ``unreleased-changes``, a list of docs/changes."""
 
 from __future__ import annotations
 
