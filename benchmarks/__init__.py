@@ -1,4 +1,4 @@
-"""Benchmarks of trio_mix beside other clients and beside floors: docs/explanation/benchmarks.md.
+"""Benchmarks of trio_mix, other clients and lower bounds: docs/explanation/benchmarks.md.
 
-`python -m benchmarks` runs them all and prints a Markdown table.
+`python -m benchmarks` runs all of them and prints a Markdown table.
 """

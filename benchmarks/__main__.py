@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: run, and print a Markdown table."""
+"""`python -m benchmarks`: run the benches and print a Markdown table."""
 
 from __future__ import annotations
 
@@ -16,12 +16,16 @@ from benchmarks.plan import BENCHES, GROWTHS, SHORT_PEERS, Bench
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("only", nargs="*", help="run benches whose name begins with this")
+    parser.add_argument("only", nargs="*", help="run only benches whose name begins with this")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--short", action="store_true", help="a minute's worth, as on CI")
-    parser.add_argument("--peers", help="only peers whose names have one of these, by commas")
-    parser.add_argument("--json", type=Path, help="where to write all samples")
-    parser.add_argument("--markdown", type=Path, help="where to write the table as well")
+    parser.add_argument(
+        "--short", action="store_true", help="one small round of some benches, as on CI"
+    )
+    parser.add_argument(
+        "--peers", help="run only peers whose name contains one of these, separated by commas"
+    )
+    parser.add_argument("--json", type=Path, help="a file to write all samples to")
+    parser.add_argument("--markdown", type=Path, help="a file to write the table to as well")
     parser.add_argument("--growth", type=Path, help="a folder to draw the growth plots in")
     chosen = parser.parse_args()
     rounds = 1 if chosen.short else chosen.rounds
@@ -41,7 +45,7 @@ def main() -> None:
         results.append(run.run(bench, rounds, short=chosen.short))
         took = time.perf_counter() - began
         print(f"{bench.name}: {took:.0f} s", file=sys.stderr, flush=True)
-        _write(chosen, rounds, results)  # so that a long run that is stopped leaves something
+        _write(chosen, rounds, results)  # after each bench, in case the run is stopped
     print(_text(chosen, rounds, results))
     if chosen.growth:
         chosen.growth.mkdir(parents=True, exist_ok=True)
@@ -70,7 +74,7 @@ def _write(chosen: argparse.Namespace, rounds: int, results: list[run.Result]) -
 
 
 def _with(bench: Bench, names: list[str]) -> Bench:
-    """Return a bench with only some of its peers, and the one that all are compared with."""
+    """Return a bench with only some of its peers, and the one that ratios are taken to."""
     kept = [p for p in bench.peers if p == bench.against or any(name in p for name in names)]
     return attrs.evolve(bench, peers=tuple(kept))
 

@@ -1,4 +1,4 @@
-"""Many streams in one process: what each costs to open, to hold, and for each event."""
+"""Many streams in one process: the cost of each to open and to hold, and of each event."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from typing import Any
 
 import trio
 
+from benchmarks import corpus
 from benchmarks import stream as streams
 from benchmarks.startup import memory
 
 CONNECTING = 100  # at once
-PER_STREAM = 20  # events, once all are open
+PER_STREAM = {corpus.DELTAS: 20, corpus.MIXED: 100}  # events, once all streams are open
 
 
 def _opener(peer: str, url: str) -> Any:
-    """Return what opens one stream of a client that all share, as their users would."""
+    """Return a shared client, and a function that opens one stream of it, as its users would."""
     if peer == "httpx-sse":
         import httpx
         from httpx_sse import aconnect_sse
@@ -50,28 +51,41 @@ def _opener(peer: str, url: str) -> Any:
 
 
 async def _read(peer: str, source: Any, stack: AsyncExitStack) -> Any:
-    """Return the iterator and what makes a text of an event."""
+    """Return the iterator, and the function that returns an event's payload."""
     if peer == "trio_mix stream_events":
-        return source, streams._typed
+        return source, streams.as_is
     if peer == "trio_mix open_stream":
-        return await stack.enter_async_context(source.subscribe()), streams._typed
+        return await stack.enter_async_context(source.subscribe()), streams.as_is
     if "httpx-sse" in peer:
-        return source.aiter_sse(), streams._parsed
+        return source.aiter_sse(), streams.parsed
     return source
 
 
-async def _hold(peer: str, url: str, count: int) -> dict[str, float]:
+async def _check(peer: str, url: str, kind: str) -> None:
+    """Compare each event of one stream with what was sent."""
+    group, count = f"check{time.perf_counter_ns()}", PER_STREAM[kind]
+    client, opener = _opener(peer, url)
+    check = corpus.Check(corpus.events(count, kind))
+    async with client, AsyncExitStack() as stack:
+        source = await stack.enter_async_context(opener(f"hold.{group}.1"))
+        events, payload_of = await _read(peer, source, stack)
+        if "open_stream" not in peer:
+            await anext(aiter(events))  # connected
+        await _go(url, group, kind)
+        async for event in events:
+            check.add(payload_of(event))
+            if check.count == count:
+                break
+        await streams.close(events)
+    check.done()
+
+
+async def _hold(peer: str, url: str, count: int, kind: str) -> dict[str, float]:
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
-    await streams.verify(
-        streams.CLIENTS[peer if peer in streams.CLIENTS else "trio_mix stream_events"],
-        url,
-        100,
-        "frame",
-        "new",
-    )
+    await _check(peer, url, kind)
     client, opener = _opener(peer, url)
-    group = str(time.perf_counter_ns())
+    group, per_stream = str(time.perf_counter_ns()), PER_STREAM[kind]
     connecting = trio.CapacityLimiter(CONNECTING)
     connected, done, waiting = trio.Event(), trio.Event(), [count, count]
     marks: dict[str, float] = {}
@@ -80,13 +94,13 @@ async def _hold(peer: str, url: str, count: int) -> dict[str, float]:
         async with AsyncExitStack() as stack:
             async with connecting:
                 source = await stack.enter_async_context(opener(f"hold.{group}.{number}"))
-                events, text_of = await _read(peer, source, stack)
-                if "open_stream" not in peer and "floor" not in peer:
+                events, payload_of = await _read(peer, source, stack)
+                if "open_stream" not in peer:
                     await anext(aiter(events))  # connected
             waiting[0] -= 1
             if not waiting[0]:
                 connected.set()
-            await streams.consume(events, text_of, PER_STREAM)
+            await streams.consume(events, payload_of, per_stream)
             waiting[1] -= 1
             if not waiting[1]:
                 marks["read"] = time.process_time()
@@ -95,7 +109,9 @@ async def _hold(peer: str, url: str, count: int) -> dict[str, float]:
             await streams.close(events)
 
     async with client, trio.open_nursery() as nursery:
-        async with AsyncExitStack() as stack:  # what the first one loads is not a stream's cost
+        async with (
+            AsyncExitStack() as stack
+        ):  # the imports of the first one are not a stream's cost
             source = await stack.enter_async_context(opener(f"hold.first.{group}"))
             await streams.close((await _read(peer, source, stack))[0])
         gc.collect()
@@ -106,24 +122,25 @@ async def _hold(peer: str, url: str, count: int) -> dict[str, float]:
         marks["connect"], marks["cpu"] = time.perf_counter(), time.process_time()
         await trio.sleep(0.2)
         marks["memory"], held = memory(), time.process_time()
-        go, _ = await _get(url, f"/go/{group}/{PER_STREAM}"), None
-        assert b"200 OK" in go
+        await _go(url, group, kind)
     return {
         "KB each": (marks["memory"] - before) / count,
         "connect s": marks["connect"] - began,
         "connect CPU s": marks["cpu"] - cpu,
-        "µs/event": (marks["read"] - held) / (count * PER_STREAM) * 1e6,
+        "µs/event": (marks["read"] - held) / (count * per_stream) * 1e6,
     }
 
 
-async def _get(url: str, path: str) -> bytes:
+async def _go(url: str, group: str, kind: str) -> None:
+    """Let the server send the events to all streams of a group."""
     host, _, port = url.removeprefix("http://").partition(":")
+    request = f"GET /go/{group}/{PER_STREAM[kind]}/{kind} HTTP/1.1\r\nHost: x\r\n\r\n"
     async with await trio.open_tcp_stream(host, int(port)) as connection:
-        await connection.send_all(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-        return bytes(await connection.receive_some(4096))
+        await connection.send_all(request.encode())
+        assert b"200 OK" in await connection.receive_some(4096)
 
 
-def sample(peer: str, *, url: str, count: int) -> dict[str, float]:
-    """Return what so many streams cost."""
-    figures: dict[str, float] = trio.run(_hold, peer, url, count)
+def sample(peer: str, *, url: str, count: int, kind: str = corpus.DELTAS) -> dict[str, float]:
+    """Return the cost of so many streams."""
+    figures: dict[str, float] = trio.run(_hold, peer, url, count, kind)
     return figures

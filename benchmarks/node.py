@@ -1,4 +1,4 @@
-"""eventsource-parser, where there is Node: installed by npm into a folder of its own."""
+"""eventsource-parser on Node: installed by npm into a folder of its own."""
 
 from __future__ import annotations
 
@@ -16,12 +16,16 @@ _SCRIPT = Path(__file__).with_name("peer.mjs")
 
 @functools.cache
 def folder() -> str:
-    """Return the folder that the parser is installed in: the runner's, or a new one."""
+    """Return the folder that the parser is installed in; install it there first if there is none.
+
+    Raises:
+      Missing: Node or npm is not installed, or npm cannot install the parser.
+    """
     given = os.environ.get("BENCHMARKS_NODE", "")
     if given:
         return given
     if shutil.which("node") is None or shutil.which("npm") is None:
-        raise Missing("no Node here")
+        raise Missing("Node or npm is not installed")
     made = tempfile.mkdtemp(prefix="benchmarks-node-")
     shutil.copy(_SCRIPT, made)
     done = subprocess.run(
@@ -36,7 +40,7 @@ def folder() -> str:
 
 
 def run(*arguments: str) -> str:
-    """Run the script, and return what it prints."""
+    """Run the script and return its output."""
     script = str(Path(folder()) / _SCRIPT.name)
     done = subprocess.run(["node", script, *arguments], capture_output=True, check=True, text=True)
     return done.stdout

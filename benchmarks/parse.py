@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import subprocess
@@ -15,19 +16,23 @@ from benchmarks.sample import Missing
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    Parse = Callable[[list[bytes]], Iterable[Any]]  # gives what has a .data
+    Parse = Callable[[list[bytes]], Iterable[Any]]  # yields objects that have a .data
 
 
-def stream(chunking: str, count: int, form: str) -> tuple[list[bytes], int]:
-    """Return the pieces of a stream, and how many deltas are in it."""
-    if chunking == "line":  # one event with one long line, in reads of 1 KiB
-        raw = corpus.frame("content", json.dumps({"content": "x" * count}), 2)
-        return corpus.cut(raw, 1024), 1
-    frames = corpus.deltas(count, form=form)
+def events_of(chunking: str, count: int, kind: str) -> list[corpus.Event]:
+    """Return the events of a stream."""
+    if chunking == "line":  # one event with one long line
+        return [corpus.delta("x" * count)]
+    return list(corpus.events(count, kind))
+
+
+def pieces_of(events: list[corpus.Event], chunking: str, form: str) -> list[bytes]:
+    """Return the stream of some events in pieces."""
+    frames = [corpus.frame(event, number, form) for number, event in enumerate(events, 2)]
     if chunking == "frame":
-        return frames, count
-    size = {"7 bytes": 7, "16 KB": 16 * 1024, "64 KB": 64 * 1024}[chunking]
-    return corpus.cut(b"".join(frames), size), count
+        return frames
+    size = {"line": 1024, "7 bytes": 7, "16 KB": 16 * 1024, "64 KB": 64 * 1024}[chunking]
+    return corpus.cut(b"".join(frames), size)
 
 
 def trio_mix(pieces: list[bytes]) -> Iterable[Any]:
@@ -60,14 +65,14 @@ def mix_python_sdk(pieces: list[bytes]) -> Iterable[Any]:
 
 
 class _Text:
-    """What the SDK's parser is given to make of an event's JSON: the parts that others give."""
+    """The class that the SDK's parser makes events of, from JSON of all fields."""
 
     def __init__(self, raw: str) -> None:
         self.data = json.dumps(json.loads(raw)["data"], separators=(",", ":"))
 
 
 def split(pieces: list[bytes]) -> Iterable[Any]:
-    """A floor: what the standard asks for left out, and whole frames taken for granted."""
+    """A lower bound: it takes the third line of a block for its data, whatever it is."""
     rest = b""
     for piece in pieces:
         *blocks, rest = (rest + piece if rest else piece).split(b"\n\n")
@@ -92,40 +97,48 @@ PARSERS: dict[str, Parse] = {
 SLOW = {"mix-python-sdk": 50}
 
 
-def sample(peer: str, *, chunking: str, count: int, form: str = "new") -> dict[str, float]:
-    """Return the µs for each event (for the long line: the ms for it)."""
+def sample(
+    peer: str, *, chunking: str, count: int, kind: str = corpus.DELTAS, form: str = "new"
+) -> dict[str, float]:
+    """Return the µs for each event, or for the long line the ms for it."""
     if peer in SLOW:
         count = max(count // SLOW[peer], 1)
+    few = events_of(chunking, count if chunking == "line" else min(count, 2000), kind)
+    check(peer, few, pieces_of(few, chunking, form))
+    events = events_of(chunking, count, kind)
+    pieces, total = pieces_of(events, chunking, form), len(events)
+    del events
     if peer == "eventsource-parser":
-        return node(chunking, count, form)
-    parse = PARSERS[peer]
-    pieces, events = stream(chunking, min(count, 2000) if chunking != "line" else count, form)
-    check = corpus.Check()
-    for event in parse(pieces):
-        if chunking == "line":
-            assert json.loads(event.data)["content"] == "x" * count
-        else:
-            check.add(json.loads(event.data)["content"])
-    if chunking != "line":
-        check.done(events)
-    pieces, events = stream(chunking, count, form)
-    began = time.process_time()
-    seen = sum(1 for event in parse(pieces) if event.data)
-    took = time.process_time() - began
-    assert seen == events
-    return {"ms": took * 1e3} if chunking == "line" else {"µs/event": took / events * 1e6}
+        took = float(node("parse", pieces, total)) / 1e6
+    else:
+        parse = PARSERS[peer]
+        began = time.process_time()
+        seen = sum(1 for event in parse(pieces) if event.data)
+        took = time.process_time() - began
+        assert seen == total
+    return {"ms": took * 1e3} if chunking == "line" else {"µs/event": took / total * 1e6}
 
 
-def node(chunking: str, count: int, form: str) -> dict[str, float]:
-    """Let Node do it, with the eventsource-parser that `benchmarks.node` has found."""
+def check(peer: str, events: list[corpus.Event], pieces: list[bytes]) -> None:
+    """Compare the names and the data that a parser finds with what was sent."""
+    if peer == "eventsource-parser":
+        sent = "".join(f"{event.name}\n{event.data}\n" for event in events)
+        if node("check", pieces, len(events)) != hashlib.sha256(sent.encode()).hexdigest():
+            raise SystemExit("eventsource-parser reads other events than were sent")
+        return
+    seen = corpus.Check(events)
+    for event in PARSERS[peer](pieces):
+        seen.add(json.loads(event.data), getattr(event, "event", None))
+    seen.done()
+
+
+def node(mode: str, pieces: list[bytes], count: int) -> str:
+    """Let Node parse the pieces, with the eventsource-parser that `benchmarks.node` installed."""
     from benchmarks import node as nodes
 
-    pieces, events = stream(chunking, count, form)
     path = Path(nodes.folder()) / "pieces.bin"
     path.write_bytes(b"".join(itertools.chain(*((len(p).to_bytes(4, "big"), p) for p in pieces))))
     try:
-        out = nodes.run("parse", str(path), str(events))
+        return nodes.run(mode, str(path), str(count)).strip()
     except subprocess.CalledProcessError as error:
         raise Missing("eventsource-parser") from error
-    took = float(out) / 1e6  # from µs
-    return {"ms": took * 1e3} if chunking == "line" else {"µs/event": took / events * 1e6}

@@ -1,19 +1,31 @@
-// eventsource-parser on Node, as `benchmarks.node` runs it: prints µs of CPU time.
+// eventsource-parser on Node, as `benchmarks.node` runs it:
+//   node peer.mjs check FILE COUNT   prints a digest of the names and data in a file of pieces
+//   node peer.mjs parse FILE COUNT   prints the µs of CPU time to parse a file of pieces
+//   node peer.mjs digest URL COUNT   as check, for a stream
+//   node peer.mjs stream URL COUNT   prints the µs of CPU time to read a stream and parse its JSON
 import {createParser} from 'eventsource-parser'
+import {createHash} from 'node:crypto'
 import {readFileSync} from 'node:fs'
 
 const [mode, where, count] = process.argv.slice(2)
+const hash = createHash('sha256')
+const decoder = new TextDecoder()
+let seen = 0
 
-function cpu(since) {
-  const used = process.cpuUsage(since)
-  return used.user + used.system
+const digest = (event) => { seen++; hash.update(`${event.event}\n${event.data}\n`) }
+const onEvent = {
+  check: digest,
+  parse: (event) => { if (event.data) seen++ },
+  digest: digest,
+  stream: (event) => { if (JSON.parse(event.data)) seen++ },
+}[mode]
+
+function finish(used) {
+  if (seen !== Number(count)) throw new Error(`${seen} events instead of ${count}`)
+  console.log(onEvent === digest ? hash.digest('hex') : used.user + used.system)
 }
 
-function verify(seen) {
-  if (seen !== Number(count)) throw new Error(`${seen} events for ${count}`)
-}
-
-if (mode === 'parse') {
+if (mode === 'check' || mode === 'parse') {
   const raw = readFileSync(where)
   const pieces = []
   for (let at = 0; at < raw.length; ) {
@@ -21,24 +33,14 @@ if (mode === 'parse') {
     pieces.push(raw.subarray(at + 4, at + 4 + size))
     at += 4 + size
   }
-  let seen = 0
-  const parser = createParser({onEvent: (event) => { if (event.data) seen++ }})
-  const decoder = new TextDecoder()
+  const parser = createParser({onEvent})
   const began = process.cpuUsage()
   for (const piece of pieces) parser.feed(decoder.decode(piece, {stream: true}))
-  const took = cpu(began)
-  verify(seen)
-  console.log(took)
+  finish(process.cpuUsage(began))
 } else {
   const began = process.cpuUsage()
-  let seen = 0
-  const parser = createParser({onEvent: (event) => {
-    if (event.event === 'content') seen += JSON.parse(event.data).content.length > 0
-  }})
   const response = await fetch(where)
-  const decoder = new TextDecoder()
+  const parser = createParser({onEvent})
   for await (const piece of response.body) parser.feed(decoder.decode(piece, {stream: true}))
-  const took = cpu(began)
-  verify(seen)
-  console.log(took)
+  finish(process.cpuUsage(began))
 }

@@ -37,7 +37,7 @@ def number(value: float) -> str:
 
 
 def versions() -> str:
-    """Return what the figures were made with."""
+    """Return the versions of Python and the peers, and the machine."""
     found = []
     for name in _PEERS:
         try:
@@ -65,27 +65,30 @@ def table(result: Result) -> str:
         lines.append(f"| {' | '.join(cells)} |")
     if result.missing:
         names = ", ".join(result.missing)
-        lines += ["", f"Left out (not on this machine, or more than three minutes): {names}."]
+        lines += ["", f"Left out (not installed, or more than three minutes): {names}."]
     return "\n".join(lines)
 
 
 def targets(results: Sequence[Result], *, marks: bool) -> str:
-    """Return how far the targets are met, said so only where the figures are worth it."""
+    """Return a table of the targets and the figures, with marks if the figures are reliable."""
     mark = {True: "met", False: "missed"} if marks else {True: "", False: ""}
     lines = ["| bench | who | figure | against | at most | measured | |", "|" + " --- |" * 7]
     for result in results:
-        for (peer, figure), most in result.targets.items():
-            if peer not in result.samples:
+        for target in result.targets:
+            if target.peer not in result.samples:
                 continue
-            ratio = result.ratio(peer, figure)
+            against = target.against or result.against
+            ratio = result.ratio(target.peer, target.figure, against)
             if ratio is not None:
-                cells = [result.name, peer, figure, result.against, number(most), number(ratio)]
-                lines.append(f"| {' | '.join(cells)} | {mark[ratio <= most]} |")
-        for (peer, figure), most in result.limits.items():
-            if peer in result.samples:
-                added = result.median(peer, figure)
-                cells = [result.name, peer, figure, result.against, f"+ {most:g}"]
-                lines.append(f"| {' | '.join(cells)} | + {number(added)} | {mark[added <= most]} |")
+                cells = [result.name, target.peer, target.figure, against]
+                cells += [number(target.at_most), number(ratio), mark[ratio <= target.at_most]]
+                lines.append(f"| {' | '.join(cells)} |")
+        for limit in result.limits:
+            if limit.peer in result.samples:
+                added = result.median(limit.peer, limit.figure)
+                cells = [result.name, limit.peer, limit.figure, result.against]
+                cells += [f"+ {limit.at_most:g}", f"+ {number(added)}"]
+                lines.append(f"| {' | '.join(cells)} | {mark[added <= limit.at_most]} |")
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""Take the samples: each in a fresh process, the peers in turns, round by round."""
+"""Take the samples: each in a new process, the peers in turns, round by round."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from benchmarks.sample import MISSING, Missing
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from benchmarks.plan import Bench, Growth
+    from benchmarks.plan import Bench, Growth, Target
 
 TIMEOUT = 180
 _PYTHON = (sys.executable, "-m")
@@ -29,14 +29,14 @@ _PYTHON = (sys.executable, "-m")
 
 @attrs.define(kw_only=True)
 class Result:
-    """The samples of one bench, and what is reckoned from them."""
+    """The samples of one bench, and the statistics of them."""
 
     name: str
     title: str
     against: str
     samples: dict[str, list[dict[str, float]]] = attrs.field(factory=dict)
-    targets: dict[tuple[str, str], float] = attrs.field(factory=dict)
-    limits: dict[tuple[str, str], float] = attrs.field(factory=dict)
+    targets: tuple[Target, ...] = ()
+    limits: tuple[Target, ...] = ()
     missing: list[str] = attrs.field(factory=list)
 
     def figures(self) -> list[str]:
@@ -47,9 +47,9 @@ class Result:
         """Return the median over all rounds."""
         return statistics.median(each[figure] for each in self.samples[peer])
 
-    def ratio(self, peer: str, figure: str) -> float | None:
-        """Return the median of the ratios of each round."""
-        others = self.samples.get(self.against)
+    def ratio(self, peer: str, figure: str, against: str | None = None) -> float | None:
+        """Return the median of the ratios of each round, or None without the other peer."""
+        others = self.samples.get(against or self.against)
         if not others:
             return None
         pairs = zip(self.samples[peer], others, strict=False)
@@ -57,7 +57,7 @@ class Result:
         return statistics.median(ratios) if ratios else None
 
     def as_json(self) -> dict[str, Any]:
-        """Return all of it in JSON's types."""
+        """Return the samples and their statistics as JSON values."""
         peers = {
             peer: {
                 "samples": samples,
@@ -66,9 +66,7 @@ class Result:
             }
             for peer, samples in self.samples.items()
         }
-        targets = [
-            {"peer": p, "figure": f, "at most": most} for (p, f), most in self.targets.items()
-        ]
+        targets = [attrs.asdict(target) for target in self.targets]
         return {"name": self.name, "against": self.against, "peers": peers, "targets": targets}
 
 
@@ -86,7 +84,7 @@ def server() -> Iterator[str]:
 
 
 def compile_all() -> None:
-    """Compile what has no byte code yet, as an installer does: imports are to be measured."""
+    """Compile all modules, as an installer does: otherwise imports would compile them."""
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.dont_write_bytecode = False
     folders = [path for path in sys.path if path.endswith("site-packages")]
@@ -95,13 +93,13 @@ def compile_all() -> None:
 
 
 def find_node() -> None:
-    """Install the peer on Node once for all samples, where that can be done."""
+    """Install the peer on Node once for all samples, if Node and npm are available."""
     with contextlib.suppress(Missing, subprocess.TimeoutExpired):
         os.environ["BENCHMARKS_NODE"] = node.folder()
 
 
 def one(module: str, peer: str, arguments: dict[str, Any]) -> dict[str, float] | None:
-    """Take one sample; None where the peer is not on this machine, or takes too long."""
+    """Take one sample; return None if the peer is not installed, or takes too long."""
     try:
         done = subprocess.run(
             [*_PYTHON, "benchmarks.sample", module, peer, json.dumps(arguments)],

@@ -1,4 +1,4 @@
-"""Take one sample, in this process, which is used for nothing else.
+"""Take one sample, in a process of its own.
 
 `python -m benchmarks.sample MODULE PEER '{"argument": …}'` prints the figures as JSON.
 """
@@ -10,11 +10,11 @@ import json
 import sys
 
 MISSING = 3
-"""The exit code that says that a peer is not installed."""
+"""The exit code if a peer is not installed."""
 
 
 class Missing(Exception):
-    """A peer is not on this machine."""
+    """A peer is not available on this machine, or cannot take this measurement."""
 
 
 def main() -> None:

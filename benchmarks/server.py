@@ -1,9 +1,9 @@
-"""The server of the benchmarks: says what it was asked for, as fast as a socket takes it.
+"""The server of the benchmarks: it sends what the session's id asks for, as fast as it can.
 
-`python -m benchmarks.server` prints its port. What a session's stream brings is in its id:
-``flood.COUNT.CHUNKING.FORM``, ``paced.COUNT.RATE``, ``hold.GROUP``, and for each message sent
-``road.COUNT.CHUNKING.FORM.API.NUMBER``. It is a process of its own: its CPU time is nobody's
-result.
+`python -m benchmarks.server` prints its port. The ids are ``flood.COUNT.KIND.CHUNKING.FORM`` (one
+stream of a corpus), ``paced.COUNT.RATE``, ``hold.GROUP.NUMBER`` (silent until ``/go/GROUP/…``), and
+``message.COUNT.KIND.CHUNKING.FORM.API.NUMBER`` (that many events for each message sent). The server
+is a process of its own, so that its CPU time is not part of any figure.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ END = b"0\r\n\r\n"
 
 
 @functools.lru_cache(maxsize=8)
-def flood(count: int, chunking: str, form: str, first: int = 2, turn: int = 1) -> bytes:
-    frames = corpus.deltas(count, form=form, first=first, turn=turn)
+def flood(count: int, kind: str, chunking: str, form: str, first: int = 2, turn: int = 1) -> bytes:
+    frames = corpus.frames(count, kind, form=form, first=first, turn=turn)
     if chunking == "frame":
         return corpus.chunked(frames)
     return corpus.chunked(corpus.cut(b"".join(frames), corpus.CHUNK))
@@ -41,7 +41,7 @@ def answer(status: str, body: object, content_type: str = "application/json") ->
 
 class Server:
     def __init__(self) -> None:
-        self.roads: dict[str, trio.SocketStream] = {}
+        self.streams: dict[str, trio.SocketStream] = {}
         self.turns: dict[str, int] = defaultdict(int)
         self.held: dict[str, list[trio.SocketStream]] = defaultdict(list)
 
@@ -77,8 +77,8 @@ class Server:
         elif method == "POST" and url.path.endswith(("/messages", "/message")):
             await self.message(stream, url.path, body)
         elif url.path.startswith("/go/"):
-            _, _, group, count = url.path.split("/")
-            pieces = corpus.chunked(corpus.deltas(int(count)))
+            _, _, group, count, kind = url.path.split("/")
+            pieces = corpus.chunked(corpus.frames(int(count), kind))
             for other in self.held[group]:
                 await other.send_all(pieces)
             await stream.send_all(answer("200 OK", {}))
@@ -88,57 +88,50 @@ class Server:
             await stream.send_all(answer("200 OK", [] if url.path.endswith("messages") else {}))
 
     async def stream(self, stream: trio.SocketStream, session: str) -> None:
-        kind, *rest = session.split(".")
-        form = rest[2] if len(rest) > 2 and kind in ("flood", "road") else "new"
-        await stream.send_all(HEAD + corpus.chunked([corpus.connected(form)]))
-        if kind == "flood":
-            await stream.send_all(flood(int(rest[0]), rest[1], form))
+        what, *rest = session.split(".")
+        form = rest[3] if what in ("flood", "message") else "new"
+        await stream.send_all(HEAD + corpus.chunked(corpus.frames(1, form=form, first=1)))
+        if what == "flood":
+            await stream.send_all(flood(int(rest[0]), *rest[1:]))
             await stream.send_all(END)
-        elif kind == "paced":
+        elif what == "paced":
             connection = socket.socket(fileno=os.dup(stream.socket.fileno()))
             await trio.to_thread.run_sync(pace, connection, int(rest[0]), int(rest[1]))
             await stream.send_all(END)
         else:
-            if kind == "hold":
+            if what == "hold":
                 self.held[rest[0]].append(stream)
             else:
-                self.roads[session] = stream
+                self.streams[session] = stream
             await stream.receive_some(1)
-            if kind == "hold":
+            if what == "hold":
                 self.held[rest[0]].remove(stream)
             raise trio.BrokenResourceError
 
     async def message(self, stream: trio.SocketStream, path: str, body: bytes) -> None:
         """Accept a message as the session's generation does, and send its turn's events."""
         *_, session, last = path.split("/")
-        _, count, chunking, form, api, _ = session.split(".")
+        _, count, kind, chunking, form, api, _ = session.split(".")
         if last == "message" and api == "async":
             await stream.send_all(answer("404 Not Found", b"404 page not found\n", "text/plain"))
             return
-        said = {"status": "processing" if api == "async" else "broadcasted", "sessionId": session}
-        await stream.send_all(answer("202 Accepted" if api == "async" else "200 OK", said))
-        await self.turn(session, int(count), chunking, form, api, body)
-
-    async def turn(
-        self, session: str, count: int, chunking: str, form: str, api: str, body: bytes
-    ) -> None:
+        state = {"status": "processing" if api == "async" else "broadcasted", "sessionId": session}
+        await stream.send_all(answer("202 Accepted" if api == "async" else "200 OK", state))
         self.turns[session] += 1
-        turn, first = self.turns[session], 3
-        if self.turns[session] > 1:
-            first += (turn - 1) * (count + 2)
+        turn, size = self.turns[session], int(count)
+        first = 3 + (turn - 1) * (size + 2)
         pieces = []
         if api == "async":
-            data = {"messageId": f"user-{turn}", "content": json.loads(body)["text"]}
-            pieces.append(corpus.frame("user_message_created", json.dumps(data), first - 1))
-        whole = corpus.chunked(pieces) + flood(count, chunking, form, first, turn)
-        text = "".join(map(corpus.text_of, range(first, first + count)))
-        done = {"type": "complete", "content": text, "done": True, "messageId": f"assistant-{turn}"}
-        last = corpus.frame("complete", json.dumps(done), first + count, form=form)
-        await self.roads[session].send_all(whole + corpus.chunked([last]))
+            started = corpus.started(json.loads(body)["text"], turn)
+            pieces.append(corpus.frame(started, first - 1))
+        completed = corpus.completed(corpus.events(size, kind, first, turn))
+        end = corpus.frame(completed, first + size, form)
+        whole = corpus.chunked(pieces) + flood(size, kind, chunking, form, first, turn)
+        await self.streams[session].send_all(whole + corpus.chunked([end]))
 
 
 def pace(connection: socket.socket, count: int, rate: int) -> None:
-    """Send one frame at a time, each with the time of its sending in it."""
+    """Send one frame at a time, each with the time at which it is sent."""
     connection.setblocking(True)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     began = time.perf_counter()
@@ -147,10 +140,10 @@ def pace(connection: socket.socket, count: int, rate: int) -> None:
             wait = began + number / rate - time.perf_counter()
             if wait > 0:
                 time.sleep(wait)
-            data = f'{{"type":"content","content":"{time.perf_counter_ns()}"}}'
-            connection.sendall(corpus.chunked([corpus.frame("content", data, number + 2)]))
+            event = corpus.delta(str(time.perf_counter_ns()))
+            connection.sendall(corpus.chunked([corpus.frame(event, number + 2)]))
     finally:
-        connection.setblocking(False)  # it is the same socket as Trio's
+        connection.setblocking(False)  # the same socket as Trio's
         connection.close()
 
 

@@ -1,8 +1,9 @@
-"""Long runs: a stream for hours on a clock that jumps, and for minutes on sockets with faults.
+"""Long runs: a stream for hours on a mock clock, and for minutes on sockets with faults.
 
-What must stay flat is measured once a period, after a collection of garbage: memory of this
-process (the bundled server's included, whose log and stored messages are kept short), objects,
-tasks, open files, connections. The first quarter is warm-up; the growth of the rest is printed.
+Memory, objects, tasks, open files and connections are measured once a period, after a garbage
+collection, and must not grow. The memory is that of the whole process, the bundled server included,
+whose log and stored messages are kept short. The first quarter is warm-up; the growth of the rest
+is printed.
 
     python -m benchmarks.soak --hours 24 --minutes 2
 """
@@ -31,7 +32,7 @@ _PAGE = 4096
 
 @attrs.frozen
 class Reading:
-    """What one look at the process says."""
+    """One measurement of the process."""
 
     memory: int
     objects: int
@@ -42,7 +43,7 @@ class Reading:
 
 @attrs.define
 class Soak:
-    """The figures of one run."""
+    """The results of one run."""
 
     name: str
     messages: int = 0
@@ -58,7 +59,7 @@ class Soak:
     readings: list[Reading] = attrs.field(factory=list)
 
     def flat(self) -> dict[str, tuple[float, float]]:
-        """Return each measure's median in the second quarter, and in the last."""
+        """Return the median of each measure in the second quarter and in the last."""
         found = {}
         quarter = max(1, len(self.readings) // 4)
         for field in attrs.fields(Reading):
@@ -69,7 +70,7 @@ class Soak:
         return found
 
     def grows(self) -> list[str]:
-        """Return what is not flat: more than a tenth and a little on top."""
+        """Return the measures that grew: by more than a tenth and a fixed slack."""
         slack = {"memory": 4 * 2**20, "objects": 5000, "tasks": 4, "files": 8, "connections": 8}
         return [
             f"{name} grew from {early} to {late}"
@@ -78,13 +79,13 @@ class Soak:
         ]
 
     def __str__(self) -> str:
-        told = (
+        summary = (
             f"{self.name}: {self.lasted / 3600:.2f} h in {self.took:.1f} s; messages"
             f" {self.messages}, replies {self.replies} (recovered {self.recovered}), typed errors"
             f" {self.failed}, run twice {self.run_twice}; events {self.events}, connections lost"
             f" {self.losses}, rotated {self.rotations}"
         )
-        lines = [told]
+        lines = [summary]
         for name, (early, late) in self.flat().items():
             unit = 2**20 if name == "memory" else 1
             lines.append(f"  {name:12} {early / unit:10.1f} -> {late / unit:10.1f}")
@@ -113,15 +114,15 @@ def _script(server: MixServer) -> None:
     )
 
 
-class _Talk:
-    """Sends message after message, and looks at the process from time to time."""
+class _Sender:
+    """Sends message after message, and takes measurements."""
 
     def __init__(self, soak: Soak, server: MixServer, session: str) -> None:
         self.soak = soak
         self.server = server
         self.session = session
 
-    async def one(self, stream: SessionStream) -> None:
+    async def send(self, stream: SessionStream) -> None:
         text = f"go {self.soak.messages}"
         self.soak.messages += 1
         try:
@@ -133,11 +134,11 @@ class _Talk:
             self.soak.recovered += reply.recovered
         self.soak.run_twice += max(0, self.server.runs(text) - 1)
 
-    def look(self, stream: SessionStream) -> None:
+    def measure(self, stream: SessionStream) -> None:
         statistics = stream.statistics()
         self.soak.events, self.soak.losses = statistics.events, statistics.losses
         self.soak.rotations = statistics.rotations
-        # The server's own memory is not what is measured.
+        # Only the client is measured: the server forgets what it has stored.
         live = self.server._backend.live[self.session]
         live.row.rows.clear()
         live.runs.clear()
@@ -161,17 +162,17 @@ def on_a_fake_clock(hours: float, every: float = 60.0, seed: int = 1) -> Soak:
                 mix.open_stream(session, reconnect=policy) as stream,
                 stream.subscribe(buffer=100),
             ):
-                talk = _Talk(soak, server, session)
-                ends, look = hours * 3600, hours * 3600 / 24
-                due = look
+                sender = _Sender(soak, server, session)
+                ends, period = hours * 3600, hours * 3600 / 24
+                due = period
                 while trio.current_time() < ends:
                     await trio.sleep(rng.uniform(0, 2 * every))
                     if rng.random() < 0.2:
                         await server.drop_streams(session)
-                    await talk.one(stream)
+                    await sender.send(stream)
                     if trio.current_time() >= due:
-                        due += look
-                        talk.look(stream)
+                        due += period
+                        sender.measure(stream)
                 soak.lasted = trio.current_time()
 
     began = time.perf_counter()
@@ -181,11 +182,11 @@ def on_a_fake_clock(hours: float, every: float = 60.0, seed: int = 1) -> Soak:
 
 
 def on_sockets(seconds: float, seed: int = 1) -> Soak:
-    """Run a stream over real sockets, through a proxy that lets it down again and again."""
+    """Run a stream over real sockets, through a proxy that injects faults."""
     soak = Soak("real clock, sockets, faults")
     rng = random.Random(seed)
 
-    async def weather(proxy: FaultProxy) -> None:
+    async def drop_connections(proxy: FaultProxy) -> None:
         while True:
             await trio.sleep(rng.uniform(0.05, 1.0))
             await proxy.drop(rng.choice(["cut", "reset"]))
@@ -198,7 +199,7 @@ def on_sockets(seconds: float, seed: int = 1) -> Soak:
         ):
             _script(server)
             session = server.create_session()
-            # As impatient as the accidents are frequent: by default it would back off to a minute.
+            # Short intervals, as the faults are frequent: the default backs off to a minute.
             policy = ReconnectPolicy(
                 initial_interval=0.05, max_interval=0.5, stable_after=0.1, max_elapsed_time=None
             )
@@ -207,19 +208,19 @@ def on_sockets(seconds: float, seed: int = 1) -> Soak:
                 stream.subscribe(buffer=100),
                 trio.open_nursery() as nursery,
             ):
-                talk = _Talk(soak, server, session)
-                nursery.start_soon(weather, proxy)
+                sender = _Sender(soak, server, session)
+                nursery.start_soon(drop_connections, proxy)
                 began = trio.current_time()
-                due = look = seconds / 24
+                due = period = seconds / 24
                 while trio.current_time() - began < seconds:
                     kinds = ["cut", "reset", "cut_up", "split", "refuse"]
                     proxy.plan = FaultPlan.random(rng.randrange(10**9), kinds=kinds, rate=0.5)
-                    await talk.one(stream)
+                    await sender.send(stream)
                     proxy.log.clear()
                     if trio.current_time() - began >= due:
-                        due += look
-                        talk.look(stream)
-                talk.look(stream)
+                        due += period
+                        sender.measure(stream)
+                sender.measure(stream)
                 soak.lasted = trio.current_time() - began
                 nursery.cancel_scope.cancel()
 
@@ -235,7 +236,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=2.0, help="on real sockets; 0: none")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    logging.disable(logging.WARNING)  # that a server is away is what is tried here
+    logging.disable(logging.WARNING)  # lost connections are intended here
     soaks = []
     if options.hours:
         soaks.append(on_a_fake_clock(options.hours, seed=options.seed))

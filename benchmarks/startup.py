@@ -1,4 +1,4 @@
-"""What an import adds to that of the libraries beneath trio_mix, as programs write it."""
+"""The cost of an import, on top of that of the libraries that trio_mix is built on."""
 
 from __future__ import annotations
 
@@ -35,6 +35,6 @@ def cost(statement: str) -> dict[str, float]:
 
 
 def sample(peer: str) -> dict[str, float]:
-    """Return what the peer's import adds to that of the libraries; of these, their own cost."""
+    """Return the cost of the peer's import after the libraries, or of the libraries themselves."""
     base = cost(f"import {BASE}")
     return cost(WHAT[peer]) if WHAT[peer] else base

@@ -1,10 +1,13 @@
-"""From the socket to the consumer: one stream, one event after the other, JSON parsed."""
+"""From the socket to the consumer: one stream, one event after the other, with its JSON parsed."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
+import hashlib
 import json
+import operator
 import subprocess
 import time
 from typing import TYPE_CHECKING, Any
@@ -19,34 +22,30 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from contextlib import AbstractAsyncContextManager
 
-    Events = tuple[Any, "Callable[[Any], str | None]"]
+    Events = tuple[Any, Callable[[Any], Any]]
     Client = Callable[[str, str], AbstractAsyncContextManager[Events]]
 
 ACCEPT = "Accept: text/event-stream\r\nAccept-Encoding: identity\r\n"
 
 
-# Each client yields its own iterator, and a function that makes a delta's text of what comes from
-# it, None of anything else: what is parsed for the consumer counts as the client's cost.
+# Each client yields its iterator, and a function that returns the payload of what the iterator
+# yields, or None if there is none: the parsing that is left to the consumer counts as the client's
+# cost.
 
 
-def _typed(event: Any) -> str | None:
-    """Take the text of an event that is a class's instance already."""
-    return getattr(event, "content", None)
+def as_is(event: Any) -> Any:
+    """Return an event that the client itself has decoded."""
+    return event
 
 
-def _parsed(event: Any) -> str | None:
-    """Parse what a client hands over as text."""
-    text: str | None = json.loads(event.data).get("content")
-    return text
+def parsed(event: Any) -> Any:
+    """Parse the data of a client that returns text."""
+    return json.loads(event.data)
 
 
-def _parsed_line(line: bytes) -> str | None:
-    text: str | None = json.loads(line[6:-1]).get("content") if line[:6] == b"data: " else None
-    return text
-
-
-def _itself(text: str) -> str:
-    return text
+def _parsed_line(line: bytes) -> Any:
+    """Parse a line if it holds data."""
+    return json.loads(line[6:-1]) if line[:6] == b"data: " else None
 
 
 @contextlib.asynccontextmanager
@@ -54,12 +53,12 @@ async def trio_mix(url: str, session: str) -> AsyncIterator[Any]:
     from trio_mix import Mix
 
     async with Mix(url) as mix, mix.streaming.stream_events(session_id=session) as events:
-        yield events, _typed
+        yield events, as_is
 
 
 @contextlib.asynccontextmanager
 async def trio_mix_client(url: str, session: str) -> AsyncIterator[Any]:
-    """The same through a caller's httpx client: the plain way."""
+    """The same over a caller's httpx client."""
     import httpx
 
     from trio_mix import Mix
@@ -69,16 +68,16 @@ async def trio_mix_client(url: str, session: str) -> AsyncIterator[Any]:
         Mix(url, http_client=client) as mix,
         mix.streaming.stream_events(session_id=session) as events,
     ):
-        yield events, _typed
+        yield events, as_is
 
 
 @contextlib.asynccontextmanager
 async def trio_mix_source(url: str, session: str) -> AsyncIterator[Any]:
-    """The general client of `trio_mix.sse`, which hands over text."""
+    """The general client of `trio_mix.sse`, which returns text."""
     from trio_mix.sse import open_event_source
 
     async with open_event_source(f"{url}/stream?sessionId={session}") as source:
-        yield source, _parsed
+        yield source, parsed
 
 
 @contextlib.asynccontextmanager
@@ -90,7 +89,7 @@ async def httpx_sse(url: str, session: str) -> AsyncIterator[Any]:
         httpx.AsyncClient(timeout=None) as client,
         aconnect_sse(client, "GET", f"{url}/stream?sessionId={session}") as source,
     ):
-        yield source.aiter_sse(), _parsed
+        yield source.aiter_sse(), parsed
 
 
 @contextlib.asynccontextmanager
@@ -102,12 +101,12 @@ async def httpx2(url: str, session: str) -> AsyncIterator[Any]:
         httpx2.AsyncClient(timeout=None) as client,
         client.stream("GET", f"{url}/stream?sessionId={session}") as response,
     ):
-        yield EventSource(response).aiter_sse(), _parsed  # type: ignore[arg-type]
+        yield EventSource(response).aiter_sse(), parsed  # type: ignore[arg-type]
 
 
 @contextlib.asynccontextmanager
 async def aiohttp(url: str, session: str) -> AsyncIterator[Any]:
-    """Raw lines, split by a few lines of our own: aiohttp has no SSE client."""
+    """Raw lines, from which the data is taken here: aiohttp has no SSE client."""
     import aiohttp as library
 
     limits = library.ClientTimeout(total=None)
@@ -125,7 +124,7 @@ async def launchdarkly(url: str, session: str) -> AsyncIterator[Any]:
     address = f"{url}/stream?sessionId={session}"
     client = AsyncSSEClient(address)
     try:
-        yield client.events, _parsed
+        yield client.events, parsed
     finally:
         await client.close()
 
@@ -137,7 +136,7 @@ async def mix_python_sdk(url: str, session: str) -> AsyncIterator[Any]:
     async with Mix(server_url=url) as mix:
         answer = await mix.streaming.stream_events_async(session_id=session)
         async with answer.result as events:
-            yield events, lambda event: getattr(event.data, "content", None)
+            yield events, operator.attrgetter("data")
 
 
 async def _connect(url: str, session: str) -> trio.SocketStream:
@@ -150,34 +149,35 @@ async def _connect(url: str, session: str) -> trio.SocketStream:
     return connection
 
 
-def _split(rest: bytes) -> tuple[list[str], bytes]:
-    *blocks, rest = rest.split(b"\n\n")
+def _split(buffer: bytes) -> tuple[list[Any], bytes]:
+    """Return the payloads of the whole frames in a buffer, and the rest of it."""
+    *blocks, rest = buffer.split(b"\n\n")
     found = []
     for block in blocks:
-        if b"event: content\n" in block:
-            at = block.index(b"data: ") + 6
-            found.append(json.loads(block[at : block.find(b"\n", at)])["content"])
+        at = block.index(b"data: ") + 6
+        found.append(json.loads(block[at : block.find(b"\n", at)]))
     return found, rest
 
 
 @contextlib.asynccontextmanager
 async def floor_socket(url: str, session: str) -> AsyncIterator[Any]:
-    """Trio's socket; the chunked framing is cut out with no regard to where it stands."""
+    """Trio's socket, a split at blank lines and `json.loads`; the chunk sizes are cut out."""
     import re
 
     connection = await _connect(url, session)
+    framing = re.compile(rb"\r\n[0-9a-f]+\r\n")  # no line of a frame ends with CR LF
 
-    async def texts() -> AsyncIterator[str]:
-        rest = b""
+    async def payloads() -> AsyncIterator[Any]:
+        buffer = b""
         while data := await connection.receive_some(65536):
-            found, rest = _split(rest + re.sub(rb"\r\n[0-9a-f]*\r?\n?|^[0-9a-f]+\r\n", b"", data))
-            for text in found:
-                yield text
+            whole, blank, buffer = (buffer + data).rpartition(b"\n\n")
+            for payload in _split(framing.sub(b"", whole + blank))[0]:
+                yield payload
             if data.endswith(b"0\r\n\r\n"):
                 break
 
     async with connection:
-        yield texts(), _itself
+        yield payloads(), as_is
 
 
 @contextlib.asynccontextmanager
@@ -189,7 +189,7 @@ async def floor_h11(url: str, session: str) -> AsyncIterator[Any]:
     parser.send(h11.Request(method="GET", target="/", headers=[("Host", "x")]))
     parser.send(h11.EndOfMessage())
 
-    async def texts() -> AsyncIterator[str]:
+    async def payloads() -> AsyncIterator[Any]:
         rest = b""
         while True:
             event = parser.next_event()
@@ -197,33 +197,34 @@ async def floor_h11(url: str, session: str) -> AsyncIterator[Any]:
                 parser.receive_data(await connection.receive_some(65536))
             elif isinstance(event, h11.Data):
                 found, rest = _split(rest + event.data)
-                for text in found:
-                    yield text
+                for payload in found:
+                    yield payload
             elif isinstance(event, h11.EndOfMessage):
                 break
 
     async with connection:
-        yield texts(), _itself
+        yield payloads(), as_is
 
 
 @contextlib.asynccontextmanager
 async def floor_httpx(url: str, session: str) -> AsyncIterator[Any]:
     import httpx
 
-    async def texts(response: httpx.Response) -> AsyncIterator[str]:
+    async def payloads(response: httpx.Response) -> AsyncIterator[Any]:
         rest = b""
         async for data in response.aiter_raw():
             found, rest = _split(rest + data)
-            for text in found:
-                yield text
+            for payload in found:
+                yield payload
 
     async with (
         httpx.AsyncClient(timeout=None) as client,
         client.stream("GET", f"{url}/stream?sessionId={session}") as response,
     ):
-        yield texts(response), _itself
+        yield payloads(response), as_is
 
 
+FLOOR = "floor: Trio socket + json.loads"
 CLIENTS: dict[str, Client] = {
     "trio_mix stream_events": trio_mix,
     "trio_mix, a caller's httpx client": trio_mix_client,
@@ -233,7 +234,7 @@ CLIENTS: dict[str, Client] = {
     "aiohttp, raw lines": aiohttp,
     "launchdarkly-eventsource": launchdarkly,
     "mix-python-sdk": mix_python_sdk,
-    "floor: Trio socket": floor_socket,
+    FLOOR: floor_socket,
     "floor: Trio + h11": floor_h11,
     "floor: httpx aiter_raw": floor_httpx,
 }
@@ -249,13 +250,14 @@ IMPORTS = {
     "floor: Trio + h11": "import h11",
     "floor: httpx aiter_raw": "import httpx",
 }
-"""What a program that uses the client has at its top: done before a cold start is timed."""
+"""The imports at the top of a program that uses the client: done before a cold start is timed."""
 ASYNCIO = {"aiohttp, raw lines", "launchdarkly-eventsource", "mix-python-sdk"}
 SLOW = {"mix-python-sdk": 50}
+VERIFIED = 700  # events: every kind, and two large ones
 
 
 def start(peer: str, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Run an async function on the loop that the peer runs on."""
+    """Run an async function on the event loop that the peer needs."""
     if peer in ASYNCIO:
         import asyncio
 
@@ -264,60 +266,72 @@ def start(peer: str, function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 async def close(events: Any) -> None:
-    """Close what is an async generator, as those must be."""
+    """Close an iterator that is an async generator."""
     if hasattr(events, "aclose"):
         await events.aclose()
 
 
-async def consume(events: Any, text_of: Callable[[Any], str | None], count: int) -> None:
-    """Read so many deltas as a consumer would; where a class is made of them, that is all."""
+async def consume(events: Any, payload_of: Callable[[Any], Any], count: int) -> None:
+    """Read so many events as a consumer would."""
     seen = 0
-    if text_of in (_typed, _itself):
+    if payload_of is as_is:
         async for _ in events:
             seen += 1
             if seen == count:
                 return
     else:
         async for event in events:
-            seen += text_of(event) is not None
+            seen += payload_of(event) is not None
             if seen == count:
                 return
-    raise SystemExit(f"{seen} events for {count}")
+    raise SystemExit(f"only {seen} of {count} events")
 
 
-async def verify(client: Client, url: str, count: int, chunking: str, form: str) -> None:
-    check = corpus.Check()
-    async with client(url, f"flood.{count}.{chunking}.{form}") as (events, text_of):
+def flooded(count: int, kind: str, chunking: str, form: str) -> str:
+    """Return the session whose stream holds ``connected`` and so many events of a corpus."""
+    return f"flood.{count}.{kind}.{chunking}.{form}"
+
+
+async def verify(client: Client, url: str, count: int, kind: str, chunking: str, form: str) -> None:
+    """Read a stream, and compare each event with what was sent."""
+    check = corpus.Check(corpus.events(count + 1, kind, first=1))
+    async with client(url, flooded(count, kind, chunking, form)) as (events, payload_of):
         async for event in events:
-            text = text_of(event)
-            if text is not None:
-                check.add(text)
-                if check.count == count:
+            payload = payload_of(event)
+            if payload is not None:
+                check.add(payload)
+                if check.count == count + 1:
                     break
         await close(events)
-    check.done(count)
+    check.done()
 
 
-async def flood(client: Client, url: str, count: int, chunking: str, form: str) -> dict[str, float]:
-    await verify(client, url, min(count, 500), chunking, form)
+async def flood(
+    client: Client, url: str, count: int, kind: str, chunking: str, form: str
+) -> dict[str, float]:
+    """Read a stream that comes as fast as it is read."""
+    await verify(client, url, min(count, VERIFIED), kind, chunking, form)
     gc.collect()
     began = time.process_time()
-    async with client(url, f"flood.{count}.{chunking}.{form}") as (events, text_of):
-        await consume(events, text_of, count)
+    async with client(url, flooded(count, kind, chunking, form)) as (events, payload_of):
+        await consume(events, payload_of, count + 1)
         took = time.process_time() - began
         await close(events)
     return {"µs/event": took / count * 1e6}
 
 
 async def paced(client: Client, url: str, count: int, rate: int) -> dict[str, float]:
-    await verify(client, url, min(count, 500), "frame", "new")
+    """Read a stream that comes at a steady rate, and take each event's lateness."""
+    await verify(client, url, min(count, 500), corpus.DELTAS, "frame", "new")
     late: list[int] = []
     began = time.process_time()
-    async with client(url, f"paced.{count}.{rate}") as (events, text_of):
+    async with client(url, f"paced.{count}.{rate}") as (events, payload_of):
         async for event in events:
-            text = text_of(event)
-            if text is not None:
-                late.append(time.perf_counter_ns() - int(text))
+            payload = payload_of(event)
+            read = payload.get if isinstance(payload, dict) else functools.partial(getattr, payload)
+            sent = read("content", None)
+            if sent is not None:
+                late.append(time.perf_counter_ns() - int(sent))
                 if len(late) == count:
                     break
         took = time.process_time() - began
@@ -328,14 +342,13 @@ async def paced(client: Client, url: str, count: int, rate: int) -> dict[str, fl
 
 
 async def first(client: Client, url: str, warm: bool) -> dict[str, float]:
-    """Time from making a client to its first event; cold, it is the process's first client."""
+    """Time from making a client to its first delta; cold, it is the process's first client."""
 
     async def once() -> None:
-        async with client(url, "flood.2.frame.new") as (events, text_of):
-            async for event in events:
-                if text_of(event) is not None:
-                    figures.append((time.perf_counter(), time.process_time()))
-                    break
+        session = flooded(1, corpus.DELTAS, "frame", "new")
+        async with client(url, session) as (events, payload_of):
+            await consume(events, payload_of, 2)
+            figures.append((time.perf_counter(), time.process_time()))
             await close(events)
 
     figures: list[tuple[float, float]] = []
@@ -347,6 +360,25 @@ async def first(client: Client, url: str, warm: bool) -> dict[str, float]:
     return {"ms": (came - began) * 1e3, "CPU ms": (used - cpu) * 1e3}
 
 
+def node(url: str, count: int, kind: str, chunking: str, form: str) -> dict[str, float]:
+    """Let Node read a stream, after a shorter one whose names and data are checked."""
+    from benchmarks import node as nodes
+
+    few = min(count, VERIFIED)
+    sent = "".join(f"{e.name}\n{e.data}\n" for e in corpus.events(few + 1, kind, first=1))
+    address = f"{url}/stream?sessionId="
+    try:
+        session = flooded(few, kind, chunking, form)
+        seen = nodes.run("digest", address + session, str(few + 1)).strip()
+        session = flooded(count, kind, chunking, form)
+        used = nodes.run("stream", address + session, str(count + 1))
+    except subprocess.CalledProcessError as error:
+        raise Missing("eventsource-parser") from error
+    if seen != hashlib.sha256(sent.encode()).hexdigest():
+        raise SystemExit("eventsource-parser reads other events than were sent")
+    return {"µs/event": float(used) / count}
+
+
 def sample(peer: str, *, what: str, url: str, **rest: Any) -> dict[str, float]:
     """Return the figures of one flood, one paced stream, or one first event."""
     if "count" in rest and peer in SLOW:
@@ -356,14 +388,7 @@ def sample(peer: str, *, what: str, url: str, **rest: Any) -> dict[str, float]:
     if peer == "eventsource-parser":
         if what != "flood":
             raise Missing("only floods are run on Node")
-        from benchmarks import node
-
-        session = f"flood.{rest['count']}.{rest['chunking']}.{rest['form']}"
-        try:
-            used = node.run("stream", f"{url}/stream?sessionId={session}", str(rest["count"]))
-        except subprocess.CalledProcessError as error:
-            raise Missing(peer) from error
-        return {"µs/event": float(used) / rest["count"]}
-    function = {"flood": flood, "paced": paced, "first": first}[what]
-    figures: dict[str, float] = start(peer, function, CLIENTS[peer], url, *rest.values())
+        return node(url, **rest)
+    measure: dict[str, Callable[..., Any]] = {"flood": flood, "paced": paced, "first": first}
+    figures: dict[str, float] = start(peer, measure[what], CLIENTS[peer], url, *rest.values())
     return figures

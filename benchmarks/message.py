@@ -1,4 +1,4 @@
-"""The full road: a stream is opened, a message is sent, its events are read to the end."""
+"""A message from end to end: a stream is opened, a message is sent, its events are read."""
 
 from __future__ import annotations
 
@@ -15,59 +15,74 @@ from benchmarks import corpus
 from benchmarks.sample import Missing
 
 SLOW = {"mix-python-sdk": 50}
+TEXT = "Hello"
+FIRST = 3  # the number of the corpus' first event in the first turn
 
 
 def _session(*parts: object) -> str:
-    """Return a session that nobody has used: the server counts the turns of each."""
-    return ".".join(map(str, ("road", *parts, time.perf_counter_ns())))
+    """Return a session that is not in use yet: the server counts the turns of each."""
+    return ".".join(map(str, ("message", *parts, time.perf_counter_ns())))
+
+
+def _turn(count: int, kind: str, turn: int = 1) -> list[corpus.Event]:
+    """Return the events of a turn."""
+    return list(corpus.events(count, kind, FIRST + (turn - 1) * (count + 2), turn))
+
+
+async def _verify(mix: Any, count: int, kind: str, chunking: str, form: str, api: str) -> None:
+    """Compare each event of a message with what was sent."""
+    sent = _turn(count, kind)
+    start = [corpus.started(TEXT, 1)] if api == "async" else []
+    end = corpus.completed(sent)
+    check = corpus.Check([*start, *(event for event in sent if event.of_turn), end])
+    session = _session(count, kind, chunking, form, api)
+    async with (
+        mix.open_stream(session, message_buffer=count + 8) as stream,
+        stream.send(TEXT) as message,
+    ):
+        async for event in message:
+            check.add(event)
+    check.done()
+    assert message.reply.final_text == end.payload["content"]
 
 
 async def _trio_mix(
-    url: str, count: int, chunking: str, form: str, messages: int, api: Any
+    url: str, count: int, kind: str, chunking: str, form: str, messages: int, api: Any
 ) -> float:
     from trio_mix import Mix
-    from trio_mix.events import ContentEvent
 
     async with Mix(url, api=api) as mix:
-        few = min(count, 500)
-        session = _session(few, chunking, form, api)
-        async with mix.open_stream(session) as stream, stream.send("Hello") as message:
-            check = corpus.Check()
-            async for event in message:
-                if isinstance(event, ContentEvent):
-                    check.add(event.content)
-            check.done(few, 3)
+        await _verify(mix, min(count, 700), kind, chunking, form, api)
         gc.collect()
         began = time.process_time()
-        session = _session(count, chunking, form, api)
+        session = _session(count, kind, chunking, form, api)
         replies: list[tuple[int, str]] = []
-        # A buffer that holds all: a delta that was merged into another would count as for free.
+        # A buffer that holds all events: deltas that are merged would cost nothing each.
         async with mix.open_stream(session, message_buffer=count + 8) as stream:
             for _ in range(messages):
                 seen = 0
-                async with stream.send("Hello") as message:
+                async with stream.send(TEXT) as message:
                     async for _event in message:
                         seen += 1
                     replies.append((seen, message.reply.text))
         took = time.process_time() - began
-    first = 3
-    for seen, text in replies:
-        assert seen == count + (2 if api == "async" else 1)
-        assert text == "".join(map(corpus.text_of, range(first, first + count)))
-        first += count + 2
+    for turn, (seen, text) in enumerate(replies, 1):
+        sent = _turn(count, kind, turn)
+        assert seen == sum(event.of_turn for event in sent) + (2 if api == "async" else 1)
+        assert text == "".join(event.text for event in sent)
     return took
 
 
 def _mix_python_sdk(
-    url: str, count: int, chunking: str, form: str, messages: int, api: str
+    url: str, count: int, kind: str, chunking: str, form: str, messages: int, api: str
 ) -> float:
-    """What its users write, as its own query helper does: the message is sent from a thread.
+    """Do what the SDK's own query helper did: send the message from a thread.
 
-    It begins once the stream has said ``connected``, where the helper slept.
+    The thread starts when ``connected`` has come, where the helper slept.
     """
     from mix_python_sdk import Mix
 
-    session = _session(count, chunking, form, api)
+    session = _session(count, kind, chunking, form, api)
     began = time.process_time()
     with Mix(server_url=url) as mix:  # noqa: SIM117 - as its users write it
         with mix.streaming.stream_events(session_id=session).result as events:
@@ -75,7 +90,7 @@ def _mix_python_sdk(
                 parts: list[str] = []
                 sender = threading.Thread(
                     target=mix.streaming.send_streaming_message,
-                    kwargs={"id": session, "content": json.dumps({"text": "Hello"})},
+                    kwargs={"id": session, "content": json.dumps({"text": TEXT})},
                 )
                 for event in events:
                     if event.event == "connected":
@@ -95,9 +110,10 @@ async def _sessions(url: str, count: int, sessions: int) -> float:
     from trio_mix import Mix
 
     async def one() -> None:
-        async with mix.open_stream(_session(count, "frame", "new", "async")) as stream:
-            reply = await stream.ask("Hello")
-            assert reply.text.endswith(corpus.text_of(count + 2))
+        session = _session(count, corpus.DELTAS, "frame", "new", "async")
+        async with mix.open_stream(session) as stream:
+            reply = await stream.ask(TEXT)
+            assert reply.text.endswith(corpus.event(count + 2).text)
 
     began = time.process_time()
     async with Mix(url, api="async") as mix, trio.open_nursery() as nursery:
@@ -107,21 +123,20 @@ async def _sessions(url: str, count: int, sessions: int) -> float:
 
 
 async def _slow(url: str, count: int) -> dict[str, float]:
-    """Let a consumer sleep while the whole turn comes: the reader must not wait for it."""
+    """Let a consumer sleep while the whole turn arrives: the reader must not wait for it."""
     from trio_mix import Mix
+    from trio_mix.events import ContentEvent
 
     async with Mix(url, api="async") as mix:
-        session = _session(count, "frame", "new", "async")
-        async with mix.open_stream(session) as stream, stream.send("Hello") as message:
+        session = _session(count, corpus.DELTAS, "frame", "new", "async")
+        async with mix.open_stream(session) as stream, stream.send(TEXT) as message:
             before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             began, cpu = time.perf_counter(), time.process_time()
-            while not message.finished:  # noqa: ASYNC110 - it is to sleep
+            while not message.finished:  # noqa: ASYNC110 - a consumer that sleeps
                 await trio.sleep(0.001)
             came, used = time.perf_counter(), time.process_time()
-            text = ""
-            async for event in message:
-                text += getattr(event, "content", "") * (type(event).__name__ == "ContentEvent")
-            assert text == message.reply.text
+            parts = [event.content async for event in message if isinstance(event, ContentEvent)]
+            assert "".join(parts) == message.reply.text
             after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {
         "µs/event": (used - cpu) / count * 1e6,
@@ -135,6 +150,7 @@ def sample(
     *,
     url: str,
     count: int,
+    kind: str = corpus.DELTAS,
     chunking: str = "frame",
     form: str = "new",
     messages: int = 1,
@@ -150,13 +166,15 @@ def sample(
         return {"µs/event": trio.run(_sessions, url, count, sessions) / count / sessions * 1e6}
     if peer == "mix-python-sdk":
         if messages > 1:
-            raise Missing("its stream must be opened anew for each message")
+            raise Missing("its stream must be opened again for each message")
         count //= SLOW[peer]
-        took = _mix_python_sdk(url, count, chunking, form, messages, "pipeline")
+        took = _mix_python_sdk(url, count, kind, chunking, form, messages, "pipeline")
     elif peer == "trio_mix Message":
-        took = trio.run(_trio_mix, url, count, chunking, form, messages, api)
-    else:  # what only receives, of the same size
+        took = trio.run(_trio_mix, url, count, kind, chunking, form, messages, api)
+    else:  # the same events on a stream that only receives
         from benchmarks import stream
 
-        return stream.sample(peer, what="flood", url=url, count=count, chunking=chunking, form=form)
+        return stream.sample(
+            peer, what="flood", url=url, count=count, kind=kind, chunking=chunking, form=form
+        )
     return {"µs/event": took / (count * messages) * 1e6}
