@@ -1,8 +1,4 @@
-"""The ``trio-mix`` command.
-
-What it knows: which packages the command needs, and what to say when they are missing.
-What it must never know: anything else, so that it can be imported without them.
-"""
+"""The ``trio-mix`` command."""
 
 from __future__ import annotations
 
@@ -21,11 +17,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Args:
-      argv: the arguments without the program's name; ``None`` takes the process's own.
+      argv: the arguments without the program's name; ``None`` takes those of the process.
 
     Returns:
       The exit code, as the reference page of the command line lists them: 0 for success, 1 to 4
-      for an error that was told in one line on stderr, 130 for an interrupt from the keyboard.
+      for an error that was reported in one line on stderr, 130 for Ctrl-C.
     """
     try:
         from trio_mix.cli._app import run

@@ -1,4 +1,4 @@
-"""``python -m trio_mix.cli``: the command where its script is not on the PATH."""
+"""``python -m trio_mix.cli``: runs the command where its script is not on the PATH."""
 
 import sys
 

@@ -1,7 +1,4 @@
-"""The command: its name, its help page, and how it is run.
-
-What it knows: which groups of commands there are, what belongs on the first page.
-What it must never know: how a command does its work; each lives in a module of its own.
+"""The command-line program: its commands, its help page, and how it is run.
 
 Rule 1: a mistake in the arguments is one line on stderr and exit code 2, like every other error.
 """
@@ -25,30 +22,30 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _EPILOGUE = """\
-Start here:
+Getting started:
 
-  trio-mix demo      see it work; needs no server
-  trio-mix doctor    look into a server
-  trio-mix ask "Hi"  one message
-  trio-mix chat      a conversation
+  trio-mix demo      a demonstration; needs no server
+  trio-mix doctor    examine a server
+  trio-mix ask "Hi"  send one message
+  trio-mix chat      hold a conversation
 
-trio-mix COMMAND --help tells a command's options, with examples.
+trio-mix COMMAND --help shows a command's options, with examples.
 
 The server is --server URL, else $MIX_SERVER_URL, else http://localhost:8088.
 
-Off a terminal, output is plain and stable; --jsonl: one JSON object a line.
+Without a terminal, output is plain and stable; --jsonl: one JSON object per line.
 
-Exit codes: 0 worked, 1 failed, 2 wrong arguments, 3 no server, 4 not authorised, 130 Ctrl-C."""
+Exit codes: 0 success, 1 failure, 2 wrong usage, 3 no server, 4 not authorised, 130 Ctrl-C."""
 
 app = App(
     name="trio-mix",
-    help="Talk to a Mix agent server, watch it work, find out what it is like.",
+    help="Send messages to a Mix agent server, watch its sessions, and diagnose it.",
     help_format="plaintext",
     help_epilogue=_EPILOGUE,
     version=__version__,
 )
 app["--help"].group = SHELL
-app["--help"].help = "Show this page; after a command, the command's."
+app["--help"].help = "Show this page, or the help page of a command."
 app["--version"].group = SHELL
 app["--version"].help = "Show the version."
 add_message_commands(app)
@@ -57,7 +54,7 @@ add_server_commands(app)
 
 
 def run(argv: Sequence[str]) -> int:
-    """Run the command that the arguments name, and return its exit code."""
+    """Run the command named by the arguments and return its exit code."""
     try:
         result = app(
             list(argv),
@@ -67,7 +64,7 @@ def run(argv: Sequence[str]) -> int:
             console=Console(highlight=False),
         )
     except CycloptsError as error:
-        # Whatever does not fit there may be a key, which the parser's own words would show.
+        # An unexpected argument may be a key, which the parser's message would show.
         keys = "auth" in argv and "set" in argv
         print_error(NO_KEY_HERE if keys else f"{error} (`trio-mix --help` shows the commands)")
         return USAGE

@@ -1,8 +1,4 @@
-"""The commands that talk: ask, chat, watch.
-
-What it knows: names, options, help texts.
-What it must never know: how a command does its work.
-"""
+"""Defines the commands that send or follow messages: ask, chat, watch."""
 
 from __future__ import annotations
 
@@ -42,7 +38,7 @@ def ask(
     session: str | None = None,
     keep: Annotated[bool, flag("Keep the new session, and print its id on stderr.")] = False,
     yes: YesOption = False,
-    plan: Annotated[bool, flag("Let the agent only plan.")] = False,
+    plan: Annotated[bool, flag("Let the agent plan only.")] = False,
     thinking: ThinkingLevel | None = None,
     max_steps: int | None = None,
     allow_shell: Annotated[
@@ -53,14 +49,14 @@ def ask(
 ) -> int:
     """Send one message and print the reply.
 
-    Text goes to stdout; when that is no terminal, all else (thinking, tools, permissions) goes to
-    stderr. With --jsonl, stdout gets every event of the message and at the end a "reply".
+    The text goes to stdout. If stdout is no terminal, everything else (thinking, tools,
+    permissions) goes to stderr. With --jsonl, stdout gets every event of the message and finally a "reply".
 
     Args:
-      text: What to send; "-" reads it from stdin.
-      session: Ask in this session; without it, in a new one that is deleted afterwards.
-      thinking: How hard to think, as the server names it.
-      max_steps: How many steps the agent may take.
+      text: The message; "-" reads it from stdin.
+      session: The session to use; by default a new one, which is deleted afterwards.
+      thinking: The thinking level.
+      max_steps: The number of steps that the agent may take.
     """
     what = _ask.AskOptions(
         text=text,
@@ -80,20 +76,20 @@ def chat(
     *,
     session: str | None = None,
     yes: YesOption = False,
-    history: Annotated[bool, flag("Neither read nor write the history file.", "--no-history")] = (
+    history: Annotated[bool, flag("Do not read or write the history file.", "--no-history")] = (
         False
     ),
     jsonl: JsonlOption = False,
     common: Common = NO_COMMON,
 ) -> int:
-    """Talk in a session.
+    """Hold a conversation in a session.
 
-    In a terminal: Enter sends, Alt-Enter begins a new line, Up brings back what was sent before.
-    Ctrl-C cancels the message that is being worked on, Ctrl-D leaves, /help tells the rest.
-    From a pipe each line is a message.
+    In a terminal, Enter sends, Alt-Enter starts a new line, and Up recalls earlier messages. Ctrl-C
+    cancels the running message, Ctrl-D exits, /help shows the rest. From a pipe, each line is
+    a message.
 
     Args:
-      session: Go on in this session; without it, in a new one, which is kept.
+      session: The session to continue; by default a new one, which is kept.
     """
     from trio_mix.cli.commands import _chat  # the line editor is loaded only where it is needed
 
@@ -105,8 +101,8 @@ def chat(
 def watch(session: SessionId, /, *, jsonl: JsonlOption = False, common: Common = NO_COMMON) -> int:
     """Print every event of a session as it happens, until Ctrl-C.
 
-    Pipeline servers (API up to 0.6.9) run a message once for each open stream: do not watch there
-    while another client works.
+    Pipeline servers (API up to 0.6.9) run a message once for each open stream: do not use this
+    command on such a server while another client is sending messages.
     """
     return run_async(common, _watch.watch, common.server, session, jsonl=jsonl)
 

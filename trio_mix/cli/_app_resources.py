@@ -1,8 +1,4 @@
-"""The commands for what a server has: sessions, files, tools, auth.
-
-What it knows: names, options, help texts.
-What it must never know: how a command does its work.
-"""
+"""Defines the commands for the resources of a server: sessions, files, tools, auth."""
 
 from __future__ import annotations
 
@@ -29,10 +25,10 @@ from trio_mix.models import KeyProvider  # cyclopts reads the annotations
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Provider = Annotated[str, Parameter(help="The provider's short name, as `auth status` has it.")]
-# Caught here, or the parser's own error would show it.
+Provider = Annotated[str, Parameter(help="The provider's short name, as `auth status` prints it.")]
+# Accepted here and refused by the command: the parser's error would show the key.
 _Refused = Annotated[str, Parameter(show=False, allow_leading_hyphen=True)]
-Force = Annotated[bool, flag("Replace what is there already.")]
+Force = Annotated[bool, flag("Replace existing files.")]
 
 
 def add_resource_commands(app: App) -> None:
@@ -50,7 +46,7 @@ def _group(name: str, help_text: str, epilogue: str, **commands: Callable[..., i
 
 def _sessions_app() -> App:
     def list_(*, jsonl: JsonlOption = False, common: Common = NO_COMMON) -> int:
-        """List the sessions: id, when created, how many messages, title."""
+        """List the sessions: id, time of creation, number of messages, title."""
         return run_async(common, _sessions.list_sessions, common.server, jsonl=jsonl)
 
     def create(
@@ -59,7 +55,7 @@ def _sessions_app() -> App:
         """Create a session and print its id.
 
         Args:
-          title: What to call it.
+          title: The session's title.
         """
         return run_async(common, _sessions.create, common.server, title, jsonl=jsonl)
 
@@ -70,14 +66,14 @@ def _sessions_app() -> App:
         return run_async(common, _sessions.show, common.server, session, jsonl=jsonl)
 
     def cancel(session: SessionId, /, *, common: Common = NO_COMMON) -> int:
-        """Stop what the agent does in a session."""
+        """Cancel the message that is running in a session."""
         return run_async(common, _sessions.cancel, common.server, session)
 
     def delete(session: SessionId, /, *more: str, common: Common = NO_COMMON) -> int:
         """Delete sessions.
 
         Args:
-          more: More sessions' ids.
+          more: More session ids.
         """
         return run_async(common, _sessions.delete, common.server, (session, *more))
 
@@ -119,7 +115,7 @@ def _files_app() -> App:
         Args:
           path: The file.
           more: More files.
-          name: What to call it on the server; without it, as it is called here.
+          name: The name on the server; by default the name of the local file.
         """
         paths = (path, *more)
         return run_async(common, _files.upload, common.server, session, paths, name, jsonl=jsonl)
@@ -134,12 +130,12 @@ def _files_app() -> App:
         jsonl: JsonlOption = False,
         common: Common = NO_COMMON,
     ) -> int:
-        """Download files of a session; each is there whole, or not at all.
+        """Download files of a session. Each is written completely, or not at all.
 
         Args:
           name: The file's name on the server.
-          more: More files' names.
-          to: A folder, or the file to write; "-" is stdout. Without it: this folder.
+          more: More file names.
+          to: A folder, or the file to write; "-" is stdout. By default the current folder.
         """
         return run_async(
             common,
@@ -157,7 +153,7 @@ def _files_app() -> App:
 
         Args:
           name: The file's name on the server.
-          more: More files' names.
+          more: More file names.
         """
         return run_async(common, _files.delete, common.server, session, (name, *more))
 
@@ -183,7 +179,7 @@ def _tools_app() -> App:
         return run_async(common, _tools.list_tools, common.server, jsonl=jsonl)
 
     def status(*, jsonl: JsonlOption = False, common: Common = NO_COMMON) -> int:
-        """Say which tools have the keys that they need."""
+        """List the tools that need a key, and whether the server has it."""
         return run_async(common, _tools.status, common.server, jsonl=jsonl)
 
     def commands(*, jsonl: JsonlOption = False, common: Common = NO_COMMON) -> int:
@@ -196,7 +192,7 @@ def _tools_app() -> App:
 
     return _group(
         "tools",
-        "List what the agent can use, and which tools lack a key.",
+        "List the agent's tools, commands and MCP servers, and the tools without a key.",
         examples("trio-mix tools list", "trio-mix tools status --jsonl | jq .authenticated"),
         list=list_,
         status=status,
@@ -207,34 +203,34 @@ def _tools_app() -> App:
 
 def _auth_app() -> App:
     def status(*, jsonl: JsonlOption = False, common: Common = NO_COMMON) -> int:
-        """Say how the server is authenticated at each provider."""
+        """Show how the server is authenticated with each provider."""
         return run_async(common, _auth.status, common.server, jsonl=jsonl)
 
     def check(*, common: Common = NO_COMMON) -> int:
-        """Say whether the server can use its preferred provider; exit code 4 if it cannot."""
+        """Check whether the server can use its preferred provider; exit code 4 if it cannot."""
         return run_async(common, _auth.check, common.server)
 
     def set_(provider: KeyProvider, /, *key: _Refused, common: Common = NO_COMMON) -> int:
-        """Store an API key, typed at a prompt that does not show it, or piped in.
+        """Store an API key, typed at a prompt that does not show it, or read from a pipe.
 
         Args:
-          provider: Whose key it is.
+          provider: The provider of the key.
         """
         if key:
             raise CommandUsageError(NO_KEY_HERE)
         return run_async(common, _auth.store, common.server, provider)
 
     def delete(provider: Provider, /, *, common: Common = NO_COMMON) -> int:
-        """Delete what the server has for a provider."""
+        """Delete the credentials that the server has for a provider."""
         return run_async(common, _auth.delete, common.server, provider)
 
     def login(provider: Provider, /, *, common: Common = NO_COMMON) -> int:
-        """Log the server in at a provider (OAuth): shows an address, takes the code it gives."""
+        """Log the server in to a provider (OAuth): shows a URL, then reads the code from it."""
         return run_async(common, _auth.login, common.server, provider)
 
     return _group(
         "auth",
-        "Store, check and delete the server's keys and logins at models' providers.",
+        "Store, check and delete the server's keys and logins for model providers.",
         examples(
             "trio-mix auth status",
             "trio-mix auth set anthropic",
@@ -251,6 +247,6 @@ def _auth_app() -> App:
 
 NO_KEY_HERE = (
     f"`trio-mix auth set` takes a provider ({', '.join(get_args(KeyProvider))}) and no key: "
-    "an argument is seen by other users and stays in the shell's history. Leave it "
-    "out and type it at the prompt, or pipe it in. If it was a real one, replace it."
+    "other users of this machine can see arguments, and the shell keeps them in its history. Type "
+    "the key at the prompt, or pipe it in. If the key was real, replace it at the provider."
 )

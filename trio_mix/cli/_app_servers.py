@@ -1,8 +1,4 @@
-"""The commands about servers: demo, doctor, serve, record, replay; and the shell's completion.
-
-What it knows: names, options, help texts.
-What it must never know: how a command does its work. The servers are loaded only where they run.
-"""
+"""Defines the commands for servers: demo, doctor, serve, record, replay; and completion."""
 
 from __future__ import annotations
 
@@ -49,7 +45,7 @@ def add_server_commands(app: App) -> None:
         """Print a script that completes commands and options in a shell.
 
         Args:
-          shell: Which shell.
+          shell: The shell.
         """
         del debug
         print(app.generate_completion(prog_name="trio-mix", shell=shell))
@@ -59,7 +55,7 @@ def add_server_commands(app: App) -> None:
 
 
 def demo(*, api: DemoApiOption = "async", debug: Debug = NO_DEBUG) -> int:
-    """Start the bundled server and show what trio_mix does with it; needs nothing else."""
+    """Run a demonstration of trio_mix against the bundled server; needs nothing else."""
     from trio_mix.cli.commands import _demo
 
     return run_async(debug, _demo.demo, api)
@@ -67,22 +63,22 @@ def demo(*, api: DemoApiOption = "async", debug: Debug = NO_DEBUG) -> int:
 
 def doctor(
     *,
-    json: Annotated[bool, flag("One JSON object with all findings.")] = False,
+    json: Annotated[bool, flag("Print one JSON object with all findings.")] = False,
     wait: Annotated[float, Parameter(validator=Number(gt=0))] = 5.0,
     heartbeat: Annotated[float, Parameter(validator=Number(gte=0))] = 0.0,
     session: str | None = None,
     common: Common = NO_COMMON,
 ) -> int:
-    """Find out whether there is a Mix server, which generation, and what it keeps of its promises.
+    """Examine a server: is it a Mix server, of which generation, and where does it deviate?
 
-    It measures in a session that it makes and deletes: nothing makes the agent work. Then it says
-    what trio_mix will do about what it found. Exit code 0: sound, or nothing that trio_mix does
-    not make good; 1: something is wrong; 3: no Mix server; 4: not authorised, or no key.
+    The doctor measures in a session that it creates and deletes, without running the agent. For
+    each finding it shows how trio_mix handles it. Exit code 0: no problem, or only deviations that
+    trio_mix compensates; 1: a problem; 3: no Mix server; 4: not authorised, or no key.
 
     Args:
-      wait: How long to wait for each answer, in seconds.
-      heartbeat: How long to listen for heartbeats, in seconds; real servers send one every 45.
-      session: Measure in this session, which is kept; not one that somebody works in.
+      wait: The time to wait for each response, in seconds.
+      heartbeat: The time to listen for heartbeats, in seconds; real servers send one every 45.
+      session: The session to measure in, which is kept; do not use one that is in use.
     """
     from trio_mix.cli.doctor import _examination
 
@@ -102,7 +98,7 @@ def serve(
     """Run the bundled server until Ctrl-C. It keeps everything in memory.
 
     Args:
-      pace: How many times longer its agent pauses than usual; 0: it never does.
+      pace: The factor for the pauses of its agent; 0: no pauses.
     """
     from trio_mix.cli.commands import _serve
 
@@ -115,13 +111,13 @@ def record(
     *,
     host: HostOption = "127.0.0.1",
     port: PortOption = 8089,
-    force: Annotated[bool, flag("Replace the file if there is one.")] = False,
+    force: Annotated[bool, flag("Replace an existing file.")] = False,
     common: Common = NO_COMMON,
 ) -> int:
-    """Stand before a server and write down what clients and it say, secrets masked.
+    """Run a proxy that records requests and responses of a server, with secrets masked.
 
-    Point a client at the address that it prints; Ctrl-C ends the recording. What an agent spells
-    out in several pieces is not recognised as a secret: read a recording before you share it.
+    Connect a client to the address that is printed; Ctrl-C ends the recording. A secret that the
+    agent sends in several pieces is not recognised: read a recording before you share it.
 
     Args:
       file: The file to write.
@@ -138,18 +134,16 @@ def replay(
     host: HostOption = "127.0.0.1",
     port: PortOption = 8088,
     speed: Annotated[float, Parameter(validator=Number(gt=0))] = 1.0,
-    ignore_bodies: Annotated[
-        bool, flag("Take a request for the recorded one whatever its body.")
-    ] = False,
+    ignore_bodies: Annotated[bool, flag("Match requests without comparing bodies.")] = False,
     debug: Debug = NO_DEBUG,
 ) -> int:
-    """Be the server that was recorded: say again what it said, at its pace, until Ctrl-C.
+    """Serve a recording: send the recorded responses, at their pace, until Ctrl-C.
 
-    What was not recorded is answered with 410.
+    A request that was not recorded gets HTTP 410.
 
     Args:
-      file: What `trio-mix record` wrote.
-      speed: How many times faster than recorded; inf: as fast as can be.
+      file: The file that `trio-mix record` wrote.
+      speed: The speed relative to the recording; inf: no pauses.
     """
     from trio_mix.cli.commands import _record
 

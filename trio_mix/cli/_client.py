@@ -1,8 +1,4 @@
-"""The client as the command line uses it: impatient at first, patient afterwards.
-
-What it knows: which client settings suit somebody who sits in front of the screen.
-What it must never know: what the commands do with it.
-"""
+"""Opens the client that the commands use."""
 
 from __future__ import annotations
 
@@ -18,14 +14,14 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def open_client(server: str | None) -> AsyncIterator[Mix]:
-    """Open a client on a server that is there.
+    """Open a client on a server that responds.
 
-    A stream's first connect would try for minutes; a person wants to hear at once that the address
-    is wrong. So one plain request goes ahead, and any answer to it will do: the oldest servers have
-    no ``/health``.
+    A stream retries its first connection for some time, but a user at a terminal wants to see at
+    once that the address is wrong. So one plain request is sent first. Any response to it is
+    accepted: the oldest servers have no ``/health``.
 
     Raises:
-      ConnectionFailed, RequestTimeout: nobody answers at the address.
+      ConnectionFailed, RequestTimeout: nothing responds at the address.
     """
     async with Mix(server or None, retries=RetryConfig(strategy="none")) as mix:
         with suppress(MixError):

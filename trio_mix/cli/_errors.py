@@ -1,15 +1,13 @@
-"""What the user sees of an exception: one line with what to do next, and an exit code.
-
-What it knows: which exceptions are the user's, the server's or the agent's affair.
-What it must never know: which command ran.
+"""Reports an exception to the user: one line with what to do next, and an exit code.
 
 Rules:
 
 1. One line on stderr and no traceback; ``--debug`` adds the traceback.
-2. The exit code says whose affair it is; the table in the docs is made from `EXIT_CODES`.
-3. A remedy is named in the words of the command line, beside what the library says of programs.
-4. A reader that has gone (``| head``) got what it wanted: exit code 0, not a word.
-5. That nothing is there is said in few words; the traceback has the library's.
+2. The exit code says who has to act; the table in the docs is made from `EXIT_CODES`.
+3. The line is written for users of the command line: it names options and commands, never an
+   argument or a method of the library.
+4. A reader that exits early (``| head``) is no error: exit code 0, and nothing is printed.
+5. An unreachable server is reported in few words; the traceback has the library's message.
 """
 
 from __future__ import annotations
@@ -21,10 +19,14 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from trio_mix import errors
+from trio_mix.cli.ui._library_terms import without_library_terms
 from trio_mix.cli.ui._text import print_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+_QUOTED_AT_MOST: Final = 300
+"""Characters of a server's message that the library quotes."""
 
 OK: Final = 0
 FAILED: Final = 1
@@ -36,36 +38,37 @@ INTERRUPTED: Final = 130
 TERMINATED: Final = 143
 
 EXIT_CODES: Final = {
-    OK: "it worked; also when the reader of a pipe has left early",
-    FAILED: "it was tried and failed: the agent gave up, no such session, the server failed; "
-    "`demo` or `doctor` found something that is not as it should be",
+    OK: "success; also when the reader of a pipe exits early",
+    FAILED: "failure: the agent reported an error, the session does not exist, the server failed, "
+    "or `demo` or `doctor` found a problem",
     USAGE: "a mistake in the arguments, the environment or a file that they name; nothing was sent",
-    NO_SERVER: "no Mix server there: nothing listens, it hangs, TLS fails, or it is another server",
+    NO_SERVER: "no Mix server at the address: the connection is refused, times out or fails in "
+    "TLS, or another kind of server responds",
     REFUSED: "not authorised: 401 or 403, or the server has no key for its model",
-    DEFECT: "a defect of trio-mix itself; `--debug` shows the traceback to report",
+    DEFECT: "a bug in trio-mix; `--debug` shows the traceback to report",
     INTERRUPTED: "Ctrl-C",
     TERMINATED: "SIGTERM",
 }
 """All exit codes and what they mean."""
 
 _SERVE = (
-    "start one with `trio-mix serve`, or name another with --server; `trio-mix doctor` tells more"
+    "start one with `trio-mix serve`, or name another with --server; `trio-mix doctor` diagnoses it"
 )
 
 
 class CommandUsageError(Exception):
-    """A mistake in what the user gave: a file, an environment variable, an option."""
+    """A mistake in what the user passed: a file, an environment variable or an option."""
 
 
 def leaf_errors(error: BaseException) -> list[BaseException]:
-    """Flatten an exception group; anything else is its own only leaf."""
+    """Return the exceptions in a group, at any depth; any other exception by itself."""
     if not isinstance(error, BaseExceptionGroup):
         return [error]
     return [leaf for inner in error.exceptions for leaf in leaf_errors(inner)]
 
 
 def exit_code(error: BaseException) -> int:
-    """Return the exit code that an exception, no group, ends the command with."""
+    """Return the exit code for an exception that is no group."""
     match error:
         case KeyboardInterrupt():
             return INTERRUPTED
@@ -101,29 +104,56 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def is_tls(error: BaseException) -> bool:
-    """Say whether a failure to connect was TLS's."""
+    """Return whether TLS caused a connection failure."""
     return any(isinstance(each, ssl.SSLError) for each in _chain(error))
 
 
 def why_unreachable(error: BaseException) -> str:
-    """Say in few words why nothing could be reached; empty where only the error itself tells."""
+    """Return in few words why a server is unreachable; empty if no short reason is known."""
     for each in _chain(error):
         match each:
             case socket.gaierror():
-                return "the name in the address is not known to the network"
+                return "the host name cannot be resolved"
             case ConnectionRefusedError():
-                return "nothing listens there: the connection was refused"
-            case OSError(strerror=str() as said):
-                return f"nothing can be reached there: {said}"
+                return "the connection was refused: no server listens there"
+            case OSError(strerror=str() as reason):
+                return f"the server cannot be reached: {reason}"
     return ""
 
 
-def _said(error: BaseException) -> str:
+def _problem(error: BaseException) -> str:
     if isinstance(error, errors.ConnectionFailed) and not error.sent and not is_tls(error):
-        why, there = why_unreachable(error), urlsplit(error.request.url)
+        why, address = why_unreachable(error), urlsplit(error.request.url)
         if why:
-            return f"{there.scheme}://{there.netloc}: {why}"
-    return str(error) or type(error).__name__
+            return f"{address.scheme}://{address.netloc}: {why}"
+    if not isinstance(error, errors.TrioMixError):
+        return str(error) or type(error).__name__
+    text = str(error)
+    for each in _chain(error):
+        if isinstance(each, errors.MixError | errors.TransportError):
+            text = text.replace(str(each.request), f"{each.request.method} {each.request.url}")
+    return without_library_terms(text, _server_words(error)) or type(error).__name__
+
+
+def _server_words(error: BaseException) -> Iterator[str]:
+    """Yield the parts of an error's message that came from the server."""
+    for each in _chain(error):
+        match each:
+            case errors.ErrorResponse(error=answer):
+                yield from _as_quoted(answer.message, answer.type)
+            case errors.MixError(body=body):
+                yield from _as_quoted(body)
+            case errors.AgentError(event=event):
+                yield from _as_quoted(event.error, getattr(event, "type", ""))
+            case errors.ConnectionFailed(reason=reason):
+                yield from _as_quoted(reason)
+
+
+def _as_quoted(*texts: str | None) -> Iterator[str]:
+    for text in texts:
+        flat = " ".join((text or "").split())
+        yield flat
+        yield flat[:_QUOTED_AT_MOST]
 
 
 def _wants_key(error: errors.AgentError) -> bool:
@@ -135,53 +165,53 @@ def _remedy(error: BaseException) -> str:
         case errors.ConnectionFailed() if not error.sent:
             return _SERVE
         case errors.RequestTimeout():
-            return "is it a Mix server, and not overloaded? `trio-mix doctor` tells more"
+            return "is it a Mix server, and is it overloaded? `trio-mix doctor` diagnoses it"
         case errors.SessionNotFound():
             return (
-                "`trio-mix sessions list` shows the sessions there are, `trio-mix chat` without "
-                "--session begins a new one"
+                "`trio-mix sessions list` lists the sessions, `trio-mix chat` without --session "
+                "creates a new one"
             )
         case errors.MessageRejected(__cause__=None) if "allow_shell" in str(error):
-            return "`trio-mix ask --allow-shell` does"
+            return "use `trio-mix ask --allow-shell`"
         case _ if exit_code(error) == REFUSED:
-            return "`trio-mix auth status` shows the keys, `trio-mix auth set PROVIDER` stores one"
+            return "`trio-mix auth status` lists the keys, `trio-mix auth set PROVIDER` stores one"
         case _:
             return ""
 
 
 def error_line(error: BaseException) -> str:
-    """Make the one line that tells of an error, the remedy at its end."""
+    """Return the line that reports an error, with the remedy at its end."""
     if exit_code(error) == DEFECT:
-        said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        return f"this is a defect of trio-mix, please report it with what --debug shows: {said}"
-    remedy, said = _remedy(error), _said(error)
-    return f"{said} ({remedy})" if remedy else said
+        problem = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        return f"this is a bug in trio-mix, please report it with the output of --debug: {problem}"
+    remedy, problem = _remedy(error), _problem(error)
+    return f"{problem} ({remedy})" if remedy else problem
 
 
 def report_error(error: BaseException, *, debug: bool = False) -> int:
-    """Tell the user about an error, and return the exit code.
+    """Report an error to the user and return the exit code.
 
     Args:
-      error: what ended the command, as it was raised.
-      debug: whether to show the traceback as well.
+      error: the exception that ended the command, as it was raised.
+      debug: whether to print the traceback as well.
     """
     found = leaf_errors(error)
     codes = [exit_code(leaf) for leaf in found]
     if INTERRUPTED in codes:
         return INTERRUPTED
-    wordy = [leaf for leaf in found if not isinstance(leaf, BrokenPipeError)]
-    if not wordy:
+    reported = [leaf for leaf in found if not isinstance(leaf, BrokenPipeError)]
+    if not reported:
         return OK
     if debug:
         traceback.print_exception(error)
-    # Several tasks that fail for one reason say it in the same words, and one may have more to
-    # say: once is enough.
-    said = {str(leaf) for leaf in wordy}
-    whole = [
+    # Several tasks that fail for one reason have the same message, and one may add to it: report
+    # the longest only.
+    texts = {str(leaf) for leaf in reported}
+    complete = [
         leaf
-        for leaf in wordy
-        if not any(more != str(leaf) and more.startswith(str(leaf) + " ") for more in said)
+        for leaf in reported
+        if not any(text != str(leaf) and text.startswith(str(leaf) + " ") for text in texts)
     ]
-    for text in dict.fromkeys(map(error_line, whole)):
-        print_error(text)
-    return DEFECT if DEFECT in codes else exit_code(wordy[0])
+    for line in dict.fromkeys(map(error_line, complete)):
+        print_error(line)
+    return DEFECT if DEFECT in codes else exit_code(reported[0])

@@ -1,8 +1,4 @@
-"""The options that several commands share, and the groups of the help page.
-
-What it knows: names, help texts, which environment variable stands in for what.
-What it must never know: what a command does with them.
-"""
+"""Options that several commands share, and the groups of the help page."""
 
 from __future__ import annotations
 
@@ -17,9 +13,9 @@ if TYPE_CHECKING:
 
     from cyclopts import App
 
-MESSAGES: Final = Group("Talk", sort_key=1)
-RESOURCES: Final = Group("What the server has", sort_key=2)
-SERVERS: Final = Group("Servers: look into one, run one, record one", sort_key=3)
+MESSAGES: Final = Group("Messages", sort_key=1)
+RESOURCES: Final = Group("Resources of the server", sort_key=2)
+SERVERS: Final = Group("Servers: diagnose, run, record and replay", sort_key=3)
 SHELL: Final = Group("This program", sort_key=4)
 COMMON: Final = Group("Common options", sort_key=90)
 
@@ -27,7 +23,7 @@ COMMON: Final = Group("Common options", sort_key=90)
 @Parameter(name="*")
 @attrs.frozen(kw_only=True)
 class Debug:
-    """What every command takes."""
+    """The options of every command."""
 
     debug: Annotated[
         bool,
@@ -44,7 +40,7 @@ class Debug:
 @Parameter(name="*")
 @attrs.frozen(kw_only=True)
 class Common(Debug):
-    """What every command takes that talks to a server."""
+    """The options of every command that connects to a server."""
 
     server: Annotated[
         str | None,
@@ -62,32 +58,33 @@ NO_COMMON: Final = Common()
 
 
 def flag(text: str, *names: str) -> Parameter:
-    """Describe an option that is given or not."""
+    """Describe an option without a value."""
     return Parameter(name=list(names) or None, negative="", show_default=False, help=text)
 
 
-YesOption: TypeAlias = Annotated[bool, flag("Grant every permission asked for.", "--yes", "-y")]
-JsonlOption: TypeAlias = Annotated[bool, flag("One JSON object a line.", "--jsonl")]
+YesOption: TypeAlias = Annotated[bool, flag("Grant every permission request.", "--yes", "-y")]
+JsonlOption: TypeAlias = Annotated[bool, flag("Print one JSON object per line.", "--jsonl")]
 ApiOption: TypeAlias = Annotated[
     Literal["async", "blocking", "pipeline", "pipeline-oldest"],
-    Parameter(name="--api", help="The API generation that the bundled server speaks."),
+    Parameter(name="--api", help="The API generation of the bundled server."),
 ]
 HostOption: TypeAlias = Annotated[
     str,
     Parameter(
         name="--host",
-        help="The address to bind; anything but loopback lets the network in, without a password.",
+        help="The address to bind; any address except loopback admits the network, "
+        "without a password.",
     ),
 ]
 DemoApiOption: TypeAlias = Annotated[
     Literal["async", "blocking", "pipeline"],
-    Parameter(name="--api", help="The API generation that the bundled server speaks."),
+    Parameter(name="--api", help="The API generation of the bundled server."),
 ]
 SessionId: TypeAlias = Annotated[str, Parameter(help="The session's id.")]
 
 
 def examples(*lines: str) -> str:
-    """Make the end of a help page: examples, one a line."""
+    """Return the end of a help page: examples, one per line."""
     return "Examples:\n\n" + "\n".join(f"  {line}" for line in lines)
 
 
@@ -99,14 +96,14 @@ def add(
     group: Group | None = None,
     epilogue: str | None = None,
 ) -> None:
-    """Add a command; its help is its docstring, each paragraph in one line for any width.
+    """Add a command. Its help is the docstring, with each paragraph on one line for any width.
 
     Args:
-      app: where it belongs.
-      function: what it does.
-      name: its name; without it, the function's.
-      group: its group on the help page.
-      epilogue: the end of its help page; without it, the app's.
+      app: the program or group that gets the command.
+      function: the command.
+      name: the command's name; the function's name by default.
+      group: the command's group on the help page.
+      epilogue: the end of the command's help page; that of the app by default.
     """
     text = inspect.getdoc(function) or ""
     prose = text.partition("\nArgs:")[0].strip()

@@ -1,14 +1,11 @@
-"""Runs one asynchronous command to its exit code.
-
-What it knows: signals, exceptions, the standard streams.
-What it must never know: what the command does.
+"""Runs one asynchronous command and returns its exit code.
 
 Rules:
 
-1. A first SIGINT or SIGTERM cancels the command, so that its scopes tell the server; it is
-   never an exception somewhere in the middle of things.
-2. An error is one line on stderr; a traceback is for ``--debug``.
-3. A reader that has gone (``| head``) is no error worth words, and is noticed without writing.
+1. A first SIGINT or SIGTERM cancels the command, so that its scopes cancel the work on the server;
+   a signal never raises an exception in the middle of the code.
+2. An error is one line on stderr; a traceback is printed only with ``--debug``.
+3. A reader that exits early (``| head``) is no error, and is noticed without writing.
 """
 
 from __future__ import annotations
@@ -47,14 +44,14 @@ def run_async(
         sys.stdout.flush()
     except SystemExit:
         raise
-    except BaseException as error:  # noqa: BLE001 - told below, whatever it is
+    except BaseException as error:  # noqa: BLE001 - reported below
         code = report_error(error, debug=common.debug)
         _give_up_stdout(error)
     return code
 
 
 def _give_up_stdout(error: BaseException) -> None:
-    """Keep the interpreter's last flush from complaining about a pipe that is gone."""
+    """Keep the interpreter's last flush from failing on a closed pipe."""
     if any(isinstance(leaf, BrokenPipeError) for leaf in leaf_errors(error)):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -78,10 +75,10 @@ async def _until_signal(command: Callable[[], Awaitable[int]]) -> int:
 
 
 async def end_with_reader() -> None:
-    """Wait until nobody can read stdout any more, and raise `BrokenPipeError`.
+    """Wait until no process reads stdout any more, and raise `BrokenPipeError`.
 
-    For commands that may have nothing to write for long (``watch | head``). Waits for ever where
-    stdout is no pipe, or where the system cannot tell.
+    For commands that may have nothing to write for a long time (``watch | head``). Waits forever
+    if stdout is no pipe, or on systems without a way to notice the closed end.
     """
     descriptor = -1
     try:
@@ -91,6 +88,6 @@ async def end_with_reader() -> None:
         is_pipe = False
     if not is_pipe or sys.platform != "linux":
         await trio.sleep_forever()
-    # Nothing ever comes out of this end: what wakes it is the other end's closing.
+    # Nothing can be read from this end: only the close of the other end wakes it.
     await trio.lowlevel.wait_readable(descriptor)
     raise BrokenPipeError
