@@ -1,15 +1,16 @@
-"""Runs the real command in a process of its own: through pipes, or in a pseudo-terminal."""
+"""Runs the command line: in this process, in a process of its own, or in a pseudo-terminal."""
 
 from __future__ import annotations
 
 import fcntl
+import io
 import os
 import pty
 import struct
 import subprocess
 import sys
 import termios
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 import attrs
@@ -17,8 +18,11 @@ import pyte
 import pytest
 import trio
 
+from tests.support.planted import KEY
+from trio_mix.cli import main
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Iterator, Mapping
     from contextlib import AbstractAsyncContextManager
 
 TIMEOUT = 30
@@ -29,13 +33,13 @@ _COMMAND = [sys.executable, "-W", "error", "-m", "trio_mix.cli"]
 def environment(**extra: str) -> dict[str, str]:
     hidden = ("MIX_SERVER_URL", "TRIO_MIX_DEBUG", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES")
     kept = {name: value for name, value in os.environ.items() if name not in hidden}
-    # No test may find, or leave, anything in the user's own history.
+    # No test reads or writes the user's own history.
     return {**kept, "TERM": "xterm", "XDG_STATE_HOME": os.devnull, **extra}
 
 
 @attrs.frozen
 class Ended:
-    """What a command left behind."""
+    """The result of a command."""
 
     code: int
     out: str
@@ -50,20 +54,33 @@ class RunCommand(Protocol):
     async def __call__(self, *args: str, stdin: str = "", **env: str) -> Ended: ...
 
 
+@contextmanager
+def _streams(stdin: str, env: Mapping[str, str]) -> Iterator[tuple[io.BytesIO, io.BytesIO]]:
+    """Replace the standard streams, which are pipes then, and the environment."""
+    out, err = io.BytesIO(), io.BytesIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode()), "utf-8"))
+        patch.setattr(sys, "stdout", io.TextIOWrapper(out, "utf-8", write_through=True))
+        patch.setattr(sys, "stderr", io.TextIOWrapper(err, "utf-8", write_through=True))
+        for name in [name for name in os.environ if name not in env]:
+            patch.delenv(name)
+        for name, value in env.items():
+            patch.setenv(name, value)
+        yield out, err
+
+
 @pytest.fixture
 def run_command() -> RunCommand:
+    """Run a command in this process, in a thread with an event loop of its own."""
+
     async def run(*args: str, stdin: str = "", **env: str) -> Ended:
-        with trio.fail_after(TIMEOUT):
-            done = await trio.run_process(
-                [*_COMMAND, *args],
-                stdin=stdin.encode(),
-                capture_stdout=True,
-                capture_stderr=True,
-                check=False,
-                env=environment(**env),
-            )
-        assert b"Traceback" not in done.stderr, done.stderr.decode()
-        return Ended(done.returncode, done.stdout.decode(), done.stderr.decode())
+        with _streams(stdin, environment(**env)) as (out, err):
+            with trio.fail_after(TIMEOUT):
+                code = await trio.to_thread.run_sync(main, args, abandon_on_cancel=True)
+            ended = Ended(code, out.getvalue().decode(), err.getvalue().decode())
+        assert "Traceback" not in ended.err, ended.err
+        assert KEY not in ended.out + ended.err
+        return ended
 
     return run
 
@@ -74,7 +91,7 @@ class StartCommand(Protocol):
 
 @pytest.fixture
 def start_command() -> StartCommand:
-    """Start a command with pipes; it is killed if the test does not end it."""
+    """Start a command in a process with pipes; it is killed if the test does not end it."""
 
     @asynccontextmanager
     async def start(*args: str) -> AsyncIterator[trio.Process]:
@@ -105,10 +122,10 @@ async def _reap(process: trio.Process) -> None:
 
 
 class Terminal:
-    """A command in a pseudo-terminal: what it shows is waited for, never slept for.
+    """A command in a pseudo-terminal; tests wait for text, and never sleep.
 
-    What is looked at is the screen, after all escape sequences have done their work. It is higher
-    than the command knows, so that nothing scrolls out of it.
+    The text is that of the screen, with all escape sequences applied. The screen has more rows than
+    the command sees, so that nothing scrolls out of it.
     """
 
     def __init__(self, process: trio.Process, stream: trio.lowlevel.FdStream, columns: int) -> None:
@@ -130,26 +147,26 @@ class Terminal:
         return self.shown.rpartition("\n")[2]
 
     async def expect(self, text: str) -> None:
-        """Wait until the text stands on the screen, after what was expected before."""
+        """Wait until the screen has the text, after the text that was expected before."""
         found = self._find(text)
         with trio.move_on_after(TIMEOUT):
             while found < 0 and await self._more():
                 found = self._find(text)
-        assert found >= 0, f"{text!r} never came; shown:\n{self.shown}"
+        assert found >= 0, f"{text!r} did not appear; shown:\n{self.shown}"
         self._at = found + len(text)
 
     async def see(self, text: str) -> None:
-        """Wait until the text stands there, and look from the same place on: it may go again."""
+        """Wait until the screen has the text, without moving on: the text may disappear again."""
         at = self._at
         await self.expect(text)
         self._at = at
 
     def _find(self, text: str) -> int:
-        """Return where the text stands: places are counted in cells, so that they stay."""
+        """Return the position of the text in cells, which does not change with new text."""
         return "".join(self._screen.display).find(text, self._at)
 
     def echoes(self) -> bool:
-        """Whether the terminal shows what is typed."""
+        """Return whether the terminal echoes typed text."""
         return bool(termios.tcgetattr(self._stream.fileno())[3] & termios.ECHO)
 
     async def type(self, text: str) -> None:
@@ -161,7 +178,7 @@ class Terminal:
             while await self._more():
                 pass
             await self.process.wait()
-        assert not scope.cancelled_caught, f"it does not end; shown:\n{self.shown}"
+        assert not scope.cancelled_caught, f"the command does not end; shown:\n{self.shown}"
         assert self.process.returncode is not None
         return self.process.returncode
 
@@ -186,7 +203,7 @@ class OpenTerminal(Protocol):
 
 @pytest.fixture
 def open_terminal() -> OpenTerminal:
-    """Start the command in a terminal; Ctrl-C typed into it is a real one."""
+    """Start a command in a pseudo-terminal, where a typed Ctrl-C sends SIGINT."""
     return _open_terminal
 
 
@@ -203,7 +220,7 @@ async def _open_terminal(
             stdout=theirs,
             stderr=theirs,
             start_new_session=True,
-            preexec_fn=_own_terminal,
+            preexec_fn=_take_terminal,
             env=environment(**(env or {})),
         )
     finally:
@@ -216,5 +233,5 @@ async def _open_terminal(
         await terminal.aclose()
 
 
-def _own_terminal() -> None:
+def _take_terminal() -> None:
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)

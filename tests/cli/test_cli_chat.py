@@ -162,7 +162,7 @@ async def test_the_chats_own_commands_and_the_servers(open_terminal: OpenTermina
                 await terminal.expect(shown)
             await terminal.expect(PROMPT)
             await terminal.type("/exit\r")
-            await terminal.expect("To go on")
+            await terminal.expect("To continue")
             assert await terminal.end() == 0
         assert (server.runs("/help"), server.runs("/tools")) == (1, 0)
 
@@ -176,7 +176,7 @@ async def test_permissions_are_granted_once_or_from_then_on(open_terminal: OpenT
             await terminal.type("do\r")
             await terminal.expect("[y/N/a/?]")
             await terminal.type("?\r")
-            await terminal.expect("asked with: ")
+            await terminal.expect("parameters: ")
             await terminal.expect("[y/N/a/?]")
             await terminal.type("a\r")
             await terminal.expect("it ran")
@@ -256,7 +256,7 @@ async def test_ctrl_c_clears_a_line_and_twice_at_an_empty_one_leaves(
             await terminal.type(CTRL_C)
             await terminal.expect(PROMPT)
             await terminal.type(CTRL_C)
-            await terminal.expect("(Ctrl-C again, or Ctrl-D, leaves)")
+            await terminal.expect("(press Ctrl-C again, or Ctrl-D, to exit)")
             await terminal.expect(PROMPT)
             await terminal.type(CTRL_C)
             assert await terminal.end() == 130
@@ -266,7 +266,7 @@ async def test_ctrl_c_clears_a_line_and_twice_at_an_empty_one_leaves(
 async def test_a_second_ctrl_c_leaves_while_the_server_is_still_being_told() -> None:
     talk = chat_module._Chat(
         cast("SessionStream", None),
-        cast("Keyboard", SimpleNamespace(person=False, editor=False)),
+        cast("Keyboard", SimpleNamespace(is_terminal=False, is_editor=False)),
         cast("Status", SimpleNamespace(cancelling=lambda: None)),
         yes=False,
         jsonl=False,
@@ -316,7 +316,7 @@ async def test_a_server_that_forgot_the_session_is_told_in_one_line_with_how_to_
             said = [line async for line in chat.stderr]
     (line,) = b"".join(said).decode().splitlines()
     assert "any more" in line
-    assert "`trio-mix chat` without --session begins a new one" in line
+    assert "`trio-mix chat` without --session creates a new one" in line
 
 
 async def test_a_signal_takes_the_prompt_away_and_leaves_the_terminal_as_it_was(

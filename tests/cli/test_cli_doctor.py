@@ -105,7 +105,7 @@ async def test_the_oldest_servers_are_told_by_their_stream_and_measured_in_a_ses
         session = server.create_session()
         code, found, _ = await examine(capsys, server.url, session=session)
         assert code == OK
-        assert found["ids"]["found"] == "events carry no id"
+        assert found["ids"]["found"] == "events have no id"
         assert found["retry"]["measured"] == {"seconds": None}
         assert found["replay"]["verdict"] == "note"
         assert server.stored(session) == []
@@ -193,7 +193,11 @@ def http(status: str, *headers: str, body: str = "") -> bytes:
         (http("200 OK", "Content-Type: application/json", body="{}"), NO_SERVER, "no Mix server"),
         (http("404 Not Found", body="no"), NO_SERVER, "no Mix server"),
         (http("502 Bad Gateway", body="upstream"), NO_SERVER, "502"),
-        (http("401 Unauthorized", 'WWW-Authenticate: Basic realm="g"'), REFUSED, "wants a login"),
+        (
+            http("401 Unauthorized", 'WWW-Authenticate: Basic realm="g"'),
+            REFUSED,
+            "requires a login",
+        ),
         (http("403 Forbidden"), REFUSED, "403"),
         (b"SSH-2.0-OpenSSH_9\r\n", NO_SERVER, "does not speak HTTP"),
     ],
@@ -214,7 +218,7 @@ async def test_a_server_that_hangs_is_given_up_after_the_time_that_the_user_want
     async with answering(None) as url:
         code, found, _ = await examine(capsys, url, wait=0.2)
     assert code == NO_SERVER
-    assert "does not answer within 0.2 s" in str(found["server"]["found"])
+    assert "does not respond within 0.2 s" in str(found["server"]["found"])
 
 
 async def test_a_certificate_that_nobody_vouches_for_is_told_as_such(
@@ -236,7 +240,7 @@ async def test_nothing_that_listens_and_nothing_that_is_an_address(
         url = server.url
     code, found, _ = await examine(capsys, url)
     assert code == NO_SERVER
-    assert found["server"]["found"] == "nothing listens there: the connection was refused"
+    assert found["server"]["found"] == "the connection was refused: no server listens there"
     assert "trio-mix serve" in str(found["server"]["then"])
     code, found, _ = await examine(capsys, "localhost:1")
     assert code == USAGE
@@ -262,7 +266,7 @@ async def test_the_command_writes_one_line_for_each_finding_and_the_result(
     assert done.lines[0] == f"doctor of {server.url}"
     words = [line.partition(": ")[0] for line in done.lines[1:]]
     assert set(words) <= {"ok", "note", "unknown", "result"}
-    assert done.lines[-1].startswith("result: sound")
+    assert done.lines[-1].startswith("result: no problems")
     assert any(line.startswith("note: replay: ") and " -> " in line for line in done.lines)
 
 
@@ -275,8 +279,8 @@ async def test_findings_fit_a_terminal_of_any_width(
             await terminal.expect(f"doctor of {server.url}")
             await terminal.expect("✓ server")
             await terminal.expect("~ replay")
-            await terminal.expect("→ a turn cut by a loss")
-            await terminal.expect("sound; ")
+            await terminal.expect("→ an interrupted reply")
+            await terminal.expect("no problems; ")
             assert await terminal.end() == 0
 
 

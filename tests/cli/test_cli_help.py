@@ -61,7 +61,9 @@ def test_every_command_has_examples_that_name_commands_there_are(
 async def test_the_first_page_is_grouped_and_says_where_to_start(run_command: RunCommand) -> None:
     done = await run_command("--help")
     assert done.code == 0
-    at = [done.out.index(word) for word in ("Talk", "What the server has", "Servers", "Start here")]
+    at = [
+        done.out.index(word) for word in ("Messages", "Resources of", "Servers", "Getting started")
+    ]
     assert at == sorted(at)
     assert "Exit codes" in done.out
     assert "\x1b" not in done.out
@@ -72,7 +74,7 @@ async def test_the_first_page_fits_the_terminal(open_terminal: OpenTerminal, col
     async with open_terminal("--help", columns=columns) as terminal:
         await terminal.expect("trio-mix chat")
         assert await terminal.end() == 0
-    start = terminal.shown.partition("Start here:")[2].partition("COMMAND")[0]
+    start = terminal.shown.partition("Getting started:")[2].partition("COMMAND")[0]
     lines = [line for line in start.splitlines() if line.strip()]
     assert all(line.startswith("  trio-mix ") for line in lines[:4]), lines
 

@@ -121,7 +121,7 @@ def test_a_name_that_nobody_knows_is_told_as_such(capsys: pytest.CaptureFixture[
     error = ConnectionFailed("[Errno -2] and much more", request=request)
     error.__cause__ = socket.gaierror(-2, "Name or service not known")
     assert report_error(error) == NO_SERVER
-    assert "example:1: the name in the address is not known" in capsys.readouterr().err
+    assert "example:1: the host name cannot be resolved" in capsys.readouterr().err
 
 
 def test_what_nothing_short_can_be_said_of_is_told_in_the_librarys_words(
@@ -148,7 +148,7 @@ def test_of_two_errors_that_say_the_same_the_one_that_says_more_is_told(
 
 def test_a_defect_is_not_taken_for_the_users_affair(capsys: pytest.CaptureFixture[str]) -> None:
     assert report_error(ZeroDivisionError("by zero")) == DEFECT
-    assert "a defect of trio-mix" in capsys.readouterr().err
+    assert "a bug in trio-mix" in capsys.readouterr().err
     assert report_error(ExceptionGroup("x", [TrioMixError("a"), ZeroDivisionError()])) == DEFECT
 
 
@@ -221,7 +221,7 @@ async def test_a_demo_that_did_not_show_what_it_should_fails_and_says_so(
         assert await _demo.demo("async") == FAILED
     told_of = capsys.readouterr().err
     assert "the stream reconnected twice" in told_of
-    assert "its end was recovered" in told_of
+    assert "the end of the reply was recovered" in told_of
     assert told_of.count("\n") == 2
 
 

@@ -39,7 +39,7 @@ async def test_chat_answers_line_by_line_and_leaves_at_ctrl_d(open_terminal: Ope
                 await terminal.expect(answer)
             await terminal.expect(PROMPT)
             await terminal.type(CTRL_D)
-            await terminal.expect("To go on: trio-mix chat --session ")
+            await terminal.expect("To continue: trio-mix chat --session ")
             assert await terminal.end() == 0
 
 
@@ -61,7 +61,7 @@ async def test_ctrl_c_in_chat_cancels_the_message_and_the_chat_goes_on(
             await terminal.expect("still here")
             await terminal.expect(PROMPT)
             await terminal.type(CTRL_C)
-            await terminal.expect("(Ctrl-C again, or Ctrl-D, leaves)")
+            await terminal.expect("(press Ctrl-C again, or Ctrl-D, to exit)")
             await terminal.type(CTRL_D)
             assert await terminal.end() == 0
 
@@ -159,7 +159,7 @@ async def test_what_yes_grants_is_shown(open_terminal: OpenTerminal) -> None:
 
 async def test_demo_is_live_and_coloured_in_a_terminal(open_terminal: OpenTerminal) -> None:
     async with open_terminal("demo", columns=120) as terminal:
-        await terminal.expect("waits its turn")
+        await terminal.expect("queued: ")
         await terminal.expect("tool calls")
         assert await terminal.end() == 0
     assert "\x1b[" in terminal.raw

@@ -82,11 +82,11 @@ async def test_a_download_that_fails_leaves_what_was_there_and_nothing_else(
     ("args", "hint"),
     [
         (["upload", "s", "no such file"], "no such file"),
-        (["upload", "s", ".", "--name", "x"], "no file"),
+        (["upload", "s", ".", "--name", "x"], "not a file"),
         (["upload", "s", __file__, __file__, "--name", "x"], "--name"),
         (["download", "s", ".."], "--to"),
         (["download", "s", "a", "b", "--to", "-"], "--to"),
-        (["download", "s", "a", "b", "--to", "/nowhere"], "no folder"),
+        (["download", "s", "a", "b", "--to", "/nowhere"], "not a folder"),
     ],
 )
 async def test_a_path_that_cannot_work_is_a_usage_error_before_anything_is_sent(

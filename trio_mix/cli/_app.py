@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _EPILOGUE = """\
 Getting started:
 
-  trio-mix demo      a demonstration; needs no server
+  trio-mix demo      a demo; needs no server
   trio-mix doctor    examine a server
   trio-mix ask "Hi"  send one message
   trio-mix chat      hold a conversation

@@ -50,7 +50,8 @@ def ask(
     """Send one message and print the reply.
 
     The text goes to stdout. If stdout is no terminal, everything else (thinking, tools,
-    permissions) goes to stderr. With --jsonl, stdout gets every event of the message and finally a "reply".
+    permissions) goes to stderr. With --jsonl, stdout gets every event of the message and finally a
+    "reply".
 
     Args:
       text: The message; "-" reads it from stdin.

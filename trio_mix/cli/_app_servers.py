@@ -69,7 +69,7 @@ def doctor(
     session: str | None = None,
     common: Common = NO_COMMON,
 ) -> int:
-    """Examine a server: is it a Mix server, of which generation, and where does it deviate?
+    """Examine a server: its kind, its generation, and how it deviates from the specification.
 
     The doctor measures in a session that it creates and deletes, without running the agent. For
     each finding it shows how trio_mix handles it. Exit code 0: no problem, or only deviations that

@@ -3,7 +3,7 @@
 Rules:
 
 1. One line on stderr and no traceback; ``--debug`` adds the traceback.
-2. The exit code says who has to act; the table in the docs is made from `EXIT_CODES`.
+2. The exit code tells who has to act; the table in the docs is made from `EXIT_CODES`.
 3. The line is written for users of the command line: it names options and commands, never an
    argument or a method of the library.
 4. A reader that exits early (``| head``) is no error: exit code 0, and nothing is printed.
@@ -136,7 +136,7 @@ def _problem(error: BaseException) -> str:
 
 
 def _server_words(error: BaseException) -> Iterator[str]:
-    """Yield the parts of an error's message that came from the server."""
+    """Yield the parts of an error's message that are words of the server."""
     for each in _chain(error):
         match each:
             case errors.ErrorResponse(error=answer):

@@ -15,6 +15,8 @@ import os
 import signal
 import stat
 import sys
+import threading
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, ParamSpec
 
@@ -24,7 +26,7 @@ from trio_mix.cli._errors import FAILED, INTERRUPTED, leaf_errors, report_error
 from trio_mix.cli.ui._warnings import warnings_on_stderr
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     from trio_mix.cli._options import Debug
 
@@ -62,16 +64,28 @@ async def _until_signal(command: Callable[[], Awaitable[int]]) -> int:
 
         async def watch(task_status: trio.TaskStatus[None]) -> None:
             nonlocal code
-            with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            with receive_signals(signal.SIGINT, signal.SIGTERM) as signals:
                 task_status.started()
                 async for number in signals:
                     code = INTERRUPTED if number == signal.SIGINT else 128 + number
-                    nursery.cancel_scope.cancel(reason="a signal asked the program to stop")
+                    nursery.cancel_scope.cancel(reason="a signal stopped the program")
 
         await nursery.start(watch)
         code = await command()
-        nursery.cancel_scope.cancel(reason="the command is done")
+        nursery.cancel_scope.cancel(reason="the command has ended")
     return code
+
+
+@contextmanager
+def receive_signals(*numbers: int) -> Iterator[AsyncIterator[int]]:
+    """Receive signals until the block is left; a thread other than the main one receives none."""
+    if threading.current_thread() is threading.main_thread():
+        with trio.open_signal_receiver(*numbers) as signals:
+            yield signals
+    else:
+        never, signals = trio.open_memory_channel[int](0)
+        with never:
+            yield signals
 
 
 async def end_with_reader() -> None:

@@ -1,8 +1,4 @@
-"""``ask`` and ``watch``: one message, or every event, to the screen.
-
-What it knows: the client's front door.
-What it must never know: how arguments are parsed.
-"""
+"""``ask``: sends one message and shows the reply."""
 
 from __future__ import annotations
 
@@ -34,7 +30,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class AskOptions:
-    """What to send, and how."""
+    """The message and the options of ``ask``."""
 
     text: str
     session: str | None = None
@@ -50,53 +46,55 @@ class AskOptions:
 _STDIN = "-"
 
 
-async def ask(server: str | None, what: AskOptions) -> int:
+async def ask(server: str | None, options: AskOptions) -> int:
     """Send one message and show its turn.
 
     Raises:
-      UsageError: the text is to come from stdin, and there is none.
+      CommandUsageError: the text is to be read from stdin, and stdin is empty.
     """
-    if what.text == _STDIN:
+    if options.text == _STDIN:
         text = await trio.to_thread.run_sync(sys.stdin.read, abandon_on_cancel=True)
         if not text.strip():
-            raise CommandUsageError('"-" takes the message from stdin, and nothing came there')
-        what = attrs.evolve(what, text=text)
+            raise CommandUsageError('"-" reads the message from stdin, but stdin is empty')
+        options = attrs.evolve(options, text=text)
     async with open_client(server) as mix, trio.open_nursery() as nursery:
         nursery.start_soon(end_with_reader)
-        decide = policy(nursery, yes=what.yes)
-        async with _stream(mix, what) as stream:
-            live = None if what.jsonl else _live(Status(mix, stream), nursery, asks=not what.yes)
+        decide = policy(nursery, yes=options.yes)
+        async with _stream(mix, options) as stream:
+            live = (
+                None if options.jsonl else _live(Status(mix, stream), nursery, asks=not options.yes)
+            )
             with live.running() if live else nullcontext():
                 async with stream.send(
-                    what.text,
-                    plan_mode=what.plan,
-                    thinking_level=what.thinking,
-                    max_steps=what.max_steps,
-                    allow_shell=what.allow_shell,
+                    options.text,
+                    plan_mode=options.plan,
+                    thinking_level=options.thinking,
+                    max_steps=options.max_steps,
+                    allow_shell=options.allow_shell,
                 ) as message:
-                    if what.jsonl:
+                    if options.jsonl:
                         reply = await show_message(message, None, decide, print_json)
                         print(reply_json(reply), flush=True)
                     else:
                         await show_message(message, live or pipe_screen(), _paused(live, decide))
-        nursery.cancel_scope.cancel(reason="the message is done")
+        nursery.cancel_scope.cancel(reason="the message is finished")
     return OK
 
 
 def _live(status: Status, nursery: trio.Nursery, *, asks: bool) -> LiveScreen | None:
-    """Return a screen with a status line, where somebody sits at a terminal that can show one."""
+    """Return a screen with a status line, or ``None`` where the terminal cannot show one."""
     console = terminal()
     if console is None or not is_capable():
         return None
     live = LiveScreen(console, status.working)
     live.asks = asks and sys.stdin.isatty()
     status.begin()
-    nursery.start_soon(status.keep_turning, live.tick)
+    nursery.start_soon(status.animate, live.tick)
     return live
 
 
 def _paused(live: LiveScreen | None, decide: Decide) -> Decide:
-    """Take the status line away while somebody is asked."""
+    """Hide the status line while the user is asked."""
     if live is None or not live.asks:
         return decide
 
@@ -108,7 +106,7 @@ def _paused(live: LiveScreen | None, decide: Decide) -> Decide:
 
 
 def policy(nursery: trio.Nursery, *, yes: bool) -> Decide:
-    """Choose who answers permission requests: everybody's yes, a person, or nobody."""
+    """Return what answers permission requests: a yes, the user, or a no."""
     if yes:
         return grant_all
     if sys.stdin.isatty() and terminal():
@@ -117,14 +115,14 @@ def policy(nursery: trio.Nursery, *, yes: bool) -> Decide:
 
 
 @asynccontextmanager
-async def _stream(mix: Mix, what: AskOptions) -> AsyncIterator[SessionStream]:
-    if what.session is None and not what.keep:
-        async with mix.open_session(title=_title(what.text)) as stream:
+async def _stream(mix: Mix, options: AskOptions) -> AsyncIterator[SessionStream]:
+    if options.session is None and not options.keep:
+        async with mix.open_session(title=_title(options.text)) as stream:
             yield stream
         return
-    session_id = what.session
+    session_id = options.session
     if session_id is None:
-        session_id = (await mix.sessions.create(title=_title(what.text))).id
+        session_id = (await mix.sessions.create(title=_title(options.text))).id
         print(f"session {session_id}", file=sys.stderr, flush=True)
     async with mix.open_stream(session_id) as stream:
         yield stream

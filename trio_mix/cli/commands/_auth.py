@@ -1,14 +1,11 @@
-"""``auth``: the server's keys and logins at the models' providers.
-
-What it knows: how a secret is asked for, and who gets it.
-What it must never know: how to show one.
+"""``auth``: the server's keys and logins for model providers.
 
 Rules:
 
-1. A key comes from a prompt without echo, or from stdin; never from an argument, which other users
-   of the machine can see and the shell remembers.
-2. Nothing that is printed holds the key, whatever the server sends back.
-3. The terminal echoes again afterwards, also after Ctrl-C.
+1. A key is read from a prompt without echo, or from stdin; never from an argument, which other
+   users of the machine can see and the shell keeps.
+2. No output holds the key, whatever the server returns.
+3. The terminal's echo is restored, also after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -31,7 +28,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class ProviderLine:
-    """How the server is authenticated at one provider, as it is listed."""
+    """A line of ``auth status``."""
 
     provider: str
     name: str | None
@@ -40,7 +37,7 @@ class ProviderLine:
 
 
 async def status(server: str | None, *, jsonl: bool) -> int:
-    """Print how the server is authenticated at each provider."""
+    """Print how the server is authenticated with each provider."""
     async with open_client(server) as mix:
         found = await mix.authentication.get_auth_status()
     lines = [
@@ -57,13 +54,13 @@ async def status(server: str | None, *, jsonl: bool) -> int:
             line.method if line.authenticated else "",
         ),
         jsonl=jsonl,
-        empty="the server knows no providers",
+        empty="the server has no providers",
     )
     return OK
 
 
 async def check(server: str | None) -> int:
-    """Say whether the server can use its preferred provider."""
+    """Check whether the server can use its preferred provider."""
     async with open_client(server) as mix:
         found = await mix.authentication.validate_preferred_provider()
     who, why = excerpt(found.provider or "the provider"), excerpt(found.message or "")
@@ -76,17 +73,17 @@ async def check(server: str | None) -> int:
 
 
 async def store(server: str | None, provider: KeyProvider) -> int:
-    """Store a key that is typed or piped in."""
+    """Store a key that is typed or read from a pipe."""
     async with open_client(server) as mix:
         key = await read_secret(f"API key for {provider} (not shown): ")
         result = await mix.authentication.store_api_key(api_key=key, provider=provider)
-    said = excerpt((result.message or result.status or "").replace(key, "***"))
-    print(f"stored a key for {provider}" + (f": {said}" if said else ""), flush=True)
+    message = excerpt((result.message or result.status or "").replace(key, "***"))
+    print(f"stored a key for {provider}" + (f": {message}" if message else ""), flush=True)
     return OK
 
 
 async def delete(server: str | None, provider: str) -> int:
-    """Delete what the server has for a provider."""
+    """Delete the credentials that the server has for a provider."""
     async with open_client(server) as mix:
         await mix.authentication.delete_credentials(provider=provider)
     print(f"deleted the credentials for {clean(provider)}", flush=True)
@@ -94,46 +91,44 @@ async def delete(server: str | None, provider: str) -> int:
 
 
 async def login(server: str | None, provider: str) -> int:
-    """Log the server in at a provider: shows an address, takes the code that it gives."""
+    """Log the server in to a provider: show a URL, then read the code from it."""
     async with open_client(server) as mix:
         flow = await mix.authentication.start_oauth_flow(provider=provider)
         if not flow.auth_url or not flow.state:
-            print_error(f"the server gave no address to log in at: {excerpt(flow.message or '')}")
+            print_error(f"the server returned no login URL: {excerpt(flow.message or 'no reason')}")
             return FAILED
-        print("Open this address and log in:\n", file=sys.stderr)
+        print("Open this URL and log in:\n", file=sys.stderr)
         print(f"  {clean(flow.auth_url)}\n", file=sys.stderr, flush=True)
-        code = await read_secret("The code that it shows (not shown here): ")
+        code = await read_secret("Code from that page (not shown): ")
         done = await mix.authentication.handle_oauth_callback(
             code=code, provider=provider, state=flow.state
         )
-    said = excerpt((done.message or done.status or "").replace(code, "***"))
-    print(f"logged in at {clean(provider)}" + (f": {said}" if said else ""), flush=True)
+    message = excerpt((done.message or done.status or "").replace(code, "***"))
+    print(f"logged in to {clean(provider)}" + (f": {message}" if message else ""), flush=True)
     return OK
 
 
 async def read_secret(prompt: str) -> str:
-    """Ask for a secret without echo, or read a line of stdin when that is no terminal.
+    """Read a secret without echo, or a line of stdin if that is no terminal.
+
+    If cancelled, the terminal's echo is restored; the read itself lasts until the program ends.
 
     Raises:
-      UsageError: there is none, or it cannot be one.
-
-    Cancelled: the terminal echoes again; the read itself lasts until the program ends.
+      CommandUsageError: the input is empty, or has spaces or control characters.
     """
     if sys.stdin.isatty():
-        secret = await _typed(prompt)
+        secret = await _read_typed(prompt)
     else:
         secret = await trio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True)
     secret = secret.strip()
     if not secret:
-        raise CommandUsageError("no key was given: type it at the prompt, or pipe it in on stdin")
+        raise CommandUsageError("the key is empty: type it at the prompt, or pipe it to stdin")
     if any(letter.isspace() or not letter.isprintable() for letter in secret):
-        raise CommandUsageError(
-            "what was given is no key: it has spaces or control characters in it"
-        )
+        raise CommandUsageError("the input is not a key: it has spaces or control characters")
     return secret
 
 
-async def _typed(prompt: str) -> str:
+async def _read_typed(prompt: str) -> str:
     import termios
 
     before = termios.tcgetattr(sys.stdin.fileno())

@@ -1,15 +1,12 @@
-"""``chat``: one message after another, typed by a person or read from a pipe.
-
-What it knows: the keyboard, the prompt, Ctrl-C.
-What it must never know: how arguments are parsed, how a line is edited.
+"""``chat``: sends one message after another, typed on a terminal or read from a pipe.
 
 Rules:
 
-1. Ctrl-C cancels the message that runs, and the chat goes on; a second one, while the server is
-   still being told, leaves. At the prompt it clears the line; twice at an empty one leaves.
-2. A message that fails is told in one line, and the chat goes on; a stream that is gone ends it,
-   also while nobody types.
-3. Ctrl-D, or the end of the pipe, leaves.
+1. Ctrl-C cancels the running message, and the chat continues; a second Ctrl-C, while the server has
+   not confirmed yet, exits. At the prompt Ctrl-C clears the line; twice on an empty line it exits.
+2. A message that fails is reported on one line, and the chat continues. If the stream is lost, the
+   chat ends, also while the user types.
+3. Ctrl-D, or the end of the pipe, exits.
 """
 
 from __future__ import annotations
@@ -24,7 +21,7 @@ import trio
 
 from trio_mix.cli._client import open_client
 from trio_mix.cli._errors import INTERRUPTED, OK, error_line, exit_code
-from trio_mix.cli._run import end_with_reader
+from trio_mix.cli._run import end_with_reader, receive_signals
 from trio_mix.cli.commands._chat_commands import Commands
 from trio_mix.cli.commands._chat_status import Status
 from trio_mix.cli.commands._show_message import deny_all, grant_all, show_message
@@ -52,7 +49,7 @@ _PROMPT = "you> "
 async def chat(
     server: str | None, session: str | None, *, yes: bool, history: bool, jsonl: bool
 ) -> int:
-    """Talk in one session until the input ends."""
+    """Send messages in one session until the input ends."""
     async with open_client(server) as mix:
         if session is None:
             session = (await mix.sessions.create(title="trio-mix chat")).id
@@ -61,25 +58,25 @@ async def chat(
             keyboard = open_keyboard(
                 nursery, history=history, status=status.resting, asking=status.asking
             )
-            talk = _Chat(stream, keyboard, status, yes=yes, jsonl=jsonl)
-            talk.commands = Commands(mix, stream, status, talk.allow)
-            nursery.start_soon(_notice_the_end, stream)
+            conversation = _Chat(stream, keyboard, status, yes=yes, jsonl=jsonl)
+            conversation.commands = Commands(mix, stream, status, conversation.grant_all)
+            nursery.start_soon(_raise_when_lost, stream)
             nursery.start_soon(end_with_reader)
-            if keyboard.person:
-                print("Ctrl-C cancels, Ctrl-D leaves, /help tells more.", flush=True)
+            if keyboard.is_terminal:
+                print("Ctrl-C cancels, Ctrl-D exits, /help shows more.", flush=True)
                 await status.count()
-            with trio.open_signal_receiver(signal.SIGINT) as signals:
-                nursery.start_soon(talk.interrupt, signals, nursery.cancel_scope)
-                await talk.run()
-            nursery.cancel_scope.cancel(reason="the chat is over")
-    if talk.exit_code == OK and not jsonl:
-        again = f"To go on: trio-mix chat --session {clean(session)}"
+            with receive_signals(signal.SIGINT) as signals:
+                nursery.start_soon(conversation.interrupt, signals, nursery.cancel_scope)
+                await conversation.run()
+            nursery.cancel_scope.cancel(reason="the chat has ended")
+    if conversation.exit_code == OK and not jsonl:
+        again = f"To continue: trio-mix chat --session {clean(session)}"
         print(again, file=sys.stderr, flush=True)
-    return talk.exit_code
+    return conversation.exit_code
 
 
-async def _notice_the_end(stream: SessionStream) -> None:
-    """Raise what the stream ends with, also while nobody sends anything."""
+async def _raise_when_lost(stream: SessionStream) -> None:
+    """Raise the error that ends the stream, also while no message runs."""
     async with stream.subscribe(buffer=1) as everything:
         async for _ in everything:
             pass
@@ -100,11 +97,11 @@ class _Chat:
 
     def __attrs_post_init__(self) -> None:
         console = terminal()
-        if console and self.keyboard.editor and not self.jsonl:
+        if console and self.keyboard.is_editor and not self.jsonl:
             self.live = LiveScreen(console, self.status.working)
             self.screen = self.live
 
-    def allow(self, everything: bool) -> None:
+    def grant_all(self, everything: bool) -> None:
         self.yes = everything
 
     async def run(self) -> None:
@@ -119,11 +116,11 @@ class _Chat:
                     return
                 pressed = not interrupt.typed
                 if pressed:
-                    print("(Ctrl-C again, or Ctrl-D, leaves)", flush=True)
+                    print("(press Ctrl-C again, or Ctrl-D, to exit)", flush=True)
                 continue
             pressed = False
             if text is None:
-                if self.keyboard.person and not self.live:
+                if self.keyboard.is_terminal and not self.live:
                     print(flush=True)
                 return
             if not text.strip():
@@ -142,11 +139,11 @@ class _Chat:
             try:
                 async with trio.open_nursery() as nursery:
                     if self.live:
-                        nursery.start_soon(self.status.keep_turning, self.live.tick)
+                        nursery.start_soon(self.status.animate, self.live.tick)
                     try:
-                        reply = await self._exchange(text)
+                        reply = await self._send_and_show(text)
                     finally:
-                        nursery.cancel_scope.cancel(reason="the message is over")
+                        nursery.cancel_scope.cancel(reason="the message is finished")
             except* StreamError:
                 raise
             except* TrioMixError as group:
@@ -158,9 +155,9 @@ class _Chat:
         if reply is not None:
             self.commands.last = reply
             if self.live:
-                await self._sum_up(took)
+                await self._show_summary(took)
 
-    async def _exchange(self, text: str) -> Reply:
+    async def _send_and_show(self, text: str) -> Reply:
         async with self.stream.send(text) as message:
             if self.jsonl:
                 reply = await show_message(message, None, self._decide(), print_json)
@@ -173,23 +170,23 @@ class _Chat:
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
         print_error(error_line(error))
-        if not self.keyboard.person:
-            self.exit_code = exit_code(error)  # a pipe's reader sees only the exit code
+        if not self.keyboard.is_terminal:
+            self.exit_code = exit_code(error)  # with a pipe, only the exit code shows it
 
-    async def _sum_up(self, took: float) -> None:
+    async def _show_summary(self, took: float) -> None:
         used = await self.status.count()
-        said = f"{took:.1f} s" + (f" · {used}" if str(used) else "")
+        summary = f"{took:.1f} s" + (f" · {used}" if str(used) else "")
         if self.live:
-            self.live.show([Piece("done", said)])
+            self.live.show([Piece("done", summary)])
 
     def _decide(self) -> Decide:
         if self.live:
             self.live.asks = not self.yes
         if self.yes:
             return grant_all
-        return self._ask_person if self.keyboard.person else deny_all
+        return self._ask_user if self.keyboard.is_terminal else deny_all
 
-    async def _ask_person(self, event: PermissionEvent) -> bool:
+    async def _ask_user(self, event: PermissionEvent) -> bool:
         if self.yes:
             return await grant_all(event)
         with self.live.paused() if self.live else ExitStack():
@@ -204,11 +201,11 @@ class _Chat:
                     case "y" | "yes":
                         return True
                     case "a" | "all":
-                        self.allow(everything=True)
+                        self.grant_all(everything=True)
                         return True
                     case "?":
-                        print("y: yes; a: yes, and to all that follows; anything else: no")
-                        print(f"asked with: {clean(str(dict(event.params or {})))}", flush=True)
+                        print("y: yes; a: yes, also to all later requests; anything else: no")
+                        print(f"parameters: {clean(str(dict(event.params or {})))}", flush=True)
                     case _:
                         return False
 
@@ -217,10 +214,10 @@ class _Chat:
             self.status.cancelling()
             self._running.cancel(reason="Ctrl-C")
 
-    async def interrupt(self, signals: AsyncIterable[int], everything: trio.CancelScope) -> None:
+    async def interrupt(self, signals: AsyncIterable[int], whole_chat: trio.CancelScope) -> None:
         async for _ in signals:
             if self._running is not None and not self._running.cancel_called:
                 self._cancel()
             else:
                 self.exit_code = INTERRUPTED
-                everything.cancel(reason="Ctrl-C")
+                whole_chat.cancel(reason="Ctrl-C")

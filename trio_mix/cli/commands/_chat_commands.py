@@ -1,13 +1,9 @@
-"""The chat's own commands: what begins with a slash and is not for the server.
-
-What it knows: their names, and what each of them shows.
-What it must never know: the prompt, signals.
+"""The chat's own slash commands.
 
 Rules:
 
-1. A slash command that is not the chat's is the server's, and is sent to it; ``//help`` sends
-   ``/help``.
-2. They write to stdout, whole lines, the same on a terminal and in a pipe.
+1. A slash command that is not the chat's is sent to the server; ``//help`` sends ``/help``.
+2. Commands write whole lines to stdout, the same on a terminal and in a pipe.
 """
 
 from __future__ import annotations
@@ -29,36 +25,36 @@ if TYPE_CHECKING:
     from trio_mix.cli.commands._chat_status import Status
 
 HELP = {
-    "/help": "this",
-    "/tools": "the last message's tool calls, whole",
-    "/status": "stream, session, what it has used",
-    "/allow": "grant every permission from now on",
-    "/ask": "ask before granting, as at first",
-    "/exit": "leave, as Ctrl-D does",
+    "/help": "show this help",
+    "/tools": "show the tool calls of the last message in full",
+    "/status": "show the session, the stream, tokens and cost",
+    "/allow": "grant every permission request from now on",
+    "/ask": "ask before granting a permission, the default",
+    "/exit": "exit, as Ctrl-D does",
 }
 KEYS = (
-    "Enter sends; Alt-Enter, or a backslash before Enter, begins a new line; Up brings back what "
-    "was sent. Ctrl-C cancels the message that runs, or clears the line; Ctrl-D leaves."
+    "Enter sends; Alt-Enter, or a backslash before Enter, starts a new line; Up recalls earlier "
+    "messages. Ctrl-C cancels the running message, or clears the line; Ctrl-D exits."
 )
 
 
 @attrs.define
 class Commands:
-    """Carries out the chat's own commands."""
+    """Runs the chat's own commands."""
 
     mix: Mix
     stream: SessionStream
     status: Status
-    allow: Callable[[bool], None]
+    grant_all: Callable[[bool], None]
     last: Reply | None = attrs.field(default=None, init=False)
     over: bool = attrs.field(default=False, init=False)
-    """Whether the user wants to leave."""
+    """Whether the user has left the chat."""
 
     async def handle(self, text: str) -> str | None:
-        """Carry out a command, if it is one.
+        """Run the command, if the text is one.
 
         Returns:
-          What is to be sent to the server, or ``None`` if the text was for the chat.
+          The text to send to the server, or ``None`` if it was a command of the chat.
         """
         await trio.lowlevel.checkpoint()
         word = text.strip()
@@ -87,16 +83,20 @@ class Commands:
         except TrioMixError:
             return
         if theirs:
-            print("The server's own (//help sends its /help):")
+            print("Commands of the server (//help sends its /help):")
             _table({f"/{each.name}": each.description or "" for each in theirs})
 
     async def _tools(self) -> None:
         await trio.lowlevel.checkpoint()
         calls = self.last.tool_calls if self.last else ()
         if not calls:
-            print("no tool was used for the last message", flush=True)
+            print("the last message used no tools", flush=True)
         for call in calls:
-            ended = {True: "done", False: "failed", None: "finished" if call.finished else "began"}
+            ended = {
+                True: "done",
+                False: "failed",
+                None: "finished" if call.finished else "started",
+            }
             print(f"{excerpt(call.name)} ({ended[call.success]})")
             for name, body in (("input", call.input), ("result", call.result)):
                 if body:
@@ -112,16 +112,16 @@ class Commands:
         if numbers.last_loss:
             print(f"last loss: {excerpt(numbers.last_loss)}")
         print(f"server: {self.mix.api} generation")
-        print(f"used: {str(self.status.used) or 'not told'}", flush=True)
+        print(f"used: {str(self.status.used) or 'not reported'}", flush=True)
 
     async def _allow(self) -> None:
         await trio.lowlevel.checkpoint()
-        self.allow(True)
-        print("every permission is granted from now on; /ask takes that back", flush=True)
+        self.grant_all(True)
+        print("every permission request is granted from now on; /ask ends that", flush=True)
 
     async def _ask(self) -> None:
         await trio.lowlevel.checkpoint()
-        self.allow(False)
+        self.grant_all(False)
         print("you are asked before a permission is granted", flush=True)
 
     async def _exit(self) -> None:

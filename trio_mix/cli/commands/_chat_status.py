@@ -1,8 +1,4 @@
-"""What a chat says of itself: state of the stream, time, tokens, cost.
-
-What it knows: the stream's state, the session's counters.
-What it must never know: where it is shown.
-"""
+"""The status texts of a chat: state of the stream, time, tokens and cost."""
 
 from __future__ import annotations
 
@@ -19,30 +15,30 @@ if TYPE_CHECKING:
 
     from trio_mix import Mix, SessionStream
 
-_PATIENCE = 2.0
-"""Seconds that the counters may take: they are not worth waiting for."""
-_TURNING = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+_COUNT_TIMEOUT = 2.0
+"""The time limit in seconds for reading tokens and cost, which are not worth a longer wait."""
+_FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _TICK = 0.2
 
 
 @attrs.define
 class SessionUsage:
-    """What a session has used."""
+    """The tokens and the cost of a session."""
 
     tokens_in: int = 0
     tokens_out: int = 0
     cost: float = 0.0
 
     def __str__(self) -> str:
-        said = []
+        parts = []
         if self.tokens_in or self.tokens_out:
-            said.append(f"{self.tokens_in:,} tokens in, {self.tokens_out:,} out")
+            parts.append(f"{self.tokens_in:,} tokens in, {self.tokens_out:,} out")
         if self.cost:
-            said.append(f"${self.cost:.4f}")
-        return " · ".join(said)
+            parts.append(f"${self.cost:.4f}")
+        return " · ".join(parts)
 
     def since(self, before: SessionUsage) -> SessionUsage:
-        """Return what was used between two counts."""
+        """Return the difference to an earlier count."""
         return SessionUsage(
             self.tokens_in - before.tokens_in,
             self.tokens_out - before.tokens_out,
@@ -52,7 +48,7 @@ class SessionUsage:
 
 @attrs.define
 class Status:
-    """The state of a chat, in one line."""
+    """Composes the status texts of a chat."""
 
     mix: Mix
     stream: SessionStream
@@ -61,26 +57,26 @@ class Status:
     _cancelling: bool = attrs.field(default=False, init=False)
 
     def begin(self) -> None:
-        """Say that a message runs."""
+        """Note that a message has started."""
         self._began, self._cancelling = trio.current_time(), False
 
     def cancelling(self) -> None:
-        """Say that the message is being cancelled."""
+        """Note that the message is being cancelled."""
         self._cancelling = True
 
     def end(self) -> float:
-        """Say that no message runs any more; returns how long it took."""
+        """Note that the message has ended, and return its duration in seconds."""
         took = trio.current_time() - (self._began or trio.current_time())
         self._began = None
         return took
 
     async def count(self) -> SessionUsage:
-        """Ask the server what the session has used, and return what came since the last time.
+        """Read tokens and cost from the server, and return the difference to the last count.
 
-        A server that does not tell, or not at once, leaves everything as it was.
+        If the server does not report them, or not in time, the last count is kept.
         """
         await trio.lowlevel.checkpoint()
-        options = RequestOptions(timeout=_PATIENCE, retries=RetryConfig(strategy="none"))
+        options = RequestOptions(timeout=_COUNT_TIMEOUT, retries=RetryConfig(strategy="none"))
         try:
             session = await self.mix.sessions.get(id=self.stream.session_id, options=options)
         except TrioMixError:
@@ -90,26 +86,26 @@ class Status:
         return self.used.since(before)
 
     def working(self) -> str:
-        """Return the line for while a message runs."""
+        """Return the status line of a running message."""
         elapsed = trio.current_time() - (self._began or 0.0)
-        turning = _TURNING[int(elapsed / _TICK) % len(_TURNING)]
+        frame = _FRAMES[int(elapsed / _TICK) % len(_FRAMES)]
         if self._cancelling:
-            return f"{turning} cancelling · {elapsed:.0f} s · Ctrl-C again leaves"
+            return f"{frame} cancelling · {elapsed:.0f} s · Ctrl-C again exits"
         state = self.stream.state.value
         doing = "working" if state == "connected" else state
-        return f"{turning} {doing} · {elapsed:.0f} s · Ctrl-C cancels"
+        return f"{frame} {doing} · {elapsed:.0f} s · Ctrl-C cancels"
 
     def resting(self) -> str:
-        """Return what stands beside the prompt; called from another thread."""
-        said = [self.stream.state.value, str(self.used), "/help"]
-        return " · ".join(part for part in said if part)
+        """Return the text beside the prompt; called from another thread."""
+        parts = [self.stream.state.value, str(self.used), "/help"]
+        return " · ".join(part for part in parts if part)
 
     def asking(self) -> str:
-        """Return what stands beside a question; called from another thread."""
+        """Return the text beside a question; called from another thread."""
         return self.stream.state.value
 
-    async def keep_turning(self, tick: Callable[[], None]) -> None:
-        """Call a function again and again, until cancelled."""
+    async def animate(self, tick: Callable[[], None]) -> None:
+        """Call a function five times a second, until cancelled."""
         while True:
             await trio.sleep(_TICK)
             tick()

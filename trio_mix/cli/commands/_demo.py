@@ -1,13 +1,9 @@
-"""``demo``: what trio_mix does, shown in a few seconds against the bundled server.
-
-What it knows: the acts, in order, and what each of them must have shown.
-What it must never know: how it is drawn.
+"""``demo``: a demonstration of trio_mix against the bundled server, in a few seconds.
 
 Rules:
 
-1. The exit code tells whether everything happened that the demo is for; nothing is taken for
-   granted.
-2. Each act is a function of its own and leaves the stream usable for the next one.
+1. The exit code tells whether everything that the demo is to show has happened.
+2. Each part is a method and leaves the stream usable for the next one.
 """
 
 from __future__ import annotations
@@ -35,23 +31,23 @@ if TYPE_CHECKING:
 DemoApi: TypeAlias = Literal["async", "blocking", "pipeline"]
 
 _TIMEOUT = 60.0
-_IMPATIENT = ReconnectPolicy(initial_interval=0.1)
-"""There is one client, so nothing speaks for spreading its reconnects in time."""
+_RECONNECT = ReconnectPolicy(initial_interval=0.1)
+"""There is one client only, so its reconnects need not be spread in time."""
 _FILES = "List the files here"
-_SHELL = "Run a command that tells which system this is"
+_SHELL = "Run a command that prints the name of this system"
 _AGAIN = "Hello again"
 _STORY = "Tell me a story"
 _BEFORE = "Once upon a time a connection was cut "
-_AFTER = "and nobody missed a word."
+_AFTER = "and not a word was missing."
 
 
 @attrs.define
 class _DemoReply:
-    """What came of one message."""
+    """The reply to one message."""
 
     text: str
     reply: Reply
-    asked: int
+    permissions: int
     seconds: float
 
 
@@ -63,33 +59,33 @@ class _Demo:
     results: list[_DemoReply] = attrs.field(factory=list, init=False)
 
     async def two_at_once(self) -> None:
-        """Send two messages from two tasks; each gets its own events."""
-        self.panels.note("two tasks send at once; each message gets its own events")
+        """Send two messages from two tasks; each receives its own events."""
+        self.panels.note("two tasks send at once; each message receives its own events")
         await self._send(_FILES, _SHELL)
 
     async def lost_between_messages(self) -> None:
-        """Lose the connection while nothing runs, and go on."""
+        """Lose the connection while no message runs, and continue."""
         async with self.stream.subscribe() as everything:
             await self.server.drop_streams(self.stream.session_id)
             self.panels.note("the server dropped the connection between two messages")
             async for event in everything:
                 if isinstance(event, ConnectedEvent):
                     break
-        self.panels.note("connected again; the next message goes on as if nothing had been")
+        self.panels.note("connected again; the next message runs as usual")
         await self._send(_AGAIN)
 
     async def lost_in_mid_turn(self) -> None:
-        """Lose the connection while the agent speaks, and complete the reply all the same."""
-        self.panels.note("now the connection is cut in the middle of an answer")
+        """Lose the connection in the middle of a reply, and complete the reply."""
+        self.panels.note("now the connection is cut in the middle of a reply")
         self.server.script(
             _STORY, Turn(Think("One sentence will do."), Say(_BEFORE), Drop(), Say(_AFTER))
         )
         await self._send(_STORY)
         await self.stream.wait_connected()
-        self.panels.note("the answer is complete all the same: the server had stored the rest")
+        self.panels.note("the reply is complete: the server had stored the rest")
 
     async def _send(self, *texts: str) -> None:
-        with self.panels.act(texts) as screens:
+        with self.panels.messages(texts) as screens:
             async with trio.open_nursery() as nursery:
                 for text, screen in zip(texts, screens, strict=True):
                     # Queued in this order, so that the lines are the same on every run.
@@ -101,29 +97,29 @@ class _Demo:
         screen: Screen,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        asked = 0
+        permissions = 0
 
         async def decide(event: PermissionEvent) -> bool:
-            nonlocal asked
-            asked += 1
+            nonlocal permissions
+            permissions += 1
             return await grant_all(event)
 
         began = trio.current_time()
         task_status.started()
         async with self.stream.send(text) as message:
             reply = await show_message(message, screen, decide)
-        self.results.append(_DemoReply(text, reply, asked, trio.current_time() - began))
+        self.results.append(_DemoReply(text, reply, permissions, trio.current_time() - began))
 
     def show(self) -> None:
-        """Show what happened."""
-        columns = ("message", "tool calls", "permissions", "recovered", "last words")
+        """Show a table of the replies."""
+        columns = ("message", "tool calls", "permissions", "recovered", "end of the reply")
         self.panels.table(
             columns,
             [
                 (
                     excerpt(result.text, 30),
                     ", ".join(call.name for call in result.reply.tool_calls) or "-",
-                    str(result.asked),
+                    str(result.permissions),
                     "yes" if result.reply.recovered else "no",
                     excerpt(result.reply.final_text, 40),
                 )
@@ -132,20 +128,21 @@ class _Demo:
         )
 
     def missing(self) -> list[str]:
-        """Say what should have happened and did not (rule 1)."""
+        """Return what should have happened and did not (rule 1)."""
         replies = {result.text: result for result in self.results}
         files, shell, story = replies[_FILES], replies[_SHELL], replies[_STORY]
         numbers = self.stream.statistics()
         facts = {
             "every message got a text": all(result.reply.text for result in self.results),
             "the first message used a tool": bool(files.reply.tool_calls),
-            "the second message asked for permission": shell.asked > 0,
+            "the second message asked for permission": shell.permissions > 0,
             "no message got the other's tool calls": not (_calls(files) & _calls(shell)),
-            # After a turn that was cut the stream may make its connection anew on its own account.
+            # After an interrupted turn the stream may reconnect once more by itself.
             "the stream reconnected twice": numbers.losses == 2 and numbers.reconnects >= 2,
-            "the answer that was cut is complete": story.reply.text == _BEFORE + _AFTER,
-            # A blocking server answers on the POST's own connection, which was not cut.
-            "its end was recovered": story.reply.recovered or self.server.api == "blocking",
+            "the interrupted reply is complete": story.reply.text == _BEFORE + _AFTER,
+            # A blocking server replies on the connection of the POST, which was not cut.
+            "the end of the reply was recovered": story.reply.recovered
+            or self.server.api == "blocking",
             "no message ran twice": all(self.server.runs(text) == 1 for text in replies),
         }
         return [fact for fact, happened in facts.items() if not happened]
@@ -156,7 +153,7 @@ def _calls(result: _DemoReply) -> set[str]:
 
 
 async def demo(api: DemoApi) -> int:
-    """Run all acts and return 0 if they showed what they are for."""
+    """Run all parts and return 0 if they showed what they should."""
     streams: list[SessionStream] = []
 
     def status() -> str:
@@ -172,7 +169,7 @@ async def demo(api: DemoApi) -> int:
         async with (
             MixServer(api=api) as server,
             Mix(server.url) as mix,
-            mix.open_session(title="Demo", reconnect=_IMPATIENT) as stream,
+            mix.open_session(title="Demo", reconnect=_RECONNECT) as stream,
         ):
             screen.note(f"a bundled server (API generation: {api}), a session, one stream")
             streams.append(stream)
@@ -185,5 +182,5 @@ async def demo(api: DemoApi) -> int:
     for fact in missing:
         print_error(f"the demo failed: it is not true that {fact}")
     if not missing:
-        screen.note("all as it should be; the session is deleted, the server stopped")
+        screen.note("everything worked; the session is deleted, the server stopped")
     return FAILED if missing else OK

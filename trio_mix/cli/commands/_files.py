@@ -1,13 +1,10 @@
 """``files``: list, upload, download and delete the files of a session.
 
-What it knows: paths of this machine, and how far a transfer has come.
-What it must never know: how a file is sent, or written so that it is there whole or not at all.
-
 Rules:
 
-1. A name that the server gives is never a path: only its last part is used, in this folder.
-2. What is there already is not overwritten unless the user says so.
-3. On a terminal a bar shows the progress, on stderr; elsewhere one line tells that a file is done.
+1. A name from the server is never a path: only its last part is used, in the target folder.
+2. An existing file is not overwritten without ``--force``.
+3. On a terminal a bar shows the progress, on stderr; elsewhere one line reports a finished file.
 """
 
 from __future__ import annotations
@@ -45,7 +42,7 @@ _WIDE = 70
 
 @attrs.frozen
 class Transferred:
-    """A file that has arrived, as JSON tells it."""
+    """A downloaded file, as ``--jsonl`` prints it."""
 
     name: str
     path: str
@@ -70,16 +67,16 @@ def _row(file: FileInfo) -> tuple[object, ...]:
 async def upload(
     server: str | None, session: str, paths: Sequence[Path], name: str | None, *, jsonl: bool
 ) -> int:
-    """Upload files, one after another; the first that fails ends it.
+    """Upload files one after another; stop at the first that fails.
 
     Raises:
-      UsageError: a path is no file, or a name is given for several.
+      CommandUsageError: a path is not a file, or a name is passed with several files.
     """
     if name is not None and len(paths) > 1:
-        raise CommandUsageError("--name is for one file; these keep their own")
+        raise CommandUsageError("--name works with one file only")
     for path in paths:
         if not path.is_file():
-            raise CommandUsageError(f"{path} is no file that can be read")
+            raise CommandUsageError(f"{path} is not a file")
     async with open_client(server) as mix:
         for path in paths:
             with _bar("up", path.name) as progress:
@@ -102,19 +99,19 @@ async def download(
     force: bool,
     jsonl: bool,
 ) -> int:
-    """Download files, each whole or not at all; ``-`` is stdout.
+    """Download files, each completely or not at all; ``-`` is stdout.
 
     Raises:
-      UsageError: a file is there already, or several are to go to one place.
+      CommandUsageError: a file exists, or several files have the same target.
     """
     if to == STDOUT:
         if len(names) > 1:
-            raise CommandUsageError("--to - is for one file")
+            raise CommandUsageError("--to - works with one file only")
         return await _to_stdout(server, session, names[0])
     targets = [_target(name, to, several=len(names) > 1) for name in names]
     for target in targets:
         if target.exists() and not force:
-            raise CommandUsageError(f"{target} is there already: --force replaces it")
+            raise CommandUsageError(f"{target} exists: --force replaces it")
     async with open_client(server) as mix:
         for name, target in zip(names, targets, strict=True):
             with _bar("down", name) as progress:
@@ -132,13 +129,13 @@ async def download(
 def _target(name: str, to: Path | None, *, several: bool) -> Path:
     own = Path(clean(name).replace("\\", "/")).name
     if own in ("", ".", ".."):
-        raise CommandUsageError(f"{name!r} is no file's name here: say where it is to go with --to")
+        raise CommandUsageError(f"{name!r} is not a file name here: choose one with --to")
     if to is None:
         return Path(own)
     if to.is_dir():
         return to / own
     if several:
-        raise CommandUsageError(f"--to {to} is no folder: several files need one")
+        raise CommandUsageError(f"--to {to} is not a folder: several files need one")
     return to
 
 
@@ -152,7 +149,7 @@ async def _to_stdout(server: str | None, session: str, name: str) -> int:
 
 
 async def delete(server: str | None, session: str, names: Sequence[str]) -> int:
-    """Delete files; the first that cannot be deleted ends it."""
+    """Delete files one after another; stop at the first that fails."""
     async with open_client(server) as mix:
         for name in names:
             await mix.files.delete(id=session, filename=name)
@@ -162,7 +159,7 @@ async def delete(server: str | None, session: str, names: Sequence[str]) -> int:
 
 @contextmanager
 def _bar(direction: str, name: str) -> Iterator[Callable[[int, int | None], None] | None]:
-    """Show a transfer's progress; yields what it is told with, None off a terminal."""
+    """Show a transfer's progress; yield the function that reports it, None without a terminal."""
     console = Console(stderr=True, highlight=False)
     if not console.is_terminal:
         yield None
@@ -177,10 +174,10 @@ def _bar(direction: str, name: str) -> Iterator[Callable[[int, int | None], None
             arrow = direction
         task = progress.add_task(f"{arrow} {excerpt(name, 24)}", total=None)
 
-        def tell(done: int, total: int | None) -> None:
+        def report(done: int, total: int | None) -> None:
             progress.update(task, completed=done, total=total)
 
-        yield tell
+        yield report
 
 
 def _bytes(size: int) -> str:

@@ -1,8 +1,4 @@
-"""``record`` and ``replay``: a server's words written to a file, and said again.
-
-What it knows: where the two listen.
-What it must never know: what is recorded.
-"""
+"""``record`` and ``replay``: record the traffic of a server, and serve a recording."""
 
 from __future__ import annotations
 
@@ -13,6 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 import trio
 
 from trio_mix.cli._errors import CommandUsageError
+from trio_mix.cli.ui._library_terms import without_library_terms
 from trio_mix.testing import RecordingError, record, replay
 
 if TYPE_CHECKING:
@@ -27,19 +24,19 @@ async def record_to(
     """Record until cancelled.
 
     Raises:
-      UsageError: the file is there already, or the server's address is none.
+      CommandUsageError: the file exists, or the server's address is not a URL.
     """
     upstream = server or os.environ.get("MIX_SERVER_URL") or _DEFAULT
     try:
-        # A recording may hold more than its masks cover: it is nobody else's to read.
-        made = os.open(file, os.O_WRONLY | os.O_CREAT | (0 if force else os.O_EXCL), 0o600)
+        # A recording may hold secrets that no mask covers: only the user may read it.
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | (0 if force else os.O_EXCL), 0o600)
     except FileExistsError:
-        raise CommandUsageError(f"{file} is there already: --force replaces it") from None
-    os.close(made)
+        raise CommandUsageError(f"{file} exists: --force replaces it") from None
+    os.close(descriptor)
     try:
         recorder = record(upstream, file, host=host, port=port)
     except ValueError as error:
-        raise CommandUsageError(str(error)) from error
+        raise CommandUsageError(without_library_terms(str(error))) from error
     try:
         async with recorder:
             print(f"recording {upstream} at {recorder.url} into {file}; Ctrl-C ends it", flush=True)
@@ -51,15 +48,15 @@ async def record_to(
 async def replay_from(
     file: Path, host: str, port: int, *, speed: float, ignore_bodies: bool
 ) -> NoReturn:
-    """Say again what was recorded, until cancelled.
+    """Serve a recording until cancelled.
 
     Raises:
-      UsageError: the file is no recording.
+      CommandUsageError: the file is not a recording.
     """
     try:
         server = replay(file, speed=speed, ignore_bodies=ignore_bodies, host=host, port=port)
     except RecordingError as error:
-        raise CommandUsageError(str(error)) from error
+        raise CommandUsageError(without_library_terms(str(error))) from error
     async with server:
         count = len(server.recording.exchanges)
         print(f"replaying {count} requests at {server.url}; Ctrl-C stops it", flush=True)

@@ -1,8 +1,4 @@
-"""``serve``: the bundled server, until it is stopped.
-
-What it knows: where the server listens.
-What it must never know: what the server does.
-"""
+"""``serve``: runs the bundled server until it is stopped."""
 
 from __future__ import annotations
 
@@ -18,8 +14,8 @@ from trio_mix.testing import MixServer
 if TYPE_CHECKING:
     from trio_mix.testing import Api
 
-_LOG = 1000
-"""Records that the server keeps: enough to debug it, and no leak when it runs for days."""
+_LOG_LIMIT = 1000
+"""The number of records that the server keeps, so that a long run does not fill the memory."""
 
 
 async def serve(host: str, port: int, api: Api, *, pace: float) -> int:
@@ -30,13 +26,13 @@ async def serve(host: str, port: int, api: Api, *, pace: float) -> int:
             host=host,
             port=port,
             pace=pace,
-            log_limit=_LOG,
-            # A client that outlives this server must not find its sessions' ids given to others.
+            log_limit=_LOG_LIMIT,
+            # A client that outlives this server must not find its session ids reused.
             id_prefix=f"{secrets.token_hex(3)}-",
         ) as server:
-            said = f"Mix server (API generation: {api}) at {server.url}; Ctrl-C stops it"
-            print(said, flush=True)
-            # A terminal puts no line end behind its ^C.
+            line = f"Mix server (API generation: {api}) at {server.url}; Ctrl-C stops it"
+            print(line, flush=True)
+            # A terminal writes no line end after its ^C.
             last = "\nstopped" if sys.stdout.isatty() else "stopped"
             at_the_end.callback(print, last, flush=True)
             await trio.sleep_forever()

@@ -1,8 +1,4 @@
-"""``sessions``: list, create, show, cancel and delete the server's sessions.
-
-What it knows: the models of sessions and stored messages.
-What it must never know: streams.
-"""
+"""``sessions``: list, create, show, cancel and delete the server's sessions."""
 
 from __future__ import annotations
 
@@ -23,17 +19,17 @@ _COLUMNS = ("id", "created", "messages", "title")
 
 
 async def list_sessions(server: str | None, *, jsonl: bool) -> int:
-    """Print the sessions, one a line."""
+    """Print the sessions, one per line."""
     async with open_client(server) as mix:
         sessions = await mix.sessions.list()
     show_records(
-        sessions, _COLUMNS, _row, jsonl=jsonl, empty="no sessions: `trio-mix chat` begins one"
+        sessions, _COLUMNS, _row, jsonl=jsonl, empty="no sessions: `trio-mix chat` creates one"
     )
     return OK
 
 
 async def create(server: str | None, title: str, *, jsonl: bool) -> int:
-    """Make a session and print its id."""
+    """Create a session and print its id."""
     async with open_client(server) as mix:
         session = await mix.sessions.create(title=title)
     print(as_json(session) if jsonl else clean(session.id))
@@ -60,15 +56,15 @@ async def show(server: str | None, session_id: str, *, jsonl: bool) -> int:
 
 
 async def cancel(server: str | None, session_id: str) -> int:
-    """Stop what the agent does in a session."""
+    """Cancel the message that is running in a session."""
     async with open_client(server) as mix:
         await mix.messages.cancel_processing(id=session_id)
-    print(f"told session {clean(session_id)} to stop", flush=True)
+    print(f"cancelled session {clean(session_id)}", flush=True)
     return OK
 
 
 async def delete(server: str | None, session_ids: Sequence[str]) -> int:
-    """Delete sessions; the first that cannot be deleted ends it."""
+    """Delete sessions one after another; stop at the first that fails."""
     async with open_client(server) as mix:
         for session_id in session_ids:
             await mix.sessions.delete(id=session_id)

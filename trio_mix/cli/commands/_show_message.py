@@ -1,8 +1,4 @@
-"""Shows one message while it runs, and answers its permission requests.
-
-What it knows: the client's message and its events.
-What it must never know: what it is shown on, where the answers come from.
-"""
+"""Shows one message while it runs, and answers its permission requests."""
 
 from __future__ import annotations
 
@@ -32,20 +28,23 @@ async def show_message(
     decide: Decide,
     on_event: Callable[[Event], None] | None = None,
 ) -> Reply:
-    """Show a message's events to its end and return the reply; errors come out as they are.
+    """Show the events of a message to its end and return the reply.
 
     Args:
-      message: the message, sent.
-      screen: what to show it on, if anything.
-      decide: who answers permission requests.
-      on_event: is called with every event.
+      message: the message, which was sent.
+      screen: shows the events; None: nothing is shown.
+      decide: answers permission requests.
+      on_event: called with every event.
+
+    Raises:
+      TrioMixError: the message failed.
     """
     transcript = Transcript()
     try:
         async for event in message:
             if on_event is not None:
                 on_event(event)
-            # A top-level error comes out as an exception, which says more: once is enough.
+            # A top-level error is also raised, as an exception with more information.
             if screen and not (isinstance(event, ErrorEvent) and event.parent_tool_call_id is None):
                 screen.show(transcript.feed(event))
             if isinstance(event, PermissionEvent):
@@ -71,27 +70,31 @@ async def _answer(message: Message, event: PermissionEvent, decide: Decide) -> b
 
 
 def _rest(reply: Reply, shown: str) -> list[Piece]:
-    """Return what no event brought: a recovered end, or an answer in the HTTP response."""
+    """Return the text that was in no event: a recovered end, or a reply in the HTTP response."""
     rest = clean(reply.text.removeprefix(shown))
     return [Piece("text", rest)] if rest else []
 
 
 async def grant_all(event: PermissionEvent) -> bool:
-    """Grant whatever is asked."""
+    """Grant every request."""
     del event
     await trio.lowlevel.checkpoint()
     return True
 
 
 async def deny_all(event: PermissionEvent) -> bool:
-    """Deny whatever is asked, and say how to grant it."""
-    print(f"trio-mix: denied {ask_for(event)} (--yes grants)", file=sys.stderr, flush=True)
+    """Deny every request, and print how to grant it."""
+    print(
+        f"trio-mix: denied {ask_for(event)} (--yes grants every request)",
+        file=sys.stderr,
+        flush=True,
+    )
     await trio.lowlevel.checkpoint()
     return False
 
 
 def ask_person(reader: LineReader) -> Decide:
-    """Make a policy that asks whoever sits at the keyboard; no answer means no."""
+    """Return a policy that asks the user; no answer means no."""
 
     async def decide(event: PermissionEvent) -> bool:
         print(f"Allow {ask_for(event)}? [y/N] ", end="", file=sys.stderr, flush=True)

@@ -1,8 +1,4 @@
-"""``tools``: what the agent can use, and what it lacks keys for.
-
-What it knows: the models of tools, commands and MCP servers.
-What it must never know: keys.
-"""
+"""``tools``: the agent's tools, commands and MCP servers, and missing keys."""
 
 from __future__ import annotations
 
@@ -25,7 +21,7 @@ _DESCRIPTION = 120
 
 @attrs.frozen
 class ToolLine:
-    """A tool with credentials of its own, as it is listed."""
+    """A line of ``tools status``."""
 
     category: str
     name: str | None
@@ -40,7 +36,7 @@ async def list_tools(server: str | None, *, jsonl: bool) -> int:
     """Print the tools that the model may call.
 
     Raises:
-      UsageError: the server cannot tell them.
+      CommandUsageError: the server has no list of tools.
     """
     async with open_client(server) as mix:
         try:
@@ -49,8 +45,8 @@ async def list_tools(server: str | None, *, jsonl: bool) -> int:
             if error.status_code != 404:
                 raise
             raise CommandUsageError(
-                "this server does not tell its tools (API before 0.11): `trio-mix tools status` "
-                "shows those with keys"
+                "this server has no list of tools (API before 0.11): `trio-mix tools status` lists "
+                "those that need a key"
             ) from error
     show_records(
         tools,
@@ -69,7 +65,7 @@ async def list_tools(server: str | None, *, jsonl: bool) -> int:
 
 
 async def status(server: str | None, *, jsonl: bool) -> int:
-    """Print which tools have the keys that they need."""
+    """Print the tools that need a key, and whether the server has it."""
     async with open_client(server) as mix:
         found = await _status(mix)
     lines = [
@@ -90,7 +86,7 @@ async def status(server: str | None, *, jsonl: bool) -> int:
         ("provider", "tool", "key", "description"),
         lambda line: (line.provider, line.name, _key(line), excerpt(line.description or "", 120)),
         jsonl=jsonl,
-        empty="no tool wants a key",
+        empty="no tool needs a key",
     )
     return OK
 

@@ -1,13 +1,9 @@
-"""What the doctor asks a server, one harmless question each.
-
-What it knows: the client's operations, and which answer tells what.
-What it must never know: findings, verdicts, the screen.
+"""The requests of the doctor, each without effect on the server.
 
 Rules:
 
-1. No question makes the agent work: messages that are sent are empty, or slash commands that do
-   not exist.
-2. Every question ends, in an answer or a typed error, within the time it is given.
+1. No request runs the agent: the messages are empty, or slash commands that do not exist.
+2. Every request ends with a response or an error within the time limit.
 """
 
 from __future__ import annotations
@@ -36,7 +32,7 @@ MISSING_COMMAND: Final = "/trio-mix-doctor"
 
 @attrs.frozen
 class Probe:
-    """One server, and the patience to question it with."""
+    """Sends the requests to one server."""
 
     mix: Mix
     server: str
@@ -44,14 +40,14 @@ class Probe:
 
     @property
     def options(self) -> RequestOptions:
-        """One try, no longer than the user wants to wait."""
+        """Options for one attempt within the time limit."""
         return RequestOptions(timeout=self.wait, retries=RetryConfig(strategy="none"))
 
     @asynccontextmanager
     async def stream(
         self, session_id: str, last_event_id: str | None = None
     ) -> AsyncIterator[EventSource]:
-        """Open a session's stream as it is: one connection, frames as they come."""
+        """Open a session's stream on one connection, without reconnecting."""
         async with open_event_source(
             f"{self.server}/stream?sessionId={quote(session_id, safe='')}",
             headers={"Cache-Control": "no-cache"},
@@ -67,19 +63,19 @@ class Probe:
         seconds: float,
         enough: Callable[[list[ServerSentEvent]], bool] = lambda _: False,
     ) -> list[ServerSentEvent]:
-        """Return what comes within a time, or until it is enough."""
+        """Return the events that arrive within a time in seconds, or until they are enough."""
         await trio.lowlevel.checkpoint()
         got: list[ServerSentEvent] = []
-        with trio.move_on_after(seconds):  # noqa: ASYNC912 - reading a frame waits
+        with trio.move_on_after(seconds):  # noqa: ASYNC912 - reading an event waits
             while not got or not enough(got):
                 got.append(await anext(source))
         return got
 
     async def speaks_sse(self) -> ServerSentEvent | int | None:
-        """Ask for the stream of no session: what a server without ``/health`` can be told by.
+        """Open the stream of a session that does not exist, which all Mix servers recognise.
 
         Returns:
-          The first event; the status of a refusal; or None where neither came.
+          The first event; the HTTP status if refused; or None if neither arrived.
         """
         await trio.lowlevel.checkpoint()
         try:
@@ -92,10 +88,10 @@ class Probe:
             return None
 
     async def generation(self, session_id: str) -> ServerGeneration | None:
-        """Tell the generation by what the server says to empty messages; nothing runs.
+        """Return the generation, by the responses to empty messages, which do not run.
 
-        Pipeline servers alone have ``/stream/{id}/message``. Async ones alone know the field
-        ``thinking_level``, so that others complain of it instead of the empty text.
+        Only pipeline servers have ``/stream/{id}/message``. Only async servers know the field
+        ``thinking_level``: the others reject the field instead of the empty text.
         """
         await trio.lowlevel.checkpoint()
         try:
@@ -112,15 +108,15 @@ class Probe:
                 id=session_id, text="", thinking_level="off", options=self.options
             )
         except errors.MixError as refused:
-            said = refused.body.lower()
+            body = refused.body.lower()
             if refused.status_code == 400:
                 return (
-                    "blocking" if "thinking_level" in said or "unknown field" in said else "async"
+                    "blocking" if "thinking_level" in body or "unknown field" in body else "async"
                 )
         return None
 
     async def cancel(self, session_id: str) -> str | None:
-        """Cancel where nothing runs; return the answer's shape, None if that is not known."""
+        """Cancel in an idle session; return the form of the response, None if cancelling failed."""
         await trio.lowlevel.checkpoint()
         try:
             answer = await self.mix.messages.cancel_processing(id=session_id, options=self.options)
@@ -131,10 +127,10 @@ class Probe:
     async def nudge(
         self, session_id: str, generation: ServerGeneration | None, *, command: bool
     ) -> str:
-        """Make the server say something on a stream: a session that comes and goes, or a command.
+        """Make the server send events: create and delete a session, or send a command.
 
         Returns:
-          What the last event that this causes must contain, "" if that is not known.
+          A text that the last of these events contains, "" if unknown.
         """
         await trio.lowlevel.checkpoint()
         if command:
@@ -151,7 +147,7 @@ class Probe:
         return scratch.id
 
     async def delete(self, session_id: str) -> bool:
-        """Delete a session whatever happens; return whether it is gone."""
+        """Delete a session, also when cancelled; return whether it was deleted."""
         with trio.move_on_after(self.wait, shield=True):
             try:
                 await self.mix.sessions.delete(id=session_id, options=self.options)

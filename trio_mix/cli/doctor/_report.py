@@ -1,9 +1,6 @@
-"""What the doctor found, on a terminal, in lines, or as JSON.
+"""The doctor's findings: on a terminal, in lines, or as JSON.
 
-What it knows: findings and how they are drawn.
-What it must never know: how anything was found out.
-
-Rule 1: a finding is shown the moment it is made; JSON comes whole, at the end.
+Rule 1: a finding is shown when it is made; JSON is printed as one object, at the end.
 """
 
 from __future__ import annotations
@@ -40,24 +37,24 @@ _NAME_WIDTH: Final = 15
 
 @attrs.frozen
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     check: str
-    """What: a stable name."""
+    """The name of the check, which is stable."""
     verdict: Rating
-    """``ok``: as the specification says; ``note``: not so, and trio_mix makes it good; ``bad``:
-    nothing makes it good; ``unknown``: it could not be measured."""
+    """``ok``: as specified; ``note``: a deviation that trio_mix compensates; ``bad``: a problem
+    that nothing compensates; ``unknown``: it could not be measured."""
     found: str
-    """What was measured."""
+    """The measurement, in words."""
     then: str = ""
-    """What trio_mix does about it, or what the user can do."""
+    """How trio_mix handles it, or what the user can do."""
     measured: Mapping[str, object] = attrs.field(factory=dict[str, object])
-    """The numbers."""
+    """The measured values."""
 
 
 @attrs.define
 class Report:
-    """All findings about one server."""
+    """The findings about one server."""
 
     server: str
     as_json: bool
@@ -68,14 +65,14 @@ class Report:
     _console: Console | None = attrs.field(factory=terminal, init=False)
 
     def begin(self) -> None:
-        """Show which server it is about."""
-        said = f"doctor of {clean(self.server)}"
+        """Show the server's address."""
+        title = f"doctor of {clean(self.server)}"
         if self.as_json:
             return
         if self._console:
-            self._console.print(Text(said, style="bold"))
+            self._console.print(Text(title, style="bold"))
         else:
-            print(said, flush=True)
+            print(title, flush=True)
 
     def add(
         self,
@@ -90,12 +87,12 @@ class Report:
         """Add a finding and show it.
 
         Args:
-          check: what was looked at.
-          verdict: how it is.
-          found: what was measured.
-          then: what is done about it, or can be.
-          failure: the exit code that a bad finding makes.
-          measured: the numbers, for programs.
+          check: the name of the check.
+          verdict: the rating.
+          found: the measurement, in words.
+          then: how trio_mix handles it, or what the user can do.
+          failure: the exit code of the command if the finding is bad.
+          measured: the measured values, for programs.
         """
         finding = Finding(check, verdict, clean(found), clean(then), measured)
         if verdict == "bad" and not any(each.verdict == "bad" for each in self.findings):
@@ -110,11 +107,11 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """0 unless something is bad."""
+        """The exit code: 0 unless a finding is bad."""
         return self.failure if any(each.verdict == "bad" for each in self.findings) else OK
 
     def finish(self) -> int:
-        """Show the end, and return the exit code."""
+        """Show the result, and return the exit code."""
         bad = sum(each.verdict == "bad" for each in self.findings)
         notes = sum(each.verdict == "note" for each in self.findings)
         if self.as_json:
@@ -129,14 +126,14 @@ class Report:
             print(json.dumps(whole, ensure_ascii=False), flush=True)
             return self.exit_code
         if bad:
-            last = f"{bad} finding{'s' * (bad > 1)} that trio_mix cannot make good"
+            last = f"{bad} problem{'s' * (bad > 1)} that trio_mix cannot compensate"
         elif notes:
             last = (
-                f"sound; {notes} thing{'s' * (notes > 1)} that differ{'s' * (notes == 1)} from the "
-                "specification, which trio_mix makes good"
+                f"no problems; {notes} deviation{'s' * (notes > 1)} from the specification, "
+                f"which trio_mix compensates"
             )
         else:
-            last = "sound"
+            last = "no problems"
         if self._console:
             self._console.print(Text(last, style="bold red" if bad else "bold green"))
         else:

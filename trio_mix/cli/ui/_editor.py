@@ -1,17 +1,14 @@
-"""The chat's line editor in a terminal: prompt_toolkit, beside Trio.
+"""The chat's line editor on a terminal: prompt_toolkit beside Trio.
 
-What it knows: prompt_toolkit, and that it runs an asyncio loop of its own.
-What it must never know: what the lines mean.
-
-Why this library: it can be told to stop, which a read of stdin cannot; so no read outlives the
-prompt it belongs to, and the terminal is as it was afterwards. Its loop runs in a worker thread for
-as long as a prompt is on the screen, and Trio waits for the thread: nothing of it is left when a
-message runs. (readline would block its thread until the next Enter, with the terminal changed.)
+A prompt of prompt_toolkit can be cancelled, which a read of stdin cannot: no read outlives its
+prompt, and the terminal is restored. Its asyncio loop runs in a worker thread while a prompt is on
+the screen, and Trio waits for the thread: nothing of it is left while a message runs. (readline
+would block its thread until the next Enter, with the terminal changed.)
 
 Rules:
 
-1. At most one prompt at a time; whoever is cancelled while it is up waits until it is gone.
-2. The prompt's thread only reads the keyboard and asks for the status; it touches nothing of Trio.
+1. At most one prompt at a time; a cancelled task waits until its prompt is removed.
+2. The prompt's thread only reads the keyboard and calls the status functions; it never uses Trio.
 """
 
 from __future__ import annotations
@@ -45,10 +42,10 @@ _REFRESH = 0.5
 
 
 class Editor:
-    """Reads lines, or texts of several lines, from whoever sits at the terminal."""
+    """Reads texts of one or more lines from the terminal."""
 
-    person = True
-    editor = True
+    is_terminal = True
+    is_editor = True
 
     def __init__(
         self, history: History, status: Callable[[], str], asking: Callable[[], str]
@@ -56,14 +53,14 @@ class Editor:
         """Prepare the editor.
 
         Args:
-          history: what the Up key brings back.
-          status: what stands at the right of the prompt; asked again and again, in another thread.
-          asking: the same for where a short answer is waited for.
+          history: the texts for the Up key.
+          status: returns the text at the right of the prompt; called repeatedly, in another thread.
+          asking: returns the text at the right of a question; likewise.
         """
         output = create_output()
         if isinstance(output, Vt100_Output):
-            # The terminal is not asked where its cursor is: an answer that comes late would be
-            # taken for typing.
+            # The terminal is not asked for its cursor's position: a late response would be read
+            # as typed text.
             output.enable_cpr = False
         self._lines: PromptSession[str] = PromptSession(
             history=history,
@@ -96,64 +93,66 @@ class Editor:
         Raises:
           Interrupted: Ctrl-C was pressed.
 
-        Cancelled: the prompt goes, and what was typed with it.
+        If cancelled, the prompt and its text are removed.
         """
         return await self._run(self._lines, prompt)
 
     async def answer(self, question: str) -> str | None:
-        """Wait for a short answer, which the history does not get; as `line`."""
+        """Wait for a short answer, which is not kept in the history; otherwise as `line`."""
         return await self._run(self._answers, question)
 
     async def _run(self, session: PromptSession[str], prompt: str) -> str | None:
-        up = _Up(session)
+        active = _ActivePrompt(session)
 
         def read() -> str | None:
             try:
                 return session.prompt(
-                    FormattedText([("class:prompt", prompt)]), pre_run=up.begun, handle_sigint=False
+                    FormattedText([("class:prompt", prompt)]),
+                    pre_run=active.started,
+                    handle_sigint=False,
                 )
             except EOFError:
                 return None
 
-        got: str | None = None
+        text: str | None = None
         interrupt: _Interrupt | None = None
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(up.stop_when_cancelled)
-            with trio.CancelScope(shield=True):  # noqa: ASYNC912 - the thread is waited for
+            nursery.start_soon(active.stop_when_cancelled)
+            with trio.CancelScope(shield=True):  # noqa: ASYNC912 - waits for the thread
                 try:
-                    got = await trio.to_thread.run_sync(read)
+                    text = await trio.to_thread.run_sync(read)
                 except _Interrupt as pressed:
                     interrupt = pressed
             nursery.cancel_scope.cancel(reason="the prompt was answered")
         if interrupt is not None:
             raise Interrupted(bool(session.default_buffer.text))
-        return got
+        return text
 
 
 class _Interrupt(Exception):
-    """Ctrl-C, as the editor raises it in its thread."""
+    """Ctrl-C, raised by the editor in its thread."""
 
 
-class _Up:
-    """A prompt that is on the screen, and how it is taken away."""
+class _ActivePrompt:
+    """Removes a prompt from the screen."""
 
     def __init__(self, session: PromptSession[str]) -> None:
         self._app = session.app
         self._stopped = False
 
     async def stop_when_cancelled(self) -> None:
-        """Wait for ever; cancelled, take the prompt away."""
+        """Wait until cancelled, then remove the prompt."""
         try:
             await trio.sleep_forever()
         finally:
             self._stopped = True
             loop = self._app.loop
             if loop is not None:
-                with suppress(RuntimeError):  # the loop has just ended by itself
+                with suppress(RuntimeError):  # the loop has just ended
                     loop.call_soon_threadsafe(self._exit)
 
-    def begun(self) -> None:
-        """Do what was asked for before the prompt was there."""
+    def started(self) -> None:
+        """Remove the prompt if that was requested before it was shown."""
         if self._stopped:
             self._exit()
 
@@ -163,7 +162,7 @@ class _Up:
 
 
 def _beside(status: Callable[[], str]) -> FormattedText:
-    """Return what stands at the right of the prompt: only while it is up, not in what remains."""
+    """Return the text at the right of the prompt, which is not kept when the prompt ends."""
     shown = "" if get_app().is_done else status()
     return FormattedText([("class:rprompt", shown)])
 
@@ -175,7 +174,7 @@ def _keys() -> KeyBindings:
     def send(event: KeyPressEvent) -> None:
         buffer = event.current_buffer
         if buffer.document.text_before_cursor.endswith("\\"):
-            # As in a shell, and for terminals without an Alt key.
+            # As in a shell; some terminals have no Alt key.
             buffer.delete_before_cursor()
             buffer.insert_text("\n")
         else:

@@ -1,14 +1,11 @@
-"""The chat's history: what was sent before, for the Up key, kept between chats.
-
-What it knows: where the file is, who may read it, what must not stand in it.
-What it must never know: the chat.
+"""The chat's history for the Up key, kept between chats.
 
 Rules:
 
-1. The file is the user's alone (mode 0600, its folder 0700), whatever the umask says.
-2. What looks like a key, token or password is not written, nor what begins with a space, as in a
-   shell.
-3. A history that cannot be read or written is no reason not to chat.
+1. Only the user can read the file (mode 0600, its folder 0700), whatever the umask.
+2. A text that looks like a key, token or password is not written, nor one that begins with a space,
+   as in a shell.
+3. If the history cannot be read or written, the chat works without it.
 """
 
 from __future__ import annotations
@@ -32,21 +29,21 @@ _LONG_RANDOM = re.compile(r"\b(?=\w*\d)(?=\w*[a-z])(?=\w*[A-Z])[\w-]{32,}\b")
 
 
 def history_path() -> Path:
-    """Return where the history is: ``$XDG_STATE_HOME/trio-mix/chat_history``."""
+    """Return the path of the history: ``$XDG_STATE_HOME/trio-mix/chat_history``."""
     state = os.environ.get("XDG_STATE_HOME")
     base = Path(state) if state else Path.home() / ".local" / "state"
     return base / "trio-mix" / "chat_history"
 
 
 def looks_secret(text: str) -> bool:
-    """Say whether a text had better not be written down."""
+    """Return whether a text may hold a secret."""
     return bool(
         _WORDS.search(text) or _LONG_RANDOM.search(text) or Masker().text(text, login=True) != text
     )
 
 
 class PrivateHistory(FileHistory):
-    """A history file that holds no secrets and is nobody else's to read."""
+    """A history file without secrets, which only the user can read."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -55,14 +52,14 @@ class PrivateHistory(FileHistory):
         super().__init__(path)
 
     def load_history_strings(self) -> Iterable[str]:
-        """Return what was written, the newest first; nothing if it cannot be read."""
+        """Yield the stored texts, the newest first; none if the file cannot be read."""
         try:
             yield from super().load_history_strings()
         except OSError:
             return
 
     def store_string(self, string: str) -> None:
-        """Write a text down, unless it looks secret or begins with a space."""
+        """Store a text, unless it looks secret or begins with a space."""
         if string.startswith(" ") or looks_secret(string):
             return
         try:
@@ -72,7 +69,7 @@ class PrivateHistory(FileHistory):
 
 
 def open_history(*, keep: bool) -> History:
-    """Return the history of all chats, or one for this chat alone if that cannot be had."""
+    """Return the history of all chats, or one in memory if that is unavailable or not wanted."""
     if keep:
         try:
             return PrivateHistory(history_path())

@@ -19,7 +19,7 @@ _NAMES: Final = {cls: name for name, cls in EVENT_CLASSES.items()}
 
 
 def event_json(event: Event) -> str:
-    """Make one line of JSON of an event: its name, and its fields that are not null."""
+    """Return an event as one line of JSON: its name, and its fields that are not null."""
     name = _NAMES.get(type(event))
     if name is None:
         name = "stream_gap" if isinstance(event, StreamGapEvent) else "unknown"
@@ -42,19 +42,19 @@ def print_json(event: Event) -> None:
 
 
 def reply_json(reply: Reply) -> str:
-    """Make one line of JSON of a reply; its ``event`` is ``reply``."""
+    """Return a reply as one line of JSON, with the event name ``reply``."""
     fields = {key: value for key, value in attrs.asdict(reply).items() if value is not None}
     return json.dumps({"event": "reply", **fields}, ensure_ascii=False, default=plain)
 
 
 def as_json(record: attrs.AttrsInstance, extra: Mapping[str, object] | None = None) -> str:
-    """Make one line of JSON of a model, without what is null or hidden from its repr."""
+    """Return a record as one line of JSON, without null fields and fields hidden from its repr."""
     fields = attrs.asdict(record, filter=lambda field, value: field.repr and value is not None)
     return json.dumps({**(extra or {}), **fields}, ensure_ascii=False, default=plain)
 
 
 def plain(value: object) -> object:
-    """Return what JSON has for a value that it does not know."""
+    """Return the JSON form of a value that `json` does not support."""
     if isinstance(value, datetime):
         return value.isoformat()
     return dict(value) if isinstance(value, Mapping) else str(value)

@@ -1,8 +1,4 @@
-"""Where the chat's lines come from: a terminal's editor, or a plain stream.
-
-What it knows: which of the two fits.
-What it must never know: what the lines mean.
-"""
+"""The interface of the chat's input, and its form for plain streams."""
 
 from __future__ import annotations
 
@@ -17,7 +13,7 @@ class Interrupted(Exception):
     """Ctrl-C at a prompt.
 
     Attributes:
-      typed: whether something stood there.
+      typed: whether the line had text.
     """
 
     def __init__(self, typed: bool) -> None:
@@ -26,39 +22,39 @@ class Interrupted(Exception):
 
 
 class Keyboard(Protocol):
-    """Somebody, or something, that sends lines."""
+    """A source of the chat's lines."""
 
     @property
-    def person(self) -> bool:
-        """Whether somebody sits there, who can be asked."""
+    def is_terminal(self) -> bool:
+        """Whether it is a terminal with a user, who can be asked."""
         ...
 
     @property
-    def editor(self) -> bool:
-        """Whether it is a terminal that can do more than lines."""
+    def is_editor(self) -> bool:
+        """Whether it is the line editor."""
         ...
 
     async def line(self, prompt: str) -> str | None:
-        """Wait for a text; ``None`` at the end."""
+        """Wait for a text; return ``None`` at the end of the input."""
         ...
 
     async def answer(self, question: str) -> str | None:
-        """Wait for a short answer; ``None`` at the end."""
+        """Wait for a short answer; return ``None`` at the end of the input."""
         ...
 
 
 class LineKeyboard:
-    """A plain stream: a pipe, or a terminal that can do nothing but lines."""
+    """A plain stream: a pipe, or a terminal without escape sequences."""
 
-    editor = False
+    is_editor = False
 
-    def __init__(self, reader: LineReader, *, person: bool) -> None:
+    def __init__(self, reader: LineReader, *, is_terminal: bool) -> None:
         self._reader = reader
-        self.person = person
+        self.is_terminal = is_terminal
 
     async def line(self, prompt: str) -> str | None:
-        """Wait for a line; the prompt is for people, and on stderr."""
-        if self.person:
+        """Wait for a line; a terminal shows the prompt, on stderr."""
+        if self.is_terminal:
             print(prompt, end="", file=sys.stderr, flush=True)
         return await self._reader.line()
 

@@ -1,10 +1,7 @@
-"""Lines from the keyboard, without ever blocking Trio.
+"""Reads lines of a plain stream without blocking Trio.
 
-What it knows: that a read of stdin cannot be taken back once it has begun.
-What it must never know: what the lines mean.
-
-Rule 1: a wait that is cancelled leaves its read to the next wait, so that no line is lost and no
-two threads ever read.
+Rule 1: a read of stdin cannot be cancelled once it has started. If a wait is cancelled, the next
+wait gets the line of its read, so that no line is lost and no two threads ever read.
 """
 
 from __future__ import annotations
@@ -19,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class LineReader:
-    """Reads lines of a stream on demand; its task lives in the nursery it is given."""
+    """Reads lines of a stream on demand, in a task of the given nursery."""
 
     def __init__(self, nursery: trio.Nursery, stream: TextIO) -> None:
         self._stream = stream
@@ -30,7 +27,7 @@ class LineReader:
 
     @classmethod
     def stdin(cls, nursery: trio.Nursery) -> Self:
-        """Read the process's standard input."""
+        """Return a reader of the process's standard input."""
         return cls(nursery, sys.stdin)
 
     async def line(self) -> str | None:
@@ -39,7 +36,7 @@ class LineReader:
         Returns:
           The line without its end, or ``None`` at the end of the input.
 
-        Cancelled: the read goes on, and the next call gets its line.
+        If cancelled, the read continues, and the next call gets its line.
         """
         if not self._reading:
             self._reading = True

@@ -1,17 +1,13 @@
-"""A message on a terminal, with a status line below it that tells that something goes on.
-
-What it knows: where the cursor is, and three escape sequences that every terminal has.
-What it must never know: events, the client.
+"""Shows a message on a terminal with a status line below it.
 
 Rules:
 
-1. Text is written once and left alone: the terminal wraps it, and what is copied from there has
-   no line ends that the agent did not write. So the status line goes below the cursor, and the
-   cursor back to where it was.
-2. The status line is gone before anything else is written, and at the end.
-3. What a tool was given is cut to one line; `/tools` shows it whole.
-4. Left out is what somebody who sits there sees anyway: that a tool which was told of is done, the
-   question that the prompt will ask, and the end, which is summed up.
+1. Text is written once and never redrawn: the terminal wraps it, and copied text has no line ends
+   that the agent did not write. So the status line is drawn below the cursor, which then returns.
+2. The status line is erased before anything else is written, and at the end.
+3. The input of a tool call is cut to one line; `/tools` shows it in full.
+4. Not shown: a tool's success after its call, a question that the prompt asks, and the end of
+   the message, which is summed up.
 """
 
 from __future__ import annotations
@@ -36,13 +32,13 @@ if TYPE_CHECKING:
 
 _TAB = 8
 _ERASE = "\r\x1b[2K"
-_BELOW = "\x1b7\x1b[B"  # remember where the cursor is; go down
+_BELOW = "\x1b7\x1b[B"  # save the cursor's position; move down
 _BACK = "\x1b8"
-_MAKE_ROOM = "\x1bD\x1b[A"  # down, scrolling if need be, column kept; and up again
+_MAKE_ROOM = "\x1bD\x1b[A"  # down, scrolling if necessary, column kept; up again
 
 
 class LiveScreen(TerminalScreen):
-    """Shows pieces as they come, and a status line below them while a message runs."""
+    """Shows pieces as they arrive, and a status line below them while a message runs."""
 
     def __init__(self, console: Console, status: Callable[[], str]) -> None:
         super().__init__(console)
@@ -50,22 +46,22 @@ class LiveScreen(TerminalScreen):
         self._on = False
         self._drawn_below: bool | None = None
         self.asks = True
-        """Whether a person will be asked for each permission."""
+        """Whether the user is asked for each permission."""
         self._column = 0
 
     def show(self, pieces: Sequence[Piece]) -> None:
-        """Show the pieces now, each tool call in one line."""
+        """Show the pieces, each tool call on one line."""
         self._clear()
         super().show([self._folded(piece) for piece in pieces if not self._leaves_out(piece)])
         self._draw()
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Show the status line until the block is left; `tick` keeps it up to date."""
+        """Show the status line until the block is left; `tick` updates it."""
         self._on = True
         self._draw()
         try:
-            with quiet_keyboard(), suppress_warnings():
+            with hide_typing(), suppress_warnings():
                 yield
         finally:
             self._clear()
@@ -73,30 +69,30 @@ class LiveScreen(TerminalScreen):
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Leave the line to somebody else until the block is left."""
+        """Hide the status line until the block is left, for a prompt."""
         self.finish()
         self._clear()
         on, self._on = self._on, False
         try:
-            with loud_keyboard():
+            with show_typing():
                 yield
         finally:
             self._on = on
             self._draw()
 
     def tick(self) -> None:
-        """Bring the status line up to date."""
+        """Update the status line."""
         self._clear()
         self._draw()
 
     def finish(self) -> None:
-        """End the line that may be open."""
+        """End the unfinished line, if any."""
         self._clear()
         super().finish()
         self._draw()
 
     def _leaves_out(self, piece: Piece) -> bool:
-        """Say whether a piece tells nothing here that is not told otherwise (rule 4)."""
+        """Return whether a piece is not shown here (rule 4)."""
         if piece.kind == "done":
             return piece.text == "complete" and not piece.depth
         if piece.kind == "permission":
@@ -127,10 +123,10 @@ class LiveScreen(TerminalScreen):
         if not self._on or width < 10:
             return
         if self._column and self._column % width == 0:
-            return  # the terminal is about to wrap: moving the cursor would undo that
-        said = set_cell_size(self._status(), width - 1).rstrip()
+            return  # the terminal is about to wrap: moving the cursor would prevent it
+        status = set_cell_size(self._status(), width - 1).rstrip()
         with self._console.capture() as capture:
-            self._console.print(Text(said, style="dim"), end="", soft_wrap=True)
+            self._console.print(Text(status, style="dim"), end="", soft_wrap=True)
         self._drawn_below = self._column > 0
         if self._drawn_below:
             self._write(f"{_MAKE_ROOM}{_BELOW}{_ERASE}{capture.get()}{_BACK}")
@@ -149,15 +145,15 @@ class LiveScreen(TerminalScreen):
 
 
 @contextmanager
-def quiet_keyboard() -> Iterator[None]:
-    """Keep the terminal from showing what is typed meanwhile; the next prompt gets it."""
+def hide_typing() -> Iterator[None]:
+    """Turn the terminal's echo off until the block is left; the next prompt reads what is typed."""
     with _echo(on=False):
         yield
 
 
 @contextmanager
-def loud_keyboard() -> Iterator[None]:
-    """Let the terminal show again what is typed."""
+def show_typing() -> Iterator[None]:
+    """Turn the terminal's echo on until the block is left."""
     with _echo(on=True):
         yield
 

@@ -1,4 +1,4 @@
-"""Chooses where the chat's lines come from: the line editor, or a plain stream."""
+"""Chooses the chat's input: the line editor, or a plain stream."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 def open_keyboard(
     nursery: trio.Nursery, *, history: bool, status: Callable[[], str], asking: Callable[[], str]
 ) -> Keyboard:
-    """Return what fits the process's stdin.
+    """Return the keyboard for the process's stdin.
 
     Args:
-      nursery: where a task lives that reads a plain stream.
-      history: whether to keep what is typed, for the next chat.
-      status: says in one line how things are, for beside the prompt.
-      asking: the same for beside a question.
+      nursery: runs the task that reads a plain stream.
+      history: whether to keep the typed messages for the next chat.
+      status: returns the text beside the prompt, on one line.
+      asking: returns the text beside a question.
     """
-    person = sys.stdin.isatty()
-    if person and is_capable() and terminal():
+    is_terminal = sys.stdin.isatty()
+    if is_terminal and is_capable() and terminal():
         from trio_mix.cli.ui._editor import Editor
         from trio_mix.cli.ui._history import open_history
 
         return Editor(open_history(keep=history), status, asking)
-    return LineKeyboard(LineReader.stdin(nursery), person=person)
+    return LineKeyboard(LineReader.stdin(nursery), is_terminal=is_terminal)

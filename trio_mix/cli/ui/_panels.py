@@ -1,12 +1,9 @@
-"""Several messages at once on one screen: side by side and live on a terminal, else line by line.
-
-What it knows: rich's live display.
-What it must never know: the client, what a demo is.
+"""Shows several messages at once: in live panels on a terminal, else line by line.
 
 Rules:
 
-1. Off a terminal the lines are whole, numbered by message, and the same on every run.
-2. What was shown stays on the screen when the live display ends.
+1. Without a terminal, lines are whole, numbered by message, and the same on every run.
+2. The panels stay on the screen when the live display ends.
 """
 
 from __future__ import annotations
@@ -33,17 +30,17 @@ if TYPE_CHECKING:
     from trio_mix.cli.ui._transcript import Piece
 
 _SIDE_BY_SIDE = 90
-"""The least width, in columns, for panels beside each other."""
+"""The smallest width, in columns, for panels beside each other."""
 
 
 class Panels(Protocol):
-    """What the demo draws on."""
+    """Shows the demo."""
 
     def note(self, text: str) -> None:
-        """Say one thing about what happens."""
+        """Show one line about what happens."""
 
-    def act(self, titles: Sequence[str]) -> AbstractContextManager[list[Screen]]:
-        """Open one screen for each message, until the block is left."""
+    def messages(self, titles: Sequence[str]) -> AbstractContextManager[list[Screen]]:
+        """Open one screen per message, until the block is left."""
         ...
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -51,7 +48,7 @@ class Panels(Protocol):
 
 
 class LinePanels:
-    """Plain lines on stdout."""
+    """Writes plain lines to stdout."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -61,8 +58,8 @@ class LinePanels:
         print(f"* {text}", flush=True)
 
     @contextmanager
-    def act(self, titles: Sequence[str]) -> Iterator[list[Screen]]:
-        """Begin a numbered message for each title; the numbers run through all acts."""
+    def messages(self, titles: Sequence[str]) -> Iterator[list[Screen]]:
+        """Start a numbered message for each title; the numbers continue from call to call."""
         screens: list[Screen] = []
         for title in titles:
             self._count += 1
@@ -81,7 +78,7 @@ class LinePanels:
 
 @attrs.define(eq=False)
 class PanelScreen:
-    """One message's panel; its pieces are joined as they come."""
+    """The panel of one message."""
 
     title: str
     refresh: Callable[[], object]
@@ -101,31 +98,31 @@ class PanelScreen:
         self.refresh()
 
     def finish(self) -> None:
-        """Nothing is left open in a panel."""
+        """Do nothing: a panel has no unfinished line."""
 
     def __rich__(self) -> RenderableType:
-        """Draw it."""
-        waiting = Text("waits its turn: one message at a time on a session", style="dim")
+        """Return the panel for rich."""
+        waiting = Text("queued: a session runs one message at a time", style="dim")
         return Panel(self.body if self.running else waiting, title=self.title, title_align="left")
 
 
 class LivePanels:
-    """Panels on a terminal, with a line below that says how the stream is."""
+    """Draws panels on a terminal, with the state of the stream on a line below."""
 
     def __init__(self, console: Console, status: Callable[[], str]) -> None:
         self._console = console
         self._status = status
 
     def note(self, text: str) -> None:
-        """Write one line between the acts, or above the live panels."""
+        """Write one line above the live panels, or between two sets of them."""
         self._console.print(Text(f"▸ {text}", style="bold"))
 
     @contextmanager
-    def act(self, titles: Sequence[str]) -> Iterator[list[Screen]]:
-        """Draw the messages' panels, live, until the block is left."""
+    def messages(self, titles: Sequence[str]) -> Iterator[list[Screen]]:
+        """Draw the panels of messages, and update them until the block is left."""
         panels: list[PanelScreen] = []
-        # Drawn on every change, by the thread that makes it: a refresh thread of rich's own could
-        # catch a panel half changed.
+        # Drawn on every change, by the thread that makes it: rich's refresh thread could draw a
+        # panel in the middle of a change.
         live = Live(
             get_renderable=lambda: self._draw(panels), console=self._console, auto_refresh=False
         )
@@ -153,10 +150,10 @@ class LivePanels:
 
 
 def open_panels(status: Callable[[], str]) -> Panels:
-    """Return what fits stdout.
+    """Return panels for a terminal, or lines for any other stdout.
 
     Args:
-      status: says in one line how the stream is; asked again and again.
+      status: returns the state of the stream on one line; called on every change.
     """
     console = terminal()
     return LivePanels(console, status) if console else LinePanels()

@@ -1,13 +1,10 @@
-"""Where pieces go: a terminal, or plain streams.
-
-What it knows: rich, colours, which stream is a terminal.
-What it must never know: events, the client.
+"""Shows pieces on a terminal, or writes them to plain streams.
 
 Rules:
 
-1. On a terminal text appears as it comes; elsewhere whole lines do, the same on every run.
+1. A terminal shows text as it arrives; elsewhere whole lines are written, the same on every run.
 2. ``NO_COLOR`` and ``TERM=dumb`` are honoured (by rich).
-3. Nothing is markup: brackets in a reply are brackets.
+3. Nothing is markup: brackets in a reply stay brackets.
 """
 
 from __future__ import annotations
@@ -40,24 +37,24 @@ STYLES: Final[dict[PieceKind, str]] = {
 
 
 class Screen(Protocol):
-    """Something that pieces can be shown on."""
+    """Shows pieces."""
 
     def show(self, pieces: Sequence[Piece]) -> None:
-        """Show the pieces now."""
+        """Show the pieces."""
 
     def finish(self) -> None:
-        """End the line that may be open."""
+        """End the unfinished line, if any."""
 
 
 class TerminalScreen:
-    """Shows pieces as they come, with colours."""
+    """Shows pieces on a terminal as they arrive, with colours."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._open = False
 
     def show(self, pieces: Sequence[Piece]) -> None:
-        """Show the pieces now."""
+        """Show the pieces."""
         for piece in pieces:
             if piece.fresh:
                 self._end_line()
@@ -69,7 +66,7 @@ class TerminalScreen:
                 self._end_line()
 
     def finish(self) -> None:
-        """End the line that may be open."""
+        """End the unfinished line, if any."""
         self._end_line()
 
     def _end_line(self) -> None:
@@ -86,23 +83,23 @@ class TerminalScreen:
             self._open = True
 
     def _put(self, text: str, style: str) -> None:
-        # soft_wrap leaves the wrapping to the terminal: rich must not cut a line it sees in parts.
+        # soft_wrap leaves the wrapping to the terminal: rich sees a line in parts and would cut it.
         self._console.print(Text(text, style=style), end="", soft_wrap=True)
 
 
 class LineScreen:
-    """Writes whole labelled lines to one stream."""
+    """Writes whole lines with labels to one stream."""
 
     def __init__(self, stream: TextIO, prefix: str = "") -> None:
         self._stream = stream
         self._lines = PlainLines(prefix)
 
     def show(self, pieces: Sequence[Piece]) -> None:
-        """Write the lines that are complete now."""
+        """Write the lines that the pieces complete."""
         self._write(self._lines.feed(pieces))
 
     def finish(self) -> None:
-        """Write the line that was left open."""
+        """Write the unfinished line, if any."""
         self._write(self._lines.finish())
 
     def _write(self, lines: Sequence[str]) -> None:
@@ -113,18 +110,18 @@ class LineScreen:
 
 
 class PipeScreen:
-    """The top-level text to stdout, untouched but for the last line end; all else to stderr."""
+    """Writes the top-level text to stdout, with a line end added, and everything else to stderr."""
 
-    def __init__(self, text: TextIO, notes: TextIO) -> None:
+    def __init__(self, text: TextIO, rest: TextIO) -> None:
         self._text = text
-        self._notes = LineScreen(notes)
+        self._rest = LineScreen(rest)
         self._open = False
 
     def show(self, pieces: Sequence[Piece]) -> None:
-        """Write the pieces, each to its stream."""
+        """Write each piece to its stream."""
         for piece in pieces:
             if piece.kind != "text" or piece.depth:
-                self._notes.show([piece])
+                self._rest.show([piece])
                 continue
             if piece.fresh:
                 self.finish()
@@ -133,8 +130,8 @@ class PipeScreen:
             self._open = not piece.text.endswith("\n") if piece.text else self._open
 
     def finish(self) -> None:
-        """End the text's last line, and the open note."""
-        self._notes.finish()
+        """End the last line of the text, and the unfinished line on stderr."""
+        self._rest.finish()
         if self._open:
             self._text.write("\n")
             self._text.flush()
@@ -142,23 +139,23 @@ class PipeScreen:
 
 
 def terminal() -> Console | None:
-    """Return a console on stdout, or ``None`` when stdout is no terminal."""
+    """Return a console on stdout, or ``None`` if stdout is no terminal."""
     console = Console(highlight=False, markup=False, emoji=False)
     return console if console.is_terminal and sys.stdout.isatty() else None
 
 
 def is_capable() -> bool:
-    """Say whether the terminal knows escape sequences."""
+    """Return whether the terminal supports escape sequences."""
     return os.environ.get("TERM", "dumb") not in ("dumb", "unknown", "")
 
 
 def line_screen() -> Screen:
-    """Return what fits stdout: live text, or labelled lines."""
+    """Return the screen for stdout: text as it arrives, or lines with labels."""
     console = terminal()
     return TerminalScreen(console) if console else LineScreen(sys.stdout)
 
 
 def pipe_screen() -> Screen:
-    """Return what fits stdout: live text, or text on stdout and notes on stderr."""
+    """Return the screen for stdout: text as it arrives; or text only, and the rest on stderr."""
     console = terminal()
     return TerminalScreen(console) if console else PipeScreen(sys.stdout, sys.stderr)

@@ -1,12 +1,9 @@
-"""Lists of things: a table on a terminal, tab-separated lines in a pipe, or JSON lines.
-
-What it knows: attrs records, columns.
-What it must never know: what the records are.
+"""Prints records: as a table on a terminal, as tab-separated lines, or as JSON lines.
 
 Rules:
 
-1. In a pipe a cell holds no tab and no line end, so that ``cut -f`` and ``read`` can be relied on.
-2. JSON has the records' own field names, without what is null or hidden from their repr.
+1. In tab-separated lines a cell has no tab and no line end, so that ``cut -f`` and ``read`` work.
+2. JSON has the records' field names, without null fields and fields hidden from their repr.
 """
 
 from __future__ import annotations
@@ -28,7 +25,7 @@ R = TypeVar("R", bound=attrs.AttrsInstance)
 
 _CELL = 1000
 _NARROW = 60
-"""Columns of a terminal below which a table that does not fit becomes one block a record."""
+"""The width, in columns, below which a table that does not fit becomes one block per record."""
 
 
 def show_records(
@@ -40,15 +37,15 @@ def show_records(
     empty: str,
     extra: Callable[[R], Mapping[str, object]] = lambda _: {},
 ) -> None:
-    """Print records as fits stdout.
+    """Print records in the form that suits stdout.
 
     Args:
-      records: what to print.
-      columns: the cells' names.
-      row: makes a record's cells.
+      records: the records.
+      columns: the names of the columns.
+      row: returns the cells of a record.
       jsonl: whether to print JSON lines.
-      empty: what a person is told when there are none.
-      extra: what stands in a record's JSON before its own fields.
+      empty: the text that a terminal shows if there are no records.
+      extra: returns fields for a record's JSON line, which precede those of the record.
     """
     found = list(records)
     if jsonl:
@@ -76,7 +73,7 @@ def show_records(
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for at, name in enumerate(columns):
-        # The first is what the user copies into the next command: it must stay in one piece.
+        # The user copies the first column into the next command: it must not be cut.
         table.add_column(name, no_wrap=at == 0, overflow="fold" if at == 0 else "ellipsis")
     for cells in rows:
         table.add_row(*(Text(cell) for cell in cells))

@@ -1,4 +1,4 @@
-"""Text for a terminal: control characters removed, cut to a length, errors on stderr."""
+"""Text for a terminal: control characters removed, cut to a length; errors on stderr."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ import sys
 _EXCERPT = 200
 
 
-# The C0 and C1 controls but line feed and tab, and what overrides the direction of writing.
+# The C0 and C1 controls except line feed and tab, and the controls of the writing direction.
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def clean(text: str) -> str:
-    """Take out what could steer a terminal: all control characters but line feed and tab."""
+    """Return the text without control characters, except line feed and tab."""
     return _CONTROLS.sub("", text)
 
 
 def excerpt(text: str, limit: int = _EXCERPT) -> str:
-    """Make one line of the text, no longer than the limit."""
+    """Return the text on one line, cut to the limit in characters."""
     flat = " ".join(clean(text).split())
     return flat if len(flat) <= limit else flat[: limit - 1] + "…"
 
 
 def print_error(problem: str) -> None:
-    """Say one line on stderr."""
+    """Print one line on stderr."""
     print("trio-mix:", " ".join(clean(problem).split()), file=sys.stderr, flush=True)

@@ -1,15 +1,12 @@
-"""Events to text: what a person reads on a terminal or in a log, and what a program reads.
-
-What it knows: every event class, and how little of each a reader needs.
-What it must never know: terminals, files, Trio, the client.
+"""Turns events into text to show.
 
 Rules:
 
-1. Text and thinking come piece by piece, and each piece is passed on at once.
-2. A tool call is told once, when its parameters are known, however many events repeat it.
-3. A server that streams no text has it in ``complete``: then it is told from there, once.
-4. What the server sends cannot steer a terminal: control characters are taken out.
-5. Every event is either told or left out on purpose; one that no class fits is told as it is.
+1. Text and thinking arrive in deltas, and each delta is passed on at once.
+2. A tool call is shown once, when its parameters are known, however many events repeat it.
+3. If a server streams no text, ``complete`` has it: then it is shown from there, once.
+4. A server cannot control the terminal: control characters are removed.
+5. Every event is either shown or left out on purpose; an unknown event is shown as it is.
 """
 
 from __future__ import annotations
@@ -56,14 +53,14 @@ PieceKind: TypeAlias = Literal[
 
 @attrs.frozen
 class Piece:
-    """Something to show now."""
+    """A part of the output."""
 
     kind: PieceKind
     text: str
     fresh: bool = True
-    """Whether it begins an item of its own; False continues the text or thinking before it."""
+    """Whether it starts a new item; False continues the text or thinking before it."""
     depth: int = 0
-    """1 for a sub-agent's."""
+    """1 for a sub-agent, else 0."""
 
     @property
     def streamed(self) -> bool:
@@ -75,16 +72,16 @@ class Piece:
 class _ShownCall:
     name: str
     input: str = ""
-    told: bool = False
+    shown: bool = False
     depth: int = 0
 
 
 @attrs.define
 class Transcript:
-    """Turns events into pieces, one object for each message or watched session."""
+    """Turns the events of one message, or of one watched session, into pieces."""
 
     users: bool = False
-    """Whether to tell what was sent, too."""
+    """Whether to show the messages that were sent, too."""
     _calls: dict[str, _ShownCall] = attrs.field(factory=dict, init=False)
     _open: tuple[str, str | None, str | None] | None = attrs.field(default=None, init=False)
     text: str = attrs.field(default="", init=False)
@@ -93,7 +90,7 @@ class Transcript:
     _thoughts: int = attrs.field(default=0, init=False)
 
     def feed(self, event: Event) -> list[Piece]:
-        """Return what the event adds to the screen, often nothing."""
+        """Return the pieces that the event adds to the output, often none."""
         match event:
             case ContentEvent():
                 if event.parent_tool_call_id is None:
@@ -104,7 +101,7 @@ class Transcript:
                 self._thoughts += event.parent_tool_call_id is None
                 return self._stream("thinking", event)
             case _:
-                pieces = self._tell(event)
+                pieces = self._pieces(event)
                 if pieces:
                     self._open = None
                 return pieces
@@ -114,7 +111,7 @@ class Transcript:
         fresh, self._open = key != self._open, key
         return [Piece(kind, clean(event.content), fresh, _depth(event.parent_tool_call_id))]
 
-    def _tell(self, event: Event) -> list[Piece]:
+    def _pieces(self, event: Event) -> list[Piece]:
         match event:
             case ToolUseStartEvent() | ToolEvent() | ToolUseParameterStreamingCompleteEvent():
                 text = "" if isinstance(event, ToolUseStartEvent) else event.input
@@ -123,11 +120,11 @@ class Transcript:
                 return []
             case ToolExecutionStartEvent():
                 self._calls.setdefault(event.tool_call_id, _ShownCall(event.tool_name))
-                return self._untold(event.tool_call_id)
+                return self._first_showing(event.tool_call_id)
             case ToolExecutionCompleteEvent():
                 self._calls.setdefault(event.tool_call_id, _ShownCall(event.tool_name))
                 return [
-                    *self._untold(event.tool_call_id),
+                    *self._first_showing(event.tool_call_id),
                     Piece("tool", _outcome(event), depth=_depth(event.parent_tool_call_id)),
                 ]
             case PermissionEvent():
@@ -171,13 +168,13 @@ class Transcript:
     def _call(self, call_id: str, name: str, text: str, parent: str | None) -> list[Piece]:
         call = self._calls.setdefault(call_id, _ShownCall(name, depth=_depth(parent)))
         call.input = text or call.input
-        return self._untold(call_id) if text else []
+        return self._first_showing(call_id) if text else []
 
-    def _untold(self, call_id: str) -> list[Piece]:
+    def _first_showing(self, call_id: str) -> list[Piece]:
         call = self._calls[call_id]
-        if call.told:
+        if call.shown:
             return []
-        call.told = True
+        call.shown = True
         return [Piece("tool", excerpt(f"{call.name} {call.input}".rstrip()), depth=call.depth)]
 
     def _complete(self, event: CompleteEvent) -> list[Piece]:
@@ -195,16 +192,16 @@ class Transcript:
     def _end(self, last: Piece, parent: str | None) -> list[Piece]:
         if parent is not None:
             return [attrs.evolve(last, depth=1)]
-        untold = [piece for call_id in self._calls for piece in self._untold(call_id)]
+        not_shown = [piece for call_id in self._calls for piece in self._first_showing(call_id)]
         self._calls.clear()
         self._texts = self._thoughts = 0
-        return [*untold, last]
+        return [*not_shown, last]
 
 
 def _outcome(event: ToolExecutionCompleteEvent) -> str:
-    said = excerpt(event.progress)
+    progress = excerpt(event.progress)
     plain = f"{excerpt(event.tool_name)} {'done' if event.success else 'failed'}"
-    return plain if said in ("", plain) else f"{plain}: {said}"
+    return plain if progress in ("", plain) else f"{plain}: {progress}"
 
 
 def _depth(parent: str | None) -> int:
@@ -212,7 +209,7 @@ def _depth(parent: str | None) -> int:
 
 
 def ask_for(event: PermissionEvent) -> str:
-    """Say in one line what a permission is asked for."""
+    """Return on one line what a permission request is for."""
     what = event.description or event.action
     where = f" in {event.path}" if event.path else ""
     return excerpt(f"{event.tool_name}: {what}{where}")
@@ -220,14 +217,14 @@ def ask_for(event: PermissionEvent) -> str:
 
 @attrs.define
 class PlainLines:
-    """Joins pieces into whole labelled lines, for output that is not a terminal."""
+    """Joins pieces into whole lines with a label, for output that is no terminal."""
 
     prefix: str = ""
     _label: str = attrs.field(default="", init=False)
     _rest: str = attrs.field(default="", init=False)
 
     def feed(self, pieces: Iterable[Piece]) -> list[str]:
-        """Return the lines that are complete now."""
+        """Return the lines that the pieces complete."""
         lines: list[str] = []
         for piece in pieces:
             if piece.fresh:
@@ -240,6 +237,6 @@ class PlainLines:
         return lines
 
     def finish(self) -> list[str]:
-        """Return the line that was left open, if any."""
+        """Return the unfinished line, if any."""
         rest, self._rest = self._rest, ""
         return [f"{self._label}{rest}".rstrip()] if rest.strip() else []

@@ -1,15 +1,11 @@
-"""The package's warnings on stderr, one line each, like everything else that the command says.
-
-What it knows: the logger, and when something else tells the same.
-What it must never know: what is warned of.
+"""Shows the library's log warnings on stderr, one line each.
 
 Rules:
 
-1. A warning is said once: whoever asked for the log (``MIX_DEBUG``), or set up a handler, has it
-   there.
-2. None comes while a status line shows what the stream is doing: it would say the same, and garble
-   the screen.
-3. Nothing is left on the logger, for others may go on using it.
+1. A warning is shown once: not if the log is shown (``MIX_DEBUG``) or has another handler.
+2. No warning is shown while a status line shows the state of the stream: it would repeat that, and
+   garble the screen.
+3. The logger is left as it was, because others may use it.
 """
 
 from __future__ import annotations
@@ -19,6 +15,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from trio_mix._rest._options import debug_wanted
+from trio_mix.cli.ui._library_terms import without_library_terms
 from trio_mix.cli.ui._text import print_error
 
 if TYPE_CHECKING:
@@ -30,11 +27,11 @@ _log: Final = logging.getLogger("trio_mix")
 class _WarningHandler(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self.quiet = 0
+        self.suppressed = 0
 
     def emit(self, record: logging.LogRecord) -> None:
-        if not self.quiet:
-            print_error(record.getMessage())
+        if not self.suppressed:
+            print_error(without_library_terms(record.getMessage()))
 
 
 _HANDLER: Final = _WarningHandler()
@@ -42,7 +39,7 @@ _HANDLER: Final = _WarningHandler()
 
 @contextmanager
 def warnings_on_stderr() -> Iterator[None]:
-    """Say warnings on stderr until the block is left."""
+    """Show warnings on stderr until the block is left."""
     if debug_wanted() or _log.handlers:
         yield
         return
@@ -55,9 +52,9 @@ def warnings_on_stderr() -> Iterator[None]:
 
 @contextmanager
 def suppress_warnings() -> Iterator[None]:
-    """Say none until the block is left: something else shows what goes on."""
-    _HANDLER.quiet += 1
+    """Show no warnings until the block is left."""
+    _HANDLER.suppressed += 1
     try:
         yield
     finally:
-        _HANDLER.quiet -= 1
+        _HANDLER.suppressed -= 1
