@@ -1,4 +1,4 @@
-"""Runs pytest in a process of its own, as in a project that has nothing but trio_mix installed."""
+"""Runs pytest in a process of its own, as in a project that uses trio_mix."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class RunPytest(Protocol):
 
 @pytest.fixture
 def run_pytest(tmp_path: Path) -> RunPytest:
-    """Return a function that runs pytest on a test file; its exit code and output come back."""
+    """Return a function that runs pytest on a source text and returns exit code and output."""
 
     def run(source: str, *args: str, ini: str = "trio_mode = true") -> tuple[int, str]:
         (tmp_path / "test_it.py").write_text(source, encoding="utf-8")

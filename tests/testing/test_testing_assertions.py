@@ -1,4 +1,4 @@
-"""Assertions, and what their failures show."""
+"""The assertions, and the texts of their failures."""
 
 from __future__ import annotations
 
@@ -34,17 +34,19 @@ if TYPE_CHECKING:
     from trio_mix import Mix
 
 
-async def test_ran_once_means_neither_never_nor_twice(mix: Mix, mix_server: MixServer) -> None:
-    async with mix.open_session() as stream:
+async def test_assert_ran_once_fails_for_none_and_for_two_runs(
+    mix: Mix, mix_server: MixServer
+) -> None:
+    async with mix.open_session() as session:
         with pytest.raises(AssertionError, match=r"^'Hi' never ran, not once\.\nThe server's"):
             assert_ran_once(mix_server, "Hi")
-        await stream.ask("Hi")
+        await session.ask("Hi")
         assert_ran_once(mix_server, "Hi")
-        assert_ran_once(mix_server, re.compile("^H"), stream.session_id)
+        assert_ran_once(mix_server, re.compile("^H"), session.session_id)
         assert_ran_once(mix_server, lambda text: text == "Hi")
         with pytest.raises(AssertionError, match="never ran in session other"):
             assert_ran_once(mix_server, "Hi", "other")
-        await stream.ask("Hi")
+        await session.ask("Hi")
         with pytest.raises(AssertionError, match="'Hi' ran 2 times, not once") as failed:
             assert_ran_once(mix_server, "Hi")
     shown = str(failed.value)
@@ -64,11 +66,11 @@ async def test_requests_are_counted(mix: Mix, mix_server: MixServer) -> None:
         assert_requested(mix_server, "GET", "/api/sessions", times=0)
 
 
-async def test_what_is_left_is_named_when_time_is_up(
+async def test_what_is_left_is_named_after_the_time_limit(
     mix: Mix, mix_server: MixServer, autojump_clock: MockClock
 ) -> None:
     mix_server.script("Hi", Turn(Hang()))
-    async with mix.open_session() as stream, stream.send("Hi"):
+    async with mix.open_session() as session, session.send("Hi"):
         await mix_server.wait_for(MessageRun)
         before = trio.current_time()
         with pytest.raises(
@@ -80,7 +82,7 @@ async def test_what_is_left_is_named_when_time_is_up(
     await assert_nothing_left(mix_server)
 
 
-async def test_a_failure_inside_the_server_is_left(mix: Mix) -> None:
+async def test_a_failure_inside_the_server_counts_as_left(mix: Mix) -> None:
     with pytest.raises(ZeroDivisionError):
         async with MixServer(listen=False) as server:
             server.script(lambda _: bool(1 // 0), Turn())
@@ -90,24 +92,24 @@ async def test_a_failure_inside_the_server_is_left(mix: Mix) -> None:
                 await assert_nothing_left(server, within=0.01)
 
 
-async def test_expected_events_come_in_order_with_others_between(
+async def test_expected_events_are_found_in_order_with_others_between(
     mix: Mix, mix_server: MixServer
 ) -> None:
     mix_server.script("Hi", Turn(Think("hm hm"), Say("one two")))
-    async with mix.open_session() as stream, stream.send("Hi") as message:
+    async with mix.open_session() as session, session.send("Hi") as message:
         found = await expect_events(
             message, ThinkingEvent, lambda e: isinstance(e, ContentEvent) and e.content == "two"
         )
         assert [getattr(event, "content", None) for event in found] == ["hm ", "two"]
-        # What comes after stays in the message.
+        # Later events stay in the message.
         assert [type(event) async for event in message] == [CompleteEvent]
 
 
-async def test_what_was_received_is_shown_where_the_events_end_too_early(
+async def test_the_failure_lists_the_received_events_if_they_end_too_early(
     mix: Mix, mix_server: MixServer
 ) -> None:
     mix_server.script("Hi", Turn(Say("one")))
-    async with mix.open_session() as stream, stream.send("Hi") as message:
+    async with mix.open_session() as session, session.send("Hi") as message:
         with pytest.raises(AssertionError) as failed:
             await expect_events(message, ContentEvent, ErrorEvent, server=mix_server)
     shown = str(failed.value)
@@ -135,7 +137,7 @@ async def test_waiting_for_events_is_bounded(autojump_clock: MockClock) -> None:
     assert trio.current_time() == pytest.approx(7)
 
 
-async def test_an_error_of_the_iteration_comes_out_with_what_was_received() -> None:
+async def test_an_exception_of_the_iteration_has_a_note_of_the_received_events() -> None:
     class Failing:
         def __init__(self) -> None:
             self.left = [1, 2]
@@ -154,13 +156,13 @@ async def test_an_error_of_the_iteration_comes_out_with_what_was_received() -> N
     assert re.search(r"0\.000   1\n +0\.000   2$", failed.value.__notes__[0])
 
 
-async def test_a_message_that_is_long_is_shortened_in_the_timeline(mix_server: MixServer) -> None:
+async def test_a_long_message_is_shortened_in_the_timeline(mix_server: MixServer) -> None:
     with pytest.raises(AssertionError) as failed:
         assert_ran_once(mix_server, "x" * 1000)
     assert len(str(failed.value).partition("\n")[0]) < 120
 
 
-async def test_a_sweep_that_finds_no_task_but_a_file_names_no_task(
+async def test_a_sweep_that_finds_an_open_file_names_no_task(
     tmp_path: Path, autojump_clock: MockClock
 ) -> None:
     files: list[int] = []

@@ -1,4 +1,4 @@
-"""The plan of faults: data, and a pure function of its seed."""
+"""Fault plans: rules, and plans drawn from a seed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ REQUESTS = st.lists(
 )
 
 
-def test_rules_count_only_the_connections_that_fit_them() -> None:
+def test_rules_count_only_matching_connections() -> None:
     plan = FaultPlan(
         Rule(Cut(5), path="/stream", method="GET", connections=[2]),
         Rule(Refuse(), method="POST", connections=[1]),
@@ -27,7 +27,7 @@ def test_rules_count_only_the_connections_that_fit_them() -> None:
     assert plan.faults_for("POST", "/other") == (Split(),)
 
 
-def test_a_rule_counts_every_path_that_begins_with_its_own() -> None:
+def test_a_rule_matches_paths_by_their_beginning() -> None:
     plan = FaultPlan(Rule(Cut(5), path="/stream", connections=[2]))
     assert plan.faults_for("POST", "/stream/1/message") == ()
     assert plan.faults_for("GET", "/stream") == (Cut(5),)
@@ -49,7 +49,7 @@ def test_the_faults_of_streams_do_not_depend_on_other_requests(
     assert streams == [alone.faults_for("GET", "/stream") for _ in streams]
 
 
-def test_a_random_plan_spares_later_connections_and_keeps_its_bounds() -> None:
+def test_a_random_plan_has_no_faults_on_later_connections_and_keeps_its_bounds() -> None:
     kinds: set[type[Fault]] = set()
     for seed in range(300):
         plan = FaultPlan.random(seed, window=100, most=3, rate=1.0, connections=4)
@@ -64,7 +64,7 @@ def test_a_random_plan_spares_later_connections_and_keeps_its_bounds() -> None:
     assert len(kinds) == 7
 
 
-def test_a_random_plan_can_be_told_what_may_happen() -> None:
+def test_a_random_plan_can_be_limited_to_kinds() -> None:
     for seed in range(50):
         plan = FaultPlan.random(seed, kinds=["busy", "refuse"], rate=1.0)
         assert all(isinstance(f, Answer | Refuse) for f in plan.faults_for("GET", "/stream"))
@@ -72,12 +72,12 @@ def test_a_random_plan_can_be_told_what_may_happen() -> None:
         FaultPlan.random(1, kinds=["earthquake"])
 
 
-def test_a_plan_says_how_to_make_it_again() -> None:
+def test_the_repr_of_a_plan_recreates_it() -> None:
     assert repr(FaultPlan.random(42)) == "FaultPlan.random(42)"
     assert "Cut(at=5" in repr(FaultPlan(Rule(Cut(5))))
 
 
-def test_what_is_no_rule_and_no_fault_is_refused_where_it_is_written() -> None:
+def test_objects_that_are_not_rules_or_faults_are_refused_at_once() -> None:
     with pytest.raises(TypeError, match=r"put the fault into a rule, Rule\(Cut\("):
         FaultPlan(Cut(7))  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     with pytest.raises(TypeError, match="takes faults, for example Cut"):

@@ -1,4 +1,4 @@
-"""The proxy of faults, over sockets and in memory."""
+"""The fault proxy, over sockets and in memory."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ both = pytest.mark.parametrize("listen", [True, False], ids=["sockets", "memory"
 
 
 async def _whole(server: MixServer, proxy: FaultProxy) -> bytes:
-    """Return the bytes that arrive of a stream that is closed after one event."""
+    """Return the bytes received of a stream that is closed after one event."""
     session_id = server.create_session()
     async with await connect(proxy) as stream:
         request = f"GET /stream?sessionId={session_id} HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -52,7 +52,7 @@ async def _read(stream: trio.abc.Stream) -> bytes:
 
 
 @both
-async def test_without_a_plan_bytes_pass_unchanged_and_are_counted(listen: bool) -> None:
+async def test_without_faults_bytes_are_forwarded_unchanged_and_counted(listen: bool) -> None:
     async with MixServer("blocking", listen=listen) as server, FaultProxy(server) as proxy:
         assert (proxy.url == server.url) != listen
         server.script("go", Turn(Say("through")))
@@ -67,29 +67,29 @@ async def test_without_a_plan_bytes_pass_unchanged_and_are_counted(listen: bool)
 
 
 @both
-@pytest.mark.parametrize("at", [1, 17, 150, 290])
-async def test_a_cut_comes_at_the_very_byte(listen: bool, at: int) -> None:
+async def test_a_cut_occurs_at_the_exact_byte(listen: bool) -> None:
     async with MixServer(listen=listen) as server:
         async with FaultProxy(server) as proxy:
             whole = await _whole(server, proxy)
             assert len(whole) > 290
         session_id = server.create_session()
-        async with FaultProxy(server, FaultPlan(Rule(Cut(at)))) as proxy:
-            async with await connect(proxy) as stream:
-                request = f"GET /stream?sessionId={session_id} HTTP/1.1\r\nHost: x\r\n\r\n"
-                await stream.send_all(request.encode())
-                await server.wait_until(lambda: server.open_streams == 1)
-                server.emit(session_id, "marker", {"text": "x" * 50})
-                got = await _read(stream)
-            assert len(got) == at
-            assert proxy.statistics().by_kind == {"Cut": 1}
-            assert proxy.log[0].request == "GET /stream"
-            assert proxy.log[0].connection == 1
-        await server.wait_for(StreamEnded, count=2)
+        for number, at in enumerate((1, 17, 150, 290), 2):
+            async with FaultProxy(server, FaultPlan(Rule(Cut(at)))) as proxy:
+                async with await connect(proxy) as stream:
+                    request = f"GET /stream?sessionId={session_id} HTTP/1.1\r\nHost: x\r\n\r\n"
+                    await stream.send_all(request.encode())
+                    await server.wait_until(lambda: server.open_streams == 1)
+                    server.emit(session_id, "marker", {"text": "x" * 50})
+                    got = await _read(stream)
+                assert len(got) == at
+                assert proxy.statistics().by_kind == {"Cut": 1}
+                assert proxy.log[0].request == "GET /stream"
+                assert proxy.log[0].connection == 1
+            await server.wait_for(StreamEnded, count=number)
 
 
 @both
-async def test_a_cut_at_zero_lets_the_request_through_and_nothing_back(listen: bool) -> None:
+async def test_a_cut_at_zero_forwards_the_request_and_no_response(listen: bool) -> None:
     plan = FaultPlan(Rule(Cut(0)))
     async with MixServer(listen=listen) as server, FaultProxy(server, plan) as proxy:
         with pytest.raises(CutError):
@@ -110,7 +110,7 @@ async def test_a_cut_on_the_way_up_keeps_the_request_from_the_server(listen: boo
 
 
 @both
-async def test_a_reset_is_seen_as_one(listen: bool) -> None:
+async def test_a_reset_is_a_reset_for_the_client(listen: bool) -> None:
     plan = FaultPlan(Rule(Cut(200, how="reset")))
     async with MixServer(listen=listen) as server, FaultProxy(server, plan) as proxy:
         assert (await _whole_or_less(server, proxy)).endswith(b"<reset>")
@@ -125,7 +125,7 @@ async def _whole_or_less(server: MixServer, proxy: FaultProxy) -> bytes:
 
 
 @both
-async def test_the_server_need_not_notice_that_a_client_is_lost(listen: bool) -> None:
+async def test_a_client_can_be_lost_without_the_server_noticing(listen: bool) -> None:
     plan = FaultPlan(Rule(Cut(150, server_notices=False)))
     async with MixServer(listen=listen) as server, FaultProxy(server, plan) as proxy:
         assert len(await _whole_or_less(server, proxy)) == 150
@@ -137,7 +137,7 @@ async def test_the_server_need_not_notice_that_a_client_is_lost(listen: bool) ->
 
 
 @both
-async def test_bytes_can_come_one_by_one(listen: bool) -> None:
+async def test_bytes_can_be_forwarded_one_by_one(listen: bool) -> None:
     plan = FaultPlan(Rule(Split(1)))
     async with MixServer(listen=listen) as server, FaultProxy(server, plan) as proxy:
         whole = await _whole(server, proxy)
@@ -160,7 +160,7 @@ async def test_bytes_can_be_corrupted_in_place(listen: bool) -> None:
     assert wrong[at + 6 :] == right[at + 6 :]
 
 
-async def test_a_stall_holds_what_follows_and_lets_it_go(autojump_clock: MockClock) -> None:
+async def test_a_stall_delays_the_following_bytes(autojump_clock: MockClock) -> None:
     plan = FaultPlan(Rule(Stall(200, 40.0)))
     async with MixServer(listen=False) as server, FaultProxy(server, plan) as proxy:
         session_id = server.create_session()
@@ -170,7 +170,7 @@ async def test_a_stall_holds_what_follows_and_lets_it_go(autojump_clock: MockClo
             assert trio.current_time() - start == pytest.approx(40)
 
 
-async def test_a_stall_for_ever_leaves_the_connection_open(autojump_clock: MockClock) -> None:
+async def test_a_stall_without_end_keeps_the_connection_open(autojump_clock: MockClock) -> None:
     plan = FaultPlan(Rule(Stall(200)))
     async with MixServer(listen=False) as server, FaultProxy(server, plan) as proxy:
         async with await connect(proxy) as stream:
@@ -184,7 +184,7 @@ async def test_a_stall_for_ever_leaves_the_connection_open(autojump_clock: MockC
         await proxy.wait_until(lambda: proxy.statistics().open == 0)
 
 
-async def test_a_throttle_takes_its_time(autojump_clock: MockClock) -> None:
+async def test_a_throttle_limits_the_rate(autojump_clock: MockClock) -> None:
     plan = FaultPlan(Rule(Throttle(10.0)))
     async with MixServer(listen=False) as server, FaultProxy(server, plan) as proxy:
         start = trio.current_time()
@@ -204,7 +204,7 @@ async def test_a_connection_can_be_refused_and_the_next_one_not(listen: bool) ->
 
 
 @both
-async def test_the_proxy_can_answer_in_the_servers_place(listen: bool) -> None:
+async def test_the_proxy_can_answer_instead_of_the_server(listen: bool) -> None:
     busy = Answer(503, (("Retry-After", "7"),), b"busy")
     plan = FaultPlan(Rule(busy, path="/health", connections=[1]))
     async with MixServer(listen=listen) as server, FaultProxy(server, plan) as proxy:
@@ -230,7 +230,7 @@ async def test_an_unplugged_proxy_refuses_connections_and_keeps_open_ones(listen
 
 
 @both
-async def test_dropping_loses_all_open_connections(listen: bool) -> None:
+async def test_drop_closes_all_open_connections(listen: bool) -> None:
     async with MixServer(listen=listen) as server, FaultProxy(server) as proxy:
         session_id = server.create_session()
         async with open_frames(proxy, session_id) as frames:
@@ -241,7 +241,7 @@ async def test_dropping_loses_all_open_connections(listen: bool) -> None:
 
 
 @both
-async def test_what_the_server_does_to_a_connection_is_seen_through_the_proxy(
+async def test_a_connection_ends_for_the_client_as_the_server_ended_it(
     listen: bool,
 ) -> None:
     async with MixServer(listen=listen) as server, FaultProxy(server) as proxy:
@@ -253,14 +253,14 @@ async def test_what_the_server_does_to_a_connection_is_seen_through_the_proxy(
 
 
 @both
-async def test_a_server_that_is_down_is_a_connection_that_ends(listen: bool) -> None:
+async def test_without_a_server_the_connection_ends(listen: bool) -> None:
     async with MixServer(listen=listen) as server, FaultProxy(server) as proxy:
         await server.stop()
         with pytest.raises((CutError, trio.BrokenResourceError)):
             await call(proxy, "GET", "/health")
 
 
-async def test_the_bodys_exception_comes_out_as_it_went_in() -> None:
+async def test_an_exception_of_the_body_is_raised_unchanged_by_the_proxy() -> None:
     error = ValueError("mine")
     with pytest.raises(ValueError, match="mine") as caught:
         async with MixServer() as server, FaultProxy(server.url) as proxy:
@@ -269,6 +269,6 @@ async def test_the_bodys_exception_comes_out_as_it_went_in() -> None:
     assert caught.value is error
 
 
-def test_only_plain_http_is_passed_on() -> None:
+def test_only_plain_http_is_accepted() -> None:
     with pytest.raises(ValueError, match="http://"):
         FaultProxy("https://example.com")

@@ -1,4 +1,4 @@
-"""The network in memory, as a stream, and under the real HTTP stack."""
+"""The network in memory, as a Trio stream and below httpcore."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from trio.testing import check_half_closeable_stream, wait_all_tasks_blocked
 from trio_mix.testing import Drop, MemoryStream, MixServer, Say, Turn, memory_pipe
 
 
-async def test_it_keeps_every_rule_that_trio_has_for_streams() -> None:
+async def test_it_passes_trios_checks_for_streams() -> None:
     async def maker() -> tuple[MemoryStream, MemoryStream]:
         return memory_pipe()
 
@@ -32,7 +32,7 @@ async def test_a_full_pipe_blocks_its_writer_until_it_is_read() -> None:
         assert await two.receive_some() == b"abcde"
 
 
-async def test_a_reset_comes_after_what_had_arrived() -> None:
+async def test_a_reset_follows_the_data_that_arrived_before() -> None:
     one, two = memory_pipe()
     async with one, two:
         await one.send_all(b"last words")
@@ -44,7 +44,7 @@ async def test_a_reset_comes_after_what_had_arrived() -> None:
             await two.send_all(b"anyone?")
 
 
-async def test_httpcores_pool_talks_to_the_server_and_notices_a_lost_connection() -> None:
+async def test_httpcores_pool_uses_it_and_notices_a_lost_connection() -> None:
     async with (
         MixServer(listen=False) as server,
         httpcore.AsyncConnectionPool(network_backend=server.network) as pool,
@@ -62,7 +62,7 @@ async def test_httpcores_pool_talks_to_the_server_and_notices_a_lost_connection(
 
 
 @pytest.mark.parametrize("how", ["cut", "reset"])
-async def test_httpcore_sees_a_cut_as_it_sees_one_on_a_socket(how: str) -> None:
+async def test_httpcore_raises_the_same_errors_as_on_a_socket(how: str) -> None:
     expected = httpcore.RemoteProtocolError if how == "cut" else httpcore.ReadError
     async with (
         MixServer(listen=False) as server,

@@ -1,4 +1,4 @@
-"""Recording: what stands between client and server changes nothing, and writes everything down."""
+"""The recorder: it forwards everything unchanged, and records it with secrets masked."""
 
 from __future__ import annotations
 
@@ -66,13 +66,13 @@ def lines(path: Path) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     "mix_server", [{"listen": False}, {"listen": True}], indirect=True, ids=["memory", "sockets"]
 )
-async def test_a_conversation_stands_in_the_file_in_its_order(
+async def test_a_conversation_is_recorded_in_order(
     mix_server: MixServer, client: Mix, recorder: Recorder, path: Path
 ) -> None:
     mix_server.script("Hi", Turn(Say("Grüß dich, Welt")))
     with trio.fail_after(10):
-        async with client.open_stream(mix_server.create_session()) as stream:
-            assert (await stream.ask("Hi")).text == "Grüß dich, Welt"
+        async with client.open_stream(mix_server.create_session()) as session:
+            assert (await session.ask("Hi")).text == "Grüß dich, Welt"
         await mix_server.wait_until(lambda: not mix_server.open_streams)
         await wait_all_tasks_blocked()
     head, *rest = lines(path)
@@ -83,8 +83,8 @@ async def test_a_conversation_stands_in_the_file_in_its_order(
     assert opened["request"] == "GET /stream?sessionId=session-1"
     of_stream = [line for line in rest if line["n"] == opened["n"]]
     assert (of_stream[1]["answer"], of_stream[-1]["end"]) == (200, "client")
-    told = "".join(line.get("chunk", "") for line in of_stream)
-    assert told.startswith("id: 1\nevent: connected\n")
+    recorded = "".join(line.get("chunk", "") for line in of_stream)
+    assert recorded.startswith("id: 1\nevent: connected\n")
     assert "Grüß" in text_of(path)
     sent = next(line for line in rest if "messages" in line.get("request", ""))
     assert json.loads(sent["body"])["text"] == "Hi"
@@ -92,29 +92,29 @@ async def test_a_conversation_stands_in_the_file_in_its_order(
     assert recorder.exchanges == max(line["n"] for line in rest)
 
 
-async def test_no_secret_of_the_client_or_the_server_is_in_the_file(
+async def test_no_secret_of_the_client_or_the_server_is_recorded(
     mix_server: MixServer, recorder: Recorder, path: Path
 ) -> None:
     mix_server.script("Hi", Turn(Say("Your token is header-secret-1 and mine is sesame street")))
     headers = {"Authorization": "Bearer header-secret-1", "X-Tenant-Key": "header-secret-2"}
     async with Mix(recorder.url, network=recorder.network, headers=headers) as mix:
         await mix.authentication.store_api_key(api_key="body-secret-3", provider="anthropic")
-        async with mix.open_session() as stream:
-            reply = await stream.ask("Hi")
-    assert "header-secret-1" in reply.text  # the client gets everything as it is
+        async with mix.open_session() as session:
+            reply = await session.ask("Hi")
+    assert "header-secret-1" in reply.text  # the client receives everything unchanged
     text = text_of(path)
     assert "secret" not in text.replace("Your token", "")
     assert "mine " in text
 
 
-async def test_a_secret_that_comes_in_pieces_is_masked_and_passed_on_at_once(
+async def test_a_secret_in_several_pieces_is_masked_in_the_file_and_forwarded_at_once(
     mix_server: MixServer, client: Mix, path: Path, autojump_clock: MockClock
 ) -> None:
     first, second = b'event: x\ndata: {"token":"sesame-', b'open"}\n\n'
     mix_server.script("Hi", Turn(Raw(first), Pause(5), Raw(second), Say("Hello")))
-    async with client.open_stream(mix_server.create_session()) as stream:
-        async with stream.subscribe() as events:
-            await stream.ask("Hi")
+    async with client.open_stream(mix_server.create_session()) as session:
+        async with session.subscribe() as events:
+            await session.ask("Hi")
             (unknown,) = await expect_events(events, UnknownEvent)
     assert unknown == UnknownEvent(id="2", name="x", data='{"token":"sesame-open"}')
     assert "sesame" not in text_of(path)
@@ -124,13 +124,13 @@ async def test_a_secret_that_comes_in_pieces_is_masked_and_passed_on_at_once(
 
 
 @pytest.mark.parametrize("how", ["cut", "reset", "close"])
-async def test_a_stream_ends_for_the_client_and_in_the_file_as_it_ended(
+async def test_a_stream_ends_for_the_client_and_in_the_file_as_on_the_server(
     mix_server: MixServer, client: Mix, path: Path, how: Any, autojump_clock: MockClock
 ) -> None:
     mix_server.script("Hi", Turn(Say("Hello "), Drop(how), Pause(1), Say("there")))
-    async with client.open_stream(mix_server.create_session()) as stream:
-        assert (await stream.ask("Hi")).text == "Hello there"
-        assert stream.statistics().reconnects == 1
+    async with client.open_stream(mix_server.create_session()) as session:
+        assert (await session.ask("Hi")).text == "Hello there"
+        assert session.statistics().reconnects == 1
     await wait_all_tasks_blocked()
     first, second = [
         next(end["end"] for end in lines(path) if end.get("n") == opened["n"] and "end" in end)
@@ -140,7 +140,7 @@ async def test_a_stream_ends_for_the_client_and_in_the_file_as_it_ended(
     assert (first, second) == ("complete" if how == "close" else how, "client")
 
 
-async def test_pieces_are_passed_on_as_they_come(
+async def test_pieces_are_forwarded_as_they_arrive(
     mix_server: MixServer, path: Path, autojump_clock: MockClock
 ) -> None:
     mix_server.script("Hi", Turn(Say("one "), Pause(10), Say("two")))
@@ -149,8 +149,8 @@ async def test_pieces_are_passed_on_as_they_come(
         FaultProxy(mix_server, plan) as proxy,
         record(proxy, path) as recorder,
         Mix(recorder.url, network=recorder.network) as mix,
-        mix.open_session() as stream,
-        stream.send("Hi") as message,
+        mix.open_session() as session,
+        session.send("Hi") as message,
     ):
         came = [(text, trio.current_time()) async for text in message.text_deltas()]
     assert [text for text, _ in came] == ["one ", "two"]
@@ -164,7 +164,7 @@ async def test_pieces_are_passed_on_as_they_come(
     assert times["two"] - times["one"] == pytest.approx(10, abs=0.1)
 
 
-async def test_a_server_that_is_not_there_is_lost_for_the_client_too(path: Path) -> None:
+async def test_without_a_server_the_connection_of_the_client_ends(path: Path) -> None:
     async with MixServer() as server:
         gone = server.url
     async with record(gone, path) as recorder, Mix(recorder.url) as mix:
@@ -173,7 +173,7 @@ async def test_a_server_that_is_not_there_is_lost_for_the_client_too(path: Path)
     assert lines(path)[-1]["end"] == "refused"
 
 
-async def test_leaving_the_recorder_ends_what_runs_and_says_so(
+async def test_leaving_the_recorder_ends_and_records_open_exchanges(
     mix_server: MixServer, path: Path
 ) -> None:
     mix_server.script("Hi", Turn(Hang()))
@@ -188,7 +188,7 @@ async def test_leaving_the_recorder_ends_what_runs_and_says_so(
         recorder.network.connect()
 
 
-async def test_binary_answers_are_kept_and_binary_requests_only_counted(
+async def test_of_binary_data_responses_are_recorded_and_requests_by_size(
     mix_server: MixServer, client: Mix, path: Path, tmp_path: Path
 ) -> None:
     session = mix_server.create_session()
@@ -211,21 +211,18 @@ async def test_a_websocket_is_refused_with_a_reason(recorder: Recorder, path: Pa
     assert "sesame" not in text_of(path)
 
 
-@pytest.mark.parametrize(
-    ("url", "why"),
-    [
+def test_an_invalid_url_is_refused(path: Path) -> None:
+    for url, message in (
         ("localhost:8088", "needs an http"),
         ("ftp://host", "needs an http"),
         ("http://me:sesame@host", "send them as headers"),
-    ],
-)
-def test_an_address_that_cannot_work_is_refused(url: str, why: str, path: Path) -> None:
-    with pytest.raises(ValueError, match=why) as failed:
-        record(url, path)
-    assert "sesame" not in str(failed.value)
+    ):
+        with pytest.raises(ValueError, match=message) as failed:
+            record(url, path)
+        assert "sesame" not in str(failed.value)
 
 
-async def test_a_file_that_cannot_be_written_is_told_on_entering(
+async def test_a_file_that_cannot_be_written_is_an_error_on_entering(
     mix_server: MixServer, path: Path
 ) -> None:
     with pytest.raises(FileNotFoundError):

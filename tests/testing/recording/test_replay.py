@@ -1,4 +1,4 @@
-"""Replaying: the recorded server once more, in its order, in its time."""
+"""Replaying a recording: order, timing, and requests that were not recorded."""
 
 from __future__ import annotations
 
@@ -49,15 +49,15 @@ async def recorder(mix_server: MixServer, path: Path) -> AsyncIterator[Recorder]
 
 
 async def talk(
-    server: Recorder | Replay, session: str, *texts: str, think: float = 3.0
+    server: Recorder | Replay, session_id: str, *texts: str, think: float = 3.0
 ) -> tuple[list[Reply], float]:
-    """Send messages, granting what is asked after some thought; return replies and seconds."""
+    """Send messages, grant each permission after a pause; return the replies and the seconds."""
     network = server.network if server.in_memory else None
     start = trio.current_time()
     replies = []
-    async with Mix(server.url, network=network) as mix, mix.open_stream(session) as stream:
+    async with Mix(server.url, network=network) as mix, mix.open_stream(session_id) as session:
         for text in texts:
-            async with stream.send(text) as message:
+            async with session.send(text) as message:
                 async for event in message:
                     if isinstance(event, PermissionEvent):
                         await trio.sleep(think)
@@ -94,7 +94,7 @@ async def test_the_same_program_gets_the_same_replies_in_the_same_time(
     assert again == pytest.approx(took, abs=0.2)
 
 
-async def test_a_faster_replay_keeps_what_came_before_what(
+async def test_a_faster_replay_keeps_the_order(
     mix_server: MixServer, recorder: Recorder, path: Path, autojump_clock: MockClock
 ) -> None:
     mix_server.script("work", WORK)
@@ -110,7 +110,7 @@ async def test_a_faster_replay_keeps_what_came_before_what(
         assert again < 0.5
 
 
-async def test_what_followed_a_request_waits_for_it_however_long(
+async def test_a_response_after_a_request_waits_for_that_request(
     mix_server: MixServer, recorder: Recorder, path: Path, autojump_clock: MockClock
 ) -> None:
     mix_server.script("work", WORK)
@@ -130,7 +130,7 @@ async def test_what_followed_a_request_waits_for_it_however_long(
     assert again == pytest.approx(took + 97, abs=0.5)
 
 
-async def test_a_lost_connection_is_lost_again_and_recovered_again(
+async def test_a_lost_connection_is_replayed_and_recovered(
     mix_server: MixServer, recorder: Recorder, path: Path, autojump_clock: MockClock
 ) -> None:
     mix_server.script("work", Turn(Say("Hello "), Drop("reset"), Pause(2), Say("there")))
@@ -144,7 +144,7 @@ async def test_a_lost_connection_is_lost_again_and_recovered_again(
     assert len(streams) == 2
 
 
-async def test_an_error_is_told_again(
+async def test_an_error_is_replayed(
     mix_server: MixServer, recorder: Recorder, path: Path, autojump_clock: MockClock
 ) -> None:
     mix_server.script("work", Turn(Fail("no more money", "billing_error")))
@@ -166,7 +166,7 @@ async def test_it_works_over_sockets(mix_server: MixServer, recorder: Recorder, 
     assert after == before
 
 
-async def test_what_was_not_recorded_is_gone_and_remembered(
+async def test_a_request_that_was_not_recorded_is_a_410_and_listed(
     mix_server: MixServer, recorder: Recorder, path: Path, autojump_clock: MockClock
 ) -> None:
     session = mix_server.create_session()
@@ -186,7 +186,7 @@ async def test_what_was_not_recorded_is_gone_and_remembered(
         assert "GET /api" in server.timeline
 
 
-async def test_another_body_is_another_request_unless_bodies_are_ignored(
+async def test_requests_with_different_bodies_differ_unless_bodies_are_ignored(
     mix_server: MixServer, recorder: Recorder, path: Path
 ) -> None:
     async with Mix(recorder.url, network=recorder.network) as mix:
@@ -194,8 +194,8 @@ async def test_another_body_is_another_request_unless_bodies_are_ignored(
     async with replay(path, listen=False) as server, Mix(server.url, network=server.network) as mix:
         with pytest.raises(errors.MixError, match="in the recording.*Monday.*not .*Tuesday"):
             await mix.sessions.create(title="Tuesday", browser_mode="local-browser-service")
-        (said,) = server.unexpected
-        assert said.startswith("POST /api/sessions: in the recording the body is ")
+        (line,) = server.unexpected
+        assert line.startswith("POST /api/sessions: in the recording the body is ")
     async with (
         replay(path, listen=False, ignore_bodies=True) as server,
         Mix(server.url, network=server.network) as mix,
@@ -204,7 +204,7 @@ async def test_another_body_is_another_request_unless_bodies_are_ignored(
     assert (after, server.unexpected) == (before, [])
 
 
-async def test_reading_more_often_gets_the_last_answer_again(
+async def test_further_gets_receive_the_last_response_again(
     mix_server: MixServer, recorder: Recorder, path: Path
 ) -> None:
     async with Mix(recorder.url, network=recorder.network) as mix:
@@ -216,7 +216,7 @@ async def test_reading_more_often_gets_the_last_answer_again(
     assert seen == [[], [session], [session], [session]]
 
 
-async def test_requests_with_masked_secrets_are_known_again(
+async def test_requests_with_masked_secrets_are_recognized(
     mix_server: MixServer, recorder: Recorder, path: Path
 ) -> None:
     key = "body-secret-3"
@@ -227,9 +227,8 @@ async def test_requests_with_masked_secrets_are_known_again(
     assert (after, server.unexpected) == (before, [])
 
 
-@pytest.mark.parametrize(
-    ("content", "why"),
-    [
+def test_a_file_that_is_not_a_recording_is_refused(path: Path) -> None:
+    files = [
         ("", "is not a recording"),
         ('{"a": 1}\n', "is not a recording"),
         ("hello\n", "line 1: not a JSON object"),
@@ -237,16 +236,15 @@ async def test_requests_with_masked_secrets_are_known_again(
         ('{"trio_mix_recording": 99}\n', "version 99, and this trio_mix reads 1"),
         ('{"trio_mix_recording": 1}\n{"no": 1}\n', "a line lacks"),
         ('{"trio_mix_recording": 1}\n{"no": 1, "at": 0, "n": 7, "end": "cut"}\n', "a line lacks"),
-    ],
-)
-def test_a_file_that_is_no_recording_is_refused(path: Path, content: str, why: str) -> None:
-    path.write_text(content, encoding="utf-8")
-    with pytest.raises(RecordingError, match=why) as failed:
-        replay(path)
-    assert str(path) in str(failed.value)
+    ]
+    for content, message in files:
+        path.write_text(content, encoding="utf-8")
+        with pytest.raises(RecordingError, match=message) as failed:
+            replay(path)
+        assert str(path) in str(failed.value)
 
 
-def test_a_speed_that_cannot_be_is_refused(path: Path) -> None:
+def test_a_speed_that_is_not_positive_is_refused(path: Path) -> None:
     path.write_text('{"trio_mix_recording": 1}\n', encoding="utf-8")
     for speed in (0, -1.0, math.nan):
         with pytest.raises(ValueError, match="speed must be positive"):
@@ -255,21 +253,21 @@ def test_a_speed_that_cannot_be_is_refused(path: Path) -> None:
         replay(path, port=70000)
 
 
-def take_the_ends_out(path: Path) -> None:
+def remove_ends(path: Path) -> None:
     lines = path.read_text(encoding="utf-8").split("\n")
     kept = [line for line in lines if line and json.loads(line).get("end") is None]
     path.write_text("\n".join(kept), encoding="utf-8")
 
 
-async def test_a_recording_that_was_broken_off_stays_open(
+async def test_responses_without_a_recorded_end_stay_open(
     mix_server: MixServer, recorder: Recorder, path: Path, autojump_clock: MockClock
 ) -> None:
     session = mix_server.create_session()
     await talk(recorder, session, "Hello")
-    take_the_ends_out(path)
+    remove_ends(path)
     async with replay(path, listen=False) as server, Mix(server.url, network=server.network) as mix:
-        # Even the answer to the detection of the generation is never over, so nothing comes of it.
+        # Even the response to the detection of the generation never ends.
         with trio.move_on_after(30) as patience:
-            async with mix.open_stream(session) as stream:
-                await stream.ask("Hello")
+            async with mix.open_stream(session) as opened:
+                await opened.ask("Hello")
         assert patience.cancelled_caught

@@ -1,4 +1,4 @@
-"""What takes its time, in memory under a clock that jumps."""
+"""Heartbeats, ages and time limits, in memory with the autojump clock."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("api", ["pipeline-oldest", "pipeline", "blocking", "async"])
-async def test_a_heartbeat_comes_every_45_seconds(api: Api, autojump_clock: MockClock) -> None:
+async def test_a_heartbeat_is_sent_every_45_seconds(api: Api, autojump_clock: MockClock) -> None:
     async with (
         MixServer(api, listen=False) as server,
         open_frames(server, server.create_session()) as frames,
@@ -43,7 +43,7 @@ async def test_a_heartbeat_comes_every_45_seconds(api: Api, autojump_clock: Mock
 
 
 @pytest.mark.parametrize(("api", "beats"), [("pipeline", 0), ("async", 4)])
-async def test_a_pipeline_server_is_silent_while_it_runs_a_message(
+async def test_a_pipeline_server_sends_no_heartbeats_during_a_turn(
     api: Api, beats: int, autojump_clock: MockClock
 ) -> None:
     async with MixServer(api, listen=False) as server:
@@ -68,7 +68,7 @@ async def test_an_idle_stream_ends_cleanly_at_the_first_heartbeat_after_ten_minu
 
 
 @pytest.mark.parametrize("api", ["pipeline", "async"])
-async def test_a_stream_in_mid_turn_is_cut_at_ten_minutes_and_the_answer_is_stored(
+async def test_a_stream_with_a_running_turn_is_cut_at_ten_minutes_and_the_answer_is_stored(
     api: Api, autojump_clock: MockClock
 ) -> None:
     async with MixServer(api, listen=False) as server:
@@ -84,7 +84,7 @@ async def test_a_stream_in_mid_turn_is_cut_at_ten_minutes_and_the_answer_is_stor
         assert server.stored(session_id)[-1]["assistantResponse"] == "early late"
 
 
-async def test_a_turn_that_begins_after_ten_minutes_cuts_its_stream_too(
+async def test_a_turn_that_starts_after_ten_minutes_cuts_its_stream_too(
     autojump_clock: MockClock,
 ) -> None:
     async with MixServer("async", listen=False) as server:
@@ -99,7 +99,7 @@ async def test_a_turn_that_begins_after_ten_minutes_cuts_its_stream_too(
     assert ended.how == "cut"
 
 
-async def test_streams_live_for_ever_where_they_are_told_to(autojump_clock: MockClock) -> None:
+async def test_streams_can_be_kept_open_forever(autojump_clock: MockClock) -> None:
     server = MixServer(listen=False, heartbeat_interval=None, max_connection_age=None)
     async with server, open_frames(server, server.create_session()) as frames:
         await trio.sleep(10_000)
@@ -108,7 +108,7 @@ async def test_streams_live_for_ever_where_they_are_told_to(autojump_clock: Mock
 
 
 @pytest.mark.parametrize("answer", ["grant", "deny", None])
-async def test_permission_is_granted_denied_or_denied_for_want_of_an_answer(
+async def test_a_permission_is_granted_denied_or_times_out(
     answer: str | None, autojump_clock: MockClock
 ) -> None:
     turn = Turn(AskPermission("bash", [Say("I did")], [Say("I did not")], params={"command": "ls"}))
@@ -130,8 +130,8 @@ async def test_permission_is_granted_denied_or_denied_for_want_of_an_answer(
             }
             if answer is not None:
                 reply = await call(server, "POST", f"/api/permissions/permission-1/{answer}")
-                told = "granted" if answer == "grant" else "denied"
-                assert (reply.status, reply.json) == (200, {told: True})
+                field = "granted" if answer == "grant" else "denied"
+                assert (reply.status, reply.json) == (200, {field: True})
             final = (await frames.until("complete"))[-1].data["content"]
             took = trio.current_time() - start
     assert final == ("I did" if answer == "grant" else "I did not")
@@ -140,7 +140,7 @@ async def test_permission_is_granted_denied_or_denied_for_want_of_an_answer(
     assert record.answer == {"grant": "granted", "deny": "denied", None: "timeout"}[answer]
 
 
-async def test_a_permission_that_is_settled_or_never_was_cannot_be_answered(
+async def test_an_answered_or_unknown_permission_cannot_be_answered(
     autojump_clock: MockClock,
 ) -> None:
     async with MixServer(listen=False) as server:
@@ -152,7 +152,7 @@ async def test_a_permission_that_is_settled_or_never_was_cannot_be_answered(
             assert (reply.status, reply.json["error"]["type"]) == (404, "not_found")
 
 
-async def test_a_notification_is_shown_and_responded_to(autojump_clock: MockClock) -> None:
+async def test_a_notification_is_sent_and_responded_to(autojump_clock: MockClock) -> None:
     ask = Notify("Which?", "Choose", "question", "choice", ["a", "b"], timeout=60)
     async with MixServer(listen=False) as server:
         server.script("go", Turn(ask, Say("thanks")))
@@ -176,7 +176,7 @@ async def test_a_notification_is_shown_and_responded_to(autojump_clock: MockCloc
                 assert took == pytest.approx(0 if answers else 60)
 
 
-async def test_a_slow_reader_loses_events_silently_beyond_fifty_waiting(
+async def test_a_slow_reader_loses_events_silently_beyond_fifty_queued(
     autojump_clock: MockClock,
 ) -> None:
     async with MixServer(listen=False) as server:
@@ -191,7 +191,7 @@ async def test_a_slow_reader_loses_events_silently_beyond_fifty_waiting(
             assert dropped.event == "content"
             server.emit(session_id, "dropped-too", {})
             got = [await frames.next() for _ in range(52)]
-    assert [int(frame.id or 0) for frame in got] == list(range(2, 54))  # no gap to see
+    assert [int(frame.id or 0) for frame in got] == list(range(2, 54))  # no gap in the ids
 
 
 async def test_a_pipeline_server_waits_for_a_slow_reader_instead(

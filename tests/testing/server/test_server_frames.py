@@ -1,4 +1,4 @@
-"""The bytes of a stream, generation by generation."""
+"""The frames of a stream, for each generation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def _turn(server: MixServer, turn: Turn, *last: str) -> str:
     return "\n\n".join(frame.raw for frame in got)
 
 
-async def test_an_async_server_names_messages_on_every_event() -> None:
+async def test_an_async_server_sends_message_ids_on_every_event() -> None:
     async with MixServer("async") as server:
         assert await _turn(server, TURN) == (
             "id: 2\n"
@@ -51,7 +51,7 @@ async def test_an_async_server_names_messages_on_every_event() -> None:
 
 
 @pytest.mark.parametrize("api", ["pipeline", "blocking"])
-async def test_servers_before_async_name_the_message_only_on_complete(api: Api) -> None:
+async def test_older_servers_send_the_message_id_on_complete_only(api: Api) -> None:
     async with MixServer(api) as server:
         assert await _turn(server, TURN) == (
             'id: 2\nevent: thinking\ndata: {"type":"thinking","content":"Hm."}\nretry: 30000\n\n'
@@ -104,7 +104,7 @@ async def test_json_is_compact_utf8_with_html_characters_escaped() -> None:
     assert 'data: {"type":"content","content":"\\u003cb\\u003e \\u0026 ä\\u2028\\n"}' in raw
 
 
-async def test_ids_start_again_on_each_connection_and_nothing_is_replayed() -> None:
+async def test_ids_restart_on_each_connection_and_nothing_is_replayed() -> None:
     async with MixServer("async") as server:
         await _turn(server, TURN)
         async with open_frames(server, "session-1", "6", connected=False) as frames:
@@ -115,7 +115,7 @@ async def test_ids_start_again_on_each_connection_and_nothing_is_replayed() -> N
     assert (second.id, second.event) == ("2", "marker")
 
 
-async def test_errors_come_with_a_short_retry_or_their_own() -> None:
+async def test_errors_have_a_short_retry_or_their_own() -> None:
     async with MixServer("pipeline") as server:
         raw = await _turn(server, Turn(Fail("failed to process events: boom")), "error")
         assert raw == (
@@ -125,7 +125,7 @@ async def test_errors_come_with_a_short_retry_or_their_own() -> None:
         assert raw.endswith('{"error":"wait","type":"rate","retryAfter":1500}\nretry: 1500')
 
 
-async def test_an_async_server_says_each_failure_twice() -> None:
+async def test_an_async_server_sends_each_failure_twice() -> None:
     async with MixServer("async") as server:
         server.script("go", Turn(Fail("boom")))
         session_id = server.create_session()
@@ -218,7 +218,7 @@ async def test_older_async_servers_have_the_older_tool_events() -> None:
 
 
 @pytest.mark.parametrize("api", EVERY)
-async def test_an_unknown_session_is_told_in_the_stream_and_the_stream_ends(api: Api) -> None:
+async def test_an_unknown_session_is_an_error_event_and_the_stream_ends(api: Api) -> None:
     async with MixServer(api) as server, open_frames(server, "nobody", connected=False) as frames:
         got = await frames.rest()
     assert [(frame.event, frame.data) for frame in got] == [
@@ -227,7 +227,7 @@ async def test_an_unknown_session_is_told_in_the_stream_and_the_stream_ends(api:
     assert frames.ended == "clean"
 
 
-async def test_an_unknown_session_is_a_404_where_the_specification_is_kept() -> None:
+async def test_an_unknown_session_can_be_a_404_as_the_specification_says() -> None:
     async with MixServer("async", unknown_session="404") as server:
         reply = await call(server, "GET", "/stream?sessionId=nobody")
     assert reply.status == 404

@@ -1,4 +1,4 @@
-"""Starting, stopping, restarting, losing, logging."""
+"""Starting, stopping, restarting, dropped streams, and the log."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ EVERY: list[Api] = ["pipeline-oldest", "pipeline", "blocking", "async"]
 
 
 @pytest.mark.parametrize("api", EVERY)
-async def test_leaving_the_server_ends_all_that_it_does(api: Api) -> None:
+async def test_leaving_the_server_ends_its_streams_and_turns(api: Api) -> None:
     async with MixServer(api) as server:
         server.script("go", Turn(Hang()))
         session_id = server.create_session()
@@ -52,7 +52,7 @@ async def _send_in_vain(server: MixServer, session_id: str) -> None:
         await send(server, session_id, "go")
 
 
-async def test_a_stopped_server_refuses_connections_and_comes_back_at_the_same_address() -> None:
+async def test_a_stopped_server_refuses_connections_and_restarts_at_the_same_address() -> None:
     async with MixServer() as server:
         url, session_id = server.url, server.create_session()
         await server.stop()
@@ -79,7 +79,7 @@ async def test_a_stopped_server_in_memory_refuses_connections_too() -> None:
 
 
 @pytest.mark.parametrize("listen", [True, False])
-async def test_a_restart_resets_connections_where_it_is_told_to(listen: bool) -> None:
+async def test_a_restart_can_reset_connections(listen: bool) -> None:
     server = MixServer(listen=listen)
     async with server, open_frames(server, server.create_session()) as frames:
         await server.restart(how="reset")
@@ -87,7 +87,7 @@ async def test_a_restart_resets_connections_where_it_is_told_to(listen: bool) ->
         assert frames.ended == "reset"
 
 
-async def test_the_bodys_exception_comes_out_as_it_went_in() -> None:
+async def test_an_exception_of_the_body_is_raised_unchanged() -> None:
     error = ValueError("mine")
     with pytest.raises(ValueError, match="mine") as caught:
         async with MixServer():
@@ -104,7 +104,7 @@ async def test_an_outer_deadline_is_not_mistaken_for_a_failure(autojump_clock: M
     assert scope.cancelled_caught
 
 
-async def test_the_bodys_exception_wins_over_an_outer_cancellation() -> None:
+async def test_an_exception_of_the_body_wins_over_an_outer_cancellation() -> None:
     error = ValueError("mine")
     with pytest.raises(ValueError, match="mine") as caught, trio.CancelScope() as scope:
         async with MixServer(listen=False) as server:
@@ -115,7 +115,7 @@ async def test_the_bodys_exception_wins_over_an_outer_cancellation() -> None:
     assert caught.value is error
 
 
-async def test_servers_that_follow_each_other_can_give_out_different_ids() -> None:
+async def test_consecutive_servers_can_use_different_ids() -> None:
     ids = []
     for prefix in ("", "a-", "b-"):
         async with MixServer(listen=False, id_prefix=prefix) as server:
@@ -124,7 +124,7 @@ async def test_servers_that_follow_each_other_can_give_out_different_ids() -> No
     assert len(set(ids)) == 6
 
 
-async def test_a_server_is_entered_once() -> None:
+async def test_a_server_can_be_entered_once() -> None:
     async with MixServer(listen=False) as server:
         with pytest.raises(RuntimeError, match="once"):
             await server.__aenter__()
@@ -155,7 +155,7 @@ async def test_only_the_named_sessions_streams_are_dropped() -> None:
             assert server.open_streams == 1
 
 
-async def test_waiting_finds_what_has_happened_and_what_is_to_come() -> None:
+async def test_waiting_finds_past_and_future_records() -> None:
     async with MixServer(listen=False) as server:
         session_id = server.create_session()
         async with trio.open_nursery() as nursery:
@@ -179,7 +179,7 @@ async def test_waiting_finds_what_has_happened_and_what_is_to_come() -> None:
         assert ended.how == "client"
 
 
-async def test_the_log_counts_runs_and_never_shows_headers_or_bodies() -> None:
+async def test_the_log_counts_runs_and_hides_headers_and_bodies() -> None:
     async with MixServer("blocking", listen=False) as server:
         session_id = server.create_session()
         for _ in range(2):
@@ -198,7 +198,7 @@ async def test_the_log_counts_runs_and_never_shows_headers_or_bodies() -> None:
         assert "the agent runs 'hi' (run 2)" in server.timeline
 
 
-async def test_the_timeline_puts_frames_that_follow_each_other_on_one_line() -> None:
+async def test_the_timeline_joins_consecutive_frames_in_one_line() -> None:
     async with MixServer(listen=False) as server:
         server.script("go", Turn(Say("x" * 30, deltas=30)))
         session_id = server.create_session()
@@ -221,7 +221,7 @@ async def test_the_log_can_be_bounded() -> None:
         assert server.runs("hi") == 30
 
 
-async def test_a_message_of_nobodys_client_is_told_to_all_streams() -> None:
+async def test_a_message_run_by_the_server_is_sent_to_all_streams() -> None:
     async with MixServer("pipeline") as server:
         server.script("foreign", Turn(Say("from elsewhere")))
         session_id = server.create_session()
@@ -230,7 +230,7 @@ async def test_a_message_of_nobodys_client_is_told_to_all_streams() -> None:
             assert (await frames.until("complete"))[-1].data["content"] == "from elsewhere"
 
 
-async def test_requests_share_a_connection_and_garbage_is_a_400() -> None:
+async def test_requests_share_a_connection_and_invalid_http_is_a_400() -> None:
     async with MixServer() as server:
         request = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
         async with await connect(server) as stream:
@@ -243,7 +243,7 @@ async def test_requests_share_a_connection_and_garbage_is_a_400() -> None:
             assert await stream.receive_some() == b""
 
 
-async def test_a_client_that_expects_to_be_told_to_continue_is_told() -> None:
+async def test_a_client_that_expects_100_continue_receives_it() -> None:
     async with MixServer("pipeline") as server, await connect(server) as stream:
         await stream.send_all(
             b"POST /api/sessions HTTP/1.1\r\nHost: x\r\nContent-Length: 13\r\n"
@@ -254,7 +254,7 @@ async def test_a_client_that_expects_to_be_told_to_continue_is_told() -> None:
         assert (await stream.receive_some()).startswith(b"HTTP/1.1 201")
 
 
-async def test_the_answer_to_a_send_can_come_after_the_events(autojump_clock: MockClock) -> None:
+async def test_the_response_to_a_send_can_follow_the_events(autojump_clock: MockClock) -> None:
     async with MixServer("async", listen=False, answer_delay=5) as server:
         go = trio.Event()
         server.script("go", Turn(Say("x"), WaitFor(go)))
@@ -269,16 +269,16 @@ async def test_the_answer_to_a_send_can_come_after_the_events(autojump_clock: Mo
         assert len([r for r in server.log if isinstance(r, RequestReceived)]) == 2
 
 
-@pytest.mark.parametrize("port", [-1, 65536, 99999])
-def test_a_port_that_is_none_is_refused_at_once(port: int) -> None:
-    with pytest.raises(ValueError, match=f"between 0 .* and 65535, not {port}"):
-        MixServer(port=port)
-    with pytest.raises(ValueError, match=f"not {port}"):
-        FaultProxy("http://localhost:8088", port=port)
+def test_a_port_out_of_range_is_refused_at_once() -> None:
+    for port in (-1, 65536, 99999):
+        with pytest.raises(ValueError, match=f"between 0 .* and 65535, not {port}"):
+            MixServer(port=port)
+        with pytest.raises(ValueError, match=f"not {port}"):
+            FaultProxy("http://localhost:8088", port=port)
 
 
 @pytest.mark.parametrize("listen", [True, False])
-async def test_restarts_at_the_same_time_happen_one_after_another(listen: bool) -> None:
+async def test_concurrent_restarts_run_one_after_another(listen: bool) -> None:
     async with MixServer(listen=listen) as server:
         with trio.fail_after(10):
             async with trio.open_nursery() as nursery:
@@ -290,7 +290,7 @@ async def test_restarts_at_the_same_time_happen_one_after_another(listen: bool) 
             assert await mix.sessions.list() == []
 
 
-async def test_stopping_at_the_same_time_as_restarting_ends_in_one_of_both() -> None:
+async def test_a_stop_during_a_restart_ends_in_either_state() -> None:
     async with MixServer(listen=False) as server:
         with trio.fail_after(10):
             async with trio.open_nursery() as nursery:
@@ -301,7 +301,7 @@ async def test_stopping_at_the_same_time_as_restarting_ends_in_one_of_both() -> 
             assert await mix.sessions.list() == []
 
 
-async def test_a_restart_that_is_cancelled_while_another_is_under_way_leaves_that_alone() -> None:
+async def test_a_cancelled_restart_does_not_disturb_another_one() -> None:
     async with MixServer(listen=False) as server, trio.open_nursery() as nursery:
         with trio.fail_after(10):
             nursery.start_soon(server.restart)
@@ -311,7 +311,7 @@ async def test_a_restart_that_is_cancelled_while_another_is_under_way_leaves_tha
             await server.wait_for(ServerStarted, count=2)
 
 
-async def test_a_turn_that_would_restart_its_own_server_is_an_error_and_no_deadlock() -> None:
+async def test_a_turn_that_restarts_its_own_server_is_an_error_and_not_a_deadlock() -> None:
     with pytest.raises(RuntimeError, match="another task"):
         async with MixServer(listen=False) as server:
             session = server.create_session()
@@ -321,7 +321,7 @@ async def test_a_turn_that_would_restart_its_own_server_is_an_error_and_no_deadl
                 await server.wait_until(lambda: bool(server.failures))
 
 
-async def test_a_start_that_was_cancelled_can_be_made_again() -> None:
+async def test_a_cancelled_start_can_be_repeated() -> None:
     async with MixServer() as server:
         await server.stop()
         with trio.CancelScope() as scope:

@@ -1,4 +1,4 @@
-"""The rest of the API: accounts, preferences, tools, commands, files, fork, rewind, callbacks."""
+"""Accounts, preferences, tools, commands, files, fork and rewind of the bundled server."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.wire_client import Reply, call, send
+from tests.support.wire_client import call, send
 from trio_mix.testing import Api, MessageFinished, MixServer, Say, Turn
 
 BODY = (
@@ -18,54 +18,47 @@ MULTIPART = {"Content-Type": "multipart/form-data; boundary=xyz"}
 CALLBACK = {"type": "send_message", "toolName": "Bash", "messageContent": "check it"}
 
 
-async def _both(method: str, target: str, body: object = None) -> list[Reply]:
-    """Make a request of the newest pipeline server and of the newest async one."""
-    replies = []
-    for api in ("pipeline", "async"):
-        async with MixServer(api) as server:
-            replies.append(await call(server, method, target, body))
-    return replies
+OPERATIONS: list[tuple[str, str, object, int, int]] = [
+    # method, path, body, status of the newest pipeline server, status of the newest async server
+    ("GET", "/api/auth/status", None, 200, 200),
+    ("GET", "/api/auth/validate", None, 200, 200),
+    ("POST", "/api/auth/api-key", {"provider": "openai", "api_key": "k"}, 200, 200),
+    ("POST", "/api/auth/api-key", {"provider": "nobody", "api_key": "k"}, 400, 400),
+    ("POST", "/api/auth/api-key", {"provider": "openai"}, 400, 400),
+    ("POST", "/api/auth/oauth/anthropic", None, 200, 200),
+    ("POST", "/api/auth/oauth/gemini", None, 400, 400),
+    ("DELETE", "/api/auth/brave", None, 200, 200),
+    ("DELETE", "/api/auth/nobody", None, 400, 400),
+    ("GET", "/health/auth", None, 404, 200),
+    ("POST", "/internal/auth/refresh-tokens", None, 404, 200),
+    ("GET", "/api/preferences", None, 200, 404),
+    ("POST", "/api/preferences", {"main_agent_max_tokens": 9}, 200, 404),
+    ("POST", "/api/preferences", {"main_agent_max_tokens": "9"}, 400, 404),
+    ("POST", "/api/preferences", {"preferred_provider": "nobody"}, 400, 404),
+    ("POST", "/api/preferences", {"colour": "red"}, 400, 404),
+    ("POST", "/api/preferences/reset", None, 200, 404),
+    ("GET", "/api/preferences/providers", None, 200, 404),
+    ("GET", "/api/tools/status", None, 200, 200),
+    ("GET", "/api/tools/credentials-status", None, 404, 200),
+    ("GET", "/api/tools", None, 404, 200),
+    ("GET", "/api/commands", None, 200, 200),
+    ("GET", "/api/commands/help", None, 200, 200),
+    ("GET", "/api/commands/nonsense", None, 404, 404),
+    ("GET", "/api/mcp", None, 200, 200),
+    ("GET", "/api/system/info", None, 404, 200),
+]
 
 
-@pytest.mark.parametrize(
-    ("method", "target", "body", "pipeline", "newest"),
-    [
-        ("GET", "/api/auth/status", None, 200, 200),
-        ("GET", "/api/auth/validate", None, 200, 200),
-        ("POST", "/api/auth/api-key", {"provider": "openai", "api_key": "k"}, 200, 200),
-        ("POST", "/api/auth/api-key", {"provider": "nobody", "api_key": "k"}, 400, 400),
-        ("POST", "/api/auth/api-key", {"provider": "openai"}, 400, 400),
-        ("POST", "/api/auth/oauth/anthropic", None, 200, 200),
-        ("POST", "/api/auth/oauth/gemini", None, 400, 400),
-        ("DELETE", "/api/auth/brave", None, 200, 200),
-        ("DELETE", "/api/auth/nobody", None, 400, 400),
-        ("GET", "/health/auth", None, 404, 200),
-        ("POST", "/internal/auth/refresh-tokens", None, 404, 200),
-        ("GET", "/api/preferences", None, 200, 404),
-        ("POST", "/api/preferences", {"main_agent_max_tokens": 9}, 200, 404),
-        ("POST", "/api/preferences", {"main_agent_max_tokens": "9"}, 400, 404),
-        ("POST", "/api/preferences", {"preferred_provider": "nobody"}, 400, 404),
-        ("POST", "/api/preferences", {"colour": "red"}, 400, 404),
-        ("POST", "/api/preferences/reset", None, 200, 404),
-        ("GET", "/api/preferences/providers", None, 200, 404),
-        ("GET", "/api/tools/status", None, 200, 200),
-        ("GET", "/api/tools/credentials-status", None, 404, 200),
-        ("GET", "/api/tools", None, 404, 200),
-        ("GET", "/api/commands", None, 200, 200),
-        ("GET", "/api/commands/help", None, 200, 200),
-        ("GET", "/api/commands/nonsense", None, 404, 404),
-        ("GET", "/api/mcp", None, 200, 200),
-        ("GET", "/api/system/info", None, 404, 200),
-    ],
-)
-async def test_each_generation_has_its_operations(
-    method: str, target: str, body: object, pipeline: int, newest: int
-) -> None:
-    replies = await _both(method, target, body)
-    assert [reply.status for reply in replies] == [pipeline, newest]
+async def test_each_generation_has_its_operations() -> None:
+    for method, target, body, pipeline, newest in OPERATIONS:
+        statuses: dict[Api, int] = {"pipeline": pipeline, "async": newest}
+        for api, status in statuses.items():
+            async with MixServer(api) as server:
+                reply = await call(server, method, target, body)
+            assert reply.status == status, (api, method, target, body)
 
 
-async def test_a_key_that_is_stored_over_the_api_lets_messages_through() -> None:
+async def test_messages_are_accepted_once_a_key_is_stored() -> None:
     async with MixServer("async", provider_key=False, pace=0) as server:
         session_id = server.create_session()
         assert (await call(server, "GET", "/api/auth/validate")).json["valid"] is False
@@ -81,7 +74,7 @@ async def test_a_key_that_is_stored_over_the_api_lets_messages_through() -> None
         assert "sesame" not in server.timeline
 
 
-async def test_an_oauth_flow_ends_with_the_state_that_it_began_with() -> None:
+async def test_an_oauth_flow_needs_the_state_that_it_started_with() -> None:
     async with MixServer("async") as server:
         begun = (await call(server, "POST", "/api/auth/oauth/anthropic")).json
         assert begun["state"] in begun["auth_url"]
@@ -178,7 +171,7 @@ async def test_a_fork_has_the_messages_up_to_the_index() -> None:
 
 
 @pytest.mark.parametrize("api", ["pipeline", "async"])
-async def test_a_rewind_keeps_the_named_message_and_what_came_before(api: Api) -> None:
+async def test_a_rewind_keeps_the_messages_up_to_the_named_one(api: Api) -> None:
     async with MixServer(api) as server:
         session_id, rows = await _two_messages(server)
         path = f"/api/sessions/{session_id}"
@@ -195,7 +188,7 @@ async def test_a_rewind_keeps_the_named_message_and_what_came_before(api: Api) -
         assert (await call(server, "POST", f"{path}/rewind", {})).status == 400
 
 
-async def test_callbacks_are_kept_with_the_session() -> None:
+async def test_callbacks_are_stored_with_the_session() -> None:
     async with MixServer("async") as server:
         path = f"/api/sessions/{server.create_session()}"
         done = await call(server, "PATCH", f"{path}/callbacks", {"callbacks": [CALLBACK]})

@@ -1,4 +1,4 @@
-"""How pipeline servers run messages: each open stream does it, whoever listens."""
+"""Pipeline servers, on which each open stream runs the messages."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from trio_mix.testing import (
 BUSY = "failed to process events: session is currently processing another request"
 
 
-async def test_a_message_sent_while_nobody_listens_is_accepted_and_gone() -> None:
+async def test_a_message_sent_without_an_open_stream_is_accepted_and_lost() -> None:
     async with MixServer("pipeline") as server:
         session_id = server.create_session()
         reply = await send(server, session_id, "hi")
@@ -70,7 +70,7 @@ async def test_the_queue_of_a_stream_holds_a_hundred_messages() -> None:
             go.set()
 
 
-async def test_two_streams_both_run_a_message_and_one_meets_the_conflict() -> None:
+async def test_two_streams_both_run_a_message_and_one_reports_the_conflict() -> None:
     async with MixServer("pipeline") as server:
         go = trio.Event()
         server.script("go", Turn(WaitFor(go), Say("done")))
@@ -87,7 +87,7 @@ async def test_two_streams_both_run_a_message_and_one_meets_the_conflict() -> No
     assert server.runs("go") == 1
 
 
-async def test_a_stream_that_closes_cancels_what_another_one_runs() -> None:
+async def test_a_stream_that_closes_cancels_the_turn_of_another_stream() -> None:
     async with MixServer("pipeline") as server:
         server.script("go", Turn(Hang()))
         session_id = server.create_session()
@@ -116,7 +116,7 @@ async def test_a_plain_answer_is_finished_and_stored_after_the_client_left(api: 
         assert server.stored(session_id)[-1]["assistantResponse"] == "nobody hears this"
 
 
-async def test_after_a_reconnect_the_old_turn_is_still_in_the_way() -> None:
+async def test_after_a_reconnect_the_old_turn_still_blocks_the_session() -> None:
     async with MixServer("pipeline") as server:
         go = trio.Event()
         server.script("old", Turn(WaitFor(go), Say("old")))
@@ -135,7 +135,7 @@ async def test_after_a_reconnect_the_old_turn_is_still_in_the_way() -> None:
             assert (await frames.until("complete"))[-1].data["content"] == "new"
 
 
-async def test_what_is_queued_on_a_dead_stream_runs_unseen_or_not_as_told() -> None:
+async def test_messages_queued_on_a_closed_stream_run_only_with_ghost_runs() -> None:
     for ghosts in (True, False):
         async with MixServer("pipeline", ghost_runs=ghosts) as server:
             go = trio.Event()
@@ -154,7 +154,7 @@ async def test_what_is_queued_on_a_dead_stream_runs_unseen_or_not_as_told() -> N
                 assert server.runs("two") == 0
 
 
-async def test_many_untaken_tool_events_leave_the_session_busy_until_it_is_cancelled() -> None:
+async def test_many_undelivered_tool_events_keep_the_session_busy_until_it_is_cancelled() -> None:
     async with MixServer("pipeline", stall_after=5) as server:
         go = trio.Event()
         server.script("go", Turn(WaitFor(go), UseTool("glob"), UseTool("grep"), Say("end")))
@@ -181,16 +181,17 @@ async def test_content_that_is_not_json_ends_the_stream_without_an_event() -> No
             assert frames.ended == "clean"
 
 
-@pytest.mark.parametrize("body", [{"content": ""}, {}, {"content": None}, b"not json"])
-async def test_empty_or_missing_content_is_a_400_in_plain_text(body: object) -> None:
+async def test_empty_or_missing_content_is_a_400_in_plain_text() -> None:
+    bodies: list[object] = [{"content": ""}, {}, {"content": None}, b"not json"]
     async with MixServer("pipeline") as server:
         session_id = server.create_session()
-        reply = await call(server, "POST", f"/stream/{session_id}/message", body)
-    assert reply.status == 400
-    assert reply.headers["content-type"].startswith("text/plain")
+        for body in bodies:
+            reply = await call(server, "POST", f"/stream/{session_id}/message", body)
+            assert reply.status == 400, body
+            assert reply.headers["content-type"].startswith("text/plain")
 
 
-async def test_a_shell_text_is_answered_once_per_stream_without_running_anything() -> None:
+async def test_a_shell_command_is_answered_once_per_stream_and_not_run() -> None:
     async with MixServer("pipeline") as server:
         session_id = server.create_session()
         async with open_frames(server, session_id) as one, open_frames(server, session_id) as two:
@@ -202,7 +203,7 @@ async def test_a_shell_text_is_answered_once_per_stream_without_running_anything
         assert server.runs("!touch /tmp/never") == 2
 
 
-async def test_slash_commands_are_answered_in_the_stream() -> None:
+async def test_slash_commands_are_answered_on_the_stream() -> None:
     async with MixServer("pipeline") as server:
         session_id = server.create_session()
         async with open_frames(server, session_id) as frames:
@@ -227,7 +228,7 @@ async def test_a_dropped_connection_has_no_final_chunk_and_the_turn_is_stored() 
     assert server.stored(session_id)[-1]["assistantResponse"] == "half and half"
 
 
-async def test_a_reset_is_an_error_on_the_clients_side() -> None:
+async def test_a_reset_is_an_error_for_the_client() -> None:
     async with MixServer("pipeline") as server:
         session_id = server.create_session()
         async with open_frames(server, session_id) as frames:
@@ -237,7 +238,7 @@ async def test_a_reset_is_an_error_on_the_clients_side() -> None:
             assert frames.ended == "reset"
 
 
-async def test_a_blocking_send_on_a_pipeline_server_answers_and_tells_the_streams_nothing() -> None:
+async def test_a_blocking_send_on_a_pipeline_server_sends_no_events() -> None:
     async with MixServer("pipeline") as server:
         server.script("go", Turn(Say("done")))
         session_id = server.create_session()
@@ -254,7 +255,7 @@ async def test_a_blocking_send_on_a_pipeline_server_answers_and_tells_the_stream
         assert (reply.status, reply.headers["content-type"][:10]) == (404, "text/plain")
 
 
-async def test_cancelling_says_so_in_the_stream_and_stores_the_partial_answer() -> None:
+async def test_a_cancelled_turn_ends_with_an_error_event_and_stores_the_partial_answer() -> None:
     async with MixServer("pipeline") as server:
         server.script("go", Turn(Say("half", deltas=1), Hang()))
         session_id = server.create_session()

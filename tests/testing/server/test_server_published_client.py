@@ -26,12 +26,12 @@ TURN = Turn(
 
 
 def _client(url: str) -> Any:
-    """Return the client, untyped: its unions cannot be told apart by a type checker."""
+    """Return the client, untyped: type checkers cannot narrow its unions."""
     return Mix(server_url=url, timeout_ms=10_000)
 
 
 def _converse(url: str) -> list[Any]:
-    """Create a session, stream it, send, grant, and read to the end, as users of it do."""
+    """Create a session, open its stream, send, grant, and read to the end."""
     with _client(url) as mix:
         assert mix.system.get_health().version
         session = mix.sessions.create(title="Published")
@@ -90,14 +90,14 @@ def _error_of_unknown_session(url: str) -> Any:
         return error  # its class is frozen, so it cannot be raised through a context manager
 
 
-async def test_it_gets_the_error_event_of_an_unknown_session() -> None:
+async def test_it_receives_the_error_event_of_an_unknown_session() -> None:
     async with MixServer("pipeline") as server:
         event = await trio.to_thread.run_sync(_error_of_unknown_session, server.url)
     assert (event.event, event.id, event.retry) == ("error", "1", 750)
     assert "nobody" in event.data.error
 
 
-async def test_it_raises_its_own_error_where_the_specification_is_kept() -> None:
+async def test_it_raises_its_own_error_for_a_response_by_the_specification() -> None:
     async with MixServer("pipeline", unknown_session="404") as server:
         error = await trio.to_thread.run_sync(_error_of_unknown_session, server.url)
     assert isinstance(error, errors.ErrorResponse)
@@ -134,7 +134,7 @@ def _blocking(url: str, session_id: str) -> Any:
         return mix.messages.send(id=session_id, text="go")
 
 
-async def test_it_gets_the_answer_of_a_blocking_send() -> None:
+async def test_it_receives_the_response_of_a_blocking_send() -> None:
     async with MixServer("blocking") as server:
         server.script("go", Turn(Say("done")))
         message = await trio.to_thread.run_sync(_blocking, server.url, server.create_session())

@@ -1,4 +1,4 @@
-"""The REST calls of the main road."""
+"""Health, sessions, stored messages and cancel over REST on the bundled server."""
 
 from __future__ import annotations
 
@@ -12,17 +12,16 @@ from trio_mix.testing import Api, MessageFinished, MixServer, Say, SubAgent, Tur
 NEW = {"title": "Demo", "browserMode": "local-browser-service"}
 
 
-@pytest.mark.parametrize(
-    ("api", "version"), [("pipeline", "0.6.9"), ("blocking", "0.7.3"), ("async", "0.11.4")]
-)
-async def test_health_says_the_version(api: Api, version: str) -> None:
-    async with MixServer(api) as server:
-        reply = await call(server, "GET", "/health")
-    assert (reply.status, reply.json["version"]) == (200, version)
-    datetime.fromisoformat(reply.json["timestamp"])
+async def test_health_reports_the_version() -> None:
+    versions: dict[Api, str] = {"pipeline": "0.6.9", "blocking": "0.7.3", "async": "0.11.4"}
+    for api, version in versions.items():
+        async with MixServer(api) as server:
+            reply = await call(server, "GET", "/health")
+        assert (reply.status, reply.json["version"]) == (200, version)
+        datetime.fromisoformat(reply.json["timestamp"])
 
 
-async def test_a_version_can_be_named_but_only_one_of_its_generation() -> None:
+async def test_a_version_must_belong_to_its_generation() -> None:
     async with MixServer("pipeline", version="0.6.4") as server:
         assert (await call(server, "GET", "/health")).json["version"] == "0.6.4"
     for api, version in (("pipeline", "0.7.0"), ("async", "0.7.3"), ("async", "new")):
@@ -32,21 +31,21 @@ async def test_a_version_can_be_named_but_only_one_of_its_generation() -> None:
         MixServer("soap")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("target", ["/health", "/api/sessions", "/rpc"])
-async def test_the_oldest_servers_have_no_rest_at_all(target: str) -> None:
+async def test_the_oldest_servers_have_no_rest() -> None:
     async with MixServer("pipeline-oldest") as server:
-        reply = await call(server, "GET", target)
-    assert (reply.status, reply.body) == (404, b"404 page not found\n")
-    assert reply.headers["content-type"].startswith("text/plain")
+        for target in ("/health", "/api/sessions", "/rpc"):
+            reply = await call(server, "GET", target)
+            assert (reply.status, reply.body) == (404, b"404 page not found\n"), target
+            assert reply.headers["content-type"].startswith("text/plain")
 
 
-async def test_a_wrong_method_is_the_routers_405() -> None:
+async def test_a_wrong_method_is_a_405_of_the_router() -> None:
     async with MixServer() as server:
         reply = await call(server, "PUT", "/health")
     assert (reply.status, reply.body) == (405, b"Method Not Allowed\n")
 
 
-async def test_sessions_are_created_listed_shown_and_deleted() -> None:
+async def test_sessions_are_created_listed_read_and_deleted() -> None:
     async with MixServer("pipeline") as server:
         made = await call(server, "POST", "/api/sessions", {"title": "Demo"})
         assert made.status == 201
@@ -71,7 +70,7 @@ async def test_sessions_are_created_listed_shown_and_deleted() -> None:
             assert (missing.status, missing.json["error"]["type"]) == (404, "not_found")
 
 
-async def test_the_newest_servers_want_a_browser_mode_and_show_it() -> None:
+async def test_the_newest_servers_require_a_browser_mode_and_return_it() -> None:
     async with MixServer("async") as server:
         refused = await call(server, "POST", "/api/sessions", {"title": "Demo"})
         assert refused.status == 400
@@ -82,17 +81,17 @@ async def test_the_newest_servers_want_a_browser_mode_and_show_it() -> None:
         assert made.json["sessionType"] == "main"
 
 
-@pytest.mark.parametrize(("api", "version"), [("pipeline", "0.6.9"), ("async", "0.9.0")])
-async def test_older_servers_refuse_the_browser_mode_as_unknown(api: Api, version: str) -> None:
-    async with MixServer(api, version=version) as server:
-        refused = await call(server, "POST", "/api/sessions", NEW)
-    assert refused.status == 400
-    assert 'unknown field "browserMode"' in refused.json["error"]["message"]
+async def test_older_servers_refuse_the_browser_mode_as_unknown() -> None:
+    versions: dict[Api, str] = {"pipeline": "0.6.9", "async": "0.9.0"}
+    for api, version in versions.items():
+        async with MixServer(api, version=version) as server:
+            refused = await call(server, "POST", "/api/sessions", NEW)
+        assert refused.status == 400, api
+        assert 'unknown field "browserMode"' in refused.json["error"]["message"]
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
+async def test_an_invalid_session_is_a_400() -> None:
+    bodies: list[object] = [
         {},
         {"title": ""},
         {"title": "x", "promptMode": "shout"},
@@ -102,14 +101,13 @@ async def test_older_servers_refuse_the_browser_mode_as_unknown(api: Api, versio
         {**NEW, "callbacks": [{"type": "bash_script"}]},
         {**NEW, "callbacks": [{"type": "magic", "toolName": "Bash"}]},
         b"{",
-    ],
-)
-async def test_a_bad_session_is_a_400(body: object) -> None:
+    ]
     async with MixServer("async") as server:
-        assert (await call(server, "POST", "/api/sessions", body)).status == 400
+        for body in bodies:
+            assert (await call(server, "POST", "/api/sessions", body)).status == 400, body
 
 
-async def test_sessions_that_come_and_go_are_told_to_every_stream() -> None:
+async def test_created_and_deleted_sessions_are_announced_on_every_stream() -> None:
     async with MixServer("async") as server:
         one, two = server.create_session("one"), server.create_session("two")
         async with open_frames(server, one) as first, open_frames(server, two) as second:
@@ -128,7 +126,7 @@ async def test_sessions_that_come_and_go_are_told_to_every_stream() -> None:
             assert await second.rest() == []
 
 
-async def test_before_0_6_9_sessions_come_and_go_in_silence() -> None:
+async def test_sessions_are_not_announced_before_0_6_9() -> None:
     async with MixServer("pipeline", version="0.6.4") as server:
         session_id = server.create_session()
         async with open_frames(server, session_id) as frames:
@@ -139,7 +137,7 @@ async def test_before_0_6_9_sessions_come_and_go_in_silence() -> None:
         assert (reply.status, reply.headers["content-type"][:10]) == (404, "text/plain")
 
 
-async def test_history_goes_over_all_sessions_newest_first() -> None:
+async def test_history_lists_the_messages_of_all_sessions_newest_first() -> None:
     async with MixServer("async") as server:
         for text in ("one", "two"):
             await send(server, server.create_session(), text)
@@ -152,7 +150,7 @@ async def test_history_goes_over_all_sessions_newest_first() -> None:
             assert (await call(server, "GET", f"/api/messages/history?{bad}")).status == 400
 
 
-async def test_a_server_can_be_without_a_cancel_endpoint_or_answer_by_the_specification() -> None:
+async def test_the_cancel_endpoint_can_be_missing_or_answer_by_the_specification() -> None:
     async with MixServer(cancel_endpoint=False) as server:
         path = f"/api/sessions/{server.create_session()}/cancel"
         assert (await call(server, "POST", path)).body == b"404 page not found\n"
@@ -162,7 +160,7 @@ async def test_a_server_can_be_without_a_cancel_endpoint_or_answer_by_the_specif
         assert (await call(server, "POST", "/api/sessions/nobody/cancel")).status == 404
 
 
-async def test_a_session_id_may_hold_any_character_when_it_is_encoded() -> None:
+async def test_a_session_id_may_contain_any_character_when_encoded() -> None:
     async with MixServer() as server:
         server.create_session(session_id="a/b?c ä")
         reply = await call(server, "GET", "/api/sessions/a%2Fb%3Fc%20%C3%A4")
@@ -186,7 +184,7 @@ async def test_a_sub_agents_session_is_listed_only_on_request() -> None:
         assert rows[-1]["assistantResponse"] == "inner"
 
 
-async def test_the_next_answers_can_be_replaced() -> None:
+async def test_the_next_responses_can_be_replaced() -> None:
     async with MixServer() as server:
         server.answer_next("/health", 503, headers={"Retry-After": "7"}, body=b"busy", times=2)
         for _ in range(2):

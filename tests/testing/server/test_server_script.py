@@ -1,4 +1,4 @@
-"""The script language, the default agent, replay."""
+"""Scripts, the default agent, and replay by event ids."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _names(frames: list[Frame]) -> list[str | None]:
     return [frame.event for frame in frames]
 
 
-async def test_scripts_match_text_patterns_and_functions_the_last_one_first() -> None:
+async def test_scripts_match_by_text_pattern_or_function_and_later_ones_win() -> None:
     async with MixServer("blocking") as server:
         server.script(lambda text: len(text) > 20, Turn(Say("long")))
         server.script(re.compile("^a"), Turn(Say("with a")))
@@ -62,12 +62,12 @@ async def test_scripts_match_text_patterns_and_functions_the_last_one_first() ->
     assert answers == ["long", "with a", "first", "second", "second"]
 
 
-async def test_a_complete_can_overtake_the_last_deltas_of_its_message() -> None:
+async def test_a_complete_can_precede_the_last_deltas_of_its_message() -> None:
     async with MixServer() as server:
         turn = Turn(Say("a b c d"), Complete(overtakes=2))
         got = await _events(server, turn)
-    told = [(f.event, f.data.get("content")) for f in got[1:-1]]
-    assert told == [
+    sent = [(f.event, f.data.get("content")) for f in got[1:-1]]
+    assert sent == [
         ("content", "a "),
         ("content", "b "),
         ("complete", "a b c d"),
@@ -76,7 +76,7 @@ async def test_a_complete_can_overtake_the_last_deltas_of_its_message() -> None:
     ]
 
 
-async def test_a_late_delta_comes_after_the_end_and_is_in_no_text() -> None:
+async def test_a_late_delta_follows_the_end_and_is_not_stored() -> None:
     async with MixServer() as server:
         got = await _events(server, Turn(Say("a"), LateDelta("ghost"), Complete()))
         assert got[2].data["content"] == "ghost"
@@ -88,7 +88,7 @@ async def test_a_late_delta_comes_after_the_end_and_is_in_no_text() -> None:
             assert (await frames.next()).data["content"] == "ghost"
 
 
-async def test_complete_and_error_can_come_any_number_of_times() -> None:
+async def test_complete_and_error_can_be_sent_any_number_of_times() -> None:
     async with MixServer() as server:
         got = await _events(server, Turn(Say("a", deltas=1), Complete(times=3)))
         assert _names(got)[2:] == ["complete"] * 3 + ["end"]
@@ -115,14 +115,14 @@ async def test_a_sub_agent_works_under_its_tool_call() -> None:
     assert names.index("tool_execution_start") < names.index("thinking")
 
 
-async def test_sub_agents_are_unseen_before_async() -> None:
+async def test_sub_agents_send_no_events_before_async() -> None:
     async with MixServer("pipeline") as server:
         got = await _events(server, Turn(SubAgent(Say("inner")), Say("outer"), Complete()))
     assert [f.data["content"] for f in got if f.event == "complete"] == ["outer"]
     assert {f.data["name"] for f in got if f.event == "tool"} == {"task"}
 
 
-async def test_raw_bytes_go_out_as_they_are() -> None:
+async def test_raw_bytes_are_sent_unchanged() -> None:
     async with MixServer("pipeline") as server:
         server.script("go", Turn(Raw(b"data: tor"), Raw(b"n\n\n")))
         session_id = server.create_session()
@@ -131,7 +131,7 @@ async def test_raw_bytes_go_out_as_they_are() -> None:
             assert (await frames.next()).raw == "data: torn"
 
 
-async def test_raw_bytes_past_the_framing_break_http_itself() -> None:
+async def test_raw_bytes_past_the_framing_break_the_http_response() -> None:
     async with MixServer("pipeline") as server:
         server.script("go", Turn(Raw(b"no chunk size\r\n", past_framing=True)))
         session_id = server.create_session()
@@ -141,7 +141,7 @@ async def test_raw_bytes_past_the_framing_break_http_itself() -> None:
             assert frames.ended == "cut"
 
 
-async def test_a_torn_permission_frame_is_no_frame_and_is_denied_in_time(
+async def test_a_torn_permission_frame_cannot_be_parsed_and_times_out(
     autojump_clock: MockClock,
 ) -> None:
     async with MixServer("pipeline", listen=False) as server:
@@ -154,7 +154,7 @@ async def test_a_torn_permission_frame_is_no_frame_and_is_denied_in_time(
     assert "not given permission" in got[-1].data["content"]
 
 
-async def test_a_function_of_the_test_is_called_in_mid_turn_and_its_failure_is_raised() -> None:
+async def test_a_scripted_function_is_called_and_its_exception_is_raised_on_leaving() -> None:
     calls: list[int] = []
 
     async def note() -> None:
@@ -176,7 +176,7 @@ async def test_a_function_of_the_test_is_called_in_mid_turn_and_its_failure_is_r
 
 
 @pytest.mark.parametrize("api", ["pipeline", "blocking", "async"])
-async def test_a_turn_whose_step_fails_is_over_for_the_client_too(
+async def test_a_turn_whose_step_raises_ends_with_an_error_event(
     api: Api, autojump_clock: MockClock
 ) -> None:
     async def fail() -> None:
@@ -185,15 +185,18 @@ async def test_a_turn_whose_step_fails_is_over_for_the_client_too(
     async def program() -> None:
         async with MixServer(api, listen=False) as server:
             server.script("go", Turn(Do(fail)))
-            async with Mix(server.url, network=server.network) as mix, mix.open_session() as stream:
+            async with (
+                Mix(server.url, network=server.network) as mix,
+                mix.open_session() as session,
+            ):
                 with trio.fail_after(50), pytest.raises((MixError, MessageError), match="script"):
-                    await stream.ask("go")
+                    await session.ask("go")
 
     with pytest.raises(KeyError, match="from the script"):
         await program()
 
 
-async def test_what_is_no_turn_and_no_step_is_refused_where_it_is_written() -> None:
+async def test_objects_that_are_not_turns_or_steps_are_refused_at_once() -> None:
     server = MixServer(listen=False)
     with pytest.raises(TypeError, match=r"put the steps into a turn, Turn\(Say\("):
         server.script("Hi", Say("Hello"))  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
@@ -210,7 +213,7 @@ async def test_what_is_no_turn_and_no_step_is_refused_where_it_is_written() -> N
             make()
 
 
-async def test_deltas_must_be_the_text_in_pieces() -> None:
+async def test_deltas_joined_must_be_the_text() -> None:
     with pytest.raises(ValueError, match="must be its text"):
         Say("text", deltas=["te", "st"])
     with pytest.raises(ValueError, match="must be its text"):
@@ -238,20 +241,20 @@ async def test_the_default_agent_lists_files_asks_for_commands_and_answers_brief
     assert "tool_execution_complete" in _names(shell)
 
 
-async def test_what_the_default_agent_says_after_a_tool_is_not_glued_to_what_was_before() -> None:
+async def test_the_default_agent_separates_the_text_before_and_after_a_tool() -> None:
     async def grant(*_: object) -> bool:
         await trio.lowlevel.checkpoint()
         return True
 
     async with MixServer(pace=0) as server, Mix(server.url) as mix:
-        async with mix.open_session(on_permission=grant) as stream:
-            reply = await stream.ask("List the files and run a command")
+        async with mix.open_session(on_permission=grant) as session:
+            reply = await session.ask("List the files and run a command")
     assert "files. I found 5" in reply.text
     assert "command. The command says" in reply.text
     assert "  " not in reply.text
 
 
-async def test_the_default_agent_tells_a_story_word_by_word_as_slowly_as_its_pace_says() -> None:
+async def test_the_default_agent_sends_a_story_word_by_word_at_its_pace() -> None:
     pauses: dict[int, float] = {}
     words: list[str] = []
     for pace in (0, 1, 2):
@@ -264,12 +267,12 @@ async def test_the_default_agent_tells_a_story_word_by_word_as_slowly_as_its_pac
     assert pauses[1] > 10
     assert pauses[2] == pytest.approx(2 * pauses[1])
     async with MixServer(pace=0) as server, Mix(server.url) as mix:
-        async with mix.open_session() as stream:
-            story = (await stream.ask("Tell me a story")).text
+        async with mix.open_session() as session:
+            story = (await session.ask("Tell me a story")).text
     assert story == "".join(words)
 
 
-async def test_the_default_agent_is_the_same_every_time() -> None:
+async def test_the_default_agent_is_deterministic() -> None:
     turns = []
     for _ in range(2):
         async with MixServer("blocking", pace=0) as server:
@@ -278,7 +281,7 @@ async def test_the_default_agent_is_the_same_every_time() -> None:
 
 
 @pytest.mark.parametrize("connected_id", [True, False])
-async def test_replay_gives_what_came_after_the_mark(connected_id: bool) -> None:
+async def test_replay_sends_the_events_after_the_last_event_id(connected_id: bool) -> None:
     async with MixServer(replay=True, connected_id=connected_id) as server:
         server.script("go", Turn(Say("a b c "), Drop(), Say("d e f ")))
         session_id = server.create_session()
@@ -292,11 +295,11 @@ async def test_replay_gives_what_came_after_the_mark(connected_id: bool) -> None
     assert (connected.id is not None) == connected_id
     ids = [int(frame.id or 0) for frame in (*before[:-1], *after)]
     assert ids == sorted(set(ids))
-    told = [f.data["content"] for f in (*before[:-1], *after) if f.event == "content"]
-    assert "".join(told) == "a b c d e f "
+    sent = [f.data["content"] for f in (*before[:-1], *after) if f.event == "content"]
+    assert "".join(sent) == "a b c d e f "
 
 
-async def test_ids_may_run_through_the_session_without_any_replay() -> None:
+async def test_ids_can_continue_over_connections_without_replay() -> None:
     async with MixServer(restart_ids=False) as server:
         session_id = server.create_session()
         async with open_frames(server, session_id, connected=False) as frames:
@@ -312,7 +315,7 @@ def test_contradicting_arguments_are_refused() -> None:
         MixServer("pipeline-oldest", replay=True)
 
 
-async def test_replay_works_on_a_pipeline_server_whose_stream_was_cut_in_mid_turn() -> None:
+async def test_replay_works_on_a_pipeline_server_whose_stream_was_cut_during_a_turn() -> None:
     async with MixServer("pipeline", replay=True) as server:
         go = trio.Event()
         server.script("go", Turn(Say("a "), Drop(), Do(go.wait), Say("b")))
@@ -326,7 +329,7 @@ async def test_replay_works_on_a_pipeline_server_whose_stream_was_cut_in_mid_tur
     assert [f.data["content"] for f in (*before, *after)] == ["a ", "b", "a b"]
 
 
-async def test_a_pipeline_turn_waits_until_its_raw_bytes_are_taken() -> None:
+async def test_a_pipeline_turn_waits_until_its_raw_bytes_are_sent() -> None:
     async with MixServer("pipeline", listen=False) as server:
         gone_on = trio.Event()
 
@@ -338,6 +341,6 @@ async def test_a_pipeline_turn_waits_until_its_raw_bytes_are_taken() -> None:
         async with open_frames(server, session_id) as frames:
             await send(server, session_id, "go")
             await trio.testing.wait_all_tasks_blocked()
-            assert not gone_on.is_set()  # the network is full, and nobody reads
+            assert not gone_on.is_set()  # the network is full and the client does not read
             await frames.until("end")
             assert gone_on.is_set()

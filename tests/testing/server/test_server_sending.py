@@ -1,4 +1,4 @@
-"""Sending on blocking and async servers."""
+"""Sending messages to blocking and async servers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from trio_mix.testing import (
 )
 
 
-async def test_an_async_server_accepts_and_runs_with_nobody_listening() -> None:
+async def test_an_async_server_accepts_and_runs_a_message_without_streams() -> None:
     async with MixServer("async") as server:
         server.script("go", Turn(Say("done")))
         session_id = server.create_session()
@@ -35,7 +35,9 @@ async def test_an_async_server_accepts_and_runs_with_nobody_listening() -> None:
         assert [row["role"] for row in server.stored(session_id)] == ["user", "assistant"]
 
 
-async def test_a_blocking_server_answers_when_the_turn_is_over_with_events_meanwhile() -> None:
+async def test_a_blocking_server_responds_at_the_end_of_the_turn_and_sends_events_meanwhile() -> (
+    None
+):
     async with MixServer("blocking") as server:
         go = trio.Event()
         server.script("go", Turn(Say("early ", deltas=1), WaitFor(go), Say("late", deltas=1)))
@@ -88,7 +90,7 @@ async def test_an_async_server_runs_two_messages_at_once() -> None:
 
 
 @pytest.mark.parametrize("api", ["blocking", "async"])
-async def test_the_pipelines_path_is_the_routers_404_elsewhere(api: Api) -> None:
+async def test_the_pipeline_path_is_a_404_of_the_router_on_other_servers(api: Api) -> None:
     async with MixServer(api) as server:
         session_id = server.create_session()
         reply = await call(server, "POST", f"/stream/{session_id}/message", {"content": "{}"})
@@ -96,9 +98,8 @@ async def test_the_pipelines_path_is_the_routers_404_elsewhere(api: Api) -> None
     assert reply.body == b"404 page not found\n"
 
 
-@pytest.mark.parametrize(
-    ("body", "complaint"),
-    [
+async def test_an_async_server_refuses_invalid_bodies() -> None:
+    bodies: list[tuple[object, str]] = [
         ({"text": "hi", "media": []}, 'unknown field "media"'),
         ({"text": ""}, "text is required"),
         ({}, "text is required"),
@@ -108,15 +109,13 @@ async def test_the_pipelines_path_is_the_routers_404_elsewhere(api: Api) -> None
         ({"text": "hi", "plan_mode": "yes"}, "plan_mode"),
         (b"nonsense", "Invalid JSON"),
         (b"[]", "Invalid JSON"),
-    ],
-)
-async def test_an_async_server_refuses_what_it_does_not_know(body: object, complaint: str) -> None:
+    ]
     async with MixServer("async") as server:
-        session_id = server.create_session()
-        reply = await call(server, "POST", f"/api/sessions/{session_id}/messages", body)
-    assert reply.status == 400
-    assert reply.json["error"]["code"] == 400
-    assert complaint in reply.json["error"]["message"]
+        path = f"/api/sessions/{server.create_session()}/messages"
+        for body, message in bodies:
+            reply = await call(server, "POST", path, body)
+            assert (reply.status, reply.json["error"]["code"]) == (400, 400), body
+            assert message in reply.json["error"]["message"], body
 
 
 async def test_thinking_level_and_max_steps_are_async_only() -> None:
@@ -127,7 +126,7 @@ async def test_thinking_level_and_max_steps_are_async_only() -> None:
         assert (await send(server, server.create_session(), "hi", **more)).status == 400
 
 
-async def test_slash_commands_are_answered_in_the_response_without_events() -> None:
+async def test_slash_commands_are_answered_in_the_response_only() -> None:
     async with MixServer("async") as server:
         session_id = server.create_session()
         async with open_frames(server, session_id) as frames:
@@ -146,7 +145,7 @@ async def test_sending_to_an_unknown_session(version: str, status: int) -> None:
         assert (await send(server, "nobody", "hi")).status == status
 
 
-async def test_without_a_key_a_message_is_refused_and_the_stream_says_so_too() -> None:
+async def test_without_a_key_a_message_is_refused_in_the_response_and_on_the_stream() -> None:
     async with MixServer("async", provider_key=False) as server:
         session_id = server.create_session()
         async with open_frames(server, session_id) as frames:
@@ -156,7 +155,7 @@ async def test_without_a_key_a_message_is_refused_and_the_stream_says_so_too() -
         assert server.runs() == 0
 
 
-async def test_plan_mode_appends_to_the_text_that_is_told() -> None:
+async def test_plan_mode_appends_to_the_text_of_the_message() -> None:
     async with MixServer("async", plan_mode_text=" [plan]") as server:
         session_id = server.create_session()
         async with open_frames(server, session_id) as frames:
@@ -173,7 +172,7 @@ async def test_a_failed_turn_of_a_blocking_server_is_a_500() -> None:
 
 
 @pytest.mark.parametrize("cancels", [True, False])
-async def test_a_client_that_leaves_stops_the_turn_only_on_older_servers(cancels: bool) -> None:
+async def test_a_client_that_leaves_cancels_the_turn_only_on_older_servers(cancels: bool) -> None:
     async with MixServer("async", cancel_on_disconnect=cancels) as server:
         go = trio.Event()
         server.script("go", Turn(WaitFor(go)))
