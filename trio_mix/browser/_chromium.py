@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final, Self, final
 
 import trio
 
+from trio_mix._lifetime import OwnedNursery
 from trio_mix.browser._errors import ChromiumFailed, ChromiumNotFound
 from trio_mix.errors import ConfigurationError, UsageError
 
@@ -132,14 +133,14 @@ class Chromium:
         self._args = args
         self._start_timeout = start_timeout
         self._close_timeout = close_timeout
-        self._manager = trio.open_nursery()
-        self._nursery: trio.Nursery | None = None
+        self._lifetime = OwnedNursery(
+            "A Chromium can be started once: call launch_chromium() again."
+        )
         self._process: trio.Process | None = None
         self._home: Path | None = None
         self._output = b""
         self._cdp_url = ""
         self._announced = trio.Event()
-        self._entered = False
         self._swept = False
 
     def __repr__(self) -> str:
@@ -192,20 +193,16 @@ class Chromium:
 
         A checkpoint. If it is cancelled, no process and no profile is left.
         """
-        if self._entered:
-            raise UsageError("A Chromium can be started once: call launch_chromium() again.")
-        self._entered = True
-        await trio.lowlevel.checkpoint()
-        program = find_chromium(self._executable)
-        self._home = _new_home()
+        nursery = await self._lifetime.open()
         try:
+            program = find_chromium(self._executable)
+            self._home = _new_home()
             self._process = await self._start(program, self._home)
-            self._nursery = await self._manager.__aenter__()
-            self._nursery.start_soon(self._listen, self._process)
-            self._nursery.start_soon(self._watch, self._process)
+            nursery.start_soon(self._listen, self._process)
+            nursery.start_soon(self._watch, self._process)
             await self._ready(program)
-        except BaseException:
-            await self._end()
+        except BaseException as exc:
+            await self._end(exc)
             raise
         return self
 
@@ -216,7 +213,7 @@ class Chromium:
         traceback: TracebackType | None,
     ) -> None:
         """End the process and remove its profile; shielded and bounded."""
-        await self._end()
+        await self._end(exc)
 
     def _command(self, program: str, home: Path) -> list[str]:
         profile = home / "profile"
@@ -296,17 +293,12 @@ class Chromium:
             self._swept = True
             _kill_group(process.pid)
 
-    async def _end(self) -> None:
-        process, nursery = self._process, self._nursery
+    async def _end(self, leaving: BaseException | None) -> None:
+        process = self._process
         if process is not None:
             with trio.CancelScope(shield=True):
                 await self._end_process(process)
-        if nursery is not None:
-            self._nursery = None
-            nursery.cancel_scope.shield = True
-            nursery.cancel_scope.cancel(reason="the browser has ended")
-            await self._manager.__aexit__(None, None, None)
-        await trio.lowlevel.cancel_shielded_checkpoint()
+        await self._lifetime.close("the browser has ended", leaving)
         with trio.CancelScope(shield=True):  # noqa: ASYNC912 - there may be nothing to clean up
             if process is not None and process.stderr is not None:
                 await process.stderr.aclose()

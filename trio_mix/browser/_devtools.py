@@ -65,6 +65,7 @@ class DevTools:
         shown: str,
         connect: Connect,
         timeout: float,
+        close_timeout: float,
     ) -> None:
         self.shown = shown
         self.gone = trio.Event()
@@ -75,6 +76,7 @@ class DevTools:
         self._socket = WebSocket(address, connect=connect, max_message=_MAX_MESSAGE)
         self._whole_browser = "/devtools/page/" not in address.resource
         self._timeout = timeout
+        self._close_timeout = close_timeout
         self._last = 0
         self._pending: dict[int, PendingCall] = {}
         # Unbounded, but short: the tunnel limits the number of pending commands.
@@ -85,14 +87,14 @@ class DevTools:
 
     async def open(self, nursery: trio.Nursery) -> None:
         """Connect, and run in the nursery; raises `WebSocketLost` or `WebSocketRefused`."""
-        await self._socket.open(nursery)
+        try:
+            await self._socket.open(nursery)
+        except BaseException:
+            await self._socket.aclose(0)
+            raise
         nursery.start_soon(self._receive)
         nursery.start_soon(self._send)
         nursery.start_soon(self._route)
-
-    async def aclose(self, timeout: float) -> None:
-        """Close; shielded, bounded and idempotent."""
-        await self._socket.aclose(timeout)
 
     def submit(self, call: PendingCall) -> None:
         """Send a command; ``done`` is called with its outcome unless `cancel` is called first."""
@@ -172,7 +174,8 @@ class DevTools:
             self.reason = str(lost)
             self._fail_all(lambda _: True, lambda call: self._no_browser(call.method))
             self.gone.set()
-            await self._socket.aclose(0)
+        finally:
+            await self._socket.aclose(0 if self.gone.is_set() else self._close_timeout)
 
     def _take(self, text: str | bytes) -> None:
         message = from_json(text)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final, NoReturn, Self, final
 import trio
 
 from trio_mix._http import Target
+from trio_mix._lifetime import OwnedNursery
 from trio_mix.browser._commands import to_json
 from trio_mix.browser._devtools import DevTools, devtools_url, http_form, open_devtools
 from trio_mix.browser._endpoint import TunnelEndpoint, address_of
@@ -29,7 +30,6 @@ from trio_mix.browser._supervisor import TunnelSupervisor
 from trio_mix.browser._websocket import WebSocketLost, open_tcp
 from trio_mix.errors import (
     ConfigurationError,
-    UsageError,
 )
 from trio_mix.sse import ReconnectPolicy, StreamState
 
@@ -133,10 +133,8 @@ class Tunnel:
         self._settings = settings
         self._ssl_context = ssl_context
         self._supervisor = TunnelSupervisor(server, session_id, settings)
-        self._manager = trio.open_nursery()
-        self._nursery: trio.Nursery | None = None
+        self._lifetime = OwnedNursery("A tunnel can be entered once: call open_tunnel() again.")
         self._devtools: DevTools | None = None
-        self._left = False
 
     def __repr__(self) -> str:
         return (
@@ -171,12 +169,10 @@ class Tunnel:
 
         A checkpoint. If it is cancelled, no task or connection is left.
         """
-        if self._nursery is not None or self._left:
-            raise UsageError("A tunnel can be entered once: call open_tunnel() again.")
-        self._nursery = await self._manager.__aenter__()
+        nursery = await self._lifetime.open()
         try:
-            self._devtools = await self._open_browser(self._nursery)
-            self._nursery.start_soon(self._supervisor.run, self._devtools, self._nursery)
+            self._devtools = await self._open_browser(nursery)
+            nursery.start_soon(self._supervisor.run, self._devtools, nursery)
             await self._supervisor.wait_first_connected()
         except BaseException as exc:
             await self._close(exc)
@@ -279,35 +275,14 @@ class Tunnel:
             shown=self._shown_browser,
             connect=self._settings.connect,
             timeout=self._settings.command_timeout,
+            close_timeout=self._settings.close_timeout,
         )
-        try:
-            await open_devtools(devtools, nursery, limit)
-        except BaseException:
-            await devtools.aclose(self._settings.close_timeout)
-            raise
+        await open_devtools(devtools, nursery, limit)
         return devtools
 
-    async def _close(self, leaving: BaseException | None) -> None:  # noqa: ASYNC910 - leaving the nursery is one
-        """Close the connections and the nursery, without wrapping exceptions (rules 4 and 5)."""
-        if self._left:
-            await trio.lowlevel.cancel_shielded_checkpoint()
-            return
-        self._left = True
-        assert self._nursery is not None  # noqa: S101 - entered before anything can be closed
-        # Shielded, so that an outer cancellation does not come back once from every task.
-        self._nursery.cancel_scope.shield = True
-        self._nursery.cancel_scope.cancel(reason="the tunnel is closing")
-        if self._devtools is not None:
-            await self._devtools.aclose(self._settings.close_timeout)
+    async def _close(self, leaving: BaseException | None) -> None:
         try:
-            await self._manager.__aexit__(None, None, None)
-        except BaseExceptionGroup as group:
-            for urgent in (KeyboardInterrupt, SystemExit):
-                if (found := _first(group, urgent)) is not None:
-                    raise found from leaving
-            defect = _first(group, Exception)
-            if defect is not None and (leaving is None or isinstance(leaving, trio.Cancelled)):
-                raise defect from leaving
+            await self._lifetime.close("the tunnel is closing", leaving)
         finally:
             self._supervisor.change(StreamState.CLOSED)
 
@@ -329,15 +304,3 @@ def _shown_browser(cdp_url: str) -> str:
     except ConfigurationError:
         raise ConfigurationError("open_tunnel(cdp_url=…): not a valid URL.") from None
     return f"{scheme}://{target.authority.decode('ascii')}"
-
-
-def _first(group: BaseExceptionGroup, kind: type[BaseException]) -> BaseException | None:
-    """Return the first exception of a kind in a group, however deep."""
-    for exc in group.exceptions:
-        if isinstance(exc, BaseExceptionGroup):
-            found = _first(exc, kind)
-            if found is not None:
-                return found
-        elif isinstance(exc, kind):
-            return exc
-    return None
