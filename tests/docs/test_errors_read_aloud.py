@@ -33,7 +33,6 @@ INTERNAL = {
     "DisconnectedError": "becomes ConnectionFailed",
     "Mismatch": "becomes ResponseValidationError",
     "Problem": "an answer of the bundled server",
-    "StreamRefused": "is tried again, or the cause of ReconnectFailed",
     "Vetoed": "carries what a hook raised, which comes out itself",
     "WebSocketLost": "becomes ConnectionFailed, or BrowserGone",
     "WebSocketRefused": "becomes TunnelRefused, or SessionNotFound",

@@ -325,7 +325,7 @@ async def test_without_hooks_nothing_of_them_is_made(
     def never(*_args: object, **_kwargs: object) -> None:
         raise AssertionError("made without need")
 
-    for name in ("RequestHooks", "Try", "ConnectHooks", "call_hook", "call_each"):
+    for name in ("RequestHooks", "Try", "call_hook", "call_each"):
         monkeypatch.setattr(f"trio_mix._rest._request_hooks.{name}", never)
     for name in ("StreamHooks", "MessageHooks", "TimedMessageState", "call_hook", "call_each"):
         monkeypatch.setattr(f"trio_mix._session._stream_hooks.{name}", never)

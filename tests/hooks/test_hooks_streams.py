@@ -10,6 +10,7 @@ import trio.testing
 
 from tests.support.hooks_kit import Told, scene
 from trio_mix import Hooks, Mix, ReconnectPolicy, errors
+from trio_mix._http import Http
 from trio_mix._session._stream_hooks import MOST_NOTES, StreamHooks
 from trio_mix.hooks import (
     AfterErrorContext,
@@ -20,6 +21,7 @@ from trio_mix.hooks import (
     StreamOpenedContext,
     StreamRetryingContext,
 )
+from trio_mix.sse._connect import StreamRequest
 from trio_mix.sse._supervisor import Supervisor
 from trio_mix.testing import MixServer, cancel_at_every_checkpoint
 
@@ -316,22 +318,19 @@ async def test_cancelled_anywhere_a_stream_is_closed_once_and_last(
     assert sweep.checkpoints >= 2
 
 
-class _Fails:
-    """Makes no connection."""
-
-    async def open(self, method: str, url: str, **_more: object) -> ResponseStream:
-        await trio.lowlevel.checkpoint()
-        raise errors.ConnectionFailed("refused", request=errors.RequestInfo(method, url))
+async def _refused(request: StreamRequest, _last_event_id: object) -> ResponseStream:
+    await trio.lowlevel.checkpoint()
+    info = errors.RequestInfo(request.method, request.url)
+    raise errors.ConnectionFailed("refused", request=info)
 
 
 async def test_a_wait_that_goes_on_is_not_told_of_again(autojump_clock: MockClock) -> None:
     waits: list[tuple[int, str]] = []
     source = Supervisor(
-        _Fails(),
-        "http://mix.example/stream",
+        StreamRequest(Http(), "http://mix.example/stream"),
         reconnect=ReconnectPolicy(initial_interval=10, exponent=1, max_elapsed_time=None),
-        connect_timeout=1,
         read_timeout=lambda: None,
+        connect=_refused,
         on_wait=lambda _delay, attempt, reason: waits.append((attempt, reason)),
     )
     while len(waits) < 3:

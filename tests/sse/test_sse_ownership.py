@@ -14,7 +14,7 @@ from tests.support.supervised import cancelled_after, events, frames, resuming, 
 from trio_mix._http import Http
 from trio_mix.errors import ReconnectFailed, StreamClosed
 from trio_mix.sse import ReconnectPolicy
-from trio_mix.sse._supervisor import Frames, Lost, Opened, Supervisor
+from trio_mix.sse._supervisor import Events, Lost, Opened, Supervisor
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -37,8 +37,8 @@ async def test_cancelled_at_any_checkpoint_it_goes_on_and_loses_nothing(
         # Now and then a call may take its time: a clock that jumps needs all tasks to wait.
         patient = turn % 3 == 0
         item = await (source.next() if patient else cancelled_after(turn % most, source.next))
-        if isinstance(item, Frames):
-            got += [frame.data for frame in item.frames]
+        if isinstance(item, Events):
+            got += [frame.data for frame in item.events]
     assert got == [str(number + 1) for number in range(len(got))]
     await source.aclose()
     await trio.testing.wait_all_tasks_blocked()
@@ -99,7 +99,7 @@ async def test_a_read_that_is_cancelled_keeps_the_connection(
         with trio.move_on_after(1.5):
             item = await source.next()
             break
-    assert isinstance(item, Frames)
+    assert isinstance(item, Events)
     assert server.connections == 1
 
 

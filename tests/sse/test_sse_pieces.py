@@ -10,7 +10,7 @@ import trio
 from tests.support.raw_server import LAST_CHUNK, SSE_HEAD, Peer, chunk, memory_server
 from tests.support.supervised import supervisor
 from trio_mix.sse import ReconnectPolicy, _supervisor
-from trio_mix.sse._supervisor import Frames
+from trio_mix.sse._supervisor import Events
 
 if TYPE_CHECKING:
     from trio_mix.sse._supervisor import Supervisor
@@ -51,8 +51,8 @@ async def came(source: Supervisor) -> list[tuple[str, str]]:
     found = []
     while True:
         item = await source.next()
-        assert isinstance(item, Frames)
-        found += [(frame.id, frame.data) for frame in item.frames]
+        assert isinstance(item, Events)
+        found += [(frame.id, frame.data) for frame in item.events]
         if found[-1][0] == "7":
             return found
 
@@ -82,8 +82,8 @@ async def test_a_cancellation_between_two_pieces_loses_none(
                 await source.next()
             cancelled += scope.cancelled_caught
         item = await source.next()
-        assert isinstance(item, Frames)
-        got += [frame.data for frame in item.frames]
+        assert isinstance(item, Events)
+        got += [frame.data for frame in item.events]
     assert got == ["0", "1", "2", "3", "4"]
     assert cancelled >= 2
 
@@ -94,11 +94,11 @@ async def test_what_was_not_decoded_of_a_lost_connection_is_not_mixed_into_the_n
     monkeypatch.setattr(_supervisor, "PIECE_SIZE", 1)
     source = await open_with(nursery, b"data: a\n\ndata: b\n\n", b"data: c\n\n" + LAST_CHUNK)
     item = await source.next()
-    assert isinstance(item, Frames)
+    assert isinstance(item, Events)
     assert left(source)
     await source.drop("enough", planned=True)
     await source.next()
     assert not left(source)
     item = await source.next()
-    assert isinstance(item, Frames)
-    assert [frame.data for frame in item.frames] == ["c"]
+    assert isinstance(item, Events)
+    assert [frame.data for frame in item.events] == ["c"]

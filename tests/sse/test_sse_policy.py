@@ -38,7 +38,7 @@ def failing(schedule: ReconnectSchedule, times: int) -> list[float | None]:
 
 
 def test_a_stable_connection_is_made_again_almost_at_once() -> None:
-    schedule = ReconnectPolicy(stable_after=5.0).schedule(rng=HIGH)
+    schedule = ReconnectSchedule(ReconnectPolicy(stable_after=5.0), rng=HIGH)
     failing(schedule, 10)
     schedule.opened(100.0)
     delay = schedule.lost(105.0)
@@ -47,14 +47,14 @@ def test_a_stable_connection_is_made_again_almost_at_once() -> None:
 
 
 def test_a_connection_that_merely_opened_ends_no_series_of_failures() -> None:
-    schedule = ReconnectPolicy(stable_after=5.0).schedule(rng=HIGH)
+    schedule = ReconnectSchedule(ReconnectPolicy(stable_after=5.0), rng=HIGH)
     failing(schedule, 3)
     schedule.opened(100.0)
     assert schedule.lost(104.9) == pytest.approx(0.5 * 1.5**3)
 
 
 def test_with_stable_after_0_every_connection_counts_as_stable() -> None:
-    schedule = ReconnectPolicy(stable_after=0.0).schedule(rng=HIGH)
+    schedule = ReconnectSchedule(ReconnectPolicy(stable_after=0.0), rng=HIGH)
     for now in range(5):
         schedule.begin(float(now))
         schedule.opened(float(now))
@@ -67,23 +67,25 @@ def test_with_stable_after_0_every_connection_counts_as_stable() -> None:
 
 def test_delays_grow_by_the_exponent_up_to_the_ceiling() -> None:
     policy = ReconnectPolicy(initial_interval=1.0, max_interval=5.0, exponent=2.0)
-    assert failing(policy.schedule(rng=HIGH), 5) == pytest.approx([1.0, 2.0, 4.0, 5.0, 5.0])
+    assert failing(ReconnectSchedule(policy, rng=HIGH), 5) == pytest.approx(
+        [1.0, 2.0, 4.0, 5.0, 5.0]
+    )
 
 
 def test_the_jitter_is_full() -> None:
-    assert failing(ReconnectPolicy().schedule(rng=LOW), 5) == [0.0] * 5
-    half = failing(ReconnectPolicy(initial_interval=2.0).schedule(rng=Fixed(0.5)), 1)
+    assert failing(ReconnectSchedule(ReconnectPolicy(), rng=LOW), 5) == [0.0] * 5
+    half = failing(ReconnectSchedule(ReconnectPolicy(initial_interval=2.0), rng=Fixed(0.5)), 1)
     assert half == [1.0]
 
 
 def test_a_stream_that_fails_for_ever_overflows_nothing() -> None:
     policy = ReconnectPolicy(max_elapsed_time=None, exponent=100.0)
-    schedule = policy.schedule(rng=HIGH)
+    schedule = ReconnectSchedule(policy, rng=HIGH)
     assert failing(schedule, 2000)[-1] == 60.0
 
 
 def test_schedules_jitter_by_themselves() -> None:
-    delays = {tuple(failing(ReconnectPolicy().schedule(), 3)) for _ in range(5)}
+    delays = {tuple(failing(ReconnectSchedule(ReconnectPolicy()), 3)) for _ in range(5)}
     assert len(delays) == 5
 
 
@@ -109,13 +111,13 @@ def test_the_servers_retry_is_a_ceiling_an_order_or_nothing(
     policy = ReconnectPolicy(
         initial_interval=1.0, max_interval=10.0, exponent=2.0, server_retry=how
     )
-    schedule = policy.schedule(rng=HIGH)
+    schedule = ReconnectSchedule(policy, rng=HIGH)
     schedule.server_retry = retry
     assert failing(schedule, 4) == pytest.approx(expected)
 
 
 def test_an_obeyed_retry_is_never_undercut_not_even_after_a_stable_connection() -> None:
-    schedule = ReconnectPolicy(server_retry="obey").schedule(rng=LOW)
+    schedule = ReconnectSchedule(ReconnectPolicy(server_retry="obey"), rng=LOW)
     schedule.server_retry = 3.0
     assert failing(schedule, 2) == [3.0, 3.0]
     schedule.opened(10.0)
@@ -127,14 +129,14 @@ def test_an_obeyed_retry_is_never_undercut_not_even_after_a_stable_connection() 
 
 def test_retry_after_is_obeyed_capped_and_jittered() -> None:
     for rng, jitter in ((LOW, 0.0), (HIGH, 0.5)):
-        schedule = ReconnectPolicy(max_interval=30.0).schedule(rng=rng)
+        schedule = ReconnectSchedule(ReconnectPolicy(max_interval=30.0), rng=rng)
         assert schedule.lost(0.0, retry_after=7.0) == 7.0 + jitter
         assert schedule.lost(0.0, retry_after=1000.0) == 30.0 + jitter
         assert schedule.lost(0.0, retry_after=0.0) == jitter
 
 
 def test_a_retry_after_beyond_the_budget_gives_up_at_once() -> None:
-    schedule = ReconnectPolicy(max_elapsed_time=20.0).schedule(rng=LOW)
+    schedule = ReconnectSchedule(ReconnectPolicy(max_elapsed_time=20.0), rng=LOW)
     schedule.begin(0.0)
     assert schedule.lost(5.0, retry_after=15.0) == 15.0
     assert schedule.lost(6.0, retry_after=15.0) is None
@@ -144,7 +146,7 @@ def test_a_retry_after_beyond_the_budget_gives_up_at_once() -> None:
 
 
 def test_the_budget_counts_from_the_first_connect() -> None:
-    schedule = ReconnectPolicy(max_elapsed_time=10.0).schedule(rng=HIGH)
+    schedule = ReconnectSchedule(ReconnectPolicy(max_elapsed_time=10.0), rng=HIGH)
     schedule.begin(100.0)
     assert schedule.lost(109.9) == pytest.approx(0.1)  # the last attempt is made at the very end
     schedule.begin(110.0)
@@ -154,7 +156,7 @@ def test_the_budget_counts_from_the_first_connect() -> None:
 
 
 def test_the_budget_counts_from_the_loss_of_a_stable_connection() -> None:
-    schedule = ReconnectPolicy(max_elapsed_time=10.0).schedule(rng=HIGH)
+    schedule = ReconnectSchedule(ReconnectPolicy(max_elapsed_time=10.0), rng=HIGH)
     schedule.begin(0.0)
     schedule.opened(1.0)
     assert schedule.lost(1000.0) is not None
@@ -167,7 +169,7 @@ def test_the_budget_ends_on_a_clock_that_moves_in_sleeps_alone(
     now: float, budget: float, seed: int
 ) -> None:
     policy = ReconnectPolicy(initial_interval=budget / 3, max_elapsed_time=budget)
-    schedule = policy.schedule(rng=random.Random(seed))
+    schedule = ReconnectSchedule(policy, rng=random.Random(seed))
     schedule.begin(now)
     for _ in range(1000):
         delay = schedule.lost(now)
@@ -178,14 +180,14 @@ def test_the_budget_ends_on_a_clock_that_moves_in_sleeps_alone(
 
 
 def test_a_budget_of_0_never_tries_again() -> None:
-    schedule = ReconnectPolicy(max_elapsed_time=0.0).schedule()
+    schedule = ReconnectSchedule(ReconnectPolicy(max_elapsed_time=0.0))
     schedule.begin(0.0)
     schedule.opened(0.0)
     assert schedule.lost(1000.0) is None
 
 
 def test_without_a_budget_it_goes_on_for_ever() -> None:
-    schedule = ReconnectPolicy(max_elapsed_time=None).schedule()
+    schedule = ReconnectSchedule(ReconnectPolicy(max_elapsed_time=None))
     schedule.begin(0.0)
     assert schedule.lost(1e9) is not None
     assert schedule.remaining(1e9) is None
@@ -195,7 +197,7 @@ def test_without_a_budget_it_goes_on_for_ever() -> None:
 
 
 def test_a_planned_drop_is_no_failure() -> None:
-    schedule = ReconnectPolicy().schedule(rng=HIGH)
+    schedule = ReconnectSchedule(ReconnectPolicy(), rng=HIGH)
     schedule.begin(0.0)
     schedule.opened(0.0)
     schedule.planned(540.0)
@@ -206,7 +208,7 @@ def test_a_planned_drop_is_no_failure() -> None:
 
 
 def test_a_planned_drop_forgives_no_failures_unless_the_connection_was_stable() -> None:
-    schedule = ReconnectPolicy(stable_after=5.0).schedule(rng=HIGH)
+    schedule = ReconnectSchedule(ReconnectPolicy(stable_after=5.0), rng=HIGH)
     failing(schedule, 2)
     schedule.opened(10.0)
     schedule.planned(11.0)
@@ -273,7 +275,7 @@ def test_whatever_happens_delays_are_within_their_bounds(
     history: list[tuple[str, float, float | None]],
     seed: int,
 ) -> None:
-    schedule = policy.schedule(rng=random.Random(seed))
+    schedule = ReconnectSchedule(policy, rng=random.Random(seed))
     now = 1000.0
     opened_at: float | None = None
     begun = False

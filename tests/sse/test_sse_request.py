@@ -15,7 +15,7 @@ from trio_mix.errors import (
     MixDefaultError,
     ProtocolError,
 )
-from trio_mix.sse._supervisor import Frames
+from trio_mix.sse._supervisor import Events
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -90,8 +90,8 @@ async def test_an_owner_that_sets_the_mark_is_not_interfered_with(
     ids: list[str] = []
     for _ in range(7):
         item = await source.next()
-        if isinstance(item, Frames):
-            ids += [frame.id for frame in item.frames]
+        if isinstance(item, Events):
+            ids += [frame.id for frame in item.events]
         if len(ids) == 2:
             source.last_event_id = "6"
     assert ids == ["", "7", "", "7"]
@@ -105,8 +105,8 @@ async def test_events_inherit_the_id_of_the_connection_before(
     source = supervisor(http)
     items = [await source.next() for _ in range(5)]
     batch = items[-1]
-    assert isinstance(batch, Frames)
-    assert batch.frames[0].id == "7"
+    assert isinstance(batch, Events)
+    assert batch.events[0].id == "7"
 
 
 async def test_an_error_shows_nothing_of_what_was_sent_in_headers_or_url(

@@ -238,7 +238,7 @@ async def test_silence_beyond_the_idle_timeout_is_a_loss_but_a_comment_is_a_sign
     start = trio.current_time()
     lost = await source.next()
     assert isinstance(lost, Lost)
-    assert lost.reason == "idle: no byte came for 15 s"
+    assert lost.reason == "idle: no byte arrived for 15 s"
     assert isinstance(lost.cause, RequestTimeout)
     assert trio.current_time() - start == pytest.approx(65.0)
     assert source.statistics().bytes == 10

@@ -36,9 +36,9 @@ async def stream_left(stage: Stage) -> None:
 @cause(
     errors.StreamClosed,
     "the server wants no more connections (HTTP 204)",
-    operation="The server has ended the event stream",
+    operation="was answered HTTP 204",
     target="http://mix.test/stream?sessionId=session-1",
-    remedy="which asks clients not to connect again",
+    remedy="asks clients not to connect again",
 )
 async def no_content(stage: Stage) -> None:
     stage.server.answer_next("/stream", 204)
@@ -117,7 +117,7 @@ async def server_stays_away(stage: Stage) -> None:
 @cause(
     errors.ProtocolError,
     "the address is a web page's",
-    operation="is no event stream",
+    operation="did not return an event stream",
     target="http://mix.test/stream?sessionId=session-1",
     remedy="Check the URL",
 )

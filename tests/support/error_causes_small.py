@@ -79,7 +79,7 @@ wrong("hook", operation="Hooks(", target="after_error=", remedy="must be a funct
       call=lambda: Hooks(after_error=odd(1)))  # fmt: skip
 wrong("hooks", operation="hooks", target="not int", remedy="must be a trio_mix.Hooks",
       call=lambda: Mix(hooks=odd(7)))  # fmt: skip
-wrong("policy", operation="ReconnectPolicy(", target="exponent=0.5", remedy="cannot work",
+wrong("policy", operation="ReconnectPolicy(", target="exponent=0.5", remedy="must be a number",
       call=lambda: ReconnectPolicy(exponent=0.5))  # fmt: skip
 wrong("backoff", operation="BackoffStrategy(", target="exponent=", remedy="must be a number",
       call=lambda: BackoffStrategy(exponent=0.5))  # fmt: skip

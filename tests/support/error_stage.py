@@ -137,6 +137,6 @@ def text_of(error: Exception, folder: Path) -> str:
     """Return an error's text as the page shows it: addresses and numbers that do not change."""
     text = str(error).replace("http://mix.test", "http://localhost:8088")
     text = text.replace(str(folder), "/srv")
-    text = re.sub(r"\(\d+ connects in [\d.]+ s\)", "(7 connects in 30.0 s)", text)
+    text = re.sub(r"\(\d+ (connection attempts in )[\d.]+ s\)", r"(7 \g<1>30.0 s)", text)
     text = re.sub(r"for [\d.]+ s there was", "for 60 s there was", text)
     return re.sub(r"(127\.0\.0\.1(?::|', ))\d+", r"\g<1>9222", text)

@@ -8,7 +8,8 @@ import trio
 
 from tests.support.raw_server import SSE_HEAD, Peer, chunk
 from trio_mix.sse import ReconnectPolicy
-from trio_mix.sse._supervisor import Frames, Supervisor
+from trio_mix.sse._connect import StreamRequest
+from trio_mix.sse._supervisor import Events, Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -26,16 +27,19 @@ class Highest:
         return max(a, b)
 
 
-def supervisor(http: Http, **options: Any) -> Supervisor:
+def supervisor(http: Http, url: str = URL, **options: Any) -> Supervisor:
+    request: dict[str, Any] = {"connect_timeout": 30.0}
+    for name in ("method", "headers", "content", "connect_timeout", "session_id"):
+        if name in options:
+            request[name] = options.pop(name)
     settings: dict[str, Any] = {
         "reconnect": ReconnectPolicy(initial_interval=1.0, exponent=2.0, max_elapsed_time=100.0),
-        "connect_timeout": 30.0,
         "read_timeout": lambda: None,
         "auto_mark": True,
         "rng": Highest(),
         "wall_clock": lambda: 784111740.0,  # Sun, 06 Nov 1994 08:49:00 GMT
     }
-    return Supervisor(http, options.pop("url", URL), **(settings | options))
+    return Supervisor(StreamRequest(http, url, **request), **(settings | options))
 
 
 def script(*answers: bytes | None) -> Callable[[Peer], Awaitable[None]]:
@@ -57,8 +61,8 @@ def events(*data: str) -> bytes:
 
 async def frames(source: Supervisor) -> list[str]:
     item = await source.next()
-    assert isinstance(item, Frames)
-    return [frame.data for frame in item.frames]
+    assert isinstance(item, Events)
+    return [frame.data for frame in item.events]
 
 
 async def resuming(peer: Peer) -> None:

@@ -3,7 +3,9 @@
 from trio_mix._http._client import Http as Http
 from trio_mix._http._protocols import HttpClient as HttpClient
 from trio_mix._http._protocols import NetworkBackend as NetworkBackend
+from trio_mix._http._response import ERROR_BODY_LIMIT as ERROR_BODY_LIMIT
 from trio_mix._http._response import HttpResponse as HttpResponse
+from trio_mix._http._response import ReceivedResponse as ReceivedResponse
 from trio_mix._http._response import ResponseStream as ResponseStream
 from trio_mix._http._sockets import TrioBackend as TrioBackend
 from trio_mix._http._sockets import default_ssl_context as default_ssl_context
@@ -14,10 +16,12 @@ from trio_mix._http._urls import sanitize_url as sanitize_url
 from trio_mix._http._urls import url_secrets as url_secrets
 
 __all__ = [
+    "ERROR_BODY_LIMIT",
     "Http",
     "HttpClient",
     "HttpResponse",
     "NetworkBackend",
+    "ReceivedResponse",
     "ResponseStream",
     "Target",
     "TrioBackend",

@@ -30,7 +30,7 @@ from trio_mix._http._progress import RequestProgress
 from trio_mix._http._protocols import HttpRequest
 from trio_mix._http._proxies import Proxies
 from trio_mix._http._redirects import MAX_REDIRECTS, redirect_target
-from trio_mix._http._response import HttpResponse, ResponseStream
+from trio_mix._http._response import ERROR_BODY_LIMIT, HttpResponse, ResponseStream
 from trio_mix._http._sockets import TrioBackend, default_ssl_context
 from trio_mix._http._urls import Target, check_headers, url_secrets
 from trio_mix.errors import ConfigurationError, RequestInfo, RequestTimeout, TrioMixError
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 __all__ = ["Http"]
 
 DEFAULT_MAX_BODY = 64 * 2**20
-DEFAULT_MAX_ERROR_BODY = 64 * 1024
 
 
 @final
@@ -87,7 +86,7 @@ class Http:
         content: Content = None,
         timeout: float | None,
         max_body: int = DEFAULT_MAX_BODY,
-        max_error_body: int = DEFAULT_MAX_ERROR_BODY,
+        max_error_body: int = ERROR_BODY_LIMIT,
         on_sent: Callable[[], None] | None = None,
     ) -> HttpResponse:
         """Send a request and read the complete response.

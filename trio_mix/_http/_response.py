@@ -16,8 +16,13 @@ if TYPE_CHECKING:
 
     from trio_mix._http._progress import RequestProgress
     from trio_mix._http._protocols import RawResponse
+    from trio_mix._redact import Redactor
+    from trio_mix.errors import RequestInfo
 
-__all__ = ["HttpResponse", "ResponseStream"]
+__all__ = ["ERROR_BODY_LIMIT", "HttpResponse", "ReceivedResponse", "ResponseStream"]
+
+ERROR_BODY_LIMIT = 64 * 1024
+"""The largest part of the body of a failed request that is read, in bytes."""
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -38,6 +43,36 @@ class HttpResponse:
     """The version that the server used."""
     secrets: tuple[str, ...] = attrs.field(default=(), repr=False)
     """The credentials that were sent in addition to the headers of the request."""
+
+
+@attrs.frozen(eq=False, repr=False)
+class ReceivedResponse:
+    """A response to one request, with what is needed to show it in an error."""
+
+    status_code: int
+    """The HTTP status."""
+    headers: Mapping[str, str] = attrs.field(repr=False)
+    """The headers, names in lower case."""
+    body: bytes = attrs.field(repr=False)
+    """The body, possibly cut."""
+    truncated: bool
+    """Whether the body is cut."""
+    request: RequestInfo
+    """The request."""
+    redactor: Redactor = attrs.field(repr=False)
+    """Masks the secrets of the request."""
+
+    @property
+    def shown_headers(self) -> dict[str, str]:
+        """The headers with all secrets masked."""
+        return self.redactor.headers(self.headers)
+
+    @property
+    def text(self) -> str:
+        """The beginning of the body as text, with all secrets masked."""
+        cut = self.truncated or len(self.body) > ERROR_BODY_LIMIT
+        shown = self.body[:ERROR_BODY_LIMIT].decode(errors="replace")
+        return self.redactor.text(shown, truncated=cut)
 
 
 @final

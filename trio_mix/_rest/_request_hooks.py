@@ -24,7 +24,7 @@ import trio
 
 from trio_mix._http import check_headers, sanitize_url
 from trio_mix._rest._retry import Vetoed
-from trio_mix.errors import ConfigurationError, MixDefaultError, MixError
+from trio_mix.errors import ConfigurationError, MixError
 from trio_mix.hooks import (
     AfterErrorContext,
     AfterSuccessContext,
@@ -34,12 +34,10 @@ from trio_mix.hooks import (
 )
 
 if TYPE_CHECKING:
-    from trio_mix._http import Http, ResponseStream
     from trio_mix.errors import RequestInfo
     from trio_mix.hooks import Hook
 
 __all__ = [
-    "ConnectHooks",
     "RequestHooks",
     "call_each",
     "call_hook",
@@ -113,19 +111,25 @@ def _name(hook: object) -> str:
     return str(getattr(hook, "__qualname__", None) or type(hook).__qualname__)
 
 
-def request_hooks(hooks: Sequence[Hooks]) -> RequestHooks | None:
-    """Return what calls the hooks around requests, ``None`` where there are none."""
+def request_hooks(hooks: Sequence[Hooks], stream_state: State | None = None) -> RequestHooks | None:
+    """Return an object that calls the hooks around requests, `None` if there are no such hooks.
+
+    Args:
+      hooks: the client's hooks, in order.
+      stream_state: the state that hooks keep for the stream that the requests open.
+    """
     wanted = [
         each for each in hooks if each.before_request or each.after_success or each.after_error
     ]
-    return RequestHooks(wanted) if wanted else None
+    return RequestHooks(wanted, stream_state) if wanted else None
 
 
 class RequestHooks:
     """Calls a client's hooks around its requests."""
 
-    def __init__(self, hooks: Sequence[Hooks]) -> None:
+    def __init__(self, hooks: Sequence[Hooks], stream_state: State | None = None) -> None:
         self._hooks = hooks
+        self._stream_state = stream_state
 
     async def around(
         self,
@@ -145,7 +149,7 @@ class RequestHooks:
         Raises:
           Vetoed: a ``before_request`` raised; the exception in it is to come out in its place.
         """
-        tried = Try(self._hooks, request, attempt)
+        tried = Try(self._hooks, request, attempt, self._stream_state)
         try:
             answer = await once(await tried.begin())
         except BaseException as error:
@@ -245,85 +249,3 @@ class Try:
             error=error,
         )
         await call_each((each.after_error, context) for each in self._begun)
-
-
-class ConnectHooks:
-    """Calls the hooks around the connects of one supervised stream.
-
-    The supervisor asks for `headers` and at once calls `open`: before it with the first, so that
-    what hooks add is masked as the caller's own headers are, and after it with the second.
-
-    Args:
-      hooks: those with something to say about requests.
-      http: makes the connections.
-      headers: returns the caller's headers.
-      request: what is asked.
-      stream_state: what hooks keep about the stream.
-    """
-
-    def __init__(
-        self,
-        hooks: Sequence[Hooks],
-        http: Http,
-        headers: Callable[[], Awaitable[dict[str, str]]],
-        request: RequestInfo,
-        stream_state: State,
-    ) -> None:
-        self._hooks = hooks
-        self._http = http
-        self._headers = headers
-        self._request = request
-        self._stream_state = stream_state
-        self._attempts = 0
-        self._tried: Try | None = None
-
-    async def headers(self) -> dict[str, str]:
-        """Return the caller's headers and those that the hooks add."""
-        given = {name.lower(): value for name, value in (await self._headers()).items()}
-        self._attempts += 1
-        tried = Try(self._hooks, self._request, self._attempts, self._stream_state)
-        try:
-            added = await tried.begin()
-        except BaseException as error:
-            await tried.failed(error)
-            if not isinstance(error, Vetoed):
-                raise
-            veto = error.veto
-        else:
-            self._tried = tried
-            return {**given, **{name.lower(): value for name, value in added.items()}}
-        raise veto  # out here, where no other exception becomes its context
-
-    async def open(
-        self,
-        method: str,
-        url: str,
-        *,
-        headers: Mapping[str, str],
-        content: bytes | None = None,
-        connect_timeout: float | None,
-    ) -> ResponseStream:
-        """Open the connection, and tell the hooks how that went."""
-        tried, self._tried = self._tried, None
-        assert tried is not None  # noqa: S101 - headers are asked for before each connect
-        try:
-            stream = await self._http.open(
-                method, url, headers=headers, content=content, connect_timeout=connect_timeout
-            )
-        except BaseException as error:
-            await tried.failed(error)
-            raise
-        try:
-            if 200 <= stream.status_code < 300:
-                self._attempts = 0
-                await tried.succeeded(stream.status_code)
-            else:
-                await tried.failed(
-                    MixDefaultError(
-                        status_code=stream.status_code, headers={}, body="", request=self._request
-                    )
-                )
-        except BaseException:
-            await stream.aclose()
-            raise
-        return stream

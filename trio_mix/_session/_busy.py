@@ -25,6 +25,7 @@ from trio_mix import errors
 from trio_mix._turns._router import Input
 from trio_mix._turns._stored_turn import TurnOutcome, at_work, weight_of
 from trio_mix.events import StreamGapEvent
+from trio_mix.sse import ReconnectSchedule
 
 if TYPE_CHECKING:
     from trio_mix._session._dispatcher import EventDispatcher
@@ -67,7 +68,7 @@ async def send_when_free(host: BusyHost, state: MessageState, event: Event) -> N
       event: the error that said that the server is busy.
     """
     if state.busy is None:
-        state.busy = host.reconnect.schedule()
+        state.busy = ReconnectSchedule(host.reconnect)
         state.busy.begin(trio.current_time())
     watch = _Watch(host)
     while True:

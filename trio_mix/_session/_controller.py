@@ -31,7 +31,7 @@ from trio_mix._session._stream_hooks import TimedMessageState
 from trio_mix._session._warnings import LossLogger, session_gone, warn_unanswered
 from trio_mix._turns._router import Input, Phase, TurnRouter
 from trio_mix._wire._events import made
-from trio_mix.sse import StreamState
+from trio_mix.sse import ReconnectSchedule, StreamState
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -448,4 +448,4 @@ class StreamController(ReaderHost):
             await self.decide(request.permission_id, grant=granted)
 
         ask = partial(policy, request, message)
-        await answer_permission(state, ask, tell, self.reconnect.schedule())
+        await answer_permission(state, ask, tell, ReconnectSchedule(self.reconnect))

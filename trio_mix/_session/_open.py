@@ -21,6 +21,7 @@ from trio_mix.resources._messages import Messages
 from trio_mix.resources._sessions import Sessions
 from trio_mix.resources._streaming import Streaming
 from trio_mix.resources._system import System
+from trio_mix.sse._connect import StreamRequest, connect
 from trio_mix.sse._supervisor import Supervisor
 
 if TYPE_CHECKING:
@@ -69,17 +70,20 @@ class StreamRegistry:
             return StreamHooks(core.hooks, session_id, shown) if core.hooks else None
 
         def source(hooks: StreamHooks | None) -> Supervisor:
-            connects = None if hooks is None else hooks.connects(core.http, core.headers_for)
-            return Supervisor(
-                core.http if connects is None else connects,
+            request = StreamRequest(
+                core.http,
                 url,
-                headers=core.headers_for if connects is None else connects.headers,
-                reconnect=settings.reconnect,
+                headers=core.headers_for,
                 connect_timeout=settings.connect_timeout,
-                read_timeout=_no_read_timeout,
                 session_id=session_id,
+            )
+            return Supervisor(
+                request,
+                reconnect=settings.reconnect,
+                read_timeout=_no_read_timeout,
                 max_event_size=settings.max_event_size,
                 on_wait=None if hooks is None else hooks.retrying,
+                connect=connect if hooks is None else hooks.connector(),
             )
 
         return Services(

@@ -22,6 +22,7 @@ import trio
 
 from trio_mix import errors
 from trio_mix._turns._router import Input, Phase
+from trio_mix.sse import ReconnectSchedule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,7 +85,7 @@ class SendingHost(Protocol):
 
 async def transmit(host: SendingHost, state: MessageState, request: MessageRequest) -> None:
     """Send one message and tell the switchboard what came of it; never raises but Cancelled."""
-    schedule = host.reconnect.schedule()
+    schedule = ReconnectSchedule(host.reconnect)
     schedule.begin(trio.current_time())
     # Shielded: what cancels the caller comes here as well, and a POST that is under way has to be
     # over before the server can be told to cancel what it started (rule 4).

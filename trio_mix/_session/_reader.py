@@ -25,7 +25,7 @@ from trio_mix._turns._replay_filter import ReplayFilter
 from trio_mix._wire._events import decode_event, decode_run
 from trio_mix.sse import ServerSentEvent, StreamState
 from trio_mix.sse._decoder import Columns
-from trio_mix.sse._happenings import Frames, Lost, Opened
+from trio_mix.sse._supervisor import Events, Lost, Opened
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -169,7 +169,7 @@ class Reader:
             await trio.lowlevel.checkpoint()
 
     async def _step(self) -> None:  # noqa: ASYNC910 - the source's next is one
-        item: Opened | Frames | Lost | None = None
+        item: Opened | Events | Lost | None = None
         with trio.CancelScope() as scope:  # noqa: ASYNC912 - the same
             self._read_scope = scope
             try:
@@ -177,7 +177,7 @@ class Reader:
                     scope.deadline = self._next_deadline()
                     item = await self.source.next()
                     # A scope costs as much as a few events: one serves many reads.
-                    if isinstance(item, Frames) and not scope.cancel_called:
+                    if isinstance(item, Events) and not scope.cancel_called:
                         self._take(item.batch)
                         item = None
             finally:
@@ -194,7 +194,7 @@ class Reader:
                 self._connections += 1
                 self._deadline = trio.current_time() + self._connect_timeout
                 self.replay_filter.opened()
-            case Frames(batch=batch):
+            case Events(batch=batch):
                 self._take(batch)
             case Lost(reason=reason, planned=planned):
                 self._lost(reason, planned=planned)

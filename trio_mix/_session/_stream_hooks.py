@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from trio_mix._http import sanitize_url
-from trio_mix._rest._request_hooks import ConnectHooks, call_each, call_hook
+from trio_mix._http import ResponseStream, sanitize_url
+from trio_mix._rest._request_hooks import call_each, call_hook, request_hooks
+from trio_mix._rest._retry import Vetoed
 from trio_mix._session._message_state import MessageState
 from trio_mix.errors import MessageError, MessageRejected, RequestInfo
 from trio_mix.hooks import (
@@ -36,15 +37,16 @@ from trio_mix.hooks import (
     StreamOpenedContext,
     StreamRetryingContext,
 )
+from trio_mix.sse._connect import connect
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from trio_mix._http import Http
     from trio_mix._session._request import MessageRequest
     from trio_mix._turns._router import RunDelta, Turn
     from trio_mix.events import Event
     from trio_mix.hooks import Hooks, Outcome, State
+    from trio_mix.sse._connect import Connect, StreamRequest
 
 __all__ = ["MessageHooks", "StreamHooks", "TimedMessageState"]
 
@@ -76,15 +78,34 @@ class StreamHooks:
         self._began = self._changed = trio.current_time()
         self._connection = 0
 
-    def connects(
-        self, http: Http, headers: Callable[[], Awaitable[dict[str, str]]]
-    ) -> ConnectHooks | None:
-        """Return what makes the connects with the request hooks around them, if there are any."""
-        hooks = [h for h in self._hooks if h.before_request or h.after_success or h.after_error]
-        if not hooks:
-            return None
-        request = RequestInfo("GET", self._url, "streaming.stream_events")
-        return ConnectHooks(hooks, http, headers, request, self.state)
+    def connector(self) -> Connect:
+        """Return the function for one attempt to connect, with the request hooks around it."""
+        hooks = request_hooks(self._hooks, self.state)
+        if hooks is None:
+            return connect
+        info = RequestInfo("GET", self._url, "streaming.stream_events")
+        attempts = 0
+
+        async def connect_with_hooks(
+            request: StreamRequest, last_event_id: Callable[[], str]
+        ) -> ResponseStream:
+            nonlocal attempts
+            attempts += 1
+            try:
+                response = await hooks.around(
+                    info,
+                    attempts,
+                    lambda added: connect(request, last_event_id, added),
+                    ResponseStream.aclose,
+                )
+            except Vetoed as vetoed:
+                veto = vetoed.veto
+            else:
+                attempts = 0
+                return response
+            raise veto  # here, so that no other exception becomes its context
+
+        return connect_with_hooks
 
     # -- notes, taken synchronously (rule 1) ------------------------------------------------
 

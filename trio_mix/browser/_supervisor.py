@@ -19,7 +19,7 @@ from trio_mix.errors import (
     StreamClosed,
     clone_error,
 )
-from trio_mix.sse import StreamState
+from trio_mix.sse import ReconnectSchedule, StreamState
 
 if TYPE_CHECKING:
     from trio_mix.browser._devtools import DevTools
@@ -53,7 +53,7 @@ class TunnelSupervisor:
         self._server = server
         self._session_id = session_id
         self._settings = settings
-        self._schedule = settings.reconnect.schedule()
+        self._schedule = ReconnectSchedule(settings.reconnect)
         self._changed = trio.Event()
         self._last_failure: Exception | None = None
 

@@ -1,6 +1,6 @@
-"""Server-Sent Events for Trio: a decoder to the letter, and a supervised connection.
+"""Server-Sent Events for Trio: a decoder by the WHATWG rules, and streams that reconnect.
 
-This package stands alone: it knows no Mix, and works with any server that speaks SSE.
+The package works with any SSE server and does not depend on the rest of trio_mix.
 """
 
 from typing import TYPE_CHECKING

@@ -1,8 +1,7 @@
-"""The front door for any SSE server: a supervised stream as an object to iterate.
+"""`open_event_source`: the event stream of any SSE server, as an object to iterate.
 
-What it knows: one consumer, and the supervisor behind it.
-What it must never know: tasks and nurseries. All work is done in the consumer's own ``anext``, so
-that a slow consumer slows the server down, and nobody else.
+No task runs in the background. All work is done in the consumer's ``anext``, so that a slow
+consumer slows down the server, by TCP's flow control, and nothing else.
 """
 
 from __future__ import annotations
@@ -17,17 +16,18 @@ import trio
 from trio_mix._http import Http
 from trio_mix._public import public
 from trio_mix.errors import ConfigurationError
+from trio_mix.sse._connect import StreamRequest
 from trio_mix.sse._decoder import DEFAULT_MAX_EVENT_SIZE, ServerSentEvent
 from trio_mix.sse._reconnect import ReconnectPolicy
-from trio_mix.sse._supervisor import Frames, Supervisor
+from trio_mix.sse._supervisor import Events, Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
     from typing import Self
 
     from trio_mix._http import HttpClient
+    from trio_mix.sse._connect import HeadersSource
     from trio_mix.sse._statistics import EventSourceStatistics, StreamState
-    from trio_mix.sse._supervisor import HeadersSource
 
 __all__ = ["EventSource", "open_event_source"]
 
@@ -39,51 +39,54 @@ _FULL_CHECKPOINT_EVERY = 64
 class EventSource:
     """The events of one SSE endpoint, over as many connections as it takes.
 
-    Made by `open_event_source`. Iterate it with ``async for``, in one task at a time. Leaving the
-    loop closes nothing: iterate again to go on. Cancelling the wait for an event loses none, and
-    keeps the connection (with an ``http_client`` of your own it is made again).
+    `open_event_source` returns it. Iterate it with ``async for``, in one task at a time. The
+    source stays open when the loop is left, and can be iterated again.
 
-    Each step is a checkpoint for cancellation. Events that came together are handed out with one
-    full checkpoint in 64, so that other tasks are never kept waiting for longer than that.
+    If the wait for an event is cancelled, no event is lost and the connection stays open (on the
+    caller's own ``http_client`` it is opened again). Each event is a cancellation point. Events
+    that arrived together are returned with a full checkpoint at least every 64 events, so that
+    other tasks can run.
     """
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
-        self._frames: deque[ServerSentEvent] = deque()
-        self._handed_out = 0
+        self._events: deque[ServerSentEvent] = deque()
+        self._returned = 0
         self._last_id = supervisor.last_event_id
         self._busy = False
 
     @property
     def url(self) -> str:
-        """The endpoint, without user name and password."""
+        """The URL of the endpoint, without user name and password."""
         return self._supervisor.url
 
     @property
     def state(self) -> StreamState:
-        """Where the stream stands; it changes only while the source is iterated."""
+        """The state of the stream; it changes only while the source is iterated."""
         return self._supervisor.state
 
     @property
     def last_event_id(self) -> str:
-        """The id of the last event that was handed out: where another run would resume."""
+        """The id of the last event that was returned: pass it to resume in another process."""
         return self._last_id
 
     def statistics(self) -> EventSourceStatistics:
-        """Return the figures of this moment."""
+        """Return the current statistics."""
         return self._supervisor.statistics()
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> ServerSentEvent:
-        """Return the next event, connecting again as often as the policy says.
+        """Return the next event; if the connection is lost, reconnect as the policy says.
 
         Raises:
-          ReconnectFailed: the policy's time ran out; the last failure is its cause.
-          ProtocolError: what answers is no event stream, or an event is over the limit.
-          StreamClosed: the server said 204, or the source is closed.
-          MixDefaultError: the server refuses for good (4xx other than 408, 425 and 429).
+          ReconnectFailed: the policy's time ran out; the last failure is its ``__cause__``.
+          ProtocolError: the response is not an event stream, or an event exceeds
+            ``max_event_size``.
+          StreamClosed: the server responded 204, or the source is closed.
+          MixDefaultError: the server refused with a status that is not retried (a redirect to
+            another origin, or 4xx other than 408, 425 and 429).
           trio.BusyResourceError: another task is iterating.
         """
         if self._busy:
@@ -91,32 +94,32 @@ class EventSource:
             raise trio.BusyResourceError("another task is iterating this event source")
         self._busy = True
         try:
-            self._handed_out += 1
-            if not self._handed_out % _FULL_CHECKPOINT_EVERY:
+            self._returned += 1
+            if not self._returned % _FULL_CHECKPOINT_EVERY:
                 await trio.lowlevel.checkpoint()
-            elif self._frames:
+            elif self._events:
                 await trio.lowlevel.checkpoint_if_cancelled()
-            while not self._frames:
+            while not self._events:
                 self._last_id = self._supervisor.last_event_id
                 item = await self._supervisor.next()
-                if isinstance(item, Frames):
-                    self._frames.extend(item.frames)
-            frame = self._frames.popleft()
-            self._last_id = frame.id
-            return frame  # noqa: ASYNC910 - the supervisor has read, or see above
+                if isinstance(item, Events):
+                    self._events.extend(item.events)
+            event = self._events.popleft()
+            self._last_id = event.id
+            return event  # noqa: ASYNC910 - a checkpoint or a read precedes
         finally:
             self._busy = False
 
     async def aclose(self) -> None:
-        """Close the connection, for good; shielded and bounded, and no harm if done again.
+        """Close the source. Idempotent; shielded from cancellation, and bounded in time.
 
-        A task that waits for an event gets `StreamClosed`; events that came are dropped.
+        A task that waits for an event receives `StreamClosed`; buffered events are discarded.
         """
         await self._close()
         await trio.lowlevel.checkpoint()
 
     async def _close(self) -> None:
-        self._frames.clear()
+        self._events.clear()
         await self._supervisor.aclose()
 
 
@@ -136,43 +139,51 @@ async def open_event_source(
     on_state: Callable[[StreamState], None] | None = None,
     http_client: HttpClient | None = None,
 ) -> AsyncGenerator[EventSource]:
-    """Open the event stream of any SSE server, and keep it open.
+    """Open the event stream of any SSE server, and reconnect when the connection is lost.
 
-    Entering returns when the server has answered with an event stream; the policy counts from the
-    first attempt. Leaving closes the connection, whatever the reason, and takes no time to speak
-    of. No task runs behind it: connecting again happens while you wait for the next event.
+    Entering the context returns when the server has responded with an event stream. Attempts that
+    fail before that are repeated as the policy says. Leaving the context closes the connection. No
+    task runs in the background: the source reconnects while the caller waits for the next event.
+
+    Entering can be cancelled at any time; no connection is left open.
 
     Args:
       url: the endpoint. A user name and password in it are sent as ``Authorization``.
-      method: the HTTP method. Mind that every reconnect makes the request again.
-      headers: headers, or a function, async or not, that is asked for them at each connect.
+      method: the HTTP method. Every attempt sends the request again.
+      headers: headers, or a sync or async function that is called for them at each attempt.
       content: the body of the request.
-      last_event_id: resume after this event: sent as ``Last-Event-ID``.
-      reconnect: when, and for how long, a lost connection is made again.
-      connect_timeout: seconds until the response's head must have come, `None` for no limit.
+      last_event_id: the id of the event to resume after, sent as ``Last-Event-ID``.
+      reconnect: when, and for how long, a lost connection is opened again.
+      connect_timeout: seconds until the head of the response must have arrived, `None` for no
+        limit.
       idle_timeout: seconds without a byte, comments included, after which the connection counts
-        as lost; only the wait for the socket is timed, never your own work. `None` for no limit.
+        as lost, `None` for no limit. Only reading is timed, not the caller's own work.
       max_event_size: the longest line and the longest data of an event, in bytes.
       on_state: called with each new state, in the task that iterates; it must not block.
       http_client: an `httpx.AsyncClient` or ``httpx2.AsyncClient`` to use, with its own limits.
 
     Raises:
-      ConfigurationError: an argument cannot work.
+      ConfigurationError: an argument is invalid.
       ReconnectFailed, ProtocolError, StreamClosed, MixDefaultError: as `EventSource.__anext__`.
     """
     for name, value in (("connect_timeout", connect_timeout), ("idle_timeout", idle_timeout)):
         if value is not None and not (value > 0 and math.isfinite(value)):
-            raise ConfigurationError(f"{name} is {value!r}: it is a time in seconds, or None")
+            raise ConfigurationError(
+                f"open_event_source({name}={value!r}) is invalid: it must be a time in seconds,"
+                " or None"
+            )
     http = Http(http_client)
     supervisor = Supervisor(
-        http,
-        url,
-        method=method,
-        headers=headers,
-        content=content,
+        StreamRequest(
+            http,
+            url,
+            method=method,
+            headers=headers,
+            content=content,
+            connect_timeout=connect_timeout,
+        ),
         last_event_id=last_event_id,
         reconnect=reconnect if reconnect is not None else ReconnectPolicy(),
-        connect_timeout=connect_timeout,
         read_timeout=lambda: idle_timeout,
         max_event_size=max_event_size,
         auto_mark=True,

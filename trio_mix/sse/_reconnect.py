@@ -1,21 +1,18 @@
-"""Decide when to connect again: a pure schedule, fed with times and outcomes, returning delays.
+"""Decide when to connect again: a pure schedule of delays, without clock or I/O.
 
-What it knows: how long connections lived, what failed, what the server asked for.
-What it must never know: how to sleep or connect, or what time it is.
+The rules (tests cite the numbers):
 
-The rules it keeps (the tests cite the numbers):
-
-1. A connection that lived for ``stable_after`` and is lost is made again almost at once, with a
-   small jitter so that thousands of clients of one server do not come back in step. Only such a
-   connection ends a series of failures; one that merely opened does not.
-2. Otherwise the delay is drawn evenly between zero and a bound that grows by ``exponent`` with
-   each failure, from ``initial_interval`` up to the ceiling ("full jitter").
-3. The ceiling is ``max_interval``; a server's ``retry`` lowers it (``"ceiling"``), is the least
-   delay instead (``"obey"``, itself held to ``max_interval``), or means nothing (``"ignore"``).
-4. ``Retry-After`` is obeyed, held to ``max_interval``, plus a jitter.
-5. The budget ``max_elapsed_time`` counts from the loss, or from the first connect: no attempt
-   starts after it. ``None`` is for ever, 0 never tries again.
-6. A planned drop is no failure: the next connect is made at once, and nothing grows.
+1. If a connection that was open for ``stable_after`` is lost, the next attempt follows almost at
+   once, after a small jitter, so that the clients of one server do not all return at the same
+   moment. Only such a connection ends a series of failures.
+2. Otherwise the delay is random between zero and a bound, which grows by ``exponent`` with each
+   failure from ``initial_interval`` up to the ceiling ("full jitter").
+3. The ceiling is ``max_interval``. A server's ``retry`` lowers it (``"ceiling"``), is the shortest
+   delay instead (``"obey"``, limited to ``max_interval``), or is ignored (``"ignore"``).
+4. ``Retry-After`` is obeyed, limited to ``max_interval``, plus a jitter.
+5. ``max_elapsed_time`` counts from the loss, or from the first attempt. No attempt starts after it.
+   ``None`` means no limit, 0 means no further attempt.
+6. A planned drop is not a failure: the next attempt follows at once, and no delay grows.
 """
 
 from __future__ import annotations
@@ -27,26 +24,26 @@ from typing import Final, Literal, Protocol, TypeAlias, final, get_args
 import attrs
 
 from trio_mix._public import public
-from trio_mix.errors import ConfigurationError
+from trio_mix.errors import ConfigurationError, ReconnectFailed
 
-__all__ = ["ReconnectPolicy", "ReconnectSchedule", "ServerRetry"]
+__all__ = ["ReconnectPolicy", "ReconnectSchedule", "ServerRetry", "reconnect_failed"]
 
-# What rounding leaves of a budget: a sleep this short may not move a clock at all, and a clock that
-# only moves in sleeps, as a test's does, would never reach the end.
-_NOTHING = 1e-6
+# What rounding may leave of the time limit. So short a sleep may not advance a clock at all, and a
+# clock that advances only in sleeps, as in tests, would never reach the limit.
+_ROUNDING = 1e-6
 
-# One for all streams, each of which would take 3 KB more with its own. The system's, so that no two
-# processes that were forked draw the same delays.
+# Shared by all streams: a generator takes 3 KB. SystemRandom, so that forked processes do not draw
+# the same delays.
 _jitter: Final = random.SystemRandom()
 
 ServerRetry: TypeAlias = Literal["ceiling", "obey", "ignore"]
 
 
 class Uniform(Protocol):
-    """The one thing that is asked of a random number generator."""
+    """The part of a random number generator that is used."""
 
     def uniform(self, a: float, b: float, /) -> float:
-        """Return a number between the two."""
+        """Return a number between ``a`` and ``b``."""
         ...
 
 
@@ -58,26 +55,27 @@ def _is_number(value: object) -> bool:
 @final
 @attrs.frozen
 class ReconnectPolicy:
-    """Say how a lost stream is connected again, and for how long it is tried.
+    """How a lost stream is connected again, and for how long.
 
     Raises:
-      ConfigurationError: an argument that makes no sense, named with its value.
+      ConfigurationError: an argument is invalid; the text has its name and value.
     """
 
     initial_interval: float = 0.5
-    """Seconds; the delay after a first failure is drawn between zero and this."""
+    """Seconds; the delay after the first failure is random between zero and this."""
     max_interval: float = 60.0
-    """Seconds; no delay is longer (but for the jitter on top of a ``Retry-After``)."""
+    """Seconds; no delay is longer (except for the jitter added to a ``Retry-After``)."""
     exponent: float = 1.5
     """The factor by which the bound of the delay grows with each failure."""
     max_elapsed_time: float | None = 600.0
-    """Seconds since the loss after which it is given up; `None` for never, 0 for at once."""
+    """Seconds since the loss after which the stream fails; `None` for never, 0 for at once."""
     stable_after: float = 5.0
-    """Seconds a connection must have lived for its loss to start afresh. With 0 each one does
-    that opened at all, which fits servers that end the response after each event."""
+    """Seconds for which a connection must have been open for its loss to begin a new series of
+    attempts. 0 means any connection that was opened, which suits servers that end the response
+    after each event."""
     server_retry: ServerRetry = "ceiling"
-    """What the stream's ``retry`` field means: ``"ceiling"``, the longest delay, but never
-    shorter than ``initial_interval``; ``"obey"``, the shortest; ``"ignore"``, nothing."""
+    """How the stream's ``retry`` field is used: ``"ceiling"``, as the longest delay, but not less
+    than ``initial_interval``; ``"obey"``, as the shortest delay; ``"ignore"``, not at all."""
 
     def __attrs_post_init__(self) -> None:
         for name in ("initial_interval", "max_interval"):
@@ -93,37 +91,33 @@ class ReconnectPolicy:
                 "max_elapsed_time", "a time in seconds, 0 or more, or None for no limit"
             )
         if not _is_number(self.exponent) or self.exponent < 1:
-            raise self._wrong("exponent", "the factor by which delays grow, 1 or more")
+            raise self._wrong("exponent", "a number, 1 or more")
         if self.server_retry not in get_args(ServerRetry):
             raise self._wrong("server_retry", "one of 'ceiling', 'obey' and 'ignore'")
 
     def _wrong(self, name: str, rule: str) -> ConfigurationError:
         return ConfigurationError(
-            f"ReconnectPolicy({name}={getattr(self, name)!r}) cannot work: {name} is {rule}"
+            f"ReconnectPolicy({name}={getattr(self, name)!r}) is invalid: {name} must be {rule}"
         )
-
-    def schedule(self, *, rng: Uniform | None = None) -> ReconnectSchedule:
-        """Make a schedule for one stream.
-
-        Args:
-          rng: the source of jitter, a `random.Random` for instance; tests pass a seeded one.
-        """
-        return ReconnectSchedule(self, rng=rng)
 
 
 @public("trio_mix.sse")
 @final
 class ReconnectSchedule:
-    """Compute the delays before the connects of one stream, one after the other.
+    """Compute the delays before the connection attempts of one stream.
 
-    Feed it with what happens, and with the time at which it happened, of any steady clock:
-    `begin` once, then `opened` and `lost` in turn, or `lost` alone when a connect failed.
+    Each call takes the time of the event it reports, on any monotonic clock. Call `begin` before
+    each attempt, then `opened` and later `lost`, or only `lost` if the attempt failed.
+
+    Args:
+      policy: the policy to follow.
+      rng: the source of jitter, for instance a seeded `random.Random` in tests.
 
     Attributes:
-      policy: the policy it follows.
-      server_retry: the last ``retry`` of the server in seconds; set it as it comes.
-      failures: how many losses in a row no stable connection has made good for.
-      attempts: how many connects were tried since the loss.
+      policy: the policy.
+      server_retry: the server's last ``retry`` in seconds; set it when it is received.
+      failures: the number of failures and losses since the last stable connection.
+      attempts: the number of attempts since the loss.
     """
 
     __slots__ = (
@@ -146,17 +140,17 @@ class ReconnectSchedule:
         self._opened_at: float | None = None
 
     def begin(self, now: float) -> None:
-        """Note that the next connect starts now; what counts is the first one of a series."""
+        """Note that an attempt starts; ``max_elapsed_time`` counts from the first of a series."""
         self.attempts += 1
         if self._since is None:
             self._since = now
 
     def opened(self, now: float) -> None:
-        """Note that the server has answered, and the stream runs."""
+        """Note that the stream is open."""
         self._opened_at = now
 
     def planned(self, now: float) -> None:
-        """Note that the connection was dropped on purpose: the next one is made at once."""
+        """Note that the connection was dropped on purpose: the next attempt may start at once."""
         if self._was_stable(now):
             self.failures = 0
         self._opened_at = None
@@ -165,16 +159,16 @@ class ReconnectSchedule:
             self._since = None
 
     def lost(self, now: float, *, retry_after: float | None = None) -> float | None:
-        """Note that a connect failed, or that the connection was lost.
+        """Note that an attempt failed, or that the connection was lost.
 
         Args:
-          now: the time of it.
-          retry_after: the seconds that a refusing server asked for in ``Retry-After``.
+          now: the time of the failure.
+          retry_after: the seconds that the server asked for in ``Retry-After``.
 
         Returns:
-          The seconds to wait before the next connect, or `None` to give up.
+          The seconds to wait before the next attempt, or `None` to give up.
         """
-        stable = self._opened_at is not None and now - self._opened_at >= self.policy.stable_after
+        stable = self._was_stable(now)
         self._opened_at = None
         if stable:
             self.failures = 0
@@ -192,16 +186,16 @@ class ReconnectSchedule:
         remaining = self.remaining(now)
         if remaining is None:
             return delay
-        if remaining <= _NOTHING or (retry_after is not None and delay > remaining):
+        if remaining <= _ROUNDING or (retry_after is not None and delay > remaining):
             return None
         return min(delay, remaining)
 
     def elapsed(self, now: float) -> float:
-        """Return the seconds since the loss, or since the first connect."""
+        """Return the seconds since the loss, or since the first attempt."""
         return 0.0 if self._since is None else max(0.0, now - self._since)
 
     def remaining(self, now: float) -> float | None:
-        """Return the seconds in which a connect may still start, `None` for no limit."""
+        """Return the seconds within which an attempt may still start, `None` for no limit."""
         limit = self.policy.max_elapsed_time
         return None if limit is None else limit - self.elapsed(now)
 
@@ -217,7 +211,7 @@ class ReconnectSchedule:
             elif policy.server_retry == "obey":
                 low = min(ceiling, self.server_retry)
         if self.failures:
-            # As logarithms: exponent**failures overflows in a stream that is tried for ever.
+            # As logarithms: exponent**failures would overflow after many failures.
             grown = math.log(policy.initial_interval)
             grown += (self.failures - 1) * math.log(policy.exponent)
             high = math.exp(grown) if grown < math.log(ceiling) else ceiling
@@ -225,3 +219,30 @@ class ReconnectSchedule:
             high = policy.initial_interval / 4
         high = min(ceiling, max(high, low * 1.1))
         return min(high, self._rng.uniform(low, high))
+
+
+def reconnect_failed(
+    schedule: ReconnectSchedule, now: float, url: str, session_id: str, reason: str, *, lost: bool
+) -> ReconnectFailed:
+    """Return the error for a stream that the schedule has given up.
+
+    Args:
+      schedule: the schedule.
+      now: the time.
+      url: the stream's URL, without password.
+      session_id: the session.
+      reason: why the last attempt, or the connection, failed.
+      lost: whether the stream was open before.
+    """
+    elapsed, attempts = schedule.elapsed(now), schedule.attempts
+    what = "was lost and could not be reopened" if lost else "could not be opened"
+    return ReconnectFailed(
+        f"The event stream {url} {what} within"
+        f" max_elapsed_time={schedule.policy.max_elapsed_time:g} s ({attempts} connection attempts"
+        f" in {elapsed:.1f} s); the last failure was: {reason}. Check the server, or allow more"
+        " time in ReconnectPolicy.",
+        url=url,
+        session_id=session_id,
+        attempts=attempts,
+        elapsed=elapsed,
+    )

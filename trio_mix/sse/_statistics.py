@@ -1,4 +1,4 @@
-"""What can be seen of a supervised stream from outside: its state, and its figures."""
+"""The state and the statistics of an event stream."""
 
 from __future__ import annotations
 
@@ -13,49 +13,49 @@ __all__ = ["EventSourceStatistics", "StreamState"]
 
 @public("trio_mix.sse")
 class StreamState(enum.StrEnum):
-    """Where a supervised stream stands."""
+    """The state of an event stream."""
 
     CONNECTING = "connecting"
     """The first connection is being made."""
     CONNECTED = "connected"
-    """The server has answered, and events may come."""
+    """A connection is open, and events may arrive."""
     RECONNECTING = "reconnecting"
-    """A connection was lost; the next one is waited for or being made."""
+    """The connection was lost; the next attempt is due later, or under way."""
     CLOSED = "closed"
-    """It is over for good: closed here, or by an error that is not retried."""
+    """The stream has ended: it was closed, or an error occurred that is not retried."""
 
 
 @public("trio_mix.sse")
 @attrs.frozen(kw_only=True)
 class EventSourceStatistics:
-    """The figures of one supervised stream, at one moment.
+    """The statistics of one event stream, as of one moment.
 
-    Times are those of `trio.current_time`, so that they compare with one another and with it.
+    Times are those of `trio.current_time`.
     """
 
     state: StreamState
-    """Where the stream stands."""
+    """The state of the stream."""
     connects: int
-    """How many connections were made."""
+    """The number of connections that were opened."""
     reconnects: int
-    """How many of them were not the first."""
+    """The number of connections after the first."""
     attempts: int
-    """How many connects were tried, those that failed included."""
+    """The number of connection attempts, including failed ones."""
     losses: int
-    """How many connections were lost or dropped."""
+    """The number of connections that were lost or dropped."""
     last_loss: str | None
-    """Why the last connection was lost, or the last connect failed; `None`: never."""
+    """Why the last connection was lost, or the last attempt failed; `None` if neither occurred."""
     last_loss_time: float | None
-    """When that was."""
+    """The time of ``last_loss``."""
     next_attempt_time: float | None
-    """When the next connect is due, while one is waited for."""
+    """When the next attempt is due; `None` if none is scheduled."""
     connected_since: float | None
-    """When the connection of now was made; `None` if there is none."""
+    """When the current connection was opened; `None` if there is none."""
     events: int
-    """How many events were decoded."""
+    """The number of events that were decoded."""
     bytes: int
-    """How many bytes of event streams came, keep-alive comments included."""
+    """The number of bytes received, including comments."""
     last_event_id: str
-    """The id that a reconnect would send as ``Last-Event-ID``, or ``""``."""
+    """The id that the next attempt would send as ``Last-Event-ID``, or ``""``."""
     server_retry: float | None
-    """What the server's last ``retry`` field said, in seconds."""
+    """The server's last ``retry`` field, in seconds; `None` if there was none."""

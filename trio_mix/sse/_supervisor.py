@@ -1,153 +1,175 @@
-"""Supervise a connection to an event stream: connect, read, lose it, wait, connect again.
+"""Keep an event stream open: connect, read, lose the connection, wait, connect again.
 
-What it knows: how a connection comes and goes, and what the policy says about the next.
-What it must never know: tasks, nurseries, consumers; what events mean; Mix.
+The rules (tests cite the numbers):
 
-The rules it keeps (the tests cite the numbers):
-
-1. It is driven by its owner: connecting, waiting and reading happen in `Supervisor.next`, and
-   nothing happens between two calls. One call at a time.
-2. `Supervisor.next` may be cancelled at any checkpoint: the object stays good, a wait goes on
-   where it was, a connection that is up stays up (a caller's own client may lose it; then it is
-   reported lost), and nothing leaks.
+1. The owner drives it: connecting, waiting and reading happen in `Supervisor.next`, and nothing
+   happens between two calls. One call at a time.
+2. `Supervisor.next` may be cancelled at any checkpoint. The object stays usable: a wait continues
+   at the next call, an open connection stays open (a caller's client may lose it, which is then
+   reported), and nothing leaks.
 3. Only the socket is timed, never the owner.
-4. An error that is fatal ends it: the connection is closed before the error is raised, events
-   decoded ahead of it are delivered first.
-5. Headers are asked for at every connect. ``Last-Event-ID`` is sent when there is one.
+4. A fatal error ends the stream: the connection is closed before the error is raised, and events
+   decoded before the error are delivered first.
+5. The headers function is called for every connection attempt. ``Last-Event-ID`` is sent if there
+   is one.
 """
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, TypeAlias, final
 
+import attrs
 import trio
 
-from trio_mix._http import sanitize_url
+from trio_mix._http import parse_retry_after, sanitize_url
 from trio_mix.errors import (
     ConfigurationError,
     MixError,
     ProtocolError,
+    RequestTimeout,
+    StreamClosed,
     StreamError,
     TransportError,
     TrioMixError,
 )
-from trio_mix.sse._answers import StreamRefused
+from trio_mix.sse._connect import check_last_event_id, connect
 from trio_mix.sse._decoder import DEFAULT_MAX_EVENT_SIZE, Columns, ServerSentEvent, SSEDecoder
-from trio_mix.sse._endings import closed, given_up, reason_of, why_lost
-from trio_mix.sse._happenings import Frames, Lost, Opened
-from trio_mix.sse._headers import HeadersSource
-from trio_mix.sse._request import StreamRequest
+from trio_mix.sse._reconnect import ReconnectSchedule, reconnect_failed
 from trio_mix.sse._statistics import EventSourceStatistics, StreamState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from trio_mix._http import ResponseStream
+    from trio_mix.sse._connect import Connect, StreamRequest
     from trio_mix.sse._reconnect import ReconnectPolicy, Uniform
-    from trio_mix.sse._request import Opener
+
+__all__ = ["Events", "Lost", "Opened", "Supervisor"]
 
 PIECE_SIZE = 8 * 1024
+_RETRYABLE = (408, 425, 429)
 
-__all__ = ["Frames", "HeadersSource", "Lost", "Opened", "Supervisor"]
+Batch: TypeAlias = list[ServerSentEvent] | Columns
+
+
+@attrs.frozen
+class Opened:
+    """A connection is open."""
+
+    connection: int
+    """Its number, from 1."""
+    headers: Mapping[str, str] = attrs.field(repr=False)
+    """The response's headers, names in lower case."""
+    status_code: int = 200
+    """The HTTP status."""
+
+
+@attrs.frozen
+class Events:
+    """Events have arrived."""
+
+    batch: Batch
+    """The events that one read of the socket completed, never empty; columns only if the owner
+    has asked for them."""
+
+    @property
+    def events(self) -> list[ServerSentEvent]:
+        """The events one by one."""
+        return self.batch.frames() if isinstance(self.batch, Columns) else self.batch
+
+
+@attrs.frozen
+class Lost:
+    """The connection is lost; the next call waits as the policy says, and connects."""
+
+    reason: str
+    """Why, for messages."""
+    cause: BaseException | None = None
+    """The exception that caused it, if there was one."""
+    planned: bool = False
+    """Whether the owner has dropped the connection."""
 
 
 @final
 class Supervisor:
-    """One supervised stream, for owners that want to see every loss.
+    """One event stream over as many connections as it takes, for an owner that sees each loss.
 
     Args:
-      http: makes the connections; its owner closes it.
-      url: the stream's address.
-      method: the HTTP method.
-      headers: the headers, or a function that returns them, asked at each connect.
-      content: the request's body, sent with each connect.
-      last_event_id: where to resume.
+      request: the request that each attempt sends.
+      last_event_id: the id to resume after.
       reconnect: when to connect again.
-      connect_timeout: seconds until a response's head must have come, `None` for no limit.
-      read_timeout: asked before each read for the seconds it may take, `None` for no limit.
+      read_timeout: called before each read; returns the seconds that the read may take, `None` for
+        no limit.
       max_event_size: see `SSEDecoder`.
-      auto_mark: whether ``last_event_id`` follows the events, and events without an id inherit
-        that of the connection before; otherwise the owner sets it, and events inherit nothing
+      auto_mark: whether ``last_event_id`` follows the events, and events without an id inherit the
+        last id of the previous connection. Otherwise the owner sets it, and events inherit no id
         over connections.
-      session_id: for messages.
       on_change: called with each new state.
-      on_wait: called when a connect is waited for, with the seconds, its number since the loss
-        (from 1), and why the last one, or the connection, failed.
+      on_wait: called before the wait for an attempt, with the seconds, the attempt's number since
+        the loss (from 1), and the reason of the loss or of the last failure.
+      connect: makes one attempt.
       rng: the source of jitter.
-      wall_clock: the time of day, against which a ``Retry-After`` date counts.
+      wall_clock: returns the current time, from which a ``Retry-After`` date is subtracted.
+
+    Raises:
+      ConfigurationError: ``last_event_id`` or ``max_event_size`` is invalid.
     """
 
-    # As a plain object, with so many attributes, it would take 1.3 KB more for each stream.
+    # Without slots so many attributes would take 1.3 KB more for each stream.
     # fmt: off
     __slots__ = (
-        "_attempts", "_busy", "_connected_since", "_connecting", "_connects", "_cut", "_data",
-        "_decoder", "_due", "_events", "_fatal", "_last_loss", "_last_loss_time", "_losses",
-        "_max_event_size", "_on_change", "_on_wait", "_over", "_queue", "_read_timeout", "_request",
-        "_schedule", "_session_id", "_stream", "_told", "auto_mark", "bytes_received", "columns",
-        "last_event_id", "last_failure", "on_bytes", "state", "url",
+        "_announced", "_attempts", "_busy", "_connect", "_connected_since", "_connecting",
+        "_connects", "_cut", "_data", "_decoder", "_due", "_ended_by", "_events", "_fatal",
+        "_last_loss", "_last_loss_time", "_losses", "_max_event_size", "_on_change", "_on_wait",
+        "_queue", "_read_timeout", "_request", "_schedule", "_stream", "_wall_clock", "auto_mark",
+        "bytes_received", "columns", "last_event_id", "last_failure", "on_bytes", "state", "url",
     )
     # fmt: on
 
     def __init__(
         self,
-        http: Opener,
-        url: str,
+        request: StreamRequest,
         *,
-        method: str = "GET",
-        headers: HeadersSource = None,
-        content: bytes | None = None,
         last_event_id: str | None = None,
         reconnect: ReconnectPolicy,
-        connect_timeout: float | None,
         read_timeout: Callable[[], float | None],
         max_event_size: int = DEFAULT_MAX_EVENT_SIZE,
         auto_mark: bool = False,
-        session_id: str = "",
         on_change: Callable[[StreamState], None] | None = None,
         on_wait: Callable[[float, int, str], None] | None = None,
+        connect: Connect = connect,
         rng: Uniform | None = None,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        SSEDecoder(max_event_size=max_event_size)  # refuses a bad limit now, not at a connect
-        if last_event_id is not None and any(bad in last_event_id for bad in "\r\n\0"):
-            raise ConfigurationError("last_event_id has a line end or NUL in it: no server sent it")
+        SSEDecoder(max_event_size=max_event_size)  # an invalid limit is refused now
+        check_last_event_id(last_event_id or "")
         self.state: StreamState = StreamState.CONNECTING
         self.last_event_id: str = last_event_id or ""
         self.auto_mark: bool = auto_mark
-        self.url: str = sanitize_url(url)
+        self.url: str = sanitize_url(request.url)
         self.bytes_received: int = 0
-        self.columns: bool = False  # whether the owner takes events in columns
-        self.on_bytes: Callable[[], None] | None = None  # told of bytes that made no frame
+        self.columns: bool = False  # whether the owner accepts events in columns
+        self.on_bytes: Callable[[], None] | None = None  # called for bytes that complete no event
         self.last_failure: Exception | None = None
-        self._request = StreamRequest(
-            http,
-            url,
-            method=method,
-            headers=headers,
-            content=content,
-            connect_timeout=connect_timeout,
-            session_id=session_id,
-            wall_clock=wall_clock,
-        )
+        self._request = request
+        self._connect = connect
         self._read_timeout = read_timeout
         self._max_event_size = max_event_size
-        self._session_id = session_id
         self._on_change = on_change
         self._on_wait = on_wait
-        self._schedule = reconnect.schedule(rng=rng)
-        # Of the moment.
+        self._wall_clock = wall_clock
+        self._schedule = ReconnectSchedule(reconnect, rng=rng)
         self._stream: ResponseStream | None = None
         self._decoder = SSEDecoder()
-        self._data, self._cut = b"", 0  # what was read last, and how much of it is decoded
+        self._data, self._cut = b"", 0  # the last read, and how much of it is decoded
         self._busy = False
         self._connecting: trio.CancelScope | None = None
-        self._queue: list[Lost] = []  # losses that a call under way has yet to report
-        self._due: float | None = None  # when the next connect may be made
-        self._told: float | None = None  # the one that was told of last
+        self._queue: list[Lost] = []  # losses that the call under way has yet to report
+        self._due: float | None = None  # when the next attempt may begin
+        self._announced: float | None = None  # the value of _due that on_wait was called for
         self._fatal: TrioMixError | None = None  # to be raised by the next call
-        self._over: BaseException | None = None  # what was raised as fatal
-        # Figures.
+        self._ended_by: BaseException | None = None  # the fatal error, once raised
         self._connects = self._attempts = self._losses = self._events = 0
         self._last_loss: str | None = None
         self._last_loss_time: float | None = None
@@ -155,21 +177,21 @@ class Supervisor:
 
     @property
     def has_more(self) -> bool:
-        """Whether the next call goes on with what the last one has read."""
+        """Whether bytes of the last read are still to be decoded."""
         return bool(self._data)
 
-    async def next(self) -> Opened | Frames | Lost:
-        """Wait for what happens next: a connection, events, or a loss.
+    async def next(self) -> Opened | Events | Lost:
+        """Wait for the next connection, events or loss.
 
-        May be cancelled at any time and called again (rule 2).
+        It may be cancelled at any time and called again (rule 2).
 
         Raises:
           ReconnectFailed: the policy's time ran out; the last failure is its cause.
-          ProtocolError: what answers is no event stream, or an event is over the limit.
-          StreamClosed: the server said 204, or this object is closed.
-          MixDefaultError: the server refuses for good (4xx other than 408, 425 and 429).
-          ConfigurationError: the URL or a header cannot work.
-          trio.BusyResourceError: another task is waiting here.
+          ProtocolError: the response is not an event stream, or an event exceeds the limit.
+          StreamClosed: the server responded 204, or this object is closed.
+          MixError: the server refused with a status that is not retried.
+          ConfigurationError: the URL or a header is invalid.
+          trio.BusyResourceError: another task is waiting.
         """
         if self._busy:
             await trio.lowlevel.checkpoint()
@@ -183,20 +205,20 @@ class Supervisor:
                 await trio.lowlevel.checkpoint()
                 return self._queue.pop(0)
             if self._stream is None:
-                return await self._connect()
+                return await self._open()
             return await self._read(self._stream)
         finally:
             self._busy = False
 
     async def drop(self, reason: str, *, planned: bool) -> None:
-        """Close the connection of now, if there is one; shielded and bounded.
+        """Close the current connection, if there is one; shielded and bounded in time.
 
-        A `next` that another task has under way returns `Lost`; without one nothing is reported,
-        and the next call connects.
+        If another task is waiting in `next`, that call returns `Lost`. Otherwise nothing is
+        reported, and the next call connects.
 
         Args:
           reason: why, for the statistics.
-          planned: connect again at once, and do not count it as a failure.
+          planned: connect again at once, and do not count the loss as a failure.
         """
         stream = self._stream
         if stream is not None:
@@ -207,7 +229,7 @@ class Supervisor:
         await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def aclose(self) -> None:
-        """Close for good; shielded and bounded, and no harm if done again."""
+        """Close the stream. Idempotent, shielded from cancellation, and bounded in time."""
         self._change(StreamState.CLOSED)
         self._connected_since = self._due = None
         if self._connecting is not None:
@@ -218,7 +240,7 @@ class Supervisor:
         await trio.lowlevel.cancel_shielded_checkpoint()
 
     def statistics(self) -> EventSourceStatistics:
-        """Return the figures of this moment."""
+        """Return the current figures."""
         return EventSourceStatistics(
             state=self.state,
             connects=self._connects,
@@ -237,7 +259,7 @@ class Supervisor:
 
     # Reading
 
-    async def _read(self, stream: ResponseStream) -> Frames | Lost:
+    async def _read(self, stream: ResponseStream) -> Events | Lost:
         while True:
             if self._data:
                 await trio.lowlevel.checkpoint_if_cancelled()
@@ -250,20 +272,21 @@ class Supervisor:
                     error = failure
                 if not self._data:
                     if self._queue:  # another task has dropped this connection
-                        return self._queue.pop(0)  # noqa: ASYNC910 - the failed read was one
+                        return self._queue.pop(0)  # noqa: ASYNC910 - a read precedes
                     if self.state is StreamState.CLOSED:
                         raise self._ended()
-                    return await self._lose(stream, why_lost(error, timeout), error)
-            frames = await self._decode(stream, self._next_piece())
-            if frames:
-                return Frames(frames)
+                    return await self._lose(stream, _why_lost(error, timeout), error)
+            batch = await self._decode(stream, self._next_piece())
+            if batch:
+                return Events(batch)
             if self.on_bytes is not None:
                 self.on_bytes()
 
     def _next_piece(self) -> bytes:
-        """Cut off, where a frame ends, what is to be decoded next of the bytes that were read.
+        """Return the next part of the bytes that were read, cut at the end of an event.
 
-        A whole read's events at once keep the garbage collector busy, and miss the CPU's caches.
+        Decoding all events of a large read at once would keep the garbage collector busy and
+        exceed the CPU's caches.
         """
         begin = self._cut
         self._cut = self._data.find(b"\n\n", begin + PIECE_SIZE) + 2
@@ -272,26 +295,28 @@ class Supervisor:
         data, self._data, self._cut = self._data, b"", 0
         return data[begin:]
 
-    async def _decode(self, stream: ResponseStream, data: bytes) -> list[ServerSentEvent] | Columns:
+    async def _decode(self, stream: ResponseStream, data: bytes) -> Batch:
         decoder = self._decoder
         self.bytes_received += len(data)
-        frames: list[ServerSentEvent] | Columns
+        batch: Batch
         try:
-            frames = decoder.feed_columns(data) if self.columns else decoder.feed(data)
+            batch = decoder.feed_columns(data) if self.columns else decoder.feed(data)
         except ProtocolError as error:
             self._end(
-                ProtocolError(f"{self.url}: {error}", url=self.url, session_id=self._session_id)
+                ProtocolError(
+                    f"{self.url}: {error}", url=self.url, session_id=self._request.session_id
+                )
             )
             await stream.aclose()
-            frames = decoder.undelivered
-            if not frames:
+            batch = decoder.undelivered
+            if not batch:
                 raise self._ended() from error
-        self._events += len(frames)
+        self._events += len(batch)
         if decoder.retry is not None:
             self._schedule.server_retry = decoder.retry
         if self.auto_mark:
             self.last_event_id = decoder.last_event_id
-        return frames  # noqa: ASYNC910 - the read before it was one
+        return batch  # noqa: ASYNC910 - a read precedes
 
     async def _lose(self, stream: ResponseStream, reason: str, cause: Exception | None) -> Lost:
         self._note_loss(reason, cause, planned=False)
@@ -313,49 +338,51 @@ class Supervisor:
 
     # Connecting
 
-    async def _connect(self) -> Opened:
+    async def _open(self) -> Opened:
         with trio.CancelScope() as scope:
             self._connecting = scope
             try:
-                return await self._connect_until_opened()
+                return await self._attempt_until_opened()
             except (ConfigurationError, StreamError, MixError) as error:
                 if self._fatal is None:
                     self._end(error)
-                self._over, self._fatal = self._fatal, None
+                self._ended_by, self._fatal = self._fatal, None
                 raise
             finally:
                 self._connecting = None
         raise self._ended()  # aclose() has cancelled the scope
 
-    async def _connect_until_opened(self) -> Opened:
+    async def _attempt_until_opened(self) -> Opened:
         while True:
             if self._fatal is not None:
                 raise self._fatal
             if self._due is None:
                 await trio.lowlevel.checkpoint()
             else:
-                self._tell_wait(self._due)
+                self._announce(self._due)
                 await trio.sleep_until(self._due)
                 self._due = None
             self._schedule.begin(trio.current_time())
             self._attempts += 1
             try:
-                return await self._connect_once()
-            except StreamRefused as refused:
-                answer = refused.answer
-                self._failed(f"HTTP {answer.status_code}", answer, retry_after=refused.retry_after)
+                return await self._attempt()
+            except MixError as error:
+                if error.status_code not in _RETRYABLE and error.status_code < 500:
+                    raise
+                asked = parse_retry_after(error.headers.get("retry-after"), now=self._wall_clock())
+                self._failed(f"HTTP {error.status_code}", error, retry_after=asked)
             except TransportError as error:
-                self._failed(reason_of(error), error)
+                self._failed(_reason_of(error), error)
 
-    def _tell_wait(self, due: float) -> None:
-        if self._on_wait is not None and due != self._told:  # else this call goes on with a wait
-            self._told = due
+    def _announce(self, due: float) -> None:
+        if self._on_wait is not None and due != self._announced:  # else a wait is continued
+            self._announced = due
             delay = max(0.0, due - trio.current_time())
             self._on_wait(delay, self._schedule.attempts + 1, self._last_loss or "")
 
-    async def _connect_once(self) -> Opened:
-        stream = await self._request.open(lambda: self.last_event_id)
-        if self.state is StreamState.CLOSED:  # meanwhile, by another task
+    async def _attempt(self) -> Opened:
+        stream = await self._connect(self._request, lambda: self.last_event_id)
+        if self.state is StreamState.CLOSED:  # another task has closed it meanwhile
             ended = self._ended()
             await stream.aclose()
             raise ended
@@ -383,31 +410,48 @@ class Supervisor:
         if delay is not None:
             self._due = now + delay
             return
-        failure = given_up(
-            self.url, self._session_id, reason, self._schedule, now, had=self._connects > 0
+        failure = reconnect_failed(
+            self._schedule, now, self.url, self._request.session_id, reason, lost=self._connects > 0
         )
         failure.__cause__ = cause
         self._end(failure)
 
     def _end(self, error: TrioMixError) -> None:
-        """Note an error that the next call raises, after which nothing more comes."""
+        """Note an error that the next call raises, and that ends the stream."""
         self._fatal = error
         self._stream = None
         self._connected_since = self._due = None
         self._change(StreamState.CLOSED)
 
     def _ended(self) -> TrioMixError:
-        """Return what a call has to raise: the fatal error once, then that it is over."""
+        """Return what a call has to raise: the fatal error once, then `StreamClosed`."""
         fatal, self._fatal = self._fatal, None
         if fatal is not None:
-            self._over = fatal
+            self._ended_by = fatal
             return fatal
-        over = closed(self.url, self._session_id)
-        over.__cause__ = self._over
-        return over
+        closed = StreamClosed(
+            f"The event stream {self.url} is closed: open it again to continue.",
+            url=self.url,
+            session_id=self._request.session_id,
+        )
+        closed.__cause__ = self._ended_by
+        return closed
 
     def _change(self, state: StreamState) -> None:
         if state is not self.state:
             self.state = state
             if self._on_change is not None:
                 self._on_change(state)
+
+
+def _why_lost(error: TransportError | None, timeout: float | None) -> str:
+    """Return why a connection was lost: by what the last read raised, or the response's end."""
+    if error is None:
+        return "the server ended the response"
+    if isinstance(error, RequestTimeout) and timeout is not None:
+        return f"idle: no byte arrived for {timeout:g} s"
+    return _reason_of(error)
+
+
+def _reason_of(error: TransportError) -> str:
+    return getattr(error, "reason", None) or str(error)
