@@ -103,9 +103,8 @@ async def test_no_history_writes_nothing(open_terminal: OpenTerminal, tmp_path: 
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize(
-    ("text", "secret"),
-    [
+def test_a_text_with_a_secret_differs_from_a_text_about_secrets() -> None:
+    for text, secret in (
         (f"use {KEY}", True),
         ("the password is hunter2", True),
         ("API key: abcdef", True),
@@ -115,20 +114,18 @@ async def test_no_history_writes_nothing(open_terminal: OpenTerminal, tmp_path: 
         ("explain how tokens are counted", False),
         ("write a login page with a password field", False),
         ("look at trio_mix/testing/_masking.py please", False),
-    ],
-)
-def test_what_looks_like_a_secret_is_told_from_talk_about_secrets(text: str, secret: bool) -> None:
-    assert looks_secret(text) is secret
+    ):
+        assert looks_secret(text) is secret, text
 
 
-def test_a_history_that_others_could_read_is_closed_to_them(tmp_path: Path) -> None:
+def test_the_mode_of_an_existing_history_becomes_0600(tmp_path: Path) -> None:
     path = tmp_path / "history"
     path.touch(0o644)
     PrivateHistory(path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-async def test_tool_calls_are_one_line_and_shown_whole_on_demand(
+async def test_tool_calls_are_one_line_and_shown_in_full_on_demand(
     open_terminal: OpenTerminal,
 ) -> None:
     async with MixServer(pace=0) as server:
@@ -154,7 +151,7 @@ async def test_the_chats_own_commands_and_the_servers(open_terminal: OpenTermina
                 ("/help", "/context"),
                 ("/status", "stream: connected"),
                 ("/context", "(made up)"),
-                ("//help", "/help: Show the commands"),
+                ("//help", "/help: Show the available"),
                 ("/nope", "unknown command"),
             ):
                 await terminal.expect(PROMPT)
@@ -167,7 +164,7 @@ async def test_the_chats_own_commands_and_the_servers(open_terminal: OpenTermina
         assert (server.runs("/help"), server.runs("/tools")) == (1, 0)
 
 
-async def test_permissions_are_granted_once_or_from_then_on(open_terminal: OpenTerminal) -> None:
+async def test_permissions_are_granted_once_or_from_now_on(open_terminal: OpenTerminal) -> None:
     async with MixServer(pace=0) as server:
         asks = AskPermission(description="run it", then=[Say("it ran")], otherwise=[Say("refused")])
         server.script("do", Turn(asks))
@@ -195,7 +192,7 @@ async def test_permissions_are_granted_once_or_from_then_on(open_terminal: OpenT
             assert await terminal.end() == 0
 
 
-async def test_a_server_that_is_lost_while_a_question_stands_is_shown_beside_the_question(
+async def test_a_lost_connection_is_shown_beside_an_open_question(
     open_terminal: OpenTerminal,
 ) -> None:
     async with MixServer(pace=0) as server:
@@ -212,7 +209,7 @@ async def test_a_server_that_is_lost_while_a_question_stands_is_shown_beside_the
             await terminal.expect("info: cancelled")
 
 
-async def test_a_status_line_tells_that_the_message_runs_and_goes_when_it_is_over(
+async def test_a_status_line_is_shown_while_a_message_runs(
     open_terminal: OpenTerminal,
 ) -> None:
     async with MixServer(pace=0) as server:
@@ -231,7 +228,7 @@ async def test_a_status_line_tells_that_the_message_runs_and_goes_when_it_is_ove
             assert await terminal.end() == 0
 
 
-async def test_tokens_and_cost_are_told_where_the_server_counts_them(
+async def test_tokens_and_cost_are_shown_if_the_server_counts_them(
     open_terminal: OpenTerminal,
 ) -> None:
     async with MixServer(pace=0) as server:
@@ -245,7 +242,7 @@ async def test_tokens_and_cost_are_told_where_the_server_counts_them(
             assert await terminal.end() == 0
 
 
-async def test_ctrl_c_clears_a_line_and_twice_at_an_empty_one_leaves(
+async def test_ctrl_c_clears_a_line_and_twice_on_an_empty_one_exits(
     open_terminal: OpenTerminal,
 ) -> None:
     async with MixServer(pace=0) as server:
@@ -263,7 +260,7 @@ async def test_ctrl_c_clears_a_line_and_twice_at_an_empty_one_leaves(
         assert server.runs() == 0
 
 
-async def test_a_second_ctrl_c_leaves_while_the_server_is_still_being_told() -> None:
+async def test_a_second_ctrl_c_during_a_cancellation_exits() -> None:
     talk = chat_module._Chat(
         cast("SessionStream", None),
         cast("Keyboard", SimpleNamespace(is_terminal=False, is_editor=False)),
@@ -284,7 +281,7 @@ async def test_a_second_ctrl_c_leaves_while_the_server_is_still_being_told() -> 
     assert talk.exit_code == 130
 
 
-async def test_a_stream_that_is_gone_ends_the_chat_also_at_the_prompt(
+async def test_a_lost_stream_ends_the_chat_also_at_the_prompt(
     open_terminal: OpenTerminal,
 ) -> None:
     async with MixServer(pace=0) as server:
@@ -299,7 +296,7 @@ async def test_a_stream_that_is_gone_ends_the_chat_also_at_the_prompt(
 
 
 @pytest.mark.parametrize("busy", [False, True], ids=["resting", "working"])
-async def test_a_server_that_forgot_the_session_is_told_in_one_line_with_how_to_go_on(
+async def test_a_forgotten_session_is_reported_on_one_line_with_a_remedy(
     start_command: StartCommand, busy: bool
 ) -> None:
     async with MixServer(pace=0) as server:
@@ -313,13 +310,13 @@ async def test_a_server_that_forgot_the_session_is_told_in_one_line_with_how_to_
             await server.restart(keep_sessions=False)
             assert await chat.wait() == 1
             assert chat.stderr is not None
-            said = [line async for line in chat.stderr]
-    (line,) = b"".join(said).decode().splitlines()
+            received = [data async for data in chat.stderr]
+    (line,) = b"".join(received).decode().splitlines()
     assert "any more" in line
     assert "`trio-mix chat` without --session creates a new one" in line
 
 
-async def test_a_signal_takes_the_prompt_away_and_leaves_the_terminal_as_it_was(
+async def test_a_signal_removes_the_prompt_and_restores_the_terminal(
     open_terminal: OpenTerminal,
 ) -> None:
     async with MixServer(pace=0) as server:
@@ -332,7 +329,7 @@ async def test_a_signal_takes_the_prompt_away_and_leaves_the_terminal_as_it_was(
     assert "\x1b[?2004l" in terminal.raw  # what was set for pasting is set back
 
 
-async def test_what_is_typed_while_a_message_runs_is_there_at_the_next_prompt(
+async def test_text_typed_during_a_message_is_read_by_the_next_prompt(
     open_terminal: OpenTerminal,
 ) -> None:
     async with MixServer(pace=0) as server:
@@ -353,7 +350,9 @@ async def test_what_is_typed_while_a_message_runs_is_there_at_the_next_prompt(
             assert await terminal.end() == 0
 
 
-async def test_a_terminal_that_can_do_nothing_still_has_a_chat(open_terminal: OpenTerminal) -> None:
+async def test_a_dumb_terminal_has_a_chat_without_escape_sequences(
+    open_terminal: OpenTerminal,
+) -> None:
     async with MixServer(pace=0) as server:
         server.script("hello", Turn(Say("hello you")))
         env = {"TERM": "dumb"}
@@ -367,7 +366,7 @@ async def test_a_terminal_that_can_do_nothing_still_has_a_chat(open_terminal: Op
     assert "\x1b" not in terminal.raw
 
 
-async def test_a_pipe_can_use_the_chats_commands_too(run_command: RunCommand) -> None:
+async def test_a_pipe_can_use_the_commands_of_the_chat(run_command: RunCommand) -> None:
     async with MixServer(pace=0) as server:
         server.script("do", Turn(AskPermission(then=[Say("it ran")], otherwise=[Say("refused")])))
         done = await run_command(

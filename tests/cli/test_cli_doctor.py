@@ -1,4 +1,4 @@
-"""``doctor`` against every kind of server, and against what is none."""
+"""``doctor`` against every kind of Mix server, and against other servers."""
 
 from __future__ import annotations
 
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from tests.cli.conftest import OpenTerminal, RunCommand
     from trio_mix.testing import Api
 
-Examine = "Callable[..., Awaitable[tuple[int, dict[str, dict[str, object]]]]]"
-
 
 async def examine(
     capsys: pytest.CaptureFixture[str],
@@ -43,7 +41,7 @@ async def examine(
 
 
 @pytest.mark.parametrize("api", ["async", "blocking", "pipeline"])
-async def test_each_generation_is_told_and_found_sound(
+async def test_each_generation_is_recognised_without_problems(
     capsys: pytest.CaptureFixture[str], api: Api
 ) -> None:
     async with MixServer(api) as server:
@@ -60,18 +58,18 @@ async def test_each_generation_is_told_and_found_sound(
     assert found["unknown-session"]["verdict"] == "note"
 
 
-@pytest.mark.parametrize("version", ["0.6.4", "0.6.9"])
-async def test_a_pipeline_server_that_tells_no_sessions_is_measured_with_a_slash_command(
-    capsys: pytest.CaptureFixture[str], version: str
+async def test_a_pipeline_server_without_session_events_is_measured_with_a_slash_command(
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    async with MixServer("pipeline", version=version) as server:
-        code, found, report = await examine(capsys, server.url)
-    assert (code, report["generation"]) == (OK, "pipeline")
-    assert found["ids"]["measured"] == {"ids": ["2", "3"], "restart": True}
-    assert found["replay"]["measured"] == {"replays": False}
+    for version in ("0.6.4", "0.6.9"):
+        async with MixServer("pipeline", version=version) as server:
+            code, found, report = await examine(capsys, server.url)
+        assert (code, report["generation"]) == (OK, "pipeline")
+        assert found["ids"]["measured"] == {"ids": ["2", "3"], "restart": True}
+        assert found["replay"]["measured"] == {"replays": False}
 
 
-async def test_replay_is_told_from_the_same_words_said_anew(
+async def test_a_replay_differs_from_equal_events_that_are_new(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     async with MixServer("pipeline", version="0.6.4", replay=True) as server:
@@ -81,21 +79,21 @@ async def test_replay_is_told_from_the_same_words_said_anew(
 
 
 @pytest.mark.parametrize("api", ["async", "blocking", "pipeline"])
-@pytest.mark.parametrize("connected_id", [True, False])
-async def test_a_server_that_keeps_its_promises_is_told_so(
-    capsys: pytest.CaptureFixture[str], api: Api, connected_id: bool
+async def test_a_server_that_follows_the_specification_is_ok(
+    capsys: pytest.CaptureFixture[str], api: Api
 ) -> None:
-    server = MixServer(
-        api, replay=True, connected_id=connected_id, cancel_answer="spec", unknown_session="404"
-    )
-    async with server:
-        code, found, _ = await examine(capsys, server.url)
-    assert code == OK
-    for check in ("ids", "replay", "unknown-session", "cancel"):
-        assert found[check]["verdict"] == "ok", found[check]
+    for connected_id in (True, False):
+        server = MixServer(
+            api, replay=True, connected_id=connected_id, cancel_answer="spec", unknown_session="404"
+        )
+        async with server:
+            code, found, _ = await examine(capsys, server.url)
+        assert code == OK
+        for check in ("ids", "replay", "unknown-session", "cancel"):
+            assert found[check]["verdict"] == "ok", found[check]
 
 
-async def test_the_oldest_servers_are_told_by_their_stream_and_measured_in_a_session_of_the_users(
+async def test_the_oldest_servers_are_measured_in_an_existing_session(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     async with MixServer("pipeline-oldest") as server:
@@ -111,13 +109,13 @@ async def test_the_oldest_servers_are_told_by_their_stream_and_measured_in_a_ses
         assert server.stored(session) == []
 
 
-async def test_heartbeats_are_listened_for_when_asked(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_heartbeats_are_measured_on_request(capsys: pytest.CaptureFixture[str]) -> None:
     async with MixServer(heartbeat_interval=0.05) as server:
         _, found, _ = await examine(capsys, server.url, listen=1.0)
     assert found["heartbeat"]["verdict"] == "ok"
 
 
-async def test_a_server_without_a_key_cannot_answer_and_says_how_to_mend_it(
+async def test_a_server_without_a_key_is_bad_and_the_remedy_is_named(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     async with MixServer(provider_key=False) as server:
@@ -128,7 +126,7 @@ async def test_a_server_without_a_key_cannot_answer_and_says_how_to_mend_it(
     assert found["replay"]["verdict"] == "note"
 
 
-async def test_the_session_is_deleted_also_when_the_stream_is_refused(
+async def test_the_session_is_deleted_also_if_the_stream_is_refused(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     async with MixServer() as server:
@@ -140,7 +138,7 @@ async def test_the_session_is_deleted_also_when_the_stream_is_refused(
             assert await mix.sessions.list() == []
 
 
-async def test_a_session_that_cannot_be_made_is_told_and_nothing_more_is_asked(
+async def test_without_a_session_nothing_more_is_requested(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     async with MixServer() as server:
@@ -153,16 +151,18 @@ async def test_a_session_that_cannot_be_made_is_told_and_nothing_more_is_asked(
 
 
 @asynccontextmanager
-async def answering(said: bytes | None, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
-    """Serve the same bytes to whoever says something; None: never a byte."""
+async def answering(
+    response: bytes | None, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[str]:
+    """Serve the same bytes to every client that sends something; None: no byte."""
 
     async def handler(stream: trio.SocketStream) -> None:
         try:
             await stream.receive_some(65536)
-            if said is None:
+            if response is None:
                 await trio.sleep_forever()
             else:
-                await stream.send_all(said)
+                await stream.send_all(response)
         except trio.BrokenResourceError:
             pass
 
@@ -186,33 +186,31 @@ def http(status: str, *headers: str, body: str = "") -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n" + body).encode()
 
 
-@pytest.mark.parametrize(
-    ("said", "code", "hint"),
-    [
-        (http("200 OK", "Content-Type: text/html", body="<h1>Hi</h1>"), NO_SERVER, "no Mix server"),
-        (http("200 OK", "Content-Type: application/json", body="{}"), NO_SERVER, "no Mix server"),
-        (http("404 Not Found", body="no"), NO_SERVER, "no Mix server"),
-        (http("502 Bad Gateway", body="upstream"), NO_SERVER, "502"),
-        (
-            http("401 Unauthorized", 'WWW-Authenticate: Basic realm="g"'),
-            REFUSED,
-            "requires a login",
-        ),
-        (http("403 Forbidden"), REFUSED, "403"),
-        (b"SSH-2.0-OpenSSH_9\r\n", NO_SERVER, "does not speak HTTP"),
-    ],
+OTHERS = (
+    (http("200 OK", "Content-Type: text/html", body="<h1>Hi</h1>"), NO_SERVER, "no Mix server"),
+    (http("200 OK", "Content-Type: application/json", body="{}"), NO_SERVER, "no Mix server"),
+    (http("404 Not Found", body="no"), NO_SERVER, "no Mix server"),
+    (http("502 Bad Gateway", body="upstream"), NO_SERVER, "502"),
+    (
+        http("401 Unauthorized", 'WWW-Authenticate: Basic realm="g"'),
+        REFUSED,
+        "requires a login",
+    ),
+    (http("403 Forbidden"), REFUSED, "403"),
+    (b"SSH-2.0-OpenSSH_9\r\n", NO_SERVER, "does not speak HTTP"),
 )
-async def test_another_server_is_told_from_a_mix_server(
-    capsys: pytest.CaptureFixture[str], said: bytes, code: int, hint: str
-) -> None:
-    async with answering(said) as url:
-        ended, found, _ = await examine(capsys, url)
-    assert ended == code
-    assert hint in str(found["server"]["found"])
-    assert found["server"]["then"]
 
 
-async def test_a_server_that_hangs_is_given_up_after_the_time_that_the_user_wants_to_wait(
+async def test_other_servers_are_recognised(capsys: pytest.CaptureFixture[str]) -> None:
+    for response, code, hint in OTHERS:
+        async with answering(response) as url:
+            ended, found, _ = await examine(capsys, url)
+        assert ended == code
+        assert hint in str(found["server"]["found"])
+        assert found["server"]["then"]
+
+
+async def test_a_server_that_hangs_is_bad_after_the_wait_time(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     async with answering(None) as url:
@@ -221,7 +219,7 @@ async def test_a_server_that_hangs_is_given_up_after_the_time_that_the_user_want
     assert "does not respond within 0.2 s" in str(found["server"]["found"])
 
 
-async def test_a_certificate_that_nobody_vouches_for_is_told_as_such(
+async def test_an_untrusted_certificate_is_named(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -233,7 +231,7 @@ async def test_a_certificate_that_nobody_vouches_for_is_told_as_such(
     assert "SSL_CERT_FILE" in str(found["server"]["then"])
 
 
-async def test_nothing_that_listens_and_nothing_that_is_an_address(
+async def test_a_refused_connection_and_an_invalid_address(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     async with MixServer() as server:
@@ -284,7 +282,7 @@ async def test_findings_fit_a_terminal_of_any_width(
             assert await terminal.end() == 0
 
 
-async def test_ctrl_c_in_the_middle_still_deletes_the_session(open_terminal: OpenTerminal) -> None:
+async def test_ctrl_c_deletes_the_session_of_the_doctor(open_terminal: OpenTerminal) -> None:
     async with MixServer() as server:
         args = ("doctor", "--heartbeat", "1000", "--server", server.url)
         async with open_terminal(*args) as terminal:
@@ -296,7 +294,7 @@ async def test_ctrl_c_in_the_middle_still_deletes_the_session(open_terminal: Ope
             assert await mix.sessions.list() == []
 
 
-async def test_a_server_that_goes_away_in_the_middle_is_told_with_what_was_found_so_far(
+async def test_a_server_that_stops_keeps_the_findings_so_far(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with MixServer() as server:

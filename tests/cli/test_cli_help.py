@@ -1,4 +1,4 @@
-"""Help, completion and the reference page: what the parser knows, told right."""
+"""Help, completion and the reference page."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 WORDS = [words for words, _ in cli_page.commands()]
 
 
-def test_the_reference_page_is_what_the_parser_makes_of_it() -> None:
+def test_the_reference_page_is_up_to_date() -> None:
     page = cli_page.PAGE.read_text(encoding="utf-8")
     assert page == cli_page.with_reference(page), "run: python -m tests.support.cli_page"
 
@@ -41,7 +41,7 @@ def test_every_command_and_option_has_a_help_text() -> None:
                 assert argument.parameter.help, (words, argument.names)
 
 
-def test_every_command_has_examples_that_name_commands_there_are(
+def test_every_command_has_examples_with_existing_commands(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     for words in WORDS:
@@ -52,13 +52,13 @@ def test_every_command_has_examples_that_name_commands_there_are(
         assert found, words
         for line in found:
             for part in line.split("trio-mix ")[1:]:
-                said = part.split()
-                assert said[0] in WORDS, line
-                if any(each.startswith(f"{said[0]} ") for each in WORDS):
-                    assert " ".join(said[:2]) in WORDS, line
+                named = part.split()
+                assert named[0] in WORDS, line
+                if any(each.startswith(f"{named[0]} ") for each in WORDS):
+                    assert " ".join(named[:2]) in WORDS, line
 
 
-async def test_the_first_page_is_grouped_and_says_where_to_start(run_command: RunCommand) -> None:
+async def test_the_help_page_is_grouped_and_shows_how_to_start(run_command: RunCommand) -> None:
     done = await run_command("--help")
     assert done.code == 0
     at = [
@@ -69,9 +69,8 @@ async def test_the_first_page_is_grouped_and_says_where_to_start(run_command: Ru
     assert "\x1b" not in done.out
 
 
-@pytest.mark.parametrize("columns", [50, 80])
-async def test_the_first_page_fits_the_terminal(open_terminal: OpenTerminal, columns: int) -> None:
-    async with open_terminal("--help", columns=columns) as terminal:
+async def test_the_help_page_fits_a_narrow_terminal(open_terminal: OpenTerminal) -> None:
+    async with open_terminal("--help", columns=50) as terminal:
         await terminal.expect("trio-mix chat")
         assert await terminal.end() == 0
     start = terminal.shown.partition("Getting started:")[2].partition("COMMAND")[0]
@@ -79,7 +78,7 @@ async def test_the_first_page_fits_the_terminal(open_terminal: OpenTerminal, col
     assert all(line.startswith("  trio-mix ") for line in lines[:4]), lines
 
 
-async def test_debug_shows_the_traceback_and_nothing_else_does(run_command: RunCommand) -> None:
+async def test_only_debug_shows_the_traceback(run_command: RunCommand) -> None:
     args = ("sessions", "list", "--server", "http://127.0.0.1:1")
     done = await run_command(*args)
     assert (done.code, done.err.count("\n")) == (3, 1)
@@ -98,38 +97,38 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
 """
 
 
-@pytest.mark.parametrize(
-    ("line", "expected"),
-    [
-        ("trio-mix se", {"serve", "sessions"}),
-        ("trio-mix sessions d", {"delete"}),
-        ("trio-mix ask --thinking ", {"off", "basic", "medium", "maximum"}),
-        ("trio-mix auth set op", {"openai", "openrouter"}),
-        ("trio-mix doctor --he", {"--heartbeat", "--help"}),
-    ],
+COMPLETIONS = (
+    ("trio-mix se", {"serve", "sessions"}),
+    ("trio-mix sessions d", {"delete"}),
+    ("trio-mix ask --thinking ", {"off", "basic", "medium", "maximum"}),
+    ("trio-mix auth set op", {"openai", "openrouter"}),
+    ("trio-mix doctor --he", {"--heartbeat", "--help"}),
 )
+
+
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 def test_bash_completes_commands_options_and_choices(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, line: str, expected: set[str]
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     assert main(["completion", "bash"]) == 0
     script = tmp_path / "completion"
     script.write_text(capsys.readouterr().out, encoding="utf-8")
-    words = line.split(" ")
-    program = BASH.format(
-        words=" ".join(f'"{word}"' for word in words),
-        at=len(words) - 1,
-        line=line,
-        point=len(line),
-    )
-    done = subprocess.run(  # noqa: S603 - our own program
-        ["bash", "-c", program, "bash", str(script)],  # noqa: S607
-        capture_output=True,
-        check=True,
-        text=True,
-    )
-    assert expected <= set(done.stdout.split()), done.stdout + done.stderr
-    assert all(word.startswith(words[-1]) for word in done.stdout.split())
+    for line, expected in COMPLETIONS:
+        words = line.split(" ")
+        program = BASH.format(
+            words=" ".join(f'"{word}"' for word in words),
+            at=len(words) - 1,
+            line=line,
+            point=len(line),
+        )
+        done = subprocess.run(  # noqa: S603 - a fixed program
+            ["bash", "-c", program, "bash", str(script)],  # noqa: S607
+            capture_output=True,
+            check=True,
+            text=True,
+        )
+        assert expected <= set(done.stdout.split()), done.stdout + done.stderr
+        assert all(word.startswith(words[-1]) for word in done.stdout.split())
 
 
 @pytest.mark.skipif(shutil.which("fish") is None, reason="needs fish")
@@ -144,7 +143,7 @@ def test_fish_completes_commands_and_options(
         ("trio-mix doctor --he", {"--heartbeat"}),
     ):
         program = f"source {script}; complete -C '{line}'"
-        done = subprocess.run(  # noqa: S603 - our own program
+        done = subprocess.run(  # noqa: S603 - a fixed program
             ["fish", "--no-config", "-c", program],  # noqa: S607
             capture_output=True,
             check=True,
@@ -155,9 +154,7 @@ def test_fish_completes_commands_and_options(
 
 
 @pytest.mark.skipif(shutil.which("zsh") is None, reason="needs zsh")
-def test_zsh_takes_the_script_for_one_of_its_own(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_zsh_loads_the_script(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["completion", "zsh"]) == 0
     script = tmp_path / "_trio-mix"
     script.write_text(capsys.readouterr().out, encoding="utf-8")
@@ -166,7 +163,7 @@ def test_zsh_takes_the_script_for_one_of_its_own(
         f"fpath=({tmp_path} $fpath); autoload -Uz compinit; compinit -u -d {tmp_path}/dump; "
         "print -r -- $_comps[trio-mix]; autoload +X _trio-mix && print loaded"
     )
-    done = subprocess.run(  # noqa: S603 - our own program
+    done = subprocess.run(  # noqa: S603 - a fixed program
         ["zsh", "-f", "-c", program],  # noqa: S607
         capture_output=True,
         check=True,
@@ -175,6 +172,6 @@ def test_zsh_takes_the_script_for_one_of_its_own(
     assert done.stdout.split() == ["_trio-mix", "loaded"], done.stderr
 
 
-def test_a_shell_that_is_not_known_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_shell_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["completion", "tcsh"]) == 2
     assert "tcsh" in capsys.readouterr().err

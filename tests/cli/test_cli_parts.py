@@ -50,7 +50,7 @@ STREAMED = [
 ]
 
 
-def test_a_pipe_gets_the_text_alone_and_stderr_the_rest() -> None:
+def test_a_pipe_gets_the_text_only_and_stderr_the_rest() -> None:
     out, err = io.StringIO(), io.StringIO()
     screen = PipeScreen(out, err)
     screen.show(STREAMED)
@@ -59,7 +59,7 @@ def test_a_pipe_gets_the_text_alone_and_stderr_the_rest() -> None:
     assert err.getvalue() == "thinking: Hm\ntool: glob\n  text: sub\ndone: complete\n"
 
 
-def test_a_terminal_shows_text_as_it_comes_and_labels_what_is_no_text() -> None:
+def test_a_terminal_shows_text_as_it_arrives_and_labels_the_rest() -> None:
     out = io.StringIO()
     console = Console(file=out, force_terminal=True, color_system=None, width=20)
     screen = TerminalScreen(console)
@@ -70,7 +70,7 @@ def test_a_terminal_shows_text_as_it_comes_and_labels_what_is_no_text() -> None:
     assert out.getvalue() == "Hm\nTwo files\ntool: glob\n  sub\n[b]done\ndone: complete\n"
 
 
-def test_a_terminal_is_left_to_wrap_long_text_by_itself() -> None:
+def test_the_terminal_wraps_long_text() -> None:
     out = io.StringIO()
     screen = TerminalScreen(Console(file=out, force_terminal=True, color_system=None, width=20))
     screen.show([Piece("text", "word " * 20)])
@@ -85,7 +85,9 @@ def keyboard() -> Iterator[tuple[int, TextIO]]:
         yield write, stream
 
 
-async def test_a_cancelled_wait_leaves_its_line_to_the_next(keyboard: tuple[int, TextIO]) -> None:
+async def test_the_line_of_a_cancelled_wait_is_read_by_the_next(
+    keyboard: tuple[int, TextIO],
+) -> None:
     write, stream = keyboard
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:
@@ -116,7 +118,7 @@ def test_an_error_is_one_line_and_a_group_of_the_same_error_too(
     assert capsys.readouterr().err == "trio-mix: the stream is gone[2J\n"
 
 
-def test_a_name_that_nobody_knows_is_told_as_such(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_host_name_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     request = RequestInfo("GET", "http://nowhere.example:1/health")
     error = ConnectionFailed("[Errno -2] and much more", request=request)
     error.__cause__ = socket.gaierror(-2, "Name or service not known")
@@ -124,7 +126,7 @@ def test_a_name_that_nobody_knows_is_told_as_such(capsys: pytest.CaptureFixture[
     assert "example:1: the host name cannot be resolved" in capsys.readouterr().err
 
 
-def test_what_nothing_short_can_be_said_of_is_told_in_the_librarys_words(
+def test_a_connection_failure_without_a_known_reason_has_the_message_of_the_library(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     request = RequestInfo("GET", "http://nowhere.example/health")
@@ -135,18 +137,18 @@ def test_what_nothing_short_can_be_said_of_is_told_in_the_librarys_words(
         assert "failed: it is complicated" in capsys.readouterr().err
 
 
-def test_of_two_errors_that_say_the_same_the_one_that_says_more_is_told(
+def test_of_two_equal_errors_the_longer_is_reported(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     stream, message = SessionNotFound("It is gone."), SessionNotFound("It is gone. And unsent.")
     for both in ([stream, message], [message, stream]):
         assert report_error(ExceptionGroup("x", both)) == FAILED
-        said = capsys.readouterr().err
-        assert said.count("\n") == 1
-        assert "It is gone. And unsent." in said
+        text = capsys.readouterr().err
+        assert text.count("\n") == 1
+        assert "It is gone. And unsent." in text
 
 
-def test_a_defect_is_not_taken_for_the_users_affair(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unexpected_exception_is_reported_as_a_bug(capsys: pytest.CaptureFixture[str]) -> None:
     assert report_error(ZeroDivisionError("by zero")) == DEFECT
     assert "a bug in trio-mix" in capsys.readouterr().err
     assert report_error(ExceptionGroup("x", [TrioMixError("a"), ZeroDivisionError()])) == DEFECT
@@ -176,7 +178,7 @@ def test_a_signal_cancels_the_command_and_its_cleanup_still_runs(
     assert done == ["cleaned up"]
 
 
-def test_the_exit_code_of_a_command_comes_through() -> None:
+def test_the_exit_code_of_a_command_is_returned() -> None:
     async def command(code: int) -> int:
         await trio.lowlevel.checkpoint()
         return code
@@ -184,7 +186,7 @@ def test_the_exit_code_of_a_command_comes_through() -> None:
     assert run_async(NO_DEBUG, command, 1) == 1
 
 
-def test_an_error_from_the_command_is_told_not_raised(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_of_a_command_is_reported_not_raised(capsys: pytest.CaptureFixture[str]) -> None:
     async def command() -> int:
         await trio.lowlevel.checkpoint()
         raise StreamClosed("the stream is gone")
@@ -193,7 +195,7 @@ def test_an_error_from_the_command_is_told_not_raised(capsys: pytest.CaptureFixt
     assert capsys.readouterr().err == "trio-mix: the stream is gone\n"
 
 
-def test_a_missing_extra_is_one_line_that_says_how_to_install_it(
+def test_a_missing_extra_is_one_line_with_how_to_install_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in [name for name in sys.modules if name.startswith("trio_mix.cli.")]:
@@ -205,7 +207,7 @@ def test_a_missing_extra_is_one_line_that_says_how_to_install_it(
     assert "pip install 'trio-mix[cli]'" in error
 
 
-def test_importing_the_package_imports_nothing_that_only_the_command_line_needs() -> None:
+def test_the_package_does_not_import_the_dependencies_of_the_command_line() -> None:
     program = "import sys, trio_mix; print([n for n in ('cyclopts', 'rich') if n in sys.modules])"
     done = subprocess.run(  # noqa: S603 - the interpreter that runs this test
         [sys.executable, "-c", program], capture_output=True, check=True
@@ -213,19 +215,19 @@ def test_importing_the_package_imports_nothing_that_only_the_command_line_needs(
     assert done.stdout == b"[]\n"
 
 
-async def test_a_demo_that_did_not_show_what_it_should_fails_and_says_so(
+async def test_a_demo_that_shows_too_little_fails_with_the_reason(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(_demo, "Drop", lambda: Pause(0))
     with trio.fail_after(30):
         assert await _demo.demo("async") == FAILED
-    told_of = capsys.readouterr().err
-    assert "the stream reconnected twice" in told_of
-    assert "the end of the reply was recovered" in told_of
-    assert told_of.count("\n") == 2
+    errors = capsys.readouterr().err
+    assert "the stream reconnected twice" in errors
+    assert "the end of the reply was recovered" in errors
+    assert errors.count("\n") == 2
 
 
-def test_a_warning_is_one_line_on_stderr_and_nothing_where_a_status_line_tells(
+def test_a_warning_is_one_line_on_stderr_and_not_shown_beside_a_status_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     logger = logging.getLogger("trio_mix")
@@ -245,7 +247,7 @@ def test_a_warning_is_one_line_on_stderr_and_nothing_where_a_status_line_tells(
     assert logger.handlers == before
 
 
-def test_a_warning_is_not_said_twice_where_the_log_is_shown(
+def test_a_warning_is_not_repeated_if_the_log_is_shown(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MIX_DEBUG", "1")
@@ -259,7 +261,7 @@ def test_a_warning_is_not_said_twice_where_the_log_is_shown(
     assert "trio-mix:" not in capsys.readouterr().err
 
 
-async def test_a_server_that_is_started_again_gives_out_other_ids(
+async def test_a_restarted_server_has_other_session_ids(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     servers: list[MixServer] = []

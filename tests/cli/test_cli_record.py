@@ -1,12 +1,10 @@
-"""``record`` and ``replay`` from the command line, and what only a terminal shows."""
+"""``record`` and ``replay``, and what only a terminal shows."""
 
 from __future__ import annotations
 
 import os
 import stat
 from typing import TYPE_CHECKING
-
-import pytest
 
 from trio_mix.testing import MixServer, RequestReceived, Say, Turn
 
@@ -18,7 +16,7 @@ if TYPE_CHECKING:
 KEY = "sk-ant-0123456789abcdefghij"
 
 
-async def test_what_was_recorded_is_said_again_without_the_server_and_without_secrets(
+async def test_a_recording_is_replayed_without_the_server_and_without_secrets(
     run_command: RunCommand, open_terminal: OpenTerminal, tmp_path: Path
 ) -> None:
     file = tmp_path / "talk.jsonl"
@@ -50,7 +48,7 @@ async def _address(terminal: Terminal) -> str:
     return terminal.shown.partition(" at ")[2].split()[0].rstrip(";")
 
 
-async def test_a_recording_is_not_written_over_unless_told_to(
+async def test_an_existing_file_is_not_replaced_without_force(
     run_command: RunCommand, tmp_path: Path
 ) -> None:
     file = tmp_path / "talk.jsonl"
@@ -61,15 +59,15 @@ async def test_a_recording_is_not_written_over_unless_told_to(
     assert file.read_text(encoding="utf-8") == "mine"
 
 
-@pytest.mark.parametrize("content", ["", "no json\n", '{"x": 1}\n'])
-async def test_what_is_no_recording_is_a_usage_error(
-    run_command: RunCommand, tmp_path: Path, content: str
+async def test_a_file_that_is_no_recording_is_a_usage_error(
+    run_command: RunCommand, tmp_path: Path
 ) -> None:
     file = tmp_path / "talk.jsonl"
-    file.write_text(content, encoding="utf-8")
-    done = await run_command("replay", str(file))
-    assert (done.code, done.err.count("\n")) == (2, 1)
-    assert "talk.jsonl" in done.err
+    for content in ("", "no json\n", '{"x": 1}\n'):
+        file.write_text(content, encoding="utf-8")
+        done = await run_command("replay", str(file))
+        assert (done.code, done.err.count("\n")) == (2, 1)
+        assert "talk.jsonl" in done.err
     missing = await run_command("replay", str(tmp_path / "nothing"))
     assert (missing.code, missing.err.count("\n")) == (2, 1)
 
@@ -88,7 +86,7 @@ async def test_a_key_typed_at_the_prompt_is_stored_and_not_shown(
         assert any(KEY.encode() in each.body for each in sent)
 
 
-async def test_ctrl_c_at_the_prompt_for_a_key_leaves_a_terminal_that_echoes(
+async def test_ctrl_c_at_the_prompt_for_a_key_restores_the_echo(
     open_terminal: OpenTerminal,
 ) -> None:
     async with MixServer() as server:
@@ -101,24 +99,24 @@ async def test_ctrl_c_at_the_prompt_for_a_key_leaves_a_terminal_that_echoes(
         assert "Traceback" not in terminal.shown
 
 
-@pytest.mark.parametrize("columns", [50, 100])
 async def test_a_transfer_has_a_bar_in_a_terminal(
-    open_terminal: OpenTerminal, tmp_path: Path, columns: int
+    open_terminal: OpenTerminal, tmp_path: Path
 ) -> None:
     path = tmp_path / "data.bin"
     path.write_bytes(b"x" * 3_000_000)
     async with MixServer() as server:
         session = server.create_session()
         args = ("files", "upload", session, str(path), "--server", server.url)
-        async with open_terminal(*args, columns=columns) as terminal:
-            await terminal.expect("uploaded data.bin (3,000,000 bytes)")
-            assert await terminal.end() == 0
-    assert "↑ data.bin" in terminal.raw
-    assert "━" in terminal.raw
-    assert "↑" not in terminal.shown
+        for columns in (50, 100):
+            async with open_terminal(*args, columns=columns) as terminal:
+                await terminal.expect("uploaded data.bin (3,000,000 bytes)")
+                assert await terminal.end() == 0
+            assert "↑ data.bin" in terminal.raw
+            assert "━" in terminal.raw
+            assert "↑" not in terminal.shown
 
 
-async def test_lists_are_tables_and_blocks_where_a_table_does_not_fit(
+async def test_lists_are_tables_or_blocks_where_a_table_does_not_fit(
     open_terminal: OpenTerminal,
 ) -> None:
     async with MixServer() as server:
@@ -134,7 +132,7 @@ async def test_lists_are_tables_and_blocks_where_a_table_does_not_fit(
             assert await terminal.end() == 0
 
 
-async def test_an_empty_list_says_so_to_a_person(open_terminal: OpenTerminal) -> None:
+async def test_an_empty_list_is_named_on_a_terminal(open_terminal: OpenTerminal) -> None:
     async with MixServer() as server:
         args = ("sessions", "list", "--server", server.url)
         async with open_terminal(*args) as terminal:

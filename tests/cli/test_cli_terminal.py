@@ -1,4 +1,4 @@
-"""The command in a pseudo-terminal: what a person at the keyboard sees and does."""
+"""Commands in a pseudo-terminal."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PROMPT = "you> "
 _COLOUR = re.compile(r"\x1b\[(?:\d+;)*(?:3[0-7]|38;\d+;\d+)m")
 
 
-async def test_chat_answers_line_by_line_and_leaves_at_ctrl_d(open_terminal: OpenTerminal) -> None:
+async def test_chat_replies_line_by_line_and_exits_at_ctrl_d(open_terminal: OpenTerminal) -> None:
     async with MixServer(pace=0) as server:
         server.script("one", Turn(Say("first answer")))
         server.script("two", Turn(Say("second answer")))
@@ -43,7 +43,7 @@ async def test_chat_answers_line_by_line_and_leaves_at_ctrl_d(open_terminal: Ope
             assert await terminal.end() == 0
 
 
-async def test_ctrl_c_in_chat_cancels_the_message_and_the_chat_goes_on(
+async def test_ctrl_c_in_chat_cancels_the_message_and_the_chat_continues(
     open_terminal: OpenTerminal,
 ) -> None:
     async with MixServer(pace=0) as server:
@@ -66,7 +66,7 @@ async def test_ctrl_c_in_chat_cancels_the_message_and_the_chat_goes_on(
             assert await terminal.end() == 0
 
 
-async def test_chat_asks_whoever_is_there_for_permission(open_terminal: OpenTerminal) -> None:
+async def test_chat_asks_the_user_for_permission(open_terminal: OpenTerminal) -> None:
     async with MixServer(pace=0) as server:
         asks = AskPermission(
             description="run it", then=[Say("it ran")], otherwise=[Say("it did not run")]
@@ -116,7 +116,7 @@ async def test_a_failed_message_does_not_end_the_chat(open_terminal: OpenTermina
             assert await terminal.end() == 0
 
 
-async def test_ctrl_c_in_ask_tells_the_server_and_exits_with_130(
+async def test_ctrl_c_in_ask_cancels_on_the_server_and_exits_with_130(
     open_terminal: OpenTerminal,
 ) -> None:
     async with MixServer(pace=0) as server:
@@ -129,7 +129,7 @@ async def test_ctrl_c_in_ask_tells_the_server_and_exits_with_130(
         assert "Traceback" not in terminal.shown
 
 
-async def test_ask_shows_in_a_terminal_that_it_works_and_asks_whoever_sits_there(
+async def test_ask_has_a_status_line_and_asks_the_user_in_a_terminal(
     open_terminal: OpenTerminal,
 ) -> None:
     async with MixServer(pace=0) as server:
@@ -147,7 +147,7 @@ async def test_ask_shows_in_a_terminal_that_it_works_and_asks_whoever_sits_there
     assert "working" not in terminal.shown
 
 
-async def test_what_yes_grants_is_shown(open_terminal: OpenTerminal) -> None:
+async def test_requests_granted_by_yes_are_shown(open_terminal: OpenTerminal) -> None:
     async with MixServer(pace=0) as server:
         server.script("do", Turn(AskPermission(description="run it", then=[Say("it ran")])))
         async with open_terminal("ask", "do", "--yes", "--server", server.url) as terminal:
@@ -186,7 +186,7 @@ async def test_no_color_leaves_colours_out(
         assert bool(_COLOUR.search(terminal.raw)) is coloured
 
 
-async def test_serve_says_where_it_listens_and_stops_at_ctrl_c(
+async def test_serve_prints_its_address_and_stops_at_ctrl_c(
     open_terminal: OpenTerminal,
 ) -> None:
     async with open_terminal("serve", "--port", "0") as terminal:
@@ -197,7 +197,7 @@ async def test_serve_says_where_it_listens_and_stops_at_ctrl_c(
     assert terminal.last_line == "stopped"
 
 
-async def test_a_server_of_no_pace_tells_its_story_at_once(open_terminal: OpenTerminal) -> None:
+async def test_a_server_without_pace_sends_its_story_at_once(open_terminal: OpenTerminal) -> None:
     async with open_terminal("serve", "--port", "0", "--pace", "0") as terminal:
         await terminal.expect("Ctrl-C stops it")
         found = re.search(r"http://127\.0\.0\.1:\d+", terminal.shown)
@@ -209,7 +209,7 @@ async def test_a_server_of_no_pace_tells_its_story_at_once(open_terminal: OpenTe
         assert await terminal.end() == 130
 
 
-async def test_watch_shows_what_others_do_until_ctrl_c(open_terminal: OpenTerminal) -> None:
+async def test_watch_shows_the_events_of_others_until_ctrl_c(open_terminal: OpenTerminal) -> None:
     async with MixServer(pace=0) as server:
         session = server.create_session()
         server.script("from elsewhere", Turn(Say("seen by all")))

@@ -111,7 +111,7 @@ class Commands:
         print(f"stream: {numbers.state.value}, {numbers.events} events{lost}")
         if numbers.last_loss:
             print(f"last loss: {excerpt(numbers.last_loss)}")
-        print(f"server: {self.mix.api} generation")
+        print(f"API generation: {self.mix.api}")
         print(f"used: {str(self.status.used) or 'not reported'}", flush=True)
 
     async def _allow(self) -> None:

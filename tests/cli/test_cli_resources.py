@@ -1,4 +1,4 @@
-"""Files, tools and keys: what a server has, listed, moved and stored, in pipes."""
+"""Files, tools and keys of a server, with pipes for the standard streams."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def test_files_are_uploaded_listed_downloaded_and_deleted(
         assert (await run_command("files", "list", session, **url)).out == ""
 
 
-async def test_a_download_to_stdout_is_the_file_and_nothing_else(
+async def test_a_download_to_stdout_is_the_file_only(
     run_command: RunCommand, tmp_path: Path
 ) -> None:
     path = tmp_path / "x.txt"
@@ -60,7 +60,7 @@ async def test_a_download_to_stdout_is_the_file_and_nothing_else(
     assert (done.code, done.out, done.err) == (0, "one\ntwo\n", "")
 
 
-async def test_a_download_that_fails_leaves_what_was_there_and_nothing_else(
+async def test_a_failed_download_leaves_the_existing_file_only(
     run_command: RunCommand, tmp_path: Path
 ) -> None:
     target = tmp_path / "x.txt"
@@ -78,26 +78,23 @@ async def test_a_download_that_fails_leaves_what_was_there_and_nothing_else(
     assert os.listdir(tmp_path) == ["x.txt"]
 
 
-@pytest.mark.parametrize(
-    ("args", "hint"),
-    [
+async def test_an_invalid_path_is_a_usage_error_and_nothing_is_sent(
+    run_command: RunCommand,
+) -> None:
+    for args, hint in (
         (["upload", "s", "no such file"], "no such file"),
         (["upload", "s", ".", "--name", "x"], "not a file"),
         (["upload", "s", __file__, __file__, "--name", "x"], "--name"),
         (["download", "s", ".."], "--to"),
         (["download", "s", "a", "b", "--to", "-"], "--to"),
         (["download", "s", "a", "b", "--to", "/nowhere"], "not a folder"),
-    ],
-)
-async def test_a_path_that_cannot_work_is_a_usage_error_before_anything_is_sent(
-    run_command: RunCommand, args: list[str], hint: str
-) -> None:
-    done = await run_command("files", *args, "--server", "http://127.0.0.1:1")
-    assert (done.code, done.out) == (2, "")
-    assert hint in done.err
+    ):
+        done = await run_command("files", *args, "--server", "http://127.0.0.1:1")
+        assert (done.code, done.out) == (2, "")
+        assert hint in done.err
 
 
-async def test_a_name_that_the_server_gives_is_no_path(
+async def test_a_name_from_the_server_is_no_path(
     run_command: RunCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inside = tmp_path / "inside"
@@ -130,7 +127,7 @@ async def test_tools_commands_and_mcp_servers_are_listed(run_command: RunCommand
         assert any(line.startswith("docs\tconnected\t") for line in mcp.lines)
 
 
-async def test_an_older_server_tells_its_keys_but_not_its_tools(run_command: RunCommand) -> None:
+async def test_an_older_server_lists_its_keys_but_not_its_tools(run_command: RunCommand) -> None:
     async with MixServer("blocking") as server:
         status = await run_command("tools", "status", "--server", server.url)
         assert status.out.startswith("brave\t")
@@ -162,9 +159,8 @@ async def test_a_key_is_read_from_stdin_stored_checked_and_deleted_and_never_sho
         assert (await run_command("auth", "check", **url)).code == 4
 
 
-@pytest.mark.parametrize(
-    "args",
-    [
+async def test_a_key_as_an_argument_is_refused_and_not_shown(run_command: RunCommand) -> None:
+    for args in (
         ["set", "anthropic", KEY],
         ["set", "anthropic", f"--api-key={KEY}"],
         ["set", "anthropic", "--api-key", KEY],
@@ -172,26 +168,22 @@ async def test_a_key_is_read_from_stdin_stored_checked_and_deleted_and_never_sho
         ["set", KEY],
         ["set", KEY, "anthropic"],
         ["set", "--key", KEY],
-    ],
-)
-async def test_a_key_given_as_an_argument_is_refused_without_showing_it(
-    run_command: RunCommand, args: list[str]
-) -> None:
-    done = await run_command("auth", *args, "--server", "http://127.0.0.1:1")
-    assert done.code == 2
-    assert KEY not in done.out + done.err
-    assert done.err.count("\n") == 1
+    ):
+        done = await run_command("auth", *args, "--server", "http://127.0.0.1:1")
+        assert done.code == 2
+        assert KEY not in done.out + done.err
+        assert done.err.count("\n") == 1
 
 
-@pytest.mark.parametrize("given", ["", "\n", "two words\n"])
-async def test_what_is_no_key_is_not_sent(run_command: RunCommand, given: str) -> None:
+async def test_an_invalid_key_is_not_sent(run_command: RunCommand) -> None:
     async with MixServer() as server:
-        done = await run_command("auth", "set", "openai", "--server", server.url, stdin=given)
+        for text in ("", "\n", "two words\n"):
+            done = await run_command("auth", "set", "openai", "--server", server.url, stdin=text)
+            assert done.code == 2
         assert not any(isinstance(e, RequestReceived) and e.method == "POST" for e in server.log)
-    assert done.code == 2
 
 
-async def test_a_login_shows_the_address_and_hands_over_the_code(run_command: RunCommand) -> None:
+async def test_a_login_shows_the_url_and_sends_the_code(run_command: RunCommand) -> None:
     async with MixServer(provider_key=False) as server:
         done = await run_command(
             "auth", "login", "anthropic", "--server", server.url, stdin="the-code-123\n"
@@ -204,7 +196,7 @@ async def test_a_login_shows_the_address_and_hands_over_the_code(run_command: Ru
 
 
 @pytest.mark.parametrize("command", [["watch"], ["ask", "hang", "--jsonl", "--session"]])
-async def test_a_reader_that_leaves_ends_the_command_at_once_with_exit_code_0(
+async def test_a_reader_that_exits_ends_the_command_at_once_with_exit_code_0(
     command: list[str],
 ) -> None:
     async with MixServer(pace=0) as server, Mix(server.url) as mix:
@@ -229,12 +221,12 @@ async def test_a_reader_that_leaves_ends_the_command_at_once_with_exit_code_0(
                 out += await process.stdout.receive_some()
             await process.stdout.aclose()
             assert await process.wait() == 0
-            said = b""
+            errors = b""
             while data := await process.stderr.receive_some():
-                said += data
+                errors += data
             await process.stderr.aclose()
-    assert b"trio-mix:" not in said
-    assert b"Error" not in said
+    assert b"trio-mix:" not in errors
+    assert b"Error" not in errors
 
 
 async def test_ask_with_jsonl_writes_every_event_and_then_the_reply(

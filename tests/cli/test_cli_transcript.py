@@ -1,4 +1,4 @@
-"""What the command line makes of events, without a terminal, a server or Trio."""
+"""The text and the JSON of events, without a terminal, a server or Trio."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 from typing import TYPE_CHECKING
 
 import attrs
-import pytest
 
 from trio_mix.cli.ui._json import event_json
 from trio_mix.cli.ui._text import clean, excerpt
@@ -38,8 +37,8 @@ if TYPE_CHECKING:
 
 def lines(events: Iterable[Event], *, users: bool = False, prefix: str = "") -> list[str]:
     transcript, plain = Transcript(users=users), PlainLines(prefix)
-    told = [line for event in events for line in plain.feed(transcript.feed(event))]
-    return told + plain.finish()
+    shown = [line for event in events for line in plain.feed(transcript.feed(event))]
+    return shown + plain.finish()
 
 
 def test_deltas_of_one_message_become_one_line() -> None:
@@ -54,7 +53,7 @@ def test_deltas_of_one_message_become_one_line() -> None:
     ) == ["thinking: Hm, files.", "text: Two files.", "done: complete"]
 
 
-def test_each_line_of_a_text_has_the_label_and_comes_when_it_is_whole() -> None:
+def test_each_line_of_a_text_has_the_label_and_is_returned_when_complete() -> None:
     transcript, plain = Transcript(), PlainLines("[1] ")
     assert plain.feed(transcript.feed(ContentEvent(content="a\nb"))) == ["[1] text: a"]
     assert plain.feed(transcript.feed(ContentEvent(content="c\n"))) == ["[1] text: bc"]
@@ -76,7 +75,7 @@ def test_a_new_assistant_message_begins_a_line_of_its_own() -> None:
     ) == ["text: one", "text: two"]
 
 
-def test_a_tool_call_of_the_new_kind_is_told_once_with_its_parameters() -> None:
+def test_a_tool_call_of_the_new_kind_is_shown_once_with_its_parameters() -> None:
     assert lines(
         [
             ToolUseStartEvent(tool_call_id="t", name="glob"),
@@ -90,7 +89,7 @@ def test_a_tool_call_of_the_new_kind_is_told_once_with_its_parameters() -> None:
     ) == ['tool: glob {"p": 1}', "tool: glob done: 2 found"]
 
 
-def test_a_repeated_tool_event_of_the_old_kind_is_told_once() -> None:
+def test_a_repeated_tool_event_of_the_old_kind_is_shown_once() -> None:
     call = ToolEvent(tool_call_id="t", name="glob", input="", status="running")
     full = attrs.evolve(call, input='{"p": 1}', status="completed")
     assert lines([call, attrs.evolve(call, status="completed"), full, full]) == [
@@ -98,7 +97,7 @@ def test_a_repeated_tool_event_of_the_old_kind_is_told_once() -> None:
     ]
 
 
-def test_a_call_without_parameters_is_told_when_the_turn_ends_at_the_latest() -> None:
+def test_a_call_without_parameters_is_shown_by_the_end_of_the_turn() -> None:
     assert lines(
         [
             ToolEvent(tool_call_id="t", name="ls", input="", status="completed"),
@@ -107,40 +106,40 @@ def test_a_call_without_parameters_is_told_when_the_turn_ends_at_the_latest() ->
     ) == ["tool: ls", "done: complete"]
 
 
-def test_a_server_without_deltas_is_told_from_complete() -> None:
+def test_without_deltas_the_text_of_complete_is_shown() -> None:
     events = [CompleteEvent(done=True, content="Hello", reasoning="Say hello")]
     assert lines(events) == ["thinking: Say hello", "text: Hello", "done: complete"]
 
 
-def test_the_next_turn_is_told_from_its_own_complete() -> None:
-    told = lines(
+def test_the_next_turn_is_shown_from_its_own_complete() -> None:
+    shown = lines(
         [
             ContentEvent(content="one"),
             CompleteEvent(done=True, content="one"),
             CompleteEvent(done=True, content="two"),
         ]
     )
-    assert told == ["text: one", "done: complete", "text: two", "done: complete"]
+    assert shown == ["text: one", "done: complete", "text: two", "done: complete"]
 
 
 def test_a_sub_agent_is_indented_and_its_complete_does_not_hide_the_parents_text() -> None:
-    told = lines(
+    shown = lines(
         [
             ContentEvent(content="sub", parent_tool_call_id="t"),
             CompleteEvent(done=True, content="sub", parent_tool_call_id="t"),
             CompleteEvent(done=True, content="top"),
         ]
     )
-    assert told == ["  text: sub", "  done: complete", "text: top", "done: complete"]
+    assert shown == ["  text: sub", "  done: complete", "text: top", "done: complete"]
 
 
-def test_what_was_sent_is_told_only_when_wanted() -> None:
+def test_sent_messages_are_shown_on_request_only() -> None:
     sent = UserMessageCreatedEvent(message_id="u", content="Hi")
     assert lines([sent]) == []
     assert lines([sent], users=True) == ["user: Hi"]
 
 
-def test_a_permission_says_who_wants_to_do_what_and_where() -> None:
+def test_a_permission_names_tool_action_and_path() -> None:
     asked = PermissionEvent(
         permission_id="p",
         session_id="s",
@@ -152,7 +151,7 @@ def test_a_permission_says_who_wants_to_do_what_and_where() -> None:
     assert lines([asked]) == ["permission: bash: run uname in /srv"]
 
 
-def test_a_gap_an_error_and_an_unknown_event_are_told() -> None:
+def test_a_gap_an_error_and_an_unknown_event_are_shown() -> None:
     assert lines(
         [
             StreamGapEvent(missed=3, reason="slow"),
@@ -183,25 +182,24 @@ def _build(cls: Callable[..., Event], **fields: object) -> Event:
     return cls(**fields)
 
 
-@pytest.mark.parametrize("name", sorted(EVENT_CLASSES))
-def test_every_event_class_can_be_told_and_written_as_json(name: str) -> None:
-    cls = EVENT_CLASSES[name]
-    attrs.resolve_types(cls)
+def test_every_event_class_can_be_shown_and_written_as_json() -> None:
     samples: dict[object, object] = {str: "x", int: 1, bool: True}
-    required = {
-        field.name: samples[field.type]
-        for field in attrs.fields(cls)
-        if field.default is attrs.NOTHING
-    }
-    event = _build(cls, id="7", **required)
-    Transcript(users=True).feed(event)
-    record = json.loads(event_json(event))
-    assert record["event"] == name
-    assert record["id"] == "7"
-    assert all(value is not None for value in record.values())
+    for name, cls in EVENT_CLASSES.items():
+        attrs.resolve_types(cls)
+        required = {
+            field.name: samples[field.type]
+            for field in attrs.fields(cls)
+            if field.default is attrs.NOTHING
+        }
+        event = _build(cls, id="7", **required)
+        Transcript(users=True).feed(event)
+        record = json.loads(event_json(event))
+        assert record["event"] == name
+        assert record["id"] == "7"
+        assert all(value is not None for value in record.values())
 
 
-def test_the_events_without_a_wire_name_are_json_too() -> None:
+def test_events_without_a_wire_name_are_json_too() -> None:
     assert json.loads(event_json(UnknownEvent(name="n", data="d"))) == {
         "event": "unknown",
         "name": "n",
