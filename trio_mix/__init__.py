@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from trio_mix._rest._options import BackoffStrategy as BackoffStrategy
     from trio_mix._rest._options import RequestOptions as RequestOptions
     from trio_mix._rest._options import RetryConfig as RetryConfig
+    from trio_mix._rest._responses import Response as Response
     from trio_mix._session._message import Message as Message
     from trio_mix._session._stream import SessionStream as SessionStream
     from trio_mix._session._subscription import Subscription as Subscription
@@ -44,6 +45,7 @@ else:
             "trio_mix._mix": ("Mix",),
             "trio_mix._rest._core": ("MixCore",),
             "trio_mix._rest._options": ("BackoffStrategy", "RequestOptions", "RetryConfig"),
+            "trio_mix._rest._responses": ("Response",),
             "trio_mix._session._subscription": ("Subscription",),
             "trio_mix._session._stream": ("SessionStream",),
             "trio_mix._reply": ("Reply", "ToolCall"),
@@ -72,6 +74,7 @@ __all__ = [
     "ReconnectPolicy",
     "Reply",
     "RequestOptions",
+    "Response",
     "RetryConfig",
     "SessionStream",
     "StreamState",

@@ -106,7 +106,7 @@ class Mix(MixCore):
             hooks=hooks,
         )
         if network is not None:
-            self.http: Http = Http(network_backend=network)
+            self._caller.http = Http(network_backend=network)
         check_api(api)
         self._api: Api = api
 

@@ -40,9 +40,9 @@ def url(server: MixServer, session: str) -> str:
 
 async def call(server: MixServer, method: str, path: str, body: object = None) -> tuple[int, Any]:
     async with Mix(server.url) as mix:
-        response = await mix.http.request(
+        response = await mix._caller.http.request(
             method,
-            mix.url_for(path),
+            mix._caller.url_for(path),
             headers={},
             content=None if body is None else json.dumps(body).encode(),
             timeout=60,
@@ -162,9 +162,9 @@ async def test_a_command_times_out_after_thirty_seconds_and_an_unanswered_ping_a
     async with bench.tunnel(command_timeout=1000):
         start = trio.current_time()
         path = f"/api/v1/tunnel/test-command/{bench.session}"
-        response = await bench.mix.http.request(
+        response = await bench.mix._caller.http.request(
             "POST",
-            bench.mix.url_for(path),
+            bench.mix._caller.url_for(path),
             headers={},
             content=b'{"method": "X.y"}',
             timeout=None,

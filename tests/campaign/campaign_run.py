@@ -208,7 +208,7 @@ class _Play:
             api="pipeline" if known == "pipeline-oldest" else known,
             network=self._network,
         )
-        mix._rng = random.Random(f"retries {schedule.seed}")
+        mix._caller.rng = random.Random(f"retries {schedule.seed}")
 
         async def grant(_request: ev.PermissionEvent, _message: Message) -> bool:
             await trio.lowlevel.checkpoint()

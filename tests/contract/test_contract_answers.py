@@ -12,13 +12,13 @@ import trio
 from tests.support.contract_cases import CASES, answered
 from tests.support.contract_fields import broken, lost
 from tests.support.contract_world import HAVE, HOWS, caller_of, path_of, world_of
+from tests.support.rest_operations import OPERATIONS, answers_json
 from trio_mix import errors, models
-from trio_mix._rest._operations import OPERATIONS
 
 if TYPE_CHECKING:
     from tests.support.contract_world import How
 
-JSON = [(n, g) for n, g in HAVE if OPERATIONS[n].result not in (bytes, NoneType)]
+JSON = [(n, g) for n, g in HAVE if answers_json(OPERATIONS[n])]
 EMPTY = [(n, g) for n, g in HAVE if OPERATIONS[n].result is NoneType]
 
 

@@ -11,7 +11,7 @@ import trio.testing
 
 from tests.support.contract_cases import CASES
 from tests.support.contract_world import HOWS, caller_of, world_of
-from trio_mix._rest._operations import OPERATIONS
+from tests.support.rest_operations import OPERATIONS
 from trio_mix.testing import cancel_at_every_checkpoint
 
 if TYPE_CHECKING:

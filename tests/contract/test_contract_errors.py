@@ -10,8 +10,8 @@ import trio
 
 from tests.support.contract_cases import CASES, PROVOKED
 from tests.support.contract_world import CLIENTS, HAVE, HOWS, LACK, caller_of, path_of, world_of
+from tests.support.rest_operations import OPERATIONS
 from trio_mix import errors
-from trio_mix._rest._operations import OPERATIONS
 from trio_mix.testing import Answered, MixServer
 
 if TYPE_CHECKING:

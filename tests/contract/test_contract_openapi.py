@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-from types import NoneType
 from typing import Any
 
 import attrs
@@ -17,9 +16,9 @@ from tests.support.contract_cases import answered
 from tests.support.contract_fields import lost, snake
 from tests.support.contract_openapi import load
 from tests.support.contract_world import HAVE, HOWS, caller_of, path_of, world_of
+from tests.support.rest_operations import OPERATIONS, answers_json
 from trio_mix import errors, events, models
 from trio_mix._rest._operation import GENERATIONS
-from trio_mix._rest._operations import OPERATIONS
 from trio_mix._rest._options import DEFAULT_RETRY_CODES, RetryConfig
 from trio_mix._wire._events import decode_event
 from trio_mix._wire._models import Mismatch, decode
@@ -30,7 +29,7 @@ ANSWERS = [
     (operation.operation_id, generation)
     for operation in BY_ID.values()
     for generation in operation.generations
-    if operation.result not in (bytes, NoneType)
+    if answers_json(operation)
 ]
 """The answers that must be in the files; that there are no others is tested too."""
 

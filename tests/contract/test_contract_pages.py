@@ -10,8 +10,8 @@ import pytest
 
 from tests.support.contract_pages import DOCS, PAGES, PYTHON_SDK, TABLES, renewed
 from tests.support.contract_world import MAX_UPLOAD
+from tests.support.rest_operations import OPERATIONS
 from trio_mix import funcs, resources
-from trio_mix._rest._operations import OPERATIONS
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -37,8 +37,8 @@ def test_each_docstring_says_the_same_of_retries_as_the_table(name: str) -> None
     group, _, method = name.partition(".")
     text = inspect.getdoc(getattr(getattr(resources, group.capitalize()), method)) or ""
     safe = OPERATIONS[name].retry == "safe"
-    assert ("tried again on 408, 429 and 5XX" in text) == safe
-    assert ("only when nothing of it was sent" in text) == (not safe)
+    assert ("retried after 408, 429 and 5XX" in text) == safe
+    assert ("only if nothing of the request was sent" in text) == (not safe)
 
 
 def test_the_published_python_client_has_the_methods_that_the_page_names_and_no_others() -> None:

@@ -9,7 +9,7 @@ import trio
 
 from tests.support.contract_cases import CASES
 from tests.support.contract_world import CLIENTS, HAVE, HOWS, caller_of, world_of
-from trio_mix._rest._operations import OPERATIONS
+from tests.support.rest_operations import OPERATIONS
 from trio_mix.testing import Answered, RequestReceived
 
 if TYPE_CHECKING:

@@ -87,7 +87,7 @@ async def test_nothing_is_logged_unless_the_environment_asks_for_it(
         else:
             monkeypatch.setenv("MIX_DEBUG", value)
         core = MixCore("http://mix.example")
-        assert core.hooks == ()
+        assert core._caller.hooks == ()
         await core.aclose()
     async with MixServer(listen=False, pace=0.0) as server:
         await _work(server)

@@ -21,7 +21,6 @@ LAYERS = (
     ("_wire",),
     ("_turns",),
     ("_rest._options", "_rest._retry", "_rest._operation"),
-    ("_rest._tables", "_rest._operations"),
     ("hooks", "_rest._request_hooks", "_rest._debug_log"),
     ("_rest",),
     ("resources", "funcs"),

@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.rest_kit import ONCE, answer, refusal, their_client
+from tests.support.rest_operations import OPERATIONS
 from tests.support.rest_samples import SESSION
 from trio_mix import models
 from trio_mix._rest._core import MixCore
 from trio_mix._rest._operation import quote_segment
-from trio_mix._rest._operations import OPERATIONS
 from trio_mix._rest._options import BackoffStrategy, RequestOptions, RetryConfig
 from trio_mix.errors import ConfigurationError, ErrorResponse
 from trio_mix.resources import Files, Messages, Notifications, Sessions, Streaming
@@ -128,14 +128,14 @@ async def test_arguments_outside_the_specification_are_refused_before_any_io(
     name: str, args: dict[str, Any], server: Canned, core: MixCore
 ) -> None:
     with pytest.raises(ConfigurationError, match=name.replace(".", r"\.")):
-        await core.request(OPERATIONS[name], args)
+        await core._caller.call(OPERATIONS[name], args)
     assert server.asked == []
 
 
 async def test_a_secret_argument_is_not_shown_when_it_is_refused(core: MixCore) -> None:
     key: Any = b"sk-secret"
     with pytest.raises(ConfigurationError) as caught:
-        await core.request(
+        await core._caller.call(
             OPERATIONS["authentication.store_api_key"], {"api_key": key, "provider": "openai"}
         )
     assert "sk-secret" not in str(caught.value)
@@ -268,16 +268,16 @@ def test_the_address_comes_from_the_argument_then_the_environment_then_the_defau
     assert MixCore().server_url == "http://localhost:8088"
     monkeypatch.setenv("MIX_SERVER_URL", "http://elsewhere:1/mix/")
     assert MixCore().server_url == "http://elsewhere:1/mix"
-    assert MixCore().url_for("/health") == "http://elsewhere:1/mix/health"
+    assert MixCore()._caller.url_for("/health") == "http://elsewhere:1/mix/health"
     assert MixCore("http://here:2").server_url == "http://here:2"
     monkeypatch.setenv("MIX_SERVER_URL", "elsewhere")
     with pytest.raises(ConfigurationError, match="MIX_SERVER_URL"):
         MixCore()
     options = RequestOptions(server_url="https://other/x/")
-    assert MixCore("http://here:2").url_for("/health", options) == "https://other/x/health"
+    assert MixCore("http://here:2")._caller.url_for("/health", options) == "https://other/x/health"
     bad = RequestOptions(server_url="other")
     with pytest.raises(ConfigurationError):
-        MixCore("http://here:2").url_for("/health", bad)
+        MixCore("http://here:2")._caller.url_for("/health", bad)
 
 
 async def test_another_server_can_be_named_for_one_call(server: Canned) -> None:

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.rest_operations import OPERATIONS
 from tests.support.rest_samples import EXPORT, FILE, MESSAGE, SAMPLES, SESSION
 from trio_mix import models
 from trio_mix._public import written_in
-from trio_mix._rest._operations import OPERATIONS
 from trio_mix._wire._models import Mismatch, decode, parse_json
 
 if TYPE_CHECKING:

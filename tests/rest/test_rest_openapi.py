@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.rest_operations import OPERATIONS
 from trio_mix._rest._operation import GENERATIONS, Param
-from trio_mix._rest._operations import OPERATIONS
 
 FILES = Path(__file__).parents[3] / "shared" / "mix"
 MEANT = {

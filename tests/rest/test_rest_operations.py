@@ -10,9 +10,9 @@ import attrs
 import pytest
 
 from tests.support.rest_kit import answer, refusal
+from tests.support.rest_operations import OPERATIONS
 from tests.support.rest_samples import SAMPLES
 from trio_mix import errors, funcs, resources
-from trio_mix._rest._operations import OPERATIONS
 from trio_mix._wire import _models
 from trio_mix.resources._base import operation_of
 
@@ -63,7 +63,7 @@ def test_the_function_takes_what_the_method_takes_and_the_method_what_the_table_
 def test_docstrings_say_how_it_is_retried_and_what_it_raises(name: str) -> None:
     resource, _, method = name.partition(".")
     text = inspect.getdoc(getattr(getattr(resources, resource.capitalize()), method)) or ""
-    assert "Retries: tried again" in text
+    assert "Retries: retried" in text
     assert f"``{OPERATIONS[name].method} {OPERATIONS[name].path}``" in text
     assert "Raises:" in text
     assert "In `Err`:" in (function_of(name).__doc__ or "")

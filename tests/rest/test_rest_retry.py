@@ -13,9 +13,9 @@ import pytest
 import trio
 
 from tests.support.rest_kit import core_over, response
+from tests.support.rest_operations import OPERATIONS
 from tests.support.rest_samples import SAMPLES, SESSION
 from trio_mix import funcs
-from trio_mix._rest._operations import OPERATIONS
 from trio_mix._rest._options import BackoffStrategy, RequestOptions, RetryConfig
 from trio_mix.errors import (
     ConnectionFailed,

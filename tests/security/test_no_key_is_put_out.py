@@ -256,7 +256,7 @@ async def test_no_key_is_put_out_whatever_goes_wrong(
     with trio.fail_after(20):
         async with PLACES[place](url, hooks) as mix:
             raised = await _fail(mix, url, options)
-            seen.add("the client", mix, mix.http, str(mix))
+            seen.add("the client", mix, mix._caller.http, str(mix))
         while made:
             await made.pop().aclose()
     assert len(raised) >= 7, "it did go wrong"
@@ -347,7 +347,7 @@ async def test_a_proxys_password_is_not_put_out(
     seen = Seen()
     with trio.fail_after(20):
         async with Mix("http://mix.test", retries=ONCE) as mix:
-            seen.add("the client", mix, mix.http)
+            seen.add("the client", mix, mix._caller.http)
             for error in await _fail(mix, "http://mix.test", RequestOptions(timeout=5.0)):
                 seen.add_error(error)
     assert f"Basic {BASIC}" in proxied

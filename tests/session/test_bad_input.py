@@ -132,7 +132,7 @@ async def test_an_address_where_nothing_listens_is_a_connection_failure() -> Non
 
 
 async def test_no_error_or_repr_shows_a_credential(server: MixServer, mix: Mix) -> None:
-    seen = [repr(mix), repr(mix.http)]
+    seen = [repr(mix), repr(mix._caller.http)]
     server.answer_next("/stream", 401, body=f"bad token Bearer {KEY}".encode())
     for attempt in (
         lambda: _open(mix, server.create_session()),

@@ -338,8 +338,8 @@ All others are put into its mouth with `MixServer.answer_next`.
 async def answered(world: World, caller: Caller, name: str) -> tuple[Any, Any]:
     """Return the JSON that the server answers, and what became of it."""
     await CASES[name].before(world, caller)
-    recorder = Recorder(caller.mix.http)
-    caller.mix.http = recorder  # type: ignore[assignment]
+    recorder = Recorder(caller.mix._caller.http)
+    caller.mix._caller.http = recorder  # type: ignore[assignment]
     value = await caller(name, "method", **CASES[name].args(world))
-    caller.mix.http = recorder.inner
+    caller.mix._caller.http = recorder.inner
     return json.loads(recorder.answers[-1].body), value

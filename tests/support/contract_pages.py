@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.support.contract_cases import PROVOKED
+from tests.support.rest_operations import OPERATIONS, answers_json
 from trio_mix import resources
 from trio_mix._rest._operation import GENERATIONS
-from trio_mix._rest._operations import OPERATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -59,7 +59,7 @@ def _tested(name: str, operation: Operation[Any]) -> str:
     own = [str(s) for s in operation.errors if (name, s) in PROVOKED]
     said = [f"({s})" for s in operation.errors if (name, s) not in PROVOKED]
     kinds = ["S", "E " + " ".join(own + said)]
-    if operation.result not in (bytes, type(None)):
+    if answers_json(operation):
         kinds.append("F B")
     if name != "files.get":  # a file may be a web page
         kinds.append("H")

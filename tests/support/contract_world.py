@@ -14,9 +14,9 @@ import attrs
 import httpx
 import httpx2
 
+from tests.support.rest_operations import OPERATIONS
 from trio_mix import Mix, MixCore, RetryConfig, funcs
 from trio_mix._rest._operation import GENERATIONS
-from trio_mix._rest._operations import OPERATIONS
 from trio_mix.resources import EventStream
 from trio_mix.testing import AskPermission, Hang, MixServer, Notify, Say, Think, Turn, UseTool
 from trio_mix.testing import MessageFinished as Finished

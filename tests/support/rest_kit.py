@@ -155,13 +155,17 @@ class FakeHttp:
 
 
 def response(
-    status: int, body: object = None, headers: Mapping[str, str] | None = None
+    status: int,
+    body: object = None,
+    headers: Mapping[str, str] | None = None,
+    *,
+    truncated: bool = False,
 ) -> HttpResponse:
     return HttpResponse(
         status_code=status,
         headers=dict(headers or {}),
         body=b"" if body is None else json.dumps(body).encode(),
-        truncated=False,
+        truncated=truncated,
         url="http://mix.test",
     )
 
@@ -177,5 +181,5 @@ def core_over(
     """A client whose HTTP layer is in memory, so that the clock may jump."""
     core = MixCore("http://mix.test", **settings)
     fake = FakeHttp(list(script))
-    core.http = fake  # type: ignore[assignment]
+    core._caller.http = fake  # type: ignore[assignment]
     return core, fake

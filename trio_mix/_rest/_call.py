@@ -1,32 +1,51 @@
-"""One call of an operation: put together, and what it has led to.
+"""Calls of operations: prepared, made, retried, and their responses read.
 
-What it knows: what belongs to a call, and what is read where it failed.
-What it must never know: how a call is made and tried again.
+Rules:
+
+1. Arguments are checked before any I/O; what cannot work is a `ConfigurationError`.
+2. A headers function is called again for each try, because tokens expire.
+3. No header's value, no password of a URL and no secret argument appears in an exception, a
+   ``repr`` or a log.
+4. Every coroutine here is a checkpoint, also when it raises.
 """
 
 from __future__ import annotations
 
+import inspect
 import itertools
+import json
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import attrs
 import trio
 
-from trio_mix._http import sanitize_url
-from trio_mix._rest._responses import ERROR_BODY_LIMIT, Received
-from trio_mix.errors import RequestInfo, RequestTimeout
+from trio_mix._http import Http, check_headers, sanitize_url, url_secrets
+from trio_mix._redact import Redactor
+from trio_mix._rest._options import DEFAULT_RETRY_CODES, RequestOptions, debug_wanted
+from trio_mix._rest._responses import ERROR_BODY_LIMIT, Answer, Received, read_answer
+from trio_mix._rest._retry import RetryPlan, renewed
+from trio_mix._rest._server_url import checked_url
+from trio_mix._version import __version__
+from trio_mix.errors import ConfigurationError, RequestInfo, RequestTimeout, TransportError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import random
+    from collections.abc import AsyncIterable, Callable, Iterator, Mapping, Sequence
 
     from trio_mix._http import ResponseStream
-    from trio_mix._redact import Redactor
     from trio_mix._rest._operation import Operation
-    from trio_mix._rest._options import RequestOptions
-    from trio_mix._rest._retry import RetryPlan
+    from trio_mix._rest._options import HeadersSource, RetryConfig
+    from trio_mix._rest._request_hooks import RequestHooks
+    from trio_mix.hooks import Hooks
 
-__all__ = ["Call", "OpenedResponse", "read_error"]
+__all__ = ["Call", "Caller", "OpenedResponse"]
+
+T = TypeVar("T")
+
+_NO_OPTIONS: Final = RequestOptions()
+_NOTHING: Final[Mapping[str, str]] = {}
+_USER_AGENT: Final = f"trio-mix/{__version__}"
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -34,38 +53,38 @@ class Call:
     """One call of an operation, checked and ready to be made, once or several times."""
 
     operation: Operation[object]
-    """What is called."""
+    """The operation."""
     url: str = attrs.field(repr=False)
-    """Where, possibly with a password."""
+    """The absolute URL, possibly with a password."""
     body: bytes | None = attrs.field(repr=False)
     """The JSON body."""
     secrets: tuple[str, ...] = attrs.field(repr=False)
     """The secret arguments."""
     options: RequestOptions
-    """What the caller set for this call."""
+    """The caller's options for this call."""
     timeout: float | None
     """How long one try may take, in seconds."""
     retry: RetryPlan
-    """Whether and how it is tried again."""
+    """Whether and how it is retried."""
     tries: Iterator[int] = attrs.field(factory=lambda: itertools.count(1), repr=False, eq=False)
     """Counts the tries for the hooks."""
 
     @property
     def request(self) -> RequestInfo:
-        """What exceptions say was asked."""
+        """The request as exceptions and hooks show it."""
         return RequestInfo(self.operation.method, sanitize_url(self.url), self.operation.name)
 
 
 @attrs.frozen(eq=False, repr=False)
 class OpenedResponse:
-    """A response whose head said success and whose body is still to be read."""
+    """A response with a status of success, whose body is still to be read."""
 
     stream: ResponseStream
     """The body."""
     request: RequestInfo
-    """What was asked."""
+    """The request that it answers."""
     redactor: Redactor = attrs.field(repr=False)
-    """What masks the secrets of the request."""
+    """Masks the secrets of the request."""
 
     @property
     def status_code(self) -> int:
@@ -73,8 +92,299 @@ class OpenedResponse:
         return self.stream.status_code
 
 
-async def read_error(stream: ResponseStream, call: Call, redactor: Redactor) -> Received:
-    """Return what a response says that is no success, and close it.
+class Caller:
+    """Makes calls of operations for a client: address, headers, limits, retries, hooks.
+
+    `MixCore` says what the arguments mean, and checks them.
+
+    Attributes:
+      http: makes the requests.
+      timeout: how long one try may take, in seconds.
+      hooks: the client's hooks, in order.
+      rng: the source of the jitter of pauses.
+    """
+
+    def __init__(
+        self,
+        server_url: str,
+        *,
+        headers: HeadersSource | None,
+        timeout: float | None,
+        retries: RetryConfig,
+        http: Http,
+        hooks: Hooks | Sequence[Hooks] | None,
+        rng: random.Random,
+    ) -> None:
+        self.http = http
+        self.timeout = timeout
+        self.hooks: tuple[Hooks, ...] = ()
+        self._server_url = server_url
+        self._headers = headers
+        self._retries = retries
+        self.rng = rng
+        self._request_hooks: RequestHooks | None = None
+        if hooks is not None or debug_wanted():
+            self._set_hooks(hooks)
+
+    def _set_hooks(self, hooks: Hooks | Sequence[Hooks] | None) -> None:
+        from trio_mix._rest._debug_log import debug_hooks  # few clients have hooks
+        from trio_mix._rest._request_hooks import check_hooks, request_hooks
+
+        self.hooks = check_hooks(hooks) + debug_hooks()
+        self._request_hooks = request_hooks(self.hooks)
+
+    def url_for(self, path: str, options: RequestOptions | None = None) -> str:
+        """Return the absolute URL of a path; it may hold a password, so it must not be shown.
+
+        Args:
+          path: begins with a slash, percent-encoded.
+          options: may name another server.
+
+        Raises:
+          ConfigurationError: ``options.server_url`` cannot work.
+        """
+        other = options.server_url if options is not None else None
+        return (self._server_url if other is None else checked_url(other)) + path
+
+    async def headers_for(self, options: RequestOptions | None = None) -> dict[str, str]:
+        """Return the caller's headers for one request: the client's, then those of the options.
+
+        Raises:
+          ConfigurationError: a name or a value that HTTP cannot carry; the value is not shown.
+        """
+        source = self._headers
+        merged: dict[str, str] = {}
+        if callable(source):
+            found = source()
+            if inspect.isawaitable(found):
+                found = await found
+            _merge(merged, found)
+        elif source is not None:
+            _merge(merged, source)
+        if options is not None and options.headers is not None:
+            _merge(merged, options.headers)
+        check_headers(merged)
+        await trio.lowlevel.checkpoint()
+        return merged
+
+    def prepare(
+        self,
+        operation: Operation[T],
+        values: Mapping[str, object],
+        options: RequestOptions | None = None,
+    ) -> Call:
+        """Check a call's arguments and prepare its request, without any I/O.
+
+        Args:
+          operation: the operation.
+          values: the arguments by their Python names; ``None`` means not given.
+          options: what differs for this call.
+
+        Raises:
+          ConfigurationError: the operation does not allow an argument.
+        """
+        prepared = operation.prepare(values)
+        return self.call_of(operation, prepared.path, prepared.body, options, prepared.secrets)
+
+    def call_of(
+        self,
+        operation: Operation[T],
+        path: str,
+        body: object,
+        options: RequestOptions | None,
+        secrets: tuple[str, ...] = (),
+    ) -> Call:
+        """Return the call of an operation whose path and body are encoded already.
+
+        Args:
+          operation: the operation.
+          path: the path with its query, percent-encoded.
+          body: the body as a JSON value, ``None`` for none.
+          options: what differs for this call.
+          secrets: arguments to be masked in errors.
+
+        Raises:
+          ConfigurationError: the body is no JSON value, or ``options.server_url`` cannot work.
+        """
+        options = options or _NO_OPTIONS
+        timeout = None if operation.long else self.timeout
+        if options.timeout is not None:
+            timeout = None if math.isinf(options.timeout) else options.timeout
+        return Call(
+            operation=operation,
+            url=self.url_for(path, options),
+            body=None if body is None else _json_bytes(body, operation.name),
+            secrets=secrets,
+            options=options,
+            timeout=timeout,
+            retry=RetryPlan(
+                config=options.retries or self._retries,
+                safe=operation.retry == "safe",
+                codes=DEFAULT_RETRY_CODES if options.retry_codes is None else options.retry_codes,
+                rng=self.rng,
+            ),
+        )
+
+    async def call(
+        self,
+        operation: Operation[T],
+        values: Mapping[str, object],
+        options: RequestOptions | None = None,
+        *,
+        content: Callable[[], AsyncIterable[bytes]] | None = None,
+        content_headers: Mapping[str, str] | None = None,
+        on_sent: Callable[[], None] | None = None,
+    ) -> Answer[T]:
+        """Call an operation, with retries, and return its value with its status and headers.
+
+        Cancellation ends it at once; whether the server got the request is then unknown.
+
+        Args:
+          operation: the operation.
+          values: the arguments by their Python names; ``None`` means not given.
+          options: what differs for this call.
+          content: makes a body that is not JSON, again for each try.
+          content_headers: the headers that go with it.
+          on_sent: called each time a request's body has been written whole.
+
+        Raises:
+          ConfigurationError: an argument that cannot work; nothing was sent.
+          ErrorResponse: the server refused, in the API's error shape.
+          MixDefaultError: any other status that is not a success.
+          ResponseValidationError: a success whose body does not fit.
+          ConnectionFailed: no response came.
+          RequestTimeout: no response came in time.
+        """
+        await trio.lowlevel.checkpoint()
+        return await self.run(
+            self.prepare(operation, values, options),
+            lambda received: read_answer(operation, received),
+            content=content,
+            content_headers=content_headers,
+            on_sent=on_sent,
+        )
+
+    async def run(
+        self,
+        call: Call,
+        read: Callable[[Received], Answer[T]],
+        *,
+        content: Callable[[], AsyncIterable[bytes]] | None = None,
+        content_headers: Mapping[str, str] | None = None,
+        on_sent: Callable[[], None] | None = None,
+    ) -> Answer[T]:
+        """Make a prepared call, with retries; `call` says what it raises.
+
+        Args:
+          call: from `prepare` or `call_of`.
+          read: returns the value out of a response, or raises the error that it is.
+          content: as for `call`.
+          content_headers: as for `call`.
+          on_sent: as for `call`.
+        """
+
+        async def once(added: Mapping[str, str] = _NOTHING) -> Answer[T]:
+            own = {"user-agent": _USER_AGENT, "accept": "application/json"}
+            if call.body is not None:
+                own["content-type"] = "application/json"
+            own.update(content_headers or {})
+            headers, redactor = await self._headers_of(call, own, added)
+            try:
+                response = await self.http.request(
+                    call.operation.method,
+                    call.url,
+                    headers=headers,
+                    content=call.body if content is None else content(),
+                    timeout=call.timeout,
+                    on_sent=on_sent,
+                )
+            except TransportError as error:
+                raise renewed(error, call.request) from error.__cause__
+            return read(
+                Received(
+                    response.status_code,
+                    response.headers,
+                    response.body,
+                    response.truncated,
+                    call.request,
+                    redactor.and_also(response.secrets),
+                )
+            )
+
+        hooks = self._request_hooks
+        if hooks is None:
+            return await call.retry.run(once)
+        return await call.retry.run(lambda: hooks.around(call.request, next(call.tries), once))
+
+    async def open(self, call: Call, extra: Mapping[str, str]) -> OpenedResponse:
+        """Make a call whose body is read as it comes; return when the response's head has come.
+
+        Only getting to the head is retried. The caller must close the stream.
+
+        Args:
+          call: from `prepare`.
+          extra: headers that the operation itself needs.
+
+        Raises:
+          ErrorResponse: the server refused, in the API's error shape.
+          MixDefaultError: any other status that is not a success.
+          ConnectionFailed: no response came.
+          RequestTimeout: no response came in time.
+        """
+        return await call.retry.run(lambda: self.open_once(call, extra))
+
+    async def open_once(self, call: Call, extra: Mapping[str, str]) -> OpenedResponse:
+        """Make a call as `open` does, in a single try."""
+
+        async def once(added: Mapping[str, str] = _NOTHING) -> OpenedResponse:
+            own = {"user-agent": _USER_AGENT, **extra}
+            headers, redactor = await self._headers_of(call, own, added)
+            return await self._open(call, headers, redactor)
+
+        async def discard(opened: OpenedResponse) -> None:
+            await opened.stream.aclose()
+
+        if self._request_hooks is None:
+            return await once()
+        request, attempt = call.request, next(call.tries)
+        return await self._request_hooks.around(request, attempt, once, discard)
+
+    async def _open(
+        self, call: Call, headers: Mapping[str, str], redactor: Redactor
+    ) -> OpenedResponse:
+        try:
+            stream = await self.http.open(
+                call.operation.method,
+                call.url,
+                headers=headers,
+                content=call.body,
+                connect_timeout=call.timeout,
+            )
+            redactor = redactor.and_also(stream.secrets)
+            if 200 <= stream.status_code < 300:
+                return OpenedResponse(stream, call.request, redactor)
+            received = await _read_error(stream, call, redactor)
+        except TransportError as error:
+            raise renewed(error, call.request) from error.__cause__
+        raise received.error(call.operation)
+
+    async def _headers_of(
+        self, call: Call, own: Mapping[str, str], added: Mapping[str, str]
+    ) -> tuple[dict[str, str], Redactor]:
+        """Return all headers of one try, and what masks the secrets among them.
+
+        Later ones replace earlier ones: the operation's own, the caller's, those of the hooks.
+        """
+        callers = await self.headers_for(call.options)
+        _merge(callers, added)
+        headers = dict(own)
+        _merge(headers, callers)
+        check_headers(headers)
+        return headers, Redactor([*callers.values(), *call.secrets, *url_secrets(call.url)])
+
+
+async def _read_error(stream: ResponseStream, call: Call, redactor: Redactor) -> Received:
+    """Read a response that is no success, and close it.
 
     Raises:
       RequestTimeout: its body did not come in the time of a try.
@@ -89,3 +399,22 @@ async def read_error(stream: ResponseStream, call: Call, redactor: Redactor) -> 
         raise RequestTimeout("the error's body did not come", request=call.request, sent=True)
     finally:
         await stream.aclose()
+
+
+def _merge(into: dict[str, str], headers: Mapping[str, str]) -> None:
+    """Put headers over others of the same names, in whatever case those are written."""
+    for name, value in headers.items():
+        lower = name.lower() if isinstance(name, str) else name
+        into[lower] = value
+
+
+def _json_bytes(body: object, operation: str) -> bytes:
+    try:
+        text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return text.encode()
+    except UnicodeEncodeError:
+        problem = "a string holds a lone surrogate, which UTF-8 cannot encode: replace it"
+    except (TypeError, ValueError, RecursionError):
+        problem = "the body holds what JSON cannot: use dict, list, str, int, float, bool and None"
+    # Not raised in the handler: the encoder's exceptions quote the value, which may be secret.
+    raise ConfigurationError(f"{operation}(...): {problem}")

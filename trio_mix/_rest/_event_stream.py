@@ -1,15 +1,12 @@
 """The events of one connection to ``/stream``, as they come.
 
-What it knows: bytes become frames, frames become events; how a body ends.
-What it must never know: reconnecting, messages, turns.
-
 Rules:
 
 1. One connection, no reconnect. The body's proper end ends the iteration; a cut is a
    `ConnectionFailed`, raised once, after the events that came before it.
 2. Two tasks that iterate one stream: `trio.BusyResourceError`.
 3. Each event is a point of cancellation, and at least every 64th lets other tasks run, as does
-   each read from a socket of our own.
+   each read from a socket of the client's own.
 """
 
 from __future__ import annotations
@@ -20,20 +17,18 @@ from typing import TYPE_CHECKING, Final, final
 import trio
 
 from trio_mix._public import public
+from trio_mix._rest._request import BodyStream, Request
 from trio_mix._rest._responses import Received
 from trio_mix._rest._retry import renewed
-from trio_mix._rest._tables._streaming import STREAM_EVENTS
 from trio_mix._wire._events import decode_event
 from trio_mix.errors import ProtocolError, StreamClosed, TransportError
 from trio_mix.sse import SSEDecoder
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-    from types import TracebackType
-    from typing import Any, Self
+    from typing import Self
 
-    from trio_mix._rest._call import OpenedResponse
-    from trio_mix._rest._core import MixCore
+    from trio_mix._rest._call import Caller, OpenedResponse
+    from trio_mix._rest._operation import Operation
     from trio_mix._rest._options import RequestOptions
     from trio_mix.events import Event
     from trio_mix.sse import ServerSentEvent
@@ -47,14 +42,14 @@ _EXCERPT_TIMEOUT: Final = 5.0
 
 @public("trio_mix.resources")
 @final
-class EventStream:
-    """The events of one connection: iterate it; `Streaming.stream_events` makes it.
+class EventStream(BodyStream):
+    """The events of one connection: iterate it. `Streaming.stream_events` opens it.
 
     It is an async context manager that closes the connection.
 
     Attributes:
-      session_id: whose events they are.
-      url: where they come from.
+      session_id: the session.
+      url: the stream's URL, without credentials.
     """
 
     def __init__(self, opened: OpenedResponse, session_id: str) -> None:
@@ -75,7 +70,7 @@ class EventStream:
 
     @property
     def last_event_id(self) -> str:
-        """The id of the last event that came, ``""`` where the server sends none."""
+        """The id of the last event received, ``""`` if the server sends none."""
         return self._decoder.last_event_id
 
     def __aiter__(self) -> Self:
@@ -84,7 +79,7 @@ class EventStream:
     async def __anext__(self) -> Event:
         """Return the next event.
 
-        Cancelled, it loses none, but on a caller's own ``http_client`` that breaks the connection.
+        Cancellation loses no event, but on a caller's own ``http_client`` it breaks the connection.
 
         Raises:
           ConnectionFailed: the connection was cut.
@@ -110,12 +105,12 @@ class EventStream:
                     await trio.lowlevel.checkpoint()
                     raise StopAsyncIteration
                 await self._read()
-            return decode_event(self._frames.popleft())  # noqa: ASYNC910 - it has read, or see above
+            return decode_event(self._frames.popleft())  # noqa: ASYNC910 - it read, or see above
         finally:
             self._busy = False
 
     async def _read(self) -> None:
-        """Read once from the socket and take what came apart."""
+        """Read once from the socket and decode what was read."""
         if self._opened.stream.owns_connection:  # then closing it ends the read
             data = await self._receive()
             self._since_checkpoint = 0
@@ -137,7 +132,7 @@ class EventStream:
         except ProtocolError as error:
             self._ended = True
             raise ProtocolError(
-                f"{self.url}: {error} (mix.open_stream takes it, this operation does not.)",
+                f"{self.url}: {error} (max_event_size is an argument of mix.open_stream only.)",
                 url=self.url,
                 session_id=self.session_id,
             ) from None
@@ -153,7 +148,7 @@ class EventStream:
 
     def _closed_error(self) -> StreamClosed:
         return StreamClosed(
-            f"The event stream of session {self.session_id!r} has been closed: open another.",
+            f"The event stream of session {self.session_id!r} is closed: open another.",
             url=self.url,
             session_id=self.session_id,
         )
@@ -161,7 +156,7 @@ class EventStream:
     async def aclose(self) -> None:
         """Close the connection; a task that waits for an event gets `StreamClosed`.
 
-        It is shielded and bounded, and does no harm if done again.
+        It is shielded and bounded; closing again does nothing.
         """
         self._closed = True
         self._frames.clear()
@@ -169,76 +164,47 @@ class EventStream:
             self._reading.cancel(reason="the event stream was closed")
         await self._opened.stream.aclose()
 
-    async def __aenter__(self) -> Self:
-        try:
-            await trio.lowlevel.checkpoint()
-        except BaseException:  # whoever is not let in is not asked to close
-            await self.aclose()
-            raise
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
-
 
 @public("trio_mix.resources")
 @final
-class EventStreamRequest:
-    """A stream that is still to be opened: enter it with ``async with``, or await it.
+class EventStreamRequest(Request[EventStream, EventStream]):
+    """The request for an event stream, not made yet: enter it with ``async with``, or await it.
 
-    Entered, it closes the stream on the way out; awaited, that is the caller's business.
+    Entered, it closes the stream on the way out; awaited, the caller must close it.
     """
 
     def __init__(
         self,
-        core: MixCore,
+        caller: Caller,
+        operation: Operation[EventStream],
         session_id: str,
         last_event_id: str | None,
         options: RequestOptions | None,
     ) -> None:
-        self._core = core
+        super().__init__()
+        self._caller = caller
+        self._operation = operation
         self._session_id = session_id
         self._last_event_id = last_event_id
         self._options = options
-        self._stream: EventStream | None = None
 
-    def __await__(self) -> Generator[Any, Any, EventStream]:
-        return self._open().__await__()
-
-    async def __aenter__(self) -> EventStream:
-        self._stream = await self._open()
-        return self._stream
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        stream, self._stream = self._stream, None
-        if stream is None:
-            await trio.lowlevel.checkpoint()
-        else:
-            await stream.aclose()
+    async def _value(self) -> EventStream:
+        return await self._open()
 
     async def _open(self) -> EventStream:
         await trio.lowlevel.checkpoint()
-        call = self._core.prepare(STREAM_EVENTS, {"session_id": self._session_id}, self._options)
+        values = {"session_id": self._session_id}
+        call = self._caller.prepare(self._operation, values, self._options)
         headers = {"accept": "text/event-stream", "cache-control": "no-cache"}
         if self._last_event_id:
             headers["last-event-id"] = self._last_event_id
-        opened = await self._core.open(call, headers)
+        opened = await self._caller.open(call, headers)
         stream = opened.stream
         content_type = stream.headers.get("content-type", "")
         if content_type.partition(";")[0].strip().lower() == "text/event-stream":
             return EventStream(opened, self._session_id)
         try:
-            said = await _excerpt(opened, content_type)
+            excerpt = await _excerpt(opened, content_type)
         finally:
             await stream.aclose()
         if stream.status_code == 204:
@@ -250,14 +216,14 @@ class EventStreamRequest:
             )
         raise ProtocolError(
             f"{opened.request} was answered with {content_type or 'no content type'!r} instead of"
-            f" text/event-stream{said}. Check that the URL is a Mix server's.",
+            f" text/event-stream{excerpt}. Check that the URL is a Mix server's.",
             url=opened.request.url,
             session_id=self._session_id,
         )
 
 
 async def _excerpt(opened: OpenedResponse, content_type: str) -> str:
-    """Return the beginning of a body that is not an event stream, where it is text."""
+    """Return the beginning of a body that is not an event stream, if it is text."""
     await trio.lowlevel.checkpoint()
     if not any(word in content_type.lower() for word in ("text", "json", "xml")):
         return ""

@@ -1,14 +1,11 @@
-"""A file's content as it comes: read piece by piece, whole, or into a file.
-
-What it knows: how a body is read, and how a file is written so that it is whole or not there.
-What it must never know: what the file holds.
+"""The content of a file of a session: read in pieces, read whole, or written to a path.
 
 Rules:
 
-1. A download into a file goes to a new file beside it, which takes its name when all has come, in
-   one step. Whatever goes wrong, and on cancellation, that new file is deleted and what stood at
-   the path before is untouched.
-2. Only the socket is timed: each read by the call's time limit, never the consumer.
+1. A download to a path writes a new file beside it, which is renamed when it is complete, in one
+   step. On any failure, and on cancellation, the new file is deleted and an older file at the path
+   is unchanged.
+2. Only the socket is timed: each read by the call's timeout, never the consumer.
 """
 
 from __future__ import annotations
@@ -17,24 +14,23 @@ import contextlib
 import os
 import secrets
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import TYPE_CHECKING, Final, final
 
 import trio
 
 from trio_mix._public import public
 from trio_mix._rest._file_upload import report
+from trio_mix._rest._request import BodyStream, Request
 from trio_mix._rest._retry import renewed
-from trio_mix._rest._tables._files import GET_FILE
 from trio_mix.errors import ConfigurationError, TransportError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
-    from types import TracebackType
+    from collections.abc import Mapping
     from typing import Self
 
-    from trio_mix._rest._call import Call, OpenedResponse
-    from trio_mix._rest._core import MixCore
+    from trio_mix._rest._call import Call, Caller, OpenedResponse
     from trio_mix._rest._file_upload import Progress
+    from trio_mix._rest._operation import Operation
     from trio_mix._rest._options import RequestOptions
 
 __all__ = ["FileRequest", "FileStream"]
@@ -46,12 +42,12 @@ _CLEANUP_TIMEOUT: Final = 10.0
 
 @public("trio_mix.resources")
 @final
-class FileStream:
+class FileStream(BodyStream):
     """A file's content: iterate it for pieces of bytes, or `read` it whole.
 
     Attributes:
-      size: the length in bytes, ``None`` where the server does not say it.
-      content_type: the media type, ``""`` where the server does not say it.
+      size: the length in bytes, ``None`` if the server does not send it.
+      content_type: the media type, ``""`` if the server does not send it.
     """
 
     def __init__(self, opened: OpenedResponse, timeout: float | None) -> None:
@@ -70,11 +66,11 @@ class FileStream:
     async def __anext__(self) -> bytes:
         """Return the next bytes, at least one.
 
-        Cancelled, it loses none, but on a caller's own ``http_client`` that breaks the connection.
+        Cancellation loses no bytes, but on a caller's own ``http_client`` it breaks the connection.
 
         Raises:
           ConnectionFailed: the connection was cut before the end.
-          RequestTimeout: nothing came in time.
+          RequestTimeout: no byte came in time.
           trio.BusyResourceError: another task is reading.
         """
         if self._busy:
@@ -97,74 +93,42 @@ class FileStream:
             self._busy = False
 
     async def read(self) -> bytes:
-        """Return all that is still to come, in memory."""
+        """Return the rest of the content, in memory."""
         return b"".join([piece async for piece in self])
 
     async def aclose(self) -> None:
-        """Close the connection; shielded and bounded, and no harm if done again."""
+        """Close the connection. It is shielded and bounded; closing again does nothing."""
         self._ended = True
         await self._opened.stream.aclose()
-
-    async def __aenter__(self) -> Self:
-        try:
-            await trio.lowlevel.checkpoint()
-        except BaseException:  # whoever is not let in is not asked to close
-            await self.aclose()
-            raise
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
 
 
 @public("trio_mix.resources")
 @final
-class FileRequest:
-    """A file that is still to be asked for.
+class FileRequest(Request[bytes, FileStream]):
+    """The request for a file, not made yet.
 
-    ``await`` it for all of its bytes, tried again as a whole when the connection is cut; or enter
-    it with ``async with`` for a `FileStream`, where only getting to the first byte is tried again.
+    ``await`` it for the whole content, retried as a whole if the connection is cut; or enter it
+    with ``async with`` for a `FileStream`, of which only getting to the first byte is retried.
     """
 
     def __init__(
-        self, core: MixCore, values: Mapping[str, object], options: RequestOptions | None
+        self,
+        caller: Caller,
+        operation: Operation[bytes],
+        values: Mapping[str, object],
+        options: RequestOptions | None,
     ) -> None:
-        self._core = core
+        super().__init__()
+        self._caller = caller
+        self._operation = operation
         self._values = values
         self._options = options
-        self._stream: FileStream | None = None
-
-    def __await__(self) -> Generator[Any, Any, bytes]:
-        return self._read().__await__()
-
-    async def __aenter__(self) -> FileStream:
-        call = await self._prepare()
-        opened = await self._core.open(call, _ANYTHING)
-        self._stream = FileStream(opened, call.timeout)
-        return self._stream
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        stream, self._stream = self._stream, None
-        if stream is None:
-            await trio.lowlevel.checkpoint()
-        else:
-            await stream.aclose()
 
     async def save(self, path: str | os.PathLike[str], progress: Progress | None) -> Path:
-        """Write the file to a path (rule 1), tried again as a whole.
+        """Write the file to a path (rule 1), retried as a whole.
 
         Raises:
-          ConfigurationError: the path is a folder, or in none.
+          ConfigurationError: the path is a folder, or its folder does not exist.
           OSError: the file cannot be written.
         """
         call = await self._prepare()
@@ -175,30 +139,35 @@ class FileRequest:
             )
 
         async def once() -> None:
-            opened = await self._core.open_once(call, _ANYTHING)
-            async with FileStream(opened, call.timeout) as stream:
+            async with await self._open_once(call) as stream:
                 await _write(stream, target, progress)
 
         await call.retry.run(once)
         return Path(target)
 
-    async def _read(self) -> bytes:
+    async def _value(self) -> bytes:
         call = await self._prepare()
 
         async def once() -> bytes:
-            opened = await self._core.open_once(call, _ANYTHING)
-            async with FileStream(opened, call.timeout) as stream:
+            async with await self._open_once(call) as stream:
                 return await stream.read()
 
         return await call.retry.run(once)
 
+    async def _open(self) -> FileStream:
+        call = await self._prepare()
+        return FileStream(await self._caller.open(call, _ANYTHING), call.timeout)
+
+    async def _open_once(self, call: Call) -> FileStream:
+        return FileStream(await self._caller.open_once(call, _ANYTHING), call.timeout)
+
     async def _prepare(self) -> Call:
         await trio.lowlevel.checkpoint()
-        return self._core.prepare(GET_FILE, self._values, self._options)
+        return self._caller.prepare(self._operation, self._values, self._options)
 
 
 async def _write(stream: FileStream, target: trio.Path, progress: Progress | None) -> None:
-    """Write to a new file, and give it the target's name when it is whole."""
+    """Write to a new file, and rename it to the target when it is complete."""
     part = target.with_name(f".{target.name[:100]}.{secrets.token_hex(8)}.part")
     try:
         async with await part.open("xb") as file:

@@ -1,17 +1,14 @@
-"""What one operation of the API is: where it lives, what it takes, what it answers.
-
-What it knows: how arguments become a path, a query and a JSON body, and which values are refused.
-What it must never know: which operations there are (`trio_mix._rest._operations`), or I/O.
+"""What one operation of the API is: its request, its arguments, its result.
 
 Rules:
 
 1. An argument that is ``None`` is not sent. What is sent fits the specification: a wrong type, a
    number out of range or a word outside the list is a `ConfigurationError` before any I/O.
 2. A value in a path is one segment, whatever it holds: everything is percent-encoded, also ``/``,
-   ``?``, CR, LF, and the segments ``.`` and ``..`` that a URL library would resolve. An empty one
-   is refused, for it would name another operation.
-3. ``retry`` says what may be tried again: ``"safe"`` operations have the same effect when they are
-   done twice; ``"unsent"`` ones are only repeated when no byte of them has left.
+   ``?``, CR, LF, and the segments ``.`` and ``..`` that a URL library would resolve. An empty
+   value is refused, because it would name another operation.
+3. ``retry`` says what may be retried: ``"safe"`` operations have the same effect when they are
+   done twice; ``"unsent"`` ones are repeated only if no byte of the request was sent.
 """
 
 from __future__ import annotations
@@ -27,7 +24,7 @@ from trio_mix._wire._names import camel
 from trio_mix.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from trio_mix.models import Callback
 
@@ -40,9 +37,12 @@ __all__ = [
     "Operation",
     "Param",
     "Prepared",
+    "Retry",
     "body_param",
     "path_param",
     "query_param",
+    "query_string",
+    "quote_segment",
 ]
 
 T_co = TypeVar("T_co", covariant=True)
@@ -59,36 +59,45 @@ LATEST: Final[tuple[Generation, ...]] = ("0.11.4",)
 
 Kind: TypeAlias = Literal["text", "int", "number", "bool", "texts", "callbacks", "file"]
 
+Retry: TypeAlias = Literal["safe", "unsent"]
+"""What may be retried (rule 3)."""
+
+_CALLBACK_TYPES: Final = ("bash_script", "sub_agent", "send_message")
+
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class Param:
-    """One argument of an operation."""
+    """One argument of an operation. `path_param`, `query_param` and `body_param` make them."""
 
     name: str
     """The Python name."""
     where: Literal["path", "query", "body", "header", "form"]
     """Which part of the request carries it."""
     kind: Kind = "text"
-    """What it holds."""
+    """The type of its value."""
     wire: str
     """The name on the wire."""
     required: bool = False
-    """Whether this client wants it given."""
+    """Whether it must be given: whether the method's parameter has no default."""
     minimum: float | None = None
     """The least number."""
     maximum: float | None = None
     """The greatest number."""
     choices: tuple[str, ...] = ()
-    """The only words, where they are listed."""
+    """The only words allowed; empty for any."""
     pattern: str = ""
     """A regular expression that the whole text must match."""
     secret: bool = False
-    """Whether it is masked wherever the server echoes it."""
+    """Whether it is masked in errors, wherever the server echoes it."""
     generations: tuple[Generation, ...] = GENERATIONS
     """The API files that have it."""
 
     def check(self, value: object, operation: str) -> object:
-        """Return the value as it is sent, or raise `ConfigurationError`."""
+        """Return the value as it is sent.
+
+        Raises:
+          ConfigurationError: the specification does not allow the value.
+        """
         problem = self._problem(value)
         if problem:
             shown = "" if self.secret else f", not {_short(value)}"
@@ -96,12 +105,13 @@ class Param:
         if self.kind == "texts":
             return list(cast("list[str]", value))
         if self.kind == "callbacks":
-            from trio_mix._wire._models import encode_callback  # cattrs, which few calls need
+            from trio_mix._wire._models import encode_callback  # loads cattrs: few calls need it
 
             return [encode_callback(each) for each in cast("list[Callback]", value)]
         return value
 
     def _problem(self, value: object) -> str:
+        """Return what the value must be, or ``""`` if it is allowed."""
         if self.kind == "bool":
             return "" if isinstance(value, bool) else "True or False"
         if self.kind == "int":
@@ -113,11 +123,11 @@ class Param:
             return self._range(cast("float", value)) if fits else "a finite number"
         if self.kind == "texts":
             sound = isinstance(value, list | tuple) and all(isinstance(each, str) for each in value)
-            return "" if sound else "a list of texts"
+            return "" if sound else "a list of strings"
         if self.kind == "callbacks":
             return _callbacks_problem(value)
         if not isinstance(value, str):
-            return "text"
+            return "a string"
         return self._text_problem(value)
 
     def _range(self, value: float) -> str:
@@ -133,15 +143,12 @@ class Param:
         if self.pattern and not re.fullmatch(self.pattern, value):
             return f"of the form {self.pattern}"
         if self.where == "path" and not value:
-            return "a text that is not empty"
+            return "a string that is not empty"
         try:
             value.encode()
         except UnicodeEncodeError:
-            return "text that UTF-8 can carry"
+            return "a string that UTF-8 can encode"
         return ""
-
-
-_CALLBACK_TYPES: Final = ("bash_script", "sub_agent", "send_message")
 
 
 def _callbacks_problem(value: object) -> str:
@@ -161,14 +168,14 @@ def _short(value: object) -> str:
 
 @attrs.frozen(eq=False, repr=False)
 class Prepared:
-    """The arguments of one call, checked and put in their places."""
+    """The arguments of one call, checked and encoded."""
 
     path: str
     """The path and the query, percent-encoded, beginning with a slash."""
     body: dict[str, object] | None
     """The JSON body, or ``None`` for none."""
     secrets: tuple[str, ...] = attrs.field(repr=False)
-    """What must be masked wherever the server echoes it."""
+    """The secret values, to be masked wherever the server echoes them."""
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -177,28 +184,26 @@ class Operation(Generic[T_co]):
 
     name: str
     """Resource and method, as ``sessions.create``."""
-    aliases: tuple[str, ...] = ()
-    """The same operation under its other tags."""
     operation_id: str
     """The name in the OpenAPI files."""
-    method: Literal["GET", "POST", "PATCH", "DELETE"]
+    method: str
     """The HTTP method."""
     path: str
     """The path, with ``{name}`` where an argument goes."""
     params: tuple[Param, ...] = ()
     """The arguments."""
     result: type[T_co]
-    """What a success becomes; `NoneType` where the answer has no content."""
-    answers: Mapping[int, str] = attrs.field(hash=False)
-    """The statuses of success, and what the body is called in the specification."""
+    """The type of the method's value; `NoneType` if the answer has no content."""
+    answers: tuple[int, ...]
+    """The statuses of success."""
     errors: tuple[int, ...]
     """The statuses that are documented to carry an ``ErrorResponse``."""
     generations: tuple[Generation, ...] = GENERATIONS
     """The API files that have it."""
-    retry: Literal["safe", "unsent"]
-    """What may be tried again (rule 3)."""
+    retry: Retry
+    """What may be retried (rule 3)."""
     long: bool = False
-    """Whether some server answers only when its work is done, so that no time limit is set."""
+    """Whether some server answers only when its work is done, so that no timeout is set."""
 
     @property
     def has_body(self) -> bool:
@@ -206,17 +211,17 @@ class Operation(Generic[T_co]):
         return any(each.where == "body" for each in self.params)
 
     def prepare(self, values: Mapping[str, object]) -> Prepared:
-        """Check the arguments and put each in its place.
+        """Check the arguments and encode them into the parts of the request.
 
         Args:
           values: by Python name; ``None`` means not given. Those that go into headers or a form
-            are the caller's to place, and must not be among them.
+            are left to the caller.
 
         Raises:
-          ConfigurationError: a value that the specification does not allow.
+          ConfigurationError: the specification does not allow a value.
         """
         path = self.path
-        query: list[tuple[str, str]] = []
+        query: list[tuple[str, object]] = []
         body: dict[str, object] = {}
         secrets: list[str] = []
         for param in self.params:
@@ -233,12 +238,10 @@ class Operation(Generic[T_co]):
             if param.where == "path":
                 path = path.replace("{" + param.wire + "}", quote_segment(str(checked)))
             elif param.where == "query":
-                query.append((param.wire, _query_text(checked)))
+                query.append((param.wire, checked))
             else:
                 body[param.wire] = checked
-        if query:
-            path = f"{path}?{urlencode(query, quote_via=quote)}"
-        return Prepared(path, body if self.has_body else None, tuple(secrets))
+        return Prepared(path + query_string(query), body if self.has_body else None, tuple(secrets))
 
 
 def quote_segment(text: str) -> str:
@@ -248,6 +251,12 @@ def quote_segment(text: str) -> str:
     return quote(text, safe="")
 
 
+def query_string(pairs: Iterable[tuple[str, object]]) -> str:
+    """Return the query of a URL with its question mark, ``""`` if there is nothing in it."""
+    encoded = urlencode([(name, _query_text(value)) for name, value in pairs], quote_via=quote)
+    return f"?{encoded}" if encoded else ""
+
+
 def _query_text(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -255,8 +264,8 @@ def _query_text(value: object) -> str:
 
 
 def path_param(name: str, wire: str | None = None, **more: Any) -> Param:
-    """Return a required argument of the path."""
-    return Param(name=name, wire=wire or name, where="path", required=True, **more)
+    """Return an argument of the path."""
+    return Param(name=name, wire=wire or name, where="path", **more)
 
 
 def query_param(name: str, kind: Kind = "text", **more: Any) -> Param:
@@ -265,5 +274,5 @@ def query_param(name: str, kind: Kind = "text", **more: Any) -> Param:
 
 
 def body_param(name: str, kind: Kind = "text", wire: str | None = None, **more: Any) -> Param:
-    """Return a field of the JSON body, in camelCase on the wire unless said otherwise."""
+    """Return a field of the JSON body, in camelCase on the wire unless ``wire`` is given."""
     return Param(name=name, wire=wire or camel(name), where="body", kind=kind, **more)

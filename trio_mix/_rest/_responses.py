@@ -1,38 +1,38 @@
-"""What an HTTP answer is, and the exception where it is no success.
-
-What it knows: statuses, content types, the API's error body.
-What it must never know: how the answer came, or the network.
+"""From an HTTP response to the value of its operation, or to the exception for it.
 
 Rules:
 
-1. Any 2xx whose body fits the operation is a success, whatever its content type says: proxies and
+1. Any 2xx whose body fits the operation is a success, whatever its content type is: proxies and
    old servers mislabel JSON.
-2. A page of HTML where JSON or nothing is due is no Mix server's: `ResponseValidationError`.
+2. A page of HTML where JSON or nothing is expected is no Mix server's: `ResponseValidationError`.
 3. No exception holds more than 64 KiB of a body, nor a secret that was sent.
 """
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from collections.abc import Mapping  # noqa: TC003 - for typing.get_type_hints
+from types import NoneType
+from typing import TYPE_CHECKING, Final, Generic, TypeVar, cast
 
 import attrs
 
+from trio_mix._public import public
+from trio_mix._record import Record
 from trio_mix.errors import (
     ErrorResponse,
     MixDefaultError,
     MixError,
     RequestInfo,
+    ResponseValidationError,
     RESTError,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from trio_mix._redact import Redactor
     from trio_mix._rest._operation import Operation
 
-__all__ = ["ERROR_BODY_LIMIT", "Answer", "Received", "error_from"]
+__all__ = ["ERROR_BODY_LIMIT", "Answer", "Received", "Response", "read_answer", "read_response"]
 
 T = TypeVar("T")
 
@@ -40,12 +40,33 @@ ERROR_BODY_LIMIT: Final = 64 * 1024
 """How much of an error's body is read, in bytes."""
 
 
+@public("trio_mix")
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Response(Record):
+    """The response to a `Mix.request`: a success, its body not yet interpreted."""
+
+    status: int
+    """The HTTP status, a 2xx."""
+    headers: Mapping[str, str] = attrs.field(repr=False, hash=False)
+    """The response's headers, names in lower case."""
+    body: bytes = attrs.field(repr=lambda body: f"<{len(body)} bytes>")
+    """The body, whole."""
+
+    def json(self) -> object:
+        """Return the JSON value that the body holds.
+
+        Raises:
+          ValueError: the body is not JSON.
+        """
+        return cast("object", json.loads(self.body.decode("utf-8-sig")))
+
+
 @attrs.frozen(eq=False, repr=False)
 class Answer(Generic[T]):
-    """A success: the value, and what came with it."""
+    """A success: the value, its status and its headers."""
 
     value: T
-    """What the body became."""
+    """The decoded body."""
     status_code: int
     """The HTTP status."""
     headers: Mapping[str, str] = attrs.field(repr=False, hash=False)
@@ -54,7 +75,7 @@ class Answer(Generic[T]):
 
 @attrs.frozen(eq=False, repr=False)
 class Received:
-    """What came from the server for one request."""
+    """The response to one request, read but not yet interpreted."""
 
     status_code: int
     headers: Mapping[str, str] = attrs.field(repr=False)
@@ -64,58 +85,148 @@ class Received:
     redactor: Redactor = attrs.field(repr=False)
 
     @property
+    def is_success(self) -> bool:
+        """Whether the status is a 2xx."""
+        return 200 <= self.status_code < 300
+
+    @property
     def text(self) -> str:
         """The body as an exception may hold it (rule 3)."""
         cut = self.truncated or len(self.body) > ERROR_BODY_LIMIT
         shown = self.body[:ERROR_BODY_LIMIT].decode(errors="replace")
         return self.redactor.text(shown, truncated=cut)
 
-
-def error_from(received: Received, operation: Operation[object]) -> MixError:
-    """Return the exception for an answer that is no success."""
-    headers = received.redactor.headers(received.headers)
-    error = _rest_error(received)
-    if error is None:
-        return MixDefaultError(
-            status_code=received.status_code,
+    def error(self, operation: Operation[object]) -> MixError:
+        """Return the exception for a response that is no success."""
+        headers = self.redactor.headers(self.headers)
+        error = self._rest_error()
+        if error is None:
+            return MixDefaultError(
+                status_code=self.status_code,
+                headers=headers,
+                body=self.text,
+                request=self.request,
+                remedy=_remedy(self.status_code, operation),
+            )
+        return ErrorResponse(
+            error=error,
+            status_code=self.status_code,
             headers=headers,
-            body=received.text,
-            request=received.request,
-            remedy=_remedy(received.status_code, operation),
+            body=self.text,
+            request=self.request,
         )
-    return ErrorResponse(
-        error=error,
-        status_code=received.status_code,
-        headers=headers,
-        body=received.text,
-        request=received.request,
-    )
+
+    def misfit(self, problem: str, path: str, value: object) -> ResponseValidationError:
+        """Return the exception for a success whose body does not fit."""
+        try:
+            value = self.redactor.value(value)
+        except RecursionError:
+            value = "(nested too deep to show)"
+        return ResponseValidationError(
+            problem,
+            path=path,
+            value=value,
+            status_code=self.status_code,
+            headers=self.redactor.headers(self.headers),
+            body=self.text,
+            request=self.request,
+        )
+
+    def _rest_error(self) -> RESTError | None:
+        """Read the API's error body; ``None`` for any other. The code may be missing."""
+        try:
+            body = json.loads(self.body[:ERROR_BODY_LIMIT].decode("utf-8-sig"))
+        except (ValueError, RecursionError):
+            return None
+        error = body.get("error") if isinstance(body, dict) else None
+        if not isinstance(error, dict) or not isinstance(error.get("message"), str):
+            return None
+        code, kind = error.get("code"), error.get("type")
+        return RESTError(
+            code=code if type(code) is int else self.status_code,
+            message=self.redactor.text(error["message"]),
+            type=self.redactor.text(kind) if isinstance(kind, str) else "",
+        )
 
 
 def _remedy(status_code: int, operation: Operation[object]) -> str:
-    """Say what to do where the server's router, not the API, says that there is no such thing."""
+    """Return the advice if the server's router, not the API, answered 404 or 405."""
     from trio_mix._rest._operation import GENERATIONS  # a client loads it with its first operation
 
     if status_code not in (404, 405) or operation.generations == GENERATIONS:
         return ""
     versions = ", ".join(operation.generations)
     return (
-        f"The operation is part of API {versions}: system.health_check tells the server's version."
+        f"The operation is part of API {versions} only; system.health_check returns the server's"
+        " version."
     )
 
 
-def _rest_error(received: Received) -> RESTError | None:
-    """Read the API's error body, or return ``None`` for any other; the code may be missing."""
+def read_answer(operation: Operation[T], received: Received) -> Answer[T]:
+    """Return the value of an operation out of its response.
+
+    Raises:
+      ErrorResponse: the server refused, in the API's error shape.
+      MixDefaultError: any other status that is not a success.
+      ResponseValidationError: a success whose body does not fit.
+    """
+    from trio_mix._wire._models import Mismatch  # loads cattrs, which streams do not need
+
+    if not received.is_success:
+        raise received.error(operation)
     try:
-        body = json.loads(received.body[:ERROR_BODY_LIMIT].decode("utf-8-sig"))
-    except (ValueError, RecursionError):
-        return None
-    error = body.get("error") if isinstance(body, dict) else None
-    if not isinstance(error, dict) or not isinstance(error.get("message"), str):
-        return None
-    code, kind = error.get("code"), error.get("type")
-    return RESTError(
-        code=code if type(code) is int else received.status_code,
-        message=received.redactor.text(error["message"]),
-        type=received.redactor.text(kind) if isinstance(kind, str) else "",
+        value = _value(operation, received)
+    except Mismatch as error:
+        mismatch = error
+    else:
+        return Answer(value, received.status_code, received.headers)
+    # Not raised in the handler: the mismatch holds the unmasked value.
+    raise received.misfit(mismatch.problem, mismatch.path, mismatch.value)
+
+
+def read_response(operation: Operation[Response], received: Received) -> Answer[Response]:
+    """Return the response to a request whose result is not interpreted.
+
+    Raises:
+      ErrorResponse: the server refused, in the API's error shape.
+      MixDefaultError: any other status that is not a success.
+      ResponseValidationError: the body is too long to be read whole.
+    """
+    if not received.is_success:
+        raise received.error(operation)
+    if received.truncated:
+        raise received.misfit(_too_long(received), "$", None)
+    response = Response(
+        status=received.status_code, headers=dict(received.headers), body=received.body
     )
+    return Answer(response, received.status_code, received.headers)
+
+
+def _value(operation: Operation[T], received: Received) -> T:
+    from trio_mix._wire._models import Mismatch, decode, parse_json
+
+    if operation.result is NoneType:
+        _refuse_html(received)
+        return cast("T", None)
+    if received.truncated:
+        raise Mismatch(_too_long(received), "$", None)
+    try:
+        value = parse_json(received.body)
+    except Mismatch:
+        _refuse_html(received)
+        raise
+    return decode(value, operation.result)
+
+
+def _too_long(received: Received) -> str:
+    return f"the body is longer than {len(received.body)} bytes"
+
+
+def _refuse_html(received: Received) -> None:
+    from trio_mix._wire._models import Mismatch
+
+    start = received.body[:200].lstrip()
+    if "html" in received.headers.get("content-type", "").lower() or start.startswith(b"<"):
+        raise Mismatch(
+            "expected a response of the Mix API, but got a web page", "$", start.decode("latin-1")
+        )

@@ -62,18 +62,18 @@ class StreamRegistry:
         )
 
     def _services(self, session_id: str, settings: Settings) -> Services:
-        core = self._core
-        url = core.url_for(f"/stream?sessionId={quote(session_id, safe='')}")
+        core, caller = self._core, self._core._caller
+        url = caller.url_for(f"/stream?sessionId={quote(session_id, safe='')}")
         shown = sanitize_url(url)
 
         def hooks() -> StreamHooks | None:
-            return StreamHooks(core.hooks, session_id, shown) if core.hooks else None
+            return StreamHooks(caller.hooks, session_id, shown) if caller.hooks else None
 
         def source(hooks: StreamHooks | None) -> Supervisor:
             request = StreamRequest(
-                core.http,
+                caller.http,
                 url,
-                headers=core.headers_for,
+                headers=caller.headers_for,
                 connect_timeout=settings.connect_timeout,
                 session_id=session_id,
             )

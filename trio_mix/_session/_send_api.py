@@ -148,7 +148,7 @@ class SendApi:
     ) -> Posted:
         on_sending()
         # An async server answers at once; a blocking one when the turn is over, however late.
-        limit = self._core.timeout if self.api == "async" else None
+        limit = self._core._caller.timeout if self.api == "async" else None
         options = RequestOptions(retries=_ONCE, timeout=math.inf if limit is None else limit)
         result: SendResult = await self._messages.send(
             id=session_id,

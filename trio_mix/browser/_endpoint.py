@@ -73,7 +73,7 @@ class TunnelEndpoint:
         self._session_id = session_id
         self._token = token
         self._ssl_context = ssl_context
-        self._url = mix.url_for(f"/api/v1/tunnel/cdp/session/{quote(session_id, safe='')}")
+        self._url = mix._caller.url_for(f"/api/v1/tunnel/cdp/session/{quote(session_id, safe='')}")
         self.target: Target = Target.parse(self._url)
         scheme = "wss" if self.target.scheme == "https" else "ws"
         self.shown: str = f"{scheme}://{self.target.shown.partition('://')[2]}"
@@ -97,7 +97,7 @@ class TunnelEndpoint:
         if inspect.isawaitable(token):
             token = await token
         _check_token(token)
-        headers = await self._mix.headers_for()
+        headers = await self._mix._caller.headers_for()
         parts = urlsplit(self._url)
         secrets = [token, *headers.values()]
         if parts.username is not None:

@@ -1,28 +1,25 @@
-"""The server's credentials at the models' providers.
-
-What it knows: the arguments of these operations. What it must never know: how a call is made.
-"""
+"""The server's credentials at the models' providers."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from trio_mix._public import public
-from trio_mix._rest._tables import _authentication as op
-from trio_mix.resources._base import Resource, implements
+from trio_mix._rest._operation import LATEST, body_param
+from trio_mix.models import (
+    AuthStatus,
+    CredentialsResult,
+    KeyProvider,
+    OAuthCallbackResult,
+    OAuthFlow,
+    OAuthHealth,
+    ProviderValidation,
+    TokenRefresh,
+)
+from trio_mix.resources._base import Resource, operation
 
 if TYPE_CHECKING:
     from trio_mix._rest._options import RequestOptions
-    from trio_mix.models import (
-        AuthStatus,
-        CredentialsResult,
-        KeyProvider,
-        OAuthCallbackResult,
-        OAuthFlow,
-        OAuthHealth,
-        ProviderValidation,
-        TokenRefresh,
-    )
 
 __all__ = ["Authentication", "Health", "Internal"]
 
@@ -31,64 +28,115 @@ __all__ = ["Authentication", "Health", "Internal"]
 class Health(Resource):
     """The state of the server's logins."""
 
-    @implements(op.GET_OAUTH_HEALTH)
+    @operation(
+        "GET",
+        "/health/auth",
+        name="authentication.get_oauth_health",
+        operation_id="getOAuthHealth",
+        result=OAuthHealth,
+        answers=(200,),
+        errors=(500,),
+        generations=LATEST,
+        retry="safe",
+    )
     async def get_oauth_health(self, *, options: RequestOptions | None = None) -> OAuthHealth:
         """Return the state of the server's logins.
 
         Args:
           options: what differs for this call.
         """
-        return await self._core.request(op.GET_OAUTH_HEALTH, {}, options)
+        return await self._call(Health.get_oauth_health, options)
 
 
 @public("trio_mix.resources")
 class Internal(Resource):
-    """What the server's own keepers need."""
+    """Maintenance of the server itself."""
 
-    @implements(op.REFRESH_OAUTH_TOKENS)
+    @operation(
+        "POST",
+        "/internal/auth/refresh-tokens",
+        name="authentication.refresh_oauth_tokens",
+        operation_id="refreshOAuthTokens",
+        result=TokenRefresh,
+        answers=(200,),
+        errors=(500,),
+        generations=LATEST,
+        retry="safe",
+    )
     async def refresh_oauth_tokens(self, *, options: RequestOptions | None = None) -> TokenRefresh:
         """Make the server renew its logins.
 
         Args:
           options: what differs for this call.
         """
-        return await self._core.request(op.REFRESH_OAUTH_TOKENS, {}, options)
+        return await self._call(Internal.refresh_oauth_tokens, options)
 
 
 @public("trio_mix.resources")
 class Authentication(Health, Internal):
     """The server's credentials at the models' providers."""
 
-    @implements(op.STORE_API_KEY)
+    @operation(
+        "POST",
+        "/api/auth/api-key",
+        body_param("api_key", wire="api_key", secret=True),
+        body_param("provider", choices=get_args(KeyProvider)),
+        operation_id="storeApiKey",
+        result=CredentialsResult,
+        answers=(200,),
+        errors=(400, 500),
+        retry="safe",
+    )
     async def store_api_key(
         self, *, api_key: str, provider: KeyProvider, options: RequestOptions | None = None
     ) -> CredentialsResult:
         """Store a provider's API key on the server.
 
         Args:
-          api_key: the key; it is masked wherever an error would show it.
-          provider: whose key it is.
+          api_key: the key; it is masked in errors.
+          provider: the provider that the key is for.
           options: what differs for this call.
         """
-        values = {"api_key": api_key, "provider": provider}
-        return await self._core.request(op.STORE_API_KEY, values, options)
+        return await self._call(
+            Authentication.store_api_key, options, api_key=api_key, provider=provider
+        )
 
-    @implements(op.HANDLE_OAUTH_CALLBACK)
+    @operation(
+        "POST",
+        "/api/auth/oauth-callback",
+        body_param("code", secret=True),
+        body_param("provider"),
+        body_param("state", secret=True),
+        operation_id="handleOAuthCallback",
+        result=OAuthCallbackResult,
+        answers=(200,),
+        errors=(400, 500),
+        retry="unsent",  # a code works once
+    )
     async def handle_oauth_callback(
         self, *, code: str, provider: str, state: str, options: RequestOptions | None = None
     ) -> OAuthCallbackResult:
         """Finish a login at a provider.
 
         Args:
-          code: what the provider gave the user.
+          code: the code that the provider gave the user.
           provider: the provider.
-          state: what `start_oauth_flow` gave.
+          state: the ``state`` that `start_oauth_flow` returned.
           options: what differs for this call.
         """
-        values = {"code": code, "provider": provider, "state": state}
-        return await self._core.request(op.HANDLE_OAUTH_CALLBACK, values, options)
+        return await self._call(
+            Authentication.handle_oauth_callback, options, code=code, provider=provider, state=state
+        )
 
-    @implements(op.START_OAUTH_FLOW)
+    @operation(
+        "POST",
+        "/api/auth/oauth/{provider}",
+        operation_id="startOAuthFlow",
+        result=OAuthFlow,
+        answers=(200,),
+        errors=(400, 500),
+        retry="safe",  # the last flow counts: the one whose URL the caller got
+    )
     async def start_oauth_flow(
         self, *, provider: str, options: RequestOptions | None = None
     ) -> OAuthFlow:
@@ -98,29 +146,53 @@ class Authentication(Health, Internal):
           provider: the provider.
           options: what differs for this call.
         """
-        return await self._core.request(op.START_OAUTH_FLOW, {"provider": provider}, options)
+        return await self._call(Authentication.start_oauth_flow, options, provider=provider)
 
-    @implements(op.GET_AUTH_STATUS)
+    @operation(
+        "GET",
+        "/api/auth/status",
+        operation_id="getAuthStatus",
+        result=AuthStatus,
+        answers=(200,),
+        errors=(500,),
+        retry="safe",
+    )
     async def get_auth_status(self, *, options: RequestOptions | None = None) -> AuthStatus:
         """Return how the server is authenticated at each provider.
 
         Args:
           options: what differs for this call.
         """
-        return await self._core.request(op.GET_AUTH_STATUS, {}, options)
+        return await self._call(Authentication.get_auth_status, options)
 
-    @implements(op.VALIDATE_PREFERRED_PROVIDER)
+    @operation(
+        "GET",
+        "/api/auth/validate",
+        operation_id="validatePreferredProvider",
+        result=ProviderValidation,
+        answers=(200,),
+        errors=(500,),
+        retry="safe",
+    )
     async def validate_preferred_provider(
         self, *, options: RequestOptions | None = None
     ) -> ProviderValidation:
-        """Say whether the preferred provider can be used.
+        """Return whether the preferred provider can be used.
 
         Args:
           options: what differs for this call.
         """
-        return await self._core.request(op.VALIDATE_PREFERRED_PROVIDER, {}, options)
+        return await self._call(Authentication.validate_preferred_provider, options)
 
-    @implements(op.DELETE_CREDENTIALS)
+    @operation(
+        "DELETE",
+        "/api/auth/{provider}",
+        operation_id="deleteCredentials",
+        result=CredentialsResult,
+        answers=(200,),
+        errors=(400, 500),
+        retry="safe",
+    )
     async def delete_credentials(
         self, *, provider: str, options: RequestOptions | None = None
     ) -> CredentialsResult:
@@ -130,4 +202,4 @@ class Authentication(Health, Internal):
           provider: the provider.
           options: what differs for this call.
         """
-        return await self._core.request(op.DELETE_CREDENTIALS, {"provider": provider}, options)
+        return await self._call(Authentication.delete_credentials, options, provider=provider)

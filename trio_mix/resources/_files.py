@@ -1,7 +1,4 @@
-"""The files of a session.
-
-What it knows: the arguments of these operations. What it must never know: how a call is made.
-"""
+"""The files of a session."""
 
 # ruff: noqa: A002  # ``id`` is the API's own name
 
@@ -12,8 +9,9 @@ from typing import TYPE_CHECKING
 from trio_mix._public import public
 from trio_mix._rest._file_download import FileRequest
 from trio_mix._rest._file_upload import Upload
-from trio_mix._rest._tables import _files as op
-from trio_mix.resources._base import Resource, implements
+from trio_mix._rest._operation import Param, query_param
+from trio_mix.models import FileInfo
+from trio_mix.resources._base import Resource, implements, operation, operation_of
 
 if TYPE_CHECKING:
     import builtins
@@ -22,7 +20,6 @@ if TYPE_CHECKING:
 
     from trio_mix._rest._file_upload import FileSource, Progress
     from trio_mix._rest._options import RequestOptions
-    from trio_mix.models import FileInfo
 
 __all__ = ["Files"]
 
@@ -31,7 +28,15 @@ __all__ = ["Files"]
 class Files(Resource):
     """The files of a session."""
 
-    @implements(op.LIST_FILES)
+    @operation(
+        "GET",
+        "/api/sessions/{id}/files",
+        operation_id="listSessionFiles",
+        result=list[FileInfo],
+        answers=(200,),
+        errors=(404,),
+        retry="safe",
+    )
     async def list(
         self, *, id: str, options: RequestOptions | None = None
     ) -> builtins.list[FileInfo]:
@@ -41,9 +46,19 @@ class Files(Resource):
           id: the session.
           options: what differs for this call.
         """
-        return await self._core.request(op.LIST_FILES, {"id": id}, options)
+        return await self._call(Files.list, options, id=id)
 
-    @implements(op.UPLOAD_FILE)
+    @operation(
+        "POST",
+        "/api/sessions/{id}/files/upload",
+        Param(name="file", wire="file", where="form", kind="file"),
+        operation_id="uploadSessionFile",
+        result=FileInfo,
+        answers=(201,),
+        errors=(400, 404, 413),
+        retry="unsent",
+        long=True,
+    )
     async def upload(
         self,
         *,
@@ -54,25 +69,25 @@ class Files(Resource):
         progress: Progress | None = None,
         options: RequestOptions | None = None,
     ) -> FileInfo:
-        """Upload a file, piece by piece: it is never in memory as a whole.
+        """Upload a file in pieces: it is never in memory as a whole.
 
-        There is no time limit unless ``options`` sets one. A stream is read but not closed.
+        There is no timeout unless ``options`` sets one. A stream is read, but not closed.
 
         Args:
           id: the session.
           file: a path, the content as bytes, or an async iterable of bytes.
-          filename: the name on the server; for a path its own by default.
+          filename: the name on the server; by default that of the path.
           content_type: the media type; guessed from the name by default.
-          progress: called with the bytes sent so far, and all there are or ``None``; sync or
-            async. What it raises ends the upload.
+          progress: a sync or async function, called with the number of bytes sent so far and the
+            total, ``None`` if it is unknown. An exception from it ends the upload.
           options: what differs for this call.
         """
         upload = await Upload.plan(
             file, filename=filename, content_type=content_type, progress=progress
         )
         async with upload:
-            answer = await self._core.call(
-                op.UPLOAD_FILE,
+            answer = await self._caller.call(
+                operation_of(Files.upload),
                 {"id": id},
                 options,
                 content=upload.body,
@@ -80,7 +95,17 @@ class Files(Resource):
             )
         return answer.value
 
-    @implements(op.GET_FILE)
+    @operation(
+        "GET",
+        "/api/sessions/{id}/files/{filename}",
+        query_param("thumb", pattern=r"\d+|w\d+|h\d+"),
+        query_param("time", "number", minimum=0, maximum=86400),
+        operation_id="getSessionFile",
+        result=bytes,
+        answers=(200,),
+        errors=(400, 404),
+        retry="safe",
+    )
     def get(
         self,
         *,
@@ -95,14 +120,14 @@ class Files(Resource):
         Args:
           id: the session.
           filename: the file.
-          thumb: a small picture instead: ``100`` fits it into a box, ``"w100"`` sets the width,
-            ``"h100"`` the height, in pixels.
-          time: where in a video the small picture is taken, in seconds, up to 86,400.
-          options: what differs for this call; the time limit is that of each read.
+          thumb: return a thumbnail instead: ``100`` fits it into a square, ``"w100"`` sets the
+            width, ``"h100"`` the height, in pixels.
+          time: the position in a video of its thumbnail, in seconds, up to 86,400.
+          options: what differs for this call; ``timeout`` is that of each read.
         """
-        return FileRequest(self._core, _file_values(id, filename, thumb, time), options)
+        return self._request(options, id=id, filename=filename, thumb=thumb, time=time)
 
-    @implements(op.GET_FILE)
+    @implements(operation_of(get))
     async def download(
         self,
         *,
@@ -114,43 +139,57 @@ class Files(Resource):
         progress: Progress | None = None,
         options: RequestOptions | None = None,
     ) -> Path:
-        """Get a file and write it to a path, in one step: it is there whole, or not at all.
+        """Download a file to a path, atomically: the file is complete, or it is not there.
 
-        A connection that is cut makes it begin anew, as `RetryConfig` says. When it fails or is
-        cancelled nothing is left behind, and what stood at the path before is untouched.
+        If the connection is cut, the download starts over, as `RetryConfig` says. If it fails or is
+        cancelled, no partial file is left, and an older file at the path is unchanged.
 
         Args:
           id: the session.
           filename: the file.
-          to: the path to write; a file that is there is replaced.
-          thumb: a small picture instead, as for `get`.
-          time: where in a video the small picture is taken, in seconds.
-          progress: called with the bytes written so far, and all there are or ``None``; sync or
-            async.
-          options: what differs for this call; the time limit is that of each read.
+          to: the path to write; an older file there is replaced.
+          thumb: return a thumbnail instead, as for `get`.
+          time: the position in a video of its thumbnail, in seconds.
+          progress: a sync or async function, called with the number of bytes written so far and
+            the total, ``None`` if it is unknown.
+          options: what differs for this call; ``timeout`` is that of each read.
         """
-        request = FileRequest(self._core, _file_values(id, filename, thumb, time), options)
+        request = self._request(options, id=id, filename=filename, thumb=thumb, time=time)
         return await request.save(to, progress)
 
-    @implements(op.DELETE_FILE)
+    @operation(
+        "DELETE",
+        "/api/sessions/{id}/files/{filename}",
+        operation_id="deleteSessionFile",
+        result=type(None),
+        answers=(204,),
+        errors=(400, 404),
+        retry="safe",
+    )
     async def delete(
         self, *, id: str, filename: str, options: RequestOptions | None = None
     ) -> None:
         """Delete a file.
 
-        When a first try's answer was lost, a second one may be told that there is none: 404.
+        If the response to a first try was lost, the retry may be answered 404: already deleted.
 
         Args:
           id: the session.
           filename: the file.
           options: what differs for this call.
         """
-        await self._core.request(op.DELETE_FILE, {"id": id, "filename": filename}, options)
+        await self._call(Files.delete, options, id=id, filename=filename)
 
-
-def _file_values(
-    id: str, filename: str, thumb: str | int | None, time: float | None
-) -> dict[str, object]:
-    if isinstance(thumb, int) and not isinstance(thumb, bool):
-        thumb = str(thumb)
-    return {"id": id, "filename": filename, "thumb": thumb, "time": time}
+    def _request(
+        self,
+        options: RequestOptions | None,
+        *,
+        id: str,
+        filename: str,
+        thumb: str | int | None,
+        time: float | None,
+    ) -> FileRequest:
+        if isinstance(thumb, int) and not isinstance(thumb, bool):
+            thumb = str(thumb)
+        values = {"id": id, "filename": filename, "thumb": thumb, "time": time}
+        return FileRequest(self._caller, operation_of(Files.get), values, options)

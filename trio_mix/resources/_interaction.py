@@ -1,59 +1,83 @@
-"""Answers to what an agent asks: permissions and notifications.
-
-What it knows: the arguments of these operations. What it must never know: how a call is made.
-"""
+"""Answers to the permission requests and notifications of agents."""
 
 # ruff: noqa: A002  # ``id`` and ``type`` are the API's own names
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from trio_mix._public import public
-from trio_mix._rest._tables import _interaction as op
-from trio_mix.resources._base import Resource, implements
+from trio_mix._rest._operation import LATEST, body_param
+from trio_mix.models import NotificationAnswer, PermissionResult
+from trio_mix.resources._base import Resource, operation
 
 if TYPE_CHECKING:
     from trio_mix._rest._options import RequestOptions
-    from trio_mix.models import NotificationAnswer, PermissionResult
 
 __all__ = ["Notifications", "Permissions"]
 
 
 @public("trio_mix.resources")
 class Permissions(Resource):
-    """What tools may do."""
+    """Permission requests: what tools may do."""
 
-    @implements(op.GRANT_PERMISSION)
+    @operation(
+        "POST",
+        "/api/permissions/{id}/grant",
+        operation_id="grantPermission",
+        result=PermissionResult,
+        answers=(200,),
+        errors=(401, 404, 500),
+        retry="safe",
+    )
     async def grant(self, *, id: str, options: RequestOptions | None = None) -> PermissionResult:
-        """Let a tool do what it has asked for.
+        """Grant a permission request: the tool may run.
 
-        When a first try's answer was lost, a second one may be told that there is none: 404.
+        If the response to a first try was lost, the retry may be answered 404: already decided.
 
         Args:
-          id: the permission, as `PermissionEvent.permission_id`.
+          id: the permission request, as `PermissionEvent.permission_id`.
           options: what differs for this call.
         """
-        return await self._core.request(op.GRANT_PERMISSION, {"id": id}, options)
+        return await self._call(Permissions.grant, options, id=id)
 
-    @implements(op.DENY_PERMISSION)
+    @operation(
+        "POST",
+        "/api/permissions/{id}/deny",
+        operation_id="denyPermission",
+        result=PermissionResult,
+        answers=(200,),
+        errors=(401, 404, 500),
+        retry="safe",
+    )
     async def deny(self, *, id: str, options: RequestOptions | None = None) -> PermissionResult:
-        """Keep a tool from doing what it has asked for.
+        """Deny a permission request: the tool must not run.
 
-        When a first try's answer was lost, a second one may be told that there is none: 404.
+        If the response to a first try was lost, the retry may be answered 404: already decided.
 
         Args:
-          id: the permission, as `PermissionEvent.permission_id`.
+          id: the permission request, as `PermissionEvent.permission_id`.
           options: what differs for this call.
         """
-        return await self._core.request(op.DENY_PERMISSION, {"id": id}, options)
+        return await self._call(Permissions.deny, options, id=id)
 
 
 @public("trio_mix.resources")
 class Notifications(Resource):
-    """What agents tell and ask the user."""
+    """Notifications: what agents report to the user, and ask."""
 
-    @implements(op.RESPOND_TO_NOTIFICATION)
+    @operation(
+        "POST",
+        "/api/notifications/{id}/respond",
+        body_param("type", choices=get_args(NotificationAnswer)),
+        body_param("value"),
+        operation_id="respondToNotification",
+        result=type(None),
+        answers=(204,),
+        errors=(401, 404, 500),
+        generations=LATEST,
+        retry="safe",
+    )
     async def respond(
         self,
         *,
@@ -66,9 +90,8 @@ class Notifications(Resource):
 
         Args:
           id: the notification, as `NotificationEvent.notification_id`.
-          type: how, as the notification's ``response_type`` asks.
+          type: the kind of answer, as the notification's ``response_type`` asks for.
           value: the text, or the choice.
           options: what differs for this call.
         """
-        values = {"id": id, "type": type, "value": value}
-        await self._core.request(op.RESPOND_TO_NOTIFICATION, values, options)
+        await self._call(Notifications.respond, options, id=id, type=type, value=value)

@@ -1,25 +1,22 @@
-"""Messages: sent over REST, listed, cancelled.
-
-What it knows: the arguments of these operations. What it must never know: how a call is made.
-"""
+"""Messages: sent over REST, listed, cancelled."""
 
 # ruff: noqa: A002  # ``id`` is the API's own name
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import attrs
 
 from trio_mix._public import public
-from trio_mix._rest._tables import _messages as op
-from trio_mix.resources._base import Resource, implements
+from trio_mix._rest._operation import LATEST, body_param, query_param
+from trio_mix.models import BackendMessage, CancelResult, SendResult, ThinkingLevel
+from trio_mix.resources._base import Resource, operation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from trio_mix._rest._options import RequestOptions
-    from trio_mix.models import BackendMessage, CancelResult, SendResult, ThinkingLevel
 
 __all__ = ["Messages"]
 
@@ -28,7 +25,17 @@ __all__ = ["Messages"]
 class Messages(Resource):
     """Messages: sent over REST, listed, cancelled."""
 
-    @implements(op.GET_HISTORY)
+    @operation(
+        "GET",
+        "/api/messages/history",
+        query_param("limit", "int", minimum=1, maximum=1000),
+        query_param("offset", "int", minimum=0),
+        operation_id="getMessageHistory",
+        result=list[BackendMessage],
+        answers=(200,),
+        errors=(401, 500),
+        retry="safe",
+    )
     async def get_history(
         self,
         *,
@@ -43,10 +50,17 @@ class Messages(Resource):
           offset: how many to skip.
           options: what differs for this call.
         """
-        values = {"limit": limit, "offset": offset}
-        return await self._core.request(op.GET_HISTORY, values, options)
+        return await self._call(Messages.get_history, options, limit=limit, offset=offset)
 
-    @implements(op.GET_SESSION_MESSAGES)
+    @operation(
+        "GET",
+        "/api/sessions/{id}/messages",
+        operation_id="getSessionMessages",
+        result=list[BackendMessage],
+        answers=(200,),
+        errors=(404,),
+        retry="safe",
+    )
     async def get_session(
         self, *, id: str, options: RequestOptions | None = None
     ) -> list[BackendMessage]:
@@ -56,9 +70,29 @@ class Messages(Resource):
           id: the session.
           options: what differs for this call.
         """
-        return await self._core.request(op.GET_SESSION_MESSAGES, {"id": id}, options)
+        return await self._call(Messages.get_session, options, id=id)
 
-    @implements(op.SEND_MESSAGE)
+    @operation(
+        "POST",
+        "/api/sessions/{id}/messages",
+        body_param("text"),
+        body_param("plan_mode", "bool", wire="plan_mode"),
+        body_param(
+            "thinking_level",
+            wire="thinking_level",
+            choices=get_args(ThinkingLevel),
+            generations=LATEST,
+        ),
+        body_param("max_steps", "int", wire="max_steps", minimum=1, generations=LATEST),
+        body_param("media", "texts", generations=("0.6.4",)),
+        body_param("apps", "texts", generations=("0.6.4",)),
+        operation_id="sendMessage",
+        result=SendResult,
+        answers=(200, 202),
+        errors=(400, 404),
+        retry="unsent",
+        long=True,
+    )
     async def send(
         self,
         *,
@@ -71,10 +105,10 @@ class Messages(Resource):
         apps: Sequence[str] | None = None,
         options: RequestOptions | None = None,
     ) -> SendResult:
-        """Send a message, without a stream to see what comes of it.
+        """Send a message, without a stream of its events.
 
-        Servers from 0.7.4 answer at once; older ones when the turn is over, so that there is no
-        time limit unless ``options`` sets one. Arguments that are not given are not sent: servers
+        Servers from 0.7.4 answer at once, older ones when the turn is over: there is no timeout
+        unless ``options`` sets one. Arguments that are not given are not sent, because servers
         refuse fields that they do not know.
 
         Args:
@@ -84,30 +118,39 @@ class Messages(Resource):
           plan_mode: whether the agent only plans.
           thinking_level: how much the model may reason (from 0.11).
           max_steps: how many rounds the agent may take (from 0.11).
-          media: files that go with it (0.6.4, which requires it, perhaps empty).
-          apps: apps that go with it (0.6.4, which requires it, perhaps empty).
+          media: files to attach (0.6.4, which requires it, perhaps empty).
+          apps: apps to attach (0.6.4, which requires it, perhaps empty).
           options: what differs for this call.
         """
-        values = {
-            "id": id,
-            "text": text,
-            "plan_mode": plan_mode,
-            "thinking_level": thinking_level,
-            "max_steps": max_steps,
-            "media": media,
-            "apps": apps,
-        }
-        answer = await self._core.call(op.SEND_MESSAGE, values, options)
+        answer = await self._answer(
+            Messages.send,
+            options,
+            id=id,
+            text=text,
+            plan_mode=plan_mode,
+            thinking_level=thinking_level,
+            max_steps=max_steps,
+            media=media,
+            apps=apps,
+        )
         return attrs.evolve(answer.value, status_code=answer.status_code)
 
-    @implements(op.CANCEL_PROCESSING)
+    @operation(
+        "POST",
+        "/api/sessions/{id}/cancel",
+        operation_id="cancelSessionProcessing",
+        result=CancelResult,
+        answers=(200,),
+        errors=(404,),
+        retry="safe",
+    )
     async def cancel_processing(
         self, *, id: str, options: RequestOptions | None = None
     ) -> CancelResult:
-        """Stop what a session is doing.
+        """Cancel the turn that a session is running.
 
         Args:
           id: the session.
           options: what differs for this call.
         """
-        return await self._core.request(op.CANCEL_PROCESSING, {"id": id}, options)
+        return await self._call(Messages.cancel_processing, options, id=id)

@@ -1,38 +1,60 @@
-"""Which provider and which models the user prefers (up to API 0.6.9).
-
-What it knows: the arguments of these operations. What it must never know: how a call is made.
-"""
+"""The user's preferences: provider and models (up to API 0.6.9)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from trio_mix import models
 from trio_mix._public import public
-from trio_mix._rest._tables import _preferences as op
-from trio_mix.resources._base import Resource, implements
+from trio_mix._rest._operation import UNTIL_069, body_param
+from trio_mix.models import PreferencesResult, Provider
+from trio_mix.resources._base import Resource, operation
 
 if TYPE_CHECKING:
-    from trio_mix import models
     from trio_mix._rest._options import RequestOptions
-    from trio_mix.models import PreferencesResult, Provider
 
 __all__ = ["Preferences"]
 
 
 @public("trio_mix.resources")
 class Preferences(Resource):
-    """Which provider and which models the user prefers."""
+    """The user's preferences: provider and models."""
 
-    @implements(op.GET_PREFERENCES)
+    @operation(
+        "GET",
+        "/api/preferences",
+        operation_id="getPreferences",
+        result=PreferencesResult,
+        answers=(200,),
+        errors=(500,),
+        generations=UNTIL_069,
+        retry="safe",
+    )
     async def get(self, *, options: RequestOptions | None = None) -> PreferencesResult:
-        """Return what the user prefers, and what there is to choose from.
+        """Return the preferences, and the providers to choose from.
 
         Args:
           options: what differs for this call.
         """
-        return await self._core.request(op.GET_PREFERENCES, {}, options)
+        return await self._call(Preferences.get, options)
 
-    @implements(op.UPDATE_PREFERENCES)
+    @operation(
+        "POST",
+        "/api/preferences",
+        body_param("preferred_provider", wire="preferred_provider"),
+        body_param("main_agent_model", wire="main_agent_model"),
+        body_param("main_agent_max_tokens", "int", wire="main_agent_max_tokens"),
+        body_param("main_agent_reasoning_effort", wire="main_agent_reasoning_effort"),
+        body_param("sub_agent_model", wire="sub_agent_model"),
+        body_param("sub_agent_max_tokens", "int", wire="sub_agent_max_tokens"),
+        body_param("sub_agent_reasoning_effort", wire="sub_agent_reasoning_effort"),
+        operation_id="updatePreferences",
+        result=models.Preferences,
+        answers=(200,),
+        errors=(400, 500),
+        generations=UNTIL_069,
+        retry="safe",
+    )
     async def update(
         self,
         *,
@@ -45,7 +67,7 @@ class Preferences(Resource):
         sub_agent_reasoning_effort: str | None = None,
         options: RequestOptions | None = None,
     ) -> models.Preferences:
-        """Change what is given, and leave the rest.
+        """Change the preferences that are given, and leave the others.
 
         Args:
           preferred_provider: the provider.
@@ -57,31 +79,50 @@ class Preferences(Resource):
           sub_agent_reasoning_effort: how much a sub-agent may reason.
           options: what differs for this call.
         """
-        values = {
-            "preferred_provider": preferred_provider,
-            "main_agent_model": main_agent_model,
-            "main_agent_max_tokens": main_agent_max_tokens,
-            "main_agent_reasoning_effort": main_agent_reasoning_effort,
-            "sub_agent_model": sub_agent_model,
-            "sub_agent_max_tokens": sub_agent_max_tokens,
-            "sub_agent_reasoning_effort": sub_agent_reasoning_effort,
-        }
-        return await self._core.request(op.UPDATE_PREFERENCES, values, options)
+        return await self._call(
+            Preferences.update,
+            options,
+            preferred_provider=preferred_provider,
+            main_agent_model=main_agent_model,
+            main_agent_max_tokens=main_agent_max_tokens,
+            main_agent_reasoning_effort=main_agent_reasoning_effort,
+            sub_agent_model=sub_agent_model,
+            sub_agent_max_tokens=sub_agent_max_tokens,
+            sub_agent_reasoning_effort=sub_agent_reasoning_effort,
+        )
 
-    @implements(op.GET_PROVIDERS)
+    @operation(
+        "GET",
+        "/api/preferences/providers",
+        operation_id="getAvailableProviders",
+        result=dict[str, Provider],
+        answers=(200,),
+        errors=(500,),
+        generations=UNTIL_069,
+        retry="safe",
+    )
     async def get_providers(self, *, options: RequestOptions | None = None) -> dict[str, Provider]:
-        """Return the providers that there are, by their short names.
+        """Return the available providers, by their short names.
 
         Args:
           options: what differs for this call.
         """
-        return await self._core.request(op.GET_PROVIDERS, {}, options)
+        return await self._call(Preferences.get_providers, options)
 
-    @implements(op.RESET_PREFERENCES)
+    @operation(
+        "POST",
+        "/api/preferences/reset",
+        operation_id="resetPreferences",
+        result=models.Preferences,
+        answers=(200,),
+        errors=(500,),
+        generations=UNTIL_069,
+        retry="safe",
+    )
     async def reset(self, *, options: RequestOptions | None = None) -> models.Preferences:
-        """Set everything back to the server's defaults.
+        """Reset all preferences to the server's defaults.
 
         Args:
           options: what differs for this call.
         """
-        return await self._core.request(op.RESET_PREFERENCES, {}, options)
+        return await self._call(Preferences.reset, options)

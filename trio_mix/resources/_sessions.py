@@ -1,18 +1,23 @@
-"""Sessions: made, listed, exported, rewound, deleted.
-
-What it knows: the arguments of these operations. What it must never know: how a call is made.
-"""
+"""Sessions: created, listed, exported, rewound, deleted."""
 
 # ruff: noqa: A002  # ``id`` is the API's own name
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from trio_mix._public import public
-from trio_mix._rest._tables import _sessions as op
+from trio_mix._rest._operation import LATEST, SINCE_069, UNTIL_069, body_param, query_param
 from trio_mix.errors import MixError, ResponseValidationError
-from trio_mix.resources._base import Resource, implements
+from trio_mix.models import (
+    BrowserMode,
+    Callback,
+    ExportSession,
+    PromptMode,
+    SessionData,
+    SessionType,
+)
+from trio_mix.resources._base import Resource, operation
 
 if TYPE_CHECKING:
     import builtins
@@ -20,41 +25,58 @@ if TYPE_CHECKING:
 
     from trio_mix._rest._core import MixCore
     from trio_mix._rest._options import RequestOptions
-    from trio_mix.models import (
-        BrowserMode,
-        Callback,
-        ExportSession,
-        PromptMode,
-        SessionData,
-        SessionType,
-    )
 
 __all__ = ["Sessions"]
 
 
 @public("trio_mix.resources")
 class Sessions(Resource):
-    """Sessions: made, listed, exported, rewound, deleted."""
+    """Sessions: created, listed, exported, rewound, deleted."""
 
     def __init__(self, core: MixCore) -> None:
         super().__init__(core)
-        self._mode: BrowserMode | None = None  # what this server did not create one without
+        self._mode: BrowserMode | None = None  # the mode that this server requires
 
-    @implements(op.LIST_SESSIONS)
+    @operation(
+        "GET",
+        "/api/sessions",
+        query_param("include_subagents", "bool", generations=LATEST),
+        operation_id="listSessions",
+        result=list[SessionData],
+        answers=(200,),
+        errors=(401, 500),
+        retry="safe",
+    )
     async def list(
         self, *, include_subagents: bool | None = None, options: RequestOptions | None = None
     ) -> builtins.list[SessionData]:
         """List all sessions.
 
         Args:
-          include_subagents: whether to list those that agents have started too (from 0.11).
+          include_subagents: whether to list the sessions of sub-agents too (from 0.11).
           options: what differs for this call.
         """
-        return await self._core.request(
-            op.LIST_SESSIONS, {"include_subagents": include_subagents}, options
-        )
+        return await self._call(Sessions.list, options, include_subagents=include_subagents)
 
-    @implements(op.CREATE_SESSION)
+    @operation(
+        "POST",
+        "/api/sessions",
+        body_param("title"),
+        body_param("browser_mode", choices=get_args(BrowserMode), generations=LATEST),
+        body_param("callbacks", "callbacks", generations=LATEST),
+        body_param("cdp_url", secret=True, generations=LATEST),
+        body_param("custom_system_prompt"),
+        body_param("model_id", generations=LATEST),
+        body_param("prompt_mode", choices=get_args(PromptMode)),
+        body_param("provider", generations=LATEST),
+        body_param("session_type", choices=get_args(SessionType), generations=LATEST),
+        body_param("subagent_type", generations=LATEST),
+        operation_id="createSession",
+        result=SessionData,
+        answers=(201,),
+        errors=(400,),
+        retry="unsent",
+    )
     async def create(
         self,
         *,
@@ -74,8 +96,8 @@ class Sessions(Resource):
 
         Args:
           title: the title.
-          browser_mode: which browser the agent drives. Left out by default, because older servers
-            refuse the field; ``local-browser-service`` when the server refuses for want of it, and
+          browser_mode: which browser the agent drives. Not sent by default, because older servers
+            refuse the field; if the server requires it, ``local-browser-service`` is sent, then and
             from then on.
           callbacks: what the server does after tools have run (from 0.7.4).
           cdp_url: the browser's DevTools address, for ``remote-cdp-websocket``.
@@ -100,21 +122,25 @@ class Sessions(Resource):
         }
         mode = browser_mode or self._mode
         try:
-            return await self._core.request(
-                op.CREATE_SESSION, values | {"browser_mode": mode}, options
-            )
+            return await self._call(Sessions.create, options, browser_mode=mode, **values)
         except MixError as error:
             if browser_mode is not None or not _is_about_browser_mode(error):
                 raise
-        # Wanted where it was left out; or refused, by an older server that took this one's place.
+        # The server requires the field that was left out, or an older server replaced one that did.
         other: BrowserMode | None = "local-browser-service" if mode is None else None
-        made = await self._core.request(
-            op.CREATE_SESSION, values | {"browser_mode": other}, options
-        )
+        created = await self._call(Sessions.create, options, browser_mode=other, **values)
         self._mode = other
-        return made
+        return created
 
-    @implements(op.GET_SESSION)
+    @operation(
+        "GET",
+        "/api/sessions/{id}",
+        operation_id="getSession",
+        result=SessionData,
+        answers=(200,),
+        errors=(404,),
+        retry="safe",
+    )
     async def get(self, *, id: str, options: RequestOptions | None = None) -> SessionData:
         """Return a session.
 
@@ -122,21 +148,40 @@ class Sessions(Resource):
           id: the session.
           options: what differs for this call.
         """
-        return await self._core.request(op.GET_SESSION, {"id": id}, options)
+        return await self._call(Sessions.get, options, id=id)
 
-    @implements(op.DELETE_SESSION)
+    @operation(
+        "DELETE",
+        "/api/sessions/{id}",
+        operation_id="deleteSession",
+        result=type(None),
+        answers=(204,),
+        errors=(404,),
+        retry="safe",
+    )
     async def delete(self, *, id: str, options: RequestOptions | None = None) -> None:
-        """Delete a session with all that was said in it.
+        """Delete a session with its messages.
 
-        When a first try's answer was lost, a second one may be told that there is none: 404.
+        If the response to a first try was lost, the retry may be answered 404: already deleted.
 
         Args:
           id: the session.
           options: what differs for this call.
         """
-        await self._core.request(op.DELETE_SESSION, {"id": id}, options)
+        await self._call(Sessions.delete, options, id=id)
 
-    @implements(op.FORK_SESSION)
+    @operation(
+        "POST",
+        "/api/sessions/{id}/fork",
+        body_param("message_index", "int", minimum=0),
+        body_param("title"),
+        operation_id="forkSession",
+        result=SessionData,
+        answers=(201,),
+        errors=(400, 404),
+        generations=UNTIL_069,
+        retry="unsent",
+    )
     async def fork(
         self,
         *,
@@ -145,30 +190,51 @@ class Sessions(Resource):
         title: str | None = None,
         options: RequestOptions | None = None,
     ) -> SessionData:
-        """Create a session from the beginning of another.
+        """Create a session that begins with messages of another.
 
         Args:
           id: the session to copy from.
-          message_index: up to which message, counted from 0.
+          message_index: the last message to copy, counted from 0.
           title: the new session's title.
           options: what differs for this call.
         """
-        values = {"id": id, "message_index": message_index, "title": title}
-        return await self._core.request(op.FORK_SESSION, values, options)
+        return await self._call(
+            Sessions.fork, options, id=id, message_index=message_index, title=title
+        )
 
-    @implements(op.EXPORT_SESSION)
+    @operation(
+        "GET",
+        "/api/sessions/{id}/export",
+        operation_id="exportSession",
+        result=ExportSession,
+        answers=(200,),
+        errors=(404, 500),
+        generations=SINCE_069,
+        retry="safe",
+    )
     async def export_session(
         self, *, id: str, options: RequestOptions | None = None
     ) -> ExportSession:
-        """Return a session with all that was said in it.
+        """Return a session with its messages.
 
         Args:
           id: the session.
           options: what differs for this call.
         """
-        return await self._core.request(op.EXPORT_SESSION, {"id": id}, options)
+        return await self._call(Sessions.export_session, options, id=id)
 
-    @implements(op.REWIND_SESSION)
+    @operation(
+        "POST",
+        "/api/sessions/{id}/rewind",
+        body_param("message_id"),
+        body_param("cleanup_media", "bool"),
+        operation_id="rewindSession",
+        result=SessionData,
+        answers=(200,),
+        errors=(400, 404),
+        generations=SINCE_069,
+        retry="safe",
+    )
     async def rewind_session(
         self,
         *,
@@ -177,18 +243,34 @@ class Sessions(Resource):
         cleanup_media: bool | None = None,
         options: RequestOptions | None = None,
     ) -> SessionData:
-        """Delete all messages of a session after a certain one.
+        """Delete the messages of a session after a given one.
 
         Args:
           id: the session.
           message_id: the last message to keep.
-          cleanup_media: whether files made since are deleted too; the server's default is yes.
+          cleanup_media: whether to delete the files made since then too; the server's default is
+            yes.
           options: what differs for this call.
         """
-        values = {"id": id, "message_id": message_id, "cleanup_media": cleanup_media}
-        return await self._core.request(op.REWIND_SESSION, values, options)
+        return await self._call(
+            Sessions.rewind_session,
+            options,
+            id=id,
+            message_id=message_id,
+            cleanup_media=cleanup_media,
+        )
 
-    @implements(op.UPDATE_SESSION_CALLBACKS)
+    @operation(
+        "PATCH",
+        "/api/sessions/{id}/callbacks",
+        body_param("callbacks", "callbacks"),
+        operation_id="updateSessionCallbacks",
+        result=SessionData,
+        answers=(200,),
+        errors=(400, 404),
+        generations=LATEST,
+        retry="safe",
+    )
     async def update_session_callbacks(
         self, *, id: str, callbacks: Sequence[Callback], options: RequestOptions | None = None
     ) -> SessionData:
@@ -199,8 +281,9 @@ class Sessions(Resource):
           callbacks: the new ones; an empty list removes all.
           options: what differs for this call.
         """
-        values = {"id": id, "callbacks": callbacks}
-        return await self._core.request(op.UPDATE_SESSION_CALLBACKS, values, options)
+        return await self._call(
+            Sessions.update_session_callbacks, options, id=id, callbacks=callbacks
+        )
 
 
 def _is_about_browser_mode(error: MixError) -> bool:

@@ -1,8 +1,4 @@
-"""The two operations of the reference page, as they are: one connection, raw content.
-
-What it knows: the arguments of these operations.
-What it must never know: reconnecting, turns: those are `Mix.open_stream`'s.
-"""
+"""The two operations of the reference page, as they are: one connection, raw content."""
 
 # ruff: noqa: A002  # ``id`` is the API's own name
 
@@ -11,22 +7,32 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trio_mix._public import public
-from trio_mix._rest._event_stream import EventStreamRequest
-from trio_mix._rest._tables import _streaming as op
-from trio_mix.resources._base import Resource, implements
+from trio_mix._rest._event_stream import EventStream, EventStreamRequest
+from trio_mix._rest._operation import UNTIL_069, Param, body_param, query_param
+from trio_mix.models import StreamMessageResponse
+from trio_mix.resources._base import Resource, operation, operation_of
 
 if TYPE_CHECKING:
     from trio_mix._rest._options import RequestOptions
-    from trio_mix.models import StreamMessageResponse
 
 __all__ = ["Streaming"]
 
 
 @public("trio_mix.resources")
 class Streaming(Resource):
-    """The two streaming operations, as they are."""
+    """The two streaming operations as the API has them."""
 
-    @implements(op.STREAM_EVENTS)
+    @operation(
+        "GET",
+        "/stream",
+        query_param("session_id"),
+        Param(name="last_event_id", wire="Last-Event-ID", where="header"),
+        operation_id="streamEvents",
+        result=EventStream,
+        answers=(200,),
+        errors=(404, 500),
+        retry="safe",
+    )
     def stream_events(
         self,
         *,
@@ -45,9 +51,25 @@ class Streaming(Resource):
           last_event_id: where to resume, on servers that replay.
           options: what differs for this call.
         """
-        return EventStreamRequest(self._core, session_id, last_event_id, options)
+        return EventStreamRequest(
+            self._caller,
+            operation_of(Streaming.stream_events),
+            session_id,
+            last_event_id,
+            options,
+        )
 
-    @implements(op.SEND_STREAMING_MESSAGE)
+    @operation(
+        "POST",
+        "/stream/{id}/message",
+        body_param("content"),
+        operation_id="sendStreamingMessage",
+        result=StreamMessageResponse,
+        answers=(200,),
+        errors=(400, 404, 500),
+        generations=UNTIL_069,
+        retry="unsent",
+    )
     async def send_streaming_message(
         self, *, id: str, content: str, options: RequestOptions | None = None
     ) -> StreamMessageResponse:
@@ -60,5 +82,4 @@ class Streaming(Resource):
           content: JSON text, as ``{"text": "hi"}``; anything else makes servers close the stream.
           options: what differs for this call.
         """
-        values = {"id": id, "content": content}
-        return await self._core.request(op.SEND_STREAMING_MESSAGE, values, options)
+        return await self._call(Streaming.send_streaming_message, options, id=id, content=content)

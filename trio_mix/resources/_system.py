@@ -1,26 +1,16 @@
-"""The server itself: its health, its commands, its tools.
-
-What it knows: the arguments of these operations. What it must never know: how a call is made.
-"""
+"""The server itself: its health, its commands, its tools."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from trio_mix._public import public
-from trio_mix._rest._tables import _system as op
-from trio_mix.resources._base import Resource, implements
+from trio_mix._rest._operation import LATEST
+from trio_mix.models import Command, HealthStatus, LLMTools, McpServer, SystemInfo, ToolsStatus
+from trio_mix.resources._base import Resource, operation
 
 if TYPE_CHECKING:
     from trio_mix._rest._options import RequestOptions
-    from trio_mix.models import (
-        Command,
-        HealthStatus,
-        LLMTools,
-        McpServer,
-        SystemInfo,
-        ToolsStatus,
-    )
 
 __all__ = ["System", "Tools"]
 
@@ -29,16 +19,32 @@ __all__ = ["System", "Tools"]
 class System(Resource):
     """The server itself."""
 
-    @implements(op.LIST_COMMANDS)
+    @operation(
+        "GET",
+        "/api/commands",
+        operation_id="listCommands",
+        result=list[Command],
+        answers=(200,),
+        errors=(401, 500),
+        retry="safe",
+    )
     async def list_commands(self, *, options: RequestOptions | None = None) -> list[Command]:
         """List the slash commands.
 
         Args:
           options: what differs for this call.
         """
-        return await self._core.request(op.LIST_COMMANDS, {}, options)
+        return await self._call(System.list_commands, options)
 
-    @implements(op.GET_COMMAND)
+    @operation(
+        "GET",
+        "/api/commands/{name}",
+        operation_id="getCommand",
+        result=Command,
+        answers=(200,),
+        errors=(404,),
+        retry="safe",
+    )
     async def get_command(self, *, name: str, options: RequestOptions | None = None) -> Command:
         """Return a slash command.
 
@@ -46,59 +52,110 @@ class System(Resource):
           name: its name, without the slash.
           options: what differs for this call.
         """
-        return await self._core.request(op.GET_COMMAND, {"name": name}, options)
+        return await self._call(System.get_command, options, name=name)
 
-    @implements(op.LIST_MCP_SERVERS)
+    @operation(
+        "GET",
+        "/api/mcp",
+        operation_id="listMcpServers",
+        result=list[McpServer],
+        answers=(200,),
+        errors=(401, 500),
+        retry="safe",
+    )
     async def list_mcp_servers(self, *, options: RequestOptions | None = None) -> list[McpServer]:
         """List the MCP servers that the Mix server uses.
 
         Args:
           options: what differs for this call.
         """
-        return await self._core.request(op.LIST_MCP_SERVERS, {}, options)
+        return await self._call(System.list_mcp_servers, options)
 
-    @implements(op.HEALTH_CHECK)
+    @operation(
+        "GET",
+        "/health",
+        operation_id="healthCheck",
+        result=HealthStatus,
+        answers=(200,),
+        errors=(500,),
+        retry="safe",
+    )
     async def health_check(self, *, options: RequestOptions | None = None) -> HealthStatus:
-        """Say that the server is alive, and which it is.
+        """Return the server's health and version.
 
         Args:
           options: what differs for this call.
         """
-        return await self._core.request(op.HEALTH_CHECK, {}, options)
+        return await self._call(System.health_check, options)
 
-    @implements(op.GET_SYSTEM_INFO)
+    @operation(
+        "GET",
+        "/api/system/info",
+        operation_id="getSystemInfo",
+        result=SystemInfo,
+        answers=(200,),
+        errors=(500,),
+        generations=LATEST,
+        retry="safe",
+    )
     async def get_system_info(self, *, options: RequestOptions | None = None) -> SystemInfo:
         """Return facts about the server's installation.
 
         Args:
           options: what differs for this call.
         """
-        return await self._core.request(op.GET_SYSTEM_INFO, {}, options)
+        return await self._call(System.get_system_info, options)
 
 
 @public("trio_mix.resources")
 class Tools(Resource):
-    """What the agents can use."""
+    """The tools of the agents."""
 
-    @implements(op.GET_TOOLS_STATUS)
+    @operation(
+        "GET",
+        "/api/tools/status",
+        operation_id="getToolsStatus",
+        result=ToolsStatus,
+        answers=(200,),
+        errors=(500,),
+        retry="safe",
+    )
     async def get_tools_status(self, *, options: RequestOptions | None = None) -> ToolsStatus:
         """Return which tools have the credentials that they need.
 
         Args:
           options: what differs for this call.
         """
-        return await self._core.request(op.GET_TOOLS_STATUS, {}, options)
+        return await self._call(Tools.get_tools_status, options)
 
-    @implements(op.LIST_LLM_TOOLS)
+    @operation(
+        "GET",
+        "/api/tools",
+        operation_id="listLLMTools",
+        result=LLMTools,
+        answers=(200,),
+        errors=(500,),
+        generations=LATEST,
+        retry="safe",
+    )
     async def list_llm_tools(self, *, options: RequestOptions | None = None) -> LLMTools:
         """Return the tools that the model may call.
 
         Args:
           options: what differs for this call.
         """
-        return await self._core.request(op.LIST_LLM_TOOLS, {}, options)
+        return await self._call(Tools.list_llm_tools, options)
 
-    @implements(op.GET_TOOL_CREDENTIALS_STATUS)
+    @operation(
+        "GET",
+        "/api/tools/credentials-status",
+        operation_id="getToolCredentialsStatus",
+        result=ToolsStatus,
+        answers=(200,),
+        errors=(500,),
+        generations=LATEST,
+        retry="safe",
+    )
     async def get_tool_credentials_status(
         self, *, options: RequestOptions | None = None
     ) -> ToolsStatus:
@@ -107,4 +164,4 @@ class Tools(Resource):
         Args:
           options: what differs for this call.
         """
-        return await self._core.request(op.GET_TOOL_CREDENTIALS_STATUS, {}, options)
+        return await self._call(Tools.get_tool_credentials_status, options)
