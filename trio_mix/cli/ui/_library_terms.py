@@ -28,9 +28,10 @@ _VERBATIM: Final = re.compile(
     r"'[^']*'|\"[^\"]*\"|`(?:trio-mix|/)[^`]*`|\b\w+://[^\s,;)]*[\w/]|(?<!\w)/[\w./-]*\w"
 )
 _TERM: Final = re.compile(
-    r"`[^`]*`|\b[A-Za-z]\w*_\w+|\b[A-Za-z]\w*=|\b\w+\(|(?<![\w./])\.[a-z]\w*|\b[a-z]+\.[a-z]\w*\b"
+    r"`[^`]*`|\b[A-Za-z]\w*_\w+=?|\b[A-Za-z]\w*=|\b\w+\(|(?<![\w./])\.[a-z]\w*|\b[a-z]+\.[a-z]\w*\b"
     r"|\b[A-Z][a-z]+[A-Z]\w*"
 )
+_CALL: Final = re.compile(r"\b[\w.]+\((\w+)=([^()]*)\)")
 _ASIDE: Final = re.compile(r" \(([^()]*)\)")
 _SENTENCE_END: Final = re.compile(r"(?<=[.!?]) +(?=[A-Z\0])")
 _SHORTEST: Final = 3
@@ -59,11 +60,17 @@ def without_library_terms(text: str, verbatim: Iterable[str] = ()) -> str:
     text = _VERBATIM.sub(lambda found: keep(found[0]), text)
     text = _ASIDE.sub(lambda found: "" if _TERM.search(found[1]) else found[0], text)
     first, *others = _SENTENCE_END.split(text)
+    first = _CALL.sub(_argument, first)
     sentences = [_TERM.sub(_in_words, first), *(each for each in others if not _TERM.search(each))]
     text = " ".join(sentences)
     while _PLACE.search(text):  # what is kept may hold what was kept before
         text = _PLACE.sub(lambda found: kept[int(found[1])], text)
     return text
+
+
+def _argument(call: re.Match[str]) -> str:
+    """Return ``id`` for ``get(id=...)``, and ``file 'x'`` for ``upload(file='x')``."""
+    return f"{call[1]} {call[2].strip('.…')}".strip().replace("_", " ")
 
 
 def _in_words(term: re.Match[str]) -> str:
