@@ -277,10 +277,9 @@ class Mix(MixCore):
             settle_timeout=settle_timeout,
             message_buffer=message_buffer,
             max_event_size=max_event_size,
-            on_permission=on_permission,
             last_event_id=last_event_id,
         )
-        return self._streams.open(session_id, settings)
+        return self._streams.open(session_id, settings, on_permission)
 
     def open_session(
         self,

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from tests.support.event_makers import router_for, tool
+from tests.support.messages import message_state
 from trio_mix import events as ev
 from trio_mix._session import _buffers
 from trio_mix._session._buffers import EventBuffer, MessageBuffer, SubscriberBuffer
@@ -121,7 +122,7 @@ def test_a_run_that_is_put_at_once_stands_as_if_put_one_by_one(
 
 def test_a_run_that_overflows_leaves_what_each_of_it_would() -> None:
     def left(deliver: Callable[[MessageState, list[Delta]], None]) -> tuple[object, ...]:
-        state = MessageState(TurnRouter(WireTraits()).register("go"), "s", 1)
+        state = message_state(TurnRouter(WireTraits()).register("go"), 1)
         for number in range(_buffers.HARD_LIMIT_FACTOR):
             state.take(tool(str(number)))
         deliver(state, [says("a", "m"), says("b", "m")])
@@ -199,7 +200,7 @@ class World(StreamController):
 
     def send(self) -> None:
         if self.dispatcher.current is None:
-            state = MessageState(self.router.register("go"), "s", self.mark)
+            state = message_state(self.router.register("go"), self.mark)
             self.messages.append(state)
             self.dispatcher.attach(state)
             self.dispatcher.step(state, Input.SENDING)

@@ -18,16 +18,17 @@ from tests.support.event_makers import (
     says,
     tool,
 )
+from tests.support.messages import message_state
 from trio_mix import events as ev
 from trio_mix._session._buffers import HARD_LIMIT_FACTOR
 from trio_mix._session._dispatcher import EventDispatcher, copies_of
-from trio_mix._session._message_state import MessageState
 from trio_mix._turns._reply_builder import StoredReply
 from trio_mix._turns._router import Input
 from trio_mix.errors import AgentError, ConsumerTooSlow, StreamClosed
 
 if TYPE_CHECKING:
     from trio_mix._session._buffers import EventBuffer
+    from trio_mix._session._message_state import MessageState
 
 
 class Board(EventDispatcher):
@@ -38,7 +39,7 @@ class Board(EventDispatcher):
         super().__init__(router_for(api), self.ended.append)
 
     def send(self, text: str = "hello", mark: int = 100, *, accept: bool = True) -> MessageState:
-        state = MessageState(self.router.register(text), "s", mark)
+        state = message_state(self.router.register(text), mark)
         self.attach(state)
         self.step(state, Input.SENDING)
         if accept:

@@ -14,8 +14,7 @@ import trio
 
 from tests.support.event_makers import asked, done, says
 from trio_mix import Mix, errors
-from trio_mix._session._message_state import MessageState
-from trio_mix._session._stored_messages import History
+from trio_mix._session._stored_messages import SessionHistory
 from trio_mix._turns._router import Input, TurnRouter, WireTraits
 from trio_mix._turns._stored_turn import StoredRow, TurnOutcome
 from trio_mix.testing import Fail, Hang, MixServer, Say, Turn
@@ -23,6 +22,7 @@ from trio_mix.testing import Fail, Hang, MixServer, Say, Turn
 if TYPE_CHECKING:
     from trio.testing import MockClock
 
+    from trio_mix._turns._turn import Turn as RouterTurn
     from trio_mix.testing import Api
 
 MANY = 10_000
@@ -84,21 +84,16 @@ async def test_nothing_that_hangs_on_a_stream_grows_with_its_messages(
         assert not grown.keys() - set(limited)
 
 
-def _state(
-    text: str, *, failure: BaseException | None = None, bound: str | None = None
-) -> MessageState:
-    router = TurnRouter(WireTraits(ids=True, answers=False))
-    turn = router.register(text)
+def _turn(text: str, *, bound: str | None = None) -> RouterTurn:
+    turn = TurnRouter(WireTraits(ids=True, answers=False)).register(text)
     turn.user_message_id = bound
-    state = MessageState(turn, "s", 10)
-    state.failure = failure
-    return state
+    return turn
 
 
 class _Rows:
     """Stored messages that are read as often as they are asked for."""
 
-    silent = False
+    none_kept = False
 
     def __init__(self) -> None:
         self.list: list[StoredRow] = []
@@ -117,41 +112,45 @@ class _Rows:
 
 async def test_what_is_known_of_ten_thousand_messages_is_bounded_and_enough() -> None:
     rows = _Rows()
-    history = History(rows, "s")  # type: ignore[arg-type]
-    await history.ensure()
+    stored = SessionHistory(rows, "s")  # type: ignore[arg-type]
+    history = stored.history
+    await stored.refresh()
     for number in range(MANY):
         rows.list.append(StoredRow(id=f"u{number}", role="user", text="go"))
         rows.list.append(StoredRow(id=f"a{number}", role="assistant", text="ok", finish="end_turn"))
-        history.count(_state("go", bound=f"u{number}"))
+        history.count(_turn("go", bound=f"u{number}"), answered=False, outcome_open=False)
     assert history.known is not None
     assert len(history.known) <= 1000
-    assert history.judge(rows.list, _state("go")).outcome is TurnOutcome.ABSENT
+    assert history.judge(rows.list, _turn("go")).outcome is TurnOutcome.ABSENT
     rows.list.append(StoredRow(id="new", role="user", text="go"))
-    verdict = history.judge(rows.list, _state("go"))
+    verdict = history.judge(rows.list, _turn("go"))
     assert (verdict.outcome, verdict.user_message_id) == (TurnOutcome.UNFINISHED, "new")
     assert rows.looks == 1
 
 
-async def test_messages_of_unknown_fate_do_not_pile_up() -> None:
+async def test_messages_of_unknown_outcome_do_not_pile_up() -> None:
     rows = _Rows()
-    history = History(rows, "s")  # type: ignore[arg-type]
+    stored = SessionHistory(rows, "s")  # type: ignore[arg-type]
+    history = stored.history
     for number in range(2000):
-        await history.ensure()
-        lost = errors.MessageInterrupted("cut", session_id="s", partial=None, outcome="unknown")
-        history.count(_state(f"message {number} " + "x" * 1000, failure=lost))
-    await history.ensure()
+        await stored.refresh()
+        turn = _turn(f"message {number} " + "x" * 1000)
+        history.count(turn, answered=False, outcome_open=True)
+    await stored.refresh()
     assert len(history.earlier) <= 50
 
 
 @pytest.mark.parametrize("size", [10, 100_000])
 async def test_earlier_texts_do_not_pile_up_while_nothing_can_be_read(size: int) -> None:
     rows = _Rows()
-    history = History(rows, "s")  # type: ignore[arg-type]
-    await history.ensure()
+    stored = SessionHistory(rows, "s")  # type: ignore[arg-type]
+    history = stored.history
+    await stored.refresh()
     rows.down = True
     for number in range(2000):
-        await history.ensure()
-        history.count(_state(f"message {number} " + "x" * size))
+        await stored.refresh()
+        turn = _turn(f"message {number} " + "x" * size)
+        history.count(turn, answered=False, outcome_open=False)
     assert len(history.earlier) <= 400
     assert sum(len(earlier.text) for earlier in history.earlier) <= 2_200_000
 

@@ -1,10 +1,7 @@
-"""The live state of one open session, and who is told what when something happens to it.
+"""Connects the parts of one open session stream: reader, dispatcher, send queue, message tasks.
 
-What it knows: how reader, switchboard, send_queue, sending and settling work together. What it must
-never know: the wire format, what users hold (`SessionStream`, `Message`) beyond handing them on.
-
-The reader calls in synchronously (connected, lost, an event, failed); messages call in from their
-own tasks (begin, leave). Whatever takes time is a task in the stream's nursery.
+The reader reports synchronously (connected, lost, events, failed). Messages call in from their own
+tasks (begin, leave). Whatever takes time is a task in the stream's nursery.
 """
 
 from __future__ import annotations
@@ -18,27 +15,27 @@ import trio
 from trio_mix import errors
 from trio_mix import events as ev
 from trio_mix._rest._options import RequestOptions, RetryConfig
-from trio_mix._session._busy import send_when_free
 from trio_mix._session._dispatcher import EventDispatcher, copies_of
 from trio_mix._session._message_state import MessageState
+from trio_mix._session._message_task import MessageTask
 from trio_mix._session._permission_policy import answer_permission
-from trio_mix._session._posting import Sendings, transmit
 from trio_mix._session._reader import Reader, ReaderHost
-from trio_mix._session._recovery import History, StoredMessages, fill_in, settle
 from trio_mix._session._send_queue import SendQueue
-from trio_mix._session._silence import watch
+from trio_mix._session._stored_messages import SessionHistory
 from trio_mix._session._stream_hooks import TimedMessageState
 from trio_mix._session._warnings import LossLogger, session_gone, warn_unanswered
-from trio_mix._turns._router import Input, Phase, TurnRouter
+from trio_mix._turns._limits import Limits
+from trio_mix._turns._recovery import Recovery
+from trio_mix._turns._router import TurnRouter
 from trio_mix._wire._events import made
 from trio_mix.sse import ReconnectSchedule, StreamState
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from trio_mix._session._message import Message
     from trio_mix._session._request import MessageRequest
     from trio_mix._session._send_api import SendApi
+    from trio_mix._session._stored_messages import StoredMessages
     from trio_mix._session._stream_hooks import MessageHooks, StreamHooks
     from trio_mix._wire._events import PendingDelta
     from trio_mix.models import NotificationAnswer
@@ -49,8 +46,6 @@ if TYPE_CHECKING:
 __all__ = ["Services", "Settings", "StreamController"]
 
 _PASSING: Final = (408, 425, 429, 500, 502, 503, 504)
-_PATIENCE: Final = 5.0
-"""Seconds that a cancelled turn's end may take before the stored messages are asked for it."""
 
 
 @attrs.frozen(kw_only=True)
@@ -79,34 +74,24 @@ class Settings:
     settle_timeout: float
     message_buffer: int
     max_event_size: int
-    on_permission: Callable[[ev.PermissionEvent, Message], Awaitable[bool]] | None
     last_event_id: str | None
 
 
-_ENDED: Final = Phase.ENDED  # asked for at every event, and a member of an enum is slow to reach
-
-
 class StreamController(ReaderHost):
-    """Runs one session's stream inside the nursery that `SessionStream` lends it."""
+    """Runs one session's stream in the nursery of its `SessionStream`."""
 
     def __init__(
         self, session_id: str, services: Services, settings: Settings, nursery: trio.Nursery
     ) -> None:
         self.session_id = session_id
         self.settings = settings
-        self.settle_timeout = settings.settle_timeout
-        self.reconnect = settings.reconnect
         self.send_api = services.send_api
-        self.stored = services.stored
         self.send_queue = SendQueue()
-        self.sendings = Sendings()
         self.router = TurnRouter(services.send_api.traits())
         self.dispatcher = EventDispatcher(self.router, self._turn_over)
-        self.dispatcher.on_busy = lambda state, event: self._start(
-            state, partial(send_when_free, self, state, event)
-        )
-        self.dispatcher.on_patchy = lambda state: self._start(state, partial(fill_in, self, state))
-        self.history = History(services.stored, session_id)
+        self.dispatcher.on_busy = self._server_busy
+        self.dispatcher.on_patchy = MessageState.wake  # its task reads what is missing
+        self.stored = SessionHistory(services.stored, session_id)
         self.failure: BaseException | None = None
         self.messages_sent = 0
         self.losses = 0
@@ -114,9 +99,19 @@ class StreamController(ReaderHost):
         self.last_loss_time: float | None = None
         self._services = services
         self._hooks = services.hooks()
+        self._limits = Limits(
+            settle_timeout=settings.settle_timeout, cleanup_timeout=settings.cleanup_timeout
+        )
         self._nursery = nursery
-        self._loss_logger = LossLogger(self, nursery.start_soon)
-        self._connected: trio.Event | None = None  # made by whoever waits for it first
+        self._loss_logger = LossLogger(
+            session_id,
+            settings.reconnect.max_elapsed_time,
+            start=nursery.start_soon,
+            message_waits=lambda: self.missed,
+            wait_connected=self.wait_connected,
+        )
+        self._message_scopes: set[trio.CancelScope] = set()
+        self._connected: trio.Event | None = None  # made by the first task that waits for it
         self._gap_due = ""
         self._renewing = False
         self.reader = Reader(
@@ -133,7 +128,7 @@ class StreamController(ReaderHost):
     # -- the stream -------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start the reader, and what tells the hooks, if there are any."""
+        """Start the reader and, if there are hooks, the task that calls them."""
         if self._hooks is not None:
             self._nursery.start_soon(self._hooks.run, name=f"trio_mix hooks of {self.session_id}")
         self._nursery.start_soon(self.reader.run, name=f"trio_mix reader of {self.session_id}")
@@ -149,7 +144,7 @@ class StreamController(ReaderHost):
             await self._connected.wait()
 
     def close(self) -> None:
-        """End everything that hangs on the stream: it is being closed on purpose."""
+        """End everything that depends on the stream, because it is being closed on purpose."""
         closed = errors.StreamClosed(
             f"The stream of session {self.session_id} was closed. Keep using it inside "
             "`async with mix.open_stream(...)`, or open it again.",
@@ -162,34 +157,34 @@ class StreamController(ReaderHost):
 
     @property
     def continued(self) -> bool | None:
-        """Whether the present connection goes on with the last one's ids."""
+        """Whether the current connection goes on with the last one's ids; None: unknown."""
         return self.reader.replay_filter.continued
 
     @property
     def missed(self) -> bool:
-        """Whether the connection is lost, and a message waits for it."""
+        """Whether the connection is lost while a message waits for it."""
         lost = self.reader.state is StreamState.RECONNECTING
         return lost and (self.send_queue.held or self.send_queue.waiting > 0)
 
-    @property
-    def up_time(self) -> float:
-        """For how many seconds there has been a connection, all in all."""
-        return self.reader.up_time
-
-    # -- told by the reader -----------------------------------------------------------------
+    # -- reported by the reader -------------------------------------------------------------
 
     def stream_connected(self, *, first: bool) -> None:
-        """Let sends through; what may be missing is said once it is known (see stream_event)."""
+        """Let messages be sent; a gap is reported once it is known (see `stream_event`)."""
         if not first and not self.reader.replay_filter.mark:
-            self._say_gap()
+            self._report_gap()
         self._wake()
         if not self._renewing:
             self.send_queue.resume()
         if self._hooks is not None:
             self._hooks.opened()
+        state = self.dispatcher.current
+        if state is not None:
+            state.recovery.continued = self.continued
+            state.recovery.connection_restored(trio.current_time())
+            state.wake()
 
     def stream_lost(self, reason: str, *, planned: bool) -> None:
-        """Hold sends back, and have a turn that is under way settled."""
+        """Hold messages back, and let a turn that is under way be recovered."""
         self.send_queue.pause()
         self._renewing = False
         self.router.lost()
@@ -200,18 +195,18 @@ class StreamController(ReaderHost):
         if self._hooks is not None:
             self._hooks.lost(reason, planned=planned)
         state = self.dispatcher.current
-        if state is not None and state.turn.phase not in (Phase.REGISTERED, Phase.OVER):
-            state.cut = state.severed = True
-            self.settle(state)
-        if self.missed:
-            self._loss_logger.watch()
+        if state is not None:
+            state.recovery.connection_lost(trio.current_time())
+            state.cut = state.cut or state.recovery.cut
+            state.wake()
+        self._loss_logger.lost(reason)
 
     def stream_failed(self, failure: Exception) -> None:
-        """Deliver what killed the stream to everybody who waits."""
+        """Raise what ended the stream in everything that waits on it."""
         self._end(failure, cleanly=False)
 
     def stream_event(self, event: ev.Event) -> None:
-        """Hand on one event, after saying that some may be missing, where they may."""
+        """Dispatch one event, after a gap event where events may be missing."""
         if self._gap_due and not isinstance(event, ev.ConnectedEvent):
             if self.continued:
                 self._gap_due = ""
@@ -219,17 +214,14 @@ class StreamController(ReaderHost):
                     self.dispatcher.current.cut = False
                 self.router.reconnected(replayed=True)
             elif self.continued is False:
-                self._say_gap()
+                self._report_gap()
                 self.router.reconnected(replayed=False)
-        dispatcher = self.dispatcher
-        dispatcher.deliver(event)
-        state = dispatcher.current
-        if state is not None and state.turn.phase is _ENDED and not state.settling:
-            state.settling = True
-            self._nursery.start_soon(self._await_answer, state)
+        self.dispatcher.deliver(event)
+        if self.dispatcher.current is not None:
+            self.dispatcher.current.recovery.continued = self.continued
 
     def stream_events(self, events: Sequence[ev.Event | PendingDelta]) -> None:
-        """Hand on the events of one read, runs of text at once."""
+        """Dispatch the events of one read, runs of text at once."""
         at = 0
         while at < len(events):
             taken = 0 if self._gap_due else self.dispatcher.deliver_run(events, at)
@@ -238,49 +230,51 @@ class StreamController(ReaderHost):
             at += taken or 1
 
     def may_rotate(self) -> bool:
-        """Say whether nobody is sending, and no turn is under way."""
+        """Return whether nobody is sending, and no turn is under way."""
         return not self.send_queue.held
 
     def may_drop(self) -> bool:
-        """Say whether nothing of a message is under way, though its sender may have passed."""
-        state = self.dispatcher.current
-        return not self.send_queue.held or state is None or state.sending is None
+        """Return whether nothing of a message is under way, even if a sender holds the queue."""
+        return not self.send_queue.held or self.dispatcher.current is None
 
     def heartbeats_pause(self) -> bool:
-        """Say whether this is a pipeline server, which sends none while it runs a message."""
+        """Return whether this is a pipeline server, which sends none while it runs a message."""
         return self.send_queue.held and self.send_api.api in ("pipeline", "auto")
 
-    # -- told by messages -------------------------------------------------------------------
+    # -- called by messages -----------------------------------------------------------------
 
-    def watch_message(self, request: MessageRequest) -> MessageHooks | None:
-        """Return what tells the hooks of a message, if there are any."""
+    def message_hooks(self, request: MessageRequest) -> MessageHooks | None:
+        """Return what calls the hooks of a message, if there are any."""
         return None if self._hooks is None else self._hooks.message(request)
 
-    async def begin(self, message: Message) -> MessageState:
-        """Wait for a message's turn, send it, and return when it is under way."""
+    async def begin(
+        self,
+        request: MessageRequest,
+        policy: Callable[[ev.PermissionEvent], Awaitable[bool]] | None,
+    ) -> MessageState:
+        """Wait for the message's turn to be sent, send it, and return when it is under way.
+
+        Args:
+          request: the message.
+          policy: decides about its permission requests, if anybody does.
+
+        Raises:
+          MessageRejected: the server refused it.
+          StreamError, TransportError: the stream is over, or nothing could be sent.
+
+        Cancelled, it leaves the message as `leave` does.
+        """
         if self.reader.state is StreamState.RECONNECTING:
             self._loss_logger.watch()
         await self.send_queue.acquire()
         try:
-            await self.history.ensure()
+            await self.stored.refresh()
             await self.send_queue.wait_resumed()
         except BaseException:
             self.send_queue.release()
             raise
-        request = message.request
-        self._learn_traits()
-        turn = self.router.register(request.text, plan_mode=request.plan_mode)
-        kind = MessageState if self._hooks is None else TimedMessageState
-        state = kind(turn, self.session_id, self.settings.message_buffer)
-        state.request = request
-        if self.settings.on_permission is not None:
-            state.on_permission = lambda event: self._start(
-                state, partial(self._ask_policy, event, message, state)
-            )
-        self.dispatcher.attach(state)
-        self.messages_sent += 1
-        self.reader.nudge()
-        self._nursery.start_soon(transmit, self, state, request)
+        state = self._attach(request, policy)
+        self._nursery.start_soon(self._look_after, state)
         try:
             await state.started.wait()
         except BaseException:
@@ -291,32 +285,20 @@ class StreamController(ReaderHost):
         return state
 
     async def leave(self, state: MessageState) -> None:
-        """End the server's work on a message whose sender goes; bounded and shielded."""
+        """End the server's work on a message whose sender leaves; bounded and shielded."""
         if state.turn.over or state.turn_over.is_set():
             await trio.lowlevel.cancel_shielded_checkpoint()
             return
-        state.abandoned = True
-        timeout = self.settings.cleanup_timeout
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + timeout):
-            if state.turn.phase is Phase.REGISTERED:
-                if state.sending is not None:
-                    state.sending.cancel(reason="the message was left before it was sent")
-                self.dispatcher.step(state, Input.REFUSED)
-                await trio.lowlevel.checkpoint()
-                return
-            # A blocking server answers the POST when the turn is over: that is not waited for.
-            with trio.move_on_after(min(0.5 if state.turn.answer_due else timeout, timeout / 2)):
-                await state.started.wait()
-            if not state.turn_over.is_set():
-                state.turn.cancelling = True
-                state.cancel_heard = await self.cancel()
-        if not state.turn_over.is_set():
-            self.settle(state, patience=_PATIENCE)
+        state.recovery.leave(trio.current_time())
+        state.wake()
+        deadline = trio.current_time() + self.settings.cleanup_timeout
+        with trio.CancelScope(shield=True, deadline=deadline):
+            await state.cancelled.wait()
 
     async def cancel(self) -> bool:
-        """Tell the server to cancel; return whether it has heard it.
+        """Ask the server to cancel; return whether it has acknowledged that.
 
-        A server that cannot, or does not answer, is no error.
+        A server that cannot cancel is no error.
         """
         options = RequestOptions(retries=RetryConfig(strategy="none"))
         try:
@@ -327,7 +309,7 @@ class StreamController(ReaderHost):
         except errors.TransportError:
             await trio.lowlevel.checkpoint()
             return False
-        except Exception:  # noqa: BLE001 - a hook's veto: the server is not told then
+        except Exception:  # noqa: BLE001 - a hook's veto: nothing is sent then
             await trio.lowlevel.checkpoint()
         return True
 
@@ -345,50 +327,79 @@ class StreamController(ReaderHost):
             value=value,
         )
 
-    def nobody_asked(self, request: ev.PermissionEvent) -> bool:
-        """Warn of a request that its message drops, unless somebody else sees it."""
-        unseen = self.settings.on_permission is None and not self.dispatcher.subscribers
+    def warn_unanswered(self, request: ev.PermissionEvent) -> bool:
+        """Warn of a request that its message drops, unless a subscriber sees it."""
+        unseen = not self.dispatcher.subscribers
         if unseen:
             warn_unanswered(request, self.session_id)
         return unseen
 
-    # -- asked for by sending and settling --------------------------------------------------
-
-    def settle(self, state: MessageState, *, patience: float = 0.05) -> None:
-        """Have a task find out what became of a turn, ``patience`` seconds from now."""
-        if not state.settling:
-            state.settling = True
-            self._start(state, partial(settle, self, state, patience=patience))
-
-    async def watch(self, state: MessageState) -> None:
-        """See a turn that the server has accepted to its end, whatever gets lost of it."""
-        await watch(self, state)
-
-    def send_again(self, state: MessageState) -> None:
-        """Send a message a second time: the first provably did not run."""
-        assert state.request is not None  # noqa: S101 - every state of `begin` has one
-        self._start(state, partial(transmit, self, state, state.request))
-
     # -- inside -----------------------------------------------------------------------------
 
-    def _start(self, state: MessageState, work: Callable[[], Awaitable[None]]) -> None:
-        """Start a task for a message, in its sender's context, whoever's the present one is."""
-        state.context.run(self._nursery.start_soon, work)
+    def _attach(
+        self,
+        request: MessageRequest,
+        policy: Callable[[ev.PermissionEvent], Awaitable[bool]] | None,
+    ) -> MessageState:
+        """Register a message as the current one."""
+        self._learn_traits()
+        turn = self.router.register(request.text, plan_mode=request.plan_mode)
+        recovery = Recovery(turn, self.settings.reconnect, self._limits, trio.current_time())
+        recovery.continued = self.continued
+        kind = MessageState if self._hooks is None else TimedMessageState
+        state = kind(request, recovery, self.session_id, self.settings.message_buffer)
+        if policy is not None:
+            state.on_permission = lambda event: state.context.run(
+                self._nursery.start_soon, partial(self._ask_policy, policy, event, state)
+            )
+        self.dispatcher.attach(state)
+        self.messages_sent += 1
+        self.reader.nudge()
+        return state
+
+    async def _look_after(self, state: MessageState) -> None:
+        self._message_scopes.add(state.scope)
+        try:
+            await MessageTask(
+                state=state,
+                dispatcher=self.dispatcher,
+                send_api=self.send_api,
+                stored=self.stored,
+                cancel=self.cancel,
+            ).run()
+        finally:
+            self._message_scopes.discard(state.scope)
+
+    def _server_busy(self, state: MessageState, error: ev.Event) -> None:
+        state.recovery.busy(error, trio.current_time())
+        state.wake()
 
     def _learn_traits(self) -> None:
-        """Take over what the client has learnt of the server; what the events told, stays."""
+        """Take over what the client has learnt of the server; what events showed is kept."""
         seen, known = self.router.traits.ids, self.send_api.traits()
         known.ids = known.ids if seen is None else seen
         self.router.traits = known
 
-    def _say_gap(self) -> None:
+    def _report_gap(self) -> None:
         reason, self._gap_due = self._gap_due, ""
         if reason:
             self.dispatcher.gap(f"the connection was lost: {reason}")
 
     def _turn_over(self, state: MessageState) -> None:
-        self.history.count(state)
-        if self._may_still_speak(state):
+        recovery = state.recovery
+        refused = isinstance(state.failure, errors.MessageRejected)
+        ended = state.turn.ended_by is not None or state.failure is None
+        self.stored.history.count(
+            state.turn,
+            answered=state.partial().message_id is not None,
+            outcome_open=not (refused or ended),
+        )
+        # A turn whose end was not seen may still send events that no id tells from the next one's:
+        # errors have no ids at all. A finished turn with ids has nothing left to send.
+        finished = state.failure is None and not (recovery.left or state.builder.doubtful)
+        known = self.router.traits.ids and recovery.was_cut and finished
+        command = state.turn.text.startswith("/")
+        if state.turn.ended_by is None and recovery.posted and not (known or refused or command):
             self.send_queue.pause()
             self._renewing = True
             self._nursery.start_soon(self._renew, "a turn may still send events on it")
@@ -398,20 +409,6 @@ class StreamController(ReaderHost):
     async def _renew(self, reason: str) -> None:
         await self.reader.renew(reason)
         self._renewing = False
-
-    def _may_still_speak(self, state: MessageState) -> bool:
-        """Whether events of a turn may still come, that no id would tell from the next one's.
-
-        Errors bear none anywhere; but what is known to have finished has none to come, and its
-        other events, where there are ids and it was cut, are told by those.
-        """
-        if state.turn.ended_by is not None or not state.posted:
-            return False
-        finished = state.failure is None and not (state.abandoned or state.builder.doubtful)
-        if self.router.traits.ids and state.severed and finished:
-            return False
-        refused = isinstance(state.failure, errors.MessageRejected)
-        return not refused and not state.turn.text.startswith("/")
 
     def _wake(self) -> None:
         connected, self._connected = self._connected, None
@@ -423,29 +420,24 @@ class StreamController(ReaderHost):
             self.failure = failure
             self._wake()
             self.send_queue.close(copies_of(failure))
-            if self.dispatcher.current is not None and isinstance(failure, errors.SessionNotFound):
-                self.dispatcher.current.fail(
-                    session_gone(failure, sent=self.dispatcher.current.posted)
-                )
+            state = self.dispatcher.current
+            if state is not None and isinstance(failure, errors.SessionNotFound):
+                state.fail(session_gone(failure, sent=state.recovery.posted))
             self.dispatcher.close(copies_of(failure), cleanly=cleanly)
-            self.sendings.end()
+            for scope in self._message_scopes:
+                scope.cancel(reason="the stream is over")
             if self._hooks is not None:
                 self._hooks.ended(None if cleanly else failure)
 
-    async def _await_answer(self, state: MessageState) -> None:
-        with trio.move_on_after(self.settings.cleanup_timeout):
-            await state.turn_over.wait()
-        state.settling = False
-        self.dispatcher.step(state, Input.SETTLED)
-
     async def _ask_policy(
-        self, request: ev.PermissionEvent, message: Message, state: MessageState
+        self,
+        policy: Callable[[ev.PermissionEvent], Awaitable[bool]],
+        request: ev.PermissionEvent,
+        state: MessageState,
     ) -> None:
-        policy = self.settings.on_permission
-        assert policy is not None  # noqa: S101 - only started where there is one
-
-        async def tell(granted: bool) -> None:
+        async def answer(granted: bool) -> None:
             await self.decide(request.permission_id, grant=granted)
 
-        ask = partial(policy, request, message)
-        await answer_permission(state, ask, tell, ReconnectSchedule(self.reconnect))
+        await answer_permission(
+            state, partial(policy, request), answer, ReconnectSchedule(self.settings.reconnect)
+        )

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["EventDispatcher", "copies_of"]
 
 
+_ENDED: Final = Phase.ENDED
 _OVER: Final = Phase.OVER  # asked for at every event, and a member of an enum is slow to reach
 
 
@@ -92,6 +93,8 @@ class EventDispatcher:
         state.take(event)
         if state.turn.phase is _OVER:
             self._check(state)
+        elif state.turn.phase is _ENDED:
+            state.wake()
 
     def deliver_run(self, events: Sequence[Event | PendingDelta], at: int) -> int:
         """Hand on the run of text that goes on with the last event; return how many that are.
@@ -150,26 +153,26 @@ class EventDispatcher:
         if self._current is not None:
             state, self._current = self._current, None
             state.fail(failure())
-            state.turn_over.set()
+            state.end_turn()
 
     def finish(self, state: MessageState) -> None:
         """End a message whose turn is over, with all that is to be had of it."""
         if not state.turn_over.is_set():
             state.finish()
-            state.turn_over.set()
+            state.end_turn()
             if self._current is state:
                 self._current = None
             self._on_turn_over(state)
 
     def _check(self, state: MessageState) -> None:
-        if not state.turn.over or state.turn_over.is_set() or state.filling:
+        state.wake()
+        if not state.turn.over or state.turn_over.is_set():
             return
         if state.cut:
             state.builder.gap()
         if state.over.is_set() or not state.builder.patchy:
             self.finish(state)
         else:
-            state.filling = True
             self.on_patchy(state)
 
 

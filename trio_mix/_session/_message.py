@@ -10,7 +10,7 @@ Rule 3  ``text_deltas`` joined is ``reply.text``, whatever the server did.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, Self, final
+from typing import TYPE_CHECKING, Self, TypeAlias, final
 
 from trio_mix import events as ev
 from trio_mix._public import public
@@ -24,45 +24,19 @@ from trio_mix.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable
     from types import TracebackType
 
     from trio_mix._reply import Reply
+    from trio_mix._session._controller import StreamController
     from trio_mix._session._message_state import MessageState
     from trio_mix._session._stream_hooks import MessageHooks
     from trio_mix.events import Event
 
-__all__ = ["Message", "MessageRequest", "TextDeltas"]
+__all__ = ["Message", "MessageRequest", "PermissionPolicy", "TextDeltas"]
 
-
-class MessageHost(Protocol):
-    """What a message needs of its stream."""
-
-    session_id: str
-
-    def watch_message(self, request: MessageRequest) -> MessageHooks | None:
-        """Return what tells the hooks of a message, if there are any."""
-
-    async def begin(self, message: Message) -> MessageState:
-        """Wait for the message's turn and send it."""
-        ...
-
-    async def leave(self, state: MessageState) -> None:
-        """End the server's work on the message, if it is still at it."""
-
-    async def cancel(self) -> bool:
-        """Tell the server to cancel what the session is doing."""
-        ...
-
-    async def decide(self, permission_id: str, *, grant: bool) -> None:
-        """Answer a permission request."""
-
-    async def respond(self, notification_id: str, response_type: str, value: str | None) -> None:
-        """Answer a notification."""
-
-    def nobody_asked(self, request: ev.PermissionEvent) -> bool:
-        """Take in that the caller sees no such request; return whether that was worth a word."""
-        ...
+PermissionPolicy: TypeAlias = "Callable[[ev.PermissionEvent, Message], Awaitable[bool]]"
+"""Decides whether a permission request of a message is granted."""
 
 
 @public("trio_mix")
@@ -82,11 +56,17 @@ class Message:
     server to cancel it, shielded from cancellation, for at most ``cleanup_timeout`` seconds.
     """
 
-    def __init__(self, host: MessageHost, request: MessageRequest) -> None:
-        self._host = host
+    def __init__(
+        self,
+        controller: StreamController,
+        request: MessageRequest,
+        on_permission: PermissionPolicy | None,
+    ) -> None:
+        self._controller = controller
         self._request = request
+        self._on_permission = on_permission
         self._state: MessageState | None = None
-        self._watch: MessageHooks | None = None
+        self._hooks: MessageHooks | None = None
         self._used = False
         self._left = False
         self._warned = False
@@ -113,7 +93,7 @@ class Message:
     @property
     def session_id(self) -> str:
         """The session that it was sent to."""
-        return self._host.session_id
+        return self._controller.session_id
 
     @property
     def finished(self) -> bool:
@@ -162,11 +142,11 @@ class Message:
                 "stream.send() again for another one."
             )
         self._used = True
-        self._watch = self._host.watch_message(self._request)
-        if self._watch is None:
-            self._state = await self._host.begin(self)
+        self._hooks = self._controller.message_hooks(self._request)
+        if self._hooks is None:
+            self._state = await self._begin()
         else:
-            self._state = await self._watch.enter(lambda: self._host.begin(self))
+            self._state = await self._hooks.enter(self._begin)
         return self
 
     async def __aexit__(
@@ -183,7 +163,7 @@ class Message:
         self._left = True
         early = not state.over.is_set()
         try:
-            await self._host.leave(state)
+            await self._controller.leave(state)
         finally:
             if not state.over.is_set():
                 state.fail(
@@ -197,8 +177,8 @@ class Message:
                     )
                 )
             state.buffer.discard()
-            if self._watch is not None:
-                await self._watch.leave(state, exc, early=early)
+            if self._hooks is not None:
+                await self._hooks.leave(state, exc, early=early)
 
     def __aiter__(self) -> Self:
         """Iterate the message's events; see `__anext__`."""
@@ -254,7 +234,7 @@ class Message:
         ``cancelSessionProcessing``)
         """
         self._opened()
-        await self._host.cancel()
+        await self._controller.cancel()
 
     async def grant(self, request: ev.PermissionEvent) -> None:
         """Allow what a permission request asks for. (OpenAPI: ``grantPermission``).
@@ -262,7 +242,7 @@ class Message:
         Raises:
           ErrorResponse: the server does not know the request (any more).
         """
-        await self._host.decide(request.permission_id, grant=True)
+        await self._controller.decide(request.permission_id, grant=True)
 
     async def deny(self, request: ev.PermissionEvent) -> None:
         """Refuse what a permission request asks for. (OpenAPI: ``denyPermission``).
@@ -270,7 +250,7 @@ class Message:
         Raises:
           ErrorResponse: the server does not know the request (any more).
         """
-        await self._host.decide(request.permission_id, grant=False)
+        await self._controller.decide(request.permission_id, grant=False)
 
     async def respond(self, notification: ev.NotificationEvent, value: str | None = None) -> None:
         """Answer a notification in the way that it asks for. (OpenAPI: ``respondToNotification``).
@@ -282,11 +262,24 @@ class Message:
         Raises:
           ErrorResponse: the server does not know the notification (any more).
         """
-        await self._host.respond(notification.notification_id, notification.response_type, value)
+        await self._controller.respond(
+            notification.notification_id, notification.response_type, value
+        )
 
     def _dropped(self, request: ev.PermissionEvent) -> None:
         """Note that the caller does not see a request; one word per message is enough."""
-        self._warned = self._warned or self._host.nobody_asked(request)
+        if self._on_permission is None and not self._warned:
+            self._warned = self._controller.warn_unanswered(request)
+
+    async def _begin(self) -> MessageState:
+        policy = None
+        if self._on_permission is not None:
+            on_permission = self._on_permission
+
+            async def policy(request: ev.PermissionEvent) -> bool:
+                return await on_permission(request, self)
+
+        return await self._controller.begin(self._request, policy)
 
     def _opened(self) -> MessageState:
         if self._state is None:

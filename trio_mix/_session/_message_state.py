@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from trio_mix._reply import Reply
     from trio_mix._session._request import MessageRequest
-    from trio_mix._turns._router import RunDelta, Turn
+    from trio_mix._turns._recovery import Recovery
+    from trio_mix._turns._router import RunDelta
     from trio_mix.events import Event
-    from trio_mix.sse import ReconnectSchedule
 
 __all__ = ["MessageState"]
 
@@ -33,16 +33,21 @@ class MessageState:
     """One sent message as the stream sees it: what has come for it, and how it ended.
 
     Args:
-      turn: the turn, as registered with the router.
+      request: the message.
+      recovery: decides what to do about it; it has the turn.
       session_id: the session, for errors.
-      mark: events that may stand waiting before deltas are merged.
+      mark: buffered events from which on text deltas are merged.
     """
 
-    def __init__(self, turn: Turn, session_id: str, mark: int) -> None:
-        self.turn = turn
+    def __init__(
+        self, request: MessageRequest, recovery: Recovery, session_id: str, mark: int
+    ) -> None:
+        self.request = request
+        self.recovery = recovery
+        self.turn = recovery.turn
         self.session_id = session_id
         self.context: Context = copy_context()
-        """The sender's, for whatever is done for the message: logs and traces find theirs in it."""
+        """The sender's: logs and traces of what is done for the message find theirs in it."""
         self.builder: ReplyBuilder = ReplyBuilder()
         self.buffer: MessageBuffer = MessageBuffer(mark)
         self.started: trio.Event = trio.Event()
@@ -51,38 +56,37 @@ class MessageState:
         """Nothing more comes; the turn itself may still be running on the server."""
         self.turn_over: trio.Event = trio.Event()
         """The server has done with it: the next message may be sent."""
+        self.cancelled: trio.Event = trio.Event()
+        """The server was asked to cancel it, or its turn is over."""
         self.failure: BaseException | None = None
-        self.abandoned = False
-        """Its sender has left; only the turn's end still matters."""
-        self.posted = False
-        """It may have reached the server."""
-        self.cancel_heard = False
-        """The server has heard that it is to be cancelled."""
-        self.unanswered = False
-        """The POST is under way, and neither its answer nor its failure is known."""
-        self.under_way = False
-        """The POST was given up, and may still arrive: nothing proves that it never will."""
-        self.refusal: BaseException | None = None
-        """What the server answered, should it turn out that the message did not run."""
         self.cut = False
-        """The connection was lost while the turn was under way, and no event has come since."""
-        self.severed = False
-        """A connection was lost while the turn was under way."""
-        self.settling = False
-        """A task finds out what became of it."""
-        self.filling = False
-        """Its turn is over, and a task reads what a gap has taken of it."""
-        self.watches = 0
-        """How often it was accepted, and looked after from then on."""
-        self.sending: trio.CancelScope | None = None
-        """The scope of the task that sends it."""
-        self.request: MessageRequest | None = None
-        """What was sent, should it have to be sent again."""
-        self.busy: ReconnectSchedule | None = None
-        """The delays before it is sent again to a server that was busy."""
+        """Whether events may be missing of which its reader has not been told."""
+        self.scope: trio.CancelScope = trio.CancelScope(shield=True)
+        """The scope of its task."""
+        self.post_scope: trio.CancelScope = trio.CancelScope()
+        """The scope of its POST."""
         self.policies: set[trio.CancelScope] = set()
-        """The permission policies that are being asked."""
+        """The scopes of the permission policies that run for it."""
         self.on_permission: Callable[[ev.PermissionEvent], None] | None = None
+        self._news: trio.Event | None = None
+
+    def wake(self) -> None:
+        """Let the message's task look at what has changed."""
+        if self._news is not None:
+            self._news.set()
+
+    async def wait_for_news(self, until: float) -> None:
+        """Wait until `wake` is called, at most until a time."""
+        self._news = trio.Event()
+        with trio.CancelScope(deadline=until):
+            await self._news.wait()
+        self._news = None
+
+    def end_turn(self) -> None:
+        """Note that the server has done with it."""
+        self.turn_over.set()
+        self.cancelled.set()
+        self.wake()
 
     def partial(self) -> Reply:
         """Return what has come so far."""
@@ -93,6 +97,7 @@ class MessageState:
         self.builder.feed(event)
         if not self.started.is_set():
             self.started.set()
+            self.wake()
         if not self.over.is_set():
             self.buffer.put(event)
             if isinstance(event, ev.PermissionEvent) and self.on_permission is not None:

@@ -27,6 +27,7 @@ from trio_mix.sse._supervisor import Supervisor
 if TYPE_CHECKING:
     from trio_mix._rest._core import MixCore
     from trio_mix._rest._options import Api
+    from trio_mix._session._message import PermissionPolicy
 
 __all__ = ["StreamRegistry"]
 
@@ -51,12 +52,15 @@ class StreamRegistry:
         self._stored = StoredMessages(Sessions(core), messages)
         self._streams: dict[str, SessionStream] = {}
 
-    def open(self, session_id: str, settings: Settings) -> SessionStream:
+    def open(
+        self, session_id: str, settings: Settings, on_permission: PermissionPolicy | None
+    ) -> SessionStream:
         """Return a session stream, which is registered from its entry to its end."""
         return SessionStream(
             session_id,
             self._services(session_id, settings),
             settings,
+            on_permission,
             self._register,
             self._unregister,
         )

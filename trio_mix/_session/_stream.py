@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from trio_mix._reply import Reply
     from trio_mix._session._controller import Services, Settings
+    from trio_mix._session._message import PermissionPolicy
     from trio_mix.models import ThinkingLevel
 
 __all__ = ["SessionStream", "SessionStreamStatistics"]
@@ -87,12 +88,14 @@ class SessionStream:
         session_id: str,
         services: Services,
         settings: Settings,
+        on_permission: PermissionPolicy | None,
         register: Callable[[SessionStream], None],
         unregister: Callable[[SessionStream], None],
     ) -> None:
         self._session_id = session_id
         self._services = services
         self._settings = settings
+        self._on_permission = on_permission
         self._register = register
         self._unregister = unregister
         self._tasks = OwnedNursery(
@@ -193,7 +196,7 @@ class SessionStream:
           MessageRejected: the text is empty, or starts with ``!`` without ``allow_shell``.
           ConfigurationError: ``thinking_level`` or ``max_steps`` make no sense.
         """
-        engine = self._opened()
+        controller = self._opened()
         if not text.strip():
             raise errors.MessageRejected(
                 f"The message to session {self._session_id} was not sent, for it is empty, and "
@@ -222,7 +225,7 @@ class SessionStream:
             media=tuple(media),
             apps=tuple(apps),
         )
-        return Message(engine, request)
+        return Message(controller, request, self._on_permission)
 
     async def ask(
         self,
@@ -267,24 +270,24 @@ class SessionStream:
 
     def statistics(self) -> SessionStreamStatistics:
         """Return a snapshot of the stream's inner life."""
-        engine = self._opened()
-        source = engine.reader.source.statistics()
+        controller = self._opened()
+        source = controller.reader.source.statistics()
         return SessionStreamStatistics(
             state=self.state,
             connects=source.connects,
             reconnects=max(0, source.connects - 1),
-            rotations=engine.reader.rotations,
-            losses=engine.losses,
-            last_loss=engine.last_loss,
-            last_loss_time=engine.last_loss_time,
-            events=engine.reader.events,
-            duplicates=engine.reader.replay_filter.duplicates,
+            rotations=controller.reader.rotations,
+            losses=controller.losses,
+            last_loss=controller.last_loss,
+            last_loss_time=controller.last_loss_time,
+            events=controller.reader.events,
+            duplicates=controller.reader.replay_filter.duplicates,
             bytes=source.bytes,
-            last_event_id=engine.reader.replay_filter.mark or None,
-            messages=engine.messages_sent,
-            senders_waiting=engine.send_queue.waiting,
-            turn_running=engine.dispatcher.current is not None,
-            subscribers=engine.dispatcher.subscribers,
+            last_event_id=controller.reader.replay_filter.mark or None,
+            messages=controller.messages_sent,
+            senders_waiting=controller.send_queue.waiting,
+            turn_running=controller.dispatcher.current is not None,
+            subscribers=controller.dispatcher.subscribers,
         )
 
     def _opened(self) -> StreamController:
@@ -301,18 +304,18 @@ class SessionStream:
             )
         return self._controller
 
-    async def _first_connected(self, engine: StreamController) -> None:
+    async def _first_connected(self, controller: StreamController) -> None:
         """Wait for the first connect; its failures are tried again within its time limit."""
         limit = self._settings.connect_timeout
         with trio.move_on_after(limit) as scope:
-            await engine.wait_connected()
+            await controller.wait_connected()
         if not scope.cancelled_caught:
             return
-        cause = engine.reader.source.last_failure
+        cause = controller.reader.source.last_failure
         if isinstance(cause, errors.TransportError | errors.MixError):
             raise cause
         raise errors.RequestTimeout(
-            engine.last_loss or f"no connected event within {limit:g} s",
+            controller.last_loss or f"no connected event within {limit:g} s",
             request=errors.RequestInfo("GET", self._services.url, "streaming.stream_events"),
             remedy="Raise open_stream(connect_timeout=...) if the server is slow but healthy.",
         ) from cause

@@ -43,7 +43,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from trio_mix._session._request import MessageRequest
-    from trio_mix._turns._router import RunDelta, Turn
+    from trio_mix._turns._recovery import Recovery
+    from trio_mix._turns._router import RunDelta
     from trio_mix.events import Event
     from trio_mix.hooks import Hooks, Outcome, State
     from trio_mix.sse._connect import Connect, StreamRequest
@@ -216,8 +217,10 @@ class StreamHooks:
 class TimedMessageState(MessageState):
     """An state that notes when what happened, for messages that hooks are told of."""
 
-    def __init__(self, turn: Turn, session_id: str, mark: int) -> None:
-        super().__init__(turn, session_id, mark)
+    def __init__(
+        self, request: MessageRequest, recovery: Recovery, session_id: str, mark: int
+    ) -> None:
+        super().__init__(request, recovery, session_id, mark)
         self.began = trio.current_time()
         self.first_event: float | None = None
         self.ended: float | None = None

@@ -1,11 +1,8 @@
-"""What a person is told of a stream beyond exceptions: a few words, on the logger ``trio_mix``.
+"""What the logger ``trio_mix`` reports about a stream, beyond exceptions.
 
-What it knows: the words, and how much of a server's goes into them. What it must never know: when
-it is time for them.
-
-Rule 1  A text is cut short and put on one line; URLs come without credentials, and a tool's
-        parameters not at all.
-Rule 2  A trouble is told of once, and its end less loudly.
+Rule 1  A text is cut short and put on one line. URLs come without credentials, and the parameters
+        of a tool do not appear at all.
+Rule 2  A problem is logged once, and its end at a lower level.
 """
 
 from __future__ import annotations
@@ -13,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import re
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import trio
 
@@ -21,10 +18,9 @@ from trio_mix._http import sanitize_url
 from trio_mix.errors import SessionNotFound, clone_error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from trio_mix.events import PermissionEvent
-    from trio_mix.sse import ReconnectPolicy
 
 __all__ = ["LossLogger", "session_gone", "warn_unanswered"]
 
@@ -32,7 +28,7 @@ _log: Final = logging.getLogger("trio_mix")
 
 _URL: Final = re.compile(r"https?://[^\s'\"<>]+")
 _PATIENCE: Final = 2.0
-"""Seconds that a connection may be lost without a word."""
+"""Seconds for which a lost connection is not logged."""
 _NAME: Final = 60
 _TEXT: Final = 200
 
@@ -54,69 +50,73 @@ def warn_unanswered(request: PermissionEvent, session_id: str) -> None:
     )
 
 
-class LostStream(Protocol):
-    """What is looked at of a stream that may be lost."""
-
-    session_id: str
-    reconnect: ReconnectPolicy
-    last_loss: str | None
-    last_loss_time: float | None
-
-    @property
-    def missed(self) -> bool:
-        """Whether the connection is lost, and a message waits for it."""
-        ...
-
-    async def wait_connected(self) -> None:
-        """Wait until it is connected; raises what the stream failed with."""
-
-
 class LossLogger:
-    """Tells of a connection that stays lost while a message waits for it: once, and of its return.
+    """Logs a connection that stays lost while a message waits for it, once, and its return.
 
     Args:
-      stream: the stream.
-      start: starts a task of the stream's.
+      session_id: the session.
+      limit: the seconds for which reconnecting is tried; None: without a limit.
+      start: starts a task of the stream.
+      message_waits: whether the connection is lost while a message waits for it.
+      wait_connected: waits until the stream is connected; raises what the stream failed with.
     """
 
-    def __init__(self, stream: LostStream, start: Callable[..., None]) -> None:
-        self._stream = stream
+    def __init__(
+        self,
+        session_id: str,
+        limit: float | None,
+        *,
+        start: Callable[[Callable[[], Awaitable[None]]], None],
+        message_waits: Callable[[], bool],
+        wait_connected: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._session_id = session_id
+        self._limit = limit
         self._start = start
-        self._at_it = False
+        self._message_waits = message_waits
+        self._wait_connected = wait_connected
+        self._reason = ""
+        self._since = 0.0
+        self._running = False
+
+    def lost(self, reason: str) -> None:
+        """Note that the connection was lost, and watch it if a message waits for it."""
+        self._reason, self._since = reason, trio.current_time()
+        if self._message_waits():
+            self.watch()
 
     def watch(self) -> None:
-        """Tell of the present loss if it lasts; call it as often as there is reason to."""
-        if not self._at_it:
-            self._at_it = True
+        """Log the current loss if it lasts; calling it again is harmless."""
+        if not self._running:
+            self._running = True
             self._start(self._run)
 
     async def _run(self) -> None:
         try:
             await self._watch()
-        except Exception:  # noqa: BLE001 - the stream is over, and everybody is told of that
-            return  # noqa: ASYNC910 - it was waited for
+        except Exception:  # noqa: BLE001 - the stream is over, which every wait on it raises
+            return  # noqa: ASYNC910 - `_watch` has a checkpoint
         finally:
-            self._at_it = False
+            self._running = False
 
     async def _watch(self) -> None:
-        stream, since = self._stream, -math.inf
-        while stream.last_loss_time != since:  # lost anew in the meantime: that counts from then
-            since = stream.last_loss_time or 0.0
+        since = -math.inf
+        while self._since != since:  # lost again in the meantime: the time counts from then
+            since = self._since
             with trio.CancelScope(deadline=since + _PATIENCE) as scope:
-                await stream.wait_connected()
+                await self._wait_connected()
             if not scope.cancelled_caught:
                 return
-        if not stream.missed:
-            return  # noqa: ASYNC910 - it was waited for
-        limit = stream.reconnect.max_elapsed_time
+        if not self._message_waits():
+            return  # noqa: ASYNC910 - the wait above is one
         _log.warning(
             "The connection of session %s was lost (%s); reconnecting, %s.",
-            stream.session_id,
-            _short(stream.last_loss or ""),
-            "without a limit" if limit is None else f"for up to {limit:g} s",
+            self._session_id,
+            _short(self._reason),
+            "without a limit" if self._limit is None else f"for up to {self._limit:g} s",
         )
-        await stream.wait_connected()
-        _log.info("The connection of session %s is back.", stream.session_id)
+        await self._wait_connected()
+        _log.info("The connection of session %s is back.", self._session_id)
 
 
 def _short(text: str, limit: int = _TEXT) -> str:
@@ -134,7 +134,7 @@ def session_gone(failure: SessionNotFound, *, sent: bool) -> SessionNotFound:
       sent: whether the message may have reached the server.
     """
     known = (
-        "The message had been sent: what became of it cannot be known from here."
+        "The message had been sent: its outcome cannot be known from here."
         if sent
         else "The message had not been sent."
     )

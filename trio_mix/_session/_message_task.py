@@ -1,0 +1,214 @@
+"""Looks after one sent message, from its POST to the end of its turn.
+
+It is the only task that does; what to do is decided by `trio_mix._turns._recovery`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+
+from trio_mix import errors
+from trio_mix import events as ev
+from trio_mix._turns._decisions import (
+    Bind,
+    Cancel,
+    Complete,
+    Follow,
+    Interrupt,
+    Post,
+    ReadStored,
+    Refuse,
+    Restart,
+    Wait,
+    Withdraw,
+)
+from trio_mix._turns._router import Input, Phase
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from trio_mix._session._dispatcher import EventDispatcher
+    from trio_mix._session._message_state import MessageState
+    from trio_mix._session._send_api import SendApi
+    from trio_mix._session._stored_messages import SessionHistory
+    from trio_mix._turns._decisions import Decision
+
+__all__ = ["MessageTask"]
+
+_UNREPORTED = "the stream did not report how a message went on"
+_RAN_ELSEWHERE = "another stream of the session got the events until here"
+
+
+@attrs.frozen(kw_only=True)
+class MessageTask:
+    """Carries out what a message's `Recovery` decides.
+
+    Args:
+      state: the message.
+      dispatcher: ends the message and moves its turn on.
+      send_api: sends it.
+      stored: reads the session's stored messages.
+      cancel: asks the server to cancel; returns whether it has acknowledged that.
+    """
+
+    state: MessageState
+    dispatcher: EventDispatcher
+    send_api: SendApi
+    stored: SessionHistory
+    cancel: Callable[[], Awaitable[bool]]
+
+    async def run(self) -> None:
+        """Run until the turn is over; raises only Cancelled.
+
+        Shielded: what cancels the caller cancels the stream's tasks as well, but a POST under way
+        must be over before the server can be asked to cancel what it started. The stream cancels
+        ``state.scope`` when it ends.
+        """
+        state = self.state
+        with state.scope:
+            async with trio.open_nursery() as nursery:
+                while not state.turn_over.is_set():
+                    state.recovery.ids = bool(self.dispatcher.router.traits.ids)
+                    decision = state.recovery.next(trio.current_time())
+                    if isinstance(decision, Post):
+                        nursery.start_soon(self._post)
+                    else:
+                        await self._carry_out(decision)
+
+    async def _carry_out(self, decision: Decision) -> None:
+        state = self.state
+        match decision:
+            case Wait(until):
+                await state.wait_for_news(until)
+            case ReadStored(until):
+                await self._read_stored(until)
+            case Cancel():
+                await self._cancel()
+            case Bind(user_message_id, lost):
+                if lost:
+                    state.builder.gap()
+                    state.insert(ev.StreamGapEvent(missed=None, reason=_UNREPORTED))
+                self.dispatcher.router.bind(state.turn, user_message_id)
+            case Restart():
+                state.builder.restart()
+                self.dispatcher.step(state, Input.RESEND)
+            case Follow():
+                state.cut = True
+                state.builder.gap()
+                state.insert(ev.StreamGapEvent(missed=None, reason=_RAN_ELSEWHERE))
+                self.dispatcher.step(state, Input.SENDING)
+                self.dispatcher.step(state, Input.ACCEPTED)
+            case Withdraw():
+                state.post_scope.cancel(reason="the message was left before it was sent")
+                self.dispatcher.step(state, Input.REFUSED)
+            case Refuse(failure):
+                self.dispatcher.end_with(state, failure, Input.SETTLED)
+            case Interrupt():
+                self._interrupt(decision)
+            case Complete():
+                self._complete(decision)
+            case Post():
+                raise AssertionError("a POST is a task of its own")
+
+    async def _post(self) -> None:
+        """Send once and report the outcome to the recovery."""
+        state = self.state
+        recovery = state.recovery
+        traits, known = self.dispatcher.router.traits, self.send_api.traits
+        with trio.CancelScope() as state.post_scope:
+            try:
+                posted = await self.send_api.post(state.session_id, state.request, self._sending)
+            except errors.TransportError as exc:
+                if exc.sent:
+                    recovery.answer_lost(timed_out=isinstance(exc, errors.RequestTimeout))
+                else:
+                    self.dispatcher.step(state, Input.RESEND)
+                    recovery.not_sent(exc, trio.current_time())
+            except errors.MixError as exc:
+                rejection = _rejected(exc, state.session_id, state.request.text)
+                recovery.refused(exc.status_code, rejection)
+            except Exception as exc:  # noqa: BLE001 - raised by a hook or a headers function
+                recovery.post_raised(exc)
+            else:
+                recovery.accepted()
+                traits.answers, traits.rate_limit_ends = known().answers, known().rate_limit_ends
+                what = Input.ACCEPTED if posted.answer is None else Input.ANSWER
+                self.dispatcher.step(state, what, posted.answer)
+        state.wake()
+
+    def _sending(self) -> None:
+        self.state.recovery.sending()
+        if self.state.turn.phase is Phase.REGISTERED:
+            self.dispatcher.step(self.state, Input.SENDING)
+
+    async def _read_stored(self, until: float) -> None:
+        state = self.state
+        with trio.CancelScope(deadline=until):
+            reading = await self.stored.read(state.turn, self.dispatcher.router)
+            state.recovery.stored(reading, trio.current_time())
+            if state.turn.over and reading.verdict is not None and reading.verdict.reply:
+                state.builder.take_stored(reading.verdict.reply)
+
+    async def _cancel(self) -> None:
+        state = self.state
+        state.turn.cancelling = True
+        acknowledged = False
+        with trio.move_on_after(state.recovery.limits.cleanup_timeout):
+            acknowledged = await self.cancel()
+        state.recovery.cancel_answered(trio.current_time(), acknowledged=acknowledged)
+        state.cancelled.set()
+
+    def _complete(self, how: Complete) -> None:
+        state = self.state
+        if how.ended_by is not None:
+            state.turn.ended_by = how.ended_by
+        state.builder.doubtful = state.builder.doubtful or how.doubtful
+        state.cut = state.cut or how.events_lost
+        if how.lost:
+            self.dispatcher.gap(f"{how.lost}; the rest was read from the stored messages")
+        if state.turn.over:
+            self.dispatcher.finish(state)
+        else:
+            self.dispatcher.step(state, Input.SETTLED, how.reply)
+
+    def _interrupt(self, how: Interrupt) -> None:
+        state = self.state
+        if how.reply is not None and not state.over.is_set():
+            state.builder.take_stored(how.reply)
+        remedy = (
+            "It does not run any more: send it again if it is still wanted."
+            if how.outcome == "gone"
+            else "It may have run, or may still run: look at the session before sending it again."
+        )
+        failure = errors.MessageInterrupted(
+            f"The message on session {state.session_id} {how.what}; {how.why}. {remedy} "
+            "The partial reply is in `.partial`.",
+            session_id=state.session_id,
+            partial=state.partial(),
+            outcome=how.outcome,
+        )
+        failure.__cause__ = state.recovery.refusal
+        if isinstance(how.cause, ev.ErrorEvent | ev.RateLimitEvent):
+            failure.__cause__ = errors.AgentError(
+                how.cause.error,
+                event=how.cause,
+                session_id=state.session_id,
+                partial=state.partial(),
+            )
+        self.dispatcher.end_with(state, failure, Input.SETTLED)
+
+
+def _rejected(refusal: errors.MixError, session_id: str, text: str) -> errors.MessageRejected:
+    reason = str(refusal)
+    if text.startswith("/") and isinstance(refusal, errors.ErrorResponse):
+        # The refusal's own remedy is about ids and addresses; this is about what was typed.
+        reason = f"{refusal.error.message}. Use a command that mix.system.list_commands() names."
+    rejected = errors.MessageRejected(
+        f"The message to session {session_id} was refused and did not run: {reason}",
+        session_id=session_id,
+    )
+    rejected.__cause__ = refusal
+    return rejected

@@ -1,0 +1,126 @@
+"""What is known about one sent message, as the rules of its recovery ask for it."""
+
+from __future__ import annotations
+
+import enum
+import math
+from typing import TYPE_CHECKING
+
+from trio_mix import events as ev
+from trio_mix._turns._decisions import Reading
+from trio_mix._turns._signs_of_life import SignsOfLife
+from trio_mix._turns._stored_turn import TurnOutcome
+from trio_mix._turns._turn import Phase
+
+if TYPE_CHECKING:
+    from trio_mix._turns._limits import Limits
+    from trio_mix._turns._turn import Turn
+    from trio_mix.events import Event
+
+__all__ = ["Concern", "Facts"]
+
+
+class Concern(enum.Enum):
+    """What is open about a message."""
+
+    POST = "the POST is due or under way"
+    BUSY = "the server refused the message because it was busy"
+    RUNNING = "the server works on the message"
+    CUT = "events or the POST's answer were lost, or the message was left"
+    ANSWERED = "the HTTP answer has come, events are still due"
+    ENDED = "the terminal event has come, the HTTP answer is still due"
+    GAP = "the turn is over, text of it is missing"
+
+
+class Facts:
+    """What is known about one message.
+
+    Args:
+      turn: its turn, which the router moves on.
+      limits: the time limits.
+      now: the time; the stream is connected.
+
+    Attributes:
+      ids: whether this server's events carry message ids.
+      continued: whether the current connection goes on where the last one ended; None: unknown.
+      post_open: whether a POST is under way.
+      posted: whether any of the message may have reached the server.
+      posted_again: whether it was sent more than once.
+      timed_out: whether a POST timed out here, and may still arrive.
+      refusal: what the server answered, in case the message did not run.
+      busy_error: the error that said that the server is busy with another turn.
+      cut: whether events, or the POST's answer, may have been lost.
+      was_cut: whether a connection was lost while the turn was under way.
+      left: whether the sender has left.
+      reading: the last reading of the stored messages.
+      over_before: whether the reading before it said that the turn is over.
+      session_quiet: whether the session does nothing, by the readings so far.
+    """
+
+    def __init__(self, turn: Turn, limits: Limits, now: float) -> None:
+        self.turn = turn
+        self.limits = limits
+        self.ids = False
+        self.continued: bool | None = None
+        self.post_open = False
+        self.posted = False
+        self.posted_again = False
+        self.timed_out = False
+        self.refusal: BaseException | None = None
+        self.busy_error: Event | None = None
+        self.cut = False
+        self.was_cut = False
+        self.left = False
+        self.reading = Reading()
+        self.over_before = False
+        self.session_quiet = False
+        self.signs = SignsOfLife(turn, now)
+        self.now = now
+
+    @property
+    def concern(self) -> Concern:
+        """What is open now."""
+        phase = self.turn.phase
+        if phase is Phase.OVER:
+            return Concern.GAP
+        if phase is Phase.ENDED:
+            return Concern.ENDED
+        if phase is Phase.ANSWERED:
+            return Concern.ANSWERED
+        if self.busy_error is not None:
+            return Concern.BUSY
+        if phase is not Phase.REGISTERED and self.cut:
+            return Concern.CUT
+        if phase is Phase.RUNNING and not self.post_open:
+            return Concern.RUNNING
+        return Concern.POST
+
+    @property
+    def doubted_error(self) -> ev.ErrorEvent | ev.RateLimitEvent | None:
+        """An error that was taken for another turn's, and may have been this turn's end."""
+        doubt = self.turn.doubt
+        return doubt if isinstance(doubt, ev.ErrorEvent | ev.RateLimitEvent) else None
+
+    @property
+    def patience(self) -> float:
+        """Seconds of silence after which the turn is over, by the last reading.
+
+        Nothing tells a dead turn from one that thinks. An unfinished turn on a good connection may
+        be silent for several ``settle_timeout``: fewer where its rows look whole, without limit
+        while one of its tools is at work.
+        """
+        verdict, limits = self.reading.verdict, self.limits
+        running = self.concern is Concern.RUNNING
+        attached = running or self.signs.attached
+        if verdict is None or verdict.outcome is not TurnOutcome.UNFINISHED or not attached:
+            return limits.settle_timeout
+        calls = () if verdict.reply is None else verdict.reply.tool_calls
+        if verdict.looks_whole:
+            factor = limits.whole
+        elif any(not call.finished for call in calls):
+            factor = math.inf
+        elif running and self.doubted_error is not None:
+            factor = 1
+        else:
+            factor = limits.unfinished
+        return factor * limits.settle_timeout

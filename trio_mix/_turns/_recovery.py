@@ -1,0 +1,427 @@
+"""Decides what to do next about one sent message: facts in, one decision out.
+
+The message's task reports each fact with its time, asks `Recovery.next` what to do, and does it.
+Nothing here waits, reads a clock or performs I/O.
+
+What is open about a message is its *concern* (`Concern`). While a concern lasts, the session's
+stored messages are read from time to time, and the table in `trio_mix._turns._rules` says what each
+reading means.
+
+Rule 1  The POST is repeated by itself only when no byte of it was sent. A refusal ends the message,
+        unless the message may have run: events of it came, a proxy lost the answer (502, 504), or
+        a server that answers when the turn is over failed (500). Then the stored messages decide.
+Rule 2  A server that replays completes a cut turn itself. Nothing is read while such a turn shows
+        life, and a moment is allowed until it is known whether the server replays.
+Rule 3  A message counts as never arrived once it was absent for a while. It is not sent again while
+        its POST is open, after an event of it, after a POST that timed out here (it may still
+        arrive), or while the session is at another turn (the message may be queued behind it).
+Rule 4  A cut turn without a sign of life (an event, growth of its rows) for ``settle_timeout`` is
+        over. Time without a connection does not count.
+Rule 5  Silence without a lost connection is normal for a turn. The stored messages are read after
+        ``settle_timeout`` of it, and again at that interval; at once where the last event may have
+        been this turn's end. A stored end is believed when a second reading confirms it.
+Rule 6  On a good connection an unfinished turn may be silent for several ``settle_timeout``, and
+        without limit while one of its tools is at work.
+Rule 7  A message that the server refused because it was busy is sent again once the session is
+        quiet and the message is not stored, for as long as the reconnect policy allows. If it is
+        stored, another stream of the session runs it: it is followed.
+Rule 8  A message that was left is followed until its turn is over, so that the next message can be
+        sent. The server is asked to cancel until it has acknowledged that.
+Rule 9  Text that a gap took from a turn that is over is read before the message ends.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+
+from trio_mix._turns._decisions import (
+    Bind,
+    Cancel,
+    Complete,
+    Decision,
+    Follow,
+    Interrupt,
+    Post,
+    Reading,
+    ReadStored,
+    Refuse,
+    Restart,
+    Wait,
+    Withdraw,
+)
+from trio_mix._turns._facts import Concern, Facts
+from trio_mix._turns._rules import RULES, Action, Rule
+from trio_mix._turns._stored_turn import TurnOutcome
+from trio_mix._turns._turn import Phase
+from trio_mix.sse._reconnect import ReconnectSchedule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trio_mix._turns._limits import Limits
+    from trio_mix._turns._turn import Turn
+    from trio_mix.events import Event
+    from trio_mix.sse._reconnect import ReconnectPolicy
+
+__all__ = ["Recovery"]
+
+_LOST_ANSWER: Final = (502, 504)
+_SERVER_FAILED: Final = 500
+
+
+class Recovery(Facts):
+    """Collects the facts about one message and decides what to do.
+
+    Args:
+      turn: the message's turn, which the router moves on.
+      policy: how long unsent messages and busy servers are tried again, and at which intervals.
+      limits: the time limits.
+      now: the time; the stream is connected. Times are those of any steady clock, in seconds.
+    """
+
+    def __init__(self, turn: Turn, policy: ReconnectPolicy, limits: Limits, now: float) -> None:
+        super().__init__(turn, limits, now)
+        self._policy = policy
+        self._attempts: ReconnectSchedule = ReconnectSchedule(policy)
+        self._attempts.begin(now)
+        self._busy_attempts: ReconnectSchedule | None = None
+        self._failure: BaseException | None = None
+        self._dealt_with: Concern | None = None
+        self._fresh = False  # whether the last reading is still to be judged
+        self._at = now  # when the next POST or reading is due
+        self._until = math.inf  # when the concern has lasted long enough
+        self._first_pause = limits.first_reading
+        self._pause = 0.0  # before the next reading
+        self._mark = 0.0  # RUNNING: the silence that is asked about; ANSWERED: events so far
+        self._cancel_at: float | None = None
+
+    # -- facts: the POST ----------------------------------------------------------------
+
+    def sending(self) -> None:
+        """Note that the first byte of the POST may go out now."""
+        self.posted = True
+
+    def not_sent(self, failure: BaseException, now: float) -> None:
+        """Note that the POST failed before any of it was sent."""
+        self.post_open = self.posted = False
+        delay = self._attempts.lost(now)
+        if delay is None:
+            self._failure = failure
+        else:
+            self._at = now + delay
+
+    def accepted(self) -> None:
+        """Note that the server has answered the POST with a success."""
+        self.post_open = False
+
+    def answer_lost(self, *, timed_out: bool) -> None:
+        """Note that the POST failed after some of it was sent."""
+        self.post_open = False
+        self.timed_out = timed_out
+        if self.turn.phase is not Phase.RUNNING or self.turn.answer_due:
+            self.cut = True
+
+    def refused(self, status_code: int, rejection: BaseException) -> None:
+        """Note that the POST was answered with an error (rule 1)."""
+        self.post_open = False
+        turn = self.turn
+        failed = turn.answer_due and status_code == _SERVER_FAILED
+        if turn.ended_by is not None:
+            return
+        if status_code in _LOST_ANSWER:
+            self.cut = True
+        elif turn.events or self.posted_again or failed:
+            self.refusal, self.cut = rejection, True
+        else:
+            self._failure = rejection
+
+    def post_raised(self, failure: BaseException) -> None:
+        """Note that a hook, or a function that makes headers, raised."""
+        self.post_open = False
+        self._failure = failure
+
+    # -- facts: the stream and the sender -----------------------------------------------
+
+    def busy(self, error: Event, now: float) -> None:
+        """Note that the server is busy with another turn and did not run the message."""
+        self.busy_error, self._dealt_with = error, None
+        if self._busy_attempts is None:
+            self._busy_attempts = ReconnectSchedule(self._policy)
+            self._busy_attempts.begin(now)
+
+    def connection_lost(self, now: float) -> None:
+        """Note that the stream's connection was lost."""
+        self.signs.connection_lost(now)
+        if self.turn.phase not in (Phase.REGISTERED, Phase.OVER):
+            self.cut = self.was_cut = True
+
+    def connection_restored(self, now: float) -> None:
+        """Note that the stream is connected again."""
+        self.signs.connection_restored(now)
+
+    def leave(self, now: float) -> None:
+        """Note that the sender leaves the message before its turn is over (rule 8)."""
+        self.left = True
+        self._cancel_at = now
+        if self.turn.phase is Phase.POSTED:
+            # What has not arrived cannot be cancelled. A blocking server answers the POST only
+            # when the turn is over, so that is not waited for.
+            timeout = self.limits.cleanup_timeout
+            self._cancel_at += min(0.5 if self.turn.answer_due else timeout, timeout / 2)
+
+    def cancel_answered(self, now: float, *, acknowledged: bool) -> None:
+        """Note the outcome of a cancel request."""
+        self._cancel_at = None if acknowledged else now + self.limits.cancelled_end
+        if not self.cut:
+            self.cut, self._first_pause = True, self.limits.cancelled_end
+
+    def stored(self, reading: Reading, now: float) -> None:
+        """Note what the stored messages say; void where the concern has changed meanwhile."""
+        if self.concern is self._dealt_with:
+            self.reading, self._fresh = reading, True
+            self._note_events(now)
+            self.signs.note_reading(now, reading)
+
+    # -- the decision -------------------------------------------------------------------
+
+    def next(self, now: float) -> Decision:
+        """Return what to do now. The caller does it, or waits for the next fact."""
+        self._note_events(now)
+        if self._failure is not None:
+            return Refuse(self._failure)
+        phase = self.turn.phase
+        if self._cancel_at is not None and phase is not Phase.OVER:
+            if phase is Phase.REGISTERED:
+                return Withdraw()
+            if now >= self._cancel_at or (phase is not Phase.POSTED and not self.cut):
+                self._cancel_at = None
+                return Cancel()
+        if self.concern is not self._dealt_with:
+            self._begin(now)
+        decision = self._judge(now) if self._fresh else None
+        if decision is None:
+            decision = _NEXT[self.concern](self, now)
+        if isinstance(decision, Wait) and self._cancel_at is not None:
+            return Wait(min(decision.until, self._cancel_at))
+        return decision
+
+    def _note_events(self, now: float) -> None:
+        self.now = now
+        live = self.continued is False or self.signs.up_since_restored > self.limits.live
+        self.signs.note_events(now, live=live)
+
+    def _begin(self, now: float) -> None:
+        """Start to deal with the concern."""
+        limits = self.limits
+        self._fresh = self.over_before = self.session_quiet = False
+        match self.concern:
+            case Concern.BUSY:
+                self.signs.begin(now)
+                self._retry_busy(now)
+            case Concern.RUNNING:
+                self.signs.begin(now)
+                self._mark = limits.settle_timeout
+                self._pause = min(limits.arrival, limits.settle_timeout)
+                self._at = now + self._pause
+            case Concern.CUT:
+                self._at, self._pause = math.inf, self._first_pause  # from when it is connected
+            case Concern.ANSWERED:
+                self._until = now + limits.late_events
+                self._at, self._mark = now + limits.quiet_events, self.turn.events
+            case Concern.ENDED:
+                self._until = now + limits.cleanup_timeout
+            case Concern.GAP:
+                self._at, self._until = now, now + limits.gap
+                self._pause = limits.first_reading
+            case Concern.POST:
+                pass
+        self._dealt_with = self.concern
+
+    def _next_post(self, now: float) -> Decision:
+        if self.post_open or not self.signs.connected or self.turn.phase is not Phase.REGISTERED:
+            return Wait()
+        if now < self._at:
+            return Wait(self._at)
+        self.post_open = True
+        return Post()
+
+    def _next_busy(self, now: float) -> Decision:
+        if self.post_open and now >= self._at:
+            self._retry_busy(now)
+        if self._at == math.inf:
+            return Complete(ended_by=self.busy_error)
+        if now < self._at or not self.signs.connected:
+            return Wait(self._at if now < self._at else math.inf)
+        return ReadStored()
+
+    def _next_running(self, now: float) -> Decision:
+        if now < self._at:
+            return Wait(self._at)
+        limit, unheard = self.limits.settle_timeout, self.signs.unheard
+        if self.turn.doubt is not None:
+            self._mark = min(self._mark, unheard)
+        if unheard >= self._mark:
+            return ReadStored()
+        self._mark, self.over_before = limit, False
+        self._pause = limit - min(unheard, limit - self.limits.confirmation)
+        self._at = now + self._pause
+        return Wait(self._at)
+
+    def _next_cut(self, now: float) -> Decision:
+        limits, signs = self.limits, self.signs
+        if not signs.connected:
+            return Wait()
+        if self._at == math.inf:
+            signs.begin(now)
+            self._at = now + self._pause
+        if now < self._at:
+            return Wait(self._at)
+        slowest = min(limits.slowest_reading, limits.settle_timeout / 8)
+        self._pause = min(self._pause * 2, slowest)
+        self._at = now + self._pause
+        if self.continued:
+            postponed = signs.silence < limits.settle_timeout / 2
+        else:
+            replay_possible = signs.up_since_restored < limits.replay and signs.up < limits.live
+            postponed = self.continued is None and replay_possible
+        # Its events come again, and all that are still to come will be known for its own.
+        known = signs.attached and (self.turn.bound or not self.ids)
+        if postponed or (known and signs.since_reading(now) < limits.settle_timeout):
+            return Wait(self._at)
+        return ReadStored()
+
+    def _next_answered(self, now: float) -> Decision:
+        if now >= self._at and self.turn.events != self._mark:
+            self._at, self._mark = now + self.limits.quiet_events, self.turn.events
+        due = min(self._at, self._until)
+        if now < due:
+            return Wait(due)
+        return Complete(events_lost=not self.turn.text.startswith("/"))
+
+    def _next_ended(self, now: float) -> Decision:
+        return Wait(self._until) if self.post_open and now < self._until else Complete()
+
+    def _next_gap(self, now: float) -> Decision:
+        if now >= self._until:
+            return Complete()
+        return Wait(min(self._at, self._until)) if now < self._at else ReadStored(self._until)
+
+    # -- readings -----------------------------------------------------------------------
+
+    def _judge(self, now: float) -> Decision | None:
+        """Return what the last reading means; None where no rule fits."""
+        concern, found = self.concern, self._found_id()
+        if found and concern is Concern.RUNNING:
+            return Bind(found, lost=self.ids)
+        if concern is Concern.BUSY:
+            patience = self.limits.settle_timeout
+            self.session_quiet = self.signs.session_is_quiet(now, self.reading, patience)
+        for rule in RULES:
+            if rule.fits(self):
+                self._fresh = False
+                return self._decision(rule, now)
+        if found and concern is Concern.CUT:
+            return Bind(found, lost=False)
+        self._fresh = False
+        self._read_again(now)
+        return None
+
+    def _found_id(self) -> str | None:
+        """Return the id that names the turn among the stored messages, where it was unknown."""
+        verdict = self.reading.verdict
+        if verdict is None or self.turn.bound or verdict.outcome is TurnOutcome.ABSENT:
+            return None
+        return verdict.user_message_id
+
+    def _read_again(self, now: float) -> None:
+        limits = self.limits
+        match self.concern:
+            case Concern.BUSY:
+                self._retry_busy(now)
+            case Concern.RUNNING:
+                over = self.reading.outcome in (TurnOutcome.FINISHED, TurnOutcome.BROKEN_OFF)
+                self.over_before = over
+                longer = max(self._pause, limits.confirmation) * 2
+                self._pause = min(limits.confirmation if over else longer, limits.settle_timeout)
+                self._at = now + self._pause
+            case Concern.GAP:
+                self._at = now + self._pause
+                self._pause *= 2
+            case _:
+                self._at = now + self._pause
+
+    def _retry_busy(self, now: float) -> None:
+        assert self._busy_attempts is not None  # noqa: S101 - made by the fact
+        delay = self._busy_attempts.lost(now)
+        self._at = math.inf if delay is None else now + max(delay, self.limits.busy_pause)
+
+    def _decision(self, rule: Rule, now: float) -> Decision:
+        """Return a rule's action as a decision."""
+        verdict = self.reading.verdict
+        reply = None if verdict is None else verdict.reply
+        running = self.concern is Concern.RUNNING
+        match rule.then:
+            case Action.POST_AGAIN:
+                self._post_again(now)
+                return Restart()
+            case Action.FOLLOW:
+                self.busy_error, self.cut = None, True
+                return Follow()
+            case Action.REFUSE if self.refusal is not None:
+                return Refuse(self.refusal)
+            case Action.END_BY_ERROR:
+                return Complete(ended_by=self.doubted_error)
+            case Action.COMPLETE | Action.COMPLETE_IN_DOUBT:
+                in_doubt = rule.then is Action.COMPLETE_IN_DOUBT
+                return Complete(
+                    reply=reply,
+                    doubtful=in_doubt or (verdict is not None and verdict.mixed),
+                    lost=_UNREPORTED if running else _CONNECTION_LOST,
+                    events_lost=running,
+                )
+            case Action.GONE | Action.UNKNOWN:
+                return Interrupt(
+                    outcome="gone" if rule.then is Action.GONE else "unknown",
+                    what=_NOT_REPORTED if running else _WAS_CUT,
+                    why=rule.why or self._silence_text(rule.then),
+                    reply=reply,
+                    cause=self.doubted_error if running else None,
+                )
+            case _:
+                return Complete()
+
+    def _post_again(self, now: float) -> None:
+        """Forget the attempt that did not run."""
+        self.busy_error, self.refusal, self._dealt_with = None, None, None
+        self.cut = self.timed_out = False
+        self.posted_again = True
+        self._at = now
+        self._attempts = ReconnectSchedule(self._policy)
+        self._attempts.begin(now)
+
+    def _silence_text(self, action: Action) -> str:
+        limit = f"(settle_timeout={self.limits.settle_timeout:g})"
+        if self.concern is Concern.RUNNING and action is Action.UNKNOWN:
+            text = f"for {self.signs.unheard:.0f} s there was no event of it {limit}"
+        else:
+            text = f"for {self.signs.silence:.3g} s there was no sign of it {limit}"
+        if action is Action.UNKNOWN:
+            return f"{text}, and the server's stored messages could not tell"
+        return f"{text}, not even among the stored messages"
+
+
+_WAS_CUT: Final = "was cut by a lost connection"
+_CONNECTION_LOST: Final = "the connection was lost"
+_NOT_REPORTED: Final = "was not reported on any more, though the connection was not lost"
+_UNREPORTED: Final = "the stream did not report how a message went on"
+
+_NEXT: Final[dict[Concern, Callable[[Recovery, float], Decision]]] = {
+    Concern.POST: Recovery._next_post,
+    Concern.BUSY: Recovery._next_busy,
+    Concern.RUNNING: Recovery._next_running,
+    Concern.CUT: Recovery._next_cut,
+    Concern.ANSWERED: Recovery._next_answered,
+    Concern.ENDED: Recovery._next_ended,
+    Concern.GAP: Recovery._next_gap,
+}

@@ -1,0 +1,175 @@
+"""What a reading of the stored messages means for a message, as a table.
+
+A reading that no rule fits changes nothing; it is repeated later. The numbers in docstrings are
+those of the rules in `trio_mix._turns._recovery`.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from trio_mix._turns._facts import Concern
+from trio_mix._turns._stored_turn import TurnOutcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trio_mix._turns._facts import Facts
+
+__all__ = ["RULES", "Action", "Rule"]
+
+
+class Action(enum.Enum):
+    """What happens to the message."""
+
+    COMPLETE = "complete it from the stored messages"
+    COMPLETE_IN_DOUBT = "complete it from the stored messages, marked incomplete"
+    END = "end it as it stands"
+    END_BY_ERROR = "end it by the error that was taken for another turn's"
+    GONE = "interrupt it: it does not run any more"
+    UNKNOWN = "interrupt it: its outcome is unknown"
+    REFUSE = "reject it with the server's answer"
+    POST_AGAIN = "send it again"
+    FOLLOW = "follow it: another stream of the session runs it"
+
+
+@attrs.frozen
+class Rule:
+    """What a reading means under one concern."""
+
+    concern: Concern
+    stored: frozenset[TurnOutcome | None]
+    """What the rows say of the turn; None: they could not be read."""
+    then: Action
+    when: tuple[Callable[[Facts], bool], ...] = ()
+    """What must hold as well."""
+    why: str = ""
+    """What an error says, where the silence is not the reason."""
+
+    def fits(self, facts: Facts) -> bool:
+        """Return whether the rule decides about the last reading."""
+        return (
+            self.concern is facts.concern
+            and facts.reading.outcome in self.stored
+            and all(holds(facts) for holds in self.when)
+        )
+
+
+def none_kept(facts: Facts) -> bool:
+    """The server keeps no messages that can be read."""
+    return facts.reading.none_kept
+
+
+def session_quiet(facts: Facts) -> bool:
+    """The session was idle in two readings, or did not grow for ``settle_timeout``."""
+    return facts.session_quiet
+
+
+def confirmed(facts: Facts) -> bool:
+    """The reading before this one said so too."""
+    return facts.over_before
+
+
+def error_doubted(facts: Facts) -> bool:
+    """An error that was taken for another turn's may have been this turn's."""
+    return facts.doubted_error is not None
+
+
+def left(facts: Facts) -> bool:
+    """Nobody waits for the message any more."""
+    return facts.left
+
+
+def refused(facts: Facts) -> bool:
+    """The server answered the POST with a refusal."""
+    return facts.refusal is not None
+
+
+def posted_again(facts: Facts) -> bool:
+    """The message was sent more than once."""
+    return facts.posted_again
+
+
+def never_arrived(facts: Facts) -> bool:
+    """It has been absent for long enough, and nothing suggests that it may still run (rule 3)."""
+    limits = facts.limits
+    patience = limits.settle_timeout if facts.reading.at_work else limits.arrival
+    if facts.turn.events or facts.post_open:
+        return False
+    if facts.signs.absent(facts.now) < min(patience, limits.settle_timeout):
+        return False
+    return not facts.timed_out or facts.refusal is not None or facts.left
+
+
+def looks_whole(facts: Facts) -> bool:
+    """The rows look like all of a turn."""
+    verdict = facts.reading.verdict
+    return verdict is not None and verdict.looks_whole
+
+
+def silent(facts: Facts) -> bool:
+    """It has shown no sign of life for too long, and its POST is over (rules 4 and 6)."""
+    return facts.signs.silence >= facts.patience and not facts.post_open
+
+
+def unheard(facts: Facts) -> bool:
+    """No event that may be its own came for too long, and nothing names it (rule 5)."""
+    limits, turn = facts.limits, facts.turn
+    if turn.bound or turn.text.startswith(("/", "!")):
+        return False
+    if facts.reading.verdict is None and not facts.ids and facts.doubted_error is None:
+        return False
+    patience = 1 if turn.doubt is not None else limits.unheard
+    patience = limits.queued if facts.reading.at_work else patience
+    return facts.signs.unheard >= patience * limits.settle_timeout
+
+
+def _rule(
+    concern: Concern,
+    stored: TurnOutcome | tuple[TurnOutcome | None, ...] | None,
+    then: Action,
+    *when: Callable[[Facts], bool],
+    why: str = "",
+) -> Rule:
+    outcomes = stored if isinstance(stored, tuple) else (stored,)
+    return Rule(concern, frozenset(outcomes), then, when, why)
+
+
+_FINISHED: Final = TurnOutcome.FINISHED
+_BROKEN_OFF: Final = TurnOutcome.BROKEN_OFF
+_UNFINISHED: Final = TurnOutcome.UNFINISHED
+_ABSENT: Final = TurnOutcome.ABSENT
+_UNKNOWN: Final = TurnOutcome.UNKNOWN
+_STORED: Final = (_FINISHED, _BROKEN_OFF, _UNFINISHED, _UNKNOWN)
+_BROKE: Final = "the server broke it off"
+_TWICE: Final = "it was sent twice and never arrived"
+
+RULES: Final[tuple[Rule, ...]] = (
+    _rule(Concern.BUSY, None, Action.POST_AGAIN, none_kept),
+    _rule(Concern.BUSY, _ABSENT, Action.POST_AGAIN, session_quiet),
+    _rule(Concern.BUSY, _STORED, Action.FOLLOW),
+    _rule(Concern.RUNNING, _FINISHED, Action.COMPLETE, confirmed),
+    _rule(Concern.RUNNING, _BROKEN_OFF, Action.END_BY_ERROR, confirmed, error_doubted),
+    _rule(Concern.RUNNING, _BROKEN_OFF, Action.GONE, confirmed, why=_BROKE),
+    _rule(Concern.RUNNING, _UNFINISHED, Action.COMPLETE_IN_DOUBT, silent, looks_whole),
+    _rule(Concern.RUNNING, _UNFINISHED, Action.END_BY_ERROR, silent, error_doubted),
+    _rule(Concern.RUNNING, _UNFINISHED, Action.GONE, silent),
+    _rule(Concern.RUNNING, (_ABSENT, _UNKNOWN), Action.END_BY_ERROR, unheard, error_doubted),
+    _rule(Concern.RUNNING, (_ABSENT, _UNKNOWN, None), Action.UNKNOWN, unheard),
+    _rule(Concern.CUT, _FINISHED, Action.COMPLETE),
+    _rule(Concern.CUT, _BROKEN_OFF, Action.GONE, why=_BROKE),
+    _rule(Concern.CUT, _ABSENT, Action.END, never_arrived, left),
+    _rule(Concern.CUT, _ABSENT, Action.REFUSE, never_arrived, refused),
+    _rule(Concern.CUT, _ABSENT, Action.GONE, never_arrived, posted_again, why=_TWICE),
+    _rule(Concern.CUT, _ABSENT, Action.POST_AGAIN, never_arrived),
+    _rule(Concern.CUT, _UNFINISHED, Action.COMPLETE_IN_DOUBT, silent, looks_whole),
+    _rule(Concern.CUT, _UNFINISHED, Action.GONE, silent),
+    _rule(Concern.CUT, (_ABSENT, _UNKNOWN, None), Action.UNKNOWN, silent),
+    _rule(Concern.GAP, (_FINISHED, _BROKEN_OFF, _UNKNOWN), Action.END),
+    _rule(Concern.GAP, _UNFINISHED, Action.END, looks_whole),
+    _rule(Concern.GAP, None, Action.END, none_kept),
+)
+"""The first rule that fits a reading decides; the documentation's table is made from here."""

@@ -1,0 +1,128 @@
+"""When a turn last showed life, counting only the time with a connection."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from trio_mix._turns._stored_turn import TurnOutcome
+
+if TYPE_CHECKING:
+    from trio_mix._turns._decisions import Reading
+    from trio_mix._turns._turn import Turn
+
+__all__ = ["SignsOfLife"]
+
+
+class SignsOfLife:
+    """Compares what is known of a turn from one look to the next.
+
+    Args:
+      turn: the turn.
+      now: the time; the stream is connected.
+
+    Attributes:
+      connected: whether there is a connection now.
+      attached: whether an event of the turn has come on this connection that was no replay.
+    """
+
+    def __init__(self, turn: Turn, now: float) -> None:
+        self.connected = True
+        self._turn = turn
+        self._clock = 0.0  # the time with a connection, all in all
+        self._clock_at = now
+        self.begin(now)
+
+    def begin(self, now: float) -> None:
+        """Count everything from now on."""
+        self._advance(now)
+        self._begun = self._restored = self._last_sign = self._last_heard = self._clock
+        self._events, self._heard = self._turn.events, self._turn.heard
+        self._growth = 0
+        self._absent_since: float | None = None
+        self._read_at = -math.inf
+        self.attached = False
+        self._weight = -1
+        self._weight_since = now
+        self._idle_before = False
+
+    def connection_lost(self, now: float) -> None:
+        """Stop the clock."""
+        self._advance(now)
+        self.connected = False
+
+    def connection_restored(self, now: float) -> None:
+        """Start the clock again."""
+        self._advance(now)
+        self.connected = True
+        self.attached = False
+        self._restored = self._clock
+
+    def note_events(self, now: float, *, live: bool) -> None:
+        """Look at the turn's events.
+
+        Args:
+          now: the time.
+          live: whether an event that has come cannot be a replay.
+        """
+        self._advance(now)
+        turn = self._turn
+        if turn.heard != self._heard:
+            self._heard, self._last_heard = turn.heard, self._clock
+        if turn.events != self._events:
+            self._events, self._last_sign = turn.events, self._clock
+            self.attached = live
+
+    def note_reading(self, now: float, reading: Reading) -> None:
+        """Look at a reading of the stored messages."""
+        verdict = reading.verdict
+        if verdict is None:
+            return
+        self._read_at = now
+        if verdict.growth > self._growth:
+            self._growth, self._last_sign = verdict.growth, self._clock
+        if verdict.outcome is not TurnOutcome.ABSENT:
+            self._absent_since = None
+        elif self._absent_since is None:
+            self._absent_since = now
+
+    def session_is_quiet(self, now: float, reading: Reading, patience: float) -> bool:
+        """Return whether the session was idle in two readings, or did not grow for a while."""
+        if reading.weight != self._weight:
+            self._weight, self._weight_since = reading.weight, now
+        idle = not reading.at_work
+        twice, self._idle_before = idle and self._idle_before, idle
+        return twice or now - self._weight_since >= patience
+
+    @property
+    def silence(self) -> float:
+        """Seconds since the last event, or growth of the turn's rows."""
+        return self._clock - self._last_sign
+
+    @property
+    def unheard(self) -> float:
+        """Seconds since the last event that was, or may have been, the turn's."""
+        return self._clock - self._last_heard
+
+    @property
+    def up(self) -> float:
+        """Seconds with a connection since `begin`."""
+        return self._clock - self._begun
+
+    @property
+    def up_since_restored(self) -> float:
+        """Seconds since the connection was restored, or since `begin`."""
+        return self._clock - self._restored
+
+    def since_reading(self, now: float) -> float:
+        """Return the seconds since the stored messages were read."""
+        return now - self._read_at
+
+    def absent(self, now: float) -> float:
+        """Return the seconds for which the turn has been absent from the stored messages."""
+        return 0.0 if self._absent_since is None else now - self._absent_since
+
+    def _advance(self, now: float) -> None:
+        if self.connected:
+            self._clock += now - self._clock_at
+        self._clock_at = now
