@@ -1,4 +1,4 @@
-"""The three ways in which requests are made: on connections of our own, and by two libraries."""
+"""The three ways to make requests: on the package's own connections, and by two libraries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A caller's client whose pool is small: its owner's limits hold, and no wait for them hangs."""
+"""A caller's client with a small pool: its limits apply, and waiting for them ends."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ LIBRARIES = pytest.mark.parametrize("library", [httpx, httpx2], ids=["httpx", "h
 
 
 @LIBRARIES
-async def test_a_pool_without_a_free_connection_is_told_with_what_to_do(library: Any) -> None:
+async def test_a_pool_without_a_free_connection_is_an_error_that_names_the_remedy(
+    library: Any,
+) -> None:
     limits = library.Limits(max_connections=1)
     timeout = library.Timeout(5.0, pool=0.05)
     async with (
@@ -78,7 +80,7 @@ async def test_a_client_without_a_limit_on_waiting_waits(library: Any) -> None:
 
 
 @LIBRARIES
-def test_what_is_no_asynchronous_client_is_refused_at_once(library: Any) -> None:
+def test_an_object_that_is_not_an_asynchronous_client_is_refused_at_once(library: Any) -> None:
     with library.Client() as blocking:
         wrongs: list[Any] = [blocking, library.AsyncClient, "http://localhost", 7]
         for wrong in wrongs:

@@ -1,4 +1,4 @@
-"""The chunked framing, taken apart in bulk, is what it is taken apart bit by bit."""
+"""The chunked framing is decoded the same in bulk and bit by bit."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def read(stream: bytes, at: list[int]) -> tuple[bytes, bool, bool, str]:
     st.sampled_from([b"", b"0\r\n\r\n", b"0\r\nA: b\r\n\r\n", b"0\r\n\r\nmore", b"5\r\nab"]),
     cuts,
 )
-def test_chunks_are_what_was_framed_however_the_stream_is_cut(
+def test_chunks_are_decoded_the_same_however_the_stream_is_cut(
     chunks: list[tuple[bytes, bytes]], ending: bytes, at: list[int]
 ) -> None:
     stream = whole(chunks, ending)
@@ -50,21 +50,21 @@ def test_chunks_are_what_was_framed_however_the_stream_is_cut(
 
 
 @given(st.binary(max_size=60) | st.text("0123\r\n;a- ", max_size=60).map(str.encode), cuts)
-def test_rubbish_fails_or_not_however_it_is_cut(stream: bytes, at: list[int]) -> None:
+def test_invalid_framing_has_the_same_result_however_it_is_cut(
+    stream: bytes, at: list[int]
+) -> None:
     bit_by_bit = read(stream, list(range(len(stream))))
     assert read(stream, []) == bit_by_bit
     assert read(stream, at) == bit_by_bit
 
 
-@pytest.mark.parametrize(
-    "size", [b"-1", b"+1", b"0x1", b"1_0", b" 1", b"", b"g", b"\xb2", b"1" * 17]
-)
-def test_what_python_takes_for_a_number_and_http_does_not_is_an_error(size: bytes) -> None:
-    with pytest.raises(BodyError):
-        ChunkedBody().feed(b"1\r\na\r\n" + size + b"\r\n" + b"a" * 16 + b"\r\n")
+def test_sizes_that_python_parses_and_http_forbids_are_errors() -> None:
+    for size in [b"-1", b"+1", b"0x1", b"1_0", b" 1", b"", b"g", b"\xb2", b"1" * 17]:
+        with pytest.raises(BodyError):
+            ChunkedBody().feed(b"1\r\na\r\n" + size + b"\r\n" + b"a" * 16 + b"\r\n")
 
 
-def test_sizes_without_end_are_not_remembered_for_ever() -> None:
+def test_the_cache_of_chunk_sizes_is_bounded() -> None:
     from trio_mix._http import _body
 
     body = ChunkedBody()

@@ -1,4 +1,4 @@
-"""Connections: reused while they live, never lost to cancellation, over TLS, through proxies."""
+"""Connections: reused while alive, never leaked by cancellation, over TLS, through proxies."""
 
 from __future__ import annotations
 
@@ -21,33 +21,31 @@ from trio_mix.errors import ConnectionFailed, RequestTimeout, TrioMixError
 pytestmark = pytest.mark.timeout(60)
 
 
-async def test_requests_share_a_connection_while_it_lives(own: Http, nursery: trio.Nursery) -> None:
+async def test_requests_share_a_connection_while_it_is_alive(
+    own: Http, nursery: trio.Nursery
+) -> None:
     server = await serve(nursery, answering(OK))
     for _ in range(5):
         await own.request("GET", server.url, headers={}, timeout=5)
     assert server.connections == 1
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
+async def test_a_connection_that_cannot_be_used_again_is_closed(
+    own: Http, nursery: trio.Nursery
+) -> None:
+    for answer in [
         b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok",
         b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok and more",
         b"HTTP/1.1 204 No Content\r\n\r\nmore",
-    ],
-    ids=["close", "HTTP/1.0", "excess", "excess of nothing"],
-)
-async def test_a_connection_that_cannot_be_used_again_is_closed(
-    own: Http, nursery: trio.Nursery, answer: bytes
-) -> None:
-    server = await serve(nursery, answering(answer))
-    for _ in range(2):
-        await own.request("GET", server.url, headers={}, timeout=5)
-    assert server.connections == 2
+    ]:
+        server = await serve(nursery, answering(answer))
+        for _ in range(2):
+            await own.request("GET", server.url, headers={}, timeout=5)
+        assert server.connections == 2
 
 
-async def test_a_kept_connection_that_the_server_has_closed_fails_no_request(
+async def test_an_idle_connection_that_the_server_has_closed_fails_no_request(
     http: Http, nursery: trio.Nursery
 ) -> None:
     server = await serve(nursery, answering(OK, hang_up=True))
@@ -72,7 +70,7 @@ async def test_a_connection_that_was_idle_for_long_is_not_used_again(
     await http.aclose()
 
 
-async def test_few_connections_are_kept(own: Http, nursery: trio.Nursery) -> None:
+async def test_only_a_few_idle_connections_are_kept(own: Http, nursery: trio.Nursery) -> None:
     barrier = trio.Event()
 
     async def handler(peer: Peer) -> None:
@@ -113,7 +111,7 @@ async def cancelled_rounds(http: Http, url: str, rounds: int) -> None:
 
 
 @pytest.mark.parametrize("which", ["own", "httpx2"])
-async def test_cancelled_requests_cost_no_connection(which: str, nursery: trio.Nursery) -> None:
+async def test_cancelled_requests_leak_no_connection(which: str, nursery: trio.Nursery) -> None:
     # An httpx.AsyncClient of this size is full of dead connections after these rounds, and hangs.
     server = await serve(nursery, answering(OK))
     limits = httpx2.Limits(max_connections=10)
@@ -129,7 +127,7 @@ async def test_cancelled_requests_cost_no_connection(which: str, nursery: trio.N
     gc.collect()
 
 
-async def test_a_cancelled_stream_leaves_nothing_at_any_checkpoint(
+async def test_a_stream_cancelled_at_any_checkpoint_leaves_no_connection(
     http: Http, nursery: trio.Nursery
 ) -> None:
     server = await serve(nursery, answering(SSE_HEAD + chunk(b"x")))
@@ -205,7 +203,7 @@ async def test_requests_and_streams_work_over_tls(
     gc.collect()
 
 
-async def test_a_certificate_that_is_not_trusted_is_a_failure_that_has_sent_nothing(
+async def test_an_untrusted_certificate_fails_before_anything_is_sent(
     own: Http, nursery: trio.Nursery, server_context: ssl.SSLContext
 ) -> None:
     server = await serve(nursery, answering(OK), ssl_context=server_context)
@@ -215,30 +213,30 @@ async def test_a_certificate_that_is_not_trusted_is_a_failure_that_has_sent_noth
     gc.collect()
 
 
-@pytest.mark.parametrize("how", ["timeout", "cancel"])
-@pytest.mark.parametrize("backend", [None, httpcore.TrioBackend()], ids=["own", "httpcore"])
-async def test_a_handshake_that_does_not_end_leaves_nothing_and_has_sent_nothing(
-    nursery: trio.Nursery, how: str, backend: Any
+async def test_a_handshake_that_never_ends_leaves_no_connection_and_sends_nothing(
+    nursery: trio.Nursery,
 ) -> None:
-    own = Http(network_backend=backend)
-    gone = trio.Event()
+    for backend in [None, httpcore.TrioBackend()]:
+        for how in ["timeout", "cancel"]:
+            own = Http(network_backend=backend)
+            gone = trio.Event()
 
-    async def handler(peer: Peer) -> None:
-        await peer.closed()
-        gone.set()
+            async def handler(peer: Peer, gone: trio.Event = gone) -> None:
+                await peer.closed()
+                gone.set()
 
-    server = await serve(nursery, handler)
-    url = server.url.replace("http:", "https:")
-    if how == "timeout":
-        with pytest.raises(RequestTimeout) as caught:
-            await own.request("GET", url, headers={}, timeout=0.1)
-        assert caught.value.sent is False
-    else:
-        with trio.move_on_after(0.1):
-            await own.request("GET", url, headers={}, timeout=5)
-    with trio.fail_after(5):
-        await gone.wait()
-    gc.collect()
+            server = await serve(nursery, handler)
+            url = server.url.replace("http:", "https:")
+            if how == "timeout":
+                with pytest.raises(RequestTimeout) as caught:
+                    await own.request("GET", url, headers={}, timeout=0.1)
+                assert caught.value.sent is False
+            else:
+                with trio.move_on_after(0.1):
+                    await own.request("GET", url, headers={}, timeout=5)
+            with trio.fail_after(5):
+                await gone.wait()
+            gc.collect()
 
 
 class HangingNetwork(httpcore.AsyncNetworkBackend):
@@ -247,7 +245,7 @@ class HangingNetwork(httpcore.AsyncNetworkBackend):
         raise AssertionError
 
 
-async def test_a_connect_that_takes_too_long_has_sent_nothing(
+async def test_a_connection_attempt_that_times_out_has_sent_nothing(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     http = Http(network_backend=HangingNetwork())
@@ -262,10 +260,10 @@ async def test_a_connect_that_takes_too_long_has_sent_nothing(
         assert trio.current_time() - start == 30.0
 
 
-# Clients and transports with habits of their own
+# Hooks of a client, and transports without tracing
 
 
-async def test_a_body_that_a_hook_of_the_client_has_read_is_not_lost(
+async def test_a_body_that_a_hook_of_the_client_has_read_is_returned(
     nursery: trio.Nursery,
 ) -> None:
     async def read(response: httpx.Response) -> None:
@@ -278,9 +276,8 @@ async def test_a_body_that_a_hook_of_the_client_has_read_is_not_lost(
     assert server.connections == 1
 
 
-@pytest.mark.parametrize(
-    ("failure", "sent"),
-    [
+async def test_without_tracing_any_failure_except_to_connect_counts_as_sent() -> None:
+    for failure, sent in [
         (httpx.ConnectError("refused"), False),
         (httpx.ConnectTimeout("too slow"), False),
         (httpx.PoolTimeout("too many"), False),
@@ -288,22 +285,21 @@ async def test_a_body_that_a_hook_of_the_client_has_read_is_not_lost(
         (httpx.ReadTimeout("silent"), True),
         (httpx.WriteError("cut"), True),
         (httpx.RemoteProtocolError("junk"), True),
-    ],
-)
-async def test_of_an_opaque_transport_all_but_a_failed_connect_is_taken_to_have_been_sent(
-    failure: Exception, sent: bool
-) -> None:
-    def handler(request: httpx.Request) -> httpx.Response:
-        raise failure
+    ]:
 
-    async with httpx.AsyncClient(transport=httpx.MockTransport(handler)) as client:
-        with pytest.raises((ConnectionFailed, RequestTimeout)) as caught:
-            await Http(client).request("POST", "http://host/", headers={}, timeout=5)
-    assert caught.value.sent is sent
-    assert isinstance(caught.value, RequestTimeout) == isinstance(failure, httpx.TimeoutException)
+        def handler(request: httpx.Request, failure: Exception = failure) -> httpx.Response:
+            raise failure
+
+        async with httpx.AsyncClient(transport=httpx.MockTransport(handler)) as client:
+            with pytest.raises((ConnectionFailed, RequestTimeout)) as caught:
+                await Http(client).request("POST", "http://host/", headers={}, timeout=5)
+        assert caught.value.sent is sent
+        assert isinstance(caught.value, RequestTimeout) == isinstance(
+            failure, httpx.TimeoutException
+        )
 
 
-async def test_an_opaque_transport_tells_that_all_was_sent_by_its_answer() -> None:
+async def test_without_tracing_on_sent_is_called_when_the_response_arrives() -> None:
     calls: list[int] = []
 
     def handler(request: httpx.Request) -> httpx.Response:
@@ -351,9 +347,8 @@ async def test_a_proxy_of_the_environment_is_used(
     gc.collect()
 
 
-@pytest.mark.parametrize(
-    ("no_proxy", "direct"),
-    [
+async def test_no_proxy_is_obeyed(no_proxies: pytest.MonkeyPatch, nursery: trio.Nursery) -> None:
+    for no_proxy, direct in [
         ("*", True),
         ("127.0.0.1", True),
         ("other, 127.0.0.1 ,", True),
@@ -363,22 +358,18 @@ async def test_a_proxy_of_the_environment_is_used(
         ("10.0.0.0/8", False),
         ("example", False),
         ("", False),
-    ],
-)
-async def test_no_proxy_is_honoured(
-    no_proxies: pytest.MonkeyPatch, nursery: trio.Nursery, no_proxy: str, direct: bool
-) -> None:
-    proxy = await serve(nursery, answering(OK))
-    server = await serve(nursery, answering(OK))
-    no_proxies.setenv("http_proxy", f"127.0.0.1:{proxy.port}")
-    no_proxies.setenv("no_proxy", no_proxy.format(port=server.port))
-    http = Http()
-    await get(http, server.url)
-    assert (server.connections, proxy.connections) == ((1, 0) if direct else (0, 1))
-    await http.aclose()
+    ]:
+        proxy = await serve(nursery, answering(OK))
+        server = await serve(nursery, answering(OK))
+        no_proxies.setenv("http_proxy", f"127.0.0.1:{proxy.port}")
+        no_proxies.setenv("no_proxy", no_proxy.format(port=server.port))
+        http = Http()
+        await get(http, server.url)
+        assert (server.connections, proxy.connections) == ((1, 0) if direct else (0, 1))
+        await http.aclose()
 
 
-async def test_a_proxy_that_is_down_fails_and_shows_no_password(
+async def test_the_error_of_a_proxy_that_is_down_shows_no_password(
     no_proxies: pytest.MonkeyPatch,
 ) -> None:
     no_proxies.setenv("all_proxy", "http://me:secret@127.0.0.1:1")

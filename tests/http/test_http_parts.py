@@ -42,7 +42,9 @@ def test_chunks_are_joined_however_the_input_is_cut(
 
 
 @given(st.binary(max_size=200), cuts)
-def test_no_bytes_make_the_chunked_framing_raise_anything_else(data: bytes, at: list[int]) -> None:
+def test_no_bytes_make_the_chunked_framing_raise_another_exception(
+    data: bytes, at: list[int]
+) -> None:
     def outcome(at: list[int]) -> tuple[bytes, bool] | str:
         body = ChunkedBody()
         try:
@@ -53,9 +55,8 @@ def test_no_bytes_make_the_chunked_framing_raise_anything_else(data: bytes, at: 
     assert outcome(at) == outcome([])
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
+def test_broken_chunked_framing_is_refused() -> None:
+    for data in [
         b"x\r\n",
         b"\r\n",
         b"-1\r\n",
@@ -67,14 +68,12 @@ def test_no_bytes_make_the_chunked_framing_raise_anything_else(data: bytes, at: 
         b"11111111111111111\r\n",
         b"5;" + b"x" * 20_000,
         b"0\r\n" + b"X: y\r\n" * 10_000,
-    ],
-)
-def test_broken_chunked_framing_is_refused(data: bytes) -> None:
-    with pytest.raises(BodyError):
-        ChunkedBody().feed(data)
+    ]:
+        with pytest.raises(BodyError):
+            ChunkedBody().feed(data)
 
 
-def test_what_follows_the_end_of_a_body_is_noticed() -> None:
+def test_bytes_after_the_end_of_a_body_are_detected() -> None:
     for body in (ChunkedBody(), LengthBody(2)):
         data = chunk(b"ok") + LAST_CHUNK if isinstance(body, ChunkedBody) else b"ok"
         assert body.feed(data + b"more") == b"ok"
@@ -82,7 +81,7 @@ def test_what_follows_the_end_of_a_body_is_noticed() -> None:
         assert body.excess
 
 
-def test_the_headers_say_where_the_body_ends() -> None:
+def test_the_headers_define_where_the_body_ends() -> None:
     def kind(headers: dict[str, str], version: str = "HTTP/1.1") -> str:
         return type(body_of("GET", 200, headers, version)).__name__
 
@@ -100,9 +99,8 @@ def test_the_headers_say_where_the_body_ends() -> None:
 # URLs
 
 
-@pytest.mark.parametrize(
-    ("url", "clean"),
-    [
+def test_a_url_is_shown_without_user_name_and_password() -> None:
+    for url, clean in [
         ("http://me:secret@host:1/p?q=a@b", "http://host:1/p?q=a@b"),
         ("http://me@host", "http://host"),
         ("http://a:b@c@host/", "http://host/"),
@@ -111,10 +109,8 @@ def test_the_headers_say_where_the_body_ends() -> None:
         ("http://me:se[cret@[::1", "http://[::1"),
         ("nonsense", "nonsense"),
         ("", ""),
-    ],
-)
-def test_a_url_is_shown_without_user_name_and_password(url: str, clean: str) -> None:
-    assert sanitize_url(url) == clean
+    ]:
+        assert sanitize_url(url) == clean
 
 
 @given(st.text())
@@ -133,21 +129,16 @@ def test_any_text_is_a_target_or_a_configuration_error(text: str) -> None:
         assert not any(byte <= 32 for byte in target.path + target.authority)
 
 
-@pytest.mark.parametrize(
-    ("url", "host", "port", "authority"),
-    [
+def test_host_port_and_authority_are_taken_from_a_url() -> None:
+    for url, host, port, authority in [
         ("http://host", "host", 80, b"host"),
         ("https://host/", "host", 443, b"host"),
         ("http://host:8088/", "host", 8088, b"host:8088"),
         ("http://[::1]:80/", "::1", 80, b"[::1]"),
         ("HTTP://Bücher.example/", "xn--bcher-kva.example", 80, b"xn--bcher-kva.example"),
-    ],
-)
-def test_host_port_and_authority_are_taken_from_a_url(
-    url: str, host: str, port: int, authority: bytes
-) -> None:
-    target = Target.parse(url)
-    assert (target.host.strip("[]"), target.port, target.authority) == (host, port, authority)
+    ]:
+        target = Target.parse(url)
+        assert (target.host.strip("[]"), target.port, target.authority) == (host, port, authority)
 
 
 def test_percent_encoding_and_query_are_kept() -> None:
@@ -175,9 +166,8 @@ def test_a_header_of_another_type_is_named() -> None:
 # Retry-After
 
 
-@pytest.mark.parametrize(
-    ("value", "seconds"),
-    [
+def test_retry_after_is_seconds_or_a_date() -> None:
+    for value, seconds in [
         (None, None),
         ("", None),
         ("soon", None),
@@ -194,11 +184,9 @@ def test_a_header_of_another_type_is_named() -> None:
         ("Sun, 06 Nov 1994 08:48:59 GMT", 0.0),
         ("Sun, 06 Nov 99999 08:48:59 GMT", None),
         ("\u0661\u0662", None),
-    ],
-)
-def test_retry_after_is_seconds_or_a_date(value: str | None, seconds: float | None) -> None:
-    now = 784111740.0  # Sun, 06 Nov 1994 08:49:00 GMT
-    assert parse_retry_after(value, now=now) == seconds
+    ]:
+        now = 784111740.0  # Sun, 06 Nov 1994 08:49:00 GMT
+        assert parse_retry_after(value, now=now) == seconds
 
 
 @given(st.text())

@@ -1,4 +1,4 @@
-"""Requests over real sockets, by each of the three ways to make them."""
+"""Requests over real sockets, in each of the three ways to make them."""
 
 from __future__ import annotations
 
@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(30)
 
 
-async def test_a_response_comes_with_status_headers_and_body(
-    http: Http, nursery: trio.Nursery
-) -> None:
+async def test_a_response_has_status_headers_and_body(http: Http, nursery: trio.Nursery) -> None:
     answer = b"HTTP/1.1 201 Created\r\nX-A: 1\r\nX-B: b\r\nx-a: 2\r\nContent-Length: 5\r\n\r\nhello"
     server = await serve(nursery, answering(answer))
     response = await http.request(
@@ -41,9 +39,8 @@ async def test_a_response_comes_with_status_headers_and_body(
     assert request.headers["accept-encoding"] == "identity"
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
+async def test_each_kind_of_body_is_read(http: Http, nursery: trio.Nursery) -> None:
+    for answer in [
         b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nfoobar",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
         + chunk(b"foo")
@@ -52,22 +49,17 @@ async def test_a_response_comes_with_status_headers_and_body(
         b"HTTP/1.1 200 OK\r\n\r\nfoobar",
         b"HTTP/1.0 200 OK\r\n\r\nfoobar",
         b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nfoobar",
-    ],
-    ids=["length", "chunked", "until close", "HTTP/1.0", "after an early hint"],
-)
-async def test_each_kind_of_body_is_read(http: Http, nursery: trio.Nursery, answer: bytes) -> None:
-    server = await serve(nursery, answering(answer, hang_up=True))
-    response = await http.request("GET", server.url, headers={}, timeout=5)
-    assert response.body == b"foobar"
+    ]:
+        server = await serve(nursery, answering(answer, hang_up=True))
+        response = await http.request("GET", server.url, headers={}, timeout=5)
+        assert response.body == b"foobar"
 
 
-@pytest.mark.parametrize("status", [b"204 No Content", b"304 Not Modified"])
-async def test_statuses_without_a_body_have_none(
-    http: Http, nursery: trio.Nursery, status: bytes
-) -> None:
-    server = await serve(nursery, answering(b"HTTP/1.1 " + status + b"\r\nX: y\r\n\r\n"))
-    response = await http.request("DELETE", server.url, headers={}, timeout=5)
-    assert response.body == b""
+async def test_responses_of_204_and_304_have_no_body(http: Http, nursery: trio.Nursery) -> None:
+    for status in [b"204 No Content", b"304 Not Modified"]:
+        server = await serve(nursery, answering(b"HTTP/1.1 " + status + b"\r\nX: y\r\n\r\n"))
+        response = await http.request("DELETE", server.url, headers={}, timeout=5)
+        assert response.body == b""
 
 
 async def test_bytes_are_sent_with_their_length(http: Http, nursery: trio.Nursery) -> None:
@@ -89,7 +81,7 @@ async def test_an_iterable_body_is_sent_in_chunks(http: Http, nursery: trio.Nurs
     assert server.requests[0].headers["transfer-encoding"] == "chunked"
 
 
-async def test_on_sent_is_called_once_when_the_body_is_written_and_before_the_answer(
+async def test_on_sent_is_called_once_after_the_request_and_before_the_response(
     http: Http, nursery: trio.Nursery
 ) -> None:
     sent = trio.Event()
@@ -140,7 +132,7 @@ async def test_a_body_over_the_limit_is_read_only_in_part(
     assert written < size
 
 
-async def test_a_body_of_exactly_the_limit_is_whole(http: Http, nursery: trio.Nursery) -> None:
+async def test_a_body_of_exactly_the_limit_is_complete(http: Http, nursery: trio.Nursery) -> None:
     server = await serve(nursery, answering(OK))
     response = await http.request("GET", server.url, headers={}, timeout=5, max_body=2)
     assert (response.body, response.truncated) == (b"ok", False)
@@ -174,9 +166,10 @@ async def test_a_silent_server_is_a_timeout_of_a_request_that_was_sent(
     assert caught.value.sent is True
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
+async def test_a_response_that_breaks_off_is_a_failure_of_a_request_that_was_sent(
+    http: Http, nursery: trio.Nursery
+) -> None:
+    for answer in [
         b"",
         b"HTTP/1.1 200 OK\r\nContent-",
         b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort",
@@ -184,24 +177,19 @@ async def test_a_silent_server_is_a_timeout_of_a_request_that_was_sent(
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\ncu",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
         b"this is not HTTP\r\n\r\n",
-    ],
-    ids=["nothing", "half a head", "short", "no final chunk", "half a chunk", "bad chunk", "junk"],
-)
-async def test_an_answer_that_breaks_off_is_a_failure_of_a_request_that_was_sent(
-    http: Http, nursery: trio.Nursery, answer: bytes
-) -> None:
-    server = await serve(nursery, answering(answer, hang_up=True))
-    with pytest.raises(ConnectionFailed) as caught:
-        await http.request("GET", server.url, headers={}, timeout=5)
-    assert caught.value.sent is True
-    assert caught.value.request.url == server.url
+    ]:
+        server = await serve(nursery, answering(answer, hang_up=True))
+        with pytest.raises(ConnectionFailed) as caught:
+            await http.request("GET", server.url, headers={}, timeout=5)
+        assert caught.value.sent is True
+        assert caught.value.request.url == server.url
 
 
-async def test_the_answer_to_a_body_that_is_not_taken_is_worth_more_than_the_failure_to_write(
+async def test_a_response_to_a_body_that_is_refused_is_returned_despite_the_failed_write(
     own: Http, nursery: trio.Nursery
 ) -> None:
     async def handler(peer: Peer) -> None:
-        # An orderly end of the sending side only: a full close would reset the answer away.
+        # Only the sending side is closed: closing both would reset the connection.
         await peer.stream.receive_some(1000)
         await peer.send(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig")
         assert isinstance(peer.stream, trio.SocketStream)
@@ -213,17 +201,14 @@ async def test_the_answer_to_a_body_that_is_not_taken_is_worth_more_than_the_fai
     assert (response.status_code, response.body) == (413, b"big")
 
 
-@pytest.mark.parametrize(
-    "url", ["", "nonsense", "/path", "ftp://127.0.0.1/", "http://", "http://[::1/", "//host/x"]
-)
-async def test_an_address_that_cannot_work_is_the_callers_error(http: Http, url: str) -> None:
-    with trio.testing.assert_checkpoints(), pytest.raises(ConfigurationError, match="URL"):
-        await http.request("GET", url, headers={}, timeout=5)
+async def test_an_invalid_url_is_a_configuration_error(http: Http) -> None:
+    for url in ["", "nonsense", "/path", "ftp://127.0.0.1/", "http://", "http://[::1/", "//host/x"]:
+        with trio.testing.assert_checkpoints(), pytest.raises(ConfigurationError, match="URL"):
+            await http.request("GET", url, headers={}, timeout=5)
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
+async def test_an_invalid_header_is_named_and_its_value_is_not_shown(http: Http) -> None:
+    for name, value in [
         ("X-Key", "secret\r\nX-Other: 1"),
         ("X-Key", "secret\n"),
         ("X-Key", "secret\0"),
@@ -231,15 +216,11 @@ async def test_an_address_that_cannot_work_is_the_callers_error(http: Http, url:
         ("X Key", "secret"),
         ("X-Key\r\n", "secret"),
         ("", "secret"),
-    ],
-)
-async def test_a_header_that_cannot_be_sent_is_named_but_its_value_is_not_shown(
-    http: Http, name: str, value: str
-) -> None:
-    with pytest.raises(ConfigurationError) as caught:
-        await http.request("GET", "http://127.0.0.1:1/", headers={name: value}, timeout=5)
-    assert repr(name) in str(caught.value)
-    assert "secret" not in str(caught.value)
+    ]:
+        with pytest.raises(ConfigurationError) as caught:
+            await http.request("GET", "http://127.0.0.1:1/", headers={name: value}, timeout=5)
+        assert repr(name) in str(caught.value)
+        assert "secret" not in str(caught.value)
 
 
 async def test_user_info_is_sent_as_authorization_and_never_shown(
@@ -255,7 +236,7 @@ async def test_user_info_is_sent_as_authorization_and_never_shown(
     assert "cret" not in str(caught.value) + repr(caught.value.request)
 
 
-async def test_a_closed_client_says_so(own: Http) -> None:
+async def test_a_closed_client_raises(own: Http) -> None:
     await own.aclose()
     await own.aclose()
     with trio.testing.assert_checkpoints(), pytest.raises(trio.ClosedResourceError):
@@ -293,7 +274,9 @@ async def test_a_redirect_of_a_get_to_the_same_origin_is_followed(
     assert [request.headers["x-key"] for request in server.requests] == ["k", "k"]
 
 
-async def test_a_redirect_elsewhere_is_not_followed(http: Http, nursery: trio.Nursery) -> None:
+async def test_a_redirect_to_another_origin_is_not_followed(
+    http: Http, nursery: trio.Nursery
+) -> None:
     other = await serve(nursery, answering(OK))
     for target in (other.url, f"http://localhost:{other.port}/", "https://127.0.0.1/", "http://["):
         server = await serve(nursery, answering(redirect(target)))
@@ -310,7 +293,7 @@ async def test_a_redirect_of_a_post_is_not_followed(http: Http, nursery: trio.Nu
     assert len(server.requests) == 1
 
 
-async def test_redirects_without_end_are_given_up(http: Http, nursery: trio.Nursery) -> None:
+async def test_a_redirect_loop_ends_after_five_redirects(http: Http, nursery: trio.Nursery) -> None:
     server = await serve(nursery, answering(redirect("/again")))
     response = await http.request("GET", server.url, headers={}, timeout=5)
     assert response.status_code == 302

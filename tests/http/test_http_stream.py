@@ -1,4 +1,4 @@
-"""Streamed responses: bytes as they come, ends told from cuts, nothing left behind."""
+"""Streamed responses: bytes as they arrive, ends distinguished from cuts, nothing leaked."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def opened(http: Http, url: str) -> ResponseStream:
     return await http.open("GET", url, headers={}, connect_timeout=5)
 
 
-async def test_bytes_come_as_they_are_sent_and_the_end_is_an_end(
+async def test_bytes_arrive_as_they_are_sent_and_a_complete_body_ends(
     http: Http, nursery: trio.Nursery
 ) -> None:
     go_on = trio.Event()
@@ -51,7 +51,7 @@ async def test_bytes_come_as_they_are_sent_and_the_end_is_an_end(
     await stream.aclose()
 
 
-async def test_body_bytes_that_came_with_the_head_are_not_lost(
+async def test_body_bytes_that_arrive_with_the_head_are_not_lost(
     http: Http, nursery: trio.Nursery
 ) -> None:
     server = await serve(nursery, answering(SSE_HEAD + chunk(b"early") + LAST_CHUNK))
@@ -60,42 +60,38 @@ async def test_body_bytes_that_came_with_the_head_are_not_lost(
     await stream.aclose()
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 7])
-async def test_the_framing_may_be_cut_anywhere(own: Http, nursery: trio.Nursery, size: int) -> None:
+async def test_the_framing_may_be_cut_anywhere(own: Http, nursery: trio.Nursery) -> None:
     data = SSE_HEAD + chunk(b"one") + chunk(b"x" * 20) + b"0\r\nTrailer: x\r\n\r\n"
+    for size in [1, 2, 3, 7]:
 
-    async def handler(peer: Peer) -> None:
-        await peer.request()
-        for start in range(0, len(data), size):
-            await peer.send(data[start : start + size])
-            await trio.testing.wait_all_tasks_blocked()
-        await peer.closed()
+        async def handler(peer: Peer, size: int = size) -> None:
+            await peer.request()
+            for start in range(0, len(data), size):
+                await peer.send(data[start : start + size])
+                await trio.testing.wait_all_tasks_blocked()
+            await peer.closed()
 
-    server = await serve(nursery, handler)
-    stream = await opened(own, server.url)
-    assert await stream.read_all(1000) == (b"one" + b"x" * 20, False)
-    await stream.aclose()
+        server = await serve(nursery, handler)
+        stream = await opened(own, server.url)
+        assert await stream.read_all(1000) == (b"one" + b"x" * 20, False)
+        await stream.aclose()
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
+async def test_a_body_that_is_cut_off_is_a_failure_and_not_an_end(
+    http: Http, nursery: trio.Nursery
+) -> None:
+    for answer in [
         SSE_HEAD + chunk(b"data"),
         SSE_HEAD + b"64\r\ndata",
         b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\ndata",
-    ],
-    ids=["no final chunk", "half a chunk", "short"],
-)
-async def test_a_cut_is_a_failure_and_not_an_end(
-    http: Http, nursery: trio.Nursery, answer: bytes
-) -> None:
-    server = await serve(nursery, answering(answer, hang_up=True))
-    stream = await opened(http, server.url)
-    assert await stream.receive() == b"data"
-    with pytest.raises(ConnectionFailed) as caught:
-        await stream.receive()
-    assert caught.value.sent is True
-    await stream.aclose()
+    ]:
+        server = await serve(nursery, answering(answer, hang_up=True))
+        stream = await opened(http, server.url)
+        assert await stream.receive() == b"data"
+        with pytest.raises(ConnectionFailed) as caught:
+            await stream.receive()
+        assert caught.value.sent is True
+        await stream.aclose()
 
 
 async def test_a_read_that_takes_too_long_is_a_timeout(http: Http, nursery: trio.Nursery) -> None:
@@ -111,7 +107,7 @@ async def test_a_read_that_takes_too_long_is_a_timeout(http: Http, nursery: trio
     await stream.aclose()
 
 
-async def test_a_read_that_is_cancelled_or_times_out_loses_nothing_on_our_own_connection(
+async def test_a_read_that_is_cancelled_or_times_out_loses_no_bytes(
     own: Http, nursery: trio.Nursery
 ) -> None:
     go_on = trio.Event()
@@ -139,31 +135,32 @@ async def test_a_read_that_is_cancelled_or_times_out_loses_nothing_on_our_own_co
     await stream.aclose()
 
 
-@pytest.mark.parametrize("early", [True, False])
-async def test_a_read_in_a_cancelled_scope_takes_nothing(
-    own: Http, nursery: trio.Nursery, early: bool
+async def test_a_read_in_a_cancelled_scope_consumes_no_bytes(
+    own: Http, nursery: trio.Nursery
 ) -> None:
-    async def handler(peer: Peer) -> None:
-        await peer.request()
-        body = chunk(b"data") + LAST_CHUNK
-        if early:
-            await peer.send(SSE_HEAD + body)
-        else:
-            await peer.send(SSE_HEAD)
-            await peer.send(body)
-        await peer.closed()
+    for early in [True, False]:
 
-    server = await serve(nursery, handler)
-    stream = await opened(own, server.url)
-    with trio.CancelScope() as scope:
-        scope.cancel()
-        await stream.receive()
-    assert scope.cancelled_caught
-    assert await stream.read_all(100) == (b"data", False)
-    await stream.aclose()
+        async def handler(peer: Peer, early: bool = early) -> None:
+            await peer.request()
+            body = chunk(b"data") + LAST_CHUNK
+            if early:
+                await peer.send(SSE_HEAD + body)
+            else:
+                await peer.send(SSE_HEAD)
+                await peer.send(body)
+            await peer.closed()
+
+        server = await serve(nursery, handler)
+        stream = await opened(own, server.url)
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await stream.receive()
+        assert scope.cancelled_caught
+        assert await stream.read_all(100) == (b"data", False)
+        await stream.aclose()
 
 
-async def test_a_cancelled_read_on_a_callers_client_is_never_taken_for_an_end(
+async def test_a_read_after_a_cancelled_one_is_never_an_end(
     http: Http, nursery: trio.Nursery
 ) -> None:
     async def handler(peer: Peer) -> None:
@@ -180,41 +177,41 @@ async def test_a_cancelled_read_on_a_callers_client_is_never_taken_for_an_end(
     await stream.aclose()
 
 
-@pytest.mark.parametrize("reads", [0, 1, 2])
-@pytest.mark.parametrize("how", ["close", "cancel"])
-async def test_a_stream_that_is_abandoned_leaves_no_socket_and_no_warning(
-    http: Http, nursery: trio.Nursery, reads: int, how: str
+async def test_a_stream_that_is_left_early_leaves_no_socket_and_no_warning(
+    http: Http, nursery: trio.Nursery
 ) -> None:
-    gone = trio.Event()
+    for how in ["close", "cancel"]:
+        for reads in [0, 1, 2]:
+            gone = trio.Event()
 
-    async def handler(peer: Peer) -> None:
-        try:
-            await peer.request()
-            await peer.send(SSE_HEAD)
-            for _ in range(2):
-                await peer.send(chunk(b"x" * 10))
-                await trio.testing.wait_all_tasks_blocked()
-            await peer.closed()
-        finally:
-            gone.set()
+            async def handler(peer: Peer, gone: trio.Event = gone) -> None:
+                try:
+                    await peer.request()
+                    await peer.send(SSE_HEAD)
+                    for _ in range(2):
+                        await peer.send(chunk(b"x" * 10))
+                        await trio.testing.wait_all_tasks_blocked()
+                    await peer.closed()
+                finally:
+                    gone.set()
 
-    server = await serve(nursery, handler)
-    with trio.CancelScope() as scope:
-        stream = await opened(http, server.url)
-        try:
-            for _ in range(reads):
-                await stream.receive()
-            if how == "cancel":
-                scope.cancel()
-                await stream.receive()
-        finally:
-            await stream.aclose()
-    with trio.fail_after(5):
-        await gone.wait()
-    gc.collect()  # a socket or generator that is left warns here, which is an error
+            server = await serve(nursery, handler)
+            with trio.CancelScope() as scope:
+                stream = await opened(http, server.url)
+                try:
+                    for _ in range(reads):
+                        await stream.receive()
+                    if how == "cancel":
+                        scope.cancel()
+                        await stream.receive()
+                finally:
+                    await stream.aclose()
+            with trio.fail_after(5):
+                await gone.wait()
+            gc.collect()  # a socket or generator that is left warns here, which is an error
 
 
-async def test_a_stream_of_our_own_has_a_connection_of_its_own_closed_with_it(
+async def test_a_stream_has_its_own_connection_which_is_closed_with_it(
     own: Http, nursery: trio.Nursery
 ) -> None:
     server = await serve(nursery, answering(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx"))
@@ -260,7 +257,7 @@ async def test_closing_is_not_cancelled_and_raises_nothing(
     assert not scope.cancelled_caught
 
 
-async def test_the_head_has_to_come_in_time(http: Http, nursery: trio.Nursery) -> None:
+async def test_the_head_must_arrive_in_time(http: Http, nursery: trio.Nursery) -> None:
     gone = trio.Event()
 
     async def handler(peer: Peer) -> None:

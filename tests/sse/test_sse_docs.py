@@ -1,4 +1,4 @@
-"""The page about SSE: its fragments run, and its program is the example, which runs too."""
+"""The page about SSE: its fragments run, and its program is the example, which also runs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def test_a_fragment_of_the_page_runs(code: str, nursery: trio.Nursery) -> 
     names = {"url": server.url}
     compiled = compile(code, "docs/how-to/sse.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     with trio.fail_after(10):
-        result = eval(compiled, names)  # noqa: S307 - the page is our own
+        result = eval(compiled, names)  # noqa: S307 - a page of this repository
         if inspect.isawaitable(result):
             await result
 

@@ -1,4 +1,4 @@
-"""The front door over real sockets, on connections of our own and through two libraries."""
+"""`open_event_source` over real sockets, on its own connections and through two libraries."""
 
 from __future__ import annotations
 
@@ -176,7 +176,9 @@ async def test_a_server_that_is_not_there_fails_when_the_policy_says_so(opener: 
             pytest.fail("it was entered")
 
 
-async def test_an_event_over_the_limit_ends_it(opener: Opener, nursery: trio.Nursery) -> None:
+async def test_an_event_over_the_limit_ends_the_source(
+    opener: Opener, nursery: trio.Nursery
+) -> None:
     server = await serve(nursery, answering(SSE_HEAD + events("a") + chunk(b"x" * 200)))
     async with opener(server.url, max_event_size=100) as source:
         assert (await anext(source)).data == "a"
@@ -186,7 +188,9 @@ async def test_an_event_over_the_limit_ends_it(opener: Opener, nursery: trio.Nur
             await anext(source)
 
 
-async def test_states_are_told_while_it_is_iterated(opener: Opener, nursery: trio.Nursery) -> None:
+async def test_states_are_reported_while_the_source_is_iterated(
+    opener: Opener, nursery: trio.Nursery
+) -> None:
     server = await serve(nursery, resuming)
     states: list[str] = []
     async with opener(server.url, on_state=states.append) as source:
@@ -195,15 +199,17 @@ async def test_states_are_told_while_it_is_iterated(opener: Opener, nursery: tri
     assert states == ["connected", "reconnecting", "connected", "closed"]
 
 
-@pytest.mark.parametrize("name", ["connect_timeout", "idle_timeout"])
-@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf")])
-async def test_times_that_cannot_work_are_refused(name: str, value: float) -> None:
-    with pytest.raises(ConfigurationError, match=name):
-        async with open_event_source("http://127.0.0.1:1/", **{name: value}):  # type: ignore[arg-type]  # pyright: ignore
-            pytest.fail("it was entered")
+async def test_invalid_times_are_refused() -> None:
+    for value in [0, -1, float("nan"), float("inf")]:
+        for name in ["connect_timeout", "idle_timeout"]:
+            with pytest.raises(ConfigurationError, match=name):
+                async with open_event_source("http://127.0.0.1:1/", **{name: value}):  # type: ignore[arg-type]  # pyright: ignore
+                    pytest.fail("it was entered")
 
 
-async def test_silence_is_noticed(opener: Opener, nursery: trio.Nursery) -> None:
+async def test_silence_beyond_the_idle_timeout_is_a_loss(
+    opener: Opener, nursery: trio.Nursery
+) -> None:
     async def handler(peer: Peer) -> None:
         await peer.request()
         await peer.send(SSE_HEAD)
@@ -217,7 +223,7 @@ async def test_silence_is_noticed(opener: Opener, nursery: trio.Nursery) -> None
         assert source.statistics().last_loss == "idle: no byte arrived for 0.05 s"
 
 
-async def test_the_last_event_id_is_that_of_the_last_event_handed_out(
+async def test_the_last_event_id_is_that_of_the_last_event_returned(
     nursery: trio.Nursery,
 ) -> None:
     body = b"id: 1\ndata\n\nid: 2\ndata\n\nid: 3\n\n"
@@ -239,7 +245,7 @@ async def test_the_last_event_id_is_that_of_the_last_event_handed_out(
         assert source.last_event_id == "3"  # of a block without data, which dispatches nothing
 
 
-async def test_each_step_can_be_cancelled_and_others_get_their_turn_in_time(
+async def test_each_event_can_be_cancelled_and_other_tasks_run_in_between(
     nursery: trio.Nursery,
 ) -> None:
     body = chunk(b"data: x\n\n" * 1000) + LAST_CHUNK

@@ -1,4 +1,4 @@
-"""The supervised connection on a mocked clock: when it connects, waits, and gives up."""
+"""The supervisor on a mocked clock: when it connects, waits, and gives up."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from trio.testing import MockClock
 
 
-async def test_it_opens_reads_loses_and_opens_again(
+async def test_a_stream_is_opened_read_lost_and_opened_again(
     nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
     server, http = memory_server(
@@ -62,7 +62,7 @@ async def test_it_opens_reads_loses_and_opens_again(
     assert [request.headers.get("last-event-id") for request in server.requests] == [None, "b", "c"]
 
 
-async def test_connects_that_fail_are_tried_again_after_growing_delays(
+async def test_failed_attempts_are_repeated_after_growing_delays(
     nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
     server, http = memory_server(nursery, None)
@@ -84,7 +84,7 @@ async def test_connects_that_fail_are_tried_again_after_growing_delays(
         assert closed.value.__cause__ is caught.value
 
 
-async def test_a_stable_connection_is_made_again_almost_at_once(
+async def test_a_stable_connection_is_reopened_almost_at_once(
     nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
     async def handler(peer: Peer) -> None:
@@ -100,58 +100,54 @@ async def test_a_stable_connection_is_made_again_almost_at_once(
     assert [b - a for a, b in pairwise(times)] == pytest.approx([5.25, 5.25])
 
 
-@pytest.mark.parametrize(
-    ("retry_after", "delay"),
-    [
-        (b"7", 8.0),
-        (b"Sun, 06 Nov 1994 08:49:07 GMT", 8.0),
-        (b"100000", 61.0),
-        (b"nonsense", 1.0),
-    ],
-)
-@pytest.mark.parametrize("status", [b"429 Too Many Requests", b"503 Service Unavailable"])
 async def test_retry_after_is_obeyed_up_to_the_longest_delay(
-    nursery: trio.Nursery,
-    autojump_clock: MockClock,
-    status: bytes,
-    retry_after: bytes,
-    delay: float,
+    nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
-    refusal = b"HTTP/1.1 %b\r\nRetry-After: %b\r\nContent-Length: 0\r\n\r\n" % (status, retry_after)
-    server, http = memory_server(nursery, script(refusal, None))
-    source = supervisor(http)
-    await source.next()
-    assert server.connect_times[1] - server.connect_times[0] == pytest.approx(delay)
+    for status in [b"429 Too Many Requests", b"503 Service Unavailable"]:
+        for retry_after, delay in [
+            (b"7", 8.0),
+            (b"Sun, 06 Nov 1994 08:49:07 GMT", 8.0),
+            (b"100000", 61.0),
+            (b"nonsense", 1.0),
+        ]:
+            refusal = b"HTTP/1.1 %b\r\nRetry-After: %b\r\nContent-Length: 0\r\n\r\n" % (
+                status,
+                retry_after,
+            )
+            server, http = memory_server(nursery, script(refusal, None))
+            source = supervisor(http)
+            await source.next()
+            assert server.connect_times[1] - server.connect_times[0] == pytest.approx(delay)
 
 
-@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 599])
-async def test_a_status_that_may_pass_is_tried_again(
-    nursery: trio.Nursery, autojump_clock: MockClock, status: int
+async def test_a_temporary_status_is_retried(
+    nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
-    refusal = b"HTTP/1.1 %d Hm\r\nContent-Length: 2\r\n\r\nno" % status
-    _, http = memory_server(nursery, script(refusal, refusal, None))
-    source = supervisor(http)
-    assert isinstance(await source.next(), Opened)
-    assert source.statistics().last_loss == f"HTTP {status}"
+    for status in [408, 425, 429, 500, 502, 503, 504, 599]:
+        refusal = b"HTTP/1.1 %d Hm\r\nContent-Length: 2\r\n\r\nno" % status
+        _, http = memory_server(nursery, script(refusal, refusal, None))
+        source = supervisor(http)
+        assert isinstance(await source.next(), Opened)
+        assert source.statistics().last_loss == f"HTTP {status}"
 
 
-@pytest.mark.parametrize("status", [301, 400, 401, 403, 404, 405, 410, 422, 451])
-async def test_a_status_that_will_not_pass_is_fatal(
-    nursery: trio.Nursery, autojump_clock: MockClock, status: int
+async def test_a_permanent_status_is_fatal(
+    nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
-    refusal = b"HTTP/1.1 %d No\r\nX-A: b\r\nContent-Length: 7\r\n\r\nbecause" % status
-    server, http = memory_server(nursery, script(refusal))
-    source = supervisor(http)
-    with pytest.raises(MixDefaultError, match="because") as caught:
-        await source.next()
-    assert (caught.value.status_code, caught.value.body) == (status, "because")
-    assert caught.value.headers["x-a"] == "b"
-    assert server.connections == 1
-    with pytest.raises(StreamClosed):
-        await source.next()
+    for status in [301, 400, 401, 403, 404, 405, 410, 422, 451]:
+        refusal = b"HTTP/1.1 %d No\r\nX-A: b\r\nContent-Length: 7\r\n\r\nbecause" % status
+        server, http = memory_server(nursery, script(refusal))
+        source = supervisor(http)
+        with pytest.raises(MixDefaultError, match="because") as caught:
+            await source.next()
+        assert (caught.value.status_code, caught.value.body) == (status, "because")
+        assert caught.value.headers["x-a"] == "b"
+        assert server.connections == 1
+        with pytest.raises(StreamClosed):
+            await source.next()
 
 
-async def test_204_ends_it_for_good(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+async def test_204_ends_the_stream(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
     _, http = memory_server(nursery, script(b"HTTP/1.1 204 No Content\r\n\r\n"))
     source = supervisor(http)
     with pytest.raises(StreamClosed, match="204"):
@@ -159,9 +155,10 @@ async def test_204_ends_it_for_good(nursery: trio.Nursery, autojump_clock: MockC
     assert source.state is StreamState.CLOSED
 
 
-@pytest.mark.parametrize(
-    ("answer", "words"),
-    [
+async def test_a_response_that_is_not_an_event_stream_is_fatal_and_shown(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    for answer, words in [
         (
             b"200 OK\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>",
             "text/html.*<html>",
@@ -175,20 +172,16 @@ async def test_204_ends_it_for_good(nursery: trio.Nursery, autojump_clock: MockC
             b"200 OK\r\nContent-Type: text/event-stream\r\nContent-Encoding: gzip\r\n\r\n",
             "compressed",
         ),
-    ],
-)
-async def test_what_is_no_event_stream_is_fatal_and_shown(
-    nursery: trio.Nursery, autojump_clock: MockClock, answer: bytes, words: str
-) -> None:
-    server, http = memory_server(nursery, script(b"HTTP/1.1 " + answer))
-    with pytest.raises(ProtocolError, match=words) as caught:
-        await supervisor(http).next()
-    assert caught.value.url == URL
-    assert "\0" not in str(caught.value)
-    assert server.connections == 1
+    ]:
+        server, http = memory_server(nursery, script(b"HTTP/1.1 " + answer))
+        with pytest.raises(ProtocolError, match=words) as caught:
+            await supervisor(http).next()
+        assert caught.value.url == URL
+        assert "\0" not in str(caught.value)
+        assert server.connections == 1
 
 
-async def test_a_wrong_answer_that_never_ends_is_not_waited_for(
+async def test_a_wrong_response_that_never_ends_is_not_read_to_its_end(
     nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
     async def handler(peer: Peer) -> None:
@@ -207,21 +200,21 @@ async def test_a_wrong_answer_that_never_ends_is_not_waited_for(
     assert trio.current_time() < 10
 
 
-@pytest.mark.parametrize("kind", [b"Text/Event-Stream", b"text/event-stream; charset=latin-1"])
 async def test_the_content_type_is_read_as_the_standard_says(
-    nursery: trio.Nursery, autojump_clock: MockClock, kind: bytes
+    nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
-    head = b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\n\r\n" % kind
-    _, http = memory_server(nursery, script(head + "data: ü\n\n".encode()))
-    source = supervisor(http)
-    await source.next()
-    assert await frames(source) == ["ü"]
+    for kind in [b"Text/Event-Stream", b"text/event-stream; charset=latin-1"]:
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\n\r\n" % kind
+        _, http = memory_server(nursery, script(head + "data: ü\n\n".encode()))
+        source = supervisor(http)
+        await source.next()
+        assert await frames(source) == ["ü"]
 
 
 # Liveness
 
 
-async def test_silence_beyond_the_idle_timeout_is_a_loss_but_a_comment_is_a_sign_of_life(
+async def test_silence_is_a_loss_and_a_comment_is_a_sign_of_life(
     nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
     async def handler(peer: Peer) -> None:
@@ -263,7 +256,7 @@ async def test_only_the_socket_is_timed_and_not_the_owner(
     assert got == ["a", "b"]
 
 
-async def test_a_head_that_does_not_come_is_a_failed_connect(
+async def test_a_head_that_does_not_arrive_is_a_failed_attempt(
     nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
     async def handler(peer: Peer) -> None:
@@ -281,7 +274,7 @@ async def test_a_head_that_does_not_come_is_a_failed_connect(
 # Limits
 
 
-async def test_an_event_over_the_limit_is_fatal_after_the_events_ahead_of_it(
+async def test_an_event_over_the_limit_is_fatal_after_the_events_before_it(
     nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
     server, http = memory_server(
@@ -312,7 +305,7 @@ async def test_the_servers_retry_bounds_the_delay(
     assert source.statistics().server_retry == 2.5
 
 
-async def test_statistics_tell_what_happened(
+async def test_statistics_report_connections_losses_and_bytes(
     nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
     _, http = memory_server(nursery, script(SSE_HEAD + events("a", "b"), None))

@@ -1,4 +1,4 @@
-"""Clients of the caller's own, over sockets or over a network in memory."""
+"""The HTTP clients that a caller may pass, over sockets or over a network in memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PLAIN_CONTEXT = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # loading certificates
 
 
 def callers_client(kind: str, network: Any = None) -> Any:
-    """Make a client of that library; with a network, its connections are made there."""
+    """Return a client of that library, which connects through the network if one is given."""
     library, core = {"httpx": (httpx, httpcore), "httpx2": (httpx2, httpcore2)}[kind]
     if network is None:
         return library.AsyncClient(verify=_PLAIN_CONTEXT)

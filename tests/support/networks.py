@@ -1,4 +1,4 @@
-"""Networks in memory that do to a client's POST of a message what real ones do."""
+"""A network in memory that cuts the connection of a client's POST of a message."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class _Stream(httpcore.AsyncNetworkStream):
         if self._posting:
             await self._network.before_cut()
             await self._inner.aclose()
-            raise httpcore.ReadError("cut while the answer was waited for")
+            raise httpcore.ReadError("cut while waiting for the response")
         return await self._inner.read(max_bytes, timeout)
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
@@ -53,11 +53,11 @@ class _Stream(httpcore.AsyncNetworkStream):
 
 
 class PostCutter(httpcore.AsyncNetworkBackend):
-    """Cuts the connection of the next POST of a message, while its answer is waited for.
+    """Cut the connection of the next POST of a message while the client waits for the response.
 
     Args:
       inner: the network.
-      arrives: whether the server gets the request.
+      arrives: whether the server receives the request.
       before_cut: awaited before the connection is cut.
     """
 

@@ -1,4 +1,4 @@
-"""An HTTP server for tests that does as it is told, byte by byte, and remembers what it got."""
+"""An HTTP server for tests that sends given bytes and records the requests."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Request:
 
 
 class Peer:
-    """One connection, seen from the server."""
+    """One connection, on the server's side."""
 
     def __init__(self, stream: trio.abc.Stream, server: RawServer) -> None:
         self.stream = stream
@@ -42,7 +42,7 @@ class Peer:
         self._buffer = b""
 
     async def request(self) -> Request | None:
-        """Read one request with its body; None if the client hangs up instead."""
+        """Read one request with its body; None if the client closes the connection."""
         head = await self._until(b"\r\n\r\n")
         if head is None:
             return None
@@ -70,7 +70,7 @@ class Peer:
         await self.stream.send_all(data)
 
     async def closed(self) -> None:
-        """Wait until the client has hung up."""
+        """Wait until the client has closed the connection."""
         try:
             while await self.stream.receive_some(65536):
                 pass
@@ -154,7 +154,7 @@ async def serve(
 def memory_server(
     nursery: trio.Nursery, handler: Callable[[Peer], Awaitable[None]] | None
 ) -> tuple[RawServer, Http]:
-    """Return a server in memory and a client for it: no sockets, so that clocks may be mocked.
+    """Return a server in memory and a client for it, for tests with a mocked clock.
 
     Without a handler, and while ``server.refuses``, connections are refused.
     """
@@ -183,7 +183,7 @@ def memory_server(
 
 
 def answering(*answers: bytes, hang_up: bool = False) -> Callable[[Peer], Awaitable[None]]:
-    """Return a handler that answers each request of a connection, the last answer for ever."""
+    """Return a handler that answers the requests of a connection in turn, repeating the last."""
 
     async def handler(peer: Peer) -> None:
         turn = 0

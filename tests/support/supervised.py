@@ -1,4 +1,4 @@
-"""What the tests of the supervised connection share."""
+"""What the tests of the supervisor share."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ URL = "http://host/events"
 
 
 class Highest:
-    """Draws the upper end of each range, so that delays can be told in advance."""
+    """Draw the upper end of each range, so that delays can be predicted."""
 
     def uniform(self, a: float, b: float) -> float:
         return max(a, b)
@@ -43,7 +43,7 @@ def supervisor(http: Http, url: str = URL, **options: Any) -> Supervisor:
 
 
 def script(*answers: bytes | None) -> Callable[[Peer], Awaitable[None]]:
-    """Answer the n-th connection with the n-th text and hang up; at None leave it open."""
+    """Answer the n-th connection with the n-th text and close it; at None leave it open."""
 
     async def handler(peer: Peer) -> None:
         answer = answers[min(peer.server.connections, len(answers)) - 1]
@@ -66,7 +66,7 @@ async def frames(source: Supervisor) -> list[str]:
 
 
 async def resuming(peer: Peer) -> None:
-    """Serve the numbers from 1 on, three on a connection, each after the last the client had."""
+    """Serve the numbers from 1 on, three per connection, continuing after Last-Event-ID."""
     request = await peer.request()
     if request is None:
         return
@@ -77,7 +77,7 @@ async def resuming(peer: Peer) -> None:
 
 
 async def cancelled_after(checkpoints: int, function: Callable[[], Awaitable[T]]) -> T | None:
-    """Call a function, and cancel it after so many checkpoints of another task."""
+    """Call a function, and cancel it after a number of checkpoints of another task."""
     result: list[T] = []
 
     async def call() -> None:

@@ -37,7 +37,7 @@ def failing(schedule: ReconnectSchedule, times: int) -> list[float | None]:
 # Rule 1
 
 
-def test_a_stable_connection_is_made_again_almost_at_once() -> None:
+def test_a_stable_connection_is_reopened_almost_at_once() -> None:
     schedule = ReconnectSchedule(ReconnectPolicy(stable_after=5.0), rng=HIGH)
     failing(schedule, 10)
     schedule.opened(100.0)
@@ -46,7 +46,7 @@ def test_a_stable_connection_is_made_again_almost_at_once() -> None:
     assert schedule.failures == 0
 
 
-def test_a_connection_that_merely_opened_ends_no_series_of_failures() -> None:
+def test_a_connection_that_was_not_stable_ends_no_series_of_failures() -> None:
     schedule = ReconnectSchedule(ReconnectPolicy(stable_after=5.0), rng=HIGH)
     failing(schedule, 3)
     schedule.opened(100.0)
@@ -59,7 +59,7 @@ def test_with_stable_after_0_every_connection_counts_as_stable() -> None:
         schedule.begin(float(now))
         schedule.opened(float(now))
         assert schedule.lost(float(now)) == 0.125
-    assert schedule.lost(4.0) == 0.5  # but not an attempt that failed
+    assert schedule.lost(4.0) == 0.5  # an attempt that failed does not count
 
 
 # Rule 2
@@ -78,13 +78,13 @@ def test_the_jitter_is_full() -> None:
     assert half == [1.0]
 
 
-def test_a_stream_that_fails_for_ever_overflows_nothing() -> None:
+def test_two_thousand_failures_cause_no_overflow() -> None:
     policy = ReconnectPolicy(max_elapsed_time=None, exponent=100.0)
     schedule = ReconnectSchedule(policy, rng=HIGH)
     assert failing(schedule, 2000)[-1] == 60.0
 
 
-def test_schedules_jitter_by_themselves() -> None:
+def test_schedules_have_independent_jitter() -> None:
     delays = {tuple(failing(ReconnectSchedule(ReconnectPolicy()), 3)) for _ in range(5)}
     assert len(delays) == 5
 
@@ -92,9 +92,8 @@ def test_schedules_jitter_by_themselves() -> None:
 # Rule 3
 
 
-@pytest.mark.parametrize(
-    ("how", "retry", "expected"),
-    [
+def test_the_servers_retry_is_a_ceiling_a_minimum_or_ignored() -> None:
+    cases: list[tuple[Any, float, list[float]]] = [
         ("ceiling", 3.0, [1.0, 2.0, 3.0, 3.0]),
         ("ceiling", 100.0, [1.0, 2.0, 4.0, 8.0]),
         ("ceiling", 0.0, [1.0, 1.0, 1.0, 1.0]),
@@ -103,20 +102,17 @@ def test_schedules_jitter_by_themselves() -> None:
         ("obey", math.inf, [10.0, 10.0, 10.0, 10.0]),
         ("ignore", 3.0, [1.0, 2.0, 4.0, 8.0]),
         ("ignore", 0.0, [1.0, 2.0, 4.0, 8.0]),
-    ],
-)
-def test_the_servers_retry_is_a_ceiling_an_order_or_nothing(
-    how: Any, retry: float, expected: list[float]
-) -> None:
-    policy = ReconnectPolicy(
-        initial_interval=1.0, max_interval=10.0, exponent=2.0, server_retry=how
-    )
-    schedule = ReconnectSchedule(policy, rng=HIGH)
-    schedule.server_retry = retry
-    assert failing(schedule, 4) == pytest.approx(expected)
+    ]
+    for how, retry, expected in cases:
+        policy = ReconnectPolicy(
+            initial_interval=1.0, max_interval=10.0, exponent=2.0, server_retry=how
+        )
+        schedule = ReconnectSchedule(policy, rng=HIGH)
+        schedule.server_retry = retry
+        assert failing(schedule, 4) == pytest.approx(expected)
 
 
-def test_an_obeyed_retry_is_never_undercut_not_even_after_a_stable_connection() -> None:
+def test_an_obeyed_retry_is_the_shortest_delay_also_after_a_stable_connection() -> None:
     schedule = ReconnectSchedule(ReconnectPolicy(server_retry="obey"), rng=LOW)
     schedule.server_retry = 3.0
     assert failing(schedule, 2) == [3.0, 3.0]
@@ -127,7 +123,7 @@ def test_an_obeyed_retry_is_never_undercut_not_even_after_a_stable_connection() 
 # Rule 4
 
 
-def test_retry_after_is_obeyed_capped_and_jittered() -> None:
+def test_retry_after_is_obeyed_up_to_the_limit_with_jitter() -> None:
     for rng, jitter in ((LOW, 0.0), (HIGH, 0.5)):
         schedule = ReconnectSchedule(ReconnectPolicy(max_interval=30.0), rng=rng)
         assert schedule.lost(0.0, retry_after=7.0) == 7.0 + jitter
@@ -135,7 +131,7 @@ def test_retry_after_is_obeyed_capped_and_jittered() -> None:
         assert schedule.lost(0.0, retry_after=0.0) == jitter
 
 
-def test_a_retry_after_beyond_the_budget_gives_up_at_once() -> None:
+def test_a_retry_after_beyond_the_time_limit_gives_up_at_once() -> None:
     schedule = ReconnectSchedule(ReconnectPolicy(max_elapsed_time=20.0), rng=LOW)
     schedule.begin(0.0)
     assert schedule.lost(5.0, retry_after=15.0) == 15.0
@@ -145,17 +141,19 @@ def test_a_retry_after_beyond_the_budget_gives_up_at_once() -> None:
 # Rule 5
 
 
-def test_the_budget_counts_from_the_first_connect() -> None:
+def test_the_time_limit_counts_from_the_first_attempt() -> None:
     schedule = ReconnectSchedule(ReconnectPolicy(max_elapsed_time=10.0), rng=HIGH)
     schedule.begin(100.0)
-    assert schedule.lost(109.9) == pytest.approx(0.1)  # the last attempt is made at the very end
+    assert schedule.lost(109.9) == pytest.approx(
+        0.1
+    )  # the last attempt is made at the end of the limit
     schedule.begin(110.0)
     assert schedule.lost(110.0) is None
     assert schedule.elapsed(110.0) == 10.0
     assert schedule.attempts == 2
 
 
-def test_the_budget_counts_from_the_loss_of_a_stable_connection() -> None:
+def test_the_time_limit_counts_from_the_loss_of_a_stable_connection() -> None:
     schedule = ReconnectSchedule(ReconnectPolicy(max_elapsed_time=10.0), rng=HIGH)
     schedule.begin(0.0)
     schedule.opened(1.0)
@@ -165,7 +163,7 @@ def test_the_budget_counts_from_the_loss_of_a_stable_connection() -> None:
 
 
 @given(st.floats(0, 1e6), st.floats(0.01, 1000), st.integers(0, 2**32))
-def test_the_budget_ends_on_a_clock_that_moves_in_sleeps_alone(
+def test_the_time_limit_ends_on_a_clock_that_advances_only_in_sleeps(
     now: float, budget: float, seed: int
 ) -> None:
     policy = ReconnectPolicy(initial_interval=budget / 3, max_elapsed_time=budget)
@@ -179,14 +177,14 @@ def test_the_budget_ends_on_a_clock_that_moves_in_sleeps_alone(
     pytest.fail(f"tried a thousand times, {schedule.remaining(now)} s are left")
 
 
-def test_a_budget_of_0_never_tries_again() -> None:
+def test_a_time_limit_of_0_allows_no_further_attempt() -> None:
     schedule = ReconnectSchedule(ReconnectPolicy(max_elapsed_time=0.0))
     schedule.begin(0.0)
     schedule.opened(0.0)
     assert schedule.lost(1000.0) is None
 
 
-def test_without_a_budget_it_goes_on_for_ever() -> None:
+def test_without_a_time_limit_attempts_continue_forever() -> None:
     schedule = ReconnectSchedule(ReconnectPolicy(max_elapsed_time=None))
     schedule.begin(0.0)
     assert schedule.lost(1e9) is not None
@@ -196,7 +194,7 @@ def test_without_a_budget_it_goes_on_for_ever() -> None:
 # Rule 6
 
 
-def test_a_planned_drop_is_no_failure() -> None:
+def test_a_planned_drop_is_not_a_failure() -> None:
     schedule = ReconnectSchedule(ReconnectPolicy(), rng=HIGH)
     schedule.begin(0.0)
     schedule.opened(0.0)
@@ -207,7 +205,7 @@ def test_a_planned_drop_is_no_failure() -> None:
     assert schedule.elapsed(1000.0) == 0.0
 
 
-def test_a_planned_drop_forgives_no_failures_unless_the_connection_was_stable() -> None:
+def test_a_planned_drop_resets_failures_only_after_a_stable_connection() -> None:
     schedule = ReconnectSchedule(ReconnectPolicy(stable_after=5.0), rng=HIGH)
     failing(schedule, 2)
     schedule.opened(10.0)
@@ -231,13 +229,11 @@ BAD: dict[str, list[object]] = {
 }
 
 
-@pytest.mark.parametrize(
-    ("name", "value"), [(name, value) for name, values in BAD.items() for value in values]
-)
-def test_arguments_that_cannot_work_are_named_with_their_value(name: str, value: object) -> None:
-    with pytest.raises(ConfigurationError, match=name) as caught:
-        ReconnectPolicy(**{name: value})  # type: ignore[arg-type]  # pyright: ignore
-    assert repr(value) in str(caught.value)
+def test_invalid_arguments_are_named_with_their_value() -> None:
+    for name, value in [(name, value) for name, values in BAD.items() for value in values]:
+        with pytest.raises(ConfigurationError, match=name) as caught:
+            ReconnectPolicy(**{name: value})  # type: ignore[arg-type]  # pyright: ignore
+        assert repr(value) in str(caught.value)
 
 
 def test_a_policy_is_a_value() -> None:
@@ -270,7 +266,7 @@ steps = st.lists(
 
 
 @given(policies, steps, st.integers(0, 100))
-def test_whatever_happens_delays_are_within_their_bounds(
+def test_delays_are_within_their_bounds_in_any_history(
     policy: ReconnectPolicy,
     history: list[tuple[str, float, float | None]],
     seed: int,

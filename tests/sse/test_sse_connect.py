@@ -1,4 +1,4 @@
-"""What a supervised connection sends, and what of it never comes back in an error."""
+"""What a connection attempt sends, and which parts of it no error may show."""
 
 from __future__ import annotations
 
@@ -21,10 +21,7 @@ if TYPE_CHECKING:
     from trio.testing import MockClock
 
 
-# What is sent
-
-
-async def test_headers_are_asked_for_at_each_connect_and_win_over_the_standard_ones(
+async def test_the_headers_function_is_called_at_each_attempt_and_replaces_standard_headers(
     nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
     asked = 0
@@ -52,7 +49,7 @@ async def test_headers_are_asked_for_at_each_connect_and_win_over_the_standard_o
     assert {h["accept-encoding"] for h in sent} == {"identity"}
 
 
-async def test_method_and_content_are_sent_with_each_connect(
+async def test_method_and_content_are_sent_with_each_attempt(
     nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
     server, http = memory_server(nursery, script(SSE_HEAD, None))
@@ -62,26 +59,29 @@ async def test_method_and_content_are_sent_with_each_connect(
     assert [(request.method, request.body) for request in server.requests] == [("POST", b"{}")] * 2
 
 
-@pytest.mark.parametrize(
-    ("last_id", "sent"),
-    [("7", "7"), ("ü日", "ü日"), ("", None), ("bell\x07", None), ("x" * 5000, None)],
-)
 async def test_the_last_event_id_is_sent_as_utf_8_if_a_header_can_carry_it(
-    nursery: trio.Nursery, autojump_clock: MockClock, last_id: str, sent: str | None
+    nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
-    server, http = memory_server(nursery, script(None))
-    await supervisor(http, last_event_id=last_id).next()
-    header = server.requests[0].headers.get("last-event-id")
-    assert header == (None if sent is None else sent.encode().decode("latin-1"))
+    for last_id, sent in [
+        ("7", "7"),
+        ("ü日", "ü日"),
+        ("", None),
+        ("bell\x07", None),
+        ("x" * 5000, None),
+    ]:
+        server, http = memory_server(nursery, script(None))
+        await supervisor(http, last_event_id=last_id).next()
+        header = server.requests[0].headers.get("last-event-id")
+        assert header == (None if sent is None else sent.encode().decode("latin-1"))
 
 
-@pytest.mark.parametrize("bad", ["a\nb", "a\rb", "a\0b"])
-def test_a_last_event_id_that_no_server_sent_is_refused(bad: str) -> None:
-    with pytest.raises(ConfigurationError, match="last_event_id"):
-        supervisor(None, last_event_id=bad)  # type: ignore[arg-type]  # pyright: ignore
+def test_a_last_event_id_that_no_server_sent_is_refused() -> None:
+    for bad in ["a\nb", "a\rb", "a\0b"]:
+        with pytest.raises(ConfigurationError, match="last_event_id"):
+            supervisor(None, last_event_id=bad)  # type: ignore[arg-type]  # pyright: ignore
 
 
-async def test_an_owner_that_sets_the_mark_is_not_interfered_with(
+async def test_without_auto_mark_the_owner_sets_the_last_event_id(
     nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
     answer = SSE_HEAD + chunk(b"data: x\n\n") + events("7")
@@ -109,7 +109,7 @@ async def test_events_inherit_the_id_of_the_connection_before(
     assert batch.events[0].id == "7"
 
 
-async def test_an_error_shows_nothing_of_what_was_sent_in_headers_or_url(
+async def test_an_error_shows_no_secret_of_headers_or_url(
     nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
     async def handler(peer: Peer) -> None:
