@@ -18,8 +18,9 @@ from tests.support.contract_openapi import load
 from tests.support.contract_world import HAVE, HOWS, caller_of, path_of, world_of
 from tests.support.rest_operations import OPERATIONS, answers_json
 from trio_mix import errors, events, models
+from trio_mix._http import RETRY_CODES
 from trio_mix._rest._operation import GENERATIONS
-from trio_mix._rest._options import DEFAULT_RETRY_CODES, RetryConfig
+from trio_mix._rest._options import RetryConfig
 from trio_mix._wire._events import decode_event
 from trio_mix._wire._models import Mismatch, decode
 from trio_mix.sse import ServerSentEvent
@@ -185,7 +186,7 @@ def test_the_retry_defaults_are_those_of_the_files_extension(generation: str) ->
     config = RetryConfig()
     assert config.strategy == theirs["strategy"]
     assert config.retry_connection_errors == theirs["retryConnectionErrors"]
-    assert set(DEFAULT_RETRY_CODES) == set(theirs["statusCodes"])
+    assert set(RETRY_CODES) == set(theirs["statusCodes"])
     backoff = theirs["backoff"]
     assert config.backoff.exponent == backoff["exponent"]
     for mine, name in (

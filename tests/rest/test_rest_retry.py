@@ -16,6 +16,7 @@ from tests.support.rest_kit import core_over, response
 from tests.support.rest_operations import OPERATIONS
 from tests.support.rest_samples import SAMPLES, SESSION
 from trio_mix import funcs
+from trio_mix._http import RETRY_CODES, is_transient, matches
 from trio_mix._rest._options import BackoffStrategy, RequestOptions, RetryConfig
 from trio_mix.errors import (
     ConnectionFailed,
@@ -288,3 +289,13 @@ async def test_a_bug_is_not_tried_again(autojump_clock: MockClock) -> None:
 async def test_a_stateful_answer_after_a_retry_is_read_as_usual(autojump_clock: MockClock) -> None:
     core, _ = core_over([response(502), response(200, SESSION)])
     assert (await Sessions(core).get(id="s1")).title == "Demo"
+
+
+def test_which_statuses_are_worth_another_try() -> None:
+    transient = {408, 425, 429, *range(500, 600)}
+    assert {status for status in range(100, 600) if is_transient(status)} == transient
+    known = {status for status in range(100, 600) if is_transient(status, not_implemented=False)}
+    assert known == transient - {501}
+    assert {status for status in range(100, 600) if matches(status, RETRY_CODES)} == (
+        transient - {425}
+    )

@@ -9,6 +9,9 @@ from trio_mix._http._response import ReceivedResponse as ReceivedResponse
 from trio_mix._http._response import ResponseStream as ResponseStream
 from trio_mix._http._sockets import TrioBackend as TrioBackend
 from trio_mix._http._sockets import default_ssl_context as default_ssl_context
+from trio_mix._http._statuses import RETRY_CODES as RETRY_CODES
+from trio_mix._http._statuses import is_transient as is_transient
+from trio_mix._http._statuses import matches as matches
 from trio_mix._http._urls import Target as Target
 from trio_mix._http._urls import check_headers as check_headers
 from trio_mix._http._urls import parse_retry_after as parse_retry_after
@@ -17,6 +20,7 @@ from trio_mix._http._urls import url_secrets as url_secrets
 
 __all__ = [
     "ERROR_BODY_LIMIT",
+    "RETRY_CODES",
     "Http",
     "HttpClient",
     "HttpResponse",
@@ -27,6 +31,8 @@ __all__ = [
     "TrioBackend",
     "check_headers",
     "default_ssl_context",
+    "is_transient",
+    "matches",
     "parse_retry_after",
     "sanitize_url",
     "url_secrets",

@@ -20,10 +20,18 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import attrs
 import trio
 
-from trio_mix._http import Http, check_headers, sanitize_url, url_secrets
+from trio_mix._http import (
+    ERROR_BODY_LIMIT,
+    RETRY_CODES,
+    Http,
+    ReceivedResponse,
+    check_headers,
+    sanitize_url,
+    url_secrets,
+)
 from trio_mix._redact import Redactor
-from trio_mix._rest._options import DEFAULT_RETRY_CODES, RequestOptions, debug_wanted
-from trio_mix._rest._responses import ERROR_BODY_LIMIT, Answer, Received, read_answer
+from trio_mix._rest._options import RequestOptions, debug_wanted
+from trio_mix._rest._responses import Answer, error_of, read_answer
 from trio_mix._rest._retry import RetryPlan, renewed
 from trio_mix._rest._server_url import checked_url
 from trio_mix._version import __version__
@@ -31,21 +39,22 @@ from trio_mix.errors import ConfigurationError, RequestInfo, RequestTimeout, Tra
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import AsyncIterable, Callable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterable, Awaitable, Callable, Iterator, Mapping, Sequence
 
     from trio_mix._http import ResponseStream
     from trio_mix._rest._operation import Operation
     from trio_mix._rest._options import HeadersSource, RetryConfig
-    from trio_mix._rest._request_hooks import RequestHooks
+    from trio_mix._rest._request_hooks import HasStatus, RequestHooks
     from trio_mix.hooks import Hooks
 
-__all__ = ["Call", "Caller", "OpenedResponse"]
+__all__ = ["USER_AGENT", "Call", "Caller", "OpenedResponse"]
 
 T = TypeVar("T")
+A = TypeVar("A", bound="HasStatus")
 
 _NO_OPTIONS: Final = RequestOptions()
-_NOTHING: Final[Mapping[str, str]] = {}
-_USER_AGENT: Final = f"trio-mix/{__version__}"
+_NO_HEADERS: Final[Mapping[str, str]] = {}
+USER_AGENT: Final = f"trio-mix/{__version__}"
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -220,7 +229,7 @@ class Caller:
             retry=RetryPlan(
                 config=options.retries or self._retries,
                 safe=operation.retry == "safe",
-                codes=DEFAULT_RETRY_CODES if options.retry_codes is None else options.retry_codes,
+                codes=RETRY_CODES if options.retry_codes is None else options.retry_codes,
                 rng=self.rng,
             ),
         )
@@ -267,7 +276,7 @@ class Caller:
     async def run(
         self,
         call: Call,
-        read: Callable[[Received], Answer[T]],
+        read: Callable[[ReceivedResponse], Answer[T]],
         *,
         content: Callable[[], AsyncIterable[bytes]] | None = None,
         content_headers: Mapping[str, str] | None = None,
@@ -283,8 +292,8 @@ class Caller:
           on_sent: as for `call`.
         """
 
-        async def once(added: Mapping[str, str] = _NOTHING) -> Answer[T]:
-            own = {"user-agent": _USER_AGENT, "accept": "application/json"}
+        async def once(added: Mapping[str, str]) -> Answer[T]:
+            own = {"user-agent": USER_AGENT, "accept": "application/json"}
             if call.body is not None:
                 own["content-type"] = "application/json"
             own.update(content_headers or {})
@@ -301,7 +310,7 @@ class Caller:
             except TransportError as error:
                 raise renewed(error, call.request) from error.__cause__
             return read(
-                Received(
+                ReceivedResponse(
                     response.status_code,
                     response.headers,
                     response.body,
@@ -311,10 +320,24 @@ class Caller:
                 )
             )
 
-        hooks = self._request_hooks
-        if hooks is None:
-            return await call.retry.run(once)
-        return await call.retry.run(lambda: hooks.around(call.request, next(call.tries), once))
+        return await call.retry.run(lambda: self.attempt(call, once))
+
+    async def attempt(
+        self,
+        call: Call,
+        once: Callable[[Mapping[str, str]], Awaitable[A]],
+        discard: Callable[[A], Awaitable[None]] | None = None,
+    ) -> A:
+        """Make one try of a call, with the hooks around it.
+
+        Args:
+          call: the call.
+          once: makes the try, with the headers that the hooks have added.
+          discard: closes its result, which is not returned if a hook is cancelled.
+        """
+        if self._request_hooks is None:
+            return await once(_NO_HEADERS)
+        return await self._request_hooks.around(call.request, next(call.tries), once, discard)
 
     async def open(self, call: Call, extra: Mapping[str, str]) -> OpenedResponse:
         """Make a call whose body is read as it comes; return when the response's head has come.
@@ -336,18 +359,15 @@ class Caller:
     async def open_once(self, call: Call, extra: Mapping[str, str]) -> OpenedResponse:
         """Make a call as `open` does, in a single try."""
 
-        async def once(added: Mapping[str, str] = _NOTHING) -> OpenedResponse:
-            own = {"user-agent": _USER_AGENT, **extra}
+        async def once(added: Mapping[str, str]) -> OpenedResponse:
+            own = {"user-agent": USER_AGENT, **extra}
             headers, redactor = await self._headers_of(call, own, added)
             return await self._open(call, headers, redactor)
 
         async def discard(opened: OpenedResponse) -> None:
             await opened.stream.aclose()
 
-        if self._request_hooks is None:
-            return await once()
-        request, attempt = call.request, next(call.tries)
-        return await self._request_hooks.around(request, attempt, once, discard)
+        return await self.attempt(call, once, discard)
 
     async def _open(
         self, call: Call, headers: Mapping[str, str], redactor: Redactor
@@ -366,7 +386,7 @@ class Caller:
             received = await _read_error(stream, call, redactor)
         except TransportError as error:
             raise renewed(error, call.request) from error.__cause__
-        raise received.error(call.operation)
+        raise error_of(received, call.operation)
 
     async def _headers_of(
         self, call: Call, own: Mapping[str, str], added: Mapping[str, str]
@@ -383,7 +403,7 @@ class Caller:
         return headers, Redactor([*callers.values(), *call.secrets, *url_secrets(call.url)])
 
 
-async def _read_error(stream: ResponseStream, call: Call, redactor: Redactor) -> Received:
+async def _read_error(stream: ResponseStream, call: Call, redactor: Redactor) -> ReceivedResponse:
     """Read a response that is no success, and close it.
 
     Raises:
@@ -393,7 +413,7 @@ async def _read_error(stream: ResponseStream, call: Call, redactor: Redactor) ->
     try:
         with trio.move_on_after(math.inf if call.timeout is None else call.timeout):
             body, truncated = await stream.read_all(ERROR_BODY_LIMIT)
-            return Received(
+            return ReceivedResponse(
                 stream.status_code, stream.headers, body, truncated, call.request, redactor
             )
         raise RequestTimeout("the error's body did not come", request=call.request, sent=True)

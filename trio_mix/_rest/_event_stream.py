@@ -16,28 +16,31 @@ from typing import TYPE_CHECKING, Final, final
 
 import trio
 
+from trio_mix._http import ResponseStream
 from trio_mix._public import public
+from trio_mix._rest._call import USER_AGENT
 from trio_mix._rest._request import BodyStream, Request
-from trio_mix._rest._responses import Received
+from trio_mix._rest._responses import error_of
 from trio_mix._rest._retry import renewed
 from trio_mix._wire._events import decode_event
 from trio_mix.errors import ProtocolError, StreamClosed, TransportError
 from trio_mix.sse import SSEDecoder
+from trio_mix.sse._connect import StreamRequest, check_last_event_id, connect
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Self
 
-    from trio_mix._rest._call import Caller, OpenedResponse
+    from trio_mix._rest._call import Call, Caller
     from trio_mix._rest._operation import Operation
     from trio_mix._rest._options import RequestOptions
+    from trio_mix.errors import RequestInfo
     from trio_mix.events import Event
     from trio_mix.sse import ServerSentEvent
 
 __all__ = ["EventStream", "EventStreamRequest"]
 
 _EVENTS_BETWEEN_CHECKPOINTS: Final = 64
-_EXCERPT: Final = 200
-_EXCERPT_TIMEOUT: Final = 5.0
 
 
 @public("trio_mix.resources")
@@ -52,10 +55,11 @@ class EventStream(BodyStream):
       url: the stream's URL, without credentials.
     """
 
-    def __init__(self, opened: OpenedResponse, session_id: str) -> None:
+    def __init__(self, response: ResponseStream, request: RequestInfo, session_id: str) -> None:
         self.session_id = session_id
-        self.url: str = opened.request.url
-        self._opened = opened
+        self.url: str = request.url
+        self._response = response
+        self._request = request
         self._decoder = SSEDecoder()
         self._frames: deque[ServerSentEvent] = deque()
         self._since_checkpoint = 0
@@ -111,7 +115,7 @@ class EventStream(BodyStream):
 
     async def _read(self) -> None:
         """Read once from the socket and decode what was read."""
-        if self._opened.stream.owns_connection:  # then closing it ends the read
+        if self._response.owns_connection:  # then closing it ends the read
             data = await self._receive()
             self._since_checkpoint = 0
         else:
@@ -139,12 +143,12 @@ class EventStream(BodyStream):
 
     async def _receive(self) -> bytes:
         try:
-            return await self._opened.stream.receive()
+            return await self._response.receive()
         except TransportError as error:
             self._ended = True
             if self._closed:
                 raise self._closed_error() from None
-            raise renewed(error, self._opened.request) from error.__cause__
+            raise renewed(error, self._request) from error.__cause__
 
     def _closed_error(self) -> StreamClosed:
         return StreamClosed(
@@ -162,7 +166,7 @@ class EventStream(BodyStream):
         self._frames.clear()
         if self._reading is not None:
             self._reading.cancel(reason="the event stream was closed")
-        await self._opened.stream.aclose()
+        await self._response.aclose()
 
 
 @public("trio_mix.resources")
@@ -193,52 +197,30 @@ class EventStreamRequest(Request[EventStream, EventStream]):
 
     async def _open(self) -> EventStream:
         await trio.lowlevel.checkpoint()
+        last_event_id = self._last_event_id or ""
+        check_last_event_id(last_event_id)
         values = {"session_id": self._session_id}
         call = self._caller.prepare(self._operation, values, self._options)
-        headers = {"accept": "text/event-stream", "cache-control": "no-cache"}
-        if self._last_event_id:
-            headers["last-event-id"] = self._last_event_id
-        opened = await self._caller.open(call, headers)
-        stream = opened.stream
-        content_type = stream.headers.get("content-type", "")
-        if content_type.partition(";")[0].strip().lower() == "text/event-stream":
-            return EventStream(opened, self._session_id)
-        try:
-            excerpt = await _excerpt(opened, content_type)
-        finally:
-            await stream.aclose()
-        if stream.status_code == 204:
-            raise StreamClosed(
-                f"{opened.request} was answered HTTP 204: the server has nothing to stream, so do"
-                " not connect again.",
-                url=opened.request.url,
-                session_id=self._session_id,
-            )
-        raise ProtocolError(
-            f"{opened.request} was answered with {content_type or 'no content type'!r} instead of"
-            f" text/event-stream{excerpt}. Check that the URL is a Mix server's.",
-            url=opened.request.url,
+        request = StreamRequest(
+            self._caller.http,
+            call.url,
+            headers=lambda: self._headers(call),
+            connect_timeout=call.timeout,
             session_id=self._session_id,
+            operation=call.operation.name,
+            error_of=lambda received: error_of(received, call.operation),
         )
 
+        async def once(added: Mapping[str, str]) -> ResponseStream:
+            try:
+                return await connect(request, lambda: last_event_id, added)
+            except TransportError as error:
+                raise renewed(error, call.request) from error.__cause__
 
-async def _excerpt(opened: OpenedResponse, content_type: str) -> str:
-    """Return the beginning of a body that is not an event stream, if it is text."""
-    await trio.lowlevel.checkpoint()
-    if not any(word in content_type.lower() for word in ("text", "json", "xml")):
-        return ""
-    body = b""
-    try:
-        with trio.move_on_after(_EXCERPT_TIMEOUT):
-            body, _ = await opened.stream.read_all(_EXCERPT)
-    except TransportError:
-        pass
-    received = Received(
-        opened.stream.status_code,
-        opened.stream.headers,
-        body,
-        truncated=True,
-        request=opened.request,
-        redactor=opened.redactor,
-    )
-    return f": {' '.join(received.text.split())!r}" if body else ""
+        response = await call.retry.run(
+            lambda: self._caller.attempt(call, once, ResponseStream.aclose)
+        )
+        return EventStream(response, call.request, self._session_id)
+
+    async def _headers(self, call: Call) -> dict[str, str]:
+        return {"user-agent": USER_AGENT, **await self._caller.headers_for(call.options)}

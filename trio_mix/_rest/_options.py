@@ -26,7 +26,6 @@ from trio_mix._record import Record
 from trio_mix.errors import ConfigurationError
 
 __all__ = [
-    "DEFAULT_RETRY_CODES",
     "Api",
     "BackoffStrategy",
     "HeadersSource",
@@ -44,9 +43,6 @@ HeadersSource: TypeAlias = (
 
 Api: TypeAlias = Literal["auto", "pipeline", "blocking", "async"]
 """How messages are sent: a generation of servers, or ``"auto"`` to find it out."""
-
-DEFAULT_RETRY_CODES: Final = ("5XX", "408", "429")
-"""The statuses that the OpenAPI's retry extension names."""
 
 _CODE: Final = r"[1-5](?:[0-9]{2}|XX)"
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from trio_mix.hooks import Hook
 
 __all__ = [
+    "HasStatus",
     "RequestHooks",
     "call_each",
     "call_hook",
@@ -53,12 +54,12 @@ SHIELDED_TIMEOUT: Final = 2.0
 _log = logging.getLogger("trio_mix.hooks")
 
 
-class _Answered(Protocol):
+class HasStatus(Protocol):
     @property
     def status_code(self) -> int: ...
 
 
-A = TypeVar("A", bound=_Answered)
+A = TypeVar("A", bound=HasStatus)
 
 
 def check_hooks(hooks: Hooks | Iterable[Hooks] | None) -> tuple[Hooks, ...]:

@@ -13,31 +13,28 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping  # noqa: TC003 - for typing.get_type_hints
 from types import NoneType
-from typing import TYPE_CHECKING, Final, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 import attrs
 
+from trio_mix._http import ERROR_BODY_LIMIT
 from trio_mix._public import public
 from trio_mix._record import Record
 from trio_mix.errors import (
     ErrorResponse,
     MixDefaultError,
     MixError,
-    RequestInfo,
     ResponseValidationError,
     RESTError,
 )
 
 if TYPE_CHECKING:
-    from trio_mix._redact import Redactor
+    from trio_mix._http import ReceivedResponse
     from trio_mix._rest._operation import Operation
 
-__all__ = ["ERROR_BODY_LIMIT", "Answer", "Received", "Response", "read_answer", "read_response"]
+__all__ = ["Answer", "Response", "error_of", "read_answer", "read_response"]
 
 T = TypeVar("T")
-
-ERROR_BODY_LIMIT: Final = 64 * 1024
-"""How much of an error's body is read, in bytes."""
 
 
 @public("trio_mix")
@@ -73,80 +70,41 @@ class Answer(Generic[T]):
     """The response's headers, names in lower case."""
 
 
-@attrs.frozen(eq=False, repr=False)
-class Received:
-    """The response to one request, read but not yet interpreted."""
-
-    status_code: int
-    headers: Mapping[str, str] = attrs.field(repr=False)
-    body: bytes = attrs.field(repr=False)
-    truncated: bool
-    request: RequestInfo
-    redactor: Redactor = attrs.field(repr=False)
-
-    @property
-    def is_success(self) -> bool:
-        """Whether the status is a 2xx."""
-        return 200 <= self.status_code < 300
-
-    @property
-    def text(self) -> str:
-        """The body as an exception may hold it (rule 3)."""
-        cut = self.truncated or len(self.body) > ERROR_BODY_LIMIT
-        shown = self.body[:ERROR_BODY_LIMIT].decode(errors="replace")
-        return self.redactor.text(shown, truncated=cut)
-
-    def error(self, operation: Operation[object]) -> MixError:
-        """Return the exception for a response that is no success."""
-        headers = self.redactor.headers(self.headers)
-        error = self._rest_error()
-        if error is None:
-            return MixDefaultError(
-                status_code=self.status_code,
-                headers=headers,
-                body=self.text,
-                request=self.request,
-                remedy=_remedy(self.status_code, operation),
-            )
-        return ErrorResponse(
-            error=error,
-            status_code=self.status_code,
-            headers=headers,
-            body=self.text,
-            request=self.request,
+def error_of(received: ReceivedResponse, operation: Operation[object]) -> MixError:
+    """Return the exception for a response that is no success."""
+    error = _rest_error(received)
+    if error is None:
+        return MixDefaultError(
+            status_code=received.status_code,
+            headers=received.shown_headers,
+            body=received.text,
+            request=received.request,
+            remedy=_remedy(received.status_code, operation),
         )
+    return ErrorResponse(
+        error=error,
+        status_code=received.status_code,
+        headers=received.shown_headers,
+        body=received.text,
+        request=received.request,
+    )
 
-    def misfit(self, problem: str, path: str, value: object) -> ResponseValidationError:
-        """Return the exception for a success whose body does not fit."""
-        try:
-            value = self.redactor.value(value)
-        except RecursionError:
-            value = "(nested too deep to show)"
-        return ResponseValidationError(
-            problem,
-            path=path,
-            value=value,
-            status_code=self.status_code,
-            headers=self.redactor.headers(self.headers),
-            body=self.text,
-            request=self.request,
-        )
 
-    def _rest_error(self) -> RESTError | None:
-        """Read the API's error body; ``None`` for any other. The code may be missing."""
-        try:
-            body = json.loads(self.body[:ERROR_BODY_LIMIT].decode("utf-8-sig"))
-        except (ValueError, RecursionError):
-            return None
-        error = body.get("error") if isinstance(body, dict) else None
-        if not isinstance(error, dict) or not isinstance(error.get("message"), str):
-            return None
-        code, kind = error.get("code"), error.get("type")
-        return RESTError(
-            code=code if type(code) is int else self.status_code,
-            message=self.redactor.text(error["message"]),
-            type=self.redactor.text(kind) if isinstance(kind, str) else "",
-        )
+def _rest_error(received: ReceivedResponse) -> RESTError | None:
+    """Read the API's error body; ``None`` for any other. The code may be missing."""
+    try:
+        body = json.loads(received.body[:ERROR_BODY_LIMIT].decode("utf-8-sig"))
+    except (ValueError, RecursionError):
+        return None
+    error = body.get("error") if isinstance(body, dict) else None
+    if not isinstance(error, dict) or not isinstance(error.get("message"), str):
+        return None
+    code, kind = error.get("code"), error.get("type")
+    return RESTError(
+        code=code if type(code) is int else received.status_code,
+        message=received.redactor.text(error["message"]),
+        type=received.redactor.text(kind) if isinstance(kind, str) else "",
+    )
 
 
 def _remedy(status_code: int, operation: Operation[object]) -> str:
@@ -162,7 +120,7 @@ def _remedy(status_code: int, operation: Operation[object]) -> str:
     )
 
 
-def read_answer(operation: Operation[T], received: Received) -> Answer[T]:
+def read_answer(operation: Operation[T], received: ReceivedResponse) -> Answer[T]:
     """Return the value of an operation out of its response.
 
     Raises:
@@ -172,8 +130,8 @@ def read_answer(operation: Operation[T], received: Received) -> Answer[T]:
     """
     from trio_mix._wire._models import Mismatch  # loads cattrs, which streams do not need
 
-    if not received.is_success:
-        raise received.error(operation)
+    if not 200 <= received.status_code < 300:
+        raise error_of(received, operation)
     try:
         value = _value(operation, received)
     except Mismatch as error:
@@ -181,10 +139,10 @@ def read_answer(operation: Operation[T], received: Received) -> Answer[T]:
     else:
         return Answer(value, received.status_code, received.headers)
     # Not raised in the handler: the mismatch holds the unmasked value.
-    raise received.misfit(mismatch.problem, mismatch.path, mismatch.value)
+    raise _misfit(received, mismatch.problem, mismatch.path, mismatch.value)
 
 
-def read_response(operation: Operation[Response], received: Received) -> Answer[Response]:
+def read_response(operation: Operation[Response], received: ReceivedResponse) -> Answer[Response]:
     """Return the response to a request whose result is not interpreted.
 
     Raises:
@@ -192,17 +150,17 @@ def read_response(operation: Operation[Response], received: Received) -> Answer[
       MixDefaultError: any other status that is not a success.
       ResponseValidationError: the body is too long to be read whole.
     """
-    if not received.is_success:
-        raise received.error(operation)
+    if not 200 <= received.status_code < 300:
+        raise error_of(received, operation)
     if received.truncated:
-        raise received.misfit(_too_long(received), "$", None)
+        raise _misfit(received, _too_long(received), "$", None)
     response = Response(
         status=received.status_code, headers=dict(received.headers), body=received.body
     )
     return Answer(response, received.status_code, received.headers)
 
 
-def _value(operation: Operation[T], received: Received) -> T:
+def _value(operation: Operation[T], received: ReceivedResponse) -> T:
     from trio_mix._wire._models import Mismatch, decode, parse_json
 
     if operation.result is NoneType:
@@ -218,11 +176,30 @@ def _value(operation: Operation[T], received: Received) -> T:
     return decode(value, operation.result)
 
 
-def _too_long(received: Received) -> str:
+def _misfit(
+    received: ReceivedResponse, problem: str, path: str, value: object
+) -> ResponseValidationError:
+    """Return the exception for a success whose body does not fit."""
+    try:
+        value = received.redactor.value(value)
+    except RecursionError:
+        value = "(nested too deep to show)"
+    return ResponseValidationError(
+        problem,
+        path=path,
+        value=value,
+        status_code=received.status_code,
+        headers=received.shown_headers,
+        body=received.text,
+        request=received.request,
+    )
+
+
+def _too_long(received: ReceivedResponse) -> str:
     return f"the body is longer than {len(received.body)} bytes"
 
 
-def _refuse_html(received: Received) -> None:
+def _refuse_html(received: ReceivedResponse) -> None:
     from trio_mix._wire._models import Mismatch
 
     start = received.body[:200].lstrip()

@@ -27,14 +27,14 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import attrs
 import trio
 
-from trio_mix._http import parse_retry_after
-from trio_mix._rest._options import DEFAULT_RETRY_CODES, RetryConfig
+from trio_mix._http import RETRY_CODES, matches, parse_retry_after
 from trio_mix.errors import MixError, ResponseValidationError, TransportError
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Awaitable, Callable
 
+    from trio_mix._rest._options import RetryConfig
     from trio_mix.errors import RequestInfo
 
 __all__ = ["RetryPlan", "Vetoed", "renewed"]
@@ -65,7 +65,7 @@ class RetryPlan:
     """Whether the operation may be repeated after it has reached the server."""
     rng: random.Random = attrs.field(repr=False)
     """Where the jitter comes from."""
-    codes: tuple[str, ...] = DEFAULT_RETRY_CODES
+    codes: tuple[str, ...] = RETRY_CODES
     """The statuses to try again on."""
 
     async def run(self, attempt: Callable[[], Awaitable[T]]) -> T:
@@ -142,11 +142,6 @@ class RetryPlan:
     def _too_late(self, elapsed: float) -> bool:
         limit = self.config.backoff.max_elapsed_time
         return limit is not None and elapsed > limit
-
-
-def matches(status_code: int, codes: tuple[str, ...]) -> bool:
-    """Say whether a status is among codes like ``"503"`` and ``"5XX"``."""
-    return str(status_code) in codes or f"{status_code // 100}XX" in codes
 
 
 def renewed(error: TransportError, request: RequestInfo, attempts: int = 1) -> TransportError:

@@ -7,13 +7,14 @@ tasks (begin, leave). Whatever takes time is a task in the stream's nursery.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Final, Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import attrs
 import trio
 
 from trio_mix import errors
 from trio_mix import events as ev
+from trio_mix._http import is_transient
 from trio_mix._rest._options import RequestOptions, RetryConfig
 from trio_mix._session._dispatcher import EventDispatcher, copies_of
 from trio_mix._session._message_state import MessageState
@@ -44,8 +45,6 @@ if TYPE_CHECKING:
     from trio_mix.sse._supervisor import Supervisor
 
 __all__ = ["Services", "Settings", "StreamController"]
-
-_PASSING: Final = (408, 425, 429, 500, 502, 503, 504)
 
 
 @attrs.frozen(kw_only=True)
@@ -305,7 +304,7 @@ class StreamController(ReaderHost):
             await self._services.messages.cancel_processing(id=self.session_id, options=options)
         except errors.MixError as exc:
             await trio.lowlevel.checkpoint()
-            return exc.status_code not in _PASSING
+            return not is_transient(exc.status_code, not_implemented=False)
         except errors.TransportError:
             await trio.lowlevel.checkpoint()
             return False

@@ -11,11 +11,12 @@ Rule 3  A request that the server no longer knows was decided meanwhile: the mes
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import trio
 
 from trio_mix import errors
+from trio_mix._http import is_transient
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from trio_mix.sse import ReconnectSchedule
 
 __all__ = ["answer_permission"]
-
-_PASSING: Final = (408, 425, 429, 500, 502, 503, 504)
 
 
 async def answer_permission(
@@ -73,7 +72,7 @@ async def _tell(
         except errors.MixError as exc:
             if exc.status_code == 404:
                 return None  # noqa: ASYNC910 - the request was one
-            if exc.status_code not in _PASSING:
+            if not is_transient(exc.status_code, not_implemented=False):
                 return exc  # noqa: ASYNC910 - the request was one
             failure = exc
         except Exception as exc:  # noqa: BLE001 - a hook's veto

@@ -19,7 +19,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 import attrs
 
-from trio_mix._http import Target, default_ssl_context, parse_retry_after
+from trio_mix._http import Target, default_ssl_context, is_transient, parse_retry_after
 from trio_mix._redact import Redactor
 from trio_mix._version import __version__
 from trio_mix.browser._errors import TunnelRefused
@@ -37,7 +37,6 @@ __all__ = ["Refusal", "TokenSource", "TunnelEndpoint", "address_of"]
 TokenSource: TypeAlias = str | Callable[[], str | Awaitable[str]]
 """A token, or a function (sync or async) that returns it and is called at each connect."""
 
-_RETRIED: Final = (408, 425, 429)
 _EXCERPT: Final = 300
 _HANDSHAKE_HEADERS: Final = frozenset(
     ("connection", "content-length", "host", "te", "transfer-encoding", "upgrade")
@@ -136,7 +135,7 @@ class TunnelEndpoint:
                 session_id=self._session_id,
             )
         wait = parse_retry_after(refused.headers.get("retry-after"), now=time.time())
-        return Refusal(error, status < 500 and status not in _RETRIED, wait)
+        return Refusal(error, not is_transient(status), wait)
 
 
 def address_of(
@@ -192,6 +191,6 @@ def _remedy(status: int) -> str:
         return "The server has no browser tunnels: they need the async generation (0.7.4 or later)."
     if status < 400:
         return "The server does not speak WebSocket: check server_url and proxies in front of it."
-    if status >= 500 or status in _RETRIED:
+    if is_transient(status):
         return "The server is busy or failing; try again later."
     return "Check the request against the server's message."

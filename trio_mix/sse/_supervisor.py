@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, TypeAlias, final
 import attrs
 import trio
 
-from trio_mix._http import parse_retry_after, sanitize_url
+from trio_mix._http import is_transient, parse_retry_after, sanitize_url
 from trio_mix.errors import (
     ConfigurationError,
     MixError,
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
 __all__ = ["Events", "Lost", "Opened", "Supervisor"]
 
 PIECE_SIZE = 8 * 1024
-_RETRYABLE = (408, 425, 429)
 
 Batch: TypeAlias = list[ServerSentEvent] | Columns
 
@@ -367,7 +366,7 @@ class Supervisor:
             try:
                 return await self._attempt()
             except MixError as error:
-                if error.status_code not in _RETRYABLE and error.status_code < 500:
+                if not is_transient(error.status_code):
                     raise
                 asked = parse_retry_after(error.headers.get("retry-after"), now=self._wall_clock())
                 self._failed(f"HTTP {error.status_code}", error, retry_after=asked)
