@@ -12,6 +12,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, ClassVar
 
+import decisions as table  # beside this file, which conf.py puts on the path
 from docutils import nodes
 from docutils.parsers.rst import Directive
 
@@ -199,7 +200,13 @@ def _svg(width: int, height: int, title: str, parts: Iterator[str]) -> str:
     )
 
 
-DRAWINGS = {"turn": machine, "supervision": timeline}
+def decisions() -> str:
+    """Draw what the stored messages mean for a message."""
+    title = "What the stored messages mean for a message, by what is open about it"
+    return _svg(table.WIDTH, table.height(), title, table.drawn())
+
+
+DRAWINGS = {"turn": machine, "supervision": timeline, "decisions": decisions}
 
 
 class Drawing(Directive):
@@ -226,8 +233,24 @@ class TurnInputs(Directive):
         return [nodes.rubric("", "What can happen to it"), items]
 
 
+class Conditions(Directive):
+    """List the conditions and the concerns of the table of decisions."""
+
+    def run(self) -> list[nodes.Node]:
+        """Make the list."""
+        items = nodes.definition_list()
+        meanings = {concern.name.lower(): f"{concern.value}." for concern in table.groups()}
+        for name, meaning in {**meanings, **table.conditions()}.items():
+            text = meaning.replace("``", "")
+            term = nodes.term("", "", nodes.literal("", name))
+            body = nodes.definition("", nodes.paragraph("", f"{text[0].upper()}{text[1:]}"))
+            items += nodes.definition_list_item("", term, body)
+        return [nodes.rubric("", "The words of the drawing"), items]
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
     app.add_directive("drawing", Drawing)
     app.add_directive("turn-inputs", TurnInputs)
+    app.add_directive("decision-conditions", Conditions)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -11,6 +11,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from trio_mix._turns._rules import RULES
 from trio_mix._turns._turn import TRANSITIONS
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ EXTENSION = Path(__file__).parents[2] / "docs" / "_ext" / "drawings.py"
 
 @pytest.fixture(scope="module")
 def drawings() -> Any:
+    sys.path.insert(0, str(EXTENSION.parent))
     spec = importlib.util.spec_from_file_location("drawings_of_the_docs", EXTENSION)
     assert spec is not None
     assert spec.loader is not None
@@ -53,7 +55,12 @@ def test_no_way_is_kept_for_an_arrow_that_is_gone(drawings: Any) -> None:
     assert set(drawings._WAYS) == set(drawings.edges())
 
 
-@pytest.mark.parametrize("name", ["turn", "supervision"])
+def test_the_table_of_decisions_is_drawn_rule_for_rule(drawings: Any) -> None:
+    drawn = re.findall(r'data-rule="(\w+) (\w+)"', drawings.decisions())
+    assert drawn == [(rule.concern.name, rule.then.name) for rule in RULES]
+
+
+@pytest.mark.parametrize("name", ["turn", "supervision", "decisions"])
 def test_a_drawing_is_well_formed_and_has_a_title_for_those_who_cannot_see_it(
     drawings: Any, name: str
 ) -> None:
