@@ -102,16 +102,15 @@ def _changed(old: str, new: str) -> Callable[[pytest.MonkeyPatch], None]:
 def _feeds_twice(patch: pytest.MonkeyPatch) -> None:
     feed = ReplyBuilder.feed
 
-    def twice(self: Any, event: Event) -> object:
-        feed(self, event)
-        return feed(self, event)
+    def twice(self: Any, events: list[Event]) -> None:
+        feed(self, [event for event in events for _ in range(2)])
 
     patch.setattr(ReplyBuilder, "feed", twice)
 
 
-def _loses_the_end_of_runs(patch: pytest.MonkeyPatch) -> None:
-    feed_run = ReplyBuilder.feed_run
-    patch.setattr(ReplyBuilder, "feed_run", lambda self, run: feed_run(self, run[:1]))
+def _loses_the_end_of_batches(patch: pytest.MonkeyPatch) -> None:
+    feed = ReplyBuilder.feed
+    patch.setattr(ReplyBuilder, "feed", lambda self, events: feed(self, events[:1]))
 
 
 def _calls_all_absent(patch: pytest.MonkeyPatch) -> None:
@@ -128,7 +127,7 @@ def _calls_all_absent(patch: pytest.MonkeyPatch) -> None:
         ("events", _changed("1.5", "1")),
         ("events", _changed('"type"', '"kind"')),
         ("turns", _feeds_twice),
-        ("turns", _loses_the_end_of_runs),
+        ("turns", _loses_the_end_of_batches),
         ("stored", _calls_all_absent),
     ],
 )

@@ -1,4 +1,4 @@
-"""PendingDelta lines between a producer that never waits and one consumer that may be slow."""
+"""Buffers between a producer that never waits and one consumer that may be slow."""
 
 from __future__ import annotations
 
@@ -18,165 +18,188 @@ from trio_mix._session._buffers import (
     SubscriberBuffer,
 )
 
-LINES = [EventBuffer, lambda: MessageBuffer(4), lambda: SubscriberBuffer(4)]
+BUFFERS = [EventBuffer, lambda: MessageBuffer(4), lambda: SubscriberBuffer(4)]
 
 
-def overflowed(line: MessageBuffer) -> bool:
-    return line.overflowed
+def overflowed(buffer: MessageBuffer) -> bool:
+    return buffer.overflowed
 
 
-async def drain(line: EventBuffer) -> list[ev.Event]:
-    line.close()
+async def drain(buffer: EventBuffer) -> list[ev.Event]:
+    buffer.close()
     got: list[ev.Event] = []
     with trio.fail_after(5):
-        while (event := await anext(line, None)) is not None:
+        while (event := await anext(buffer, None)) is not None:
             got.append(event)
     return got
 
 
-@pytest.fixture(params=LINES, ids=["plain", "merging", "dropping"])
-def line(request: pytest.FixtureRequest) -> EventBuffer:
+@pytest.fixture(params=BUFFERS, ids=["plain", "merging", "dropping"])
+def buffer(request: pytest.FixtureRequest) -> EventBuffer:
     made = request.param()
     assert isinstance(made, EventBuffer)
     return made
 
 
-# -- every line ------------------------------------------------------------------------------
+# -- every buffer ----------------------------------------------------------------------------
 
 
-async def test_events_come_out_as_they_went_in(line: EventBuffer) -> None:
+async def test_events_come_out_as_they_went_in(buffer: EventBuffer) -> None:
     events = [thinks("a"), says("b"), tool("c")]
     for event in events:
-        line.put(event)
-    assert len(line) == 3
-    assert await drain(line) == events
-    assert line.closed
+        buffer.put([event])
+    assert len(buffer) == 3
+    assert await drain(buffer) == events
+    assert buffer.closed
 
 
-async def test_getting_is_a_checkpoint_also_when_something_waits(line: EventBuffer) -> None:
-    line.put(says("a"))
+async def test_getting_is_a_checkpoint_also_when_something_waits(buffer: EventBuffer) -> None:
+    buffer.put([says("a")])
     with assert_checkpoints():
-        await anext(line, None)
-    line.close()
+        await anext(buffer, None)
+    buffer.close()
     with assert_checkpoints():
-        assert await anext(line, None) is None
+        assert await anext(buffer, None) is None
 
 
-async def test_a_waiting_consumer_is_woken_once_for_many_events(line: EventBuffer) -> None:
+async def test_while_the_consumer_is_behind_one_batch_takes_all_that_is_put() -> None:
+    buffer = EventBuffer()
+    for number in range(100):
+        buffer.put([says(f"{number}"), tool(f"{number}")])
+    assert buffer._receiver.statistics().current_buffer_used == 1
+    assert await anext(buffer) == says("0")
+    buffer.put([says("more")])
+    assert len(buffer) == 200
+    assert (await drain(buffer))[-2:] == [tool("99"), says("more")]
+
+
+async def test_an_empty_batch_wakes_nobody(buffer: EventBuffer) -> None:
+    with trio.move_on_after(0):
+        buffer.put([])
+        await anext(buffer, None)
+        raise AssertionError("it was woken")
+
+
+async def test_what_is_put_before_a_woken_consumer_runs_is_taken_too(
+    buffer: EventBuffer,
+) -> None:
     got: list[ev.Event | None] = []
 
     async def consume() -> None:
         while None not in got:
-            got.append(await anext(line, None))
+            got.append(await anext(buffer, None))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(consume)
         await wait_all_tasks_blocked()
-        line.put(says("a"))
-        line.put(tool("b"))
-        line.close()
+        buffer.put([says("a")])
+        buffer.put([tool("b")])
+        buffer.close()
     assert got == [says("a"), tool("b"), None]
 
 
-async def test_closing_wakes_a_waiting_consumer(line: EventBuffer) -> None:
+async def test_closing_wakes_a_waiting_consumer(buffer: EventBuffer) -> None:
     async def consume() -> None:
-        assert await anext(line, None) is None
+        assert await anext(buffer, None) is None
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(consume)
         await wait_all_tasks_blocked()
-        line.close()
+        buffer.close()
 
 
-async def test_a_second_consumer_is_refused_while_the_first_waits(line: EventBuffer) -> None:
+async def test_a_second_consumer_is_refused_while_the_first_waits(buffer: EventBuffer) -> None:
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(line.__anext__)
+        nursery.start_soon(buffer.__anext__)
         await wait_all_tasks_blocked()
         with pytest.raises(trio.BusyResourceError):
-            await anext(line, None)
-        line.put(says("a"))
+            await anext(buffer, None)
+        buffer.put([says("a")])
 
 
-async def test_a_second_consumer_is_refused_between_wake_and_run(line: EventBuffer) -> None:
+async def test_a_second_consumer_is_refused_between_wake_and_run(buffer: EventBuffer) -> None:
     got: list[ev.Event | None] = []
 
     async def consume() -> None:
-        got.append(await anext(line, None))
+        got.append(await anext(buffer, None))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(consume)
         await wait_all_tasks_blocked()
-        line.put(says("a"))  # rescheduled, and not run yet
+        buffer.put([says("a")])  # rescheduled, and not run yet
         with pytest.raises(trio.BusyResourceError):
-            await anext(line, None)
+            await anext(buffer, None)
     assert got == [says("a")]
-    line.put(says("b"))
-    assert await anext(line, None) == says("b")
+    buffer.put([says("b")])
+    assert await anext(buffer, None) == says("b")
 
 
-async def test_a_cancelled_wait_loses_nothing(line: EventBuffer) -> None:
+async def test_a_cancelled_wait_loses_nothing(buffer: EventBuffer) -> None:
     with trio.move_on_after(0):
-        await anext(line, None)
-    line.put(says("a"))
+        await anext(buffer, None)
+    buffer.put([says("a")])
     with trio.CancelScope() as scope:
         scope.cancel()
-        await anext(line, None)
+        await anext(buffer, None)
     assert scope.cancelled_caught
-    assert await drain(line) == [says("a")]
+    assert await drain(buffer) == [says("a")]
 
 
 async def test_a_consumer_cancelled_after_it_was_woken_still_gets_its_event(
-    line: EventBuffer,
+    buffer: EventBuffer,
 ) -> None:
     got: list[ev.Event | None] = []
     scope = trio.CancelScope()
 
     async def consume() -> None:
         with scope:
-            got.append(await anext(line, None))
+            got.append(await anext(buffer, None))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(consume)
         await wait_all_tasks_blocked()
-        line.put(says("a"))
+        buffer.put([says("a")])
         scope.cancel()
     assert got == [says("a")]
 
 
-async def test_what_stood_waiting_comes_before_the_failure(line: EventBuffer) -> None:
-    line.put(says("a"))
-    line.close(ValueError("broken"))
-    line.put(says("ignored"))
-    line.close()
-    assert await anext(line, None) == says("a")
+async def test_what_is_buffered_comes_before_the_failure(buffer: EventBuffer) -> None:
+    buffer.put([says("a")])
+    failure = ValueError("broken")
+    failure.__cause__ = cause = OSError("why")
+    buffer.close(failure)
+    buffer.put([says("ignored")])
+    buffer.close()
+    assert await anext(buffer, None) == says("a")
     for _ in range(2):
-        with pytest.raises(ValueError, match="broken"):
-            await anext(line, None)
+        with pytest.raises(ValueError, match="broken") as caught:
+            await anext(buffer, None)
+        assert caught.value.__cause__ is cause
 
 
-async def test_a_discarded_line_is_empty_and_ended(line: EventBuffer) -> None:
+async def test_a_discarded_buffer_is_empty_and_ended(buffer: EventBuffer) -> None:
     for _ in range(9):
-        line.put(tool("a"))
-    line.discard()
-    assert await anext(line, None) is None
+        buffer.put([tool("a")])
+    buffer.discard()
+    assert await anext(buffer, None) is None
 
 
 # -- merging ---------------------------------------------------------------------------------
 
 
 async def test_below_the_mark_nothing_is_merged() -> None:
-    line = MessageBuffer(3)
+    buffer = MessageBuffer(3)
     for text in "abc":
-        line.put(says(text))
-    assert await drain(line) == [says("a"), says("b"), says("c")]
+        buffer.put([says(text)])
+    assert await drain(buffer) == [says("a"), says("b"), says("c")]
 
 
 async def test_at_the_mark_deltas_of_one_message_are_merged_and_the_last_id_kept() -> None:
-    line = MessageBuffer(2)
-    line.put(tool("t"))
+    buffer = MessageBuffer(2)
+    buffer.put([tool("t")])
     for number, text in enumerate("abcd"):
-        line.put(says(text, "m", sse_id=str(number)))
-    assert await drain(line) == [tool("t"), says("abcd", "m", sse_id="3")]
+        buffer.put([says(text, "m", sse_id=str(number))])
+    assert await drain(buffer) == [tool("t"), says("abcd", "m", sse_id="3")]
 
 
 async def test_deltas_of_different_kind_message_or_agent_are_not_merged() -> None:
@@ -193,35 +216,35 @@ async def test_deltas_of_different_kind_message_or_agent_are_not_merged() -> Non
         tool("t"),
         says("g", "n", "other"),
     ]
-    line = MessageBuffer(1)
+    buffer = MessageBuffer(1)
     for event in events:
-        line.put(event)
+        buffer.put([event])
     events[2:4] = [says("mergedmerged", "m")]
-    assert await drain(line) == events
+    assert await drain(buffer) == events
 
 
 @pytest.mark.parametrize("mark", [0, 1, 3])
 async def test_past_the_hard_limit_the_line_says_so_and_takes_no_more(mark: int) -> None:
-    line = MessageBuffer(mark)
+    buffer = MessageBuffer(mark)
     limit = max(mark, 1) * HARD_LIMIT_FACTOR
     for number in range(limit):
-        line.put(tool(str(number)))
-    assert not overflowed(line)
-    line.put(tool("one too many"))
-    assert overflowed(line)
-    line.put(tool("ignored"))
-    assert len(await drain(line)) == limit
+        buffer.put([tool(str(number))])
+    assert not overflowed(buffer)
+    buffer.put([tool("one too many")])
+    assert overflowed(buffer)
+    buffer.put([tool("ignored")])
+    assert len(await drain(buffer)) == limit
 
 
 async def test_merged_text_has_a_limit_too() -> None:
-    line = MessageBuffer(1)
+    buffer = MessageBuffer(1)
     half = "x" * (MERGED_CHARACTERS // 2)
-    line.put(says(half))
-    line.put(says(half))
-    assert not overflowed(line)
-    line.put(says("y"))
-    assert overflowed(line)
-    (merged,) = await drain(line)
+    buffer.put([says(half)])
+    buffer.put([says(half)])
+    assert not overflowed(buffer)
+    buffer.put([says("y")])
+    assert overflowed(buffer)
+    (merged,) = await drain(buffer)
     assert isinstance(merged, ev.ContentEvent)
     assert merged.content == half * 2 + "y"
 
@@ -253,19 +276,19 @@ def test_any_order_of_puts_and_gets_loses_and_reorders_nothing(
     acts: list[ev.Event | str], mark: int
 ) -> None:
     async def main() -> None:
-        line = MessageBuffer(mark)
+        buffer = MessageBuffer(mark)
         put: list[ev.Event] = []
         got: list[ev.Event] = []
         for act in acts:
             if not isinstance(act, str):
-                line.put(act)
-                if not line.overflowed:
+                buffer.put([act])
+                if not buffer.overflowed:
                     put.append(act)
-            elif len(line):
-                event = await anext(line, None)
+            elif len(buffer):
+                event = await anext(buffer, None)
                 assert event is not None
                 got.append(event)
-        got += await drain(line)
+        got += await drain(buffer)
         assert split(got) == split(put)
 
     trio.run(main)
@@ -274,67 +297,67 @@ def test_any_order_of_puts_and_gets_loses_and_reorders_nothing(
 # -- dropping --------------------------------------------------------------------------------
 
 
-async def test_the_oldest_give_way_and_their_number_stands_in_their_place() -> None:
-    line = SubscriberBuffer(2)
+async def test_the_oldest_are_dropped_and_a_gap_has_their_number() -> None:
+    buffer = SubscriberBuffer(2)
     for number in range(5):
-        line.put(tool(str(number)))
-    assert await drain(line) == [
+        buffer.put([tool(str(number))])
+    assert await drain(buffer) == [
         ev.StreamGapEvent(missed=3, reason="this subscriber fell behind"),
         tool("3"),
         tool("4"),
     ]
 
 
-async def test_each_gap_counts_anew() -> None:
-    line = SubscriberBuffer(1)
+async def test_each_gap_has_a_count_of_its_own() -> None:
+    buffer = SubscriberBuffer(1)
     missed: list[int | None] = []
     for round_ in (1, 3):
         for _ in range(round_ + 1):
-            line.put(tool("x"))
-        gap = await anext(line, None)
+            buffer.put([tool("x")])
+        gap = await anext(buffer, None)
         assert isinstance(gap, ev.StreamGapEvent)
         missed.append(gap.missed)
-        assert await anext(line, None) == tool("x")
+        assert await anext(buffer, None) == tool("x")
     assert missed == [1, 3]
 
 
-async def test_a_dropped_gap_counts_as_one_and_says_why() -> None:
-    line = SubscriberBuffer(1)
-    line.put(ev.StreamGapEvent(missed=None, reason="the connection was lost"))
-    line.put(tool("1"))
-    line.put(tool("2"))
-    gap = await anext(line, None)
+async def test_a_dropped_gap_counts_as_one_and_its_reason_is_kept() -> None:
+    buffer = SubscriberBuffer(1)
+    buffer.put([ev.StreamGapEvent(missed=None, reason="the connection was lost")])
+    buffer.put([tool("1")])
+    buffer.put([tool("2")])
+    gap = await anext(buffer, None)
     assert isinstance(gap, ev.StreamGapEvent)
     assert gap.missed == 2
     assert gap.reason == "this subscriber fell behind; the connection was lost"
-    line.put(tool("3"))
-    gap = await anext(line, None)
+    buffer.put([tool("3")])
+    gap = await anext(buffer, None)
     assert isinstance(gap, ev.StreamGapEvent)
     assert (gap.missed, gap.reason) == (1, "this subscriber fell behind")
 
 
 @pytest.mark.parametrize("size", [0, 1])
 async def test_the_smallest_line_holds_one(size: int) -> None:
-    line = SubscriberBuffer(size)
-    line.put(tool("1"))
-    assert await drain(line) == [tool("1")]
+    buffer = SubscriberBuffer(size)
+    buffer.put([tool("1")])
+    assert await drain(buffer) == [tool("1")]
 
 
 @given(acts=st.lists(st.sampled_from(["put", "put", "get"]), max_size=60), size=st.integers(1, 5))
 def test_gaps_count_exactly_what_is_missing_where_it_is_missing(acts: list[str], size: int) -> None:
     async def main() -> None:
-        line = SubscriberBuffer(size)
+        buffer = SubscriberBuffer(size)
         got: list[ev.Event] = []
         count = 0
         for act in acts:
             if act == "put":
-                line.put(tool(str(count)))
+                buffer.put([tool(str(count))])
                 count += 1
-            elif len(line):
-                event = await anext(line, None)
+            elif len(buffer):
+                event = await anext(buffer, None)
                 assert event is not None
                 got.append(event)
-        got += await drain(line)
+        got += await drain(buffer)
         at = 0
         for event in got:
             if isinstance(event, ev.StreamGapEvent):

@@ -46,10 +46,6 @@ class Board(EventDispatcher):
             self.step(state, Input.ACCEPTED)
         return state
 
-    def deliver_all(self, *events: ev.Event) -> None:
-        for event in events:
-            self.deliver(event)
-
 
 async def waiting_in(line: EventBuffer) -> list[ev.Event]:
     return [
@@ -65,9 +61,9 @@ def agent_error(state: MessageState) -> AgentError:
 async def test_every_event_goes_to_every_subscriber_and_ours_to_the_message() -> None:
     dispatcher = Board()
     lines = [dispatcher.subscribe(99), dispatcher.subscribe(99)]
-    dispatcher.deliver(says("before"))
+    dispatcher.deliver([says("before")])
     state = dispatcher.send()
-    dispatcher.deliver_all(says("a"), ev.HeartbeatEvent(), done("m", "a"), says("after"))
+    dispatcher.deliver([says("a"), ev.HeartbeatEvent(), done("m", "a"), says("after")])
     assert dispatcher.subscribers == 2
     for line in lines:
         got = await waiting_in(line)
@@ -88,7 +84,7 @@ async def test_released_events_reach_the_message_in_order_and_subscribers_once()
     line = dispatcher.subscribe(99)
     state = dispatcher.send()
     events = [says("x", "a"), tool("c"), done("a", "x")]
-    dispatcher.deliver_all(*events)
+    dispatcher.deliver(events)
     assert await waiting_in(state.buffer) == events
     assert await waiting_in(line) == events
 
@@ -96,7 +92,7 @@ async def test_released_events_reach_the_message_in_order_and_subscribers_once()
 def test_a_message_ends_once_and_the_next_can_be_sent() -> None:
     dispatcher = Board()
     state = dispatcher.send()
-    dispatcher.deliver_all(done("m", "ok"), error(), done("m", "ok"))
+    dispatcher.deliver([done("m", "ok"), error(), done("m", "ok")])
     dispatcher.step(state, Input.SETTLED)
     state.fail(ValueError("too late"))
     assert dispatcher.ended == [state]
@@ -111,9 +107,9 @@ def test_started_is_set_by_what_comes_first() -> None:
     dispatcher = Board()
     state = dispatcher.send(accept=False)
     assert not state.started.is_set()
-    dispatcher.deliver(says("a"))
+    dispatcher.deliver([says("a")])
     assert state.started.is_set()
-    dispatcher.deliver(done())
+    dispatcher.deliver([done()])
     state = dispatcher.send(accept=False)
     dispatcher.step(state, Input.ACCEPTED)
     assert state.started.is_set()
@@ -139,7 +135,7 @@ def test_started_is_set_by_what_comes_first() -> None:
 def test_what_the_agent_gave_up_on_is_an_agent_error(event: ev.Event, words: list[str]) -> None:
     dispatcher = Board()
     state = dispatcher.send()
-    dispatcher.deliver_all(says("so far"), event)
+    dispatcher.deliver([says("so far"), event])
     failure = agent_error(state)
     assert failure.event is event
     assert failure.partial is not None
@@ -153,7 +149,7 @@ def test_a_busy_server_is_told_of_and_the_message_gets_nothing() -> None:
     told: list[tuple[MessageState, ev.Event]] = []
     dispatcher.on_busy = lambda state, event: told.append((state, event))
     state = dispatcher.send()
-    dispatcher.deliver(BUSY)
+    dispatcher.deliver([BUSY])
     assert told == [(state, BUSY)]
     assert len(state.buffer) == 0
     assert len(line) == 1
@@ -166,11 +162,11 @@ def test_a_message_that_nobody_reads_fails_alone() -> None:
     line = dispatcher.subscribe(10)
     state = dispatcher.send(mark=1)
     for number in range(HARD_LIMIT_FACTOR + 5):
-        dispatcher.deliver(tool(str(number)))
+        dispatcher.deliver([tool(str(number))])
     assert isinstance(state.failure, ConsumerTooSlow)
     assert not state.turn_over.is_set(), "the server is still at it"
     assert len(line) == 10
-    dispatcher.deliver(done())
+    dispatcher.deliver([done()])
     assert dispatcher.ended == [state]
     assert isinstance(state.failure, ConsumerTooSlow)
 
@@ -179,7 +175,7 @@ def test_an_abandoned_message_still_collects_its_reply_and_its_end() -> None:
     dispatcher = Board()
     state = dispatcher.send()
     state.fail(ValueError("left"))
-    dispatcher.deliver_all(says("x"), done("m", "x"))
+    dispatcher.deliver([says("x"), done("m", "x")])
     assert state.partial().text == "x"
     assert state.turn_over.is_set()
     assert len(state.buffer) == 0
@@ -190,10 +186,23 @@ def test_a_permission_is_asked_for_while_the_message_is_open() -> None:
     state = dispatcher.send()
     asked_for: list[ev.PermissionEvent] = []
     state.on_permission = asked_for.append
-    dispatcher.deliver(permission())
+    dispatcher.deliver([permission()])
     state.fail(ValueError("left"))
-    dispatcher.deliver(permission())
+    dispatcher.deliver([permission()])
     assert asked_for == [permission()]
+
+
+async def test_a_torn_event_leaves_a_gap_behind_it_in_its_message_only() -> None:
+    dispatcher = Board()
+    buffer = dispatcher.subscribe(9)
+    state = dispatcher.send()
+    torn = ev.UnknownEvent(name="content", data='{"content": "tw')
+    dispatcher.deliver([says("One "), torn, says("three."), done("m", "One two three.")])
+    mine = await waiting_in(state.buffer)
+    assert mine[:2] == [says("One "), torn]
+    assert isinstance(mine[2], ev.StreamGapEvent)
+    assert len(await waiting_in(buffer)) == 4
+    assert state.partial().incomplete
 
 
 async def test_a_gap_is_said_to_subscribers_and_to_a_message_that_was_cut() -> None:
@@ -215,14 +224,14 @@ async def test_a_gap_is_said_to_subscribers_and_to_a_message_that_was_cut() -> N
 def test_a_reply_read_from_the_stored_messages_ends_it_and_owns_what_comes_late() -> None:
     dispatcher = Board("async")
     state = dispatcher.send()
-    dispatcher.deliver_all(asked("u", "hello"), says("a", "m1"))
+    dispatcher.deliver([asked("u", "hello"), says("a", "m1")])
     stored = StoredReply(texts=("ab", "c"), message_id="m2", user_message_id="u", recovered=True)
     dispatcher.step(state, Input.SETTLED, stored)
     reply = state.partial()
     assert (reply.text, reply.final_text, reply.recovered) == ("abc", "c", True)
     assert dispatcher.ended == [state]
     second = dispatcher.send()
-    dispatcher.deliver_all(asked("u2", "hello"), says("c", "m2"), done("m2", "c"))
+    dispatcher.deliver([asked("u2", "hello"), says("c", "m2"), done("m2", "c")])
     assert len(second.buffer) == 1
     assert not second.over.is_set()
 
@@ -230,7 +239,7 @@ def test_a_reply_read_from_the_stored_messages_ends_it_and_owns_what_comes_late(
 def test_an_answer_after_the_end_changes_nothing_of_an_error() -> None:
     dispatcher = Board("blocking")
     state = dispatcher.send(accept=False)
-    dispatcher.deliver(error("broke"))
+    dispatcher.deliver([error("broke")])
     assert not state.over.is_set()
     dispatcher.step(state, Input.REFUSED)
     assert "broke" in str(agent_error(state))
@@ -250,7 +259,7 @@ def test_the_end_of_a_message_stops_the_policies_that_are_asked() -> None:
     state = dispatcher.send()
     scope = trio.CancelScope()
     state.policies.add(scope)
-    dispatcher.deliver(done())
+    dispatcher.deliver([done()])
     assert scope.cancel_called
 
 
@@ -259,7 +268,7 @@ async def test_closing_ends_everything_each_with_its_own_exception(cleanly: bool
     dispatcher = Board()
     lines = [dispatcher.subscribe(9), dispatcher.subscribe(9)]
     state = dispatcher.send()
-    dispatcher.deliver(says("x"))
+    dispatcher.deliver([says("x")])
     dispatcher.close(copies_of(StreamClosed("over", url="u", session_id="s")), cleanly=cleanly)
     seen: list[BaseException | None] = [state.failure]
     assert state.turn_over.is_set()
@@ -282,9 +291,9 @@ async def test_closing_ends_everything_each_with_its_own_exception(cleanly: bool
 async def test_an_unsubscribed_line_gets_nothing_more() -> None:
     dispatcher = Board()
     line = dispatcher.subscribe(9)
-    dispatcher.deliver(says("x"))
+    dispatcher.deliver([says("x")])
     dispatcher.unsubscribe(line)
     dispatcher.unsubscribe(line)
-    dispatcher.deliver(says("y"))
+    dispatcher.deliver([says("y")])
     assert await anext(line, None) is None
     assert dispatcher.subscribers == 0

@@ -62,7 +62,7 @@ def test_the_documented_bound_is_that_of_the_code() -> None:
 async def test_other_tasks_run_at_least_every_64_events(make: Callable[[], EventBuffer]) -> None:
     line = make()
     for _ in range(500):
-        line.put(ev.HeartbeatEvent())
+        line.put([ev.HeartbeatEvent()])
     assert 2 <= await longest_run(line.__anext__, 500) <= SEEN
 
 
@@ -78,14 +78,14 @@ async def test_a_task_that_was_woken_takes_no_more_than_that_either() -> None:
         await trio.lowlevel.checkpoint()
         await trio.lowlevel.checkpoint()
         for _ in range(300):
-            line.put(ev.HeartbeatEvent())
+            line.put([ev.HeartbeatEvent()])
     assert 2 <= runs[0] <= SEEN
 
 
 async def test_each_event_of_a_batch_is_a_point_of_cancellation() -> None:
     line = EventBuffer()
     for _ in range(100):
-        line.put(ev.HeartbeatEvent())
+        line.put([ev.HeartbeatEvent()])
     taken = 0
     with trio.CancelScope() as scope:
         while True:
@@ -99,7 +99,7 @@ async def test_each_event_of_a_batch_is_a_point_of_cancellation() -> None:
 async def test_what_stands_alone_is_a_full_checkpoint_each_time() -> None:
     line = EventBuffer()
     for _ in range(5):
-        line.put(ev.HeartbeatEvent())
+        line.put([ev.HeartbeatEvent()])
         with assert_checkpoints():
             await anext(line, None)
 

@@ -161,9 +161,8 @@ def test_ids_of_old_turns_are_forgotten() -> None:
         turn = router.register("go")
         router.apply(turn, Input.SENDING)
         router.apply(turn, Input.ACCEPTED)
-        router.route(asked(f"u{number}", "go"))
-        router.route(says("ok", f"a{number}"))
-        router.route(done(f"a{number}", "ok"))
+        router.route([asked(f"u{number}", "go"), says("ok", f"a{number}")])
+        router.route([done(f"a{number}", "ok")])
         assert turn.over
     assert len(router._owners) <= 512
 

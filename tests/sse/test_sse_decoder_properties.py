@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 
 from tests.support.reference_decoder import decode as reference
 from trio_mix.errors import ProtocolError
-from trio_mix.sse import ServerSentEvent, SSEDecoder
-from trio_mix.sse._decoder import Columns
+from trio_mix.sse import SSEDecoder
 
 Triple = tuple[str, str, str]
 
@@ -42,21 +41,7 @@ def pieces(stream: bytes, at: list[int]) -> list[bytes]:
 def fast(chunks: list[bytes], last_event_id: str = "") -> tuple[list[Triple], str, float | None]:
     decoder = SSEDecoder(last_event_id=last_event_id)
     events = [(e.id, e.event, e.data) for chunk in chunks for e in decoder.feed(chunk)]
-    found = events, decoder.last_event_id, decoder.retry
-    assert in_columns(chunks, last_event_id) == found
-    return found
-
-
-def in_columns(chunks: list[bytes], last_event_id: str) -> tuple[list[Triple], str, float | None]:
-    decoder = SSEDecoder(last_event_id=last_event_id)
-    events = [triple for chunk in chunks for triple in triples(decoder.feed_columns(chunk))]
     return events, decoder.last_event_id, decoder.retry
-
-
-def triples(batch: Columns | list[ServerSentEvent]) -> list[Triple]:
-    frames = batch.frames() if isinstance(batch, Columns) else batch
-    assert len(frames) == len(batch)
-    return [(frame.id, frame.event, frame.data) for frame in frames]
 
 
 @given(streams, cuts, st.sampled_from(["", "old"]))
@@ -75,12 +60,12 @@ def test_any_split_decodes_as_the_reference_decodes_the_whole(
     assert fast([stream[i : i + 1] for i in range(len(stream))], last_event_id) == wanted
 
 
-def outcome(chunks: list[bytes], limit: int, columns: bool = False) -> tuple[list[Triple], str]:
+def outcome(chunks: list[bytes], limit: int) -> tuple[list[Triple], str]:
     decoder = SSEDecoder(max_event_size=limit)
     events: list[Triple] = []
     try:
         for chunk in chunks:
-            events += triples(decoder.feed_columns(chunk) if columns else decoder.feed(chunk))
+            events += [(e.id, e.event, e.data) for e in decoder.feed(chunk)]
     except ProtocolError as error:
         events += [(e.id, e.event, e.data) for e in decoder.undelivered]
         return events, str(error)
@@ -94,18 +79,4 @@ def test_limits_fail_at_the_same_event_however_the_stream_is_cut(
 ) -> None:
     whole = outcome([stream], limit)
     assert outcome(pieces(stream, at), limit) == whole
-    assert outcome([stream], limit, columns=True) == whole
-    assert outcome(pieces(stream, at), limit, columns=True) == whole
     assert outcome([stream[i : i + 1] for i in range(len(stream))], limit) == whole
-
-
-def test_plain_frames_come_in_columns_also_where_a_read_ends_within_one() -> None:
-    decoder = SSEDecoder()
-    frames = b"".join(b"id: %d\nevent: e\ndata: {}\nretry: 5\n\n" % number for number in range(9))
-    first = decoder.feed_columns(b"data: begins\n\n" + frames)
-    assert isinstance(first, list), "its first event has no id, the others do"
-    for cut in (len(frames) - 1, len(frames) - 9, len(frames) - 30):
-        assert isinstance(decoder.feed_columns(frames[:cut]), Columns)
-        rest = decoder.feed_columns(frames[cut:] + frames)
-        assert isinstance(rest, Columns)
-        assert rest.ids == ("8", *map(str, range(9)))

@@ -152,19 +152,18 @@ def owners(router: TurnRouter, *events: ev.Event) -> list[Turn | None]:
     """Route events; return each one's owner, also where it was named only later."""
     owner: list[Turn | None] = []
     for event in events:
-        route = router.route(event)
-        for earlier in route.released:
-            at = next(i for i, seen in enumerate(events) if seen is earlier)
+        owner.append(None)
+        route = router.route([event])
+        for each in route.events:
+            at = next(i for i, seen in enumerate(events[: len(owner)]) if seen is each)
             assert owner[at] is None, "an event was named twice"
             owner[at] = route.turn
-        owner.append(route.turn)
     return owner
 
 
 def fed(*events: ev.Event) -> ReplyBuilder:
     builder = ReplyBuilder()
-    for event in events:
-        builder.feed(event)
+    builder.feed(events)
     return builder
 
 

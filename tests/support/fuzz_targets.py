@@ -1,14 +1,11 @@
-"""What the fuzzer drives: each target takes any bytes, and fails where an oracle says otherwise.
-
-What it knows: the sans-IO parts that meet bytes of servers, and slow, plain models of them.
-What it must never know: what invents the bytes (atheris, Hypothesis, or a list of old finds).
+"""What the fuzzer drives: each target takes any bytes and compares with a slow, plain model.
 
 1. ``decoder``: the SSE decoder gives what the standard's own wording gives, limits included,
    however the bytes are cut.
 2. ``events``: decoding an event never raises, keeps what it does not know, and agrees with a plain
    reading of the JSON where that is beyond doubt.
 3. ``turns``: whatever comes, an event has at most one owner, a reply's deltas are its text, and
-   text that is routed in runs comes to the same as one event after another.
+   the size of batches makes no difference.
 4. ``stored``: rows never raise; a turn is called absent only where no row can be its own.
 """
 
@@ -299,32 +296,33 @@ _IDS: Final = (None, "a", "b", "c")
 
 
 def turns(data: bytes) -> None:
-    one_by_one, in_runs = _Talk(data, runs=False), _Talk(data, runs=True)
-    assert one_by_one.told == in_runs.told, f"{one_by_one.told} is not {in_runs.told}"
+    one_by_one, in_batches = _Talk(data, batches=False), _Talk(data, batches=True)
+    assert one_by_one.seen == in_batches.seen, f"{one_by_one.seen} is not {in_batches.seen}"
 
 
 class _Talk:
-    """A conversation as the bytes have it, its events routed one by one, or in runs of text."""
+    """A conversation as the bytes have it, its events routed one by one or in batches."""
 
-    def __init__(self, data: bytes, *, runs: bool) -> None:
-        self._runs = runs
+    def __init__(self, data: bytes, *, batches: bool) -> None:
+        self._batches = batches
         given = Bytes(data)
         self.router = make.router_for(_APIS[given.number(len(_APIS))])
         self._turns = [self.router.register("hello")]
         self._replies = {self._turns[0]: ReplyBuilder()}
         self._firm: set[Turn] = set()
-        self._heard: dict[Turn, str] = {}
-        self._named: set[int] = set()
+        self._text: dict[Turn, str] = {}
+        self._arrived: dict[int, Event] = {}
+        self._owned: set[int] = set()
         self._events: list[Event] = []
-        self.told: list[object] = []
+        self.seen: list[object] = []
         while given:
             self._act(given, given.number(32))
         self._deliver()
         for turn, builder in self._replies.items():
             reply = builder.build()
-            self.told.append((reply, turn.events, turn.phase))
+            self.seen.append((reply, turn.events, turn.phase))
             if turn not in self._firm:
-                assert self._heard.get(turn, "") + builder.rest == reply.text
+                assert self._text.get(turn, "") + builder.rest == reply.text
 
     def _act(self, given: Bytes, act: int) -> None:
         router, turn = self.router, self._turns[-1]
@@ -350,41 +348,32 @@ class _Talk:
         assert (router.turn is self._turns[-1]) is not self._turns[-1].over
 
     def _deliver(self) -> None:
-        """Route what came together."""
-        events, self._events, at = self._events, [], 0
-        while at < len(events):
-            mine = self.router.turn
-            was = mine.phase if mine is not None else None
-            owner, run = self.router.route_run(events, at) if self._runs else (None, [])
-            if run:
-                if owner is not None:
-                    self._replies[owner].feed_run(run)
-                released: tuple[Event, ...] = ()
-            else:
-                route = self.router.route(events[at])
-                owner, released = route.turn, route.released
-                if owner is not None:
-                    for event in (*released, events[at]):
-                        self._replies[owner].feed(event)
-            count = len(run) or 1
-            for event in (*released, *events[at : at + count]):
-                self._note(event, owner, was)
-            if owner is not None:
-                assert owner is mine, "only the registered turn can be an owner"
-            else:
-                assert not released
-            at += count
+        """Route a batch, or each of its events."""
+        events, self._events = self._events, []
+        if self._batches:
+            self._route(events)
+        else:
+            for event in events:
+                self._route([event])
 
-    def _note(self, event: Event, owner: Turn | None, was: Phase | None) -> None:
-        if owner is None:
-            self.told.append((event, None))
+    def _route(self, events: list[Event]) -> None:
+        mine = self.router.turn
+        was = mine.phase if mine is not None else None
+        route = self.router.route(events)
+        self._arrived.update((id(event), event) for event in events)
+        if route.turn is None:
+            assert not route.events
             return
+        assert route.turn is mine, "only the registered turn can be an owner"
         assert was not in (Phase.REGISTERED, Phase.ENDED)
-        assert id(event) not in self._named, "named twice"
-        self._named.add(id(event))
-        self.told.append((event, self._turns.index(owner)))
-        if isinstance(event, ev.ContentEvent) and event.parent_tool_call_id is None:
-            self._heard[owner] = self._heard.get(owner, "") + event.content
+        self._replies[route.turn].feed(route.events)
+        for event in route.events:
+            assert id(event) in self._arrived
+            assert id(event) not in self._owned, "owned twice"
+            self._owned.add(id(event))
+            self.seen.append((event, self._turns.index(route.turn)))
+            if isinstance(event, ev.ContentEvent) and event.parent_tool_call_id is None:
+                self._text[route.turn] = self._text.get(route.turn, "") + event.content
 
 
 def _event(given: Bytes) -> Event:
@@ -408,7 +397,7 @@ def _event(given: Bytes) -> Event:
         lambda: make.ran(first or "t", second, success=third is None),
         lambda: make.permission(second),
         make.unknown,
-        lambda: attrs.evolve(make.BUSY),  # an object of its own: owners are told by identity
+        lambda: attrs.evolve(make.BUSY),  # another object each time: owners are found by identity
     )
     return makers[given.number(len(makers))]()
 

@@ -188,16 +188,16 @@ def test_stored_texts_complete_the_reply(name: str) -> None:
 def test_deltas_after_the_answer_are_not_said_twice() -> None:
     builder = fed(says("a"))
     builder.take_stored(StoredReply(texts=("abc",)))
-    builder.feed(says("b"))
+    builder.feed([says("b")])
     assert builder.build().text == "abc"
-    builder.feed(done("m", "abc"))
+    builder.feed([done("m", "abc")])
     assert (builder.rest, builder.build().text) == ("c", "abc")
 
 
 def test_after_a_gap_the_stored_text_takes_the_place_of_what_came_behind_it() -> None:
     builder = fed(says("one ", "m"))
     builder.gap()
-    builder.feed(says("four", "m"))
+    builder.feed([says("four", "m")])
     builder.gap()
     assert builder.build().incomplete
     builder.take_stored(StoredReply(texts=("one two three four",), recovered=True))
@@ -226,9 +226,9 @@ def test_reasoning_is_all_pieces_or_what_complete_has() -> None:
 def test_ids_and_durations_are_those_of_the_top_level() -> None:
     builder = fed(asked("u", "hi"), asked("su", "task", "c"), thinks("a", "m1"), says("x", "m2"))
     assert builder.build().message_id == "m2"
-    builder.feed(done("sub", "x", "c", duration=9))
-    builder.feed(done("m3", "x", duration=5))
-    builder.feed(done("m3", "x"))
+    builder.feed([done("sub", "x", "c", duration=9)])
+    builder.feed([done("m3", "x", duration=5)])
+    builder.feed([done("m3", "x")])
     reply = builder.build()
     assert (reply.user_message_id, reply.message_id, reply.reasoning_duration) == ("u", "m3", 5)
 

@@ -71,7 +71,7 @@ def test_joined_deltas_are_the_text_whatever_comes(
             builder.take_stored(act)
         else:
             events.append(act)
-            builder.feed(act)
+            builder.feed([act])
         if firm is None:
             assert deltas(events) + builder.rest == builder.build().text
         else:

@@ -151,8 +151,8 @@ def test_a_busy_server_drops_the_message_and_it_is_sent_again() -> None:
     router = router_for("pipeline")
     turn = send(router)
     for _ in range(3):  # the same words each time: none of them is a repetition
-        route = router.route(BUSY)
-        assert route.busy
+        route = router.route([BUSY])
+        assert route.busy is BUSY
         assert route.turn is turn
         assert turn.phase is Phase.REGISTERED
         assert owners(router, BUSY, says("of the other"), done("other"), BUSY) == [None] * 4
@@ -173,7 +173,7 @@ def test_busy_words_after_the_answer_do_not_send_an_answered_message_again() -> 
     router = router_for("blocking")
     turn = send(router, accept=False)
     router.apply(turn, Input.ANSWER)
-    assert not router.route(BUSY).busy
+    assert router.route([BUSY]).busy is None
 
 
 @pytest.mark.parametrize("api", ["pipeline", "blocking"])

@@ -15,10 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_mix import events
-from trio_mix._wire._events import decode_event, decode_run, made
+from trio_mix._wire._events import decode_event
 from trio_mix.events import EVENT_CLASSES, UnknownEvent
 from trio_mix.sse import ServerSentEvent
-from trio_mix.sse._decoder import Columns
 
 if TYPE_CHECKING:
     from trio_mix.events import Event
@@ -436,32 +435,3 @@ def test_whatever_a_server_writes_is_read_back(data: st.DataObject, name: str) -
 
 def alternatives(hint: object) -> tuple[object, ...]:
     return get_args(hint) if isinstance(hint, UnionType) else (hint,)
-
-
-@given(
-    st.sampled_from(["content", "thinking", "content", "tool"]),
-    st.lists(
-        st.dictionaries(st.sampled_from([*wire_keys, "\x7f"]), json_values, max_size=3)
-        | st.dictionaries(st.sampled_from(wire_keys), st.text(), max_size=3),
-        min_size=1,
-        max_size=3,
-    ),
-    st.sampled_from(["", "7"]),
-)
-def test_a_run_is_decoded_as_each_of_it_is(
-    name: str, changes: list[dict[str, object]], frame_id: str
-) -> None:
-    data = [json.dumps({**FULL[name][0], **each}) for each in changes]
-    frames = [ServerSentEvent(id=frame_id, event=name, data=each) for each in data]
-    one_by_one = [decode_event(frame) for frame in frames]
-    run = decode_run(Columns((frame_id,) * len(data), (name,) * len(data), tuple(data)))
-    if run is None:
-        assert name == "tool" or any(isinstance(event, UnknownEvent) for event in one_by_one)
-    else:
-        assert [made(each) for each in run] == one_by_one
-
-
-def test_frames_of_two_names_are_no_run() -> None:
-    data = '{"content": "x"}'
-    assert decode_run(Columns(("1", "2"), ("content", "thinking"), (data, data))) is None
-    assert decode_run(Columns(("1", "2"), ("content", "content"), (data, data))) is not None

@@ -1,37 +1,34 @@
-"""From a producer that never waits to one consumer that may be slow.
+"""Buffer events between the reader of a stream, which never waits, and one consumer.
 
-What it knows: the order of what was put in, how much may stand waiting. What it must never know:
-what an event means beyond whether two of them may be merged into one.
+A buffer is a Trio memory channel of batches. The events of one read of the socket are one batch,
+and while the consumer is behind, more are added to the last batch that it has not received: sending
+never blocks and is never refused, and one channel operation serves a whole read.
 
-A trio memory channel either blocks its sender or refuses; here the reader of a socket must do
-neither (DESIGN: it never waits for a slow consumer), so the waiting line itself gives way:
-
-Rule 1  Below the mark everything stands as it came.
-Rule 2  A message's line (`MessageBuffer`) merges, at the mark, adjacent text deltas of one
-        assistant message: nothing is lost. Past the hard limit it fails, and says so once.
-Rule 3  A subscriber's line (`SubscriberBuffer`) drops its oldest, visibly: a gap event with their
-        number stands in their place.
+Rule 1  Below the mark every event is kept as it came.
+Rule 2  At the mark a message's buffer merges adjacent text deltas of one assistant message: nothing
+        is lost. Past the hard limit it overflows.
+Rule 3  A subscriber's buffer drops its oldest events, visibly: a gap event with their number takes
+        their place.
 Rule 4  One consumer at a time: a second one gets `trio.BusyResourceError`.
-Rule 5  After `close` the consumer still gets what stood waiting, then the end or the failure.
-Rule 6  Each event taken is a point of cancellation. The first one of those that stand waiting, and
-        every 64th after it, lets other tasks run as well.
+Rule 5  After `close` the consumer still gets what is buffered, then the end or the failure.
+Rule 6  Each event taken is a cancellation point. The first of a batch, and every 64th after it, is
+        a schedule point as well.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import attrs
 import trio
 
 from trio_mix import events as ev
-from trio_mix._wire._events import PENDING_DELTAS, PendingDelta
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from trio_mix._turns._router import RunDelta
     from trio_mix.events import Event
 
 __all__ = ["EventBuffer", "MessageBuffer", "SubscriberBuffer"]
@@ -39,180 +36,172 @@ __all__ = ["EventBuffer", "MessageBuffer", "SubscriberBuffer"]
 HARD_LIMIT_FACTOR: Final = 16
 MERGED_CHARACTERS: Final = 16 * 2**20
 EVENTS_BETWEEN_CHECKPOINTS: Final = 64
-_DELTAS: Final = (ev.ContentEvent, ev.ThinkingEvent, PendingDelta)
 _FELL_BEHIND: Final = "this subscriber fell behind"
 
 
 class EventBuffer:
-    """A waiting line of events, without limit."""
+    """An unbounded buffer of events, iterated by one task."""
 
     def __init__(self) -> None:
-        self._line: deque[Event | PendingDelta | _Merged] = deque()
-        self._parked: trio.lowlevel.Task | None = None
-        self._taken = False
-        # How many of those that stand waiting may be taken before other tasks have to run (rule
-        # 6); only while nobody waits.
-        self._at_once = 0
+        self._sender, self._receiver = trio.open_memory_channel[deque["Event"]](math.inf)
+        self._sent: deque[Event] | None = None  # the last batch, until it is received
+        self._received: deque[Event] = deque()
+        self._busy = False
         self._closed = False
         self._failure: BaseException | None = None
+        # How many of the received events may be taken before the next schedule point (rule 6).
+        self._at_once = 0
 
     def __len__(self) -> int:
-        return len(self._line)
+        return len(self._received) + (0 if self._sent is None else len(self._sent))
 
     @property
     def closed(self) -> bool:
         """Whether nothing more can be put in."""
         return self._closed
 
-    def put(self, event: Event) -> None:
-        """Append an event; never waits. After `close` it is ignored."""
-        if not self._closed:
-            self._line.append(event)
-            if self._parked is not None:
-                self._wake()
-
-    def put_run(self, run: Sequence[RunDelta]) -> bool:
-        """Put in adjacent deltas of one class and one message at once.
-
-        Return False, having taken none, where that cannot be: they are `put`'s, one by one.
-        """
-        if not self._closed:
-            self._line.extend(run)
-            self._wake()
-        return True
+    def put(self, events: Sequence[Event]) -> None:
+        """Append a batch of events; never waits. After `close` it is ignored."""
+        if self._closed or not events:
+            return
+        if self._sent is None:
+            self._sent = deque(events)
+            self._sender.send_nowait(self._sent)
+        else:
+            self._sent.extend(events)
 
     def close(self, failure: BaseException | None = None) -> None:
-        """End the line: cleanly, or with what its consumer shall see raised."""
+        """End the buffer: cleanly, or with the exception that its consumer gets."""
         if not self._closed:
             self._closed = True
             self._failure = failure
-            self._wake()
+            self._sender.close()
 
     def discard(self) -> None:
-        """Drop what stands waiting and end the line."""
-        self._line.clear()
+        """Drop what is buffered and end the buffer."""
+        self._received.clear()
+        if self._sent is not None:
+            self._sent.clear()
         self._at_once = 0
         self.close()
 
     def __aiter__(self) -> Self:
-        """Iterate what is put in."""
+        """Iterate the events."""
         return self
 
     async def __anext__(self) -> Event:
-        """Return the next event, or end; raises what the line failed with.
+        """Return the next event, or end.
 
-        A checkpoint, also when an event stands waiting (rule 6). A cancelled wait loses nothing.
+        Raises the failure that the buffer was closed with. A checkpoint, also if an event is
+        buffered (rule 6). Cancelled, it loses no event.
         """
-        if not self._at_once:
-            return await self._next()
-        self._at_once -= 1
-        await trio.lowlevel.checkpoint_if_cancelled()
-        item = self._line.popleft()
-        if not self._line:
-            self._at_once = 0
-        return item.event() if type(item) in _MADE_LATE else item  # type: ignore[union-attr, return-value]
+        if self._at_once:
+            self._at_once -= 1
+            await trio.lowlevel.checkpoint_if_cancelled()
+        else:
+            await self._wait()
+        return self._pop()
 
-    async def _next(self) -> Event:
-        if self._taken:
+    async def _wait(self) -> None:
+        """Wait until events are received; a schedule point in any case."""
+        if self._busy:
             raise trio.BusyResourceError(
                 "another task is already iterating this message or subscription: let one task"
-                " iterate it, or give each a stream.subscribe() of its own"
+                " iterate it, or give each a subscription of its own"
             )
-        self._taken = True
+        self._busy = True
         try:
-            if self._line or self._closed:
+            if self._received:
                 await trio.lowlevel.checkpoint()
-            while not self._line and not self._closed:
-                self._parked = trio.lowlevel.current_task()
-                await trio.lowlevel.wait_task_rescheduled(self._abort)
+            while not self._received:
+                self._receive(await self._receiver.receive())
+        except trio.EndOfChannel:
+            await trio.lowlevel.checkpoint()
         finally:
-            self._taken = False
-        if self._line:
-            event = self._pop()
-            self._at_once = EVENTS_BETWEEN_CHECKPOINTS - 1 if self._line else 0
-            return event  # noqa: ASYNC910 - it has waited, or see the line's own
-        if self._failure is not None:
-            raise self._failure
-        raise StopAsyncIteration
+            self._busy = False
+        if not self._received:
+            raise StopAsyncIteration if self._failure is None else self._failure
+        self._at_once = min(len(self._received), EVENTS_BETWEEN_CHECKPOINTS) - 1
+
+    def _receive(self, batch: deque[Event]) -> None:
+        self._sent, self._received = None, batch
 
     def _pop(self) -> Event:
-        item = self._line.popleft()
-        return item.event() if type(item) in _MADE_LATE else item  # type: ignore[union-attr, return-value]
-
-    def _abort(self, _: object) -> trio.lowlevel.Abort:
-        self._parked = None
-        return trio.lowlevel.Abort.SUCCEEDED
-
-    def _wake(self) -> None:
-        if self._parked is not None:
-            task, self._parked = self._parked, None
-            trio.lowlevel.reschedule(task)
+        return self._received.popleft()
 
 
 class MessageBuffer(EventBuffer):
-    """A message's line: text deltas merge at the mark, the hard limit fails it (rule 2).
+    """A message's buffer: at the mark text deltas are merged, at the hard limit it overflows.
 
     Args:
-      mark: events waiting from which on deltas are merged.
+      mark: the number of buffered events from which on deltas are merged.
+
+    Attributes:
+      overflowed: whether events were refused, or too much text was merged (rule 2).
     """
 
     def __init__(self, mark: int) -> None:
         super().__init__()
         self._mark = max(mark, 1)
         self._limit = self._mark * HARD_LIMIT_FACTOR
+        self._merged: list[str] = []  # the pieces of the last event in ``_sent``, not joined yet
+        self._characters = 0
         self.overflowed: bool = False
 
-    def put(self, event: Event) -> None:
-        """Append an event, or merge it into the last one; `overflowed` tells of the limit."""
-        if self._closed or self.overflowed:
-            return
-        if len(self._line) < self._mark:
-            self._line.append(event)
-            if self._parked is not None:
-                self._wake()
-            return
-        if isinstance(event, ev.ContentEvent | ev.ThinkingEvent):
-            last = self._line[-1]
-            if isinstance(last, _DELTAS):
-                last = _Merged(last)
-            if isinstance(last, _Merged) and last.takes(event):
-                last.add(event)
-                self._line[-1] = last
-                self.overflowed = last.size > MERGED_CHARACTERS
+    def put(self, events: Sequence[Event]) -> None:
+        """Append a batch of events, merging deltas from the mark on; check `overflowed` after."""
+        room = max(self._mark - len(self), 0)
+        self._append(events[:room])
+        for event in events[room:]:
+            if self._closed or self.overflowed:
                 return
-        if len(self._line) >= self._limit:
-            self.overflowed = True
-            return
-        super().put(event)
+            if not self._merge(event):
+                self.overflowed = len(self) >= self._limit
+                self._append([event])
 
-    def put_run(self, run: Sequence[RunDelta]) -> bool:
-        """Put in adjacent deltas at once, merged from the mark on; not where it may overflow."""
-        room = max(self._mark - len(self._line), 0)
-        if self._closed or self.overflowed or len(run) <= room:
-            return self.overflowed or super().put_run(run)
-        last = run[room - 1] if room else self._line[-1]
-        if isinstance(last, _DELTAS):
-            last = _Merged(last)
-        rest = run[room:]
-        if not (isinstance(last, _Merged) and last.takes(rest[0])):
+    def _append(self, events: Sequence[Event]) -> None:
+        if not self.overflowed:
+            self._join()
+            super().put(events)
+
+    def _merge(self, event: Event) -> bool:
+        """Add a delta to the last event, if both are text of one message; return whether."""
+        last = self._sent[-1] if self._sent else None
+        if (
+            self._sent is None
+            or not isinstance(event, ev.ContentEvent | ev.ThinkingEvent)
+            or type(last) is not type(event)
+            or last.assistant_message_id != event.assistant_message_id
+            or last.parent_tool_call_id != event.parent_tool_call_id
+        ):
             return False
-        if last.size + sum(len(event.content) for event in rest) > MERGED_CHARACTERS:
-            return False
-        self._line.extend(run[:room])
-        self._line[-1] = last
-        for event in rest:
-            last.add(event)
-        self._wake()
+        if not self._merged:
+            self._merged, self._characters = [last.content], len(last.content)
+        self._merged.append(event.content)
+        self._characters += len(event.content)
+        self._sent[-1] = event
+        self.overflowed = self._characters > MERGED_CHARACTERS
         return True
+
+    def _join(self) -> None:
+        """Join the deltas that were merged, as the last event."""
+        if self._merged and self._sent:
+            last: Any = self._sent[-1]
+            self._sent[-1] = attrs.evolve(last, content="".join(self._merged))
+        self._merged = []
+
+    def _receive(self, batch: deque[Event]) -> None:
+        self._join()
+        super()._receive(batch)
 
 
 class SubscriberBuffer(EventBuffer):
-    """A subscriber's line: the oldest give way, visibly (rule 3).
+    """A subscriber's buffer: the oldest events are dropped, visibly (rule 3).
+
+    A gap event that is dropped itself counts as one, and its reason is kept.
 
     Args:
-      size: events that may stand waiting.
-
-    A gap that is dropped itself counts as one, and its reason is kept.
+      size: the number of events that can be buffered.
     """
 
     def __init__(self, size: int) -> None:
@@ -221,19 +210,15 @@ class SubscriberBuffer(EventBuffer):
         self._missed = 0
         self._reasons = [_FELL_BEHIND]
 
-    def put(self, event: Event) -> None:
-        """Append an event, dropping the oldest where the line is full."""
-        if not self._closed and len(self._line) >= self._size:
-            dropped = self._line.popleft()
+    def put(self, events: Sequence[Event]) -> None:
+        """Append a batch of events, dropping the oldest that are too many."""
+        super().put(events)
+        while len(self) > self._size:
+            dropped = (self._received or self._sent).popleft()  # type: ignore[union-attr]
             self._missed += 1
-            self._at_once = 0  # the gap stands before what may be taken at once
+            self._at_once = 0  # the gap event comes before what could be taken at once
             if isinstance(dropped, ev.StreamGapEvent):
                 self._reasons[1:] = [dropped.reason]
-        super().put(event)
-
-    def put_run(self, run: Sequence[RunDelta]) -> bool:
-        """Put in adjacent deltas at once, where none has to give way."""
-        return len(self._line) + len(run) <= self._size and super().put_run(run)
 
     def _pop(self) -> Event:
         if self._missed:
@@ -241,39 +226,3 @@ class SubscriberBuffer(EventBuffer):
             self._missed, self._reasons = 0, [_FELL_BEHIND]
             return gap
         return super()._pop()
-
-
-@attrs.define
-class _Merged:
-    """Several adjacent deltas of one assistant message, joined only when they are taken."""
-
-    last: RunDelta
-    pieces: list[str] = attrs.field(init=False)
-    size: int = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self.pieces = [self.last.content]
-        self.size = len(self.last.content)
-
-    def takes(self, event: RunDelta) -> bool:
-        return (
-            _class_of(event) is _class_of(self.last)
-            and event.assistant_message_id == self.last.assistant_message_id
-            and event.parent_tool_call_id == self.last.parent_tool_call_id
-        )
-
-    def add(self, event: RunDelta) -> None:
-        self.pieces.append(event.content)
-        self.size += len(event.content)
-        self.last = event
-
-    def event(self) -> Event:
-        last = self.last.event() if isinstance(self.last, PendingDelta) else self.last
-        return attrs.evolve(last, content="".join(self.pieces))
-
-
-def _class_of(event: RunDelta) -> type:
-    return event.of if isinstance(event, PendingDelta) else type(event)
-
-
-_MADE_LATE: Final = frozenset((*PENDING_DELTAS, _Merged))

@@ -28,7 +28,6 @@ from trio_mix._session._warnings import LossLogger, session_gone, warn_unanswere
 from trio_mix._turns._limits import Limits
 from trio_mix._turns._recovery import Recovery
 from trio_mix._turns._router import TurnRouter
-from trio_mix._wire._events import made
 from trio_mix.sse import ReconnectSchedule, StreamState
 
 if TYPE_CHECKING:
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
     from trio_mix._session._send_api import SendApi
     from trio_mix._session._stored_messages import StoredMessages
     from trio_mix._session._stream_hooks import MessageHooks, StreamHooks
-    from trio_mix._wire._events import PendingDelta
     from trio_mix.models import NotificationAnswer
     from trio_mix.resources import Messages, Notifications, Permissions
     from trio_mix.sse import ReconnectPolicy
@@ -168,7 +166,7 @@ class StreamController(ReaderHost):
     # -- reported by the reader -------------------------------------------------------------
 
     def stream_connected(self, *, first: bool) -> None:
-        """Let messages be sent; a gap is reported once it is known (see `stream_event`)."""
+        """Let messages be sent; a gap is reported once it is known (see `stream_events`)."""
         if not first and not self.reader.replay_filter.mark:
             self._report_gap()
         self._wake()
@@ -204,9 +202,9 @@ class StreamController(ReaderHost):
         """Raise what ended the stream in everything that waits on it."""
         self._end(failure, cleanly=False)
 
-    def stream_event(self, event: ev.Event) -> None:
-        """Dispatch one event, after a gap event where events may be missing."""
-        if self._gap_due and not isinstance(event, ev.ConnectedEvent):
+    def stream_events(self, events: Sequence[ev.Event]) -> None:
+        """Dispatch a batch of events, after a gap event if some may be missing."""
+        if self._gap_due and not isinstance(events[0], ev.ConnectedEvent):
             if self.continued:
                 self._gap_due = ""
                 if self.dispatcher.current is not None:
@@ -215,18 +213,9 @@ class StreamController(ReaderHost):
             elif self.continued is False:
                 self._report_gap()
                 self.router.reconnected(replayed=False)
-        self.dispatcher.deliver(event)
+        self.dispatcher.deliver(events)
         if self.dispatcher.current is not None:
             self.dispatcher.current.recovery.continued = self.continued
-
-    def stream_events(self, events: Sequence[ev.Event | PendingDelta]) -> None:
-        """Dispatch the events of one read, runs of text at once."""
-        at = 0
-        while at < len(events):
-            taken = 0 if self._gap_due else self.dispatcher.deliver_run(events, at)
-            if not taken:
-                self.stream_event(made(events[at]))
-            at += taken or 1
 
     def may_rotate(self) -> bool:
         """Return whether nobody is sending, and no turn is under way."""

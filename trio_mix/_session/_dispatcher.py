@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final
 from trio_mix import events as ev
 from trio_mix._session._buffers import SubscriberBuffer
 from trio_mix._turns._router import Input, Phase
-from trio_mix._wire._events import made
 from trio_mix.errors import clone_error
 
 if TYPE_CHECKING:
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from trio_mix._session._message_state import MessageState
     from trio_mix._turns._reply_builder import StoredReply
     from trio_mix._turns._router import TurnRouter
-    from trio_mix._wire._events import PendingDelta
     from trio_mix.events import Event
 
 __all__ = ["EventDispatcher", "copies_of"]
@@ -77,46 +75,28 @@ class EventDispatcher:
         """Make an state the open message's."""
         self._current = state
 
-    def deliver(self, event: Event) -> None:
-        """Hand on one event (rule 1)."""
-        for line in self._subscribers:
-            line.put(event)
-        route = self.router.route(event)
+    def deliver(self, events: Sequence[Event]) -> None:
+        """Dispatch a batch of events (rule 1)."""
+        for buffer in self._subscribers:
+            buffer.put(events)
+        route = self.router.route(events)
         state = self._current
-        if route.turn is None or state is None or route.turn is not state.turn:
+        if state is None or route.turn is not state.turn:
             return
-        if route.busy:
-            self.on_busy(state, event)
-            return
-        for earlier in route.released:
-            state.take(earlier)
-        state.take(event)
+        if route.events:
+            state.take(route.events)
+        if route.busy is not None:
+            self.on_busy(state, route.busy)
         if state.turn.phase is _OVER:
             self._check(state)
         elif state.turn.phase is _ENDED:
             state.wake()
 
-    def deliver_run(self, events: Sequence[Event | PendingDelta], at: int) -> int:
-        """Hand on the run of text that goes on with the last event; return how many that are.
-
-        Perhaps none: then the next event is `deliver`'s.
-        """
-        turn, run = self.router.route_run(events, at)
-        if run:
-            for line in self._subscribers:
-                if not line.put_run(run):
-                    for event in run:
-                        line.put(made(event))
-            state = self._current
-            if state is not None and turn is state.turn:
-                state.take_run(run)
-        return len(run)
-
     def gap(self, reason: str) -> None:
         """Say to every subscriber, and to a message that was cut, that events may be missing."""
         event = ev.StreamGapEvent(missed=None, reason=reason)
-        for line in self._subscribers:
-            line.put(event)
+        for buffer in self._subscribers:
+            buffer.put([event])
         if self._current is not None and self._current.cut:
             self._current.cut = False
             self._current.builder.gap()

@@ -13,7 +13,6 @@ import trio
 from trio_mix import events as ev
 from trio_mix._session._buffers import MessageBuffer
 from trio_mix._turns._reply_builder import ReplyBuilder, is_torn
-from trio_mix._wire._events import made
 from trio_mix.errors import AgentError, ConsumerTooSlow
 
 if TYPE_CHECKING:
@@ -23,10 +22,11 @@ if TYPE_CHECKING:
     from trio_mix._reply import Reply
     from trio_mix._session._request import MessageRequest
     from trio_mix._turns._recovery import Recovery
-    from trio_mix._turns._router import RunDelta
     from trio_mix.events import Event
 
 __all__ = ["MessageState"]
+
+_LOOKED_AT = frozenset((ev.PermissionEvent, ev.UnknownEvent))
 
 
 class MessageState:
@@ -92,42 +92,44 @@ class MessageState:
         """Return what has come so far."""
         return self.builder.build()
 
-    def take(self, event: Event) -> None:
-        """Take in one event of the turn."""
-        self.builder.feed(event)
+    def take(self, events: Sequence[Event]) -> None:
+        """Add the next events of the turn: to the reply, and to the buffer of its consumer."""
+        if not _LOOKED_AT.isdisjoint(map(type, events)):
+            events = self._look_at(events)
+        self.builder.feed(events)
         if not self.started.is_set():
             self.started.set()
             self.wake()
-        if not self.over.is_set():
-            self.buffer.put(event)
-            if isinstance(event, ev.PermissionEvent) and self.on_permission is not None:
-                self.on_permission(event)
-            elif isinstance(event, ev.UnknownEvent) and is_torn(event):
-                self.buffer.put(ev.StreamGapEvent(missed=None, reason="a frame came torn"))
-            if self.buffer.overflowed:
-                self.fail(
-                    ConsumerTooSlow(
-                        f"The message on session {self.session_id} was given up: "
-                        f"{len(self.buffer)} events stood waiting and nobody iterated it. "
-                        "Iterate it in a task of its own, or raise message_buffer.",
-                        session_id=self.session_id,
-                        partial=self.partial(),
-                    )
-                )
-
-    def take_run(self, run: Sequence[RunDelta]) -> None:
-        """Take in adjacent deltas of one class and one message, as `take` would one by one."""
-        if not self.over.is_set() and not self.buffer.put_run(run):
-            for event in run:
-                self.take(made(event))
+        if self.over.is_set():
             return
-        self.builder.feed_run(run)
-        self.started.set()
+        self.buffer.put(events)
+        if self.buffer.overflowed:
+            self.fail(
+                ConsumerTooSlow(
+                    f"The message on session {self.session_id} was given up: {len(self.buffer)} "
+                    "events are buffered and it is not iterated. Iterate it in a task of its own, "
+                    "or raise message_buffer.",
+                    session_id=self.session_id,
+                    partial=self.partial(),
+                )
+            )
+
+    def _look_at(self, events: Sequence[Event]) -> list[Event]:
+        """Start what permission requests need, and put a gap behind what came torn."""
+        seen = []
+        for event in events:
+            seen.append(event)
+            if isinstance(event, ev.PermissionEvent):
+                if self.on_permission is not None and not self.over.is_set():
+                    self.on_permission(event)
+            elif is_torn(event):
+                seen.append(ev.StreamGapEvent(missed=None, reason="an event was torn"))
+        return seen
 
     def insert(self, event: Event) -> None:
-        """Put an event of the client's own into the line."""
+        """Buffer an event that the client made itself."""
         if not self.over.is_set():
-            self.buffer.put(event)
+            self.buffer.put([event])
 
     def finish(self) -> None:
         """End it as its turn ended: with the reply, or with what the agent said went wrong."""

@@ -22,20 +22,19 @@ from trio_mix import errors
 from trio_mix import events as ev
 from trio_mix._turns._idle_timeout import IdleTimeout
 from trio_mix._turns._replay_filter import ReplayFilter
-from trio_mix._wire._events import decode_event, decode_run
-from trio_mix.sse import ServerSentEvent, StreamState
-from trio_mix.sse._decoder import Columns
+from trio_mix._wire._events import decode_event
+from trio_mix.sse import StreamState
 from trio_mix.sse._supervisor import Events, Lost, Opened
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from trio_mix._wire._events import PendingDelta
+    from trio_mix.sse import ServerSentEvent
     from trio_mix.sse._supervisor import Supervisor
 
 __all__ = ["Reader", "ReaderHost"]
 
-_LOOKED_AT: Final[frozenset[type]] = frozenset((ev.ConnectedEvent, ev.HeartbeatEvent))
+_CONNECTED: Final = "connected"
 
 _CREATE: Final = "Create the session first, or check its id"
 _GONE: Final = (
@@ -57,11 +56,8 @@ class ReaderHost:
     def stream_failed(self, failure: Exception) -> None:
         """Take in that the stream is over for good."""
 
-    def stream_event(self, event: ev.Event) -> None:
-        """Take in the next event."""
-
-    def stream_events(self, events: Sequence[ev.Event | PendingDelta]) -> None:
-        """Take in the next events, which came together."""
+    def stream_events(self, events: Sequence[ev.Event]) -> None:
+        """Take in the next batch of events; ``connected`` is always alone."""
 
     def may_rotate(self) -> bool:
         """Say whether no turn is under way."""
@@ -107,7 +103,6 @@ class Reader:
         self.source = source
         self.source.last_event_id = last_event_id or ""
         self.source.on_bytes = self._bytes_came
-        self.source.columns = True
         self.replay_filter = ReplayFilter(last_event_id or "")
         self.state = StreamState.CONNECTING
         self.events = 0
@@ -178,7 +173,7 @@ class Reader:
                     item = await self.source.next()
                     # A scope costs as much as a few events: one serves many reads.
                     if isinstance(item, Events) and not scope.cancel_called:
-                        self._take(item.batch)
+                        self._take(item.events)
                         item = None
             finally:
                 self._read_scope = None
@@ -194,8 +189,8 @@ class Reader:
                 self._connections += 1
                 self._deadline = trio.current_time() + self._connect_timeout
                 self.replay_filter.opened()
-            case Events(batch=batch):
-                self._take(batch)
+            case Events(events=events):
+                self._take(events)
             case Lost(reason=reason, planned=planned):
                 self._lost(reason, planned=planned)
 
@@ -241,49 +236,47 @@ class Reader:
         self._lost(reason, planned=planned)
         await self.source.drop(reason, planned=planned)
 
-    def _take(self, frames: list[ServerSentEvent] | Columns) -> None:
-        """Take in what came together: at once where each frame is plainly a new event."""
+    def _take(self, frames: list[ServerSentEvent]) -> None:
+        """Decode the events of one read, and pass the new ones on in as few batches as possible."""
         self._heard = trio.current_time()
         self._heard_bytes = self.source.bytes_received
-        if isinstance(frames, Columns):
-            if self.state is StreamState.CONNECTED:
-                run = decode_run(frames)
-                if run is not None and self.replay_filter.admit_columns(frames):
-                    self._hand_on(run)
-                    return
-            frames = frames.frames()
-        events = [decode_event(frame) for frame in frames]
-        if (
-            len(events) > 1
-            and self.state is StreamState.CONNECTED
-            and _LOOKED_AT.isdisjoint(map(type, events))
-            and self.replay_filter.admit_all(frames)
-        ):
-            self._hand_on(events)
-            return
-        for frame, event in zip(frames, events, strict=True):
-            self._frame(frame, event)
+        at = 0
+        while at < len(frames):
+            size = self._batch_size(frames, at)
+            batch = frames[at : at + size] if size < len(frames) else frames
+            self.events += size
+            at += size
+            if not self._is_connected(batch[0]):
+                self._pass_on(batch)
 
-    def _hand_on(self, events: Sequence[ev.Event | PendingDelta]) -> None:
-        self.events += len(events)
-        self.source.last_event_id = self.replay_filter.mark
-        self._host.stream_events(events)
+    def _batch_size(self, frames: list[ServerSentEvent], at: int) -> int:
+        """Return how many events can be passed on together.
 
-    def _frame(self, frame: ServerSentEvent, event: ev.Event) -> None:
-        self.events += 1
+        One, if it is ``connected`` or what it shows decides about the next: before the stream is
+        connected, and until it is known whether this connection's ids go on. Else all before the
+        next ``connected``.
+        """
+        connected = self.state is StreamState.CONNECTED
+        if not connected or self.replay_filter.continued is None or frames[at].event == _CONNECTED:
+            return 1
+        for end in range(at + 1, len(frames)):
+            if frames[end].event == _CONNECTED:
+                return end - at
+        return len(frames) - at
+
+    def _pass_on(self, frames: list[ServerSentEvent]) -> None:
+        """Pass on those that are new of a batch without ``connected``."""
         if self.state is not StreamState.CONNECTED:
-            self._before_connected(event, frame)
-            return
-        if isinstance(event, ev.HeartbeatEvent):
-            self._watch.beat(self._heard)
-        if isinstance(event, ev.ConnectedEvent):
-            self.replay_filter.connected(frame.id)
-        elif not self.replay_filter.admit(frame):
-            return
+            self._check_error(decode_event(frames[0]))
+        events = list(map(decode_event, self.replay_filter.admit(frames)))
         self.source.last_event_id = self.replay_filter.mark
-        self._host.stream_event(event)
+        if self.state is StreamState.CONNECTED and ev.HeartbeatEvent in map(type, events):
+            self._watch.beat(self._heard)
+        if events:
+            self._host.stream_events(events)
 
-    def _before_connected(self, event: ev.Event, frame: ServerSentEvent) -> None:
+    def _check_error(self, event: ev.Event) -> None:
+        """Raise if a server says instead of ``connected`` that it does not know the session."""
         if isinstance(event, ev.ErrorEvent):
             more, remedy = (" any more", _GONE) if self._known else ("", _CREATE + ".")
             raise errors.SessionNotFound(
@@ -292,18 +285,22 @@ class Reader:
                 url=self._url,
                 session_id=self._session_id,
             )
+
+    def _is_connected(self, frame: ServerSentEvent) -> bool:
+        """Return whether this is ``connected``; if so, take it in and pass it on."""
+        event = decode_event(frame) if frame.event == _CONNECTED else None
         if not isinstance(event, ev.ConnectedEvent):
-            if self.replay_filter.admit(frame):
-                self._host.stream_event(event)
-            return
-        self.state = StreamState.CONNECTED
-        self._known = True
-        self._up_since = trio.current_time()
-        self._deadline = math.inf
-        self._expires = trio.current_time() + self._max_age
+            return False
         self.replay_filter.connected(frame.id)
-        self._host.stream_connected(first=self._connections == 1)
-        self._host.stream_event(event)
+        if self.state is not StreamState.CONNECTED:
+            self.state = StreamState.CONNECTED
+            self._known = True
+            self._up_since = trio.current_time()
+            self._deadline = math.inf
+            self._expires = trio.current_time() + self._max_age
+            self._host.stream_connected(first=self._connections == 1)
+        self._host.stream_events([event])
+        return True
 
     def _lost(self, reason: str, *, planned: bool) -> None:
         if self.state is StreamState.CONNECTED or not planned:

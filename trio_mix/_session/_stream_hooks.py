@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 
     from trio_mix._session._request import MessageRequest
     from trio_mix._turns._recovery import Recovery
-    from trio_mix._turns._router import RunDelta
     from trio_mix.events import Event
     from trio_mix.hooks import Hooks, Outcome, State
     from trio_mix.sse._connect import Connect, StreamRequest
@@ -225,17 +224,11 @@ class TimedMessageState(MessageState):
         self.first_event: float | None = None
         self.ended: float | None = None
 
-    def take(self, event: Event) -> None:
-        """Take in one event of the turn."""
+    def take(self, events: Sequence[Event]) -> None:
+        """Add the next events of the turn."""
         if self.first_event is None:
             self.first_event = trio.current_time()
-        super().take(event)
-
-    def take_run(self, run: Sequence[RunDelta]) -> None:
-        """Take in adjacent deltas of the turn."""
-        if self.first_event is None:
-            self.first_event = trio.current_time()
-        super().take_run(run)
+        super().take(events)
 
     def _end(self, failure: BaseException | None) -> None:
         self.ended = trio.current_time()

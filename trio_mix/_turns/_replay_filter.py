@@ -1,53 +1,51 @@
-"""Which frames after a reconnect are replayed, and which merely bear an old number.
+"""Separate the events that a server replays after a reconnect from those that only have an old id.
 
-What it knows: the ids of the frames seen, and which connection brought them. What it must never
-know: what an event means (but for rule 6), how a connection is made.
+Real servers number the events of each connection from 1 and replay nothing; the specification
+promises ids that go on, and a replay of what came after ``Last-Event-ID``. An *epoch* is a sequence
+of connections over which the ids go on. Ids are compared within an epoch only:
 
-Real servers number each connection's frames from 1 and replay nothing; the specification promises
-ids that go on and a replay of what came after ``Last-Event-ID``. An *epoch* is a run of
-connections over which ids go on. Ids are compared within an epoch only:
-
-Rule 1  ``connected`` never counts for the mark, whether it bears an id or not.
-Rule 2  In an epoch that goes on, a numbered frame at or below the mark is a replay: dropped.
+Rule 1  ``connected`` never counts for the mark, whether it has an id or not.
+Rule 2  In an epoch that goes on, a numbered event at or below the mark is a replay: dropped.
 Rule 3  A connection whose numbers start again begins a new epoch, in which nothing is dropped. Its
-        ``connected`` proves that with an id below the mark that the next frame follows.
+        ``connected`` proves that with an id below the mark that the next event follows.
 Rule 4  Where ``connected`` proves nothing, a first number at or below the mark is a replay only if
-        that very frame (id, name, data) was seen before, and so is each that follows it, until one
-        is new: by its number the epoch goes on, by its text it is another one.
-Rule 5  Ids that are no numbers are compared with the recent ones, with name and data.
-Rule 6  A frame without an id of its own inherits the one before it: it is new, and proves nothing.
-        So is a heartbeat, all of which look the same, and which nobody replays.
+        exactly that event (id, name, data) was seen before, and so is each that follows it, until
+        one is new: if its number is new, the epoch goes on; if only its data is, a new one begins.
+Rule 5  Ids that are not numbers are compared with the recent ones, together with name and data.
+Rule 6  An event without an id of its own inherits the previous one: it is new, and proves nothing.
+        So is a heartbeat: all heartbeats look the same, and no server replays them.
 """
 
 from __future__ import annotations
 
 from array import array
-from operator import attrgetter, lt, ne
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from trio_mix.sse import ServerSentEvent
-    from trio_mix.sse._decoder import Columns
 
 __all__ = ["ReplayFilter"]
 
 _RECENT: Final = 1024
 _HEARTBEAT: Final = "heartbeat"
-_parts: Final = attrgetter("id", "event", "data")
 
 
 class ReplayFilter:
-    """Tells replayed frames from new ones."""
+    """Decides which events of a connection are new.
+
+    Args:
+      mark: the id to resume after, where the stream goes on with an earlier one.
+    """
 
     def __init__(self, mark: str = "") -> None:
         self.mark = mark
-        """The id to send as Last-Event-ID: that of the last frame taken in, or empty."""
+        """The id to send as Last-Event-ID: that of the last new event, or empty."""
         self.duplicates = 0
-        """Frames dropped as replayed."""
+        """How many events were dropped as replayed."""
         self.epoch = 1
-        """Counts the runs of ids."""
+        """The number of the epoch, from 1."""
         self.continued: bool | None = False
         """Whether this connection goes on with the last one's ids; None: not known yet."""
         self._compared = False
@@ -55,8 +53,8 @@ class ReplayFilter:
         self._connected_id: int | None = None
         self._previous: str | None = None
         self._begun = False
-        # Hashes of at least the last 1024 frames taken in, and at most twice as many: eight bytes
-        # each, and for most connections nobody ever asks. Where somebody has, they are a set too.
+        # Hashes of at least the last 1024 new events, and at most twice as many: eight bytes each.
+        # Most connections never look one up; the set is made when one does.
         self._recent = array("q")
         self._known: set[int] | None = None
 
@@ -71,70 +69,54 @@ class ReplayFilter:
         self._previous = None
         self._begun = False
 
-    def connected(self, frame_id: str) -> None:
-        """Take in the ``connected`` frame (rule 1)."""
-        self._connected_id = _number(frame_id)
-        self._previous = frame_id
+    def connected(self, event_id: str) -> None:
+        """Note the id of the ``connected`` event (rule 1)."""
+        self._connected_id = _number(event_id)
+        self._previous = event_id
 
-    def admit_all(self, frames: Sequence[ServerSentEvent]) -> bool:
-        """Take in the frames of one read at once, where each is plainly new; return whether.
+    def admit(self, events: Sequence[ServerSentEvent]) -> list[ServerSentEvent]:
+        """Return the events of a batch that are new, and move the mark to the last of them.
 
-        Else none is taken in: they are `admit`'s, one by one. For most reads of a busy stream.
+        Args:
+          events: the next events of the connection, without ``connected``.
         """
-        return self._admit_all([frame.id for frame in frames], map(_parts, frames))
-
-    def admit_columns(self, columns: Columns) -> bool:
-        """Do what `admit_all` does, for frames that came in columns."""
-        return self._admit_all(columns.ids, zip(columns.ids, columns.names, columns.data))  # noqa: B905 - of one length
-
-    def _admit_all(self, ids: Sequence[str], parts: Iterable[tuple[str, ...]]) -> bool:
-        if not any(ids):
-            self._begun = True
-            return True
-        if not all(ids) or not all(map(ne, (self._previous, *ids), ids)):
-            return False
         if self._compared:
-            numbers = [_number(frame_id) for frame_id in ids]
-            if self.continued is None or None in numbers:
-                return False
-            if self._ahead is not None:
-                if not all(map(lt, (self._ahead, *numbers), numbers)):  # type: ignore[arg-type]
-                    return False
-                self._ahead = numbers[-1]
-        self._begun = True
-        self.mark = self._previous = ids[-1]
-        self._remember(list(map(hash, parts)))
-        return True
+            return [event for event in events if self._is_new(event)]
+        # No earlier connection's event can be repeated here.
+        self._begun = self._begun or bool(events)
+        previous, numbered = self._previous, []
+        for event in events:
+            if event.id and event.id != previous:
+                previous = event.id
+                numbered.append(event)
+        if numbered:
+            self._previous = previous
+            self._remember(numbered)
+        return list(events)
 
-    def admit(self, frame: ServerSentEvent) -> bool:
-        """Return whether a frame is new, and move the mark if it is."""
-        if not self._compared and frame.id and frame.id != self._previous:
-            self._begun = True  # no earlier connection's frame is there that it could repeat
-            self._previous = frame.id
-            self._take(frame)
-            return True
+    def _is_new(self, event: ServerSentEvent) -> bool:
         begun, self._begun = self._begun, True
-        if not frame.id or (frame.id == self._previous and (begun or not self._seen(frame))):
+        if not event.id or (event.id == self._previous and (begun or not self._seen(event))):
             return True
-        self._previous = frame.id
-        number = _number(frame.id)
+        self._previous = event.id
+        number = _number(event.id)
         if number is None:
-            new = self._is_new_opaque(frame)
+            new = self._is_new_opaque(event)
         else:
             if self.continued is None:
-                self._decide(frame, number)
+                self._decide(event, number)
             ahead = self._ahead is None or number > self._ahead
             new = self.continued is not None and ahead
             if new and self._ahead is not None:
                 self._ahead = number
         if new:
-            self._take(frame)
-        elif frame.event != _HEARTBEAT:
+            self._remember([event])
+        elif event.event != _HEARTBEAT:
             self.duplicates += 1
-        return new or frame.event == _HEARTBEAT
+        return new or event.event == _HEARTBEAT
 
-    def _decide(self, frame: ServerSentEvent, number: int) -> None:
-        """Tell from a numbered frame whether the epoch goes on, where it can tell that."""
+    def _decide(self, event: ServerSentEvent, number: int) -> None:
+        """Set ``continued`` if a numbered event shows whether the epoch goes on."""
         mark, first = _number(self.mark), self._connected_id
         if mark is None:
             self.continued = False
@@ -142,27 +124,26 @@ class ReplayFilter:
             self.continued, self._ahead = True, mark
         else:
             follows = first is not None and number == first + 1 and first < mark
-            if follows or not (frame.event == _HEARTBEAT or self._seen(frame)):
+            if follows or not (event.event == _HEARTBEAT or self._seen(event)):
                 self.continued = False
                 self.epoch += 1
                 self._forget()
 
-    def _is_new_opaque(self, frame: ServerSentEvent) -> bool:
-        replayed = self._compared and self._seen(frame)
+    def _is_new_opaque(self, event: ServerSentEvent) -> bool:
+        replayed = self._seen(event)
         if self.continued is None:
             self.continued = replayed
         return not replayed
 
-    def _seen(self, frame: ServerSentEvent) -> bool:
+    def _seen(self, event: ServerSentEvent) -> bool:
         if self._known is None:
             self._known = set(self._recent)
-        return hash((frame.id, frame.event, frame.data)) in self._known
+        return hash((event.id, event.event, event.data)) in self._known
 
-    def _take(self, frame: ServerSentEvent) -> None:
-        self.mark = frame.id
-        self._remember([hash((frame.id, frame.event, frame.data))])
-
-    def _remember(self, hashes: list[int]) -> None:
+    def _remember(self, events: Sequence[ServerSentEvent]) -> None:
+        """Move the mark past new events, and keep their hashes."""
+        self.mark = events[-1].id
+        hashes = [hash((event.id, event.event, event.data)) for event in events]
         self._recent.extend(hashes)
         if len(self._recent) > 2 * _RECENT:
             del self._recent[:-_RECENT]

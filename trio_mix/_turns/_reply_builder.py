@@ -1,37 +1,32 @@
-"""A message's final result, assembled from whatever events the server's generation sends.
+"""Assemble a message's reply from the events of its turn, whatever the server's generation.
 
-What it knows: how text, reasoning and tool calls are spread over events, and how the text of
-``complete`` relates to the deltas. What it must never know: which message an event belongs to
-(`trio_mix._turns._router` says that), I/O, buffers.
-
-Rule 1  ``text`` is the top-level text deltas in the order they came, plus what they lacked of the
-        last assistant message at the turn's end. Deltas are never taken back, so whoever joins
-        them, and that rest, has the text exactly.
+Rule 1  ``text`` is the top-level text deltas in the order in which they came, plus what they lack
+        of the last assistant message when the turn ends. Deltas are never taken back: joined, and
+        with that rest, they are exactly the text.
 Rule 2  A sub-agent's text and reasoning are not the reply's. Its tool calls are, with their parent.
-Rule 3  Each tool call stands once, however often the server repeats it.
-Rule 4  Where a lost connection took deltas, only those before the gap are firm: what follows it
-        stands where it belongs once the stored text is known. Without that the reply says that it
-        may be incomplete.
-Rule 5  A frame that came torn is such a gap. Deltas that got lost without one show where the text
-        of ``complete`` contradicts them: too late to hold back those that followed, so the reply
-        says that it is incomplete.
+Rule 3  Each tool call is listed once, however often the server repeats it.
+Rule 4  If a lost connection took deltas, only those before the gap are firm: the place of those
+        after it is known once the stored text is. Without the stored text the reply is incomplete.
+Rule 5  A torn event is such a gap. Deltas that were lost without one show only when the text of
+        ``complete`` contradicts them, too late to hold back those that followed: the reply is
+        incomplete.
+Rule 6  The work for an event is linear in its own size.
 """
 
 from __future__ import annotations
 
-import json
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from trio_mix import events as ev
 from trio_mix._reply import Reply, ToolCall
-from trio_mix._wire._events import PendingThinking
+from trio_mix._wire._json import is_json, member_type
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-    from trio_mix._turns._router import RunDelta
     from trio_mix.events import Event
 
 __all__ = ["ReplyBuilder", "StoredReply", "is_torn"]
@@ -68,34 +63,100 @@ _PARAMETER_DELTAS = ev.ToolParameterDeltaEvent | ev.ToolUseParameterDeltaEvent
 
 
 def is_torn(event: Event) -> bool:
-    """Return whether an event that no class fits was one of the turn's, ruined on the way.
+    """Return whether an event that fits no class belonged to the turn and was damaged in transit.
 
-    A payload that is no JSON came in pieces. One that is may be an event of a newer server, which
-    is none of our business, unless it is text, or its end, or has no name, as no server sends it.
+    Data that is not JSON was torn. Data that is may be an event of a newer server, which does not
+    concern the reply, unless it is text, or the end of it, or has no name: no server sends that.
     """
     if not isinstance(event, ev.UnknownEvent):
         return False
-    try:
-        payload = json.loads(event.data)
-    except ValueError:
-        return event.name in ev.EVENT_CLASSES or event.name == "message"
-    except RecursionError:
-        return False
-    kind = payload.get("type") if isinstance(payload, dict) else None
-    return not _TEXT.isdisjoint((event.name, kind if isinstance(kind, str) else ""))
+    if event.name in _TEXT:
+        return True
+    if event.name in ev.EVENT_CLASSES and not is_json(event.data, too_deep=True):
+        return True
+    return member_type(event.data) in _TEXT
+
+
+@attrs.define
+class _Segment:
+    """Adjacent text deltas of one assistant message."""
+
+    message_id: str | None
+    pieces: list[str] = attrs.field(factory=list)
+
+
+@attrs.define(kw_only=True)
+class _Call:
+    """A tool call, and how much of its parameters is known."""
+
+    tool_call_id: str
+    name: str = ""
+    pieces: list[str] = attrs.field(factory=list)
+    size: int = 0
+    complete: bool = False
+    torn: bool = False
+    """Whether a gap took some of the parameters: only all of them at once count from then on."""
+    started: bool = False
+    """Whether the tool was started since it was last checked that the parameters are complete."""
+    rejected: int = 0
+    """The size that the parameters had when they were last found not to be complete."""
+    finished: bool = False
+    success: bool | None = None
+    result: str | None = None
+    parent_tool_call_id: str | None = None
+
+    @property
+    def input(self) -> str:
+        return "".join(self.pieces)
+
+    def replace(self, text: str, *, complete: bool) -> None:
+        """Set all of the parameters."""
+        self.pieces, self.size, self.complete = [text], len(text), complete
+        self.started, self.rejected = False, 0
+
+    def add(self, text: str) -> None:
+        """Add a delta, unless the parameters are complete or it would leave a hole."""
+        if self.started and self.size >= 2 * self.rejected:
+            self.check()  # so seldom that checking takes no longer than all deltas do
+        if not (self.complete or self.torn):
+            self.pieces.append(text)
+            self.size += len(text)
+
+    def check(self) -> None:
+        """Decide whether the parameters with which the tool was started are complete."""
+        if self.started and not (self.complete or self.torn):
+            self.complete, self.rejected = is_json(self.input), self.size
+        self.started = False
+
+    def build(self) -> ToolCall:
+        self.check()
+        return ToolCall(
+            tool_call_id=self.tool_call_id,
+            name=self.name,
+            input=self.input,
+            input_complete=self.complete,
+            finished=self.finished,
+            success=self.success,
+            result=self.result,
+            parent_tool_call_id=self.parent_tool_call_id,
+        )
+
+
+_CLOSED: Final = object()
 
 
 class ReplyBuilder:
     """Collects one turn's events into a `Reply`."""
 
     def __init__(self) -> None:
+        # The text deltas, the pieces that the next one is added to if it is of the same message,
+        # and where the segments after the last top-level tool event begin.
+        self._segments: list[_Segment] = []
         self._pieces: list[str] = []
-        self._segments: dict[str, list[str]] = {}
-        self._current: list[str] = []
-        self._nameless = False
+        self._pieces_of: object = _CLOSED
+        self._round = 0
         self._thoughts: list[str] = []
-        self._calls: dict[str, ToolCall] = {}
-        self._torn_inputs: set[str] = set()
+        self._calls: dict[str, _Call] = {}
         self._final: str | None = None
         self._final_id: str | None = None
         self._whole: str | None = None
@@ -108,12 +169,12 @@ class ReplyBuilder:
         self._contradicted = False
         self.resent: bool = False
         self.doubtful = False
-        """What is stored does not agree with how it ended, or does not tell."""
+        """Whether the stored rows contradict how the turn ended, or do not show it."""
 
     @property
     def text(self) -> str:
         """All top-level text, as far as it is known."""
-        streamed = "".join(self._pieces)
+        streamed = _joined(self._segments)
         if self._whole is not None and self._whole.startswith(streamed[: self._firm]):
             return self._whole
         return streamed + ("" if self._final is None else self._lacking(streamed, self._final))
@@ -121,7 +182,7 @@ class ReplyBuilder:
     @property
     def rest(self) -> str:
         """The text that no delta brought: what a reader of deltas still lacks at the end."""
-        return _beyond("".join(self._pieces), self.text)
+        return _beyond(_joined(self._segments), self.text)
 
     @property
     def patchy(self) -> bool:
@@ -130,51 +191,26 @@ class ReplyBuilder:
             return True
         if self._firm is None:
             return False
-        streamed = "".join(self._pieces)
-        return self._whole is None or not self._whole.startswith(streamed[: self._firm])
+        firm = _joined(self._segments)[: self._firm]
+        return self._whole is None or not self._whole.startswith(firm)
 
     def gap(self) -> None:
-        """Take in that events of the turn may have been lost here (rule 4)."""
+        """Note that events of the turn may have been lost here (rule 4)."""
         if self._firm is None:
-            self._firm = sum(map(len, self._pieces))
-        calls = self._calls.values()
-        self._torn_inputs.update(call.tool_call_id for call in calls if not call.input_complete)
+            self._firm = len(_joined(self._segments))
+        for call in self._calls.values():
+            call.check()
+            call.torn = call.torn or not call.complete
 
-    def feed(self, event: Event) -> None:
-        """Take in the turn's next event."""
-        if isinstance(event, ev.ContentEvent):  # first, for most events are
-            if event.parent_tool_call_id is None:
-                self._content(event)
-            return
-        if isinstance(event, _TOOL_EVENTS):
-            self._tool(event)
-        if getattr(event, "parent_tool_call_id", None) is not None:
-            return
-        if isinstance(event, ev.ThinkingEvent):
-            self._thoughts.append(event.content)
-            self._message_id = event.assistant_message_id or self._message_id
-        elif isinstance(event, ev.UserMessageCreatedEvent):
-            self._user_message_id = event.message_id
-        elif isinstance(event, ev.CompleteEvent):
-            self._complete(event)
-        elif is_torn(event):
-            self.gap()
-
-    def feed_run(self, run: Sequence[RunDelta]) -> None:
-        """Take in adjacent deltas: top-level ones of one class and one assistant message."""
-        first, texts = run[0], [event.content for event in run]
-        message_id = first.assistant_message_id
-        if isinstance(first, ev.ThinkingEvent | PendingThinking):
-            self._thoughts += texts
-            self._message_id = message_id or self._message_id
-            return
-        if message_id:
-            self._message_id = message_id
-            self._segments.setdefault(message_id, []).extend(texts)
-        else:
-            self._nameless = True
-        self._pieces += texts
-        self._current += texts
+    def feed(self, events: Iterable[Event]) -> None:
+        """Add the next events of the turn."""
+        for event in events:
+            if type(event) is not ev.ContentEvent:
+                self._feed_other(event)
+            elif event.parent_tool_call_id is None:
+                if event.assistant_message_id != self._pieces_of:
+                    self._begin_segment(event.assistant_message_id)
+                self._pieces.append(event.content)
 
     def restart(self) -> None:
         """Forget everything: the message is sent again because it never arrived."""
@@ -185,19 +221,10 @@ class ReplyBuilder:
         """Complete the reply from the HTTP answer or from the session's stored messages."""
         self._recovered = self._recovered or stored.recovered
         self._user_message_id = stored.user_message_id or self._user_message_id
-        self._message_id = stored.message_id or self._message_id
+        self._name(stored.message_id)
         self._reasoning_duration = stored.reasoning_duration or self._reasoning_duration
-        for call in stored.tool_calls:
-            known = self._calls.get(call.tool_call_id, call)
-            if call.input and not known.input_complete:
-                known = attrs.evolve(known, input=call.input, input_complete=_is_json(call.input))
-            self._calls[call.tool_call_id] = attrs.evolve(
-                known,
-                name=call.name or known.name,
-                finished=call.finished or known.finished,
-                success=known.success if call.success is None else call.success,
-                result=call.result or known.result,
-            )
+        for found in stored.tool_calls:
+            self._take_stored_call(found)
         if stored.reasoning:
             self._reasoning = stored.reasoning
         if stored.recovered and stored.texts:
@@ -213,7 +240,7 @@ class ReplyBuilder:
             text=self.text,
             final_text=self._final_text(),
             reasoning=reasoning if thoughts in reasoning else thoughts,
-            tool_calls=tuple(self._calls.values()),
+            tool_calls=tuple(call.build() for call in self._calls.values()),
             message_id=self._message_id,
             user_message_id=self._user_message_id,
             reasoning_duration=self._reasoning_duration,
@@ -222,97 +249,138 @@ class ReplyBuilder:
             incomplete=self.patchy or self._contradicted,
         )
 
+    # -- text --------------------------------------------------------------------------------
+
+    def _begin_segment(self, message_id: str | None) -> None:
+        self._name(message_id)
+        segment = _Segment(message_id or None)
+        self._segments.append(segment)
+        self._pieces, self._pieces_of = segment.pieces, message_id
+
+    def _name(self, message_id: str | None) -> None:
+        """Note the id of the last assistant message, if there is one."""
+        if message_id and message_id != self._message_id:
+            self._message_id = message_id
+            self._pieces_of = _CLOSED
+
+    def _begin_round(self) -> None:
+        self._round = len(self._segments)
+        self._pieces_of = _CLOSED
+
+    def _text_of(self, message_id: str | None) -> str | None:
+        """Return the deltas of an assistant message, or None if none has come."""
+        segments = [each for each in self._segments if each.message_id == message_id]
+        return _joined(segments) if message_id and segments else None
+
+    @property
+    def _has_nameless_text(self) -> bool:
+        return any(segment.message_id is None for segment in self._segments)
+
     def _final_text(self) -> str:
         if self._final:
             return self._final
-        if self._final_id or not self._nameless:
-            last = self._segments.get(self._final_id or self._message_id or "", [])
-        else:
-            last = self._current
-        return "".join(last)
+        if self._final_id or not self._has_nameless_text:
+            return self._text_of(self._final_id or self._message_id) or ""
+        return _joined(self._segments[self._round :])
 
-    def _content(self, event: ev.ContentEvent) -> None:
-        text, message_id = event.content, event.assistant_message_id
-        if message_id:
-            self._message_id = message_id
-            self._segments.setdefault(message_id, []).append(text)
-        else:
-            self._nameless = True
-        self._pieces.append(text)
-        self._current.append(text)
+    def _contradicts(self, final: str) -> bool:
+        """Whether the last message's deltas are no part of its text, white space aside (rule 5)."""
+        named = self._text_of(self._final_id)
+        if named is None and not self._has_nameless_text:
+            return False  # none of it has come, which is no contradiction
+        last = (_joined(self._segments[self._round :]) if named is None else named).strip()
+        streamed, final = _joined(self._segments), final.strip()
+        return not (final.startswith((last, streamed.strip())) or final in streamed)
+
+    def _lacking(self, streamed: str, final: str) -> str:
+        """Return what the deltas lack of ``final``: the last message's text, or all rounds'.
+
+        Where events name messages, it is the last one's. Where they do not, a text that continues
+        all that was streamed is taken for all rounds', else for the last round's.
+        """
+        named = self._text_of(self._final_id)
+        if named is not None:
+            return _beyond(named, final) or _beyond(streamed, final)
+        if self._final_id and not self._has_nameless_text:
+            return final
+        if streamed.endswith(final):
+            return ""
+        current = _joined(self._segments[self._round :])
+        return _beyond(streamed, final) or _beyond(current, final)
+
+    # -- all other events --------------------------------------------------------------------
+
+    def _feed_other(self, event: Event) -> None:
+        if isinstance(event, _TOOL_EVENTS):
+            self._tool(event)
+        if isinstance(event, ev.StreamGapEvent):
+            self.gap()
+        if getattr(event, "parent_tool_call_id", None) is not None:
+            return
+        if isinstance(event, ev.ThinkingEvent):
+            self._thoughts.append(event.content)
+            self._name(event.assistant_message_id)
+        elif isinstance(event, ev.UserMessageCreatedEvent):
+            self._user_message_id = event.message_id
+        elif isinstance(event, ev.CompleteEvent):
+            self._complete(event)
 
     def _complete(self, event: ev.CompleteEvent) -> None:
-        self._message_id = event.message_id or self._message_id
+        self._name(event.message_id)
         self._reasoning = event.reasoning or self._reasoning
         self._reasoning_duration = event.reasoning_duration or self._reasoning_duration
         if event.content is not None:
             self._final, self._final_id = event.content, event.message_id
             self._contradicted = self._firm is None and self._contradicts(event.content)
 
-    def _contradicts(self, final: str) -> bool:
-        """Whether the last message's deltas are no part of its text, white space aside (rule 5)."""
-        named = self._segments.get(self._final_id) if self._final_id else None
-        if named is None and not self._nameless:
-            return False  # none of it has come, which is no contradiction
-        last = "".join(self._current if named is None else named).strip()
-        streamed, final = "".join(self._pieces), final.strip()
-        return not (final.startswith((last, streamed.strip())) or final in streamed)
-
-    def _lacking(self, streamed: str, final: str) -> str:
-        """Return what the deltas lack of ``final``: the last message's text, or all rounds'.
-
-        Where the wire names messages, it is the last one's. Where it does not, a text that goes
-        on from all that was streamed is taken for all rounds', else for the last round's.
-        """
-        named = self._segments.get(self._final_id) if self._final_id else None
-        if named is not None:
-            return _beyond("".join(named), final) or _beyond(streamed, final)
-        if self._final_id and not self._nameless:
-            return final
-        if streamed.endswith(final):
-            return ""
-        current = "".join(self._current)
-        return _beyond(streamed, final) or _beyond(current, final)
-
     def _tool(self, event: _TOOL_EVENTS) -> None:
+        call = self._calls.get(event.tool_call_id)
+        if call is None:
+            call = self._calls[event.tool_call_id] = _Call(tool_call_id=event.tool_call_id)
+            if self._firm is not None and isinstance(event, _PARAMETER_DELTAS):
+                call.torn = True  # its beginning is lost
         if event.parent_tool_call_id is None:
-            self._current = []
-        known = self._calls.get(event.tool_call_id)
-        call = known or ToolCall(tool_call_id=event.tool_call_id)
-        if known is None and self._firm is not None and isinstance(event, _PARAMETER_DELTAS):
-            self._torn_inputs.add(event.tool_call_id)  # its beginning is lost
-        if event.parent_tool_call_id is not None:
-            call = attrs.evolve(call, parent_tool_call_id=event.parent_tool_call_id)
+            self._begin_round()
+        else:
+            call.parent_tool_call_id = event.parent_tool_call_id
         match event:
-            case ev.ToolUseStartEvent():
-                call = attrs.evolve(call, name=event.name or call.name)
             case ev.ToolUseParameterDeltaEvent() | ev.ToolParameterDeltaEvent():
-                # After a gap it is not known where these stand: only their whole counts then.
-                if not (call.input_complete or event.tool_call_id in self._torn_inputs):
-                    call = attrs.evolve(call, input=call.input + event.input)
+                call.add(event.input)
+            case ev.ToolUseStartEvent():
+                call.name = event.name or call.name
             case ev.ToolEvent() | ev.ToolUseParameterStreamingCompleteEvent():
+                call.check()
                 whole = getattr(event, "status", "completed") == "completed" and bool(event.input)
-                if event.input and (whole or not call.input_complete):
-                    call = attrs.evolve(call, input=event.input, input_complete=whole)
-                call = attrs.evolve(call, name=event.name or call.name)
+                if event.input and (whole or not call.complete):
+                    call.replace(event.input, complete=whole)
+                call.name = event.name or call.name
             case ev.ToolExecutionStartEvent():
-                came = call.input_complete or (
-                    _is_json(call.input) and event.tool_call_id not in self._torn_inputs
-                )
-                name = event.tool_name or call.name
-                call = attrs.evolve(call, name=name, input_complete=came)
+                call.name = event.tool_name or call.name
+                call.started = True
             case ev.ToolExecutionCompleteEvent():
-                name = event.tool_name or call.name
-                call = attrs.evolve(call, name=name, finished=True, success=event.success)
-        self._calls[event.tool_call_id] = call
+                call.name = event.tool_name or call.name
+                call.finished, call.success = True, event.success
+
+    def _take_stored_call(self, stored: ToolCall) -> None:
+        call = self._calls.get(stored.tool_call_id)
+        if call is None:
+            call = self._calls[stored.tool_call_id] = _Call(
+                tool_call_id=stored.tool_call_id,
+                complete=stored.input_complete,
+                parent_tool_call_id=stored.parent_tool_call_id,
+            )
+            call.pieces, call.size = [stored.input], len(stored.input)
+        call.check()
+        if stored.input and not call.complete:
+            call.replace(stored.input, complete=is_json(stored.input))
+        call.name = stored.name or call.name
+        call.finished = stored.finished or call.finished
+        call.success = call.success if stored.success is None else stored.success
+        call.result = stored.result or call.result
 
 
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except (ValueError, RecursionError):
-        return False
-    return True
+def _joined(segments: Sequence[_Segment]) -> str:
+    return "".join(chain.from_iterable(segment.pieces for segment in segments))
 
 
 def _beyond(streamed: str, whole: str) -> str:

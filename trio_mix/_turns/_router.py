@@ -26,8 +26,7 @@ Rule 8  An answer in the HTTP response ends a turn too; where events are due as 
 from __future__ import annotations
 
 from collections import OrderedDict
-from itertools import islice
-from typing import TYPE_CHECKING, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import attrs
 
@@ -42,7 +41,6 @@ from trio_mix._turns._event_ids import (
 )
 from trio_mix._turns._repeated_errors import RepeatedErrors, is_busy
 from trio_mix._turns._turn import TRANSITIONS, Input, Owner, Phase, Turn
-from trio_mix._wire._events import PENDING_DELTAS, PendingDelta
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -55,7 +53,6 @@ __all__ = [
     "Input",
     "Phase",
     "Route",
-    "RunDelta",
     "Turn",
     "TurnRouter",
     "WireTraits",
@@ -68,7 +65,6 @@ _OF_OLD_TURNS: Final = 512
 _FOREIGN: Final = 8
 
 Delta: TypeAlias = ev.ContentEvent | ev.ThinkingEvent
-RunDelta: TypeAlias = Delta | PendingDelta
 _ToolUse = (
     ev.ToolEvent
     | ev.ToolParameterDeltaEvent
@@ -101,20 +97,20 @@ class WireTraits:
 
 @attrs.frozen
 class Route:
-    """Where one event goes."""
+    """Which events of a batch are the registered turn's; all others are nobody's."""
 
     turn: Turn | None = None
-    """The owner, or None: subscribers only."""
-    released: tuple[Event, ...] = ()
-    """PriorTurn events, until now nobody's, that this one proves to be the owner's."""
-    busy: bool = False
-    """The server was busy with something else: the message has to be sent again."""
+    """The turn, or None where none of the events is its own."""
+    events: Sequence[Event] = ()
+    """The turn's events in the order in which they came. Events of earlier batches come first,
+    whose owner was not known until now."""
+    busy: Event | None = None
+    """The event with which the server said that it was busy and has dropped the message."""
 
 
 _NOBODY: Final = Route()
 _HELD: Final = Route()
-_DELTAS: Final = (ev.ContentEvent, ev.ThinkingEvent)
-_RUNS: Final = frozenset((*_DELTAS, *PENDING_DELTAS))
+_DELTAS: Final = frozenset((ev.ContentEvent, ev.ThinkingEvent))
 
 
 class TurnRouter:
@@ -130,10 +126,9 @@ class TurnRouter:
         self._started = 0
         self._repeated_errors = RepeatedErrors()
         self._names_users = False
-        # The last route, while nothing has come but text of one message: more of it has the same
-        # owner and changes nothing, so that most events need no rule.
-        self._run: Route | None = None
-        self._run_of: str | bool | None = None
+        # While only text of one assistant message comes, its owner stays the same and no rule
+        # changes anything: the owner, None for nobody, and the message's id.
+        self._streaming: tuple[Turn | None, str | None] | None = None
 
     @property
     def turn(self) -> Turn | None:
@@ -144,13 +139,13 @@ class TurnRouter:
         """Make a turn known, before its POST (rules 1 and 2)."""
         if self._turn is not None:
             raise RuntimeError("a turn is registered already: sends must wait their turn")
-        self._run = None
+        self._streaming = None
         self._turn = Turn(text=text, plan_mode=plan_mode)
         return self._turn
 
     def apply(self, turn: Turn, what: Input) -> bool:
         """Tell what happened to a turn outside its events; return whether it mattered."""
-        self._run = None
+        self._streaming = None
         if what is Input.SENDING:
             turn.answer_due = turn.events_due = self.traits.answers is not False
         elif what is Input.ACCEPTED:
@@ -169,17 +164,31 @@ class TurnRouter:
                 self._owners.popitem(last=False)
         return changed
 
-    def route(self, event: Event) -> Route:
-        """Name the owner of the next event, and move that owner's turn on."""
-        of: str | bool | None = False  # whose text it is: None where no message is named
-        if isinstance(event, _DELTAS) and event.parent_tool_call_id is None:
-            of = event.assistant_message_id
-        run, self._run = self._run, None
-        if run is not None and of is not False and of == self._run_of:
-            self._run = run
-            if run.turn is not None:
-                run.turn.events += 1
-            return run
+    def route(self, events: Iterable[Event]) -> Route:
+        """Return which events of a batch are the registered turn's, and move the turn on."""
+        turn = self._turn
+        mine: list[Event] = []
+        busy = None
+        for event in events:
+            streaming = self._streaming
+            if (
+                streaming is not None
+                and type(event) in _DELTAS
+                and event.assistant_message_id == streaming[1]  # type: ignore[union-attr]
+                and event.parent_tool_call_id is None  # type: ignore[union-attr]
+            ):
+                if streaming[0] is not None:
+                    streaming[0].events += 1
+                    mine.append(event)
+                continue
+            route = self._route(event)
+            mine += route.events
+            busy = busy or route.busy
+        return Route(turn if mine or busy else None, mine, busy)
+
+    def _route(self, event: Event) -> Route:
+        """Apply the rules to one event."""
+        self._streaming = None
         if isinstance(event, _NOT_OF_TURNS):
             return _NOBODY
         if self.traits.ids is None and carries_ids(event):
@@ -194,47 +203,24 @@ class TurnRouter:
         route = self._by_ids(event, turn) if self.traits.ids else self._by_order(event, turn)
         terminal = self._is_terminal(event)
         self._repeated_errors.heard(event, turn, ours=route.turn is not None, terminal=terminal)
-        if route.turn is None or route.busy:
-            if of is not False and route is not _HELD:
-                self._run, self._run_of = route, of
-            return route
-        route.turn.events += 1 + len(route.released)
-        route.turn.doubt = event if _may_have_ended(event) else None
-        if terminal:
-            route.turn.ended_by = event
-        self.apply(route.turn, Input.TERMINAL if terminal else Input.EVENT)
-        if of is not False:
-            self._run, self._run_of = route, of
+        if route.turn is not None and route.busy is None:
+            route.turn.events += len(route.events)
+            route.turn.doubt = event if _may_have_ended(event) else None
+            if terminal:
+                route.turn.ended_by = event
+            self.apply(route.turn, Input.TERMINAL if terminal else Input.EVENT)
+        if (
+            isinstance(event, Delta)
+            and event.parent_tool_call_id is None
+            and route is not _HELD
+            and route.busy is None
+        ):
+            self._streaming = (route.turn, event.assistant_message_id)
         return route
-
-    def route_run(
-        self, events: Sequence[Event | PendingDelta], at: int
-    ) -> tuple[Turn | None, list[RunDelta]]:
-        """Name the owner of more text of the message that the last event was text of.
-
-        Return it, and the events from ``at`` on that are such text, all of one class: they are
-        routed by that. Perhaps there are none; then `route` has to look.
-        """
-        run, of = self._run, self._run_of
-        kind = type(events[at])
-        found: list[RunDelta] = []
-        if run is None or kind not in _RUNS:
-            return None, found
-        for event in islice(cast("Sequence[RunDelta]", events), at, None):
-            if (
-                type(event) is not kind
-                or event.assistant_message_id != of
-                or event.parent_tool_call_id is not None
-            ):
-                break
-            found.append(event)
-        if run.turn is not None:
-            run.turn.events += len(found)
-        return run.turn, found
 
     def bind(self, turn: Turn, user_message_id: str) -> None:
         """Bind a turn whose ``user_message_created`` was lost to the message that is stored."""
-        self._run = None
+        self._streaming = None
         turn.user_message_id = user_message_id
         turn.held.clear()
         self._begin(turn.owner)
@@ -243,7 +229,7 @@ class TurnRouter:
 
     def own(self, turn: Turn, *message_ids: str | None) -> None:
         """Take in which stored messages are a turn's: events of them may still come."""
-        self._run = None
+        self._streaming = None
         for message_id in message_ids:
             if message_id:
                 self._own(f"message {message_id}", turn.owner)
@@ -261,7 +247,7 @@ class TurnRouter:
 
     def lost(self) -> None:
         """Set aside what was learnt of other people's turns: the connection was lost."""
-        self._run = None
+        self._streaming = None
         self._set_aside = [*self._set_aside, *self._foreign][-_FOREIGN:]
         self._foreign = []
         self._last_heard = None
@@ -291,10 +277,10 @@ class TurnRouter:
         if is_busy(event):
             # With events it runs already: another stream of the session is told of the conflict.
             busy = not turn.events and self.apply(turn, Input.RESEND)
-            return Route(turn, busy=True) if busy else _NOBODY
+            return Route(turn, busy=event) if busy else _NOBODY
         for name in ids_of(event):
             self._own(name, turn.owner)
-        return Route(turn)
+        return Route(turn, (event,))
 
     def _is_left_over(self, event: Event, turn: Turn) -> bool:
         """Whether an id says that it is what an earlier turn still emits."""
@@ -317,7 +303,7 @@ class TurnRouter:
         if turn is not None and not (turn.bound or owner.since) and self._is_terminal(event):
             turn.doubt = event
         self._note(event, owner)
-        return Route(turn) if turn is not None and owner is turn.owner else _NOBODY
+        return Route(turn, (event,)) if turn is not None and owner is turn.owner else _NOBODY
 
     def _owner_by_id(self, event: Event) -> Owner | None:
         for parent in parent_of(event):
@@ -338,7 +324,7 @@ class TurnRouter:
         self._give_away(turn)
         turn.user_message_id = event.message_id
         self._note(event, self._begin(turn.owner))
-        return Route(turn)
+        return Route(turn, (event,))
 
     def _owner_by_guess(self, event: Event, turn: Turn | None) -> Owner | None:
         """Name the owner of an event whose ids are new, or that has none; None: nobody known."""
@@ -373,8 +359,8 @@ class TurnRouter:
             self._give_away(turn)
             turn.doubt = event
             return _NOBODY
-        released, turn.held = tuple(turn.held[:-1]), []
-        for earlier in (*released, event):
+        released, turn.held = turn.held, []
+        for earlier in released:
             self._note(earlier, turn.owner)
         return Route(turn, released)
 

@@ -1,28 +1,24 @@
-"""From an SSE frame to an event: JSON parsed, names turned to snake_case, types checked.
-
-What it knows: the wire's field names, and what is tolerated in them.
-What it must never know: I/O, order, or what an event means for a message.
+"""Decode the events of a stream: parse their JSON, name their fields, check the types.
 
 Rules:
 
-1. `decode_event` never raises, whatever the frame: what does not fit is an `UnknownEvent` with the
-   payload's own text. A pipeline server writes permission frames without a lock, so one frame's
-   data may be two events torn into each other.
+1. `decode_event` never raises, whatever the data: what does not fit is an `UnknownEvent` with the
+   payload's own text. A pipeline server writes permission events without a lock, so the data of
+   one may be two events torn into each other.
 2. Extra fields are ignored. An optional field may be missing or null.
-3. A field of the wrong type makes the event unknown: nothing is converted by force. An integral
-   float is an int (JSON has but one kind of number); a bool never is.
+3. A field of the wrong type makes the event unknown: nothing is coerced. An integral float is an
+   int (JSON has one kind of number); a bool never is.
 4. Numbers that no server means (``NaN``, ``1e999``, past 64 bits) and lone surrogates, which no
-   terminal, file or socket takes, make the event unknown too.
-5. One decoder per class, made when its first event comes: an import pays for none.
+   terminal, file or socket accepts, make the event unknown too.
+5. One decoder per class, made when its first event arrives: an import pays for none.
 
-How: msgspec parses the JSON, and checks the types, into a private `msgspec.Struct` that bears the
-wire's names; a function written for the class copies its fields into the event. Where the frames of
-a read are all deltas of one class, those structs go on, and become events when they are taken.
+msgspec parses the JSON and checks the types into a private `msgspec.Struct` that has the wire's
+names; a function generated for the class copies its fields into the event.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias, get_type_hints
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, get_type_hints
 
 import attrs
 import msgspec
@@ -30,11 +26,9 @@ import msgspec
 from trio_mix._wire._names import camel
 from trio_mix.events import (
     EVENT_CLASSES,
-    ContentEvent,
     Event,
     NotificationEvent,
     PermissionEvent,
-    ThinkingEvent,
     ToolEvent,
     ToolUseParameterStreamingCompleteEvent,
     ToolUseStartEvent,
@@ -45,17 +39,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from trio_mix.sse import ServerSentEvent
-    from trio_mix.sse._decoder import Columns
 
-__all__ = [
-    "PENDING_DELTAS",
-    "PendingContent",
-    "PendingDelta",
-    "PendingThinking",
-    "decode_event",
-    "decode_run",
-    "made",
-]
+__all__ = ["decode_event"]
 
 _Decoder: TypeAlias = "Callable[[str, str | None], Event]"
 
@@ -76,93 +61,14 @@ _INT64: Final = 2**63
 _decoders: Final[dict[str, _Decoder]] = {}
 
 
-class PendingDelta(msgspec.Struct, gc=False, rename="camel"):
-    """A delta whose event is made when somebody takes it.
-
-    So that what stands waiting, or is merged, costs neither an object of Python's for each nor the
-    garbage collector's walks. It has the event's fields, and the wire's names.
-    """
-
-    content: str
-    assistant_message_id: str | None = None
-    parent_tool_call_id: str | None = None
-    id: Any = msgspec.field(default=None, name="\x7f")  # the frame's: no payload's field is meant
-
-    of: ClassVar[type[ContentEvent | ThinkingEvent]]
-    """The event's class."""
-
-    def event(self) -> ContentEvent | ThinkingEvent:
-        """Make the event."""
-        raise NotImplementedError
-
-
-class PendingContent(PendingDelta, gc=False):
-    """A `ContentEvent` to be."""
-
-    of = ContentEvent
-
-    def event(self) -> ContentEvent:
-        """Make the event."""
-        event: ContentEvent = _new(ContentEvent)
-        _set_id(event, self.id)
-        _set_content(event, self.content)
-        _set_content_message(event, self.assistant_message_id)
-        _set_content_parent(event, self.parent_tool_call_id)
-        return event
-
-
-class PendingThinking(PendingDelta, gc=False):
-    """A `ThinkingEvent` to be."""
-
-    of = ThinkingEvent
-
-    def event(self) -> ThinkingEvent:
-        """Make the event."""
-        return ThinkingEvent(
-            id=self.id,
-            content=self.content,
-            assistant_message_id=self.assistant_message_id,
-            parent_tool_call_id=self.parent_tool_call_id,
-        )
-
-
-PENDING_DELTAS: Final = frozenset((PendingContent, PendingThinking))
-_parsers: Final[Mapping[str, Callable[[str], PendingDelta]]] = {
-    "content": msgspec.json.Decoder(PendingContent).decode,
-    "thinking": msgspec.json.Decoder(PendingThinking).decode,
-}
-
-
-def made(event: Event | PendingDelta) -> Event:
-    """Return an event, which is made now if it waits to be."""
-    return event.event() if isinstance(event, PendingDelta) else event
-
-
-def decode_run(columns: Columns) -> list[PendingDelta] | None:
-    """Decode frames that all carry deltas of one class; None where they do not, or one is odd.
-
-    Those are `decode_event`'s. Never raises, never blocks.
-    """
-    parse = _parsers.get(columns.names[0])
-    if parse is None or columns.names.count(columns.names[0]) != len(columns):
-        return None
-    try:
-        run: list[PendingDelta] = list(map(parse, columns.data))
-    except (ValueError, RecursionError):
-        return None
-    for event, frame_id in zip(run, columns.ids):  # noqa: B905 - of one length
-        event.id = frame_id or None
-    return run
-
-
 def decode_event(frame: ServerSentEvent) -> Event:
-    """Return the event that a frame carries; never raises, never blocks.
+    """Return the event that a server-sent event carries; never raises, never blocks.
 
     Args:
-      frame: one dispatched SSE frame.
+      frame: the server-sent event, its data not parsed yet.
 
     Returns:
-      An instance of the frame's class in `trio_mix.events`, or an `UnknownEvent`.
+      An instance of the class in `trio_mix.events` that has its name, or an `UnknownEvent`.
     """
     name = frame.event
     decode = _decoders.get(name) or _make_decoder(name)
@@ -170,7 +76,7 @@ def decode_event(frame: ServerSentEvent) -> Event:
         try:
             return decode(frame.data, frame.id or None)
         except (ValueError, RecursionError):
-            # Rule 1. msgspec's errors are ValueErrors, as is a text that is no UTF-8;
+            # Rule 1. msgspec's errors are ValueErrors, as is a text that is not UTF-8;
             # RecursionError: brackets nested deeper than the JSON parser goes.
             pass
     return UnknownEvent(id=frame.id or None, name=name, data=frame.data)
@@ -247,10 +153,3 @@ def _setter(cls: type, name: str) -> Any:
     """Return what sets a slot, of the class or of its base, past the frozen ``__setattr__``."""
     slot = next(base.__dict__[name] for base in cls.__mro__ if name in base.__dict__)
     return slot.__set__
-
-
-_new = object.__new__
-_set_id = _setter(ContentEvent, "id")
-_set_content = _setter(ContentEvent, "content")
-_set_content_message = _setter(ContentEvent, "assistant_message_id")
-_set_content_parent = _setter(ContentEvent, "parent_tool_call_id")

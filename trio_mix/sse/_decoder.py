@@ -34,7 +34,7 @@ import attrs
 from trio_mix._public import public
 from trio_mix.errors import ConfigurationError, ProtocolError
 
-__all__ = ["Columns", "SSEDecoder", "ServerSentEvent"]
+__all__ = ["SSEDecoder", "ServerSentEvent"]
 
 DEFAULT_MAX_EVENT_SIZE = 16 * 2**20
 
@@ -58,40 +58,6 @@ class ServerSentEvent:
     """The event's name."""
     data: str = ""
     """The values of its ``data`` lines, joined with LF."""
-
-
-@attrs.frozen(slots=True, weakref_slot=False)
-class Columns:
-    """The events of some whole frames, part by part: most owners need no object for each."""
-
-    ids: tuple[str, ...]
-    """As `ServerSentEvent.id`."""
-    names: tuple[str, ...]
-    """As `ServerSentEvent.event`."""
-    data: tuple[str, ...]
-    """As `ServerSentEvent.data`."""
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def after(self, events: list[ServerSentEvent]) -> Columns:
-        """Put some events before these."""
-        return Columns(
-            (*(event.id for event in events), *self.ids),
-            (*(event.event for event in events), *self.names),
-            (*(event.data for event in events), *self.data),
-        )
-
-    def frames(self) -> list[ServerSentEvent]:
-        """Make the events."""
-        events = []
-        for id_, name, data in zip(self.ids, self.names, self.data):  # noqa: B905 - of one length
-            event = _make(ServerSentEvent)
-            _set_id(event, id_)
-            _set_event(event, name)
-            _set_data(event, data)
-            events.append(event)
-        return events
 
 
 # One frame as nearly all servers write it (each of id, event, data, retry at most once and in this
@@ -239,34 +205,6 @@ class SSEDecoder:
             raise
         return events
 
-    def feed_columns(self, data: bytes) -> Columns | list[ServerSentEvent]:
-        """Do what `feed` does; return columns where the whole frames of the bytes are plain.
-
-        For the sessions' streams: no part of the public interface.
-
-        :meta private:
-        """
-        if self._special or _CR in data or len(data) > self._no_limit_near:
-            return self.feed(data)
-        begin = 0
-        events: list[ServerSentEvent] = []
-        if self._in_event or self._pieces:
-            begin = data.find(b"\n\n") + 2
-            if begin < 2:
-                return self.feed(data)
-            events = self.feed(data[:begin])
-        end = data.rfind(b"\n\n", begin) + 2
-        columns = None
-        if end >= 2:
-            columns = self._decode_columns(data[begin:end].decode("utf-8", "replace"))
-        if columns is not None:
-            begin = end
-            columns = columns.after(events) if events else columns
-        if begin == len(data):
-            return events if columns is None else columns
-        rest = self.feed(data[begin:])  # never over a limit: all of it is new, and a third of one
-        return [*events, *rest] if columns is None else columns  # no frame ends in that rest
-
     # Bytes: rules 1, 2 and the limit on lines
 
     def _prepare(self, data: bytes) -> bytes:
@@ -360,23 +298,6 @@ class SSEDecoder:
             events.append(event)
         self.last_event_id = self._id = last_id
         return events
-
-    def _decode_columns(self, text: str) -> Columns | None:
-        """Decode frames as `_decode_frames` does, where each is plain: named, and with its id.
-
-        Or none has an id, and none is inherited. Else nothing is taken in.
-        """
-        ids, names, data, retries, others = zip(*_find_frames(text), strict=True)
-        if any(others) or not all(names):
-            return None
-        if all(ids):
-            self.last_event_id = self._id = ids[-1]
-        elif self.last_event_id or any(ids):
-            return None
-        last_retry = next(filter(None, reversed(retries)), "")
-        if last_retry and last_retry != self._retry_text:
-            self._set_retry(last_retry)
-        return Columns(ids, names, data)
 
     def _decode_lines(self, text: str, events: list[ServerSentEvent]) -> None:
         """Apply the rules as the standard words them, to lines that each end with LF."""

@@ -17,7 +17,7 @@ The rules (tests cite the numbers):
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, TypeAlias, final
+from typing import TYPE_CHECKING, final
 
 import attrs
 import trio
@@ -34,7 +34,7 @@ from trio_mix.errors import (
     TrioMixError,
 )
 from trio_mix.sse._connect import check_last_event_id, connect
-from trio_mix.sse._decoder import DEFAULT_MAX_EVENT_SIZE, Columns, ServerSentEvent, SSEDecoder
+from trio_mix.sse._decoder import DEFAULT_MAX_EVENT_SIZE, SSEDecoder
 from trio_mix.sse._reconnect import ReconnectSchedule, reconnect_failed
 from trio_mix.sse._statistics import EventSourceStatistics, StreamState
 
@@ -43,13 +43,12 @@ if TYPE_CHECKING:
 
     from trio_mix._http import ResponseStream
     from trio_mix.sse._connect import Connect, StreamRequest
+    from trio_mix.sse._decoder import ServerSentEvent
     from trio_mix.sse._reconnect import ReconnectPolicy, Uniform
 
 __all__ = ["Events", "Lost", "Opened", "Supervisor"]
 
 PIECE_SIZE = 8 * 1024
-
-Batch: TypeAlias = list[ServerSentEvent] | Columns
 
 
 @attrs.frozen
@@ -68,14 +67,8 @@ class Opened:
 class Events:
     """Events have arrived."""
 
-    batch: Batch
-    """The events that one read of the socket completed, never empty; columns only if the owner
-    has asked for them."""
-
-    @property
-    def events(self) -> list[ServerSentEvent]:
-        """The events one by one."""
-        return self.batch.frames() if isinstance(self.batch, Columns) else self.batch
+    events: list[ServerSentEvent]
+    """The events that one read of the socket completed, never empty."""
 
 
 @attrs.frozen
@@ -122,7 +115,7 @@ class Supervisor:
         "_connects", "_cut", "_data", "_decoder", "_due", "_ended_by", "_events", "_fatal",
         "_last_loss", "_last_loss_time", "_losses", "_max_event_size", "_on_change", "_on_wait",
         "_queue", "_read_timeout", "_request", "_schedule", "_stream", "_wall_clock", "auto_mark",
-        "bytes_received", "columns", "last_event_id", "last_failure", "on_bytes", "state", "url",
+        "bytes_received", "last_event_id", "last_failure", "on_bytes", "state", "url",
     )
     # fmt: on
 
@@ -148,7 +141,6 @@ class Supervisor:
         self.auto_mark: bool = auto_mark
         self.url: str = sanitize_url(request.url)
         self.bytes_received: int = 0
-        self.columns: bool = False  # whether the owner accepts events in columns
         self.on_bytes: Callable[[], None] | None = None  # called for bytes that complete no event
         self.last_failure: Exception | None = None
         self._request = request
@@ -294,12 +286,11 @@ class Supervisor:
         data, self._data, self._cut = self._data, b"", 0
         return data[begin:]
 
-    async def _decode(self, stream: ResponseStream, data: bytes) -> Batch:
+    async def _decode(self, stream: ResponseStream, data: bytes) -> list[ServerSentEvent]:
         decoder = self._decoder
         self.bytes_received += len(data)
-        batch: Batch
         try:
-            batch = decoder.feed_columns(data) if self.columns else decoder.feed(data)
+            batch = decoder.feed(data)
         except ProtocolError as error:
             self._end(
                 ProtocolError(

@@ -1,4 +1,4 @@
-"""A run of text deltas is routed by a short cut: it must be what the rules say, for any events."""
+"""The size of batches, and the short cut for adjacent deltas, make no difference to the routing."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_mix import events as ev
-from trio_mix._turns._router import Input, TurnRouter, WireTraits
+from trio_mix._turns._router import Input, Route, TurnRouter, WireTraits
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from trio_mix.events import Event
 
 ids = st.sampled_from([None, "m1", "m2", "m3"])
@@ -35,23 +37,25 @@ events: st.SearchStrategy[Event] = st.one_of(
 )
 steps = st.lists(
     st.one_of(
-        events,
-        events,
+        st.lists(events, min_size=1, max_size=8),
+        st.lists(events, min_size=1, max_size=8),
         st.sampled_from([Input.SENDING, Input.ACCEPTED, Input.ANSWER, "lost", "own"]),
     ),
-    max_size=40,
+    max_size=20,
 )
 
 
-class Plodding(TurnRouter):
-    """Never takes the short cut."""
+class NoShortCut(TurnRouter):
+    """Applies the rules to every delta."""
 
-    def route(self, event: Event):  # type: ignore[no-untyped-def]
-        self._run = None
-        return super().route(event)
+    def route(self, events: Iterable[Event]) -> Route:
+        self._streaming = None
+        return super().route(events)
 
 
-def played(router: TurnRouter, script: list[Event | Input | str]) -> list[object]:
+def played(
+    router: TurnRouter, script: list[list[Event] | Input | str], *, single: bool
+) -> list[object]:
     seen: list[object] = []
     turn = router.register("go")
     for step in script:
@@ -62,8 +66,10 @@ def played(router: TurnRouter, script: list[Event | Input | str]) -> list[object
         elif step == "own":
             router.own(turn, "m2")
         elif not isinstance(step, str):
-            route = router.route(step)
-            seen.append((route.turn is turn, route.released, route.busy))
+            routes = [router.route([each]) for each in step] if single else [router.route(step)]
+            assert all(route.turn in (turn, None) for route in routes)
+            seen.append([event for route in routes for event in route.events])
+            seen.append([route.busy for route in routes if route.busy is not None])
         state = attrs.asdict(turn, recurse=False)
         seen.append({**state, "owner": attrs.astuple(turn.owner)})
         if turn.over:
@@ -73,9 +79,9 @@ def played(router: TurnRouter, script: list[Event | Input | str]) -> list[object
 
 
 @given(steps, st.sampled_from([None, True, False]))
-def test_a_run_of_deltas_goes_where_each_of_them_would_go(
-    script: list[Event | Input | str], ids: bool | None
+def test_events_in_batches_are_routed_as_each_of_them_would_be(
+    script: list[list[Event] | Input | str], ids: bool | None
 ) -> None:
-    fast = played(TurnRouter(WireTraits(ids=ids)), [Input.SENDING, *script])
-    slow = played(Plodding(WireTraits(ids=ids)), [Input.SENDING, *script])
-    assert fast == slow
+    in_batches = played(TurnRouter(WireTraits(ids=ids)), [Input.SENDING, *script], single=False)
+    single = played(NoShortCut(WireTraits(ids=ids)), [Input.SENDING, *script], single=True)
+    assert in_batches == single
