@@ -115,7 +115,7 @@ message("steps", error=errors.ConfigurationError, max_steps=0, target="max_steps
 
 @cause(errors.StreamClosed, "", operation="streaming.stream_events",
        target="http://mix.test/stream?sessionId=session-1",
-       remedy="do not connect again")  # fmt: skip
+       remedy="not to connect again")  # fmt: skip
 async def raw_no_content(stage: Stage) -> None:
     stage.server.answer_next("/stream", 204)
     async with stage.mix.streaming.stream_events(session_id=stage.session):
@@ -124,7 +124,7 @@ async def raw_no_content(stage: Stage) -> None:
 
 @cause(errors.ProtocolError, "", operation="streaming.stream_events",
        target="http://mix.test/stream?sessionId=session-1",
-       remedy="Check that the URL is a Mix server's")  # fmt: skip
+       remedy="Check the URL")  # fmt: skip
 async def raw_web_page(stage: Stage) -> None:
     html = {"Content-Type": "text/html"}
     stage.server.answer_next("/stream", 200, headers=html, body=b"<h1>Welcome</h1>")
