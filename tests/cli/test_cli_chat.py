@@ -29,7 +29,7 @@ from trio_mix.testing import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.cli.conftest import OpenTerminal, RunCommand, StartCommand
+    from tests.support.command_line import OpenTerminal, RunCommand, StartCommand
     from trio_mix import SessionStream
     from trio_mix.cli.commands._chat_status import Status
     from trio_mix.cli.ui._keyboard import Keyboard

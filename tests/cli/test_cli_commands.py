@@ -12,7 +12,7 @@ from trio_mix import Mix
 from trio_mix.testing import AskPermission, Fail, MixServer, Say, Think, Turn, UseTool
 
 if TYPE_CHECKING:
-    from tests.cli.conftest import RunCommand, StartCommand
+    from tests.support.command_line import RunCommand, StartCommand
     from trio_mix.testing import Api
 
 API: list[Api] = ["async", "blocking", "pipeline"]

@@ -21,7 +21,7 @@ from trio_mix.testing import MixServer, RequestReceived, StreamOpened
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.cli.conftest import OpenTerminal, RunCommand
+    from tests.support.command_line import OpenTerminal, RunCommand
     from trio_mix.testing import Api
 
 

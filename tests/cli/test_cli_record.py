@@ -11,7 +11,7 @@ from trio_mix.testing import MixServer, RequestReceived, Say, Turn
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.cli.conftest import OpenTerminal, RunCommand, Terminal
+    from tests.support.command_line import OpenTerminal, RunCommand, Terminal
 
 KEY = "sk-ant-0123456789abcdefghij"
 

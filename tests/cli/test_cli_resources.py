@@ -17,7 +17,7 @@ from trio_mix.testing import Hang, MixServer, RequestReceived, Say, Turn
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.cli.conftest import RunCommand
+    from tests.support.command_line import RunCommand
 
 KEY = "sk-ant-0123456789abcdefghij"
 

@@ -21,7 +21,7 @@ from trio_mix.testing import (
 )
 
 if TYPE_CHECKING:
-    from tests.cli.conftest import OpenTerminal
+    from tests.support.command_line import OpenTerminal
 
 CTRL_C, CTRL_D = "\x03", "\x04"
 PROMPT = "you> "

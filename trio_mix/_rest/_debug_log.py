@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final, TextIO
 
 from trio_mix._http import sanitize_url
 from trio_mix._rest._options import debug_wanted
+from trio_mix._terminal_text import escape, get_logger
 from trio_mix.hooks import Hooks
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["debug_hooks"]
 
-_log: Final = logging.getLogger("trio_mix")
+_log: Final = get_logger("trio_mix")
 
 _URL: Final = re.compile(r"https?://[^\s'\"<>]+")
 _LONGEST: Final = 500
@@ -49,11 +50,18 @@ def debug_hooks() -> tuple[Hooks, ...]:
         return ()
     if not _log.hasHandlers():
         handler = _Stderr()
-        handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+        handler.setFormatter(_Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
         _log.addHandler(handler)
     if _log.level == logging.NOTSET:
         _log.setLevel(logging.DEBUG)
     return (_HOOKS,)
+
+
+class _Formatter(logging.Formatter):
+    """Escapes hidden characters, also in the traceback of a record."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return escape(super().format(record))
 
 
 class _Stderr(logging.StreamHandler[TextIO]):

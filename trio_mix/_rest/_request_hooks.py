@@ -15,7 +15,6 @@ Rules (those of `Hooks`, kept here):
 from __future__ import annotations
 
 import inspect
-import logging
 import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
@@ -24,6 +23,7 @@ import trio
 
 from trio_mix._http import check_headers, sanitize_url
 from trio_mix._rest._retry import Vetoed
+from trio_mix._terminal_text import get_logger
 from trio_mix.errors import ConfigurationError, MixError
 from trio_mix.hooks import (
     AfterErrorContext,
@@ -51,7 +51,7 @@ C = TypeVar("C")
 SHIELDED_TIMEOUT: Final = 2.0
 """Seconds that a hook may take when a cancellation is under way."""
 
-_log = logging.getLogger("trio_mix.hooks")
+_log = get_logger("trio_mix.hooks")
 
 
 class HasStatus(Protocol):

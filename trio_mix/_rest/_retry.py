@@ -19,7 +19,6 @@ Rules:
 
 from __future__ import annotations
 
-import logging
 import ssl
 import time
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -28,6 +27,7 @@ import attrs
 import trio
 
 from trio_mix._http import RETRY_CODES, matches, parse_retry_after
+from trio_mix._terminal_text import get_logger
 from trio_mix.errors import MixError, ResponseValidationError, TransportError
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ T = TypeVar("T")
 _RETRY_AFTER_JITTER: Final = 0.5
 _SILENT_TRIES: Final = 2
 
-_log: Final = logging.getLogger("trio_mix")
+_log: Final = get_logger("trio_mix")
 
 
 class Vetoed(Exception):

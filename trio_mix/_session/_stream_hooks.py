@@ -16,7 +16,6 @@ Rules:
 
 from __future__ import annotations
 
-import logging
 import math
 from collections import deque
 from functools import partial
@@ -28,6 +27,7 @@ from trio_mix._http import ResponseStream, sanitize_url
 from trio_mix._rest._request_hooks import call_each, call_hook, request_hooks
 from trio_mix._rest._retry import Vetoed
 from trio_mix._session._message_state import MessageState
+from trio_mix._terminal_text import get_logger
 from trio_mix.errors import MessageError, MessageRejected, RequestInfo
 from trio_mix.hooks import (
     MessageFinishedContext,
@@ -52,7 +52,7 @@ __all__ = ["MessageHooks", "StreamHooks", "TimedMessageState"]
 
 MOST_NOTES: Final = 1000
 
-_log = logging.getLogger("trio_mix.hooks")
+_log = get_logger("trio_mix.hooks")
 
 
 class StreamHooks:

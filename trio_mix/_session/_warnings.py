@@ -7,7 +7,6 @@ Rule 2  A problem is logged once, and its end at a lower level.
 
 from __future__ import annotations
 
-import logging
 import math
 import re
 from typing import TYPE_CHECKING, Final, cast
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Final, cast
 import trio
 
 from trio_mix._http import sanitize_url
+from trio_mix._terminal_text import get_logger
 from trio_mix.errors import SessionNotFound, clone_error
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LossLogger", "session_gone", "warn_unanswered"]
 
-_log: Final = logging.getLogger("trio_mix")
+_log: Final = get_logger("trio_mix")
 
 _URL: Final = re.compile(r"https?://[^\s'\"<>]+")
 _PATIENCE: Final = 2.0

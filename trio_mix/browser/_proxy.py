@@ -17,13 +17,13 @@ Rules that the tests cite:
 from __future__ import annotations
 
 import contextlib
-import logging
 import secrets
 from typing import TYPE_CHECKING, Final, final
 
 import h11
 import trio
 
+from trio_mix._terminal_text import get_logger
 from trio_mix.browser._happy_eyeballs import connect_to_one
 from trio_mix.browser._proxy_request import (
     BadProxyRequest,
@@ -42,7 +42,7 @@ __all__ = ["SIGN_IN_URL", "FilteringProxy"]
 SIGN_IN_URL: Final = "http://sign-in.trio-mix.invalid/"
 """A URL that the proxy answers itself: loading it stores the credential in the browser."""
 
-_LOGGER: Final = logging.getLogger("trio_mix.browser")
+_LOGGER: Final = get_logger("trio_mix.browser")
 _USER: Final = "trio-mix"
 _MAX_HEAD: Final = 256 * 1024
 _READ: Final = 64 * 1024

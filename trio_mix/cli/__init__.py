@@ -24,6 +24,17 @@ def main(argv: Sequence[str] | None = None) -> int:
       for an error that was reported in one line on stderr, 130 for Ctrl-C.
     """
     try:
+        return _main(sys.argv[1:] if argv is None else argv)
+    except KeyboardInterrupt:  # before the command handles signals, or after
+        print("trio-mix: interrupted", file=sys.stderr)
+        return 130
+
+
+def _main(argv: Sequence[str]) -> int:
+    from trio_mix.cli._streams import flush_streams, prepare_streams
+
+    prepare_streams()
+    try:
         from trio_mix.cli._app import run
     except ModuleNotFoundError as missing:
         if (missing.name or "").partition(".")[0] not in _EXTRA:
@@ -33,4 +44,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
-    return run(sys.argv[1:] if argv is None else argv)
+    code = run(argv)
+    try:
+        flush_streams()
+    except BrokenPipeError:  # the reader has exited early
+        pass
+    except OSError as error:
+        print(f"trio-mix: stdout cannot be written: {error}", file=sys.stderr)
+        return code or 1
+    return code

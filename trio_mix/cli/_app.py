@@ -1,10 +1,13 @@
 """The command-line program: its commands, its help page, and how it is run.
 
 Rule 1: a mistake in the arguments is one line on stderr and exit code 2, like every other error.
+
+Rule 2: no secret is accepted in an argument, which other users of the machine can see.
 """
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from cyclopts import App, CycloptsError
@@ -53,8 +56,29 @@ add_resource_commands(app)
 add_server_commands(app)
 
 
+_USE_VARIABLE = (
+    "--server has credentials in its URL, and other users of this machine can see arguments: set "
+    "the environment variable MIX_SERVER_URL instead. If they were real, replace them."
+)
+_SECRET = re.compile(
+    r"//[^/?#]*@|[?&][^=&]*(?:key|token|secret|password|auth)[^=&]*=", re.IGNORECASE
+)
+
+
+def _has_secret(argv: Sequence[str]) -> bool:
+    """Return whether ``--server`` has a user name, a password or a key in its URL."""
+    for option, following in zip(argv, [*argv[1:], ""], strict=True):
+        name, equals, value = option.partition("=")
+        if name in ("--server", "--server-url") and _SECRET.search(value if equals else following):
+            return True
+    return False
+
+
 def run(argv: Sequence[str]) -> int:
     """Run the command named by the arguments and return its exit code."""
+    if _has_secret(argv):
+        print_error(_USE_VARIABLE)
+        return USAGE
     try:
         result = app(
             list(argv),

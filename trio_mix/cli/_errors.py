@@ -14,13 +14,15 @@ from __future__ import annotations
 
 import socket
 import ssl
+import sys
 import traceback
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from trio_mix import errors
 from trio_mix.cli.ui._library_terms import without_library_terms
-from trio_mix.cli.ui._text import print_error
+from trio_mix.cli.ui._text import escape, print_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,6 +37,7 @@ NO_SERVER: Final = 3
 REFUSED: Final = 4
 DEFECT: Final = 70
 INTERRUPTED: Final = 130
+HUNG_UP: Final = 129
 TERMINATED: Final = 143
 
 EXIT_CODES: Final = {
@@ -46,6 +49,7 @@ EXIT_CODES: Final = {
     "TLS, or another kind of server responds",
     REFUSED: "not authorised: 401 or 403, or the server has no key for its model",
     DEFECT: "a bug in trio-mix; `--debug` shows the traceback to report",
+    HUNG_UP: "SIGHUP: the terminal was closed",
     INTERRUPTED: "Ctrl-C",
     TERMINATED: "SIGTERM",
 }
@@ -188,6 +192,11 @@ def error_line(error: BaseException) -> str:
     return f"{problem} ({remedy})" if remedy else problem
 
 
+def _print_traceback(error: BaseException) -> None:
+    with suppress(OSError):
+        print(escape("".join(traceback.format_exception(error))), end="", file=sys.stderr)
+
+
 def report_error(error: BaseException, *, debug: bool = False) -> int:
     """Report an error to the user and return the exit code.
 
@@ -203,7 +212,7 @@ def report_error(error: BaseException, *, debug: bool = False) -> int:
     if not reported:
         return OK
     if debug:
-        traceback.print_exception(error)
+        _print_traceback(error)
     # Several tasks that fail for one reason have the same message, and one may add to it: report
     # the longest only.
     texts = {str(leaf) for leaf in reported}

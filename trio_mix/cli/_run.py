@@ -2,15 +2,14 @@
 
 Rules:
 
-1. A first SIGINT or SIGTERM cancels the command, so that its scopes cancel the work on the server;
-   a signal never raises an exception in the middle of the code.
+1. A first SIGINT, SIGTERM or SIGHUP cancels the command, so that its scopes cancel the work on the
+   server; a signal never raises an exception in the middle of the code.
 2. An error is one line on stderr; a traceback is printed only with ``--debug``.
 3. A reader that exits early (``| head``) is no error, and is noticed without writing.
 """
 
 from __future__ import annotations
 
-import io
 import os
 import signal
 import stat
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING, ParamSpec
 
 import trio
 
-from trio_mix.cli._errors import FAILED, INTERRUPTED, leaf_errors, report_error
+from trio_mix.cli._errors import FAILED, report_error
 from trio_mix.cli.ui._warnings import warnings_on_stderr
 
 if TYPE_CHECKING:
@@ -37,43 +36,45 @@ def run_async(
     common: Debug, command: Callable[P, Awaitable[int]], *args: P.args, **kwargs: P.kwargs
 ) -> int:
     """Run the command under Trio and return its exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
     try:
         with warnings_on_stderr():
             code = trio.run(_until_signal, partial(command, *args, **kwargs))
-        sys.stdout.flush()
     except SystemExit:
         raise
     except BaseException as error:  # noqa: BLE001 - reported below
         code = report_error(error, debug=common.debug)
-        _give_up_stdout(error)
     return code
-
-
-def _give_up_stdout(error: BaseException) -> None:
-    """Keep the interpreter's last flush from failing on a closed pipe."""
-    if any(isinstance(leaf, BrokenPipeError) for leaf in leaf_errors(error)):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 async def _until_signal(command: Callable[[], Awaitable[int]]) -> int:
     code = FAILED
-    async with trio.open_nursery() as nursery:
+    stopped: int | None = None
+    try:
+        async with trio.open_nursery() as nursery:
 
-        async def watch(task_status: trio.TaskStatus[None]) -> None:
-            nonlocal code
-            with receive_signals(signal.SIGINT, signal.SIGTERM) as signals:
-                task_status.started()
-                async for number in signals:
-                    code = INTERRUPTED if number == signal.SIGINT else 128 + number
-                    nursery.cancel_scope.cancel(reason="a signal stopped the program")
+            async def watch(task_status: trio.TaskStatus[None]) -> None:
+                nonlocal stopped
+                with receive_signals(*_stop_signals()) as signals:
+                    task_status.started()
+                    async for number in signals:
+                        stopped = 128 + number
+                        nursery.cancel_scope.cancel(reason="a signal stopped the program")
 
-        await nursery.start(watch)
-        code = await command()
-        nursery.cancel_scope.cancel(reason="the command has ended")
-    return code
+            await nursery.start(watch)
+            code = await command()
+            nursery.cancel_scope.cancel(reason="the command has ended")
+    except* OSError:
+        if stopped is None:  # else the terminal was closed: nothing can be written any more
+            raise
+    return code if stopped is None else stopped
+
+
+def _stop_signals() -> list[int]:
+    """Return the signals that stop the command; ``nohup`` makes SIGHUP none of them."""
+    numbers: list[int] = [signal.SIGINT, signal.SIGTERM]
+    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    return numbers
 
 
 @contextmanager

@@ -14,10 +14,11 @@ from trio_mix.cli._errors import OK, CommandUsageError
 from trio_mix.cli._run import end_with_reader
 from trio_mix.cli.commands._chat_status import Status
 from trio_mix.cli.commands._show_message import ask_person, deny_all, grant_all, show_message
-from trio_mix.cli.ui._json import print_json, reply_json
+from trio_mix.cli.ui._json import print_event, print_reply
 from trio_mix.cli.ui._line_reader import LineReader
 from trio_mix.cli.ui._live_screen import LiveScreen
 from trio_mix.cli.ui._screen import is_capable, pipe_screen, terminal
+from trio_mix.cli.ui._text import clean
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -73,8 +74,8 @@ async def ask(server: str | None, options: AskOptions) -> int:
                     allow_shell=options.allow_shell,
                 ) as message:
                     if options.jsonl:
-                        reply = await show_message(message, None, decide, print_json)
-                        print(reply_json(reply), flush=True)
+                        reply = await show_message(message, None, decide, print_event)
+                        print_reply(reply)
                     else:
                         await show_message(message, live or pipe_screen(), _paused(live, decide))
         nursery.cancel_scope.cancel(reason="the message is finished")
@@ -123,7 +124,7 @@ async def _stream(mix: Mix, options: AskOptions) -> AsyncIterator[SessionStream]
     session_id = options.session
     if session_id is None:
         session_id = (await mix.sessions.create(title=_title(options.text))).id
-        print(f"session {session_id}", file=sys.stderr, flush=True)
+        print(f"session {clean(session_id)}", file=sys.stderr, flush=True)
     async with mix.open_stream(session_id) as stream:
         yield stream
 

@@ -25,7 +25,7 @@ from trio_mix.cli._run import end_with_reader, receive_signals
 from trio_mix.cli.commands._chat_commands import Commands
 from trio_mix.cli.commands._chat_status import Status
 from trio_mix.cli.commands._show_message import deny_all, grant_all, show_message
-from trio_mix.cli.ui._json import print_json, reply_json
+from trio_mix.cli.ui._json import print_event, print_reply
 from trio_mix.cli.ui._keyboard import Interrupted
 from trio_mix.cli.ui._live_screen import LiveScreen
 from trio_mix.cli.ui._open_keyboard import open_keyboard
@@ -160,8 +160,8 @@ class _Chat:
     async def _send_and_show(self, text: str) -> Reply:
         async with self.stream.send(text) as message:
             if self.jsonl:
-                reply = await show_message(message, None, self._decide(), print_json)
-                print(reply_json(reply), flush=True)
+                reply = await show_message(message, None, self._decide(), print_event)
+                print_reply(reply)
                 return reply
             return await show_message(message, self.screen, self._decide())
 

@@ -27,7 +27,7 @@ from rich.progress import (
 
 from trio_mix.cli._client import open_client
 from trio_mix.cli._errors import OK, CommandUsageError
-from trio_mix.cli.ui._json import as_json
+from trio_mix.cli.ui._json import print_record
 from trio_mix.cli.ui._tables import show_records
 from trio_mix.cli.ui._text import clean, excerpt
 
@@ -84,7 +84,7 @@ async def upload(
                     id=session, file=path, filename=name, progress=progress
                 )
             if jsonl:
-                print(as_json(info), flush=True)
+                print_record(info)
             else:
                 print(f"uploaded {excerpt(info.name)} ({_bytes(info.size)})", flush=True)
     return OK
@@ -120,7 +120,7 @@ async def download(
                 )
             size = path.stat().st_size
             if jsonl:
-                print(as_json(Transferred(name, str(path), size)), flush=True)
+                print_record(Transferred(name, str(path), size))
             else:
                 print(f"downloaded {clean(str(path))} ({_bytes(size)})", flush=True)
     return OK

@@ -10,6 +10,7 @@ import trio
 
 from trio_mix.cli._errors import CommandUsageError
 from trio_mix.cli.ui._library_terms import without_library_terms
+from trio_mix.cli.ui._text import clean
 from trio_mix.testing import RecordingError, record, replay
 
 if TYPE_CHECKING:
@@ -32,7 +33,10 @@ async def record_to(
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | (0 if force else os.O_EXCL), 0o600)
     except FileExistsError:
         raise CommandUsageError(f"{file} exists: --force replaces it") from None
-    os.close(descriptor)
+    try:
+        os.fchmod(descriptor, 0o600)  # an existing file keeps its mode otherwise
+    finally:
+        os.close(descriptor)
     try:
         recorder = record(upstream, file, host=host, port=port)
     except ValueError as error:
@@ -64,4 +68,4 @@ async def replay_from(
             await trio.sleep_forever()
         finally:
             for line in server.unexpected:
-                print(f"not recorded: {line}", file=sys.stderr, flush=True)
+                print(f"not recorded: {clean(line)}", file=sys.stderr, flush=True)

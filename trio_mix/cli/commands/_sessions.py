@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from trio_mix.cli._client import open_client
 from trio_mix.cli._errors import OK
-from trio_mix.cli.ui._json import as_json
+from trio_mix.cli.ui._json import print_record
 from trio_mix.cli.ui._tables import show_records
 from trio_mix.cli.ui._text import clean, excerpt
 
@@ -32,7 +32,10 @@ async def create(server: str | None, title: str, *, jsonl: bool) -> int:
     """Create a session and print its id."""
     async with open_client(server) as mix:
         session = await mix.sessions.create(title=title)
-    print(as_json(session) if jsonl else clean(session.id))
+    if jsonl:
+        print_record(session)
+    else:
+        print(clean(session.id), flush=True)
     return OK
 
 
@@ -42,9 +45,9 @@ async def show(server: str | None, session_id: str, *, jsonl: bool) -> int:
         session = await mix.sessions.get(id=session_id)
         messages = await mix.messages.get_session(id=session_id)
     if jsonl:
-        print(as_json(session))
+        print_record(session)
         for message in messages:
-            print(as_json(message))
+            print_record(message)
         return OK
     for name, value in zip(_COLUMNS, _row(session), strict=True):
         print(f"{name}: {value}")

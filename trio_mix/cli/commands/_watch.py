@@ -9,9 +9,9 @@ import trio
 from trio_mix.cli._client import open_client
 from trio_mix.cli._errors import FAILED
 from trio_mix.cli._run import end_with_reader
-from trio_mix.cli.ui._json import print_json
+from trio_mix.cli.ui._json import print_event
 from trio_mix.cli.ui._screen import line_screen
-from trio_mix.cli.ui._text import print_error
+from trio_mix.cli.ui._text import clean, print_error
 from trio_mix.cli.ui._transcript import Transcript
 
 
@@ -24,11 +24,11 @@ async def watch(server: str | None, session: str, *, jsonl: bool) -> int:
         trio.open_nursery() as nursery,
     ):
         nursery.start_soon(end_with_reader)
-        print(f"watching session {session}", file=sys.stderr, flush=True)
+        print(f"watching session {clean(session)}", file=sys.stderr, flush=True)
         transcript, screen = Transcript(users=True), line_screen()
         async for event in everything:
             if jsonl:
-                print_json(event)
+                print_event(event)
             else:
                 screen.show(transcript.feed(event))
         screen.finish()

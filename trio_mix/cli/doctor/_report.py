@@ -5,7 +5,6 @@ Rule 1: a finding is shown when it is made; JSON is printed as one object, at th
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
@@ -14,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from trio_mix.cli._errors import FAILED, OK
+from trio_mix.cli.ui._json import print_json, to_json
 from trio_mix.cli.ui._screen import terminal
 from trio_mix.cli.ui._text import clean
 
@@ -123,7 +123,7 @@ class Report:
                 "exit_code": self.exit_code,
                 "findings": [attrs.asdict(each, recurse=False) for each in self.findings],
             }
-            print(json.dumps(whole, ensure_ascii=False), flush=True)
+            print_json(to_json(whole))
             return self.exit_code
         if bad:
             last = f"{bad} problem{'s' * (bad > 1)} that trio_mix cannot compensate"

@@ -1,14 +1,22 @@
-"""JSON lines: events, replies and the server's resources."""
+"""JSON lines: events, replies and the server's resources.
+
+Rules:
+
+1. Output is UTF-8 whatever the locale, one object per line, written at once.
+2. Hidden characters are escapes of JSON: no line can control a terminal.
+"""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from trio_mix._terminal_text import escape_json
 from trio_mix.events import EVENT_CLASSES, StreamGapEvent
 
 if TYPE_CHECKING:
@@ -16,6 +24,35 @@ if TYPE_CHECKING:
     from trio_mix.events import Event
 
 _NAMES: Final = {cls: name for name, cls in EVENT_CLASSES.items()}
+
+
+def to_json(value: object) -> str:
+    """Return one line of JSON."""
+    return escape_json(json.dumps(value, ensure_ascii=False, default=_plain))
+
+
+def print_json(line: str) -> None:
+    """Print a line of JSON to stdout."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(f"{line}\n".encode())
+    sys.stdout.buffer.flush()
+
+
+def print_event(event: Event) -> None:
+    """Print an event as a line of JSON."""
+    print_json(event_json(event))
+
+
+def print_reply(reply: Reply) -> None:
+    """Print a reply as a line of JSON, with the event name ``reply``."""
+    fields = {key: value for key, value in attrs.asdict(reply).items() if value is not None}
+    print_json(to_json({"event": "reply", **fields}))
+
+
+def print_record(record: attrs.AttrsInstance, extra: Mapping[str, object] | None = None) -> None:
+    """Print a record as a line of JSON, without null fields and fields hidden from its repr."""
+    fields = attrs.asdict(record, filter=lambda field, value: field.repr and value is not None)
+    print_json(to_json({**(extra or {}), **fields}))
 
 
 def event_json(event: Event) -> str:
@@ -26,34 +63,10 @@ def event_json(event: Event) -> str:
     fields = {
         key: value for key, value in attrs.asdict(event, recurse=False).items() if value is not None
     }
-    return json.dumps({"event": name, **fields}, ensure_ascii=False, default=_plain)
+    return to_json({"event": name, **fields})
 
 
 def _plain(value: object) -> object:
-    try:
-        return dict(value)  # type: ignore[call-overload]
-    except (TypeError, ValueError):
-        return str(value)
-
-
-def print_json(event: Event) -> None:
-    """Print an event as a line of JSON."""
-    print(event_json(event), flush=True)
-
-
-def reply_json(reply: Reply) -> str:
-    """Return a reply as one line of JSON, with the event name ``reply``."""
-    fields = {key: value for key, value in attrs.asdict(reply).items() if value is not None}
-    return json.dumps({"event": "reply", **fields}, ensure_ascii=False, default=plain)
-
-
-def as_json(record: attrs.AttrsInstance, extra: Mapping[str, object] | None = None) -> str:
-    """Return a record as one line of JSON, without null fields and fields hidden from its repr."""
-    fields = attrs.asdict(record, filter=lambda field, value: field.repr and value is not None)
-    return json.dumps({**(extra or {}), **fields}, ensure_ascii=False, default=plain)
-
-
-def plain(value: object) -> object:
     """Return the JSON form of a value that `json` does not support."""
     if isinstance(value, datetime):
         return value.isoformat()

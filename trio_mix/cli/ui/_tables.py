@@ -14,7 +14,7 @@ import attrs
 from rich.table import Table
 from rich.text import Text
 
-from trio_mix.cli.ui._json import as_json
+from trio_mix.cli.ui._json import print_record
 from trio_mix.cli.ui._screen import terminal
 from trio_mix.cli.ui._text import excerpt
 
@@ -50,7 +50,7 @@ def show_records(
     found = list(records)
     if jsonl:
         for record in found:
-            print(as_json(record, extra(record)), flush=True)
+            print_record(record, extra(record))
         return
     rows = [[excerpt("" if cell is None else str(cell), _CELL) for cell in row(r)] for r in found]
     console = terminal()

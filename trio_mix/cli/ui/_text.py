@@ -1,20 +1,15 @@
-"""Text for a terminal: control characters removed, cut to a length; errors on stderr."""
+"""Text for a terminal: cleaned, and cut to a length; errors on stderr."""
 
 from __future__ import annotations
 
-import re
 import sys
+from contextlib import suppress
+
+from trio_mix._terminal_text import clean, escape
+
+__all__ = ["clean", "escape", "excerpt", "print_error"]
 
 _EXCERPT = 200
-
-
-# The C0 and C1 controls except line feed and tab, and the controls of the writing direction.
-_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-
-
-def clean(text: str) -> str:
-    """Return the text without control characters, except line feed and tab."""
-    return _CONTROLS.sub("", text)
 
 
 def excerpt(text: str, limit: int = _EXCERPT) -> str:
@@ -24,5 +19,6 @@ def excerpt(text: str, limit: int = _EXCERPT) -> str:
 
 
 def print_error(problem: str) -> None:
-    """Print one line on stderr."""
-    print("trio-mix:", " ".join(clean(problem).split()), file=sys.stderr, flush=True)
+    """Print one line on stderr, unless stderr is gone."""
+    with suppress(OSError):
+        print("trio-mix:", escape(" ".join(problem.split())), file=sys.stderr, flush=True)
