@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypedDict, Unpack, final
 import trio
 
 from trio_mix import errors
+from trio_mix._callbacks import check_callback
 from trio_mix._http import Http
 from trio_mix._public import public
 from trio_mix._rest._core import MixCore
@@ -32,10 +33,9 @@ if TYPE_CHECKING:
     from trio_mix import resources
     from trio_mix._http import HttpClient, NetworkBackend
     from trio_mix._rest._options import Api, HeadersSource
-    from trio_mix._session._message import Message
+    from trio_mix._session._message import PermissionPolicy
     from trio_mix._session._open import StreamRegistry
     from trio_mix._session._stream import SessionStream
-    from trio_mix.events import PermissionEvent
     from trio_mix.hooks import Hooks
     from trio_mix.models import BrowserMode, Callback, PromptMode
 
@@ -56,7 +56,7 @@ class StreamOptions(TypedDict, total=False):
     settle_timeout: float
     message_buffer: int
     max_event_size: int
-    on_permission: Callable[[PermissionEvent, Message], Awaitable[bool]] | None
+    on_permission: PermissionPolicy | None
     last_event_id: str | None
 
 
@@ -217,7 +217,7 @@ class Mix(MixCore):
         settle_timeout: float = 60.0,
         message_buffer: int = 1024,
         max_event_size: int = DEFAULT_MAX_EVENT_SIZE,
-        on_permission: Callable[[PermissionEvent, Message], Awaitable[bool]] | None = None,
+        on_permission: PermissionPolicy | None = None,
         last_event_id: str | None = None,
     ) -> SessionStream:
         """Return a session's stream; entering it (``async with``) connects it.
@@ -238,8 +238,9 @@ class Mix(MixCore):
             merged; at sixteen times as many the message fails with `ConsumerTooSlow`.
           max_event_size: the longest line and the longest data of an event, in bytes: a larger one
             ends the stream with `ProtocolError`.
-          on_permission: an async function that is asked whether to grant a request of one of this
-            stream's messages, as ``await on_permission(request, message)``.
+          on_permission: a sync or async function that decides about the permission requests of this
+            stream's messages, called as ``on_permission(request, message)``. Only True grants a
+            request. What it raises fails the message, and the request is denied.
           last_event_id: where to resume, on servers that replay.
 
         Raises:
@@ -266,6 +267,8 @@ class Mix(MixCore):
                 "open_stream(last_event_id=...): it holds a line end or NUL, which no server sends:"
                 " take it from an event, or from statistics()."
             )
+        if on_permission is not None:
+            check_callback(on_permission, "open_stream(on_permission=...)", 2)
         from trio_mix._session._controller import Settings
 
         settings = Settings(

@@ -15,7 +15,7 @@ LAYERS = (
     ("_lazy", "_public", "_record", "_redact", "_terminal_text", "_version"),
     ("_reply", "events", "models"),
     ("errors",),
-    ("_lifetime", "sse._decoder", "sse._reconnect"),
+    ("_callbacks", "_lifetime", "sse._decoder", "sse._reconnect"),
     ("_http",),
     ("sse",),
     ("_wire",),
@@ -32,7 +32,7 @@ LAYERS = (
 )
 RANKS = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 # What knows no Mix, and what performs no I/O.
-GENERIC = ("_http", "_lifetime", "sse")
+GENERIC = ("_callbacks", "_http", "_lifetime", "sse")
 OF_MIX = ("_reply", "events", "models", "_wire", "_turns", "_rest")
 CALM = ("_reply", "_turns", "_wire", "events", "models", "sse._decoder", "sse._reconnect")
 

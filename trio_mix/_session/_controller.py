@@ -31,7 +31,7 @@ from trio_mix._turns._router import TurnRouter
 from trio_mix.sse import ReconnectSchedule, StreamState
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Callable, Sequence
 
     from trio_mix._session._request import MessageRequest
     from trio_mix._session._send_api import SendApi
@@ -238,7 +238,7 @@ class StreamController(ReaderHost):
     async def begin(
         self,
         request: MessageRequest,
-        policy: Callable[[ev.PermissionEvent], Awaitable[bool]] | None,
+        policy: Callable[[ev.PermissionEvent], object] | None,
     ) -> MessageState:
         """Wait for the message's turn to be sent, send it, and return when it is under way.
 
@@ -327,7 +327,7 @@ class StreamController(ReaderHost):
     def _attach(
         self,
         request: MessageRequest,
-        policy: Callable[[ev.PermissionEvent], Awaitable[bool]] | None,
+        policy: Callable[[ev.PermissionEvent], object] | None,
     ) -> MessageState:
         """Register a message as the current one."""
         self._learn_traits()
@@ -419,7 +419,7 @@ class StreamController(ReaderHost):
 
     async def _ask_policy(
         self,
-        policy: Callable[[ev.PermissionEvent], Awaitable[bool]],
+        policy: Callable[[ev.PermissionEvent], object],
         request: ev.PermissionEvent,
         state: MessageState,
     ) -> None:

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Message", "MessageRequest", "PermissionPolicy", "TextDeltas"]
 
-PermissionPolicy: TypeAlias = "Callable[[ev.PermissionEvent, Message], Awaitable[bool]]"
-"""Decides whether a permission request of a message is granted."""
+PermissionPolicy: TypeAlias = "Callable[[ev.PermissionEvent, Message], bool | Awaitable[bool]]"
+"""Returns whether a permission request of a message is granted: only True grants it."""
 
 
 @public("trio_mix")
@@ -272,14 +272,11 @@ class Message:
             self._warned = self._controller.warn_unanswered(request)
 
     async def _begin(self) -> MessageState:
-        policy = None
-        if self._on_permission is not None:
-            on_permission = self._on_permission
-
-            async def policy(request: ev.PermissionEvent) -> bool:
-                return await on_permission(request, self)
-
-        return await self._controller.begin(self._request, policy)
+        on_permission = self._on_permission
+        return await self._controller.begin(
+            self._request,
+            None if on_permission is None else lambda request: on_permission(request, self),
+        )
 
     def _opened(self) -> MessageState:
         if self._state is None:

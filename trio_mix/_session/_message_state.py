@@ -65,6 +65,10 @@ class MessageState:
         """The scope of its task."""
         self.post_scope: trio.CancelScope = trio.CancelScope()
         """The scope of its POST."""
+        self.read_scope: trio.CancelScope | None = None
+        """The scope of a reading of the stored messages that began while the turn was running."""
+        self.policy_failure: BaseException | None = None
+        """What a permission policy raised: the message fails with it, however its turn ends."""
         self.policies: set[trio.CancelScope] = set()
         """The scopes of the permission policies that run for it."""
         self.on_permission: Callable[[ev.PermissionEvent], None] | None = None
@@ -74,6 +78,8 @@ class MessageState:
         """Let the message's task look at what has changed."""
         if self._news is not None:
             self._news.set()
+        if self.read_scope is not None and self.turn.over:
+            self.read_scope.cancel(reason="the turn is over")
 
     async def wait_for_news(self, until: float) -> None:
         """Wait until `wake` is called, at most until a time."""
@@ -142,10 +148,10 @@ class MessageState:
     def fail(self, failure: BaseException) -> None:
         """End it with an exception, which its consumer sees after what stands waiting."""
         if not self.over.is_set():
-            self.failure = failure
             self._end(failure)
 
     def _end(self, failure: BaseException | None) -> None:
+        self.failure = failure = self.policy_failure or failure
         self.over.set()
         self.started.set()
         self.buffer.close(failure)

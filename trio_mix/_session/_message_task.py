@@ -146,11 +146,14 @@ class MessageTask:
 
     async def _read_stored(self, until: float) -> None:
         state = self.state
-        with trio.CancelScope(deadline=until):
+        over = state.turn.over
+        with trio.CancelScope(deadline=until) as scope:
+            state.read_scope = None if over else scope
             reading = await self.stored.read(state.turn, self.dispatcher.router)
             state.recovery.stored(reading, trio.current_time())
-            if state.turn.over and reading.verdict is not None and reading.verdict.reply:
+            if over and reading.verdict is not None and reading.verdict.reply:
                 state.builder.take_stored(reading.verdict.reply)
+        state.read_scope = None
 
     async def _cancel(self) -> None:
         state = self.state

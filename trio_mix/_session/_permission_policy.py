@@ -1,21 +1,24 @@
-"""Asking the caller's policy about a permission request, and telling the server its answer.
+"""Asks the caller's policy about a permission request and sends its answer to the server.
 
-What it knows: what a policy that fails means, what an answer that does not arrive means.
-What it must never know: how the server is told.
-
-Rule 1  What the policy raises fails its message, and the request is denied.
-Rule 2  An answer that is lost on the way is given again while the message runs: the server decides
-        a request once, and forgets it then.
-Rule 3  A request that the server no longer knows was decided meanwhile: the message goes on.
+Rule 1  A request is granted only if the policy returns True itself. False denies it. Anything else,
+        such as a text, None, or a coroutine that was never awaited, denies it and fails the message
+        with `UsageError`.
+Rule 2  An exception of the policy denies the request and fails the message with that exception,
+        also where the server has ended the turn by then.
+Rule 3  An answer that is lost is sent again while the message runs: the server decides a request
+        once and then forgets it.
+Rule 4  A request that the server does not know any more has been decided: the message goes on.
 """
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING
 
 import trio
 
 from trio_mix import errors
+from trio_mix._callbacks import call
 from trio_mix._http import is_transient
 
 if TYPE_CHECKING:
@@ -29,44 +32,59 @@ __all__ = ["answer_permission"]
 
 async def answer_permission(
     state: MessageState,
-    ask: Callable[[], Awaitable[bool]],
-    tell: Callable[[bool], Awaitable[None]],
+    ask: Callable[[], object],
+    send: Callable[[bool], Awaitable[None]],
     schedule: ReconnectSchedule,
 ) -> None:
-    """Ask a policy and tell the server what it said; raises only Cancelled.
+    """Ask a policy and send its answer; raises only Cancelled.
 
     Args:
-      state: the message that the request is of.
-      ask: asks the policy.
-      tell: tells the server whether it is granted.
-      schedule: when to tell it again.
+      state: the message that the request belongs to.
+      ask: calls the policy, which may be sync or async.
+      send: sends the server whether the request is granted.
+      schedule: when a lost answer is sent again.
     """
-    failure: BaseException | None = None
-    granted = False
     with trio.CancelScope() as scope:
         state.policies.add(scope)
+        granted = False
         try:
-            granted = bool(await ask())
-        except Exception as exc:  # noqa: BLE001 - the caller's own, raised in the caller's task
-            failure = exc
+            granted = _checked(await call(ask))
+        except Exception as exc:  # noqa: BLE001 - the caller's own; raised in the caller's task
+            state.policy_failure = exc
         finally:
             state.policies.discard(scope)
-        failure = await _tell(state, tell, schedule, granted=granted) or failure
-    if failure is not None:
-        state.fail(failure)
+        failure = await _send(state, send, schedule, granted=granted)
+        failure = state.policy_failure or failure
+        if failure is not None:
+            state.fail(failure)
 
 
-async def _tell(
+def _checked(result: object) -> bool:
+    """Return whether a policy grants the request (rule 1)."""
+    if result is True or result is False:
+        return result
+    shown = type(result).__name__
+    if inspect.iscoroutine(result):
+        result.close()  # without this, Python warns about it a second time
+        shown = "a coroutine that was never awaited"
+    raise errors.UsageError(
+        f"on_permission returned {shown}, so the request was denied: return True to grant a "
+        "request and False to deny it."
+    )
+
+
+async def _send(
     state: MessageState,
-    tell: Callable[[bool], Awaitable[None]],
+    send: Callable[[bool], Awaitable[None]],
     schedule: ReconnectSchedule,
     *,
     granted: bool,
 ) -> BaseException | None:
+    """Send the answer until it has arrived; return what it finally failed with."""
     schedule.begin(trio.current_time())
     while True:
         try:
-            await tell(granted)
+            await send(granted)
         except errors.TransportError as exc:
             failure: Exception = exc
         except errors.MixError as exc:
