@@ -80,7 +80,7 @@ async def test_an_incomplete_handshake_is_refused(server: MixServer) -> None:
     path = f"/api/v1/tunnel/cdp/session/{server.create_session()}?token=t"
     assert (await call(server, "GET", path))[0] == 426
     async with await trio.open_tcp_stream("127.0.0.1", int(server.url.rpartition(":")[2])) as raw:
-        head = f"GET {path} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
+        head = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
         await raw.send_all(f"{head}Connection: Upgrade\r\n\r\n".encode())
         assert (await raw.receive_some()).startswith(b"HTTP/1.1 400")
     assert not server.browser_tunnels

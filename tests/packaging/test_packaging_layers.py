@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 # Lowest layer first. A module imports from its own layer and from those before it, for type
 # checking too. A package's name stands for all of it, except for what is named elsewhere.
 LAYERS = (
-    ("_lazy", "_public", "_record", "_redact", "_terminal_text", "_version"),
+    ("_lazy", "_private_files", "_public", "_record", "_redact", "_terminal_text", "_version"),
     ("_reply", "events", "models"),
     ("errors",),
     ("_callbacks", "_lifetime", "sse._decoder", "sse._reconnect"),

@@ -88,7 +88,7 @@ class Wire:
         self, method: str, target: str, body: object, headers: Mapping[str, str]
     ) -> None:
         content = b"" if body is None else body if isinstance(body, bytes) else _dump(body)
-        every = {"Host": "mix.test", **headers}
+        every = {"Host": "localhost", **headers}
         if body is not None:
             every |= {"Content-Length": str(len(content))}
         out = self.h11.send(h11.Request(method=method, target=target, headers=list(every.items())))

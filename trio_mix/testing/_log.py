@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar, overload
 
 import trio
 
-from trio_mix.testing._records import MessageRun, Record, RequestReceived
+from trio_mix.testing._records import (
+    Answered,
+    FrameQueued,
+    MessageAccepted,
+    MessageFinished,
+    MessageLost,
+    MessageRun,
+    NotificationAsked,
+    Record,
+    RequestReceived,
+    TunnelMessage,
+)
 from trio_mix.testing._timeline import render
 
 if TYPE_CHECKING:
@@ -17,7 +29,10 @@ if TYPE_CHECKING:
 
     from trio_mix.testing.net._http1 import Request
 
-__all__ = ["Log", "Match", "Observed", "matches"]
+__all__ = ["MAX_LOG_BYTES", "Log", "Match", "Observed", "matches"]
+
+MAX_LOG_BYTES: Final = 256 * 2**20
+_RECORD: Final = 256
 
 R = TypeVar("R", bound=Record)
 Predicate: TypeAlias = Callable[[Record], bool]
@@ -38,12 +53,16 @@ class Log:
 
     Args:
       limit: how many records are kept at least; the oldest are removed first. None: all.
+      max_bytes: about how many bytes the records may take; the oldest are removed first. None: any
+        number.
     """
 
-    def __init__(self, limit: int | None = None) -> None:
+    def __init__(self, limit: int | None = None, max_bytes: int | None = MAX_LOG_BYTES) -> None:
         self.records: list[Record] = []
         self.runs: Counter[tuple[str, str]] = Counter()  # never cut by the limit
         self._limit = limit
+        self._max_bytes = math.inf if max_bytes is None else max_bytes
+        self._bytes = 0
         self._changed = trio.lowlevel.ParkingLot()
 
     def add_request(self, request: Request) -> None:
@@ -58,14 +77,30 @@ class Log:
             )
         )
 
+    def add_refused(self, request: Request, status: int) -> None:
+        """Add the records of a request that was refused before any handler."""
+        self.add_request(request)
+        self.add(Answered(method=request.method, path=request.path, status=status))
+
     def add(self, record: Record) -> None:
         """Add a record and wake the tasks that wait for one."""
         self.records.append(record)
         if isinstance(record, MessageRun):
             self.runs[record.session_id, record.text] += 1
+        self._bytes += _size(record)
         if self._limit is not None and len(self.records) > 2 * self._limit:
-            del self.records[: -self._limit]
+            self._remove(len(self.records) - self._limit)
+        elif self._bytes > self._max_bytes:
+            count, size = 0, self._bytes
+            while size > 0.75 * self._max_bytes:  # some at once: removing one costs as much
+                size -= _size(self.records[count])
+                count += 1
+            self._remove(count)
         self._changed.unpark_all()
+
+    def _remove(self, count: int) -> None:
+        self._bytes -= sum(map(_size, self.records[:count]))
+        del self.records[:count]
 
     @overload
     async def wait_for(self, what: type[R], *, count: int = ..., **fields: object) -> R: ...
@@ -98,6 +133,24 @@ class Log:
                 and all(getattr(record, name) == value for name, value in fields.items())
             ]
         return [record for record in self.records if what(record)]
+
+
+def _size(record: Record) -> int:
+    """Return about how many bytes a record takes."""
+    match record:
+        case FrameQueued():  # most of all records
+            return _RECORD
+        case RequestReceived(path=path, query=query, headers=headers, body=body):
+            texts = [path, *query, *query.values(), *headers, *headers.values()]
+            return _RECORD + len(body) + sum(map(len, texts))
+        case MessageAccepted(text=text) | MessageRun(text=text) | MessageFinished(text=text):
+            return _RECORD + len(text)
+        case MessageLost(text=text) | NotificationAsked(message=text):
+            return _RECORD + len(text)
+        case TunnelMessage(message=message):
+            return _RECORD + len(str(message))
+        case _:
+            return _RECORD
 
 
 class Observed:

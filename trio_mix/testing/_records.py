@@ -14,6 +14,8 @@ from typing import Literal
 import attrs
 import trio
 
+from trio_mix.testing.recording._masking import mask_query
+
 __all__ = [
     "Answered",
     "CancelRequested",
@@ -42,8 +44,8 @@ __all__ = [
 _NO_HEADERS: Mapping[str, str] = {}
 
 
-def _without_token(query: Mapping[str, str]) -> str:
-    return repr({name: "***" if name == "token" else value for name, value in query.items()})
+def _masked(query: Mapping[str, str]) -> str:
+    return repr(mask_query(query))
 
 
 @attrs.frozen(kw_only=True)
@@ -75,7 +77,7 @@ class RequestReceived(Record):
     """The HTTP method."""
     path: str
     """The path as sent, percent-encoded, without the query."""
-    query: Mapping[str, str] = attrs.field(default=_NO_HEADERS, repr=_without_token)
+    query: Mapping[str, str] = attrs.field(default=_NO_HEADERS, repr=_masked)
     """The query's parameters, decoded."""
     headers: Mapping[str, str] = attrs.field(default=_NO_HEADERS, repr=False)
     """The headers; their names are in lower case."""

@@ -35,6 +35,7 @@ from trio_mix.testing._records import (
     StreamEnded,
     StreamOpened,
 )
+from trio_mix.testing.recording._masking import mask_query
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -92,8 +93,8 @@ def _frames(frames: list[FrameQueued], start: float) -> str:
 def _line(record: Record) -> str:
     match record:
         case RequestReceived():
-            query = {k: "***" if k == "token" else v for k, v in record.query.items()}
-            shown = f"?{urlencode(query, safe='*')}" if query else ""
+            query = urlencode(mask_query(record.query), safe="*")
+            shown = f"?{query}" if query else ""
             return f"> {record.method} {record.path}{shown}"
         case Answered():
             return f"< {record.status} for {record.method} {record.path}"

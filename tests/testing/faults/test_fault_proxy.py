@@ -31,7 +31,7 @@ async def _whole(server: MixServer, proxy: FaultProxy) -> bytes:
     """Return the bytes received of a stream that is closed after one event."""
     session_id = server.create_session()
     async with await connect(proxy) as stream:
-        request = f"GET /stream?sessionId={session_id} HTTP/1.1\r\nHost: x\r\n\r\n"
+        request = f"GET /stream?sessionId={session_id} HTTP/1.1\r\nHost: localhost\r\n\r\n"
         await stream.send_all(request.encode())
         with trio.move_on_after(30) as reading:
             await server.wait_until(lambda: server.open_streams == 1)
@@ -76,7 +76,7 @@ async def test_a_cut_occurs_at_the_exact_byte(listen: bool) -> None:
         for number, at in enumerate((1, 17, 150, 290), 2):
             async with FaultProxy(server, FaultPlan(Rule(Cut(at)))) as proxy:
                 async with await connect(proxy) as stream:
-                    request = f"GET /stream?sessionId={session_id} HTTP/1.1\r\nHost: x\r\n\r\n"
+                    request = f"GET /stream?sessionId={session_id} HTTP/1.1\r\nHost: localhost\r\n\r\n"
                     await stream.send_all(request.encode())
                     await server.wait_until(lambda: server.open_streams == 1)
                     server.emit(session_id, "marker", {"text": "x" * 50})
@@ -119,7 +119,7 @@ async def test_a_reset_is_a_reset_for_the_client(listen: bool) -> None:
 async def _whole_or_less(server: MixServer, proxy: FaultProxy) -> bytes:
     session_id = server.create_session()
     async with await connect(proxy) as stream:
-        request = f"GET /stream?sessionId={session_id} HTTP/1.1\r\nHost: x\r\n\r\n"
+        request = f"GET /stream?sessionId={session_id} HTTP/1.1\r\nHost: localhost\r\n\r\n"
         await stream.send_all(request.encode())
         return await _read(stream)
 
@@ -174,7 +174,7 @@ async def test_a_stall_without_end_keeps_the_connection_open(autojump_clock: Moc
     plan = FaultPlan(Rule(Stall(200)))
     async with MixServer(listen=False) as server, FaultProxy(server, plan) as proxy:
         async with await connect(proxy) as stream:
-            await stream.send_all(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+            await stream.send_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
             got = b""
             with trio.move_on_after(3600):
                 while True:

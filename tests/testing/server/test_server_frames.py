@@ -79,7 +79,7 @@ async def test_the_response_is_chunked_event_stream_and_ends_with_a_final_chunk(
         session_id = server.create_session()
         async with await connect(server) as stream:
             await stream.send_all(
-                f"GET /stream?sessionId={session_id} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+                f"GET /stream?sessionId={session_id} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
             )
             await server.wait_until(lambda: server.open_streams == 1)
             await server.drop_streams(how="close")

@@ -232,7 +232,7 @@ async def test_a_message_run_by_the_server_is_sent_to_all_streams() -> None:
 
 async def test_requests_share_a_connection_and_invalid_http_is_a_400() -> None:
     async with MixServer() as server:
-        request = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+        request = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
         async with await connect(server) as stream:
             for _ in range(3):
                 await stream.send_all(request)
@@ -246,7 +246,7 @@ async def test_requests_share_a_connection_and_invalid_http_is_a_400() -> None:
 async def test_a_client_that_expects_100_continue_receives_it() -> None:
     async with MixServer("pipeline") as server, await connect(server) as stream:
         await stream.send_all(
-            b"POST /api/sessions HTTP/1.1\r\nHost: x\r\nContent-Length: 13\r\n"
+            b"POST /api/sessions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 13\r\n"
             b"Expect: 100-continue\r\n\r\n"
         )
         assert (await stream.receive_some()).startswith(b"HTTP/1.1 100")

@@ -12,7 +12,6 @@ from __future__ import annotations
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Literal, Self
-from urllib.parse import urlsplit
 
 import attrs
 import trio
@@ -20,7 +19,7 @@ import trio
 from trio_mix._lifetime import OwnedNursery
 from trio_mix.testing.faults._forwarder import Forwarder
 from trio_mix.testing.faults._plan import Answer, Direction, Fault, FaultPlan, Refuse
-from trio_mix.testing.net._listener import Reachable, check_port, open_listener
+from trio_mix.testing.net._listener import Reachable, check_port, open_listener, parse_server_url
 from trio_mix.testing.net._memory import MemoryNetwork, MemoryStream, sever
 
 if TYPE_CHECKING:
@@ -90,13 +89,13 @@ class FaultProxy:
         port: int = 0,
     ) -> None:
         url = upstream if isinstance(upstream, str) else upstream.url
-        parts = urlsplit(url)
-        if parts.scheme != "http" or not parts.hostname:
-            raise ValueError(f"FaultProxy needs an http:// URL, not {url!r}")
+        parts = parse_server_url(url, "http")
+        if parts is None:
+            raise ValueError("FaultProxy needs the http:// URL of a server, or a running MixServer")
         self.plan: FaultPlan = FaultPlan() if plan is None else plan
         self.log: list[FaultRecord] = []
         self.network: MemoryNetwork = MemoryNetwork(self._accept)
-        self._upstream = (parts.hostname, parts.port or 80)
+        self._upstream = (str(parts.hostname), parts.port or 80)
         self._memory: MemoryNetwork | None = None
         if not isinstance(upstream, str) and upstream.in_memory:
             self._memory = upstream.network

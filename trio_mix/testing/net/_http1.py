@@ -13,20 +13,25 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from http import HTTPStatus
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 from urllib.parse import parse_qsl
 
 import attrs
 import h11
 import trio
 
-from trio_mix.testing.net._memory import sever
+from trio_mix.testing.net._memory import MemoryStream, sever
+
+if TYPE_CHECKING:
+    from trio_mix.testing.net._guard import RequestGuard
 
 __all__ = ["HttpExchange", "Request", "serve_connection"]
 
 _READ = 64 * 1024
 _CLEANUP = 1.0
 _EARLY = 1024 * 1024
+_DISCARDED = 16 * 2**20
+_TEXT = "text/plain; charset=utf-8"
 
 T = TypeVar("T")
 
@@ -42,9 +47,11 @@ class Request:
     headers: Mapping[str, str] = attrs.field(repr=False)
     body: bytes = attrs.field(repr=False)
     too_large: bool = False
-    """Whether the body was over the limit; the excess was read and discarded."""
+    """Whether the body was over the limit; the excess was discarded, up to 16 MiB of it."""
     target: str = ""
     """Path and query, as sent."""
+    refusal: str | None = None
+    """Why the request is refused; its body was not read then."""
 
 
 class HttpExchange:
@@ -150,21 +157,46 @@ class HttpExchange:
 Handler = Callable[[HttpExchange], Awaitable[None]]
 
 
-async def serve_connection(stream: trio.abc.Stream, handler: Handler, *, max_body: int) -> None:
-    """Serve one connection until either side ends it; close it."""
+async def serve_connection(
+    stream: trio.abc.Stream,
+    handler: Handler,
+    *,
+    max_body: int,
+    guard: RequestGuard,
+    refused: Callable[[Request, int], None] | None = None,
+) -> None:
+    """Serve one connection until either side ends it; close it.
+
+    Args:
+      stream: the connection.
+      handler: responds to one request.
+      max_body: the largest body in bytes; the handler gets a larger one with ``too_large``.
+      guard: decides whether a request is served. Connections in memory are not checked: no browser
+        has one.
+      refused: called with each refused request and the status of its response.
+    """
+    check = None if isinstance(stream, MemoryStream) else guard.refusal
     try:
         protocol = h11.Connection(h11.SERVER, max_incomplete_event_size=_READ)
         while True:
             try:
-                request = await _next_request(stream, protocol, max_body)
+                request = await _next_request(stream, protocol, max_body, check)
             except h11.RemoteProtocolError as error:
                 await _refuse(stream, protocol, error)
                 return
             if request is None:
                 return
             exchange = HttpExchange(stream, protocol, request)
-            await handler(exchange)
+            if request.refusal:
+                if refused is not None:
+                    refused(request, HTTPStatus.FORBIDDEN)
+                text = f"refused: {request.refusal}\n".encode()
+                await exchange.respond(403, text, _TEXT, [("Connection", "close")])
+            else:
+                await handler(exchange)
             if not exchange.reusable:
+                if protocol.our_state is h11.DONE and protocol.their_state is h11.SEND_BODY:
+                    await _discard(stream)
                 return
             protocol.start_next_cycle()
     except (trio.BrokenResourceError, trio.ClosedResourceError):
@@ -174,10 +206,23 @@ async def serve_connection(stream: trio.abc.Stream, handler: Handler, *, max_bod
             await stream.aclose()
 
 
+async def _discard(stream: trio.abc.Stream) -> None:
+    """Read the rest of a body for a moment: closing at once could reset the response away."""
+    size = 0
+    with trio.move_on_after(_CLEANUP):
+        while size < _DISCARDED and (data := await stream.receive_some(_READ)):
+            size += len(data)
+
+
 async def _next_request(
-    stream: trio.abc.Stream, protocol: h11.Connection, max_body: int
+    stream: trio.abc.Stream,
+    protocol: h11.Connection,
+    max_body: int,
+    check: Callable[[Mapping[str, str]], str | None] | None,
 ) -> Request | None:
     head: h11.Request | None = None
+    headers: dict[str, str] = {}
+    refusal: str | None = None
     body = bytearray()
     size = 0
     while True:
@@ -189,25 +234,28 @@ async def _next_request(
                 await stream.send_all(protocol.send(go_on) or b"")
             protocol.receive_data(bytes(await stream.receive_some(_READ)))
         elif isinstance(event, h11.Request):
-            head = event
+            head, headers = event, _merged(event.headers)
+            refusal = None if check is None else check(headers)
         elif isinstance(event, h11.Data):
             size += len(event.data)
             if size <= max_body:
                 body += event.data
-        elif isinstance(event, h11.EndOfMessage) and head is not None:
+        elif not isinstance(event, h11.EndOfMessage) or head is None:
+            return None  # the client has closed, or sent on a connection that is closing
+        complete = isinstance(event, h11.EndOfMessage)
+        if head is not None and (complete or refusal or size > max_body + _DISCARDED):
             target = head.target.decode("ascii", "replace")
             path, _, query = target.partition("?")
             return Request(
                 method=head.method.decode("ascii"),
                 path=path,
                 query=dict(parse_qsl(query, keep_blank_values=True)),
-                headers=_merged(head.headers),
+                headers=headers,
                 body=bytes(body),
                 too_large=size > max_body,
                 target=target,
+                refusal=refusal,
             )
-        else:  # the client has closed, or sent on a connection that is closing
-            return None
 
 
 def _merged(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
+from urllib.parse import urlsplit
 
 import trio
 
@@ -11,8 +12,16 @@ from trio_mix.testing.net._memory import MemoryNetwork, MemoryStream
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from urllib.parse import SplitResult
 
-__all__ = ["MEMORY_URL", "Listener", "Reachable", "check_port", "open_listener"]
+__all__ = [
+    "MEMORY_URL",
+    "Listener",
+    "Reachable",
+    "check_port",
+    "open_listener",
+    "parse_server_url",
+]
 
 MEMORY_URL = "http://mix.test"
 
@@ -45,6 +54,20 @@ def check_port(port: int) -> int:
     if not 0 <= port <= 65535:
         raise ValueError(f"port must be between 0 (any free port) and 65535, not {port}")
     return port
+
+
+def parse_server_url(url: str, *schemes: str) -> SplitResult | None:
+    """Return the parts of a server's URL.
+
+    None: the URL has another scheme, no host or an invalid port. The caller's error must not show
+    the URL, which may contain a password.
+    """
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in schemes and parts.hostname and (parts.port is None or parts.port)
+    except ValueError:
+        return None
+    return parts if valid else None
 
 
 async def open_listener(host: str, port: int) -> tuple[trio.SocketListener, str]:

@@ -24,12 +24,15 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import re
 from collections.abc import Sequence  # noqa: TC003 - for typing.get_type_hints
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
 
 import attrs
+
+from trio_mix._private_files import open_private
 
 if TYPE_CHECKING:
     import os
@@ -134,14 +137,27 @@ class RecordingWriter:
     """Writes a recording, line by line.
 
     Args:
-      path: the file; an existing file is replaced.
+      path: the file, which only the user can read; an existing file is replaced.
       upstream: the server's address.
       recorded: the time of the start, in UTC.
+      max_size: the largest size of the file in bytes; None: any.
+
+    Attributes:
+      full: whether something was left out because of ``max_size``. Nothing is written after that.
     """
 
-    def __init__(self, path: str | os.PathLike[str], upstream: str, recorded: str) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        upstream: str,
+        recorded: str,
+        *,
+        max_size: int | None = None,
+    ) -> None:
+        self.full = False
+        self._left = math.inf if max_size is None else max_size
         # Line buffered: the recording is complete up to the last line if the program is killed.
-        self._file = Path(path).open("w", encoding="utf-8", newline="\n", buffering=1)  # noqa: SIM115
+        self._file = open_private(path)
         head = {"trio_mix_recording": VERSION, "upstream": upstream, "recorded": recorded}
         self._line(head)
 
@@ -154,7 +170,11 @@ class RecordingWriter:
         self._file.close()
 
     def _line(self, values: Mapping[str, object]) -> None:
-        self._file.write(json.dumps(values, ensure_ascii=False) + "\n")
+        line = json.dumps(values, ensure_ascii=False) + "\n"
+        self._left -= len(line.encode("utf-8", "surrogatepass"))
+        self.full = self.full or self._left < 0
+        if not self.full:
+            self._file.write(line)
 
 
 def chunk_fields(data: bytes) -> dict[str, object]:

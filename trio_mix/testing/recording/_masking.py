@@ -15,13 +15,14 @@ import re
 from bisect import bisect_left, bisect_right
 from itertools import accumulate
 from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote_plus
 
 from trio_mix._redact import MASK, Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-__all__ = ["MASK", "Masker"]
+__all__ = ["MASK", "Masker", "mask_query"]
 
 _HARMLESS: Final = frozenset(
     {"accept", "accept-encoding", "accept-language", "access-control-allow-origin", "cache-control"}
@@ -104,6 +105,18 @@ class Masker:
             text = text.replace(secret, MASK)  # also those too short for the redactor
         return text if self._more is None else self._more(text)
 
+    def target(self, target: str, *, login: bool = False) -> str:
+        """Return a request target, or a URL, with its secrets masked."""
+        path, mark, query = target.partition("?")
+        parts = query.split("&") if mark else []
+        for at, part in enumerate(parts):
+            name, equals, value = part.partition("=")
+            if equals and _is_secret(unquote_plus(name), login=login):
+                self._learn(value)
+                self._learn(unquote_plus(value))
+                parts[at] = f"{name}={MASK}"
+        return self.text(path + mark + "&".join(parts), login=login)
+
     def pieces(self, pieces: Sequence[bytes], *, login: bool = False) -> list[bytes]:
         """Return the pieces of a body with the secrets masked, line by line."""
         ends = list(accumulate(map(len, pieces)))
@@ -164,6 +177,13 @@ class Masker:
         if new:
             self._secrets |= new
             self._redactor = None
+
+
+def mask_query(query: Mapping[str, str]) -> dict[str, str]:
+    """Return the parameters of a query with their secrets masked."""
+    return {
+        name: MASK if _is_secret(name) else Masker().text(value) for name, value in query.items()
+    }
 
 
 def _is_secret(name: str, *, login: bool = False) -> bool:

@@ -2,8 +2,8 @@
 
 Rules:
 
-1. It changes only hop-by-hop headers, and requests uncompressed responses: it forwards pieces as
-   they arrive, and ends a response as the server ended it.
+1. It changes only hop-by-hop headers and those that name its origin, and requests uncompressed
+   responses: it forwards pieces as they arrive, and ends a response as the server ended it.
 2. A request is recorded before the server receives it, a piece of a response before the client
    receives it. So an effect is recorded after its cause.
 3. The pieces of a stream are buffered, for the file only, until a line is complete: secrets cannot
@@ -16,20 +16,20 @@ import itertools
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Final, Self
-from urllib.parse import urlsplit
 
 import h11
 import trio
 
+from trio_mix.testing.net._guard import RequestGuard
 from trio_mix.testing.net._http1 import HttpExchange, serve_connection
-from trio_mix.testing.net._listener import Listener, Reachable
+from trio_mix.testing.net._listener import Listener, Reachable, parse_server_url
 from trio_mix.testing.recording._format import End, RecordingWriter, body_fields, chunk_fields
 from trio_mix.testing.recording._masking import Masker
 
 if TYPE_CHECKING:
     import os
     import ssl
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
     from types import TracebackType
 
     from trio_mix.testing.net._http1 import Request
@@ -37,11 +37,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Recorder", "record"]
 
+_TEXT: Final = "text/plain; charset=utf-8"
 _READ: Final = 64 * 1024
-_MAX_BODY: Final = 256 * 2**20
+MAX_BODY: Final = 64 * 2**20
+MAX_HELD: Final = 16 * 2**20
 _HOPS: Final = frozenset(
     {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer"}
     | {"transfer-encoding", "upgrade", "expect", "accept-encoding", "content-length", "host"}
+)
+_ORIGINS: Final = frozenset(
+    {"origin", "sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest", "sec-fetch-user"}
 )
 _HOPS_BACK: Final = _HOPS - {"content-length", "host"}
 _CONNECT_ERRORS: Final = (OSError, trio.BrokenResourceError)
@@ -56,6 +61,9 @@ def record(
     host: str = "127.0.0.1",
     port: int = 0,
     ssl_context: ssl.SSLContext | None = None,
+    max_size: int | None = 2**30,
+    allowed_hosts: Collection[str] = (),
+    allowed_origins: Collection[str] = (),
 ) -> Recorder:
     """Return a recording proxy for a server; use it with ``async with``.
 
@@ -67,13 +75,22 @@ def record(
 
     Args:
       upstream: the server's URL, http or https; or a `MixServer` or `FaultProxy`.
-      path: the file to write; an existing file is replaced.
+      path: the file to write, with mode 0600; an existing file is replaced.
       secrets: further texts to mask.
       mask: called with each line of a body, each address and each harmless header after masking;
         returns the text to write.
       host: the address to bind.
       port: the port to bind; 0: any free port.
       ssl_context: for https; None: Trio's default, which verifies certificates.
+      max_size: the largest size of the file in bytes; beyond it, requests are forwarded and not
+        recorded (`Recorder.full`). None: any.
+      allowed_hosts: names for the ``Host`` header besides IP addresses, ``localhost`` and ``host``.
+        Requests with another name are refused with 403: a web page makes them by DNS rebinding.
+      allowed_origins: origins of web pages that may use the recorder. Requests of other pages are
+        refused with 403.
+
+    A request body over 64 MiB is refused with 413. Of a response whose line is longer than 16 MiB
+    the rest is not recorded.
 
     Raises:
       ValueError: the URL is invalid, or contains a name and password: pass those as headers.
@@ -85,6 +102,8 @@ def record(
         host=host,
         port=port,
         ssl_context=ssl_context,
+        max_size=max_size,
+        guard=RequestGuard(host, allowed_hosts, allowed_origins),
     )
 
 
@@ -100,24 +119,31 @@ class Recorder:
         host: str,
         port: int,
         ssl_context: ssl.SSLContext | None,
+        max_size: int | None,
+        guard: RequestGuard,
     ) -> None:
         url = upstream if isinstance(upstream, str) else upstream.url
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        parts = parse_server_url(url, "http", "https")
+        if parts is None:
             raise ValueError("record() needs an http:// or https:// URL, or a running MixServer")
+        if parts.query or parts.fragment:
+            raise ValueError("record() needs a URL without a query and without a fragment")
         if parts.username or parts.password:
             raise ValueError(
                 "record() does not accept a name and password in the URL; send them as headers"
             )
         self._secure = parts.scheme == "https"
-        self._address = (parts.hostname, parts.port or (443 if self._secure else 80))
+        self._address = (str(parts.hostname), parts.port or (443 if self._secure else 80))
         self._host_header = parts.netloc
+        self._origin = f"{parts.scheme}://{self._host_header}"
         self._prefix = parts.path.rstrip("/")
         self._upstream = url.rstrip("/")
         self._memory: MemoryNetwork | None = None
         if not isinstance(upstream, str) and upstream.in_memory:
             self._memory = upstream.network
         self._ssl_context = ssl_context
+        self._max_size = max_size
+        self._guard = guard
         self._path = path
         self._masker = masker
         self._listener = Listener(
@@ -148,11 +174,21 @@ class Recorder:
         """How many requests were received so far."""
         return self._exchanges
 
+    @property
+    def full(self) -> bool:
+        """Whether the file has reached its largest size, so that the rest is not recorded."""
+        return self._writer is not None and self._writer.full
+
     async def __aenter__(self) -> Self:
         await self._listener.open()
         recorded = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         try:
-            self._writer = RecordingWriter(self._path, self._masker.text(self._upstream), recorded)
+            self._writer = RecordingWriter(
+                self._path,
+                self._masker.target(self._upstream),
+                recorded,
+                max_size=self._max_size,
+            )
         except BaseException:
             await self._listener.close("the file could not be written")
             raise
@@ -174,12 +210,16 @@ class Recorder:
     # --- inside ---------------------------------------------------------------------------------
 
     async def _connection(self, stream: trio.abc.Stream) -> None:
-        await serve_connection(stream, self._exchange, max_body=_MAX_BODY)
+        await serve_connection(stream, self._exchange, max_body=MAX_BODY, guard=self._guard)
 
     async def _exchange(self, exchange: HttpExchange) -> None:
         assert self._writer is not None  # noqa: S101 - entered before connections come
-        self._exchanges += 1
         request = exchange.request
+        if request.too_large or not request.target.startswith("/"):
+            status = 413 if request.too_large else 400
+            await exchange.respond(status, b"trio_mix.testing.record refused this request\n", _TEXT)
+            return
+        self._exchanges += 1
         recorder = _ExchangeRecorder(
             self._writer, self._now, self._masker, self._exchanges, request
         )
@@ -187,7 +227,7 @@ class Recorder:
             why = b"trio_mix.testing.record does not record WebSockets\n"
             recorder.start(501, [("content-type", "text/plain")])
             recorder.chunk(why)
-            await exchange.respond(501, why, "text/plain")
+            await exchange.respond(501, why, _TEXT)
             recorder.end("complete")
             return
         ended: End = "stopped"
@@ -261,7 +301,10 @@ class Recorder:
             return "cut" if isinstance(error, h11.RemoteProtocolError) else "reset"
 
     def _request(self, protocol: h11.Connection, request: Request) -> bytes:
-        headers = [(name, value) for name, value in request.headers.items() if name not in _HOPS]
+        left_out = _HOPS | _ORIGINS
+        headers = [pair for pair in request.headers.items() if pair[0] not in left_out]
+        if "origin" in request.headers:  # the guard has accepted it, so the server is to do so too
+            headers.append(("origin", self._origin))
         headers += [("host", self._host_header), ("accept-encoding", "identity")]
         headers.append(("connection", "close"))
         if request.body or request.method in ("POST", "PUT", "PATCH"):
@@ -296,9 +339,11 @@ class _ExchangeRecorder:
         self._text = True
         self._stream = False
         self._held: list[tuple[int, float, bytes]] = []
+        self._held_size = 0
+        self._cut = False
         no, at = now()
         (body,) = masker.pieces([request.body], login=self._login)
-        target = masker.text(request.target, login=self._login)
+        target = masker.target(request.target, login=self._login)
         writer.write(
             no,
             at,
@@ -325,18 +370,32 @@ class _ExchangeRecorder:
 
     def chunk(self, data: bytes) -> None:
         """Record a piece of the response body."""
-        self._held.append((*self._now(), data))
-        if not self._text or (self._stream and data.endswith(b"\n")):
+        if self._cut:
+            return
+        no, at = self._now()
+        end = data.rfind(b"\n") + 1 if self._text else len(data)
+        if end:
+            self._held.append((no, at, data[:end]))
             self._write_held()
+        if data[end:]:
+            self._held.append((no, at, data[end:]))
+            self._held_size += len(data) - end
+        if self._held_size > MAX_HELD:
+            # Half a line cannot be written: it could end in half a secret.
+            self._held, self._cut = [], True
 
     def end(self, how: End) -> None:
         """Record the end of the response."""
         self._write_held()
         no, at = self._now()
-        self._writer.write(no, at, self._number, end="complete" if self.whole else how)
+        if self._cut:
+            how = "cut"
+        elif self.whole:
+            how = "complete"
+        self._writer.write(no, at, self._number, end=how)
 
     def _write_held(self) -> None:
-        held, self._held = self._held, []
+        held, self._held, self._held_size = self._held, [], 0
         pieces = [data for _, _, data in held]
         if self._text:
             pieces = self._masker.pieces(pieces, login=self._login)

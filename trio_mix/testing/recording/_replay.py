@@ -22,6 +22,7 @@ import trio
 
 from trio_mix.testing._log import Log, Observed
 from trio_mix.testing._records import Answered
+from trio_mix.testing.net._guard import RequestGuard
 from trio_mix.testing.net._http1 import serve_connection
 from trio_mix.testing.net._listener import Listener
 from trio_mix.testing.recording._format import load
@@ -29,7 +30,7 @@ from trio_mix.testing.recording._masking import Masker
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from types import TracebackType
 
     from trio_mix.testing.net._http1 import HttpExchange, Request
@@ -38,7 +39,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Replay", "replay"]
 
-_MAX_BODY: Final = 256 * 2**20
+MAX_BODY: Final = 64 * 2**20
+MAX_UNEXPECTED: Final = 1000
+_SHOWN: Final = 400
 _OURS: Final = frozenset({"connection", "content-length", "keep-alive", "transfer-encoding"})
 
 
@@ -50,6 +53,8 @@ def replay(
     listen: bool = True,
     host: str = "127.0.0.1",
     port: int = 0,
+    allowed_hosts: Collection[str] = (),
+    allowed_origins: Collection[str] = (),
 ) -> Replay:
     """Return a server that repeats a recording; use it with ``async with``.
 
@@ -65,13 +70,25 @@ def replay(
       listen: whether to open a socket.
       host: the address to bind.
       port: the port to bind; 0: any free port.
+      allowed_hosts: names for the ``Host`` header besides IP addresses, ``localhost`` and ``host``.
+        Requests with another name are refused with 403: a web page makes them by DNS rebinding.
+      allowed_origins: origins of web pages that may use the server. Requests of other pages are
+        refused with 403.
+
+    A request body over 64 MiB is refused with 413.
 
     Raises:
       OSError: the file cannot be read.
       ValueError: it is not a recording (`RecordingError`), or the speed or port is out of range.
     """
     return Replay(
-        load(path), speed=speed, ignore_bodies=ignore_bodies, listen=listen, host=host, port=port
+        load(path),
+        speed=speed,
+        ignore_bodies=ignore_bodies,
+        listen=listen,
+        host=host,
+        port=port,
+        guard=RequestGuard(host, allowed_hosts, allowed_origins),
     )
 
 
@@ -80,7 +97,7 @@ class Replay(Observed):
 
     Attributes:
       recording: the recording.
-      unexpected: a line for each request that was not recorded.
+      unexpected: a line for each request that was not recorded, for a thousand of them at most.
     """
 
     def __init__(
@@ -92,6 +109,7 @@ class Replay(Observed):
         listen: bool,
         host: str,
         port: int,
+        guard: RequestGuard,
     ) -> None:
         if not speed > 0:
             raise ValueError(f"speed must be positive, not {speed}")
@@ -101,6 +119,7 @@ class Replay(Observed):
         self._speed = speed
         self._ignore_bodies = ignore_bodies
         self._listener = Listener(self._connection, host=host, port=port, listen=listen)
+        self._guard = guard
         self._masker = Masker()
         self._left = list(recording.exchanges)
         self._received: dict[int, float] = {}
@@ -147,24 +166,39 @@ class Replay(Observed):
     # --- inside ---------------------------------------------------------------------------------
 
     async def _connection(self, stream: trio.abc.Stream) -> None:
-        await serve_connection(stream, self._exchange, max_body=_MAX_BODY)
+        await serve_connection(
+            stream,
+            self._exchange,
+            max_body=MAX_BODY,
+            guard=self._guard,
+            refused=self._log.add_refused,
+        )
 
     async def _exchange(self, exchange: HttpExchange) -> None:
         request = exchange.request
         self._log.add_request(request)
+        if request.too_large:
+            await self._refuse(exchange, 413, f"the request body is over {MAX_BODY} bytes")
+            return
         recorded = self._find(request)
-        if recorded is None:
-            text = self.unexpected[-1] + "\n"
-            self._log.add(Answered(method=request.method, path=request.path, status=410))
-            await exchange.respond(410, text.encode(), "text/plain; charset=utf-8")
+        if isinstance(recorded, str):
+            await self._refuse(exchange, 410, recorded)
             return
         self._received[recorded.number] = trio.current_time()
         self._changed.unpark_all()
         await exchange.run_while_connected(partial(self._answer, exchange, recorded))
 
-    def _find(self, request: Request) -> RecordedExchange | None:
+    async def _refuse(self, exchange: HttpExchange, status: int, why: str) -> None:
+        if len(self.unexpected) < MAX_UNEXPECTED:
+            self.unexpected.append(why)
+        request = exchange.request
+        self._log.add(Answered(method=request.method, path=request.path, status=status))
+        await exchange.respond(status, f"{why}\n".encode(), "text/plain; charset=utf-8")
+
+    def _find(self, request: Request) -> RecordedExchange | str:
+        """Return the recorded exchange of a request, or why there is none."""
         login = "/auth" in request.path
-        line = f"{request.method} {self._masker.text(request.target, login=login)}"
+        line = f"{request.method} {self._masker.target(request.target, login=login)}"
         body = self._masker.pieces([request.body], login=login)[0].decode("utf-8", "replace")
         candidates = [exchange for exchange in self._left if exchange.request == line]
         for exchange in candidates:
@@ -172,17 +206,13 @@ class Replay(Observed):
                 self._left.remove(exchange)
                 return exchange
         if candidates:
-            recorded_body = candidates[0].body
-            self.unexpected.append(
-                f"{line}: in the recording the body is {recorded_body!r}, not {body!r}"
-            )
-            return None
+            wanted = _shown(candidates[0].body or "")
+            return f"{_cut(line)}: in the recording the body is {wanted}, not {_shown(body)}"
         recorded = [each for each in self.recording.exchanges if each.request == line]
         if recorded and request.method == "GET" and not recorded[-1].is_stream:
             return recorded[-1]
         times = f"only {len(recorded)} times" if recorded else "not at all"
-        self.unexpected.append(f"{line}: the recording has this request {times}")
-        return None
+        return f"{_cut(line)}: the recording has this request {times}"
 
     async def _answer(self, exchange: HttpExchange, recorded: RecordedExchange) -> None:
         await trio.lowlevel.checkpoint()
@@ -224,6 +254,14 @@ class Replay(Observed):
             finally:
                 self._waiting.remove(request)
         await trio.sleep_until(self._received[moment.after] + moment.delay / self._speed)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+def _shown(body: str) -> str:
+    return repr(_cut(body))
 
 
 def _same(recorded: str | None, body: str) -> bool:

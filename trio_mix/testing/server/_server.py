@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Literal, Self
 import trio
 
 from trio_mix._lifetime import OwnedNursery
-from trio_mix.testing._log import Log, Match, Observed
+from trio_mix.testing._log import MAX_LOG_BYTES, Log, Match, Observed
 from trio_mix.testing._records import ServerStarted, ServerStopped
+from trio_mix.testing.net._guard import RequestGuard
 from trio_mix.testing.net._http1 import serve_connection
 from trio_mix.testing.net._listener import MEMORY_URL, check_port, open_listener
 from trio_mix.testing.net._memory import MemoryNetwork, MemoryStream, sever
@@ -37,7 +38,7 @@ from trio_mix.testing.server._traits import Api, traits_for
 from trio_mix.testing.server._tunnel import BrowserTunnels  # noqa: TC001 - for typing.get_type_hints
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from types import TracebackType
 
     from trio_mix.testing.server._script import How, Turn
@@ -91,8 +92,14 @@ class MixServer(Observed):
       max_upload: the largest request body in bytes; a larger one is answered with 413.
       plan_mode_text: the text that is appended to a message sent in plan mode.
       log_limit: how many records `log` keeps at least; None: all.
+      log_bytes: about how many bytes the records in `log` may take, bodies included; beyond it the
+        oldest are removed. None: any number.
       id_prefix: the beginning of the number in each id, so that consecutive servers at one address
         do not use the same ids.
+      allowed_hosts: names for the ``Host`` header besides IP addresses, ``localhost`` and ``host``.
+        Requests with another name are refused with 403: a web page makes them by DNS rebinding.
+      allowed_origins: origins of web pages that may use the server, for example
+        ``http://localhost:5173``. Requests of other pages are refused with 403.
 
     Raises:
       ValueError: the generation, version or port is unknown, or arguments contradict each other.
@@ -126,7 +133,10 @@ class MixServer(Observed):
         max_upload: int = 64 * 2**20,
         plan_mode_text: str = "\n\n(Plan mode: do not change anything yet.)",
         log_limit: int | None = None,
+        log_bytes: int | None = MAX_LOG_BYTES,
         id_prefix: str = "",
+        allowed_hosts: Collection[str] = (),
+        allowed_origins: Collection[str] = (),
     ) -> None:
         traits = traits_for(api, version)
         if replay and restart_ids:
@@ -135,7 +145,7 @@ class MixServer(Observed):
             )
         if replay and not traits.frame_fields:
             raise ValueError("replay=True needs event ids, which the oldest servers do not send")
-        super().__init__(Log(log_limit))
+        super().__init__(Log(log_limit, log_bytes))
         settings = ServerSettings(
             replay=replay,
             restart_ids=not replay if restart_ids is None else restart_ids,
@@ -162,6 +172,7 @@ class MixServer(Observed):
             self._backend.accounts.methods["anthropic"] = "api_key"
         self._host = host
         self._port = check_port(port)
+        self._guard = RequestGuard(host, allowed_hosts, allowed_origins)
         self._listen = listen
         self._url = "" if listen else MEMORY_URL
         self._transports: set[trio.abc.Stream] = set()
@@ -419,7 +430,13 @@ class MixServer(Observed):
         self._transports.add(stream)
         handler = partial(dispatch, self._backend, _ROUTES)
         try:
-            await serve_connection(stream, handler, max_body=self._backend.settings.max_upload)
+            await serve_connection(
+                stream,
+                handler,
+                max_body=self._backend.settings.max_upload,
+                guard=self._guard,
+                refused=self._log.add_refused,
+            )
         except Exception as error:  # noqa: BLE001 - kept, and raised when the server is left
             self._backend.failed(error)
         finally:

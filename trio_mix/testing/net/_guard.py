@@ -1,0 +1,101 @@
+"""Refuses requests that web pages of other origins make.
+
+A server on loopback is reachable for every page in the user's browser. Programs send neither
+``Origin`` nor ``Sec-Fetch-Site``, so these rules concern browsers only:
+
+Rule 1  The host of ``Host`` must be an IP address, ``localhost`` or a name below it, the name that
+        the server binds, or an allowed host. DNS rebinding needs another name.
+Rule 2  An ``Origin`` must be the server's own, or an allowed origin.
+Rule 3  Without an ``Origin``, ``Sec-Fetch-Site`` must be ``same-origin`` or ``none``: requests for
+        the images, scripts and links of other pages have no ``Origin``.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TYPE_CHECKING, final
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+__all__ = ["RequestGuard"]
+
+
+@final
+class RequestGuard:
+    """Decides by its headers whether a request is served.
+
+    Args:
+      host: the name or address that the server binds.
+      allowed_hosts: further host names for ``Host``, without a port.
+      allowed_origins: origins of web pages that may use the server, as ``http://localhost:5173``.
+
+    Raises:
+      TypeError: a text was passed in place of a collection.
+      ValueError: a host has a port or a scheme, or an origin is not a scheme and a host.
+    """
+
+    def __init__(
+        self, host: str, allowed_hosts: Collection[str], allowed_origins: Collection[str]
+    ) -> None:
+        for name, given in (("hosts", allowed_hosts), ("origins", allowed_origins)):
+            if isinstance(given, str):
+                raise TypeError(f"allowed_{name} must be a collection of texts, not a text")
+        for allowed in allowed_hosts:
+            if "/" in allowed or _name(allowed) != _plain(allowed):
+                raise ValueError(f"allowed_hosts takes names without a port, not {allowed!r}")
+        for origin in allowed_origins:
+            scheme, separator, rest = origin.partition("://")
+            if not separator or not scheme or not rest or "/" in rest or "*" in origin:
+                raise ValueError(
+                    f"allowed_origins takes origins, as http://localhost:5173, not {origin!r}"
+                )
+        self._hosts = {"localhost", _plain(host), *map(_plain, allowed_hosts)}
+        self._origins = {origin.lower() for origin in allowed_origins}
+
+    def refusal(self, headers: Mapping[str, str]) -> str | None:
+        """Return why a request is refused; None: it is served.
+
+        Args:
+          headers: the request's headers; their names are in lower case.
+        """
+        host = headers.get("host")
+        if host is not None and not self._serves(_name(host)):
+            return (
+                "the Host header names another server (DNS rebinding?): use this server's address,"
+                " or allow the name (allowed_hosts=, --allow-host)"
+            )
+        origin = headers.get("origin")
+        site = headers.get("sec-fetch-site")
+        if origin is not None:
+            foreign = origin.lower() not in {f"http://{host}".lower(), *self._origins}
+        else:
+            foreign = site not in (None, "same-origin", "none")
+        if not foreign:
+            return None
+        return (
+            "a web page of another origin made this request: allow its origin, if you trust the"
+            " page (allowed_origins=, --allow-origin)"
+        )
+
+    def _serves(self, name: str) -> bool:
+        if name in self._hosts or name.endswith(".localhost"):
+            return True
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return False
+        return True
+
+
+def _plain(name: str) -> str:
+    return name.lower().rstrip(".")
+
+
+def _name(host: str) -> str:
+    """Return the name or address in a ``Host`` header, without the port."""
+    if host.startswith("["):
+        address, closed, port = host[1:].partition("]")
+        return address if closed and (not port or port.startswith(":")) else host
+    name, _, port = host.partition(":")
+    return _plain(name if not port or port.isdecimal() else host)
