@@ -76,8 +76,8 @@ async def test_a_cut_occurs_at_the_exact_byte(listen: bool) -> None:
         for number, at in enumerate((1, 17, 150, 290), 2):
             async with FaultProxy(server, FaultPlan(Rule(Cut(at)))) as proxy:
                 async with await connect(proxy) as stream:
-                    request = f"GET /stream?sessionId={session_id} HTTP/1.1\r\nHost: localhost\r\n\r\n"
-                    await stream.send_all(request.encode())
+                    head = f"GET /stream?sessionId={session_id} HTTP/1.1"
+                    await stream.send_all(f"{head}\r\nHost: localhost\r\n\r\n".encode())
                     await server.wait_until(lambda: server.open_streams == 1)
                     server.emit(session_id, "marker", {"text": "x" * 50})
                     got = await _read(stream)
