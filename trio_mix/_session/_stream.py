@@ -21,7 +21,7 @@ from trio_mix._session._controller import StreamController
 from trio_mix._session._message import Message
 from trio_mix._session._request import MessageRequest
 from trio_mix._session._subscription import Subscription
-from trio_mix.sse import StreamState
+from trio_mix.sse import ConnectionStatistics, StreamState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,23 +38,13 @@ DEFAULT_SUBSCRIBER_BUFFER = 1000
 
 
 @attrs.frozen(kw_only=True)
-class SessionStreamStatistics:
-    """A snapshot of a stream's inner life, for logs and health checks."""
+class SessionStreamStatistics(ConnectionStatistics):
+    """A snapshot of a session stream's state and counters, for logs and health checks."""
 
-    state: StreamState
-    """What the stream is doing."""
-    connects: int
-    """Connections made, the first included."""
     reconnects: int
-    """Connections made after a loss or a rotation."""
+    """Connections opened after a loss or a rotation."""
     rotations: int
     """Connections replaced on purpose, before the server would have cut them."""
-    losses: int
-    """Connections lost."""
-    last_loss: str | None
-    """Why the last one was lost, or None."""
-    last_loss_time: float | None
-    """When that was, by `trio.current_time`, or None."""
     events: int
     """Events decoded."""
     duplicates: int

@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import attrs
 
-from trio_mix.sse import StreamState  # noqa: TC001 - for typing.get_type_hints
+from trio_mix.sse import ConnectionStatistics
 
 __all__ = ["TunnelStatistics"]
 
 
 @attrs.frozen(kw_only=True)
-class TunnelStatistics:
-    """A snapshot of a tunnel's state and counters, for logs and health checks."""
+class TunnelStatistics(ConnectionStatistics):
+    """A snapshot of a tunnel's state and counters, for logs and health checks.
 
-    state: StreamState
-    """The tunnel's state."""
-    connects: int
-    """Connections made to the server, including the first."""
+    Its connections are those to the server.
+    """
+
     attempts: int
     """Connects attempted."""
-    losses: int
-    """Connections to the server that were lost, and attempts that failed."""
-    last_loss: str | None
-    """The reason of the last loss, or None."""
-    last_loss_time: float | None
-    """The time of the last loss by `trio.current_time`, or None."""
     commands: int
     """Commands received from the server."""
     answers: int

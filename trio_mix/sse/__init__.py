@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from trio_mix.sse._event_source import open_event_source as open_event_source
     from trio_mix.sse._reconnect import ReconnectPolicy as ReconnectPolicy
     from trio_mix.sse._reconnect import ReconnectSchedule as ReconnectSchedule
+    from trio_mix.sse._statistics import ConnectionStatistics as ConnectionStatistics
     from trio_mix.sse._statistics import EventSourceStatistics as EventSourceStatistics
     from trio_mix.sse._statistics import StreamState as StreamState
 else:
@@ -33,6 +34,7 @@ else:
                 "ReconnectSchedule",
             ),
             "trio_mix.sse._statistics": (
+                "ConnectionStatistics",
                 "EventSourceStatistics",
                 "StreamState",
             ),
@@ -40,6 +42,7 @@ else:
     )
 
 __all__ = [
+    "ConnectionStatistics",
     "EventSource",
     "EventSourceStatistics",
     "ReconnectPolicy",

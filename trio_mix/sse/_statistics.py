@@ -8,7 +8,7 @@ import attrs
 
 from trio_mix._public import public
 
-__all__ = ["EventSourceStatistics", "StreamState"]
+__all__ = ["ConnectionStatistics", "EventSourceStatistics", "StreamState"]
 
 
 @public("trio_mix.sse")
@@ -27,26 +27,33 @@ class StreamState(enum.StrEnum):
 
 @public("trio_mix.sse")
 @attrs.frozen(kw_only=True)
-class EventSourceStatistics:
-    """The statistics of one event stream, as of one moment.
+class ConnectionStatistics:
+    """The part that the statistics of all supervised connections have in common.
 
     Times are those of `trio.current_time`.
     """
 
     state: StreamState
-    """The state of the stream."""
+    """The current state."""
     connects: int
-    """The number of connections that were opened."""
-    reconnects: int
-    """The number of connections after the first."""
-    attempts: int
-    """The number of connection attempts, including failed ones."""
+    """The number of connections that were opened, including the first."""
     losses: int
     """The number of connections that were lost or dropped."""
     last_loss: str | None
     """Why the last connection was lost, or the last attempt failed; `None` if neither occurred."""
     last_loss_time: float | None
     """The time of ``last_loss``."""
+
+
+@public("trio_mix.sse")
+@attrs.frozen(kw_only=True)
+class EventSourceStatistics(ConnectionStatistics):
+    """The statistics of one event stream, as of one moment."""
+
+    reconnects: int
+    """The number of connections after the first."""
+    attempts: int
+    """The number of connection attempts, including failed ones."""
     next_attempt_time: float | None
     """When the next attempt is due; `None` if none is scheduled."""
     connected_since: float | None
