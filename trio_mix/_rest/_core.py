@@ -32,7 +32,7 @@ DEFAULT_TIMEOUT: Final = 60.0
 """How long one try may take, in seconds."""
 
 QueryValue: TypeAlias = "str | int | float | bool | None"
-"""A value in the query of `Mix.request`; ``None`` is not sent."""
+"""A value in the query of `MixCore.request`; ``None`` is not sent."""
 
 _DEFAULT_RETRIES: Final = RetryConfig()
 _METHOD: Final = re.compile(r"[A-Z]+")

@@ -40,7 +40,7 @@ T = TypeVar("T")
 @public("trio_mix")
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class Response(Record):
-    """The response to a `Mix.request`: a success, its body not yet interpreted."""
+    """The response to a `MixCore.request`: a success, its body not yet interpreted."""
 
     status: int
     """The HTTP status, a 2xx."""
