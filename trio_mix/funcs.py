@@ -1,11 +1,8 @@
 """Every operation of the API as a function that returns `Ok` or `Err` instead of raising.
 
-What it knows: how a resource's method becomes a function on a `MixCore`.
-What it must never know: an operation's arguments, path or answer: those are the method's.
-
-The functions are named ``<resource>_<operation>``, take the client first and then exactly the
-method's keyword arguments. What they give back is ``Ok(value)`` or ``Err(error)``; a cancellation,
-a bug and an exception of the caller's own functions pass through as they are.
+The functions are named ``<resource>_<operation>`` and take the client first, then exactly the
+method's keyword arguments. They return ``Ok(value)`` or ``Err(error)``; a cancellation, a bug and
+an exception of the caller's own functions are raised.
 
 Example::
 
@@ -72,7 +69,7 @@ class Ok(Generic[T_co]):
     """A success."""
 
     value: T_co
-    """What the operation gave back."""
+    """The operation's value."""
     ok: Literal[True] = attrs.field(default=True, init=False, repr=False)
     """Always true."""
 
@@ -82,7 +79,7 @@ class Err(Generic[E_co]):
     """A failure."""
 
     error: E_co
-    """What the method would have raised."""
+    """The exception that the method would have raised."""
     ok: Literal[False] = attrs.field(default=False, init=False, repr=False)
     """Always false."""
 
@@ -95,13 +92,13 @@ OperationError: TypeAlias = (
     | RequestTimeout
     | ConfigurationError
 )
-"""What an operation can fail with."""
+"""The errors of an operation."""
 
 StreamOperationError: TypeAlias = OperationError | ProtocolError | StreamClosed
-"""What opening an event stream can fail with."""
+"""The errors of opening an event stream."""
 
 Result: TypeAlias = Ok[T] | Err[OperationError]
-"""What a function gives back."""
+"""The result of a function."""
 
 _ERRORS: Final = (
     ErrorResponse,
@@ -149,7 +146,7 @@ def _stream_function(
 
 
 def _present(function: Any, resource: type, method: Any, returns: str) -> None:
-    """Make the function's name, signature and docstring say what it is."""
+    """Give the function its name, signature and docstring."""
     function.__name__ = function.__qualname__ = f"{resource.__name__.lower()}_{method.__name__}"
     function.__module__ = __name__
     signature = inspect.signature(method)

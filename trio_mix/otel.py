@@ -1,14 +1,11 @@
 """Spans and metrics by OpenTelemetry, made of `trio_mix.Hooks`. Needs the extra ``otel``.
 
-What it knows: OpenTelemetry's API, and what the semantic conventions call things.
-What it must never know: its SDK, or anything of the client that hooks are not told.
-
 Rules:
 
 1. A message's span begins and ends with the message's scope and is the current one inside it. So
-   the requests that are made for it, the sending again after a loss included, are its children.
+   the requests that are made for it are its children, also those of a recovery.
 2. What happens to the stream meanwhile is recorded on the spans of its open messages, and the
-   span of each new connection links to them: over a reconnect, one finds from either the other.
+   span of each new connection links to them: across a reconnect, each can be found from the other.
 3. No text of a message or a reply, and no text of an error, which may quote one, is recorded
    unless ``capture_content`` is set. Credentials never are.
 4. Names are those of the conventions for HTTP clients and for generative AI (``invoke_agent``);
@@ -75,8 +72,8 @@ def instrument(
     and ``trio_mix.streams``, those that are open.
 
     Args:
-      tracer_provider: where spans go; the global one by default.
-      meter_provider: where metrics go; the global one by default.
+      tracer_provider: the provider of the tracer; the global one by default.
+      meter_provider: the provider of the meter; the global one by default.
       propagation: whether requests carry ``traceparent``, as the global propagator writes it.
       capture_content: whether the texts of messages, replies and errors are recorded.
     """
@@ -100,7 +97,7 @@ def instrument(
 
 
 class _OpenSpans:
-    """The spans of the messages that are open, by their stream."""
+    """The spans of the open messages, by their stream."""
 
     def add(self, state: State, span: Span) -> None:
         cast("list[Span]", state.setdefault(self, [])).append(span)
@@ -111,8 +108,8 @@ class _OpenSpans:
     def of(self, state: State | None) -> list[Span]:
         return cast("list[Span]", (state or {}).get(self, []))
 
-    def record(self, told: StreamContext, name: str, attributes: Attributes) -> None:
-        for span in self.of(told.state):
+    def record(self, context: StreamContext, name: str, attributes: Attributes) -> None:
+        for span in self.of(context.state):
             span.add_event(name, attributes)
 
 
@@ -135,48 +132,48 @@ class _Requests:
             meter, "http.client.request.duration", "Duration of HTTP client requests."
         )
 
-    def before(self, told: BeforeRequestContext) -> None:
-        attributes = _of_request(told)
-        attributes["url.full"] = told.url
-        if told.attempt > 1:
-            attributes["http.request.resend_count"] = told.attempt - 1
-        links = [Link(span.get_span_context()) for span in self._spans.of(told.stream_state)]
+    def before(self, context: BeforeRequestContext) -> None:
+        attributes = _of_request(context)
+        attributes["url.full"] = context.url
+        if context.attempt > 1:
+            attributes["http.request.resend_count"] = context.attempt - 1
+        links = [Link(span.get_span_context()) for span in self._spans.of(context.stream_state)]
         span = self._tracer.start_span(
-            f"{told.method} {told.operation}",
+            f"{context.method} {context.operation}",
             kind=SpanKind.CLIENT,
             attributes=attributes,
             links=links,
         )
-        told.state[self] = span
+        context.state[self] = span
         if self._propagation:
-            propagate.inject(told.headers, context=trace.set_span_in_context(span))
+            propagate.inject(context.headers, context=trace.set_span_in_context(span))
 
-    def succeeded(self, told: AfterSuccessContext) -> None:
-        span = cast("Span", told.state[self])
-        span.set_attribute("http.response.status_code", told.status_code)
+    def succeeded(self, context: AfterSuccessContext) -> None:
+        span = cast("Span", context.state[self])
+        span.set_attribute("http.response.status_code", context.status_code)
         span.end()
-        result: Attributes = {"http.response.status_code": told.status_code}
-        self._duration.record(told.elapsed, _of_request(told) | result)
+        result: Attributes = {"http.response.status_code": context.status_code}
+        self._duration.record(context.elapsed, _of_request(context) | result)
 
-    def failed(self, told: AfterErrorContext) -> None:
-        span = cast("Span", told.state[self])
-        result = _of_error(told.error)
-        if told.status_code is not None:
-            result["http.response.status_code"] = told.status_code
-            if told.status_code >= 300:
-                result["error.type"] = str(told.status_code)
+    def failed(self, context: AfterErrorContext) -> None:
+        span = cast("Span", context.state[self])
+        result = _of_error(context.error)
+        if context.status_code is not None:
+            result["http.response.status_code"] = context.status_code
+            if context.status_code >= 300:
+                result["error.type"] = str(context.status_code)
         span.set_attributes(result)
-        _end_failed(span, told.error if self._capture_content else None)
-        self._duration.record(told.elapsed, _of_request(told) | result)
+        _end_failed(span, context.error if self._capture_content else None)
+        self._duration.record(context.elapsed, _of_request(context) | result)
 
 
 class _Streams:
-    """What happens to streams: counted, and recorded on the spans of their open messages."""
+    """Counts what happens to streams, and records it on the spans of their open messages."""
 
     def __init__(self, meter: Meter, spans: _OpenSpans) -> None:
         self._spans = spans
         self._streams = meter.create_up_down_counter(
-            "trio_mix.streams", "{stream}", "Streams that have been connected and are not closed."
+            "trio_mix.streams", "{stream}", "Streams that are open."
         )
         self._losses = meter.create_counter(
             "trio_mix.stream.losses", "{connection}", "Connections of streams that were lost."
@@ -185,35 +182,37 @@ class _Streams:
             "trio_mix.stream.reconnects", "{connection}", "Connections made after a loss."
         )
 
-    def opened(self, told: StreamOpenedContext) -> None:
-        if told.connection == 1:
-            told.state[self] = True
+    def opened(self, context: StreamOpenedContext) -> None:
+        if context.connection == 1:
+            context.state[self] = True
             self._streams.add(1)
         else:
             self._reconnects.add(1)
-            self._spans.record(told, "stream.opened", {"trio_mix.connection": told.connection})
+            self._spans.record(
+                context, "stream.opened", {"trio_mix.connection": context.connection}
+            )
 
-    def lost(self, told: StreamLostContext) -> None:
-        planned: Attributes = {"trio_mix.planned": told.planned}
+    def lost(self, context: StreamLostContext) -> None:
+        planned: Attributes = {"trio_mix.planned": context.planned}
         self._losses.add(1, planned)
-        self._spans.record(told, "stream.lost", {"trio_mix.reason": told.reason, **planned})
+        self._spans.record(context, "stream.lost", {"trio_mix.reason": context.reason, **planned})
 
-    def retrying(self, told: StreamRetryingContext) -> None:
+    def retrying(self, context: StreamRetryingContext) -> None:
         self._spans.record(
-            told,
+            context,
             "stream.retrying",
             {
-                "trio_mix.attempt": told.attempt,
-                "trio_mix.delay": told.delay,
-                "trio_mix.reason": told.reason,
+                "trio_mix.attempt": context.attempt,
+                "trio_mix.delay": context.delay,
+                "trio_mix.reason": context.reason,
             },
         )
 
-    def closed(self, told: StreamClosedContext) -> None:
-        if told.state.pop(self, False):
+    def closed(self, context: StreamClosedContext) -> None:
+        if context.state.pop(self, False):
             self._streams.add(-1)
         self._spans.record(
-            told, "stream.closed", {} if told.error is None else _of_error(told.error)
+            context, "stream.closed", {} if context.error is None else _of_error(context.error)
         )
 
 
@@ -238,64 +237,64 @@ class _Messages:
             "trio_mix.messages", "{message}", "Messages, by how they ended."
         )
 
-    def started(self, told: MessageStartedContext) -> None:
-        attributes: Attributes = {**_AGENT, "gen_ai.conversation.id": told.session_id}
-        if told.plan_mode:
+    def started(self, context: MessageStartedContext) -> None:
+        attributes: Attributes = {**_AGENT, "gen_ai.conversation.id": context.session_id}
+        if context.plan_mode:
             attributes["trio_mix.plan_mode"] = True
         if self._capture_content:
-            attributes["gen_ai.input.messages"] = _spoken("user", told.text)
+            attributes["gen_ai.input.messages"] = _message_json("user", context.text)
         before = otel_context.get_current()
         span = self._tracer.start_span(
             "invoke_agent", context=before, kind=SpanKind.CLIENT, attributes=attributes
         )
-        told.state[self] = span, before
-        self._spans.add(told.stream_state, span)
+        context.state[self] = span, before
+        self._spans.add(context.stream_state, span)
         otel_context.attach(trace.set_span_in_context(span))
 
-    def finished(self, told: MessageFinishedContext) -> None:
-        span, before = cast("tuple[Span, otel_context.Context]", told.state[self])
-        self._spans.remove(told.stream_state, span)
-        if trace.get_current_span() is span:  # else another task leaves the scope than entered it
+    def finished(self, context: MessageFinishedContext) -> None:
+        span, before = cast("tuple[Span, otel_context.Context]", context.state[self])
+        self._spans.remove(context.stream_state, span)
+        if trace.get_current_span() is span:  # else another task leaves the scope
             otel_context.attach(before)
-        outcome: Attributes = {"trio_mix.outcome": told.outcome}
-        failure = told.error if told.outcome in ("failed", "rejected") else None
+        outcome: Attributes = {"trio_mix.outcome": context.outcome}
+        failure = context.error if context.outcome in ("failed", "rejected") else None
         error = {} if failure is None else _of_error(failure)
-        span.set_attributes(outcome | error | self._of_reply(told))
+        span.set_attributes(outcome | error | self._of_reply(context))
         if failure is None:
             span.end()
         else:
             _end_failed(span, failure if self._capture_content else None)
         self._messages.add(1, outcome)
-        self._duration.record(told.elapsed, _AGENT | error)
-        if told.first_event is not None:
-            self._first_event.record(told.first_event, _AGENT)
+        self._duration.record(context.elapsed, _AGENT | error)
+        if context.first_event is not None:
+            self._first_event.record(context.first_event, _AGENT)
 
-    def _of_reply(self, told: MessageFinishedContext) -> Attributes:
+    def _of_reply(self, context: MessageFinishedContext) -> Attributes:
         found: Attributes = {}
-        if told.waited is not None:
-            found["trio_mix.waited"] = told.waited
-        if told.first_event is not None:
-            found["gen_ai.response.time_to_first_chunk"] = told.first_event
-        if told.reply is None:
+        if context.waited is not None:
+            found["trio_mix.waited"] = context.waited
+        if context.first_event is not None:
+            found["gen_ai.response.time_to_first_chunk"] = context.first_event
+        if context.reply is None:
             return found
-        found["trio_mix.recovered"] = told.recovered
-        found["trio_mix.resent"] = told.resent
-        found["trio_mix.tool_calls"] = len(told.reply.tool_calls)
-        if told.reply.message_id is not None:
-            found["gen_ai.response.id"] = told.reply.message_id
-        if self._capture_content and told.reply.text:
-            found["gen_ai.output.messages"] = _spoken("assistant", told.reply.text)
+        found["trio_mix.recovered"] = context.recovered
+        found["trio_mix.resent"] = context.resent
+        found["trio_mix.tool_calls"] = len(context.reply.tool_calls)
+        if context.reply.message_id is not None:
+            found["gen_ai.response.id"] = context.reply.message_id
+        if self._capture_content and context.reply.text:
+            found["gen_ai.output.messages"] = _message_json("assistant", context.reply.text)
         return found
 
 
-def _of_request(told: RequestContext) -> Attributes:
-    """Return the attributes that spans and metrics of a request share, all of few values."""
-    server = urlsplit(told.url)
+def _of_request(context: RequestContext) -> Attributes:
+    """Return the attributes of both spans and metrics of a request, of low cardinality."""
+    server = urlsplit(context.url)
     return {
-        "http.request.method": told.method,
+        "http.request.method": context.method,
         "server.address": server.hostname or "",
         "server.port": server.port or (443 if server.scheme == "https" else 80),
-        "trio_mix.operation": told.operation,
+        "trio_mix.operation": context.operation,
     }
 
 
@@ -313,7 +312,7 @@ def _end_failed(span: Span, error: BaseException | None) -> None:
     span.end()
 
 
-def _spoken(role: str, text: str) -> str:
+def _message_json(role: str, text: str) -> str:
     return json.dumps(
         [{"role": role, "parts": [{"type": "text", "content": text}]}], ensure_ascii=False
     )

@@ -13,7 +13,7 @@ import trio.testing
 from tests.support.hooks_kit import SECRET
 from trio_mix import Mix, MixCore, RequestOptions, RetryConfig, errors
 from trio_mix._http import sanitize_url
-from trio_mix._rest._debug_log import _said, debug_hooks
+from trio_mix._rest._debug_log import _text_of, debug_hooks
 from trio_mix.testing import MixServer, Say, Turn
 
 if TYPE_CHECKING:
@@ -149,5 +149,5 @@ def test_values_of_a_query_that_look_like_secrets_are_masked(url: str, shown: st
 
 def test_urls_in_an_errors_text_are_masked() -> None:
     error = ValueError("look at\nhttp://user:pass@x/y?token=abc&b=1, please")
-    assert _said(error) == "ValueError: look at http://x/y?token=***&b=1, please"
-    assert _said(ValueError()) == "ValueError"
+    assert _text_of(error) == "ValueError: look at http://x/y?token=***&b=1, please"
+    assert _text_of(ValueError()) == "ValueError"

@@ -194,7 +194,7 @@ async def test_what_cannot_be_uploaded_is_refused_before_any_io(
 
 async def test_a_stream_of_something_else_is_refused(server: Canned, core: MixCore) -> None:
     server.say(answer(201, FILE))
-    with pytest.raises(ConfigurationError, match="gave str"):
+    with pytest.raises(ConfigurationError, match="yielded str"):
         await Files(core).upload(id="s", file=Pieces(["text"]), filename="a")
 
 

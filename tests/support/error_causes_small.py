@@ -67,7 +67,7 @@ wrong("header_value", operation="headers", target="'X'", remedy="it must be a st
       call=lambda: Mix(headers=NUMBER))  # fmt: skip
 wrong("no_port", operation="server_url=...", target="'http://host:99999'",
       remedy="use one from 1 to 65535", call=lambda: Mix("http://host:99999"))  # fmt: skip
-wrong("query", operation="server_url=...", target="'http://host/'", remedy="leave that out",
+wrong("query", operation="server_url=...", target="'http://host/'", remedy="remove it",
       call=lambda: Mix("http://host/?x=1"))  # fmt: skip
 wrong("retries", operation="retries=...", target="'none'", remedy="must be a RetryConfig",
       call=lambda: Mix(retries=odd("none")))  # fmt: skip

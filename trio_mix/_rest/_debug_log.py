@@ -1,14 +1,11 @@
-"""``MIX_DEBUG=1``: requests, streams and messages in the log, by hooks like anybody's.
-
-What it knows: the environment's switch, and how a line reads.
-What it must never know: anything that hooks are not told.
+"""``MIX_DEBUG=1``: requests, streams and messages in the log, by hooks.
 
 Rules:
 
-1. No header is logged, no text of a message, no text of a reply; URLs come without credentials,
-   those in an error's text as well. An error's text may quote what the server has answered.
-2. The logger is ``trio_mix``, the level DEBUG. Where nobody has configured logging, the lines go
-   to stderr; where somebody has, his handlers decide.
+1. No header is logged, no text of a message, no text of a reply. URLs are logged without
+   credentials, also those in an error's text, which may quote the server's response.
+2. The logger is ``trio_mix``, the level DEBUG. If the program has not configured logging, the lines
+   go to stderr; if it has, its handlers decide.
 """
 
 from __future__ import annotations
@@ -65,7 +62,7 @@ class _Formatter(logging.Formatter):
 
 
 class _Stderr(logging.StreamHandler[TextIO]):
-    """Writes to what `sys.stderr` is at the time."""
+    """Writes to the `sys.stderr` of the moment."""
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
@@ -75,8 +72,8 @@ class _Stderr(logging.StreamHandler[TextIO]):
         return sys.stderr
 
 
-def _said(error: BaseException | None) -> str:
-    """Return an exception on one line, without what its URLs must not show."""
+def _text_of(error: BaseException | None) -> str:
+    """Return an exception on one line, without the credentials of its URLs."""
     if error is None:
         return ""
     text = " ".join(str(error).split())
@@ -84,57 +81,73 @@ def _said(error: BaseException | None) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def _before_request(told: BeforeRequestContext) -> None:
-    _log.debug("%s: %s %s (try %d)", told.operation, told.method, told.url, told.attempt)
+def _before_request(context: BeforeRequestContext) -> None:
+    _log.debug(
+        "%s: %s %s (try %d)", context.operation, context.method, context.url, context.attempt
+    )
 
 
-def _after_success(told: AfterSuccessContext) -> None:
-    _log.debug("%s: HTTP %d after %.3f s", told.operation, told.status_code, told.elapsed)
+def _after_success(context: AfterSuccessContext) -> None:
+    _log.debug("%s: HTTP %d after %.3f s", context.operation, context.status_code, context.elapsed)
 
 
-def _after_error(told: AfterErrorContext) -> None:
-    _log.debug("%s: failed after %.3f s: %s", told.operation, told.elapsed, _said(told.error))
+def _after_error(context: AfterErrorContext) -> None:
+    _log.debug(
+        "%s: failed after %.3f s: %s", context.operation, context.elapsed, _text_of(context.error)
+    )
 
 
-def _stream_opened(told: StreamOpenedContext) -> None:
+def _stream_opened(context: StreamOpenedContext) -> None:
     _log.debug(
         "stream of %s: connected after %.3f s (connection %d)",
-        told.session_id,
-        told.elapsed,
-        told.connection,
+        context.session_id,
+        context.elapsed,
+        context.connection,
     )
 
 
-def _stream_lost(told: StreamLostContext) -> None:
-    how = "dropped on purpose" if told.planned else "lost"
-    _log.debug("stream of %s: %s after %.3f s: %s", told.session_id, how, told.elapsed, told.reason)
+def _stream_lost(context: StreamLostContext) -> None:
+    how = "replaced" if context.planned else "lost"
+    _log.debug(
+        "stream of %s: %s after %.3f s: %s",
+        context.session_id,
+        how,
+        context.elapsed,
+        context.reason,
+    )
 
 
-def _stream_retrying(told: StreamRetryingContext) -> None:
+def _stream_retrying(context: StreamRetryingContext) -> None:
     _log.debug(
         "stream of %s: connecting in %.3f s (try %d): %s",
-        told.session_id,
-        told.delay,
-        told.attempt,
-        told.reason,
+        context.session_id,
+        context.delay,
+        context.attempt,
+        context.reason,
     )
 
 
-def _stream_closed(told: StreamClosedContext) -> None:
-    why = _said(told.error) or "on purpose"
-    _log.debug("stream of %s: closed after %.3f s: %s", told.session_id, told.elapsed, why)
+def _stream_closed(context: StreamClosedContext) -> None:
+    why = _text_of(context.error) or "by the program"
+    _log.debug("stream of %s: closed after %.3f s: %s", context.session_id, context.elapsed, why)
 
 
-def _message_started(told: MessageStartedContext) -> None:
-    _log.debug("message to %s: %d characters", told.session_id, len(told.text))
+def _message_started(context: MessageStartedContext) -> None:
+    _log.debug("message to %s: %d characters", context.session_id, len(context.text))
 
 
-def _message_finished(told: MessageFinishedContext) -> None:
-    more = (" (recovered)" if told.recovered else "") + (" (sent twice)" if told.resent else "")
-    if told.error is not None:
-        more += f": {_said(told.error)}"
+def _message_finished(context: MessageFinishedContext) -> None:
+    more = (" (recovered)" if context.recovered else "") + (
+        " (sent twice)" if context.resent else ""
+    )
+    if context.error is not None:
+        more += f": {_text_of(context.error)}"
     _log.debug(
-        "message to %s: %s after %.3f s%s", told.session_id, told.outcome, told.elapsed, more
+        "message to %s: %s after %.3f s%s",
+        context.session_id,
+        context.outcome,
+        context.elapsed,
+        more,
     )
 
 

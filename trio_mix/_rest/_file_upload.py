@@ -1,15 +1,12 @@
 """A multipart form with one file in it, made piece by piece.
 
-What it knows: the format of multipart/form-data, and how to read a path, bytes or a stream.
-What it must never know: where it is sent.
-
 Rules:
 
 1. No more than one piece of the file is in memory at a time.
-2. A length that is known is said beforehand, and exactly so many bytes are sent: a file that grows
+2. If the length is known, it is sent first, and exactly as many bytes follow: a file that grows
    meanwhile is cut there, one that shrinks is an error.
-3. A stream can be read once, so a form over one can be made again only while nothing of it was
-   read; the retry rules see to that.
+3. A stream can be read once, so a form with one can be made again only while nothing of it was
+   read; the rules of retrying ensure that.
 """
 
 from __future__ import annotations
@@ -37,15 +34,15 @@ FileSource: TypeAlias = "str | os.PathLike[str] | bytes | AsyncIterable[bytes]"
 """A path, a file's content, or a stream of it as `trio.abc.ReceiveStream`."""
 
 Progress: TypeAlias = "Callable[[int, int | None], Awaitable[None] | None]"
-"""Called with the bytes done so far, and all there are or ``None``; sync or async."""
+"""A sync or async function of the bytes transferred so far and the total, or ``None``."""
 
 _CLOSE_TIMEOUT: Final = 5.0
 PIECE: Final = 256 * 1024
-"""How much is read from a file at once, in bytes."""
+"""The size of one read from a file, in bytes."""
 
 
 async def report(progress: Progress | None, done: int, total: int | None) -> None:
-    """Tell a caller how far a transfer has got."""
+    """Report the progress of a transfer to the caller."""
     await trio.lowlevel.checkpoint()
     if progress is not None:
         answer = progress(done, total)
@@ -55,7 +52,7 @@ async def report(progress: Progress | None, done: int, total: int | None) -> Non
 
 @attrs.frozen
 class _Plan:
-    """What is uploaded, checked before anything is sent."""
+    """The source of an upload, checked before anything is sent."""
 
     source: str | bytes | AsyncIterable[bytes]
     filename: str
@@ -64,7 +61,7 @@ class _Plan:
 
 
 class Upload:
-    """A file on its way: the form's headers, and bodies for as many tries as are made.
+    """The upload of a file: the form's headers, and a body for each try.
 
     Use `Upload.plan` to make one.
     """
@@ -74,7 +71,7 @@ class Upload:
         self._progress = progress
         self._body: _Body | None = None
         boundary = f"trio-mix-{secrets.token_hex(16)}"
-        # The quoting that browsers use; a filename is the only text of the caller's here.
+        # As browsers quote it; the file name is the only text here that the caller chose.
         quoted = plan.filename.replace('"', "%22")
         self._head = (
             f"--{boundary}\r\n"
@@ -96,10 +93,10 @@ class Upload:
         content_type: str | None,
         progress: Progress | None,
     ) -> Upload:
-        """Check what is to be uploaded, and find out its name, type and size.
+        """Check the source of an upload, and find out its name, type and size.
 
         Raises:
-          ConfigurationError: it cannot be uploaded as asked.
+          ConfigurationError: the source, the name or the type cannot be used.
         """
         await trio.lowlevel.checkpoint()
         size: int | None = None
@@ -146,7 +143,7 @@ class Upload:
 
 
 class _Body(AsyncIterator[bytes]):
-    """The bytes of one form. Not a generator: those are left open when a send is cancelled."""
+    """The bytes of one form. No generator, because a cancelled send would leave it open."""
 
     def __init__(self, head: bytes, tail: bytes, plan: _Plan, progress: Progress | None) -> None:
         self._head = head
@@ -155,7 +152,7 @@ class _Body(AsyncIterator[bytes]):
         self._progress = progress
         self._done = 0
         self._stage = "head"
-        self._file: Any = None  # what trio.open_file returns has no public name
+        self._file: Any = None  # the type of trio.open_file's result has no public name
         self._stream: AsyncIterator[bytes] | None = None
 
     async def __anext__(self) -> bytes:
@@ -186,9 +183,9 @@ class _Body(AsyncIterator[bytes]):
         async for piece in self._stream:
             if not isinstance(piece, bytes | bytearray | memoryview):
                 raise ConfigurationError(
-                    f"files.upload(file=...): the stream gave {type(piece).__name__}, not bytes"
+                    f"files.upload(file=...): the stream yielded {type(piece).__name__}, not bytes"
                 )
-            if piece:  # an empty one would be taken for the end
+            if piece:  # an empty piece would end the body
                 return bytes(piece)
         return b""
 
@@ -204,7 +201,7 @@ class _Body(AsyncIterator[bytes]):
         return piece
 
     async def aclose(self) -> None:
-        """Close the file; a caller's stream stays open, it is not ours."""
+        """Close the file. A caller's stream stays open."""
         file, self._file = self._file, None
         if file is not None:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + _CLOSE_TIMEOUT):
@@ -227,11 +224,11 @@ def _check_name(filename: object) -> None:
         raise ConfigurationError("files.upload(filename=...) is required for bytes and streams")
     if any(bad in filename for bad in "\r\n\0"):
         raise ConfigurationError(
-            f"files.upload(filename={filename!r}) has a line end or NUL, which no header may have"
+            f"files.upload(filename={filename!r}) has a line break or NUL, which no header may have"
         )
     try:
         filename.encode()
     except UnicodeEncodeError:
         raise ConfigurationError(
-            f"files.upload(filename={filename!r}) holds what UTF-8 cannot carry"
+            f"files.upload(filename={filename!r}) holds what UTF-8 cannot encode"
         ) from None

@@ -1,13 +1,10 @@
-"""What a caller can set for a client and for one call: time limits, retries, headers, address.
-
-What it knows: which values make sense.
-What it must never know: I/O, or an operation of the API.
+"""What a caller can set for a client and for one call: timeouts, retries, headers, address.
 
 Rules:
 
 1. Durations are seconds. A value that cannot work is a `ConfigurationError` where it is written
    down, not when it is used.
-2. Nothing here shows a header's value in its ``repr``.
+2. No ``repr`` here shows the value of a header.
 """
 
 from __future__ import annotations
@@ -39,16 +36,16 @@ __all__ = [
 HeadersSource: TypeAlias = (
     Mapping[str, str] | Callable[[], Mapping[str, str] | Awaitable[Mapping[str, str]]]
 )
-"""Headers, or a sync or async function that is asked for them before each request."""
+"""Headers, or a sync or async function that returns them, called before each request."""
 
 Api: TypeAlias = Literal["auto", "pipeline", "blocking", "async"]
-"""How messages are sent: a generation of servers, or ``"auto"`` to find it out."""
+"""How messages are sent: a generation of servers, or ``"auto"`` to detect it."""
 
 _CODE: Final = r"[1-5](?:[0-9]{2}|XX)"
 
 
 def check_api(api: Api) -> None:
-    """Refuse what is not one of the words for a generation."""
+    """Raise `ConfigurationError` if the name of a generation is unknown."""
     if api not in get_args(Api):
         raise ConfigurationError(
             f"api={api!r} is not a generation of the Mix API. Use one of {get_args(Api)}."
@@ -56,7 +53,7 @@ def check_api(api: Api) -> None:
 
 
 def debug_wanted() -> bool:
-    """Say whether the environment asks for a log of what is done: ``MIX_DEBUG=1``."""
+    """Return whether the environment asks for debug logging: ``MIX_DEBUG=1``."""
     wanted = os.environ.get("MIX_DEBUG", "").strip().lower()
     return wanted not in ("", "0", "false", "no", "off")
 
@@ -66,7 +63,7 @@ def _is_number(value: object) -> bool:
 
 
 def check_timeout(value: float | None, name: str = "timeout") -> None:
-    """Refuse a time limit that is not a positive number of seconds."""
+    """Raise `ConfigurationError` if a timeout is not a positive number of seconds."""
     if value is not None and not (_is_number(value) and value > 0):
         raise ConfigurationError(f"{name} must be a positive number of seconds, not {value!r}")
 
@@ -80,7 +77,7 @@ def _seconds(instance: object, attribute: attrs.Attribute[float], value: float) 
 
 
 def _optional_seconds(instance: object, attribute: attrs.Attribute[float], value: float) -> None:
-    if value is not None:  # the annotation is that of attrs for a default that is a float
+    if value is not None:  # attrs infers the annotation from the default, a float
         _seconds(instance, attribute, value)
 
 
@@ -95,16 +92,16 @@ def _factor(instance: object, attribute: attrs.Attribute[float], value: float) -
 @public("trio_mix")
 @attrs.frozen(eq=False, repr=False)
 class BackoffStrategy(Record):
-    """How the pauses between tries grow: by a factor, up to a ceiling, with jitter."""
+    """How the pauses between tries grow: by a factor, up to a maximum, with jitter."""
 
     initial_interval: float = attrs.field(default=0.5, validator=_seconds)
     """The first pause, in seconds."""
     max_interval: float = attrs.field(default=60.0, validator=_seconds)
-    """The longest pause, in seconds; ``Retry-After`` is capped by it too."""
+    """The longest pause, in seconds, also if ``Retry-After`` asks for more."""
     exponent: float = attrs.field(default=1.5, validator=_factor)
-    """By what each pause is longer than the one before."""
+    """The factor between one pause and the next."""
     max_elapsed_time: float | None = attrs.field(default=600.0, validator=_optional_seconds)
-    """When to give up, in seconds since the first try; ``None`` never."""
+    """When to give up, in seconds since the first try; ``None``: never."""
 
 
 def _strategy(_instance: object, _attribute: object, value: object) -> None:
@@ -124,14 +121,14 @@ def _is_backoff(_instance: object, _attribute: object, value: object) -> None:
 @public("trio_mix")
 @attrs.frozen(eq=False, repr=False)
 class RetryConfig(Record):
-    """Whether and how an operation is tried again; which ones may be is in their docstrings."""
+    """Whether and how operations are retried. Which ones may be is in their docstrings."""
 
     strategy: Literal["backoff", "none"] = attrs.field(default="backoff", validator=_strategy)
     """``"backoff"``, or ``"none"`` for a single try."""
     backoff: BackoffStrategy = attrs.field(factory=BackoffStrategy, validator=_is_backoff)
     """The pauses."""
     retry_connection_errors: bool = True
-    """Whether to try again when no answer came, not only on the statuses."""
+    """Whether to retry if no response came, and not only after statuses."""
 
 
 def _copy_headers(value: Mapping[str, str] | None) -> Mapping[str, str] | None:
@@ -157,21 +154,21 @@ def _shown_url(url: str | None) -> str:
 @public("trio_mix")
 @attrs.frozen(eq=False, repr=False)
 class RequestOptions(Record):
-    """What differs for one call from the client's own settings; ``None`` means as there."""
+    """What differs for one call from the client's settings; ``None``: as the client has it."""
 
     timeout: float | None = attrs.field(
         default=None, validator=lambda _self, _attribute, value: check_timeout(value)
     )
     """How long one try may take, in seconds; ``math.inf`` for no limit."""
     retries: RetryConfig | None = None
-    """Whether and how to try again."""
+    """Whether and how to retry."""
     retry_codes: tuple[str, ...] | None = attrs.field(
         default=None, converter=_tuple, validator=_codes
     )
-    """The statuses to try again on, as ``("5XX", "429")``."""
+    """The statuses after which to retry, as ``("5XX", "429")``."""
     headers: Mapping[str, str] | None = attrs.field(
         default=None, converter=_copy_headers, repr=False, hash=False
     )
-    """Headers besides the client's, whose namesakes they replace."""
+    """More headers; they replace the client's of the same names."""
     server_url: str | None = attrs.field(default=None, repr=_shown_url)
     """Another server's address."""

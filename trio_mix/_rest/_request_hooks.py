@@ -1,15 +1,12 @@
 """Calling hooks: around a request, and one after the other.
 
-What it knows: the order, what becomes of a hook's exception, what cancellation does.
-What it must never know: what a request is for, or what a hook does.
+Rules (those of `Hooks`, implemented here):
 
-Rules (those of `Hooks`, kept here):
-
-1. ``before_request`` vetoes by raising, and the veto is not tried again. What another hook raises
-   is logged and ignored. Cancellation and what is no `Exception` passes.
+1. ``before_request`` vetoes by raising, and the call is not retried. What another hook raises is
+   logged and ignored. A cancellation, and any exception that is no `Exception`, passes.
 2. For each ``before_request`` that returned, one of the other two is called, whatever happens.
-3. A hook that must still be called when a cancellation is under way is shielded, for a while.
-4. Without hooks there is no object of this module, and so nothing to call.
+3. A hook that must be called during a cancellation is shielded, for a limited time.
+4. Without hooks there is no object of this module, and nothing to call.
 """
 
 from __future__ import annotations
@@ -49,7 +46,7 @@ __all__ = [
 C = TypeVar("C")
 
 SHIELDED_TIMEOUT: Final = 2.0
-"""Seconds that a hook may take when a cancellation is under way."""
+"""Seconds that a hook may take during a cancellation."""
 
 _log = get_logger("trio_mix.hooks")
 
@@ -66,7 +63,7 @@ def check_hooks(hooks: Hooks | Iterable[Hooks] | None) -> tuple[Hooks, ...]:
     """Return a client's hooks in order.
 
     Raises:
-      ConfigurationError: something that is no `Hooks` is among them.
+      ConfigurationError: one of them is no `Hooks`.
     """
     if hooks is None:
         return ()
@@ -81,18 +78,18 @@ def check_hooks(hooks: Hooks | Iterable[Hooks] | None) -> tuple[Hooks, ...]:
     return several
 
 
-async def call_hook(hook: Hook[C] | None, context: C) -> None:  # noqa: ASYNC910 - the work has some
-    """Call one hook; what it raises is logged and ignored (rule 1)."""
+async def call_hook(hook: Hook[C] | None, context: C) -> None:  # noqa: ASYNC910 - the request is one
+    """Call one hook; an exception from it is logged and ignored (rule 1)."""
     try:
         answer = None if hook is None else hook(context)
         if inspect.isawaitable(answer):
             await answer
-    except Exception:  # noqa: BLE001 - whatever it is, it must not break the work
+    except Exception:  # noqa: BLE001 - a hook must not break the work
         _log.exception("the hook %s raised; it is ignored", _name(hook))
 
 
-async def call_each(calls: Iterable[tuple[Hook[C] | None, C]]) -> None:  # noqa: ASYNC910 - the same
-    """Call hooks in order, all of them, also when a cancellation is under way (rule 3)."""
+async def call_each(calls: Iterable[tuple[Hook[C] | None, C]]) -> None:  # noqa: ASYNC910 - as above
+    """Call all hooks in order, also during a cancellation (rule 3)."""
     left = [(hook, context) for hook, context in calls if hook is not None]
     left.reverse()
     try:
@@ -105,7 +102,11 @@ async def call_each(calls: Iterable[tuple[Hook[C] | None, C]]) -> None:  # noqa:
             with trio.CancelScope(shield=True, deadline=deadline) as scope:
                 await call_hook(hook, context)
             if scope.cancelled_caught:
-                _log.warning("the hook %s took too long, and was cancelled", _name(hook))
+                _log.warning(
+                    "the hook %s took more than %g s during a cancellation; it was cancelled",
+                    _name(hook),
+                    SHIELDED_TIMEOUT,
+                )
 
 
 def _name(hook: object) -> str:
@@ -142,13 +143,13 @@ class RequestHooks:
         """Make one try of a request, with the hooks around it.
 
         Args:
-          request: what is asked.
-          attempt: which try it is, from 1.
+          request: the request.
+          attempt: the number of the try, from 1.
           once: makes it, with the headers that the hooks have added.
-          discard: closes an answer that cannot be handed on.
+          discard: closes its result, which is not returned if a hook is cancelled.
 
         Raises:
-          Vetoed: a ``before_request`` raised; the exception in it is to come out in its place.
+          Vetoed: a ``before_request`` raised; the exception in it must be raised in its place.
         """
         tried = Try(self._hooks, request, attempt, self._stream_state)
         try:
@@ -170,9 +171,9 @@ class Try:
 
     Args:
       hooks: in order.
-      request: what is asked.
-      attempt: which try it is, from 1.
-      stream_state: what hooks keep about the stream that it is a connection of.
+      request: the request.
+      attempt: the number of the try, from 1.
+      stream_state: the state that hooks keep for the stream that the request opens.
     """
 
     def __init__(
@@ -192,7 +193,7 @@ class Try:
         self._began = trio.current_time()
 
     async def begin(self) -> dict[str, str]:  # noqa: ASYNC910 - the request has some
-        """Call ``before_request`` of each, and return the headers that they add.
+        """Call each ``before_request``, and return the headers that they add.
 
         Raises:
           Vetoed: one of them raised.
@@ -212,16 +213,16 @@ class Try:
                     answer = hooks.before_request(context)
                     if inspect.isawaitable(answer):
                         await answer
-                except Exception as veto:  # noqa: BLE001 - it is raised again, as it is
+                except Exception as veto:  # noqa: BLE001 - it is raised unchanged
                     raise Vetoed(veto) from None
             self._begun.append(hooks)
         headers = dict(context.headers)
         check_headers(headers)
         self._began = trio.current_time()
-        return headers  # noqa: ASYNC910 - as said above
+        return headers  # noqa: ASYNC910 - as above
 
     async def succeeded(self, status_code: int) -> None:
-        """Tell the hooks of a success."""
+        """Call the hooks for a success."""
         context = AfterSuccessContext(
             operation=self._request.operation,
             method=self._request.method,
@@ -235,7 +236,7 @@ class Try:
         await call_each((each.after_success, context) for each in self._begun)
 
     async def failed(self, error: BaseException) -> None:
-        """Tell the hooks that began of a failure."""
+        """Call the hooks for a failure: those whose ``before_request`` returned."""
         if isinstance(error, Vetoed):
             error = error.veto
         context = AfterErrorContext(

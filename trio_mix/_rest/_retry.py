@@ -1,20 +1,17 @@
-"""Trying an operation again: when, how often, and when never.
-
-What it knows: the retry settings, the statuses, ``Retry-After``.
-What it must never know: HTTP, or what the operation does.
+"""Retrying an operation: when, how often, and when never.
 
 Rules:
 
-1. An operation that is not safe to repeat is tried again only when no byte of it has left
-   (`TransportError.sent` is false), never on a status: the server may have run it.
-2. A safe one is tried again on the statuses of the settings, and when no answer came.
-3. The pauses grow by the factor up to the ceiling, each shortened by chance to between half and
-   all of itself, so that clients that failed together do not come back together.
-4. ``Retry-After`` takes the pause's place, capped by the ceiling, and chance only lengthens it.
-5. When the next try would begin after ``max_elapsed_time``, the last failure is raised at once.
-6. What a hook forbids is not tried again, whatever exception it chose to say so.
-7. A server that cannot be reached twice on end is told of, once, as a warning on the ``trio_mix``
-   logger: to go on for minutes without a word looks like a program that hangs.
+1. An operation that is not safe to repeat is retried only if no byte of it was sent
+   (`TransportError.sent` is false), never after a status: the server may have run it.
+2. A safe one is retried after the statuses of the settings, and if no response came.
+3. The pauses grow by the factor up to the maximum. Jitter shortens each to between half and all of
+   itself, so that clients that failed together do not come back together.
+4. ``Retry-After`` replaces the pause, up to the maximum, and jitter only lengthens it.
+5. If the next try would begin after ``max_elapsed_time``, the last failure is raised at once.
+6. A call that a hook vetoed is not retried, whatever exception the hook raised.
+7. After two tries in a row that did not reach the server, one warning is logged on the logger
+   ``trio_mix``: a program that retries for minutes in silence looks as if it hangs.
 """
 
 from __future__ import annotations
@@ -42,13 +39,13 @@ __all__ = ["RetryPlan", "Vetoed", "renewed"]
 T = TypeVar("T")
 
 _RETRY_AFTER_JITTER: Final = 0.5
-_SILENT_TRIES: Final = 2
+_TRIES_BEFORE_WARNING: Final = 2
 
 _log: Final = get_logger("trio_mix")
 
 
 class Vetoed(Exception):
-    """Carries what a ``before_request`` hook raised past whoever tries again (rule 6)."""
+    """Carries the exception of a ``before_request`` hook past the retries (rule 6)."""
 
     def __init__(self, veto: Exception) -> None:
         super().__init__()
@@ -57,16 +54,16 @@ class Vetoed(Exception):
 
 @attrs.frozen(eq=False, repr=False)
 class RetryPlan:
-    """Whether and how one operation is tried again."""
+    """Whether and how one operation is retried."""
 
     config: RetryConfig
-    """The pauses, and whether there are any."""
+    """The strategy and the pauses."""
     safe: bool
     """Whether the operation may be repeated after it has reached the server."""
     rng: random.Random = attrs.field(repr=False)
-    """Where the jitter comes from."""
+    """The source of the jitter."""
     codes: tuple[str, ...] = RETRY_CODES
-    """The statuses to try again on."""
+    """The statuses after which to retry."""
 
     async def run(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Call the function until it succeeds, fails for good, or the time is up.
@@ -74,16 +71,16 @@ class RetryPlan:
         Cancellation ends it at once, in a try or in a pause.
 
         Raises:
-          MixError: the last answer, if it was an error.
-          TransportError: the last failure to get an answer, with the number of tries.
+          MixError: the last response, if it was an error.
+          TransportError: the last failure to get a response, with the number of tries.
 
-        What a hook forbids it with is raised as it is.
+        The exception of a hook that vetoed the call is raised unchanged.
         """
         try:
             return await self._run(attempt)
         except Vetoed as vetoed:
             veto = vetoed.veto
-        raise veto  # out here, where no other exception becomes its context
+        raise veto  # here, so that no other exception becomes its context
 
     async def _run(self, attempt: Callable[[], Awaitable[T]]) -> T:
         began = trio.current_time()
@@ -99,21 +96,21 @@ class RetryPlan:
                     if isinstance(error, TransportError) and tries > 1:
                         raise renewed(error, error.request, tries) from error.__cause__
                     raise
-            if tries == _SILENT_TRIES and isinstance(failure, TransportError):
-                self._tell(failure)
+            if tries == _TRIES_BEFORE_WARNING and isinstance(failure, TransportError):
+                self._warn(failure)
             await trio.sleep(pause)
 
-    def _tell(self, failure: TransportError) -> None:
+    def _warn(self, failure: TransportError) -> None:
         limit = self.config.backoff.max_elapsed_time
         for_how_long = "without a limit" if limit is None else f"for up to {limit:g} s"
         _log.warning(
-            "%s Trying again, %s; retries=RetryConfig(...) says for how long.",
-            renewed(failure, failure.request, _SILENT_TRIES),
+            "%s Retrying %s; retries=RetryConfig(...) sets how long.",
+            renewed(failure, failure.request, _TRIES_BEFORE_WARNING),
             for_how_long,
         )
 
     def _pause(self, failure: MixError | TransportError, tries: int) -> float | None:
-        """Return the seconds to wait before the next try, ``None`` for no next try."""
+        """Return the seconds until the next try, ``None`` if there is none."""
         if self.config.strategy == "none":
             return None
         if isinstance(failure, TransportError):
@@ -145,13 +142,13 @@ class RetryPlan:
 
 
 def renewed(error: TransportError, request: RequestInfo, attempts: int = 1) -> TransportError:
-    """Return the same failure, telling of another request or number of tries."""
+    """Return the same failure with another request or number of tries in its text."""
     reason = getattr(error, "reason", str(error))
     return type(error)(reason, request=request, attempts=attempts, sent=error.sent)
 
 
 def _is_certificate(failure: BaseException) -> bool:
-    """Say whether the server's certificate was refused, which no try will change."""
+    """Return whether the server's certificate was refused, which no retry will change."""
     cause: BaseException | None = failure
     for _ in range(10):
         if cause is None:

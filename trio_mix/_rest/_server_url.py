@@ -1,7 +1,4 @@
-"""Where a client's server is: what was said, else the environment, else the usual place.
-
-What it knows: what an address may be, and where it comes from.
-What it must never know: what is asked of the server.
+"""The address of a client's server: the argument, else the environment's, else the default.
 
 Rule: an address that cannot work is a `ConfigurationError` that shows none of its passwords.
 """
@@ -19,11 +16,11 @@ from trio_mix.errors import ConfigurationError
 __all__ = ["DEFAULT_SERVER_URL", "base_url", "checked_url"]
 
 DEFAULT_SERVER_URL: Final = "http://localhost:8088"
-"""Where a Mix server listens unless it is told otherwise."""
+"""Where a Mix server listens by default."""
 
 
 def base_url(server_url: str | None) -> str:
-    """Return what the operations' paths are put behind, possibly with a password in it."""
+    """Return the address that the operations' paths are appended to; it may hold a password."""
     if server_url is None:
         from_environment = os.environ.get("MIX_SERVER_URL", "").strip()
         return checked_url(from_environment or DEFAULT_SERVER_URL, "the variable MIX_SERVER_URL")
@@ -35,13 +32,13 @@ def checked_url(url: str, named: str = "server_url=...") -> str:
 
     Args:
       url: the address.
-      named: how its user knows it, for the error.
+      named: the argument or variable that it comes from, for the error.
 
     Raises:
       ConfigurationError: it cannot work.
     """
     if not isinstance(url, str):
-        raise ConfigurationError(f"{named}: it must be text, not {type(url).__name__}")
+        raise ConfigurationError(f"{named}: it must be a string, not {type(url).__name__}")
     try:
         Target.parse(url)
     except ConfigurationError as error:
@@ -52,11 +49,11 @@ def checked_url(url: str, named: str = "server_url=...") -> str:
         port = 0
     if port == 0:
         raise ConfigurationError(
-            f"{named}: {sanitize_url(url)!r} has no possible port: use one from 1 to 65535"
+            f"{named}: {sanitize_url(url)!r} has an invalid port: use one from 1 to 65535"
         )
     if "?" in url or "#" in url:
         raise ConfigurationError(
-            f"{named}: after {sanitize_url(re.split('[?#]', url)[0])!r} comes a query or a"
-            " fragment: leave that out"
+            f"{named}: {sanitize_url(re.split('[?#]', url)[0])!r} is followed by a query or a"
+            " fragment: remove it"
         )
     return url.rstrip("/")
