@@ -138,3 +138,16 @@ async def test_an_empty_list_is_named_on_a_terminal(open_terminal: OpenTerminal)
         async with open_terminal(*args) as terminal:
             await terminal.expect("no sessions")
             assert await terminal.end() == 0
+
+
+async def test_who_may_connect_is_checked_before_the_server_starts(
+    run_command: RunCommand, tmp_path: Path
+) -> None:
+    file = tmp_path / "talk.jsonl"
+    file.write_text('{"trio_mix_recording": 1}\n', encoding="utf-8")
+    for command in (("serve",), ("record", str(file), "--force"), ("replay", str(file))):
+        for option, value in (("--allow-host", "mix.lan:80"), ("--allow-origin", "mix.lan")):
+            done = await run_command(*command, "--port", "0", option, value)
+            assert done.code == 2, (command, option)
+            assert option in done.err
+            assert "allowed_" not in done.err

@@ -12,8 +12,10 @@ from trio_mix.cli._errors import OK
 from trio_mix.cli._options import (
     NO_COMMON,
     NO_DEBUG,
+    NONE_ALLOWED,
     SERVERS,
     SHELL,
+    Allowed,
     ApiOption,
     Common,
     Debug,
@@ -93,6 +95,7 @@ def serve(
     port: PortOption = 8088,
     api: ApiOption = "async",
     pace: Annotated[float, Parameter(validator=Number(gte=0))] = 1.0,
+    allowed: Allowed = NONE_ALLOWED,
     debug: Debug = NO_DEBUG,
 ) -> int:
     """Run the bundled server until Ctrl-C. It keeps everything in memory.
@@ -102,7 +105,7 @@ def serve(
     """
     from trio_mix.cli.commands import _serve
 
-    return run_async(debug, _serve.serve, host, port, api, pace=pace)
+    return run_async(debug, _serve.serve, host, port, api, pace=pace, allowed=allowed)
 
 
 def record(
@@ -112,6 +115,7 @@ def record(
     host: HostOption = "127.0.0.1",
     port: PortOption = 8089,
     force: Annotated[bool, flag("Replace an existing file.")] = False,
+    allowed: Allowed = NONE_ALLOWED,
     common: Common = NO_COMMON,
 ) -> int:
     """Run a proxy that records requests and responses of a server, with secrets masked.
@@ -124,7 +128,9 @@ def record(
     """
     from trio_mix.cli.commands import _record
 
-    return run_async(common, _record.record_to, common.server, file, host, port, force=force)
+    return run_async(
+        common, _record.record_to, common.server, file, host, port, force=force, allowed=allowed
+    )
 
 
 def replay(
@@ -135,6 +141,7 @@ def replay(
     port: PortOption = 8088,
     speed: Annotated[float, Parameter(validator=Number(gt=0))] = 1.0,
     ignore_bodies: Annotated[bool, flag("Match requests without comparing bodies.")] = False,
+    allowed: Allowed = NONE_ALLOWED,
     debug: Debug = NO_DEBUG,
 ) -> int:
     """Serve a recording: send the recorded responses, at their pace, until Ctrl-C.
@@ -148,7 +155,14 @@ def replay(
     from trio_mix.cli.commands import _record
 
     return run_async(
-        debug, _record.replay_from, file, host, port, speed=speed, ignore_bodies=ignore_bodies
+        debug,
+        _record.replay_from,
+        file,
+        host,
+        port,
+        speed=speed,
+        ignore_bodies=ignore_bodies,
+        allowed=allowed,
     )
 
 

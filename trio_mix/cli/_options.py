@@ -53,8 +53,33 @@ class Common(Debug):
     ] = None
 
 
+@Parameter(name="*")
+@attrs.frozen(kw_only=True)
+class Allowed:
+    """The options of every command that serves HTTP: who may use it besides local programs."""
+
+    hosts: Annotated[
+        tuple[str, ...],
+        Parameter(
+            name="--allow-host",
+            negative="",
+            help="A name that clients may use for this machine besides localhost; can be repeated.",
+        ),
+    ] = ()
+    origins: Annotated[
+        tuple[str, ...],
+        Parameter(
+            name="--allow-origin",
+            negative="",
+            help="The origin of web pages that may connect, for example http://localhost:5173; "
+            "can be repeated.",
+        ),
+    ] = ()
+
+
 NO_DEBUG: Final = Debug()
 NO_COMMON: Final = Common()
+NONE_ALLOWED: Final = Allowed()
 
 
 def flag(text: str, *names: str) -> Parameter:

@@ -11,16 +11,18 @@ import trio
 from trio_mix.cli._errors import CommandUsageError
 from trio_mix.cli.ui._library_terms import without_library_terms
 from trio_mix.cli.ui._text import clean
-from trio_mix.testing import RecordingError, record, replay
+from trio_mix.testing import record, replay
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from trio_mix.cli._options import Allowed
 
 _DEFAULT = "http://localhost:8088"
 
 
 async def record_to(
-    server: str | None, file: Path, host: str, port: int, *, force: bool
+    server: str | None, file: Path, host: str, port: int, *, force: bool, allowed: Allowed
 ) -> NoReturn:
     """Record until cancelled.
 
@@ -28,17 +30,20 @@ async def record_to(
       CommandUsageError: the file exists, or the server's address is not a URL.
     """
     upstream = server or os.environ.get("MIX_SERVER_URL") or _DEFAULT
+    if not force:
+        try:
+            os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        except FileExistsError:
+            raise CommandUsageError(f"{file} exists: --force replaces it") from None
     try:
-        # A recording may hold secrets that no mask covers: only the user may read it.
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | (0 if force else os.O_EXCL), 0o600)
-    except FileExistsError:
-        raise CommandUsageError(f"{file} exists: --force replaces it") from None
-    try:
-        os.fchmod(descriptor, 0o600)  # an existing file keeps its mode otherwise
-    finally:
-        os.close(descriptor)
-    try:
-        recorder = record(upstream, file, host=host, port=port)
+        recorder = record(
+            upstream,
+            file,
+            host=host,
+            port=port,
+            allowed_hosts=allowed.hosts,
+            allowed_origins=allowed.origins,
+        )
     except ValueError as error:
         raise CommandUsageError(without_library_terms(str(error))) from error
     try:
@@ -47,19 +52,29 @@ async def record_to(
             await trio.sleep_forever()
     finally:
         print(f"{recorder.exchanges} requests recorded", file=sys.stderr, flush=True)
+        if recorder.full:
+            print("the file reached its largest size: the rest is missing", file=sys.stderr)
 
 
 async def replay_from(
-    file: Path, host: str, port: int, *, speed: float, ignore_bodies: bool
+    file: Path, host: str, port: int, *, speed: float, ignore_bodies: bool, allowed: Allowed
 ) -> NoReturn:
     """Serve a recording until cancelled.
 
     Raises:
-      CommandUsageError: the file is not a recording.
+      CommandUsageError: the file is not a recording, or a name or origin is invalid.
     """
     try:
-        server = replay(file, speed=speed, ignore_bodies=ignore_bodies, host=host, port=port)
-    except RecordingError as error:
+        server = replay(
+            file,
+            speed=speed,
+            ignore_bodies=ignore_bodies,
+            host=host,
+            port=port,
+            allowed_hosts=allowed.hosts,
+            allowed_origins=allowed.origins,
+        )
+    except ValueError as error:
         raise CommandUsageError(without_library_terms(str(error))) from error
     async with server:
         count = len(server.recording.exchanges)

@@ -9,27 +9,45 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from trio_mix.cli._errors import CommandUsageError
+from trio_mix.cli._options import NONE_ALLOWED
+from trio_mix.cli.ui._library_terms import without_library_terms
 from trio_mix.testing import MixServer
 
 if TYPE_CHECKING:
+    from trio_mix.cli._options import Allowed
     from trio_mix.testing import Api
 
 _LOG_LIMIT = 1000
-"""The number of records that the server keeps, so that a long run does not fill the memory."""
+_LOG_BYTES = 16 * 2**20
+"""The number and size of the records that are kept, so that a long run does not fill the memory."""
 
 
-async def serve(host: str, port: int, api: Api, *, pace: float) -> int:
-    """Run the server until cancelled."""
-    with ExitStack() as at_the_end:
-        async with MixServer(
+async def serve(
+    host: str, port: int, api: Api, *, pace: float, allowed: Allowed = NONE_ALLOWED
+) -> int:
+    """Run the server until cancelled.
+
+    Raises:
+      CommandUsageError: a name or origin is invalid.
+    """
+    try:
+        made = MixServer(
             api,
             host=host,
             port=port,
             pace=pace,
             log_limit=_LOG_LIMIT,
+            log_bytes=_LOG_BYTES,
+            allowed_hosts=allowed.hosts,
+            allowed_origins=allowed.origins,
             # A client that outlives this server must not find its session ids reused.
             id_prefix=f"{secrets.token_hex(3)}-",
-        ) as server:
+        )
+    except ValueError as error:
+        raise CommandUsageError(without_library_terms(str(error))) from error
+    with ExitStack() as at_the_end:
+        async with made as server:
             line = f"Mix server (API generation: {api}) at {server.url}; Ctrl-C stops it"
             print(line, flush=True)
             # A terminal writes no line end after its ^C.

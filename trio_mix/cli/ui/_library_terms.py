@@ -23,6 +23,8 @@ __all__ = ["without_library_terms"]
 _OPTIONS: Final = (
     (re.compile(r"\bserver_url(?:=\.\.\.)?"), "--server"),
     (re.compile(r"\ballow_shell(?:=True)?"), "--allow-shell"),
+    (re.compile(r"\ballowed_hosts\b"), "--allow-host"),
+    (re.compile(r"\ballowed_origins\b"), "--allow-origin"),
 )
 _VERBATIM: Final = re.compile(
     r"'[^']*'|\"[^\"]*\"|`(?:trio-mix|/)[^`]*`|\b\w+://[^\s,;)]*[\w/]|(?<!\w)/[\w./-]*\w"
