@@ -1,15 +1,15 @@
-"""Work through a file of prompts, one on each line, with several sessions at once.
+"""Run a file of prompts, one per line, in several sessions at once.
 
 python examples/batch.py prompts.txt results.jsonl --demo    with the bundled server
 python examples/batch.py prompts.txt results.jsonl -n 8      with the server at MIX_SERVER_URL
 
-Interrupt it, kill it, start it again: it goes on where it was. The results are lines of JSON,
-appended and synced to the disk; the last line about a prompt counts. A line is written before a
-prompt is sent, too, with its session: after a kill, what the server has stored there tells whether
-it ran. What has an answer is not run again; what failed is. What may have run, and nobody can
-tell, is in doubt, and left alone unless you say --again.
+You can interrupt or kill it and start it again: it continues where it stopped. The results are
+lines of JSON, appended and synced to the disk; the last line of a prompt counts. A line with the
+session's id is written before a prompt is sent: after a kill, the session's stored messages show
+whether the prompt ran. A prompt with an answer is not run again; one that failed is. A prompt that
+may have run, without proof, is in doubt, and is not run again unless you pass --again.
 
-Exit code: 0 all answered, 1 some failed or are in doubt, 2 it could not work, 130 interrupted.
+Exit code: 0 all answered, 1 some failed or are in doubt, 2 could not start, 130 interrupted.
 """
 
 import argparse
@@ -34,16 +34,16 @@ from trio_mix.errors import MessageInterrupted, MixError, TrioMixError
 from trio_mix.testing import MixServer
 
 ONCE = RequestOptions(retries=RetryConfig(strategy="none"))
-BROKEN_OFF = ("error", "canceled", "cancelled", "aborted")
-GOES_ON = ("", "tool_use", "tool_calls", "unknown")
+ABORTED = ("error", "canceled", "cancelled", "aborted")
+NOT_FINAL = ("", "tool_use", "tool_calls", "unknown")
 
 Key: TypeAlias = tuple[str, int]
 
 
 class Status(enum.StrEnum):
-    """What is known of a prompt."""
+    """The state of a prompt."""
 
-    SENT = "sent"  # about to be sent, or sent: only seen after a kill
+    SENT = "sent"  # about to be sent, or sent; the last state only after a kill
     DONE = "done"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -52,10 +52,10 @@ class Status(enum.StrEnum):
 
 @attrs.frozen(kw_only=True)
 class Result:
-    """A line of the results."""
+    """One line of the results file."""
 
     prompt: str
-    copy: int = 1  # the same prompt may stand in the file several times
+    copy: int = 1  # counts the same prompt if the file has it several times
     status: Status = attrs.field(converter=Status)
     session: str = ""
     text: str = ""
@@ -65,12 +65,12 @@ class Result:
 
     @property
     def key(self) -> Key:
-        """Which prompt it is about: its line may move when the file is edited."""
+        """Identifies the prompt even if its line moves when the file is edited."""
         return self.prompt, self.copy
 
 
 class Results:
-    """The file of results: read at the start, then only ever added to."""
+    """The results file: read at the start, then only appended to."""
 
     def __init__(self, path: Path) -> None:
         self.last: dict[Key, Result] = {}
@@ -78,7 +78,7 @@ class Results:
         if sys.platform != "win32":
             import fcntl
 
-            try:  # two runs at once would run all twice
+            try:  # two runs at once would run every prompt twice
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 self._file.close()
@@ -88,7 +88,7 @@ class Results:
         for line in whole.splitlines():
             result = Result(**json.loads(line))
             self.last[result.key] = result
-        if torn:  # the run was killed while it wrote
+        if torn:  # an earlier run was killed while writing
             self._file.truncate(len(whole) + len(newline))
 
     def close(self) -> None:
@@ -97,14 +97,14 @@ class Results:
     async def add(self, result: Result) -> None:
         """Append a line; it is on the disk when this returns."""
         line = json.dumps(attrs.asdict(result), ensure_ascii=False).encode() + b"\n"
-        with trio.CancelScope(shield=True):  # a matter of milliseconds
+        with trio.CancelScope(shield=True):  # takes milliseconds
             self._file.write(line)
             await trio.to_thread.run_sync(os.fsync, self._file.fileno())
         self.last[result.key] = result
 
 
 def read_prompts(path: Path) -> list[Key]:
-    """Return the prompts: lines that are neither empty nor comments."""
+    """Return the prompts: all lines except empty ones and comments."""
     seen: Counter[str] = Counter()
     prompts: list[Key] = []
     for line in map(str.strip, path.read_text(encoding="utf-8").splitlines()):
@@ -116,7 +116,7 @@ def read_prompts(path: Path) -> list[Key]:
 
 @attrs.define
 class Batch:
-    """A run: the prompts that are left, and what is done with each."""
+    """Runs prompts and records their results."""
 
     mix: Mix
     results: Results
@@ -128,11 +128,11 @@ class Batch:
         result = self.results.last.get(key)
         return None if result is None else result.status
 
-    async def work_off(self, key: Key) -> None:
-        """Get one prompt to a result."""
+    async def process(self, key: Key) -> None:
+        """Run one prompt, or find the result of an earlier run."""
         before = self.results.last.get(key)
         if before is not None and before.status in (Status.SENT, Status.DOUBT):
-            found = await self._ask_what_became_of_it(before)
+            found = await self._find_outcome(before)
             if found is not None:
                 await self.results.add(found)
                 if found.status is Status.DONE:
@@ -144,17 +144,17 @@ class Batch:
     async def _run(self, prompt: str, copy: int) -> None:
         result = Result(prompt=prompt, copy=copy, status=Status.SENT)
         try:
-            session = await self.mix.sessions.create(title=f"Batch: {prompt[:40]}")
+            created = await self.mix.sessions.create(title=f"Batch: {prompt[:40]}")
         except MixError as error:
             await self.results.add(attrs.evolve(result, status=Status.FAILED, error=str(error)))
             return
-        sent = result = attrs.evolve(result, session=session.id)
+        sent = result = attrs.evolve(result, session=created.id)
         await self.results.add(sent)
         try:
             async with self.mix.open_stream(
-                session.id, on_permission=self._decide, settle_timeout=self.settle
-            ) as stream:
-                reply = await stream.ask(prompt)
+                created.id, on_permission=self._decide, settle_timeout=self.settle
+            ) as session:
+                reply = await session.ask(prompt)
             tools = [call.name for call in reply.tool_calls]
             result = attrs.evolve(
                 sent, status=Status.DONE, text=reply.text, tools=tools, recovered=reply.recovered
@@ -164,52 +164,52 @@ class Batch:
             result = attrs.evolve(sent, status=status, error=str(error))
         except TrioMixError as error:
             result = attrs.evolve(sent, status=Status.FAILED, error=str(error))
-        except trio.Cancelled:  # leaving the message has told the server to stop
+        except trio.Cancelled:  # leaving the message has cancelled the turn on the server
             result = attrs.evolve(sent, status=Status.CANCELLED, error="interrupted")
             raise
         finally:
             if result is not sent:
                 await self.results.add(result)
                 if result.status is not Status.DOUBT:
-                    await self._delete(session.id)
+                    await self._delete(created.id)
 
     async def _decide(self, *_: object) -> bool:
         return self.grant
 
-    async def _ask_what_became_of_it(self, before: Result) -> Result | None:
-        """Look at what is stored; None if it never arrived, or was broken off: so it may be run."""
-        stored, silent_since = "", trio.current_time()
-        doubt = "it began to run, and did not end"
-        while trio.current_time() - silent_since < self.settle:
+    async def _find_outcome(self, before: Result) -> Result | None:
+        """Read the stored messages; return None if the prompt never ran or was aborted."""
+        stored, unchanged_since = "", trio.current_time()
+        doubt = "it began to run and did not finish"
+        while trio.current_time() - unchanged_since < self.settle:
             try:
                 messages = (await self.mix.sessions.export_session(id=before.session)).messages
             except MixError as error:
-                doubt = f"its session cannot be read any more: {error}"
+                doubt = f"its session cannot be read: {error}"
                 break
             answers = [row for row in messages if row.role == "assistant"]
             finish = (answers[-1].finish_reason or "") if answers else ""
             text = "".join(row.content for row in answers)
-            if not messages or finish in BROKEN_OFF:
+            if not messages or finish in ABORTED:
                 await self._delete(before.session)
                 return None
-            if finish not in GOES_ON:
+            if finish not in NOT_FINAL:
                 tools = [call.name for row in answers for call in row.tool_calls or ()]
                 return attrs.evolve(
                     before, status="done", text=text, tools=tools, error="", recovered=True
                 )
-            if (now := repr(messages)) != stored:  # it grows: the agent is still at it
-                stored, silent_since = now, trio.current_time()
+            if (now := repr(messages)) != stored:  # it grows: the agent is still working
+                stored, unchanged_since = now, trio.current_time()
             await trio.sleep(min(1.0, self.settle / 8))
         return attrs.evolve(before, status=Status.DOUBT, error=doubt)
 
     async def _delete(self, session: str) -> None:
-        no_harm = contextlib.suppress(TrioMixError)  # is done by a session that stays
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + 5), no_harm:
+        ignored = contextlib.suppress(TrioMixError)  # a session that remains does no harm
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + 5), ignored:
             await self.mix.sessions.delete(id=session, options=ONCE)
 
 
 async def run(batch: Batch, prompts: list[Key], sessions: int, console: Console) -> int:
-    """Work through the prompts and return the exit code."""
+    """Run the prompts and return the exit code."""
     todo = [key for key in prompts if batch.status_of(key) is not Status.DONE]
     left = iter(todo)  # shared by all workers
     interrupted = False
@@ -219,13 +219,13 @@ async def run(batch: Batch, prompts: list[Key], sessions: int, console: Console)
 
         async def worker() -> None:
             for key in left:
-                await batch.work_off(key)
+                await batch.process(key)
                 progress.advance(bar)
                 result = batch.results.last[key]
                 if result.status is not Status.DONE:
                     console.print(f"{result.status}: {result.prompt}: {result.error}", markup=False)
 
-        async def obey(signals: AsyncIterable[int], everything: trio.CancelScope) -> None:
+        async def handle_signals(signals: AsyncIterable[int], everything: trio.CancelScope) -> None:
             nonlocal interrupted
             async for _ in signals:
                 interrupted = True
@@ -234,36 +234,36 @@ async def run(batch: Batch, prompts: list[Key], sessions: int, console: Console)
 
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(obey, signals, nursery.cancel_scope)
+                nursery.start_soon(handle_signals, signals, nursery.cancel_scope)
                 async with trio.open_nursery() as workers:
                     for _ in range(sessions):
                         workers.start_soon(worker)
-                nursery.cancel_scope.cancel(reason="all is done")
+                nursery.cancel_scope.cancel(reason="all prompts are done")
 
     counts = Counter(batch.status_of(key) or "left" for key in prompts)
     console.print(", ".join(f"{count} {what}" for what, count in counts.items()), highlight=False)
     if interrupted:
-        console.print("Interrupted. Run it again to go on.")
+        console.print("Interrupted. Run it again to continue.")
         return 130
     return 0 if counts[Status.DONE] == len(prompts) else 1
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Work through a file of prompts.")
+    parser = argparse.ArgumentParser(description="Run a file of prompts.")
     add = parser.add_argument
-    add("prompts", type=Path, help="one prompt on each line; # begins a comment")
-    add("results", type=Path, help="where results are appended, as lines of JSON")
+    add("prompts", type=Path, help="one prompt per line; # begins a comment")
+    add("results", type=Path, help="the file that results are appended to, as lines of JSON")
     add("-n", type=int, default=4, help="sessions at once (default: %(default)s)")
     add(
         "--settle",
         type=float,
         default=60,
         metavar="SECONDS",
-        help="how long a prompt that was"
-        " cut may be silent before it is given up (default: %(default)s)",
+        help="seconds without a sign of life"
+        " after which an interrupted prompt is given up (default: %(default)s)",
     )
-    add("--yes", action="store_true", help="grant the agent whatever it asks for")
-    add("--again", action="store_true", help="run what is in doubt again")
+    add("--yes", action="store_true", help="grant every permission request of the agent")
+    add("--again", action="store_true", help="run prompts that are in doubt again")
     add("--demo", action="store_true", help="use the bundled server")
     return parser.parse_args()
 
@@ -275,7 +275,7 @@ async def work(args: argparse.Namespace, console: Console) -> int:
             MixServer(listen=args.demo) as server,
             Mix(server.url if args.demo else None) as mix,
         ):
-            await mix.sessions.list(options=ONCE)  # is there a server at all?
+            await mix.sessions.list(options=ONCE)  # fails at once if there is no server
             batch = Batch(mix, results, settle=args.settle, grant=args.yes, again=args.again)
             return await run(batch, prompts, args.n, console)
 
@@ -285,7 +285,7 @@ async def main() -> int:
     try:
         return await work(args, console)
     except* BlockingIOError:
-        problem = f"another run is at work on {args.results}"
+        problem = f"another run is using {args.results}"
     except* (OSError, ValueError, TrioMixError) as errors:  # nurseries raise groups
         problem = str(next(_leaves(errors)))
     console.print(problem, markup=False, highlight=False, soft_wrap=True)

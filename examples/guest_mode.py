@@ -4,9 +4,9 @@ python examples/guest_mode.py --demo    with the bundled server, in this process
 python examples/guest_mode.py           with the server at MIX_SERVER_URL, or port 8088
 
 `Guest` is a bridge for any asyncio program: a web framework, a bot, a notebook
-(guest_notebook.ipynb). What it keeps: an exception comes out as it was raised; cancelling the
-asyncio side cancels the Trio side and waits until that has cleaned up, so that the agent is told
-to stop; and nothing of Trio's is left when its block is left.
+(guest_notebook.ipynb). Exceptions come out unchanged. Cancelling the asyncio side cancels the Trio
+side and waits until that has cleaned up, so that the turn is cancelled on the server. When the
+block of `Guest` is left, no Trio task is left.
 """
 
 import asyncio
@@ -30,14 +30,14 @@ T = TypeVar("T")
 
 
 class Guest:
-    """Trio inside the running asyncio loop, for as long as an ``async with``."""
+    """Runs Trio inside the running asyncio loop, for the length of an ``async with``."""
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
         self._over: asyncio.Future[Outcome[None]] = loop.create_future()
         self._ready: asyncio.Future[trio.Nursery] = loop.create_future()
         trio.lowlevel.start_guest_run(
-            self._live,
+            self._run_guest,
             run_sync_soon_threadsafe=loop.call_soon_threadsafe,
             run_sync_soon_not_threadsafe=loop.call_soon,
             done_callback=self._over.set_result,
@@ -64,7 +64,7 @@ class Guest:
     async def run(
         self, function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Await a Trio function from asyncio; cancelled, it cancels that and waits for its end."""
+        """Await a Trio function from asyncio; a cancellation is passed on and waits for its end."""
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         scope = trio.CancelScope()
 
@@ -72,7 +72,7 @@ class Guest:
             try:
                 with scope:
                     done.set_result(await function(*args, **kwargs))
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is for the caller
+            except Exception as error:  # noqa: BLE001 - every error is raised in the caller
                 done.set_exception(error)
             finally:
                 if not done.done():
@@ -84,7 +84,7 @@ class Guest:
 
     @asynccontextmanager
     async def enter(self, manager: AbstractAsyncContextManager[T]) -> AsyncIterator[T]:
-        """Hold a Trio context manager open: entered and left in one Trio task, as it has to be."""
+        """Hold a Trio context manager open: one Trio task enters and leaves it."""
         entered: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         leave = trio.Event()
 
@@ -102,7 +102,7 @@ class Guest:
             await until_done(holder)
             raise
         if not entered.done():
-            await holder  # it could not be entered: this raises why
+            await holder  # it could not be entered: this raises the reason
         try:
             yield entered.result()
         finally:
@@ -110,7 +110,7 @@ class Guest:
             await until_done(holder)
             holder.result()
 
-    async def _live(self) -> None:
+    async def _run_guest(self) -> None:
         async with trio.open_nursery() as nursery:
             self._ready.set_result(nursery)
             await trio.sleep_forever()
@@ -119,7 +119,7 @@ class Guest:
 async def until_done(
     future: asyncio.Future[T], on_cancel: Callable[[], object] = lambda: None
 ) -> None:
-    """Wait until a future is done, however often this is cancelled; then be cancelled."""
+    """Wait until a future is done, even if cancelled meanwhile; then raise the cancellation."""
     cancelled: asyncio.CancelledError | None = None
     while not future.done():
         try:
@@ -129,17 +129,17 @@ async def until_done(
             on_cancel()
     if cancelled is not None:
         if not future.cancelled():
-            future.exception()  # seen: asyncio need not warn of it
+            future.exception()  # retrieved, so that asyncio does not warn
         raise cancelled
 
 
-async def talk(guest: Guest, stream: SessionStream) -> None:
-    """Do in asyncio what is usual there: await, gather, time out."""
-    reply = await guest.run(stream.ask, "Hello")
+async def talk(guest: Guest, session: SessionStream) -> None:
+    """Use asyncio as usual: await, gather, time out."""
+    reply = await guest.run(session.ask, "Hello")
     print(reply.text)
 
-    async def in_pieces(text: str) -> None:  # what uses `async for` runs on Trio's side
-        async with stream.send(text) as message:
+    async def in_pieces(text: str) -> None:  # code with `async for` runs on Trio's side
+        async with session.send(text) as message:
             async for piece in message.text_deltas():
                 print(piece, end="", flush=True)
         print()
@@ -147,16 +147,16 @@ async def talk(guest: Guest, stream: SessionStream) -> None:
     await guest.run(in_pieces, "List the files here")
 
     both = await asyncio.gather(
-        guest.run(stream.ask, "Say it in one word"), guest.run(stream.ask, "Hello again")
+        guest.run(session.ask, "Say it in one word"), guest.run(session.ask, "Hello again")
     )
     print([reply.text for reply in both])
 
     try:
         async with asyncio.timeout(1):
-            # A story takes longer than that; the time-out cancels the message on the server.
-            await guest.run(stream.ask, "Tell me a story")
+            # A story takes longer than that; the timeout cancels the turn on the server.
+            await guest.run(session.ask, "Tell me a story")
     except TimeoutError:
-        print("It took too long, and was told to stop.")
+        print("It took too long, and was cancelled.")
 
 
 async def main() -> None:
@@ -164,7 +164,7 @@ async def main() -> None:
         url = None
         if "--demo" in sys.argv:
             url = (await stack.enter_async_context(guest.enter(MixServer()))).url
-        once = RetryConfig(strategy="none")  # a person waits, and can try again
+        once = RetryConfig(strategy="none")  # a person can try again
         mix = await stack.enter_async_context(guest.enter(Mix(url, retries=once)))
         session = guest.enter(mix.open_session(title="Guest"))
         await talk(guest, await stack.enter_async_context(session))

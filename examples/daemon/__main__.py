@@ -1,4 +1,4 @@
-"""The daemon's front: arguments, signals, and what runs beside what."""
+"""Run the daemon: arguments, signals and tasks."""
 
 import argparse
 import contextlib
@@ -18,20 +18,20 @@ from trio_mix.testing import MixServer
 from .health import Metrics, serve_health
 from .spool import Spool
 from .supervisor import keep_watchdog, notify
-from .worker import Crew, Settings
+from .worker import Settings, Workers
 
 _log = logging.getLogger("daemon")
 _DEMO_JOBS = {"hello": "Hello", "files": "List the files here"}
 
 
-async def obey(signals: AsyncIterable[int], crew: Crew) -> None:
-    """Stop in an orderly way at the first signal, and at once at the second."""
-    grace = crew.settings.grace
+async def handle_signals(signals: AsyncIterable[int], workers: Workers) -> None:
+    """Stop after the running jobs at the first signal, and at once at the second."""
+    grace = workers.settings.grace
     async for number in signals:
         name = signal.Signals(number).name
-        _log.info("%s: stopping; %d jobs have %g s", name, len(crew.jobs), grace)
+        _log.info("%s: stopping; %d jobs have %g s", name, len(workers.jobs), grace)
         notify("STOPPING=1")
-        crew.drain(grace)
+        workers.drain(grace)
         grace = 0
 
 
@@ -41,7 +41,7 @@ async def serve(
     listeners: list[trio.SocketListener],
     server: str | None,
 ) -> None:
-    """Do jobs until a signal says stop."""
+    """Run jobs until a signal arrives."""
     settings = Settings(
         workers=args.workers,
         grace=args.grace,
@@ -52,24 +52,24 @@ async def serve(
     metrics = Metrics()
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with Mix(server, hooks=metrics.hooks) as mix, trio.open_nursery() as nursery:
-            crew = Crew(mix, spool, settings, spool.unfinished())
-            nursery.start_soon(obey, signals, crew)
+            workers = Workers(mix, spool, settings, spool.unfinished())
+            nursery.start_soon(handle_signals, signals, workers)
             nursery.start_soon(keep_watchdog)
-            nursery.start_soon(serve_health, crew, metrics, listeners)
-            _log.info("put jobs into %s/inbox; answers come to done", spool.folder)
+            nursery.start_soon(serve_health, workers, metrics, listeners)
+            _log.info("put jobs into %s/inbox; answers are written to done", spool.folder)
             port = listeners[0].socket.getsockname()[1]
             _log.info("health at http://%s:%d/readyz", args.health[0], port)
             notify("READY=1")
-            async with trio.open_nursery() as workers:
+            async with trio.open_nursery() as pool:
                 for number in range(1, settings.workers + 1):
-                    workers.start_soon(crew.work, number)
+                    pool.start_soon(workers.work, number)
             nursery.cancel_scope.cancel(reason="all workers have stopped")
     _log.info("stopped")
 
 
 @contextlib.contextmanager
 def demo_folder() -> Iterator[Path]:
-    """Make a spool folder with a few jobs in it."""
+    """Create a temporary spool folder with two jobs."""
     with tempfile.TemporaryDirectory(prefix="daemon-demo-") as folder:
         inbox = Path(folder, "inbox")
         inbox.mkdir()
@@ -79,7 +79,7 @@ def demo_folder() -> Iterator[Path]:
 
 
 def at_least(kind: type[float], least: float) -> Callable[[str], float]:
-    """Return what reads an option's number, and refuses one that is less than the least."""
+    """Return a parser for an option's number that refuses values below ``least``."""
 
     def read(text: str) -> float:
         value = kind(text)
@@ -87,7 +87,7 @@ def at_least(kind: type[float], least: float) -> Callable[[str], float]:
             raise argparse.ArgumentTypeError(f"{text} is less than {least:g}")
         return value
 
-    read.__name__ = kind.__name__  # for argparse, which says "invalid float value"
+    read.__name__ = kind.__name__  # argparse prints this name in errors
     return read
 
 
@@ -101,40 +101,45 @@ def address(text: str) -> tuple[str, int]:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m examples.daemon", description="Give the agent jobs out of a spool folder."
+        prog="python -m examples.daemon", description="Run jobs from a spool folder."
     )
     add = parser.add_argument
-    add("spool", type=Path, nargs="?", help="the spool folder; it is made if need be")
+    add("spool", type=Path, nargs="?", help="the spool folder; created if it does not exist")
     add("--workers", type=at_least(int, 1), default=2, help="jobs at once (default: %(default)s)")
     add(
         "--grace",
         type=at_least(float, 0),
         default=20,
         metavar="SECONDS",
-        help="what SIGTERM leaves a running job (default: %(default)s)",
+        help="seconds that a running job has after SIGTERM (default: %(default)s)",
     )
     add(
         "--settle",
         type=at_least(float, 0),
         default=60,
         metavar="SECONDS",
-        help="silence after which a job that was cut is given up (default: %(default)s)",
+        help="seconds without activity after which an interrupted job is given up"
+        " (default: %(default)s)",
     )
     add(
         "--tries",
         type=at_least(int, 1),
         default=3,
-        help="how often a job may be sent (default: %(default)s)",
+        help="how often a job is sent at most (default: %(default)s)",
     )
     add(
         "--health",
         type=address,
         default="127.0.0.1:8099",
         metavar="HOST:PORT",
-        help="where to tell its health (default: %(default)s)",
+        help="the address of the health endpoint (default: %(default)s)",
     )
-    add("--yes", action="store_true", help="grant the agent whatever it asks for")
-    add("--demo", action="store_true", help="use the bundled server, and a folder with jobs")
+    add("--yes", action="store_true", help="grant every permission request of the agent")
+    add(
+        "--demo",
+        action="store_true",
+        help="use the bundled server and a folder with two jobs",
+    )
     args = parser.parse_args()
     if args.spool is None and not args.demo:
         parser.error("name a spool folder, or try --demo")
@@ -144,7 +149,7 @@ def parse() -> argparse.Namespace:
 async def main() -> int:
     """Run the daemon and return its exit code."""
     args = parse()
-    # The journal tells the time itself.
+    # The journal adds the time itself.
     time = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "
     form = f"{time}%(levelname)s %(message)s"
     logging.basicConfig(level=logging.INFO, format=form, stream=sys.stderr)
@@ -159,7 +164,7 @@ async def main() -> int:
         try:
             listeners = await trio.open_tcp_listeners(port, host=host)
         except OSError as error:
-            _log.error("cannot tell its health at %s:%d: %s", host, port, error)
+            _log.error("cannot serve health checks at %s:%d: %s", host, port, error)
             return 2
         async with MixServer(listen=args.demo) as server:
             await serve(args, spool, listeners, server.url if args.demo else None)

@@ -1,7 +1,4 @@
-"""What others ask the daemon: is it alive, is it ready, what has it done.
-
-What it knows: a little HTTP, the text format of Prometheus. What it must never know: how jobs are
-done. Whoever needs more than these three answers should put a real HTTP server here.
+"""Serve the daemon's health and metrics over HTTP. For more than three paths use an HTTP server.
 
 ``/livez``    200 while the event loop turns
 ``/readyz``   200 while a stream is connected and jobs are taken, else 503; the streams as JSON
@@ -13,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import attrs
@@ -29,17 +27,17 @@ if TYPE_CHECKING:
         StreamOpenedContext,
     )
 
-    from .worker import Crew
+    from .worker import Workers
 
 __all__ = ["Metrics", "serve_health"]
 
 _log = logging.getLogger("daemon")
 _LONGEST_REQUEST = 8192
-_PATIENCE = 5.0
+_TIMEOUT = 5.0
 
 
 class Metrics:
-    """Figures that the client's hooks count; what befalls a stream is in the log, too."""
+    """Counters that the client's hooks maintain; losses of a stream are logged too."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
@@ -51,36 +49,36 @@ class Metrics:
             stream_opened=self._opened,
         )
 
-    def _request(self, told: AfterSuccessContext | AfterErrorContext) -> None:
-        labels = f'operation="{told.operation}",status="{told.status_code or "none"}"'
+    def _request(self, context: AfterSuccessContext | AfterErrorContext) -> None:
+        labels = f'operation="{context.operation}",status="{context.status_code or "none"}"'
         self.counts[f"mix_requests_total{{{labels}}}"] += 1
 
-    def _message(self, told: MessageFinishedContext) -> None:
-        self.counts[f'mix_messages_total{{outcome="{told.outcome}"}}'] += 1
-        self.counts["mix_message_milliseconds_total"] += round(told.elapsed * 1000)
+    def _message(self, context: MessageFinishedContext) -> None:
+        self.counts[f'mix_messages_total{{outcome="{context.outcome}"}}'] += 1
+        self.counts["mix_message_milliseconds_total"] += round(context.elapsed * 1000)
 
-    def _lost(self, told: StreamLostContext) -> None:
-        planned = str(told.planned).lower()
+    def _lost(self, context: StreamLostContext) -> None:
+        planned = str(context.planned).lower()
         self.counts[f'mix_stream_losses_total{{planned="{planned}"}}'] += 1
-        if not told.planned:
-            _log.warning("session %s: the stream was lost: %s", told.session_id, told.reason)
+        if not context.planned:
+            _log.warning("session %s: the stream was lost: %s", context.session_id, context.reason)
 
-    def _opened(self, told: StreamOpenedContext) -> None:
-        if told.connection > 1:
-            _log.info("session %s: the stream is back", told.session_id)
+    def _opened(self, context: StreamOpenedContext) -> None:
+        if context.connection > 1:
+            _log.info("session %s: the stream is connected again", context.session_id)
 
-    def text(self, crew: Crew, folders: dict[str, int]) -> str:
-        """Return all figures as Prometheus reads them."""
+    def text(self, workers: Workers, folders: dict[str, int]) -> str:
+        """Return all counters and gauges in the text format of Prometheus."""
         counters = self.counts + Counter(
-            {f'daemon_jobs_total{{result="{result}"}}': n for result, n in crew.ended.items()}
+            {f'daemon_jobs_total{{result="{result}"}}': n for result, n in workers.ended.items()}
         )
-        states = Counter(stream.state for stream in crew.streams.values())
+        states = Counter(session.state for session in workers.streams.values())
         gauges = {f'daemon_spool{{folder="{name}"}}': n for name, n in folders.items()}
         gauges |= {f'mix_streams{{state="{state}"}}': states[state] for state in StreamState}
         lines: list[str] = []
-        for kind, figures in (("counter", counters), ("gauge", gauges)):
+        for kind, values in (("counter", counters), ("gauge", gauges)):
             known = ""
-            for name, value in sorted(figures.items()):
+            for name, value in sorted(values.items()):
                 family = name.partition("{")[0]
                 if family != known:
                     known = family
@@ -91,7 +89,7 @@ class Metrics:
 
 @attrs.define
 class _Health:
-    crew: Crew
+    workers: Workers
     metrics: Metrics
 
     async def answer(self, path: str) -> tuple[int, str]:
@@ -99,32 +97,32 @@ class _Health:
             case "/livez":
                 return 200, "alive\n"
             case "/readyz":
-                streams = [self._stream(number) for number in sorted(self.crew.streams)]
-                draining = self.crew.draining.is_set()
+                streams = [self._stream(number) for number in sorted(self.workers.streams)]
+                draining = self.workers.draining.is_set()
                 ready = not draining and any(one["state"] == "connected" for one in streams)
-                told = {"ready": ready, "draining": draining, "streams": streams}
-                return 200 if ready else 503, json.dumps(told) + "\n"
+                state = {"ready": ready, "draining": draining, "streams": streams}
+                return 200 if ready else 503, json.dumps(state) + "\n"
             case "/metrics":
-                folders = await trio.to_thread.run_sync(self.crew.spool.counts)
-                return 200, self.metrics.text(self.crew, folders)
-        return 404, "there are /livez, /readyz and /metrics\n"
+                folders = await trio.to_thread.run_sync(self.workers.spool.counts)
+                return 200, self.metrics.text(self.workers, folders)
+        return 404, "the paths are /livez, /readyz and /metrics\n"
 
     def _stream(self, number: int) -> dict[str, object]:
-        stream = self.crew.streams[number]
-        numbers = stream.statistics()
+        session = self.workers.streams[number]
+        statistics = session.statistics()
         return {
             "worker": number,
-            "state": str(stream.state),
-            "reconnects": numbers.reconnects,
-            "last_loss": numbers.last_loss,
-            "job": self.crew.jobs.get(number),
+            "state": str(session.state),
+            "reconnects": statistics.reconnects,
+            "last_loss": statistics.last_loss,
+            "job": self.workers.jobs.get(number),
         }
 
     async def serve(self, connection: trio.SocketStream) -> None:
-        """Answer one request; nothing that a peer does is an error here."""
+        """Answer one request; ignore errors of the peer."""
         request = b""
         try:
-            with trio.move_on_after(_PATIENCE):
+            with trio.move_on_after(_TIMEOUT):
                 while b"\r\n\r\n" not in request and len(request) < _LONGEST_REQUEST:
                     data = await connection.receive_some()
                     if not data:
@@ -133,7 +131,7 @@ class _Health:
                 words = request.split(b"\r\n", 1)[0].decode("latin-1").split(" ")
                 status, body = await self.answer(words[1] if words[0] == "GET" else "")
                 head = (
-                    f"HTTP/1.1 {status} {'OK' if status == 200 else 'Not now'}\r\n"
+                    f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n"
                     "Content-Type: text/plain; charset=utf-8\r\n"
                     f"Content-Length: {len(body.encode())}\r\nConnection: close\r\n\r\n"
                 )
@@ -142,6 +140,8 @@ class _Health:
             pass
 
 
-async def serve_health(crew: Crew, metrics: Metrics, listeners: list[trio.SocketListener]) -> None:
+async def serve_health(
+    workers: Workers, metrics: Metrics, listeners: list[trio.SocketListener]
+) -> None:
     """Answer until cancelled."""
-    await trio.serve_listeners(_Health(crew, metrics).serve, listeners)
+    await trio.serve_listeners(_Health(workers, metrics).serve, listeners)

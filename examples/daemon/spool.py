@@ -1,10 +1,8 @@
-"""Jobs as files: every step of a job is one rename, or one small file that is whole or not there.
+"""Store jobs as files, so that every step of a job is one rename or one atomic write.
 
-What it knows: files and how to make them durable. What it must never know: the agent, Trio.
-
-A job goes ``inbox/X.txt`` → ``running/X.txt`` → one of ``done/X.json``, ``failed/X.json``,
-``doubt/X.json``. ``running/X.json`` is the note that is written *before* its prompt is sent: it
-names the session, so that after a kill that session can be asked what became of the prompt.
+A job moves from ``inbox/X.txt`` to ``running/X.txt``, and ends as one of ``done/X.json``,
+``failed/X.json`` and ``doubt/X.json``. The note ``running/X.json`` is written *before* its prompt
+is sent. It has the session's id, so that the outcome can be found after a kill.
 """
 
 from __future__ import annotations
@@ -25,15 +23,15 @@ __all__ = ["Job", "Result", "Spool", "State"]
 
 
 class State(StrEnum):
-    """How far a running job has come."""
+    """The progress of a running job."""
 
-    CLAIMED = "claimed"  # its prompt was never sent, or has to be sent again
-    SENT = "sent"  # it may have run: look before sending it again
-    PARKED = "parked"  # it was sent, and the server was told to stop
+    CLAIMED = "claimed"  # not sent, or to be sent again
+    SENT = "sent"  # it may have run: find the outcome before sending it again
+    PARKED = "parked"  # it was sent, and then cancelled on the server
 
 
 class Result(StrEnum):
-    """How a job ended; also the folder that says so."""
+    """How a job ended; also the name of the folder."""
 
     DONE = "done"
     FAILED = "failed"
@@ -42,7 +40,7 @@ class Result(StrEnum):
 
 @attrs.frozen
 class Job:
-    """A prompt, and what is known of it."""
+    """A prompt and its progress."""
 
     name: str
     prompt: str
@@ -52,7 +50,7 @@ class Job:
 
 
 class Spool:
-    """A spool folder; one process at a time works in it."""
+    """A spool folder; one process at a time uses it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -67,7 +65,7 @@ class Spool:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 self._lock.close()
-                raise BlockingIOError(error.errno, "another daemon works in it") from error
+                raise BlockingIOError(error.errno, "another daemon uses it") from error
             except OSError:
                 self._lock.close()
                 raise
@@ -76,49 +74,49 @@ class Spool:
         self._lock.close()
 
     def unfinished(self) -> list[Job]:
-        """Return what an earlier process had begun."""
+        """Return the jobs that an earlier process had begun."""
         jobs: list[Job] = []
         for note in (self.folder / "running").glob("*.json"):
             if not note.with_suffix(".txt").exists():
-                note.unlink()  # it was killed before it could do so itself
+                note.unlink()  # the process was killed before it could do so
         for file in sorted((self.folder / "running").glob("*.txt")):
             job = Job(file.stem, file.read_text(encoding="utf-8"))
             note = file.with_suffix(".json")
             if note.exists():
                 job = Job(**json.loads(note.read_text(encoding="utf-8")))
             if any(self._is_result_of(job, self.folder / result) for result in Result):
-                self._forget(job)  # it was killed between the result and this
+                self._forget(job)  # the process was killed after writing the result
             else:
                 jobs.append(job)
         return jobs
 
     def take(self) -> Job | None:
-        """Claim the next job of the inbox; None if there is none. Threads may do so at once."""
+        """Claim the next job of the inbox, or return None. Threads may call this concurrently."""
         with self._taking:
             return self._take()
 
     def _take(self) -> Job | None:
         files = [file for file in (self.folder / "inbox").glob("*.txt") if file.name[0] != "."]
         for file in sorted(files, key=_age):
-            # A name that is still in use, or whose result was not taken away, has to wait.
+            # A name that is in use, or whose result still exists, has to wait.
             if not self._in_use(file.stem):
                 running = self.folder / "running" / file.name
                 try:
                     file.rename(running)
-                except FileNotFoundError:  # somebody took it back
+                except FileNotFoundError:  # it was removed meanwhile
                     continue
                 _sync(running.parent, file.parent)
                 return Job(file.stem, running.read_text(encoding="utf-8", errors="replace"))
         return None
 
     def note(self, job: Job) -> None:
-        """Write down how far a job has come; it is on the disk when this returns."""
+        """Write a job's progress; it is on the disk when this returns."""
         _write(self.folder / "running" / f"{job.name}.json", attrs.asdict(job))
 
     def finish(self, job: Job, result: Result, **more: object) -> None:
-        """Write a job's result, then forget that it was running."""
-        told = attrs.asdict(job, filter=lambda field, _: field.name != "state")
-        _write(self.folder / result / f"{job.name}.json", {**told, **more})
+        """Write a job's result, then remove it from the running jobs."""
+        values = attrs.asdict(job, filter=lambda field, _: field.name != "state")
+        _write(self.folder / result / f"{job.name}.json", {**values, **more})
         self._forget(job)
 
     def counts(self) -> dict[str, int]:
@@ -137,7 +135,7 @@ class Spool:
         )
 
     def _forget(self, job: Job) -> None:
-        # The note last: a prompt without its note would be sent again.
+        # The note is removed last: a prompt without its note would be sent again.
         running = self.folder / "running"
         (running / f"{job.name}.txt").unlink(missing_ok=True)
         _sync(running)
@@ -147,12 +145,12 @@ class Spool:
 def _age(file: Path) -> float:
     try:
         return file.stat().st_mtime
-    except FileNotFoundError:  # somebody took it back
+    except FileNotFoundError:  # it was removed meanwhile
         return 0
 
 
 def _write(file: Path, value: object) -> None:
-    """Put JSON into a file so that after a crash it is there as a whole, or not at all."""
+    """Write JSON so that after a crash the file is complete or absent."""
     beside = file.with_suffix(".tmp")
     with beside.open("w", encoding="utf-8") as stream:
         json.dump(value, stream, ensure_ascii=False, indent=1)
@@ -164,7 +162,7 @@ def _write(file: Path, value: object) -> None:
 
 
 def _sync(*folders: Path) -> None:
-    """Make what was renamed in folders durable."""
+    """Make renames in folders durable."""
     for folder in folders:
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -1,7 +1,4 @@
-"""What systemd wants to hear of a service with ``Type=notify``; silent under anything else.
-
-What it knows: the socket that systemd names. What it must never know: the daemon's work.
-"""
+"""Notify systemd of the state of a service with ``Type=notify``; without systemd do nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ __all__ = ["keep_watchdog", "notify"]
 
 
 def notify(state: str) -> None:
-    """Tell systemd something, as ``READY=1``."""
+    """Send a state to systemd, for example ``READY=1``."""
     address = os.environ.get("NOTIFY_SOCKET")
     if address:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as messenger:
@@ -23,7 +20,7 @@ def notify(state: str) -> None:
 
 
 async def keep_watchdog() -> None:
-    """Say that the event loop turns, twice as often as systemd wants to hear it."""
+    """Report that the event loop runs, twice per watchdog interval."""
     interval = float(os.environ.get("WATCHDOG_USEC", "0")) / 2e6
     while interval:
         notify("WATCHDOG=1")

@@ -1,15 +1,12 @@
-"""The workers: each has a session with an open stream at hand, and gives it to the next job.
-
-What it knows: jobs, sessions, what each end of a message means for its job. What it must never
-know: signals, HTTP, how files are written.
+"""Run jobs in several workers, each with a session whose stream is already open.
 
 Rules:
 
 1. Every job has a session of its own, whose id is on the disk before the prompt is sent.
-2. What has surely not run to its end, and will not, is sent again, at most ``tries`` times. What
-   may have run, and nobody can tell, is not: it ends in ``doubt``.
-3. A job whose daemon stops is finished within ``grace`` seconds, or parked: the server is told to
-   stop, and the next start sends it again.
+2. A job that is known not to have finished is sent again, at most ``tries`` times. A job that may
+   have run, without proof, is not sent again: it ends in ``doubt``.
+3. When the daemon stops, a running job is finished within ``grace`` seconds, or parked: its turn is
+   cancelled on the server, and the next start sends it again.
 """
 
 from __future__ import annotations
@@ -32,7 +29,7 @@ from trio_mix.errors import (
     TrioMixError,
 )
 
-from .aftermath import Doubt, Finished, NotRun, answer_of, look
+from .lookup import Finished, NotRun, Unknown, find_answer, find_outcome
 from .spool import Job, Result, Spool, State
 
 if TYPE_CHECKING:
@@ -40,18 +37,18 @@ if TYPE_CHECKING:
 
     from trio_mix import Mix, SessionStream
 
-__all__ = ["Crew", "Settings"]
+__all__ = ["Settings", "Workers"]
 
 _log = logging.getLogger("daemon")
-_FOR_EVER = ReconnectPolicy(max_elapsed_time=None)  # a daemon outlives any outage
-# The workers try again themselves, and say so.
+_FOREVER = ReconnectPolicy(max_elapsed_time=None)
+# The workers retry by themselves, and log it.
 _ONCE = RequestOptions(retries=RetryConfig(strategy="none"), timeout=10)
 _LONGEST_PAUSE = 30.0
 
 
 @attrs.frozen(kw_only=True)
 class Settings:
-    """How the workers work; times are in seconds."""
+    """The options of the workers; times are in seconds."""
 
     workers: int = 2
     grace: float = 20.0
@@ -62,8 +59,8 @@ class Settings:
 
 
 @attrs.define
-class Crew:
-    """All workers, and what is known of them."""
+class Workers:
+    """All workers, their streams and their jobs."""
 
     mix: Mix
     spool: Spool
@@ -76,14 +73,14 @@ class Crew:
     _scopes: dict[int, trio.CancelScope] = attrs.field(factory=dict, init=False)
 
     def drain(self, grace: float) -> None:
-        """Take no more jobs, and give those that run so many seconds."""
+        """Take no more jobs; cancel the running ones after ``grace`` seconds."""
         self.draining.set()
         for number, scope in self._scopes.items():
             allowed = grace if number in self.jobs else 0
             scope.deadline = min(scope.deadline, trio.current_time() + allowed)
 
     async def work(self, number: int) -> None:
-        """Be a worker until the crew is drained."""
+        """Run jobs until `drain` is called."""
         pause = self.settings.poll
         while not self.draining.is_set():
             with trio.CancelScope() as self._scopes[number]:
@@ -91,41 +88,41 @@ class Crew:
                     await self._one_job(number)
                     pause = self.settings.poll
                 except TrioMixError as error:
-                    forgot = isinstance(error, SessionNotFound)
-                    why = "the server has forgotten its session" if forgot else error
-                    _log.warning("worker %d, trying again in %g s: %s", number, pause, why)
+                    gone = isinstance(error, SessionNotFound)
+                    reason = "the server no longer has its session" if gone else error
+                    _log.warning("worker %d: trying again in %g s: %s", number, pause, reason)
                     await self._pause(pause)
                     pause = min(pause * 2, _LONGEST_PAUSE)
 
     async def _one_job(self, number: int) -> None:
-        session = await self._new_session(f"Daemon, worker {number}")
+        session_id = await self._new_session(f"Daemon, worker {number}")
         keep = False
         try:
             async with self.mix.open_stream(
-                session,
-                reconnect=_FOR_EVER,
+                session_id,
+                reconnect=_FOREVER,
                 settle_timeout=self.settings.settle,
                 on_permission=self._decide,
-            ) as stream:
-                self.streams[number] = stream
-                job = await self._next_job(stream)
+            ) as session:
+                self.streams[number] = session
+                job = await self._next_job(session)
                 if job is not None:
                     self.jobs[number] = job.name
-                    if await self._was_done_before(job):
+                    if await self._has_ended(job):
                         return
-                    keep = True  # unless it ends here, the next start has to look at it
-                    keep = await self._do(job, stream)
+                    keep = True  # unless the job ends here, the next start needs the session
+                    keep = await self._run(job, session)
         finally:
             self.streams.pop(number, None)
             self.jobs.pop(number, None)
             if not keep:
-                await self._delete(session)
+                await self._delete(session_id)
 
-    async def _next_job(self, stream: SessionStream) -> Job | None:
-        """Wait for a job; None when the crew is drained. Jobs are only taken while connected."""
+    async def _next_job(self, session: SessionStream) -> Job | None:
+        """Return the next job, or None after `drain`. Jobs are only taken while connected."""
         while not self.draining.is_set():
-            if stream.state is not StreamState.CONNECTED:
-                await stream.wait_connected()  # raises why, if it is over for good
+            if session.state is not StreamState.CONNECTED:
+                await session.wait_connected()  # raises if the stream has ended
             if self.unfinished:
                 return self.unfinished.pop(0)
             job = await trio.to_thread.run_sync(self.spool.take)
@@ -134,15 +131,15 @@ class Crew:
             await self._pause(self.settings.poll)
         return None
 
-    async def _do(self, job: Job, stream: SessionStream) -> bool:
-        """Do a job, and return whether its session has to stay for somebody to look at."""
-        job = attrs.evolve(job, state=State.SENT, session=stream.session_id, tries=job.tries + 1)
+    async def _run(self, job: Job, session: SessionStream) -> bool:
+        """Run a job, and return whether its session has to be kept."""
+        job = attrs.evolve(job, state=State.SENT, session=session.session_id, tries=job.tries + 1)
         await self._write(partial(self.spool.note, job))  # rule 1
-        running = False
+        accepted = False
         _log.info("job %s: sending it to session %s", job.name, job.session)
         try:
-            async with stream.send(job.prompt) as message:
-                running = True
+            async with session.send(job.prompt) as message:
+                accepted = True
                 reply = await message.wait()
         except trio.Cancelled:
             _log.info("job %s: parked, to be sent again by the next start", job.name)
@@ -152,13 +149,13 @@ class Crew:
             if isinstance(error, MessageInterrupted):
                 known = error.outcome != "unknown"
             else:
-                known = not running
+                known = not accepted
             if not known:
-                why = f"it was sent, and nobody can tell whether it ran: {error}"
-                await self._finish(job, Result.DOUBT, error=why)
+                reason = f"it was sent, and may have run: {error}"
+                await self._finish(job, Result.DOUBT, error=reason)
                 return True
             await self._again(job, error)
-        except TrioMixError as error:  # the agent gave it up, or the server refused it
+        except TrioMixError as error:  # the agent gave up, or the server refused the prompt
             await self._finish(job, Result.FAILED, error=str(error))
         else:
             tools = [call.name for call in reply.tool_calls]
@@ -167,33 +164,35 @@ class Crew:
             )
         return False
 
-    async def _was_done_before(self, job: Job) -> bool:
-        """Find out what became of a job that an earlier process had sent."""
+    async def _has_ended(self, job: Job) -> bool:
+        """Return whether a job that an earlier process had sent needs no further work."""
         try:
-            return await self._look_back(job)
+            return await self._find_outcome(job)
         except TrioMixError:
-            self.unfinished.append(job)  # nothing became known of it
+            self.unfinished.append(job)  # its outcome is still not known
             raise
 
-    async def _look_back(self, job: Job) -> bool:
-        fate: Finished | NotRun | Doubt | None = None
+    async def _find_outcome(self, job: Job) -> bool:
+        outcome: Finished | NotRun | Unknown | None = None
         if job.state is State.SENT:
-            _log.info("job %s: was sent before a kill; looking at what became of it", job.name)
+            _log.info("job %s: was sent before a kill; reading its outcome", job.name)
             settle = self.settings.settle
-            fate = await look(self.mix, job.session, job.prompt, settle=settle, reconnect=_FOR_EVER)
+            outcome = await find_outcome(
+                self.mix, job.session, job.prompt, settle=settle, reconnect=_FOREVER
+            )
         elif job.state is State.PARKED:
-            fate = await answer_of(self.mix, job.session, job.prompt)
-        match fate:
+            outcome = await find_answer(self.mix, job.session, job.prompt)
+        match outcome:
             case Finished(text, tools):
                 await self._finish(job, Result.DONE, text=text, tools=tools, recovered=True)
-            case Doubt() if job.state is State.PARKED:
-                return False  # its session is another's: it stays
-            case Doubt(why):
-                await self._finish(job, Result.DOUBT, error=why)
+            case Unknown() if job.state is State.PARKED:
+                return False  # its session belongs to another prompt: keep it
+            case Unknown(reason):
+                await self._finish(job, Result.DOUBT, error=reason)
                 return True
         if job.session:
             await self._delete(job.session)
-        return isinstance(fate, Finished)
+        return isinstance(outcome, Finished)
 
     async def _again(self, job: Job, error: TrioMixError) -> None:
         if job.tries >= self.settings.tries:
@@ -210,18 +209,18 @@ class Crew:
         _log.info("job %s: %s%s", job.name, result, f": {more['error']}" if "error" in more else "")
 
     async def _new_session(self, title: str) -> str:
-        # Not interrupted, or there would be one that nobody knows to delete.
+        # Shielded: after a cancellation nothing would know the id of the new session.
         with trio.fail_after(60, shield=True):
             return (await self.mix.sessions.create(title=title, options=_ONCE)).id
 
     async def _write(self, step: Callable[[], None]) -> None:
-        """Write to the spool: in a thread, and whole, even if cancelled."""
+        """Write to the spool in a thread, completely even if cancelled."""
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(step)
 
     async def _delete(self, session: str) -> None:
-        no_harm = suppress(TrioMixError)  # is done by a session that stays
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + 2), no_harm:
+        ignored = suppress(TrioMixError)  # a session that remains does no harm
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + 2), ignored:
             await self.mix.sessions.delete(id=session, options=_ONCE)
 
     async def _pause(self, seconds: float) -> None:

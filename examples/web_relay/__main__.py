@@ -1,4 +1,4 @@
-"""The web relay's front: arguments, signals, and what runs beside what."""
+"""Run the web relay: arguments, signals and tasks."""
 
 import argparse
 import signal
@@ -22,25 +22,25 @@ from .web import make_app
 if TYPE_CHECKING:
     from hypercorn.typing import Framework
 
-FOR_EVER = ReconnectPolicy(max_elapsed_time=None)
+FOREVER = ReconnectPolicy(max_elapsed_time=None)
 ONCE = RequestOptions(retries=RetryConfig(strategy="none"))
 
 
 async def run(args: argparse.Namespace, server: str | None) -> None:
-    """Serve the page until a signal says stop."""
+    """Serve the page until a signal arrives."""
     history = History(args.history)
     config = Config()
     config.bind = [f"{args.host}:{args.port}"]
     config.graceful_timeout = 1  # the tabs' streams never end by themselves
     config.loglevel = "WARNING"
     async with Mix(server, hooks=state_hooks(history)) as mix:
-        await mix.sessions.list(options=ONCE)  # is there a server at all?
+        await mix.sessions.list(options=ONCE)  # fails at once if there is no server
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async with (
-                mix.open_session(title="Web", reconnect=FOR_EVER) as stream,
+                mix.open_session(title="Web", reconnect=FOREVER) as session,
                 trio.open_nursery() as nursery,
             ):
-                app = make_app(Relay(stream, history, nursery), history, [args.host, *args.allow])
+                app = make_app(Relay(session, history, nursery), history, [args.host, *args.allow])
                 stopping = trio.Event()
                 async with trio.open_nursery() as web:
                     framework = cast("Framework", app)  # both are ASGI, typed differently
@@ -65,21 +65,21 @@ def parse() -> argparse.Namespace:
         action="append",
         default=["localhost"],
         metavar="HOST",
-        help="another name that browsers may know this host by",
+        help="another host name under which browsers may open the page",
     )
     add(
         "--history",
         type=int,
         default=2000,
         metavar="EVENTS",
-        help="how much is kept for those who come back (default: %(default)s)",
+        help="how many events are kept for reconnecting tabs (default: %(default)s)",
     )
     add("--demo", action="store_true", help="use the bundled server")
     return parser.parse_args()
 
 
 async def main() -> None:
-    """Run the relay; its errors are one line."""
+    """Run the relay; print an error as one line."""
     args = parse()
     try:
         async with MixServer(listen=args.demo) as server:

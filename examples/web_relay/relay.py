@@ -1,7 +1,4 @@
-"""Between the session and the history: what is sent, what comes back, who may do what.
-
-What it knows: the client's stream and messages. What it must never know: HTTP, browsers.
-"""
+"""Send the messages of all tabs to one session, and add its events to the history."""
 
 from __future__ import annotations
 
@@ -23,11 +20,11 @@ __all__ = ["Relay", "state_hooks"]
 
 
 def state_hooks(history: History) -> Hooks:
-    """Let the page see that the server is away, and back."""
+    """Return hooks that show lost and restored connections on the page."""
 
-    def lost(told: StreamLostContext) -> None:
-        if not told.planned:
-            history.add("state", text=f"reconnecting: {told.reason}")
+    def lost(context: StreamLostContext) -> None:
+        if not context.planned:
+            history.add("state", text=f"reconnecting: {context.reason}")
 
     def opened(_: StreamOpenedContext) -> None:
         history.add("state", text="connected")
@@ -39,7 +36,7 @@ def state_hooks(history: History) -> Hooks:
 class Relay:
     """One session, shared by all tabs."""
 
-    stream: SessionStream
+    session: SessionStream
     history: History
     nursery: trio.Nursery
     _scopes: list[trio.CancelScope] = attrs.field(factory=list, init=False)
@@ -48,23 +45,23 @@ class Relay:
     )
 
     def send(self, text: str) -> None:
-        """Send a message; what becomes of it is seen in the history."""
+        """Send a message; its events are added to the history."""
         self.nursery.start_soon(self._run, text)
 
     def cancel(self) -> None:
-        """Cancel all messages: the one that runs, and those that wait behind it."""
+        """Cancel all messages: the running one and those that are queued."""
         for scope in self._scopes:
-            scope.cancel(reason="somebody pressed Stop")
+            scope.cancel(reason="Stop was pressed")
 
     async def decide(self, permission_id: str, *, grant: bool) -> bool:
-        """Answer a permission request; False if it is settled already, in another tab perhaps."""
+        """Answer a permission request; return False if it is already decided."""
         message, request = self._asking.pop(permission_id, (None, None))
         if message is None or request is None:
             return False
         try:
             await (message.grant(request) if grant else message.deny(request))
         except MixError:
-            grant = False  # too late: the agent did not wait
+            grant = False  # too late: the server has denied it
         self.history.add("settled", id=permission_id, granted=grant)
         return True
 
@@ -73,7 +70,7 @@ class Relay:
         with trio.CancelScope() as scope:
             self._scopes.append(scope)
             try:
-                async with self.stream.send(text) as message:
+                async with self.session.send(text) as message:
                     self.history.add("begin", text=text)
                     await self._follow(message)
             except TrioMixError as error:
@@ -83,21 +80,21 @@ class Relay:
             self.history.add("error", text="cancelled")
 
     async def _follow(self, message: Message) -> None:
-        tell, shown = self.history.add, ""
+        add, shown = self.history.add, ""
         async for event in message:
             match event:
                 case events.ContentEvent(content=text, parent_tool_call_id=None):
                     shown += text
-                    tell("text", text=text)
+                    add("text", text=text)
                 case events.ThinkingEvent(content=text, parent_tool_call_id=None):
-                    tell("thinking", text=text)
+                    add("thinking", text=text)
                 case events.ToolExecutionStartEvent(tool_name=tool):
-                    tell("tool", text=tool)
+                    add("tool", text=tool)
                 case events.PermissionEvent(permission_id=number, tool_name=tool):
                     self._asking[number] = (message, event)
-                    tell("permission", id=number, text=f"{tool}: {event.description}")
+                    add("permission", id=number, text=f"{tool}: {event.description}")
                 case events.StreamGapEvent(reason=reason):
-                    tell("state", text=reason)
-        # What no event brought: of servers without deltas, and after a lost connection.
-        tell("text", text=message.reply.text.removeprefix(shown))
-        tell("end", recovered=message.reply.recovered)
+                    add("state", text=reason)
+        # Text without events: from servers without deltas, and after a lost connection.
+        add("text", text=message.reply.text.removeprefix(shown))
+        add("end", recovered=message.reply.recovered)

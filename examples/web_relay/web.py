@@ -1,9 +1,7 @@
-"""The web application: one page, its events, and what its buttons do.
+"""The web application: one page, its events, and the actions of its buttons.
 
-What it knows: HTTP, as Starlette has it. What it must never know: the agent.
-
-Others' web pages must not be able to talk to the agent through the user's browser. So a POST has
-to be JSON, which a foreign page cannot send without being allowed to, and the host has to be ours.
+Pages of other origins must not reach the agent through the user's browser. Therefore a POST has to
+be JSON, which such a page cannot send without permission, and the ``Host`` header is checked.
 """
 
 from __future__ import annotations
@@ -46,7 +44,7 @@ def make_app(relay: Relay, history: History, hosts: Sequence[str]) -> Starlette:
     async def send(request: Request) -> Response:
         text = (await _body(request)).get("text")
         if not isinstance(text, str) or not text.strip():
-            return Response("there is no text", HTTPStatus.BAD_REQUEST)
+            return Response("the text is missing", HTTPStatus.BAD_REQUEST)
         relay.send(text)
         return Response(status_code=HTTPStatus.ACCEPTED)
 
@@ -56,8 +54,8 @@ def make_app(relay: Relay, history: History, hosts: Sequence[str]) -> Starlette:
         return Response(status_code=HTTPStatus.ACCEPTED)
 
     async def permission(request: Request) -> Response:
-        told = await _body(request)
-        known = await relay.decide(str(told.get("id")), grant=told.get("grant") is True)
+        answer = await _body(request)
+        known = await relay.decide(str(answer.get("id")), grant=answer.get("grant") is True)
         return Response(status_code=HTTPStatus.OK if known else HTTPStatus.GONE)
 
     return Starlette(
@@ -69,12 +67,12 @@ def make_app(relay: Relay, history: History, hosts: Sequence[str]) -> Starlette:
             Route("/permission", permission, methods=["POST"]),
         ],
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))],
-        exception_handlers={_NotOurs: _refuse},
+        exception_handlers={_NotJson: _refuse},
     )
 
 
-class _NotOurs(Exception):
-    """A request that our page would not make."""
+class _NotJson(Exception):
+    """A request whose body is not a JSON object."""
 
 
 async def _refuse(_: Request, error: Exception) -> Response:
@@ -83,11 +81,11 @@ async def _refuse(_: Request, error: Exception) -> Response:
 
 async def _body(request: Request) -> dict[str, object]:
     if request.headers.get("content-type") != "application/json":
-        raise _NotOurs("send JSON")
+        raise _NotJson("send JSON")
     try:
         value = json.loads(await request.body())
     except ValueError:
         value = None
     if not isinstance(value, dict):
-        raise _NotOurs("send a JSON object")
+        raise _NotJson("send a JSON object")
     return value

@@ -1,4 +1,4 @@
-"""What the examples' tests share: a real Chromium where there is one."""
+"""Fixtures of the examples' tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""examples/batch.py as a process: interrupted, killed, started again; nothing lost or run twice."""
+"""examples/batch.py as a process: interrupted, killed, restarted; no prompt is lost or run twice."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ async def test_every_prompt_has_one_result_and_a_second_run_has_nothing_to_do(fi
     assert files.results.read_bytes() == before
 
 
-async def test_a_prompt_that_moves_in_the_file_is_known_again(files: Files) -> None:
+async def test_a_prompt_that_moves_in_the_file_is_recognised(files: Files) -> None:
     files.prompts.write_text("Hello\n")
     async with MixServer(pace=0) as server:
         await files.run_to_end(server)
@@ -88,7 +88,7 @@ async def test_a_prompt_that_moves_in_the_file_is_known_again(files: Files) -> N
         assert server.runs("A new one") == 1
 
 
-async def test_interrupted_it_has_stopped_the_agent_and_goes_on_when_run_again(
+async def test_an_interrupted_run_cancels_its_turns_and_the_next_run_continues(
     files: Files,
 ) -> None:
     files.prompts.write_text("A\nB\nC\nD\n")
@@ -109,7 +109,7 @@ async def test_interrupted_it_has_stopped_the_agent_and_goes_on_when_run_again(
         assert {text: server.runs(text) for text in "ABCD"} == {"A": 1, "B": 2, "C": 2, "D": 1}
 
 
-async def test_killed_it_takes_the_answer_that_came_meanwhile(files: Files) -> None:
+async def test_after_a_kill_the_answer_that_was_stored_meanwhile_is_used(files: Files) -> None:
     files.prompts.write_text("A\nB\n")
     go_on = trio.Event()
     async with MixServer(pace=0) as server:
@@ -129,7 +129,7 @@ async def test_killed_it_takes_the_answer_that_came_meanwhile(files: Files) -> N
         assert files.lines()[-1]["recovered"]
 
 
-async def test_killed_it_waits_for_an_answer_that_is_still_growing(files: Files) -> None:
+async def test_after_a_kill_a_growing_answer_is_waited_for(files: Files) -> None:
     files.prompts.write_text("A\n")
     go_on = trio.Event()
     async with MixServer(pace=0) as server:
@@ -148,7 +148,7 @@ async def test_killed_it_waits_for_an_answer_that_is_still_growing(files: Files)
         assert files.lines()[-1]["text"] == "one two"
 
 
-async def test_what_may_have_run_is_left_alone_unless_told_otherwise(files: Files) -> None:
+async def test_a_prompt_in_doubt_is_not_run_again_without_the_option(files: Files) -> None:
     files.prompts.write_text("A\n")
     async with MixServer(pace=0) as server:
         server.script("A", Turn(Say("so far"), Hang()), Turn(Say("a")))
@@ -174,7 +174,7 @@ async def test_a_session_that_is_gone_leaves_its_prompt_in_doubt(files: Files) -
     assert files.statuses("A") == ["sent", "doubt"]
 
 
-async def test_what_was_about_to_be_sent_is_run_and_a_torn_line_is_dropped(files: Files) -> None:
+async def test_a_prompt_that_was_not_sent_is_run_and_a_torn_line_is_dropped(files: Files) -> None:
     files.prompts.write_text("A\nB\n")
     async with MixServer(pace=0) as server:
         session = server.create_session()
@@ -185,7 +185,7 @@ async def test_what_was_about_to_be_sent_is_run_and_a_torn_line_is_dropped(files
     assert files.statuses("A") == ["sent", "sent", "done"]
 
 
-async def test_what_failed_is_tried_again_in_the_next_run(files: Files) -> None:
+async def test_a_failed_prompt_is_retried_in_the_next_run(files: Files) -> None:
     files.prompts.write_text("A\nB\n!rm -rf /\n")
     async with MixServer(pace=0) as server:
         server.script("A", Turn(Fail("no luck")), Turn(Say("luck")))
@@ -198,7 +198,7 @@ async def test_what_failed_is_tried_again_in_the_next_run(files: Files) -> None:
         assert (server.runs("A"), server.runs("B")) == (2, 1)
 
 
-async def test_a_server_restarted_in_mid_answer_fails_that_prompt_alone(files: Files) -> None:
+async def test_a_server_restart_during_an_answer_fails_only_that_prompt(files: Files) -> None:
     files.prompts.write_text("A\nB\n")
     async with MixServer(pace=0) as server:
         server.script("A", Turn(Say("so far"), Hang()), Turn(Say("a")))
@@ -233,11 +233,11 @@ async def test_two_runs_at_once_are_refused(files: Files) -> None:
             with trio.fail_after(30):
                 await server.wait_for(MessageRun, text="A")
             code, output = await files.run_to_end(server)
-        assert (code, "another run is at work" in output) == (2, True)
+        assert (code, "another run is using" in output) == (2, True)
         assert server.runs() == 1
 
 
-async def test_without_a_server_or_a_file_it_says_so_without_a_traceback(files: Files) -> None:
+async def test_a_missing_server_or_file_is_reported_without_a_traceback(files: Files) -> None:
     code, output = await files.run_to_end("http://127.0.0.1:9")
     assert (code, "No such file" in output, "Traceback" in output) == (2, True, False)
     files.prompts.write_text("A\n")

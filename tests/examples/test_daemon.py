@@ -1,4 +1,4 @@
-"""examples/daemon as a process: its life, its health, what a supervisor sees of it."""
+"""examples/daemon as a process: its jobs, its signals, its health endpoint, systemd."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ async def test_jobs_become_answers_each_in_a_session_of_its_own(folder: Folder, 
     assert folder.names() == {"done": ["a", "b", "c"]}
 
 
-async def test_what_the_agent_gives_up_is_told_and_not_sent_again(folder: Folder) -> None:
+async def test_a_job_that_the_agent_gives_up_is_recorded_and_not_sent_again(folder: Folder) -> None:
     folder.put(a="A", b="!rm -rf /")
     async with MixServer(pace=0) as server, folder.daemon(server) as daemon:
         server.script("A", Turn(Fail("no luck")))
@@ -71,13 +71,13 @@ async def test_what_the_agent_gives_up_is_told_and_not_sent_again(folder: Folder
 
 async def test_it_is_ready_while_a_stream_is_connected(folder: Folder) -> None:
     async with MixServer(pace=0) as server, folder.daemon(server, "--workers=1") as daemon:
-        await daemon.ready_until(lambda status, told: status == 200 and told["ready"])
+        await daemon.ready_until(lambda status, state: status == 200 and state["ready"])
         await server.stop()
         await daemon.ready_until(
-            lambda status, told: (
+            lambda status, state: (
                 status == 503
-                and told["streams"][0]["state"] == "reconnecting"
-                and told["streams"][0]["last_loss"] is not None
+                and state["streams"][0]["state"] == "reconnecting"
+                and state["streams"][0]["last_loss"] is not None
             )
         )
         assert await daemon.get("/livez") == (200, "alive\n")
@@ -95,18 +95,18 @@ async def test_it_is_ready_while_a_stream_is_connected(folder: Folder) -> None:
         assert (await daemon.get("/else"))[0] == 404
 
 
-async def test_it_waits_for_a_server_that_is_not_there_yet(folder: Folder) -> None:
+async def test_it_waits_for_a_server_that_starts_later(folder: Folder) -> None:
     folder.put(a="Hello")
     async with MixServer(pace=0) as server:
         await server.stop()
         async with folder.daemon(server) as daemon:
-            await daemon.ready_until(lambda status, told: status == 503 and not told["streams"])
+            await daemon.ready_until(lambda status, state: status == 503 and not state["streams"])
             await daemon.program.says("Check that a Mix server is running")
             await server.start()
             await daemon.program.says("job a: done")
 
 
-async def test_sigterm_lets_a_message_finish_and_takes_no_more(folder: Folder) -> None:
+async def test_sigterm_finishes_the_running_job_and_takes_no_more(folder: Folder) -> None:
     folder.put(a="A")
     go_on = trio.Event()
     async with MixServer(pace=0) as server, folder.daemon(server, "--workers=1") as daemon:
@@ -117,8 +117,8 @@ async def test_sigterm_lets_a_message_finish_and_takes_no_more(folder: Folder) -
         daemon.program.signal(signal.SIGTERM)
         await daemon.program.says("SIGTERM: stopping; 1 jobs have 20 s")
         await daemon.ready_until(
-            lambda status, told: (
-                (status, told["draining"], told["streams"][0]["job"]) == (503, True, "a")
+            lambda status, state: (
+                (status, state["draining"], state["streams"][0]["job"]) == (503, True, "a")
             )
         )
         go_on.set()
@@ -129,7 +129,7 @@ async def test_sigterm_lets_a_message_finish_and_takes_no_more(folder: Folder) -
 
 
 @pytest.mark.parametrize(("grace", "signals"), [("0.2", 1), ("1000", 2)])
-async def test_sigterm_parks_what_does_not_finish_and_the_next_start_sends_it_again(
+async def test_sigterm_parks_an_unfinished_job_and_the_next_start_sends_it_again(
     folder: Folder, grace: str, signals: int
 ) -> None:
     folder.put(a="A")
@@ -151,7 +151,7 @@ async def test_sigterm_parks_what_does_not_finish_and_the_next_start_sends_it_ag
         assert folder.result("done", "a")["tries"] == 2
 
 
-async def test_a_supervisor_hears_ready_watchdog_and_stopping(
+async def test_systemd_receives_ready_watchdog_and_stopping(
     folder: Folder, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     address = str(tmp_path_factory.mktemp("s") / "n")
@@ -178,37 +178,37 @@ async def test_a_second_daemon_on_the_folder_is_refused(folder: Folder) -> None:
         await first.program.says("health at")
         async with folder.daemon(server) as second:
             assert await second.program.ended() == 2
-            assert "another daemon works in it" in second.program.output
+            assert "another daemon uses it" in second.program.output
 
 
 @pytest.mark.parametrize(
     "option", ["--health=8099", "--health=here:http", "--workers=0", "--tries=0", "--settle=-1"]
 )
-async def test_an_option_that_makes_no_sense_is_refused(folder: Folder, option: str) -> None:
+async def test_an_invalid_option_is_refused(folder: Folder, option: str) -> None:
     command = ("-m", "examples.daemon", str(folder.path), option)
     async with run_program(*command) as program:
         assert await program.ended() == 2
         assert f"argument {option.partition('=')[0]}: " in program.output
 
 
-async def test_a_health_port_that_is_taken_is_told_in_a_line(folder: Folder) -> None:
+async def test_a_health_port_that_is_in_use_is_reported_in_one_line(folder: Folder) -> None:
     async with MixServer(pace=0) as server:
         port = server.url.rpartition(":")[2]
         async with folder.daemon(server, f"--health=127.0.0.1:{port}") as daemon:
             assert await daemon.program.ended() == 2
-            assert f"cannot tell its health at 127.0.0.1:{port}: " in daemon.program.output
+            assert f"cannot serve health checks at 127.0.0.1:{port}: " in daemon.program.output
             assert "Traceback" not in daemon.program.output
 
 
-async def test_the_log_tells_when_the_server_goes_and_comes(folder: Folder) -> None:
+async def test_the_log_reports_lost_and_restored_connections(folder: Folder) -> None:
     async with MixServer(pace=0) as server, folder.daemon(server, "--workers=1") as daemon:
         await daemon.ready_until(lambda status, _: status == 200)
         await server.restart()
         await daemon.program.says(": the stream was lost: ")
-        await daemon.program.says(": the stream is back")
+        await daemon.program.says(": the stream is connected again")
 
 
-async def test_with_demo_it_brings_a_server_and_jobs() -> None:
+async def test_demo_starts_a_server_and_has_jobs() -> None:
     command = ("-m", "examples.daemon", "--demo", "--health=127.0.0.1:0")
     async with run_program(*command) as program:
         await program.says("job hello: done")

@@ -1,4 +1,4 @@
-"""examples/daemon and the server, each killed and restarted under the other: nothing is lost."""
+"""examples/daemon while it or the server is killed and restarted: no job is lost."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def killed_in_mid_answer(folder: Folder, server: MixServer) -> None:
     assert folder.names() == {"running": ["a"]}
 
 
-async def test_an_answer_that_came_after_a_kill_is_taken(folder: Folder) -> None:
+async def test_an_answer_that_was_stored_after_a_kill_is_used(folder: Folder) -> None:
     go_on = trio.Event()
     async with MixServer(pace=0) as server:
         server.script("A", Turn(Say("one "), WaitFor(go_on), Say("two")))
@@ -50,20 +50,20 @@ async def test_an_answer_that_came_after_a_kill_is_taken(folder: Folder) -> None
     assert folder.names() == {"done": ["a"]}
 
 
-async def test_an_agent_that_is_still_at_it_after_a_kill_is_waited_for(folder: Folder) -> None:
+async def test_a_turn_that_still_runs_after_a_kill_is_waited_for(folder: Folder) -> None:
     go_on = trio.Event()
     async with MixServer(pace=0) as server:
         server.script("A", Turn(Say("one "), WaitFor(go_on), Say("two")))
         await killed_in_mid_answer(folder, server)
         async with folder.daemon(server, "--settle=60") as daemon:
-            await daemon.program.says("looking at what became of it")
+            await daemon.program.says("reading its outcome")
             go_on.set()
             await daemon.program.says("job a: done")
         assert server.runs("A") == 1
     assert folder.result("done", "a")["text"] == "one two"
 
 
-async def test_what_shows_no_sign_of_life_after_a_kill_is_in_doubt_and_not_sent_again(
+async def test_a_job_without_activity_after_a_kill_is_in_doubt_and_not_sent_again(
     folder: Folder,
 ) -> None:
     async with MixServer(pace=0) as server:
@@ -90,7 +90,7 @@ async def test_a_session_that_is_gone_after_a_kill_leaves_its_job_in_doubt(folde
         assert server.runs("A") == 1
 
 
-async def test_what_was_not_sent_before_a_kill_is_sent_once(folder: Folder) -> None:
+async def test_a_job_that_was_not_sent_before_a_kill_is_sent_once(folder: Folder) -> None:
     folder.put(a="A")
     async with MixServer(pace=0) as server:
         left_by_a_kill(folder, server.create_session())
@@ -118,7 +118,7 @@ async def test_the_answer_to_another_prompt_is_never_taken(
         other = (await mix.sessions.create(title="Another's")).id
         async with mix.open_stream(other) as stream:
             await stream.ask("Hello")
-        left_by_a_kill(folder, other, state)  # a server that counted its sessions anew
+        left_by_a_kill(folder, other, state)  # a server that reuses session ids
         server.script("B", Turn(Say("b's own")))
         async with folder.daemon(server) as daemon:
             await daemon.program.says(f"job b: {result}")
@@ -127,14 +127,16 @@ async def test_the_answer_to_another_prompt_is_never_taken(
         assert len((await mix.sessions.export_session(id=other)).messages) == 2
 
 
-async def test_a_job_that_cannot_be_looked_at_now_is_looked_at_again(folder: Folder) -> None:
+async def test_a_job_whose_outcome_cannot_be_read_now_is_read_again(folder: Folder) -> None:
     left_by_a_kill(folder, "session-1")  # which the worker itself is given first
     async with MixServer(pace=0) as server, folder.daemon(server, "--workers=1") as daemon:
         await daemon.program.says("trying again")
         await daemon.program.says("job b: doubt: its session is gone")
 
 
-async def test_a_server_restarted_in_mid_answer_gets_the_job_again(folder: Folder) -> None:
+async def test_a_job_is_sent_again_to_a_server_that_was_restarted_during_the_answer(
+    folder: Folder,
+) -> None:
     folder.put(a="A")
     async with MixServer(pace=0) as server, folder.daemon(server, "--settle=0.6") as daemon:
         server.script("A", Turn(Say("so far"), Hang()), Turn(Say("all")))
@@ -147,7 +149,7 @@ async def test_a_server_restarted_in_mid_answer_gets_the_job_again(folder: Folde
         assert folder.result("done", "a")["tries"] == 2
 
 
-async def test_a_job_is_given_up_after_so_many_tries(folder: Folder) -> None:
+async def test_a_job_is_given_up_after_the_last_try(folder: Folder) -> None:
     folder.put(a="A")
     async with (
         MixServer(pace=0) as server,
@@ -161,7 +163,7 @@ async def test_a_job_is_given_up_after_so_many_tries(folder: Folder) -> None:
         await daemon.program.says("job a: failed: given up after 2")
 
 
-async def test_a_server_that_forgot_the_session_in_mid_answer_leaves_the_job_in_doubt(
+async def test_a_session_lost_during_the_answer_leaves_the_job_in_doubt(
     folder: Folder,
 ) -> None:
     folder.put(a="A")
@@ -175,9 +177,9 @@ async def test_a_server_that_forgot_the_session_in_mid_answer_leaves_the_job_in_
         await daemon.program.says("job b: done")
 
 
-async def test_a_server_that_forgot_all_between_jobs_is_given_new_sessions(folder: Folder) -> None:
+async def test_sessions_lost_between_jobs_are_replaced(folder: Folder) -> None:
     async with MixServer(pace=0) as server, folder.daemon(server) as daemon:
-        await daemon.ready_until(lambda _, told: len(told["streams"]) == 2)
+        await daemon.ready_until(lambda _, state: len(state["streams"]) == 2)
         await server.restart(keep_sessions=False)
         folder.put(a="Hello", b="Hello")
         await daemon.program.says("job a: done")

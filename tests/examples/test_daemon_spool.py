@@ -1,4 +1,4 @@
-"""examples/daemon/spool.py and aftermath.judge: killed between any two steps, no job is lost."""
+"""examples/daemon/spool.py and lookup.outcome_of: a kill between any two steps loses no job."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import attrs
 import pytest
 
 from examples.daemon import spool as module
-from examples.daemon.aftermath import Finished, NotRun, judge
+from examples.daemon.lookup import Finished, NotRun, outcome_of
 from examples.daemon.spool import Job, Result, Spool, State
 from trio_mix.models import ExportMessage
 
@@ -41,7 +41,7 @@ def take(spool: Spool) -> Job:
     return job
 
 
-def test_jobs_are_taken_in_the_order_they_came(spool: Spool) -> None:
+def test_jobs_are_taken_in_the_order_of_arrival(spool: Spool) -> None:
     put(spool, "a", "new")
     put(spool, "b", "old", age=5)
     (spool.folder / "inbox" / ".half.txt").write_text("not yet")
@@ -49,7 +49,7 @@ def test_jobs_are_taken_in_the_order_they_came(spool: Spool) -> None:
     assert spool.counts() == {"inbox": 1, "running": 2, "done": 0, "failed": 0, "doubt": 0}
 
 
-def test_a_name_is_not_taken_again_before_its_result_is_taken_away(spool: Spool) -> None:
+def test_a_name_is_not_taken_again_before_its_result_is_removed(spool: Spool) -> None:
     put(spool, "a", "one")
     job = take(spool)
     put(spool, "a", "two")
@@ -60,14 +60,14 @@ def test_a_name_is_not_taken_again_before_its_result_is_taken_away(spool: Spool)
     assert take(spool).prompt == "two"
 
 
-def test_what_was_claimed_and_not_sent_is_found_again(spool: Spool) -> None:
+def test_a_claimed_job_that_was_not_sent_is_found_again(spool: Spool) -> None:
     put(spool, "a", "one")
     job = take(spool)
     assert spool.unfinished() == [job]
     assert job.state is State.CLAIMED
 
 
-def test_what_was_sent_is_found_again_with_its_session(spool: Spool) -> None:
+def test_a_sent_job_is_found_again_with_its_session(spool: Spool) -> None:
     put(spool, "a", "one")
     job = attrs.evolve(take(spool), state=State.SENT, session="s", tries=1)
     spool.note(job)
@@ -131,7 +131,7 @@ def row(role: str, content: str = "", finish: str | None = None) -> ExportMessag
 
 
 @pytest.mark.parametrize(
-    ("rows", "fate"),
+    ("rows", "outcome"),
     [
         ([], NotRun()),
         ([row("user")], None),
@@ -145,7 +145,7 @@ def row(role: str, content: str = "", finish: str | None = None) -> ExportMessag
         ),
     ],
 )
-def test_only_what_is_proven_is_believed(
-    rows: list[ExportMessage], fate: Finished | NotRun | None
+def test_only_proof_in_the_stored_messages_counts(
+    rows: list[ExportMessage], outcome: Finished | NotRun | None
 ) -> None:
-    assert judge(rows) == fate
+    assert outcome_of(rows) == outcome

@@ -1,4 +1,4 @@
-"""The table of examples names them all, and each of them is named by a test."""
+"""The table of examples is complete, and a test runs each example."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def rows() -> dict[str, str]:
     return {row["name"]: row["command"] for row in found}
 
 
-def test_every_example_stands_in_the_table_and_nothing_else_does() -> None:
+def test_the_table_lists_exactly_the_examples() -> None:
     assert sorted(rows()) == EXAMPLES
 
 
@@ -35,7 +35,7 @@ def test_the_command_names_the_example(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_a_program_says_in_its_first_lines_how_it_is_run(name: str) -> None:
+def test_a_program_begins_with_how_to_run_it(name: str) -> None:
     path = ROOT / "examples" / name
     program = path / "__init__.py" if path.is_dir() else path
     if program.exists() and program.suffix == ".py":

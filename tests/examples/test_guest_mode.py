@@ -59,7 +59,7 @@ def test_a_reply_is_awaited_and_two_are_gathered() -> None:
     in_asyncio(main())
 
 
-def test_an_error_comes_out_as_it_was_raised() -> None:
+def test_an_error_comes_out_unchanged() -> None:
     async def main() -> None:
         async with world() as (guest, server, stream):
             server.script("A", Turn(Fail("no luck")))
@@ -69,7 +69,7 @@ def test_an_error_comes_out_as_it_was_raised() -> None:
     in_asyncio(main())
 
 
-def test_a_cancelled_await_returns_when_the_server_has_been_told_to_stop() -> None:
+def test_a_cancelled_await_returns_when_the_turn_is_cancelled_on_the_server() -> None:
     async def main() -> None:
         async with world() as (guest, server, stream):
             server.script("A", Turn(Say("so far"), Hang()))
@@ -100,7 +100,7 @@ def test_a_timeout_of_asyncios_cancels_too() -> None:
     in_asyncio(main())
 
 
-def test_what_cannot_be_entered_says_why_and_the_guest_lives_on() -> None:
+def test_a_failed_entry_raises_the_reason_and_the_guest_continues() -> None:
     async def main() -> None:
         async with world() as (guest, server, stream), AsyncExitStack() as stack:
             mix = await stack.enter_async_context(guest.enter(Mix(server.url)))
@@ -136,7 +136,7 @@ def test_entering_can_be_cancelled() -> None:
     in_asyncio(main())
 
 
-def test_leaving_the_guest_ends_what_still_runs() -> None:
+def test_leaving_the_guest_ends_running_calls() -> None:
     async def main() -> None:
         async with Guest() as guest:
             sleeping = asyncio.create_task(guest.run(trio.sleep_forever))
@@ -147,7 +147,7 @@ def test_leaving_the_guest_ends_what_still_runs() -> None:
     in_asyncio(main())
 
 
-def test_the_notebooks_cells_run_one_by_one_in_a_loop_that_goes_on(
+def test_the_notebooks_cells_run_one_by_one_in_one_loop(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("MIX_SERVER_URL", raising=False)
@@ -179,10 +179,10 @@ async def test_the_program_runs() -> None:
     assert lines[0].startswith("Hello!")
     assert "I found 5 files" in lines[1]
     assert lines[2].startswith("['Certainly.', 'Hello!")
-    assert lines[3:] == ["It took too long, and was told to stop."]
+    assert lines[3:] == ["It took too long, and was cancelled."]
 
 
-async def test_no_server_is_told_without_a_traceback() -> None:
+async def test_a_missing_server_is_reported_without_a_traceback() -> None:
     async with run_program("examples/guest_mode.py", server="http://127.0.0.1:9") as program:
         assert await program.ended() == 1
     assert "Traceback" not in program.output

@@ -1,4 +1,4 @@
-"""examples/terminal_chat.py as a process, its keyboard a pipe."""
+"""examples/terminal_chat.py as a process, with a pipe as its keyboard."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_it_is_shorter_than_120_lines() -> None:
 
 
 @pytest.mark.parametrize("api", ["async", "blocking", "pipeline"])
-async def test_what_the_agent_does_is_shown_and_ctrl_d_leaves(api: Api) -> None:
+async def test_the_agent_s_actions_are_shown_and_ctrl_d_leaves(api: Api) -> None:
     async with MixServer(api, pace=0) as server:
         server.script(
             "Hi", Turn(Think("Hm."), Say("Before. "), UseTool("glob", {}), Say("\x1b[31mAfter"))
@@ -62,7 +62,7 @@ async def test_a_permission_is_asked_for(answer: str, meaning: str) -> None:
             assert ("Thanks" in program.output) == (answer == "y")
 
 
-async def test_a_question_of_the_agents_is_answered() -> None:
+async def test_a_notification_is_answered() -> None:
     async with MixServer(pace=0) as server:
         server.script("Hi", Turn(Notify("Which one?", response="text"), Say("Thanks")))
         async with run_program(CHAT, server=server.url) as program:
@@ -72,7 +72,7 @@ async def test_a_question_of_the_agents_is_answered() -> None:
             await program.says("Thanks")
 
 
-async def test_ctrl_c_cancels_the_message_and_no_more_and_at_the_prompt_it_leaves() -> None:
+async def test_ctrl_c_cancels_only_the_message_and_leaves_at_the_prompt() -> None:
     async with MixServer(pace=0) as server:
         server.script("Hang", Turn(Say("So far"), Hang()))
         server.script("Hi", Turn(Say("Hello")))
@@ -89,23 +89,23 @@ async def test_ctrl_c_cancels_the_message_and_no_more_and_at_the_prompt_it_leave
             assert await program.ended() == 0
 
 
-async def test_a_refused_message_is_told_and_the_chat_goes_on() -> None:
+async def test_a_refused_message_is_reported_and_the_chat_continues() -> None:
     async with MixServer(pace=0) as server, run_program(CHAT, server=server.url) as program:
         await program.enter("!rm -rf /")
         await program.says("run as a shell command by pipeline servers")
         await program.says("you> ", times=2)
 
 
-async def test_no_server_is_told_without_a_traceback() -> None:
+async def test_a_missing_server_is_reported_without_a_traceback() -> None:
     async with run_program(CHAT, server="http://127.0.0.1:9") as program:
         assert await program.ended() == 1
     assert "Check that a Mix server is running at that address." in program.output
     assert "Traceback" not in program.output
 
 
-async def test_with_demo_it_brings_its_own_server() -> None:
+async def test_demo_starts_its_own_server() -> None:
     async with run_program(CHAT, "--demo") as program:
         await program.enter("Hello")
-        await program.says("What shall we do?\nyou> ")
+        await program.says("What can I do for you??\nyou> ")
         await program.end_input()
         assert await program.ended() == 0

@@ -1,4 +1,4 @@
-"""examples/web_relay as a process, asked over HTTP: its events, its resuming, whom it refuses."""
+"""examples/web_relay as a process, over HTTP: events, resuming, refused requests."""
 
 from __future__ import annotations
 
@@ -65,13 +65,15 @@ async def open_site(server: MixServer, *options: str) -> AsyncIterator[Site]:
 
 
 @pytest.mark.parametrize("api", ["async", "pipeline"])
-async def test_what_is_sent_and_answered_is_seen_by_whoever_reads(api: str) -> None:
+async def test_every_reader_sees_the_messages_and_the_answers(api: str) -> None:
     async with MixServer(api, pace=0) as server, open_site(server) as site:  # type: ignore[arg-type]
         assert "EventSource" in (await site.http.get("/")).text
         assert await site.post("/send", text="Hello") == 202
         first = await site.read(until="end")
         assert [event.event for event in first if event.event == "you"] == ["you"]
-        assert text_of(first) == "Hello! I am the agent of the bundled server. What shall we do?"
+        assert (
+            text_of(first) == "Hello! I am the agent of the bundled server. What can I do for you??"
+        )
         assert await site.read(until="end") == first
         site.program.signal(signal.SIGTERM)
         assert await site.program.ended() == 0
@@ -79,7 +81,7 @@ async def test_what_is_sent_and_answered_is_seen_by_whoever_reads(api: str) -> N
         assert "Traceback" not in site.program.output
 
 
-async def test_who_comes_back_gets_what_came_meanwhile_and_nothing_twice() -> None:
+async def test_a_reader_that_reconnects_receives_missed_events_once() -> None:
     async with MixServer(pace=0) as server, open_site(server) as site:
         await site.post("/send", text="Hello")
         seen = await site.read(until="you")
@@ -89,7 +91,7 @@ async def test_who_comes_back_gets_what_came_meanwhile_and_nothing_twice() -> No
         assert seen + rest == await site.read(until="end")
 
 
-async def test_who_comes_back_too_late_is_told_what_is_missing() -> None:
+async def test_a_reader_that_returns_too_late_receives_the_number_of_missing_events() -> None:
     async with MixServer(pace=0) as server, open_site(server, "--history=3") as site:
         await site.post("/send", text="Hello")
         with trio.fail_after(30):
@@ -101,7 +103,7 @@ async def test_who_comes_back_too_late_is_told_what_is_missing() -> None:
         assert len(late) == 4
 
 
-async def test_an_id_of_another_run_begins_anew() -> None:
+async def test_an_id_of_another_run_resets_the_page() -> None:
     async with MixServer(pace=0) as server, open_site(server) as site:
         await site.post("/send", text="Hello")
         events = await site.read(until="end", after="0000-5")
@@ -109,7 +111,7 @@ async def test_an_id_of_another_run_begins_anew() -> None:
         assert events[1:] == (await site.read(until="end"))[1:]
 
 
-async def test_a_permission_is_answered_once_by_whichever_tab_is_first() -> None:
+async def test_the_first_tab_answers_a_permission_request() -> None:
     async with MixServer(pace=0) as server, open_site(server) as site:
         server.script("Hi", Turn(AskPermission("bash", then=[Say("Thanks")])))
         await site.post("/send", text="Hi")
@@ -122,7 +124,7 @@ async def test_a_permission_is_answered_once_by_whichever_tab_is_first() -> None
         assert data((await site.read(until="settled"))[-1])["granted"] is True
 
 
-async def test_stop_cancels_and_what_fails_is_told() -> None:
+async def test_stop_cancels_and_a_failure_is_shown() -> None:
     async with MixServer(pace=0) as server, open_site(server) as site:
         server.script("Hang", Turn(Say("so far"), Hang()))
         server.script("Fail", Turn(Fail("no luck")))
@@ -136,7 +138,7 @@ async def test_stop_cancels_and_what_fails_is_told() -> None:
         assert "no luck" in data((await site.read(until="error", after=end.id))[-1])["text"]
 
 
-async def test_a_server_that_goes_and_comes_is_told() -> None:
+async def test_a_lost_and_restored_connection_is_shown() -> None:
     async with MixServer(pace=0) as server, open_site(server) as site:
         before = (await site.read(until="state"))[-1]
         assert data(before) == {"text": "connected"}
@@ -148,7 +150,7 @@ async def test_a_server_that_goes_and_comes_is_told() -> None:
         await site.read(until="end", after=lost.id)
 
 
-async def test_what_another_page_could_send_is_refused() -> None:
+async def test_requests_that_other_pages_can_send_are_refused() -> None:
     async with MixServer(pace=0) as server, open_site(server) as site:
         assert (await site.http.post("/send", content='{"text": "Hi"}')).status_code == 415
         assert (await site.http.post("/send", data={"text": "Hi"})).status_code == 415
@@ -158,7 +160,7 @@ async def test_what_another_page_could_send_is_refused() -> None:
         assert server.runs() == 0
 
 
-async def test_no_server_is_told_without_a_traceback() -> None:
+async def test_a_missing_server_is_reported_without_a_traceback() -> None:
     async with run_program(
         "-m", "examples.web_relay", "--port=0", server="http://127.0.0.1:9"
     ) as program:

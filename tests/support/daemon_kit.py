@@ -1,7 +1,4 @@
-"""examples/daemon as a process, its spool folder, its health as HTTP.
-
-What it knows: folders, files, three paths. What it must never know: what a test wants of them.
-"""
+"""Run examples/daemon as a process, with its spool folder and its health endpoint."""
 
 from __future__ import annotations
 
@@ -29,7 +26,7 @@ class Daemon:
         self.program = program
 
     async def get(self, path: str) -> tuple[int, str]:
-        """Ask its health endpoint; return status and body."""
+        """Request a path of the health endpoint; return status and body."""
         await self.program.says("/readyz")
         port = int(self.program.output.partition("health at http://127.0.0.1:")[2].split("/")[0])
         answer = b""
@@ -42,17 +39,17 @@ class Daemon:
         return int(head.split()[1]), body.decode()
 
     async def ready_until(self, condition: Callable[[int, dict[str, Any]], bool]) -> None:
-        """Ask ``/readyz`` until it says what the test waits for."""
-        told = ""
+        """Request ``/readyz`` until its response meets a condition."""
+        state = ""
         with trio.move_on_after(30):
             while True:
-                status, told = await self.get("/readyz")
-                if condition(status, json.loads(told)):
+                status, state = await self.get("/readyz")
+                if condition(status, json.loads(state)):
                     return
-        raise AssertionError(f"never told; last: {told}")
+        raise AssertionError(f"/readyz never matched; last: {state}")
 
     async def kill(self) -> None:
-        """Kill it as nobody can prepare for."""
+        """Kill the daemon with SIGKILL."""
         self.program.process.kill()
         await self.program.ended()
 
