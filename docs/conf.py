@@ -17,9 +17,12 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinxcontrib_trio",
+    "sphinx_copybutton",
     "crossrefs",
+    "defaults",
     "drawings",
     "unreleased",
+    "wrapping",
 ]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 exclude_patterns = ["_build", "_ext", "changes"]
@@ -36,6 +39,7 @@ autodoc_default_options = {
     "special-members": "__aenter__, __aexit__, __anext__",
 }
 autodoc_preserve_defaults = True
+add_module_names = False  # the page has the module; private modules are no part of a name
 default_role = "py:obj"  # names in docstrings are linked, and must exist
 
 html_theme = "furo"

@@ -1,11 +1,8 @@
-"""Sphinx extension: find what docstrings and annotations name by its short or private name.
+"""Sphinx extension: resolve the short and private names in docstrings and annotations.
 
-What it knows: what the pages document, and which names belong to others.
-What it must never know: the network. Other projects' names stay plain text.
-
-A name is looked for by its last parts (``RequestOptions``, ``Mix.open_stream``,
-``trio_mix._rest._options.RequestOptions``). Where it is one of ours and not documented, the warning
-stays, and fails the build.
+A name is resolved by its last parts (``RequestOptions``, ``Mix.open_stream``,
+``trio_mix._rest._options.RequestOptions``). If it belongs to trio_mix and is not documented, the
+warning stays, and fails the build. Names of other projects stay plain text: no network is needed.
 """
 
 from __future__ import annotations
@@ -41,13 +38,13 @@ _THEIRS = frozenset(
         "autojump_clock",
     }
 )
-"""Names of Trio's that docstrings write without their module."""
+"""Trio's names that docstrings use without their module."""
 
 
 def resolve(
     app: Sphinx, env: BuildEnvironment, node: Any, contnode: nodes.TextElement
 ) -> nodes.reference | nodes.TextElement | None:
-    """Return a link to what is documented under a longer name, or plain text for others' names."""
+    """Return a link to the documented object, or plain text for names of other projects."""
     if node.get("refdomain") != "py":
         return None
     target = str(node.get("reftarget", ""))
@@ -68,10 +65,10 @@ def resolve(
 
 
 def _candidates(objects: dict[str, Any], target: str, module: str) -> list[str]:
-    """Return the documented names that a name may mean, the likeliest first."""
+    """Return the documented names that a name may refer to, the likeliest first."""
     parts = target.split(".")
     if parts[0] == "trio_mix":
-        # Of a private module's name only what follows the modules counts.
+        # Of a private module's name only the part after the modules counts.
         parts = [part for part in parts[1:] if not part.startswith("_") and part not in _MODULES]
     wanted = ".".join(parts)
     if not wanted:
@@ -102,7 +99,7 @@ _MODULES = frozenset(
 
 
 def _is_foreign(target: str) -> bool:
-    """Say whether a name is another project's: it has a module, or is one of the known ones."""
+    """Return whether a name belongs to another project."""
     head, dot, _ = target.partition(".")
     return (dot != "" and head.islower()) or target in _THEIRS or target in _TYPING
 
@@ -158,11 +155,11 @@ _PRIVATE = frozenset(
         "Uniform",
     }
 )
-"""Types of no importance to a caller, which stand in signatures all the same."""
+"""Private types that appear in signatures."""
 
 _TYPE_VARIABLE = re.compile(r"_?[A-Z](_co)?")
 
-_MADE_FOR_YOU = frozenset(
+_NOT_CONSTRUCTED = frozenset(
     {
         "EventSource",
         "EventStream",
@@ -179,14 +176,23 @@ _MADE_FOR_YOU = frozenset(
         "Tunnel",
     }
 )
-"""Classes that the library makes: how is not a caller's business."""
+"""Classes that only the library constructs: their signature is not shown."""
 
 
 def leave_builtins_alone(_app: Sphinx, doctree: nodes.document) -> None:
-    """Take the links off ``bytes`` and ``type``, which some classes have as attributes."""
+    """Remove the links from ``bytes`` and ``type``, which some classes have as attributes."""
     for node in list(doctree.findall(addnodes.pending_xref)):
         if node.get("refdomain") == "py" and hasattr(builtins, node.get("reftarget", "")):
             node.replace_self(node.children)
+
+
+_PRIVATE_MODULE = re.compile(r" \((?:class )?in (?:module )?trio_mix\.(?:\w+\.)*_[\w.]+\)")
+
+
+def shorten_index(_app: Sphinx, env: BuildEnvironment) -> None:
+    """Remove private modules from the entries of the general index."""
+    for entries in env.domains.index_domain.entries.values():
+        entries[:] = [(kind, _PRIVATE_MODULE.sub("", text), *rest) for kind, text, *rest in entries]
 
 
 _ATTRIBUTES = ("attribute", "data", "property")
@@ -206,7 +212,7 @@ def before_napoleon(
 def find_docstring(
     _app: Sphinx, what: str, name: str, obj: object, _options: Any, lines: list[str]
 ) -> None:
-    """Find what stands below a public name's assignment, in the private module that has it."""
+    """Use the docstring below a public name's assignment in its private module."""
     if what != "data":
         return
     variable = name.rpartition(".")[2]
@@ -221,7 +227,7 @@ def find_docstring(
 def after_napoleon(
     _app: Sphinx, what: str, _name: str, _obj: object, _options: Any, lines: list[str]
 ) -> None:
-    """Put back what was set aside."""
+    """Restore the docstring that was set aside."""
     if what in _ATTRIBUTES:
         lines[:] = _set_aside.pop()
 
@@ -240,14 +246,14 @@ def tidy_signature(
     signature: str | None,
     returns: str | None,
 ) -> tuple[str | None, str | None]:
-    """Hide how a class is made that no caller makes."""
-    if what == "class" and name.rpartition(".")[2] in _MADE_FOR_YOU:
+    """Hide the constructor of a class that only the library constructs."""
+    if what == "class" and name.rpartition(".")[2] in _NOT_CONSTRUCTED:
         return "", None
     return signature, returns
 
 
 def find_undocumented(_app: Sphinx, env: BuildEnvironment) -> None:
-    """Warn, which fails the build, of each public name that no page documents."""
+    """Warn of each public name that no page documents; warnings fail the build."""
     objects = env.domains.python_domain.objects
     known = {name.rpartition(".")[2] for name, entry in objects.items()}
     for home in ("trio_mix", *(f"trio_mix.{name}" for name in sorted(_MODULES))):
@@ -257,26 +263,27 @@ def find_undocumented(_app: Sphinx, env: BuildEnvironment) -> None:
                 _log.warning("%s.%s is public, and no page documents it", home, name)
 
 
-def go_by_the_sources() -> None:
-    """Give classes the module back that they were written in, for this build.
+def restore_modules() -> None:
+    """Set ``__module__`` of all classes to the module with their source, for this build.
 
-    autodoc reads the texts under attributes, and their order, in the module that a class says it is
-    from; what it calls the class is the page's affair.
+    autodoc reads the docstrings of attributes, and their order, in that module. The pages decide
+    under which name a class is documented.
     """
     for home in ("trio_mix", *(f"trio_mix.{name}" for name in sorted(_MODULES))):
         module = importlib.import_module(home)
         for name in getattr(module, "__all__", ()):
-            getattr(module, name)  # loads what is loaded late
+            getattr(module, name)  # loads lazy attributes
     for thing, module_name in written_in().items():
         thing.__module__ = module_name
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
-    go_by_the_sources()
+    restore_modules()
     app.connect("missing-reference", resolve)
     app.connect("env-check-consistency", find_undocumented)
     app.connect("doctree-read", leave_builtins_alone)
+    app.connect("env-updated", shorten_index)
     app.connect("autodoc-process-docstring", find_docstring, priority=300)
     app.connect("autodoc-process-docstring", before_napoleon, priority=400)
     app.connect("autodoc-process-docstring", after_napoleon, priority=600)

@@ -1,10 +1,8 @@
-"""Sphinx extension: ``{drawing}`` draws the turn's state machine and the stream's life as SVG.
+"""Sphinx extension: the directive ``drawing`` draws the states of a turn and a stream as SVG.
 
-What it knows: where each state stands on the paper, and along which way each arrow goes.
-What it must never know: which states and arrows there are. Those are read from the library's own
-table, and an arrow without a way fails the build: so the drawing is never out of date.
-
-The SVG stands in the page itself, so that its colours follow the theme, dark or light.
+The states and arrows are read from the library's own table. Only their positions are here, and an
+arrow without a position fails the build, so the drawing is never out of date. The SVG is part of
+the page, so that its colours follow the theme.
 """
 
 from __future__ import annotations
@@ -35,9 +33,9 @@ _AT: dict[Phase, Point] = {
     P.ANSWERED: (510, 350),
     P.OVER: (350, 460),
 }
-"""Where the middle of each state's box is."""
+"""The centre of each state's box."""
 
-# For each arrow: its corners, and where its label begins or ends.
+# For each arrow: its corners, and the position and anchor of its label.
 _WAYS: dict[tuple[Phase, Phase], tuple[list[Point], Point, str]] = {
     (P.REGISTERED, P.POSTED): ([(350, 47), (350, 113)], (358, 84), "start"),
     (P.POSTED, P.RUNNING): ([(350, 147), (350, 213)], (358, 178), "start"),
@@ -66,7 +64,7 @@ _WAYS: dict[tuple[Phase, Phase], tuple[list[Point], Point, str]] = {
 
 
 def edges() -> dict[tuple[Phase, Phase], list[Input]]:
-    """Return the table's arrows, each with the inputs that take it."""
+    """Return the arrows of the table, each with its inputs."""
     found: dict[tuple[Phase, Phase], list[Input]] = {}
     for phase, ways in TRANSITIONS.items():
         for what, target in ways.items():
@@ -76,12 +74,12 @@ def edges() -> dict[tuple[Phase, Phase], list[Input]]:
 
 def machine() -> str:
     """Draw the state machine of a turn."""
-    return _svg(700, 500, "The states of a turn and what moves it on", _machine())
+    return _svg(700, 500, "The states of a turn and their transitions", _machine())
 
 
 def _machine() -> Iterator[str]:
     for (start, end), inputs in edges().items():
-        corners, (x, y), anchor = _WAYS[start, end]  # a missing one: draw the new arrow's way here
+        corners, (x, y), anchor = _WAYS[start, end]  # KeyError: add the new arrow to _WAYS
         names = [each.name.lower() for each in inputs]
         said = ", ".join(name for name in names)
         yield (
@@ -112,7 +110,7 @@ def _label(x: float, y: float, anchor: str, text: str) -> str:
 
 
 def _path(corners: list[Point], radius: float = 8) -> str:
-    """Return a way along corners, which are rounded."""
+    """Return a path along corners, which are rounded."""
     parts = [f"M{corners[0][0]} {corners[0][1]}"]
     for before, corner, after in zip(corners, corners[1:], corners[2:], strict=False):
         (ax, ay), (bx, by) = _towards(corner, before, radius), _towards(corner, after, radius)
@@ -128,7 +126,7 @@ def _towards(start: Point, end: Point, distance: float) -> Point:
     return round(start[0] + dx * step, 1), round(start[1] + dy * step, 1)
 
 
-# The stream's life: a row for each who takes part, time from left to right.
+# The timeline: one row for each participant, time from left to right.
 
 _LEFT, _SCALE = 116, 0.905
 _LANES = {"your task": 70, "the stream": 150, "connection": 230, "the server": 310}
@@ -143,7 +141,7 @@ _SPANS: list[tuple[str, float, float, str, str]] = [
     ("connection", 50, 270, "1", "work"),
     ("connection", 340, 365, "", "lost"),
     ("connection", 455, 730, "3", "work"),
-    ("the server", 140, 520, "works on the turn, whoever listens", "work"),
+    ("the server", 140, 520, "works on the turn, connected or not", "work"),
 ]
 _MARKS: list[tuple[float, str, str]] = [
     (270, "connection", "lost"),
@@ -152,15 +150,15 @@ _MARKS: list[tuple[float, str, str]] = [
 ]
 _NOTES: list[tuple[float, float, str, str]] = [
     (127, 44, "1", "POST, once connected"),
-    (272, 204, "2", "pause"),
-    (367, 204, "3", "longer pause"),
-    (492, 124, "4", "gap told, fate asked"),
-    (524, 284, "5", "stored: finished"),
+    (272, 204, "2", "delay"),
+    (367, 204, "3", "longer delay"),
+    (492, 124, "4", "gap; stored messages read"),
+    (524, 284, "5", "stored as finished"),
 ]
 
 
 def timeline() -> str:
-    """Draw a stream that is lost in mid-turn and had again."""
+    """Draw a stream that is lost during a turn and reconnected."""
     return _svg(760, 350, "A stream that loses its connection in the middle of a turn", _timeline())
 
 
@@ -210,7 +208,7 @@ DRAWINGS = {"turn": machine, "supervision": timeline, "decisions": decisions}
 
 
 class Drawing(Directive):
-    """Put a drawing into the page."""
+    """Insert a drawing."""
 
     required_arguments = 1
     option_spec: ClassVar = {}
@@ -221,16 +219,16 @@ class Drawing(Directive):
 
 
 class TurnInputs(Directive):
-    """List what can happen to a turn, in the words of the source."""
+    """Insert the list of a turn's inputs, with their docstrings."""
 
     def run(self) -> list[nodes.Node]:
-        """Make the list."""
+        """Return the list."""
         items = nodes.definition_list()
         for each in Input:
             term = nodes.term("", "", nodes.literal("", each.name.lower()))
             meaning = nodes.paragraph("", f"{each.value[0].upper()}{each.value[1:]}.")
             items += nodes.definition_list_item("", term, nodes.definition("", meaning))
-        return [nodes.rubric("", "What can happen to it"), items]
+        return [nodes.rubric("", "Inputs"), items]
 
 
 class Conditions(Directive):

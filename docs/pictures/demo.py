@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 FOLDER: Final = Path(__file__).parents[1] / "_static" / "demo"
 
-COLUMNS: Final = 100
+COLUMNS: Final = 110
 _ROWS: Final = 80
 _CELL: Final = 8.4
 _LINE: Final = 18

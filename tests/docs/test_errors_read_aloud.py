@@ -40,7 +40,7 @@ INTERNAL = {
     "_TurnEnded": "the bundled server's way to end a turn",
     "_WrongType": "becomes Mismatch",
 }
-"""Exceptions that never come out, each with what becomes of it."""
+"""Internal exceptions, each with the public one that replaces it."""
 
 
 @pytest.fixture(scope="module")

@@ -110,7 +110,8 @@ def test_the_commands_are_those_of_the_readme() -> None:
 async def test_step_1_prints_the_answer() -> None:
     async with MixServer(pace=0) as server, program("step1", server) as step:
         assert (
-            await step.leave() == "Hello! I am the agent of the bundled server. What can I do for you??\n"
+            await step.leave()
+            == "Hello! I am the agent of the bundled server. What can I do for you?\n"
         )
 
 
@@ -125,7 +126,7 @@ async def test_steps_3_to_5_go_on_in_one_session(name: str) -> None:
     async with MixServer(pace=0) as server, program(name, server) as step:
         await step.see("you> ")
         await step.type("Hello\n")
-        await step.see("What can I do for you??")
+        await step.see("What can I do for you?")
         await step.see("you> ")
         await step.type("\n")
         await step.type("List the files\n")
@@ -165,7 +166,7 @@ async def test_step_5_stops_one_answer_at_ctrl_c_and_goes_on() -> None:
         step.process.send_signal(signal.SIGINT)
         await step.see("[stopped]\nyou> ")
         await step.type("Hello\n")
-        await step.see("What can I do for you??")
+        await step.see("What can I do for you?")
         await step.leave()
         assert len(server.requests("POST", "/cancel")) + len(
             [r for r in server.requests("POST", "/api/sessions/") if r.path.endswith("/cancel")]
@@ -191,7 +192,7 @@ async def test_step_5_can_be_stopped_while_it_asks_for_permission() -> None:
         step.process.send_signal(signal.SIGINT)
         await step.see("[stopped]\nyou> ")
         await step.type("Hello\n")
-        await step.see("What can I do for you??")
+        await step.see("What can I do for you?")
         await step.leave()
 
 
@@ -224,7 +225,7 @@ async def test_step_5_outlives_a_server_that_is_restarted_and_a_connection_that_
         await step.see("you> ")
         await server.restart()
         await step.type("Hello\n")
-        await step.see("What can I do for you??")
+        await step.see("What can I do for you?")
         await step.see("you> ")
         await step.type("Long\n")
         await server.wait_for(MessageRun, text="Long")

@@ -1,4 +1,4 @@
-"""examples/batch.py as a process: interrupted, killed, restarted; no prompt is lost or run twice."""
+"""examples/batch.py as a process: interrupted, killed, restarted; no prompt is lost or repeated."""
 
 from __future__ import annotations
 

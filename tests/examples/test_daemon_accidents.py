@@ -134,7 +134,7 @@ async def test_a_job_whose_outcome_cannot_be_read_now_is_read_again(folder: Fold
         await daemon.program.says("job b: doubt: its session is gone")
 
 
-async def test_a_job_is_sent_again_to_a_server_that_was_restarted_during_the_answer(
+async def test_a_server_restarted_during_the_answer_gets_the_job_again(
     folder: Folder,
 ) -> None:
     folder.put(a="A")

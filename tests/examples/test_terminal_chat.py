@@ -106,6 +106,6 @@ async def test_a_missing_server_is_reported_without_a_traceback() -> None:
 async def test_demo_starts_its_own_server() -> None:
     async with run_program(CHAT, "--demo") as program:
         await program.enter("Hello")
-        await program.says("What can I do for you??\nyou> ")
+        await program.says("What can I do for you?\nyou> ")
         await program.end_input()
         assert await program.ended() == 0

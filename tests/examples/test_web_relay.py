@@ -72,7 +72,7 @@ async def test_every_reader_sees_the_messages_and_the_answers(api: str) -> None:
         first = await site.read(until="end")
         assert [event.event for event in first if event.event == "you"] == ["you"]
         assert (
-            text_of(first) == "Hello! I am the agent of the bundled server. What can I do for you??"
+            text_of(first) == "Hello! I am the agent of the bundled server. What can I do for you?"
         )
         assert await site.read(until="end") == first
         site.program.signal(signal.SIGTERM)

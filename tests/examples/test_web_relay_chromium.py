@@ -49,7 +49,7 @@ async def test_two_tabs_show_one_conversation_and_a_lost_connection_costs_nothin
         ):
             await say(one, "Hello")
             for tab in (one, two):
-                await tab.until(f"{_TALK}.includes('What can I do for you??')")
+                await tab.until(f"{_TALK}.includes('What can I do for you?')")
                 assert await tab.value_of("document.querySelectorAll('.you').length") == 1
 
             await say(two, "Ask")

@@ -67,7 +67,7 @@ def sections(told: Mapping[str, str]) -> Iterator[str]:
         for cause in CAUSES:
             if cause.error is error and cause.happens:
                 yield f"- {cause.happens}\n"
-                yield f"  ```{{code-block}} text\n  :class: told\n\n  {told[cause.name]}\n  ```\n"
+                yield f"  ```{{code-block}} text\n  :class: error-text\n\n  {told[cause.name]}\n  ```\n"
 
 
 def _described(error: type[Exception]) -> tuple[str, str]:
