@@ -57,7 +57,7 @@ def resolve(
             app.builder, node["refdoc"], entry.docname, entry.node_id, contnode, name
         )
     last = target.rpartition(".")[2]
-    if last in _PRIVATE or _TYPE_VARIABLE.fullmatch(last):
+    if last in _PRIVATE or last in _PRIVATE_BASES or _TYPE_VARIABLE.fullmatch(last):
         return contnode
     if not target.startswith("trio_mix") and _is_foreign(target):
         return contnode
@@ -157,6 +157,9 @@ _PRIVATE = frozenset(
 )
 """Private types that appear in signatures."""
 
+_PRIVATE_BASES = frozenset({"BodyStream", "Request"})
+"""Private base classes whose members are shown in the public classes."""
+
 _TYPE_VARIABLE = re.compile(r"_?[A-Z](_co)?")
 
 _NOT_CONSTRUCTED = frozenset(
@@ -234,7 +237,10 @@ def after_napoleon(
 
 def tidy_bases(_app: Sphinx, _name: str, _obj: object, _options: object, bases: list[type]) -> None:
     """Show no private base class."""
-    bases[:] = [base for base in bases if not base.__name__.startswith("_")] or [object]
+    shown = [
+        base for base in bases if base.__name__[0] != "_" and base.__name__ not in _PRIVATE_BASES
+    ]
+    bases[:] = shown or [object]
 
 
 def tidy_signature(

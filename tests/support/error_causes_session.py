@@ -218,7 +218,7 @@ async def cut_for_good(stage: Stage) -> None:
     "the server was restarted in the middle of the message",
     operation="was cut by a lost connection",
     target="session-1",
-    remedy="It is not running any more: send it again if it is still wanted",
+    remedy="It does not run any more: send it again if it is still wanted",
 )
 async def server_restarted(stage: Stage) -> None:
     stage.server.script("Hi", Turn(Say("Let me"), Hang()))

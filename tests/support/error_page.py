@@ -1,8 +1,6 @@
-"""The page that shows every error: what it is, what to do, and its real texts.
+"""The page of every error: what it is, what to do, and its real texts.
 
-``python -m tests.support.error_page`` writes it; a test says when to.
-
-What it knows: docstrings, causes, Markdown. What it must never know: how an error comes about.
+``python -m tests.support.error_page`` writes the page; a test compares it.
 """
 
 from __future__ import annotations
@@ -36,7 +34,7 @@ MODULES: Final = {
 
 
 def raised() -> Iterator[tuple[str, type[Exception]]]:
-    """Each public error class that has no subclasses, with its module; and Trio's that we raise."""
+    """Return each public error class without subclasses, with its module, and Trio's class."""
     order = [cause.error for cause in CAUSES]
     for name, module in MODULES.items():
         public = [getattr(module, each) for each in module.__all__]
@@ -48,11 +46,11 @@ def raised() -> Iterator[tuple[str, type[Exception]]]:
     yield "trio", trio.BusyResourceError
 
 
-def sections(told: Mapping[str, str]) -> Iterator[str]:
-    """Make the page's part on each class.
+def sections(texts: Mapping[str, str]) -> Iterator[str]:
+    """Return the page's part on each class.
 
     Args:
-      told: the texts, by the names of their causes.
+      texts: the error texts, by the names of their causes.
     """
     module = ""
     for home, error in raised():
@@ -67,7 +65,8 @@ def sections(told: Mapping[str, str]) -> Iterator[str]:
         for cause in CAUSES:
             if cause.error is error and cause.happens:
                 yield f"- {cause.happens}\n"
-                yield f"  ```{{code-block}} text\n  :class: error-text\n\n  {told[cause.name]}\n  ```\n"
+                yield "  ```{code-block} text\n  :class: error-text\n"
+                yield f"  {texts[cause.name]}\n  ```\n"
 
 
 def _described(error: type[Exception]) -> tuple[str, str]:
@@ -84,7 +83,7 @@ def _described(error: type[Exception]) -> tuple[str, str]:
     return flat[0].lower() + flat[1:], " ".join(does.removeprefix("What to do: ").split())
 
 
-def told(cause: Cause) -> str:
+def error_text(cause: Cause) -> str:
     """Make a cause happen, and return the text."""
     with tempfile.TemporaryDirectory() as folder:
         error = happen(cause, Path(folder))
@@ -93,7 +92,7 @@ def told(cause: Cause) -> str:
 
 
 def renewed(page: str, texts: Mapping[str, str]) -> str:
-    """Return the page with its made part as it ought to be."""
+    """Return the page with its generated part renewed."""
     head, _, rest = page.partition(_BEGIN)
     tail = rest.partition(_END)[2]
     made = "\n".join(sections(texts))
@@ -102,7 +101,7 @@ def renewed(page: str, texts: Mapping[str, str]) -> str:
 
 def main() -> None:
     """Write the page."""
-    texts = {cause.name: told(cause) for cause in CAUSES}
+    texts = {cause.name: error_text(cause) for cause in CAUSES}
     PAGE.write_text(renewed(PAGE.read_text("utf-8"), texts), "utf-8")
 
 
