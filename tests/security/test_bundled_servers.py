@@ -30,6 +30,7 @@ from trio_mix.testing import (
     record,
     replay,
 )
+from trio_mix.testing.net._guard import RequestGuard
 from trio_mix.testing.recording import _recorder, _replay
 
 if TYPE_CHECKING:
@@ -101,6 +102,9 @@ async def test_a_rebound_name_reaches_no_server(tmp_path: Path) -> None:
                 "127.0.0.1.evil.example",
                 "evil.example@127.0.0.1",
                 "[::1].evil.example",
+                f"0.0.0.0:{port(server)}",  # reaches loopback, and browsers do not know it
+                f"[::]:{port(server)}",
+                "192.0.2.7",
                 "",
             ):
                 reply = await request(server, host)
@@ -124,6 +128,8 @@ async def test_a_page_of_another_origin_reaches_no_server(tmp_path: Path) -> Non
                 ("GET", "/api/sessions", None, {"Sec-Fetch-Site": "cross-site"}),
                 ("GET", "/api/sessions", None, {"Sec-Fetch-Site": "same-site"}),
                 ("GET", "/stream?sessionId=s", None, {"Origin": "http://evil.example"}),
+                # An old browser, or one that does not take the address for loopback.
+                ("GET", "/api/sessions", None, {"User-Agent": "Mozilla/5.0 (X11) Safari/605"}),
             ]
             for method, target, body, headers in attacks:
                 reply = await request(
@@ -168,7 +174,9 @@ async def test_programs_and_the_servers_own_pages_are_served(tmp_path: Path) -> 
                 (f"LOCALHOST.:{port(each)}", {}),
                 ("app.localhost", {}),
                 ("[::1]:9000", {}),  # a forwarded port
-                ("192.0.2.7", {}),
+                ("127.0.0.2", {}),
+                (own, {"User-Agent": "curl/8.5.0"}),
+                (own, {"User-Agent": "Mozilla/5.0 WindowsPowerShell/5.1"}),
                 (own, {"Origin": f"http://{own}"}),
                 (own, {"Sec-Fetch-Site": "same-origin"}),
                 (own, {"Sec-Fetch-Site": "none"}),  # typed by the user
@@ -191,6 +199,20 @@ async def test_hosts_and_origins_can_be_allowed(tmp_path: Path) -> None:
                 headers = {"Origin": origin, "Sec-Fetch-Site": "same-site"}
                 reply = await request(each, authority(each), headers=headers)
                 assert reply.status == status, (type(each), origin)
+
+
+def test_a_server_on_the_network_has_its_addresses_and_its_name() -> None:
+    guard = RequestGuard("devbox.lan", [], [])
+    for host in (
+        "devbox.lan:8088",
+        "192.0.2.7:8088",
+        "[2001:db8::1]:8088",
+        "localhost",
+        "127.0.0.1",
+    ):
+        assert guard.refusal({"host": host}) is None, host
+    for host in ("evil.example", "0.0.0.0:8088", "[::]", "devbox.lan.evil.example"):
+        assert guard.refusal({"host": host}) is not None, host
 
 
 PAGE = """<!doctype html><title>evil</title><script>

@@ -1,13 +1,15 @@
 """Refuses requests that web pages of other origins make.
 
-A server on loopback is reachable for every page in the user's browser. Programs send neither
-``Origin`` nor ``Sec-Fetch-Site``, so these rules concern browsers only:
+A server on loopback is reachable for every page in the user's browser.
 
-Rule 1  The host of ``Host`` must be an IP address, ``localhost`` or a name below it, the name that
-        the server binds, or an allowed host. DNS rebinding needs another name.
+Rule 1  The host of ``Host`` must be ``localhost`` or a name below it, the name or address that the
+        server binds, an allowed host, or an IP address: a loopback address if the server binds
+        loopback, else any except 0.0.0.0 and ``::``. DNS rebinding needs another name.
 Rule 2  An ``Origin`` must be the server's own, or an allowed origin.
 Rule 3  Without an ``Origin``, ``Sec-Fetch-Site`` must be ``same-origin`` or ``none``: requests for
         the images, scripts and links of other pages have no ``Origin``.
+Rule 4  A browser must send one of the two. Browsers omit ``Sec-Fetch-Site`` for addresses that are
+        not loopback, and old browsers do not know it. Programs send neither.
 """
 
 from __future__ import annotations
@@ -51,6 +53,10 @@ class RequestGuard:
                     f"allowed_origins takes origins, as http://localhost:5173, not {origin!r}"
                 )
         self._hosts = {"localhost", _plain(host), *map(_plain, allowed_hosts)}
+        address = _address(_plain(host))
+        self._loopback = _plain(host) == "localhost" or (
+            address is not None and address.is_loopback
+        )
         self._origins = {origin.lower() for origin in allowed_origins}
 
     def refusal(self, headers: Mapping[str, str]) -> str | None:
@@ -69,23 +75,32 @@ class RequestGuard:
         site = headers.get("sec-fetch-site")
         if origin is not None:
             foreign = origin.lower() not in {f"http://{host}".lower(), *self._origins}
+        elif site is not None:
+            foreign = site not in ("same-origin", "none")
         else:
-            foreign = site not in (None, "same-origin", "none")
+            agent = headers.get("user-agent", "")
+            foreign = agent.startswith("Mozilla/") and "PowerShell" not in agent
         if not foreign:
             return None
         return (
-            "a web page of another origin made this request: allow its origin, if you trust the"
-            " page (allowed_origins=, --allow-origin)"
+            "a web page of another origin made this request, or a browser that does not say which:"
+            " allow its origin, if you trust the page (allowed_origins=, --allow-origin)"
         )
 
     def _serves(self, name: str) -> bool:
         if name in self._hosts or name.endswith(".localhost"):
             return True
-        try:
-            ipaddress.ip_address(name)
-        except ValueError:
+        address = _address(name)
+        if address is None or address.is_unspecified:
             return False
-        return True
+        return address.is_loopback or not self._loopback
+
+
+def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(name)
+    except ValueError:
+        return None
 
 
 def _plain(name: str) -> str:

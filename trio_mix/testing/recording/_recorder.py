@@ -84,10 +84,10 @@ def record(
       ssl_context: for https; None: Trio's default, which verifies certificates.
       max_size: the largest size of the file in bytes; beyond it, requests are forwarded and not
         recorded (`Recorder.full`). None: any.
-      allowed_hosts: names for the ``Host`` header besides IP addresses, ``localhost`` and ``host``.
+      allowed_hosts: names for the ``Host`` header besides ``host``, ``localhost`` and IP addresses.
         Requests with another name are refused with 403: a web page makes them by DNS rebinding.
-      allowed_origins: origins of web pages that may use the recorder. Requests of other pages are
-        refused with 403.
+      allowed_origins: origins of web pages whose requests are served. Other pages are refused
+        with 403.
 
     A request body over 64 MiB is refused with 413. Of a response whose line is longer than 16 MiB
     the rest is not recorded.

@@ -70,10 +70,10 @@ def replay(
       listen: whether to open a socket.
       host: the address to bind.
       port: the port to bind; 0: any free port.
-      allowed_hosts: names for the ``Host`` header besides IP addresses, ``localhost`` and ``host``.
+      allowed_hosts: names for the ``Host`` header besides ``host``, ``localhost`` and IP addresses.
         Requests with another name are refused with 403: a web page makes them by DNS rebinding.
-      allowed_origins: origins of web pages that may use the server. Requests of other pages are
-        refused with 403.
+      allowed_origins: origins of web pages whose requests are served. Other pages are refused
+        with 403.
 
     A request body over 64 MiB is refused with 413.
 
