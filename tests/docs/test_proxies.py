@@ -83,7 +83,7 @@ async def test_the_program_behind_a_proxy_reaches_the_server_through_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     asked: list[bytes] = []
-    async with MixServer(pace=0) as server:
+    async with MixServer(pace=0, allowed_hosts=["mix.example"]) as server:
         there = urlsplit(server.url)
 
         def direct(data: bytes) -> bytes:
@@ -108,7 +108,7 @@ async def test_the_program_over_tls_trusts_the_authority_that_it_names(
     authority.cert_pem.write_to_path(tmp_path / "our-ca.pem")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(context)
-    async with MixServer(pace=0) as server:
+    async with MixServer(pace=0, allowed_hosts=["mix.example"]) as server:
         there = urlsplit(server.url)
 
         async def unwrap(client: trio.abc.Stream) -> None:
