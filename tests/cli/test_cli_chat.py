@@ -8,11 +8,13 @@ import stat
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
+import attrs
 import pytest
 import trio
 import trio.testing
 
 from trio_mix.cli.commands import _chat as chat_module
+from trio_mix.cli.commands._permissions import Permissions
 from trio_mix.cli.ui._history import PrivateHistory, looks_secret
 from trio_mix.testing import (
     AskPermission,
@@ -164,30 +166,37 @@ async def test_the_chats_own_commands_and_the_servers(open_terminal: OpenTermina
         assert (server.runs("/help"), server.runs("/tools")) == (1, 0)
 
 
-async def test_permissions_are_granted_once_or_from_now_on(open_terminal: OpenTerminal) -> None:
+async def test_permissions_are_granted_once_or_always_or_by_command(
+    open_terminal: OpenTerminal,
+) -> None:
     async with MixServer(pace=0) as server:
-        asks = AskPermission(description="run it", then=[Say("it ran")], otherwise=[Say("refused")])
+        asks = AskPermission(
+            tool_name="edit",
+            action="write",
+            path="/srv/a",
+            then=[Say("it ran")],
+            otherwise=[Say("refused")],
+        )
         server.script("do", Turn(asks))
+        server.script("other", Turn(attrs.evolve(asks, path="/srv/b")))
         async with open_terminal("chat", "--server", server.url) as terminal:
             await terminal.expect(PROMPT)
-            await terminal.type("do\r")
-            await terminal.expect("[y/N/a/?]")
-            await terminal.type("?\r")
-            await terminal.expect("parameters: ")
-            await terminal.expect("[y/N/a/?]")
-            await terminal.type("a\r")
-            await terminal.expect("it ran")
-            await terminal.expect(PROMPT)
-            await terminal.type("do\r")
-            await terminal.expect("it ran")
-            await terminal.expect(PROMPT)
-            await terminal.type("/ask\r")
-            await terminal.expect(PROMPT)
-            await terminal.type("do\r")
-            await terminal.expect("[y/N/a/?]")
-            await terminal.type("\r")
-            await terminal.expect("refused")
-            await terminal.expect(PROMPT)
+            for typed, answer, outcome in (
+                ("do", "y", "it ran"),
+                ("do", "a", "it ran"),
+                ("do", None, "it ran"),  # identical parameters
+                ("other", "", "refused"),
+                ("/allow", None, "granted from now on"),
+                ("other", None, "it ran"),
+                ("/ask", None, "you are asked"),
+                ("other", "no", "refused"),
+            ):
+                await terminal.type(f"{typed}\r")
+                if answer is not None:
+                    await terminal.expect("Grant it? [y/N/a] ")
+                    await terminal.type(f"{answer}\r")
+                await terminal.expect(outcome)
+                await terminal.expect(PROMPT)
             await terminal.type(CTRL_D)
             assert await terminal.end() == 0
 
@@ -200,11 +209,11 @@ async def test_a_lost_connection_is_shown_beside_an_open_question(
         async with open_terminal("chat", "--server", server.url) as terminal:
             await terminal.expect(PROMPT)
             await terminal.type("do\r")
-            await terminal.expect("[y/N/a/?]")
-            await terminal.see("connected")
+            await terminal.expect("Grant it? [y/N] ")
             server.answer_next("/stream", 503, times=1000)
             await server.drop_streams()
-            await terminal.see("reconnecting")
+            await terminal.expect("(the stream is reconnecting)")
+            await terminal.expect("Grant it? [y/N] ")
             await terminal.type(CTRL_C)
             await terminal.expect("info: cancelled")
 
@@ -265,7 +274,7 @@ async def test_a_second_ctrl_c_during_a_cancellation_exits() -> None:
         cast("SessionStream", None),
         cast("Keyboard", SimpleNamespace(is_terminal=False, is_editor=False)),
         cast("Status", SimpleNamespace(cancelling=lambda: None)),
-        yes=False,
+        Permissions(None),
         jsonl=False,
     )
     send, signals = trio.open_memory_channel[int](2)

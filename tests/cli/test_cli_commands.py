@@ -43,14 +43,20 @@ async def test_ask_deletes_its_session_without_keep(run_command: RunCommand) -> 
         assert len(await mix.sessions.list()) == 1
 
 
-async def test_ask_denies_permissions_without_yes(run_command: RunCommand) -> None:
+async def test_ask_denies_permissions_without_an_option(run_command: RunCommand) -> None:
     async with MixServer(pace=0) as server:
         turn = Turn(AskPermission(then=[Say("granted")], otherwise=[Say("denied")]))
         server.script("Do it", turn)
-        for flags, answer in ((["--yes"], "granted"), ([], "denied")):
+        for flags, answer in (
+            (["--yes"], "granted"),
+            (["--grant", "edit", "--grant", "bash"], "granted"),
+            (["--grant", "edit"], "denied"),
+            ([], "denied"),
+        ):
             done = await run_command("ask", "Do it", *flags, "--server", server.url)
             assert (done.code, done.out) == (0, f"{answer}\n")
             assert f"permission: {answer}" in done.err
+            assert ("--grant bash grants this tool" in done.err) is (answer == "denied")
 
 
 async def test_ask_runs_shell_commands_only_when_allowed(run_command: RunCommand) -> None:

@@ -76,7 +76,9 @@ async def test_chat_asks_the_user_for_permission(open_terminal: OpenTerminal) ->
             for answer, outcome in (("y", "it ran"), ("", "it did not run")):
                 await terminal.expect(PROMPT)
                 await terminal.type("do\r")
-                await terminal.expect("Allow bash: run it? [y/N/a/?]")
+                await terminal.expect("tool: bash")
+                await terminal.expect("description: run it")
+                await terminal.expect("Grant it? [y/N] ")
                 await terminal.type(f"{answer}\r")
                 await terminal.expect(outcome)
             await terminal.expect(PROMPT)
@@ -93,7 +95,7 @@ async def test_ctrl_c_at_a_permission_prompt_cancels_the_message_and_loses_no_li
         async with open_terminal("chat", "--server", server.url) as terminal:
             await terminal.expect(PROMPT)
             await terminal.type("do\r")
-            await terminal.expect("[y/N/a/?]")
+            await terminal.expect("Grant it? [y/N] ")
             await terminal.type(CTRL_C)
             await terminal.expect("cancelled")
             await terminal.expect(PROMPT)
@@ -140,7 +142,8 @@ async def test_ask_has_a_status_line_and_asks_the_user_in_a_terminal(
             await terminal.expect("wait for it")
             await terminal.see("working · ")
             go.set()
-            await terminal.expect("Allow bash: run it? [y/N]")
+            await terminal.expect("description: run it")
+            await terminal.expect("Grant it? [y/N] ")
             await terminal.type("y\n")
             await terminal.expect("it ran")
             assert await terminal.end() == 0

@@ -10,6 +10,7 @@ from trio_mix.cli._options import (
     MESSAGES,
     NO_COMMON,
     Common,
+    GrantOption,
     JsonlOption,
     SessionId,
     YesOption,
@@ -38,6 +39,7 @@ def ask(
     session: str | None = None,
     keep: Annotated[bool, flag("Keep the new session, and print its id on stderr.")] = False,
     yes: YesOption = False,
+    grant: GrantOption = (),
     plan: Annotated[bool, flag("Let the agent plan only.")] = False,
     thinking: ThinkingLevel | None = None,
     max_steps: int | None = None,
@@ -64,6 +66,7 @@ def ask(
         session=session,
         keep=keep,
         yes=yes,
+        grant=tuple(grant),
         plan=plan,
         thinking=thinking,
         max_steps=max_steps,
@@ -77,6 +80,7 @@ def chat(
     *,
     session: str | None = None,
     yes: YesOption = False,
+    grant: GrantOption = (),
     history: Annotated[bool, flag("Do not read or write the history file.", "--no-history")] = (
         False
     ),
@@ -95,7 +99,14 @@ def chat(
     from trio_mix.cli.commands import _chat  # the line editor is loaded only where it is needed
 
     return run_async(
-        common, _chat.chat, common.server, session, yes=yes, history=not history, jsonl=jsonl
+        common,
+        _chat.chat,
+        common.server,
+        session,
+        yes=yes,
+        grant=tuple(grant),
+        history=not history,
+        jsonl=jsonl,
     )
 
 
@@ -114,7 +125,7 @@ _COMMANDS = (
         examples(
             'trio-mix ask "Which files are here?"',
             'git diff | trio-mix ask - --session "$ID" > review.txt',
-            'trio-mix ask "Fix the tests" --yes --jsonl | jq -r .event',
+            'trio-mix ask "Fix the tests" --grant edit --grant bash --jsonl | jq -r .event',
         ),
     ),
     (

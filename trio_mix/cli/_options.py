@@ -88,6 +88,15 @@ def flag(text: str, *names: str) -> Parameter:
 
 
 YesOption: TypeAlias = Annotated[bool, flag("Grant every permission request.", "--yes", "-y")]
+GrantOption: TypeAlias = Annotated[
+    tuple[str, ...],
+    Parameter(
+        name="--grant",
+        negative="",
+        show_default=False,
+        help="Grant the permission requests of this tool; may be repeated.",
+    ),
+]
 JsonlOption: TypeAlias = Annotated[bool, flag("Print one JSON object per line.", "--jsonl")]
 ApiOption: TypeAlias = Annotated[
     Literal["async", "blocking", "pipeline", "pipeline-oldest"],

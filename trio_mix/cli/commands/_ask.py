@@ -13,10 +13,11 @@ from trio_mix.cli._client import open_client
 from trio_mix.cli._errors import OK, CommandUsageError
 from trio_mix.cli._run import end_with_reader
 from trio_mix.cli.commands._chat_status import Status
-from trio_mix.cli.commands._show_message import ask_person, deny_all, grant_all, show_message
+from trio_mix.cli.commands._permissions import Permissions
+from trio_mix.cli.commands._show_message import show_message
 from trio_mix.cli.ui._json import print_event, print_reply
-from trio_mix.cli.ui._line_reader import LineReader
 from trio_mix.cli.ui._live_screen import LiveScreen
+from trio_mix.cli.ui._permission_prompt import open_permission_prompt
 from trio_mix.cli.ui._screen import is_capable, pipe_screen, terminal
 from trio_mix.cli.ui._text import clean
 
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from trio_mix import Mix, SessionStream
-    from trio_mix.cli.commands._show_message import Decide
-    from trio_mix.events import PermissionEvent
     from trio_mix.models import ThinkingLevel
 
 
@@ -37,6 +36,7 @@ class AskOptions:
     session: str | None = None
     keep: bool = False
     yes: bool = False
+    grant: tuple[str, ...] = ()
     plan: bool = False
     thinking: ThinkingLevel | None = None
     max_steps: int | None = None
@@ -60,10 +60,13 @@ async def ask(server: str | None, options: AskOptions) -> int:
         options = attrs.evolve(options, text=text)
     async with open_client(server) as mix, trio.open_nursery() as nursery:
         nursery.start_soon(end_with_reader)
-        decide = policy(nursery, yes=options.yes)
         async with _stream(mix, options) as stream:
-            live = (
-                None if options.jsonl else _live(Status(mix, stream), nursery, asks=not options.yes)
+            live = None if options.jsonl else _live(Status(mix, stream), nursery)
+            permissions = Permissions(
+                open_permission_prompt(jsonl=options.jsonl, state=lambda: stream.state.value),
+                tools=frozenset(options.grant),
+                everything=options.yes,
+                while_asking=live.paused if live else nullcontext,
             )
             with live.running() if live else nullcontext():
                 async with stream.send(
@@ -74,45 +77,23 @@ async def ask(server: str | None, options: AskOptions) -> int:
                     allow_shell=options.allow_shell,
                 ) as message:
                     if options.jsonl:
-                        reply = await show_message(message, None, decide, print_event)
+                        reply = await show_message(message, None, permissions, print_event)
                         print_reply(reply)
                     else:
-                        await show_message(message, live or pipe_screen(), _paused(live, decide))
+                        await show_message(message, live or pipe_screen(), permissions)
         nursery.cancel_scope.cancel(reason="the message is finished")
     return OK
 
 
-def _live(status: Status, nursery: trio.Nursery, *, asks: bool) -> LiveScreen | None:
+def _live(status: Status, nursery: trio.Nursery) -> LiveScreen | None:
     """Return a screen with a status line, or ``None`` where the terminal cannot show one."""
     console = terminal()
     if console is None or not is_capable():
         return None
     live = LiveScreen(console, status.working)
-    live.asks = asks and sys.stdin.isatty()
     status.begin()
     nursery.start_soon(status.animate, live.tick)
     return live
-
-
-def _paused(live: LiveScreen | None, decide: Decide) -> Decide:
-    """Hide the status line while the user is asked."""
-    if live is None or not live.asks:
-        return decide
-
-    async def ask_without_status(event: PermissionEvent) -> bool:
-        with live.paused():
-            return await decide(event)
-
-    return ask_without_status
-
-
-def policy(nursery: trio.Nursery, *, yes: bool) -> Decide:
-    """Return what answers permission requests: a yes, the user, or a no."""
-    if yes:
-        return grant_all
-    if sys.stdin.isatty() and terminal():
-        return ask_person(LineReader.stdin(nursery))
-    return deny_all
 
 
 @asynccontextmanager

@@ -24,41 +24,61 @@ from trio_mix.cli._errors import INTERRUPTED, OK, error_line, exit_code
 from trio_mix.cli._run import end_with_reader, receive_signals
 from trio_mix.cli.commands._chat_commands import Commands
 from trio_mix.cli.commands._chat_status import Status
-from trio_mix.cli.commands._show_message import deny_all, grant_all, show_message
+from trio_mix.cli.commands._permissions import Permissions
+from trio_mix.cli.commands._show_message import show_message
 from trio_mix.cli.ui._json import print_event, print_reply
 from trio_mix.cli.ui._keyboard import Interrupted
 from trio_mix.cli.ui._live_screen import LiveScreen
 from trio_mix.cli.ui._open_keyboard import open_keyboard
+from trio_mix.cli.ui._permission_prompt import open_permission_prompt
 from trio_mix.cli.ui._screen import line_screen, terminal
 from trio_mix.cli.ui._text import clean, print_error
-from trio_mix.cli.ui._transcript import Piece, ask_for
+from trio_mix.cli.ui._transcript import Piece
 from trio_mix.errors import StreamError, TrioMixError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable
 
     from trio_mix import Reply, SessionStream
-    from trio_mix.cli.commands._show_message import Decide
     from trio_mix.cli.ui._keyboard import Keyboard
     from trio_mix.cli.ui._screen import Screen
-    from trio_mix.events import PermissionEvent
 
 _PROMPT = "you> "
 
 
 async def chat(
-    server: str | None, session: str | None, *, yes: bool, history: bool, jsonl: bool
+    server: str | None,
+    session: str | None,
+    *,
+    yes: bool,
+    grant: tuple[str, ...],
+    history: bool,
+    jsonl: bool,
 ) -> int:
-    """Send messages in one session until the input ends."""
+    """Send messages in one session until the input ends.
+
+    Args:
+      server: the server's address; None: that of the environment, or the default.
+      session: the session's id; None: a new session.
+      yes: whether to grant every permission request.
+      grant: the tools whose permission requests are granted.
+      history: whether to keep the messages for the next chat.
+      jsonl: whether to print JSON lines.
+    """
     async with open_client(server) as mix:
         if session is None:
             session = (await mix.sessions.create(title="trio-mix chat")).id
         async with mix.open_stream(session) as stream, trio.open_nursery() as nursery:
             status = Status(mix, stream)
-            keyboard = open_keyboard(
-                nursery, history=history, status=status.resting, asking=status.asking
+            keyboard = open_keyboard(nursery, history=history, status=status.resting)
+            permissions = Permissions(
+                open_permission_prompt(
+                    jsonl=jsonl, discard=keyboard.discard, state=lambda: stream.state.value
+                ),
+                tools=frozenset(grant),
+                everything=yes,
             )
-            conversation = _Chat(stream, keyboard, status, yes=yes, jsonl=jsonl)
+            conversation = _Chat(stream, keyboard, status, permissions, jsonl=jsonl)
             conversation.commands = Commands(mix, stream, status, conversation.grant_all)
             nursery.start_soon(_raise_when_lost, stream)
             nursery.start_soon(end_with_reader)
@@ -87,7 +107,7 @@ class _Chat:
     stream: SessionStream
     keyboard: Keyboard
     status: Status
-    yes: bool = attrs.field(kw_only=True)
+    permissions: Permissions
     jsonl: bool = attrs.field(kw_only=True)
     commands: Commands = attrs.field(init=False)
     exit_code: int = attrs.field(default=OK, init=False)
@@ -100,9 +120,10 @@ class _Chat:
         if console and self.keyboard.is_editor and not self.jsonl:
             self.live = LiveScreen(console, self.status.working)
             self.screen = self.live
+            self.permissions.while_asking = self.live.paused
 
     def grant_all(self, everything: bool) -> None:
-        self.yes = everything
+        self.permissions.everything = everything
 
     async def run(self) -> None:
         await trio.lowlevel.checkpoint()
@@ -160,10 +181,10 @@ class _Chat:
     async def _send_and_show(self, text: str) -> Reply:
         async with self.stream.send(text) as message:
             if self.jsonl:
-                reply = await show_message(message, None, self._decide(), print_event)
+                reply = await show_message(message, None, self.permissions, print_event)
                 print_reply(reply)
                 return reply
-            return await show_message(message, self.screen, self._decide())
+            return await show_message(message, self.screen, self.permissions)
 
     def _failed(self, group: BaseExceptionGroup[TrioMixError]) -> None:
         error: BaseException = group
@@ -178,36 +199,6 @@ class _Chat:
         summary = f"{took:.1f} s" + (f" · {used}" if str(used) else "")
         if self.live:
             self.live.show([Piece("done", summary)])
-
-    def _decide(self) -> Decide:
-        if self.live:
-            self.live.asks = not self.yes
-        if self.yes:
-            return grant_all
-        return self._ask_user if self.keyboard.is_terminal else deny_all
-
-    async def _ask_user(self, event: PermissionEvent) -> bool:
-        if self.yes:
-            return await grant_all(event)
-        with self.live.paused() if self.live else ExitStack():
-            while True:
-                try:
-                    answer = await self.keyboard.answer(f"Allow {ask_for(event)}? [y/N/a/?] ")
-                except Interrupted:
-                    self._cancel()
-                    await trio.lowlevel.checkpoint()
-                    return False
-                match (answer or "").strip().lower():
-                    case "y" | "yes":
-                        return True
-                    case "a" | "all":
-                        self.grant_all(everything=True)
-                        return True
-                    case "?":
-                        print("y: yes; a: yes, also to all later requests; anything else: no")
-                        print(f"parameters: {clean(str(dict(event.params or {})))}", flush=True)
-                    case _:
-                        return False
 
     def _cancel(self) -> None:
         if self._running is not None:

@@ -100,10 +100,6 @@ class Status:
         parts = [self.stream.state.value, str(self.used), "/help"]
         return " · ".join(part for part in parts if part)
 
-    def asking(self) -> str:
-        """Return the text beside a question; called from another thread."""
-        return self.stream.state.value
-
     async def animate(self, tick: Callable[[], None]) -> None:
         """Call a function five times a second, until cancelled."""
         while True:

@@ -15,10 +15,10 @@ import trio
 
 from trio_mix import Mix, ReconnectPolicy
 from trio_mix.cli._errors import FAILED, OK
-from trio_mix.cli.commands._show_message import grant_all, show_message
+from trio_mix.cli.commands._show_message import show_message
 from trio_mix.cli.ui._panels import open_panels
 from trio_mix.cli.ui._text import excerpt, print_error
-from trio_mix.events import ConnectedEvent, PermissionEvent
+from trio_mix.events import ConnectedEvent
 from trio_mix.testing import Drop, MixServer, Say, Think, Turn
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from trio_mix import Reply, SessionStream
     from trio_mix.cli.ui._panels import Panels
     from trio_mix.cli.ui._screen import Screen
+    from trio_mix.events import PermissionEvent
 
 DemoApi: TypeAlias = Literal["async", "blocking", "pipeline"]
 
@@ -49,6 +50,25 @@ class _DemoReply:
     reply: Reply
     permissions: int
     seconds: float
+
+
+@attrs.define
+class _GrantAll:
+    """Grants and counts the permission requests of one message."""
+
+    count: int = 0
+
+    def asks(self, event: PermissionEvent) -> bool:
+        """Return False: the user is not asked."""
+        del event
+        return False
+
+    async def decide(self, event: PermissionEvent) -> bool:
+        """Grant the request."""
+        del event
+        await trio.lowlevel.checkpoint()
+        self.count += 1
+        return True
 
 
 @attrs.define
@@ -97,18 +117,12 @@ class _Demo:
         screen: Screen,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        permissions = 0
-
-        async def decide(event: PermissionEvent) -> bool:
-            nonlocal permissions
-            permissions += 1
-            return await grant_all(event)
-
+        permissions = _GrantAll()
         began = trio.current_time()
         task_status.started()
         async with self.stream.send(text) as message:
-            reply = await show_message(message, screen, decide)
-        self.results.append(_DemoReply(text, reply, permissions, trio.current_time() - began))
+            reply = await show_message(message, screen, permissions)
+        self.results.append(_DemoReply(text, reply, permissions.count, trio.current_time() - began))
 
     def show(self) -> None:
         """Show a table of the replies."""

@@ -22,6 +22,7 @@ from prompt_toolkit.application import get_app
 from prompt_toolkit.enums import DEFAULT_BUFFER
 from prompt_toolkit.filters import has_focus
 from prompt_toolkit.formatted_text import FormattedText
+from prompt_toolkit.input.typeahead import clear_typeahead
 from prompt_toolkit.key_binding import KeyBindings
 from prompt_toolkit.output import create_output
 from prompt_toolkit.output.vt100 import Vt100_Output
@@ -47,15 +48,12 @@ class Editor:
     is_terminal = True
     is_editor = True
 
-    def __init__(
-        self, history: History, status: Callable[[], str], asking: Callable[[], str]
-    ) -> None:
+    def __init__(self, history: History, status: Callable[[], str]) -> None:
         """Prepare the editor.
 
         Args:
           history: the texts for the Up key.
           status: returns the text at the right of the prompt; called repeatedly, in another thread.
-          asking: returns the text at the right of a question; likewise.
         """
         output = create_output()
         if isinstance(output, Vt100_Output):
@@ -76,13 +74,6 @@ class Editor:
             enable_open_in_editor=True,
             interrupt_exception=_Interrupt,
         )
-        self._answers: PromptSession[str] = PromptSession(
-            output=output,
-            rprompt=lambda: _beside(asking),
-            style=_STYLE,
-            refresh_interval=_REFRESH,
-            interrupt_exception=_Interrupt,
-        )
 
     async def line(self, prompt: str) -> str | None:
         """Wait for a text.
@@ -97,9 +88,9 @@ class Editor:
         """
         return await self._run(self._lines, prompt)
 
-    async def answer(self, question: str) -> str | None:
-        """Wait for a short answer, which is not kept in the history; otherwise as `line`."""
-        return await self._run(self._answers, question)
+    def discard(self) -> None:
+        """Throw away the keys that came after the last line and before the next prompt."""
+        clear_typeahead(self._lines.input)
 
     async def _run(self, session: PromptSession[str], prompt: str) -> str | None:
         active = _ActivePrompt(session)

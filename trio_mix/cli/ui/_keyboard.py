@@ -38,9 +38,8 @@ class Keyboard(Protocol):
         """Wait for a text; return ``None`` at the end of the input."""
         ...
 
-    async def answer(self, question: str) -> str | None:
-        """Wait for a short answer; return ``None`` at the end of the input."""
-        ...
+    def discard(self) -> None:
+        """Throw away the input that was read and not used yet."""
 
 
 class LineKeyboard:
@@ -58,6 +57,5 @@ class LineKeyboard:
             print(prompt, end="", file=sys.stderr, flush=True)
         return await self._reader.line()
 
-    async def answer(self, question: str) -> str | None:
-        """Wait for a line."""
-        return await self.line(question)
+    def discard(self) -> None:
+        """Do nothing: a line is read when it is waited for."""

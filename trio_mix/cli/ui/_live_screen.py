@@ -6,8 +6,7 @@ Rules:
    that the agent did not write. So the status line is drawn below the cursor, which then returns.
 2. The status line is erased before anything else is written, and at the end.
 3. The input of a tool call is cut to one line; `/tools` shows it in full.
-4. Not shown: a tool's success after its call, a question that the prompt asks, and the end of
-   the message, which is summed up.
+4. Not shown: a tool's success after its call, and the end of the message, which is summed up.
 """
 
 from __future__ import annotations
@@ -45,8 +44,6 @@ class LiveScreen(TerminalScreen):
         self._status = status
         self._on = False
         self._drawn_below: bool | None = None
-        self.asks = True
-        """Whether the user is asked for each permission."""
         self._column = 0
 
     def show(self, pieces: Sequence[Piece]) -> None:
@@ -95,8 +92,6 @@ class LiveScreen(TerminalScreen):
         """Return whether a piece is not shown here (rule 4)."""
         if piece.kind == "done":
             return piece.text == "complete" and not piece.depth
-        if piece.kind == "permission":
-            return self.asks and piece.text not in ("granted", "denied")
         return piece.kind == "tool" and piece.text.endswith(" done") and " " in piece.text
 
     def _folded(self, piece: Piece) -> Piece:

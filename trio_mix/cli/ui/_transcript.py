@@ -129,7 +129,11 @@ class Transcript:
                 ]
             case PermissionEvent():
                 return [
-                    Piece("permission", ask_for(event), depth=_depth(event.parent_tool_call_id))
+                    Piece(
+                        "permission",
+                        permission_summary(event),
+                        depth=_depth(event.parent_tool_call_id),
+                    )
                 ]
             case CompleteEvent():
                 return self._complete(event)
@@ -208,7 +212,7 @@ def _depth(parent: str | None) -> int:
     return 0 if parent is None else 1
 
 
-def ask_for(event: PermissionEvent) -> str:
+def permission_summary(event: PermissionEvent) -> str:
     """Return on one line what a permission request is for."""
     what = event.description or event.action
     where = f" in {event.path}" if event.path else ""

@@ -1,0 +1,181 @@
+"""Asks the user at the terminal whether to grant a permission request.
+
+Rules:
+
+1. Only an answer typed after the whole question was shown counts. Earlier input is thrown away,
+   also what the terminal's driver or the line editor holds; so is input in the half second after
+   the question.
+2. Only an explicit yes grants. An empty line, the end of the input, the time limit and any other
+   text deny.
+3. If the question is longer than the screen, only ``yes`` in full grants.
+4. The terminal's settings are restored afterwards.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, Literal, TextIO, TypeAlias
+
+import trio
+from rich.console import Console
+from rich.text import Text
+
+from trio_mix.cli.ui._question import question_lines
+from trio_mix.cli.ui._screen import terminal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from trio_mix.events import PermissionEvent
+
+PermissionAnswer: TypeAlias = Literal["yes", "always", "no"]
+
+_PAUSE: Final = 0.5
+"""Seconds between the question and the first key that counts."""
+_TIME_LIMIT: Final = 30.0
+"""Seconds after which a question without an answer is denied, as servers do."""
+_POLL: Final = 0.5
+"""Seconds between two looks at the state of the stream."""
+
+
+class PermissionPrompt:
+    """Puts questions to the user of the terminal at stdin."""
+
+    def __init__(
+        self,
+        stream: TextIO,
+        discard: Callable[[], None] = lambda: None,
+        state: Callable[[], str] = lambda: "",
+    ) -> None:
+        """Prepare the prompt.
+
+        Args:
+          stream: the terminal's output.
+          discard: throws input away that something other than the terminal's driver holds.
+          state: returns the state of the session stream; a change is shown beside the question.
+        """
+        self._stream = stream
+        self._console = Console(file=stream, highlight=False, markup=False, emoji=False)
+        self._discard_others = discard
+        self._state = state
+        self._descriptor = sys.stdin.fileno()
+
+    async def ask(self, event: PermissionEvent, *, offer_always: bool) -> PermissionAnswer:
+        """Show the request and return the user's answer.
+
+        Args:
+          event: the request.
+          offer_always: whether *always* is among the answers.
+
+        If cancelled, the terminal's settings are restored; nothing was granted.
+        """
+        lines = question_lines(event, self._console.width)
+        is_long = len(lines) > self._console.height - 3
+        if is_long:
+            lines.append(
+                f"The request has {len(lines)} lines, more than the screen shows: scroll up to "
+                "read it. Only `yes` in full grants it."
+            )
+        prompt = "Grant it? [yes/N] " if is_long else "Grant it? [y/N/a] "
+        if not offer_always and not is_long:
+            prompt = "Grant it? [y/N] "
+        with _line_mode(self._descriptor):
+            for number, line in enumerate(lines):
+                self._console.print(Text(line, style="" if number else "bold"), soft_wrap=True)
+            await self._until_shown()
+            self._discard()
+            await trio.sleep(_PAUSE)
+            self._discard()
+            self._show(prompt)
+            try:
+                text = await self._answer(prompt)
+            except trio.Cancelled:
+                self._show("\n")
+                raise
+        match text:
+            case "yes":
+                return "yes"
+            case "y" if not is_long:
+                return "yes"
+            case "a" | "always" if offer_always and not is_long:
+                return "always"
+            case _:
+                return "no"
+
+    async def _answer(self, prompt: str) -> str:
+        """Wait for a line; return it, or "" at the end of the input or of the time."""
+        state = self._state()
+        with trio.move_on_after(_TIME_LIMIT):
+            while True:
+                with trio.move_on_after(_POLL):
+                    await trio.lowlevel.wait_readable(self._descriptor)
+                    return self._line()
+                if self._state() != state:
+                    state = self._state()
+                    self._show(f"\n(the stream is {state})\n{prompt}")
+        self._show(f"\n(no answer within {_TIME_LIMIT:.0f} s)\n")
+        return ""
+
+    def _line(self) -> str:
+        try:
+            line = os.read(self._descriptor, 4096)
+        except OSError:  # the terminal was closed
+            return ""
+        if not line.endswith(b"\n"):  # the end of the input
+            self._show("\n")
+            return ""
+        return line.decode(errors="replace").strip().lower()
+
+    async def _until_shown(self) -> None:
+        import termios
+
+        await trio.to_thread.run_sync(
+            termios.tcdrain, self._stream.fileno(), abandon_on_cancel=True
+        )
+
+    def _discard(self) -> None:
+        import termios
+
+        self._discard_others()
+        termios.tcflush(self._descriptor, termios.TCIFLUSH)
+
+    def _show(self, text: str) -> None:
+        self._stream.write(text)
+        self._stream.flush()
+
+
+@contextmanager
+def _line_mode(descriptor: int) -> Iterator[None]:
+    """Let the terminal collect and echo lines, and send signals, until the block is left."""
+    import termios
+
+    before = termios.tcgetattr(descriptor)
+    changed = termios.tcgetattr(descriptor)
+    changed[0] |= termios.ICRNL
+    changed[3] |= termios.ICANON | termios.ECHO | termios.ISIG
+    termios.tcsetattr(descriptor, termios.TCSANOW, changed)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(descriptor, termios.TCSANOW, before)
+
+
+def open_permission_prompt(
+    *,
+    jsonl: bool = False,
+    discard: Callable[[], None] = lambda: None,
+    state: Callable[[], str] = lambda: "",
+) -> PermissionPrompt | None:
+    """Return the prompt, or ``None`` without a terminal that can show the question.
+
+    Args:
+      jsonl: whether stdout is for JSON lines; the question is on stderr then.
+      discard: as for `PermissionPrompt`.
+      state: as for `PermissionPrompt`.
+    """
+    stream = sys.stderr if jsonl else sys.stdout
+    if not sys.stdin.isatty() or terminal() is None or not stream.isatty():
+        return None
+    return PermissionPrompt(stream, discard, state)
