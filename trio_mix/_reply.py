@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import attrs
 
 from trio_mix._public import public
+from trio_mix.models._inputs import parse_input
 
 __all__ = ["Reply", "ToolCall"]
 
@@ -38,10 +37,7 @@ class ToolCall:
     @property
     def parsed_input(self) -> object:
         """The parameters as JSON values; ``None`` where ``input`` is no JSON text (yet)."""
-        try:
-            return json.loads(self.input)
-        except (ValueError, RecursionError):
-            return None
+        return parse_input(self.input)
 
 
 @public("trio_mix")

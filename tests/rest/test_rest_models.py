@@ -85,7 +85,7 @@ def test_what_is_no_time_does_not_fit(wire: object) -> None:
 
 def test_the_path_leads_to_what_does_not_fit() -> None:
     sessions = [SESSION, {**SESSION, "title": 5}]
-    assert mismatch(sessions, list[models.SessionData]) == ("$[1].title", "expected text", 5)
+    assert mismatch(sessions, list[models.SessionData]) == ("$[1].title", "expected a string", 5)
     del (missing := dict(SESSION))["toolCallCount"]
     assert mismatch(missing, models.SessionData) == (
         "$.toolCallCount",
@@ -101,7 +101,7 @@ def test_the_path_leads_to_what_does_not_fit() -> None:
     tools = {"categories": {'a"b': {"tools": [{"display_name": 1}]}}}
     assert mismatch(tools, models.ToolsStatus) == (
         '$.categories["a\\"b"].tools[0].display_name',
-        "expected text",
+        "expected a string",
         1,
     )
     assert mismatch("x", models.SessionData) == ("$", "expected an object", "x")

@@ -1,28 +1,26 @@
-"""From JSON values to models and back, through cattrs.
-
-What it knows: the wire's field names, and where servers differ from the specification.
-What it must never know: HTTP, or which operation an answer belongs to.
+"""From JSON values to models and back, by cattrs.
 
 Rules:
 
 1. Extra fields are ignored; an optional field may be missing or null; ``null`` is read as an empty
-   list or object where one is required, because Go servers write their empty ones so.
-2. A field of the wrong type, or a required one that is missing, is a `Mismatch`, which names the
-   JSON path and holds the value. Nothing is converted by force.
+   list or object if one is required, because Go servers write their empty ones so.
+2. A field of the wrong type, or a required one that is missing, is a `Mismatch` with the JSON path
+   and the value. No value is coerced to another type.
 3. A time is RFC 3339 text or a Unix timestamp, and becomes an aware datetime; without an offset
    it is UTC.
-4. cattrs' groups of exceptions never leave this module.
+4. cattrs' exception groups never leave this module. Decoding a list stops at the first item that
+   does not fit, because a hostile server could send millions.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast, get_args, get_origin
 
 import attrs
 import cattrs
+from cattrs.cols import is_mapping, is_sequence
 from cattrs.errors import (
     AttributeValidationNote,
     BaseValidationError,
@@ -61,22 +59,22 @@ _SNAKE_ON_THE_WIRE: Final = frozenset(
         "ToolStatus",
     }
 )
-"""The models whose fields the server writes in snake_case; the others' are in camelCase.
+"""The models whose fields are in snake_case on the wire; those of all others are in camelCase.
 
-By name, for this module loads no model but those that have hooks of their own.
+Their names, because this module loads only the models that need hooks.
 """
 
 _MILLISECONDS_FROM: Final = 10**11
-"""From here a timestamp counts milliseconds: as seconds it would be the year 5138."""
+"""From here on a timestamp is in milliseconds: in seconds it would be the year 5138."""
 
 
 class Mismatch(Exception):
-    """A JSON value that is not of the shape that was asked for.
+    """A JSON value that is not of the expected shape.
 
     Attributes:
-      problem: what is wrong, for people to read.
-      path: where, as ``$[3].createdAt``.
-      value: what stands there.
+      problem: what is wrong, as text.
+      path: the JSON path, as ``$[3].createdAt``.
+      value: the value at the path.
     """
 
     def __init__(self, problem: str, path: str, value: object) -> None:
@@ -87,11 +85,15 @@ class Mismatch(Exception):
 
 
 class _WrongType(ValueError):
-    """What the hooks raise: its text says what was expected."""
+    """Raised by the hooks; the text says what was expected."""
 
 
 def parse_json(body: bytes) -> object:
-    """Return the JSON value that a body holds; raise `Mismatch` where it holds none."""
+    """Return the JSON value that a body holds.
+
+    Raises:
+      Mismatch: the body is not JSON.
+    """
     problem = "expected JSON"
     try:
         text = body.decode("utf-8-sig")
@@ -106,7 +108,7 @@ def parse_json(body: bytes) -> object:
                 return cast("object", json.loads(text))
             except (ValueError, RecursionError):
                 pass
-    # Raised out here: the parser's own exception holds the whole body, secrets included.
+    # Not raised in the handler: the parser's exception holds the whole body, with its secrets.
     raise Mismatch(problem, "$", text[:200])
 
 
@@ -122,7 +124,7 @@ def decode(value: object, shape: type[_T]) -> _T:
         mismatch = _first_leaf(error, shape, value, "$")
     except RecursionError:
         mismatch = Mismatch("nested too deep", "$", None)
-    # Raised out here: the group of exceptions would hold parts of the body as context.
+    # Not raised in the handler: the group of exceptions would hold parts of the body as context.
     raise mismatch
 
 
@@ -136,7 +138,7 @@ def _wire_name(cls: type, field: str) -> str:
 
 
 def _first_leaf(error: BaseException, shape: Any, value: object, path: str) -> Mismatch:
-    """Walk down a tree of cattrs' exceptions beside the JSON value that it is about."""
+    """Follow the first branch of a tree of cattrs' exceptions, and the JSON value along with it."""
     if not isinstance(error, BaseValidationError):
         if isinstance(error, KeyError):
             return Mismatch("a required field is missing", path, None)
@@ -165,7 +167,7 @@ def _shape_name(shape: Any) -> str:
 
 def _text(value: object, _: object) -> str:
     if not isinstance(value, str):
-        raise _WrongType("expected text")
+        raise _WrongType("expected a string")
     return value
 
 
@@ -212,7 +214,7 @@ def _json_object(value: object, _: object) -> dict[str, object]:
 
 
 def _health_time(value: object, _: object) -> datetime | None:
-    # The one time that the specification calls plain text.
+    # The one time that is plain text in the specification.
     try:
         return _time(value, datetime)
     except _WrongType:
@@ -220,11 +222,11 @@ def _health_time(value: object, _: object) -> datetime | None:
 
 
 def _is_json_object(shape: Any) -> bool:
-    return _is_mapping(shape) and get_args(shape) == (str, object)
+    return is_mapping(shape) and get_args(shape) == (str, object)
 
 
 def _is_open_literal(shape: Any) -> bool:
-    """Say whether it is a list of known values that any other text may join, perhaps optional."""
+    """Return whether a shape is a list of known strings or any other string, perhaps optional."""
     args = get_args(shape)
     return str in args and any(get_origin(each) is Literal for each in args)
 
@@ -307,16 +309,8 @@ def _each(
     return done
 
 
-def _is_list(shape: Any) -> bool:
-    return get_origin(shape) in (list, tuple)
-
-
-def _is_mapping(shape: Any) -> bool:
-    return get_origin(shape) in (dict, Mapping)
-
-
 def _send_result(value: object, _: object) -> models.SendResult:
-    """Read an acknowledgement or a stored message; the status code is the caller's to fill in."""
+    """Decode an acknowledgement or a stored message; the caller sets the status code."""
     if isinstance(value, dict) and ("role" in value or ("id" in value and "status" not in value)):
         message = _converter.structure(value, models.BackendMessage)
         return models.SendResult(status_code=0, session_id=message.session_id, message=message)
@@ -325,11 +319,11 @@ def _send_result(value: object, _: object) -> models.SendResult:
 
 
 def _cancel_result(value: object, _: object) -> models.CancelResult:
-    """Read ``cancelled`` as specified, or ``{"status": "cancelled"}`` as real servers say it."""
+    """Decode ``cancelled`` as specified, or ``{"status": "cancelled"}`` as real servers send it."""
     answer = _converter.structure(value, _CancelAnswer)
     cancelled = answer.cancelled
     if cancelled is None:
-        # A bare success is a yes; any other word than this one is not.
+        # A success without a status is a yes; any other status is a no.
         cancelled = answer.status in (None, "cancelled")
     return models.CancelResult(
         cancelled=cancelled,
@@ -339,7 +333,7 @@ def _cancel_result(value: object, _: object) -> models.CancelResult:
 
 
 def _permission_result(value: object, _: object) -> models.PermissionResult:
-    """Read ``{"granted": true}`` or ``{"denied": true}``, or a ``status`` that says it."""
+    """Decode ``{"granted": true}`` or ``{"denied": true}``, or a ``status`` of that meaning."""
     answer = _converter.structure(value, _PermissionAnswer)
     granted = answer.granted
     if granted is None and answer.denied is not None:
@@ -375,8 +369,8 @@ class _PermissionAnswer:
 
 _converter: Final = cattrs.Converter()
 _converter.register_structure_hook_factory(attrs.has, _object_hook)
-_converter.register_structure_hook_factory(_is_list, _list_hook)
-_converter.register_structure_hook_factory(_is_mapping, _mapping_hook)
+_converter.register_structure_hook_factory(is_sequence, _list_hook)
+_converter.register_structure_hook_factory(is_mapping, _mapping_hook)
 _converter.register_structure_hook_func(_is_json_object, _json_object)
 _converter.register_structure_hook_factory(_is_open_literal, _open_literal_hook)
 _converter.register_structure_hook(str, _text)

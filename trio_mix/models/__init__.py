@@ -1,15 +1,12 @@
 """The data of the REST API: one set of frozen classes for all generations.
 
-What it knows: the fields of each answer and of what is sent, in snake_case.
-What it must never know: JSON, HTTP, or which server it came from.
-
 Rules:
 
-1. What one generation requires and another lacks is optional, and ``None`` where it did not come.
-2. Times are aware `datetime.datetime` objects; other numbers are the wire's own, in the unit that
-   each field's documentation names.
-3. A value outside a list of known ones is kept as it came: newer servers know more.
-4. Tool inputs are the wire's JSON text; ``parsed_input`` parses it when asked.
+1. A field that one generation requires and another lacks is optional, ``None`` if it was not sent.
+2. Times are aware `datetime.datetime` objects; other numbers are those of the wire, in the unit
+   that each field's documentation names.
+3. A value outside a list of known ones is kept as it was sent: newer servers know more.
+4. Tool inputs are the wire's JSON text; ``parsed_input`` parses it when it is read.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The part of `trio_mix.models` about the server's credentials at the models' providers.
-
-It keeps the rules that are listed there, and knows no more than that.
-"""
+"""Models of the server's credentials at the models' providers."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -27,10 +24,10 @@ __all__ = [
 @public("trio_mix.models")
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class CredentialsResult(Record):
-    """What came of storing or deleting a provider's credentials."""
+    """The result of storing or deleting a provider's credentials."""
 
     status: str | None = None
-    """The server's word, as ``success``."""
+    """The server's status, as ``success``."""
     message: str | None = None
     """The server's text."""
     provider: str | None = None
@@ -43,9 +40,9 @@ class OAuthFlow(Record):
     """A started login at a provider: the user opens the URL and brings back the code."""
 
     auth_url: str | None = None
-    """What the user opens."""
+    """The URL that the user opens."""
     state: str | None = None
-    """What `handle_oauth_callback` must be given along with the code."""
+    """The ``state`` that `handle_oauth_callback` takes along with the code."""
     message: str | None = None
     """The server's text."""
 
@@ -53,16 +50,16 @@ class OAuthFlow(Record):
 @public("trio_mix.models")
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class OAuthCallbackResult(Record):
-    """What came of finishing a login."""
+    """The result of finishing a login."""
 
     status: str | None = None
-    """The server's word."""
+    """The server's status."""
     message: str | None = None
     """The server's text."""
     provider: str | None = None
     """The provider."""
     expires_in: int | None = None
-    """How long the login holds, in seconds."""
+    """How long the login is valid, in seconds."""
 
 
 @public("trio_mix.models")
@@ -75,7 +72,7 @@ class ProviderAuth(Record):
     authenticated: bool | None = None
     """Whether it can be used."""
     display_name: str | None = None
-    """The provider's name for people to read."""
+    """The provider's name, to be shown."""
 
 
 @public("trio_mix.models")
@@ -116,7 +113,7 @@ class ProviderOAuthHealth(Record):
     expires_at: datetime | None = None
     """When the login ends."""
     expires_in: str | None = None
-    """How long that is, for people to read."""
+    """The time until then, to be shown."""
     last_refresh: datetime | None = None
     """When it was last renewed."""
 
@@ -131,15 +128,15 @@ class OAuthHealth(Record):
     providers: Mapping[str, ProviderOAuthHealth] = attrs.field(hash=False)
     """By the provider's short name."""
     timestamp: datetime
-    """When it was looked at."""
+    """When it was checked."""
 
 
 @public("trio_mix.models")
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class TokenRefresh(Record):
-    """What came of asking the server to renew its logins."""
+    """The result of making the server renew its logins."""
 
     status: str | None = None
-    """The server's word."""
+    """The server's status."""
     message: str | None = None
     """The server's text."""

@@ -1,7 +1,4 @@
-"""The part of `trio_mix.models` about the files of a session.
-
-It keeps the rules that are listed there, and knows no more than that.
-"""
+"""Models of the files of a session."""
 
 from datetime import datetime
 

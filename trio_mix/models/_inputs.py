@@ -1,4 +1,4 @@
-"""A tool's parameters, from the text that servers send."""
+"""The parameters of a tool call, parsed from the text that servers send."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["parse_input"]
 
 
 def parse_input(text: str) -> object:
-    """Return the JSON values; ``None`` where the text is no JSON (yet)."""
+    """Return the JSON values; ``None`` if the text is not JSON (yet)."""
     try:
         return cast("object", json.loads(text))
     except (ValueError, RecursionError):

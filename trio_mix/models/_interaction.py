@@ -1,7 +1,4 @@
-"""The part of `trio_mix.models` about answers to what an agent asks.
-
-It keeps the rules that are listed there, and knows no more than that.
-"""
+"""Models of answers to permission requests."""
 
 import attrs
 
@@ -14,13 +11,13 @@ __all__ = ["PermissionResult"]
 @public("trio_mix.models")
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class PermissionResult(Record):
-    """What came of granting or denying a permission."""
+    """The result of granting or denying a permission request."""
 
     granted: bool | None
-    """Whether the tool may run; ``None`` where the server accepts without saying so."""
+    """Whether the tool may run; ``None`` if the server does not say."""
     id: str | None = None
-    """The permission, where the server names it."""
+    """The permission request, if the server names it."""
     status: str | None = None
-    """The server's word, where it gives one."""
+    """The server's status, if it sends one."""
     message: str | None = None
-    """The server's text, where it gives one."""
+    """The server's text, if it sends one."""

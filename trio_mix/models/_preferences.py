@@ -1,7 +1,4 @@
-"""The part of `trio_mix.models` about what the user prefers.
-
-It keeps the rules that are listed there, and knows no more than that.
-"""
+"""Models of the user's preferences."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -20,7 +17,7 @@ class Provider(Record):
     """A provider and its models."""
 
     display_name: str | None = None
-    """The provider's name for people to read."""
+    """The provider's name, to be shown."""
     models: tuple[str, ...] | None = None
     """The models' ids."""
 
@@ -28,7 +25,7 @@ class Provider(Record):
 @public("trio_mix.models")
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class Preferences(Record):
-    """What the user prefers."""
+    """The user's preferences."""
 
     preferred_provider: str | None = None
     """The provider."""
@@ -53,9 +50,9 @@ class Preferences(Record):
 @public("trio_mix.models")
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class PreferencesResult(Record):
-    """What the user prefers, and what there is to choose from."""
+    """The user's preferences, and the providers to choose from."""
 
     available_providers: Mapping[str, Provider] = attrs.field(hash=False)
     """By the provider's short name."""
     preferences: Preferences | None = None
-    """``None`` where nothing was ever stored."""
+    """``None`` if none were ever stored."""

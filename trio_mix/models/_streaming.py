@@ -1,7 +1,4 @@
-"""The part of `trio_mix.models` about the answer of the streaming operations.
-
-It keeps the rules that are listed there, and knows no more than that.
-"""
+"""Models of the streaming operations."""
 
 import attrs
 
@@ -14,7 +11,7 @@ __all__ = ["StreamMessageResponse"]
 @public("trio_mix.models")
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class StreamMessageResponse(Record):
-    """How a pipeline server took a message; it says so even when no stream is there to run it."""
+    """A pipeline server's response to a message, sent even if no stream is open to run it."""
 
     status: str
     """``broadcasted``."""

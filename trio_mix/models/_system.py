@@ -1,7 +1,4 @@
-"""The part of `trio_mix.models` about the server itself, and its tools.
-
-It keeps the rules that are listed there, and knows no more than that.
-"""
+"""Models of the server itself and its tools."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -35,7 +32,7 @@ class Command(Record):
     description: str | None = None
     """What it does."""
     usage: str | None = None
-    """How it is written."""
+    """How it is used."""
 
 
 @public("trio_mix.models")
@@ -57,24 +54,24 @@ class McpServer(Record):
     name: str
     """Its name."""
     connected: bool
-    """Whether it is there."""
+    """Whether it is connected."""
     status: str
-    """The server's word on it."""
+    """The server's status of it."""
     tools: tuple[McpTool, ...] | None = None
-    """Its tools, where they are known."""
+    """Its tools, if they are known."""
 
 
 @public("trio_mix.models")
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class HealthStatus(Record):
-    """That the server is alive, and which it is."""
+    """The server's health and version."""
 
     status: str | None = None
     """``ok``."""
     version: str | None = None
-    """The server's version; real ones are known to say ``dev``."""
+    """The server's version; some real servers send ``dev``."""
     timestamp: datetime | None = None
-    """The server's clock; ``None`` where it sends no date that can be read."""
+    """The server's clock; ``None`` if it sends no date that can be read."""
 
 
 @public("trio_mix.models")
@@ -89,20 +86,20 @@ class SystemInfo(Record):
 @public("trio_mix.models")
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class ToolStatus(Record):
-    """A tool that needs credentials of its own."""
+    """A tool that may need credentials."""
 
     display_name: str | None = None
-    """The tool's name for people to read."""
+    """The tool's name, to be shown."""
     description: str | None = None
     """What it does."""
     provider: str | None = None
-    """Whose key it needs."""
+    """The provider whose key it needs."""
     api_key_required: bool | None = None
-    """Whether it needs one at all."""
+    """Whether it needs a key."""
     api_key_format: str | None = None
-    """What such a key looks like (from 0.11)."""
+    """The form of such a key (from 0.11)."""
     authenticated: bool | None = None
-    """Whether the server has one."""
+    """Whether the server has the key."""
 
 
 @public("trio_mix.models")
@@ -111,11 +108,11 @@ class ToolCategory(Record):
     """A group of tools."""
 
     display_name: str | None = None
-    """The group's name for people to read."""
+    """The group's name, to be shown."""
     description: str | None = None
     """What they do (from 0.11)."""
     icon: str | None = None
-    """A picture's name (from 0.11)."""
+    """The name of an icon (from 0.11)."""
     tools: tuple[ToolStatus, ...] | None = None
     """The tools."""
 
