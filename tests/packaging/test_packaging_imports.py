@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -62,6 +66,24 @@ def test_importing_the_package_alone_imports_none_of_its_parts() -> None:
 @pytest.mark.parametrize("name", ["browser", "otel", "testing"])
 def test_the_rest_is_imported_from_trio_mix_by_name(name: str) -> None:
     assert f"trio_mix.{name}" in _imported_by(f"from trio_mix import {name}")
+
+
+def test_the_core_dependencies_are_what_the_library_imports_and_no_more() -> None:
+    """Everything but the command line, the test kit and OpenTelemetry, which have extras."""
+    root = Path(trio_mix.__file__).parent
+    with_extras = ("cli/", "testing/", "otel.py", "_pytest_plugin.py")
+    imported = set()
+    for path in root.rglob("*.py"):
+        if path.relative_to(root).as_posix().startswith(with_extras):
+            continue
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                imported.add((node.module or "").partition(".")[0])
+    project = tomllib.loads((root.parent / "pyproject.toml").read_text("utf-8"))["project"]
+    declared = {re.split("[<>=]", each)[0].replace("-", "_") for each in project["dependencies"]}
+    assert declared == imported - {"trio_mix", *sys.stdlib_module_names}
 
 
 def test_the_version_is_what_the_metadata_says() -> None:
