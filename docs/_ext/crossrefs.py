@@ -145,6 +145,7 @@ _PRIVATE = frozenset(
     {
         "ClientResponse",
         "RecordedExchange",
+        "RequestGuard",
         "Expected",
         "Log",
         "Masker",
@@ -190,6 +191,13 @@ def leave_builtins_alone(_app: Sphinx, doctree: nodes.document) -> None:
 
 
 _PRIVATE_MODULE = re.compile(r" \((?:class )?in (?:module )?trio_mix\.(?:\w+\.)*_[\w.]+\)")
+
+
+def hide_object_base(_app: Sphinx, doctree: nodes.document) -> None:
+    """Remove the line "Bases: object"."""
+    for line in list(doctree.findall(lambda node: node.tagname == "paragraph")):
+        if line.astext() == "Bases: object":
+            line.parent.remove(line)
 
 
 def shorten_index(_app: Sphinx, env: BuildEnvironment) -> None:
@@ -289,6 +297,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("missing-reference", resolve)
     app.connect("env-check-consistency", find_undocumented)
     app.connect("doctree-read", leave_builtins_alone)
+    app.connect("doctree-read", hide_object_base)
     app.connect("env-updated", shorten_index)
     app.connect("autodoc-process-docstring", find_docstring, priority=300)
     app.connect("autodoc-process-docstring", before_napoleon, priority=400)
