@@ -144,7 +144,7 @@ def _decoder_for(cls: type[Event]) -> _Decoder:
         f"_{cls.__name__}Payload", wire, rename=names, kw_only=True, gc=False
     )
     tools["parse"] = msgspec.json.Decoder(struct).decode
-    exec("\n".join(lines), tools)  # noqa: S102 - built from the names of our own fields
+    exec("\n".join(lines), tools)  # noqa: S102 - built from the names of trio_mix fields
     decoder: _Decoder = tools["decode"]
     return decoder
 

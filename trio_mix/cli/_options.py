@@ -56,14 +56,14 @@ class Common(Debug):
 @Parameter(name="*")
 @attrs.frozen(kw_only=True)
 class Allowed:
-    """The options of every command that serves HTTP: who may use it besides local programs."""
+    """The options of every command that serves HTTP: which clients and pages may use it."""
 
     hosts: Annotated[
         tuple[str, ...],
         Parameter(
             name="--allow-host",
             negative="",
-            help="A name that clients may use for this machine besides localhost; can be repeated.",
+            help="A name of this machine, as well as localhost; can be repeated.",
         ),
     ] = ()
     origins: Annotated[

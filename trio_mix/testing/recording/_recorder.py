@@ -84,7 +84,7 @@ def record(
       ssl_context: for https; None: Trio's default, which verifies certificates.
       max_size: the largest size of the file in bytes; beyond it, requests are forwarded and not
         recorded (`Recorder.full`). None: any.
-      allowed_hosts: names for the ``Host`` header besides ``host``, ``localhost`` and IP addresses.
+      allowed_hosts: ``Host`` names to serve, as well as ``host``, ``localhost`` and IP addresses.
         Requests with another name are refused with 403: a web page makes them by DNS rebinding.
       allowed_origins: origins of web pages whose requests are served. Other pages are refused
         with 403.

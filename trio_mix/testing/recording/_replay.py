@@ -70,7 +70,7 @@ def replay(
       listen: whether to open a socket.
       host: the address to bind.
       port: the port to bind; 0: any free port.
-      allowed_hosts: names for the ``Host`` header besides ``host``, ``localhost`` and IP addresses.
+      allowed_hosts: ``Host`` names to serve, as well as ``host``, ``localhost`` and IP addresses.
         Requests with another name are refused with 403: a web page makes them by DNS rebinding.
       allowed_origins: origins of web pages whose requests are served. Other pages are refused
         with 403.

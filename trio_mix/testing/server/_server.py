@@ -96,7 +96,7 @@ class MixServer(Observed):
         oldest are removed. None: any number.
       id_prefix: the beginning of the number in each id, so that consecutive servers at one address
         do not use the same ids.
-      allowed_hosts: names for the ``Host`` header besides ``host``, ``localhost`` and IP addresses.
+      allowed_hosts: ``Host`` names to serve, as well as ``host``, ``localhost`` and IP addresses.
         Requests with another name are refused with 403: a web page makes them by DNS rebinding.
       allowed_origins: origins of web pages whose requests are served, for example
         ``http://localhost:5173`` behind a development proxy. Other pages are refused with 403.
