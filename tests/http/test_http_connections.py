@@ -14,8 +14,11 @@ import trio
 import trio.testing
 import trustme
 
+from tests.support.callers_clients import KINDS, callers_client
 from tests.support.raw_server import OK, SSE_HEAD, Peer, answering, chunk, serve
-from trio_mix._http import Http
+from trio_mix import Mix
+from trio_mix._http import Http, Target, TrioBackend
+from trio_mix._http._proxies import Proxies
 from trio_mix.errors import ConnectionFailed, RequestTimeout, TrioMixError
 
 pytestmark = pytest.mark.timeout(60)
@@ -260,6 +263,37 @@ async def test_a_connection_attempt_that_times_out_has_sent_nothing(
         assert trio.current_time() - start == 30.0
 
 
+class RedirectingNetwork(httpcore.AsyncNetworkBackend):
+    """Connect to one local server, and record the hosts that were asked for."""
+
+    def __init__(self, port: int) -> None:
+        self.hosts: list[str] = []
+        self._port = port
+
+    async def connect_tcp(self, host: str, *_args: Any, **_options: Any) -> Any:
+        self.hosts.append(host)
+        return await TrioBackend().connect_tcp("127.0.0.1", self._port)
+
+
+@pytest.mark.parametrize("which", ["own", *KINDS])
+async def test_the_zone_of_an_ipv6_address_is_used_to_connect_and_not_sent(
+    which: str, nursery: trio.Nursery
+) -> None:
+    server = await serve(nursery, answering(OK))
+    network = RedirectingNetwork(server.port)
+    client = None if which == "own" else callers_client(which, network)
+    http = Http(client, network_backend=network)
+    for url in ("http://[fe80::1%25eth0]:8088/x", "http://[fe80::1%eth0]:8088/x"):
+        await get(http, url)
+    assert set(network.hosts) == {"fe80::1%eth0"}
+    assert {request.headers["host"] for request in server.requests} == {"[fe80::1]:8088"}
+    async with Mix("http://[fe80::1%25eth0]:8088", http_client=client) as mix:
+        assert mix.server_url == "http://[fe80::1%25eth0]:8088"
+    await http.aclose()
+    if client is not None:
+        await client.aclose()
+
+
 # Hooks of a client, and transports without tracing
 
 
@@ -347,26 +381,23 @@ async def test_a_proxy_of_the_environment_is_used(
     gc.collect()
 
 
-async def test_no_proxy_is_obeyed(no_proxies: pytest.MonkeyPatch, nursery: trio.Nursery) -> None:
+def test_no_proxy_is_obeyed(no_proxies: pytest.MonkeyPatch) -> None:
+    target = Target.parse("http://10.1.2.3:8088")
     for no_proxy, direct in [
         ("*", True),
-        ("127.0.0.1", True),
-        ("other, 127.0.0.1 ,", True),
-        ("127.0.0.0/8", True),
-        ("127.0.0.1:{port}", True),
-        ("127.0.0.1:1", False),
-        ("10.0.0.0/8", False),
+        ("10.1.2.3", True),
+        ("other, 10.1.2.3 ,", True),
+        ("10.0.0.0/8", True),
+        ("10.1.2.3:8088", True),
+        ("10.1.2.3:1", False),
+        ("192.168.0.0/16", False),
         ("example", False),
         ("", False),
     ]:
-        proxy = await serve(nursery, answering(OK))
-        server = await serve(nursery, answering(OK))
-        no_proxies.setenv("http_proxy", f"127.0.0.1:{proxy.port}")
-        no_proxies.setenv("no_proxy", no_proxy.format(port=server.port))
-        http = Http()
-        await get(http, server.url)
-        assert (server.connections, proxy.connections) == ((1, 0) if direct else (0, 1))
-        await http.aclose()
+        no_proxies.setenv("http_proxy", "proxy.example:3128")
+        no_proxies.setenv("no_proxy", no_proxy)
+        proxy = Proxies().proxy_for(target)
+        assert proxy == (None if direct else "http://proxy.example:3128"), no_proxy
 
 
 async def test_the_error_of_a_proxy_that_is_down_shows_no_password(

@@ -106,7 +106,7 @@ def test_a_url_is_shown_without_user_name_and_password() -> None:
         ("http://a:b@c@host/", "http://host/"),
         ("http://host/path@x", "http://host/path@x"),
         ("http://host?x=//y@z", "http://host?x=//y@z"),
-        ("http://me:se[cret@[::1", "http://[::1"),
+        ("http://me:se[cret@[::1", "***@[::1"),
         ("nonsense", "nonsense"),
         ("", ""),
     ]:
@@ -136,6 +136,8 @@ def test_host_port_and_authority_are_taken_from_a_url() -> None:
         ("http://host:8088/", "host", 8088, b"host:8088"),
         ("http://[::1]:80/", "::1", 80, b"[::1]"),
         ("HTTP://Bücher.example/", "xn--bcher-kva.example", 80, b"xn--bcher-kva.example"),
+        ("http://[fe80::1%25eth0]:8088", "fe80::1%eth0", 8088, b"[fe80::1]:8088"),
+        ("https://[fe80::1%eth0]/x", "fe80::1%eth0", 443, b"[fe80::1]"),
     ]:
         target = Target.parse(url)
         assert (target.host.strip("[]"), target.port, target.authority) == (host, port, authority)

@@ -19,16 +19,15 @@ import functools
 from typing import TYPE_CHECKING, final
 
 import attrs
-import httpx
 import trio
 
-from trio_mix._http._connection import KEEP_ALIVE, Connection
+from trio_mix._http._connection import KEEP_ALIVE, Connection, complete_headers
 from trio_mix._http._errors import library_errors, translate
 from trio_mix._http._external import ExternalResponse, Tracer
 from trio_mix._http._pool import IdleConnections
 from trio_mix._http._progress import RequestProgress
 from trio_mix._http._protocols import HttpRequest
-from trio_mix._http._proxies import Proxies
+from trio_mix._http._proxies import Proxies, ProxyClient
 from trio_mix._http._redirects import MAX_REDIRECTS, redirect_target
 from trio_mix._http._response import ERROR_BODY_LIMIT, HttpResponse, ResponseStream
 from trio_mix._http._sockets import TrioBackend, default_ssl_context
@@ -217,9 +216,14 @@ class Http:
             if client is None and self._proxies is not None:
                 proxy = self._proxies.proxy_for(request.target)
                 if proxy is not None:
-                    client = self._proxy_client(proxy)
+                    client = proxied = ProxyClient(
+                        proxy,
+                        ssl_context=self._ssl_context or default_ssl_context(),
+                        socket_options=KEEP_ALIVE,
+                    )
+                    request = attrs.evolve(request, headers=complete_headers(request))
                     progress.added = tuple(url_secrets(proxy))
-                    on_close = client.aclose
+                    on_close = proxied.aclose
             if client is None:
                 raw = await self._send_directly(request, progress, own=own)
                 return ResponseStream(raw, progress, traced=True)
@@ -255,19 +259,6 @@ class Http:
         if not own:
             response.give_back = functools.partial(self._idle.put, target.origin)
         return response
-
-    def _proxy_client(self, proxy: str) -> httpx.AsyncClient:
-        context = self._ssl_context or default_ssl_context()
-        try:
-            transport = httpx.AsyncHTTPTransport(
-                proxy=proxy, verify=context, socket_options=KEEP_ALIVE
-            )
-        except (ImportError, ValueError, httpx.InvalidURL) as error:
-            raise ConfigurationError(
-                "The proxy that the environment names (HTTP_PROXY and similar variables) cannot be"
-                f" used: {type(error).__name__}. Fix the variable, or pass http_client=."
-            ) from None
-        return httpx.AsyncClient(transport=transport, trust_env=False)
 
 
 def _check_client(client: object) -> None:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     )
     from trio_mix._http._urls import Target
 
-__all__ = ["KEEP_ALIVE", "Connection", "ConnectionResponse", "close_stream"]
+__all__ = ["KEEP_ALIVE", "Connection", "ConnectionResponse", "close_stream", "complete_headers"]
 
 READ_SIZE = 64 * 1024
 MAX_HEAD = 64 * 1024
@@ -87,7 +87,7 @@ class Connection:
         )
         if ssl_context is not None:
             try:
-                stream = await stream.start_tls(ssl_context, server_hostname=target.host)
+                stream = await stream.start_tls(ssl_context, server_hostname=target.server_name)
             except BaseException:
                 await close_stream(stream)
                 raise
@@ -169,9 +169,22 @@ def _bytes_of(parser: h11.Connection, event: h11.Event) -> bytes:
     return parser.send(event) or b""
 
 
+def complete_headers(request: HttpRequest) -> dict[str, str]:
+    """Return the headers of a request with the usual ones that are missing; the body's not."""
+    fields = {"host": ("Host", request.target.authority.decode("ascii"))}
+    fields.update((name.lower(), (name, value)) for name, value in request.headers.items())
+    authorization = request.target.authorization()
+    if authorization is not None:
+        fields.setdefault("authorization", ("Authorization", authorization))
+    fields.setdefault("accept", ("Accept", "*/*"))
+    fields.setdefault("accept-encoding", ("Accept-Encoding", "identity"))
+    fields.setdefault("user-agent", ("User-Agent", f"trio-mix/{__version__}"))
+    return dict(fields.values())
+
+
 def _request_headers(request: HttpRequest) -> list[tuple[bytes, bytes]]:
     content = request.content
-    fields = {name.lower(): (name, value) for name, value in request.headers.items()}
+    fields = {name.lower(): (name, value) for name, value in complete_headers(request).items()}
     if isinstance(content, bytes) or content is None:
         fields.pop("transfer-encoding", None)
         fields.pop("content-length", None)
@@ -179,18 +192,10 @@ def _request_headers(request: HttpRequest) -> list[tuple[bytes, bytes]]:
             fields["content-length"] = ("Content-Length", str(len(content or b"")))
     elif "content-length" not in fields:
         fields["transfer-encoding"] = ("Transfer-Encoding", "chunked")
-    fields.setdefault("accept", ("Accept", "*/*"))
-    fields.setdefault("accept-encoding", ("Accept-Encoding", "identity"))
-    fields.setdefault("user-agent", ("User-Agent", f"trio-mix/{__version__}"))
-    result = [] if "host" in fields else [(b"Host", request.target.authority)]
-    authorization = request.target.authorization()
-    if authorization is not None and "authorization" not in fields:
-        result.append((b"Authorization", authorization))
-    result += [
+    return [
         (name.encode("ascii"), value.strip(" \t").encode("latin-1"))
         for name, value in fields.values()
     ]
-    return result
 
 
 class ConnectionResponse:

@@ -118,6 +118,8 @@ class ExternalResponse:
         """
         fields = {name.lower(): (name, value) for name, value in request.headers.items()}
         fields.setdefault("accept-encoding", ("Accept-Encoding", "identity"))
+        if "%" in request.target.host:  # the client would send the zone of the address
+            fields.setdefault("host", ("Host", request.target.authority.decode("ascii")))
         built = client.build_request(
             request.method,
             request.target.url,

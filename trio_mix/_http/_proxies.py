@@ -1,19 +1,29 @@
-"""Find the proxy that the environment names for a URL.
+"""Find the proxy that the environment names for a URL, and send requests through it.
 
 The variables are ``HTTP_PROXY``, ``HTTPS_PROXY``, ``ALL_PROXY`` and ``NO_PROXY``; on macOS and
-Windows the settings of the system are used as well.
+Windows the settings of the system are used as well. A server on this machine is never reached
+through a proxy, which would see the credentials, and could not reach it anyway.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import socket
 import urllib.request
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from trio_mix.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Iterable
+
+    from trio_mix._http._protocols import SocketOption
     from trio_mix._http._urls import Target
 
-__all__ = ["Proxies"]
+__all__ = ["Proxies", "ProxyClient"]
 
 
 class Proxies:
@@ -33,10 +43,91 @@ class Proxies:
         proxy = self._by_scheme.get(target.scheme) or self._by_scheme.get("all")
         if proxy is None:
             return None
-        host = target.host.strip("[]").lower()
-        if any(_matches(name.lower(), host, target.port) for name in self._none_for):
+        host = target.host.lower().removesuffix(".")
+        if _is_here(host) or any(
+            _matches(name.lower(), host, target.port) for name in self._none_for
+        ):
             return None
         return proxy
+
+
+class ProxyClient:
+    """An `HttpClient` for one request through a proxy.
+
+    Its transport is httpx's. An `httpx.AsyncClient` is not used, because it logs every URL with
+    the secrets of its query.
+
+    Args:
+      proxy: the URL of the proxy, possibly with a password.
+      ssl_context: the context for ``https``.
+      socket_options: set on each socket.
+
+    Raises:
+      ConfigurationError: the proxy's URL is invalid, or its protocol is not supported.
+    """
+
+    is_closed = False
+
+    def __init__(
+        self, proxy: str, *, ssl_context: ssl.SSLContext, socket_options: Iterable[SocketOption]
+    ) -> None:
+        try:
+            self._transport = httpx.AsyncHTTPTransport(
+                proxy=proxy, verify=ssl_context, socket_options=list(socket_options)
+            )
+        except (ImportError, ValueError, httpx.InvalidURL) as error:
+            raise ConfigurationError(
+                "The proxy that the environment names (HTTP_PROXY and similar variables) cannot be"
+                f" used: {type(error).__name__}. Fix the variable, or pass http_client=."
+            ) from None
+
+    def build_request(
+        self,
+        method: str,
+        url: str,
+        *,
+        content: Any = None,
+        headers: Any = None,
+        timeout: Any = None,
+        extensions: Any = None,
+    ) -> httpx.Request:
+        """Return a request."""
+        limits = httpx.Timeout(timeout).as_dict()
+        return httpx.Request(
+            method,
+            url,
+            content=content,
+            headers=headers,
+            extensions={"timeout": limits, **(extensions or {})},
+        )
+
+    async def send(
+        self, request: httpx.Request, *, stream: bool = False, follow_redirects: Any = False
+    ) -> httpx.Response:
+        """Send the request and return the response with its body unread."""
+        del stream, follow_redirects
+        response = await self._transport.handle_async_request(request)
+        response.request = request
+        return response
+
+    async def aclose(self) -> None:
+        """Close the connection to the proxy."""
+        await self._transport.aclose()
+
+
+def _is_here(host: str) -> bool:
+    """Return whether a host is this machine: loopback, in any notation, or "any address"."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        try:
+            address = ipaddress.ip_address(socket.inet_aton(host))  # as 127.1, which resolvers take
+        except OSError:
+            return False
+    mapped = getattr(address, "ipv4_mapped", None) or address
+    return bool(mapped.is_loopback or mapped.is_unspecified)
 
 
 def _matches(name: str, host: str, port: int) -> bool:

@@ -28,10 +28,12 @@ __all__ = [
 ]
 
 _USER_INFO = re.compile(r"^([^/?#]*//)[^/?#]*@")
-_SECRET_QUERY = re.compile(
-    r"([?&;#][^=&;#]*(?:token|key|secret|passw|code|auth|sign|credential|state)[^=&;#]*=)([^&;#]*)",
-    re.IGNORECASE,
+_QUERY_PARAMETER = re.compile(r"([?&;#])([^=&;#?]*)=([^&;#]*)")
+_SECRET_NAME = re.compile(
+    r"token|key|secret|pass|pwd|code|auth|sign|\bsig\b|credential|state|jwt|bearer", re.IGNORECASE
 )
+_ZONE = re.compile(r"[A-Za-z0-9._~-]+")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _FIELD_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -40,15 +42,41 @@ def sanitize_url(url: str) -> str:
     """Return a URL that may be shown in messages; any text is accepted.
 
     The user name and password are removed, and the values of query parameters whose names look
-    like those of secrets are masked.
+    like those of secrets are masked. Of a text that cannot be parsed as a URL, all before the last
+    ``@`` is removed: a typing error may have put the password anywhere.
     """
-    url = _USER_INFO.sub(r"\1", url)
-    return _SECRET_QUERY.sub(rf"\g<1>{MASK}", url) if "=" in url else url
+    if "@" in url or "%40" in url:
+        url = _without_user_info(url)
+    return mask_query(url) if "=" in url else url
+
+
+def _without_user_info(url: str) -> str:
+    try:
+        if httpx.URL(url).host:
+            return _USER_INFO.sub(r"\1", url)
+    except (httpx.InvalidURL, ValueError):
+        pass
+    at = max(url.rfind("@"), url.rfind("%40") + 2)
+    return f"{MASK}@{url[at + 1 :]}"
+
+
+def mask_query(text: str) -> str:
+    """Return a URL, or the path and query of one, with the secrets of the query masked."""
+
+    def masked(match: re.Match[str]) -> str:
+        before, name, value = match.groups()
+        return f"{before}{name}={MASK if _is_secret(name) else value}"
+
+    return _QUERY_PARAMETER.sub(masked, text)
+
+
+def _is_secret(name: str) -> bool:
+    return _SECRET_NAME.search(unquote(name)) is not None
 
 
 def url_secrets(url: str) -> list[str]:
     """Return the credentials in a URL, in the forms in which they are sent."""
-    found = [value for _, value in _SECRET_QUERY.findall(url)]
+    found = [value for _, name, value in _QUERY_PARAMETER.findall(url) if _is_secret(name)]
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -68,10 +96,10 @@ class Target:
     scheme: str
     host: str
     port: int
-    path: bytes = attrs.field(repr=lambda path: repr(sanitize_url(path.decode("latin-1"))))
+    path: bytes = attrs.field(repr=lambda path: repr(mask_query(path.decode("latin-1"))))
     """Path and query, percent-encoded."""
     authority: bytes
-    """The value of the ``Host`` header."""
+    """The value of the ``Host`` header: host and port, without zone."""
     url: str = attrs.field(repr=False)
     """The complete URL, possibly with a password."""
     user_info: bytes = attrs.field(repr=False, default=b"")
@@ -84,28 +112,41 @@ class Target:
           ConfigurationError: it is not an absolute URL of http or https.
         """
         shown = sanitize_url(url)
+        parsed, problem = None, ""
         try:
             parsed = httpx.URL(url)
         except (httpx.InvalidURL, UnicodeError, TypeError) as error:
-            # The parser's message may repeat the user name and password.
+            problem = type(error).__name__
+        if parsed is None:  # not raised in the handler: the parser's error may repeat the password
             raise ConfigurationError(
-                f"{shown!r} is not a URL ({type(error).__name__}): write it as http://host:port"
-            ) from None
-        odd_host = set(parsed.host) & set(" %\t")  # httpx would escape them: another host name
-        if parsed.scheme not in _DEFAULT_PORTS or not parsed.host or odd_host:
+                f"{shown!r} is not a URL ({problem}): write it as http://host:port"
+            )
+        host, zone = _split_zone(parsed.host)
+        odd_host = set(host) & set(" %\t")  # httpx would escape them: another host name
+        if parsed.scheme not in _DEFAULT_PORTS or not host or odd_host:
             raise ConfigurationError(
                 f"{shown!r} is not the URL of a server: it must begin with http:// or https://"
                 " and name a host"
             )
+        # A zone is for this machine only (RFC 6874): it is not sent in the Host header, and the
+        # resolver expects it without the escape.
+        authority = parsed.copy_with(host=host).netloc if zone else parsed.netloc
+        if zone:
+            parsed = parsed.copy_with(host=host + zone)
         return cls(
             scheme=parsed.scheme,
             host=parsed.raw_host.decode("ascii"),
             port=parsed.port or _DEFAULT_PORTS[parsed.scheme],
             path=parsed.raw_path,
-            authority=parsed.netloc,
+            authority=authority,
             url=str(parsed.copy_with(fragment=None)),
             user_info=parsed.userinfo,
         )
+
+    @property
+    def server_name(self) -> str:
+        """The host as a certificate names it, without zone."""
+        return self.host.partition("%")[0]
 
     @property
     def origin(self) -> tuple[str, str, int]:
@@ -117,13 +158,22 @@ class Target:
         """The URL without credentials, for messages."""
         return sanitize_url(self.url)
 
-    def authorization(self) -> bytes | None:
+    def authorization(self) -> str | None:
         """Return the ``Authorization`` header for the user name and password in the URL, if any."""
         if not self.user_info:
             return None
         parsed = httpx.URL(self.url)
         credentials = f"{parsed.username}:{parsed.password}".encode()
-        return b"Basic " + base64.b64encode(credentials)
+        return f"Basic {base64.b64encode(credentials).decode()}"
+
+
+def _split_zone(host: str) -> tuple[str, str]:
+    """Split an IPv6 address from its zone, which is returned as ``%eth0`` or ``""``."""
+    address, percent, zone = host.partition("%")
+    if not percent or ":" not in address:
+        return host, ""
+    name = unquote(zone.removeprefix("25"))
+    return (address, f"%{name}") if _ZONE.fullmatch(name) else (host, "")
 
 
 def check_headers(headers: Mapping[str, str]) -> None:
@@ -141,10 +191,10 @@ def check_headers(headers: Mapping[str, str]) -> None:
             raise ConfigurationError(
                 f"headers: {name!r} has a value of type {type(value).__name__}: it must be a str"
             )
-        if any(bad in value for bad in "\r\n\0"):
+        if _CONTROL.search(value):
             raise ConfigurationError(
-                f"headers: the value of {name!r} contains a line break or NUL, which no header may"
-                " contain: remove it"
+                f"headers: the value of {name!r} contains a line break or another control"
+                " character, which no header may contain: remove it"
             )
         if not value.isascii() and not _fits_latin_1(value):
             raise ConfigurationError(

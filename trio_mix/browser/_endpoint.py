@@ -104,7 +104,7 @@ class TunnelEndpoint:
         self._redactor = Redactor(secrets)
         sent = {"user-agent": f"trio-mix/{__version__}"}
         if (authorization := self.target.authorization()) is not None:
-            sent["authorization"] = authorization.decode("latin-1")
+            sent["authorization"] = authorization
         for name, value in headers.items():
             if name.lower() not in _HANDSHAKE_HEADERS and not name.lower().startswith(
                 "sec-websocket-"
