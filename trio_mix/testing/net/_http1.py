@@ -209,7 +209,8 @@ async def serve_connection(
 async def _discard(stream: trio.abc.Stream) -> None:
     """Read the rest of a body for a moment: closing at once could reset the response away."""
     size = 0
-    with trio.move_on_after(_CLEANUP):
+    await trio.lowlevel.checkpoint()
+    with trio.move_on_after(_CLEANUP):  # noqa: ASYNC912 - it reads
         while size < _DISCARDED and (data := await stream.receive_some(_READ)):
             size += len(data)
 
