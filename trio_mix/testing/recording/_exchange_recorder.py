@@ -9,7 +9,7 @@ from trio_mix.testing.recording._format import body_fields, chunk_fields
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from trio_mix.testing.net._http1 import Request
+    from trio_mix.testing.net._http1 import ReceivedRequest
     from trio_mix.testing.recording._format import End, RecordingWriter
     from trio_mix.testing.recording._masking import Masker
 
@@ -31,7 +31,7 @@ class ExchangeRecorder:
         now: Callable[[], tuple[int, float]],
         masker: Masker,
         number: int,
-        request: Request,
+        request: ReceivedRequest,
     ) -> None:
         self._writer = writer
         self._now = now

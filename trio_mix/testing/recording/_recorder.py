@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
     from types import TracebackType
 
-    from trio_mix.testing.net._http1 import Request
+    from trio_mix.testing.net._http1 import ReceivedRequest
     from trio_mix.testing.net._memory import MemoryNetwork
 
 __all__ = ["Recorder", "record"]
@@ -294,7 +294,7 @@ class Recorder:
                 return "refused"
             return "cut" if isinstance(error, h11.RemoteProtocolError) else "reset"
 
-    def _request(self, protocol: h11.Connection, request: Request) -> bytes:
+    def _request(self, protocol: h11.Connection, request: ReceivedRequest) -> bytes:
         left_out = HOPS | _ORIGINS
         headers = [pair for pair in request.headers.items() if pair[0] not in left_out]
         if "origin" in request.headers:  # the guard has accepted it, so the server is to do so too
