@@ -255,7 +255,7 @@ class ResponseValidationError(MixError):
 
 def _remedy(status_code: int) -> str:
     if 300 <= status_code < 400:
-        return "Redirects to another host are not followed: use the final URL as server_url."
+        return "The redirect was not followed: use the final URL as server_url."
     if status_code in (401, 403):
         return "Check the credentials: store the provider's key on the server, or pass headers=."
     if status_code == 404:
