@@ -17,11 +17,11 @@ from tests.support.contract_fields import lost, snake
 from tests.support.contract_openapi import load
 from tests.support.contract_world import HAVE, HOWS, caller_of, path_of, world_of
 from tests.support.rest_operations import OPERATIONS, answers_json
-from trio_mix import errors, events, models
+from trio_mix import errors, models
 from trio_mix._http import RETRY_CODES
 from trio_mix._rest._operation import GENERATIONS
 from trio_mix._rest._options import RetryConfig
-from trio_mix._wire._events import decode_event
+from trio_mix._wire._events import EVENT_CLASSES, decode_event
 from trio_mix._wire._models import Mismatch, decode
 from trio_mix.sse import ServerSentEvent
 
@@ -137,7 +137,7 @@ def test_every_event_of_the_file_has_its_class_and_all_its_fields(generation: st
         for whole in (True, False):
             raw = spec.example(schema, whole=whole)
             event = decode_event(ServerSentEvent(id="7", event=name, data=json.dumps(raw)))
-            assert type(event) is events.EVENT_CLASSES[name]
+            assert type(event) is EVENT_CLASSES[name]
             assert event.id == "7"
             if "id" in raw:
                 identifier = raw.pop("id")

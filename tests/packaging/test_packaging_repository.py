@@ -17,9 +17,7 @@ HERE = Path(__file__).name
 LOCKED = ("dev", "cli", "server", "otel", "examples", "bench", "release", "fuzz")
 
 # Where one machine keeps its things. /tmp is everybody's, and tests name it as an example.
-MACHINE_PATHS = re.compile(
-    r"(?<![\w.*~-])/(?:home|Users|root|work|opt|mnt)/[\w.-]+|\bC:\\Users\\|file://" r"/"
-)
+MACHINE_PATHS = re.compile(r"(?<![\w.*~-])/(?:home|Users|root|work|opt|mnt)/[\w.-]+|\bC:\\Users\\")
 # A mirror's address in a lock file sends everybody there.
 INDEX_HOSTS = re.compile(
     r"--(?:extra-)?index-url|--find-links|pythonhosted\.org|\bpypi\.org/simple|registry\.npmjs"
