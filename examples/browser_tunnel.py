@@ -1,20 +1,24 @@
-"""Give the agent a Chromium of this machine. Server: MIX_SERVER_URL; token: MIX_TUNNEL_TOKEN."""
+"""Give the agent a Chromium of this machine: browser_tunnel.py [--no-sandbox] [HOST:PORT ...].
+
+Server: MIX_SERVER_URL; token: MIX_TUNNEL_TOKEN. The hosts are local ones that it may visit.
+"""
 
 import os
+import sys
 
 import trio
 
 from trio_mix import Mix
-from trio_mix.browser import launch_chromium, open_tunnel
+from trio_mix.browser import Policy, launch_chromium, open_tunnel
 
 
-async def main() -> None:
+async def main(hosts: list[str], sandbox: bool) -> None:
     token = os.environ.get("MIX_TUNNEL_TOKEN", "local")
     async with (
         Mix() as mix,
         mix.open_session(title="Browsing", browser_mode="electron-embedded-browser") as session,
-        launch_chromium() as chromium,
-        open_tunnel(mix, session.session_id, token=token, cdp_url=chromium.cdp_url) as tunnel,
+        launch_chromium(policy=Policy(allow=hosts), sandbox=sandbox) as chromium,
+        open_tunnel(mix, session.session_id, token=token, browser=chromium) as tunnel,
     ):
         async with session.send("Open example.org and tell me its title") as message:
             async for text in message.text_deltas():
@@ -22,4 +26,6 @@ async def main() -> None:
         print(f"\nDevTools commands answered: {tunnel.statistics().answers}")
 
 
-trio.run(main)
+arguments = sys.argv[1:]
+hosts = [argument for argument in arguments if argument != "--no-sandbox"]
+trio.run(main, hosts, "--no-sandbox" not in arguments)

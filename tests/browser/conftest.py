@@ -12,7 +12,7 @@ import trio
 
 from tests.support.devtools_kit import open_bench
 from trio_mix.browser import ChromiumNotFound
-from trio_mix.browser._chromium import find_chromium
+from trio_mix.browser._program import find_chromium
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

@@ -21,12 +21,8 @@ from wsproto.events import (
     TextMessage,
 )
 
-from trio_mix.browser._websocket import (
-    WebSocket,
-    WebSocketAddress,
-    WebSocketLost,
-    WebSocketRefused,
-)
+from trio_mix.browser._transport import TransportLost
+from trio_mix.browser._websocket import WebSocket, WebSocketAddress, WebSocketRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -152,18 +148,18 @@ async def test_a_message_over_the_limit_ends_the_connection_and_the_error_names_
         async with trio.open_nursery() as nursery:
             nursery.start_soon(serve)
             await socket.open(nursery)
-            with pytest.raises(WebSocketLost, match="1009"):
+            with pytest.raises(TransportLost, match="1009"):
                 await socket.receive()
-            with pytest.raises(WebSocketLost):
+            with pytest.raises(TransportLost):
                 await socket.send("x")
-            with pytest.raises(WebSocketLost):
+            with pytest.raises(TransportLost):
                 await socket.ping(1)
             await socket.aclose(0)
 
 
 async def failure_against(
     answer: bytes | Callable[[WSConnection], bytes],
-) -> WebSocketLost | WebSocketRefused:
+) -> TransportLost | WebSocketRefused:
     """Open and read a WebSocket to a peer that sends an answer and closes; return the error."""
     mine, theirs = memory_stream_pair()
     server = WSConnection(ConnectionType.SERVER)
@@ -180,7 +176,7 @@ async def failure_against(
             try:
                 await socket.open(nursery)
                 await socket.receive()
-            except (WebSocketLost, WebSocketRefused) as error:
+            except (TransportLost, WebSocketRefused) as error:
                 return error
             finally:
                 await socket.aclose(0)
@@ -210,7 +206,7 @@ async def test_a_peer_that_does_not_speak_websocket_is_an_error_at_once() -> Non
         b"HTTP/1.1 503 Busy\r\nContent-Length: 10\r\n\r\ncut",
     )
     for answer in answers:
-        assert isinstance(await failure_against(answer), WebSocketLost)
+        assert isinstance(await failure_against(answer), TransportLost)
 
 
 async def test_a_connection_that_ends_after_its_handshake_is_lost_with_the_reason() -> None:

@@ -5,18 +5,32 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
 
-from trio_mix.browser import ChromiumFailed, ChromiumNotFound, _chromium, launch_chromium
+from trio_mix.browser import (
+    Chromium,
+    ChromiumFailed,
+    ChromiumNotFound,
+    Policy,
+    _program,
+    launch_chromium,
+)
 from trio_mix.errors import ConfigurationError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-READY = "echo 'DevTools listening on ws://127.0.0.1:1/devtools/browser/x' >&2"
+ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
+READY = """head -c 1 <&3 >/dev/null; printf '{"id":1,"result":{}}\\0' >&4"""
+"""Waits for the first command, and answers it."""
+
+
+def launch(program: Path | str, **options: Any) -> Chromium:
+    """Return a Chromium that starts whatever the user of the tests is."""
+    return launch_chromium(program, sandbox=not ROOT, **options)
 
 
 @pytest.fixture
@@ -44,7 +58,7 @@ async def test_the_error_for_a_missing_program_names_the_remedy(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("TRIO_MIX_CHROMIUM", raising=False)
-    monkeypatch.setattr(_chromium, "_MAC", ())
+    monkeypatch.setattr(_program, "_MAC", ())
     with pytest.raises(ChromiumNotFound, match=r"apt-get install chromium.*TRIO_MIX_CHROMIUM"):
         async with launch_chromium():
             pass
@@ -64,9 +78,9 @@ async def test_the_first_on_the_path_is_used_unless_the_environment_names_anothe
     (program.parent / "chromium").symlink_to(program)
     monkeypatch.setenv("PATH", str(program.parent))
     monkeypatch.delenv("TRIO_MIX_CHROMIUM", raising=False)
-    assert _chromium.find_chromium() == str(program.parent / "chromium")
+    assert _program.find_chromium() == str(program.parent / "chromium")
     monkeypatch.setenv("TRIO_MIX_CHROMIUM", str(program))
-    assert _chromium.find_chromium() == str(program)
+    assert _program.find_chromium() == str(program)
 
 
 def test_timeouts_must_be_positive() -> None:
@@ -82,7 +96,7 @@ async def test_the_error_for_a_program_that_ends_quotes_its_log(
     program = script("echo 'cannot open display' >&2; exit 3")
     with trio.fail_after(20):
         with pytest.raises(ChromiumFailed, match="exit code 3") as caught:
-            async with launch_chromium(program):
+            async with launch(program):
                 pass
     assert caught.value.returncode == 3
     assert "cannot open display" in str(caught.value)
@@ -92,9 +106,9 @@ async def test_the_error_for_a_program_that_ends_quotes_its_log(
 
 async def test_a_program_that_cannot_be_run_is_an_error(script: Callable[[str], Path]) -> None:
     program = script("")
-    program.write_bytes(b"\x7fELF nonsense")
+    program.write_bytes(b"#!/no/such/interpreter\n")
     with pytest.raises(ChromiumFailed, match="could not be started"):
-        async with launch_chromium(program):
+        async with launch(program):
             pass
     assert leftovers(program) == []
 
@@ -103,7 +117,7 @@ async def test_a_program_without_devtools_is_ended_after_start_timeout(
     script: Callable[[str], Path],
 ) -> None:
     program = script("exec sleep 1000")
-    chromium = launch_chromium(program, start_timeout=0.1)
+    chromium = launch(program, start_timeout=0.1)
     with trio.fail_after(20):
         with pytest.raises(ChromiumFailed, match="did not start its DevTools within 0.1 s"):
             async with chromium:
@@ -116,12 +130,11 @@ async def test_it_ends_with_the_scope_and_its_profile_is_removed(
     script: Callable[[str], Path],
 ) -> None:
     program = script(f"{READY}; exec sleep 1000")
-    chromium = launch_chromium(program)
+    chromium = launch(program)
     with pytest.raises(UsageError, match="not started"):
-        _ = chromium.cdp_url
+        _ = chromium.pid
     with trio.fail_after(20):
         async with chromium:
-            assert chromium.cdp_url == "ws://127.0.0.1:1/devtools/browser/x"
             assert "ended" not in repr(chromium)
             assert len(leftovers(program)) == 1
             assert str(chromium.pid) in repr(chromium)
@@ -140,7 +153,7 @@ async def test_a_program_that_ignores_sigterm_is_killed_with_its_children(
     program = script(
         f"trap '' TERM; sleep 1000 & echo $! > {note}; {READY}; while :; do wait; done"
     )
-    chromium = launch_chromium(program, close_timeout=0.2)
+    chromium = launch(program, close_timeout=0.2)
     with trio.fail_after(20):
         async with chromium:
             pass
@@ -155,7 +168,7 @@ async def test_the_children_of_a_program_that_was_killed_are_killed(
     note = tmp_path / "helper"
     program = script(f"sleep 1000 & echo $! > {note}; {READY}; while :; do wait; done")
     with trio.fail_after(20):
-        async with launch_chromium(program) as chromium:
+        async with launch(program) as chromium:
             os.kill(chromium.pid, 9)
             assert await chromium.wait() == -9
             await wait_gone(int(note.read_text()))
@@ -166,7 +179,7 @@ async def test_its_stderr_is_read_as_long_as_it_runs(
 ) -> None:
     program = script(f"{READY}; yes chatter | head -c 1000000 >&2; echo done >&2; exit 7")
     with trio.fail_after(20):
-        async with launch_chromium(program) as chromium:
+        async with launch(program) as chromium:
             assert await chromium.wait() == 7
             while not chromium.output.endswith("done\n"):
                 await trio.lowlevel.checkpoint()
@@ -180,11 +193,11 @@ async def test_the_bodys_exception_and_a_cancellation_leave_unchanged(
     error = KeyError("mine")
     with trio.fail_after(20):
         with pytest.raises(KeyError) as caught:
-            async with launch_chromium(program):
+            async with launch(program):
                 raise error
         assert caught.value is error
         with trio.CancelScope() as scope:
-            async with launch_chromium(program):
+            async with launch(program):
                 scope.cancel()
                 await trio.sleep_forever()
         assert scope.cancelled_caught
@@ -193,7 +206,7 @@ async def test_the_bodys_exception_and_a_cancellation_leave_unchanged(
 
 async def test_it_is_ended_if_its_start_is_cancelled(script: Callable[[str], Path]) -> None:
     program = script("exec sleep 1000")
-    chromium = launch_chromium(program)
+    chromium = launch(program)
     with trio.fail_after(20), trio.CancelScope() as scope:
         async with trio.open_nursery() as nursery:
 
@@ -231,14 +244,103 @@ async def test_a_real_chromium_is_started_without_background_traffic_and_ended(
 ) -> None:
     profiles = script("").parent / "profiles"
     with trio.fail_after(60):
-        async with launch_chromium(chromium_program) as chromium:
-            assert chromium.cdp_url.startswith("ws://127.0.0.1:")
-            assert "/devtools/browser/" in chromium.cdp_url
+        async with launch(chromium_program) as chromium:
             pid = chromium.pid
             command = _command_of(pid)
             assert "--disable-background-networking" in command
             (home,) = profiles.iterdir()
             assert f"--user-data-dir={home.resolve()}/profile" in command
+            for folder in (home, home.resolve() / "profile"):
+                assert folder.stat().st_mode & 0o077 == 0
+            assert not [argument for argument in command if "remote-debugging-port" in argument]
+            assert ("--no-sandbox" in command) is ROOT
     assert chromium.returncode == 0
     assert list(profiles.iterdir()) == []
     assert not _runs(pid)
+
+
+@pytest.mark.skipif(not ROOT, reason="tells what happens as root")
+async def test_a_start_as_root_is_refused_unless_the_sandbox_is_disabled(
+    script: Callable[[str], Path],
+) -> None:
+    program = script(f"{READY}; exec sleep 1000")
+    with trio.fail_after(20):
+        with pytest.raises(ChromiumFailed, match=r"as another user; or pass .*sandbox=False"):
+            async with launch_chromium(program):
+                pass
+        assert leftovers(program) == []
+        async with launch_chromium(program, sandbox=False):
+            pass
+
+
+def test_arguments_that_undo_a_protection_are_refused_with_the_way_out() -> None:
+    for argument, expected in (
+        ("--no-sandbox", "sandbox=False"),
+        ("--remote-debugging-port=9222", "cdp_url="),
+        ("--user-data-dir=/tmp/x", "new one"),
+        ("--headless=old", "headless="),
+        ("--proxy-server=http://other", "filter_network=False"),
+        ("--proxy-bypass-list=*", "filter_network=False"),
+        ("--no-proxy-server", "filter_network=False"),
+        ("--host-resolver-rules=MAP a b", "filter_network=False"),
+    ):
+        with pytest.raises(ConfigurationError, match=expected):
+            launch_chromium(args=[argument])
+    unfiltered = Policy(filter_network=False)
+    launch_chromium(args=["--proxy-server=http://other"], policy=unfiltered)
+
+
+async def test_its_environment_has_no_secrets(
+    script: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("MIX_TUNNEL_TOKEN", "OPENAI_API_KEY", "DB_PASSWORD", "https_proxy", "LANG"):
+        monkeypatch.setenv(name, "planted")
+    seen = tmp_path / "environment"
+    program = script(f"env > {seen}; {READY}; exec sleep 1000")
+    with trio.fail_after(20):
+        async with launch(program):
+            pass
+    lines = [line for line in seen.read_text().splitlines() if "planted" in line]
+    assert lines == ["LANG=planted"]
+
+
+async def test_it_has_the_flags_of_the_filtering_proxy_unless_its_policy_disables_it(
+    script: Callable[[str], Path], tmp_path: Path
+) -> None:
+    seen = tmp_path / "arguments"
+    program = script(f'printf "%s\\n" "$@" > {seen}; {READY}; exec sleep 1000')
+    with trio.fail_after(20):
+        for filtered in (True, False):
+            async with launch(program, policy=Policy(filter_network=filtered)):
+                pass
+            arguments = seen.read_text().splitlines()
+            assert "--remote-debugging-pipe" in arguments
+            assert ("--proxy-bypass-list=<-loopback>" in arguments) is filtered
+            proxies = [each for each in arguments if each.startswith("--proxy-server=")]
+            assert len(proxies) == filtered
+
+
+async def test_no_port_is_opened_for_its_devtools(chromium_program: str) -> None:
+    with trio.fail_after(60):
+        async with launch(chromium_program) as chromium:
+            assert _listening_ports(chromium.pid) == []
+
+
+def _listening_ports(leader: int) -> list[str]:
+    """Return the addresses at which the processes of a session listen."""
+    sockets = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (process / "stat").read_text().rpartition(")")[2].split()
+            if int(fields[3]) == leader:
+                sockets |= {os.readlink(each) for each in (process / "fd").iterdir()}
+        except OSError:
+            continue
+    assert sockets
+    found = []
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            row = line.split()
+            if row[3] == "0A" and f"socket:[{row[9]}]" in sockets:
+                found.append(row[1])
+    return found

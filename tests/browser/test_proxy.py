@@ -13,6 +13,7 @@ import pytest
 import trio
 import trio.socket
 
+from tests.support.resolver import TableResolver
 from trio_mix.browser import _proxy
 from trio_mix.browser._addresses import AddressRules
 from trio_mix.browser._happy_eyeballs import connect_to_one
@@ -23,30 +24,6 @@ if TYPE_CHECKING:
 
 
 ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
-
-
-class Resolver(trio.abc.HostnameResolver):
-    """Answers from a table, each name with its next list of addresses."""
-
-    def __init__(self, names: dict[str, list[list[str]]]) -> None:
-        self.names = names
-        self.asked: list[str] = []
-
-    async def getaddrinfo(self, host: Any, port: Any, *_: object) -> Any:
-        await trio.lowlevel.checkpoint()
-        name = host.decode() if isinstance(host, bytes) else host
-        self.asked.append(name)
-        answers = self.names.get(name)
-        if not answers:
-            raise socket.gaierror("no such name")
-        addresses = answers.pop(0) if len(answers) > 1 else answers[0]
-        return [
-            (socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, int(port)))
-            for address in addresses
-        ]
-
-    async def getnameinfo(self, sockaddr: Any, flags: int) -> tuple[str, str]:
-        raise NotImplementedError
 
 
 class Scene:
@@ -96,7 +73,7 @@ async def scene(
             listeners = await nursery.start(trio.serve_tcp, serve, 0)
             port = listeners[0].socket.getsockname()[1]
             hosts = [entry.replace("PORT", str(port)) for entry in allow or []]
-            trio.socket.set_custom_hostname_resolver(Resolver(names or {}))
+            trio.socket.set_custom_hostname_resolver(TableResolver(names or {}))
             proxy = FilteringProxy(AddressRules(hosts))
             await proxy.start(nursery)
             yield Scene(proxy, port, received)

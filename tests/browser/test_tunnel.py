@@ -84,10 +84,11 @@ async def test_commands_are_passed_on_at_once_and_answers_keep_their_order(
 
 async def test_events_of_the_browser_are_not_sent_to_the_server(bench: Bench) -> None:
     async with bench.tunnel() as tunnel:
+        before = tunnel.statistics().events
         for number in range(5):
             await bench.browser.send({"method": "Network.x", "params": {"n": number}})
         await bench.end.command("X.y", session_id="S")
-        assert tunnel.statistics().events == 5
+        assert tunnel.statistics().events == before + 5
         assert not any(isinstance(record, TunnelMessage) for record in bench.server.log)
 
 
@@ -148,78 +149,72 @@ async def test_a_log_entry_is_sent_to_the_server(bench: Bench) -> None:
     assert not await tunnel.log(message="too late")
 
 
-async def test_page_commands_without_a_session_are_sent_to_the_first_page(bench: Bench) -> None:
-    browser = bench.browser
-    browser.answers |= {
-        "Page.go": lambda asked: {"result": {"ok": 1}} if asked.get("sessionId") else NOT_FOUND,
-        "Target.getTargets": {
-            "result": {
-                "targetInfos": [
-                    {"targetId": "W", "type": "service_worker"},
-                    {"targetId": "T", "type": "page"},
-                ]
-            }
-        },
-        "Target.attachToTarget": {"result": {"sessionId": "P"}},
-    }
-    async with bench.tunnel():
-        for _ in range(2):
-            assert (await bench.end.command("Page.go"))["result"] == {"ok": 1}
-        assert (await bench.end.command("Browser.x"))["result"] == {"did": "Browser.x"}
-        assert browser.methods == [
-            *("Page.go", "Target.getTargets", "Target.attachToTarget", "Page.go"),
-            *("Page.go", "Browser.x"),
-        ]
-        assert browser.asked[2]["params"] == {"targetId": "T", "flatten": True}
-        assert [browser.asked[index].get("sessionId") for index in (3, 4, 5)] == ["P", "P", None]
-        # The page is closed, and another one is created.
-        await browser.send({"method": "Target.detachedFromTarget", "params": {"sessionId": "P"}})
-        browser.answers["Target.getTargets"] = {"result": {"targetInfos": []}}
-        browser.answers["Target.createTarget"] = {"result": {"targetId": "N"}}
-        browser.answers["Target.attachToTarget"] = {"result": {"sessionId": "Q"}}
-        assert (await bench.end.command("Page.go"))["result"] == {"ok": 1}
-        assert browser.asked[-1]["sessionId"] == "Q"
-        assert browser.asked[-2]["params"] == {"targetId": "N", "flatten": True}
-
-
-async def test_commands_without_a_session_stay_in_order_while_a_page_is_found(
+async def test_commands_without_a_session_are_sent_to_the_browser_or_the_first_page(
     bench: Bench,
 ) -> None:
     browser = bench.browser
-    browser.answers |= {
-        name: lambda asked: {"result": {}} if asked.get("sessionId") else NOT_FOUND
-        for name in ("Page.a", "Page.b")
-    }
-    browser.answers["Target.getTargets"] = None
-    browser.answers["Target.attachToTarget"] = {"result": {"sessionId": "P"}}
     async with bench.tunnel():
+        for method in ("Page.go", "Browser.x", "Page.go"):
+            assert (await bench.end.command(method))["result"] == {"did": method}
+        assert [asked.get("sessionId") for asked in browser.asked] == ["P", None, "P"]
+        # The page is closed, and another one is created in the context.
+        await browser.send({"method": "Target.targetDestroyed", "params": {"targetId": "T"}})
+        await browser.send({"method": "Target.detachedFromTarget", "params": {"sessionId": "P"}})
+        browser.answers["Target.createTarget"] = {"result": {"targetId": "N"}}
+        browser.answers["Target.attachToTarget"] = {"result": {"sessionId": "Q"}}
+        assert (await bench.end.command("Page.go"))["result"] == {"did": "Page.go"}
+        assert browser.methods[3:] == ["Target.createTarget", "Target.attachToTarget", "Page.go"]
+        assert browser.asked[3]["params"] == {"url": "about:blank", "browserContextId": "C"}
+        assert browser.asked[4]["params"] == {"targetId": "N", "flatten": True}
+        assert browser.asked[5]["sessionId"] == "Q"
+
+
+async def test_commands_without_a_session_stay_in_order_while_a_page_is_created(
+    bench: Bench,
+) -> None:
+    browser = bench.browser
+    browser.answers["Target.createTarget"] = None
+    browser.answers["Target.attachToTarget"] = {"result": {"sessionId": "Q"}}
+    async with bench.tunnel():
+        await bench.end.command("Browser.x")
+        await browser.send({"method": "Target.targetDestroyed", "params": {"targetId": "T"}})
+        await browser.send({"method": "Target.detachedFromTarget", "params": {"sessionId": "P"}})
+        await bench.end.command("Browser.x")
         for number, method in enumerate(["Page.a", "Page.b", "Browser.c", "Page.a"]):
             await bench.end.send_text(json.dumps({"id": number, "method": method}))
-        await browser.wait_asked(2)
-        targets = [{"targetId": "T", "type": "page"}]
-        await browser.answer(1, {"result": {"targetInfos": targets}})
+        await browser.wait_asked(3)
+        await browser.answer(2, {"result": {"targetId": "N"}})
         await browser.wait_asked(8)
-        assert browser.methods[3:] == ["Page.a", "Page.b", "Page.b", "Browser.c", "Page.a"]
+        assert browser.methods[3:] == [
+            *("Target.attachToTarget", "Page.a", "Page.b", "Browser.c", "Page.a")
+        ]
         record = await bench.server.wait_for(TunnelMessage, count=4)
         assert record.message["id"] == 3
 
 
-async def test_a_method_that_neither_browser_nor_page_knows_is_an_error(bench: Bench) -> None:
+async def test_a_page_that_cannot_be_created_is_an_error(bench: Bench) -> None:
     browser = bench.browser
-    browser.answers["No.such"] = NOT_FOUND
-    browser.answers["Target.attachToTarget"] = {"result": {"sessionId": "P"}}
     async with bench.tunnel():
-        answer: Any = await bench.end.command("No.such")
-        assert "has no page and did not create one" in answer["error"]["message"]
-        browser.answers["Target.createTarget"] = {"result": {"targetId": "T"}}
-        assert (await bench.end.command("No.such"))["error"] == NOT_FOUND["error"]
+        await bench.end.command("Browser.x")
+        await browser.send({"method": "Target.targetDestroyed", "params": {"targetId": "T"}})
+        await browser.send({"method": "Target.detachedFromTarget", "params": {"sessionId": "P"}})
+        for made, expected in (
+            (NOT_FOUND, "wasn't found"),
+            ({"result": {}}, "did not create a page"),
+        ):
+            browser.answers["Target.createTarget"] = made
+            answer: Any = await bench.end.command("Page.go")
+            assert expected in answer["error"]["message"]
 
 
-async def test_commands_to_the_endpoint_of_a_page_are_not_rerouted(bench: Bench) -> None:
+async def test_commands_to_the_endpoint_of_a_page_are_sent_to_it(bench: Bench) -> None:
     bench.browser.answers["No.such"] = NOT_FOUND
-    async with bench.tunnel(cdp_url=bench.browser.url.replace("browser/1", "page/1")):
+    async with bench.tunnel(cdp_url=bench.browser.url.replace("browser/1", "page/1")) as tunnel:
         assert (await bench.end.command("No.such"))["error"] == NOT_FOUND["error"]
+        answer: Any = await bench.end.command("Target.getTargets")
+        assert "has one page and no other targets" in answer["error"]["message"]
         assert bench.browser.methods == ["No.such"]
+        assert tunnel.statistics().denied == 1
 
 
 async def test_a_command_whose_page_is_closed_or_has_crashed_is_answered_at_once(
@@ -232,8 +227,9 @@ async def test_a_command_whose_page_is_closed_or_has_crashed_is_answered_at_once
         answers.append(await bench.end.command("X.y", session_id="S"))
 
     events: list[Message] = [
-        {"method": "Target.detachedFromTarget", "params": {"sessionId": "S"}},
         {"method": "Inspector.targetCrashed", "sessionId": "S"},
+        {"method": "Target.targetCrashed", "params": {"targetId": "T"}},
+        {"method": "Target.detachedFromTarget", "params": {"sessionId": "S"}},
     ]
     async with bench.tunnel():
         for count, event in enumerate(events, 1):
@@ -241,8 +237,8 @@ async def test_a_command_whose_page_is_closed_or_has_crashed_is_answered_at_once
                 nursery.start_soon(ask)
                 await bench.browser.wait_asked(count)
                 await bench.browser.send(event)
-    assert "detached" in answers[0]["error"]["message"]
-    assert "crashed" in answers[1]["error"]["message"]
+    for answer, expected in zip(answers, ("crashed", "crashed", "detached"), strict=True):
+        assert expected in answer["error"]["message"]
 
 
 async def test_a_lost_browser_ends_the_tunnel_after_its_commands_were_answered(

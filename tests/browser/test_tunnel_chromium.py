@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import struct
+import subprocess
 import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
+from tests.support.chromium_tab import SANDBOX, launch
 from tests.support.devtools_kit import QUICK, TOKEN
 from trio_mix import Mix, StreamState
-from trio_mix.browser import BrowserGone, launch_chromium, open_tunnel
+from trio_mix.browser import DEFAULT_METHODS, BrowserGone, Policy, open_tunnel
 from trio_mix.testing import MixServer, TunnelOpened
 
 if TYPE_CHECKING:
@@ -43,7 +45,8 @@ class Scene:
     async def visit(self, url: str) -> None:
         """Navigate to a page and wait until it is loaded: the command is answered before."""
         assert "frameId" in await self.ask("Page.navigate", url=url)
-        while not await self.value_of("document.URL != 'about:blank' && !!document.body"):
+        expected = "document.URL != 'about:blank' && document.readyState == 'complete'"
+        while not await self.value_of(expected):
             await trio.lowlevel.checkpoint()
 
     async def value_of(self, expression: str) -> Any:
@@ -54,25 +57,20 @@ class Scene:
 
 
 @asynccontextmanager
-async def open_scene(program: str, *, http: bool = False) -> AsyncIterator[Scene]:
+async def open_scene(program: str, **policy: Any) -> AsyncIterator[Scene]:
     with trio.fail_after(90):
-        async with (
-            MixServer(heartbeat_interval=None) as server,
-            Mix(server.url) as mix,
-            launch_chromium(program) as chromium,
-        ):
-            url = chromium.cdp_url
-            if http:
-                url = "http://" + url.removeprefix("ws://").partition("/")[0]
+        async with MixServer(heartbeat_interval=None) as server, Mix(server.url) as mix:
+            policy.setdefault("allow", [server.url.removeprefix("http://")])
             session = server.create_session()
-            async with open_tunnel(
-                mix, session, token=TOKEN, cdp_url=url, reconnect=QUICK
-            ) as tunnel:
+            async with (
+                launch(program, policy=Policy(**policy)) as chromium,
+                open_tunnel(mix, session, token=TOKEN, browser=chromium, reconnect=QUICK) as tunnel,
+            ):
                 yield Scene(server, chromium, tunnel)
 
 
 async def test_a_page_is_visited_read_and_captured(chromium_program: str) -> None:
-    async with open_scene(chromium_program, http=True) as scene:
+    async with open_scene(chromium_program) as scene:
         await scene.visit(PAGE)
         assert await scene.value_of("document.querySelector('h1').innerText") == "Hello, agent"
         assert await scene.value_of("document.title") == "Tunnel"
@@ -82,7 +80,8 @@ async def test_a_page_is_visited_read_and_captured(chromium_program: str) -> Non
         assert width > 100
         assert height > 100
         assert (await scene.ask("Browser.getVersion"))["product"].startswith("Chrome/")
-        assert (await scene.ask("No.such"))["code"] == -32601
+        denied = await scene.ask("No.such")
+        assert "No.such was denied by the tunnel's policy" in denied["message"]
         thrown = await scene.ask("Runtime.evaluate", expression="nothing.at.all")
         assert "nothing is not defined" in thrown["exceptionDetails"]["exception"]["description"]
 
@@ -192,11 +191,97 @@ async def test_a_browser_that_is_killed_ends_the_tunnel_with_an_error(
     assert "the browser was lost" in answers[0]["message"]
 
 
-async def test_a_command_whose_page_crashes_is_answered_and_the_page_is_replaced(
+async def test_two_tunnels_of_one_browser_do_not_share_targets_and_cookies(
     chromium_program: str,
 ) -> None:
     async with open_scene(chromium_program) as scene:
-        await scene.ask("Inspector.enable")
+        await scene.visit(f"{scene.server.url}/health")
+        await scene.value_of("document.cookie = 'mine=1'")
+        page = (await scene.ask("Target.getTargets"))["targetInfos"][0]["targetId"]
+        session = (await scene.ask("Target.attachToTarget", targetId=page))["sessionId"]
+        other = scene.server.create_session()
+        async with (
+            Mix(scene.server.url) as mix,
+            open_tunnel(mix, other, token=TOKEN, browser=scene.chromium) as tunnel,
+        ):
+            second = Scene(scene.server, scene.chromium, tunnel)
+            await second.visit(f"{scene.server.url}/health")
+            assert await second.value_of("document.cookie") == ""
+            targets = (await second.ask("Target.getTargets"))["targetInfos"]
+            assert page not in [target["targetId"] for target in targets]
+            for method in ("Target.attachToTarget", "Target.closeTarget", "Target.activateTarget"):
+                denied = await second.ask(method, targetId=page)
+                assert "the target is not one of this tunnel" in denied["message"]
+            answer = await scene.server.browser_tunnels[other].command(
+                "Runtime.evaluate", {"expression": "document.cookie"}, session_id=session
+            )
+            assert "the session is not one of this tunnel" in str(answer["error"])
+            assert tunnel.folder != scene.tunnel.folder
+        assert await scene.value_of("document.cookie") == "mine=1"
+        # Closing what belongs to the tunnel leaves the browser running.
+        assert await scene.ask("Browser.close") == {}
+        assert await scene.value_of("document.URL") == "about:blank"
+        assert scene.chromium.returncode is None
+
+
+async def test_the_users_browser_is_used_through_a_context_of_its_own(
+    chromium_program: str, tmp_path: Path
+) -> None:
+    async with users_browser(chromium_program, tmp_path) as address, MixServer() as server:
+        async with Mix(server.url) as mix:
+            allow = [server.url.removeprefix("http://")]
+            session = server.create_session()
+            async with open_tunnel(
+                mix, session, token=TOKEN, cdp_url=address, policy=Policy(allow=allow)
+            ) as tunnel:
+                end = server.browser_tunnels[session]
+
+                async def ask(method: str, **params: object) -> Any:
+                    answer = await end.command(method, params)
+                    return answer.get("error", answer.get("result"))
+
+                targets = (await ask("Target.getTargets"))["targetInfos"]
+                assert len(targets) == 1
+                await ask("Page.navigate", url=f"{server.url}/health")
+                expression = "document.body.innerText"
+                while not (text := await ask("Runtime.evaluate", expression=expression)):
+                    await trio.lowlevel.checkpoint()
+                while '"status"' not in str(text):
+                    text = await ask("Runtime.evaluate", expression=expression)
+                other = f"http://localhost:{allow[0].partition(':')[2]}/health"
+                await ask("Page.navigate", url=other)
+                while "may not connect" not in str(text):
+                    text = await ask("Runtime.evaluate", expression=expression)
+                assert tunnel.statistics().refused
+                assert await ask("Browser.close") == {}
+
+
+@asynccontextmanager
+async def users_browser(program: str, folder: Path) -> AsyncIterator[str]:
+    """Start a browser as a user does, with a port for its DevTools; return its address."""
+    sandbox = [] if SANDBOX else ["--no-sandbox"]
+    flags = ["--headless", "--remote-debugging-port=0", f"--user-data-dir={folder}", *sandbox]
+    with trio.fail_after(60):
+        process = await trio.lowlevel.open_process(
+            [program, *flags, "data:text/html,mine"], stderr=subprocess.PIPE
+        )
+        try:
+            port_file = folder / "DevToolsActivePort"
+            while not port_file.exists() or "/" not in port_file.read_text():
+                await trio.lowlevel.checkpoint()
+            port = port_file.read_text().split()[0]
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.kill()
+            with trio.CancelScope(shield=True):
+                await process.wait()
+
+
+async def test_a_command_whose_page_crashes_is_answered_and_the_page_is_replaced(
+    chromium_program: str,
+) -> None:
+    methods = DEFAULT_METHODS | {"Page.crash"}
+    async with open_scene(chromium_program, methods=methods) as scene:
         failed = await scene.ask("Page.crash")
         assert "crashed" in failed["message"] or "detached" in failed["message"], failed
         made = await scene.ask("Target.createTarget", url="data:text/html,new")
@@ -220,7 +305,7 @@ async def test_the_example_runs_unchanged(chromium_program: str) -> None:
     program = root / "examples" / "browser_tunnel.py"
     async with MixServer(pace=0) as server:
         done = await trio.run_process(
-            [sys.executable, "-W", "error", program],
+            [sys.executable, "-W", "error", program, *([] if SANDBOX else ["--no-sandbox"])],
             capture_stdout=True,
             capture_stderr=True,
             check=False,

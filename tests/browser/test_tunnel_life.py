@@ -12,7 +12,7 @@ import pytest
 import trio
 import trustme
 
-from tests.support.devtools_kit import QUICK, TOKEN, open_bench
+from tests.support.devtools_kit import POLICY, QUICK, TOKEN, open_bench
 from trio_mix import Mix, ReconnectPolicy, StreamState
 from trio_mix.browser import BrowserGone, TunnelRefused, open_tunnel
 from trio_mix.errors import (
@@ -342,6 +342,7 @@ async def test_the_tunnel_to_an_https_server_uses_tls(bench: Bench) -> None:
                     session,
                     token=TOKEN,
                     cdp_url=bench.browser.url,
+                    policy=POLICY,
                     reconnect=QUICK,
                     ssl_context=context,
                     connect_timeout=10 if works else 0.3,
@@ -363,7 +364,7 @@ async def test_credentials_in_the_servers_url_are_sent_in_the_handshake(bench: B
     url = bench.server.url.replace("://", "://me:pass%20word@")
     async with Mix(url) as mix:
         async with open_tunnel(
-            mix, bench.session, token=TOKEN, cdp_url=bench.browser.url
+            mix, bench.session, token=TOKEN, cdp_url=bench.browser.url, policy=POLICY
         ) as tunnel:
             (request,) = bench.server.requests("GET", PATH)
             assert request.headers["authorization"] == "Basic bWU6cGFzcyB3b3Jk"
@@ -391,6 +392,7 @@ async def test_a_server_that_does_not_speak_websocket_is_a_failure_and_not_a_han
                         "s",
                         token=TOKEN,
                         cdp_url=bench.browser.url,
+                        policy=POLICY,
                         reconnect=QUICK,
                         connect_timeout=0.2,
                     ):

@@ -27,12 +27,13 @@ if TYPE_CHECKING:
 
 INTERNAL = {
     "BadProxyRequest": "a response of the tunnel's proxy",
+    "CommandDenied": "an answer to the server",
     "BodyError": "becomes ConnectionFailed",
     "DisconnectedError": "becomes ConnectionFailed",
     "Mismatch": "becomes ResponseValidationError",
     "Problem": "a response of the bundled server",
     "Vetoed": "carries the exception of a hook, which is raised itself",
-    "WebSocketLost": "becomes ConnectionFailed, or BrowserGone",
+    "TransportLost": "becomes ConnectionFailed, or BrowserGone",
     "WebSocketRefused": "becomes TunnelRefused, or SessionNotFound",
     "WriteError": "becomes ConnectionFailed, unless a response arrives",
     "_Refused": "a response of the tunnel's proxy",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from trio_mix.browser import ChromiumNotFound
-from trio_mix.browser._chromium import find_chromium
+from trio_mix.browser._program import find_chromium
 
 
 @pytest.fixture

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import trio
 
-from tests.support.chromium_tab import Tab, open_tab
+from tests.support.chromium_tab import Tab, launch, open_tab
 from tests.support.example_programs import run_program
-from trio_mix.browser import launch_chromium
 from trio_mix.testing import AskPermission, FaultProxy, MixServer, Say, Turn, WaitFor
 
 _TALK = "(document.getElementById('talk')?.innerText ?? '')"
@@ -43,7 +42,7 @@ async def test_two_tabs_show_one_conversation_and_a_lost_connection_costs_nothin
         url = program.output.partition("open ")[2].split()[0]
         async with (
             FaultProxy(url) as proxy,
-            launch_chromium(chromium_program) as chromium,
+            launch(chromium_program) as chromium,
             open_tab(chromium, url) as one,
             open_tab(chromium, proxy.url) as two,
         ):

@@ -252,3 +252,49 @@ async def test_a_request_is_a_checkpoint(http: Http, nursery: trio.Nursery) -> N
     for _ in range(2):  # the second time on a connection that is there
         with trio.testing.assert_checkpoints():
             await http.request("GET", server.url, headers={}, timeout=5)
+
+
+# Redirects
+
+
+def redirect(to: str, status: int = 302) -> bytes:
+    return f"HTTP/1.1 {status} Moved\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n".encode()
+
+
+async def test_a_redirect_of_a_get_to_the_same_origin_is_followed(
+    http: Http, nursery: trio.Nursery
+) -> None:
+    async def handler(peer: Peer) -> None:
+        while (request := await peer.request()) is not None:
+            await peer.send(OK if request.target == "/new" else redirect("/new"))
+
+    server = await serve(nursery, handler)
+    response = await http.request("GET", f"{server.url}/old", headers={"X-Key": "k"}, timeout=5)
+    assert (response.status_code, response.url) == (200, f"{server.url}/new")
+    assert [request.headers["x-key"] for request in server.requests] == ["k", "k"]
+
+
+async def test_a_redirect_to_another_origin_is_not_followed(
+    http: Http, nursery: trio.Nursery
+) -> None:
+    other = await serve(nursery, answering(OK))
+    for target in (other.url, f"http://localhost:{other.port}/", "https://127.0.0.1/", "http://["):
+        server = await serve(nursery, answering(redirect(target)))
+        response = await http.request("GET", server.url, headers={"X-Key": "k"}, timeout=5)
+        assert response.status_code == 302
+        assert response.headers["location"] == target
+    assert other.connections == 0
+
+
+async def test_a_redirect_of_a_post_is_not_followed(http: Http, nursery: trio.Nursery) -> None:
+    server = await serve(nursery, answering(redirect("/new", 307)))
+    response = await http.request("POST", server.url, headers={}, content=b"x", timeout=5)
+    assert response.status_code == 307
+    assert len(server.requests) == 1
+
+
+async def test_a_redirect_loop_ends_after_five_redirects(http: Http, nursery: trio.Nursery) -> None:
+    server = await serve(nursery, answering(redirect("/again")))
+    response = await http.request("GET", server.url, headers={}, timeout=5)
+    assert response.status_code == 302
+    assert len(server.requests) == 6

@@ -2,43 +2,46 @@
 
 from __future__ import annotations
 
-import json
+import os
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import trio
-from trio_websocket import open_websocket_url
+
+from trio_mix.browser import Chromium, Policy, launch_chromium
+from trio_mix.browser._devtools import text_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from trio_websocket import WebSocketConnection
+    from trio_mix.browser._devtools import DevTools
 
-    from trio_mix.browser import Chromium
+__all__ = ["SANDBOX", "Tab", "launch", "open_tab"]
 
-__all__ = ["Tab", "open_tab"]
+SANDBOX = not hasattr(os, "geteuid") or os.geteuid() != 0
+"""Whether Chromium can use its sandbox: not as root."""
+
+
+def launch(program: str, **options: Any) -> Chromium:
+    """Return a Chromium that can reach the test's servers on loopback."""
+    options.setdefault("policy", Policy(filter_network=False))
+    return launch_chromium(program, sandbox=SANDBOX, **options)
 
 
 class Tab:
     """A tab, for one task at a time."""
 
-    def __init__(self, socket: WebSocketConnection) -> None:
-        self._socket = socket
-        self._last = 0
+    def __init__(self, devtools: DevTools, session: str) -> None:
+        self._devtools = devtools
+        self._session = session
 
     async def command(self, method: str, **params: object) -> dict[str, Any]:
         """Send a command and return its result."""
-        self._last += 1
-        await self._socket.send_message(
-            json.dumps({"id": self._last, "method": method, "params": params})
-        )
-        while True:
-            answer = json.loads(await self._socket.get_message())
-            if answer.get("id") == self._last:
-                assert "error" not in answer, answer
-                result: dict[str, Any] = answer["result"]
-                return result
+        answer = await self._devtools.call(method, params, self._session)
+        assert "error" not in answer, answer
+        result = answer["result"]
+        assert isinstance(result, dict)
+        return result
 
     async def value_of(self, expression: str) -> Any:
         """Return the value of an expression in the page."""
@@ -61,11 +64,11 @@ class Tab:
 @asynccontextmanager
 async def open_tab(chromium: Chromium, url: str) -> AsyncIterator[Tab]:
     """Open a tab on a page."""
-    host = urlsplit(chromium.cdp_url).netloc
-    async with open_websocket_url(chromium.cdp_url) as browser:
-        found = await Tab(browser).command("Target.createTarget", url="about:blank")
-        page = f"ws://{host}/devtools/page/{found['targetId']}"
-        async with open_websocket_url(page) as socket:
-            tab = Tab(socket)
-            await tab.command("Page.navigate", url=url)  # answered when the page has begun
-            yield tab
+    devtools, _ = chromium._connection()
+    target = text_of(await devtools.call("Target.createTarget", {"url": "about:blank"}), "targetId")
+    attached = await devtools.call("Target.attachToTarget", {"targetId": target, "flatten": True})
+    session = text_of(attached, "sessionId")
+    assert session is not None, attached
+    tab = Tab(devtools, session)
+    await tab.command("Page.navigate", url=url)  # answered when the page has begun
+    yield tab

@@ -1,4 +1,8 @@
-"""Read the OpenAPI files that may lie beside the checkout: schemas, examples made from them."""
+"""Read the OpenAPI files that may lie beside the checkout: schemas, examples made from them.
+
+What it knows: the few words of JSON schema that those files use.
+What it must never know: the client's models.
+"""
 
 from __future__ import annotations
 
@@ -115,7 +119,7 @@ class Spec:
                 yield where, [twin]
 
     def problems(self, schema: Schema, value: Any, path: str = "$") -> Iterator[str]:
-        """Yield where a value is not of the schema, fields that it does not list included."""
+        """Say where a value is not of the schema; fields that it does not list are told too."""
         schema = self.flat(schema)
         kinds: dict[str, type | tuple[type, ...]] = {
             "object": dict,

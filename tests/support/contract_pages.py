@@ -1,7 +1,8 @@
-"""The tables of the docs that are generated from the operations and the cases of the contract.
+"""The tables of the docs that are made from the table of operations and from the contract's cases.
 
-``python -m tests.support.contract_pages`` writes them into their pages; a test fails when they are
-out of date.
+``python -m tests.support.contract_pages`` writes them into their pages; a test says when to.
+
+What it knows: operations, cases, Markdown. What it must never know: prose; that is the pages' own.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketReque
 from wsproto import ConnectionType, WSConnection
 
 from trio_mix import Mix, ReconnectPolicy
-from trio_mix.browser import Tunnel, open_tunnel
+from trio_mix.browser import DEFAULT_METHODS, Policy, Tunnel, open_tunnel
 from trio_mix.testing import MixServer
 
 if TYPE_CHECKING:
@@ -25,12 +25,30 @@ QUICK = ReconnectPolicy(initial_interval=0.01, max_interval=0.05, max_elapsed_ti
 
 Message = dict[str, Any]
 
+SESSIONS = ("S", "another", "one", "page", "two")
+"""Sessions of pages that the fake browser attaches for the tunnel."""
+METHODS = DEFAULT_METHODS | {
+    *("A.b", "DOM.x", "New.x", "No.such", "Old.x", "X.y", "X.z"),
+    *("Browser.c", "Browser.quick", "Browser.slow", "Browser.x"),
+    *("Page.a", "Page.b", "Page.closeAlert", "Page.go", "Page.other", "Runtime.alert"),
+}
+POLICY = Policy(methods=METHODS, filter_network=False)
+OPENING: dict[str, Message] = {
+    "Browser.setDownloadBehavior": {},
+    "Target.attachToTarget": {"sessionId": "P"},
+    "Target.createBrowserContext": {"browserContextId": "C"},
+    "Target.createTarget": {"targetId": "T"},
+    "Target.setDiscoverTargets": {},
+}
+"""The answers to the commands that open a tunnel's context."""
+
 
 class FakeDevTools:
     """Records its commands, and answers each with the name of the method unless scripted.
 
     ``answers`` maps a method to its answer: an outcome, a function of the command that returns
-    one, or None for no answer.
+    one, or None for no answer. The commands that open a tunnel's context are answered, and not
+    recorded: it has the page ``T`` with the session ``P``, and the sessions of `SESSIONS`.
     """
 
     def __init__(self) -> None:
@@ -65,9 +83,17 @@ class FakeDevTools:
         self.handshakes.append(request.headers)
         socket = await request.accept()
         self.sockets.append(socket)
+        opening = dict(OPENING) if request.path.startswith("/devtools/browser/") else {}
         try:
             while True:
                 message = json.loads(await socket.get_message())
+                if message["method"] in opening:
+                    result = opening.pop(message["method"])
+                    await socket.send_message(json.dumps({"id": message["id"], "result": result}))
+                    if message["method"] == "Target.attachToTarget":
+                        for session in SESSIONS:
+                            await self.attached(session)
+                    continue
                 self.asked.append(message)
                 self._wake()
                 method = message["method"]
@@ -99,6 +125,12 @@ class FakeDevTools:
     async def send(self, message: Message) -> None:
         await self.sockets[-1].send_message(json.dumps(message))
 
+    async def attached(self, session: str) -> None:
+        """Send the event that a session was attached to a page of the context."""
+        info = {"targetId": "T", "type": "page", "url": "about:blank", "browserContextId": "C"}
+        params = {"sessionId": session, "targetInfo": info}
+        await self.send({"method": "Target.attachedToTarget", "params": params})
+
     @property
     def methods(self) -> list[str]:
         return [message["method"] for message in self.asked]
@@ -124,7 +156,7 @@ class Bench:
         return self.server.browser_tunnels[self.session]
 
     def tunnel(self, **options: Any) -> Tunnel:
-        given = {"token": TOKEN, "cdp_url": self.browser.url, "reconnect": QUICK}
+        given = {"token": TOKEN, "cdp_url": self.browser.url, "reconnect": QUICK, "policy": POLICY}
         options = dict[str, Any](given | options)
         if self.server.in_memory:
             options.setdefault("connect", self.connect)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import trio
 import trio.testing
 
-from tests.support.devtools_kit import FakeDevTools
+from tests.support.devtools_kit import POLICY, FakeDevTools
 from tests.support.error_stage import cause
 from trio_mix import browser, errors, sse, testing
 
@@ -41,7 +41,7 @@ async def no_such_program(_: Stage) -> None:
     real_clock=True,
 )
 async def not_a_browser(_: Stage) -> None:
-    async with browser.launch_chromium("false"):
+    async with browser.launch_chromium("false", sandbox=False):
         pass
 
 
@@ -77,7 +77,9 @@ async def tunnel_refused(stage: Stage) -> None:
     stage.server.answer_next("/api/v1/tunnel", 401, body=body)
     devtools = FakeDevTools()
     await stage.nursery.start(devtools.serve)
-    async with browser.open_tunnel(stage.mix, stage.session, token="t", cdp_url=devtools.url):
+    async with browser.open_tunnel(
+        stage.mix, stage.session, token="t", cdp_url=devtools.url, policy=POLICY
+    ):
         pass
 
 

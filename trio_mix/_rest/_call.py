@@ -15,7 +15,7 @@ import inspect
 import itertools
 import json
 import math
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import attrs
 import trio
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import AsyncIterable, Awaitable, Callable, Iterator, Mapping, Sequence
 
-    from trio_mix._http import RepeatableContent, ResponseStream
+    from trio_mix._http import ResponseStream
     from trio_mix._rest._operation import Operation
     from trio_mix._rest._options import HeadersSource, RetryConfig
     from trio_mix._rest._request_hooks import HasStatus, RequestHooks
@@ -82,22 +82,6 @@ class Call:
     def request(self) -> RequestInfo:
         """The request as exceptions and hooks show it."""
         return RequestInfo(self.operation.method, sanitize_url(self.url), self.operation.name)
-
-
-class CallContent(Protocol):
-    """A request body that is not JSON."""
-
-    headers: Mapping[str, str]
-    """The headers that go with it."""
-
-    @property
-    def repeatable(self) -> bool:
-        """Whether `body` may be called again after some of a body was sent."""
-        ...
-
-    def body(self) -> AsyncIterable[bytes]:
-        """Return the body from its beginning."""
-        ...
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -256,7 +240,8 @@ class Caller:
         values: Mapping[str, object],
         options: RequestOptions | None = None,
         *,
-        content: CallContent | None = None,
+        content: Callable[[], AsyncIterable[bytes]] | None = None,
+        content_headers: Mapping[str, str] | None = None,
         on_sent: Callable[[], None] | None = None,
     ) -> Answer[T]:
         """Call an operation, with retries, and return its value with its status and headers.
@@ -267,7 +252,8 @@ class Caller:
           operation: the operation.
           values: the arguments by their Python names; ``None`` means not given.
           options: what differs for this call.
-          content: a body that is not JSON, with its headers.
+          content: makes a body that is not JSON, again for each try.
+          content_headers: the headers that go with it.
           on_sent: called each time a request's body has been written whole.
 
         Raises:
@@ -283,6 +269,7 @@ class Caller:
             self.prepare(operation, values, options),
             lambda received: read_answer(operation, received),
             content=content,
+            content_headers=content_headers,
             on_sent=on_sent,
         )
 
@@ -291,7 +278,8 @@ class Caller:
         call: Call,
         read: Callable[[ReceivedResponse], Answer[T]],
         *,
-        content: CallContent | None = None,
+        content: Callable[[], AsyncIterable[bytes]] | None = None,
+        content_headers: Mapping[str, str] | None = None,
         on_sent: Callable[[], None] | None = None,
     ) -> Answer[T]:
         """Make a prepared call, with retries; `call` says what it raises.
@@ -300,6 +288,7 @@ class Caller:
           call: from `prepare` or `call_of`.
           read: returns the value out of a response, or raises the error that it is.
           content: as for `call`.
+          content_headers: as for `call`.
           on_sent: as for `call`.
         """
 
@@ -307,17 +296,14 @@ class Caller:
             own = {"user-agent": USER_AGENT, "accept": "application/json"}
             if call.body is not None:
                 own["content-type"] = "application/json"
-            body: RepeatableContent = call.body
-            if content is not None:
-                own.update(content.headers)
-                body = content.body if content.repeatable else content.body()
+            own.update(content_headers or {})
             headers, redactor = await self._headers_of(call, own, added)
             try:
                 response = await self.http.request(
                     call.operation.method,
                     call.url,
                     headers=headers,
-                    content=body,
+                    content=call.body if content is None else content(),
                     timeout=call.timeout,
                     on_sent=on_sent,
                 )
@@ -331,7 +317,6 @@ class Caller:
                     response.truncated,
                     call.request,
                     redactor.and_also(response.secrets),
-                    response.redirect_problem,
                 )
             )
 
@@ -429,13 +414,7 @@ async def _read_error(stream: ResponseStream, call: Call, redactor: Redactor) ->
         with trio.move_on_after(math.inf if call.timeout is None else call.timeout):
             body, truncated = await stream.read_all(ERROR_BODY_LIMIT)
             return ReceivedResponse(
-                stream.status_code,
-                stream.headers,
-                body,
-                truncated,
-                call.request,
-                redactor,
-                stream.redirect_problem,
+                stream.status_code, stream.headers, body, truncated, call.request, redactor
             )
         raise RequestTimeout("the error's body did not come", request=call.request, sent=True)
     finally:

@@ -79,7 +79,7 @@ def error_of(received: ReceivedResponse, operation: Operation[object]) -> MixErr
             headers=received.shown_headers,
             body=received.text,
             request=received.request,
-            remedy=received.remedy or _remedy(received.status_code, operation),
+            remedy=_remedy(received.status_code, operation),
         )
     return ErrorResponse(
         error=error,
@@ -87,7 +87,6 @@ def error_of(received: ReceivedResponse, operation: Operation[object]) -> MixErr
         headers=received.shown_headers,
         body=received.text,
         request=received.request,
-        remedy=received.remedy,
     )
 
 

@@ -2,94 +2,63 @@
 
 Rules that the tests cite:
 
-1. It has a new, empty profile and a folder for temporary files, both removed after it has ended.
+1. It has a new, empty profile and a folder for temporary files, which only this user can enter.
+   Both are removed after it has ended.
 2. It ends with the ``async with``: it is terminated, and killed if it does not end in time, with
    its child processes. This takes at most twice ``close_timeout``.
-3. The errors for a missing executable and for missing DevTools name the remedy.
+3. The errors for a missing executable, for a start as root and for missing DevTools name the
+   remedy.
+4. Its DevTools have no port: the program drives it through a pair of pipes.
+5. It runs in its sandbox unless the caller disables it.
+6. It reaches the network only through the filtering proxy unless the caller's policy disables that.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
-import sys
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self, final
 
 import trio
 
 from trio_mix._lifetime import OwnedNursery
-from trio_mix.browser._errors import ChromiumFailed, ChromiumNotFound
+from trio_mix.browser._devtools import MAX_MESSAGE, DevTools
+from trio_mix.browser._errors import ChromiumFailed
+from trio_mix.browser._folder import remove_folder
+from trio_mix.browser._pipe import PipeTransport
+from trio_mix.browser._policy import Policy
+from trio_mix.browser._program import (
+    check_arguments,
+    chromium_command,
+    environment,
+    find_chromium,
+    new_home,
+)
+from trio_mix.browser._proxy import FilteringProxy
 from trio_mix.errors import ConfigurationError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
     from types import TracebackType
 
-__all__ = ["Chromium", "find_chromium", "launch_chromium"]
+__all__ = ["Chromium", "launch_chromium"]
 
-VARIABLE: Final = "TRIO_MIX_CHROMIUM"
-_NAMES: Final = (
-    "chromium",
-    "chromium-browser",
-    "google-chrome",
-    "google-chrome-stable",
-    "chrome",
-    "microsoft-edge",
-)
-_MAC: Final = (
-    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
-    "/Applications/Chromium.app/Contents/MacOS/Chromium",
-)
-_QUIET: Final = (
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--no-default-browser-check",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-default-apps",
-    "--metrics-recording-only",
-    "--password-store=basic",
-    "--use-mock-keychain",
-)
 _NOT_STARTED: Final = "Chromium is not started: use `async with launch_chromium() as chromium`."
-_ANNOUNCEMENT: Final = b"DevTools listening on "
+_NO_PROGRAM: Final = (126, 127)
+"""The shell's exit codes for a program that it cannot run."""
 _TAIL: Final = 4000
-# Chromium creates a socket in its temporary folder; the path of a socket has at most 107 bytes.
-_LONGEST_BASE: Final = 30
-
-
-def find_chromium(executable: str | os.PathLike[str] | None = None) -> str:
-    """Return the path of a Chromium: the named one, the environment's, or the first on the PATH.
-
-    Raises:
-      ChromiumNotFound: there is none.
-    """
-    named = os.fspath(executable) if executable is not None else os.environ.get(VARIABLE, "")
-    if named:
-        found = shutil.which(named)
-        if found is None:
-            source = "executable=" if executable is not None else f"The environment's {VARIABLE}="
-            raise ChromiumNotFound(f"{source}{named!r} is not an executable program. Fix the path.")
-        return found
-    for name in _NAMES + (_MAC if sys.platform == "darwin" else ()):
-        if (found := shutil.which(name)) is not None:
-            return found
-    raise ChromiumNotFound(
-        f"No Chromium was found: none of {', '.join(_NAMES)} is on the PATH. Install one"
-        f" (Debian: apt-get install chromium), pass executable=, or set {VARIABLE}."
-    )
+_CALL_TIMEOUT: Final = 28.0
+_DEFAULT_POLICY: Final = Policy()
 
 
 def launch_chromium(
     executable: str | os.PathLike[str] | None = None,
     *,
+    policy: Policy = _DEFAULT_POLICY,
+    sandbox: bool = True,
     headless: bool = True,
     args: Sequence[str] = (),
     start_timeout: float = 30.0,
@@ -100,20 +69,24 @@ def launch_chromium(
     Args:
       executable: path or name of the program. The default is the environment's
         ``TRIO_MIX_CHROMIUM``, else the first of the usual names on the ``PATH``.
+      policy: what an agent may do with it, and which hosts it may connect to.
+      sandbox: whether Chromium confines its pages. It cannot as root: run the program as another
+        user, or pass False.
       headless: whether it runs without a window.
       args: further command-line arguments, after the default ones.
       start_timeout: seconds until its DevTools must be available.
       close_timeout: seconds after SIGTERM until it is killed.
 
     Raises:
-      ConfigurationError: a timeout is not positive.
+      ConfigurationError: a timeout is not positive, or an argument would undo a protection.
     """
     for name, seconds in (("start_timeout", start_timeout), ("close_timeout", close_timeout)):
         if not seconds > 0:
             raise ConfigurationError(
                 f"launch_chromium({name}={seconds!r}): must be a positive number of seconds."
             )
-    return Chromium(executable, headless, tuple(args), start_timeout, close_timeout)
+    checked = check_arguments(args, filtered=policy.filter_network)
+    return Chromium(executable, policy, sandbox, headless, checked, start_timeout, close_timeout)
 
 
 @final
@@ -123,12 +96,16 @@ class Chromium:
     def __init__(
         self,
         executable: str | os.PathLike[str] | None,
+        policy: Policy,
+        sandbox: bool,
         headless: bool,
         args: tuple[str, ...],
         start_timeout: float,
         close_timeout: float,
     ) -> None:
         self._executable = executable
+        self._policy = policy
+        self._sandbox = sandbox
         self._headless = headless
         self._args = args
         self._start_timeout = start_timeout
@@ -137,10 +114,11 @@ class Chromium:
             "A Chromium can be started once: call launch_chromium() again."
         )
         self._process: trio.Process | None = None
+        self._devtools: DevTools | None = None
+        self._proxy = FilteringProxy(policy._address_rules()) if policy.filter_network else None
         self._home: Path | None = None
         self._output = b""
-        self._cdp_url = ""
-        self._announced = trio.Event()
+        self._output_ended = trio.Event()
         self._swept = False
 
     def __repr__(self) -> str:
@@ -151,18 +129,14 @@ class Chromium:
         return f"<trio_mix.browser.Chromium with pid {process.pid}{ended}>"
 
     @property
-    def cdp_url(self) -> str:
-        """The ``ws://`` URL of its DevTools, for `open_tunnel`. It gives control of the browser."""
-        if not self._cdp_url:
-            raise UsageError(_NOT_STARTED)
-        return self._cdp_url
+    def policy(self) -> Policy:
+        """What an agent may do with it."""
+        return self._policy
 
     @property
     def pid(self) -> int:
         """The process id."""
-        if self._process is None:
-            raise UsageError(_NOT_STARTED)
-        return self._process.pid
+        return self._started().pid
 
     @property
     def returncode(self) -> int | None:
@@ -180,27 +154,24 @@ class Chromium:
         A checkpoint. Cancelling it does not affect the browser.
         """
         await trio.lowlevel.checkpoint()
-        if self._process is None:
-            raise UsageError(_NOT_STARTED)
-        return await self._process.wait()
+        return await self._started().wait()
 
     async def __aenter__(self) -> Self:
         """Start the process; return when its DevTools are available.
 
         Raises:
           ChromiumNotFound: there is no executable.
-          ChromiumFailed: it ended, or was not ready within ``start_timeout``.
+          ChromiumFailed: it ended, was not ready within ``start_timeout``, or cannot run as root.
 
         A checkpoint. If it is cancelled, no process and no profile is left.
         """
         nursery = await self._lifetime.open()
         try:
             program = find_chromium(self._executable)
-            self._home = _new_home()
-            self._process = await self._start(program, self._home)
-            nursery.start_soon(self._listen, self._process)
-            nursery.start_soon(self._watch, self._process)
-            await self._ready(program)
+            if self._proxy is not None:
+                await self._proxy.start(nursery)
+            self._home = new_home()
+            await self._start(program, self._home, nursery)
         except BaseException as exc:
             await self._end(exc)
             raise
@@ -215,73 +186,100 @@ class Chromium:
         """End the process and remove its profile; shielded and bounded."""
         await self._end(exc)
 
-    def _command(self, program: str, home: Path) -> list[str]:
-        profile = home / "profile"
-        command = [program, f"--user-data-dir={profile}", "--remote-debugging-port=0", *_QUIET]
-        if self._headless:
-            command.append("--headless")
-        if hasattr(os, "geteuid") and os.geteuid() == 0:
-            command.append("--no-sandbox")  # as root it does not start with one
-        return [*command, *self._args, "about:blank"]
+    def _connection(self) -> tuple[DevTools, FilteringProxy | None]:
+        """Return what a tunnel needs.
 
-    async def _start(self, program: str, home: Path) -> trio.Process:
+        Raises:
+          UsageError: it is not started.
+        """
+        self._started()
+        if self._devtools is None:
+            raise UsageError(_NOT_STARTED)
+        return self._devtools, self._proxy
+
+    def _started(self) -> trio.Process:
+        if self._process is None:
+            raise UsageError(_NOT_STARTED)
+        return self._process
+
+    async def _start(self, program: str, home: Path, nursery: trio.Nursery) -> None:
+        command = chromium_command(
+            program,
+            home,
+            self._args,
+            headless=self._headless,
+            sandbox=self._sandbox,
+            proxy_url=None if self._proxy is None else self._proxy.url,
+        )
+        commands, sending = os.pipe()
+        receiving, answers = os.pipe()
+        transport = PipeTransport(
+            trio.lowlevel.FdStream(sending),
+            trio.lowlevel.FdStream(receiving),
+            max_message=MAX_MESSAGE,
+        )
         try:
-            return await trio.lowlevel.open_process(
-                self._command(program, home),
-                env={**os.environ, "TMPDIR": str(home)},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
+            process = await trio.lowlevel.open_process(
+                command,
+                env=environment(home),
+                stdin=commands,
+                stdout=answers,
                 stderr=subprocess.PIPE,
                 # A session of its own: Ctrl-C must reach only the Python program, which ends it.
                 start_new_session=True,
             )
-        except OSError as error:
-            raise ChromiumFailed(
-                f"{program} could not be started: {error.strerror}. Fix the path or its"
-                " permissions, or name another program with executable=."
-            ) from error
+        except BaseException:
+            await transport.aclose(0)
+            raise
+        finally:
+            os.close(commands)
+            os.close(answers)
+        self._process = process
+        devtools = DevTools(
+            transport,
+            shown=f"pid {process.pid}",
+            timeout=_CALL_TIMEOUT,
+            close_timeout=self._close_timeout,
+        )
+        await devtools.open(nursery)
+        nursery.start_soon(self._listen, process)
+        nursery.start_soon(self._watch, process)
+        await self._wait_ready(program, process, devtools)
+        self._devtools = devtools
 
-    async def _ready(self, program: str) -> None:
+    async def _wait_ready(self, program: str, process: trio.Process, devtools: DevTools) -> None:
         with trio.move_on_after(self._start_timeout):
-            await self._announced.wait()
-        if self._cdp_url:
-            return
-        process = self._process
-        assert process is not None  # noqa: S101 - started before
+            if "result" in await devtools.call("Browser.getVersion"):
+                return
         code = None
-        with trio.move_on_after(1):  # its stderr is closed a moment before it ends
+        with trio.move_on_after(1):  # the pipe is closed a moment before the process ends
             code = await process.wait()
-        happened = f"ended with exit code {code}"
+            await self._output_ended.wait()
+        problem = f"ended with exit code {code}"
+        if code in _NO_PROGRAM:
+            problem = f"could not be started (exit code {code})"
         if code is None:
-            happened = f"did not start its DevTools within {self._start_timeout:g} s"
+            problem = f"did not start its DevTools within {self._start_timeout:g} s"
+        remedy = "Run it by hand with --headless to see why, or name another program with"
+        remedy += " executable=."
+        if self._sandbox and "sandbox" in self.output.lower():
+            remedy += " If this machine cannot run Chromium's sandbox, for example in a container,"
+            remedy += " pass sandbox=False."
         lines = self.output.strip().splitlines()[-5:]
         log = f" Its log ends with: {' / '.join(lines)}" if lines else ""
         raise ChromiumFailed(
-            f"{program} {happened}. Run it by hand with --headless to see why, or name another"
-            f" program with executable=.{log}",
-            returncode=code,
-            output=self.output,
+            f"{program} {problem}. {remedy}{log}", returncode=code, output=self.output
         )
 
     async def _listen(self, process: trio.Process) -> None:  # noqa: ASYNC910 - a task of its own: nobody awaits it
-        """Read stderr to its end: find the address of the DevTools, and keep the last lines."""
-        assert process.stderr is not None  # noqa: S101 - it was asked for
-        line = b""
+        """Read stderr to its end, and keep the last lines."""
+        assert process.stderr is not None  # noqa: S101 - it is a pipe
         try:
             async for data in process.stderr:
                 self._output = (self._output + data)[-_TAIL:]
-                if self._cdp_url:
-                    continue
-                *lines, line = (line + data).split(b"\n")
-                for each in lines:
-                    _, found, url = each.partition(_ANNOUNCEMENT)
-                    if found:
-                        self._cdp_url = url.decode("ascii", "replace").strip()
-                        self._announced.set()
-                        break
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
-        self._announced.set()
+        self._output_ended.set()
 
     async def _watch(self, process: trio.Process) -> None:
         await process.wait()
@@ -303,7 +301,7 @@ class Chromium:
             if process is not None and process.stderr is not None:
                 await process.stderr.aclose()
             if self._home is not None:
-                await trio.to_thread.run_sync(_remove, self._home)
+                await trio.to_thread.run_sync(remove_folder, self._home)
 
     async def _end_process(self, process: trio.Process) -> None:  # noqa: ASYNC910 - it may have ended; `_end` is one
         if process.returncode is None:
@@ -318,21 +316,5 @@ class Chromium:
 
 
 def _kill_group(pid: int) -> None:
-    if hasattr(os, "killpg"):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(pid, signal.SIGKILL)
-
-
-def _new_home() -> Path:
-    base = tempfile.gettempdir()
-    if len(os.fsencode(base)) > _LONGEST_BASE and Path("/tmp").is_dir():  # noqa: S108
-        base = "/tmp"  # noqa: S108 - a private folder is created in it
-    return Path(tempfile.mkdtemp(prefix="trio-mix-chromium-", dir=base))
-
-
-def _remove(home: Path) -> None:
-    # Child processes that are being killed may still write a file: remove again.
-    for _ in range(5):
-        shutil.rmtree(home, ignore_errors=True)
-        if not home.exists():
-            return
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)

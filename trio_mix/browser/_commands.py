@@ -72,6 +72,7 @@ class TunnelCounters:
     too_large: int = 0
     garbage: int = 0
     dropped: int = 0
+    denied: int = 0
 
 
 @attrs.define(eq=False)

@@ -2,7 +2,7 @@
 
 Rules:
 
-1. `TunnelConnection.run` ends by raising `WebSocketRefused` or `WebSocketLost`.
+1. `TunnelConnection.run` ends by raising `WebSocketRefused` or `TransportLost`.
 2. Messages are received without delay, so that pings are answered while the browser is busy and
    while answers are being sent.
 3. When the connection ends, its pending calls are cancelled.
@@ -17,13 +17,14 @@ import trio
 
 from trio_mix.browser._commands import CommandTable
 from trio_mix.browser._devtools import PendingCall
-from trio_mix.browser._websocket import WebSocket, WebSocketLost, WebSocketRefused
+from trio_mix.browser._transport import TransportLost
+from trio_mix.browser._websocket import WebSocket, WebSocketRefused
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from trio_mix.browser._commands import DevToolsCommand, TunnelCounters
-    from trio_mix.browser._devtools import DevTools
+    from trio_mix.browser._filter import CommandFilter
     from trio_mix.browser._settings import TunnelSettings
     from trio_mix.browser._websocket import WebSocketAddress
 
@@ -35,16 +36,16 @@ _MAX_PENDING = 256
 
 @final
 class TunnelConnection:
-    """A connection to the server that passes its commands to one browser."""
+    """A connection to the server that passes its commands to the filter of one browser."""
 
     def __init__(
         self,
         address: WebSocketAddress,
-        devtools: DevTools,
+        commands: CommandFilter,
         settings: TunnelSettings,
         counters: TunnelCounters,
     ) -> None:
-        self._devtools = devtools
+        self._commands = commands
         self._settings = settings
         self._socket = WebSocket(address, connect=settings.connect, max_message=_MAX_COMMAND)
         self._table = CommandTable(
@@ -57,7 +58,7 @@ class TunnelConnection:
         self._outgoing: deque[str] = deque()
         self._work = trio.Event()
         self._flushed = trio.Event()
-        self._failure: WebSocketLost | None = None
+        self._failure: TransportLost | None = None
 
     @property
     def pending(self) -> int:
@@ -69,13 +70,13 @@ class TunnelConnection:
 
         Raises:
           WebSocketRefused: the handshake was answered with a status other than 101.
-          WebSocketLost: the handshake was not answered, or the connection has ended.
+          TransportLost: the handshake was not answered, or the connection has ended.
         """
         limit = self._settings.connect_timeout
-        failure: WebSocketLost | WebSocketRefused | None = None
+        failure: TransportLost | WebSocketRefused | None = None
         async with trio.open_nursery() as nursery:
             try:
-                failure = WebSocketLost(f"the handshake was not answered within {limit:g} s")
+                failure = TransportLost(f"the handshake was not answered within {limit:g} s")
                 with trio.move_on_after(limit) as scope:
                     await self._socket.open(nursery)
                 if not scope.cancelled_caught:
@@ -84,7 +85,7 @@ class TunnelConnection:
                     for work in (self._send, self._expire, self._ping):
                         nursery.start_soon(self._guard, work, nursery.cancel_scope)
                     await self._receive()
-            except (WebSocketLost, WebSocketRefused) as error:
+            except (TransportLost, WebSocketRefused) as error:
                 failure = error
             finally:
                 self._abandon()
@@ -94,10 +95,10 @@ class TunnelConnection:
                 nursery.cancel_scope.cancel(reason="the connection has ended")
         if self._failure is not None:
             raise self._failure
-        raise WebSocketLost("the connection has ended") if failure is None else failure
+        raise TransportLost("the connection has ended") if failure is None else failure
 
     async def send(self, text: str) -> None:
-        """Send a message that is not an answer; raises `WebSocketLost`."""
+        """Send a message that is not an answer; raises `TransportLost`."""
         await self._socket.send(text)
 
     async def flush(self) -> None:
@@ -109,7 +110,7 @@ class TunnelConnection:
     async def _guard(self, work: Callable[[], Awaitable[None]], scope: trio.CancelScope) -> None:  # noqa: ASYNC910 - a task of its own: nobody awaits it
         try:
             await work()
-        except WebSocketLost as lost:
+        except TransportLost as lost:
             self._failure = self._failure or lost
             scope.cancel(reason="the connection was lost")
 
@@ -128,7 +129,7 @@ class TunnelConnection:
 
         call = PendingCall(command.method, command.params, command.target, done)
         self._calls[command] = call
-        self._devtools.submit(call)
+        self._commands.submit(call)
 
     def _push(self, answers: Iterable[str]) -> None:
         self._outgoing.extend(answers)
@@ -153,7 +154,7 @@ class TunnelConnection:
             await trio.sleep_until(first)
             late, due = self._table.expire(trio.current_time())
             for command in late:
-                self._devtools.cancel(self._calls.pop(command))
+                self._commands.cancel(self._calls.pop(command))
             self._push(due)
 
     async def _ping(self) -> None:
@@ -163,7 +164,7 @@ class TunnelConnection:
 
     def _abandon(self) -> None:
         for call in self._calls.values():
-            self._devtools.cancel(call)
+            self._commands.cancel(call)
         self._calls.clear()
         self._outgoing.clear()
         self._flushed.set()

@@ -27,12 +27,14 @@ async def connect_to_one(addresses: Sequence[str], port: int) -> trio.SocketStre
             stream = await trio.open_tcp_stream(address, port)
         except OSError:
             failed.set()
+            await trio.lowlevel.cancel_shielded_checkpoint()
             return
         if winner is None:
             winner = stream
             nursery.cancel_scope.cancel(reason="another attempt succeeded")
         else:
             await trio.aclose_forcefully(stream)
+        await trio.lowlevel.cancel_shielded_checkpoint()
 
     async with trio.open_nursery() as nursery:
         for address in addresses:

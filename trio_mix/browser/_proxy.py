@@ -70,12 +70,14 @@ class FilteringProxy:
 
     Attributes:
       refused: how many connections were refused by the rules.
+      sign_ins: how often `SIGN_IN_URL` was loaded with the credential.
       port: the port on 127.0.0.1, once `start` has returned.
       password: the credential's password.
     """
 
     def __init__(self, rules: AddressRules) -> None:
         self.refused = 0
+        self.sign_ins = 0
         self.port = 0
         self.user: str = _USER
         self.password: str = secrets.token_urlsafe(32)
@@ -120,6 +122,7 @@ class FilteringProxy:
         if not has_credential(request.headers, f"{self.user}:{self.password}"):
             raise _Refused(407, "This proxy is for one browser.")
         if bytes(request.target) == SIGN_IN_URL.encode():
+            self.sign_ins += 1
             await client.answer(204, "")
             return
         try:
@@ -195,12 +198,13 @@ class _Peer:
 
     async def send(self, event: h11.Event) -> None:
         """Send an event to the peer."""
-        data = self.http.send(event)
-        if data:
+        await trio.lowlevel.checkpoint()
+        if data := self.http.send(event):
             await self.stream.send_all(data)
 
     async def answer(self, status: int, text: str) -> None:
         """Answer a request with a text, if its answer has not begun."""
+        await trio.lowlevel.checkpoint()
         if self.http.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             return
         body = text.encode()
@@ -233,6 +237,7 @@ async def _forward(client: _Peer, request: h11.Request, target: ProxyTarget, ser
     )
 
     async def send_request() -> None:
+        await trio.lowlevel.checkpoint()
         with contextlib.suppress(*_BROKEN):  # the response tells what happened
             await server.send(head)
             event = await client.next_event()
@@ -283,6 +288,7 @@ async def _relay(client: _Peer, server: trio.SocketStream) -> None:
 async def _copy(
     source: trio.abc.Stream, sink: trio.abc.Stream, early: bytes, scope: trio.CancelScope
 ) -> None:
+    await trio.lowlevel.checkpoint()
     try:
         if early:
             await sink.send_all(early)

@@ -34,5 +34,10 @@ class TunnelStatistics(ConnectionStatistics):
     """Invalid messages, from either side, that could not be answered."""
     dropped: int
     """Answers of the browser that came too late or after the server's connection was lost."""
+    denied: int
+    """Commands that the policy or ``on_command`` denied."""
+    refused: int
+    """Connections of the browser that the filtering proxy refused, those of other tunnels of the
+    same browser included."""
     events: int
     """Events of the browser. They are not sent to the server."""

@@ -11,7 +11,8 @@ import trio
 
 from trio_mix.browser._commands import TunnelCounters
 from trio_mix.browser._connection import TunnelConnection
-from trio_mix.browser._websocket import WebSocketLost, WebSocketRefused
+from trio_mix.browser._transport import TransportLost
+from trio_mix.browser._websocket import WebSocketRefused
 from trio_mix.errors import (
     ConnectionFailed,
     ReconnectFailed,
@@ -24,6 +25,7 @@ from trio_mix.sse import ReconnectSchedule, StreamState
 if TYPE_CHECKING:
     from trio_mix.browser._devtools import DevTools
     from trio_mix.browser._endpoint import TunnelEndpoint
+    from trio_mix.browser._filter import CommandFilter
     from trio_mix.browser._settings import TunnelSettings
 
 __all__ = ["TunnelSupervisor"]
@@ -56,16 +58,23 @@ class TunnelSupervisor:
         self._schedule = ReconnectSchedule(settings.reconnect)
         self._changed = trio.Event()
         self._last_failure: Exception | None = None
+        self._fatal = trio.Event()
 
-    async def run(self, devtools: DevTools, nursery: trio.Nursery) -> None:  # noqa: ASYNC910 - it supervises, or has failed to
+    async def run(self, commands: CommandFilter, devtools: DevTools, nursery: trio.Nursery) -> None:  # noqa: ASYNC910 - it supervises, or has failed to
         """Keep the tunnel connected until it ends; the nursery runs the watch over the browser."""
         with trio.CancelScope() as scope:  # noqa: ASYNC912 - it connects
-            nursery.start_soon(self._watch_browser, devtools, scope)
+            nursery.start_soon(self._watch_browser, devtools)
+            nursery.start_soon(self._end_on_failure, scope)
             try:
-                await self._supervise(devtools)
+                await self._supervise(commands)
             except Exception as error:  # noqa: BLE001 - a function of the caller's may raise any
-                self.failure = error
+                self.failure = self.failure or error
         self.change(StreamState.CLOSED)
+
+    def fail(self, error: Exception) -> None:
+        """End the tunnel with an error, after the queued answers have been sent."""
+        self.failure = self.failure or error
+        self._fatal.set()
 
     async def wait_connected(self) -> None:
         """Wait until it is connected; raise the error that ended the tunnel if it has ended."""
@@ -101,30 +110,32 @@ class TunnelSupervisor:
         changed, self._changed = self._changed, trio.Event()
         changed.set()
 
-    async def _watch_browser(self, devtools: DevTools, scope: trio.CancelScope) -> None:
+    async def _watch_browser(self, devtools: DevTools) -> None:
         await devtools.gone.wait()
-        if self.failure is None:
-            self.failure = devtools.failure(url=self._server.shown, session_id=self._session_id)
+        self.fail(devtools.failure(url=self._server.shown, session_id=self._session_id))
+
+    async def _end_on_failure(self, scope: trio.CancelScope) -> None:
+        await self._fatal.wait()
         # Send the errors of the pending commands before closing.
         with trio.move_on_after(self._settings.close_timeout):  # noqa: ASYNC912 - there may be no connection
             if self.connection is not None:
                 await self.connection.flush()
-        scope.cancel(reason="the browser was lost")
+        scope.cancel(reason="the tunnel has failed")
 
-    async def _supervise(self, devtools: DevTools) -> None:
+    async def _supervise(self, commands: CommandFilter) -> None:
         while True:
             self._schedule.begin(trio.current_time())
             self.attempts += 1
             retry_after: float | None = None
             try:
-                await self._serve(devtools)
+                await self._serve(commands)
             except WebSocketRefused as refused:
                 refusal = self._server.refusal(refused)
                 if refusal.final:
                     raise refusal.error from None
                 reason, retry_after = f"HTTP {refused.status_code}", refusal.retry_after
                 self._last_failure = refusal.error
-            except WebSocketLost as lost:
+            except TransportLost as lost:
                 reason = str(lost)
                 self._last_failure = ConnectionFailed(reason, request=self._server.request)
                 self._last_failure.__cause__ = lost.__cause__
@@ -151,10 +162,10 @@ class TunnelSupervisor:
             elapsed=elapsed,
         )
 
-    async def _serve(self, devtools: DevTools) -> NoReturn:
+    async def _serve(self, commands: CommandFilter) -> NoReturn:
         """Connect once, and serve until the connection is lost."""
         address = await self._server.address()
-        connection = TunnelConnection(address, devtools, self._settings, self.counters)
+        connection = TunnelConnection(address, commands, self._settings, self.counters)
 
         def opened() -> None:
             self.connection = connection

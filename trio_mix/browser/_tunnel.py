@@ -19,26 +19,35 @@ from typing import TYPE_CHECKING, Final, NoReturn, Self, final
 
 import trio
 
-from trio_mix._http import Target
 from trio_mix._lifetime import OwnedNursery
+from trio_mix.browser._chromium import Chromium
 from trio_mix.browser._commands import to_json
-from trio_mix.browser._devtools import DevTools, devtools_url, http_form, open_devtools
-from trio_mix.browser._endpoint import TunnelEndpoint, address_of
+from trio_mix.browser._context import BrowserContext
+from trio_mix.browser._discovery import BrowserAddress
+from trio_mix.browser._endpoint import TunnelEndpoint
+from trio_mix.browser._filter import CommandFilter
+from trio_mix.browser._folder import PrivateFolder
+from trio_mix.browser._policy import CommandChecker, Policy
+from trio_mix.browser._proxy import FilteringProxy
 from trio_mix.browser._settings import TunnelSettings
 from trio_mix.browser._statistics import TunnelStatistics
 from trio_mix.browser._supervisor import TunnelSupervisor
-from trio_mix.browser._websocket import WebSocketLost, open_tcp
+from trio_mix.browser._transport import TransportLost
+from trio_mix.browser._websocket import open_tcp
 from trio_mix.errors import (
     ConfigurationError,
 )
 from trio_mix.sse import ReconnectPolicy, StreamState
 
 if TYPE_CHECKING:
+    import os
     import ssl
+    from pathlib import Path
     from types import TracebackType
 
     from trio_mix._rest._core import MixCore
     from trio_mix.browser._endpoint import TokenSource
+    from trio_mix.browser._filter import OnCommand
     from trio_mix.browser._websocket import Connect
 
 __all__ = ["Tunnel", "open_tunnel"]
@@ -55,7 +64,11 @@ def open_tunnel(
     session_id: str,
     *,
     token: TokenSource,
-    cdp_url: str,
+    browser: Chromium | None = None,
+    cdp_url: str | None = None,
+    policy: Policy | None = None,
+    on_command: OnCommand | None = None,
+    folder: str | os.PathLike[str] | None = None,
     reconnect: ReconnectPolicy = _DEFAULT_POLICY,
     connect_timeout: float = 10.0,
     command_timeout: float = COMMAND_TIMEOUT,
@@ -75,8 +88,15 @@ def open_tunnel(
       session_id: the session.
       token: the token that the server requires, or a function (sync or async) that returns it and
         is called at each connect. It must not be empty.
-      cdp_url: the browser's DevTools: the ``ws://`` URL of their endpoint, or the ``http://``
-        address of a browser with ``--remote-debugging-port``; `launch_chromium` has one.
+      browser: a running Chromium of `launch_chromium`. Its policy holds.
+      cdp_url: instead of ``browser``, the DevTools of a browser that you started: the ``ws://`` URL
+        of their endpoint, or the ``http://`` address of a browser with
+        ``--remote-debugging-port``.
+      policy: what the agent may do with the browser at ``cdp_url``, by default `Policy()`.
+      on_command: a function, sync or async, that is called with each `BrowserCommand` that the
+        policy permits. The command is run only if it returns True. An exception ends the tunnel.
+      folder: where downloads are stored and uploads are taken from, of this user only. The default
+        is a new folder, which is removed with the tunnel.
       reconnect: how and for how long a lost connection to the server is reconnected.
       connect_timeout: the timeout of a connect in seconds; the first connect and its retries must
         succeed within it.
@@ -103,9 +123,18 @@ def open_tunnel(
         close_timeout=close_timeout,
         connect=connect,
     )
-    shown = _shown_browser(cdp_url)
+    source = _source(browser, cdp_url, policy)
     server = TunnelEndpoint(mix, session_id, token, ssl_context)
-    return Tunnel(server, session_id, cdp_url, shown, settings, ssl_context)
+    return Tunnel(
+        server,
+        session_id,
+        source,
+        browser.policy if browser is not None else policy or Policy(),
+        on_command,
+        PrivateFolder(folder),
+        settings,
+        ssl_context,
+    )
 
 
 @final
@@ -121,25 +150,30 @@ class Tunnel:
         self,
         server: TunnelEndpoint,
         session_id: str,
-        cdp_url: str,
-        shown_browser: str,
+        source: Chromium | BrowserAddress,
+        policy: Policy,
+        on_command: OnCommand | None,
+        folder: PrivateFolder,
         settings: TunnelSettings,
         ssl_context: ssl.SSLContext | None,
     ) -> None:
         self._server = server
         self._session_id = session_id
-        self._cdp_url = cdp_url
-        self._shown_browser = shown_browser
+        self._source = source
+        self._policy = policy
+        self._on_command = on_command
+        self._folder = folder
         self._settings = settings
         self._ssl_context = ssl_context
         self._supervisor = TunnelSupervisor(server, session_id, settings)
         self._lifetime = OwnedNursery("A tunnel can be entered once: call open_tunnel() again.")
-        self._devtools: DevTools | None = None
+        self._context: BrowserContext | None = None
+        self._proxy: FilteringProxy | None = None
 
     def __repr__(self) -> str:
         return (
-            f"<trio_mix.browser.Tunnel of session {self._session_id!r} to the browser at"
-            f" {self._shown_browser} ({self.state.value})>"
+            f"<trio_mix.browser.Tunnel of session {self._session_id!r} to {self._shown_source}"
+            f" ({self.state.value})>"
         )
 
     @property
@@ -151,6 +185,16 @@ class Tunnel:
     def url(self) -> str:
         """The tunnel's URL at the server, without token or password."""
         return self._server.shown
+
+    @property
+    def policy(self) -> Policy:
+        """What the agent may do with the browser."""
+        return self._policy
+
+    @property
+    def folder(self) -> Path | None:
+        """Where downloads and uploads are; None before it is entered, or without one."""
+        return self._folder.path
 
     @property
     def state(self) -> StreamState:
@@ -171,8 +215,7 @@ class Tunnel:
         """
         nursery = await self._lifetime.open()
         try:
-            self._devtools = await self._open_browser(nursery)
-            nursery.start_soon(self._supervisor.run, self._devtools, nursery)
+            await self._open_browser(nursery)
             await self._supervisor.wait_first_connected()
         except BaseException as exc:
             await self._close(exc)
@@ -238,13 +281,14 @@ class Tunnel:
             return False
         try:
             await connection.send(text)
-        except WebSocketLost:
+        except TransportLost:
             return False
         return True
 
     def statistics(self) -> TunnelStatistics:
         """Return a snapshot of the tunnel's state and counters."""
-        supervisor, devtools = self._supervisor, self._devtools
+        supervisor = self._supervisor
+        devtools = None if self._context is None else self._context.devtools
         counters = supervisor.counters
         return TunnelStatistics(
             state=supervisor.state,
@@ -261,46 +305,86 @@ class Tunnel:
             too_large=counters.too_large,
             garbage=counters.garbage + (0 if devtools is None else devtools.garbage),
             dropped=counters.dropped + (0 if devtools is None else devtools.late),
+            denied=counters.denied,
+            refused=0 if self._proxy is None else self._proxy.refused,
             events=0 if devtools is None else devtools.events,
         )
 
     # Opening
 
-    async def _open_browser(self, nursery: trio.Nursery) -> DevTools:
-        limit = self._settings.connect_timeout
-        url = await devtools_url(self._cdp_url, self._shown_browser, limit)
-        target = Target.parse(http_form(url))
-        devtools = DevTools(
-            address_of(target, target.path.decode("ascii"), self._ssl_context, {}),
-            shown=self._shown_browser,
-            connect=self._settings.connect,
-            timeout=self._settings.command_timeout,
-            close_timeout=self._settings.close_timeout,
+    async def _open_browser(self, nursery: trio.Nursery) -> None:
+        source, page_only, local = self._source, False, True
+        if isinstance(source, BrowserAddress):
+            page_only, local = source.is_page, source.is_local
+            if self._policy.filter_network:
+                self._proxy = FilteringProxy(self._policy._address_rules())
+                await self._proxy.start(nursery)
+            devtools = await source.open(nursery, self._settings, self._ssl_context)
+        else:
+            devtools, self._proxy = source._connection()
+        self._context = context = BrowserContext(
+            devtools,
+            proxy=self._proxy,
+            folder=await self._folder.open() if local else None,
+            page_only=page_only,
         )
-        await open_devtools(devtools, nursery, limit)
-        return devtools
+        await context.open(nursery)
+        commands = CommandFilter(
+            CommandChecker(self._policy, self._folder.path, context),
+            context,
+            self._on_command,
+            counters=self._supervisor.counters,
+            fail=self._supervisor.fail,
+            nursery=nursery,
+        )
+        nursery.start_soon(self._supervisor.run, commands, devtools, nursery)
 
     async def _close(self, leaving: BaseException | None) -> None:
         try:
             await self._lifetime.close("the tunnel is closing", leaving)
         finally:
+            if self._context is not None:
+                await self._context.dispose(self._settings.close_timeout)
+            await self._folder.close()
             self._supervisor.change(StreamState.CLOSED)
 
+    @property
+    def _shown_source(self) -> str:
+        source = self._source
+        return repr(source) if isinstance(source, Chromium) else f"the browser at {source.shown}"
 
-def _shown_browser(cdp_url: str) -> str:
-    """Return the origin of a browser's address: the rest of the address may be a secret.
+
+def _source(
+    browser: Chromium | None, cdp_url: str | None, policy: Policy | None
+) -> Chromium | BrowserAddress:
+    """Return where the browser is.
 
     Raises:
-      ConfigurationError: it is not an address.
+      ConfigurationError: the arguments contradict each other, or the policy cannot be enforced.
     """
-    scheme = cdp_url.partition("://")[0].lower()
-    if scheme not in ("ws", "wss", "http", "https"):
+    if browser is not None:
+        if cdp_url is not None or policy is not None:
+            raise ConfigurationError(
+                "open_tunnel(browser=…): pass no cdp_url=, and pass policy= to launch_chromium()."
+            )
+        return browser
+    if cdp_url is None:
         raise ConfigurationError(
-            f"open_tunnel(cdp_url=…): the address of a browser's DevTools must begin with ws:// or"
-            f" http://, not with {scheme[:10]!r}."
+            "open_tunnel(): pass browser=, a Chromium of launch_chromium(), or the cdp_url= of a"
+            " browser that you started."
         )
-    try:
-        target = Target.parse(http_form(cdp_url))
-    except ConfigurationError:
-        raise ConfigurationError("open_tunnel(cdp_url=…): not a valid URL.") from None
-    return f"{scheme}://{target.authority.decode('ascii')}"
+    address = BrowserAddress(cdp_url)
+    if (policy or Policy()).filter_network:
+        problem = None
+        if not address.is_local:
+            problem = "it is not on this machine"
+        elif address.is_page:
+            problem = "it is the endpoint of one page, whose network belongs to the browser"
+        if problem is not None:
+            raise ConfigurationError(
+                f"open_tunnel(cdp_url=…): the network of the browser at {address.shown} cannot be"
+                f" filtered: {problem}. Use the endpoint of a browser on this machine; or pass"
+                " policy=Policy(filter_network=False), if the agent may reach every host that the"
+                " browser reaches."
+            )
+    return address

@@ -2,7 +2,7 @@
 
 Rules that the tests cite:
 
-1. Whatever ends the connection is raised as `WebSocketLost`, and a refused handshake as
+1. Whatever ends the connection is raised as `TransportLost`, and a refused handshake as
    `WebSocketRefused`. The text of both contains no path and no header, so it is safe to log.
 2. A long message is sent in fragments, so that a ping is answered between two of them: a slow line
    is not taken for a dead one.
@@ -24,6 +24,7 @@ from wsproto.events import TextMessage
 from wsproto.utilities import ProtocolError
 
 from trio_mix.browser._opening import OpeningStream
+from trio_mix.browser._transport import TransportLost
 
 if TYPE_CHECKING:
     import ssl
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from trio_websocket import WebSocketConnection
 
-__all__ = ["Connect", "WebSocket", "WebSocketAddress", "WebSocketLost", "WebSocketRefused"]
+__all__ = ["Connect", "WebSocket", "WebSocketAddress", "WebSocketRefused"]
 
 Connect: TypeAlias = Callable[[str, int], Awaitable[trio.abc.Stream]]
 """Opens a connection to a host and a port, without TLS."""
@@ -39,10 +40,6 @@ Connect: TypeAlias = Callable[[str, int], Awaitable[trio.abc.Stream]]
 _FRAGMENT = 64 * 1024
 _READ = 64 * 1024
 _QUEUE = 16
-
-
-class WebSocketLost(Exception):
-    """The connection ended or could not be made; the text says why."""
 
 
 class WebSocketRefused(Exception):
@@ -95,7 +92,7 @@ class WebSocket:
         self._connection: WebSocketConnection | None = None
         self._reading = trio.CancelScope(shield=True)
         self._ended = trio.Event()
-        self._failure: WebSocketLost | WebSocketRefused | None = None
+        self._failure: TransportLost | WebSocketRefused | None = None
         self._sending = trio.Lock()
 
     async def open(self, nursery: trio.Nursery) -> None:
@@ -103,15 +100,15 @@ class WebSocket:
 
         Raises:
           WebSocketRefused: the server answered with a status other than 101.
-          WebSocketLost: the connection could not be made, or was closed during the handshake.
+          TransportLost: the connection could not be made, or was closed during the handshake.
         """
         try:
             self._stream = await self._open_stream()
         except OSError as error:
-            raise WebSocketLost(error.strerror or str(error)) from error
+            raise TransportLost(error.strerror or str(error)) from error
         except trio.BrokenResourceError as error:
             cause = error.__cause__ or error
-            raise WebSocketLost(f"the TLS handshake failed: {cause}") from error
+            raise TransportLost(f"the TLS handshake failed: {cause}") from error
         settled = trio.Event()
         nursery.start_soon(self._run, self._stream, settled)
         await settled.wait()
@@ -142,7 +139,7 @@ class WebSocket:
             except ConnectionClosed as closed:
                 raise self._lost(closed) from None
             except ProtocolError:
-                raise WebSocketLost("the connection is closing") from None
+                raise TransportLost("the connection is closing") from None
 
     async def ping(self, timeout: float) -> None:
         """Send a ping and wait for its answer."""
@@ -153,9 +150,9 @@ class WebSocket:
             except ConnectionClosed as closed:
                 raise self._lost(closed) from None
             except ProtocolError:
-                raise WebSocketLost("the connection is closing") from None
+                raise TransportLost("the connection is closing") from None
             return
-        raise WebSocketLost(f"a ping was not answered for {timeout:g} s")
+        raise TransportLost(f"a ping was not answered for {timeout:g} s")
 
     async def aclose(self, timeout: float) -> None:
         """Close the connection; shielded, with at most ``timeout`` seconds for the handshake."""
@@ -215,7 +212,7 @@ class WebSocket:
             if self._connection is None:
                 refusal = opening.refusal()
                 self._failure = (
-                    WebSocketLost("the connection was closed before the handshake was answered")
+                    TransportLost("the connection was closed before the handshake was answered")
                     if refusal is None
                     else _refused(*refusal)
                 )
@@ -224,18 +221,18 @@ class WebSocket:
         except* Exception as errors:  # noqa: BLE001 - many kinds, from what a peer sends
             # Only the class of the error is shown: its text may quote the request with the token.
             kind = type(_leaf(errors)).__name__
-            self._failure = WebSocketLost(f"the peer does not speak WebSocket: {kind}")
+            self._failure = TransportLost(f"the peer does not speak WebSocket: {kind}")
         self._ended.set()
         settled.set()
 
-    def _lost(self, closed: ConnectionClosed) -> WebSocketLost:
-        if isinstance(self._failure, WebSocketLost):
+    def _lost(self, closed: ConnectionClosed) -> TransportLost:
+        if isinstance(self._failure, TransportLost):
             return self._failure
         reason = closed.reason
         if reason is None or reason.code == 1006:
-            return WebSocketLost("the connection broke")
+            return TransportLost("the connection broke")
         text = f": {reason.reason}" if reason.reason else ""
-        return WebSocketLost(f"it was closed with {reason.code} {reason.name}{text}")
+        return TransportLost(f"it was closed with {reason.code} {reason.name}{text}")
 
 
 async def _send_fragment(connection: WebSocketConnection, text: str, *, last: bool) -> None:

@@ -90,7 +90,8 @@ class Files(Resource):
                 operation_of(Files.upload),
                 {"id": id},
                 options,
-                content=upload,
+                content=upload.body,
+                content_headers=upload.headers,
             )
         return answer.value
 
