@@ -11,7 +11,7 @@ import trio.testing
 
 from tests.support.raw_server import LAST_CHUNK, OK, Peer, answering, chunk, serve
 from trio_mix._http import Http
-from trio_mix.errors import ConfigurationError, ConnectionFailed, RequestTimeout
+from trio_mix.errors import ConfigurationError, ConnectionFailed, RequestTimeout, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -239,11 +239,11 @@ async def test_user_info_is_sent_as_authorization_and_never_shown(
 async def test_a_closed_client_raises(own: Http) -> None:
     await own.aclose()
     await own.aclose()
-    with trio.testing.assert_checkpoints(), pytest.raises(trio.ClosedResourceError):
+    with trio.testing.assert_checkpoints(), pytest.raises(UsageError, match="closed"):
         await own.request("GET", "http://127.0.0.1:1/", headers={}, timeout=5)
     client = httpx.AsyncClient()
     await client.aclose()
-    with pytest.raises(ConfigurationError, match="http_client"):
+    with pytest.raises(UsageError, match="http_client"):
         await Http(client).request("GET", "http://127.0.0.1:1/", headers={}, timeout=5)
 
 

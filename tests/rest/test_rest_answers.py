@@ -22,6 +22,7 @@ from trio_mix.errors import (
     MixError,
     RequestTimeout,
     ResponseValidationError,
+    UsageError,
 )
 from trio_mix.resources import Authentication, Sessions, System
 
@@ -260,7 +261,7 @@ async def test_errors_tell_what_was_asked_and_what_to_do(server: Canned, core: M
 async def test_a_closed_client_says_so(server: Canned) -> None:
     core = MixCore(server.url)
     await core.aclose()
-    with pytest.raises(trio.ClosedResourceError):
+    with pytest.raises(UsageError, match=r"/api/sessions was not sent: the client is closed"):
         await Sessions(core).list()
 
 

@@ -64,11 +64,11 @@ async def header_with_line_end(stage: Stage) -> None:
 
 
 @cause(
-    errors.ConfigurationError,
-    "the `http_client` that was passed has been closed",
+    errors.UsageError,
+    "the `http_client` that was passed is closed",
     operation="GET",
     target="/api/sessions",
-    remedy="keep it open",
+    remedy="Keep it open",
 )
 async def closed_client(stage: Stage) -> None:
     async with httpx.AsyncClient() as client:

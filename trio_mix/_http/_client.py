@@ -32,7 +32,13 @@ from trio_mix._http._redirects import MAX_REDIRECTS, redirect_target
 from trio_mix._http._response import ERROR_BODY_LIMIT, HttpResponse, ResponseStream
 from trio_mix._http._sockets import TrioBackend, default_ssl_context
 from trio_mix._http._urls import Target, check_headers, url_secrets
-from trio_mix.errors import ConfigurationError, RequestInfo, RequestTimeout, TrioMixError
+from trio_mix.errors import (
+    ConfigurationError,
+    RequestInfo,
+    RequestTimeout,
+    TrioMixError,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     import ssl
@@ -106,7 +112,7 @@ class Http:
           ConfigurationError: the URL or a header is invalid.
           ConnectionFailed: no response arrived, or it was cut off.
           RequestTimeout: no complete response arrived in time.
-          trio.ClosedResourceError: this object is closed.
+          UsageError: this object, or the caller's client, is closed.
         """
         request, progress = await self._prepare(method, url, headers, content, on_sent)
         with trio.move_on_after(float("inf") if timeout is None else timeout):
@@ -156,7 +162,7 @@ class Http:
           ConfigurationError: the URL or a header is invalid.
           ConnectionFailed: no response arrived.
           RequestTimeout: no response arrived in time.
-          trio.ClosedResourceError: this object is closed.
+          UsageError: this object, or the caller's client, is closed.
         """
         request, progress = await self._prepare(method, url, headers, content, None)
         with trio.move_on_after(float("inf") if connect_timeout is None else connect_timeout):
@@ -179,12 +185,14 @@ class Http:
     ) -> tuple[HttpRequest, RequestProgress]:
         await trio.lowlevel.checkpoint()
         if self._closed:
-            raise trio.ClosedResourceError("this HTTP client has been closed")
+            raise UsageError(
+                f"{method} {Target.parse(url).shown} was not sent: the client is closed. Make"
+                " requests inside its `async with`."
+            )
         if self._client is not None and self._client.is_closed:
-            raise ConfigurationError(
+            raise UsageError(
                 f"{method} {Target.parse(url).shown} was not sent: the http_client that was passed"
-                " has been closed. Make it with `async with`, and keep it open for as long as it"
-                " is used here."
+                " is closed. Keep it open for as long as it is used here."
             )
         check_headers(headers)
         target = Target.parse(url)
