@@ -68,6 +68,14 @@ def test_named_tests_exist() -> None:
     assert files - {"test_reviewer.py"} <= set(modules)  # the example's own
 
 
+def test_each_row_of_the_threat_model_names_a_test_or_is_out_of_scope() -> None:
+    page = read(Path("docs/explanation/threat-model.md"))
+    rows = [row for row in page.splitlines() if row.startswith("| ") and "| --- |" not in row]
+    rows = [row for row in rows if not row.startswith("| attack |")]
+    assert len(rows) > 20
+    assert not [row for row in rows if "`test_" not in row and "out of scope" not in row]
+
+
 def test_pages_for_users_name_no_private_module() -> None:
     directives = re.compile(r"^\.\. auto\w+:: .*$", re.MULTILINE)  # which need the module
     named = [
