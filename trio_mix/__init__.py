@@ -1,11 +1,12 @@
 """trio_mix: the Trio-native client for Mix agent servers.
 
-A message is sent inside a scope, and its events come back in it::
+A message is sent by entering its scope, which yields its events and its reply::
 
-    async with Mix() as mix, mix.open_session(title="Demo") as stream:
-        async with stream.send("List the files here") as message:
+    async with Mix() as mix, mix.open_session(title="Demo") as session:
+        async with session.send("List the files here") as message:
             async for event in message:
                 ...
+            reply = message.reply
 """
 
 from typing import TYPE_CHECKING

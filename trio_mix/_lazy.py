@@ -1,23 +1,18 @@
-"""Names of a package that are imported when they are first asked for.
+"""Names of a package that are imported when they are first used.
 
-What it knows: how a module is told what it has without having it yet.
-What it must never know: any name.
+Every imported module makes the start of a program slower, mostly by creating its classes. With lazy
+names, ``from trio_mix import Mix`` does not load the models of operations that are never called.
 
-Why: a program pays at its start for every module that an import pulls in, most of it for making
-classes. With this, ``from trio_mix import Mix`` does not load the models of operations that are
-never called.
-
-How: a package's ``__init__.py`` says three times which names it has, and a test holds the three
-against each other: ``__all__`` for people and ``import *``, imports under ``TYPE_CHECKING`` for the
-type checkers, and a table for the run time::
+A package's ``__init__.py`` lists its names three times, and a test compares the lists: ``__all__``
+for readers and ``import *``, imports under ``TYPE_CHECKING`` for type checkers, and a table for run
+time::
 
     if TYPE_CHECKING:
         from trio_mix._mix import Mix as Mix
     else:
         __getattr__, __dir__ = lazy(__name__, {"trio_mix._mix": ("Mix",)})
 
-Whoever else wants to load something late writes a plain ``import`` inside the function that needs
-it.
+Other code that loads a module late has a plain ``import`` in the function that needs it.
 """
 
 from __future__ import annotations
@@ -38,9 +33,9 @@ def lazy(
     """Return a package's ``__getattr__`` and ``__dir__`` (PEP 562).
 
     Args:
-      package: its name.
-      homes: for each module, the names that it has for the package.
-      submodules: modules of the package that are its attributes as well.
+      package: the name of the package.
+      homes: the names of the package that each module defines.
+      submodules: modules of the package that are also its attributes.
     """
     home_of = {name: home for home, names in homes.items() for name in names}
     namespace = vars(sys.modules[package])
@@ -52,7 +47,7 @@ def lazy(
             value = import_module(f"{package}.{name}")
         else:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        namespace[name] = value  # so that it is asked for once
+        namespace[name] = value  # so that __getattr__ is called once for each name
         return value
 
     def names() -> list[str]:

@@ -1,12 +1,8 @@
-"""The front door: one client for one Mix server.
+"""`Mix`: the client for a Mix server.
 
-What it knows: the resources, and how streams are opened. What it must never know: HTTP, the wire
-format, how a stream works inside.
-
-It imports as little as a client needs that does nothing yet: each of the resources is loaded when
-it is first asked for, and all that streams are made of when the first one is opened. The events
-and their decoder are imported at once: hardly a program goes without, and none should wait for them
-when its first one comes.
+To keep the import fast, each resource is imported when it is first used, and the modules of
+session streams when the first one is opened. The events and their decoder are imported at once:
+almost every program needs them, and the first event must not wait for an import.
 """
 
 from __future__ import annotations
@@ -22,7 +18,7 @@ from trio_mix._http import Http
 from trio_mix._public import public
 from trio_mix._rest._core import MixCore
 from trio_mix._rest._options import RequestOptions, RetryConfig, check_api
-from trio_mix._wire import _events  # noqa: F401 - the decoder: see above
+from trio_mix._wire import _events  # noqa: F401 - see above
 from trio_mix.sse._decoder import DEFAULT_MAX_EVENT_SIZE
 from trio_mix.sse._reconnect import ReconnectPolicy
 
@@ -46,7 +42,7 @@ _CLEANUP_TIMEOUT: Final = 5.0
 
 
 class StreamOptions(TypedDict, total=False):
-    """What `Mix.open_stream` takes besides the session's id."""
+    """The keyword arguments of `Mix.open_stream`."""
 
     reconnect: ReconnectPolicy
     connect_timeout: float
@@ -62,27 +58,28 @@ class StreamOptions(TypedDict, total=False):
 
 @public("trio_mix")
 class Mix(MixCore):
-    """A client for a Mix server, whatever its generation.
+    """A client for a Mix server of any API version.
 
     Args:
-      server_url: the server's address; else the environment's ``MIX_SERVER_URL``, else
-        ``http://localhost:8088``.
-      api: how messages are sent: ``"pipeline"``, ``"blocking"`` or ``"async"``; ``"auto"`` finds it
-        out with the first message, without sending it twice.
-      headers: headers for every request, or a sync or async function that is asked for them before
-        each request and at every connect of a stream: tokens get old.
-      timeout: seconds that one try of a request may take.
-      retries: whether and how requests that may be repeated are tried again.
-      http_client: an ``httpx.AsyncClient`` or ``httpx2.AsyncClient`` to use for everything, streams
-        too; its limits are the caller's, and it is not closed. None: connections of our own.
-      hooks: functions to be called around requests and messages, and as streams come and go:
-        `Hooks`, or several of them, in order.
-      network: how connections are made, for tests: ``MixServer.network`` is a server in memory.
+      server_url: the address of the server; by default the environment variable
+        ``MIX_SERVER_URL``, else ``http://localhost:8088``.
+      api: how messages are sent: ``"pipeline"``, ``"blocking"`` or ``"async"``. ``"auto"`` detects
+        it with the first message, without sending the message twice.
+      headers: headers for every request, or a sync or async function that returns them. The
+        function is called before each request and each connect of a stream, so that tokens can be
+        renewed.
+      timeout: seconds that one attempt of a request may take.
+      retries: how requests that are safe to repeat are retried.
+      http_client: an ``httpx.AsyncClient`` or ``httpx2.AsyncClient`` for all requests and streams.
+        Its limits apply, and it is not closed. By default the client has its own connections.
+      hooks: functions that are called for requests, messages and streams: a `Hooks`, or several
+        of them, which are called in order.
+      network: makes the connections, for tests: ``MixServer.network`` is a server in memory.
 
     Raises:
-      ConfigurationError: an argument, or the environment's address, cannot work.
+      ConfigurationError: an argument, or the address in the environment, is invalid.
 
-    Use it as an async context manager, or call `aclose` when done.
+    Use it as an async context manager, or call `aclose` at the end.
     """
 
     def __init__(
@@ -112,7 +109,7 @@ class Mix(MixCore):
 
     @cached_property
     def authentication(self) -> resources.Authentication:
-        """The server's credentials at the models' providers."""
+        """The server's credentials for the providers of models."""
         from trio_mix.resources._authentication import Authentication
 
         return Authentication(self)
@@ -126,70 +123,70 @@ class Mix(MixCore):
 
     @cached_property
     def health(self) -> resources.Health:
-        """The state of the server's logins."""
+        """The state of the server's logins at providers."""
         from trio_mix.resources._authentication import Health
 
         return Health(self)
 
     @cached_property
     def internal(self) -> resources.Internal:
-        """What the server's own keepers need."""
+        """Operations for the administration of the server."""
         from trio_mix.resources._authentication import Internal
 
         return Internal(self)
 
     @cached_property
     def messages(self) -> resources.Messages:
-        """Messages: sent over REST, listed, cancelled."""
+        """Send messages over REST, list and cancel them."""
         from trio_mix.resources._messages import Messages
 
         return Messages(self)
 
     @cached_property
     def notifications(self) -> resources.Notifications:
-        """Answers to notifications."""
+        """Respond to notifications."""
         from trio_mix.resources._interaction import Notifications
 
         return Notifications(self)
 
     @cached_property
     def permissions(self) -> resources.Permissions:
-        """Answers to permission requests."""
+        """Grant or deny permission requests."""
         from trio_mix.resources._interaction import Permissions
 
         return Permissions(self)
 
     @cached_property
     def preferences(self) -> resources.Preferences:
-        """What the user prefers."""
+        """The preferences of the user."""
         from trio_mix.resources._preferences import Preferences
 
         return Preferences(self)
 
     @cached_property
     def sessions(self) -> resources.Sessions:
-        """Sessions: created, listed, exported, forked, deleted."""
+        """Create, list, export, fork and delete sessions."""
         from trio_mix.resources._sessions import Sessions
 
         return Sessions(self)
 
     @cached_property
     def streaming(self) -> resources.Streaming:
-        """The two streaming operations, as they are."""
+        """The two streaming operations, without reconnects or recovery."""
         from trio_mix.resources._streaming import Streaming
 
         return Streaming(self)
 
     @cached_property
     def system(self) -> resources.System:
-        """The server itself: its health, its commands."""
+        """The health and the commands of the server."""
         from trio_mix.resources._system import System
 
         return System(self)
 
     @cached_property
     def tools(self) -> resources.Tools:
-        """What the agents can use."""
+        """The tools that agents can use."""
         from trio_mix.resources._system import Tools
 
         return Tools(self)
@@ -202,7 +199,7 @@ class Mix(MixCore):
 
     @property
     def api(self) -> str:
-        """The server's generation: as named, or as found out; ``"auto"`` until then."""
+        """The server's API: as passed or as detected; ``"auto"`` until it is known."""
         return self._streams.send_api.api
 
     def open_stream(
@@ -220,31 +217,31 @@ class Mix(MixCore):
         on_permission: PermissionPolicy | None = None,
         last_event_id: str | None = None,
     ) -> SessionStream:
-        """Return a session's stream; entering it (``async with``) connects it.
+        """Return the stream of a session; entering it (``async with``) connects it.
 
         Args:
           session_id: the session.
-          reconnect: how a lost connection is made again, and for how long it is tried.
-          connect_timeout: seconds from a connect to the server's ``connected``; the first one has
-            to succeed within it, further tries included.
-          idle_timeout: seconds of silence after which a connection counts as lost; ``"auto"`` takes
-            them from the heartbeats it has seen; None: never.
-          max_connection_age: seconds after which an idle connection is replaced, between messages:
-            real servers cut every connection at ten minutes. None: never.
-          cleanup_timeout: seconds that ending a message early may take.
-          settle_timeout: seconds without a sign of life after which a message that was cut is
-            given up, and after which the stored messages are asked for one that was not.
-          message_buffer: events of one message that may stand waiting before text deltas are
-            merged; at sixteen times as many the message fails with `ConsumerTooSlow`.
-          max_event_size: the longest line and the longest data of an event, in bytes: a larger one
-            ends the stream with `ProtocolError`.
+          reconnect: how often and for how long a lost connection is reopened.
+          connect_timeout: seconds from the start of a connection attempt to the server's
+            ``connected``. The first connection, including retries, must succeed within it.
+          idle_timeout: seconds of silence after which a connection counts as lost; ``"auto"``
+            derives them from the heartbeats of the connection; None means no limit.
+          max_connection_age: seconds after which an idle connection is replaced between messages:
+            real servers close every connection after ten minutes. None means no limit.
+          cleanup_timeout: seconds that leaving a message early may take.
+          settle_timeout: seconds without a sign of life after which an interrupted message fails,
+            and after which the stored messages are read for a message that is still running.
+          message_buffer: buffered events of a message above which text deltas are merged; at
+            sixteen times as many the message fails with `ConsumerTooSlow`.
+          max_event_size: the maximum size of a line and of the data of an event, in bytes: a larger
+            one ends the stream with `ProtocolError`.
           on_permission: a sync or async function that decides about the permission requests of this
             stream's messages, called as ``on_permission(request, message)``. Only True grants a
-            request. What it raises fails the message, and the request is denied.
-          last_event_id: where to resume, on servers that replay.
+            request. If it raises, the request is denied and the message fails with that exception.
+          last_event_id: the id of the event after which to resume, on servers that replay events.
 
         Raises:
-          ConfigurationError: a value that cannot work.
+          ConfigurationError: a value is invalid.
         """
         for name, seconds in (
             ("connect_timeout", connect_timeout),
@@ -264,8 +261,8 @@ class Mix(MixCore):
                 )
         if last_event_id is not None and any(bad in last_event_id for bad in "\r\n\0"):
             raise errors.ConfigurationError(
-                "open_stream(last_event_id=...): it holds a line end or NUL, which no server sends:"
-                " take it from an event, or from statistics()."
+                "open_stream(last_event_id=...): it contains a line break or NUL, which no event id"
+                " has: use the id of an event, or the one in statistics()."
             )
         if on_permission is not None:
             check_callback(on_permission, "open_stream(on_permission=...)", 2)
@@ -297,22 +294,22 @@ class Mix(MixCore):
         provider: str | None = None,
         **stream_options: Unpack[StreamOptions],
     ) -> SessionScope:
-        """Return a scope that creates a session, opens its stream, and deletes it on the way out.
+        """Return a scope that creates a session and opens its stream, and finally deletes it.
 
         Args:
-          title: the session's title.
-          browser_mode: how its browser is driven (newest servers).
+          title: the title of the session.
+          browser_mode: how the session's browser is controlled (newest servers).
           callbacks: what the server does after tools have run (newest servers).
-          cdp_url: the browser's DevTools address, for ``remote-cdp-websocket``.
+          cdp_url: the DevTools address of the browser, for ``remote-cdp-websocket``.
           custom_system_prompt: a system prompt for the agent.
           model_id: the model (newest servers).
-          prompt_mode: what the custom prompt does to the server's own.
-          provider: the model's provider (newest servers).
-          stream_options: anything that `open_stream` takes; deleting the session, which is
-            shielded from cancellation, may take ``cleanup_timeout`` seconds as well.
+          prompt_mode: how the custom prompt is combined with the server's own.
+          provider: the provider of the model (newest servers).
+          stream_options: the keyword arguments of `open_stream`. Deleting the session is shielded
+            from cancellation and may also take ``cleanup_timeout`` seconds.
 
         Raises:
-          ConfigurationError: a value that cannot work.
+          ConfigurationError: a value is invalid.
         """
 
         async def create() -> str:
@@ -333,7 +330,7 @@ class Mix(MixCore):
 
 @final
 class SessionScope:
-    """A session that lives as long as its ``async with``. Made by `Mix.open_session`."""
+    """A session that exists as long as its ``async with``. Returned by `Mix.open_session`."""
 
     def __init__(
         self, mix: Mix, create: Callable[[], Awaitable[str]], stream_options: StreamOptions
@@ -344,12 +341,15 @@ class SessionScope:
         self._stream: SessionStream | None = None
 
     async def __aenter__(self) -> SessionStream:
-        """Create the session and connect its stream; raises what those raise.
+        """Create the session and connect its stream.
 
-        A checkpoint. Cancelled, or where the stream cannot be opened, the session is deleted.
+        Raises what `Mix.sessions.create` and entering a stream raise. A checkpoint. If it is
+        cancelled, or the stream cannot be opened, the session is deleted.
         """
         if self._stream is not None:
-            raise errors.UsageError("A session can be entered once: call mix.open_session() again.")
+            raise errors.UsageError(
+                "A session scope can be entered only once: call mix.open_session() again."
+            )
         session_id = await self._create()
         self._stream = self._mix.open_stream(session_id, **self._options)
         try:
@@ -364,7 +364,7 @@ class SessionScope:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close the stream and delete the session; that it could not be deleted is no error."""
+        """Close the stream and delete the session; if that fails, no error is raised."""
         assert self._stream is not None  # noqa: S101 - entered before it is left
         try:
             await self._stream.__aexit__(exc_type, exc, traceback)
@@ -378,5 +378,5 @@ class SessionScope:
                 await self._mix.sessions.delete(
                     id=session_id, options=RequestOptions(retries=RetryConfig(strategy="none"))
                 )
-            except Exception:  # noqa: BLE001 - refused, unreachable, or a hook's veto
+            except Exception:  # noqa: BLE001 - refused, unreachable, or vetoed by a hook
                 await trio.lowlevel.checkpoint()

@@ -1,13 +1,8 @@
-"""The public module's name on what is imported from it, in place of the private one's.
+"""Set ``__module__`` of public classes and functions to the module that users import them from.
 
-What it knows: what reprs, tracebacks, pickles and type hints make of ``__module__``.
-What it must never know: any name.
-
-Rules:
-
-1. What a user meets says the name that he imports: ``trio_mix.Mix``, not ``trio_mix._mix.Mix``.
-2. Annotations are still resolved where they were written: `typing.get_type_hints` works as before.
-3. `written_in` tells tools that read the source, as that of the documentation, where it is.
+1. Reprs, tracebacks and pickles have the public name: ``trio_mix.Mix``, not ``trio_mix._mix.Mix``.
+2. Annotations are still resolved in the module that contains them: `typing.get_type_hints` works.
+3. `written_in` returns the module that contains the source, for the documentation's tools.
 """
 
 from __future__ import annotations
@@ -26,10 +21,10 @@ _written_in: dict[type | FunctionType, str] = {}
 
 
 def public(module: str) -> Callable[[T], T]:
-    """Return a decorator for what is imported from a module, the outermost one of all.
+    """Return a decorator for a public class or function. It must be the outermost decorator.
 
     Args:
-      module: its full name.
+      module: the full name of the module that users import it from.
     """
 
     def name(thing: T) -> T:
@@ -40,9 +35,9 @@ def public(module: str) -> Callable[[T], T]:
 
 
 def publish(namespace: Mapping[str, Any]) -> None:
-    """Do for all that a package exports what `public` does, at the end of its ``__init__.py``.
+    """Apply `public` to everything that a package exports, at the end of its ``__init__.py``.
 
-    For packages that are loaded whole; where parts are loaded late, `public` marks each of them.
+    In a package with lazy names, `public` decorates each class and function instead.
 
     Args:
       namespace: the package's ``globals()``.
@@ -55,7 +50,7 @@ def publish(namespace: Mapping[str, Any]) -> None:
 
 
 def written_in() -> dict[type | FunctionType, str]:
-    """Return the module that each class and function was written in, for those renamed so far."""
+    """Return the module that contains the source of each class and function renamed so far."""
     return dict(_written_in)
 
 
@@ -65,7 +60,7 @@ def _rename(thing: object, module: str) -> None:
     home = thing.__module__
     _written_in[thing] = home
     if isinstance(thing, type):
-        # A class's hints are looked up in the module that it says it is from (rule 2).
+        # The hints of a class are resolved in the module named by its __module__ (rule 2).
         hints = thing.__dict__.get("__annotations__", {})  # noqa: RUF063 - to be changed
         for field, hint in hints.items():
             if isinstance(hint, str):

@@ -1,13 +1,11 @@
-"""The base of classes of which there are many: equality, hash and repr, written once for all.
+"""A base class with equality, hash and repr for attrs classes, which makes imports faster.
 
-What it knows: what attrs knows of a class's fields. What it must never know: any class.
+attrs generates fast versions of these methods for each class, which takes longer than the rest of
+creating the class, and an import creates dozens. The methods here look up the fields when they are
+called, which is rare for events and models. A subclass is decorated with
+``@attrs.frozen(kw_only=True, eq=False, repr=False)`` and is an ordinary attrs class otherwise.
 
-attrs writes these methods anew for each class, as fast as can be, which takes longer than the rest
-of making the class; an import makes dozens. Here they look the fields up when they are called,
-which for events and answers is seldom. A class says so by
-``@attrs.frozen(kw_only=True, eq=False, repr=False)``, and is an attrs class in all else.
-
-Private classes that nobody compares or looks at say the same and go without.
+Private classes that are never compared or shown use the same decorator without this base.
 """
 
 from __future__ import annotations
@@ -20,7 +18,7 @@ __all__ = ["Record"]
 
 
 class Record:
-    """Compares, hashes and shows itself by its fields, as classes by attrs do."""
+    """Base class: equality, hash and repr by the attrs fields, as attrs would generate them."""
 
     __slots__ = ()
 

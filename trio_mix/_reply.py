@@ -16,55 +16,56 @@ class ToolCall:
     """One use of a tool, by the agent or by one of its sub-agents."""
 
     tool_call_id: str
-    """The call's id."""
+    """The id of the call."""
     name: str = ""
     """The tool's name."""
     input: str = ""
-    """The parameters as the server sent them: JSON text, or empty while unknown."""
+    """The parameters as the server sent them: JSON text, or empty while they are unknown."""
     input_complete: bool = False
-    """Whether ``input`` is all of them: the server said so, the tool was started with them, or they
-    are stored. False while they come, and where a lost connection took the rest: ``input`` is then
-    what had come before."""
+    """Whether ``input`` has all parameters: the server reported that they are complete, started the
+    tool, or stored the call. False while the parameters arrive, and if the rest of them was lost
+    with a connection: ``input`` is then what was received."""
     finished: bool = False
-    """Whether the tool has run to its end, as far as the client was told."""
+    """Whether the tool has finished, as far as the client knows."""
     success: bool | None = None
-    """Whether it succeeded; None where the server did not say."""
+    """Whether the tool succeeded; None if the server did not report it."""
     result: str | None = None
-    """What it returned; only stored messages hold it."""
+    """The result of the tool; only stored messages contain it."""
     parent_tool_call_id: str | None = None
-    """The call that started the sub-agent whose call this is."""
+    """The id of the call that started the sub-agent which made this call."""
 
     @property
     def parsed_input(self) -> object:
-        """The parameters as JSON values; ``None`` where ``input`` is no JSON text (yet)."""
+        """The parameters as JSON values; ``None`` while ``input`` is not valid JSON."""
         return parse_input(self.input)
 
 
 @public("trio_mix")
 @attrs.frozen(kw_only=True)
 class Reply:
-    """What the server made of one message."""
+    """The reply to one message."""
 
     text: str = ""
-    """All top-level text in order; using a tool splits it over several assistant messages."""
+    """All top-level text in order; tool calls split it into several assistant messages."""
     final_text: str = ""
     """The text of the last assistant message."""
     reasoning: str = ""
-    """All top-level reasoning in order; empty where the server sends none."""
+    """All top-level reasoning in order; empty if the server sends none."""
     tool_calls: tuple[ToolCall, ...] = ()
-    """Every tool call once, in the order they began."""
+    """Every tool call once, in the order in which they began."""
     message_id: str | None = None
-    """The id of the last assistant message, where the server names it."""
+    """The id of the last assistant message, if the server sends it."""
     user_message_id: str | None = None
-    """The id under which the server stored what was sent, where it names it."""
+    """The id of the stored user message, if the server sends it."""
     reasoning_duration: int | None = None
-    """How long the reasoning took, in milliseconds as the server counts."""
+    """The duration of the reasoning in milliseconds, as measured by the server."""
     recovered: bool = False
     """Whether the end was read from the session's stored messages after a lost connection."""
     resent: bool = False
-    """Whether it was sent a second time, because the first had not arrived, as far as the server's
-    stored messages, or its own word, can tell."""
+    """Whether the message was sent a second time, because according to the server or its stored
+    messages the first attempt had not arrived."""
     incomplete: bool = False
-    """Whether text may be missing: a lost connection or a torn frame took some of it, and what is
-    stored could not be read to fill it in, or does not tell whether it is all; or the text that the
-    server ended with contradicts what had come of it. ``final_text`` is then that of the end."""
+    """Whether text may be missing: a lost connection or an incomplete frame removed some of it, and
+    the stored messages could not be read or do not show whether they are complete; or the final
+    text of the server contradicts the text that was received. ``final_text`` is then that of the
+    server."""

@@ -1,21 +1,18 @@
-"""Every exception that trio_mix raises.
+"""The exceptions that trio_mix raises.
 
-What it knows: who is at fault, what was tried, against which URL and session, what to do next.
-What it must never know: how to perform I/O; what a credential is (callers mask texts first).
-
-The tree::
+Callers mask credentials in a text before they pass it to an exception. The tree::
 
     TrioMixError
-    ├── ConfigurationError      the caller's arguments cannot work
+    ├── ConfigurationError      an argument or environment variable is invalid
     ├── UsageError              the API was used in the wrong order
-    ├── MixError                the server answered, and the answer is an error
-    │   ├── ErrorResponse           in the API's own error shape
-    │   ├── ResponseValidationError a success whose body does not fit
+    ├── MixError                the server responded with an error
+    │   ├── ErrorResponse           in the API's error format
+    │   ├── ResponseValidationError a success whose body does not match the API
     │   └── MixDefaultError         any other 4xx or 5xx
-    ├── TransportError          no answer
+    ├── TransportError          no complete response
     │   ├── ConnectionFailed
     │   └── RequestTimeout
-    ├── StreamError             the session's stream
+    ├── StreamError             the stream of a session
     │   ├── StreamClosed
     │   ├── StreamAlreadyOpen
     │   ├── SessionNotFound
@@ -31,7 +28,7 @@ The tree::
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import attrs
 
@@ -74,12 +71,12 @@ _EXCERPT = 300
 
 
 def clone_error(error: BaseException) -> BaseException:
-    """Return an equal exception with no traceback, for another task to see raised."""
-    twin = type(error).__new__(type(error), *error.args)
-    twin.args = error.args
-    twin.__dict__.update(error.__dict__)
-    twin.__cause__ = error.__cause__
-    return twin
+    """Return a copy of an exception without its traceback, so that it can be raised again."""
+    clone = type(error).__new__(type(error), *error.args)
+    clone.args = error.args
+    clone.__dict__.update(error.__dict__)
+    clone.__cause__ = error.__cause__
+    return clone
 
 
 def _excerpt(text: str) -> str:
@@ -89,59 +86,58 @@ def _excerpt(text: str) -> str:
 
 @attrs.frozen(eq=False, repr=False)
 class RequestInfo(Record):
-    """What was asked of the server, without headers or body, which may hold credentials."""
+    """A request, without its headers and body, which may contain credentials."""
 
     method: str
     """The HTTP method, in upper case."""
     url: str
     """The absolute URL, without user name and password."""
     operation: str = ""
-    """The operation's name, as ``sessions.create``, or empty outside the Mix API."""
+    """The operation's name, such as ``sessions.create``; empty outside the Mix API."""
 
     def __str__(self) -> str:
-        asked = f"{self.method} {self.url}"
-        return f"{self.operation} ({asked})" if self.operation else asked
+        request = f"{self.method} {self.url}"
+        return f"{self.operation} ({request})" if self.operation else request
 
 
 @attrs.frozen(eq=False, repr=False)
 class RESTError(Record):
-    """The ``error`` object of the API's error answers (OpenAPI schema ``RESTError``)."""
+    """The ``error`` object of the API's error responses (OpenAPI schema ``RESTError``)."""
 
     code: int
-    """The HTTP status code as the body repeats it."""
+    """The HTTP status code, as the body repeats it."""
     message: str
-    """What the server says went wrong."""
+    """The server's description of the error."""
     type: str = ""
-    """The error's class, as ``not_found``; unknown ones are kept as text."""
+    """The type of the error, such as ``not_found``; unknown types are kept as text."""
 
 
 class TrioMixError(Exception):
-    """The root of every exception that trio_mix raises on purpose."""
+    """The base class of all exceptions of trio_mix."""
 
 
 class ConfigurationError(TrioMixError, ValueError):
-    """An argument or environment variable that cannot work: the caller's to mend.
+    """An argument or environment variable is invalid. Nothing was sent.
 
-    What to do: Mend the argument or the variable that the text names, in the way that it says.
-    Nothing was sent.
+    What to do: Fix the argument or the variable that the text names.
     """
 
 
 class UsageError(TrioMixError, RuntimeError):
-    """Something was used in the wrong order, as an object outside its ``async with``.
+    """The API was used in the wrong order, for example an object outside its ``async with``.
 
-    What to do: Mend the program: the text has the lines that it should have.
+    What to do: Fix the program: the text contains the call that is needed.
     """
 
 
 class MixError(TrioMixError):
-    """The server answered with an error, or with something that does not fit the API.
+    """The server responded with an error, or with a body that does not match the API.
 
     Attributes:
-      status_code: the HTTP status.
-      headers: the response's headers, names in lower case.
-      body: the response's body as text, cut at the body limit.
-      request: what was asked.
+      status_code: the HTTP status code of the response.
+      headers: the headers of the response, with names in lower case.
+      body: the body of the response as text, truncated at the body limit.
+      request: the request.
     """
 
     def __init__(
@@ -161,13 +157,13 @@ class MixError(TrioMixError):
 
 
 class ErrorResponse(MixError):
-    """The server refused an operation and said why (OpenAPI schema ``ErrorResponse``).
+    """The server refused an operation with the API's error body (OpenAPI ``ErrorResponse``).
 
-    What to do: Read ``error``. A 404 means a wrong id, a 401 or 403 credentials; a 5xx was tried
-    again already, for as long as `RetryConfig` says, where that could do no harm.
+    What to do: Read ``error``. A 404 means a wrong id, a 401 or 403 wrong credentials. Requests
+    that are safe to repeat were already retried after a 5xx, for as long as `RetryConfig` allows.
 
     Attributes:
-      error: code, message and type, as the server gave them.
+      error: code, message and type, as the server returned them.
     """
 
     def __init__(
@@ -181,8 +177,8 @@ class ErrorResponse(MixError):
         remedy: str = "",
     ) -> None:
         self.error = error
-        said = f"{error.type}: {error.message}" if error.type else error.message
-        text = f"{request} was refused with HTTP {status_code}: {_excerpt(said)}"
+        reason = f"{error.type}: {error.message}" if error.type else error.message
+        text = f"{request} was refused with HTTP {status_code}: {_excerpt(reason)}"
         super().__init__(
             f"{text}. {remedy or _remedy(status_code)}",
             status_code=status_code,
@@ -193,11 +189,11 @@ class ErrorResponse(MixError):
 
 
 class MixDefaultError(MixError):
-    """A 4xx or 5xx (or a redirect that is not followed) without the API's own error body.
+    """A 4xx, a 5xx, or a redirect that is not followed, without the API's error body.
 
-    What to do: Look at ``body``: it says who answered. A proxy's error page or a 5xx is the
-    server's affair and was tried again where that could do no harm; a 404 or 405 on an operation
-    that older servers lack calls for another server, or for doing without.
+    What to do: Look at ``body``: it often shows that a proxy responded. Requests that are safe to
+    repeat were already retried after a 5xx. A 404 or 405 can mean that the server is too old for
+    the operation.
     """
 
     def __init__(
@@ -209,9 +205,9 @@ class MixDefaultError(MixError):
         request: RequestInfo,
         remedy: str = "",
     ) -> None:
-        said = f" with {_excerpt(body)!r}" if body.strip() else ""
+        content = f" with {_excerpt(body)!r}" if body.strip() else ""
         super().__init__(
-            f"{request} was answered HTTP {status_code}{said}. {remedy or _remedy(status_code)}",
+            f"{request} returned HTTP {status_code}{content}. {remedy or _remedy(status_code)}",
             status_code=status_code,
             headers=headers,
             body=body,
@@ -220,14 +216,14 @@ class MixDefaultError(MixError):
 
 
 class ResponseValidationError(MixError):
-    """A success whose body is not what the operation promises.
+    """The status was a success, but the body does not match the operation's schema.
 
-    What to do: Check that the address is a Mix server's. If it is, ``path`` and ``value`` are what
-    to report, to us or to the server's makers.
+    What to do: Check that the URL is that of a Mix server. If it is, report a bug with ``path``
+    and ``value``.
 
     Attributes:
-      path: where in the body, as ``$.createdAt`` or ``$[3].id``.
-      value: what stood there (``None`` for a missing field).
+      path: the place in the body, such as ``$.createdAt`` or ``$[3].id``.
+      value: the value at that place; ``None`` for a missing field.
     """
 
     def __init__(
@@ -244,8 +240,8 @@ class ResponseValidationError(MixError):
         self.path = path
         self.value = value
         super().__init__(
-            f"{request} was answered HTTP {status_code}, but at {path}: {problem}"
-            f" (got {_excerpt(repr(value))}). Check that the URL is a Mix server's.",
+            f"{request} returned HTTP {status_code}, but at {path}: {problem}"
+            f" (got {_excerpt(repr(value))}). Check that the URL is that of a Mix server.",
             status_code=status_code,
             headers=headers,
             body=body,
@@ -255,24 +251,24 @@ class ResponseValidationError(MixError):
 
 def _remedy(status_code: int) -> str:
     if 300 <= status_code < 400:
-        return "Redirects to another host are not followed: use the final URL as server_url."
+        return "The redirect was not followed: use the final URL as server_url."
     if status_code in (401, 403):
         return "Check the credentials: store the provider's key on the server, or pass headers=."
     if status_code == 404:
         return "Check the id, and that server_url points at a Mix server."
     if status_code == 429:
-        return "The server asks for fewer requests: wait, or widen RetryConfig."
+        return "The server asks for fewer requests: wait, or allow more time in RetryConfig."
     if status_code >= 500:
-        return "The server failed: look into its log; RetryConfig says how long to try again."
-    return "Mend the request: the server's words say what it did not like."
+        return "The server failed: check its log, or allow more time for retries in RetryConfig."
+    return "Fix the request as the server's message describes."
 
 
 class TransportError(TrioMixError):
-    """No complete answer came.
+    """No complete response was received.
 
     Attributes:
-      request: what was asked.
-      attempts: how often it was tried.
+      request: the request.
+      attempts: the number of attempts.
       sent: whether a byte of the last attempt may have reached the server.
     """
 
@@ -286,10 +282,10 @@ class TransportError(TrioMixError):
 
 
 class ConnectionFailed(TransportError):
-    """The connection was refused, reset, or ended before the answer was complete.
+    """The connection was refused, reset, or closed before the response was complete.
 
-    What to do: See whether the server runs and the address is right. If ``sent`` is false nothing
-    has left, and the call may be made again whatever it was.
+    What to do: Check that the server is running and the address is right. If ``sent`` is false,
+    nothing was sent, and any call can safely be repeated.
     """
 
     def __init__(
@@ -307,10 +303,10 @@ class ConnectionFailed(TransportError):
 
 
 class RequestTimeout(TransportError):
-    """The server did not answer in time.
+    """The server did not respond in time.
 
-    What to do: Allow more time, in `RequestOptions` or where the text says, or look at why the
-    server is slow. If ``sent`` is true the server may have done it all the same: look before you
+    What to do: Allow more time with the argument that the text names, or find out why the server
+    is slow. If ``sent`` is true, the server may have executed the request: check before you
     repeat it.
     """
 
@@ -335,11 +331,11 @@ class RequestTimeout(TransportError):
 
 
 class StreamError(TrioMixError):
-    """Something ended, or prevented, a stream.
+    """A stream ended, or could not be opened.
 
     Attributes:
-      url: the stream's URL, without credentials.
-      session_id: the session, or ``""`` for an SSE source that is no Mix session's.
+      url: the URL of the stream, without credentials.
+      session_id: the session; ``""`` for an SSE source that is not a Mix session.
     """
 
     def __init__(self, message: str, *, url: str = "", session_id: str = "") -> None:
@@ -349,40 +345,38 @@ class StreamError(TrioMixError):
 
 
 class StreamClosed(StreamError):
-    """The stream was used after it had been closed, or was closed while it was waited for.
+    """The stream was used after it had been closed, or was closed while a task waited for it.
 
-    What to do: Use the stream inside its ``async with`` only; to go on later, open it again. Where
-    it was closed under you, the ``__cause__`` says why.
+    What to do: Use the stream only inside its ``async with``; to continue later, open it again. If
+    it was not closed by the program, the ``__cause__`` has the reason.
     """
 
 
 class StreamAlreadyOpen(StreamError):
-    """The session already has a stream on this client: share that one.
+    """The session already has an open stream on this client.
 
-    What to do: Hand the one stream to all tasks that need the session: any number may send on it,
-    and each may have a subscription.
+    What to do: Pass the one stream to all tasks that need the session: any number of tasks can
+    send messages on it, and each can have a subscription.
     """
 
 
 class SessionNotFound(StreamError):
     """The server does not know the session.
 
-    What to do: Create the session first, or check its id; open a new one where it was in use. It
-    does not come back by waiting.
+    What to do: Create the session first, or check its id. If the session existed before, it was
+    deleted or the server has lost it: create a new one.
     """
 
 
 class ReconnectFailed(StreamError):
-    """The stream was lost, and the policy's time to get it back ran out.
+    """The stream was lost and could not be reopened within the time that its policy allows.
 
-    What to do: See why the server is away: the ``__cause__`` is what the last try met. A daemon
-    passes ``ReconnectPolicy(max_elapsed_time=None)`` and waits for ever.
+    What to do: Find out why the server is not available: the ``__cause__`` is the error of the last
+    attempt. A daemon passes ``ReconnectPolicy(max_elapsed_time=None)`` to try forever.
 
     Attributes:
-      attempts: connects tried since the loss.
+      attempts: the number of connection attempts since the loss.
       elapsed: seconds since the loss.
-
-    The last attempt's failure is the ``__cause__``.
     """
 
     def __init__(
@@ -400,19 +394,19 @@ class ReconnectFailed(StreamError):
 
 
 class ProtocolError(StreamError):
-    """The peer does not speak SSE as it must: wrong content type, or an event over the cap.
+    """The response is not an event stream, or an event exceeds the size limit.
 
-    What to do: Check the address: it is most often a web page's, or a proxy's. If an event is too
-    large, raise the cap.
+    What to do: Check the address: most often it is that of a web page or a proxy. If an event is
+    too large, raise ``max_event_size``.
     """
 
 
 class MessageError(TrioMixError):
-    """One sent message did not end in a complete reply.
+    """A message did not end with a complete reply.
 
     Attributes:
       session_id: the session.
-      partial: what had come of the reply, or ``None`` if nothing could have.
+      partial: the part of the reply that was received; ``None`` if the message was not sent.
     """
 
     def __init__(self, message: str, *, session_id: str = "", partial: Reply | None = None) -> None:
@@ -422,10 +416,10 @@ class MessageError(TrioMixError):
 
 
 class AgentError(MessageError):
-    """The server's agent gave the message up with an ``error`` (or ``rate_limit_error``) event.
+    """The agent ended the message with an ``error`` (or ``rate_limit_error``) event.
 
-    What to do: Read ``event``: its ``type`` says whether it is a matter of keys or of load. What
-    had come is in ``partial``. The server has not gone on with the message, so it may be sent
+    What to do: Read ``event``: its ``type`` shows whether credentials or load are the cause. The
+    partial reply is in ``partial``. The server does not continue the message, so it can be sent
     again.
 
     Attributes:
@@ -445,14 +439,15 @@ class AgentError(MessageError):
 
 
 class MessageInterrupted(MessageError):
-    """The message was cut: its reply is not complete, or its fate cannot be known.
+    """The message was interrupted: its reply is incomplete, or its outcome is unknown.
 
-    What to do: Look at ``outcome``. ``"gone"``: send it again if it is still wanted. ``"unknown"``:
-    it may have run, or may still run, so look at the session's messages first.
+    What to do: Look at ``outcome``. ``"gone"``: send the message again if it is still wanted.
+    ``"unknown"``: it may have run, or may still be running, so check the session's messages first.
 
     Attributes:
-      outcome: ``"gone"`` when the server is known to have dropped it, ``"unknown"`` when the
-        truth cannot be known: it may have run, or may still run.
+      outcome: ``"gone"`` if the server is known to have dropped the message; ``"unknown"`` if it
+        may have run, or may still be running; ``"cancelled"`` if its block was left early and the
+        server was asked to cancel it.
     """
 
     def __init__(
@@ -461,30 +456,30 @@ class MessageInterrupted(MessageError):
         *,
         session_id: str = "",
         partial: Reply | None = None,
-        outcome: str = "unknown",
+        outcome: Literal["gone", "unknown", "cancelled"] = "unknown",
     ) -> None:
         super().__init__(message, session_id=session_id, partial=partial)
-        self.outcome = outcome
+        self.outcome: Literal["gone", "unknown", "cancelled"] = outcome
 
 
 class MessageRejected(MessageError):
-    """The message was refused before it ran, by the server or by a rule of the client's.
+    """The message was refused, by the server or by the client, and did not run.
 
-    What to do: Mend the message as the text says and send it again: it did not run.
+    What to do: Fix the message as the text describes and send it again.
     """
 
 
 class MessageNotFinished(MessageError):
-    """The reply was asked for before the message was over.
+    """The reply was requested while the message was still running.
 
-    What to do: Iterate the message to its end, or ``await message.wait()``; ``partial`` has what
-    there is.
+    What to do: Iterate the message to its end, or ``await message.wait()``. The partial reply is in
+    ``partial``.
     """
 
 
 class ConsumerTooSlow(MessageError):
-    """The message's buffer reached its hard limit because nobody iterated it.
+    """The message's buffer reached its limit because no task iterated the message.
 
     What to do: Iterate the message in a task that does nothing slow, or raise ``message_buffer``.
-    Only this message failed: the stream and the other messages go on.
+    Only this message failed: the stream and the other messages continue.
     """

@@ -1,30 +1,25 @@
-"""The events of a session's stream, one frozen class for each SSE event name of any API generation.
+"""The events of a session's stream: one frozen class for each SSE event name of any API version.
 
-What it knows: the fields of each event, in snake_case, and which of them every server sends.
-What it must never know: JSON, bytes, or which message an event belongs to.
-
-Rules:
-
-1. ``id`` is the SSE id of the frame (``None`` where the server sends none). An ``id`` inside the
-   payload has a name of its own: ``tool_call_id``, ``permission_id``, ``notification_id``.
-2. Numbers are the wire's own, in the unit that each field's documentation names.
-3. A field that some generation lacks is optional, and ``None`` where the server did not send it.
-4. ``parent_tool_call_id`` names the tool call whose sub-agent the event is about.
-5. A name or a shape that no class fits is an `UnknownEvent`: it never breaks the stream.
+1. ``id`` is the SSE id of the frame; ``None`` if the server sends none. An ``id`` inside the
+   payload is called ``tool_call_id``, ``permission_id`` or ``notification_id``.
+2. Numbers have the values of the wire, in the unit that the documentation of the field names.
+3. A field that is missing in some API versions is optional, and ``None`` if it was not sent.
+4. ``parent_tool_call_id`` is the id of the tool call that started the sub-agent which the event is
+   about.
+5. An event with an unknown name, or with a payload that does not match its class, is an
+   `UnknownEvent`: it never breaks the stream.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping  # noqa: TC003  # cattrs reads the annotations at run time
-from types import MappingProxyType
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 import attrs
 
 from trio_mix._record import Record
 
 __all__ = [
-    "EVENT_CLASSES",
     "CompleteEvent",
     "ConnectedEvent",
     "ContentEvent",
@@ -53,7 +48,7 @@ __all__ = [
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class _BaseEvent(Record):
-    """What all events share."""
+    """The base class of all events."""
 
     id: str | None = None
     """The SSE id of the frame. Real servers restart it at 1 on each connection."""
@@ -61,10 +56,10 @@ class _BaseEvent(Record):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class ConnectedEvent(_BaseEvent):
-    """``connected``: the stream is open, and a message sent from now on is seen on it."""
+    """``connected``: the stream is open and receives the events of messages sent from now on."""
 
     session_id: str
-    """The session whose events the stream carries."""
+    """The session that the stream belongs to."""
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -77,56 +72,56 @@ class ErrorEvent(_BaseEvent):
     """``error``: the message failed; before ``connected``, the session does not exist."""
 
     error: str
-    """What the server says went wrong."""
+    """The server's description of the error."""
     type: str | None = None
-    """The error's class, as ``authentication_error``."""
+    """The type of the error, such as ``authentication_error``."""
     attempt: int | None = None
-    """Which try of the server's own this was, counted from 1."""
+    """The number of the server's attempt, counted from 1."""
     max_attempts: int | None = None
-    """How many tries the server makes."""
+    """The number of attempts that the server makes."""
     retry_after: int | None = None
-    """When the server tries again, in milliseconds by the specification."""
+    """When the server retries, in milliseconds according to the specification."""
     parent_tool_call_id: str | None = None
     """The tool call of the parent agent, when a sub-agent failed."""
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class RateLimitEvent(_BaseEvent):
-    """``rate_limit_error``: the model's provider asks for fewer requests (not in the OpenAPI).
+    """``rate_limit_error``: the model's provider limits the request rate (not in the OpenAPI).
 
-    On pipeline servers it ends the turn; on later ones the server goes on trying.
+    On pipeline servers it ends the turn; later servers continue to retry.
     """
 
     error: str
-    """What the server says went wrong."""
+    """The server's description of the error."""
     type: str | None = None
-    """The error's class."""
+    """The type of the error."""
     attempt: int | None = None
-    """Which try of the server's own this was, counted from 1."""
+    """The number of the server's attempt, counted from 1."""
     max_attempts: int | None = None
-    """How many tries the server makes."""
+    """The number of attempts that the server makes."""
     retry_after: int | None = None
-    """When the server tries again, in seconds as real servers send it."""
+    """When the server retries, in seconds as real servers send it."""
     parent_tool_call_id: str | None = None
-    """The tool call of the parent agent, when a sub-agent met the limit."""
+    """The tool call of the parent agent, when the limit applies to a sub-agent."""
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class CompleteEvent(_BaseEvent):
-    """``complete``: an agent has answered; the top-level one ends the turn."""
+    """``complete``: an agent has finished; the top-level one ends the turn."""
 
     done: bool
-    """Whether the answer is complete."""
+    """Whether the reply is complete."""
     content: str | None = None
     """The text of the last assistant message."""
     message_id: str | None = None
-    """The id of the last assistant message; ``None`` for a command's answer."""
+    """The id of the last assistant message; ``None`` for the output of a command."""
     reasoning: str | None = None
     """The reasoning of the last assistant message."""
     reasoning_duration: int | None = None
     """How long the reasoning took, in milliseconds."""
     parent_tool_call_id: str | None = None
-    """The tool call of the parent agent, when a sub-agent is done."""
+    """The tool call of the parent agent, when a sub-agent has finished."""
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -155,7 +150,7 @@ class ContentEvent(_BaseEvent):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class ToolEvent(_BaseEvent):
-    """``tool`` (up to 0.10): a tool call as it is known so far; comes several times for each."""
+    """``tool`` (up to 0.10): the state of a tool call; several of these follow for each call."""
 
     tool_call_id: str
     """The tool call's id (``id`` on the wire)."""
@@ -187,7 +182,7 @@ class ToolParameterDeltaEvent(_BaseEvent):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class ToolUseStartEvent(_BaseEvent):
-    """``tool_use_start`` (from 0.10): the agent begins a tool call, without its parameters yet."""
+    """``tool_use_start`` (from 0.10): the agent begins a tool call; the parameters follow."""
 
     tool_call_id: str
     """The tool call's id (``id`` on the wire)."""
@@ -231,28 +226,28 @@ class ToolUseParameterStreamingCompleteEvent(_BaseEvent):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class ToolExecutionStartEvent(_BaseEvent):
-    """``tool_execution_start``: the server begins to run a tool."""
+    """``tool_execution_start``: the server starts a tool."""
 
     tool_call_id: str
     """The tool call's id."""
     tool_name: str
     """The tool's name."""
     progress: str
-    """What the server says it is doing, for people to read."""
+    """What the server is doing, as text for people."""
     parent_tool_call_id: str | None = None
     """The tool call of the parent agent, when a sub-agent's tool runs."""
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class ToolExecutionCompleteEvent(_BaseEvent):
-    """``tool_execution_complete``: a tool has run."""
+    """``tool_execution_complete``: a tool has finished."""
 
     tool_call_id: str
     """The tool call's id."""
     tool_name: str
     """The tool's name."""
     progress: str
-    """What the server says it has done, for people to read."""
+    """What the server has done, as text for people."""
     success: bool
     """Whether the tool succeeded."""
     parent_tool_call_id: str | None = None
@@ -261,50 +256,50 @@ class ToolExecutionCompleteEvent(_BaseEvent):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class PermissionEvent(_BaseEvent):
-    """``permission``: a tool waits to be allowed; unanswered, it is denied after 30 s."""
+    """``permission``: a tool needs permission; unanswered, it is denied after 30 s."""
 
     permission_id: str
-    """What to grant or deny (``id`` on the wire)."""
+    """The id of the request (``id`` on the wire)."""
     session_id: str
-    """The session that asks; a sub-agent's has an id of its own."""
+    """The session that asks; a sub-agent has its own session."""
     tool_name: str
     """The tool's name."""
     description: str
-    """What is asked, for people to read."""
+    """The request, as text for people."""
     action: str
-    """What the tool would do, as ``execute``."""
+    """What the tool would do, such as ``execute``."""
     path: str | None = None
-    """The file or folder that the tool would touch."""
+    """The file or folder that the tool would access."""
     params: Mapping[str, object] | None = attrs.field(default=None, hash=False)
-    """The tool's parameters, as the server gives them."""
+    """The tool's parameters, as the server sends them."""
     parent_tool_call_id: str | None = None
     """The tool call of the parent agent, when a sub-agent asks."""
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class NotificationEvent(_BaseEvent):
-    """``notification`` (from 0.11.1): the agent tells or asks the user something."""
+    """``notification`` (from 0.11.1): a message or a question of the agent to the user."""
 
     notification_id: str
-    """What to respond to (``id`` on the wire)."""
+    """The id of the notification (``id`` on the wire)."""
     session_id: str
     """The session that asks."""
     notification_type: str
-    """``info``, ``warning``, ``error`` or ``question``; others are kept as they are."""
+    """``info``, ``warning``, ``error`` or ``question``; other values are kept."""
     title: str
-    """The headline."""
+    """The title."""
     message: str
     """The text."""
     response_type: str
-    """``acknowledge``, ``text`` or ``choice``; others are kept as they are."""
+    """``acknowledge``, ``text`` or ``choice``; other values are kept."""
     timeout: int
     """How long the server waits for the answer, in seconds."""
     created_at: int
-    """When it was made, as a Unix timestamp."""
+    """When it was created, as a Unix timestamp."""
     choices: tuple[str, ...] | None = None
-    """What can be chosen, when ``response_type`` is ``choice``."""
+    """The possible answers, when ``response_type`` is ``choice``."""
     parent_tool_call_id: str | None = None
-    """The tool call of the parent agent, when a sub-agent notifies."""
+    """The tool call of the parent agent, when a sub-agent sends the notification."""
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -324,49 +319,49 @@ class SummarizeEvent(_BaseEvent):
     """``summarize`` (up to 0.10): the server is shortening the session's history."""
 
     progress: str
-    """What the server says it is doing, for people to read."""
+    """What the server is doing, as text for people."""
     done: bool
     """Whether it has finished."""
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class SessionCreatedEvent(_BaseEvent):
-    """``session_created``: some session was made; it comes on every open stream."""
+    """``session_created``: a session was created; the server sends it on every open stream."""
 
     session_id: str
-    """The new session, seldom the stream's own."""
+    """The new session, rarely the session of this stream."""
     title: str
-    """Its title."""
+    """The title of the session."""
     created_at: int
-    """When it was made, as a Unix timestamp."""
+    """When it was created, as a Unix timestamp."""
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class SessionDeletedEvent(_BaseEvent):
-    """``session_deleted``: some session was deleted; it comes on every open stream."""
+    """``session_deleted``: a session was deleted; the server sends it on every open stream."""
 
     session_id: str
-    """The session that is gone."""
+    """The session that was deleted."""
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class UnknownEvent(_BaseEvent):
-    """An event whose name or shape no class fits, or whose payload is torn."""
+    """An event with an unknown name, or with a payload that is incomplete or malformed."""
 
     name: str
-    """The SSE event name, as it came."""
+    """The SSE event name, as received."""
     data: str
-    """The payload's text, as it came."""
+    """The payload's text, as received."""
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class StreamGapEvent(_BaseEvent):
-    """The client's own event: some events may be missing here."""
+    """Events may be missing here. The client inserts this event; no server sends it."""
 
     missed: int | None
-    """How many, or ``None`` where nobody can know."""
+    """The number of missing events; ``None`` if it is unknown."""
     reason: str
-    """Why, for people to read."""
+    """The reason, as text for people."""
 
 
 Event: TypeAlias = (
@@ -393,30 +388,4 @@ Event: TypeAlias = (
     | UnknownEvent
     | StreamGapEvent
 )
-"""Everything that a stream can yield: a union, so type checkers see a ``match`` that lacks one."""
-
-EVENT_CLASSES: Final[Mapping[str, type[Event]]] = MappingProxyType(
-    {
-        "connected": ConnectedEvent,
-        "heartbeat": HeartbeatEvent,
-        "error": ErrorEvent,
-        "rate_limit_error": RateLimitEvent,
-        "complete": CompleteEvent,
-        "thinking": ThinkingEvent,
-        "content": ContentEvent,
-        "tool": ToolEvent,
-        "tool_parameter_delta": ToolParameterDeltaEvent,
-        "tool_use_start": ToolUseStartEvent,
-        "tool_use_parameter_delta": ToolUseParameterDeltaEvent,
-        "tool_use_parameter_streaming_complete": ToolUseParameterStreamingCompleteEvent,
-        "tool_execution_start": ToolExecutionStartEvent,
-        "tool_execution_complete": ToolExecutionCompleteEvent,
-        "permission": PermissionEvent,
-        "notification": NotificationEvent,
-        "user_message_created": UserMessageCreatedEvent,
-        "summarize": SummarizeEvent,
-        "session_created": SessionCreatedEvent,
-        "session_deleted": SessionDeletedEvent,
-    }
-)
-"""The class for each SSE event name of any API generation."""
+"""All events of a stream: a union, so that type checkers find an incomplete ``match``."""

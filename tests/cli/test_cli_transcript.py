@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from trio_mix._wire._events import EVENT_CLASSES
 from trio_mix.cli.ui._json import event_json
 from trio_mix.cli.ui._text import clean, excerpt
 from trio_mix.cli.ui._transcript import PlainLines, Transcript
 from trio_mix.events import (
-    EVENT_CLASSES,
     CompleteEvent,
     ContentEvent,
     ErrorEvent,

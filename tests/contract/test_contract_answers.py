@@ -1,4 +1,4 @@
-"""The server's answers lose nothing in the models, and broken ones are told to the point."""
+"""The models lose nothing of the server's answers, and broken answers are refused by their path."""
 
 from __future__ import annotations
 
@@ -9,24 +9,28 @@ from typing import TYPE_CHECKING, get_origin
 import pytest
 import trio
 
+from tests.support.cases import case
 from tests.support.contract_cases import CASES, answered
 from tests.support.contract_fields import broken, lost
-from tests.support.contract_world import HAVE, HOWS, caller_of, path_of, world_of
+from tests.support.contract_world import GROUPS, HOWS, caller_of, have, path_of, world_of
 from tests.support.rest_operations import OPERATIONS, answers_json
 from trio_mix import errors, models
 
 if TYPE_CHECKING:
-    from tests.support.contract_world import How
-
-JSON = [(n, g) for n, g in HAVE if answers_json(OPERATIONS[n])]
-EMPTY = [(n, g) for n, g in HAVE if OPERATIONS[n].result is NoneType]
+    from collections.abc import Iterator
 
 
-@pytest.mark.parametrize(("name", "generation"), JSON)
-async def test_no_field_that_the_server_sends_is_lost(name: str, generation: str) -> None:
-    async with world_of(generation) as world, caller_of(world.server) as caller:
-        raw, value = await answered(world, caller, name)
-    assert list(lost(raw, value)) == []
+def with_json(group: str) -> Iterator[tuple[str, str]]:
+    return (pair for pair in have(group) if answers_json(OPERATIONS[pair[0]]))
+
+
+@pytest.mark.parametrize("group", GROUPS)
+async def test_no_field_that_the_server_sends_is_lost(group: str) -> None:
+    for name, generation in with_json(group):
+        with case(name, generation):
+            async with world_of(generation) as world, caller_of(world.server) as caller:
+                raw, value = await answered(world, caller, name)
+            assert list(lost(raw, value)) == []
 
 
 def test_a_field_that_is_lost_would_be_noticed() -> None:
@@ -36,29 +40,30 @@ def test_a_field_that_is_lost_would_be_noticed() -> None:
     assert list(lost({"storageBasePath": "/srv", "more": 1}, value)) != []
 
 
-@pytest.mark.parametrize("how", HOWS)
-@pytest.mark.parametrize(("name", "generation"), JSON)
-async def test_an_answer_with_one_field_missing_or_of_another_type_is_told_by_its_path(
-    name: str, generation: str, how: How
+@pytest.mark.parametrize("group", GROUPS)
+async def test_an_answer_with_one_field_missing_or_of_another_type_is_refused_by_its_path(
+    group: str,
 ) -> None:
-    with trio.fail_after(60):
-        async with world_of(generation) as world, caller_of(world.server) as caller:
-            raw, value = await answered(world, caller, name)
-            tried = 0
-            for path, twin in broken(raw, value):
-                tried += 1
-                body = json.dumps(twin).encode()
-                world.server.answer_next(path_of(name), 200, body=body)
-                with pytest.raises(errors.ResponseValidationError) as caught:
-                    await caller(name, how, **CASES[name].args(world))
-                told = caught.value.path.replace('["', ".").replace('"]', "")
-                if OPERATIONS[name].name == "messages.send" and path != "$":
-                    assert path.startswith(told)
-                else:
-                    assert told == path, (twin, str(caught.value))
-                assert caught.value.path in str(caught.value)
-                assert caught.value.request.operation == OPERATIONS[name].name
-    assert tried >= 2
+    for name, generation in with_json(group):
+        with trio.fail_after(60):
+            async with world_of(generation) as world, caller_of(world.server) as caller:
+                raw, value = await answered(world, caller, name)
+                twins = list(broken(raw, value))
+                assert len(twins) >= 2
+                for index, (path, twin) in enumerate(twins):
+                    how = HOWS[index % 2]
+                    with case(name, generation, how, twin):
+                        body = json.dumps(twin).encode()
+                        world.server.answer_next(path_of(name), 200, body=body)
+                        with pytest.raises(errors.ResponseValidationError) as caught:
+                            await caller(name, how, **CASES[name].args(world))
+                        found = caught.value.path.replace('["', ".").replace('"]', "")
+                        if name == "messages.send" and path != "$":
+                            assert path.startswith(found)
+                        else:
+                            assert found == path
+                        assert caught.value.path in str(caught.value)
+                        assert caught.value.request.operation == OPERATIONS[name].name
 
 
 PAGES = [
@@ -70,32 +75,36 @@ PAGES = [
 ]
 
 
-@pytest.mark.parametrize(("page", "said"), PAGES)
-@pytest.mark.parametrize(("name", "generation"), JSON)
-async def test_an_answer_that_is_no_json_of_the_api_is_refused(
-    name: str, generation: str, page: bytes, said: str
-) -> None:
-    may_be_null = get_origin(OPERATIONS[name].result) in (list, dict)
-    async with world_of(generation) as world, caller_of(world.server) as caller:
-        for how in HOWS:
-            await CASES[name].before(world, caller)
-            world.server.answer_next(path_of(name), 200, body=page)
-            args = CASES[name].args(world)
-            if page == b"null" and may_be_null:
-                assert len(await caller(name, how, **args)) == 0
-                continue
-            with trio.fail_after(10), pytest.raises(errors.ResponseValidationError, match=said):
-                await caller(name, how, **args)
+@pytest.mark.parametrize("group", GROUPS)
+async def test_an_answer_that_is_no_json_of_the_api_is_refused(group: str) -> None:
+    for name, generation in with_json(group):
+        may_be_null = get_origin(OPERATIONS[name].result) in (list, dict)
+        async with world_of(generation) as world, caller_of(world.server) as caller:
+            for page, text in PAGES:
+                for how in HOWS:
+                    with case(name, generation, how, page), trio.fail_after(10):
+                        await CASES[name].before(world, caller)
+                        world.server.answer_next(path_of(name), 200, body=page)
+                        args = CASES[name].args(world)
+                        if page == b"null" and may_be_null:
+                            assert len(await caller(name, how, **args)) == 0
+                            continue
+                        with pytest.raises(errors.ResponseValidationError, match=text):
+                            await caller(name, how, **args)
 
 
-@pytest.mark.parametrize(("name", "generation"), EMPTY)
-async def test_a_web_page_is_not_taken_for_an_empty_answer(name: str, generation: str) -> None:
-    async with world_of(generation) as world, caller_of(world.server) as caller:
-        for how in HOWS:
-            await CASES[name].before(world, caller)
-            world.server.answer_next(path_of(name), 200, body=PAGES[0][0])
-            with pytest.raises(errors.ResponseValidationError, match="web page"):
-                await caller(name, how, **CASES[name].args(world))
+@pytest.mark.parametrize("group", GROUPS)
+async def test_a_web_page_is_not_taken_for_an_empty_answer(group: str) -> None:
+    for name, generation in have(group):
+        if OPERATIONS[name].result is not NoneType:
+            continue
+        async with world_of(generation) as world, caller_of(world.server) as caller:
+            for how in HOWS:
+                with case(name, generation, how):
+                    await CASES[name].before(world, caller)
+                    world.server.answer_next(path_of(name), 200, body=PAGES[0][0])
+                    with pytest.raises(errors.ResponseValidationError, match="web page"):
+                        await caller(name, how, **CASES[name].args(world))
 
 
 async def test_a_stream_that_is_a_web_page_is_refused() -> None:

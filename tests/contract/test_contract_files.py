@@ -10,6 +10,7 @@ import pytest
 import trio
 import trio.testing
 
+from tests.support.cases import case
 from tests.support.contract_world import CLIENTS, caller_client, world_of
 from trio_mix import Mix, RetryConfig, errors
 from trio_mix.testing import Cut, FaultPlan, FaultProxy, Rule, cancel_at_every_checkpoint
@@ -44,57 +45,64 @@ async def pieces(size: int) -> AsyncIterator[bytes]:
         yield DATA[start : start + size]
 
 
-@pytest.mark.parametrize("kind", ["path", "bytes", "stream"])
 async def test_a_file_goes_up_and_comes_down_the_same(
-    kind: str, world: World, mix: Mix, tmp_path: Path
+    world: World, mix: Mix, tmp_path: Path
 ) -> None:
-    (tmp_path / "up.bin").write_bytes(DATA)
-    source: Any = {"path": tmp_path / "up.bin", "bytes": DATA, "stream": pieces(70_000)}[kind]
+    path = tmp_path / "up.bin"
+    path.write_bytes(DATA)
+    sources: dict[str, Any] = {"path": path, "bytes": DATA, "stream": pieces(70_000)}
+    for kind, source in sources.items():
+        with case(kind), trio.fail_after(30):
+            await up_and_down(world, mix, source, tmp_path / "down.bin", kind != "stream")
+
+
+async def up_and_down(
+    world: World, mix: Mix, source: Any, target: Path, size_is_known: bool
+) -> None:
     up: list[tuple[int, int | None]] = []
     down: list[tuple[int, int | None]] = []
-    with trio.fail_after(30):
-        info = await mix.files.upload(
-            id=world.session,
-            file=source,
-            filename="up.bin",
-            progress=lambda done, total: up.append((done, total)),
-        )
-        assert (info.name, info.size) == ("up.bin", len(DATA))
-        assert info.modified.tzinfo is not None
-        assert [each.name for each in await mix.files.list(id=world.session)] == ["up.bin"]
-        saved = await mix.files.download(
-            id=world.session,
-            filename="up.bin",
-            to=tmp_path / "down.bin",
-            progress=lambda done, total: down.append((done, total)),
-        )
-        assert saved.read_bytes() == DATA
-        async with mix.files.get(id=world.session, filename="up.bin") as stream:
-            assert stream.size == len(DATA)
-            first = await anext(stream)
-            assert 0 < len(first) < len(DATA)
-        assert await mix.files.get(id=world.session, filename="up.bin") == DATA
-        await mix.files.delete(id=world.session, filename="up.bin")
-        with pytest.raises(errors.ErrorResponse, match="404"):
-            await mix.files.get(id=world.session, filename="up.bin")
-    total = None if kind == "stream" else len(DATA)
+    info = await mix.files.upload(
+        id=world.session,
+        file=source,
+        filename="up.bin",
+        progress=lambda done, total: up.append((done, total)),
+    )
+    assert (info.name, info.size) == ("up.bin", len(DATA))
+    assert info.modified.tzinfo is not None
+    assert [each.name for each in await mix.files.list(id=world.session)] == ["up.bin"]
+    saved = await mix.files.download(
+        id=world.session,
+        filename="up.bin",
+        to=target,
+        progress=lambda done, total: down.append((done, total)),
+    )
+    assert saved.read_bytes() == DATA
+    async with mix.files.get(id=world.session, filename="up.bin") as stream:
+        assert stream.size == len(DATA)
+        first = await anext(stream)
+        assert 0 < len(first) < len(DATA)
+    assert await mix.files.get(id=world.session, filename="up.bin") == DATA
+    await mix.files.delete(id=world.session, filename="up.bin")
+    with pytest.raises(errors.ErrorResponse, match="404"):
+        await mix.files.get(id=world.session, filename="up.bin")
+    total = len(DATA) if size_is_known else None
     assert (up[0], up[-1]) == ((0, total), (len(DATA), total))
     assert (down[0], down[-1]) == ((0, len(DATA)), (len(DATA), len(DATA)))
     assert len(up) > 3 < len(down)
 
 
-@pytest.mark.parametrize(
-    ("thumb", "sent"), [(100, "100"), ("w64", "w64"), ("h32", "h32"), ("5", "5")]
-)
-async def test_thumbnails(thumb: Any, sent: str, world: World, mix: Mix) -> None:
+async def test_thumbnails(world: World, mix: Mix) -> None:
     await mix.files.upload(id=world.session, file=b"picture", filename="a.png")
-    small = await mix.files.get(id=world.session, filename="a.png", thumb=thumb)
-    assert small.endswith(sent.encode())
+    await mix.files.upload(id=world.session, file=b"text", filename="a.txt")
+    sizes: list[tuple[str | int, str]] = [(100, "100"), ("w64", "w64"), ("h32", "h32"), ("5", "5")]
+    for thumb, sent in sizes:
+        with case(thumb):
+            small = await mix.files.get(id=world.session, filename="a.png", thumb=thumb)
+            assert small.endswith(sent.encode())
+            with pytest.raises(errors.ErrorResponse, match="thumbnails"):
+                await mix.files.get(id=world.session, filename="a.txt", thumb=thumb)
     with pytest.raises(errors.ConfigurationError, match="thumb"):
         await mix.files.get(id=world.session, filename="a.png", thumb="x100")
-    with pytest.raises(errors.ErrorResponse, match="thumbnails"):
-        await mix.files.upload(id=world.session, file=b"text", filename="a.txt")
-        await mix.files.get(id=world.session, filename="a.txt", thumb=thumb)
 
 
 async def test_names_that_need_care_survive(world: World, mix: Mix) -> None:
@@ -107,7 +115,7 @@ async def test_names_that_need_care_survive(world: World, mix: Mix) -> None:
 
 
 @pytest.mark.parametrize("client", CLIENTS)
-async def test_a_download_cut_in_the_middle_begins_anew_and_leaves_one_file(
+async def test_a_download_cut_in_the_middle_starts_over_and_leaves_one_file(
     client: Client, world: World, tmp_path: Path
 ) -> None:
     async with (

@@ -1,4 +1,4 @@
-"""The docs say of every operation what the table of operations and the contract say."""
+"""The docs of every operation agree with its declaration and with the contract."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import mix_python_sdk
 import pytest
 
+from tests.support.cases import case
 from tests.support.contract_pages import DOCS, PAGES, PYTHON_SDK, TABLES, renewed
 from tests.support.contract_world import MAX_UPLOAD
 from tests.support.rest_operations import OPERATIONS
@@ -32,13 +33,14 @@ def test_every_operation_is_in_the_tables() -> None:
     assert MAX_UPLOAD
 
 
-@pytest.mark.parametrize("name", sorted(OPERATIONS))
-def test_each_docstring_says_the_same_of_retries_as_the_table(name: str) -> None:
-    group, _, method = name.partition(".")
-    text = inspect.getdoc(getattr(getattr(resources, group.capitalize()), method)) or ""
-    safe = OPERATIONS[name].retry == "safe"
-    assert ("retried after 408, 429 and 5XX" in text) == safe
-    assert ("only if nothing of the request was sent" in text) == (not safe)
+def test_each_docstring_says_the_same_of_retries_as_the_table() -> None:
+    for name, operation in OPERATIONS.items():
+        with case(name):
+            group, _, method = name.partition(".")
+            text = inspect.getdoc(getattr(getattr(resources, group.capitalize()), method)) or ""
+            safe = operation.retry == "safe"
+            assert ("retried after 408, 429 and 5XX" in text) == safe
+            assert ("only if nothing of the request was sent" in text) == (not safe)
 
 
 def test_the_published_python_client_has_the_methods_that_the_page_names_and_no_others() -> None:

@@ -10,6 +10,7 @@ import pytest
 import trio
 import trio.testing
 
+from tests.support.cases import case
 from tests.support.hooks_kit import SECRET
 from trio_mix import Mix, MixCore, RequestOptions, RetryConfig, errors
 from trio_mix._http import sanitize_url
@@ -133,18 +134,16 @@ def test_several_clients_add_one_handler(
     assert len(logger.handlers) == 1
 
 
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
+def test_values_of_a_query_that_look_like_secrets_are_masked() -> None:
+    for url, shown in [
         ("http://x/a?token=abc&b=1", "http://x/a?token=***&b=1"),
         ("http://x/a?sessionId=1&api_key=abc#f", "http://x/a?sessionId=1&api_key=***#f"),
         ("http://x/a?X-Amz-Signature=abc", "http://x/a?X-Amz-Signature=***"),
         ("http://x/a?Access_Token=a=b", "http://x/a?Access_Token=***"),
         ("http://x/token=1?q=key", "http://x/token=1?q=key"),
-    ],
-)
-def test_values_of_a_query_that_look_like_secrets_are_masked(url: str, shown: str) -> None:
-    assert sanitize_url(url) == shown
+    ]:
+        with case(url):
+            assert sanitize_url(url) == shown
 
 
 def test_urls_in_an_errors_text_are_masked() -> None:

@@ -9,7 +9,7 @@ import pytest
 import trio
 import trio.testing
 
-from tests.support.hooks_kit import SECRET, Told, scene
+from tests.support.hooks_kit import SECRET, HookCalls, scene
 from trio_mix import Hooks, Mix, ReconnectPolicy, Reply, errors
 from trio_mix.hooks import MessageFinishedContext, MessageStartedContext, StreamOpenedContext
 from trio_mix.testing import (
@@ -47,21 +47,21 @@ async def server() -> AsyncIterator[MixServer]:
         yield server
 
 
-def end_of(told: Told) -> MessageFinishedContext:
-    """Return what was told of the one message's end."""
-    assert told.names("message") == ["message_started", "message_finished"]
+def end_of(calls: HookCalls) -> MessageFinishedContext:
+    """Return the argument of ``message_finished``, which was called once."""
+    assert calls.names("message") == ["message_started", "message_finished"]
     finished: MessageFinishedContext
-    (finished,) = told.of(MessageFinishedContext)
+    (finished,) = calls.of(MessageFinishedContext)
     return finished
 
 
-async def test_a_message_is_told_of_with_its_reply(any_server: MixServer) -> None:
-    told = Told()
+async def test_the_hooks_of_a_message_get_its_reply(any_server: MixServer) -> None:
+    calls = HookCalls()
     any_server.script("hi", Turn(Say("Hello.")))
-    async with scene(any_server, told.hooks()) as stream:
+    async with scene(any_server, calls.hooks()) as stream:
         reply = await stream.ask("hi", plan_mode=True)
-    finished = end_of(told)
-    (started,) = told.of(MessageStartedContext)
+    finished = end_of(calls)
+    (started,) = calls.of(MessageStartedContext)
     assert (finished.outcome, finished.error) == ("complete", None)
     assert isinstance(finished.reply, Reply)
     assert finished.reply == reply
@@ -72,138 +72,138 @@ async def test_a_message_is_told_of_with_its_reply(any_server: MixServer) -> Non
     assert 0 <= finished.first_event <= finished.elapsed
     assert (started.session_id, started.text, started.plan_mode) == (stream.session_id, "hi", True)
     assert started.state is finished.state
-    assert started.stream_state is told.of(StreamOpenedContext)[0].state
+    assert started.stream_state is calls.of(StreamOpenedContext)[0].state
 
 
 async def test_texts_are_in_no_repr(server: MixServer) -> None:
-    told = Told()
+    calls = HookCalls()
     server.script(SECRET, Turn(Say(f"{SECRET} it is")))
-    async with scene(server, told.hooks()) as stream:
+    async with scene(server, calls.hooks()) as stream:
         await stream.ask(SECRET)
-    assert end_of(told).text == SECRET
-    assert SECRET not in repr(told.calls)
+    assert end_of(calls).text == SECRET
+    assert SECRET not in repr(calls.all)
 
 
 async def test_an_agents_error_is_a_failure_with_what_had_come(server: MixServer) -> None:
-    told = Told()
+    calls = HookCalls()
     server.script("break", Turn(Say("I try. "), Fail("gone", type="api_error")))
-    async with scene(server, told.hooks()) as stream:
+    async with scene(server, calls.hooks()) as stream:
         with pytest.raises(errors.AgentError):
             await stream.ask("break")
-    finished = end_of(told)
+    finished = end_of(calls)
     assert finished.outcome == "failed"
     assert isinstance(finished.error, errors.AgentError)
     assert finished.reply is not None
     assert finished.reply.text == "I try. "
 
 
-async def test_a_refusal_is_told_as_one(server: MixServer) -> None:
-    told = Told()
-    async with scene(server, told.hooks()) as stream:
+async def test_a_refused_message_is_reported_as_rejected(server: MixServer) -> None:
+    calls = HookCalls()
+    async with scene(server, calls.hooks()) as stream:
         server.answer_next(f"/api/sessions/{stream.session_id}/message", 400, body=b"no")
         with pytest.raises(errors.MessageRejected):
             await stream.ask("something")
-    finished = end_of(told)
+    finished = end_of(calls)
     assert finished.outcome == "rejected"
     assert isinstance(finished.error, errors.MessageRejected)
 
 
 @pytest.mark.parametrize("operation", ["messages.send", "sessions.export_session"])
-async def test_a_veto_of_a_message_comes_out_of_sending_it(
+async def test_a_veto_of_a_message_is_raised_by_sending_it(
     server: MixServer, operation: str
 ) -> None:
-    told = Told()
+    calls = HookCalls()
     veto = PermissionError("not this one")
 
     def refuse(context: Any) -> None:
         if context.operation == operation:
             raise veto
 
-    async with scene(server, [told.hooks(), Hooks(before_request=refuse)]) as stream:
+    async with scene(server, [calls.hooks(), Hooks(before_request=refuse)]) as stream:
         with trio.fail_after(5), pytest.raises(PermissionError) as caught:
             await stream.ask("something")
         assert caught.value is veto
         assert not stream.statistics().turn_running
-        assert end_of(told).outcome == "failed"
-        assert end_of(told).error is veto
+        assert end_of(calls).outcome == "failed"
+        assert end_of(calls).error is veto
         assert not [record for record in server.log if isinstance(record, MessageRun)]
         operation = ""
         with trio.fail_after(5):
             assert (await stream.ask("something else")).text
 
 
-async def test_a_message_that_is_left_early_is_told_as_left(server: MixServer) -> None:
-    told = Told()
-    async with scene(server, told.hooks()) as stream:
+async def test_a_message_that_is_left_early_is_reported_as_left(server: MixServer) -> None:
+    calls = HookCalls()
+    async with scene(server, calls.hooks()) as stream:
         async with stream.send("long") as message:
             await message.__anext__()
         error = ValueError("the caller's own")
         with pytest.raises(ValueError, match="own"):
             async with stream.send("long"):
                 raise error
-    left, raised = told.of(MessageFinishedContext)
+    left, raised = calls.of(MessageFinishedContext)
     assert [left.outcome, raised.outcome] == ["left", "left"]
     assert isinstance(left.error, errors.MessageError)  # the agent's own word, if it came in time
     assert raised.error is error
 
 
 async def test_an_error_of_the_callers_after_the_end_changes_nothing(server: MixServer) -> None:
-    told = Told()
-    async with scene(server, told.hooks()) as stream:
+    calls = HookCalls()
+    async with scene(server, calls.hooks()) as stream:
         with pytest.raises(ValueError, match="own"):
             async with stream.send("hello") as message:
                 await message.wait()
                 raise ValueError("the caller's own")
-    assert end_of(told).outcome == "complete"
-    assert end_of(told).error is None
+    assert end_of(calls).outcome == "complete"
+    assert end_of(calls).error is None
 
 
-async def test_a_cancelled_message_is_told_of_by_async_hooks_too(server: MixServer) -> None:
-    told, other = Told(), Told()
-    async with scene(server, [told.hooks(slow=True), other.hooks(slow=True)]) as stream:
+async def test_async_hooks_are_called_for_a_cancelled_message_too(server: MixServer) -> None:
+    calls, other = HookCalls(), HookCalls()
+    async with scene(server, [calls.hooks(slow=True), other.hooks(slow=True)]) as stream:
         with trio.fail_after(5):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(stream.ask, "long")
                 await server.wait_for(MessageRun, text="long")
                 nursery.cancel_scope.cancel()
-    for each in (told, other):
+    for each in (calls, other):
         assert end_of(each).outcome == "cancelled"
         assert isinstance(end_of(each).error, trio.Cancelled)
 
 
 async def test_a_message_that_waits_for_its_turn_may_be_cancelled(server: MixServer) -> None:
-    told = Told()
-    async with scene(server, told.hooks()) as stream, stream.send("long") as first:
+    calls = HookCalls()
+    async with scene(server, calls.hooks()) as stream, stream.send("long") as first:
         with trio.move_on_after(0.05) as scope:
             await stream.ask("never")
         assert scope.cancelled_caught
-        (finished,) = told.of(MessageFinishedContext)
+        (finished,) = calls.of(MessageFinishedContext)
         assert (finished.text, finished.outcome) == ("never", "cancelled")
         assert (finished.waited, finished.first_event) == (None, None)
         await first.cancel()
         with pytest.raises(errors.AgentError):
             await first.wait()
-    assert told.names("message") == ["message_started"] * 2 + ["message_finished"] * 2
+    assert calls.names("message") == ["message_started"] * 2 + ["message_finished"] * 2
 
 
 async def test_a_stream_that_dies_ends_its_messages(server: MixServer) -> None:
-    told = Told()
-    async with scene(server, told.hooks()) as stream:
+    calls = HookCalls()
+    async with scene(server, calls.hooks()) as stream:
         with pytest.raises(errors.StreamError):
             async with stream.send("long") as message:
                 server.answer_next("/stream", 204)
                 await server.drop_streams()
                 await message.wait()
-    finished = end_of(told)
+    finished = end_of(calls)
     assert finished.outcome == "failed"
     assert isinstance(finished.error, errors.StreamClosed)
 
 
 async def test_times_are_those_of_the_message(autojump_clock: MockClock) -> None:
-    told = Told()
+    calls = HookCalls()
     async with (
         MixServer(listen=False, pace=1.0) as paced,
-        Mix(paced.url, network=paced.network, hooks=told.hooks()) as mix,
+        Mix(paced.url, network=paced.network, hooks=calls.hooks()) as mix,
         mix.open_stream(paced.create_session()) as stream,
     ):
         paced.script("first", Turn(Pause(3), Say("one"), Pause(4)))
@@ -214,18 +214,18 @@ async def test_times_are_those_of_the_message(autojump_clock: MockClock) -> None
             async with stream.send("second") as second:
                 await second.wait()
                 await trio.sleep(50)  # in the scope still, but the message is over
-    first, last = told.of(MessageFinishedContext)
+    first, last = calls.of(MessageFinishedContext)
     assert first.elapsed == pytest.approx(7, abs=0.5)
     assert last.waited == pytest.approx(7, abs=0.5)
     assert last.elapsed == pytest.approx(8, abs=0.5)
     assert first.first_event == pytest.approx(0, abs=0.5)  # user_message_created
 
 
-async def test_a_recovered_message_says_so(server: MixServer) -> None:
-    told = Told()
+async def test_a_recovered_message_is_reported_as_recovered(server: MixServer) -> None:
+    calls = HookCalls()
     server.script("cut", Turn(Say("Half, "), Drop(), Say("and half.")))
     async with (
-        Mix(server.url, network=server.network, hooks=told.hooks()) as mix,
+        Mix(server.url, network=server.network, hooks=calls.hooks()) as mix,
         mix.open_stream(
             server.create_session(), reconnect=ReconnectPolicy(initial_interval=0.01)
         ) as stream,
@@ -233,10 +233,10 @@ async def test_a_recovered_message_says_so(server: MixServer) -> None:
         with trio.fail_after(10):
             reply = await stream.ask("cut")
     assert reply.text == "Half, and half."
-    finished = end_of(told)
+    finished = end_of(calls)
     assert finished.outcome == "complete"
     assert finished.recovered == reply.recovered
-    assert told.names("stream").count("stream_lost") == 1
+    assert calls.names("stream").count("stream_lost") == 1
 
 
 async def test_message_hooks_run_in_the_senders_context(server: MixServer) -> None:
@@ -273,11 +273,11 @@ async def test_what_message_hooks_raise_is_ignored(
     def fail(_told: object) -> None:
         raise ZeroDivisionError
 
-    told = Told()
-    hooks = [Hooks(message_started=fail, message_finished=fail), told.hooks()]
+    calls = HookCalls()
+    hooks = [Hooks(message_started=fail, message_finished=fail), calls.hooks()]
     async with scene(server, hooks) as stream:
         assert (await stream.ask("hello")).text
-    assert end_of(told).outcome == "complete"
+    assert end_of(calls).outcome == "complete"
     assert len([record for record in caplog.records if record.name == "trio_mix.hooks"]) == 2
 
 
@@ -286,12 +286,12 @@ async def test_what_message_hooks_raise_is_ignored(
 async def test_cancelled_anywhere_each_message_that_began_has_one_end(
     server: MixServer, slow: bool, text: str
 ) -> None:
-    told = Told()
+    calls = HookCalls()
     session = server.create_session()
 
     async def work() -> None:
         async with (
-            Mix(server.url, network=server.network, hooks=told.hooks(slow=slow)) as mix,
+            Mix(server.url, network=server.network, hooks=calls.hooks(slow=slow)) as mix,
             mix.open_stream(session) as stream,
             stream.send(text) as message,
         ):
@@ -301,8 +301,8 @@ async def test_cancelled_anywhere_each_message_that_began_has_one_end(
                 await message.wait()
 
     async def check() -> None:
-        counts = [told.names().count(name) for name in ("message_started", "message_finished")]
-        told.calls.clear()
+        counts = [calls.names().count(name) for name in ("message_started", "message_finished")]
+        calls.all.clear()
         assert counts in ([0, 0], [1, 1])
         async with (
             Mix(server.url, network=server.network) as mix,

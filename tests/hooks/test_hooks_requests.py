@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
-from tests.support.hooks_kit import SECRET, Told
+from tests.support.cases import case
+from tests.support.hooks_kit import SECRET, HookCalls
 from trio_mix import (
     BackoffStrategy,
     Hooks,
@@ -39,12 +40,12 @@ def client(server: MixServer, *hooks: Hooks, **more: Any) -> Mix:
     return Mix(server.url, network=server.network, hooks=hooks, **more)
 
 
-async def test_a_request_is_told_of_before_and_after(server: MixServer) -> None:
-    told = Told()
-    async with client(server, told.hooks()) as mix:
+async def test_hooks_are_called_before_and_after_a_request(server: MixServer) -> None:
+    calls = HookCalls()
+    async with client(server, calls.hooks()) as mix:
         await mix.sessions.list()
-    (_, before), (_, after) = told.calls
-    assert told.names() == ["before_request", "after_success"]
+    (_, before), (_, after) = calls.all
+    assert calls.names() == ["before_request", "after_success"]
     assert (before.operation, before.method, before.attempt) == ("sessions.list", "GET", 1)
     assert before.url.startswith(f"{server.url}/api/sessions")
     assert (after.operation, after.status_code, after.attempt) == ("sessions.list", 200, 1)
@@ -67,28 +68,28 @@ async def test_several_hooks_are_called_in_order_sync_or_async(server: MixServer
     assert order == ["a", "b", "A", "B"]
 
 
-async def test_each_try_is_told_of(server: MixServer) -> None:
-    told = Told()
+async def test_hooks_are_called_for_each_try(server: MixServer) -> None:
+    calls = HookCalls()
     server.answer_next("/api/sessions", 503, times=2)
-    async with client(server, told.hooks(), retries=QUICK) as mix:
+    async with client(server, calls.hooks(), retries=QUICK) as mix:
         await mix.sessions.list()
-    assert told.names() == ["before_request", "after_error"] * 2 + [
+    assert calls.names() == ["before_request", "after_error"] * 2 + [
         "before_request",
         "after_success",
     ]
-    assert [each.attempt for each in told.of(BeforeRequestContext)] == [1, 2, 3]
-    assert [each.status_code for each in told.of(AfterErrorContext)] == [503, 503]
-    assert all(isinstance(each.error, errors.MixError) for each in told.of(AfterErrorContext))
+    assert [each.attempt for each in calls.of(BeforeRequestContext)] == [1, 2, 3]
+    assert [each.status_code for each in calls.of(AfterErrorContext)] == [503, 503]
+    assert all(isinstance(each.error, errors.MixError) for each in calls.of(AfterErrorContext))
 
 
 async def test_a_failure_to_get_an_answer_has_no_status(server: MixServer) -> None:
-    told = Told()
+    calls = HookCalls()
     await server.stop()
-    async with client(server, told.hooks(), retries=RetryConfig(strategy="none")) as mix:
+    async with client(server, calls.hooks(), retries=RetryConfig(strategy="none")) as mix:
         with pytest.raises(errors.ConnectionFailed):
             await mix.sessions.list()
-    assert told.names() == ["before_request", "after_error"]
-    (failed,) = told.of(AfterErrorContext)
+    assert calls.names() == ["before_request", "after_error"]
+    (failed,) = calls.of(AfterErrorContext)
     assert failed.status_code is None
     assert isinstance(failed.error, errors.ConnectionFailed)
 
@@ -102,11 +103,11 @@ async def test_a_failure_to_get_an_answer_has_no_status(server: MixServer) -> No
     ],
     ids=lambda veto: type(veto).__name__,
 )
-async def test_what_before_request_raises_comes_out_as_it_is_and_is_not_tried_again(
+async def test_an_exception_of_before_request_is_raised_unchanged_without_a_retry(
     server: MixServer, veto: BaseException
 ) -> None:
     cause = veto.__cause__ = ValueError("its cause")
-    first, last = Told(), Told()
+    first, last = HookCalls(), HookCalls()
     calls: list[object] = []
 
     def refuse(context: object) -> None:
@@ -122,7 +123,7 @@ async def test_what_before_request_raises_comes_out_as_it_is_and_is_not_tried_ag
             assert caught.value.__cause__ is cause
     assert first.names() == ["before_request", "after_error"] * 2
     assert [each.error for each in first.of(AfterErrorContext)] == [veto] * 2
-    assert last.calls == []
+    assert last.all == []
     assert len(calls) == 2
     assert not server.requests()
 
@@ -133,15 +134,15 @@ async def test_what_the_other_hooks_raise_is_logged_and_ignored(
     def fail(_told: object) -> None:
         raise ZeroDivisionError("a hook's own mistake")
 
-    told = Told()
+    calls = HookCalls()
     server.answer_next("/api/sessions", 400)
     async with client(
-        server, Hooks(after_success=fail, after_error=fail), told.hooks(), retries=QUICK
+        server, Hooks(after_success=fail, after_error=fail), calls.hooks(), retries=QUICK
     ) as mix:
         with pytest.raises(errors.MixDefaultError):
             await mix.sessions.list()
         assert await mix.sessions.list() == []
-    assert told.names("after") == ["after_error", "after_success"]
+    assert calls.names("after") == ["after_error", "after_success"]
     logged = [record for record in caplog.records if record.name == "trio_mix.hooks"]
     assert [record.levelno for record in logged] == [logging.ERROR] * 2
     assert all("fail" in record.getMessage() for record in logged)
@@ -149,31 +150,31 @@ async def test_what_the_other_hooks_raise_is_logged_and_ignored(
 
 
 async def test_a_hook_that_is_slow_is_cut_by_a_cancellation(server: MixServer) -> None:
-    told = Told()
+    calls = HookCalls()
     entered = trio.Event()
 
     async def hang(_told: object) -> None:
         entered.set()
         await trio.sleep_forever()
 
-    async with client(server, Hooks(after_success=hang), told.hooks()) as mix:
+    async with client(server, Hooks(after_success=hang), calls.hooks()) as mix:
         with trio.fail_after(2):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(mix.sessions.list)
                 await entered.wait()
                 nursery.cancel_scope.cancel()
-    assert told.names("after") == ["after_success"]
+    assert calls.names("after") == ["after_success"]
 
 
 async def test_a_keyboard_interrupt_in_a_hook_passes(server: MixServer) -> None:
     def interrupt(_told: object) -> None:
         raise KeyboardInterrupt
 
-    told = Told()
-    async with client(server, Hooks(after_success=interrupt), told.hooks()) as mix:
+    calls = HookCalls()
+    async with client(server, Hooks(after_success=interrupt), calls.hooks()) as mix:
         with pytest.raises(KeyboardInterrupt):
             await mix.sessions.list()
-    assert told.names() == ["before_request", "after_success"]
+    assert calls.names() == ["before_request", "after_success"]
 
 
 async def test_headers_that_a_hook_adds_are_sent_and_never_shown(server: MixServer) -> None:
@@ -185,17 +186,17 @@ async def test_headers_that_a_hook_adds_are_sent_and_never_shown(server: MixServ
         context.headers["Authorization"] = f"Bearer {SECRET}-2"
         contexts.append(context)
 
-    told = Told()
+    calls = HookCalls()
     server.answer_next("/api/sessions", 400, body=f"what is {SECRET}-2?".encode())
     async with client(
-        server, Hooks(before_request=add), told.hooks(), headers={"authorization": "of the client"}
+        server, Hooks(before_request=add), calls.hooks(), headers={"authorization": "of the client"}
     ) as mix:
         with pytest.raises(errors.MixDefaultError) as caught:
             await mix.sessions.list()
     (request,) = server.requests()
     assert request.headers["x-trace"] == SECRET
     assert request.headers["authorization"] == f"Bearer {SECRET}-2"
-    shown = [repr(contexts), repr(told.calls), str(caught.value), repr(caught.value)]
+    shown = [repr(contexts), repr(calls.all), str(caught.value), repr(caught.value)]
     assert SECRET not in "".join(shown)
 
 
@@ -203,31 +204,31 @@ async def test_a_header_that_cannot_be_sent_is_refused_by_name(server: MixServer
     def add(context: BeforeRequestContext) -> None:
         context.headers["X-Trace"] = f"{SECRET}\r\n"
 
-    told = Told()
-    async with client(server, told.hooks(), Hooks(before_request=add)) as mix:
+    calls = HookCalls()
+    async with client(server, calls.hooks(), Hooks(before_request=add)) as mix:
         with pytest.raises(errors.ConfigurationError, match="X-Trace") as caught:
             await mix.sessions.list()
     assert SECRET not in str(caught.value)
-    assert told.names() == ["before_request", "after_error"]
+    assert calls.names() == ["before_request", "after_error"]
     assert not server.requests()
 
 
 async def test_urls_come_without_credentials(server: MixServer) -> None:
-    told = Told()
+    calls = HookCalls()
     url = server.url.replace("//", f"//user:{SECRET}@")
-    async with Mix(url, network=server.network, hooks=told.hooks()) as mix:
+    async with Mix(url, network=server.network, hooks=calls.hooks()) as mix:
         await mix.sessions.list()
         async with mix.open_stream(server.create_session()) as stream:
             await stream.ask("hello")
-    assert len(told.calls) > 6
-    assert SECRET not in repr(told.calls)
-    assert all(SECRET not in getattr(context, "url", "") for _, context in told.calls)
+    assert len(calls.all) > 6
+    assert SECRET not in repr(calls.all)
+    assert all(SECRET not in getattr(context, "url", "") for _, context in calls.all)
 
 
 async def test_streams_and_files_count_as_requests(server: MixServer) -> None:
-    told = Told()
+    calls = HookCalls()
     session = server.create_session()
-    async with client(server, told.hooks()) as mix:
+    async with client(server, calls.hooks()) as mix:
         await mix.files.upload(id=session, file=b"abc", filename="a.txt")
         assert await mix.files.get(id=session, filename="a.txt") == b"abc"
         async with mix.files.get(id=session, filename="a.txt") as file:
@@ -236,7 +237,7 @@ async def test_streams_and_files_count_as_requests(server: MixServer) -> None:
             await events.__anext__()
         with pytest.raises(errors.ErrorResponse):
             await mix.files.get(id=session, filename="none.txt")
-    assert [(name, context.operation) for name, context in told.calls] == [
+    assert [(name, context.operation) for name, context in calls.all] == [
         (name, operation)
         for operation, after in (
             ("files.upload", "after_success"),
@@ -250,31 +251,31 @@ async def test_streams_and_files_count_as_requests(server: MixServer) -> None:
 
 
 async def test_functions_on_the_bare_client_call_the_hooks(server: MixServer) -> None:
-    told = Told()
-    async with MixCore(server.url, hooks=told.hooks()) as core:
+    calls = HookCalls()
+    async with MixCore(server.url, hooks=calls.hooks()) as core:
         await funcs.sessions_list(
             core, options=RequestOptions(retries=RetryConfig(strategy="none"))
         )
-    assert told.names("before") == ["before_request"]
-    assert len(told.names("after")) == 1
+    assert calls.names("before") == ["before_request"]
+    assert len(calls.names("after")) == 1
 
 
 @pytest.mark.parametrize("slow", [False, True])
 async def test_cancelled_anywhere_each_request_that_began_has_one_end(
     server: MixServer, slow: bool
 ) -> None:
-    told = Told()
+    calls = HookCalls()
     session = server.create_session()
 
     async def work() -> None:
-        async with client(server, told.hooks(slow=slow), told.hooks(slow=slow)) as mix:
+        async with client(server, calls.hooks(slow=slow), calls.hooks(slow=slow)) as mix:
             await mix.sessions.list()
             async with mix.streaming.stream_events(session_id=session) as events:
                 await events.__anext__()
 
     async def check() -> None:
         pairs: dict[int, list[str]] = {}
-        for name, context in told.calls:
+        for name, context in calls.all:
             pairs.setdefault(id(context.state), []).append(name[:5])
         begun = [names for names in pairs.values() if names[0] == "befor"]
         assert len(begun) == len(pairs)
@@ -282,7 +283,7 @@ async def test_cancelled_anywhere_each_request_that_began_has_one_end(
             # The last ``before_request`` of an async hook may be cut itself, and not return.
             befores, afters = names.count("befor"), names.count("after")
             assert befores == afters or (slow and befores == afters + 1), names
-        told.calls.clear()
+        calls.all.clear()
         await trio.lowlevel.checkpoint()
 
     sweep = await cancel_at_every_checkpoint(work, check=check)
@@ -295,23 +296,24 @@ async def test_a_hook_that_hangs_under_cancellation_is_given_up(
     async def hang(_told: object) -> None:
         await trio.sleep_forever()
 
-    told = Told()
+    calls = HookCalls()
     began = trio.current_time()
-    hooks = (Hooks(after_error=hang), told.hooks(), Hooks(before_request=hang))
+    hooks = (Hooks(after_error=hang), calls.hooks(), Hooks(before_request=hang))
     async with client(server, *hooks) as mix:
         with trio.move_on_after(0.5) as scope:
             await mix.sessions.list()
     assert scope.cancelled_caught
     assert 2 < trio.current_time() - began < 3
     assert "during a cancellation; it was cancelled" in caplog.text
-    (failed,) = told.of(AfterErrorContext)
+    (failed,) = calls.of(AfterErrorContext)
     assert isinstance(failed.error, trio.Cancelled)
 
 
-@pytest.mark.parametrize("hooks", [3, ["x"], [Hooks(), None]])
-def test_what_is_no_hooks_is_refused(hooks: Any) -> None:
-    with pytest.raises(errors.ConfigurationError, match="Hooks"):
-        MixCore("http://x", hooks=hooks)
+def test_what_is_no_hooks_is_refused() -> None:
+    no_hooks: list[Any] = [3, ["x"], [Hooks(), None]]
+    for hooks in no_hooks:
+        with case(hooks), pytest.raises(errors.ConfigurationError, match="Hooks"):
+            MixCore("http://x", hooks=hooks)
 
 
 def test_a_hook_must_be_callable() -> None:
@@ -341,19 +343,19 @@ async def test_without_hooks_nothing_of_them_is_made(
     assert any(isinstance(record, RequestReceived) for record in server.log)
 
 
-async def test_success_is_told_with_the_status_of_the_answer(server: MixServer) -> None:
-    told = Told()
-    async with client(server, told.hooks()) as mix:
+async def test_a_success_is_reported_with_its_status(server: MixServer) -> None:
+    calls = HookCalls()
+    async with client(server, calls.hooks()) as mix:
         await mix.sessions.create(title="x")
-    (after,) = told.of(AfterSuccessContext)
+    (after,) = calls.of(AfterSuccessContext)
     assert after.status_code == 201
 
 
 async def test_token_like_values_of_a_query_are_masked_in_the_url() -> None:
-    told = Told()
+    calls = HookCalls()
     request = errors.RequestInfo("GET", "http://mix.example/x?token=abc&b=1", "some.operation")
-    tried = Try([told.hooks()], request, 1)
+    tried = Try([calls.hooks()], request, 1)
     await tried.begin()
     await tried.succeeded(200)
     await tried.failed(KeyError())
-    assert {context.url for _, context in told.calls} == {"http://mix.example/x?token=***&b=1"}
+    assert {context.url for _, context in calls.all} == {"http://mix.example/x?token=***&b=1"}

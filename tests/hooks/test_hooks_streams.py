@@ -1,4 +1,4 @@
-"""Hooks of streams: what they are told, in which order, and that they hold nothing up."""
+"""Hooks of streams: what they are calls, in which order, and that they hold nothing up."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import trio
 import trio.testing
 
-from tests.support.hooks_kit import Told, scene
+from tests.support.hooks_kit import HookCalls, scene
 from trio_mix import Hooks, Mix, ReconnectPolicy, errors
 from trio_mix._http import Http
 from trio_mix._session._stream_hooks import MOST_NOTES, StreamHooks
@@ -49,25 +49,27 @@ async def server() -> AsyncIterator[MixServer]:
         yield server
 
 
-async def test_a_stream_is_told_of_from_opening_to_closing(any_server: MixServer) -> None:
-    told = Told()
-    async with scene(any_server, told.hooks()) as stream:
+async def test_the_hooks_of_a_stream_are_called_from_opening_to_closing(
+    any_server: MixServer,
+) -> None:
+    calls = HookCalls()
+    async with scene(any_server, calls.hooks()) as stream:
         await stream.ask("hello")
         await any_server.drop_streams()
         await trio.testing.wait_all_tasks_blocked()
         await stream.wait_connected()
         await stream.ask("hello again")
-    assert told.names("stream") == [
+    assert calls.names("stream") == [
         "stream_opened",
         "stream_lost",
         "stream_retrying",
         "stream_opened",
         "stream_closed",
     ]
-    first, second = told.of(StreamOpenedContext)
-    (lost,) = told.of(StreamLostContext)
-    (retrying,) = told.of(StreamRetryingContext)
-    (closed,) = told.of(StreamClosedContext)
+    first, second = calls.of(StreamOpenedContext)
+    (lost,) = calls.of(StreamLostContext)
+    (retrying,) = calls.of(StreamRetryingContext)
+    (closed,) = calls.of(StreamClosedContext)
     assert (first.connection, second.connection) == (1, 2)
     assert not lost.planned
     assert lost.reason
@@ -75,7 +77,7 @@ async def test_a_stream_is_told_of_from_opening_to_closing(any_server: MixServer
     assert retrying.attempt >= 1
     assert 0 <= retrying.delay < 1
     assert closed.error is None
-    states = {id(context.state) for name, context in told.calls if name.startswith("stream")}
+    states = {id(context.state) for name, context in calls.all if name.startswith("stream")}
     assert len(states) == 1
     assert first.session_id == stream.session_id
     assert "/stream" in first.url
@@ -84,30 +86,30 @@ async def test_a_stream_is_told_of_from_opening_to_closing(any_server: MixServer
 async def test_a_rotation_is_a_loss_that_was_planned(
     server: MixServer, autojump_clock: MockClock
 ) -> None:
-    told = Told()
+    calls = HookCalls()
     async with (
-        Mix(server.url, network=server.network, hooks=told.hooks()) as mix,
+        Mix(server.url, network=server.network, hooks=calls.hooks()) as mix,
         mix.open_stream(server.create_session(), max_connection_age=100),
     ):
         await trio.sleep(150)
-    assert told.names("stream") == [
+    assert calls.names("stream") == [
         "stream_opened",
         "stream_lost",
         "stream_opened",
         "stream_closed",
     ]
-    (lost,) = told.of(StreamLostContext)
+    (lost,) = calls.of(StreamLostContext)
     assert lost.planned
     assert lost.elapsed == pytest.approx(100, abs=1)
-    assert told.of(StreamClosedContext)[0].elapsed == pytest.approx(150, abs=1)
+    assert calls.of(StreamClosedContext)[0].elapsed == pytest.approx(150, abs=1)
 
 
-async def test_each_wait_before_a_connect_is_told_of_once(
+async def test_each_wait_before_a_connect_is_reported_once(
     server: MixServer, autojump_clock: MockClock
 ) -> None:
-    told = Told()
+    calls = HookCalls()
     async with (
-        Mix(server.url, network=server.network, hooks=told.hooks()) as mix,
+        Mix(server.url, network=server.network, hooks=calls.hooks()) as mix,
         mix.open_stream(server.create_session()) as stream,
     ):
         server.answer_next("/stream", 503, times=3)
@@ -115,12 +117,12 @@ async def test_each_wait_before_a_connect_is_told_of_once(
         await server.drop_streams()
         await trio.sleep(1)
         await stream.wait_connected()
-    waits = told.of(StreamRetryingContext)
+    waits = calls.of(StreamRetryingContext)
     assert [each.attempt for each in waits] == [1, 2, 3, 4]
     assert [each.reason for each in waits[1:]] == ["HTTP 503"] * 3
     connects = [
         (name, context.attempt)
-        for name, context in told.calls
+        for name, context in calls.all
         if name in ("before_request", "after_success", "after_error")
     ]
     assert connects == [
@@ -135,9 +137,9 @@ async def test_each_wait_before_a_connect_is_told_of_once(
         ("before_request", 4),
         ("after_success", 4),
     ]
-    assert [each.status_code for each in told.of(AfterErrorContext)] == [503] * 3
+    assert [each.status_code for each in calls.of(AfterErrorContext)] == [503] * 3
     state = waits[0].state
-    assert all(each.stream_state is state for each in told.of(BeforeRequestContext))
+    assert all(each.stream_state is state for each in calls.of(BeforeRequestContext))
 
 
 async def test_connects_carry_what_hooks_add(server: MixServer) -> None:
@@ -154,12 +156,12 @@ async def test_a_veto_of_the_connect_comes_out_of_opening_the_stream(server: Mix
     def refuse(context: BeforeRequestContext) -> None:
         raise PermissionError("not today")
 
-    told = Told()
+    calls = HookCalls()
     with trio.fail_after(5), pytest.raises(PermissionError, match="not today"):
-        async with scene(server, [told.hooks(), Hooks(before_request=refuse)]):
+        async with scene(server, [calls.hooks(), Hooks(before_request=refuse)]):
             raise AssertionError("opened")
-    assert told.names("stream") == ["stream_closed"]
-    assert isinstance(told.of(StreamClosedContext)[0].error, PermissionError)
+    assert calls.names("stream") == ["stream_closed"]
+    assert isinstance(calls.of(StreamClosedContext)[0].error, PermissionError)
 
 
 async def test_a_veto_of_a_reconnect_reaches_whoever_waits(server: MixServer) -> None:
@@ -180,19 +182,19 @@ async def test_a_veto_of_a_reconnect_reaches_whoever_waits(server: MixServer) ->
 async def test_a_stream_that_cannot_be_opened_is_closed_with_the_reason(
     server: MixServer,
 ) -> None:
-    told = Told()
-    async with Mix(server.url, network=server.network, hooks=told.hooks()) as mix:
+    calls = HookCalls()
+    async with Mix(server.url, network=server.network, hooks=calls.hooks()) as mix:
         with pytest.raises(errors.SessionNotFound):
             async with mix.open_stream("nowhere"):
                 raise AssertionError("opened")
-    assert told.names("stream") == ["stream_closed"]
-    assert isinstance(told.of(StreamClosedContext)[0].error, errors.SessionNotFound)
+    assert calls.names("stream") == ["stream_closed"]
+    assert isinstance(calls.of(StreamClosedContext)[0].error, errors.SessionNotFound)
 
 
-async def test_what_kills_a_stream_is_told_when_it_happens(server: MixServer) -> None:
-    told = Told()
+async def test_the_error_that_ends_a_stream_is_reported_when_it_happens(server: MixServer) -> None:
+    calls = HookCalls()
     async with (
-        Mix(server.url, network=server.network, hooks=told.hooks()) as mix,
+        Mix(server.url, network=server.network, hooks=calls.hooks()) as mix,
         mix.open_stream(server.create_session(), reconnect=QUICK) as stream,
     ):
         server.answer_next("/stream", 410)
@@ -200,9 +202,9 @@ async def test_what_kills_a_stream_is_told_when_it_happens(server: MixServer) ->
         with trio.fail_after(5), pytest.raises(errors.MixError):
             await stream.ask("hello")
         await trio.testing.wait_all_tasks_blocked()
-        assert told.names("stream")[-1] == "stream_closed"
-        assert isinstance(told.of(StreamClosedContext)[0].error, errors.MixError)
-    assert told.names("stream").count("stream_closed") == 1
+        assert calls.names("stream")[-1] == "stream_closed"
+        assert isinstance(calls.of(StreamClosedContext)[0].error, errors.MixError)
+    assert calls.names("stream").count("stream_closed") == 1
 
 
 async def test_a_hook_that_hangs_delays_no_event_and_leaving_only_so_long(
@@ -211,12 +213,12 @@ async def test_a_hook_that_hangs_delays_no_event_and_leaving_only_so_long(
     async def hang(_told: object) -> None:
         await trio.sleep_forever()
 
-    told = Told()
+    calls = HookCalls()
     async with (
         Mix(
             server.url,
             network=server.network,
-            hooks=[Hooks(stream_opened=hang, stream_closed=hang), told.hooks()],
+            hooks=[Hooks(stream_opened=hang, stream_closed=hang), calls.hooks()],
         ) as mix,
     ):
         began = trio.current_time()
@@ -224,12 +226,12 @@ async def test_a_hook_that_hangs_delays_no_event_and_leaving_only_so_long(
             assert (await stream.ask("hello")).text
             assert trio.current_time() - began < 1
         assert trio.current_time() - began == pytest.approx(3, abs=0.5)
-    # Whoever comes after it is told all the same, though late.
-    assert told.names("stream") == ["stream_opened", "stream_closed"]
+    # The next hook is called all the same, though late.
+    assert calls.names("stream") == ["stream_opened", "stream_closed"]
     assert "took too long" in caplog.text
 
 
-async def test_an_async_hook_is_told_one_thing_after_the_other(server: MixServer) -> None:
+async def test_an_async_hook_is_called_for_one_event_after_the_other(server: MixServer) -> None:
     running: list[str] = []
     order: list[str] = []
 
@@ -276,8 +278,8 @@ async def test_what_a_hook_raises_is_ignored_and_an_interrupt_is_not(
 async def test_behind_a_hook_that_hangs_notes_are_bounded_and_the_end_is_kept(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    told = Told()
-    watch = StreamHooks([told.hooks()], "session", "http://mix.example/stream")
+    calls = HookCalls()
+    watch = StreamHooks([calls.hooks()], "session", "http://mix.example/stream")
     for number in range(MOST_NOTES + 50):
         watch.retrying(1.0, number, "test")
     watch.ended(None)
@@ -285,9 +287,9 @@ async def test_behind_a_hook_that_hangs_notes_are_bounded_and_the_end_is_kept(
     watch.close(1.0)
     with trio.fail_after(5):
         await watch.run()
-    assert len(told.of(StreamRetryingContext)) == MOST_NOTES
-    assert told.names()[-1] == "stream_closed"
-    assert not told.of(StreamOpenedContext)
+    assert len(calls.of(StreamRetryingContext)) == MOST_NOTES
+    assert calls.names()[-1] == "stream_closed"
+    assert not calls.of(StreamOpenedContext)
     assert len(caplog.records) == 1
 
 
@@ -295,20 +297,20 @@ async def test_behind_a_hook_that_hangs_notes_are_bounded_and_the_end_is_kept(
 async def test_cancelled_anywhere_a_stream_is_closed_once_and_last(
     server: MixServer, slow: bool
 ) -> None:
-    told = Told()
+    calls = HookCalls()
     session = server.create_session()
 
     async def work() -> None:
         async with (
-            Mix(server.url, network=server.network, hooks=told.hooks(slow=slow)) as mix,
+            Mix(server.url, network=server.network, hooks=calls.hooks(slow=slow)) as mix,
             mix.open_stream(session) as stream,
         ):
             await stream.wait_connected()
 
     async def check() -> None:
-        names = told.names("stream")
-        requests = told.names("before"), told.names("after")
-        told.calls.clear()
+        names = calls.names("stream")
+        requests = calls.names("before"), calls.names("after")
+        calls.all.clear()
         assert names[-1:] == ["stream_closed"] or names == []
         assert names.count("stream_closed") <= 1
         assert len(requests[0]) - len(requests[1]) in ((0, 1) if slow else (0,))
@@ -324,7 +326,7 @@ async def _refused(request: StreamRequest, _last_event_id: object) -> ResponseSt
     raise errors.ConnectionFailed("refused", request=info)
 
 
-async def test_a_wait_that_goes_on_is_not_told_of_again(autojump_clock: MockClock) -> None:
+async def test_a_wait_that_goes_on_is_not_reported_again(autojump_clock: MockClock) -> None:
     waits: list[tuple[int, str]] = []
     source = Supervisor(
         StreamRequest(Http(), "http://mix.example/stream"),

@@ -13,13 +13,9 @@ import trio_mix
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).name
-# All that CI installs.
-LOCKED = ("dev", "cli", "server", "otel", "examples", "bench", "release", "fuzz")
 
 # Where one machine keeps its things. /tmp is everybody's, and tests name it as an example.
-MACHINE_PATHS = re.compile(
-    r"(?<![\w.*~-])/(?:home|Users|root|work|opt|mnt)/[\w.-]+|\bC:\\Users\\|file://" r"/"
-)
+MACHINE_PATHS = re.compile(r"(?<![\w.*~-])/(?:home|Users|root|work|opt|mnt)/[\w.-]+|\bC:\\Users\\")
 # A mirror's address in a lock file sends everybody there.
 INDEX_HOSTS = re.compile(
     r"--(?:extra-)?index-url|--find-links|pythonhosted\.org|\bpypi\.org/simple|registry\.npmjs"
@@ -63,6 +59,7 @@ def test_no_file_names_the_host_of_a_package_index() -> None:
 def test_both_patterns_find_what_they_are_for() -> None:
     assert MACHINE_PATHS.search('open("/home/me/notes")')
     assert MACHINE_PATHS.search("see /work/somewhere")
+    assert MACHINE_PATHS.search("file:///opt/packages")
     assert not MACHINE_PATHS.search("https://example.com/home/me")
     assert not MACHINE_PATHS.search("../work/notes, /api/home")
     assert INDEX_HOSTS.search("# --index-url https://x.invalid/simple")
@@ -89,17 +86,52 @@ def test_the_changelog_or_a_fragment_of_it_tells_of_this_version() -> None:
     assert f"## [{trio_mix.__version__}] - " in log or fragments
 
 
-def test_dev_lock_pins_all_that_the_extras_name_and_nothing_loose() -> None:
+LOCKS = {
+    "dev.lock": "dev",
+    ".ci/bench.lock": "bench",
+    ".ci/release.lock": "release",
+    ".ci/fuzz.lock": "fuzz",
+}
+
+
+def _pins(lock: str) -> list[tuple[str, str, int]]:
+    """Return the name, the version and the number of hashes of each entry of a lock file."""
+    entries = re.split(r"\n(?=\S)", (ROOT / lock).read_text().strip())
+    found = [re.match(r"([\w.-]+)(?:\[[\w,-]+\])?==([\w.!+]+)", entry) for entry in entries]
+    assert all(found), f"{lock} has an entry without a version"
+    return [
+        (_normal(match[1]), match[2], len(re.findall(r"--hash=sha256:[0-9a-f]{64}\b", entry)))
+        for match, entry in zip(found, entries, strict=True)
+        if match
+    ]
+
+
+def test_each_lock_pins_what_its_extra_names_with_hashes() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    named = project["dependencies"] + [line for extra in LOCKED for line in extras[extra]]
-    names = {_normal(re.split(r"[\[<>=!~; ]", line)[0]) for line in named} - {"trio-mix"}
-    lines = (ROOT / "dev.lock").read_text().splitlines()
-    loose = [
-        line for line in lines if line and not re.match(r"[\w.-]+(\[[\w,-]+\])?==[\w.!+]+", line)
-    ]
-    assert not loose
-    assert not names - {_normal(re.split(r"[\[=]", line)[0]) for line in lines}
+    for lock, extra in LOCKS.items():
+        pins = _pins(lock)
+        assert all(hashes for _, _, hashes in pins), lock
+        named = project["dependencies"] + _lines(extras, extra)
+        names = {_normal(re.split(r"[\[<>=!~; ]", line)[0]) for line in named} - {"trio-mix"}
+        assert not names - {name for name, _, _ in pins}, f"run .ci/lock for {lock}"
+
+
+def test_the_locks_agree_on_the_versions() -> None:
+    dev = {(name, version) for name, version, _ in _pins("dev.lock")}
+    names = {name for name, _ in dev}
+    for lock in LOCKS:
+        other = {(name, version) for name, version, _ in _pins(lock) if name in names}
+        assert other <= dev, f"run .ci/lock for {lock}"
+
+
+def _lines(extras: dict[str, list[str]], extra: str) -> list[str]:
+    """Return the requirements of an extra, with those of the extras that it includes."""
+    lines = extras[extra]
+    for line in list(lines):
+        if included := re.match(r"trio-mix\[([\w,-]+)\]", line):
+            lines = lines + [each for name in included[1].split(",") for each in extras[name]]
+    return lines
 
 
 def _normal(name: str) -> str:

@@ -12,6 +12,7 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.cases import case
 from tests.support.rest_kit import ONCE, answer, refusal, their_client
 from tests.support.rest_operations import OPERATIONS
 from tests.support.rest_samples import SESSION
@@ -23,6 +24,8 @@ from trio_mix.errors import ConfigurationError, ErrorResponse
 from trio_mix.resources import Files, Messages, Notifications, Sessions, Streaming
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.support.rest_kit import Canned
 
 AWKWARD = [
@@ -42,23 +45,22 @@ AWKWARD = [
 
 
 @pytest.mark.parametrize("client", ["own", "httpx", "httpx2"])
-@pytest.mark.parametrize("text", AWKWARD)
-async def test_an_awkward_id_stays_one_segment_of_the_path(
-    text: str, client: str, server: Canned
-) -> None:
+async def test_an_awkward_id_stays_one_segment_of_the_path(client: str, server: Canned) -> None:
     server.say(answer(204))
     theirs = their_client(client)
     async with MixCore(server.url, retries=ONCE, http_client=theirs) as core:
-        await Files(core).delete(id=text, filename=text)
+        for text in AWKWARD:
+            with case(text):
+                await Files(core).delete(id=text, filename=text)
+                asked = server.asked[-1]
+                before, _, rest = asked.target.partition("/api/sessions/")
+                session, middle, filename = rest.split("/")
+                assert (before, middle) == ("", "files")
+                assert unquote(session) == unquote(filename) == text
+                assert session not in (".", "..")
+                assert "x-evil" not in asked.headers
         if theirs is not None:
             await theirs.aclose()
-    (asked,) = server.asked
-    before, _, rest = asked.target.partition("/api/sessions/")
-    session, middle, filename = rest.split("/")
-    assert (before, middle) == ("", "files")
-    assert unquote(session) == unquote(filename) == text
-    assert session not in (".", "..")
-    assert "x-evil" not in asked.headers
 
 
 @given(st.text(min_size=1))
@@ -132,12 +134,12 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "args"), REFUSED)
 async def test_arguments_outside_the_specification_are_refused_before_any_io(
-    name: str, args: dict[str, Any], server: Canned, core: MixCore
+    server: Canned, core: MixCore
 ) -> None:
-    with pytest.raises(ConfigurationError, match=name.replace(".", r"\.")):
-        await core._caller.call(OPERATIONS[name], args)
+    for name, args in REFUSED:
+        with case(name, args), pytest.raises(ConfigurationError, match=name.replace(".", r"\.")):
+            await core._caller.call(OPERATIONS[name], args)
     assert server.asked == []
 
 
@@ -208,52 +210,51 @@ async def test_a_server_that_wants_browser_mode_is_asked_with_it_from_then_on(
     assert modes == [None, *["local-browser-service"] * 3, None, None]
 
 
-@pytest.mark.parametrize(
-    ("said", "args"),
-    [
+async def test_browser_mode_is_not_added_for_any_other_reason(
+    server: Canned, core: MixCore
+) -> None:
+    cases: list[tuple[bytes, dict[str, Any]]] = [
         (refusal(400, "title is too long"), {}),
         (refusal(500, "browserMode is broken"), {}),
         (refusal(400, "browserMode is wrong"), {"browser_mode": "remote-cdp-websocket"}),
-    ],
-)
-async def test_browser_mode_is_not_added_for_any_other_reason(
-    said: bytes, args: dict[str, Any], server: Canned, core: MixCore
-) -> None:
-    server.say(said)
-    with pytest.raises(ErrorResponse):
-        await Sessions(core).create(title="T", **args)
-    assert len(server.asked) == 1
+    ]
+    for refused, args in cases:
+        server.asked.clear()
+        server.say(refused)
+        with case(refused), pytest.raises(ErrorResponse):
+            await Sessions(core).create(title="T", **args)
+        assert len(server.asked) == 1
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda: BackoffStrategy(initial_interval=-1),
-        lambda: BackoffStrategy(max_interval=math.inf),
-        lambda: BackoffStrategy(exponent=0.5),
-        lambda: BackoffStrategy(max_elapsed_time=math.nan),
-        lambda: RetryConfig(strategy="sometimes"),  # type: ignore[arg-type]
-        lambda: RetryConfig(backoff=5),  # type: ignore[arg-type]
-        lambda: RequestOptions(timeout=0),
-        lambda: RequestOptions(timeout=True),
-        lambda: RequestOptions(retry_codes=["5xx"]),
-        lambda: RequestOptions(retry_codes=["99"]),
-        lambda: MixCore(timeout=-1),
-        lambda: MixCore(retries="none"),  # type: ignore[arg-type]
-        lambda: MixCore(headers={"a b": "c"}),
-        lambda: MixCore(headers={"a": "b\n"}),
-        lambda: MixCore("localhost:8088"),
-        lambda: MixCore("ftp://localhost"),
-        lambda: MixCore("http://"),
-        lambda: MixCore(""),
-        lambda: MixCore("http://h/?a=b"),
-        lambda: MixCore("http://h/#a"),
-        lambda: MixCore("http://h:99999"),
-    ],
-)
-def test_settings_that_cannot_work_are_refused_where_they_are_written(make: Any) -> None:
-    with pytest.raises(ConfigurationError):
-        make()
+WRONG_SETTINGS: list[Callable[[], object]] = [
+    lambda: BackoffStrategy(initial_interval=-1),
+    lambda: BackoffStrategy(max_interval=math.inf),
+    lambda: BackoffStrategy(exponent=0.5),
+    lambda: BackoffStrategy(max_elapsed_time=math.nan),
+    lambda: RetryConfig(strategy="sometimes"),  # type: ignore[arg-type]
+    lambda: RetryConfig(backoff=5),  # type: ignore[arg-type]
+    lambda: RequestOptions(timeout=0),
+    lambda: RequestOptions(timeout=True),
+    lambda: RequestOptions(retry_codes=["5xx"]),
+    lambda: RequestOptions(retry_codes=["99"]),
+    lambda: MixCore(timeout=-1),
+    lambda: MixCore(retries="none"),  # type: ignore[arg-type]
+    lambda: MixCore(headers={"a b": "c"}),
+    lambda: MixCore(headers={"a": "b\n"}),
+    lambda: MixCore("localhost:8088"),
+    lambda: MixCore("ftp://localhost"),
+    lambda: MixCore("http://"),
+    lambda: MixCore(""),
+    lambda: MixCore("http://h/?a=b"),
+    lambda: MixCore("http://h/#a"),
+    lambda: MixCore("http://h:99999"),
+]
+
+
+def test_settings_that_cannot_work_are_refused_where_they_are_written() -> None:
+    for number, make in enumerate(WRONG_SETTINGS):
+        with case(f"WRONG_SETTINGS[{number}]"), pytest.raises(ConfigurationError):
+            make()
 
 
 def test_settings_have_the_defaults_of_the_api_s_retry_extension() -> None:

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.cases import case
 from tests.support.rest_operations import OPERATIONS
 from tests.support.rest_samples import EXPORT, FILE, MESSAGE, SAMPLES, SESSION
 from trio_mix import models
@@ -51,9 +52,8 @@ def test_a_session_of_each_generation_is_one_model() -> None:
     assert new.callbacks == (models.Callback(tool_name="Bash", type="new-kind", bash_timeout=5),)
 
 
-@pytest.mark.parametrize(
-    ("wire", "read"),
-    [
+def test_times_are_aware_however_they_are_written() -> None:
+    for wire, read in [
         ("2025-01-02T03:04:05Z", datetime(2025, 1, 2, 3, 4, 5, tzinfo=UTC)),
         ("2025-01-02T03:04:05.123456789Z", datetime(2025, 1, 2, 3, 4, 5, 123456, tzinfo=UTC)),
         ("2025-01-02t03:04:05z", datetime(2025, 1, 2, 3, 4, 5, tzinfo=UTC)),
@@ -66,21 +66,21 @@ def test_a_session_of_each_generation_is_one_model() -> None:
         (1735787045.0, datetime(2025, 1, 2, 3, 4, 5, tzinfo=UTC)),
         (1735787045000, datetime(2025, 1, 2, 3, 4, 5, tzinfo=UTC)),
         (0, datetime(1970, 1, 1, tzinfo=UTC)),
-    ],
-)
-def test_times_are_aware_however_they_are_written(wire: object, read: datetime) -> None:
-    assert decode(wire, datetime) == read
-    assert decode(wire, datetime).tzinfo is not None
-    assert decode({**FILE, "modified": wire}, models.FileInfo).modified == read
+    ]:
+        with case(wire):
+            assert decode(wire, datetime) == read
+            assert decode(wire, datetime).tzinfo is not None
+            assert decode({**FILE, "modified": wire}, models.FileInfo).modified == read
 
 
-@pytest.mark.parametrize("wire", ["soon", "", True, None, [], 10**30, -(10**30), 1e400])
-def test_what_is_no_time_does_not_fit(wire: object) -> None:
-    assert mismatch({**SESSION, "createdAt": wire}, models.SessionData) == (
-        "$.createdAt",
-        "expected a time",
-        wire,
-    )
+def test_what_is_no_time_does_not_fit() -> None:
+    for wire in ["soon", "", True, None, [], 10**30, -(10**30), 1e400]:
+        with case(wire):
+            assert mismatch({**SESSION, "createdAt": wire}, models.SessionData) == (
+                "$.createdAt",
+                "expected a time",
+                wire,
+            )
 
 
 def test_the_path_leads_to_what_does_not_fit() -> None:
@@ -109,12 +109,16 @@ def test_the_path_leads_to_what_does_not_fit() -> None:
     assert mismatch([], dict[str, models.Provider]) == ("$", "expected an object", [])
 
 
-@pytest.mark.parametrize(
-    ("field", "wire"),
-    [("cost", True), ("cost", "1"), ("promptTokens", 1.5), ("promptTokens", True), ("id", 5)],
-)
-def test_nothing_is_converted_by_force(field: str, wire: object) -> None:
-    assert mismatch({**SESSION, field: wire}, models.SessionData)[0] == f"$.{field}"
+def test_nothing_is_converted_by_force() -> None:
+    for field, wire in [
+        ("cost", True),
+        ("cost", "1"),
+        ("promptTokens", 1.5),
+        ("promptTokens", True),
+        ("id", 5),
+    ]:
+        with case(field, wire):
+            assert mismatch({**SESSION, field: wire}, models.SessionData)[0] == f"$.{field}"
 
 
 def test_null_is_an_empty_list_or_object_as_go_writes_it() -> None:
@@ -124,26 +128,21 @@ def test_null_is_an_empty_list_or_object_as_go_writes_it() -> None:
     assert decode({**MESSAGE, "toolCalls": None}, models.BackendMessage).tool_calls is None
 
 
-@pytest.mark.parametrize(
-    ("wire", "read"),
-    [
+def test_a_cancellation_s_answer_is_read_as_specified_and_as_seen() -> None:
+    for wire, read in [
         ({"cancelled": True}, (True, None)),
         ({"cancelled": False}, (False, None)),
         ({"status": "cancelled", "sessionId": "s"}, (True, "s")),
         ({"status": "idle", "sessionId": "s"}, (False, "s")),
         ({}, (True, None)),
-    ],
-)
-def test_a_cancellation_s_answer_is_read_as_specified_and_as_seen(
-    wire: object, read: tuple[bool, str | None]
-) -> None:
-    result = decode(wire, models.CancelResult)
-    assert (result.cancelled, result.session_id) == read
+    ]:
+        with case(wire):
+            result = decode(wire, models.CancelResult)
+            assert (result.cancelled, result.session_id) == read
 
 
-@pytest.mark.parametrize(
-    ("wire", "granted"),
-    [
+def test_a_permission_s_answer_is_read_either_way() -> None:
+    for wire, granted in [
         ({"granted": True}, True),
         ({"denied": True}, False),
         ({"granted": False}, False),
@@ -151,10 +150,9 @@ def test_a_cancellation_s_answer_is_read_as_specified_and_as_seen(
         ({"id": "p", "message": "x", "status": "denied"}, False),
         ({"status": "ok"}, None),
         ({}, None),
-    ],
-)
-def test_a_permission_s_answer_is_read_either_way(wire: object, granted: bool | None) -> None:
-    assert decode(wire, models.PermissionResult).granted is granted
+    ]:
+        with case(wire):
+            assert decode(wire, models.PermissionResult).granted is granted
 
 
 def test_a_sent_message_s_answer_is_an_acknowledgement_or_a_stored_message() -> None:
@@ -172,22 +170,31 @@ def test_health_s_time_may_be_any_text() -> None:
     assert decode({"timestamp": 5}, models.HealthStatus).timestamp is not None
 
 
-@pytest.mark.parametrize("shape", [models.ToolCallData, models.ExportToolCall])
-def test_tool_inputs_are_parsed_on_demand(
-    shape: type[models.ToolCallData | models.ExportToolCall],
-) -> None:
-    assert decode(TOOL_CALL, shape).parsed_input == {"a": 1}
-    for text in ("", '{"a": ', "[" * 100_000):
-        assert decode({**TOOL_CALL, "input": text}, shape).parsed_input is None
+def test_tool_inputs_are_parsed_on_demand() -> None:
+    shapes: list[type[models.ToolCallData | models.ExportToolCall]] = [
+        models.ToolCallData,
+        models.ExportToolCall,
+    ]
+    for shape in shapes:
+        assert decode(TOOL_CALL, shape).parsed_input == {"a": 1}
+        for text in ("", '{"a": ', "[" * 100_000):
+            assert decode({**TOOL_CALL, "input": text}, shape).parsed_input is None
 
 
-@pytest.mark.parametrize(
-    "body", [b"", b" \n", b"<html>", b"{", b"\xff", b"[" * 100_000, b'{"a": ' + b"1" * 5000 + b"}"]
-)
-def test_what_is_no_json_does_not_fit_and_leaves_no_trace_of_the_body(body: bytes) -> None:
-    with pytest.raises(Mismatch, match="expected JSON") as caught:
-        parse_json(body)
-    assert caught.value.__context__ is None
+def test_what_is_no_json_does_not_fit_and_leaves_no_trace_of_the_body() -> None:
+    for body in [
+        b"",
+        b" \n",
+        b"<html>",
+        b"{",
+        b"\xff",
+        b"[" * 100_000,
+        b'{"a": ' + b"1" * 5000 + b"}",
+    ]:
+        with case(body[:20]):
+            with pytest.raises(Mismatch, match="expected JSON") as caught:
+                parse_json(body)
+            assert caught.value.__context__ is None
 
 
 json_values = st.recursive(
@@ -225,8 +232,15 @@ def classes() -> list[type]:
     return [each for each in exported if attrs.has(each)]
 
 
-@pytest.mark.parametrize("cls", classes(), ids=lambda cls: cls.__name__)
-def test_models_are_frozen_slotted_documented_and_exported(cls: type) -> None:
+def test_models_are_frozen_slotted_documented_and_exported() -> None:
+    found = classes()
+    assert len(found) > 30
+    for cls in found:
+        with case(cls):
+            check_class(cls)
+
+
+def check_class(cls: type) -> None:
     assert cls.__name__ in models.__all__
     assert "__dict__" not in dir(cls)
     assert get_type_hints(cls)
@@ -241,16 +255,14 @@ def test_models_are_frozen_slotted_documented_and_exported(cls: type) -> None:
             assert isinstance(after, ast.Expr), ast.unparse(field)
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
+def test_models_are_hashable() -> None:
+    makers: list[Callable[[], object]] = [
         lambda: decode(SESSION, models.SessionData),
         lambda: decode(SAMPLES["preferences.get"].answer, models.PreferencesResult),
         lambda: decode(SAMPLES["tools.list_llm_tools"].answer, models.LLMTools),
-    ],
-)
-def test_models_are_hashable(make: Callable[[], object]) -> None:
-    assert hash(make()) == hash(make())
+    ]
+    for make in makers:
+        assert hash(make()) == hash(make())
 
 
 def test_a_browser_s_address_is_not_shown() -> None:

@@ -8,7 +8,7 @@ import pytest
 import trio
 
 import trio_mix
-from tests.support.hooks_kit import Told
+from tests.support.hooks_kit import HookCalls
 from tests.support.rest_kit import ONCE, answer, core_over, refusal, response
 from trio_mix import MixCore, RequestOptions, Response
 from trio_mix.errors import (
@@ -179,10 +179,10 @@ async def test_arguments_that_cannot_work_are_refused_before_any_io(
 
 async def test_the_hooks_see_it(server: Canned) -> None:
     server.say(answer(200))
-    told = Told()
-    async with MixCore(server.url, retries=ONCE, hooks=told.hooks()) as core:
+    calls = HookCalls()
+    async with MixCore(server.url, retries=ONCE, hooks=calls.hooks()) as core:
         await core.request("GET", "/x")
-    assert [(name, context.operation) for name, context in told.calls] == [
+    assert [(name, context.operation) for name, context in calls.all] == [
         ("before_request", "request"),
         ("after_success", "request"),
     ]

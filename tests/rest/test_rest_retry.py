@@ -1,4 +1,4 @@
-"""What is tried again, when, and what never is. The HTTP layer is in memory, the clock jumps."""
+"""What is retried, when, and what never is. The HTTP layer is in memory, the clock jumps."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
+from tests.support.cases import case
 from tests.support.rest_kit import core_over, response
 from tests.support.rest_operations import OPERATIONS
 from tests.support.rest_samples import SAMPLES, SESSION
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from trio_mix._http import HttpResponse
 
+
 INFO = RequestInfo("GET", "http://mix.test/x")
 LOST = ConnectionFailed("cut", request=INFO, sent=True)
 REFUSED = ConnectionFailed("refused", request=INFO, sent=False)
@@ -51,60 +53,44 @@ def pauses(times: list[float]) -> list[float]:
     return [round(b - a, 6) for a, b in itertools.pairwise(times)]
 
 
-def named(failure: HttpResponse | ConnectionFailed | RequestTimeout) -> str:
-    """Return a test's name for what came; an object's own would differ in every worker."""
-    return getattr(failure, "reason", "") or str(getattr(failure, "status_code", ""))
+async def test_a_safe_operation_is_retried(autojump_clock: MockClock) -> None:
+    failures: list[HttpResponse | Exception] = [LOST, REFUSED, LATE]
+    failures += [response(status) for status in (500, 503, 599, 408, 429)]
+    for failure in failures:
+        with case(failure):
+            core, http = core_over([failure, failure, FINE], rng=MostJitter())
+            assert await Sessions(core).list() == []
+            assert pauses(http.times) == [0.5, 0.75]
 
 
-@pytest.mark.parametrize(
-    "failure",
-    [
-        response(500),
-        response(503),
-        response(599),
-        response(408),
-        response(429),
-        LOST,
-        REFUSED,
-        LATE,
-    ],
-    ids=named,
-)
-async def test_a_safe_operation_is_tried_again(
-    failure: HttpResponse | Exception, autojump_clock: MockClock
-) -> None:
-    core, http = core_over([failure, failure, FINE], rng=MostJitter())
-    assert await Sessions(core).list() == []
-    assert pauses(http.times) == [0.5, 0.75]
+async def test_other_statuses_are_not_retried(autojump_clock: MockClock) -> None:
+    for status in (400, 401, 403, 404, 409, 413, 422, 302):
+        core, http = core_over([response(status), FINE])
+        with case(status), pytest.raises(MixDefaultError):
+            await Sessions(core).list()
+        assert len(http.times) == 1
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 413, 422, 302])
-async def test_other_statuses_are_not_tried_again(status: int, autojump_clock: MockClock) -> None:
-    core, http = core_over([response(status), FINE])
-    with pytest.raises(MixDefaultError):
-        await Sessions(core).list()
-    assert len(http.times) == 1
-
-
-async def test_a_broken_success_is_not_tried_again(autojump_clock: MockClock) -> None:
+async def test_a_broken_success_is_not_retried(autojump_clock: MockClock) -> None:
     core, http = core_over([response(200, {"a": 1}), FINE])
     with pytest.raises(ResponseValidationError):
         await Sessions(core).list(options=RequestOptions(retry_codes=["2XX"]))
     assert len(http.times) == 1
 
 
-@pytest.mark.parametrize("failure", [response(503), response(429), LOST, LATE], ids=named)
-@pytest.mark.parametrize("name", [n for n, o in OPERATIONS.items() if o.retry == "unsent"])
-async def test_an_operation_that_may_have_run_is_never_tried_again(
-    name: str, failure: HttpResponse | Exception, autojump_clock: MockClock
-) -> None:
-    core, http = core_over([failure, SENT])
+async def test_an_operation_that_may_have_run_is_never_retried(autojump_clock: MockClock) -> None:
     options = RequestOptions(retries=RetryConfig(), retry_codes=["5XX", "429"])
-    result = await getattr(funcs, name.replace(".", "_"))(
-        core, options=options, **SAMPLES[name].args
-    )
-    assert not result.ok
-    assert len(http.times) == 1
+    for name, operation in OPERATIONS.items():
+        if operation.retry == "safe":
+            continue
+        for failure in (response(503), response(429), LOST, LATE):
+            with case(name, failure):
+                core, http = core_over([failure, SENT])
+                result = await getattr(funcs, name.replace(".", "_"))(
+                    core, options=options, **SAMPLES[name].args
+                )
+                assert not result.ok
+                assert len(http.times) == 1
 
 
 def test_the_operations_that_are_not_safe_are_these() -> None:
@@ -118,7 +104,7 @@ def test_the_operations_that_are_not_safe_are_these() -> None:
     }
 
 
-async def test_a_message_of_which_nothing_was_sent_is_tried_again(
+async def test_a_message_of_which_nothing_was_sent_is_retried(
     autojump_clock: MockClock,
 ) -> None:
     core, http = core_over([REFUSED, REFUSED, SENT])
@@ -166,14 +152,14 @@ async def test_the_last_answer_is_what_is_raised_when_the_time_is_up(
     assert len(http.times) >= 2
 
 
-async def test_no_time_limit_goes_on_for_ever(autojump_clock: MockClock) -> None:
+async def test_no_time_limit_retries_forever(autojump_clock: MockClock) -> None:
     config = RetryConfig(backoff=BackoffStrategy(max_elapsed_time=None, initial_interval=1e300))
     core, _http = core_over([LOST] * 2000 + [FINE], retries=config, rng=MostJitter())
     await Sessions(core).list()
     assert trio.current_time() == 2000 * 60.0
 
 
-async def test_a_server_that_is_not_there_is_told_of_once(
+async def test_a_server_that_cannot_be_reached_is_logged_once(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     core, _http = core_over([REFUSED] * 5 + [FINE], retries=RetryConfig())
@@ -187,15 +173,14 @@ async def test_a_server_that_is_not_there_is_told_of_once(
     assert "RetryConfig" in said
 
 
-@pytest.mark.parametrize("answers", [[LOST, FINE], [response(503)] * 5 + [FINE]])
-async def test_a_single_loss_or_a_busy_server_is_not_told_of(
-    answers: list[ConnectionFailed | HttpResponse],
-    autojump_clock: MockClock,
-    caplog: pytest.LogCaptureFixture,
+async def test_a_single_loss_or_a_busy_server_is_not_logged(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    core, _http = core_over(answers, retries=RetryConfig())
-    await Sessions(core).list()
-    assert not caplog.records
+    scripts: list[list[HttpResponse | Exception]] = [[LOST, FINE], [*[response(503)] * 5, FINE]]
+    for answers in scripts:
+        core, _http = core_over(answers, retries=RetryConfig())
+        await Sessions(core).list()
+        assert not caplog.records
 
 
 async def test_strategy_none_is_a_single_try_for_the_client_and_for_a_call(
@@ -230,22 +215,18 @@ async def test_a_call_can_name_the_statuses(autojump_clock: MockClock) -> None:
     assert len(http.times) == 1
 
 
-@pytest.mark.parametrize(
-    ("header", "least", "most"),
-    [
+async def test_retry_after_takes_the_pause_s_place_and_is_capped(autojump_clock: MockClock) -> None:
+    for header, least, most in [
         ("3", 3.0, 3.5),
         ("0", 0.0, 0.0),
         ("3600", 60.0, 60.5),
         ("soon", 0.25, 0.5),
         ("-5", 0.25, 0.5),
-    ],
-)
-async def test_retry_after_takes_the_pause_s_place_and_is_capped(
-    header: str, least: float, most: float, autojump_clock: MockClock
-) -> None:
-    core, http = core_over([response(503, headers={"retry-after": header}), FINE])
-    await Sessions(core).list()
-    assert least <= pauses(http.times)[0] <= most
+    ]:
+        with case(header):
+            core, http = core_over([response(503, headers={"retry-after": header}), FINE])
+            await Sessions(core).list()
+            assert least <= pauses(http.times)[0] <= most
 
 
 async def test_retry_after_may_be_a_date(autojump_clock: MockClock) -> None:
@@ -255,7 +236,7 @@ async def test_retry_after_may_be_a_date(autojump_clock: MockClock) -> None:
     assert 20 <= pauses(http.times)[0] <= 31
 
 
-async def test_headers_are_asked_for_again_at_each_try(autojump_clock: MockClock) -> None:
+async def test_the_headers_function_is_called_for_each_try(autojump_clock: MockClock) -> None:
     tokens = iter(["old", "new"])
     core, http = core_over([response(500), FINE], headers=lambda: {"authorization": next(tokens)})
     await Sessions(core).list()
@@ -270,7 +251,7 @@ async def test_cancellation_ends_a_pause_at_once(autojump_clock: MockClock) -> N
     assert trio.current_time() == 1.0
 
 
-async def test_a_certificate_that_is_refused_is_not_tried_again(autojump_clock: MockClock) -> None:
+async def test_a_certificate_that_is_refused_is_not_retried(autojump_clock: MockClock) -> None:
     failure = ConnectionFailed("tls", request=INFO)
     failure.__cause__ = ssl.SSLCertVerificationError("self-signed")
     core, http = core_over([failure, FINE])
@@ -279,7 +260,7 @@ async def test_a_certificate_that_is_refused_is_not_tried_again(autojump_clock: 
     assert len(http.times) == 1
 
 
-async def test_a_bug_is_not_tried_again(autojump_clock: MockClock) -> None:
+async def test_a_bug_is_not_retried(autojump_clock: MockClock) -> None:
     core, http = core_over([ZeroDivisionError("bug"), FINE])
     with pytest.raises(ZeroDivisionError):
         await Sessions(core).list()

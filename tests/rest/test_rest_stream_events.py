@@ -8,6 +8,7 @@ import pytest
 import trio
 import trio.testing
 
+from tests.support.cases import case
 from tests.support.rest_kit import ONCE, answer, refusal, their_client
 from trio_mix import events, funcs
 from trio_mix._rest._core import MixCore
@@ -100,24 +101,24 @@ async def test_a_status_of_refusal_is_raised_on_entering(server: Canned, core: M
         await Streaming(core).stream_events(session_id="s")
 
 
-@pytest.mark.parametrize(
-    ("said", "shown"),
-    [
-        (answer(200, {"hello": "tok-12345"}), r"application/json.*hello.*\*\*\*"),
-        (answer(200, raw=b"<html>", headers={"Content-Type": "text/html"}), "text/html.*<html>"),
-        (answer(200, raw=b"\x00\x01", headers={"Content-Type": "image/png"}), "image/png"),
-        (answer(200, raw=b"x"), "content type is missing"),
-    ],
-)
+NO_STREAMS = [
+    (answer(200, {"hello": "tok-12345"}), r"application/json.*hello.*\*\*\*"),
+    (answer(200, raw=b"<html>", headers={"Content-Type": "text/html"}), "text/html.*<html>"),
+    (answer(200, raw=b"\x00\x01", headers={"Content-Type": "image/png"}), "image/png"),
+    (answer(200, raw=b"x"), "content type is missing"),
+]
+
+
 async def test_what_is_no_event_stream_is_a_protocol_error_that_shows_what_came(
-    said: bytes, shown: str, server: Canned, core: MixCore
+    server: Canned, core: MixCore
 ) -> None:
-    server.say(said)
     options = RequestOptions(headers={"authorization": "Bearer tok-12345"})
-    with pytest.raises(ProtocolError, match=shown) as caught:
-        await Streaming(core).stream_events(session_id="s", options=options)
-    assert caught.value.session_id == "s"
-    assert "tok-12345" not in str(caught.value)
+    for response, shown in NO_STREAMS:
+        server.say(response)
+        with case(response), pytest.raises(ProtocolError, match=shown) as caught:
+            await Streaming(core).stream_events(session_id="s", options=options)
+        assert caught.value.session_id == "s"
+        assert "tok-12345" not in str(caught.value)
 
 
 async def test_204_says_not_to_come_back(server: Canned, core: MixCore) -> None:
@@ -126,7 +127,7 @@ async def test_204_says_not_to_come_back(server: Canned, core: MixCore) -> None:
         await Streaming(core).stream_events(session_id="s")
 
 
-async def test_two_readers_are_told_apart(server: Canned, core: MixCore) -> None:
+async def test_a_second_reader_is_refused(server: Canned, core: MixCore) -> None:
     server.say(CHUNKED.replace(b"chunked\r\n", b"chunked\r\nContent-Length-Not: 1\r\n"))
     async with (
         Streaming(core).stream_events(session_id="s") as stream,
@@ -186,7 +187,7 @@ async def test_an_event_over_the_limit_is_a_protocol_error(server: Canned, core:
         assert caught.value.session_id == "s"
 
 
-async def test_connecting_is_tried_again_but_an_open_stream_is_not(
+async def test_connecting_is_retried_but_an_open_stream_is_not(
     server: Canned,
 ) -> None:
     cut = CHUNKED.replace(b"chunked\r\n", b"chunked\r\nConnection: close\r\n") + chunk(CONNECTED)

@@ -31,7 +31,7 @@ from trio_mix.testing import (
     replay,
 )
 from trio_mix.testing.net._guard import RequestGuard
-from trio_mix.testing.recording import _recorder, _replay
+from trio_mix.testing.recording import _exchange_recorder, _recorder, _replay
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -353,7 +353,7 @@ async def test_a_body_over_the_limit_is_not_forwarded_in_part(
 async def test_what_a_recorder_holds_back_is_bounded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_recorder, "MAX_HELD", 100_000)
+    monkeypatch.setattr(_exchange_recorder, "MAX_HELD", 100_000)
     size = 3_000_000
     secret = "sk-" + "s" * 40
 

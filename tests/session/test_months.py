@@ -164,7 +164,7 @@ def test_ids_of_old_turns_are_forgotten() -> None:
         router.route([asked(f"u{number}", "go"), says("ok", f"a{number}")])
         router.route([done(f"a{number}", "ok")])
         assert turn.over
-    assert len(router._owners) <= 512
+    assert len(router._messages) <= 512
 
 
 @pytest.mark.parametrize("api", ["async", "pipeline"])

@@ -1,7 +1,6 @@
-"""For each operation: how it is called on a bundled server, what must come back, how it fails.
+"""For each operation: its arguments on a bundled server, what holds of its value, how it fails.
 
-What it knows: arguments that make sense in a `World`, facts that the answer must tell.
-What it must never know: paths, bodies, statuses of success: those are the table's under test.
+Paths, bodies and statuses of success are not here: they are under test.
 """
 
 from __future__ import annotations
@@ -336,7 +335,7 @@ All others are put into its mouth with `MixServer.answer_next`.
 
 
 async def answered(world: World, caller: Caller, name: str) -> tuple[Any, Any]:
-    """Return the JSON that the server answers, and what became of it."""
+    """Return the JSON that the server sent, and the value that it was decoded to."""
     await CASES[name].before(world, caller)
     recorder = Recorder(caller.mix._caller.http)
     caller.mix._caller.http = recorder  # type: ignore[assignment]

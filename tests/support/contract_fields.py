@@ -1,6 +1,6 @@
-"""Hold a decoded model beside the JSON that it came from; and break that JSON, field by field.
+"""Compare a decoded model with its JSON, and break that JSON field by field.
 
-What it knows: how names look on the wire and in Python. Written without the codec under test.
+Written without the converter under test.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def snake(name: str) -> str:
 
 
 def lost(raw: Json, value: object, path: str = "$") -> Iterator[str]:
-    """Say which parts of the JSON the value does not hold."""
+    """Yield the parts of the JSON that the value does not hold."""
     if isinstance(value, models.PermissionResult) and "denied" in raw:
         raw = {"granted": not raw["denied"], **{k: raw[k] for k in raw if k != "denied"}}
     if isinstance(value, models.SendResult) and value.message is not None:

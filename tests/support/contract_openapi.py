@@ -1,8 +1,4 @@
-"""Read the OpenAPI files that may lie beside the checkout: schemas, examples made from them.
-
-What it knows: the few words of JSON schema that those files use.
-What it must never know: the client's models.
-"""
+"""Read the OpenAPI files that may lie beside the checkout: schemas, examples made from them."""
 
 from __future__ import annotations
 
@@ -119,7 +115,7 @@ class Spec:
                 yield where, [twin]
 
     def problems(self, schema: Schema, value: Any, path: str = "$") -> Iterator[str]:
-        """Say where a value is not of the schema; fields that it does not list are told too."""
+        """Yield where a value is not of the schema, fields that it does not list included."""
         schema = self.flat(schema)
         kinds: dict[str, type | tuple[type, ...]] = {
             "object": dict,

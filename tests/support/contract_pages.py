@@ -1,8 +1,7 @@
-"""The tables of the docs that are made from the table of operations and from the contract's cases.
+"""The tables of the docs that are generated from the operations and the cases of the contract.
 
-``python -m tests.support.contract_pages`` writes them into their pages; a test says when to.
-
-What it knows: operations, cases, Markdown. What it must never know: prose; that is the pages' own.
+``python -m tests.support.contract_pages`` writes them into their pages; a test fails when they are
+out of date.
 """
 
 from __future__ import annotations

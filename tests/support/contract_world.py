@@ -1,8 +1,4 @@
-"""The stage of the contract: a bundled server of an API version, and clients of each kind.
-
-What it knows: which bundled server stands for which API file, how a method or a function is called.
-What it must never know: a particular operation (`contract_cases`).
-"""
+"""The set-up of the contract tests: a bundled server of each API version, clients of each kind."""
 
 from __future__ import annotations
 
@@ -22,7 +18,7 @@ from trio_mix.testing import AskPermission, Hang, MixServer, Notify, Say, Think,
 from trio_mix.testing import MessageFinished as Finished
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Iterator, Sequence
 
     from trio_mix._http import Http, HttpClient, HttpResponse
     from trio_mix.testing import Api
@@ -41,7 +37,7 @@ SERVERS: Final[dict[str, tuple[Api, str]]] = {
     "0.11.4": ("async", "0.11.4"),
     "0.7": ("blocking", "0.7.3"),
 }
-"""The server that stands for each OpenAPI file, and the generation that has none."""
+"""The server for each OpenAPI file, and for the generation that has no file."""
 
 _PLAIN_CONTEXT = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # loading certificates takes 20 ms
 
@@ -56,7 +52,7 @@ class World:
     message: str
     """The id of the answer's row."""
     noted: dict[str, str] = attrs.field(factory=dict[str, str])
-    """What a case's preparation has to tell its arguments."""
+    """Values that the preparation of a case passes to its arguments."""
 
 
 @asynccontextmanager
@@ -85,7 +81,7 @@ async def world_of(generation: str, **settings: Any) -> AsyncIterator[World]:
 
 @asynccontextmanager
 async def caller_client(kind: Client) -> AsyncIterator[HttpClient | None]:
-    """A client of the caller's, or ``None`` for connections of our own."""
+    """A caller's client, or ``None`` for the library's own connections."""
     if kind == "own":
         yield None
     elif kind == "httpx":
@@ -97,7 +93,7 @@ async def caller_client(kind: Client) -> AsyncIterator[HttpClient | None]:
 
 
 class Recorder:
-    """An HTTP layer that notes the answers that pass through it."""
+    """An HTTP layer that records the responses that pass through it."""
 
     def __init__(self, inner: Http) -> None:
         self.inner = inner
@@ -120,7 +116,7 @@ class Caller:
     core: MixCore
 
     async def __call__(self, name: str, how: How, /, **args: Any) -> Any:
-        """Return the operation's value or raise its error; a stream is read for one event."""
+        """Return the operation's value or raise its error; of a stream, return the first event."""
         if how == "method":
             resource, _, method = name.partition(".")
             asked = getattr(getattr(self.mix, resource), method)(**args)
@@ -148,21 +144,26 @@ async def caller_of(server: MixServer, kind: Client = "own") -> AsyncIterator[Ca
 
 
 def path_of(name: str) -> str:
-    """The beginning of the operation's path, for the server to answer in another way."""
+    """The beginning of the operation's path, for which the server is given another answer."""
     return OPERATIONS[name].path.partition("{")[0]
 
 
-HAVE: Final = [
-    (name, generation)
-    for name, operation in OPERATIONS.items()
-    for generation in operation.generations
-]
-"""Every operation on every generation that has it."""
+GROUPS: Final = tuple(dict.fromkeys(name.partition(".")[0] for name in OPERATIONS))
+"""The resources: a test of all operations is split by them."""
 
-LACK: Final = [
-    (name, generation)
-    for name, operation in OPERATIONS.items()
-    for generation in GENERATIONS
-    if generation not in operation.generations
-]
-"""Every operation on every generation that has not."""
+
+def have(group: str) -> Iterator[tuple[str, str]]:
+    """Each operation of a resource, with each generation that has it."""
+    for name, operation in OPERATIONS.items():
+        if name.partition(".")[0] == group:
+            for generation in operation.generations:
+                yield name, generation
+
+
+def lack(group: str) -> Iterator[tuple[str, str]]:
+    """Each operation of a resource, with each generation that lacks it."""
+    present = set(have(group))
+    for name in dict.fromkeys(name for name, _ in present):
+        for generation in GENERATIONS:
+            if (name, generation) not in present:
+                yield name, generation

@@ -118,7 +118,7 @@ async def no_such_session(stage: Stage) -> None:
     "a proxy before the server has lost it",
     operation="sessions.list",
     target="http://mix.test/api/sessions",
-    remedy="The server failed: look into its log",
+    remedy="The server failed: check its log",
 )
 async def bad_gateway(stage: Stage) -> None:
     stage.server.answer_next("/api/sessions", 502, body=b"<h1>Bad Gateway</h1>")
@@ -142,7 +142,7 @@ async def older_server(stage: Stage) -> None:
     "something else than a Mix server answers",
     operation="sessions.get",
     target="http://mix.test/api/sessions/session-1",
-    remedy="Check that the URL is a Mix server's",
+    remedy="Check that the URL is that of a Mix server",
 )
 async def something_else(stage: Stage) -> None:
     body = b'{"id": "session-1", "title": 7}'

@@ -93,7 +93,7 @@ wrong("buffer", operation="open_stream(", target="message_buffer=0", remedy="at 
       call=lambda: Mix().open_stream("s", message_buffer=0))  # fmt: skip
 wrong("event_size", operation="open_stream(", target="max_event_size=0", remedy="at least 1",
       call=lambda: Mix().open_stream("s", max_event_size=0))  # fmt: skip
-wrong("event_id", operation="open_stream(", target="last_event_id=", remedy="take it from an event",
+wrong("event_id", operation="open_stream(", target="last_event_id=", remedy="the id of an event",
       call=lambda: Mix().open_stream("s", last_event_id="7\n"))  # fmt: skip
 wrong("decoder", operation="max_event_size", target="is 0", remedy="it must be at least 1",
       call=lambda: sse.SSEDecoder(max_event_size=0))  # fmt: skip

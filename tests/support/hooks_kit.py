@@ -1,4 +1,4 @@
-"""What the tests of the hooks share: hooks that write down what they are told, and a scene."""
+"""Helpers of the hook tests: hooks that record their calls, and an open stream."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ NAMES = tuple(field.name for field in attrs.fields(Hooks))
 SECRET = "s3cr3t-value"
 
 
-class Told:
-    """What hooks were told, in order."""
+class HookCalls:
+    """The calls of hooks, in order: the name of each hook and its argument."""
 
     def __init__(self, name: str = "") -> None:
         self.name = name
-        self.calls: list[tuple[str, Any]] = []
+        self.all: list[tuple[str, Any]] = []
 
     def hooks(self, *, slow: bool = False) -> Hooks:
         return Hooks(**{name: self._hook(name, slow=slow) for name in NAMES})
 
     def _hook(self, name: str, *, slow: bool) -> Callable[[Any], Awaitable[None] | None]:
         def at_once(context: Any) -> None:
-            self.calls.append((name, context))
+            self.all.append((name, context))
 
         async def in_a_while(context: Any) -> None:
-            self.calls.append((name, context))
+            self.all.append((name, context))
             await trio.lowlevel.checkpoint()
 
         return in_a_while if slow else at_once
 
     def names(self, beginning: str = "") -> list[str]:
-        return [name for name, _ in self.calls if name.startswith(beginning)]
+        return [name for name, _ in self.all if name.startswith(beginning)]
 
     def of(self, kind: type[T]) -> list[T]:
-        return [context for _, context in self.calls if isinstance(context, kind)]
+        return [context for _, context in self.all if isinstance(context, kind)]
 
 
 @asynccontextmanager

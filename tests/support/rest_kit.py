@@ -1,4 +1,4 @@
-"""Doubles for the REST tests: a server that says what it is told, and an HTTP layer in memory."""
+"""Doubles for the REST tests: a server with scripted responses, and an HTTP layer in memory."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def refusal(status: int, message: str = "no", kind: str = "bad_request") -> byte
 
 @attrs.define
 class Canned:
-    """A server on a real socket that answers what it is told."""
+    """A server on a real socket with scripted responses."""
 
     url: str
     asked: list[Asked]
@@ -133,7 +133,7 @@ async def canned_server(
 
 @attrs.define
 class FakeHttp:
-    """An HTTP layer that gives back, or raises, what it is told, and notes when it was asked."""
+    """An HTTP layer that returns or raises what is scripted, and records each request's time."""
 
     script: list[HttpResponse | Exception]
     times: list[float] = attrs.field(factory=list)

@@ -74,7 +74,11 @@ def played(
         seen.append({**state, "owner": attrs.astuple(turn.owner)})
         if turn.over:
             turn = router.register("go")
-    owners = {name: owner.over for name, owner in router._owners.items()}
+    owners = [
+        (name, owner.over)
+        for known in (router._messages, router._calls)
+        for name, owner in known.items()
+    ]
     return [*seen, owners, len(router._foreign), router.traits.ids]
 
 

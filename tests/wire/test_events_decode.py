@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_mix import events
-from trio_mix._wire._events import decode_event
-from trio_mix.events import EVENT_CLASSES, UnknownEvent
+from trio_mix._wire._events import EVENT_CLASSES, decode_event
+from trio_mix.events import UnknownEvent
 from trio_mix.sse import ServerSentEvent
 
 if TYPE_CHECKING:

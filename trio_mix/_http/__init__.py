@@ -3,6 +3,7 @@
 from trio_mix._http._client import Http as Http
 from trio_mix._http._protocols import HttpClient as HttpClient
 from trio_mix._http._protocols import NetworkBackend as NetworkBackend
+from trio_mix._http._protocols import RepeatableContent as RepeatableContent
 from trio_mix._http._response import ERROR_BODY_LIMIT as ERROR_BODY_LIMIT
 from trio_mix._http._response import HttpResponse as HttpResponse
 from trio_mix._http._response import ReceivedResponse as ReceivedResponse
@@ -26,6 +27,7 @@ __all__ = [
     "HttpResponse",
     "NetworkBackend",
     "ReceivedResponse",
+    "RepeatableContent",
     "ResponseStream",
     "Target",
     "TrioBackend",

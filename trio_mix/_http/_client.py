@@ -7,7 +7,8 @@ The rules (tests cite the numbers):
    cannot lose a slot of a pool.
 2. A caller's client is used as it is, for streams too. A proxy of the environment is used through
    httpx, with one client for each request.
-3. Redirects of a GET to the same origin are followed, up to five. Any other is returned.
+3. A redirect is followed, up to five times, if it leads to the same origin, keeps the method, and
+   the body can be sent again. Any other is returned, with the reason.
 4. What libraries raise becomes `ConnectionFailed` or `RequestTimeout`, with ``sent`` true once a
    byte of the request may have been sent.
 5. The body is read as it is sent: the request asks for no compression.
@@ -28,7 +29,7 @@ from trio_mix._http._pool import IdleConnections
 from trio_mix._http._progress import RequestProgress
 from trio_mix._http._protocols import HttpRequest
 from trio_mix._http._proxies import Proxies, ProxyClient
-from trio_mix._http._redirects import MAX_REDIRECTS, redirect_target
+from trio_mix._http._redirects import MAX_REDIRECTS, REDIRECTS, redirect_target
 from trio_mix._http._response import ERROR_BODY_LIMIT, HttpResponse, ResponseStream
 from trio_mix._http._sockets import TrioBackend, default_ssl_context
 from trio_mix._http._urls import Target, check_headers, url_secrets
@@ -44,7 +45,12 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Mapping
 
-    from trio_mix._http._protocols import Content, HttpClient, NetworkBackend, RawResponse
+    from trio_mix._http._protocols import (
+        HttpClient,
+        NetworkBackend,
+        RawResponse,
+        RepeatableContent,
+    )
 
 __all__ = ["Http"]
 
@@ -88,7 +94,7 @@ class Http:
         url: str,
         *,
         headers: Mapping[str, str],
-        content: Content = None,
+        content: RepeatableContent = None,
         timeout: float | None,
         max_body: int = DEFAULT_MAX_BODY,
         max_error_body: int = ERROR_BODY_LIMIT,
@@ -102,7 +108,8 @@ class Http:
           method: the HTTP method, in upper case.
           url: an absolute URL; a user name and password in it become an ``Authorization``.
           headers: the headers; the usual ones that are missing are added.
-          content: the body: bytes, or an iterable of bytes that is sent in chunks.
+          content: the body: bytes, an iterable of bytes that is sent in chunks, or a function that
+            returns such an iterable again for each redirect.
           timeout: seconds for the whole exchange, `None` for no limit.
           max_body: the largest number of bytes of the response's body to read.
           max_error_body: the same for a response whose status is not 2xx.
@@ -133,6 +140,7 @@ class Http:
                 url=stream.url,
                 http_version=stream.http_version,
                 secrets=stream.secrets,
+                redirect_problem=stream.redirect_problem,
             )
         raise _timed_out(progress, timeout)
 
@@ -180,7 +188,7 @@ class Http:
         method: str,
         url: str,
         headers: Mapping[str, str],
-        content: Content,
+        content: RepeatableContent,
         on_sent: Callable[[], None] | None,
     ) -> tuple[HttpRequest, RequestProgress]:
         await trio.lowlevel.checkpoint()
@@ -207,14 +215,22 @@ class Http:
         redirects = 0
         while True:
             stream = await self._send(request, progress, own=own)
-            location = stream.headers.get("location", "")
-            target = redirect_target(request, stream.status_code, location)
-            if target is None or redirects == MAX_REDIRECTS:
+            if stream.status_code not in REDIRECTS:
+                return stream
+            target = redirect_target(request, stream.status_code, stream.headers.get("location"))
+            if redirects == MAX_REDIRECTS:
+                target = (
+                    f"{MAX_REDIRECTS} redirects in a row were followed, the last one to"
+                    f" {stream.url}: check the server, or a proxy in front of it."
+                )
+            if isinstance(target, str):
+                stream.redirect_problem = target
                 return stream
             await stream.aclose()
             redirects += 1
             request = attrs.evolve(request, target=target)
             progress.info = RequestInfo(request.method, target.shown)
+            progress.sent = False  # the server has not processed the request
 
     async def _send(
         self, request: HttpRequest, progress: RequestProgress, *, own: bool

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from trio_mix._http._progress import RequestProgress
     from trio_mix._http._protocols import (
+        Content,
         HttpRequest,
         NetworkBackend,
         NetworkStream,
@@ -117,13 +118,13 @@ class Connection:
         self, parser: h11.Connection, request: HttpRequest, progress: RequestProgress
     ) -> bool:
         """Write a request; return whether the server has accepted all of it."""
-        content = request.content
+        content = request.body()
         head = _bytes_of(
             parser,
             h11.Request(
                 method=request.method,
                 target=request.target.path,
-                headers=_request_headers(request),
+                headers=_request_headers(request, content),
             ),
         )
         progress.sending()
@@ -182,8 +183,7 @@ def complete_headers(request: HttpRequest) -> dict[str, str]:
     return dict(fields.values())
 
 
-def _request_headers(request: HttpRequest) -> list[tuple[bytes, bytes]]:
-    content = request.content
+def _request_headers(request: HttpRequest, content: Content) -> list[tuple[bytes, bytes]]:
     fields = {name.lower(): (name, value) for name, value in complete_headers(request).items()}
     if isinstance(content, bytes) or content is None:
         fields.pop("transfer-encoding", None)

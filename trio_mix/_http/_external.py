@@ -123,7 +123,7 @@ class ExternalResponse:
         built = client.build_request(
             request.method,
             request.target.url,
-            content=request.content,
+            content=request.body(),
             headers=[
                 (name.encode("ascii"), value.encode("latin-1")) for name, value in fields.values()
             ],

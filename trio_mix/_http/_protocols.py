@@ -8,7 +8,7 @@ import attrs
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+    from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 
     from trio_mix._http._urls import Target
 
@@ -20,12 +20,16 @@ __all__ = [
     "NetworkBackend",
     "NetworkStream",
     "RawResponse",
+    "RepeatableContent",
     "SocketOption",
 ]
 
 SocketOption: TypeAlias = tuple[int, int, int]
 
 Content: TypeAlias = "bytes | AsyncIterable[bytes] | None"
+
+RepeatableContent: TypeAlias = "Content | Callable[[], AsyncIterable[bytes]]"
+"""Content, or a function that returns the pieces again each time it is called."""
 
 
 class NetworkStream(Protocol):
@@ -157,5 +161,14 @@ class HttpRequest:
     """Where it is sent."""
     headers: Mapping[str, str] = attrs.field(repr=False)
     """The headers; the usual ones that are missing are added when it is written."""
-    content: Content = attrs.field(repr=False)
+    content: RepeatableContent = attrs.field(repr=False)
     """The body."""
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether the body can be sent more than once."""
+        return self.content is None or isinstance(self.content, bytes) or callable(self.content)
+
+    def body(self) -> Content:
+        """Return the body to be sent now."""
+        return self.content() if callable(self.content) else self.content

@@ -43,6 +43,8 @@ class HttpResponse:
     """The version that the server used."""
     secrets: tuple[str, ...] = attrs.field(default=(), repr=False)
     """The credentials that were sent in addition to the headers of the request."""
+    redirect_problem: str = ""
+    """Why this redirect was not followed, and what to do; empty if it is no redirect."""
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -61,6 +63,8 @@ class ReceivedResponse:
     """The request."""
     redactor: Redactor = attrs.field(repr=False)
     """Masks the secrets of the request."""
+    remedy: str = ""
+    """What to do, where it is known: for a redirect that was not followed."""
 
     @property
     def shown_headers(self) -> dict[str, str]:
@@ -85,6 +89,7 @@ class ResponseStream:
       url: the URL of the response after redirects, without user name and password.
       http_version: the version that the server used.
       secrets: the credentials that were sent in addition to the headers of the request.
+      redirect_problem: why this redirect was not followed; empty if it is no redirect.
       owns_connection: whether `aclose` ends a read that another task has under way; a caller's
         client is not safe for that.
     """
@@ -95,6 +100,7 @@ class ResponseStream:
         self.url: str = progress.info.url
         self.http_version: str = raw.http_version
         self.secrets: tuple[str, ...] = progress.added
+        self.redirect_problem: str = ""
         self.owns_connection: bool = isinstance(raw, ConnectionResponse)
         self._raw = raw
         self._progress = progress

@@ -15,7 +15,7 @@ import inspect
 import itertools
 import json
 import math
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import attrs
 import trio
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import AsyncIterable, Awaitable, Callable, Iterator, Mapping, Sequence
 
-    from trio_mix._http import ResponseStream
+    from trio_mix._http import RepeatableContent, ResponseStream
     from trio_mix._rest._operation import Operation
     from trio_mix._rest._options import HeadersSource, RetryConfig
     from trio_mix._rest._request_hooks import HasStatus, RequestHooks
@@ -82,6 +82,22 @@ class Call:
     def request(self) -> RequestInfo:
         """The request as exceptions and hooks show it."""
         return RequestInfo(self.operation.method, sanitize_url(self.url), self.operation.name)
+
+
+class CallContent(Protocol):
+    """A request body that is not JSON."""
+
+    headers: Mapping[str, str]
+    """The headers that go with it."""
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether `body` may be called again after some of a body was sent."""
+        ...
+
+    def body(self) -> AsyncIterable[bytes]:
+        """Return the body from its beginning."""
+        ...
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -240,8 +256,7 @@ class Caller:
         values: Mapping[str, object],
         options: RequestOptions | None = None,
         *,
-        content: Callable[[], AsyncIterable[bytes]] | None = None,
-        content_headers: Mapping[str, str] | None = None,
+        content: CallContent | None = None,
         on_sent: Callable[[], None] | None = None,
     ) -> Answer[T]:
         """Call an operation, with retries, and return its value with its status and headers.
@@ -252,8 +267,7 @@ class Caller:
           operation: the operation.
           values: the arguments by their Python names; ``None`` means not given.
           options: what differs for this call.
-          content: makes a body that is not JSON, again for each try.
-          content_headers: the headers that go with it.
+          content: a body that is not JSON, with its headers.
           on_sent: called each time a request's body has been written whole.
 
         Raises:
@@ -269,7 +283,6 @@ class Caller:
             self.prepare(operation, values, options),
             lambda received: read_answer(operation, received),
             content=content,
-            content_headers=content_headers,
             on_sent=on_sent,
         )
 
@@ -278,8 +291,7 @@ class Caller:
         call: Call,
         read: Callable[[ReceivedResponse], Answer[T]],
         *,
-        content: Callable[[], AsyncIterable[bytes]] | None = None,
-        content_headers: Mapping[str, str] | None = None,
+        content: CallContent | None = None,
         on_sent: Callable[[], None] | None = None,
     ) -> Answer[T]:
         """Make a prepared call, with retries; `call` says what it raises.
@@ -288,7 +300,6 @@ class Caller:
           call: from `prepare` or `call_of`.
           read: returns the value out of a response, or raises the error that it is.
           content: as for `call`.
-          content_headers: as for `call`.
           on_sent: as for `call`.
         """
 
@@ -296,14 +307,17 @@ class Caller:
             own = {"user-agent": USER_AGENT, "accept": "application/json"}
             if call.body is not None:
                 own["content-type"] = "application/json"
-            own.update(content_headers or {})
+            body: RepeatableContent = call.body
+            if content is not None:
+                own.update(content.headers)
+                body = content.body if content.repeatable else content.body()
             headers, redactor = await self._headers_of(call, own, added)
             try:
                 response = await self.http.request(
                     call.operation.method,
                     call.url,
                     headers=headers,
-                    content=call.body if content is None else content(),
+                    content=body,
                     timeout=call.timeout,
                     on_sent=on_sent,
                 )
@@ -317,6 +331,7 @@ class Caller:
                     response.truncated,
                     call.request,
                     redactor.and_also(response.secrets),
+                    response.redirect_problem,
                 )
             )
 
@@ -414,7 +429,13 @@ async def _read_error(stream: ResponseStream, call: Call, redactor: Redactor) ->
         with trio.move_on_after(math.inf if call.timeout is None else call.timeout):
             body, truncated = await stream.read_all(ERROR_BODY_LIMIT)
             return ReceivedResponse(
-                stream.status_code, stream.headers, body, truncated, call.request, redactor
+                stream.status_code,
+                stream.headers,
+                body,
+                truncated,
+                call.request,
+                redactor,
+                stream.redirect_problem,
             )
         raise RequestTimeout("the error's body did not come", request=call.request, sent=True)
     finally:

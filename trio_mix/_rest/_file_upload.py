@@ -25,7 +25,7 @@ import trio
 from trio_mix.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
     from types import TracebackType
 
 __all__ = ["FileSource", "Progress", "Upload", "report"]
@@ -79,10 +79,10 @@ class Upload:
             f"Content-Type: {plan.content_type}\r\n\r\n"
         ).encode()
         self._tail = f"\r\n--{boundary}--\r\n".encode()
-        self.headers = {"content-type": f"multipart/form-data; boundary={boundary}"}
+        headers = {"content-type": f"multipart/form-data; boundary={boundary}"}
         if plan.size is not None:
-            length = len(self._head) + plan.size + len(self._tail)
-            self.headers["content-length"] = str(length)
+            headers["content-length"] = str(len(self._head) + plan.size + len(self._tail))
+        self.headers: Mapping[str, str] = headers
 
     @classmethod
     async def plan(
@@ -120,6 +120,11 @@ class Upload:
                 f"files.upload(content_type={content_type!r}) is no media type"
             )
         return cls(_Plan(source, name, content_type, size), progress)
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether the file can be read again from its beginning."""
+        return isinstance(self._plan.source, str | bytes)
 
     def body(self) -> AsyncIterable[bytes]:
         """Return the form's bytes, from the beginning."""

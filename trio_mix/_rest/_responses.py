@@ -79,7 +79,7 @@ def error_of(received: ReceivedResponse, operation: Operation[object]) -> MixErr
             headers=received.shown_headers,
             body=received.text,
             request=received.request,
-            remedy=_remedy(received.status_code, operation),
+            remedy=received.remedy or _remedy(received.status_code, operation),
         )
     return ErrorResponse(
         error=error,
@@ -87,6 +87,7 @@ def error_of(received: ReceivedResponse, operation: Operation[object]) -> MixErr
         headers=received.shown_headers,
         body=received.text,
         request=received.request,
+        remedy=received.remedy,
     )
 
 

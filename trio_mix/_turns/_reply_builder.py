@@ -22,6 +22,7 @@ import attrs
 
 from trio_mix import events as ev
 from trio_mix._reply import Reply, ToolCall
+from trio_mix._wire._events import EVENT_CLASSES
 from trio_mix._wire._json import is_json, member_type
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def is_torn(event: Event) -> bool:
         return False
     if event.name in _TEXT:
         return True
-    if event.name in ev.EVENT_CLASSES and not is_json(event.data, too_deep=True):
+    if event.name in EVENT_CLASSES and not is_json(event.data, too_deep=True):
         return True
     return member_type(event.data) in _TEXT
 

@@ -1,23 +1,20 @@
-"""Whose event is it, and when is a message over: the correlation of turns.
-
-What it knows: the ids on the wire, the order of events, the phases of a turn. What it must never
-know: I/O, the clock, tasks, how an event was decoded or where it goes once its owner is named.
+"""Decide to which turn each event belongs, and when a message is over.
 
 A *turn* is all that the server does for one sent message. The rules, which the tests cite:
 
 Rule 1  One turn of ours at a time. A second ``register`` before the first is over is a bug.
-Rule 2  What arrives before a message's POST is under way is not that message's.
+Rule 2  What comes before a message's POST is under way is not that message's.
 Rule 3  Ids win over order. ``user_message_created`` binds the user message; assistant ids bind the
-        model's rounds; tool-call ids bind their calls, until one begins anew: providers use them
-        again. Without ids, order decides.
+        model's rounds; tool-call ids bind their calls, until a call begins with the same id:
+        providers use them again. Without ids, order decides.
 Rule 4  A sub-agent's event (it has a parent tool call) belongs to the turn of that call, binds
-        nothing but its own tool calls, and never ends a turn.
+        only its own tool calls, and never ends a turn.
 Rule 5  A top-level ``complete`` that is done, a top-level ``error`` and, where the server gives up
         on it, ``rate_limit_error`` are terminal. What a finished turn still emits is nobody's.
-Rule 6  A turn that somebody else started is nobody's, also one that began before we listened.
-        Where two run at once, an id not seen before is of the one that is most due a new round, of
-        the older where both are; what has no id is of the one that was heard last. A turn that was
-        cut is less due: it may be over.
+Rule 6  A turn that another client started is nobody's, also one that began before this stream.
+        Where two turns run at once, an id not seen before belongs to the one that is readiest for
+        a new round, of two equally ready ones to the older; an event without ids belongs to the
+        one that was heard last. A turn that was cut is less ready: it may be over.
 Rule 7  Every event has at most one owner, named once.
 Rule 8  An answer in the HTTP response ends a turn too; where events are due as well, both must
         come.
@@ -26,30 +23,23 @@ Rule 8  An answer in the HTTP response ends a turn too; where events are due as 
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from trio_mix import events as ev
-from trio_mix._turns._event_ids import (
-    begins_call,
-    call_of,
-    carries_ids,
-    ids_of,
-    message_of,
-    parent_of,
-)
+from trio_mix._turns._event_ids import begins_call, ids_of
 from trio_mix._turns._repeated_errors import RepeatedErrors, is_busy
 from trio_mix._turns._turn import TRANSITIONS, Input, Owner, Phase, Turn
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from trio_mix._turns._event_ids import EventIds
     from trio_mix.events import Event
 
 __all__ = [
     "TRANSITIONS",
-    "Delta",
     "Input",
     "Phase",
     "Route",
@@ -61,25 +51,40 @@ __all__ = [
 
 _REMEMBERED: Final = 4096
 _OF_OLD_TURNS: Final = 512
-"""Ids that are remembered while a turn runs, and between turns: what is late is not very late."""
+"""Ids that are remembered while a turn runs, and between turns: late events are not very late."""
 _FOREIGN: Final = 8
 
-Delta: TypeAlias = ev.ContentEvent | ev.ThinkingEvent
-_ToolUse = (
-    ev.ToolEvent
-    | ev.ToolParameterDeltaEvent
-    | ev.ToolUseStartEvent
-    | ev.ToolUseParameterDeltaEvent
-    | ev.ToolUseParameterStreamingCompleteEvent
+_DELTAS: Final = frozenset((ev.ContentEvent, ev.ThinkingEvent))
+_READINESS: Final[dict[type, int]] = {
+    ev.ContentEvent: 0,
+    ev.ThinkingEvent: 0,
+    ev.CompleteEvent: 0,
+    ev.ToolEvent: 1,
+    ev.ToolParameterDeltaEvent: 1,
+    ev.ToolUseStartEvent: 1,
+    ev.ToolUseParameterDeltaEvent: 1,
+    ev.ToolUseParameterStreamingCompleteEvent: 1,
+    ev.ToolExecutionStartEvent: 1,
+    ev.ToolExecutionCompleteEvent: 2,
+}
+"""How ready a turn is for a new round after a top-level event of it (see `Owner`)."""
+_SHOWING_A_TURN: Final = frozenset({*_READINESS, ev.UserMessageCreatedEvent} - {ev.CompleteEvent})
+"""The events after which more of the same turn is to be expected."""
+_NOT_OF_TURNS: Final = frozenset(
+    (
+        ev.ConnectedEvent,
+        ev.HeartbeatEvent,
+        ev.SessionCreatedEvent,
+        ev.SessionDeletedEvent,
+        ev.StreamGapEvent,
+    )
 )
-_ToolRun = ev.ToolExecutionStartEvent | ev.ToolExecutionCompleteEvent
-_NOT_OF_TURNS = (
-    ev.ConnectedEvent,
-    ev.HeartbeatEvent,
-    ev.SessionCreatedEvent,
-    ev.SessionDeletedEvent,
-    ev.StreamGapEvent,
-)
+
+# A member of an enum takes long to reach, and these are compared for every event.
+_REGISTERED: Final = Phase.REGISTERED
+_POSTED: Final = Phase.POSTED
+_RUNNING: Final = Phase.RUNNING
+_ENDED: Final = Phase.ENDED
 
 
 @attrs.define
@@ -87,20 +92,20 @@ class WireTraits:
     """How this server's generation differs where turns are concerned."""
 
     ids: bool | None = None
-    """Whether events carry message ids; None until the first event tells."""
+    """Whether events have message ids; None until the first event shows it."""
     rate_limit_ends: bool | None = False
-    """Whether ``rate_limit_error`` is a turn's last event (pipeline servers); None: unknown, then
-    it is where events carry no ids."""
+    """Whether ``rate_limit_error`` is a turn's last event (pipeline servers). None: unknown; then
+    it is the last one if events have no ids."""
     answers: bool | None = False
     """Whether the POST is answered with the finished reply (blocking servers); None: unknown."""
 
 
 @attrs.frozen
 class Route:
-    """Which events of a batch are the registered turn's; all others are nobody's."""
+    """The events of a batch that are the registered turn's; all others are nobody's."""
 
     turn: Turn | None = None
-    """The turn, or None where none of the events is its own."""
+    """The turn, or None if the batch does not concern it."""
     events: Sequence[Event] = ()
     """The turn's events in the order in which they came. Events of earlier batches come first,
     whose owner was not known until now."""
@@ -108,9 +113,10 @@ class Route:
     """The event with which the server said that it was busy and has dropped the message."""
 
 
-_NOBODY: Final = Route()
-_HELD: Final = Route()
-_DELTAS: Final = frozenset((ev.ContentEvent, ev.ThinkingEvent))
+# What `_route` returns for an event that is not the turn's; compared by identity.
+_NOBODY: Final[Sequence[Event]] = []
+_HELD: Final[Sequence[Event]] = []
+_BUSY: Final[Sequence[Event]] = []
 
 
 class TurnRouter:
@@ -119,7 +125,8 @@ class TurnRouter:
     def __init__(self, traits: WireTraits) -> None:
         self.traits = traits
         self._turn: Turn | None = None
-        self._owners: OrderedDict[str, Owner] = OrderedDict()
+        self._messages: OrderedDict[str, Owner] = OrderedDict()
+        self._calls: OrderedDict[str, Owner] = OrderedDict()
         self._foreign: list[Owner] = []
         self._set_aside: list[Owner] = []
         self._last_heard: Owner | None = None
@@ -136,15 +143,15 @@ class TurnRouter:
         return self._turn
 
     def register(self, text: str, *, plan_mode: bool = False) -> Turn:
-        """Make a turn known, before its POST (rules 1 and 2)."""
+        """Register a turn, before its POST (rules 1 and 2)."""
         if self._turn is not None:
-            raise RuntimeError("a turn is registered already: sends must wait their turn")
+            raise RuntimeError("a turn is registered already: sends must be made one by one")
         self._streaming = None
         self._turn = Turn(text=text, plan_mode=plan_mode)
         return self._turn
 
     def apply(self, turn: Turn, what: Input) -> bool:
-        """Tell what happened to a turn outside its events; return whether it mattered."""
+        """Apply what happened to a turn beside its events; return whether that changed it."""
         self._streaming = None
         if what is Input.SENDING:
             turn.answer_due = turn.events_due = self.traits.answers is not False
@@ -157,11 +164,12 @@ class TurnRouter:
         if turn.over and self._turn is turn:
             self._turn = None
             self._repeated_errors.ended(turn)
-            self._foreign = [owner for owner in self._foreign if owner.heard]
+            self._foreign = [owner for owner in self._foreign if owner.active]
             for owner in self._foreign:
-                owner.heard = False
-            while len(self._owners) > _OF_OLD_TURNS:
-                self._owners.popitem(last=False)
+                owner.active = False
+            for owners in (self._messages, self._calls):
+                while len(owners) > _OF_OLD_TURNS:
+                    owners.popitem(last=False)
         return changed
 
     def route(self, events: Iterable[Event]) -> Route:
@@ -181,42 +189,12 @@ class TurnRouter:
                     streaming[0].events += 1
                     mine.append(event)
                 continue
-            route = self._route(event)
-            mine += route.events
-            busy = busy or route.busy
+            owned = self._route(event)
+            if owned is _BUSY:
+                busy = event
+            else:
+                mine += owned
         return Route(turn if mine or busy else None, mine, busy)
-
-    def _route(self, event: Event) -> Route:
-        """Apply the rules to one event."""
-        self._streaming = None
-        if isinstance(event, _NOT_OF_TURNS):
-            return _NOBODY
-        if self.traits.ids is None and carries_ids(event):
-            self.traits.ids = True
-        turn = self._turn
-        if turn is not None and turn.phase in (Phase.REGISTERED, Phase.ENDED):
-            turn = None
-        if self._repeated_errors.swallow(event, turn, ids=bool(self.traits.ids)):
-            if turn is not None:
-                turn.doubt = event
-            return _NOBODY
-        route = self._by_ids(event, turn) if self.traits.ids else self._by_order(event, turn)
-        terminal = self._is_terminal(event)
-        self._repeated_errors.heard(event, turn, ours=route.turn is not None, terminal=terminal)
-        if route.turn is not None and route.busy is None:
-            route.turn.events += len(route.events)
-            route.turn.doubt = event if _may_have_ended(event) else None
-            if terminal:
-                route.turn.ended_by = event
-            self.apply(route.turn, Input.TERMINAL if terminal else Input.EVENT)
-        if (
-            isinstance(event, Delta)
-            and event.parent_tool_call_id is None
-            and route is not _HELD
-            and route.busy is None
-        ):
-            self._streaming = (route.turn, event.assistant_message_id)
-        return route
 
     def bind(self, turn: Turn, user_message_id: str) -> None:
         """Bind a turn whose ``user_message_created`` was lost to the message that is stored."""
@@ -224,29 +202,29 @@ class TurnRouter:
         turn.user_message_id = user_message_id
         turn.held.clear()
         self._begin(turn.owner)
-        turn.owner.due = min(turn.owner.due, 1)
-        self._own(f"message {user_message_id}", turn.owner)
+        turn.owner.readiness = min(turn.owner.readiness, 1)
+        _remember(self._messages, user_message_id, turn.owner)
 
     def own(self, turn: Turn, *message_ids: str | None) -> None:
-        """Take in which stored messages are a turn's: events of them may still come."""
+        """Note which stored messages are a turn's: events of them may still come."""
         self._streaming = None
         for message_id in message_ids:
             if message_id:
-                self._own(f"message {message_id}", turn.owner)
+                _remember(self._messages, message_id, turn.owner)
 
     def of_others(self, turn: Turn, asked: Iterable[str], answers: Iterable[str]) -> set[str]:
-        """Return which stored answers events have told to be those of questions not this turn's.
+        """Return which stored answers are, by their events, those of other turns' questions.
 
-        Nothing is told of a turn that is not bound, nor of answers whose question was not heard of.
+        None are while the turn is not bound, nor are answers whose question no event has named.
         """
         if not turn.bound:
             return set()
-        owners = [self._owners.get(f"message {each}") for each in asked]
+        owners = [self._messages.get(each) for each in asked]
         others = [owner for owner in owners if owner not in (None, turn.owner)]
-        return {each for each in answers if self._owners.get(f"message {each}") in others}
+        return {each for each in answers if self._messages.get(each) in others}
 
     def lost(self) -> None:
-        """Set aside what was learnt of other people's turns: the connection was lost."""
+        """Set aside what is known of other clients' turns, as the connection was lost."""
         self._streaming = None
         self._set_aside = [*self._set_aside, *self._foreign][-_FOREIGN:]
         self._foreign = []
@@ -254,164 +232,211 @@ class TurnRouter:
         if self._turn is not None:
             self._last_heard = self._turn.owner
             self._turn.cut = not self._turn.bound
-            self._turn.owner.due = min(self._turn.owner.due, 1)
+            self._turn.owner.readiness = min(self._turn.owner.readiness, 1)
 
     def reconnected(self, *, replayed: bool) -> None:
-        """Take up other people's turns again where all that was missed comes, else forget them."""
+        """Take up other clients' turns again if all that was missed is replayed, or forget them."""
         if replayed:
             self._foreign = [*self._set_aside, *self._foreign][-_FOREIGN:]
             if self._turn is not None:
                 self._turn.cut = False
         self._set_aside = []
 
+    # -- one event --------------------------------------------------------------------------
+
+    def _route(self, event: Event) -> Sequence[Event]:
+        """Apply the rules to one event; return the events of which it shows that they are ours."""
+        self._streaming = None
+        kind = type(event)
+        if kind in _NOT_OF_TURNS:
+            return _NOBODY
+        ids = ids_of(event)
+        if self.traits.ids is None and _are_of_messages(event, ids):
+            self.traits.ids = True
+        turn = self._turn
+        if turn is not None and (turn.phase is _REGISTERED or turn.phase is _ENDED):
+            turn = None
+        if self._repeated_errors.swallow(event, turn, ids=bool(self.traits.ids)):
+            if turn is not None:
+                turn.doubt = event
+            return _NOBODY
+        terminal = ids[2] is None and self._is_terminal(event)
+        if self.traits.ids:
+            owned = self._by_ids(event, ids, turn, terminal=terminal)
+        else:
+            owned = self._by_order(event, ids, turn)
+        ours = owned is _BUSY or bool(owned)
+        self._repeated_errors.heard(event, turn, ours=ours, terminal=terminal)
+        if turn is not None and owned:
+            turn.events += len(owned)
+            turn.doubt = event if _may_have_ended(event) else None
+            if terminal:
+                turn.ended_by = event
+                self.apply(turn, Input.TERMINAL)
+            elif turn.phase is not _RUNNING:
+                self.apply(turn, Input.EVENT)
+        if kind in _DELTAS and ids[2] is None and owned is not _HELD:
+            self._streaming = (turn if owned else None, event.assistant_message_id)  # type: ignore[union-attr]
+        return owned
+
     # -- servers without ids: order decides (rules 2, 5) ------------------------------------
 
-    def _by_order(self, event: Event, turn: Turn | None) -> Route:
+    def _by_order(self, event: Event, ids: EventIds, turn: Turn | None) -> Sequence[Event]:
+        message, call, parent = ids
+        message = message if parent is None else None
         if turn is None:
             rest = Owner(over=True)
-            for name in ids_of(event):
-                self._own(name, self._owners.get(name, rest))
+            if message:
+                _remember(self._messages, message, self._messages.get(message, rest))
+            if call:
+                _remember(self._calls, call, self._calls.get(call, rest))
             return _NOBODY
-        if self._is_left_over(event, turn):
+        if self._is_left_over(event, ids, turn):
             return _NOBODY
         if is_busy(event):
             # With events it runs already: another stream of the session is told of the conflict.
             busy = not turn.events and self.apply(turn, Input.RESEND)
-            return Route(turn, busy=event) if busy else _NOBODY
-        for name in ids_of(event):
-            self._own(name, turn.owner)
-        return Route(turn, (event,))
+            return _BUSY if busy else _NOBODY
+        if message:
+            _remember(self._messages, message, turn.owner)
+        if call:
+            _remember(self._calls, call, turn.owner)
+        return (event,)
 
-    def _is_left_over(self, event: Event, turn: Turn) -> bool:
-        """Whether an id says that it is what an earlier turn still emits."""
-        names = [*ids_of(event), *parent_of(event)]
-        others = [name for name in names if self._owners.get(name, turn.owner) is not turn.owner]
-        return bool(others) and not (begins_call(event) and others == [call_of(event)])
+    def _is_left_over(self, event: Event, ids: EventIds, turn: Turn) -> bool:
+        """Return whether an id shows that an earlier turn still emits it."""
+        message, call, parent = ids
+        ours = turn.owner
+        if parent is not None:
+            named = self._calls.get(parent, ours) is not ours
+        else:
+            named = message is not None and self._messages.get(message, ours) is not ours
+        reused = call is not None and self._calls.get(call, ours) is not ours
+        return named or (reused and not begins_call(event))
 
     # -- servers with ids (rules 3, 4, 6) ---------------------------------------------------
 
-    def _by_ids(self, event: Event, turn: Turn | None) -> Route:
-        top_level = not parent_of(event)
-        owner = self._owner_by_id(event)
-        if owner is None and isinstance(event, ev.UserMessageCreatedEvent) and top_level:
-            return self._user_message(event, turn)
+    def _by_ids(
+        self, event: Event, ids: EventIds, turn: Turn | None, *, terminal: bool
+    ) -> Sequence[Event]:
+        owner = self._owner_by_id(event, ids)
+        if owner is None and isinstance(event, ev.UserMessageCreatedEvent) and ids[2] is None:
+            return self._user_message(event, ids, turn)
         if owner is None:
-            owner = self._owner_by_guess(event, turn)
+            owner = self._owner_by_guess(event, ids, turn)
         if owner is None and turn is not None:
-            return self._hold(event, turn)
+            return self._hold(event, turn, terminal=terminal)
         owner = owner or Owner()
-        if turn is not None and not (turn.bound or owner.since) and self._is_terminal(event):
+        if terminal and turn is not None and not (turn.bound or owner.started_at):
             turn.doubt = event
-        self._note(event, owner)
-        return Route(turn, (event,)) if turn is not None and owner is turn.owner else _NOBODY
+        self._note(event, ids, owner, terminal=terminal)
+        return (event,) if turn is not None and owner is turn.owner else _NOBODY
 
-    def _owner_by_id(self, event: Event) -> Owner | None:
-        for parent in parent_of(event):
-            return self._owners.get(parent)
-        message, call = message_of(event), call_of(event)
-        owner = self._owners.get(message) if message else None
+    def _owner_by_id(self, event: Event, ids: EventIds) -> Owner | None:
+        message, call, parent = ids
+        if parent is not None:
+            return self._calls.get(parent)
+        owner = self._messages.get(message) if message else None
         if owner is None and call:
-            owner = self._owners.get(call)
+            owner = self._calls.get(call)
             if owner is not None and owner.over and (message or begins_call(event)):
                 return None  # the id of an old call, used again
         return owner
 
-    def _user_message(self, event: ev.UserMessageCreatedEvent, turn: Turn | None) -> Route:
+    def _user_message(
+        self, event: ev.UserMessageCreatedEvent, ids: EventIds, turn: Turn | None
+    ) -> Sequence[Event]:
         self._names_users = True
         if turn is None or turn.bound or not turn.matches(event.content):
-            self._note(event, self._begin(Owner()))
+            self._note(event, ids, self._begin(Owner()), terminal=False)
             return _NOBODY
         self._give_away(turn)
         turn.user_message_id = event.message_id
-        self._note(event, self._begin(turn.owner))
-        return Route(turn, (event,))
+        self._note(event, ids, self._begin(turn.owner), terminal=False)
+        return (event,)
 
-    def _owner_by_guess(self, event: Event, turn: Turn | None) -> Owner | None:
-        """Name the owner of an event whose ids are new, or that has none; None: nobody known."""
+    def _owner_by_guess(self, event: Event, ids: EventIds, turn: Turn | None) -> Owner | None:
+        """Return the owner of an event whose ids are new, or that has none; None: not known."""
+        message, _, parent = ids
         candidates = self._foreign
         if turn is not None and turn.bound:
-            candidates = sorted([*candidates, turn.owner], key=lambda owner: owner.since)
+            candidates = sorted([*candidates, turn.owner], key=lambda owner: owner.started_at)
         elif turn is not None and not candidates:
-            if isinstance(event, ev.ErrorEvent) and not (turn.held or parent_of(event)):
+            if isinstance(event, ev.ErrorEvent) and parent is None and not turn.held:
                 return turn.owner
             return Owner() if self._names_users and not turn.cut else None
         if not candidates:
             return None
-        if not parent_of(event) and message_of(event):
-            due = max(owner.due for owner in candidates)
-            if due:
-                return next(owner for owner in candidates if owner.due == due)
+        if parent is None and message:
+            readiest = max(candidates, key=lambda owner: owner.readiness)
+            if readiest.readiness:
+                return readiest
         elif self._last_heard in candidates:
             return self._last_heard
         return turn.owner if turn is not None and turn.bound else candidates[-1]
 
-    def _hold(self, event: Event, turn: Turn) -> Route:
-        """Keep what may be a foreign turn's rest, until somebody's terminal event tells.
+    def _hold(self, event: Event, turn: Turn, *, terminal: bool) -> Sequence[Event]:
+        """Hold back what may be the rest of another client's turn, until a terminal event shows it.
 
-        A server that never names user messages would otherwise never be understood.
+        Without that a server that never names user messages could not be understood.
         """
         turn.held.append(event)
         if len(turn.held) > _REMEMBERED:
             del turn.held[0]
-        if not self._is_terminal(event):
+        if not terminal:
             return _HELD
-        if turn.phase is Phase.POSTED or _began_earlier(turn.held):
+        if turn.phase is _POSTED or _began_earlier(turn.held):
             self._give_away(turn)
             turn.doubt = event
             return _NOBODY
         released, turn.held = turn.held, []
-        for earlier in released:
-            self._note(earlier, turn.owner)
-        return Route(turn, released)
+        self._note_all(released, turn.owner)
+        return released
 
     def _give_away(self, turn: Turn) -> None:
-        """Take what was held for the rest of a turn that began before ours."""
-        rest = self._begin(Owner())
-        for earlier in turn.held:
-            self._note(earlier, rest)
+        """Take the held events for the rest of a turn that began before ours."""
+        self._note_all(turn.held, self._begin(Owner()))
         turn.held.clear()
 
     def _begin(self, owner: Owner) -> Owner:
         self._started += 1
-        owner.since = self._started
+        owner.started_at = self._started
         return owner
 
-    def _note(self, event: Event, owner: Owner) -> None:
-        """Remember an event's ids as its owner's, and what the owner is waiting for."""
+    def _note_all(self, events: Iterable[Event], owner: Owner) -> None:
+        for event in events:
+            ids = ids_of(event)
+            terminal = ids[2] is None and self._is_terminal(event)
+            self._note(event, ids, owner, terminal=terminal)
+
+    def _note(self, event: Event, ids: EventIds, owner: Owner, *, terminal: bool) -> None:
+        """Remember an event's ids as its owner's, and what the owner is ready for."""
+        message, call, parent = ids
         self._last_heard = owner
-        owner.heard = True
-        for name in (*ids_of(event), *parent_of(event)):
-            self._own(name, owner)
-        if parent_of(event):
+        owner.active = True
+        if call:
+            _remember(self._calls, call, owner)
+        if parent is not None:
+            _remember(self._calls, parent, owner)
             return
-        if isinstance(event, Delta | ev.CompleteEvent):
-            owner.due = 0
-        elif isinstance(event, ev.ToolExecutionCompleteEvent):
-            owner.due = 2
-        elif isinstance(event, _ToolUse | _ToolRun):
-            owner.due = 1
-        ours = self._turn is not None and owner is self._turn.owner
-        if self._is_terminal(event):
+        if message:
+            _remember(self._messages, message, owner)
+        owner.readiness = _READINESS.get(type(event), owner.readiness)
+        if terminal:
             owner.over = True
             self._foreign = [other for other in self._foreign if other is not owner]
         elif (
-            isinstance(event, ev.UserMessageCreatedEvent | Delta | _ToolUse | _ToolRun)
-            and not (ours or owner.over)
+            not owner.over
+            and type(event) in _SHOWING_A_TURN
+            and not (self._turn is not None and owner is self._turn.owner)
             and owner not in self._foreign
         ):
             self._foreign = [*self._foreign, owner][-_FOREIGN:]
 
-    def _own(self, name: str, owner: Owner) -> None:
-        self._owners[name] = owner
-        self._owners.move_to_end(name)
-        while len(self._owners) > _REMEMBERED:
-            self._owners.popitem(last=False)
-
     # -- both -------------------------------------------------------------------------------
 
     def _is_terminal(self, event: Event) -> bool:
-        if parent_of(event):
-            return False
+        """Return whether a top-level event ends its turn."""
         if isinstance(event, ev.CompleteEvent):
             return event.done
         if isinstance(event, ev.RateLimitEvent):
@@ -420,13 +445,27 @@ class TurnRouter:
         return isinstance(event, ev.ErrorEvent)
 
 
+def _remember(owners: OrderedDict[str, Owner], name: str, owner: Owner) -> None:
+    """Set the owner of an id, and forget the ids that were used longest ago."""
+    owners[name] = owner
+    owners.move_to_end(name)
+    if len(owners) > _REMEMBERED:
+        owners.popitem(last=False)
+
+
+def _are_of_messages(event: Event, ids: EventIds) -> bool:
+    """Return whether only a server whose events name their turn sends such ids."""
+    named = ids[0] is not None and not isinstance(event, ev.CompleteEvent)
+    return named or ids[2] is not None or isinstance(event, ev.UserMessageCreatedEvent)
+
+
 def _may_have_ended(event: Event) -> bool:
-    """Whether it is what an ending could have become, torn on the way."""
+    """Return whether the event can be a terminal one that was torn."""
     return isinstance(event, ev.UnknownEvent) and event.name in ("complete", "error")
 
 
 def _began_earlier(held: list[Event]) -> bool:
-    """Whether the text of a ``complete`` says that its first deltas were not among these."""
+    """Return whether the text of a ``complete`` shows that its first deltas came before these."""
     ending = held[-1]
     if not isinstance(ending, ev.CompleteEvent) or ending.content is None:
         return False

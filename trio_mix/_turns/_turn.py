@@ -1,8 +1,4 @@
-"""One turn: its phases, what moves it on, and what is kept of it.
-
-What it knows: the state machine of a sent message, as data. What it must never know: which event
-belongs to which turn (`trio_mix._turns._router` names that), I/O, the clock.
-"""
+"""The state of one turn: its phases, what moves it on, and what is remembered of it."""
 
 from __future__ import annotations
 
@@ -91,19 +87,21 @@ ENDED and ANSWERED are passed through in one step where only one of the two is d
 """
 
 
-_OVER: Final = Phase.OVER  # asked for at every event, and a member of an enum is slow to reach
+_OVER: Final = Phase.OVER  # compared for every event, and a member of an enum takes long to reach
 
 
 @attrs.define(eq=False)
 class Owner:
-    """Whose an id is: one turn, ours or not, without what is heavy about it."""
+    """A turn, of ours or not, as the owner of ids."""
 
-    since: int = 0
-    due: int = 2
-    """How much a new round of it is due: it speaks (0), has called a tool (1), has nothing yet or
-    its tool has run (2)."""
+    started_at: int = 0
+    """Its number in the order in which turns were seen to begin; 0 if it was not."""
+    readiness: int = 2
+    """How ready it is for a new round: it is speaking (0), has called a tool (1), has begun or its
+    tool has run (2)."""
     over: bool = False
-    heard: bool = False
+    active: bool = False
+    """Whether an event of it has come since the last turn of ours was over."""
 
 
 @attrs.define(eq=False)
@@ -150,8 +148,10 @@ class Turn:
         target = TRANSITIONS[self.phase].get(what)
         if target is None:
             return False
-        due = {Phase.ENDED: self.answer_due, Phase.ANSWERED: self.events_due}
-        self.phase = target if due.get(target, True) else Phase.OVER
+        passed = (target is Phase.ENDED and not self.answer_due) or (
+            target is Phase.ANSWERED and not self.events_due
+        )
+        self.phase = Phase.OVER if passed else target
         return True
 
     def matches(self, content: str) -> bool:

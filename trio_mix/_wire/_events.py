@@ -23,33 +23,49 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, get_type_hints
 import attrs
 import msgspec
 
+from trio_mix import events as ev
 from trio_mix._wire._names import camel
-from trio_mix.events import (
-    EVENT_CLASSES,
-    Event,
-    NotificationEvent,
-    PermissionEvent,
-    ToolEvent,
-    ToolUseParameterStreamingCompleteEvent,
-    ToolUseStartEvent,
-    UnknownEvent,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from trio_mix.events import Event
     from trio_mix.sse import ServerSentEvent
 
-__all__ = ["decode_event"]
+__all__ = ["EVENT_CLASSES", "decode_event"]
+
+EVENT_CLASSES: Final[Mapping[str, type[Event]]] = {
+    "connected": ev.ConnectedEvent,
+    "heartbeat": ev.HeartbeatEvent,
+    "error": ev.ErrorEvent,
+    "rate_limit_error": ev.RateLimitEvent,
+    "complete": ev.CompleteEvent,
+    "thinking": ev.ThinkingEvent,
+    "content": ev.ContentEvent,
+    "tool": ev.ToolEvent,
+    "tool_parameter_delta": ev.ToolParameterDeltaEvent,
+    "tool_use_start": ev.ToolUseStartEvent,
+    "tool_use_parameter_delta": ev.ToolUseParameterDeltaEvent,
+    "tool_use_parameter_streaming_complete": ev.ToolUseParameterStreamingCompleteEvent,
+    "tool_execution_start": ev.ToolExecutionStartEvent,
+    "tool_execution_complete": ev.ToolExecutionCompleteEvent,
+    "permission": ev.PermissionEvent,
+    "notification": ev.NotificationEvent,
+    "user_message_created": ev.UserMessageCreatedEvent,
+    "summarize": ev.SummarizeEvent,
+    "session_created": ev.SessionCreatedEvent,
+    "session_deleted": ev.SessionDeletedEvent,
+}
+"""The class for each SSE event name of any API version."""
 
 _Decoder: TypeAlias = "Callable[[str, str | None], Event]"
 
 _PAYLOAD_ID: Final[Mapping[type, str]] = {
-    ToolEvent: "tool_call_id",
-    ToolUseStartEvent: "tool_call_id",
-    ToolUseParameterStreamingCompleteEvent: "tool_call_id",
-    PermissionEvent: "permission_id",
-    NotificationEvent: "notification_id",
+    ev.ToolEvent: "tool_call_id",
+    ev.ToolUseStartEvent: "tool_call_id",
+    ev.ToolUseParameterStreamingCompleteEvent: "tool_call_id",
+    ev.PermissionEvent: "permission_id",
+    ev.NotificationEvent: "notification_id",
 }
 """The classes whose payload has an ``id``, and the field that takes it."""
 
@@ -79,7 +95,7 @@ def decode_event(frame: ServerSentEvent) -> Event:
             # Rule 1. msgspec's errors are ValueErrors, as is a text that is not UTF-8;
             # RecursionError: brackets nested deeper than the JSON parser goes.
             pass
-    return UnknownEvent(id=frame.id or None, name=name, data=frame.data)
+    return ev.UnknownEvent(id=frame.id or None, name=name, data=frame.data)
 
 
 def _make_decoder(name: str) -> _Decoder | None:

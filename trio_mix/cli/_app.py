@@ -92,6 +92,6 @@ def run(argv: Sequence[str]) -> int:
         keys = "auth" in argv and "set" in argv
         print_error(NO_KEY_HERE if keys else f"{error} (`trio-mix --help` shows the commands)")
         return USAGE
-    except CommandUsageError as error:
+    except (CommandUsageError, OSError) as error:  # OSError: the help page cannot be written
         return report_error(error)
     return result if isinstance(result, int) else OK

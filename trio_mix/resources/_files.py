@@ -90,8 +90,7 @@ class Files(Resource):
                 operation_of(Files.upload),
                 {"id": id},
                 options,
-                content=upload.body,
-                content_headers=upload.headers,
+                content=upload,
             )
         return answer.value
 

@@ -61,6 +61,7 @@ def error_of(received: ReceivedResponse) -> MixError:
         headers=received.shown_headers,
         body=received.text,
         request=received.request,
+        remedy=received.remedy,
     )
 
 
@@ -230,7 +231,13 @@ async def _receive(
         except TransportError:
             pass
     return ReceivedResponse(  # noqa: ASYNC910 - a read precedes, successful or not
-        response.status_code, response.headers, body[:limit], truncated, info, redactor
+        response.status_code,
+        response.headers,
+        body[:limit],
+        truncated,
+        info,
+        redactor,
+        response.redirect_problem,
     )
 
 

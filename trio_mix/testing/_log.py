@@ -27,7 +27,7 @@ from trio_mix.testing._timeline import render
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from trio_mix.testing.net._http1 import Request
+    from trio_mix.testing.net._http1 import ReceivedRequest
 
 __all__ = ["MAX_LOG_BYTES", "Log", "Match", "Observed", "matches"]
 
@@ -65,7 +65,7 @@ class Log:
         self._bytes = 0
         self._changed = trio.lowlevel.ParkingLot()
 
-    def add_request(self, request: Request) -> None:
+    def add_request(self, request: ReceivedRequest) -> None:
         """Add the record of a request."""
         self.add(
             RequestReceived(
@@ -77,7 +77,7 @@ class Log:
             )
         )
 
-    def add_refused(self, request: Request, status: int) -> None:
+    def add_refused(self, request: ReceivedRequest, status: int) -> None:
         """Add the records of a request that was refused before any handler."""
         self.add_request(request)
         self.add(Answered(method=request.method, path=request.path, status=status))

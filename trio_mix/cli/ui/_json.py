@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from trio_mix._terminal_text import escape_json
-from trio_mix.events import EVENT_CLASSES, StreamGapEvent
+from trio_mix._wire._events import EVENT_CLASSES
+from trio_mix.events import StreamGapEvent
 
 if TYPE_CHECKING:
     from trio_mix import Reply

@@ -68,7 +68,7 @@ def _texts(parameters: Mapping[str, object]) -> Iterator[tuple[str, str]]:
 
 def _wrapped(label: str, text: str, width: int) -> Iterator[str]:
     """Yield a field's lines; all except the first begin with the margin."""
-    text = _LONG_RUN.sub(_run_length, _visible(text))
+    text = _LONG_RUN.sub(_run_length, _visible(text.replace("\r\n", "\n")))
     line = label
     for number, part in enumerate(text.split("\n")):
         if number:

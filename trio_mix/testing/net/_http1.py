@@ -25,7 +25,7 @@ from trio_mix.testing.net._memory import MemoryStream, sever
 if TYPE_CHECKING:
     from trio_mix.testing.net._guard import RequestGuard
 
-__all__ = ["HttpExchange", "Request", "serve_connection"]
+__all__ = ["HttpExchange", "ReceivedRequest", "serve_connection"]
 
 _READ = 64 * 1024
 _CLEANUP = 1.0
@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 
 @attrs.frozen
-class Request:
+class ReceivedRequest:
     """A request with its whole body."""
 
     method: str
@@ -57,7 +57,9 @@ class Request:
 class HttpExchange:
     """One request, and the means to respond to it."""
 
-    def __init__(self, stream: trio.abc.Stream, protocol: h11.Connection, request: Request) -> None:
+    def __init__(
+        self, stream: trio.abc.Stream, protocol: h11.Connection, request: ReceivedRequest
+    ) -> None:
         self.request = request
         self.gone = trio.Event()
         self.status = 0
@@ -163,7 +165,7 @@ async def serve_connection(
     *,
     max_body: int,
     guard: RequestGuard,
-    refused: Callable[[Request, int], None] | None = None,
+    refused: Callable[[ReceivedRequest, int], None] | None = None,
 ) -> None:
     """Serve one connection until either side ends it; close it.
 
@@ -209,7 +211,8 @@ async def serve_connection(
 async def _discard(stream: trio.abc.Stream) -> None:
     """Read the rest of a body for a moment: closing at once could reset the response away."""
     size = 0
-    with trio.move_on_after(_CLEANUP):
+    await trio.lowlevel.checkpoint()
+    with trio.move_on_after(_CLEANUP):  # noqa: ASYNC912 - it reads
         while size < _DISCARDED and (data := await stream.receive_some(_READ)):
             size += len(data)
 
@@ -219,7 +222,7 @@ async def _next_request(
     protocol: h11.Connection,
     max_body: int,
     check: Callable[[Mapping[str, str]], str | None] | None,
-) -> Request | None:
+) -> ReceivedRequest | None:
     head: h11.Request | None = None
     headers: dict[str, str] = {}
     refusal: str | None = None
@@ -246,7 +249,7 @@ async def _next_request(
         if head is not None and (complete or refusal or size > max_body + _DISCARDED):
             target = head.target.decode("ascii", "replace")
             path, _, query = target.partition("?")
-            return Request(
+            return ReceivedRequest(
                 method=head.method.decode("ascii"),
                 path=path,
                 query=dict(parse_qsl(query, keep_blank_values=True)),

@@ -6,8 +6,8 @@ Rules:
    responses: it forwards pieces as they arrive, and ends a response as the server ended it.
 2. A request is recorded before the server receives it, a piece of a response before the client
    receives it. So an effect is recorded after its cause.
-3. The pieces of a stream are buffered, for the file only, until a line is complete: secrets cannot
-   be recognized before.
+3. The pieces of a response are buffered, for the file only, until a line is complete: secrets
+   cannot be recognized before.
 """
 
 from __future__ import annotations
@@ -23,16 +23,17 @@ import trio
 from trio_mix.testing.net._guard import RequestGuard
 from trio_mix.testing.net._http1 import HttpExchange, serve_connection
 from trio_mix.testing.net._listener import Listener, Reachable, parse_server_url
-from trio_mix.testing.recording._format import End, RecordingWriter, body_fields, chunk_fields
+from trio_mix.testing.recording._exchange_recorder import HOPS, ExchangeRecorder
+from trio_mix.testing.recording._format import End, RecordingWriter
 from trio_mix.testing.recording._masking import Masker
 
 if TYPE_CHECKING:
     import os
     import ssl
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable
     from types import TracebackType
 
-    from trio_mix.testing.net._http1 import Request
+    from trio_mix.testing.net._http1 import ReceivedRequest
     from trio_mix.testing.net._memory import MemoryNetwork
 
 __all__ = ["Recorder", "record"]
@@ -40,15 +41,10 @@ __all__ = ["Recorder", "record"]
 _TEXT: Final = "text/plain; charset=utf-8"
 _READ: Final = 64 * 1024
 MAX_BODY: Final = 64 * 2**20
-MAX_HELD: Final = 16 * 2**20
-_HOPS: Final = frozenset(
-    {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer"}
-    | {"transfer-encoding", "upgrade", "expect", "accept-encoding", "content-length", "host"}
-)
 _ORIGINS: Final = frozenset(
     {"origin", "sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest", "sec-fetch-user"}
 )
-_HOPS_BACK: Final = _HOPS - {"content-length", "host"}
+_HOPS_BACK: Final = HOPS - {"content-length", "host"}
 _CONNECT_ERRORS: Final = (OSError, trio.BrokenResourceError)
 
 
@@ -220,9 +216,7 @@ class Recorder:
             await exchange.respond(status, b"trio_mix.testing.record refused this request\n", _TEXT)
             return
         self._exchanges += 1
-        recorder = _ExchangeRecorder(
-            self._writer, self._now, self._masker, self._exchanges, request
-        )
+        recorder = ExchangeRecorder(self._writer, self._now, self._masker, self._exchanges, request)
         if "upgrade" in request.headers:
             why = b"trio_mix.testing.record does not record WebSockets\n"
             recorder.start(501, [("content-type", "text/plain")])
@@ -239,7 +233,7 @@ class Recorder:
         if ended in ("cut", "reset", "refused"):
             exchange.sever("reset" if ended == "reset" else "cut")
 
-    async def _forward(self, exchange: HttpExchange, recorder: _ExchangeRecorder) -> End:
+    async def _forward(self, exchange: HttpExchange, recorder: ExchangeRecorder) -> End:
         try:
             server = await self._connect()
         except _CONNECT_ERRORS:
@@ -267,7 +261,7 @@ class Recorder:
         return stream
 
     async def _relay(
-        self, server: trio.abc.Stream, exchange: HttpExchange, recorder: _ExchangeRecorder
+        self, server: trio.abc.Stream, exchange: HttpExchange, recorder: ExchangeRecorder
     ) -> End:
         protocol = h11.Connection(h11.CLIENT, max_incomplete_event_size=_READ)
         response = _ResponseForwarder(exchange)
@@ -300,8 +294,8 @@ class Recorder:
                 return "refused"
             return "cut" if isinstance(error, h11.RemoteProtocolError) else "reset"
 
-    def _request(self, protocol: h11.Connection, request: Request) -> bytes:
-        left_out = _HOPS | _ORIGINS
+    def _request(self, protocol: h11.Connection, request: ReceivedRequest) -> bytes:
+        left_out = HOPS | _ORIGINS
         headers = [pair for pair in request.headers.items() if pair[0] not in left_out]
         if "origin" in request.headers:  # the guard has accepted it, so the server is to do so too
             headers.append(("origin", self._origin))
@@ -317,91 +311,6 @@ class Recorder:
 
     def _now(self) -> tuple[int, float]:
         return next(self._order), trio.current_time() - self._start
-
-
-class _ExchangeRecorder:
-    """Records one exchange."""
-
-    def __init__(
-        self,
-        writer: RecordingWriter,
-        now: Callable[[], tuple[int, float]],
-        masker: Masker,
-        number: int,
-        request: Request,
-    ) -> None:
-        self._writer = writer
-        self._now = now
-        self._masker = masker
-        self._number = number
-        self._login = "/auth" in request.path
-        self.whole = False
-        self._text = True
-        self._stream = False
-        self._held: list[tuple[int, float, bytes]] = []
-        self._held_size = 0
-        self._cut = False
-        no, at = now()
-        (body,) = masker.pieces([request.body], login=self._login)
-        target = masker.target(request.target, login=self._login)
-        writer.write(
-            no,
-            at,
-            number,
-            request=f"{request.method} {target}",
-            headers=self._headers(request.headers),
-            **body_fields(body),
-        )
-
-    def start(self, status: int, pairs: Iterable[tuple[str, str]]) -> None:
-        """Record the head of the response."""
-        headers: dict[str, str] = {}
-        for name, value in pairs:
-            headers[name] = f"{headers[name]}, {value}" if name in headers else value
-        kind = headers.get("content-type", "")
-        self._stream = kind.startswith("text/event-stream")
-        self._text = not kind or kind.startswith(("text/", "application/json"))
-        no, at = self._now()
-        self._writer.write(no, at, self._number, answer=status, headers=self._headers(headers))
-
-    def _headers(self, headers: Mapping[str, str]) -> dict[str, str]:
-        ours = {name: value for name, value in headers.items() if name not in _HOPS}
-        return self._masker.headers(ours)
-
-    def chunk(self, data: bytes) -> None:
-        """Record a piece of the response body."""
-        if self._cut:
-            return
-        no, at = self._now()
-        end = data.rfind(b"\n") + 1 if self._text else len(data)
-        if end:
-            self._held.append((no, at, data[:end]))
-            self._write_held()
-        if data[end:]:
-            self._held.append((no, at, data[end:]))
-            self._held_size += len(data) - end
-        if self._held_size > MAX_HELD:
-            # Half a line cannot be written: it could end in half a secret.
-            self._held, self._cut = [], True
-
-    def end(self, how: End) -> None:
-        """Record the end of the response."""
-        self._write_held()
-        no, at = self._now()
-        if self._cut:
-            how = "cut"
-        elif self.whole:
-            how = "complete"
-        self._writer.write(no, at, self._number, end=how)
-
-    def _write_held(self) -> None:
-        held, self._held, self._held_size = self._held, [], 0
-        pieces = [data for _, _, data in held]
-        if self._text:
-            pieces = self._masker.pieces(pieces, login=self._login)
-        for (no, at, _), data in zip(held, pieces, strict=True):
-            if data:
-                self._writer.write(no, at, self._number, **chunk_fields(data))
 
 
 class _ResponseForwarder:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from types import TracebackType
 
-    from trio_mix.testing.net._http1 import HttpExchange, Request
+    from trio_mix.testing.net._http1 import HttpExchange, ReceivedRequest
     from trio_mix.testing.net._memory import MemoryNetwork
     from trio_mix.testing.recording._format import Moment, RecordedExchange, Recording
 
@@ -195,7 +195,7 @@ class Replay(Observed):
         self._log.add(Answered(method=request.method, path=request.path, status=status))
         await exchange.respond(status, f"{why}\n".encode(), "text/plain; charset=utf-8")
 
-    def _find(self, request: Request) -> RecordedExchange | str:
+    def _find(self, request: ReceivedRequest) -> RecordedExchange | str:
         """Return the recorded exchange of a request, or why there is none."""
         login = "/auth" in request.path
         line = f"{request.method} {self._masker.target(request.target, login=login)}"
