@@ -243,7 +243,7 @@ async def test_message_hooks_run_in_the_senders_context(server: MixServer) -> No
     variable = contextvars.ContextVar("variable", default="of nobody")
     seen: list[tuple[str, str]] = []
 
-    def start(_told: object) -> None:
+    def start(_context: object) -> None:
         seen.append(("started", variable.get()))
         variable.set("of the message")
 
@@ -251,7 +251,7 @@ async def test_message_hooks_run_in_the_senders_context(server: MixServer) -> No
         if context.operation == "messages.send":
             seen.append(("sent", variable.get()))
 
-    def finish(_told: object) -> None:
+    def finish(_context: object) -> None:
         seen.append(("finished", variable.get()))
 
     hooks = Hooks(before_request=request, message_started=start, message_finished=finish)
@@ -270,7 +270,7 @@ async def test_message_hooks_run_in_the_senders_context(server: MixServer) -> No
 async def test_what_message_hooks_raise_is_ignored(
     server: MixServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(_told: object) -> None:
+    def fail(_context: object) -> None:
         raise ZeroDivisionError
 
     calls = HookCalls()

@@ -57,11 +57,11 @@ async def test_several_hooks_are_called_in_order_sync_or_async(server: MixServer
     order: list[str] = []
 
     def noting(name: str) -> Hooks:
-        async def slow(_told: object) -> None:
+        async def slow(_context: object) -> None:
             await trio.lowlevel.checkpoint()
             order.append(name)
 
-        return Hooks(before_request=slow, after_success=lambda _told: order.append(name.upper()))
+        return Hooks(before_request=slow, after_success=lambda _context: order.append(name.upper()))
 
     async with client(server, noting("a"), noting("b")) as mix:
         await mix.sessions.list()
@@ -131,7 +131,7 @@ async def test_an_exception_of_before_request_is_raised_unchanged_without_a_retr
 async def test_what_the_other_hooks_raise_is_logged_and_ignored(
     server: MixServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(_told: object) -> None:
+    def fail(_context: object) -> None:
         raise ZeroDivisionError("a hook's own mistake")
 
     calls = HookCalls()
@@ -153,7 +153,7 @@ async def test_a_hook_that_is_slow_is_cut_by_a_cancellation(server: MixServer) -
     calls = HookCalls()
     entered = trio.Event()
 
-    async def hang(_told: object) -> None:
+    async def hang(_context: object) -> None:
         entered.set()
         await trio.sleep_forever()
 
@@ -167,7 +167,7 @@ async def test_a_hook_that_is_slow_is_cut_by_a_cancellation(server: MixServer) -
 
 
 async def test_a_keyboard_interrupt_in_a_hook_passes(server: MixServer) -> None:
-    def interrupt(_told: object) -> None:
+    def interrupt(_context: object) -> None:
         raise KeyboardInterrupt
 
     calls = HookCalls()
@@ -293,7 +293,7 @@ async def test_cancelled_anywhere_each_request_that_began_has_one_end(
 async def test_a_hook_that_hangs_under_cancellation_is_given_up(
     server: MixServer, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def hang(_told: object) -> None:
+    async def hang(_context: object) -> None:
         await trio.sleep_forever()
 
     calls = HookCalls()

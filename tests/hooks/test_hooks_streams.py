@@ -164,7 +164,7 @@ async def test_a_veto_of_the_connect_comes_out_of_opening_the_stream(server: Mix
     assert isinstance(calls.of(StreamClosedContext)[0].error, PermissionError)
 
 
-async def test_a_veto_of_a_reconnect_reaches_whoever_waits(server: MixServer) -> None:
+async def test_a_veto_of_a_reconnect_reaches_the_waiting_task(server: MixServer) -> None:
     armed = False
 
     def refuse(context: BeforeRequestContext) -> None:
@@ -210,7 +210,7 @@ async def test_the_error_that_ends_a_stream_is_reported_when_it_happens(server: 
 async def test_a_hook_that_hangs_delays_no_event_and_leaving_only_so_long(
     server: MixServer, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def hang(_told: object) -> None:
+    async def hang(_context: object) -> None:
         await trio.sleep_forever()
 
     calls = HookCalls()
@@ -261,10 +261,10 @@ async def test_an_async_hook_is_called_for_one_event_after_the_other(server: Mix
 async def test_what_a_hook_raises_is_ignored_and_an_interrupt_is_not(
     server: MixServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(_told: object) -> None:
+    def fail(_context: object) -> None:
         raise ZeroDivisionError
 
-    def interrupt(_told: object) -> None:
+    def interrupt(_context: object) -> None:
         raise KeyboardInterrupt
 
     async with scene(server, Hooks(stream_opened=fail)) as stream:

@@ -183,7 +183,7 @@ async def test_callbacks_are_sent_in_the_wire_s_names_without_what_is_not_set(
     }
 
 
-async def test_browser_mode_is_sent_when_the_server_refuses_for_want_of_it(
+async def test_browser_mode_is_sent_when_the_server_requires_it(
     server: Canned, core: MixCore
 ) -> None:
     server.say(refusal(400, "browserMode is required"), answer(201, SESSION))

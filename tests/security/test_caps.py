@@ -159,7 +159,7 @@ async def test_credentials_never_follow_a_redirect_to_another_origin(
 # -- what is bound ---------------------------------------------------------------------------
 
 
-async def test_server_proxy_and_recorder_bind_loopback_unless_told(
+async def test_server_proxy_and_recorder_bind_loopback_by_default(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bound: list[str] = []
