@@ -15,7 +15,7 @@ import trio.testing
 import trustme
 
 from tests.support.callers_clients import KINDS, callers_client
-from tests.support.raw_server import OK, SSE_HEAD, Peer, answering, chunk, serve
+from tests.support.raw_server import OK, SSE_HEAD, Peer, answering, chunk, memory_server, serve
 from trio_mix import Mix
 from trio_mix._http import Http, Target, TrioBackend
 from trio_mix._http._proxies import Proxies
@@ -71,6 +71,29 @@ async def test_a_connection_that_was_idle_for_long_is_not_used_again(
         await http.request("GET", server.url, headers={}, timeout=5)
     assert server.connections == 2
     await http.aclose()
+
+
+async def test_a_connection_is_not_used_beyond_the_servers_keep_alive(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    for keep_alive, idle, connections in [
+        (b"timeout=1", 1.3, 2),
+        (b"timeout=1", 0.5, 2),  # the server may already have closed it when the request arrives
+        (b"timeout=3, max=100", 1.5, 1),
+        (b"max=100, Timeout = 3", 2.5, 2),
+        (b"timeout=100", 3.5, 1),
+        (b"timeout=100", 4.5, 2),
+        (b"timeout=5, max=0", 0.0, 2),
+        (b"timeout=soon", 3.5, 1),
+        (b"timeout=-1", 3.5, 1),
+    ]:
+        answer = b"HTTP/1.1 200 OK\r\nKeep-Alive: %b\r\nContent-Length: 2\r\n\r\nok"
+        server, http = memory_server(nursery, answering(answer % keep_alive))
+        await http.request("GET", "http://host/", headers={}, timeout=5)
+        await trio.sleep(idle)
+        await http.request("POST", "http://host/", headers={}, timeout=5)
+        assert server.connections == connections, (keep_alive, idle)
+        await http.aclose()
 
 
 async def test_only_a_few_idle_connections_are_kept(own: Http, nursery: trio.Nursery) -> None:

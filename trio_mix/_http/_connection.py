@@ -12,6 +12,8 @@ The rules:
 from __future__ import annotations
 
 import contextlib
+import math
+import re
 import socket
 from typing import TYPE_CHECKING
 
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["KEEP_ALIVE", "Connection", "ConnectionResponse", "close_stream", "complete_headers"]
 
 READ_SIZE = 64 * 1024
+_KEEP_ALIVE = re.compile(r"\b(timeout|max)\s*=\s*([0-9]{1,9})\b", re.ASCII | re.IGNORECASE)
 MAX_HEAD = 64 * 1024
 CLOSE_TIMEOUT = 2.0
 
@@ -72,6 +75,7 @@ class Connection:
     def __init__(self, stream: NetworkStream) -> None:
         self.stream = stream
         self.closed = False
+        self.idle_limit = math.inf  # seconds for which it may be idle and used again
 
     @classmethod
     async def open(
@@ -198,6 +202,17 @@ def _request_headers(request: HttpRequest, content: Content) -> list[tuple[bytes
     ]
 
 
+def _idle_limit(keep_alive: str) -> float:
+    """Return for how many seconds a connection may be idle, by the response's ``Keep-Alive``.
+
+    A second less than the server allows: the next request takes time to arrive.
+    """
+    parameters = {name.lower(): int(value) for name, value in _KEEP_ALIVE.findall(keep_alive)}
+    if parameters.get("max") == 0:
+        return 0.0
+    return parameters["timeout"] - 1.0 if "timeout" in parameters else math.inf
+
+
 class ConnectionResponse:
     """A response on a `Connection`, with its body still to be read."""
 
@@ -222,6 +237,7 @@ class ConnectionResponse:
         self.give_back: Callable[[Connection], Awaitable[None]] | None = None
         self._early = parser.trailing_data[0]  # the part of the body that arrived with the head
         tokens = self.headers.get("connection", "").lower().split(",")
+        connection.idle_limit = _idle_limit(self.headers.get("keep-alive", ""))
         self._keep = (
             complete and self.http_version == "HTTP/1.1" and "close" not in map(str.strip, tokens)
         )
@@ -235,6 +251,7 @@ class ConnectionResponse:
             and not self._body.excess
             and not self._early
             and not self.connection.closed
+            and self.connection.idle_limit > 0
         )
 
     async def receive(self, timeout: float | None) -> bytes:

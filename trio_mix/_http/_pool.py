@@ -35,7 +35,8 @@ class IdleConnections:
         dead: list[Connection] = []
         for entry in reversed(self._idle):
             since, to, connection = entry
-            if now - since > MAX_IDLE_TIME or connection.is_dead():
+            limit = min(MAX_IDLE_TIME, connection.idle_limit)
+            if now - since > limit or connection.is_dead():
                 dead.append(connection)
             elif found is None and to == origin:
                 found = connection
