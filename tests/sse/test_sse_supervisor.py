@@ -169,7 +169,7 @@ async def test_a_response_that_is_not_an_event_stream_is_fatal_and_shown(
         (b"200 OK\r\nContent-Type: text/event-streams\r\n\r\n", "event-streams"),
         (b"202 Accepted\r\nContent-Type: text/event-stream\r\n\r\n", "HTTP 202"),
         (
-            b"200 OK\r\nContent-Type: text/event-stream\r\nContent-Encoding: gzip\r\n\r\n",
+            b"200 OK\r\nContent-Type: text/event-stream\r\nContent-Encoding: br\r\n\r\n",
             "compressed",
         ),
     ]:

@@ -141,6 +141,7 @@ class Http:
                 http_version=stream.http_version,
                 secrets=stream.secrets,
                 redirect_problem=stream.redirect_problem,
+                encoding_problem=stream.encoding_problem,
             )
         raise _timed_out(progress, timeout)
 

@@ -10,6 +10,7 @@ import h11
 import trio
 
 from trio_mix._http._body import BodyError
+from trio_mix._http._encoding import ContentError
 from trio_mix._redact import Redactor
 from trio_mix.errors import ConfigurationError, ConnectionFailed, RequestTimeout, TrioMixError
 
@@ -35,6 +36,7 @@ _OWN: tuple[type[Exception], ...] = (
     OSError,
     UnicodeError,
     BodyError,
+    ContentError,
     DisconnectedError,
     WriteError,
 )

@@ -92,7 +92,10 @@ class ExternalResponse:
         self._response = response
         self._on_close = on_close
         # A hook of the client may have read the body; some transports return a body that is read.
+        # The client has decoded it then.
         consumed = response.is_stream_consumed
+        if consumed:
+            self.headers.pop("content-encoding", None)
         body = _ReadBody(response.content) if consumed else response.aiter_raw()
         self._body: AsyncIterator[bytes] = body
         self._broken = False

@@ -8,6 +8,7 @@ import attrs
 import trio
 
 from trio_mix._http._connection import ConnectionResponse
+from trio_mix._http._encoding import ContentDecoder, decoder_of, encoding_problem
 from trio_mix._http._errors import is_a, library_errors, translate
 from trio_mix.errors import RequestTimeout
 
@@ -45,6 +46,8 @@ class HttpResponse:
     """The credentials that were sent in addition to the headers of the request."""
     redirect_problem: str = ""
     """Why this redirect was not followed, and what to do; empty if it is no redirect."""
+    encoding_problem: str = ""
+    """Why the body could not be decoded; empty if it could."""
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -65,6 +68,8 @@ class ReceivedResponse:
     """Masks the secrets of the request."""
     remedy: str = ""
     """What to do, where it is known: for a redirect that was not followed."""
+    encoding_problem: str = ""
+    """Why the body could not be decoded; empty if it could."""
 
     @property
     def shown_headers(self) -> dict[str, str]:
@@ -74,6 +79,8 @@ class ReceivedResponse:
     @property
     def text(self) -> str:
         """The beginning of the body as text, with all secrets masked."""
+        if self.encoding_problem:
+            return f"({self.encoding_problem})"
         cut = self.truncated or len(self.body) > ERROR_BODY_LIMIT
         shown = self.body[:ERROR_BODY_LIMIT].decode(errors="replace")
         return self.redactor.text(shown, truncated=cut)
@@ -89,6 +96,7 @@ class ResponseStream:
       url: the URL of the response after redirects, without user name and password.
       http_version: the version that the server used.
       secrets: the credentials that were sent in addition to the headers of the request.
+      encoding_problem: why the body cannot be decoded; empty if it can be.
       redirect_problem: why this redirect was not followed; empty if it is no redirect.
       owns_connection: whether `aclose` ends a read that another task has under way; a caller's
         client is not safe for that.
@@ -97,6 +105,10 @@ class ResponseStream:
     def __init__(self, raw: RawResponse, progress: RequestProgress, *, traced: bool) -> None:
         self.status_code: int = raw.status_code
         self.headers: Mapping[str, str] = raw.headers
+        self.encoding_problem: str = ""
+        self._decoder: ContentDecoder | None = None
+        if "content-encoding" in self.headers:
+            self._decode(self.headers["content-encoding"])
         self.url: str = progress.info.url
         self.http_version: str = raw.http_version
         self.secrets: tuple[str, ...] = progress.added
@@ -110,8 +122,9 @@ class ResponseStream:
     async def receive(self, timeout: float | None = None) -> bytes:
         """Read the next bytes of the body.
 
-        A read that is cancelled or times out loses no bytes on a connection of this package. On a
-        caller's client it breaks the stream, and the next read raises `ConnectionFailed`.
+        A body that is compressed with gzip or deflate is decompressed. A read that is cancelled or
+        times out loses no bytes on a connection of this package. On a caller's client it breaks the
+        stream, and the next read raises `ConnectionFailed`.
 
         Args:
           timeout: seconds to wait for bytes, `None` for no limit.
@@ -120,10 +133,13 @@ class ResponseStream:
           At least one byte, or ``b""`` at the end of a complete body.
 
         Raises:
-          ConnectionFailed: the connection broke, or was closed before the end of the body.
+          ConnectionFailed: the connection broke, or was closed before the end of the body; or the
+            compressed content is invalid.
           RequestTimeout: no byte arrived in time.
         """
         try:
+            if self._decoder is not None:
+                return await self._receive_decoded(self._decoder, timeout)
             return await self._raw.receive(timeout)
         except library_errors() as error:
             if timeout is not None and (
@@ -134,6 +150,27 @@ class ResponseStream:
                 ) from None
             self._progress.stage = "reading the body"
             raise translate(error, self._progress, traced=self._traced) from error
+
+    async def _receive_decoded(self, decoder: ContentDecoder, timeout: float | None) -> bytes:
+        if decoder.pending:
+            await trio.lowlevel.checkpoint()
+            if piece := decoder.feed(b""):
+                return piece
+        while data := await self._raw.receive(timeout):
+            if piece := decoder.feed(data):
+                return piece
+        decoder.finish()
+        return b""
+
+    def _decode(self, content_encoding: str) -> None:
+        decoder = decoder_of(content_encoding)
+        if isinstance(decoder, str):
+            self.encoding_problem = encoding_problem(decoder)
+            return
+        # What is returned is neither encoded nor of that length.
+        dropped = ("content-encoding", "content-length")
+        self.headers = {k: v for k, v in self.headers.items() if k not in dropped}
+        self._decoder = decoder
 
     async def read_all(self, limit: int) -> tuple[bytes, bool]:
         """Read the rest of the body, up to a limit.

@@ -31,7 +31,7 @@ from trio_mix._http import (
 )
 from trio_mix._redact import Redactor
 from trio_mix._rest._options import RequestOptions, debug_wanted
-from trio_mix._rest._responses import Answer, error_of, read_answer
+from trio_mix._rest._responses import Answer, error_of, misfit, read_answer
 from trio_mix._rest._retry import RetryPlan, renewed
 from trio_mix._rest._server_url import checked_url
 from trio_mix._version import __version__
@@ -332,6 +332,7 @@ class Caller:
                     call.request,
                     redactor.and_also(response.secrets),
                     response.redirect_problem,
+                    response.encoding_problem,
                 )
             )
 
@@ -396,11 +397,13 @@ class Caller:
                 connect_timeout=call.timeout,
             )
             redactor = redactor.and_also(stream.secrets)
-            if 200 <= stream.status_code < 300:
+            if 200 <= stream.status_code < 300 and not stream.encoding_problem:
                 return OpenedResponse(stream, call.request, redactor)
             received = await _read_error(stream, call, redactor)
         except TransportError as error:
             raise renewed(error, call.request) from error.__cause__
+        if received.encoding_problem and 200 <= received.status_code < 300:
+            raise misfit(received, received.encoding_problem, "$", None)
         raise error_of(received, call.operation)
 
     async def _headers_of(
@@ -436,6 +439,7 @@ async def _read_error(stream: ResponseStream, call: Call, redactor: Redactor) ->
                 call.request,
                 redactor,
                 stream.redirect_problem,
+                stream.encoding_problem,
             )
         raise RequestTimeout("the error's body did not come", request=call.request, sent=True)
     finally:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from trio_mix._http import ReceivedResponse
     from trio_mix._rest._operation import Operation
 
-__all__ = ["Answer", "Response", "error_of", "read_answer", "read_response"]
+__all__ = ["Answer", "Response", "error_of", "misfit", "read_answer", "read_response"]
 
 T = TypeVar("T")
 
@@ -140,7 +140,7 @@ def read_answer(operation: Operation[T], received: ReceivedResponse) -> Answer[T
     else:
         return Answer(value, received.status_code, received.headers)
     # Not raised in the handler: the mismatch holds the unmasked value.
-    raise _misfit(received, mismatch.problem, mismatch.path, mismatch.value)
+    raise misfit(received, mismatch.problem, mismatch.path, mismatch.value)
 
 
 def read_response(operation: Operation[Response], received: ReceivedResponse) -> Answer[Response]:
@@ -153,8 +153,8 @@ def read_response(operation: Operation[Response], received: ReceivedResponse) ->
     """
     if not 200 <= received.status_code < 300:
         raise error_of(received, operation)
-    if received.truncated:
-        raise _misfit(received, _too_long(received), "$", None)
+    if problem := _unreadable(received):
+        raise misfit(received, problem, "$", None)
     response = Response(
         status=received.status_code, headers=dict(received.headers), body=received.body
     )
@@ -167,8 +167,8 @@ def _value(operation: Operation[T], received: ReceivedResponse) -> T:
     if operation.result is NoneType:
         _refuse_html(received)
         return cast("T", None)
-    if received.truncated:
-        raise Mismatch(_too_long(received), "$", None)
+    if problem := _unreadable(received):
+        raise Mismatch(problem, "$", None)
     try:
         value = parse_json(received.body)
     except Mismatch:
@@ -177,7 +177,7 @@ def _value(operation: Operation[T], received: ReceivedResponse) -> T:
     return decode(value, operation.result)
 
 
-def _misfit(
+def misfit(
     received: ReceivedResponse, problem: str, path: str, value: object
 ) -> ResponseValidationError:
     """Return the exception for a success whose body does not fit."""
@@ -196,8 +196,11 @@ def _misfit(
     )
 
 
-def _too_long(received: ReceivedResponse) -> str:
-    return f"the body is longer than {len(received.body)} bytes"
+def _unreadable(received: ReceivedResponse) -> str:
+    """Return why a body cannot be interpreted at all, ``""`` if it can."""
+    if received.truncated:
+        return f"the body is longer than {len(received.body)} bytes"
+    return received.encoding_problem
 
 
 def _refuse_html(received: ReceivedResponse) -> None:

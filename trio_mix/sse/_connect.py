@@ -193,7 +193,7 @@ async def _check(request: StreamRequest, response: ResponseStream, redactor: Red
         return  # noqa: ASYNC910 - follows the request, which is a checkpoint
     # The body of a wrong response may never end: only its beginning is waited for.
     received = await _receive(response, _EXCERPT * 4, _EXCERPT_TIME, info, redactor)
-    text = received.text.strip()
+    text = "" if received.encoding_problem else received.text.strip()
     shown = f", and the body begins with {text[:_EXCERPT]!r}" if _is_text(text) else ""
     raise ProtocolError(
         f"{info} did not return an event stream: {problem}{shown}. Check the URL.",
@@ -210,10 +210,7 @@ def _problem_of(response: ResponseStream) -> str | None:
     if content_type.partition(";")[0].strip().lower() != "text/event-stream":
         named = f"is {content_type!r}" if content_type else "is missing"
         return f"the content type {named} instead of 'text/event-stream'"
-    encoding = response.headers.get("content-encoding", "identity")
-    if encoding.strip().lower() not in ("identity", ""):
-        return f"it is compressed ({encoding!r}) although no compression was requested"
-    return None
+    return response.encoding_problem or None
 
 
 async def _receive(
@@ -238,6 +235,7 @@ async def _receive(
         info,
         redactor,
         response.redirect_problem,
+        response.encoding_problem,
     )
 
 
