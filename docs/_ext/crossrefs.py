@@ -171,7 +171,6 @@ _NOT_CONSTRUCTED = frozenset(
         "FileRequest",
         "FileStream",
         "Message",
-        "MessageRequest",
         "MemoryStream",
         "SessionScope",
         "SessionStream",

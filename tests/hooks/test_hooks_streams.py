@@ -11,7 +11,7 @@ import trio.testing
 from tests.support.hooks_kit import HookCalls, scene
 from trio_mix import Hooks, Mix, ReconnectPolicy, errors
 from trio_mix._http import Http
-from trio_mix._session._stream_hooks import MOST_NOTES, StreamHooks
+from trio_mix._session._stream_hooks import MAX_QUEUED, StreamHooks
 from trio_mix.hooks import (
     AfterErrorContext,
     AfterSuccessContext,
@@ -280,14 +280,14 @@ async def test_behind_a_hook_that_hangs_notes_are_bounded_and_the_end_is_kept(
 ) -> None:
     calls = HookCalls()
     watch = StreamHooks([calls.hooks()], "session", "http://mix.example/stream")
-    for number in range(MOST_NOTES + 50):
+    for number in range(MAX_QUEUED + 50):
         watch.retrying(1.0, number, "test")
     watch.ended(None)
     watch.opened()
     watch.close(1.0)
     with trio.fail_after(5):
         await watch.run()
-    assert len(calls.of(StreamRetryingContext)) == MOST_NOTES
+    assert len(calls.of(StreamRetryingContext)) == MAX_QUEUED
     assert calls.names()[-1] == "stream_closed"
     assert not calls.of(StreamOpenedContext)
     assert len(caplog.records) == 1

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Self, TypeAlias, final
 
 from trio_mix import events as ev
 from trio_mix._public import public
-from trio_mix._session._request import MessageRequest
 from trio_mix.errors import (
     MessageInterrupted,
     MessageNotFinished,
@@ -30,10 +29,11 @@ if TYPE_CHECKING:
     from trio_mix._reply import Reply
     from trio_mix._session._controller import StreamController
     from trio_mix._session._message_state import MessageState
+    from trio_mix._session._request import MessageRequest
     from trio_mix._session._stream_hooks import MessageHooks
     from trio_mix.events import Event
 
-__all__ = ["Message", "MessageRequest", "PermissionPolicy", "TextDeltas"]
+__all__ = ["Message", "PermissionPolicy", "TextDeltas"]
 
 PermissionPolicy: TypeAlias = "Callable[[ev.PermissionEvent, Message], bool | Awaitable[bool]]"
 """Returns whether a permission request of a message is granted: only True grants it."""
@@ -84,11 +84,6 @@ class Message:
     def text(self) -> str:
         """The text that was sent."""
         return self._request.text
-
-    @property
-    def request(self) -> MessageRequest:
-        """All that was sent."""
-        return self._request
 
     @property
     def session_id(self) -> str:

@@ -1,16 +1,10 @@
-"""What is to be sent: one message's text and the choices that go with it.
-
-What it knows: the fields, as the caller has set them.
-What it must never know: how they are written on the wire, and what becomes of the message.
-"""
+"""The text and the options of a message that is to be sent."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import attrs
-
-from trio_mix._public import public
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,10 +14,9 @@ if TYPE_CHECKING:
 __all__ = ["MessageRequest"]
 
 
-@public("trio_mix._session._message")  # a user meets it as `Message.request`
 @attrs.frozen(kw_only=True)
 class MessageRequest:
-    """What is to be sent; fields left None are not put on the wire."""
+    """A message to send; fields that are None are not sent."""
 
     text: str
     plan_mode: bool = False

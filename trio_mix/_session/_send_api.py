@@ -1,13 +1,10 @@
-"""How a message is put on its way on this server's generation, found out once for a client.
+"""Send messages with the operation that the server supports, which is detected once per client.
 
-What it knows: which operation sends on which generation, and what its answer means. What it must
-never know: streams, turns, tasks.
-
-Rule 1  Nothing is sent twice to find out: the pipeline operation is tried with the message itself,
-        and where the answer is the router's own 404 (no JSON error body), nothing has run.
-Rule 2  What is found out holds for the client's life. A named generation is believed.
-Rule 3  Blocking and async servers share a path. The version of ``/health`` tells them apart; where
-        it does not, the first answer does, and until then both are reckoned with.
+Rule 1  Detection never sends a message twice: the pipeline operation is tried with the message
+        itself. If the response is the router's own 404 (without a JSON error body), nothing ran.
+Rule 2  The detected API is kept for the lifetime of the client. A named API is not verified.
+Rule 3  Blocking and async servers share a path. The version in ``/health`` distinguishes them;
+        if it is missing, the first response does, and both are possible until then.
 """
 
 from __future__ import annotations
@@ -44,14 +41,14 @@ _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 
 @attrs.frozen
 class Posted:
-    """What the server answered to a message."""
+    """The server's response to a message."""
 
     answer: StoredReply | None = None
-    """The finished reply, where the HTTP response holds it."""
+    """The finished reply, if the HTTP response contains it."""
 
 
 class SendApi:
-    """Sends messages by the operation that this server has for it."""
+    """Sends messages with the operation that the server supports."""
 
     def __init__(
         self, core: MixCore, streaming: Streaming, messages: Messages, system: System, api: Api
@@ -61,10 +58,10 @@ class SendApi:
         self._messages = messages
         self._system = system
         self.api: Api | Literal["rest"] = api
-        """What is known: "rest" is blocking or async, and not known which."""
+        """The API as far as it is known: "rest" is blocking or async."""
 
     def traits(self) -> WireTraits:
-        """Return what is known of how the server's events relate to its messages."""
+        """Return how the server's events relate to its messages, as far as it is known."""
         match self.api:
             case "pipeline":
                 return WireTraits(ids=False, rate_limit_ends=True, answers=False)
@@ -80,16 +77,16 @@ class SendApi:
     async def post(
         self, session_id: str, request: MessageRequest, on_sending: Callable[[], None]
     ) -> Posted:
-        """Send one message; returns with the server's answer to it.
+        """Send one message and return the server's response.
 
         Args:
           session_id: the session.
           request: the message.
-          on_sending: called just before its first byte may go out.
+          on_sending: called just before the first byte may be sent.
 
         Raises:
-          MixError: the server refused it.
-          TransportError: no answer; ``sent`` says whether it may have arrived.
+          MixError: the server refused the message.
+          TransportError: no response; ``sent`` is whether the message may have arrived.
         """
         if self.api in ("auto", "pipeline"):
             try:
@@ -97,7 +94,7 @@ class SendApi:
             except errors.MixDefaultError as exc:
                 if self.api == "pipeline" or exc.status_code not in (404, 405):
                     raise
-            self.api = await self._tell_by_version()
+            self.api = await self._detect_by_version()
         return await self._post_rest(session_id, request, on_sending)
 
     async def _post_pipeline(
@@ -106,11 +103,11 @@ class SendApi:
         if request.thinking_level is not None or request.max_steps is not None:
             if self.api == "pipeline":
                 raise errors.MessageRejected(
-                    f"The message to session {session_id} was not sent: this server's generation "
-                    "(pipeline) takes neither thinking_level nor max_steps. Leave them out.",
+                    f"The message to session {session_id} was not sent: servers with the pipeline "
+                    "API support neither thinking_level nor max_steps. Omit these arguments.",
                     session_id=session_id,
                 )
-            # Sent to a pipeline server they would be ignored silently, so the path is tried empty.
+            # A pipeline server would silently ignore them, so the path is tried without a message.
             return await self._probe_then_rest(session_id, request, on_sending)
         content = json.dumps(
             {
@@ -136,7 +133,7 @@ class SendApi:
             )
         except errors.MixDefaultError as exc:
             if exc.status_code in (404, 405):
-                self.api = await self._tell_by_version()
+                self.api = await self._detect_by_version()
                 return await self._post_rest(session_id, request, on_sending)
         except errors.ErrorResponse:
             pass
@@ -147,7 +144,7 @@ class SendApi:
         self, session_id: str, request: MessageRequest, on_sending: Callable[[], None]
     ) -> Posted:
         on_sending()
-        # An async server answers at once; a blocking one when the turn is over, however late.
+        # An async server responds at once, a blocking server when the turn is over.
         limit = self._core._caller.timeout if self.api == "async" else None
         options = RequestOptions(retries=_ONCE, timeout=math.inf if limit is None else limit)
         result: SendResult = await self._messages.send(
@@ -168,9 +165,9 @@ class SendApi:
             return Posted()
         return Posted(stored_reply([result.message]))
 
-    async def _tell_by_version(self) -> Api | Literal["rest"]:
+    async def _detect_by_version(self) -> Api | Literal["rest"]:
         version = ""
-        with trio.move_on_after(_HEALTH_TIMEOUT):  # noqa: ASYNC912 - it makes a request
+        with trio.move_on_after(_HEALTH_TIMEOUT):  # noqa: ASYNC912 - the request is a checkpoint
             try:
                 health = await self._system.health_check(options=RequestOptions(retries=_ONCE))
                 version = health.version or ""
@@ -178,7 +175,7 @@ class SendApi:
                 pass
         found = _VERSION.search(version)
         if found is None:
-            return "rest"  # noqa: ASYNC910 - the request was one
+            return "rest"  # noqa: ASYNC910 - the request was a checkpoint
         numbers = tuple(int(part) for part in found.groups())
         if (0, 7, 0) <= numbers < (0, 7, 4):
             return "blocking"  # noqa: ASYNC910 - as above

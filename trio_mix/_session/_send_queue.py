@@ -1,13 +1,11 @@
-"""Who may send next: first come, first served, and only while the stream is up.
+"""A queue of senders: one at a time, first come, first served, only while the stream is connected.
 
-What it knows: who waits, whether a turn is under way, whether the stream takes messages. What it
-must never know: what is sent, or why the stream does not take any.
-
-Rule 1  At most one holder at a time; the longest waiting is next, and nobody overtakes.
-Rule 2  Nobody passes while the queue is paused (not connected, or about to be rotated). It may be
-        paused behind somebody who has passed: before sending, that one asks `wait_resumed`.
-Rule 3  Once it is closed for good, everyone waiting, and everyone to come, gets the reason.
-Rule 4  A cancelled wait leaves no trace.
+Rule 1  At most one task holds the queue; the task that has waited longest is next.
+Rule 2  No task acquires a paused queue (the stream is not connected, or is about to be rotated).
+        The queue can be paused while a task holds it: that task calls `wait_resumed` before it
+        sends.
+Rule 3  Once the queue is closed, every waiting task and every later one raises the reason.
+Rule 4  A cancelled wait has no effect on the other tasks.
 """
 
 from __future__ import annotations
@@ -23,38 +21,41 @@ __all__ = ["SendQueue"]
 
 
 class SendQueue:
-    """Lets one sender through at a time."""
+    """A lock for senders with a FIFO queue, which can be paused and closed."""
 
     def __init__(self) -> None:
         self._waiting: list[trio.lowlevel.Task] = []
         self._held = False
-        self._heir: trio.lowlevel.Task | None = None
-        self._open = False
-        self._opened: trio.Event | None = None  # made by whoever waits for it first
+        self._next: trio.lowlevel.Task | None = None
+        self._is_open = False
+        self._resumed: trio.Event | None = None  # made by the first task that waits for it
         self._failure: Callable[[], BaseException] | None = None
 
     @property
     def waiting(self) -> int:
-        """How many senders wait."""
+        """The number of tasks that wait in `acquire`."""
         return len(self._waiting)
 
     @property
     def is_resumed(self) -> bool:
-        """Whether the stream takes messages."""
-        return self._open
+        """Whether tasks can acquire the queue."""
+        return self._is_open
 
     @property
     def held(self) -> bool:
-        """Whether somebody has passed and not come back yet."""
+        """Whether a task holds the queue."""
         return self._held
 
     async def acquire(self) -> None:
-        """Wait for one's turn. A checkpoint; raises what `close` was given."""
+        """Wait until the calling task holds the queue.
+
+        Raises the exception of `close`. A checkpoint; a cancelled wait leaves the queue.
+        """
         await trio.lowlevel.checkpoint_if_cancelled()
         if self._failure is not None:
             await trio.lowlevel.cancel_shielded_checkpoint()
             self._raise_if_closed()
-        if self._open and not self._held and not self._waiting:
+        if self._is_open and not self._held and not self._waiting:
             self._held = True
             await trio.lowlevel.cancel_shielded_checkpoint()
             return
@@ -66,42 +67,46 @@ class SendQueue:
             return trio.lowlevel.Abort.SUCCEEDED
 
         await trio.lowlevel.wait_task_rescheduled(abort)
-        # Handed over, and closed before this task could run: it counts as still waiting.
-        if self._heir is task:
-            self._heir = None
+        # Passed to this task, but closed before the task ran: it counts as still waiting.
+        if self._next is task:
+            self._next = None
             self._held = self._failure is None
         self._raise_if_closed()
 
     async def wait_resumed(self) -> None:
-        """Wait, as the one who has passed, until the send_queue is open (again): rule 2.
+        """Wait, as the task that holds the queue, until the queue is not paused (rule 2).
 
-        A checkpoint; raises what `close` was given.
+        Raises the exception of `close`. A checkpoint.
         """
         await trio.lowlevel.checkpoint()
-        while not self._open:
+        while not self._is_open:
             self._raise_if_closed()
-            if self._opened is None:
-                self._opened = trio.Event()
-            await self._opened.wait()
+            if self._resumed is None:
+                self._resumed = trio.Event()
+            await self._resumed.wait()
         self._raise_if_closed()
 
     def release(self) -> None:
-        """Let the next one through."""
+        """Pass the queue to the next waiting task."""
         self._held = False
         self._advance()
 
     def resume(self) -> None:
-        """Take senders."""
-        self._open = True
+        """Let tasks acquire the queue (again)."""
+        self._is_open = True
         self._wake()
         self._advance()
 
     def pause(self) -> None:
-        """Take no senders until `open`."""
-        self._open = False
+        """Let no task acquire the queue until `resume`."""
+        self._is_open = False
 
     def close(self, failure: Callable[[], BaseException]) -> None:
-        """Take no senders any more: each gets an exception of its own, made by ``failure``."""
+        """Close the queue: every waiting and every later task raises an exception.
+
+        Args:
+          failure: makes the exception, once for each task.
+        """
         if self._failure is None:
             self._failure = failure
             self._wake()
@@ -109,13 +114,13 @@ class SendQueue:
                 trio.lowlevel.reschedule(self._waiting.pop(0))
 
     def _advance(self) -> None:
-        if self._open and not self._held and self._waiting and self._failure is None:
+        if self._is_open and not self._held and self._waiting and self._failure is None:
             self._held = True
-            self._heir = self._waiting.pop(0)
-            trio.lowlevel.reschedule(self._heir)
+            self._next = self._waiting.pop(0)
+            trio.lowlevel.reschedule(self._next)
 
     def _wake(self) -> None:
-        opened, self._opened = self._opened, None
+        opened, self._resumed = self._resumed, None
         if opened is not None:
             opened.set()
 

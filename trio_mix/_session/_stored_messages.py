@@ -1,4 +1,4 @@
-"""Reads a session's stored messages by the operation that this server has for it."""
+"""Read the stored messages of a session with the operation that the server supports."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ _ONCE: Final = RetryConfig(strategy="none")
 class StoredMessages:
     """Reads the stored messages of a client's sessions.
 
-    An operation that the server lacks is called once. A single bad answer (a proxy's 503, a broken
-    body) does not count as lacking.
+    An operation that the server does not support is called once. A single failure, such as a
+    proxy's 503 or a malformed body, does not count as unsupported.
     """
 
     def __init__(self, sessions: Sessions, messages: Messages) -> None:
@@ -40,14 +40,14 @@ class StoredMessages:
 
     @property
     def none_kept(self) -> bool:
-        """Whether the server is known to keep no messages that can be read."""
+        """Whether the server is known to have no messages that can be read."""
         return not self._has_export and not self._has_messages
 
     async def rows(self, session_id: str) -> list[StoredRow] | None:
-        """Return all rows, or None where the server keeps none that can be read.
+        """Return all rows, or None if the server has none that can be read.
 
         Raises:
-          MixError, TransportError: the rows could not be read this time.
+          MixError, TransportError: the request failed; a later one may succeed.
         """
         options = RequestOptions(retries=_ONCE, timeout=_READ_TIMEOUT)
         if self._has_export:
@@ -59,7 +59,7 @@ class StoredMessages:
                     raise
                 self._has_export = False
             except errors.ResponseValidationError:
-                pass  # an unknown shape, or a broken body: the other operation may be readable
+                pass  # an unknown or malformed body: the other operation may be readable
         if self._has_messages:
             try:
                 return rows_of(await self._messages.get_session(id=session_id, options=options))
@@ -67,11 +67,11 @@ class StoredMessages:
                 if exc.status_code not in _NO_SUCH_OPERATION:
                     raise
                 self._has_messages = False
-        return None  # noqa: ASYNC910 - every caller has a checkpoint of its own
+        return None  # noqa: ASYNC910 - every caller has a checkpoint
 
 
 class SessionHistory:
-    """One session's stored messages, and what was there before the stream's own turns."""
+    """The stored messages of a session, and which of them precede this stream's turns."""
 
     def __init__(self, stored: StoredMessages, session_id: str) -> None:
         self.history = History()
@@ -79,26 +79,26 @@ class SessionHistory:
         self._session_id = session_id
 
     async def refresh(self) -> None:
-        """Read the history where that is due; where it fails, the old one stays."""
+        """Read the history if it is due; if reading fails, the old history is kept."""
         if not self.history.due or self._stored.none_kept:
             await trio.lowlevel.checkpoint()
             return
         try:
             rows = await self._stored.rows(self._session_id)
         except (errors.MixError, errors.TransportError):
-            return  # noqa: ASYNC910 - the request was one
+            return  # noqa: ASYNC910 - the request was a checkpoint
         if rows is not None:
             self.history.read(rows)
 
     async def read(self, turn: Turn, router: TurnRouter) -> Reading:
-        """Return what the stored messages say of a turn now. A checkpoint; never raises."""
+        """Return what the stored messages show about a turn. A checkpoint; never raises."""
         if self._stored.none_kept:
             await trio.lowlevel.checkpoint()
             return Reading(none_kept=True)
         try:
             rows = await self._stored.rows(self._session_id)
-        except Exception:  # noqa: BLE001 - refused, unreachable, or vetoed by a hook: not this time
-            return Reading()  # noqa: ASYNC910 - the request was one
+        except Exception:  # noqa: BLE001 - refused, unreachable, or vetoed by a hook
+            return Reading()  # noqa: ASYNC910 - the request was a checkpoint
         if rows is None:
             return Reading(none_kept=True)
         asked = [row.id for row in rows if row.role == "user"]

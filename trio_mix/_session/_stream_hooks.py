@@ -1,17 +1,12 @@
-"""Telling hooks of one session's stream and of its messages.
+"""Call the hooks of a session stream and of its messages.
 
-What it knows: what is told, in which order, and how long the telling may take.
-What it must never know: why anything happens to a stream or a message.
-
-Rules:
-
-1. The stream's own tasks only leave a note here, which takes no time; one task of the stream's
-   nursery calls the hooks, one after the other, in the order of the notes.
-2. That task is shielded: the stream's end is among the notes, and is told as well. From the close
-   on it has a deadline; after it, hooks are still called but cancelled at their first checkpoint.
-3. The notes are bounded. Behind a hook that hangs the newest are dropped, which is logged; the
-   end never is.
-4. Each message is told of in its sender's own task, its start and its end once.
+1. The stream's tasks only queue a call here, without a checkpoint. One task of the stream's
+   nursery calls the hooks, one after the other, in that order.
+2. That task is shielded, because the end of the stream is reported too. From `close` on it has a
+   deadline; after the deadline, hooks are still called but cancelled at their first checkpoint.
+3. The queue is bounded. While a hook hangs, the newest calls are dropped, which is logged; the end
+   of the stream is never dropped.
+4. The hooks of a message are called in its sender's task, once for its start and once for its end.
 """
 
 from __future__ import annotations
@@ -50,18 +45,18 @@ if TYPE_CHECKING:
 
 __all__ = ["MessageHooks", "StreamHooks", "TimedMessageState"]
 
-MOST_NOTES: Final = 1000
+MAX_QUEUED: Final = 1000
 
 _log = get_logger("trio_mix.hooks")
 
 
 class StreamHooks:
-    """Tells the hooks of one stream; made only where there are some.
+    """Calls the hooks of one stream; created only if there are any.
 
     Args:
-      hooks: in order.
+      hooks: the hooks, in order.
       session_id: the session.
-      url: the stream's URL, without user name and password.
+      url: the URL of the stream, without user name and password.
     """
 
     def __init__(self, hooks: Sequence[Hooks], session_id: str, url: str) -> None:
@@ -69,17 +64,17 @@ class StreamHooks:
         self._hooks = hooks
         self._session_id = session_id
         self._url = sanitize_url(url)
-        self._notes: deque[Callable[[Hooks], Awaitable[None]]] = deque()
+        self._calls: deque[Callable[[Hooks], Awaitable[None]]] = deque()
         self._dropped = 0
-        self._news = trio.Event()
+        self._queued = trio.Event()
         self._ended = False
         self._limit = math.inf
-        self._calling: trio.CancelScope | None = None
+        self._running: trio.CancelScope | None = None
         self._began = self._changed = trio.current_time()
         self._connection = 0
 
     def connector(self) -> Connect:
-        """Return the function for one attempt to connect, with the request hooks around it."""
+        """Return the function for one connection attempt, which calls the request hooks."""
         hooks = request_hooks(self._hooks, self.state)
         if hooks is None:
             return connect
@@ -107,10 +102,10 @@ class StreamHooks:
 
         return connect_with_hooks
 
-    # -- notes, taken synchronously (rule 1) ------------------------------------------------
+    # -- queueing calls (rule 1) ------------------------------------------------------------
 
     def opened(self) -> None:
-        """Note that the server has said ``connected``."""
+        """Report that the server has sent ``connected``."""
         self._connection += 1
         context = StreamOpenedContext(
             session_id=self._session_id,
@@ -119,10 +114,10 @@ class StreamHooks:
             connection=self._connection,
             elapsed=self._lap(),
         )
-        self._note(lambda hooks: call_hook(hooks.stream_opened, context))
+        self._queue(lambda hooks: call_hook(hooks.stream_opened, context))
 
     def lost(self, reason: str, *, planned: bool) -> None:
-        """Note that a connection is gone."""
+        """Report that a connection was lost."""
         context = StreamLostContext(
             session_id=self._session_id,
             url=self._url,
@@ -131,10 +126,10 @@ class StreamHooks:
             planned=planned,
             elapsed=self._lap(),
         )
-        self._note(lambda hooks: call_hook(hooks.stream_lost, context))
+        self._queue(lambda hooks: call_hook(hooks.stream_lost, context))
 
     def retrying(self, delay: float, attempt: int, reason: str) -> None:
-        """Note that the next connect is waited for."""
+        """Report the wait before the next connection attempt."""
         context = StreamRetryingContext(
             session_id=self._session_id,
             url=self._url,
@@ -143,10 +138,10 @@ class StreamHooks:
             delay=delay,
             reason=reason,
         )
-        self._note(lambda hooks: call_hook(hooks.stream_retrying, context))
+        self._queue(lambda hooks: call_hook(hooks.stream_retrying, context))
 
     def ended(self, error: BaseException | None) -> None:
-        """Note that the stream is over; nothing is noted after it."""
+        """Report the end of the stream; nothing is reported after it."""
         if self._ended:
             return
         context = StreamClosedContext(
@@ -156,65 +151,65 @@ class StreamHooks:
             error=error,
             elapsed=trio.current_time() - self._began,
         )
-        self._notes.append(lambda hooks: call_hook(hooks.stream_closed, context))
+        self._calls.append(lambda hooks: call_hook(hooks.stream_closed, context))
         self._ended = True
-        self._news.set()
+        self._queued.set()
 
     def close(self, timeout: float) -> None:
-        """Give the hooks that are still to be called so many seconds (rule 2)."""
+        """Give the remaining calls of hooks ``timeout`` seconds (rule 2)."""
         self._limit = trio.current_time() + timeout
-        if self._calling is not None:
-            self._calling.deadline = self._limit
+        if self._running is not None:
+            self._running.deadline = self._limit
 
     def _lap(self) -> float:
         before, self._changed = self._changed, trio.current_time()
         return self._changed - before
 
-    def _note(self, call: Callable[[Hooks], Awaitable[None]]) -> None:
+    def _queue(self, call: Callable[[Hooks], Awaitable[None]]) -> None:
         if self._ended:
             return
-        if len(self._notes) < MOST_NOTES:
-            self._notes.append(call)
-            self._news.set()
+        if len(self._calls) < MAX_QUEUED:
+            self._calls.append(call)
+            self._queued.set()
             return
         if not self._dropped:
-            _log.warning("hooks are too slow: what happens to %s is not told", self._url)
+            _log.warning("hooks are too slow: reports about %s are dropped", self._url)
         self._dropped += 1
 
     # -- the task ---------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Call the hooks until the stream is over and they have been told so."""
-        while self._notes or not self._ended:
-            if not self._notes:
-                self._news = trio.Event()
+        """Call the hooks until the end of the stream has been reported."""
+        while self._calls or not self._ended:
+            if not self._calls:
+                self._queued = trio.Event()
                 with trio.CancelScope(shield=True):  # ended by `ended`, which closing calls
-                    await self._news.wait()
-            call = self._notes.popleft()
+                    await self._queued.wait()
+            call = self._calls.popleft()
             for hooks in self._hooks:
                 await self._call(partial(call, hooks))
         await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def _call(self, call: Callable[[], Awaitable[None]]) -> None:
         with trio.CancelScope(shield=True, deadline=self._limit) as scope:
-            self._calling = scope
+            self._running = scope
             try:
                 await call()
             finally:
-                self._calling = None
+                self._running = None
         if scope.cancelled_caught:
             _log.warning("a hook of the stream %s took too long, and was cancelled", self._url)
 
     # -- messages ---------------------------------------------------------------------------
 
     def message(self, request: MessageRequest) -> MessageHooks | None:
-        """Return what tells the hooks of a message, if any of them wants to know."""
+        """Return the hooks of a message, or None if no hook is for messages."""
         hooks = [each for each in self._hooks if each.message_started or each.message_finished]
         return MessageHooks(hooks, self._session_id, request, self.state) if hooks else None
 
 
 class TimedMessageState(MessageState):
-    """An state that notes when what happened, for messages that hooks are told of."""
+    """A state with the times of its first event and its end, for the hooks of a message."""
 
     def __init__(
         self, request: MessageRequest, recovery: Recovery, session_id: str, mark: int
@@ -236,7 +231,7 @@ class TimedMessageState(MessageState):
 
 
 class MessageHooks:
-    """Tells the hooks of one message, in its sender's task (rule 4)."""
+    """Calls the hooks of one message, in its sender's task (rule 4)."""
 
     def __init__(
         self, hooks: Sequence[Hooks], session_id: str, request: MessageRequest, stream_state: State
@@ -250,7 +245,7 @@ class MessageHooks:
         self._began = trio.current_time()
 
     async def enter(self, begin: Callable[[], Awaitable[MessageState]]) -> MessageState:
-        """Tell of the start, and send; tell of the end as well if that fails."""
+        """Report the start, and send the message; if that fails, report the end."""
         context = MessageStartedContext(
             session_id=self._session_id,
             text=self._request.text,
@@ -272,12 +267,12 @@ class MessageHooks:
             raise
 
     async def leave(self, state: MessageState, error: BaseException | None, *, early: bool) -> None:
-        """Tell of the end.
+        """Report the end.
 
         Args:
-          state: how it ended.
-          error: what the scope is being left with.
-          early: whether it is left before the end had come.
+          state: the state of the message.
+          error: the exception that leaves the message's scope.
+          early: whether the scope is left before the message has ended.
         """
         if not early:
             outcome: Outcome = "complete" if state.failure is None else "failed"

@@ -1,7 +1,7 @@
-"""What the logger ``trio_mix`` reports about a stream, beyond exceptions.
+"""Warnings about a session stream on the logger ``trio_mix``.
 
-Rule 1  A text is cut short and put on one line. URLs come without credentials, and the parameters
-        of a tool do not appear at all.
+Rule 1  A text is truncated and logged on one line. URLs are logged without credentials, and the
+        parameters of a tool are never logged.
 Rule 2  A problem is logged once, and its end at a lower level.
 """
 
@@ -34,13 +34,13 @@ _TEXT: Final = 200
 
 
 def warn_unanswered(request: PermissionEvent, session_id: str) -> None:
-    """Warn that an agent waits for an answer that nobody is there to give.
+    """Warn that an agent waits for the answer to a permission request, but nothing answers it.
 
     Args:
-      request: what it asks.
+      request: the permission request.
       session_id: the session of the message.
     """
-    # An action is a single word; what would be done by it is in the parameters (rule 1).
+    # An action is a single word; its details are in the parameters, which are not logged (rule 1).
     what = f"{_short(request.tool_name, _NAME)}: {_short(request.description or request.action)}"
     _log.warning(
         "The agent asks for permission (%s) on session %s, and nothing answers it: pass "
@@ -55,7 +55,7 @@ class LossLogger:
 
     Args:
       session_id: the session.
-      limit: the seconds for which reconnecting is tried; None: without a limit.
+      limit: the seconds for which reconnecting is tried; None means no limit.
       start: starts a task of the stream.
       message_waits: whether the connection is lost while a message waits for it.
       wait_connected: waits until the stream is connected; raises what the stream failed with.
@@ -94,8 +94,8 @@ class LossLogger:
     async def _run(self) -> None:
         try:
             await self._watch()
-        except Exception:  # noqa: BLE001 - the stream is over, which every wait on it raises
-            return  # noqa: ASYNC910 - `_watch` has a checkpoint
+        except Exception:  # noqa: BLE001 - the stream has failed, which its other waits raise
+            return  # noqa: ASYNC910 - `_watch` is a checkpoint
         finally:
             self._running = False
 
@@ -108,7 +108,7 @@ class LossLogger:
             if not scope.cancelled_caught:
                 return
         if not self._message_waits():
-            return  # noqa: ASYNC910 - the wait above is one
+            return  # noqa: ASYNC910 - the wait above is a checkpoint
         _log.warning(
             "The connection of session %s was lost (%s); reconnecting, %s.",
             self._session_id,
@@ -120,21 +120,21 @@ class LossLogger:
 
 
 def _short(text: str, limit: int = _TEXT) -> str:
-    """Return a text on one line and cut short, without what steers a terminal or logs in."""
+    """Return a text on one line, truncated, without control characters and credentials."""
     seen = "".join(c if c.isprintable() else " " for c in text[: 4 * limit])
     flat = _URL.sub(lambda found: sanitize_url(found[0]), " ".join(seen.split()))
     return flat if len(flat) <= limit else flat[: limit - 1] + "…"
 
 
 def session_gone(failure: SessionNotFound, *, sent: bool) -> SessionNotFound:
-    """Return the same failure, for the message that was under way.
+    """Return a copy of a stream's failure, for the message that was running.
 
     Args:
-      failure: what the stream ended with.
+      failure: the exception that ended the stream.
       sent: whether the message may have reached the server.
     """
     known = (
-        "The message had been sent: its outcome cannot be known from here."
+        "The message had been sent, and its outcome is unknown."
         if sent
         else "The message had not been sent."
     )

@@ -1,20 +1,18 @@
-"""What a session's stored messages say of one turn: the judge of turns that were cut.
+"""Find a turn among the stored messages of its session, and decide whether it has finished.
 
-What it knows: rows of stored messages, in both shapes that servers give them. What it must never
-know: I/O, the clock, events.
-
-Rule 1  A turn is found by its user message's id; without one, by its text among the rows that were
-        not there before it was sent, after setting aside those of our own earlier turns. The same
-        text may have been sent before, so text alone proves nothing; and where it is not known
-        whether an earlier turn was stored, its row may be this one's: then nothing is proven.
-Rule 2  No such row among all rows, or among the new ones, proves that it was not stored.
-Rule 3  A turn is finished when the finish reason of its last row says so. Where rows do not tell
-        that, it is over when a later user message follows: finished, if the last row looks whole.
-        One that merely looks whole is not finished: rows grow while a turn runs.
-Rule 4  A row looks whole when it has text, and no tool call that a further row has to answer.
-Rule 5  Answers follow their question, but where two turns ran at once they follow both: when the
-        question before has no answer, and more than one answer ends a turn, whose is whose is said
-        to be unknown.
+Rule 1  A turn is identified by the id of its user message. Without an id, it is identified by its
+        text among the rows that were not stored before it was sent, after the rows of this
+        stream's earlier turns are set aside. The same text may have been sent before, so the text
+        alone proves nothing. If it is unknown whether an earlier turn was stored, its row may be
+        taken for this turn's row: the outcome is unknown.
+Rule 2  If there is no such row among all rows, or among the new ones, the turn was not stored.
+Rule 3  A turn is finished if the finish reason of its last row says so. If rows have no finish
+        reasons, a turn is over when a later user message follows: it is finished if its last row
+        looks complete. A turn that only looks complete is not finished: rows grow while it runs.
+Rule 4  A row looks complete if it has text, and no tool call that needs a further row.
+Rule 5  Answers follow their question, but if two turns ran at once, they follow both questions. If
+        the previous question has no answer, and more than one answer ends a turn, it is unknown
+        which answer belongs to which question.
 """
 
 from __future__ import annotations
@@ -44,13 +42,13 @@ __all__ = [
     "weight_of",
 ]
 
-_GOES_ON: Final = frozenset({"", "tool_use", "tool_calls", "unknown"})
-_BROKEN_OFF: Final = frozenset({"canceled", "cancelled", "error", "aborted"})
+_CONTINUES: Final = frozenset({"", "tool_use", "tool_calls", "unknown"})
+_ABORTED: Final = frozenset({"canceled", "cancelled", "error", "aborted"})
 
 
 @attrs.frozen(kw_only=True)
 class StoredRow:
-    """One stored message, whichever shape the server gave it in."""
+    """One stored message, from either of the server's two formats."""
 
     id: str
     role: str
@@ -59,13 +57,13 @@ class StoredRow:
     reasoning_duration: int | None = None
     tool_calls: tuple[ToolCall, ...] = ()
     finish: str | None = None
-    """The finish reason; empty while there is none, None where this shape does not tell."""
+    """The finish reason; empty while there is none, None if this format has no finish reasons."""
     joined: bool = False
-    """Whether it is a question joined to its answer: then one row may hold the whole turn."""
+    """Whether the server stores a question and its answer as one row, with the whole turn."""
 
 
 class TurnOutcome(enum.Enum):
-    """What became of a turn."""
+    """The outcome of a turn."""
 
     FINISHED = "finished"
     BROKEN_OFF = "broken off"
@@ -76,22 +74,22 @@ class TurnOutcome(enum.Enum):
 
 @attrs.frozen(kw_only=True)
 class Verdict:
-    """What the rows say of one turn."""
+    """What the rows show about one turn."""
 
     outcome: TurnOutcome
     reply: StoredReply | None = None
-    """What is stored of the reply, finished or not."""
+    """The stored part of the reply, finished or not."""
     user_message_id: str | None = None
     looks_whole: bool = False
-    """Whether an unfinished one might be finished: it has text, and no tool call is open."""
+    """Whether an unfinished turn may be finished: it has text, and no tool call is open."""
     growth: int = 0
-    """Grows whenever more is stored of the turn."""
+    """A number that grows when more of the turn is stored."""
     mixed: bool = False
-    """Whether some of the answers may be those of the turn before (rule 5)."""
+    """Whether some of the answers may belong to the previous turn (rule 5)."""
 
 
 def rows_of(messages: Iterable[BackendMessage | ExportMessage]) -> list[StoredRow]:
-    """Return stored messages as rows, a question joined to its answer as two."""
+    """Return stored messages as rows; a joined question and answer become two rows."""
     rows: list[StoredRow] = []
     for message in messages:
         if isinstance(message, ExportMessage):
@@ -118,8 +116,8 @@ def _rows_of_exchange(message: BackendMessage, before: Sequence[StoredRow]) -> l
         rows.append(StoredRow(id=message.id, role="user", text=message.user_input))
     elif message.user_input:
         asked = next((row for row in reversed(before) if row.role == "user"), None)
-        # A joined row brings its question along, also where it is the same as the last one's,
-        # unless that one's row has only called tools so far.
+        # A joined row contains its question, even if the previous row has the same question,
+        # unless the previous row has only called tools so far.
         only_tools = bool(before and before[-1].tool_calls and not before[-1].text)
         same = asked is not None and asked.text == message.user_input
         joined = not same or (asked is not None and asked.joined and not only_tools)
@@ -156,7 +154,7 @@ def _calls(calls: Iterable[ToolCallData | ExportToolCall] | None) -> tuple[ToolC
 
 
 def stored_reply(messages: Iterable[BackendMessage]) -> StoredReply:
-    """Return the reply that an HTTP answer holds."""
+    """Return the reply in an HTTP response."""
     rows = rows_of(messages)
     if not any(row.role == "assistant" for row in rows):
         rows = [attrs.evolve(row, role="assistant") for row in rows if row.role != "user"]
@@ -181,15 +179,15 @@ def _reply(
 
 @attrs.frozen(kw_only=True)
 class PriorTurn:
-    """A turn of our own that is over, and whose row has no id that we know."""
+    """A finished turn of this stream whose stored id is unknown."""
 
     text: str
     plan_mode: bool = False
     certain: bool = True
-    """Whether it is known to be stored; what was refused, or failed, may not be."""
+    """Whether it is known to be stored; a refused or failed message may not be."""
 
     def matches(self, stored: str) -> bool:
-        """Whether a stored text is that turn's."""
+        """Return whether a stored text is that of the turn."""
         return same_text(self.text, stored, plan_mode=self.plan_mode)
 
 
@@ -202,15 +200,15 @@ def judge(
     earlier: Iterable[PriorTurn],
     older: bool = False,
 ) -> Verdict:
-    """Say what became of a turn.
+    """Return the outcome of a turn.
 
     Args:
       rows: all stored rows of the session, oldest first.
-      user_message_id: the id of the turn's user message, where the wire named it.
-      matches: whether a stored text is the turn's.
-      known: ids of the user messages that were stored before; None where that is not known.
-      earlier: our own turns between then and this one, in order.
-      older: whether there were more of those, before the first that is known.
+      user_message_id: the id of the turn's user message, if the server sent it.
+      matches: returns whether a stored text is that of the turn.
+      known: ids of the user messages that were stored before the turn; None if they are unknown.
+      earlier: this stream's turns since ``known`` was read, in order.
+      older: whether more rows were stored before the first one in ``known``.
     """
     at = _find(rows, user_message_id, matches, known, earlier, older)
     if isinstance(at, TurnOutcome):
@@ -221,20 +219,20 @@ def judge(
     asked = None if rows[at].id.endswith(" user") else rows[at].id
     answers = [row for row in mine if row.role == "assistant"]
     finish = answers[-1].finish if answers else None
-    told = not _tells_nothing(rows, at)
+    has_reasons = not _lacks_finish_reasons(rows, at)
     whole = _looks_whole(mine)
     outcome = TurnOutcome.UNFINISHED
-    if finish in _BROKEN_OFF:
+    if finish in _ABORTED:
         outcome = TurnOutcome.BROKEN_OFF
-    elif finish and finish not in _GOES_ON:
+    elif finish and finish not in _CONTINUES:
         outcome = TurnOutcome.FINISHED
-    elif later is not None and not told:
+    elif later is not None and not has_reasons:
         outcome = TurnOutcome.FINISHED if whole else TurnOutcome.BROKEN_OFF
     return Verdict(
         outcome=outcome,
         reply=_reply(mine, recovered=True, user_message_id=asked),
         user_message_id=asked,
-        looks_whole=whole and not told,
+        looks_whole=whole and not has_reasons,
         growth=weight_of(mine) + 1,
         mixed=at > 0 and rows[at - 1].role == "user" and sum(map(_ends_a_turn, answers)) > 1,
     )
@@ -242,24 +240,24 @@ def judge(
 
 def _ends_a_turn(answer: StoredRow) -> bool:
     if answer.finish:
-        return answer.finish not in _GOES_ON
+        return answer.finish not in _CONTINUES
     return bool(answer.text) and not answer.tool_calls
 
 
 def at_work(rows: Sequence[StoredRow]) -> bool:
-    """Return whether the last turn that is stored, whoever sent it, may still be running."""
+    """Return whether the last stored turn, of any client, may still be running."""
     at = next((i for i in reversed(range(len(rows))) if rows[i].role == "user"), None)
     if at is None:
         return False
     mine = rows[at + 1 :]
-    if _tells_nothing(rows, at):
+    if _lacks_finish_reasons(rows, at):
         return not _looks_whole(mine)
     finish = next((row.finish for row in reversed(mine) if row.role == "assistant"), None)
-    return not finish or finish in _GOES_ON
+    return not finish or finish in _CONTINUES
 
 
-def _tells_nothing(rows: Sequence[StoredRow], at: int) -> bool:
-    """Whether these rows never have finish reasons: earlier answers are there, and have none."""
+def _lacks_finish_reasons(rows: Sequence[StoredRow], at: int) -> bool:
+    """Return whether the server stores no finish reasons: earlier answers have none."""
     answers = [row for row in rows if row.role == "assistant"]
     if all(row.finish is None for row in rows):
         return True
@@ -269,7 +267,7 @@ def _tells_nothing(rows: Sequence[StoredRow], at: int) -> bool:
 
 
 def _looks_whole(mine: Sequence[StoredRow]) -> bool:
-    """Whether the rows of a turn might be all there will be (rule 4)."""
+    """Return whether the rows of a turn may be all of its rows (rule 4)."""
     if not mine or mine[-1].role != "assistant" or not mine[-1].text:
         return False
     if mine[-1].tool_calls and not mine[-1].joined:
