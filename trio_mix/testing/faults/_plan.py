@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import attrs
 
+from trio_mix.errors import ConfigurationError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -243,11 +245,11 @@ class FaultPlan:
             have faults; later ones have none, so that a program can finish.
 
         Raises:
-          ValueError: a kind is unknown.
+          ConfigurationError: a kind is unknown.
         """
         unknown = set(kinds or ()) - set(_KINDS)
         if unknown:
-            raise ValueError(f"unknown kind of fault: {', '.join(sorted(unknown))}")
+            raise ConfigurationError(f"unknown kind of fault: {', '.join(sorted(unknown))}")
         chosen = list(_KINDS if kinds is None else kinds)
 
         def draw(kind: str, number: int) -> tuple[Fault, ...]:

@@ -17,6 +17,7 @@ import attrs
 import trio
 
 from trio_mix._lifetime import OwnedNursery
+from trio_mix.errors import ConfigurationError, UsageError
 from trio_mix.testing.faults._forwarder import Forwarder
 from trio_mix.testing.faults._plan import Answer, Direction, Fault, FaultPlan, Refuse
 from trio_mix.testing.net._listener import Reachable, check_port, open_listener, parse_server_url
@@ -77,7 +78,7 @@ class FaultProxy:
       port: the port to bind; 0: any free port.
 
     Raises:
-      ValueError: the URL is not plain http, or the port is out of range.
+      ConfigurationError: the URL is not plain http, or the port is out of range.
     """
 
     def __init__(
@@ -91,7 +92,9 @@ class FaultProxy:
         url = upstream if isinstance(upstream, str) else upstream.url
         parts = parse_server_url(url, "http")
         if parts is None:
-            raise ValueError("FaultProxy needs the http:// URL of a server, or a running MixServer")
+            raise ConfigurationError(
+                "FaultProxy needs the http:// URL of a server, or a running MixServer"
+            )
         self.plan: FaultPlan = FaultPlan() if plan is None else plan
         self.log: list[FaultRecord] = []
         self.network: MemoryNetwork = MemoryNetwork(self._accept)
@@ -167,12 +170,12 @@ class FaultProxy:
 
         Raises:
           OSError: the address cannot be bound.
-          RuntimeError: the proxy is not inside its ``async with``.
+          UsageError: the proxy is not inside its ``async with``.
         """
         await trio.lowlevel.checkpoint()
         nursery = self._tasks.nursery
         if nursery is None:
-            raise RuntimeError("use the proxy as `async with FaultProxy(…)`")
+            raise UsageError("use the proxy as `async with FaultProxy(…)`")
         self._unplugged = False
         if self._memory is None and self._listening is None:
             listener, self._url = await open_listener(self._host, self._port)

@@ -17,6 +17,8 @@ from __future__ import annotations
 import ipaddress
 from typing import TYPE_CHECKING, final
 
+from trio_mix.errors import ConfigurationError
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
@@ -34,7 +36,7 @@ class RequestGuard:
 
     Raises:
       TypeError: a text was passed in place of a collection.
-      ValueError: a host has a port or a scheme, or an origin is not a scheme and a host.
+      ConfigurationError: a host has a port or a scheme, or an origin is not a scheme and a host.
     """
 
     def __init__(
@@ -45,11 +47,13 @@ class RequestGuard:
                 raise TypeError(f"allowed_{name} must be a collection of texts, not a text")
         for allowed in allowed_hosts:
             if "/" in allowed or _name(allowed) != _plain(allowed):
-                raise ValueError(f"allowed_hosts takes names without a port, not {allowed!r}")
+                raise ConfigurationError(
+                    f"allowed_hosts takes names without a port, not {allowed!r}"
+                )
         for origin in allowed_origins:
             scheme, separator, rest = origin.partition("://")
             if not separator or not scheme or not rest or "/" in rest or "*" in origin:
-                raise ValueError(
+                raise ConfigurationError(
                     f"allowed_origins takes origins, as http://localhost:5173, not {origin!r}"
                 )
         self._hosts = {"localhost", _plain(host), *map(_plain, allowed_hosts)}

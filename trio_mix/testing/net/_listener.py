@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import trio
 
 from trio_mix._lifetime import OwnedNursery
+from trio_mix.errors import ConfigurationError
 from trio_mix.testing.net._memory import MemoryNetwork, MemoryStream
 
 if TYPE_CHECKING:
@@ -49,10 +50,10 @@ def check_port(port: int) -> int:
     """Return the port.
 
     Raises:
-      ValueError: the port is out of range; the operating system would use it modulo 65536.
+      ConfigurationError: the port is out of range; the operating system would use it modulo 65536.
     """
     if not 0 <= port <= 65535:
-        raise ValueError(f"port must be between 0 (any free port) and 65535, not {port}")
+        raise ConfigurationError(f"port must be between 0 (any free port) and 65535, not {port}")
     return port
 
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final, Self
 import h11
 import trio
 
+from trio_mix.errors import ConfigurationError
 from trio_mix.testing.net._guard import RequestGuard
 from trio_mix.testing.net._http1 import HttpExchange, serve_connection
 from trio_mix.testing.net._listener import Listener, Reachable, parse_server_url
@@ -89,7 +90,7 @@ def record(
     the rest is not recorded.
 
     Raises:
-      ValueError: the URL is invalid, or contains a name and password: pass those as headers.
+      ConfigurationError: the URL is invalid, or has a name and password: pass those as headers.
     """
     return Recorder(
         upstream,
@@ -121,11 +122,13 @@ class Recorder:
         url = upstream if isinstance(upstream, str) else upstream.url
         parts = parse_server_url(url, "http", "https")
         if parts is None:
-            raise ValueError("record() needs an http:// or https:// URL, or a running MixServer")
+            raise ConfigurationError(
+                "record() needs an http:// or https:// URL, or a running MixServer"
+            )
         if parts.query or parts.fragment:
-            raise ValueError("record() needs a URL without a query and without a fragment")
+            raise ConfigurationError("record() needs a URL without a query and without a fragment")
         if parts.username or parts.password:
-            raise ValueError(
+            raise ConfigurationError(
                 "record() does not accept a name and password in the URL; send them as headers"
             )
         self._secure = parts.scheme == "https"

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 import trio
 
+from trio_mix.errors import ConfigurationError
 from trio_mix.testing._log import Log, Observed
 from trio_mix.testing._records import Answered
 from trio_mix.testing.net._guard import RequestGuard
@@ -79,7 +80,8 @@ def replay(
 
     Raises:
       OSError: the file cannot be read.
-      ValueError: it is not a recording (`RecordingError`), or the speed or port is out of range.
+      RecordingError: the file is not a recording.
+      ConfigurationError: the speed or port is out of range.
     """
     return Replay(
         load(path),
@@ -112,7 +114,7 @@ class Replay(Observed):
         guard: RequestGuard,
     ) -> None:
         if not speed > 0:
-            raise ValueError(f"speed must be positive, not {speed}")
+            raise ConfigurationError(f"speed must be positive, not {speed}")
         super().__init__(Log())
         self.recording = recording
         self.unexpected: list[str] = []

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import attrs
 import trio
 
+from trio_mix.errors import ConfigurationError, UsageError
 from trio_mix.testing._log import Log, Match, matches
 from trio_mix.testing._records import HandlerFailed
 from trio_mix.testing.server._default_agent import plausible_turn
@@ -244,7 +245,7 @@ class Backend:
     def add_script(self, match: Match, turns: tuple[Turn, ...]) -> None:
         """Add a script; later ones take precedence."""
         if not turns:
-            raise ValueError("script() needs at least one Turn")
+            raise ConfigurationError("script() needs at least one Turn")
         for turn in turns:
             if not isinstance(turn, Turn):
                 raise TypeError(f"script() takes turns: put the steps into a turn, Turn({turn!r})")
@@ -260,7 +261,7 @@ class Backend:
     def spawn(self, function: Callable[[], Awaitable[None]]) -> None:
         """Run a function in the server's nursery."""
         if self.nursery is None:
-            raise RuntimeError("the server is not running; use it as `async with MixServer()`")
+            raise UsageError("the server is not running; use it as `async with MixServer()`")
         self.nursery.start_soon(self._guarded, function)
 
     async def _guarded(self, function: Callable[[], Awaitable[None]]) -> None:  # noqa: ASYNC910 - started as a task

@@ -28,6 +28,8 @@ from typing import Literal, TypeAlias
 import attrs
 import trio  # noqa: TC002 - for typing.get_type_hints
 
+from trio_mix.errors import ConfigurationError
+
 __all__ = [
     "AskPermission",
     "Complete",
@@ -323,7 +325,7 @@ def split_text(text: str, deltas: Deltas) -> list[str]:
     """Split text into pieces; joined, the pieces are the text again.
 
     Raises:
-      ValueError: ``deltas`` are pieces that are not the text when joined.
+      ConfigurationError: ``deltas`` are pieces that are not the text when joined.
     """
     if deltas is None:
         words = text.split(" ")
@@ -332,7 +334,7 @@ def split_text(text: str, deltas: Deltas) -> list[str]:
         size = max(1, -(-len(text) // max(1, deltas)))
         return [text[at : at + size] for at in range(0, len(text), size)]
     if "".join(deltas) != text:
-        raise ValueError("the deltas of a step, joined, must be its text")
+        raise ConfigurationError("the deltas of a step, joined, must be its text")
     return list(deltas)
 
 

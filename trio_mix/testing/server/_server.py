@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal, Self
 import trio
 
 from trio_mix._lifetime import OwnedNursery
+from trio_mix.errors import ConfigurationError, UsageError
 from trio_mix.testing._log import MAX_LOG_BYTES, Log, Match, Observed
 from trio_mix.testing._records import ServerStarted, ServerStopped
 from trio_mix.testing.net._guard import RequestGuard
@@ -102,7 +103,8 @@ class MixServer(Observed):
         ``http://localhost:5173`` behind a development proxy. Other pages are refused with 403.
 
     Raises:
-      ValueError: the generation, version or port is unknown, or arguments contradict each other.
+      ConfigurationError: the generation, version or port is unknown, or arguments contradict
+        each other.
     """
 
     def __init__(
@@ -140,11 +142,13 @@ class MixServer(Observed):
     ) -> None:
         traits = traits_for(api, version)
         if replay and restart_ids:
-            raise ValueError(
+            raise ConfigurationError(
                 "replay=True needs ids that continue over connections: leave out restart_ids"
             )
         if replay and not traits.frame_fields:
-            raise ValueError("replay=True needs event ids, which the oldest servers do not send")
+            raise ConfigurationError(
+                "replay=True needs event ids, which the oldest servers do not send"
+            )
         super().__init__(Log(log_limit, log_bytes))
         settings = ServerSettings(
             replay=replay,
@@ -255,7 +259,7 @@ class MixServer(Observed):
         Waits for a `start`, `stop` or `restart` that is in progress in another task.
 
         Raises:
-          RuntimeError: the server is running, or its ``async with`` was left.
+          UsageError: the server is running, or its ``async with`` was left.
           OSError: the address cannot be bound.
         """
         async with self._changing:
@@ -268,7 +272,7 @@ class MixServer(Observed):
         `start`, `stop` or `restart` that is in progress in another task.
 
         Raises:
-          RuntimeError: a turn of this server (`Do`) called it and would wait for its own end.
+          UsageError: a turn of this server (`Do`) called it and would wait for its own end.
         """
         async with self._changing:
             await self._stop(how)
@@ -290,7 +294,7 @@ class MixServer(Observed):
     async def _start(self) -> None:
         nursery = self._tasks.nursery
         if nursery is None or self._scope is not None:
-            raise RuntimeError("start() needs a stopped server inside its `async with`")
+            raise UsageError("start() needs a stopped server inside its `async with`")
         listeners: list[trio.SocketListener] = []
         if self._listen:
             listener, self._url = await open_listener(self._host, self._port)
@@ -312,7 +316,7 @@ class MixServer(Observed):
         if self._scope is None:
             return
         if self._tasks.runs_current_task():
-            raise RuntimeError("a turn of this server cannot stop it: call stop() in another task")
+            raise UsageError("a turn of this server cannot stop it: call stop() in another task")
         for transport in list(self._transports):
             sever(transport, how)
         self._scope.cancel(reason="the server was stopped")
@@ -334,7 +338,7 @@ class MixServer(Observed):
 
         Raises:
           TypeError: a step was passed in place of a turn.
-          ValueError: there is no turn.
+          ConfigurationError: there is no turn.
         """
         self._backend.add_script(match, turns)
 

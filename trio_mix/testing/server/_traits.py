@@ -13,6 +13,8 @@ from typing import Final, Literal, TypeAlias
 
 import attrs
 
+from trio_mix.errors import ConfigurationError
+
 __all__ = ["Api", "Traits", "traits_for"]
 
 Api: TypeAlias = Literal["pipeline-oldest", "pipeline", "blocking", "async"]
@@ -121,18 +123,18 @@ def traits_for(api: Api, version: str | None = None) -> Traits:
     """Return the traits of ``version``, or of the generation's default version.
 
     Raises:
-      ValueError: the generation is unknown, or the version does not belong to it.
+      ConfigurationError: the generation is unknown, or the version does not belong to it.
     """
     if api not in _SPAN:
-        raise ValueError(f"api must be one of {', '.join(map(repr, _SPAN))}, not {api!r}")
+        raise ConfigurationError(f"api must be one of {', '.join(map(repr, _SPAN))}, not {api!r}")
     first, last, usual = _SPAN[api]
     text = usual if version is None else version
     try:
         number = tuple(int(part) for part in text.split("."))
     except ValueError:
-        raise ValueError(f"version must look like {usual!r}, not {text!r}") from None
+        raise ConfigurationError(f"version must look like {usual!r}, not {text!r}") from None
     if not first <= number <= last:
-        raise ValueError(
+        raise ConfigurationError(
             f"{text} is not a version of the {api!r} generation; use {usual!r}, for example"
         )
     return Traits(api=api, version=text, number=number)
