@@ -343,7 +343,7 @@ class SessionScope:
     async def __aenter__(self) -> SessionStream:
         """Create the session and connect its stream.
 
-        Raises what `Mix.sessions.create` and entering a stream raise. A checkpoint. If it is
+        Raises what ``mix.sessions.create`` and entering a stream raise. A checkpoint. If it is
         cancelled, or the stream cannot be opened, the session is deleted.
         """
         if self._stream is not None:

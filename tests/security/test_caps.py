@@ -181,7 +181,7 @@ async def test_server_proxy_and_recorder_bind_loopback_by_default(
     assert all(ipaddress.ip_address(address).is_loopback for address in bound)
 
 
-async def test_what_is_told_to_bind_elsewhere_does(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_another_address_is_bound_if_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     bound: list[object] = []
     opened = trio.open_tcp_listeners
 
