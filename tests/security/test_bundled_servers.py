@@ -19,7 +19,7 @@ import trio
 from tests.support.raw_server import Peer, serve
 from tests.support.wire_client import Wire, connect
 from trio_mix.browser import ChromiumNotFound
-from trio_mix.browser._chromium import find_chromium
+from trio_mix.browser._program import find_chromium
 from trio_mix.testing import (
     FaultProxy,
     MixServer,
