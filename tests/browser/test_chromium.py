@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -324,6 +326,75 @@ async def test_no_port_is_opened_for_its_devtools(chromium_program: str) -> None
     with trio.fail_after(60):
         async with launch(chromium_program) as chromium:
             assert _listening_ports(chromium.pid) == []
+
+
+CONFINED = """
+import sys, trio
+from pathlib import Path
+from trio_mix.browser import launch_chromium
+
+def field(pid, name):
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(line.split()[1] for line in lines if line.startswith(name + ":"))
+
+async def main():
+    async with launch_chromium(sys.argv[1]) as chromium:
+        devtools, _ = chromium._connection()
+        await devtools.call("Target.createTarget", {"url": "data:text/html,x"})
+        pids = [chromium.pid]
+        for pid in pids:
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+            pids += [int(child) for child in children]
+        kinds = {pid: Path(f"/proc/{pid}/cmdline").read_text() for pid in pids}
+        renderers = [pid for pid, command in kinds.items() if "--type=renderer" in command]
+        assert renderers
+        assert {field(pid, "Seccomp") for pid in renderers} == {"2"}
+        assert not [command for command in kinds.values() if "--no-sandbox" in command]
+        print("confined")
+
+trio.run(main)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+async def test_its_pages_run_in_the_sandbox(chromium_program: str) -> None:
+    """As root, the program is run as another user, with a Python that this user may read."""
+    search = [
+        str(Path(__file__).parents[2]),
+        *(path for path in sys.path if "site-packages" in path),
+    ]
+    options: dict[str, Any] = {}
+    python = sys.executable
+    if ROOT:
+        options = {"user": 65534, "group": 65534, "extra_groups": []}
+        python = shutil.which("python3", path="/usr/local/bin:/usr/bin") or python
+    with tempfile.TemporaryDirectory() as home:
+        if ROOT:
+            os.chown(home, 65534, 65534)
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(search), "HOME": home}
+        with trio.fail_after(60):
+            tried = await trio.run_process(
+                [python, "-c", "import trio_mix.browser"],
+                check=False,
+                capture_stderr=True,
+                env=environment,
+                cwd="/",
+                **options,
+            )
+            if tried.returncode:
+                pytest.skip("another user can run no Python that has the dependencies")
+            done = await trio.run_process(
+                [python, "-c", CONFINED, chromium_program],
+                check=False,
+                capture_stdout=True,
+                capture_stderr=True,
+                env=environment,
+                cwd="/",
+                **options,
+            )
+    if b"sandbox=False" in done.stderr:
+        pytest.skip("this machine cannot run the sandbox of Chromium")
+    assert done.stdout == b"confined\n", done.stderr.decode()
 
 
 def _listening_ports(leader: int) -> list[str]:

@@ -231,6 +231,13 @@ async def test_invalid_input_of_either_side_ends_the_connection_with_an_answer()
         assert status(await stage.get(SIGN_IN_URL)) == 204
 
 
+async def test_a_server_that_asks_for_the_proxys_credential_is_not_forwarded() -> None:
+    challenge = b"HTTP/1.1 407 No\r\nProxy-Authenticate: Basic realm=x\r\nContent-Length: 0\r\n\r\n"
+    async with scene(["127.0.0.1"], lambda _: challenge) as stage:
+        assert status(await stage.get(f"http://127.0.0.1:{stage.port}/")) == 502
+        assert b"trio-mix" not in b"".join(stage.received)
+
+
 async def test_a_closed_client_ends_the_request_to_the_server(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

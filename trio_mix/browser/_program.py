@@ -35,6 +35,7 @@ _MAC: Final = (
 _FLAGS: Final = (
     "--remote-debugging-pipe",
     "--no-startup-window",
+    "--deny-permission-prompts",
     "--no-first-run",
     "--no-default-browser-check",
     "--disable-background-networking",

@@ -263,6 +263,8 @@ async def _send_response(client: _Peer, server: _Peer) -> None:
     while True:
         event = await server.next_event()
         if isinstance(event, h11.Response):
+            if event.status_code == 407:
+                raise h11.RemoteProtocolError("a server must not ask for the proxy's credential")
             headers = forwarded_response_headers(event.headers.raw_items())
             reply = h11.Response(
                 status_code=event.status_code, headers=headers, reason=event.reason
