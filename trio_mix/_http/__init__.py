@@ -1,6 +1,7 @@
 """HTTP on Trio for the rest of the library; the only package that imports httpx."""
 
 from trio_mix._http._client import Http as Http
+from trio_mix._http._cookies import header_secrets as header_secrets
 from trio_mix._http._protocols import HttpClient as HttpClient
 from trio_mix._http._protocols import NetworkBackend as NetworkBackend
 from trio_mix._http._protocols import RepeatableContent as RepeatableContent
@@ -33,6 +34,7 @@ __all__ = [
     "TrioBackend",
     "check_headers",
     "default_ssl_context",
+    "header_secrets",
     "is_transient",
     "matches",
     "parse_retry_after",

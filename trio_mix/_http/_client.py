@@ -11,7 +11,9 @@ The rules (tests cite the numbers):
    the body can be sent again. Any other is returned, with the reason.
 4. What libraries raise becomes `ConnectionFailed` or `RequestTimeout`, with ``sent`` true once a
    byte of the request may have been sent.
-5. The body is read as it is sent: the request asks for no compression.
+5. The request asks for no compression; a body that is compressed all the same is decoded.
+6. Cookies are kept for the life of this object, and sent to the origin that has set them; a
+   caller's client keeps its own.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import attrs
 import trio
 
 from trio_mix._http._connection import KEEP_ALIVE, Connection, complete_headers
+from trio_mix._http._cookies import Cookies, cookie_values, header_secrets
 from trio_mix._http._errors import library_errors, translate
 from trio_mix._http._external import ExternalResponse, Tracer
 from trio_mix._http._pool import IdleConnections
@@ -43,7 +46,7 @@ from trio_mix.errors import (
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from trio_mix._http._protocols import (
         HttpClient,
@@ -86,6 +89,7 @@ class Http:
         self._backend: NetworkBackend = network_backend or TrioBackend()
         self._proxies = None if http_client or network_backend else Proxies()
         self._idle = IdleConnections()
+        self._cookies = Cookies()
         self._closed = False
 
     async def request(
@@ -205,7 +209,7 @@ class Http:
             )
         check_headers(headers)
         target = Target.parse(url)
-        given = (*headers.values(), *url_secrets(url))
+        given = (*header_secrets(headers), *url_secrets(url))
         progress = RequestProgress(RequestInfo(method, target.shown), on_sent, given=given)
         return HttpRequest(method, target, headers, content), progress
 
@@ -236,32 +240,58 @@ class Http:
     async def _send(
         self, request: HttpRequest, progress: RequestProgress, *, own: bool
     ) -> ResponseStream:
-        client, on_close = self._client, None
+        """Send a request once, in the way that the target needs (rules 1 and 2)."""
         try:
-            if client is None and self._proxies is not None:
-                proxy = self._proxies.proxy_for(request.target)
-                if proxy is not None:
-                    client = proxied = ProxyClient(
-                        proxy,
-                        ssl_context=self._ssl_context or default_ssl_context(),
-                        socket_options=KEEP_ALIVE,
-                    )
-                    request = attrs.evolve(request, headers=complete_headers(request))
-                    progress.added = tuple(url_secrets(proxy))
-                    on_close = proxied.aclose
-            if client is None:
-                raw = await self._send_directly(request, progress, own=own)
-                return ResponseStream(raw, progress, traced=True)
-            tracer = Tracer(progress)
-            try:
-                external = await ExternalResponse.start(client, request, tracer, on_close)
-            except library_errors() as error:
-                raise translate(error, progress, traced=tracer.called) from error
-            return ResponseStream(external, progress, traced=tracer.called)
+            if self._client is not None:
+                return await self._send_through(self._client, request, progress)
+            request = self._with_cookies(request, progress)
+            proxy = None if self._proxies is None else self._proxies.proxy_for(request.target)
+            if proxy is None:
+                raw: RawResponse = await self._send_directly(request, progress, own=own)
+                stream = ResponseStream(raw, progress, traced=True)
+            else:
+                stream = await self._send_through_proxy(proxy, request, progress)
         except TrioMixError:
             raise
         except library_errors() as error:
             raise translate(error, progress) from error
+        self._cookies.store(request.target, stream.set_cookies)
+        return stream
+
+    def _with_cookies(self, request: HttpRequest, progress: RequestProgress) -> HttpRequest:
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        given = headers.get("cookie", "")
+        cookie = self._cookies.header(request.target, given)
+        if cookie == given:
+            return request
+        progress.added += cookie_values(cookie)
+        return attrs.evolve(request, headers={**headers, "cookie": cookie})
+
+    async def _send_through(
+        self,
+        client: HttpClient,
+        request: HttpRequest,
+        progress: RequestProgress,
+        on_close: Callable[[], Awaitable[None]] | None = None,
+    ) -> ResponseStream:
+        tracer = Tracer(progress)
+        try:
+            raw = await ExternalResponse.start(client, request, tracer, on_close)
+        except library_errors() as error:
+            raise translate(error, progress, traced=tracer.called) from error
+        return ResponseStream(raw, progress, traced=tracer.called)
+
+    async def _send_through_proxy(
+        self, proxy: str, request: HttpRequest, progress: RequestProgress
+    ) -> ResponseStream:
+        client = ProxyClient(
+            proxy,
+            ssl_context=self._ssl_context or default_ssl_context(),
+            socket_options=KEEP_ALIVE,
+        )
+        progress.added += tuple(url_secrets(proxy))
+        request = attrs.evolve(request, headers=complete_headers(request))
+        return await self._send_through(client, request, progress, client.aclose)
 
     async def _send_directly(
         self, request: HttpRequest, progress: RequestProgress, *, own: bool

@@ -228,8 +228,11 @@ class ConnectionResponse:
         self.connection = connection
         self.status_code = head.status_code
         self.headers: dict[str, str] = {}
+        self.set_cookies: list[str] = []
         for raw_name, raw_value in head.headers:
             name, value = raw_name.decode("ascii"), raw_value.decode("latin-1")
+            if name == "set-cookie":
+                self.set_cookies.append(value)
             known = self.headers.get(name)
             self.headers[name] = value if known is None else f"{known}, {value}"
         self.http_version = f"HTTP/{head.http_version.decode('ascii')}"

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from trio_mix._http._cookies import header_secrets
 from trio_mix._http._errors import DisconnectedError
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def _pool_timeout(client: HttpClient) -> float | None:
 
 def _credentials(headers: Mapping[str, str]) -> tuple[str, ...]:
     """Return the values of headers that may hold credentials, the client's own among them."""
-    return tuple(value for name, value in headers.items() if _SECRET.search(name))
+    return header_secrets({name: text for name, text in headers.items() if _SECRET.search(name)})
 
 
 class Tracer:
@@ -89,6 +90,8 @@ class ExternalResponse:
         self.status_code = response.status_code
         self.headers = {name.lower(): value for name, value in response.headers.items()}
         self.http_version = response.http_version
+        get_list = getattr(response.headers, "get_list", None)
+        self.set_cookies: list[str] = [] if get_list is None else get_list("set-cookie")
         self._response = response
         self._on_close = on_close
         # A hook of the client may have read the body; some transports return a body that is read.

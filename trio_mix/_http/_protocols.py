@@ -8,7 +8,14 @@ import attrs
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
+    from collections.abc import (
+        AsyncIterable,
+        AsyncIterator,
+        Callable,
+        Iterable,
+        Mapping,
+        Sequence,
+    )
 
     from trio_mix._http._urls import Target
 
@@ -137,6 +144,8 @@ class RawResponse(Protocol):
     def headers(self) -> dict[str, str]: ...
     @property
     def http_version(self) -> str: ...
+    @property
+    def set_cookies(self) -> Sequence[str]: ...
 
     async def receive(self, timeout: float | None) -> bytes:
         """Read the next bytes of the body, ``b""`` at its end."""

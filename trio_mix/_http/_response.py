@@ -8,12 +8,13 @@ import attrs
 import trio
 
 from trio_mix._http._connection import ConnectionResponse
+from trio_mix._http._cookies import cookie_values
 from trio_mix._http._encoding import ContentDecoder, decoder_of, encoding_problem
 from trio_mix._http._errors import is_a, library_errors, translate
 from trio_mix.errors import RequestTimeout
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from trio_mix._http._progress import RequestProgress
     from trio_mix._http._protocols import RawResponse
@@ -95,7 +96,9 @@ class ResponseStream:
       headers: the response's headers, names in lower case.
       url: the URL of the response after redirects, without user name and password.
       http_version: the version that the server used.
-      secrets: the credentials that were sent in addition to the headers of the request.
+      set_cookies: the values of the ``Set-Cookie`` headers.
+      secrets: the credentials that were sent in addition to the headers of the request, and those
+        in new cookies.
       encoding_problem: why the body cannot be decoded; empty if it can be.
       redirect_problem: why this redirect was not followed; empty if it is no redirect.
       owns_connection: whether `aclose` ends a read that another task has under way; a caller's
@@ -111,6 +114,9 @@ class ResponseStream:
             self._decode(self.headers["content-encoding"])
         self.url: str = progress.info.url
         self.http_version: str = raw.http_version
+        self.set_cookies: Sequence[str] = raw.set_cookies
+        if self.set_cookies:
+            progress.added += cookie_values(*self.set_cookies)
         self.secrets: tuple[str, ...] = progress.added
         self.redirect_problem: str = ""
         self.owns_connection: bool = isinstance(raw, ConnectionResponse)

@@ -26,6 +26,7 @@ from trio_mix._http import (
     Http,
     ReceivedResponse,
     check_headers,
+    header_secrets,
     sanitize_url,
     url_secrets,
 )
@@ -418,7 +419,7 @@ class Caller:
         headers = dict(own)
         _merge(headers, callers)
         check_headers(headers)
-        return headers, Redactor([*callers.values(), *call.secrets, *url_secrets(call.url)])
+        return headers, Redactor([*header_secrets(callers), *call.secrets, *url_secrets(call.url)])
 
 
 async def _read_error(stream: ResponseStream, call: Call, redactor: Redactor) -> ReceivedResponse:

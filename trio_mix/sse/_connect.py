@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, TypeAlias
 import attrs
 import trio
 
-from trio_mix._http import ERROR_BODY_LIMIT, ReceivedResponse, check_headers, url_secrets
+from trio_mix._http import (
+    ERROR_BODY_LIMIT,
+    ReceivedResponse,
+    check_headers,
+    header_secrets,
+    url_secrets,
+)
 from trio_mix._redact import Redactor
 from trio_mix.errors import (
     ConfigurationError,
@@ -126,7 +132,7 @@ async def connect(
         connect_timeout=request.connect_timeout,
     )
     try:
-        redactor = Redactor([*given.values(), *url_secrets(request.url), *response.secrets])
+        redactor = Redactor([*header_secrets(given), *url_secrets(request.url), *response.secrets])
         await _check(request, response, redactor)
     except BaseException:
         await response.aclose()
