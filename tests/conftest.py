@@ -1,8 +1,8 @@
-"""What holds for every test: the order's seed is told, no clock judges, no credential comes out.
+"""Settings of all tests: print the seed of the order, no time limits for examples, a planted key.
 
-pytest-randomly tells its seed in the header, which ``-q`` leaves out: it stands in the summary too.
-Hypothesis fails a test whose examples take long, which on a busy machine says nothing of the code.
-How a planted key is looked for in all output stands in ``support/planted.py``.
+pytest-randomly prints its seed in the header, which ``-q`` hides: it is in the summary too.
+Hypothesis fails a test whose examples take long, which on a busy machine says nothing about the
+code. ``support/planted.py`` searches all output for a planted key.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Run the campaign by hand: ``python tests/campaign --count 5000``, or ``--seed N`` to see one."""
+"""Run the campaign: ``python tests/campaign --count 5000``, or ``--seed N`` to replay one seed."""
 
 from __future__ import annotations
 

@@ -1,17 +1,14 @@
-"""What must hold after each schedule, and the figures of many of them.
-
-What it knows: outcomes, the server's log, the script.
-What it must never know: how a run is carried out.
+"""Check the invariants after each schedule, and add up the results of many schedules.
 
 The invariants:
 
 1. Each message ended in a reply, a typed error, or its caller's own cancellation, within its bound.
-2. A reply's text is what one run of its message said, whole; or it says that it may not be.
+2. A reply's text is the whole text of one run of its message, or the reply is marked incomplete.
 3. Joined text deltas are the reply's text; streamed events up to a gap are a prefix of it.
 4. The server ran no message more often than it was sent.
-5. No event reached two messages, and none reached a message whose turn it was not of.
-6. An error is honest: what is said not to have run did not run, what is said to be gone is gone.
-7. Nothing is left behind, and the next message works.
+5. No event reached two messages, or a message of another turn.
+6. An error is accurate: a message reported as not run did not run, one reported as gone is gone.
+7. No task, connection or file is left, and the next message works.
 """
 
 from __future__ import annotations
@@ -298,7 +295,7 @@ def _honest(run: Run) -> Iterator[str]:
 
 
 def _excused(error: errors.AgentError, finished: Sequence[str]) -> bool:
-    """Whether the server had reasons of its own: it was busy, or told late to cancel another."""
+    """Return whether the server had a reason: it was busy, or cancelled another turn late."""
     said = error.event.error
     late = list(finished) == ["cancelled"] and "cancelled" in said
     return late or "currently processing" in said
@@ -314,6 +311,6 @@ def _final(run: Run) -> Iterator[str]:
         return  # it has died before, and said so
     forgets = any(accident.what == "forget" for accident in run.schedule.accidents)
     if forgets and isinstance(error, errors.MessageRejected):
-        return  # the session is gone, and the stream has not been told yet
+        return  # the session is gone, and the stream has not been notified yet
     if run.final.how != "reply":
         yield f"the message after the storm ended in {run.final.how}: {error!r}"

@@ -1,12 +1,8 @@
-"""Carries out one schedule of the campaign, in memory or over sockets, and writes down what came.
+"""Run one schedule of the campaign, in memory or over sockets, and record its outcomes.
 
-What it knows: how to drive a client, a server and a proxy as a schedule says.
-What it must never know: what must hold afterwards (`campaign_judge` does).
-
-In memory it runs under a mock clock that jumps, with every source of chance seeded, Trio's
-scheduler included: the same seed gives the same run, event by event. Over sockets the clock runs a
-hundred times as fast as real time, for all alike; the same seed gives the same storm, not the same
-run.
+In memory it runs under a mock clock that jumps, with every source of randomness seeded, including
+Trio's scheduler: the same seed gives the same run, event by event. Over sockets the clock runs a
+hundred times as fast as real time; the same seed gives the same faults, not the same run.
 """
 
 from __future__ import annotations
@@ -61,7 +57,7 @@ How = Literal["reply", "error", "cancelled", "left", "hung", "defect"]
 
 @attrs.define
 class Outcome:
-    """What became of one message."""
+    """The outcome of one message."""
 
     job: Job
     how: How = "hung"
@@ -74,7 +70,7 @@ class Outcome:
 
 @attrs.define
 class Run:
-    """What came of a schedule."""
+    """The outcomes of a schedule."""
 
     schedule: Schedule
     outcomes: list[Outcome] = attrs.field(factory=list)
@@ -97,7 +93,7 @@ class Run:
 
 
 def carry_out(schedule: Schedule, *, in_memory: bool = True) -> Run:
-    """Carry out a schedule and return what came of it."""
+    """Run a schedule and return its outcomes."""
     run = Run(schedule)
     with ExitStack() as stack:
         for patch in _patches(schedule.seed):
@@ -362,7 +358,7 @@ class _Play:
                 await trio.sleep(accident.length)
                 await proxy.plug_in()
             case "foreign":
-                # Two turns that begin at once cannot be told apart by what is on the wire.
+                # The wire does not distinguish two turns that begin at the same time.
                 accepted = sum(isinstance(record, MessageAccepted) for record in server.log)
                 idle = not server.running_turns and accepted == server.runs() - server.runs(
                     "foreign"

@@ -1,9 +1,6 @@
-"""What one schedule of the campaign does, drawn from its seed alone.
+"""Draw one schedule of the campaign from its seed: server, turns, callers, faults, accidents.
 
-What it knows: which servers, turns, callers, faults and accidents there can be.
-What it must never know: how any of it is carried out, or what must hold afterwards.
-
-Each delta of each scripted turn is a word that names its turn, so that whoever finds a word knows
+Each delta of each scripted turn is a word that names its turn, so that each word of a reply shows
 where it belongs.
 """
 
@@ -92,7 +89,7 @@ class Schedule:
     replay: bool
     connected_id: bool
     named: bool
-    """Whether the client is told the generation."""
+    """Whether the client is created with the generation (``api=``)."""
     cancel_on_disconnect: bool
     ghost_runs: bool
     answer_delay: float

@@ -1,7 +1,6 @@
 """The stream is cut after each byte of a recorded turn, on each generation, in memory.
 
-In the ordinary run each n-th byte is taken, beginning at one by chance;
-``TRIO_MIX_EVERY_BYTE=1`` takes them all.
+The ordinary run takes every n-th byte, from a random start; ``TRIO_MIX_EVERY_BYTE=1`` takes all.
 """
 
 from __future__ import annotations
@@ -170,7 +169,7 @@ def test_a_post_that_is_cut_at_any_byte_runs_once(
 
 
 @pytest.mark.parametrize("api", ["async", "blocking", "pipeline"])
-def test_a_subscriber_is_told_of_a_gap_where_events_may_be_missing(api: Api) -> None:
+def test_a_subscriber_receives_a_gap_where_events_may_be_missing(api: Api) -> None:
     gaps: list[ev.Event] = []
 
     async def main() -> None:

@@ -1,4 +1,4 @@
-"""The soak, in a very short form: it runs, and what it says would show a leak."""
+"""The soak in a very short form: it runs, and its report would show a leak."""
 
 from __future__ import annotations
 

@@ -62,5 +62,5 @@ def test_an_issue_form_has_what_the_host_demands(path: Path) -> None:
     assert len(ids) == len(set(ids)) > 0
     for part in form["body"]:
         assert part["type"] in {"markdown", "textarea", "input", "dropdown", "checkboxes"}
-        told = part["attributes"]
-        assert told.get("value") if part["type"] == "markdown" else told.get("label")
+        attributes = part["attributes"]
+        assert attributes.get("value") if part["type"] == "markdown" else attributes.get("label")

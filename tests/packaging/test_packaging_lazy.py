@@ -55,7 +55,7 @@ def test_what_type_checkers_see_is_there(package: ModuleType, name: str, home: s
 
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.__name__)
-def test_people_type_checkers_and_the_run_time_are_told_of_the_same_names(
+def test_readers_type_checkers_and_the_run_time_see_the_same_names(
     package: ModuleType,
 ) -> None:
     seen = set(names_for_type_checkers(package))

@@ -71,13 +71,13 @@ def test_the_version_stands_in_one_place() -> None:
     assert project["project"]["dynamic"] == ["version"]
     assert project["tool"]["hatch"]["version"] == {"path": "trio_mix/_version.py"}
     quoted = re.compile(rf"(?<![\w.=])[\"']{re.escape(trio_mix.__version__)}[\"']")
-    told = [
+    found = [
         str(path.relative_to(ROOT))
         for folder in ("trio_mix", "docs", "examples")
         for path in (ROOT / folder).rglob("*.py")
         if quoted.search(path.read_text())
     ]
-    assert told == ["trio_mix/_version.py"]
+    assert found == ["trio_mix/_version.py"]
 
 
 def test_the_changelog_or_a_fragment_of_it_tells_of_this_version() -> None:

@@ -1,8 +1,8 @@
-"""Keys in each place where a key can be, every way to fail, and a search of all that is put out.
+"""Put keys in each place where a key can be, fail in every way, and search all output for the keys.
 
-What is looked through: texts, reprs, attributes and tracebacks of errors and of what caused them;
-the reprs of our own objects in their frames, which is what a traceback with locals shows; reprs of
-clients and options; what hooks are told; spans; the lines of ``MIX_DEBUG``; logging at DEBUG.
+Output means: texts, reprs, attributes and tracebacks of errors and of their causes; the reprs of
+the library's own objects in their frames, which a traceback with locals shows; reprs of clients and
+options; the contexts of hooks; spans; the lines of ``MIX_DEBUG``; logging at DEBUG.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from tests.support.callers_clients import callers_client
-from tests.support.hooks_kit import Told
+from tests.support.hooks_kit import HookCalls
 from tests.support.planted import KEY, found_in
 from tests.support.raw_server import SSE_HEAD, Peer, RawServer, chunk, serve
 from trio_mix import Mix, ReconnectPolicy, RequestOptions, RetryConfig, errors
@@ -150,8 +150,8 @@ class Seen:
             self.texts.append((where, thing if isinstance(thing, str) else _repr(thing)))
 
     def add_error(self, error: BaseException) -> None:
-        told = traceback.TracebackException.from_exception(error)
-        self.add("traceback", "".join(told.format()))
+        shown = traceback.TracebackException.from_exception(error)
+        self.add("traceback", "".join(shown.format()))
         for each in _chain(error):
             self.add(f"{type(each).__name__}", str(each), each, vars(each))
             for name, value in _our_locals(each):
@@ -250,9 +250,9 @@ async def test_no_key_is_put_out_whatever_goes_wrong(
     caplog.set_level(logging.DEBUG, "trio_mix")
     server = await serve(nursery, _trouble(trouble))
     url = await _nobodys(server) if trouble == "refused" else server.url
-    told, seen = Told(), Seen()
+    calls, seen = HookCalls(), Seen()
     options = RequestOptions(headers={"X-Own": KEY}, server_url=url, timeout=5.0)
-    hooks = [told.hooks(), instrument(tracer_provider=spans[1])]
+    hooks = [calls.hooks(), instrument(tracer_provider=spans[1])]
     with trio.fail_after(20):
         async with PLACES[place](url, hooks) as mix:
             raised = await _fail(mix, url, options)
@@ -263,8 +263,8 @@ async def test_no_key_is_put_out_whatever_goes_wrong(
     seen.add("options", options, mix.sessions, ONCE)
     for error in raised:
         seen.add_error(error)
-    for name, context in told.calls:
-        seen.add(f"what the hook {name} is told", context)
+    for name, context in calls.all:
+        seen.add(f"the context of the hook {name}", context)
     for span in spans[0].get_finished_spans():
         seen.add("a span", span.to_json())
     assert any(record.name == "trio_mix" for record in caplog.records)

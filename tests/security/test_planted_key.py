@@ -95,19 +95,19 @@ def test_this_suite_is_searched(request: pytest.FixtureRequest) -> None:
 
 
 def test_every_test_that_puts_a_key_out_fails(tmp_path: Path) -> None:
-    told = _run(tmp_path, _INNER)
+    output = _run(tmp_path, _INNER)
     (tmp_path / "test_inner.py").unlink()  # it is searched as well
     names = [line.split("(")[0] for line in _INNER.replace("async def", "def").split("def ")[1:]]
     assert len(names) == 12
-    unseen = [name for name in names if f"test_inner.py::{name} ERROR" not in told]
+    unseen = [name for name in names if f"test_inner.py::{name} ERROR" not in output]
     assert unseen == []
-    assert f" {len(names)} errors in " in told
+    assert f" {len(names)} errors in " in output
 
 
 def test_clients_without_headers_send_the_key_in_some_tests_and_in_others_not(
     tmp_path: Path,
 ) -> None:
-    told = _run(tmp_path, _CLEAN)
-    assert "6 passed" in told
-    assert "error" not in told
+    output = _run(tmp_path, _CLEAN)
+    assert "6 passed" in output
+    assert "error" not in output
     assert set((tmp_path / "test_inner.py.sent").read_text().split()) == {"yes", "no"}

@@ -1,8 +1,4 @@
-"""A real cause for every error that arguments, the order of use and an operation can end in.
-
-What it knows: what to do wrong, and what to have the server do wrong, through the public API.
-What it must never know: how the texts are made. The page of errors shows what comes of these.
-"""
+"""A real cause for every error of arguments, of the order of use and of an operation."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""A real cause for every error of what stands beside the client: browser, SSE, test kit.
-
-What it knows: what to do wrong, through the public API.
-What it must never know: how the texts are made. The page of errors shows what comes of these.
-"""
+"""A real cause for every error of `trio_mix.browser`, `trio_mix.sse` and `trio_mix.testing`."""
 
 from __future__ import annotations
 

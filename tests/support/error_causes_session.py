@@ -1,8 +1,4 @@
-"""A real cause for every error that a session's stream, or a message, can end in.
-
-What it knows: what to do wrong, and what to have the server do wrong, through the public API.
-What it must never know: how the texts are made. The page of errors shows what comes of these.
-"""
+"""A real cause for every error of a session stream and of a message."""
 
 from __future__ import annotations
 
@@ -201,7 +197,7 @@ async def cancelled(stage: Stage) -> None:
 
 @cause(
     errors.MessageInterrupted,
-    "the connection was lost, and an oldest server cannot be asked what became of the message",
+    "the connection was lost, and an oldest server has no stored messages that show the outcome",
     operation="was cut by a lost connection",
     target="session-1",
     remedy="It may have run, or may still run: look at the session before sending it again",

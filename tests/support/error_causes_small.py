@@ -1,4 +1,4 @@
-"""Small mistakes, one line each, whose errors need no place on the page but a remedy."""
+"""Small mistakes, one line each, whose errors need a remedy but no place on the page."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""The stage on which every error of the package is made to happen, for the test that reads them.
-
-What it knows: a bundled server in memory, its client, how a cause is noted and run.
-What it must never know: a particular error; `error_causes` and its fellows have those.
-"""
+"""Register and run the causes of errors, each with a bundled server in memory and its client."""
 
 from __future__ import annotations
 

@@ -1,12 +1,10 @@
-"""An example as a process: started as the docs say, its output waited for, its end looked at.
-
-What it knows: processes and their output. What it must never know: what any example does.
+"""Run an example as a process, wait for its output, and check how it ends.
 
 Rules:
 
-1. Nothing sleeps: a test waits for output, for a condition of the server's, or for the end.
-2. Every wait is bounded, and shows what the program has said so far when it fails.
-3. Whatever happens to the test, no process is left.
+1. Nothing sleeps: a test waits for output, for a condition of the server, or for the end.
+2. Every wait is bounded, and shows the output so far when it fails.
+3. No process is left, whatever happens to the test.
 """
 
 from __future__ import annotations

@@ -1,10 +1,8 @@
 """A client, a server and a network on a clock that only the model moves.
 
-What it knows: how each rule of the model is carried out.
-What it must never know: in which order rules come; what must hold (`campaign_judge` does).
-
-A program is a list of steps. After each step everything runs until it can only wait, so that the
-next step meets a settled world; time passes only in steps of its own.
+A program is a list of steps. After each step everything runs until all tasks wait, so that the next
+step starts from a stable state; time passes only in steps of its own. `campaign_judge` checks what
+must hold.
 """
 
 from __future__ import annotations

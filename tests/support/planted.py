@@ -1,18 +1,14 @@
-"""A planted key, and the search for it in all that the suite puts out.
-
-What it knows: where pytest, logging and OpenTelemetry keep what was put out.
-What it must never know: how trio_mix keeps credentials to itself.
+"""Plant a key in the tests' clients, and search everything that the suite outputs for it.
 
 Rules:
 
-1. In every second test (by its name, so that it stays the same tests) each client that is made
-   without headers sends the key, so that both roads are walked and nobody has to think of it.
-2. What counts as output: captured stdout, stderr and log lines, also those that a test has taken
-   with ``capsys``; log records; warnings; the texts, reprs and attributes of all of trio_mix's
-   exceptions, caught or not; what pytest says of a skipped or failed test; the timelines of
-   `mix_server`; files in ``tmp_path``, so recordings; finished spans.
-3. A test in which the key turns up has failed, whatever else it says. What is found is told without
-   the key.
+1. In every second test (chosen by its name, so that it is always the same tests) each client that
+   is created without headers sends the key.
+2. Output means: captured stdout, stderr and log lines, also those that a test has read with
+   ``capsys``; log records; warnings; the texts, reprs and attributes of all of trio_mix's
+   exceptions, caught or not; pytest's reports of skipped and failed tests; the timelines of
+   `mix_server`; files in ``tmp_path``, such as recordings; finished spans.
+3. A test whose output contains the key fails. The report does not contain the key.
 """
 
 from __future__ import annotations
@@ -193,7 +189,7 @@ class Plugin:
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         self.search.unwatch()
-        if self.search.found:  # a warning is told of when its test's last report is made
+        if self.search.found:  # a warning is reported with the last report of its test
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:

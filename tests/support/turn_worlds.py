@@ -1,7 +1,7 @@
-"""Servers as generators of legal event streams that know whose each event is.
+"""Servers as generators of legal event streams that know the turn of each event.
 
-`AsyncWorld` emits turns of ours and of others, interleaved, with ids; `OrderWorld` one turn after
-another, without. Both are driven by draws, so that Hypothesis can shrink what they did.
+`AsyncWorld` emits turns of this client and of others, interleaved, with ids; `OrderWorld` emits one
+turn after another, without ids. Both are driven by draws, so that Hypothesis can shrink a run.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Running:
 
 
 class AsyncWorld:
-    """Turns on one wire with ids, interleaved as the rules allow it to be told apart."""
+    """Turns on one wire with ids, interleaved so that the rules can distinguish them."""
 
     def __init__(self, draw: Draw) -> None:
         self._draw = draw
@@ -88,7 +88,7 @@ class AsyncWorld:
         return turn
 
     def movable(self, turn: Running) -> bool:
-        """Whether its next event can be told from the other turns'."""
+        """Return whether its next event can be distinguished from those of the other turns."""
         if turn.next is None or not turn.next.new_round:
             return turn.next is not None
         heard = [other for other in self.running if other.age is not None]

@@ -1,4 +1,4 @@
-"""A client that hides nothing: h11 over any stream, and the stream's frames as text."""
+"""A client on the level of the wire: h11 over any stream, and the frames of a stream as text."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ class Frames:
 async def open_frames(
     server: Target, session_id: str, last_event_id: str | None = None, *, connected: bool = True
 ) -> AsyncIterator[Frames]:
-    """Open a stream and, unless told otherwise, read its `connected`."""
+    """Open a stream and, by default, read its `connected`."""
     stream = await connect(server)
     try:
         wire = Wire(stream)

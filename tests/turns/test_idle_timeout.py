@@ -58,7 +58,7 @@ def test_the_slowest_interval_counts_at_once() -> None:
     assert seen(0, 10, 20, 70).timeout(pauses=False) == pytest.approx(125)
 
 
-def test_one_stall_is_not_for_ever() -> None:
+def test_one_stall_has_no_lasting_effect() -> None:
     watch = seen(0, 10, 3610)
     waits = []
     for beat in range(1, 80):
@@ -73,7 +73,7 @@ def test_a_burst_after_a_stall_does_not_make_it_jumpy() -> None:
     assert (watch.timeout(pauses=False) or 0.0) > 45 * 1.5
 
 
-def test_a_cadence_that_took_a_stream_for_dead_is_learnt_anew() -> None:
+def test_an_interval_that_took_a_live_stream_for_dead_is_learnt_again() -> None:
     watch = seen(0, 0.1)
     watch.expired()
     assert watch.timeout(pauses=False) is None

@@ -411,7 +411,7 @@ def test_what_a_gap_took_is_read_before_the_message_ends() -> None:
     case.router.apply(case.turn, Input.TERMINAL)
     while isinstance(case.until(ReadStored | Complete), ReadStored):
         case.recovery.stored(reading(None), case.now)
-    assert case.now - began == 5, "it is not waited for for ever"
+    assert case.now - began == 5, "the wait has an end"
 
 
 def test_every_rule_decides_something_and_none_hides_another() -> None:

@@ -158,7 +158,7 @@ def test_an_inherited_id_is_no_number_of_its_own() -> None:
     assert replay_filter.mark == "4"
 
 
-def test_connected_with_the_marks_own_id_is_told_from_what_it_replays() -> None:
+def test_connected_with_the_id_of_the_mark_is_distinguished_from_replayed_events() -> None:
     replay_filter = after(1, 2, 3)
     connect(replay_filter, 3)
     assert admitted(replay_filter, frame(3), frame(4)) == [False, True]
@@ -212,7 +212,7 @@ def test_what_is_remembered_of_ids_that_are_no_numbers_is_bounded_too() -> None:
 
 
 class Server:
-    """Numbers frames per connection or over all of them, and replays what it is told to."""
+    """Numbers frames per connection or over all of them, and replays chosen events."""
 
     def __init__(self, style: str) -> None:
         self.style = style

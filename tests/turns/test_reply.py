@@ -204,7 +204,7 @@ def test_after_a_gap_the_stored_text_takes_the_place_of_what_came_behind_it() ->
     assert (builder.build().text, builder.patchy) == ("one two three four", False)
 
 
-def test_a_stored_text_that_contradicts_what_was_told_leaves_the_reply_incomplete() -> None:
+def test_a_stored_text_that_contradicts_the_received_text_leaves_the_reply_incomplete() -> None:
     builder = fed(says("one ", "m"))
     builder.gap()
     builder.take_stored(StoredReply(texts=("another",), message_id="m", recovered=True))

@@ -62,7 +62,7 @@ def test_joined_deltas_are_the_text_whatever_comes(
 ) -> None:
     builder = ReplyBuilder()
     events: list[ev.Event] = []
-    firm: str | None = None  # what was told before a connection was lost
+    firm: str | None = None  # the text received before a connection was lost
     for act in acts:
         if isinstance(act, str):
             builder.gap()
@@ -97,8 +97,8 @@ def test_what_complete_overtook_is_added_exactly_once(
     for number, pieces in enumerate(rounds):
         message = f"m{number}" if ids else None
         last = number == len(rounds) - 1
-        told = pieces[: max(len(pieces) - held, 1)] if last else pieces
-        events += [says(text, message) for text in told]
+        received = pieces[: max(len(pieces) - held, 1)] if last else pieces
+        events += [says(text, message) for text in received]
         events += [] if last else [begins(f"c{number}", message), ran(f"c{number}")]
     final = "".join(rounds[-1])
     events.append(done(f"m{len(rounds) - 1}", final))

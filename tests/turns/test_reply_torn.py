@@ -48,7 +48,7 @@ WHOLE = {
 }
 
 
-def test_what_was_torn_is_told_from_what_is_only_unknown() -> None:
+def test_a_torn_event_is_distinguished_from_an_unknown_one() -> None:
     for case, (name, data) in TORN.items():
         assert is_torn(unknown(name, data)), case
     for case, (name, data) in WHOLE.items():

@@ -108,7 +108,7 @@ def test_the_same_text_sent_before_is_not_taken_for_the_turn() -> None:
     assert verdict(rows, known={"u1", "a1"}).user_message_id == "u2"
 
 
-def test_earlier_turns_of_our_own_are_set_aside_one_row_each() -> None:
+def test_earlier_turns_of_this_client_are_set_aside_one_row_each() -> None:
     rows = [user("u1", "hi"), answer("a1", "one")]
     once, twice = [PriorTurn(text="hi ")], [PriorTurn(text="hi"), PriorTurn(text="hi")]
     assert verdict(rows).user_message_id == "u1"
@@ -156,7 +156,7 @@ def test_plan_modes_appended_text_is_known_again_also_of_an_earlier_turn() -> No
     assert verdict(rows, earlier=before).user_message_id == "u2"
 
 
-# -- what became of it -----------------------------------------------------------------------
+# -- the outcome -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("finish", ["end_turn", "stop", "max_tokens", "permission_denied"])

@@ -71,7 +71,7 @@ def test_a_whole_turn_with_rounds_and_a_sub_agent_is_ours(api: str) -> None:
 
 
 @pytest.mark.parametrize("api", APIS)
-def test_which_stored_answers_are_others_events_have_told(api: str) -> None:
+def test_events_show_which_stored_answers_are_of_other_clients(api: str) -> None:
     router = served(api)
     turn = send(router)
     stored = (["u0", "u9", "u"], ["a0", "a9", "a1", "a2"])

@@ -129,7 +129,7 @@ class Interleaving:
 @pytest.mark.parametrize("api", ["async", "auto"])
 @given(data=st.data())
 @settings(max_examples=120, deadline=None)
-def test_interleaved_turns_with_ids_are_told_apart(api: str, data: st.DataObject) -> None:
+def test_interleaved_turns_with_ids_are_distinguished(api: str, data: st.DataObject) -> None:
     draw = draw_from(data)
     case = Interleaving(api, draw)
     if draw(2):
@@ -145,7 +145,7 @@ def test_interleaved_turns_with_ids_are_told_apart(api: str, data: st.DataObject
 
 @given(data=st.data())
 @settings(max_examples=100, deadline=None)
-def test_a_turn_begun_before_and_heard_only_after_our_post_is_told_apart(
+def test_a_turn_whose_first_event_arrives_after_our_post_is_distinguished(
     data: st.DataObject,
 ) -> None:
     draw = draw_from(data)
@@ -171,7 +171,7 @@ def test_a_turn_begun_before_and_heard_only_after_our_post_is_told_apart(
 @pytest.mark.parametrize("api", ["pipeline", "pipeline-oldest", "blocking", "auto"])
 @given(data=st.data())
 @settings(max_examples=100, deadline=None)
-def test_turns_without_ids_are_told_apart_by_order(api: str, data: st.DataObject) -> None:
+def test_turns_without_ids_are_distinguished_by_order(api: str, data: st.DataObject) -> None:
     draw = draw_from(data)
     world, watched = OrderWorld(draw, deltas=api != "pipeline-oldest"), Watched(api)
     router = watched.router

@@ -80,7 +80,7 @@ def program_that_matches(*classes: str) -> str:
     return (
         "from typing import assert_never\n\n"
         "from trio_mix import events\n\n\n"
-        "def told(event: events.Event) -> str:\n"
+        "def describe(event: events.Event) -> str:\n"
         f"    match event:\n{cases}\n"
         "        case _:\n            assert_never(event)\n"
     )

@@ -1,9 +1,6 @@
-"""Turn the bytes of an event stream into frames, by the WHATWG rules.
+"""Decode the bytes of an event stream into events, by section 9.2 of the HTML standard.
 
-What it knows: the "event stream" format of the HTML standard, section 9.2, and two size limits.
-What it must never know: sockets, clocks, tasks, or what the data of an event means.
-
-The rules it keeps (the tests cite the numbers):
+Rules:
 
 1. A line ends at LF, CR or CRLF, mixed at will and wherever chunks are cut; a CR counts at once,
    and one LF right after it is swallowed, in whatever chunk it comes. Nothing else ends a line.
