@@ -1,4 +1,4 @@
-"""Defines the commands that send or follow messages: ask, chat, watch."""
+"""Defines the commands that send or follow messages: ask, chat, watch, browser."""
 
 from __future__ import annotations
 
@@ -119,6 +119,51 @@ def watch(session: SessionId, /, *, jsonl: JsonlOption = False, common: Common =
     return run_async(common, _watch.watch, common.server, session, jsonl=jsonl)
 
 
+def browser(
+    *,
+    session: str | None = None,
+    allow_host: Annotated[
+        tuple[str, ...],
+        Parameter(
+            name="--allow-host",
+            negative="",
+            show_default=False,
+            help="A host that the browser may connect to although it is on this machine or in a "
+            "private network, such as localhost:3000; can be repeated.",
+        ),
+    ] = (),
+    folder: str | None = None,
+    window: Annotated[bool, flag("Show the browser's window.")] = False,
+    no_sandbox: Annotated[
+        bool,
+        flag("Start Chromium without its sandbox, as it must be as root.", "--no-sandbox"),
+    ] = False,
+    common: Common = NO_COMMON,
+) -> int:
+    """Give the agent of a session a Chromium of this machine, until Ctrl-C.
+
+    The browser has a new profile, and reaches only public addresses and the hosts of --allow-host.
+    Send the session messages with the commands chat and ask. The environment variable
+    MIX_TUNNEL_TOKEN has the token, if the server requires one.
+
+    Args:
+      session: A session with the browser mode "electron-embedded-browser"; by default a new one,
+        whose id goes to stdout.
+      folder: Where downloads are stored and uploads are taken from; by default a folder that is
+        removed at the end.
+    """
+    from trio_mix.cli.commands import _browser  # WebSockets are loaded only where they are needed
+
+    options = _browser.BrowserOptions(
+        session=session,
+        allow_host=tuple(allow_host),
+        folder=folder,
+        window=window,
+        sandbox=not no_sandbox,
+    )
+    return run_async(common, _browser.browser, common.server, options)
+
+
 _COMMANDS = (
     (
         ask,
@@ -141,6 +186,13 @@ _COMMANDS = (
         examples(
             'trio-mix watch "$ID"',
             'trio-mix watch "$ID" --jsonl | jq -r "select(.event == \\"content\\").content"',
+        ),
+    ),
+    (
+        browser,
+        examples(
+            "trio-mix browser --allow-host localhost:3000",
+            'trio-mix browser --session "$ID" --window',
         ),
     ),
 )

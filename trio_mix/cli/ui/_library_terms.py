@@ -24,6 +24,8 @@ _OPTIONS: Final = (
     (re.compile(r"\bserver_url(?:=\.\.\.)?"), "--server"),
     (re.compile(r"\ballow_shell(?:=True)?"), "--allow-shell"),
     (re.compile(r"\ballowed_hosts\b"), "--allow-host"),
+    (re.compile(r"\bbrowser\.Policy\(allow=\['([^']*)'\]\)"), r"--allow-host \1"),
+    (re.compile(r"\blaunch_chromium\(sandbox=False\)|\bsandbox=False\b"), "--no-sandbox"),
     (re.compile(r"\ballowed_origins\b"), "--allow-origin"),
 )
 _VERBATIM: Final = re.compile(
