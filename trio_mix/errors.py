@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Literal
 import attrs
 
 from trio_mix._record import Record
+from trio_mix._terminal_text import escape
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -113,7 +114,14 @@ class RESTError(Record):
 
 
 class TrioMixError(Exception):
-    """The base class of all exceptions of trio_mix."""
+    """The base class of all exceptions of trio_mix.
+
+    Its text may quote a server: in it, characters that control a terminal or are invisible are
+    shown as escapes.
+    """
+
+    def __str__(self) -> str:
+        return escape(super().__str__())
 
 
 class ConfigurationError(TrioMixError, ValueError):

@@ -9,6 +9,7 @@ import json
 import re
 import subprocess
 import sys
+import traceback
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ import trio
 
 from tests.support.command_line import environment
 from trio_mix._terminal_text import HIDDEN, clean, escape, escape_json
+from trio_mix.errors import ConfigurationError, StreamClosed, UsageError
 from trio_mix.testing import (
     AskPermission,
     Emit,
@@ -285,6 +287,13 @@ async def test_nothing_hidden_reaches_the_terminal_of_a_chat_or_of_watch(
             assert raw.count("PWNED") > 5
             for mark in MARKS:
                 assert mark not in raw, ascii(mark)
+
+
+def test_an_error_of_the_library_shows_hidden_characters_as_escapes() -> None:
+    for error in (StreamClosed(POISON), UsageError(POISON), ConfigurationError(f"a\n{POISON}")):
+        assert not HIDDEN.search(str(error))
+        assert "PWNED" in str(error)
+        assert not HIDDEN.search("".join(traceback.format_exception(error)))
 
 
 def test_every_hidden_character_is_cleaned_and_escaped() -> None:
