@@ -1,4 +1,4 @@
-"""What is published: the wheel and the source distribution, built without a network."""
+"""The content of the wheel and of the source distribution."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def _metadata(wheel: zipfile.ZipFile) -> Message:
     return Parser().parsestr(wheel.read(name).decode())
 
 
-def test_the_wheel_holds_every_module_and_the_marker_of_types(wheel: zipfile.ZipFile) -> None:
+def test_the_wheel_contains_every_module_and_py_typed(wheel: zipfile.ZipFile) -> None:
     names = set(wheel.namelist())
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "trio_mix").rglob("*.py")}
     assert len(modules) > 100
     assert modules | {"trio_mix/py.typed"} <= names
 
 
-def test_the_wheel_holds_nothing_that_is_only_for_development(wheel: zipfile.ZipFile) -> None:
+def test_the_wheel_contains_no_development_files(wheel: zipfile.ZipFile) -> None:
     tops = {name.partition("/")[0] for name in wheel.namelist()}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"trio_mix"}
     assert not [name for name in wheel.namelist() if name.endswith(".pyc")]
@@ -67,19 +67,21 @@ def test_the_wheel_installs_the_command_and_the_pytest_plugin(wheel: zipfile.Zip
     assert "[pytest11]" in points
 
 
-def test_the_sdist_holds_what_it_takes_to_run_the_tests_and_build_the_docs(
+def test_the_sdist_contains_everything_to_run_the_tests_and_build_the_docs(
     in_sdist: set[str],
 ) -> None:
-    wanted = {"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE-MIT", "LICENSE-APACHE"}
-    wanted |= {"pyproject.toml", "dev.lock", ".ci/run", "docs/conf.py", "PKG-INFO"}
-    wanted |= {
+    needed = {"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE-MIT", "LICENSE-APACHE"}
+    needed |= {"pyproject.toml", "dev.lock", ".ci/run", "docs/conf.py", "PKG-INFO"}
+    needed |= {
         str(path.relative_to(ROOT))
         for folder in ("trio_mix", "tests", "examples", "benchmarks")
         for path in (ROOT / folder).rglob("*.py")
     }
-    assert not wanted - in_sdist
+    assert not needed - in_sdist
 
 
-def test_the_sdist_holds_nothing_that_was_made_here(in_sdist: set[str]) -> None:
-    made = ("__pycache__", ".venv", "_build", ".git", ".hypothesis", "_cache")
-    assert not [name for name in in_sdist if any(part.endswith(made) for part in Path(name).parts)]
+def test_the_sdist_contains_no_generated_files(in_sdist: set[str]) -> None:
+    generated = ("__pycache__", ".venv", "_build", ".git", ".hypothesis", "_cache")
+    assert not [
+        name for name in in_sdist if any(part.endswith(generated) for part in Path(name).parts)
+    ]

@@ -1,4 +1,4 @@
-"""The changelog and the fragments of which a release makes its next section."""
+"""The changelog, and the fragments that the next release adds to it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytest.importorskip("towncrier", reason="NOT CHECKED: the release extra has town
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """What towncrier reads, in a folder of its own: a release deletes fragments."""
+    """Return a copy of the files that towncrier reads; a release deletes fragments."""
     shutil.copytree(FRAGMENTS, tmp_path / "docs" / "changes")
     for name in ("pyproject.toml", "CHANGELOG.md"):
         shutil.copy(ROOT / name, tmp_path)
@@ -30,7 +30,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def _towncrier(project: Path, *arguments: str) -> str:
-    done = subprocess.run(  # noqa: S603 - our own program
+    done = subprocess.run(  # noqa: S603 - a fixed command
         [sys.executable, "-m", "towncrier", "build", *arguments],
         cwd=project,
         check=False,
@@ -45,7 +45,7 @@ def _fragments() -> list[Path]:
     return [path for path in FRAGMENTS.iterdir() if path.name not in NO_FRAGMENTS]
 
 
-def test_every_fragment_has_a_type_that_towncrier_knows_and_says_something() -> None:
+def test_every_fragment_has_a_known_type_and_a_text() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["towncrier"]
     types = {entry["directory"] for entry in settings["type"]}
     wrong = [
@@ -65,7 +65,7 @@ def test_the_draft_of_the_next_release_has_every_fragment(project: Path) -> None
     assert not missing
 
 
-def test_a_release_stands_above_the_one_before_in_the_same_shape(project: Path) -> None:
+def test_a_release_is_added_above_the_previous_one_in_the_same_format(project: Path) -> None:
     changes = project / "docs" / "changes"
     (changes / "7.fixed.md").write_text("A thing\nis right now.\n")
     _towncrier(project, "--keep", "--version", "9.9.8", "--date", "2030-01-30")

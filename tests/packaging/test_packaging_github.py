@@ -1,4 +1,4 @@
-"""The workflow does what ``.ci/run`` does, on every Python that is promised, with few rights."""
+"""The workflow runs ``.ci/run`` on every supported Python version, with minimal permissions."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ WORKFLOWS = sorted(GITHUB.glob("workflows/*.yml"))
 FORMS = [path for path in sorted(GITHUB.glob("ISSUE_TEMPLATE/*.yml")) if path.stem != "config"]
 
 
-def test_the_workflow_runs_what_runs_anywhere_on_every_python_that_is_promised() -> None:
+def test_the_workflow_runs_all_checks_on_every_supported_python() -> None:
     (job,) = _read(GITHUB / "workflows" / "ci.yml")["jobs"].values()
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    promised = re.findall(r"Python :: (3\.\d+)", "\n".join(project["classifiers"]))
-    assert job["strategy"]["matrix"]["python"] == promised
+    supported = re.findall(r"Python :: (3\.\d+)", "\n".join(project["classifiers"]))
+    assert job["strategy"]["matrix"]["python"] == supported
     assert [step["run"] for step in job["steps"] if "run" in step] == [".ci/run"]
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
-def test_a_workflow_may_read_and_nothing_else(path: Path) -> None:
+def test_a_workflow_has_only_permission_to_read(path: Path) -> None:
     workflow = _read(path)
     assert workflow["permissions"] == {}
     assert "pull_request_target" not in workflow["on"]
@@ -50,11 +50,11 @@ def test_a_workflow_may_read_and_nothing_else(path: Path) -> None:
                 assert re.fullmatch(r"actions/[\w-]+@[0-9a-f]{40}", step["uses"])
             if "checkout" in step.get("uses", ""):
                 assert step["with"]["persist-credentials"] is False
-            assert "${{" not in step.get("run", ""), "what others can write is no shell text"
+            assert "${{" not in step.get("run", ""), "an expression can contain text of strangers"
 
 
 @pytest.mark.parametrize("path", FORMS, ids=lambda path: path.name)
-def test_an_issue_form_has_what_the_host_demands(path: Path) -> None:
+def test_an_issue_form_has_the_required_fields(path: Path) -> None:
     form = _read(path)
     assert form["name"]
     assert form["description"]
@@ -63,4 +63,4 @@ def test_an_issue_form_has_what_the_host_demands(path: Path) -> None:
     for part in form["body"]:
         assert part["type"] in {"markdown", "textarea", "input", "dropdown", "checkboxes"}
         attributes = part["attributes"]
-        assert attributes.get("value") if part["type"] == "markdown" else attributes.get("label")
+        assert attributes.get("value" if part["type"] == "markdown" else "label")

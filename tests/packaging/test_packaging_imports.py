@@ -1,4 +1,4 @@
-"""What ``import trio_mix`` brings in, and what it must leave to those who ask for it."""
+"""The modules that ``import trio_mix`` imports, and those that it must not import."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ import pytest
 
 import trio_mix
 
-# What the extras bring, and the two that only the browser tunnel needs.
-ASKED_FOR = {"cyclopts", "hypothesis", "httpx2", "opentelemetry", "pytest", "rich"}
-ASKED_FOR |= {"trio_websocket", "wsproto", "trustme", "yaml"}
-NOT_YET = {"trio_mix.browser", "trio_mix.cli", "trio_mix.otel", "trio_mix.testing"}
+# The packages of the extras, and the two that only the browser tunnel needs.
+OPTIONAL = {"cyclopts", "hypothesis", "httpx2", "opentelemetry", "pytest", "rich"}
+OPTIONAL |= {"trio_websocket", "wsproto", "trustme", "yaml"}
+LATER = {"trio_mix.browser", "trio_mix.cli", "trio_mix.otel", "trio_mix.testing"}
 
 
 def _imported_by(statement: str) -> set[str]:
-    # Where click is installed, httpx imports it and rich for a command of its own.
+    # If click is installed, httpx imports it and rich for its own command.
     begin = "import json, sys\nsys.modules['click'] = None"
     program = f"{begin}\n{statement}\nprint(json.dumps(sorted(sys.modules)))"
-    done = subprocess.run(  # noqa: S603 - our own program
+    done = subprocess.run(  # noqa: S603 - a fixed command
         [sys.executable, "-W", "error", "-c", program],
         check=True,
         capture_output=True,
@@ -37,17 +37,17 @@ def test_importing_trio_mix_imports_no_extra() -> None:
         "import trio_mix\nassert trio_mix.Mix and trio_mix.sse and trio_mix.funcs"
     )
     assert "trio_mix.sse" in modules
-    assert not ASKED_FOR & {name.partition(".")[0] for name in modules}
-    assert not NOT_YET & modules
+    assert not OPTIONAL & {name.partition(".")[0] for name in modules}
+    assert not LATER & modules
 
 
-def test_the_bundled_server_needs_only_its_own_extra() -> None:
+def test_the_bundled_server_imports_only_its_own_extra() -> None:
     modules = _imported_by("import trio_mix.testing")
     tops = {name.partition(".")[0] for name in modules}
     assert not tops & {"cyclopts", "rich", "opentelemetry", "pytest", "hypothesis", "httpx2"}
 
 
-def test_the_sse_package_knows_no_mix() -> None:
+def test_the_sse_package_does_not_import_the_mix_client() -> None:
     modules = _imported_by("import trio_mix.sse\nassert trio_mix.sse.open_event_source")
     ours = {name for name in modules if name.startswith("trio_mix.")}
     assert not ours & {"trio_mix.events", "trio_mix.models", "trio_mix.funcs", "trio_mix.resources"}
@@ -58,18 +58,18 @@ def test_the_sse_package_knows_no_mix() -> None:
     }
 
 
-def test_importing_the_package_alone_imports_none_of_its_parts() -> None:
+def test_importing_the_package_imports_none_of_its_modules() -> None:
     modules = {name for name in _imported_by("import trio_mix") if name.startswith("trio_mix")}
     assert modules == {"trio_mix", "trio_mix._lazy", "trio_mix._version"}
 
 
 @pytest.mark.parametrize("name", ["browser", "otel", "testing"])
-def test_the_rest_is_imported_from_trio_mix_by_name(name: str) -> None:
+def test_a_submodule_is_imported_from_trio_mix_by_name(name: str) -> None:
     assert f"trio_mix.{name}" in _imported_by(f"from trio_mix import {name}")
 
 
 def test_the_core_dependencies_are_what_the_library_imports_and_no_more() -> None:
-    """Everything but the command line, the test kit and OpenTelemetry, which have extras."""
+    """The command line, the testing package and OpenTelemetry have extras."""
     root = Path(trio_mix.__file__).parent
     with_extras = ("cli/", "testing/", "otel.py", "_pytest_plugin.py")
     imported = set()
@@ -86,7 +86,7 @@ def test_the_core_dependencies_are_what_the_library_imports_and_no_more() -> Non
     assert declared == imported - {"trio_mix", *sys.stdlib_module_names}
 
 
-def test_the_version_is_what_the_metadata_says() -> None:
+def test_the_version_is_that_of_the_metadata() -> None:
     from importlib.metadata import version
 
     assert version("trio-mix") == trio_mix.__version__

@@ -1,4 +1,4 @@
-"""Who imports whom: the table of layers, held against every module's imports."""
+"""The table of layers, compared with the imports of every module."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import attrs
 
 ROOT = Path(__file__).parents[2]
 
-# Lowest layer first. A module imports from its own layer and from those before it, for type
-# checking too. A package's name stands for all of it, except for what is named elsewhere.
+# The lowest layer first. A module imports only from its own layer and the previous ones, also for
+# type checking. The name of a package includes its modules, except those in another row.
 LAYERS = (
     ("_lazy", "_private_files", "_public", "_record", "_redact", "_terminal_text", "_version"),
     ("_reply", "events", "models"),
@@ -31,10 +31,10 @@ LAYERS = (
     ("cli", "_pytest_plugin"),
 )
 RANKS = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
-# What knows no Mix, and what performs no I/O.
+# Packages that are independent of Mix, and those that perform no I/O.
 GENERIC = ("_callbacks", "_http", "_lifetime", "sse")
 OF_MIX = ("_reply", "events", "models", "_wire", "_turns", "_rest")
-CALM = ("_reply", "_turns", "_wire", "events", "models", "sse._decoder", "sse._reconnect")
+SANS_IO = ("_reply", "_turns", "_wire", "events", "models", "sse._decoder", "sse._reconnect")
 
 
 @attrs.frozen
@@ -67,7 +67,7 @@ def _imports(source: str) -> list[Import]:
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            assert not node.level, f"line {node.lineno}: say it from the root, `from trio_mix…`"
+            assert not node.level, f"line {node.lineno}: use an absolute import, `from trio_mix…`"
             module = node.module or ""
             submodules = [f"{module}.{alias.name}" for alias in node.names]
             names = [name for name in submodules if name in PATHS] or [module]
@@ -78,7 +78,7 @@ def _imports(source: str) -> list[Import]:
 
 
 def _rank(module: str) -> int | None:
-    """Return the layer of a module of ours by the longest name in the table that fits."""
+    """Return the layer of a module by its longest matching name in the table."""
     parts = module.split(".")[1:]
     for size in range(len(parts), 0, -1):
         if ".".join(parts[:size]) in RANKS:
@@ -94,8 +94,8 @@ def _modules(names: tuple[str, ...]) -> list[str]:
     return [m for m in PATHS if _is_part_of(m, *(f"trio_mix.{name}" for name in names))]
 
 
-def _circle(graph: dict[str, list[str]]) -> list[str]:
-    """Return the modules of one import circle, or none."""
+def _cycle(graph: dict[str, list[str]]) -> list[str]:
+    """Return the modules of one import cycle; empty if there is none."""
     done: set[str] = set()
     for start in graph:
         path: list[str] = []
@@ -124,10 +124,10 @@ IMPORTS = {module: _imports(path.read_text()) for module, path in PATHS.items()}
 
 
 def test_every_module_has_its_layer() -> None:
-    lost = [module for module in PATHS if _rank(module) is None]
-    assert not lost, f"put them into LAYERS in {__file__}: {lost}"
+    missing = [module for module in PATHS if _rank(module) is None]
+    assert not missing, f"add to LAYERS in {__file__}: {missing}"
     gone = [name for name in RANKS if name and f"trio_mix.{name}" not in PATHS]
-    assert not gone, f"LAYERS in {__file__} names what is not there: {gone}"
+    assert not gone, f"LAYERS in {__file__} has modules that do not exist: {gone}"
 
 
 def test_no_module_imports_a_layer_above_its_own() -> None:
@@ -147,15 +147,15 @@ def test_no_module_imports_a_layer_above_its_own() -> None:
     assert not wrong
 
 
-def test_no_modules_import_each_other_in_a_circle() -> None:
+def test_there_is_no_import_cycle() -> None:
     graph = {
         module: sorted({item.module for item in found if item.module in PATHS} - {module})
         for module, found in IMPORTS.items()
     }
-    assert _circle(graph) == []
+    assert _cycle(graph) == []
 
 
-def test_what_knows_no_mix_does_not_even_name_its_types() -> None:
+def test_generic_packages_import_nothing_of_mix() -> None:
     wrong = [
         line
         for module in _modules(GENERIC)
@@ -171,7 +171,7 @@ def test_what_knows_no_mix_does_not_even_name_its_types() -> None:
     assert not wrong
 
 
-def test_only_the_http_package_knows_httpx() -> None:
+def test_only_the_http_package_imports_httpx() -> None:
     wrong = [
         line
         for module in PATHS
@@ -187,7 +187,7 @@ def test_only_the_http_package_knows_httpx() -> None:
 def test_the_layers_without_io_import_neither_trio_nor_a_clock() -> None:
     wrong = [
         line
-        for module in _modules(CALM)
+        for module in _modules(SANS_IO)
         for line in _lines(
             module,
             [
@@ -200,8 +200,8 @@ def test_the_layers_without_io_import_neither_trio_nor_a_clock() -> None:
     assert not wrong
 
 
-def test_an_import_upwards_would_be_found() -> None:
-    """The test of the tests: they must see imports wherever these are written."""
+def test_an_import_of_a_higher_layer_is_found() -> None:
+    """The tests above must find imports anywhere in a module."""
     source = (
         "import trio_mix.cli\n"
         "from typing import TYPE_CHECKING\n"
@@ -215,6 +215,6 @@ def test_an_import_upwards_would_be_found() -> None:
         ("trio_mix._mix", False),
     ]
     assert (_rank("trio_mix.sse._decoder"), _rank("trio_mix.sse._supervisor")) == (3, 5)
-    assert _circle({"a": ["b"], "b": ["c"], "c": ["b"]}) == ["b", "c"]
+    assert _cycle({"a": ["b"], "b": ["c"], "c": ["b"]}) == ["b", "c"]
     assert _rank("trio_mix.browser._tunnel") == _rank("trio_mix.browser") == _rank("trio_mix")
     assert _rank("trio_mix._new") is None

@@ -1,4 +1,4 @@
-"""Every public name says that it is public: in reprs, tracebacks, pickles and type hints."""
+"""Public names are shown as public: in reprs, tracebacks, pickles and type hints."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import TypeAlias, get_type_hints
 import pytest
 
 import trio_mix
+from tests.support.cases import case
 from trio_mix._public import public, publish, written_in
 from trio_mix.resources import EventStreamRequest
 
@@ -22,7 +23,7 @@ Named: TypeAlias = "type | FunctionType"
 MODULES = [trio_mix] + [
     importlib.import_module(f"trio_mix.{module.name}")
     for module in pkgutil.iter_modules(trio_mix.__path__)
-    if module.name[0] != "_" and module.name != "cli"  # a program, of no public names
+    if module.name[0] != "_" and module.name != "cli"  # a program without public names
 ]
 
 
@@ -31,49 +32,51 @@ def _named(module: ModuleType) -> dict[str, Named]:
     return {name: each for name, each in exported.items() if isinstance(each, type | FunctionType)}
 
 
-EXPORTED = [
-    pytest.param(name, each, id=f"{module.__name__}.{name}")
-    for module in MODULES
-    for name, each in _named(module).items()
-]
-CLASSES = [param for param in EXPORTED if isinstance(param.values[1], type)]
+@pytest.fixture(params=MODULES, ids=lambda module: module.__name__)
+def exported(request: pytest.FixtureRequest) -> dict[str, Named]:
+    """Return the classes and functions that a public module exports."""
+    return _named(request.param)
 
 
-def test_there_are_names_to_look_at() -> None:
+def test_the_public_modules_export_many_names() -> None:
     assert len(MODULES) >= 11
-    assert len(EXPORTED) > 250
+    assert sum(len(_named(module)) for module in MODULES) > 250
 
 
-@pytest.mark.parametrize(("name", "thing"), EXPORTED)
-def test_its_module_is_one_to_import_it_from(name: str, thing: Named) -> None:
-    assert thing.__module__ in {module.__name__ for module in MODULES}
-    assert getattr(importlib.import_module(thing.__module__), name) is thing
-    assert thing.__qualname__ == name
-    assert "._" not in repr(thing)
+def test_module_and_name_are_those_of_the_import(exported: dict[str, Named]) -> None:
+    for name, each in exported.items():
+        with case(name):
+            assert each.__module__ in {module.__name__ for module in MODULES}
+            assert getattr(importlib.import_module(each.__module__), name) is each
+            assert each.__qualname__ == name
+            assert "._" not in repr(each)
 
 
-@pytest.mark.parametrize(("name", "thing"), EXPORTED)
-def test_it_can_be_pickled(name: str, thing: Named) -> None:
-    assert f"c{thing.__module__}\n{name}\n".encode() in pickle.dumps(thing, protocol=0)
-    assert pickle.loads(pickle.dumps(thing)) is thing  # noqa: S301 - our own
+def test_every_export_can_be_pickled_by_its_public_name(exported: dict[str, Named]) -> None:
+    for name, each in exported.items():
+        with case(name):
+            assert f"c{each.__module__}\n{name}\n".encode() in pickle.dumps(each, protocol=0)
+            assert pickle.loads(pickle.dumps(each)) is each  # noqa: S301 - pickled above
 
 
-@pytest.mark.parametrize(("name", "thing"), EXPORTED)
-def test_it_has_a_docstring_of_its_own(name: str, thing: Named) -> None:
-    assert thing.__doc__, name
-    if isinstance(thing, type):
-        assert "__doc__" in vars(thing), name
+def test_every_export_has_its_own_docstring(exported: dict[str, Named]) -> None:
+    for name, each in exported.items():
+        assert each.__doc__, name
+        if isinstance(each, type):
+            assert "__doc__" in vars(each), name
 
 
-@pytest.mark.parametrize(("name", "thing"), CLASSES)
-def test_the_types_of_its_fields_can_be_asked_for(name: str, thing: type) -> None:
-    hints = get_type_hints(thing)
-    assert set(inspect.get_annotations(thing)) <= set(hints), name
-    assert not any(isinstance(hint, str) for hint in hints.values())
+def test_the_type_hints_of_every_class_can_be_resolved(exported: dict[str, Named]) -> None:
+    for name, each in exported.items():
+        if isinstance(each, type):
+            with case(name):
+                hints = get_type_hints(each)
+                assert set(inspect.get_annotations(each)) <= set(hints)
+                assert not any(isinstance(hint, str) for hint in hints.values())
 
 
 def _functions(thing: Named) -> dict[str, FunctionType]:
-    """The function itself, or a class's methods and properties that are ours and public."""
+    """Return the function itself, or the public methods and properties that a class has here."""
     if isinstance(thing, FunctionType):
         return {thing.__name__: thing}
     found: dict[str, FunctionType] = {}
@@ -87,37 +90,36 @@ def _functions(thing: Named) -> dict[str, FunctionType]:
     return found
 
 
-@pytest.mark.parametrize(("name", "thing"), EXPORTED)
-def test_no_signature_says_any(name: str, thing: Named) -> None:
-    own = inspect.get_annotations(thing) if isinstance(thing, type) else {}
-    said = {name: own}
-    for each, function in _functions(thing).items():
-        if each != "__await__":  # what is sent to and fro there is the business of Trio
-            said[each] = inspect.get_annotations(function)
-    hints = [(where, str(hint)) for where, found in said.items() for hint in found.values()]
-    assert not [(where, hint) for where, hint in hints if re.search(r"\bAny\b", hint)]
+def test_no_signature_contains_any(exported: dict[str, Named]) -> None:
+    for name, each in exported.items():
+        annotations = {name: inspect.get_annotations(each) if isinstance(each, type) else {}}
+        for method, function in _functions(each).items():
+            if method != "__await__":  # its types are Trio's
+                annotations[method] = inspect.get_annotations(function)
+        hints = [(where, str(hint)) for where, own in annotations.items() for hint in own.values()]
+        assert not [(name, where, hint) for where, hint in hints if re.search(r"\bAny\b", hint)]
 
 
-def test_reprs_and_tracebacks_say_what_is_imported() -> None:
+def test_reprs_and_tracebacks_have_the_name_of_the_import() -> None:
     assert repr(trio_mix.Mix) == "<class 'trio_mix.Mix'>"
     assert trio_mix.sse.ReconnectPolicy.__module__ == "trio_mix.sse"
     error = trio_mix.testing.LeftBehindError("a task")
     assert traceback.format_exception_only(error) == ["trio_mix.testing.LeftBehindError: a task\n"]
 
 
-def test_a_signature_that_says_any_would_be_found() -> None:
+def test_a_signature_with_any_is_found() -> None:
     assert "connect_tcp" in _functions(trio_mix.testing.MemoryNetwork)
     assert {"sessions", "open_stream", "request", "server_url"} <= set(_functions(trio_mix.Mix))
     assert re.search(r"\bAny\b", str(inspect.get_annotations(EventStreamRequest.__await__)))
 
 
-def test_tools_can_ask_where_a_class_was_written() -> None:
+def test_written_in_returns_the_module_of_the_source() -> None:
     home = written_in()[trio_mix.Mix]
     assert home == "trio_mix._mix"
     assert "class Mix(MixCore)" in inspect.getsource(importlib.import_module(home))
 
 
-def test_a_class_with_hints_as_text_is_renamed_without_losing_them() -> None:
+def test_a_class_keeps_hints_that_are_strings() -> None:
     class Before:
         pause: Pause
 
@@ -127,7 +129,7 @@ def test_a_class_with_hints_as_text_is_renamed_without_losing_them() -> None:
     assert (after.__module__, get_type_hints(after)) == ("trio_mix", {"pause": float})
 
 
-def test_publishing_leaves_alone_what_is_not_the_packages_own() -> None:
+def test_publish_changes_only_the_package_s_own_classes() -> None:
     class Own:
         pass
 

@@ -1,4 +1,4 @@
-"""What is published works for those who get it: judged by the index's tools, installed, and run."""
+"""The wheel and the sdist pass the release tools, can be installed, and run."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 
 
 def _run(*command: str | Path, cwd: Path, **env: str) -> str:
-    done = subprocess.run(  # noqa: S603 - our own programs
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(  # noqa: S603 - fixed commands
         command,
         cwd=cwd,
-        env={**os.environ, **env},
+        env={**inherited, **env},
         check=False,
         capture_output=True,
         text=True,
@@ -40,22 +41,22 @@ def _needs(module: str) -> None:
         pytest.skip(f"NOT CHECKED: {module} is not installed; the release extra has it")
 
 
-def test_twine_finds_nothing_to_say(built: Path) -> None:
+def test_twine_reports_no_problem(built: Path) -> None:
     _needs("twine")
-    said = _run(sys.executable, "-m", "twine", "check", "--strict", *built.iterdir(), cwd=built)
-    assert said.count("PASSED") == 2
+    output = _run(sys.executable, "-m", "twine", "check", "--strict", *built.iterdir(), cwd=built)
+    assert output.count("PASSED") == 2
 
 
-def test_the_wheel_has_no_contents_that_do_not_belong_there(built: Path) -> None:
+def test_check_wheel_contents_reports_no_problem(built: Path) -> None:
     _needs("check_wheel_contents")
     (wheel,) = built.glob("*.whl")
-    said = _run(sys.executable, "-m", "check_wheel_contents", wheel, cwd=built)
-    assert said.strip().endswith(": OK")
+    output = _run(sys.executable, "-m", "check_wheel_contents", wheel, cwd=built)
+    assert output.strip().endswith(": OK")
 
 
 @pytest.fixture
 def unpacked(built: Path, tmp_path: Path) -> Iterator[Path]:
-    """Return the sdist's content, gone before anybody looks for what tests left in files."""
+    """Return the content of the sdist; it is deleted before the check of files for keys."""
     (sdist,) = built.glob("*.tar.gz")
     where = tmp_path / "unpacked"
     with tarfile.open(sdist) as archive:
@@ -65,33 +66,34 @@ def unpacked(built: Path, tmp_path: Path) -> Iterator[Path]:
     shutil.rmtree(where)
 
 
-def test_the_wheel_made_from_the_sdist_is_the_one_made_from_the_checkout(
+def test_the_wheel_built_from_the_sdist_equals_the_one_from_the_checkout(
     built: Path, unpacked: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     _run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(out), cwd=unpacked)
-    (theirs,), (ours,) = out.glob("*.whl"), built.glob("*.whl")
-    with zipfile.ZipFile(theirs) as one, zipfile.ZipFile(ours) as other:
+    (from_sdist,), (from_checkout,) = out.glob("*.whl"), built.glob("*.whl")
+    with zipfile.ZipFile(from_sdist) as one, zipfile.ZipFile(from_checkout) as other:
         assert {i.filename: i.CRC for i in one.infolist()} == {
             i.filename: i.CRC for i in other.infolist()
         }
 
 
-@pytest.fixture
-def installed(built: Path, tmp_path: Path) -> Path:
-    """Return the programs' folder of an environment that holds the wheel and nothing else."""
-    where = tmp_path / "venv"
-    _run(sys.executable, "-m", "venv", "--without-pip", where, cwd=tmp_path)
+@pytest.fixture(scope="module")
+def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of programs of an environment that contains only the wheel."""
+    folder = tmp_path_factory.mktemp("installed")
+    where = folder / "venv"
+    _run(sys.executable, "-m", "venv", "--without-pip", where, cwd=folder)
     programs = where / ("Scripts" if os.name == "nt" else "bin")
     (wheel,) = built.glob("*.whl")
     pip = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
     offline = ("--no-deps", "--no-index", "--no-compile")
-    _run(*pip, "--python", programs / "python", "install", *offline, wheel, cwd=tmp_path)
+    _run(*pip, "--python", programs / "python", "install", *offline, wheel, cwd=folder)
     return programs
 
 
 def _dependencies() -> str:
-    """Return where the dependencies lie. On PYTHONPATH no .pth file counts, so no checkout does."""
+    """Return the folder of the dependencies. PYTHONPATH ignores .pth files, so no checkout."""
     return sysconfig.get_path("purelib")
 
 
@@ -104,16 +106,17 @@ def test_the_demo_runs_from_the_installed_wheel(installed: Path, tmp_path: Path)
     )
     assert where.split()[0].startswith(str(installed.parent))
     assert where.split()[1] == trio_mix.__version__
-    shown = _run(installed / "trio-mix", "demo", cwd=tmp_path, PYTHONPATH=_dependencies())
-    assert "connection" in shown
+    output = _run(installed / "trio-mix", "demo", cwd=tmp_path, PYTHONPATH=_dependencies())
+    assert "connection" in output
 
 
-def test_the_command_without_its_extra_says_what_to_install(
+def test_the_command_without_its_extra_names_the_package_to_install(
     installed: Path, tmp_path: Path
 ) -> None:
-    done = subprocess.run(  # noqa: S603 - our own program
+    done = subprocess.run(  # noqa: S603 - a fixed command
         [installed / "trio-mix", "--help"],
         cwd=tmp_path,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
         check=False,
         capture_output=True,
         text=True,

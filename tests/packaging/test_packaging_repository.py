@@ -1,4 +1,4 @@
-"""What every file of the repository must keep to."""
+"""Rules for every file of the repository."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import trio_mix
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).name
 
-# Where one machine keeps its things. /tmp is everybody's, and tests name it as an example.
+# Paths of one machine. /tmp is allowed: tests use it as an example.
 MACHINE_PATHS = re.compile(r"(?<![\w.*~-])/(?:home|Users|root|work|opt|mnt)/[\w.-]+|\bC:\\Users\\")
-# A mirror's address in a lock file sends everybody there.
+# The address of a mirror in a lock file would be used on every machine.
 INDEX_HOSTS = re.compile(
     r"--(?:extra-)?index-url|--find-links|pythonhosted\.org|\bpypi\.org/simple|registry\.npmjs"
     r"|//[\w.-]*(?:artifactory|nexus|devpi|mirror|proxy\.golang)[\w.-]*",
@@ -26,7 +26,7 @@ INDEX_HOSTS = re.compile(
 
 def _tracked() -> list[Path]:
     listing = subprocess.run(
-        ["git", "ls-files", "-z"],  # noqa: S607 - whichever git there is
+        ["git", "ls-files", "-z"],  # noqa: S607 - the git of the machine
         cwd=ROOT,
         check=False,
         capture_output=True,
@@ -56,7 +56,7 @@ def test_no_file_names_the_host_of_a_package_index() -> None:
     assert not _matches(INDEX_HOSTS)
 
 
-def test_both_patterns_find_what_they_are_for() -> None:
+def test_both_patterns_match() -> None:
     assert MACHINE_PATHS.search('open("/home/me/notes")')
     assert MACHINE_PATHS.search("see /work/somewhere")
     assert MACHINE_PATHS.search("file:///opt/packages")
@@ -66,7 +66,7 @@ def test_both_patterns_find_what_they_are_for() -> None:
     assert INDEX_HOSTS.search("https://files.pythonhosted.org/packages/x")
 
 
-def test_the_version_stands_in_one_place() -> None:
+def test_the_version_is_defined_in_one_place() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     assert project["project"]["dynamic"] == ["version"]
     assert project["tool"]["hatch"]["version"] == {"path": "trio_mix/_version.py"}
@@ -80,7 +80,7 @@ def test_the_version_stands_in_one_place() -> None:
     assert found == ["trio_mix/_version.py"]
 
 
-def test_the_changelog_or_a_fragment_of_it_tells_of_this_version() -> None:
+def test_the_changelog_has_this_version_or_a_fragment() -> None:
     log = (ROOT / "CHANGELOG.md").read_text()
     fragments = list((ROOT / "docs" / "changes").glob("*.*.md"))
     assert f"## [{trio_mix.__version__}] - " in log or fragments
