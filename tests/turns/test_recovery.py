@@ -222,8 +222,9 @@ def test_a_message_that_may_still_arrive_is_never_sent_again() -> None:
     post_open.post()
     post_open.lose()
     post_open.restore()
-    for _ in range(50):
-        assert isinstance(post_open.reads(TurnOutcome.ABSENT), Wait)
+    decision = post_open.reads_until_end(TurnOutcome.ABSENT)
+    assert isinstance(decision, Interrupt)
+    assert decision.outcome == "unknown"
 
 
 def test_a_session_at_work_makes_absence_count_later() -> None:
@@ -291,6 +292,26 @@ def test_a_thinking_turn_is_given_ten_times_as_long() -> None:
     assert isinstance(decision, Interrupt)
     assert decision.outcome == "gone"
     assert 600 <= case.now - began <= 700
+
+
+def test_every_wait_ends_where_nothing_can_be_known() -> None:
+    bound = Case()
+    bound.post()
+    bound.accept()
+    bound.router.bind(bound.turn, "u1")
+    blocking = Case(answers=True)
+    blocking.post()
+    blocking_and_cut = Case(answers=True)
+    blocking_and_cut.post()
+    blocking_and_cut.lose()
+    blocking_and_cut.restore()
+    for case in (bound, blocking, blocking_and_cut):
+        for outcome in (TurnOutcome.UNKNOWN, None):
+            began = case.now
+            decision = case.reads_until_end(outcome)
+            assert isinstance(decision, Interrupt)
+            assert decision.outcome == "unknown"
+            assert case.now - began <= 5 * 60 + 120
 
 
 def test_a_busy_server_gets_the_message_again_once_the_session_is_quiet() -> None:

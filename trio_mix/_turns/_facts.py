@@ -93,6 +93,9 @@ class Facts:
             return Concern.CUT
         if phase is Phase.RUNNING and not self.post_open:
             return Concern.RUNNING
+        # A blocking server answers the POST when the turn is over: the POST says nothing until then.
+        if phase in (Phase.POSTED, Phase.RUNNING) and self.turn.answer_due and self.post_open:
+            return Concern.RUNNING
         return Concern.POST
 
     @property

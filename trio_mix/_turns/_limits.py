@@ -43,5 +43,7 @@ class Limits:
     """Settle timeouts of silence for any other unfinished turn."""
     queued: float = 10
     """Settle timeouts of absence while the session is at another turn."""
+    unreadable: float = 5
+    """Settle timeouts of silence after which an accepted turn ends, whatever cannot be known."""
     unheard: float = 2
     """Settle timeouts of absence else; one where the last event may have been the turn's end."""

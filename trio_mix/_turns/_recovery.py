@@ -28,6 +28,8 @@ Rule 7  A message that the server refused because it was busy is sent again once
 Rule 8  A message that was left is followed until its turn is over, so that the next message can be
         sent. The server is asked to cancel until it has acknowledged that.
 Rule 9  Text that a gap took from a turn that is over is read before the message ends.
+Rule 10 Every wait ends. Where nothing can be known, an accepted turn that is silent for five
+        ``settle_timeout`` ends with an unknown outcome, its POST answered or not.
 """
 
 from __future__ import annotations

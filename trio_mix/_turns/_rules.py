@@ -110,9 +110,21 @@ def looks_whole(facts: Facts) -> bool:
     return verdict is not None and verdict.looks_whole
 
 
+def post_open(facts: Facts) -> bool:
+    """The POST is still unanswered."""
+    return facts.post_open
+
+
 def silent(facts: Facts) -> bool:
-    """It has shown no sign of life for too long, and its POST is over (rules 4 and 6)."""
-    return facts.signs.silence >= facts.patience and not facts.post_open
+    """It has shown no sign of life for too long (rules 4 and 6), cut ones with their POST over."""
+    running = facts.concern is Concern.RUNNING
+    return facts.signs.silence >= facts.patience and (running or not facts.post_open)
+
+
+def silent_for_long(facts: Facts) -> bool:
+    """It has shown no sign of life for five ``settle_timeout`` (rule 10)."""
+    limits = facts.limits
+    return facts.signs.silence >= limits.unreadable * limits.settle_timeout
 
 
 def unheard(facts: Facts) -> bool:
@@ -144,6 +156,7 @@ _UNFINISHED: Final = TurnOutcome.UNFINISHED
 _ABSENT: Final = TurnOutcome.ABSENT
 _UNKNOWN: Final = TurnOutcome.UNKNOWN
 _STORED: Final = (_FINISHED, _BROKEN_OFF, _UNFINISHED, _UNKNOWN)
+_NOT_OVER: Final = (_UNFINISHED, _ABSENT, _UNKNOWN, None)
 _BROKE: Final = "the server broke it off"
 _TWICE: Final = "it was sent twice and never arrived"
 
@@ -156,9 +169,11 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule(Concern.RUNNING, _BROKEN_OFF, Action.GONE, confirmed, why=_BROKE),
     _rule(Concern.RUNNING, _UNFINISHED, Action.COMPLETE_IN_DOUBT, silent, looks_whole),
     _rule(Concern.RUNNING, _UNFINISHED, Action.END_BY_ERROR, silent, error_doubted),
+    _rule(Concern.RUNNING, _UNFINISHED, Action.UNKNOWN, silent, post_open),
     _rule(Concern.RUNNING, _UNFINISHED, Action.GONE, silent),
     _rule(Concern.RUNNING, (_ABSENT, _UNKNOWN), Action.END_BY_ERROR, unheard, error_doubted),
     _rule(Concern.RUNNING, (_ABSENT, _UNKNOWN, None), Action.UNKNOWN, unheard),
+    _rule(Concern.RUNNING, (_ABSENT, _UNKNOWN, None), Action.UNKNOWN, silent_for_long),
     _rule(Concern.CUT, _FINISHED, Action.COMPLETE),
     _rule(Concern.CUT, _BROKEN_OFF, Action.GONE, why=_BROKE),
     _rule(Concern.CUT, _ABSENT, Action.END, never_arrived, left),
@@ -168,6 +183,7 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule(Concern.CUT, _UNFINISHED, Action.COMPLETE_IN_DOUBT, silent, looks_whole),
     _rule(Concern.CUT, _UNFINISHED, Action.GONE, silent),
     _rule(Concern.CUT, (_ABSENT, _UNKNOWN, None), Action.UNKNOWN, silent),
+    _rule(Concern.CUT, _NOT_OVER, Action.UNKNOWN, silent_for_long, post_open),
     _rule(Concern.GAP, (_FINISHED, _BROKEN_OFF, _UNKNOWN), Action.END),
     _rule(Concern.GAP, _UNFINISHED, Action.END, looks_whole),
     _rule(Concern.GAP, None, Action.END, none_kept),
