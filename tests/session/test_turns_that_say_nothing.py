@@ -161,7 +161,19 @@ async def test_where_rows_do_not_tell_an_end_it_takes_longer_and_the_reply_says_
         assert (await stream.ask("and now?")).text
 
 
-@pytest.mark.parametrize("api", ACCEPTING)
+async def test_a_silent_turn_ends_as_unknown_where_nothing_can_be_read(
+    autojump_clock: MockClock,
+) -> None:
+    async with scene("pipeline-oldest") as (server, session):
+        server.script("go", Turn(Say("Hm."), Pause(7000), Say("Done.")))
+        began = trio.current_time()
+        with pytest.raises(errors.MessageInterrupted, match="no event of it") as caught:
+            await session.ask("go")
+        assert caught.value.outcome == "unknown"
+        assert 300 <= trio.current_time() - began <= 420
+
+
+@pytest.mark.parametrize("api", [api for api in ACCEPTING if api != "pipeline-oldest"])
 async def test_a_turn_that_is_silent_but_runs_is_waited_for_and_seldom_asked_for(
     api: Api, autojump_clock: MockClock
 ) -> None:

@@ -7,7 +7,7 @@ tasks (begin, leave). Whatever takes time is a task in the stream's nursery.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Final, Literal, cast
 
 import attrs
 import trio
@@ -31,8 +31,9 @@ from trio_mix._turns._router import TurnRouter
 from trio_mix.sse import ReconnectSchedule, StreamState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
+    from trio_mix._session._message_task import CancelOutcome
     from trio_mix._session._request import MessageRequest
     from trio_mix._session._send_api import SendApi
     from trio_mix._session._stored_messages import StoredMessages
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
     from trio_mix.sse._supervisor import Supervisor
 
 __all__ = ["Services", "Settings", "StreamController"]
+
+_CANCELLED_END: Final = 1.0
+"""Seconds that leaving spends on the end of a turn whose cancellation was acknowledged."""
 
 
 @attrs.frozen(kw_only=True)
@@ -57,6 +61,8 @@ class Services:
     source: Callable[[StreamHooks | None], Supervisor]
     hooks: Callable[[], StreamHooks | None]
     url: str
+    end_outstanding: bool
+    """Whether a turn of the session was cancelled on an earlier stream and has not ended yet."""
 
 
 @attrs.frozen(kw_only=True)
@@ -85,6 +91,8 @@ class StreamController(ReaderHost):
         self.send_api = services.send_api
         self.send_queue = SendQueue()
         self.router = TurnRouter(services.send_api.traits())
+        if services.end_outstanding:
+            self.router.expect_end()
         self.dispatcher = EventDispatcher(self.router, self._turn_over)
         self.dispatcher.on_busy = self._server_busy
         self.dispatcher.on_patchy = MessageState.wake  # its task reads what is missing
@@ -107,7 +115,7 @@ class StreamController(ReaderHost):
             message_waits=lambda: self.missed,
             wait_connected=self.wait_connected,
         )
-        self._message_scopes: set[trio.CancelScope] = set()
+        self._scopes: set[trio.CancelScope] = set()
         self._connected: trio.Event | None = None  # made by the first task that waits for it
         self._gap_due = ""
         self._renewing = False
@@ -128,7 +136,8 @@ class StreamController(ReaderHost):
         """Start the reader and, if there are hooks, the task that calls them."""
         if self._hooks is not None:
             self._nursery.start_soon(self._hooks.run, name=f"trio_mix hooks of {self.session_id}")
-        self._nursery.start_soon(self.reader.run, name=f"trio_mix reader of {self.session_id}")
+        name = f"trio_mix reader of {self.session_id}"
+        self._nursery.start_soon(self._until_the_end, self.reader.run, name=name)
 
     async def wait_connected(self) -> None:
         """Wait until the server has said ``connected``; raises what the stream failed with."""
@@ -156,6 +165,12 @@ class StreamController(ReaderHost):
     def continued(self) -> bool | None:
         """Whether the current connection goes on with the last one's ids; None: unknown."""
         return self.reader.replay_filter.continued
+
+    @property
+    def end_outstanding(self) -> bool:
+        """Whether a turn of the session was cancelled, and its end has not come."""
+        state = self.dispatcher.current
+        return self.router.end_outstanding or (state is not None and state.turn.cancelling)
 
     @property
     def missed(self) -> bool:
@@ -262,7 +277,16 @@ class StreamController(ReaderHost):
             self.send_queue.release()
             raise
         state = self._attach(request, policy)
-        self._nursery.start_soon(self._look_after, state)
+        task = MessageTask(
+            state=state,
+            dispatcher=self.dispatcher,
+            send_api=self.send_api,
+            stored=self.stored,
+            cancel=self.cancel,
+            deny=partial(self.decide, grant=False),
+        )
+        name = f"trio_mix message on {self.session_id}"
+        self._nursery.start_soon(self._until_the_end, task.run, name=name)
         try:
             await state.started.wait()
         except BaseException:
@@ -282,30 +306,42 @@ class StreamController(ReaderHost):
         deadline = trio.current_time() + self.settings.cleanup_timeout
         with trio.CancelScope(shield=True, deadline=deadline):
             await state.cancelled.wait()
+            if state.cancel_acknowledged:
+                # The turn's end follows within moments. Waiting for it keeps it from being taken
+                # for the end of the next message, on this stream or on another one.
+                with trio.move_on_after(_CANCELLED_END):
+                    await state.turn_over.wait()
 
-    async def cancel(self) -> bool:
-        """Ask the server to cancel; return whether it has acknowledged that.
+    async def cancel_message(self, state: MessageState) -> None:
+        """Ask the server to cancel a message that its sender goes on to follow."""
+        state.turn.cancelling = True
+        await self.cancel()
 
-        A server that cannot cancel is no error.
-        """
+    async def cancel(self) -> CancelOutcome:
+        """Ask the server to cancel; return the outcome. A server that cannot cancel is no error."""
         options = RequestOptions(retries=RetryConfig(strategy="none"))
         try:
             await self._services.messages.cancel_processing(id=self.session_id, options=options)
         except errors.MixError as exc:
             await trio.lowlevel.checkpoint()
-            return not is_transient(exc.status_code, not_implemented=False)
+            transient = is_transient(exc.status_code, not_implemented=False)
+            return "lost" if transient else "impossible"
         except errors.TransportError:
             await trio.lowlevel.checkpoint()
-            return False
+            return "lost"
         except Exception:  # noqa: BLE001 - a hook's veto: nothing is sent then
             await trio.lowlevel.checkpoint()
-        return True
+            return "impossible"
+        return "acknowledged"
 
     async def decide(self, permission_id: str, *, grant: bool) -> None:
         """Answer a permission request."""
         permissions = self._services.permissions
         answer = permissions.grant if grant else permissions.deny
         await answer(id=permission_id)
+        state = self.dispatcher.current
+        if state is not None and permission_id in state.permissions:
+            state.permissions[permission_id] = False
 
     async def respond(self, notification_id: str, response_type: str, value: str | None) -> None:
         """Answer a notification."""
@@ -345,18 +381,21 @@ class StreamController(ReaderHost):
         self.reader.nudge()
         return state
 
-    async def _look_after(self, state: MessageState) -> None:
-        self._message_scopes.add(state.scope)
-        try:
-            await MessageTask(
-                state=state,
-                dispatcher=self.dispatcher,
-                send_api=self.send_api,
-                stored=self.stored,
-                cancel=self.cancel,
-            ).run()
-        finally:
-            self._message_scopes.discard(state.scope)
+    async def _until_the_end(self, run: Callable[[], Awaitable[None]]) -> None:
+        """Run the reader, or a message's task, until the stream ends and not before.
+
+        What cancels the caller cancels the stream's tasks as well. But a message that is left then
+        is cancelled on the server first: its POST must be over before that, and its last events,
+        which may ask for a permission, must still be received.
+        """
+        with trio.CancelScope(shield=True) as scope:
+            self._scopes.add(scope)
+            if self.failure is not None:
+                scope.cancel(reason="the stream is over")
+            try:
+                await run()
+            finally:
+                self._scopes.discard(scope)
 
     def _server_busy(self, state: MessageState, error: ev.Event) -> None:
         state.recovery.busy(error, trio.current_time())
@@ -412,7 +451,7 @@ class StreamController(ReaderHost):
             if state is not None and isinstance(failure, errors.SessionNotFound):
                 state.fail(session_gone(failure, sent=state.recovery.posted))
             self.dispatcher.close(copies_of(failure), cleanly=cleanly)
-            for scope in self._message_scopes:
+            for scope in self._scopes:
                 scope.cancel(reason="the stream is over")
             if self._hooks is not None:
                 self._hooks.ended(None if cleanly else failure)

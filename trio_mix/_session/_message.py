@@ -228,8 +228,7 @@ class Message:
         A server without a cancel operation is no error. A checkpoint. (OpenAPI:
         ``cancelSessionProcessing``)
         """
-        self._opened()
-        await self._controller.cancel()
+        await self._controller.cancel_message(self._opened())
 
     async def grant(self, request: ev.PermissionEvent) -> None:
         """Allow what a permission request asks for. (OpenAPI: ``grantPermission``).

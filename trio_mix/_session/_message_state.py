@@ -6,7 +6,7 @@ Rule 1  A message ends exactly once: with its reply, or with one failure.
 from __future__ import annotations
 
 from contextvars import copy_context
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import trio
 
@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 __all__ = ["MessageState"]
 
 _LOOKED_AT = frozenset((ev.PermissionEvent, ev.UnknownEvent))
+
+
+_PERMISSIONS_REMEMBERED: Final = 1000
+_POLICIES_AT_ONCE: Final = 64
+"""A request beyond it gets no answer from here, and is denied by the server after a while."""
 
 
 class MessageState:
@@ -58,11 +63,13 @@ class MessageState:
         """The server has done with it: the next message may be sent."""
         self.cancelled: trio.Event = trio.Event()
         """The server was asked to cancel it, or its turn is over."""
+        self.cancel_acknowledged = False
+        """Whether the server has acknowledged that it is to cancel the turn."""
+        self.permissions: dict[str, bool] = {}
+        """Its last permission requests by id, and whether each is still undecided."""
         self.failure: BaseException | None = None
         self.cut = False
         """Whether events may be missing of which its reader has not been told."""
-        self.scope: trio.CancelScope = trio.CancelScope(shield=True)
-        """The scope of its task."""
         self.post_scope: trio.CancelScope = trio.CancelScope()
         """The scope of its POST."""
         self.read_scope: trio.CancelScope | None = None
@@ -126,11 +133,24 @@ class MessageState:
         for event in events:
             seen.append(event)
             if isinstance(event, ev.PermissionEvent):
-                if self.on_permission is not None and not self.over.is_set():
-                    self.on_permission(event)
+                self._permission_requested(event)
             elif is_torn(event):
                 seen.append(ev.StreamGapEvent(missed=None, reason="an event was torn"))
         return seen
+
+    def _permission_requested(self, event: ev.PermissionEvent) -> None:
+        """Remember a request and put it to the policy, once however often it is repeated."""
+        if event.permission_id in self.permissions:
+            return
+        self.permissions[event.permission_id] = True
+        if len(self.permissions) > _PERMISSIONS_REMEMBERED:
+            del self.permissions[next(iter(self.permissions))]
+        busy = len(self.policies) >= _POLICIES_AT_ONCE
+        if self.recovery.left:
+            self.wake()  # its task denies the request
+            return
+        if self.on_permission is not None and not self.over.is_set() and not busy:
+            self.on_permission(event)
 
     def insert(self, event: Event) -> None:
         """Buffer an event that the client made itself."""

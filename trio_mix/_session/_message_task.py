@@ -5,6 +5,7 @@ It is the only task that does; what to do is decided by `trio_mix._turns._recove
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import attrs
@@ -29,12 +30,15 @@ from trio_mix._turns._router import Input, Phase
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from typing import Literal, TypeAlias
 
     from trio_mix._session._dispatcher import EventDispatcher
     from trio_mix._session._message_state import MessageState
     from trio_mix._session._send_api import SendApi
     from trio_mix._session._stored_messages import SessionHistory
     from trio_mix._turns._decisions import Decision
+
+    CancelOutcome: TypeAlias = Literal["acknowledged", "impossible", "lost"]
 
 __all__ = ["MessageTask"]
 
@@ -51,32 +55,32 @@ class MessageTask:
       dispatcher: ends the message and moves its turn on.
       send_api: sends it.
       stored: reads the session's stored messages.
-      cancel: asks the server to cancel; returns whether it has acknowledged that.
+      cancel: asks the server to cancel; returns the outcome of that.
+      deny: denies a permission request.
     """
 
     state: MessageState
     dispatcher: EventDispatcher
     send_api: SendApi
     stored: SessionHistory
-    cancel: Callable[[], Awaitable[bool]]
+    cancel: Callable[[], Awaitable[CancelOutcome]]
+    deny: Callable[[str], Awaitable[None]]
 
     async def run(self) -> None:
-        """Run until the turn is over; raises only Cancelled.
-
-        Shielded: what cancels the caller cancels the stream's tasks as well, but a POST under way
-        must be over before the server can be asked to cancel what it started. The stream cancels
-        ``state.scope`` when it ends.
-        """
+        """Run until the turn is over; raises only Cancelled."""
         state = self.state
-        with state.scope:
-            async with trio.open_nursery() as nursery:
-                while not state.turn_over.is_set():
-                    state.recovery.ids = bool(self.dispatcher.router.traits.ids)
-                    decision = state.recovery.next(trio.current_time())
-                    if isinstance(decision, Post):
-                        nursery.start_soon(self._post)
-                    else:
-                        await self._carry_out(decision)
+        async with trio.open_nursery() as nursery:
+            while not state.turn_over.is_set():
+                if state.cancelled.is_set():
+                    await self._deny_open_requests()
+                state.recovery.ids = bool(self.dispatcher.router.traits.ids)
+                decision = state.recovery.next(trio.current_time())
+                if isinstance(decision, Post):
+                    # Made here, so that a message that is left before the POST begins stops it.
+                    state.post_scope = trio.CancelScope()
+                    nursery.start_soon(self._post)
+                else:
+                    await self._carry_out(decision)
 
     async def _carry_out(self, decision: Decision) -> None:
         state = self.state
@@ -118,7 +122,7 @@ class MessageTask:
         state = self.state
         recovery = state.recovery
         traits, known = self.dispatcher.router.traits, self.send_api.traits
-        with trio.CancelScope() as state.post_scope:
+        with state.post_scope:
             try:
                 posted = await self.send_api.post(state.session_id, state.request, self._sending)
             except errors.TransportError as exc:
@@ -158,11 +162,26 @@ class MessageTask:
     async def _cancel(self) -> None:
         state = self.state
         state.turn.cancelling = True
-        acknowledged = False
+        outcome: CancelOutcome = "lost"
         with trio.move_on_after(state.recovery.limits.cleanup_timeout):
-            acknowledged = await self.cancel()
-        state.recovery.cancel_answered(trio.current_time(), acknowledged=acknowledged)
+            outcome = await self.cancel()
+        state.cancel_acknowledged = outcome == "acknowledged"
+        state.recovery.cancel_answered(trio.current_time(), acknowledged=outcome != "lost")
         state.cancelled.set()
+
+    async def _deny_open_requests(self) -> None:  # noqa: ASYNC910 - nothing may be open
+        """Deny the permission requests of a message that was left.
+
+        Cancelling the turn does not wake them on the server: the next message would wait until they
+        time out there.
+        """
+        state = self.state
+        for permission_id, undecided in list(state.permissions.items()):
+            if undecided:
+                state.permissions[permission_id] = False
+                with trio.move_on_after(state.recovery.limits.cleanup_timeout):
+                    with suppress(Exception):  # decided already, unreachable, vetoed by a hook
+                        await self.deny(permission_id)
 
     def _complete(self, how: Complete) -> None:
         state = self.state

@@ -6,7 +6,7 @@ for it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from trio_mix import errors
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["StreamRegistry"]
 
+_ENDS_REMEMBERED: Final = 1000
+
 
 def _no_read_timeout() -> None:
     """Return no time limit for a read: the reader has one for everything it waits for."""
@@ -51,6 +53,8 @@ class StreamRegistry:
         self._messages = messages
         self._stored = StoredMessages(Sessions(core), messages)
         self._streams: dict[str, SessionStream] = {}
+        self._ends_outstanding: dict[str, None] = {}
+        """The last sessions whose stream was closed before the end of a cancelled turn."""
 
     def open(
         self, session_id: str, settings: Settings, on_permission: PermissionPolicy | None
@@ -99,6 +103,7 @@ class StreamRegistry:
             source=source,
             hooks=hooks,
             url=shown,
+            end_outstanding=session_id in self._ends_outstanding,
         )
 
     def _register(self, stream: SessionStream) -> None:
@@ -110,6 +115,11 @@ class StreamRegistry:
             )
         self._streams[stream.session_id] = stream
 
-    def _unregister(self, stream: SessionStream) -> None:
+    def _unregister(self, stream: SessionStream, *, end_outstanding: bool) -> None:
         if self._streams.get(stream.session_id) is stream:
             del self._streams[stream.session_id]
+            self._ends_outstanding.pop(stream.session_id, None)
+            if end_outstanding:
+                self._ends_outstanding[stream.session_id] = None
+            if len(self._ends_outstanding) > _ENDS_REMEMBERED:
+                del self._ends_outstanding[next(iter(self._ends_outstanding))]

@@ -9,7 +9,7 @@ Rule 4  Nothing is left behind: no task, no connection, no waiting sender.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self, final
+from typing import TYPE_CHECKING, Protocol, Self, final
 
 import attrs
 import trio
@@ -63,6 +63,13 @@ class SessionStreamStatistics(ConnectionStatistics):
     """Open subscriptions."""
 
 
+class Unregister(Protocol):
+    """Called when a session stream is over."""
+
+    def __call__(self, stream: SessionStream, *, end_outstanding: bool) -> None:
+        """Forget the stream; ``end_outstanding``: a cancelled turn of it has not ended."""
+
+
 @public("trio_mix")
 @final
 class SessionStream:
@@ -80,7 +87,7 @@ class SessionStream:
         settings: Settings,
         on_permission: PermissionPolicy | None,
         register: Callable[[SessionStream], None],
-        unregister: Callable[[SessionStream], None],
+        unregister: Unregister,
     ) -> None:
         self._session_id = session_id
         self._services = services
@@ -312,10 +319,12 @@ class SessionStream:
 
     async def _close(self, leaving: BaseException | None) -> None:
         """End the tasks; what leaves is decided by rules 1 to 4."""
+        outstanding = False
         if self._controller is not None:
+            outstanding = self._controller.end_outstanding
             self._controller.close()
         try:
             await self._tasks.close("the stream is being closed", leaving)
         finally:
             self._closed = True
-            self._unregister(self)
+            self._unregister(self, end_outstanding=outstanding)

@@ -93,7 +93,7 @@ class Facts:
             return Concern.CUT
         if phase is Phase.RUNNING and not self.post_open:
             return Concern.RUNNING
-        # A blocking server answers the POST when the turn is over: the POST says nothing until then.
+        # A blocking server answers the POST when the turn is over, and says nothing until then.
         if phase in (Phase.POSTED, Phase.RUNNING) and self.turn.answer_due and self.post_open:
             return Concern.RUNNING
         return Concern.POST
@@ -114,7 +114,7 @@ class Facts:
         """
         verdict, limits = self.reading.verdict, self.limits
         running = self.concern is Concern.RUNNING
-        attached = running or self.signs.attached
+        attached = running or self.post_open or self.signs.attached
         if verdict is None or verdict.outcome is not TurnOutcome.UNFINISHED or not attached:
             return limits.settle_timeout
         calls = () if verdict.reply is None else verdict.reply.tool_calls

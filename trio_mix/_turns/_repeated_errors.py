@@ -12,8 +12,11 @@ Rule 3  An equal error may as well be the next turn's own: what ails a server ai
         has only begun. Without ids only the last counts, and only until the message is accepted. To
         swallow a turn's only error would leave it without an end.
 Rule 4  "Busy" is never one: it asks for the message to be sent again.
-Rule 5  A turn that was cancelled may end otherwise before the server has heard of it: what it says
-        then of the cancellation, once or twice, is not the next turn's, until that one has begun.
+Rule 5  "Cancelled" is an older turn's only while the end of a cancelled turn is outstanding, and
+        ours otherwise: somebody else has stopped our turn. An end is outstanding where the turn
+        was left before its end came, on this stream or on an earlier one of the session; on servers
+        without ids, only until our turn has begun. A turn that has ended otherwise may still report
+        its cancellation, until the next one has begun.
 """
 
 from __future__ import annotations
@@ -53,7 +56,9 @@ class RepeatedErrors:
     def __init__(self) -> None:
         self._expected: _Expected | None = None
         self._repeated: OrderedDict[tuple[object, ...], None] = OrderedDict()
-        self._cancel_due = False
+        self._late_cancel = False
+        self.outstanding = False
+        """Whether a turn that was cancelled has not ended yet."""
 
     def swallow(self, event: Event, turn: Turn | None, *, ids: bool) -> bool:
         """Return whether an event is a repetition; it is then nobody's.
@@ -63,8 +68,13 @@ class RepeatedErrors:
           turn: our turn that is under way.
           ids: whether the wire carries message ids.
         """
-        if self._cancel_due and (turn is None or not turn.events) and _is_cancelled(event):
-            return True
+        if _is_cancelled(event) and not (turn is not None and turn.cancelling):
+            begun = turn is not None and turn.events > (1 if ids and turn.bound else 0)
+            if self.outstanding and (ids or not begun):
+                self.outstanding, self._late_cancel = False, True  # it may be repeated
+                return True
+            if self._late_cancel and not begun:
+                return True
         expected = self._expected
         if expected is None or not isinstance(event, _Failure) or _kind(event) != expected.kind:
             return False
@@ -78,7 +88,9 @@ class RepeatedErrors:
         self._expected = None
         return True
 
-    def heard(self, event: Event, turn: Turn | None, *, ours: bool, terminal: bool) -> None:
+    def heard(
+        self, event: Event, turn: Turn | None, *, ours: bool, terminal: bool, ids: bool
+    ) -> None:
         """Take in an event that is no repetition.
 
         Args:
@@ -86,9 +98,11 @@ class RepeatedErrors:
           turn: our turn that was under way.
           ours: whether it was that turn's.
           terminal: whether it ended somebody's turn.
+          ids: whether the wire carries message ids.
         """
-        if ours:
-            self._cancel_due = False
+        if ours and not isinstance(event, ev.UserMessageCreatedEvent):
+            self._late_cancel = False
+            self.outstanding = self.outstanding and ids
         if terminal:
             error = isinstance(event, _Failure) and not is_busy(event)
             during = None if ours else turn
@@ -98,8 +112,10 @@ class RepeatedErrors:
 
     def ended(self, turn: Turn) -> None:
         """Take in that a turn of ours is over, whatever ended it."""
-        if turn.cancelling and not (turn.ended_by is not None and _is_cancelled(turn.ended_by)):
-            self._cancel_due = True
+        if turn.cancelling and turn.ended_by is None:
+            self.outstanding = True
+        elif turn.cancelling and turn.ended_by is not None and not _is_cancelled(turn.ended_by):
+            self._late_cancel = True
 
     def _is_likely(self, expected: _Expected, turn: Turn, *, ids: bool) -> bool:
         begun = turn.events > (1 if turn.bound else 0)

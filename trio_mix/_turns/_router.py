@@ -142,6 +142,15 @@ class TurnRouter:
         """The registered turn that is not over yet."""
         return self._turn
 
+    @property
+    def end_outstanding(self) -> bool:
+        """Whether a turn of the session that was cancelled has not ended yet."""
+        return self._repeated_errors.outstanding
+
+    def expect_end(self) -> None:
+        """Note that a turn was cancelled on an earlier stream and has not ended yet."""
+        self._repeated_errors.outstanding = True
+
     def register(self, text: str, *, plan_mode: bool = False) -> Turn:
         """Register a turn, before its POST (rules 1 and 2)."""
         if self._turn is not None:
@@ -266,7 +275,9 @@ class TurnRouter:
         else:
             owned = self._by_order(event, ids, turn)
         ours = owned is _BUSY or bool(owned)
-        self._repeated_errors.heard(event, turn, ours=ours, terminal=terminal)
+        self._repeated_errors.heard(
+            event, turn, ours=ours, terminal=terminal, ids=bool(self.traits.ids)
+        )
         if turn is not None and owned:
             turn.events += len(owned)
             turn.doubt = event if _may_have_ended(event) else None

@@ -115,10 +115,14 @@ def post_open(facts: Facts) -> bool:
     return facts.post_open
 
 
+def post_over(facts: Facts) -> bool:
+    """The POST is answered, or has failed."""
+    return not facts.post_open
+
+
 def silent(facts: Facts) -> bool:
-    """It has shown no sign of life for too long (rules 4 and 6), cut ones with their POST over."""
-    running = facts.concern is Concern.RUNNING
-    return facts.signs.silence >= facts.patience and (running or not facts.post_open)
+    """It has shown no sign of life for too long (rules 4 and 6)."""
+    return facts.signs.silence >= facts.patience
 
 
 def silent_for_long(facts: Facts) -> bool:
@@ -156,7 +160,6 @@ _UNFINISHED: Final = TurnOutcome.UNFINISHED
 _ABSENT: Final = TurnOutcome.ABSENT
 _UNKNOWN: Final = TurnOutcome.UNKNOWN
 _STORED: Final = (_FINISHED, _BROKEN_OFF, _UNFINISHED, _UNKNOWN)
-_NOT_OVER: Final = (_UNFINISHED, _ABSENT, _UNKNOWN, None)
 _BROKE: Final = "the server broke it off"
 _TWICE: Final = "it was sent twice and never arrived"
 
@@ -181,9 +184,10 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule(Concern.CUT, _ABSENT, Action.GONE, never_arrived, posted_again, why=_TWICE),
     _rule(Concern.CUT, _ABSENT, Action.POST_AGAIN, never_arrived),
     _rule(Concern.CUT, _UNFINISHED, Action.COMPLETE_IN_DOUBT, silent, looks_whole),
+    _rule(Concern.CUT, _UNFINISHED, Action.UNKNOWN, silent, post_open),
     _rule(Concern.CUT, _UNFINISHED, Action.GONE, silent),
-    _rule(Concern.CUT, (_ABSENT, _UNKNOWN, None), Action.UNKNOWN, silent),
-    _rule(Concern.CUT, _NOT_OVER, Action.UNKNOWN, silent_for_long, post_open),
+    _rule(Concern.CUT, (_ABSENT, _UNKNOWN, None), Action.UNKNOWN, silent, post_over),
+    _rule(Concern.CUT, (_ABSENT, _UNKNOWN, None), Action.UNKNOWN, silent_for_long),
     _rule(Concern.GAP, (_FINISHED, _BROKEN_OFF, _UNKNOWN), Action.END),
     _rule(Concern.GAP, _UNFINISHED, Action.END, looks_whole),
     _rule(Concern.GAP, None, Action.END, none_kept),

@@ -91,6 +91,8 @@ class TurnRun:
         self._stream = stream
         self._silent = silent
         self._scope = trio.CancelScope()
+        self._asking = False
+        self._cancel_when_answered = False
         self._undelivered = 0
         self._writer = TurnWriter(backend.store, backend.traits, live.row, self._emit)
         self._held: list[str] = []
@@ -102,7 +104,12 @@ class TurnRun:
 
     def cancel(self) -> None:
         """Cancel the turn; its error event follows."""
-        self._scope.cancel()
+        if self._asking:
+            # Real servers do not wake the request: the turn ends once it is answered or times out.
+            self._cancel_when_answered = True
+            return
+        end = trio.current_time() + self._backend.settings.cancel_latency
+        self._scope.deadline = min(self._scope.deadline, end)
 
     async def run(self) -> None:
         """Run the turn to its end."""
@@ -254,15 +261,20 @@ class TurnRun:
                     stream.tear(event)
             elif not self._silent:
                 backend.publish(self._live, event)  # to every stream, on pipeline servers too
+            self._asking = True
             with trio.move_on_after(backend.settings.permission_timeout):
                 await pending.answered.wait()
         finally:
+            self._asking = False
             del backend.permissions[permission_id]
         granted = pending.answer == "granted"
         answer: Literal["granted", "denied", "timeout"] = "granted" if granted else "denied"
         if pending.answer is None:
             answer = "timeout"
         backend.log.add(PermissionAnswered(permission_id=permission_id, answer=answer))
+        if self._cancel_when_answered:
+            self.cancel()
+            await trio.sleep_forever()
         otherwise = step.otherwise
         if otherwise is None:
             otherwise = [Say("I was not given permission, so I did not do it.")]

@@ -49,6 +49,7 @@ class ServerSettings:
     max_connection_age: float | None
     cancel_endpoint: bool
     cancel_answer: Literal["status", "spec"]
+    cancel_latency: float
     unknown_session: Literal["stream", "404"]
     permission_timeout: float
     slow_reader_limit: int | None

@@ -76,6 +76,8 @@ class MixServer(Observed):
       max_connection_age: seconds after which a stream is ended; None: never.
       cancel_endpoint: whether the cancel endpoint exists.
       cancel_answer: its response: ``"status"`` as real servers, ``"spec"`` as the specification.
+      cancel_latency: seconds from the response to a cancel request to the end of the turn; real
+        servers take 0.02 to 0.5.
       unknown_session: ``"stream"``: 200 and an ``error`` event, as real servers;
         ``"404"``: as the specification.
       permission_timeout: seconds after which an unanswered permission request counts as denied.
@@ -122,6 +124,7 @@ class MixServer(Observed):
         max_connection_age: float | None = 600.0,
         cancel_endpoint: bool = True,
         cancel_answer: Literal["status", "spec"] = "status",
+        cancel_latency: float = 0.0,
         unknown_session: Literal["stream", "404"] = "stream",
         permission_timeout: float = 30.0,
         slow_reader_limit: int | None = 50,
@@ -158,6 +161,7 @@ class MixServer(Observed):
             max_connection_age=max_connection_age,
             cancel_endpoint=cancel_endpoint,
             cancel_answer=cancel_answer,
+            cancel_latency=cancel_latency,
             unknown_session=unknown_session,
             permission_timeout=permission_timeout,
             slow_reader_limit=slow_reader_limit,

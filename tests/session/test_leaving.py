@@ -1,0 +1,150 @@
+"""Leaving a message early: what the server is asked, and what the next message gets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from trio_mix import Mix
+from trio_mix import events as ev
+from trio_mix.testing import (
+    AskPermission,
+    Emit,
+    Hang,
+    MixServer,
+    Pause,
+    PermissionAnswered,
+    Say,
+    Turn,
+    assert_ran_once,
+)
+
+if TYPE_CHECKING:
+    from trio_mix import Message
+    from trio_mix.testing import Api
+
+LONG = Turn(Say("It begins. "), Hang())
+SHORT = Turn(Say("Here "), Pause(0.2), Say("I am."))
+
+
+@pytest.mark.parametrize("latency", [0.02, 0.5, 0.9, 1.5])
+@pytest.mark.parametrize("api", ["async", "blocking", "pipeline"])
+async def test_leave_close_open_again_and_send_gets_the_new_messages_reply(
+    api: Api, latency: float, autojump_clock: trio.testing.MockClock
+) -> None:
+    """As a web handler does whose client has gone away and comes again."""
+    async with (
+        MixServer(api, listen=False, cancel_latency=latency) as server,
+        Mix(server.url, network=server.network) as mix,
+    ):
+        server.script("long", LONG)
+        server.script("short", SHORT)
+        session_id = server.create_session()
+        async with mix.open_stream(session_id) as session, session.send("long") as message:
+            async for _ in message:
+                break
+        began = trio.current_time()
+        async with mix.open_stream(session_id) as session:
+            assert (await session.ask("short")).text == "Here I am."
+        assert trio.current_time() - began < 3
+        assert_ran_once(server, "short", session_id)
+
+
+@pytest.mark.parametrize("api", ["async", "blocking", "pipeline"])
+async def test_leaving_waits_for_the_end_of_the_turn_for_a_second_at_most(
+    api: Api, autojump_clock: trio.testing.MockClock
+) -> None:
+    for latency, longest in ((0.3, 0.35), (4.0, 1.05)):
+        async with (
+            MixServer(api, listen=False, cancel_latency=latency) as server,
+            Mix(server.url, network=server.network) as mix,
+        ):
+            server.script("long", LONG)
+            async with mix.open_stream(server.create_session()) as session:
+                async with session.send("long") as message:
+                    async for _ in message:
+                        break
+                    began = trio.current_time()
+                assert min(latency, 1) <= trio.current_time() - began <= longest
+
+
+async def test_leaving_takes_no_time_where_the_server_cannot_cancel(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with (
+        MixServer(listen=False, cancel_endpoint=False) as server,
+        Mix(server.url, network=server.network) as mix,
+    ):
+        server.script("long", LONG)
+        async with mix.open_stream(server.create_session()) as session:
+            async with session.send("long") as message:
+                async for _ in message:
+                    break
+                began = trio.current_time()
+            assert trio.current_time() - began < 0.1
+
+
+async def test_a_cancellation_by_somebody_else_is_the_messages_own_end(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Also on a stream that has left a message before: that one's end has come."""
+    async with (
+        MixServer(listen=False, cancel_latency=0.1) as server,
+        Mix(server.url, network=server.network) as mix,
+    ):
+        server.script("long", LONG)
+        session_id = server.create_session()
+        async with mix.open_stream(session_id) as session:
+            for _ in range(2):
+                async with session.send("long") as message:
+                    async for _ in message:
+                        break
+            async with session.send("long") as message:
+                async for _ in message:
+                    break
+                await mix.messages.cancel_processing(id=session_id)
+                with trio.fail_after(5), pytest.raises(Exception, match="cancelled by user"):
+                    await message.wait()
+
+
+async def test_an_open_permission_request_is_denied_on_leaving(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Otherwise the session stays busy until the request times out on the server."""
+    async with MixServer(listen=False) as server, Mix(server.url, network=server.network) as mix:
+        server.script("run", Turn(AskPermission("bash", then=[Say("It ran.")])))
+        server.script("short", SHORT)
+        async with mix.open_stream(server.create_session()) as session:
+            async with session.send("run") as message:
+                async for event in message:
+                    if isinstance(event, ev.PermissionEvent):
+                        break
+            began = trio.current_time()
+            assert (await session.ask("short")).text == "Here I am."
+            assert trio.current_time() - began < 3
+        answers = [each for each in server.log if isinstance(each, PermissionAnswered)]
+        assert len(answers) == 1
+
+
+async def test_a_request_that_is_repeated_is_put_to_the_policy_once(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    asked = []
+
+    async def policy(request: ev.PermissionEvent, _message: Message) -> bool:
+        asked.append(request.permission_id)
+        await trio.sleep(1)
+        return True
+
+    async with (
+        MixServer(listen=False, slow_reader_limit=None) as server,
+        Mix(server.url, network=server.network) as mix,
+    ):
+        request = {"id": "p1", "sessionId": "s", "toolName": "bash", "action": "execute"}
+        repeated = Emit("permission", {**request, "description": "ls", "params": {}})
+        server.script("run", Turn(*[repeated] * 3000, Pause(2), Say("It ran.")))
+        async with mix.open_stream(server.create_session(), on_permission=policy) as session:
+            assert (await session.ask("run")).text == "It ran."
+    assert asked == ["p1"]
