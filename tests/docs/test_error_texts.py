@@ -29,6 +29,7 @@ INTERNAL = {
     "BadProxyRequest": "a response of the tunnel's proxy",
     "CommandDenied": "an answer to the server",
     "BodyError": "becomes ConnectionFailed",
+    "ContentError": "becomes ConnectionFailed",
     "DisconnectedError": "becomes ConnectionFailed",
     "Mismatch": "becomes ResponseValidationError",
     "Problem": "a response of the bundled server",

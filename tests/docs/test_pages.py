@@ -89,7 +89,7 @@ def test_pages_for_users_name_no_private_module() -> None:
     assert not named
 
 
-def test_the_modules_in_the_table_of_layers_exist() -> None:
+def test_the_table_of_layers_has_the_modules_of_the_package() -> None:
     section = read(Path("CONTRIBUTING.md")).partition("## Where things live")[2]
     table, _, rest = section.partition("\n## ")[0].rpartition("|\n")
     rows = [row.split("|")[1] for row in table.splitlines() if row.startswith("| `")]
@@ -97,6 +97,9 @@ def test_the_modules_in_the_table_of_layers_exist() -> None:
     assert len(names) > 20
     package = ROOT / "trio_mix"
     assert not [n for n in names if not ((package / n).exists() or (package / f"{n}.py").exists())]
+    tops = {path.stem for path in package.iterdir() if path.suffix in ("", ".py")}
+    named = {name.partition("/")[0] for name in names}
+    assert tops - named - {"__pycache__"} == {"__init__", "_version"}
 
 
 def test_the_pictures_show_what_the_demo_prints() -> None:
