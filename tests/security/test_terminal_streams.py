@@ -14,7 +14,15 @@ import pytest
 import trio
 
 from tests.support.command_line import environment
-from trio_mix.testing import CancelRequested, Hang, MixServer, Say, Turn
+from trio_mix.testing import (
+    AskPermission,
+    CancelRequested,
+    Hang,
+    MixServer,
+    RequestReceived,
+    Say,
+    Turn,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -196,3 +204,24 @@ async def test_a_recording_that_replaces_a_file_is_the_users_alone(
             await terminal.type("\x03")
             await terminal.end()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+async def test_a_terminal_that_is_closed_at_a_prompt_ends_the_command(
+    open_terminal: OpenTerminal,
+) -> None:
+    async with MixServer(pace=0) as server:
+        server.script("do", Turn(AskPermission(then=[Say("IT RAN")])))
+        for args, prompt in (
+            (["chat"], "you> "),
+            (["auth", "set", "anthropic"], "(not shown)"),
+            (["ask", "do"], "Grant it?"),
+        ):
+            async with open_terminal(*args, "--server", server.url) as terminal:
+                await terminal.expect(prompt)
+                await terminal.aclose()
+                with trio.fail_after(30):
+                    assert await terminal.process.wait() == 129, args
+        assert not any(
+            isinstance(each, RequestReceived) and each.path.endswith("/grant")
+            for each in server.log
+        )

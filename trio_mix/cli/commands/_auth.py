@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import getpass
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 import trio
@@ -20,10 +20,14 @@ import trio
 from trio_mix.cli._client import open_client
 from trio_mix.cli._errors import FAILED, OK, REFUSED, CommandUsageError
 from trio_mix.cli.ui._tables import show_records
+from trio_mix.cli.ui._terminal_modes import keep_modes
 from trio_mix.cli.ui._text import clean, excerpt, print_error
 
 if TYPE_CHECKING:
     from trio_mix.models import KeyProvider
+
+_SIGNAL: Final = 1.0
+"""Seconds in which SIGHUP follows the error of a closed terminal, and ends the command."""
 
 
 @attrs.frozen
@@ -131,11 +135,12 @@ async def read_secret(prompt: str) -> str:
 async def _read_typed(prompt: str) -> str:
     import termios
 
-    before = termios.tcgetattr(sys.stdin.fileno())
-    try:
-        return await trio.to_thread.run_sync(_getpass, prompt, abandon_on_cancel=True)
-    finally:
-        termios.tcsetattr(sys.stdin.fileno(), termios.TCSADRAIN, before)
+    with keep_modes():
+        try:
+            return await trio.to_thread.run_sync(_getpass, prompt, abandon_on_cancel=True)
+        except (OSError, termios.error) as error:
+            await trio.sleep(_SIGNAL)
+            raise OSError("the terminal was closed") from error
 
 
 def _getpass(prompt: str) -> str:

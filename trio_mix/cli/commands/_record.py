@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import trio
 
+from trio_mix._http import sanitize_url
 from trio_mix.cli._errors import CommandUsageError
 from trio_mix.cli.ui._library_terms import without_library_terms
 from trio_mix.cli.ui._text import clean
@@ -48,7 +49,10 @@ async def record_to(
         raise CommandUsageError(without_library_terms(str(error))) from error
     try:
         async with recorder:
-            print(f"recording {upstream} at {recorder.url} into {file}; Ctrl-C ends it", flush=True)
+            print(
+                f"recording {sanitize_url(upstream)} at {recorder.url} into {file}; Ctrl-C ends it",
+                flush=True,
+            )
             await trio.sleep_forever()
     finally:
         print(f"{recorder.exchanges} requests recorded", file=sys.stderr, flush=True)

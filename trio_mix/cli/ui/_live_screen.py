@@ -11,7 +11,6 @@ Rules:
 
 from __future__ import annotations
 
-import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 from trio_mix.cli.ui._screen import TerminalScreen
+from trio_mix.cli.ui._terminal_modes import typing_hidden
 from trio_mix.cli.ui._warnings import suppress_warnings
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class LiveScreen(TerminalScreen):
         self._on = True
         self._draw()
         try:
-            with hide_typing(), suppress_warnings():
+            with typing_hidden(), suppress_warnings():
                 yield
         finally:
             self._clear()
@@ -71,8 +71,7 @@ class LiveScreen(TerminalScreen):
         self._clear()
         on, self._on = self._on, False
         try:
-            with show_typing():
-                yield
+            yield
         finally:
             self._on = on
             self._draw()
@@ -137,35 +136,3 @@ class LiveScreen(TerminalScreen):
     def _write(self, codes: str) -> None:
         self._console.file.write(codes)
         self._console.file.flush()
-
-
-@contextmanager
-def hide_typing() -> Iterator[None]:
-    """Turn the terminal's echo off until the block is left; the next prompt reads what is typed."""
-    with _echo(on=False):
-        yield
-
-
-@contextmanager
-def show_typing() -> Iterator[None]:
-    """Turn the terminal's echo on until the block is left."""
-    with _echo(on=True):
-        yield
-
-
-@contextmanager
-def _echo(*, on: bool) -> Iterator[None]:
-    if not sys.stdin.isatty():
-        yield
-        return
-    import termios
-
-    descriptor = sys.stdin.fileno()
-    before = termios.tcgetattr(descriptor)
-    changed = termios.tcgetattr(descriptor)
-    changed[3] = changed[3] | termios.ECHO if on else changed[3] & ~termios.ECHO
-    termios.tcsetattr(descriptor, termios.TCSANOW, changed)
-    try:
-        yield
-    finally:
-        termios.tcsetattr(descriptor, termios.TCSANOW, before)

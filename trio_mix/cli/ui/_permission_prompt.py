@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Literal, TextIO, TypeAlias
 
 import trio
@@ -24,9 +23,10 @@ from rich.text import Text
 
 from trio_mix.cli.ui._question import question_lines
 from trio_mix.cli.ui._screen import terminal
+from trio_mix.cli.ui._terminal_modes import line_mode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from trio_mix.events import PermissionEvent
 
@@ -78,22 +78,16 @@ class PermissionPrompt:
                 f"The request has {len(lines)} lines, more than the screen shows: scroll up to "
                 "read it. Only `yes` in full grants it."
             )
-        prompt = "Grant it? [yes/N] " if is_long else "Grant it? [y/N/a] "
-        if not offer_always and not is_long:
-            prompt = "Grant it? [y/N] "
-        with _line_mode(self._descriptor):
-            for number, line in enumerate(lines):
-                self._console.print(Text(line, style="" if number else "bold"), soft_wrap=True)
-            await self._until_shown()
-            self._discard()
-            await trio.sleep(_PAUSE)
-            self._discard()
-            self._show(prompt)
-            try:
-                text = await self._answer(prompt)
-            except trio.Cancelled:
-                self._show("\n")
-                raise
+            prompt = "Grant it? [yes/N] "
+        else:
+            prompt = "Grant it? [y/N/a] " if offer_always else "Grant it? [y/N] "
+        import termios
+
+        try:
+            with line_mode():
+                text = await self._put(lines, prompt)
+        except termios.error:  # the terminal was closed
+            text = ""
         match text:
             case "yes":
                 return "yes"
@@ -103,6 +97,21 @@ class PermissionPrompt:
                 return "always"
             case _:
                 return "no"
+
+    async def _put(self, lines: list[str], prompt: str) -> str:
+        """Show the question, and return the line that is typed afterwards."""
+        for number, line in enumerate(lines):
+            self._console.print(Text(line, style="" if number else "bold"), soft_wrap=True)
+        await self._until_shown()
+        self._discard()
+        await trio.sleep(_PAUSE)
+        self._discard()
+        self._show(prompt)
+        try:
+            return await self._answer(prompt)
+        except trio.Cancelled:
+            self._show("\n")
+            raise
 
     async def _answer(self, prompt: str) -> str:
         """Wait for a line; return it, or "" at the end of the input or of the time."""
@@ -144,22 +153,6 @@ class PermissionPrompt:
     def _show(self, text: str) -> None:
         self._stream.write(text)
         self._stream.flush()
-
-
-@contextmanager
-def _line_mode(descriptor: int) -> Iterator[None]:
-    """Let the terminal collect and echo lines, and send signals, until the block is left."""
-    import termios
-
-    before = termios.tcgetattr(descriptor)
-    changed = termios.tcgetattr(descriptor)
-    changed[0] |= termios.ICRNL
-    changed[3] |= termios.ICANON | termios.ECHO | termios.ISIG
-    termios.tcsetattr(descriptor, termios.TCSANOW, changed)
-    try:
-        yield
-    finally:
-        termios.tcsetattr(descriptor, termios.TCSANOW, before)
 
 
 def open_permission_prompt(
