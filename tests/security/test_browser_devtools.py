@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import os
+from typing import TYPE_CHECKING
+
 import trio
 
 from tests.support.hostile_browsing import open_attack
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
 
 
 async def test_the_machine_and_the_browser_are_not_described() -> None:
@@ -89,3 +97,48 @@ async def test_a_page_cannot_use_devtools_and_a_second_look_denies_local_pages()
         while title != "Site":
             answer = await attack.ask("Runtime.evaluate", expression="document.title")
             title = answer.get("result", {}).get("value")
+
+
+async def test_keys_do_not_open_the_browsers_own_pages() -> None:
+    async with open_attack() as attack:
+        await attack.visit(attack.site.url)
+        for letter, modifiers in (
+            *((letter, 2) for letter in "TNOSJLUHP"),
+            *((letter, 10) for letter in "NTIJ"),
+        ):
+            for kind in ("rawKeyDown", "keyDown"):
+                await attack.denied(
+                    "Input.dispatchKeyEvent",
+                    type=kind,
+                    key="a",
+                    windowsVirtualKeyCode=ord(letter),
+                    modifiers=modifiers,
+                )
+        await attack.denied("Input.dispatchKeyEvent", type="rawKeyDown", windowsVirtualKeyCode=123)
+        await attack.pause(0.5)
+        devtools, _ = attack.chromium._connection()
+        found = await devtools.call("Target.getTargets")
+        result = found["result"]
+        assert isinstance(result, dict)
+        pages = [each["url"] for each in result["targetInfos"] if each["type"] == "page"]
+        assert pages == [f"{attack.site.url}/"]
+
+
+async def test_a_page_does_not_start_another_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Chromium opens ``mailto:`` in another program without a question."""
+    started = tmp_path / "started"
+    for name in ("xdg-open", "gio", "xdg-email"):
+        program = tmp_path / name
+        program.write_text(f'#!/bin/sh\necho "$@" >> {started}\n')
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    async with open_attack() as attack:
+        await attack.visit(attack.site.url)
+        for url in ("mailto:a@b", "tel:1", "ssh://x", "vscode://x", "unknown:x"):
+            await attack.value_of(f"location.href = '{url}'; 1")
+            await attack.pause(0.3)
+            await attack.denied("Page.navigate", url=url)
+        await attack.pause(1)
+    assert not started.exists()

@@ -114,16 +114,19 @@ class Attack:
         return message
 
     async def value_of(self, expression: str, session: str | None = None) -> Any:
-        """Return the value of an expression in the page."""
-        answer = await self.ask(
-            "Runtime.evaluate",
-            session,
-            expression=expression,
-            returnByValue=True,
-            awaitPromise=True,
-            userGesture=True,
-        )
-        assert "exceptionDetails" not in answer, answer
+        """Return the value of an expression in the page; evaluated again if the page is left."""
+        answer: Any = {}
+        while "result" not in answer:
+            answer = await self.ask(
+                "Runtime.evaluate",
+                session,
+                expression=expression,
+                returnByValue=True,
+                awaitPromise=True,
+                userGesture=True,
+            )
+            assert "exceptionDetails" not in answer, answer
+            assert "denied" not in answer.get("message", ""), answer
         return answer["result"].get("value")
 
     async def until(self, expression: str) -> None:

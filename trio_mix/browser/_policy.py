@@ -8,7 +8,8 @@ Rules that the tests cite:
 3. Only files in the tunnel's folder are permitted, in every parameter that can carry a path.
 4. Only the tunnel's own targets and sessions are permitted, and only while they show pages of the
    web; a new target belongs to the tunnel's context.
-5. Parameters that give a page more than its own rights are denied.
+5. Parameters that give a page more than its own rights are denied, and so are keys that control
+   the browser instead of the page.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, final
 import attrs
 
 from trio_mix.browser._addresses import AddressRules
+from trio_mix.browser._keys import reason_against_key
 from trio_mix.browser._methods import BROWSER_DOMAINS, DEFAULT_METHODS
 from trio_mix.errors import ConfigurationError
 
@@ -264,9 +266,8 @@ class CommandChecker:
 
 
 def _key_event(params: Params) -> Params:
-    commands = params.get("commands", [])
-    if not isinstance(commands, list) or any("paste" in str(name).lower() for name in commands):
-        raise CommandDenied("the clipboard belongs to the user")
+    if (reason := reason_against_key(params)) is not None:
+        raise CommandDenied(reason)
     return params
 
 

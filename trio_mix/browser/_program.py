@@ -79,6 +79,8 @@ _SECRET: Final = re.compile(
     r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|_PROXY\Z|\AMIX_|\ATRIO_MIX_", re.IGNORECASE
 )
 _SHELL: Final = "/bin/sh"
+_PROGRAMS: Final = "programs"
+_OPENERS: Final = ("xdg-open", "xdg-email", "xdg-settings", "xdg-mime", "gio", "gvfs-open")
 # Chromium reads commands from descriptor 3 and writes answers to descriptor 4.
 _DESCRIPTORS: Final = 'exec "$@" 3<&0 4>&1 </dev/null >/dev/null'
 # Chromium creates a socket in its temporary folder; the path of a socket has at most 107 bytes.
@@ -160,15 +162,30 @@ def chromium_command(
 
 
 def environment(home: Path) -> dict[str, str]:
-    """Return the environment for the browser: the program's, without its secrets."""
+    """Return the environment for the browser: the program's, without its secrets.
+
+    The folder of `new_home` comes first on its PATH.
+    """
     inherited: Mapping[str, str] = os.environ
     kept = {name: value for name, value in inherited.items() if not _SECRET.search(name)}
-    return {**kept, "TMPDIR": str(home)}
+    path = os.pathsep.join((str(home / _PROGRAMS), kept.get("PATH", os.defpath)))
+    return {**kept, "TMPDIR": str(home), "PATH": path}
 
 
 def new_home() -> Path:
-    """Create the private folder for the profile and for temporary files."""
+    """Create the private folder for the profile and for temporary files.
+
+    It also has programs in place of those that Chromium runs to open a URL in another program: a
+    page can make it open a ``mailto:`` URL without a question.
+    """
     base = tempfile.gettempdir()
     if len(os.fsencode(base)) > _LONGEST_BASE and Path("/tmp").is_dir():  # noqa: S108
         base = "/tmp"  # noqa: S108 - a private folder is created in it
-    return new_private_folder("trio-mix-chromium-", base)
+    home = new_private_folder("trio-mix-chromium-", base)
+    programs = home / _PROGRAMS
+    programs.mkdir(mode=0o700)
+    for name in _OPENERS:
+        program = programs / name
+        program.write_text(f"#!{_SHELL}\nexit 1\n")
+        program.chmod(0o700)
+    return home

@@ -170,9 +170,10 @@ class FilteringProxy:
     def _refusal(self, target: ProxyTarget, address: str, kind: str) -> _Refused:
         self.refused += 1
         host, port = target.host[:255], target.port
+        shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         text = (
-            f"The browser may not connect to {host}:{port}: {address} is {kind}. List the host in"
-            f" browser.Policy(allow=['{host}:{port}']) to permit it."
+            f"The browser may not connect to {shown}: {address} is {kind}. List the host in"
+            f" browser.Policy(allow=['{shown}']) to permit it."
         )
         if (host, port) not in self._logged and len(self._logged) < _MAX_LOGGED:
             self._logged.add((host, port))
