@@ -242,6 +242,16 @@ def after_napoleon(
         lines[:] = _set_aside.pop()
 
 
+_RULE = re.compile(r" ?\(rules? \d[\d, and]*\)")
+
+
+def hide_rules(
+    _app: Sphinx, _what: str, _name: str, _obj: object, _options: Any, lines: list[str]
+) -> None:
+    """Remove the numbers of a module's rules, which only readers of the source can see."""
+    lines[:] = _RULE.sub("", "\n".join(lines)).split("\n") if lines else lines
+
+
 def tidy_bases(_app: Sphinx, _name: str, _obj: object, _options: object, bases: list[type]) -> None:
     """Show no private base class."""
     shown = [
@@ -301,6 +311,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("autodoc-process-docstring", find_docstring, priority=300)
     app.connect("autodoc-process-docstring", before_napoleon, priority=400)
     app.connect("autodoc-process-docstring", after_napoleon, priority=600)
+    app.connect("autodoc-process-docstring", hide_rules, priority=700)
     app.connect("autodoc-process-bases", tidy_bases)
     app.connect("autodoc-process-signature", tidy_signature)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
