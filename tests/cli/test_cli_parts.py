@@ -204,7 +204,7 @@ def test_a_missing_extra_is_one_line_with_how_to_install_it(
     assert trio_mix.cli.main(["demo"]) == USAGE
     error = capsys.readouterr().err
     assert error.count("\n") == 1
-    assert "pip install 'trio-mix[cli]'" in error
+    assert "pip install '.[cli]' in a clone" in error
 
 
 def test_the_package_does_not_import_the_dependencies_of_the_command_line() -> None:

@@ -122,4 +122,4 @@ def test_the_command_without_its_extra_names_the_package_to_install(
         text=True,
     )
     assert done.returncode == 2
-    assert "pip install 'trio-mix[cli]'" in done.stderr
+    assert "pip install '.[cli]' in a clone" in done.stderr

@@ -40,7 +40,8 @@ def _main(argv: Sequence[str]) -> int:
         if (missing.name or "").partition(".")[0] not in _EXTRA:
             raise
         print(
-            f"trio-mix: the command line needs {missing.name}: pip install 'trio-mix[cli]'",
+            f"trio-mix: the command line needs {missing.name}: run pip install '.[cli]' in a clone"
+            " of trio_mix, which is on no package index",
             file=sys.stderr,
         )
         return 2
