@@ -1,4 +1,4 @@
-"""The drawings on the pages show what the library's own tables say."""
+"""The drawings on the pages show the library's own tables."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def drawings() -> Any:
     return module
 
 
-def test_the_turn_s_drawing_has_every_arrow_of_the_table_and_no_other(drawings: Any) -> None:
+def test_the_drawing_of_a_turn_has_exactly_the_arrows_of_the_table(drawings: Any) -> None:
     drawn = {
         (start, end, frozenset(inputs.split()))
         for start, end, inputs in re.findall(
@@ -51,7 +51,7 @@ def test_each_state_of_the_table_is_drawn_once(drawings: Any) -> None:
     assert sorted(states) == sorted(phase.name for phase in TRANSITIONS)
 
 
-def test_no_way_is_kept_for_an_arrow_that_is_gone(drawings: Any) -> None:
+def test_each_position_belongs_to_an_arrow(drawings: Any) -> None:
     assert set(drawings._WAYS) == set(drawings.edges())
 
 
@@ -61,7 +61,7 @@ def test_the_table_of_decisions_is_drawn_rule_for_rule(drawings: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["turn", "supervision", "decisions"])
-def test_a_drawing_is_well_formed_and_has_a_title_for_those_who_cannot_see_it(
+def test_a_drawing_is_well_formed_and_has_a_title_for_screen_readers(
     drawings: Any, name: str
 ) -> None:
     root = ET.fromstring(drawings.DRAWINGS[name]())  # noqa: S314 - our own

@@ -1,4 +1,4 @@
-"""What the page of features says was tried is tried here, with the others' published releases."""
+"""Try what the page of features says was tried, with the published releases of the others."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # the others' own
 
 
 def said(row: str, column: int) -> str:
-    """What the page says, with its words on how it is known."""
+    """Return a cell of the page, with its evidence."""
     return ROWS[row].strip("|").split(" | ")[column]
 
 
@@ -47,14 +47,14 @@ def tried_of_sdk(row: str) -> None:
 async def with_sdk(
     server: MixServer, run: Callable[[mix_python_sdk.Mix, list[str]], None]
 ) -> list[str]:
-    """Run blocking code in a thread; returns what it has seen, its exception last."""
+    """Run blocking code in a thread; return what it has seen, its exception last."""
     seen: list[str] = []
 
     def work() -> None:
         with mix_python_sdk.Mix(server_url=server.url, timeout_ms=10_000) as client:
             try:
                 run(client, seen)
-            except Exception as error:  # noqa: BLE001 - that is what is looked at
+            except Exception as error:  # noqa: BLE001 - the test checks it
                 seen.append(type(error).__name__)
 
     with trio.fail_after(30):
@@ -86,17 +86,17 @@ async def conversation(*steps: Any, **server_settings: Any) -> list[str]:
         return await with_sdk(server, talk)
 
 
-def test_every_row_says_how_it_is_known() -> None:
+def test_every_row_names_its_evidence() -> None:
     assert len(ROWS) > 20
     for name, row in ROWS.items():
         cells = row.strip("|").split(" | ")
         if name.strip() and not set(name) <= {"-", " ", "|"}:
             assert len(cells) == 6, name
-            for cell in cells[2:4]:  # nothing of these two was run
+            for cell in cells[2:4]:  # neither of these two was run
                 assert "tried" not in cell, name
 
 
-async def test_the_sdk_talks_with_the_api_that_it_was_made_for() -> None:
+async def test_the_sdk_works_with_the_api_that_it_was_generated_for() -> None:
     tried_of_sdk("a conversation with API 0.6.9")
     tried_of_sdk("the reply put together")
     assert await conversation(Say("a b")) == ["connected", "content", "content", "complete"]
@@ -105,7 +105,7 @@ async def test_the_sdk_talks_with_the_api_that_it_was_made_for() -> None:
 @pytest.mark.parametrize(
     ("how", "end"), [("cut", ["RemoteProtocolError"]), ("close", [])], ids=["cut", "closed"]
 )
-async def test_the_sdk_does_not_come_back(how: Any, end: list[str]) -> None:
+async def test_the_sdk_does_not_reconnect(how: Any, end: list[str]) -> None:
     tried_of_sdk("reconnects after a lost connection")
     tried_of_sdk("an interrupted reply is completed")
     assert await conversation(Say("a"), Drop(how), Hang()) == ["connected", "content", *end]
@@ -124,14 +124,14 @@ async def test_the_sdk_does_not_come_back(how: Any, end: list[str]) -> None:
     ],
     ids=["unknown", "rate limit", "no ids"],
 )
-async def test_the_sdk_ends_its_stream_at_what_it_does_not_know(
+async def test_the_sdk_ends_its_stream_at_an_unknown_event(
     row: str, steps: list[Any], settings: dict[str, Any]
 ) -> None:
     tried_of_sdk(row)
     assert (await conversation(*steps, **settings))[-1] == "ValidationError"
 
 
-async def test_the_sdk_cannot_talk_with_the_newest_api() -> None:
+async def test_the_sdk_does_not_work_with_the_newest_api() -> None:
     tried_of_sdk("a conversation with API 0.11.4")
 
     def run(client: mix_python_sdk.Mix, seen: list[str]) -> None:
@@ -158,7 +158,7 @@ async def test_the_sdk_posts_a_message_again_after_a_503() -> None:
         assert len(server.requests("POST", "/stream/")) == 2
 
 
-async def test_the_sdk_gives_everybody_s_events_and_does_not_stop_the_work() -> None:
+async def test_the_sdk_yields_the_events_of_all_messages_and_does_not_cancel_the_turn() -> None:
     tried_of_sdk("a message's own events, apart from all others")
     tried_of_sdk("leaving early cancels the work on the server")
     tried_of_sdk("`Last-Event-ID`")
@@ -187,7 +187,7 @@ async def test_the_sdk_gives_everybody_s_events_and_does_not_stop_the_work() -> 
             assert not [each for each in server.requests("POST") if "cancel" in each.path]
 
 
-async def test_the_sdk_leaves_permissions_to_be_answered_by_hand() -> None:
+async def test_the_sdk_has_no_policy_for_permissions() -> None:
     tried_of_sdk("a policy for permissions")
     seen = await conversation(AskPermission("bash"), permission_timeout=0.1)
     assert seen[:2] == ["connected", "permission"]
@@ -206,7 +206,7 @@ async def test_the_sdk_runs_on_trio_until_a_retry_has_to_wait() -> None:
                 await client.sessions.list_async()
 
 
-async def test_httpx_sse_runs_on_trio_takes_frames_without_ids_and_does_not_come_back() -> None:
+async def test_httpx_sse_runs_on_trio_accepts_frames_without_ids_and_does_not_reconnect() -> None:
     assert "**tried**" in said("runs on Trio", 4)
     assert "**tried**" in said("reconnects after a lost connection", 4)
     assert "**tried**" in said("frames without ids (oldest servers)", 4)
@@ -237,7 +237,7 @@ def sdk_decoded(data: bytes) -> list[Any]:
     return [json.loads(each) for each in stream_events(httpx.Response(200, content=data), str)]
 
 
-def test_both_lose_a_field_behind_a_byte_order_mark_and_hand_out_events_without_data() -> None:
+def test_both_lose_a_field_after_a_byte_order_mark_and_yield_events_without_data() -> None:
     for column in (1, 4):
         assert "**tried**" in said("a byte order mark before the first field", column)
         assert "**tried**" in said("an event without data", column)

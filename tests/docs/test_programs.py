@@ -49,7 +49,7 @@ COPIES = [block for block in ALL if block[1]]
 FRAGMENTS = [block for block in ALL if not block[1]]
 
 
-def test_the_pages_have_programs_at_all() -> None:
+def test_the_pages_have_programs() -> None:
     assert COPIES
     assert FRAGMENTS
 

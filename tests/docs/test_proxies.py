@@ -30,7 +30,7 @@ Rewrite = Callable[[bytes], bytes]
 
 
 async def forward(client: trio.abc.Stream, port: int, rewrite: Rewrite = bytes) -> None:
-    """Pass bytes on between a client and a server until one of them has enough."""
+    """Forward bytes between a client and a server until one of them closes."""
     server = await trio.open_tcp_stream("127.0.0.1", port)
     async with client, server, trio.open_nursery() as nursery:
 
@@ -49,7 +49,7 @@ async def forward(client: trio.abc.Stream, port: int, rewrite: Rewrite = bytes) 
 async def served(
     handler: Callable[[trio.abc.Stream], Awaitable[None]], context: ssl.SSLContext | None = None
 ) -> AsyncIterator[int]:
-    """Serve on a free port of loopback."""
+    """Serve on a free loopback port."""
 
     async def kept(stream: trio.abc.Stream) -> None:
         try:

@@ -30,7 +30,7 @@ def test_every_public_module_has_its_page(name: str) -> None:
 NAMES = [name for name in trio_mix.__all__ if isinstance(getattr(trio_mix, name), type)]
 
 
-def test_the_package_has_names_at_all() -> None:
+def test_the_package_has_names() -> None:
     assert {"Mix", "MixCore", "Message", "ReconnectPolicy"} <= set(NAMES)
 
 

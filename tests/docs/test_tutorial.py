@@ -1,4 +1,4 @@
-"""The tutorial's programs do what the page says, when only what stands there is done."""
+"""The tutorial's programs do what the page says."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ STEPS = ["step1", "step2", "step3", "step4", "step5"]
 
 
 class Program:
-    """A step that runs, its keyboard and its screen."""
+    """A running step, with its keyboard and its screen."""
 
     def __init__(self, process: trio.Process) -> None:
         self.process = process
@@ -46,16 +46,16 @@ class Program:
         await self.process.stdin.send_all(text.encode())
 
     async def see(self, text: str) -> None:
-        """Read the screen until the text has come, and go on behind it."""
+        """Read the screen until a text appears, and continue after it."""
         assert self.process.stdout is not None
         while text not in self.screen:
             more = await self.process.stdout.receive_some()
-            assert more, f"{text!r} did not come; what came: {self.screen!r}"
+            assert more, f"{text!r} did not appear; the output: {self.screen!r}"
             self.screen += more.decode()
         self.screen = self.screen.partition(text)[2]
 
     async def leave(self) -> str:
-        """Press Ctrl-D, and return what else comes."""
+        """Press Ctrl-D, and return the rest of the output."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         await self.process.stdin.aclose()
@@ -67,7 +67,7 @@ class Program:
 
 @asynccontextmanager
 async def program(name: str, server: MixServer) -> AsyncIterator[Program]:
-    """Run a step against a server; what it complains of is on its screen too."""
+    """Run a step with a server; its stderr is on its screen too."""
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             process: trio.Process = await nursery.start(
@@ -91,7 +91,7 @@ def test_the_page_shows_every_step_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("name", STEPS)
-def test_the_lines_that_are_emphasized_are_there(name: str) -> None:
+def test_the_emphasized_lines_exist(name: str) -> None:
     lines = len((FOLDER / f"{name}.py").read_text("utf-8").splitlines())
     part = PAGE.partition(f"literalinclude}} {name}.py")[2].partition("```")[0]
     marked = re.search(r":emphasize-lines: (.*)", part)
@@ -115,14 +115,14 @@ async def test_step_1_prints_the_answer() -> None:
         )
 
 
-async def test_step_2_prints_the_answer_as_it_comes_and_the_tools() -> None:
+async def test_step_2_prints_the_answer_as_it_arrives_and_the_tools() -> None:
     async with MixServer(pace=0) as server, program("step2", server) as step:
         await step.see("Let me look at the files. I found 5 files: README.md")
         assert (await step.leave()).endswith("\nTools used: ['Glob']\n")
 
 
 @pytest.mark.parametrize("name", ["step3", "step4", "step5"])
-async def test_steps_3_to_5_go_on_in_one_session(name: str) -> None:
+async def test_steps_3_to_5_continue_in_one_session(name: str) -> None:
     async with MixServer(pace=0) as server, program(name, server) as step:
         await step.see("you> ")
         await step.type("Hello\n")
@@ -155,7 +155,7 @@ async def test_steps_4_and_5_ask_before_the_agent_runs_anything(
         await step.leave()
 
 
-async def test_step_5_stops_one_answer_at_ctrl_c_and_goes_on() -> None:
+async def test_step_5_stops_one_answer_at_ctrl_c_and_continues() -> None:
     async with MixServer(pace=0) as server, program("step5", server) as step:
         server.script("Count", Turn(Say("One, two"), Hang()))
         await step.see("you> ")
@@ -173,7 +173,7 @@ async def test_step_5_stops_one_answer_at_ctrl_c_and_goes_on() -> None:
         )
 
 
-async def test_step_5_stops_the_practice_servers_story_at_ctrl_c() -> None:
+async def test_step_5_stops_the_bundled_servers_story_at_ctrl_c() -> None:
     async with MixServer() as server, program("step5", server) as step:
         await step.see("you> ")
         await step.type("Tell me a story\n")
@@ -196,7 +196,7 @@ async def test_step_5_can_be_stopped_while_it_asks_for_permission() -> None:
         await step.leave()
 
 
-async def test_step_5_says_why_a_message_failed_and_goes_on() -> None:
+async def test_step_5_prints_why_a_message_failed_and_continues() -> None:
     async with MixServer(pace=0) as server, program("step5", server) as step:
         server.script("Try", Turn(Fail("the model is overloaded")))
         await step.see("you> ")
@@ -210,7 +210,7 @@ async def test_step_5_says_why_a_message_failed_and_goes_on() -> None:
         await step.leave()
 
 
-async def test_step_5_says_so_and_ends_when_the_server_has_forgotten_its_session() -> None:
+async def test_step_5_ends_with_the_reason_if_the_server_lost_its_session() -> None:
     async with MixServer(pace=0) as server, program("step5", server) as step:
         await step.see("you> ")
         await server.restart(keep_sessions=False)
@@ -219,7 +219,7 @@ async def test_step_5_says_so_and_ends_when_the_server_has_forgotten_its_session
         await step.see("Bye.")
 
 
-async def test_step_5_outlives_a_server_that_is_restarted_and_a_connection_that_is_cut() -> None:
+async def test_step_5_survives_a_restarted_server_and_a_lost_connection() -> None:
     async with MixServer(pace=0) as server, program("step5", server) as step:
         server.script("Long", Turn(Say("It begins"), Drop(), Pause(0.2), Say(" and ends.")))
         await step.see("you> ")
