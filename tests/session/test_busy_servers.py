@@ -84,7 +84,7 @@ async def test_a_caller_who_gives_up_on_a_busy_server_leaves_nothing_to_be_run(
 async def test_a_message_that_another_stream_runs_is_not_sent_again(
     server: MixServer, autojump_clock: MockClock
 ) -> None:
-    """Both streams of a session try; which one is told that it is busy is chance."""
+    """Both streams of a session try; which one receives "busy" is random."""
     for _ in range(12):
         session = server.create_session()
         before = server.runs("go")

@@ -70,7 +70,9 @@ async def through(
         assert all(each.is_idle() or each.is_closed() for each in pool.connections), pool
 
 
-async def test_a_cut_in_mid_turn_is_mended(api: Api, kind: str, autojump_clock: MockClock) -> None:
+async def test_a_cut_in_the_middle_of_a_turn_is_recovered(
+    api: Api, kind: str, autojump_clock: MockClock
+) -> None:
     async with MixServer(api, listen=False, pace=0.0) as server:
         server.script("go", Turn(Say("It begins, "), Drop(), Pause(1), Say("and it ends.")))
         async with through(kind, server, server.create_session()) as stream:

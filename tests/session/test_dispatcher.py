@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from trio_mix._session._message_state import MessageState
 
 
-class Board(EventDispatcher):
-    """A switchboard that notes whose turn was over."""
+class Recorder(EventDispatcher):
+    """A dispatcher that records the messages whose turn is over."""
 
     def __init__(self, api: str = "pipeline") -> None:
         self.ended: list[MessageState] = []
@@ -59,7 +59,7 @@ def agent_error(state: MessageState) -> AgentError:
 
 
 async def test_every_event_goes_to_every_subscriber_and_ours_to_the_message() -> None:
-    dispatcher = Board()
+    dispatcher = Recorder()
     lines = [dispatcher.subscribe(99), dispatcher.subscribe(99)]
     dispatcher.deliver([says("before")])
     state = dispatcher.send()
@@ -80,7 +80,7 @@ async def test_every_event_goes_to_every_subscriber_and_ours_to_the_message() ->
 
 
 async def test_released_events_reach_the_message_in_order_and_subscribers_once() -> None:
-    dispatcher = Board("async")
+    dispatcher = Recorder("async")
     line = dispatcher.subscribe(99)
     state = dispatcher.send()
     events = [says("x", "a"), tool("c"), done("a", "x")]
@@ -90,7 +90,7 @@ async def test_released_events_reach_the_message_in_order_and_subscribers_once()
 
 
 def test_a_message_ends_once_and_the_next_can_be_sent() -> None:
-    dispatcher = Board()
+    dispatcher = Recorder()
     state = dispatcher.send()
     dispatcher.deliver([done("m", "ok"), error(), done("m", "ok")])
     dispatcher.step(state, Input.SETTLED)
@@ -104,7 +104,7 @@ def test_a_message_ends_once_and_the_next_can_be_sent() -> None:
 
 
 def test_started_is_set_by_what_comes_first() -> None:
-    dispatcher = Board()
+    dispatcher = Recorder()
     state = dispatcher.send(accept=False)
     assert not state.started.is_set()
     dispatcher.deliver([says("a")])
@@ -113,7 +113,7 @@ def test_started_is_set_by_what_comes_first() -> None:
     state = dispatcher.send(accept=False)
     dispatcher.step(state, Input.ACCEPTED)
     assert state.started.is_set()
-    dispatcher = Board("blocking")
+    dispatcher = Recorder("blocking")
     state = dispatcher.send(accept=False)
     dispatcher.step(state, Input.ANSWER, StoredReply(texts=("a",)))
     assert state.started.is_set()
@@ -133,7 +133,7 @@ def test_started_is_set_by_what_comes_first() -> None:
     ],
 )
 def test_what_the_agent_gave_up_on_is_an_agent_error(event: ev.Event, words: list[str]) -> None:
-    dispatcher = Board()
+    dispatcher = Recorder()
     state = dispatcher.send()
     dispatcher.deliver([says("so far"), event])
     failure = agent_error(state)
@@ -143,14 +143,14 @@ def test_what_the_agent_gave_up_on_is_an_agent_error(event: ev.Event, words: lis
     assert all(word in str(failure) for word in words), str(failure)
 
 
-def test_a_busy_server_is_told_of_and_the_message_gets_nothing() -> None:
-    dispatcher = Board()
+def test_a_busy_server_is_reported_and_the_message_receives_nothing() -> None:
+    dispatcher = Recorder()
     line = dispatcher.subscribe(9)
-    told: list[tuple[MessageState, ev.Event]] = []
-    dispatcher.on_busy = lambda state, event: told.append((state, event))
+    reported: list[tuple[MessageState, ev.Event]] = []
+    dispatcher.on_busy = lambda state, event: reported.append((state, event))
     state = dispatcher.send()
     dispatcher.deliver([BUSY])
-    assert told == [(state, BUSY)]
+    assert reported == [(state, BUSY)]
     assert len(state.buffer) == 0
     assert len(line) == 1
     assert not state.over.is_set()
@@ -158,7 +158,7 @@ def test_a_busy_server_is_told_of_and_the_message_gets_nothing() -> None:
 
 
 def test_a_message_that_nobody_reads_fails_alone() -> None:
-    dispatcher = Board()
+    dispatcher = Recorder()
     line = dispatcher.subscribe(10)
     state = dispatcher.send(mark=1)
     for number in range(HARD_LIMIT_FACTOR + 5):
@@ -172,7 +172,7 @@ def test_a_message_that_nobody_reads_fails_alone() -> None:
 
 
 def test_an_abandoned_message_still_collects_its_reply_and_its_end() -> None:
-    dispatcher = Board()
+    dispatcher = Recorder()
     state = dispatcher.send()
     state.fail(ValueError("left"))
     dispatcher.deliver([says("x"), done("m", "x")])
@@ -182,7 +182,7 @@ def test_an_abandoned_message_still_collects_its_reply_and_its_end() -> None:
 
 
 def test_a_permission_is_asked_for_while_the_message_is_open() -> None:
-    dispatcher = Board()
+    dispatcher = Recorder()
     state = dispatcher.send()
     asked_for: list[ev.PermissionEvent] = []
     state.on_permission = asked_for.append
@@ -193,7 +193,7 @@ def test_a_permission_is_asked_for_while_the_message_is_open() -> None:
 
 
 async def test_a_torn_event_leaves_a_gap_behind_it_in_its_message_only() -> None:
-    dispatcher = Board()
+    dispatcher = Recorder()
     buffer = dispatcher.subscribe(9)
     state = dispatcher.send()
     torn = ev.UnknownEvent(name="content", data='{"content": "tw')
@@ -206,7 +206,7 @@ async def test_a_torn_event_leaves_a_gap_behind_it_in_its_message_only() -> None
 
 
 async def test_a_gap_is_said_to_subscribers_and_to_a_message_that_was_cut() -> None:
-    dispatcher = Board()
+    dispatcher = Recorder()
     line = dispatcher.subscribe(9)
     state = dispatcher.send()
     dispatcher.gap("lost")
@@ -222,7 +222,7 @@ async def test_a_gap_is_said_to_subscribers_and_to_a_message_that_was_cut() -> N
 
 
 def test_a_reply_read_from_the_stored_messages_ends_it_and_owns_what_comes_late() -> None:
-    dispatcher = Board("async")
+    dispatcher = Recorder("async")
     state = dispatcher.send()
     dispatcher.deliver([asked("u", "hello"), says("a", "m1")])
     stored = StoredReply(texts=("ab", "c"), message_id="m2", user_message_id="u", recovered=True)
@@ -237,7 +237,7 @@ def test_a_reply_read_from_the_stored_messages_ends_it_and_owns_what_comes_late(
 
 
 def test_an_answer_after_the_end_changes_nothing_of_an_error() -> None:
-    dispatcher = Board("blocking")
+    dispatcher = Recorder("blocking")
     state = dispatcher.send(accept=False)
     dispatcher.deliver([error("broke")])
     assert not state.over.is_set()
@@ -246,7 +246,7 @@ def test_an_answer_after_the_end_changes_nothing_of_an_error() -> None:
 
 
 def test_a_failure_ends_the_turn_with_it() -> None:
-    dispatcher = Board()
+    dispatcher = Recorder()
     state = dispatcher.send(accept=False)
     dispatcher.end_with(state, ValueError("refused"), Input.REFUSED)
     assert str(state.failure) == "refused"
@@ -255,7 +255,7 @@ def test_a_failure_ends_the_turn_with_it() -> None:
 
 
 def test_the_end_of_a_message_stops_the_policies_that_are_asked() -> None:
-    dispatcher = Board()
+    dispatcher = Recorder()
     state = dispatcher.send()
     scope = trio.CancelScope()
     state.policies.add(scope)
@@ -265,7 +265,7 @@ def test_the_end_of_a_message_stops_the_policies_that_are_asked() -> None:
 
 @pytest.mark.parametrize("cleanly", [True, False])
 async def test_closing_ends_everything_each_with_its_own_exception(cleanly: bool) -> None:
-    dispatcher = Board()
+    dispatcher = Recorder()
     lines = [dispatcher.subscribe(9), dispatcher.subscribe(9)]
     state = dispatcher.send()
     dispatcher.deliver([says("x")])
@@ -289,7 +289,7 @@ async def test_closing_ends_everything_each_with_its_own_exception(cleanly: bool
 
 
 async def test_an_unsubscribed_line_gets_nothing_more() -> None:
-    dispatcher = Board()
+    dispatcher = Recorder()
     line = dispatcher.subscribe(9)
     dispatcher.deliver([says("x")])
     dispatcher.unsubscribe(line)

@@ -1,4 +1,4 @@
-"""Iteration over what stands waiting stays fair: other tasks run, and cancellation is heeded."""
+"""Iteration over buffered events stays fair: other tasks run, and cancellation works."""
 
 from __future__ import annotations
 

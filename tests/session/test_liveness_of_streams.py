@@ -1,4 +1,4 @@
-"""A connection that is dead without saying so is noticed; one that is merely silent is not."""
+"""A dead connection is detected, although it is not closed; a silent connection is not lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may send next: first come, first served, whoever is cancelled or wherever it is shut."""
+"""Sends are first come, first served, also if a sender is cancelled or the queue is paused."""
 
 from __future__ import annotations
 

@@ -228,7 +228,7 @@ async def test_a_turn_that_cannot_be_found_on_a_server_that_accepted_it_is_unkno
         assert server.runs("go") == 1
 
 
-async def test_a_server_that_cannot_be_asked_leaves_no_unbound_message_waiting_for_ever(
+async def test_a_server_that_cannot_be_asked_leaves_no_unbound_message_waiting_forever(
     autojump_clock: MockClock,
 ) -> None:
     async with scene("async") as (server, stream):

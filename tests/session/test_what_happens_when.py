@@ -221,7 +221,7 @@ async def test_caller_cancelled(api: Api, autojump_clock: MockClock) -> None:
 
 
 async def test_caller_cancelled_on_an_oldest_server(autojump_clock: MockClock) -> None:
-    """It cannot be told to stop, so the next message waits until it is done."""
+    """The server cannot cancel, so the next message waits until the turn is over."""
     async with serving("pipeline-oldest") as server:
         server.script("slow", Turn(Pause(30), Say("Done at last.")))
         session = server.create_session()
