@@ -5,12 +5,12 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, TypeVar
 
-from trio_mix.errors import ConfigurationError
+from trio_mix.errors import ConfigurationError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-__all__ = ["call", "check_callback"]
+__all__ = ["call", "check_awaited", "check_callback"]
 
 T = TypeVar("T")
 
@@ -48,3 +48,21 @@ async def call(callback: Callable[..., T | Awaitable[T]], *arguments: object) ->
     if inspect.isawaitable(result):
         return await result
     return result  # noqa: ASYNC910 - the caller has checkpoints of its own
+
+
+def check_awaited(result: object, name: str) -> None:
+    """Check that the result of a callback is no coroutine, which nobody would ever run.
+
+    Args:
+      result: what `call` returned.
+      name: the callback, for the error.
+
+    Raises:
+      UsageError: it is one.
+    """
+    if inspect.isawaitable(result):
+        if inspect.iscoroutine(result):
+            result.close()  # without this, Python warns about it a second time
+        raise UsageError(
+            f"{name} returned a coroutine that was never awaited: write `return await ...`."
+        )

@@ -16,8 +16,8 @@ from typing import Literal, TypeAlias, TypeVar
 
 import attrs
 
+from trio_mix._callbacks import check_callback
 from trio_mix._reply import Reply  # noqa: TC001 - for typing.get_type_hints
-from trio_mix.errors import ConfigurationError
 
 __all__ = [
     "AfterErrorContext",
@@ -203,8 +203,10 @@ class Hooks:
     """Functions that a client calls, sync or async, each with one object; all are optional.
 
     An exception from ``before_request`` vetoes the request: it is raised unchanged, without a
-    retry. An exception from any other hook is logged (logger ``trio_mix.hooks``) and ignored. A
-    cancellation, and an exception that is no `Exception`, passes through all of them.
+    retry. So that no veto is lost, a ``before_request`` that returns False, or a coroutine that was
+    never awaited, fails the request with `UsageError`. An exception from any other hook is logged
+    (logger ``trio_mix.hooks``) and ignored. A cancellation, and an exception that is no
+    `Exception`, passes through all of them.
 
     Several `Hooks` of one client are called in order. For each ``before_request`` that returned,
     exactly one of ``after_success`` and ``after_error`` is called; for each ``message_started``,
@@ -236,7 +238,5 @@ class Hooks:
 
     def __attrs_post_init__(self) -> None:
         for name, hook in attrs.asdict(self, recurse=False).items():
-            if hook is not None and not callable(hook):
-                raise ConfigurationError(
-                    f"Hooks({name}=...) must be a function of one argument, not {hook!r}"
-                )
+            if hook is not None:
+                check_callback(hook, f"Hooks({name}=...)", 1)

@@ -208,18 +208,20 @@ async def test_an_invalid_url_is_a_configuration_error(http: Http) -> None:
 
 
 async def test_an_invalid_header_is_named_and_its_value_is_not_shown(http: Http) -> None:
-    for name, value in [
-        ("X-Key", "secret\r\nX-Other: 1"),
-        ("X-Key", "secret\n"),
-        ("X-Key", "secret\0"),
-        ("X-Key", "secret\u20ac"),
-        ("X Key", "secret"),
-        ("X-Key\r\n", "secret"),
-        ("", "secret"),
+    for name, value, shown in [
+        ("X-Key", "secret\r\nX-Other: 1", "'X-Key'"),
+        ("X-Key", "secret\n", "'X-Key'"),
+        ("X-Key", "secret\0", "'X-Key'"),
+        ("X-Key", "secret\u20ac", "'X-Key'"),
+        ("X Key", "secret", "'X…'"),
+        ("X-Key\r\n", "secret", "'X-Key…'"),
+        ("X-Key: secret", "", "'X-Key…'"),
+        ("Bearer secret", "", "'Bearer…'"),
+        ("", "secret", "'…'"),
     ]:
         with pytest.raises(ConfigurationError) as caught:
             await http.request("GET", "http://127.0.0.1:1/", headers={name: value}, timeout=5)
-        assert repr(name) in str(caught.value)
+        assert shown in str(caught.value)
         assert "secret" not in str(caught.value)
 
 

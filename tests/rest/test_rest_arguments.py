@@ -237,6 +237,10 @@ WRONG_SETTINGS: list[Callable[[], object]] = [
     lambda: RequestOptions(timeout=True),
     lambda: RequestOptions(retry_codes=["5xx"]),
     lambda: RequestOptions(retry_codes=["99"]),
+    lambda: RequestOptions(server_url="other"),
+    lambda: RequestOptions(server_url="http://h?a"),
+    lambda: RequestOptions(send_client_headers=1),  # type: ignore[arg-type]
+    lambda: RetryConfig(retry_connection_errors="no"),  # type: ignore[arg-type]
     lambda: MixCore(timeout=-1),
     lambda: MixCore(retries="none"),  # type: ignore[arg-type]
     lambda: MixCore(headers={"a b": "c"}),
@@ -285,9 +289,6 @@ def test_the_address_comes_from_the_argument_then_the_environment_then_the_defau
         MixCore()
     options = RequestOptions(server_url="https://other/x/")
     assert MixCore("http://here:2")._caller.url_for("/health", options) == "https://other/x/health"
-    bad = RequestOptions(server_url="other")
-    with pytest.raises(ConfigurationError):
-        MixCore("http://here:2")._caller.url_for("/health", bad)
 
 
 async def test_another_server_can_be_named_for_one_call(server: Canned) -> None:

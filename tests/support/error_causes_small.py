@@ -60,7 +60,7 @@ ODD: dict[str, Any] = {"X-Odd": "\u20ac"}
 wrong("odd_header", operation="headers", target="'X-Odd'", remedy="encode it",
       call=lambda: Mix(headers=ODD))  # fmt: skip
 NAMELESS: dict[str, Any] = {"X Y": "1"}
-wrong("header_name", operation="headers", target="'X Y'", remedy="use letters",
+wrong("header_name", operation="headers", target="'X…'", remedy="use letters",
       call=lambda: Mix(headers=NAMELESS))  # fmt: skip
 NUMBER: dict[str, Any] = {"X": 1}
 wrong("header_value", operation="headers", target="'X'", remedy="it must be a str",
@@ -75,7 +75,7 @@ wrong("http_client", operation="http_client", target="not object", remedy="must 
       call=lambda: Mix(http_client=odd(object())))  # fmt: skip
 wrong("api", operation="api=", target="'newest'", remedy="Use one of",
       call=lambda: Mix(api=odd("newest")))  # fmt: skip
-wrong("hook", operation="Hooks(", target="after_error=", remedy="must be a function",
+wrong("hook", operation="Hooks(", target="after_error=", remedy="pass a function",
       call=lambda: Hooks(after_error=odd(1)))  # fmt: skip
 wrong("hooks", operation="hooks", target="not int", remedy="must be a trio_mix.Hooks",
       call=lambda: Mix(hooks=odd(7)))  # fmt: skip

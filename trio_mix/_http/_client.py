@@ -99,6 +99,7 @@ class Http:
         *,
         headers: Mapping[str, str],
         content: RepeatableContent = None,
+        client_defaults: bool = True,
         timeout: float | None,
         max_body: int = DEFAULT_MAX_BODY,
         max_error_body: int = ERROR_BODY_LIMIT,
@@ -114,6 +115,8 @@ class Http:
           headers: the headers; the usual ones that are missing are added.
           content: the body: bytes, an iterable of bytes that is sent in chunks, or a function that
             returns such an iterable again for each redirect.
+          client_defaults: whether the headers, cookies and authentication of a caller's client are
+            sent too.
           timeout: seconds for the whole exchange, `None` for no limit.
           max_body: the largest number of bytes of the response's body to read.
           max_error_body: the same for a response whose status is not 2xx.
@@ -125,7 +128,9 @@ class Http:
           RequestTimeout: no complete response arrived in time.
           UsageError: this object, or the caller's client, is closed.
         """
-        request, progress = await self._prepare(method, url, headers, content, on_sent)
+        request, progress = await self._prepare(
+            method, url, headers, content, on_sent, client_defaults=client_defaults
+        )
         with trio.move_on_after(float("inf") if timeout is None else timeout):
             stream = await self._follow(request, progress, own=False)
             try:
@@ -156,6 +161,7 @@ class Http:
         *,
         headers: Mapping[str, str],
         content: bytes | None = None,
+        client_defaults: bool = True,
         connect_timeout: float | None,
     ) -> ResponseStream:
         """Send a request and return its response, with the body still to be read.
@@ -168,6 +174,8 @@ class Http:
           url: an absolute URL; a user name and password in it become an ``Authorization``.
           headers: the headers; the usual ones that are missing are added.
           content: the request's body.
+          client_defaults: whether the headers, cookies and authentication of a caller's client are
+            sent too.
           connect_timeout: seconds until the head of the response must have arrived, `None` for no
             limit.
 
@@ -177,7 +185,9 @@ class Http:
           RequestTimeout: no response arrived in time.
           UsageError: this object, or the caller's client, is closed.
         """
-        request, progress = await self._prepare(method, url, headers, content, None)
+        request, progress = await self._prepare(
+            method, url, headers, content, None, client_defaults=client_defaults
+        )
         with trio.move_on_after(float("inf") if connect_timeout is None else connect_timeout):
             return await self._follow(request, progress, own=True)
         raise _timed_out(progress, connect_timeout)
@@ -195,6 +205,8 @@ class Http:
         headers: Mapping[str, str],
         content: RepeatableContent,
         on_sent: Callable[[], None] | None,
+        *,
+        client_defaults: bool,
     ) -> tuple[HttpRequest, RequestProgress]:
         await trio.lowlevel.checkpoint()
         if self._closed:
@@ -211,7 +223,7 @@ class Http:
         target = Target.parse(url)
         given = (*header_secrets(headers), *url_secrets(url))
         progress = RequestProgress(RequestInfo(method, target.shown), on_sent, given=given)
-        return HttpRequest(method, target, headers, content), progress
+        return HttpRequest(method, target, headers, content, client_defaults), progress
 
     async def _follow(
         self, request: HttpRequest, progress: RequestProgress, *, own: bool

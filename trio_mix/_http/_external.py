@@ -10,6 +10,8 @@ The rules:
    has the bytes in memory.
 5. The credentials that the client adds are recorded, so that they can be masked if the server
    repeats them.
+6. A request without the client's defaults carries none of its headers, cookies and authentication:
+   it goes to another server than the client is meant for.
 """
 
 from __future__ import annotations
@@ -24,7 +26,14 @@ from trio_mix._http._cookies import header_secrets
 from trio_mix._http._errors import DisconnectedError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import (
+        AsyncIterator,
+        Awaitable,
+        Callable,
+        Container,
+        Mapping,
+        MutableMapping,
+    )
     from typing import Self
 
     from trio_mix._http._progress import RequestProgress
@@ -34,7 +43,17 @@ __all__ = ["ExternalResponse", "Tracer"]
 
 CLOSE_TIMEOUT = 2.0
 READS_BETWEEN_CHECKPOINTS = 64
+_NEEDED = frozenset(
+    ("accept", "accept-encoding", "connection", "content-length", "host", "transfer-encoding")
+)
 _SECRET = re.compile("auth|cookie|key|token|secret|passw|credential|session|sign", re.IGNORECASE)
+
+
+def _remove_defaults(built: MutableMapping[str, str], given: Container[str]) -> None:
+    """Remove the headers that the client has added, except those that HTTP needs."""
+    for name in [each.lower() for each in built]:
+        if name not in given and name not in _NEEDED:
+            del built[name]
 
 
 def _pool_timeout(client: HttpClient) -> float | None:
@@ -139,9 +158,13 @@ class ExternalResponse:
             timeout=(None, None, None, _pool_timeout(client)),
             extensions={"trace": tracer},
         )
+        options: dict[str, Any] = {}
+        if not request.client_defaults:
+            _remove_defaults(built.headers, fields)
+            options["auth"] = None
         progress = tracer.progress
         try:
-            response = await client.send(built, stream=True, follow_redirects=False)
+            response = await client.send(built, stream=True, follow_redirects=False, **options)
         except BaseException:
             progress.added += _credentials(built.headers)
             if on_close is not None:

@@ -129,7 +129,7 @@ class HttpClient(Protocol):
         ...
 
     async def send(
-        self, request: Any, *, stream: bool = False, follow_redirects: Any = False
+        self, request: Any, *, stream: bool = False, auth: Any = None, follow_redirects: Any = False
     ) -> ClientResponse:
         """Send the request and return the response with its body unread."""
         ...
@@ -172,6 +172,8 @@ class HttpRequest:
     """The headers; the usual ones that are missing are added when it is written."""
     content: RepeatableContent = attrs.field(repr=False)
     """The body."""
+    client_defaults: bool = True
+    """Whether the headers, cookies and authentication of a caller's client are sent too."""
 
     @property
     def repeatable(self) -> bool:

@@ -102,10 +102,15 @@ class ProxyClient:
         )
 
     async def send(
-        self, request: httpx.Request, *, stream: bool = False, follow_redirects: Any = False
+        self,
+        request: httpx.Request,
+        *,
+        stream: bool = False,
+        auth: Any = None,
+        follow_redirects: Any = False,
     ) -> httpx.Response:
         """Send the request and return the response with its body unread."""
-        del stream, follow_redirects
+        del stream, auth, follow_redirects
         response = await self._transport.handle_async_request(request)
         response.request = request
         return response

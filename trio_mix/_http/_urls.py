@@ -6,8 +6,8 @@ import base64
 import email.utils
 import math
 import re
+from collections.abc import Mapping
 from datetime import UTC
-from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 import attrs
@@ -15,9 +15,6 @@ import httpx
 
 from trio_mix._redact import MASK
 from trio_mix.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 __all__ = [
     "Target",
@@ -180,12 +177,20 @@ def check_headers(headers: Mapping[str, str]) -> None:
     """Refuse header fields that cannot be sent, or would inject other fields.
 
     Raises:
-      ConfigurationError: a field is invalid; the text names the field and never shows its value.
+      ConfigurationError: a field is invalid, or they are no mapping; the text names the field and
+        never shows its value.
     """
+    if not isinstance(headers, Mapping):
+        raise ConfigurationError(
+            f"headers: they must be a mapping of names to values, not {type(headers).__name__}"
+        )
     for name, value in headers.items():
         if not isinstance(name, str) or not _FIELD_NAME.fullmatch(name):
+            # Only the beginning is shown: a whole line may have been passed, with its value.
+            valid = _FIELD_NAME.match(name) if isinstance(name, str) else None
             raise ConfigurationError(
-                f"headers: {name!r} is not a valid header name: use letters, digits and hyphens"
+                f"headers: '{valid[0] if valid else ''}…' is not a valid header name: use letters,"
+                " digits and hyphens"
             )
         if not isinstance(value, str):
             raise ConfigurationError(

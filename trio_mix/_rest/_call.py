@@ -11,7 +11,6 @@ Rules:
 
 from __future__ import annotations
 
-import inspect
 import itertools
 import json
 import math
@@ -20,11 +19,13 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 import attrs
 import trio
 
+from trio_mix import _callbacks
 from trio_mix._http import (
     ERROR_BODY_LIMIT,
     RETRY_CODES,
     Http,
     ReceivedResponse,
+    Target,
     check_headers,
     header_secrets,
     sanitize_url,
@@ -36,7 +37,13 @@ from trio_mix._rest._responses import Answer, error_of, misfit, read_answer
 from trio_mix._rest._retry import RetryPlan, renewed
 from trio_mix._rest._server_url import checked_url
 from trio_mix._version import __version__
-from trio_mix.errors import ConfigurationError, RequestInfo, RequestTimeout, TransportError
+from trio_mix.errors import (
+    ConfigurationError,
+    MixError,
+    RequestInfo,
+    RequestTimeout,
+    TransportError,
+)
 
 if TYPE_CHECKING:
     import random
@@ -72,6 +79,8 @@ class Call:
     """The secret arguments."""
     options: RequestOptions
     """The caller's options for this call."""
+    withheld: bool
+    """Whether the client's headers are not sent, because the call goes to another origin."""
     timeout: float | None
     """How long one try may take, in seconds."""
     retry: RetryPlan
@@ -83,6 +92,10 @@ class Call:
     def request(self) -> RequestInfo:
         """The request as exceptions and hooks show it."""
         return RequestInfo(self.operation.method, sanitize_url(self.url), self.operation.name)
+
+    def error_of(self, received: ReceivedResponse) -> MixError:
+        """Return the exception for a response that is no success."""
+        return error_of(received, self.operation, withheld=self.withheld)
 
 
 class CallContent(Protocol):
@@ -172,18 +185,26 @@ class Caller:
         other = options.server_url if options is not None else None
         return (self._server_url if other is None else checked_url(other)) + path
 
+    def _withholds(self, options: RequestOptions | None) -> bool:
+        """Return whether the client's headers are not sent: to another origin, unless asked to."""
+        if options is None or options.server_url is None or options.send_client_headers:
+            return False
+        return Target.parse(options.server_url).origin != Target.parse(self._server_url).origin
+
     async def headers_for(self, options: RequestOptions | None = None) -> dict[str, str]:
         """Return the caller's headers for one request: the client's, then those of the options.
+
+        The client's are not sent to another origin, unless the options ask for that.
 
         Raises:
           ConfigurationError: a name or a value that HTTP cannot carry; the value is not shown.
         """
-        source = self._headers
+        source = None if self._withholds(options) else self._headers
         merged: dict[str, str] = {}
         if callable(source):
-            found = source()
-            if inspect.isawaitable(found):
-                found = await found
+            found = await _callbacks.call(source)
+            _callbacks.check_awaited(found, "the headers function")
+            check_headers(found)
             _merge(merged, found)
         elif source is not None:
             _merge(merged, source)
@@ -242,6 +263,7 @@ class Caller:
             body=None if body is None else _json_bytes(body, operation.name),
             secrets=secrets,
             options=options,
+            withheld=self._withholds(options),
             timeout=timeout,
             retry=RetryPlan(
                 config=options.retries or self._retries,
@@ -299,7 +321,7 @@ class Caller:
 
         Args:
           call: from `prepare` or `call_of`.
-          read: returns the value out of a response, or raises the error that it is.
+          read: returns the value out of a response with a status of success.
           content: as for `call`.
           on_sent: as for `call`.
         """
@@ -319,23 +341,25 @@ class Caller:
                     call.url,
                     headers=headers,
                     content=body,
+                    client_defaults=not call.withheld,
                     timeout=call.timeout,
                     on_sent=on_sent,
                 )
             except TransportError as error:
                 raise renewed(error, call.request) from error.__cause__
-            return read(
-                ReceivedResponse(
-                    response.status_code,
-                    response.headers,
-                    response.body,
-                    response.truncated,
-                    call.request,
-                    redactor.and_also(response.secrets),
-                    response.redirect_problem,
-                    response.encoding_problem,
-                )
+            received = ReceivedResponse(
+                response.status_code,
+                response.headers,
+                response.body,
+                response.truncated,
+                call.request,
+                redactor.and_also(response.secrets),
+                response.redirect_problem,
+                response.encoding_problem,
             )
+            if not 200 <= received.status_code < 300:
+                raise call.error_of(received)
+            return read(received)
 
         return await call.retry.run(lambda: self.attempt(call, once))
 
@@ -395,6 +419,7 @@ class Caller:
                 call.url,
                 headers=headers,
                 content=call.body,
+                client_defaults=not call.withheld,
                 connect_timeout=call.timeout,
             )
             redactor = redactor.and_also(stream.secrets)
@@ -405,7 +430,7 @@ class Caller:
             raise renewed(error, call.request) from error.__cause__
         if received.encoding_problem and 200 <= received.status_code < 300:
             raise misfit(received, received.encoding_problem, "$", None)
-        raise error_of(received, call.operation)
+        raise call.error_of(received)
 
     async def _headers_of(
         self, call: Call, own: Mapping[str, str], added: Mapping[str, str]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import trio
 
+from trio_mix._callbacks import check_callback
 from trio_mix._http import Http, check_headers, sanitize_url
 from trio_mix._public import public
 from trio_mix._rest._call import Caller
@@ -74,9 +75,11 @@ class MixCore:
         rng: random.Random | None = None,
     ) -> None:
         self._server_url = base_url(server_url)
-        if headers is not None and not callable(headers):
-            headers = dict(headers)
+        if callable(headers):
+            check_callback(headers, "headers=...", 0)
+        elif headers is not None:
             check_headers(headers)
+            headers = dict(headers)
         check_timeout(timeout)
         if retries is not None and not isinstance(retries, RetryConfig):
             raise ConfigurationError(f"retries=... must be a RetryConfig, not {retries!r}")
@@ -150,7 +153,7 @@ class MixCore:
         await trio.lowlevel.checkpoint()
         operation = _request_operation(method, path)
         call = self._caller.call_of(operation, path + _query(path, params), json, options)
-        answer = await self._caller.run(call, lambda received: read_response(operation, received))
+        answer = await self._caller.run(call, read_response)
         return answer.value
 
 

@@ -20,7 +20,6 @@ from trio_mix._http import ResponseStream
 from trio_mix._public import public
 from trio_mix._rest._call import USER_AGENT
 from trio_mix._rest._request import BodyStream, Request
-from trio_mix._rest._responses import error_of
 from trio_mix._rest._retry import renewed
 from trio_mix._wire._events import decode_event
 from trio_mix.errors import ProtocolError, StreamClosed, TransportError
@@ -208,7 +207,8 @@ class EventStreamRequest(Request[EventStream, EventStream]):
             connect_timeout=call.timeout,
             session_id=self._session_id,
             operation=call.operation.name,
-            error_of=lambda received: error_of(received, call.operation),
+            error_of=call.error_of,
+            client_defaults=not call.withheld,
         )
 
         async def once(added: Mapping[str, str]) -> ResponseStream:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, final
 
 import trio
 
+from trio_mix._callbacks import check_callback
 from trio_mix._public import public
 from trio_mix._rest._file_upload import report
 from trio_mix._rest._request import BodyStream, Request
@@ -128,10 +129,13 @@ class FileRequest(Request[bytes, FileStream]):
         """Write the file to a path (rule 1), retried as a whole.
 
         Raises:
-          ConfigurationError: the path is a folder, or its folder does not exist.
+          ConfigurationError: the path is a folder, or its folder does not exist; or ``progress``
+            cannot be called with two arguments.
           OSError: the file cannot be written.
         """
         call = await self._prepare()
+        if progress is not None:
+            check_callback(progress, "files.download(progress=...)", 2)
         target = trio.Path(os.fspath(path))
         if await target.is_dir() or not await target.parent.is_dir():
             raise ConfigurationError(

@@ -11,7 +11,6 @@ Rules:
 
 from __future__ import annotations
 
-import inspect
 import mimetypes
 import os
 import secrets
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, cast
 import attrs
 import trio
 
+from trio_mix._callbacks import call, check_callback
 from trio_mix.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -45,9 +45,7 @@ async def report(progress: Progress | None, done: int, total: int | None) -> Non
     """Report the progress of a transfer to the caller."""
     await trio.lowlevel.checkpoint()
     if progress is not None:
-        answer = progress(done, total)
-        if inspect.isawaitable(answer):
-            await answer
+        await call(progress, done, total)
 
 
 @attrs.frozen
@@ -99,6 +97,8 @@ class Upload:
           ConfigurationError: the source, the name or the type cannot be used.
         """
         await trio.lowlevel.checkpoint()
+        if progress is not None:
+            check_callback(progress, "files.upload(progress=...)", 2)
         size: int | None = None
         if isinstance(source, str | os.PathLike):
             source = os.fspath(source)

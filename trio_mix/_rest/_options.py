@@ -17,9 +17,10 @@ from typing import Final, Literal, TypeAlias, get_args
 
 import attrs
 
-from trio_mix._http import sanitize_url
+from trio_mix._http import check_headers, sanitize_url
 from trio_mix._public import public
 from trio_mix._record import Record
+from trio_mix._rest._server_url import checked_url
 from trio_mix.errors import ConfigurationError
 
 __all__ = [
@@ -89,6 +90,13 @@ def _factor(instance: object, attribute: attrs.Attribute[float], value: float) -
         )
 
 
+def _flag(instance: object, attribute: attrs.Attribute[bool], value: bool) -> None:
+    if not isinstance(value, bool):
+        raise ConfigurationError(
+            f"{type(instance).__name__}({attribute.name}=...) must be True or False, not {value!r}"
+        )
+
+
 @public("trio_mix")
 @attrs.frozen(eq=False, repr=False)
 class BackoffStrategy(Record):
@@ -127,12 +135,15 @@ class RetryConfig(Record):
     """``"backoff"``, or ``"none"`` for a single try."""
     backoff: BackoffStrategy = attrs.field(factory=BackoffStrategy, validator=_is_backoff)
     """The pauses."""
-    retry_connection_errors: bool = True
+    retry_connection_errors: bool = attrs.field(default=True, validator=_flag)
     """Whether to retry if no response came, and not only after statuses."""
 
 
 def _copy_headers(value: Mapping[str, str] | None) -> Mapping[str, str] | None:
-    return None if value is None else dict(value)
+    if value is None:
+        return None
+    check_headers(value)
+    return dict(value)
 
 
 def _tuple(value: Sequence[str] | None) -> tuple[str, ...] | None:
@@ -145,6 +156,11 @@ def _codes(_instance: object, _attribute: object, value: tuple[str, ...] | None)
             raise ConfigurationError(
                 f'RequestOptions(retry_codes=...) takes codes as "503" or "5XX", not {code!r}'
             )
+
+
+def _server(_instance: object, _attribute: object, value: str | None) -> None:
+    if value is not None:
+        checked_url(value, "RequestOptions(server_url=...)")
 
 
 def _shown_url(url: str | None) -> str:
@@ -170,5 +186,9 @@ class RequestOptions(Record):
         default=None, converter=_copy_headers, repr=False, hash=False
     )
     """More headers; they replace the client's of the same names."""
-    server_url: str | None = attrs.field(default=None, repr=_shown_url)
-    """Another server's address."""
+    server_url: str | None = attrs.field(default=None, validator=_server, repr=_shown_url)
+    """Another server's address. If its origin (scheme, host and port) is not the client's, neither
+    the client's headers nor the headers, cookies and authentication of its ``http_client`` are
+    sent there, because they may hold credentials."""
+    send_client_headers: bool = attrs.field(default=False, validator=_flag)
+    """Whether they are sent to a ``server_url`` of another origin all the same."""

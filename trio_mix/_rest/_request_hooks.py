@@ -11,17 +11,17 @@ Rules (those of `Hooks`, implemented here):
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import trio
 
+from trio_mix._callbacks import call, check_awaited
 from trio_mix._http import check_headers, sanitize_url
 from trio_mix._rest._retry import Vetoed
 from trio_mix._terminal_text import get_logger
-from trio_mix.errors import ConfigurationError, MixError
+from trio_mix.errors import ConfigurationError, MixError, UsageError
 from trio_mix.hooks import (
     AfterErrorContext,
     AfterSuccessContext,
@@ -81,9 +81,8 @@ def check_hooks(hooks: Hooks | Iterable[Hooks] | None) -> tuple[Hooks, ...]:
 async def call_hook(hook: Hook[C] | None, context: C) -> None:  # noqa: ASYNC910 - the request is one
     """Call one hook; an exception from it is logged and ignored (rule 1)."""
     try:
-        answer = None if hook is None else hook(context)
-        if inspect.isawaitable(answer):
-            await answer
+        if hook is not None:
+            check_awaited(await call(hook, context), "it")
     except Exception:  # noqa: BLE001 - a hook must not break the work
         _log.exception("the hook %s raised; it is ignored", _name(hook))
 
@@ -111,6 +110,20 @@ async def call_each(calls: Iterable[tuple[Hook[C] | None, C]]) -> None:  # noqa:
 
 def _name(hook: object) -> str:
     return str(getattr(hook, "__qualname__", None) or type(hook).__qualname__)
+
+
+def _check_veto(result: object) -> None:
+    """Refuse the results of a ``before_request`` that was meant to veto, and did not raise.
+
+    Raises:
+      UsageError: the result is False, or a coroutine that was never awaited.
+    """
+    check_awaited(result, "before_request")
+    if result is False:
+        raise UsageError(
+            "before_request returned False, so the request was not made: raise an exception to veto"
+            " a request, and return None to allow it."
+        )
 
 
 def request_hooks(hooks: Sequence[Hooks], stream_state: State | None = None) -> RequestHooks | None:
@@ -210,9 +223,7 @@ class Try:
         for hooks in self._hooks:
             if hooks.before_request is not None:
                 try:
-                    answer = hooks.before_request(context)
-                    if inspect.isawaitable(answer):
-                        await answer
+                    _check_veto(await call(hooks.before_request, context))
                 except Exception as veto:  # noqa: BLE001 - it is raised unchanged
                     raise Vetoed(veto) from None
             self._begun.append(hooks)

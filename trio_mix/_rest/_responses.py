@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping  # noqa: TC003 - for typing.get_type_hints
 from types import NoneType
-from typing import TYPE_CHECKING, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Final, Generic, TypeVar, cast
 
 import attrs
 
@@ -70,16 +70,33 @@ class Answer(Generic[T]):
     """The response's headers, names in lower case."""
 
 
-def error_of(received: ReceivedResponse, operation: Operation[object]) -> MixError:
-    """Return the exception for a response that is no success."""
+_WITHHELD: Final = (
+    "The client's headers were not sent, because server_url is of another origin: pass"
+    " RequestOptions(headers=...) for it, or send_client_headers=True."
+)
+
+
+def error_of(
+    received: ReceivedResponse, operation: Operation[object], *, withheld: bool = False
+) -> MixError:
+    """Return the exception for a response that is no success.
+
+    Args:
+      received: the response.
+      operation: the operation.
+      withheld: whether the client's headers were not sent.
+    """
     error = _rest_error(received)
+    remedy = received.remedy
+    if withheld and received.status_code in (401, 403, 407):
+        remedy = _WITHHELD
     if error is None:
         return MixDefaultError(
             status_code=received.status_code,
             headers=received.shown_headers,
             body=received.text,
             request=received.request,
-            remedy=received.remedy or _remedy(received.status_code, operation),
+            remedy=remedy or _remedy(received.status_code, operation),
         )
     return ErrorResponse(
         error=error,
@@ -87,7 +104,7 @@ def error_of(received: ReceivedResponse, operation: Operation[object]) -> MixErr
         headers=received.shown_headers,
         body=received.text,
         request=received.request,
-        remedy=received.remedy,
+        remedy=remedy,
     )
 
 
@@ -122,17 +139,13 @@ def _remedy(status_code: int, operation: Operation[object]) -> str:
 
 
 def read_answer(operation: Operation[T], received: ReceivedResponse) -> Answer[T]:
-    """Return the value of an operation out of its response.
+    """Return the value of an operation out of a response with a status of success.
 
     Raises:
-      ErrorResponse: the server refused, in the API's error shape.
-      MixDefaultError: any other status that is not a success.
-      ResponseValidationError: a success whose body does not fit.
+      ResponseValidationError: the body does not fit.
     """
     from trio_mix._wire._models import Mismatch  # loads cattrs, which streams do not need
 
-    if not 200 <= received.status_code < 300:
-        raise error_of(received, operation)
     try:
         value = _value(operation, received)
     except Mismatch as error:
@@ -143,16 +156,12 @@ def read_answer(operation: Operation[T], received: ReceivedResponse) -> Answer[T
     raise misfit(received, mismatch.problem, mismatch.path, mismatch.value)
 
 
-def read_response(operation: Operation[Response], received: ReceivedResponse) -> Answer[Response]:
-    """Return the response to a request whose result is not interpreted.
+def read_response(received: ReceivedResponse) -> Answer[Response]:
+    """Return a response with a status of success whose body is not interpreted.
 
     Raises:
-      ErrorResponse: the server refused, in the API's error shape.
-      MixDefaultError: any other status that is not a success.
-      ResponseValidationError: the body is too long to be read whole.
+      ResponseValidationError: the body is too long to be read whole, or is compressed.
     """
-    if not 200 <= received.status_code < 300:
-        raise error_of(received, operation)
     if problem := _unreadable(received):
         raise misfit(received, problem, "$", None)
     response = Response(

@@ -10,7 +10,8 @@ import re
 from typing import Final
 from urllib.parse import urlsplit
 
-from trio_mix._http import Target, sanitize_url
+from trio_mix._http import Target
+from trio_mix._redact import MASK
 from trio_mix.errors import ConfigurationError
 
 __all__ = ["DEFAULT_SERVER_URL", "base_url", "checked_url"]
@@ -40,20 +41,28 @@ def checked_url(url: str, named: str = "server_url=...") -> str:
     if not isinstance(url, str):
         raise ConfigurationError(f"{named}: it must be a string, not {type(url).__name__}")
     try:
-        Target.parse(url)
+        target = Target.parse(url)
     except ConfigurationError as error:
         raise ConfigurationError(f"{named}: {error}") from None
     try:
         port = urlsplit(url).port
     except ValueError:
         port = 0
+    problem = ""
     if port == 0:
-        raise ConfigurationError(
-            f"{named}: {sanitize_url(url)!r} has an invalid port: use one from 1 to 65535"
-        )
-    if "?" in url or "#" in url:
-        raise ConfigurationError(
-            f"{named}: {sanitize_url(re.split('[?#]', url)[0])!r} is followed by a query or a"
-            " fragment: remove it"
-        )
+        problem = "has an invalid port: use one from 1 to 65535"
+    elif "?" in url or "#" in url:
+        problem = "has a query or a fragment: remove it, or percent-encode the ? or # of a password"
+    elif b"@" in target.path:
+        # A password with a slash in it: all before the slash was read as the host and the port.
+        problem = "has an @ after a slash: percent-encode the slash of a password as %2F"
+    if problem:
+        raise ConfigurationError(f"{named}: {_refused(url)!r} {problem}")
     return url.rstrip("/")
+
+
+def _refused(url: str) -> str:
+    """Return what may be shown of an address that is refused: nothing before its last ``@``."""
+    before, at, after = url.rpartition("@")
+    shown = re.split("[?#]", after)[0] if at else re.split("[?#]", url)[0]
+    return f"{MASK}@{shown}" if before else shown

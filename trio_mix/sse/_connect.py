@@ -7,13 +7,13 @@ again; ``Last-Event-ID`` is encoded in UTF-8.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
 import trio
 
+from trio_mix._callbacks import call, check_awaited
 from trio_mix._http import (
     ERROR_BODY_LIMIT,
     ReceivedResponse,
@@ -91,6 +91,8 @@ class StreamRequest:
     """The session, for errors."""
     operation: str = ""
     """The name of the API's operation, for errors."""
+    client_defaults: bool = True
+    """Whether the headers, cookies and authentication of a caller's client are sent too."""
     error_of: Callable[[ReceivedResponse], MixError] = error_of
     """Returns the exception for a response whose status is not a success."""
 
@@ -129,6 +131,7 @@ async def connect(
         request.url,
         headers=_headers(given, last_event_id()),
         content=request.content,
+        client_defaults=request.client_defaults,
         connect_timeout=request.connect_timeout,
     )
     try:
@@ -155,9 +158,8 @@ def check_last_event_id(event_id: str) -> None:
 
 async def _ask(source: HeadersSource) -> dict[str, str]:
     """Return the caller's headers, names in lower case."""
-    headers = source() if callable(source) else source
-    if inspect.isawaitable(headers):
-        headers = await headers
+    headers = await call(source) if callable(source) else source
+    check_awaited(headers, "the headers function")
     if headers is None:
         return {}  # noqa: ASYNC910 - the connection attempt follows
     check_headers(headers)
