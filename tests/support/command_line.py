@@ -18,6 +18,7 @@ import pyte
 import pytest
 import trio
 
+from tests.support.command_forks import ForkedCommand, ForkServer, fork_server
 from tests.support.planted import KEY
 from trio_mix.cli import main
 
@@ -111,11 +112,13 @@ def start_command() -> StartCommand:
     return start
 
 
-async def _reap(process: trio.Process) -> None:
+async def _reap(process: trio.Process | ForkedCommand) -> None:
     with trio.CancelScope(shield=True, deadline=trio.current_time() + TIMEOUT):
         if process.returncode is None:
             process.kill()
         await process.wait()
+        if isinstance(process, ForkedCommand):
+            return
         for pipe in (process.stdin, process.stdout, process.stderr):
             if pipe is not None:
                 await pipe.aclose()
@@ -128,7 +131,9 @@ class Terminal:
     the command sees, so that nothing scrolls out of it.
     """
 
-    def __init__(self, process: trio.Process, stream: trio.lowlevel.FdStream, columns: int) -> None:
+    def __init__(
+        self, process: ForkedCommand, stream: trio.lowlevel.FdStream, columns: int
+    ) -> None:
         self.process = process
         self.raw = ""
         self._stream = stream
@@ -201,28 +206,35 @@ class OpenTerminal(Protocol):
     ) -> AbstractAsyncContextManager[Terminal]: ...
 
 
+@pytest.fixture(scope="session")
+def command_forks() -> Iterator[ForkServer]:
+    """A process that has imported the command line, and forks for each command."""
+    with fork_server() as server:
+        yield server
+
+
 @pytest.fixture
-def open_terminal() -> OpenTerminal:
+def open_terminal(command_forks: ForkServer) -> OpenTerminal:
     """Start a command in a pseudo-terminal, where a typed Ctrl-C sends SIGINT."""
-    return _open_terminal
+
+    @asynccontextmanager
+    async def open_it(
+        *args: str, columns: int = 100, env: Mapping[str, str] | None = None
+    ) -> AsyncIterator[Terminal]:
+        async with _open_terminal(command_forks, args, columns, env or {}) as terminal:
+            yield terminal
+
+    return open_it
 
 
 @asynccontextmanager
 async def _open_terminal(
-    *args: str, columns: int = 100, env: Mapping[str, str] | None = None
+    forks: ForkServer, args: tuple[str, ...], columns: int, env: Mapping[str, str]
 ) -> AsyncIterator[Terminal]:
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
     try:
-        process = await trio.lowlevel.open_process(
-            [*_COMMAND, *args],
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            start_new_session=True,
-            preexec_fn=_take_terminal,
-            env=environment(**(env or {})),
-        )
+        process = await forks.start(args, environment(**env), theirs)
     finally:
         os.close(theirs)
     terminal = Terminal(process, trio.lowlevel.FdStream(ours), columns)
@@ -231,7 +243,3 @@ async def _open_terminal(
     finally:
         await _reap(process)
         await terminal.aclose()
-
-
-def _take_terminal() -> None:
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)

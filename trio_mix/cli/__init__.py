@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def _main(argv: Sequence[str]) -> int:
     except BrokenPipeError:  # the reader has exited early
         pass
     except OSError as error:
-        print(f"trio-mix: stdout cannot be written: {error}", file=sys.stderr)
+        with suppress(OSError):
+            print(f"trio-mix: stdout cannot be written: {error}", file=sys.stderr)
         return code or 1
     return code

@@ -44,15 +44,18 @@ def flush_streams() -> None:
     """Flush stdout and stderr.
 
     Raises:
-      OSError: a stream cannot be written. Its file is now the null device, so that the
-        interpreter's own flush does not fail again.
+      OSError: one cannot be written. Its file is now the null device, so that the interpreter's
+        own flush does not fail again.
     """
+    failure: OSError | None = None
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except OSError:
+        except OSError as error:
+            failure = failure or error
             with suppress(OSError):
                 null = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(null, stream.fileno())
                 os.close(null)
-            raise
+    if failure is not None:
+        raise failure
