@@ -173,9 +173,9 @@ async def test_commands_without_a_session_stay_in_order_while_a_page_is_created(
     bench: Bench,
 ) -> None:
     browser = bench.browser
-    browser.answers["Target.createTarget"] = None
-    browser.answers["Target.attachToTarget"] = {"result": {"sessionId": "Q"}}
     async with bench.tunnel():
+        browser.answers["Target.createTarget"] = None
+        browser.answers["Target.attachToTarget"] = {"result": {"sessionId": "Q"}}
         await bench.end.command("Browser.x")
         await browser.send({"method": "Target.targetDestroyed", "params": {"targetId": "T"}})
         await browser.send({"method": "Target.detachedFromTarget", "params": {"sessionId": "P"}})

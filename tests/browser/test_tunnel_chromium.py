@@ -46,7 +46,7 @@ class Scene:
         """Navigate to a page and wait until it is loaded: the command is answered before."""
         assert "frameId" in await self.ask("Page.navigate", url=url)
         expected = "document.URL != 'about:blank' && document.readyState == 'complete'"
-        while not await self.value_of(expected):
+        while await self.value_of(expected) is not True:
             await trio.lowlevel.checkpoint()
 
     async def value_of(self, expression: str) -> Any:

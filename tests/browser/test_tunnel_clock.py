@@ -153,6 +153,17 @@ async def test_a_browser_that_never_answers_the_handshake_is_an_error(
             pass
 
 
+async def test_a_browser_that_answers_no_command_is_an_error(
+    bench: Bench, autojump_clock: MockClock
+) -> None:
+    bench.browser.answers["Target.createBrowserContext"] = None
+    start = trio.current_time()
+    with pytest.raises(BrowserGone, match="did not open a tab within 3 s"):
+        async with bench.tunnel(connect_timeout=3):
+            pass
+    assert trio.current_time() - start == pytest.approx(3)
+
+
 async def test_a_lost_server_is_retried_for_the_time_of_the_policy(
     bench: Bench, autojump_clock: MockClock
 ) -> None:

@@ -87,7 +87,7 @@ class FakeDevTools:
         try:
             while True:
                 message = json.loads(await socket.get_message())
-                if message["method"] in opening:
+                if message["method"] in opening and message["method"] not in self.answers:
                     result = opening.pop(message["method"])
                     await socket.send_message(json.dumps({"id": message["id"], "result": result}))
                     if message["method"] == "Target.attachToTarget":

@@ -14,6 +14,7 @@ from trio_mix._http._sockets import TrioBackend
 from trio_mix.browser._devtools import MAX_MESSAGE, DevTools
 from trio_mix.browser._endpoint import address_of
 from trio_mix.browser._errors import BrowserGone
+from trio_mix.browser._policy import Policy
 from trio_mix.browser._transport import TransportLost
 from trio_mix.browser._websocket import WebSocket, WebSocketRefused
 from trio_mix.errors import ConfigurationError, TransportError
@@ -21,9 +22,10 @@ from trio_mix.errors import ConfigurationError, TransportError
 if TYPE_CHECKING:
     import ssl
 
+    from trio_mix.browser._chromium import Chromium
     from trio_mix.browser._settings import TunnelSettings
 
-__all__ = ["BrowserAddress"]
+__all__ = ["BrowserAddress", "browser_source"]
 
 
 @attrs.frozen
@@ -128,6 +130,42 @@ class BrowserAddress:
             " --remote-debugging-port, or with trio_mix.browser.launch_chromium().",
             browser=self.shown,
         )
+
+
+def browser_source(
+    browser: Chromium | None, cdp_url: str | None, policy: Policy | None
+) -> Chromium | BrowserAddress:
+    """Return where the browser is.
+
+    Raises:
+      ConfigurationError: the arguments contradict each other, or the policy cannot be enforced.
+    """
+    if browser is not None:
+        if cdp_url is not None or policy is not None:
+            raise ConfigurationError(
+                "open_tunnel(browser=…): pass no cdp_url=, and pass policy= to launch_chromium()."
+            )
+        return browser
+    if cdp_url is None:
+        raise ConfigurationError(
+            "open_tunnel(): pass browser=, a Chromium of launch_chromium(), or the cdp_url= of a"
+            " browser that you started."
+        )
+    address = BrowserAddress(cdp_url)
+    if (policy or Policy()).filter_network:
+        problem = None
+        if not address.is_local:
+            problem = "it is not on this machine"
+        elif address.is_page:
+            problem = "it is the endpoint of one page, whose network belongs to the browser"
+        if problem is not None:
+            raise ConfigurationError(
+                f"open_tunnel(cdp_url=…): the network of the browser at {address.shown} cannot be"
+                f" filtered: {problem}. Use the endpoint of a browser on this machine; or pass"
+                " policy=Policy(filter_network=False), if the agent may reach every host that the"
+                " browser reaches."
+            )
+    return address
 
 
 def _http_form(url: str) -> str:

@@ -23,8 +23,9 @@ from trio_mix._lifetime import OwnedNursery
 from trio_mix.browser._chromium import Chromium
 from trio_mix.browser._commands import to_json
 from trio_mix.browser._context import BrowserContext
-from trio_mix.browser._discovery import BrowserAddress
+from trio_mix.browser._discovery import BrowserAddress, browser_source
 from trio_mix.browser._endpoint import TunnelEndpoint
+from trio_mix.browser._errors import BrowserGone
 from trio_mix.browser._filter import CommandFilter
 from trio_mix.browser._folder import PrivateFolder
 from trio_mix.browser._policy import CommandChecker, Policy
@@ -98,8 +99,8 @@ def open_tunnel(
       folder: where downloads are stored and uploads are taken from, of this user only. The default
         is a new folder, which is removed with the tunnel.
       reconnect: how and for how long a lost connection to the server is reconnected.
-      connect_timeout: the timeout of a connect in seconds; the first connect and its retries must
-        succeed within it.
+      connect_timeout: the timeout of a connect in seconds, to the browser and to the server; the
+        first connect to the server and its retries must succeed within it.
       command_timeout: seconds after which a command that the browser has not answered is answered
         with an error. Servers time out after 30.
       max_answer_size: in bytes; a larger answer is replaced by an error. Servers accept 10 MB.
@@ -123,7 +124,7 @@ def open_tunnel(
         close_timeout=close_timeout,
         connect=connect,
     )
-    source = _source(browser, cdp_url, policy)
+    source = browser_source(browser, cdp_url, policy)
     server = TunnelEndpoint(mix, session_id, token, ssl_context)
     return Tunnel(
         server,
@@ -328,7 +329,15 @@ class Tunnel:
             folder=await self._folder.open() if local else None,
             page_only=page_only,
         )
-        await context.open(nursery)
+        limit = self._settings.connect_timeout
+        with trio.move_on_after(limit) as scope:
+            await context.open(nursery)
+        if scope.cancelled_caught:
+            raise BrowserGone(
+                f"The browser at {devtools.shown} did not open a tab within {limit:g} s. Start it"
+                " again, or raise open_tunnel(connect_timeout=...).",
+                browser=devtools.shown,
+            )
         commands = CommandFilter(
             CommandChecker(self._policy, self._folder.path, context),
             context,
@@ -352,39 +361,3 @@ class Tunnel:
     def _shown_source(self) -> str:
         source = self._source
         return repr(source) if isinstance(source, Chromium) else f"the browser at {source.shown}"
-
-
-def _source(
-    browser: Chromium | None, cdp_url: str | None, policy: Policy | None
-) -> Chromium | BrowserAddress:
-    """Return where the browser is.
-
-    Raises:
-      ConfigurationError: the arguments contradict each other, or the policy cannot be enforced.
-    """
-    if browser is not None:
-        if cdp_url is not None or policy is not None:
-            raise ConfigurationError(
-                "open_tunnel(browser=…): pass no cdp_url=, and pass policy= to launch_chromium()."
-            )
-        return browser
-    if cdp_url is None:
-        raise ConfigurationError(
-            "open_tunnel(): pass browser=, a Chromium of launch_chromium(), or the cdp_url= of a"
-            " browser that you started."
-        )
-    address = BrowserAddress(cdp_url)
-    if (policy or Policy()).filter_network:
-        problem = None
-        if not address.is_local:
-            problem = "it is not on this machine"
-        elif address.is_page:
-            problem = "it is the endpoint of one page, whose network belongs to the browser"
-        if problem is not None:
-            raise ConfigurationError(
-                f"open_tunnel(cdp_url=…): the network of the browser at {address.shown} cannot be"
-                f" filtered: {problem}. Use the endpoint of a browser on this machine; or pass"
-                " policy=Policy(filter_network=False), if the agent may reach every host that the"
-                " browser reaches."
-            )
-    return address
