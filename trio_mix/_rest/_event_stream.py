@@ -18,7 +18,7 @@ import trio
 
 from trio_mix._http import ResponseStream
 from trio_mix._public import public
-from trio_mix._rest._call import USER_AGENT
+from trio_mix._rest._caller import USER_AGENT
 from trio_mix._rest._request import BodyStream, Request
 from trio_mix._rest._retry import renewed
 from trio_mix._wire._events import decode_event
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Self
 
-    from trio_mix._rest._call import Call, Caller
+    from trio_mix._rest._call import Call
+    from trio_mix._rest._caller import Caller
     from trio_mix._rest._operation import Operation
     from trio_mix._rest._options import RequestOptions
     from trio_mix.errors import RequestInfo

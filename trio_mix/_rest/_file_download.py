@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Self
 
-    from trio_mix._rest._call import Call, Caller, OpenedResponse
+    from trio_mix._rest._call import Call, OpenedResponse
+    from trio_mix._rest._caller import Caller
     from trio_mix._rest._file_upload import Progress
     from trio_mix._rest._operation import Operation
     from trio_mix._rest._options import RequestOptions

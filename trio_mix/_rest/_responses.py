@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from trio_mix._http import ReceivedResponse
     from trio_mix._rest._operation import Operation
 
-__all__ = ["Answer", "Response", "error_of", "misfit", "read_answer", "read_response"]
+__all__ = ["CallResult", "Response", "error_of", "misfit", "read_answer", "read_response"]
 
 T = TypeVar("T")
 
@@ -59,7 +59,7 @@ class Response(Record):
 
 
 @attrs.frozen(eq=False, repr=False)
-class Answer(Generic[T]):
+class CallResult(Generic[T]):
     """A success: the value, its status and its headers."""
 
     value: T
@@ -138,7 +138,7 @@ def _remedy(status_code: int, operation: Operation[object]) -> str:
     )
 
 
-def read_answer(operation: Operation[T], received: ReceivedResponse) -> Answer[T]:
+def read_answer(operation: Operation[T], received: ReceivedResponse) -> CallResult[T]:
     """Return the value of an operation out of a response with a status of success.
 
     Raises:
@@ -151,12 +151,12 @@ def read_answer(operation: Operation[T], received: ReceivedResponse) -> Answer[T
     except Mismatch as error:
         mismatch = error
     else:
-        return Answer(value, received.status_code, received.headers)
+        return CallResult(value, received.status_code, received.headers)
     # Not raised in the handler: the mismatch holds the unmasked value.
     raise misfit(received, mismatch.problem, mismatch.path, mismatch.value)
 
 
-def read_response(received: ReceivedResponse) -> Answer[Response]:
+def read_response(received: ReceivedResponse) -> CallResult[Response]:
     """Return a response with a status of success whose body is not interpreted.
 
     Raises:
@@ -167,7 +167,7 @@ def read_response(received: ReceivedResponse) -> Answer[Response]:
     response = Response(
         status=received.status_code, headers=dict(received.headers), body=received.body
     )
-    return Answer(response, received.status_code, received.headers)
+    return CallResult(response, received.status_code, received.headers)
 
 
 def _value(operation: Operation[T], received: ReceivedResponse) -> T:

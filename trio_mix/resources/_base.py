@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from trio_mix._rest._operation import Generation, Retry
     from trio_mix._rest._options import RequestOptions
     from trio_mix._rest._request import Request
-    from trio_mix._rest._responses import Answer
+    from trio_mix._rest._responses import CallResult
 
     P = ParamSpec("P")
 
@@ -88,7 +88,7 @@ class Resource:
         options: RequestOptions | None,
         /,
         **values: object,
-    ) -> Answer[T]:
+    ) -> CallResult[T]:
         """Call the operation of a method and return its value with its status and headers."""
         return await self._caller.call(operation_of(method), values, options)
 

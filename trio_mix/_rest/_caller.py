@@ -1,0 +1,408 @@
+"""Makes calls of operations: prepared, sent, retried, and their responses read.
+
+Rules:
+
+1. Arguments are checked before any I/O; what cannot work is a `ConfigurationError`.
+2. A headers function is called again for each try, because tokens expire.
+3. No header's value, no password of a URL and no secret argument appears in an exception, a
+   ``repr`` or a log.
+4. Every coroutine here is a checkpoint, also when it raises.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import trio
+
+from trio_mix import _callbacks
+from trio_mix._http import (
+    ERROR_BODY_LIMIT,
+    RETRY_CODES,
+    Http,
+    ReceivedResponse,
+    Target,
+    check_headers,
+    header_secrets,
+    url_secrets,
+)
+from trio_mix._redact import Redactor
+from trio_mix._rest._call import Call, OpenedResponse, json_bytes
+from trio_mix._rest._options import RequestOptions, debug_wanted
+from trio_mix._rest._responses import CallResult, misfit, read_answer
+from trio_mix._rest._retry import RetryPlan, renewed
+from trio_mix._rest._server_url import checked_url
+from trio_mix._version import __version__
+from trio_mix.errors import (
+    RequestTimeout,
+    TransportError,
+)
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from trio_mix._http import RepeatableContent, ResponseStream
+    from trio_mix._rest._call import CallContent
+    from trio_mix._rest._operation import Operation
+    from trio_mix._rest._options import HeadersSource, RetryConfig
+    from trio_mix._rest._request_hooks import HasStatus, RequestHooks
+    from trio_mix.hooks import Hooks
+
+__all__ = ["USER_AGENT", "Caller"]
+
+T = TypeVar("T")
+A = TypeVar("A", bound="HasStatus")
+
+_NO_OPTIONS: Final = RequestOptions()
+_NO_HEADERS: Final[Mapping[str, str]] = {}
+USER_AGENT: Final = f"trio-mix/{__version__}"
+
+
+class Caller:
+    """Makes calls of operations for a client: address, headers, limits, retries, hooks.
+
+    `MixCore` says what the arguments mean, and checks them.
+
+    Attributes:
+      http: makes the requests.
+      timeout: how long one try may take, in seconds.
+      hooks: the client's hooks, in order.
+      rng: the source of the jitter of pauses.
+    """
+
+    def __init__(
+        self,
+        server_url: str,
+        *,
+        headers: HeadersSource | None,
+        timeout: float | None,
+        retries: RetryConfig,
+        http: Http,
+        hooks: Hooks | Sequence[Hooks] | None,
+        rng: random.Random,
+    ) -> None:
+        self.http = http
+        self.timeout = timeout
+        self.hooks: tuple[Hooks, ...] = ()
+        self._server_url = server_url
+        self._headers = headers
+        self._retries = retries
+        self.rng = rng
+        self._request_hooks: RequestHooks | None = None
+        if hooks is not None or debug_wanted():
+            self._set_hooks(hooks)
+
+    def _set_hooks(self, hooks: Hooks | Sequence[Hooks] | None) -> None:
+        from trio_mix._rest._debug_log import debug_hooks  # few clients have hooks
+        from trio_mix._rest._request_hooks import check_hooks, request_hooks
+
+        self.hooks = check_hooks(hooks) + debug_hooks()
+        self._request_hooks = request_hooks(self.hooks)
+
+    def url_for(self, path: str, options: RequestOptions | None = None) -> str:
+        """Return the absolute URL of a path; it may hold a password, so it must not be shown.
+
+        Args:
+          path: begins with a slash, percent-encoded.
+          options: may name another server.
+
+        Raises:
+          ConfigurationError: ``options.server_url`` cannot work.
+        """
+        other = options.server_url if options is not None else None
+        return (self._server_url if other is None else checked_url(other)) + path
+
+    def _withholds(self, options: RequestOptions | None) -> bool:
+        """Return whether the client's headers are not sent: to another origin, unless asked to."""
+        if options is None or options.server_url is None or options.send_client_headers:
+            return False
+        return Target.parse(options.server_url).origin != Target.parse(self._server_url).origin
+
+    async def headers_for(self, options: RequestOptions | None = None) -> dict[str, str]:
+        """Return the caller's headers for one request: the client's, then those of the options.
+
+        The client's are not sent to another origin, unless the options ask for that.
+
+        Raises:
+          ConfigurationError: a name or a value that HTTP cannot carry; the value is not shown.
+        """
+        source = None if self._withholds(options) else self._headers
+        merged: dict[str, str] = {}
+        if callable(source):
+            found = await _callbacks.call(source)
+            _callbacks.check_awaited(found, "the headers function")
+            check_headers(found)
+            _merge(merged, found)
+        elif source is not None:
+            _merge(merged, source)
+        if options is not None and options.headers is not None:
+            _merge(merged, options.headers)
+        check_headers(merged)
+        await trio.lowlevel.checkpoint()
+        return merged
+
+    def prepare(
+        self,
+        operation: Operation[T],
+        values: Mapping[str, object],
+        options: RequestOptions | None = None,
+    ) -> Call:
+        """Check a call's arguments and prepare its request, without any I/O.
+
+        Args:
+          operation: the operation.
+          values: the arguments by their Python names; ``None`` means not given.
+          options: what differs for this call.
+
+        Raises:
+          ConfigurationError: the operation does not allow an argument.
+        """
+        prepared = operation.prepare(values)
+        return self.call_of(operation, prepared.path, prepared.body, options, prepared.secrets)
+
+    def call_of(
+        self,
+        operation: Operation[T],
+        path: str,
+        body: object,
+        options: RequestOptions | None,
+        secrets: tuple[str, ...] = (),
+    ) -> Call:
+        """Return the call of an operation whose path and body are encoded already.
+
+        Args:
+          operation: the operation.
+          path: the path with its query, percent-encoded.
+          body: the body as a JSON value, ``None`` for none.
+          options: what differs for this call.
+          secrets: arguments to be masked in errors.
+
+        Raises:
+          ConfigurationError: the body is no JSON value, or ``options.server_url`` cannot work.
+        """
+        options = options or _NO_OPTIONS
+        timeout = None if operation.long else self.timeout
+        if options.timeout is not None:
+            timeout = None if math.isinf(options.timeout) else options.timeout
+        return Call(
+            operation=operation,
+            url=self.url_for(path, options),
+            body=None if body is None else json_bytes(body, operation.name),
+            secrets=secrets,
+            options=options,
+            withheld=self._withholds(options),
+            timeout=timeout,
+            retry=RetryPlan(
+                config=options.retries or self._retries,
+                safe=operation.retry == "safe",
+                codes=RETRY_CODES if options.retry_codes is None else options.retry_codes,
+                rng=self.rng,
+            ),
+        )
+
+    async def call(
+        self,
+        operation: Operation[T],
+        values: Mapping[str, object],
+        options: RequestOptions | None = None,
+        *,
+        content: CallContent | None = None,
+        on_sent: Callable[[], None] | None = None,
+    ) -> CallResult[T]:
+        """Call an operation, with retries, and return its value with its status and headers.
+
+        Cancellation ends it at once; whether the server got the request is then unknown.
+
+        Args:
+          operation: the operation.
+          values: the arguments by their Python names; ``None`` means not given.
+          options: what differs for this call.
+          content: a body that is not JSON, with its headers.
+          on_sent: called each time a request's body has been written whole.
+
+        Raises:
+          ConfigurationError: an argument that cannot work; nothing was sent.
+          ErrorResponse: the server refused, in the API's error shape.
+          MixDefaultError: any other status that is not a success.
+          ResponseValidationError: a success whose body does not fit.
+          ConnectionFailed: no response came.
+          RequestTimeout: no response came in time.
+        """
+        await trio.lowlevel.checkpoint()
+        return await self.run(
+            self.prepare(operation, values, options),
+            lambda received: read_answer(operation, received),
+            content=content,
+            on_sent=on_sent,
+        )
+
+    async def run(
+        self,
+        call: Call,
+        read: Callable[[ReceivedResponse], CallResult[T]],
+        *,
+        content: CallContent | None = None,
+        on_sent: Callable[[], None] | None = None,
+    ) -> CallResult[T]:
+        """Make a prepared call, with retries; `call` says what it raises.
+
+        Args:
+          call: from `prepare` or `call_of`.
+          read: returns the value out of a response with a status of success.
+          content: as for `call`.
+          on_sent: as for `call`.
+        """
+
+        async def once(added: Mapping[str, str]) -> CallResult[T]:
+            own = {"user-agent": USER_AGENT, "accept": "application/json"}
+            if call.body is not None:
+                own["content-type"] = "application/json"
+            body: RepeatableContent = call.body
+            if content is not None:
+                own.update(content.headers)
+                body = content.body if content.repeatable else content.body()
+            headers, redactor = await self._headers_of(call, own, added)
+            try:
+                response = await self.http.request(
+                    call.operation.method,
+                    call.url,
+                    headers=headers,
+                    content=body,
+                    client_defaults=not call.withheld,
+                    timeout=call.timeout,
+                    on_sent=on_sent,
+                )
+            except TransportError as error:
+                raise renewed(error, call.request) from error.__cause__
+            received = ReceivedResponse(
+                response.status_code,
+                response.headers,
+                response.body,
+                response.truncated,
+                call.request,
+                redactor.and_also(response.secrets),
+                response.redirect_problem,
+                response.encoding_problem,
+            )
+            if not 200 <= received.status_code < 300:
+                raise call.error_of(received)
+            return read(received)
+
+        return await call.retry.run(lambda: self.attempt(call, once))
+
+    async def attempt(
+        self,
+        call: Call,
+        once: Callable[[Mapping[str, str]], Awaitable[A]],
+        discard: Callable[[A], Awaitable[None]] | None = None,
+    ) -> A:
+        """Make one try of a call, with the hooks around it.
+
+        Args:
+          call: the call.
+          once: makes the try, with the headers that the hooks have added.
+          discard: closes its result, which is not returned if a hook is cancelled.
+        """
+        if self._request_hooks is None:
+            return await once(_NO_HEADERS)
+        return await self._request_hooks.around(call.request, next(call.tries), once, discard)
+
+    async def open(self, call: Call, extra: Mapping[str, str]) -> OpenedResponse:
+        """Make a call whose body is read as it comes; return when the response's head has come.
+
+        Only getting to the head is retried. The caller must close the stream.
+
+        Args:
+          call: from `prepare`.
+          extra: headers that the operation itself needs.
+
+        Raises:
+          ErrorResponse: the server refused, in the API's error shape.
+          MixDefaultError: any other status that is not a success.
+          ConnectionFailed: no response came.
+          RequestTimeout: no response came in time.
+        """
+        return await call.retry.run(lambda: self.open_once(call, extra))
+
+    async def open_once(self, call: Call, extra: Mapping[str, str]) -> OpenedResponse:
+        """Make a call as `open` does, in a single try."""
+
+        async def once(added: Mapping[str, str]) -> OpenedResponse:
+            own = {"user-agent": USER_AGENT, **extra}
+            headers, redactor = await self._headers_of(call, own, added)
+            return await self._open(call, headers, redactor)
+
+        async def discard(opened: OpenedResponse) -> None:
+            await opened.stream.aclose()
+
+        return await self.attempt(call, once, discard)
+
+    async def _open(
+        self, call: Call, headers: Mapping[str, str], redactor: Redactor
+    ) -> OpenedResponse:
+        try:
+            stream = await self.http.open(
+                call.operation.method,
+                call.url,
+                headers=headers,
+                content=call.body,
+                client_defaults=not call.withheld,
+                connect_timeout=call.timeout,
+            )
+            redactor = redactor.and_also(stream.secrets)
+            if 200 <= stream.status_code < 300 and not stream.encoding_problem:
+                return OpenedResponse(stream, call.request, redactor)
+            received = await _read_error(stream, call, redactor)
+        except TransportError as error:
+            raise renewed(error, call.request) from error.__cause__
+        if received.encoding_problem and 200 <= received.status_code < 300:
+            raise misfit(received, received.encoding_problem, "$", None)
+        raise call.error_of(received)
+
+    async def _headers_of(
+        self, call: Call, own: Mapping[str, str], added: Mapping[str, str]
+    ) -> tuple[dict[str, str], Redactor]:
+        """Return all headers of one try, and what masks the secrets among them.
+
+        Later ones replace earlier ones: the operation's own, the caller's, those of the hooks.
+        """
+        callers = await self.headers_for(call.options)
+        _merge(callers, added)
+        headers = dict(own)
+        _merge(headers, callers)
+        check_headers(headers)
+        return headers, Redactor([*header_secrets(callers), *call.secrets, *url_secrets(call.url)])
+
+
+async def _read_error(stream: ResponseStream, call: Call, redactor: Redactor) -> ReceivedResponse:
+    """Read a response that is no success, and close it.
+
+    Raises:
+      RequestTimeout: its body did not come in the time of a try.
+      TransportError: the connection was lost.
+    """
+    try:
+        with trio.move_on_after(math.inf if call.timeout is None else call.timeout):
+            body, truncated = await stream.read_all(ERROR_BODY_LIMIT)
+            return ReceivedResponse(
+                stream.status_code,
+                stream.headers,
+                body,
+                truncated,
+                call.request,
+                redactor,
+                stream.redirect_problem,
+                stream.encoding_problem,
+            )
+        raise RequestTimeout("the error's body did not come", request=call.request, sent=True)
+    finally:
+        await stream.aclose()
+
+
+def _merge(into: dict[str, str], headers: Mapping[str, str]) -> None:
+    """Put headers over others of the same names, in whatever case those are written."""
+    for name, value in headers.items():
+        lower = name.lower() if isinstance(name, str) else name
+        into[lower] = value
