@@ -121,7 +121,6 @@ class MessageTask:
         """Send once and report the outcome to the recovery."""
         state = self.state
         recovery = state.recovery
-        traits, known = self.dispatcher.router.traits, self.send_api.traits
         with state.post_scope:
             try:
                 posted = await self.send_api.post(state.session_id, state.request, self._sending)
@@ -138,15 +137,24 @@ class MessageTask:
                 recovery.post_raised(exc)
             else:
                 recovery.accepted()
-                traits.answers, traits.rate_limit_ends = known().answers, known().rate_limit_ends
+                self._learn_traits()
                 what = Input.ACCEPTED if posted.answer is None else Input.ANSWER
                 self.dispatcher.step(state, what, posted.answer)
         state.wake()
 
     def _sending(self) -> None:
+        """Note that the first byte may be sent, by what is known of the server by now."""
+        turn = self.state.turn
+        self._learn_traits()
         self.state.recovery.sending()
-        if self.state.turn.phase is Phase.REGISTERED:
+        if turn.phase is Phase.REGISTERED:
             self.dispatcher.step(self.state, Input.SENDING)
+        elif turn.phase is Phase.POSTED and self.dispatcher.router.traits.answers is False:
+            turn.answer_due = turn.events_due = False
+
+    def _learn_traits(self) -> None:
+        traits, known = self.dispatcher.router.traits, self.send_api.traits()
+        traits.answers, traits.rate_limit_ends = known.answers, known.rate_limit_ends
 
     async def _read_stored(self, until: float) -> None:
         state = self.state

@@ -57,6 +57,7 @@ class SendApi:
         self._streaming = streaming
         self._messages = messages
         self._system = system
+        self._named = api != "auto"
         self.api: Api | Literal["rest"] = api
         """The API as far as it is known: "rest" is blocking or async."""
 
@@ -88,14 +89,39 @@ class SendApi:
           MixError: the server refused the message.
           TransportError: no response; ``sent`` is whether the message may have arrived.
         """
-        if self.api in ("auto", "pipeline"):
+        if self.api == "auto":
             try:
                 return await self._post_pipeline(session_id, request, on_sending)
             except errors.MixDefaultError as exc:
-                if self.api == "pipeline" or exc.status_code not in (404, 405):
+                if not _is_the_routers(exc):
                     raise
             self.api = await self._detect_by_version()
-        return await self._post_rest(session_id, request, on_sending)
+            return await self._post_rest(session_id, request, on_sending)
+        pipeline = self.api == "pipeline"
+        first, second = self._post_rest, self._post_pipeline
+        if pipeline:
+            first, second = second, first
+        try:
+            return await first(session_id, request, on_sending)
+        except errors.MixDefaultError as exc:
+            if self._named or not _is_the_routers(exc):
+                raise
+            refusal = exc
+        # The server may have been upgraded: nothing has run, for its router has no such path.
+        before, self.api = self.api, "rest" if pipeline else "pipeline"
+        try:
+            posted = await second(session_id, request, on_sending)
+        except BaseException as exc:
+            self.api = before
+            if not isinstance(exc, errors.MixDefaultError) or not _is_the_routers(exc):
+                raise
+            raise errors.MessageRejected(
+                f"The message to session {session_id} was refused and did not run: the server has "
+                f"neither of the paths for messages ({refusal.request}; {exc.request}). Check that "
+                "server_url points at a Mix server.",
+                session_id=session_id,
+            ) from exc
+        return posted
 
     async def _post_pipeline(
         self, session_id: str, request: MessageRequest, on_sending: Callable[[], None]
@@ -132,7 +158,7 @@ class SendApi:
                 id=session_id, content="", options=RequestOptions(retries=_ONCE)
             )
         except errors.MixDefaultError as exc:
-            if exc.status_code in (404, 405):
+            if _is_the_routers(exc):
                 self.api = await self._detect_by_version()
                 return await self._post_rest(session_id, request, on_sending)
         except errors.ErrorResponse:
@@ -180,3 +206,9 @@ class SendApi:
         if (0, 7, 0) <= numbers < (0, 7, 4):
             return "blocking"  # noqa: ASYNC910 - as above
         return "async" if numbers >= (0, 7, 4) else "rest"  # noqa: ASYNC910 - as above
+
+
+def _is_the_routers(refusal: errors.MixDefaultError) -> bool:
+    """Return whether a refusal is the plain text of a router that does not have the path."""
+    kind = refusal.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return refusal.status_code in (404, 405) and kind in ("text/plain", "")
