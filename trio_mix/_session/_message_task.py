@@ -155,6 +155,7 @@ class MessageTask:
     def _learn_traits(self) -> None:
         traits, known = self.dispatcher.router.traits, self.send_api.traits()
         traits.answers, traits.rate_limit_ends = known.answers, known.rate_limit_ends
+        traits.ids = traits.ids or known.ids
 
     async def _read_stored(self, until: float) -> None:
         state = self.state

@@ -260,7 +260,7 @@ class TurnRouter:
         if kind in _NOT_OF_TURNS:
             return _NOBODY
         ids = ids_of(event)
-        if not self.traits.ids and _are_of_messages(event, ids):
+        if self.traits.ids is None and _are_of_messages(event, ids):
             self.traits.ids = True
         turn = self._turn
         if turn is not None and (turn.phase is _REGISTERED or turn.phase is _ENDED):
