@@ -163,13 +163,13 @@ async def test_the_reply_of_a_running_message_says_what_to_do(server: MixServer,
 async def test_a_message_outside_its_scope_says_how_to_use_it(server: MixServer, mix: Mix) -> None:
     async with mix.open_stream(server.create_session()) as stream:
         message = stream.send("hello")
-        with pytest.raises(errors.UsageError, match="async with stream.send"):
+        with pytest.raises(errors.UsageError, match="async with session.send"):
             await message.__anext__()
         async with message:
             await message.wait()
-        with pytest.raises(errors.StreamClosed, match="scope was left"):
+        with pytest.raises(errors.StreamClosed, match="was left"):
             await message.__anext__()
-        with pytest.raises(errors.UsageError, match="entered once"):
+        with pytest.raises(errors.UsageError, match="entered only once"):
             async with message:
                 raise AssertionError("entered")
     with pytest.raises(errors.StreamClosed, match="open it again"):

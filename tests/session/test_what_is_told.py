@@ -75,7 +75,7 @@ async def test_a_message_whose_session_is_gone_says_that_its_fate_cannot_be_know
             nursery.start_soon(restart)
             with pytest.raises(errors.SessionNotFound, match=GONE) as caught:
                 await stream.ask("go")
-            assert "message had been sent: its outcome cannot be known" in str(caught.value)
+            assert "message had been sent, and its outcome is unknown" in str(caught.value)
             with pytest.raises(errors.SessionNotFound, match=GONE) as later:
                 await stream.wait_connected()
             assert "message had been sent" not in str(later.value)

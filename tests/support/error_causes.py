@@ -75,9 +75,9 @@ async def closed_client(stage: Stage) -> None:
 @cause(
     errors.UsageError,
     "a message is used before it is entered",
-    operation="stream.send(...)",
+    operation="session.send(...)",
     target="session-1",
-    remedy="use it as `async with stream.send(...) as message`",
+    remedy="use it as `async with session.send(...) as message`",
 )
 async def message_not_entered(stage: Stage) -> None:
     async with stage.mix.open_stream(stage.session) as session:

@@ -45,7 +45,7 @@ async def no_content(stage: Stage) -> None:
 @cause(
     errors.StreamAlreadyOpen,
     "a second stream of one session is opened on one client",
-    operation="has a stream on this client already",
+    operation="already has an open stream on this client",
     target="'session-1'",
     remedy="Share that one",
 )
@@ -145,7 +145,7 @@ async def event_too_large(stage: Stage) -> None:
     "the agent cannot go on",
     operation="The agent gave up the message",
     target="session-1",
-    remedy="Look into the server's log, or send the message again",
+    remedy="Check the server's log, or send the message again",
 )
 async def agent_fails(stage: Stage) -> None:
     stage.server.script("Hi", Turn(Say("Let me"), Fail("failed to process events: overloaded")))
@@ -200,7 +200,7 @@ async def cancelled(stage: Stage) -> None:
     "the connection was lost, and an oldest server has no stored messages that show the outcome",
     operation="was cut by a lost connection",
     target="session-1",
-    remedy="It may have run, or may still run: look at the session before sending it again",
+    remedy="It may have run, or may still be running: check the session's messages",
     server={"api": "pipeline-oldest"},
 )
 async def cut_for_good(stage: Stage) -> None:
@@ -214,7 +214,7 @@ async def cut_for_good(stage: Stage) -> None:
     "the server was restarted in the middle of the message",
     operation="was cut by a lost connection",
     target="session-1",
-    remedy="It does not run any more: send it again if it is still wanted",
+    remedy="It is not running any more: send it again if it is still wanted",
 )
 async def server_restarted(stage: Stage) -> None:
     stage.server.script("Hi", Turn(Say("Let me"), Hang()))
@@ -248,7 +248,7 @@ async def left_early(stage: Stage) -> None:
     "the text would be run as a shell command",
     operation="The message to session",
     target="session-1",
-    remedy="Pass allow_shell=True if that is meant",
+    remedy="Pass allow_shell=True if that is intended",
 )
 async def shell_command(stage: Stage) -> None:
     async with stage.mix.open_stream(stage.session) as stream:

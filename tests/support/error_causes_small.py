@@ -106,7 +106,7 @@ wrong("ping", operation="open_tunnel(", target="ping_timeout=nan", remedy="must 
                                        ping_timeout=math.nan))  # fmt: skip
 
 message("empty", error=errors.MessageRejected, text=" ", target="session-1",
-        remedy="give it a text")  # fmt: skip
+        remedy="pass a text")  # fmt: skip
 message("thinking", error=errors.ConfigurationError, thinking_level="hard",
         target="thinking_level='hard'", remedy="use 'off'")  # fmt: skip
 message("steps", error=errors.ConfigurationError, max_steps=0, target="max_steps=0",

@@ -1,7 +1,8 @@
-"""Connects the parts of one open session stream: reader, dispatcher, send queue, message tasks.
+"""`StreamController`: connects the reader, dispatcher, send queue and message tasks of a stream.
 
-The reader reports synchronously (connected, lost, events, failed). Messages call in from their own
-tasks (begin, leave). Whatever takes time is a task in the stream's nursery.
+The reader reports synchronously (connected, lost, events, failed). Messages call the controller
+from their senders' tasks (begin, leave). Everything that takes time is a task in the stream's
+nursery.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 __all__ = ["Services", "Settings", "StreamController"]
 
 _CANCELLED_END: Final = 1.0
-"""Seconds that leaving spends on the end of a turn whose cancellation was acknowledged."""
+"""Seconds that leaving waits for the end of a turn whose cancellation was acknowledged."""
 
 
 @attrs.frozen(kw_only=True)
@@ -67,7 +68,7 @@ class Services:
 
 @attrs.frozen(kw_only=True)
 class Settings:
-    """How one stream behaves; durations in seconds."""
+    """The options of a stream; durations are in seconds."""
 
     reconnect: ReconnectPolicy
     connect_timeout: float
@@ -81,7 +82,7 @@ class Settings:
 
 
 class StreamController(ReaderHost):
-    """Runs one session's stream in the nursery of its `SessionStream`."""
+    """Runs the stream of a session in the nursery of its `SessionStream`."""
 
     def __init__(
         self, session_id: str, services: Services, settings: Settings, nursery: trio.Nursery
@@ -140,7 +141,7 @@ class StreamController(ReaderHost):
         self._nursery.start_soon(self._until_the_end, self.reader.run, name=name)
 
     async def wait_connected(self) -> None:
-        """Wait until the server has said ``connected``; raises what the stream failed with."""
+        """Wait until the server has sent ``connected``; raises the failure of the stream."""
         await trio.lowlevel.checkpoint()
         while self.reader.state is not StreamState.CONNECTED:
             if self.failure is not None:
@@ -150,9 +151,9 @@ class StreamController(ReaderHost):
             await self._connected.wait()
 
     def close(self) -> None:
-        """End everything that depends on the stream, because it is being closed on purpose."""
+        """End everything that depends on the stream, because its scope is left."""
         closed = errors.StreamClosed(
-            f"The stream of session {self.session_id} was closed. Keep using it inside "
+            f"The stream of session {self.session_id} was closed. Use it inside "
             "`async with mix.open_stream(...)`, or open it again.",
             url=self._services.url,
             session_id=self.session_id,
@@ -163,12 +164,12 @@ class StreamController(ReaderHost):
 
     @property
     def continued(self) -> bool | None:
-        """Whether the current connection goes on with the last one's ids; None: unknown."""
+        """Whether the event ids continue those of the last connection; None: unknown."""
         return self.reader.replay_filter.continued
 
     @property
     def end_outstanding(self) -> bool:
-        """Whether a turn of the session was cancelled, and its end has not come."""
+        """Whether a turn of the session was cancelled and has not ended yet."""
         state = self.dispatcher.current
         return self.router.end_outstanding or (state is not None and state.turn.cancelling)
 
@@ -196,7 +197,7 @@ class StreamController(ReaderHost):
             state.wake()
 
     def stream_lost(self, reason: str, *, planned: bool) -> None:
-        """Hold messages back, and let a turn that is under way be recovered."""
+        """Pause sending, and start the recovery of the running turn."""
         self.send_queue.pause()
         self._renewing = False
         self.router.lost()
@@ -214,7 +215,7 @@ class StreamController(ReaderHost):
         self._loss_logger.lost(reason)
 
     def stream_failed(self, failure: Exception) -> None:
-        """Raise what ended the stream in everything that waits on it."""
+        """Raise the failure of the stream in everything that waits on it."""
         self._end(failure, cleanly=False)
 
     def stream_events(self, events: Sequence[ev.Event]) -> None:
@@ -233,11 +234,11 @@ class StreamController(ReaderHost):
             self.dispatcher.current.recovery.continued = self.continued
 
     def may_rotate(self) -> bool:
-        """Return whether nobody is sending, and no turn is under way."""
+        """Return whether no message is being sent and no turn is running."""
         return not self.send_queue.held
 
     def may_drop(self) -> bool:
-        """Return whether nothing of a message is under way, even if a sender holds the queue."""
+        """Return whether no turn is running, even if a sender holds the queue."""
         return not self.send_queue.held or self.dispatcher.current is None
 
     def heartbeats_pause(self) -> bool:
@@ -247,7 +248,7 @@ class StreamController(ReaderHost):
     # -- called by messages -----------------------------------------------------------------
 
     def message_hooks(self, request: MessageRequest) -> MessageHooks | None:
-        """Return what calls the hooks of a message, if there are any."""
+        """Return the object that calls the hooks of a message, or None."""
         return None if self._hooks is None else self._hooks.message(request)
 
     async def begin(
@@ -255,17 +256,17 @@ class StreamController(ReaderHost):
         request: MessageRequest,
         policy: Callable[[ev.PermissionEvent], object] | None,
     ) -> MessageState:
-        """Wait for the message's turn to be sent, send it, and return when it is under way.
+        """Wait for the earlier messages, send the message, and return when it is running.
 
         Args:
           request: the message.
-          policy: decides about its permission requests, if anybody does.
+          policy: decides about its permission requests; None: nothing does.
 
         Raises:
-          MessageRejected: the server refused it.
-          StreamError, TransportError: the stream is over, or nothing could be sent.
+          MessageRejected: the server refused the message.
+          StreamError, TransportError: the stream is over, or the message could not be sent.
 
-        Cancelled, it leaves the message as `leave` does.
+        If it is cancelled, it calls `leave`.
         """
         if self.reader.state is StreamState.RECONNECTING:
             self._loss_logger.watch()
@@ -297,7 +298,7 @@ class StreamController(ReaderHost):
         return state
 
     async def leave(self, state: MessageState) -> None:
-        """End the server's work on a message whose sender leaves; bounded and shielded."""
+        """End the server's work on a message that is left; shielded, with a deadline."""
         if state.turn.over or state.turn_over.is_set():
             await trio.lowlevel.cancel_shielded_checkpoint()
             return
@@ -307,18 +308,18 @@ class StreamController(ReaderHost):
         with trio.CancelScope(shield=True, deadline=deadline):
             await state.cancelled.wait()
             if state.cancel_acknowledged:
-                # The turn's end follows within moments. Waiting for it keeps it from being taken
-                # for the end of the next message, on this stream or on another one.
+                # The end of the turn follows soon. Without waiting for it, it could be taken for
+                # the end of the next message, on this stream or on another one.
                 with trio.move_on_after(_CANCELLED_END):
                     await state.turn_over.wait()
 
     async def cancel_message(self, state: MessageState) -> None:
-        """Ask the server to cancel a message that its sender goes on to follow."""
+        """Ask the server to cancel a message that its sender continues to iterate."""
         state.turn.cancelling = True
         await self.cancel()
 
     async def cancel(self) -> CancelOutcome:
-        """Ask the server to cancel; return the outcome. A server that cannot cancel is no error."""
+        """Ask the server to cancel the turn, and return the outcome; never raises an error."""
         options = RequestOptions(retries=RetryConfig(strategy="none"))
         try:
             await self._services.messages.cancel_processing(id=self.session_id, options=options)
@@ -352,7 +353,7 @@ class StreamController(ReaderHost):
         )
 
     def warn_unanswered(self, request: ev.PermissionEvent) -> bool:
-        """Warn of a request that its message drops, unless a subscriber sees it."""
+        """Warn about a request that its message drops, unless there is a subscriber."""
         unseen = not self.dispatcher.subscribers
         if unseen:
             warn_unanswered(request, self.session_id)
@@ -382,11 +383,11 @@ class StreamController(ReaderHost):
         return state
 
     async def _until_the_end(self, run: Callable[[], Awaitable[None]]) -> None:
-        """Run the reader, or a message's task, until the stream ends and not before.
+        """Run the reader or a message's task, shielded until the stream ends.
 
-        What cancels the caller cancels the stream's tasks as well. But a message that is left then
-        is cancelled on the server first: its POST must be over before that, and its last events,
-        which may ask for a permission, must still be received.
+        A cancellation of the caller also reaches the stream's tasks. But a message that is left
+        must first be cancelled on the server: its POST has to end before that, and its last events,
+        which may be permission requests, must still be received.
         """
         with trio.CancelScope(shield=True) as scope:
             self._scopes.add(scope)
@@ -402,7 +403,7 @@ class StreamController(ReaderHost):
         state.wake()
 
     def _learn_traits(self) -> None:
-        """Take over what the client has learnt of the server; what events showed is kept."""
+        """Copy what the client knows about the server; what events have shown is kept."""
         seen, known = self.router.traits.ids, self.send_api.traits()
         known.ids = known.ids if seen is None else seen
         self.router.traits = known
@@ -421,8 +422,8 @@ class StreamController(ReaderHost):
             answered=state.partial().message_id is not None,
             outcome_open=not (refused or ended),
         )
-        # A turn whose end was not seen may still send events that no id tells from the next one's:
-        # errors have no ids at all. A finished turn with ids has nothing left to send.
+        # A turn whose end was not received may still send events without ids, which cannot be
+        # distinguished from those of the next turn. A finished turn with ids has sent everything.
         finished = state.failure is None and not (recovery.left or state.builder.doubtful)
         known = self.router.traits.ids and recovery.was_cut and finished
         command = state.turn.text.startswith("/")

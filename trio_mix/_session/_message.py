@@ -1,11 +1,8 @@
-"""One sent message, as its sender holds it: a scope, a stream of events, a reply.
+"""`Message`: a sent message, with its events and its reply.
 
-What it knows: its state, and whom to ask for what needs I/O. What it must never know: the wire
-format, the nursery that the work runs in, how events found their way here.
-
-Rule 1  The scope is the message: entering it sends, leaving it early ends the server's work.
-Rule 2  Iteration ends with the turn, and raises what the turn failed with.
-Rule 3  ``text_deltas`` joined is ``reply.text``, whatever the server did.
+Rule 1  Entering the scope sends the message; leaving it early cancels the server's work.
+Rule 2  Iteration ends with the turn, and raises the error with which the turn failed.
+Rule 3  The joined ``text_deltas`` are equal to ``reply.text``, whatever the server sends.
 """
 
 from __future__ import annotations
@@ -42,18 +39,19 @@ PermissionPolicy: TypeAlias = "Callable[[ev.PermissionEvent, Message], bool | Aw
 @public("trio_mix")
 @final
 class Message:
-    """One message that was sent, its events and its reply.
+    """A message, its events and its reply.
 
-    Made by `SessionStream.send`; use it as an async context manager, and iterate it::
+    Returned by `SessionStream.send`; use it as an async context manager, and iterate it::
 
-        async with stream.send("List the files here") as message:
+        async with session.send("List the files here") as message:
             async for event in message:
                 ...
             reply = message.reply
 
-    Entering waits for the earlier messages of the session, sends, and returns when the server has
-    accepted the message or its first event has come. Leaving before the turn is over tells the
-    server to cancel it, shielded from cancellation, for at most ``cleanup_timeout`` seconds.
+    Entering waits for the earlier messages of the stream, sends the message, and returns when the
+    server has accepted it or its first event has arrived. Leaving the scope before the turn is over
+    asks the server to cancel it, shielded from cancellation, for at most ``cleanup_timeout``
+    seconds.
     """
 
     def __init__(
@@ -82,26 +80,26 @@ class Message:
 
     @property
     def text(self) -> str:
-        """The text that was sent."""
+        """The text of the message."""
         return self._request.text
 
     @property
     def session_id(self) -> str:
-        """The session that it was sent to."""
+        """The id of the session."""
         return self._controller.session_id
 
     @property
     def finished(self) -> bool:
-        """Whether its turn is over, with a reply or a failure."""
+        """Whether the turn is over, with a reply or an error."""
         return self._state is not None and self._state.over.is_set()
 
     @property
     def reply(self) -> Reply:
-        """The final result, once the turn is over.
+        """The reply, once the turn is over.
 
         Raises:
           MessageNotFinished: the turn is still running; iterate to the end, or `wait`.
-          MessageError: what the turn failed with (`AgentError`, `MessageInterrupted`, …).
+          MessageError: the turn failed (`AgentError`, `MessageInterrupted`, …).
         """
         state = self._opened()
         if not state.over.is_set():
@@ -117,7 +115,7 @@ class Message:
 
     @property
     def partial_reply(self) -> Reply:
-        """What has come of the reply so far."""
+        """The part of the reply that was received so far."""
         return self._opened().partial()
 
     async def __aenter__(self) -> Self:
@@ -126,15 +124,15 @@ class Message:
         Raises:
           MessageRejected: the server refused it.
           StreamClosed, ReconnectFailed, SessionNotFound: the stream is over.
-          ConnectionFailed: the server could not be reached to send it; nothing was sent.
+          ConnectionFailed: the server could not be reached; the message was not sent.
 
-        A checkpoint. Cancelled before anything was written, nothing is sent; later, the server is
-        told to cancel.
+        A checkpoint. If it is cancelled before the first byte was sent, nothing is sent; if later,
+        the server is asked to cancel the message.
         """
         if self._used:
             raise UsageError(
-                f"The message to session {self.session_id!r} can be entered once: call "
-                "stream.send() again for another one."
+                f"The message to session {self.session_id!r} can be entered only once: call "
+                "session.send() again for another message."
             )
         self._used = True
         self._hooks = self._controller.message_hooks(self._request)
@@ -150,9 +148,9 @@ class Message:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Leave the scope; end the server's work if it is not over (rule 1).
+        """Leave the scope; if the turn is not over, ask the server to cancel it (rule 1).
 
-        A checkpoint. Shielded, for at most ``cleanup_timeout`` seconds.
+        A checkpoint, shielded from cancellation for at most ``cleanup_timeout`` seconds.
         """
         state = self._opened()
         self._left = True
@@ -164,8 +162,8 @@ class Message:
                 state.fail(
                     MessageInterrupted(
                         f"The message on session {self.session_id} was left before its turn was "
-                        "over, and the server was told to cancel it. Stay in the block until the "
-                        "end to get the whole reply. What had come is in .partial.",
+                        "over, and the server was asked to cancel it. Stay in the block until the "
+                        "end to get the whole reply. The partial reply is in `.partial`.",
                         session_id=self.session_id,
                         partial=state.partial(),
                         outcome="cancelled",
@@ -180,40 +178,40 @@ class Message:
         return self
 
     def __anext__(self) -> Awaitable[Event]:
-        """Return the turn's next event, the terminal one included, then end.
+        """Return the next event of the turn. The terminal event is the last one.
 
         Raises:
-          AgentError: the agent gave up (after its ``error`` event was handed out).
-          MessageInterrupted: the turn was cut and could not be completed.
-          ConsumerTooSlow: too much stood waiting.
+          AgentError: the agent reported an error (after its ``error`` event was returned).
+          MessageInterrupted: the turn was interrupted and could not be recovered.
+          ConsumerTooSlow: the message was not iterated, and its buffer is full.
           StreamClosed, ReconnectFailed, SessionNotFound, ProtocolError: the stream ended.
-          trio.BusyResourceError: another task is iterating it.
+          trio.BusyResourceError: another task is iterating the message.
 
-        A checkpoint. A cancelled wait loses nothing.
+        A checkpoint. If it is cancelled, no event is lost.
         """
-        state = self._state or self._opened()  # no call where it can be had without
+        state = self._state or self._opened()  # this runs once per event: avoid the call
         if self._left:
             raise StreamClosed(
-                f"The message's scope was left, on session {self.session_id}. Iterate it inside"
-                " `async with stream.send(...)`.",
+                f"The scope of the message on session {self.session_id} was left. Iterate the"
+                " message inside `async with session.send(...)`.",
                 session_id=self.session_id,
             )
         return state.buffer.__anext__()
 
     def text_deltas(self) -> TextDeltas:
-        """Iterate only the top-level text, in pieces as it comes.
+        """Return an iterator over the top-level text, in pieces as it arrives.
 
-        The pieces joined are ``reply.text`` exactly, also where the server sends no deltas, or its
+        The joined pieces are equal to ``reply.text``, also if the server sends no deltas, or its
         ``complete`` overtakes the last of them. Iterate either this or the message, not both.
-        A permission request is not seen here: see `wait`.
+        Permission requests are dropped as in `wait`.
         """
         return TextDeltas(self)
 
     async def wait(self) -> Reply:
-        """Read the message to its end, dropping its events, and return the reply.
+        """Iterate the message to its end, drop its events, and return the reply.
 
-        A permission request among them gets no answer without ``on_permission``: the logger
-        ``trio_mix`` has a warning then.
+        Without ``on_permission``, a permission request among them is not answered: a warning is
+        logged on ``trio_mix``.
 
         Raises what iterating and `reply` raise. A checkpoint.
         """
@@ -223,15 +221,15 @@ class Message:
         return self.reply
 
     async def cancel(self) -> None:
-        """Tell the server to cancel the message; its events, and its end, still come.
+        """Ask the server to cancel the message; its remaining events and its end still arrive.
 
-        A server without a cancel operation is no error. A checkpoint. (OpenAPI:
+        If the server has no such operation, no error is raised. A checkpoint. (OpenAPI:
         ``cancelSessionProcessing``)
         """
         await self._controller.cancel_message(self._opened())
 
     async def grant(self, request: ev.PermissionEvent) -> None:
-        """Allow what a permission request asks for. (OpenAPI: ``grantPermission``).
+        """Grant a permission request. (OpenAPI: ``grantPermission``).
 
         Raises:
           ErrorResponse: the server does not know the request (any more).
@@ -239,7 +237,7 @@ class Message:
         await self._controller.decide(request.permission_id, grant=True)
 
     async def deny(self, request: ev.PermissionEvent) -> None:
-        """Refuse what a permission request asks for. (OpenAPI: ``denyPermission``).
+        """Deny a permission request. (OpenAPI: ``denyPermission``).
 
         Raises:
           ErrorResponse: the server does not know the request (any more).
@@ -247,11 +245,11 @@ class Message:
         await self._controller.decide(request.permission_id, grant=False)
 
     async def respond(self, notification: ev.NotificationEvent, value: str | None = None) -> None:
-        """Answer a notification in the way that it asks for. (OpenAPI: ``respondToNotification``).
+        """Respond to a notification according to its type. (OpenAPI: ``respondToNotification``).
 
         Args:
           notification: the event.
-          value: the text, or the choice; None where it only wants to be acknowledged.
+          value: the text, or the choice; None to acknowledge it.
 
         Raises:
           ErrorResponse: the server does not know the notification (any more).
@@ -261,7 +259,7 @@ class Message:
         )
 
     def _dropped(self, request: ev.PermissionEvent) -> None:
-        """Note that the caller does not see a request; one word per message is enough."""
+        """Warn, once per message, about a request that the caller does not see."""
         if self._on_permission is None and not self._warned:
             self._warned = self._controller.warn_unanswered(request)
 
@@ -276,46 +274,46 @@ class Message:
         if self._state is None:
             raise UsageError(
                 f"The message to session {self.session_id!r} was not sent: use it as `async with"
-                " stream.send(...) as message`."
+                " session.send(...) as message`."
             )
         return self._state
 
 
 @final
 class TextDeltas:
-    """Top-level text in pieces: an asynchronous iterator made by `Message.text_deltas`."""
+    """An asynchronous iterator over top-level text, returned by `Message.text_deltas`."""
 
     def __init__(self, message: Message) -> None:
         self._message = message
-        self._rest_given = False
-        self._given = 0
+        self._rest_returned = False
+        self._returned = 0
         self._gap = False
 
     def __aiter__(self) -> Self:
-        """Iterate the pieces."""
+        """Return the iterator itself."""
         return self
 
     async def __anext__(self) -> str:
         """Return the next piece; raises what iterating the message raises. A checkpoint."""
-        while not self._rest_given:
+        while not self._rest_returned:
             try:
                 event = await self._message.__anext__()
             except StopAsyncIteration:
-                self._rest_given = True
-                rest = self._message._opened().builder.text[self._given :]
+                self._rest_returned = True
+                rest = self._message._opened().builder.text[self._returned :]
                 if rest:
-                    return rest  # noqa: ASYNC910 - the message's end was one
+                    return rest  # noqa: ASYNC910 - the end of the message was a checkpoint
                 break
             if isinstance(event, ev.StreamGapEvent):
-                # What follows belongs behind what is missing: it comes with the rest.
+                # Text after the gap belongs after the missing text: return it at the end.
                 self._gap = True
             elif (
                 isinstance(event, ev.ContentEvent)
                 and event.parent_tool_call_id is None
                 and not self._gap
             ):
-                self._given += len(event.content)
-                return event.content  # noqa: ASYNC910 - the message's event was one
+                self._returned += len(event.content)
+                return event.content  # noqa: ASYNC910 - the event was a checkpoint
             elif isinstance(event, ev.PermissionEvent):
                 self._message._dropped(event)
         raise StopAsyncIteration

@@ -1,4 +1,4 @@
-"""All that the stream knows of one sent message: what has arrived for it, and how it ended.
+"""The state of a sent message: the events that have arrived for it, and how it ended.
 
 Rule 1  A message ends exactly once: with its reply, or with one failure.
 """
@@ -31,17 +31,17 @@ _LOOKED_AT = frozenset((ev.PermissionEvent, ev.UnknownEvent))
 
 _PERMISSIONS_REMEMBERED: Final = 1000
 _POLICIES_AT_ONCE: Final = 64
-"""A request beyond it gets no answer from here, and is denied by the server after a while."""
+"""A further request is not answered, and is denied by the server after a while."""
 
 
 class MessageState:
-    """One sent message as the stream sees it: what has come for it, and how it ended.
+    """A sent message: the events that have arrived for it, and how it ended.
 
     Args:
       request: the message.
       recovery: decides what to do about it; it has the turn.
       session_id: the session, for errors.
-      mark: buffered events from which on text deltas are merged.
+      mark: the number of buffered events above which text deltas are merged.
     """
 
     def __init__(
@@ -52,61 +52,61 @@ class MessageState:
         self.turn = recovery.turn
         self.session_id = session_id
         self.context: Context = copy_context()
-        """The sender's: logs and traces of what is done for the message find theirs in it."""
+        """The context of the sender, for logs and traces of the work for the message."""
         self.builder: ReplyBuilder = ReplyBuilder()
         self.buffer: MessageBuffer = MessageBuffer(mark)
         self.started: trio.Event = trio.Event()
-        """The server has accepted it, its first event has come, or it is over."""
+        """The server has accepted the message, its first event has arrived, or it is over."""
         self.over: trio.Event = trio.Event()
-        """Nothing more comes; the turn itself may still be running on the server."""
+        """No further events arrive; the turn may still be running on the server."""
         self.turn_over: trio.Event = trio.Event()
-        """The server has done with it: the next message may be sent."""
+        """The turn is over: the next message may be sent."""
         self.cancelled: trio.Event = trio.Event()
-        """The server was asked to cancel it, or its turn is over."""
+        """The server was asked to cancel the message, or the turn is over."""
         self.cancel_acknowledged = False
-        """Whether the server has acknowledged that it is to cancel the turn."""
+        """Whether the server has acknowledged the request to cancel the turn."""
         self.permissions: dict[str, bool] = {}
-        """Its last permission requests by id, and whether each is still undecided."""
+        """The last permission requests by id, each with whether it is still undecided."""
         self.failure: BaseException | None = None
         self.cut = False
-        """Whether events may be missing of which its reader has not been told."""
+        """Whether events may be missing that no gap event has reported yet."""
         self.post_scope: trio.CancelScope = trio.CancelScope()
-        """The scope of its POST."""
+        """The scope of the POST."""
         self.read_scope: trio.CancelScope | None = None
         """The scope of a reading of the stored messages that began while the turn was running."""
         self.policy_failure: BaseException | None = None
-        """What a permission policy raised: the message fails with it, however its turn ends."""
+        """The exception of a permission policy: the message fails with it when its turn ends."""
         self.policies: set[trio.CancelScope] = set()
-        """The scopes of the permission policies that run for it."""
+        """The scopes of the permission policies that are running for the message."""
         self.on_permission: Callable[[ev.PermissionEvent], None] | None = None
         self._news: trio.Event | None = None
 
     def wake(self) -> None:
-        """Let the message's task look at what has changed."""
+        """Wake the message's task, because something has changed."""
         if self._news is not None:
             self._news.set()
         if self.read_scope is not None and self.turn.over:
             self.read_scope.cancel(reason="the turn is over")
 
     async def wait_for_news(self, until: float) -> None:
-        """Wait until `wake` is called, at most until a time."""
+        """Wait until `wake` is called, at most until a point in time."""
         self._news = trio.Event()
         with trio.CancelScope(deadline=until):
             await self._news.wait()
         self._news = None
 
     def end_turn(self) -> None:
-        """Note that the server has done with it."""
+        """Note that the turn is over."""
         self.turn_over.set()
         self.cancelled.set()
         self.wake()
 
     def partial(self) -> Reply:
-        """Return what has come so far."""
+        """Return the part of the reply that was received so far."""
         return self.builder.build()
 
     def take(self, events: Sequence[Event]) -> None:
-        """Add the next events of the turn: to the reply, and to the buffer of its consumer."""
+        """Add the next events of the turn to the reply and to the consumer's buffer."""
         if not _LOOKED_AT.isdisjoint(map(type, events)):
             events = self._look_at(events)
         self.builder.feed(events)
@@ -119,16 +119,16 @@ class MessageState:
         if self.buffer.overflowed:
             self.fail(
                 ConsumerTooSlow(
-                    f"The message on session {self.session_id} was given up: {len(self.buffer)} "
-                    "events are buffered and it is not iterated. Iterate it in a task of its own, "
-                    "or raise message_buffer.",
+                    f"The message on session {self.session_id} was aborted: {len(self.buffer)} "
+                    "events are buffered and no task iterates it. Iterate it in its own task, or "
+                    "raise message_buffer.",
                     session_id=self.session_id,
                     partial=self.partial(),
                 )
             )
 
     def _look_at(self, events: Sequence[Event]) -> list[Event]:
-        """Start what permission requests need, and put a gap behind what came torn."""
+        """Handle permission requests, and insert a gap event after each torn event."""
         seen = []
         for event in events:
             seen.append(event)
@@ -139,7 +139,7 @@ class MessageState:
         return seen
 
     def _permission_requested(self, event: ev.PermissionEvent) -> None:
-        """Remember a request and put it to the policy, once however often it is repeated."""
+        """Pass a permission request to the policy, once even if the server repeats it."""
         if event.permission_id in self.permissions:
             return
         self.permissions[event.permission_id] = True
@@ -153,12 +153,12 @@ class MessageState:
             self.on_permission(event)
 
     def insert(self, event: Event) -> None:
-        """Buffer an event that the client made itself."""
+        """Buffer an event that the client has made."""
         if not self.over.is_set():
             self.buffer.put([event])
 
     def finish(self) -> None:
-        """End it as its turn ended: with the reply, or with what the agent said went wrong."""
+        """End the message as its turn ended: with the reply, or with the agent's error."""
         ended_by = self.turn.ended_by
         if isinstance(ended_by, ev.ErrorEvent | ev.RateLimitEvent):
             self.fail(_agent_error(ended_by, self))
@@ -166,7 +166,7 @@ class MessageState:
             self._end(None)
 
     def fail(self, failure: BaseException) -> None:
-        """End it with an exception, which its consumer sees after what stands waiting."""
+        """End the message with an exception, which the consumer gets after the buffered events."""
         if not self.over.is_set():
             self._end(failure)
 
@@ -181,19 +181,20 @@ class MessageState:
 
 def _agent_error(event: ev.ErrorEvent | ev.RateLimitEvent, state: MessageState) -> AgentError:
     kind = f" ({event.type})" if event.type else ""
-    remedy = "Look into the server's log, or send the message again."
+    remedy = "Check the server's log, or send the message again."
     if isinstance(event, ev.RateLimitEvent):
         wait = f" in {event.retry_after} s" if event.retry_after else " later"
-        remedy = f"The model's provider asks for fewer requests: send it again{wait}."
+        remedy = f"The model's provider limits the request rate: send it again{wait}."
     elif event.type == "authentication_error":
         remedy = "Store a valid API key for the provider on the server."
     elif "cancelled by user" in event.error:
         remedy = (
-            "Its block was left, or somebody cancelled it: send it again if it is still wanted."
+            "Its block was left early, or another client cancelled it: send it again if it is "
+            "still wanted."
         )
     return AgentError(
         f"The agent gave up the message on session {state.session_id}: {event.error}{kind}. "
-        f"{remedy} What had come is in .partial.",
+        f"{remedy} The partial reply is in `.partial`.",
         event=event,
         session_id=state.session_id,
         partial=state.partial(),

@@ -1,6 +1,6 @@
-"""Looks after one sent message, from its POST to the end of its turn.
+"""The task of a sent message, from its POST to the end of its turn.
 
-It is the only task that does; what to do is decided by `trio_mix._turns._recovery`.
+There is one such task for each message. `trio_mix._turns._recovery` decides what it does.
 """
 
 from __future__ import annotations
@@ -42,20 +42,20 @@ if TYPE_CHECKING:
 
 __all__ = ["MessageTask"]
 
-_UNREPORTED = "the stream did not report how a message went on"
-_RAN_ELSEWHERE = "another stream of the session got the events until here"
+_UNREPORTED = "the stream did not report what happened to a message"
+_RAN_ELSEWHERE = "another stream of the session received the events up to this one"
 
 
 @attrs.frozen(kw_only=True)
 class MessageTask:
-    """Carries out what a message's `Recovery` decides.
+    """Carries out the decisions of a message's `Recovery`.
 
     Args:
       state: the message.
-      dispatcher: ends the message and moves its turn on.
-      send_api: sends it.
+      dispatcher: ends the message and applies the inputs of its turn.
+      send_api: sends the message.
       stored: reads the session's stored messages.
-      cancel: asks the server to cancel; returns the outcome of that.
+      cancel: asks the server to cancel the turn, and returns whether it did.
       deny: denies a permission request.
     """
 
@@ -76,7 +76,7 @@ class MessageTask:
                 state.recovery.ids = bool(self.dispatcher.router.traits.ids)
                 decision = state.recovery.next(trio.current_time())
                 if isinstance(decision, Post):
-                    # Made here, so that a message that is left before the POST begins stops it.
+                    # Made here, so that leaving the message before the POST begins cancels it.
                     state.post_scope = trio.CancelScope()
                     nursery.start_soon(self._post)
                 else:
@@ -115,7 +115,7 @@ class MessageTask:
             case Complete():
                 self._complete(decision)
             case Post():
-                raise AssertionError("a POST is a task of its own")
+                raise AssertionError("a POST has its own task")
 
     async def _post(self) -> None:
         """Send once and report the outcome to the recovery."""
@@ -181,8 +181,8 @@ class MessageTask:
     async def _deny_open_requests(self) -> None:  # noqa: ASYNC910 - nothing may be open
         """Deny the permission requests of a message that was left.
 
-        Cancelling the turn does not wake them on the server: the next message would wait until they
-        time out there.
+        The server does not end them when it cancels the turn: the next message would wait until
+        they time out on the server.
         """
         state = self.state
         for permission_id, undecided in list(state.permissions.items()):
@@ -210,9 +210,10 @@ class MessageTask:
         if how.reply is not None and not state.over.is_set():
             state.builder.take_stored(how.reply)
         remedy = (
-            "It does not run any more: send it again if it is still wanted."
+            "It is not running any more: send it again if it is still wanted."
             if how.outcome == "gone"
-            else "It may have run, or may still run: look at the session before sending it again."
+            else "It may have run, or may still be running: check the session's messages before "
+            "sending it again."
         )
         failure = errors.MessageInterrupted(
             f"The message on session {state.session_id} {how.what}; {how.why}. {remedy} "
@@ -235,7 +236,7 @@ class MessageTask:
 def _rejected(refusal: errors.MixError, session_id: str, text: str) -> errors.MessageRejected:
     reason = str(refusal)
     if text.startswith("/") and isinstance(refusal, errors.ErrorResponse):
-        # The refusal's own remedy is about ids and addresses; this is about what was typed.
+        # The remedy of an ErrorResponse is about ids and addresses, not about commands.
         reason = f"{refusal.error.message}. Use a command that mix.system.list_commands() names."
     rejected = errors.MessageRejected(
         f"The message to session {session_id} was refused and did not run: {reason}",

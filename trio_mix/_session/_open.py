@@ -1,7 +1,7 @@
-"""Opens a client's session streams, at most one per session.
+"""Open the session streams of a client, at most one per session.
 
-`Mix` imports this module with its first stream: a client that only calls operations does not pay
-for it.
+`Mix` imports this module with its first stream, so that clients which only call operations start
+faster.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ _ENDS_REMEMBERED: Final = 1000
 
 
 def _no_read_timeout() -> None:
-    """Return no time limit for a read: the reader has one for everything it waits for."""
+    """Return no time limit for a read: the reader has its own."""
 
 
 class StreamRegistry:
-    """Opens the session streams of one client and knows which sessions have one.
+    """Opens the session streams of one client, and refuses a second one of a session.
 
     Args:
       core: the client.
-      api: the server's generation, or ``"auto"``.
+      api: the API of the server, or ``"auto"``.
     """
 
     def __init__(self, core: MixCore, api: Api) -> None:
@@ -59,7 +59,7 @@ class StreamRegistry:
     def open(
         self, session_id: str, settings: Settings, on_permission: PermissionPolicy | None
     ) -> SessionStream:
-        """Return a session stream, which is registered from its entry to its end."""
+        """Return a session stream, which is registered while it is open."""
         return SessionStream(
             session_id,
             self._services(session_id, settings),
@@ -109,8 +109,8 @@ class StreamRegistry:
     def _register(self, stream: SessionStream) -> None:
         if stream.session_id in self._streams:
             raise errors.StreamAlreadyOpen(
-                f"Session {stream.session_id!r} has a stream on this client already. Share that "
-                "one: any number of tasks can use it, and subscribe() shows everything.",
+                f"Session {stream.session_id!r} already has an open stream on this client. Share "
+                "that one: any number of tasks can use it, and subscribe() returns all its events.",
                 session_id=stream.session_id,
             )
         self._streams[stream.session_id] = stream

@@ -1,10 +1,10 @@
-"""A session stream, as its user holds it.
+"""`SessionStream`: the stream of one session, which sends messages and returns events.
 
-Rule 1  The caller's exception leaves ``async with`` as it was raised: the same object, its context
-        kept, never in a group. So does a cancellation, however many tasks were cancelled with it.
-Rule 2  The stream's own tasks never raise. What ends the stream is raised by every wait on it.
-Rule 3  ``KeyboardInterrupt`` or ``SystemExit`` raised in one of the tasks leaves bare.
-Rule 4  Nothing is left behind: no task, no connection, no waiting sender.
+Rule 1  The caller's exception leaves ``async with`` unchanged: it is the same object with the same
+        context, never in a group. So is a cancellation, however many tasks are cancelled with it.
+Rule 2  The stream's tasks never raise. An error that ends the stream is raised by every wait on it.
+Rule 3  ``KeyboardInterrupt`` or ``SystemExit`` raised in a task is not wrapped in a group.
+Rule 4  After the ``async with``, no task, connection or waiting sender remains.
 """
 
 from __future__ import annotations
@@ -42,42 +42,42 @@ class SessionStreamStatistics(ConnectionStatistics):
     """A snapshot of a session stream's state and counters, for logs and health checks."""
 
     reconnects: int
-    """Connections opened after a loss or a rotation."""
+    """The number of connections opened after a loss or a rotation."""
     rotations: int
-    """Connections replaced on purpose, before the server would have cut them."""
+    """The number of connections that were replaced before the server would have closed them."""
     events: int
-    """Events decoded."""
+    """The number of decoded events."""
     duplicates: int
-    """Events dropped because the server replayed them."""
+    """The number of events that were dropped because the server had replayed them."""
     bytes: int
-    """Bytes read from the streams."""
+    """The number of bytes read from all connections."""
     last_event_id: str | None
-    """The id that a reconnect would resume from, or None."""
+    """The event id from which a reconnect would resume, or None."""
     messages: int
-    """Messages sent."""
+    """The number of messages sent."""
     senders_waiting: int
-    """Tasks that wait for their turn to send."""
+    """The number of tasks that wait to send."""
     turn_running: bool
-    """Whether the server is at work on a message of this stream's."""
+    """Whether a turn of this stream is running on the server."""
     subscribers: int
-    """Open subscriptions."""
+    """The number of open subscriptions."""
 
 
 class Unregister(Protocol):
     """Called when a session stream is over."""
 
     def __call__(self, stream: SessionStream, *, end_outstanding: bool) -> None:
-        """Forget the stream; ``end_outstanding``: a cancelled turn of it has not ended."""
+        """Remove the stream; ``end_outstanding``: one of its cancelled turns has not ended."""
 
 
 @public("trio_mix")
 @final
 class SessionStream:
-    """One session's stream: sends messages, hands out events, keeps itself connected.
+    """The stream of a session: sends messages, returns events, and reconnects.
 
-    Made by `Mix.open_stream`; use it as an async context manager. Entering connects and returns
-    when the server has said ``connected``. All its tasks live in a nursery of its own that the
-    ``async with`` closes; the caller's exceptions pass through it unwrapped.
+    Returned by `Mix.open_stream`; use it as an async context manager. Entering connects, and
+    returns when the server has sent ``connected``. Its tasks run in its own nursery, which the
+    ``async with`` closes; exceptions of the body are not wrapped in a group.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class SessionStream:
         self._register = register
         self._unregister = unregister
         self._tasks = OwnedNursery(
-            f"The stream of session {session_id!r} can be entered once: call"
+            f"The stream of session {session_id!r} can be entered only once: call"
             " mix.open_stream() again."
         )
         self._controller: StreamController | None = None
@@ -107,27 +107,27 @@ class SessionStream:
 
     @property
     def session_id(self) -> str:
-        """The session."""
+        """The id of the session."""
         return self._session_id
 
     @property
     def state(self) -> StreamState:
-        """What the stream is doing: connecting, connected, reconnecting, or closed."""
+        """The state of the stream: connecting, connected, reconnecting, or closed."""
         if self._closed:
             return StreamState.CLOSED
         return StreamState.CONNECTING if self._controller is None else self._controller.reader.state
 
     async def __aenter__(self) -> Self:
-        """Connect; return when the server has said ``connected``.
+        """Connect, and return when the server has sent ``connected``.
 
         Raises:
           SessionNotFound: the server does not know the session.
-          StreamAlreadyOpen: this client has a stream of the session already.
-          ConnectionFailed, RequestTimeout: nothing answered within ``connect_timeout``.
-          ProtocolError: what answers at that address does not speak SSE.
+          StreamAlreadyOpen: the client already has an open stream of the session.
+          ConnectionFailed, RequestTimeout: no connection succeeded within ``connect_timeout``.
+          ProtocolError: the response is not an event stream.
           MixError: the server refused the stream.
 
-        A checkpoint. Cancelled, it leaves nothing behind.
+        A checkpoint. If it is cancelled, the connection is closed.
         """
         nursery = await self._tasks.open()
         try:
@@ -148,17 +148,17 @@ class SessionStream:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close the stream: end its tasks, its connection, and every wait that hangs on it."""
+        """Close the stream: end its tasks, its connection, and every wait on it."""
         await self._close(exc)
 
     async def wait_connected(self) -> None:
-        """Wait until the stream is connected; returns at once if it is.
+        """Wait until the stream is connected.
 
         Raises:
-          StreamClosed: it was closed.
-          ReconnectFailed, SessionNotFound, ProtocolError: what it was lost with for good.
+          StreamClosed: the stream was closed.
+          ReconnectFailed, SessionNotFound, ProtocolError: the stream has failed.
 
-        A checkpoint. Cancelling it does nothing to the stream.
+        A checkpoint. Cancelling the wait has no effect on the stream.
         """
         await self._opened().wait_connected()
 
@@ -173,38 +173,38 @@ class SessionStream:
         apps: Sequence[str] = (),
         allow_shell: bool = False,
     ) -> Message:
-        """Return a message to be sent; entering it (``async with``) sends it.
+        """Return a message; entering it (``async with``) sends it.
 
-        One message at a time: entering waits, first come first served, until the earlier ones of
-        this stream are over and the stream is connected. (OpenAPI: ``sendMessage``, and on
-        pipeline servers ``sendStreamingMessage``.)
+        A stream sends one message at a time: entering waits, first come first served, until the
+        earlier messages of the stream are over and the stream is connected. (OpenAPI:
+        ``sendMessage``, and on pipeline servers ``sendStreamingMessage``.)
 
         Args:
-          text: what to say. A text that starts with ``/`` is a command of the server's.
-          plan_mode: whether the agent shall only plan.
+          text: the text. A text that starts with ``/`` is a command of the server.
+          plan_mode: whether the agent must only make a plan.
           thinking_level: ``"off"``, ``"basic"``, ``"medium"`` or ``"maximum"`` (async servers).
-          max_steps: how often the agent may use tools for it, at least 1 (async servers).
-          media: names of the session's files to look at (pipeline servers).
-          apps: names of apps to use (pipeline servers).
+          max_steps: how often the agent may use tools, at least 1 (async servers).
+          media: names of files of the session for the agent to read (pipeline servers).
+          apps: names of apps for the agent to use (pipeline servers).
           allow_shell: whether a text that starts with ``!`` may be sent: pipeline servers run it
             as a shell command on their host.
 
         Raises:
           MessageRejected: the text is empty, or starts with ``!`` without ``allow_shell``.
-          ConfigurationError: ``thinking_level`` or ``max_steps`` make no sense.
+          ConfigurationError: ``thinking_level`` or ``max_steps`` is invalid.
         """
         controller = self._opened()
         if not text.strip():
             raise errors.MessageRejected(
-                f"The message to session {self._session_id} was not sent, for it is empty, and "
-                "servers refuse that: give it a text.",
+                f"The message to session {self._session_id} was not sent, because its text is "
+                "empty: pass a text.",
                 session_id=self._session_id,
             )
         if text.lstrip().startswith("!") and not allow_shell:
             raise errors.MessageRejected(
-                f"The message to session {self._session_id} was not sent: a text that starts with "
-                "'!' is run as a shell command by pipeline servers. Pass allow_shell=True if that "
-                "is meant, or put something before it.",
+                f"The message to session {self._session_id} was not sent: pipeline servers run a "
+                "text that starts with '!' as a shell command. Pass allow_shell=True if that is "
+                "intended, or put another character before it.",
                 session_id=self._session_id,
             )
         if thinking_level not in (None, "off", "basic", "medium", "maximum"):
@@ -235,10 +235,10 @@ class SessionStream:
         apps: Sequence[str] = (),
         allow_shell: bool = False,
     ) -> Reply:
-        """Send a message, read it to its end, and return the reply.
+        """Send a message, wait for its end, and return the reply.
 
-        Takes what `send` takes; raises what it, entering the message, and iterating it raise.
-        Cancelled, the server is told to cancel.
+        The arguments are those of `send`. Raises what `send`, entering the message and iterating it
+        raise. If it is cancelled, the server is asked to cancel the message.
         """
         message = self.send(
             text,
@@ -253,10 +253,11 @@ class SessionStream:
             return await message.wait()
 
     def subscribe(self, *, buffer: int = DEFAULT_SUBSCRIBER_BUFFER) -> Subscription:
-        """Return a subscription to every event of the session, whoever's message it belongs to.
+        """Return a subscription to every event of the session, also of other clients' messages.
 
         Args:
-          buffer: events that may stand waiting; beyond it the oldest are dropped, visibly.
+          buffer: the number of buffered events above which the oldest ones are dropped; a
+            `StreamGapEvent` takes their place.
 
         Raises:
           ConfigurationError: ``buffer`` is less than 1.
@@ -266,7 +267,7 @@ class SessionStream:
         return Subscription(self._opened().dispatcher, buffer)
 
     def statistics(self) -> SessionStreamStatistics:
-        """Return a snapshot of the stream's inner life."""
+        """Return a snapshot of the stream's state and counters."""
         controller = self._opened()
         source = controller.reader.source.statistics()
         return SessionStreamStatistics(
@@ -302,7 +303,7 @@ class SessionStream:
         return self._controller
 
     async def _first_connected(self, controller: StreamController) -> None:
-        """Wait for the first connect; its failures are tried again within its time limit."""
+        """Wait for the first connection, including retries, within ``connect_timeout``."""
         limit = self._settings.connect_timeout
         with trio.move_on_after(limit) as scope:
             await controller.wait_connected()
@@ -318,7 +319,7 @@ class SessionStream:
         ) from cause
 
     async def _close(self, leaving: BaseException | None) -> None:
-        """End the tasks; what leaves is decided by rules 1 to 4."""
+        """End the tasks; the resulting exception follows rules 1 to 4."""
         outstanding = False
         if self._controller is not None:
             outstanding = self._controller.end_outstanding
