@@ -172,7 +172,7 @@ async def agent_without_key(stage: Stage) -> None:
     "the model's provider asks for fewer requests, on a pipeline server",
     operation="The agent gave up the message",
     target="session-1",
-    remedy="The model's provider asks for fewer requests: send it again in 60 s",
+    remedy="The model's provider limits the request rate: send it again in 60 s",
     server={"api": "pipeline"},
 )
 async def rate_limit(stage: Stage) -> None:
