@@ -14,7 +14,7 @@ import trio
 import trio.testing
 
 from trio_mix.cli.commands import _chat as chat_module
-from trio_mix.cli.commands._permissions import Permissions
+from trio_mix.cli.commands._permissions import PermissionDecisions
 from trio_mix.cli.ui._history import PrivateHistory, looks_secret
 from trio_mix.testing import (
     AskPermission,
@@ -274,7 +274,7 @@ async def test_a_second_ctrl_c_during_a_cancellation_exits() -> None:
         cast("SessionStream", None),
         cast("Keyboard", SimpleNamespace(is_terminal=False, is_editor=False)),
         cast("Status", SimpleNamespace(cancelling=lambda: None)),
-        Permissions(None),
+        PermissionDecisions(None),
         jsonl=False,
     )
     send, signals = trio.open_memory_channel[int](2)

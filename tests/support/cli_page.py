@@ -44,19 +44,19 @@ def _is_common(argument: Argument) -> bool:
 
 def _cell(argument: Argument) -> tuple[str, str]:
     names = ", ".join(f"`{name}`" for name in argument.names)
-    said = (argument.parameter.help or "").replace("|", "\\|")
-    said = re.sub(r'(?<![\w`])(--[a-z][\w-]*|"[-/!]")(?![\w`])', r"`\1`", said)
+    text = " ".join((argument.parameter.help or "").split()).replace("|", "\\|")
+    text = re.sub(r'(?<![\w`])(--[a-z][\w-]*|"[-/!]")(?![\w`])', r"`\1`", text)
     if choices := argument.get_choices():
-        said += " One of " + ", ".join(f"`{each}`" for each in choices) + "."
+        text += " One of " + ", ".join(f"`{each}`" for each in choices) + "."
     default = argument.field_info.default
     if isinstance(default, str | int | float) and not isinstance(default, bool):
-        said += (
+        text += (
             f" Default: `{default:g}`." if isinstance(default, float) else f" Default: `{default}`."
         )
     if argument.parameter.env_var:
-        said += " Environment: " + ", ".join(f"`{each}`" for each in argument.parameter.env_var)
-        said += "."
-    return names, said.strip()
+        text += " Environment: " + ", ".join(f"`{each}`" for each in argument.parameter.env_var)
+        text += "."
+    return names, text.strip()
 
 
 def _table(rows: list[tuple[str, str]], head: str) -> list[str]:

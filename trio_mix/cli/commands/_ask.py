@@ -13,7 +13,7 @@ from trio_mix.cli._client import open_client
 from trio_mix.cli._errors import OK, CommandUsageError
 from trio_mix.cli._run import end_with_reader
 from trio_mix.cli.commands._chat_status import Status
-from trio_mix.cli.commands._permissions import Permissions
+from trio_mix.cli.commands._permissions import PermissionDecisions
 from trio_mix.cli.commands._show_message import show_message
 from trio_mix.cli.ui._json import print_event, print_reply
 from trio_mix.cli.ui._live_screen import LiveScreen
@@ -62,7 +62,7 @@ async def ask(server: str | None, options: AskOptions) -> int:
         nursery.start_soon(end_with_reader)
         async with _stream(mix, options) as stream:
             live = None if options.jsonl else _live(Status(mix, stream), nursery)
-            permissions = Permissions(
+            permissions = PermissionDecisions(
                 open_permission_prompt(jsonl=options.jsonl, state=lambda: stream.state.value),
                 tools=frozenset(options.grant),
                 everything=options.yes,

@@ -24,7 +24,7 @@ from trio_mix.cli._errors import INTERRUPTED, OK, error_line, exit_code
 from trio_mix.cli._run import end_with_reader, receive_signals
 from trio_mix.cli.commands._chat_commands import Commands
 from trio_mix.cli.commands._chat_status import Status
-from trio_mix.cli.commands._permissions import Permissions
+from trio_mix.cli.commands._permissions import PermissionDecisions
 from trio_mix.cli.commands._show_message import show_message
 from trio_mix.cli.ui._json import print_event, print_reply
 from trio_mix.cli.ui._keyboard import Interrupted
@@ -71,7 +71,7 @@ async def chat(
         async with mix.open_stream(session) as stream, trio.open_nursery() as nursery:
             status = Status(mix, stream)
             keyboard = open_keyboard(nursery, history=history, status=status.resting)
-            permissions = Permissions(
+            permissions = PermissionDecisions(
                 open_permission_prompt(
                     jsonl=jsonl, discard=keyboard.discard, state=lambda: stream.state.value
                 ),
@@ -107,7 +107,7 @@ class _Chat:
     stream: SessionStream
     keyboard: Keyboard
     status: Status
-    permissions: Permissions
+    permissions: PermissionDecisions
     jsonl: bool = attrs.field(kw_only=True)
     commands: Commands = attrs.field(init=False)
     exit_code: int = attrs.field(default=OK, init=False)

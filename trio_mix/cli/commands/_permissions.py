@@ -61,7 +61,7 @@ _SHELL: Final = frozenset(
 )
 
 
-class PermissionPolicy(Protocol):
+class PermissionDecider(Protocol):
     """Decides about permission requests."""
 
     def asks(self, event: PermissionEvent) -> bool:
@@ -74,7 +74,7 @@ class PermissionPolicy(Protocol):
 
 
 @attrs.define
-class Permissions:
+class PermissionDecisions:
     """Decides about the permission requests of one command."""
 
     prompt: PermissionPrompt | None

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trio_mix import Message, Reply
-    from trio_mix.cli.commands._permissions import PermissionPolicy
+    from trio_mix.cli.commands._permissions import PermissionDecider
     from trio_mix.cli.ui._screen import Screen
     from trio_mix.events import Event
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 async def show_message(
     message: Message,
     screen: Screen | None,
-    permissions: PermissionPolicy,
+    permissions: PermissionDecider,
     on_event: Callable[[Event], None] | None = None,
 ) -> Reply:
     """Show the events of a message to its end and return the reply.
@@ -56,14 +56,14 @@ async def show_message(
             screen.finish()
 
 
-def _is_shown_elsewhere(event: Event, permissions: PermissionPolicy) -> bool:
+def _is_shown_elsewhere(event: Event, permissions: PermissionDecider) -> bool:
     """Return whether the event is raised as an error, or shown as a question to the user."""
     if isinstance(event, PermissionEvent):
         return permissions.asks(event)
     return isinstance(event, ErrorEvent) and event.parent_tool_call_id is None
 
 
-async def _answer(message: Message, event: PermissionEvent, permissions: PermissionPolicy) -> bool:
+async def _answer(message: Message, event: PermissionEvent, permissions: PermissionDecider) -> bool:
     granted = await permissions.decide(event)
     if granted:
         await message.grant(event)

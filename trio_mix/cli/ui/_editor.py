@@ -72,7 +72,7 @@ class Editor:
             style=_STYLE,
             refresh_interval=_REFRESH,
             enable_open_in_editor=True,
-            interrupt_exception=_Interrupt,
+            interrupt_exception=_EditorInterrupt,
         )
 
     async def line(self, prompt: str) -> str | None:
@@ -106,13 +106,13 @@ class Editor:
                 return None
 
         text: str | None = None
-        interrupt: _Interrupt | None = None
+        interrupt: _EditorInterrupt | None = None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(active.stop_when_cancelled)
             with trio.CancelScope(shield=True):  # noqa: ASYNC912 - waits for the thread
                 try:
                     text = await trio.to_thread.run_sync(read)
-                except _Interrupt as pressed:
+                except _EditorInterrupt as pressed:
                     interrupt = pressed
             nursery.cancel_scope.cancel(reason="the prompt was answered")
         if interrupt is not None:
@@ -120,7 +120,7 @@ class Editor:
         return text
 
 
-class _Interrupt(Exception):
+class _EditorInterrupt(Exception):
     """Ctrl-C, raised by the editor in its thread."""
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from trio_mix.events import PermissionEvent
 
-PermissionAnswer: TypeAlias = Literal["yes", "always", "no"]
+PromptAnswer: TypeAlias = Literal["yes", "always", "no"]
 
 _PAUSE: Final = 0.5
 """Seconds between the question and the first key that counts."""
@@ -62,7 +62,7 @@ class PermissionPrompt:
         self._state = state
         self._descriptor = sys.stdin.fileno()
 
-    async def ask(self, event: PermissionEvent, *, offer_always: bool) -> PermissionAnswer:
+    async def ask(self, event: PermissionEvent, *, offer_always: bool) -> PromptAnswer:
         """Show the request and return the user's answer.
 
         Args:
