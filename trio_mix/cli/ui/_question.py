@@ -54,7 +54,7 @@ def question_lines(event: PermissionEvent, width: int) -> list[str]:
     if event.params:
         lines.append("  parameters:")
         for name, each in _texts(event.params):
-            lines += _wrapped(f"    {_one_line(name)}: ", each, width)
+            lines += _wrapped("    ", f"{_one_line(name)}: {each}", width)
     return lines
 
 
@@ -76,7 +76,7 @@ def _wrapped(label: str, text: str, width: int) -> Iterator[str]:
             line = _MARGIN
         used = cell_len(line)
         for letter in part:
-            cells = cell_len(letter)
+            cells = 1 if letter.isascii() else 2  # a terminal may draw it wider than tables say
             if used + cells >= max(width, _NARROWEST):
                 yield line
                 line, used = _MARGIN, len(_MARGIN)
