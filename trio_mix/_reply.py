@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Literal, TypeAlias
+
 import attrs
 
 from trio_mix._public import public
 from trio_mix.models._inputs import parse_input
 
-__all__ = ["Reply", "ToolCall"]
+__all__ = ["Doubt", "Reply", "ToolCall"]
+
+Doubt: TypeAlias = Literal["gap", "contradicted", "stored", "answer"]
+"""Why a reply may not be exactly what the server made of a message: see `Reply.doubts`."""
 
 
 @public("trio_mix")
@@ -68,4 +73,11 @@ class Reply:
     """Whether text may be missing: a lost connection or an incomplete frame removed some of it, and
     the stored messages could not be read or do not show whether they are complete; or the final
     text of the server contradicts the text that was received. ``final_text`` is then that of the
-    server."""
+    server. ``doubts`` has the reasons."""
+    doubts: tuple[Doubt, ...] = ()
+    """Why the reply may not be exactly what the server made of this message; empty if it is.
+
+    ``"gap"``: events were lost, and what they said could not be read. ``"contradicted"``: the final
+    text of the server contradicts the text that was received. ``"stored"``: the stored messages do
+    not show whether they are all of the turn. ``"answer"``: the events were another client's, as
+    the HTTP response to the message shows: ``text`` is that of the response, not of the deltas."""

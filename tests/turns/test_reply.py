@@ -22,7 +22,7 @@ from tests.support.event_makers import (
     whole,
 )
 from trio_mix._reply import Reply, ToolCall
-from trio_mix._turns._reply_builder import StoredReply
+from trio_mix._turns._reply_builder import ReplyBuilder, StoredReply
 
 if TYPE_CHECKING:
     from trio_mix import events as ev
@@ -320,3 +320,32 @@ def test_stored_calls_add_what_events_did_not_bring() -> None:
         parent_tool_call_id="parent",
     )
     assert second == stored[1]
+
+
+def test_an_answer_wins_over_the_events_of_another_clients_turn() -> None:
+    builder = ReplyBuilder()
+    builder.feed([says("theirs"), done("a1", "theirs")])
+    builder.take_stored(StoredReply(texts=("ours",), message_id="a2"))
+    reply = builder.build()
+    assert (reply.text, reply.final_text, reply.message_id) == ("ours", "ours", "a2")
+    assert (reply.doubts, reply.incomplete) == (("answer",), False)
+
+
+def test_an_answer_that_agrees_with_the_events_leaves_no_doubt() -> None:
+    for answered, message_id in (("ours", "a1"), ("ours", None), (" ours\n", None)):
+        builder = ReplyBuilder()
+        builder.feed([says("All of "), says("ours"), done("a1", "ours")])
+        builder.take_stored(StoredReply(texts=(answered,), message_id=message_id))
+        reply = builder.build()
+        assert (reply.text, reply.doubts) == ("All of ours", ())
+
+
+def test_every_reason_for_an_incomplete_reply_is_named() -> None:
+    lost, contradicted, stored = ReplyBuilder(), ReplyBuilder(), ReplyBuilder()
+    lost.feed([says("one ")])
+    lost.gap()
+    contradicted.feed([says("one "), done(None, "two")])
+    stored.doubtful = True
+    for builder, doubt in ((lost, "gap"), (contradicted, "contradicted"), (stored, "stored")):
+        assert builder.build().doubts == (doubt,)
+        assert builder.build().incomplete

@@ -10,7 +10,9 @@ Rule 4  If a lost connection took deltas, only those before the gap are firm: th
 Rule 5  A torn event is such a gap. Deltas that were lost without one show only when the text of
         ``complete`` contradicts them, too late to hold back those that followed: the reply is
         incomplete.
-Rule 6  The work for an event is linear in its own size.
+Rule 6  An answer in the HTTP response names its message. Where its id or text contradicts the
+        events, they were another client's: the answer is the reply.
+Rule 7  The work for an event is linear in its own size.
 """
 
 from __future__ import annotations
@@ -26,8 +28,9 @@ from trio_mix._wire._events import EVENT_CLASSES
 from trio_mix._wire._json import is_json, member_type
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
+    from trio_mix._reply import Doubt
     from trio_mix.events import Event
 
 __all__ = ["ReplyBuilder", "StoredReply", "is_torn"]
@@ -168,6 +171,7 @@ class ReplyBuilder:
         self._recovered = False
         self._firm: int | None = None
         self._contradicted = False
+        self._answer: str | None = None
         self.resent: bool = False
         self.doubtful = False
         """Whether the stored rows contradict how the turn ended, or do not show it."""
@@ -175,6 +179,8 @@ class ReplyBuilder:
     @property
     def text(self) -> str:
         """All top-level text, as far as it is known."""
+        if self._answer is not None:
+            return self._answer
         streamed = _joined(self._segments)
         if self._whole is not None and self._whole.startswith(streamed[: self._firm]):
             return self._whole
@@ -188,9 +194,12 @@ class ReplyBuilder:
     @property
     def patchy(self) -> bool:
         """Whether deltas were lost, and what is known does not make up for them."""
-        if self.doubtful:
-            return True
-        if self._firm is None:
+        return self.doubtful or self._has_gap
+
+    @property
+    def _has_gap(self) -> bool:
+        """Whether deltas were lost, and no text that is known has their place."""
+        if self._firm is None or self._answer is not None:
             return False
         firm = _joined(self._segments)[: self._firm]
         return self._whole is None or not self._whole.startswith(firm)
@@ -220,6 +229,8 @@ class ReplyBuilder:
 
     def take_stored(self, stored: StoredReply) -> None:
         """Complete the reply from the HTTP answer or from the session's stored messages."""
+        if not stored.recovered and self._is_contradicted_by(stored):
+            self._take_answer(stored)
         self._recovered = self._recovered or stored.recovered
         self._user_message_id = stored.user_message_id or self._user_message_id
         self._name(stored.message_id)
@@ -248,7 +259,36 @@ class ReplyBuilder:
             recovered=self._recovered,
             resent=self.resent,
             incomplete=self.patchy or self._contradicted,
+            doubts=tuple(self._doubts()),
         )
+
+    def _doubts(self) -> Iterator[Doubt]:
+        if self._has_gap:
+            yield "gap"
+        if self._contradicted:
+            yield "contradicted"
+        if self.doubtful:
+            yield "stored"
+        if self._answer is not None:
+            yield "answer"
+
+    # -- an answer in the HTTP response ------------------------------------------------------
+
+    def _is_contradicted_by(self, answer: StoredReply) -> bool:
+        """Return whether an answer shows that the turn's end was another client's (rule 6)."""
+        if self._final is None or not answer.texts:
+            return False
+        if answer.message_id and self._final_id:
+            return answer.message_id != self._final_id
+        theirs, ours = self._final.strip(), answer.texts[-1].strip()
+        return not (theirs in ours or ours in theirs or ours in _joined(self._segments))
+
+    def _take_answer(self, answer: StoredReply) -> None:
+        """Replace what the events said by an answer."""
+        resent = self.resent
+        self.__init__()  # type: ignore[misc]  # one place lists the empty state
+        self.resent = resent
+        self._answer = "".join(answer.texts)
 
     # -- text --------------------------------------------------------------------------------
 
