@@ -66,7 +66,7 @@ class EventDispatcher:
         return line
 
     def unsubscribe(self, line: SubscriberBuffer) -> None:
-        """Drop a subscriber's line, with what stands waiting in it."""
+        """Remove a subscriber, and drop its buffered events."""
         if line in self._subscribers:
             self._subscribers.remove(line)
         line.discard()
@@ -136,7 +136,7 @@ class EventDispatcher:
             state.end_turn()
 
     def finish(self, state: MessageState) -> None:
-        """End a message whose turn is over, with all that is to be had of it."""
+        """End a message whose turn is over, with everything that was received of it."""
         if not state.turn_over.is_set():
             state.finish()
             state.end_turn()

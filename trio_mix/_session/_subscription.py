@@ -1,7 +1,4 @@
-"""Every event of a session, whoever's message it belongs to.
-
-What it knows: its own waiting line. What it must never know: messages, the wire.
-"""
+"""Subscriptions: all events of a session, of all messages and clients."""
 
 from __future__ import annotations
 
@@ -26,29 +23,29 @@ __all__ = ["Subscription"]
 @public("trio_mix")
 @final
 class Subscription:
-    """An asynchronous iterator over all events of a session, from entering it on.
+    """An asynchronous iterator over all events of a session, beginning when it is entered.
 
-    Made by `SessionStream.subscribe`; use it as an async context manager. A subscriber that falls
-    behind loses its oldest events, visibly: a `StreamGapEvent` with their number stands in their
-    place. It ends when the stream is closed, and raises what the stream was lost with.
+    Returned by `SessionStream.subscribe`; use it as an async context manager. If a subscriber falls
+    behind, a `StreamGapEvent` with their number takes the place of its oldest events. The iteration
+    ends when the stream is closed, and raises the error that ended the stream.
     """
 
-    def __init__(self, switchboard: EventDispatcher, size: int) -> None:
-        self._switchboard = switchboard
+    def __init__(self, dispatcher: EventDispatcher, size: int) -> None:
+        self._dispatcher = dispatcher
         self._size = size
-        self._line: SubscriberBuffer | None = None
+        self._buffer: SubscriberBuffer | None = None
 
     async def __aenter__(self) -> Self:
-        """Start to listen: what comes from this call on is not missed. A checkpoint."""
-        if self._line is not None:
+        """Begin to buffer events: none after this call is missed. A checkpoint."""
+        if self._buffer is not None:
             raise UsageError("A subscription can be entered once: call stream.subscribe() again.")
-        line = self._switchboard.subscribe(self._size)
+        buffer = self._dispatcher.subscribe(self._size)
         try:
             await trio.lowlevel.checkpoint()
         except BaseException:
-            self._switchboard.unsubscribe(line)
+            self._dispatcher.unsubscribe(buffer)
             raise
-        self._line = line
+        self._buffer = buffer
         return self
 
     async def __aexit__(
@@ -57,24 +54,24 @@ class Subscription:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Stop to listen, dropping what stands waiting."""
-        if self._line is not None:
-            self._switchboard.unsubscribe(self._line)
+        """Unsubscribe, and drop the buffered events."""
+        if self._buffer is not None:
+            self._dispatcher.unsubscribe(self._buffer)
         await trio.lowlevel.cancel_shielded_checkpoint()
 
     def __aiter__(self) -> Self:
-        """Iterate the events; see `__anext__`."""
+        """Return the iterator itself; see `__anext__`."""
         return self
 
     def __anext__(self) -> Awaitable[Event]:
         """Return the next event of the session.
 
         Raises:
-          ReconnectFailed, SessionNotFound, ProtocolError: what the stream was lost with.
+          ReconnectFailed, SessionNotFound, ProtocolError: the error that ended the stream.
           trio.BusyResourceError: another task is iterating it.
 
-        A checkpoint. A cancelled wait loses nothing.
+        A checkpoint. A cancelled wait loses no event.
         """
-        if self._line is None:
+        if self._buffer is None:
             raise UsageError("Enter it first: `async with stream.subscribe() as everything`.")
-        return self._line.__anext__()
+        return self._buffer.__anext__()

@@ -87,7 +87,7 @@ class Complete:
     lost: str = ""
     """Why events are missing, for a gap event; empty where none is due."""
     events_lost: bool = False
-    """Whether the message's reader has not been told of a gap yet."""
+    """Whether events are lost, and the message has not received a gap event for them yet."""
 
 
 @attrs.frozen(kw_only=True)
@@ -132,7 +132,7 @@ class Reading:
     verdict: Verdict | None = None
     """What the rows say of this turn; None where they could not be read."""
     at_work: bool = False
-    """Whether the session's last turn, whoever sent it, may still be running."""
+    """Whether the session's last turn, of any client, may still be running."""
     weight: int = 0
     """A number that changes when more is stored in the session."""
     none_kept: bool = False

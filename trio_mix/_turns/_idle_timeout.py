@@ -1,15 +1,12 @@
-"""How long a stream may be silent before it is taken for dead.
+"""Decide how long a stream may be silent before its connection counts as lost.
 
-What it knows: when heartbeats came, and when silence is normal. What it must never know: sockets,
-the clock (times are handed in), what is done about a dead stream.
-
-Rule 1  A number given by the user is that number; None is never.
-Rule 2  "auto" is never until two heartbeats in a row have shown the server's cadence: a guess
-        would kill healthy streams of servers with another one.
-Rule 3  The slowest cadence seen counts; it wears off slowly, so that one stall is not for ever. A
-        cadence that took a stream for dead is forgotten: it may have been a burst's.
-Rule 4  While a pipeline server runs a turn it sends no heartbeats: "auto" rests, and an interval
-        that saw a turn does not count for the cadence.
+Rule 1  A number given by the user is that number; None means never.
+Rule 2  "auto" means never until two heartbeats in a row have shown the server's interval: a guess
+        would end healthy streams of servers with a longer one.
+Rule 3  The longest interval seen counts; it decreases slowly, so that one stall has no lasting
+        effect. An interval that ended a connection is forgotten: it may have been a burst's.
+Rule 4  While a pipeline server runs a turn it sends no heartbeats: "auto" is off, and an interval
+        with a turn does not count.
 """
 
 from __future__ import annotations
@@ -20,41 +17,41 @@ __all__ = ["IdleTimeout"]
 
 _BEATS: Final = 2.5
 _LEAST: Final = 1.0
-_WEAR: Final = 0.1
+_DECAY: Final = 0.1
 
 
 class IdleTimeout:
-    """Answers, before each read of the socket, how long it may take."""
+    """The time limit for each read of the socket."""
 
     def __init__(self, setting: float | Literal["auto"] | None) -> None:
         self._setting: float | Literal["auto"] | None = setting
         self._last_beat: float | None = None
-        self._cadence: float | None = None
+        self._interval: float | None = None
 
     def beat(self, now: float) -> None:
-        """Take in a heartbeat."""
+        """Record a heartbeat."""
         if self._last_beat is not None and now > self._last_beat:
             interval = now - self._last_beat
-            slowest = interval if self._cadence is None else max(self._cadence, interval)
-            self._cadence = slowest - (slowest - interval) * _WEAR
+            slowest = interval if self._interval is None else max(self._interval, interval)
+            self._interval = slowest - (slowest - interval) * _DECAY
         self._last_beat = now
 
     def expired(self) -> None:
-        """Take in that the silence was too long: the cadence is learnt anew."""
-        self._cadence = self._last_beat = None
+        """Record that the silence was too long: the interval is learnt again."""
+        self._interval = self._last_beat = None
 
     def interrupted(self) -> None:
-        """Take in what makes the next interval meaningless: a loss, or a turn."""
+        """Record a loss or a turn: the current interval does not count."""
         self._last_beat = None
 
     def timeout(self, *, pauses: bool) -> float | None:
-        """Return the seconds that silence may last, or None for ever.
+        """Return the seconds that silence may last, or None for no limit.
 
         Args:
-          pauses: whether the server is known to send no heartbeats just now.
+          pauses: whether the server sends no heartbeats now.
         """
         if self._setting != "auto":
             return self._setting
-        if self._cadence is None or pauses:
+        if self._interval is None or pauses:
             return None
-        return max(self._cadence * _BEATS, _LEAST)
+        return max(self._interval * _BEATS, _LEAST)

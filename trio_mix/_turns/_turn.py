@@ -123,7 +123,7 @@ class Turn:
     cut: bool = False
     """Whether what binds it may have been lost with a connection."""
     cancelling: bool = False
-    """Whether the server has been, or is being, told to cancel it."""
+    """Whether a request to cancel it was sent, or is being sent."""
     doubt: Event | None = None
     """A terminal event that was taken for another turn's, and may have been this one's: nothing of
     this one has come since."""
