@@ -2,7 +2,7 @@
 
 The caps on bodies and single events are tested with the parts that have them: bodies in
 ``tests/http`` and ``tests/rest``, events in ``tests/sse``, requests in ``tests/testing``, the
-tunnel's in ``tests/browser``; ``!`` in ``tests/stream/test_structure.py``.
+tunnel's in ``tests/browser``; ``!`` in ``tests/session/test_structured_concurrency.py``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the tests of the stream share: a server of each generation, and a client of it."""
+"""Fixtures: a server of each generation, and a client of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is no Mix server's answer, and what cannot be sent: a typed error that says what to do."""
+"""Responses that are not a Mix server's, and invalid arguments: typed errors with a remedy."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ async def mix(server: MixServer) -> AsyncIterator[Mix]:
         yield mix
 
 
-async def _open(mix: Mix, session: str) -> None:
-    async with mix.open_stream(session, connect_timeout=2.0):
+async def _open(mix: Mix, session_id: str) -> None:
+    async with mix.open_stream(session_id, connect_timeout=2.0):
         raise AssertionError("opened")
 
 
 @pytest.mark.parametrize(
     "odd", ["a/b", "a?b=c", "..", ".", "übung", "a b", "a\r\nX-Evil: 1", "%2e"]
 )
-async def test_a_session_id_never_leaves_its_place_in_a_url(
+async def test_a_session_id_cannot_change_the_rest_of_a_url(
     server: MixServer, mix: Mix, odd: str
 ) -> None:
     with pytest.raises(errors.ErrorResponse) as caught:
@@ -52,15 +52,15 @@ async def test_a_session_id_never_leaves_its_place_in_a_url(
 
 
 async def test_a_last_event_id_with_a_line_end_is_refused(server: MixServer, mix: Mix) -> None:
-    session = server.create_session()
+    session_id = server.create_session()
     with pytest.raises(errors.ConfigurationError, match="last_event_id"):
-        mix.open_stream(session, last_event_id="1\r\nX-Evil: 1")
+        mix.open_stream(session_id, last_event_id="1\r\nX-Evil: 1")
 
 
 @pytest.mark.parametrize(
     "bad", ["", "no scheme", "ftp://x", "http://", "http://[::1", "http://a b"]
 )
-def test_a_bad_url_is_refused_where_it_is_written_down(bad: str) -> None:
+def test_a_bad_url_is_refused_by_the_constructor(bad: str) -> None:
     with pytest.raises(errors.ConfigurationError):
         Mix(bad)
 
@@ -69,7 +69,7 @@ def test_a_bad_url_is_refused_where_it_is_written_down(bad: str) -> None:
     ("body", "content_type"),
     [(b"<html>It works!</html>", "text/html"), (b'{"ok": true}', "application/json")],
 )
-async def test_what_is_no_event_stream_is_named(
+async def test_a_response_that_is_not_an_event_stream_is_a_protocol_error(
     server: MixServer, mix: Mix, body: bytes, content_type: str
 ) -> None:
     server.answer_next("/stream", 200, headers={"Content-Type": content_type}, body=body)
@@ -81,17 +81,17 @@ async def test_what_is_no_event_stream_is_named(
 async def test_a_proxys_error_page_on_a_send_is_a_rejection_with_the_page(
     server: MixServer, mix: Mix
 ) -> None:
-    session = server.create_session()
-    async with mix.open_stream(session) as stream:
-        await stream.ask("hello")
+    session_id = server.create_session()
+    async with mix.open_stream(session_id) as session:
+        await session.ask("hello")
         server.answer_next(
-            f"/api/sessions/{session}/messages",
+            f"/api/sessions/{session_id}/messages",
             503,
             headers={"Content-Type": "text/html"},
             body=b"<h1>Service unavailable</h1>",
         )
         with pytest.raises(errors.MessageRejected, match="503") as caught:
-            await stream.ask("hello")
+            await session.ask("hello")
         assert isinstance(caught.value.__cause__, errors.MixDefaultError)
 
 
@@ -117,7 +117,7 @@ async def test_a_redirect_elsewhere_is_not_followed_with_credentials(
         assert elsewhere.requests() == []
 
 
-async def test_an_address_where_nothing_listens_is_a_connection_failure() -> None:
+async def test_an_address_without_a_server_is_a_connection_failure() -> None:
     async with MixServer() as gone:
         url = gone.url
     async with Mix(url) as mix:
@@ -141,6 +141,6 @@ async def test_no_error_or_repr_shows_a_credential(server: MixServer, mix: Mix) 
         with pytest.raises(errors.TrioMixError) as caught:
             await attempt()
         seen += [str(caught.value), repr(caught.value), repr(vars(caught.value))]
-    async with mix.open_stream(server.create_session()) as stream:
-        seen += [repr(stream), repr(stream.statistics()), repr(stream.send("hello"))]
+    async with mix.open_stream(server.create_session()) as session:
+        seen += [repr(session), repr(session.statistics()), repr(session.send("hello"))]
     assert not [text for text in seen if KEY in text]

@@ -1,4 +1,4 @@
-"""A server at another message is waited for within the policy, and never made to run it twice."""
+"""A server that is busy with another message is retried; it never runs a message twice."""
 
 from __future__ import annotations
 
@@ -34,49 +34,49 @@ def client(server: MixServer) -> Mix:
     return Mix(server.url, network=server.network)
 
 
-async def test_a_busy_server_is_waited_for_and_runs_the_message_once(
+async def test_a_busy_server_is_retried_and_runs_the_message_once(
     server: MixServer, autojump_clock: MockClock
 ) -> None:
-    session = server.create_session()
-    async with client(server) as mix, mix.open_stream(session) as stream:
-        server.run_message(session, "long")
+    session_id = server.create_session()
+    async with client(server) as mix, mix.open_stream(session_id) as session:
+        server.run_message(session_id, "long")
         await trio.testing.wait_all_tasks_blocked()
         with trio.fail_after(120):
-            reply = await stream.ask("go")
+            reply = await session.ask("go")
     assert reply.text == "Here I am."
     assert reply.resent
     assert server.runs("go") == 1
     assert any(isinstance(record, MessageLost) for record in server.log)
 
 
-async def test_a_server_that_stays_busy_ends_the_message_when_the_policys_time_is_up(
+async def test_a_message_fails_if_the_server_stays_busy_for_longer_than_the_policy_allows(
     server: MixServer, autojump_clock: MockClock
 ) -> None:
-    session = server.create_session()
+    session_id = server.create_session()
     policy = ReconnectPolicy(max_elapsed_time=30.0)
-    async with client(server) as mix, mix.open_stream(session, reconnect=policy) as stream:
-        server.run_message(session, "endless")
+    async with client(server) as mix, mix.open_stream(session_id, reconnect=policy) as session:
+        server.run_message(session_id, "endless")
         await trio.testing.wait_all_tasks_blocked()
         began = trio.current_time()
         with trio.fail_after(60), pytest.raises(errors.AgentError, match="currently processing"):
-            await stream.ask("go")
+            await session.ask("go")
         assert 10 < trio.current_time() - began < 45
     assert server.runs("go") == 0
 
 
-async def test_a_caller_who_gives_up_on_a_busy_server_leaves_nothing_to_be_run(
+async def test_a_message_cancelled_while_the_server_is_busy_does_not_run(
     server: MixServer, autojump_clock: MockClock
 ) -> None:
-    session = server.create_session()
-    async with client(server) as mix, mix.open_stream(session) as stream:
-        server.run_message(session, "long")
+    session_id = server.create_session()
+    async with client(server) as mix, mix.open_stream(session_id) as session:
+        server.run_message(session_id, "long")
         await trio.testing.wait_all_tasks_blocked()
         with trio.move_on_after(5) as scope:
-            await stream.ask("go")
+            await session.ask("go")
         assert scope.cancelled_caught
         await trio.sleep(60)
         with trio.fail_after(120):
-            assert (await stream.ask("and now?")).text
+            assert (await session.ask("and now?")).text
     assert server.runs("go") == 0
 
 
@@ -86,14 +86,14 @@ async def test_a_message_that_another_stream_runs_is_not_sent_again(
 ) -> None:
     """Both streams of a session try; which one receives "busy" is random."""
     for _ in range(12):
-        session = server.create_session()
+        session_id = server.create_session()
         before = server.runs("go")
         async with (
             client(server) as other,
-            other.open_stream(session),
+            other.open_stream(session_id),
             client(server) as mix,
-            mix.open_stream(session) as stream,
+            mix.open_stream(session_id) as session,
         ):
             with trio.fail_after(120):
-                assert (await stream.ask("go")).text == "Here I am."
+                assert (await session.ask("go")).text == "Here I am."
         assert server.runs("go") == before + 1

@@ -1,4 +1,4 @@
-"""Cancelled at any checkpoint, nothing is left behind and the next message works."""
+"""Cancelled at any checkpoint, a stream leaves no task behind, and the next message works."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def _grant(_request: object, _message: object) -> bool:
 
 
 class Scene:
-    """A server, one session on it, and what must work after each cancelled run."""
+    """A server, one of its sessions, and the check after each cancelled run."""
 
     def __init__(self, server: MixServer, *, in_memory: bool) -> None:
         self.server = server
@@ -46,34 +46,38 @@ class Scene:
     async def stream(self) -> AsyncIterator[SessionStream]:
         async with (
             self.client() as mix,
-            mix.open_stream(self.session, on_permission=_grant) as stream,
+            mix.open_stream(self.session, on_permission=_grant) as session,
         ):
-            yield stream
+            yield session
 
     async def check(self) -> None:
         with trio.fail_after(10):
-            async with self.stream() as stream:
-                await _work(stream)
+            async with self.stream() as session:
+                await _work(session)
 
 
-async def _work(stream: SessionStream) -> None:
+async def _work(session: SessionStream) -> None:
     with trio.fail_after(10):
-        reply = await stream.ask("work")
+        reply = await session.ask("work")
     assert reply.text.endswith("All done.")
-    assert not stream.statistics().turn_running
-    assert stream.statistics().senders_waiting == 0
-    assert stream.statistics().subscribers == 0
+    assert not session.statistics().turn_running
+    assert session.statistics().senders_waiting == 0
+    assert session.statistics().subscribers == 0
 
 
-@pytest.fixture(params=["async", "blocking", "pipeline"])
-def api(request: pytest.FixtureRequest) -> Api:
-    api: Api = request.param
-    return api
+SCENES: list[tuple[Api, bool]] = [
+    ("async", True),
+    ("blocking", True),
+    ("pipeline", True),
+    ("async", False),
+]
+"""The generations in memory; over sockets, which are the same for each of them, only one."""
 
 
-@pytest.fixture(params=[True, False], ids=["memory", "sockets"])
-async def scene(request: pytest.FixtureRequest, api: Api) -> AsyncIterator[Scene]:
-    async with MixServer(api, listen=not request.param, pace=0.0) as server:
+@pytest.fixture(params=SCENES, ids=lambda scene: f"{scene[0]}-{('sockets', 'memory')[scene[1]]}")
+async def scene(request: pytest.FixtureRequest) -> AsyncIterator[Scene]:
+    api, in_memory = request.param
+    async with MixServer(api, listen=not in_memory, pace=0.0) as server:
         server.script(
             "work",
             Turn(
@@ -83,7 +87,7 @@ async def scene(request: pytest.FixtureRequest, api: Api) -> AsyncIterator[Scene
                 Say("All done."),
             ),
         )
-        yield Scene(server, in_memory=request.param)
+        yield Scene(server, in_memory=in_memory)
 
 
 async def test_opening_a_stream(scene: Scene) -> None:
@@ -97,17 +101,17 @@ async def test_opening_a_stream(scene: Scene) -> None:
 
 async def test_asking(scene: Scene) -> None:
     async def ask() -> None:
-        async with scene.stream() as stream:
-            await stream.ask("work")
+        async with scene.stream() as session:
+            await session.ask("work")
 
     sweep = await cancel_at_every_checkpoint(ask, check=scene.check)
     assert sweep.checkpoints >= 5
 
 
-async def test_iterating_while_somebody_subscribes(scene: Scene) -> None:
+async def test_iterating_with_a_subscription(scene: Scene) -> None:
     async def iterate() -> None:
-        async with scene.stream() as stream, stream.subscribe() as everything:
-            async with stream.send("work") as message:
+        async with scene.stream() as session, session.subscribe() as everything:
+            async with session.send("work") as message:
                 await everything.__anext__()
                 async for _ in message.text_deltas():
                     pass
@@ -116,49 +120,49 @@ async def test_iterating_while_somebody_subscribes(scene: Scene) -> None:
 
 
 async def test_leaving_a_message_in_the_middle(scene: Scene) -> None:
-    """The stream goes on, and so must its next message."""
+    """The stream continues, and its next message must work."""
 
     async def leave() -> None:
-        async with scene.stream() as stream:
-            async with stream.send("work") as message:
+        async with scene.stream() as session:
+            async with session.send("work") as message:
                 async for _ in message:
                     break
-            await _work(stream)
+            await _work(session)
 
     await cancel_at_every_checkpoint(leave, check=scene.check)
 
 
-async def test_a_session_of_ones_own(scene: Scene) -> None:
+async def test_a_session_that_the_client_creates(scene: Scene) -> None:
     async def whole() -> None:
         async with (
             scene.client() as mix,
-            mix.open_session(title="Scratch", on_permission=_grant) as stream,
+            mix.open_session(title="Scratch", on_permission=_grant) as session,
         ):
-            await stream.ask("work")
+            await session.ask("work")
 
     sweep = await cancel_at_every_checkpoint(whole, check=scene.check)
     assert sweep.checkpoints >= 8
 
 
-@pytest.mark.parametrize("scene", [True], ids=["memory"], indirect=True)
+@pytest.mark.parametrize("scene", SCENES[:3], ids=lambda scene: scene[0], indirect=True)
 async def test_a_message_cancelled_at_any_checkpoint_leaves_the_stream_usable(
     scene: Scene,
 ) -> None:
-    async with scene.stream() as stream:
+    async with scene.stream() as session:
 
         async def ask() -> None:
-            await stream.ask("work")
+            await session.ask("work")
 
         async def check() -> None:
-            await _work(stream)
+            await _work(session)
             await scene_connections_settle()
 
         async def scene_connections_settle() -> None:
-            # Idle connections are kept for a few seconds; only tasks of ours count here.
+            # Idle connections are kept for a few seconds; only the library's tasks count here.
             await trio.testing.wait_all_tasks_blocked()
 
         before = scene.server.connections
-        await _work(stream)
+        await _work(session)
         for number in range(1, 40):
             with trio.CancelScope() as scope:
                 async with trio.open_nursery() as nursery:

@@ -37,11 +37,11 @@ VERSIONS: list[tuple[Api, str]] = [
 EACH = pytest.mark.parametrize(("api", "version"), VERSIONS)
 
 
-async def answers(stream: SessionStream, text: str, value: str | None) -> list[str]:
-    """Send a message, answer its notifications, and say what they were."""
+async def answers(session: SessionStream, text: str, value: str | None) -> list[str]:
+    """Send a message, respond to its notifications, and return their texts."""
     seen = []
     with trio.fail_after(10):
-        async with stream.send(text) as message:
+        async with session.send(text) as message:
             async for event in message:
                 if isinstance(event, ev.NotificationEvent):
                     seen.append(event.message)
@@ -59,7 +59,7 @@ async def answers(stream: SessionStream, text: str, value: str | None) -> list[s
     ],
 )
 @pytest.mark.parametrize("version", ["0.11.1", "0.11.4"])
-async def test_a_notification_is_answered_in_the_way_that_it_asks_for(
+async def test_the_response_to_a_notification_depends_on_its_type(
     response: Any, choices: tuple[str, ...], value: str | None, version: str
 ) -> None:
     async with MixServer("async", version=version, pace=0.0) as server:
@@ -67,10 +67,10 @@ async def test_a_notification_is_answered_in_the_way_that_it_asks_for(
         server.script("go", Turn(ask, Say("Thank you.")))
         async with (
             Mix(server.url) as mix,
-            mix.open_session(title="Ask") as stream,
-            stream.subscribe() as everything,
+            mix.open_session(title="Ask") as session,
+            session.subscribe() as everything,
         ):
-            assert await answers(stream, "go", value) == ["Well?"]
+            assert await answers(session, "go", value) == ["Well?"]
             event = await anext(everything)
             while not isinstance(event, ev.NotificationEvent):
                 event = await anext(everything)
@@ -85,16 +85,16 @@ async def test_a_notification_is_answered_in_the_way_that_it_asks_for(
 async def test_a_sub_agents_notification_reaches_the_message_too() -> None:
     async with MixServer("async", pace=0.0) as server:
         server.script("go", Turn(SubAgent(Notify("Below?"), Say("x")), Say("Thank you.")))
-        async with Mix(server.url) as mix, mix.open_session() as stream:
-            assert await answers(stream, "go", None) == ["Below?"]
+        async with Mix(server.url) as mix, mix.open_session() as session:
+            assert await answers(session, "go", None) == ["Below?"]
 
 
-async def test_a_notification_that_is_answered_twice_or_too_late_is_an_error() -> None:
+async def test_a_second_response_to_a_notification_is_an_error() -> None:
     async with MixServer("async", pace=0.0) as server:
         server.script("go", Turn(Notify("Well?"), Say("Thank you.")))
-        async with Mix(server.url) as mix, mix.open_session() as stream:
+        async with Mix(server.url) as mix, mix.open_session() as session:
             with trio.fail_after(10):
-                async with stream.send("go") as message:
+                async with session.send("go") as message:
                     async for event in message:
                         if isinstance(event, ev.NotificationEvent):
                             await message.respond(event)
@@ -102,12 +102,12 @@ async def test_a_notification_that_is_answered_twice_or_too_late_is_an_error() -
                                 await message.respond(event)
 
 
-async def test_a_way_to_answer_that_is_unknown_is_not_sent() -> None:
+async def test_a_response_of_an_unknown_type_is_not_sent() -> None:
     async with MixServer("async", pace=0.0) as server:
         server.script("go", Turn(Notify("Well?", response="wave"), Say("Hi")))  # type: ignore[arg-type]
-        async with Mix(server.url) as mix, mix.open_session() as stream:
+        async with Mix(server.url) as mix, mix.open_session() as session:
             with trio.fail_after(10):
-                async with stream.send("go") as message:
+                async with session.send("go") as message:
                     async for event in message:
                         if isinstance(event, ev.NotificationEvent):
                             assert event.response_type == "wave"
@@ -145,7 +145,7 @@ async def test_session_callbacks_are_set_shown_replaced_and_removed() -> None:
             )
 
 
-async def test_a_session_of_ones_own_takes_what_sessions_create_takes() -> None:
+async def test_open_session_takes_the_arguments_of_sessions_create() -> None:
     async with MixServer("async", pace=0.0) as server, Mix(server.url) as mix:
         async with mix.open_session(
             title="Remote",
@@ -156,8 +156,8 @@ async def test_a_session_of_ones_own_takes_what_sessions_create_takes() -> None:
             provider="anthropic",
             custom_system_prompt="Be kind",
             prompt_mode="append",
-        ) as stream:
-            made = await mix.sessions.get(id=stream.session_id)
+        ) as session:
+            made = await mix.sessions.get(id=session.session_id)
             assert made.browser_mode == "remote-cdp-websocket"
             assert made.cdp_url == "ws://127.0.0.1:9222/x"
             assert made.callbacks == tuple(CALLBACKS)
@@ -166,12 +166,12 @@ async def test_a_session_of_ones_own_takes_what_sessions_create_takes() -> None:
 
 
 @EACH
-async def test_a_session_without_a_browser_mode_is_made_on_every_server(
+async def test_a_session_without_a_browser_mode_is_created_on_every_server(
     api: Api, version: str
 ) -> None:
     async with MixServer(api, version=version, pace=0.0) as server, Mix(server.url) as mix:
-        async with mix.open_session(title="Plain") as stream:
-            made = await mix.sessions.get(id=stream.session_id)
+        async with mix.open_session(title="Plain") as session:
+            made = await mix.sessions.get(id=session.session_id)
             newest = version.startswith("0.11")
             assert made.browser_mode == ("local-browser-service" if newest else None)
             assert made.session_type == ("main" if newest else None)
@@ -181,7 +181,7 @@ async def test_a_session_without_a_browser_mode_is_made_on_every_server(
 
 
 @pytest.mark.parametrize("mode", ["electron-embedded-browser", "local-browser-service"])
-async def test_a_browser_mode_that_is_asked_for_is_set_or_refused(mode: Any) -> None:
+async def test_a_browser_mode_is_set_or_refused(mode: Any) -> None:
     async with MixServer("async", pace=0.0) as server, Mix(server.url) as mix:
         assert (await mix.sessions.create(title="B", browser_mode=mode)).browser_mode == mode
     async with MixServer("pipeline", pace=0.0) as server, Mix(server.url) as mix:
@@ -190,18 +190,18 @@ async def test_a_browser_mode_that_is_asked_for_is_set_or_refused(mode: Any) -> 
 
 
 @EACH
-async def test_plan_mode_reaches_the_server_and_the_message_keeps_its_events(
+async def test_plan_mode_reaches_the_server_and_the_events_reach_the_message(
     api: Api, version: str
 ) -> None:
     async with MixServer(api, version=version, pace=0.0) as server, Mix(server.url) as mix:
         turn = Turn(Think("hm"), UseTool("ReadText", {"path": "a"}), Say("The plan."))
         server.script(lambda text: text.startswith("plan it"), turn)
-        async with mix.open_session() as stream:
+        async with mix.open_session() as session:
             with trio.fail_after(10):
-                reply = await stream.ask("plan it", plan_mode=True)
+                reply = await session.ask("plan it", plan_mode=True)
                 assert reply.text == "The plan."
                 assert [call.name for call in reply.tool_calls] == ["ReadText"]
-                assert (await stream.ask("and now do it")).text
+                assert (await session.ask("and now do it")).text
         posts = [json.loads(r.body) for r in server.requests("POST") if b"plan it" in r.body]
         sent = [json.loads(body["content"]) if "content" in body else body for body in posts]
         assert [body["plan_mode"] for body in sent if body["text"] == "plan it"][-1] is True
@@ -212,16 +212,16 @@ async def test_thinking_level_and_steps_are_sent_or_refused_but_never_dropped(
     api: Api, version: str
 ) -> None:
     async with MixServer(api, version=version, pace=0.0) as server, Mix(server.url) as mix:
-        async with mix.open_session() as stream:
+        async with mix.open_session() as session:
             with trio.fail_after(10):
                 if api == "async":
-                    assert (await stream.ask("hi", thinking_level="maximum", max_steps=2)).text
+                    assert (await session.ask("hi", thinking_level="maximum", max_steps=2)).text
                     body = json.loads(server.requests("POST", "/api/sessions/")[-1].body)
                     assert (body["thinking_level"], body["max_steps"]) == ("maximum", 2)
                 else:
                     with pytest.raises(errors.MessageRejected, match="thinking_level"):
-                        await stream.ask("hi", thinking_level="maximum", max_steps=2)
+                        await session.ask("hi", thinking_level="maximum", max_steps=2)
                     assert server.runs("hi") == 0
                 with pytest.raises(errors.ConfigurationError, match="thinking_level"):
-                    stream.send("hi", thinking_level="huge")  # type: ignore[arg-type]  # pyright: ignore
-                assert (await stream.ask("something plain")).text
+                    session.send("hi", thinking_level="huge")  # type: ignore[arg-type]  # pyright: ignore
+                assert (await session.ask("something plain")).text

@@ -17,36 +17,36 @@ class ClosedError(Exception):
     pass
 
 
-def open_gate() -> SendQueue:
+def resumed_queue() -> SendQueue:
     send_queue = SendQueue()
     send_queue.resume()
     return send_queue
 
 
 class Senders:
-    """Tasks that want through, and who got through in which order."""
+    """Tasks that acquire the queue, and the order in which they did."""
 
     def __init__(self, send_queue: SendQueue, nursery: trio.Nursery) -> None:
         self.send_queue = send_queue
         self.nursery = nursery
-        self.passed: list[str] = []
+        self.acquired: list[str] = []
         self.cancelled: list[str] = []
         self.failures: list[BaseException] = []
         self.scopes: dict[str, trio.CancelScope] = {}
 
     async def come(self, name: str) -> None:
         self.scopes[name] = trio.CancelScope()
-        self.nursery.start_soon(self._want, name)
+        self.nursery.start_soon(self._acquire, name)
         await wait_all_tasks_blocked()
 
-    async def _want(self, name: str) -> None:
+    async def _acquire(self, name: str) -> None:
         with self.scopes[name] as scope:
             try:
                 await self.send_queue.acquire()
             except ClosedError as exc:
                 self.failures.append(exc)
                 return
-            self.passed.append(name)
+            self.acquired.append(name)
             try:
                 await trio.lowlevel.checkpoint()
                 await trio.sleep_forever()
@@ -60,8 +60,8 @@ class Senders:
         await wait_all_tasks_blocked()
 
 
-async def test_passing_an_open_gate_is_a_checkpoint() -> None:
-    send_queue = open_gate()
+async def test_acquire_is_a_checkpoint() -> None:
+    send_queue = resumed_queue()
     with assert_checkpoints():
         await send_queue.acquire()
     assert send_queue.held is True
@@ -71,8 +71,8 @@ async def test_passing_an_open_gate_is_a_checkpoint() -> None:
         await send_queue.wait_resumed()
 
 
-async def test_a_cancelled_pass_does_not_hold_the_gate() -> None:
-    send_queue = open_gate()
+async def test_a_cancelled_acquire_does_not_hold_the_queue() -> None:
+    send_queue = resumed_queue()
     with trio.CancelScope() as scope:
         scope.cancel()
         await send_queue.acquire()
@@ -82,19 +82,19 @@ async def test_a_cancelled_pass_does_not_hold_the_gate() -> None:
 
 async def test_the_longest_waiting_is_next() -> None:
     async with trio.open_nursery() as nursery:
-        senders = Senders(open_gate(), nursery)
+        senders = Senders(resumed_queue(), nursery)
         for name in "abcd":
             await senders.come(name)
-        assert senders.passed == ["a"]
+        assert senders.acquired == ["a"]
         assert senders.send_queue.waiting == 3
         for name in "abcd":
             await senders.leave(name)
-        assert senders.passed == list("abcd")
+        assert senders.acquired == list("abcd")
         assert not senders.send_queue.held
 
 
-async def test_nobody_overtakes_who_was_handed_the_gate_and_has_not_run_yet() -> None:
-    send_queue = open_gate()
+async def test_no_task_overtakes_one_that_was_passed_the_queue_and_has_not_run_yet() -> None:
+    send_queue = resumed_queue()
     await send_queue.acquire()
     async with trio.open_nursery() as nursery:
         senders = Senders(send_queue, nursery)
@@ -104,29 +104,29 @@ async def test_nobody_overtakes_who_was_handed_the_gate_and_has_not_run_yet() ->
         with trio.move_on_after(0) as scope:
             await send_queue.acquire()
         assert scope.cancelled_caught
-        assert senders.passed == ["first"]
+        assert senders.acquired == ["first"]
         nursery.cancel_scope.cancel()
 
 
-async def test_nobody_passes_while_it_is_shut() -> None:
+async def test_no_task_acquires_a_paused_queue() -> None:
     async with trio.open_nursery() as nursery:
         senders = Senders(SendQueue(), nursery)
         await senders.come("a")
-        assert senders.passed == []
+        assert senders.acquired == []
         senders.send_queue.resume()
         await wait_all_tasks_blocked()
         senders.send_queue.pause()
         await senders.come("b")
         await senders.leave("a")
-        assert senders.passed == ["a"]
+        assert senders.acquired == ["a"]
         senders.send_queue.resume()
         await wait_all_tasks_blocked()
-        assert senders.passed == ["a", "b"]
+        assert senders.acquired == ["a", "b"]
         nursery.cancel_scope.cancel()
 
 
-async def test_who_passed_waits_where_it_is_shut_again_behind_it() -> None:
-    send_queue = open_gate()
+async def test_the_holder_waits_in_wait_resumed_while_the_queue_is_paused() -> None:
+    send_queue = resumed_queue()
     await send_queue.acquire()
     send_queue.pause()
     with trio.move_on_after(0) as scope:
@@ -142,7 +142,7 @@ async def test_who_passed_waits_where_it_is_shut_again_behind_it() -> None:
         nursery.start_soon(wait)
         await wait_all_tasks_blocked()
         send_queue.resume()
-        send_queue.pause()  # before the one who waits could run
+        send_queue.pause()  # before the waiting task could run
         await wait_all_tasks_blocked()
         assert not through
         send_queue.resume()
@@ -150,39 +150,39 @@ async def test_who_passed_waits_where_it_is_shut_again_behind_it() -> None:
     assert send_queue.held
 
 
-async def test_a_waiter_that_is_cancelled_leaves_no_trace() -> None:
+async def test_a_cancelled_waiter_leaves_the_queue() -> None:
     async with trio.open_nursery() as nursery:
-        senders = Senders(open_gate(), nursery)
+        senders = Senders(resumed_queue(), nursery)
         for name in "abc":
             await senders.come(name)
         await senders.leave("b")
         assert senders.cancelled == ["b"]
         assert senders.send_queue.waiting == 1
         await senders.leave("a")
-        assert senders.passed == ["a", "c"]
+        assert senders.acquired == ["a", "c"]
         nursery.cancel_scope.cancel()
 
 
-async def test_a_waiter_cancelled_after_it_was_handed_the_gate_gives_it_back() -> None:
+async def test_a_waiter_cancelled_after_it_was_passed_the_queue_releases_it() -> None:
     async with trio.open_nursery() as nursery:
-        senders = Senders(open_gate(), nursery)
+        senders = Senders(resumed_queue(), nursery)
         for name in "abc":
             await senders.come(name)
         senders.scopes["a"].cancel()
         await wait_all_tasks_blocked()
-        assert senders.passed == ["a", "b"]
-        # b runs next, and c is handed the send_queue in the same tick in which it is cancelled.
+        assert senders.acquired == ["a", "b"]
+        # c is passed the queue in the same tick in which it is cancelled.
         senders.send_queue.release()
         senders.scopes["c"].cancel()
         await wait_all_tasks_blocked()
-        assert senders.passed == ["a", "b", "c"]
+        assert senders.acquired == ["a", "b", "c"]
         assert senders.cancelled == ["a", "c"]
         assert not senders.send_queue.held
         nursery.cancel_scope.cancel()
 
 
-async def test_closing_wakes_everyone_with_an_exception_of_their_own() -> None:
-    send_queue = open_gate()
+async def test_closing_raises_an_own_exception_in_every_waiter() -> None:
+    send_queue = resumed_queue()
     await send_queue.acquire()
     async with trio.open_nursery() as nursery:
         senders = Senders(send_queue, nursery)
@@ -192,7 +192,7 @@ async def test_closing_wakes_everyone_with_an_exception_of_their_own() -> None:
         send_queue.close(lambda: ClosedError("second"))
     assert [str(failure) for failure in senders.failures] == ["first"] * 3
     assert len(set(map(id, senders.failures))) == 3
-    assert senders.passed == []
+    assert senders.acquired == []
     for wait in (send_queue.acquire, send_queue.wait_resumed):
         with assert_checkpoints(), suppress(ClosedError):
             await wait()
@@ -203,10 +203,10 @@ async def test_closing_wakes_everyone_with_an_exception_of_their_own() -> None:
 
 
 @pytest.mark.parametrize("others", [0, 2])
-async def test_who_was_handed_the_gate_and_has_not_run_when_it_closes_gets_the_reason(
+async def test_a_task_that_was_passed_the_queue_and_has_not_run_when_it_closes_fails(
     others: int,
 ) -> None:
-    send_queue = open_gate()
+    send_queue = resumed_queue()
     await send_queue.acquire()
     async with trio.open_nursery() as nursery:
         senders = Senders(send_queue, nursery)
@@ -214,13 +214,13 @@ async def test_who_was_handed_the_gate_and_has_not_run_when_it_closes_gets_the_r
             await senders.come(str(number))
         send_queue.release()
         send_queue.close(ClosedError)
-    assert senders.passed == []
+    assert senders.acquired == []
     assert len(senders.failures) == 1 + others
     assert not send_queue.held
 
 
-async def test_closing_leaves_the_holder_holding() -> None:
-    send_queue = open_gate()
+async def test_closing_does_not_affect_the_holder() -> None:
+    send_queue = resumed_queue()
     await send_queue.acquire()
     async with trio.open_nursery() as nursery:
         senders = Senders(send_queue, nursery)
@@ -231,7 +231,7 @@ async def test_closing_leaves_the_holder_holding() -> None:
     assert [send_queue.held] == [False]
 
 
-async def test_closing_wakes_who_waits_for_it_to_open() -> None:
+async def test_closing_wakes_tasks_in_wait_resumed() -> None:
     send_queue = SendQueue()
     with trio.fail_after(5):
         async with trio.open_nursery() as nursery:
@@ -247,14 +247,18 @@ async def test_closing_wakes_who_waits_for_it_to_open() -> None:
 
 @given(
     acts=st.lists(
-        st.tuples(st.sampled_from(["come", "leave", "shut", "open", "settle"]), st.integers(0, 4)),
+        st.tuples(
+            st.sampled_from(["come", "leave", "pause", "resume", "settle"]), st.integers(0, 4)
+        ),
         max_size=40,
     )
 )
 @settings(deadline=None, max_examples=100)
-def test_whatever_happens_one_holds_it_in_the_order_of_arrival(acts: list[tuple[str, int]]) -> None:
+def test_in_any_case_one_task_holds_the_queue_in_the_order_of_arrival(
+    acts: list[tuple[str, int]],
+) -> None:
     async def main() -> None:
-        send_queue = open_gate()
+        send_queue = resumed_queue()
         arrived: list[str] = []
         async with trio.open_nursery() as nursery:
             senders = Senders(send_queue, nursery)
@@ -263,11 +267,11 @@ def test_whatever_happens_one_holds_it_in_the_order_of_arrival(acts: list[tuple[
                     arrived.append(f"{len(arrived)}")
                     await senders.come(arrived[-1])
                 elif act == "leave" and arrived:
-                    # Not waited for: what follows may come in the same tick.
+                    # Without waiting: the next action may happen in the same tick.
                     senders.scopes[arrived[number % len(arrived)]].cancel()
-                elif act == "shut":
+                elif act == "pause":
                     send_queue.pause()
-                elif act == "open":
+                elif act == "resume":
                     send_queue.resume()
                 else:
                     await wait_all_tasks_blocked()
@@ -276,18 +280,18 @@ def test_whatever_happens_one_holds_it_in_the_order_of_arrival(acts: list[tuple[
             left = [name for name in arrived if not senders.scopes[name].cancel_called]
             for name in left:
                 assert send_queue.held
-                assert senders.passed[-1] == name
+                assert senders.acquired[-1] == name
                 await senders.leave(name)
             assert not send_queue.held
             assert send_queue.waiting == 0
-            assert senders.passed == sorted(senders.passed, key=int)
-            assert len(senders.passed) == len(set(senders.passed))
+            assert senders.acquired == sorted(senders.acquired, key=int)
+            assert len(senders.acquired) == len(set(senders.acquired))
 
     trio.run(main)
 
 
-async def test_any_number_wait_for_it_to_open_each_time_it_is_shut() -> None:
-    send_queue = open_gate()
+async def test_any_number_of_tasks_wait_in_wait_resumed_each_time_it_is_paused() -> None:
+    send_queue = resumed_queue()
     passed: list[int] = []
 
     async def wait(number: int) -> None:

@@ -1,6 +1,6 @@
-"""The rows of the docs page "What happens when…", generation by generation.
+"""The rows of the docs page "What happens when…", for each generation.
 
-In memory, under a clock that jumps. The page names these tests: keep them together.
+In memory, with the autojump clock. The page names these tests: keep them in this module.
 """
 
 from __future__ import annotations
@@ -50,39 +50,39 @@ async def serving(api: str, **options: Any) -> AsyncIterator[MixServer]:
 
 @asynccontextmanager
 async def streaming(
-    server: MixServer, session: str, network: Any = None, **options: Any
+    server: MixServer, session_id: str, network: Any = None, **options: Any
 ) -> AsyncIterator[SessionStream]:
     async with (
         Mix(server.url, network=network or server.network) as mix,
-        mix.open_stream(session, **options) as stream,
+        mix.open_stream(session_id, **options) as session,
     ):
-        yield stream
+        yield session
 
 
 @pytest.mark.parametrize("api", ALL)
 async def test_connection_lost_between_messages(api: Api, autojump_clock: MockClock) -> None:
     async with serving(api) as server:
-        session = server.create_session()
-        async with streaming(server, session) as stream:
-            await stream.ask("hello")
+        session_id = server.create_session()
+        async with streaming(server, session_id) as session:
+            await session.ask("hello")
             await server.drop_streams()
             await trio.sleep(5)
-            assert stream.state.value == "connected"
-            assert (await stream.ask("go")).text == "Here I am, all of me."
+            assert session.state.value == "connected"
+            assert (await session.ask("go")).text == "Here I am, all of me."
         assert server.runs("go") == 1
 
 
 @pytest.mark.parametrize("api", ALL)
 async def test_connection_lost_before_the_post(api: Api, autojump_clock: MockClock) -> None:
-    """The message waits until the stream is back: sent now, a pipeline server would lose it."""
+    """The message waits for the stream: without one, a pipeline server would drop it."""
     async with serving(api) as server:
-        session = server.create_session()
-        async with streaming(server, session) as stream:
-            await stream.ask("hello")
+        session_id = server.create_session()
+        async with streaming(server, session_id) as session:
+            await session.ask("hello")
             await server.stop()
             await trio.sleep(0.01)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(stream.ask, "go")
+                nursery.start_soon(session.ask, "go")
                 await trio.sleep(20)
                 assert server.runs("go") == 0
                 await server.start()
@@ -94,16 +94,16 @@ async def test_connection_lost_during_the_post_which_arrived(
     api: Api, autojump_clock: MockClock
 ) -> None:
     async with serving(api) as server:
-        session = server.create_session()
+        session_id = server.create_session()
 
         async def until_it_runs() -> None:
             await server.wait_for(MessageRun, text="go")
 
         network = PostCutter(server.network, arrives=True, before_cut=until_it_runs)
-        async with streaming(server, session, network) as stream:
-            await stream.ask("hello")
+        async with streaming(server, session_id, network) as session:
+            await session.ask("hello")
             network.armed = True
-            reply = await stream.ask("go")
+            reply = await session.ask("go")
             assert reply.text == "Here I am, all of me."
             assert not reply.resent
         assert server.runs("go") == 1
@@ -114,12 +114,12 @@ async def test_connection_lost_during_the_post_which_never_arrived(
     api: Api, autojump_clock: MockClock
 ) -> None:
     async with serving(api) as server:
-        session = server.create_session()
+        session_id = server.create_session()
         network = PostCutter(server.network, arrives=False)
-        async with streaming(server, session, network) as stream:
-            await stream.ask("go")
+        async with streaming(server, session_id, network) as session:
+            await session.ask("go")
             network.armed = True
-            reply = await stream.ask("go")
+            reply = await session.ask("go")
             assert reply.text == "Here I am, all of me."
             assert reply.resent
         assert server.runs("go") == 2  # the first "go", and the second one once
@@ -129,13 +129,13 @@ async def test_an_oldest_server_cannot_tell_whether_a_post_arrived(
     autojump_clock: MockClock,
 ) -> None:
     async with serving("pipeline-oldest") as server:
-        session = server.create_session()
+        session_id = server.create_session()
         network = PostCutter(server.network, arrives=False)
-        async with streaming(server, session, network) as stream:
-            await stream.ask("hello")
+        async with streaming(server, session_id, network) as session:
+            await session.ask("hello")
             network.armed = True
             with pytest.raises(errors.MessageInterrupted, match="may have run") as caught:
-                await stream.ask("go")
+                await session.ask("go")
             assert caught.value.outcome == "unknown"
         assert server.runs("go") == 0
 
@@ -149,28 +149,28 @@ async def test_connection_lost_after_the_post_before_any_event(
         async def lose() -> None:
             await server.drop_streams()
 
-        server.script("lost", Turn(Pause(1), Say("Said to nobody.")))
-        session = server.create_session()
-        async with streaming(server, session) as stream, trio.open_nursery() as nursery:
-            await stream.ask("hello")
+        server.script("lost", Turn(Pause(1), Say("Sent to no stream.")))
+        session_id = server.create_session()
+        async with streaming(server, session_id) as session, trio.open_nursery() as nursery:
+            await session.ask("hello")
 
             async def cut() -> None:
                 await server.wait_for(MessageAccepted, text="lost")
                 await lose()
 
             nursery.start_soon(cut)
-            assert (await stream.ask("lost")).text == "Said to nobody."
+            assert (await session.ask("lost")).text == "Sent to no stream."
         assert server.runs("lost") == 1
 
 
 @pytest.mark.parametrize("api", ALL)
 async def test_server_restarted_between_messages(api: Api, autojump_clock: MockClock) -> None:
     async with serving(api) as server:
-        session = server.create_session()
-        async with streaming(server, session) as stream:
-            await stream.ask("hello")
+        session_id = server.create_session()
+        async with streaming(server, session_id) as session:
+            await session.ask("hello")
             await server.restart()
-            assert (await stream.ask("go")).text == "Here I am, all of me."
+            assert (await session.ask("go")).text == "Here I am, all of me."
         assert server.runs("go") == 1
 
 
@@ -179,14 +179,14 @@ async def test_server_restarted_and_the_session_is_gone(
     api: Api, autojump_clock: MockClock
 ) -> None:
     async with serving(api) as server:
-        session = server.create_session()
-        async with streaming(server, session) as stream:
-            await stream.ask("hello")
+        session_id = server.create_session()
+        async with streaming(server, session_id) as session:
+            await session.ask("hello")
             await server.restart(keep_sessions=False)
             with pytest.raises(errors.SessionNotFound):
-                await stream.ask("go")
+                await session.ask("go")
             with pytest.raises(errors.SessionNotFound):
-                await stream.wait_connected()
+                await session.wait_connected()
 
 
 @pytest.mark.parametrize("api", WITH_REST)
@@ -198,24 +198,24 @@ async def test_server_restarted_in_mid_turn(api: Api, autojump_clock: MockClock)
             await trio.sleep_forever()
 
         server.script("crash", Turn(Say("It began"), Pause(0.1), Do(crash)))
-        session = server.create_session()
-        async with streaming(server, session) as stream:
+        session_id = server.create_session()
+        async with streaming(server, session_id) as session:
             with pytest.raises(errors.MessageInterrupted) as caught:
-                await stream.ask("crash")
+                await session.ask("crash")
             assert caught.value.partial is not None
             assert caught.value.partial.text.startswith("It began")
-            assert (await stream.ask("go")).text == "Here I am, all of me."
+            assert (await session.ask("go")).text == "Here I am, all of me."
         assert server.runs("crash") == 1
 
 
 @pytest.mark.parametrize("api", WITH_REST)
 async def test_caller_cancelled(api: Api, autojump_clock: MockClock) -> None:
     async with serving(api) as server:
-        session = server.create_session()
-        async with streaming(server, session) as stream:
+        session_id = server.create_session()
+        async with streaming(server, session_id) as session:
             with trio.move_on_after(5):
-                await stream.ask("long")
-            assert (await stream.ask("go")).text == "Here I am, all of me."
+                await session.ask("long")
+            assert (await session.ask("go")).text == "Here I am, all of me."
         ends = [record.how for record in server.log if isinstance(record, MessageFinished)]
         assert ends == ["cancelled", "complete"]
 
@@ -224,34 +224,34 @@ async def test_caller_cancelled_on_an_oldest_server(autojump_clock: MockClock) -
     """The server cannot cancel, so the next message waits until the turn is over."""
     async with serving("pipeline-oldest") as server:
         server.script("slow", Turn(Pause(30), Say("Done at last.")))
-        session = server.create_session()
-        async with streaming(server, session) as stream:
+        session_id = server.create_session()
+        async with streaming(server, session_id) as session:
             with trio.move_on_after(5):
-                await stream.ask("slow")
-            assert (await stream.ask("go")).text == "Here I am, all of me."
+                await session.ask("slow")
+            assert (await session.ask("go")).text == "Here I am, all of me."
         ends = [(r.text, r.how) for r in server.log if isinstance(r, MessageFinished)]
         assert ends == [("slow", "complete"), ("go", "complete")]
 
 
 @pytest.mark.parametrize("api", WITH_REST)
 async def test_consumer_slow(api: Api, autojump_clock: MockClock) -> None:
-    """Nothing is lost at the mark; past the limit this message fails and the others go on."""
+    """Nothing is lost at the mark; beyond the limit, only this message fails."""
     async with serving(api, slow_reader_limit=None) as server:
         text = "".join(f"word{number} " for number in range(500))
         server.script("flood", Turn(Say(text)))
         server.script("many", Turn(*[Do(trio.lowlevel.checkpoint)], *[_tool()] * 40, Say("x")))
-        session = server.create_session()
-        async with streaming(server, session, message_buffer=4) as stream:
-            async with stream.send("flood") as message:
+        session_id = server.create_session()
+        async with streaming(server, session_id, message_buffer=4) as session:
+            async with session.send("flood") as message:
                 await trio.sleep(10)
                 deltas = [e.content async for e in message if isinstance(e, ev.ContentEvent)]
             assert "".join(deltas) == text
             assert len(deltas) < 20
             with pytest.raises(errors.ConsumerTooSlow, match="message_buffer"):
-                async with stream.send("many") as message:
+                async with session.send("many") as message:
                     await trio.sleep(10)
                     await message.wait()
-            assert (await stream.ask("go")).text == "Here I am, all of me."
+            assert (await session.ask("go")).text == "Here I am, all of me."
 
 
 def _tool() -> Any:
@@ -263,72 +263,72 @@ def _tool() -> Any:
 async def test_a_subscriber_that_is_slow_sees_what_it_missed(autojump_clock: MockClock) -> None:
     async with serving("async", slow_reader_limit=None) as server:
         server.script("flood", Turn(Say("".join(f"word{number} " for number in range(100)))))
-        session = server.create_session()
-        async with streaming(server, session) as stream:
-            async with stream.subscribe(buffer=10) as everything:
-                await stream.ask("flood")
+        session_id = server.create_session()
+        async with streaming(server, session_id) as session:
+            async with session.subscribe(buffer=10) as everything:
+                await session.ask("flood")
                 first = await everything.__anext__()
                 assert isinstance(first, ev.StreamGapEvent)
                 assert first.missed is not None
                 rest = [await everything.__anext__() for _ in range(10)]
                 assert isinstance(rest[-1], ev.CompleteEvent)
-                assert first.missed + len(rest) == stream.statistics().events - 1  # connected
+                assert first.missed + len(rest) == session.statistics().events - 1  # connected
 
 
 @pytest.mark.parametrize("api", ["async", "blocking"])
 async def test_second_client_on_the_session(api: Api, autojump_clock: MockClock) -> None:
-    """Its turns are shown to subscribers, and never mixed into a message."""
+    """Subscribers receive its turns, and messages never do."""
     async with serving(api) as server:
-        server.script("theirs", Turn(Say("for the other one")))
-        session = server.create_session()
+        server.script("theirs", Turn(Say("for the other client")))
+        session_id = server.create_session()
         async with (
-            streaming(server, session) as mine,
-            streaming(server, session) as theirs,
+            streaming(server, session_id) as mine,
+            streaming(server, session_id) as theirs,
             mine.subscribe() as everything,
         ):
-            assert (await theirs.ask("theirs")).text == "for the other one"
+            assert (await theirs.ask("theirs")).text == "for the other client"
             assert (await mine.ask("go")).text == "Here I am, all of me."
             seen: list[ev.Event] = []
             while sum(isinstance(event, ev.CompleteEvent) for event in seen) < 2:
                 seen.append(await everything.__anext__())
             texts = "".join(e.content for e in seen if isinstance(e, ev.ContentEvent))
-            assert texts == "for the other oneHere I am, all of me."
+            assert texts == "for the other clientHere I am, all of me."
 
 
 async def test_second_client_on_a_pipeline_session_is_waited_for(
     autojump_clock: MockClock,
 ) -> None:
-    """Two streams of one session run each other's messages; a busy server is tried again."""
+    """Two streams of a session run each other's messages; a busy server is retried."""
     async with serving("pipeline") as server:
-        session = server.create_session()
-        async with streaming(server, session) as mine, streaming(server, session):
+        session_id = server.create_session()
+        async with streaming(server, session_id) as mine, streaming(server, session_id):
             outcome = ""
             with trio.fail_after(120):
                 try:
                     outcome = (await mine.ask("go")).text
                 except errors.AgentError as refused:
                     outcome = refused.event.error
-            # Which of the two streams gets the events is chance, on real servers too.
+            # Which of the two streams receives the events is random, on real servers too.
             assert outcome == "Here I am, all of me." or "currently processing" in outcome
 
 
 @pytest.mark.parametrize("api", ["async", "blocking"])
 async def test_process_killed(api: Api, autojump_clock: MockClock) -> None:
-    """The server goes on for a client that vanished; the next one finds it stored."""
+    """The server continues the turn of a client that is gone; the next client reads it."""
     async with serving(api) as server:
         server.script("slow", Turn(Pause(3), Say("Done without you.")))
-        session = server.create_session()
+        session_id = server.create_session()
         with trio.CancelScope() as life:
-            async with streaming(server, session, cleanup_timeout=1e-9) as stream:
+            async with streaming(server, session_id, cleanup_timeout=1e-9) as session:
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(stream.ask, "slow")
+                    nursery.start_soon(session.ask, "slow")
                     await server.wait_for(MessageRun, text="slow")
-                    await server.drop_streams()  # its sockets are gone at once, no cancel is sent
+                    await server.drop_streams()  # its sockets are closed, no cancel is sent
                     server.answer_next("/api/sessions/", 503)
                     life.cancel()
         await server.wait_for(MessageFinished, text="slow")
         async with Mix(server.url, network=server.network) as mix:
-            stored = await mix.messages.get_session(id=session)
+            stored = await mix.messages.get_session(id=session_id)
         assert stored[-1].assistant_response == "Done without you."
 
 

@@ -301,9 +301,9 @@ async def too_early(stage: Stage) -> None:
 @cause(
     errors.ConsumerTooSlow,
     "nobody iterates a message that tells a lot",
-    operation="was given up",
+    operation="was aborted",
     target="session-1",
-    remedy="Iterate it in a task of its own, or raise message_buffer",
+    remedy="Iterate it in its own task, or raise message_buffer",
 )
 async def nobody_reads(stage: Stage) -> None:
     stage.server.script("Hi", Turn(*[Emit("status", {"n": n}) for n in range(100)]))

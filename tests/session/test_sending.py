@@ -1,4 +1,4 @@
-"""A message goes out and its events come back, on servers of every generation, over sockets."""
+"""Messages, events and replies, on servers of every generation, over sockets."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from trio_mix.testing import MixServer
 
 
-async def test_a_message_brings_its_own_events_and_a_reply(server: MixServer, mix: Mix) -> None:
+async def test_a_message_receives_its_events_and_a_reply(server: MixServer, mix: Mix) -> None:
     server.script(
         "Look",
         Turn(
@@ -37,10 +37,10 @@ async def test_a_message_brings_its_own_events_and_a_reply(server: MixServer, mi
             Say("There is one file."),
         ),
     )
-    session = server.create_session()
+    session_id = server.create_session()
     seen: list[Event] = []
     with trio.fail_after(10):
-        async with mix.open_stream(session) as stream, stream.send("Look") as message:
+        async with mix.open_stream(session_id) as session, session.send("Look") as message:
             seen += [event async for event in message]
             reply = message.reply
     assert reply.final_text == "There is one file."
@@ -53,18 +53,18 @@ async def test_a_message_brings_its_own_events_and_a_reply(server: MixServer, mi
         assert reply.reasoning == "Let me see."
 
 
-async def test_two_tasks_that_send_at_once_get_only_their_own_events(
+async def test_two_tasks_that_send_at_once_receive_only_their_own_events(
     server: MixServer, mix: Mix
 ) -> None:
     for name in ("first", "second"):
         server.script(name, Turn(Think(f"about {name}"), Say(f"this is the {name} answer")))
-    session = server.create_session()
+    session_id = server.create_session()
     texts: dict[str, list[str]] = {"first": [], "second": []}
 
-    async with mix.open_stream(session) as stream:
+    async with mix.open_stream(session_id) as session:
 
         async def ask(name: str) -> None:
-            async with stream.send(name) as message:
+            async with session.send(name) as message:
                 async for delta in message.text_deltas():
                     texts[name].append(delta)
                 assert "".join(texts[name]) == message.reply.text
@@ -81,12 +81,12 @@ async def test_two_tasks_that_send_at_once_get_only_their_own_events(
 
 
 async def test_sends_are_served_first_come_first_served(server: MixServer, mix: Mix) -> None:
-    session = server.create_session()
+    session_id = server.create_session()
     order: list[int] = []
-    async with mix.open_stream(session) as stream:
+    async with mix.open_stream(session_id) as session:
 
         async def ask(number: int) -> None:
-            await stream.ask(f"message {number}")
+            await session.ask(f"message {number}")
             order.append(number)
 
         with trio.fail_after(10):
@@ -97,15 +97,13 @@ async def test_sends_are_served_first_come_first_served(server: MixServer, mix: 
     assert order == sorted(order)
 
 
-async def test_a_permission_that_is_granted_lets_the_agent_go_on(
-    server: MixServer, mix: Mix
-) -> None:
+async def test_a_granted_permission_lets_the_agent_continue(server: MixServer, mix: Mix) -> None:
     if server.api == "pipeline-oldest":
-        pytest.skip("has no REST to grant by")
+        pytest.skip("this server has no REST operations")
     server.script("run", Turn(AskPermission("bash", then=[Say("It ran.")])))
-    async with mix.open_stream(server.create_session()) as stream:
+    async with mix.open_stream(server.create_session()) as session:
         with trio.fail_after(10):
-            async with stream.send("run") as message:
+            async with session.send("run") as message:
                 async for event in message:
                     if isinstance(event, ev.PermissionEvent):
                         await message.grant(event)
@@ -114,7 +112,7 @@ async def test_a_permission_that_is_granted_lets_the_agent_go_on(
 
 async def test_a_policy_answers_permission_requests(server: MixServer, mix: Mix) -> None:
     if server.api == "pipeline-oldest":
-        pytest.skip("has no REST to answer by")
+        pytest.skip("this server has no REST operations")
     server.script("run", Turn(AskPermission("bash", then=[Say("It ran.")], otherwise=[Say("No.")])))
     asked: list[tuple[str, str]] = []
 
@@ -123,87 +121,89 @@ async def test_a_policy_answers_permission_requests(server: MixServer, mix: Mix)
         await trio.lowlevel.checkpoint()
         return len(asked) == 1
 
-    async with mix.open_stream(server.create_session(), on_permission=policy) as stream:
+    async with mix.open_stream(server.create_session(), on_permission=policy) as session:
         with trio.fail_after(10):
-            assert (await stream.ask("run")).text == "It ran."
-            assert (await stream.ask("run")).text == "No."
+            assert (await session.ask("run")).text == "It ran."
+            assert (await session.ask("run")).text == "No."
     assert asked == [("bash", "run")] * 2
 
 
-async def test_what_a_policy_raises_fails_its_message_and_denies_the_request(
+async def test_an_exception_of_a_policy_fails_its_message_and_denies_the_request(
     server: MixServer, mix: Mix
 ) -> None:
     if server.api == "pipeline-oldest":
-        pytest.skip("has no REST to answer by")
+        pytest.skip("this server has no REST operations")
     server.script("run", Turn(AskPermission("bash", then=[Say("It ran.")])))
 
     async def policy(_request: ev.PermissionEvent, _message: Message) -> bool:
         await trio.lowlevel.checkpoint()
         raise KeyError("my own mistake")
 
-    async with mix.open_stream(server.create_session(), on_permission=policy) as stream:
+    async with mix.open_stream(server.create_session(), on_permission=policy) as session:
         with trio.fail_after(10), pytest.raises(KeyError, match="my own mistake"):
-            await stream.ask("run")
+            await session.ask("run")
         with trio.fail_after(10):
-            assert (await stream.ask("and now something else")).text
+            assert (await session.ask("and now something else")).text
 
 
-async def test_an_error_event_ends_the_message_and_the_next_one_is_clean(
+async def test_an_error_event_ends_the_message_and_the_next_one_works(
     server: MixServer, mix: Mix
 ) -> None:
     server.script("break", Turn(Say("I try. "), Fail("the model is gone", type="api_error")))
     server.script("again", Turn(Say("Here I am.")))
-    async with mix.open_stream(server.create_session()) as stream:
+    async with mix.open_stream(server.create_session()) as session:
         with trio.fail_after(10):
             with pytest.raises(errors.AgentError, match="the model is gone") as caught:
-                await stream.ask("break")
+                await session.ask("break")
             assert caught.value.event.type == "api_error"
             assert caught.value.partial is not None
-            assert (await stream.ask("again")).text == "Here I am."
+            assert (await session.ask("again")).text == "Here I am."
 
 
-async def test_leaving_a_message_early_ends_the_servers_work_and_frees_the_session(
+async def test_leaving_a_message_early_cancels_it_on_the_server(
     server: MixServer, mix: Mix
 ) -> None:
     if server.api == "pipeline-oldest":
-        pytest.skip("has no cancel endpoint: see the test of the pipeline generation")
+        pytest.skip("this server cannot cancel")
     server.script("long", Turn(Say("It begins. "), Hang()))
     server.script("short", Turn(Say("Done.")))
-    async with mix.open_stream(server.create_session()) as stream:
+    async with mix.open_stream(server.create_session()) as session:
         with trio.fail_after(20):
-            async with stream.send("long") as message:
+            async with session.send("long") as message:
                 async for _ in message:
                     break
-            assert (await stream.ask("short")).text == "Done."
+            assert (await session.ask("short")).text == "Done."
     finished = [r for r in server.log if isinstance(r, MessageFinished)]
     assert [(r.text, r.how) for r in finished] == [("long", "cancelled"), ("short", "complete")]
 
 
-async def test_a_cancelled_caller_ends_the_servers_work(server: MixServer, mix: Mix) -> None:
+async def test_cancelling_the_caller_cancels_the_message_on_the_server(
+    server: MixServer, mix: Mix
+) -> None:
     if server.api == "pipeline-oldest":
-        pytest.skip("has no cancel endpoint")
+        pytest.skip("this server cannot cancel")
     server.script("long", Turn(Hang()))
-    async with mix.open_stream(server.create_session()) as stream:
+    async with mix.open_stream(server.create_session()) as session:
         with trio.fail_after(20):
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(stream.ask, "long")
+                nursery.start_soon(session.ask, "long")
                 await server.wait_for(MessageRun, text="long")
                 nursery.cancel_scope.cancel()
             await server.wait_for(MessageFinished, text="long", how="cancelled")
-            assert (await stream.ask("short")).text
+            assert (await session.ask("short")).text
 
 
-async def test_subscribers_see_every_event_and_foreign_turns_too(
+async def test_subscribers_receive_every_event_also_of_other_clients_turns(
     server: MixServer, mix: Mix
 ) -> None:
     server.script("mine", Turn(Say("for me")))
     server.script("theirs", Turn(Say("for somebody else")))
-    session = server.create_session()
+    session_id = server.create_session()
     texts: list[str] = []
-    async with mix.open_stream(session) as stream, stream.subscribe() as everything:
+    async with mix.open_stream(session_id) as session, session.subscribe() as everything:
         with trio.fail_after(10):
-            assert (await stream.ask("mine")).text == "for me"
-            server.run_message(session, "theirs")
+            assert (await session.ask("mine")).text == "for me"
+            server.run_message(session_id, "theirs")
             completes = 0
             async for event in everything:
                 if isinstance(event, ev.CompleteEvent):
@@ -214,7 +214,7 @@ async def test_subscribers_see_every_event_and_foreign_turns_too(
     assert texts == ["for me", "for somebody else"]
 
 
-async def test_an_unknown_session_is_not_found_at_once(server: MixServer, mix: Mix) -> None:
+async def test_an_unknown_session_is_reported_at_once(server: MixServer, mix: Mix) -> None:
     with trio.fail_after(5), pytest.raises(errors.SessionNotFound, match="nowhere"):
         async with mix.open_stream("nowhere"):
             raise AssertionError("opened")
@@ -222,11 +222,11 @@ async def test_an_unknown_session_is_not_found_at_once(server: MixServer, mix: M
 
 async def test_a_message_that_is_refused_raises_on_entering(server: MixServer, mix: Mix) -> None:
     path = "/stream/" if server.api.startswith("pipeline") else "/api/sessions/"
-    session = server.create_session()
-    async with mix.open_stream(session) as stream:
-        await stream.ask("find out the generation")
-        server.answer_next(f"{path}{session}/message", 400, body=b"do not like it")
+    session_id = server.create_session()
+    async with mix.open_stream(session_id) as session:
+        await session.ask("find out the generation")
+        server.answer_next(f"{path}{session_id}/message", 400, body=b"do not like it")
         with trio.fail_after(5), pytest.raises(errors.MessageRejected, match="do not like it"):
-            async with stream.send("something"):
+            async with session.send("something"):
                 raise AssertionError("entered")
-        assert (await stream.ask("something else")).text
+        assert (await session.ask("something else")).text

@@ -1,4 +1,4 @@
-"""The main send_api once more, through clients of the caller's own."""
+"""The tests of sending again, through an HTTP client that the caller passes."""
 
 from __future__ import annotations
 
@@ -13,10 +13,17 @@ from trio_mix import Mix
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from trio_mix.testing import MixServer
+    from trio_mix.testing import Api, MixServer
 
-_OURS = importlib.import_module("test_main_road")
-globals().update({name: each for name, each in vars(_OURS).items() if name.startswith("test_")})
+_TESTS = importlib.import_module("test_sending")
+globals().update({name: each for name, each in vars(_TESTS).items() if name.startswith("test_")})
+
+
+@pytest.fixture(params=["async", "pipeline"])
+def generation(request: pytest.FixtureRequest) -> Api:
+    """Return one generation for each way to send: the client does not depend on it."""
+    generation: Api = request.param
+    return generation
 
 
 @pytest.fixture(params=KINDS)

@@ -52,7 +52,7 @@ class _FreezableStream(httpcore.AsyncNetworkStream):
 
 
 class FreezableNetwork(httpcore.AsyncNetworkBackend):
-    """A network whose connections can stop to deliver anything, without a word."""
+    """A network whose connections can stop delivering data without being closed."""
 
     def __init__(self, inner: httpcore.AsyncNetworkBackend) -> None:
         self._inner = inner
@@ -77,73 +77,73 @@ class FreezableNetwork(httpcore.AsyncNetworkBackend):
         await self._inner.sleep(seconds)
 
 
-async def test_a_silent_connection_is_noticed_by_the_cadence_it_had(
+async def test_a_silent_connection_is_lost_after_the_usual_interval(
     autojump_clock: MockClock,
 ) -> None:
     async with MixServer(listen=False, pace=0.0, heartbeat_interval=10.0) as server:
         network = FreezableNetwork(server.network)
-        session = server.create_session()
-        async with Mix(server.url, network=network) as mix, mix.open_stream(session) as stream:
+        session_id = server.create_session()
+        async with Mix(server.url, network=network) as mix, mix.open_stream(session_id) as session:
             await trio.sleep(35)
             network.freeze()
             await trio.sleep(19)  # the last beat came at 30, so silence may last until 55
-            assert stream.statistics().losses == 0
+            assert session.statistics().losses == 0
             await trio.sleep(15)
-            assert stream.statistics().losses == 1
-            assert "nothing came" in (stream.statistics().last_loss or "")
-            assert stream.state.value == "connected"
-            assert (await stream.ask("hello")).text
+            assert session.statistics().losses == 1
+            assert "nothing came" in (session.statistics().last_loss or "")
+            assert session.state.value == "connected"
+            assert (await session.ask("hello")).text
 
 
-async def test_silence_before_any_cadence_was_seen_is_no_loss(autojump_clock: MockClock) -> None:
+async def test_silence_before_any_heartbeat_is_not_a_loss(autojump_clock: MockClock) -> None:
     async with MixServer(listen=False, pace=0.0, heartbeat_interval=None) as server:
-        session = server.create_session()
+        session_id = server.create_session()
         async with (
             Mix(server.url, network=server.network) as mix,
-            mix.open_stream(session, max_connection_age=None) as stream,
+            mix.open_stream(session_id, max_connection_age=None) as session,
         ):
             await trio.sleep(86_400)
-            assert stream.statistics().losses == 0
+            assert session.statistics().losses == 0
 
 
 @pytest.mark.parametrize("api", ["async", "pipeline"])
-async def test_a_long_silent_turn_is_not_killed_where_heartbeats_pause(
+async def test_a_long_silent_turn_is_kept_on_a_server_without_heartbeats_during_turns(
     api: Api, autojump_clock: MockClock
 ) -> None:
     async with MixServer(api, listen=False, pace=0.0, heartbeat_interval=10.0) as server:
         server.script("think", Turn(Pause(200), Say("Done thinking.")))
-        session = server.create_session()
+        session_id = server.create_session()
         async with (
             Mix(server.url, network=server.network) as mix,
-            mix.open_stream(session) as stream,
+            mix.open_stream(session_id) as session,
         ):
-            await stream.ask("hello")
+            await session.ask("hello")
             await trio.sleep(35)
-            assert (await stream.ask("think")).text == "Done thinking."
-            assert stream.statistics().losses == 0
+            assert (await session.ask("think")).text == "Done thinking."
+            assert session.statistics().losses == 0
 
 
-async def test_a_number_of_seconds_is_that_number(autojump_clock: MockClock) -> None:
+async def test_a_numeric_idle_timeout_is_that_number_of_seconds(autojump_clock: MockClock) -> None:
     async with MixServer(listen=False, pace=0.0, heartbeat_interval=None) as server:
-        session = server.create_session()
+        session_id = server.create_session()
         async with (
             Mix(server.url, network=server.network) as mix,
-            mix.open_stream(session, idle_timeout=5.0) as stream,
+            mix.open_stream(session_id, idle_timeout=5.0) as session,
         ):
             await trio.sleep(5.5)
-            assert stream.statistics().losses == 1
+            assert session.statistics().losses == 1
 
 
-async def test_a_slow_consumer_does_not_count_as_silence(autojump_clock: MockClock) -> None:
+async def test_a_slow_consumer_is_not_silence(autojump_clock: MockClock) -> None:
     async with MixServer(listen=False, pace=0.0, heartbeat_interval=3.0) as server:
         server.script("tell", Turn(Say("a b c d e f g"), Pause(10), Say(" and the end")))
-        session = server.create_session()
+        session_id = server.create_session()
         async with (
             Mix(server.url, network=server.network) as mix,
-            mix.open_stream(session, idle_timeout=5.0) as stream,
+            mix.open_stream(session_id, idle_timeout=5.0) as session,
         ):
-            async with stream.send("tell") as message:
+            async with session.send("tell") as message:
                 async for _ in message:
                     await trio.sleep(4)
             assert message.reply.text == "a b c d e f g and the end"
-            assert stream.statistics().losses == 0
+            assert session.statistics().losses == 0

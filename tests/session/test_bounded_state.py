@@ -1,6 +1,6 @@
-"""A stream that lives for months, and a client that opens thousands: nothing grows with them.
+"""The state of a stream does not grow with its messages, nor that of a client with its streams.
 
-In memory, under a clock that jumps.
+In memory, with the autojump clock.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MANY = 10_000
 
 
 def _containers(root: Any, seen: dict[int, str], path: str, sizes: dict[str, int]) -> None:
-    """Note the length of every container that hangs on an object of ours."""
+    """Note the length of every container that is reachable from an object of the library."""
     if id(root) in seen or len(path) > 200:
         return
     seen[id(root)] = path
@@ -53,13 +53,13 @@ def sizes_of(root: object) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("api", ["async", "pipeline", "pipeline-oldest"])
-async def test_nothing_that_hangs_on_a_stream_grows_with_its_messages(
+async def test_the_state_of_a_stream_does_not_grow_with_its_messages(
     api: Api, autojump_clock: MockClock
 ) -> None:
     async with (
         MixServer(api, listen=False, pace=0.0, log_limit=100) as server,
         Mix(server.url, network=server.network) as mix,
-        mix.open_stream(server.create_session(session_id="s")) as stream,
+        mix.open_stream(server.create_session(session_id="s")) as session,
     ):
         server.script("go", Turn(Say("ok")), Turn(Fail("it broke")), Turn(Say("ok")))
         rows = server._backend.live["s"].row.rows
@@ -67,9 +67,9 @@ async def test_nothing_that_hangs_on_a_stream_grows_with_its_messages(
         async def months(count: int) -> dict[str, int]:
             for _ in range(count):
                 with contextlib.suppress(errors.AgentError):
-                    await stream.ask("go")
+                    await session.ask("go")
                 del rows[:-20]
-            return sizes_of(stream)
+            return sizes_of(session)
 
         await months(300)
         before = await months(1)
@@ -80,7 +80,7 @@ async def test_nothing_that_hangs_on_a_stream_grows_with_its_messages(
             for path, size in after.items()
             if size > max(before.get(path, 0) * 2, 40) and size > 512
         }
-        limited = [path for path in grown if path.endswith("known")]  # it has a limit of its own
+        limited = [path for path in grown if path.endswith("known")]  # it has its own limit
         assert not grown.keys() - set(limited)
 
 
@@ -91,17 +91,17 @@ def _turn(text: str, *, bound: str | None = None) -> RouterTurn:
 
 
 class _Rows:
-    """Stored messages that are read as often as they are asked for."""
+    """Stored messages; counts how often they are read."""
 
     none_kept = False
 
     def __init__(self) -> None:
         self.list: list[StoredRow] = []
-        self.looks = 0
+        self.readings = 0
         self.down = False
 
     async def rows(self, _session_id: str) -> list[StoredRow]:
-        self.looks += 1
+        self.readings += 1
         await trio.lowlevel.checkpoint()
         if self.down:
             raise errors.ConnectionFailed(
@@ -110,7 +110,7 @@ class _Rows:
         return self.list
 
 
-async def test_what_is_known_of_ten_thousand_messages_is_bounded_and_enough() -> None:
+async def test_the_history_of_ten_thousand_messages_is_bounded_and_sufficient() -> None:
     rows = _Rows()
     stored = SessionHistory(rows, "s")  # type: ignore[arg-type]
     history = stored.history
@@ -125,10 +125,10 @@ async def test_what_is_known_of_ten_thousand_messages_is_bounded_and_enough() ->
     rows.list.append(StoredRow(id="new", role="user", text="go"))
     verdict = history.judge(rows.list, _turn("go"))
     assert (verdict.outcome, verdict.user_message_id) == (TurnOutcome.UNFINISHED, "new")
-    assert rows.looks == 1
+    assert rows.readings == 1
 
 
-async def test_messages_of_unknown_outcome_do_not_pile_up() -> None:
+async def test_the_number_of_messages_with_unknown_outcome_is_bounded() -> None:
     rows = _Rows()
     stored = SessionHistory(rows, "s")  # type: ignore[arg-type]
     history = stored.history
@@ -141,7 +141,7 @@ async def test_messages_of_unknown_outcome_do_not_pile_up() -> None:
 
 
 @pytest.mark.parametrize("size", [10, 100_000])
-async def test_earlier_texts_do_not_pile_up_while_nothing_can_be_read(size: int) -> None:
+async def test_the_earlier_texts_are_bounded_while_no_message_can_be_read(size: int) -> None:
     rows = _Rows()
     stored = SessionHistory(rows, "s")  # type: ignore[arg-type]
     history = stored.history
@@ -168,7 +168,7 @@ def test_ids_of_old_turns_are_forgotten() -> None:
 
 
 @pytest.mark.parametrize("api", ["async", "pipeline"])
-async def test_a_client_that_has_opened_many_streams_is_no_heavier(
+async def test_the_state_of_a_client_does_not_grow_with_its_streams(
     api: Api, autojump_clock: MockClock
 ) -> None:
     async with (
@@ -179,7 +179,7 @@ async def test_a_client_that_has_opened_many_streams_is_no_heavier(
 
         async def use(count: int) -> None:
             for _ in range(count):
-                async with mix.open_session() as stream, stream.send("hang") as message:
+                async with mix.open_session() as session, session.send("hang") as message:
                     await message.__anext__()
 
         await use(20)
@@ -189,4 +189,4 @@ async def test_a_client_that_has_opened_many_streams_is_no_heavier(
         gc.collect()
         after, gc_after = sizes_of(mix), len(gc.get_objects())
     assert {path for path, size in after.items() if size > before.get(path, 0) + 10} == set()
-    assert gc_after - gc_before < 100 * 20  # twenty objects are less than any stream
+    assert gc_after - gc_before < 100 * 20  # twenty objects are fewer than a stream has

@@ -1,6 +1,6 @@
-"""Bytes that change on the way, and frames that are torn into each other: nothing is lost unsaid.
+"""Changed bytes and torn frames: text is never lost without ``reply.incomplete``.
 
-In memory, under a clock that jumps.
+In memory, with the autojump clock.
 """
 
 from __future__ import annotations
@@ -33,36 +33,36 @@ TEXT = "One two three four. Here is more of it."
 
 
 async def _corrupted(api: Api, fault: Corrupt) -> tuple[str, Reply | None, int]:
-    """Return the joined deltas and the reply of a turn whose stream is corrupted, and losses."""
+    """Return the joined deltas, the reply, and the number of losses of a corrupted stream."""
     rule = Rule(fault, path="/stream", method="GET", connections=[1])
     async with (
         MixServer(api, listen=False, pace=0.0) as server,
         FaultProxy(server, FaultPlan(rule)) as proxy,
         Mix(proxy.url, network=proxy.network) as mix,
     ):
-        session = server.create_session(session_id="s")
+        session_id = server.create_session(session_id="s")
         server.script("go", Turn(Say(TEXT), UseTool("glob"), Say("The end.")))
         with trio.fail_after(5000):
-            async with mix.open_stream(session) as stream:
+            async with mix.open_stream(session_id) as session:
                 try:
-                    async with stream.send("go") as message:
+                    async with session.send("go") as message:
                         joined = "".join([delta async for delta in message.text_deltas()])
                 except errors.MessageError:
-                    return "", None, stream.statistics().losses
-                return joined, message.reply, stream.statistics().losses
+                    return "", None, session.statistics().losses
+                return joined, message.reply, session.statistics().losses
 
 
 async def _framing(api: Api) -> list[int]:
-    """Return where, in what a stream's connection brings, a chunk's size and its CRLF stand."""
+    """Return the positions of chunk sizes and their line breaks in a stream's response."""
     seen = bytearray()
     async with MixServer(api, listen=False, pace=0.0) as server:
-        session = server.create_session(session_id="s")
+        session_id = server.create_session(session_id="s")
         server.script("go", Turn(Say(TEXT), UseTool("glob"), Say("The end.")))
         connection = await server.network.connect_tcp("mix.test", 80)
         await connection.write(b"GET /stream?sessionId=s HTTP/1.1\r\nHost: mix.test\r\n\r\n")
         while b"connected" not in seen:
             seen += await connection.read(65536)
-        server.run_message(session, "go")
+        server.run_message(session_id, "go")
         while b"complete\n" not in seen or not seen.endswith(b"\n\n\r\n"):
             seen += await connection.read(65536)
         await connection.aclose()
@@ -78,7 +78,7 @@ async def _framing(api: Api) -> list[int]:
 
 @pytest.mark.parametrize("mask", [0x01, 0x04, 0x10, 0x80])
 @pytest.mark.parametrize("api", ["pipeline", "async"])
-def test_corrupted_framing_never_loses_text_unsaid(api: Api, mask: int) -> None:
+def test_corrupted_framing_never_loses_text_silently(api: Api, mask: int) -> None:
     places = trio.run(_framing, api)
     lost = 0
     for at in places[8:]:  # the first frame is `connected`
@@ -91,57 +91,57 @@ def test_corrupted_framing_never_loses_text_unsaid(api: Api, mask: int) -> None:
 
 
 @pytest.mark.parametrize("api", ["async", "blocking", "pipeline"])
-async def test_a_frame_torn_in_mid_turn_is_a_gap_and_filled_in(
+async def test_the_text_of_a_torn_frame_is_read_from_the_stored_messages(
     api: Api, autojump_clock: MockClock
 ) -> None:
     async with (
         MixServer(api, listen=False, pace=0.0) as server,
         Mix(server.url, network=server.network) as mix,
-        mix.open_stream(server.create_session()) as stream,
+        mix.open_stream(server.create_session()) as session,
     ):
         torn = Raw(b'event: content\ndata: {"type":"conte\n\n')
         server.script("go", Turn(Say("One "), torn, UseTool("glob"), Say("two.")))
         with trio.fail_after(100):
-            async with stream.send("go") as message:
-                heard = [event async for event in message]
-            assert any(isinstance(event, ev.StreamGapEvent) for event in heard)
+            async with session.send("go") as message:
+                seen = [event async for event in message]
+            assert any(isinstance(event, ev.StreamGapEvent) for event in seen)
             assert (message.reply.text, message.reply.incomplete) == ("One two.", False)
-            async with stream.send("go") as message:
+            async with session.send("go") as message:
                 joined = "".join([delta async for delta in message.text_deltas()])
         assert joined == message.reply.text == "One two."
 
 
 @pytest.mark.parametrize("api", ["async", "pipeline"])
-async def test_an_ending_that_was_torn_is_asked_for_at_once(
+async def test_a_torn_terminal_event_is_recovered_at_once(
     api: Api, autojump_clock: MockClock
 ) -> None:
     async with (
         MixServer(api, listen=False, pace=0.0) as server,
         Mix(server.url, network=server.network) as mix,
-        mix.open_stream(server.create_session()) as stream,
+        mix.open_stream(server.create_session()) as session,
     ):
-        await stream.ask("hello")
+        await session.ask("hello")
         torn = Raw(b'event: complete\ndata: {"type":"compl\n\n')
         server.script("go", Turn(Say("One two."), torn))
         server.lose_events("complete", 1)
         began = trio.current_time()
         with trio.fail_after(1000):
-            reply = await stream.ask("go")
+            reply = await session.ask("go")
         assert (reply.text, reply.recovered, reply.incomplete) == ("One two.", True, False)
         assert trio.current_time() - began < 10
 
 
-async def test_a_permission_frame_torn_by_another_is_denied_and_the_turn_goes_on(
+async def test_a_torn_permission_request_is_denied_and_the_turn_continues(
     autojump_clock: MockClock,
 ) -> None:
     async with (
         MixServer("pipeline", listen=False, pace=0.0) as server,
         Mix(server.url, network=server.network) as mix,
-        mix.open_stream(server.create_session()) as stream,
+        mix.open_stream(server.create_session()) as session,
     ):
         server.script("go", Turn(Say("One "), AskPermission(torn=True, otherwise=[Say("two.")])))
         with trio.fail_after(100):
-            reply = await stream.ask("go")
+            reply = await session.ask("go")
         assert reply.text == "One two."
 
 
@@ -155,12 +155,12 @@ async def _cut_in_parameters(api: Api, at: int, options: dict[str, Any], blind: 
         MixServer(api, listen=False, pace=0.0, **options) as server,
         FaultProxy(server, FaultPlan(rule)) as proxy,
         Mix(proxy.url, network=proxy.network) as mix,
-        mix.open_stream(server.create_session(session_id="s")) as stream,
+        mix.open_stream(server.create_session(session_id="s")) as session,
     ):
         steps = [Pause(0.5)]  # the stream is up again before the tool has run
         server.script("go", Turn(UseTool("glob", PARAMETERS, steps=steps), Say("Done.")))
         with trio.fail_after(1000):
-            async with stream.send("go") as message:
+            async with session.send("go") as message:
                 if blind:
                     server.answer_next("/api/sessions/s/export", 503, times=1000)
                 return await message.wait()
@@ -170,7 +170,7 @@ async def _cut_in_parameters(api: Api, at: int, options: dict[str, Any], blind: 
 @pytest.mark.parametrize(
     ("api", "options"), [("async", {}), ("async", {"replay": True}), ("pipeline", {})]
 )
-def test_parameters_of_a_tool_cut_at_any_byte_are_whole_or_said_not_to_be(
+def test_tool_parameters_cut_at_any_byte_are_complete_or_marked_as_incomplete(
     api: Api, options: dict[str, Any], blind: bool
 ) -> None:
     known = unsure = 0

@@ -1,11 +1,11 @@
-"""What somebody reads when a session is gone, nobody answers, or the server stays away.
+"""Errors and warnings about lost sessions, unanswered requests and lost connections.
 
 Rules:
 
-1. A session that was there is not told of as one that was never created.
-2. A message that was under way says what can be known of it.
-3. A permission request that nobody can answer is told of once, on one short line.
-4. A connection that stays lost while a message waits for it is told of once, and its return.
+1. The error about a session that was deleted differs from that about one that never existed.
+2. The error of a message that was running contains what is known about the message.
+3. A permission request that nothing can answer is logged once, on one short line.
+4. A connection that stays lost while a message waits for it is logged once, as is its return.
 """
 
 from __future__ import annotations
@@ -32,31 +32,31 @@ if TYPE_CHECKING:
 GONE = "does not know the session any more: it was deleted, or the server was restarted"
 
 
-@pytest.mark.parametrize("says", ["stream", "404"])
-async def test_a_session_that_is_gone_is_not_told_of_as_one_that_never_was(
-    says: Literal["stream", "404"], autojump_clock: MockClock
+@pytest.mark.parametrize("reports", ["stream", "404"])
+async def test_the_error_about_a_deleted_session_differs_from_that_about_an_unknown_one(
+    reports: Literal["stream", "404"], autojump_clock: MockClock
 ) -> None:
     async with (
-        MixServer("async", unknown_session=says, listen=False, pace=0.0) as server,
+        MixServer("async", unknown_session=reports, listen=False, pace=0.0) as server,
         Mix(server.url, network=server.network) as mix,
     ):
-        session = server.create_session()
-        async with mix.open_stream(session) as stream:
-            await stream.ask("hello")
+        session_id = server.create_session()
+        async with mix.open_stream(session_id) as session:
+            await session.ask("hello")
             await server.restart(keep_sessions=False)
             with pytest.raises(errors.SessionNotFound, match=GONE) as caught:
-                await stream.ask("go")
+                await session.ask("go")
             text = str(caught.value)
             assert "Open a new one" in text
             assert "Create the session first" not in text
             assert "message" not in text.split("restarted")[1]
         with pytest.raises(errors.SessionNotFound, match="Create the session first") as never:
-            async with mix.open_stream(session):
+            async with mix.open_stream(session_id):
                 pass
         assert "any more" not in str(never.value)
 
 
-async def test_a_message_whose_session_is_gone_says_that_its_fate_cannot_be_known(
+async def test_the_error_of_a_message_whose_session_was_deleted_has_its_outcome(
     autojump_clock: MockClock,
 ) -> None:
     async with (
@@ -65,8 +65,8 @@ async def test_a_message_whose_session_is_gone_says_that_its_fate_cannot_be_know
         trio.open_nursery() as nursery,
     ):
         server.script("go", Turn(Say("It began"), Pause(60)))
-        session = server.create_session()
-        async with mix.open_stream(session) as stream:
+        session_id = server.create_session()
+        async with mix.open_stream(session_id) as session:
 
             async def restart() -> None:
                 await server.wait_for(MessageRun)
@@ -74,39 +74,39 @@ async def test_a_message_whose_session_is_gone_says_that_its_fate_cannot_be_know
 
             nursery.start_soon(restart)
             with pytest.raises(errors.SessionNotFound, match=GONE) as caught:
-                await stream.ask("go")
+                await session.ask("go")
             assert "message had been sent, and its outcome is unknown" in str(caught.value)
             with pytest.raises(errors.SessionNotFound, match=GONE) as later:
-                await stream.wait_connected()
+                await session.wait_connected()
             assert "message had been sent" not in str(later.value)
 
 
-async def _ask(stream: SessionStream) -> None:
-    await stream.ask("go")
+async def _ask(session: SessionStream) -> None:
+    await session.ask("go")
 
 
-async def _deltas(stream: SessionStream) -> None:
-    async with stream.send("go") as message:
+async def _deltas(session: SessionStream) -> None:
+    async with session.send("go") as message:
         async for _ in message.text_deltas():
             pass
         assert message.reply.text
 
 
-async def _wait(stream: SessionStream) -> None:
-    async with stream.send("go") as message:
+async def _wait(session: SessionStream) -> None:
+    async with session.send("go") as message:
         await message.wait()
 
 
-async def _iterate(stream: SessionStream) -> None:
-    async with stream.send("go") as message:
+async def _iterate(session: SessionStream) -> None:
+    async with session.send("go") as message:
         async for event in message:
             if isinstance(event, PermissionEvent):
                 await message.grant(event)
 
 
-async def _subscribed(stream: SessionStream) -> None:
-    async with stream.subscribe():
-        await stream.ask("go")
+async def _subscribed(session: SessionStream) -> None:
+    async with session.subscribe():
+        await session.ask("go")
 
 
 async def _asked(
@@ -127,12 +127,12 @@ async def _asked(
         Mix(server.url, network=server.network) as mix,
     ):
         server.script("go", Turn(ask, ask, Say("Done.")))
-        async with mix.open_stream(server.create_session(), on_permission=on_permission) as stream:
-            await use(stream)
+        async with mix.open_stream(server.create_session(), on_permission=on_permission) as session:
+            await use(session)
 
 
 @pytest.mark.parametrize("use", [_ask, _deltas, _wait])
-async def test_a_permission_request_that_nobody_can_answer_is_told_of_once(
+async def test_a_permission_request_that_nothing_can_answer_is_logged_once(
     use: Callable[[SessionStream], Awaitable[None]],
     autojump_clock: MockClock,
     caplog: pytest.LogCaptureFixture,
@@ -140,27 +140,27 @@ async def test_a_permission_request_that_nobody_can_answer_is_told_of_once(
     await _asked(use)
     (record,) = caplog.records
     assert (record.name, record.levelname) == ("trio_mix", "WARNING")
-    said = record.getMessage()
-    assert "asks for permission (bash: Run a command) on session session-1" in said
-    assert "nothing answers it: pass on_permission=..., or iterate the message" in said
+    text = record.getMessage()
+    assert "asks for permission (bash: Run a command) on session session-1" in text
+    assert "nothing answers it: pass on_permission=..., or iterate the message" in text
 
 
-async def test_a_request_is_told_of_on_one_short_line_without_its_parameters(
+async def test_a_request_is_logged_on_one_short_line_without_its_parameters(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     description = "one\ntwo http://me:hidden@host/ \x1b[31m" + "d" * 5000
     await _asked(_ask, tool_name="t" * 5000, description=description)
     (record,) = caplog.records
-    said = record.getMessage()
-    assert "one two" in said
-    assert said.isprintable()
-    assert len(said) < 500
-    assert "key-of-mine" not in said
-    assert "hidden" not in said
+    text = record.getMessage()
+    assert "one two" in text
+    assert text.isprintable()
+    assert len(text) < 500
+    assert "key-of-mine" not in text
+    assert "hidden" not in text
 
 
 @pytest.mark.parametrize("use", [_iterate, _subscribed])
-async def test_a_request_that_somebody_sees_is_not_told_of(
+async def test_a_request_that_the_program_receives_is_not_logged(
     use: Callable[[SessionStream], Awaitable[None]],
     autojump_clock: MockClock,
     caplog: pytest.LogCaptureFixture,
@@ -169,7 +169,7 @@ async def test_a_request_that_somebody_sees_is_not_told_of(
     assert not caplog.records
 
 
-async def test_a_request_that_a_policy_answers_is_not_told_of(
+async def test_a_request_that_a_policy_answers_is_not_logged(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def grant(request: PermissionEvent, message: Message) -> bool:
@@ -190,8 +190,8 @@ async def _open(
     ):
         server.script("go", Turn(Say("It began, "), Pause(30), Say("and ended.")))
         policy = reconnect or ReconnectPolicy()
-        async with mix.open_stream(server.create_session(), reconnect=policy) as stream:
-            yield server, stream
+        async with mix.open_stream(server.create_session(), reconnect=policy) as session:
+            yield server, session
 
 
 async def _away(server: MixServer, seconds: float) -> None:
@@ -200,13 +200,13 @@ async def _away(server: MixServer, seconds: float) -> None:
     await server.start()
 
 
-@pytest.mark.parametrize("cut", ["under way", "not sent yet"])
-async def test_a_connection_that_stays_lost_under_a_message_is_told_of_once(
+@pytest.mark.parametrize("cut", ["running", "not sent yet"])
+async def test_a_connection_that_stays_lost_while_a_message_waits_is_logged_once(
     cut: str, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "trio_mix")
-    async with _open() as (server, stream), trio.open_nursery() as nursery:
-        if cut == "under way":
+    async with _open() as (server, session), trio.open_nursery() as nursery:
+        if cut == "running":
 
             async def lose() -> None:
                 await server.wait_for(MessageRun)
@@ -218,35 +218,35 @@ async def test_a_connection_that_stays_lost_under_a_message_is_told_of_once(
             await trio.sleep(20)
             assert not caplog.records
             nursery.start_soon(_away, server, 30)
-        with pytest.raises(errors.MessageInterrupted) if cut == "under way" else nullcontext():
-            await stream.ask("go")
+        with pytest.raises(errors.MessageInterrupted) if cut == "running" else nullcontext():
+            await session.ask("go")
     lost, back = caplog.records
     assert (lost.name, lost.levelname) == ("trio_mix", "WARNING")
-    said = lost.getMessage()
-    assert said.startswith("The connection of session session-1 was lost (")
-    assert said.endswith("); reconnecting, for up to 600 s.")
+    text = lost.getMessage()
+    assert text.startswith("The connection of session session-1 was lost (")
+    assert text.endswith("); reconnecting, for up to 600 s.")
     assert back.levelname == "INFO"
     assert back.getMessage() == "The connection of session session-1 is back."
 
 
-async def test_each_loss_that_lasts_is_told_of(
+async def test_each_loss_that_lasts_is_logged(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     policy = ReconnectPolicy(max_elapsed_time=None)
-    async with _open(policy) as (server, stream), trio.open_nursery() as nursery:
+    async with _open(policy) as (server, session), trio.open_nursery() as nursery:
         for _ in range(2):
             await server.stop()
             nursery.start_soon(_away, server, 30)
-            await stream.ask("hello")
-    said = [record.getMessage() for record in caplog.records]
-    assert [line.endswith("reconnecting, without a limit.") for line in said] == [True, True]
+            await session.ask("hello")
+    lines = [record.getMessage() for record in caplog.records]
+    assert [line.endswith("reconnecting, without a limit.") for line in lines] == [True, True]
 
 
-async def test_a_connection_that_is_soon_back_is_not_told_of(
+async def test_a_connection_that_is_soon_back_is_not_logged(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     policy = ReconnectPolicy(initial_interval=0.1, max_interval=0.1)
-    async with _open(policy) as (server, stream), trio.open_nursery() as nursery:
+    async with _open(policy) as (server, session), trio.open_nursery() as nursery:
 
         async def lose() -> None:
             await server.wait_for(MessageRun)
@@ -255,31 +255,31 @@ async def test_a_connection_that_is_soon_back_is_not_told_of(
                 await trio.sleep(1.5)
 
         nursery.start_soon(lose)
-        await stream.ask("go")
+        await session.ask("go")
     assert not caplog.records
 
 
-async def test_a_connection_that_no_message_waits_for_is_not_told_of(
+async def test_a_loss_that_no_message_waits_for_is_not_logged(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with _open() as (server, stream):
-        await stream.ask("hello")
+    async with _open() as (server, session):
+        await session.ask("hello")
         await _away(server, 60)
-        await stream.wait_connected()
+        await session.wait_connected()
         await server.stop()
         with trio.move_on_after(1):
-            await stream.ask("hello")
+            await session.ask("hello")
         await trio.sleep(60)
     assert not caplog.records
 
 
-async def test_a_stream_that_does_not_come_back_says_so_by_its_error_alone(
+async def test_the_return_of_a_connection_that_stays_lost_is_not_logged(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "trio_mix")
-    async with _open(ReconnectPolicy(max_elapsed_time=30)) as (server, stream):
+    async with _open(ReconnectPolicy(max_elapsed_time=30)) as (server, session):
         await server.stop()
         with pytest.raises(errors.ReconnectFailed):
-            await stream.ask("go")
+            await session.ask("go")
     (lost,) = caplog.records
     assert lost.getMessage().endswith("reconnecting, for up to 30 s.")

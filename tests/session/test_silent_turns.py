@@ -1,6 +1,6 @@
-"""A turn of which nothing is heard, though no connection was lost, ends all the same.
+"""Turns whose events are missing although no connection was lost: each of them ends.
 
-In memory, under a clock that jumps.
+In memory, with the autojump clock.
 """
 
 from __future__ import annotations
@@ -49,37 +49,37 @@ async def scene(
         MixServer(api, listen=False, pace=0.0, **options) as server,
         Mix(server.url, network=server.network) as mix,
     ):
-        session = server.create_session(session_id="s")
-        async with mix.open_stream(session, settle_timeout=settle_timeout) as stream:
+        session_id = server.create_session(session_id="s")
+        async with mix.open_stream(session_id, settle_timeout=settle_timeout) as session:
             with trio.fail_after(36_000):
-                yield server, stream
+                yield server, session
 
 
-def looks(server: MixServer) -> int:
+def readings(server: MixServer) -> int:
     return len(server.requests("GET", "/api/sessions/s"))
 
 
-async def test_a_message_whose_user_message_created_is_lost_has_its_reply(
+async def test_a_message_without_user_message_created_gets_its_reply(
     autojump_clock: MockClock,
 ) -> None:
-    async with scene("async") as (server, stream):
-        await stream.ask("hello")
+    async with scene("async") as (server, session):
+        await session.ask("hello")
         server.script("go", Turn(Say("Here "), UseTool("glob"), Say("I am.")))
         server.lose_events("user_message_created", 1)
         began = trio.current_time()
-        reply = await stream.ask("go")
+        reply = await session.ask("go")
         assert reply.text == "Here I am."
         assert reply.recovered
         assert trio.current_time() - began < 30
         assert server.runs("go") == 1
-        assert not (await stream.ask("and now?")).recovered
+        assert not (await session.ask("and now?")).recovered
 
 
-async def test_a_long_turn_whose_user_message_created_is_lost_is_complete(
+async def test_a_long_turn_without_user_message_created_is_complete(
     autojump_clock: MockClock,
 ) -> None:
-    async with scene("async") as (server, stream):
-        await stream.ask("hello")
+    async with scene("async") as (server, session):
+        await session.ask("hello")
         steps: list[Step] = [
             Say("One. "),
             UseTool("glob"),
@@ -89,32 +89,32 @@ async def test_a_long_turn_whose_user_message_created_is_lost_is_complete(
         ]
         server.script("go", Turn(*steps, Pause(20), Say("Three.")))
         server.lose_events("user_message_created", 1)
-        async with stream.send("go") as message:
+        async with session.send("go") as message:
             joined = "".join([delta async for delta in message.text_deltas()])
         assert joined == message.reply.text == "One. Two. Three."
         assert server.runs("go") == 1
 
 
 @pytest.mark.parametrize("delay", [0.0, 30.0])
-async def test_a_server_that_never_names_user_messages_is_understood(
+async def test_a_server_that_never_sends_user_message_created_is_supported(
     delay: float, autojump_clock: MockClock
 ) -> None:
-    """With a delay its ``complete`` comes before the POST's 202."""
-    async with scene("async", answer_delay=delay) as (server, stream):
+    """With a delay, ``complete`` arrives before the 202 of the POST."""
+    async with scene("async", answer_delay=delay) as (server, session):
         server.lose_events("user_message_created")
         server.script("go", Turn(Say("Here "), UseTool("glob"), Say("I am.")))
         for _ in range(3):
             began = trio.current_time()
-            assert (await stream.ask("go")).text == "Here I am."
+            assert (await session.ask("go")).text == "Here I am."
             assert trio.current_time() - began < delay + 30
         assert server.runs("go") == 3
 
 
 @pytest.mark.parametrize("api", ACCEPTING)
-async def test_an_error_that_was_taken_for_a_repetition_ends_its_message(
+async def test_an_error_that_looks_like_a_repetition_ends_its_message(
     api: Api, autojump_clock: MockClock
 ) -> None:
-    async with scene(api, answer_delay=1.0) as (server, stream):
+    async with scene(api, answer_delay=1.0) as (server, session):
         server.script(
             "go",
             Turn(Fail("the model is overloaded", times=2)),
@@ -122,62 +122,62 @@ async def test_an_error_that_was_taken_for_a_repetition_ends_its_message(
         )
         for _ in range(4):  # the first shows that errors are repeated, the second's is not
             with pytest.raises((errors.AgentError, errors.MessageInterrupted)) as caught:
-                await stream.ask("go")
+                await session.ask("go")
             assert "overloaded" in f"{caught.value}{caught.value.__cause__}"
         assert server.runs("go") == 4
         server.script("and now?", Turn(Say("Yes.")))
-        assert (await stream.ask("and now?")).text == "Yes."
+        assert (await session.ask("and now?")).text == "Yes."
 
 
 @pytest.mark.parametrize("api", WITH_REST)
-async def test_a_complete_that_got_lost_is_made_up_for_by_what_is_stored(
+async def test_a_lost_complete_is_recovered_from_the_stored_messages(
     api: Api, autojump_clock: MockClock
 ) -> None:
-    async with scene(api) as (server, stream):
-        await stream.ask("hello")
+    async with scene(api) as (server, session):
+        await session.ask("hello")
         server.script("go", Turn(Say("Here "), UseTool("glob"), Say("I am.")))
         server.lose_events("complete", 1)
         began = trio.current_time()
-        reply = await stream.ask("go")
+        reply = await session.ask("go")
         assert reply.text == "Here I am."
         assert reply.recovered
         assert not reply.incomplete
         assert 60 <= trio.current_time() - began < 90
-        assert (await stream.ask("and now?")).text
+        assert (await session.ask("and now?")).text
 
 
 @pytest.mark.parametrize("version", ["0.6.4"])
-async def test_where_rows_do_not_tell_an_end_it_takes_longer_and_the_reply_says_so(
+async def test_without_finish_reasons_recovery_takes_longer_and_the_reply_is_incomplete(
     version: str, autojump_clock: MockClock
 ) -> None:
-    async with scene("pipeline", version=version) as (server, stream):
-        await stream.ask("hello")
+    async with scene("pipeline", version=version) as (server, session):
+        await session.ask("hello")
         server.script("go", Turn(Say("Here I am.")))
         server.lose_events("complete", 1)
         began = trio.current_time()
-        reply = await stream.ask("go")
+        reply = await session.ask("go")
         assert (reply.text, reply.recovered, reply.incomplete) == ("Here I am.", True, True)
         assert 300 <= trio.current_time() - began < 500
-        assert (await stream.ask("and now?")).text
+        assert (await session.ask("and now?")).text
 
 
 async def test_a_silent_turn_ends_as_unknown_where_nothing_can_be_read(
     autojump_clock: MockClock,
 ) -> None:
-    async with scene("pipeline-oldest") as (server, session):
+    async with scene("pipeline-oldest") as (server, session_id):
         server.script("go", Turn(Say("Hm."), Pause(7000), Say("Done.")))
         began = trio.current_time()
         with pytest.raises(errors.MessageInterrupted, match="no event of it") as caught:
-            await session.ask("go")
+            await session_id.ask("go")
         assert caught.value.outcome == "unknown"
         assert 300 <= trio.current_time() - began <= 420
 
 
 @pytest.mark.parametrize("api", [api for api in ACCEPTING if api != "pipeline-oldest"])
-async def test_a_turn_that_is_silent_but_runs_is_waited_for_and_seldom_asked_for(
+async def test_a_silent_running_turn_is_waited_for_and_rarely_read(
     api: Api, autojump_clock: MockClock
 ) -> None:
-    async with scene(api) as (server, stream):
+    async with scene(api) as (server, session):
         steps: list[Step] = [
             Think("Hm."),
             Pause(500),
@@ -185,36 +185,36 @@ async def test_a_turn_that_is_silent_but_runs_is_waited_for_and_seldom_asked_for
             Say("Done."),
         ]
         server.script("go", Turn(*steps))
-        await stream.ask("hello")
-        before = looks(server)
-        reply = await stream.ask("go")
+        await session.ask("hello")
+        before = readings(server)
+        reply = await session.ask("go")
         assert (reply.text, reply.recovered) == ("Done.", False)
-        assert looks(server) - before <= 7500 / 60 + 2
+        assert readings(server) - before <= 7500 / 60 + 2
 
 
 @pytest.mark.parametrize("api", ACCEPTING)
-async def test_nothing_is_asked_while_a_turn_shows_signs_of_life(
+async def test_no_message_is_read_while_a_turn_shows_signs_of_life(
     api: Api, autojump_clock: MockClock
 ) -> None:
-    async with scene(api) as (server, stream):
-        await stream.ask("hello")
-        before = looks(server)
+    async with scene(api) as (server, session):
+        await session.ask("hello")
+        before = readings(server)
         steps: list[Step] = [step for _ in range(20) for step in (UseTool("glob"), Pause(50))]
         server.script("go", Turn(*steps, Say("Done.")))
-        assert (await stream.ask("go")).text == "Done."
+        assert (await session.ask("go")).text == "Done."
         await trio.sleep(3600)
-        assert looks(server) == before
+        assert readings(server) == before
 
 
-async def test_a_turn_that_cannot_be_found_on_a_server_that_accepted_it_is_unknown(
+async def test_an_accepted_turn_without_a_stored_row_is_unknown(
     autojump_clock: MockClock,
 ) -> None:
-    """The server stored another text than was sent: for that alone it is not sent again."""
-    async with scene("async") as (server, stream):
-        await stream.ask("hello")
+    """The server stored another text than was sent: this alone is no reason to send it again."""
+    async with scene("async") as (server, session):
+        await session.ask("hello")
         server.script("go", Turn(Hang()))
         server.lose_events("user_message_created", 1)
-        async with stream.send("go") as message:
+        async with session.send("go") as message:
             await server.wait_until(lambda: len(server.stored("s")) > 2)
             live = server._backend.live["s"]
             live.row.rows[-1].text = "something else"
@@ -228,38 +228,38 @@ async def test_a_turn_that_cannot_be_found_on_a_server_that_accepted_it_is_unkno
         assert server.runs("go") == 1
 
 
-async def test_a_server_that_cannot_be_asked_leaves_no_unbound_message_waiting_forever(
+async def test_a_server_that_cannot_be_asked_leaves_no_message_waiting_forever(
     autojump_clock: MockClock,
 ) -> None:
-    async with scene("async") as (server, stream):
-        await stream.ask("hello")
+    async with scene("async") as (server, session):
+        await session.ask("hello")
         server.answer_next("/api/sessions/s/export", 503, times=100_000)
         server.script("go", Turn(Say("Here I am.")))
         server.lose_events("user_message_created", 1)
         with pytest.raises(errors.MessageInterrupted) as caught:
-            await stream.ask("go")
+            await session.ask("go")
         assert caught.value.outcome == "unknown"
 
 
-async def test_a_turn_that_broke_off_unheard_is_interrupted(autojump_clock: MockClock) -> None:
-    async with scene("async") as (server, stream):
-        await stream.ask("hello")
+async def test_a_turn_whose_error_was_lost_is_interrupted(autojump_clock: MockClock) -> None:
+    async with scene("async") as (server, session):
+        await session.ask("hello")
         server.script("go", Turn(Say("Here "), Fail("no more money")))
         server.lose_events("error")
         with pytest.raises(errors.MessageInterrupted) as caught:
-            await stream.ask("go")
+            await session.ask("go")
         assert caught.value.outcome == "gone"
         assert caught.value.partial is not None
         assert caught.value.partial.text == "Here "
 
 
-async def test_a_connection_lost_while_a_turn_is_watched_settles_it_as_usual(
+async def test_a_connection_lost_during_a_silent_turn_is_recovered_as_usual(
     autojump_clock: MockClock,
 ) -> None:
-    async with scene("async") as (server, stream):
-        await stream.ask("hello")
+    async with scene("async") as (server, session):
+        await session.ask("hello")
         server.script("go", Turn(Say("One. "), Pause(240), Say("Two.")))
-        async with stream.send("go") as message:
+        async with session.send("go") as message:
             gaps = 0
             first = await message.__anext__()
             assert isinstance(first, ev.UserMessageCreatedEvent)
@@ -272,59 +272,57 @@ async def test_a_connection_lost_while_a_turn_is_watched_settles_it_as_usual(
 
 
 @pytest.mark.parametrize("api", WITH_REST)
-async def test_leaving_a_silent_message_still_ends_its_turn(
-    api: Api, autojump_clock: MockClock
-) -> None:
-    async with scene(api) as (server, stream):
+async def test_leaving_a_silent_message_ends_its_turn(api: Api, autojump_clock: MockClock) -> None:
+    async with scene(api) as (server, session):
         server.script("go", Turn(Hang()))
         with trio.move_on_after(500):
-            await stream.ask("go")
+            await session.ask("go")
         await server.wait_for(MessageFinished, text="go")
-        assert (await stream.ask("hello")).text
+        assert (await session.ask("hello")).text
 
 
-async def test_a_message_of_two_clients_is_not_taken_for_the_others(
+async def test_the_end_of_another_client_s_turn_is_not_taken_for_this_one(
     autojump_clock: MockClock,
 ) -> None:
-    """A turn of somebody else's that ends while ours waits to begin is no end of ours."""
-    async with scene("async") as (server, stream):
-        await stream.ask("hello")
+    """The other turn ends while this one waits to begin."""
+    async with scene("async") as (server, session):
+        await session.ask("hello")
         going = trio.Event()
 
         async def go() -> None:
             going.set()
 
-        server.script("theirs", Turn(Do(go), Pause(10), Say("For them.")))
-        server.script("go", Turn(Pause(40), Say("For us.")))
+        server.script("theirs", Turn(Do(go), Pause(10), Say("For the other client.")))
+        server.script("go", Turn(Pause(40), Say("For this client.")))
         server.run_message("s", "theirs")
         await going.wait()
-        reply = await stream.ask("go")
-        assert (reply.text, reply.recovered) == ("For us.", False)
+        reply = await session.ask("go")
+        assert (reply.text, reply.recovered) == ("For this client.", False)
 
 
 @pytest.mark.parametrize("api", WITH_REST)
-async def test_a_turn_that_died_unheard_is_gone_after_long_silence(
+async def test_a_turn_without_any_event_is_gone_after_long_silence(
     api: Api, autojump_clock: MockClock
 ) -> None:
-    async with scene(api) as (server, stream):
-        await stream.ask("hello")
+    async with scene(api) as (server, session):
+        await session.ask("hello")
         server.script("go", Turn(Fail("no more money")))
         server.lose_events("error")
         began = trio.current_time()
         with pytest.raises(errors.MessageInterrupted) as caught:
-            await stream.ask("go")
+            await session.ask("go")
         assert caught.value.outcome == "gone"
         assert 600 <= trio.current_time() - began < 800
 
 
-async def test_a_turn_that_is_stored_nowhere_is_unknown_and_not_sent_again(
+async def test_a_turn_that_is_not_stored_is_unknown_and_not_sent_again(
     autojump_clock: MockClock,
 ) -> None:
-    async with scene("async") as (server, stream):
-        await stream.ask("hello")
+    async with scene("async") as (server, session):
+        await session.ask("hello")
         server.script("go", Turn(Hang()))
         server.lose_events("user_message_created", 1)
-        async with stream.send("go") as message:
+        async with session.send("go") as message:
             await server.wait_until(lambda: len(server.stored("s")) > 2)
             server._backend.live["s"].row.rows.pop()
             began = trio.current_time()
@@ -334,21 +332,21 @@ async def test_a_turn_that_is_stored_nowhere_is_unknown_and_not_sent_again(
         assert server.runs("go") == 1
 
 
-async def test_a_short_settle_timeout_shortens_all_of_it(autojump_clock: MockClock) -> None:
-    async with scene("async", settle_timeout=1.0) as (server, stream):
-        await stream.ask("hello")
+async def test_a_short_settle_timeout_shortens_the_recovery(autojump_clock: MockClock) -> None:
+    async with scene("async", settle_timeout=1.0) as (server, session):
+        await session.ask("hello")
         server.lose_events("complete", 1)
         began = trio.current_time()
-        assert (await stream.ask("how are you?")).recovered
+        assert (await session.ask("how are you?")).recovered
         assert trio.current_time() - began < 5
 
 
 @pytest.mark.parametrize("ending", [Say("two."), Fail("no more money")])
-async def test_a_turn_that_was_cut_and_heard_again_ends_as_well_where_its_end_gets_lost(
+async def test_a_turn_that_continued_after_a_loss_ends_even_if_its_end_is_lost(
     ending: Step, autojump_clock: MockClock
 ) -> None:
-    async with scene("async") as (server, stream):
-        await stream.ask("hello")
+    async with scene("async") as (server, session):
+        await session.ask("hello")
         server.answer_next("/api/sessions/s/export", 404, body=b"no", times=10_000)
         server.script("go", Turn(Say("One "), Drop(), Pause(10), UseTool("glob"), ending))
         server.lose_events("complete", 1)
@@ -356,22 +354,22 @@ async def test_a_turn_that_was_cut_and_heard_again_ends_as_well_where_its_end_ge
         began = trio.current_time()
         if isinstance(ending, Fail):
             with pytest.raises(errors.MessageInterrupted) as caught:
-                await stream.ask("go")
+                await session.ask("go")
             assert caught.value.outcome == "gone"
         else:
-            reply = await stream.ask("go")
+            reply = await session.ask("go")
             assert (reply.text, reply.recovered, reply.incomplete) == ("One two.", True, True)
         assert 300 <= trio.current_time() - began < 1000
 
 
-async def test_a_turn_that_goes_on_after_a_cut_is_seldom_asked_for(
+async def test_a_turn_that_continues_after_a_loss_is_rarely_read(
     autojump_clock: MockClock,
 ) -> None:
-    async with scene("async") as (server, stream):
-        await stream.ask("hello")
-        before = looks(server)
+    async with scene("async") as (server, session):
+        await session.ask("hello")
+        before = readings(server)
         working = [step for _ in range(100) for step in (UseTool("glob"), Pause(20))]
         server.script("go", Turn(Say("One "), Drop(), Pause(10), *working, Say("two.")))
-        reply = await stream.ask("go")
+        reply = await session.ask("go")
         assert (reply.text, reply.incomplete) == ("One two.", False)
-        assert looks(server) - before <= 2000 / 60 + 10
+        assert readings(server) - before <= 2000 / 60 + 10
