@@ -55,14 +55,14 @@ async def test_a_pipeline_server_sends_no_heartbeats_during_a_turn(
 
 
 @pytest.mark.parametrize("api", ["pipeline", "async"])
-async def test_an_idle_stream_ends_cleanly_at_the_first_heartbeat_after_ten_minutes(
+async def test_an_idle_stream_is_cut_in_place_of_the_first_heartbeat_after_ten_minutes(
     api: Api, autojump_clock: MockClock
 ) -> None:
     async with MixServer(api, listen=False) as server:
         start = trio.current_time()
         async with open_frames(server, server.create_session()) as frames:
             got = await frames.rest()
-    assert frames.ended == "clean"
+    assert frames.ended == "cut"
     assert {frame.event for frame in got} == {"heartbeat"}
     assert trio.current_time() - start == pytest.approx(630)
 

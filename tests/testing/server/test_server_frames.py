@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import h11
 import pytest
 import trio
 
-from tests.support.wire_client import call, connect, open_frames, send
+from tests.support.wire_client import Frames, Wire, call, connect, open_frames, send
 from trio_mix.testing import Api, Fail, MixServer, RateLimit, Say, Think, Turn, UseTool, UseTools
 
 TURN = Turn(Think("Hm.", deltas=1), Say("Hi there", deltas=["Hi ", "there"]))
@@ -69,8 +70,41 @@ async def test_the_oldest_servers_send_no_ids_no_retry_and_no_deltas() -> None:
         assert await _turn(server, TURN) == (
             "event: complete\n"
             'data: {"type":"complete","content":"Hi there","done":true,"messageId":"assistant-1",'
-            '"reasoning":"Hm.","reasoningDuration":40}'
+            '"reasoning":"Hm."}'
         )
+
+
+async def test_the_oldest_servers_send_tools_without_their_execution_several_frames_a_chunk() -> (
+    None
+):
+    async with MixServer("pipeline-oldest") as server:
+        server.script("go", Turn(UseTool("glob", {"pattern": "*"}), Say("Done")))
+        session_id = server.create_session()
+        async with open_frames(server, session_id) as frames:
+            await server.wait_until(lambda: server.open_streams == 1)
+            for name in ("one", "two"):
+                server.emit(session_id, name, {})
+            chunk = await frames.wire.next_event()
+            assert isinstance(chunk, h11.Data)
+            assert chunk.data == b"event: one\ndata: {}\n\nevent: two\ndata: {}\n\n"
+            await send(server, session_id, "go")
+            got = await frames.until("complete")
+    assert [(frame.event, frame.data["status"]) for frame in got[:-1]] == [
+        ("tool", "completed"),
+        ("tool", "completed"),
+        ("tool", "completed"),
+    ]
+    assert [frame.data["input"] for frame in got[:-1]] == ["", "", '{"pattern":"*"}']
+
+
+async def test_the_oldest_servers_take_post_for_a_stream() -> None:
+    async with MixServer("pipeline-oldest") as server:
+        stream = await connect(server)
+        async with stream:
+            wire = Wire(stream)
+            await wire.send("POST", f"/stream?sessionId={server.create_session()}", b"", {})
+            assert (await wire.head()).status_code == 200
+            assert (await Frames(wire).next()).event == "connected"
 
 
 @pytest.mark.parametrize("api", EVERY)
@@ -219,12 +253,16 @@ async def test_older_async_servers_have_the_older_tool_events() -> None:
 
 @pytest.mark.parametrize("api", EVERY)
 async def test_an_unknown_session_is_an_error_event_and_the_stream_ends(api: Api) -> None:
-    async with MixServer(api) as server, open_frames(server, "nobody", connected=False) as frames:
-        got = await frames.rest()
-    assert [(frame.event, frame.data) for frame in got] == [
-        ("error", {"error": "session not found: nobody"})
-    ]
+    async with MixServer(api) as server:
+        async with open_frames(server, "nobody", connected=False) as frames:
+            got = await frames.rest()
+        reply = await call(server, "GET", "/stream?sessionId=nobody")
+    why = "session not found: nobody"
+    if api == "pipeline-oldest":
+        why = "Failed to set session: session not found: sql: no rows in result set"
+    assert [(frame.event, frame.data) for frame in got] == [("error", {"error": why})]
     assert frames.ended == "clean"
+    assert ("content-length" in reply.headers) == (api == "pipeline-oldest")
 
 
 async def test_an_unknown_session_can_be_a_404_as_the_specification_says() -> None:

@@ -135,6 +135,20 @@ async def test_after_a_reconnect_the_old_turn_still_blocks_the_session() -> None
             assert (await frames.until("complete"))[-1].data["content"] == "new"
 
 
+async def test_the_oldest_servers_have_a_busy_text_of_their_own() -> None:
+    async with MixServer("pipeline-oldest") as server:
+        server.script("old", Turn(Hang()))
+        session_id = server.create_session()
+        async with open_frames(server, session_id):
+            await send(server, session_id, "old")
+            await server.wait_until(lambda: server.running_turns == 1)
+        await server.wait_for(StreamEnded)
+        async with open_frames(server, session_id) as frames:
+            await send(server, session_id, "new")
+            error = (await frames.until("error"))[-1].data["error"]
+    assert error == "Failed to start agent: session is currently processing another request"
+
+
 async def test_messages_queued_on_a_closed_stream_run_only_with_ghost_runs() -> None:
     for ghosts in (True, False):
         async with MixServer("pipeline", ghost_runs=ghosts) as server:
@@ -179,6 +193,18 @@ async def test_content_that_is_not_json_ends_the_stream_without_an_event() -> No
             assert reply.status == 200
             assert await frames.rest() == []
             assert frames.ended == "clean"
+
+
+@pytest.mark.parametrize("api", ["pipeline-oldest", "pipeline"])
+async def test_a_text_that_is_no_string_ends_the_stream_without_an_event(api: Api) -> None:
+    async with MixServer(api) as server:
+        session_id = server.create_session()
+        async with open_frames(server, session_id) as frames:
+            body = {"content": '{"text": 5}'}
+            reply = await call(server, "POST", f"/stream/{session_id}/message", body)
+            assert reply.status == 200
+            assert await frames.rest() == []
+        assert server.runs() == 0
 
 
 async def test_empty_or_missing_content_is_a_400_in_plain_text() -> None:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
 
 import pytest
+import trio
 
 from tests.support.wire_client import call, open_frames, send
 from trio_mix.testing import Api, MessageFinished, MixServer, Say, SubAgent, Turn
+
+if TYPE_CHECKING:
+    from trio.testing import MockClock
 
 NEW = {"title": "Demo", "browserMode": "local-browser-service"}
 
@@ -37,6 +43,35 @@ async def test_the_oldest_servers_have_no_rest() -> None:
             reply = await call(server, "GET", target)
             assert (reply.status, reply.body) == (404, b"404 page not found\n"), target
             assert reply.headers["content-type"].startswith("text/plain")
+
+
+async def test_the_oldest_servers_can_answer_every_unknown_path_with_200_and_plain_text() -> None:
+    async with MixServer("pipeline-oldest", catch_all=True) as server:
+        path = f"/api/sessions/{server.create_session()}"
+        for method, target in (
+            ("GET", "/health"),
+            ("POST", "/api/sessions"),
+            ("GET", f"{path}/export"),
+            ("POST", f"{path}/cancel"),
+            ("DELETE", path),
+            ("PUT", "/stream"),
+        ):
+            reply = await call(server, method, target)
+            text = f"Mix HTTP JSON-RPC Server\nPath: {target}\nMethod: {method}\n"
+            assert (reply.status, reply.body.decode()) == (200, text)
+            assert reply.headers["content-type"] == "text/plain"
+        assert server.create_session() == "session-2"
+
+
+async def test_every_response_has_a_date_by_the_servers_clock(autojump_clock: MockClock) -> None:
+    async with MixServer(listen=False) as server:
+        first = await call(server, "GET", "/health")
+        await trio.sleep(3600)
+        missing = await call(server, "GET", "/api/sessions/nobody")
+    dates = [parsedate_to_datetime(reply.headers["date"]) for reply in (first, missing)]
+    assert dates[1] - dates[0] == timedelta(hours=1)
+    health = datetime.fromisoformat(first.json["timestamp"])
+    assert abs(health - dates[0]) < timedelta(seconds=1)
 
 
 async def test_a_wrong_method_is_a_405_of_the_router() -> None:

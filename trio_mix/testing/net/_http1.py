@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from email.utils import format_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Literal, TypeVar
 from urllib.parse import parse_qsl
@@ -23,6 +24,8 @@ import trio
 from trio_mix.testing.net._memory import MemoryStream, sever
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from trio_mix.testing.net._guard import RequestGuard
 
 __all__ = ["HttpExchange", "ReceivedRequest", "serve_connection"]
@@ -58,13 +61,18 @@ class HttpExchange:
     """One request, and the means to respond to it."""
 
     def __init__(
-        self, stream: trio.abc.Stream, protocol: h11.Connection, request: ReceivedRequest
+        self,
+        stream: trio.abc.Stream,
+        protocol: h11.Connection,
+        request: ReceivedRequest,
+        now: Callable[[], datetime] | None = None,
     ) -> None:
         self.request = request
         self.gone = trio.Event()
         self.status = 0
         self._stream = stream
         self._h11 = protocol
+        self._now = now
         self._severed = False
 
     async def respond(
@@ -152,7 +160,10 @@ class HttpExchange:
     def _head(self, status: int, headers: Iterable[tuple[str, str]]) -> bytes:
         self.status = status
         reason = HTTPStatus(status).phrase if status in set(HTTPStatus) else ""
-        head = h11.Response(status_code=status, headers=list(headers), reason=reason.encode())
+        every = list(headers)
+        if self._now is not None:
+            every.append(("Date", format_datetime(self._now(), usegmt=True)))
+        head = h11.Response(status_code=status, headers=every, reason=reason.encode())
         return self._h11.send(head) or b""
 
 
@@ -166,6 +177,7 @@ async def serve_connection(
     max_body: int,
     guard: RequestGuard,
     refused: Callable[[ReceivedRequest, int], None] | None = None,
+    now: Callable[[], datetime] | None = None,
 ) -> None:
     """Serve one connection until either side ends it; close it.
 
@@ -176,6 +188,7 @@ async def serve_connection(
       guard: decides whether a request is served. Connections in memory are not checked: no browser
         has one.
       refused: called with each refused request and the status of its response.
+      now: returns the time of day for the ``Date`` header; None: responses have no such header.
     """
     check = None if isinstance(stream, MemoryStream) else guard.refusal
     try:
@@ -188,7 +201,7 @@ async def serve_connection(
                 return
             if request is None:
                 return
-            exchange = HttpExchange(stream, protocol, request)
+            exchange = HttpExchange(stream, protocol, request, now)
             if request.refusal:
                 if refused is not None:
                     refused(request, HTTPStatus.FORBIDDEN)

@@ -53,6 +53,7 @@ class ServerSettings:
     unknown_session: Literal["stream", "404"]
     permission_timeout: float
     slow_reader_limit: int | None
+    catch_all: bool
     cancel_on_disconnect: bool
     answer_delay: float
     rest_send: bool

@@ -12,7 +12,7 @@ from trio_mix.testing._records import Answered, MessageAccepted, MessageRun
 from trio_mix.testing.server._agent import TurnRun
 from trio_mix.testing.server._default_agent import slash_output
 from trio_mix.testing.server._frames import ServerEvent, encode_frame
-from trio_mix.testing.server._pipeline import BUSY, NO_KEY, broadcast_message, work
+from trio_mix.testing.server._pipeline import NO_KEY, broadcast_message, work
 from trio_mix.testing.server._routes import ApiRoute, Problem, RouteCall, RouteResponse, plain
 from trio_mix.testing.server._stream import STREAM_HEADERS, ServerStream
 
@@ -35,10 +35,11 @@ async def stream_events(call: RouteCall) -> RouteResponse | None:
     if live is None:
         if session_id and backend.settings.unknown_session == "404":
             raise Problem(404, f"session not found: {session_id}")
-        missing = f"session not found: {session_id}" if session_id else "sessionId is required"
-        await _refuse(call, missing)
+        why = backend.traits.unknown_session_text.format(session_id)
+        await _refuse(call, why if session_id else "sessionId is required")
         return None
-    backend.log.add(Answered(method="GET", path=exchange.request.path, status=200))
+    request = exchange.request
+    backend.log.add(Answered(method=request.method, path=request.path, status=200))
     stream = ServerStream(backend, live, exchange)
     if backend.traits.pipeline:
         backend.spawn(partial(work, backend, stream))
@@ -55,6 +56,9 @@ async def _refuse(call: RouteCall, why: str) -> None:
     )
     request = call.exchange.request
     call.backend.log.add(Answered(method=request.method, path=request.path, status=200))
+    if not call.backend.traits.rest:
+        await call.exchange.respond(200, frame, headers=STREAM_HEADERS)
+        return
     await call.exchange.start(200, STREAM_HEADERS)
     await call.exchange.write([(frame, False)])
     await call.exchange.finish()
@@ -116,7 +120,7 @@ async def send_message(call: RouteCall) -> RouteResponse | None:
         await trio.sleep(backend.settings.answer_delay)
         return RouteResponse({"status": "processing", "sessionId": session_id}, 202)
     if traits.pipeline and live.running:
-        raise Problem(500, BUSY)
+        raise Problem(500, traits.busy_text)
     return await _blocking(call, live, run)
 
 
@@ -186,6 +190,7 @@ async def _blocking(call: RouteCall, live: LiveSession, run: TurnRun) -> RouteRe
 
 ROUTES = (
     ApiRoute("GET", "/stream", stream_events, since=(0,)),
+    ApiRoute("POST", "/stream", stream_events, since=(0,), until=(0, 6)),
     ApiRoute("POST", "/stream/{id}/message", send_streaming_message, since=(0,)),
     ApiRoute("POST", "/api/sessions/{id}/messages", send_message),
 )

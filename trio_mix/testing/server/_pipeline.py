@@ -6,7 +6,7 @@ Rules:
    stream reports the conflict to its client.
 2. A stream that closes cancels the turn that another stream of the session runs. During its own
    turn it does not notice the close; messages queued behind may still run, undelivered.
-3. Content that is not a JSON object ends the stream without an event.
+3. Content that is not a JSON object with a text ends the stream without an event.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from trio_mix.testing._records import MessageLost, MessageRun
 from trio_mix.testing.server._agent import TurnRun
 from trio_mix.testing.server._default_agent import shell_output, slash_output
 from trio_mix.testing.server._frames import ServerEvent
+from trio_mix.testing.server._traits import BUSY
 
 if TYPE_CHECKING:
     from trio_mix.testing.server._backend import Backend, LiveSession
     from trio_mix.testing.server._stream import ServerStream
 
-__all__ = ["BUSY", "NO_KEY", "broadcast_message", "work"]
+__all__ = ["NO_KEY", "broadcast_message", "work"]
 
-BUSY = "session is currently processing another request"
 NO_KEY = "Authentication required: no API key is stored for the preferred provider"
 
 
@@ -70,7 +70,7 @@ async def _run(backend: Backend, stream: ServerStream, content: str) -> None:
         message = json.loads(content)
     except ValueError:
         message = None
-    if not isinstance(message, dict):
+    if not isinstance(message, dict) or not isinstance(message.get("text", ""), str | None):
         _add_lost(backend, live, content, "the content is not JSON")
         stream.end("close")
         return
@@ -85,9 +85,7 @@ async def _run(backend: Backend, stream: ServerStream, content: str) -> None:
         _publish(backend, stream, _command(text))
     elif live.running:
         _add_lost(backend, live, text, BUSY)
-        _publish(
-            backend, stream, ServerEvent("error", {"error": f"failed to process events: {BUSY}"})
-        )
+        _publish(backend, stream, ServerEvent("error", {"error": backend.traits.busy_text}))
     else:
         plan_mode = message.get("plan_mode") is True
         await TurnRun(backend, live, text, plan_mode=plan_mode, stream=stream).run()

@@ -4,7 +4,8 @@ Rules:
 
 1. A route names the versions that have it. For other versions the response is the router's own, in
    plain text, as on real servers.
-2. A handler returns a `RouteResponse` or raises `Problem`; a handler that streams responds itself
+2. With ``catch_all``, the oldest servers answer every other path with 200 and plain text.
+3. A handler returns a `RouteResponse` or raises `Problem`; a handler that streams responds itself
    and returns None.
 """
 
@@ -193,10 +194,13 @@ async def _answer(
             continue
         answer = route.handler(RouteCall(backend, exchange, params))
         return answer if isinstance(answer, RouteResponse) else await answer  # noqa: ASYNC910 - see below
+    if backend.settings.catch_all and not backend.traits.rest:
+        target = f"Path: {exchange.request.path}\nMethod: {exchange.request.method}"
+        return plain(200, f"Mix HTTP JSON-RPC Server\n{target}", "text/plain")  # noqa: ASYNC910
     # No checkpoint: a handler's change and its record belong together; `dispatch` responds next.
     return plain(405, "Method Not Allowed") if other_method else plain(404, "404 page not found")  # noqa: ASYNC910
 
 
-def plain(status: int, text: str) -> RouteResponse:
+def plain(status: int, text: str, content_type: str = "text/plain; charset=utf-8") -> RouteResponse:
     """Return a plain text response, as the router of real servers sends it."""
-    return RouteResponse(f"{text}\n".encode(), status, "text/plain; charset=utf-8")
+    return RouteResponse(f"{text}\n".encode(), status, content_type)

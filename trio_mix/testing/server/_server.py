@@ -83,6 +83,8 @@ class MixServer(Observed):
       permission_timeout: seconds after which an unanswered permission request counts as denied.
       slow_reader_limit: how many events are queued for a slow reader before further ones are
         dropped; None: no limit.
+      catch_all: whether an oldest pipeline server answers every path that it does not know with 200
+        and plain text, as real ones do.
       cancel_on_disconnect: whether a turn is cancelled when the session's last stream ends, or when
         the client of a blocking send leaves, as older async servers do.
       provider_key: whether the server has a key for its model; without one, messages are refused.
@@ -128,6 +130,7 @@ class MixServer(Observed):
         unknown_session: Literal["stream", "404"] = "stream",
         permission_timeout: float = 30.0,
         slow_reader_limit: int | None = 50,
+        catch_all: bool = False,
         cancel_on_disconnect: bool = False,
         provider_key: bool = True,
         answer_delay: float = 0.0,
@@ -165,6 +168,7 @@ class MixServer(Observed):
             unknown_session=unknown_session,
             permission_timeout=permission_timeout,
             slow_reader_limit=slow_reader_limit,
+            catch_all=catch_all,
             cancel_on_disconnect=cancel_on_disconnect,
             answer_delay=answer_delay,
             rest_send=rest_send,
@@ -444,6 +448,7 @@ class MixServer(Observed):
                 max_body=self._backend.settings.max_upload,
                 guard=self._guard,
                 refused=self._log.add_refused,
+                now=self._backend.now,
             )
         except Exception as error:  # noqa: BLE001 - kept, and raised when the server is left
             self._backend.failed(error)

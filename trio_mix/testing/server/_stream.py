@@ -7,8 +7,8 @@ Rules:
    sent twice.
 3. A heartbeat is sent every ``heartbeat_interval``; a pipeline server skips it while it runs a
    message.
-4. At ``max_connection_age`` a stream with a running turn is cut without the final chunk; an idle
-   stream ends cleanly at the next heartbeat.
+4. At ``max_connection_age`` a stream with a running turn is cut, and an idle stream at the next
+   heartbeat, both without the final chunk.
 5. With ``slow_reader_limit`` events queued, further events are dropped silently.
 """
 
@@ -180,8 +180,7 @@ class ServerStream:
                 await self._exchange.start(200, STREAM_HEADERS)
                 while True:  # noqa: ASYNC913 - it writes, waits or returns
                     if self._queued:
-                        pieces = list(self._queued)
-                        self._queued.clear()
+                        pieces = self._pieces()
                         self._busy = True
                         await self._exchange.write(pieces)
                         self._busy = False
@@ -198,6 +197,14 @@ class ServerStream:
         how: Literal["cut", "reset"] = "reset" if self._ending == "reset" else "cut"
         self._exchange.sever(how)
         return how
+
+    def _pieces(self) -> list[tuple[bytes, bool]]:
+        """Take what is queued: one chunk per frame, on the oldest servers one for all frames."""
+        pieces = list(self._queued)
+        self._queued.clear()
+        if self._backend.traits.frame_fields or any(past_framing for _, past_framing in pieces):
+            return pieces
+        return [(b"".join(piece for piece, _ in pieces), False)]
 
     async def _watch(self) -> None:
         await self._exchange.watch()
@@ -216,7 +223,7 @@ class ServerStream:
             if self.working:
                 continue
             if limit is not None and self.age >= limit and not self.live.running:
-                self.end("close")
+                self.end("cut")
                 return
             self.send_nowait(_HEARTBEAT)
 

@@ -15,10 +15,12 @@ import attrs
 
 from trio_mix.errors import ConfigurationError
 
-__all__ = ["Api", "Traits", "traits_for"]
+__all__ = ["BUSY", "Api", "Traits", "traits_for"]
 
 Api: TypeAlias = Literal["pipeline-oldest", "pipeline", "blocking", "async"]
 """A generation of the Mix API: how a message is sent and how the reply arrives."""
+
+BUSY: Final = "session is currently processing another request"
 
 _Version: TypeAlias = tuple[int, ...]
 
@@ -56,6 +58,34 @@ class Traits:
     def frame_fields(self) -> bool:
         """Whether frames carry ``id`` and ``retry``."""
         return self.api != "pipeline-oldest"
+
+    @property
+    def tool_execution_events(self) -> bool:
+        """Whether the start and the end of a tool are sent."""
+        return self.api != "pipeline-oldest"
+
+    @property
+    def first_tool_status(self) -> str:
+        """The status in the first ``tool`` event of a call."""
+        return "running" if self.rest else "completed"
+
+    @property
+    def reasoning_duration(self) -> bool:
+        """Whether ``complete`` has the time that the reasoning took."""
+        return self.api != "pipeline-oldest"
+
+    @property
+    def busy_text(self) -> str:
+        """The error of a stream whose session runs another message."""
+        start = "failed to process events" if self.rest else "Failed to start agent"
+        return f"{start}: {BUSY}"
+
+    @property
+    def unknown_session_text(self) -> str:
+        """The error of a stream that is opened for an unknown session, with its id to be filled."""
+        if not self.rest:
+            return "Failed to set session: session not found: sql: no rows in result set"
+        return "session not found: {}"
 
     @property
     def deltas(self) -> bool:

@@ -122,16 +122,20 @@ class TurnWriter:
             await self._announce(row, made, tool_input(call.input))
         self.end_round("tool_use")
         for call, made in zip(calls, stored, strict=True):
-            about: dict[str, object] = {"toolCallId": made.id, "toolName": made.name}
-            await self.emit("tool_execution_start", {**about, "progress": f"Running {made.name}"})
+            # Real servers do not know the tool's name here.
+            about: dict[str, object] = {"toolCallId": made.id, "toolName": ""}
+            await self._execution("start", {**about, "progress": f"Executing {made.name} tool"})
             await work(call, made)
             made.finished, made.result, made.is_error = True, call.result, not call.success
             self._store.touch(row)
             ending = "done" if call.success else "failed"
-            await self.emit(
-                "tool_execution_complete",
-                {**about, "progress": f"{made.name} {ending}", "success": call.success},
-            )
+            ended = {**about, "progress": f"{made.name} {ending}", "success": call.success}
+            await self._execution("complete", ended)
+
+    async def _execution(self, what: str, data: dict[str, object]) -> None:
+        await trio.lowlevel.checkpoint()
+        if self._traits.tool_execution_events:
+            await self.emit(f"tool_execution_{what}", data)
 
     async def complete(self) -> None:
         """Send ``complete``."""
@@ -140,7 +144,9 @@ class TurnWriter:
         self._store.touch(row)
         data: dict[str, object] = {"content": row.text, "done": True, "messageId": row.id}
         if row.reasoning:
-            data |= {"reasoning": row.reasoning, "reasoningDuration": row.reasoning_duration}
+            data["reasoning"] = row.reasoning
+            if self._traits.reasoning_duration:
+                data["reasoningDuration"] = row.reasoning_duration
         await self.emit("complete", data)
 
     def end_round(self, finish: str) -> None:
@@ -175,7 +181,7 @@ class TurnWriter:
             await self.emit("tool_use_parameter_streaming_complete", done, assistant=True)
             return
         # Three states, each with all calls of the round so far, as old servers send them.
-        await self._send_calls(row, call, "", "running")
+        await self._send_calls(row, call, "", self._traits.first_tool_status)
         if self._traits.tool_parameter_delta:
             for piece in pieces:
                 data = {"toolCallId": call.id, "input": piece}
