@@ -10,7 +10,8 @@ Rules:
    int (JSON has one kind of number); a bool never is.
 4. Numbers that no server means (``NaN``, ``1e999``, past 64 bits) and lone surrogates, which no
    terminal, file or socket accepts, make the event unknown too.
-5. One decoder per class, made when its first event arrives: an import pays for none.
+5. What can end a turn is decided leniently: see `trio_mix._wire._endings`.
+6. One decoder per class, made when its first event arrives: an import pays for none.
 
 msgspec parses the JSON and checks the types into a private `msgspec.Struct` that has the wire's
 names; a function generated for the class copies its fields into the event.
@@ -24,6 +25,7 @@ import attrs
 import msgspec
 
 from trio_mix import events as ev
+from trio_mix._wire._endings import ENDINGS, decode_ending
 from trio_mix._wire._names import camel
 
 if TYPE_CHECKING:
@@ -94,7 +96,10 @@ def decode_event(frame: ServerSentEvent) -> Event:
         except (ValueError, RecursionError):
             # Rule 1. msgspec's errors are ValueErrors, as is a text that is not UTF-8;
             # RecursionError: brackets nested deeper than the JSON parser goes.
-            pass
+            if name in ENDINGS:
+                ending = decode_ending(name, frame.data, frame.id or None)
+                if ending is not None:
+                    return ending
     return ev.UnknownEvent(id=frame.id or None, name=name, data=frame.data)
 
 

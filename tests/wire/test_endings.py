@@ -1,0 +1,94 @@
+"""An end of a turn is understood whatever the shape of its fields."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trio_mix import Mix, errors
+from trio_mix import events as ev
+from trio_mix._wire._events import decode_event
+from trio_mix.sse import ServerSentEvent
+from trio_mix.testing import Emit, MixServer, Pause, Say, Turn
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def decoded(name: str, data: str) -> ev.Event:
+    return decode_event(ServerSentEvent(event=name, data=data, id=""))
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "kind"),
+    [
+        ('{"error": "overloaded", "retryAfter": 1.5}', "overloaded", None),
+        ('{"error": "overloaded", "attempt": "2"}', "overloaded", None),
+        ('{"error": {"message": "no more", "type": "quota"}}', "no more", "quota"),
+        ('{"message": "it broke", "type": "api_error"}', "it broke", "api_error"),
+        ('{"error": null, "code": 7}', '{"error": null, "code": 7}', None),
+        ('"it broke"', "it broke", None),
+        ("[1]", "[1]", None),
+        ('{"error": "half \\ud800 a pair"}', "half \ufffd a pair", None),
+    ],
+)
+def test_an_error_keeps_all_that_it_said(data: str, error: str, kind: str | None) -> None:
+    event = decoded("error", data)
+    assert isinstance(event, ev.ErrorEvent)
+    assert (event.error, event.type, event.attempt, event.retry_after) == (error, kind, None, None)
+
+
+def test_done_is_false_only_where_that_is_said() -> None:
+    for said in ("null", "false", "0", '"false"'):
+        event = decoded("complete", f'{{"done": {said}, "reasoningDuration": "odd"}}')
+        assert isinstance(event, ev.CompleteEvent)
+        assert not event.done
+    for said in ("true", "1", '"true"', "[]", "{}", '"yes"'):
+        event = decoded("complete", f'{{"done": {said}, "reasoningDuration": "odd"}}')
+        assert isinstance(event, ev.CompleteEvent)
+        assert event.done
+
+
+def test_a_complete_with_an_odd_field_keeps_the_others() -> None:
+    event = decoded("complete", '{"done": true, "content": "all", "messageId": 7}')
+    assert isinstance(event, ev.CompleteEvent)
+    assert (event.done, event.content, event.message_id) == (True, "all", None)
+
+
+def test_a_parent_that_cannot_be_read_means_a_sub_agent() -> None:
+    for said in ("7", "[]", "{}", "true"):
+        for name in ("complete", "error", "rate_limit_error"):
+            event = decoded(name, f'{{"done": true, "error": "x", "parentToolCallId": {said}}}')
+            assert getattr(event, "parent_tool_call_id", None) is not None
+
+
+@given(name=st.sampled_from(["complete", "error", "rate_limit_error"]), payload=JSON)
+def test_no_json_object_turns_an_end_into_an_unknown_event(name: str, payload: object) -> None:
+    import json
+
+    if isinstance(payload, dict) or name != "complete":
+        event = decoded(name, json.dumps(payload))
+        assert not isinstance(event, ev.UnknownEvent)
+        for text in (getattr(event, "error", None), getattr(event, "content", None)):
+            assert text is None or text.encode()
+
+
+def test_what_is_no_json_is_left_to_those_who_repair_torn_events() -> None:
+    for name in ("complete", "error"):
+        assert isinstance(decoded(name, '{"done": tr'), ev.UnknownEvent)
+
+
+async def test_an_odd_error_ends_its_turn_at_once(autojump_clock: trio.testing.MockClock) -> None:
+    async with MixServer(listen=False) as server, Mix(server.url, network=server.network) as mix:
+        odd = Emit("error", {"error": {"message": "the model is gone"}, "retryAfter": 1.5})
+        server.script("go", Turn(Say("I begin. "), odd, Pause(1000)))
+        async with mix.open_stream(server.create_session()) as session:
+            began = trio.current_time()
+            with pytest.raises(errors.AgentError, match="the model is gone"):
+                await session.ask("go")
+            assert trio.current_time() - began < 1

@@ -1,0 +1,100 @@
+"""Decode the events that can end a turn, whatever the shape of their fields.
+
+Strict rules must not turn an end into silence. Where the payload of ``complete``, ``error`` or
+``rate_limit_error`` is a JSON value that the strict decoder rejects:
+
+Rule 1  A field of the wrong shape is None.
+Rule 2  ``done`` is false only where it is absent, null, false, 0 or "false".
+Rule 3  A ``parentToolCallId`` that is no text means a sub-agent.
+Rule 4  The error's text is the first text among ``error``, ``error.message`` and ``message``,
+        else the whole payload.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Final
+
+from trio_mix import events as ev
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["ENDINGS", "decode_ending"]
+
+_LONGEST_NUMBER: Final = 19
+
+ENDINGS: Final = frozenset({"complete", "error", "rate_limit_error"})
+
+
+def decode_ending(name: str, data: str, event_id: str | None) -> ev.Event | None:
+    """Return the event, or None where the data is not JSON: then it was torn.
+
+    Args:
+      name: the event's name, one of `ENDINGS`.
+      data: the payload.
+      event_id: the SSE id.
+    """
+    try:
+        payload = json.loads(data, parse_int=_integer)
+    except (ValueError, RecursionError):
+        return None
+    fields = payload if isinstance(payload, dict) else {}
+    parent = _parent(fields.get("parentToolCallId"))
+    if name == "complete":
+        if not isinstance(payload, dict):
+            return None
+        return ev.CompleteEvent(
+            id=event_id,
+            done=fields.get("done") not in (None, False, 0, "false"),
+            content=_text(fields.get("content")),
+            message_id=_text(fields.get("messageId")),
+            reasoning=_text(fields.get("reasoning")),
+            reasoning_duration=_whole(fields.get("reasoningDuration")),
+            parent_tool_call_id=parent,
+        )
+    inner = fields.get("error")
+    inner = inner if isinstance(inner, dict) else {}
+    kind = ev.ErrorEvent if name == "error" else ev.RateLimitEvent
+    return kind(
+        id=event_id,
+        error=_error_text(payload, fields, inner) or _shown(data),
+        type=_text(fields.get("type")) or _text(inner.get("type")),
+        attempt=_whole(fields.get("attempt")),
+        max_attempts=_whole(fields.get("maxAttempts")),
+        retry_after=_whole(fields.get("retryAfter")),
+        parent_tool_call_id=parent,
+    )
+
+
+def _error_text(
+    payload: object, fields: Mapping[str, object], inner: Mapping[str, object]
+) -> str | None:
+    for said in (payload, fields.get("error"), inner.get("message"), fields.get("message")):
+        if text := _text(said):
+            return text
+    return None
+
+
+def _text(value: object) -> str | None:
+    """Return a text, without the lone surrogates that no file or socket accepts."""
+    return _shown(value) if isinstance(value, str) else None
+
+
+def _shown(text: str) -> str:
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _integer(digits: str) -> int | None:
+    """Return a whole number, or None for one that no server means."""
+    return int(digits) if len(digits) < _LONGEST_NUMBER else None
+
+
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _parent(value: object) -> str | None:
+    if value is None:
+        return None
+    return _text(value) or _shown(json.dumps(value))
