@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import sys
 from typing import TYPE_CHECKING
 
 import attrs
@@ -64,11 +65,15 @@ class World(StreamController):
             last_event_id=None,
         )
         self.reader.state = StreamState.CONNECTED
+        self.reader._opened = True
         self.reader.replay_filter.opened()
         self.reader.replay_filter.connected("1")
         self.buffers = [self.dispatcher.subscribe(3), self.dispatcher.subscribe(10**6)]
         self.messages: list[MessageState] = []
         self.mark = mark
+
+    def batch_limit(self) -> int:
+        return sys.maxsize
 
     def send(self) -> None:
         if self.dispatcher.current is None:
@@ -101,7 +106,7 @@ class World(StreamController):
             self.reader.source.last_event_id,
             self.reader.replay_filter.mark,
             self.reader.replay_filter.duplicates,
-            vars(self.reader._watch),
+            vars(self.reader._idle),
             self._gap_due,
         ]
 
@@ -183,12 +188,12 @@ def test_batches_of_any_size_give_the_same_result(
                     world.lose()
             elif not isinstance(act, str):
                 came = [made(kind, message) for kind, message in act]
-                whole.reader._take(came)
+                await whole.reader._take(came)
                 for frame in came:
-                    single.reader._take([frame])
+                    await single.reader._take([frame])
                 while came:
                     size = cuts.randint(1, 9)
-                    odd.reader._take(came[:size])
+                    await odd.reader._take(came[:size])
                     del came[:size]
             assert whole.seen() == single.seen()
             assert odd.seen() == single.seen()
@@ -201,37 +206,41 @@ def test_a_batch_does_not_hide_that_a_replay_has_filled_the_gap() -> None:
         world = World(1000, None)
         world.send()
 
-        def read(*ids: str) -> None:
+        async def read(*ids: str) -> None:
             data = payload("content", "m1")
-            world.reader._take([ServerSentEvent(id=one, event="content", data=data) for one in ids])
+            await world.reader._take(
+                [ServerSentEvent(id=one, event="content", data=data) for one in ids]
+            )
 
-        world.reader._take(
+        await world.reader._take(
             [
                 ServerSentEvent(
                     id="2", event="user_message_created", data=payload("user_message_created", "")
                 )
             ]
         )
-        read("3", "4")
+        await read("3", "4")
         world.lose("9")
-        read("")  # of no number: it is not known yet whether ids go on
+        await read("")  # of no number: it is not known yet whether ids go on
         assert world._gap_due
-        read("4")  # a replay: they do
+        await read("4")  # a replay: they do
         assert world._gap_due
-        read("10", "11")
+        await read("10", "11")
         assert not world._gap_due
         assert not world.messages[0].cut
 
     trio.run(main)
 
 
-def test_nothing_is_given_up_while_there_is_more_of_what_was_read() -> None:
+def test_nothing_is_given_up_before_all_that_was_read_is_passed_on() -> None:
     async def main() -> None:
         reader = World(1, None).reader
         reader._expires = 1.0
         reader._host = ReaderHost()
         assert reader._next_deadline() == 1.0
         reader.source.has_more = True  # type: ignore[misc]
+        assert reader._next_deadline() == math.inf
+        reader.source.has_more, reader._passing_on = False, True  # type: ignore[misc]
         assert reader._next_deadline() == math.inf
 
     trio.run(main)

@@ -1,7 +1,8 @@
-"""Iteration over buffered events stays fair: other tasks run, and cancellation works."""
+"""Iterating is fair to other tasks, and the reader is fair to consumers that iterate."""
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import httpx
@@ -9,6 +10,7 @@ import pytest
 import trio
 from trio.testing import assert_checkpoints
 
+from tests.support.raw_server import SSE_HEAD, chunk, serve
 from trio_mix import Mix
 from trio_mix import events as ev
 from trio_mix._rest._event_stream import _EVENTS_BETWEEN_CHECKPOINTS
@@ -23,7 +25,10 @@ from trio_mix.sse import ReconnectPolicy, open_event_source
 from trio_mix.testing import MixServer, Say, Turn
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+
+    from tests.support.raw_server import Peer
+    from trio_mix import SessionStream
 
 BOUND = 64
 # Between two turns of another task: Trio shuffles who is first in each of its rounds.
@@ -118,6 +123,111 @@ async def test_iterating_a_message_lets_others_run() -> None:
             assert waiting > SEEN
             run = await longest_run(message.__anext__, waiting)
     assert 2 <= run <= SEEN
+
+
+# -- bursts ----------------------------------------------------------------------------------
+
+EVENTS = 30_000
+TOOL = '{"type":"tool_execution_start","toolCallId":"t","toolName":"n","progress":"%d"}'
+TURN = [
+    ("user_message_created", '{"messageId":"u","content":"go"}'),
+    ("content", '{"content":"","assistantMessageId":"a"}'),
+    ("tool_use_start", '{"id":"t","name":"n","assistantMessageId":"a"}'),
+    *(("tool_execution_start", TOOL % number) for number in range(EVENTS)),
+    ("complete", '{"done":true,"content":"","messageId":"a"}'),
+]
+
+
+async def burst(peer: Peer, posted: trio.Event) -> None:
+    """Serve a stream on which a whole turn comes at once when a message is posted."""
+    while (request := await peer.request()) is not None:
+        if request.method == "POST":
+            posted.set()
+            await peer.send(
+                b"HTTP/1.1 202 Accepted\r\nContent-Type: application/json\r\n"
+                b"Content-Length: 2\r\n\r\n{}"
+            )
+        elif request.target.startswith("/stream"):
+            hello = b'id: 1\nevent: connected\ndata: {"sessionId":"s"}\n\n'
+            await peer.send(SSE_HEAD + chunk(hello))
+            await posted.wait()
+            frames = [
+                f"id: {number}\nevent: {name}\ndata: {data}\n\n"
+                for number, (name, data) in enumerate(TURN, 2)
+            ]
+            await peer.send(chunk("".join(frames).encode()))
+        else:
+            await peer.send(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+
+
+@asynccontextmanager
+async def session_with_a_burst(message_buffer: int = 1024) -> AsyncIterator[SessionStream]:
+    async with trio.open_nursery() as nursery:
+        posted = trio.Event()
+        server = await serve(nursery, lambda peer: burst(peer, posted))
+        with trio.fail_after(30):
+            async with (
+                Mix(server.url, api="async") as mix,
+                mix.open_stream("s", message_buffer=message_buffer) as session,
+            ):
+                yield session
+        nursery.cancel_scope.cancel()
+
+
+async def count(events: AsyncIterable[ev.Event], until: type[ev.Event]) -> int:
+    """Iterate, and do nothing else; return the number of events, or fail at a gap."""
+    number = 0
+    async for event in events:
+        number += 1
+        assert not isinstance(event, ev.StreamGapEvent), f"a gap after {number} events: {event}"
+        if isinstance(event, until):
+            break
+    return number
+
+
+@pytest.mark.parametrize("size", [1, 10, 1000])
+async def test_consumers_that_only_iterate_get_every_event_of_a_burst(size: int) -> None:
+    async def subscribe() -> None:
+        async with session.subscribe(buffer=size) as everything:
+            subscribed.set()
+            counts.append(await count(everything, ev.CompleteEvent))
+
+    counts: list[int] = []
+    subscribed = trio.Event()
+    async with session_with_a_burst(size) as session, trio.open_nursery() as nursery:
+        nursery.start_soon(subscribe)
+        await subscribed.wait()
+        async with session.send("go") as message:
+            counts.append(await count(message, ev.CompleteEvent))
+    assert counts == [len(TURN)] * 2
+
+
+async def test_ask_is_never_too_slow() -> None:
+    async with session_with_a_burst() as session:
+        reply = await session.ask("go")
+        assert len(reply.tool_calls) == 1
+
+
+async def test_a_consumer_that_stands_still_holds_nobody_up() -> None:
+    async with (
+        session_with_a_burst() as session,
+        session.subscribe(buffer=10) as idle,
+        session.send("go") as message,
+    ):
+        assert await count(message, ev.CompleteEvent) == len(TURN)
+        first = await anext(idle)
+    assert isinstance(first, ev.StreamGapEvent)
+    assert first.missed == len(TURN) - 10
+
+
+async def test_who_takes_one_event_at_a_time_gets_all_of_them_too() -> None:
+    """It does little between, as one who prints each event."""
+    async with session_with_a_burst() as session, session.send("go") as message:
+        number = 0
+        async for _ in message:
+            number += 1
+            await trio.lowlevel.checkpoint()
+    assert number == len(TURN)
 
 
 class AtHand(httpx.AsyncByteStream):

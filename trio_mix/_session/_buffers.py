@@ -18,6 +18,7 @@ Rule 6  Each event taken is a cancellation point. The first of a batch, and ever
 from __future__ import annotations
 
 import math
+import sys
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -40,9 +41,19 @@ _FELL_BEHIND: Final = "this subscriber fell behind"
 
 
 class EventBuffer:
-    """An unbounded buffer of events, iterated by one task."""
+    """A buffer of events, iterated by one task.
 
-    def __init__(self) -> None:
+    Args:
+      size: the number of events that can be buffered before anything is done about it.
+
+    Attributes:
+      half: half of the size: with more events buffered, the consumer is behind.
+      idle: whether the consumer was found to take nothing while it was behind.
+    """
+
+    def __init__(self, size: int = sys.maxsize) -> None:
+        self.half = size // 2
+        self.idle = False
         self._sender, self._receiver = trio.open_memory_channel[deque["Event"]](math.inf)
         self._sent: deque[Event] | None = None  # the last batch, until it is received
         self._received: deque[Event] = deque()
@@ -109,7 +120,7 @@ class EventBuffer:
                 "another task is already iterating this message or subscription: let one task"
                 " iterate it, or give each a subscription of its own"
             )
-        self._busy = True
+        self._busy, self.idle = True, False
         try:
             if self._received:
                 await trio.lowlevel.checkpoint()
@@ -141,7 +152,7 @@ class MessageBuffer(EventBuffer):
     """
 
     def __init__(self, mark: int) -> None:
-        super().__init__()
+        super().__init__(mark)
         self._mark = max(mark, 1)
         self._limit = self._mark * HARD_LIMIT_FACTOR
         self._merged: list[str] = []  # the pieces of the last event in ``_sent``, not joined yet
@@ -202,10 +213,11 @@ class SubscriberBuffer(EventBuffer):
 
     Args:
       size: the number of events that can be buffered.
+
     """
 
     def __init__(self, size: int) -> None:
-        super().__init__()
+        super().__init__(size)
         self._size = max(size, 1)
         self._missed = 0
         self._reasons = [_FELL_BEHIND]

@@ -233,6 +233,19 @@ class StreamController(ReaderHost):
         if self.dispatcher.current is not None:
             self.dispatcher.current.recovery.continued = self.continued
 
+    def batch_limit(self) -> int:
+        """Return how many events any consumer can take at once."""
+        return self.dispatcher.batch_limit()
+
+    def backlog(self) -> int:
+        """Return how many events are buffered for consumers that are behind and not idle."""
+        return sum(map(len, self.dispatcher.behind()))
+
+    def consumers_stand_still(self) -> None:
+        """Note that the consumers that are behind are idle."""
+        for buffer in self.dispatcher.behind():
+            buffer.idle = True
+
     def may_rotate(self) -> bool:
         """Return whether no message is being sent and no turn is running."""
         return not self.send_queue.held

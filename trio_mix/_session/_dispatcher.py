@@ -8,6 +8,7 @@ Rule 3  What ends the stream ends every state and every subscriber's line, each 
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Final
 
 from trio_mix import events as ev
@@ -18,6 +19,7 @@ from trio_mix.errors import clone_error
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from trio_mix._session._buffers import EventBuffer
     from trio_mix._session._message_state import MessageState
     from trio_mix._turns._reply_builder import StoredReply
     from trio_mix._turns._router import TurnRouter
@@ -70,6 +72,18 @@ class EventDispatcher:
         if line in self._subscribers:
             self._subscribers.remove(line)
         line.discard()
+
+    def batch_limit(self) -> int:
+        """Return how many events any consumer can take at once: half of the smallest buffer."""
+        return max(1, min([buffer.half for buffer in self._buffers()], default=sys.maxsize))
+
+    def behind(self) -> list[EventBuffer]:
+        """Return the buffers that are more than half full and whose consumers are not idle."""
+        return [each for each in self._buffers() if len(each) > each.half and not each.idle]
+
+    def _buffers(self) -> list[EventBuffer]:
+        message: list[EventBuffer] = [] if self._current is None else [self._current.buffer]
+        return [*message, *self._subscribers]
 
     def attach(self, state: MessageState) -> None:
         """Make an state the open message's."""

@@ -129,12 +129,12 @@ class MessageState:
 
     def _look_at(self, events: Sequence[Event]) -> list[Event]:
         """Handle permission requests, and insert a gap event after each torn event."""
-        seen = []
+        seen: list[Event] = []
         for event in events:
             seen.append(event)
-            if isinstance(event, ev.PermissionEvent):
+            if type(event) is ev.PermissionEvent:
                 self._permission_requested(event)
-            elif is_torn(event):
+            elif type(event) is ev.UnknownEvent and is_torn(event):
                 seen.append(ev.StreamGapEvent(missed=None, reason="an event was torn"))
         return seen
 

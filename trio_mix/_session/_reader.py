@@ -1,19 +1,18 @@
-"""The reader task: keeps a session's stream up and feeds the switchboard.
+"""The reader task: keeps a session's stream connected and passes on its events in batches.
 
-What it knows: the supervised source, the frames on it, what ``connected`` means, when to rotate.
-What it must never know: who consumes events, how messages are sent, how a cut turn is settled.
-
-Rule 1  It never raises: what is fatal is stored, and delivered to everybody who waits.
-Rule 2  It never waits for a consumer; only connecting, reading and backing off take time.
-Rule 3  A connection counts from ``connected`` on. Before it, an ``error`` event is the server's way
-        to say that the session does not exist (fatal); silence is a lost connection.
-Rule 4  An idle connection is replaced before servers cut it, between turns, with sends held back,
+Rule 1  It never raises: a fatal error is stored, and raised in everything that waits on the stream.
+Rule 2  It never waits for a consumer that takes nothing. It yields to consumers that are behind and
+        take events, so that one that only iterates gets all of them.
+Rule 3  A connection counts from ``connected`` on. Before it, an ``error`` event means that the
+        session does not exist (fatal); silence is a lost connection.
+Rule 4  An idle connection is replaced before servers cut it, between turns, while sends are paused,
         and never while a second one is open.
 """
 
 from __future__ import annotations
 
 import math
+import sys
 from typing import TYPE_CHECKING, Final, Literal
 
 import trio
@@ -36,6 +35,8 @@ __all__ = ["Reader", "ReaderHost"]
 
 _CONNECTED: Final = "connected"
 
+_IDLE_ROUNDS: Final = 8
+
 _CREATE: Final = "Create the session first, or check its id"
 _GONE: Final = (
     "The server does not know the session any more: it was deleted, or the server was restarted "
@@ -45,30 +46,41 @@ _GONE: Final = (
 
 
 class ReaderHost:
-    """What the reader tells of; each method is called synchronously."""
+    """Receives what the reader reports; each method is called synchronously."""
 
     def stream_connected(self, *, first: bool) -> None:
-        """Take in that the server has said ``connected``."""
+        """Note that the server has sent ``connected``."""
 
     def stream_lost(self, reason: str, *, planned: bool) -> None:
-        """Take in that the connection is gone."""
+        """Note that the connection is lost."""
 
     def stream_failed(self, failure: Exception) -> None:
-        """Take in that the stream is over for good."""
+        """Note that the stream is over for good."""
 
     def stream_events(self, events: Sequence[ev.Event]) -> None:
-        """Take in the next batch of events; ``connected`` is always alone."""
+        """Take the next batch of events; ``connected`` is always alone."""
+
+    def batch_limit(self) -> int:
+        """Return how many events any consumer can take at once."""
+        return sys.maxsize
+
+    def backlog(self) -> int:
+        """Return how many events are buffered for consumers that are behind and not idle."""
+        return 0
+
+    def consumers_stand_still(self) -> None:
+        """Note that the consumers that are behind are idle."""
 
     def may_rotate(self) -> bool:
-        """Say whether no turn is under way."""
+        """Return whether no turn is under way."""
         return True
 
     def may_drop(self) -> bool:
-        """Say whether no message would notice a rotation now: none was sent or is being sent."""
+        """Return whether no message was or is being sent that a rotation would affect."""
         return True
 
     def heartbeats_pause(self) -> bool:
-        """Say whether the server sends no heartbeats just now."""
+        """Return whether the server sends no heartbeats at the moment."""
         return False
 
 
@@ -76,14 +88,14 @@ class Reader:
     """Runs one session's stream.
 
     Args:
-      host: what is told of everything.
-      source: the supervised source of frames.
+      host: receives everything that is reported.
+      source: the supervised connection.
       session_id: the session.
       url: the stream's URL, for errors.
       connect_timeout: seconds from a connect to ``connected``.
       idle_timeout: seconds of silence, "auto", or None.
       max_connection_age: seconds after which an idle connection is replaced; None: never.
-      last_event_id: where to resume, or None.
+      last_event_id: the id to resume after, or None.
     """
 
     def __init__(
@@ -99,10 +111,10 @@ class Reader:
         last_event_id: str | None,
     ) -> None:
         self._host = host
-        self._watch = IdleTimeout(idle_timeout)
+        self._idle = IdleTimeout(idle_timeout)
         self.source = source
         self.source.last_event_id = last_event_id or ""
-        self.source.on_bytes = self._bytes_came
+        self.source.on_bytes = self._bytes_read
         self.replay_filter = ReplayFilter(last_event_id or "")
         self.state = StreamState.CONNECTING
         self.events = 0
@@ -118,16 +130,17 @@ class Reader:
         self._known = False
         self._stale = ""
         self._up = self._up_since = 0.0
-        self._heard = 0.0
-        self._heard_bytes = 0
+        self._last_read = 0.0
+        self._last_read_bytes = 0
+        self._passing_on = False
         self._read_scope: trio.CancelScope | None = None
 
     async def run(self) -> None:
-        """Read until cancelled, or until something fatal has been delivered (rule 1)."""
+        """Read until cancelled, or until a fatal error has been reported (rule 1)."""
         try:
             while True:
                 await self._step()
-        except Exception as exc:  # noqa: BLE001 - what a hook or a headers function raised, too
+        except Exception as exc:  # noqa: BLE001 - also of a hook or of a headers function
             self.state = StreamState.CLOSED
             self._host.stream_failed(self._explained(exc))
         finally:
@@ -136,31 +149,31 @@ class Reader:
 
     @property
     def up_time(self) -> float:
-        """For how many seconds there has been a connection, all in all."""
+        """For how many seconds there has been a connection, over all connections."""
         up = self.state is StreamState.CONNECTED
         return self._up + (trio.current_time() - self._up_since if up else 0.0)
 
     def nudge(self) -> None:
-        """Look at the deadlines anew: a turn has begun or is over.
+        """Compute the deadline again, as a turn has begun or is over.
 
-        The read under way is not cancelled for it: on a caller's own client that would break it.
+        The read under way is not cancelled for that, which would break a caller's own client.
         """
-        self._watch.interrupted()
-        self._heard = trio.current_time()
+        self._idle.interrupted()
+        self._last_read = trio.current_time()
         if self._read_scope is not None:
             self._read_scope.deadline = self._next_deadline()
 
     async def renew(self, reason: str) -> None:  # noqa: ASYNC910 - there may be nothing to drop; its callers go on to wait
-        """Connect anew and resume nothing, so that what may still come for the past is not heard.
+        """Connect again and resume nothing, so that events of the past cannot come any more.
 
         Args:
-          reason: why, for the statistics.
+          reason: the reason, for the statistics.
         """
         self.replay_filter.mark = self.source.last_event_id = ""
         if self._opened:
             await self._drop(reason, planned=True)
         else:
-            self._stale = reason  # the one that is being made may have asked for the past
+            self._stale = reason  # the attempt under way may have asked for the past
             await trio.lowlevel.checkpoint()
 
     async def _step(self) -> None:  # noqa: ASYNC910 - the source's next is one
@@ -173,7 +186,7 @@ class Reader:
                     item = await self.source.next()
                     # A scope costs as much as a few events: one serves many reads.
                     if isinstance(item, Events) and not scope.cancel_called:
-                        self._take(item.events)
+                        await self._take(item.events)
                         item = None
             finally:
                 self._read_scope = None
@@ -190,28 +203,28 @@ class Reader:
                 self._deadline = trio.current_time() + self._connect_timeout
                 self.replay_filter.opened()
             case Events(events=events):
-                self._take(events)
+                await self._take(events)
             case Lost(reason=reason, planned=planned):
                 self._lost(reason, planned=planned)
 
     def _next_deadline(self) -> float:
-        if self.source.has_more:
-            return math.inf  # what has come is taken in before anything is given up
+        if self.source.has_more or self._passing_on:
+            return math.inf  # what was read is passed on before anything is given up
         if self.state is not StreamState.CONNECTED:
             return self._deadline
         expires = self._expires if self._host.may_rotate() else math.inf
         return min(expires, self._silent_until())
 
-    def _bytes_came(self) -> None:
-        """Put silence off for bytes that made no frame: a comment, half an event."""
-        self._heard = trio.current_time()
-        self._heard_bytes = self.source.bytes_received
+    def _bytes_read(self) -> None:
+        """Note bytes that completed no event, such as a comment: they end a silence too."""
+        self._last_read = trio.current_time()
+        self._last_read_bytes = self.source.bytes_received
         if self._read_scope is not None:
             self._read_scope.deadline = self._next_deadline()
 
     def _silent_until(self) -> float:
-        idle = self._watch.timeout(pauses=self._host.heartbeats_pause())
-        return math.inf if idle is None else self._heard + idle
+        idle = self._idle.timeout(pauses=self._host.heartbeats_pause())
+        return math.inf if idle is None else self._last_read + idle
 
     async def _on_deadline(self) -> None:  # noqa: ASYNC910 - the wait that has run out was one
         now = trio.current_time()
@@ -219,64 +232,86 @@ class Reader:
             if now >= self._deadline:
                 await self._drop(f"no connected event within {self._connect_timeout:g} s")
         elif now >= self._expires and self._host.may_drop():
-            # A sender may have passed just when the time was up. The read was cancelled already,
-            # and on a caller's own client that has broken it, so it is not gone back to.
+            # Even if a sender has just acquired the queue, the cancelled read is not resumed: on a
+            # caller's own client it is broken.
             self.rotations += 1
             await self._drop("replaced before the server cuts it", planned=True)
         elif now >= self._silent_until():
-            # Bytes that made no frame (a comment, half an event) are a sign of life as well.
             received = self.source.bytes_received
-            if received != self._heard_bytes:
-                self._heard, self._heard_bytes = now, received
+            if received != self._last_read_bytes:
+                self._last_read, self._last_read_bytes = now, received
             else:
-                self._watch.expired()
-                await self._drop(f"nothing came for {now - self._heard:g} s")
+                self._idle.expired()
+                await self._drop(f"nothing came for {now - self._last_read:g} s")
 
     async def _drop(self, reason: str, *, planned: bool = False) -> None:
         self._lost(reason, planned=planned)
         await self.source.drop(reason, planned=planned)
 
-    def _take(self, frames: list[ServerSentEvent]) -> None:
-        """Decode the events of one read, and pass the new ones on in as few batches as possible."""
-        self._heard = trio.current_time()
-        self._heard_bytes = self.source.bytes_received
+    async def _take(self, frames: list[ServerSentEvent]) -> None:  # noqa: ASYNC910 - a read precedes
+        """Pass on the events of one read, batch by batch, and let consumers run between (rule 2).
+
+        What is left is dropped if another task drops the connection meanwhile.
+        """
+        self._last_read = trio.current_time()
+        self._last_read_bytes = self.source.bytes_received
         at = 0
-        while at < len(frames):
-            size = self._batch_size(frames, at)
-            batch = frames[at : at + size] if size < len(frames) else frames
-            self.events += size
-            at += size
-            if not self._is_connected(batch[0]):
-                self._pass_on(batch)
+        self._passing_on = True
+        try:
+            while at < len(frames) and self._opened:
+                size = self._batch_size(frames, at)
+                self._pass_on(frames[at : at + size])
+                at += size
+                await self._let_consumers_run()
+        finally:
+            self._passing_on = False
+
+    async def _let_consumers_run(self) -> None:  # noqa: ASYNC910 - not if no consumer is behind
+        """Yield as long as a consumer that is behind takes events.
+
+        Trio runs tasks in any order, and a consumer may have something to do for each event: only
+        after some rounds without an event taken do the consumers stand still.
+        """
+        backlog, idle_rounds = self._host.backlog(), 0
+        while backlog and idle_rounds < _IDLE_ROUNDS:
+            await trio.lowlevel.checkpoint()
+            before, backlog = backlog, self._host.backlog()
+            idle_rounds = 0 if backlog < before else idle_rounds + 1
+        if backlog:
+            self._host.consumers_stand_still()
 
     def _batch_size(self, frames: list[ServerSentEvent], at: int) -> int:
         """Return how many events can be passed on together.
 
         One, if it is ``connected`` or what it shows decides about the next: before the stream is
         connected, and until it is known whether this connection's ids go on. Else all before the
-        next ``connected``.
+        next ``connected``, but no more than the consumers can buffer.
         """
         connected = self.state is StreamState.CONNECTED
         if not connected or self.replay_filter.continued is None or frames[at].event == _CONNECTED:
             return 1
-        for end in range(at + 1, len(frames)):
+        last = min(len(frames), at + self._host.batch_limit())
+        for end in range(at + 1, last):
             if frames[end].event == _CONNECTED:
                 return end - at
-        return len(frames) - at
+        return last - at
 
     def _pass_on(self, frames: list[ServerSentEvent]) -> None:
-        """Pass on those that are new of a batch without ``connected``."""
+        """Pass on the new events of a batch; ``connected`` is always alone."""
+        self.events += len(frames)
+        if frames[0].event == _CONNECTED and self._is_connected(frames[0]):
+            return
         if self.state is not StreamState.CONNECTED:
             self._check_error(decode_event(frames[0]))
         events = list(map(decode_event, self.replay_filter.admit(frames)))
         self.source.last_event_id = self.replay_filter.mark
         if self.state is StreamState.CONNECTED and ev.HeartbeatEvent in map(type, events):
-            self._watch.beat(self._heard)
+            self._idle.beat(self._last_read)
         if events:
             self._host.stream_events(events)
 
     def _check_error(self, event: ev.Event) -> None:
-        """Raise if a server says instead of ``connected`` that it does not know the session."""
+        """Raise `SessionNotFound` if the server sent an error in place of ``connected``."""
         if isinstance(event, ev.ErrorEvent):
             more, remedy = (" any more", _GONE) if self._known else ("", _CREATE + ".")
             raise errors.SessionNotFound(
@@ -287,8 +322,8 @@ class Reader:
             )
 
     def _is_connected(self, frame: ServerSentEvent) -> bool:
-        """Return whether this is ``connected``; if so, take it in and pass it on."""
-        event = decode_event(frame) if frame.event == _CONNECTED else None
+        """Return whether this really is ``connected``; if so, pass it on."""
+        event = decode_event(frame)
         if not isinstance(event, ev.ConnectedEvent):
             return False
         self.replay_filter.connected(frame.id)
@@ -304,7 +339,7 @@ class Reader:
 
     def _lost(self, reason: str, *, planned: bool) -> None:
         if self.state is StreamState.CONNECTED or not planned:
-            self._watch.interrupted()
+            self._idle.interrupted()
         self._expires = self._deadline = math.inf
         self._opened = False
         if self.state is StreamState.CONNECTED:
@@ -313,7 +348,7 @@ class Reader:
             self._host.stream_lost(reason, planned=planned)
 
     def _explained(self, failure: Exception) -> Exception:
-        """Say in a session's words what the source says in HTTP's."""
+        """Return the error to raise, which for an unknown session is `SessionNotFound`."""
         if isinstance(failure, errors.MixError) and failure.status_code == 404:
             more, remedy = (
                 (" any more", _GONE) if self._known else ("", _CREATE + " and server_url.")
