@@ -106,12 +106,12 @@ class EventBuffer:
         Raises the failure that the buffer was closed with. A checkpoint, also if an event is
         buffered (rule 6). Cancelled, it loses no event.
         """
-        if self._at_once:
-            self._at_once -= 1
-            await trio.lowlevel.checkpoint_if_cancelled()
-        else:
+        if not self._at_once:
             await self._wait()
-        return self._pop()
+            return self._pop()
+        self._at_once -= 1
+        await trio.lowlevel.checkpoint_if_cancelled()
+        return self._received.popleft()
 
     async def _wait(self) -> None:
         """Wait until events are received; a schedule point in any case."""

@@ -432,7 +432,7 @@ class StreamController(ReaderHost):
         ended = state.turn.ended_by is not None or state.failure is None
         self.stored.history.count(
             state.turn,
-            answered=state.partial().message_id is not None,
+            answered=state.builder.message_id is not None,
             outcome_open=not (refused or ended),
         )
         # A turn whose end was not received may still send events without ids, which cannot be

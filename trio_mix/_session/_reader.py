@@ -262,11 +262,13 @@ class Reader:
                 size = self._batch_size(frames, at)
                 self._pass_on(frames[at : at + size])
                 at += size
-                await self._let_consumers_run()
+                if at < len(frames) or self.source.has_more:
+                    await trio.lowlevel.checkpoint()
+                await self._wait_for_consumers()
         finally:
             self._passing_on = False
 
-    async def _let_consumers_run(self) -> None:  # noqa: ASYNC910 - not if no consumer is behind
+    async def _wait_for_consumers(self) -> None:  # noqa: ASYNC910 - not if no consumer is behind
         """Yield as long as a consumer that is behind takes events.
 
         Trio runs tasks in any order, and a consumer may have something to do for each event: only

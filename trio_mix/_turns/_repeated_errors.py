@@ -1,19 +1,16 @@
-"""Errors that come twice: which one is the repetition of another.
+"""Recognize errors that a server sends twice, and the end of a cancelled turn that it sends late.
 
-What it knows: the last error that ended somebody's turn, and which errors this server repeats.
-What it must never know: whose events are whose.
-
-Rule 1  An error is repeated once, and is then done with.
-Rule 2  What comes while no turn of ours is under way is swallowed freely. Right after an error that
-        ended a turn of ours it shows that the server repeats this one.
-Rule 3  An equal error may as well be the next turn's own: what ails a server ails every message.
-        It is taken for a repetition where ids say that this turn has not begun, where the first
-        was somebody else's during this turn, or where the server was seen to repeat it and the turn
+Rule 1  An error is repeated once.
+Rule 2  An equal error while no turn of ours is under way is always taken for a repetition. Directly
+        after an error that ended a turn of ours it shows that the server repeats this error.
+Rule 3  An equal error may be the next turn's own: what is wrong with a server is wrong for every
+        message. It is taken for a repetition if ids show that this turn has not begun, if the first
+        was another client's during this turn, or if the server is known to repeat it and the turn
         has only begun. Without ids only the last counts, and only until the message is accepted. To
-        swallow a turn's only error would leave it without an end.
-Rule 4  "Busy" is never one: it asks for the message to be sent again.
+        drop a turn's only error would leave it without an end.
+Rule 4  "Busy" is never a repetition: it asks for the message to be sent again.
 Rule 5  "Cancelled" is an older turn's only while the end of a cancelled turn is outstanding, and
-        ours otherwise: somebody else has stopped our turn. An end is outstanding where the turn
+        ours otherwise: another client has stopped our turn. An end is outstanding where the turn
         was left before its end came, on this stream or on an earlier one of the session; on servers
         without ids, only until our turn has begun. A turn that has ended otherwise may still report
         its cancellation, until the next one has begun.
@@ -51,7 +48,7 @@ class _Expected:
 
 
 class RepeatedErrors:
-    """Tells repeated errors from new ones."""
+    """Separates repeated errors from new ones."""
 
     def __init__(self) -> None:
         self._expected: _Expected | None = None
@@ -60,13 +57,18 @@ class RepeatedErrors:
         self.outstanding = False
         """Whether a turn that was cancelled has not ended yet."""
 
+    @property
+    def watching(self) -> bool:
+        """Whether the next event can be a repetition, or the late end of a cancelled turn."""
+        return self._expected is not None or self.outstanding or self._late_cancel
+
     def swallow(self, event: Event, turn: Turn | None, *, ids: bool) -> bool:
         """Return whether an event is a repetition; it is then nobody's.
 
         Args:
           event: the next event.
           turn: our turn that is under way.
-          ids: whether the wire carries message ids.
+          ids: whether events have message ids.
         """
         if _is_cancelled(event) and not (turn is not None and turn.cancelling):
             begun = turn is not None and turn.events > (1 if ids and turn.bound else 0)
@@ -91,14 +93,14 @@ class RepeatedErrors:
     def heard(
         self, event: Event, turn: Turn | None, *, ours: bool, terminal: bool, ids: bool
     ) -> None:
-        """Take in an event that is no repetition.
+        """Note an event that is not a repetition.
 
         Args:
           event: the event.
           turn: our turn that was under way.
-          ours: whether it was that turn's.
-          terminal: whether it ended somebody's turn.
-          ids: whether the wire carries message ids.
+          ours: whether the event was that turn's.
+          terminal: whether the event ended a turn.
+          ids: whether events have message ids.
         """
         if ours and not isinstance(event, ev.UserMessageCreatedEvent):
             self._late_cancel = False
@@ -111,7 +113,7 @@ class RepeatedErrors:
             self._expected.fresh = False
 
     def ended(self, turn: Turn) -> None:
-        """Take in that a turn of ours is over, whatever ended it."""
+        """Note that a turn of ours is over, whatever ended it."""
         if turn.cancelling and turn.ended_by is None:
             self.outstanding = True
         elif turn.cancelling and turn.ended_by is not None and not _is_cancelled(turn.ended_by):
@@ -126,7 +128,7 @@ class RepeatedErrors:
 
 
 def is_busy(event: Event) -> bool:
-    """Return whether a server says that it is at another message and has dropped this one."""
+    """Return whether the server says that it runs another message and has dropped this one."""
     return isinstance(event, ev.ErrorEvent) and _BUSY_WORDS in event.error.lower()
 
 

@@ -19,6 +19,7 @@ Rule 6  An event without an id of its own inherits the previous one: it is new, 
 from __future__ import annotations
 
 from array import array
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ __all__ = ["ReplayFilter"]
 
 _RECENT: Final = 1024
 _HEARTBEAT: Final = "heartbeat"
+_parts: Final = attrgetter("id", "event", "data")
 
 
 class ReplayFilter:
@@ -74,7 +76,7 @@ class ReplayFilter:
         self._connected_id = _number(event_id)
         self._previous = event_id
 
-    def admit(self, events: Sequence[ServerSentEvent]) -> list[ServerSentEvent]:
+    def admit(self, events: Sequence[ServerSentEvent]) -> Sequence[ServerSentEvent]:
         """Return the events of a batch that are new, and move the mark to the last of them.
 
         Args:
@@ -84,15 +86,15 @@ class ReplayFilter:
             return [event for event in events if self._is_new(event)]
         # No earlier connection's event can be repeated here.
         self._begun = self._begun or bool(events)
-        previous, numbered = self._previous, []
+        previous, named = self._previous, []
         for event in events:
             if event.id and event.id != previous:
                 previous = event.id
-                numbered.append(event)
-        if numbered:
+                named.append(event)
+        if named:
             self._previous = previous
-            self._remember(numbered)
-        return list(events)
+            self._remember(named)
+        return events
 
     def _is_new(self, event: ServerSentEvent) -> bool:
         begun, self._begun = self._begun, True
@@ -138,12 +140,12 @@ class ReplayFilter:
     def _seen(self, event: ServerSentEvent) -> bool:
         if self._known is None:
             self._known = set(self._recent)
-        return hash((event.id, event.event, event.data)) in self._known
+        return hash(_parts(event)) in self._known
 
     def _remember(self, events: Sequence[ServerSentEvent]) -> None:
         """Move the mark past new events, and keep their hashes."""
         self.mark = events[-1].id
-        hashes = [hash((event.id, event.event, event.data)) for event in events]
+        hashes = list(map(hash, map(_parts, events)))
         self._recent.extend(hashes)
         if len(self._recent) > 2 * _RECENT:
             del self._recent[:-_RECENT]

@@ -17,8 +17,7 @@ Rule 7  The work for an event is linear in its own size.
 
 from __future__ import annotations
 
-from itertools import chain
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import attrs
 
@@ -28,7 +27,7 @@ from trio_mix._wire._events import EVENT_CLASSES
 from trio_mix._wire._json import is_json, member_type
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
     from trio_mix._reply import Doubt
     from trio_mix.events import Event
@@ -52,7 +51,7 @@ class StoredReply:
 
 _TEXT: Final = frozenset({"content", "complete", "message"})
 
-_TOOL_EVENTS = (
+_ToolEvent: TypeAlias = (
     ev.ToolEvent
     | ev.ToolParameterDeltaEvent
     | ev.ToolUseStartEvent
@@ -61,9 +60,6 @@ _TOOL_EVENTS = (
     | ev.ToolExecutionStartEvent
     | ev.ToolExecutionCompleteEvent
 )
-
-
-_PARAMETER_DELTAS = ev.ToolParameterDeltaEvent | ev.ToolUseParameterDeltaEvent
 
 
 def is_torn(event: Event) -> bool:
@@ -81,12 +77,8 @@ def is_torn(event: Event) -> bool:
     return member_type(event.data) in _TEXT
 
 
-@attrs.define
-class _Segment:
-    """Adjacent text deltas of one assistant message."""
-
-    message_id: str | None
-    pieces: list[str] = attrs.field(factory=list)
+_Segment: TypeAlias = tuple[str | None, str]
+"""The id of an assistant message, and the text of adjacent deltas of it."""
 
 
 @attrs.define(kw_only=True)
@@ -153,11 +145,11 @@ class ReplyBuilder:
     """Collects one turn's events into a `Reply`."""
 
     def __init__(self) -> None:
-        # The text deltas, the pieces that the next one is added to if it is of the same message,
-        # and where the segments after the last top-level tool event begin.
         self._segments: list[_Segment] = []
+        # The segment that is not closed yet, and the message that its deltas are of.
         self._pieces: list[str] = []
-        self._pieces_of: object = _CLOSED
+        self._pieces_of: str | object | None = _CLOSED
+        # The number of segments before the last top-level tool event.
         self._round = 0
         self._thoughts: list[str] = []
         self._calls: dict[str, _Call] = {}
@@ -181,15 +173,20 @@ class ReplyBuilder:
         """All top-level text, as far as it is known."""
         if self._answer is not None:
             return self._answer
-        streamed = _joined(self._segments)
+        streamed = self._streamed()
         if self._whole is not None and self._whole.startswith(streamed[: self._firm]):
             return self._whole
         return streamed + ("" if self._final is None else self._lacking(streamed, self._final))
 
     @property
+    def message_id(self) -> str | None:
+        """The id of the last assistant message, if an event or a stored row has named it."""
+        return self._message_id
+
+    @property
     def rest(self) -> str:
         """The text that no delta brought: what a reader of deltas still lacks at the end."""
-        return _beyond(_joined(self._segments), self.text)
+        return _beyond(self._streamed(), self.text)
 
     @property
     def patchy(self) -> bool:
@@ -201,13 +198,13 @@ class ReplyBuilder:
         """Whether deltas were lost, and no text that is known has their place."""
         if self._firm is None or self._answer is not None:
             return False
-        firm = _joined(self._segments)[: self._firm]
+        firm = self._streamed()[: self._firm]
         return self._whole is None or not self._whole.startswith(firm)
 
     def gap(self) -> None:
         """Note that events of the turn may have been lost here (rule 4)."""
         if self._firm is None:
-            self._firm = len(_joined(self._segments))
+            self._firm = len(self._streamed())
         for call in self._calls.values():
             call.check()
             call.torn = call.torn or not call.complete
@@ -215,12 +212,13 @@ class ReplyBuilder:
     def feed(self, events: Iterable[Event]) -> None:
         """Add the next events of the turn."""
         for event in events:
-            if type(event) is not ev.ContentEvent:
-                self._feed_other(event)
-            elif event.parent_tool_call_id is None:
-                if event.assistant_message_id != self._pieces_of:
-                    self._begin_segment(event.assistant_message_id)
-                self._pieces.append(event.content)
+            if type(event) is ev.ContentEvent:
+                if event.parent_tool_call_id is None:
+                    if event.assistant_message_id != self._pieces_of:
+                        self._begin_segment(event.assistant_message_id)
+                    self._pieces.append(event.content)
+            elif (add := _ADDED_BY.get(type(event))) is not None:
+                add(self, event)
 
     def restart(self) -> None:
         """Forget everything: the message is sent again because it never arrived."""
@@ -281,7 +279,7 @@ class ReplyBuilder:
         if answer.message_id and self._final_id:
             return answer.message_id != self._final_id
         theirs, ours = self._final.strip(), answer.texts[-1].strip()
-        return not (theirs in ours or ours in theirs or ours in _joined(self._segments))
+        return not (theirs in ours or ours in theirs or ours in self._streamed())
 
     def _take_answer(self, answer: StoredReply) -> None:
         """Replace what the events said by an answer."""
@@ -293,44 +291,53 @@ class ReplyBuilder:
     # -- text --------------------------------------------------------------------------------
 
     def _begin_segment(self, message_id: str | None) -> None:
-        self._name(message_id)
-        segment = _Segment(message_id or None)
-        self._segments.append(segment)
-        self._pieces, self._pieces_of = segment.pieces, message_id
+        self._close_segment()
+        self._message_id = message_id or self._message_id
+        self._pieces_of = message_id
+
+    def _close_segment(self) -> None:
+        if self._pieces:
+            message_id = self._pieces_of if isinstance(self._pieces_of, str) else None
+            self._segments.append((message_id or None, "".join(self._pieces)))
+            self._pieces = []
+        self._pieces_of = _CLOSED
 
     def _name(self, message_id: str | None) -> None:
         """Note the id of the last assistant message, if there is one."""
         if message_id and message_id != self._message_id:
+            self._close_segment()
             self._message_id = message_id
-            self._pieces_of = _CLOSED
 
-    def _begin_round(self) -> None:
-        self._round = len(self._segments)
-        self._pieces_of = _CLOSED
+    def _streamed(self, begin: int = 0) -> str:
+        """Return the text of all deltas from a segment on."""
+        self._close_segment()
+        return "".join(text for _, text in self._segments[begin:])
 
     def _text_of(self, message_id: str | None) -> str | None:
         """Return the deltas of an assistant message, or None if none has come."""
-        segments = [each for each in self._segments if each.message_id == message_id]
-        return _joined(segments) if message_id and segments else None
+        self._close_segment()
+        texts = [text for each, text in self._segments if each == message_id]
+        return "".join(texts) if message_id and texts else None
 
     @property
     def _has_nameless_text(self) -> bool:
-        return any(segment.message_id is None for segment in self._segments)
+        self._close_segment()
+        return any(message_id is None for message_id, _ in self._segments)
 
     def _final_text(self) -> str:
         if self._final:
             return self._final
         if self._final_id or not self._has_nameless_text:
             return self._text_of(self._final_id or self._message_id) or ""
-        return _joined(self._segments[self._round :])
+        return self._streamed(self._round)
 
     def _contradicts(self, final: str) -> bool:
         """Whether the last message's deltas are no part of its text, white space aside (rule 5)."""
         named = self._text_of(self._final_id)
         if named is None and not self._has_nameless_text:
             return False  # none of it has come, which is no contradiction
-        last = (_joined(self._segments[self._round :]) if named is None else named).strip()
-        streamed, final = _joined(self._segments), final.strip()
+        last = (self._streamed(self._round) if named is None else named).strip()
+        streamed, final = self._streamed(), final.strip()
         return not (final.startswith((last, streamed.strip())) or final in streamed)
 
     def _lacking(self, streamed: str, final: str) -> str:
@@ -346,27 +353,26 @@ class ReplyBuilder:
             return final
         if streamed.endswith(final):
             return ""
-        current = _joined(self._segments[self._round :])
+        current = self._streamed(self._round)
         return _beyond(streamed, final) or _beyond(current, final)
 
     # -- all other events --------------------------------------------------------------------
 
-    def _feed_other(self, event: Event) -> None:
-        if isinstance(event, _TOOL_EVENTS):
-            self._tool(event)
-        if isinstance(event, ev.StreamGapEvent):
-            self.gap()
-        if getattr(event, "parent_tool_call_id", None) is not None:
-            return
-        if isinstance(event, ev.ThinkingEvent):
+    def _gap(self, _: ev.StreamGapEvent) -> None:
+        self.gap()
+
+    def _user_message(self, event: ev.UserMessageCreatedEvent) -> None:
+        if event.parent_tool_call_id is None:
+            self._user_message_id = event.message_id
+
+    def _thinking(self, event: ev.ThinkingEvent) -> None:
+        if event.parent_tool_call_id is None:
             self._thoughts.append(event.content)
             self._name(event.assistant_message_id)
-        elif isinstance(event, ev.UserMessageCreatedEvent):
-            self._user_message_id = event.message_id
-        elif isinstance(event, ev.CompleteEvent):
-            self._complete(event)
 
     def _complete(self, event: ev.CompleteEvent) -> None:
+        if event.parent_tool_call_id is not None:
+            return
         self._name(event.message_id)
         self._reasoning = event.reasoning or self._reasoning
         self._reasoning_duration = event.reasoning_duration or self._reasoning_duration
@@ -374,33 +380,52 @@ class ReplyBuilder:
             self._final, self._final_id = event.content, event.message_id
             self._contradicted = self._firm is None and self._contradicts(event.content)
 
-    def _tool(self, event: _TOOL_EVENTS) -> None:
+    def _call(self, event: _ToolEvent, *, torn: bool = False) -> _Call:
+        """Return the call that an event is about; torn: if it is new, its beginning is lost."""
         call = self._calls.get(event.tool_call_id)
         if call is None:
-            call = self._calls[event.tool_call_id] = _Call(tool_call_id=event.tool_call_id)
-            if self._firm is not None and isinstance(event, _PARAMETER_DELTAS):
-                call.torn = True  # its beginning is lost
+            call = _Call(tool_call_id=event.tool_call_id, torn=torn)
+            self._calls[event.tool_call_id] = call
         if event.parent_tool_call_id is None:
-            self._begin_round()
+            self._close_segment()
+            self._round = len(self._segments)
         else:
             call.parent_tool_call_id = event.parent_tool_call_id
-        match event:
-            case ev.ToolUseParameterDeltaEvent() | ev.ToolParameterDeltaEvent():
-                call.add(event.input)
-            case ev.ToolUseStartEvent():
-                call.name = event.name or call.name
-            case ev.ToolEvent() | ev.ToolUseParameterStreamingCompleteEvent():
-                call.check()
-                whole = getattr(event, "status", "completed") == "completed" and bool(event.input)
-                if event.input and (whole or not call.complete):
-                    call.replace(event.input, complete=whole)
-                call.name = event.name or call.name
-            case ev.ToolExecutionStartEvent():
-                call.name = event.tool_name or call.name
-                call.started = True
-            case ev.ToolExecutionCompleteEvent():
-                call.name = event.tool_name or call.name
-                call.finished, call.success = True, event.success
+        return call
+
+    def _parameter_delta(
+        self, event: ev.ToolUseParameterDeltaEvent | ev.ToolParameterDeltaEvent
+    ) -> None:
+        self._call(event, torn=self._firm is not None).add(event.input)
+
+    def _tool_use_start(self, event: ev.ToolUseStartEvent) -> None:
+        call = self._call(event)
+        call.name = event.name or call.name
+
+    def _parameters(self, event: ev.ToolUseParameterStreamingCompleteEvent) -> None:
+        call = self._call(event)
+        call.name = event.name or call.name
+        call.check()
+        if event.input:
+            call.replace(event.input, complete=True)
+
+    def _tool(self, event: ev.ToolEvent) -> None:
+        call = self._call(event)
+        call.name = event.name or call.name
+        call.check()
+        completed = event.status == "completed"
+        if event.input and (completed or not call.complete):
+            call.replace(event.input, complete=completed)
+
+    def _tool_execution_start(self, event: ev.ToolExecutionStartEvent) -> None:
+        call = self._call(event)
+        call.name = event.tool_name or call.name
+        call.started = True
+
+    def _tool_execution_complete(self, event: ev.ToolExecutionCompleteEvent) -> None:
+        call = self._call(event)
+        call.name = event.tool_name or call.name
+        call.finished, call.success = True, event.success
 
     def _take_stored_call(self, stored: ToolCall) -> None:
         call = self._calls.get(stored.tool_call_id)
@@ -420,8 +445,20 @@ class ReplyBuilder:
         call.result = stored.result or call.result
 
 
-def _joined(segments: Sequence[_Segment]) -> str:
-    return "".join(chain.from_iterable(segment.pieces for segment in segments))
+_ADDED_BY: Final[dict[type, Callable[[ReplyBuilder, Any], None]]] = {
+    ev.StreamGapEvent: ReplyBuilder._gap,
+    ev.UserMessageCreatedEvent: ReplyBuilder._user_message,
+    ev.ThinkingEvent: ReplyBuilder._thinking,
+    ev.CompleteEvent: ReplyBuilder._complete,
+    ev.ToolUseStartEvent: ReplyBuilder._tool_use_start,
+    ev.ToolUseParameterDeltaEvent: ReplyBuilder._parameter_delta,
+    ev.ToolParameterDeltaEvent: ReplyBuilder._parameter_delta,
+    ev.ToolUseParameterStreamingCompleteEvent: ReplyBuilder._parameters,
+    ev.ToolEvent: ReplyBuilder._tool,
+    ev.ToolExecutionStartEvent: ReplyBuilder._tool_execution_start,
+    ev.ToolExecutionCompleteEvent: ReplyBuilder._tool_execution_complete,
+}
+"""How events other than text are added; events of other classes are no part of a reply."""
 
 
 def _beyond(streamed: str, whole: str) -> str:

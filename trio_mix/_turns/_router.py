@@ -70,6 +70,8 @@ _READINESS: Final[dict[type, int]] = {
 """How ready a turn is for a new round after a top-level event of it (see `Owner`)."""
 _SHOWING_A_TURN: Final = frozenset({*_READINESS, ev.UserMessageCreatedEvent} - {ev.CompleteEvent})
 """The events after which more of the same turn is to be expected."""
+_TERMINAL: Final = frozenset((ev.CompleteEvent, ev.ErrorEvent, ev.RateLimitEvent))
+"""The classes of events that can end a turn."""
 _NOT_OF_TURNS: Final = frozenset(
     (
         ev.ConnectedEvent,
@@ -130,6 +132,7 @@ class TurnRouter:
         self._foreign: list[Owner] = []
         self._set_aside: list[Owner] = []
         self._last_heard: Owner | None = None
+        self._last_ids: EventIds | None = None
         self._started = 0
         self._repeated_errors = RepeatedErrors()
         self._names_users = False
@@ -176,9 +179,7 @@ class TurnRouter:
             self._foreign = [owner for owner in self._foreign if owner.active]
             for owner in self._foreign:
                 owner.active = False
-            for owners in (self._messages, self._calls):
-                while len(owners) > _OF_OLD_TURNS:
-                    owners.popitem(last=False)
+            self._forget(_OF_OLD_TURNS)
         return changed
 
     def route(self, events: Iterable[Event]) -> Route:
@@ -203,6 +204,7 @@ class TurnRouter:
                 busy = event
             else:
                 mine += owned
+        self._forget(_REMEMBERED)
         return Route(turn if mine or busy else None, mine, busy)
 
     def bind(self, turn: Turn, user_message_id: str) -> None:
@@ -237,7 +239,7 @@ class TurnRouter:
         self._streaming = None
         self._set_aside = [*self._set_aside, *self._foreign][-_FOREIGN:]
         self._foreign = []
-        self._last_heard = None
+        self._last_heard = self._last_ids = None
         if self._turn is not None:
             self._last_heard = self._turn.owner
             self._turn.cut = not self._turn.bound
@@ -265,22 +267,23 @@ class TurnRouter:
         turn = self._turn
         if turn is not None and (turn.phase is _REGISTERED or turn.phase is _ENDED):
             turn = None
-        if self._repeated_errors.swallow(event, turn, ids=bool(self.traits.ids)):
+        errors = self._repeated_errors
+        if errors.watching and errors.swallow(event, turn, ids=bool(self.traits.ids)):
             if turn is not None:
                 turn.doubt = event
             return _NOBODY
-        terminal = ids[2] is None and self._is_terminal(event)
+        terminal = kind in _TERMINAL and ids[2] is None and self._is_terminal(event)
         if self.traits.ids:
             owned = self._by_ids(event, ids, turn, terminal=terminal)
         else:
             owned = self._by_order(event, ids, turn)
-        ours = owned is _BUSY or bool(owned)
-        self._repeated_errors.heard(
-            event, turn, ours=ours, terminal=terminal, ids=bool(self.traits.ids)
-        )
+        if terminal or errors.watching:
+            ours = owned is _BUSY or bool(owned)
+            errors.heard(event, turn, ours=ours, terminal=terminal, ids=bool(self.traits.ids))
         if turn is not None and owned:
             turn.events += len(owned)
-            turn.doubt = event if _may_have_ended(event) else None
+            torn_end = kind is ev.UnknownEvent and event.name in ("complete", "error")  # type: ignore[union-attr]
+            turn.doubt = event if torn_end else None
             if terminal:
                 turn.ended_by = event
                 self.apply(turn, Input.TERMINAL)
@@ -321,8 +324,8 @@ class TurnRouter:
         if parent is not None:
             named = self._calls.get(parent, ours) is not ours
         else:
-            named = message is not None and self._messages.get(message, ours) is not ours
-        reused = call is not None and self._calls.get(call, ours) is not ours
+            named = bool(message and self._messages.get(message, ours) is not ours)
+        reused = bool(call and self._calls.get(call, ours) is not ours)
         return named or (reused and not begins_call(event))
 
     # -- servers with ids (rules 3, 4, 6) ---------------------------------------------------
@@ -330,29 +333,26 @@ class TurnRouter:
     def _by_ids(
         self, event: Event, ids: EventIds, turn: Turn | None, *, terminal: bool
     ) -> Sequence[Event]:
-        owner = self._owner_by_id(event, ids)
-        if owner is None and isinstance(event, ev.UserMessageCreatedEvent) and ids[2] is None:
-            return self._user_message(event, ids, turn)
+        message, call, parent = ids
+        if parent is not None:
+            owner = self._calls.get(parent)
+        else:
+            owner = self._messages.get(message) if message else None
+            if owner is None and call:
+                owner = self._calls.get(call)
+                if owner is not None and owner.over and (message or begins_call(event)):
+                    owner = None  # the id of an old call, used again
         if owner is None:
+            if isinstance(event, ev.UserMessageCreatedEvent) and parent is None:
+                return self._user_message(event, ids, turn)
             owner = self._owner_by_guess(event, ids, turn)
-        if owner is None and turn is not None:
-            return self._hold(event, turn, terminal=terminal)
-        owner = owner or Owner()
+            if owner is None and turn is not None:
+                return self._hold(event, turn, terminal=terminal)
+            owner = owner or Owner()
         if terminal and turn is not None and not (turn.bound or owner.started_at):
             turn.doubt = event
         self._note(event, ids, owner, terminal=terminal)
         return (event,) if turn is not None and owner is turn.owner else _NOBODY
-
-    def _owner_by_id(self, event: Event, ids: EventIds) -> Owner | None:
-        message, call, parent = ids
-        if parent is not None:
-            return self._calls.get(parent)
-        owner = self._messages.get(message) if message else None
-        if owner is None and call:
-            owner = self._calls.get(call)
-            if owner is not None and owner.over and (message or begins_call(event)):
-                return None  # the id of an old call, used again
-        return owner
 
     def _user_message(
         self, event: ev.UserMessageCreatedEvent, ids: EventIds, turn: Turn | None
@@ -371,6 +371,8 @@ class TurnRouter:
         message, _, parent = ids
         candidates = self._foreign
         if turn is not None and turn.bound:
+            if not candidates:
+                return turn.owner
             candidates = sorted([*candidates, turn.owner], key=lambda owner: owner.started_at)
         elif turn is not None and not candidates:
             if isinstance(event, ev.ErrorEvent) and parent is None and not turn.held:
@@ -417,21 +419,23 @@ class TurnRouter:
     def _note_all(self, events: Iterable[Event], owner: Owner) -> None:
         for event in events:
             ids = ids_of(event)
-            terminal = ids[2] is None and self._is_terminal(event)
+            terminal = type(event) in _TERMINAL and ids[2] is None and self._is_terminal(event)
             self._note(event, ids, owner, terminal=terminal)
 
     def _note(self, event: Event, ids: EventIds, owner: Owner, *, terminal: bool) -> None:
         """Remember an event's ids as its owner's, and what the owner is ready for."""
         message, call, parent = ids
-        self._last_heard = owner
+        if self._last_heard is not owner or self._last_ids != ids:
+            self._last_heard, self._last_ids = owner, ids
+            if call:
+                _remember(self._calls, call, owner)
+            if parent is not None:
+                _remember(self._calls, parent, owner)
+            elif message:
+                _remember(self._messages, message, owner)
         owner.active = True
-        if call:
-            _remember(self._calls, call, owner)
         if parent is not None:
-            _remember(self._calls, parent, owner)
             return
-        if message:
-            _remember(self._messages, message, owner)
         owner.readiness = _READINESS.get(type(event), owner.readiness)
         if terminal:
             owner.over = True
@@ -446,6 +450,12 @@ class TurnRouter:
 
     # -- both -------------------------------------------------------------------------------
 
+    def _forget(self, kept: int) -> None:
+        """Forget the ids that were used longest ago."""
+        for owners in (self._messages, self._calls):
+            while len(owners) > kept:
+                owners.popitem(last=False)
+
     def _is_terminal(self, event: Event) -> bool:
         """Return whether a top-level event ends its turn."""
         if isinstance(event, ev.CompleteEvent):
@@ -457,22 +467,15 @@ class TurnRouter:
 
 
 def _remember(owners: OrderedDict[str, Owner], name: str, owner: Owner) -> None:
-    """Set the owner of an id, and forget the ids that were used longest ago."""
+    """Set the owner of an id, which is then the one that was used last."""
     owners[name] = owner
     owners.move_to_end(name)
-    if len(owners) > _REMEMBERED:
-        owners.popitem(last=False)
 
 
 def _are_of_messages(event: Event, ids: EventIds) -> bool:
     """Return whether only a server whose events name their turn sends such ids."""
-    named = ids[0] is not None and not isinstance(event, ev.CompleteEvent)
+    named = bool(ids[0]) and not isinstance(event, ev.CompleteEvent)
     return named or ids[2] is not None or isinstance(event, ev.UserMessageCreatedEvent)
-
-
-def _may_have_ended(event: Event) -> bool:
-    """Return whether the event can be a terminal one that was torn."""
-    return isinstance(event, ev.UnknownEvent) and event.name in ("complete", "error")
 
 
 def _began_earlier(held: list[Event]) -> bool:
