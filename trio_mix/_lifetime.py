@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractAsyncContextManager
 
-__all__ = ["OwnedNursery"]
+__all__ = ["OwnedNursery", "one_cancellation"]
 
 
 class OwnedNursery:
@@ -103,6 +103,22 @@ class OwnedNursery:
                 return True
             task = None if parent is None else parent.parent_task
         return False
+
+
+def one_cancellation(error: BaseException) -> BaseException:
+    """Return what leaves in place of an exception that another library's nursery raised.
+
+    That is one `trio.Cancelled` for a group of nothing else, and ``KeyboardInterrupt`` or
+    ``SystemExit`` for a group with one; any other exception, or group, as it is.
+    """
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    failures = list(_leaves(error))
+    for failure in failures:
+        if isinstance(failure, KeyboardInterrupt | SystemExit):
+            return failure
+    only_cancelled = all(isinstance(failure, trio.Cancelled) for failure in failures)
+    return failures[0] if only_cancelled else error
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:

@@ -17,13 +17,16 @@ The rules:
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
+import sys
 from typing import TYPE_CHECKING, Any
 
 import trio
 
 from trio_mix._http._cookies import header_secrets
 from trio_mix._http._errors import DisconnectedError
+from trio_mix._lifetime import one_cancellation
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -37,7 +40,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from trio_mix._http._progress import RequestProgress
-    from trio_mix._http._protocols import ClientResponse, HttpClient, HttpRequest
+    from trio_mix._http._protocols import ClientResponse, Content, HttpClient, HttpRequest
 
 __all__ = ["ExternalResponse", "Tracer"]
 
@@ -100,6 +103,32 @@ class _ReadBody:
         return content  # noqa: ASYNC910 - `ExternalResponse.receive` is a checkpoint
 
 
+@functools.cache
+def _stream_class(library: str) -> type[Any]:
+    """Return a class of request bodies for httpx or httpx2.
+
+    The library's own are asynchronous generators, which a cancelled request leaves to the garbage
+    collector (rule 1).
+    """
+
+    class RequestStream(sys.modules[library].AsyncByteStream):  # type: ignore[misc]
+        def __init__(self, body: Content) -> None:
+            self._body = body
+
+        def __aiter__(self) -> AsyncIterator[bytes]:
+            body = self._body
+            return (
+                _ReadBody(body or b"") if body is None or isinstance(body, bytes) else aiter(body)
+            )
+
+    return RequestStream
+
+
+def _request_stream(built: Any, body: Content) -> Any:
+    library = type(built).__module__.partition(".")[0]
+    return _stream_class(library)(body) if library in ("httpx", "httpx2") else built.stream
+
+
 class ExternalResponse:
     """A response of a caller's client, with its body still to be read."""
 
@@ -145,10 +174,11 @@ class ExternalResponse:
         fields.setdefault("accept-encoding", ("Accept-Encoding", "identity"))
         if "%" in request.target.host:  # the client would send the zone of the address
             fields.setdefault("host", ("Host", request.target.authority.decode("ascii")))
+        body = request.body()
         built = client.build_request(
             request.method,
             request.target.url,
-            content=request.body(),
+            content=body,
             headers=[
                 (name.encode("ascii"), value.encode("latin-1")) for name, value in fields.values()
             ],
@@ -162,15 +192,19 @@ class ExternalResponse:
         if not request.client_defaults:
             _remove_defaults(built.headers, fields)
             options["auth"] = None
+        built.stream = _request_stream(built, body)
         progress = tracer.progress
         try:
             response = await client.send(built, stream=True, follow_redirects=False, **options)
-        except BaseException:
+        except BaseException as error:
             progress.added += _credentials(built.headers)
             if on_close is not None:
                 with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
                     await on_close()
-            raise
+            one = one_cancellation(error)  # connecting raises a group for several addresses
+            if one is error:
+                raise
+            raise one from None
         progress.added += _credentials(built.headers)
         if not tracer.called:
             progress.sent = True
