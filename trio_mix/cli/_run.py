@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, ParamSpec
 
 import trio
 
-from trio_mix.cli._errors import FAILED, report_error
+from trio_mix.cli._errors import FAILED, HUNG_UP, report_error
 from trio_mix.cli.ui._warnings import warnings_on_stderr
 
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ def run_async(
 
 
 async def _until_signal(command: Callable[[], Awaitable[int]]) -> int:
+    signals = _stop_signals()
+    terminal = _terminal() if HUNG_UP - 128 in signals else None
     code = FAILED
     stopped: int | None = None
     try:
@@ -54,19 +56,32 @@ async def _until_signal(command: Callable[[], Awaitable[int]]) -> int:
 
             async def watch(task_status: trio.TaskStatus[None]) -> None:
                 nonlocal stopped
-                with receive_signals(*_stop_signals()) as signals:
+                with receive_signals(*signals) as received:
                     task_status.started()
-                    async for number in signals:
+                    async for number in received:
                         stopped = 128 + number
                         nursery.cancel_scope.cancel(reason="a signal stopped the program")
 
             await nursery.start(watch)
             code = await command()
             nursery.cancel_scope.cancel(reason="the command has ended")
-    except* OSError:
-        if stopped is None:  # else the terminal was closed: nothing can be written any more
+    except* Exception:
+        await trio.lowlevel.checkpoint()
+        if stopped != HUNG_UP and not _is_gone(terminal):
             raise
+    if _is_gone(terminal):  # a read or a write can notice it before SIGHUP arrives
+        stopped = HUNG_UP
     return code if stopped is None else stopped
+
+
+def _terminal() -> int | None:
+    """Return the descriptor of stdin if that is a terminal."""
+    return sys.stdin.fileno() if sys.stdin.isatty() else None
+
+
+def _is_gone(terminal: int | None) -> bool:
+    """Return whether the terminal was closed."""
+    return terminal is not None and not os.isatty(terminal)
 
 
 def _stop_signals() -> list[int]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import getpass
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import attrs
 import trio
@@ -25,9 +25,6 @@ from trio_mix.cli.ui._text import clean, excerpt, print_error
 
 if TYPE_CHECKING:
     from trio_mix.models import KeyProvider
-
-_SIGNAL: Final = 1.0
-"""Seconds in which SIGHUP follows the error of a closed terminal, and ends the command."""
 
 
 @attrs.frozen
@@ -133,14 +130,8 @@ async def read_secret(prompt: str) -> str:
 
 
 async def _read_typed(prompt: str) -> str:
-    import termios
-
     with keep_modes():
-        try:
-            return await trio.to_thread.run_sync(_getpass, prompt, abandon_on_cancel=True)
-        except (OSError, termios.error) as error:
-            await trio.sleep(_SIGNAL)
-            raise OSError("the terminal was closed") from error
+        return await trio.to_thread.run_sync(_getpass, prompt, abandon_on_cancel=True)
 
 
 def _getpass(prompt: str) -> str:

@@ -87,6 +87,7 @@ class PermissionPrompt:
             with line_mode():
                 text = await self._put(lines, prompt)
         except termios.error:  # the terminal was closed
+            await trio.lowlevel.checkpoint()
             text = ""
         match text:
             case "yes":
