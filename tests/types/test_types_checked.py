@@ -1,32 +1,30 @@
-"""What mypy and pyright make of the package: run for real, over programs as users write them."""
+"""What mypy and pyright report about the package, in programs as users write them."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import sysconfig
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, get_args
+from typing import get_args
 
 import pytest
 
 from trio_mix import events
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Checker: TypeAlias = Callable[[str, Path], str]
-
 ROOT = Path(__file__).parents[2]
 CLASSES = [each.__name__ for each in get_args(events.Event)]
 LIMIT = 300
-"""Seconds: the checkers read trio and httpx, on a machine that may be busy."""
+"""Seconds: the checkers read trio and httpx, possibly on a busy machine."""
+
+pytestmark = pytest.mark.timeout(LIMIT)
 
 
 def run(*command: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run a checker where no configuration of ours is, with the package on its path."""
+    """Run a checker in a folder without configuration, with the package on its path."""
     paths = [str(ROOT), sysconfig.get_path("purelib")]
     return subprocess.run(  # noqa: S603 - the checkers' own commands
         [sys.executable, "-m", *command],
@@ -39,24 +37,29 @@ def run(*command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def mypy(program: str, folder: Path) -> str:
-    """Return what mypy says, ``""`` where it is content."""
+def run_mypy(folder: Path) -> dict[str, str]:
+    """Return the errors that mypy reports for each file of a folder."""
     pytest.importorskip("mypy")
-    (folder / "program.py").write_text(program)
-    # The first of the tests has it read trio and httpx; the others find that done.
-    cache = ("--cache-dir", str(folder.parent / "mypy"))
-    done = run("mypy", "--strict", "--no-error-summary", *cache, "program.py", folder=folder)
+    options = ("--strict", "--no-error-summary", "--cache-dir", str(folder / "cache"))
+    done = run("mypy", *options, *sorted(PROGRAMS), folder=folder)
     assert done.returncode in (0, 1), done.stderr
-    return done.stdout
+    found = dict.fromkeys(PROGRAMS, "")
+    for line in done.stdout.splitlines():
+        name = re.match(r"(\w+\.py):", line)
+        assert name is not None, line
+        found[name[1]] += f"{line}\n"
+    return found
 
 
-def pyright(program: str, folder: Path) -> str:
-    """Return what pyright says, ``""`` where it is content."""
+def run_pyright(folder: Path) -> dict[str, str]:
+    """Return the errors that pyright reports for each file of a folder."""
     _needs_pyright()
-    (folder / "program.py").write_text(program)
-    done = run("pyright", "--outputjson", "program.py", folder=folder)
-    found = json.loads(done.stdout)["generalDiagnostics"]
-    return "\n".join(each["message"] for each in found if each["severity"] == "error")
+    done = run("pyright", "--outputjson", *sorted(PROGRAMS), folder=folder)
+    found = dict.fromkeys(PROGRAMS, "")
+    for each in json.loads(done.stdout)["generalDiagnostics"]:
+        if each["severity"] == "error":
+            found[Path(each["file"]).name] += f"{each['message']}\n"
+    return found
 
 
 def _needs_pyright() -> None:
@@ -64,16 +67,13 @@ def _needs_pyright() -> None:
     try:
         done = run("pyright", "--version", folder=ROOT)
     except subprocess.TimeoutExpired:
-        pytest.skip("pyright cannot be fetched here")
+        pytest.skip("pyright cannot be downloaded here")
     if done.returncode:
         pytest.skip("pyright cannot be run here")
 
 
-CHECKERS = [pytest.param(mypy, id="mypy"), pytest.param(pyright, id="pyright")]
-
-
 def program_that_matches(*classes: str) -> str:
-    """Return a program that has a case for each of the classes, and says that these are all."""
+    """Return a program with a case for each class, which asserts that these are all classes."""
     cases = "\n".join(
         f"        case events.{each}():\n            return {each!r}" for each in classes
     )
@@ -86,20 +86,10 @@ def program_that_matches(*classes: str) -> str:
     )
 
 
-@pytest.mark.timeout(LIMIT)
-@pytest.mark.parametrize("check", CHECKERS)
-def test_a_match_over_all_events_is_known_to_be_complete(check: Checker, tmp_path: Path) -> None:
-    assert check(program_that_matches(*CLASSES), tmp_path) == ""
-
-
-@pytest.mark.timeout(LIMIT)
-@pytest.mark.parametrize("check", CHECKERS)
-def test_a_match_that_leaves_one_event_out_is_an_error(check: Checker, tmp_path: Path) -> None:
-    left = [each for each in CLASSES if each != "PermissionEvent"]
-    said = check(program_that_matches(*left), tmp_path)
-    assert "assert_never" in said
-    assert "PermissionEvent" in said
-
+# The packages with lazy names have a __getattr__, which type checkers must not see.
+UNKNOWN_NAMES = "import trio_mix\nfrom trio_mix import models, resources, sse\n" + "".join(
+    f"print({name}.Mixx)\n" for name in ("trio_mix", "models", "resources", "sse")
+)
 
 AS_USERS_WRITE = """
 from typing import assert_type
@@ -121,18 +111,18 @@ async def main() -> None:
         async with mix.streaming.stream_events(session_id="s") as raw:
             async for event in raw:
                 assert_type(event, events.Event)
-        async with mix.open_stream("s", on_permission=grants) as stream:
-            assert_type(stream, SessionStream)
-            async with stream.send("hello") as message:
+        async with mix.open_stream("s", on_permission=grants) as session:
+            assert_type(session, SessionStream)
+            async with session.send("hello") as message:
                 assert_type(message, Message)
                 async for event in message:
                     if isinstance(event, events.ContentEvent):
                         assert_type(event.content, str)
                 assert_type(message.reply, Reply)
-            assert_type(await stream.ask("hello"), Reply)
+            assert_type(await session.ask("hello"), Reply)
         match await funcs.sessions_get(mix, id="s"):
-            case funcs.Ok(value=session):
-                assert_type(session, models.SessionData)
+            case funcs.Ok(value=found):
+                assert_type(found, models.SessionData)
             case funcs.Err(error=error):
                 print(error)
     async with sse.open_event_source("http://localhost/", idle_timeout=30) as source:
@@ -144,26 +134,45 @@ async def main() -> None:
         print(failed)
 """
 
-
-@pytest.mark.timeout(LIMIT)
-@pytest.mark.parametrize("check", CHECKERS)
-def test_a_program_as_users_write_it_has_the_types_that_it_says(
-    check: Checker, tmp_path: Path
-) -> None:
-    assert check(AS_USERS_WRITE, tmp_path) == ""
-
-
-@pytest.mark.timeout(LIMIT)
-@pytest.mark.parametrize("check", CHECKERS)
-def test_names_that_are_not_there_are_errors(check: Checker, tmp_path: Path) -> None:
-    # The packages whose names are loaded late have a __getattr__, which checkers must not see.
-    program = "import trio_mix\nfrom trio_mix import models, resources, sse\n" + "".join(
-        f"print({name}.Mixx)\n" for name in ("trio_mix", "models", "resources", "sse")
-    )
-    assert check(program, tmp_path).count('"Mixx"') == 4
+PROGRAMS = {
+    "all_events.py": program_that_matches(*CLASSES),
+    "one_event_missing.py": program_that_matches(
+        *(each for each in CLASSES if each != "PermissionEvent")
+    ),
+    "as_users_write.py": AS_USERS_WRITE,
+    "unknown_names.py": UNKNOWN_NAMES,
+}
 
 
-@pytest.mark.timeout(LIMIT)
+@pytest.fixture(scope="module", params=[run_mypy, run_pyright], ids=["mypy", "pyright"])
+def reported(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, str]:
+    """Return the errors of one checker for each program; one run checks all programs."""
+    folder = tmp_path_factory.mktemp("programs")
+    for name, program in PROGRAMS.items():
+        (folder / name).write_text(program)
+    found: dict[str, str] = request.param(folder)
+    return found
+
+
+def test_a_match_over_all_events_is_exhaustive(reported: dict[str, str]) -> None:
+    assert reported["all_events.py"] == ""
+
+
+def test_a_match_without_one_of_the_events_is_an_error(reported: dict[str, str]) -> None:
+    assert "assert_never" in reported["one_event_missing.py"]
+    assert "PermissionEvent" in reported["one_event_missing.py"]
+
+
+def test_a_program_as_users_write_it_has_the_asserted_types(reported: dict[str, str]) -> None:
+    assert reported["as_users_write.py"] == ""
+
+
+def test_names_that_do_not_exist_are_errors(reported: dict[str, str]) -> None:
+    assert reported["unknown_names.py"].count('"Mixx"') == 4
+
+
 def test_the_types_of_the_public_interface_are_complete(tmp_path: Path) -> None:
     _needs_pyright()
     done = run(
@@ -171,10 +180,10 @@ def test_the_types_of_the_public_interface_are_complete(tmp_path: Path) -> None:
     )
     found = json.loads(done.stdout)["typeCompleteness"]
     assert found["exportedSymbolCounts"]["withKnownType"] > 600
-    said = [
+    problems = [
         f"{symbol['name']}: {each['message']}"
         for symbol in found["symbols"]
         for each in symbol["diagnostics"]
         if not symbol["isTypeKnown"] or symbol["isTypeAmbiguous"]
     ]
-    assert (found["completenessScore"], said) == (1, [])
+    assert (found["completenessScore"], problems) == (1, [])

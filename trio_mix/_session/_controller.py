@@ -89,18 +89,18 @@ class StreamController(ReaderHost):
     ) -> None:
         self.session_id = session_id
         self.settings = settings
-        self.send_api = services.send_api
-        self.send_queue = SendQueue()
-        self.router = TurnRouter(services.send_api.traits())
+        self.send_api: SendApi = services.send_api
+        self.send_queue: SendQueue = SendQueue()
+        self.router: TurnRouter = TurnRouter(services.send_api.traits())
         if services.end_outstanding:
             self.router.expect_end()
-        self.dispatcher = EventDispatcher(self.router, self._turn_over)
+        self.dispatcher: EventDispatcher = EventDispatcher(self.router, self._turn_over)
         self.dispatcher.on_busy = self._server_busy
         self.dispatcher.on_patchy = MessageState.wake  # its task reads what is missing
-        self.stored = SessionHistory(services.stored, session_id)
+        self.stored: SessionHistory = SessionHistory(services.stored, session_id)
         self.failure: BaseException | None = None
-        self.messages_sent = 0
-        self.losses = 0
+        self.messages_sent: int = 0
+        self.losses: int = 0
         self.last_loss: str | None = None
         self.last_loss_time: float | None = None
         self._services = services
@@ -120,7 +120,7 @@ class StreamController(ReaderHost):
         self._connected: trio.Event | None = None  # made by the first task that waits for it
         self._gap_due = ""
         self._renewing = False
-        self.reader = Reader(
+        self.reader: Reader = Reader(
             self,
             services.source(self._hooks),
             session_id=session_id,

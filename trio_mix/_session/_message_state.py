@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from trio_mix._reply import Reply
     from trio_mix._session._request import MessageRequest
     from trio_mix._turns._recovery import Recovery
+    from trio_mix._turns._turn import Turn
     from trio_mix.events import Event
 
 __all__ = ["MessageState"]
@@ -49,7 +50,7 @@ class MessageState:
     ) -> None:
         self.request = request
         self.recovery = recovery
-        self.turn = recovery.turn
+        self.turn: Turn = recovery.turn
         self.session_id = session_id
         self.context: Context = copy_context()
         """The context of the sender, for logs and traces of the work for the message."""

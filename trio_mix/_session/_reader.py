@@ -115,10 +115,10 @@ class Reader:
         self.source = source
         self.source.last_event_id = last_event_id or ""
         self.source.on_bytes = self._bytes_read
-        self.replay_filter = ReplayFilter(last_event_id or "")
-        self.state = StreamState.CONNECTING
-        self.events = 0
-        self.rotations = 0
+        self.replay_filter: ReplayFilter = ReplayFilter(last_event_id or "")
+        self.state: StreamState = StreamState.CONNECTING
+        self.events: int = 0
+        self.rotations: int = 0
         self._session_id = session_id
         self._url = url
         self._connect_timeout = connect_timeout

@@ -74,7 +74,7 @@ class SessionHistory:
     """The stored messages of a session, and which of them precede this stream's turns."""
 
     def __init__(self, stored: StoredMessages, session_id: str) -> None:
-        self.history = History()
+        self.history: History = History()
         self._stored = stored
         self._session_id = session_id
 

@@ -60,21 +60,21 @@ class Facts:
     def __init__(self, turn: Turn, limits: Limits, now: float) -> None:
         self.turn = turn
         self.limits = limits
-        self.ids = False
+        self.ids: bool = False
         self.continued: bool | None = None
-        self.post_open = False
-        self.posted = False
-        self.posted_again = False
-        self.timed_out = False
+        self.post_open: bool = False
+        self.posted: bool = False
+        self.posted_again: bool = False
+        self.timed_out: bool = False
         self.refusal: BaseException | None = None
         self.busy_error: Event | None = None
-        self.cut = False
-        self.was_cut = False
-        self.left = False
-        self.reading = Reading()
-        self.over_before = False
-        self.session_quiet = False
-        self.signs = SignsOfLife(turn, now)
+        self.cut: bool = False
+        self.was_cut: bool = False
+        self.left: bool = False
+        self.reading: Reading = Reading()
+        self.over_before: bool = False
+        self.session_quiet: bool = False
+        self.signs: SignsOfLife = SignsOfLife(turn, now)
         self.now = now
 
     @property

@@ -49,7 +49,7 @@ class History:
     """
 
     def __init__(self) -> None:
-        self.due = True
+        self.due: bool = True
         self.known: dict[str, None] | None = None
         self._own: list[_Own] = []
         self._older = False

@@ -82,6 +82,15 @@ class Recovery(Facts):
       now: the time; the stream is connected. Times are those of any steady clock, in seconds.
     """
 
+    # Assigned below: pyright would take these for attributes without a declared type.
+    posted: bool
+    post_open: bool
+    timed_out: bool
+    cut: bool
+    reading: Reading
+    over_before: bool
+    session_quiet: bool
+
     def __init__(self, turn: Turn, policy: ReconnectPolicy, limits: Limits, now: float) -> None:
         super().__init__(turn, limits, now)
         self._policy = policy

@@ -42,11 +42,11 @@ class ReplayFilter:
     """
 
     def __init__(self, mark: str = "") -> None:
-        self.mark = mark
+        self.mark: str = mark
         """The id to send as Last-Event-ID: that of the last new event, or empty."""
-        self.duplicates = 0
+        self.duplicates: int = 0
         """How many events were dropped as replayed."""
-        self.epoch = 1
+        self.epoch: int = 1
         """The number of the epoch, from 1."""
         self.continued: bool | None = False
         """Whether this connection goes on with the last one's ids; None: not known yet."""

@@ -27,7 +27,7 @@ class SignsOfLife:
     """
 
     def __init__(self, turn: Turn, now: float) -> None:
-        self.connected = True
+        self.connected: bool = True
         self._turn = turn
         self._clock = 0.0  # the time with a connection, all in all
         self._clock_at = now
@@ -41,7 +41,7 @@ class SignsOfLife:
         self._growth = 0
         self._absent_since: float | None = None
         self._read_at = -math.inf
-        self.attached = False
+        self.attached: bool = False
         self._weight = -1
         self._weight_since = now
         self._idle_before = False
