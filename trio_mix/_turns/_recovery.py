@@ -198,7 +198,7 @@ class Recovery(Facts):
 
     def next(self, now: float) -> Decision:
         """Return what to do now. The caller does it, or waits for the next fact."""
-        self._note_events(now)
+        self.now = now
         if self._failure is not None:
             return Refuse(self._failure)
         phase = self.turn.phase
@@ -208,11 +208,14 @@ class Recovery(Facts):
             if now >= self._cancel_at or (phase is not Phase.POSTED and not self.cut):
                 self._cancel_at = None
                 return Cancel()
-        if self.concern is not self._dealt_with:
+        concern = self.concern
+        if concern is not self._dealt_with:
             self._begin(now)
+        if concern is Concern.RUNNING or concern is Concern.CUT:
+            self._note_events(now)
         decision = self._judge(now) if self._fresh else None
         if decision is None:
-            decision = _NEXT[self.concern](self, now)
+            decision = _NEXT[concern](self, now)
         if isinstance(decision, Wait) and self._cancel_at is not None:
             return Wait(min(decision.until, self._cancel_at))
         return decision
@@ -226,7 +229,8 @@ class Recovery(Facts):
         """Start to deal with the concern."""
         limits = self.limits
         self._fresh = self.over_before = self.session_quiet = False
-        match self.concern:
+        concern = self.concern
+        match concern:
             case Concern.BUSY:
                 self.signs.begin(now)
                 self._retry_busy(now)
@@ -247,7 +251,7 @@ class Recovery(Facts):
                 self._pause = limits.first_reading
             case Concern.POST:
                 pass
-        self._dealt_with = self.concern
+        self._dealt_with = concern
 
     def _next_post(self, now: float) -> Decision:
         if self.post_open or not self.signs.connected or self.turn.phase is not Phase.REGISTERED:
