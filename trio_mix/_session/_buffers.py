@@ -52,8 +52,8 @@ class EventBuffer:
     """
 
     def __init__(self, size: int = sys.maxsize) -> None:
-        self.half = size // 2
-        self.idle = False
+        self.half: int = size // 2
+        self.idle: bool = False
         self._sender, self._receiver = trio.open_memory_channel[deque["Event"]](math.inf)
         self._sent: deque[Event] | None = None  # the last batch, until it is received
         self._received: deque[Event] = deque()
