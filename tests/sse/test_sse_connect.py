@@ -65,6 +65,7 @@ async def test_the_last_event_id_is_sent_as_utf_8_if_a_header_can_carry_it(
     for last_id, sent in [
         ("7", "7"),
         ("ü日", "ü日"),
+        ("a\tb", "a\tb"),
         ("", None),
         ("bell\x07", None),
         ("x" * 5000, None),

@@ -50,6 +50,24 @@ class HttpResponse:
     encoding_problem: str = ""
     """Why the body could not be decoded; empty if it could."""
 
+    def received(self, request: RequestInfo, redactor: Redactor) -> ReceivedResponse:
+        """Return the response with what is needed to show it in an error.
+
+        Args:
+          request: the request.
+          redactor: masks the secrets that the caller knows of.
+        """
+        return ReceivedResponse(
+            self.status_code,
+            self.headers,
+            self.body,
+            self.truncated,
+            request,
+            redactor.and_also(self.secrets),
+            self.redirect_problem,
+            self.encoding_problem,
+        )
+
 
 @attrs.frozen(eq=False, repr=False)
 class ReceivedResponse:
@@ -199,6 +217,28 @@ class ResponseStream:
             pieces.append(piece)
             size += len(piece)
         return b"".join(pieces)[:limit], True  # noqa: ASYNC910 - at least one read precedes
+
+    def received(
+        self, body: bytes, request: RequestInfo, redactor: Redactor, *, truncated: bool
+    ) -> ReceivedResponse:
+        """Return the response with the part of its body that was read, to show it in an error.
+
+        Args:
+          body: the part of the body.
+          request: the request.
+          redactor: masks the secrets that the caller knows of.
+          truncated: whether the body is longer.
+        """
+        return ReceivedResponse(
+            self.status_code,
+            self.headers,
+            body,
+            truncated,
+            request,
+            redactor.and_also(self.secrets),
+            self.redirect_problem,
+            self.encoding_problem,
+        )
 
     async def aclose(self) -> None:
         """Close the stream. Idempotent, shielded from cancellation, and bounded in time.

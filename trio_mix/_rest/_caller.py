@@ -276,16 +276,7 @@ class Caller:
                 )
             except TransportError as error:
                 raise renewed(error, call.request) from error.__cause__
-            received = ReceivedResponse(
-                response.status_code,
-                response.headers,
-                response.body,
-                response.truncated,
-                call.request,
-                redactor.and_also(response.secrets),
-                response.redirect_problem,
-                response.encoding_problem,
-            )
+            received = response.received(call.request, redactor)
             if not 200 <= received.status_code < 300:
                 raise call.error_of(received)
             return read(received)
@@ -351,9 +342,8 @@ class Caller:
                 client_defaults=not call.withheld,
                 connect_timeout=call.timeout,
             )
-            redactor = redactor.and_also(stream.secrets)
             if 200 <= stream.status_code < 300 and not stream.encoding_problem:
-                return OpenedResponse(stream, call.request, redactor)
+                return OpenedResponse(stream, call.request, redactor.and_also(stream.secrets))
             received = await _read_error(stream, call, redactor)
         except TransportError as error:
             raise renewed(error, call.request) from error.__cause__
@@ -386,16 +376,7 @@ async def _read_error(stream: ResponseStream, call: Call, redactor: Redactor) ->
     try:
         with trio.move_on_after(math.inf if call.timeout is None else call.timeout):
             body, truncated = await stream.read_all(ERROR_BODY_LIMIT)
-            return ReceivedResponse(
-                stream.status_code,
-                stream.headers,
-                body,
-                truncated,
-                call.request,
-                redactor,
-                stream.redirect_problem,
-                stream.encoding_problem,
-            )
+            return stream.received(body, call.request, redactor, truncated=truncated)
         raise RequestTimeout("the error's body did not come", request=call.request, sent=True)
     finally:
         await stream.aclose()

@@ -135,7 +135,7 @@ async def connect(
         connect_timeout=request.connect_timeout,
     )
     try:
-        redactor = Redactor([*header_secrets(given), *url_secrets(request.url), *response.secrets])
+        redactor = Redactor([*header_secrets(given), *url_secrets(request.url)])
         await _check(request, response, redactor)
     except BaseException:
         await response.aclose()
@@ -178,7 +178,11 @@ def _headers(given: Mapping[str, str], last_event_id: str) -> dict[str, str]:
 
 def _fits(event_id: str) -> bool:
     """Return whether a header can carry an id; an id that does not fit is not sent."""
-    return len(event_id) <= _MAX_ID and all(c >= " " and c != "\x7f" for c in event_id)
+    return (
+        len(event_id) <= _MAX_ID
+        and all(c >= " " or c == "\t" for c in event_id)
+        and "\x7f" not in event_id
+    )
 
 
 async def _check(request: StreamRequest, response: ResponseStream, redactor: Redactor) -> None:
@@ -235,16 +239,7 @@ async def _receive(
                 truncated = bool(piece)
         except TransportError:
             pass
-    return ReceivedResponse(  # noqa: ASYNC910 - a read precedes, successful or not
-        response.status_code,
-        response.headers,
-        body[:limit],
-        truncated,
-        info,
-        redactor,
-        response.redirect_problem,
-        response.encoding_problem,
-    )
+    return response.received(body[:limit], info, redactor, truncated=truncated)  # noqa: ASYNC910 - a read precedes
 
 
 def _is_text(body: str) -> bool:
