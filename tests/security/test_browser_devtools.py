@@ -99,6 +99,20 @@ async def test_a_page_cannot_use_devtools_and_a_second_look_denies_local_pages()
             title = answer.get("result", {}).get("value")
 
 
+async def test_a_command_that_is_nested_deep_does_not_end_the_tunnel() -> None:
+    async with open_attack() as attack:
+        end = attack.server.browser_tunnels[attack.tunnel.session_id]
+        for depth in (200, 240, 300, 500, 900, 960, 990, 5000):
+            deep = '{"a":' * depth + "1" + "}" * depth
+            for message in (
+                f'{{"id":77,"method":"DOM.getDocument","params":{deep}}}',
+                f'{{"id":77,"method":"Runtime.evaluate","params":{deep}}}',
+                f'{{"id":{deep},"method":"Browser.getVersion"}}',
+            ):
+                await end.send_text(message)
+        assert "product" in await attack.ask("Browser.getVersion")
+
+
 async def test_keys_do_not_open_the_browsers_own_pages() -> None:
     async with open_attack() as attack:
         await attack.visit(attack.site.url)

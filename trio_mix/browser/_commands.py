@@ -11,7 +11,8 @@ Rules that the tests cite:
    is queued behind another one of its target is not delayed beyond its own deadline.
 4. ``id`` and ``browserId`` are sent back unchanged, whatever their type. Two commands with the
    same ``id`` are two commands.
-5. No input raises: what can be answered is answered, the rest is counted.
+5. No input raises: what can be answered is answered, the rest is counted. A command that is nested
+   too deep is one of the rest.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["CommandTable", "DevToolsCommand", "TunnelCounters", "error", "to_json"]
 
 _MISSING: Final = object()
+_DEEPEST: Final = 250
+"""Levels of a command's JSON; Chromium does not answer a command with more than 300."""
 INVALID_REQUEST: Final = -32600
 INVALID_PARAMS: Final = -32602
 SERVER_ERROR: Final = -32000
@@ -55,6 +58,20 @@ def from_json(text: str | bytes) -> dict[str, object] | None:
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def _is_nested_too_deep(message: dict[str, object]) -> bool:
+    level: list[dict[str, object] | list[object]] = [message]
+    for _ in range(_DEEPEST):
+        level = [
+            item
+            for each in level
+            for item in (each.values() if isinstance(each, dict) else each)
+            if isinstance(item, dict | list)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def _refuse(constant: str) -> NoReturn:
@@ -130,7 +147,7 @@ class CommandTable:
           The command to pass to the browser, if any, and the answers to send now.
         """
         message = from_json(text)
-        if message is None or message.get("id") is None:
+        if message is None or message.get("id") is None or _is_nested_too_deep(message):
             self._counters.garbage += 1
             return None, []
         method, params, target = (message.get(name) for name in ("method", "params", "sessionId"))
