@@ -55,7 +55,7 @@ async def serve(
             workers = Workers(mix, spool, settings, spool.unfinished())
             nursery.start_soon(handle_signals, signals, workers)
             nursery.start_soon(keep_watchdog)
-            nursery.start_soon(serve_health, workers, metrics, listeners)
+            nursery.start_soon(serve_health, workers, metrics, listeners, args.health[0])
             _log.info("put jobs into %s/inbox; answers are written to done", spool.folder)
             port = listeners[0].socket.getsockname()[1]
             _log.info("health at http://%s:%d/readyz", args.health[0], port)

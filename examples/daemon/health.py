@@ -3,12 +3,18 @@
 ``/livez``    200 while the event loop turns
 ``/readyz``   200 while a stream is connected and jobs are taken, else 503; the streams as JSON
 ``/metrics``  for Prometheus
+
+A web page in a browser of this machine reaches the port as well. Its requests are refused: they
+have an ``Origin`` or a ``Sec-Fetch-Site``, or name another host (DNS rebinding).
 """
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 import json
 import logging
+import re
 from collections import Counter
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -91,8 +97,30 @@ class Metrics:
 class _Health:
     workers: Workers
     metrics: Metrics
+    host: str
 
-    async def answer(self, path: str) -> tuple[int, str]:
+    async def answer(self, request: str) -> tuple[int, str]:
+        """Return the status and the body for the head of a request."""
+        line, *fields = request.split("\r\n")
+        method, _, target = line.partition(" ")
+        headers = {
+            name.lower(): value.strip() for name, _, value in (f.partition(":") for f in fields)
+        }
+        if not self._is_for_this_server(headers):
+            return 403, "this is not for web pages; name the server by its address\n"
+        return await self._get(target.partition(" ")[0] if method == "GET" else "")
+
+    def _is_for_this_server(self, headers: dict[str, str]) -> bool:
+        if "origin" in headers or headers.get("sec-fetch-site", "none") != "none":
+            return False
+        host = re.sub(r":[0-9]*\Z", "", headers.get("host", "localhost")).strip("[]").lower()
+        if host in ("localhost", self.host.lower()):
+            return True
+        with contextlib.suppress(ValueError):
+            return bool(ipaddress.ip_address(host))
+        return False
+
+    async def _get(self, path: str) -> tuple[int, str]:
         match path:
             case "/livez":
                 return 200, "alive\n"
@@ -128,8 +156,7 @@ class _Health:
                     if not data:
                         return
                     request += data
-                words = request.split(b"\r\n", 1)[0].decode("latin-1").split(" ")
-                status, body = await self.answer(words[1] if words[0] == "GET" else "")
+                status, body = await self.answer(request.decode("latin-1"))
                 head = (
                     f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n"
                     "Content-Type: text/plain; charset=utf-8\r\n"
@@ -138,10 +165,12 @@ class _Health:
                 await connection.send_all((head + body).encode())
         except trio.BrokenResourceError:
             pass
+        except Exception:  # noqa: BLE001 - it is logged
+            _log.exception("a health check failed")  # the jobs go on
 
 
 async def serve_health(
-    workers: Workers, metrics: Metrics, listeners: list[trio.SocketListener]
+    workers: Workers, metrics: Metrics, listeners: list[trio.SocketListener], host: str
 ) -> None:
-    """Answer until cancelled."""
-    await trio.serve_listeners(_Health(workers, metrics).serve, listeners)
+    """Answer until cancelled; ``host`` is the name or address that is bound."""
+    await trio.serve_listeners(_Health(workers, metrics, host).serve, listeners)

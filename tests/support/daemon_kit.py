@@ -27,16 +27,21 @@ class Daemon:
 
     async def get(self, path: str) -> tuple[int, str]:
         """Request a path of the health endpoint; return status and body."""
+        answer = await self.send(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+        head, _, body = answer.partition(b"\r\n\r\n")
+        return int(head.split()[1]), body.decode()
+
+    async def send(self, request: bytes) -> bytes:
+        """Send bytes to the health endpoint; return all that it answers."""
         await self.program.says("/readyz")
         port = int(self.program.output.partition("health at http://127.0.0.1:")[2].split("/")[0])
         answer = b""
         with trio.fail_after(30):
             async with await trio.open_tcp_stream("127.0.0.1", port) as connection:
-                await connection.send_all(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+                await connection.send_all(request)
                 async for data in connection:
                     answer += data
-        head, _, body = answer.partition(b"\r\n\r\n")
-        return int(head.split()[1]), body.decode()
+        return answer
 
     async def ready_until(self, condition: Callable[[int, dict[str, Any]], bool]) -> None:
         """Request ``/readyz`` until its response meets a condition."""
