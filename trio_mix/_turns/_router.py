@@ -308,7 +308,7 @@ class TurnRouter:
         if self._is_left_over(event, ids, turn):
             return _NOBODY
         if is_busy(event):
-            # With events it runs already: another stream of the session is told of the conflict.
+            # A turn with events runs already: the conflict concerns another stream of the session.
             busy = not turn.events and self.apply(turn, Input.RESEND)
             return _BUSY if busy else _NOBODY
         if message:
