@@ -198,7 +198,7 @@ async def cancelled(stage: Stage) -> None:
 @cause(
     errors.MessageInterrupted,
     "the connection was lost, and an oldest server has no stored messages that show the outcome",
-    operation="was cut by a lost connection",
+    operation="was cut: the connection was lost",
     target="session-1",
     remedy="It may have run, or may still be running: check the session's messages",
     server={"api": "pipeline-oldest"},
@@ -212,7 +212,7 @@ async def cut_for_good(stage: Stage) -> None:
 @cause(
     errors.MessageInterrupted,
     "the server was restarted in the middle of the message",
-    operation="was cut by a lost connection",
+    operation="was cut: the connection was lost",
     target="session-1",
     remedy="It is not running any more: send it again if it is still wanted",
 )

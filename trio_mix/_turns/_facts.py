@@ -49,7 +49,7 @@ class Facts:
       timed_out: whether a POST timed out here, and may still arrive.
       refusal: what the server answered, in case the message did not run.
       busy_error: the error that said that the server is busy with another turn.
-      cut: whether events, or the POST's answer, may have been lost.
+      cut: whether events, or the POST's answer, may have been lost, or the message was left.
       was_cut: whether a connection was lost while the turn was under way.
       left: whether the sender has left.
       reading: the last reading of the stored messages.

@@ -12,7 +12,7 @@ class Limits:
     """Every time limit of a message; in seconds unless said."""
 
     settle_timeout: float = 60.0
-    """Silence after which a cut turn is over, and after which any turn is asked about."""
+    """Silence after which a cut turn is over, and the stored messages are read for any turn."""
     cleanup_timeout: float = 5.0
     """For the HTTP answer after the terminal event, and for the cancel request on leaving."""
     arrival: float = 3.0
@@ -46,4 +46,4 @@ class Limits:
     unreadable: float = 5
     """Settle timeouts of silence after which an accepted turn ends, whatever cannot be known."""
     unheard: float = 2
-    """Settle timeouts of absence else; one where the last event may have been the turn's end."""
+    """Settle timeouts of absence otherwise; one where the last event may have been its end."""

@@ -7,29 +7,39 @@ What is open about a message is its *concern* (`Concern`). While a concern lasts
 stored messages are read from time to time, and the table in `trio_mix._turns._rules` says what each
 reading means.
 
-Rule 1  The POST is repeated by itself only when no byte of it was sent. A refusal ends the message,
-        unless the message may have run: events of it came, a proxy lost the answer (502, 504), or
-        a server that answers when the turn is over failed (500). Then the stored messages decide.
-Rule 2  A server that replays completes a cut turn itself. Nothing is read while such a turn shows
-        life, and a moment is allowed until it is known whether the server replays.
+Rule 1  Without evidence from the stored messages, the POST is repeated only if no byte of it was
+        sent. A refusal ends the message unless the message may have run: events of it came, it had
+        been sent before, a proxy lost the answer (502, 504), or a blocking server failed (500).
+        Then the stored messages decide.
+Rule 2  A server that replays completes a cut turn itself. Nothing is read while such a turn showed
+        life within half a ``settle_timeout``, and a moment is allowed until it is known whether the
+        server replays.
 Rule 3  A message counts as never arrived once it was absent for a while. It is not sent again while
         its POST is open, after an event of it, after a POST that timed out here (it may still
         arrive), or while the session is at another turn (the message may be queued behind it).
 Rule 4  A cut turn without a sign of life (an event, growth of its rows) for ``settle_timeout`` is
-        over. Time without a connection does not count.
+        over, unless its POST is open or an event of it came live since the reconnect: then the
+        limits of rule 6 apply. Time without a connection does not count.
 Rule 5  Silence without a lost connection is normal for a turn. The stored messages are read after
         ``settle_timeout`` of it, and again at that interval; at once where the last event may have
-        been this turn's end. A stored end is believed when a second reading confirms it.
+        been this turn's end. A stored end is believed when a second reading confirms it. A turn
+        that nothing identifies there ends as unknown after two ``settle_timeout``.
 Rule 6  On a good connection an unfinished turn may be silent for several ``settle_timeout``, and
-        without limit while one of its tools is at work.
-Rule 7  A message that the server refused because it was busy is sent again once the session is
-        quiet and the message is not stored, for as long as the reconnect policy allows. If it is
-        stored, another stream of the session runs it: it is followed.
+        without limit while one of its tools is at work (`Facts.patience`).
+Rule 7  A message that a busy server did not run is sent again once the session is quiet and the
+        message is not stored; at once where the server stores nothing that can be read. If it is
+        stored, or that is unknown, another stream of the session may run it: it is followed. After
+        the time that the reconnect policy allows, the server's error ends it.
 Rule 8  A message that was left is followed until its turn is over, so that the next message can be
-        sent. The server is asked to cancel until it has acknowledged that.
-Rule 9  Text that a gap took from a turn that is over is read before the message ends.
-Rule 10 Every wait ends. Where nothing can be known, an accepted turn that is silent for five
-        ``settle_timeout`` ends with an unknown outcome, its POST answered or not.
+        sent. The server is asked to cancel, a moment later while the POST is open, until it has
+        acknowledged that or cannot cancel.
+Rule 9  Where a turn is over and a gap took text of it, the stored messages are read, for at most
+        `Limits.gap`. `MessageTask` fills in what is found; the decision is only to end.
+Rule 10 Every wait ends, except for a turn whose tool is at work. A turn of which nothing can be
+        known ends as unknown after five ``settle_timeout`` of silence; after ten while the session
+        is at another turn. A POST that a server leaves open is bounded by its own timeout.
+Rule 11 After the terminal event the HTTP answer is awaited for ``cleanup_timeout`` only, and after
+        the HTTP answer the events for as long as they keep coming, at most `Limits.late_events`.
 """
 
 from __future__ import annotations
@@ -104,7 +114,8 @@ class Recovery(Facts):
         self._until = math.inf  # when the concern has lasted long enough
         self._first_pause = limits.first_reading
         self._pause = 0.0  # before the next reading
-        self._mark = 0.0  # RUNNING: the silence that is asked about; ANSWERED: events so far
+        self._silence_due = 0.0  # the silence after which a running turn is asked about
+        self._events_seen = 0  # of an answered turn
         self._cancel_at: float | None = None
 
     # -- facts: the POST ----------------------------------------------------------------
@@ -177,7 +188,7 @@ class Recovery(Facts):
         self._cancel_at = now
         if self.turn.phase is Phase.POSTED:
             # What has not arrived cannot be cancelled. A blocking server answers the POST only
-            # when the turn is over, so that is not waited for.
+            # when the turn is over, so only a moment is allowed for it.
             timeout = self.limits.cleanup_timeout
             self._cancel_at += min(0.5 if self.turn.answer_due else timeout, timeout / 2)
 
@@ -205,6 +216,7 @@ class Recovery(Facts):
         if self._cancel_at is not None and phase is not Phase.OVER:
             if phase is Phase.REGISTERED:
                 return Withdraw()
+            # Once the turn runs, the delay of `leave` is pointless; `cut` means a repetition.
             if now >= self._cancel_at or (phase is not Phase.POSTED and not self.cut):
                 self._cancel_at = None
                 return Cancel()
@@ -222,6 +234,7 @@ class Recovery(Facts):
 
     def _note_events(self, now: float) -> None:
         self.now = now
+        # As of the previous look: an event that is new now came after that one.
         live = self.continued is False or self.signs.up_since_restored > self.limits.live
         self.signs.note_events(now, live=live)
 
@@ -236,14 +249,14 @@ class Recovery(Facts):
                 self._retry_busy(now)
             case Concern.RUNNING:
                 self.signs.begin(now)
-                self._mark = limits.settle_timeout
+                self._silence_due = limits.settle_timeout
                 self._pause = min(limits.arrival, limits.settle_timeout)
                 self._at = now + self._pause
             case Concern.CUT:
                 self._at, self._pause = math.inf, self._first_pause  # from when it is connected
             case Concern.ANSWERED:
                 self._until = now + limits.late_events
-                self._at, self._mark = now + limits.quiet_events, self.turn.events
+                self._at, self._events_seen = now + limits.quiet_events, self.turn.events
             case Concern.ENDED:
                 self._until = now + limits.cleanup_timeout
             case Concern.GAP:
@@ -263,7 +276,7 @@ class Recovery(Facts):
 
     def _next_busy(self, now: float) -> Decision:
         if self.post_open and now >= self._at:
-            self._retry_busy(now)
+            self._retry_busy(now)  # not read yet, but it counts as an attempt
         if self._at == math.inf:
             return Complete(ended_by=self.busy_error)
         if now < self._at or not self.signs.connected:
@@ -275,10 +288,10 @@ class Recovery(Facts):
             return Wait(self._at)
         limit, unheard = self.limits.settle_timeout, self.signs.unheard
         if self.turn.doubt is not None:
-            self._mark = min(self._mark, unheard)
-        if unheard >= self._mark:
+            self._silence_due = min(self._silence_due, unheard)
+        if unheard >= self._silence_due:
             return ReadStored()
-        self._mark, self.over_before = limit, False
+        self._silence_due, self.over_before = limit, False
         self._pause = limit - min(unheard, limit - self.limits.confirmation)
         self._at = now + self._pause
         return Wait(self._at)
@@ -300,15 +313,16 @@ class Recovery(Facts):
         else:
             replay_possible = signs.up_since_restored < limits.replay and signs.up < limits.live
             postponed = self.continued is None and replay_possible
-        # Its events come again, and all that are still to come will be known for its own.
+        # Its events arrive again and can be attributed to it: read once per settle_timeout.
         known = signs.attached and (self.turn.bound or not self.ids)
         if postponed or (known and signs.since_reading(now) < limits.settle_timeout):
             return Wait(self._at)
         return ReadStored()
 
     def _next_answered(self, now: float) -> Decision:
-        if now >= self._at and self.turn.events != self._mark:
-            self._at, self._mark = now + self.limits.quiet_events, self.turn.events
+        if now >= self._at and self.turn.events != self._events_seen:
+            self._at = now + self.limits.quiet_events
+            self._events_seen = self.turn.events
         due = min(self._at, self._until)
         if now < due:
             return Wait(due)
@@ -392,13 +406,13 @@ class Recovery(Facts):
                 return Complete(
                     reply=reply,
                     doubtful=in_doubt or (verdict is not None and verdict.mixed),
-                    lost=_UNREPORTED if running else _CONNECTION_LOST,
+                    lost=_UNREPORTED if running else self._lost(),
                     events_lost=running,
                 )
             case Action.GONE | Action.UNKNOWN:
                 return Interrupt(
                     outcome="gone" if rule.then is Action.GONE else "unknown",
-                    what=_NOT_REPORTED if running else _WAS_CUT,
+                    what=_NOT_REPORTED if running else f"was cut: {self._lost()}",
                     why=rule.why or self._silence_text(rule.then),
                     reply=reply,
                     cause=self.doubted_error if running else None,
@@ -415,6 +429,12 @@ class Recovery(Facts):
         self._attempts = ReconnectSchedule(self._policy)
         self._attempts.begin(now)
 
+    def _lost(self) -> str:
+        """Return why events, or the answer, may be missing."""
+        if self.was_cut or self.left:
+            return "the connection was lost" if self.was_cut else "it was left"
+        return f"the answer to its POST {'did not come in time' if self.timed_out else 'was lost'}"
+
     def _silence_text(self, action: Action) -> str:
         limit = f"(settle_timeout={self.limits.settle_timeout:g})"
         if self.concern is Concern.RUNNING and action is Action.UNKNOWN:
@@ -423,11 +443,9 @@ class Recovery(Facts):
             text = f"for {self.signs.silence:.3g} s there was no sign of it {limit}"
         if action is Action.UNKNOWN:
             return f"{text}, and the server's stored messages could not tell"
-        return f"{text}, not even among the stored messages"
+        return f"{text}, and its stored messages did not grow"
 
 
-_WAS_CUT: Final = "was cut by a lost connection"
-_CONNECTION_LOST: Final = "the connection was lost"
 _NOT_REPORTED: Final = "was not reported on any more, though the connection was not lost"
 _UNREPORTED: Final = "the stream did not report how a message went on"
 

@@ -96,10 +96,9 @@ def posted_again(facts: Facts) -> bool:
 def never_arrived(facts: Facts) -> bool:
     """It has been absent for long enough, and nothing suggests that it may still run (rule 3)."""
     limits = facts.limits
-    patience = limits.settle_timeout if facts.reading.at_work else limits.arrival
-    if facts.turn.events or facts.post_open:
+    if facts.turn.events or facts.post_open or facts.reading.at_work:
         return False
-    if facts.signs.absent(facts.now) < min(patience, limits.settle_timeout):
+    if facts.signs.absent(facts.now) < min(limits.arrival, limits.settle_timeout):
         return False
     return not facts.timed_out or facts.refusal is not None or facts.left
 
@@ -126,9 +125,10 @@ def silent(facts: Facts) -> bool:
 
 
 def silent_for_long(facts: Facts) -> bool:
-    """It has shown no sign of life for five ``settle_timeout`` (rule 10)."""
+    """It has shown no sign of life for five or ten ``settle_timeout`` (rule 10)."""
     limits = facts.limits
-    return facts.signs.silence >= limits.unreadable * limits.settle_timeout
+    patience = limits.queued if facts.reading.at_work else limits.unreadable
+    return facts.signs.silence >= patience * limits.settle_timeout
 
 
 def unheard(facts: Facts) -> bool:
@@ -161,7 +161,7 @@ _ABSENT: Final = TurnOutcome.ABSENT
 _UNKNOWN: Final = TurnOutcome.UNKNOWN
 _STORED: Final = (_FINISHED, _BROKEN_OFF, _UNFINISHED, _UNKNOWN)
 _BROKE: Final = "the server broke it off"
-_TWICE: Final = "it was sent twice and never arrived"
+_TWICE: Final = "it was sent again and did not arrive"
 
 RULES: Final[tuple[Rule, ...]] = (
     _rule(Concern.BUSY, None, Action.POST_AGAIN, none_kept),

@@ -1,4 +1,8 @@
-"""When a turn last showed life, counting only the time with a connection."""
+"""When a turn last showed life.
+
+Silence counts only the time with a connection, for events cannot come without one. What is read
+from the stored messages does not depend on it: absence, and the age of a reading, count all time.
+"""
 
 from __future__ import annotations
 
