@@ -6,7 +6,8 @@ The rules:
    repeats it: in the body, in the headers, in the value that a validation error shows.
 2. Values of less than four characters are not masked: they are not secrets, and masking them makes
    texts unreadable.
-3. A secret that was cut in two by the body limit is masked as well.
+3. A secret that was cut in two by the body limit is masked as well, and so is one whose letters are
+   of another case: a URL's host is shown in lower case.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, quote_plus
 
@@ -29,7 +31,7 @@ _SHORTEST: Final = 4
 class Redactor:
     """Mask the secrets of one request."""
 
-    __slots__ = ("_forms",)
+    __slots__ = ("_forms", "_pattern")
 
     def __init__(self, secrets: Iterable[str]) -> None:
         forms: set[str] = set()
@@ -37,25 +39,26 @@ class Redactor:
             for plain in _parts(secret):
                 if len(plain) >= _SHORTEST:
                     forms.update(_quoted_forms(plain))
-        # The longest first: one secret may be part of another.
-        self._forms = sorted(forms, key=len, reverse=True)
+        self._set_forms(forms)
 
     def and_also(self, secrets: Iterable[str]) -> Redactor:
         """Return a redactor that masks these too, or this one if there are none."""
         other = Redactor(secrets)
         if not other._forms:
             return self
-        other._forms = sorted({*self._forms, *other._forms}, key=len, reverse=True)
+        other._set_forms({*self._forms, *other._forms})
         return other
+
+    def _set_forms(self, forms: set[str]) -> None:
+        # The longest first: one secret may be part of another.
+        self._forms = sorted(forms, key=len, reverse=True)
+        self._pattern = re.compile("|".join(map(re.escape, self._forms)), re.IGNORECASE)
 
     def text(self, text: str, *, truncated: bool = False) -> str:
         """Return the text with every secret masked."""
         if truncated:
             text = self._mask_cut_tail(text)
-        for form in self._forms:
-            if form in text:
-                text = text.replace(form, MASK)
-        return text
+        return self._pattern.sub(MASK, text) if self._forms else text
 
     def headers(self, headers: Mapping[str, str]) -> dict[str, str]:
         """Return the headers with every secret masked in their values."""

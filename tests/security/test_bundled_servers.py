@@ -460,6 +460,8 @@ async def test_secrets_of_a_query_are_in_no_file_and_no_timeline(tmp_path: Path)
         "a=1&access_token=sesame-1&b=2",
         "Token=sesame-1",
         "x=token=sesame-1",
+        *("key=sesame-1", "auth=sesame-1", "jwt=sesame-1", "pwd=sesame-1", "pass=sesame-1"),
+        *("sig=sesame-1", "X-Amz-Signature=sesame-1", "bearer=sesame-1"),
     )
     path = tmp_path / "r.jsonl"
     async with MixServer() as real, record(real, path) as recorder:

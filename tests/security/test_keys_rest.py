@@ -16,8 +16,17 @@ import trio
 from tests.support.cases import case
 from tests.support.planted import KEY
 from tests.support.rest_kit import ONCE, Asked, answer, canned_server
-from trio_mix import Hooks, Mix, MixCore, RequestOptions, errors
+from trio_mix import (
+    Hooks,
+    Mix,
+    MixCore,
+    ReconnectPolicy,
+    RequestOptions,
+    RetryConfig,
+    errors,
+)
 from trio_mix.resources import Sessions
+from trio_mix.testing import MixServer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -286,3 +295,40 @@ async def test_tokens_of_a_query_are_masked_in_errors_logs_and_debug_lines(
 async def server() -> Any:
     async with canned_server() as it:
         yield it
+
+
+ECHOES: tuple[tuple[int, str, str], ...] = (
+    (302, "location", "http://[{}/"),
+    (302, "location", "http://host:{}/"),
+    (302, "location", "http://{}.example/"),
+    (302, "location", "http://other.example/{}"),
+    (302, "location", "/{}"),
+    (307, "location", "/api?{}"),
+    (200, "content-type", "{}"),
+    (200, "content-encoding", "{}"),
+    (401, "www-authenticate", "{}"),
+)
+
+
+@pytest.mark.parametrize(("status", "name", "value"), ECHOES)
+async def test_a_key_that_the_server_repeats_in_a_header_is_masked(
+    status: int, name: str, value: str
+) -> None:
+    key = "sk-Sesame-0123456789abcdef"
+    once = RetryConfig(strategy="none")
+    async with (
+        MixServer() as server,
+        Mix(server.url, headers={"Authorization": f"Bearer {key}"}, retries=once) as mix,
+    ):
+        server.answer_next("/", status, headers={name: value.format(key)}, times=20)
+
+        async def stream() -> None:
+            async with mix.open_stream("s", reconnect=ReconnectPolicy(max_elapsed_time=0.001)):
+                await trio.sleep_forever()
+
+        for attempt in (mix.sessions.list, stream):
+            with trio.fail_after(10), pytest.raises(errors.TrioMixError) as caught:
+                await attempt()
+            shown = "".join(traceback.format_exception(caught.value)) + repr(caught.value)
+            request_info = getattr(caught.value, "request", "")
+            assert "sesame" not in f"{shown}{request_info}".lower(), attempt

@@ -33,6 +33,8 @@ INVALID = [
     f"http:user:{KEY}@host",
     f"http//user:{KEY}@host",
     f"user:{KEY}@host:8088",
+    f"http://user:{KEY}\uff20host",
+    f"http://user:{KEY}\ufe6bhost",
     f"//user:{KEY}@host",
     f"ht tp://user:{KEY}@host",
     f"http://user:{KEY}@",

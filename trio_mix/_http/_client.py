@@ -36,6 +36,7 @@ from trio_mix._http._redirects import MAX_REDIRECTS, REDIRECTS, redirect_target
 from trio_mix._http._response import ERROR_BODY_LIMIT, HttpResponse, ResponseStream
 from trio_mix._http._sockets import TrioBackend, default_ssl_context
 from trio_mix._http._urls import Target, check_headers, url_secrets
+from trio_mix._redact import Redactor
 from trio_mix.errors import (
     ConfigurationError,
     RequestInfo,
@@ -246,7 +247,8 @@ class Http:
             await stream.aclose()
             redirects += 1
             request = attrs.evolve(request, target=target)
-            progress.info = RequestInfo(request.method, target.shown)
+            shown = Redactor([*progress.given, *progress.added]).text(target.shown)
+            progress.info = RequestInfo(request.method, shown)
             progress.sent = False  # the server has not processed the request
 
     async def _send(

@@ -57,15 +57,16 @@ class HttpResponse:
           request: the request.
           redactor: masks the secrets that the caller knows of.
         """
+        redactor = redactor.and_also(self.secrets)
         return ReceivedResponse(
             self.status_code,
             self.headers,
             self.body,
             self.truncated,
             request,
-            redactor.and_also(self.secrets),
-            self.redirect_problem,
-            self.encoding_problem,
+            redactor,
+            redactor.text(self.redirect_problem),
+            redactor.text(self.encoding_problem),
         )
 
 
@@ -229,15 +230,16 @@ class ResponseStream:
           redactor: masks the secrets that the caller knows of.
           truncated: whether the body is longer.
         """
+        redactor = redactor.and_also(self.secrets)
         return ReceivedResponse(
             self.status_code,
             self.headers,
             body,
             truncated,
             request,
-            redactor.and_also(self.secrets),
-            self.redirect_problem,
-            self.encoding_problem,
+            redactor,
+            redactor.text(self.redirect_problem),
+            redactor.text(self.encoding_problem),
         )
 
     async def aclose(self) -> None:

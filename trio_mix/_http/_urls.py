@@ -19,11 +19,14 @@ from trio_mix.errors import ConfigurationError
 __all__ = [
     "Target",
     "check_headers",
+    "is_secret_parameter",
     "parse_retry_after",
     "sanitize_url",
     "url_secrets",
 ]
 
+_AT_SIGNS = {0xFE6B: "@", 0xFF20: "@"}
+"""The small and the fullwidth one, which other keyboards type; no host name contains them."""
 _USER_INFO = re.compile(r"^([^/?#]*//)[^/?#]*@")
 _QUERY_PARAMETER = re.compile(r"([?&;#])([^=&;#?]*)=([^&;#]*)")
 _SECRET_NAME = re.compile(
@@ -42,6 +45,7 @@ def sanitize_url(url: str) -> str:
     like those of secrets are masked. Of a text that cannot be parsed as a URL, all before the last
     ``@`` is removed: a typing error may have put the password anywhere.
     """
+    url = url.translate(_AT_SIGNS)
     if "@" in url or "%40" in url:
         url = _without_user_info(url)
     return mask_query(url) if "=" in url else url
@@ -62,18 +66,19 @@ def mask_query(text: str) -> str:
 
     def masked(match: re.Match[str]) -> str:
         before, name, value = match.groups()
-        return f"{before}{name}={MASK if _is_secret(name) else value}"
+        return f"{before}{name}={MASK if is_secret_parameter(name) else value}"
 
     return _QUERY_PARAMETER.sub(masked, text)
 
 
-def _is_secret(name: str) -> bool:
+def is_secret_parameter(name: str) -> bool:
+    """Return whether the name of a query parameter looks like that of a secret."""
     return _SECRET_NAME.search(unquote(name)) is not None
 
 
 def url_secrets(url: str) -> list[str]:
     """Return the credentials in a URL, in the forms in which they are sent."""
-    found = [value for _, name, value in _QUERY_PARAMETER.findall(url) if _is_secret(name)]
+    found = [value for _, name, value in _QUERY_PARAMETER.findall(url) if is_secret_parameter(name)]
     try:
         parts = urlsplit(url)
     except ValueError:

@@ -188,12 +188,13 @@ def _fits(event_id: str) -> bool:
 async def _check(request: StreamRequest, response: ResponseStream, redactor: Redactor) -> None:
     """Return if the response is an event stream, else raise what `connect` documents."""
     status = response.status_code
-    info = RequestInfo(request.method, response.url, request.operation)
+    url = redactor.text(response.url)  # a redirect may repeat a secret in it
+    info = RequestInfo(request.method, url, request.operation)
     if status == 204:
         raise StreamClosed(
             f"{info} was answered HTTP 204: the server has ended the event stream and asks clients"
             " not to connect again.",
-            url=response.url,
+            url=url,
             session_id=request.session_id,
         )
     if not 200 <= status < 300:
@@ -208,8 +209,9 @@ async def _check(request: StreamRequest, response: ResponseStream, redactor: Red
     text = "" if received.encoding_problem else received.text.strip()
     shown = f", and the body begins with {text[:_EXCERPT]!r}" if _is_text(text) else ""
     raise ProtocolError(
-        f"{info} did not return an event stream: {problem}{shown}. Check the URL.",
-        url=response.url,
+        f"{info} did not return an event stream: {received.redactor.text(problem)}{shown}."
+        " Check the URL.",
+        url=url,
         session_id=request.session_id,
     )
 

@@ -17,6 +17,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote_plus
 
+from trio_mix._http._urls import is_secret_parameter
 from trio_mix._redact import MASK, Redactor
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ _NAMES: Final = (
     "token",
 )
 _OAUTH: Final = frozenset({"authurl", "code", "state"})  # secrets only in requests of a login
+# Names that denote a secret in a query, but are common words elsewhere.
+_PARAMETERS: Final = frozenset({"auth", "bearer", "jwt", "key", "pass", "pwd", "sig", "signature"})
 _NAME = r"(?P<name>[A-Za-z][\w-]{1,40})"
 # A JSON field up to its value, also in JSON inside a JSON string: there each quote is preceded by
 # backslashes, one at the first depth, three at the second.
@@ -111,9 +114,11 @@ class Masker:
         parts = query.split("&") if mark else []
         for at, part in enumerate(parts):
             name, equals, value = part.partition("=")
-            if equals and _is_secret(unquote_plus(name), login=login):
-                self._learn(value)
-                self._learn(unquote_plus(value))
+            plain = unquote_plus(name)
+            if equals and is_secret_parameter(plain):
+                if _is_secret(plain, login=login) or plain.lower() in _PARAMETERS:
+                    self._learn(value)
+                    self._learn(unquote_plus(value))
                 parts[at] = f"{name}={MASK}"
         return self.text(path + mark + "&".join(parts), login=login)
 
@@ -182,7 +187,8 @@ class Masker:
 def mask_query(query: Mapping[str, str]) -> dict[str, str]:
     """Return the parameters of a query with their secrets masked."""
     return {
-        name: MASK if _is_secret(name) else Masker().text(value) for name, value in query.items()
+        name: MASK if is_secret_parameter(name) else Masker().text(value)
+        for name, value in query.items()
     }
 
 
