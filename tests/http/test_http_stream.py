@@ -5,15 +5,19 @@ from __future__ import annotations
 import gc
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 import trio
 import trio.testing
 
 from tests.support.raw_server import LAST_CHUNK, SSE_HEAD, Peer, answering, chunk, serve
+from trio_mix._http import Http
 from trio_mix.errors import ConnectionFailed, RequestTimeout
 
 if TYPE_CHECKING:
-    from trio_mix._http import Http, ResponseStream
+    from collections.abc import AsyncIterator
+
+    from trio_mix._http import ResponseStream
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -293,3 +297,23 @@ async def test_streams_have_tcp_keep_alive(own: Http, nursery: trio.Nursery) -> 
     socket = connection.stream.get_extra_info("socket")
     assert socket.getsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_KEEPALIVE)
     await stream.aclose()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of httpx
+async def test_a_callers_body_that_never_waits_is_left_at_once() -> None:
+    class Endless(httpx.AsyncByteStream):
+        pieces = 0
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            while True:
+                self.pieces += 1
+                yield b"x" * 1000
+
+    body = Endless()
+    transport = httpx.MockTransport(lambda _request: httpx.Response(200, stream=body))
+    async with httpx.AsyncClient(transport=transport) as client:
+        stream = await Http(client).open("GET", "http://host/", headers={}, connect_timeout=5)
+        assert await stream.receive() == b"x" * 1000
+        await stream.aclose()
+    assert body.pieces < 5000
+    gc.collect()

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 __all__ = ["ExternalResponse", "Tracer"]
 
 CLOSE_TIMEOUT = 2.0
+MOST_DROPPED = 2**20
+MOST_PIECES_DROPPED = 20_000
 READS_BETWEEN_CHECKPOINTS = 64
 _NEEDED = frozenset(
     ("accept", "accept-encoding", "connection", "content-length", "host", "transfer-encoding")
@@ -255,14 +257,17 @@ class ExternalResponse:
         self._closed = True
         if not self._ended:
             # In a scope that is already cancelled the innermost read raises, and the frames around
-            # it are left in order. Buffered bytes are returned first, therefore the loop.
+            # it are left in order. Buffered bytes are returned first, therefore the loop, which has
+            # bounds for a body that never waits and so is never cancelled.
             with (
                 trio.CancelScope(shield=True) as unwind,
                 contextlib.suppress(StopAsyncIteration, Exception),
             ):
                 unwind.cancel(reason="the rest of the body is not needed")
-                while True:
-                    await anext(self._body)
+                dropped = pieces = 0
+                while dropped < MOST_DROPPED and pieces < MOST_PIECES_DROPPED:
+                    dropped += len(await anext(self._body))
+                    pieces += 1
         with (
             trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_TIMEOUT),
             contextlib.suppress(Exception),
