@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+import time
 
 import pytest
 
@@ -21,11 +22,9 @@ from tests.support.event_makers import (
     tool,
     whole,
 )
+from trio_mix import events as ev
 from trio_mix._reply import Reply, ToolCall
 from trio_mix._turns._reply_builder import ReplyBuilder, StoredReply
-
-if TYPE_CHECKING:
-    from trio_mix import events as ev
 
 # -- text ------------------------------------------------------------------------------------
 
@@ -349,3 +348,42 @@ def test_every_reason_for_an_incomplete_reply_is_named() -> None:
     for builder, doubt in ((lost, "gap"), (contradicted, "contradicted"), (stored, "stored")):
         assert builder.build().doubts == (doubt,)
         assert builder.build().incomplete
+
+
+# -- the work for large parameters -----------------------------------------------------------
+
+
+def seconds(builder: ReplyBuilder, events: list[ev.Event]) -> float:
+    began = time.process_time()
+    for event in events:
+        builder.feed([event])
+    builder.build()
+    return time.process_time() - began
+
+
+def test_parameters_in_small_deltas_take_as_long_as_text_does() -> None:
+    pieces = ["x" * 40] * 100_000
+    text = seconds(ReplyBuilder(), [says(each, "m") for each in pieces])
+    parameters = seconds(ReplyBuilder(), [piece("c", each, "m") for each in pieces])
+    assert parameters < 10 * text
+
+
+def test_starts_of_a_tool_do_not_read_unfinished_parameters_again() -> None:
+    part = '{"a": [' + '{"b": 1}, ' * 1_000_000
+    builder = fed(piece("c", part))
+    took = seconds(builder, [event for _ in range(30) for event in (runs("c"), piece("c", "1, "))])
+    began = time.process_time()
+    json.loads(part + "1]}")
+    assert took < time.process_time() - began
+    builder.feed([piece("c", "1]}"), runs("c")])
+    (call,) = builder.build().tool_calls
+    assert call.input_complete
+    assert len(call.input) == len(part) + 30 * 3 + 3
+
+
+def test_many_gaps_in_a_reply_with_many_calls_take_no_longer_than_few() -> None:
+    calls = [event for number in range(2_000) for event in (begins(f"{number}"), runs(f"{number}"))]
+    gap = ev.StreamGapEvent(missed=None, reason="torn")
+    few = seconds(ReplyBuilder(), [*calls, gap])
+    many = seconds(ReplyBuilder(), [*calls, *[gap] * 2_000])
+    assert many < 10 * few

@@ -153,6 +153,7 @@ class ReplyBuilder:
         self._round = 0
         self._thoughts: list[str] = []
         self._calls: dict[str, _Call] = {}
+        self._calls_since_gap: list[_Call] = []
         self._final: str | None = None
         self._final_id: str | None = None
         self._whole: str | None = None
@@ -205,9 +206,10 @@ class ReplyBuilder:
         """Note that events of the turn may have been lost here (rule 4)."""
         if self._firm is None:
             self._firm = len(self._streamed())
-        for call in self._calls.values():
+        for call in self._calls_since_gap:
             call.check()
-            call.torn = call.torn or not call.complete
+            call.torn = not call.complete
+        self._calls_since_gap = []
 
     def feed(self, events: Iterable[Event]) -> None:
         """Add the next events of the turn."""
@@ -384,13 +386,17 @@ class ReplyBuilder:
         """Return the call that an event is about; torn: if it is new, its beginning is lost."""
         call = self._calls.get(event.tool_call_id)
         if call is None:
-            call = _Call(tool_call_id=event.tool_call_id, torn=torn)
-            self._calls[event.tool_call_id] = call
+            call = self._add_call(_Call(tool_call_id=event.tool_call_id, torn=torn))
         if event.parent_tool_call_id is None:
             self._close_segment()
             self._round = len(self._segments)
         else:
             call.parent_tool_call_id = event.parent_tool_call_id
+        return call
+
+    def _add_call(self, call: _Call) -> _Call:
+        self._calls[call.tool_call_id] = call
+        self._calls_since_gap.append(call)
         return call
 
     def _parameter_delta(
@@ -430,10 +436,12 @@ class ReplyBuilder:
     def _take_stored_call(self, stored: ToolCall) -> None:
         call = self._calls.get(stored.tool_call_id)
         if call is None:
-            call = self._calls[stored.tool_call_id] = _Call(
-                tool_call_id=stored.tool_call_id,
-                complete=stored.input_complete,
-                parent_tool_call_id=stored.parent_tool_call_id,
+            call = self._add_call(
+                _Call(
+                    tool_call_id=stored.tool_call_id,
+                    complete=stored.input_complete,
+                    parent_tool_call_id=stored.parent_tool_call_id,
+                )
             )
             call.pieces, call.size = [stored.input], len(stored.input)
         call.check()

@@ -54,7 +54,14 @@ _OF_OLD_TURNS: Final = 512
 """Ids that are remembered while a turn runs, and between turns: late events are not very late."""
 _FOREIGN: Final = 8
 
-_DELTAS: Final = frozenset((ev.ContentEvent, ev.ThinkingEvent))
+_DELTAS: Final = frozenset(
+    (
+        ev.ContentEvent,
+        ev.ThinkingEvent,
+        ev.ToolUseParameterDeltaEvent,
+        ev.ToolParameterDeltaEvent,
+    )
+)
 _READINESS: Final[dict[type, int]] = {
     ev.ContentEvent: 0,
     ev.ThinkingEvent: 0,
@@ -136,9 +143,9 @@ class TurnRouter:
         self._started = 0
         self._repeated_errors = RepeatedErrors()
         self._names_users = False
-        # While only text of one assistant message comes, its owner stays the same and no rule
-        # changes anything: the owner, None for nobody, and the message's id.
-        self._streaming: tuple[Turn | None, str | None] | None = None
+        # While deltas of one class with the same ids come, their owner stays the same and no rule
+        # changes anything: the owner, None for nobody, their class and their ids.
+        self._streaming: tuple[Turn | None, type, EventIds] | None = None
 
     @property
     def turn(self) -> Turn | None:
@@ -191,9 +198,8 @@ class TurnRouter:
             streaming = self._streaming
             if (
                 streaming is not None
-                and type(event) in _DELTAS
-                and event.assistant_message_id == streaming[1]  # type: ignore[union-attr]
-                and event.parent_tool_call_id is None  # type: ignore[union-attr]
+                and type(event) is streaming[1]
+                and ids_of(event) == streaming[2]
             ):
                 if streaming[0] is not None:
                     streaming[0].events += 1
@@ -289,8 +295,8 @@ class TurnRouter:
                 self.apply(turn, Input.TERMINAL)
             elif turn.phase is not _RUNNING:
                 self.apply(turn, Input.EVENT)
-        if kind in _DELTAS and ids[2] is None and owned is not _HELD:
-            self._streaming = (turn if owned else None, event.assistant_message_id)  # type: ignore[union-attr]
+        if kind in _DELTAS and owned is not _HELD:
+            self._streaming = (turn if owned else None, kind, ids)
         return owned
 
     # -- servers without ids: order decides (rules 2, 5) ------------------------------------
