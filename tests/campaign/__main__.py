@@ -15,14 +15,14 @@ from campaign_schedule import draw
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=500, help="how many schedules")
-    parser.add_argument("--start", type=int, help="the first seed; the default is by chance")
-    parser.add_argument("--seed", type=int, help="replay this one, and show all of it")
-    parser.add_argument("--sockets", action="store_true", help="real sockets, hurried clock")
-    parser.add_argument("--most", type=int, default=10, help="failures after which it stops")
+    parser.add_argument("--count", type=int, default=500, help="the number of schedules")
+    parser.add_argument("--start", type=int, help="the first seed; random by default")
+    parser.add_argument("--seed", type=int, help="replay this seed and print the whole timeline")
+    parser.add_argument("--sockets", action="store_true", help="use sockets and a faster clock")
+    parser.add_argument("--most", type=int, default=10, help="stop after this number of failures")
     options = parser.parse_args()
     warnings.simplefilter("error")
-    logging.disable(logging.WARNING)  # that a server is away is what is tried here
+    logging.disable(logging.WARNING)  # warnings about lost connections are expected
     if options.seed is not None:
         return show(options.seed, in_memory=not options.sockets)
     start = options.start if options.start is not None else time.time_ns() % 10**9
@@ -55,9 +55,9 @@ def show(seed: int, *, in_memory: bool) -> int:
     print(run.timeline)
     for outcome in run.outcomes:
         print(outcome.job, outcome.how, repr(outcome.error), outcome.reply, outcome.deltas)
-    print("died of:", repr(run.died_of), "faults:", run.faults)
+    print("the stream failed with:", repr(run.died_of), "faults:", run.faults)
     wrong = judge(run)
-    print("\n".join(wrong) or "all holds")
+    print("\n".join(wrong) or "all invariants hold")
     return 1 if wrong else 0
 
 

@@ -97,25 +97,25 @@ class Figures:
         faults = ", ".join(f"{name} {count}" for name, count in sorted(self.faults.items()))
         failed = ", ".join(f"{name} {count}" for name, count in sorted(self.errors.items()))
         return (
-            f"schedules {self.schedules}; faults that struck {sum(self.faults.values())}"
+            f"schedules {self.schedules}; faults that occurred {sum(self.faults.values())}"
             f" ({faults}); accidents {self.accidents}; connections lost {self.losses};"
             f" streams that ended in a typed error {self.dead_streams}\n"
             f"messages sent {self.messages}: replies {self.replies} (recovered {self.recovered},"
-            f" sent again {self.resent}, said to be incomplete {self.incomplete}), typed errors"
+            f" sent again {self.resent}, incomplete {self.incomplete}), typed errors"
             f" {sum(self.errors.values())} ({failed}), cancelled or left {self.cancelled};"
             f" lost {self.lost}; run twice {self.run_twice}"
         )
 
 
 def judge(run: Run) -> list[str]:
-    """Return what does not hold."""
+    """Return the violated invariants."""
     found = [line for line in run.left if not (_WAITING in line and _cannot_be_noticed(run))]
     found += _ended(run)
     found += _shared(run)
     if not run.schedule.corrupts:
         found += _run_too_often(run)
         found += _texts(run)
-        found += _honest(run)
+        found += _accurate(run)
         found += _final(run)
     return found
 
@@ -125,7 +125,7 @@ def _ended(run: Run) -> Iterator[str]:
         if outcome.how == "hung" and not _cannot_be_noticed(run):
             yield f"{outcome.job}: it has not ended"
         if outcome.how == "defect":
-            yield f"{outcome.job}: {outcome.error!r} is no error of ours"
+            yield f"{outcome.job}: {outcome.error!r} is not an error of the library"
         if outcome.reply is not None and outcome.deltas is not None:
             joined = "".join(outcome.deltas)
             if joined != outcome.reply.text:
@@ -137,14 +137,14 @@ def _ended(run: Run) -> Iterator[str]:
 
 
 def _cannot_be_noticed(run: Run) -> bool:
-    """Whether a dead connection may look alive: the end of a body is not seen where bytes are
-    changed (which TCP's checksums prevent). Pipeline servers send no heartbeats while they work,
-    and a blocking server's answer may take as long as it likes."""
+    """Return whether a dead connection may look alive: changed bytes (which TCP's checksums
+    prevent) can hide the end of a body. Pipeline servers send no heartbeats during a turn, and the
+    response of a blocking server may take any time."""
     return run.schedule.corrupts and run.schedule.api != "async"
 
 
 def _streamed(outcome: Outcome) -> str:
-    """Return the text that came as events, up to a gap."""
+    """Return the text of the events before the first gap."""
     pieces: list[str] = []
     for event in outcome.events:
         if isinstance(event, ev.StreamGapEvent):
@@ -175,9 +175,9 @@ def _shared(run: Run) -> Iterator[str]:
                 yield f"{outcome.job}: has events of turn {name}, which is another message's"
 
 
-def _says_resent(outcome: Outcome) -> bool:
-    said = outcome.reply or getattr(outcome.error, "partial", None)
-    return (said is not None and said.resent) or outcome.how in ("cancelled", "left")
+def _marked_as_resent(outcome: Outcome) -> bool:
+    reply = outcome.reply or getattr(outcome.error, "partial", None)
+    return (reply is not None and reply.resent) or outcome.how in ("cancelled", "left")
 
 
 def _runs(run: Run) -> Counter[str]:
@@ -186,12 +186,12 @@ def _runs(run: Run) -> Counter[str]:
 
 def _run_too_often(run: Run) -> Iterator[str]:
     sent = Counter(outcome.job.text for outcome in run.outcomes)
-    # A server that keeps nothing to ask for cannot be asked whether a message ran: when it says
-    # that it is busy it is believed, and the reply says that it was sent again.
+    # Without stored messages, the client cannot find out whether a message ran: if the server is
+    # busy, the message is sent again, and the reply is marked as resent.
     flagged = {
         outcome.job.text
         for outcome in run.outcomes
-        if run.schedule.api == "pipeline-oldest" and _says_resent(outcome)
+        if run.schedule.api == "pipeline-oldest" and _marked_as_resent(outcome)
     }
     for text, runs in _runs(run).items():
         if text != "foreign" and text not in flagged and runs > sent[text]:
@@ -219,20 +219,20 @@ def _texts(run: Run) -> Iterator[str]:
         else:
             yield (
                 f"{outcome.job}: {outcome.reply.text!r} (recovered={outcome.reply.recovered}, "
-                f"resent={outcome.reply.resent}) is not what any of {runs[text]} runs said"
+                f"resent={outcome.reply.resent}) is not the text of any of {runs[text]} runs"
             )
 
 
 def _texts_of(turn: Turn, run: Run) -> set[str]:
-    """Return what a turn may say: it depends on permissions."""
+    """Return the possible texts of a turn, which depend on permissions."""
     ways = _ways(turn.steps)
-    if run.schedule.api == "pipeline-oldest":  # only the last round's text goes over the wire
+    if run.schedule.api == "pipeline-oldest":  # it sends only the text of the last round
         return {way[-1] for way in ways}
     return {"".join(way) for way in ways}
 
 
 def _ways(steps: Sequence[Step], so_far: tuple[str, ...] = ("",)) -> set[tuple[str, ...]]:
-    """Return the texts of a turn's rounds, for each way that it may go; a mark ends a round."""
+    """Return the texts of a turn's rounds, for each possible path; a mark ends a round."""
     ways = {so_far}
     for step in steps:
         match step:
@@ -265,7 +265,7 @@ def _names(turn: Turn) -> set[str]:
     }
 
 
-def _honest(run: Run) -> Iterator[str]:
+def _accurate(run: Run) -> Iterator[str]:
     runs = _runs(run)
     sent = Counter(outcome.job.text for outcome in run.outcomes)
     for outcome in run.outcomes:
@@ -279,26 +279,26 @@ def _honest(run: Run) -> Iterator[str]:
         ]
         turn = run.schedule.turns[text][0]
         if isinstance(error, errors.MessageRejected | errors.TransportError) and runs[text]:
-            yield f"{outcome.job}: {error!r} says that it did not run, but it did"
+            yield f"{outcome.job}: {error!r} claims that it did not run, but it did"
         gone = isinstance(error, errors.MessageInterrupted) and error.outcome == "gone"
         if gone and ("complete" in finished or len(finished) < runs[text]):
-            yield f"{outcome.job}: said to be gone, but it ended as {finished}"
+            yield f"{outcome.job}: reported as gone, but it ended as {finished}"
         if isinstance(error, errors.AgentError):
             scripted = any(isinstance(step, Fail | RateLimit) for step in turn.steps)
             if not scripted and not _excused(error, finished):
-                yield f"{outcome.job}: {error!r} is not what the script says"
+                yield f"{outcome.job}: {error!r} is not in the script"
         partial = getattr(error, "partial", None)
         if partial is None or getattr(partial, "incomplete", False):
             continue
         if not any(whole.startswith(partial.text) for whole in _texts_of(turn, run)):
-            yield f"{outcome.job}: the partial {partial.text!r} is no part of the reply"
+            yield f"{outcome.job}: the partial {partial.text!r} is not part of the reply"
 
 
 def _excused(error: errors.AgentError, finished: Sequence[str]) -> bool:
     """Return whether the server had a reason: it was busy, or cancelled another turn late."""
-    said = error.event.error
-    late = list(finished) == ["cancelled"] and "cancelled" in said
-    return late or "currently processing" in said
+    text = error.event.error
+    late = list(finished) == ["cancelled"] and "cancelled" in text
+    return late or "currently processing" in text
 
 
 def _final(run: Run) -> Iterator[str]:
@@ -308,9 +308,9 @@ def _final(run: Run) -> Iterator[str]:
         return
     error = run.final.error
     if run.final.how == "error" and isinstance(error, errors.StreamError):
-        return  # it has died before, and said so
+        return  # the stream has failed before, with a typed error
     forgets = any(accident.what == "forget" for accident in run.schedule.accidents)
     if forgets and isinstance(error, errors.MessageRejected):
         return  # the session is gone, and the stream has not been notified yet
     if run.final.how != "reply":
-        yield f"the message after the storm ended in {run.final.how}: {error!r}"
+        yield f"the message after all faults ended in {run.final.how}: {error!r}"

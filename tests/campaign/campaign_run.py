@@ -1,6 +1,6 @@
 """Run one schedule of the campaign, in memory or over sockets, and record its outcomes.
 
-In memory it runs under a mock clock that jumps, with every source of randomness seeded, including
+In memory it runs with the autojump clock, with every source of randomness seeded, including
 Trio's scheduler: the same seed gives the same run, event by event. Over sockets the clock runs a
 hundred times as fast as real time; the same seed gives the same faults, not the same run.
 """
@@ -65,7 +65,7 @@ class Outcome:
     error: BaseException | None = None
     events: list[Event] = attrs.field(factory=list)
     deltas: list[str] | None = None
-    """What `text_deltas` gave, where that was asked for."""
+    """The pieces of `text_deltas`, if the job uses it."""
 
 
 @attrs.define
@@ -76,17 +76,17 @@ class Run:
     outcomes: list[Outcome] = attrs.field(factory=list)
     opened: bool = False
     final: Outcome | None = None
-    """The message that is sent when the storm is over; None: the stream had died before."""
+    """The message that is sent after all faults; None: the stream had failed before."""
     died_of: BaseException | None = None
-    """What the stream itself ended with."""
+    """The exception that ended the stream."""
     log: list[Record] = attrs.field(factory=list)
     stored: list[dict[str, object]] = attrs.field(factory=list)
     faults: dict[str, int] = attrs.field(factory=dict)
     accidents: int = 0
-    heard: list[list[Event]] = attrs.field(factory=list)
-    """What each subscriber got."""
+    received: list[list[Event]] = attrs.field(factory=list)
+    """The events of each subscriber."""
     left: list[str] = attrs.field(factory=list)
-    """What was left behind."""
+    """Tasks, connections and files that were not closed."""
     timeline: str = ""
     losses: int = 0
     connects: int = 0
@@ -113,7 +113,7 @@ def _open_files() -> int:
 
 
 def _patches(seed: int) -> list[mock._patch[object] | mock._patch_dict]:
-    """Seed every source of chance, and set the time of day by Trio's clock."""
+    """Seed every source of randomness, and derive the time of day from Trio's clock."""
     from trio._core import _run
 
     defaults = Supervisor.__init__.__kwdefaults__ or {}
@@ -163,13 +163,13 @@ async def _act(run: Run, in_memory: bool) -> None:
             await _Play(run, server, proxy, network if in_memory else None).play()
             run.faults = proxy.statistics().by_kind
             if any(not end._closed for end in network.ends):
-                run.left.append("an open connection of the client's")
+                run.left.append("an open connection of the client")
         run.log = list(server.log)
         run.timeline = server.timeline
 
 
 class _Network(MemoryNetwork):
-    """Remembers the client's ends of all connections."""
+    """Remembers the client side of all connections."""
 
     def __init__(self, proxy: FaultProxy) -> None:
         super().__init__(lambda _stream: True)
@@ -183,7 +183,7 @@ class _Network(MemoryNetwork):
 
 
 class _Play:
-    """One schedule being carried out."""
+    """Carries out one schedule."""
 
     def __init__(
         self, run: Run, server: MixServer, proxy: FaultProxy, network: _Network | None
@@ -219,9 +219,9 @@ class _Play:
                         self._session,
                         message_buffer=schedule.message_buffer,
                         on_permission=grant if schedule.grants else None,
-                    ) as stream:
+                    ) as session:
                         run.opened = True
-                        await self._use(stream, weather)
+                        await self._use(session, weather)
             except errors.TrioMixError as exc:
                 run.died_of = exc
             except trio.TooSlowError:
@@ -234,66 +234,66 @@ class _Play:
                 for accident in self._schedule.accidents:
                     nursery.start_soon(self._happen, accident)
 
-    async def _use(self, stream: SessionStream, weather: trio.CancelScope) -> None:
+    async def _use(self, session: SessionStream, weather: trio.CancelScope) -> None:
         run = self._run
         async with trio.open_nursery() as listeners:
             for buffer, slowness in self._schedule.subscribers:
-                heard: list[Event] = []
-                run.heard.append(heard)
-                listeners.start_soon(self._listen, stream, buffer, slowness, heard)
+                received: list[Event] = []
+                run.received.append(received)
+                listeners.start_soon(self._listen, session, buffer, slowness, received)
             async with trio.open_nursery() as senders:
                 for jobs in self._schedule.senders:
-                    senders.start_soon(self._send_all, stream, jobs)
+                    senders.start_soon(self._send_all, session, jobs)
             weather.cancel()
             self._proxy.plan = FaultPlan()
             await self._proxy.plug_in()
             self._server._backend.canned.clear()
-            for number in range(3):  # what is in store for an old connection may strike it still
+            for number in range(3):  # a fault of an old connection may still affect it
                 run.final = Outcome(Job(f"final {number}", "ask", 0.0, 0.0, 0))
-                await self._send(stream, run.final)
+                await self._send(session, run.final)
                 run.outcomes.append(run.final)
                 if not isinstance(run.final.error, errors.MessageInterrupted | errors.AgentError):
                     break
-            statistics = stream.statistics()
+            statistics = session.statistics()
             run.losses, run.connects = statistics.losses, statistics.connects
             if statistics.turn_running or statistics.senders_waiting:
                 run.left.append(f"a turn or a waiting sender: {statistics}")
             listeners.cancel_scope.cancel()
 
     async def _listen(
-        self, stream: SessionStream, buffer: int, slowness: float, heard: list[Event]
+        self, session: SessionStream, buffer: int, slowness: float, received: list[Event]
     ) -> None:
         try:
-            async with stream.subscribe(buffer=buffer) as everything:
+            async with session.subscribe(buffer=buffer) as everything:
                 async for event in everything:
-                    heard.append(event)
+                    received.append(event)
                     if slowness:
                         await trio.sleep(slowness)
         except errors.TrioMixError:
             pass
 
-    async def _send_all(self, stream: SessionStream, jobs: tuple[Job, ...]) -> None:
+    async def _send_all(self, session: SessionStream, jobs: tuple[Job, ...]) -> None:
         for job in jobs:
             await trio.sleep(job.wait)
             outcome = Outcome(job)
             self._run.outcomes.append(outcome)
-            await self._send(stream, outcome)
+            await self._send(session, outcome)
 
-    async def _send(self, stream: SessionStream, outcome: Outcome) -> None:
+    async def _send(self, session: SessionStream, outcome: Outcome) -> None:
         with trio.move_on_after(BOUND):
             try:
-                await self._do(stream, outcome)
+                await self._do(session, outcome)
             except errors.TrioMixError as exc:
                 outcome.how, outcome.error = "error", exc
-            except Exception as exc:  # noqa: BLE001 - whatever it is, it is judged
+            except Exception as exc:  # noqa: BLE001 - every exception is judged
                 outcome.how, outcome.error = "defect", exc
 
-    async def _do(self, stream: SessionStream, outcome: Outcome) -> None:
+    async def _do(self, session: SessionStream, outcome: Outcome) -> None:
         job = outcome.job
         if job.mode == "cancel":
-            await self._cancel(stream, outcome)
+            await self._cancel(session, outcome)
             return
-        async with stream.send(job.text) as message:
+        async with session.send(job.text) as message:
             match job.mode:
                 case "deltas":
                     outcome.deltas = []
@@ -315,13 +315,13 @@ class _Play:
             outcome.reply = message.reply
             outcome.how = "reply"
 
-    async def _cancel(self, stream: SessionStream, outcome: Outcome) -> None:
+    async def _cancel(self, session: SessionStream, outcome: Outcome) -> None:
         job = outcome.job
         async with trio.open_nursery() as nursery:
 
             async def ask() -> None:
                 try:
-                    async with stream.send(job.text) as message:
+                    async with session.send(job.text) as message:
                         async for event in message:
                             outcome.events.append(event)
                         outcome.reply = message.reply

@@ -1,7 +1,7 @@
 """Draw one schedule of the campaign from its seed: server, turns, callers, faults, accidents.
 
-Each delta of each scripted turn is a word that names its turn, so that each word of a reply shows
-where it belongs.
+Each delta of each scripted turn is a word that contains the name of the turn, so that each word of
+a reply can be traced to its turn.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from trio_mix.testing import (
 __all__ = ["EPOCH", "Accident", "Job", "Mode", "Schedule", "draw", "words_of"]
 
 EPOCH = 1_800_000_000.0
-"""The time of day at which the mock clock stands at 0."""
+"""The time of day at time 0 of the mock clock."""
 
 Mode: TypeAlias = Literal["ask", "iterate", "deltas", "slow", "cancel", "leave"]
 What: TypeAlias = Literal[
@@ -53,16 +53,16 @@ What: TypeAlias = Literal[
 
 @attrs.frozen
 class Job:
-    """One message and what its sender does with it."""
+    """One message, and how its sender uses it."""
 
     text: str
     mode: Mode
     wait: float
     """Seconds before it is sent."""
     patience: float
-    """Seconds: what a slow consumer takes for an event, or when a caller cancels."""
+    """Seconds that a slow consumer takes for an event, or after which a caller cancels."""
     ticks: int
-    """How many checkpoints later still a caller cancels."""
+    """The number of further checkpoints after which a caller cancels."""
 
 
 @attrs.frozen
@@ -71,18 +71,18 @@ class Accident:
 
     what: What
     after: Literal["time", "frames", "accepted", "opened"]
-    """What it waits for."""
+    """The kind of event that it waits for."""
     count: float
-    """How much, or how many, of that."""
+    """The number of these events, or of seconds."""
     ticks: int
-    """How many checkpoints later still."""
+    """The number of further checkpoints."""
     length: float
-    """Seconds, where it has a length."""
+    """The duration in seconds, for accidents that have one."""
 
 
 @attrs.frozen(kw_only=True)
 class Schedule:
-    """All that happens in one run."""
+    """Everything that happens in one run."""
 
     seed: int
     api: Api
@@ -99,18 +99,18 @@ class Schedule:
     turns: dict[str, tuple[Turn, ...]]
     senders: tuple[tuple[Job, ...], ...]
     subscribers: tuple[tuple[int, float], ...]
-    """The buffer of each, and how slow it is."""
+    """The buffer of each subscriber, and the seconds that it takes for an event."""
     rules: tuple[Rule, ...]
     accidents: tuple[Accident, ...]
 
     @property
     def corrupts(self) -> bool:
-        """Whether bytes may be changed on the way, which no client can find out for sure."""
+        """Whether bytes may be changed in transit, which a client cannot always detect."""
         return any(isinstance(fault, Corrupt) for rule in self.rules for fault in rule.faults)
 
 
 class _Words:
-    """Makes the words of one turn."""
+    """Generates the words of one turn."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -126,12 +126,12 @@ class _Words:
 
 
 def words_of(text: str) -> set[str]:
-    """Return the names of the turns whose words a text is made of."""
+    """Return the names of the turns whose words are in a text."""
     return {word.partition(".")[0] for word in text.split()}
 
 
 def draw(seed: int) -> Schedule:
-    """Draw a schedule: the same seed gives the same one."""
+    """Return the schedule of a seed."""
     rng = random.Random(f"schedule {seed}")
     api: Api = rng.choice(["async", "async", "async", "blocking", "pipeline", "pipeline-oldest"])
     replay = api != "pipeline-oldest" and rng.random() < 0.25

@@ -1,7 +1,7 @@
 """A bounded part of the campaign, with fresh seeds on every run.
 
-``TRIO_MIX_CAMPAIGN`` says how many schedules (150). By hand, ``python tests/campaign --count 5000``
-runs more of them, and ``--seed N`` replays one.
+``TRIO_MIX_CAMPAIGN`` is the number of schedules (by default 30). ``python tests/campaign --count
+5000`` runs more of them, and ``--seed N`` replays one.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _KNOWN = (
     *(700004054, 920001515, 920001907, 930001687, 940000717, 940001631, 970001617, 990000074),
     100001429,
 )
-"""Seeds that found defects once."""
+"""Seeds that once found defects."""
 
 
 @pytest.mark.parametrize("part", range(_PARTS))
-def test_fresh_schedules_lose_nothing_and_double_nothing(
+def test_no_message_is_lost_or_run_twice_in_random_schedules(
     part: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     count = -(-int(os.environ.get("TRIO_MIX_CAMPAIGN", "30")) // _PARTS)
@@ -48,7 +48,7 @@ def test_fresh_schedules_lose_nothing_and_double_nothing(
 
 
 @pytest.mark.parametrize("seed", _KNOWN)
-def test_schedules_that_found_defects_once_hold(seed: int) -> None:
+def test_the_invariants_hold_for_seeds_that_once_found_defects(seed: int) -> None:
     assert judge(carry_out(draw(seed))) == []
 
 
@@ -61,8 +61,8 @@ def test_a_seed_replays_exactly() -> None:
 
 
 @pytest.fixture(scope="module")
-def quiet() -> Run:
-    """A run in which several messages were answered."""
+def successful() -> Run:
+    """Return a run with several replies."""
     return next(
         run
         for run in (carry_out(draw(seed)) for seed in range(100, 160))
@@ -94,20 +94,20 @@ def _share_an_event(run: Run) -> None:
     taker.events.append(giver.events[-1])
 
 
-def _lie(run: Run) -> None:
+def _report_gone(run: Run) -> None:
     outcome = next(outcome for outcome in run.outcomes if outcome.job.text.startswith("final"))
     outcome.error = errors.MessageInterrupted("gone", outcome="gone")
 
 
-def _leave_something(run: Run) -> None:
+def _leave_a_task(run: Run) -> None:
     run.left.append("a task")
 
 
 @pytest.mark.parametrize(
-    "spoil", [_lose_text, _run_twice, _hang, _share_an_event, _lie, _leave_something]
+    "spoil", [_lose_text, _run_twice, _hang, _share_an_event, _report_gone, _leave_a_task]
 )
-def test_the_judge_sees_what_is_wrong(quiet: Run, spoil: Callable[[Run], None]) -> None:
-    run = carry_out(quiet.schedule)
+def test_the_judge_finds_each_violation(successful: Run, spoil: Callable[[Run], None]) -> None:
+    run = carry_out(successful.schedule)
     assert judge(run) == []
     spoil(run)
     assert judge(run) != []

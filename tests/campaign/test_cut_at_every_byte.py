@@ -1,6 +1,6 @@
-"""The stream is cut after each byte of a recorded turn, on each generation, in memory.
+"""The stream is cut after each byte of a turn, on each generation, in memory.
 
-The ordinary run takes every n-th byte, from a random start; ``TRIO_MIX_EVERY_BYTE=1`` takes all.
+By default every n-th byte from a random start is tested; ``TRIO_MIX_EVERY_BYTE=1`` tests all bytes.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _WHOLE = "I look. One file: “a”."
 
 
 class _Scene:
-    """One turn over a proxy that cuts the stream at a byte."""
+    """One turn through a proxy that cuts the stream at a byte."""
 
     def __init__(
         self, api: Api, *, replay: bool, cut: Cut | None = None, how: str = "stream"
@@ -72,33 +72,33 @@ class _Scene:
         ):
             server.script("go", _TURN)
             server.script("next", Turn(Say("Here.")))
-            session = server.create_session()
+            session_id = server.create_session()
             with trio.fail_after(1000):
                 try:
-                    async with mix.open_stream(session) as stream:
-                        await self._use(stream, proxy)
+                    async with mix.open_stream(session_id) as session:
+                        await self._use(session, proxy)
                 except errors.TrioMixError as exc:
                     self.result = self.result or exc
             self.runs = server.runs("go")
 
-    async def _use(self, stream: SessionStream, proxy: FaultProxy) -> None:
+    async def _use(self, session: SessionStream, proxy: FaultProxy) -> None:
         self.opened_after = proxy.statistics().bytes_down
         try:
-            async with stream.send("go") as message:
+            async with session.send("go") as message:
                 async for delta in message.text_deltas():
                     self.deltas.append(delta)
                 self.result = message.reply
         except errors.MessageError as exc:
             self.result = exc
-        self.length = stream.statistics().bytes
+        self.length = session.statistics().bytes
         try:
-            self.next = (await stream.ask("next")).text
-        except errors.MessageInterrupted:  # the byte was one of this message's
-            self.next = (await stream.ask("next")).text
+            self.next = (await session.ask("next")).text
+        except errors.MessageInterrupted:  # the byte belonged to this message
+            self.next = (await session.ask("next")).text
 
 
 def _record(api: Api, *, replay: bool) -> int:
-    """Return how many bytes go over the stream's connection for one turn, head included."""
+    """Return the number of bytes of a stream's connection for one turn, including its head."""
     seen: list[int] = []
     scene = _Scene(api, replay=replay, cut=Cut(10**9))
     counted = scene.plan
@@ -110,12 +110,12 @@ def _record(api: Api, *, replay: bool) -> int:
             Mix(proxy.url, network=proxy.network) as mix,
         ):
             server.script("go", _TURN)
-            async with mix.open_stream(server.create_session()) as stream:
-                await stream.ask("go")
-                seen.append(stream.statistics().bytes)
+            async with mix.open_stream(server.create_session()) as session:
+                await session.ask("go")
+                seen.append(session.statistics().bytes)
 
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
-    return seen[0] + 400  # and the response's head, and the chunks' own
+    return seen[0] + 400  # 400: the head of the response, and the framing of chunks
 
 
 @pytest.mark.parametrize("how", ["cut", "reset"])
@@ -129,7 +129,7 @@ def _record(api: Api, *, replay: bool) -> int:
         ("pipeline-oldest", False),
     ],
 )
-def test_a_stream_that_is_cut_at_any_byte_loses_and_doubles_nothing(
+def test_a_stream_that_is_cut_at_any_byte_loses_and_duplicates_nothing(
     api: Api, replay: bool, how: Literal["cut", "reset"]
 ) -> None:
     length = _record(api, replay=replay)
@@ -176,12 +176,12 @@ def test_a_subscriber_receives_a_gap_where_events_may_be_missing(api: Api) -> No
         async with (
             MixServer(api, listen=False, pace=0.0) as server,
             Mix(server.url, network=server.network) as mix,
-            mix.open_stream(session := server.create_session()) as stream,
-            stream.subscribe() as everything,
+            mix.open_stream(session_id := server.create_session()) as session,
+            session.subscribe() as everything,
         ):
-            await stream.ask("hello")
-            await server.drop_streams(session)
-            await stream.ask("hello")
+            await session.ask("hello")
+            await server.drop_streams(session_id)
+            await session.ask("hello")
             async for event in everything:
                 if isinstance(event, ev.StreamGapEvent):
                     gaps.append(event)

@@ -1,4 +1,4 @@
-"""The soak in a very short form: it runs, and its report would show a leak."""
+"""A short soak test: it runs without growth, and its report shows growth."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def soak() -> ModuleType:
     return module
 
 
-def test_hours_on_a_fake_clock_pass_in_seconds_and_all_stays_flat(soak: ModuleType) -> None:
-    result = soak.on_a_fake_clock(hours=3.0)
-    assert result.lasted >= 3 * 3600
+def test_hours_on_a_mock_clock_show_no_growth(soak: ModuleType) -> None:
+    result = soak.on_a_fake_clock(hours=2.0)
+    assert result.lasted >= 2 * 3600
     assert result.took < 60
     assert result.messages == result.replies + result.failed > 100
     assert result.losses > 10
@@ -37,7 +37,7 @@ def test_hours_on_a_fake_clock_pass_in_seconds_and_all_stays_flat(soak: ModuleTy
     assert result.grows() == [], str(result)
 
 
-def test_seconds_on_real_sockets_with_faults_stay_flat(soak: ModuleType) -> None:
+def test_seconds_on_real_sockets_with_faults_show_no_growth(soak: ModuleType) -> None:
     result = soak.on_sockets(seconds=3.0)
     assert result.messages == result.replies + result.failed > 0
     assert result.readings
@@ -45,7 +45,7 @@ def test_seconds_on_real_sockets_with_faults_stay_flat(soak: ModuleType) -> None
     assert [line for line in result.grows() if "memory" not in line] == [], str(result)
 
 
-def test_what_grows_is_said_to_grow(soak: ModuleType) -> None:
+def test_growth_is_reported(soak: ModuleType) -> None:
     result = soak.Soak("leaky")
     flat = soak.Reading(memory=2**26, objects=50_000, tasks=10, files=10, connections=2)
     result.readings = [attrs.evolve(flat, tasks=10 + number) for number in range(24)]

@@ -1,7 +1,7 @@
-"""Client, clock and server driven together by rules in any order (Hypothesis), and judged.
+"""A state machine (Hypothesis) of client, clock and server, with the campaign's invariants.
 
-The rules are collected and carried out when the example is whole: one `trio.run` for each, on a
-clock that only the rules move, so that a failing example shrinks and replays exactly.
+The steps are collected and carried out when the example is complete, in one `trio.run` with a clock
+that only the steps advance, so that a failing example shrinks and can be repeated exactly.
 """
 
 from __future__ import annotations

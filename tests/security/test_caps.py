@@ -1,8 +1,8 @@
-"""Nothing that a server sends without end is read without end, and nothing binds the world's side.
+"""Endless responses are not read without a limit, and servers listen on loopback by default.
 
-The caps on bodies and single events are tested with the parts that have them: bodies in
-``tests/http`` and ``tests/rest``, events in ``tests/sse``, requests in ``tests/testing``, the
-tunnel's in ``tests/browser``; ``!`` in ``tests/session/test_structured_concurrency.py``.
+Other limits are tested with their packages: those of bodies in ``tests/http`` and ``tests/rest``,
+of events in ``tests/sse``, of requests in ``tests/testing``, of the tunnel in ``tests/browser``.
+Shell commands (``!``) are in ``tests/session/test_structured_concurrency.py``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _STATUS = b"HTTP/1.1 200 OK\r\n"
 
 
 class Flood:
-    """A server that sends a beginning, and then the same piece for as long as anyone reads."""
+    """A server that sends a beginning, and then the same piece until the connection is closed."""
 
     def __init__(self, beginning: bytes, piece: bytes) -> None:
         self._beginning = beginning
@@ -57,7 +57,7 @@ HEADS = {
 
 @pytest.mark.parametrize("kind", HEADS)
 @pytest.mark.parametrize("what", ["a call", "a stream"])
-async def test_heads_and_framing_without_end_are_given_up(
+async def test_endless_heads_and_framing_are_aborted(
     kind: str, what: str, nursery: trio.Nursery
 ) -> None:
     flood = HEADS[kind]
@@ -71,10 +71,10 @@ async def test_heads_and_framing_without_end_are_given_up(
                 else:
                     async with mix.open_stream("s", reconnect=IMPATIENT):
                         raise AssertionError("opened")
-    assert flood.sent < 20_000_000, "what the kernel's buffers hold, and little more"
+    assert flood.sent < 20_000_000, "the size of the kernel's buffers, and little more"
 
 
-async def test_interim_answers_without_end_last_no_longer_than_the_call_may(
+async def test_endless_interim_responses_are_aborted_after_the_timeout_of_the_call(
     nursery: trio.Nursery,
 ) -> None:
     server = await serve(nursery, Flood(b"", b"HTTP/1.1 103 Early Hints\r\n\r\n"))
@@ -84,7 +84,7 @@ async def test_interim_answers_without_end_last_no_longer_than_the_call_may(
                 await mix.sessions.list(options=RequestOptions(timeout=0.2))
 
 
-async def test_an_event_without_end_ends_a_sessions_stream_at_its_cap(
+async def test_an_endless_event_ends_a_session_stream_at_max_event_size(
     nursery: trio.Nursery,
 ) -> None:
     async def handler(peer: Peer) -> None:
@@ -97,8 +97,8 @@ async def test_an_event_without_end_ends_a_sessions_stream_at_its_cap(
     with trio.fail_after(20):
         async with Mix(server.url, api="async", retries=ONCE) as mix:
             with pytest.raises(errors.ProtocolError, match="max_event_size"):
-                async with mix.open_stream("s", max_event_size=100_000) as stream:
-                    async with stream.subscribe() as everything:
+                async with mix.open_stream("s", max_event_size=100_000) as session:
+                    async with session.subscribe() as everything:
                         async for _ in everything:
                             pass
 
@@ -142,21 +142,21 @@ async def test_credentials_never_follow_a_redirect_to_another_origin(
     other = await serve(nursery, answering(OK))
     for elsewhere in (other.url, f"http://localhost:{other.port}"):
         server = await serve(nursery, answering(_moved(f"{elsewhere}/x")))
-        theirs = None if client == "own" else callers_client(client)
-        if theirs is not None:
-            theirs.follow_redirects = True  # as its owner may have it for other uses
+        passed = None if client == "own" else callers_client(client)
+        if passed is not None:
+            passed.follow_redirects = True  # the caller may need it for other requests
         headers = {"Authorization": f"Bearer {KEY}", "Cookie": f"sid={KEY}"}
         with trio.fail_after(20):
-            async with Mix(server.url, headers=headers, http_client=theirs, retries=ONCE) as mix:
+            async with Mix(server.url, headers=headers, http_client=passed, retries=ONCE) as mix:
                 with pytest.raises(errors.TrioMixError):
-                    await CALLS[call](mix, server.url, theirs)
-            if theirs is not None:
-                await theirs.aclose()
+                    await CALLS[call](mix, server.url, passed)
+            if passed is not None:
+                await passed.aclose()
         assert KEY in str(server.requests) or "Basic" in str(server.requests)
     assert other.connections == 0
 
 
-# -- what is bound ---------------------------------------------------------------------------
+# -- addresses ------------------------------------------------------------------------------
 
 
 async def test_server_proxy_and_recorder_bind_loopback_by_default(
@@ -181,7 +181,9 @@ async def test_server_proxy_and_recorder_bind_loopback_by_default(
     assert all(ipaddress.ip_address(address).is_loopback for address in bound)
 
 
-async def test_another_address_is_bound_if_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_another_address_is_bound_only_if_it_is_passed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     bound: list[object] = []
     opened = trio.open_tcp_listeners
 

@@ -1,4 +1,4 @@
-"""The HTTP clients that a caller may pass, over sockets or over a network in memory."""
+"""HTTP clients as a caller may pass them, over sockets or in memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PLAIN_CONTEXT = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # loading certificates
 
 
 def callers_client(kind: str, network: Any = None) -> Any:
-    """Return a client of that library, which connects through the network if one is given."""
+    """Return a client of a library, which connects through ``network`` if it is passed."""
     library, core = {"httpx": (httpx, httpcore), "httpx2": (httpx2, httpcore2)}[kind]
     if network is None:
         return library.AsyncClient(verify=_PLAIN_CONTEXT)

@@ -1,4 +1,4 @@
-"""A real cause for every error of arguments, of the order of use and of an operation."""
+"""Causes of errors of arguments, of the order of use and of operations."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ async def address_without_scheme(_: Stage) -> None:
 
 @cause(
     errors.ConfigurationError,
-    "a time that is none",
+    "a duration that is not positive",
     operation="open_stream(",
     target="connect_timeout=0",
     remedy="it must be a positive number of seconds",
 )
 async def no_time(stage: Stage) -> None:
-    stage.mix.open_stream(stage.session, connect_timeout=0)
+    stage.mix.open_stream(stage.session_id, connect_timeout=0)
 
 
 @cause(
     errors.ConfigurationError,
-    "an argument of an operation that the API cannot take",
+    "an invalid argument of an operation",
     operation="sessions.get(",
     target="id=",
     remedy="must be",
@@ -50,12 +50,12 @@ async def empty_id(stage: Stage) -> None:
 
 @cause(
     errors.ConfigurationError,
-    "a header's value with a line end, as a token read from a file may have",
+    "the value of a header ends with a line break, for example a token that was read from a file",
     operation="headers",
     target="'Authorization'",
     remedy="remove it",
 )
-async def header_with_line_end(stage: Stage) -> None:
+async def header_with_line_break(stage: Stage) -> None:
     Mix(stage.server.url, headers={"Authorization": "Bearer secret\n"})
 
 
@@ -80,7 +80,7 @@ async def closed_client(stage: Stage) -> None:
     remedy="use it as `async with session.send(...) as message`",
 )
 async def message_not_entered(stage: Stage) -> None:
-    async with stage.mix.open_stream(stage.session) as session:
+    async with stage.mix.open_stream(stage.session_id) as session:
         await session.send("Hi").wait()
 
 
@@ -92,15 +92,15 @@ async def message_not_entered(stage: Stage) -> None:
     remedy="use it as `async with mix.open_stream(...) as session`",
 )
 async def stream_not_entered(stage: Stage) -> None:
-    await stage.mix.open_stream(stage.session).ask("Hi")
+    await stage.mix.open_stream(stage.session_id).ask("Hi")
 
 
-# Answers
+# Responses
 
 
 @cause(
     errors.ErrorResponse,
-    "there is no such session",
+    "the session does not exist",
     operation="sessions.get",
     target="http://mix.test/api/sessions/session-9",
     remedy="Check the id",
@@ -111,7 +111,7 @@ async def no_such_session(stage: Stage) -> None:
 
 @cause(
     errors.MixDefaultError,
-    "a proxy before the server has lost it",
+    "a proxy cannot reach the server",
     operation="sessions.list",
     target="http://mix.test/api/sessions",
     remedy="The server failed: check its log",
@@ -123,7 +123,7 @@ async def bad_gateway(stage: Stage) -> None:
 
 @cause(
     errors.MixDefaultError,
-    "the server is of a generation that lacks the operation",
+    "the server is too old for the operation",
     operation="notifications.respond",
     target="http://mix.test/api/notifications/1/respond",
     remedy="The operation is part of API 0.11.4",
@@ -135,7 +135,7 @@ async def older_server(stage: Stage) -> None:
 
 @cause(
     errors.ResponseValidationError,
-    "something else than a Mix server answers",
+    "the URL is not that of a Mix server",
     operation="sessions.get",
     target="http://mix.test/api/sessions/session-1",
     remedy="Check that the URL is that of a Mix server",
@@ -144,40 +144,40 @@ async def something_else(stage: Stage) -> None:
     body = b'{"id": "session-1", "title": 7}'
     json = {"Content-Type": "application/json"}
     stage.server.answer_next("/api/sessions", 200, headers=json, body=body)
-    await stage.mix.sessions.get(id=stage.session)
+    await stage.mix.sessions.get(id=stage.session_id)
 
 
 @cause(
     errors.ConnectionFailed,
-    "nothing listens there",
+    "no server is running at the address",
     operation="sessions.list",
     target="http://mix.test/api/sessions",
     remedy="Check that a Mix server is running at that address",
 )
-async def nothing_there(stage: Stage) -> None:
+async def no_server(stage: Stage) -> None:
     await stage.server.stop()
     await stage.mix.sessions.list()
 
 
 @cause(
     errors.RequestTimeout,
-    "the server takes the request and says nothing",
+    "the server accepts the request and does not respond",
     operation="sessions.list",
     target="http://mix.test/api/sessions",
     remedy="Raise RequestOptions(timeout=...)",
 )
 async def silent_server(stage: Stage) -> None:
-    async with stage.deaf() as mix:
+    async with stage.silent() as mix:
         await mix.sessions.list(options=RequestOptions(timeout=5))
 
 
 @cause(
     errors.RequestTimeout,
-    "a stream's first `connected` does not come within `connect_timeout`",
+    "the first `connected` of a stream does not arrive within `connect_timeout`",
     operation="streaming.stream_events",
     target="http://mix.test/stream?sessionId=session-1",
     remedy="Raise",
 )
 async def silent_stream(stage: Stage) -> None:
-    async with stage.deaf() as mix, mix.open_stream(stage.session, connect_timeout=5):
+    async with stage.silent() as mix, mix.open_stream(stage.session_id, connect_timeout=5):
         pass

@@ -1,4 +1,4 @@
-"""A real cause for every error of `trio_mix.browser`, `trio_mix.sse` and `trio_mix.testing`."""
+"""Causes of errors of `trio_mix.browser`, `trio_mix.sse` and `trio_mix.testing`."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def not_a_browser(_: Stage) -> None:
 
 @cause(
     browser.BrowserGone,
-    "no browser listens at the address",
+    "no browser is running at the address",
     operation="No browser can be reached at",
     target="http://127.0.0.1:",
     remedy="Start one with --remote-debugging-port",
@@ -54,7 +54,7 @@ async def no_browser(stage: Stage) -> None:
         await free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
         url = f"http://127.0.0.1:{port}"
-        async with browser.open_tunnel(stage.mix, stage.session, token="t", cdp_url=url):
+        async with browser.open_tunnel(stage.mix, stage.session_id, token="t", cdp_url=url):
             pass
 
 
@@ -74,14 +74,14 @@ async def tunnel_refused(stage: Stage) -> None:
     devtools = FakeDevTools()
     await stage.nursery.start(devtools.serve)
     async with browser.open_tunnel(
-        stage.mix, stage.session, token="t", cdp_url=devtools.url, policy=POLICY
+        stage.mix, stage.session_id, token="t", cdp_url=devtools.url, policy=POLICY
     ):
         pass
 
 
 @cause(
     testing.RecordingError,
-    "a file that is replayed is not a recording",
+    "the file to replay is not a recording",
     operation="is not a recording",
     target="/notes.jsonl",
     remedy="make a recording with trio_mix.testing.record",
@@ -95,7 +95,7 @@ async def no_recording(stage: Stage) -> None:
 
 @cause(
     testing.LeftBehindError,
-    "a function that is swept leaves a task behind",
+    "a function under test leaves a task running",
     operation="cancelled at checkpoint 1",
     target="left_running",
     remedy="in a finally, await what it started and close what it opened",
@@ -121,8 +121,8 @@ async def left_behind(stage: Stage) -> None:
 async def two_readers(stage: Stage) -> None:
     stage.server.script("Hi", testing.Turn(testing.Hang()))
     async with (
-        stage.mix.open_stream(stage.session) as stream,
-        stream.send("Hi") as message,
+        stage.mix.open_stream(stage.session_id) as session,
+        session.send("Hi") as message,
     ):
 
         async def read() -> None:
@@ -136,7 +136,7 @@ async def two_readers(stage: Stage) -> None:
 
 @cause(
     errors.ProtocolError,
-    "a decoder is fed a line over its limit",
+    "a line exceeds the limit of a decoder",
     operation="A line of the event stream",
     target="max_event_size=10 bytes",
     remedy="Raise max_event_size",

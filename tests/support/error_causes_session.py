@@ -1,4 +1,4 @@
-"""A real cause for every error of a session stream and of a message."""
+"""Causes of errors of session streams and messages."""
 
 from __future__ import annotations
 
@@ -18,70 +18,70 @@ if TYPE_CHECKING:
 
 @cause(
     errors.StreamClosed,
-    "a stream is used after its block was left",
+    "a stream is used after its block",
     operation="The stream of",
     target="session-1",
     remedy="open it again",
 )
 async def stream_left(stage: Stage) -> None:
-    async with stage.mix.open_stream(stage.session) as stream:
+    async with stage.mix.open_stream(stage.session_id) as session:
         pass
-    await stream.ask("Hi")
+    await session.ask("Hi")
 
 
 @cause(
     errors.StreamClosed,
-    "the server wants no more connections (HTTP 204)",
+    "the server asks clients not to connect again (HTTP 204)",
     operation="was answered HTTP 204",
     target="http://mix.test/stream?sessionId=session-1",
     remedy="asks clients not to connect again",
 )
 async def no_content(stage: Stage) -> None:
     stage.server.answer_next("/stream", 204)
-    async with stage.mix.open_stream(stage.session):
+    async with stage.mix.open_stream(stage.session_id):
         pass
 
 
 @cause(
     errors.StreamAlreadyOpen,
-    "a second stream of one session is opened on one client",
+    "a second stream of a session is opened on the same client",
     operation="already has an open stream on this client",
     target="'session-1'",
     remedy="Share that one",
 )
 async def second_stream(stage: Stage) -> None:
-    async with stage.mix.open_stream(stage.session), stage.mix.open_stream(stage.session):
+    async with stage.mix.open_stream(stage.session_id), stage.mix.open_stream(stage.session_id):
         pass
 
 
 @cause(
     errors.SessionNotFound,
-    "the session was never created, or is deleted; real servers say so in an `error` event",
+    "the session was never created, or was deleted; real servers send an `error` event",
     operation="cannot be streamed from",
     target="http://mix.test/stream?sessionId=session-9",
     remedy="Create the session first, or check its id",
 )
-async def stream_of_nothing(stage: Stage) -> None:
+async def unknown_session(stage: Stage) -> None:
     async with stage.mix.open_stream("session-9"):
         pass
 
 
 @cause(
     errors.SessionNotFound,
-    "the same, on a server that answers as the specification says",
+    "the same, on a server that responds according to the specification",
     operation="does not exist",
     target="http://mix.test/stream?sessionId=session-9",
     remedy="Create the session first, or check its id",
     server={"unknown_session": "404"},
 )
-async def stream_of_nothing_by_the_book(stage: Stage) -> None:
+async def unknown_session_by_the_specification(stage: Stage) -> None:
     async with stage.mix.open_stream("session-9"):
         pass
 
 
 @cause(
     errors.SessionNotFound,
-    "the session was in use when the server was restarted, and it keeps none",
+    "the server lost the session in a restart",
     operation="cannot be streamed from",
     target="http://mix.test/stream?sessionId=session-1",
     remedy="Open a new one",
@@ -89,8 +89,8 @@ async def stream_of_nothing_by_the_book(stage: Stage) -> None:
 async def session_lost_with_its_server(stage: Stage) -> None:
     stage.server.script("Hi", Turn(Say("Let me"), Hang()))
     async with (
-        stage.mix.open_stream(stage.session) as stream,
-        stream.send("Hi") as message,
+        stage.mix.open_stream(stage.session_id) as session,
+        session.send("Hi") as message,
     ):
         await stage.server.wait_for(MessageRun)
         await stage.server.restart(keep_sessions=False)
@@ -99,20 +99,20 @@ async def session_lost_with_its_server(stage: Stage) -> None:
 
 @cause(
     errors.ReconnectFailed,
-    "the server stays away for longer than the policy allows",
+    "the server is not available for longer than the policy allows",
     operation="The event stream",
     target="http://mix.test/stream?sessionId=session-1",
     remedy="Check the server, or allow more time in ReconnectPolicy",
 )
-async def server_stays_away(stage: Stage) -> None:
-    async with stage.mix.open_stream(stage.session, reconnect=HALF_A_MINUTE) as stream:
+async def server_unavailable(stage: Stage) -> None:
+    async with stage.mix.open_stream(stage.session_id, reconnect=HALF_A_MINUTE) as session:
         await stage.server.stop()
-        await stream.ask("Hi")
+        await session.ask("Hi")
 
 
 @cause(
     errors.ProtocolError,
-    "the address is a web page's",
+    "the address is that of a web page",
     operation="did not return an event stream",
     target="http://mix.test/stream?sessionId=session-1",
     remedy="Check the URL",
@@ -120,7 +120,7 @@ async def server_stays_away(stage: Stage) -> None:
 async def web_page(stage: Stage) -> None:
     html = {"Content-Type": "text/html"}
     stage.server.answer_next("/stream", 200, headers=html, body=b"<h1>Welcome</h1>")
-    async with stage.mix.open_stream(stage.session):
+    async with stage.mix.open_stream(stage.session_id):
         pass
 
 
@@ -133,8 +133,8 @@ async def web_page(stage: Stage) -> None:
 )
 async def event_too_large(stage: Stage) -> None:
     stage.server.script("Hi", Turn(Emit("huge", {"text": "x" * 2**24})))
-    async with stage.mix.open_stream(stage.session) as stream:
-        await stream.ask("Hi")
+    async with stage.mix.open_stream(stage.session_id) as session:
+        await session.ask("Hi")
 
 
 # Messages
@@ -142,15 +142,15 @@ async def event_too_large(stage: Stage) -> None:
 
 @cause(
     errors.AgentError,
-    "the agent cannot go on",
+    "the agent fails",
     operation="The agent gave up the message",
     target="session-1",
     remedy="Check the server's log, or send the message again",
 )
 async def agent_fails(stage: Stage) -> None:
     stage.server.script("Hi", Turn(Say("Let me"), Fail("failed to process events: overloaded")))
-    async with stage.mix.open_stream(stage.session) as stream:
-        await stream.ask("Hi")
+    async with stage.mix.open_stream(stage.session_id) as session:
+        await session.ask("Hi")
 
 
 @cause(
@@ -163,13 +163,13 @@ async def agent_fails(stage: Stage) -> None:
 async def agent_without_key(stage: Stage) -> None:
     failure = Fail("Authentication required for the provider", type="authentication_error")
     stage.server.script("Hi", Turn(failure))
-    async with stage.mix.open_stream(stage.session) as stream:
-        await stream.ask("Hi")
+    async with stage.mix.open_stream(stage.session_id) as session:
+        await session.ask("Hi")
 
 
 @cause(
     errors.AgentError,
-    "the model's provider asks for fewer requests, on a pipeline server",
+    "the model's provider limits the request rate, on a pipeline server",
     operation="The agent gave up the message",
     target="session-1",
     remedy="The model's provider limits the request rate: send it again in 60 s",
@@ -177,27 +177,27 @@ async def agent_without_key(stage: Stage) -> None:
 )
 async def rate_limit(stage: Stage) -> None:
     stage.server.script("Hi", Turn(RateLimit()))
-    async with stage.mix.open_stream(stage.session) as stream:
-        await stream.ask("Hi")
+    async with stage.mix.open_stream(stage.session_id) as session:
+        await session.ask("Hi")
 
 
 @cause(
     errors.AgentError,
-    "the message was cancelled: its block was left, or somebody else did it",
+    "the message was cancelled, by leaving its block or by another client",
     operation="The agent gave up the message",
     target="session-1",
     remedy="send it again if it is still wanted",
 )
 async def cancelled(stage: Stage) -> None:
     stage.server.script("Hi", Turn(Say("Let me"), Hang()))
-    async with stage.mix.open_stream(stage.session) as stream, stream.send("Hi") as message:
+    async with stage.mix.open_stream(stage.session_id) as session, session.send("Hi") as message:
         await message.cancel()
         await message.wait()
 
 
 @cause(
     errors.MessageInterrupted,
-    "the connection was lost, and an oldest server has no stored messages that show the outcome",
+    "the connection was lost, and the server stores no messages that show the outcome",
     operation="was cut: the connection was lost",
     target="session-1",
     remedy="It may have run, or may still be running: check the session's messages",
@@ -205,13 +205,13 @@ async def cancelled(stage: Stage) -> None:
 )
 async def cut_for_good(stage: Stage) -> None:
     stage.server.script("Hi", Turn(Drop(), Hang()))
-    async with stage.mix.open_stream(stage.session) as stream:
-        await stream.ask("Hi")
+    async with stage.mix.open_stream(stage.session_id) as session:
+        await session.ask("Hi")
 
 
 @cause(
     errors.MessageInterrupted,
-    "the server was restarted in the middle of the message",
+    "the server was restarted during the message",
     operation="was cut: the connection was lost",
     target="session-1",
     remedy="It is not running any more: send it again if it is still wanted",
@@ -219,8 +219,8 @@ async def cut_for_good(stage: Stage) -> None:
 async def server_restarted(stage: Stage) -> None:
     stage.server.script("Hi", Turn(Say("Let me"), Hang()))
     async with (
-        stage.mix.open_stream(stage.session) as stream,
-        stream.send("Hi") as message,
+        stage.mix.open_stream(stage.session_id) as session,
+        session.send("Hi") as message,
     ):
         await stage.server.wait_for(MessageRun)
         await stage.server.restart()
@@ -229,7 +229,7 @@ async def server_restarted(stage: Stage) -> None:
 
 @cause(
     errors.MessageInterrupted,
-    "its block was left before its end, the server did not hear it, and the reply was asked for",
+    "its block was left early, the server did not cancel it, and the reply is read",
     operation="was left before its turn was over",
     target="session-1",
     remedy="Stay in the block until the end to get the whole reply",
@@ -237,39 +237,39 @@ async def server_restarted(stage: Stage) -> None:
 )
 async def left_early(stage: Stage) -> None:
     stage.server.script("Hi", Turn(Say("Let me"), Hang()))
-    async with stage.mix.open_stream(stage.session) as stream:
-        async with stream.send("Hi") as message:
+    async with stage.mix.open_stream(stage.session_id) as session:
+        async with session.send("Hi") as message:
             pass
         _ = message.reply
 
 
 @cause(
     errors.MessageRejected,
-    "the text would be run as a shell command",
+    "the server would run the text as a shell command",
     operation="The message to session",
     target="session-1",
     remedy="Pass allow_shell=True if that is intended",
 )
 async def shell_command(stage: Stage) -> None:
-    async with stage.mix.open_stream(stage.session) as stream:
-        await stream.ask("!ls")
+    async with stage.mix.open_stream(stage.session_id) as session:
+        await session.ask("!ls")
 
 
 @cause(
     errors.MessageRejected,
-    "the server knows no such command",
+    "the command does not exist",
     operation="The message to session",
     target="session-1",
     remedy="Use a command that mix.system.list_commands() names",
 )
 async def no_such_command(stage: Stage) -> None:
-    async with stage.mix.open_stream(stage.session) as stream:
-        await stream.ask("/nonsense")
+    async with stage.mix.open_stream(stage.session_id) as session:
+        await session.ask("/nonsense")
 
 
 @cause(
     errors.MessageRejected,
-    "the server refuses whatever is sent",
+    "the server refuses the message",
     operation="The message to session",
     target="http://mix.test/api/sessions/session-1/messages",
     remedy="Check the credentials: store the provider's key on the server",
@@ -278,38 +278,38 @@ async def no_such_command(stage: Stage) -> None:
 async def refused(stage: Stage) -> None:
     body = b'{"error": {"code": 403, "message": "this session is read-only", "type": "forbidden"}}'
     json = {"Content-Type": "application/json"}
-    async with stage.mix.open_stream(stage.session) as stream:
+    async with stage.mix.open_stream(stage.session_id) as session:
         stage.server.answer_next("/api/sessions/", 403, headers=json, body=body, times=9)
-        await stream.ask("Hi")
+        await session.ask("Hi")
 
 
 @cause(
     errors.MessageNotFinished,
-    "the reply is asked for too early",
+    "the reply is read too early",
     operation="The message on session",
     target="session-1",
     remedy="Iterate it to its end, or `await message.wait()`",
 )
 async def too_early(stage: Stage) -> None:
     async with (
-        stage.mix.open_stream(stage.session) as stream,
-        stream.send("Hi") as message,
+        stage.mix.open_stream(stage.session_id) as session,
+        session.send("Hi") as message,
     ):
         _ = message.reply
 
 
 @cause(
     errors.ConsumerTooSlow,
-    "nobody iterates a message that tells a lot",
+    "no task iterates a message with many events",
     operation="was aborted",
     target="session-1",
     remedy="Iterate it in its own task, or raise message_buffer",
 )
-async def nobody_reads(stage: Stage) -> None:
+async def not_iterated(stage: Stage) -> None:
     stage.server.script("Hi", Turn(*[Emit("status", {"n": n}) for n in range(100)]))
     async with (
-        stage.mix.open_stream(stage.session, message_buffer=1) as stream,
-        stream.send("Hi") as message,
+        stage.mix.open_stream(stage.session_id, message_buffer=1) as session,
+        session.send("Hi") as message,
     ):
         await trio.sleep(1)
         await message.wait()

@@ -1,4 +1,4 @@
-"""Small mistakes, one line each, whose errors need a remedy but no place on the page."""
+"""Causes of errors, one line each, that the page does not list."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 
 def odd(value: object) -> Any:
-    """Hide a value's type from the checkers, which would find the mistake before it is made."""
+    """Hide the type of an invalid argument from the type checkers."""
     return value
 
 
 def wrong(name: str, *, operation: str, target: str, remedy: str, call: Callable[[], Any]) -> None:
-    """Note a call that raises `ConfigurationError`."""
+    """Register a call that raises `ConfigurationError`."""
 
     async def run(_: Stage) -> None:
         await trio.lowlevel.checkpoint()
@@ -45,11 +45,11 @@ def wrong(name: str, *, operation: str, target: str, remedy: str, call: Callable
 def message(
     name: str, *, target: str, remedy: str, error: type[Exception], text: str = "Hi", **send: Any
 ) -> None:
-    """Note a message that is refused before it is sent."""
+    """Register a message that is refused before it is sent."""
 
     async def run(stage: Stage) -> None:
-        async with stage.mix.open_stream(stage.session) as stream:
-            await stream.ask(text, **send)
+        async with stage.mix.open_stream(stage.session_id) as session:
+            await session.ask(text, **send)
 
     run.__name__ = name
     operation = "send(" if error is errors.ConfigurationError else "The message to session"
@@ -118,7 +118,7 @@ message("steps", error=errors.ConfigurationError, max_steps=0, target="max_steps
        remedy="not to connect again")  # fmt: skip
 async def raw_no_content(stage: Stage) -> None:
     stage.server.answer_next("/stream", 204)
-    async with stage.mix.streaming.stream_events(session_id=stage.session):
+    async with stage.mix.streaming.stream_events(session_id=stage.session_id):
         pass
 
 
@@ -128,27 +128,27 @@ async def raw_no_content(stage: Stage) -> None:
 async def raw_web_page(stage: Stage) -> None:
     html = {"Content-Type": "text/html"}
     stage.server.answer_next("/stream", 200, headers=html, body=b"<h1>Welcome</h1>")
-    async with stage.mix.streaming.stream_events(session_id=stage.session):
+    async with stage.mix.streaming.stream_events(session_id=stage.session_id):
         pass
 
 
 @cause(errors.ConfigurationError, "", operation="files.upload(", target="/missing.txt",
        remedy="cannot be read", real_clock=True)  # fmt: skip
 async def missing_file(stage: Stage) -> None:
-    await stage.mix.files.upload(id=stage.session, file=stage.folder / "missing.txt")
+    await stage.mix.files.upload(id=stage.session_id, file=stage.folder / "missing.txt")
 
 
 @cause(errors.ConfigurationError, "", operation="files.download(", target="missing",
        remedy="must name a file in a folder that exists", real_clock=True)  # fmt: skip
 async def missing_folder(stage: Stage) -> None:
     to = stage.folder / "missing" / "a.txt"
-    await stage.mix.files.download(id=stage.session, filename="a.txt", to=to)
+    await stage.mix.files.download(id=stage.session_id, filename="a.txt", to=to)
 
 
 @cause(errors.UsageError, "", operation="stream", target="session-1",
        remedy="call mix.open_stream() again")  # fmt: skip
 async def entered_twice(stage: Stage) -> None:
-    async with stage.mix.open_stream(stage.session) as stream:
+    async with stage.mix.open_stream(stage.session_id) as session:
         pass
-    async with stream:
+    async with session:
         pass

@@ -1,4 +1,4 @@
-"""The page of every error: what it is, what to do, and its real texts.
+"""Generate the page of errors: what each error means, what to do, and its texts.
 
 ``python -m tests.support.error_page`` writes the page; a test compares it.
 """
@@ -47,7 +47,7 @@ def raised() -> Iterator[tuple[str, type[Exception]]]:
 
 
 def sections(texts: Mapping[str, str]) -> Iterator[str]:
-    """Return the page's part on each class.
+    """Return the sections of the page, one for each class.
 
     Args:
       texts: the error texts, by the names of their causes.
@@ -72,8 +72,8 @@ def sections(texts: Mapping[str, str]) -> Iterator[str]:
 def _described(error: type[Exception]) -> tuple[str, str]:
     if error is trio.BusyResourceError:
         return (
-            "two tasks use one object that only one can use at a time (Trio's own class).",
-            "Let one task use it, and pass on what it gets, over a memory channel for instance.",
+            "two tasks use an object that only one task can use at a time (a class of Trio).",
+            "Let one task use it, and pass the results on, for example over a memory channel.",
         )
     doc = (inspect.getdoc(error) or "").replace("``", "`")
     is_, _, rest = doc.partition("\n\n")
@@ -84,7 +84,7 @@ def _described(error: type[Exception]) -> tuple[str, str]:
 
 
 def error_text(cause: Cause) -> str:
-    """Make a cause happen, and return the text."""
+    """Run a cause, and return the text of its error."""
     with tempfile.TemporaryDirectory() as folder:
         error = happen(cause, Path(folder))
         assert error is not None, f"{cause.name} did not happen"

@@ -25,17 +25,17 @@ HALF_A_MINUTE: Final = ReconnectPolicy(max_elapsed_time=30)
 
 @attrs.frozen
 class Stage:
-    """What a cause finds: a server, a client that tries once, a session."""
+    """The objects for a cause: a server, a client without retries, a session."""
 
     server: MixServer
     mix: Mix
-    session: str
+    session_id: str
     folder: Path
     nursery: trio.Nursery
-    """For a task beside the cause."""
+    """For a task that runs during the cause."""
 
-    def deaf(self, **settings: Any) -> Mix:
-        """Return a client of a server that takes connections and says nothing."""
+    def silent(self, **settings: Any) -> Mix:
+        """Return a client of a server that accepts connections and never responds."""
         self._kept.clear()
         network = MemoryNetwork(self._keep)
         return Mix(self.server.url, network=network, retries=ONCE, **settings)
@@ -49,17 +49,17 @@ class Stage:
 
 @attrs.frozen(kw_only=True)
 class Cause:
-    """One way in which an error comes about, and what its text must hold."""
+    """One way to cause an error, and the parts that its text must contain."""
 
     error: type[Exception]
     happens: str
-    """How it comes about, as the page says it; empty: too small a thing for the page."""
+    """The description of the cause on the page; empty: the page does not list it."""
     operation: str
-    """What its text calls that which was done."""
+    """The name of the operation in the text."""
     target: str
-    """What its text calls that to which it was done."""
+    """The name of the target in the text."""
     remedy: str
-    """The beginning of what its text says to do."""
+    """The beginning of the remedy in the text."""
     server: dict[str, Any]
     client: dict[str, Any]
     real_clock: bool
@@ -67,7 +67,7 @@ class Cause:
 
     @property
     def name(self) -> str:
-        """How the test calls it."""
+        """The name of the cause in test reports."""
         return f"{self.error.__name__}-{self.run.__name__}"
 
 
@@ -85,7 +85,7 @@ def cause(
     client: dict[str, Any] | None = None,
     real_clock: bool = False,
 ) -> Callable[[Callable[[Stage], Awaitable[object]]], Callable[[Stage], Awaitable[object]]]:
-    """Note what the function does as a way to get that error."""
+    """Register a function as a cause of an error."""
 
     def note(run: Callable[[Stage], Awaitable[object]]) -> Callable[[Stage], Awaitable[object]]:
         CAUSES.append(
@@ -107,7 +107,7 @@ def cause(
 
 
 def happen(cause: Cause, folder: Path) -> Exception | None:
-    """Make it happen, and return what came out."""
+    """Run a cause, and return the exception."""
     clock = None if cause.real_clock else MockClock(autojump_threshold=0)
     return trio.run(partial(_happen, cause, folder), clock=clock)
 
@@ -119,10 +119,10 @@ async def _happen(cause: Cause, folder: Path) -> Exception | None:
             Mix(server.url, **{"network": server.network, "retries": ONCE, **cause.client}) as mix,
             trio.open_nursery() as nursery,
         ):
-            session = server.create_session(session_id="session-1")
+            session_id = server.create_session(session_id="session-1")
             try:
-                await cause.run(Stage(server, mix, session, folder, nursery))
-            except Exception as error:  # noqa: BLE001 - that is what it is for
+                await cause.run(Stage(server, mix, session_id, folder, nursery))
+            except Exception as error:  # noqa: BLE001 - any exception is the result
                 return error
             finally:
                 nursery.cancel_scope.cancel()
@@ -130,7 +130,7 @@ async def _happen(cause: Cause, folder: Path) -> Exception | None:
 
 
 def text_of(error: Exception, folder: Path) -> str:
-    """Return an error's text as the page shows it: addresses and numbers that do not change."""
+    """Return the text of an error for the page, with normalised addresses and numbers."""
     text = str(error).replace("http://mix.test", "http://localhost:8088")
     text = text.replace(str(folder), "/srv")
     text = re.sub(r"\(\d+ (connection attempts in )[\d.]+ s\)", r"(7 \g<1>30.0 s)", text)

@@ -1,4 +1,4 @@
-"""Short makers of events and turns for the tests of the sans-IO layers."""
+"""Functions that make events and turns, for the tests of the sans-IO layers."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""A client, a server and a network on a clock that only the model moves.
+"""A client, a server and a network on a mock clock that only the model advances.
 
 A program is a list of steps. After each step everything runs until all tasks wait, so that the next
-step starts from a stable state; time passes only in steps of its own. `campaign_judge` checks what
-must hold.
+step starts from a stable state; only "time" steps advance the clock. `campaign_judge` checks the
+invariants.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ TEXTS = ("alpha", "beta", "gamma")
 
 @attrs.frozen
 class Step:
-    """One step: its name, and what it is about."""
+    """One step and its parameters."""
 
     name: StepName
     number: int = 0
@@ -47,7 +47,7 @@ class Step:
 
 @attrs.frozen
 class Program:
-    """A world and what happens in it."""
+    """A kind of server, and the steps."""
 
     api: Api
     replay: bool
@@ -55,7 +55,7 @@ class Program:
 
 
 class _Sender:
-    """One message in the hands of a caller who does as the model says."""
+    """Sends one message and reads it as the model's steps demand."""
 
     def __init__(self, outcome: Outcome) -> None:
         self.outcome = outcome
@@ -63,10 +63,10 @@ class _Sender:
         self.more = trio.Semaphore(0)
         self.leaving = False
 
-    async def run(self, stream: SessionStream) -> None:
+    async def run(self, session: SessionStream) -> None:
         with self.scope:
             try:
-                async with stream.send(self.outcome.job.text) as message:
+                async with session.send(self.outcome.job.text) as message:
                     await self._read(message)
             except errors.TrioMixError as exc:
                 self.outcome.how, self.outcome.error = "error", exc
@@ -85,7 +85,7 @@ class _Sender:
 
 
 def carry_out_program(program: Program) -> list[str]:
-    """Carry out a program; return what did not hold, after whichever step."""
+    """Carry out a program; return the violated invariants, with the step."""
     run = Run(_schedule(program))
     found: list[str] = []
     clock = trio.testing.MockClock()
@@ -144,15 +144,15 @@ async def _main(
         server.script("foreign", Turn(Say("".join(words), deltas=words)))
         world = _World(run, server, proxy, clock)
         try:
-            async with mix.open_stream(world.session) as stream:
+            async with mix.open_stream(world.session_id) as session:
                 run.opened = True
                 async with trio.open_nursery() as nursery:
                     for step in program.steps:
-                        await world.step(stream, nursery, step)
+                        await world.step(session, nursery, step)
                         if wrong := world.check():
                             found += [f"after {step}: {line}" for line in wrong]
                             return
-                    await world.end(stream, nursery)
+                    await world.end(session, nursery)
         except errors.TrioMixError as exc:
             run.died_of = exc
         run.log = list(server.log)
@@ -170,13 +170,13 @@ class _World:
         self.server = server
         self.proxy = proxy
         self.clock = clock
-        self.session = server.create_session()
+        self.session_id = server.create_session()
         self.senders: list[_Sender] = []
 
-    async def step(self, stream: SessionStream, nursery: trio.Nursery, step: Step) -> None:
+    async def step(self, session: SessionStream, nursery: trio.Nursery, step: Step) -> None:
         match step.name:
             case "send":
-                self._send(stream, nursery, TEXTS[step.number % len(TEXTS)])
+                self._send(session, nursery, TEXTS[step.number % len(TEXTS)])
             case "time":
                 self.clock.jump(step.amount)
             case "cut":
@@ -191,22 +191,22 @@ class _World:
                 await self.server.restart()
             case "foreign":
                 if not self.server.running_turns and not self._busy():
-                    self.server.run_message(self.session, "foreign")
+                    self.server.run_message(self.session_id, "foreign")
             case _:
-                self._tell_sender(step)
+                self._control_sender(step)
         await trio.testing.wait_all_tasks_blocked()
 
-    def _send(self, stream: SessionStream, nursery: trio.Nursery, text: str) -> None:
+    def _send(self, session: SessionStream, nursery: trio.Nursery, text: str) -> None:
         outcome = Outcome(Job(text, "iterate", 0.0, 0.0, 0))
         sender = _Sender(outcome)
         self.run.outcomes.append(outcome)
         self.senders.append(sender)
-        nursery.start_soon(sender.run, stream)
+        nursery.start_soon(sender.run, session)
 
     def _busy(self) -> bool:
         return any(sender.outcome.how == "hung" for sender in self.senders)
 
-    def _tell_sender(self, step: Step) -> None:
+    def _control_sender(self, step: Step) -> None:
         if not self.senders:
             return
         sender = self.senders[step.number % len(self.senders)]
@@ -218,7 +218,7 @@ class _World:
                 sender.more.release()
 
     def check(self) -> list[str]:
-        """Return what does not hold while things are still going on."""
+        """Return the invariants that are violated while the program is running."""
         self.run.log = list(self.server.log)
         wrong = [line for line in judge(self._so_far()) if line]
         if self.server.open_streams > 2 and self.run.schedule.api != "pipeline-oldest":
@@ -226,15 +226,15 @@ class _World:
         return wrong
 
     def _so_far(self) -> Run:
-        """Return the run without what has not ended, as the judge wants it."""
+        """Return the run so far, with its running messages marked as left."""
         ended = [outcome for outcome in self.run.outcomes if outcome.how != "hung"]
         waiting = [attrs.evolve(o, how="left") for o in self.run.outcomes if o.how == "hung"]
         so_far = attrs.evolve(self.run, outcomes=[*ended, *waiting])
         so_far.opened = False
         return so_far
 
-    async def end(self, stream: SessionStream, nursery: trio.Nursery) -> None:
-        """Let everything come to its end, and see that the next message works."""
+    async def end(self, session: SessionStream, nursery: trio.Nursery) -> None:
+        """Wait until everything has ended, and check that the next message works."""
         await self.proxy.plug_in()
         for sender in self.senders:
             for _ in range(1000):
@@ -243,16 +243,16 @@ class _World:
         final = _Sender(self.run.final)
         for _ in range(1000):
             final.more.release()
-        nursery.start_soon(final.run, stream)
+        nursery.start_soon(final.run, session)
         for _ in range(1500):
             await trio.testing.wait_all_tasks_blocked()
             if not self._busy() and self.run.final.how != "hung":
                 break
             self.clock.jump(2.0)
         self.run.outcomes.append(self.run.final)
-        statistics = stream.statistics()
+        statistics = session.statistics()
         if statistics.turn_running or statistics.senders_waiting:
             self.run.left.append(f"a turn or a waiting sender: {statistics}")
         if any(isinstance(event, ev.StreamGapEvent) for event in self.run.final.events):
-            self.run.left.append("a gap in the message after all was over")
+            self.run.left.append("a gap in the message after all faults")
         nursery.cancel_scope.cancel()

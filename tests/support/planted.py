@@ -32,18 +32,18 @@ if TYPE_CHECKING:
 __all__ = ["KEY", "KEYS", "Search", "found_in"]
 
 KEY: Final = "planted-7c1e0fd5"
-"""What is in each planted secret, and nowhere else."""
+"""A part of each planted secret, which occurs nowhere else."""
 
 _OF_TESTS: Final = (
     *("tok-12345", "key-67890", "sk-secret", "s3cr3t@pw", "s3cr3t%40pw", "planted-secret-key"),
 )
 KEYS: Final = (KEY, *_OF_TESTS)
-"""The planted one, and those that tests give to clients of their own."""
+"""The planted key, and those that tests pass to their clients."""
 _LARGEST_FILE: Final = 2**20
 
 
 def found_in(text: str) -> str | None:
-    """Return where in a text a key stands, by what is around it, without the key."""
+    """Return the text around a key, without the key; None if there is no key."""
     for key in KEYS:
         at = text.find(key)
         if at >= 0:
@@ -53,7 +53,7 @@ def found_in(text: str) -> str | None:
 
 
 class Search:
-    """Looks at all that one test puts out."""
+    """Searches the output of a test."""
 
     def __init__(self) -> None:
         self.found: list[str] = []
@@ -61,14 +61,14 @@ class Search:
         self._undo: list[Callable[[], None]] = []
 
     def look(self, where: str, text: str) -> None:
-        """Take a note of a key in some output."""
+        """Note a key in some output."""
         if (excerpt := found_in(text)) is not None:
             self.found.append(f"{where}: {excerpt}")
 
-    # -- what is watched as it happens -----------------------------------------------------
+    # -- output during a test --------------------------------------------------------------
 
     def watch(self) -> None:
-        """Begin to look, in this process, until `unwatch`."""
+        """Search the output of this process until `unwatch`."""
         self._plant()
         for name in errors.__all__:
             cls = getattr(errors, name)
@@ -82,7 +82,7 @@ class Search:
         self._undo.append(lambda: logging.getLogger().removeHandler(handler))
 
     def unwatch(self) -> None:
-        """Leave everything as it was."""
+        """Restore everything."""
         for undo in reversed(self._undo):
             undo()
         self._undo.clear()
@@ -125,13 +125,13 @@ class Search:
         @functools.wraps(read)
         def watched(fixture: pytest.CaptureFixture[Any]) -> Any:
             taken = read(fixture)
-            self.look("what the test took with capsys", f"{taken.out}{taken.err}")
+            self.look("the output read with capsys", f"{taken.out}{taken.err}")
             return taken
 
         self._replace(pytest.CaptureFixture, "readouterr", watched)
 
     def watch_spans(self) -> None:
-        """Look at finished spans from now on, where OpenTelemetry's exporter has been loaded."""
+        """Search finished spans, if OpenTelemetry's exporter has been imported."""
         module = sys.modules.get("opentelemetry.sdk.trace.export.in_memory_span_exporter")
         if module is None or hasattr(module, "_planted"):
             return
@@ -147,17 +147,17 @@ class Search:
 
         self._replace(exporter, "export", watched)
 
-    # -- what is looked at when the test is over -------------------------------------------
+    # -- output after a test ---------------------------------------------------------------
 
     def look_at_report(self, report: pytest.TestReport) -> None:
-        """Look at what pytest says of one phase of a test."""
+        """Search the report of one phase of a test."""
         for title, text in report.sections:
             self.look(title, text)
         if report.longrepr is not None:
             self.look("the report", report.longreprtext)
 
     def look_at_rest(self, item: pytest.Item) -> None:
-        """Look at what the test has left: timelines and files."""
+        """Search the timelines and files of a test."""
         for server in item.stash.get(_SERVERS, []):
             self.look("the server's timeline", server.timeline)
         folder: Path | None = getattr(item, "funcargs", {}).get("tmp_path")
@@ -168,7 +168,7 @@ class Search:
 
 
 class _Handler(logging.Handler):
-    """Looks at every record that is logged, with its traceback."""
+    """Searches every log record, with its traceback."""
 
     def __init__(self, search: Search) -> None:
         super().__init__()
@@ -194,7 +194,7 @@ class Plugin:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         for found in self.search.found:
-            terminalreporter.write_line(f"A planted key was put out: {found}")
+            terminalreporter.write_line(f"The output contains a planted key: {found}")
 
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         self.search.planting = zlib.crc32(item.nodeid.encode()) % 2 == 0
@@ -216,6 +216,6 @@ class Plugin:
         found, search.found = search.found, []
         if found:
             report.outcome = "failed"
-            report.longrepr = "A planted key was put out:\n" + "\n".join(
+            report.longrepr = "The output contains a planted key:\n" + "\n".join(
                 f"  {each}" for each in found
             )

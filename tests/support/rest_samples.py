@@ -1,6 +1,6 @@
-"""For each operation: arguments, the request they must become, an answer, and a broken one.
+"""For each operation: arguments, the expected request, a response, and a malformed response.
 
-Written by hand from the API's description, so that the table under test cannot vouch for itself.
+Written by hand from the API's description, independently of the table under test.
 """
 
 from __future__ import annotations

@@ -131,7 +131,7 @@ async def call(
     body: object = None,
     headers: Mapping[str, str] | None = None,
 ) -> Reply:
-    """Make one request on a connection of its own."""
+    """Make one request on a new connection."""
     stream = await connect(server)
     async with stream:
         wire = Wire(stream)
@@ -140,7 +140,7 @@ async def call(
 
 
 class Frames:
-    """An open stream; `ended` says how it ended, once a read found out."""
+    """An open stream; `ended` is how it ended, once a read has noticed it."""
 
     def __init__(self, wire: Wire) -> None:
         self.wire = wire
@@ -205,7 +205,7 @@ async def open_frames(
 async def send(
     server: MixServer, session_id: str, text: str, *, via: Target | None = None, **more: object
 ) -> Reply:
-    """Send a message in the generation's way."""
+    """Send a message with the operation of the server's generation."""
     target = server if via is None else via
     if server.api.startswith("pipeline"):
         content = {"content": json.dumps({"text": text, **more})}

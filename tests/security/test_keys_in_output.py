@@ -1,7 +1,7 @@
-"""Put keys in each place where a key can be, fail in every way, and search all output for the keys.
+"""No output contains a credential, wherever it was passed and however a call fails.
 
 Output means: texts, reprs, attributes and tracebacks of errors and of their causes; the reprs of
-the library's own objects in their frames, which a traceback with locals shows; reprs of clients and
+the library's objects in their frames, which a traceback with locals shows; reprs of clients and
 options; the contexts of hooks; spans; the lines of ``MIX_DEBUG``; logging at DEBUG.
 """
 
@@ -52,7 +52,7 @@ def _add_key(context: BeforeRequestContext) -> None:
 
 
 made: Final[list[Any]] = []
-"""Clients of the caller's, which are the caller's to close."""
+"""HTTP clients that the tests pass, and close."""
 
 
 def _client(kind: str) -> Any:
@@ -78,7 +78,7 @@ PLACES: Final[Mapping[str, Callable[[str, list[Hooks]], Mix]]] = {
 }
 
 
-# -- how it can go wrong ---------------------------------------------------------------------
+# -- how a call can fail ----------------------------------------------------------------------
 
 
 def _head(status: str, length: int, *more: str) -> bytes:
@@ -86,22 +86,22 @@ def _head(status: str, length: int, *more: str) -> bytes:
     return "\r\n".join(lines).encode("latin-1")
 
 
-def _trouble(kind: str) -> Callable[[Peer], Awaitable[None]]:
-    """A server that fails in one way, and says all that it was sent while it does."""
+def _failing(kind: str) -> Callable[[Peer], Awaitable[None]]:
+    """Return a server that fails in one way, and echoes everything that it received."""
 
     async def handler(peer: Peer) -> None:
-        while (asked := await peer.request()) is not None:
-            echo = f"{asked.method} {asked.target} {asked.headers} {asked.body!r}".encode()
-            sent = asked.headers.get("authorization", "none")
+        while (request := await peer.request()) is not None:
+            echo = f"{request.method} {request.target} {request.headers} {request.body!r}".encode()
+            sent = request.headers.get("authorization", "none")
             match kind:
                 case "401" | "500" | "404 in plain words":
                     await peer.send(_head(f"{kind[:3]} No", len(echo), f"X-Echo: {sent}") + echo)
                 case "400 in the API's shape":
-                    said = b'{"error":{"code":400,"message":"%b","type":"x"}}' % echo.replace(
+                    body = b'{"error":{"code":400,"message":"%b","type":"x"}}' % echo.replace(
                         b'"', b"'"
                     ).replace(b"\\", b"/")
                     kinds = "Content-Type: application/json"
-                    await peer.send(_head("400 No", len(said), kinds) + said)
+                    await peer.send(_head("400 No", len(body), kinds) + body)
                 case "redirect":
                     there = f"Location: http://elsewhere.test/?again={sent.split()[-1]}"
                     await peer.send(_head("307 Go", len(echo), there) + echo)
@@ -117,10 +117,10 @@ def _trouble(kind: str) -> Callable[[Peer], Awaitable[None]]:
                 case "a page":
                     await peer.send(_head("200 OK", len(echo), "Content-Type: text/html") + echo)
                 case "odd JSON":
-                    said = b'{"id": ["%b"], "valid": "%b"}' % (sent.encode(), sent.encode())
+                    body = b'{"id": ["%b"], "valid": "%b"}' % (sent.encode(), sent.encode())
                     kinds = f"Content-Type: application/json\r\nX-Echo: {sent}"
-                    await peer.send(_head("200 OK", len(said), kinds) + said)
-                case "an error event":  # what events say is content, and handed on as it is
+                    await peer.send(_head("200 OK", len(body), kinds) + body)
+                case "an error event":  # the text of events is content, and is not masked
                     frame = b'event: error\ndata: {"error":"no such session"}\n\n'
                     await peer.send(SSE_HEAD + chunk(frame))
                     return
@@ -130,18 +130,18 @@ def _trouble(kind: str) -> Callable[[Peer], Awaitable[None]]:
     return handler
 
 
-TROUBLES: Final = (
+FAILURES: Final = (
     *("401", "500", "404 in plain words", "400 in the API's shape", "redirect", "garbage"),
     *("bad header", "cut", "a page", "odd JSON", "an error event", "hung up", "refused"),
 )
 
 
-# -- what is looked through ------------------------------------------------------------------
+# -- output that is searched -----------------------------------------------------------------
 
 
 @attrs.define
 class Seen:
-    """All that was put out."""
+    """All output."""
 
     texts: list[tuple[str, str]] = attrs.field(factory=list)
 
@@ -158,14 +158,14 @@ class Seen:
                 self.add(f"the local {name} in a traceback", value)
 
     def leaks(self) -> list[str]:
-        looked = {(where, found_in(text.replace(BASIC, KEY))) for where, text in self.texts}
-        return sorted(f"{where}: {excerpt}" for where, excerpt in looked if excerpt is not None)
+        found = {(where, found_in(text.replace(BASIC, KEY))) for where, text in self.texts}
+        return sorted(f"{where}: {excerpt}" for where, excerpt in found if excerpt is not None)
 
 
 def _repr(thing: object) -> str:
     try:
         return repr(thing)
-    except AttributeError:  # one that is not made yet
+    except AttributeError:  # its __init__ has not finished
         return ""
 
 
@@ -183,7 +183,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _our_locals(error: BaseException) -> Iterator[tuple[str, object]]:
-    """What a traceback with locals shows of our objects; plain mappings are not ours to mask."""
+    """Return the library's objects in a traceback with locals; plain mappings cannot be masked."""
     for frame, _ in traceback.walk_tb(error.__traceback__):
         for name, value in frame.f_locals.items():
             if type(value).__module__.startswith("trio_mix"):
@@ -191,11 +191,11 @@ def _our_locals(error: BaseException) -> Iterator[tuple[str, object]]:
 
 
 async def _fail(mix: Mix, url: str, options: RequestOptions) -> list[BaseException]:
-    """Call what differs in how it fails; return what was raised."""
+    """Call operations that fail in different ways; return the exceptions."""
 
     async def stream() -> None:
-        async with mix.open_stream("s", reconnect=IMPATIENT, connect_timeout=2.0) as stream:
-            await stream.ask("hello")
+        async with mix.open_stream("s", reconnect=IMPATIENT, connect_timeout=2.0) as session:
+            await session.ask("hello")
 
     async def events() -> None:
         async with mix.streaming.stream_events(session_id="s", options=options) as events:
@@ -235,11 +235,11 @@ def spans() -> tuple[InMemorySpanExporter, TracerProvider]:
     return exporter, provider
 
 
-@pytest.mark.parametrize("trouble", TROUBLES)
+@pytest.mark.parametrize("failure", FAILURES)
 @pytest.mark.parametrize("place", PLACES)
-async def test_no_key_is_put_out_whatever_goes_wrong(
+async def test_no_output_contains_a_key_after_any_failure(
     place: str,
-    trouble: str,
+    failure: str,
     nursery: trio.Nursery,
     spans: tuple[InMemorySpanExporter, TracerProvider],
     monkeypatch: pytest.MonkeyPatch,
@@ -248,8 +248,8 @@ async def test_no_key_is_put_out_whatever_goes_wrong(
     monkeypatch.setenv("MIX_DEBUG", "1")
     caplog.set_level(logging.DEBUG)
     caplog.set_level(logging.DEBUG, "trio_mix")
-    server = await serve(nursery, _trouble(trouble))
-    url = await _nobodys(server) if trouble == "refused" else server.url
+    server = await serve(nursery, _failing(failure))
+    url = await _unused_address(server) if failure == "refused" else server.url
     calls, seen = HookCalls(), Seen()
     options = RequestOptions(headers={"X-Own": KEY}, server_url=url, timeout=5.0)
     hooks = [calls.hooks(), instrument(tracer_provider=spans[1])]
@@ -259,7 +259,7 @@ async def test_no_key_is_put_out_whatever_goes_wrong(
             seen.add("the client", mix, mix._caller.http, str(mix))
         while made:
             await made.pop().aclose()
-    assert len(raised) >= 7, "it did go wrong"
+    assert len(raised) >= 7, "the calls failed"
     seen.add("options", options, mix.sessions, ONCE)
     for error in raised:
         seen.add_error(error)
@@ -272,14 +272,14 @@ async def test_no_key_is_put_out_whatever_goes_wrong(
         if record.name.startswith(("trio_mix", "httpx", "asyncio")):
             seen.add(f"the log of {record.name}", record.getMessage(), record.exc_text or "")
     caplog.clear()
-    if trouble != "refused":
+    if failure != "refused":
         sent = [f"{r.target} {r.headers} {r.body!r}" for r in server.requests]
-        assert all(KEY in each or BASIC in each for each in sent[:4]), "the keys are really sent"
+        assert all(KEY in each or BASIC in each for each in sent[:4]), "the keys were sent"
     assert seen.leaks() == []
 
 
-async def _nobodys(server: RawServer) -> str:
-    """Return an address where nobody listens."""
+async def _unused_address(server: RawServer) -> str:
+    """Return an address without a server."""
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
     port = listener.socket.getsockname()[1]
     await listener.aclose()
@@ -287,7 +287,7 @@ async def _nobodys(server: RawServer) -> str:
     return f"http://127.0.0.1:{port}"
 
 
-def test_the_search_would_see_a_key(tmp_path: Path) -> None:
+def test_the_search_finds_a_key(tmp_path: Path) -> None:
     seen = Seen()
     request = errors.RequestInfo("GET", f"http://user:{KEY}@x/")
     try:
@@ -298,7 +298,7 @@ def test_the_search_would_see_a_key(tmp_path: Path) -> None:
     places = {leak.partition(":")[0] for leak in seen.leaks()}
     assert {"traceback", "ValueError", "base64"} <= places
     assert any(
-        place.endswith("test_the_search_would_see_a_key.request in a traceback") for place in places
+        place.endswith("test_the_search_finds_a_key.request in a traceback") for place in places
     )
 
 
@@ -316,7 +316,7 @@ def test_the_search_would_see_a_key(tmp_path: Path) -> None:
     ids=["port", "no host", "scheme", "bracket", "line end", "query", "fragment"],
 )
 @pytest.mark.parametrize("where", ["argument", "environment"])
-def test_an_address_that_cannot_work_is_refused_without_its_password(
+def test_an_invalid_address_is_refused_without_its_password(
     address: str, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if where == "environment":
@@ -330,15 +330,15 @@ def test_an_address_that_cannot_work_is_refused_without_its_password(
     assert seen.leaks() == []
 
 
-async def test_a_proxys_password_is_not_put_out(
+async def test_no_output_contains_the_password_of_a_proxy(
     nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def refuse(peer: Peer) -> None:
-        asked = await peer.request()
-        assert asked is not None
-        proxied.append(asked.headers.get("proxy-authorization", ""))
-        said = f"who is {asked.headers}?".encode()
-        await peer.send(_head("407 Who", len(said), "Connection: close") + said)
+        request = await peer.request()
+        assert request is not None
+        proxied.append(request.headers.get("proxy-authorization", ""))
+        body = f"who is {request.headers}?".encode()
+        await peer.send(_head("407 Who", len(body), "Connection: close") + body)
 
     proxied: list[str] = []
     proxy = await serve(nursery, refuse)
