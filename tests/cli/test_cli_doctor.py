@@ -187,9 +187,9 @@ def http(status: str, *headers: str, body: str = "") -> bytes:
 
 
 OTHERS = (
-    (http("200 OK", "Content-Type: text/html", body="<h1>Hi</h1>"), NO_SERVER, "no Mix server"),
-    (http("200 OK", "Content-Type: application/json", body="{}"), NO_SERVER, "no Mix server"),
-    (http("404 Not Found", body="no"), NO_SERVER, "no Mix server"),
+    (http("200 OK", "Content-Type: text/html", body="<h1>Hi</h1>"), NO_SERVER, "not a Mix server"),
+    (http("200 OK", "Content-Type: application/json", body="{}"), NO_SERVER, "not a Mix server"),
+    (http("404 Not Found", body="no"), NO_SERVER, "not a Mix server"),
     (http("502 Bad Gateway", body="upstream"), NO_SERVER, "502"),
     (
         http("401 Unauthorized", 'WWW-Authenticate: Basic realm="g"'),
@@ -216,7 +216,7 @@ async def test_a_server_that_hangs_is_bad_after_the_wait_time(
     async with answering(None) as url:
         code, found, _ = await examine(capsys, url, wait=0.2)
     assert code == NO_SERVER
-    assert "does not respond within 0.2 s" in str(found["server"]["found"])
+    assert "did not respond within 0.2 s" in str(found["server"]["found"])
 
 
 async def test_an_untrusted_certificate_is_named(

@@ -75,7 +75,7 @@ def doctor(
 
     The doctor measures in a session that it creates and deletes, without running the agent. For
     each finding it shows how trio_mix handles it. Exit code 0: no problem, or only deviations that
-    trio_mix compensates; 1: a problem; 3: no Mix server; 4: not authorised, or no key.
+    trio_mix compensates for; 1: a problem; 3: no Mix server; 4: not authorised, or no key.
 
     Args:
       wait: The time to wait for each response, in seconds.

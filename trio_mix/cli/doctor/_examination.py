@@ -4,7 +4,7 @@ Rules:
 
 1. Every finding was measured on this server; whatever was not measured is *unknown*.
 2. The session that is used for measuring is deleted in any case; a session of the user is not.
-3. A deviation that trio_mix compensates is a note. Only a problem that nothing compensates is bad.
+3. A deviation that trio_mix compensates for is a note; only one it cannot compensate for is bad.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ _START: Final = "start one with `trio-mix serve`, or name another with --server"
 
 _GENERATIONS: Final[dict[str, tuple[str, str]]] = {
     "async": (
-        "async (API 0.7.4 and later): a message is accepted at once, events have its id",
-        "events are assigned to messages by id",
+        "async (API 0.7.4 and later): a message is accepted at once, and events carry its id",
+        "events are matched to messages by id",
     ),
     "blocking": (
         "blocking (API 0.7.0 to 0.7.3): the response to a message arrives when its turn has ended",
-        "response and events are joined to one reply; events are assigned by order",
+        "the response and events are combined into one reply; events are matched by order",
     ),
     "pipeline": (
         "pipeline (API up to 0.6.9): each open stream runs each message",
-        "one stream per session, one message at a time; events are assigned by order",
+        "one stream per session, one message at a time; events are matched by order",
     ),
     "pipeline-oldest": (
         "oldest pipeline (before 0.6): no REST, no ids, no deltas",
@@ -157,7 +157,7 @@ def _not_reached(report: Report, error: errors.TransportError, wait: float) -> N
         report.add(
             "server",
             "bad",
-            f"a server listens there, but does not respond within {wait:g} s"
+            f"a server is listening, but did not respond within {wait:g} s"
             if error.sent
             else f"no connection within {wait:g} s",
             "see the server's log; --wait 60 waits longer; is there a firewall in between?",
@@ -175,7 +175,7 @@ def _not_reached(report: Report, error: errors.TransportError, wait: float) -> N
         report.add(
             "server",
             "bad",
-            f"a server listens there, but does not speak HTTP: {excerpt(_reason(error))}",
+            f"a server is listening, but does not speak HTTP: {excerpt(_reason(error))}",
             "check the port, and whether it is https",
             failure=NO_SERVER,
         )
@@ -229,7 +229,7 @@ async def _other(probe: Probe, report: Report, what: str) -> bool:
     report.add(
         "server",
         "bad",
-        f"an HTTP server, but no Mix server: {what}",
+        f"an HTTP server, but not a Mix server: {what}",
         "check host, port and path of the address",
         failure=NO_SERVER,
     )
@@ -242,7 +242,7 @@ def _report_generation(report: Report, generation: ServerGeneration | None) -> N
         report.add(
             "generation",
             "unknown",
-            "its responses to empty messages fit no known generation",
+            "its responses to empty messages match no known generation",
             "trio_mix detects it with the first message, without sending that twice",
         )
         return

@@ -42,8 +42,8 @@ class Finding:
     check: str
     """The name of the check, which is stable."""
     verdict: Rating
-    """``ok``: as specified; ``note``: a deviation that trio_mix compensates; ``bad``: a problem
-    that nothing compensates; ``unknown``: it could not be measured."""
+    """``ok``: as specified; ``note``: a deviation that trio_mix compensates for; ``bad``: one
+    it cannot compensate for; ``unknown``: it could not be measured."""
     found: str
     """The measurement, in words."""
     then: str = ""
@@ -126,11 +126,11 @@ class Report:
             print_json(to_json(whole))
             return self.exit_code
         if bad:
-            last = f"{bad} problem{'s' * (bad > 1)} that trio_mix cannot compensate"
+            last = f"{bad} problem{'s' * (bad > 1)} that trio_mix cannot compensate for"
         elif notes:
             last = (
                 f"no problems; {notes} deviation{'s' * (notes > 1)} from the specification, "
-                f"which trio_mix compensates"
+                f"which trio_mix compensates for"
             )
         else:
             last = "no problems"
