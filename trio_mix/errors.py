@@ -446,6 +446,7 @@ class AgentError(MessageError):
         self.event = event
 
 
+# `_session/_message_task.py` assembles the text; `_session/_message.py` does if the block was left.
 class MessageInterrupted(MessageError):
     """The message was interrupted: its reply is incomplete, or its outcome is unknown.
 

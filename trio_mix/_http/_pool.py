@@ -1,4 +1,7 @@
-"""Keep a few idle connections for the next request; connections in use are not counted."""
+"""Keep a few idle connections for later requests.
+
+Connections in use do not count towards the limit.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ _Origin = tuple[str, str, int]
 
 
 class IdleConnections:
-    """The idle connections of one client; the most recently used one is taken first."""
+    """The idle connections of one client; the most recently used is reused first."""
 
     def __init__(self) -> None:
         self._idle: list[tuple[float, _Origin, Connection]] = []
@@ -45,7 +48,7 @@ class IdleConnections:
         self._idle = kept[::-1]
         for connection in dead:
             await connection.aclose()
-        return found  # noqa: ASYNC910 - cancellation here would leak the connection; the request follows
+        return found  # noqa: ASYNC910 - a checkpoint here could leak the connection; the request itself has one
 
     async def put(self, origin: _Origin, connection: Connection) -> None:  # noqa: ASYNC910 - follows the request, which is a checkpoint
         """Add a connection whose response has been read to the end."""

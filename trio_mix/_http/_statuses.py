@@ -1,4 +1,4 @@
-"""Which statuses are worth another try: the one definition for operations and streams."""
+"""Which statuses may be retried: the one definition for operations and streams."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def is_transient(status_code: int, *, not_implemented: bool = True) -> bool:
 
     Args:
       status_code: the status of the response.
-      not_implemented: whether 501 counts as well, which proxies send for failures of their own.
+      not_implemented: whether 501 counts as well, which proxies send for their own failures.
     """
     if status_code == _NOT_IMPLEMENTED:
         return not_implemented

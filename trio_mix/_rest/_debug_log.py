@@ -1,4 +1,6 @@
-"""``MIX_DEBUG=1``: requests, streams and messages in the log, by hooks.
+"""``MIX_DEBUG=1``: hooks that log requests, and also streams and messages.
+
+The warnings about lost connections, which need no setting, are in `_session/_warnings.py`.
 
 Rules:
 

@@ -5,7 +5,7 @@ Rules:
 1. A download to a path writes a new file beside it, which is renamed when it is complete, in one
    step. On any failure, and on cancellation, the new file is deleted and an older file at the path
    is unchanged.
-2. Only the socket is timed: each read by the call's timeout, never the consumer.
+2. The call's timeout applies to each read of the socket, not to the consumer's processing.
 """
 
 from __future__ import annotations

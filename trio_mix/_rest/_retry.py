@@ -4,14 +4,15 @@ Rules:
 
 1. An operation that is not safe to repeat is retried only if no byte of it was sent
    (`TransportError.sent` is false), never after a status: the server may have run it.
-2. A safe one is retried after the statuses of the settings, and if no response came.
+2. A safe one is retried after the statuses of the settings, and if no response came. The default
+   statuses have one definition, in `_http/_statuses.py`.
 3. The pauses grow by the factor up to the maximum. Jitter shortens each to between half and all of
    itself, so that clients that failed together do not come back together.
 4. ``Retry-After`` replaces the pause, up to the maximum, and jitter only lengthens it.
 5. If the next try would begin after ``max_elapsed_time``, the last failure is raised at once.
 6. A call that a hook vetoed is not retried, whatever exception the hook raised.
 7. After two tries in a row that did not reach the server, one warning is logged on the logger
-   ``trio_mix``: a program that retries for minutes in silence looks as if it hangs.
+   ``trio_mix``: a program that retries silently for minutes seems to hang.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """`StreamController`: connects the reader, dispatcher, send queue and message tasks of a stream.
 
-The reader reports synchronously (connected, lost, events, failed). Messages call the controller
-from their senders' tasks (begin, leave). Everything that takes time is a task in the stream's
+The reader reports synchronously (connected, lost, events, failed). Messages call it from
+the task that sends them (begin, leave). Everything that takes time is a task in the stream's
 nursery.
 """
 
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 __all__ = ["Services", "Settings", "StreamController"]
 
 _CANCELLED_END: Final = 1.0
-"""Seconds that leaving waits for the end of a turn whose cancellation was acknowledged."""
+"""How long leaving waits for a cancelled turn to end, in seconds."""
 
 
 @attrs.frozen(kw_only=True)
@@ -241,8 +241,8 @@ class StreamController(ReaderHost):
         """Return how many events are buffered for consumers that are behind and not idle."""
         return sum(map(len, self.dispatcher.behind()))
 
-    def consumers_stand_still(self) -> None:
-        """Note that the consumers that are behind are idle."""
+    def mark_lagging_consumers_idle(self) -> None:
+        """Mark the consumers that are behind as idle."""
         for buffer in self.dispatcher.behind():
             buffer.idle = True
 
@@ -273,11 +273,11 @@ class StreamController(ReaderHost):
 
         Args:
           request: the message.
-          policy: decides about its permission requests; None: nothing does.
+          policy: decides its permission requests; None if nothing does.
 
         Raises:
           MessageRejected: the server refused the message.
-          StreamError, TransportError: the stream is over, or the message could not be sent.
+          StreamError, TransportError: the stream has ended, or the message could not be sent.
 
         If it is cancelled, it calls `leave`.
         """
@@ -405,7 +405,7 @@ class StreamController(ReaderHost):
         with trio.CancelScope(shield=True) as scope:
             self._scopes.add(scope)
             if self.failure is not None:
-                scope.cancel(reason="the stream is over")
+                scope.cancel(reason="the stream has ended")
             try:
                 await run()
             finally:
@@ -443,7 +443,8 @@ class StreamController(ReaderHost):
         if state.turn.ended_by is None and recovery.posted and not (known or refused or command):
             self.send_queue.pause()
             self._renewing = True
-            self._nursery.start_soon(self._renew, "a turn may still send events on it")
+            reason = "replaced: an earlier turn may still send events on this connection"
+            self._nursery.start_soon(self._renew, reason)
         self.send_queue.release()
         self.reader.nudge()
 
@@ -466,7 +467,7 @@ class StreamController(ReaderHost):
                 state.fail(session_gone(failure, sent=state.recovery.posted))
             self.dispatcher.close(copies_of(failure), cleanly=cleanly)
             for scope in self._scopes:
-                scope.cancel(reason="the stream is over")
+                scope.cancel(reason="the stream has ended")
             if self._hooks is not None:
                 self._hooks.ended(None if cleanly else failure)
 

@@ -135,7 +135,7 @@ class EventDispatcher:
         self._check(state)
 
     def close(self, failure: Callable[[], BaseException], *, cleanly: bool) -> None:
-        """End everything: the stream is over (rule 3).
+        """End everything: the stream has ended (rule 3).
 
         Args:
           failure: makes what each message, and each subscriber, sees raised.

@@ -123,7 +123,7 @@ class Message:
 
         Raises:
           MessageRejected: the server refused it.
-          StreamClosed, ReconnectFailed, SessionNotFound: the stream is over.
+          StreamClosed, ReconnectFailed, SessionNotFound: the stream has ended.
           ConnectionFailed: the server could not be reached; the message was not sent.
 
         A checkpoint. If it is cancelled before the first byte was sent, nothing is sent; if later,

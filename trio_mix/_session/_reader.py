@@ -42,7 +42,7 @@ _GONE: Final = (
     "The server does not know the session any more: it was deleted, or the server was restarted "
     "and keeps none. Open a new one."
 )
-"""The remedy where the session was there: on this very stream it was in use."""
+"""The remedy if the session existed: this stream was using it."""
 
 
 class ReaderHost:
@@ -55,7 +55,7 @@ class ReaderHost:
         """Note that the connection is lost."""
 
     def stream_failed(self, failure: Exception) -> None:
-        """Note that the stream is over for good."""
+        """Note that the stream has ended."""
 
     def stream_events(self, events: Sequence[ev.Event]) -> None:
         """Take the next batch of events; ``connected`` is always alone."""
@@ -68,11 +68,11 @@ class ReaderHost:
         """Return how many events are buffered for consumers that are behind and not idle."""
         return 0
 
-    def consumers_stand_still(self) -> None:
-        """Note that the consumers that are behind are idle."""
+    def mark_lagging_consumers_idle(self) -> None:
+        """Mark the consumers that are behind as idle."""
 
     def may_rotate(self) -> bool:
-        """Return whether no turn is under way."""
+        """Return whether no turn is running."""
         return True
 
     def may_drop(self) -> bool:
@@ -149,14 +149,15 @@ class Reader:
 
     @property
     def up_time(self) -> float:
-        """For how many seconds there has been a connection, over all connections."""
+        """How long the stream has been connected, over all connections, in seconds."""
         up = self.state is StreamState.CONNECTED
         return self._up + (trio.current_time() - self._up_since if up else 0.0)
 
     def nudge(self) -> None:
         """Compute the deadline again, as a turn has begun or is over.
 
-        The read under way is not cancelled for that, which would break a caller's own client.
+        The current read is not cancelled for that: with a caller's own client this would break
+        the connection.
         """
         self._idle.interrupted()
         self._last_read = trio.current_time()
@@ -164,7 +165,7 @@ class Reader:
             self._read_scope.deadline = self._next_deadline()
 
     async def renew(self, reason: str) -> None:  # noqa: ASYNC910 - there may be nothing to drop; its callers go on to wait
-        """Connect again and resume nothing, so that events of the past cannot come any more.
+        """Connect again without resuming, so that no past events arrive.
 
         Args:
           reason: the reason, for the statistics.
@@ -173,7 +174,7 @@ class Reader:
         if self._opened:
             await self._drop(reason, planned=True)
         else:
-            self._stale = reason  # the attempt under way may have asked for the past
+            self._stale = reason  # the current attempt may have asked for past events
             await trio.lowlevel.checkpoint()
 
     async def _step(self) -> None:  # noqa: ASYNC910 - the source's next is one
@@ -269,10 +270,10 @@ class Reader:
             self._passing_on = False
 
     async def _wait_for_consumers(self) -> None:  # noqa: ASYNC910 - not if no consumer is behind
-        """Yield as long as a consumer that is behind takes events.
+        """Yield while consumers that are behind take events.
 
-        Trio runs tasks in any order, and a consumer may have something to do for each event: only
-        after some rounds without an event taken do the consumers stand still.
+        Trio runs tasks in any order, and a consumer may have work to do for each event: the
+        consumers are marked as idle only after some rounds in which no event was taken.
         """
         backlog, idle_rounds = self._host.backlog(), 0
         while backlog and idle_rounds < _IDLE_ROUNDS:
@@ -280,7 +281,7 @@ class Reader:
             before, backlog = backlog, self._host.backlog()
             idle_rounds = 0 if backlog < before else idle_rounds + 1
         if backlog:
-            self._host.consumers_stand_still()
+            self._host.mark_lagging_consumers_idle()
 
     def _batch_size(self, frames: list[ServerSentEvent], at: int) -> int:
         """Return how many events can be passed on together.

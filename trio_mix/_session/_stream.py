@@ -64,7 +64,7 @@ class SessionStreamStatistics(ConnectionStatistics):
 
 
 class Unregister(Protocol):
-    """Called when a session stream is over."""
+    """Called when a session stream has ended."""
 
     def __call__(self, stream: SessionStream, *, end_outstanding: bool) -> None:
         """Remove the stream; ``end_outstanding``: one of its cancelled turns has not ended."""

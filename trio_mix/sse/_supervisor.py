@@ -1,13 +1,13 @@
-"""Keep an event stream open: connect, read, lose the connection, wait, connect again.
+"""Keep an event stream open: connect, read, and reconnect after a loss.
 
 The rules (tests cite the numbers):
 
 1. The owner drives it: connecting, waiting and reading happen in `Supervisor.next`, and nothing
-   happens between two calls. One call at a time.
+   happens between calls. Only one call may be in progress.
 2. `Supervisor.next` may be cancelled at any checkpoint. The object stays usable: a wait continues
-   at the next call, an open connection stays open (a caller's client may lose it, which is then
-   reported), and nothing leaks.
-3. Only the socket is timed, never the owner.
+   at the next call, an open connection stays open (with a caller-supplied HTTP client it may be
+   lost; the loss is then reported), and nothing leaks.
+3. Timeouts apply to socket reads, not to the owner's processing.
 4. A fatal error ends the stream: the connection is closed before the error is raised, and events
    decoded before the error are delivered first.
 5. The headers function is called for every connection attempt. ``Last-Event-ID`` is sent if there
@@ -85,7 +85,7 @@ class Lost:
 
 @final
 class Supervisor:
-    """One event stream over as many connections as it takes, for an owner that sees each loss.
+    """One event stream over any number of connections; each loss is reported to the owner.
 
     Args:
       request: the request that each attempt sends.
@@ -95,8 +95,8 @@ class Supervisor:
         no limit.
       max_event_size: see `SSEDecoder`.
       auto_mark: whether ``last_event_id`` follows the events, and events without an id inherit the
-        last id of the previous connection. Otherwise the owner sets it, and events inherit no id
-        over connections.
+        last id of the previous connection. Otherwise the owner sets it, and events do
+        not inherit an id across connections.
       on_change: called with each new state.
       on_wait: called before the wait for an attempt, with the seconds, the attempt's number since
         the loss (from 1), and the reason of the loss or of the last failure.
@@ -108,7 +108,7 @@ class Supervisor:
       ConfigurationError: ``last_event_id`` or ``max_event_size`` is invalid.
     """
 
-    # Without slots so many attributes would take 1.3 KB more for each stream.
+    # Without `__slots__`, these attributes would cost 1.3 KB more per stream.
     # fmt: off
     __slots__ = (
         "_announced", "_attempts", "_busy", "_connect", "_connected_since", "_connecting",
@@ -141,7 +141,8 @@ class Supervisor:
         self.auto_mark: bool = auto_mark
         self.url: str = sanitize_url(request.url)
         self.bytes_received: int = 0
-        self.on_bytes: Callable[[], None] | None = None  # called for bytes that complete no event
+        # called when bytes arrive that do not complete an event
+        self.on_bytes: Callable[[], None] | None = None
         self.last_failure: Exception | None = None
         self._request = request
         self._connect = connect
@@ -156,7 +157,7 @@ class Supervisor:
         self._data, self._cut = b"", 0  # the last read, and how much of it is decoded
         self._busy = False
         self._connecting: trio.CancelScope | None = None
-        self._queue: list[Lost] = []  # losses that the call under way has yet to report
+        self._queue: list[Lost] = []  # losses that the call in progress has still to report
         self._due: float | None = None  # when the next attempt may begin
         self._announced: float | None = None  # the value of _due that on_wait was called for
         self._fatal: TrioMixError | None = None  # to be raised by the next call
@@ -435,7 +436,7 @@ class Supervisor:
 
 
 def _why_lost(error: TransportError | None, timeout: float | None) -> str:
-    """Return why a connection was lost: by what the last read raised, or the response's end."""
+    """Return why the connection was lost: the last read's error, or the end of the response."""
     if error is None:
         return "the server ended the response"
     if isinstance(error, RequestTimeout) and timeout is not None:

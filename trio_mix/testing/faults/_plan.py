@@ -83,7 +83,7 @@ class Corrupt:
 
 @attrs.frozen
 class Split:
-    """Forward the bytes in small pieces, each with a write of its own."""
+    """Forward the bytes in small pieces, each in a separate write."""
 
     size: int = 1
     """The size of a piece in bytes."""
@@ -240,7 +240,7 @@ class FaultPlan:
             None: all.
           window: faults occur at a byte below this one.
           rate: the probability that a connection has any fault.
-          most: the largest number of faults of one connection.
+          most: the maximum number of faults per connection.
           connections: how many of the first connections of each kind (streams, sends, others) can
             have faults; later ones have none, so that a program can finish.
 

@@ -18,6 +18,9 @@ Rules:
 2. A step that a generation cannot express is performed without an event: the oldest servers send no
    reasoning, and only async servers send what sub-agents do.
 3. A turn is a value: it can be used for many messages, on many servers, at once.
+
+`_agent.py` performs the steps: a new one is added there too, and exported in
+`testing/__init__.py`.
 """
 
 from __future__ import annotations
