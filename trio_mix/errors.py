@@ -278,15 +278,24 @@ class TransportError(TrioMixError):
       request: the request.
       attempts: the number of attempts.
       sent: whether a byte of the last attempt may have reached the server.
+      proxy: the proxy of the environment that the request went through, and the variable that names
+        it; ``""`` for none.
     """
 
     def __init__(
-        self, message: str, *, request: RequestInfo, attempts: int = 1, sent: bool = False
+        self,
+        message: str,
+        *,
+        request: RequestInfo,
+        attempts: int = 1,
+        sent: bool = False,
+        proxy: str = "",
     ) -> None:
         super().__init__(message)
         self.request = request
         self.attempts = attempts
         self.sent = sent
+        self.proxy = proxy
 
 
 class ConnectionFailed(TransportError):
@@ -297,15 +306,22 @@ class ConnectionFailed(TransportError):
     """
 
     def __init__(
-        self, reason: str, *, request: RequestInfo, attempts: int = 1, sent: bool = False
+        self,
+        reason: str,
+        *,
+        request: RequestInfo,
+        attempts: int = 1,
+        sent: bool = False,
+        proxy: str = "",
     ) -> None:
         tried = f" (tried {attempts} times)" if attempts > 1 else ""
+        remedy = _proxy_remedy(proxy) or "Check that a Mix server is running at that address."
         super().__init__(
-            f"{request} failed: {_excerpt(reason)}{tried}. "
-            "Check that a Mix server is running at that address.",
+            f"{request} failed: {_excerpt(reason)}{tried}. {remedy}",
             request=request,
             attempts=attempts,
             sent=sent,
+            proxy=proxy,
         )
         self.reason = reason
 
@@ -326,16 +342,25 @@ class RequestTimeout(TransportError):
         attempts: int = 1,
         sent: bool = False,
         remedy: str = "",
+        proxy: str = "",
     ) -> None:
         tried = f" (tried {attempts} times)" if attempts > 1 else ""
+        remedy = remedy or _proxy_remedy(proxy)
         remedy = remedy or "Raise RequestOptions(timeout=...) if the server is slow but healthy."
         super().__init__(
             f"{request} timed out: {_excerpt(reason)}{tried}. {remedy}",
             request=request,
             attempts=attempts,
             sent=sent,
+            proxy=proxy,
         )
         self.reason = reason
+
+
+def _proxy_remedy(proxy: str) -> str:
+    if not proxy:
+        return ""
+    return f"The request went through the proxy {proxy}: check it, or add the host to NO_PROXY."
 
 
 class StreamError(TrioMixError):

@@ -16,12 +16,14 @@ import trustme
 
 from tests.support.callers_clients import KINDS, callers_client
 from tests.support.raw_server import OK, SSE_HEAD, Peer, answering, chunk, memory_server, serve
-from trio_mix import Mix
+from trio_mix import Mix, RetryConfig
 from trio_mix._http import Http, Target, TrioBackend
 from trio_mix._http._proxies import Proxies
 from trio_mix.errors import ConnectionFailed, RequestTimeout, TrioMixError
 
 pytestmark = pytest.mark.timeout(60)
+
+ONCE = RetryConfig(strategy="none")
 
 
 async def test_requests_share_a_connection_while_it_is_alive(
@@ -420,7 +422,32 @@ def test_no_proxy_is_obeyed(no_proxies: pytest.MonkeyPatch) -> None:
         no_proxies.setenv("http_proxy", "proxy.example:3128")
         no_proxies.setenv("no_proxy", no_proxy)
         proxy = Proxies().proxy_for(target)
-        assert proxy == (None if direct else "http://proxy.example:3128"), no_proxy
+        found = None if proxy is None else proxy.url
+        assert found == (None if direct else "http://proxy.example:3128"), no_proxy
+
+
+async def test_errors_name_the_proxy_and_its_variable(
+    no_proxies: pytest.MonkeyPatch, nursery: trio.Nursery
+) -> None:
+    async def silent(peer: Peer) -> None:
+        await peer.closed()
+
+    hanging = await serve(nursery, silent)
+    for proxy in ("http://me:secret@127.0.0.1:1", hanging.url):
+        no_proxies.setenv("HTTP_PROXY", proxy)
+        no_proxies.setenv("http_proxy", proxy)
+        async with Mix("http://mix.example", timeout=0.1, retries=ONCE) as mix:
+            for call in (
+                mix.sessions.list,
+                lambda mix=mix: mix.streaming.stream_events(session_id="s"),
+            ):
+                with pytest.raises((ConnectionFailed, RequestTimeout)) as caught:
+                    await call()
+                shown = proxy.replace("me:secret@", "")
+                assert f"through the proxy {shown} (http_proxy)" in str(caught.value)
+                assert "NO_PROXY" in str(caught.value)
+                assert "secret" not in str(caught.value)
+    gc.collect()
 
 
 async def test_the_error_of_a_proxy_that_is_down_shows_no_password(
@@ -432,6 +459,7 @@ async def test_the_error_of_a_proxy_that_is_down_shows_no_password(
         await http.request("GET", "http://mix.example/", headers={}, timeout=5)
     assert caught.value.sent is False
     assert "secret" not in str(caught.value)
+    assert caught.value.proxy == "http://127.0.0.1:1 (all_proxy)"
     no_proxies.setenv("all_proxy", "nonsense://me:secret@127.0.0.1:1")
     with pytest.raises(TrioMixError) as refused:
         await Http().request("GET", "http://mix.example/", headers={}, timeout=5)

@@ -31,7 +31,7 @@ from trio_mix._http._external import ExternalResponse, Tracer
 from trio_mix._http._pool import IdleConnections
 from trio_mix._http._progress import RequestProgress
 from trio_mix._http._protocols import HttpRequest
-from trio_mix._http._proxies import Proxies, ProxyClient
+from trio_mix._http._proxies import Proxies, Proxy, ProxyClient
 from trio_mix._http._redirects import MAX_REDIRECTS, REDIRECTS, redirect_target
 from trio_mix._http._response import ERROR_BODY_LIMIT, HttpResponse, ResponseStream
 from trio_mix._http._sockets import TrioBackend, default_ssl_context
@@ -296,14 +296,15 @@ class Http:
         return ResponseStream(raw, progress, traced=tracer.called)
 
     async def _send_through_proxy(
-        self, proxy: str, request: HttpRequest, progress: RequestProgress
+        self, proxy: Proxy, request: HttpRequest, progress: RequestProgress
     ) -> ResponseStream:
         client = ProxyClient(
-            proxy,
+            proxy.url,
             ssl_context=self._ssl_context or default_ssl_context(),
             socket_options=KEEP_ALIVE,
         )
-        progress.added += tuple(url_secrets(proxy))
+        progress.added += tuple(url_secrets(proxy.url))
+        progress.proxy = proxy.shown
         request = attrs.evolve(request, headers=complete_headers(request))
         return await self._send_through(client, request, progress, client.aclose)
 
@@ -345,4 +346,5 @@ def _timed_out(progress: RequestProgress, timeout: float | None) -> RequestTimeo
         f"it took more than {timeout:g} s, {progress.stage}",
         request=progress.info,
         sent=progress.sent,
+        proxy=progress.proxy,
     )

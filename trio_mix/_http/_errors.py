@@ -108,9 +108,8 @@ def translate(error: Exception, progress: RequestProgress, *, traced: bool = Tru
             "the http_client had no free connection: each open stream holds one, so give the client"
             " higher limits (max_connections)"
         )
-    if "TimeoutException" in names:
-        return RequestTimeout(reason, request=progress.info, sent=progress.sent)
-    return ConnectionFailed(reason, request=progress.info, sent=progress.sent)
+    failure = RequestTimeout if "TimeoutException" in names else ConnectionFailed
+    return failure(reason, request=progress.info, sent=progress.sent, proxy=progress.proxy)
 
 
 def _words(error: BaseException) -> str:

@@ -26,6 +26,8 @@ class RequestProgress:
     """Whether a byte of the request may have reached the server."""
     stage: str = "connecting"
     """What is being done, as an error message words it."""
+    proxy: str = ""
+    """The proxy of the environment and the variable that names it, for errors; empty for none."""
     given: tuple[str, ...] = attrs.field(default=(), repr=False)
     """The values of the headers that the request was given."""
     added: tuple[str, ...] = attrs.field(default=(), repr=False)

@@ -8,12 +8,15 @@ through a proxy, which would see the credentials, and could not reach it anyway.
 from __future__ import annotations
 
 import ipaddress
+import os
 import socket
 import urllib.request
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import httpx
 
+from trio_mix._http._urls import sanitize_url
 from trio_mix.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -23,7 +26,22 @@ if TYPE_CHECKING:
     from trio_mix._http._protocols import SocketOption
     from trio_mix._http._urls import Target
 
-__all__ = ["Proxies", "ProxyClient"]
+__all__ = ["Proxies", "Proxy", "ProxyClient"]
+
+
+@attrs.frozen(repr=False)
+class Proxy:
+    """A proxy of the environment."""
+
+    url: str
+    """Its URL, possibly with a password."""
+    named_by: str
+    """The variable, or the settings, that name it."""
+
+    @property
+    def shown(self) -> str:
+        """The proxy and what names it, for errors."""
+        return f"{sanitize_url(self.url)} ({self.named_by})"
 
 
 class Proxies:
@@ -32,14 +50,14 @@ class Proxies:
     def __init__(self) -> None:
         found = urllib.request.getproxies()
         self._by_scheme = {
-            scheme: proxy if "://" in proxy else f"http://{proxy}"
+            scheme: Proxy(proxy if "://" in proxy else f"http://{proxy}", _named_by(scheme, proxy))
             for scheme in ("http", "https", "all")
             if (proxy := found.get(scheme))
         }
         self._none_for = [name for part in found.get("no", "").split(",") if (name := part.strip())]
 
-    def proxy_for(self, target: Target) -> str | None:
-        """Return the URL of the proxy for a target, or `None`."""
+    def proxy_for(self, target: Target) -> Proxy | None:
+        """Return the proxy for a target, or `None`."""
         proxy = self._by_scheme.get(target.scheme) or self._by_scheme.get("all")
         if proxy is None:
             return None
@@ -118,6 +136,13 @@ class ProxyClient:
     async def aclose(self) -> None:
         """Close the connection to the proxy."""
         await self._transport.aclose()
+
+
+def _named_by(scheme: str, proxy: str) -> str:
+    for name in (f"{scheme}_proxy", f"{scheme}_proxy".upper()):
+        if os.environ.get(name) == proxy:
+            return name
+    return "the settings of the system"
 
 
 def _is_here(host: str) -> bool:

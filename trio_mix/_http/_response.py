@@ -171,7 +171,10 @@ class ResponseStream:
                 isinstance(error, TimeoutError) or is_a(error, "ReadTimeout")
             ):
                 raise RequestTimeout(
-                    f"no byte arrived for {timeout:g} s", request=self._progress.info, sent=True
+                    f"no byte arrived for {timeout:g} s",
+                    request=self._progress.info,
+                    sent=True,
+                    proxy=self._progress.proxy,
                 ) from None
             self._progress.stage = "reading the body"
             raise translate(error, self._progress, traced=self._traced) from error

@@ -145,7 +145,9 @@ class RetryPlan:
 def renewed(error: TransportError, request: RequestInfo, attempts: int = 1) -> TransportError:
     """Return the same failure with another request or number of tries in its text."""
     reason = getattr(error, "reason", str(error))
-    return type(error)(reason, request=request, attempts=attempts, sent=error.sent)
+    return type(error)(
+        reason, request=request, attempts=attempts, sent=error.sent, proxy=error.proxy
+    )
 
 
 def _is_certificate(failure: BaseException) -> bool:
