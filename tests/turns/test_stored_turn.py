@@ -337,6 +337,15 @@ def test_a_joined_row_that_only_calls_tools_goes_on_in_the_next() -> None:
     assert texts_of(verdict(rows)) == ("", "end")
 
 
+def test_an_answer_repeated_as_the_input_of_its_row_is_no_question() -> None:
+    rows = [user("u", "hi"), answer("a1", "x", call("c"), asked="x"), answer("a2", "y", asked="y")]
+    found = verdict(rows)
+    assert (found.user_message_id, texts_of(found)) == ("u", ("x", "y"))
+    assert len(rows_of(rows)) == 3
+    alone = rows_of([answer("e1", "one", asked="hi"), answer("e2", "ping", asked="ping")])
+    assert [row.text for row in alone if row.role == "user"] == ["hi", "ping"]
+
+
 def test_a_question_repeated_on_its_answers_is_no_second_question() -> None:
     rows = [
         user("u", "hi"),

@@ -116,11 +116,15 @@ def _rows_of_exchange(message: BackendMessage, before: Sequence[StoredRow]) -> l
         rows.append(StoredRow(id=message.id, role="user", text=message.user_input))
     elif message.user_input:
         asked = next((row for row in reversed(before) if row.role == "user"), None)
+        # Real servers repeat the text of an answer in `userInput`: it is no question.
+        echo = message.user_input == message.assistant_response
+        echo = echo and asked is not None and not asked.joined
         # A joined row contains its question, even if the previous row has the same question,
         # unless the previous row has only called tools so far.
         only_tools = bool(before and before[-1].tool_calls and not before[-1].text)
         same = asked is not None and asked.text == message.user_input
         joined = not same or (asked is not None and asked.joined and not only_tools)
+        joined = joined and not echo
         if joined:
             question = f"{message.id} user"
             rows.append(StoredRow(id=question, role="user", text=message.user_input, joined=True))

@@ -236,6 +236,8 @@ async def test_an_async_server_streams_the_parameters_of_a_tool() -> None:
     deltas = [f.data["input"] for f in got if f.event == "tool_use_parameter_delta"]
     assert "".join(deltas) == '{"p":"*"}'
     assert got[8].data["success"] is False
+    assert got[7].data["toolName"] == got[8].data["toolName"] == ""
+    assert got[7].data["progress"] == "Executing Glob tool"
     rounds = [frame.data.get("assistantMessageId") for frame in got]
     assert rounds[1] == rounds[6] == "assistant-1"  # a tool call ends the round
     assert rounds[9] == "assistant-2"

@@ -163,7 +163,7 @@ async def test_a_fork_has_the_messages_up_to_the_index() -> None:
         made = await call(server, "POST", path, {"messageIndex": 1})
         assert (made.status, made.json["title"]) == (201, "Forked Session")
         copied = server.stored(made.json["id"])
-        assert [row["userInput"] for row in copied] == ["one", ""]
+        assert [row["userInput"] for row in copied] == ["one", rows[1]["assistantResponse"]]
         assert copied[0]["id"] != rows[0]["id"]
         for index in (-1, 99, "0"):
             assert (await call(server, "POST", path, {"messageIndex": index})).status == 400

@@ -49,7 +49,7 @@ def _converse(url: str) -> list[Any]:
                 elif event.event == "complete":
                     break
         stored = mix.messages.list_session(id=session.id)
-        assert [row.role for row in stored] == ["user", "assistant", "assistant", "assistant"]
+        assert [row.role for row in stored] == ["user", *["assistant", "tool"] * 2, "assistant"]
         assert stored[-1].assistant_response == "All done, I think."
         assert mix.sessions.get(id=session.id).tool_call_count == 2
         export = mix.sessions.export_session(id=session.id).result

@@ -56,8 +56,8 @@ async def test_a_blocking_server_responds_at_the_end_of_the_turn_and_sends_event
     assert replies[0].status == 200
     assert replies[0].json == {
         "id": "assistant-1",
-        "sessionId": session_id,
-        "role": "assistant",
+        "sessionId": "",
+        "role": "user",
         "userInput": "go",
         "assistantResponse": "early late",
     }
@@ -132,6 +132,7 @@ async def test_slash_commands_are_answered_in_the_response_only() -> None:
         async with open_frames(server, session_id) as frames:
             reply = await send(server, session_id, "/help")
             assert reply.status == 200
+            assert (reply.json["id"], reply.json["sessionId"]) == ("cmd-help", "")
             assert reply.json["userInput"] == "/help"
             assert "/help" in reply.json["assistantResponse"]
             assert (await send(server, session_id, "/nonsense")).status == 404
@@ -217,7 +218,40 @@ async def test_stored_rows_grow_while_the_turn_runs() -> None:
             second.set()
             await frames.until("complete")
             rows = (await call(server, "GET", f"{path}/messages")).json
-            assert rows[1]["toolCalls"][0]["result"] == "x"
-            assert rows[2]["assistantResponse"] == "end"
+            assert rows[1]["toolCalls"][0]["finished"] is True
+            assert [row["role"] for row in rows] == ["user", "assistant", "tool", "assistant"]
+            assert rows[3]["assistantResponse"] == rows[3]["userInput"] == "end"
             export = (await call(server, "GET", f"{path}/export")).json["messages"]
-    assert [row.get("finishReason") for row in export] == [None, "tool_use", "end_turn"]
+    reasons = [row.get("finishReason") for row in export]
+    assert reasons == ["stop", "tool_use", "stop", "end_turn"]
+    assert (export[2]["role"], export[2]["content"]) == ("tool", "")
+    (exported,) = export[1]["toolCalls"]
+    assert exported["type"] == ""
+    assert "result" not in exported
+    assert all("." not in row["createdAt"] + row["updatedAt"] for row in export)
+
+
+async def test_results_of_tools_can_be_returned_as_the_specification_allows() -> None:
+    async with MixServer("async", tool_results=True) as server:
+        server.script("go", Turn(UseTool("Glob", result="x", success=False)))
+        session_id = server.create_session()
+        await send(server, session_id, "go")
+        await server.wait_for(MessageFinished, how="complete")
+        path = f"/api/sessions/{session_id}"
+        rows = (await call(server, "GET", f"{path}/messages")).json
+        export = (await call(server, "GET", f"{path}/export")).json["messages"]
+    assert rows[1]["toolCalls"][0]["result"] == export[1]["toolCalls"][0]["result"] == "x"
+    assert rows[1]["toolCalls"][0]["isError"] is True
+
+
+@pytest.mark.parametrize("api", ["pipeline", "blocking", "async"])
+async def test_a_failed_turn_leaves_an_empty_row_with_the_reason_canceled(api: Api) -> None:
+    async with MixServer(api) as server:
+        server.script("go", Turn(Fail("boom")))
+        session_id = server.create_session()
+        async with open_frames(server, session_id) as frames:
+            await send(server, session_id, "go")
+            await frames.until("error")
+        export = await call(server, "GET", f"/api/sessions/{session_id}/export")
+    last = export.json["messages"][-1]
+    assert (last["role"], last["content"], last["finishReason"]) == ("assistant", "", "canceled")

@@ -123,10 +123,11 @@ class TurnRun:
                 await self._turn(self._backend.turn_for(self.text))
             if self._scope.cancelled_caught:
                 self.ending, self.error = "cancelled", CANCELLED
-                self._writer.end_round("canceled")
+                self._writer.abort()
                 self._fail(Fail(CANCELLED))
         except Exception as error:
             # The error event ends the turn: the client would wait for the end otherwise.
+            self._writer.abort()
             self.ending, self.error = "error", f"the script of this turn failed: {error!r}"
             self._fail(Fail(self.error))
             raise
@@ -180,7 +181,7 @@ class TurnRun:
                 while self._held:
                     await writer.delta(self._held.pop(0))
             case Fail():
-                writer.end_round("error")
+                writer.abort()
                 self.ending, self.error = "error", step.error
                 self._fail(step)
                 raise _TurnEnded
@@ -320,7 +321,7 @@ class TurnRun:
         }
         await self._emit("rate_limit_error", data)
         if self._backend.traits.rate_limit_ends_turn:
-            self._writer.end_round("error")
+            self._writer.abort()
             self.ending, self.error = "error", str(data["error"])
             raise _TurnEnded
 

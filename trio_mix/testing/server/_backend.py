@@ -53,6 +53,7 @@ class ServerSettings:
     unknown_session: Literal["stream", "404"]
     permission_timeout: float
     slow_reader_limit: int | None
+    tool_results: bool
     catch_all: bool
     cancel_on_disconnect: bool
     answer_delay: float
@@ -153,7 +154,7 @@ class Backend:
         self.log = log
         self.accounts = accounts
         self._epoch: datetime | None = None
-        self.store = Store(self.now, settings.id_prefix)
+        self.store = Store(self.now, settings.id_prefix, tool_results=settings.tool_results)
         self.live: dict[str, LiveSession] = {}
         self.permissions: dict[str, PendingQuestion] = {}
         self.notifications: dict[str, PendingQuestion] = {}

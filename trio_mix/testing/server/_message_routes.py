@@ -154,8 +154,8 @@ def _slash(call: RouteCall, live: LiveSession, text: str) -> RouteResponse:
     live.runs[text] += 1
     backend.log.add(MessageRun(session_id=live.row.id, text=text, times=live.runs[text]))
     message = {
-        "id": backend.store.new_id("assistant"),
-        "sessionId": live.row.id,
+        "id": f"cmd-{text[1:].split()[0]}",
+        "sessionId": "",
         "role": "assistant",
         "userInput": text,
         "assistantResponse": output,
@@ -185,7 +185,7 @@ async def _blocking(call: RouteCall, live: LiveSession, run: TurnRun) -> RouteRe
         return None
     if run.ending != "complete" or run.row is None:
         raise Problem(500, run.error or "the turn ended without an answer")
-    return RouteResponse(run.row.as_json(run.text))
+    return RouteResponse(run.row.as_answer(run.text))
 
 
 ROUTES = (

@@ -101,7 +101,8 @@ class UseTool:
     input: Mapping[str, object] | str = attrs.field(factory=dict[str, object])
     """The parameters, as a mapping or as text."""
     result: str = "done"
-    """The tool's result, which is stored and not sent on the stream."""
+    """The tool's result; servers do not send it on the stream, and return it only with
+    ``tool_results``."""
     success: bool = True
     """Whether the tool succeeded."""
     steps: Sequence[Step] = ()

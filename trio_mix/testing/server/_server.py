@@ -85,6 +85,8 @@ class MixServer(Observed):
         dropped; None: no limit.
       catch_all: whether an oldest pipeline server answers every path that it does not know with 200
         and plain text, as real ones do.
+      tool_results: whether stored tool calls have their results, as the specification allows and no
+        real server does.
       cancel_on_disconnect: whether a turn is cancelled when the session's last stream ends, or when
         the client of a blocking send leaves, as older async servers do.
       provider_key: whether the server has a key for its model; without one, messages are refused.
@@ -131,6 +133,7 @@ class MixServer(Observed):
         permission_timeout: float = 30.0,
         slow_reader_limit: int | None = 50,
         catch_all: bool = False,
+        tool_results: bool = False,
         cancel_on_disconnect: bool = False,
         provider_key: bool = True,
         answer_delay: float = 0.0,
@@ -169,6 +172,7 @@ class MixServer(Observed):
             permission_timeout=permission_timeout,
             slow_reader_limit=slow_reader_limit,
             catch_all=catch_all,
+            tool_results=tool_results,
             cancel_on_disconnect=cancel_on_disconnect,
             answer_delay=answer_delay,
             rest_send=rest_send,

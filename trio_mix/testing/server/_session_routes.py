@@ -119,9 +119,7 @@ def export_session(call: RouteCall) -> RouteResponse:
     """``GET /api/sessions/{id}/export``; each row has its finish reason."""
     row = call.session().row
     name = f"attachment; filename=session_{quote(row.id)}_transcript.json"
-    return RouteResponse(
-        row.as_export(call.backend.traits), headers=(("Content-Disposition", name),)
-    )
+    return RouteResponse(row.as_export(), headers=(("Content-Disposition", name),))
 
 
 def fork(call: RouteCall) -> RouteResponse:

@@ -2,9 +2,12 @@
 
 Rules:
 
-1. A turn writes one user row, then one assistant row for each model round.
+1. A turn writes one user row, then one assistant row for each model round, and an empty tool row
+   after each round that called tools.
 2. Rows grow while the turn runs: reading them meanwhile returns partial rows.
-3. Only a finished row has a finish reason.
+3. An assistant row has a finish reason only when it is finished; other rows always have one.
+4. Times are in whole seconds, the type of a tool call is an empty text, and its result is missing
+   unless the server is to return results.
 """
 
 from __future__ import annotations
@@ -30,6 +33,10 @@ def iso(moment: datetime) -> str:
     return moment.isoformat().replace("+00:00", "Z")
 
 
+def _stored_time(moment: datetime) -> str:
+    return iso(moment.replace(microsecond=0))
+
+
 @attrs.define(kw_only=True)
 class StoredToolCall:
     """A stored tool call."""
@@ -41,24 +48,19 @@ class StoredToolCall:
     result: str | None = None
     is_error: bool = False
 
-    def as_json(self) -> dict[str, object]:
-        """Return the call as ``ToolCallData``."""
+    def as_json(self, *, export: bool) -> dict[str, object]:
+        """Return the call as ``ToolCallData`` or ``ExportToolCall``."""
         shown: dict[str, object] = {
             "id": self.id,
             "name": self.name,
             "input": self.input,
-            "type": "function",
+            "type": "",
             "finished": self.finished,
         }
         if self.result is not None:
-            shown |= {"result": self.result, "isError": self.is_error}
-        return shown
-
-    def as_export(self, traits: Traits) -> dict[str, object]:
-        """Return the call as ``ExportToolCall``, without ``isError`` from 0.11 on."""
-        shown = self.as_json()
-        if traits.tool_use_events:
-            shown.pop("isError", None)
+            shown["result"] = self.result
+            if not export:
+                shown["isError"] = self.is_error
         return shown
 
 
@@ -77,31 +79,40 @@ class Row:
     created: datetime
     updated: datetime
 
-    def as_json(self, user_input: str | None = None) -> dict[str, object]:
-        """Return the row as ``BackendMessage``; ``user_input`` is the message of a reply."""
-        user = self.role == "user"
+    def as_json(self) -> dict[str, object]:
+        """Return the row as ``BackendMessage``; ``userInput`` is the text of any row."""
         shown: dict[str, object] = {
             "id": self.id,
             "sessionId": self.session_id,
             "role": self.role,
-            "userInput": self.text if user else (user_input or ""),
+            "userInput": self.text,
         }
-        if not user:
+        if self.role == "assistant":
             shown["assistantResponse"] = self.text
         if self.reasoning:
             shown |= {"reasoning": self.reasoning, "reasoningDuration": self.reasoning_duration}
         if self.tool_calls:
-            shown["toolCalls"] = [call.as_json() for call in self.tool_calls]
+            shown["toolCalls"] = [call.as_json(export=False) for call in self.tool_calls]
         return shown
 
-    def as_export(self, traits: Traits) -> dict[str, object]:
+    def as_answer(self, question: str) -> dict[str, object]:
+        """Return the last row of a turn as the response to the blocking send of its question."""
+        return {
+            "id": self.id,
+            "sessionId": "",
+            "role": "user",
+            "userInput": question,
+            "assistantResponse": self.text,
+        }
+
+    def as_export(self) -> dict[str, object]:
         """Return the row as ``ExportMessage``."""
         shown: dict[str, object] = {
             "id": self.id,
             "role": self.role,
             "content": self.text,
-            "createdAt": iso(self.created),
-            "updatedAt": iso(self.updated),
+            "createdAt": _stored_time(self.created),
+            "updatedAt": _stored_time(self.updated),
         }
         if self.role == "assistant":
             shown["model"] = "scripted-model"
@@ -110,7 +121,7 @@ class Row:
         if self.reasoning:
             shown |= {"reasoning": self.reasoning, "reasoningDuration": self.reasoning_duration}
         if self.tool_calls:
-            shown["toolCalls"] = [call.as_export(traits) for call in self.tool_calls]
+            shown["toolCalls"] = [call.as_json(export=True) for call in self.tool_calls]
         return shown
 
 
@@ -153,7 +164,7 @@ class SessionRow:
         shown: dict[str, object] = {
             "id": self.id,
             "title": self.title,
-            "createdAt": iso(self.created),
+            "createdAt": _stored_time(self.created),
             **self.counts(),
         }
         first = next((row.text for row in self.rows if row.role == "user"), None)
@@ -172,16 +183,16 @@ class SessionRow:
                 shown["callbacks"] = self.callbacks
         return shown
 
-    def as_export(self, traits: Traits) -> dict[str, object]:
+    def as_export(self) -> dict[str, object]:
         """Return the session as ``ExportSession``."""
         updated = max((row.updated for row in self.rows), default=self.created)
         return {
             "id": self.id,
             "title": self.title,
-            "createdAt": iso(self.created),
-            "updatedAt": iso(updated),
+            "createdAt": _stored_time(self.created),
+            "updatedAt": _stored_time(updated),
             **self.counts(),
-            "messages": [row.as_export(traits) for row in self.rows],
+            "messages": [row.as_export() for row in self.rows],
         }
 
 
@@ -191,10 +202,14 @@ class Store:
     Args:
       now: returns the time of day.
       id_prefix: the beginning of the number in each id.
+      tool_results: whether the results of tools are stored.
     """
 
-    def __init__(self, now: Callable[[], datetime], id_prefix: str = "") -> None:
+    def __init__(
+        self, now: Callable[[], datetime], id_prefix: str = "", *, tool_results: bool = False
+    ) -> None:
         self.now = now
+        self.tool_results = tool_results
         self._id_prefix = id_prefix
         self.sessions: dict[str, SessionRow] = {}
         # Never reset, not even when a restart deletes the sessions: ids stay unique.
@@ -232,6 +247,7 @@ class Store:
             session_id=session.id,
             role=role,
             text=text,
+            finish="" if role == "assistant" else "stop",
             created=now,
             updated=now,
         )

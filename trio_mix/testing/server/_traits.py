@@ -65,6 +65,11 @@ class Traits:
         return self.api != "pipeline-oldest"
 
     @property
+    def tool_execution_names(self) -> bool:
+        """Whether these events name the tool."""
+        return self.api != "async"
+
+    @property
     def first_tool_status(self) -> str:
         """The status in the first ``tool`` event of a call."""
         return "running" if self.rest else "completed"

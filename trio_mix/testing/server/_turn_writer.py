@@ -122,15 +122,18 @@ class TurnWriter:
             await self._announce(row, made, tool_input(call.input))
         self.end_round("tool_use")
         for call, made in zip(calls, stored, strict=True):
-            # Real servers do not know the tool's name here.
-            about: dict[str, object] = {"toolCallId": made.id, "toolName": ""}
+            name = made.name if self._traits.tool_execution_names else ""
+            about: dict[str, object] = {"toolCallId": made.id, "toolName": name}
             await self._execution("start", {**about, "progress": f"Executing {made.name} tool"})
             await work(call, made)
-            made.finished, made.result, made.is_error = True, call.result, not call.success
+            made.finished = True
+            if self._store.tool_results:
+                made.result, made.is_error = call.result, not call.success
             self._store.touch(row)
             ending = "done" if call.success else "failed"
             ended = {**about, "progress": f"{made.name} {ending}", "success": call.success}
             await self._execution("complete", ended)
+        self._store.add_row(self.session, "tool")
 
     async def _execution(self, what: str, data: dict[str, object]) -> None:
         await trio.lowlevel.checkpoint()
@@ -148,6 +151,11 @@ class TurnWriter:
             if self._traits.reasoning_duration:
                 data["reasoningDuration"] = row.reasoning_duration
         await self.emit("complete", data)
+
+    def abort(self) -> None:
+        """End the turn as canceled; an empty row is stored if no round is open."""
+        self._round()
+        self.end_round("canceled")
 
     def end_round(self, finish: str) -> None:
         """End the open round, if there is one."""
