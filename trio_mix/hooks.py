@@ -2,11 +2,11 @@
 
 Rules:
 
-1. Each hook takes one object with all there is to know; new fields may be added to it.
+1. Each hook takes one object with all details; new fields may be added to it.
 2. No credential is in these objects: no header that was sent, no user name or password of a URL.
    The headers that a hook adds, and the text of messages, are in no ``repr``.
 3. ``state`` belongs to the hooks: later hooks for the same request, message or stream find what
-   earlier ones stored. All hooks of a client share it, so use keys of your own.
+   earlier ones stored. All hooks of a client share it, so use distinct keys.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Spans and metrics by OpenTelemetry, made of `trio_mix.Hooks`. Needs the extra ``otel``.
+"""OpenTelemetry spans and metrics, recorded by `trio_mix.Hooks`. Needs the extra ``otel``.
 
 Rules:
 
@@ -8,8 +8,8 @@ Rules:
    span of each new connection links to them: across a reconnect, each can be found from the other.
 3. No text of a message or a reply, and no text of an error, which may quote one, is recorded
    unless ``capture_content`` is set. Credentials never are.
-4. Names are those of the conventions for HTTP clients and for generative AI (``invoke_agent``);
-   what they have no name for begins with ``trio_mix.``.
+4. Names follow the conventions for HTTP clients and for generative AI (``invoke_agent``); all
+   other names begin with ``trio_mix.``.
 """
 
 from __future__ import annotations

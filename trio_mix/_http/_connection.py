@@ -203,7 +203,7 @@ def _request_headers(request: HttpRequest, content: Content) -> list[tuple[bytes
 
 
 def _idle_limit(keep_alive: str) -> float:
-    """Return for how many seconds a connection may be idle, by the response's ``Keep-Alive``.
+    """Return how long a connection may be idle, in seconds, from the ``Keep-Alive`` header.
 
     A second less than the server allows: the next request takes time to arrive.
     """

@@ -62,13 +62,13 @@ def _remove_defaults(built: MutableMapping[str, str], given: Container[str]) -> 
 
 
 def _pool_timeout(client: HttpClient) -> float | None:
-    """Return the seconds for which the client lets a request wait for a free connection."""
+    """Return how long the client lets a request wait for a free connection, in seconds."""
     limit = getattr(getattr(client, "timeout", None), "pool", None)
     return limit if isinstance(limit, int | float) else None
 
 
 def _credentials(headers: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the values of headers that may hold credentials, the client's own among them."""
+    """Return the values of headers that may hold credentials, including the client's own."""
     return header_secrets({name: text for name, text in headers.items() if _SECRET.search(name)})
 
 

@@ -136,7 +136,7 @@ class HttpClient(Protocol):
 
 
 class RawResponse(Protocol):
-    """A response whose head has arrived and whose body is to be read, however it was requested."""
+    """A response with its body still to be read, from a `Connection` or a caller's client."""
 
     @property
     def status_code(self) -> int: ...

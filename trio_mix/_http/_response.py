@@ -120,7 +120,7 @@ class ResponseStream:
         in new cookies.
       encoding_problem: why the body cannot be decoded; empty if it can be.
       redirect_problem: why this redirect was not followed; empty if it is no redirect.
-      owns_connection: whether `aclose` ends a read that another task has under way; a caller's
+      owns_connection: whether `aclose` ends a read that is in progress in another task; a caller's
         client is not safe for that.
     """
 

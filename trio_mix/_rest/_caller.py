@@ -1,4 +1,4 @@
-"""Makes calls of operations: prepared, sent, retried, and their responses read.
+"""Call operations: prepare the request, send it, retry it, and read the response.
 
 Rules:
 
@@ -226,9 +226,9 @@ class Caller:
           ConfigurationError: an argument that cannot work; nothing was sent.
           ErrorResponse: the server refused, in the API's error shape.
           MixDefaultError: any other status that is not a success.
-          ResponseValidationError: a success whose body does not fit.
-          ConnectionFailed: no response came.
-          RequestTimeout: no response came in time.
+          ResponseValidationError: the body of a successful response is invalid.
+          ConnectionFailed: no response arrived.
+          RequestTimeout: no response arrived in time.
         """
         await trio.lowlevel.checkpoint()
         return await self.run(
@@ -250,7 +250,7 @@ class Caller:
 
         Args:
           call: from `prepare` or `call_of`.
-          read: returns the value out of a response with a status of success.
+          read: returns the value from a response with a status of success.
           content: as for `call`.
           on_sent: as for `call`.
         """
@@ -301,9 +301,9 @@ class Caller:
         return await self._request_hooks.around(call.request, next(call.tries), once, discard)
 
     async def open(self, call: Call, extra: Mapping[str, str]) -> OpenedResponse:
-        """Make a call whose body is read as it comes; return when the response's head has come.
+        """Make a call whose body is read as it arrives; return when the head has arrived.
 
-        Only getting to the head is retried. The caller must close the stream.
+        It is retried only until the head has arrived. The caller must close the stream.
 
         Args:
           call: from `prepare`.
@@ -312,8 +312,8 @@ class Caller:
         Raises:
           ErrorResponse: the server refused, in the API's error shape.
           MixDefaultError: any other status that is not a success.
-          ConnectionFailed: no response came.
-          RequestTimeout: no response came in time.
+          ConnectionFailed: no response arrived.
+          RequestTimeout: no response arrived in time.
         """
         return await call.retry.run(lambda: self.open_once(call, extra))
 
@@ -370,7 +370,7 @@ async def _read_error(stream: ResponseStream, call: Call, redactor: Redactor) ->
     """Read a response that is no success, and close it.
 
     Raises:
-      RequestTimeout: its body did not come in the time of a try.
+      RequestTimeout: its body did not arrive in the time of a try.
       TransportError: the connection was lost.
     """
     try:
@@ -383,7 +383,7 @@ async def _read_error(stream: ResponseStream, call: Call, redactor: Redactor) ->
 
 
 def _merge(into: dict[str, str], headers: Mapping[str, str]) -> None:
-    """Put headers over others of the same names, in whatever case those are written."""
+    """Merge headers; later ones replace those of the same name, in any case."""
     for name, value in headers.items():
         lower = name.lower() if isinstance(name, str) else name
         into[lower] = value

@@ -147,8 +147,8 @@ class MixCore:
           ErrorResponse: the server refused, in the API's error shape.
           MixDefaultError: any other status that is not a success, as of a redirect elsewhere.
           ResponseValidationError: the body is longer than 64 MiB.
-          ConnectionFailed: no response came.
-          RequestTimeout: no response came in time.
+          ConnectionFailed: no response arrived.
+          RequestTimeout: no response arrived in time.
         """
         await trio.lowlevel.checkpoint()
         operation = _request_operation(method, path)

@@ -1,4 +1,4 @@
-"""The events of one connection to ``/stream``, as they come.
+"""Iterate the events of one connection to ``/stream``.
 
 Rules:
 
@@ -6,7 +6,7 @@ Rules:
    `ConnectionFailed`, raised once, after the events that came before it.
 2. Two tasks that iterate one stream: `trio.BusyResourceError`.
 3. Each event is a point of cancellation, and at least every 64th lets other tasks run, as does
-   each read from a socket of the client's own.
+   each read from a socket that this client opened.
 """
 
 from __future__ import annotations

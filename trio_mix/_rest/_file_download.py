@@ -72,7 +72,7 @@ class FileStream(BodyStream):
 
         Raises:
           ConnectionFailed: the connection was cut before the end.
-          RequestTimeout: no byte came in time.
+          RequestTimeout: no byte arrived in time.
           trio.BusyResourceError: another task is reading.
         """
         if self._busy:
@@ -110,7 +110,7 @@ class FileRequest(Request[bytes, FileStream]):
     """The request for a file, not made yet.
 
     ``await`` it for the whole content, retried as a whole if the connection is cut; or enter it
-    with ``async with`` for a `FileStream`, of which only getting to the first byte is retried.
+    with ``async with`` for a `FileStream`, which is retried only until the first byte arrives.
     """
 
     def __init__(

@@ -3,10 +3,10 @@
 Rules:
 
 1. No more than one piece of the file is in memory at a time.
-2. If the length is known, it is sent first, and exactly as many bytes follow: a file that grows
-   meanwhile is cut there, one that shrinks is an error.
-3. A stream can be read once, so a form with one can be made again only while nothing of it was
-   read; the rules of retrying ensure that.
+2. If the length is known, it is sent first, and exactly that many bytes follow: a file that grows
+   meanwhile is cut there, and a file that shrinks is an error.
+3. A stream can be read once, so its form can be made again only before the first read; the
+   rules for retries ensure that.
 """
 
 from __future__ import annotations

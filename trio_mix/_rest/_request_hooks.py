@@ -2,11 +2,11 @@
 
 Rules (those of `Hooks`, implemented here):
 
-1. ``before_request`` vetoes by raising, and the call is not retried. What another hook raises is
-   logged and ignored. A cancellation, and any exception that is no `Exception`, passes.
+1. ``before_request`` vetoes by raising, and the call is not retried. An exception from another hook
+   is logged and ignored. A cancellation, and any exception that is no `Exception`, passes.
 2. For each ``before_request`` that returned, one of the other two is called, whatever happens.
 3. A hook that must be called during a cancellation is shielded, for a limited time.
-4. Without hooks there is no object of this module, and nothing to call.
+4. If there are no hooks, no object of this module is created.
 """
 
 from __future__ import annotations

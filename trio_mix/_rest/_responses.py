@@ -1,10 +1,11 @@
-"""From an HTTP response to the value of its operation, or to the exception for it.
+"""Convert an HTTP response to the value of its operation, or to an exception.
 
 Rules:
 
 1. Any 2xx whose body fits the operation is a success, whatever its content type is: proxies and
    old servers mislabel JSON.
-2. A page of HTML where JSON or nothing is expected is no Mix server's: `ResponseValidationError`.
+2. An HTML page where JSON or no body is expected does not come from a Mix server:
+   `ResponseValidationError`.
 3. No exception holds more than 64 KiB of a body, nor a secret that was sent.
 """
 
@@ -139,10 +140,10 @@ def _remedy(status_code: int, operation: Operation[object]) -> str:
 
 
 def read_answer(operation: Operation[T], received: ReceivedResponse) -> CallResult[T]:
-    """Return the value of an operation out of a response with a status of success.
+    """Return the value of an operation from a response with a status of success.
 
     Raises:
-      ResponseValidationError: the body does not fit.
+      ResponseValidationError: the body is invalid.
     """
     from trio_mix._wire._models import Mismatch  # loads cattrs, which streams do not need
 
@@ -189,7 +190,7 @@ def _value(operation: Operation[T], received: ReceivedResponse) -> T:
 def misfit(
     received: ReceivedResponse, problem: str, path: str, value: object
 ) -> ResponseValidationError:
-    """Return the exception for a success whose body does not fit."""
+    """Return the exception for a successful response whose body is invalid."""
     try:
         value = received.redactor.value(value)
     except RecursionError:

@@ -44,11 +44,11 @@ class EventBuffer:
     """A buffer of events, iterated by one task.
 
     Args:
-      size: the number of events that can be buffered before anything is done about it.
+      size: the number of events that can be buffered before events are merged or dropped.
 
     Attributes:
       half: half of the size: with more events buffered, the consumer is behind.
-      idle: whether the consumer was found to take nothing while it was behind.
+      idle: whether the consumer is behind and was found to take no events.
     """
 
     def __init__(self, size: int = sys.maxsize) -> None:
@@ -68,7 +68,7 @@ class EventBuffer:
 
     @property
     def closed(self) -> bool:
-        """Whether nothing more can be put in."""
+        """Whether no more events are accepted."""
         return self._closed
 
     def put(self, events: Sequence[Event]) -> None:
@@ -118,7 +118,7 @@ class EventBuffer:
         if self._busy:
             raise trio.BusyResourceError(
                 "another task is already iterating this message or subscription: let one task"
-                " iterate it, or give each a subscription of its own"
+                " iterate it, or give each its own subscription"
             )
         self._busy, self.idle = True, False
         try:
@@ -223,7 +223,7 @@ class SubscriberBuffer(EventBuffer):
         self._reasons = [_FELL_BEHIND]
 
     def put(self, events: Sequence[Event]) -> None:
-        """Append a batch of events, dropping the oldest that are too many."""
+        """Append a batch of events, dropping the oldest ones beyond the limit."""
         super().put(events)
         while len(self) > self._size:
             dropped = (self._received or self._sent).popleft()  # type: ignore[union-attr]

@@ -2,8 +2,8 @@
 
 Rule 1  Every event goes to every subscriber and to at most one message.
 Rule 2  Nothing here waits: a slow consumer concerns only its own buffer.
-Rule 3  What ends the stream ends every state and every subscriber's line, each with an exception
-        of its own, so that no two tasks share a traceback.
+Rule 3  The end of the stream ends every message and every subscription, each with a separate
+        exception, so that no two tasks share a traceback.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class EventDispatcher:
         return len(self._subscribers)
 
     def subscribe(self, size: int) -> SubscriberBuffer:
-        """Make a line that gets every event from now on."""
+        """Return a new buffer that receives every event from now on."""
         line = SubscriberBuffer(size)
         if self._failure is not None:
             line.close(self._failure())
@@ -86,7 +86,7 @@ class EventDispatcher:
         return [*message, *self._subscribers]
 
     def attach(self, state: MessageState) -> None:
-        """Make an state the open message's."""
+        """Register the state of the message that is sent next."""
         self._current = state
 
     def deliver(self, events: Sequence[Event]) -> None:
@@ -107,7 +107,7 @@ class EventDispatcher:
             state.wake()
 
     def gap(self, reason: str) -> None:
-        """Say to every subscriber, and to a message that was cut, that events may be missing."""
+        """Report to every subscriber, and to a message that was cut, that events may be missing."""
         event = ev.StreamGapEvent(missed=None, reason=reason)
         for buffer in self._subscribers:
             buffer.put([event])
@@ -117,7 +117,7 @@ class EventDispatcher:
             self._current.insert(event)
 
     def step(self, state: MessageState, what: Input, stored: StoredReply | None = None) -> bool:
-        """Tell what happened to a message outside its events; return whether it mattered."""
+        """Apply an input other than an event to a turn; return whether it had an effect."""
         if stored is not None and not state.over.is_set():
             state.builder.take_stored(stored)
         if stored is not None:
@@ -138,7 +138,7 @@ class EventDispatcher:
         """End everything: the stream has ended (rule 3).
 
         Args:
-          failure: makes what each message, and each subscriber, sees raised.
+          failure: makes the exception for each message and each subscriber.
           cleanly: whether subscribers just end, because the stream was closed on purpose.
         """
         self._failure = failure
@@ -171,5 +171,5 @@ class EventDispatcher:
 
 
 def copies_of(failure: BaseException) -> Callable[[], BaseException]:
-    """Return a maker of equal exceptions: one for each task that will see it raised."""
+    """Return a function that copies an exception: one copy for each task that raises it."""
     return lambda: clone_error(failure)

@@ -90,7 +90,7 @@ class MessageState:
             self.read_scope.cancel(reason="the turn is over")
 
     async def wait_for_news(self, until: float) -> None:
-        """Wait until `wake` is called, at most until a point in time."""
+        """Wait until `wake` is called, or until a point in time."""
         self._news = trio.Event()
         with trio.CancelScope(deadline=until):
             await self._news.wait()

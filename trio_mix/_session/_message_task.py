@@ -143,7 +143,7 @@ class MessageTask:
         state.wake()
 
     def _sending(self) -> None:
-        """Note that the first byte may be sent, by what is known of the server by now."""
+        """Note that the first byte may be sent, and apply what is known of the server."""
         turn = self.state.turn
         self._learn_traits()
         self.state.recovery.sending()

@@ -4,7 +4,7 @@ Rule 1  A request is granted only if the policy returns True itself. False denie
         such as a text, None, or a coroutine that was never awaited, denies it and fails the message
         with `UsageError`.
 Rule 2  An exception of the policy denies the request and fails the message with that exception,
-        also where the server has ended the turn by then.
+        also if the server has already ended the turn.
 Rule 3  An answer that is lost is sent again while the message runs: the server decides a request
         once and then forgets it.
 Rule 4  A request that the server does not know any more has been decided: the message goes on.
@@ -80,7 +80,7 @@ async def _send(
     *,
     granted: bool,
 ) -> BaseException | None:
-    """Send the answer until it has arrived; return what it finally failed with."""
+    """Send the answer until it has arrived; return the error if it finally failed."""
     schedule.begin(trio.current_time())
     while True:
         try:

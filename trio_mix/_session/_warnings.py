@@ -28,7 +28,7 @@ _log: Final = get_logger("trio_mix")
 
 _URL: Final = re.compile(r"https?://[^\s'\"<>]+")
 _PATIENCE: Final = 2.0
-"""Seconds for which a lost connection is not logged."""
+"""How long a connection may be lost before that is logged, in seconds."""
 _NAME: Final = 60
 _TEXT: Final = 200
 
@@ -55,10 +55,10 @@ class LossLogger:
 
     Args:
       session_id: the session.
-      limit: the seconds for which reconnecting is tried; None means no limit.
+      limit: how long reconnecting is tried, in seconds; None means no limit.
       start: starts a task of the stream.
       message_waits: whether the connection is lost while a message waits for it.
-      wait_connected: waits until the stream is connected; raises what the stream failed with.
+      wait_connected: waits until the stream is connected; raises the error that ended the stream.
     """
 
     def __init__(

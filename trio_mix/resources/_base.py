@@ -52,7 +52,7 @@ R = TypeVar("R", bound="Callable[..., Request[Any, Any]]")
 _ATTRIBUTE: Final = "__mix_operation__"
 
 _RETRIED: Final = {
-    "safe": "retried after 408, 429 and 5XX, and if no response came, as `RetryConfig` says.",
+    "safe": "retried after 408, 429 and 5XX, and if no response arrived, as `RetryConfig` says.",
     "unsent": "retried only if nothing of the request was sent, as `RetryConfig` says.",
 }
 
@@ -177,9 +177,9 @@ def implements(declared: Operation[Any]) -> Callable[[F], F]:
             "          ConfigurationError: an argument cannot work; nothing was sent.\n"
             f"          ErrorResponse: the server refused; documented for {errors}.\n"
             "          MixDefaultError: any other status that is not a success.\n"
-            "          ResponseValidationError: a success whose body does not fit.\n"
-            "          ConnectionFailed: no response came.\n"
-            "          RequestTimeout: no response came in time.\n"
+            "          ResponseValidationError: the body of a successful response is invalid.\n"
+            "          ConnectionFailed: no response arrived.\n"
+            "          RequestTimeout: no response arrived in time.\n"
             "        "
         )
         return method

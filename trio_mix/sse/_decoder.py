@@ -12,7 +12,7 @@ Rules:
    unless it holds a NUL; ``retry`` counts if it is ASCII digits only, and counts at once. Names
    are case-sensitive and others are ignored.
 6. A blank line ends the event: its id becomes the last event id, which later events inherit; with
-   at least one ``data`` line it is dispatched, without one nothing is. An empty or absent name
+   at least one ``data`` line it is dispatched, otherwise it is not. An empty or absent name
    means ``message``.
 7. What follows the last blank line is never dispatched, and its id never counts.
 8. The work is linear in the number of bytes, however they are cut: no byte is searched, joined or
@@ -87,7 +87,7 @@ def _utf8_size(text: str) -> int:
 class SSEDecoder:
     """Decode an event stream, fed in chunks of any size.
 
-    A decoder serves one connection: after a reconnect make a new one, and hand it the old one's
+    A decoder serves one connection: after a reconnect make a new one, and pass it the old one's
     `last_event_id`, which the events of the new connection inherit until they bring their own.
     It performs no I/O. The end of the stream needs no call: what is unfinished then is dropped, as
     the standard says.
@@ -275,7 +275,7 @@ class SSEDecoder:
             self._decode_lines(text[start:], events)
 
     def _decode_frames(self, text: str) -> list[ServerSentEvent]:
-        """Decode whole frames, that no event precedes and whose sizes need no check."""
+        """Decode whole frames, outside an event and with sizes that need no check."""
         events: list[ServerSentEvent] = []
         last_id = self.last_event_id
         for id_, name, data, retry, other in _find_frames(text):

@@ -1,7 +1,7 @@
 """`open_event_source`: the event stream of any SSE server, as an object to iterate.
 
 No task runs in the background. All work is done in the consumer's ``anext``, so that a slow
-consumer slows down the server, by TCP's flow control, and nothing else.
+consumer slows down only the server, through TCP flow control.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _FULL_CHECKPOINT_EVERY = 64
 @public("trio_mix.sse")
 @final
 class EventSource:
-    """The events of one SSE endpoint, over as many connections as it takes.
+    """The events of one SSE endpoint, over any number of connections.
 
     `open_event_source` returns it. Iterate it with ``async for``, in one task at a time. The
     source stays open when the loop is left, and can be iterated again.

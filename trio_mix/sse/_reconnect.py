@@ -70,8 +70,8 @@ class ReconnectPolicy:
     max_elapsed_time: float | None = 600.0
     """Seconds since the loss after which the stream fails; `None` for never, 0 for at once."""
     stable_after: float = 5.0
-    """Seconds for which a connection must have been open for its loss to begin a new series of
-    attempts. 0 means any connection that was opened, which suits servers that end the response
+    """How long a connection must have been open for its loss to begin a new series of attempts,
+    in seconds. 0 means any connection that was opened, which suits servers that end the response
     after each event."""
     server_retry: ServerRetry = "ceiling"
     """How the stream's ``retry`` field is used: ``"ceiling"``, as the longest delay, but not less

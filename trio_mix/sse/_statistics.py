@@ -20,7 +20,7 @@ class StreamState(enum.StrEnum):
     CONNECTED = "connected"
     """A connection is open, and events may arrive."""
     RECONNECTING = "reconnecting"
-    """The connection was lost; the next attempt is due later, or under way."""
+    """The connection was lost; the next attempt is due later, or in progress."""
     CLOSED = "closed"
     """The stream has ended: it was closed, or an error occurred that is not retried."""
 
