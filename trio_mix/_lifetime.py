@@ -61,7 +61,9 @@ class OwnedNursery:
         self._nursery = await self._manager.__aenter__()
         return self._nursery
 
-    async def close(self, reason: str, leaving: BaseException | None = None) -> None:
+    async def close(  # noqa: ASYNC910 - leaving the nursery is a checkpoint
+        self, reason: str, leaving: BaseException | None = None
+    ) -> None:
         """Cancel the tasks and wait for their end; without effect when closed already.
 
         Args:

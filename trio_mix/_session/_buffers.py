@@ -113,7 +113,7 @@ class EventBuffer:
         await trio.lowlevel.checkpoint_if_cancelled()
         return self._received.popleft()
 
-    async def _wait(self) -> None:
+    async def _wait(self) -> None:  # noqa: ASYNC910 - raises, or waits
         """Wait until events are received; a schedule point in any case."""
         if self._busy:
             raise trio.BusyResourceError(
@@ -181,6 +181,7 @@ class MessageBuffer(EventBuffer):
         if (
             self._sent is None
             or not isinstance(event, ev.ContentEvent | ev.ThinkingEvent)
+            or not isinstance(last, ev.ContentEvent | ev.ThinkingEvent)
             or type(last) is not type(event)
             or last.assistant_message_id != event.assistant_message_id
             or last.parent_tool_call_id != event.parent_tool_call_id

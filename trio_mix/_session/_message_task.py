@@ -82,7 +82,7 @@ class MessageTask:
                 else:
                     await self._carry_out(decision)
 
-    async def _carry_out(self, decision: Decision) -> None:
+    async def _carry_out(self, decision: Decision) -> None:  # noqa: ASYNC910 - `run` goes on to wait
         state = self.state
         match decision:
             case Wait(until):
@@ -117,7 +117,7 @@ class MessageTask:
             case Post():
                 raise AssertionError("a POST has its own task")
 
-    async def _post(self) -> None:
+    async def _post(self) -> None:  # noqa: ASYNC910 - the request is one; nobody awaits it
         """Send once and report the outcome to the recovery."""
         state = self.state
         recovery = state.recovery
@@ -188,7 +188,7 @@ class MessageTask:
         for permission_id, undecided in list(state.permissions.items()):
             if undecided:
                 state.permissions[permission_id] = False
-                with trio.move_on_after(state.recovery.limits.cleanup_timeout):
+                with trio.move_on_after(state.recovery.limits.cleanup_timeout):  # noqa: ASYNC912
                     with suppress(Exception):  # decided already, unreachable, vetoed by a hook
                         await self.deny(permission_id)
 
