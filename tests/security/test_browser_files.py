@@ -143,8 +143,8 @@ async def test_downloads_are_stored_in_the_tunnels_folder_only(tmp_path: Path) -
         for path in ("/plain", "/evil", "/dots"):
             await attack.ask("Page.navigate", url=attack.site.url + path)
             await attack.pause(0.5)
-        folder = attack.tunnel.folder
-        assert folder is not None
+        assert attack.tunnel.folder is not None
+        folder = attack.tunnel.folder / "downloads"
         stored = sorted(path.name for path in folder.iterdir())
         assert "report.txt" in stored
         assert len(stored) == 3, stored
@@ -152,6 +152,22 @@ async def test_downloads_are_stored_in_the_tunnels_folder_only(tmp_path: Path) -
         assert folder.stat().st_mode & 0o077 == 0
         assert list(target.iterdir()) == []
     assert not folder.exists()
+
+
+async def test_a_download_does_not_replace_a_file_of_the_user(tmp_path: Path) -> None:
+    files = tmp_path / "files"
+    files.mkdir(mode=0o700)
+    (files / "report.txt").write_text("of the user")
+    async with open_attack(folder=files) as attack:
+        attack.site.downloads["/evil"] = "report.txt"
+        await attack.ask("Page.navigate", url=f"{attack.site.url}/evil")
+        link = (
+            "Object.assign(document.createElement('a'), {href: 'data:,x', download: 'report.txt'})"
+        )
+        await attack.value_of(f"{link}.click()")
+        await attack.pause(1)
+    assert (files / "report.txt").read_text() == "of the user"
+    assert (files / "downloads" / "report.txt").exists()
 
 
 async def test_a_path_of_a_method_that_the_user_added_stays_in_the_folder(tmp_path: Path) -> None:

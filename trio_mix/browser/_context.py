@@ -25,6 +25,7 @@ import trio
 from trio_mix.browser._commands import error
 from trio_mix.browser._devtools import DevTools, Outcome, PendingCall, text_of
 from trio_mix.browser._errors import BrowserGone
+from trio_mix.browser._folder import DOWNLOADS
 from trio_mix.browser._methods import BROWSER_DOMAINS
 from trio_mix.browser._proxy import SIGN_IN_URL
 
@@ -55,7 +56,7 @@ class BrowserContext:
     Args:
       devtools: the connection to the browser.
       proxy: the filtering proxy; None: the browser's own way to the network.
-      folder: where downloads are stored; None: downloads are denied.
+      folder: the tunnel's folder, with one for downloads in it; None: downloads are denied.
       page_only: whether the connection is to one page instead of a browser.
     """
 
@@ -120,7 +121,7 @@ class BrowserContext:
         await self._require("Target.setDiscoverTargets", {"discover": True})
         download: dict[str, object] = {"behavior": "deny"}
         if self._folder is not None:
-            download = {"behavior": "allow", "downloadPath": str(self._folder)}
+            download = {"behavior": "allow", "downloadPath": str(self._folder / DOWNLOADS)}
         download["browserContextId"] = self._context_id
         await self._require("Browser.setDownloadBehavior", download)
         page = await self._find_page()

@@ -15,8 +15,10 @@ from trio_mix.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["PrivateFolder", "new_private_folder", "remove_folder"]
+__all__ = ["DOWNLOADS", "PrivateFolder", "new_private_folder", "remove_folder"]
 
+DOWNLOADS: Final = "downloads"
+"""The folder for downloads in it: a page must not replace the user's files, and Chromium does."""
 _ATTEMPTS: Final = 5
 
 
@@ -66,7 +68,9 @@ class PrivateFolder:
 
     def _create(self) -> Path:
         if self._named is None:
-            return new_private_folder("trio-mix-files-")
+            folder = new_private_folder("trio-mix-files-")
+            (folder / DOWNLOADS).mkdir(mode=0o700)
+            return folder
         path = Path(self._named)
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -81,4 +85,11 @@ class PrivateFolder:
                 f"open_tunnel(folder={str(path)!r}): other users have access to it. Name a folder"
                 f" of this user only (chmod 700), or one that does not exist yet."
             )
+        try:
+            (resolved / DOWNLOADS).mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(
+                f"open_tunnel(folder={str(path)!r}): its folder {DOWNLOADS!r} cannot be created:"
+                f" {error.strerror}."
+            ) from error
         return resolved

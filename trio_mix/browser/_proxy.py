@@ -171,14 +171,16 @@ class FilteringProxy:
         self.refused += 1
         host, port = target.host[:255], target.port
         shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        text = (
-            f"The browser may not connect to {shown}: {address} is {kind}. List the host in"
-            f" browser.Policy(allow=['{shown}']) to permit it."
-        )
+        remedy = f"List the host in browser.Policy(allow=['{shown}']) to permit it."
         if (host, port) not in self._logged and len(self._logged) < _MAX_LOGGED:
             self._logged.add((host, port))
-            _LOGGER.warning("%s", text)
-        return _Refused(403, text)
+            _LOGGER.warning(
+                "The browser may not connect to %s: %s is %s. %s", shown, address, kind, remedy
+            )
+        # A page reads this text: it must not learn the address of a name of the local network.
+        return _Refused(
+            403, f"The browser may not connect to {shown}: its address is {kind}. {remedy}"
+        )
 
 
 class _Peer:

@@ -96,7 +96,8 @@ def open_tunnel(
       policy: what the agent may do with the browser at ``cdp_url``, by default `Policy()`.
       on_command: a function, sync or async, that is called with each `BrowserCommand` that the
         policy permits. The command is run only if it returns True. An exception ends the tunnel.
-      folder: where downloads are stored and uploads are taken from, of this user only. The default
+      folder: where uploads are taken from, of this user only; downloads are stored in its
+        subfolder ``downloads``. The default
         is a new folder, which is removed with the tunnel.
       reconnect: how and for how long a lost connection to the server is reconnected.
       connect_timeout: the timeout of a connect in seconds, to the browser and to the server; the

@@ -149,7 +149,8 @@ def browser(
     Args:
       session: A session with the browser mode "electron-embedded-browser"; by default a new one,
         whose id goes to stdout.
-      folder: Where downloads are stored and uploads are taken from; by default a folder that is
+      folder: Where uploads are taken from and downloads are stored, in its subfolder
+        `downloads`; by default a folder that is
         removed at the end.
     """
     from trio_mix.cli.commands import _browser  # WebSockets are loaded only where they are needed
