@@ -260,7 +260,7 @@ class ExternalResponse:
             # it are left in order. Buffered bytes are returned first, therefore the loop, which has
             # bounds for a body that never waits and so is never cancelled.
             with (
-                trio.CancelScope(shield=True) as unwind,
+                trio.CancelScope(shield=True) as unwind,  # noqa: ASYNC912 - at least one piece is read
                 contextlib.suppress(StopAsyncIteration, Exception),
             ):
                 unwind.cancel(reason="the rest of the body is not needed")
