@@ -84,7 +84,7 @@ async def _body(request: Request) -> dict[str, object]:
         raise _NotJson("send JSON")
     try:
         value = json.loads(await request.body())
-    except ValueError:
+    except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
         raise _NotJson("send a JSON object")

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support.wire_client import Reply
+    from trio_mix.testing import Api
 
 Bundled = MixServer | Recorder | Replay
 NEW = b'{"title": "planted", "browserMode": "local-browser-service"}'
@@ -335,6 +336,22 @@ async def test_a_body_without_end_is_answered_and_cut_off(
                         sent += 65536
             assert sent < 100_000_000, type(server)
         assert len(scene.real.requests()) == 1
+
+
+@pytest.mark.parametrize("api", ["async", "blocking", "pipeline"])
+async def test_a_body_that_is_nested_too_deep_is_refused_and_breaks_no_server(api: Api) -> None:
+    body = b"[" * 200_000
+    async with MixServer(api) as server:
+        session = server.create_session()
+        for path in ("sessions", f"sessions/{session}/messages", f"stream/{session}/message"):
+            async with await connect(server) as stream:
+                head = (
+                    f"POST /api/{path} HTTP/1.1\r\nHost: {authority(server)}\r\n"
+                    f"Connection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+                )
+                await stream.send_all(head.encode() + body)
+                answer = b"".join([bytes(data) async for data in stream])
+            assert answer.startswith(b"HTTP/1.1 4"), (path, answer)
 
 
 async def test_a_body_over_the_limit_is_not_forwarded_in_part(

@@ -206,7 +206,7 @@ def load(path: str | os.PathLike[str]) -> Recording:
     for number, line in enumerate(Path(path).read_bytes().splitlines(), 1):
         try:
             lines.append(dict(json.loads(line)))
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             raise RecordingError(
                 f"{path}, line {number}: not a JSON object: fix or remove this line"
             ) from None

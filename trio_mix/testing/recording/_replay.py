@@ -271,5 +271,5 @@ def _same(recorded: str | None, body: str) -> bool:
         return True
     try:
         return bool(json.loads(recorded) == json.loads(body))
-    except ValueError:
+    except (ValueError, RecursionError):
         return False

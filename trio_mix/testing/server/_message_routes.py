@@ -72,7 +72,7 @@ async def send_streaming_message(call: RouteCall) -> RouteResponse:
         return plain(404, "404 page not found")
     try:
         body = json.loads(call.exchange.request.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return plain(400, "Invalid JSON")
     content = body.get("content") if isinstance(body, dict) else None
     if not isinstance(content, str) or not content:
@@ -91,7 +91,7 @@ async def send_streaming_message(call: RouteCall) -> RouteResponse:
 def _text_of(content: str) -> str:
     try:
         return str(json.loads(content)["text"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return content
 
 

@@ -68,7 +68,7 @@ async def _run(backend: Backend, stream: ServerStream, content: str) -> None:
     live = stream.live
     try:
         message = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         message = None
     if not isinstance(message, dict) or not isinstance(message.get("text", ""), str | None):
         _add_lost(backend, live, content, "the content is not JSON")

@@ -87,7 +87,7 @@ class RouteCall:
         """
         try:
             body = json.loads(self.exchange.request.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise Problem(400, "Invalid JSON") from None
         if not isinstance(body, dict):
             raise Problem(400, "Invalid JSON: an object is expected")

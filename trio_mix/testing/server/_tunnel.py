@@ -217,7 +217,7 @@ class BrowserTunnel:
     def _message(self, text: str) -> None:
         try:
             message = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             self.end("protocol", 1007)
             return
         waiting = self._waiting.get(json.dumps(message.get("id")), [])
