@@ -53,7 +53,7 @@ async def test_events_come_out_as_they_went_in(buffer: EventBuffer) -> None:
     assert buffer.closed
 
 
-async def test_getting_is_a_checkpoint_also_when_something_waits(buffer: EventBuffer) -> None:
+async def test_taking_an_event_is_a_checkpoint_also_if_one_is_buffered(buffer: EventBuffer) -> None:
     buffer.put([says("a")])
     with assert_checkpoints():
         await anext(buffer, None)
@@ -224,7 +224,7 @@ async def test_deltas_of_different_kind_message_or_agent_are_not_merged() -> Non
 
 
 @pytest.mark.parametrize("mark", [0, 1, 3])
-async def test_past_the_hard_limit_the_line_says_so_and_takes_no_more(mark: int) -> None:
+async def test_past_the_hard_limit_it_overflows_and_takes_no_more(mark: int) -> None:
     buffer = MessageBuffer(mark)
     limit = max(mark, 1) * HARD_LIMIT_FACTOR
     for number in range(limit):
@@ -337,7 +337,7 @@ async def test_a_dropped_gap_counts_as_one_and_its_reason_is_kept() -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1])
-async def test_the_smallest_line_holds_one(size: int) -> None:
+async def test_the_smallest_buffer_holds_one_event(size: int) -> None:
     buffer = SubscriberBuffer(size)
     buffer.put([tool("1")])
     assert await drain(buffer) == [tool("1")]

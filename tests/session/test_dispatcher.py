@@ -47,9 +47,11 @@ class Recorder(EventDispatcher):
         return state
 
 
-async def waiting_in(line: EventBuffer) -> list[ev.Event]:
+async def buffered_in(buffer: EventBuffer) -> list[ev.Event]:
     return [
-        event for event in [await anext(line, None) for _ in range(len(line))] if event is not None
+        event
+        for event in [await anext(buffer, None) for _ in range(len(buffer))]
+        if event is not None
     ]
 
 
@@ -60,13 +62,13 @@ def agent_error(state: MessageState) -> AgentError:
 
 async def test_every_event_goes_to_every_subscriber_and_ours_to_the_message() -> None:
     dispatcher = Recorder()
-    lines = [dispatcher.subscribe(99), dispatcher.subscribe(99)]
+    buffers = [dispatcher.subscribe(99), dispatcher.subscribe(99)]
     dispatcher.deliver([says("before")])
     state = dispatcher.send()
     dispatcher.deliver([says("a"), ev.HeartbeatEvent(), done("m", "a"), says("after")])
     assert dispatcher.subscribers == 2
-    for line in lines:
-        got = await waiting_in(line)
+    for buffer in buffers:
+        got = await buffered_in(buffer)
         assert got == [
             says("before"),
             says("a"),
@@ -74,19 +76,19 @@ async def test_every_event_goes_to_every_subscriber_and_ours_to_the_message() ->
             done("m", "a"),
             says("after"),
         ]
-    assert await waiting_in(state.buffer) == [says("a"), done("m", "a")]
+    assert await buffered_in(state.buffer) == [says("a"), done("m", "a")]
     assert await anext(state.buffer, None) is None
     assert state.partial().text == "a"
 
 
 async def test_released_events_reach_the_message_in_order_and_subscribers_once() -> None:
     dispatcher = Recorder("async")
-    line = dispatcher.subscribe(99)
+    buffer = dispatcher.subscribe(99)
     state = dispatcher.send()
     events = [says("x", "a"), tool("c"), done("a", "x")]
     dispatcher.deliver(events)
-    assert await waiting_in(state.buffer) == events
-    assert await waiting_in(line) == events
+    assert await buffered_in(state.buffer) == events
+    assert await buffered_in(buffer) == events
 
 
 def test_a_message_ends_once_and_the_next_can_be_sent() -> None:
@@ -145,27 +147,27 @@ def test_what_the_agent_gave_up_on_is_an_agent_error(event: ev.Event, words: lis
 
 def test_a_busy_server_is_reported_and_the_message_receives_nothing() -> None:
     dispatcher = Recorder()
-    line = dispatcher.subscribe(9)
+    buffer = dispatcher.subscribe(9)
     reported: list[tuple[MessageState, ev.Event]] = []
     dispatcher.on_busy = lambda state, event: reported.append((state, event))
     state = dispatcher.send()
     dispatcher.deliver([BUSY])
     assert reported == [(state, BUSY)]
     assert len(state.buffer) == 0
-    assert len(line) == 1
+    assert len(buffer) == 1
     assert not state.over.is_set()
     assert dispatcher.current is state
 
 
 def test_a_message_that_nobody_reads_fails_alone() -> None:
     dispatcher = Recorder()
-    line = dispatcher.subscribe(10)
+    buffer = dispatcher.subscribe(10)
     state = dispatcher.send(mark=1)
     for number in range(HARD_LIMIT_FACTOR + 5):
         dispatcher.deliver([tool(str(number))])
     assert isinstance(state.failure, ConsumerTooSlow)
     assert not state.turn_over.is_set(), "the server is still at it"
-    assert len(line) == 10
+    assert len(buffer) == 10
     dispatcher.deliver([done()])
     assert dispatcher.ended == [state]
     assert isinstance(state.failure, ConsumerTooSlow)
@@ -181,7 +183,7 @@ def test_an_abandoned_message_still_collects_its_reply_and_its_end() -> None:
     assert len(state.buffer) == 0
 
 
-def test_a_permission_is_asked_for_while_the_message_is_open() -> None:
+def test_a_permission_request_reaches_the_policy_while_the_message_is_open() -> None:
     dispatcher = Recorder()
     state = dispatcher.send()
     asked_for: list[ev.PermissionEvent] = []
@@ -192,22 +194,22 @@ def test_a_permission_is_asked_for_while_the_message_is_open() -> None:
     assert asked_for == [permission()]
 
 
-async def test_a_torn_event_leaves_a_gap_behind_it_in_its_message_only() -> None:
+async def test_a_torn_event_is_followed_by_a_gap_in_its_message_only() -> None:
     dispatcher = Recorder()
     buffer = dispatcher.subscribe(9)
     state = dispatcher.send()
     torn = ev.UnknownEvent(name="content", data='{"content": "tw')
     dispatcher.deliver([says("One "), torn, says("three."), done("m", "One two three.")])
-    mine = await waiting_in(state.buffer)
+    mine = await buffered_in(state.buffer)
     assert mine[:2] == [says("One "), torn]
     assert isinstance(mine[2], ev.StreamGapEvent)
-    assert len(await waiting_in(buffer)) == 4
+    assert len(await buffered_in(buffer)) == 4
     assert state.partial().incomplete
 
 
-async def test_a_gap_is_said_to_subscribers_and_to_a_message_that_was_cut() -> None:
+async def test_a_gap_is_reported_to_subscribers_and_to_a_message_that_was_cut() -> None:
     dispatcher = Recorder()
-    line = dispatcher.subscribe(9)
+    buffer = dispatcher.subscribe(9)
     state = dispatcher.send()
     dispatcher.gap("lost")
     assert len(state.buffer) == 0
@@ -217,8 +219,8 @@ async def test_a_gap_is_said_to_subscribers_and_to_a_message_that_was_cut() -> N
     gaps = [
         ev.StreamGapEvent(missed=None, reason=why) for why in ("lost", "lost again", "and again")
     ]
-    assert await waiting_in(state.buffer) == [gaps[1]]
-    assert await waiting_in(line) == gaps
+    assert await buffered_in(state.buffer) == [gaps[1]]
+    assert await buffered_in(buffer) == gaps
 
 
 def test_a_reply_read_from_the_stored_messages_ends_it_and_owns_what_comes_late() -> None:
@@ -266,7 +268,7 @@ def test_the_end_of_a_message_stops_the_policies_that_are_asked() -> None:
 @pytest.mark.parametrize("cleanly", [True, False])
 async def test_closing_ends_everything_each_with_its_own_exception(cleanly: bool) -> None:
     dispatcher = Recorder()
-    lines = [dispatcher.subscribe(9), dispatcher.subscribe(9)]
+    buffers = [dispatcher.subscribe(9), dispatcher.subscribe(9)]
     state = dispatcher.send()
     dispatcher.deliver([says("x")])
     dispatcher.close(copies_of(StreamClosed("over", url="u", session_id="s")), cleanly=cleanly)
@@ -275,25 +277,25 @@ async def test_closing_ends_everything_each_with_its_own_exception(cleanly: bool
     assert await anext(state.buffer, None) == says("x")
     with pytest.raises(StreamClosed):
         await anext(state.buffer, None)
-    for line in lines:
-        assert await anext(line, None) == says("x")
+    for buffer in buffers:
+        assert await anext(buffer, None) == says("x")
         if cleanly:
-            assert await anext(line, None) is None
+            assert await anext(buffer, None) is None
         else:
             with pytest.raises(StreamClosed) as caught:
-                await anext(line, None)
+                await anext(buffer, None)
             seen.append(caught.value)
     assert len(set(map(id, seen))) == len(seen)
     with pytest.raises(StreamClosed):
         await anext(dispatcher.subscribe(9), None)
 
 
-async def test_an_unsubscribed_line_gets_nothing_more() -> None:
+async def test_an_unsubscribed_buffer_gets_nothing_more() -> None:
     dispatcher = Recorder()
-    line = dispatcher.subscribe(9)
+    buffer = dispatcher.subscribe(9)
     dispatcher.deliver([says("x")])
-    dispatcher.unsubscribe(line)
-    dispatcher.unsubscribe(line)
+    dispatcher.unsubscribe(buffer)
+    dispatcher.unsubscribe(buffer)
     dispatcher.deliver([says("y")])
-    assert await anext(line, None) is None
+    assert await anext(buffer, None) is None
     assert dispatcher.subscribers == 0

@@ -65,48 +65,48 @@ def test_the_documented_bound_is_that_of_the_code() -> None:
     "make", [EventBuffer, lambda: MessageBuffer(999), lambda: SubscriberBuffer(999)]
 )
 async def test_other_tasks_run_at_least_every_64_events(make: Callable[[], EventBuffer]) -> None:
-    line = make()
+    buffer = make()
     for _ in range(500):
-        line.put([ev.HeartbeatEvent()])
-    assert 2 <= await longest_run(line.__anext__, 500) <= SEEN
+        buffer.put([ev.HeartbeatEvent()])
+    assert 2 <= await longest_run(buffer.__anext__, 500) <= SEEN
 
 
 async def test_a_task_that_was_woken_takes_no_more_than_that_either() -> None:
-    line = EventBuffer()
+    buffer = EventBuffer()
     runs: list[int] = []
 
     async def consume() -> None:
-        runs.append(await longest_run(line.__anext__, 300))
+        runs.append(await longest_run(buffer.__anext__, 300))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(consume)
         await trio.lowlevel.checkpoint()
         await trio.lowlevel.checkpoint()
         for _ in range(300):
-            line.put([ev.HeartbeatEvent()])
+            buffer.put([ev.HeartbeatEvent()])
     assert 2 <= runs[0] <= SEEN
 
 
 async def test_each_event_of_a_batch_is_a_point_of_cancellation() -> None:
-    line = EventBuffer()
+    buffer = EventBuffer()
     for _ in range(100):
-        line.put([ev.HeartbeatEvent()])
+        buffer.put([ev.HeartbeatEvent()])
     taken = 0
     with trio.CancelScope() as scope:
         while True:
-            await anext(line, None)
+            await anext(buffer, None)
             taken += 1
             if taken == 10:
                 scope.cancel()
-    assert (taken, len(line)) == (10, 90)
+    assert (taken, len(buffer)) == (10, 90)
 
 
-async def test_what_stands_alone_is_a_full_checkpoint_each_time() -> None:
-    line = EventBuffer()
+async def test_a_single_event_is_a_full_checkpoint_each_time() -> None:
+    buffer = EventBuffer()
     for _ in range(5):
-        line.put([ev.HeartbeatEvent()])
+        buffer.put([ev.HeartbeatEvent()])
         with assert_checkpoints():
-            await anext(line, None)
+            await anext(buffer, None)
 
 
 async def test_iterating_a_message_lets_others_run() -> None:
@@ -208,7 +208,7 @@ async def test_ask_is_never_too_slow() -> None:
         assert len(reply.tool_calls) == 1
 
 
-async def test_a_consumer_that_stands_still_holds_nobody_up() -> None:
+async def test_an_idle_consumer_delays_no_other() -> None:
     async with (
         session_with_a_burst() as session,
         session.subscribe(buffer=10) as idle,
@@ -220,8 +220,8 @@ async def test_a_consumer_that_stands_still_holds_nobody_up() -> None:
     assert first.missed == len(TURN) - 10
 
 
-async def test_who_takes_one_event_at_a_time_gets_all_of_them_too() -> None:
-    """It does little between, as one who prints each event."""
+async def test_a_consumer_that_yields_after_each_event_gets_all_of_them() -> None:
+    """As one that prints each event."""
     async with session_with_a_burst() as session, session.send("go") as message:
         number = 0
         async for _ in message:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import time
 
-import pytest
-
 from tests.support.event_makers import (
     asked,
     begins,
@@ -116,13 +114,12 @@ TEXTS: dict[str, tuple[list[ev.Event], str, str, str]] = {
 }
 
 
-@pytest.mark.parametrize("name", list(TEXTS))
-def test_text_is_the_deltas_and_what_they_lack(name: str) -> None:
-    events, text, final, rest = TEXTS[name]
-    builder = fed(*events)
-    reply = builder.build()
-    assert (reply.text, reply.final_text, builder.rest) == (text, final, rest)
-    assert deltas(events) + builder.rest == reply.text
+def test_text_is_the_deltas_and_what_they_lack() -> None:
+    for name, (events, text, final, rest) in TEXTS.items():
+        builder = fed(*events)
+        reply = builder.build()
+        assert (reply.text, reply.final_text, builder.rest) == (text, final, rest), name
+        assert deltas(events) + builder.rest == reply.text, name
 
 
 STORED: dict[str, tuple[list[ev.Event], StoredReply, str, str]] = {
@@ -173,15 +170,14 @@ STORED: dict[str, tuple[list[ev.Event], StoredReply, str, str]] = {
 }
 
 
-@pytest.mark.parametrize("name", list(STORED))
-def test_stored_texts_complete_the_reply(name: str) -> None:
-    events, stored, text, final = STORED[name]
-    builder = fed(*events)
-    builder.take_stored(stored)
-    reply = builder.build()
-    assert (reply.text, reply.final_text) == (text, final)
-    assert deltas(events) + builder.rest == reply.text
-    assert reply.recovered is stored.recovered
+def test_stored_texts_complete_the_reply() -> None:
+    for name, (events, stored, text, final) in STORED.items():
+        builder = fed(*events)
+        builder.take_stored(stored)
+        reply = builder.build()
+        assert (reply.text, reply.final_text) == (text, final), name
+        assert deltas(events) + builder.rest == reply.text, name
+        assert reply.recovered is stored.recovered, name
 
 
 def test_deltas_after_the_answer_are_not_said_twice() -> None:

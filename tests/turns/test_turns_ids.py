@@ -140,7 +140,7 @@ def test_where_user_messages_are_named_nothing_is_ours_before_ours_is() -> None:
     assert owners(router, asked("u", "hello"), done("a1")) == [turn, turn]
 
 
-def test_our_words_said_again_by_somebody_else_are_theirs() -> None:
+def test_our_text_sent_by_another_client_is_not_ours() -> None:
     router = router_for("async")
     turn = send(router)
     assert owners(router, asked("u", "hello"), asked("fu", "hello")) == [turn, None]
@@ -298,7 +298,7 @@ def test_of_two_turns_a_sub_agent_of_an_unknown_call_belongs_to_the_one_heard_la
     assert owners(router, says("x", "s", "nowhere"), says("f", "f1")) == [turn, None]
 
 
-def test_a_sub_agents_events_follow_their_call_whoevers_it_is() -> None:
+def test_a_sub_agents_events_follow_their_call_to_any_turn() -> None:
     router = served("async")
     turn = send(router)
     owners(router, asked("u", "hello"), begins("ours", "a1"))

@@ -234,72 +234,49 @@ def test_the_table_has_every_event_name() -> None:
     assert sorted(FULL) == NAMES
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_full_payload_becomes_its_class(name: str) -> None:
-    payload, expected = FULL[name]
-    assert decode(name, payload) == attrs.evolve(expected, id="7")
+def test_a_full_payload_becomes_its_class() -> None:
+    for name, (payload, expected) in FULL.items():
+        assert decode(name, payload) == attrs.evolve(expected, id="7")
+        assert decode(name, payload, frame_id="") == expected
+        odd = {**payload, "surprise": [1], "\0id": "forged", "_id": 3}
+        assert decode(name, odd) == attrs.evolve(expected, id="7"), "extra fields are ignored"
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_no_sse_id_is_none(name: str) -> None:
-    assert decode(name, FULL[name][0], frame_id="") == FULL[name][1]
+def test_a_required_field_missing_null_or_of_a_wrong_type_makes_the_event_unknown() -> None:
+    for name in STRICT:
+        for field in fields_of(name, required=True):
+            key, whole = wire_name(name, field), FULL[name][0]
+            without = {k: v for k, v in whole.items() if k != key}
+            for payload in (without, *({**whole, key: odd} for odd in (None, ["no"], {}))):
+                unknown = UnknownEvent(id="7", name=name, data=json.dumps(payload))
+                assert decode(name, payload) == unknown, (name, payload)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_extra_fields_are_ignored(name: str) -> None:
-    payload, expected = FULL[name]
-    odd = {**payload, "surprise": [1], "\0id": "forged", "_id": 3}
-    assert decode(name, odd) == attrs.evolve(expected, id="7")
+def test_an_optional_field_may_be_missing_or_null_but_not_of_a_wrong_type() -> None:
+    for name in STRICT:
+        payload, expected = FULL[name]
+        for field in fields_of(name, required=False):
+            key = wire_name(name, field)
+            bare = attrs.evolve(expected, id="7", **{field: None})  # type: ignore[arg-type]
+            assert decode(name, {k: v for k, v in payload.items() if k != key}) == bare
+            assert decode(name, {**payload, key: None}) == bare
+            assert isinstance(decode(name, {**payload, key: [[]]}), UnknownEvent)
 
 
-@pytest.mark.parametrize(
-    ("name", "field"),
-    [(name, field) for name in STRICT for field in fields_of(name, required=True)],
-)
-def test_a_required_field_missing_null_or_of_a_wrong_type_makes_the_event_unknown(
-    name: str, field: str
-) -> None:
-    key = wire_name(name, field)
-    whole = FULL[name][0]
-    without = {k: v for k, v in whole.items() if k != key}
-    for payload in (without, {**whole, key: None}, {**whole, key: ["no"]}, {**whole, key: {}}):
-        assert decode(name, payload) == UnknownEvent(id="7", name=name, data=json.dumps(payload)), (
-            payload
-        )
+def test_a_tool_event_that_says_tool_call_id_instead_of_id_is_understood() -> None:
+    for name in ("tool", "tool_use_start", "tool_use_parameter_streaming_complete"):
+        payload, expected = FULL[name]
+        renamed = {("toolCallId" if k == "id" else k): v for k, v in payload.items()}
+        assert decode(name, renamed) == attrs.evolve(expected, id="7")
 
 
-@pytest.mark.parametrize(
-    ("name", "field"),
-    [(name, field) for name in STRICT for field in fields_of(name, required=False)],
-)
-def test_an_optional_field_may_be_missing_or_null_but_not_of_a_wrong_type(
-    name: str, field: str
-) -> None:
-    payload, expected = FULL[name]
-    key = wire_name(name, field)
-    bare = attrs.evolve(expected, id="7", **{field: None})  # type: ignore[arg-type]
-    assert decode(name, {k: v for k, v in payload.items() if k != key}) == bare
-    assert decode(name, {**payload, key: None}) == bare
-    assert isinstance(decode(name, {**payload, key: [[]]}), UnknownEvent)
-
-
-@pytest.mark.parametrize(
-    "name", ["tool", "tool_use_start", "tool_use_parameter_streaming_complete"]
-)
-def test_a_tool_event_that_says_tool_call_id_instead_of_id_is_understood(name: str) -> None:
-    payload, expected = FULL[name]
-    renamed = {("toolCallId" if k == "id" else k): v for k, v in payload.items()}
-    assert decode(name, renamed) == attrs.evolve(expected, id="7")
-
-
-@pytest.mark.parametrize(
-    ("wire", "kept"),
-    [("5", 5), ("5.0", 5), ("-1", -1), ("9223372036854775807", 2**63 - 1), ("1e3", 1000)],
-)
-def test_whole_numbers_are_ints_however_they_are_written(wire: str, kept: int) -> None:
-    event = decode_event(ServerSentEvent(event="error", data=f'{{"error":"x","attempt":{wire}}}'))
-    assert isinstance(event, events.ErrorEvent)
-    assert (event.attempt, type(event.attempt)) == (kept, int)
+def test_whole_numbers_are_ints_however_they_are_written() -> None:
+    written = {"5": 5, "5.0": 5, "-1": -1, "9223372036854775807": 2**63 - 1, "1e3": 1000}
+    for wire, kept in written.items():
+        data = f'{{"error":"x","attempt":{wire}}}'
+        event = decode_event(ServerSentEvent(event="error", data=data))
+        assert isinstance(event, events.ErrorEvent)
+        assert (event.attempt, type(event.attempt)) == (kept, int)
 
 
 @pytest.mark.parametrize(
@@ -318,38 +295,38 @@ def test_numbers_that_no_server_means_make_the_event_unknown(wire: str) -> None:
     assert event.attempt is None
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        "",
-        " ",
-        "null",
-        "[]",
-        "7",
-        '"text"',
-        "hello",
-        "{",
-        '{"content": "half',
-        '{"content": "a"}{"content": "b"}',
-        # Two events torn into each other, as an unlocked writer leaves them.
-        '{"type":"content","content":"He{"type":"permission","id":"p1"}llo"}',
-        '{"type":"content","content":"He\n{"type":"permission","id":"p1"}',
-        '{"content": "a",}',
-        "{'content': 'a'}",
-        "\ufeff{}",
-        "[" * 100_000,
-        '{"content": "a", "x": ' + "[" * 100_000 + "]" * 100_000 + "}",
-        '{"content": "\\ud800"}',
-        '{"content": "a", "type": {"\\uDFFF": 1}}',
-        '{"content": "\\u12"}',
-        '{"content": "a", "type": NaN}',
-        '{"content": "a", "type": [-Infinity]}',
-        "\x00",
-    ],
-)
-def test_a_payload_that_is_no_json_object_of_the_shape_keeps_its_text(data: str) -> None:
-    frame = ServerSentEvent(id="1", event="content", data=data)
-    assert decode_event(frame) == UnknownEvent(id="1", name="content", data=data)
+NO_CONTENT = [
+    "",
+    " ",
+    "null",
+    "[]",
+    "7",
+    '"text"',
+    "hello",
+    "{",
+    '{"content": "half',
+    '{"content": "a"}{"content": "b"}',
+    # Two events torn into each other, as an unlocked writer leaves them.
+    '{"type":"content","content":"He{"type":"permission","id":"p1"}llo"}',
+    '{"type":"content","content":"He\n{"type":"permission","id":"p1"}',
+    '{"content": "a",}',
+    "{'content': 'a'}",
+    "\ufeff{}",
+    "[" * 100_000,
+    '{"content": "a", "x": ' + "[" * 100_000 + "]" * 100_000 + "}",
+    '{"content": "\\ud800"}',
+    '{"content": "a", "type": {"\\uDFFF": 1}}',
+    '{"content": "\\u12"}',
+    '{"content": "a", "type": NaN}',
+    '{"content": "a", "type": [-Infinity]}',
+    "\x00",
+]
+
+
+def test_a_payload_that_is_no_json_object_of_the_shape_keeps_its_text() -> None:
+    for data in NO_CONTENT:
+        frame = ServerSentEvent(id="1", event="content", data=data)
+        assert decode_event(frame) == UnknownEvent(id="1", name="content", data=data)
 
 
 def test_a_surrogate_pair_is_text_like_any_other() -> None:
@@ -357,10 +334,10 @@ def test_a_surrogate_pair_is_text_like_any_other() -> None:
     assert event == events.ContentEvent(content="\N{GRINNING FACE}")
 
 
-@pytest.mark.parametrize("name", ["", "message", "Content", "content ", "__class__", "\0id", "get"])
-def test_a_name_that_no_class_has_is_unknown(name: str) -> None:
-    frame = ServerSentEvent(event=name, data='{"content": "a"}')
-    assert decode_event(frame) == UnknownEvent(name=name, data=frame.data)
+def test_a_name_that_no_class_has_is_unknown() -> None:
+    for name in ("", "message", "Content", "content ", "__class__", "\0id", "get"):
+        frame = ServerSentEvent(event=name, data='{"content": "a"}')
+        assert decode_event(frame) == UnknownEvent(name=name, data=frame.data)
 
 
 def test_events_are_frozen_slotted_and_hashable() -> None:

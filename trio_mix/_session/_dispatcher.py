@@ -29,11 +29,11 @@ __all__ = ["EventDispatcher", "copies_of"]
 
 
 _ENDED: Final = Phase.ENDED
-_OVER: Final = Phase.OVER  # asked for at every event, and a member of an enum is slow to reach
+_OVER: Final = Phase.OVER  # compared for every batch, and a member of an enum takes long to reach
 
 
 class EventDispatcher:
-    """Routes one session's events.
+    """Dispatches the events of one session.
 
     Args:
       router: names each event's owner.
@@ -56,22 +56,22 @@ class EventDispatcher:
 
     @property
     def subscribers(self) -> int:
-        """How many subscribers listen."""
+        """The number of subscribers."""
         return len(self._subscribers)
 
     def subscribe(self, size: int) -> SubscriberBuffer:
         """Return a new buffer that receives every event from now on."""
-        line = SubscriberBuffer(size)
+        buffer = SubscriberBuffer(size)
         if self._failure is not None:
-            line.close(self._failure())
-        self._subscribers.append(line)
-        return line
+            buffer.close(self._failure())
+        self._subscribers.append(buffer)
+        return buffer
 
-    def unsubscribe(self, line: SubscriberBuffer) -> None:
+    def unsubscribe(self, buffer: SubscriberBuffer) -> None:
         """Remove a subscriber, and drop its buffered events."""
-        if line in self._subscribers:
-            self._subscribers.remove(line)
-        line.discard()
+        if buffer in self._subscribers:
+            self._subscribers.remove(buffer)
+        buffer.discard()
 
     def batch_limit(self) -> int:
         """Return how many events any consumer can take at once: half of the smallest buffer."""
@@ -142,8 +142,8 @@ class EventDispatcher:
           cleanly: whether subscribers just end, because the stream was closed on purpose.
         """
         self._failure = failure
-        for line in self._subscribers:
-            line.close(None if cleanly else failure())
+        for buffer in self._subscribers:
+            buffer.close(None if cleanly else failure())
         if self._current is not None:
             state, self._current = self._current, None
             state.fail(failure())

@@ -14,7 +14,7 @@ __all__ = ["TRANSITIONS", "Input", "Owner", "Phase", "Turn", "same_text"]
 
 
 class Phase(enum.Enum):
-    """Where a turn stands."""
+    """The phase of a turn."""
 
     REGISTERED = "registered"
     """Known to the router; no byte of the POST is under way."""
@@ -80,9 +80,9 @@ TRANSITIONS: Final[dict[Phase, dict[Input, Phase]]] = {
     },
     Phase.OVER: {},
 }
-"""The state machine as data: drawings of it are made from here.
+"""The state machine as data; its drawing is made from it.
 
-ENDED and ANSWERED are passed through in one step where only one of the two is due
+ENDED and ANSWERED are passed through in one step if only one of the two is due
 (`Turn.answer_due`, `Turn.events_due`).
 """
 
@@ -106,7 +106,7 @@ class Owner:
 
 @attrs.define(eq=False)
 class Turn:
-    """One sent message, as far as correlation is concerned."""
+    """The turn of one sent message, as far as routing is concerned."""
 
     text: str
     plan_mode: bool = False
@@ -125,17 +125,17 @@ class Turn:
     cancelling: bool = False
     """Whether a request to cancel it was sent, or is being sent."""
     doubt: Event | None = None
-    """A terminal event that was taken for another turn's, and may have been this one's: nothing of
-    this one has come since."""
+    """A terminal event that was taken for another turn's and may have been this one's, if no event
+    of this turn has come since."""
 
     @property
     def over(self) -> bool:
-        """Whether nothing more is due for it."""
+        """Whether nothing more is due."""
         return self.phase is _OVER
 
     @property
     def heard(self) -> int:
-        """How many events were its own, or are kept until it is known whose they are."""
+        """How many events were its own, or are held back until their owner is known."""
         return self.events + len(self.held)
 
     @property
@@ -144,7 +144,7 @@ class Turn:
         return self.user_message_id is not None
 
     def step(self, what: Input) -> bool:
-        """Apply one input; return whether the table had a place for it."""
+        """Apply one input; return whether the table has it in this phase."""
         target = TRANSITIONS[self.phase].get(what)
         if target is None:
             return False
@@ -155,20 +155,20 @@ class Turn:
         return True
 
     def matches(self, content: str) -> bool:
-        """Whether a stored user text is this message's: plan mode has something appended."""
+        """Return whether a stored user text is this message's: plan mode appends something."""
         return same_text(self.text, content, plan_mode=self.plan_mode)
 
 
 def same_text(sent: str, stored: str, *, plan_mode: bool = False) -> bool:
-    """Return whether a stored text is that of a message: plan mode has something appended."""
+    """Return whether a stored text is that of a message: plan mode appends something."""
     ours, theirs = _plain(sent), _plain(stored)
     return ours == theirs or (plan_mode and bool(ours) and theirs.startswith(ours))
 
 
 def _plain(text: str) -> str:
-    """Return a text as it can be compared with a server's copy of it.
+    """Return a text in the form in which it can be compared with a server's copy of it.
 
-    White space may be trimmed or folded on the way, and half a surrogate pair is replaced.
+    A server may trim or fold white space, and replaces half a surrogate pair.
     """
     whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return " ".join(whole.split())

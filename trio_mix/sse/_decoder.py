@@ -45,8 +45,7 @@ _BOM = b"\xef\xbb\xbf"
 class ServerSentEvent:
     """One dispatched event of an event stream.
 
-    The three parts are always strings, as the standard has it; ``event, id, data`` may well come
-    from a server that sent only ``data``.
+    All three fields are always strings, as in the standard, also if the server sent only ``data``.
     """
 
     id: str = ""
@@ -59,8 +58,8 @@ class ServerSentEvent:
 
 # One frame as nearly all servers write it (each of id, event, data, retry at most once and in this
 # order, the id neither empty nor with a NUL), or, in the last group, any other frame whole. At
-# each position one of the two fits, so that findall walks over the text without a gap. All
-# quantifiers are possessive: nothing is tried twice (rule 8).
+# each position one of the two matches, so that findall leaves no gaps. All quantifiers are
+# possessive: nothing is tried twice (rule 8).
 _find_frames = re.compile(
     r"(?:id: ?+([^\n\0]++)\n)?+"
     r"(?:event: ?+([^\n]*+)\n)?+"
@@ -70,8 +69,7 @@ _find_frames = re.compile(
     r"|((?:[^\n]++\n)*+\n)"
 ).findall
 
-# A frozen attrs class pays for each field twice when it is made through __init__; its own slot
-# descriptors do not. This is the one place that makes events by the thousand.
+# The __init__ of a frozen attrs class takes twice as long as setting its slots does.
 _make = object.__new__
 _set_id = ServerSentEvent.__dict__["id"].__set__
 _set_event = ServerSentEvent.__dict__["event"].__set__
@@ -99,7 +97,7 @@ class SSEDecoder:
     Attributes:
       last_event_id: the id of the last finished event, its own or inherited.
       retry: the server's last ``retry`` in seconds, or `None` if there was none.
-      undelivered: when `feed` raised: the events it had decoded ahead of the fault.
+      undelivered: if `feed` raised, the events that it had decoded before.
 
     Raises:
       ConfigurationError: ``max_event_size`` is less than one.
@@ -156,10 +154,10 @@ class SSEDecoder:
         self._data_size = 0
 
     def feed(self, data: bytes) -> list[ServerSentEvent]:
-        """Take the next bytes of the stream and return the events they complete.
+        """Decode the next bytes of the stream and return the events that they complete.
 
         Args:
-          data: the bytes as they came; how they are cut makes no difference.
+          data: the bytes as received; how they are cut makes no difference.
 
         Returns:
           The events in order, often none.
@@ -176,7 +174,7 @@ class SSEDecoder:
             and not (self._in_event or self._pieces)
             and len(data) <= self._no_limit_near
         ):
-            return self._decode_frames(data.decode("utf-8", "replace"))  # whole frames: the rule
+            return self._decode_frames(data.decode("utf-8", "replace"))  # whole frames, as usual
 
         end = data.rfind(b"\n") + 1
         if not end:
@@ -205,7 +203,7 @@ class SSEDecoder:
     # Bytes: rules 1, 2 and the limit on lines
 
     def _prepare(self, data: bytes) -> bytes:
-        """Do what is due only at the start, after a CR, and after a failure."""
+        """Handle the start of the stream, an LF after a CR, and calls after a failure."""
         if self._failure:
             raise ProtocolError(
                 f"This decoder has failed before and is unusable, make a new one: {self._failure}"
@@ -258,11 +256,11 @@ class SSEDecoder:
     # Text: rules 4 to 7
 
     def _decode(self, text: str, events: list[ServerSentEvent]) -> None:
-        """Decode whole lines: those of whole frames all at once, the others one by one."""
+        """Decode whole lines: those of whole frames together, the others one by one."""
         start = 0
         if self._in_event:
             start = 1 if text[0] == "\n" else text.find("\n\n") + 2
-            if start == 1 and text[0] != "\n":  # no blank line: the event goes on
+            if start == 1 and text[0] != "\n":  # no blank line: the event continues
                 self._decode_lines(text, events)
                 return
             self._decode_lines(text[:start], events)
