@@ -229,3 +229,13 @@ async def test_another_user_reaches_nothing_through_the_running_browser() -> Non
         )
         assert done.stdout.startswith(b"HTTP/1.1 407")
         assert attack.site.asked == []
+
+
+async def test_idle_connections_of_others_do_not_keep_the_browser_from_its_proxy() -> None:
+    async with open_attack() as attack:
+        _, proxy = attack.chromium._connection()
+        assert proxy is not None
+        idle = [await trio.open_tcp_stream("127.0.0.1", proxy.port) for _ in range(300)]
+        assert "INNER" in await attack.visit(attack.site.url)
+        for stream in idle:
+            await trio.aclose_forcefully(stream)

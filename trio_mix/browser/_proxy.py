@@ -12,6 +12,8 @@ Rules that the tests cite:
 3. A connection that ended up at this machine itself is closed before anything is sent, unless its
    host is listed.
 4. The connection to a client serves one request.
+5. Another user of the machine cannot use up the connections: only those with the credential count,
+   and of the others the oldest is closed when there are too many.
 """
 
 from __future__ import annotations
@@ -83,6 +85,7 @@ class FilteringProxy:
         self.password: str = secrets.token_urlsafe(32)
         self._rules = rules
         self._limiter = trio.CapacityLimiter(_MAX_CONNECTIONS)
+        self._unproven: dict[trio.CancelScope, None] = {}  # oldest first
         self._logged: set[tuple[str, int]] = set()
 
     def __repr__(self) -> str:
@@ -101,7 +104,7 @@ class FilteringProxy:
 
     async def serve(self, stream: trio.abc.Stream) -> None:
         """Serve one connection of the browser."""
-        async with self._limiter, stream:
+        async with stream:
             client = _Peer(stream, h11.SERVER)
             try:
                 await self._serve(client)
@@ -114,13 +117,27 @@ class FilteringProxy:
                 _LOGGER.exception("The proxy failed to serve a request of the browser.")
 
     async def _serve(self, client: _Peer) -> None:
-        request = None
-        with trio.move_on_after(_HEAD_TIMEOUT):
-            request = await client.next_event()
+        request = await self._request(client)
         if not isinstance(request, h11.Request):
             return
         if not has_credential(request.headers, f"{self.user}:{self.password}"):
             raise _Refused(407, "This proxy is for one browser.")
+        async with self._limiter:
+            await self._serve_browser(client, request)
+
+    async def _request(self, client: _Peer) -> h11.Event | type[h11.PAUSED] | None:
+        """Return what the client sent first, or None if it sends nothing in time (rule 5)."""
+        with trio.move_on_after(_HEAD_TIMEOUT) as scope:
+            self._unproven[scope] = None
+            if len(self._unproven) > _MAX_CONNECTIONS:
+                next(iter(self._unproven)).cancel(reason="newer connections need the place")
+            try:
+                return await client.next_event()
+            finally:
+                del self._unproven[scope]
+        return None
+
+    async def _serve_browser(self, client: _Peer, request: h11.Request) -> None:
         if bytes(request.target) == SIGN_IN_URL.encode():
             self.sign_ins += 1
             await client.answer(204, "")

@@ -185,16 +185,16 @@ async def test_the_log_counts_runs_and_hides_headers_and_bodies() -> None:
         for _ in range(2):
             await send(server, session_id, "hi")
         headers = {"Authorization": "Bearer sesame"}
-        await call(server, "GET", "/health?key=value", headers=headers)
+        await call(server, "GET", "/health?page=value", headers=headers)
         assert server.runs() == server.runs("hi", session_id) == 2
         assert server.runs("other") == 0
         assert (await server.wait_for(MessageRun, count=2)).times == 2
         (request,) = server.requests("GET", "/health")
         assert request.headers["authorization"] == "Bearer sesame"
-        assert request.query == {"key": "value"}
+        assert request.query == {"page": "value"}
         assert "sesame" not in server.timeline
         assert "sesame" not in repr(server.log)
-        assert "> GET /health?key=value\n" in server.timeline
+        assert "> GET /health?page=value\n" in server.timeline
         assert "the agent runs 'hi' (run 2)" in server.timeline
 
 
