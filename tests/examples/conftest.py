@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.example_programs import program_forks
 from trio_mix.browser import ChromiumNotFound
 from trio_mix.browser._program import find_chromium
+
+__all__ = ["chromium_program", "program_forks"]
 
 
 @pytest.fixture

@@ -210,7 +210,7 @@ async def test_the_log_reports_lost_and_restored_connections(folder: Folder) -> 
 
 async def test_demo_starts_a_server_and_has_jobs() -> None:
     command = ("-m", "examples.daemon", "--demo", "--health=127.0.0.1:0")
-    async with run_program(*command) as program:
+    async with run_program(*command, new_interpreter=True) as program:
         await program.says("job hello: done")
         await program.says("job files: done")
         program.signal(signal.SIGINT)

@@ -173,7 +173,7 @@ def test_the_notebooks_cells_run_one_by_one_in_one_loop(
 
 
 async def test_the_program_runs() -> None:
-    async with run_program("examples/guest_mode.py", "--demo") as program:
+    async with run_program("examples/guest_mode.py", "--demo", new_interpreter=True) as program:
         assert await program.ended() == 0
     lines = program.output.splitlines()
     assert lines[0].startswith("Hello!")

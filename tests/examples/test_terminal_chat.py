@@ -92,7 +92,7 @@ async def test_ctrl_c_cancels_only_the_message_and_leaves_at_the_prompt() -> Non
 async def test_a_refused_message_is_reported_and_the_chat_continues() -> None:
     async with MixServer(pace=0) as server, run_program(CHAT, server=server.url) as program:
         await program.enter("!rm -rf /")
-        await program.says("run as a shell command by pipeline servers")
+        await program.says("as a shell command")
         await program.says("you> ", times=2)
 
 
@@ -104,7 +104,7 @@ async def test_a_missing_server_is_reported_without_a_traceback() -> None:
 
 
 async def test_demo_starts_its_own_server() -> None:
-    async with run_program(CHAT, "--demo") as program:
+    async with run_program(CHAT, "--demo", new_interpreter=True) as program:
         await program.enter("Hello")
         await program.says("What can I do for you?\nyou> ")
         await program.end_input()

@@ -162,7 +162,11 @@ async def test_requests_that_other_pages_can_send_are_refused() -> None:
 
 async def test_a_missing_server_is_reported_without_a_traceback() -> None:
     async with run_program(
-        "-m", "examples.web_relay", "--port=0", server="http://127.0.0.1:9"
+        "-m",
+        "examples.web_relay",
+        "--port=0",
+        server="http://127.0.0.1:9",
+        new_interpreter=True,
     ) as program:
         assert await program.ended() == 1
     assert "Check that a Mix server is running" in program.output

@@ -1,7 +1,7 @@
-"""Starts the command line by a fork of a process that has imported it.
+"""Start the command line, and Python programs, by a fork of a process that has imported trio_mix.
 
-A fork takes milliseconds where a new interpreter takes a third of a second, and the command still
-has a process, a terminal and signals of its own.
+A fork takes milliseconds where a new interpreter takes a third of a second, and each command still
+has its own process, streams and signals.
 
 ``python -W error -m tests.support.command_forks FD`` is the server. Each request on its socket is a
 JSON object with four descriptors: the standard streams, and the status to which a monitor writes
@@ -11,8 +11,11 @@ the command's process id and its exit code.
 from __future__ import annotations
 
 import fcntl
+import gc
+import io
 import json
 import os
+import runpy
 import signal
 import socket
 import subprocess
@@ -26,7 +29,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import trio
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 _ROOT = Path(__file__).parents[2]
 _LONGEST = 1 << 20
@@ -57,8 +60,24 @@ class ForkedCommand:
         return self.returncode
 
 
+class ForkedProgram:
+    """A running program, with the interface of `trio.Process`."""
+
+    def __init__(self, command: ForkedCommand, stdin: int, stdout: int) -> None:
+        self.stdin: trio.lowlevel.FdStream | None = trio.lowlevel.FdStream(stdin)
+        self.stdout: trio.lowlevel.FdStream | None = trio.lowlevel.FdStream(stdout)
+        self.send_signal = command.send_signal
+        self.kill = command.kill
+        self.wait = command.wait
+        self._command = command
+
+    @property
+    def returncode(self) -> int | None:
+        return self._command.returncode
+
+
 class ForkServer:
-    """The server's other end, in the process of the tests."""
+    """The connection to the server, in the process of the tests."""
 
     def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
@@ -67,10 +86,32 @@ class ForkServer:
         self, args: tuple[str, ...], env: Mapping[str, str], terminal: int
     ) -> ForkedCommand:
         """Start a command in the terminal, which becomes its controlling terminal."""
+        return await self._start({"args": args}, env, Path.cwd(), [terminal] * 3)
+
+    async def start_program(
+        self, command: Sequence[str | Path], env: Mapping[str, str], cwd: Path
+    ) -> ForkedProgram:
+        """Start ``python COMMAND`` with pipes; its stderr is on stdout, which has no buffer."""
+        stdin, ours_in = os.pipe()
+        ours_out, stdout = os.pipe()
+        request = {"program": [str(each) for each in command]}
+        try:
+            forked = await self._start(request, env, cwd, [stdin, stdout, stdout])
+        except BaseException:
+            os.close(ours_in)
+            os.close(ours_out)
+            raise
+        finally:
+            os.close(stdin)
+            os.close(stdout)
+        return ForkedProgram(forked, ours_in, ours_out)
+
+    async def _start(
+        self, request: dict[str, Any], env: Mapping[str, str], cwd: Path, streams: list[int]
+    ) -> ForkedCommand:
         read, write = os.pipe()
-        request = {"args": args, "env": dict(env), "cwd": str(Path.cwd())}
-        descriptors = [terminal, terminal, terminal, write]
-        socket.send_fds(self._channel, [json.dumps(request).encode()], descriptors)
+        request |= {"env": dict(env), "cwd": str(cwd)}
+        socket.send_fds(self._channel, [json.dumps(request).encode()], [*streams, write])
         os.close(write)
         status = trio.lowlevel.FdStream(read)
         pid = b""
@@ -130,24 +171,55 @@ def _run(request: dict[str, Any], streams: list[int]) -> NoReturn:
         os.setsid()
         for number, descriptor in enumerate(streams):
             os.dup2(descriptor, number)
-        for descriptor in streams:
+        for descriptor in set(streams):
             os.close(descriptor)
-        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
         os.chdir(request["cwd"])
         os.environ.clear()
         os.environ.update(request["env"])
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
-        sys.stdout = open(1, "w", encoding="utf-8", buffering=1, closefd=False)  # noqa: SIM115
-        sys.stderr = open(2, "w", encoding="utf-8", buffering=1, closefd=False)  # noqa: SIM115
-        from trio_mix.cli import main
-
-        code = main(request["args"])
-        sys.stdout.flush()
+        if "program" in request:
+            _run_program(request["program"])
+            code = 0
+        else:
+            code = _run_command(request["args"])
     except SystemExit as end:
         code = end.code
+        if isinstance(code, str):
+            print(code, file=sys.stderr)
+    except KeyboardInterrupt:
+        traceback.print_exc()
+        sys.stderr.flush()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # the exit status is that of the signal
+        os.kill(os.getpid(), signal.SIGINT)
     except BaseException:  # noqa: BLE001 - as the interpreter does
         traceback.print_exc()
-    os._exit(code if isinstance(code, int) else 1)
+    gc.collect()  # objects that were not closed warn
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0 if code is None else code if isinstance(code, int) else 1)
+
+
+def _run_command(args: list[str]) -> object:
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    sys.stdout = open(1, "w", encoding="utf-8", buffering=1, closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", encoding="utf-8", buffering=1, closefd=False)  # noqa: SIM115
+    from trio_mix.cli import main
+
+    return main(args)
+
+
+def _run_program(command: list[str]) -> None:
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        raw = open(number, "wb", buffering=0, closefd=False)  # noqa: SIM115
+        setattr(sys, name, io.TextIOWrapper(raw, "utf-8", write_through=True))
+    if command[0] == "-m":
+        sys.argv = command[1:]
+        sys.path[0] = os.getcwd()
+        runpy.run_module(command[1], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = command
+        sys.path[0] = os.path.dirname(os.path.abspath(command[0]))
+        runpy.run_path(command[0], run_name="__main__")
 
 
 def _preload() -> None:

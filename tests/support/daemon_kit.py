@@ -97,5 +97,7 @@ class Folder:
     ) -> AsyncIterator[Daemon]:
         """Run the daemon on it."""
         command = ["-m", "examples.daemon", str(self.path), "--health=127.0.0.1:0"]
-        async with run_program(*command, *options, server=server.url, **environment) as program:
+        async with run_program(
+            *command, *options, server=server.url, environment=environment
+        ) as program:
             yield Daemon(program)

@@ -16,22 +16,35 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
 import trio
+
+from tests.support.command_forks import ForkedProgram, ForkServer, fork_server
 
 if TYPE_CHECKING:
     import signal
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
-__all__ = ["ROOT", "Program", "run_program"]
+__all__ = ["ROOT", "Program", "program_forks", "run_program"]
 
 ROOT = Path(__file__).parents[2]
 _PATIENCE = 60.0
+_forks: ForkServer | None = None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def program_forks() -> Iterator[None]:
+    """Let `run_program` fork a process that has imported trio_mix."""
+    global _forks  # noqa: PLW0603
+    with fork_server() as _forks:
+        yield
+    _forks = None
 
 
 class Program:
     """A running example."""
 
-    def __init__(self, process: trio.Process) -> None:
+    def __init__(self, process: trio.Process | ForkedProgram) -> None:
         self.process = process
         self.output = ""
         self._changed = trio.lowlevel.ParkingLot()
@@ -83,21 +96,31 @@ class Program:
 
 @asynccontextmanager
 async def run_program(
-    *command: str | Path, server: str | None = None, **environment: str
+    *command: str | Path,
+    server: str | None = None,
+    environment: Mapping[str, str] | None = None,
+    new_interpreter: bool = False,
 ) -> AsyncIterator[Program]:
-    """Run ``python …`` in the checkout, warnings as errors; killed when the block is left."""
+    """Run ``python …`` in the checkout, with warnings as errors; killed when the block is left.
+
+    With the fixture `program_forks` it is a fork, unless ``new_interpreter`` is true.
+    """
     env = {name: value for name, value in os.environ.items() if name != "MIX_SERVER_URL"}
-    env |= {"PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8", **environment}
+    env |= {"PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8", **(environment or {})}
     if server is not None:
         env["MIX_SERVER_URL"] = server
-    process = await trio.lowlevel.open_process(
-        [sys.executable, "-W", "error", *command],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        cwd=ROOT,
-        env=env,
-    )
+    process: trio.Process | ForkedProgram
+    if _forks is not None and not new_interpreter:
+        process = await _forks.start_program(command, env, ROOT)
+    else:
+        process = await trio.lowlevel.open_process(
+            [sys.executable, "-W", "error", *command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd=ROOT,
+            env=env,
+        )
     program = Program(process)
     try:
         async with trio.open_nursery() as nursery:
