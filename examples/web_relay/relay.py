@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import attrs
@@ -30,6 +31,13 @@ def state_hooks(history: History) -> Hooks:
         history.add("state", text="connected")
 
     return Hooks(stream_lost=lost, stream_opened=opened)
+
+
+def question(event: events.PermissionEvent) -> str:
+    """Return all that a permission would grant, with hidden characters as escapes of JSON."""
+    names = ("tool_name", "action", "path", "description", "params", "parent_tool_call_id")
+    fields = {name: getattr(event, name) for name in names}
+    return json.dumps({name: value for name, value in fields.items() if value}, indent=2)
 
 
 @attrs.define
@@ -90,9 +98,9 @@ class Relay:
                     add("thinking", text=text)
                 case events.ToolExecutionStartEvent(tool_name=tool):
                     add("tool", text=tool)
-                case events.PermissionEvent(permission_id=number, tool_name=tool):
+                case events.PermissionEvent(permission_id=number):
                     self._asking[number] = (message, event)
-                    add("permission", id=number, text=f"{tool}: {event.description}")
+                    add("permission", id=number, text=question(event))
                 case events.StreamGapEvent(reason=reason):
                     add("state", text=reason)
         # Text without events: from servers without deltas, and after a lost connection.

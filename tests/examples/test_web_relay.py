@@ -113,9 +113,11 @@ async def test_an_id_of_another_run_resets_the_page() -> None:
 
 async def test_the_first_tab_answers_a_permission_request() -> None:
     async with MixServer(pace=0) as server, open_site(server) as site:
-        server.script("Hi", Turn(AskPermission("bash", then=[Say("Thanks")])))
+        asks = AskPermission("bash", params={"command": "ls \u202e"}, then=[Say("Thanks")])
+        server.script("Hi", Turn(asks))
         await site.post("/send", text="Hi")
         asked = (await site.read(until="permission"))[-1]
+        assert '"command": "ls \\u202e"' in data(asked)["text"]  # all that would be granted
         assert await site.post("/permission", id=data(asked)["id"], grant=True) == 200
         assert await site.post("/permission", id=data(asked)["id"], grant=False) == 410
         with trio.fail_after(30):
