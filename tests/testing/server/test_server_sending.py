@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import pytest
 import trio
 
-from tests.support.wire_client import Reply, call, open_frames, send
+from tests.support.wire_client import CutError, Reply, call, open_frames, send
 from trio_mix.testing import (
     Api,
+    CancelRequested,
     Fail,
     Hang,
-    MessageAccepted,
     MessageFinished,
+    MessageRun,
     MixServer,
     Say,
     Turn,
@@ -63,20 +65,79 @@ async def test_a_blocking_server_responds_at_the_end_of_the_turn_and_sends_event
     }
 
 
-async def test_a_blocking_server_runs_one_message_at_a_time() -> None:
-    async with MixServer("blocking") as server:
+@pytest.mark.parametrize("api", ["blocking", "async"])
+async def test_overlapping_messages_all_run_and_every_event_is_sent_twice_meanwhile(
+    api: Api,
+) -> None:
+    async with MixServer(api) as server:
         go = trio.Event()
-        server.script("one", Turn(WaitFor(go)))
+        server.script("one", Turn(WaitFor(go), Say("first", deltas=1)))
+        server.script("two", Turn(Say("second", deltas=1)))
         session_id = server.create_session()
-        async with trio.open_nursery() as nursery:
+        async with open_frames(server, session_id) as frames, trio.open_nursery() as nursery:
             nursery.start_soon(send, server, session_id, "one")
             await server.wait_until(lambda: server.running_turns == 1)
-            nursery.start_soon(send, server, session_id, "two")
-            await server.wait_for(MessageAccepted, text="two")
-            await trio.testing.wait_all_tasks_blocked()
-            assert server.runs("two") == 0
+            answer = await send(server, session_id, "two")
+            await server.wait_for(MessageFinished, text="two")
             go.set()
-        assert server.runs("two") == 1
+            await server.wait_for(MessageFinished, text="one")
+            server.emit(session_id, "end", {})
+            got = await frames.until("end")
+    if api == "blocking":
+        assert (answer.json["userInput"], answer.json["assistantResponse"]) == ("two", "second")
+    texts = [frame.data.get("content") for frame in got if frame.event in ("content", "complete")]
+    assert texts == ["second", "second", "second", "second", "first", "first"]
+    assert [int(frame.id or 0) for frame in got] == list(range(2, len(got) + 2))
+
+
+@pytest.mark.parametrize("options", [{"double_events": False}, {"replay": True}])
+async def test_events_are_not_doubled_on_request_and_where_ids_continue(
+    options: dict[str, Any],
+) -> None:
+    async with MixServer("async", **options) as server:
+        go = trio.Event()
+        server.script("one", Turn(WaitFor(go)))
+        server.script("two", Turn(Say("second", deltas=1)))
+        session_id = server.create_session()
+        async with open_frames(server, session_id) as frames:
+            await send(server, session_id, "one")
+            await server.wait_until(lambda: server.running_turns == 1)
+            await send(server, session_id, "two")
+            await server.wait_for(MessageFinished, text="two")
+            got = await frames.until("complete")
+            go.set()
+    events = [(frame.event, frame.raw.split("data: ")[1]) for frame in got]
+    assert len(set(events)) == len(events)
+
+
+@pytest.mark.parametrize("api", ["blocking", "async"])
+async def test_the_end_of_one_of_two_turns_makes_the_other_deaf_to_cancel(api: Api) -> None:
+    async with MixServer(api) as server, trio.open_nursery() as nursery:
+        go = trio.Event()
+        server.script("one", Turn(Hang()))
+        server.script("two", Turn(WaitFor(go)))
+        session_id = server.create_session()
+        path = f"/api/sessions/{session_id}/cancel"
+        for text in ("one", "two"):
+            nursery.start_soon(_send_unanswered, server, session_id, text)
+            await server.wait_for(MessageRun, text=text)
+        go.set()
+        await server.wait_for(MessageFinished, text="two", how="complete")
+        assert (await call(server, "POST", path)).status == 200
+        assert (await server.wait_for(CancelRequested)).running == 0
+        assert server.running_turns == 1
+        server.script("three", Turn(Hang()))
+        nursery.start_soon(_send_unanswered, server, session_id, "three")
+        await server.wait_until(lambda: server.running_turns == 2)
+        await call(server, "POST", path)
+        await server.wait_for(MessageFinished, text="three", how="cancelled")
+        assert server.running_turns == 1
+        await server.stop()
+
+
+async def _send_unanswered(server: MixServer, session_id: str, text: str) -> None:
+    with contextlib.suppress(CutError):
+        await send(server, session_id, text)
 
 
 async def test_an_async_server_runs_two_messages_at_once() -> None:

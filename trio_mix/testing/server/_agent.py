@@ -115,6 +115,7 @@ class TurnRun:
         """Run the turn to its end."""
         live, log = self._live, self._backend.log
         live.running.append(self)
+        live.cancellable = self
         live.runs[self.text] += 1
         times = live.runs[self.text]
         log.add(MessageRun(session_id=live.row.id, text=self.text, times=times))
@@ -133,6 +134,7 @@ class TurnRun:
             raise
         finally:
             live.running.remove(self)
+            live.cancellable = None  # no longer a later turn either: rule 3 of `Backend`
             log.add(MessageFinished(session_id=live.row.id, text=self.text, how=self.ending))
 
     async def _turn(self, turn: Turn) -> None:

@@ -5,7 +5,10 @@ Rules:
 1. An event is numbered once per session if ids continue over connections, else once per stream.
 2. Without replay, a pipeline server sends a turn's events only to the stream that runs the turn;
    otherwise every stream of the session receives them.
-3. What a handler or a scripted function raises is kept and recorded, and stops nothing else.
+3. Nothing keeps a session of an async or blocking server from running several turns. Meanwhile
+   each event of a turn is sent once for every running turn, and only the turn that began last can
+   be cancelled; once any of them has ended, none can.
+4. What a handler or a scripted function raises is kept and recorded, and stops nothing else.
 """
 
 from __future__ import annotations
@@ -53,6 +56,7 @@ class ServerSettings:
     unknown_session: Literal["stream", "404"]
     permission_timeout: float
     slow_reader_limit: int | None
+    double_events: bool
     tool_results: bool
     catch_all: bool
     cancel_on_disconnect: bool
@@ -105,10 +109,10 @@ class LiveSession:
         self.row = row
         self.streams: list[OpenStream] = []
         self.running: list[RunningTurn] = []
+        self.cancellable: RunningTurn | None = None
         self.history: list[tuple[int, ServerEvent]] = []
         self.numbers = itertools.count(1)
         self.runs: Counter[str] = Counter()
-        self.one_at_a_time = trio.Lock()
 
 
 @attrs.frozen
@@ -190,7 +194,7 @@ class Backend:
         """Delete a session, end its streams and announce the deletion."""
         live = self.live.pop(session_id)
         del self.store.sessions[session_id]
-        self.cancel(live)
+        self.cancel_all(live)
         data = {"type": "session_deleted", "sessionId": session_id}
         self.broadcast(ServerEvent("session_deleted", data, turn=False))
         for stream in list(live.streams):
@@ -210,14 +214,16 @@ class Backend:
         if left is None or left > 0:
             self.lost_events[event.name] = None if left is None else left - 1
             return
-        number = None
-        if not self.settings.restart_ids:
-            number = next(live.numbers)
-            if self.settings.replay:
-                live.history.append((number, event))
-                only = None
-        for stream in live.streams if only is None else [only]:
-            stream.send_nowait(event, number)
+        doubled = self.settings.double_events and event.turn
+        for _ in range(max(1, len(live.running)) if doubled else 1):
+            number = None
+            if not self.settings.restart_ids:
+                number = next(live.numbers)
+                if self.settings.replay:
+                    live.history.append((number, event))
+                    only = None
+            for stream in list(live.streams) if only is None else [only]:
+                stream.send_nowait(event, number)
 
     def broadcast(self, event: ServerEvent) -> None:
         """Queue an event on every stream of every session, if the version does that."""
@@ -227,6 +233,13 @@ class Backend:
                     self.publish(live, event)
 
     def cancel(self, live: LiveSession) -> int:
+        """Cancel the turn that can be cancelled, and return how many were: one or none."""
+        if live.cancellable is None:
+            return 0
+        live.cancellable.cancel()
+        return 1
+
+    def cancel_all(self, live: LiveSession) -> int:
         """Cancel all turns of a session and return how many there were."""
         running = list(live.running)
         for run in running:

@@ -45,7 +45,7 @@ async def stream_events(call: RouteCall) -> RouteResponse | None:
         backend.spawn(partial(work, backend, stream))
     await stream.serve()
     if backend.settings.cancel_on_disconnect and not live.streams and not backend.traits.pipeline:
-        backend.cancel(live)
+        backend.cancel_all(live)
     return None
 
 
@@ -121,7 +121,7 @@ async def send_message(call: RouteCall) -> RouteResponse | None:
         return RouteResponse({"status": "processing", "sessionId": session_id}, 202)
     if traits.pipeline and live.running:
         raise Problem(500, traits.busy_text)
-    return await _blocking(call, live, run)
+    return await _blocking(call, run)
 
 
 def _checked(call: RouteCall) -> tuple[str, bool]:
@@ -163,13 +163,12 @@ def _slash(call: RouteCall, live: LiveSession, text: str) -> RouteResponse:
     return RouteResponse(message)
 
 
-async def _blocking(call: RouteCall, live: LiveSession, run: TurnRun) -> RouteResponse | None:
+async def _blocking(call: RouteCall, run: TurnRun) -> RouteResponse | None:
     done = trio.Event()
 
     async def run_it() -> None:
         try:
-            async with live.one_at_a_time:
-                await run.run()
+            await run.run()
         finally:
             done.set()
 

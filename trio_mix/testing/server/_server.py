@@ -85,6 +85,8 @@ class MixServer(Observed):
         dropped; None: no limit.
       catch_all: whether an oldest pipeline server answers every path that it does not know with 200
         and plain text, as real ones do.
+      double_events: whether each event is sent once for every running turn of its session, as real
+        blocking and async servers do; None: on those, unless ``replay``.
       tool_results: whether stored tool calls have their results, as the specification allows and no
         real server does.
       cancel_on_disconnect: whether a turn is cancelled when the session's last stream ends, or when
@@ -133,6 +135,7 @@ class MixServer(Observed):
         permission_timeout: float = 30.0,
         slow_reader_limit: int | None = 50,
         catch_all: bool = False,
+        double_events: bool | None = None,
         tool_results: bool = False,
         cancel_on_disconnect: bool = False,
         provider_key: bool = True,
@@ -172,6 +175,9 @@ class MixServer(Observed):
             permission_timeout=permission_timeout,
             slow_reader_limit=slow_reader_limit,
             catch_all=catch_all,
+            double_events=(
+                not (replay or traits.pipeline) if double_events is None else double_events
+            ),
             tool_results=tool_results,
             cancel_on_disconnect=cancel_on_disconnect,
             answer_delay=answer_delay,
