@@ -58,8 +58,8 @@ class Facts:
     """
 
     def __init__(self, turn: Turn, limits: Limits, now: float) -> None:
-        self.turn = turn
-        self.limits = limits
+        self.turn: Turn = turn
+        self.limits: Limits = limits
         self.ids: bool = False
         self.continued: bool | None = None
         self.post_open: bool = False
@@ -75,6 +75,10 @@ class Facts:
         self.over_before: bool = False
         self.session_quiet: bool = False
         self.signs: SignsOfLife = SignsOfLife(turn, now)
+        self.now: float = now
+
+    def at(self, now: float) -> None:
+        """Set the time that the rules refer to."""
         self.now = now
 
     @property

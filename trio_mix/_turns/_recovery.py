@@ -209,7 +209,7 @@ class Recovery(Facts):
 
     def next(self, now: float) -> Decision:
         """Return what to do now. The caller does it, or waits for the next fact."""
-        self.now = now
+        self.at(now)
         if self._failure is not None:
             return Refuse(self._failure)
         phase = self.turn.phase
@@ -233,7 +233,7 @@ class Recovery(Facts):
         return decision
 
     def _note_events(self, now: float) -> None:
-        self.now = now
+        self.at(now)
         # As of the previous look: an event that is new now came after that one.
         live = self.continued is False or self.signs.up_since_restored > self.limits.live
         self.signs.note_events(now, live=live)
