@@ -207,6 +207,7 @@ FULL: dict[str, tuple[dict[str, object], Event]] = {
     ),
 }
 NAMES = sorted(EVENT_CLASSES)
+WRONG: tuple[object, ...] = (None, ["no"], {})
 STRICT = [name for name in NAMES if name not in ENDINGS]
 
 
@@ -247,7 +248,7 @@ def test_a_required_field_missing_null_or_of_a_wrong_type_makes_the_event_unknow
         for field in fields_of(name, required=True):
             key, whole = wire_name(name, field), FULL[name][0]
             without = {k: v for k, v in whole.items() if k != key}
-            for payload in (without, *({**whole, key: odd} for odd in (None, ["no"], {}))):
+            for payload in (without, *({**whole, key: odd} for odd in WRONG)):
                 unknown = UnknownEvent(id="7", name=name, data=json.dumps(payload))
                 assert decode(name, payload) == unknown, (name, payload)
 
@@ -422,3 +423,11 @@ def test_whatever_a_server_writes_is_read_back(data: st.DataObject, name: str) -
 
 def alternatives(hint: object) -> tuple[object, ...]:
     return get_args(hint) if isinstance(hint, UnionType) else (hint,)
+
+
+def test_a_permission_request_that_nobody_can_be_shown_is_unknown() -> None:
+    data = json.dumps({**FULL["permission"][0], "params": "HERE"})
+    for depth, shown in ((90, True), (150, False), (960, False)):
+        params = '{"deep":' * depth + "1" + "}" * depth
+        frame = ServerSentEvent(event="permission", data=data.replace('"HERE"', params))
+        assert isinstance(decode_event(frame), UnknownEvent) is not shown, depth

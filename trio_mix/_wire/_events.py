@@ -12,6 +12,8 @@ Rules:
    terminal, file or socket accepts, make the event unknown too.
 5. What can end a turn is decided leniently: see `trio_mix._wire._endings`.
 6. One decoder per class, made when its first event arrives: an import pays for none.
+7. The parameters of a permission request must be such that they can be shown: one that is nested
+   deeper than 100 levels makes the event unknown, and the server denies the request after a while.
 
 msgspec parses the JSON and checks the types into a private `msgspec.Struct` that has the wire's
 names; a function generated for the class copies its fields into the event.
@@ -74,6 +76,8 @@ _PAYLOAD_ID: Final[Mapping[type, str]] = {
 _OTHER_ID: Final = "other_id"
 """The Struct's field for ``toolCallId``, where the call's id should be in ``id``."""
 
+_DEEPEST: Final = 100
+
 _INT64: Final = 2**63
 
 _decoders: Final[dict[str, _Decoder]] = {}
@@ -92,7 +96,9 @@ def decode_event(frame: ServerSentEvent) -> Event:
     decode = _decoders.get(name) or _make_decoder(name)
     if decode is not None:
         try:
-            return decode(frame.data, frame.id or None)
+            event = decode(frame.data, frame.id or None)
+            if not (isinstance(event, ev.PermissionEvent) and _is_too_deep(event.params)):
+                return event
         except (ValueError, RecursionError):
             # Rule 1. msgspec's errors are ValueErrors, as is a text that is not UTF-8;
             # RecursionError: brackets nested deeper than the JSON parser goes.
@@ -101,6 +107,23 @@ def decode_event(frame: ServerSentEvent) -> Event:
                 if ending is not None:
                     return ending
     return ev.UnknownEvent(id=frame.id or None, name=name, data=frame.data)
+
+
+def _is_too_deep(value: object) -> bool:
+    """Return whether parameters are nested deeper than anybody can be shown (rule 7)."""
+    level, depth = [value], 0
+    while level:
+        depth += 1
+        if depth > _DEEPEST:
+            return True
+        inside: list[object] = []
+        for each in level:
+            if isinstance(each, dict):
+                inside += each.values()
+            elif isinstance(each, list):
+                inside += each
+        level = inside
+    return False
 
 
 def _make_decoder(name: str) -> _Decoder | None:
