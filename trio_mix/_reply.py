@@ -77,7 +77,7 @@ class Reply:
     doubts: tuple[Doubt, ...] = ()
     """Why the reply may not be exactly the server's reply to this message; empty if it is.
 
-    ``"gap"``: events were lost, and the stored messages could not be read. ``"contradicted"``: the final
-    text of the server contradicts the text that was received. ``"stored"``: the stored messages do
-    not show whether they are complete. ``"answer"``: the events were another client's, as
-    the HTTP response to the message shows: ``text`` is that of the response, not of the deltas."""
+    ``"gap"``: events were lost, and the stored messages could not be read. ``"contradicted"``: the
+    final text of the server contradicts the text that was received. ``"stored"``: the stored
+    messages do not show whether they are complete. ``"answer"``: the events were another client's,
+    as the HTTP response to the message shows: ``text`` is that of the response, not of the deltas."""
