@@ -80,4 +80,4 @@ class Reply:
     ``"gap"``: events were lost, and the stored messages could not be read. ``"contradicted"``: the
     final text of the server contradicts the text that was received. ``"stored"``: the stored
     messages do not show whether they are complete. ``"answer"``: the events were another client's,
-    as the HTTP response to the message shows: ``text`` is that of the response, not of the deltas."""
+    as the HTTP response shows: ``text`` is that of the response, not of the deltas."""
