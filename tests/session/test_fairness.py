@@ -230,6 +230,54 @@ async def test_a_consumer_that_yields_after_each_event_gets_all_of_them() -> Non
     assert number == len(TURN)
 
 
+async def two_turns(peer: Peer, posts: list[trio.Event]) -> None:
+    """Serve two turns without ids; much of the first comes late, in one read with its end."""
+
+    def frame(name: str, data: str) -> str:
+        return f"event: {name}\ndata: {data}\n\n"
+
+    while (request := await peer.request()) is not None:
+        if request.method == "POST":
+            next(post for post in posts if not post.is_set()).set()
+            await peer.send(
+                b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+                b'Content-Length: 15\r\n\r\n{"status":"ok"}'
+            )
+        elif request.target.startswith("/stream"):
+            await peer.send(SSE_HEAD + chunk(frame("connected", '{"sessionId":"s"}').encode()))
+            await posts[0].wait()
+            end = frame("complete", '{"done":true,"content":"one"}')
+            late = frame("content", '{"content":"late "}') * 1_000
+            large = frame("content", '{"content":"%s"}' % ("x" * 10_000))
+            await peer.send(chunk((end + late + large + "event: heartbeat\nda").encode()))
+            await posts[1].wait()
+            two = 'ta: {"type":"ping"}\n\n' + frame("content", '{"content":"two"}')
+            await peer.send(
+                chunk((two + frame("complete", '{"done":true,"content":"two"}')).encode())
+            )
+        else:
+            await peer.send(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+
+
+async def test_a_message_is_sent_after_all_that_was_read_before_it_is_passed_on() -> None:
+    async def subscribe() -> None:
+        async with session.subscribe(buffer=100) as everything:
+            subscribed.set()
+            async for _ in everything:
+                await trio.lowlevel.checkpoint()
+
+    subscribed, posts = trio.Event(), [trio.Event(), trio.Event()]
+    async with trio.open_nursery() as nursery:
+        server = await serve(nursery, lambda peer: two_turns(peer, posts))
+        with trio.fail_after(30):
+            async with Mix(server.url, api="pipeline") as mix, mix.open_stream("s") as session:
+                nursery.start_soon(subscribe)
+                await subscribed.wait()
+                assert (await session.ask("one")).text == "one"
+                assert (await session.ask("two")).text == "two"
+                nursery.cancel_scope.cancel()
+
+
 class AtHand(httpx.AsyncByteStream):
     """A body whose bytes are there: reading it lets nobody run."""
 

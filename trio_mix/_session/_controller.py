@@ -287,6 +287,7 @@ class StreamController(ReaderHost):
         try:
             await self.stored.refresh()
             await self.send_queue.wait_resumed()
+            await self.reader.wait_passed_on()
         except BaseException:
             self.send_queue.release()
             raise

@@ -133,6 +133,7 @@ class Reader:
         self._last_read = 0.0
         self._last_read_bytes = 0
         self._passing_on = False
+        self._passed_on: trio.Event | None = None  # made by the first task that waits for it
         self._read_scope: trio.CancelScope | None = None
 
     async def run(self) -> None:
@@ -144,6 +145,8 @@ class Reader:
             self.state = StreamState.CLOSED
             self._host.stream_failed(self._explained(exc))
         finally:
+            self._opened = False
+            self._wake_waiting()
             with trio.CancelScope(shield=True, deadline=trio.current_time() + 5.0):
                 await self.source.aclose()
 
@@ -176,6 +179,21 @@ class Reader:
         else:
             self._stale = reason  # the current attempt may have asked for past events
             await trio.lowlevel.checkpoint()
+
+    async def wait_passed_on(self) -> None:  # noqa: ASYNC910 - usually nothing is to be awaited
+        """Wait until all events that were read have been passed on.
+
+        So events of an earlier turn cannot be taken for those of a message that is sent now.
+        """
+        while self._opened and (self._passing_on or self.source.has_more):
+            if self._passed_on is None:
+                self._passed_on = trio.Event()
+            await self._passed_on.wait()
+
+    def _wake_waiting(self) -> None:
+        passed_on, self._passed_on = self._passed_on, None
+        if passed_on is not None:
+            passed_on.set()
 
     async def _step(self) -> None:  # noqa: ASYNC910 - the source's next is one
         item: Opened | Events | Lost | None = None
@@ -222,6 +240,8 @@ class Reader:
         self._last_read_bytes = self.source.bytes_received
         if self._read_scope is not None:
             self._read_scope.deadline = self._next_deadline()
+        if not self.source.has_more:
+            self._wake_waiting()
 
     def _silent_until(self) -> float:
         idle = self._idle.timeout(pauses=self._host.heartbeats_pause())
@@ -268,6 +288,8 @@ class Reader:
                 await self._wait_for_consumers()
         finally:
             self._passing_on = False
+            if not self.source.has_more:
+                self._wake_waiting()
 
     async def _wait_for_consumers(self) -> None:  # noqa: ASYNC910 - not if no consumer is behind
         """Yield while consumers that are behind take events.
@@ -345,6 +367,7 @@ class Reader:
             self._idle.interrupted()
         self._expires = self._deadline = math.inf
         self._opened = False
+        self._wake_waiting()
         if self.state is StreamState.CONNECTED:
             self._up = self.up_time
             self.state = StreamState.RECONNECTING
