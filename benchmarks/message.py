@@ -35,10 +35,10 @@ async def _verify(mix: Any, count: int, kind: str, chunking: str, form: str, api
     start = [corpus.started(TEXT, 1)] if api == "async" else []
     end = corpus.completed(sent)
     check = corpus.Check([*start, *(event for event in sent if event.of_turn), end])
-    session = _session(count, kind, chunking, form, api)
+    session_id = _session(count, kind, chunking, form, api)
     async with (
-        mix.open_stream(session, message_buffer=count + 8) as stream,
-        stream.send(TEXT) as message,
+        mix.open_stream(session_id, message_buffer=count + 8) as session,
+        session.send(TEXT) as message,
     ):
         async for event in message:
             check.add(event)
@@ -55,13 +55,13 @@ async def _trio_mix(
         await _verify(mix, min(count, 700), kind, chunking, form, api)
         gc.collect()
         began = time.process_time()
-        session = _session(count, kind, chunking, form, api)
+        session_id = _session(count, kind, chunking, form, api)
         replies: list[tuple[int, str]] = []
         # A buffer that holds all events: deltas that are merged would cost nothing each.
-        async with mix.open_stream(session, message_buffer=count + 8) as stream:
+        async with mix.open_stream(session_id, message_buffer=count + 8) as session:
             for _ in range(messages):
                 seen = 0
-                async with stream.send(TEXT) as message:
+                async with session.send(TEXT) as message:
                     async for _event in message:
                         seen += 1
                     replies.append((seen, message.reply.text))
@@ -82,15 +82,15 @@ def _mix_python_sdk(
     """
     from mix_python_sdk import Mix
 
-    session = _session(count, kind, chunking, form, api)
+    session_id = _session(count, kind, chunking, form, api)
     began = time.process_time()
     with Mix(server_url=url) as mix:  # noqa: SIM117 - as its users write it
-        with mix.streaming.stream_events(session_id=session).result as events:
+        with mix.streaming.stream_events(session_id=session_id).result as events:
             for _ in range(messages):
                 parts: list[str] = []
                 sender = threading.Thread(
                     target=mix.streaming.send_streaming_message,
-                    kwargs={"id": session, "content": json.dumps({"text": TEXT})},
+                    kwargs={"id": session_id, "content": json.dumps({"text": TEXT})},
                 )
                 for event in events:
                     if event.event == "connected":
@@ -110,9 +110,9 @@ async def _sessions(url: str, count: int, sessions: int) -> float:
     from trio_mix import Mix
 
     async def one() -> None:
-        session = _session(count, corpus.DELTAS, "frame", "new", "async")
-        async with mix.open_stream(session) as stream:
-            reply = await stream.ask(TEXT)
+        session_id = _session(count, corpus.DELTAS, "frame", "new", "async")
+        async with mix.open_stream(session_id) as session:
+            reply = await session.ask(TEXT)
             assert reply.text.endswith(corpus.event(count + 2).text)
 
     began = time.process_time()
@@ -128,8 +128,8 @@ async def _slow(url: str, count: int) -> dict[str, float]:
     from trio_mix.events import ContentEvent
 
     async with Mix(url, api="async") as mix:
-        session = _session(count, corpus.DELTAS, "frame", "new", "async")
-        async with mix.open_stream(session) as stream, stream.send(TEXT) as message:
+        session_id = _session(count, corpus.DELTAS, "frame", "new", "async")
+        async with mix.open_stream(session_id) as session, session.send(TEXT) as message:
             before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             began, cpu = time.perf_counter(), time.process_time()
             while not message.finished:  # noqa: ASYNC110 - a consumer that sleeps

@@ -117,16 +117,16 @@ def _script(server: MixServer) -> None:
 class _Sender:
     """Sends message after message, and takes measurements."""
 
-    def __init__(self, soak: Soak, server: MixServer, session: str) -> None:
+    def __init__(self, soak: Soak, server: MixServer, session_id: str) -> None:
         self.soak = soak
         self.server = server
-        self.session = session
+        self.session = session_id
 
-    async def send(self, stream: SessionStream) -> None:
+    async def send(self, session: SessionStream) -> None:
         text = f"go {self.soak.messages}"
         self.soak.messages += 1
         try:
-            reply = await stream.ask(text)
+            reply = await session.ask(text)
         except errors.MessageError:
             self.soak.failed += 1
         else:
@@ -134,8 +134,8 @@ class _Sender:
             self.soak.recovered += reply.recovered
         self.soak.run_twice += max(0, self.server.runs(text) - 1)
 
-    def measure(self, stream: SessionStream) -> None:
-        statistics = stream.statistics()
+    def measure(self, session: SessionStream) -> None:
+        statistics = session.statistics()
         self.soak.events, self.soak.losses = statistics.events, statistics.losses
         self.soak.rotations = statistics.rotations
         # Only the client is measured: the server forgets what it has stored.
@@ -156,23 +156,23 @@ def on_a_fake_clock(hours: float, every: float = 60.0, seed: int = 1) -> Soak:
             Mix(server.url, network=server.network) as mix,
         ):
             _script(server)
-            session = server.create_session()
+            session_id = server.create_session()
             policy = ReconnectPolicy(max_elapsed_time=None)
             async with (
-                mix.open_stream(session, reconnect=policy) as stream,
-                stream.subscribe(buffer=100),
+                mix.open_stream(session_id, reconnect=policy) as session,
+                session.subscribe(buffer=100),
             ):
-                sender = _Sender(soak, server, session)
+                sender = _Sender(soak, server, session_id)
                 ends, period = hours * 3600, hours * 3600 / 24
                 due = period
                 while trio.current_time() < ends:
                     await trio.sleep(rng.uniform(0, 2 * every))
                     if rng.random() < 0.2:
-                        await server.drop_streams(session)
-                    await sender.send(stream)
+                        await server.drop_streams(session_id)
+                    await sender.send(session)
                     if trio.current_time() >= due:
                         due += period
-                        sender.measure(stream)
+                        sender.measure(session)
                 soak.lasted = trio.current_time()
 
     began = time.perf_counter()
@@ -198,29 +198,29 @@ def on_sockets(seconds: float, seed: int = 1) -> Soak:
             Mix(proxy.url) as mix,
         ):
             _script(server)
-            session = server.create_session()
+            session_id = server.create_session()
             # Short intervals, as the faults are frequent: the default backs off to a minute.
             policy = ReconnectPolicy(
                 initial_interval=0.05, max_interval=0.5, stable_after=0.1, max_elapsed_time=None
             )
             async with (
-                mix.open_stream(session, reconnect=policy, settle_timeout=5.0) as stream,
-                stream.subscribe(buffer=100),
+                mix.open_stream(session_id, reconnect=policy, settle_timeout=5.0) as session,
+                session.subscribe(buffer=100),
                 trio.open_nursery() as nursery,
             ):
-                sender = _Sender(soak, server, session)
+                sender = _Sender(soak, server, session_id)
                 nursery.start_soon(drop_connections, proxy)
                 began = trio.current_time()
                 due = period = seconds / 24
                 while trio.current_time() - began < seconds:
                     kinds = ["cut", "reset", "cut_up", "split", "refuse"]
                     proxy.plan = FaultPlan.random(rng.randrange(10**9), kinds=kinds, rate=0.5)
-                    await sender.send(stream)
+                    await sender.send(session)
                     proxy.log.clear()
                     if trio.current_time() - began >= due:
                         due += period
-                        sender.measure(stream)
-                sender.measure(stream)
+                        sender.measure(session)
+                sender.measure(session)
                 soak.lasted = trio.current_time() - began
                 nursery.cancel_scope.cancel()
 

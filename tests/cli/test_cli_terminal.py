@@ -205,20 +205,20 @@ async def test_a_server_without_pace_sends_its_story_at_once(open_terminal: Open
         await terminal.expect("Ctrl-C stops it")
         found = re.search(r"http://127\.0\.0\.1:\d+", terminal.shown)
         assert found is not None
-        async with Mix(found[0]) as mix, mix.open_session() as stream:
+        async with Mix(found[0]) as mix, mix.open_session() as session:
             with trio.fail_after(10):  # half of what it takes at the usual pace
-                assert len((await stream.ask("Tell me a story")).text.split()) > 50
+                assert len((await session.ask("Tell me a story")).text.split()) > 50
         await terminal.type(CTRL_C)
         assert await terminal.end() == 130
 
 
 async def test_watch_shows_the_events_of_others_until_ctrl_c(open_terminal: OpenTerminal) -> None:
     async with MixServer(pace=0) as server:
-        session = server.create_session()
+        session_id = server.create_session()
         server.script("from elsewhere", Turn(Say("seen by all")))
-        async with open_terminal("watch", session, "--server", server.url) as terminal:
+        async with open_terminal("watch", session_id, "--server", server.url) as terminal:
             await terminal.expect("watching session")
-            server.run_message(session, "from elsewhere")
+            server.run_message(session_id, "from elsewhere")
             await terminal.expect("from elsewhere")
             await terminal.expect("seen by all")
             await terminal.expect("complete")

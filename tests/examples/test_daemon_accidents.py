@@ -72,8 +72,8 @@ async def test_a_job_without_activity_after_a_kill_is_in_doubt_and_not_sent_agai
         async with folder.daemon(server, "--settle=0.6") as daemon:
             await daemon.program.says("job a: doubt: it began to run")
         assert server.runs("A") == 1
-        session = folder.result("doubt", "a")["session"]
-        assert server.stored(session)  # it stays, to be looked at
+        session_id = folder.result("doubt", "a")["session"]
+        assert server.stored(session_id)  # it stays, to be looked at
         folder.put(a="A")
         (folder.path / "doubt" / "a.json").unlink()
         async with folder.daemon(server) as daemon:
@@ -101,12 +101,12 @@ async def test_a_job_that_was_not_sent_before_a_kill_is_sent_once(folder: Folder
         assert (server.runs("A"), server.runs("B")) == (1, 1)
 
 
-def left_by_a_kill(folder: Folder, session: str, state: str = "sent") -> None:
+def left_by_a_kill(folder: Folder, session_id: str, state: str = "sent") -> None:
     """Leave job b, "B", as a daemon does that is killed after sending it to a session."""
     running = folder.path / "running"
     running.mkdir()
     (running / "b.txt").write_text("B")
-    note = {"name": "b", "prompt": "B", "state": state, "session": session, "tries": 1}
+    note = {"name": "b", "prompt": "B", "state": state, "session": session_id, "tries": 1}
     (running / "b.json").write_text(json.dumps(note))
 
 
@@ -116,8 +116,8 @@ async def test_the_answer_to_another_prompt_is_never_taken(
 ) -> None:
     async with MixServer(pace=0) as server, Mix(server.url) as mix:
         other = (await mix.sessions.create(title="Another's")).id
-        async with mix.open_stream(other) as stream:
-            await stream.ask("Hello")
+        async with mix.open_stream(other) as session:
+            await session.ask("Hello")
         left_by_a_kill(folder, other, state)  # a server that reuses session ids
         server.script("B", Turn(Say("b's own")))
         async with folder.daemon(server) as daemon:

@@ -42,14 +42,14 @@ async def _work(server: MixServer) -> None:
         with pytest.raises(errors.MixDefaultError):
             await mix.sessions.list(options=once)
         await mix.authentication.store_api_key(provider="anthropic", api_key=f"sk-{SECRET}")
-        async with mix.open_stream(server.create_session()) as stream:
-            await stream.ask(f"{SECRET} text")
+        async with mix.open_stream(server.create_session()) as session:
+            await session.ask(f"{SECRET} text")
             await server.drop_streams()
             await trio.testing.wait_all_tasks_blocked()
-            await stream.wait_connected()
+            await session.wait_connected()
             with pytest.raises(errors.MessageRejected):
-                server.answer_next(f"/api/sessions/{stream.session_id}/message", 400)
-                await stream.ask("refused")
+                server.answer_next(f"/api/sessions/{session.session_id}/message", 400)
+                await session.ask("refused")
 
 
 async def test_requests_streams_and_messages_are_logged_without_secrets(

@@ -58,8 +58,8 @@ def end_of(calls: HookCalls) -> MessageFinishedContext:
 async def test_the_hooks_of_a_message_get_its_reply(any_server: MixServer) -> None:
     calls = HookCalls()
     any_server.script("hi", Turn(Say("Hello.")))
-    async with scene(any_server, calls.hooks()) as stream:
-        reply = await stream.ask("hi", plan_mode=True)
+    async with scene(any_server, calls.hooks()) as session:
+        reply = await session.ask("hi", plan_mode=True)
     finished = end_of(calls)
     (started,) = calls.of(MessageStartedContext)
     assert (finished.outcome, finished.error) == ("complete", None)
@@ -70,7 +70,7 @@ async def test_the_hooks_of_a_message_get_its_reply(any_server: MixServer) -> No
     assert finished.first_event is not None
     assert finished.waited is not None
     assert 0 <= finished.first_event <= finished.elapsed
-    assert (started.session_id, started.text, started.plan_mode) == (stream.session_id, "hi", True)
+    assert (started.session_id, started.text, started.plan_mode) == (session.session_id, "hi", True)
     assert started.state is finished.state
     assert started.stream_state is calls.of(StreamOpenedContext)[0].state
 
@@ -78,8 +78,8 @@ async def test_the_hooks_of_a_message_get_its_reply(any_server: MixServer) -> No
 async def test_texts_are_in_no_repr(server: MixServer) -> None:
     calls = HookCalls()
     server.script(SECRET, Turn(Say(f"{SECRET} it is")))
-    async with scene(server, calls.hooks()) as stream:
-        await stream.ask(SECRET)
+    async with scene(server, calls.hooks()) as session:
+        await session.ask(SECRET)
     assert end_of(calls).text == SECRET
     assert SECRET not in repr(calls.all)
 
@@ -87,9 +87,9 @@ async def test_texts_are_in_no_repr(server: MixServer) -> None:
 async def test_an_agents_error_is_a_failure_with_what_had_come(server: MixServer) -> None:
     calls = HookCalls()
     server.script("break", Turn(Say("I try. "), Fail("gone", type="api_error")))
-    async with scene(server, calls.hooks()) as stream:
+    async with scene(server, calls.hooks()) as session:
         with pytest.raises(errors.AgentError):
-            await stream.ask("break")
+            await session.ask("break")
     finished = end_of(calls)
     assert finished.outcome == "failed"
     assert isinstance(finished.error, errors.AgentError)
@@ -99,10 +99,10 @@ async def test_an_agents_error_is_a_failure_with_what_had_come(server: MixServer
 
 async def test_a_refused_message_is_reported_as_rejected(server: MixServer) -> None:
     calls = HookCalls()
-    async with scene(server, calls.hooks()) as stream:
-        server.answer_next(f"/api/sessions/{stream.session_id}/message", 400, body=b"no")
+    async with scene(server, calls.hooks()) as session:
+        server.answer_next(f"/api/sessions/{session.session_id}/message", 400, body=b"no")
         with pytest.raises(errors.MessageRejected):
-            await stream.ask("something")
+            await session.ask("something")
     finished = end_of(calls)
     assert finished.outcome == "rejected"
     assert isinstance(finished.error, errors.MessageRejected)
@@ -119,27 +119,27 @@ async def test_a_veto_of_a_message_is_raised_by_sending_it(
         if context.operation == operation:
             raise veto
 
-    async with scene(server, [calls.hooks(), Hooks(before_request=refuse)]) as stream:
+    async with scene(server, [calls.hooks(), Hooks(before_request=refuse)]) as session:
         with trio.fail_after(5), pytest.raises(PermissionError) as caught:
-            await stream.ask("something")
+            await session.ask("something")
         assert caught.value is veto
-        assert not stream.statistics().turn_running
+        assert not session.statistics().turn_running
         assert end_of(calls).outcome == "failed"
         assert end_of(calls).error is veto
         assert not [record for record in server.log if isinstance(record, MessageRun)]
         operation = ""
         with trio.fail_after(5):
-            assert (await stream.ask("something else")).text
+            assert (await session.ask("something else")).text
 
 
 async def test_a_message_that_is_left_early_is_reported_as_left(server: MixServer) -> None:
     calls = HookCalls()
-    async with scene(server, calls.hooks()) as stream:
-        async with stream.send("long") as message:
+    async with scene(server, calls.hooks()) as session:
+        async with session.send("long") as message:
             await message.__anext__()
         error = ValueError("the caller's own")
         with pytest.raises(ValueError, match="own"):
-            async with stream.send("long"):
+            async with session.send("long"):
                 raise error
     left, raised = calls.of(MessageFinishedContext)
     assert [left.outcome, raised.outcome] == ["left", "left"]
@@ -149,9 +149,9 @@ async def test_a_message_that_is_left_early_is_reported_as_left(server: MixServe
 
 async def test_an_error_of_the_callers_after_the_end_changes_nothing(server: MixServer) -> None:
     calls = HookCalls()
-    async with scene(server, calls.hooks()) as stream:
+    async with scene(server, calls.hooks()) as session:
         with pytest.raises(ValueError, match="own"):
-            async with stream.send("hello") as message:
+            async with session.send("hello") as message:
                 await message.wait()
                 raise ValueError("the caller's own")
     assert end_of(calls).outcome == "complete"
@@ -160,10 +160,10 @@ async def test_an_error_of_the_callers_after_the_end_changes_nothing(server: Mix
 
 async def test_async_hooks_are_called_for_a_cancelled_message_too(server: MixServer) -> None:
     calls, other = HookCalls(), HookCalls()
-    async with scene(server, [calls.hooks(slow=True), other.hooks(slow=True)]) as stream:
+    async with scene(server, [calls.hooks(slow=True), other.hooks(slow=True)]) as session:
         with trio.fail_after(5):
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(stream.ask, "long")
+                nursery.start_soon(session.ask, "long")
                 await server.wait_for(MessageRun, text="long")
                 nursery.cancel_scope.cancel()
     for each in (calls, other):
@@ -173,9 +173,9 @@ async def test_async_hooks_are_called_for_a_cancelled_message_too(server: MixSer
 
 async def test_a_message_that_waits_for_its_turn_may_be_cancelled(server: MixServer) -> None:
     calls = HookCalls()
-    async with scene(server, calls.hooks()) as stream, stream.send("long") as first:
+    async with scene(server, calls.hooks()) as session, session.send("long") as first:
         with trio.move_on_after(0.05) as scope:
-            await stream.ask("never")
+            await session.ask("never")
         assert scope.cancelled_caught
         (finished,) = calls.of(MessageFinishedContext)
         assert (finished.text, finished.outcome) == ("never", "cancelled")
@@ -188,9 +188,9 @@ async def test_a_message_that_waits_for_its_turn_may_be_cancelled(server: MixSer
 
 async def test_a_stream_that_dies_ends_its_messages(server: MixServer) -> None:
     calls = HookCalls()
-    async with scene(server, calls.hooks()) as stream:
+    async with scene(server, calls.hooks()) as session:
         with pytest.raises(errors.StreamError):
-            async with stream.send("long") as message:
+            async with session.send("long") as message:
                 server.answer_next("/stream", 204)
                 await server.drop_streams()
                 await message.wait()
@@ -204,14 +204,14 @@ async def test_times_are_those_of_the_message(autojump_clock: MockClock) -> None
     async with (
         MixServer(listen=False, pace=1.0) as paced,
         Mix(paced.url, network=paced.network, hooks=calls.hooks()) as mix,
-        mix.open_stream(paced.create_session()) as stream,
+        mix.open_stream(paced.create_session()) as session,
     ):
         paced.script("first", Turn(Pause(3), Say("one"), Pause(4)))
         paced.script("second", Turn(Pause(1), Say("two")))
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(stream.ask, "first")
+            nursery.start_soon(session.ask, "first")
             await trio.sleep(0.1)
-            async with stream.send("second") as second:
+            async with session.send("second") as second:
                 await second.wait()
                 await trio.sleep(50)  # in the scope still, but the message is over
     first, last = calls.of(MessageFinishedContext)
@@ -228,10 +228,10 @@ async def test_a_recovered_message_is_reported_as_recovered(server: MixServer) -
         Mix(server.url, network=server.network, hooks=calls.hooks()) as mix,
         mix.open_stream(
             server.create_session(), reconnect=ReconnectPolicy(initial_interval=0.01)
-        ) as stream,
+        ) as session,
     ):
         with trio.fail_after(10):
-            reply = await stream.ask("cut")
+            reply = await session.ask("cut")
     assert reply.text == "Half, and half."
     finished = end_of(calls)
     assert finished.outcome == "complete"
@@ -255,9 +255,9 @@ async def test_message_hooks_run_in_the_senders_context(server: MixServer) -> No
         seen.append(("finished", variable.get()))
 
     hooks = Hooks(before_request=request, message_started=start, message_finished=finish)
-    async with scene(server, hooks) as stream:
+    async with scene(server, hooks) as session:
         variable.set("of the sender")
-        async with stream.send("hello") as message:
+        async with session.send("hello") as message:
             await message.wait()
             assert variable.get() == "of the message"
     assert seen == [
@@ -275,8 +275,8 @@ async def test_what_message_hooks_raise_is_ignored(
 
     calls = HookCalls()
     hooks = [Hooks(message_started=fail, message_finished=fail), calls.hooks()]
-    async with scene(server, hooks) as stream:
-        assert (await stream.ask("hello")).text
+    async with scene(server, hooks) as session:
+        assert (await session.ask("hello")).text
     assert end_of(calls).outcome == "complete"
     assert len([record for record in caplog.records if record.name == "trio_mix.hooks"]) == 2
 
@@ -287,13 +287,13 @@ async def test_cancelled_anywhere_each_message_that_began_has_one_end(
     server: MixServer, slow: bool, text: str
 ) -> None:
     calls = HookCalls()
-    session = server.create_session()
+    session_id = server.create_session()
 
     async def work() -> None:
         async with (
             Mix(server.url, network=server.network, hooks=calls.hooks(slow=slow)) as mix,
-            mix.open_stream(session) as stream,
-            stream.send(text) as message,
+            mix.open_stream(session_id) as session,
+            session.send(text) as message,
         ):
             if text == "leave":
                 await message.__anext__()
@@ -306,10 +306,10 @@ async def test_cancelled_anywhere_each_message_that_began_has_one_end(
         assert counts in ([0, 0], [1, 1])
         async with (
             Mix(server.url, network=server.network) as mix,
-            mix.open_stream(session) as stream,
+            mix.open_stream(session_id) as session,
         ):
             with trio.fail_after(10):
-                assert (await stream.ask("hello")).text
+                assert (await session.ask("hello")).text
 
     sweep = await cancel_at_every_checkpoint(work, check=check)
     assert sweep.checkpoints >= 4
@@ -335,13 +335,13 @@ async def test_all_that_is_done_for_a_message_has_its_senders_context(server: Mi
             server.create_session(),
             reconnect=ReconnectPolicy(initial_interval=0.01),
             on_permission=policy,
-        ) as stream,
+        ) as session,
     ):
-        await stream.ask("hello")
+        await session.ask("hello")
         seen.clear()
         variable.set("of the sender")
         with trio.fail_after(10):
-            assert (await stream.ask("cut")).text == "Half, and half."
+            assert (await session.ask("cut")).text == "Half, and half."
     assert seen.pop("streaming.stream_events") == "of nobody"
     assert {"policy", "permissions.grant", "sessions.export_session", "messages.send"} <= set(seen)
     assert set(seen.values()) == {"of the sender"}
@@ -359,10 +359,10 @@ async def test_a_veto_of_what_is_asked_to_settle_a_message_only_leaves_it_unsett
     server.script("cut", Turn(Say("Half, "), Drop()))
     async with (
         Mix(server.url, network=server.network, hooks=Hooks(before_request=refuse)) as mix,
-        mix.open_stream(server.create_session(), settle_timeout=20) as stream,
+        mix.open_stream(server.create_session(), settle_timeout=20) as session,
     ):
-        await stream.ask("hello")
+        await session.ask("hello")
         armed = True
         with trio.fail_after(600), pytest.raises(errors.MessageInterrupted):
-            await stream.ask("cut")
-        assert stream.state.value in ("connected", "reconnecting")
+            await session.ask("cut")
+        assert session.state.value in ("connected", "reconnecting")

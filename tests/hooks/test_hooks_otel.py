@@ -125,10 +125,10 @@ async def test_a_message_has_a_span_over_its_requests_and_the_callers_own(
     server: MixServer, telemetry: Telemetry
 ) -> None:
     tracer = telemetry.tracers.get_tracer("the caller's")
-    session = server.create_session()
-    async with telemetry.client(server) as mix, mix.open_stream(session) as stream:
+    session_id = server.create_session()
+    async with telemetry.client(server) as mix, mix.open_stream(session_id) as session:
         with tracer.start_as_current_span("work") as work:
-            async with stream.send("hi") as message:
+            async with session.send("hi") as message:
                 await message.wait()
                 with tracer.start_as_current_span("inside"):
                     pass
@@ -138,7 +138,7 @@ async def test_a_message_has_a_span_over_its_requests_and_the_callers_own(
     found = attributes(span)
     assert found["gen_ai.operation.name"] == "invoke_agent"
     assert found["gen_ai.provider.name"] == "mix"
-    assert found["gen_ai.conversation.id"] == session
+    assert found["gen_ai.conversation.id"] == session_id
     assert found["gen_ai.response.id"] == message.reply.message_id
     assert found["trio_mix.outcome"] == "complete"
     assert "error.type" not in found
@@ -155,12 +155,12 @@ async def test_a_message_has_a_span_over_its_requests_and_the_callers_own(
 async def test_messages_are_counted_and_timed(server: MixServer, telemetry: Telemetry) -> None:
     async with (
         telemetry.client(server) as mix,
-        mix.open_stream(server.create_session()) as stream,
+        mix.open_stream(server.create_session()) as session,
     ):
-        await stream.ask("hi")
-        await stream.ask("hi")
+        await session.ask("hi")
+        await session.ask("hi")
         with pytest.raises(errors.AgentError):
-            await stream.ask("break")
+            await session.ask("break")
         (streams,) = telemetry.points("trio_mix.streams")
         assert streams.value == 1
     (streams,) = telemetry.points("trio_mix.streams")
@@ -189,12 +189,12 @@ async def test_texts_are_recorded_only_where_that_is_asked_for(
     server.script(f"{SECRET} question", Turn(Say("fine")))
     async with (
         telemetry.client(server, capture_content=asked) as mix,
-        mix.open_stream(server.create_session()) as stream,
+        mix.open_stream(server.create_session()) as session,
     ):
-        await stream.ask("hi")
-        await stream.ask(f"{SECRET} question")
+        await session.ask("hi")
+        await session.ask(f"{SECRET} question")
         with pytest.raises(errors.AgentError):
-            await stream.ask("break")
+            await session.ask("break")
         server.answer_next("/api/sessions", 400, body=SECRET.encode())
         with pytest.raises(errors.MixDefaultError):
             await mix.sessions.list()
@@ -213,14 +213,14 @@ async def test_over_a_reconnect_the_messages_span_goes_on_and_is_linked(
     server.script("cut", Turn(Say("Half, "), Drop(), WaitFor(go), Say("and half.")))
     async with (
         telemetry.client(server) as mix,
-        mix.open_stream(server.create_session(), reconnect=QUICK) as stream,
+        mix.open_stream(server.create_session(), reconnect=QUICK) as session,
     ):
         with trio.fail_after(10):
-            async with stream.send("cut") as message:
+            async with session.send("cut") as message:
                 await message.__anext__()
-                while stream.statistics().connects < 2:
+                while session.statistics().connects < 2:
                     await trio.testing.wait_all_tasks_blocked(0.01)
-                await stream.wait_connected()
+                await session.wait_connected()
                 await trio.testing.wait_all_tasks_blocked()
                 go.set()
                 await message.wait()
@@ -243,9 +243,9 @@ async def test_a_message_left_in_another_task_gives_no_context_back(
 ) -> None:
     async with (
         telemetry.client(server) as mix,
-        mix.open_stream(server.create_session()) as stream,
+        mix.open_stream(server.create_session()) as session,
     ):
-        message = stream.send("hi")
+        message = session.send("hi")
         await message.__aenter__()
 
         async def leave() -> None:
@@ -263,10 +263,10 @@ async def test_a_message_left_in_another_task_gives_no_context_back(
 async def test_a_cancelled_message_ends_its_span(server: MixServer, telemetry: Telemetry) -> None:
     async with (
         telemetry.client(server) as mix,
-        mix.open_stream(server.create_session()) as stream,
+        mix.open_stream(server.create_session()) as session,
     ):
         with trio.CancelScope() as scope:
-            async with stream.send("hi"):
+            async with session.send("hi"):
                 scope.cancel()
                 await trio.lowlevel.checkpoint()
         assert not trace.get_current_span().is_recording()

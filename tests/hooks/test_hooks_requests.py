@@ -218,8 +218,8 @@ async def test_urls_come_without_credentials(server: MixServer) -> None:
     url = server.url.replace("//", f"//user:{SECRET}@")
     async with Mix(url, network=server.network, hooks=calls.hooks()) as mix:
         await mix.sessions.list()
-        async with mix.open_stream(server.create_session()) as stream:
-            await stream.ask("hello")
+        async with mix.open_stream(server.create_session()) as session:
+            await session.ask("hello")
     assert len(calls.all) > 6
     assert SECRET not in repr(calls.all)
     assert all(SECRET not in getattr(context, "url", "") for _, context in calls.all)
@@ -227,16 +227,16 @@ async def test_urls_come_without_credentials(server: MixServer) -> None:
 
 async def test_streams_and_files_count_as_requests(server: MixServer) -> None:
     calls = HookCalls()
-    session = server.create_session()
+    session_id = server.create_session()
     async with client(server, calls.hooks()) as mix:
-        await mix.files.upload(id=session, file=b"abc", filename="a.txt")
-        assert await mix.files.get(id=session, filename="a.txt") == b"abc"
-        async with mix.files.get(id=session, filename="a.txt") as file:
+        await mix.files.upload(id=session_id, file=b"abc", filename="a.txt")
+        assert await mix.files.get(id=session_id, filename="a.txt") == b"abc"
+        async with mix.files.get(id=session_id, filename="a.txt") as file:
             assert await file.read() == b"abc"
-        async with mix.streaming.stream_events(session_id=session) as events:
+        async with mix.streaming.stream_events(session_id=session_id) as events:
             await events.__anext__()
         with pytest.raises(errors.ErrorResponse):
-            await mix.files.get(id=session, filename="none.txt")
+            await mix.files.get(id=session_id, filename="none.txt")
     assert [(name, context.operation) for name, context in calls.all] == [
         (name, operation)
         for operation, after in (
@@ -265,12 +265,12 @@ async def test_cancelled_anywhere_each_request_that_began_has_one_end(
     server: MixServer, slow: bool
 ) -> None:
     calls = HookCalls()
-    session = server.create_session()
+    session_id = server.create_session()
 
     async def work() -> None:
         async with client(server, calls.hooks(slow=slow), calls.hooks(slow=slow)) as mix:
             await mix.sessions.list()
-            async with mix.streaming.stream_events(session_id=session) as events:
+            async with mix.streaming.stream_events(session_id=session_id) as events:
                 await events.__anext__()
 
     async def check() -> None:
@@ -337,8 +337,8 @@ async def test_without_hooks_nothing_of_them_is_made(
     for hooks in nothing:
         async with Mix(server.url, network=server.network, hooks=hooks) as mix:
             await mix.sessions.list()
-            async with mix.open_stream(server.create_session()) as stream:
-                assert (await stream.ask("hello")).text
+            async with mix.open_stream(server.create_session()) as session:
+                assert (await session.ask("hello")).text
     assert server.requests("GET", "/api/sessions")
     assert any(isinstance(record, RequestReceived) for record in server.log)
 

@@ -53,12 +53,12 @@ async def test_the_hooks_of_a_stream_are_called_from_opening_to_closing(
     any_server: MixServer,
 ) -> None:
     calls = HookCalls()
-    async with scene(any_server, calls.hooks()) as stream:
-        await stream.ask("hello")
+    async with scene(any_server, calls.hooks()) as session:
+        await session.ask("hello")
         await any_server.drop_streams()
         await trio.testing.wait_all_tasks_blocked()
-        await stream.wait_connected()
-        await stream.ask("hello again")
+        await session.wait_connected()
+        await session.ask("hello again")
     assert calls.names("stream") == [
         "stream_opened",
         "stream_lost",
@@ -79,7 +79,7 @@ async def test_the_hooks_of_a_stream_are_called_from_opening_to_closing(
     assert closed.error is None
     states = {id(context.state) for name, context in calls.all if name.startswith("stream")}
     assert len(states) == 1
-    assert first.session_id == stream.session_id
+    assert first.session_id == session.session_id
     assert "/stream" in first.url
 
 
@@ -110,13 +110,13 @@ async def test_each_wait_before_a_connect_is_reported_once(
     calls = HookCalls()
     async with (
         Mix(server.url, network=server.network, hooks=calls.hooks()) as mix,
-        mix.open_stream(server.create_session()) as stream,
+        mix.open_stream(server.create_session()) as session,
     ):
         server.answer_next("/stream", 503, times=3)
         await trio.sleep(10)
         await server.drop_streams()
         await trio.sleep(1)
-        await stream.wait_connected()
+        await session.wait_connected()
     waits = calls.of(StreamRetryingContext)
     assert [each.attempt for each in waits] == [1, 2, 3, 4]
     assert [each.reason for each in waits[1:]] == ["HTTP 503"] * 3
@@ -172,11 +172,11 @@ async def test_a_veto_of_a_reconnect_reaches_the_waiting_task(server: MixServer)
             raise PermissionError("no more")
 
     with trio.fail_after(5):
-        async with scene(server, Hooks(before_request=refuse)) as stream:
+        async with scene(server, Hooks(before_request=refuse)) as session:
             armed = True
             await server.drop_streams()
             with pytest.raises(PermissionError, match="no more"):
-                await stream.ask("hello")
+                await session.ask("hello")
 
 
 async def test_a_stream_that_cannot_be_opened_is_closed_with_the_reason(
@@ -195,12 +195,12 @@ async def test_the_error_that_ends_a_stream_is_reported_when_it_happens(server: 
     calls = HookCalls()
     async with (
         Mix(server.url, network=server.network, hooks=calls.hooks()) as mix,
-        mix.open_stream(server.create_session(), reconnect=QUICK) as stream,
+        mix.open_stream(server.create_session(), reconnect=QUICK) as session,
     ):
         server.answer_next("/stream", 410)
         await server.drop_streams()
         with trio.fail_after(5), pytest.raises(errors.MixError):
-            await stream.ask("hello")
+            await session.ask("hello")
         await trio.testing.wait_all_tasks_blocked()
         assert calls.names("stream")[-1] == "stream_closed"
         assert isinstance(calls.of(StreamClosedContext)[0].error, errors.MixError)
@@ -222,8 +222,8 @@ async def test_a_hook_that_hangs_delays_no_event_and_leaving_only_so_long(
         ) as mix,
     ):
         began = trio.current_time()
-        async with mix.open_stream(server.create_session(), cleanup_timeout=3) as stream:
-            assert (await stream.ask("hello")).text
+        async with mix.open_stream(server.create_session(), cleanup_timeout=3) as session:
+            assert (await session.ask("hello")).text
             assert trio.current_time() - began < 1
         assert trio.current_time() - began == pytest.approx(3, abs=0.5)
     # The next hook is called all the same, though late.
@@ -245,10 +245,10 @@ async def test_an_async_hook_is_called_for_one_event_after_the_other(server: Mix
 
     hooks = Hooks(stream_opened=slow, stream_lost=slow, stream_retrying=slow, stream_closed=slow)
     with trio.fail_after(5):
-        async with scene(server, hooks) as stream:
+        async with scene(server, hooks) as session:
             await server.drop_streams()
             await trio.testing.wait_all_tasks_blocked()
-            await stream.wait_connected()
+            await session.wait_connected()
     assert order == [
         "StreamOpenedContext",
         "StreamLostContext",
@@ -267,8 +267,8 @@ async def test_what_a_hook_raises_is_ignored_and_an_interrupt_is_not(
     def interrupt(_context: object) -> None:
         raise KeyboardInterrupt
 
-    async with scene(server, Hooks(stream_opened=fail)) as stream:
-        assert (await stream.ask("hello")).text
+    async with scene(server, Hooks(stream_opened=fail)) as session:
+        assert (await session.ask("hello")).text
     assert "fail" in caplog.text
     with trio.fail_after(5), pytest.raises(KeyboardInterrupt):
         async with scene(server, Hooks(stream_opened=interrupt)):
@@ -298,14 +298,14 @@ async def test_cancelled_anywhere_a_stream_is_closed_once_and_last(
     server: MixServer, slow: bool
 ) -> None:
     calls = HookCalls()
-    session = server.create_session()
+    session_id = server.create_session()
 
     async def work() -> None:
         async with (
             Mix(server.url, network=server.network, hooks=calls.hooks(slow=slow)) as mix,
-            mix.open_stream(session) as stream,
+            mix.open_stream(session_id) as session,
         ):
-            await stream.wait_connected()
+            await session.wait_connected()
 
     async def check() -> None:
         names = calls.names("stream")

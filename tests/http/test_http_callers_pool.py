@@ -47,10 +47,10 @@ async def test_a_message_that_finds_no_free_connection_ends_in_an_error(
         MixServer(api, pace=0.0) as server,
         library.AsyncClient(limits=limits, timeout=timeout) as client,
         Mix(server.url, http_client=client, api=api, retries=ONCE) as mix,
-        mix.open_stream(server.create_session(), reconnect=policy) as stream,
+        mix.open_stream(server.create_session(), reconnect=policy) as session,
     ):
         with trio.fail_after(10), pytest.raises(errors.TransportError, match="no free connection"):
-            await stream.ask("hello")
+            await session.ask("hello")
 
 
 @LIBRARIES
@@ -63,8 +63,8 @@ async def test_a_client_without_a_limit_on_waiting_waits(library: Any) -> None:
         Mix(server.url, http_client=client, retries=ONCE) as mix,
         trio.open_nursery() as nursery,
     ):
-        stream = mix.open_stream(server.create_session())
-        await stream.__aenter__()
+        session = mix.open_stream(server.create_session())
+        await session.__aenter__()
         got: list[object] = []
 
         @nursery.start_soon
@@ -73,7 +73,7 @@ async def test_a_client_without_a_limit_on_waiting_waits(library: Any) -> None:
 
         await trio.testing.wait_all_tasks_blocked(0.05)
         assert got == []
-        await stream.__aexit__(None, None, None)
+        await session.__aexit__(None, None, None)
         with trio.fail_after(5):
             while not got:
                 await trio.testing.wait_all_tasks_blocked(0.001)

@@ -113,8 +113,8 @@ async def test_iterating_a_message_lets_others_run() -> None:
     async with MixServer(slow_reader_limit=None) as server, Mix(server.url) as mix:
         server.script("go", Turn(Say("x" * 300, deltas=300)))
         async with (
-            mix.open_stream(server.create_session(), message_buffer=1000) as stream,
-            stream.send("go") as message,
+            mix.open_stream(server.create_session(), message_buffer=1000) as session,
+            session.send("go") as message,
         ):
             state = message._opened()
             with trio.fail_after(10):
@@ -168,9 +168,9 @@ async def session_with_a_burst(message_buffer: int = 1024) -> AsyncIterator[Sess
         with trio.fail_after(30):
             async with (
                 Mix(server.url, api="async") as mix,
-                mix.open_stream("s", message_buffer=message_buffer) as session,
+                mix.open_stream("s", message_buffer=message_buffer) as session_id,
             ):
-                yield session
+                yield session_id
         nursery.cancel_scope.cancel()
 
 
@@ -188,31 +188,31 @@ async def count(events: AsyncIterable[ev.Event], until: type[ev.Event]) -> int:
 @pytest.mark.parametrize("size", [1, 10, 1000])
 async def test_consumers_that_only_iterate_get_every_event_of_a_burst(size: int) -> None:
     async def subscribe() -> None:
-        async with session.subscribe(buffer=size) as everything:
+        async with session_id.subscribe(buffer=size) as everything:
             subscribed.set()
             counts.append(await count(everything, ev.CompleteEvent))
 
     counts: list[int] = []
     subscribed = trio.Event()
-    async with session_with_a_burst(size) as session, trio.open_nursery() as nursery:
+    async with session_with_a_burst(size) as session_id, trio.open_nursery() as nursery:
         nursery.start_soon(subscribe)
         await subscribed.wait()
-        async with session.send("go") as message:
+        async with session_id.send("go") as message:
             counts.append(await count(message, ev.CompleteEvent))
     assert counts == [len(TURN)] * 2
 
 
 async def test_ask_is_never_too_slow() -> None:
-    async with session_with_a_burst() as session:
-        reply = await session.ask("go")
+    async with session_with_a_burst() as session_id:
+        reply = await session_id.ask("go")
         assert len(reply.tool_calls) == 1
 
 
 async def test_an_idle_consumer_delays_no_other() -> None:
     async with (
-        session_with_a_burst() as session,
-        session.subscribe(buffer=10) as idle,
-        session.send("go") as message,
+        session_with_a_burst() as session_id,
+        session_id.subscribe(buffer=10) as idle,
+        session_id.send("go") as message,
     ):
         assert await count(message, ev.CompleteEvent) == len(TURN)
         first = await anext(idle)
@@ -222,7 +222,7 @@ async def test_an_idle_consumer_delays_no_other() -> None:
 
 async def test_a_consumer_that_yields_after_each_event_gets_all_of_them() -> None:
     """As one that prints each event."""
-    async with session_with_a_burst() as session, session.send("go") as message:
+    async with session_with_a_burst() as session_id, session_id.send("go") as message:
         number = 0
         async for _ in message:
             number += 1

@@ -54,6 +54,6 @@ async def scene(server: MixServer, hooks: Hooks | list[Hooks]) -> AsyncIterator[
     """Open the stream of a new session, in memory."""
     async with (
         Mix(server.url, network=server.network, hooks=hooks) as mix,
-        mix.open_stream(server.create_session()) as stream,
+        mix.open_stream(server.create_session()) as session,
     ):
-        yield stream
+        yield session
