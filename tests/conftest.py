@@ -7,6 +7,7 @@ code. ``support/planted.py`` searches all output for a planted key.
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING
 
 from hypothesis import HealthCheck
@@ -23,7 +24,20 @@ hypothesis_settings.register_profile(
 hypothesis_settings.load_profile("trio_mix")
 
 
+def _restore_signals() -> None:
+    """Undo what a parent has ignored: the programs under test inherit it.
+
+    A shell starts background jobs with SIGINT ignored, and ``nohup`` ignores SIGHUP.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    hang_up = getattr(signal, "SIGHUP", None)  # not on Windows
+    if hang_up is not None and signal.getsignal(hang_up) is signal.SIG_IGN:
+        signal.signal(hang_up, signal.SIG_DFL)
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    _restore_signals()
     config.pluginmanager.register(PlantedKey(), "planted-key")
 
 

@@ -22,7 +22,7 @@ import subprocess
 import sys
 import termios
 import traceback
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -194,8 +194,9 @@ def _run(request: dict[str, Any], streams: list[int]) -> NoReturn:
     except BaseException:  # noqa: BLE001 - as the interpreter does
         traceback.print_exc()
     gc.collect()  # objects that were not closed warn
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):  # the terminal may be closed: the command has seen to that
+            stream.flush()
     os._exit(0 if code is None else code if isinstance(code, int) else 1)
 
 
