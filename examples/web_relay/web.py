@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["make_app"]
 
+_LARGEST_BODY = 256 * 1024
 _PAGE = Path(__file__).with_name("page.html")
 
 
@@ -72,7 +73,7 @@ def make_app(relay: Relay, history: History, hosts: Sequence[str]) -> Starlette:
 
 
 class _NotJson(Exception):
-    """A request whose body is not a JSON object."""
+    """A request whose body is not a JSON object, or is too large."""
 
 
 async def _refuse(_: Request, error: Exception) -> Response:
@@ -82,8 +83,13 @@ async def _refuse(_: Request, error: Exception) -> Response:
 async def _body(request: Request) -> dict[str, object]:
     if request.headers.get("content-type") != "application/json":
         raise _NotJson("send JSON")
+    body = b""
+    async for piece in request.stream():
+        body += piece
+        if len(body) > _LARGEST_BODY:
+            raise _NotJson(f"send at most {_LARGEST_BODY} bytes")
     try:
-        value = json.loads(await request.body())
+        value = json.loads(body)
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):

@@ -160,6 +160,7 @@ async def test_requests_that_other_pages_can_send_are_refused() -> None:
         assert (await site.http.post("/send", json=["Hi"])).status_code == 415
         assert await site.post("/send", text=" ") == 400
         assert server.runs() == 0
+        assert await site.post("/send", text="x" * 300_000) == 415, "bodies are bounded"
 
 
 async def test_a_missing_server_is_reported_without_a_traceback() -> None:
