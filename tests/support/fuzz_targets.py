@@ -24,8 +24,8 @@ from trio_mix._turns._reply_builder import ReplyBuilder
 from trio_mix._turns._router import Input, Phase, Turn
 from trio_mix._turns._stored_turn import PriorTurn, StoredRow, TurnOutcome, judge
 from trio_mix._turns._turn import same_text
-from trio_mix._wire._endings import ENDINGS
 from trio_mix._wire._events import EVENT_CLASSES, decode_event
+from trio_mix._wire._lenient_endings import ENDINGS
 from trio_mix.errors import ProtocolError
 from trio_mix.events import Event, UnknownEvent
 from trio_mix.sse import ServerSentEvent, SSEDecoder

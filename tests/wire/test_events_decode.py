@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_mix import events
-from trio_mix._wire._endings import ENDINGS
 from trio_mix._wire._events import EVENT_CLASSES, decode_event
+from trio_mix._wire._lenient_endings import ENDINGS
 from trio_mix.events import UnknownEvent
 from trio_mix.sse import ServerSentEvent
 

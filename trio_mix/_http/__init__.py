@@ -9,11 +9,11 @@ from trio_mix._http._response import ERROR_BODY_LIMIT as ERROR_BODY_LIMIT
 from trio_mix._http._response import HttpResponse as HttpResponse
 from trio_mix._http._response import ReceivedResponse as ReceivedResponse
 from trio_mix._http._response import ResponseStream as ResponseStream
+from trio_mix._http._retry_statuses import RETRY_CODES as RETRY_CODES
+from trio_mix._http._retry_statuses import is_transient as is_transient
+from trio_mix._http._retry_statuses import matches as matches
 from trio_mix._http._sockets import TrioBackend as TrioBackend
 from trio_mix._http._sockets import default_ssl_context as default_ssl_context
-from trio_mix._http._statuses import RETRY_CODES as RETRY_CODES
-from trio_mix._http._statuses import is_transient as is_transient
-from trio_mix._http._statuses import matches as matches
 from trio_mix._http._urls import Target as Target
 from trio_mix._http._urls import check_headers as check_headers
 from trio_mix._http._urls import parse_retry_after as parse_retry_after

@@ -5,7 +5,7 @@ Rules:
 1. An operation that is not safe to repeat is retried only if no byte of it was sent
    (`TransportError.sent` is false), never after a status: the server may have run it.
 2. A safe one is retried after the statuses of the settings, and if no response came. The default
-   statuses have one definition, in `_http/_statuses.py`.
+   statuses have one definition, in `_http/_retry_statuses.py`.
 3. The pauses grow by the factor up to the maximum. Jitter shortens each to between half and all of
    itself, so that clients that failed together do not come back together.
 4. ``Retry-After`` replaces the pause, up to the maximum, and jitter only lengthens it.

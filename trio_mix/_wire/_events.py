@@ -10,7 +10,7 @@ Rules:
    int (JSON has one kind of number); a bool never is.
 4. Numbers that no server means (``NaN``, ``1e999``, past 64 bits) and lone surrogates, which no
    terminal, file or socket accepts, make the event unknown too.
-5. What can end a turn is decided leniently: see `trio_mix._wire._endings`.
+5. What can end a turn is decided leniently: see `trio_mix._wire._lenient_endings`.
 6. One decoder per class, made when its first event arrives: an import pays for none.
 7. The parameters of a permission request must be such that they can be shown: one that is nested
    deeper than 100 levels makes the event unknown, and the server denies the request after a while.
@@ -27,7 +27,7 @@ import attrs
 import msgspec
 
 from trio_mix import events as ev
-from trio_mix._wire._endings import ENDINGS, decode_ending
+from trio_mix._wire._lenient_endings import ENDINGS, decode_ending
 from trio_mix._wire._names import camel
 
 if TYPE_CHECKING:
