@@ -174,6 +174,7 @@ def test_parameters_that_give_more_than_the_rights_of_a_page_are_denied(
         ("Page.printToPDF", {"headerTemplate": f"<iframe src={LOCAL}/x>"}),
         ("Input.dispatchKeyEvent", {"type": "keyDown", "commands": ["PasteAndMatchStyle"]}),
         ("Input.dispatchKeyEvent", {"type": "keyDown", "commands": "paste"}),
+        ("Input.dispatchMouseEvent", {"type": "mousePressed", "button": "middle"}),
     ):
         assert denial(checker, method, **params)
     assert checker.check("Page.printToPDF", {"landscape": True}, None) == {"landscape": True}

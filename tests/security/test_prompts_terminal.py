@@ -326,23 +326,40 @@ async def test_a_question_without_an_answer_is_denied_after_its_time(
         assert asked.answer == "no"
 
 
-async def test_keys_count_half_a_second_after_the_question(
+async def test_keys_count_once_nothing_was_typed_for_half_a_second(
     monkeypatch: pytest.MonkeyPatch, mock_clock: trio.testing.MockClock
 ) -> None:
     async with asking(monkeypatch) as asked:
         await asked.until("command: ls")
-        await asked.type("y\n")
-        mock_clock.jump(0.49)
-        await asked.type("y\n")
-        mock_clock.jump(0.02)
+        for _ in range(4):  # a key that is held down
+            await asked.type("y\n")
+            mock_clock.jump(0.5)
+            await trio.testing.wait_all_tasks_blocked()
+            assert asked.answer is None
+        for _ in range(2):
+            mock_clock.jump(0.5)
+            await trio.testing.wait_all_tasks_blocked()
         await asked.until("Grant it?")
-        await trio.testing.wait_all_tasks_blocked()
         mock_clock.jump(0.5)
         await trio.testing.wait_all_tasks_blocked()
         assert asked.answer is None
         await asked.type("y\n")
         await asked.ended.wait()
         assert asked.answer == "yes"
+
+
+async def test_keys_that_never_stop_deny(
+    monkeypatch: pytest.MonkeyPatch, mock_clock: trio.testing.MockClock
+) -> None:
+    async with asking(monkeypatch) as asked:
+        await asked.until("command: ls")
+        for _ in range(100):
+            if not asked.ended.is_set():
+                await asked.type("y\n")
+                mock_clock.jump(0.4)
+                await trio.testing.wait_all_tasks_blocked()
+        await asked.ended.wait()
+        assert asked.answer == "no"
 
 
 @pytest.mark.parametrize("command", COMMANDS)

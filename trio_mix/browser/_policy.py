@@ -168,6 +168,7 @@ class CommandChecker:
         self._own = own
         self._checks: dict[str, Callable[[Params], Params]] = {
             "Input.dispatchKeyEvent": _key_event,
+            "Input.dispatchMouseEvent": _mouse_event,
             "Page.createIsolatedWorld": _isolated_world,
             "Page.printToPDF": _print,
             "Target.activateTarget": self._own_target,
@@ -268,6 +269,12 @@ class CommandChecker:
 def _key_event(params: Params) -> Params:
     if (reason := reason_against_key(params)) is not None:
         raise CommandDenied(reason)
+    return params
+
+
+def _mouse_event(params: Params) -> Params:
+    if params.get("button") == "middle":  # on X11 it pastes the user's selection
+        raise CommandDenied("the clipboard belongs to the user")
     return params
 
 

@@ -14,6 +14,7 @@ Rules:
 from __future__ import annotations
 
 import os
+import select
 import sys
 from typing import TYPE_CHECKING, Final, Literal, TextIO, TypeAlias
 
@@ -36,6 +37,8 @@ _PAUSE: Final = 0.5
 """Seconds between the question and the first key that counts."""
 _TIME_LIMIT: Final = 30.0
 """Seconds after which a question without an answer is denied, as servers do."""
+_LONGEST: Final = 100_000
+"""Characters of a request beyond which nobody can be expected to read it."""
 _POLL: Final = 0.5
 """Seconds between two looks at the state of the stream."""
 
@@ -71,6 +74,11 @@ class PermissionPrompt:
 
         If cancelled, the terminal's settings are restored; nothing was granted.
         """
+        size = len(event.description) + len(str(event.params))
+        if size > _LONGEST:
+            await trio.lowlevel.checkpoint()
+            self._show(f"A permission request of {size} characters cannot be read: denied.\n")
+            return "no"
         lines = question_lines(event, self._console.width)
         is_long = len(lines) > self._console.height - 3
         if is_long:
@@ -104,9 +112,8 @@ class PermissionPrompt:
         for number, line in enumerate(lines):
             self._console.print(Text(line, style="" if number else "bold"), soft_wrap=True)
         await self._until_shown()
-        self._discard()
-        await trio.sleep(_PAUSE)
-        self._discard()
+        if not await self._until_nothing_is_typed():
+            return ""
         self._show(prompt)
         try:
             return await self._answer(prompt)
@@ -137,6 +144,22 @@ class PermissionPrompt:
             self._show("\n")
             return ""
         return line.decode(errors="replace").strip().lower()
+
+    async def _until_nothing_is_typed(self) -> bool:
+        """Throw away what is typed, until nothing was typed for a pause; return whether that came.
+
+        A key that is held down, or a program that types, must not answer the question.
+        """
+        with trio.move_on_after(_TIME_LIMIT):
+            while True:
+                self._discard()
+                await trio.sleep(_PAUSE)
+                typed, _, _ = select.select([self._descriptor], [], [], 0)
+                self._discard()
+                if not typed:
+                    return True
+        self._show(f"(keys were typed for {_TIME_LIMIT:.0f} s: denied)\n")
+        return False
 
     async def _until_shown(self) -> None:
         import termios
