@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import pty
+import select
 import signal
 import sys
 from contextlib import asynccontextmanager
@@ -286,6 +287,11 @@ class Asked:
         await self._stream.send_all(text.encode())
         await trio.testing.wait_all_tasks_blocked()
 
+    async def hold(self, text: str) -> None:
+        """Type, and wait until the terminal's driver has it."""
+        await self.type(text)
+        await trio.to_thread.run_sync(select.select, [sys.stdin.fileno()], [], [], 1)
+
     async def run(self, prompt: PermissionPrompt) -> None:
         self.answer = await prompt.ask(event({"command": "ls"}), offer_always=False)
         self.ended.set()
@@ -331,8 +337,9 @@ async def test_keys_count_once_nothing_was_typed_for_half_a_second(
 ) -> None:
     async with asking(monkeypatch) as asked:
         await asked.until("command: ls")
+        await trio.testing.wait_all_tasks_blocked()
         for _ in range(4):  # a key that is held down
-            await asked.type("y\n")
+            await asked.hold("y\n")
             mock_clock.jump(0.5)
             await trio.testing.wait_all_tasks_blocked()
             assert asked.answer is None
@@ -353,10 +360,11 @@ async def test_keys_that_never_stop_deny(
 ) -> None:
     async with asking(monkeypatch) as asked:
         await asked.until("command: ls")
+        await trio.testing.wait_all_tasks_blocked()
         for _ in range(100):
             if not asked.ended.is_set():
-                await asked.type("y\n")
-                mock_clock.jump(0.4)
+                await asked.hold("y\n")
+                mock_clock.jump(0.5)
                 await trio.testing.wait_all_tasks_blocked()
         await asked.ended.wait()
         assert asked.answer == "no"
