@@ -153,3 +153,13 @@ async def test_a_control_character_in_a_header_is_refused_without_showing_the_va
                 )
             for text in shown(caught.value):
                 assert KEY not in text
+
+
+@pytest.mark.parametrize(
+    "inner",
+    ["http://me:hidden@host/x", "http%3A%2F%2Fme%3Ahidden%40host", "http://me:hidden%2540host"],
+)
+def test_credentials_of_a_url_inside_a_url_are_not_shown(inner: str) -> None:
+    for url in (f"http://mix.test/go?to={inner}&n=1", f"http://u:hidden@mix.test/{inner}"):
+        assert "hidden" not in sanitize_url(url)
+        assert "mix.test/" in sanitize_url(url)

@@ -27,6 +27,11 @@ __all__ = [
 
 _AT_SIGNS = {0xFE6B: "@", 0xFF20: "@"}
 """The small and the fullwidth one, which other keyboards type; no host name contains them."""
+# Of a URL inside a URL: its slashes, colon and at sign may be percent-encoded, also twice.
+_INNER_USER_INFO = re.compile(
+    r"(?<!^)((?:/|%(?:25)?2F){2})[^/?#&@\s]*?(?::|%(?:25)?3A)[^/?#&@\s]*?(?:@|%(?:25)?40)",
+    re.IGNORECASE,
+)
 _USER_INFO = re.compile(r"^([^/?#]*//)[^/?#]*@")
 _QUERY_PARAMETER = re.compile(r"([?&;#])([^=&;#?]*)=([^&;#]*)")
 _SECRET_NAME = re.compile(
@@ -46,8 +51,8 @@ def sanitize_url(url: str) -> str:
     ``@`` is removed: a typing error may have put the password anywhere.
     """
     url = url.translate(_AT_SIGNS)
-    if "@" in url or "%40" in url:
-        url = _without_user_info(url)
+    if "@" in url or "%40" in url or "%2540" in url:
+        url = _INNER_USER_INFO.sub(rf"\1{MASK}@", _without_user_info(url))
     return mask_query(url) if "=" in url else url
 
 
