@@ -281,7 +281,9 @@ async def test_a_real_browser_gets_nothing_through(tmp_path: Path) -> None:
                 await peer.send("\r\n".join(lines).encode() + text)
 
         evil = await serve(nursery, page)
-        with tempfile.TemporaryDirectory() as profile, trio.fail_after(90):
+        # The browser's helpers may still write into the profile when it is removed.
+        profiles = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+        with profiles as profile, trio.fail_after(90):
             options = ["--headless", "--no-sandbox", "--disable-gpu"]
             options += ["--host-resolver-rules=MAP *.example 127.0.0.1"]
             command = [program, *options, f"--user-data-dir={profile}"]

@@ -298,8 +298,11 @@ class BrowserContext:
         info, target = params.get("targetInfo"), params.get("targetId")
         if method in ("Target.targetCreated", "Target.targetInfoChanged"):
             if isinstance(info, Mapping) and self._is_own(info):
-                shown = _Target(str(info.get("type")), str(info.get("url", "")))
-                self._targets[str(info.get("targetId"))] = shown
+                target_id = str(info.get("targetId"))
+                # A page that is being closed may still change.
+                if method == "Target.targetCreated" or target_id in self._targets:
+                    shown = _Target(str(info.get("type")), str(info.get("url", "")))
+                    self._targets[target_id] = shown
         elif method == "Target.attachedToTarget":
             if isinstance(info, Mapping) and self._is_own(info):
                 self._sessions[str(params.get("sessionId"))] = str(info.get("targetId"))
