@@ -37,6 +37,8 @@ FOUND: list[tuple[str, bytes]] = [
     # What may yet become a byte order mark is no line, however small the limit on lines.
     ("decoder", b"\x01\x00\x01\x01\xef\xbb"),
     ("decoder", b"\x01\x00\x01\x01\xef\xbb\xbf\xef\xbb"),
+    # A delta that ends an answered turn does not own the fragments after it.
+    ("turns", b"%\x00\x00\x05\x02<)<<<\xba\x00\x19\x00\x00\x00\x00"),
 ]
 """Inputs that once made a target fail, and what they were about."""
 

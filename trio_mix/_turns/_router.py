@@ -296,7 +296,9 @@ class TurnRouter:
             elif turn.phase is not _RUNNING:
                 self.apply(turn, Input.EVENT)
         if kind in _DELTAS and owned is not _HELD:
-            self._streaming = (turn if owned else None, kind, ids)
+            owner = turn if owned else None
+            if owner is None or owner is self._turn:  # it may have ended the turn
+                self._streaming = (owner, kind, ids)
         return owned
 
     # -- servers without ids: order decides (rules 2, 5) ------------------------------------
