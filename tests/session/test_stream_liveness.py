@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import httpcore
 import pytest
 import trio
 
+from tests.support.networks import WrappedStream
 from trio_mix import Mix
 from trio_mix.testing import MixServer, Pause, Say, Turn
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Iterable
 
     from trio.testing import MockClock
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from trio_mix.testing import Api
 
 
-class _FreezableStream(httpcore.AsyncNetworkStream):
+class _FreezableStream(WrappedStream):
     def __init__(self, inner: httpcore.AsyncNetworkStream, network: FreezableNetwork) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._network = network
         self._frozen = trio.Event()
         network.streams.append(self._frozen)
@@ -32,23 +32,6 @@ class _FreezableStream(httpcore.AsyncNetworkStream):
             data = await self._inner.read(max_bytes, timeout)
             if not self._frozen.is_set():
                 return data
-
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        await self._inner.write(buffer, timeout)
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
-
-    async def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        return await self._inner.start_tls(ssl_context, server_hostname, timeout)
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._inner.get_extra_info(info)
 
 
 class FreezableNetwork(httpcore.AsyncNetworkBackend):

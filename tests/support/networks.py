@@ -1,4 +1,4 @@
-"""A network in memory that cuts the connection of a client's POST of a message."""
+"""Networks that interfere with a client's connections, such as at the POST of a message."""
 
 from __future__ import annotations
 
@@ -12,9 +12,36 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
 
-class _Stream(httpcore.AsyncNetworkStream):
-    def __init__(self, inner: httpcore.AsyncNetworkStream, network: PostCutter) -> None:
+class WrappedStream(httpcore.AsyncNetworkStream):
+    """A connection that passes on everything to another one."""
+
+    def __init__(self, inner: httpcore.AsyncNetworkStream) -> None:
         self._inner = inner
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return await self._inner.read(max_bytes, timeout)
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        await self._inner.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        return await self._inner.start_tls(ssl_context, server_hostname, timeout)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._inner.get_extra_info(info)
+
+
+class _Stream(WrappedStream):
+    def __init__(self, inner: httpcore.AsyncNetworkStream, network: PostCutter) -> None:
+        super().__init__(inner)
         self._network = network
         self._posting = False
 
@@ -36,20 +63,6 @@ class _Stream(httpcore.AsyncNetworkStream):
             await trio.lowlevel.checkpoint()
             return
         await self._inner.write(buffer, timeout)
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
-
-    async def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        return await self._inner.start_tls(ssl_context, server_hostname, timeout)
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._inner.get_extra_info(info)
 
 
 class PostCutter(httpcore.AsyncNetworkBackend):
