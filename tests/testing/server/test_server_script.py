@@ -76,6 +76,18 @@ async def test_a_complete_can_precede_the_last_deltas_of_its_message() -> None:
     ]
 
 
+async def test_the_last_deltas_can_be_lost() -> None:
+    async with MixServer() as server:
+        got = await _events(server, Turn(Say("a b c d"), Complete(overtakes=1, loses=1)))
+    sent = [(f.event, f.data.get("content")) for f in got[1:-1]]
+    assert sent == [
+        ("content", "a "),
+        ("content", "b "),
+        ("complete", "a b c d"),
+        ("content", "c "),
+    ]
+
+
 async def test_a_late_delta_follows_the_end_and_is_not_stored() -> None:
     async with MixServer() as server:
         got = await _events(server, Turn(Say("a"), LateDelta("ghost"), Complete()))
@@ -152,6 +164,34 @@ async def test_a_torn_permission_frame_cannot_be_parsed_and_times_out(
             got = await frames.until("complete")
     assert all(frame.event != "permission" or "heartbeat" in frame.raw for frame in got)
     assert "not given permission" in got[-1].data["content"]
+
+
+async def test_a_permission_frame_can_break_the_chunked_encoding(autojump_clock: MockClock) -> None:
+    async with MixServer("async", listen=False) as server:
+        server.script("go", Turn(Say("x"), AskPermission(torn="chunk")))
+        session_id = server.create_session()
+        async with open_frames(server, session_id) as frames:
+            await send(server, session_id, "go")
+            got = await frames.rest()
+            assert frames.ended == "cut"
+            assert got[-1].event == "permission"
+            assert server.running_turns == 1
+
+
+async def test_the_id_of_a_permission_frame_can_be_lower_than_the_one_before_it(
+    autojump_clock: MockClock,
+) -> None:
+    async with MixServer("async", listen=False) as server:
+        server.script("go", Turn(AskPermission(torn="ids")))
+        session_id = server.create_session()
+        async with open_frames(server, session_id) as frames:
+            await send(server, session_id, "go")
+            got = await frames.until("permission")
+    assert [(frame.event, frame.id) for frame in got] == [
+        ("user_message_created", "2"),
+        ("heartbeat", "4"),
+        ("permission", "3"),
+    ]
 
 
 async def test_a_scripted_function_is_called_and_its_exception_is_raised_on_leaving() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 import trio
@@ -22,6 +22,9 @@ from trio_mix.testing import (
     UseTool,
     WaitFor,
 )
+
+if TYPE_CHECKING:
+    from trio.testing import MockClock
 
 
 async def test_an_async_server_accepts_and_runs_a_message_without_streams() -> None:
@@ -133,6 +136,45 @@ async def test_the_end_of_one_of_two_turns_makes_the_other_deaf_to_cancel(api: A
         await server.wait_for(MessageFinished, text="three", how="cancelled")
         assert server.running_turns == 1
         await server.stop()
+
+
+@pytest.mark.parametrize("api", ["pipeline", "blocking", "async"])
+@pytest.mark.parametrize("how", [None, "error", "context", "complete"])
+async def test_a_turn_that_is_cancelled_while_a_tool_runs_ends_in_one_of_several_ways(
+    api: Api, how: Literal["error", "context", "complete"] | None
+) -> None:
+    async with MixServer(api, cancelled_tool=how) as server, trio.open_nursery() as nursery:
+        server.script("go", Turn(Say("before", deltas=1), UseTool("glob", steps=[Hang()])))
+        session_id = server.create_session()
+        async with open_frames(server, session_id) as frames:
+            nursery.start_soon(_send_unanswered, server, session_id, "go")
+            await frames.until("tool_execution_start")
+            await call(server, "POST", f"/api/sessions/{session_id}/cancel")
+            last = await frames.next()
+        await server.wait_for(MessageFinished, how="cancelled")
+        export = await call(server, "GET", f"/api/sessions/{session_id}/export")
+    if how == "complete":
+        assert (last.event, last.data["content"], last.data["done"]) == ("complete", "before", True)
+    elif how == "error" or (how is None and api == "pipeline"):
+        assert (last.event, last.data) == ("error", {"error": "request cancelled by user"})
+    else:
+        assert (last.event, last.data) == ("error", {"error": "context canceled"})
+    assert export.json["messages"][-1]["finishReason"] == "canceled"
+
+
+@pytest.mark.parametrize(("options", "latency"), [({}, 0.05), ({"cancel_latency": 0.5}, 0.5)])
+async def test_the_end_of_a_turn_follows_the_answer_to_a_cancel_request_after_its_latency(
+    options: dict[str, Any], latency: float, autojump_clock: MockClock
+) -> None:
+    async with MixServer("async", listen=False, **options) as server:
+        server.script("go", Turn(Hang()))
+        session_id = server.create_session()
+        await send(server, session_id, "go")
+        begun = trio.current_time()
+        await call(server, "POST", f"/api/sessions/{session_id}/cancel")
+        assert trio.current_time() == begun
+        await server.wait_for(MessageFinished, how="cancelled")
+        assert trio.current_time() - begun == pytest.approx(latency)
 
 
 async def _send_unanswered(server: MixServer, session_id: str, text: str) -> None:

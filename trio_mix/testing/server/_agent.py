@@ -94,6 +94,7 @@ class TurnRun:
         self._asking = False
         self._cancel_when_answered = False
         self._undelivered = 0
+        self._tools = 0
         self._writer = TurnWriter(backend.store, backend.traits, live.row, self._emit)
         self._held: list[str] = []
 
@@ -123,9 +124,7 @@ class TurnRun:
             with self._scope:
                 await self._turn(self._backend.turn_for(self.text))
             if self._scope.cancelled_caught:
-                self.ending, self.error = "cancelled", CANCELLED
-                self._writer.abort()
-                self._fail(Fail(CANCELLED))
+                self._end_cancelled()
         except Exception as error:
             # The error event ends the turn: the client would wait for the end otherwise.
             self._writer.abort()
@@ -136,6 +135,16 @@ class TurnRun:
             live.running.remove(self)
             live.cancellable = None  # no longer a later turn either: rule 3 of `Backend`
             log.add(MessageFinished(session_id=live.row.id, text=self.text, how=self.ending))
+
+    def _end_cancelled(self) -> None:
+        how = self._backend.settings.cancelled_tool if self._tools else "error"
+        self.ending = "cancelled"
+        self.error = "context canceled" if how == "context" else CANCELLED
+        if how == "complete":
+            self._publish(ServerEvent("complete", self._writer.break_off()))
+        else:
+            self._writer.abort()
+            self._fail(Fail(self.error))
 
     async def _turn(self, turn: Turn) -> None:
         added = self._backend.settings.plan_mode_text if self._plan_mode else ""
@@ -175,12 +184,12 @@ class TurnRun:
                 await self._ask(step, writer)
             case Notify():
                 await self._notify(step, writer)
-            case Complete(_, times):
+            case Complete(_, times, loses):
                 await trio.lowlevel.checkpoint()
                 for _ in range(times):
                     await writer.complete()
                 self.ending = "complete"
-                while self._held:
+                while len(self._held) > loses:
                     await writer.delta(self._held.pop(0))
             case Fail():
                 writer.abort()
@@ -219,7 +228,12 @@ class TurnRun:
 
     async def _inner_steps(self, writer: TurnWriter, call: UseTool, made: StoredToolCall) -> None:
         del made
-        await self._steps(call.steps, writer)
+        await self._in_tool(call.steps, writer)
+
+    async def _in_tool(self, steps: Sequence[Step], writer: TurnWriter) -> None:
+        self._tools += 1
+        await self._steps(steps, writer)
+        self._tools -= 1  # only where the tool was not cancelled
 
     async def _delegate(self, step: SubAgent, writer: TurnWriter) -> None:
         store, traits = self._backend.store, self._backend.traits
@@ -230,7 +244,7 @@ class TurnRun:
             row.extra["subagentType"] = "general-purpose"
             inner = TurnWriter(store, traits, row, self._emit, made.id)
             await inner.begin(step.task)
-            await self._steps(step.steps, inner)
+            await self._in_tool(step.steps, inner)
             await inner.complete()
 
         await writer.use([call], work)
@@ -261,7 +275,7 @@ class TurnRun:
             event = ServerEvent("permission", data)
             if step.torn:
                 for stream in self._live.streams:
-                    stream.tear(event)
+                    stream.tear(event, step.torn)
             elif not self._silent:
                 backend.publish(self._live, event)  # to every stream, on pipeline servers too
             self._asking = True
@@ -365,9 +379,9 @@ class TurnRun:
 
 
 def _withheld(steps: Sequence[Step], at: int) -> int:
-    """Return how many deltas of the step at ``at`` follow the ``complete``."""
+    """Return how many deltas of the step at ``at`` follow the ``complete`` or are lost."""
     for position, step in enumerate(steps):
         if isinstance(step, Complete):
             says = [i for i, s in enumerate(steps[:position]) if isinstance(s, Say)]
-            return step.overtakes if says and says[-1] == at else 0
+            return step.overtakes + step.loses if says and says[-1] == at else 0
     return 0

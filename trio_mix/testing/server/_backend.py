@@ -16,7 +16,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 import attrs
 import trio
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from trio_mix.testing.server._providers import Accounts
-    from trio_mix.testing.server._script import How
+    from trio_mix.testing.server._script import How, Torn
     from trio_mix.testing.server._traits import Traits
 
 __all__ = ["Backend", "LiveSession", "OpenStream", "ServerSettings"]
@@ -53,6 +53,7 @@ class ServerSettings:
     cancel_endpoint: bool
     cancel_answer: Literal["status", "spec"]
     cancel_latency: float
+    cancelled_tool: CancelledTool
     unknown_session: Literal["stream", "404"]
     permission_timeout: float
     slow_reader_limit: int | None
@@ -71,6 +72,10 @@ class ServerSettings:
     queue_size: int = 100
 
 
+CancelledTool: TypeAlias = Literal["error", "context", "complete"]
+"""How a turn ends that is cancelled while a tool runs."""
+
+
 class OpenStream(Protocol):
     """An open stream of a session."""
 
@@ -85,8 +90,8 @@ class OpenStream(Protocol):
     def send_raw(self, data: bytes, *, past_framing: bool = False) -> None:
         """Queue bytes to be written unchanged."""
 
-    def tear(self, event: ServerEvent) -> None:
-        """Queue an event's frame with another frame in its middle."""
+    def tear(self, event: ServerEvent, how: Torn) -> None:
+        """Queue an event's frame, damaged by another one."""
 
     async def drained(self) -> None:
         """Wait until everything is written, or the stream is closed."""

@@ -52,6 +52,7 @@ __all__ = [
     "Step",
     "SubAgent",
     "Think",
+    "Torn",
     "Turn",
     "UseTool",
     "UseTools",
@@ -61,6 +62,11 @@ __all__ = [
 
 How: TypeAlias = Literal["cut", "close", "reset"]
 """How a connection ends: without the final chunk, cleanly, or with a TCP reset."""
+
+Torn: TypeAlias = bool | Literal["chunk", "ids"]
+"""How two threads that write one stream disturb each other: the other frame is in the middle of
+this one (True), the chunked encoding breaks after it (``"chunk"``), or its id is lower than the one
+before it (``"ids"``)."""
 
 Deltas: TypeAlias = int | Sequence[str] | None
 """How text is split: into a number of pieces, into these pieces, or (None) into words."""
@@ -141,8 +147,8 @@ class AskPermission:
     """The tool's parameters."""
     path: str = ""
     """The path that the action concerns, if any."""
-    torn: bool = False
-    """Whether another frame is written into the middle of the event's frame, which breaks it."""
+    torn: Torn = False
+    """How the frame is damaged by another one that is written at the same time."""
 
     def __attrs_post_init__(self) -> None:
         _only_steps("AskPermission(then=...)", self.then)
@@ -283,6 +289,8 @@ class Complete:
     """How many of the last deltas follow the ``complete``."""
     times: int = 1
     """How often the ``complete`` is sent."""
+    loses: int = 0
+    """How many of the last deltas are never sent; their text is in ``complete`` and stored."""
 
 
 Step: TypeAlias = (

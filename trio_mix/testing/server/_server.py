@@ -78,6 +78,9 @@ class MixServer(Observed):
       cancel_answer: its response: ``"status"`` as real servers, ``"spec"`` as the specification.
       cancel_latency: seconds from the response to a cancel request to the end of the turn; real
         servers take 0.02 to 0.5.
+      cancelled_tool: how a turn ends that is cancelled while a tool runs: with the usual ``error``,
+        with an error ``"context"`` canceled, or with a ``"complete"`` that has the text before the
+        tool. None: ``"error"`` on pipeline servers, ``"context"`` on later ones.
       unknown_session: ``"stream"``: 200 and an ``error`` event, as real servers;
         ``"404"``: as the specification.
       permission_timeout: seconds after which an unanswered permission request counts as denied.
@@ -130,7 +133,8 @@ class MixServer(Observed):
         max_connection_age: float | None = 600.0,
         cancel_endpoint: bool = True,
         cancel_answer: Literal["status", "spec"] = "status",
-        cancel_latency: float = 0.0,
+        cancel_latency: float = 0.05,
+        cancelled_tool: Literal["error", "context", "complete"] | None = None,
         unknown_session: Literal["stream", "404"] = "stream",
         permission_timeout: float = 30.0,
         slow_reader_limit: int | None = 50,
@@ -171,6 +175,7 @@ class MixServer(Observed):
             cancel_endpoint=cancel_endpoint,
             cancel_answer=cancel_answer,
             cancel_latency=cancel_latency,
+            cancelled_tool=cancelled_tool or ("error" if traits.pipeline else "context"),
             unknown_session=unknown_session,
             permission_timeout=permission_timeout,
             slow_reader_limit=slow_reader_limit,

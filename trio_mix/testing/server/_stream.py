@@ -25,7 +25,7 @@ from trio_mix.testing.server._frames import ServerEvent, encode_frame
 if TYPE_CHECKING:
     from trio_mix.testing.net._http1 import HttpExchange
     from trio_mix.testing.server._backend import Backend, LiveSession
-    from trio_mix.testing.server._script import How
+    from trio_mix.testing.server._script import How, Torn
 
 __all__ = ["STREAM_HEADERS", "ServerStream"]
 
@@ -88,11 +88,19 @@ class ServerStream:
             self._queued.append((data, past_framing))
             self.changed.unpark_all()
 
-    def tear(self, event: ServerEvent) -> None:
-        """Queue an event with a heartbeat in its frame, as if written without a lock."""
-        frame = self._encode(event, None)
+    def tear(self, event: ServerEvent, how: Torn) -> None:
+        """Queue an event and a heartbeat as if two threads wrote them without a lock."""
+        frame, other = self._encode(event, None), self._encode(_HEARTBEAT, None)
         middle = len(frame) // 2
-        self.send_raw(frame[:middle] + self._encode(_HEARTBEAT, None) + frame[middle:])
+        match how:
+            case "ids":
+                self.send_raw(other)
+                self.send_raw(frame)
+            case "chunk":
+                self.send_raw(frame)
+                self.send_raw(b"\n" + other[-middle:], past_framing=True)
+            case _:
+                self.send_raw(frame[:middle] + other + frame[middle:])
 
     def end(self, how: How) -> None:
         """End the stream; with ``close``, queued frames are sent first."""

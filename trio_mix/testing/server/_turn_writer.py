@@ -152,6 +152,13 @@ class TurnWriter:
                 data["reasoningDuration"] = row.reasoning_duration
         await self.emit("complete", data)
 
+    def break_off(self) -> dict[str, object]:
+        """End the turn as canceled and return the data of a ``complete`` with the text so far."""
+        row = self._rows[-1]
+        row.finish = "canceled"
+        self._store.touch(row)
+        return {"type": "complete", "content": row.text, "done": True, "messageId": row.id}
+
     def abort(self) -> None:
         """End the turn as canceled; an empty row is stored if no round is open."""
         self._round()
