@@ -30,7 +30,6 @@ def soak() -> ModuleType:
 def test_hours_on_a_mock_clock_show_no_growth(soak: ModuleType) -> None:
     result = soak.on_a_fake_clock(hours=2.0)
     assert result.lasted >= 2 * 3600
-    assert result.took < 60
     assert result.messages == result.replies + result.failed > 100
     assert result.losses > 10
     assert result.run_twice == 0
