@@ -96,9 +96,7 @@ def decode_event(frame: ServerSentEvent) -> Event:
     decode = _decoders.get(name) or _make_decoder(name)
     if decode is not None:
         try:
-            event = decode(frame.data, frame.id or None)
-            if not (isinstance(event, ev.PermissionEvent) and _is_too_deep(event.params)):
-                return event
+            return decode(frame.data, frame.id or None)
         except (ValueError, RecursionError):
             # Rule 1. msgspec's errors are ValueErrors, as is a text that is not UTF-8;
             # RecursionError: brackets nested deeper than the JSON parser goes.
@@ -109,13 +107,13 @@ def decode_event(frame: ServerSentEvent) -> Event:
     return ev.UnknownEvent(id=frame.id or None, name=name, data=frame.data)
 
 
-def _is_too_deep(value: object) -> bool:
-    """Return whether parameters are nested deeper than anybody can be shown (rule 7)."""
+def _refuse_too_deep(value: object) -> None:
+    """Raise `ValueError` if parameters are nested too deep to be shown (rule 7)."""
     level, depth = [value], 0
     while level:
         depth += 1
         if depth > _DEEPEST:
-            return True
+            raise ValueError(depth)
         inside: list[object] = []
         for each in level:
             if isinstance(each, dict):
@@ -123,7 +121,6 @@ def _is_too_deep(value: object) -> bool:
             elif isinstance(each, list):
                 inside += each
         level = inside
-    return False
 
 
 def _make_decoder(name: str) -> _Decoder | None:
@@ -164,6 +161,7 @@ def _decoder_for(cls: type[Event]) -> _Decoder:
     lines = ["def decode(data, frame_id):", " wire = parse(data)", " event = new(cls)"]
     lines.append(" set_id(event, frame_id)")
     tools: dict[str, Any] = {"cls": cls, "new": object.__new__, "whole": _whole, "either": _either}
+    tools["refuse_too_deep"] = _refuse_too_deep
     tools["set_id"] = _setter(cls, "id")
     for field in attrs.fields(cls):
         name, hint = field.name, hints[field.name]
@@ -183,6 +181,8 @@ def _decoder_for(cls: type[Event]) -> _Decoder:
         wire.append((name, hint, default))
         tools[f"set_{name}"] = _setter(cls, name)
         lines.append(f" set_{name}(event, {value})")
+        if cls is ev.PermissionEvent and name == "params":
+            lines.append(f" refuse_too_deep({value})")
     lines.append(" return event")
     struct = msgspec.defstruct(
         f"_{cls.__name__}Payload", wire, rename=names, kw_only=True, gc=False
