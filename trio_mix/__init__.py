@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from trio_mix._rest._responses import Response as Response
     from trio_mix._session._message import Message as Message
     from trio_mix._session._stream import SessionStream as SessionStream
+    from trio_mix._session._subscription import RawSubscription as RawSubscription
     from trio_mix._session._subscription import Subscription as Subscription
     from trio_mix.hooks import Hooks as Hooks
     from trio_mix.sse import ReconnectPolicy as ReconnectPolicy
@@ -47,7 +48,7 @@ else:
             "trio_mix._rest._core": ("MixCore",),
             "trio_mix._rest._options": ("BackoffStrategy", "RequestOptions", "RetryConfig"),
             "trio_mix._rest._responses": ("Response",),
-            "trio_mix._session._subscription": ("Subscription",),
+            "trio_mix._session._subscription": ("RawSubscription", "Subscription"),
             "trio_mix._session._stream": ("SessionStream",),
             "trio_mix._reply": ("Reply", "ToolCall"),
             "trio_mix.hooks": ("Hooks",),
@@ -72,6 +73,7 @@ __all__ = [
     "Message",
     "Mix",
     "MixCore",
+    "RawSubscription",
     "ReconnectPolicy",
     "Reply",
     "RequestOptions",

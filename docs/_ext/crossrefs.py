@@ -172,6 +172,7 @@ _NOT_CONSTRUCTED = frozenset(
         "FileStream",
         "Message",
         "MemoryStream",
+        "RawSubscription",
         "SessionScope",
         "SessionStream",
         "Subscription",

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from trio_mix._session._message_state import MessageState
 
 
-def buffered(buffer: EventBuffer) -> list[ev.Event]:
+def buffered(buffer: EventBuffer[ev.Event]) -> list[ev.Event]:
     if isinstance(buffer, MessageBuffer):
         buffer._join()
     return [*buffer._received, *(buffer._sent or ())]

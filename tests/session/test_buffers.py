@@ -25,7 +25,7 @@ def overflowed(buffer: MessageBuffer) -> bool:
     return buffer.overflowed
 
 
-async def drain(buffer: EventBuffer) -> list[ev.Event]:
+async def drain(buffer: EventBuffer[ev.Event]) -> list[ev.Event]:
     buffer.close()
     got: list[ev.Event] = []
     with trio.fail_after(5):
@@ -35,7 +35,7 @@ async def drain(buffer: EventBuffer) -> list[ev.Event]:
 
 
 @pytest.fixture(params=BUFFERS, ids=["plain", "merging", "dropping"])
-def buffer(request: pytest.FixtureRequest) -> EventBuffer:
+def buffer(request: pytest.FixtureRequest) -> EventBuffer[ev.Event]:
     made = request.param()
     assert isinstance(made, EventBuffer)
     return made
@@ -44,7 +44,7 @@ def buffer(request: pytest.FixtureRequest) -> EventBuffer:
 # -- every buffer ----------------------------------------------------------------------------
 
 
-async def test_events_come_out_as_they_went_in(buffer: EventBuffer) -> None:
+async def test_events_come_out_as_they_went_in(buffer: EventBuffer[ev.Event]) -> None:
     events = [thinks("a"), says("b"), tool("c")]
     for event in events:
         buffer.put([event])
@@ -53,7 +53,9 @@ async def test_events_come_out_as_they_went_in(buffer: EventBuffer) -> None:
     assert buffer.closed
 
 
-async def test_taking_an_event_is_a_checkpoint_also_if_one_is_buffered(buffer: EventBuffer) -> None:
+async def test_taking_an_event_is_a_checkpoint_also_if_one_is_buffered(
+    buffer: EventBuffer[ev.Event],
+) -> None:
     buffer.put([says("a")])
     with assert_checkpoints():
         await anext(buffer, None)
@@ -63,7 +65,7 @@ async def test_taking_an_event_is_a_checkpoint_also_if_one_is_buffered(buffer: E
 
 
 async def test_while_the_consumer_is_behind_one_batch_takes_all_that_is_put() -> None:
-    buffer = EventBuffer()
+    buffer: EventBuffer[ev.Event] = EventBuffer()
     for number in range(100):
         buffer.put([says(f"{number}"), tool(f"{number}")])
     assert buffer._receiver.statistics().current_buffer_used == 1
@@ -73,7 +75,7 @@ async def test_while_the_consumer_is_behind_one_batch_takes_all_that_is_put() ->
     assert (await drain(buffer))[-2:] == [tool("99"), says("more")]
 
 
-async def test_an_empty_batch_wakes_nobody(buffer: EventBuffer) -> None:
+async def test_an_empty_batch_wakes_nobody(buffer: EventBuffer[ev.Event]) -> None:
     with trio.move_on_after(0):
         buffer.put([])
         await anext(buffer, None)
@@ -81,7 +83,7 @@ async def test_an_empty_batch_wakes_nobody(buffer: EventBuffer) -> None:
 
 
 async def test_what_is_put_before_a_woken_consumer_runs_is_taken_too(
-    buffer: EventBuffer,
+    buffer: EventBuffer[ev.Event],
 ) -> None:
     got: list[ev.Event | None] = []
 
@@ -98,7 +100,7 @@ async def test_what_is_put_before_a_woken_consumer_runs_is_taken_too(
     assert got == [says("a"), tool("b"), None]
 
 
-async def test_closing_wakes_a_waiting_consumer(buffer: EventBuffer) -> None:
+async def test_closing_wakes_a_waiting_consumer(buffer: EventBuffer[ev.Event]) -> None:
     async def consume() -> None:
         assert await anext(buffer, None) is None
 
@@ -108,7 +110,9 @@ async def test_closing_wakes_a_waiting_consumer(buffer: EventBuffer) -> None:
         buffer.close()
 
 
-async def test_a_second_consumer_is_refused_while_the_first_waits(buffer: EventBuffer) -> None:
+async def test_a_second_consumer_is_refused_while_the_first_waits(
+    buffer: EventBuffer[ev.Event],
+) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(buffer.__anext__)
         await wait_all_tasks_blocked()
@@ -117,7 +121,9 @@ async def test_a_second_consumer_is_refused_while_the_first_waits(buffer: EventB
         buffer.put([says("a")])
 
 
-async def test_a_second_consumer_is_refused_between_wake_and_run(buffer: EventBuffer) -> None:
+async def test_a_second_consumer_is_refused_between_wake_and_run(
+    buffer: EventBuffer[ev.Event],
+) -> None:
     got: list[ev.Event | None] = []
 
     async def consume() -> None:
@@ -134,7 +140,7 @@ async def test_a_second_consumer_is_refused_between_wake_and_run(buffer: EventBu
     assert await anext(buffer, None) == says("b")
 
 
-async def test_a_cancelled_wait_loses_nothing(buffer: EventBuffer) -> None:
+async def test_a_cancelled_wait_loses_nothing(buffer: EventBuffer[ev.Event]) -> None:
     with trio.move_on_after(0):
         await anext(buffer, None)
     buffer.put([says("a")])
@@ -146,7 +152,7 @@ async def test_a_cancelled_wait_loses_nothing(buffer: EventBuffer) -> None:
 
 
 async def test_a_consumer_cancelled_after_it_was_woken_still_gets_its_event(
-    buffer: EventBuffer,
+    buffer: EventBuffer[ev.Event],
 ) -> None:
     got: list[ev.Event | None] = []
     scope = trio.CancelScope()
@@ -163,7 +169,7 @@ async def test_a_consumer_cancelled_after_it_was_woken_still_gets_its_event(
     assert got == [says("a")]
 
 
-async def test_what_is_buffered_comes_before_the_failure(buffer: EventBuffer) -> None:
+async def test_what_is_buffered_comes_before_the_failure(buffer: EventBuffer[ev.Event]) -> None:
     buffer.put([says("a")])
     failure = ValueError("broken")
     failure.__cause__ = cause = OSError("why")
@@ -177,7 +183,7 @@ async def test_what_is_buffered_comes_before_the_failure(buffer: EventBuffer) ->
         assert caught.value.__cause__ is cause
 
 
-async def test_a_discarded_buffer_is_empty_and_ended(buffer: EventBuffer) -> None:
+async def test_a_discarded_buffer_is_empty_and_ended(buffer: EventBuffer[ev.Event]) -> None:
     for _ in range(9):
         buffer.put([tool("a")])
     buffer.discard()
@@ -298,7 +304,7 @@ def test_any_order_of_puts_and_gets_loses_and_reorders_nothing(
 
 
 async def test_the_oldest_are_dropped_and_a_gap_has_their_number() -> None:
-    buffer = SubscriberBuffer(2)
+    buffer: SubscriberBuffer[ev.Event] = SubscriberBuffer(2)
     for number in range(5):
         buffer.put([tool(str(number))])
     assert await drain(buffer) == [
@@ -309,7 +315,7 @@ async def test_the_oldest_are_dropped_and_a_gap_has_their_number() -> None:
 
 
 async def test_each_gap_has_a_count_of_its_own() -> None:
-    buffer = SubscriberBuffer(1)
+    buffer: SubscriberBuffer[ev.Event] = SubscriberBuffer(1)
     missed: list[int | None] = []
     for round_ in (1, 3):
         for _ in range(round_ + 1):
@@ -322,7 +328,7 @@ async def test_each_gap_has_a_count_of_its_own() -> None:
 
 
 async def test_a_dropped_gap_counts_as_one_and_its_reason_is_kept() -> None:
-    buffer = SubscriberBuffer(1)
+    buffer: SubscriberBuffer[ev.Event] = SubscriberBuffer(1)
     buffer.put([ev.StreamGapEvent(missed=None, reason="the connection was lost")])
     buffer.put([tool("1")])
     buffer.put([tool("2")])
@@ -338,7 +344,7 @@ async def test_a_dropped_gap_counts_as_one_and_its_reason_is_kept() -> None:
 
 @pytest.mark.parametrize("size", [0, 1])
 async def test_the_smallest_buffer_holds_one_event(size: int) -> None:
-    buffer = SubscriberBuffer(size)
+    buffer: SubscriberBuffer[ev.Event] = SubscriberBuffer(size)
     buffer.put([tool("1")])
     assert await drain(buffer) == [tool("1")]
 
@@ -346,7 +352,7 @@ async def test_the_smallest_buffer_holds_one_event(size: int) -> None:
 @given(acts=st.lists(st.sampled_from(["put", "put", "get"]), max_size=60), size=st.integers(1, 5))
 def test_gaps_count_exactly_what_is_missing_where_it_is_missing(acts: list[str], size: int) -> None:
     async def main() -> None:
-        buffer = SubscriberBuffer(size)
+        buffer: SubscriberBuffer[ev.Event] = SubscriberBuffer(size)
         got: list[ev.Event] = []
         count = 0
         for act in acts:

@@ -47,7 +47,7 @@ class Recorder(EventDispatcher):
         return state
 
 
-async def buffered_in(buffer: EventBuffer) -> list[ev.Event]:
+async def buffered_in(buffer: EventBuffer[ev.Event]) -> list[ev.Event]:
     return [
         event
         for event in [await anext(buffer, None) for _ in range(len(buffer))]

@@ -64,7 +64,9 @@ def test_the_documented_bound_is_that_of_the_code() -> None:
 @pytest.mark.parametrize(
     "make", [EventBuffer, lambda: MessageBuffer(999), lambda: SubscriberBuffer(999)]
 )
-async def test_other_tasks_run_at_least_every_64_events(make: Callable[[], EventBuffer]) -> None:
+async def test_other_tasks_run_at_least_every_64_events(
+    make: Callable[[], EventBuffer[ev.Event]],
+) -> None:
     buffer = make()
     for _ in range(500):
         buffer.put([ev.HeartbeatEvent()])
@@ -72,7 +74,7 @@ async def test_other_tasks_run_at_least_every_64_events(make: Callable[[], Event
 
 
 async def test_a_task_that_was_woken_takes_no_more_than_that_either() -> None:
-    buffer = EventBuffer()
+    buffer: EventBuffer[ev.Event] = EventBuffer()
     runs: list[int] = []
 
     async def consume() -> None:
@@ -88,7 +90,7 @@ async def test_a_task_that_was_woken_takes_no_more_than_that_either() -> None:
 
 
 async def test_each_event_of_a_batch_is_a_point_of_cancellation() -> None:
-    buffer = EventBuffer()
+    buffer: EventBuffer[ev.Event] = EventBuffer()
     for _ in range(100):
         buffer.put([ev.HeartbeatEvent()])
     taken = 0
@@ -102,7 +104,7 @@ async def test_each_event_of_a_batch_is_a_point_of_cancellation() -> None:
 
 
 async def test_a_single_event_is_a_full_checkpoint_each_time() -> None:
-    buffer = EventBuffer()
+    buffer: EventBuffer[ev.Event] = EventBuffer()
     for _ in range(5):
         buffer.put([ev.HeartbeatEvent()])
         with assert_checkpoints():

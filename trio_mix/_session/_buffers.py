@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 import sys
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 
 import attrs
 import trio
@@ -34,13 +34,15 @@ if TYPE_CHECKING:
 
 __all__ = ["EventBuffer", "MessageBuffer", "SubscriberBuffer"]
 
+_Item = TypeVar("_Item")
+
 HARD_LIMIT_FACTOR: Final = 16
 MERGED_CHARACTERS: Final = 16 * 2**20
 EVENTS_BETWEEN_CHECKPOINTS: Final = 64
 _FELL_BEHIND: Final = "this subscriber fell behind"
 
 
-class EventBuffer:
+class EventBuffer(Generic[_Item]):
     """A buffer of events, iterated by one task.
 
     Args:
@@ -54,9 +56,9 @@ class EventBuffer:
     def __init__(self, size: int = sys.maxsize) -> None:
         self.half: int = size // 2
         self.idle: bool = False
-        self._sender, self._receiver = trio.open_memory_channel[deque["Event"]](math.inf)
-        self._sent: deque[Event] | None = None  # the last batch, until it is received
-        self._received: deque[Event] = deque()
+        self._sender, self._receiver = trio.open_memory_channel[deque[_Item]](math.inf)
+        self._sent: deque[_Item] | None = None  # the last batch, until it is received
+        self._received: deque[_Item] = deque()
         self._busy = False
         self._closed = False
         self._failure: BaseException | None = None
@@ -71,7 +73,7 @@ class EventBuffer:
         """Whether no more events are accepted."""
         return self._closed
 
-    def put(self, events: Sequence[Event]) -> None:
+    def put(self, events: Sequence[_Item]) -> None:
         """Append a batch of events; never waits. After `close` it is ignored."""
         if self._closed or not events:
             return
@@ -100,7 +102,7 @@ class EventBuffer:
         """Iterate the events."""
         return self
 
-    async def __anext__(self) -> Event:
+    async def __anext__(self) -> _Item:
         """Return the next event, or end.
 
         Raises the failure that the buffer was closed with. A checkpoint, also if an event is
@@ -134,14 +136,14 @@ class EventBuffer:
             raise StopAsyncIteration if self._failure is None else self._failure
         self._at_once = min(len(self._received), EVENTS_BETWEEN_CHECKPOINTS) - 1
 
-    def _receive(self, batch: deque[Event]) -> None:
+    def _receive(self, batch: deque[_Item]) -> None:
         self._sent, self._received = None, batch
 
-    def _pop(self) -> Event:
+    def _pop(self) -> _Item:
         return self._received.popleft()
 
 
-class MessageBuffer(EventBuffer):
+class MessageBuffer(EventBuffer["Event"]):
     """A message's buffer: at the mark text deltas are merged, at the hard limit it overflows.
 
     Args:
@@ -207,14 +209,13 @@ class MessageBuffer(EventBuffer):
         super()._receive(batch)
 
 
-class SubscriberBuffer(EventBuffer):
+class SubscriberBuffer(EventBuffer["_Item | ev.StreamGapEvent"], Generic[_Item]):
     """A subscriber's buffer: the oldest events are dropped, visibly (rule 3).
 
     A gap event that is dropped itself counts as one, and its reason is kept.
 
     Args:
       size: the number of events that can be buffered.
-
     """
 
     def __init__(self, size: int) -> None:
@@ -223,7 +224,7 @@ class SubscriberBuffer(EventBuffer):
         self._missed = 0
         self._reasons = [_FELL_BEHIND]
 
-    def put(self, events: Sequence[Event]) -> None:
+    def put(self, events: Sequence[_Item | ev.StreamGapEvent]) -> None:
         """Append a batch of events, dropping the oldest ones beyond the limit."""
         super().put(events)
         while len(self) > self._size:
@@ -233,7 +234,7 @@ class SubscriberBuffer(EventBuffer):
             if isinstance(dropped, ev.StreamGapEvent):
                 self._reasons[1:] = [dropped.reason]
 
-    def _pop(self) -> Event:
+    def _pop(self) -> _Item | ev.StreamGapEvent:
         if self._missed:
             gap = ev.StreamGapEvent(missed=self._missed, reason="; ".join(self._reasons))
             self._missed, self._reasons = 0, [_FELL_BEHIND]

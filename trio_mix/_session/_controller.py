@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from trio_mix._session._stream_hooks import MessageHooks, StreamHooks
     from trio_mix.models import NotificationAnswer
     from trio_mix.resources import Messages, Notifications, Permissions
-    from trio_mix.sse import ReconnectPolicy
+    from trio_mix.sse import ReconnectPolicy, ServerSentEvent
     from trio_mix.sse._supervisor import Supervisor
 
 __all__ = ["Services", "Settings", "StreamController"]
@@ -218,7 +218,7 @@ class StreamController(ReaderHost):
         """Raise the failure of the stream in everything that waits on it."""
         self._end(failure, cleanly=False)
 
-    def stream_events(self, events: Sequence[ev.Event]) -> None:
+    def stream_events(self, events: Sequence[ev.Event], frames: Sequence[ServerSentEvent]) -> None:
         """Dispatch a batch of events, after a gap event if some may be missing."""
         if self._gap_due and not isinstance(events[0], ev.ConnectedEvent):
             if self.continued:
@@ -229,7 +229,7 @@ class StreamController(ReaderHost):
             elif self.continued is False:
                 self._report_gap()
                 self.router.reconnected(replayed=False)
-        self.dispatcher.deliver(events)
+        self.dispatcher.deliver(events, frames)
         if self.dispatcher.current is not None:
             self.dispatcher.current.recovery.continued = self.continued
 
@@ -267,12 +267,14 @@ class StreamController(ReaderHost):
     async def begin(
         self,
         request: MessageRequest,
+        sender: object,
         policy: Callable[[ev.PermissionEvent], object] | None,
     ) -> MessageState:
         """Wait for the earlier messages, send the message, and return when it is running.
 
         Args:
           request: the message.
+          sender: what raw subscribers receive with the message's events.
           policy: decides its permission requests; None if nothing does.
 
         Raises:
@@ -292,6 +294,7 @@ class StreamController(ReaderHost):
             self.send_queue.release()
             raise
         state = self._attach(request, policy)
+        state.sender = sender
         task = MessageTask(
             state=state,
             dispatcher=self.dispatcher,

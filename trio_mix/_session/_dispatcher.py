@@ -9,7 +9,7 @@ Rule 3  The end of the stream ends every message and every subscription, each wi
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from trio_mix import events as ev
 from trio_mix._session._buffers import SubscriberBuffer
@@ -18,15 +18,21 @@ from trio_mix.errors import clone_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Any, TypeAlias
 
     from trio_mix._session._buffers import EventBuffer
     from trio_mix._session._message_state import MessageState
     from trio_mix._turns._reply_builder import StoredReply
     from trio_mix._turns._router import TurnRouter
     from trio_mix.events import Event
+    from trio_mix.sse import ServerSentEvent
+
+    RawItem: TypeAlias = tuple[ServerSentEvent, object]
+    """A frame, and the sender of the message that its event belongs to, or None."""
 
 __all__ = ["EventDispatcher", "copies_of"]
 
+_Item = TypeVar("_Item")
 
 _ENDED: Final = Phase.ENDED
 _OVER: Final = Phase.OVER  # compared for every batch, and a member of an enum takes long to reach
@@ -43,7 +49,8 @@ class EventDispatcher:
     def __init__(self, router: TurnRouter, on_turn_over: Callable[[MessageState], None]) -> None:
         self.router = router
         self._on_turn_over = on_turn_over
-        self._subscribers: list[SubscriberBuffer] = []
+        self._subscribers: list[SubscriberBuffer[Event]] = []
+        self._raw_subscribers: list[SubscriberBuffer[RawItem]] = []
         self._current: MessageState | None = None
         self._failure: Callable[[], BaseException] | None = None
         self.on_busy: Callable[[MessageState, Event], None] = lambda _state, _event: None
@@ -57,44 +64,71 @@ class EventDispatcher:
     @property
     def subscribers(self) -> int:
         """The number of subscribers."""
-        return len(self._subscribers)
+        return len(self._all_subscribers())
 
-    def subscribe(self, size: int) -> SubscriberBuffer:
+    def subscribe(self, size: int) -> SubscriberBuffer[Event]:
         """Return a new buffer that receives every event from now on."""
-        buffer = SubscriberBuffer(size)
+        return self._subscribe(size, self._subscribers)
+
+    def subscribe_raw(self, size: int) -> SubscriberBuffer[RawItem]:
+        """Return a new buffer that receives every frame from now on."""
+        return self._subscribe(size, self._raw_subscribers)
+
+    def _subscribe(
+        self, size: int, subscribers: list[SubscriberBuffer[_Item]]
+    ) -> SubscriberBuffer[_Item]:
+        buffer = SubscriberBuffer[_Item](size)
         if self._failure is not None:
             buffer.close(self._failure())
-        self._subscribers.append(buffer)
+        subscribers.append(buffer)
         return buffer
 
-    def unsubscribe(self, buffer: SubscriberBuffer) -> None:
+    def unsubscribe(self, buffer: SubscriberBuffer[Any]) -> None:
         """Remove a subscriber, and drop its buffered events."""
-        if buffer in self._subscribers:
-            self._subscribers.remove(buffer)
+        for subscribers in (self._subscribers, self._raw_subscribers):
+            if buffer in subscribers:
+                subscribers.remove(buffer)
         buffer.discard()
 
     def batch_limit(self) -> int:
         """Return how many events any consumer can take at once: half of the smallest buffer."""
         return max(1, min([buffer.half for buffer in self._buffers()], default=sys.maxsize))
 
-    def behind(self) -> list[EventBuffer]:
+    def behind(self) -> list[EventBuffer[Any]]:
         """Return the buffers that are more than half full and whose consumers are not idle."""
         return [each for each in self._buffers() if len(each) > each.half and not each.idle]
 
-    def _buffers(self) -> list[EventBuffer]:
-        message: list[EventBuffer] = [] if self._current is None else [self._current.buffer]
-        return [*message, *self._subscribers]
+    def _buffers(self) -> list[EventBuffer[Any]]:
+        message = [] if self._current is None else [self._current.buffer]
+        return [*message, *self._all_subscribers()]
+
+    def _all_subscribers(self) -> list[SubscriberBuffer[Any]]:
+        return [*self._subscribers, *self._raw_subscribers]
 
     def attach(self, state: MessageState) -> None:
         """Register the state of the message that is sent next."""
         self._current = state
 
-    def deliver(self, events: Sequence[Event]) -> None:
-        """Dispatch a batch of events (rule 1)."""
+    def deliver(self, events: Sequence[Event], frames: Sequence[ServerSentEvent] = ()) -> None:
+        """Dispatch a batch of events (rule 1).
+
+        Args:
+          events: the events.
+          frames: the frame of each event, for raw subscribers.
+        """
         for buffer in self._subscribers:
             buffer.put(events)
         route = self.router.route(events)
         state = self._current
+        if self._raw_subscribers:
+            owned = set(map(id, route.events))
+            sender = None if state is None else state.sender
+            items = [
+                (frame, sender if id(event) in owned else None)
+                for event, frame in zip(events, frames, strict=True)
+            ]
+            for raw_buffer in self._raw_subscribers:
+                raw_buffer.put(items)
         if state is None or route.turn is not state.turn:
             return
         if route.events:
@@ -109,7 +143,7 @@ class EventDispatcher:
     def gap(self, reason: str) -> None:
         """Report to every subscriber, and to a message that was cut, that events may be missing."""
         event = ev.StreamGapEvent(missed=None, reason=reason)
-        for buffer in self._subscribers:
+        for buffer in self._all_subscribers():
             buffer.put([event])
         if self._current is not None and self._current.cut:
             self._current.cut = False
@@ -142,7 +176,7 @@ class EventDispatcher:
           cleanly: whether subscribers just end, because the stream was closed on purpose.
         """
         self._failure = failure
-        for buffer in self._subscribers:
+        for buffer in self._all_subscribers():
             buffer.close(None if cleanly else failure())
         if self._current is not None:
             state, self._current = self._current, None

@@ -267,6 +267,7 @@ class Message:
         on_permission = self._on_permission
         return await self._controller.begin(
             self._request,
+            self,
             None if on_permission is None else lambda request: on_permission(request, self),
         )
 

@@ -52,6 +52,8 @@ class MessageState:
         self.recovery = recovery
         self.turn: Turn = recovery.turn
         self.session_id = session_id
+        self.sender: object = None
+        """What the sender holds, for raw subscribers; None once the turn is over."""
         self.context: Context = copy_context()
         """The context of the sender, for logs and traces of the work for the message."""
         self.builder: ReplyBuilder = ReplyBuilder()
@@ -98,6 +100,7 @@ class MessageState:
 
     def end_turn(self) -> None:
         """Note that the turn is over."""
+        self.sender = None
         self.turn_over.set()
         self.cancelled.set()
         self.wake()

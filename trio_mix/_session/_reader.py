@@ -57,8 +57,8 @@ class ReaderHost:
     def stream_failed(self, failure: Exception) -> None:
         """Note that the stream has ended."""
 
-    def stream_events(self, events: Sequence[ev.Event]) -> None:
-        """Take the next batch of events; ``connected`` is always alone."""
+    def stream_events(self, events: Sequence[ev.Event], frames: Sequence[ServerSentEvent]) -> None:
+        """Take the next batch of events, with the frame of each; ``connected`` is always alone."""
 
     def batch_limit(self) -> int:
         """Return how many events any consumer can take at once."""
@@ -328,12 +328,13 @@ class Reader:
             return
         if self.state is not StreamState.CONNECTED:
             self._check_error(decode_event(frames[0]))
-        events = list(map(decode_event, self.replay_filter.admit(frames)))
+        admitted = self.replay_filter.admit(frames)
+        events = list(map(decode_event, admitted))
         self.source.last_event_id = self.replay_filter.mark
         if self.state is StreamState.CONNECTED and ev.HeartbeatEvent in map(type, events):
             self._idle.beat(self._last_read)
         if events:
-            self._host.stream_events(events)
+            self._host.stream_events(events, admitted)
 
     def _check_error(self, event: ev.Event) -> None:
         """Raise `SessionNotFound` if the server sent an error in place of ``connected``."""
@@ -359,7 +360,7 @@ class Reader:
             self._deadline = math.inf
             self._expires = trio.current_time() + self._max_age
             self._host.stream_connected(first=self._connections == 1)
-        self._host.stream_events([event])
+        self._host.stream_events([event], [frame])
         return True
 
     def _lost(self, reason: str, *, planned: bool) -> None:

@@ -9,7 +9,7 @@ Rule 4  After the ``async with``, no task, connection or waiting sender remains.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, Self, final
+from typing import TYPE_CHECKING, Literal, Protocol, Self, final, overload
 
 import attrs
 import trio
@@ -20,7 +20,7 @@ from trio_mix._public import public
 from trio_mix._session._controller import StreamController
 from trio_mix._session._message import Message
 from trio_mix._session._request import MessageRequest
-from trio_mix._session._subscription import Subscription
+from trio_mix._session._subscription import RawSubscription, Subscription
 from trio_mix.sse import ConnectionStatistics, StreamState
 
 if TYPE_CHECKING:
@@ -252,19 +252,34 @@ class SessionStream:
         async with message:
             return await message.wait()
 
-    def subscribe(self, *, buffer: int = DEFAULT_SUBSCRIBER_BUFFER) -> Subscription:
+    @overload
+    def subscribe(
+        self, *, buffer: int = DEFAULT_SUBSCRIBER_BUFFER, raw: Literal[False] = False
+    ) -> Subscription: ...
+
+    @overload
+    def subscribe(
+        self, *, buffer: int = DEFAULT_SUBSCRIBER_BUFFER, raw: Literal[True]
+    ) -> RawSubscription: ...
+
+    def subscribe(
+        self, *, buffer: int = DEFAULT_SUBSCRIBER_BUFFER, raw: bool = False
+    ) -> Subscription | RawSubscription:
         """Return a subscription to every event of the session, also of other clients' messages.
 
         Args:
           buffer: the number of buffered events above which the oldest ones are dropped; a
             `StreamGapEvent` takes their place.
+          raw: whether to return the frames as the server sent them, each with the message of this
+            stream that it belongs to: see `RawSubscription`.
 
         Raises:
           ConfigurationError: ``buffer`` is less than 1.
         """
         if buffer < 1:
             raise errors.ConfigurationError(f"subscribe(buffer={buffer}): it must be at least 1.")
-        return Subscription(self._opened().dispatcher, buffer)
+        dispatcher = self._opened().dispatcher
+        return RawSubscription(dispatcher, buffer) if raw else Subscription(dispatcher, buffer)
 
     def statistics(self) -> SessionStreamStatistics:
         """Return a snapshot of the stream's state and counters."""

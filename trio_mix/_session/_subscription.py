@@ -2,44 +2,45 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self, final
+import json
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast, final
 
 import trio
 
+from trio_mix import events as ev
 from trio_mix._public import public
 from trio_mix.errors import UsageError
+from trio_mix.sse import ServerSentEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
     from types import TracebackType
 
     from trio_mix._session._buffers import SubscriberBuffer
     from trio_mix._session._dispatcher import EventDispatcher
+    from trio_mix._session._message import Message
     from trio_mix.events import Event
 
-__all__ = ["Subscription"]
+__all__ = ["RawSubscription", "Subscription"]
+
+_Item = TypeVar("_Item")
 
 
-@public("trio_mix")
-@final
-class Subscription:
-    """An asynchronous iterator over all events of a session, beginning when it is entered.
-
-    Returned by `SessionStream.subscribe`; use it as an async context manager. If a subscriber falls
-    behind, a `StreamGapEvent` with their number takes the place of its oldest events. The iteration
-    ends when the stream is closed, and raises the error that ended the stream.
-    """
+class _Subscriber(Generic[_Item]):
+    """What both kinds of subscriptions have in common: the buffer and its scope."""
 
     def __init__(self, dispatcher: EventDispatcher, size: int) -> None:
         self._dispatcher = dispatcher
         self._size = size
-        self._buffer: SubscriberBuffer | None = None
+        self._buffer: SubscriberBuffer[Any] | None = None
+
+    def _subscribe(self) -> SubscriberBuffer[Any]:
+        raise NotImplementedError
 
     async def __aenter__(self) -> Self:
         """Begin to buffer events: none after this call is missed. A checkpoint."""
         if self._buffer is not None:
-            raise UsageError("A subscription can be entered once: call stream.subscribe() again.")
-        buffer = self._dispatcher.subscribe(self._size)
+            raise UsageError("A subscription can be entered once: call session.subscribe() again.")
+        buffer = self._subscribe()
         try:
             await trio.lowlevel.checkpoint()
         except BaseException:
@@ -63,7 +64,29 @@ class Subscription:
         """Return the iterator itself; see `__anext__`."""
         return self
 
-    def __anext__(self) -> Awaitable[Event]:
+    def _entered(self) -> SubscriberBuffer[Any]:
+        if self._buffer is None:
+            raise UsageError(
+                "The subscription is not open: use it as `async with session.subscribe() as"
+                " everything`, and iterate it inside the block."
+            )
+        return self._buffer
+
+
+@public("trio_mix")
+@final
+class Subscription(_Subscriber["Event"]):
+    """An asynchronous iterator over all events of a session, beginning when it is entered.
+
+    Returned by `SessionStream.subscribe`; use it as an async context manager. If a subscriber falls
+    behind, a `StreamGapEvent` with their number takes the place of its oldest events. The iteration
+    ends when the stream is closed, and raises the error that ended the stream.
+    """
+
+    def _subscribe(self) -> SubscriberBuffer[Event]:
+        return self._dispatcher.subscribe(self._size)
+
+    async def __anext__(self) -> Event:
         """Return the next event of the session.
 
         Raises:
@@ -72,6 +95,40 @@ class Subscription:
 
         A checkpoint. A cancelled wait loses no event.
         """
-        if self._buffer is None:
-            raise UsageError("Enter it first: `async with stream.subscribe() as everything`.")
-        return self._buffer.__anext__()
+        event: Event = await self._entered().__anext__()
+        return event
+
+
+@public("trio_mix")
+@final
+class RawSubscription(_Subscriber["tuple[ServerSentEvent, Message | None]"]):
+    """An asynchronous iterator over all frames of a session, beginning when it is entered.
+
+    Returned by `SessionStream.subscribe` with ``raw=True``; use it as an async context manager. It
+    differs from `Subscription` in its items only: each is the `ServerSentEvent` as the server sent
+    it, without replayed ones, and the `Message` of this stream whose turn the event belongs to, or
+    None. Of an event whose turn is known only later, the message is None.
+
+    In place of a `StreamGapEvent` it returns a frame that no server sent: its ``event`` is
+    ``"stream_gap"``, its ``id`` is empty, and its ``data`` is a JSON object with ``missed`` and
+    ``reason``.
+    """
+
+    def _subscribe(self) -> SubscriberBuffer[tuple[ServerSentEvent, object]]:
+        return self._dispatcher.subscribe_raw(self._size)
+
+    async def __anext__(self) -> tuple[ServerSentEvent, Message | None]:
+        """Return the next frame of the session, and the message that it belongs to.
+
+        Raises:
+          ReconnectFailed, SessionNotFound, ProtocolError: the error that ended the stream.
+          trio.BusyResourceError: another task is iterating it.
+
+        A checkpoint. A cancelled wait loses no frame.
+        """
+        item = await self._entered().__anext__()
+        if isinstance(item, ev.StreamGapEvent):
+            data = json.dumps({"missed": item.missed, "reason": item.reason})
+            return ServerSentEvent(event="stream_gap", data=data), None
+        frame, sender = item
+        return frame, cast("Message | None", sender)
