@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from trio_mix import funcs as funcs
     from trio_mix import hooks as hooks
     from trio_mix import models as models
+    from trio_mix import relay as relay
     from trio_mix import resources as resources
     from trio_mix import sse as sse
     from trio_mix import testing as testing
@@ -61,6 +62,7 @@ else:
             "funcs",
             "hooks",
             "models",
+            "relay",
             "resources",
             "sse",
             "testing",
@@ -90,6 +92,7 @@ __all__ = [
     "funcs",
     "hooks",
     "models",
+    "relay",
     "resources",
     "sse",
     "testing",

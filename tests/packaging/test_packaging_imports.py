@@ -63,15 +63,15 @@ def test_importing_the_package_imports_none_of_its_modules() -> None:
     assert modules == {"trio_mix", "trio_mix._lazy", "trio_mix._version"}
 
 
-@pytest.mark.parametrize("name", ["browser", "otel", "testing"])
+@pytest.mark.parametrize("name", ["browser", "otel", "relay", "testing"])
 def test_a_submodule_is_imported_from_trio_mix_by_name(name: str) -> None:
     assert f"trio_mix.{name}" in _imported_by(f"from trio_mix import {name}")
 
 
 def test_the_core_dependencies_are_what_the_library_imports_and_no_more() -> None:
-    """The command line, the testing package and OpenTelemetry have extras."""
+    """The command line, the relay, the testing package and OpenTelemetry have extras."""
     root = Path(trio_mix.__file__).parent
-    with_extras = ("cli/", "testing/", "otel.py", "_pytest_plugin.py")
+    with_extras = ("cli/", "relay/", "testing/", "otel.py", "_pytest_plugin.py")
     imported = set()
     for path in root.rglob("*.py"):
         if path.relative_to(root).as_posix().startswith(with_extras):

@@ -33,14 +33,17 @@ LAYERS = (
         "_session._subscription",
     ),
     ("_mix",),
-    ("browser", "testing", "otel", ""),
+    ("browser", "testing", "otel", "relay", ""),
     ("cli", "_pytest_plugin"),
 )
 RANKS = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 # Packages that are independent of Mix, and those that perform no I/O.
 GENERIC = ("_callbacks", "_http", "_lifetime", "sse")
 OF_MIX = ("_reply", "events", "models", "_wire", "_turns", "_rest")
-SANS_IO = ("_reply", "_turns", "_wire", "events", "models", "sse._decoder", "sse._reconnect")
+SANS_IO = (
+    *("_reply", "_turns", "_wire", "events", "models", "sse._decoder", "sse._reconnect"),
+    *("relay._ids", "relay._records", "relay._cursor", "relay._outbox", "relay._grants"),
+)
 
 
 @attrs.frozen

@@ -1,0 +1,13 @@
+"""The relay: replay, fan-out and durable turns in front of a Mix server.
+
+Needs the extra ``trio-mix[relay]``.
+"""
+
+from trio_mix._public import publish
+from trio_mix.relay._grants import Auth as Auth
+from trio_mix.relay._grants import Grant as Grant
+from trio_mix.relay._log import Retention as Retention
+
+__all__ = ["Auth", "Grant", "Retention"]
+
+publish(globals())

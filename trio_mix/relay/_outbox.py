@@ -1,0 +1,1 @@
+"""The states of a turn, and the events that complete one whose events were lost."""
