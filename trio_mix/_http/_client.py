@@ -161,7 +161,7 @@ class Http:
         url: str,
         *,
         headers: Mapping[str, str],
-        content: bytes | None = None,
+        content: RepeatableContent = None,
         client_defaults: bool = True,
         connect_timeout: float | None,
     ) -> ResponseStream:
@@ -174,7 +174,8 @@ class Http:
           method: the HTTP method, in upper case.
           url: an absolute URL; a user name and password in it become an ``Authorization``.
           headers: the headers; the usual ones that are missing are added.
-          content: the request's body.
+          content: the body: bytes, an iterable of bytes that is sent in chunks, or a function that
+            returns such an iterable again for each redirect.
           client_defaults: whether the headers, cookies and authentication of a caller's client are
             sent too.
           connect_timeout: seconds until the head of the response must have arrived, `None` for no
