@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from trio_mix._session._stream import SessionStream as SessionStream
     from trio_mix._session._subscription import RawSubscription as RawSubscription
     from trio_mix._session._subscription import Subscription as Subscription
+    from trio_mix._ticket import Ticket as Ticket
     from trio_mix.hooks import Hooks as Hooks
     from trio_mix.sse import ReconnectPolicy as ReconnectPolicy
     from trio_mix.sse import StreamState as StreamState
@@ -51,6 +52,7 @@ else:
             "trio_mix._rest._responses": ("Response",),
             "trio_mix._session._subscription": ("RawSubscription", "Subscription"),
             "trio_mix._session._stream": ("SessionStream",),
+            "trio_mix._ticket": ("Ticket",),
             "trio_mix._reply": ("Reply", "ToolCall"),
             "trio_mix.hooks": ("Hooks",),
             "trio_mix.sse": ("ReconnectPolicy", "StreamState"),
@@ -84,6 +86,7 @@ __all__ = [
     "SessionStream",
     "StreamState",
     "Subscription",
+    "Ticket",
     "ToolCall",
     "__version__",
     "browser",

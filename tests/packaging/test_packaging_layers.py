@@ -15,7 +15,7 @@ LAYERS = (
     ("_lazy", "_private_files", "_public", "_record", "_redact", "_terminal_text", "_version"),
     ("_reply", "events", "models"),
     ("errors",),
-    ("_allowed_hosts", "_callbacks", "_lifetime", "sse._decoder", "sse._reconnect"),
+    ("_allowed_hosts", "_callbacks", "_lifetime", "_ticket", "sse._decoder", "sse._reconnect"),
     ("_http",),
     ("sse",),
     ("_wire",),
@@ -31,6 +31,7 @@ LAYERS = (
         "_session._message",
         "_session._stream",
         "_session._subscription",
+        "_session._tickets",
     ),
     ("_mix",),
     ("browser", "testing", "otel", "relay", ""),
@@ -39,9 +40,9 @@ LAYERS = (
 RANKS = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 # Packages that are independent of Mix, and those that perform no I/O.
 GENERIC = ("_allowed_hosts", "_callbacks", "_http", "_lifetime", "sse")
-OF_MIX = ("_reply", "events", "models", "_wire", "_turns", "_rest")
+OF_MIX = ("_reply", "_ticket", "events", "models", "_wire", "_turns", "_rest")
 SANS_IO = (
-    *("_reply", "_turns", "_wire", "events", "models", "sse._decoder", "sse._reconnect"),
+    *("_reply", "_ticket", "_turns", "_wire", "events", "models", "sse._decoder", "sse._reconnect"),
     *("relay._ids", "relay._records", "relay._cursor", "relay._outbox", "relay._grants"),
 )
 

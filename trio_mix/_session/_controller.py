@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from trio_mix._session._message_task import CancelOutcome
     from trio_mix._session._request import MessageRequest
+    from trio_mix._session._resume import Resumption
     from trio_mix._session._send_api import SendApi
     from trio_mix._session._stored_messages import StoredMessages
     from trio_mix._session._stream_hooks import MessageHooks, StreamHooks
@@ -99,13 +100,15 @@ class StreamController(ReaderHost):
         self.dispatcher.on_patchy = MessageState.wake  # its task reads what is missing
         self.stored: SessionHistory = SessionHistory(services.stored, session_id)
         self.failure: BaseException | None = None
+        self.requests: list[MessageRequest] = []
+        """The messages that wait to be sent, or whose turn is not over."""
         self.messages_sent: int = 0
         self.losses: int = 0
         self.last_loss: str | None = None
         self.last_loss_time: float | None = None
         self._services = services
         self._hooks = services.hooks()
-        self._limits = Limits(
+        self.limits: Limits = Limits(
             settle_timeout=settings.settle_timeout, cleanup_timeout=settings.cleanup_timeout
         )
         self._nursery = nursery
@@ -269,6 +272,7 @@ class StreamController(ReaderHost):
         request: MessageRequest,
         sender: object,
         policy: Callable[[ev.PermissionEvent], object] | None,
+        resumption: Resumption | None = None,
     ) -> MessageState:
         """Wait for the earlier messages, send the message, and return when it is running.
 
@@ -276,6 +280,7 @@ class StreamController(ReaderHost):
           request: the message.
           sender: what raw subscribers receive with the message's events.
           policy: decides its permission requests; None if nothing does.
+          resumption: its ticket; None if it has none.
 
         Raises:
           MessageRejected: the server refused the message.
@@ -285,15 +290,13 @@ class StreamController(ReaderHost):
         """
         if self.reader.state is StreamState.RECONNECTING:
             self._loss_logger.watch()
-        await self.send_queue.acquire()
+        self.requests.append(request)
         try:
-            await self.stored.refresh()
-            await self.send_queue.wait_resumed()
-            await self.reader.wait_passed_on()
+            await self._wait_for_turn(resumption)
         except BaseException:
-            self.send_queue.release()
+            self.requests.remove(request)
             raise
-        state = self._attach(request, policy)
+        state = self._attach(request, policy, resumption)
         state.sender = sender
         task = MessageTask(
             state=state,
@@ -302,6 +305,7 @@ class StreamController(ReaderHost):
             stored=self.stored,
             cancel=self.cancel,
             deny=partial(self.decide, grant=False),
+            resumption=resumption,
         )
         name = f"trio_mix message on {self.session_id}"
         self._nursery.start_soon(self._until_the_end, task.run, name=name)
@@ -309,10 +313,32 @@ class StreamController(ReaderHost):
             await state.started.wait()
         except BaseException:
             await self.leave(state)
+            await self.save(state, resumption)
             raise
         if state.failure is not None and not state.turn.events:
+            await self.save(state, resumption)
             raise state.failure
         return state
+
+    async def _wait_for_turn(self, resumption: Resumption | None) -> None:
+        """Acquire the queue, and know what is stored before the message."""
+        await self.send_queue.acquire()
+        try:
+            if resumption is not None:
+                resumption.expect_fresh(self.stored.history)
+            await self.stored.refresh()
+            await self.send_queue.wait_resumed()
+            await self.reader.wait_passed_on()
+        except BaseException:
+            self.send_queue.release()
+            raise
+
+    async def save(self, state: MessageState, resumption: Resumption | None) -> None:
+        """Save the ticket of a message that is over, or left; shielded, with a deadline."""
+        if resumption is not None:
+            with trio.move_on_after(self.settings.cleanup_timeout, shield=True):
+                await resumption.update(state)
+        await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def leave(self, state: MessageState) -> None:
         """End the server's work on a message that is left; shielded, with a deadline."""
@@ -382,14 +408,18 @@ class StreamController(ReaderHost):
         self,
         request: MessageRequest,
         policy: Callable[[ev.PermissionEvent], object] | None,
+        resumption: Resumption | None,
     ) -> MessageState:
         """Register a message as the current one."""
         self._learn_traits()
         turn = self.router.register(request.text, plan_mode=request.plan_mode)
-        recovery = Recovery(turn, self.settings.reconnect, self._limits, trio.current_time())
+        recovery = Recovery(turn, self.settings.reconnect, self.limits, trio.current_time())
         recovery.continued = self.continued
         kind = MessageState if self._hooks is None else TimedMessageState
         state = kind(request, recovery, self.session_id, self.settings.message_buffer)
+        if resumption is not None:
+            resumption.apply(turn, recovery, self.stored.history)
+            state.cut = state.cut or turn.resumed
         if policy is not None:
             state.on_permission = lambda event: state.context.run(
                 self._nursery.start_soon, partial(self._ask_policy, policy, event, state)
@@ -431,6 +461,7 @@ class StreamController(ReaderHost):
             self.dispatcher.gap(f"the connection was lost: {reason}")
 
     def _turn_over(self, state: MessageState) -> None:
+        self.requests.remove(state.request)
         recovery = state.recovery
         refused = isinstance(state.failure, errors.MessageRejected)
         ended = state.turn.ended_by is not None or state.failure is None

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from trio_mix._session._controller import StreamController
     from trio_mix._session._message_state import MessageState
     from trio_mix._session._request import MessageRequest
+    from trio_mix._session._resume import Resumption
     from trio_mix._session._stream_hooks import MessageHooks
+    from trio_mix._ticket import Ticket
     from trio_mix.events import Event
 
 __all__ = ["Message", "PermissionPolicy", "TextDeltas"]
@@ -59,9 +61,11 @@ class Message:
         controller: StreamController,
         request: MessageRequest,
         on_permission: PermissionPolicy | None,
+        resumption: Resumption | None = None,
     ) -> None:
         self._controller = controller
         self._request = request
+        self._resumption = resumption
         self._on_permission = on_permission
         self._state: MessageState | None = None
         self._hooks: MessageHooks | None = None
@@ -87,6 +91,11 @@ class Message:
     def session_id(self) -> str:
         """The id of the session."""
         return self._controller.session_id
+
+    @property
+    def ticket(self) -> Ticket | None:
+        """The newest state of the message's ticket; None if it was not sent by `resume`."""
+        return None if self._resumption is None else self._resumption.ticket
 
     @property
     def finished(self) -> bool:
@@ -136,10 +145,17 @@ class Message:
             )
         self._used = True
         self._hooks = self._controller.message_hooks(self._request)
-        if self._hooks is None:
-            self._state = await self._begin()
-        else:
-            self._state = await self._hooks.enter(self._begin)
+        if self._resumption is not None:
+            self._resumption.begin()
+        try:
+            if self._hooks is None:
+                self._state = await self._begin()
+            else:
+                self._state = await self._hooks.enter(self._begin)
+        except BaseException:
+            if self._resumption is not None:
+                self._resumption.end()
+            raise
         return self
 
     async def __aexit__(
@@ -170,6 +186,9 @@ class Message:
                     )
                 )
             state.buffer.discard()
+            if self._resumption is not None:
+                await self._controller.save(state, self._resumption)
+                self._resumption.end()
             if self._hooks is not None:
                 await self._hooks.leave(state, exc, early=early)
 
@@ -269,6 +288,7 @@ class Message:
             self._request,
             self,
             None if on_permission is None else lambda request: on_permission(request, self),
+            self._resumption,
         )
 
     def _opened(self) -> MessageState:

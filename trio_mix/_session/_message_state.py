@@ -82,6 +82,7 @@ class MessageState:
         self.policies: set[trio.CancelScope] = set()
         """The scopes of the permission policies that are running for the message."""
         self.on_permission: Callable[[ev.PermissionEvent], None] | None = None
+        self._has_events = False
         self._news: trio.Event | None = None
 
     def wake(self) -> None:
@@ -114,7 +115,8 @@ class MessageState:
         if not _LOOKED_AT.isdisjoint(map(type, events)):
             events = self._look_at(events)
         self.builder.feed(events)
-        if not self.started.is_set():
+        if not self._has_events:
+            self._has_events = True
             self.started.set()
             self.wake()
         if self.over.is_set():

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from trio_mix._session._dispatcher import EventDispatcher
     from trio_mix._session._message_state import MessageState
+    from trio_mix._session._resume import Resumption
     from trio_mix._session._send_api import SendApi
     from trio_mix._session._stored_messages import SessionHistory
     from trio_mix._turns._decisions import Decision
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["MessageTask"]
 
 _UNREPORTED = "the stream did not report what happened to a message"
+_SENT_BEFORE = "another process sent the message and received the events up to this one"
 _RAN_ELSEWHERE = "another stream of the session received the events up to this one"
 
 
@@ -57,6 +59,7 @@ class MessageTask:
       stored: reads the session's stored messages.
       cancel: asks the server to cancel the turn, and returns whether it did.
       deny: denies a permission request.
+      resumption: saves the ticket of the message; None if it has none.
     """
 
     state: MessageState
@@ -65,6 +68,7 @@ class MessageTask:
     stored: SessionHistory
     cancel: Callable[[], Awaitable[CancelOutcome]]
     deny: Callable[[str], Awaitable[None]]
+    resumption: Resumption | None
 
     async def run(self) -> None:
         """Run until the turn is over; raises only Cancelled."""
@@ -73,6 +77,8 @@ class MessageTask:
             while not state.turn_over.is_set():
                 if state.cancelled.is_set():
                     await self._deny_open_requests()
+                if self.resumption is not None:
+                    await self.resumption.update(state)
                 state.recovery.ids = bool(self.dispatcher.router.traits.ids)
                 decision = state.recovery.next(trio.current_time())
                 if isinstance(decision, Post):
@@ -92,6 +98,8 @@ class MessageTask:
             case Cancel():
                 await self._cancel()
             case Bind(user_message_id, lost):
+                if state.turn.resumed:
+                    self._attach()
                 if lost:
                     state.builder.gap()
                     state.insert(ev.StreamGapEvent(missed=None, reason=_UNREPORTED))
@@ -117,12 +125,25 @@ class MessageTask:
             case Post():
                 raise AssertionError("a POST has its own task")
 
+    def _attach(self) -> None:
+        """Receive the events of a message that another process has sent, after a gap event."""
+        state = self.state
+        if state.cut:
+            state.cut = False
+            state.builder.gap()
+            state.insert(ev.StreamGapEvent(missed=None, reason=_SENT_BEFORE))
+        if state.turn.phase is Phase.REGISTERED:
+            self.dispatcher.step(state, Input.SENDING)
+            self.dispatcher.step(state, Input.ACCEPTED)
+
     async def _post(self) -> None:  # noqa: ASYNC910 - the request is one; nobody awaits it
         """Send once and report the outcome to the recovery."""
         state = self.state
         recovery = state.recovery
         with state.post_scope:
             try:
+                if self.resumption is not None:
+                    await self.resumption.before_post()
                 posted = await self.send_api.post(state.session_id, state.request, self._sending)
             except errors.TransportError as exc:
                 if exc.sent:
@@ -198,7 +219,9 @@ class MessageTask:
             state.turn.ended_by = how.ended_by
         state.builder.doubtful = state.builder.doubtful or how.doubtful
         state.cut = state.cut or how.events_lost
-        if how.lost:
+        if state.turn.resumed:
+            self._attach()
+        elif how.lost:
             self.dispatcher.gap(f"{how.lost}; the rest was read from the stored messages")
         if state.turn.over:
             self.dispatcher.finish(state)

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from trio_mix.errors import ConfigurationError, MessageRejected
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from trio_mix.models import ThinkingLevel
 
-__all__ = ["MessageRequest"]
+__all__ = ["MessageRequest", "check_request"]
 
 
 @attrs.frozen(kw_only=True)
@@ -24,3 +26,40 @@ class MessageRequest:
     max_steps: int | None = None
     media: Sequence[str] = ()
     apps: Sequence[str] = ()
+
+
+def check_request(
+    request: MessageRequest, method: str, session_id: str, *, allow_shell: bool
+) -> None:
+    """Check a message before anything is sent.
+
+    Args:
+      request: the message.
+      method: the method that the caller has used, for errors.
+      session_id: the session, for errors.
+      allow_shell: whether the text may start with ``!``.
+
+    Raises:
+      MessageRejected: the text is empty, or starts with ``!`` without ``allow_shell``.
+      ConfigurationError: ``thinking_level`` or ``max_steps`` is invalid.
+    """
+    if not request.text.strip():
+        raise MessageRejected(
+            f"The message to session {session_id} was not sent, because its text is empty: pass a "
+            "text.",
+            session_id=session_id,
+        )
+    if request.text.lstrip().startswith("!") and not allow_shell:
+        raise MessageRejected(
+            f"The message to session {session_id} was not sent: pipeline servers run a text that "
+            "starts with '!' as a shell command. Pass allow_shell=True if that is intended, or put "
+            "another character before it.",
+            session_id=session_id,
+        )
+    if request.thinking_level not in (None, "off", "basic", "medium", "maximum"):
+        raise ConfigurationError(
+            f"{method}(thinking_level={request.thinking_level!r}): use 'off', 'basic', 'medium' or "
+            "'maximum'."
+        )
+    if request.max_steps is not None and request.max_steps < 1:
+        raise ConfigurationError(f"{method}(max_steps={request.max_steps}): it must be at least 1.")

@@ -101,6 +101,18 @@ class SessionHistory:
             return Reading()  # noqa: ASYNC910 - the request was a checkpoint
         if rows is None:
             return Reading(none_kept=True)
+        return self.reading(rows, turn, router)
+
+    async def rows(self) -> list[StoredRow] | None:
+        """Return all rows, or None if the server has none that can be read.
+
+        Raises:
+          MixError, TransportError: the request failed; a later one may succeed.
+        """
+        return await self._stored.rows(self._session_id)
+
+    def reading(self, rows: list[StoredRow], turn: Turn, router: TurnRouter) -> Reading:
+        """Return what rows show about a turn."""
         asked = [row.id for row in rows if row.role == "user"]
         answers = [row.id for row in rows if row.role != "user"]
         others = router.of_others(turn, asked, answers)

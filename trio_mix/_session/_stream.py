@@ -15,12 +15,15 @@ import attrs
 import trio
 
 from trio_mix import errors
+from trio_mix._callbacks import check_callback
 from trio_mix._lifetime import OwnedNursery
 from trio_mix._public import public
 from trio_mix._session._controller import StreamController
 from trio_mix._session._message import Message
-from trio_mix._session._request import MessageRequest
+from trio_mix._session._request import MessageRequest, check_request
+from trio_mix._session._resume import Resumption
 from trio_mix._session._subscription import RawSubscription, Subscription
+from trio_mix._session._tickets import look_up, prepare
 from trio_mix.sse import ConnectionStatistics, StreamState
 
 if TYPE_CHECKING:
@@ -30,6 +33,9 @@ if TYPE_CHECKING:
     from trio_mix._reply import Reply
     from trio_mix._session._controller import Services, Settings
     from trio_mix._session._message import PermissionPolicy
+    from trio_mix._session._resume import SaveTicket
+    from trio_mix._session._tickets import TicketOutcome
+    from trio_mix._ticket import Ticket
     from trio_mix.models import ThinkingLevel
 
 __all__ = ["SessionStream", "SessionStreamStatistics"]
@@ -194,26 +200,6 @@ class SessionStream:
           ConfigurationError: ``thinking_level`` or ``max_steps`` is invalid.
         """
         controller = self._opened()
-        if not text.strip():
-            raise errors.MessageRejected(
-                f"The message to session {self._session_id} was not sent, because its text is "
-                "empty: pass a text.",
-                session_id=self._session_id,
-            )
-        if text.lstrip().startswith("!") and not allow_shell:
-            raise errors.MessageRejected(
-                f"The message to session {self._session_id} was not sent: pipeline servers run a "
-                "text that starts with '!' as a shell command. Pass allow_shell=True if that is "
-                "intended, or put another character before it.",
-                session_id=self._session_id,
-            )
-        if thinking_level not in (None, "off", "basic", "medium", "maximum"):
-            raise errors.ConfigurationError(
-                f"send(thinking_level={thinking_level!r}): use 'off', 'basic', 'medium' or "
-                "'maximum'."
-            )
-        if max_steps is not None and max_steps < 1:
-            raise errors.ConfigurationError(f"send(max_steps={max_steps}): it must be at least 1.")
         request = MessageRequest(
             text=text,
             plan_mode=plan_mode,
@@ -222,7 +208,101 @@ class SessionStream:
             media=tuple(media),
             apps=tuple(apps),
         )
+        check_request(request, "send", self._session_id, allow_shell=allow_shell)
         return Message(controller, request, self._on_permission)
+
+    async def prepare(
+        self,
+        text: str,
+        *,
+        plan_mode: bool = False,
+        thinking_level: ThinkingLevel | None = None,
+        max_steps: int | None = None,
+        media: Sequence[str] = (),
+        apps: Sequence[str] = (),
+        allow_shell: bool = False,
+    ) -> Ticket:
+        """Return a ticket for a message, of which nothing is sent yet.
+
+        The arguments are those of `send`. The stored messages of the session are read, so that the
+        message can be distinguished from older ones with the same text. Store the ticket, and pass
+        it to `resume`.
+
+        Raises:
+          MixError, TransportError: the stored messages cannot be read at the moment.
+          MessageRejected: the text is empty, or starts with ``!`` without ``allow_shell``.
+          ConfigurationError: an option is invalid, or the options take more than 8 KiB.
+
+        A checkpoint. If it is cancelled, nothing has changed.
+        """
+        controller = self._opened()
+        request = MessageRequest(
+            text=text,
+            plan_mode=plan_mode,
+            thinking_level=thinking_level,
+            max_steps=max_steps,
+            media=tuple(media),
+            apps=tuple(apps),
+        )
+        check_request(request, "prepare", self._session_id, allow_shell=allow_shell)
+        return await prepare(controller, request, shell=allow_shell)
+
+    def resume(
+        self, ticket: Ticket, *, save: SaveTicket | None = None, resend: bool = True
+    ) -> Message:
+        """Return the message of a ticket; entering it (``async with``) finds out how far it came.
+
+        A message that was never sent is sent. A finished one has its reply, which is read from the
+        stored messages; one that runs continues, after a `StreamGapEvent`; one that was posted and
+        never arrived is sent again, once that is certain. Otherwise entering or iterating it raises
+        `MessageInterrupted`. Leaving it early cancels it, as for `send`.
+
+        Args:
+          ticket: the ticket, in any state.
+          save: a sync or async function that stores a ticket durably, called with the ticket marked
+            ``"posting"`` before the first byte is sent, and again when more is known. With it, a
+            ticket that is not marked is sent at once; so every process must pass it. If it raises
+            before the message is sent, the message is not sent and fails with that exception.
+          resend: whether a message that may have been sent, and is not stored, is sent again; if
+            not, its outcome is unknown.
+
+        Raises:
+          UsageError: the ticket is that of another session, or (on entering) is being resumed in
+            this process already.
+          MessageRejected: the text is empty, or starts with ``!`` without ``allow_shell``.
+          ConfigurationError: an option is invalid, or ``save`` cannot be called with a ticket.
+        """
+        controller = self._opened()
+        self._check_session(ticket, "resume")
+        if save is not None:
+            check_callback(save, "resume(save=...)", 1)
+        resumption = Resumption(ticket, save, resend=resend)
+        request = resumption.request
+        check_request(request, "resume", self._session_id, allow_shell=ticket.allow_shell)
+        return Message(controller, request, self._on_permission, resumption)
+
+    async def look_up(self, ticket: Ticket) -> TicketOutcome:
+        """Return what the stored messages show about a ticket. Nothing is sent.
+
+        It takes one request, or up to six seconds where a message is not stored, for it may still
+        arrive.
+
+        Raises:
+          UsageError: the ticket is that of another session.
+          MixError, TransportError: the stored messages cannot be read at the moment.
+
+        A checkpoint. If it is cancelled, nothing has changed.
+        """
+        controller = self._opened()
+        self._check_session(ticket, "look_up")
+        return await look_up(controller, ticket)
+
+    def _check_session(self, ticket: Ticket, method: str) -> None:
+        if ticket.session_id != self._session_id:
+            raise errors.UsageError(
+                f"{method}(ticket): the ticket is that of session {ticket.session_id!r}, and this "
+                f"is the stream of session {self._session_id!r}. Open the stream of its session."
+            )
 
     async def ask(
         self,

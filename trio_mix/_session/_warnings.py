@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from trio_mix.events import PermissionEvent
 
-__all__ = ["LossLogger", "session_gone", "warn_unanswered"]
+__all__ = ["LossLogger", "session_gone", "warn_not_saved", "warn_unanswered"]
 
 _log: Final = get_logger("trio_mix")
 
@@ -47,6 +47,16 @@ def warn_unanswered(request: PermissionEvent, session_id: str) -> None:
         "on_permission=..., or iterate the message and grant or deny it.",
         what,
         session_id,
+    )
+
+
+def warn_not_saved(session_id: str, failure: Exception) -> None:
+    """Warn that the newest state of a ticket could not be saved."""
+    _log.warning(
+        "The ticket of a message on session %s could not be saved (%s): the message goes on. If "
+        "this process ends now, its stored messages show its outcome.",
+        session_id,
+        type(failure).__name__,
     )
 
 

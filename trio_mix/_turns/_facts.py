@@ -13,6 +13,7 @@ from trio_mix._turns._stored_turn import TurnOutcome
 from trio_mix._turns._turn import Phase
 
 if TYPE_CHECKING:
+    from trio_mix._ticket import TicketState
     from trio_mix._turns._limits import Limits
     from trio_mix._turns._turn import Turn
     from trio_mix.events import Event
@@ -52,6 +53,7 @@ class Facts:
       cut: whether events, or the POST's answer, may have been lost, or the message was left.
       was_cut: whether a connection was lost while the turn was under way.
       left: whether the sender has left.
+      may_resend: whether the message may be sent (again) where it is not stored.
       reading: the last reading of the stored messages.
       over_before: whether the reading before it said that the turn is over.
       session_quiet: whether the session does nothing, by the readings so far.
@@ -71,6 +73,7 @@ class Facts:
         self.cut: bool = False
         self.was_cut: bool = False
         self.left: bool = False
+        self.may_resend: bool = True
         self.reading: Reading = Reading()
         self.over_before: bool = False
         self.session_quiet: bool = False
@@ -93,7 +96,7 @@ class Facts:
             return Concern.ANSWERED
         if self.busy_error is not None:
             return Concern.BUSY
-        if phase is not Phase.REGISTERED and self.cut:
+        if self.cut and (phase is not Phase.REGISTERED or self.turn.resumed):
             return Concern.CUT
         if phase is Phase.RUNNING and not self.post_open:
             return Concern.RUNNING
@@ -101,6 +104,12 @@ class Facts:
         if phase in (Phase.POSTED, Phase.RUNNING) and self.turn.answer_due and self.post_open:
             return Concern.RUNNING
         return Concern.POST
+
+    @property
+    def ticket_state(self) -> TicketState | None:
+        """What the ticket of a resumed message says of it; None for other messages."""
+        ticket = self.turn.ticket
+        return ticket.state if ticket is not None and self.turn.resumed else None
 
     @property
     def doubted_error(self) -> ev.ErrorEvent | ev.RateLimitEvent | None:

@@ -5,19 +5,24 @@ Rule 1  The history is read before a stream's first message; if that fails, befo
 Rule 2  A message that was sent and may still be running (its outcome is unknown) stays in doubt.
 Rule 3  A stream may be open for months: only the last of its own turns, of those in doubt, and of
         the stored rows are remembered. A row before a remembered one is old too.
+Rule 4  A message that another process may have sent is judged by the baseline of its ticket. This
+        stream's other turns are not it.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from trio_mix._turns._baseline import baseline_of, digest_of, judge_since
 from trio_mix._turns._stored_turn import PriorTurn, judge
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from trio_mix._ticket import Baseline
     from trio_mix._turns._stored_turn import StoredRow, Verdict
     from trio_mix._turns._turn import Turn
 
@@ -53,6 +58,11 @@ class History:
         self.known: dict[str, None] | None = None
         self._own: list[_Own] = []
         self._older = False
+        self._last: str | None = None
+        self._named: dict[str, str | None] = {}
+        """The user messages of this stream's turns, each with the id of its ticket."""
+        self._unnamed: deque[tuple[bytes, str | None]] = deque(maxlen=_MOST_KNOWN)
+        """The digests of the texts of its other turns, each with the id of its ticket."""
 
     @property
     def earlier(self) -> list[PriorTurn]:
@@ -65,10 +75,24 @@ class History:
         asked = [row.id for row in rows if row.role == "user"]
         self.known = dict.fromkeys(asked[-_MOST_KNOWN:])
         self._older = len(asked) > _MOST_KNOWN
+        self._last = rows[-1].id if rows else None
         self._own = [own for own in self._own if own.may_come][-_MOST_DOUBTFUL:]
 
     def judge(self, rows: Sequence[StoredRow], turn: Turn) -> Verdict:
         """Return what the rows show about a turn."""
+        if turn.resumed and turn.ticket is not None:
+            ticket = turn.ticket
+            digest = digest_of(turn.text)
+            return judge_since(
+                rows,
+                ticket,
+                user_message_id=turn.user_message_id,
+                matches=turn.matches,
+                others={each for each, owner in self._named.items() if owner != ticket.ticket_id},
+                equal=sum(
+                    other == digest and owner != ticket.ticket_id for other, owner in self._unnamed
+                ),
+            )
         return judge(
             rows,
             user_message_id=turn.user_message_id,
@@ -86,12 +110,22 @@ class History:
           answered: whether one of its assistant messages has an id.
           outcome_open: whether it may still be running.
         """
+        ticket_id = None if turn.ticket is None else turn.ticket.ticket_id
+        if turn.user_message_id is None:
+            self._unnamed.append((digest_of(turn.text), ticket_id))
+        else:
+            self._named[turn.user_message_id] = ticket_id
+            if len(self._named) > _MOST_KNOWN:
+                del self._named[next(iter(self._named))]
         if turn.user_message_id is not None and self.known is not None:
             self.known[turn.user_message_id] = None
             while len(self.known) > _MOST_KNOWN:
                 del self.known[next(iter(self.known))]
                 self._older = True
                 self.due = self.due or bool(self._own)  # their rows may be forgotten
+            return
+        if turn.resumed and not outcome_open:
+            self.due = True  # it was not sent here: its row is among those that were read
             return
         # A refused or failed message, or a command, may or may not be stored.
         certain = answered and not turn.text.startswith(("/", "!"))
@@ -101,3 +135,14 @@ class History:
         self.due = self.due or not certain or len(self._own) > _MOST_OWN or text > _MOST_TEXT
         while len(self._own) > 2 * _MOST_OWN or (text > 2 * _MOST_TEXT and len(self._own) > 1):
             text -= len(self._own.pop(0).prior.text)  # no rows were read for long
+
+    def baseline(self, text: str) -> Baseline | None:
+        """Return what a ticket notes before its message is sent; None if nothing is known."""
+        if self.known is None:
+            return None
+        equal = sum(own.prior.matches(text) for own in self._own)
+        return baseline_of(self.known, older=self._older, last=self._last, equal=equal)
+
+    def in_doubt(self, text: str) -> int:
+        """Return how many turns that are over may still be stored later with a text."""
+        return sum(own.may_come and own.prior.matches(text) for own in self._own)

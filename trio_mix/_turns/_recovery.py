@@ -40,6 +40,9 @@ Rule 10 Every wait ends, except for a turn whose tool is at work. A turn of whic
         is at another turn. A POST that a server leaves open is bounded by its own timeout.
 Rule 11 After the terminal event the HTTP answer is awaited for ``cleanup_timeout`` only, and after
         the HTTP answer the events for as long as they keep coming, at most `Limits.late_events`.
+Rule 12 A message that another process may have sent begins with rule 3, whatever its phase; its
+        events are nobody's until a stored message is found that is this message. Where its ticket
+        shows that it arrived, or has ended, it is never sent again.
 """
 
 from __future__ import annotations
@@ -162,6 +165,17 @@ class Recovery(Facts):
         """Note that a hook, or a function that makes headers, raised."""
         self.post_open = False
         self._failure = failure
+
+    # -- facts: the ticket --------------------------------------------------------------
+
+    def resumed(self, *, may_resend: bool) -> None:
+        """Note that another process may have sent the message (rule 12).
+
+        Args:
+          may_resend: whether the message may be sent (again) where it is not stored.
+        """
+        self.turn.resumed = self.posted = self.cut = True
+        self.may_resend = may_resend
 
     # -- facts: the stream and the sender -----------------------------------------------
 
@@ -341,8 +355,8 @@ class Recovery(Facts):
     def _judge(self, now: float) -> Decision | None:
         """Return what the last reading means; None where no rule fits."""
         concern, found = self.concern, self._found_id()
-        if found and concern is Concern.RUNNING:
-            return Bind(found, lost=self.ids)
+        if found and (concern is Concern.RUNNING or self.turn.resumed):
+            return Bind(found, lost=self.ids and not self.turn.resumed)
         if concern is Concern.BUSY:
             patience = self.limits.settle_timeout
             self.session_quiet = self.signs.session_is_quiet(now, self.reading, patience)
@@ -412,7 +426,7 @@ class Recovery(Facts):
             case Action.GONE | Action.UNKNOWN:
                 return Interrupt(
                     outcome="gone" if rule.then is Action.GONE else "unknown",
-                    what=_NOT_REPORTED if running else f"was cut: {self._lost()}",
+                    what=_NOT_REPORTED if running else self._what(),
                     why=rule.why or self._silence_text(rule.then),
                     reply=reply,
                     cause=self.doubted_error if running else None,
@@ -423,11 +437,14 @@ class Recovery(Facts):
     def _post_again(self, now: float) -> None:
         """Forget the attempt that did not run."""
         self.busy_error, self.refusal, self._dealt_with = None, None, None
-        self.cut = self.timed_out = False
+        self.cut = self.timed_out = self.turn.resumed = False
         self.posted_again = True
         self._at = now
         self._attempts = ReconnectSchedule(self._policy)
         self._attempts.begin(now)
+
+    def _what(self) -> str:
+        return "was resumed" if self.turn.resumed else f"was cut: {self._lost()}"
 
     def _lost(self) -> str:
         """Return why events, or the answer, may be missing."""

@@ -103,6 +103,33 @@ def never_arrived(facts: Facts) -> bool:
     return not facts.timed_out or facts.refusal is not None or facts.left
 
 
+def not_kept(facts: Facts) -> bool:
+    """It was resumed, and the server keeps no messages that can be read."""
+    return facts.turn.resumed and facts.reading.none_kept
+
+
+def must_not_resend(facts: Facts) -> bool:
+    """Its ticket, its text or its sender does not allow to send it again (rule 12)."""
+    return not facts.may_resend
+
+
+def finished_before(facts: Facts) -> bool:
+    """Its ticket says that it has finished."""
+    return facts.ticket_state == "finished"
+
+
+def failed_before(facts: Facts) -> bool:
+    """Its ticket says that it has failed."""
+    return facts.ticket_state == "failed"
+
+
+def resumed_and_quiet(facts: Facts) -> bool:
+    """It was resumed, and the session has been idle for long enough for it to be stored."""
+    limits = facts.limits
+    quiet = facts.signs.silence >= min(limits.arrival, limits.settle_timeout)
+    return facts.turn.resumed and quiet and not facts.reading.at_work
+
+
 def looks_whole(facts: Facts) -> bool:
     """The rows look like all of a turn."""
     verdict = facts.reading.verdict
@@ -160,8 +187,14 @@ _UNFINISHED: Final = TurnOutcome.UNFINISHED
 _ABSENT: Final = TurnOutcome.ABSENT
 _UNKNOWN: Final = TurnOutcome.UNKNOWN
 _STORED: Final = (_FINISHED, _BROKEN_OFF, _UNFINISHED, _UNKNOWN)
+_STORED_OR_ABSENT: Final = (_BROKEN_OFF, _UNFINISHED, _UNKNOWN, _ABSENT)
 _BROKE: Final = "the server broke it off"
 _TWICE: Final = "it was sent again and did not arrive"
+_NONE_KEPT: Final = "this server stores no messages that can be read"
+_NOT_STORED: Final = "it is not among the stored messages, which does not prove that it never ran"
+_AMBIGUOUS: Final = "the stored messages were changed, or another message has the same text"
+_FAILED: Final = "its ticket says that it failed"
+_HAD_FINISHED: Final = "its ticket says that it finished, but the stored messages do not show it"
 
 RULES: Final[tuple[Rule, ...]] = (
     _rule(Concern.BUSY, None, Action.POST_AGAIN, none_kept),
@@ -178,9 +211,15 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule(Concern.RUNNING, (_ABSENT, _UNKNOWN, None), Action.UNKNOWN, unheard),
     _rule(Concern.RUNNING, (_ABSENT, _UNKNOWN, None), Action.UNKNOWN, silent_for_long),
     _rule(Concern.CUT, _FINISHED, Action.COMPLETE),
+    _rule(Concern.CUT, _STORED_OR_ABSENT, Action.GONE, failed_before, why=_FAILED),
+    _rule(Concern.CUT, _UNFINISHED, Action.COMPLETE_IN_DOUBT, finished_before, looks_whole),
+    _rule(Concern.CUT, (_ABSENT, _UNKNOWN), Action.UNKNOWN, finished_before, why=_HAD_FINISHED),
+    _rule(Concern.CUT, None, Action.UNKNOWN, not_kept, why=_NONE_KEPT),
+    _rule(Concern.CUT, _UNKNOWN, Action.UNKNOWN, resumed_and_quiet, why=_AMBIGUOUS),
     _rule(Concern.CUT, _BROKEN_OFF, Action.GONE, why=_BROKE),
     _rule(Concern.CUT, _ABSENT, Action.END, never_arrived, left),
     _rule(Concern.CUT, _ABSENT, Action.REFUSE, never_arrived, refused),
+    _rule(Concern.CUT, _ABSENT, Action.UNKNOWN, never_arrived, must_not_resend, why=_NOT_STORED),
     _rule(Concern.CUT, _ABSENT, Action.GONE, never_arrived, posted_again, why=_TWICE),
     _rule(Concern.CUT, _ABSENT, Action.POST_AGAIN, never_arrived),
     _rule(Concern.CUT, _UNFINISHED, Action.COMPLETE_IN_DOUBT, silent, looks_whole),

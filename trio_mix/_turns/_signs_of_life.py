@@ -85,8 +85,8 @@ class SignsOfLife:
         self._read_at = now
         if verdict.growth > self._growth:
             self._growth, self._last_sign = verdict.growth, self._clock
-        if verdict.outcome is not TurnOutcome.ABSENT:
-            self._absent_since = None
+        if verdict.outcome is not TurnOutcome.ABSENT or reading.at_work:
+            self._absent_since = None  # a busy session may have the message in its queue
         elif self._absent_since is None:
             self._absent_since = now
 

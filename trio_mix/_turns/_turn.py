@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 if TYPE_CHECKING:
+    from trio_mix._ticket import Ticket
     from trio_mix.events import Event
 
-__all__ = ["TRANSITIONS", "Input", "Owner", "Phase", "Turn", "same_text"]
+__all__ = ["TRANSITIONS", "Input", "Owner", "Phase", "Turn", "plain", "same_text"]
 
 
 class Phase(enum.Enum):
@@ -124,6 +125,11 @@ class Turn:
     """Whether what binds it may have been lost with a connection."""
     cancelling: bool = False
     """Whether a request to cancel it was sent, or is being sent."""
+    ticket: Ticket | None = None
+    """The ticket of its message, if it has one."""
+    resumed: bool = False
+    """Whether another process, or an earlier attempt, may have sent the message: its ticket and the
+    stored messages show whether it did."""
     doubt: Event | None = None
     """A terminal event that was taken for another turn's and may have been this one's, if no event
     of this turn has come since."""
@@ -161,11 +167,11 @@ class Turn:
 
 def same_text(sent: str, stored: str, *, plan_mode: bool = False) -> bool:
     """Return whether a stored text is that of a message: plan mode appends something."""
-    ours, theirs = _plain(sent), _plain(stored)
+    ours, theirs = plain(sent), plain(stored)
     return ours == theirs or (plan_mode and bool(ours) and theirs.startswith(ours))
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Return a text in the form in which it can be compared with a server's copy of it.
 
     A server may trim or fold white space, and replaces half a surrogate pair.
