@@ -7,10 +7,17 @@ import logging
 import sys
 import time
 import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+sys.path.insert(1, str(Path(__file__).parents[2]))  # the package `tests`
+
+from campaign_features import FEATURES, OFF, draw
 from campaign_judge import Figures, judge
 from campaign_run import carry_out
-from campaign_schedule import draw
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def main() -> int:
@@ -20,17 +27,23 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="replay this seed and print the whole timeline")
     parser.add_argument("--sockets", action="store_true", help="use sockets and a faster clock")
     parser.add_argument("--most", type=int, default=10, help="stop after this number of failures")
+    parser.add_argument(
+        "--features", nargs="*", choices=FEATURES, help="the features of every schedule"
+    )
+    parser.add_argument("--all", action="store_true", help="draw also the features that are off")
     options = parser.parse_args()
+    if options.all:
+        OFF.clear()
     warnings.simplefilter("error")
     logging.disable(logging.WARNING)  # warnings about lost connections are expected
     if options.seed is not None:
-        return show(options.seed, in_memory=not options.sockets)
+        return show(options.seed, options.features, in_memory=not options.sockets)
     start = options.start if options.start is not None else time.time_ns() % 10**9
     print(f"seeds from {start} on")
     figures, failures, began = Figures(), 0, time.perf_counter()
     for seed in range(start, start + options.count):
         try:
-            run = carry_out(draw(seed), in_memory=not options.sockets)
+            run = carry_out(draw(seed, options.features), in_memory=not options.sockets)
         except BaseException:
             print(f"seed {seed}:", flush=True)
             raise
@@ -38,9 +51,12 @@ def main() -> int:
         wrong = judge(run)
         if wrong:
             failures += 1
-            print(f"seed {seed} ({run.schedule.api}, replay={run.schedule.replay}):", flush=True)
+            schedule = run.schedule
+            features = ", ".join(sorted(schedule.features)) or "plain"
+            about = f"{schedule.api}, replay={schedule.replay}, {features}"
+            print(f"seed {seed} ({about}):", flush=True)
             for line in wrong:
-                print("   ", line[:400], flush=True)
+                print("   ", str(line)[:400], flush=True)
             if failures >= options.most:
                 break
     print(figures)
@@ -48,8 +64,8 @@ def main() -> int:
     return 1 if failures else 0
 
 
-def show(seed: int, *, in_memory: bool) -> int:
-    schedule = draw(seed)
+def show(seed: int, features: Sequence[str] | None, *, in_memory: bool) -> int:
+    schedule = draw(seed, features)
     run = carry_out(schedule, in_memory=in_memory)
     print(schedule)
     print(run.timeline)
@@ -57,7 +73,7 @@ def show(seed: int, *, in_memory: bool) -> int:
         print(outcome.job, outcome.how, repr(outcome.error), outcome.reply, outcome.deltas)
     print("the stream failed with:", repr(run.died_of), "faults:", run.faults)
     wrong = judge(run)
-    print("\n".join(wrong) or "all invariants hold")
+    print("\n".join(map(str, wrong)) or "all invariants hold")
     return 1 if wrong else 0
 
 

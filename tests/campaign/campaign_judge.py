@@ -6,46 +6,83 @@ The invariants:
 2. A reply's text is the whole text of one run of its message, or the reply is marked incomplete.
 3. Joined text deltas are the reply's text; streamed events up to a gap are a prefix of it.
 4. The server ran no message more often than it was sent.
-5. No event reached two messages, or a message of another turn.
-6. An error is accurate: a message reported as not run did not run, one reported as gone is gone.
+5. No event reached two messages, or a message of another turn, unless the result is marked.
+6. An error is accurate: a message reported as not run did not run, one reported as gone is gone,
+   and an error of the agent is that of the message's own turn.
 7. No task, connection or file is left, and the next message works.
+8. Where nothing disturbs the network, a message runs soon after the server is free, and its result
+   is there soon after its turn has ended.
+
+A result that breaks 2, 5 or 6 is wrong, and nothing says so: it counts as "wrong and unflagged".
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import attrs
 from campaign_schedule import words_of
+from campaign_texts import names_in, texts_of
 
 from trio_mix import errors
 from trio_mix import events as ev
 from trio_mix.testing import (
-    AskPermission,
+    Drop,
     Fail,
+    MessageAccepted,
     MessageFinished,
     MessageRun,
     RateLimit,
-    Say,
-    SubAgent,
-    Think,
-    Turn,
-    UseTool,
-    UseTools,
+    Raw,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from campaign_run import Outcome, Run
+    from campaign_play import Outcome, Run
 
-    from trio_mix.testing import Step
+__all__ = ["Figures", "Violation", "judge"]
 
-__all__ = ["Figures", "judge"]
+Kind: TypeAlias = Literal[
+    "not ended",
+    "no error of the library",
+    "deltas",
+    "shared event",
+    "run twice",
+    "another turn's event",
+    "wrong text",
+    "wrong error",
+    "wrong partial",
+    "wrong outcome",
+    "late",
+    "left",
+    "last message",
+]
 
-_ENDED = "(a round has ended)"
+_WRONG: tuple[Kind, ...] = (
+    "another turn's event",
+    "wrong text",
+    "wrong error",
+    "wrong partial",
+    "wrong outcome",
+)
+
 _WAITING = "a turn or a waiting sender"
+
+PROMPT = 10.0
+"""Seconds of invariant 8, in addition to the server's own delay."""
+
+
+@attrs.frozen
+class Violation:
+    """One violation of an invariant."""
+
+    kind: Kind
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.text}"
 
 
 @attrs.define
@@ -65,6 +102,8 @@ class Figures:
     cancelled: int = 0
     lost: int = 0
     run_twice: int = 0
+    wrong: int = 0
+    """Wrong and unflagged."""
     dead_streams: int = 0
 
     def add(self, run: Run) -> None:
@@ -90,8 +129,9 @@ class Figures:
             self.lost += outcome.how == "defect" or (
                 outcome.how == "hung" and not _cannot_be_noticed(run)
             )
-        if not run.schedule.corrupts:
-            self.run_twice += sum(1 for _ in _run_too_often(run))
+        found = Counter(violation.kind for violation in judge(run))
+        self.run_twice += found["run twice"]
+        self.wrong += sum(found[kind] for kind in _WRONG)
 
     def __str__(self) -> str:
         faults = ", ".join(f"{name} {count}" for name, count in sorted(self.faults.items()))
@@ -103,44 +143,52 @@ class Figures:
             f"messages sent {self.messages}: replies {self.replies} (recovered {self.recovered},"
             f" sent again {self.resent}, incomplete {self.incomplete}), typed errors"
             f" {sum(self.errors.values())} ({failed}), cancelled or left {self.cancelled};"
-            f" lost {self.lost}; run twice {self.run_twice}"
+            f" lost {self.lost}; run twice {self.run_twice}; wrong and unflagged {self.wrong}"
         )
 
 
-def judge(run: Run) -> list[str]:
+def judge(run: Run) -> list[Violation]:
     """Return the violated invariants."""
-    found = [line for line in run.left if not (_WAITING in line and _cannot_be_noticed(run))]
-    found += _ended(run)
-    found += _shared(run)
+    return list(_violations(run))
+
+
+def _violations(run: Run) -> Iterator[Violation]:
+    for line in run.left:
+        if not (_WAITING in line and _cannot_be_noticed(run)):
+            yield Violation("left", line)
+    yield from _ended(run)
+    yield from _shared(run)
     if not run.schedule.corrupts:
-        found += _run_too_often(run)
-        found += _texts(run)
-        found += _accurate(run)
-        found += _final(run)
-    return found
+        yield from _run_too_often(run)
+        yield from _texts(run)
+        yield from _accurate(run)
+        yield from _prompt(run)
+        yield from _final(run)
 
 
-def _ended(run: Run) -> Iterator[str]:
+def _ended(run: Run) -> Iterator[Violation]:
     for outcome in run.outcomes:
         if outcome.how == "hung" and not _cannot_be_noticed(run):
-            yield f"{outcome.job}: it has not ended"
+            yield Violation("not ended", f"{outcome.job}")
         if outcome.how == "defect":
-            yield f"{outcome.job}: {outcome.error!r} is not an error of the library"
+            yield Violation("no error of the library", f"{outcome.job}: {outcome.error!r}")
         if outcome.reply is not None and outcome.deltas is not None:
             joined = "".join(outcome.deltas)
-            if joined != outcome.reply.text:
-                yield f"{outcome.job}: joined deltas {joined!r} are not {outcome.reply.text!r}"
-        if outcome.reply is not None:
+            if joined != outcome.reply.text and "answer" not in outcome.reply.doubts:
+                text = f"joined {joined!r} is not {outcome.reply.text!r}"
+                yield Violation("deltas", f"{outcome.job}: {text}")
+        if outcome.reply is not None and "answer" not in outcome.reply.doubts:
             streamed = _streamed(outcome)
             if not outcome.reply.text.startswith(streamed):
-                yield f"{outcome.job}: {streamed!r} does not begin {outcome.reply.text!r}"
+                text = f"{streamed!r} does not begin {outcome.reply.text!r}"
+                yield Violation("deltas", f"{outcome.job}: {text}")
 
 
 def _cannot_be_noticed(run: Run) -> bool:
     """Return whether a dead connection may look alive: changed bytes (which TCP's checksums
     prevent) can hide the end of a body. Pipeline servers send no heartbeats during a turn, and the
     response of a blocking server may take any time."""
-    return run.schedule.corrupts and run.schedule.api != "async"
+    return run.schedule.corrupts and run.schedule.apis != {"async"}
 
 
 def _streamed(outcome: Outcome) -> str:
@@ -154,25 +202,40 @@ def _streamed(outcome: Outcome) -> str:
     return "".join(pieces)
 
 
-def _shared(run: Run) -> Iterator[str]:
+def _flagged(outcome: Outcome) -> bool:
+    """Return whether the result says that it may be wrong."""
+    said = outcome.reply or getattr(outcome.error, "partial", None)
+    return said is not None and (said.incomplete or bool(said.doubts))
+
+
+def _shared(run: Run) -> Iterator[Violation]:
     seen: dict[int, Outcome] = {}
     owners: dict[str, Outcome] = {}
+    # Without ids, the events of a message that was left early may be another turn's: the end, which
+    # would show it, was not waited for.
+    unknowable = run.schedule.features & {"two clients", "at work", "reopen"} and (
+        run.schedule.apis != {"async"}
+    )
     for outcome in run.outcomes:
         names: set[str] = set()
         for event in outcome.events:
             if seen.setdefault(id(event), outcome) is not outcome:
-                yield f"{event!r} reached two messages"
+                yield Violation("shared event", f"{event!r} reached two messages")
             if isinstance(event, ev.ContentEvent) and event.parent_tool_call_id is None:
                 names |= words_of(event.content)
-        if run.schedule.corrupts:
+        excused = _flagged(outcome) or (unknowable and outcome.how in ("left", "cancelled"))
+        if run.schedule.corrupts or excused:
             continue
-        if len(names) > 1:
-            yield f"{outcome.job}: has events of the turns {sorted(names)}"
-        for name in names:
-            if owners.setdefault(name, outcome) is not outcome:
-                yield f"events of turn {name} reached {outcome.job} and {owners[name].job}"
-            if not any(name in _names(turn) for turn in run.schedule.turns[outcome.job.text]):
-                yield f"{outcome.job}: has events of turn {name}, which is another message's"
+        for name in sorted(names):
+            if not any(name in names_in(turn) for turn in run.schedule.turns[outcome.job.text]):
+                text = f"{outcome.job}: has events of turn {name}"
+            elif len(names) > 1:
+                text = f"{outcome.job}: has events of the turns {sorted(names)}"
+            elif owners.setdefault(name, outcome) is not outcome:
+                text = f"events of turn {name} reached {outcome.job} and {owners[name].job}"
+            else:
+                continue
+            yield Violation("another turn's event", text)
 
 
 def _marked_as_resent(outcome: Outcome) -> bool:
@@ -184,127 +247,146 @@ def _runs(run: Run) -> Counter[str]:
     return Counter(record.text for record in run.log if isinstance(record, MessageRun))
 
 
-def _run_too_often(run: Run) -> Iterator[str]:
+def _sent(run: Run) -> Counter[str]:
     sent = Counter(outcome.job.text for outcome in run.outcomes)
+    return sent + Counter(dead.text for dead in run.schedule.dead)
+
+
+def _run_too_often(run: Run) -> Iterator[Violation]:
+    sent, apis = _sent(run), run.schedule.apis
     # Without stored messages, the client cannot find out whether a message ran: if the server is
     # busy, the message is sent again, and the reply is marked as resent.
     flagged = {
         outcome.job.text
         for outcome in run.outcomes
-        if run.schedule.api == "pipeline-oldest" and _marked_as_resent(outcome)
+        if "pipeline-oldest" in apis and _marked_as_resent(outcome)
     }
+    # Each stream of a pipeline server runs each message, if it is not busy at that moment.
+    several = "two clients" in run.schedule.features and "pipeline" in " ".join(apis)
+    accepted = Counter(each.text for each in run.log if isinstance(each, MessageAccepted))
     for text, runs in _runs(run).items():
-        if text != "foreign" and text not in flagged and runs > sent[text]:
-            yield f"{text!r} was sent {sent[text]} times and run {runs} times"
+        if text == "foreign" or text in flagged or (several and accepted[text] <= sent[text]):
+            continue
+        if runs > sent[text]:
+            yield Violation(
+                "run twice", f"{text!r} was sent {sent[text]} times and run {runs} times"
+            )
 
 
-def _texts(run: Run) -> Iterator[str]:
+def _texts(run: Run) -> Iterator[Violation]:
     runs = _runs(run)
     claimed: set[tuple[str, int]] = set()
     for outcome in run.outcomes:
-        if outcome.reply is None:
+        if outcome.reply is None or _flagged(outcome):
             continue
-        text = outcome.job.text
+        text, reply = outcome.job.text, outcome.reply
         turns = run.schedule.turns[text]
-        if getattr(outcome.reply, "incomplete", False):
-            continue
         fitting = [
             number
             for number in range(runs[text])
             if (text, number) not in claimed
-            and outcome.reply.text in _texts_of(turns[min(number, len(turns) - 1)], run)
+            and reply.text in texts_of(turns[min(number, len(turns) - 1)], run.schedule.apis)
         ]
         if fitting:
             claimed.add((text, fitting[0]))
-        else:
-            yield (
-                f"{outcome.job}: {outcome.reply.text!r} (recovered={outcome.reply.recovered}, "
-                f"resent={outcome.reply.resent}) is not the text of any of {runs[text]} runs"
+        elif not _cut_short_by_a_cancel(run, text, reply.text):
+            yield Violation(
+                "wrong text",
+                f"{outcome.job}: {reply.text!r} (recovered={reply.recovered}, "
+                f"resent={reply.resent}) is not the text of any of {runs[text]} runs",
             )
 
 
-def _texts_of(turn: Turn, run: Run) -> set[str]:
-    """Return the possible texts of a turn, which depend on permissions."""
-    ways = _ways(turn.steps)
-    if run.schedule.api == "pipeline-oldest":  # it sends only the text of the last round
-        return {way[-1] for way in ways}
-    return {"".join(way) for way in ways}
+def _cut_short_by_a_cancel(run: Run, text: str, shown: str) -> bool:
+    """Return whether another client cancelled the turn, which then ended like a whole one."""
+    return "cancelled" in _endings(run, text) and any(
+        whole.startswith(shown)
+        for turn in run.schedule.turns[text]
+        for whole in texts_of(turn, run.schedule.apis)
+    )
 
 
-def _ways(steps: Sequence[Step], so_far: tuple[str, ...] = ("",)) -> set[tuple[str, ...]]:
-    """Return the texts of a turn's rounds, for each possible path; a mark ends a round."""
-    ways = {so_far}
-    for step in steps:
-        match step:
-            case Say(text):
-                ways = {_open(way, text) for way in ways}
-            case Think():
-                ways = {_open(way, "") for way in ways}
-            case UseTool() | UseTools() | SubAgent():
-                ways = {(*_open(way, ""), _ENDED) for way in ways}
-            case AskPermission(_, then, otherwise):
-                ways = {after for way in ways for after in _ways(then, way)} | {
-                    after for way in ways for after in _ways(otherwise or (), way)
-                }
-            case _:
-                pass
-    if so_far != ("",):
-        return ways
-    return {tuple(part for part in way if part != _ENDED) for way in ways}
+def _endings(run: Run, text: str) -> list[str]:
+    return [
+        record.how
+        for record in run.log
+        if isinstance(record, MessageFinished) and record.text == text
+    ]
 
 
-def _open(way: tuple[str, ...], text: str) -> tuple[str, ...]:
-    """Add text to the open round, or to a new one."""
-    return (*way, text) if way[-1] == _ENDED else (*way[:-1], way[-1] + text)
-
-
-def _names(turn: Turn) -> set[str]:
-    texts = {part for way in _ways(turn.steps) for part in way}
-    return {name for text in texts for name in words_of(text)} | {
-        name for step in turn.steps for name in words_of(getattr(step, "text", ""))
-    }
-
-
-def _accurate(run: Run) -> Iterator[str]:
-    runs = _runs(run)
-    sent = Counter(outcome.job.text for outcome in run.outcomes)
+def _accurate(run: Run) -> Iterator[Violation]:
+    runs, sent = _runs(run), _sent(run)
     for outcome in run.outcomes:
         text, error = outcome.job.text, outcome.error
         if error is None or sent[text] > 1:
             continue
-        finished = [
-            record.how
-            for record in run.log
-            if isinstance(record, MessageFinished) and record.text == text
-        ]
+        finished = _endings(run, text)
         turn = run.schedule.turns[text][0]
         if isinstance(error, errors.MessageRejected | errors.TransportError) and runs[text]:
-            yield f"{outcome.job}: {error!r} claims that it did not run, but it did"
+            yield Violation("wrong outcome", f"{outcome.job}: {error!r}, but it ran")
         gone = isinstance(error, errors.MessageInterrupted) and error.outcome == "gone"
         if gone and ("complete" in finished or len(finished) < runs[text]):
-            yield f"{outcome.job}: reported as gone, but it ended as {finished}"
-        if isinstance(error, errors.AgentError):
-            scripted = any(isinstance(step, Fail | RateLimit) for step in turn.steps)
-            if not scripted and not _excused(error, finished):
-                yield f"{outcome.job}: {error!r} is not in the script"
+            yield Violation("wrong outcome", f"{outcome.job}: gone, but it ended as {finished}")
+        if isinstance(error, errors.AgentError) and not _own(error, turn.steps, finished):
+            yield Violation("wrong error", f"{outcome.job}: {error!r}, but it ended as {finished}")
         partial = getattr(error, "partial", None)
-        if partial is None or getattr(partial, "incomplete", False):
+        if partial is None or _flagged(outcome):
             continue
-        if not any(whole.startswith(partial.text) for whole in _texts_of(turn, run)):
-            yield f"{outcome.job}: the partial {partial.text!r} is not part of the reply"
+        whole = texts_of(turn, run.schedule.apis)
+        if not any(each.startswith(partial.text) for each in whole):
+            text = f"{partial.text!r} is not part of the reply"
+            yield Violation("wrong partial", f"{outcome.job}: {text} ({error!r})")
 
 
-def _excused(error: errors.AgentError, finished: Sequence[str]) -> bool:
-    """Return whether the server had a reason: it was busy, or cancelled another turn late."""
-    text = error.event.error
-    late = list(finished) == ["cancelled"] and "cancelled" in text
-    return late or "currently processing" in text
+def _own(error: errors.AgentError, steps: Sequence[object], finished: Sequence[str]) -> bool:
+    """Return whether a turn of this message can have ended with this error."""
+    shown = f"{error} {error.event!r}"
+    for step in steps:
+        if isinstance(step, Fail) and step.error in shown:
+            return True
+        if isinstance(step, RateLimit) and "rate limited" in shown:
+            return True
+    # The server was busy, or somebody has cancelled the turn.
+    return "currently processing" in shown or ("cancelled" in finished and "cancel" in shown)
 
 
-def _final(run: Run) -> Iterator[str]:
+def _prompt(run: Run) -> Iterator[Violation]:
+    schedule, sent = run.schedule, _sent(run)
+    steps = [step for turns in schedule.turns.values() for turn in turns for step in turn.steps]
+    if schedule.rules or schedule.accidents or any(map(_disturbs, steps)):
+        return
+    bound = PROMPT + schedule.answer_delay
+    ends = [each for each in run.log if isinstance(each, MessageFinished)]
+    for outcome in run.outcomes:
+        text, job = outcome.job.text, outcome.job
+        began = next(
+            (e.time for e in run.log if isinstance(e, MessageRun) and e.text == text), None
+        )
+        if began is None or sent[text] > 1:
+            continue
+        before = [end.time for end in ends if end.time <= began]
+        before += [o.ended for o in run.outcomes if o.ended <= began and o.client == outcome.client]
+        free = max([outcome.began, *before])
+        if began > free + bound:
+            yield Violation("late", f"{job}: ran {began - free:.1f} s after the server was free")
+        done = next((end.time for end in ends if end.text == text), None)
+        waits = job.mode in ("ask", "deltas") and outcome.how in ("reply", "error")
+        if waits and done is not None and outcome.ended > max(done, outcome.began) + bound:
+            yield Violation("late", f"{job}: ended {outcome.ended - done:.1f} s after its turn")
+
+
+def _disturbs(step: object) -> bool:
+    """Return whether a step breaks a stream, so that something is recovered."""
+    if isinstance(step, Drop | Raw):
+        return True
+    nested = (*getattr(step, "steps", ()), *getattr(step, "then", ()))
+    return bool(getattr(step, "torn", False)) or any(map(_disturbs, nested))
+
+
+def _final(run: Run) -> Iterator[Violation]:
     if run.final is None:
         if run.opened and run.died_of is None:
-            yield "the stream was never used to its end"
+            yield Violation("last message", "the stream was never used to its end")
         return
     error = run.final.error
     if run.final.how == "error" and isinstance(error, errors.StreamError):
@@ -313,4 +395,4 @@ def _final(run: Run) -> Iterator[str]:
     if forgets and isinstance(error, errors.MessageRejected):
         return  # the session is gone, and the stream has not been notified yet
     if run.final.how != "reply":
-        yield f"the message after all faults ended in {run.final.how}: {error!r}"
+        yield Violation("last message", f"it ended in {run.final.how}: {error!r}")

@@ -1,7 +1,7 @@
 """Draw one schedule of the campaign from its seed: server, turns, callers, faults, accidents.
 
 Each delta of each scripted turn is a word that contains the name of the turn, so that each word of
-a reply can be traced to its turn.
+a reply can be traced to its turn. `campaign_features` makes a schedule harder.
 """
 
 from __future__ import annotations
@@ -40,14 +40,38 @@ from trio_mix.testing import (
     UseTools,
 )
 
-__all__ = ["EPOCH", "Accident", "Job", "Mode", "Schedule", "draw", "words_of"]
+__all__ = [
+    "AGAIN",
+    "EPOCH",
+    "Accident",
+    "Client",
+    "Dead",
+    "Job",
+    "Mode",
+    "Schedule",
+    "Visit",
+    "Words",
+    "draw_plain",
+    "draw_senders",
+    "draw_turn",
+    "words_of",
+]
 
 EPOCH = 1_800_000_000.0
 """The time of day at time 0 of the mock clock."""
 
 Mode: TypeAlias = Literal["ask", "iterate", "deltas", "slow", "cancel", "leave"]
 What: TypeAlias = Literal[
-    "restart", "forget", "cut", "close", "reset", "drop", "unplug", "foreign", "busy store"
+    "restart",
+    "upgrade",
+    "forget",
+    "cut",
+    "close",
+    "reset",
+    "drop",
+    "unplug",
+    "foreign",
+    "busy store",
 ]
 
 
@@ -80,6 +104,36 @@ class Accident:
     """The duration in seconds, for accidents that have one."""
 
 
+@attrs.frozen
+class Visit:
+    """One session stream of a client, from its opening to its end."""
+
+    senders: tuple[tuple[Job, ...], ...]
+    """The messages of each task that sends some."""
+    wait: float = 0.0
+    """Seconds between the end of the stream before it and its opening."""
+    lasts: float | None = None
+    """Seconds after which the block of the stream is cancelled; None: it is left at the end."""
+
+
+@attrs.frozen
+class Client:
+    """One `Mix` and the session streams that it opens one after another."""
+
+    visits: tuple[Visit, ...]
+
+
+@attrs.frozen
+class Dead:
+    """A process that sent a message and was killed before the clients open their streams."""
+
+    text: str
+    lives: float
+    """Seconds from the message to the death."""
+    wait: float
+    """Seconds from the death until the next process starts."""
+
+
 @attrs.frozen(kw_only=True)
 class Schedule:
     """Everything that happens in one run."""
@@ -97,19 +151,33 @@ class Schedule:
     """Whether the client answers permission requests."""
     message_buffer: int
     turns: dict[str, tuple[Turn, ...]]
-    senders: tuple[tuple[Job, ...], ...]
+    clients: tuple[Client, ...]
+    """The first one sends the last message, after all faults."""
     subscribers: tuple[tuple[int, float], ...]
     """The buffer of each subscriber, and the seconds that it takes for an event."""
     rules: tuple[Rule, ...]
     accidents: tuple[Accident, ...]
+    features: frozenset[str] = frozenset()
+    """What makes the schedule harder than a plain one."""
+    dead: tuple[Dead, ...] = ()
+    upgrade: Api | None = None
+    """The generation of the server after the accident "upgrade"."""
+    cancel_latency: float = 0.05
+    cancelled_tool: Literal["error", "context", "complete"] | None = None
+    catch_all: bool = False
 
     @property
     def corrupts(self) -> bool:
         """Whether bytes may be changed in transit, which a client cannot always detect."""
         return any(isinstance(fault, Corrupt) for rule in self.rules for fault in rule.faults)
 
+    @property
+    def apis(self) -> set[Api]:
+        """The generations that the server has in the course of the run."""
+        return {self.api} if self.upgrade is None else {self.api, self.upgrade}
 
-class _Words:
+
+class Words:
     """Generates the words of one turn."""
 
     def __init__(self, name: str) -> None:
@@ -125,19 +193,23 @@ class _Words:
         return Say("".join(deltas), deltas=deltas)
 
 
+AGAIN = Turn(Words("again").say(2))
+"""The turn of a text that runs too often."""
+
+
 def words_of(text: str) -> set[str]:
     """Return the names of the turns whose words are in a text."""
     return {word.partition(".")[0] for word in text.split()}
 
 
-def draw(seed: int) -> Schedule:
-    """Return the schedule of a seed."""
+def draw_plain(seed: int) -> Schedule:
+    """Return the plain schedule of a seed: one client, and a session that is idle at first."""
     rng = random.Random(f"schedule {seed}")
     api: Api = rng.choice(["async", "async", "async", "blocking", "pipeline", "pipeline-oldest"])
     replay = api != "pipeline-oldest" and rng.random() < 0.25
-    senders, turns = _draw_senders(rng, api)
+    senders, turns = draw_senders(rng, api)
     for number in range(3):
-        turns[f"final {number}"] = (Turn(_Words(f"f{number}").say(3)),)
+        turns[f"final {number}"] = (Turn(Words(f"f{number}").say(3)),)
     return Schedule(
         seed=seed,
         api=api,
@@ -150,7 +222,7 @@ def draw(seed: int) -> Schedule:
         grants=rng.random() < 0.7,
         message_buffer=rng.choice([1024, 1024, 8, 2]),
         turns=turns,
-        senders=senders,
+        clients=(Client((Visit(senders),)),),
         subscribers=tuple(
             (rng.choice([4, 1000]), rng.choice([0.0, 0.5])) for _ in range(rng.randrange(3))
         ),
@@ -159,18 +231,21 @@ def draw(seed: int) -> Schedule:
     )
 
 
-def _draw_senders(
-    rng: random.Random, api: Api
+def draw_senders(
+    rng: random.Random, api: Api, number: int = 0
 ) -> tuple[tuple[tuple[Job, ...], ...], dict[str, tuple[Turn, ...]]]:
+    """Return the messages of some tasks, and the turns of each text.
+
+    The first message has the number after ``number``.
+    """
     turns: dict[str, tuple[Turn, ...]] = {}
     senders: list[tuple[Job, ...]] = []
-    number = 0
     for _ in range(rng.choice([1, 1, 2, 3])):
         jobs: list[Job] = []
         for _ in range(rng.choice([1, 2, 3])):
             number += 1
             text = "the same" if rng.random() < 0.25 else f"message {number}"
-            turn = _draw_turn(rng, api, f"t{number}")
+            turn = draw_turn(rng, api, f"t{number}")
             turns[text] = (*turns.get(text, ()), turn)
             jobs.append(
                 Job(
@@ -185,12 +260,13 @@ def _draw_senders(
             )
         senders.append(tuple(jobs))
     for text, used in turns.items():  # a text that runs too often says so by its words
-        turns[text] = (*used, Turn(_Words("again").say(2)))
+        turns[text] = (*used, AGAIN)
     return tuple(senders), turns
 
 
-def _draw_turn(rng: random.Random, api: Api, name: str) -> Turn:
-    words = _Words(name)
+def draw_turn(rng: random.Random, api: Api, name: str) -> Turn:
+    """Return a turn whose words have this name."""
+    words = Words(name)
     steps: list[Step] = []
     for _ in range(rng.choice([1, 2, 3, 5])):
         steps += _draw_steps(rng, api, words)
@@ -208,7 +284,7 @@ def _draw_turn(rng: random.Random, api: Api, name: str) -> Turn:
     return Turn(*steps)
 
 
-def _draw_steps(rng: random.Random, api: Api, words: _Words) -> list[Step]:
+def _draw_steps(rng: random.Random, api: Api, words: Words) -> list[Step]:
     what = rng.random()
     if what < 0.35:
         return [words.say(rng.choice([1, 3, 8, 30]))]

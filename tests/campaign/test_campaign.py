@@ -10,16 +10,20 @@ import os
 import secrets
 from typing import TYPE_CHECKING
 
+import attrs
 import pytest
+from campaign_features import FEATURES, draw
 from campaign_judge import Figures, judge
-from campaign_run import Run, carry_out
-from campaign_schedule import draw
+from campaign_run import carry_out
 
 from trio_mix import errors
-from trio_mix.testing import MessageRun
+from trio_mix import events as ev
+from trio_mix.testing import Drop, MessageRun, Turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from campaign_play import Run
 
 _PARTS = 6
 _KNOWN = (
@@ -49,15 +53,14 @@ def test_no_message_is_lost_or_run_twice_in_random_schedules(
 
 @pytest.mark.parametrize("seed", _KNOWN)
 def test_the_invariants_hold_for_seeds_that_once_found_defects(seed: int) -> None:
-    assert judge(carry_out(draw(seed))) == []
+    assert judge(carry_out(draw(seed, ()))) == []
 
 
 def test_a_seed_replays_exactly() -> None:
-    first, second = carry_out(draw(7)), carry_out(draw(7))
-    assert first.timeline == second.timeline
-    assert [outcome.reply for outcome in first.outcomes] == [
-        outcome.reply for outcome in second.outcomes
-    ]
+    for seed in range(7, 12):
+        first, second = carry_out(draw(seed, FEATURES)), carry_out(draw(seed, FEATURES))
+        assert first.timeline == second.timeline
+        assert [each.reply for each in first.outcomes] == [each.reply for each in second.outcomes]
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +68,7 @@ def successful() -> Run:
     """Return a run with several replies."""
     return next(
         run
-        for run in (carry_out(draw(seed)) for seed in range(100, 160))
+        for run in (carry_out(draw(seed, ())) for seed in range(100, 160))
         if sum(outcome.how == "reply" for outcome in run.outcomes) >= 3
         and any(outcome.events for outcome in run.outcomes)
         and run.schedule.api == "async"
@@ -99,15 +102,42 @@ def _report_gone(run: Run) -> None:
     outcome.error = errors.MessageInterrupted("gone", outcome="gone")
 
 
+def _confuse(run: Run) -> None:
+    outcome = next(outcome for outcome in run.outcomes if outcome.job.text.startswith("final"))
+    event = ev.ErrorEvent(error="another turn has failed")
+    outcome.error = errors.AgentError("another turn has failed", event=event)
+
+
+def _wait(run: Run) -> None:
+    turns = {
+        text: tuple(Turn(*(s for s in turn.steps if not isinstance(s, Drop))) for turn in used)
+        for text, used in run.schedule.turns.items()
+    }
+    run.schedule = attrs.evolve(run.schedule, rules=(), accidents=(), turns=turns)
+    run.outcomes[-1].ended += 100.0
+
+
 def _leave_a_task(run: Run) -> None:
     run.left.append("a task")
 
 
 @pytest.mark.parametrize(
-    "spoil", [_lose_text, _run_twice, _hang, _share_an_event, _report_gone, _leave_a_task]
+    ("spoil", "kind"),
+    [
+        (_lose_text, "wrong text"),
+        (_run_twice, "run twice"),
+        (_hang, "not ended"),
+        (_share_an_event, "shared event"),
+        (_report_gone, "wrong outcome"),
+        (_confuse, "wrong error"),
+        (_wait, "late"),
+        (_leave_a_task, "left"),
+    ],
 )
-def test_the_judge_finds_each_violation(successful: Run, spoil: Callable[[Run], None]) -> None:
+def test_the_judge_finds_each_violation(
+    successful: Run, spoil: Callable[[Run], None], kind: str
+) -> None:
     run = carry_out(successful.schedule)
     assert judge(run) == []
     spoil(run)
-    assert judge(run) != []
+    assert kind in {violation.kind for violation in judge(run)}

@@ -15,7 +15,8 @@ import attrs
 import trio
 import trio.testing
 from campaign_judge import judge
-from campaign_run import Outcome, Run, _patches
+from campaign_play import Outcome, Run
+from campaign_run import _patches
 from campaign_schedule import Job, Schedule
 
 from trio_mix import Mix, errors
@@ -93,7 +94,7 @@ def carry_out_program(program: Program) -> list[str]:
         for patch in _patches(1):
             stack.enter_context(patch)
         trio.run(partial(_main, program, run, clock, found), clock=clock)
-    return found or judge(run)
+    return found or [str(violation) for violation in judge(run)]
 
 
 def _turn(name: str, shape: int) -> Turn:
@@ -123,7 +124,7 @@ def _schedule(program: Program) -> Schedule:
         grants=False,
         message_buffer=1024,
         turns=turns,
-        senders=(),
+        clients=(),
         subscribers=(),
         rules=(),
         accidents=(),
@@ -220,7 +221,7 @@ class _World:
     def check(self) -> list[str]:
         """Return the invariants that are violated while the program is running."""
         self.run.log = list(self.server.log)
-        wrong = [line for line in judge(self._so_far()) if line]
+        wrong = [str(violation) for violation in judge(self._so_far())]
         if self.server.open_streams > 2 and self.run.schedule.api != "pipeline-oldest":
             wrong.append(f"{self.server.open_streams} streams at once")
         return wrong

@@ -140,6 +140,27 @@ async def test_a_permission_is_granted_denied_or_times_out(
     assert record.answer == {"grant": "granted", "deny": "denied", None: "timeout"}[answer]
 
 
+@pytest.mark.parametrize("answer", ["deny", None])
+async def test_a_cancelled_turn_does_not_end_before_its_permission_request_is_answered(
+    answer: str | None, autojump_clock: MockClock
+) -> None:
+    async with MixServer("async", listen=False) as server:
+        server.script("go", Turn(AskPermission()))
+        session_id = server.create_session()
+        async with open_frames(server, session_id) as frames:
+            await send(server, session_id, "go")
+            await frames.until("permission")
+            start = trio.current_time()
+            await call(server, "POST", f"/api/sessions/{session_id}/cancel")
+            await trio.sleep(2)
+            assert server.running_turns == 1
+            if answer is not None:
+                await call(server, "POST", f"/api/permissions/permission-1/{answer}")
+            error = (await frames.until("error"))[-1].data
+    assert error == {"error": "request cancelled by user"}
+    assert trio.current_time() - start == pytest.approx((30 if answer is None else 2) + 0.05)
+
+
 async def test_an_answered_or_unknown_permission_cannot_be_answered(
     autojump_clock: MockClock,
 ) -> None:

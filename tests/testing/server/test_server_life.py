@@ -8,6 +8,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.support.wire_client import CutError, call, connect, open_frames, send
 from trio_mix import Mix
+from trio_mix.errors import ConfigurationError
 from trio_mix.testing import (
     Api,
     Do,
@@ -85,6 +86,22 @@ async def test_a_restart_can_reset_connections(listen: bool) -> None:
         await server.restart(how="reset")
         await frames.rest()
         assert frames.ended == "reset"
+
+
+async def test_a_restart_can_be_an_upgrade_to_another_generation() -> None:
+    async with MixServer("pipeline", listen=False) as server:
+        session_id = server.create_session()
+        assert (await send(server, session_id, "hello")).json["status"] == "broadcasted"
+        await server.restart(api="async")
+        assert (server.api, server.version) == ("async", "0.11.4")
+        assert (await send(server, session_id, "hello")).status == 202
+        await server.restart(version="0.10.0")
+        assert (server.api, server.version) == ("async", "0.10.0")
+        with pytest.raises(ConfigurationError, match="0.6.9"):
+            await server.restart(api="pipeline", version="0.7.0")
+    async with MixServer("pipeline", replay=True, listen=False) as server:
+        with pytest.raises(ConfigurationError, match="replay=True"):
+            await server.restart(api="pipeline-oldest")
 
 
 async def test_an_exception_of_the_body_is_raised_unchanged() -> None:

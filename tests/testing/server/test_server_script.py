@@ -21,6 +21,7 @@ from trio_mix.testing import (
     LateDelta,
     MixServer,
     Pause,
+    RateLimit,
     Raw,
     Say,
     SubAgent,
@@ -111,6 +112,24 @@ async def test_complete_and_error_can_be_sent_any_number_of_times() -> None:
             await frames.until("error")
             server.emit(session_id, "end", {})
             assert _names(await frames.until("end")) == ["error", "error", "end"]
+
+
+async def test_the_fields_of_an_ending_can_be_replaced_added_and_left_out() -> None:
+    odd: dict[str, object] = {"retryAfter": 1.5, "attempt": "2"}
+    async with MixServer() as server:
+        got = await _events(server, Turn(Complete(data={"done": "yes", "messageId": None})))
+        assert got[-2].data == {"type": "complete", "content": "", "done": "yes"}
+        for turn, name, expected in (
+            (Turn(Fail("busy", data=odd)), "error", {"error": "busy", **odd}),
+            (Turn(Fail("", data={"error": None, "message": "x"})), "error", {"message": "x"}),
+            (
+                Turn(RateLimit(data={"type": None, "error": {"message": "x"}, "attempt": "1"})),
+                "rate_limit_error",
+                {"error": {"message": "x"}, "attempt": "1", "maxAttempts": 8, "retryAfter": 60},
+            ),
+        ):
+            got = await _events(server, turn, name)
+            assert got[-1].data == expected
 
 
 async def test_a_sub_agent_works_under_its_tool_call() -> None:

@@ -46,13 +46,19 @@ from trio_mix.testing.server._script import (
     UseTools,
     WaitFor,
     split_text,
+    with_fields,
 )
 from trio_mix.testing.server._turn_writer import TurnWriter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from trio_mix.testing.server._backend import Backend, LiveSession, OpenStream
+    from trio_mix.testing.server._backend import (
+        Backend,
+        CancelledTool,
+        LiveSession,
+        OpenStream,
+    )
     from trio_mix.testing.server._script import Turn
     from trio_mix.testing.server._store import Row, StoredToolCall
     from trio_mix.testing.server._stream import ServerStream
@@ -137,7 +143,9 @@ class TurnRun:
             log.add(MessageFinished(session_id=live.row.id, text=self.text, how=self.ending))
 
     def _end_cancelled(self) -> None:
-        how = self._backend.settings.cancelled_tool if self._tools else "error"
+        backend = self._backend
+        usual: CancelledTool = "error" if backend.traits.pipeline else "context"
+        how = (backend.settings.cancelled_tool or usual) if self._tools else "error"
         self.ending = "cancelled"
         self.error = "context canceled" if how == "context" else CANCELLED
         if how == "complete":
@@ -184,10 +192,10 @@ class TurnRun:
                 await self._ask(step, writer)
             case Notify():
                 await self._notify(step, writer)
-            case Complete(_, times, loses):
+            case Complete(_, times, loses, data):
                 await trio.lowlevel.checkpoint()
                 for _ in range(times):
-                    await writer.complete()
+                    await writer.complete(data)
                 self.ending = "complete"
                 while len(self._held) > loses:
                     await writer.delta(self._held.pop(0))
@@ -335,7 +343,7 @@ class TurnRun:
             "maxAttempts": step.max_attempts,
             "retryAfter": step.retry_after,
         }
-        await self._emit("rate_limit_error", data)
+        await self._emit("rate_limit_error", with_fields(data, step.data))
         if self._backend.traits.rate_limit_ends_turn:
             self._writer.abort()
             self.ending, self.error = "error", str(data["error"])
@@ -349,7 +357,7 @@ class TurnRun:
             data["retryAfter"] = step.retry_after
         usual = 2 if self._backend.traits.errors_twice else 1
         for _ in range(usual if step.times is None else step.times):
-            self._publish(ServerEvent("error", data))
+            self._publish(ServerEvent("error", with_fields(data, step.data)))
 
     def _recipients(self) -> Sequence[OpenStream]:
         if self._silent:

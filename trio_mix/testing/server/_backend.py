@@ -53,11 +53,11 @@ class ServerSettings:
     cancel_endpoint: bool
     cancel_answer: Literal["status", "spec"]
     cancel_latency: float
-    cancelled_tool: CancelledTool
+    cancelled_tool: CancelledTool | None
     unknown_session: Literal["stream", "404"]
     permission_timeout: float
     slow_reader_limit: int | None
-    double_events: bool
+    double_events: bool | None
     tool_results: bool
     catch_all: bool
     cancel_on_disconnect: bool
@@ -219,8 +219,10 @@ class Backend:
         if left is None or left > 0:
             self.lost_events[event.name] = None if left is None else left - 1
             return
-        doubled = self.settings.double_events and event.turn
-        for _ in range(max(1, len(live.running)) if doubled else 1):
+        doubled = self.settings.double_events
+        if doubled is None:
+            doubled = not (self.settings.replay or self.traits.pipeline)
+        for _ in range(max(1, len(live.running)) if doubled and event.turn else 1):
             number = None
             if not self.settings.restart_ids:
                 number = next(live.numbers)

@@ -58,6 +58,7 @@ __all__ = [
     "UseTools",
     "WaitFor",
     "split_text",
+    "with_fields",
 ]
 
 How: TypeAlias = Literal["cut", "close", "reset"]
@@ -200,8 +201,11 @@ class Fail:
     """The error's type, for example ``authentication_error``."""
     times: int | None = None
     """How often the event is sent; None: as the generation does."""
-    retry_after: int | None = None
+    retry_after: float | None = None
     """The event's ``retryAfter``."""
+    data: Mapping[str, object] = attrs.field(factory=dict[str, object])
+    """Fields that replace those of the event or are added to them; a field that is None here is not
+    sent."""
 
 
 @attrs.frozen
@@ -214,6 +218,8 @@ class RateLimit:
     """The number of this attempt."""
     max_attempts: int = 8
     """The largest number of attempts."""
+    data: Mapping[str, object] = attrs.field(factory=dict[str, object])
+    """Fields that replace those of the event, as in `Fail`."""
 
 
 @attrs.frozen
@@ -291,6 +297,8 @@ class Complete:
     """How often the ``complete`` is sent."""
     loses: int = 0
     """How many of the last deltas are never sent; their text is in ``complete`` and stored."""
+    data: Mapping[str, object] = attrs.field(factory=dict[str, object])
+    """Fields that replace those of the event, as in `Fail`."""
 
 
 Step: TypeAlias = (
@@ -331,6 +339,11 @@ class Turn:
     def ending(self) -> Complete:
         """How the turn ends."""
         return next((s for s in reversed(self.steps) if isinstance(s, Complete)), Complete())
+
+
+def with_fields(data: dict[str, object], changes: Mapping[str, object]) -> dict[str, object]:
+    """Return an event's payload with the fields that a step changes, adds or removes."""
+    return {name: value for name, value in (data | dict(changes)).items() if value is not None}
 
 
 def split_text(text: str, deltas: Deltas) -> list[str]:

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from trio_mix.testing.server._script import How, Turn
+    from trio_mix.testing.server._traits import Traits
 
 __all__ = ["MixServer"]
 
@@ -161,10 +162,7 @@ class MixServer(Observed):
             raise ConfigurationError(
                 "replay=True needs ids that continue over connections: leave out restart_ids"
             )
-        if replay and not traits.frame_fields:
-            raise ConfigurationError(
-                "replay=True needs event ids, which the oldest servers do not send"
-            )
+        _check_replay(traits, replay=replay)
         super().__init__(Log(log_limit, log_bytes))
         settings = ServerSettings(
             replay=replay,
@@ -175,14 +173,12 @@ class MixServer(Observed):
             cancel_endpoint=cancel_endpoint,
             cancel_answer=cancel_answer,
             cancel_latency=cancel_latency,
-            cancelled_tool=cancelled_tool or ("error" if traits.pipeline else "context"),
+            cancelled_tool=cancelled_tool,
             unknown_session=unknown_session,
             permission_timeout=permission_timeout,
             slow_reader_limit=slow_reader_limit,
             catch_all=catch_all,
-            double_events=(
-                not (replay or traits.pipeline) if double_events is None else double_events
-            ),
+            double_events=double_events,
             tool_results=tool_results,
             cancel_on_disconnect=cancel_on_disconnect,
             answer_delay=answer_delay,
@@ -301,15 +297,35 @@ class MixServer(Observed):
             await self._stop(how)
 
     async def restart(
-        self, *, keep_sessions: bool = True, how: Literal["cut", "reset"] = "cut"
+        self,
+        *,
+        keep_sessions: bool = True,
+        how: Literal["cut", "reset"] = "cut",
+        api: Api | None = None,
+        version: str | None = None,
     ) -> None:
         """Stop and start again at the same address, with or without the stored sessions.
 
+        Args:
+          keep_sessions: whether the stored sessions stay.
+          how: how the connections end.
+          api: the generation of the new server, as after an upgrade; None: the same.
+          version: a version of that generation; None: its default version, or the same.
+
         Concurrent calls restart one after the other. Cancelled in between, the server stays
         stopped. Raises what `stop` and `start` raise.
+
+        Raises:
+          ConfigurationError: the generation or version is unknown, or contradicts ``replay``.
         """
+        old = self._backend.traits
+        same = api is None and version is None
+        traits = old if same else traits_for(old.api if api is None else api, version)
+        _check_replay(traits, replay=self._backend.settings.replay)
         async with self._changing:
             await self._stop(how)
+            if not same:
+                self._backend.traits = traits
             if not keep_sessions:
                 self._backend.forget_everything()
             await self._start()
@@ -469,3 +485,10 @@ class MixServer(Observed):
             self._backend.failed(error)
         finally:
             self._transports.discard(stream)
+
+
+def _check_replay(traits: Traits, *, replay: bool) -> None:
+    if replay and not traits.frame_fields:
+        raise ConfigurationError(
+            "replay=True needs event ids, which the oldest servers do not send"
+        )

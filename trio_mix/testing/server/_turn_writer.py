@@ -10,14 +10,16 @@ Rules:
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 import trio
 
+from trio_mix.testing.server._script import with_fields
 from trio_mix.testing.server._store import Row, SessionRow, StoredToolCall, tool_input
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from trio_mix.testing.server._script import UseTool
     from trio_mix.testing.server._store import Store
@@ -140,8 +142,8 @@ class TurnWriter:
         if self._traits.tool_execution_events:
             await self.emit(f"tool_execution_{what}", data)
 
-    async def complete(self) -> None:
-        """Send ``complete``."""
+    async def complete(self, changes: Mapping[str, object] = MappingProxyType({})) -> None:
+        """Send ``complete``, with these changes to its fields."""
         row = self._round() if self.row is not None or not self._rows else self._rows[-1]
         row.finish = "end_turn"
         self._store.touch(row)
@@ -150,7 +152,7 @@ class TurnWriter:
             data["reasoning"] = row.reasoning
             if self._traits.reasoning_duration:
                 data["reasoningDuration"] = row.reasoning_duration
-        await self.emit("complete", data)
+        await self.emit("complete", with_fields(data, changes))
 
     def break_off(self) -> dict[str, object]:
         """End the turn as canceled and return the data of a ``complete`` with the text so far."""
