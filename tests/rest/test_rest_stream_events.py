@@ -263,3 +263,18 @@ async def test_a_reader_of_a_full_buffer_lets_other_tasks_run(
         nursery.cancel_scope.cancel()
     # Twice 64, less one: Trio shuffles the order within each round of tasks.
     assert 0 < longest < 128
+
+
+async def test_the_cursor_is_that_of_the_last_event_that_was_returned(
+    server: Canned, core: MixCore
+) -> None:
+    five = b"".join(b"id: %d\ndata: {}\n\n" % number for number in range(1, 6))
+    server.say(CHUNKED + chunk(five + b"id: 9\n\n") + b"0\r\n\r\n")
+    async with Streaming(core).stream_events(session_id="s", last_event_id="0") as stream:
+        assert stream.last_event_id == "0"
+        for number in range(1, 6):
+            await anext(stream)
+            assert stream.last_event_id == str(number)
+        with pytest.raises(StopAsyncIteration):
+            await anext(stream)
+        assert stream.last_event_id == "9"

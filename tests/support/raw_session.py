@@ -12,7 +12,7 @@ from trio_mix import Mix
 from trio_mix.testing.net._memory import MemoryNetwork, MemoryStream
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from trio_mix import SessionStream
 
@@ -50,16 +50,19 @@ class RawSession:
       streams: what each connection of the stream is answered with, in turn; the last one repeats.
         Bytes that begin with ``HTTP/`` are a whole response, others are events. A connection with
         events stays open until `end` is called for it.
+      heads: lines for the head of each connection's response; the last one repeats.
       rest: the answer to any other request than a POST of a message.
     """
 
     def __init__(
         self,
         *streams: bytes,
+        heads: Sequence[bytes] = (b"",),
         rest: bytes | Callable[[Request], bytes] = NOT_FOUND,
         on_post: Callable[[], None] = lambda: None,
     ) -> None:
         self.streams = streams
+        self.heads = heads
         self.rest = rest
         self.on_post = on_post
         self.server = RawServer()
@@ -87,7 +90,8 @@ class RawSession:
                 if what.startswith(b"HTTP/"):
                     await peer.send(what)
                     continue
-                await peer.send(SSE_HEAD + chunk(what))
+                lines = self.heads[min(len(self.stream_requests), len(self.heads)) - 1]
+                await peer.send(SSE_HEAD[:-2] + lines + b"\r\n" + chunk(what))
                 self.peers.append(peer)
                 self._ended.append(trio.Event())
                 await self._ended[-1].wait()
@@ -125,17 +129,6 @@ async def opened(session: RawSession, **options: Any) -> AsyncIterator[SessionSt
     """Open the session's stream, in memory."""
     async with client_of(session) as mix, mix.open_stream("s", **options) as stream:
         yield stream
-
-
-async def until(condition: Callable[[], object], take: Callable[[], Awaitable[None]]) -> None:
-    """Repeat something until a condition holds."""
-    while not condition():
-        await take()
-
-
-async def settled() -> None:
-    """Let every task run until all of them wait."""
-    await trio.testing.wait_all_tasks_blocked()
 
 
 def ids(requests: Sequence[Request]) -> list[str | None]:

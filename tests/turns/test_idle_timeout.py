@@ -81,3 +81,48 @@ def test_an_interval_that_took_a_live_stream_for_dead_is_learnt_again() -> None:
     assert watch.timeout(pauses=False) is None
     watch.beat(90)
     assert watch.timeout(pauses=False) == pytest.approx(112.5)
+
+
+# -- comments --------------------------------------------------------------------------------
+
+
+def commented(*times: float) -> IdleTimeout:
+    watch = IdleTimeout("auto")
+    for now in times:
+        watch.comment(now)
+    return watch
+
+
+def test_regular_comments_show_the_interval_as_heartbeats_do() -> None:
+    assert commented(0, 15, 30).timeout(pauses=False) == pytest.approx(37.5)
+    assert commented(0, 15, 33, 45).timeout(pauses=False) == pytest.approx(43.5)
+    assert commented(0, 15, 30).timeout(pauses=True) is None
+
+
+@pytest.mark.parametrize(
+    "times", [[0], [0, 15], [0, 0.1, 0.2, 0.3], [0, 2, 40], [0, 5, 15, 16, 90], [0, 0.5, 20, 20.5]]
+)
+def test_irregular_comments_show_nothing(times: list[float]) -> None:
+    assert commented(*times).timeout(pauses=False) is None
+
+
+def test_comments_that_come_together_are_one() -> None:
+    times = [0, 0.1, 15, 15.1, 15.2, 30, 30.1, 45, 45.9]
+    assert commented(*times).timeout(pauses=False) == pytest.approx(37.5)
+
+
+def test_the_longer_interval_counts_because_either_may_stop() -> None:
+    for beats, comments in ((45, 15), (15, 45)):
+        watch = commented(0, comments, 2 * comments)
+        watch.beat(0)
+        watch.beat(beats)
+        assert watch.timeout(pauses=False) == pytest.approx(112.5)
+
+
+def test_an_interval_of_comments_with_a_turn_or_a_loss_does_not_count() -> None:
+    watch = commented(0, 10, 20)
+    watch.interrupted()
+    watch.comment(500)
+    assert watch.timeout(pauses=False) == pytest.approx(25)
+    watch.expired()
+    assert watch.timeout(pauses=False) is None

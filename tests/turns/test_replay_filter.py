@@ -374,3 +374,63 @@ def test_the_size_of_batches_makes_no_difference(
             expected = [one for one in frames if single.admit([one])]
             assert list(map(id, batches.admit(frames))) == list(map(id, expected))
             assert state_of(batches) == state_of(single)
+
+
+# -- what proves that the epoch goes on ------------------------------------------------------
+
+
+def test_a_start_that_the_response_names_proves_at_once_whether_the_epoch_goes_on() -> None:
+    for mark, start, continued in (
+        ("7", "7", True),
+        ("a", "a", True),
+        ("7", "9", False),
+        ("7", "6", False),
+        ("a", "7", False),
+    ):
+        replay_filter = after(mark)
+        replay_filter.opened(start)
+        replay_filter.connected(start)
+        assert (replay_filter.continued, replay_filter.mark) == (continued, start)
+        again = frame(mark)
+        assert admitted(replay_filter, again) == [not continued]
+        assert admitted(replay_filter, frame("8000")) == [True]
+
+
+def test_connected_counts_for_the_mark_where_the_start_is_named() -> None:
+    replay_filter = ReplayFilter()
+    replay_filter.opened("1000000000")
+    replay_filter.connected("1000000000")
+    assert replay_filter.mark == "1000000000"
+    replay_filter.opened("")
+    replay_filter.connected("1000000007")
+    assert replay_filter.mark == "1000000000"
+
+
+@pytest.mark.parametrize(("mark", "proven"), [(1, False), (2, True), (900, True)])
+def test_a_connected_with_the_id_of_the_mark_proves_the_epoch(mark: int, proven: bool) -> None:
+    replay_filter = after(mark)
+    connect(replay_filter, mark)
+    assert replay_filter.continued is (True if proven else None)
+
+
+def test_an_empty_id_clears_the_mark() -> None:
+    for compared in (False, True):
+        for at_once in (False, True):
+            replay_filter = after(1, 2) if compared else ReplayFilter()
+            connect(replay_filter, 3 if compared else "")
+            events = [frame(5), frame(6), frame("", "cleared"), frame("", "again")]
+            for batch in [events] if at_once else [[one] for one in events]:
+                assert replay_filter.admit(batch) == batch
+            assert replay_filter.mark == ""
+            assert replay_filter.admit([frame(7)])
+            assert replay_filter.mark == "7"
+
+
+def test_an_id_that_is_cleared_before_any_other_clears_the_mark() -> None:
+    replay_filter = after(1, 2)
+    connect(replay_filter)
+    replay_filter.id_cleared()
+    assert replay_filter.mark == ""
+    replay_filter = after(1, 2)
+    replay_filter.id_cleared()
+    assert replay_filter.mark == "2"

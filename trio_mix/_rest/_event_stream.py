@@ -55,12 +55,19 @@ class EventStream(BodyStream):
       url: the stream's URL, without credentials.
     """
 
-    def __init__(self, response: ResponseStream, request: RequestInfo, session_id: str) -> None:
+    def __init__(
+        self,
+        response: ResponseStream,
+        request: RequestInfo,
+        session_id: str,
+        last_event_id: str = "",
+    ) -> None:
         self.session_id = session_id
         self.url: str = request.url
         self._response = response
         self._request = request
-        self._decoder = SSEDecoder()
+        self._decoder = SSEDecoder(last_event_id=last_event_id)
+        self._last_id = last_event_id
         self._frames: deque[ServerSentEvent] = deque()
         self._since_checkpoint = 0
         self._busy = False
@@ -74,8 +81,12 @@ class EventStream(BodyStream):
 
     @property
     def last_event_id(self) -> str:
-        """The id of the last event received, ``""`` if the server sends none."""
-        return self._decoder.last_event_id
+        """The id of the last event that was returned, ``""`` if there is none.
+
+        Pass it to `Streaming.stream_events` to continue with the next event. Before the first event
+        it is the ``last_event_id`` that the stream was opened with.
+        """
+        return self._last_id
 
     def __aiter__(self) -> Self:
         return self
@@ -102,6 +113,7 @@ class EventStream(BodyStream):
             elif self._frames:
                 await trio.lowlevel.checkpoint_if_cancelled()
             while not self._frames:
+                self._last_id = self._decoder.last_event_id
                 if self._closed:
                     await trio.lowlevel.checkpoint()
                     raise self._closed_error()
@@ -109,7 +121,9 @@ class EventStream(BodyStream):
                     await trio.lowlevel.checkpoint()
                     raise StopAsyncIteration
                 await self._read()
-            return decode_event(self._frames.popleft())  # noqa: ASYNC910 - it read, or see above
+            frame = self._frames.popleft()
+            self._last_id = frame.id
+            return decode_event(frame)  # noqa: ASYNC910 - it read, or see above
         finally:
             self._busy = False
 
@@ -221,7 +235,7 @@ class EventStreamRequest(Request[EventStream, EventStream]):
         response = await call.retry.run(
             lambda: self._caller.attempt(call, once, ResponseStream.aclose)
         )
-        return EventStream(response, call.request, self._session_id)
+        return EventStream(response, call.request, self._session_id, last_event_id)
 
     async def _headers(self, call: Call) -> dict[str, str]:
         return {"user-agent": USER_AGENT, **await self._caller.headers_for(call.options)}

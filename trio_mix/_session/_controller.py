@@ -184,10 +184,9 @@ class StreamController(ReaderHost):
 
     # -- reported by the reader -------------------------------------------------------------
 
-    def stream_connected(self, *, first: bool) -> None:
-        """Let messages be sent; a gap is reported once it is known (see `stream_events`)."""
-        if not first and not self.reader.replay_filter.mark:
-            self._report_gap()
+    def stream_connected(self) -> None:
+        """Let messages be sent, after a gap event if it is known already that some are missing."""
+        self._settle_gap()
         self._wake()
         if not self._renewing:
             self.send_queue.resume()
@@ -223,15 +222,8 @@ class StreamController(ReaderHost):
 
     def stream_events(self, events: Sequence[ev.Event], frames: Sequence[ServerSentEvent]) -> None:
         """Dispatch a batch of events, after a gap event if some may be missing."""
-        if self._gap_due and not isinstance(events[0], ev.ConnectedEvent):
-            if self.continued:
-                self._gap_due = ""
-                if self.dispatcher.current is not None:
-                    self.dispatcher.current.cut = False
-                self.router.reconnected(replayed=True)
-            elif self.continued is False:
-                self._report_gap()
-                self.router.reconnected(replayed=False)
+        if self._gap_due:
+            self._settle_gap()
         self.dispatcher.deliver(events, frames)
         if self.dispatcher.current is not None:
             self.dispatcher.current.recovery.continued = self.continued
@@ -455,10 +447,16 @@ class StreamController(ReaderHost):
         known.ids = known.ids if seen is None else seen
         self.router.traits = known
 
-    def _report_gap(self) -> None:
+    def _settle_gap(self) -> None:
+        """Report a gap, or that there is none, once it is known whether the ids go on."""
+        if not self._gap_due or self.continued is None:
+            return
         reason, self._gap_due = self._gap_due, ""
-        if reason:
+        if not self.continued:
             self.dispatcher.gap(f"the connection was lost: {reason}")
+        elif self.dispatcher.current is not None:
+            self.dispatcher.current.cut = False
+        self.router.reconnected(replayed=self.continued)
 
     def _turn_over(self, state: MessageState) -> None:
         self.requests.remove(state.request)

@@ -90,6 +90,7 @@ class StreamRegistry:
                 reconnect=settings.reconnect,
                 read_timeout=_no_read_timeout,
                 max_event_size=settings.max_event_size,
+                comments=True,
                 on_wait=None if hooks is None else hooks.retrying,
                 connect=connect if hooks is None else hooks.connector(),
             )

@@ -23,6 +23,7 @@ from trio_mix._turns._idle_timeout import IdleTimeout
 from trio_mix._turns._replay_filter import ReplayFilter
 from trio_mix._wire._events import decode_event
 from trio_mix.sse import StreamState
+from trio_mix.sse._connect import sent_id
 from trio_mix.sse._supervisor import Events, Lost, Opened
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ _GONE: Final = (
 class ReaderHost:
     """Receives what the reader reports; each method is called synchronously."""
 
-    def stream_connected(self, *, first: bool) -> None:
+    def stream_connected(self) -> None:
         """Note that the server has sent ``connected``."""
 
     def stream_lost(self, reason: str, *, planned: bool) -> None:
@@ -125,7 +126,6 @@ class Reader:
         self._max_age = math.inf if max_connection_age is None else max_connection_age
         self._expires = math.inf
         self._deadline = math.inf
-        self._connections = 0
         self._opened = False
         self._known = False
         self._stale = ""
@@ -205,7 +205,7 @@ class Reader:
                     item = await self.source.next()
                     # A scope costs as much as a few events: one serves many reads.
                     if isinstance(item, Events) and not scope.cancel_called:
-                        await self._take(item.events)
+                        await self._take(item)
                         item = None
             finally:
                 self._read_scope = None
@@ -216,13 +216,12 @@ class Reader:
             case Opened() if self._stale:
                 self._stale, reason = "", self._stale
                 await self._drop(reason, planned=True)
-            case Opened():
+            case Opened(headers=headers):
                 self._opened = True
-                self._connections += 1
                 self._deadline = trio.current_time() + self._connect_timeout
-                self.replay_filter.opened()
-            case Events(events=events):
-                await self._take(events)
+                self.replay_filter.opened(sent_id(headers))
+            case Events():
+                await self._take(item)
             case Lost(reason=reason, planned=planned):
                 self._lost(reason, planned=planned)
 
@@ -235,7 +234,7 @@ class Reader:
         return min(expires, self._silent_until())
 
     def _bytes_read(self) -> None:
-        """Note bytes that completed no event, such as a comment: they end a silence too."""
+        """Note bytes that completed neither event nor comment: they end a silence too."""
         self._last_read = trio.current_time()
         self._last_read_bytes = self.source.bytes_received
         if self._read_scope is not None:
@@ -269,14 +268,16 @@ class Reader:
         self._lost(reason, planned=planned)
         await self.source.drop(reason, planned=planned)
 
-    async def _take(self, frames: list[ServerSentEvent]) -> None:  # noqa: ASYNC910 - a read precedes
+    async def _take(self, item: Events) -> None:  # noqa: ASYNC910 - a read precedes
         """Pass on the events of one read, batch by batch, and let consumers run between (rule 2).
 
         What is left is dropped if another task drops the connection meanwhile.
         """
         self._last_read = trio.current_time()
         self._last_read_bytes = self.source.bytes_received
-        at = 0
+        if item.comments:
+            self._idle.comment(self._last_read)
+        frames, at = item.events, 0
         self._passing_on = True
         try:
             while at < len(frames) and self._opened:
@@ -328,6 +329,8 @@ class Reader:
             return
         if self.state is not StreamState.CONNECTED:
             self._check_error(decode_event(frames[0]))
+        if self.source.id_cleared:
+            self.replay_filter.id_cleared()
         admitted = self.replay_filter.admit(frames)
         events = list(map(decode_event, admitted))
         self.source.last_event_id = self.replay_filter.mark
@@ -353,13 +356,14 @@ class Reader:
         if not isinstance(event, ev.ConnectedEvent):
             return False
         self.replay_filter.connected(frame.id)
+        self.source.last_event_id = self.replay_filter.mark
         if self.state is not StreamState.CONNECTED:
             self.state = StreamState.CONNECTED
             self._known = True
             self._up_since = trio.current_time()
             self._deadline = math.inf
             self._expires = trio.current_time() + self._max_age
-            self._host.stream_connected(first=self._connections == 1)
+            self._host.stream_connected()
         self._host.stream_events([event], [frame])
         return True
 

@@ -358,8 +358,9 @@ class SessionStream:
         """
         if buffer < 1:
             raise errors.ConfigurationError(f"subscribe(buffer={buffer}): it must be at least 1.")
-        dispatcher = self._opened().dispatcher
-        return RawSubscription(dispatcher, buffer) if raw else Subscription(dispatcher, buffer)
+        controller = self._opened()
+        kind = RawSubscription if raw else Subscription
+        return kind(controller.dispatcher, buffer, controller.reader.replay_filter)
 
     def statistics(self) -> SessionStreamStatistics:
         """Return a snapshot of the stream's state and counters."""

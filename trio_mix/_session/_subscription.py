@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from trio_mix._session._buffers import SubscriberBuffer
     from trio_mix._session._dispatcher import EventDispatcher
     from trio_mix._session._message import Message
+    from trio_mix._turns._replay_filter import ReplayFilter
     from trio_mix.events import Event
 
 __all__ = ["RawSubscription", "Subscription"]
@@ -26,12 +27,30 @@ _Item = TypeVar("_Item")
 
 
 class _Subscriber(Generic[_Item]):
-    """What both kinds of subscriptions have in common: the buffer and its scope."""
+    """What both kinds of subscriptions have in common: the buffer, its scope and the cursor."""
 
-    def __init__(self, dispatcher: EventDispatcher, size: int) -> None:
+    def __init__(self, dispatcher: EventDispatcher, size: int, replay_filter: ReplayFilter) -> None:
         self._dispatcher = dispatcher
         self._size = size
+        self._filter = replay_filter
+        self._last_id: str | None = None
         self._buffer: SubscriberBuffer[Any] | None = None
+
+    @property
+    def last_event_id(self) -> str | None:
+        """The id of the last event that was returned, or None: where `Mix.open_stream` can resume.
+
+        Before the first event it is the position at which the subscription was entered. The id of
+        ``connected`` counts only if the server says that its stream starts after it.
+        """
+        return self._last_id
+
+    def _returned(self, event_id: str | None, *, is_connected: bool) -> None:
+        """Move the cursor to an event that is returned now."""
+        if event_id and (self._filter.start_named or not is_connected):
+            self._last_id = event_id
+        elif not (event_id or self._filter.mark):
+            self._last_id = None  # the server has set the id to nothing
 
     def _subscribe(self) -> SubscriberBuffer[Any]:
         raise NotImplementedError
@@ -41,12 +60,14 @@ class _Subscriber(Generic[_Item]):
         if self._buffer is not None:
             raise UsageError("A subscription can be entered once: call session.subscribe() again.")
         buffer = self._subscribe()
+        cursor = self._filter.mark or None
         try:
             await trio.lowlevel.checkpoint()
         except BaseException:
             self._dispatcher.unsubscribe(buffer)
             raise
         self._buffer = buffer
+        self._last_id = cursor
         return self
 
     async def __aexit__(
@@ -96,6 +117,9 @@ class Subscription(_Subscriber["Event"]):
         A checkpoint. A cancelled wait loses no event.
         """
         event: Event = await self._entered().__anext__()
+        kind = type(event)
+        if kind is not ev.StreamGapEvent:
+            self._returned(event.id, is_connected=kind is ev.ConnectedEvent)
         return event
 
 
@@ -131,4 +155,5 @@ class RawSubscription(_Subscriber["tuple[ServerSentEvent, Message | None]"]):
             data = json.dumps({"missed": item.missed, "reason": item.reason})
             return ServerSentEvent(event="stream_gap", data=data), None
         frame, sender = item
+        self._returned(frame.id, is_connected=frame.event == "connected")
         return frame, cast("Message | None", sender)

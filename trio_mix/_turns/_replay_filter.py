@@ -4,7 +4,8 @@ Real servers number the events of each connection from 1 and replay nothing; the
 promises ids that go on, and a replay of what came after ``Last-Event-ID``. An *epoch* is a sequence
 of connections over which the ids go on. Ids are compared within an epoch only:
 
-Rule 1  ``connected`` never counts for the mark, whether it has an id or not.
+Rule 1  ``connected`` does not count for the mark, whether it has an id or not, unless the response
+        names the id after which it starts (a relay): then its id is the mark.
 Rule 2  In an epoch that goes on, a numbered event at or below the mark is a replay: dropped.
 Rule 3  A connection whose numbers start again begins a new epoch, in which nothing is dropped. Its
         ``connected`` proves that with an id below the mark that the next event follows.
@@ -14,6 +15,10 @@ Rule 4  Where ``connected`` proves nothing, a first number at or below the mark 
 Rule 5  Ids that are not numbers are compared with the recent ones, together with name and data.
 Rule 6  An event without an id of its own inherits the previous one: it is new, and proves nothing.
         So is a heartbeat: all heartbeats look the same, and no server replays them.
+Rule 7  A start that the response names proves at once whether the epoch goes on: if it is the mark.
+        So does a ``connected`` with the id of the mark, except for 1: servers that begin each
+        connection with 1 send that, too.
+Rule 8  An event whose id the server has set to nothing clears the mark.
 """
 
 from __future__ import annotations
@@ -50,6 +55,8 @@ class ReplayFilter:
         """The number of the epoch, from 1."""
         self.continued: bool | None = False
         """Whether this connection goes on with the last one's ids; None: not known yet."""
+        self.start_named: bool = False
+        """Whether the response of this connection named the id after which it starts."""
         self._compared = False
         self._ahead: int | None = None
         self._connected_id: int | None = None
@@ -60,8 +67,13 @@ class ReplayFilter:
         self._recent = array("q")
         self._known: set[int] | None = None
 
-    def opened(self) -> None:
-        """Begin a new connection."""
+    def opened(self, start: str = "") -> None:
+        """Begin a new connection.
+
+        Args:
+          start: the id after which the response says that it starts, or empty.
+        """
+        self.start_named = bool(start)
         if not self.mark:
             self._forget()
         self._compared = bool(self.mark)
@@ -70,11 +82,25 @@ class ReplayFilter:
         self._connected_id = None
         self._previous = None
         self._begun = False
+        if self.mark and start == self.mark:
+            self._continue()
+        elif self.mark and start:
+            self._compared = False
+            self._begin_epoch()
 
     def connected(self, event_id: str) -> None:
-        """Note the id of the ``connected`` event (rule 1)."""
+        """Note the id of the ``connected`` event (rules 1 and 7)."""
         self._connected_id = _number(event_id)
         self._previous = event_id
+        if self._connected_id not in (None, 0, 1) and self._connected_id == _number(self.mark):
+            self._continue()
+        if self.start_named and event_id:
+            self.mark = event_id
+
+    def id_cleared(self) -> None:
+        """Note that the server has set the id to nothing (rule 8)."""
+        if not self._previous:  # else the next event shows it
+            self.mark = ""
 
     def admit(self, events: Sequence[ServerSentEvent]) -> Sequence[ServerSentEvent]:
         """Return the events of a batch that are new, and move the mark to the last of them.
@@ -86,18 +112,25 @@ class ReplayFilter:
             return [event for event in events if self._is_new(event)]
         # No earlier connection's event can be repeated here.
         self._begun = self._begun or bool(events)
-        previous, named = self._previous, []
+        before = previous = self._previous
+        named = []
         for event in events:
-            if event.id and event.id != previous:
+            if event.id != previous and (event.id or previous):
                 previous = event.id
-                named.append(event)
-        if named:
+                if previous:
+                    named.append(event)
+        if named or previous != before:
             self._previous = previous
-            self._remember(named)
+            if named:
+                self._remember(named)
+            if not previous:
+                self.mark = ""
         return events
 
     def _is_new(self, event: ServerSentEvent) -> bool:
         begun, self._begun = self._begun, True
+        if not event.id and self._previous:
+            self._previous = self.mark = ""
         if not event.id or (event.id == self._previous and (begun or not self._seen(event))):
             return True
         self._previous = event.id
@@ -123,13 +156,19 @@ class ReplayFilter:
         if mark is None:
             self.continued = False
         elif number > mark or (first is not None and first > mark):
-            self.continued, self._ahead = True, mark
+            self._continue()
         else:
             follows = first is not None and number == first + 1 and first < mark
             if follows or not (event.event == _HEARTBEAT or self._seen(event)):
-                self.continued = False
-                self.epoch += 1
-                self._forget()
+                self._begin_epoch()
+
+    def _continue(self) -> None:
+        self.continued, self._ahead = True, _number(self.mark)
+
+    def _begin_epoch(self) -> None:
+        self.continued = False
+        self.epoch += 1
+        self._forget()
 
     def _is_new_opaque(self, event: ServerSentEvent) -> bool:
         replayed = self._seen(event)

@@ -41,6 +41,7 @@ __all__ = [
     "StreamRequest",
     "check_last_event_id",
     "connect",
+    "sent_id",
 ]
 
 HeadersSource: TypeAlias = (
@@ -154,6 +155,15 @@ def check_last_event_id(event_id: str) -> None:
             "last_event_id contains a line break or NUL, which no server sends: pass the id of an"
             " event unchanged"
         )
+
+
+def sent_id(headers: Mapping[str, str]) -> str:
+    """Return the ``Last-Event-ID`` of a response: where its events start; ``""`` if absent."""
+    value = headers.get("last-event-id", "")
+    try:
+        return value.encode("latin-1").decode()  # as `connect` encodes it
+    except UnicodeError:
+        return value
 
 
 async def _ask(source: HeadersSource) -> dict[str, str]:

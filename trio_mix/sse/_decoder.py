@@ -7,7 +7,8 @@ Rules:
 2. One byte order mark at the very start is dropped; any later one is data.
 3. The bytes are UTF-8, whatever the headers say; what is not valid becomes U+FFFD.
 4. A line is a field name, and after the first colon its value, less one leading space. A line
-   without colon is a name with an empty value; one that begins with a colon is a comment.
+   without colon is a name with an empty value; one that begins with a colon is a comment, which
+   the standard ignores and `SSEDecoder.comments` returns.
 5. ``data`` adds a line to the event's data; ``event`` names it, last one wins; ``id`` sets the id,
    unless it holds a NUL; ``retry`` counts if it is ASCII digits only, and counts at once. Names
    are case-sensitive and others are ignored.
@@ -96,6 +97,9 @@ class SSEDecoder:
 
     Attributes:
       last_event_id: the id of the last finished event, its own or inherited.
+      comments: the comments of the last `feed`, each with the number of the events of that `feed`
+        that had been completed before it.
+      id_cleared: whether the stream has set the id to nothing.
       retry: the server's last ``retry`` in seconds, or `None` if there was none.
       undelivered: if `feed` raised, the events that it had decoded before.
 
@@ -118,6 +122,8 @@ class SSEDecoder:
         "_retry_text",
         "_special",
         "_start",
+        "comments",
+        "id_cleared",
         "last_event_id",
         "retry",
         "undelivered",
@@ -132,13 +138,15 @@ class SSEDecoder:
                 " event to accept, so it must be at least 1"
             )
         self.last_event_id: str = last_event_id
+        self.id_cleared: bool = False
+        self.comments: list[tuple[int, str]] = []
         self.retry: float | None = None
         self._retry_text = ""
         self.undelivered: list[ServerSentEvent] = []
         self._max = max_event_size
         # U+FFFD takes three bytes and may stand for one: up to here no limit can be exceeded.
         self._no_limit_near = max_event_size // 3
-        # One flag for feed() to look at: any of the three below it is set.
+        # One flag for feed() to look at: there are comments, or any of the three below is set.
         self._special = True
         self._start: bytes | None = b""  # the first bytes, while they may be part of a BOM
         self._after_cr = False
@@ -174,7 +182,7 @@ class SSEDecoder:
             and not (self._in_event or self._pieces)
             and len(data) <= self._no_limit_near
         ):
-            return self._decode_frames(data.decode("utf-8", "replace"))  # whole frames, as usual
+            return self._decode_frames(data.decode("utf-8", "replace"), [])  # as usual
 
         end = data.rfind(b"\n") + 1
         if not end:
@@ -208,6 +216,7 @@ class SSEDecoder:
             raise ProtocolError(
                 f"This decoder has failed before and is unusable, make a new one: {self._failure}"
             )
+        self.comments = []
         if self._start is not None:
             data = self._start + data
             if len(data) < len(_BOM) and _BOM.startswith(data):
@@ -267,14 +276,13 @@ class SSEDecoder:
         blank = text.rfind("\n\n", start)
         if blank >= 0:
             end = blank + 2
-            events += self._decode_frames(text[start:end])
+            self._decode_frames(text[start:end], events)
             start = end
         if start < len(text):
             self._decode_lines(text[start:], events)
 
-    def _decode_frames(self, text: str) -> list[ServerSentEvent]:
+    def _decode_frames(self, text: str, events: list[ServerSentEvent]) -> list[ServerSentEvent]:
         """Decode whole frames, outside an event and with sizes that need no check."""
-        events: list[ServerSentEvent] = []
         last_id = self.last_event_id
         for id_, name, data, retry, other in _find_frames(text):
             if other:
@@ -313,8 +321,12 @@ class SSEDecoder:
             elif name == "id":
                 if "\0" not in value:
                     self._id = value
+                    self.id_cleared = self.id_cleared or not value
             elif name == "retry" and value.isascii() and value.isdigit():
                 self._set_retry(value)
+            elif not name:
+                self.comments.append((len(events), value))
+                self._special = True
 
     def _set_retry(self, digits: str) -> None:
         self._retry_text = digits

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, final
 
 import trio
 
+from trio_mix._callbacks import call, check_callback
 from trio_mix._http import Http
 from trio_mix._public import public
 from trio_mix.errors import ConfigurationError
@@ -22,7 +23,7 @@ from trio_mix.sse._reconnect import ReconnectPolicy
 from trio_mix.sse._supervisor import Events, Supervisor
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Iterator
     from typing import Self
 
     from trio_mix._http import HttpClient
@@ -48,9 +49,12 @@ class EventSource:
     other tasks can run.
     """
 
-    def __init__(self, supervisor: Supervisor) -> None:
+    def __init__(
+        self, supervisor: Supervisor, on_comment: Callable[[str], object] | None = None
+    ) -> None:
         self._supervisor = supervisor
-        self._events: deque[ServerSentEvent] = deque()
+        self._on_comment = on_comment
+        self._events: deque[ServerSentEvent | str] = deque()  # a comment is a str
         self._returned = 0
         self._last_id = supervisor.last_event_id
         self._busy = False
@@ -88,6 +92,8 @@ class EventSource:
           MixDefaultError: the server refused with a status that is not retried (a redirect to
             another origin, or 4xx other than 408, 425 and 429).
           trio.BusyResourceError: another task is iterating.
+
+        It also raises what ``on_comment`` raises; the next call continues after that comment.
         """
         if self._busy:
             await trio.lowlevel.checkpoint()
@@ -99,14 +105,18 @@ class EventSource:
                 await trio.lowlevel.checkpoint()
             elif self._events:
                 await trio.lowlevel.checkpoint_if_cancelled()
-            while not self._events:
-                self._last_id = self._supervisor.last_event_id
-                item = await self._supervisor.next()
-                if isinstance(item, Events):
-                    self._events.extend(item.events)
-            event = self._events.popleft()
-            self._last_id = event.id
-            return event  # noqa: ASYNC910 - a checkpoint or a read precedes
+            while True:
+                while not self._events:
+                    self._last_id = self._supervisor.last_event_id
+                    item = await self._supervisor.next()
+                    if isinstance(item, Events):
+                        self._events.extend(_in_order(item) if item.comments else item.events)
+                event = self._events.popleft()
+                if isinstance(event, ServerSentEvent):
+                    self._last_id = event.id
+                    return event  # noqa: ASYNC910 - a checkpoint or a read precedes
+                if self._on_comment is not None:
+                    await call(self._on_comment, event)
         finally:
             self._busy = False
 
@@ -123,6 +133,16 @@ class EventSource:
         await self._supervisor.aclose()
 
 
+def _in_order(item: Events) -> Iterator[ServerSentEvent | str]:
+    """Yield the events and the comments as they arrived."""
+    begin = 0
+    for end, comment in item.comments:
+        yield from item.events[begin:end]
+        yield comment
+        begin = end
+    yield from item.events[begin:]
+
+
 @public("trio_mix.sse")
 @asynccontextmanager
 async def open_event_source(
@@ -137,6 +157,7 @@ async def open_event_source(
     idle_timeout: float | None = None,
     max_event_size: int = DEFAULT_MAX_EVENT_SIZE,
     on_state: Callable[[StreamState], None] | None = None,
+    on_comment: Callable[[str], object] | None = None,
     http_client: HttpClient | None = None,
 ) -> AsyncGenerator[EventSource]:
     """Open the event stream of any SSE server, and reconnect when the connection is lost.
@@ -160,6 +181,9 @@ async def open_event_source(
         as lost, `None` for no limit. Only reading is timed, not the caller's own work.
       max_event_size: the longest line and the longest data of an event, in bytes.
       on_state: called with each new state, in the task that iterates; it must not block.
+      on_comment: a sync or async function that is called with the text of each comment, without the
+        colon and one space after it. The task that iterates calls it, between the events before
+        and after the comment.
       http_client: an `httpx.AsyncClient` or ``httpx2.AsyncClient`` to use, with its own limits.
 
     Raises:
@@ -172,6 +196,8 @@ async def open_event_source(
                 f"open_event_source({name}={value!r}) is invalid: it must be a time in seconds,"
                 " or None"
             )
+    if on_comment is not None:
+        check_callback(on_comment, "open_event_source(on_comment=...)", 1)
     http = Http(http_client)
     supervisor = Supervisor(
         StreamRequest(
@@ -187,9 +213,10 @@ async def open_event_source(
         read_timeout=lambda: idle_timeout,
         max_event_size=max_event_size,
         auto_mark=True,
+        comments=on_comment is not None,
         on_change=on_state,
     )
-    source = EventSource(supervisor)
+    source = EventSource(supervisor, on_comment)
     try:
         await supervisor.next()
         yield source

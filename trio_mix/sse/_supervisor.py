@@ -39,7 +39,7 @@ from trio_mix.sse._reconnect import ReconnectSchedule, reconnect_failed
 from trio_mix.sse._statistics import EventSourceStatistics, StreamState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from trio_mix._http import ResponseStream
     from trio_mix.sse._connect import Connect, StreamRequest
@@ -68,7 +68,9 @@ class Events:
     """Events have arrived."""
 
     events: list[ServerSentEvent]
-    """The events that one read of the socket completed, never empty."""
+    """The events that one read of the socket completed; empty only if there are comments."""
+    comments: Sequence[tuple[int, str]] = ()
+    """The comments, each with the number of the events before it; only if they are asked for."""
 
 
 @attrs.frozen
@@ -97,6 +99,7 @@ class Supervisor:
       auto_mark: whether ``last_event_id`` follows the events, and events without an id inherit the
         last id of the previous connection. Otherwise the owner sets it, and events do
         not inherit an id across connections.
+      comments: whether comments are returned with the events.
       on_change: called with each new state.
       on_wait: called before the wait for an attempt, with the seconds, the attempt's number since
         the loss (from 1), and the reason of the loss or of the last failure.
@@ -111,10 +114,11 @@ class Supervisor:
     # Without `__slots__`, these attributes would cost 1.3 KB more per stream.
     # fmt: off
     __slots__ = (
-        "_announced", "_attempts", "_busy", "_connect", "_connected_since", "_connecting",
-        "_connects", "_cut", "_data", "_decoder", "_due", "_ended_by", "_events", "_fatal",
-        "_last_loss", "_last_loss_time", "_losses", "_max_event_size", "_on_change", "_on_wait",
-        "_queue", "_read_timeout", "_request", "_schedule", "_stream", "_wall_clock", "auto_mark",
+        "_announced", "_attempts", "_busy", "_comments", "_connect", "_connected_since",
+        "_connecting", "_connects", "_cut", "_data", "_decoder", "_due", "_ended_by", "_events",
+        "_fatal", "_last_loss", "_last_loss_time", "_losses", "_max_event_size", "_on_change",
+        "_on_wait", "_queue", "_read_timeout", "_request", "_schedule", "_stream", "_wall_clock",
+        "auto_mark",
         "bytes_received", "last_event_id", "last_failure", "on_bytes", "state", "url",
     )
     # fmt: on
@@ -128,6 +132,7 @@ class Supervisor:
         read_timeout: Callable[[], float | None],
         max_event_size: int = DEFAULT_MAX_EVENT_SIZE,
         auto_mark: bool = False,
+        comments: bool = False,
         on_change: Callable[[StreamState], None] | None = None,
         on_wait: Callable[[float, int, str], None] | None = None,
         connect: Connect = connect,
@@ -145,6 +150,7 @@ class Supervisor:
         self.on_bytes: Callable[[], None] | None = None
         self.last_failure: Exception | None = None
         self._request = request
+        self._comments = comments
         self._connect = connect
         self._read_timeout = read_timeout
         self._max_event_size = max_event_size
@@ -171,6 +177,11 @@ class Supervisor:
     def has_more(self) -> bool:
         """Whether bytes of the last read are still to be decoded."""
         return bool(self._data)
+
+    @property
+    def id_cleared(self) -> bool:
+        """Whether the server has set the id to nothing on the current connection."""
+        return self._decoder.id_cleared
 
     async def next(self) -> Opened | Events | Lost:
         """Wait for the next connection, events or loss.
@@ -269,8 +280,9 @@ class Supervisor:
                         raise self._ended()
                     return await self._lose(stream, _why_lost(error, timeout), error)
             batch = await self._decode(stream, self._next_piece())
-            if batch:
-                return Events(batch)
+            comments = self._decoder.comments if self._comments else ()
+            if batch or comments:
+                return Events(batch, comments)
             if self.on_bytes is not None:
                 self.on_bytes()
 
@@ -300,7 +312,7 @@ class Supervisor:
             )
             await stream.aclose()
             batch = decoder.undelivered
-            if not batch:
+            if not (batch or (self._comments and decoder.comments)):
                 raise self._ended() from error
         self._events += len(batch)
         if decoder.retry is not None:
