@@ -235,7 +235,7 @@ class MemoryOutbox:
                     continue
                 if known.state.over and self._log.now() - known.created_at > KEY_KEPT:
                     continue
-                if known.body != turn.body:
+                if known.digest != turn.digest:
                     raise KeyReused(f"The idempotency key {turn.key!r} was used with another body.")
                 return known
         self._log.store.sessions.setdefault(turn.session_id, StoredSession())

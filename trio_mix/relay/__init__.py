@@ -7,7 +7,8 @@ from trio_mix._public import publish
 from trio_mix.relay._grants import Auth as Auth
 from trio_mix.relay._grants import Grant as Grant
 from trio_mix.relay._log import Retention as Retention
+from trio_mix.relay._sqlite import SqliteLog as SqliteLog
 
-__all__ = ["Auth", "Grant", "Retention"]
+__all__ = ["Auth", "Grant", "Retention", "SqliteLog"]
 
 publish(globals())

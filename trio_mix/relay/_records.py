@@ -204,8 +204,8 @@ class TurnRecord:
     turn_id: str
     session_id: str
     request: SendRequest
-    body: str
-    """The request's body as canonical JSON, which a repeated key is compared with."""
+    digest: str
+    """Identifies the request's body: a repeated key must come with the same one."""
     created_at: float
     """When it was accepted, in seconds since 1970."""
     key: str | None = None

@@ -1,0 +1,502 @@
+"""`SqliteLog`: the log of the relay in one SQLite file."""
+
+from __future__ import annotations
+
+import math
+import os
+import secrets
+import sqlite3
+import time
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
+
+import attrs
+import trio
+
+from trio_mix.errors import ConfigurationError, UsageError
+from trio_mix.relay._errors import Fenced, KeyReused
+from trio_mix.relay._ids import before_first
+from trio_mix.relay._log import KEY_KEPT, Extent, LogStatistics, Retention
+from trio_mix.relay._records import (
+    Answer,
+    Audience,
+    LoggedEvent,
+    SendRequest,
+    TurnRecord,
+    TurnState,
+    outcome_from_text,
+    outcome_to_text,
+)
+from trio_mix.relay._sqlite_schema import FileLock, as_log_error, connect, prepare
+from trio_mix.relay._sqlite_writer import Job, Size, Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import TracebackType
+
+__all__ = ["SqliteLog"]
+
+T = TypeVar("T")
+
+_READERS: Final = 4
+_RELEASE_TIMEOUT: Final = 5.0
+_TURN: Final = (
+    "SELECT turn.id, session.id, subject, key, digest, request, state, ticket, outcome,"
+    " answer_status, answer_type, answer_body, created_at, ended_at, first_id"
+    " FROM turn JOIN session ON session.number = turn.session "
+)
+
+
+class SqliteLog:
+    """A log in one SQLite file, for one relay. Use it as an async context manager.
+
+    A thread writes, and commits what all sessions append together. The file, and those that SQLite
+    makes beside it, are readable for their owner only.
+
+    Args:
+      path: the file, which is made if it does not exist.
+      commit_interval: seconds between commits while there is more to write. An event that comes
+        after a pause is stored at once.
+      synchronous: ``"normal"``: a killed process loses nothing that was acknowledged; ``"full"``: a
+        power cut does not either, at the price of waiting for the disk with each commit.
+      retention: how much is kept.
+
+    Raises:
+      ConfigurationError: an argument is invalid.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        commit_interval: float = 0.004,
+        synchronous: Literal["normal", "full"] = "normal",
+        retention: Retention | None = None,
+    ) -> None:
+        self._path = os.fspath(path)
+        if synchronous not in ("normal", "full"):
+            raise ConfigurationError(
+                f"SqliteLog(synchronous={synchronous!r}): use 'normal' or 'full'."
+            )
+        if not 0 <= commit_interval <= 1:
+            raise ConfigurationError(
+                f"SqliteLog(commit_interval={commit_interval!r}): it is between 0 and 1 second."
+            )
+        self._interval = commit_interval
+        self._synchronous = synchronous
+        self._retention = Retention() if retention is None else retention
+        self._lock: FileLock | None = None
+        self._writer: Writer | None = None
+        self._readers: list[sqlite3.Connection] = []
+        self._limiter: trio.CapacityLimiter | None = None
+        self._started = (0.0, 0.0)
+        self._appends = self._events = self._bytes = 0
+        self.outbox: SqliteOutbox = SqliteOutbox(self)
+        """The turns."""
+
+    def __repr__(self) -> str:
+        return f"<trio_mix.relay.SqliteLog {self._path!r}>"
+
+    async def __aenter__(self) -> Self:
+        """Open the file.
+
+        Raises:
+          LogBusy: another relay uses it.
+          LogCorrupt, LogTooNew: it is not a log, is damaged, or was written by a newer version.
+          LogReadOnly, LogFull, LogError: it cannot be written.
+
+        A checkpoint.
+        """
+        if self._writer is not None:
+            raise UsageError(f"The log {self._path!r} is open already.")
+        self._started = (time.time(), time.monotonic())
+        connection, sizes = await trio.to_thread.run_sync(self._open)
+        self._limiter = trio.CapacityLimiter(_READERS)
+        self._writer = Writer(
+            connection,
+            self._path,
+            interval=self._interval,
+            retention=self._retention,
+            now=self.now,
+            sizes=sizes,
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Store what was submitted, and close the file. Shielded."""
+        writer, self._writer = self._writer, None
+        if writer is None:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            return
+        await writer.aclose()
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(self._close, writer)
+
+    def now(self) -> float:
+        """Return the time in seconds since 1970; a clock that is set does not make it jump."""
+        wall, steady = self._started
+        return wall + time.monotonic() - steady
+
+    async def acquire(self, session_id: str) -> SqliteLease:
+        """Return a new lease of a session, in a new epoch.
+
+        Raises:
+          LogError: the log cannot be written.
+        """
+        token = secrets.token_bytes(16)
+
+        def run(connection: sqlite3.Connection) -> SqliteLease:
+            number = _number(connection, session_id)
+            epoch, newest = connection.execute(
+                "UPDATE session SET epoch = epoch + 1, token = ? WHERE number = ?"
+                " RETURNING epoch, newest",
+                (token, number),
+            ).fetchone()
+            if not newest:
+                newest = before_first(epoch)
+                connection.execute(
+                    "UPDATE session SET newest = ? WHERE number = ?", (newest, number)
+                )
+            return SqliteLease(self, session_id, number, epoch=epoch, newest=newest, token=token)
+
+        return await self._write(Job(run))
+
+    async def read(
+        self, session_id: str, after: int, *, max_bytes: int = 262_144
+    ) -> list[LoggedEvent]:
+        """Return the next stored events after a position; see `Log.read`."""
+
+        def run(connection: sqlite3.Connection) -> list[LoggedEvent]:
+            found: list[LoggedEvent] = []
+            size = 0
+            cursor = connection.execute(
+                "SELECT id, audience, frame FROM event WHERE session ="
+                " (SELECT number FROM session WHERE id = ?) AND id > ? ORDER BY id",
+                (session_id, after),
+            )
+            for event_id, audience, frame in cursor:
+                size += len(frame)
+                if found and size > max_bytes:
+                    break
+                found.append(LoggedEvent(event_id, Audience(audience), frame))
+            cursor.close()
+            return found
+
+        return await self._read(run)
+
+    async def extent(self, session_id: str) -> Extent | None:
+        """Return which events of a session are stored; None if the session is unknown."""
+
+        def run(connection: sqlite3.Connection) -> Extent | None:
+            row = connection.execute(
+                "SELECT number, newest, forgotten FROM session WHERE id = ?", (session_id,)
+            ).fetchone()
+            if row is None:
+                return None
+            number, newest, forgotten = row
+            first = connection.execute(
+                "SELECT id FROM event WHERE session = ? ORDER BY id LIMIT 1", (number,)
+            ).fetchone()
+            deleted = connection.execute(
+                "SELECT epoch, sequence FROM deleted WHERE session = ?", (number,)
+            )
+            return Extent(
+                newest=newest,
+                oldest=newest if first is None else first[0] - 1,
+                deleted=dict(deleted.fetchall()),
+                forgotten=forgotten,
+            )
+
+        return await self._read(run)
+
+    async def remember(self, name: str, value: str) -> None:
+        """Store a value under a name."""
+
+        def run(connection: sqlite3.Connection) -> None:
+            connection.execute(
+                "INSERT OR REPLACE INTO value (name, value) VALUES (?, ?)", (name, value)
+            )
+
+        await self._write(Job(run))
+
+    async def recall(self, name: str) -> str | None:
+        """Return a stored value, or None."""
+
+        def run(connection: sqlite3.Connection) -> str | None:
+            row = connection.execute("SELECT value FROM value WHERE name = ?", (name,)).fetchone()
+            return None if row is None else str(row[0])
+
+        return await self._read(run)
+
+    def statistics(self) -> LogStatistics:
+        """Return the log's counters."""
+        writer = self._opened()
+        return LogStatistics(
+            commits=writer.commits,
+            appends=self._appends,
+            events=self._events,
+            bytes=self._bytes,
+            deleted=writer.deleted,
+            failures=writer.failures,
+        )
+
+    # -- inside -------------------------------------------------------------------------------
+
+    def _opened(self) -> Writer:
+        if self._writer is None:
+            raise UsageError(f"The log {self._path!r} is not open: use it as `async with log`.")
+        return self._writer
+
+    async def _write(self, job: Job[T]) -> T:
+        return await self._opened().submit(job)
+
+    async def _append(
+        self, lease: SqliteLease, events: Sequence[LoggedEvent], turns: Sequence[TurnRecord]
+    ) -> None:
+        number, at = lease.number, self.now()
+        rows = [(number, event.id, int(event.audience), at, event.frame) for event in events]
+        size = sum(len(event.frame) for event in events)
+
+        def run(connection: sqlite3.Connection) -> None:
+            row = connection.execute(
+                "SELECT token FROM session WHERE number = ?", (number,)
+            ).fetchone()
+            if row is None or row[0] != lease.token:
+                raise Fenced(f"Session {lease.session_id!r} was acquired by another relay.")
+            if rows:
+                connection.executemany(
+                    "INSERT INTO event (session, id, audience, at, frame) VALUES (?, ?, ?, ?, ?)",
+                    rows,
+                )
+                connection.execute(
+                    "UPDATE session SET newest = ?, events = events + ?, bytes = bytes + ?"
+                    " WHERE number = ?",
+                    (events[-1].id, len(rows), size, number),
+                )
+                job.grown = (number, len(rows), size, at)
+            for turn in turns:
+                _update_turn(connection, turn)
+
+        job = Job(run)
+        await self._write(job)
+        self._appends += 1
+        self._events += len(events)
+        self._bytes += size
+
+    async def _read(self, run: Callable[[sqlite3.Connection], T]) -> T:
+        self._opened()
+
+        def in_thread() -> T:
+            try:
+                connection = self._readers.pop()
+            except IndexError:
+                connection = sqlite3.connect(
+                    self._path, timeout=5.0, isolation_level=None, check_same_thread=False
+                )
+            try:
+                return run(connection)
+            except sqlite3.Error as exc:
+                raise as_log_error(exc, self._path) from exc
+            finally:
+                self._readers.append(connection)
+
+        return await trio.to_thread.run_sync(in_thread, limiter=self._limiter)
+
+    def _open(self) -> tuple[sqlite3.Connection, dict[int, Size]]:
+        connection: sqlite3.Connection | None = None
+        try:
+            self._lock = FileLock(self._path)
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+            os.close(descriptor)
+            connection = connect(self._path, synchronous=self._synchronous)
+            prepare(connection, self._path)
+            rows = connection.execute("SELECT number, events, bytes FROM session").fetchall()
+        except BaseException as exc:
+            if connection is not None:
+                connection.close()
+            if self._lock is not None:
+                self._lock.release()
+                self._lock = None
+            if isinstance(exc, sqlite3.Error | OSError):
+                raise as_log_error(exc, self._path) from exc
+            raise
+        return connection, {number: Size(events, size) for number, events, size in rows}
+
+    def _close(self, writer: Writer) -> None:
+        for connection in (*self._readers, writer.connection):
+            try:
+                connection.close()
+            except sqlite3.Error:  # what was committed is stored
+                continue
+        self._readers.clear()
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+
+@attrs.frozen(kw_only=False, eq=False)
+class SqliteLease:
+    """A lease of a session in the file, which one process uses: nobody can take it over."""
+
+    _log: SqliteLog
+    session_id: str
+    number: int
+    epoch: int = attrs.field(kw_only=True)
+    newest: int = attrs.field(kw_only=True)
+    token: bytes = attrs.field(kw_only=True, repr=False)
+    takeover: bool = attrs.field(default=False, init=False)
+
+    def remaining(self) -> float:
+        """Return for how many seconds it is valid: forever."""
+        return math.inf
+
+    async def append(self, events: Sequence[LoggedEvent], turns: Sequence[TurnRecord] = ()) -> None:
+        """Store events and the new state of turns; see `Lease.append`."""
+        await self._log._append(self, events, turns)
+
+    async def release(self) -> None:
+        """End the lease: appends with it are refused from now on. Never raises."""
+
+        def run(connection: sqlite3.Connection) -> None:
+            connection.execute(
+                "UPDATE session SET token = NULL WHERE number = ? AND token = ?",
+                (self.number, self.token),
+            )
+
+        with trio.move_on_after(_RELEASE_TIMEOUT, shield=True):
+            try:
+                await self._log._write(Job(run))
+            except Exception:  # noqa: BLE001 - the next lease ends this one, too
+                return
+
+
+class SqliteOutbox:
+    """The turns in the file."""
+
+    def __init__(self, log: SqliteLog) -> None:
+        self._log = log
+
+    async def accept(self, turn: TurnRecord) -> TurnRecord:
+        """Store a new turn; see `Outbox.accept`."""
+        oldest = self._log.now() - KEY_KEPT
+
+        def run(connection: sqlite3.Connection) -> TurnRecord:
+            number = _number(connection, turn.session_id)
+            if turn.key is not None:
+                known = connection.execute(
+                    f"{_TURN} WHERE turn.session = ? AND subject = ? AND key = ?"
+                    " AND (ended_at IS NULL OR created_at >= ?) ORDER BY turn.number DESC LIMIT 1",
+                    (number, turn.subject, turn.key, oldest),
+                ).fetchone()
+                if known is not None:
+                    found = _turn_of(known)
+                    if found.digest != turn.digest:
+                        raise KeyReused(
+                            "The idempotency key was used with another body: use a new key for "
+                            "each message."
+                        )
+                    return found
+            connection.execute(
+                "INSERT INTO turn (id, session, subject, key, digest, request, state, created_at)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    turn.turn_id,
+                    number,
+                    turn.subject,
+                    turn.key,
+                    turn.digest,
+                    turn.request.to_json(),
+                    turn.state.value,
+                    turn.created_at,
+                ),
+            )
+            return turn
+
+        return await self._log._write(Job(run))
+
+    async def turn(self, turn_id: str) -> TurnRecord | None:
+        """Return a turn; None if it is unknown."""
+
+        def run(connection: sqlite3.Connection) -> TurnRecord | None:
+            row = connection.execute(f"{_TURN} WHERE turn.id = ?", (turn_id,)).fetchone()
+            return None if row is None else _turn_of(row)
+
+        return await self._log._read(run)
+
+    async def pending(self, session_id: str) -> list[TurnRecord]:
+        """Return the turns of a session that are not over, in the order of their acceptance."""
+
+        def run(connection: sqlite3.Connection) -> list[TurnRecord]:
+            rows = connection.execute(
+                _TURN + "WHERE session.id = ? AND ended_at IS NULL ORDER BY turn.number",
+                (session_id,),
+            )
+            return [_turn_of(row) for row in rows.fetchall()]
+
+        return await self._log._read(run)
+
+    async def sessions(self) -> list[str]:
+        """Return the sessions that have turns which are not over."""
+
+        def run(connection: sqlite3.Connection) -> list[str]:
+            rows = connection.execute(
+                "SELECT id FROM session WHERE number IN"
+                " (SELECT DISTINCT session FROM turn WHERE ended_at IS NULL) ORDER BY number"
+            )
+            return [session_id for [session_id] in rows.fetchall()]
+
+        return await self._log._read(run)
+
+
+def _number(connection: sqlite3.Connection, session_id: str) -> int:
+    """Return the number of a session in the file, which is added if it is new."""
+    row = connection.execute("SELECT number FROM session WHERE id = ?", (session_id,)).fetchone()
+    if row is None:
+        row = connection.execute(
+            "INSERT INTO session (id) VALUES (?) RETURNING number", (session_id,)
+        ).fetchone()
+    return int(row[0])
+
+
+def _update_turn(connection: sqlite3.Connection, turn: TurnRecord) -> None:
+    answer = turn.answer
+    connection.execute(
+        "UPDATE turn SET state = ?, ticket = ?, outcome = ?, answer_status = ?, answer_type = ?,"
+        " answer_body = ?, ended_at = ?, first_id = ? WHERE id = ?",
+        (
+            turn.state.value,
+            turn.ticket,
+            outcome_to_text(turn.outcome),
+            None if answer is None else answer.status,
+            None if answer is None else answer.content_type,
+            None if answer is None else answer.body,
+            turn.ended_at,
+            turn.first_id,
+            turn.turn_id,
+        ),
+    )
+
+
+def _turn_of(row: Sequence[Any]) -> TurnRecord:
+    answer = None
+    if row[9] is not None:
+        answer = Answer(status=row[9], content_type=row[10], body=row[11])
+    return TurnRecord(
+        turn_id=row[0],
+        session_id=row[1],
+        subject=row[2],
+        key=row[3],
+        digest=row[4],
+        request=SendRequest.from_json(row[5]),
+        state=TurnState(row[6]),
+        ticket=row[7],
+        outcome=outcome_from_text(row[8]),
+        answer=answer,
+        created_at=row[12],
+        ended_at=row[13],
+        first_id=row[14],
+    )
