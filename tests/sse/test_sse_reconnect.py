@@ -131,8 +131,11 @@ def test_retry_after_is_obeyed_up_to_the_limit_with_jitter() -> None:
         assert schedule.lost(0.0, retry_after=0.0) == jitter
 
 
-def test_a_retry_after_beyond_the_time_limit_gives_up_at_once() -> None:
+def test_a_retry_after_beyond_the_time_limit_gives_up_after_three_attempts() -> None:
     schedule = ReconnectSchedule(ReconnectPolicy(max_elapsed_time=20.0), rng=LOW)
+    for _ in range(2):
+        schedule.begin(0.0)
+        assert schedule.lost(0.0, retry_after=25.0) == 25.0
     schedule.begin(0.0)
     assert schedule.lost(5.0, retry_after=15.0) == 15.0
     assert schedule.lost(6.0, retry_after=15.0) is None
@@ -143,14 +146,15 @@ def test_a_retry_after_beyond_the_time_limit_gives_up_at_once() -> None:
 
 def test_the_time_limit_counts_from_the_first_attempt() -> None:
     schedule = ReconnectSchedule(ReconnectPolicy(max_elapsed_time=10.0), rng=HIGH)
-    schedule.begin(100.0)
+    for _ in range(3):
+        schedule.begin(100.0)
     assert schedule.lost(109.9) == pytest.approx(
         0.1
     )  # the last attempt is made at the end of the limit
     schedule.begin(110.0)
     assert schedule.lost(110.0) is None
     assert schedule.elapsed(110.0) == 10.0
-    assert schedule.attempts == 2
+    assert schedule.attempts == 4
 
 
 def test_the_time_limit_counts_from_the_loss_of_a_stable_connection() -> None:
@@ -158,6 +162,8 @@ def test_the_time_limit_counts_from_the_loss_of_a_stable_connection() -> None:
     schedule.begin(0.0)
     schedule.opened(1.0)
     assert schedule.lost(1000.0) is not None
+    for _ in range(3):
+        schedule.begin(1001.0)
     assert schedule.lost(1009.0) is not None
     assert schedule.lost(1010.0) is None
 
@@ -174,7 +180,28 @@ def test_the_time_limit_ends_on_a_clock_that_advances_only_in_sleeps(
         if delay is None:
             return
         now += delay
+        schedule.begin(now)
     pytest.fail(f"tried a thousand times, {schedule.remaining(now)} s are left")
+
+
+def test_three_attempts_are_made_however_long_they_take() -> None:
+    schedule = ReconnectSchedule(ReconnectPolicy(max_elapsed_time=1.0), rng=HIGH)
+    schedule.begin(0.0)
+    for now in (100.0, 200.0):
+        assert schedule.lost(now) is not None
+        schedule.begin(now)
+    assert schedule.lost(300.0) is None
+
+
+def test_time_asleep_does_not_count() -> None:
+    schedule = ReconnectSchedule(ReconnectPolicy(max_elapsed_time=10.0), rng=HIGH)
+    schedule.asleep(5.0)  # nothing is counted yet
+    for _ in range(3):
+        schedule.begin(100.0)
+    schedule.asleep(3600.0)
+    assert schedule.elapsed(3709.0) == 9.0
+    assert schedule.lost(3709.0) is not None
+    assert schedule.lost(3710.0) is None
 
 
 def test_a_time_limit_of_0_allows_no_further_attempt() -> None:
@@ -296,7 +323,9 @@ def test_delays_are_within_their_bounds_in_any_history(
             assert schedule.failures == (0 if stable else before + 1)
             if policy.max_elapsed_time is not None:
                 spent = schedule.elapsed(now)
-                if spent >= policy.max_elapsed_time:
+                if policy.max_elapsed_time and schedule.attempts < 3:
+                    assert delay is not None
+                elif spent >= policy.max_elapsed_time:
                     assert delay is None
                 else:
                     assert delay is None or spent + delay <= policy.max_elapsed_time * (1 + 1e-9)

@@ -25,6 +25,8 @@ from trio_mix.sse._supervisor import Lost, Opened
 if TYPE_CHECKING:
     from trio.testing import MockClock
 
+    from trio_mix.sse._supervisor import Supervisor
+
 
 async def test_a_stream_is_opened_read_lost_and_opened_again(
     nursery: trio.Nursery, autojump_clock: MockClock
@@ -325,3 +327,50 @@ async def test_statistics_report_connections_losses_and_bytes(
     assert "before the end of the body" in now.last_loss
     assert now.last_loss_time == pytest.approx(trio.current_time() - 1.0)
     assert now.connected_since == trio.current_time()
+
+
+async def test_time_asleep_is_not_counted_against_the_policy(
+    nursery: trio.Nursery, mock_clock: MockClock
+) -> None:
+    """As on a machine whose clock goes on while it is suspended."""
+    server, http = memory_server(nursery, None)
+    source = supervisor(http)
+    nursery.start_soon(_expect_failure, source)
+    for pause in (0, 1, 2, 4):
+        await trio.testing.wait_all_tasks_blocked()
+        mock_clock.jump(pause)
+    await trio.testing.wait_all_tasks_blocked()
+    assert len(server.connect_times) == 4
+    mock_clock.jump(8 + 3600)  # the wait of 8 s ends an hour late
+    for pause in (0, 16, 32, 37):
+        await trio.testing.wait_all_tasks_blocked()
+        mock_clock.jump(pause)
+    await trio.testing.wait_all_tasks_blocked()
+    start = server.connect_times[0]
+    assert [time - start for time in server.connect_times] == pytest.approx(
+        [0, 1, 3, 7, 3615, 3631, 3663, 3700]
+    )
+    assert source.state is StreamState.CLOSED
+
+
+async def _expect_failure(source: Supervisor) -> None:
+    with pytest.raises(ReconnectFailed) as caught:
+        await source.next()
+    assert 100.0 <= caught.value.elapsed <= 110.0  # the last attempt may take 10 s
+
+
+async def test_a_connect_during_which_the_machine_slept_is_not_counted_either(
+    nursery: trio.Nursery, mock_clock: MockClock
+) -> None:
+    async def silent(peer: Peer) -> None:
+        await peer.closed()
+
+    server, http = memory_server(nursery, silent)
+    source = supervisor(http, connect_timeout=10.0)
+    nursery.start_soon(_expect_failure, source)
+    await trio.testing.wait_all_tasks_blocked()
+    mock_clock.jump(10 + 3600)
+    while source.state is not StreamState.CLOSED:
+        await trio.testing.wait_all_tasks_blocked()
+        mock_clock.jump(1)
+    assert server.connections > 3

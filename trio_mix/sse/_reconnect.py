@@ -10,8 +10,9 @@ The rules (tests cite the numbers):
 3. The ceiling is ``max_interval``. A server's ``retry`` lowers it (``"ceiling"``), is the shortest
    delay instead (``"obey"``, limited to ``max_interval``), or is ignored (``"ignore"``).
 4. ``Retry-After`` is obeyed, limited to ``max_interval``, plus a jitter.
-5. ``max_elapsed_time`` counts from the loss, or from the first attempt. No attempt starts after it.
-   ``None`` means no limit, 0 means no further attempt.
+5. ``max_elapsed_time`` counts from the loss, or from the first attempt. Once it is over, no attempt
+   starts after the third. ``None`` means no limit, 0 means no further attempt. The time that the
+   machine or the process was asleep does not count.
 6. A planned drop is not a failure: the next attempt follows at once, and no delay grows.
 """
 
@@ -31,6 +32,8 @@ __all__ = ["ReconnectPolicy", "ReconnectSchedule", "ServerRetry", "reconnect_fai
 # What rounding may leave of the time limit. So short a sleep may not advance a clock at all, and a
 # clock that advances only in sleeps, as in tests, would never reach the limit.
 _ROUNDING = 1e-6
+
+_LEAST_ATTEMPTS = 3
 
 # Shared by all streams: a generator takes 3 KB. SystemRandom, so that forked processes do not draw
 # the same delays.
@@ -68,7 +71,8 @@ class ReconnectPolicy:
     exponent: float = 1.5
     """The factor by which the bound of the delay grows with each failure."""
     max_elapsed_time: float | None = 600.0
-    """Seconds since the loss after which the stream fails; `None` for never, 0 for at once."""
+    """Seconds since the loss after which the stream fails, but not before three attempts; `None`
+    for never, 0 for at once. Time in which the machine or the process was asleep does not count."""
     stable_after: float = 5.0
     """How long a connection must have been open for its loss to begin a new series of attempts,
     in seconds. 0 means any connection that was opened, which suits servers that end the response
@@ -145,6 +149,11 @@ class ReconnectSchedule:
         if self._since is None:
             self._since = now
 
+    def asleep(self, seconds: float) -> None:
+        """Note that a wait took longer than asked, because nothing ran (rule 5)."""
+        if self._since is not None:
+            self._since += seconds
+
     def opened(self, now: float) -> None:
         """Note that the stream is open."""
         self._opened_at = now
@@ -184,7 +193,7 @@ class ReconnectSchedule:
             delay = min(max(retry_after, 0.0), self.policy.max_interval)
             delay += self._rng.uniform(0.0, self.policy.initial_interval)
         remaining = self.remaining(now)
-        if remaining is None:
+        if remaining is None or (self.attempts < _LEAST_ATTEMPTS and self.policy.max_elapsed_time):
             return delay
         if remaining <= _ROUNDING or (retry_after is not None and delay > remaining):
             return None

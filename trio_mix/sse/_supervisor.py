@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 __all__ = ["Events", "Lost", "Opened", "Supervisor"]
 
 PIECE_SIZE = 8 * 1024
+_ASLEEP = 5.0
+"""A wait that takes so many seconds longer than asked: the machine or the process was asleep."""
 
 
 @attrs.frozen
@@ -364,8 +366,10 @@ class Supervisor:
             else:
                 self._announce(self._due)
                 await trio.sleep_until(self._due)
+                self._check_asleep(self._due)
                 self._due = None
-            self._schedule.begin(trio.current_time())
+            began = trio.current_time()
+            self._schedule.begin(began)
             self._attempts += 1
             try:
                 return await self._attempt()
@@ -375,7 +379,15 @@ class Supervisor:
                 asked = parse_retry_after(error.headers.get("retry-after"), now=self._wall_clock())
                 self._failed(f"HTTP {error.status_code}", error, retry_after=asked)
             except TransportError as error:
+                if self._request.connect_timeout is not None:
+                    self._check_asleep(began + self._request.connect_timeout)
                 self._failed(_reason_of(error), error)
+
+    def _check_asleep(self, due: float) -> None:
+        """Take a wait that ended long after its end was due for time asleep."""
+        late = trio.current_time() - due
+        if late > _ASLEEP:
+            self._schedule.asleep(late)
 
     def _announce(self, due: float) -> None:
         if self._on_wait is not None and due != self._announced:  # else a wait is continued
