@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import argparse
 import logging
+import shlex
 import sys
 import time
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 sys.path.insert(1, str(Path(__file__).parents[2]))  # the package `tests`
 
+import attrs
 from campaign_features import FEATURES, OFF, draw
 from campaign_judge import Figures, judge
 from campaign_run import carry_out
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from campaign_schedule import Schedule
+from campaign_shrink import shrink, without
 
 
 def main() -> int:
@@ -30,6 +30,8 @@ def main() -> int:
     parser.add_argument(
         "--features", nargs="*", choices=FEATURES, help="the features of every schedule"
     )
+    parser.add_argument("--without", nargs="*", default=[], help="parts that are left out")
+    parser.add_argument("--shrink", action="store_true", help="leave out what can be left out")
     parser.add_argument("--all", action="store_true", help="draw also the features that are off")
     options = parser.parse_args()
     if options.all:
@@ -37,7 +39,19 @@ def main() -> int:
     warnings.simplefilter("error")
     logging.disable(logging.WARNING)  # warnings about lost connections are expected
     if options.seed is not None:
-        return show(options.seed, options.features, in_memory=not options.sockets)
+        schedule = without(draw(options.seed, options.features), options.without)
+        left_out = [*options.without]
+        if options.shrink:
+            left_out += smaller(schedule, in_memory=not options.sockets)
+            schedule = without(draw(options.seed, options.features), left_out)
+        code = show(schedule, in_memory=not options.sockets)
+        features = " ".join(map(repr, sorted(schedule.features)))
+        names = " ".join(map(shlex.quote, left_out))
+        again = f"--seed {options.seed} --features {features}"
+        print(
+            f"to repeat: python tests/campaign {again}" + (f" --without {names}" if names else "")
+        )
+        return code
     start = options.start if options.start is not None else time.time_ns() % 10**9
     print(f"seeds from {start} on")
     figures, failures, began = Figures(), 0, time.perf_counter()
@@ -64,10 +78,10 @@ def main() -> int:
     return 1 if failures else 0
 
 
-def show(seed: int, features: Sequence[str] | None, *, in_memory: bool) -> int:
-    schedule = draw(seed, features)
+def show(schedule: Schedule, *, in_memory: bool) -> int:
     run = carry_out(schedule, in_memory=in_memory)
-    print(schedule)
+    for field in attrs.fields(Schedule):
+        print(f"{field.name}: {getattr(schedule, field.name)}")
     print(run.timeline)
     for outcome in run.outcomes:
         print(outcome.job, outcome.how, repr(outcome.error), outcome.reply, outcome.deltas)
@@ -75,6 +89,17 @@ def show(seed: int, features: Sequence[str] | None, *, in_memory: bool) -> int:
     wrong = judge(run)
     print("\n".join(map(str, wrong)) or "all invariants hold")
     return 1 if wrong else 0
+
+
+def smaller(schedule: Schedule, *, in_memory: bool) -> list[str]:
+    """Return the names of the parts that the first violation does not need."""
+    kinds = {violation.kind for violation in judge(carry_out(schedule, in_memory=in_memory))}
+
+    def fails(smaller: Schedule) -> bool:
+        run = carry_out(smaller, in_memory=in_memory)
+        return any(violation.kind in kinds for violation in judge(run))
+
+    return shrink(schedule, fails) if kinds else []
 
 
 sys.exit(main())
