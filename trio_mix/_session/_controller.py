@@ -410,7 +410,7 @@ class StreamController(ReaderHost):
         kind = MessageState if self._hooks is None else TimedMessageState
         state = kind(request, recovery, self.session_id, self.settings.message_buffer)
         if resumption is not None:
-            resumption.apply(turn, recovery, self.stored.history)
+            resumption.apply(turn, recovery)
             state.cut = state.cut or turn.resumed
         if policy is not None:
             state.on_permission = lambda event: state.context.run(

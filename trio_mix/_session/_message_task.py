@@ -143,7 +143,7 @@ class MessageTask:
         with state.post_scope:
             try:
                 if self.resumption is not None:
-                    await self.resumption.before_post()
+                    await self.resumption.before_post(self.stored.history)
                 posted = await self.send_api.post(state.session_id, state.request, self._sending)
             except errors.TransportError as exc:
                 if exc.sent:

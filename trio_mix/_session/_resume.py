@@ -121,27 +121,25 @@ class Resumption:
         if self.ticket.state == "prepared" and not self._in_doubt:
             PROCESS.prepared(self.ticket)
 
-    def apply(self, turn: Turn, recovery: Recovery, history: History) -> None:
+    def apply(self, turn: Turn, recovery: Recovery) -> None:
         """Note in a registered turn and its recovery what the ticket says of it."""
-        ticket = self.ticket
+        turn.ticket = ticket = self.ticket
         if self._in_doubt:
             arrived = ticket.state not in ("prepared", "posting") or ticket._is_command
             recovery.resumed(may_resend=self._resend and not arrived)
-        elif self._renew_baseline:
-            baseline = history.baseline(ticket.text) or ticket._baseline
-            renewed = attrs.evolve(ticket, baseline=baseline)
-            if not renewed._too_large:
-                self.ticket = ticket = renewed
-        turn.ticket = ticket
 
-    async def before_post(self) -> None:
+    async def before_post(self, history: History) -> None:
         """Save that the message may be sent from now on (rule 1). Raises what saving raises."""
-        if self.ticket.state == "prepared":
-            ticket = attrs.evolve(self.ticket, state="posting")
-            async with self._saving:
-                if self._save is not None:
-                    await call(self._save, ticket)
-                self.ticket = ticket
+        if self.ticket.state != "prepared":
+            return  # noqa: ASYNC910 - the request that follows is a checkpoint
+        ticket = attrs.evolve(self.ticket, state="posting")
+        if self._renew_baseline and (baseline := history.baseline(ticket.text)) is not None:
+            renewed = attrs.evolve(ticket, baseline=baseline)
+            ticket = ticket if renewed._too_large else renewed
+        async with self._saving:
+            if self._save is not None:
+                await call(self._save, ticket)
+            self.ticket = ticket
 
     async def update(self, state: MessageState) -> None:
         """Save what has become known since (rule 2)."""

@@ -96,7 +96,9 @@ class Facts:
             return Concern.ANSWERED
         if self.busy_error is not None:
             return Concern.BUSY
-        if self.cut and (phase is not Phase.REGISTERED or self.turn.resumed):
+        if self.turn.resumed and self.cut:
+            return Concern.CUT  # another process has sent it, or nobody has
+        if phase is not Phase.REGISTERED and self.cut:
             return Concern.CUT
         if phase is Phase.RUNNING and not self.post_open:
             return Concern.RUNNING
