@@ -229,10 +229,16 @@ class Exchange:
         The function is cancelled when the client leaves. Call it after the body was read.
         """
         result: T | None = None
+        failure: Exception | None = None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._cancel_when_gone, nursery.cancel_scope)
-            result = await function()
+            try:
+                result = await function()
+            except Exception as error:  # noqa: BLE001 - raised below, outside of the nursery
+                failure = error
             nursery.cancel_scope.cancel(reason="the request was handled")
+        if failure is not None:
+            raise failure
         return result
 
     async def _cancel_when_gone(self, scope: trio.CancelScope) -> None:
