@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from itertools import count
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
 
-from trio_mix import Mix
+from trio_mix import Mix, errors
 from trio_mix.testing import (
     AskPermission,
     MixServer,
@@ -22,7 +23,9 @@ from trio_mix.testing import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from trio_mix import SessionStream
+    from trio.testing import MockClock
+
+    from trio_mix import SessionStream, Ticket
     from trio_mix.testing import Api
 
 
@@ -43,10 +46,12 @@ class Scene:
         return Mix(self.server.url, network=self._network)
 
     @asynccontextmanager
-    async def stream(self) -> AsyncIterator[SessionStream]:
+    async def stream(self, settle_timeout: float = 60) -> AsyncIterator[SessionStream]:
         async with (
             self.client() as mix,
-            mix.open_stream(self.session, on_permission=_grant) as session,
+            mix.open_stream(
+                self.session, on_permission=_grant, settle_timeout=settle_timeout
+            ) as session,
         ):
             yield session
 
@@ -172,3 +177,35 @@ async def test_a_message_cancelled_at_any_checkpoint_leaves_the_stream_usable(
                     scope.cancel()
             await check()
         assert scene.server.connections <= before + 8
+
+
+@pytest.mark.parametrize("scene", SCENES[:3], ids=lambda scene: scene[0], indirect=True)
+async def test_a_ticket_cancelled_at_any_checkpoint_ends_and_never_runs_twice(
+    scene: Scene, autojump_clock: MockClock
+) -> None:
+    saved: dict[str, Ticket] = {}
+    numbers = count()
+
+    async def save(ticket: Ticket) -> None:
+        await trio.lowlevel.checkpoint()
+        saved[ticket.ticket_id] = ticket
+        await trio.lowlevel.checkpoint()
+
+    async def work() -> None:
+        async with scene.stream() as session:
+            await save(await session.prepare(f"job {next(numbers)}"))
+            ticket = next(reversed(saved.values()))
+            async with session.resume(ticket, save=save) as message:
+                await message.wait()
+
+    async def check() -> None:
+        async with scene.stream(settle_timeout=1) as session:
+            for ticket in list(saved.values()):
+                assert ticket.state in ("prepared", "posting", "running", "finished", "failed")
+                with suppress(errors.MessageInterrupted):  # it was cancelled on the server
+                    async with session.resume(ticket, save=save) as message:
+                        await message.wait()
+                assert scene.server.runs(ticket.text) <= 1
+                del saved[ticket.ticket_id]
+
+    await cancel_at_every_checkpoint(work, check=check)

@@ -332,13 +332,21 @@ class StreamController(ReaderHost):
                 await resumption.update(state)
         await trio.lowlevel.cancel_shielded_checkpoint()
 
-    async def leave(self, state: MessageState) -> None:
-        """End the server's work on a message that is left; shielded, with a deadline."""
+    async def leave(self, state: MessageState, *, cancel: bool = True) -> None:
+        """End the server's work on a message that is left; shielded, with a deadline.
+
+        Args:
+          state: the message.
+          cancel: whether the server is asked to cancel it; if not, nothing is waited for.
+        """
         if state.turn.over or state.turn_over.is_set():
             await trio.lowlevel.cancel_shielded_checkpoint()
             return
-        state.recovery.leave(trio.current_time())
+        state.recovery.leave(trio.current_time(), cancel=cancel)
         state.wake()
+        if not cancel:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            return
         deadline = trio.current_time() + self.settings.cleanup_timeout
         with trio.CancelScope(shield=True, deadline=deadline):
             await state.cancelled.wait()

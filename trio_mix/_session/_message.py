@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Self, TypeAlias, final
 
 from trio_mix import events as ev
 from trio_mix._public import public
+from trio_mix._session._resume import Resumption
+from trio_mix._session._tickets import ticket_of_running
 from trio_mix.errors import (
     MessageInterrupted,
     MessageNotFinished,
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     from trio_mix._session._controller import StreamController
     from trio_mix._session._message_state import MessageState
     from trio_mix._session._request import MessageRequest
-    from trio_mix._session._resume import Resumption
     from trio_mix._session._stream_hooks import MessageHooks
     from trio_mix._ticket import Ticket
     from trio_mix.events import Event
@@ -43,7 +44,8 @@ PermissionPolicy: TypeAlias = "Callable[[ev.PermissionEvent, Message], bool | Aw
 class Message:
     """A message, its events and its reply.
 
-    Returned by `SessionStream.send`; use it as an async context manager, and iterate it::
+    Returned by `SessionStream.send`, `resume` and `attach`; use it as an async context manager, and
+    iterate it::
 
         async with session.send("List the files here") as message:
             async for event in message:
@@ -53,7 +55,7 @@ class Message:
     Entering waits for the earlier messages of the stream, sends the message, and returns when the
     server has accepted it or its first event has arrived. Leaving the scope before the turn is over
     asks the server to cancel it, shielded from cancellation, for at most ``cleanup_timeout``
-    seconds.
+    seconds; a message of `SessionStream.attach` is not cancelled.
     """
 
     def __init__(
@@ -62,8 +64,11 @@ class Message:
         request: MessageRequest,
         on_permission: PermissionPolicy | None,
         resumption: Resumption | None = None,
+        *,
+        attached: bool = False,
     ) -> None:
         self._controller = controller
+        self._attached = attached
         self._request = request
         self._resumption = resumption
         self._on_permission = on_permission
@@ -94,7 +99,7 @@ class Message:
 
     @property
     def ticket(self) -> Ticket | None:
-        """The newest state of the message's ticket; None if it was not sent by `resume`."""
+        """The newest state of the message's ticket; None for a message of `SessionStream.send`."""
         return None if self._resumption is None else self._resumption.ticket
 
     @property
@@ -144,7 +149,12 @@ class Message:
                 "session.send() again for another message."
             )
         self._used = True
-        self._hooks = self._controller.message_hooks(self._request)
+        if self._attached:
+            ticket = await ticket_of_running(self._controller)
+            self._resumption = Resumption(ticket, None, resend=False)
+            self._request = self._resumption.request
+        else:
+            self._hooks = self._controller.message_hooks(self._request)
         if self._resumption is not None:
             self._resumption.begin()
         try:
@@ -172,17 +182,22 @@ class Message:
         self._left = True
         early = not state.over.is_set()
         try:
-            await self._controller.leave(state)
+            await self._controller.leave(state, cancel=not self._attached)
         finally:
             if not state.over.is_set():
+                does = (
+                    "the server goes on with"
+                    if self._attached
+                    else "the server was asked to cancel"
+                )
                 state.fail(
                     MessageInterrupted(
                         f"The message on session {self.session_id} was left before its turn was "
-                        "over, and the server was asked to cancel it. Stay in the block until the "
-                        "end to get the whole reply. The partial reply is in `.partial`.",
+                        f"over, and {does} it. Stay in the block until the end to get the whole "
+                        "reply. The partial reply is in `.partial`.",
                         session_id=self.session_id,
                         partial=state.partial(),
-                        outcome="cancelled",
+                        outcome="unknown" if self._attached else "cancelled",
                     )
                 )
             state.buffer.discard()

@@ -281,6 +281,21 @@ class SessionStream:
         check_request(request, "resume", self._session_id, allow_shell=ticket.allow_shell)
         return Message(controller, request, self._on_permission, resumption)
 
+    def attach(self) -> Message:
+        """Return the message of the turn that runs now, of any client or process.
+
+        Entering it reads the stored messages. Events of the turn follow from then on, after a
+        `StreamGapEvent`; the reply has all of its text, which is read from the stored messages at
+        the end, or is marked incomplete. Leaving it does not cancel the turn. Messages of this
+        stream are sent when the turn is over. ``on_permission`` is not called for it, and neither
+        are hooks.
+
+        Raises, on entering:
+          UsageError: nothing runs, the server stores no messages, or this stream sends one.
+          MixError, TransportError: the stored messages cannot be read at the moment.
+        """
+        return Message(self._opened(), MessageRequest(text=""), None, attached=True)
+
     async def look_up(self, ticket: Ticket) -> TicketOutcome:
         """Return what the stored messages show about a ticket. Nothing is sent.
 

@@ -16,6 +16,7 @@ from trio_mix._turns._baseline import baseline_of, digest_of
 from trio_mix._turns._decisions import Reading
 from trio_mix._turns._look_up import Found, LookUp
 from trio_mix._turns._reply_builder import ReplyBuilder
+from trio_mix._turns._stored_turn import at_work
 from trio_mix._turns._turn import Turn
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from trio_mix._session._request import MessageRequest
     from trio_mix._turns._look_up import LookedUp
 
-__all__ = ["TicketOutcome", "look_up", "prepare"]
+__all__ = ["TicketOutcome", "look_up", "prepare", "ticket_of_running"]
 
 _POLL: Final = 0.5
 """Seconds between two readings of `look_up`."""
@@ -88,6 +89,37 @@ def _outstanding(controller: StreamController, text: str) -> int:
     fresh = PROCESS.fresh.values()
     prepared = sum(each == (controller.session_id, digest) for each in fresh)
     return queued + prepared + controller.stored.history.in_doubt(text)
+
+
+async def ticket_of_running(controller: StreamController) -> Ticket:
+    """Return a ticket for the turn that runs now, of any client.
+
+    Raises:
+      UsageError: none does, or it is this stream's.
+      MixError, TransportError: the stored messages cannot be read at the moment.
+    """
+    session_id = controller.session_id
+    if controller.requests:
+        await trio.lowlevel.checkpoint()
+        raise errors.UsageError(
+            f"attach(): this stream is sending a message to session {session_id}. Iterate that "
+            "message, or call subscribe() for all events."
+        )
+    rows = await controller.stored.rows()
+    asked = [row for row in rows or () if row.role == "user"]
+    if rows is None or not at_work(rows) or not asked:
+        what = "stores no messages that can be read" if rows is None else "works on no message"
+        raise errors.UsageError(
+            f"attach(): the server {what} of session {session_id}. Send a message, or call "
+            "subscribe() for the events of later ones."
+        )
+    return Ticket(
+        session_id=session_id,
+        text=asked[-1].text,
+        state="running",
+        ticket_id=uuid4().hex,
+        user_message_id=asked[-1].id,
+    )
 
 
 async def look_up(controller: StreamController, ticket: Ticket) -> TicketOutcome:

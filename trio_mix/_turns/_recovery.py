@@ -196,9 +196,16 @@ class Recovery(Facts):
         """Note that the stream is connected again."""
         self.signs.connection_restored(now)
 
-    def leave(self, now: float) -> None:
-        """Note that the sender leaves the message before its turn is over (rule 8)."""
+    def leave(self, now: float, *, cancel: bool = True) -> None:
+        """Note that the sender leaves the message before its turn is over (rule 8).
+
+        Args:
+          now: the time.
+          cancel: whether the server is asked to cancel the turn.
+        """
         self.left = True
+        if not cancel:
+            return
         self._cancel_at = now
         if self.turn.phase is Phase.POSTED:
             # What has not arrived cannot be cancelled. A blocking server answers the POST only
