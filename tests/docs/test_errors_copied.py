@@ -35,7 +35,7 @@ COPIES: dict[str, Callable[[BaseException], BaseException]] = {
 @pytest.fixture(scope="module")
 def raised_errors(tmp_path_factory: pytest.TempPathFactory) -> dict[str, BaseException]:
     """The error of each cause in the page of errors: one or more of every public class."""
-    found = {}
+    found: dict[str, BaseException] = {}
     for cause in CAUSES:
         error = happen(cause, tmp_path_factory.mktemp("cause"))
         assert error is not None, cause.name
