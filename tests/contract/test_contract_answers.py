@@ -69,9 +69,9 @@ async def test_an_answer_with_one_field_missing_or_of_another_type_is_refused_by
 PAGES = [
     (b"<html><body>Welcome to nginx</body></html>", "web page"),
     (b'{"id": "s1", "title":', "expected JSON"),
-    (b"", "the body is empty"),
+    (b"", "is empty"),
     (b"null", "expected"),
-    (b"\xff\xfe{}", "UTF-8"),
+    (b"\xff\xfe{}", "expected JSON"),
 ]
 
 

@@ -12,7 +12,16 @@ ROOT = Path(__file__).parents[2]
 # The lowest layer first. A module imports only from its own layer and the previous ones, also for
 # type checking. The name of a package includes its modules, except those in another row.
 LAYERS = (
-    ("_lazy", "_private_files", "_public", "_record", "_redact", "_terminal_text", "_version"),
+    (
+        "_json",
+        "_lazy",
+        "_private_files",
+        "_public",
+        "_record",
+        "_redact",
+        "_terminal_text",
+        "_version",
+    ),
     ("_reply", "events", "models"),
     ("errors",),
     ("_allowed_hosts", "_callbacks", "_lifetime", "_ticket", "sse._decoder", "sse._reconnect"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import inspect
-import json
 import sys
 from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, get_type_hints
@@ -19,7 +18,7 @@ from tests.support.rest_operations import OPERATIONS
 from tests.support.rest_samples import EXPORT, FILE, MESSAGE, SAMPLES, SESSION
 from trio_mix import models
 from trio_mix._public import written_in
-from trio_mix._wire._models import Mismatch, decode, parse_json
+from trio_mix._wire._models import Mismatch, decode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -181,22 +180,6 @@ def test_tool_inputs_are_parsed_on_demand() -> None:
             assert decode({**TOOL_CALL, "input": text}, shape).parsed_input is None
 
 
-def test_what_is_no_json_does_not_fit_and_leaves_no_trace_of_the_body() -> None:
-    for body in [
-        b"",
-        b" \n",
-        b"<html>",
-        b"{",
-        b"\xff",
-        b"[" * 100_000,
-        b'{"a": ' + b"1" * 5000 + b"}",
-    ]:
-        with case(body[:20]):
-            with pytest.raises(Mismatch, match="expected JSON") as caught:
-                parse_json(body)
-            assert caught.value.__context__ is None
-
-
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
@@ -217,14 +200,6 @@ def test_any_json_is_a_model_or_a_mismatch(data: st.DataObject, name: str) -> No
         decode(value, OPERATIONS[name].result)
     except Mismatch as error:
         assert error.path.startswith("$")  # noqa: PT017
-
-
-@given(st.binary() | json_values.map(lambda value: json.dumps(value).encode()))
-def test_any_bytes_are_json_or_a_mismatch(body: bytes) -> None:
-    try:
-        parse_json(body)
-    except Mismatch as error:
-        assert error.path == "$"  # noqa: PT017
 
 
 def classes() -> list[type]:

@@ -148,6 +148,34 @@ async def something_else(stage: Stage) -> None:
 
 
 @cause(
+    errors.ResponseValidationError,
+    "one record of a list is invalid",
+    operation="messages.get_session",
+    target="$[1].id",
+    remedy="in `.items`",
+)
+async def odd_record(stage: Stage) -> None:
+    row = b'{"id": "m1", "sessionId": "s", "role": "user", "userInput": "hi"}'
+    odd = row.replace(b'"m1"', b"1")
+    json = {"Content-Type": "application/json"}
+    stage.server.answer_next("/api/sessions", 200, headers=json, body=b"[%b, %b]" % (row, odd))
+    await stage.mix.messages.get_session(id=stage.session_id)
+
+
+@cause(
+    errors.ResponseTooLarge,
+    "a file, or a list, is larger than may be held in memory",
+    operation="files.get",
+    target="http://mix.test/api/sessions/session-1/files/a.bin",
+    remedy="RequestOptions(max_body_size=...)",
+)
+async def large_file(stage: Stage) -> None:
+    options = RequestOptions(max_body_size=1000)
+    stage.server.answer_next("/api/sessions", 200, body=b"x" * 2000)
+    await stage.mix.files.get(id=stage.session_id, filename="a.bin", options=options)
+
+
+@cause(
     errors.ConnectionFailed,
     "no server is running at the address",
     operation="sessions.list",

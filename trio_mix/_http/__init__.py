@@ -1,5 +1,6 @@
 """HTTP on Trio for the rest of the library; the only package that imports httpx."""
 
+from trio_mix._http._client import DEFAULT_MAX_BODY as DEFAULT_MAX_BODY
 from trio_mix._http._client import Http as Http
 from trio_mix._http._cookies import header_secrets as header_secrets
 from trio_mix._http._protocols import HttpClient as HttpClient
@@ -21,6 +22,7 @@ from trio_mix._http._urls import sanitize_url as sanitize_url
 from trio_mix._http._urls import url_secrets as url_secrets
 
 __all__ = [
+    "DEFAULT_MAX_BODY",
     "ERROR_BODY_LIMIT",
     "RETRY_CODES",
     "Http",

@@ -102,7 +102,7 @@ class Http:
         content: RepeatableContent = None,
         client_defaults: bool = True,
         timeout: float | None,
-        max_body: int = DEFAULT_MAX_BODY,
+        max_body: float = DEFAULT_MAX_BODY,
         max_error_body: int = ERROR_BODY_LIMIT,
         on_sent: Callable[[], None] | None = None,
     ) -> HttpResponse:

@@ -200,11 +200,11 @@ class ResponseStream:
         self.headers = {k: v for k, v in self.headers.items() if k not in dropped}
         self._decoder = decoder
 
-    async def read_all(self, limit: int) -> tuple[bytes, bool]:
+    async def read_all(self, limit: float) -> tuple[bytes, bool]:
         """Read the rest of the body, up to a limit.
 
         Args:
-          limit: the largest number of bytes to return.
+          limit: the largest number of bytes to return, ``math.inf`` for all.
 
         Returns:
           The bytes, and whether there were more.
@@ -212,15 +212,12 @@ class ResponseStream:
         Raises:
           ConnectionFailed: the connection broke, or was closed before the end of the body.
         """
-        pieces: list[bytes] = []
-        size = 0
-        while size <= limit:
-            piece = await self.receive()
-            if not piece:
-                return b"".join(pieces), False
-            pieces.append(piece)
-            size += len(piece)
-        return b"".join(pieces)[:limit], True  # noqa: ASYNC910 - at least one read precedes
+        body = bytearray()  # not a list of pieces: each could be a single byte
+        while piece := await self.receive():
+            body += piece
+            if len(body) > limit:
+                return bytes(body[: int(limit)]), True
+        return bytes(body), False
 
     def received(
         self, body: bytes, request: RequestInfo, redactor: Redactor, *, truncated: bool

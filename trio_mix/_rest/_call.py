@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
-from trio_mix._http import sanitize_url
-from trio_mix._rest._responses import error_of
+from trio_mix._http import DEFAULT_MAX_BODY, sanitize_url
+from trio_mix._rest._responses import error_of, too_large
 from trio_mix.errors import ConfigurationError, RequestInfo
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from trio_mix._rest._operation import Operation
     from trio_mix._rest._options import RequestOptions
     from trio_mix._rest._retry import RetryPlan
-    from trio_mix.errors import MixError
+    from trio_mix.errors import MixError, ResponseTooLarge
 
 __all__ = ["Call", "CallContent", "OpenedResponse", "json_bytes"]
 
@@ -47,6 +47,12 @@ class Call:
     """Whether and how it is retried."""
     tries: Iterator[int] = attrs.field(factory=lambda: itertools.count(1), repr=False, eq=False)
     """Counts the tries for the hooks."""
+
+    @property
+    def max_body(self) -> float:
+        """How many bytes of the response's body may be held in memory."""
+        limit = self.options.max_body_size
+        return DEFAULT_MAX_BODY if limit is None else limit
 
     @property
     def request(self) -> RequestInfo:
@@ -89,6 +95,11 @@ class OpenedResponse:
     def status_code(self) -> int:
         """The HTTP status."""
         return self.stream.status_code
+
+    def too_large(self, limit: float) -> ResponseTooLarge:
+        """Return the exception for a body that is larger than the limit."""
+        received = self.stream.received(b"", self.request, self.redactor, truncated=True)
+        return too_large(received, int(limit))
 
 
 def json_bytes(body: object, operation: str) -> bytes:

@@ -241,7 +241,7 @@ class Caller:
     async def run(
         self,
         call: Call,
-        read: Callable[[ReceivedResponse], CallResult[T]],
+        read: Callable[[ReceivedResponse], Awaitable[CallResult[T]]],
         *,
         content: CallContent | None = None,
         on_sent: Callable[[], None] | None = None,
@@ -250,7 +250,7 @@ class Caller:
 
         Args:
           call: from `prepare` or `call_of`.
-          read: returns the value from a response with a status of success.
+          read: returns the value from a response with a status of success; the time for it counts.
           content: as for `call`.
           on_sent: as for `call`.
         """
@@ -264,6 +264,7 @@ class Caller:
                 own.update(content.headers)
                 body = content.body if content.repeatable else content.body()
             headers, redactor = await self._headers_of(call, own, added)
+            until = math.inf if call.timeout is None else trio.current_time() + call.timeout
             try:
                 response = await self.http.request(
                     call.operation.method,
@@ -272,6 +273,7 @@ class Caller:
                     content=body,
                     client_defaults=not call.withheld,
                     timeout=call.timeout,
+                    max_body=call.max_body,
                     on_sent=on_sent,
                 )
             except TransportError as error:
@@ -279,7 +281,13 @@ class Caller:
             received = response.received(call.request, redactor)
             if not 200 <= received.status_code < 300:
                 raise call.error_of(received)
-            return read(received)
+            with trio.move_on_at(until):  # a large body takes time to decode
+                return await read(received)
+            raise RequestTimeout(
+                f"it took more than {call.timeout:g} s, decoding the response",
+                request=call.request,
+                sent=True,
+            )
 
         return await call.retry.run(lambda: self.attempt(call, once))
 

@@ -52,9 +52,10 @@ class FileStream(BodyStream):
       content_type: the media type, ``""`` if the server does not send it.
     """
 
-    def __init__(self, opened: OpenedResponse, timeout: float | None) -> None:
+    def __init__(self, opened: OpenedResponse, call: Call) -> None:
         self._opened = opened
-        self._timeout = timeout
+        self._timeout = call.timeout
+        self._max_body = call.max_body
         self._busy = False
         self._ended = False
         headers = opened.stream.headers
@@ -95,8 +96,28 @@ class FileStream(BodyStream):
             self._busy = False
 
     async def read(self) -> bytes:
-        """Return the rest of the content, in memory."""
-        return b"".join([piece async for piece in self])
+        """Return the rest of the content, in memory.
+
+        Raises:
+          ResponseTooLarge: it is larger than `RequestOptions.max_body_size`, by default 64 MiB.
+          ConnectionFailed: the connection was cut before the end.
+          RequestTimeout: no byte arrived in time.
+          trio.BusyResourceError: another task is reading.
+        """
+        content = bytearray()
+        too_large = self.size is not None and self.size > self._max_body
+        if too_large:
+            await trio.lowlevel.checkpoint()
+        else:
+            async for piece in self:
+                content += piece
+                too_large = len(content) > self._max_body
+                if too_large:
+                    break
+        if too_large:
+            await self.aclose()
+            raise self._opened.too_large(self._max_body)
+        return bytes(content)
 
     async def aclose(self) -> None:
         """Close the connection. It is shielded and bounded; closing again does nothing."""
@@ -161,10 +182,10 @@ class FileRequest(Request[bytes, FileStream]):
 
     async def _open(self) -> FileStream:
         call = await self._prepare()
-        return FileStream(await self._caller.open(call, _ANYTHING), call.timeout)
+        return FileStream(await self._caller.open(call, _ANYTHING), call)
 
     async def _open_once(self, call: Call) -> FileStream:
-        return FileStream(await self._caller.open_once(call, _ANYTHING), call.timeout)
+        return FileStream(await self._caller.open_once(call, _ANYTHING), call)
 
     async def _prepare(self) -> Call:
         await trio.lowlevel.checkpoint()

@@ -158,6 +158,17 @@ def _codes(_instance: object, _attribute: object, value: tuple[str, ...] | None)
             )
 
 
+def _size(_instance: object, _attribute: object, value: float | None) -> None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+        number = False
+    else:
+        number = value is None or value > 0
+    if not number:
+        raise ConfigurationError(
+            f"RequestOptions(max_body_size=...) must be a positive number of bytes, not {value!r}"
+        )
+
+
 def _server(_instance: object, _attribute: object, value: str | None) -> None:
     if value is not None:
         checked_url(value, "RequestOptions(server_url=...)")
@@ -192,3 +203,7 @@ class RequestOptions(Record):
     sent there, because they may hold credentials."""
     send_client_headers: bool = attrs.field(default=False, validator=_flag)
     """Whether they are sent to a ``server_url`` of another origin all the same."""
+    max_body_size: float | None = attrs.field(default=None, validator=_size)
+    """How many bytes of a response's body may be held in memory: 64 MiB by default, ``math.inf``
+    for no limit. Beyond it the call raises `ResponseTooLarge`. A file that is read in pieces, or
+    downloaded to a path, has no limit."""

@@ -11,12 +11,13 @@ Rules:
 
 from __future__ import annotations
 
-import json
+import itertools
 from collections.abc import Mapping  # noqa: TC003 - for typing.get_type_hints
 from types import NoneType
 from typing import TYPE_CHECKING, Final, Generic, TypeVar, cast
 
 import attrs
+import trio
 
 from trio_mix._http import ERROR_BODY_LIMIT
 from trio_mix._public import public
@@ -25,15 +26,26 @@ from trio_mix.errors import (
     ErrorResponse,
     MixDefaultError,
     MixError,
+    ResponseTooLarge,
     ResponseValidationError,
     RESTError,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from trio_mix._http import ReceivedResponse
     from trio_mix._rest._operation import Operation
 
-__all__ = ["CallResult", "Response", "error_of", "misfit", "read_answer", "read_response"]
+__all__ = [
+    "CallResult",
+    "Response",
+    "error_of",
+    "misfit",
+    "read_answer",
+    "read_response",
+    "too_large",
+]
 
 T = TypeVar("T")
 
@@ -53,10 +65,18 @@ class Response(Record):
     def json(self) -> object:
         """Return the JSON value that the body holds.
 
+        The numbers and texts of the body must be such that Python, files and terminals accept them.
+        The whole body is parsed in one step: 16 MiB may stop other tasks for 0.1 s.
+
         Raises:
           ValueError: the body is not JSON.
         """
-        return cast("object", json.loads(self.body.decode("utf-8-sig")))
+        from trio_mix._json import NotJSON, parse
+
+        try:
+            return parse(self.body.removeprefix(b"\xef\xbb\xbf"))
+        except NotJSON as error:
+            raise ValueError(f"the body is not JSON: {error}") from None
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -70,6 +90,9 @@ class CallResult(Generic[T]):
     headers: Mapping[str, str] = attrs.field(repr=False, hash=False)
     """The response's headers, names in lower case."""
 
+
+_MOST_SHOWN: Final = 32
+"""How many members of an array or object an exception holds; half as many inside of it."""
 
 _WITHHELD: Final = (
     "The client's headers were not sent, because server_url is of another origin: pass"
@@ -111,9 +134,11 @@ def error_of(
 
 def _rest_error(received: ReceivedResponse) -> RESTError | None:
     """Read the API's error body; ``None`` for any other. The code may be missing."""
+    from trio_mix._json import NotJSON, parse_leniently, without_surrogates
+
     try:
-        body = json.loads(received.body[:ERROR_BODY_LIMIT].decode("utf-8-sig"))
-    except (ValueError, RecursionError):
+        body = parse_leniently(received.body[:ERROR_BODY_LIMIT])
+    except NotJSON:
         return None
     error = body.get("error") if isinstance(body, dict) else None
     if not isinstance(error, dict) or not isinstance(error.get("message"), str):
@@ -121,8 +146,8 @@ def _rest_error(received: ReceivedResponse) -> RESTError | None:
     code, kind = error.get("code"), error.get("type")
     return RESTError(
         code=code if type(code) is int else received.status_code,
-        message=received.redactor.text(error["message"]),
-        type=received.redactor.text(kind) if isinstance(kind, str) else "",
+        message=received.redactor.text(without_surrogates(error["message"])),
+        type=received.redactor.text(without_surrogates(kind)) if isinstance(kind, str) else "",
     )
 
 
@@ -139,8 +164,10 @@ def _remedy(status_code: int, operation: Operation[object]) -> str:
     )
 
 
-def read_answer(operation: Operation[T], received: ReceivedResponse) -> CallResult[T]:
+async def read_answer(operation: Operation[T], received: ReceivedResponse) -> CallResult[T]:
     """Return the value of an operation from a response with a status of success.
+
+    It is a checkpoint where the body is large: other tasks run while it is decoded.
 
     Raises:
       ResponseValidationError: the body is invalid.
@@ -148,57 +175,74 @@ def read_answer(operation: Operation[T], received: ReceivedResponse) -> CallResu
     from trio_mix._wire._models import Mismatch  # loads cattrs, which streams do not need
 
     try:
-        value = _value(operation, received)
+        value = await _value(operation, received)
     except Mismatch as error:
         mismatch = error
     else:
         return CallResult(value, received.status_code, received.headers)
     # Not raised in the handler: the mismatch holds the unmasked value.
-    raise misfit(received, mismatch.problem, mismatch.path, mismatch.value)
+    raise misfit(received, mismatch.problem, mismatch.path, mismatch.value, mismatch.items)
 
 
-def read_response(received: ReceivedResponse) -> CallResult[Response]:
+async def _in_steps(steps: Generator[None, None, T]) -> T:
+    """Take steps with a checkpoint between two of them, and return their result."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            return cast("T", done.value)
+        await trio.lowlevel.checkpoint()
+
+
+async def read_response(received: ReceivedResponse) -> CallResult[Response]:
     """Return a response with a status of success whose body is not interpreted.
 
     Raises:
-      ResponseValidationError: the body is too long to be read whole, or is compressed.
+      ResponseValidationError: the body is too long to be held in memory, or is compressed.
     """
-    if problem := _unreadable(received):
-        raise misfit(received, problem, "$", None)
+    _refuse_unreadable(received)
     response = Response(
         status=received.status_code, headers=dict(received.headers), body=received.body
     )
     return CallResult(response, received.status_code, received.headers)
 
 
-def _value(operation: Operation[T], received: ReceivedResponse) -> T:
-    from trio_mix._wire._models import Mismatch, decode, parse_json
+async def _value(operation: Operation[T], received: ReceivedResponse) -> T:
+    from trio_mix._json import NotJSON
+    from trio_mix._wire._large_json import parse_steps
+    from trio_mix._wire._models import Mismatch, decode_steps
 
     if operation.result is NoneType:
         _refuse_html(received)
         return cast("T", None)
-    if problem := _unreadable(received):
-        raise Mismatch(problem, "$", None)
+    _refuse_unreadable(received)
     try:
-        value = parse_json(received.body)
-    except Mismatch:
-        _refuse_html(received)
-        raise
-    return decode(value, operation.result)
+        value = await _in_steps(parse_steps(received.body))
+    except NotJSON as error:
+        problem = f"expected JSON: {error}"
+    else:
+        return await _in_steps(decode_steps(value, operation.result))
+    _refuse_html(received)
+    raise Mismatch(problem, "$", received.body[:200].decode(errors="replace"))
 
 
 def misfit(
-    received: ReceivedResponse, problem: str, path: str, value: object
+    received: ReceivedResponse,
+    problem: str,
+    path: str,
+    value: object,
+    items: tuple[object, ...] = (),
 ) -> ResponseValidationError:
     """Return the exception for a successful response whose body is invalid."""
     try:
-        value = received.redactor.value(value)
+        value = received.redactor.value(_beginning(value))
     except RecursionError:
         value = "(nested too deep to show)"
     return ResponseValidationError(
         problem,
         path=path,
         value=value,
+        items=items,
         status_code=received.status_code,
         headers=received.shown_headers,
         body=received.text,
@@ -206,11 +250,35 @@ def misfit(
     )
 
 
-def _unreadable(received: ReceivedResponse) -> str:
-    """Return why a body cannot be interpreted at all, ``""`` if it can."""
+def _beginning(value: object, most: int = _MOST_SHOWN) -> object:
+    """Return a value without what makes it large (rule 3)."""
+    if isinstance(value, str):
+        return value[: 2 * most**3]  # 64 KiB, and less for texts inside, of which there may be many
+    if isinstance(value, list):
+        return [_beginning(each, most // 2) for each in value[:most]]
+    if isinstance(value, dict):
+        some = itertools.islice(value.items(), most)
+        return {key: _beginning(each, most // 2) for key, each in some}
+    return value
+
+
+def _refuse_unreadable(received: ReceivedResponse) -> None:
+    """Refuse a body that cannot be interpreted at all."""
     if received.truncated:
-        return f"the body is longer than {len(received.body)} bytes"
-    return received.encoding_problem
+        raise too_large(received, len(received.body))
+    if received.encoding_problem:
+        raise misfit(received, received.encoding_problem, "$", None)
+
+
+def too_large(received: ReceivedResponse, limit: int) -> ResponseTooLarge:
+    """Return the exception for a successful response whose body is too large."""
+    return ResponseTooLarge(
+        limit,
+        status_code=received.status_code,
+        headers=received.shown_headers,
+        body=received.text,
+        request=received.request,
+    )
 
 
 def _refuse_html(received: ReceivedResponse) -> None:

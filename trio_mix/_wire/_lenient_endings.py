@@ -16,13 +16,12 @@ import json
 from typing import TYPE_CHECKING, Final
 
 from trio_mix import events as ev
+from trio_mix._json import NotJSON, parse_leniently, without_surrogates
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = ["ENDINGS", "decode_ending"]
-
-_LONGEST_NUMBER: Final = 19
 
 ENDINGS: Final = frozenset({"complete", "error", "rate_limit_error"})
 
@@ -36,8 +35,8 @@ def decode_ending(name: str, data: str, event_id: str | None) -> ev.Event | None
       event_id: the SSE id.
     """
     try:
-        payload = json.loads(data, parse_int=_integer)
-    except (ValueError, RecursionError):
+        payload = parse_leniently(data)
+    except NotJSON:
         return None
     fields = payload if isinstance(payload, dict) else {}
     parent = _parent(fields.get("parentToolCallId"))
@@ -58,7 +57,7 @@ def decode_ending(name: str, data: str, event_id: str | None) -> ev.Event | None
     kind = ev.ErrorEvent if name == "error" else ev.RateLimitEvent
     return kind(
         id=event_id,
-        error=_error_text(payload, fields, inner) or _shown(data),
+        error=_error_text(payload, fields, inner) or without_surrogates(data),
         type=_text(fields.get("type")) or _text(inner.get("type")),
         attempt=_whole(fields.get("attempt")),
         max_attempts=_whole(fields.get("maxAttempts")),
@@ -78,16 +77,7 @@ def _error_text(
 
 def _text(value: object) -> str | None:
     """Return a text, without the lone surrogates that no file or socket accepts."""
-    return _shown(value) if isinstance(value, str) else None
-
-
-def _shown(text: str) -> str:
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-def _integer(digits: str) -> int | None:
-    """Return a whole number, or None for one that no server means."""
-    return int(digits) if len(digits) < _LONGEST_NUMBER else None
+    return without_surrogates(value) if isinstance(value, str) else None
 
 
 def _whole(value: object) -> int | None:
@@ -97,4 +87,4 @@ def _whole(value: object) -> int | None:
 def _parent(value: object) -> str | None:
     if value is None:
         return None
-    return _text(value) or _shown(json.dumps(value))
+    return _text(value) or without_surrogates(json.dumps(value))

@@ -8,14 +8,18 @@ Rules:
    and the value. No value is coerced to another type.
 3. A time is RFC 3339 text or a Unix timestamp, and becomes an aware datetime; without an offset
    it is UTC.
-4. cattrs' exception groups never leave this module. Decoding a list stops at the first item that
-   does not fit, because a hostile server could send millions.
+4. cattrs' exception groups never leave this module.
+5. If an item of a list does not fit, the `Mismatch` holds the items that do. After `_MOST_BAD`
+   items decoding stops, because a hostile server could send millions.
+6. A long list is decoded in steps of `_STEP` items, so that other tasks can run in between.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 from datetime import UTC, datetime
+from types import UnionType
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast, get_args, get_origin
 
 import attrs
@@ -24,6 +28,7 @@ from cattrs.cols import is_mapping, is_sequence
 from cattrs.errors import (
     AttributeValidationNote,
     BaseValidationError,
+    ClassValidationError,
     IterableValidationError,
     IterableValidationNote,
     StructureHandlerNotFoundError,
@@ -31,12 +36,13 @@ from cattrs.errors import (
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 from trio_mix import models
+from trio_mix._wire._large_json import Unreadable
 from trio_mix._wire._names import camel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Generator
 
-__all__ = ["Mismatch", "decode", "encode_callback", "parse_json"]
+__all__ = ["Mismatch", "decode", "decode_steps", "encode_callback"]
 
 _T = TypeVar("_T")
 
@@ -64,6 +70,10 @@ _SNAKE_ON_THE_WIRE: Final = frozenset(
 Their names, because this module loads only the models that need hooks.
 """
 
+_INT64: Final = 2**63
+_STEP: Final = 100
+_MOST_BAD: Final = 1000
+
 _MILLISECONDS_FROM: Final = 10**11
 """From here on a timestamp is in milliseconds: in seconds it would be the year 5138."""
 
@@ -75,57 +85,65 @@ class Mismatch(Exception):
       problem: what is wrong, as text.
       path: the JSON path, as ``$[3].createdAt``.
       value: the value at the path.
+      items: of the outermost list that the path goes through, the items that fit.
     """
 
-    def __init__(self, problem: str, path: str, value: object) -> None:
+    def __init__(
+        self, problem: str, path: str, value: object, items: tuple[object, ...] = ()
+    ) -> None:
         super().__init__(f"{path}: {problem}")
         self.problem = problem
         self.path = path
         self.value = value
+        self.items = items
 
 
 class _WrongType(ValueError):
     """Raised by the hooks; the text says what was expected."""
 
 
-def parse_json(body: bytes) -> object:
-    """Return the JSON value that a body holds.
+class _ItemsError(IterableValidationError):
+    """Raised if an item of a list does not fit; ``items`` are those that do."""
 
-    Raises:
-      Mismatch: the body is not JSON.
-    """
-    problem = "expected JSON"
-    try:
-        text = body.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = body.decode(errors="replace")
-        problem = "expected JSON in UTF-8"
-    else:
-        if not text.strip():
-            problem = "expected JSON, but the body is empty"
-        else:
-            try:
-                return cast("object", json.loads(text))
-            except (ValueError, RecursionError):
-                pass
-    # Not raised in the handler: the parser's exception holds the whole body, with its secrets.
-    raise Mismatch(problem, "$", text[:200])
+    items: list[object]
+
+
+class _Structured(list[object]):
+    """A list whose items are decoded already."""
 
 
 def decode(value: object, shape: type[_T]) -> _T:
-    """Return a JSON value as the shape, a model or a list or mapping of models.
+    """Return a JSON value as the shape, in one step; see `decode_steps`."""
+    return _finish(decode_steps(value, shape))
+
+
+def decode_steps(value: object, shape: type[_T]) -> Generator[None, None, _T]:
+    """Decode a JSON value. A generator that yields between steps and returns the decoded value.
+
+    Args:
+      value: the JSON value, in which there may be `Unreadable` ones.
+      shape: a model, or a list or mapping of models.
 
     Raises:
-      Mismatch: it does not fit.
+      Mismatch: the value does not fit.
     """
     try:
-        return _converter.structure(value, shape)
+        return cast("_T", (yield from _structured(value, shape)))
     except (BaseValidationError, StructureHandlerNotFoundError, ValueError, TypeError) as error:
         mismatch = _first_leaf(error, shape, value, "$")
     except RecursionError:
         mismatch = Mismatch("nested too deep", "$", None)
     # Not raised in the handler: the group of exceptions would hold parts of the body as context.
     raise mismatch
+
+
+def _finish(steps: Generator[None, None, _T]) -> _T:
+    """Take all steps at once."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            return cast("_T", done.value)
 
 
 def encode_callback(callback: models.Callback) -> dict[str, object]:
@@ -140,6 +158,8 @@ def _wire_name(cls: type, field: str) -> str:
 def _first_leaf(error: BaseException, shape: Any, value: object, path: str) -> Mismatch:
     """Follow the first branch of a tree of cattrs' exceptions, and the JSON value along with it."""
     if not isinstance(error, BaseValidationError):
+        if isinstance(value, Unreadable):
+            return Mismatch(f"expected JSON: {value.problem}", path, value.text)
         if isinstance(error, KeyError):
             return Mismatch("a required field is missing", path, None)
         if isinstance(error, _WrongType):
@@ -157,7 +177,10 @@ def _first_leaf(error: BaseException, shape: Any, value: object, path: str) -> M
                 below = cast("Any", value)[key]
             except (LookupError, TypeError):
                 below = None
-            return _first_leaf(inner, note.type, below, f"{path}[{json.dumps(key)}]")
+            mismatch = _first_leaf(inner, note.type, below, f"{path}[{json.dumps(key)}]")
+            if isinstance(error, _ItemsError):
+                mismatch.items = tuple(error.items)  # those of an outer list replace these
+            return mismatch
     return _first_leaf(inner, shape, value, path)
 
 
@@ -179,9 +202,11 @@ def _truth(value: object, _: object) -> bool:
 
 def _whole(value: object, _: object) -> int:
     if isinstance(value, float) and value.is_integer():
-        return int(value)
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
         raise _WrongType("expected a whole number")
+    if not -_INT64 <= value < _INT64:
+        raise _WrongType("expected a whole number of at most 64 bits")
     return value
 
 
@@ -208,7 +233,7 @@ def _time(value: object, _: object) -> datetime:
 
 
 def _json_object(value: object, _: object) -> dict[str, object]:
-    if not isinstance(value, dict):
+    if not isinstance(value, dict) or any(isinstance(each, Unreadable) for each in value.values()):
         raise _WrongType("expected an object")
     return value
 
@@ -263,17 +288,78 @@ def _object_hook(cls: type[_T]) -> Callable[[object, type[_T]], _T]:
     return object_only
 
 
-def _list_hook(shape: Any) -> Callable[[object, Any], Any]:
+def _structured(value: object, shape: Any) -> Generator[None, None, Any]:
+    """Decode a value in steps; it is short, except for lists in it and in its fields (rule 6)."""
+    if is_sequence(shape):
+        return (yield from _items(value, shape))
+    if attrs.has(shape) and isinstance(value, dict):
+        for field in _list_fields(shape):
+            name = _wire_name(shape, field.name)
+            inner = value.get(name)
+            if isinstance(inner, list) and len(inner) > _STEP:
+                list_shape = next(each for each in _alternatives(field.type) if is_sequence(each))
+                try:
+                    items = yield from _items(inner, list_shape)
+                except BaseValidationError as error:
+                    error.add_note(AttributeValidationNote("", field.name, list_shape))
+                    raise cast("Any", ClassValidationError)("", [error], shape) from None
+                value = {**value, name: _Structured(items)}
+    return _converter.structure(value, shape)
+
+
+@functools.cache
+def _list_fields(cls: type[attrs.AttrsInstance]) -> tuple[attrs.Attribute[Any], ...]:
+    """Return the fields of a model that are lists, or lists or null."""
+    attrs.resolve_types(cls)
+    return tuple(
+        field for field in attrs.fields(cls) if any(map(is_sequence, _alternatives(field.type)))
+    )
+
+
+def _alternatives(shape: Any) -> tuple[Any, ...]:
+    return get_args(shape) if isinstance(shape, UnionType) else (shape,)
+
+
+def _items(value: object, shape: Any) -> Generator[None, None, Any]:
+    """Decode the items of a list, in steps."""
+    if value is None:
+        value = []
+    if not isinstance(value, list):
+        raise _WrongType("expected a list")
     each_shape = get_args(shape)[0]
     structure = _converter.get_structure_hook(each_shape)
+    holds_lists = attrs.has(each_shape) and _list_fields(each_shape)
+    done: list[object] = []
+    first: Exception | None = None
+    bad = 0
+    for index, item in enumerate(value):
+        if index % _STEP == _STEP - 1:
+            yield
+        try:
+            if holds_lists:
+                done.append((yield from _structured(item, each_shape)))
+            else:
+                done.append(structure(item, each_shape))
+        except (BaseValidationError, ValueError, TypeError) as error:
+            bad += 1
+            if bad == 1:
+                error.add_note(IterableValidationNote("", index, each_shape))
+                first = error
+            if bad == _MOST_BAD:
+                break
+    if first is not None:
+        # Any: pyright holds the arguments against ExceptionGroup's own __new__.
+        failed: _ItemsError = cast("Any", _ItemsError)("", [first], shape)
+        failed.items = done
+        raise failed
+    return done if get_origin(shape) is list else tuple(done)
+
+
+def _list_hook(shape: Any) -> Callable[[object, Any], Any]:
     kind: Callable[[list[Any]], Any] = list if get_origin(shape) is list else tuple
 
     def checked(value: object, _: object) -> Any:
-        if value is None:
-            value = []
-        if not isinstance(value, list):
-            raise _WrongType("expected a list")
-        return kind(_each(structure, enumerate(value), each_shape, shape))
+        return kind(value) if isinstance(value, _Structured) else _finish(_items(value, shape))
 
     return checked
 
@@ -287,26 +373,19 @@ def _mapping_hook(shape: Any) -> Callable[[object, Any], Any]:
             value = {}
         if not isinstance(value, dict):
             raise _WrongType("expected an object")
-        return dict(zip(value, _each(structure, value.items(), each_shape, shape), strict=True))
+        return {key: _at(structure, key, each, each_shape, shape) for key, each in value.items()}
 
     return checked
 
 
-def _each(
-    structure: Callable[[Any, Any], Any],
-    pairs: Iterable[tuple[int | str, object]],
-    each_shape: Any,
-    shape: Any,
-) -> list[Any]:
-    done = []
-    for key, value in pairs:
-        try:
-            done.append(structure(value, each_shape))
-        except (BaseValidationError, ValueError, TypeError) as error:
-            error.add_note(IterableValidationNote("", key, each_shape))
-            # Any: pyright holds the arguments against ExceptionGroup's own __new__.
-            raise cast("Any", IterableValidationError)("", [error], shape) from None
-    return done
+def _at(
+    structure: Callable[[Any, Any], Any], key: str, value: object, each_shape: Any, shape: Any
+) -> Any:
+    try:
+        return structure(value, each_shape)
+    except (BaseValidationError, ValueError, TypeError) as error:
+        error.add_note(IterableValidationNote("", key, each_shape))
+        raise cast("Any", IterableValidationError)("", [error], shape) from None
 
 
 def _send_result(value: object, _: object) -> models.SendResult:

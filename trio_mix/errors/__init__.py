@@ -8,6 +8,7 @@ Callers mask credentials in a text before they pass it to an exception. The tree
     ├── MixError                the server responded with an error
     │   ├── ErrorResponse           in the API's error format
     │   ├── ResponseValidationError a success whose body does not match the API
+    │   │   └── ResponseTooLarge
     │   └── MixDefaultError         any other 4xx or 5xx
     ├── TransportError          no complete response
     │   ├── ConnectionFailed
@@ -37,6 +38,7 @@ from trio_mix.errors._requests import MixDefaultError as MixDefaultError
 from trio_mix.errors._requests import MixError as MixError
 from trio_mix.errors._requests import RequestInfo as RequestInfo
 from trio_mix.errors._requests import RequestTimeout as RequestTimeout
+from trio_mix.errors._requests import ResponseTooLarge as ResponseTooLarge
 from trio_mix.errors._requests import ResponseValidationError as ResponseValidationError
 from trio_mix.errors._requests import RESTError as RESTError
 from trio_mix.errors._requests import TransportError as TransportError
@@ -70,6 +72,7 @@ __all__ = [
     "ReconnectFailed",
     "RequestInfo",
     "RequestTimeout",
+    "ResponseTooLarge",
     "ResponseValidationError",
     "SessionNotFound",
     "StreamAlreadyOpen",

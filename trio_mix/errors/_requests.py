@@ -20,6 +20,7 @@ __all__ = [
     "RESTError",
     "RequestInfo",
     "RequestTimeout",
+    "ResponseTooLarge",
     "ResponseValidationError",
     "TransportError",
 ]
@@ -149,11 +150,13 @@ class ResponseValidationError(MixError):
     """The status was a success, but the body does not match the operation's schema.
 
     What to do: Check that the URL is that of a Mix server. If it is, report a bug with ``path``
-    and ``value``.
+    and ``value``. If one record of a list is at fault, the other records are in ``items``.
 
     Attributes:
       path: the place in the body, such as ``$.createdAt`` or ``$[3].id``.
       value: the value at that place; ``None`` for a missing field.
+      items: if the place is in a list, the records of that list that are valid, in their order: of
+        ``$[3].id`` the body's own, of ``$.messages[3].id`` the messages. Else empty.
     """
 
     def __init__(
@@ -162,21 +165,63 @@ class ResponseValidationError(MixError):
         *,
         path: str,
         value: object,
+        items: tuple[object, ...] = (),
         status_code: int,
         headers: Mapping[str, str],
         body: str,
         request: RequestInfo,
+        remedy: str = "",
     ) -> None:
         self.path = path
         self.value = value
+        self.items = items
+        shown = "" if remedy else f" (got {_excerpt(repr(value))})"
         super().__init__(
-            f"{request} returned HTTP {status_code}, but at {path}: {problem}"
-            f" (got {_excerpt(repr(value))}). Check that the URL is that of a Mix server.",
+            f"{request} returned HTTP {status_code}, but at {path}: {problem}{shown}."
+            f" {remedy or _items_remedy(items)}",
             status_code=status_code,
             headers=headers,
             body=body,
             request=request,
         )
+
+
+class ResponseTooLarge(ResponseValidationError):
+    """The body of a successful response is larger than may be held in memory.
+
+    What to do: Read a file in pieces, with ``async with mix.files.get(...)``, or save it with
+    ``mix.files.download``; or raise ``RequestOptions(max_body_size=...)``.
+
+    Attributes:
+      limit: the largest number of bytes that the body may have.
+    """
+
+    def __init__(
+        self,
+        limit: int,
+        *,
+        status_code: int,
+        headers: Mapping[str, str],
+        body: str,
+        request: RequestInfo,
+    ) -> None:
+        self.limit = limit
+        super().__init__(
+            f"the body is longer than {limit} bytes",
+            path="$",
+            value=None,
+            status_code=status_code,
+            headers=headers,
+            body=body,
+            request=request,
+            remedy="Raise RequestOptions(max_body_size=...), or read a file in pieces.",
+        )
+
+
+def _items_remedy(items: tuple[object, ...]) -> str:
+    if not items:
+        return "Check that the URL is that of a Mix server."
+    return f"The other records, {len(items)}, are in `.items`."
 
 
 def _remedy(status_code: int) -> str:

@@ -1,0 +1,94 @@
+"""Parse JSON from outside, by one set of rules.
+
+Rules:
+
+1. JSON is what RFC 8259 defines, in UTF-8. ``NaN`` and ``Infinity``, which Python writes and reads,
+   are refused.
+2. A number that Python cannot represent is refused: ``1e400``, or an integer of more than 4,300
+   digits. So is a lone surrogate, which no terminal, file or socket accepts.
+3. Of several equal keys of an object, the last one is used.
+4. Values that are nested deeper than the parser can follow are refused.
+5. The exception for a refused text contains no part of the text, which may hold a secret.
+6. Strictness must not hide an end or an error: what reports one is parsed by `parse_leniently`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Final, cast
+
+import msgspec
+
+__all__ = ["NotJSON", "parse", "parse_leniently", "without_surrogates"]
+
+_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+
+_LONGEST_NUMBER: Final = 19
+
+_decode: Final = msgspec.json.Decoder().decode
+
+
+class NotJSON(ValueError):
+    """A text is not JSON, by the rules of this module; the exception's text says why."""
+
+
+def parse(text: str | bytes) -> object:
+    """Return the value of a JSON text.
+
+    Raises:
+      NotJSON: the text breaks a rule of this module.
+    """
+    try:
+        return cast("object", _decode(text))
+    except RecursionError:
+        problem = "nested too deep"
+    except UnicodeEncodeError:
+        problem = "a lone surrogate"
+    except UnicodeDecodeError:
+        problem = "not UTF-8"
+    except msgspec.ValidationError:
+        problem = "a number is out of range"
+    except ValueError as error:
+        problem = _problem(text, str(error))
+    # Not raised in a handler: a Unicode error holds the whole text.
+    raise NotJSON(problem)
+
+
+def _problem(text: str | bytes, error: str) -> str:
+    if not text.strip():
+        return "the text is empty"
+    if "truncated" in error:
+        content = text.encode() if isinstance(text, str) else text
+        return "a lone surrogate, or truncated" if _SURROGATE.search(content) else "truncated"
+    return error.removeprefix("JSON is malformed: ")
+
+
+def parse_leniently(text: str | bytes) -> object:
+    """Return the value of a JSON text that may break rules 1 and 2.
+
+    Its texts may hold lone surrogates (see `without_surrogates`), and its numbers may be infinite.
+    A whole number of 19 digits or more, which no server means, is ``None``.
+
+    Raises:
+      NotJSON: the text is not JSON, or is nested too deep.
+    """
+    try:
+        if isinstance(text, bytes):
+            text = text.decode("utf-8-sig")
+        return cast("object", json.loads(text, parse_int=_integer))
+    except RecursionError:
+        problem = "nested too deep"
+    except ValueError:
+        problem = "malformed"
+    # Not raised in a handler: the parser's exception holds the whole text.
+    raise NotJSON(problem)
+
+
+def _integer(digits: str) -> int | None:
+    return int(digits) if len(digits) < _LONGEST_NUMBER else None
+
+
+def without_surrogates(text: str) -> str:
+    """Return a text with each lone surrogate replaced by U+FFFD."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
