@@ -1,0 +1,402 @@
+"""Turn what a session's upstream stream brings into the events that consumers receive.
+
+Rule 1  An event of a turn has the turn's id. A turn that nobody sent through the relay gets an id
+        with its first event.
+Rule 2  Each turn has exactly one end. The end of one of our turns is withheld until its message is
+        over; then what is missing of the turn is appended, and its end. An error that the server
+        sends a second time, and text that it sends after the end, are dropped.
+Rule 3  After a hole the events of the turn are held back, until the stored messages or its end show
+        what is missing. Permission requests and notifications are not: they wait for an answer.
+Rule 4  ``connected`` and heartbeats belong to a connection: they are dropped. ``session_created``
+        and ``session_deleted`` are announced to all sessions' consumers instead.
+Rule 5  What is held back is bounded in bytes. Beyond the limit only the stored messages count.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from trio_mix import events as ev
+from trio_mix._turns._event_ids import ids_of
+from trio_mix._turns._repeated_errors import is_busy
+from trio_mix._wire._events import decode_event
+from trio_mix.relay._outbox import (
+    CallSeen,
+    Draft,
+    Round,
+    WireStyle,
+    bridge,
+    complete_draft,
+    error_draft,
+    with_turn_id,
+)
+from trio_mix.relay._records import Audience, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from trio_mix.events import Event
+    from trio_mix.sse import ServerSentEvent
+
+__all__ = ["SessionEvents", "TurnEvents"]
+
+_REMEMBERED: Final = 256
+_MAX_HELD: Final = 16 * 2**20
+_MAX_REQUESTS: Final = 1000
+_LOST: Final = "the end of the turn was lost with a connection"
+
+_DROPPED: Final = (ev.ConnectedEvent, ev.HeartbeatEvent)
+_ANNOUNCED: Final = (ev.SessionCreatedEvent, ev.SessionDeletedEvent)
+_ASKS: Final = (ev.PermissionEvent, ev.NotificationEvent)
+_ENDS: Final = (ev.CompleteEvent, ev.ErrorEvent, ev.RateLimitEvent)
+
+
+class _Seen:
+    """The text and the tool calls in some events of a turn."""
+
+    def __init__(self) -> None:
+        self.text: list[str] = []
+        self.calls: dict[str, CallSeen] = {}
+        self.events = 0
+
+    def add(self, event: Event) -> None:
+        """Note one event."""
+        self.events += 1
+        if isinstance(event, ev.ContentEvent):
+            if event.parent_tool_call_id is None:
+                self.text.append(event.content)
+            return
+        call = ids_of(event)[1]
+        if call is None:
+            return
+        seen = self.calls.setdefault(call, CallSeen())
+        match event:
+            case ev.ToolUseStartEvent():
+                seen.announced = True
+            case ev.ToolUseParameterStreamingCompleteEvent():
+                seen.complete = True
+            case ev.ToolEvent():
+                seen.announced = True
+                seen.complete = seen.complete or (event.status == "completed" and event.input != "")
+            case ev.ToolExecutionCompleteEvent():
+                seen.finished = True
+            case _:
+                pass
+
+
+class TurnEvents:
+    """One turn: what was appended of it, and what is held back.
+
+    Args:
+      turn_id: its id.
+      own: whether it was sent through the relay.
+      cut: whether events of it may have been lost before.
+    """
+
+    def __init__(self, turn_id: str, *, own: bool, cut: bool = False) -> None:
+        self.turn_id = turn_id
+        self.own = own
+        self.cut = cut
+        self.was_cut = cut
+        self.seen = _Seen()
+        self.held: list[tuple[ServerSentEvent, Event]] = []
+        self.held_bytes = 0
+        self.end: ServerSentEvent | None = None
+        self.message_ids: dict[str, None] = {}
+        """The ids of its top-level assistant messages."""
+        self.calls: set[str] = set()
+
+    def note_ids(self, event: Event) -> None:
+        """Remember the ids by which later events of the turn are recognized."""
+        message, call, parent = ids_of(event)
+        if message and parent is None:
+            self.message_ids[message] = None
+        if call:
+            self.calls.add(call)
+
+    def owns(self, event: Event) -> bool:
+        """Return whether an id in an event is the turn's."""
+        message, call, parent = ids_of(event)
+        if parent is not None:
+            return parent in self.calls
+        return (message in self.message_ids) or (call in self.calls)
+
+    def hold(self, frame: ServerSentEvent, event: Event) -> None:
+        """Hold an event back (rules 3 and 5)."""
+        self.held_bytes += len(frame.data)
+        if self.held_bytes <= _MAX_HELD:
+            self.held.append((frame, event))
+
+    def hole(self) -> None:
+        """Note that events may be missing: what was held back does not follow on what comes now."""
+        self.cut = self.was_cut = True
+        self.held, self.held_bytes = [], 0
+
+
+class SessionEvents:
+    """The events of one session.
+
+    Args:
+      new_turn_id: returns an id for a turn that was sent past the relay.
+      rate_limit_ends: whether ``rate_limit_error`` ends its turn on this server.
+      style: how this server's events look; it is corrected by what comes.
+
+    Attributes:
+      own: the turn that the relay sent and that is not settled, or None.
+      foreign: a turn that was sent past the relay and is not over, or None.
+      requests: the open permission requests: their data by their ids.
+      announced: events about sessions, which the caller takes out.
+      repaired: the number of turns that were completed from stored messages.
+    """
+
+    def __init__(
+        self,
+        new_turn_id: Callable[[], str],
+        *,
+        rate_limit_ends: bool = False,
+        style: WireStyle | None = None,
+    ) -> None:
+        self.own: TurnEvents | None = None
+        self.foreign: TurnEvents | None = None
+        self.requests: OrderedDict[str, str] = OrderedDict()
+        self.announced: list[tuple[str, str, str]] = []
+        self.repaired: int = 0
+        self.style: WireStyle = WireStyle() if style is None else style
+        self._new_turn_id = new_turn_id
+        self._rate_limit_ends = rate_limit_ends
+        self._ended_messages: OrderedDict[str, None] = OrderedDict()
+        self._last_error: str | None = None
+
+    # -- our turn -----------------------------------------------------------------------------
+
+    def begin(self, turn_id: str, appended: Iterable[ServerSentEvent] = (), *, cut: bool) -> None:
+        """Note that a turn is posted, or resumed.
+
+        Args:
+          turn_id: its id.
+          appended: its events in the log, if it is resumed.
+          cut: whether events of it may have been lost before.
+        """
+        self.own = TurnEvents(turn_id, own=True, cut=cut)
+        for frame in appended:
+            event = decode_event(frame)
+            self.own.note_ids(event)
+            self.own.seen.add(event)
+
+    def settle(
+        self, outcome: Outcome, rounds: Sequence[Round] = (), *, end_needed: bool = True
+    ) -> list[Draft]:
+        """End our turn, and return the events that complete it (rule 2).
+
+        Args:
+          outcome: how it ended.
+          rounds: the turn as it is stored; empty if that is not known.
+          end_needed: whether an end must be made if the server sent none.
+        """
+        turn, self.own = self.own, None
+        assert turn is not None  # noqa: S101 - begun before
+        drafts: list[Draft] = []
+        if turn.cut or (turn.seen.text and outcome.kind == "complete"):
+            drafts += self._completed(turn, outcome, rounds)
+        end: Draft | None = None
+        if turn.end is not None:
+            end = self._end_draft(turn.end)
+            if turn.end.event != "complete" and outcome.kind == "complete":
+                end = complete_draft(outcome)  # the error was another turn's
+        elif outcome.kind == "complete":
+            end = complete_draft(outcome)
+        elif end_needed:
+            end = error_draft(outcome)
+        if end is not None:
+            drafts.append(end)
+            self._last_error = None if end.event == "complete" else _error_text(end.data)
+        self._forget(turn)
+        return [attrs.evolve(each, data=with_turn_id(each.data, turn.turn_id)) for each in drafts]
+
+    def _completed(
+        self, turn: TurnEvents, outcome: Outcome, rounds: Sequence[Round]
+    ) -> list[Draft]:
+        """Return what is missing of a turn, and what was held back of it."""
+        held = _Seen()
+        for _, event in turn.held:
+            held.add(event)
+        passed_on = [Draft(frame.event, frame.data, _audience(event)) for frame, event in turn.held]
+        if outcome.kind == "complete" and not rounds:
+            rounds = [Round(message_id=outcome.message_id, text=outcome.text)]
+        found = None
+        if rounds:
+            found = bridge(
+                rounds if turn.was_cut else [attrs.evolve(each, calls=()) for each in rounds],
+                seen="".join(turn.seen.text),
+                held="".join(held.text),
+                calls=turn.seen.calls,
+                later_calls=held.calls,
+                style=self.style,
+            )
+        if found is None:
+            lost = turn.was_cut or outcome.kind == "complete"
+            return ([_gap_draft()] if lost and rounds else []) + passed_on
+        missing, follows = found
+        if missing:
+            self.repaired += 1
+        return missing + (passed_on if follows else [])
+
+    # -- what the stream brings ---------------------------------------------------------------
+
+    def hole(self) -> None:
+        """Note that events may be missing here."""
+        for turn in (self.own, self.foreign):
+            if turn is not None:
+                turn.hole()
+
+    def take(self, frame: ServerSentEvent, *, mine: bool) -> list[Draft]:
+        """Return the events to append for one that the server sent.
+
+        Args:
+          frame: the event as it was sent.
+          mine: whether it belongs to the message that the relay sent last.
+        """
+        event = decode_event(frame)
+        if isinstance(event, _DROPPED):
+            return []
+        if isinstance(event, _ANNOUNCED):
+            self.announced.append((frame.event, frame.data, event.session_id))
+            return []
+        self._learn_style(event)
+        ended = self._foreign_lost(event, mine=mine)
+        turn = self._turn_of(event, mine=mine)
+        if turn is None:
+            return ended
+        return ended + self._take(frame, event, turn)
+
+    def _take(self, frame: ServerSentEvent, event: Event, turn: TurnEvents) -> list[Draft]:
+        turn.note_ids(event)
+        if isinstance(event, _ASKS):
+            return [self._asked(frame, event, turn)]
+        if turn.cut and turn.own and not (turn.seen.events or turn.held or turn.end):
+            # The first event of a turn: none was lost before it.
+            turn.cut = not isinstance(event, ev.UserMessageCreatedEvent)
+            turn.was_cut = turn.cut
+        if self._is_end(event):
+            return self._ended(frame, turn)
+        if turn.end is not None:
+            return []  # text that the end has overtaken: the reply contains it
+        if turn.cut:
+            turn.hold(frame, event)
+            return []
+        turn.seen.add(event)
+        return [Draft(frame.event, with_turn_id(frame.data, turn.turn_id), _audience(event))]
+
+    def _turn_of(self, event: Event, *, mine: bool) -> TurnEvents | None:
+        """Return the turn that an event belongs to; None if it is dropped (rule 2)."""
+        own = self.own
+        if own is not None and (mine or own.owns(event)):
+            return own
+        message = ids_of(event)[0]
+        if message is not None and message in self._ended_messages:
+            return None
+        if self.foreign is not None and (own is None or self.foreign.owns(event)):
+            return self.foreign
+        if is_busy(event) and own is not None:
+            return None  # the message is sent again
+        if own is not None and own.cut:
+            return own  # as long as nothing shows that it is another's
+        if isinstance(event, ev.ErrorEvent | ev.RateLimitEvent) and (
+            event.error == self._last_error or own is not None
+        ):
+            return None
+        if self.foreign is None:
+            self.foreign = TurnEvents(self._new_turn_id(), own=False)
+        return self.foreign
+
+    def _ended(self, frame: ServerSentEvent, turn: TurnEvents) -> list[Draft]:
+        if turn.own:
+            if turn.end is None:
+                turn.end = frame
+            return []
+        drafts: list[Draft] = []
+        if turn.cut:
+            drafts = self._foreign_completed(turn)
+        end = self._end_draft(frame)
+        drafts.append(end)
+        self._last_error = None if end.event == "complete" else _error_text(end.data)
+        self.foreign = None
+        self._forget(turn)
+        return [attrs.evolve(each, data=with_turn_id(each.data, turn.turn_id)) for each in drafts]
+
+    def _foreign_lost(self, event: Event, *, mine: bool) -> list[Draft]:
+        """End a turn that was sent past the relay, whose own end was lost with a connection."""
+        turn = self.foreign
+        begins = mine or isinstance(event, ev.UserMessageCreatedEvent)
+        if turn is None or not turn.cut or not begins or ids_of(event)[2] is not None:
+            return []
+        self.foreign = None
+        self._forget(turn)
+        drafts = [*self._foreign_completed(turn), error_draft(Outcome(kind="unknown", error=_LOST))]
+        return [attrs.evolve(each, data=with_turn_id(each.data, turn.turn_id)) for each in drafts]
+
+    def _foreign_completed(self, turn: TurnEvents) -> list[Draft]:
+        """Return what was held back of a turn that was sent past the relay."""
+        passed_on = [Draft(frame.event, frame.data, _audience(event)) for frame, event in turn.held]
+        return [_gap_draft(), *passed_on]
+
+    def _is_end(self, event: Event) -> bool:
+        if not isinstance(event, _ENDS) or event.parent_tool_call_id is not None:
+            return False
+        if isinstance(event, ev.CompleteEvent):
+            return event.done
+        return isinstance(event, ev.ErrorEvent) or self._rate_limit_ends
+
+    def _end_draft(self, frame: ServerSentEvent) -> Draft:
+        audience = Audience.RATE_LIMIT if frame.event == "rate_limit_error" else Audience.ALL
+        return Draft(frame.event, frame.data, audience)
+
+    def _asked(
+        self,
+        frame: ServerSentEvent,
+        event: ev.PermissionEvent | ev.NotificationEvent,
+        turn: TurnEvents,
+    ) -> Draft:
+        data = with_turn_id(frame.data, turn.turn_id)
+        if isinstance(event, ev.PermissionEvent):
+            self.requests[event.permission_id] = data
+            if len(self.requests) > _MAX_REQUESTS:
+                self.requests.popitem(last=False)
+        return Draft(frame.event, data)
+
+    def _forget(self, turn: TurnEvents) -> None:
+        """Note that a turn is over: its requests, and what still comes of its messages."""
+        self.requests.clear()
+        for message in turn.message_ids:
+            self._ended_messages[message] = None
+        while len(self._ended_messages) > _REMEMBERED:
+            self._ended_messages.popitem(last=False)
+
+    def _learn_style(self, event: Event) -> None:
+        style = self.style
+        if isinstance(event, ev.ToolEvent | ev.ToolParameterDeltaEvent):
+            style = attrs.evolve(style, tool_use=False)
+        elif isinstance(event, ev.ToolUseStartEvent):
+            style = attrs.evolve(style, tool_use=True)
+        elif isinstance(event, ev.ContentEvent):
+            style = attrs.evolve(style, deltas=True, ids=event.assistant_message_id is not None)
+        self.style = style
+
+
+def _audience(event: Event) -> Audience:
+    return Audience.RATE_LIMIT if isinstance(event, ev.RateLimitEvent) else Audience.ALL
+
+
+def _gap_draft() -> Draft:
+    data = '{"missed":null,"reason":"events of this turn were lost and are not stored"}'
+    return Draft("gap", data, Audience.RELAY)
+
+
+def _error_text(data: str) -> str | None:
+    from trio_mix.sse import ServerSentEvent
+
+    event = decode_event(ServerSentEvent(event="error", data=data))
+    return event.error if isinstance(event, ev.ErrorEvent) else None
