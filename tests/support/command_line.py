@@ -52,15 +52,16 @@ class Ended:
 
 
 class RunCommand(Protocol):
-    async def __call__(self, *args: str, stdin: str = "", **env: str) -> Ended: ...
+    async def __call__(self, *args: str, stdin: str | bytes = "", **env: str) -> Ended: ...
 
 
 @contextmanager
-def _streams(stdin: str, env: Mapping[str, str]) -> Iterator[tuple[io.BytesIO, io.BytesIO]]:
+def _streams(stdin: str | bytes, env: Mapping[str, str]) -> Iterator[tuple[io.BytesIO, io.BytesIO]]:
     """Replace the standard streams, which are pipes then, and the environment."""
     out, err = io.BytesIO(), io.BytesIO()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode()), "utf-8"))
+        given = io.BufferedReader(io.BytesIO(stdin.encode() if isinstance(stdin, str) else stdin))
+        patch.setattr(sys, "stdin", io.TextIOWrapper(given, "utf-8"))
         patch.setattr(sys, "stdout", io.TextIOWrapper(out, "utf-8", write_through=True))
         patch.setattr(sys, "stderr", io.TextIOWrapper(err, "utf-8", write_through=True))
         for name in [name for name in os.environ if name not in env]:
@@ -74,7 +75,7 @@ def _streams(stdin: str, env: Mapping[str, str]) -> Iterator[tuple[io.BytesIO, i
 def run_command() -> RunCommand:
     """Run a command in this process, in a thread with an event loop of its own."""
 
-    async def run(*args: str, stdin: str = "", **env: str) -> Ended:
+    async def run(*args: str, stdin: str | bytes = "", **env: str) -> Ended:
         with _streams(stdin, environment(**env)) as (out, err):
             with trio.fail_after(TIMEOUT):
                 code = await trio.to_thread.run_sync(main, args, abandon_on_cancel=True)

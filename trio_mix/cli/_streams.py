@@ -5,16 +5,32 @@ Rules:
 1. A standard stream that is closed (``>&-``) becomes the null device, so that no file or connection
    opened later gets its number.
 2. Text that the encoding cannot write is replaced, never an error.
+3. Input is decoded as its byte order mark says, which programs on Windows write, else in the
+   encoding of the locale. Bytes that are invalid in it are replaced by U+FFFD.
 """
 
 from __future__ import annotations
 
+import codecs
 import io
 import os
 import sys
 from contextlib import suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+if TYPE_CHECKING:
+    from typing import TextIO
+
+MAX_INPUT: Final = 16 * 2**20
+"""The largest input that is read as one text, in characters."""
+
+_MARKS: Final = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark it begins with
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 _MODES: Final = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))
 
 
@@ -28,6 +44,19 @@ def prepare_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+
+
+def detect_encoding(stream: TextIO) -> None:
+    """Set the encoding of an input stream from its byte order mark (rule 3).
+
+    It waits for the first bytes, so it is called in the thread that reads, before the first read.
+    """
+    if not isinstance(stream, io.TextIOWrapper) or stream.isatty():
+        return
+    peek = getattr(stream.buffer, "peek", None)
+    start = b"" if peek is None else peek(4)
+    encoding = next((name for mark, name in _MARKS if start.startswith(mark)), stream.encoding)
+    stream.reconfigure(encoding=encoding, errors="replace")
 
 
 def _open_if_closed(descriptor: int) -> None:

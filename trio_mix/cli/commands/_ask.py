@@ -12,6 +12,7 @@ import trio
 from trio_mix.cli._client import open_client
 from trio_mix.cli._errors import OK, CommandUsageError
 from trio_mix.cli._run import end_with_reader
+from trio_mix.cli._streams import MAX_INPUT, detect_encoding
 from trio_mix.cli.commands._chat_status import Status
 from trio_mix.cli.commands._permissions import PermissionDecisions
 from trio_mix.cli.commands._show_message import show_message
@@ -51,10 +52,12 @@ async def ask(server: str | None, options: AskOptions) -> int:
     """Send one message and show its turn.
 
     Raises:
-      CommandUsageError: the text is to be read from stdin, and stdin is empty.
+      CommandUsageError: the text is to be read from stdin, and stdin is empty or too long.
     """
     if options.text == _STDIN:
-        text = await trio.to_thread.run_sync(sys.stdin.read, abandon_on_cancel=True)
+        text = await trio.to_thread.run_sync(_read_stdin, abandon_on_cancel=True)
+        if len(text) > MAX_INPUT:
+            raise CommandUsageError(f'"-": stdin holds more than {MAX_INPUT} characters')
         if not text.strip():
             raise CommandUsageError('"-" reads the message from stdin, but stdin is empty')
         options = attrs.evolve(options, text=text)
@@ -83,6 +86,11 @@ async def ask(server: str | None, options: AskOptions) -> int:
                         await show_message(message, live or pipe_screen(), permissions)
         nursery.cancel_scope.cancel(reason="the message is finished")
     return OK
+
+
+def _read_stdin() -> str:
+    detect_encoding(sys.stdin)
+    return sys.stdin.read(MAX_INPUT + 1)
 
 
 def _live(status: Status, nursery: trio.Nursery) -> LiveScreen | None:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from trio_mix.cli._streams import MAX_INPUT, detect_encoding
+
 if TYPE_CHECKING:
     from typing import Self, TextIO
 
@@ -23,6 +25,7 @@ class LineReader:
         self._wanted_send, self._wanted = trio.open_memory_channel[None](1)
         self._send, self._lines = trio.open_memory_channel[str](1)
         self._reading = False
+        self._at_start = True
         nursery.start_soon(self._read)
 
     @classmethod
@@ -47,5 +50,11 @@ class LineReader:
 
     async def _read(self) -> None:
         async for _ in self._wanted:
-            got = await trio.to_thread.run_sync(self._stream.readline, abandon_on_cancel=True)
+            got = await trio.to_thread.run_sync(self._read_line, abandon_on_cancel=True)
             await self._send.send(got)
+
+    def _read_line(self) -> str:
+        if self._at_start:
+            self._at_start = False
+            detect_encoding(self._stream)
+        return self._stream.readline(MAX_INPUT)
