@@ -11,7 +11,7 @@ from trio_mix.models._inputs import parse_input
 
 __all__ = ["Doubt", "Reply", "ToolCall"]
 
-Doubt: TypeAlias = Literal["gap", "contradicted", "stored", "answer"]
+Doubt: TypeAlias = Literal["gap", "contradicted", "stored", "answer", "shared"]
 """Why a reply may not be exactly what the server made of a message: see `Reply.doubts`."""
 
 
@@ -80,4 +80,6 @@ class Reply:
     ``"gap"``: events were lost, and the stored messages could not be read. ``"contradicted"``: the
     final text of the server contradicts the text that was received. ``"stored"``: the stored
     messages do not show whether they are complete. ``"answer"``: the events were another client's,
-    as the HTTP response shows: ``text`` is that of the response, not of the deltas."""
+    as the HTTP response shows: ``text`` is that of the response, not of the deltas. ``"shared"``:
+    another turn of the session may have run at the same time, and nothing shows for certain which
+    of the events were whose."""

@@ -14,7 +14,7 @@ import trio
 
 from tests.support.event_makers import asked, done, says
 from trio_mix import Mix, errors
-from trio_mix._session._stored_messages import SessionHistory
+from trio_mix._session._stored_messages import Rows, SessionHistory
 from trio_mix._turns._router import Input, TurnRouter, WireTraits
 from trio_mix._turns._stored_turn import StoredRow, TurnOutcome
 from trio_mix.testing import Fail, Hang, MixServer, Say, Turn
@@ -100,21 +100,22 @@ class _Rows:
         self.readings = 0
         self.down = False
 
-    async def rows(self, _session_id: str) -> list[StoredRow]:
+    async def rows(self, _session_id: str) -> Rows:
         self.readings += 1
         await trio.lowlevel.checkpoint()
         if self.down:
             raise errors.ConnectionFailed(
                 "down", request=errors.RequestInfo("GET", "http://x", "sessions.export"), sent=False
             )
-        return self.list
+        return Rows(self.list)
 
 
 async def test_the_history_of_ten_thousand_messages_is_bounded_and_sufficient() -> None:
     rows = _Rows()
     stored = SessionHistory(rows, "s")  # type: ignore[arg-type]
+    router = TurnRouter(WireTraits(ids=True, answers=False))
     history = stored.history
-    await stored.refresh()
+    await stored.before(router)
     for number in range(MANY):
         rows.list.append(StoredRow(id=f"u{number}", role="user", text="go"))
         rows.list.append(StoredRow(id=f"a{number}", role="assistant", text="ok", finish="end_turn"))
@@ -131,12 +132,13 @@ async def test_the_history_of_ten_thousand_messages_is_bounded_and_sufficient() 
 async def test_the_number_of_messages_with_unknown_outcome_is_bounded() -> None:
     rows = _Rows()
     stored = SessionHistory(rows, "s")  # type: ignore[arg-type]
+    router = TurnRouter(WireTraits(ids=True, answers=False))
     history = stored.history
     for number in range(2000):
-        await stored.refresh()
+        await stored.before(router)
         turn = _turn(f"message {number} " + "x" * 1000)
         history.count(turn, answered=False, outcome_open=True)
-    await stored.refresh()
+    await stored.before(router)
     assert len(history.earlier) <= 50
 
 
@@ -144,11 +146,12 @@ async def test_the_number_of_messages_with_unknown_outcome_is_bounded() -> None:
 async def test_the_earlier_texts_are_bounded_while_no_message_can_be_read(size: int) -> None:
     rows = _Rows()
     stored = SessionHistory(rows, "s")  # type: ignore[arg-type]
+    router = TurnRouter(WireTraits(ids=True, answers=False))
     history = stored.history
-    await stored.refresh()
+    await stored.before(router)
     rows.down = True
     for number in range(2000):
-        await stored.refresh()
+        await stored.before(router)
         turn = _turn(f"message {number} " + "x" * size)
         history.count(turn, answered=False, outcome_open=False)
     assert len(history.earlier) <= 400

@@ -39,6 +39,7 @@ async def test_a_busy_server_is_retried_and_runs_the_message_once(
 ) -> None:
     session_id = server.create_session()
     async with client(server) as mix, mix.open_stream(session_id) as session:
+        await session.ask("hello")
         server.run_message(session_id, "long")
         await trio.testing.wait_all_tasks_blocked()
         with trio.fail_after(120):
@@ -55,6 +56,7 @@ async def test_a_message_fails_if_the_server_stays_busy_for_longer_than_the_poli
     session_id = server.create_session()
     policy = ReconnectPolicy(max_elapsed_time=30.0)
     async with client(server) as mix, mix.open_stream(session_id, reconnect=policy) as session:
+        await session.ask("hello")
         server.run_message(session_id, "endless")
         await trio.testing.wait_all_tasks_blocked()
         began = trio.current_time()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -110,12 +110,13 @@ def reading(
     whole: bool = False,
     none_kept: bool = False,
     weight: int = 1,
+    age: float | None = None,
 ) -> Reading:
     verdict = None
     if outcome is not None:
         reply = None if outcome is TurnOutcome.ABSENT else REPLY
         verdict = Verdict(outcome=outcome, reply=reply, looks_whole=whole, growth=1)
-    return Reading(verdict=verdict, at_work=at_work, none_kept=none_kept, weight=weight)
+    return Reading(verdict=verdict, at_work=at_work, none_kept=none_kept, weight=weight, age=age)
 
 
 def cut(*, continued: bool | None = False, answers: bool = False) -> Case:
@@ -436,6 +437,80 @@ def test_what_a_gap_took_is_read_before_the_message_ends() -> None:
     assert case.now - began == 5, "the wait has an end"
 
 
+def unasked() -> Case:
+    """A message on a session that may be at another turn."""
+    case = Case()
+    case.recovery.reading_due = case.recovery.session_unknown = True
+    return case
+
+
+def before(case: Case, **more: Any) -> Decision:
+    """Let the stored messages say something before the POST; return what follows."""
+    case.until(ReadStored)
+    case.recovery.stored(reading(TurnOutcome.ABSENT, **more), case.now)
+    return case.next()
+
+
+def test_a_message_waits_while_another_turn_shows_life() -> None:
+    case = unasked()
+    assert before(case) == Post()
+    case = unasked()
+    for weight in range(500):  # its rows grow
+        assert isinstance(before(case, at_work=True, weight=weight), Wait)
+    assert case.now - 100 > 600
+    readings = 0
+    for _ in range(500):  # its events come: nothing is read
+        case.now += 0.5
+        case.recovery.others(case.now, at_work=True)
+        while isinstance(decision := case.next(), ReadStored):
+            readings += 1
+            case.recovery.stored(reading(TurnOutcome.ABSENT, at_work=True, weight=499), case.now)
+        assert isinstance(decision, Wait)
+    assert readings <= 1
+    case.recovery.others(case.now, at_work=False)
+    ended = case.now
+    assert before(case, weight=500) == Post()
+    assert case.now - ended < 0.1, "its end is read at once"
+    assert case.recovery.unsettled == ""
+
+
+def test_a_message_is_sent_in_doubt_once_the_other_turn_was_silent() -> None:
+    for age, seconds in ((None, 60), (0.0, 60), (50.0, 10), (60.0, 0), (9999.0, 0)):
+        case = unasked()
+        while not isinstance(decision := before(case, at_work=True, age=age), Post):
+            assert isinstance(decision, Wait)
+        assert seconds <= case.now - 100 <= seconds + 6, age
+        assert case.recovery.unsettled == "silent"
+
+
+def test_a_message_is_sent_in_doubt_where_the_stored_messages_cannot_be_read() -> None:
+    for none_kept, at_work, seconds in (
+        (True, False, 0),
+        (False, False, 5),
+        (True, True, 60),
+        (False, True, 60),
+    ):
+        case = unasked()
+        case.next()
+        if at_work:
+            case.recovery.others(case.now, at_work=True)
+        while not isinstance(case.until(ReadStored | Post), Post):
+            case.recovery.stored(reading(None, none_kept=none_kept), case.now)
+        assert seconds <= case.now - 100 <= seconds + 6, (none_kept, at_work)
+        assert case.recovery.unsettled == "unreadable"
+
+
+def test_a_reconnect_that_does_not_go_on_is_a_reason_to_read_before_the_post() -> None:
+    for continued, asked in ((True, False), (None, True), (False, True)):
+        case = Case()
+        assert case.next() == Post()
+        case.recovery.not_sent(OSError(), case.now)
+        case.lose()
+        case.restore(continued=continued)
+        decision = case.until(ReadStored | Post)
+        assert isinstance(decision, ReadStored) == asked
+
+
 def test_every_rule_decides_something_and_none_hides_another() -> None:
     for number, each in enumerate(RULES):
         for earlier in RULES[:number]:
@@ -450,6 +525,7 @@ class AnyMessage(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.case = Case()
+        self.case.recovery.reading_due = self.case.recovery.session_unknown = True
         self.connected = True
         self.over = False
         self.ran = False  # whether anything showed that it runs, or ran, on the server
@@ -519,6 +595,12 @@ class AnyMessage(RuleBasedStateMachine):
                 recovery.refused(400 if how == "refused" else 502, ValueError())
         self.look()
 
+    @precondition(lambda self: self.case.turn.phase is Phase.REGISTERED and not self.over)
+    @rule(at_work=st.booleans())
+    def event_of_another_turn(self, at_work: bool) -> None:
+        self.case.recovery.others(self.case.now, at_work=at_work and self.connected)
+        self.look()
+
     @precondition(
         lambda self: self.case.turn.phase in (Phase.POSTED, Phase.RUNNING) and not self.over
     )
@@ -551,7 +633,8 @@ class AnyMessage(RuleBasedStateMachine):
             outcome = None
         elif self.ran and outcome is TurnOutcome.ABSENT:
             outcome = TurnOutcome.UNKNOWN
-        self.ran = self.ran or outcome not in (TurnOutcome.ABSENT, TurnOutcome.UNKNOWN, None)
+        if self.case.recovery.concern is not Concern.SESSION:
+            self.ran = self.ran or outcome not in (TurnOutcome.ABSENT, TurnOutcome.UNKNOWN, None)
         result = reading(outcome, at_work=at_work, whole=whole, none_kept=none_kept)
         self.case.recovery.stored(result, self.case.now)
         self.look()

@@ -57,6 +57,7 @@ A = TypeVar("A", bound="HasStatus")
 
 _NO_OPTIONS: Final = RequestOptions()
 _NO_HEADERS: Final[Mapping[str, str]] = {}
+_CREATED_REMEMBERED: Final = 1000
 USER_AGENT: Final = f"trio-mix/{__version__}"
 
 
@@ -70,6 +71,7 @@ class Caller:
       timeout: how long one try may take, in seconds.
       hooks: the client's hooks, in order.
       rng: the source of the jitter of pauses.
+      created_sessions: the last sessions that the client has created and not used yet.
     """
 
     def __init__(
@@ -90,9 +92,16 @@ class Caller:
         self._headers = headers
         self._retries = retries
         self.rng = rng
+        self.created_sessions: dict[str, None] = {}
         self._request_hooks: RequestHooks | None = None
         if hooks is not None or debug_wanted():
             self._set_hooks(hooks)
+
+    def created(self, session_id: str) -> None:
+        """Note a session that the client has created."""
+        self.created_sessions[session_id] = None
+        if len(self.created_sessions) > _CREATED_REMEMBERED:
+            del self.created_sessions[next(iter(self.created_sessions))]
 
     def _set_hooks(self, hooks: Hooks | Sequence[Hooks] | None) -> None:
         from trio_mix._rest._debug_log import debug_hooks  # few clients have hooks

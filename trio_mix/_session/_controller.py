@@ -26,6 +26,7 @@ from trio_mix._session._send_queue import SendQueue
 from trio_mix._session._stored_messages import SessionHistory
 from trio_mix._session._stream_hooks import TimedMessageState
 from trio_mix._session._warnings import LossLogger, session_gone, warn_unanswered
+from trio_mix._turns._facts import Concern
 from trio_mix._turns._limits import Limits
 from trio_mix._turns._recovery import Recovery
 from trio_mix._turns._router import TurnRouter
@@ -65,6 +66,8 @@ class Services:
     url: str
     end_outstanding: bool
     """Whether a turn of the session was cancelled on an earlier stream and has not ended yet."""
+    created: bool
+    """Whether the client has created the session, and has not opened a stream of it before."""
 
 
 @attrs.frozen(kw_only=True)
@@ -97,8 +100,11 @@ class StreamController(ReaderHost):
             self.router.expect_end()
         self.dispatcher: EventDispatcher = EventDispatcher(self.router, self._turn_over)
         self.dispatcher.on_busy = self._server_busy
+        self.dispatcher.on_others = self._others_heard
         self.dispatcher.on_patchy = MessageState.wake  # its task reads what is missing
         self.stored: SessionHistory = SessionHistory(services.stored, session_id)
+        if services.created:
+            self.stored.history.created()
         self.failure: BaseException | None = None
         self.requests: list[MessageRequest] = []
         """The messages that wait to be sent, or whose turn is not over."""
@@ -177,6 +183,12 @@ class StreamController(ReaderHost):
         return self.router.end_outstanding or (state is not None and state.turn.cancelling)
 
     @property
+    def session_at_work(self) -> bool:
+        """Whether a message waits because the session is at another turn."""
+        state = self.dispatcher.current
+        return state is not None and state.recovery.waits_for_session
+
+    @property
     def missed(self) -> bool:
         """Whether the connection is lost while a message waits for it."""
         lost = self.reader.state is StreamState.RECONNECTING
@@ -246,8 +258,10 @@ class StreamController(ReaderHost):
         return not self.send_queue.held
 
     def may_drop(self) -> bool:
-        """Return whether no turn is running, even if a sender holds the queue."""
-        return not self.send_queue.held or self.dispatcher.current is None
+        """Return whether no message is being sent, even if a sender holds the queue."""
+        state = self.dispatcher.current
+        unsent = state is None or state.recovery.concern is Concern.SESSION
+        return not self.send_queue.held or unsent
 
     def heartbeats_pause(self) -> bool:
         """Return whether this is a pipeline server, which sends none while it runs a message."""
@@ -295,6 +309,7 @@ class StreamController(ReaderHost):
             dispatcher=self.dispatcher,
             send_api=self.send_api,
             stored=self.stored,
+            passed_on=self.reader.wait_passed_on,
             cancel=self.cancel,
             deny=partial(self.decide, grant=False),
             resumption=resumption,
@@ -313,12 +328,11 @@ class StreamController(ReaderHost):
         return state
 
     async def _wait_for_turn(self, resumption: Resumption | None) -> None:
-        """Acquire the queue, and know what is stored before the message."""
+        """Acquire the queue while the stream is connected."""
         await self.send_queue.acquire()
         try:
             if resumption is not None:
                 resumption.expect_fresh(self.stored.history)
-            await self.stored.refresh()
             await self.send_queue.wait_resumed()
             await self.reader.wait_passed_on()
         except BaseException:
@@ -415,6 +429,9 @@ class StreamController(ReaderHost):
         turn = self.router.register(request.text, plan_mode=request.plan_mode)
         recovery = Recovery(turn, self.settings.reconnect, self.limits, trio.current_time())
         recovery.continued = self.continued
+        history = self.stored.history
+        recovery.session_unknown = history.session_unknown or bool(self._gap_due)
+        recovery.reading_due = recovery.session_unknown or history.due
         kind = MessageState if self._hooks is None else TimedMessageState
         state = kind(request, recovery, self.session_id, self.settings.message_buffer)
         if resumption is not None:
@@ -449,6 +466,12 @@ class StreamController(ReaderHost):
         state.recovery.busy(error, trio.current_time())
         state.wake()
 
+    def _others_heard(self, state: MessageState) -> None:
+        at_work = self.router.others_at_work
+        state.recovery.others(trio.current_time(), at_work=at_work)
+        if not at_work:
+            state.wake()
+
     def _learn_traits(self) -> None:
         """Copy what the client knows about the server; what events have shown is kept."""
         seen, known = self.router.traits.ids, self.send_api.traits()
@@ -461,6 +484,7 @@ class StreamController(ReaderHost):
             return
         reason, self._gap_due = self._gap_due, ""
         if not self.continued:
+            self.stored.history.interrupted()
             self.dispatcher.gap(f"the connection was lost: {reason}")
         elif self.dispatcher.current is not None:
             self.dispatcher.current.cut = False

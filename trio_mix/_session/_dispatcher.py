@@ -54,6 +54,7 @@ class EventDispatcher:
         self._current: MessageState | None = None
         self._failure: Callable[[], BaseException] | None = None
         self.on_busy: Callable[[MessageState, Event], None] = lambda _state, _event: None
+        self.on_others: Callable[[MessageState], None] = lambda _state: None
         self.on_patchy: Callable[[MessageState], None] = self.finish
 
     @property
@@ -118,6 +119,7 @@ class EventDispatcher:
         """
         for buffer in self._subscribers:
             buffer.put(events)
+        before = self.router.others
         route = self.router.route(events)
         state = self._current
         if self._raw_subscribers:
@@ -130,6 +132,8 @@ class EventDispatcher:
             for raw_buffer in self._raw_subscribers:
                 raw_buffer.put(items)
         if state is None or route.turn is not state.turn:
+            if state is not None and self.router.others > before:
+                self.on_others(state)
             return
         if route.events:
             state.take(route.events)

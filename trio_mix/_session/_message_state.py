@@ -13,6 +13,7 @@ import trio
 from trio_mix import events as ev
 from trio_mix._session._buffers import MessageBuffer
 from trio_mix._turns._reply_builder import ReplyBuilder, is_torn
+from trio_mix._turns._turn import Phase
 from trio_mix.errors import AgentError, ConsumerTooSlow
 
 if TYPE_CHECKING:
@@ -89,8 +90,8 @@ class MessageState:
         """Wake the message's task, because something has changed."""
         if self._news is not None:
             self._news.set()
-        if self.read_scope is not None and self.turn.over:
-            self.read_scope.cancel(reason="the turn is over")
+        if self.read_scope is not None and (self.turn.over or self.left_unsent):
+            self.read_scope.cancel(reason="the turn is over, or the message was left unsent")
 
     async def wait_for_news(self, until: float) -> None:
         """Wait until `wake` is called, or until a point in time."""
@@ -98,6 +99,11 @@ class MessageState:
         with trio.CancelScope(deadline=until):
             await self._news.wait()
         self._news = None
+
+    @property
+    def left_unsent(self) -> bool:
+        """Whether the sender has left before the message was sent."""
+        return self.recovery.left and self.turn.phase is Phase.REGISTERED
 
     def end_turn(self) -> None:
         """Note that the turn is over."""

@@ -13,6 +13,7 @@ import trio
 
 from trio_mix import errors
 from trio_mix import events as ev
+from trio_mix._session._warnings import log_session_at_work
 from trio_mix._turns._decisions import (
     Bind,
     Cancel,
@@ -26,6 +27,7 @@ from trio_mix._turns._decisions import (
     Wait,
     Withdraw,
 )
+from trio_mix._turns._facts import Concern
 from trio_mix._turns._router import Input, Phase
 
 if TYPE_CHECKING:
@@ -57,6 +59,7 @@ class MessageTask:
       dispatcher: ends the message and applies the inputs of its turn.
       send_api: sends the message.
       stored: reads the session's stored messages.
+      passed_on: waits until all events that were read have been passed on.
       cancel: asks the server to cancel the turn, and returns whether it did.
       deny: denies a permission request.
       resumption: saves the ticket of the message; None if it has none.
@@ -66,6 +69,7 @@ class MessageTask:
     dispatcher: EventDispatcher
     send_api: SendApi
     stored: SessionHistory
+    passed_on: Callable[[], Awaitable[None]]
     cancel: Callable[[], Awaitable[CancelOutcome]]
     deny: Callable[[str], Awaitable[None]]
     resumption: Resumption | None
@@ -82,6 +86,7 @@ class MessageTask:
                 state.recovery.ids = bool(self.dispatcher.router.traits.ids)
                 decision = state.recovery.next(trio.current_time())
                 if isinstance(decision, Post):
+                    self.stored.history.session_unknown = False
                     # Made here, so that leaving the message before the POST begins cancels it.
                     state.post_scope = trio.CancelScope()
                     nursery.start_soon(self._post)
@@ -175,6 +180,10 @@ class MessageTask:
 
     def _learn_traits(self) -> None:
         traits, known = self.dispatcher.router.traits, self.send_api.traits()
+        # The streams of a pipeline server run their own messages: no event is another stream's.
+        pipeline = self.send_api.api in ("pipeline", "auto")
+        unsettled = self.state.recovery.unsettled
+        self.state.builder.shared = unsettled == "silent" or (bool(unsettled) and not pipeline)
         traits.answers, traits.rate_limit_ends = known.answers, known.rate_limit_ends
         traits.ids = traits.ids or known.ids
 
@@ -183,11 +192,28 @@ class MessageTask:
         over = state.turn.over
         with trio.CancelScope(deadline=until) as scope:
             state.read_scope = None if over else scope
+            if state.recovery.concern is Concern.SESSION:
+                await self._read_before()
+                return
             reading = await self.stored.read(state.turn, self.dispatcher.router)
             state.recovery.stored(reading, trio.current_time())
             if over and reading.verdict is not None and reading.verdict.reply:
                 state.builder.take_stored(reading.verdict.reply)
         state.read_scope = None
+
+    async def _read_before(self) -> None:
+        """Read the stored messages before the POST."""
+        state, recovery = self.state, self.state.recovery
+        try:
+            reading = await self.stored.before(self.dispatcher.router)
+        except Exception as exc:  # noqa: BLE001 - raised by a hook or a headers function
+            recovery.post_raised(exc)
+            return  # noqa: ASYNC910 - the request was a checkpoint
+        await self.passed_on()
+        waited = recovery.waits_for_session
+        recovery.stored(reading, trio.current_time())
+        if recovery.waits_for_session and not waited:
+            log_session_at_work(state.session_id)
 
     async def _cancel(self) -> None:
         state = self.state

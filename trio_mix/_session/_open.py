@@ -105,6 +105,7 @@ class StreamRegistry:
             hooks=hooks,
             url=shown,
             end_outstanding=session_id in self._ends_outstanding,
+            created=session_id in caller.created_sessions,
         )
 
     def _register(self, stream: SessionStream) -> None:
@@ -115,6 +116,7 @@ class StreamRegistry:
                 session_id=stream.session_id,
             )
         self._streams[stream.session_id] = stream
+        self._core._caller.created_sessions.pop(stream.session_id, None)
 
     def _unregister(self, stream: SessionStream, *, end_outstanding: bool) -> None:
         if self._streams.get(stream.session_id) is stream:

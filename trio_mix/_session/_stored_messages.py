@@ -2,27 +2,45 @@
 
 from __future__ import annotations
 
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
 
+import attrs
 import trio
 
 from trio_mix import errors
 from trio_mix._rest._options import RequestOptions, RetryConfig
 from trio_mix._turns._decisions import Reading
 from trio_mix._turns._history import History
-from trio_mix._turns._stored_turn import at_work, rows_of, weight_of
+from trio_mix._turns._stored_turn import TurnOutcome, Verdict, at_work, rows_of, weight_of
+from trio_mix.resources._sessions import Sessions
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from trio_mix._turns._router import TurnRouter
     from trio_mix._turns._stored_turn import StoredRow
     from trio_mix._turns._turn import Turn
-    from trio_mix.resources import Messages, Sessions
+    from trio_mix.models import ExportSession
+    from trio_mix.resources import Messages
 
 __all__ = ["SessionHistory", "StoredMessages"]
 
 _READ_TIMEOUT: Final = 10.0
 _NO_SUCH_OPERATION: Final = (404, 405, 501)
 _ONCE: Final = RetryConfig(strategy="none")
+_OLD_ROWS: Final = 256
+"""The number of stored rows whose late events are recognized."""
+
+
+@attrs.frozen
+class Rows:
+    """All stored rows of a session."""
+
+    rows: list[StoredRow]
+    age: float | None = None
+    """Seconds since the newest row changed, by the server's clock; None: unknown."""
 
 
 class StoredMessages:
@@ -43,7 +61,7 @@ class StoredMessages:
         """Whether the server is known to have no messages that can be read."""
         return not self._has_export and not self._has_messages
 
-    async def rows(self, session_id: str) -> list[StoredRow] | None:
+    async def rows(self, session_id: str) -> Rows | None:
         """Return all rows, or None if the server has none that can be read.
 
         Raises:
@@ -52,8 +70,10 @@ class StoredMessages:
         options = RequestOptions(retries=_ONCE, timeout=_READ_TIMEOUT)
         if self._has_export:
             try:
-                exported = await self._sessions.export_session(id=session_id, options=options)
-                return rows_of(exported.messages)
+                answer = await self._sessions._answer(
+                    Sessions.export_session, options, id=session_id
+                )
+                return Rows(rows_of(answer.value.messages), _age(answer.value, answer.headers))
             except errors.MixDefaultError as exc:
                 if exc.status_code not in _NO_SUCH_OPERATION:
                     raise
@@ -62,12 +82,26 @@ class StoredMessages:
                 pass  # an unknown or malformed body: the other operation may be readable
         if self._has_messages:
             try:
-                return rows_of(await self._messages.get_session(id=session_id, options=options))
+                messages = await self._messages.get_session(id=session_id, options=options)
+                return Rows(rows_of(messages))
             except errors.MixDefaultError as exc:
                 if exc.status_code not in _NO_SUCH_OPERATION:
                     raise
                 self._has_messages = False
         return None  # noqa: ASYNC910 - every caller has a checkpoint
+
+
+def _age(exported: ExportSession, headers: Mapping[str, str]) -> float | None:
+    """Return the seconds since the newest message changed, at the time of the response."""
+    try:
+        now = parsedate_to_datetime(headers.get("date", ""))
+    except ValueError:
+        return None
+    newest = max((row.updated_at for row in exported.messages), default=None)
+    if newest is None or now.tzinfo is None:
+        return None
+    newest = newest if newest.tzinfo is not None else newest.replace(tzinfo=UTC)
+    return max(0.0, (now - newest).total_seconds())
 
 
 class SessionHistory:
@@ -78,30 +112,33 @@ class SessionHistory:
         self._stored = stored
         self._session_id = session_id
 
-    async def refresh(self) -> None:
-        """Read the history if it is due; if reading fails, the old history is kept."""
-        if not self.history.due or self._stored.none_kept:
-            await trio.lowlevel.checkpoint()
-            return
-        try:
-            rows = await self._stored.rows(self._session_id)
-        except (errors.MixError, errors.TransportError):
-            return  # noqa: ASYNC910 - the request was a checkpoint
-        if rows is not None:
-            self.history.read(rows)
+    async def before(self, router: TurnRouter) -> Reading:
+        """Return whether the session is at work, before the next message is sent.
+
+        What is stored precedes the next message; if reading fails, the old history is kept. Raises
+        only what a hook, or a function that makes headers, raises. A checkpoint.
+        """
+        found = await self._read()
+        if isinstance(found, Reading):
+            return found
+        self.history.read(found.rows)
+        router.old(row.id for row in found.rows[-_OLD_ROWS:])
+        return Reading(
+            verdict=Verdict(outcome=TurnOutcome.ABSENT),
+            at_work=at_work(found.rows),
+            weight=weight_of(found.rows),
+            age=found.age,
+        )
 
     async def read(self, turn: Turn, router: TurnRouter) -> Reading:
         """Return what the stored messages show about a turn. A checkpoint; never raises."""
-        if self._stored.none_kept:
-            await trio.lowlevel.checkpoint()
-            return Reading(none_kept=True)
         try:
-            rows = await self._stored.rows(self._session_id)
-        except Exception:  # noqa: BLE001 - refused, unreachable, or vetoed by a hook
+            found = await self._read()
+        except Exception:  # noqa: BLE001 - vetoed by a hook
             return Reading()  # noqa: ASYNC910 - the request was a checkpoint
-        if rows is None:
-            return Reading(none_kept=True)
-        return self.reading(rows, turn, router)
+        if isinstance(found, Reading):
+            return found
+        return self.reading(found.rows, turn, router)
 
     async def rows(self) -> list[StoredRow] | None:
         """Return all rows, or None if the server has none that can be read.
@@ -109,7 +146,8 @@ class SessionHistory:
         Raises:
           MixError, TransportError: the request failed; a later one may succeed.
         """
-        return await self._stored.rows(self._session_id)
+        found = await self._stored.rows(self._session_id)
+        return None if found is None else found.rows
 
     def reading(self, rows: list[StoredRow], turn: Turn, router: TurnRouter) -> Reading:
         """Return what rows show about a turn."""
@@ -120,3 +158,14 @@ class SessionHistory:
         return Reading(
             verdict=self.history.judge(mine, turn), at_work=at_work(rows), weight=weight_of(rows)
         )
+
+    async def _read(self) -> Rows | Reading:
+        """Return the stored rows, or the reading where there are none that can be read."""
+        if self._stored.none_kept:
+            await trio.lowlevel.checkpoint()
+            return Reading(none_kept=True)
+        try:
+            rows = await self._stored.rows(self._session_id)
+        except (errors.MixError, errors.TransportError):  # refused, or unreachable
+            return Reading()  # noqa: ASYNC910 - the request was a checkpoint
+        return Reading(none_kept=True) if rows is None else rows

@@ -65,6 +65,9 @@ class SessionStreamStatistics(ConnectionStatistics):
     """The number of tasks that wait to send."""
     turn_running: bool
     """Whether a turn of this stream is running on the server."""
+    session_at_work: bool
+    """Whether a message waits, unsent, because the session is at another turn: one of another
+    client, or of an earlier process."""
     subscribers: int
     """The number of open subscriptions."""
 
@@ -396,6 +399,7 @@ class SessionStream:
             messages=controller.messages_sent,
             senders_waiting=controller.send_queue.waiting,
             turn_running=controller.dispatcher.current is not None,
+            session_at_work=controller.session_at_work,
             subscribers=controller.dispatcher.subscribers,
         )
 

@@ -22,7 +22,13 @@ if TYPE_CHECKING:
 
     from trio_mix.events import PermissionEvent
 
-__all__ = ["LossLogger", "session_gone", "warn_not_saved", "warn_unanswered"]
+__all__ = [
+    "LossLogger",
+    "log_session_at_work",
+    "session_gone",
+    "warn_not_saved",
+    "warn_unanswered",
+]
 
 _log: Final = get_logger("trio_mix")
 
@@ -57,6 +63,15 @@ def warn_not_saved(session_id: str, failure: Exception) -> None:
         "this process ends now, its stored messages show its outcome.",
         session_id,
         type(failure).__name__,
+    )
+
+
+def log_session_at_work(session_id: str) -> None:
+    """Log that a message waits because the session is at another turn."""
+    _log.warning(
+        "Session %s is at work on another message, of another client or of an earlier process: the "
+        "next message is sent when that turn is over.",
+        session_id,
     )
 
 

@@ -135,6 +135,8 @@ class Reading:
     """Whether the session's last turn, of any client, may still be running."""
     weight: int = 0
     """A number that changes when more is stored in the session."""
+    age: float | None = None
+    """Seconds since its newest row changed, by the server's clock; None: unknown."""
     none_kept: bool = False
     """Whether the server keeps no messages that can be read."""
 

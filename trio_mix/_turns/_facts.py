@@ -13,10 +13,14 @@ from trio_mix._turns._stored_turn import TurnOutcome
 from trio_mix._turns._turn import Phase
 
 if TYPE_CHECKING:
+    from typing import Literal, TypeAlias
+
     from trio_mix._ticket import TicketState
     from trio_mix._turns._limits import Limits
     from trio_mix._turns._turn import Turn
     from trio_mix.events import Event
+
+    Unsettled: TypeAlias = Literal["", "silent", "unreadable"]
 
 __all__ = ["Concern", "Facts"]
 
@@ -24,6 +28,7 @@ __all__ = ["Concern", "Facts"]
 class Concern(enum.Enum):
     """What is open about a message."""
 
+    SESSION = "the POST is due, and the session may be at another turn"
     POST = "the POST is due or under way"
     BUSY = "the server refused the message because it was busy"
     RUNNING = "the server works on the message"
@@ -44,6 +49,10 @@ class Facts:
     Attributes:
       ids: whether this server's events carry message ids.
       continued: whether the current connection goes on where the last one ended; None: unknown.
+      reading_due: whether the stored messages have to be read before the POST.
+      session_unknown: whether the session may be at another turn of which no event has come.
+      others_at_work: whether the events that came since show that it is.
+      unsettled: why the message was sent although the session may be at another turn, or empty.
       post_open: whether a POST is under way.
       posted: whether any of the message may have reached the server.
       posted_again: whether it was sent more than once.
@@ -64,6 +73,10 @@ class Facts:
         self.limits: Limits = limits
         self.ids: bool = False
         self.continued: bool | None = None
+        self.reading_due: bool = False
+        self.session_unknown: bool = False
+        self.others_at_work: bool = False
+        self.unsettled: Unsettled = ""
         self.post_open: bool = False
         self.posted: bool = False
         self.posted_again: bool = False
@@ -98,6 +111,8 @@ class Facts:
             return Concern.BUSY
         if self.turn.resumed and self.cut:
             return Concern.CUT  # another process has sent it, or nobody has
+        if phase is Phase.REGISTERED and self.reading_due:
+            return Concern.SESSION
         if phase is not Phase.REGISTERED and self.cut:
             return Concern.CUT
         if phase is Phase.RUNNING and not self.post_open:
@@ -112,6 +127,23 @@ class Facts:
         """What the ticket of a resumed message says of it; None for other messages."""
         ticket = self.turn.ticket
         return ticket.state if ticket is not None and self.turn.resumed else None
+
+    @property
+    def waits_for_session(self) -> bool:
+        """Whether the message is not sent because the session is at another turn."""
+        at_work = self.reading.at_work or self.others_at_work
+        return self.concern is Concern.SESSION and self.session_unknown and at_work
+
+    @property
+    def session_patience(self) -> float:
+        """Seconds of silence after which another turn of the session is not waited for.
+
+        Where nothing can be read and no event has come: for as long as a reading may fail.
+        """
+        limits, reading = self.limits, self.reading
+        if reading.verdict is not None or self.others_at_work:
+            return limits.settle_timeout
+        return 0.0 if reading.none_kept else min(limits.gap, limits.settle_timeout)
 
     @property
     def doubted_error(self) -> ev.ErrorEvent | ev.RateLimitEvent | None:

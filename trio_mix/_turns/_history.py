@@ -1,7 +1,8 @@
 """Remember which stored messages of a session precede this stream's next turn.
 
 Rule 1  The history is read before a stream's first message; if that fails, before the next one.
-        It is read again after a turn that may or may not be stored, and after many turns.
+        It is read again after a turn that may or may not be stored, after many turns, and after a
+        reconnect that does not go on where the last connection ended.
 Rule 2  A message that was sent and may still be running (its outcome is unknown) stays in doubt.
 Rule 3  A stream may be open for months: only the last of its own turns, of those in doubt, and of
         the stored rows are remembered. A row before a remembered one is old too.
@@ -49,12 +50,15 @@ class History:
 
     Attributes:
       due: whether the rows have to be read again (rule 1).
+      session_unknown: whether the session may be at another client's turn of which the stream has
+        not received the beginning.
       known: the ids of the last user messages that were stored before, oldest first; None until
         they have been read.
     """
 
     def __init__(self) -> None:
         self.due: bool = True
+        self.session_unknown: bool = True
         self.known: dict[str, None] | None = None
         self._own: list[_Own] = []
         self._older = False
@@ -68,6 +72,15 @@ class History:
     def earlier(self) -> list[PriorTurn]:
         """The stream's turns since the rows were read, in order."""
         return [own.prior for own in self._own]
+
+    def created(self) -> None:
+        """Note that the session is new: nothing is stored, and nobody else has used it."""
+        self.read([])
+        self.session_unknown = False
+
+    def interrupted(self) -> None:
+        """Note that events of other clients' turns may have been missed."""
+        self.due = self.session_unknown = True
 
     def read(self, rows: Sequence[StoredRow]) -> None:
         """Remember the rows that are stored now as those that precede the next turn."""

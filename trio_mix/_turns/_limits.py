@@ -30,13 +30,14 @@ class Limits:
     cancelled_end: float = 5.0
     """For the end of a cancelled turn before the stored messages are read."""
     gap: float = 5.0
-    """For all readings of what a gap took."""
+    """For all readings of what a gap took, and for all readings before a POST that fail."""
     late_events: float = 5.0
     """For all events after the HTTP answer."""
     quiet_events: float = 0.5
     """After the HTTP answer: a pause after which no more events are expected."""
     busy_pause: float = 0.25
-    """The shortest pause before another attempt at a busy server."""
+    """The shortest pause before another attempt at a busy server, and between two readings while
+    the session is at another turn."""
     whole: float = 5
     """Settle timeouts of silence for an unfinished turn whose rows look like all of it."""
     unfinished: float = 10

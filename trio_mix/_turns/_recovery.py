@@ -43,6 +43,11 @@ Rule 11 After the terminal event the HTTP answer is awaited for ``cleanup_timeou
 Rule 12 A message that another process may have sent begins with rule 3, whatever its phase; its
         events are nobody's until a stored message is found that is this message. Where its ticket
         shows that it arrived, or has ended, it is never sent again.
+Rule 13 The session may be at another turn: before the first message of a stream, and after a
+        reconnect that does not go on where the last connection ended. The stored messages are read
+        before the POST, which waits while that turn shows life (an event, growth of its rows). A
+        turn that was silent for ``settle_timeout`` is not waited for: the message is sent and its
+        reply marked. So it is where the stored messages cannot be read.
 """
 
 from __future__ import annotations
@@ -103,6 +108,9 @@ class Recovery(Facts):
     reading: Reading
     over_before: bool
     session_quiet: bool
+    reading_due: bool
+    session_unknown: bool
+    others_at_work: bool
 
     def __init__(self, turn: Turn, policy: ReconnectPolicy, limits: Limits, now: float) -> None:
         super().__init__(turn, limits, now)
@@ -189,12 +197,23 @@ class Recovery(Facts):
     def connection_lost(self, now: float) -> None:
         """Note that the stream's connection was lost."""
         self.signs.connection_lost(now)
+        self.others_at_work = False
         if self.turn.phase not in (Phase.REGISTERED, Phase.OVER):
             self.cut = self.was_cut = True
 
     def connection_restored(self, now: float) -> None:
         """Note that the stream is connected again."""
         self.signs.connection_restored(now)
+        if self.turn.phase is Phase.REGISTERED and not self.continued:
+            self.reading_due = self.session_unknown = True
+
+    def others(self, now: float, *, at_work: bool) -> None:
+        """Note an event of another turn of the session; ``at_work``: whether more will follow."""
+        over = self.others_at_work and not at_work
+        self.others_at_work = at_work
+        if self.concern is Concern.SESSION:
+            self.signs.note_others(now)
+            self._at = now + (self.limits.first_reading if over else max(self._pause, 1.0))
 
     def leave(self, now: float, *, cancel: bool = True) -> None:
         """Note that the sender leaves the message before its turn is over (rule 8).
@@ -223,6 +242,9 @@ class Recovery(Facts):
         """Note what the stored messages say; void where the concern has changed meanwhile."""
         if self.concern is self._dealt_with:
             self.reading, self._fresh = reading, True
+            if self.concern is Concern.SESSION:
+                self.signs.note_session(now, reading, active=self.others_at_work)
+                return
             self._note_events(now)
             self.signs.note_reading(now, reading)
 
@@ -265,6 +287,9 @@ class Recovery(Facts):
         self._fresh = self.over_before = self.session_quiet = False
         concern = self.concern
         match concern:
+            case Concern.SESSION:
+                self.signs.begin(now)
+                self._at, self._pause = now, limits.busy_pause
             case Concern.BUSY:
                 self.signs.begin(now)
                 self._retry_busy(now)
@@ -286,6 +311,11 @@ class Recovery(Facts):
             case Concern.POST:
                 pass
         self._dealt_with = concern
+
+    def _next_session(self, now: float) -> Decision:
+        if not self.signs.connected:
+            return Wait()
+        return Wait(self._at) if now < self._at else ReadStored()
 
     def _next_post(self, now: float) -> Decision:
         if self.post_open or not self.signs.connected or self.turn.phase is not Phase.REGISTERED:
@@ -387,6 +417,10 @@ class Recovery(Facts):
     def _read_again(self, now: float) -> None:
         limits = self.limits
         match self.concern:
+            case Concern.SESSION:
+                left = self.session_patience - self.signs.session_silence(now)
+                self._at = now + min(self._pause, max(left, limits.busy_pause))
+                self._pause = min(self._pause * 2, limits.slowest_reading)
             case Concern.BUSY:
                 self._retry_busy(now)
             case Concern.RUNNING:
@@ -412,6 +446,12 @@ class Recovery(Facts):
         reply = None if verdict is None else verdict.reply
         running = self.concern is Concern.RUNNING
         match rule.then:
+            case Action.POST | Action.POST_IN_DOUBT:
+                self.reading_due = False
+                if rule.then is Action.POST_IN_DOUBT:
+                    self.unsettled = "unreadable" if verdict is None else "silent"
+                self._at = now
+                return self._next_post(now)
             case Action.POST_AGAIN:
                 self._post_again(now)
                 return Restart()
@@ -474,6 +514,7 @@ _NOT_REPORTED: Final = "was not reported on any more, though the connection was 
 _UNREPORTED: Final = "the stream did not report how a message went on"
 
 _NEXT: Final[dict[Concern, Callable[[Recovery, float], Decision]]] = {
+    Concern.SESSION: Recovery._next_session,
     Concern.POST: Recovery._next_post,
     Concern.BUSY: Recovery._next_busy,
     Concern.RUNNING: Recovery._next_running,

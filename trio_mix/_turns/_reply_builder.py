@@ -166,6 +166,8 @@ class ReplyBuilder:
         self._contradicted = False
         self._answer: str | None = None
         self.resent: bool = False
+        self.shared = False
+        """Whether another turn of the session may have run at the same time."""
         self.doubtful = False
         """Whether the stored rows contradict how the turn ended, or do not show it."""
 
@@ -258,7 +260,7 @@ class ReplyBuilder:
             reasoning_duration=self._reasoning_duration,
             recovered=self._recovered,
             resent=self.resent,
-            incomplete=self.patchy or self._contradicted,
+            incomplete=self.patchy or self._contradicted or self.shared,
             doubts=tuple(self._doubts()),
         )
 
@@ -271,6 +273,8 @@ class ReplyBuilder:
             yield "stored"
         if self._answer is not None:
             yield "answer"
+        if self.shared:
+            yield "shared"
 
     # -- an answer in the HTTP response ------------------------------------------------------
 

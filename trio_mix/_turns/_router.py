@@ -143,6 +143,9 @@ class TurnRouter:
         self._started = 0
         self._repeated_errors = RepeatedErrors()
         self._names_users = False
+        self._nameless_at_work = False
+        self.others: int = 0
+        """How many events were other turns', while no turn of ours was under way."""
         # While deltas of one class with the same ids come, their owner stays the same and no rule
         # changes anything: the owner, None for nobody, their class and their ids.
         self._streaming: tuple[Turn | None, type, EventIds] | None = None
@@ -156,6 +159,20 @@ class TurnRouter:
     def end_outstanding(self) -> bool:
         """Whether a turn of the session that was cancelled has not ended yet."""
         return self._repeated_errors.outstanding
+
+    @property
+    def others_at_work(self) -> bool:
+        """Whether the events of this connection show another client's turn without its end."""
+        return bool(self._foreign) or self._nameless_at_work
+
+    def old(self, message_ids: Iterable[str]) -> None:
+        """Note stored messages of turns that are over: late events of them are nobody's."""
+        self._streaming = None
+        over = Owner(over=True)
+        for message_id in message_ids:
+            if message_id and message_id not in self._messages:
+                _remember(self._messages, message_id, over)
+        self._forget(_REMEMBERED)
 
     def expect_end(self) -> None:
         """Note that a turn was cancelled on an earlier stream and has not ended yet."""
@@ -204,6 +221,8 @@ class TurnRouter:
                 if streaming[0] is not None:
                     streaming[0].events += 1
                     mine.append(event)
+                else:
+                    self.others += 1
                 continue
             owned = self._route(event)
             if owned is _BUSY:
@@ -246,6 +265,7 @@ class TurnRouter:
         self._set_aside = [*self._set_aside, *self._foreign][-_FOREIGN:]
         self._foreign = []
         self._last_heard = self._last_ids = None
+        self._nameless_at_work = False
         if self._turn is not None:
             self._last_heard = self._turn.owner
             self._turn.cut = not self._turn.bound
@@ -283,6 +303,12 @@ class TurnRouter:
             owned = self._by_ids(event, ids, turn, terminal=terminal)
         else:
             owned = self._by_order(event, ids, turn)
+        if not owned:
+            self.others += 1
+            self._nameless_at_work = not terminal and (
+                self._nameless_at_work
+                or (turn is None and not self.traits.ids and kind in _SHOWING_A_TURN)
+            )
         if terminal or errors.watching:
             ours = owned is _BUSY or bool(owned)
             errors.heard(event, turn, ours=ours, terminal=terminal, ids=bool(self.traits.ids))

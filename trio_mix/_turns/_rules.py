@@ -32,6 +32,8 @@ class Action(enum.Enum):
     GONE = "interrupt it: it does not run any more"
     UNKNOWN = "interrupt it: its outcome is unknown"
     REFUSE = "reject it with the server's answer"
+    POST = "send it"
+    POST_IN_DOUBT = "send it, marked: another turn may run at the same time"
     POST_AGAIN = "send it again"
     FOLLOW = "follow it: another stream of the session runs it"
 
@@ -61,6 +63,22 @@ class Rule:
 def none_kept(facts: Facts) -> bool:
     """The server keeps no messages that can be read."""
     return facts.reading.none_kept
+
+
+def session_known(facts: Facts) -> bool:
+    """The session is not at another turn: the stream goes on since its last message was sent."""
+    return not facts.session_unknown
+
+
+def session_idle(facts: Facts) -> bool:
+    """No turn of the session is unfinished, neither by its rows nor by the events."""
+    late = facts.signs.session_silence(facts.now) < facts.limits.confirmation
+    return not (facts.reading.at_work or (facts.others_at_work and late))
+
+
+def session_silent(facts: Facts) -> bool:
+    """The other turn has shown no sign of life for ``settle_timeout``, or nothing can be read."""
+    return facts.signs.session_silence(facts.now) >= facts.session_patience
 
 
 def session_quiet(facts: Facts) -> bool:
@@ -186,6 +204,7 @@ _BROKEN_OFF: Final = TurnOutcome.BROKEN_OFF
 _UNFINISHED: Final = TurnOutcome.UNFINISHED
 _ABSENT: Final = TurnOutcome.ABSENT
 _UNKNOWN: Final = TurnOutcome.UNKNOWN
+_READABLE: Final = tuple(TurnOutcome)
 _STORED: Final = (_FINISHED, _BROKEN_OFF, _UNFINISHED, _UNKNOWN)
 _STORED_OR_ABSENT: Final = (_BROKEN_OFF, _UNFINISHED, _UNKNOWN, _ABSENT)
 _BROKE: Final = "the server broke it off"
@@ -197,6 +216,9 @@ _FAILED: Final = "its ticket says that it failed"
 _HAD_FINISHED: Final = "its ticket says that it finished, but the stored messages do not show it"
 
 RULES: Final[tuple[Rule, ...]] = (
+    _rule(Concern.SESSION, (*_READABLE, None), Action.POST, session_known),
+    _rule(Concern.SESSION, _READABLE, Action.POST, session_idle),
+    _rule(Concern.SESSION, (*_READABLE, None), Action.POST_IN_DOUBT, session_silent),
     _rule(Concern.BUSY, None, Action.POST_AGAIN, none_kept),
     _rule(Concern.BUSY, _ABSENT, Action.POST_AGAIN, session_quiet),
     _rule(Concern.BUSY, _STORED, Action.FOLLOW),

@@ -47,7 +47,7 @@ class SignsOfLife:
         self._read_at = -math.inf
         self.attached: bool = False
         self._weight = -1
-        self._weight_since = now
+        self._others_at = now
         self._idle_before = False
 
     def connection_lost(self, now: float) -> None:
@@ -90,13 +90,33 @@ class SignsOfLife:
         elif self._absent_since is None:
             self._absent_since = now
 
+    def note_others(self, now: float) -> None:
+        """Note an event of another turn of the session."""
+        self._others_at = now
+
+    def note_session(self, now: float, reading: Reading, *, active: bool) -> None:
+        """Look at a reading of the stored messages before the message is sent.
+
+        Args:
+          now: the time.
+          reading: the reading; at the first one, the age of the newest row counts.
+          active: whether an event has shown that another turn is at work.
+        """
+        if reading.verdict is not None and reading.weight != self._weight:
+            first, self._weight = self._weight == -1 and not active, reading.weight
+            self._others_at = now - (reading.age or 0.0) if first else now
+
+    def session_silence(self, now: float) -> float:
+        """Return the seconds since another turn's last event, or the last growth of the rows."""
+        return now - self._others_at
+
     def session_is_quiet(self, now: float, reading: Reading, patience: float) -> bool:
         """Return whether the session was idle in two readings, or did not grow for a while."""
         if reading.weight != self._weight:
-            self._weight, self._weight_since = reading.weight, now
+            self._weight, self._others_at = reading.weight, now
         idle = not reading.at_work
         twice, self._idle_before = idle and self._idle_before, idle
-        return twice or now - self._weight_since >= patience
+        return twice or now - self._others_at >= patience
 
     @property
     def silence(self) -> float:

@@ -121,15 +121,18 @@ class Sessions(Resource):
             "subagent_type": subagent_type,
         }
         mode = browser_mode or self._mode
+        created = None
         try:
-            return await self._call(Sessions.create, options, browser_mode=mode, **values)
+            created = await self._call(Sessions.create, options, browser_mode=mode, **values)
         except MixError as error:
             if browser_mode is not None or not _is_about_browser_mode(error):
                 raise
-        # The server requires the field that was left out, or an older server replaced one that did.
-        other: BrowserMode | None = "local-browser-service" if mode is None else None
-        created = await self._call(Sessions.create, options, browser_mode=other, **values)
-        self._mode = other
+        if created is None:
+            # It requires the field that was left out, or an older server replaced one that did.
+            other: BrowserMode | None = "local-browser-service" if mode is None else None
+            created = await self._call(Sessions.create, options, browser_mode=other, **values)
+            self._mode = other
+        self._caller.created(created.id)
         return created
 
     @operation(

@@ -1,0 +1,175 @@
+"""A session that is at another turn when a message is to be sent."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+
+from trio_mix import Mix
+from trio_mix.testing import (
+    Hang,
+    MessageRun,
+    MixServer,
+    Pause,
+    Say,
+    Think,
+    Turn,
+    UseTool,
+    assert_ran_once,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from trio_mix.testing import Api
+
+APIS: tuple[Api, ...] = ("async", "blocking", "pipeline")
+
+OLD = Turn(
+    Say("Old "),
+    UseTool("glob"),
+    Pause(3),
+    Think("Hm."),
+    Say("words "),
+    Pause(20),
+    UseTool("bash", steps=[Pause(30)]),
+    Say("at last."),
+)
+NEW = Turn(Pause(0.5), Say("Our "), UseTool("glob"), Say("own."))
+
+
+@asynccontextmanager
+async def dead_process(server: MixServer, session_id: str, text: str) -> AsyncIterator[None]:
+    """Send a message from a process that is killed at once; its turn goes on."""
+    async with Mix(server.url, network=server.network) as mix, trio.open_nursery() as nursery:
+
+        async def send() -> None:
+            if server.api == "pipeline":
+                await mix.streaming.send_streaming_message(
+                    id=session_id, content=f'{{"text": "{text}"}}'
+                )
+            else:
+                await mix.messages.send(id=session_id, text=text)
+
+        async with mix.streaming.stream_events(session_id=session_id):
+            nursery.start_soon(send)
+            await server.wait_for(MessageRun, text=text)
+        yield
+        nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def scene(api: Api, **options: Any) -> AsyncIterator[tuple[MixServer, Mix, str]]:
+    async with (
+        MixServer(api, listen=False, pace=0.0, **options) as server,
+        Mix(server.url, network=server.network) as mix,
+    ):
+        server.script("old", OLD)
+        server.script("new", NEW)
+        with trio.fail_after(36_000):
+            yield server, mix, server.create_session()
+
+
+@pytest.mark.parametrize("api", APIS)
+async def test_a_turn_that_still_runs_when_the_stream_opens_is_waited_for(
+    api: Api, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with (
+        scene(api) as (server, mix, session_id),
+        dead_process(server, session_id, "old"),
+        mix.open_stream(session_id) as session,
+    ):
+        reply = await session.ask("new")
+        assert (reply.text, reply.doubts, reply.recovered) == ("Our own.", (), False)
+        assert_ran_once(server, "old", session_id)
+        assert_ran_once(server, "new", session_id)
+
+
+async def test_the_wait_is_visible_and_nothing_is_read_while_events_come(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with scene("async") as (server, mix, session_id):
+        server.script("old", Turn(*[Pause(0.5), Say("word ")] * 200))
+        async with dead_process(server, session_id, "old"), mix.open_stream(session_id) as session:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(session.ask, "new")
+                await trio.sleep(50)
+                statistics = session.statistics()
+                assert statistics.session_at_work
+                readings = len(server.requests("GET", f"/api/sessions/{session_id}"))
+                assert readings <= 2
+                assert server.runs("new") == 0
+            assert not session.statistics().session_at_work
+            assert len(server.requests("GET", f"/api/sessions/{session_id}")) == readings + 1
+        assert [r.name for r in caplog.records if "at work" in r.message] == ["trio_mix"]
+
+
+@pytest.mark.parametrize("api", APIS)
+async def test_a_turn_that_a_restart_has_ended_is_not_waited_for_again(
+    api: Api, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Silence counts from its newest row, by the server's clock."""
+    async with scene(api) as (server, mix, session_id):
+        server.script("old", Turn(Say("Old "), Hang()))
+        async with dead_process(server, session_id, "old"):
+            pass
+        await server.restart()
+        for passed, least, most in ((0, 58, 66), (3600, 0, 1)):
+            await trio.sleep(passed)
+            began = trio.current_time()
+            async with mix.open_stream(session_id) as session:
+                reply = await session.ask("new")
+            assert least <= trio.current_time() - began <= most, api
+            assert reply.text == "Our own."
+            if passed == 0:
+                assert (reply.incomplete, reply.doubts) == (True, ("shared",))
+
+
+@pytest.mark.parametrize("api", APIS)
+async def test_a_reply_is_marked_where_nothing_shows_whether_the_session_is_at_work(
+    api: Api, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Not on pipeline servers: each of their streams runs its own messages."""
+    async with scene(api) as (server, mix, session_id):
+        server.answer_next("/api/sessions/session-1/export", 503, times=1000)
+        server.script("new", Turn(Say("Our own.")))
+        async with mix.open_stream(session_id) as session:
+            for longest, marked in ((6, api != "pipeline"), (1, False)):
+                began = trio.current_time()
+                reply = await session.ask("new")
+                assert (reply.text, reply.incomplete) == ("Our own.", marked)
+                assert trio.current_time() - began < longest
+
+
+async def test_a_session_that_was_just_created_is_not_asked_about(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with scene("async") as (server, mix, _):
+        async with mix.open_session() as session:
+            assert (await session.ask("new")).text == "Our own."
+        created = await mix.sessions.create(title="t")
+        for readings in (0, 1):
+            async with mix.open_stream(created.id) as session:
+                assert (await session.ask("new")).text == "Our own."
+                assert (await session.ask("new")).text == "Our own."
+            asked = [r for r in server.requests("GET") if r.path.endswith("/export")]
+            assert len(asked) == readings
+
+
+@pytest.mark.parametrize("api", APIS)
+async def test_a_message_that_is_left_while_it_waits_is_not_sent(
+    api: Api, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with scene(api) as (server, mix, session_id):
+        server.script("old", Turn(Say("Old "), Pause(40), Say("words.")))
+        async with dead_process(server, session_id, "old"), mix.open_stream(session_id) as session:
+            with trio.move_on_after(10) as scope:
+                await session.ask("given up")
+            assert scope.cancelled_caught
+            assert trio.current_time() - scope.deadline < 0.1
+            assert (await session.ask("new")).text == "Our own."
+        assert server.runs("given up") == 0
+        assert_ran_once(server, "old", session_id)
