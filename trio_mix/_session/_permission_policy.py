@@ -81,8 +81,8 @@ async def _send(
     granted: bool,
 ) -> BaseException | None:
     """Send the answer until it has arrived; return the error if it finally failed."""
-    schedule.begin(trio.current_time())
     while True:
+        schedule.begin(trio.current_time())
         try:
             await send(granted)
         except errors.TransportError as exc:

@@ -116,7 +116,6 @@ class Recovery(Facts):
         super().__init__(turn, limits, now)
         self._policy = policy
         self._attempts: ReconnectSchedule = ReconnectSchedule(policy)
-        self._attempts.begin(now)
         self._busy_attempts: ReconnectSchedule | None = None
         self._failure: BaseException | None = None
         self._dealt_with: Concern | None = None
@@ -192,7 +191,6 @@ class Recovery(Facts):
         self.busy_error, self._dealt_with = error, None
         if self._busy_attempts is None:
             self._busy_attempts = ReconnectSchedule(self._policy)
-            self._busy_attempts.begin(now)
 
     def connection_lost(self, now: float) -> None:
         """Note that the stream's connection was lost."""
@@ -323,6 +321,7 @@ class Recovery(Facts):
         if now < self._at:
             return Wait(self._at)
         self.post_open = True
+        self._attempts.begin(now)
         return Post()
 
     def _next_busy(self, now: float) -> Decision:
@@ -437,6 +436,7 @@ class Recovery(Facts):
 
     def _retry_busy(self, now: float) -> None:
         assert self._busy_attempts is not None  # noqa: S101 - made by the fact
+        self._busy_attempts.begin(now)
         delay = self._busy_attempts.lost(now)
         self._at = math.inf if delay is None else now + max(delay, self.limits.busy_pause)
 
@@ -488,7 +488,6 @@ class Recovery(Facts):
         self.posted_again = True
         self._at = now
         self._attempts = ReconnectSchedule(self._policy)
-        self._attempts.begin(now)
 
     def _what(self) -> str:
         return "was resumed" if self.turn.resumed else f"was cut: {self._lost()}"
