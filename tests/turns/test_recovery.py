@@ -321,7 +321,7 @@ def test_a_busy_server_gets_the_message_again_once_the_session_is_quiet() -> Non
     case.post()
     case.router.apply(case.turn, Input.RESEND)
     case.recovery.accepted()
-    case.recovery.busy(BUSY, case.now)
+    case.recovery.busy(BUSY)
     assert isinstance(case.reads(TurnOutcome.ABSENT, at_work=True), Wait)
     assert isinstance(case.reads(TurnOutcome.ABSENT), Wait)
     assert case.reads(TurnOutcome.ABSENT) == Restart()
@@ -333,7 +333,7 @@ def test_a_busy_server_that_keeps_nothing_is_asked_by_sending_again() -> None:
     case.post()
     case.router.apply(case.turn, Input.RESEND)
     case.recovery.accepted()
-    case.recovery.busy(BUSY, case.now)
+    case.recovery.busy(BUSY)
     assert case.reads(None, none_kept=True) == Restart()
 
 
@@ -342,7 +342,7 @@ def test_a_busy_servers_error_ends_the_message_when_the_policy_gives_up() -> Non
     case.post()
     case.router.apply(case.turn, Input.RESEND)
     case.recovery.accepted()
-    case.recovery.busy(BUSY, case.now)
+    case.recovery.busy(BUSY)
     began = case.now
     weight = 0
     while isinstance(decision := case.until(ReadStored | Complete), ReadStored):
@@ -358,7 +358,7 @@ def test_a_busy_message_that_another_stream_runs_is_followed() -> None:
     case.post()
     case.router.apply(case.turn, Input.RESEND)
     case.recovery.accepted()
-    case.recovery.busy(BUSY, case.now)
+    case.recovery.busy(BUSY)
     assert case.reads(TurnOutcome.UNFINISHED) == Follow()
     case.router.apply(case.turn, Input.SENDING)
     case.router.apply(case.turn, Input.ACCEPTED)
@@ -615,7 +615,7 @@ class AnyMessage(RuleBasedStateMachine):
     def server_is_busy(self) -> None:
         if not self.case.turn.events and self.case.router.apply(self.case.turn, Input.RESEND):
             self.case.recovery.accepted()
-            self.case.recovery.busy(BUSY, self.case.now)
+            self.case.recovery.busy(BUSY)
             self.look()
 
     @precondition(lambda self: not self.over and isinstance(self.decision, ReadStored))

@@ -463,7 +463,7 @@ class StreamController(ReaderHost):
                 self._scopes.discard(scope)
 
     def _server_busy(self, state: MessageState, error: ev.Event) -> None:
-        state.recovery.busy(error, trio.current_time())
+        state.recovery.busy(error)
         state.wake()
 
     def _others_heard(self, state: MessageState) -> None:

@@ -186,7 +186,7 @@ class Recovery(Facts):
 
     # -- facts: the stream and the sender -----------------------------------------------
 
-    def busy(self, error: Event, now: float) -> None:
+    def busy(self, error: Event) -> None:
         """Note that the server is busy with another turn and did not run the message."""
         self.busy_error, self._dealt_with = error, None
         if self._busy_attempts is None:
