@@ -13,11 +13,19 @@ from trio_mix.browser._commands import CommandTable, DevToolsCommand, TunnelCoun
 
 
 def table(
-    *, timeout: float = 28.0, max_answer: int = 10_000_000, max_pending: int = 256
+    *,
+    timeout: float = 28.0,
+    max_answer: int = 10_000_000,
+    max_pending: int = 256,
+    max_size: int = 2**26,
 ) -> tuple[CommandTable, TunnelCounters]:
     counters = TunnelCounters()
     made = CommandTable(
-        timeout=timeout, max_answer=max_answer, max_pending=max_pending, counters=counters
+        timeout=timeout,
+        max_answer=max_answer,
+        max_pending=max_pending,
+        max_size=max_size,
+        counters=counters,
     )
     return made, counters
 
@@ -48,6 +56,21 @@ def test_targets_do_not_wait_for_each_other() -> None:
     third = take(commands, id=3)
     assert ids(commands.settle(second, {"result": {}})) == [2]
     assert ids(commands.settle(third, {"result": {}})) == [3]
+
+
+def test_pending_commands_and_queued_answers_are_bounded_in_bytes() -> None:
+    commands, _ = table(max_size=5000)
+    first, second = (take(commands, id=number, params={"a": "x" * 1500}) for number in (1, 2))
+    refused, due = commands.receive(
+        json.dumps({"id": 3, "method": "A.b", "params": {"a": "x" * 2500}}), 0
+    )
+    assert (refused, due) == (None, [])  # its answer is queued behind those of the others
+    assert commands.settle(second, {"result": {"a": "x" * 4000}}) == []
+    answers = list(map(json.loads, commands.settle(first, {"result": {"a": "x" * 4000}})))
+    assert len(answers[0]["result"]["a"]) == 4000
+    assert "too large" in answers[1]["error"]["message"]
+    assert "exceed 5,000 bytes" in answers[2]["error"]["message"]
+    take(commands, id=4, params={"a": "x" * 3000})
 
 
 def test_a_command_that_times_out_gets_an_error_and_its_late_answer_is_dropped() -> None:

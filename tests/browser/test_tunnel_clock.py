@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from trio.testing import MockClock
 
     from tests.support.devtools_kit import Bench
+    from trio_mix.testing import BrowserTunnel
 
 
 # The clock must be an argument of each test: pytest-trio does not find it in fixtures.
@@ -90,6 +92,59 @@ async def test_the_tunnel_reconnects_if_a_ping_is_not_answered(
         assert trio.current_time() - start == pytest.approx(50, abs=0.2)
         await tunnel.wait_connected()
         assert tunnel.statistics().last_loss == "a ping was not answered for 20 s"
+
+
+async def test_a_server_that_reads_nothing_loses_the_connection_at_a_bound(
+    bench: Bench, autojump_clock: MockClock
+) -> None:
+    unread: list[Unread] = []
+
+    async def connect(host: str, port: int) -> trio.abc.Stream:
+        stream = await bench.connect(host, port)
+        if host != "browser.test" and not unread:
+            unread.append(Unread(stream))
+            return unread[0]
+        return stream
+
+    bench.browser.answers["X.y"] = {"result": {"a": "x" * 50_000}}
+    options = {"max_answer_size": 100_000, "max_queue_size": 1_000_000}
+    async with bench.tunnel(connect=connect, **options) as tunnel:
+        unread[0].stopped = True
+        async with trio.open_nursery() as nursery:
+            for _ in range(60):
+                nursery.start_soon(_ask, bench.end)
+            await bench.server.wait_for(TunnelOpened, count=2)
+            nursery.cancel_scope.cancel()
+        assert "did not read the answers" in (tunnel.statistics().last_loss or "")
+        await tunnel.wait_connected()
+        assert "result" in await bench.end.command("X.y", session_id="S")
+
+
+async def _ask(end: BrowserTunnel) -> None:
+    with contextlib.suppress(Exception):
+        await end.command("X.y", session_id="S")
+
+
+class Unread(trio.abc.Stream):
+    """A connection whose other end reads nothing once ``stopped`` is set."""
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self.stopped = False
+        self._stream = stream
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        if self.stopped:
+            await trio.sleep_forever()
+        await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        return await self._stream.receive_some(max_bytes)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
 
 
 class Stuck(trio.abc.Stream):

@@ -8,7 +8,8 @@ Rules that the tests cite:
    A second answer is dropped.
 3. A command is answered with an error before the server times out if the browser does not answer
    in time, if its answer exceeds the limit, or if too many commands are pending. An answer that
-   is queued behind another one of its target is not delayed beyond its own deadline.
+   is queued behind another one of its target is not delayed beyond its own deadline. The pending
+   commands and the queued answers together are bounded too, in bytes.
 4. ``id`` and ``browserId`` are sent back unchanged, whatever their type. Two commands with the
    same ``id`` are two commands.
 5. No input raises: what can be answered is answered, the rest is counted. A command that is nested
@@ -103,6 +104,8 @@ class DevToolsCommand:
     deadline: float
     echo: dict[str, object]
     """The fields that are sent back unchanged."""
+    size: int
+    """Of the command, then of its answer."""
     answer: str | None = attrs.field(default=None, repr=False)
     """The encoded answer, while it is queued behind an earlier command of its target."""
 
@@ -115,15 +118,24 @@ class CommandTable:
       timeout: seconds until a command is answered with an error.
       max_answer: the maximum size of an answer in bytes.
       max_pending: the maximum number of pending commands.
+      max_size: the maximum size of the pending commands and the queued answers, in bytes.
       counters: the counters to increase.
     """
 
     def __init__(
-        self, *, timeout: float, max_answer: int, max_pending: int, counters: TunnelCounters
+        self,
+        *,
+        timeout: float,
+        max_answer: int,
+        max_pending: int,
+        max_size: int,
+        counters: TunnelCounters,
     ) -> None:
         self._timeout = timeout
         self._max_answer = max_answer
         self._max_pending = max_pending
+        self._max_size = max_size
+        self._size = 0
         self._counters = counters
         self._queues: dict[str | None, deque[DevToolsCommand]] = {}
         self._waiting: dict[
@@ -161,7 +173,9 @@ class CommandTable:
             target=target if isinstance(target, str) and target else None,
             deadline=now + self._timeout,
             echo=echo,
+            size=len(text),
         )
+        self._size += command.size
         self._queues.setdefault(command.target, deque()).append(command)
         self._waiting[command] = None
         refusal = self._refusal(method, params, target)
@@ -187,7 +201,10 @@ class CommandTable:
         else:
             answer["error"] = failure
             self._counters.errors += 1
+        self._size -= command.size
         command.answer = self._encode(command, answer)
+        command.size = len(command.answer)
+        self._size += command.size
         return self._due(command.target)
 
     def expire(self, now: float) -> tuple[list[DevToolsCommand], list[str]]:
@@ -221,19 +238,26 @@ class CommandTable:
                 f"{method} was not run: {self._max_pending} commands are pending already."
                 " Wait for some of their answers first."
             )
+        if self._size > self._max_size:
+            return error(
+                f"{method} was not run: the pending commands and answers exceed"
+                f" {self._max_size:,} bytes. Wait for some of their answers first."
+            )
         return None
 
     def _encode(self, command: DevToolsCommand, answer: dict[str, object]) -> str:
         text = to_json(answer)
         size = len(text) if text.isascii() else len(text.encode())
-        if size <= self._max_answer:
+        first = self._queues[command.target][0] is command  # sent at once, so not queued here
+        limit = self._max_answer if first else min(self._max_answer, self._max_size - self._size)
+        if size <= limit:
             return text
         self._counters.too_large += 1
         if "error" not in answer:
             self._counters.errors += 1
         failure = error(
             f"The answer to {command.method} is too large for the tunnel: {size:,} bytes, the"
-            f" maximum is {self._max_answer:,}. Request less: a clip, a lower quality, a part."
+            f" maximum is {max(limit, 0):,}. Request less: a clip, a lower quality, a part."
         )
         return to_json(command.echo | failure)
 
@@ -241,7 +265,9 @@ class CommandTable:
         queue = self._queues[target]
         due: list[str] = []
         while queue and queue[0].answer is not None:
-            due.append(queue.popleft().answer or "")
+            command = queue.popleft()
+            self._size -= command.size
+            due.append(command.answer or "")
         if not queue:
             del self._queues[target]
         self._counters.answers += len(due)

@@ -6,6 +6,8 @@ Rules:
 2. Messages are received without delay, so that pings are answered while the browser is busy and
    while answers are being sent.
 3. When the connection ends, its pending calls are cancelled.
+4. What is queued is bounded in bytes, on the way to the browser by the `CommandTable`. A server
+   that does not read the answers loses the connection when they exceed the bound.
 """
 
 from __future__ import annotations
@@ -52,10 +54,13 @@ class TunnelConnection:
             timeout=settings.command_timeout,
             max_answer=settings.max_answer_size,
             max_pending=_MAX_PENDING,
+            max_size=settings.max_queue_size,
             counters=counters,
         )
         self._calls: dict[DevToolsCommand, PendingCall] = {}
         self._outgoing: deque[str] = deque()
+        self._outgoing_size = 0
+        self._scope: trio.CancelScope | None = None
         self._work = trio.Event()
         self._flushed = trio.Event()
         self._failure: TransportLost | None = None
@@ -75,6 +80,7 @@ class TunnelConnection:
         limit = self._settings.connect_timeout
         failure: TransportLost | WebSocketRefused | None = None
         async with trio.open_nursery() as nursery:
+            self._scope = nursery.cancel_scope
             try:
                 failure = TransportLost(f"the handshake was not answered within {limit:g} s")
                 with trio.move_on_after(limit) as scope:
@@ -132,15 +138,25 @@ class TunnelConnection:
         self._commands.submit(call)
 
     def _push(self, answers: Iterable[str]) -> None:
-        self._outgoing.extend(answers)
+        for answer in answers:
+            self._outgoing.append(answer)
+            self._outgoing_size += len(answer)
         if self._outgoing:
             self._work.set()
+        most = self._settings.max_queue_size
+        if self._outgoing_size > most and self._scope is not None:
+            lost = TransportLost(f"the server did not read the answers: more than {most} bytes")
+            self._failure = self._failure or lost
+            self._abandon()
+            self._scope.cancel(reason="the server does not read")
 
     async def _send(self) -> None:
         while True:
             while self._outgoing:
-                await self._socket.send(self._outgoing[0])
+                sent = self._outgoing[0]
+                await self._socket.send(sent)
                 self._outgoing.popleft()
+                self._outgoing_size -= len(sent)
             self._flushed.set()
             self._flushed, self._work = trio.Event(), trio.Event()
             await self._work.wait()
@@ -167,4 +183,5 @@ class TunnelConnection:
             self._commands.cancel(call)
         self._calls.clear()
         self._outgoing.clear()
+        self._outgoing_size = 0
         self._flushed.set()

@@ -25,6 +25,7 @@ class TunnelSettings:
     connect_timeout: float
     command_timeout: float
     max_answer_size: int
+    max_queue_size: int
     ping_interval: float
     ping_timeout: float
     close_timeout: float
@@ -47,4 +48,9 @@ class TunnelSettings:
             raise ConfigurationError(
                 f"open_tunnel(max_answer_size={self.max_answer_size}): must be at least"
                 f" {_MIN_ANSWER} bytes."
+            )
+        if self.max_queue_size < self.max_answer_size:
+            raise ConfigurationError(
+                f"open_tunnel(max_queue_size={self.max_queue_size}): must be at least"
+                f" max_answer_size, {self.max_answer_size} bytes."
             )

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 __all__ = ["Tunnel", "open_tunnel"]
 
 MAX_ANSWER_SIZE: Final = 10_000_000
+MAX_QUEUE_SIZE: Final = 64 * 2**20
 """In bytes: 10 MB, counted in thousands."""
 COMMAND_TIMEOUT: Final = 28.0
 """In seconds: the server times out after 30."""
@@ -74,6 +75,7 @@ def open_tunnel(
     connect_timeout: float = 10.0,
     command_timeout: float = COMMAND_TIMEOUT,
     max_answer_size: int = MAX_ANSWER_SIZE,
+    max_queue_size: int = MAX_QUEUE_SIZE,
     ping_interval: float = 30.0,
     ping_timeout: float = 20.0,
     close_timeout: float = 5.0,
@@ -105,6 +107,9 @@ def open_tunnel(
       command_timeout: seconds after which a command that the browser has not answered is answered
         with an error. Servers time out after 30.
       max_answer_size: in bytes; a larger answer is replaced by an error. Servers accept 10 MB.
+      max_queue_size: in bytes; if the pending commands and their answers exceed it, further
+        commands are answered with an error. If the server does not read the answers, and they
+        exceed it, the connection is closed and made again.
       ping_interval: seconds between pings to the server.
       ping_timeout: seconds without an answer to a ping after which the connection counts as lost.
       close_timeout: the timeout of the closing handshake in seconds.
@@ -120,6 +125,7 @@ def open_tunnel(
         connect_timeout=connect_timeout,
         command_timeout=command_timeout,
         max_answer_size=max_answer_size,
+        max_queue_size=max_queue_size,
         ping_interval=ping_interval,
         ping_timeout=ping_timeout,
         close_timeout=close_timeout,
