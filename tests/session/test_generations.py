@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from trio_mix import Mix, errors
-from trio_mix.testing import Api, MixServer, Pause, RateLimit, Say, Turn
+from trio_mix.testing import Api, Drop, Fail, MixServer, Pause, RateLimit, Say, Turn
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -77,6 +77,23 @@ async def test_a_message_is_sent_the_other_way_after_an_upgrade(
         assert mix.api == new
         assert server.runs("hello") == 2
     stop_new.set()
+
+
+async def test_a_turn_that_fails_after_an_upgrade_is_not_reported_as_refused(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with (
+        MixServer("pipeline", listen=False) as server,
+        Mix(server.url, network=server.network) as mix,
+        mix.open_stream(server.create_session()) as session,
+    ):
+        server.script("go", Turn(Drop(), Fail("no more tokens")))
+        await session.ask("hello")
+        await server.restart(api="blocking")
+        with pytest.raises(errors.MessageError) as caught:
+            await session.ask("go")
+        assert not isinstance(caught.value, errors.MessageRejected)
+        assert server.runs("go") == 1
 
 
 async def test_a_named_api_is_not_changed(autojump_clock: trio.testing.MockClock) -> None:

@@ -24,14 +24,19 @@ _CHUNK_HEAD = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;.*)?", re.DOTALL)
 
 
 class _Sizes(dict[bytes, int]):
-    """A cache from lines to chunk sizes; -1 for a line that needs the complete parser."""
+    """A cache from lines to chunk sizes; -1 for a line that needs the complete parser.
+
+    Only plain sizes are kept: any other line may be long, with an extension for instance.
+    """
 
     def __missing__(self, line: bytes) -> int:
         size = int(line, 16) if _PLAIN_SIZE.fullmatch(line) else 0
+        if not size:
+            return -1
         if len(self) >= _SIZES_REMEMBERED:
             self.clear()
-        self[line] = size or -1
-        return self[line]
+        self[line] = size
+        return size
 
 
 _sizes = _Sizes()

@@ -59,7 +59,9 @@ class Log:
 
     def __init__(self, limit: int | None = None, max_bytes: int | None = MAX_LOG_BYTES) -> None:
         self.records: list[Record] = []
-        self.runs: Counter[tuple[str, str]] = Counter()  # never cut by the limit
+        # Not cut by the limit on records; of bytes, it has as many as they.
+        self.runs: Counter[tuple[str, str]] = Counter()
+        self._runs_bytes = 0
         self._limit = limit
         self._max_bytes = math.inf if max_bytes is None else max_bytes
         self._bytes = 0
@@ -86,7 +88,7 @@ class Log:
         """Add a record and wake the tasks that wait for one."""
         self.records.append(record)
         if isinstance(record, MessageRun):
-            self.runs[record.session_id, record.text] += 1
+            self._add_run(record)
         self._bytes += _size(record)
         if self._limit is not None and len(self.records) > 2 * self._limit:
             self._remove(len(self.records) - self._limit)
@@ -97,6 +99,16 @@ class Log:
                 count += 1
             self._remove(count)
         self._changed.unpark_all()
+
+    def _add_run(self, record: MessageRun) -> None:
+        key = record.session_id, record.text
+        if key not in self.runs:
+            self._runs_bytes += _size(record)
+        self.runs[key] += 1
+        while self._runs_bytes > self._max_bytes:
+            oldest = next(iter(self.runs))
+            self._runs_bytes -= _RECORD + len(oldest[1])
+            del self.runs[oldest]
 
     def _remove(self, count: int) -> None:
         self._bytes -= sum(map(_size, self.records[:count]))
