@@ -71,3 +71,14 @@ def test_the_cache_of_chunk_sizes_is_bounded() -> None:
     for size in range(1, 6000):
         assert body.feed(b"%x\r\n%b\r\n" % (size, b"x" * size)) == b"x" * size
     assert len(_body._sizes) <= 4096
+
+
+def test_lines_with_extensions_are_not_kept() -> None:
+    from trio_mix._http import _body
+
+    body = ChunkedBody()
+    _body._sizes.clear()
+    for number in range(200):
+        line = b"1;%d=%b" % (number, b"x" * 10_000)
+        assert body.feed(b"%b\r\na\r\n" % line) == b"a"
+    assert sum(map(len, _body._sizes)) < 1000

@@ -175,8 +175,8 @@ class MessageTask:
         self.state.recovery.sending()
         if turn.phase is Phase.REGISTERED:
             self.dispatcher.step(self.state, Input.SENDING)
-        elif turn.phase is Phase.POSTED and self.dispatcher.router.traits.answers is False:
-            turn.answer_due = turn.events_due = False
+        elif turn.phase is Phase.POSTED:  # by the other path: it may be answered differently
+            turn.answer_due = turn.events_due = self.dispatcher.router.traits.answers is not False
 
     def _learn_traits(self) -> None:
         traits, known = self.dispatcher.router.traits, self.send_api.traits()
