@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from tests.support.effort import CountedText
 from trio_mix._wire._events import EVENT_CLASSES
 from trio_mix.cli.ui._json import event_json
 from trio_mix.cli.ui._text import clean, excerpt
-from trio_mix.cli.ui._transcript import PlainLines, Transcript
+from trio_mix.cli.ui._transcript import Piece, PlainLines, Transcript
 from trio_mix.events import (
     CompleteEvent,
     ContentEvent,
@@ -222,3 +223,28 @@ def test_nested_parameters_stay_objects_in_json() -> None:
         params={"command": ["ls", {"deep": 1}]},
     )
     assert json.loads(event_json(event))["params"] == {"command": ["ls", {"deep": 1}]}
+
+
+def test_the_work_for_a_delta_does_not_grow_with_the_text_before_it() -> None:
+    transcript, plain = Transcript(), PlainLines()
+    CountedText.copied = 0
+    shown = []
+    for number in range(2000):
+        transcript.feed(ContentEvent(content=CountedText("some ")))
+        shown += plain.feed([Piece("text", CountedText("some "), fresh=number == 0)])
+    shown += plain.finish()
+    assert transcript.text == "some " * 2000
+    assert shown == [f"text: {'some ' * 2000}".rstrip()]
+    assert CountedText.copied <= 2 * len("some ") * 2000
+
+
+def test_a_line_without_end_is_divided_and_an_old_text_forgotten() -> None:
+    transcript, plain = Transcript(), PlainLines()
+    shown = []
+    for _ in range(300):
+        shown += plain.feed(transcript.feed(ContentEvent(content="x" * 10_000)))
+    assert sum(map(len, shown)) > 2_000_000
+    assert max(map(len, shown)) < 2**20 + 20_000
+    transcript.feed(CompleteEvent(done=True))
+    transcript.feed(ContentEvent(content="next"))
+    assert transcript.text == "next"

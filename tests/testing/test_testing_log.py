@@ -6,7 +6,7 @@ from trio_mix.testing._log import Log
 from trio_mix.testing._records import MessageRun
 
 
-def test_texts_of_messages_are_kept_up_to_the_bound() -> None:
+async def test_texts_of_messages_are_kept_up_to_the_bound() -> None:
     log = Log(max_bytes=1_000_000)
     for number in range(1000):
         log.add(MessageRun(session_id="s", text=f"{number} {'x' * 10_000}", times=1))

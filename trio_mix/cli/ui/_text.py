@@ -10,12 +10,14 @@ from trio_mix._terminal_text import clean, escape
 __all__ = ["clean", "escape", "excerpt", "print_error"]
 
 _EXCERPT = 200
+_LOOKED_AT = 64 * 1024  # characters of a text that an excerpt is made of
 
 
 def excerpt(text: str, limit: int = _EXCERPT) -> str:
     """Return the text on one line, cut to the limit in characters."""
-    flat = " ".join(clean(text).split())
-    return flat if len(flat) <= limit else flat[: limit - 1] + "…"
+    cut = len(text) > _LOOKED_AT
+    flat = " ".join(clean(text[:_LOOKED_AT]).split())
+    return flat if len(flat) <= limit and not cut else flat[: limit - 1] + "…"
 
 
 def print_error(problem: str) -> None:

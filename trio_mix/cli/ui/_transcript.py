@@ -11,7 +11,7 @@ Rules:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypeAlias, assert_never
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, assert_never
 
 import attrs
 
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from trio_mix.events import Event
+
+_LONGEST_LINE: Final = 2**20
 
 PieceKind: TypeAlias = Literal[
     "text", "thinking", "tool", "permission", "notice", "user", "done", "error", "gap", "info"
@@ -84,10 +86,15 @@ class Transcript:
     """Whether to show the messages that were sent, too."""
     _calls: dict[str, _ShownCall] = attrs.field(factory=dict, init=False)
     _open: tuple[str, str | None, str | None] | None = attrs.field(default=None, init=False)
-    text: str = attrs.field(default="", init=False)
-    """The top-level text so far, as the server sent it."""
+    _text: list[str] = attrs.field(factory=list, init=False)
+    _ended: bool = attrs.field(default=False, init=False)
     _texts: int = attrs.field(default=0, init=False)
     _thoughts: int = attrs.field(default=0, init=False)
+
+    @property
+    def text(self) -> str:
+        """The top-level text of the message so far, as the server sent it."""
+        return "".join(self._text)
 
     def feed(self, event: Event) -> list[Piece]:
         """Return the pieces that the event adds to the output, often none."""
@@ -95,7 +102,7 @@ class Transcript:
             case ContentEvent():
                 if event.parent_tool_call_id is None:
                     self._texts += 1
-                    self.text += event.content
+                    self._add_text(event.content)
                 return self._stream("text", event)
             case ThinkingEvent():
                 self._thoughts += event.parent_tool_call_id is None
@@ -105,6 +112,12 @@ class Transcript:
                 if pieces:
                     self._open = None
                 return pieces
+
+    def _add_text(self, text: str) -> None:
+        if self._ended:  # of a session that is watched, only the last message is kept
+            self._text.clear()
+            self._ended = False
+        self._text.append(text)
 
     def _stream(self, kind: PieceKind, event: ContentEvent | ThinkingEvent) -> list[Piece]:
         key = (kind, event.assistant_message_id, event.parent_tool_call_id)
@@ -187,7 +200,7 @@ class Transcript:
             if event.reasoning and not self._thoughts:
                 pieces.append(Piece("thinking", clean(event.reasoning)))
             if event.content and not self._texts:
-                self.text += event.content
+                self._add_text(event.content)
                 pieces.append(Piece("text", clean(event.content)))
         if not event.done:
             return pieces
@@ -199,6 +212,7 @@ class Transcript:
         not_shown = [piece for call_id in self._calls for piece in self._first_showing(call_id)]
         self._calls.clear()
         self._texts = self._thoughts = 0
+        self._ended = True
         return [*not_shown, last]
 
 
@@ -221,11 +235,15 @@ def permission_summary(event: PermissionEvent) -> str:
 
 @attrs.define
 class PlainLines:
-    """Joins pieces into whole lines with a label, for output that is no terminal."""
+    """Joins pieces into whole lines with a label, for output that is no terminal.
+
+    A line that is longer than `_LONGEST_LINE` is divided.
+    """
 
     prefix: str = ""
     _label: str = attrs.field(default="", init=False)
-    _rest: str = attrs.field(default="", init=False)
+    _rest: list[str] = attrs.field(factory=list, init=False)
+    _size: int = attrs.field(default=0, init=False)
 
     def feed(self, pieces: Iterable[Piece]) -> list[str]:
         """Return the lines that the pieces complete."""
@@ -234,13 +252,23 @@ class PlainLines:
             if piece.fresh:
                 lines += self.finish()
                 self._label = f"{self.prefix}{'  ' * piece.depth}{piece.kind}: "
-            *whole, self._rest = (self._rest + piece.text).split("\n")
-            lines += [f"{self._label}{line}".rstrip() for line in whole if line.strip()]
-            if not piece.streamed:
+            first, *others = piece.text.split("\n")
+            self._add(first)
+            for other in others:
+                lines += self.finish()
+                self._add(other)
+            if self._size > _LONGEST_LINE or not piece.streamed:
                 lines += self.finish()
         return lines
 
     def finish(self) -> list[str]:
         """Return the unfinished line, if any."""
-        rest, self._rest = self._rest, ""
+        rest = "".join(self._rest)
+        self._rest.clear()
+        self._size = 0
         return [f"{self._label}{rest}".rstrip()] if rest.strip() else []
+
+    def _add(self, text: str) -> None:
+        if text:
+            self._rest.append(text)
+            self._size += len(text)
