@@ -14,6 +14,7 @@ Rule 5  What is held back is bounded in bytes. Beyond the limit only the stored 
 
 from __future__ import annotations
 
+import json
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from trio_mix.events import Event
     from trio_mix.sse import ServerSentEvent
 
-__all__ = ["SessionEvents", "TurnEvents"]
+__all__ = ["OpenRequest", "SessionEvents", "TurnEvents"]
 
 _REMEMBERED: Final = 256
 _MAX_HELD: Final = 16 * 2**20
@@ -50,6 +51,7 @@ _LOST: Final = "the end of the turn was lost with a connection"
 
 _DROPPED: Final = (ev.ConnectedEvent, ev.HeartbeatEvent)
 _ANNOUNCED: Final = (ev.SessionCreatedEvent, ev.SessionDeletedEvent)
+_OF_RELAY: Final = ("gap", "turn", "permission_settled")
 _ASKS: Final = (ev.PermissionEvent, ev.NotificationEvent)
 _ENDS: Final = (ev.CompleteEvent, ev.ErrorEvent, ev.RateLimitEvent)
 
@@ -87,6 +89,16 @@ class _Seen:
                 pass
 
 
+@attrs.frozen
+class OpenRequest:
+    """A permission request that nobody has answered."""
+
+    data: str
+    turn_id: str
+    position: int
+    """The id of its event."""
+
+
 class TurnEvents:
     """One turn: what was appended of it, and what is held back.
 
@@ -94,10 +106,12 @@ class TurnEvents:
       turn_id: its id.
       own: whether it was sent through the relay.
       cut: whether events of it may have been lost before.
+      start: the position before its first event.
     """
 
-    def __init__(self, turn_id: str, *, own: bool, cut: bool = False) -> None:
+    def __init__(self, turn_id: str, *, own: bool, cut: bool = False, start: int = 0) -> None:
         self.turn_id = turn_id
+        self.start = start
         self.own = own
         self.cut = cut
         self.was_cut = cut
@@ -147,7 +161,7 @@ class SessionEvents:
     Attributes:
       own: the turn that the relay sent and that is not settled, or None.
       foreign: a turn that was sent past the relay and is not over, or None.
-      requests: the open permission requests: their data by their ids.
+      requests: the open permission requests by their ids.
       announced: events about sessions, which the caller takes out.
       repaired: the number of turns that were completed from stored messages.
     """
@@ -161,7 +175,7 @@ class SessionEvents:
     ) -> None:
         self.own: TurnEvents | None = None
         self.foreign: TurnEvents | None = None
-        self.requests: OrderedDict[str, str] = OrderedDict()
+        self.requests: OrderedDict[str, OpenRequest] = OrderedDict()
         self.announced: list[tuple[str, str, str]] = []
         self.repaired: int = 0
         self.style: WireStyle = WireStyle() if style is None else style
@@ -169,22 +183,38 @@ class SessionEvents:
         self._rate_limit_ends = rate_limit_ends
         self._ended_messages: OrderedDict[str, None] = OrderedDict()
         self._last_error: str | None = None
+        self._position = 0
 
     # -- our turn -----------------------------------------------------------------------------
 
-    def begin(self, turn_id: str, appended: Iterable[ServerSentEvent] = (), *, cut: bool) -> None:
+    def begin(
+        self,
+        turn_id: str,
+        appended: Iterable[ServerSentEvent] = (),
+        *,
+        cut: bool,
+        start: int = 0,
+    ) -> None:
         """Note that a turn is posted, or resumed.
 
         Args:
           turn_id: its id.
           appended: its events in the log, if it is resumed.
           cut: whether events of it may have been lost before.
+          start: the position before its first event.
         """
-        self.own = TurnEvents(turn_id, own=True, cut=cut)
+        self.own = TurnEvents(turn_id, own=True, cut=cut, start=start)
         for frame in appended:
             event = decode_event(frame)
             self.own.note_ids(event)
-            self.own.seen.add(event)
+            if isinstance(event, ev.PermissionEvent):
+                position = int(frame.id) if frame.id.isdigit() else 0
+                request = OpenRequest(frame.data, turn_id, position)
+                self.requests[event.permission_id] = request
+            elif frame.event == "permission_settled":
+                self.requests.pop(_permission_id(frame.data), None)
+            elif frame.event not in _OF_RELAY:
+                self.own.seen.add(event)
 
     def settle(
         self, outcome: Outcome, rounds: Sequence[Round] = (), *, end_needed: bool = True
@@ -252,13 +282,15 @@ class SessionEvents:
             if turn is not None:
                 turn.hole()
 
-    def take(self, frame: ServerSentEvent, *, mine: bool) -> list[Draft]:
+    def take(self, frame: ServerSentEvent, *, mine: bool, position: int = 0) -> list[Draft]:
         """Return the events to append for one that the server sent.
 
         Args:
           frame: the event as it was sent.
           mine: whether it belongs to the message that the relay sent last.
+          position: the id of the event that was appended last.
         """
+        self._position = position
         event = decode_event(frame)
         if isinstance(event, _DROPPED):
             return []
@@ -309,7 +341,7 @@ class SessionEvents:
         ):
             return None
         if self.foreign is None:
-            self.foreign = TurnEvents(self._new_turn_id(), own=False)
+            self.foreign = TurnEvents(self._new_turn_id(), own=False, start=self._position)
         return self.foreign
 
     def _ended(self, frame: ServerSentEvent, turn: TurnEvents) -> list[Draft]:
@@ -362,7 +394,9 @@ class SessionEvents:
     ) -> Draft:
         data = with_turn_id(frame.data, turn.turn_id)
         if isinstance(event, ev.PermissionEvent):
-            self.requests[event.permission_id] = data
+            # Its id is the next one.
+            request = OpenRequest(data, turn.turn_id, self._position + 1)
+            self.requests[event.permission_id] = request
             if len(self.requests) > _MAX_REQUESTS:
                 self.requests.popitem(last=False)
         return Draft(frame.event, data)
@@ -384,6 +418,11 @@ class SessionEvents:
         elif isinstance(event, ev.ContentEvent):
             style = attrs.evolve(style, deltas=True, ids=event.assistant_message_id is not None)
         self.style = style
+
+
+def _permission_id(data: str) -> str:
+    fields = json.loads(data)  # written by this relay
+    return str(fields["permissionId"])
 
 
 def _audience(event: Event) -> Audience:

@@ -1,0 +1,387 @@
+"""Sessions of the relay: sends, streams, losses, restarts, permissions, idle close."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+import trio.testing
+
+from tests.support.relay_memory_log import MemoryLog, MemoryStore
+from tests.support.relay_world import ends_of, open_hub, post, read_all, text_of, until_over
+from trio_mix.relay._errors import (
+    AlreadyDecided,
+    Draining,
+    KeyReused,
+    QueueFull,
+    SessionUnknown,
+    TurnUnknown,
+)
+from trio_mix.relay._ids import EPOCH
+from trio_mix.relay._records import TurnState
+from trio_mix.testing import (
+    AskPermission,
+    Cut,
+    FaultPlan,
+    FaultProxy,
+    Hang,
+    MixServer,
+    Pause,
+    Rule,
+    Say,
+    Turn,
+    UseTool,
+    assert_ran_once,
+)
+
+if TYPE_CHECKING:
+    from trio_mix.testing import Api
+
+APIS: tuple[Api, ...] = ("async", "blocking", "pipeline", "pipeline-oldest")
+
+
+@pytest.fixture(params=APIS)
+def api(request: pytest.FixtureRequest) -> Api:
+    found: Api = request.param
+    return found
+
+
+async def test_a_message_runs_and_its_events_are_logged_with_one_end(
+    api: Api, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with MixServer(api, listen=False, pace=0.0) as server:
+        server.script("hi", Turn(Say("Hello there", deltas=["Hello ", "there"])))
+        session = server.create_session()
+        async with open_hub(server) as hub, hub.session(session) as feed:
+            start = await feed.start()
+            sent = await post(feed, "hi")
+            assert (sent.answer, sent.repeated) == (None, False)
+            turn = await feed.wait_turn(sent.turn.turn_id)
+            assert turn.state is TurnState.DONE
+            assert turn.outcome is not None
+            assert (turn.outcome.kind, turn.outcome.final_text) == ("complete", "Hello there")
+            frames = await read_all(feed, start.position)
+            assert hub.generation == api
+        [end] = ends_of(frames)
+        assert (end.turn_id, end.event) == (turn.turn_id, "complete")
+        assert end.data["content"] == "Hello there"
+        if api != "pipeline-oldest":
+            assert text_of(frames, turn.turn_id) == "Hello there"
+        assert [int(frame.id) for frame in frames] == sorted({int(frame.id) for frame in frames})
+        assert all(int(frame.id) > EPOCH for frame in frames)
+        assert_ran_once(server, "hi")
+
+
+async def test_messages_that_are_sent_at_once_run_one_by_one_in_order(
+    api: Api, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with MixServer(api, listen=False, pace=0.0) as server:
+        for number in range(10):
+            server.script(
+                f"m{number}", Turn(Say(f"reply {number}", deltas=["reply ", f"{number}"]))
+            )
+        session = server.create_session()
+        async with open_hub(server) as hub, hub.session(session) as feed:
+            start = await feed.start()
+            accepted: list[str] = []
+
+            async def one(number: int) -> None:
+                sent = await post(feed, f"m{number}")
+                await until_over(feed, sent)
+                accepted.append(sent.turn.turn_id)
+
+            async with trio.open_nursery() as nursery:
+                for number in range(10):
+                    nursery.start_soon(one, number)
+            frames = await read_all(feed, start.position)
+            ends = ends_of(frames)
+            assert sorted(end.turn_id for end in ends) == sorted(accepted)
+            for number in range(10):
+                assert_ran_once(server, f"m{number}")
+            order = [json.loads(frame.data)["turnId"] for frame in frames]
+            assert [key for i, key in enumerate(order) if i == 0 or order[i - 1] != key] == [
+                end.turn_id for end in ends
+            ]
+
+
+async def test_a_refusal_is_passed_on_and_ends_nothing(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with MixServer(listen=False, pace=0.0) as server:
+        session = server.create_session()
+        async with open_hub(server) as hub, hub.session(session) as feed:
+            start = await feed.start()
+            sent = await post(feed, "/unknown-command", key="k")
+            assert sent.answer is not None
+            assert sent.answer.status == 404
+            again = await post(feed, "/unknown-command", key="k")
+            assert (again.answer, again.repeated) == (sent.answer, True)
+            assert ends_of(await read_all(feed, start.position)) == []
+            assert (await feed.wait_turn(sent.turn.turn_id)).state is TurnState.DONE
+
+
+async def test_a_command_is_answered_and_has_one_end(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with MixServer(listen=False, pace=0.0) as server:
+        session = server.create_session()
+        async with open_hub(server) as hub, hub.session(session) as feed:
+            start = await feed.start()
+            sent = await post(feed, "/help")
+            turn = await feed.wait_turn(sent.turn.turn_id)
+            assert turn.outcome is not None
+            assert turn.outcome.kind == "complete"
+            [end] = ends_of(await read_all(feed, start.position))
+            assert end.data["content"] == turn.outcome.final_text != ""
+
+
+async def test_an_idempotency_key_sends_a_message_once_also_over_a_restart(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    store = MemoryStore()
+    async with MixServer(listen=False, pace=0.0) as server:
+        server.script("hi", Turn(Say("Hello")))
+        session = server.create_session()
+        async with open_hub(server, store) as hub, hub.session(session) as feed:
+            first = await post(feed, "hi", key="k")
+            again = await post(feed, "hi", key="k")
+            assert again.repeated
+            assert again.turn.turn_id == first.turn.turn_id
+            with pytest.raises(KeyReused):
+                await post(feed, "other", key="k")
+            other = await post(feed, "hi", key="k", subject="eve")
+            assert not other.repeated
+            await until_over(feed, other)
+        async with open_hub(server, store) as hub, hub.session(session) as feed:
+            again = await post(feed, "hi", key="k")
+            assert again.repeated
+            assert again.turn.state is TurnState.DONE
+        assert sum(each.text == "hi" for each in server.log if hasattr(each, "text")) >= 2
+
+
+async def test_a_full_queue_refuses(autojump_clock: trio.testing.MockClock) -> None:
+    async with MixServer(listen=False, pace=0.0) as server:
+        server.script("hang", Turn(Hang()))
+        session = server.create_session()
+        async with open_hub(server, queue_max=2) as hub, hub.session(session) as feed:
+            running = await post(feed, "hang")
+            waiting = await post(feed, "next")
+            with pytest.raises(QueueFull, match="2 messages are queued"):
+                await post(feed, "too many")
+            cancelled = await hub.cancel(waiting.turn.turn_id)
+            assert cancelled.state is TurnState.CANCELLED
+            assert await hub.turn(waiting.turn.turn_id) == cancelled
+            await hub.cancel(running.turn.turn_id)
+            turn = await feed.wait_turn(running.turn.turn_id)
+            assert turn.state is TurnState.CANCELLED
+            frames = await read_all(feed, 0)
+            ends = ends_of(frames)
+            assert [end.turn_id for end in ends] == [waiting.turn.turn_id, running.turn.turn_id]
+            with pytest.raises(TurnUnknown):
+                await hub.cancel("none")
+            assert await hub.cancel(running.turn.turn_id) == turn
+
+
+async def test_a_lost_connection_in_mid_turn_is_invisible_but_for_time(
+    api: Api, autojump_clock: trio.testing.MockClock
+) -> None:
+    words = [f"word{number} " for number in range(40)]
+    text = "".join(words)
+    async with MixServer(api, listen=False, pace=0.0) as server:
+        server.script(
+            "hi",
+            Turn(Say(text[:120], deltas=words[:15]), UseTool("bash", input={"x": 1}), Pause(3)),
+        )
+        server.script(
+            "hi2",
+            Turn(*[step for word in words for step in (Say(word, deltas=[word]), Pause(0.2))]),
+        )
+        session = server.create_session()
+        plan = FaultPlan(Rule(Cut(after_bytes=2500), request="GET /stream"))
+        async with FaultProxy(server, plan) as proxy:
+            async with (
+                open_hub(server, network=proxy.network) as hub,
+                hub.session(session) as feed,
+            ):
+                start = await feed.start()
+                for name in ("hi2", "hi"):
+                    sent = await post(feed, name)
+                    turn = await feed.wait_turn(sent.turn.turn_id)
+                    assert turn.outcome is not None
+                    assert turn.outcome.kind == "complete", turn
+                    frames = await read_all(feed, start.position)
+                    if api != "pipeline-oldest":
+                        assert text_of(frames, turn.turn_id) == turn.outcome.text
+                    assert [end.turn_id for end in ends_of(frames)].count(turn.turn_id) == 1
+                    assert_ran_once(server, name)
+
+
+async def test_an_unknown_session_is_refused_and_not_stored(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    store = MemoryStore()
+    async with MixServer(listen=False, pace=0.0) as server:
+        async with open_hub(server, store) as hub:
+            for _ in range(2):
+                with pytest.raises(SessionUnknown, match="no session 'none'"):
+                    async with hub.session("none"):
+                        pass
+        assert store.sessions == {}
+
+
+async def test_the_first_answer_to_a_permission_request_counts(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with MixServer(listen=False, pace=0.0) as server:
+        server.script("ask", Turn(AskPermission("bash"), Say("done")))
+        session = server.create_session()
+        async with open_hub(server) as hub, hub.session(session) as feed:
+            start = await feed.start()
+            sent = await post(feed, "ask")
+            position = start.position
+            while not feed.open_requests(feed.newest):
+                await feed.wait(position)
+                position = feed.newest
+            [(name, data)] = feed.open_requests(feed.newest)
+            assert name == "permission"
+            assert feed.open_requests(start.position) == []
+            request = json.loads(data)
+            assert request["turnId"] == sent.turn.turn_id
+            assert hub.session_of_permission(request["id"]) == session
+            results: list[object] = []
+
+            async def decide(grant: bool, subject: str) -> None:
+                try:
+                    answer = await hub.decide(request["id"], grant=grant, subject=subject)
+                    results.append(answer.status)
+                except AlreadyDecided as exc:
+                    results.append(str(exc))
+
+            await decide(True, "bob")
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(decide, True, "eve")
+                nursery.start_soon(decide, False, "eve")
+            assert results[0] == 200
+            assert set(results[1:]) == {200, "The permission request was granted by bob before."}
+            await until_over(feed, sent)
+            assert feed.open_requests(feed.newest) == []
+            frames = await read_all(feed, start.position, relay=True)
+            [settled] = [frame for frame in frames if frame.event == "permission_settled"]
+            assert json.loads(settled.data) == {
+                "permissionId": request["id"],
+                "granted": True,
+                "by": "bob",
+                "turnId": sent.turn.turn_id,
+            }
+            plain = await read_all(feed, start.position)
+            assert {"permission_settled", "turn"}.isdisjoint(frame.event for frame in plain)
+
+
+async def test_a_hub_that_is_closed_in_mid_turn_cancels_nothing_and_the_next_one_finishes(
+    api: Api, autojump_clock: trio.testing.MockClock
+) -> None:
+    store = MemoryStore()
+    words = [f"word{number} " for number in range(20)]
+    async with MixServer(api, listen=False, pace=0.0) as server:
+        steps = [step for word in words for step in (Say(word, deltas=[word]), Pause(1))]
+        server.script("long", Turn(*steps))
+        session = server.create_session()
+        async with open_hub(server, store) as hub, hub.session(session) as feed:
+            sent = await post(feed, "long")
+            queued = await post(feed, "then")
+            await trio.sleep(5)
+        if api.startswith("pipeline"):
+            pass  # its turns are cancelled with their stream
+        async with open_hub(server, store) as hub, hub.session(session) as feed:
+            turn = await feed.wait_turn(sent.turn.turn_id)
+            then = await feed.wait_turn(queued.turn.turn_id)
+            start = await feed.start(from_="earliest")
+            frames = await read_all(feed, start.position)
+        assert turn.outcome is not None
+        assert then.outcome is not None
+        assert then.outcome.kind == "complete"
+        assert [end.turn_id for end in ends_of(frames)] == [turn.turn_id, then.turn_id]
+        assert_ran_once(server, "long")
+        assert_ran_once(server, "then")
+        if api == "async":
+            assert turn.outcome.text == "".join(words)
+            assert text_of(frames, turn.turn_id) == "".join(words)
+
+
+async def test_an_idle_session_is_closed_but_never_in_mid_turn(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with MixServer(listen=False, pace=0.0) as server:
+        server.script("slow", Turn(Pause(1000), Say("done")))
+        session = server.create_session()
+        async with open_hub(server, idle_close=300.0) as hub:
+            async with hub.session(session) as feed:
+                sent = await post(feed, "slow")
+            await trio.sleep(900)
+            assert hub.statistics().sessions == 1
+            async with hub.session(session) as same:
+                assert same is feed
+                await until_over(feed, sent)
+            await trio.sleep(400)
+            assert hub.statistics().sessions == 0
+            assert feed.closed == "idle"
+            async with hub.session(session) as again:
+                assert again is not feed
+                assert len(ends_of(await read_all(again, EPOCH))) == 1
+
+
+async def test_draining_waits_for_the_running_turn_and_refuses_others(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    store = MemoryStore()
+    async with MixServer(listen=False, pace=0.0) as server:
+        server.script("slow", Turn(Pause(10), Say("done")))
+        session = server.create_session()
+        async with open_hub(server, store) as hub, hub.session(session) as feed:
+            sent = await post(feed, "slow")
+            queued = await post(feed, "queued")
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(hub.drain, 30.0)
+                await trio.sleep(1)
+                with pytest.raises(Draining):
+                    await post(feed, "more")
+            assert store.turns[sent.turn.turn_id].state is TurnState.DONE
+            assert store.turns[queued.turn.turn_id].state is TurnState.ACCEPTED
+            assert feed.closed == "drained"
+        async with open_hub(server, store) as hub, hub.session(session) as feed:
+            await until_over(feed, queued)
+        assert_ran_once(server, "queued")
+
+
+async def test_a_position_is_found_again_or_the_gap_is_named(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    from trio_mix.relay import Retention
+
+    store = MemoryStore()
+    log = MemoryLog(store, retention=Retention(events=6))
+    async with MixServer(listen=False, pace=0.0) as server:
+        session = server.create_session()
+        async with open_hub(server, log, ring=2) as hub, hub.session(session) as feed:
+            for number in range(4):
+                await until_over(feed, await post(feed, f"m{number}"))
+            kept = store.sessions[session].events
+            newest = feed.newest
+            for unknown in ("x", "7", str(newest + 1), "9" * 30):
+                start = await feed.start(last_event_id=unknown)
+                assert start.position == newest
+                assert start.gap is not None
+                assert start.gap.missed is None
+            start = await feed.start(last_event_id=str(kept[1].id))
+            assert (start.position, start.gap) == (kept[1].id, None)
+            start = await feed.start(last_event_id=str(EPOCH + 1))
+            assert start.gap is not None
+            assert start.gap.missed == len(store.history[session]) - 6 - 1
+            assert start.position == kept[0].id - 1
+            assert (await feed.start(from_="earliest")).position == kept[0].id - 1
+            assert (await feed.start()).position == (await feed.start(from_="turn")).position
+            chunk = await feed.read(EPOCH + 1, relay=True)
+            assert chunk.gap == start.gap
+            assert chunk.position == newest

@@ -1,0 +1,61 @@
+"""Find out which generation of the API a server has, without sending a message."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+
+from trio_mix import RequestOptions, RetryConfig, errors
+
+if TYPE_CHECKING:
+    from trio_mix import Mix
+
+__all__ = ["Generation", "find_generation"]
+
+Generation: TypeAlias = Literal["pipeline-oldest", "pipeline", "blocking", "async"]
+
+_OPTIONS: Final = RequestOptions(timeout=5.0, retries=RetryConfig(strategy="none"))
+_VERSION: Final = re.compile(r"(\d+)\.(\d+)\.(\d+)")
+_CATCH_ALL: Final = b"Mix HTTP JSON-RPC Server"
+
+
+async def find_generation(mix: Mix) -> Generation:
+    """Return the generation of a server.
+
+    Raises:
+      TransportError: the server cannot be reached.
+    """
+    try:
+        health = await mix.request("GET", "/health", options=_OPTIONS)
+    except errors.MixError as exc:
+        body = exc.body.encode()
+    else:
+        body = health.body
+    if body.startswith(_CATCH_ALL):
+        return "pipeline-oldest"
+    found = _VERSION.search(body.decode("utf-8", "replace"))
+    if found is not None:
+        number = tuple(int(part) for part in found.groups())
+        if number >= (0, 7, 4):
+            return "async"
+        return "blocking" if number >= (0, 7, 0) else "pipeline"
+    if not await _has_pipeline(mix):
+        return "async"
+    return "pipeline" if await _has_rest(mix) else "pipeline-oldest"
+
+
+async def _has_pipeline(mix: Mix) -> bool:
+    try:
+        # Empty content is refused by a server that has the path, and sends nothing.
+        await mix.request("POST", "/stream/-/message", json={"content": ""}, options=_OPTIONS)
+    except errors.MixError as exc:
+        return exc.status_code not in (404, 405)
+    return True
+
+
+async def _has_rest(mix: Mix) -> bool:
+    try:
+        sessions = await mix.request("GET", "/api/sessions", options=_OPTIONS)
+    except errors.MixError:
+        return False
+    return sessions.body.lstrip().startswith(b"[")

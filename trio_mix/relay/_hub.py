@@ -1,0 +1,471 @@
+"""`Hub`: opens and closes the relay's sessions, and decides what concerns no single one."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import OrderedDict
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final, Self, cast, get_args
+
+import attrs
+import trio
+
+from trio_mix import errors
+from trio_mix._lifetime import OwnedNursery
+from trio_mix._terminal_text import get_logger
+from trio_mix.relay._errors import (
+    AlreadyDecided,
+    LogError,
+    SessionUnknown,
+    TurnUnknown,
+    UpstreamUnavailable,
+)
+from trio_mix.relay._feed import SessionFeed
+from trio_mix.relay._generation import Generation, find_generation
+from trio_mix.relay._owner import HubSettings, SessionOwner
+from trio_mix.relay._records import Answer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from types import TracebackType
+
+    from trio_mix import Mix
+    from trio_mix.relay._log import Log
+    from trio_mix.relay._records import TurnRecord
+
+__all__ = ["Announcements", "Hub", "HubSettings", "HubStatistics", "SessionFeed"]
+
+_GENERATION: Final = "generation"
+_PROBE_PAUSE: Final = 1.0
+_LONGEST_PROBE_PAUSE: Final = 15.0
+_ANNOUNCED: Final = 1000
+_DECISIONS: Final = 10_000
+
+_logger = get_logger("trio_mix.relay")
+
+
+@attrs.frozen(kw_only=True)
+class HubStatistics:
+    """Counters of the relay's sessions; those that end in ``_total`` only grow."""
+
+    sessions: int = 0
+    """Sessions that are open."""
+    sessions_connected: int = 0
+    """Those whose upstream stream is connected."""
+    turns_running: int = 0
+    turns_queued: int = 0
+    events_total: int = 0
+    """Events that were stored."""
+    event_bytes_total: int = 0
+    commits_total: int = 0
+    """Transactions of the log."""
+    log_failures_total: int = 0
+    events_deleted_total: int = 0
+    """Events that the retention has deleted."""
+    stream_losses_total: int = 0
+    """Losses of upstream streams, of the sessions that are open."""
+    turns_repaired_total: int = 0
+    """Turns that were completed from stored messages, of the sessions that are open."""
+
+
+class Announcements:
+    """Reports created and deleted sessions, each once."""
+
+    def __init__(self) -> None:
+        self._callbacks: dict[object, Callable[[str, str, str], None]] = {}
+        self._seen: OrderedDict[tuple[str, str], None] = OrderedDict()
+
+    def subscribe(self, callback: Callable[[str, str, str], None]) -> Callable[[], None]:
+        """Call a function with the event's name, its data and the session's id.
+
+        Args:
+          callback: called synchronously; it must not block or raise.
+
+        Returns:
+          A function that ends this.
+        """
+        key = object()
+        self._callbacks[key] = callback
+
+        def end() -> None:
+            self._callbacks.pop(key, None)
+
+        return end
+
+    def report(self, event: str, data: str, session_id: str) -> None:
+        """Report an event of a stream, unless another stream has brought it already."""
+        if (event, session_id) in self._seen:
+            return
+        self._seen[event, session_id] = None
+        if len(self._seen) > _ANNOUNCED:
+            self._seen.popitem(last=False)
+        for callback in list(self._callbacks.values()):
+            callback(event, data, session_id)
+
+
+@attrs.define(eq=False)
+class _Decision:
+    """An answer to a permission request."""
+
+    grant: bool
+    subject: str
+    done: trio.Event = attrs.field(factory=trio.Event)
+    answer: Answer | None = None
+    """The server's answer; None if it could not be reached."""
+
+
+class Hub:
+    """The sessions of one relay. Use it as an async context manager.
+
+    Args:
+      mix: the client of the server.
+      log: the log, which the hub opens and closes.
+      settings: the settings.
+      wall_clock: returns the time in seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        mix: Mix,
+        log: Log,
+        settings: HubSettings,
+        *,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.announcements: Announcements = Announcements()
+        self.upstream_reachable: bool = False
+        self._mix = mix
+        self._log = log
+        self._settings = settings
+        self._now = wall_clock
+        self._tasks = OwnedNursery("A hub can be entered only once.")
+        self._owners: dict[str, SessionOwner] = {}
+        self._feeds: dict[SessionOwner, SessionFeed] = {}
+        self._opening: dict[str, trio.Lock] = {}
+        self._decisions: OrderedDict[str, _Decision] = OrderedDict()
+        self._generation: Generation | None = None
+        self._known = trio.Event()
+        self._draining = False
+        self._log_open = False
+
+    # -- life ---------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        """Open the log, and resume the turns that are not over.
+
+        Raises:
+          LogError: the log cannot be used.
+        """
+        nursery = await self._tasks.open()
+        try:
+            await self._log.__aenter__()
+            self._log_open = True
+            self._set_generation(await self._log.recall(_GENERATION))
+            nursery.start_soon(self._probe)
+            for session_id in await self._log.outbox.sessions():
+                await self._owner(session_id)
+        except BaseException as exc:
+            await self.__aexit__(type(exc), exc, exc.__traceback__)
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close all sessions and the log. No turn is cancelled on the server."""
+        try:
+            await self._tasks.close("the relay is being closed", exc)
+        finally:
+            if self._log_open:
+                self._log_open = False
+                await self._log.__aexit__(exc_type, exc, traceback)
+
+    async def drain(self, timeout: float) -> None:
+        """Accept no more messages, wait for the running turns, and close all sessions.
+
+        Args:
+          timeout: seconds after which the sessions are closed in any case. Their turns are resumed
+            by the next relay.
+        """
+        self._draining = True
+        owners = list(self._owners.values())
+        for owner in owners:
+            owner.draining = True
+        with trio.move_on_after(timeout):
+            for owner in owners:
+                while owner.current is not None and owner.closed is None:
+                    await owner.current.over.wait()
+                    await trio.lowlevel.checkpoint()
+        for owner in owners:
+            owner.stop("drained")
+        for owner in owners:
+            await owner.ended.wait()
+        await trio.lowlevel.checkpoint()
+
+    # -- the server ---------------------------------------------------------------------------
+
+    @property
+    def generation(self) -> Generation | None:
+        """The server's generation; None while the server was never reached."""
+        return self._generation
+
+    @property
+    def ready(self) -> bool:
+        """Whether messages are accepted and stored."""
+        failing = any(owner.appender.failing for owner in self._owners.values())
+        return self._log_open and self._generation is not None and not (self._draining or failing)
+
+    async def wait_ready(self) -> None:
+        """Wait until the server's generation is known."""
+        await self._known.wait()
+
+    def _set_generation(self, found: str | None) -> None:
+        if found in get_args(Generation):
+            self._generation = cast("Generation", found)
+            self._known.set()
+
+    async def _probe(self) -> None:
+        """Find out the server's generation, and remember it."""
+        pause = _PROBE_PAUSE
+        while True:
+            try:
+                found = await find_generation(self._mix)
+                self.upstream_reachable = True
+                if found != self._generation:
+                    await self._log.remember(_GENERATION, found)
+                self._set_generation(found)
+                return
+            except errors.TransportError as exc:
+                self.upstream_reachable = False
+                _logger.debug("The server cannot be reached: %s", exc)
+            except LogError as exc:
+                _logger.error("The server's generation is not stored: %s", exc)
+            await trio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PROBE_PAUSE)
+
+    # -- sessions -----------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def session(self, session_id: str) -> AsyncIterator[SessionFeed]:
+        """Return a context manager for a session, which stays open while it is used.
+
+        Raises:
+          SessionUnknown: neither the server nor the log knows the session.
+          UpstreamUnavailable: the log does not know it, and the server cannot be reached.
+          LogError: the session could not be acquired.
+        """
+        owner = await self._owner(session_id)
+        owner.consumers += 1
+        try:
+            yield self._feeds[owner]
+        finally:
+            owner.consumers -= 1
+            owner.touch()
+
+    async def _owner(self, session_id: str) -> SessionOwner:
+        lock = self._opening.setdefault(session_id, trio.Lock())
+        try:
+            async with lock:
+                owner = self._owners.get(session_id)
+                if owner is not None and owner.closed is None and not owner.stopping:
+                    return owner
+                if owner is not None:
+                    await owner.ended.wait()
+                if await self._log.extent(session_id) is None:
+                    await self._verify(session_id)
+                return await self._open(session_id)
+        finally:
+            if not lock.statistics().tasks_waiting:
+                self._opening.pop(session_id, None)
+
+    async def _open(self, session_id: str) -> SessionOwner:
+        nursery = self._tasks.nursery
+        if nursery is None:
+            raise errors.UsageError("The hub is not open: use it as `async with hub`.")
+        owner = SessionOwner(
+            session_id,
+            self._mix,
+            self._log,
+            self._settings,
+            generation=lambda: self._generation,
+            announce=self.announcements.report,
+            wall_clock=self._now,
+        )
+        owner.draining = self._draining
+        await nursery.start(self._run_owner, owner)
+        return owner
+
+    async def _run_owner(
+        self, owner: SessionOwner, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(owner.run)
+            self._owners[owner.session_id] = owner
+            self._feeds[owner] = SessionFeed(owner, self._mix, self._log)
+            nursery.start_soon(self._close_idle, owner, nursery.cancel_scope)
+            task_status.started()
+
+    async def _close_idle(self, owner: SessionOwner, scope: trio.CancelScope) -> None:
+        """Close a session that nothing uses, and end with it."""
+        while not owner.ended.is_set():
+            due = owner.idle_since + self._settings.idle_close
+            if not owner.busy and trio.current_time() >= due:
+                owner.stop("idle")
+            with trio.move_on_at(max(due, trio.current_time() + self._settings.idle_close / 10)):
+                await owner.ended.wait()
+        if self._owners.get(owner.session_id) is owner:
+            del self._owners[owner.session_id]
+        self._feeds.pop(owner, None)
+        scope.cancel(reason="the session is closed")
+
+    async def _verify(self, session_id: str) -> None:
+        """Raise if the server does not know a session."""
+        try:
+            async with self._mix.open_stream(session_id):
+                self.upstream_reachable = True
+        except errors.SessionNotFound as exc:
+            raise SessionUnknown(f"There is no session {session_id!r}. Check the id.") from exc
+        except errors.StreamAlreadyOpen:
+            return
+        except (errors.TransportError, errors.MixError, errors.StreamError) as exc:
+            raise UpstreamUnavailable(
+                f"Session {session_id!r} is not known here, and the server cannot be asked: {exc}"
+            ) from exc
+
+    # -- turns and permissions ----------------------------------------------------------------
+
+    async def turn(self, turn_id: str) -> TurnRecord | None:
+        """Return a turn, or None if there is none with that id.
+
+        Raises:
+          LogError: the log cannot be read.
+        """
+        for owner in self._owners.values():
+            active = owner.turns.get(turn_id)
+            if active is not None:
+                await trio.lowlevel.checkpoint()
+                return active.record
+        return await self._log.outbox.turn(turn_id)
+
+    async def cancel(self, turn_id: str) -> TurnRecord:
+        """Cancel a turn that is queued or running; one that is over stays as it is.
+
+        Returns:
+          The turn. One that is running ends with the server's next events.
+
+        Raises:
+          TurnUnknown: there is no such turn.
+        """
+        record = await self._log.outbox.turn(turn_id)
+        if record is None:
+            raise TurnUnknown(f"There is no turn {turn_id!r}. Check the id.")
+        if record.state.over:
+            return record
+        async with self.session(record.session_id):
+            owner = self._owners[record.session_id]
+            active = owner.turns.get(turn_id)
+            if active is not None:
+                await owner.cancel(active)
+                return active.record
+        return await self._log.outbox.turn(turn_id) or record
+
+    def session_of_permission(self, permission_id: str) -> str | None:
+        """Return the session in which a permission request is open, or None."""
+        for owner in self._owners.values():
+            if permission_id in owner.events.requests:
+                return owner.session_id
+        return None
+
+    async def decide(self, permission_id: str, *, grant: bool, subject: str) -> Answer:
+        """Answer a permission request: the first answer counts.
+
+        Args:
+          permission_id: the request.
+          grant: whether it is granted.
+          subject: who decides.
+
+        Returns:
+          The server's answer. An equal repetition gets the same one.
+
+        Raises:
+          AlreadyDecided: the opposite was answered before.
+          UpstreamUnavailable: the server cannot be reached.
+
+        A checkpoint. If it is cancelled, the answer is sent nevertheless.
+        """
+        while True:
+            decision = self._decisions.get(permission_id)
+            if decision is None:
+                decision = self._decisions[permission_id] = _Decision(grant, subject)
+                if len(self._decisions) > _DECISIONS:
+                    self._decisions.popitem(last=False)
+                assert self._tasks.nursery is not None  # noqa: S101 - a hub is open
+                self._tasks.nursery.start_soon(self._send_decision, permission_id, decision)
+                await decision.done.wait()
+                break
+            await decision.done.wait()
+            if decision.answer is not None and decision.answer.status < 300:
+                break  # otherwise it was not decided: try again
+        if decision.answer is None:
+            raise UpstreamUnavailable("The permission request was not answered: no connection.")
+        if decision.grant is not grant:
+            verb = "granted" if decision.grant else "denied"
+            by = f" by {decision.subject}" if decision.subject else ""
+            raise AlreadyDecided(f"The permission request was {verb}{by} before.")
+        return decision.answer
+
+    async def _send_decision(self, permission_id: str, decision: _Decision) -> None:
+        session_id = self.session_of_permission(permission_id)
+        permissions = self._mix.permissions
+        operation = permissions.grant if decision.grant else permissions.deny
+        try:
+            await operation(id=permission_id)
+        except errors.MixError as exc:
+            decision.answer = Answer(
+                status=exc.status_code,
+                content_type=exc.headers.get("content-type", "text/plain"),
+                body=exc.body.encode("utf-8", "replace"),
+            )
+        except errors.TransportError as exc:
+            _logger.debug("Permission request %r: %s", permission_id, exc)
+        else:
+            fields = {"granted": decision.grant, "id": permission_id}
+            decision.answer = Answer(
+                status=200, content_type="application/json", body=json.dumps(fields).encode()
+            )
+            self._report_decision(permission_id, decision, session_id)
+        finally:
+            if decision.answer is None or decision.answer.status >= 300:
+                self._decisions.pop(permission_id, None)
+            decision.done.set()
+
+    def _report_decision(
+        self, permission_id: str, decision: _Decision, session_id: str | None
+    ) -> None:
+        owner = None if session_id is None else self._owners.get(session_id)
+        if owner is not None:
+            owner.settled_permission(
+                permission_id, granted=decision.grant, subject=decision.subject
+            )
+
+    def statistics(self) -> HubStatistics:
+        """Return the counters."""
+        owners = list(self._owners.values())
+        log = self._log.statistics()
+        return HubStatistics(
+            sessions=len(owners),
+            sessions_connected=sum(owner.connected for owner in owners),
+            turns_running=sum(owner.current is not None for owner in owners),
+            turns_queued=sum(len(owner.queue) for owner in owners),
+            events_total=log.events,
+            event_bytes_total=log.bytes,
+            commits_total=log.commits,
+            log_failures_total=log.failures,
+            events_deleted_total=log.deleted,
+            stream_losses_total=sum(owner.losses for owner in owners),
+            turns_repaired_total=sum(owner.events.repaired for owner in owners),
+        )
