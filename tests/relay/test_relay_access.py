@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import logging
 import time
@@ -45,6 +46,10 @@ def auth(tmp_path: Path) -> Auth:
 
 def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
+
+
+def basic(credentials: str) -> dict[str, str]:
+    return {"Authorization": f"Basic {base64.b64encode(credentials.encode()).decode()}"}
 
 
 JSON = {"Content-Type": "application/json"}
@@ -97,6 +102,7 @@ async def test_a_token_is_found_in_header_cookie_and_query(auth: Auth) -> None:
     async with open_http(hub, auth=auth) as relay:
         for target, headers in (
             ("/relay/sessions/s/presence", bearer(READER)),
+            ("/relay/sessions/s/presence", basic(f":{READER}")),
             ("/relay/sessions/s/presence", {"Cookie": f"a=b; mix_relay={READER}; c=d"}),
             (f"/relay/sessions/s/presence?relay_token={READER}", {}),
         ):
@@ -104,6 +110,7 @@ async def test_a_token_is_found_in_header_cookie_and_query(auth: Auth) -> None:
         for target, headers in (
             ("/relay/sessions/s/presence", bearer("wrong")),
             ("/relay/sessions/s/presence", {"Authorization": f"Basic {READER}"}),
+            ("/relay/sessions/s/presence", basic("user:wrong")),
             ("/relay/sessions/s/presence?relay_token=wrong", {}),
             (f"/relay/sessions/s/presence?token={READER}", {}),
             (f"/relay/sessions/s/presence?relay_token={READER}", bearer("wrong")),

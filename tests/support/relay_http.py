@@ -144,7 +144,7 @@ class ScriptedFeed:
             turn_id=f"t{next(self.hub.numbers)}",
             session_id=self.session_id,
             request=request,
-            body=body,
+            digest=body,
             created_at=1.0,
             key=key,
             subject=subject,

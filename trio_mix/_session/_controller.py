@@ -33,7 +33,7 @@ from trio_mix._turns._router import TurnRouter
 from trio_mix.sse import ReconnectSchedule, StreamState
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from trio_mix._session._message_task import CancelOutcome
     from trio_mix._session._request import MessageRequest
@@ -196,6 +196,10 @@ class StreamController(ReaderHost):
 
     # -- reported by the reader -------------------------------------------------------------
 
+    def stream_opened(self, headers: Mapping[str, str]) -> None:
+        """Note whether a relay stands in front of the server."""
+        self.send_api.relayed = self.router.traits.turn_ids = headers.get("mix-relay") == "1"
+
     def stream_connected(self) -> None:
         """Let messages be sent, after a gap event if it is known already that some are missing."""
         self._settle_gap()
@@ -208,6 +212,8 @@ class StreamController(ReaderHost):
         if state is not None:
             state.recovery.continued = self.continued
             state.recovery.connection_restored(trio.current_time())
+            if self.send_api.relayed:
+                state.recovery.session_unknown = False
             state.wake()
 
     def stream_lost(self, reason: str, *, planned: bool) -> None:
@@ -430,8 +436,9 @@ class StreamController(ReaderHost):
         recovery = Recovery(turn, self.settings.reconnect, self.limits, trio.current_time())
         recovery.continued = self.continued
         history = self.stored.history
-        recovery.session_unknown = history.session_unknown or bool(self._gap_due)
-        recovery.reading_due = recovery.session_unknown or history.due
+        unknown = history.session_unknown or bool(self._gap_due)
+        recovery.session_unknown = unknown and not self.send_api.relayed  # a relay queues messages
+        recovery.reading_due = unknown or history.due
         kind = MessageState if self._hooks is None else TimedMessageState
         state = kind(request, recovery, self.session_id, self.settings.message_buffer)
         if resumption is not None:

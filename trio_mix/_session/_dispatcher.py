@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from trio_mix import events as ev
 from trio_mix._session._buffers import SubscriberBuffer
 from trio_mix._turns._router import Input, Phase
+from trio_mix._turns._turn_ids import turn_id_of
 from trio_mix.errors import clone_error
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from trio_mix._session._buffers import EventBuffer
     from trio_mix._session._message_state import MessageState
     from trio_mix._turns._reply_builder import StoredReply
-    from trio_mix._turns._router import TurnRouter
+    from trio_mix._turns._router import Route, TurnRouter
     from trio_mix.events import Event
     from trio_mix.sse import ServerSentEvent
 
@@ -120,7 +121,9 @@ class EventDispatcher:
         for buffer in self._subscribers:
             buffer.put(events)
         before = self.router.others
-        route = self.router.route(events)
+        named = self.router.traits.turn_ids
+        turn_ids = [turn_id_of(frame.data) for frame in frames] if named else ()
+        route = self.router.route(events, turn_ids)
         state = self._current
         if self._raw_subscribers:
             owned = set(map(id, route.events))
@@ -131,10 +134,18 @@ class EventDispatcher:
             ]
             for raw_buffer in self._raw_subscribers:
                 raw_buffer.put(items)
-        if state is None or route.turn is not state.turn:
-            if state is not None and self.router.others > before:
-                self.on_others(state)
-            return
+        if state is not None and route.turn is state.turn:
+            self._pass_on(state, route)
+        elif state is not None and self.router.others > before:
+            self.on_others(state)
+
+    def name(self, state: MessageState, turn_id: str | None) -> None:
+        """Note the turn id of a message, or that no answer to its POST has one."""
+        route = self.router.name(state.turn, turn_id)
+        if route.turn is state.turn:
+            self._pass_on(state, route)
+
+    def _pass_on(self, state: MessageState, route: Route) -> None:
         if route.events:
             state.take(route.events)
         if route.busy is not None:

@@ -164,8 +164,10 @@ class MessageTask:
             else:
                 recovery.accepted()
                 self._learn_traits()
+                self.dispatcher.name(state, posted.turn_id)
                 what = Input.ACCEPTED if posted.answer is None else Input.ANSWER
                 self.dispatcher.step(state, what, posted.answer)
+        self.dispatcher.name(state, None)  # unless an answer has named it
         state.wake()
 
     def _sending(self) -> None:
@@ -175,8 +177,8 @@ class MessageTask:
         self.state.recovery.sending()
         if turn.phase is Phase.REGISTERED:
             self.dispatcher.step(self.state, Input.SENDING)
-        elif turn.phase is Phase.POSTED:  # by the other path: it may be answered differently
-            turn.answer_due = turn.events_due = self.dispatcher.router.traits.answers is not False
+        elif turn.phase is Phase.POSTED and self.dispatcher.router.traits.answers is False:
+            turn.answer_due = turn.events_due = False
 
     def _learn_traits(self) -> None:
         traits, known = self.dispatcher.router.traits, self.send_api.traits()
@@ -185,6 +187,7 @@ class MessageTask:
         unsettled = self.state.recovery.unsettled
         self.state.builder.shared = unsettled == "silent" or (bool(unsettled) and not pipeline)
         traits.answers, traits.rate_limit_ends = known.answers, known.rate_limit_ends
+        traits.turn_ids = known.turn_ids
         traits.ids = traits.ids or known.ids
 
     async def _read_stored(self, until: float) -> None:

@@ -27,7 +27,7 @@ from trio_mix.sse._connect import sent_id
 from trio_mix.sse._supervisor import Events, Lost, Opened
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from trio_mix.sse import ServerSentEvent
     from trio_mix.sse._supervisor import Supervisor
@@ -48,6 +48,9 @@ _GONE: Final = (
 
 class ReaderHost:
     """Receives what the reader reports; each method is called synchronously."""
+
+    def stream_opened(self, headers: Mapping[str, str]) -> None:
+        """Note the headers of the response that opens the stream, names in lower case."""
 
     def stream_connected(self) -> None:
         """Note that the server has sent ``connected``."""
@@ -220,6 +223,7 @@ class Reader:
                 self._opened = True
                 self._deadline = trio.current_time() + self._connect_timeout
                 self.replay_filter.opened(sent_id(headers))
+                self._host.stream_opened(headers)
             case Events():
                 await self._take(item)
             case Lost(reason=reason, planned=planned):

@@ -5,6 +5,7 @@ Rule 1  Detection never sends a message twice: the pipeline operation is tried w
 Rule 2  The detected API is kept for the lifetime of the client. A named API is not verified.
 Rule 3  Blocking and async servers share a path. The version in ``/health`` distinguishes them;
         if it is missing, the first response does, and both are possible until then.
+Rule 4  A relay adds turn ids, and is asked to answer a message before its turn is over.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ class Posted:
 
     answer: StoredReply | None = None
     """The finished reply, if the HTTP response contains it."""
+    turn_id: str | None = None
+    """The id of the turn, if a relay has given it one."""
 
 
 class SendApi:
@@ -60,9 +63,17 @@ class SendApi:
         self._named = api != "auto"
         self.api: Api | Literal["rest"] = api
         """The API as far as it is known: "rest" is blocking or async."""
+        self.relayed: bool = False
+        """Whether a relay stands in front of the server: it gives each turn an id, and answers
+        before the turn is over (rule 4)."""
 
     def traits(self) -> WireTraits:
         """Return how the server's events relate to its messages, as far as it is known."""
+        traits = self._traits()
+        traits.turn_ids = self.relayed
+        return traits
+
+    def _traits(self) -> WireTraits:
         match self.api:
             case "pipeline":
                 return WireTraits(ids=False, rate_limit_ends=True, answers=False)
@@ -144,11 +155,11 @@ class SendApi:
             }
         )
         on_sending()
-        await self._streaming.send_streaming_message(
+        answer = await self._streaming.send_streaming_message(
             id=session_id, content=content, options=RequestOptions(retries=_ONCE)
         )
         self.api = "pipeline"
-        return Posted()
+        return Posted(turn_id=answer.turn_id)
 
     async def _probe_then_rest(
         self, session_id: str, request: MessageRequest, on_sending: Callable[[], None]
@@ -172,7 +183,10 @@ class SendApi:
         on_sending()
         # An async server responds at once, a blocking server when the turn is over.
         limit = self._core._caller.timeout if self.api == "async" else None
-        options = RequestOptions(retries=_ONCE, timeout=math.inf if limit is None else limit)
+        headers = {"Prefer": "respond-async"} if self.relayed else None
+        options = RequestOptions(
+            retries=_ONCE, timeout=math.inf if limit is None else limit, headers=headers
+        )
         result: SendResult = await self._messages.send(
             id=session_id,
             text=request.text,
@@ -183,6 +197,8 @@ class SendApi:
             apps=list(request.apps) or None,
             options=options,
         )
+        if result.status_code == 202 and self.relayed:
+            return Posted(turn_id=result.turn_id)  # noqa: ASYNC910 - the request was a checkpoint
         if result.status_code == 202:
             self.api = "async"
         elif self.api == "rest" and not request.text.startswith("/"):

@@ -18,6 +18,9 @@ Rule 6  A turn that another client started is nobody's, also one that began befo
 Rule 7  Every event has at most one owner, named once.
 Rule 8  An answer in the HTTP response ends a turn too; where events are due as well, both must
         come.
+Rule 9  A turn id, which relays add to events and answers, wins over ids and order. While the POST
+        of a turn is not answered, events with turn ids are held; if no answer comes, they are
+        routed by the other rules.
 """
 
 from __future__ import annotations
@@ -107,6 +110,8 @@ class WireTraits:
     it is the last one if events have no ids."""
     answers: bool | None = False
     """Whether the POST is answered with the finished reply (blocking servers); None: unknown."""
+    turn_ids: bool = False
+    """Whether a relay adds the ids of turns (rule 9)."""
 
 
 @attrs.frozen
@@ -190,12 +195,15 @@ class TurnRouter:
         """Apply what happened to a turn beside its events; return whether that changed it."""
         self._streaming = None
         if what is Input.SENDING:
+            turn.unnamed = self.traits.turn_ids
             turn.answer_due = turn.events_due = self.traits.answers is not False
         elif what is Input.ACCEPTED:
             turn.answer_due = turn.events_due = False
         changed = turn.step(what)
         if changed and what is Input.RESEND:
             turn.held.clear()
+            turn.named_events.clear()
+            turn.turn_id, turn.unnamed = None, False
             turn.doubt = None
         if turn.over and self._turn is turn:
             self._turn = None
@@ -206,12 +214,35 @@ class TurnRouter:
             self._forget(_OF_OLD_TURNS)
         return changed
 
-    def route(self, events: Iterable[Event]) -> Route:
-        """Return which events of a batch are the registered turn's, and move the turn on."""
+    def name(self, turn: Turn, turn_id: str | None) -> Route:
+        """Note the turn id in the answer to a POST, and return which events held for it are its.
+
+        Args:
+          turn: the turn.
+          turn_id: its id; None: no answer came, or it had no id (rule 9).
+        """
+        if not turn.unnamed:
+            return Route()
+        turn.turn_id, turn.unnamed = turn_id, False
+        held, turn.named_events = turn.named_events, []
+        return self.route([event for _, event in held], [each for each, _ in held])
+
+    def route(self, events: Iterable[Event], turn_ids: Iterable[str | None] = ()) -> Route:
+        """Return which events of a batch are the registered turn's, and move the turn on.
+
+        Args:
+          events: the events.
+          turn_ids: the turn id of each, which relays add; empty: they have none.
+        """
         turn = self._turn
         mine: list[Event] = []
         busy = None
+        named = iter(turn_ids)
         for event in events:
+            turn_id = next(named, None)
+            if turn_id is not None:
+                mine += self._by_turn_id(event, turn_id)
+                continue
             streaming = self._streaming
             if (
                 streaming is not None
@@ -326,6 +357,37 @@ class TurnRouter:
             if owner is None or owner is self._turn:  # it may have ended the turn
                 self._streaming = (owner, kind, ids)
         return owned
+
+    # -- relays: turn ids decide (rule 9) ---------------------------------------------------
+
+    def _by_turn_id(self, event: Event, turn_id: str) -> Sequence[Event]:
+        self._streaming = None
+        turn = self._turn
+        if turn is None or turn.phase is _REGISTERED or turn.phase is _ENDED:
+            return _NOBODY
+        if turn.unnamed:
+            turn.named_events.append((turn_id, event))
+            if len(turn.named_events) > _REMEMBERED:
+                del turn.named_events[0]
+            return _HELD
+        if turn.turn_id is None:
+            return self._route(event)
+        if turn.turn_id != turn_id:
+            return _NOBODY
+        if isinstance(event, ev.UserMessageCreatedEvent) and event.parent_tool_call_id is None:
+            turn.user_message_id = event.message_id
+        self._moved_on(event, turn)
+        return (event,)
+
+    def _moved_on(self, event: Event, turn: Turn) -> None:
+        """Apply an event of a turn's own to its phase."""
+        turn.events += 1
+        turn.doubt = None
+        if type(event) in _TERMINAL and ids_of(event)[2] is None and self._is_terminal(event):
+            turn.ended_by = event
+            self.apply(turn, Input.TERMINAL)
+        elif turn.phase is not _RUNNING:
+            self.apply(turn, Input.EVENT)
 
     # -- servers without ids: order decides (rules 2, 5) ------------------------------------
 

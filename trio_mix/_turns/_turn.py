@@ -127,6 +127,12 @@ class Turn:
     """Whether a request to cancel it was sent, or is being sent."""
     ticket: Ticket | None = None
     """The ticket of its message, if it has one."""
+    turn_id: str | None = None
+    """The id that a relay has given it; None until the answer to its POST has come."""
+    unnamed: bool = False
+    """Whether a relay was asked to send it and has not answered yet."""
+    named_events: list[tuple[str, Event]] = attrs.field(factory=list)
+    """Events with a turn id that arrived meanwhile."""
     resumed: bool = False
     """Whether another process, or an earlier attempt, may have sent the message: its ticket and the
     stored messages show whether it did."""
@@ -142,7 +148,7 @@ class Turn:
     @property
     def heard(self) -> int:
         """How many events were its own, or are held back until their owner is known."""
-        return self.events + len(self.held)
+        return self.events + len(self.held) + len(self.named_events)
 
     @property
     def bound(self) -> bool:

@@ -394,7 +394,9 @@ def _send_result(value: object, _: object) -> models.SendResult:
         message = _converter.structure(value, models.BackendMessage)
         return models.SendResult(status_code=0, session_id=message.session_id, message=message)
     ack = _converter.structure(value, _SendAck)
-    return models.SendResult(status_code=0, status=ack.status, session_id=ack.session_id)
+    return models.SendResult(
+        status_code=0, status=ack.status, session_id=ack.session_id, turn_id=ack.turn_id
+    )
 
 
 def _cancel_result(value: object, _: object) -> models.CancelResult:
@@ -428,6 +430,7 @@ def _permission_result(value: object, _: object) -> models.PermissionResult:
 class _SendAck:
     status: str
     session_id: str | None = None
+    turn_id: str | None = None
 
 
 @attrs.frozen(kw_only=True)

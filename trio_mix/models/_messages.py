@@ -119,6 +119,8 @@ class SendResult(Record):
     """The session."""
     message: BackendMessage | None = None
     """The answer, of a blocking server, and of any server to a slash command."""
+    turn_id: str | None = None
+    """The id of the turn, which relays add."""
 
 
 @public("trio_mix.models")

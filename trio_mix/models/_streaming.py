@@ -17,3 +17,5 @@ class StreamMessageResponse(Record):
     """``broadcasted``."""
     session_id: str
     """The session."""
+    turn_id: str | None = None
+    """The id of the turn, which relays add."""

@@ -5,14 +5,16 @@ Rules (tests cite the numbers):
 1. A path is decided by its decoded segments. One that a server could read as another path (empty
    or dot segments, encoded slashes, control characters) is refused with 400, so that the relay and
    the server decide about the same path.
-2. A token is read from ``Authorization: Bearer``, else from the cookie ``mix_relay``, else from
-   ``?relay_token=``. None of them is passed on, nor are the relay's own parameters.
+2. A token is read from ``Authorization``, else from the cookie ``mix_relay``, else from
+   ``?relay_token=``. None of them is passed on, nor are the relay's own parameters. For programs
+   that take a URL only, the token may be the password of ``Basic``, as in ``http://:TOKEN@host``.
 3. A session that the token does not cover is a 404, as one that does not exist; a missing verb is
    a 403, a missing or invalid token a 401.
 """
 
 from __future__ import annotations
 
+import base64
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
@@ -101,11 +103,22 @@ def token_of(head: RequestHead) -> str | None:
     scheme, _, value = head.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and value.strip():
         return value.strip()
+    if scheme.lower() == "basic":
+        return _password(value.strip())
     for pair in head.headers.get("cookie", "").split(";"):
         name, _, value = pair.strip().partition("=")
         if name == COOKIE and value:
             return value.strip('"')
     return head.parameter(_TOKEN) or None
+
+
+def _password(credentials: str) -> str | None:
+    """Return the password of ``Basic`` credentials, or the user name if there is none."""
+    try:
+        user, _, password = base64.b64decode(credentials, validate=True).decode().partition(":")
+    except ValueError:
+        return None
+    return password or user or None
 
 
 def upstream_target(head: RequestHead) -> str:
