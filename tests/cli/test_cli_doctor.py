@@ -245,6 +245,35 @@ async def test_a_refused_connection_and_an_invalid_address(
     assert found["server"]["verdict"] == "bad"
 
 
+async def test_a_proxy_of_the_environment_is_named_and_blamed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, run_command: RunCommand
+) -> None:
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listeners[0].socket.getsockname()[1]
+    await listeners[0].aclose()
+    dead = f"http://user:pass-word@127.0.0.1:{port}"
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        url = "https://mix.test" if name == "HTTPS_PROXY" else "http://mix.test:8088"
+        with monkeypatch.context() as patch:
+            for other in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+                patch.delenv(other, raising=False)
+                patch.delenv(other.lower(), raising=False)
+            patch.setenv(name, dead)
+            code, found, report = await examine(capsys, url)
+            assert code == NO_SERVER
+            shown = f"http://127.0.0.1:{port} ({name})"
+            assert shown in str(found["proxy"]["found"])
+            assert shown in str(found["server"]["found"])
+            assert "NO_PROXY" in str(found["server"]["then"])
+            assert "trio-mix serve" not in str(found["server"])
+            ended = await run_command("sessions", "list", "--server", url)
+            assert ended.code == NO_SERVER
+            assert f"{shown}: the connection was refused" in ended.err
+            assert "NO_PROXY" in ended.err
+            assert "trio-mix serve" not in ended.err
+            assert "pass-word" not in str(report) + ended.err
+
+
 async def test_a_password_in_the_address_is_never_shown(capsys: pytest.CaptureFixture[str]) -> None:
     async with MixServer() as server:
         url = server.url.replace("://", "://me:p4ssw0rd@")

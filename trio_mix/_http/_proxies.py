@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import httpx
 
-from trio_mix._http._urls import sanitize_url
+from trio_mix._http._urls import Target, sanitize_url
 from trio_mix.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -24,9 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from trio_mix._http._protocols import SocketOption
-    from trio_mix._http._urls import Target
 
-__all__ = ["Proxies", "Proxy", "ProxyClient"]
+__all__ = ["Proxies", "Proxy", "ProxyClient", "environment_proxy"]
 
 
 @attrs.frozen(repr=False)
@@ -67,6 +66,16 @@ class Proxies:
         ):
             return None
         return proxy
+
+
+def environment_proxy(url: str) -> str:
+    """Return the proxy of the environment for a URL and what names it; ``""`` for none.
+
+    Raises:
+      ConfigurationError: the URL is invalid.
+    """
+    proxy = Proxies().proxy_for(Target.parse(url))
+    return "" if proxy is None else proxy.shown
 
 
 class ProxyClient:

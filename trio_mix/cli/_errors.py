@@ -60,6 +60,9 @@ _SERVE = (
 )
 
 
+PROXY_REMEDY: Final = "check the proxy, or add the host to the variable NO_PROXY"
+
+
 class CommandUsageError(Exception):
     """A mistake in what the user passed: a file, an environment variable or an option."""
 
@@ -129,7 +132,8 @@ def _problem(error: BaseException) -> str:
     if isinstance(error, errors.ConnectionFailed) and not error.sent and not is_tls(error):
         why, address = why_unreachable(error), urlsplit(error.request.url)
         if why:
-            return f"{address.scheme}://{address.netloc}: {why}"
+            through = f"through the proxy {error.proxy}: " if error.proxy else ""
+            return f"{address.scheme}://{address.netloc}: {through}{why}"
     if not isinstance(error, errors.TrioMixError):
         return str(error) or type(error).__name__
     text = str(error)
@@ -166,6 +170,8 @@ def _wants_key(error: errors.AgentError) -> bool:
 
 def _remedy(error: BaseException) -> str:
     match error:
+        case errors.TransportError(proxy=proxy) if proxy:
+            return PROXY_REMEDY
         case errors.ConnectionFailed() if not error.sent:
             return _SERVE
         case errors.RequestTimeout():

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from trio_mix import Mix, RetryConfig, errors
-from trio_mix._http import sanitize_url
+from trio_mix._http import environment_proxy, sanitize_url
 from trio_mix.cli._errors import (
     FAILED,
     NO_SERVER,
+    PROXY_REMEDY,
     REFUSED,
     USAGE,
     error_line,
@@ -79,6 +80,9 @@ async def doctor(
     except errors.ConfigurationError as error:
         report.add("server", "bad", without_library_terms(str(error)), failure=USAGE)
         return report.finish()
+    if proxy := environment_proxy(address):
+        found = f"the environment names a proxy, which all requests go through: {proxy}"
+        report.add("proxy", "note", found, "to reach the server directly, add its host to NO_PROXY")
     async with mix:
         try:
             await _examine(Probe(mix, address, wait), report, session, listen)
@@ -153,7 +157,18 @@ async def _check_server(probe: Probe, report: Report) -> bool:
 
 
 def _not_reached(report: Report, error: errors.TransportError, wait: float) -> None:
-    if isinstance(error, errors.RequestTimeout):
+    if error.proxy:
+        why = why_unreachable(error) or excerpt(_reason(error))
+        if isinstance(error, errors.RequestTimeout):
+            why = f"no response within {wait:g} s"
+        report.add(
+            "server",
+            "bad",
+            f"not reached through the proxy {error.proxy}: {why}",
+            PROXY_REMEDY,
+            failure=NO_SERVER,
+        )
+    elif isinstance(error, errors.RequestTimeout):
         report.add(
             "server",
             "bad",
