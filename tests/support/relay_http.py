@@ -40,9 +40,8 @@ from trio_mix.testing.net._listener import MEMORY_URL
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
-    from trio_mix.relay._hub import Hub
-
     from trio_mix.relay._grants import Auth
+    from trio_mix.relay._hub import Hub
     from trio_mix.relay._records import SendRequest, StartFrom
     from trio_mix.testing import MixServer
     from trio_mix.testing.net._memory import MemoryStream
