@@ -59,7 +59,7 @@ async def do(session: SessionStream, folder: Path, name: str, text: str) -> None
 
 async def work(url: str, folder: Path) -> None:
     async def session_jobs(session_id: str, jobs: dict[str, str]) -> None:
-        async with mix.open_stream(session_id, settle_timeout=1) as session:
+        async with mix.open_stream(session_id, settle_timeout=2) as session:
             for name, text in jobs.items():
                 await do(session, folder, name, text)
 

@@ -55,7 +55,7 @@ class LookUp:
 
     def __init__(self, ticket: Ticket, limits: Limits, now: float) -> None:
         self._ticket = ticket
-        self._patience = min(limits.arrival, limits.settle_timeout)
+        self._patience = min(limits.arrival, limits.settle_timeout / 2)
         self._began = self._changed = now
         self._growth = -1
 

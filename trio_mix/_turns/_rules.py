@@ -116,7 +116,7 @@ def never_arrived(facts: Facts) -> bool:
     limits = facts.limits
     if facts.turn.events or facts.post_open or facts.reading.at_work:
         return False
-    if facts.signs.absent(facts.now) < min(limits.arrival, limits.settle_timeout):
+    if facts.signs.absent(facts.now) < min(limits.arrival, limits.settle_timeout / 2):
         return False
     return not facts.timed_out or facts.refusal is not None or facts.left
 
@@ -144,7 +144,7 @@ def failed_before(facts: Facts) -> bool:
 def resumed_and_quiet(facts: Facts) -> bool:
     """It was resumed, and the session has been idle for long enough for it to be stored."""
     limits = facts.limits
-    quiet = facts.signs.silence >= min(limits.arrival, limits.settle_timeout)
+    quiet = facts.signs.silence >= min(limits.arrival, limits.settle_timeout / 2)
     return facts.turn.resumed and quiet and not facts.reading.at_work
 
 
