@@ -188,18 +188,21 @@ async def test_a_lost_connection_in_mid_turn_is_invisible_but_for_time(
     api: Api, autojump_clock: trio.testing.MockClock
 ) -> None:
     words = [f"word{number} " for number in range(40)]
-    text = "".join(words)
     async with MixServer(api, listen=False, pace=0.0) as server:
         server.script(
             "hi",
-            Turn(Say(text[:120], deltas=words[:15]), UseTool("bash", input={"x": 1}), Pause(3)),
+            Turn(
+                Say("".join(words[:15]), deltas=words[:15]),
+                UseTool("bash", input={"x": 1}),
+                Pause(3),
+            ),
         )
         server.script(
             "hi2",
             Turn(*[step for word in words for step in (Say(word, deltas=[word]), Pause(0.2))]),
         )
         session = server.create_session()
-        plan = FaultPlan(Rule(Cut(after_bytes=2500), request="GET /stream"))
+        plan = FaultPlan(Rule(Cut(2500), path="/stream", method="GET"))
         async with FaultProxy(server, plan) as proxy:
             async with (
                 open_hub(server, network=proxy.network) as hub,
@@ -314,17 +317,17 @@ async def test_an_idle_session_is_closed_but_never_in_mid_turn(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with MixServer(listen=False, pace=0.0) as server:
-        server.script("slow", Turn(Pause(1000), Say("done")))
+        server.script("slow", Turn(Pause(400), Say("done")))
         session = server.create_session()
-        async with open_hub(server, idle_close=300.0) as hub:
+        async with open_hub(server, idle_close=100.0) as hub:
             async with hub.session(session) as feed:
                 sent = await post(feed, "slow")
-            await trio.sleep(900)
+            await trio.sleep(300)
             assert hub.statistics().sessions == 1
             async with hub.session(session) as same:
                 assert same is feed
                 await until_over(feed, sent)
-            await trio.sleep(400)
+            await trio.sleep(110)
             assert hub.statistics().sessions == 0
             assert feed.closed == "idle"
             async with hub.session(session) as again:

@@ -316,13 +316,11 @@ class SessionOwner:
                 drafts = self.events.take(frame, mine=message is not None, position=position)
                 if drafts:
                     self.appender.add(drafts)
+                    self.touch()
                 if self.events.announced:
                     announced, self.events.announced = self.events.announced, []
                     for event, data, session_id in announced:
                         self._announce(event, data, session_id)
-                        if event == "session_deleted" and session_id == self.session_id:
-                            self.touch()
-            self.touch()
             await self.appender.wait_room()
             self._note_drained()
 
