@@ -54,7 +54,6 @@ FEATURES = ("rough", "at work", "reopen", "two clients", "upgrade")
 
 OFF: dict[str, str] = {
     "at work": "the turn of a dead process is not told apart on every generation yet",
-    "reopen": "the end of a cancelled turn is not waited for yet",
     "two clients": "events of overlapping turns are doubled and mixed up",
     "catch-all": "a message that an oldest server refuses as busy is never sent again",
 }
