@@ -327,7 +327,8 @@ def _accurate(run: Run) -> Iterator[Violation]:
         gone = isinstance(error, errors.MessageInterrupted) and error.outcome == "gone"
         if gone and ("complete" in finished or len(finished) < runs[text]):
             yield Violation("wrong outcome", f"{outcome.job}: gone, but it ended as {finished}")
-        if isinstance(error, errors.AgentError) and not _own(error, turn.steps, finished):
+        own = not isinstance(error, errors.AgentError) or _own(error, turn.steps, finished)
+        if not own and not _flagged(outcome):
             yield Violation("wrong error", f"{outcome.job}: {error!r}, but it ended as {finished}")
         partial = getattr(error, "partial", None)
         if partial is None or _flagged(outcome):
@@ -367,7 +368,10 @@ def _prompt(run: Run) -> Iterator[Violation]:
         before = [end.time for end in ends if end.time <= began]
         before += [o.ended for o in run.outcomes if o.ended <= began and o.client == outcome.client]
         free = max([outcome.began, *before])
-        if began > free + bound:
+        running = sum(isinstance(e, MessageRun) and e.time < began for e in run.log) - sum(
+            end.time <= began for end in ends
+        )
+        if began > free + bound and running <= 0:
             yield Violation("late", f"{job}: ran {began - free:.1f} s after the server was free")
         done = next((end.time for end in ends if end.text == text), None)
         waits = job.mode in ("ask", "deltas") and outcome.how in ("reply", "error")
