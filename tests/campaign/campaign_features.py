@@ -55,10 +55,8 @@ FEATURES = ("rough", "at work", "reopen", "two clients", "upgrade")
 OFF: dict[str, str] = {
     "at work": "the turn of a dead process is not told apart on every generation yet",
     "two clients": "events of overlapping turns are doubled and mixed up",
-    "catch-all": "a message that an oldest server refuses as busy is never sent again",
 }
-"""Features that are not drawn unless they are asked for, and why; ``catch-all`` is the option of
-`MixServer`, which other features use."""
+"""Features that are not drawn unless they are asked for, and why."""
 
 _LATER: dict[Api, tuple[Api, ...]] = {
     "pipeline-oldest": ("pipeline", "async"),
@@ -99,7 +97,7 @@ def draw(seed: int, features: Collection[str] | None = None) -> Schedule:
         features=frozenset(chosen),
         cancel_latency=rng.choice([0.02, 0.05, 0.5]),
         cancelled_tool=rng.choice([None, "error", "context", "complete"]),
-        catch_all=rng.random() < 0.7 and "catch-all" not in OFF,
+        jsonrpc=rng.random() < 0.7,
     )
     if rng.random() < 0.4:  # what the server does is wrong most easily where nothing else is
         schedule = attrs.evolve(schedule, rules=(), accidents=())

@@ -92,7 +92,7 @@ async def _act(run: Run, in_memory: bool) -> None:
         answer_delay=schedule.answer_delay,
         cancel_latency=schedule.cancel_latency,
         cancelled_tool=schedule.cancelled_tool,
-        catch_all=schedule.catch_all,
+        jsonrpc=schedule.jsonrpc,
     ) as server:
         for text, turns in schedule.turns.items():
             server.script(text, *turns)

@@ -164,7 +164,7 @@ class Schedule:
     """The generation of the server after the accident "upgrade"."""
     cancel_latency: float = 0.05
     cancelled_tool: Literal["error", "context", "complete"] | None = None
-    catch_all: bool = False
+    jsonrpc: bool = True
 
     @property
     def corrupts(self) -> bool:

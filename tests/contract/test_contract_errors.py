@@ -22,10 +22,10 @@ from tests.support.contract_world import (
 )
 from tests.support.rest_operations import OPERATIONS
 from trio_mix import errors
-from trio_mix.testing import Answered, MixServer
+from trio_mix.testing import Answered
 
 if TYPE_CHECKING:
-    from tests.support.contract_world import How, World
+    from tests.support.contract_world import World
 
 
 def test_the_errors_to_provoke_are_documented_ones() -> None:
@@ -102,33 +102,6 @@ async def test_the_error_of_an_operation_that_the_server_lacks_names_the_apis_th
                     assert f"The operation is part of API {versions}" in text
                     assert "system.health_check" in text
                     assert "Check the id" not in text
-
-
-@pytest.mark.parametrize("how", HOWS)
-async def test_the_oldest_servers_have_no_rest_and_the_error_names_the_address(how: How) -> None:
-    async with MixServer("pipeline-oldest") as server, caller_of(server) as caller:
-        async with world_of("0.11.4") as world:
-            world.noted |= {"id": "x1", "state": "s1", "spare": "x2"}
-            for name in OPERATIONS:
-                if name.startswith("streaming."):
-                    continue
-                with case(name), trio.fail_after(10):
-                    with pytest.raises(errors.MixDefaultError, match="404") as caught:
-                        await caller(name, how, **CASES[name].args(world))
-                    assert server.url in str(caught.value)
-                    assert caught.value.request.operation == OPERATIONS[name].name
-
-
-@pytest.mark.parametrize("how", HOWS)
-async def test_the_oldest_servers_stream_and_take_messages(how: How) -> None:
-    async with MixServer("pipeline-oldest", pace=0.0) as server, caller_of(server) as caller:
-        session = server.create_session()
-        first = await caller("streaming.stream_events", how, session_id=session)
-        assert first.session_id == session
-        ack = await caller(
-            "streaming.send_streaming_message", how, id=session, content='{"text": "hi"}'
-        )
-        assert ack.status == "broadcasted"
 
 
 @pytest.mark.parametrize("generation", ["0.6.4", "0.6.9"])

@@ -38,6 +38,7 @@ INTERNAL = {
     "TransportLost": "becomes ConnectionFailed, or BrowserGone",
     "WebSocketRefused": "becomes TunnelRefused, or SessionNotFound",
     "WriteError": "becomes ConnectionFailed, unless a response arrives",
+    "_Failed": "a response of the bundled server",
     "_ItemsError": "becomes Mismatch",
     "_Refused": "a response of the tunnel's proxy",
     "_TurnEnded": "ends a turn of the bundled server",

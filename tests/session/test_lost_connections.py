@@ -146,7 +146,7 @@ async def test_the_outcome_of_a_turn_that_ended_with_its_server_is_gone(
 async def test_the_outcome_on_a_server_without_stored_messages_is_unknown(
     autojump_clock: MockClock,
 ) -> None:
-    async with MixServer("pipeline-oldest", listen=False, pace=0.0) as server:
+    async with MixServer("pipeline-oldest", jsonrpc=False, listen=False, pace=0.0) as server:
         server.script("go", Turn(Say("Something"), Drop()))
         session_id = server.create_session()
         async with opened(server, session_id, settle_timeout=30) as session:

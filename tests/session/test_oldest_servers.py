@@ -1,7 +1,6 @@
-"""The oldest servers answer 200 and plain text on every path that they do not know.
+"""The oldest servers have JSON-RPC instead of REST, and answer every other path with 200.
 
-A success that is not JSON means "no such operation" there: a session's messages cannot be read, a
-turn cannot be cancelled, and nothing was deleted.
+What is stored is read, a turn is cancelled and a permission request is answered by JSON-RPC.
 """
 
 from __future__ import annotations
@@ -11,34 +10,77 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
+from tests.support.networks import PostCutter
 from trio_mix import Mix, errors
-from trio_mix.testing import MixServer, Pause, Say, Step, Turn, UseTool
+from trio_mix import events as ev
+from trio_mix.testing import (
+    AskPermission,
+    Drop,
+    MessageFinished,
+    MixServer,
+    Pause,
+    PermissionAnswered,
+    Say,
+    Step,
+    Turn,
+    UseTool,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from trio.testing import MockClock
 
-not_yet = pytest.mark.xfail(reason="plain text counts as a failed reading", strict=True)
-
 
 @pytest.fixture
-async def server(autojump_clock: MockClock) -> AsyncIterator[MixServer]:
-    async with MixServer("pipeline-oldest", catch_all=True, listen=False, pace=0.0) as server:
+async def server() -> AsyncIterator[MixServer]:
+    async with MixServer("pipeline-oldest", listen=False, pace=0.0) as server:
         server.script("long", Turn(Say("It takes "), Pause(20), Say("time.")))
         server.script("go", Turn(Say("Here I am.")))
         yield server
 
 
-@not_yet
-async def test_a_busy_server_is_waited_for_and_runs_the_message_once(
+@pytest.fixture
+async def mix(server: MixServer) -> AsyncIterator[Mix]:
+    async with Mix(server.url, network=server.network) as mix:
+        yield mix
+
+
+async def test_a_cut_turn_is_recovered_from_the_stored_messages(
+    server: MixServer, mix: Mix, autojump_clock: MockClock
+) -> None:
+    server.script("cut", Turn(UseTool("glob"), Drop(), Pause(3), Say("All is well.")))
+    async with mix.open_stream(server.create_session()) as session:
+        await session.ask("hello")
+        reply = await session.ask("cut")
+        assert (reply.text, reply.recovered) == ("All is well.", True)
+        assert [call.name for call in reply.tool_calls] == ["glob"]
+        # These servers do not store whether a turn is over.
+        assert reply.doubts == ("stored",)
+        assert (await session.ask("go")).text == "Here I am."
+    assert server.runs("cut") == 1
+
+
+async def test_a_message_that_never_arrived_is_sent_again(
     server: MixServer, autojump_clock: MockClock
 ) -> None:
-    session_id = server.create_session()
+    network = PostCutter(server.network, arrives=False)
     async with (
-        Mix(server.url, network=server.network) as mix,
-        mix.open_stream(session_id) as session,
+        Mix(server.url, network=network) as mix,
+        mix.open_stream(server.create_session()) as session,
     ):
+        await session.ask("hello")
+        network.armed = True
+        reply = await session.ask("go")
+    assert (reply.text, reply.resent, reply.doubts) == ("Here I am.", True, ())
+    assert server.runs("go") == 1
+
+
+async def test_a_busy_server_is_waited_for_and_runs_the_message_once(
+    server: MixServer, mix: Mix, autojump_clock: MockClock
+) -> None:
+    session_id = server.create_session()
+    async with mix.open_stream(session_id) as session:
         server.run_message(session_id, "long")
         await trio.testing.wait_all_tasks_blocked()
         with trio.fail_after(120):
@@ -47,16 +89,40 @@ async def test_a_busy_server_is_waited_for_and_runs_the_message_once(
     assert server.runs("go") == 1
 
 
-@not_yet
-async def test_an_operation_that_does_not_exist_is_called_once(
-    server: MixServer, autojump_clock: MockClock
+async def test_a_turn_that_is_left_is_cancelled(
+    server: MixServer, mix: Mix, autojump_clock: MockClock
+) -> None:
+    async with mix.open_stream(server.create_session()) as session:
+        with trio.move_on_after(5):
+            await session.ask("long")
+        assert (await session.ask("go")).text == "Here I am."
+    ends = [(each.text, each.how) for each in server.log if isinstance(each, MessageFinished)]
+    assert ends == [("long", "cancelled"), ("go", "complete")]
+
+
+async def test_permission_requests_are_answered(
+    server: MixServer, mix: Mix, autojump_clock: MockClock
+) -> None:
+    server.script("ask", Turn(AskPermission("bash", then=[Say("Done.")])))
+
+    async def policy(request: ev.PermissionEvent, message: object) -> bool:
+        del message
+        return request.tool_name == "bash"
+
+    async with mix.open_stream(server.create_session(), on_permission=policy) as session:
+        assert (await session.ask("ask")).text == "Done."
+        server.script("ask", Turn(AskPermission("rm", then=[Say("Gone.")])))
+        assert (await session.ask("ask")).text != "Gone."
+    answers = [each.answer for each in server.log if isinstance(each, PermissionAnswered)]
+    assert answers == ["granted", "denied"]
+
+
+async def test_the_first_request_for_stored_messages_shows_that_there_is_no_rest(
+    server: MixServer, mix: Mix, autojump_clock: MockClock
 ) -> None:
     steps: list[Step] = [step for _ in range(20) for step in (UseTool("glob"), Pause(50))]
     server.script("go", Turn(*steps, Say("Done.")))
-    async with (
-        Mix(server.url, network=server.network) as mix,
-        mix.open_stream(server.create_session()) as session,
-    ):
+    async with mix.open_stream(server.create_session()) as session:
         await session.ask("hello")
         before = len(server.requests("GET", "/api/"))
         assert (await session.ask("go")).text == "Done."
@@ -64,20 +130,31 @@ async def test_an_operation_that_does_not_exist_is_called_once(
         assert len(server.requests("GET", "/api/")) == before
 
 
-async def test_a_turn_that_cannot_be_cancelled_is_not_reported_as_cancelled(
-    server: MixServer, autojump_clock: MockClock
+async def test_a_session_exists_as_long_as_its_scope_unless_it_is_the_last_one_used(
+    server: MixServer, mix: Mix, autojump_clock: MockClock
 ) -> None:
-    session_id = server.create_session()
-    async with Mix(server.url, network=server.network) as mix:
-        with pytest.raises(errors.MixError):
+    async with mix.open_session(title="First") as session:
+        first = session.session_id
+        assert (await session.ask("go")).text == "Here I am."
+    # The server refuses to delete the session of the last stream.
+    assert [each.id for each in await mix.sessions.list()] == [first]
+    with pytest.raises(errors.ErrorResponse, match="currently active"):
+        await mix.sessions.delete(id=first)
+    async with mix.open_stream(server.create_session()):
+        await mix.sessions.delete(id=first)
+    assert first not in [each.id for each in await mix.sessions.list()]
+
+
+async def test_without_json_rpc_nothing_is_reported_as_done(autojump_clock: MockClock) -> None:
+    async with (
+        MixServer("pipeline-oldest", jsonrpc=False, listen=False) as server,
+        Mix(server.url, network=server.network) as mix,
+    ):
+        session_id = server.create_session()
+        with pytest.raises(errors.NoSuchOperation):
             await mix.messages.cancel_processing(id=session_id)
-
-
-@pytest.mark.xfail(reason="any success counts where nothing is due in the body", strict=True)
-async def test_a_session_that_cannot_be_deleted_is_not_reported_as_deleted(
-    server: MixServer, autojump_clock: MockClock
-) -> None:
-    session_id = server.create_session()
-    async with Mix(server.url, network=server.network) as mix:
-        with pytest.raises(errors.MixError):
+        with pytest.raises(errors.NoSuchOperation):
             await mix.sessions.delete(id=session_id)
+        with pytest.raises(errors.NoSuchOperation):
+            await mix.permissions.grant(id="permission-1")
+        assert server.create_session() == "session-2"

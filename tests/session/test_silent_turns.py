@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from trio_mix import SessionStream
     from trio_mix.testing import Api
 
-WITH_REST: tuple[Api, ...] = ("async", "pipeline")
+WITH_FINISH_REASONS: tuple[Api, ...] = ("async", "pipeline")
 ACCEPTING: tuple[Api, ...] = ("async", "pipeline", "pipeline-oldest")
 
 
@@ -56,7 +56,7 @@ async def scene(
 
 
 def readings(server: MixServer) -> int:
-    return len(server.requests("GET", "/api/sessions/s"))
+    return len(server.requests("GET", "/api/sessions/s")) + len(server.requests(path="/rpc"))
 
 
 async def test_a_message_without_user_message_created_gets_its_reply(
@@ -129,7 +129,7 @@ async def test_an_error_that_looks_like_a_repetition_ends_its_message(
         assert (await session.ask("and now?")).text == "Yes."
 
 
-@pytest.mark.parametrize("api", WITH_REST)
+@pytest.mark.parametrize("api", WITH_FINISH_REASONS)
 async def test_a_lost_complete_is_recovered_from_the_stored_messages(
     api: Api, autojump_clock: MockClock
 ) -> None:
@@ -164,7 +164,7 @@ async def test_without_finish_reasons_recovery_takes_longer_and_the_reply_is_inc
 async def test_a_silent_turn_ends_as_unknown_where_nothing_can_be_read(
     autojump_clock: MockClock,
 ) -> None:
-    async with scene("pipeline-oldest") as (server, session_id):
+    async with scene("pipeline-oldest", jsonrpc=False) as (server, session_id):
         server.script("go", Turn(Say("Hm."), Pause(7000), Say("Done.")))
         began = trio.current_time()
         with pytest.raises(errors.MessageInterrupted, match="no event of it") as caught:
@@ -173,7 +173,7 @@ async def test_a_silent_turn_ends_as_unknown_where_nothing_can_be_read(
         assert 300 <= trio.current_time() - began <= 420
 
 
-@pytest.mark.parametrize("api", [api for api in ACCEPTING if api != "pipeline-oldest"])
+@pytest.mark.parametrize("api", ACCEPTING)
 async def test_a_silent_running_turn_is_waited_for_and_rarely_read(
     api: Api, autojump_clock: MockClock
 ) -> None:
@@ -271,7 +271,7 @@ async def test_a_connection_lost_during_a_silent_turn_is_recovered_as_usual(
         assert gaps == 1
 
 
-@pytest.mark.parametrize("api", WITH_REST)
+@pytest.mark.parametrize("api", ACCEPTING)
 async def test_leaving_a_silent_message_ends_its_turn(api: Api, autojump_clock: MockClock) -> None:
     async with scene(api) as (server, session):
         server.script("go", Turn(Hang()))
@@ -300,7 +300,7 @@ async def test_the_end_of_another_client_s_turn_is_not_taken_for_this_one(
         assert (reply.text, reply.recovered) == ("For this client.", False)
 
 
-@pytest.mark.parametrize("api", WITH_REST)
+@pytest.mark.parametrize("api", WITH_FINISH_REASONS)
 async def test_a_failed_turn_without_any_event_is_gone_by_its_stored_row(
     api: Api, autojump_clock: MockClock
 ) -> None:

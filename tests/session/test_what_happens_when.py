@@ -26,6 +26,7 @@ from trio_mix.testing import (
     Pause,
     Say,
     Turn,
+    UseTool,
 )
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
     from trio_mix import SessionStream
     from trio_mix.testing import Api
 
-ALL = ("async", "blocking", "pipeline", "pipeline-oldest")
 WITH_REST = ("async", "blocking", "pipeline")
+ALL = ("async", "blocking", "pipeline", "pipeline-oldest")
 
 
 @asynccontextmanager
@@ -109,7 +110,7 @@ async def test_connection_lost_during_the_post_which_arrived(
         assert server.runs("go") == 1
 
 
-@pytest.mark.parametrize("api", WITH_REST)
+@pytest.mark.parametrize("api", ALL)
 async def test_connection_lost_during_the_post_which_never_arrived(
     api: Api, autojump_clock: MockClock
 ) -> None:
@@ -125,10 +126,10 @@ async def test_connection_lost_during_the_post_which_never_arrived(
         assert server.runs("go") == 2  # the first "go", and the second one once
 
 
-async def test_an_oldest_server_cannot_tell_whether_a_post_arrived(
+async def test_a_server_without_stored_messages_cannot_tell_whether_a_post_arrived(
     autojump_clock: MockClock,
 ) -> None:
-    async with serving("pipeline-oldest") as server:
+    async with serving("pipeline-oldest", jsonrpc=False) as server:
         session_id = server.create_session()
         network = PostCutter(server.network, arrives=False)
         async with streaming(server, session_id, network) as session:
@@ -140,7 +141,7 @@ async def test_an_oldest_server_cannot_tell_whether_a_post_arrived(
         assert server.runs("go") == 0
 
 
-@pytest.mark.parametrize("api", WITH_REST)
+@pytest.mark.parametrize("api", ALL)
 async def test_connection_lost_after_the_post_before_any_event(
     api: Api, autojump_clock: MockClock
 ) -> None:
@@ -208,7 +209,28 @@ async def test_server_restarted_in_mid_turn(api: Api, autojump_clock: MockClock)
         assert server.runs("crash") == 1
 
 
-@pytest.mark.parametrize("api", WITH_REST)
+async def test_an_oldest_server_restarted_in_mid_turn(autojump_clock: MockClock) -> None:
+    """Nothing that it stores shows whether a text is complete."""
+    async with serving("pipeline-oldest") as server, trio.open_nursery() as nursery:
+
+        async def crash() -> None:
+            nursery.start_soon(server.restart)
+            await trio.sleep_forever()
+
+        server.script("crash", Turn(Say("It began"), Pause(0.1), Do(crash)))
+        server.script("crash at work", Turn(UseTool("bash", steps=[Do(crash)])))
+        session_id = server.create_session()
+        async with streaming(server, session_id) as session:
+            reply = await session.ask("crash")
+            assert (reply.text, reply.incomplete, reply.doubts) == ("It began", True, ("stored",))
+            with pytest.raises(errors.MessageInterrupted) as caught:
+                await session.ask("crash at work")
+            assert caught.value.outcome == "gone"
+            assert (await session.ask("go")).text == "Here I am, all of me."
+        assert server.runs("crash") == server.runs("crash at work") == 1
+
+
+@pytest.mark.parametrize("api", ALL)
 async def test_caller_cancelled(api: Api, autojump_clock: MockClock) -> None:
     async with serving(api) as server:
         session_id = server.create_session()
@@ -220,9 +242,9 @@ async def test_caller_cancelled(api: Api, autojump_clock: MockClock) -> None:
         assert ends == ["cancelled", "complete"]
 
 
-async def test_caller_cancelled_on_an_oldest_server(autojump_clock: MockClock) -> None:
-    """The server cannot cancel, so the next message waits until the turn is over."""
-    async with serving("pipeline-oldest") as server:
+async def test_caller_cancelled_on_a_server_that_cannot_cancel(autojump_clock: MockClock) -> None:
+    """The next message waits until the turn is over."""
+    async with serving("pipeline-oldest", jsonrpc=False) as server:
         server.script("slow", Turn(Pause(30), Say("Done at last.")))
         session_id = server.create_session()
         async with streaming(server, session_id) as session:

@@ -134,6 +134,30 @@ async def older_server(stage: Stage) -> None:
 
 
 @cause(
+    errors.NoSuchOperation,
+    "the server is one of the oldest, which have JSON-RPC instead of REST",
+    operation="files.list",
+    target="http://mix.test/api/sessions/session-1/files",
+    remedy="Nothing has changed on the server",
+    server={"api": "pipeline-oldest"},
+)
+async def oldest_server(stage: Stage) -> None:
+    await stage.mix.files.list(id=stage.session_id)
+
+
+@cause(
+    errors.NoSuchOperation,
+    "JSON-RPC has the operation without this argument",
+    operation="sessions.create",
+    target="http://mix.test/rpc",
+    remedy="custom_system_prompt=... must be left out",
+    server={"api": "pipeline-oldest"},
+)
+async def argument_of_newer_servers(stage: Stage) -> None:
+    await stage.mix.sessions.create(title="New", custom_system_prompt="Be brief")
+
+
+@cause(
     errors.ResponseValidationError,
     "the URL is not that of a Mix server",
     operation="sessions.get",

@@ -201,7 +201,7 @@ async def cancelled(stage: Stage) -> None:
     operation="was cut: the connection was lost",
     target="session-1",
     remedy="It may have run, or may still be running: check the session's messages",
-    server={"api": "pipeline-oldest"},
+    server={"api": "pipeline-oldest", "jsonrpc": False},
 )
 async def cut_for_good(stage: Stage) -> None:
     stage.server.script("Hi", Turn(Drop(), Hang()))

@@ -34,14 +34,14 @@ MODULES: Final = {
 
 
 def raised() -> Iterator[tuple[str, type[Exception]]]:
-    """Return each public error class without subclasses, with its module, and Trio's class."""
+    """Return each public error class with a cause or without subclasses, and Trio's class."""
     order = [cause.error for cause in CAUSES]
     for name, module in MODULES.items():
         public = [getattr(module, each) for each in module.__all__]
         found = [each for each in public if inspect.isclass(each) and issubclass(each, Exception)]
         found.sort(key=lambda each: order.index(each) if each in order else 0)
         for each in found:
-            if not any(each in other.__bases__ for other in found):
+            if each in order or not any(each in other.__bases__ for other in found):
                 yield name, each
     yield "trio", trio.BusyResourceError
 

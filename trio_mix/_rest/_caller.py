@@ -7,6 +7,8 @@ Rules:
 3. No header's value, no password of a URL and no secret argument appears in an exception, a
    ``repr`` or a log.
 4. Every coroutine here is a checkpoint, also when it raises.
+5. A server that answers as one without REST is called by JSON-RPC, then and from then on. If its
+   router has no JSON-RPC any more, it was upgraded, and is called by REST again.
 """
 
 from __future__ import annotations
@@ -25,19 +27,23 @@ from trio_mix._http import (
     Target,
     check_headers,
     header_secrets,
+    sanitize_url,
     url_secrets,
 )
 from trio_mix._redact import Redactor
 from trio_mix._rest._call import Call, OpenedResponse, json_bytes
 from trio_mix._rest._options import RequestOptions, debug_wanted
-from trio_mix._rest._responses import CallResult, misfit, read_answer
+from trio_mix._rest._responses import (
+    CallResult,
+    check_not_catch_all,
+    from_router,
+    misfit,
+    read_answer,
+)
 from trio_mix._rest._retry import RetryPlan, renewed
 from trio_mix._rest._server_url import checked_url
 from trio_mix._version import __version__
-from trio_mix.errors import (
-    RequestTimeout,
-    TransportError,
-)
+from trio_mix.errors import MixDefaultError, NoSuchOperation, RequestTimeout, TransportError
 
 if TYPE_CHECKING:
     import random
@@ -45,6 +51,7 @@ if TYPE_CHECKING:
 
     from trio_mix._http import RepeatableContent, ResponseStream
     from trio_mix._rest._call import CallContent
+    from trio_mix._rest._jsonrpc_method import RpcMethod
     from trio_mix._rest._operation import Operation
     from trio_mix._rest._options import HeadersSource, RetryConfig
     from trio_mix._rest._request_hooks import HasStatus, RequestHooks
@@ -94,6 +101,7 @@ class Caller:
         self.rng = rng
         self.created_sessions: dict[str, None] = {}
         self._request_hooks: RequestHooks | None = None
+        self._speaks_jsonrpc = False
         if hooks is not None or debug_wanted():
             self._set_hooks(hooks)
 
@@ -240,12 +248,41 @@ class Caller:
           RequestTimeout: no response arrived in time.
         """
         await trio.lowlevel.checkpoint()
-        return await self.run(
-            self.prepare(operation, values, options),
-            lambda received: read_answer(operation, received),
-            content=content,
-            on_sent=on_sent,
-        )
+        own_server = options is None or options.server_url is None
+        if operation.rpc is not None and self._speaks_jsonrpc and own_server:
+            try:
+                return await self._call_jsonrpc(operation, operation.rpc, values, options)
+            except MixDefaultError as error:
+                if isinstance(error, NoSuchOperation) or not from_router(error):
+                    raise
+            self._speaks_jsonrpc = False
+        try:
+            return await self.run(
+                self.prepare(operation, values, options),
+                lambda received: read_answer(operation, received),
+                content=content,
+                on_sent=on_sent,
+            )
+        except NoSuchOperation:
+            self._speaks_jsonrpc = self._speaks_jsonrpc or own_server
+            if operation.rpc is None:
+                raise
+        return await self._call_jsonrpc(operation, operation.rpc, values, options)
+
+    async def _call_jsonrpc(
+        self,
+        operation: Operation[T],
+        method: RpcMethod,
+        values: Mapping[str, object],
+        options: RequestOptions | None,
+    ) -> CallResult[T]:
+        from trio_mix._rest._jsonrpc import RPC_PATH, read_rpc_answer, rpc_body, rpc_operation
+
+        secrets = operation.prepare(values).secrets
+        url = sanitize_url(self.url_for(RPC_PATH, options))
+        body = rpc_body(operation, method, values, url)
+        call = self.call_of(rpc_operation(operation), RPC_PATH, body, options, secrets)
+        return await self.run(call, lambda received: read_rpc_answer(operation, method, received))
 
     async def run(
         self,
@@ -290,6 +327,7 @@ class Caller:
             received = response.received(call.request, redactor)
             if not 200 <= received.status_code < 300:
                 raise call.error_of(received)
+            check_not_catch_all(received)
             with trio.move_on_at(until):  # a large body takes time to decode
                 return await read(received)
             raise RequestTimeout(

@@ -19,9 +19,11 @@ from typing import TYPE_CHECKING, Final, final
 import trio
 
 from trio_mix._callbacks import check_callback
+from trio_mix._http import ERROR_BODY_LIMIT
 from trio_mix._public import public
 from trio_mix._rest._file_upload import report
 from trio_mix._rest._request import BodyStream, Request
+from trio_mix._rest._responses import CATCH_ALL, may_be_catch_all, no_such_operation
 from trio_mix._rest._retry import renewed
 from trio_mix.errors import ConfigurationError, TransportError
 
@@ -58,10 +60,12 @@ class FileStream(BodyStream):
         self._max_body = call.max_body
         self._busy = False
         self._ended = False
+        self._begun = b""
         headers = opened.stream.headers
         length = headers.get("content-length", "")
         self.size: int | None = int(length) if length.isascii() and length.isdigit() else None
         self.content_type: str = headers.get("content-type", "")
+        self._may_be_catch_all = may_be_catch_all(headers)
 
     def __aiter__(self) -> Self:
         return self
@@ -72,6 +76,7 @@ class FileStream(BodyStream):
         Cancellation loses no bytes, but on a caller's own ``http_client`` it breaks the connection.
 
         Raises:
+          NoSuchOperation: the server is one of the oldest, which have no files.
           ConnectionFailed: the connection was cut before the end.
           RequestTimeout: no byte arrived in time.
           trio.BusyResourceError: another task is reading.
@@ -84,7 +89,7 @@ class FileStream(BodyStream):
                 await trio.lowlevel.checkpoint()
                 raise StopAsyncIteration
             try:
-                piece = await self._opened.stream.receive(self._timeout)
+                piece = await self._receive()
             except TransportError as error:
                 self._ended = True
                 raise renewed(error, self._opened.request) from error.__cause__
@@ -94,6 +99,23 @@ class FileStream(BodyStream):
             return piece
         finally:
             self._busy = False
+
+    async def _receive(self) -> bytes:
+        """Return the next bytes; the first ones once they show that they are the file's."""
+        piece = await self._opened.stream.receive(self._timeout)
+        while self._may_be_catch_all:
+            self._begun += piece
+            if piece and len(self._begun) < len(CATCH_ALL) and CATCH_ALL.startswith(self._begun):
+                piece = await self._opened.stream.receive(self._timeout)
+                continue
+            self._may_be_catch_all = False
+            if self._begun.startswith(CATCH_ALL):
+                opened = self._opened
+                headers = opened.redactor.headers(opened.stream.headers)
+                body = opened.redactor.text(self._begun[:ERROR_BODY_LIMIT].decode(errors="replace"))
+                raise no_such_operation(opened.request, headers, body)
+            piece, self._begun = self._begun, b""
+        return piece
 
     async def read(self) -> bytes:
         """Return the rest of the content, in memory.

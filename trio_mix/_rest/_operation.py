@@ -26,6 +26,7 @@ from trio_mix.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from trio_mix._rest._jsonrpc_method import RpcMethod
     from trio_mix.models import Callback
 
 __all__ = [
@@ -204,6 +205,8 @@ class Operation(Generic[T_co]):
     """What may be retried (rule 3)."""
     long: bool = False
     """Whether some server answers only when its work is done, so that no timeout is set."""
+    rpc: RpcMethod | None = None
+    """What it is in JSON-RPC, on servers without REST; None if these servers do not have it."""
 
     @property
     def has_body(self) -> bool:

@@ -4,9 +4,10 @@ Rules:
 
 1. Any 2xx whose body fits the operation is a success, whatever its content type is: proxies and
    old servers mislabel JSON.
-2. An HTML page where JSON or no body is expected does not come from a Mix server:
-   `ResponseValidationError`.
-3. No exception holds more than 64 KiB of a body, nor a secret that was sent.
+2. An HTML page, or any other text that is not JSON, where JSON or no body is expected does not
+   come from the operation: `ResponseValidationError`.
+3. The oldest servers answer whatever they do not have with 200 and a text: `NoSuchOperation`.
+4. No exception holds more than 64 KiB of a body, nor a secret that was sent.
 """
 
 from __future__ import annotations
@@ -26,22 +27,29 @@ from trio_mix.errors import (
     ErrorResponse,
     MixDefaultError,
     MixError,
+    NoSuchOperation,
     ResponseTooLarge,
     ResponseValidationError,
     RESTError,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Awaitable, Callable, Generator
 
     from trio_mix._http import ReceivedResponse
     from trio_mix._rest._operation import Operation
+    from trio_mix.errors import RequestInfo
 
 __all__ = [
+    "CATCH_ALL",
     "CallResult",
     "Response",
+    "check_not_catch_all",
     "error_of",
+    "from_router",
+    "may_be_catch_all",
     "misfit",
+    "no_such_operation",
     "read_answer",
     "read_response",
     "too_large",
@@ -164,10 +172,57 @@ def _remedy(status_code: int, operation: Operation[object]) -> str:
     )
 
 
-async def read_answer(operation: Operation[T], received: ReceivedResponse) -> CallResult[T]:
+CATCH_ALL: Final = b"Mix HTTP JSON-RPC Server"
+"""The beginning of the text with which the oldest servers answer what they do not have."""
+
+
+def may_be_catch_all(headers: Mapping[str, str]) -> bool:
+    """Return whether a response of this type may be that of a server without the operation."""
+    return headers.get("content-type", "").partition(";")[0].strip().lower() == "text/plain"
+
+
+def no_such_operation(
+    request: RequestInfo, headers: Mapping[str, str], body: str
+) -> NoSuchOperation:
+    """Return the exception for the response of a server without the operation (rule 3)."""
+    return NoSuchOperation(
+        "the server is one of the oldest, which have JSON-RPC instead of REST, and does not have"
+        " this operation",
+        request=request,
+        headers=headers,
+        body=body,
+    )
+
+
+def check_not_catch_all(received: ReceivedResponse) -> None:
+    """Refuse the success of a server without the operation (rule 3).
+
+    Raises:
+      NoSuchOperation: it is one.
+    """
+    if may_be_catch_all(received.headers) and received.body.startswith(CATCH_ALL):
+        raise no_such_operation(received.request, received.shown_headers, received.text)
+
+
+def from_router(error: MixDefaultError) -> bool:
+    """Return whether an error is the plain text of a router that does not have the path."""
+    kind = error.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return error.status_code in (404, 405) and kind in ("text/plain", "")
+
+
+async def read_answer(
+    operation: Operation[T],
+    received: ReceivedResponse,
+    unwrap: Callable[[object], Awaitable[object]] | None = None,
+) -> CallResult[T]:
     """Return the value of an operation from a response with a status of success.
 
     It is a checkpoint where the body is large: other tasks run while it is decoded.
+
+    Args:
+      operation: the operation.
+      received: the response.
+      unwrap: returns the value from the JSON value of the body, if it is only a part of it.
 
     Raises:
       ResponseValidationError: the body is invalid.
@@ -175,7 +230,7 @@ async def read_answer(operation: Operation[T], received: ReceivedResponse) -> Ca
     from trio_mix._wire._models import Mismatch  # loads cattrs, which streams do not need
 
     try:
-        value = await _value(operation, received)
+        value = await _value(operation, received, unwrap)
     except Mismatch as error:
         mismatch = error
     else:
@@ -207,21 +262,27 @@ async def read_response(received: ReceivedResponse) -> CallResult[Response]:
     return CallResult(response, received.status_code, received.headers)
 
 
-async def _value(operation: Operation[T], received: ReceivedResponse) -> T:
+async def _value(
+    operation: Operation[T],
+    received: ReceivedResponse,
+    unwrap: Callable[[object], Awaitable[object]] | None,
+) -> T:
     from trio_mix._json import NotJSON
     from trio_mix._wire._large_json import parse_steps
     from trio_mix._wire._models import Mismatch, decode_steps
 
-    if operation.result is NoneType:
-        _refuse_html(received)
+    empty = operation.result is NoneType
+    if empty and unwrap is None and not received.body.strip():
         return cast("T", None)
     _refuse_unreadable(received)
     try:
         value = await _in_steps(parse_steps(received.body))
     except NotJSON as error:
-        problem = f"expected JSON: {error}"
+        problem = "expected no body" if empty else f"expected JSON: {error}"
     else:
-        return await _in_steps(decode_steps(value, operation.result))
+        if unwrap is not None:
+            value = await unwrap(value)
+        return cast("T", None) if empty else await _in_steps(decode_steps(value, operation.result))
     _refuse_html(received)
     raise Mismatch(problem, "$", received.body[:200].decode(errors="replace"))
 

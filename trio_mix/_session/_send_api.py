@@ -20,6 +20,7 @@ import trio
 
 from trio_mix import errors
 from trio_mix._rest._options import RequestOptions, RetryConfig
+from trio_mix._rest._responses import from_router
 from trio_mix._turns._router import WireTraits
 from trio_mix._turns._stored_turn import stored_reply
 
@@ -104,7 +105,7 @@ class SendApi:
             try:
                 return await self._post_pipeline(session_id, request, on_sending)
             except errors.MixDefaultError as exc:
-                if not _is_the_routers(exc):
+                if not from_router(exc):
                     raise
             self.api = await self._detect_by_version()
             return await self._post_rest(session_id, request, on_sending)
@@ -115,7 +116,7 @@ class SendApi:
         try:
             return await first(session_id, request, on_sending)
         except errors.MixDefaultError as exc:
-            if self._named or not _is_the_routers(exc):
+            if self._named or not from_router(exc):
                 raise
             refusal = exc
         # The server may have been upgraded: nothing has run, for its router has no such path.
@@ -124,7 +125,7 @@ class SendApi:
             posted = await second(session_id, request, on_sending)
         except BaseException as exc:
             self.api = before
-            if not isinstance(exc, errors.MixDefaultError) or not _is_the_routers(exc):
+            if not isinstance(exc, errors.MixDefaultError) or not from_router(exc):
                 raise
             raise errors.MessageRejected(
                 f"The message to session {session_id} was refused and did not run: the server has "
@@ -169,7 +170,7 @@ class SendApi:
                 id=session_id, content="", options=RequestOptions(retries=_ONCE)
             )
         except errors.MixDefaultError as exc:
-            if _is_the_routers(exc):
+            if from_router(exc):
                 self.api = await self._detect_by_version()
                 return await self._post_rest(session_id, request, on_sending)
         except errors.ErrorResponse:
@@ -222,9 +223,3 @@ class SendApi:
         if (0, 7, 0) <= numbers < (0, 7, 4):
             return "blocking"  # noqa: ASYNC910 - as above
         return "async" if numbers >= (0, 7, 4) else "rest"  # noqa: ASYNC910 - as above
-
-
-def _is_the_routers(refusal: errors.MixDefaultError) -> bool:
-    """Return whether a refusal is the plain text of a router that does not have the path."""
-    kind = refusal.headers.get("content-type", "").partition(";")[0].strip().lower()
-    return refusal.status_code in (404, 405) and kind in ("text/plain", "")

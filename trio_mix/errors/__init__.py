@@ -10,6 +10,7 @@ Callers mask credentials in a text before they pass it to an exception. The tree
     │   ├── ResponseValidationError a success whose body does not match the API
     │   │   └── ResponseTooLarge
     │   └── MixDefaultError         any other 4xx or 5xx
+    │       └── NoSuchOperation         the server does not have the operation
     ├── TransportError          no complete response
     │   ├── ConnectionFailed
     │   └── RequestTimeout
@@ -36,6 +37,7 @@ from trio_mix.errors._requests import ConnectionFailed as ConnectionFailed
 from trio_mix.errors._requests import ErrorResponse as ErrorResponse
 from trio_mix.errors._requests import MixDefaultError as MixDefaultError
 from trio_mix.errors._requests import MixError as MixError
+from trio_mix.errors._requests import NoSuchOperation as NoSuchOperation
 from trio_mix.errors._requests import RequestInfo as RequestInfo
 from trio_mix.errors._requests import RequestTimeout as RequestTimeout
 from trio_mix.errors._requests import ResponseTooLarge as ResponseTooLarge
@@ -67,6 +69,7 @@ __all__ = [
     "MessageRejected",
     "MixDefaultError",
     "MixError",
+    "NoSuchOperation",
     "ProtocolError",
     "RESTError",
     "ReconnectFailed",

@@ -17,6 +17,7 @@ __all__ = [
     "ErrorResponse",
     "MixDefaultError",
     "MixError",
+    "NoSuchOperation",
     "RESTError",
     "RequestInfo",
     "RequestTimeout",
@@ -141,6 +142,33 @@ class MixDefaultError(MixError):
             f"{request} returned HTTP {status_code}{content}. {remedy or _remedy(status_code)}",
             status_code=status_code,
             headers=headers,
+            body=body,
+            request=request,
+        )
+
+
+class NoSuchOperation(MixDefaultError):
+    """The server does not have the operation, or not with this argument: nothing was done.
+
+    What to do: Leave out the argument that the text names, or use a newer server.
+
+    The server is one of the oldest, which have JSON-RPC instead of REST and answer whatever they do
+    not have with a text and HTTP 200. ``status_code`` is 404, as on a server with REST.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        request: RequestInfo,
+        headers: Mapping[str, str] | None = None,
+        body: str = "",
+    ) -> None:
+        MixError.__init__(
+            self,
+            f"{request} was not done: {reason}. Nothing has changed on the server.",
+            status_code=404,
+            headers=headers or {},
             body=body,
             request=request,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, get_args
 
 from trio_mix._public import public
+from trio_mix._rest._jsonrpc_method import RpcMethod
 from trio_mix._rest._operation import LATEST, body_param
 from trio_mix.models import (
     AuthStatus,
@@ -86,6 +87,7 @@ class Authentication(Health, Internal):
         answers=(200,),
         errors=(400, 500),
         retry="safe",
+        rpc=RpcMethod("auth.apikey", {"api_key": "apiKey"}, fixed={"provider": "anthropic"}),
     )
     async def store_api_key(
         self, *, api_key: str, provider: KeyProvider, options: RequestOptions | None = None

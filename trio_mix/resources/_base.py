@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from typing import ParamSpec
 
     from trio_mix._rest._core import MixCore
+    from trio_mix._rest._jsonrpc_method import RpcMethod
     from trio_mix._rest._operation import Generation, Retry
     from trio_mix._rest._options import RequestOptions
     from trio_mix._rest._request import Request
@@ -116,6 +117,7 @@ def operation(
     retry: Retry,
     generations: tuple[Generation, ...] = GENERATIONS,
     long: bool = False,
+    rpc: RpcMethod | None = None,
     name: str = "",
 ) -> _Declaration[T]:
     """Return a decorator that declares a method's operation, and documents it in its docstring.
@@ -131,6 +133,7 @@ def operation(
       retry: what may be retried.
       generations: the API files that have it.
       long: whether some server answers only when its work is done, so that no timeout is set.
+      rpc: what it is in JSON-RPC, on servers without REST; None if these do not have it.
       name: resource and method; those of the method by default.
     """
 
@@ -147,6 +150,7 @@ def operation(
             generations=generations,
             retry=retry,
             long=long,
+            rpc=rpc,
         )
         return implements(declared)(method)
 
@@ -167,10 +171,11 @@ def implements(declared: Operation[Any]) -> Callable[[F], F]:
     def attach(method: F) -> F:
         setattr(method, _ATTRIBUTE, declared)
         errors = ", ".join(str(each) for each in declared.errors)
+        rpc = "" if declared.rpc is None else f", and ``{declared.rpc.name}`` of JSON-RPC"
         method.__doc__ = (
             f"{(method.__doc__ or '').rstrip()}\n\n"
             f"        On the wire: ``{declared.method} {declared.path}``;"
-            f" API {', '.join(declared.generations)}.\n"
+            f" API {', '.join(declared.generations)}{rpc}.\n"
             f"        Retries: {_RETRIED[declared.retry]}\n\n"
             "        Cancellation ends it at once; the server may have got the request.\n\n"
             "        Raises:\n"

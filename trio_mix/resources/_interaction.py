@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, get_args
 
 from trio_mix._public import public
+from trio_mix._rest._jsonrpc_method import RpcMethod
 from trio_mix._rest._operation import LATEST, body_param
 from trio_mix.models import NotificationAnswer, PermissionResult
 from trio_mix.resources._base import Resource, operation
@@ -29,6 +30,7 @@ class Permissions(Resource):
         answers=(200,),
         errors=(401, 404, 500),
         retry="safe",
+        rpc=RpcMethod("permission.grant", {"id": "id"}),
     )
     async def grant(self, *, id: str, options: RequestOptions | None = None) -> PermissionResult:
         """Grant a permission request: the tool may run.
@@ -49,6 +51,7 @@ class Permissions(Resource):
         answers=(200,),
         errors=(401, 404, 500),
         retry="safe",
+        rpc=RpcMethod("permission.deny", {"id": "id"}),
     )
     async def deny(self, *, id: str, options: RequestOptions | None = None) -> PermissionResult:
         """Deny a permission request: the tool must not run.

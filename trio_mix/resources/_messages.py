@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, get_args
 import attrs
 
 from trio_mix._public import public
+from trio_mix._rest._jsonrpc_method import RpcMethod
 from trio_mix._rest._operation import LATEST, body_param, query_param
 from trio_mix.models import BackendMessage, CancelResult, SendResult, ThinkingLevel
 from trio_mix.resources._base import Resource, operation
@@ -19,6 +20,21 @@ if TYPE_CHECKING:
     from trio_mix._rest._options import RequestOptions
 
 __all__ = ["Messages"]
+
+
+def _stored_message(row: object) -> object:
+    """Convert a stored message of JSON-RPC, whose text is its ``content``, to that of REST.
+
+    Only an answer to `Messages.send` has a ``response`` too; its ``content`` is the question.
+    """
+    if not isinstance(row, dict):
+        return row
+    of_user = "response" in row or row.get("role") == "user"
+    shown: dict[object, object] = {"sessionId": "", "userInput": "", **row}
+    shown["userInput" if of_user else "assistantResponse"] = row.get("content")
+    if "response" in row:
+        shown["assistantResponse"] = row["response"]
+    return shown
 
 
 @public("trio_mix.resources")
@@ -35,6 +51,9 @@ class Messages(Resource):
         answers=(200,),
         errors=(401, 500),
         retry="safe",
+        rpc=RpcMethod(
+            "messages.history", {"limit": "limit", "offset": "offset"}, result=_stored_message
+        ),
     )
     async def get_history(
         self,
@@ -60,6 +79,7 @@ class Messages(Resource):
         answers=(200,),
         errors=(404,),
         retry="safe",
+        rpc=RpcMethod("messages.list", {"id": "sessionId"}, result=_stored_message),
     )
     async def get_session(
         self, *, id: str, options: RequestOptions | None = None
@@ -92,6 +112,9 @@ class Messages(Resource):
         errors=(400, 404),
         retry="unsent",
         long=True,
+        rpc=RpcMethod(
+            "messages.send", {"id": "sessionId", "text": "content"}, result=_stored_message
+        ),
     )
     async def send(
         self,
@@ -143,6 +166,7 @@ class Messages(Resource):
         answers=(200,),
         errors=(404,),
         retry="safe",
+        rpc=RpcMethod("agent.cancel", {"id": "sessionId"}),
     )
     async def cancel_processing(
         self, *, id: str, options: RequestOptions | None = None

@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, cast, get_args
 
 from trio_mix._public import public
+from trio_mix._rest._jsonrpc_method import RpcMethod
 from trio_mix._rest._operation import LATEST, SINCE_069, UNTIL_069, body_param, query_param
 from trio_mix.errors import MixError, ResponseValidationError
 from trio_mix.models import (
@@ -29,6 +30,11 @@ if TYPE_CHECKING:
 __all__ = ["Sessions"]
 
 
+def _count_of_messages(params: dict[str, object]) -> dict[str, object]:
+    """Return the parameters of a fork in JSON-RPC, where the index is the number of messages."""
+    return params | {"messageIndex": cast("int", params["messageIndex"]) + 1}
+
+
 @public("trio_mix.resources")
 class Sessions(Resource):
     """Sessions: created, listed, exported, rewound, deleted."""
@@ -46,6 +52,7 @@ class Sessions(Resource):
         answers=(200,),
         errors=(401, 500),
         retry="safe",
+        rpc=RpcMethod("sessions.list"),
     )
     async def list(
         self, *, include_subagents: bool | None = None, options: RequestOptions | None = None
@@ -76,6 +83,7 @@ class Sessions(Resource):
         answers=(201,),
         errors=(400,),
         retry="unsent",
+        rpc=RpcMethod("sessions.create", {"title": "title"}),
     )
     async def create(
         self,
@@ -143,6 +151,7 @@ class Sessions(Resource):
         answers=(200,),
         errors=(404,),
         retry="safe",
+        rpc=RpcMethod("sessions.get", {"id": "id"}),
     )
     async def get(self, *, id: str, options: RequestOptions | None = None) -> SessionData:
         """Return a session.
@@ -161,6 +170,7 @@ class Sessions(Resource):
         answers=(204,),
         errors=(404,),
         retry="safe",
+        rpc=RpcMethod("sessions.delete", {"id": "id"}),
     )
     async def delete(self, *, id: str, options: RequestOptions | None = None) -> None:
         """Delete a session with its messages.
@@ -184,6 +194,11 @@ class Sessions(Resource):
         errors=(400, 404),
         generations=UNTIL_069,
         retry="unsent",
+        rpc=RpcMethod(
+            "sessions.fork",
+            {"id": "sourceSessionId", "message_index": "messageIndex", "title": "title"},
+            request=_count_of_messages,
+        ),
     )
     async def fork(
         self,

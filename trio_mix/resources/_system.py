@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trio_mix._public import public
+from trio_mix._rest._jsonrpc_method import RpcMethod
 from trio_mix._rest._operation import LATEST
 from trio_mix.models import Command, HealthStatus, LLMTools, McpServer, SystemInfo, ToolsStatus
 from trio_mix.resources._base import Resource, operation
@@ -27,6 +28,7 @@ class System(Resource):
         answers=(200,),
         errors=(401, 500),
         retry="safe",
+        rpc=RpcMethod("commands.list"),
     )
     async def list_commands(self, *, options: RequestOptions | None = None) -> list[Command]:
         """List the slash commands.
@@ -44,6 +46,7 @@ class System(Resource):
         answers=(200,),
         errors=(404,),
         retry="safe",
+        rpc=RpcMethod("commands.get", {"name": "name"}),
     )
     async def get_command(self, *, name: str, options: RequestOptions | None = None) -> Command:
         """Return a slash command.
@@ -62,6 +65,7 @@ class System(Resource):
         answers=(200,),
         errors=(401, 500),
         retry="safe",
+        rpc=RpcMethod("mcp.list"),
     )
     async def list_mcp_servers(self, *, options: RequestOptions | None = None) -> list[McpServer]:
         """List the MCP servers that the Mix server uses.

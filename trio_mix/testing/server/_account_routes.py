@@ -7,7 +7,7 @@ from trio_mix.testing.server._providers import DEFAULTS, MODELS, NAMES, Accounts
 from trio_mix.testing.server._routes import ApiRoute, Problem, RouteCall, RouteResponse
 from trio_mix.testing.server._store import iso
 
-__all__ = ["ROUTES"]
+__all__ = ["MCP_SERVERS", "ROUTES"]
 
 _NUMBERS = ("main_agent_max_tokens", "sub_agent_max_tokens")
 _TEXTS = (
@@ -24,6 +24,14 @@ _TOOLS = {
     "write": "Write a file",
     "task": "Have a sub-agent do something",
 }
+
+
+_SEARCH = {"name": "docs_search", "description": "Search the documentation"}
+MCP_SERVERS: dict[str, dict[str, object]] = {
+    "docs": {"name": "docs", "connected": True, "status": "connected", "tools": [_SEARCH]},
+    "broken": {"name": "broken", "connected": False, "status": "failed"},
+}
+"""The MCP servers by name: a connected one and a failed one."""
 
 
 def store_api_key(call: RouteCall) -> RouteResponse:
@@ -200,9 +208,7 @@ def get_command(call: RouteCall) -> RouteResponse:
 def mcp_servers(call: RouteCall) -> RouteResponse:
     """``GET /api/mcp``: one connected server and one failed server."""
     del call
-    search = {"name": "docs_search", "description": "Search the documentation"}
-    works = {"name": "docs", "connected": True, "status": "connected", "tools": [search]}
-    return RouteResponse([works, {"name": "broken", "connected": False, "status": "failed"}])
+    return RouteResponse(list(MCP_SERVERS.values()))
 
 
 def system_info(call: RouteCall) -> RouteResponse:

@@ -59,7 +59,7 @@ class ServerSettings:
     slow_reader_limit: int | None
     double_events: bool | None
     tool_results: bool
-    catch_all: bool
+    jsonrpc: bool
     cancel_on_disconnect: bool
     answer_delay: float
     rest_send: bool
@@ -174,6 +174,8 @@ class Backend:
         self.lost_events: dict[str, int | None] = {}
         self.tunnels = BrowserTunnels()
         self.nursery: trio.Nursery | None = None
+        self.current_session = ""
+        """The session of the last stream or message, on servers that speak JSON-RPC."""
 
     def now(self) -> datetime:
         """Return the time of day, which advances with Trio's clock."""
@@ -252,6 +254,14 @@ class Backend:
         for run in running:
             run.cancel()
         return len(running)
+
+    def decide(self, permission_id: str, answer: str) -> bool:
+        """Answer a permission request, unless it is answered; return whether there is one."""
+        pending = self.permissions.get(permission_id)
+        if pending is not None and pending.answer is None:
+            pending.answer = answer
+            pending.answered.set()
+        return pending is not None
 
     def streams(self, session_id: str | None = None) -> list[OpenStream]:
         """Return the open streams of one session, or of all."""

@@ -40,6 +40,7 @@ async def stream_events(call: RouteCall) -> RouteResponse | None:
         return None
     request = exchange.request
     backend.log.add(Answered(method=request.method, path=request.path, status=200))
+    backend.current_session = session_id
     stream = ServerStream(backend, live, exchange)
     if backend.traits.pipeline:
         backend.spawn(partial(work, backend, stream))

@@ -4,7 +4,7 @@ Rules:
 
 1. A route names the versions that have it. For other versions the response is the router's own, in
    plain text, as on real servers.
-2. With ``catch_all``, the oldest servers answer every other path with 200 and plain text.
+2. The oldest servers answer every other path with 200 and plain text.
 3. A handler returns a `RouteResponse` or raises `Problem`; a handler that streams responds itself
    and returns None.
 """
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from trio_mix.testing.net._http1 import HttpExchange
     from trio_mix.testing.server._backend import Backend, LiveSession
 
-__all__ = ["ApiRoute", "Problem", "RouteCall", "RouteResponse", "dispatch"]
+__all__ = ["ApiRoute", "Problem", "RouteCall", "RouteResponse", "catch_all", "dispatch", "plain"]
 
 _TYPES = {400: "bad_request", 401: "unauthorized", 404: "not_found", 413: "validation_error"}
 
@@ -194,11 +194,16 @@ async def _answer(
             continue
         answer = route.handler(RouteCall(backend, exchange, params))
         return answer if isinstance(answer, RouteResponse) else await answer  # noqa: ASYNC910 - see below
-    if backend.settings.catch_all and not backend.traits.rest:
-        target = f"Path: {exchange.request.path}\nMethod: {exchange.request.method}"
-        return plain(200, f"Mix HTTP JSON-RPC Server\n{target}", "text/plain")  # noqa: ASYNC910
+    if not backend.traits.rest:
+        return catch_all(exchange)  # noqa: ASYNC910 - see below
     # No checkpoint: a handler's change and its record belong together; `dispatch` responds next.
     return plain(405, "Method Not Allowed") if other_method else plain(404, "404 page not found")  # noqa: ASYNC910
+
+
+def catch_all(exchange: HttpExchange) -> RouteResponse:
+    """Return the response of the oldest servers to a path that they do not know."""
+    target = f"Path: {exchange.request.path}\nMethod: {exchange.request.method}"
+    return plain(200, f"Mix HTTP JSON-RPC Server\n{target}", "text/plain")
 
 
 def plain(status: int, text: str, content_type: str = "text/plain; charset=utf-8") -> RouteResponse:

@@ -27,6 +27,7 @@ from trio_mix.testing.server import (
     _account_routes,
     _file_routes,
     _message_routes,
+    _rpc_routes,
     _session_routes,
     _tunnel_routes,
 )
@@ -50,6 +51,7 @@ __all__ = ["MixServer"]
 _ROUTES = (
     *_session_routes.ROUTES,
     *_message_routes.ROUTES,
+    *_rpc_routes.ROUTES,
     *_file_routes.ROUTES,
     *_account_routes.ROUTES,
     *_tunnel_routes.ROUTES,
@@ -87,8 +89,8 @@ class MixServer(Observed):
       permission_timeout: seconds after which an unanswered permission request counts as denied.
       slow_reader_limit: how many events are queued for a slow reader before further ones are
         dropped; None: no limit.
-      catch_all: whether an oldest pipeline server answers every path that it does not know with 200
-        and plain text, as real ones do.
+      jsonrpc: whether an oldest pipeline server has JSON-RPC; without it, nothing that is stored
+        can be read.
       double_events: whether each event is sent once for every running turn of its session, as real
         blocking and async servers do; None: on those, unless ``replay``.
       tool_results: whether stored tool calls have their results, as the specification allows and no
@@ -139,7 +141,7 @@ class MixServer(Observed):
         unknown_session: Literal["stream", "404"] = "stream",
         permission_timeout: float = 30.0,
         slow_reader_limit: int | None = 50,
-        catch_all: bool = False,
+        jsonrpc: bool = True,
         double_events: bool | None = None,
         tool_results: bool = False,
         cancel_on_disconnect: bool = False,
@@ -177,7 +179,7 @@ class MixServer(Observed):
             unknown_session=unknown_session,
             permission_timeout=permission_timeout,
             slow_reader_limit=slow_reader_limit,
-            catch_all=catch_all,
+            jsonrpc=jsonrpc,
             double_events=double_events,
             tool_results=tool_results,
             cancel_on_disconnect=cancel_on_disconnect,

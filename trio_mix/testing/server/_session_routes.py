@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from trio_mix.testing._records import CancelRequested, NotificationAnswered
 from trio_mix.testing.server._routes import ApiRoute, Problem, RouteCall, RouteResponse, plain
 from trio_mix.testing.server._store import iso
-
-if TYPE_CHECKING:
-    from trio_mix.testing.server._backend import PendingQuestion
 
 __all__ = ["ROUTES"]
 
@@ -110,9 +106,8 @@ def history(call: RouteCall) -> RouteResponse:
         raise Problem(400, "limit and offset must be integers") from None
     if not 1 <= limit <= 1000 or offset < 0:
         raise Problem(400, "limit must be from 1 to 1000 and offset not negative")
-    return RouteResponse(
-        [message.as_json() for message in call.backend.store.history(limit, offset)]
-    )
+    rows = call.backend.store.history()[offset : offset + limit]
+    return RouteResponse([message.as_json() for message in rows])
 
 
 def export_session(call: RouteCall) -> RouteResponse:
@@ -193,7 +188,9 @@ def respond(call: RouteCall) -> RouteResponse:
     if kind not in ("acknowledge", "text", "choice"):
         raise Problem(400, "type must be acknowledge, text or choice")
     value = call.text(body, "value") if "value" in body else None
-    pending = _pending(call, call.backend.notifications, "notification")
+    pending = call.backend.notifications.get(call.params["id"])
+    if pending is None:
+        raise Problem(404, f"notification not found: {call.params['id']}")
     pending.answer, pending.value = kind, value
     del call.backend.notifications[call.params["id"]]
     note = NotificationAnswered(notification_id=call.params["id"], type=kind, value=value)
@@ -203,17 +200,8 @@ def respond(call: RouteCall) -> RouteResponse:
 
 
 def _settle(call: RouteCall, answer: str) -> None:
-    pending = _pending(call, call.backend.permissions, "permission")
-    if pending.answer is None:
-        pending.answer = answer
-        pending.answered.set()
-
-
-def _pending(call: RouteCall, waiting: dict[str, PendingQuestion], what: str) -> PendingQuestion:
-    try:
-        return waiting[call.params["id"]]
-    except KeyError:
-        raise Problem(404, f"{what} not found: {call.params['id']}") from None
+    if not call.backend.decide(call.params["id"], answer):
+        raise Problem(404, f"permission not found: {call.params['id']}")
 
 
 ROUTES = (

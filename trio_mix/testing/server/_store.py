@@ -95,6 +95,18 @@ class Row:
             shown["toolCalls"] = [call.as_json(export=False) for call in self.tool_calls]
         return shown
 
+    def as_rpc(self) -> dict[str, object]:
+        """Return the row as JSON-RPC does."""
+        shown: dict[str, object] = {
+            "id": self.id,
+            "sessionId": self.session_id,
+            "role": self.role,
+            "content": self.text,
+        }
+        if self.tool_calls:
+            shown["toolCalls"] = [call.as_json(export=True) for call in self.tool_calls]
+        return shown
+
     def as_answer(self, question: str) -> dict[str, object]:
         """Return the last row of a turn as the response to the blocking send of its question."""
         return {
@@ -258,11 +270,11 @@ class Store:
         """Update the time of a row that has changed."""
         row.updated = self.now()
 
-    def history(self, limit: int, offset: int) -> list[Row]:
-        """Return rows of all sessions, newest first."""
+    def history(self, role: str | None = None) -> list[Row]:
+        """Return the rows of all sessions, or those of one role, newest first."""
         rows = [row for session in self.sessions.values() for row in session.rows]
         rows.sort(key=lambda row: row.created, reverse=True)
-        return rows[offset : offset + limit]
+        return [row for row in rows if role in (None, row.role)]
 
     def fork(self, session: SessionRow, message_index: int, title: str) -> SessionRow:
         """Copy a session up to a message, which is included."""
