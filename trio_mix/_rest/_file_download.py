@@ -218,13 +218,18 @@ async def _write(stream: FileStream, target: trio.Path, progress: Progress | Non
     """Write to a new file, and rename it to the target when it is complete."""
     part = target.with_name(f".{target.name[:100]}.{secrets.token_hex(8)}.part")
     try:
-        async with await part.open("xb") as file:
+        file = await part.open("xb")
+        try:
             done = 0
             await report(progress, 0, stream.size)
             async for piece in stream:
                 await file.write(piece)
                 done += len(piece)
                 await report(progress, done, stream.size)
+        finally:
+            # Its own `async with` raises Cancelled in place of an exception under way.
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + _CLEANUP_TIMEOUT):
+                await file.aclose()
         await part.replace(target)
     except BaseException:
         with (

@@ -142,7 +142,7 @@ class Upload:
         traceback: TracebackType | None,
     ) -> None:
         if self._body is None:
-            await trio.lowlevel.checkpoint()
+            await trio.lowlevel.cancel_shielded_checkpoint()
         else:
             await self._body.aclose()
 
@@ -206,12 +206,12 @@ class _Body(AsyncIterator[bytes]):
         return piece
 
     async def aclose(self) -> None:
-        """Close the file. A caller's stream stays open."""
+        """Close the file; shielded and bounded. A caller's stream stays open."""
         file, self._file = self._file, None
         if file is not None:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + _CLOSE_TIMEOUT):
                 await file.aclose()
-        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.cancel_shielded_checkpoint()
 
 
 async def _file_size(path: str) -> int:

@@ -54,7 +54,7 @@ class Request(Generic[T_co, S]):
     ) -> None:
         stream, self._stream = self._stream, None
         if stream is None:
-            await trio.lowlevel.checkpoint()
+            await trio.lowlevel.cancel_shielded_checkpoint()
         else:
             await stream.aclose()
 
