@@ -22,35 +22,32 @@ from typing import TYPE_CHECKING, final
 import attrs
 import trio
 
-from trio_mix._http import is_transient, parse_retry_after, sanitize_url
+from trio_mix._http import sanitize_url
 from trio_mix.errors import (
     ConfigurationError,
     MixError,
     ProtocolError,
-    RequestTimeout,
     StreamClosed,
     StreamError,
     TransportError,
-    TrioMixError,
 )
+from trio_mix.sse._attempts import Attempts, why_lost
 from trio_mix.sse._connect import check_last_event_id, connect
-from trio_mix.sse._decoder import DEFAULT_MAX_EVENT_SIZE, SSEDecoder
-from trio_mix.sse._reconnect import ReconnectSchedule, reconnect_failed
+from trio_mix.sse._decoder import DEFAULT_MAX_EVENT_SIZE
+from trio_mix.sse._pieces import PieceDecoder
+from trio_mix.sse._refusals import Refusals
 from trio_mix.sse._statistics import EventSourceStatistics, StreamState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from trio_mix._http import ResponseStream
+    from trio_mix.errors import TrioMixError
     from trio_mix.sse._connect import Connect, StreamRequest
     from trio_mix.sse._decoder import ServerSentEvent
     from trio_mix.sse._reconnect import ReconnectPolicy, Uniform
 
 __all__ = ["Events", "Lost", "Opened", "Supervisor"]
-
-PIECE_SIZE = 8 * 1024
-_ASLEEP = 5.0
-"""A wait that takes so many seconds longer than asked: the machine or the process was asleep."""
 
 
 @attrs.frozen
@@ -106,6 +103,7 @@ class Supervisor:
       on_wait: called before the wait for an attempt, with the seconds, the attempt's number since
         the loss (from 1), and the reason of the loss or of the last failure.
       connect: makes one attempt.
+      refusals: decides what follows when an attempt is answered, but not with an event stream.
       rng: the source of jitter.
       wall_clock: returns the current time, from which a ``Retry-After`` date is subtracted.
 
@@ -116,12 +114,10 @@ class Supervisor:
     # Without `__slots__`, these attributes would cost 1.3 KB more per stream.
     # fmt: off
     __slots__ = (
-        "_announced", "_attempts", "_busy", "_comments", "_connect", "_connected_since",
-        "_connecting", "_connects", "_cut", "_data", "_decoder", "_due", "_ended_by", "_events",
-        "_fatal", "_last_loss", "_last_loss_time", "_losses", "_max_event_size", "_on_change",
-        "_on_wait", "_queue", "_read_timeout", "_request", "_schedule", "_stream", "_wall_clock",
-        "auto_mark",
-        "bytes_received", "last_event_id", "last_failure", "on_bytes", "state", "url",
+        "_attempts", "_busy", "_comments", "_connected_since", "_connecting", "_ended_by",
+        "_events", "_fatal", "_losses", "_max_event_size", "_on_change", "_pieces", "_queue",
+        "_read_timeout", "_received", "_request", "_stream", "auto_mark", "last_event_id",
+        "on_bytes", "state", "url",
     )
     # fmt: on
 
@@ -138,52 +134,62 @@ class Supervisor:
         on_change: Callable[[StreamState], None] | None = None,
         on_wait: Callable[[float, int, str], None] | None = None,
         connect: Connect = connect,
+        refusals: Refusals | None = None,
         rng: Uniform | None = None,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        SSEDecoder(max_event_size=max_event_size)  # an invalid limit is refused now
         check_last_event_id(last_event_id or "")
         self.state: StreamState = StreamState.CONNECTING
         self.last_event_id: str = last_event_id or ""
         self.auto_mark: bool = auto_mark
         self.url: str = sanitize_url(request.url)
-        self.bytes_received: int = 0
         # called when bytes arrive that do not complete an event
         self.on_bytes: Callable[[], None] | None = None
-        self.last_failure: Exception | None = None
+        self._received = 0  # by earlier connections
         self._request = request
         self._comments = comments
-        self._connect = connect
         self._read_timeout = read_timeout
         self._max_event_size = max_event_size
         self._on_change = on_change
-        self._on_wait = on_wait
-        self._wall_clock = wall_clock
-        self._schedule = ReconnectSchedule(reconnect, rng=rng)
+        self._attempts = Attempts(
+            request,
+            self.url,
+            reconnect,
+            connect=connect,
+            refusals=Refusals() if refusals is None else refusals,
+            on_wait=on_wait,
+            rng=rng,
+            wall_clock=wall_clock,
+        )
         self._stream: ResponseStream | None = None
-        self._decoder = SSEDecoder()
-        self._data, self._cut = b"", 0  # the last read, and how much of it is decoded
+        self._pieces = PieceDecoder(max_event_size, "")  # an invalid limit is refused now
         self._busy = False
         self._connecting: trio.CancelScope | None = None
         self._queue: list[Lost] = []  # losses that the call in progress has still to report
-        self._due: float | None = None  # when the next attempt may begin
-        self._announced: float | None = None  # the value of _due that on_wait was called for
         self._fatal: TrioMixError | None = None  # to be raised by the next call
         self._ended_by: BaseException | None = None  # the fatal error, once raised
-        self._connects = self._attempts = self._losses = self._events = 0
-        self._last_loss: str | None = None
-        self._last_loss_time: float | None = None
+        self._losses = self._events = 0
         self._connected_since: float | None = None
 
     @property
     def has_more(self) -> bool:
         """Whether bytes of the last read are still to be decoded."""
-        return bool(self._data)
+        return self._pieces.has_more
 
     @property
     def id_cleared(self) -> bool:
         """Whether the server has set the id to nothing on the current connection."""
-        return self._decoder.id_cleared
+        return self._pieces.decoder.id_cleared
+
+    @property
+    def last_failure(self) -> Exception | None:
+        """The error of the last failed attempt, or of the last loss."""
+        return self._attempts.last_failure
+
+    @property
+    def bytes_received(self) -> int:
+        """The number of bytes decoded, of all connections."""
+        return self._received + self._pieces.received
 
     async def next(self) -> Opened | Events | Lost:
         """Wait for the next connection, events or loss.
@@ -215,6 +221,10 @@ class Supervisor:
         finally:
             self._busy = False
 
+    def hurry(self) -> None:
+        """Make the next connection attempt at once, if it is still waited for."""
+        self._attempts.hurry()
+
     async def drop(self, reason: str, *, planned: bool) -> None:
         """Close the current connection, if there is one; shielded and bounded in time.
 
@@ -236,7 +246,7 @@ class Supervisor:
     async def aclose(self) -> None:
         """Close the stream. Idempotent, shielded from cancellation, and bounded in time."""
         self._change(StreamState.CLOSED)
-        self._connected_since = self._due = None
+        self._connected_since = self._attempts.due = None
         if self._connecting is not None:
             self._connecting.cancel(reason="the stream is being closed")
         stream, self._stream = self._stream, None
@@ -248,64 +258,52 @@ class Supervisor:
         """Return the current figures."""
         return EventSourceStatistics(
             state=self.state,
-            connects=self._connects,
-            reconnects=max(0, self._connects - 1),
-            attempts=self._attempts,
+            connects=self._attempts.opened,
+            reconnects=max(0, self._attempts.opened - 1),
+            attempts=self._attempts.number,
             losses=self._losses,
-            last_loss=self._last_loss,
-            last_loss_time=self._last_loss_time,
-            next_attempt_time=self._due,
+            last_loss=self._attempts.last_loss,
+            last_loss_time=self._attempts.last_loss_time,
+            next_attempt_time=self._attempts.due,
             connected_since=self._connected_since,
             events=self._events,
             bytes=self.bytes_received,
             last_event_id=self.last_event_id,
-            server_retry=self._schedule.server_retry,
+            server_retry=self._attempts.schedule.server_retry,
         )
 
     # Reading
 
     async def _read(self, stream: ResponseStream) -> Events | Lost:
         while True:
-            if self._data:
+            if self._pieces.has_more:
                 await trio.lowlevel.checkpoint_if_cancelled()
             else:
                 timeout = self._read_timeout()
                 error: TransportError | None = None
+                data = b""
                 try:
-                    self._data = await stream.receive(timeout)
+                    data = await stream.receive(timeout)
                 except TransportError as failure:
                     error = failure
-                if not self._data:
+                self._pieces.put(data)
+                if not data:
                     if self._queue:  # another task has dropped this connection
                         return self._queue.pop(0)  # noqa: ASYNC910 - a read precedes
                     if self.state is StreamState.CLOSED:
                         raise self._ended()
-                    return await self._lose(stream, _why_lost(error, timeout), error)
-            batch = await self._decode(stream, self._next_piece())
-            comments = self._decoder.comments if self._comments else ()
+                    return await self._lose(stream, why_lost(error, timeout), error)
+            batch = await self._decode(stream)
+            comments = self._pieces.decoder.comments if self._comments else ()
             if batch or comments:
                 return Events(batch, comments)
             if self.on_bytes is not None:
                 self.on_bytes()
 
-    def _next_piece(self) -> bytes:
-        """Return the next part of the bytes that were read, cut at the end of an event.
-
-        Decoding all events of a large read at once would keep the garbage collector busy and
-        exceed the CPU's caches.
-        """
-        begin = self._cut
-        self._cut = self._data.find(b"\n\n", begin + PIECE_SIZE) + 2
-        if self._cut >= 2:
-            return self._data[begin : self._cut]
-        data, self._data, self._cut = self._data, b"", 0
-        return data[begin:]
-
-    async def _decode(self, stream: ResponseStream, data: bytes) -> list[ServerSentEvent]:
-        decoder = self._decoder
-        self.bytes_received += len(data)
+    async def _decode(self, stream: ResponseStream) -> list[ServerSentEvent]:
+        decoder = self._pieces.decoder
         try:
-            batch = decoder.feed(data)
+            batch = self._pieces.next()
         except ProtocolError as error:
             self._end(
                 ProtocolError(
@@ -318,7 +316,7 @@ class Supervisor:
                 raise self._ended() from error
         self._events += len(batch)
         if decoder.retry is not None:
-            self._schedule.server_retry = decoder.retry
+            self._attempts.schedule.server_retry = decoder.retry
         if self.auto_mark:
             self.last_event_id = decoder.last_event_id
         return batch  # noqa: ASYNC910 - a read precedes
@@ -333,11 +331,11 @@ class Supervisor:
         self._connected_since = None
         self._losses += 1
         if planned:
-            self._schedule.planned(trio.current_time())
-            self._due = None
-            self._last_loss, self._last_loss_time = reason, trio.current_time()
+            self._attempts.planned(reason)
         else:
-            self._failed(reason, cause)
+            failure = self._attempts.failed(reason, cause)
+            if failure is not None:
+                self._end(failure)
         if self._fatal is None:
             self._change(StreamState.RECONNECTING)
 
@@ -347,7 +345,10 @@ class Supervisor:
         with trio.CancelScope() as scope:
             self._connecting = scope
             try:
-                return await self._attempt_until_opened()
+                stream = await self._attempts.open(lambda: self.last_event_id)
+                if self.state is not StreamState.CLOSED:
+                    return self._opened(stream)
+                await stream.aclose()  # another task has closed it meanwhile
             except (ConfigurationError, StreamError, MixError) as error:
                 if self._fatal is None:
                     self._end(error)
@@ -355,87 +356,27 @@ class Supervisor:
                 raise
             finally:
                 self._connecting = None
-        raise self._ended()  # aclose() has cancelled the scope
+        raise self._ended()  # as aclose() was called
 
-    async def _attempt_until_opened(self) -> Opened:
-        while True:
-            if self._fatal is not None:
-                raise self._fatal
-            if self._due is None:
-                await trio.lowlevel.checkpoint()
-            else:
-                self._announce(self._due)
-                await trio.sleep_until(self._due)
-                self._check_asleep(self._due)
-                self._due = None
-            began = trio.current_time()
-            self._schedule.begin(began)
-            self._attempts += 1
-            try:
-                return await self._attempt()
-            except MixError as error:
-                if not is_transient(error.status_code):
-                    raise
-                asked = parse_retry_after(error.headers.get("retry-after"), now=self._wall_clock())
-                self._failed(f"HTTP {error.status_code}", error, retry_after=asked)
-            except TransportError as error:
-                if self._request.connect_timeout is not None:
-                    self._check_asleep(began + self._request.connect_timeout)
-                self._failed(_reason_of(error), error)
-
-    def _check_asleep(self, due: float) -> None:
-        """Take a wait that ended long after its end was due for time asleep."""
-        late = trio.current_time() - due
-        if late > _ASLEEP:
-            self._schedule.asleep(late)
-
-    def _announce(self, due: float) -> None:
-        if self._on_wait is not None and due != self._announced:  # else a wait is continued
-            self._announced = due
-            delay = max(0.0, due - trio.current_time())
-            self._on_wait(delay, self._schedule.attempts + 1, self._last_loss or "")
-
-    async def _attempt(self) -> Opened:
-        stream = await self._connect(self._request, lambda: self.last_event_id)
-        if self.state is StreamState.CLOSED:  # another task has closed it meanwhile
-            ended = self._ended()
-            await stream.aclose()
-            raise ended
+    def _opened(self, stream: ResponseStream) -> Opened:
         self._stream = stream
-        self._decoder = SSEDecoder(
-            max_event_size=self._max_event_size,
-            last_event_id=self.last_event_id if self.auto_mark else "",
+        if not self._attempts.resuming:
+            self._attempts.resuming, self.last_event_id = True, ""
+        self._received = self.bytes_received
+        self._pieces = PieceDecoder(
+            self._max_event_size, self.last_event_id if self.auto_mark else ""
         )
-        self._data, self._cut = b"", 0
-        self._connects += 1
         self._connected_since = trio.current_time()
-        self._schedule.opened(self._connected_since)
         self._change(StreamState.CONNECTED)
-        return Opened(self._connects, stream.headers, stream.status_code)
+        return Opened(self._attempts.opened, stream.headers, stream.status_code)
 
     # Ends
-
-    def _failed(
-        self, reason: str, cause: Exception | None, *, retry_after: float | None = None
-    ) -> None:
-        now = trio.current_time()
-        self.last_failure = cause
-        self._last_loss, self._last_loss_time = reason, now
-        delay = self._schedule.lost(now, retry_after=retry_after)
-        if delay is not None:
-            self._due = now + delay
-            return
-        failure = reconnect_failed(
-            self._schedule, now, self.url, self._request.session_id, reason, lost=self._connects > 0
-        )
-        failure.__cause__ = cause
-        self._end(failure)
 
     def _end(self, error: TrioMixError) -> None:
         """Note an error that the next call raises, and that ends the stream."""
         self._fatal = error
         self._stream = None
-        self._connected_since = self._due = None
+        self._connected_since = self._attempts.due = None
         self._change(StreamState.CLOSED)
 
     def _ended(self) -> TrioMixError:
@@ -457,16 +398,3 @@ class Supervisor:
             self.state = state
             if self._on_change is not None:
                 self._on_change(state)
-
-
-def _why_lost(error: TransportError | None, timeout: float | None) -> str:
-    """Return why the connection was lost: the last read's error, or the end of the response."""
-    if error is None:
-        return "the server ended the response"
-    if isinstance(error, RequestTimeout) and timeout is not None:
-        return f"idle: no byte arrived for {timeout:g} s"
-    return _reason_of(error)
-
-
-def _reason_of(error: TransportError) -> str:
-    return getattr(error, "reason", None) or str(error)
