@@ -298,7 +298,7 @@ async def test_a_lost_stream_ends_the_chat_also_at_the_prompt(
             await terminal.expect(PROMPT)
             await terminal.type("half a thought")
             await terminal.expect("half a thought")
-            server.answer_next("/stream", 410, times=1000)
+            server.answer_next("/stream", 403, times=1000)
             await server.drop_streams()
             assert await terminal.end() == 1
             await terminal.expect("trio-mix: ")

@@ -197,7 +197,8 @@ async def test_the_error_that_ends_a_stream_is_reported_when_it_happens(server: 
         Mix(server.url, network=server.network, hooks=calls.hooks()) as mix,
         mix.open_stream(server.create_session(), reconnect=QUICK) as session,
     ):
-        server.answer_next("/stream", 410)
+        own = b'{"error": {"code": 405, "message": "no", "type": "t"}}'
+        server.answer_next("/stream", 405, body=own)
         await server.drop_streams()
         with trio.fail_after(5), pytest.raises(errors.MixError):
             await session.ask("hello")

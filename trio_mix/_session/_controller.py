@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from trio_mix._session._message_task import CancelOutcome
+    from trio_mix._session._refusals import SessionRefusals
     from trio_mix._session._request import MessageRequest
     from trio_mix._session._resume import Resumption
     from trio_mix._session._send_api import SendApi
@@ -50,6 +51,7 @@ __all__ = ["Services", "Settings", "StreamController"]
 
 _CANCELLED_END: Final = 1.0
 """How long leaving waits for a cancelled turn to end, in seconds."""
+_NOT_RESUMED: Final = "the server refused to resume after last_event_id"
 
 
 @attrs.frozen(kw_only=True)
@@ -62,6 +64,7 @@ class Services:
     permissions: Permissions
     notifications: Notifications
     source: Callable[[StreamHooks | None], Supervisor]
+    refusals: SessionRefusals
     hooks: Callable[[], StreamHooks | None]
     url: str
     end_outstanding: bool
@@ -159,6 +162,10 @@ class StreamController(ReaderHost):
                 self._connected = trio.Event()
             await self._connected.wait()
 
+    def reconnect_now(self) -> None:
+        """Connect again at once, in a task of the stream."""
+        self._nursery.start_soon(self.reader.reconnect, "reconnect_now() was called")
+
     def close(self) -> None:
         """End everything that depends on the stream, because its scope is left."""
         closed = errors.StreamClosed(
@@ -202,6 +209,7 @@ class StreamController(ReaderHost):
 
     def stream_connected(self) -> None:
         """Let messages be sent, after a gap event if it is known already that some are missing."""
+        self._services.refusals.connected = True
         self._settle_gap()
         self._wake()
         if not self._renewing:
@@ -215,6 +223,10 @@ class StreamController(ReaderHost):
             if self.send_api.relayed:
                 state.recovery.session_unknown = False
             state.wake()
+
+    def cursor_refused(self) -> None:
+        """Report a gap before the next event: the server does not resume where it was asked to."""
+        self._gap_due = self._gap_due or _NOT_RESUMED
 
     def stream_lost(self, reason: str, *, planned: bool) -> None:
         """Pause sending, and start the recovery of the running turn."""
@@ -492,7 +504,8 @@ class StreamController(ReaderHost):
         reason, self._gap_due = self._gap_due, ""
         if not self.continued:
             self.stored.history.interrupted()
-            self.dispatcher.gap(f"the connection was lost: {reason}")
+            lost = reason is not _NOT_RESUMED
+            self.dispatcher.gap(f"the connection was lost: {reason}" if lost else reason)
         elif self.dispatcher.current is not None:
             self.dispatcher.current.cut = False
         self.router.reconnected(replayed=self.continued)

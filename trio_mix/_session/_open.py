@@ -9,13 +9,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
+import trio
+
 from trio_mix import errors
 from trio_mix._http import sanitize_url
+from trio_mix._rest._options import RequestOptions, RetryConfig
+from trio_mix._rest._responses import error_of
 from trio_mix._session._controller import Services, Settings
+from trio_mix._session._refusals import SessionRefusals
 from trio_mix._session._send_api import SendApi
 from trio_mix._session._stored_messages import StoredMessages
 from trio_mix._session._stream import SessionStream
 from trio_mix._session._stream_hooks import StreamHooks
+from trio_mix.resources._base import operation_of
 from trio_mix.resources._interaction import Notifications, Permissions
 from trio_mix.resources._messages import Messages
 from trio_mix.resources._sessions import Sessions
@@ -32,6 +38,8 @@ if TYPE_CHECKING:
 __all__ = ["StreamRegistry"]
 
 _ENDS_REMEMBERED: Final = 1000
+_LOOK_UP: Final = RequestOptions(retries=RetryConfig(strategy="none"), timeout=10.0)
+_STREAM_EVENTS: Final = operation_of(Streaming.stream_events)
 
 
 def _no_read_timeout() -> None:
@@ -51,7 +59,8 @@ class StreamRegistry:
         self.send_api = SendApi(core, Streaming(core), messages, System(core), api)
         self._core = core
         self._messages = messages
-        self._stored = StoredMessages(Sessions(core), messages)
+        self._sessions = Sessions(core)
+        self._stored = StoredMessages(self._sessions, messages)
         self._streams: dict[str, SessionStream] = {}
         self._ends_outstanding: dict[str, None] = {}
         """The last sessions whose stream was closed before the end of a cancelled turn."""
@@ -77,6 +86,8 @@ class StreamRegistry:
         def hooks() -> StreamHooks | None:
             return StreamHooks(caller.hooks, session_id, shown) if caller.hooks else None
 
+        refusals = SessionRefusals(lambda: self._look_up(session_id))
+
         def source(hooks: StreamHooks | None) -> Supervisor:
             request = StreamRequest(
                 caller.http,
@@ -84,6 +95,7 @@ class StreamRegistry:
                 headers=caller.headers_for,
                 connect_timeout=settings.connect_timeout,
                 session_id=session_id,
+                error_of=lambda received: error_of(received, _STREAM_EVENTS),
             )
             return Supervisor(
                 request,
@@ -93,6 +105,7 @@ class StreamRegistry:
                 comments=True,
                 on_wait=None if hooks is None else hooks.retrying,
                 connect=connect if hooks is None else hooks.connector(),
+                refusals=refusals,
             )
 
         return Services(
@@ -103,10 +116,21 @@ class StreamRegistry:
             notifications=Notifications(core),
             source=source,
             hooks=hooks,
+            refusals=refusals,
             url=shown,
             end_outstanding=session_id in self._ends_outstanding,
             created=session_id in caller.created_sessions,
         )
+
+    async def _look_up(self, session_id: str) -> errors.MixError | None:
+        """Return the server's own error if it has no such session; None if that is not known."""
+        try:
+            await self._sessions.get(id=session_id, options=_LOOK_UP)
+        except errors.ErrorResponse as exc:
+            return exc if exc.status_code == 404 else None
+        except Exception:  # noqa: BLE001 - not reachable, not supported, or vetoed by a hook
+            await trio.lowlevel.checkpoint()
+        return None
 
     def _register(self, stream: SessionStream) -> None:
         if stream.session_id in self._streams:

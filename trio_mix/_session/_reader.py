@@ -55,6 +55,9 @@ class ReaderHost:
     def stream_connected(self) -> None:
         """Note that the server has sent ``connected``."""
 
+    def cursor_refused(self) -> None:
+        """Note that the first connection does not resume where it was asked to."""
+
     def stream_lost(self, reason: str, *, planned: bool) -> None:
         """Note that the connection is lost."""
 
@@ -132,6 +135,7 @@ class Reader:
         self._opened = False
         self._known = False
         self._stale = ""
+        self._refused_cursor = False
         self._up = self._up_since = 0.0
         self._last_read = 0.0
         self._last_read_bytes = 0
@@ -183,6 +187,14 @@ class Reader:
             self._stale = reason  # the current attempt may have asked for past events
             await trio.lowlevel.checkpoint()
 
+    async def reconnect(self, reason: str) -> None:
+        """Connect again at once: drop the connection, or end the wait before the next attempt."""
+        if self._opened:
+            await self._drop(reason, planned=True)
+        else:
+            self.source.hurry()
+            await trio.lowlevel.checkpoint()
+
     async def wait_passed_on(self) -> None:  # noqa: ASYNC910 - usually nothing is to be awaited
         """Wait until all events that were read have been passed on.
 
@@ -222,6 +234,9 @@ class Reader:
             case Opened(headers=headers):
                 self._opened = True
                 self._deadline = trio.current_time() + self._connect_timeout
+                if self.replay_filter.mark and not self.source.last_event_id:
+                    self.replay_filter.mark = ""  # the server has refused to resume after it
+                    self._refused_cursor = not self._known
                 self.replay_filter.opened(sent_id(headers))
                 self._host.stream_opened(headers)
             case Events():
@@ -369,6 +384,9 @@ class Reader:
             self._expires = trio.current_time() + self._max_age
             self._host.stream_connected()
         self._host.stream_events([event], [frame])
+        if self._refused_cursor:  # reported later, so that the first subscriber receives it
+            self._refused_cursor = False
+            self._host.cursor_refused()
         return True
 
     def _lost(self, reason: str, *, planned: bool) -> None:
@@ -389,8 +407,8 @@ class Reader:
                 (" any more", _GONE) if self._known else ("", _CREATE + " and server_url.")
             )
             found = errors.SessionNotFound(
-                f"Session {self._session_id!r} does not exist{more}: {self._url} was answered "
-                f"HTTP 404. {remedy}",
+                f"Session {self._session_id!r} does not exist{more}: "
+                f"{failure.request.url or self._url} was answered HTTP 404. {remedy}",
                 url=self._url,
                 session_id=self._session_id,
             )

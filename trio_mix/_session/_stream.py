@@ -171,6 +171,17 @@ class SessionStream:
         """
         await self._opened().wait_connected()
 
+    def reconnect_now(self) -> None:
+        """Connect again at once, for instance when the machine wakes up or has changed its network.
+
+        If the stream is connected, its connection is replaced; a message that is running continues.
+        If it waits before the next attempt, the wait ends. An attempt in progress is not repeated.
+
+        Raises:
+          StreamClosed: the stream was closed.
+        """
+        self._opened().reconnect_now()
+
     def send(
         self,
         text: str,

@@ -1,0 +1,70 @@
+"""Decide what a refused connection of a session's stream means.
+
+Rule 1  Before the stream was connected for the first time, the rules of any event stream apply.
+Rule 2  Later only an answer of the Mix server itself is final: its error body, with a status that
+        does not pass. Another answer comes from what stands before the server, and passes.
+Rule 3  After a 404 or 410 that is not the server's own, the session is looked up over REST: if the
+        server answers that it has none, the session does not exist.
+Rule 4  After 401, 403 and 407 one more attempt is made at once, with new headers.
+Rule 5  If the server refuses a request that resumes after an event, one more attempt is made at
+        once without that event's id.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from trio_mix._http import is_transient
+from trio_mix.errors import ErrorResponse, MixError
+from trio_mix.sse._refusals import Refusals
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from trio_mix.errors import TrioMixError
+    from trio_mix.sse._refusals import Verdict
+
+__all__ = ["SessionRefusals"]
+
+_DENIED: Final = (401, 403, 407)
+_ABSENT: Final = (404, 410)
+_OF_THE_ID: Final = (400, 409, 410, 412, 416, 422)
+
+
+class SessionRefusals(Refusals):
+    """The rules of one session's stream.
+
+    Args:
+      look_up: looks the session up, and returns the server's own error if there is none.
+
+    Attributes:
+      connected: whether the stream was connected before.
+    """
+
+    def __init__(self, look_up: Callable[[], Awaitable[MixError | None]]) -> None:
+        self.connected = False
+        self._look_up = look_up
+        self._renewed = False  # the headers, since the last open connection
+
+    def opened(self) -> None:
+        """Note that an attempt was answered with an event stream."""
+        self._renewed = False
+
+    async def judge(self, error: TrioMixError, *, resuming: bool) -> Verdict:
+        """Return what follows (rules 1 to 5)."""
+        await trio.lowlevel.checkpoint()
+        own = isinstance(error, ErrorResponse)
+        status = error.status_code if isinstance(error, MixError) else 0
+        if resuming and own and status in _OF_THE_ID:
+            return "without id"
+        if not self.connected:
+            return await super().judge(error, resuming=resuming)
+        if status in _DENIED:
+            renewed, self._renewed = self._renewed, True
+            return error if renewed else "at once"
+        if own:
+            return "later" if is_transient(status) else error
+        gone = await self._look_up() if status in _ABSENT else None
+        return "later" if gone is None else gone
