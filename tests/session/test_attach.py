@@ -1,4 +1,4 @@
-"""Attach to the turn that runs now, whoever has started it. In memory, with the autojump clock."""
+"""Attach to the turn that runs now, of any client. In memory, with the autojump clock."""
 
 from __future__ import annotations
 

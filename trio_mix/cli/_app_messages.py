@@ -19,7 +19,7 @@ from trio_mix.cli._options import (
     flag,
 )
 from trio_mix.cli._run import run_async
-from trio_mix.cli.commands import _ask, _watch
+from trio_mix.cli.commands import _ask, _resume, _watch
 from trio_mix.models import ThinkingLevel  # noqa: TC001  # cyclopts reads the annotations
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def ask(
     allow_shell: Annotated[
         bool, flag('Send a text that starts with "!": pipeline servers run it as a shell command.')
     ] = False,
+    ticket: str | None = None,
     jsonl: JsonlOption = False,
     common: Common = NO_COMMON,
 ) -> int:
@@ -58,6 +59,8 @@ def ask(
     Args:
       text: The message; "-" reads it from stdin.
       session: The session to use; by default a new one, which is deleted afterwards.
+      ticket: A new file for a ticket, with which `trio-mix resume` continues the message if this
+        command is killed; a new session is kept.
       thinking: The thinking level.
       max_steps: The number of steps that the agent may take.
     """
@@ -65,15 +68,55 @@ def ask(
         text=text,
         session=session,
         keep=keep,
-        yes=yes,
-        grant=tuple(grant),
+        ticket=ticket,
+        show=_ask.ShowOptions(yes=yes, grant=tuple(grant), jsonl=jsonl),
         plan=plan,
         thinking=thinking,
         max_steps=max_steps,
         allow_shell=allow_shell,
-        jsonl=jsonl,
     )
     return run_async(common, _ask.ask, common.server, what)
+
+
+def resume(
+    file: str,
+    /,
+    *,
+    yes: YesOption = False,
+    grant: GrantOption = (),
+    jsonl: JsonlOption = False,
+    common: Common = NO_COMMON,
+) -> int:
+    """Continue the message of a ticket that `trio-mix ask --ticket` has stored.
+
+    A message that was never sent is sent. If it has finished, its reply is printed; if it runs, its
+    further events are shown. A message that may have run, without proof, is never sent again: the
+    command fails. Output is that of `trio-mix ask`. It can be repeated.
+
+    Args:
+      file: The file with the ticket. It is locked while the command runs.
+    """
+    options = _ask.ShowOptions(yes=yes, grant=tuple(grant), jsonl=jsonl)
+    return run_async(common, _resume.resume, common.server, file, options)
+
+
+def attach(
+    session: SessionId,
+    /,
+    *,
+    yes: YesOption = False,
+    grant: GrantOption = (),
+    jsonl: JsonlOption = False,
+    common: Common = NO_COMMON,
+) -> int:
+    """Show the message that a session works on, of any client.
+
+    The whole reply is printed, including what was said before. Ctrl-C does not cancel the message.
+    Without a terminal, permission requests are left to the client that has sent it, unless an
+    option grants them.
+    """
+    options = _ask.ShowOptions(yes=yes, grant=tuple(grant), jsonl=jsonl)
+    return run_async(common, _resume.attach, common.server, session, options)
 
 
 def chat(
@@ -173,6 +216,17 @@ _COMMANDS = (
             'git diff | trio-mix ask - --session "$ID" > review.txt',
             'trio-mix ask "Fix the tests" --grant edit --grant bash --jsonl | jq -r .event',
         ),
+    ),
+    (
+        resume,
+        examples(
+            'trio-mix ask "Summarise the log" --ticket job.ticket || trio-mix resume job.ticket',
+            "trio-mix resume job.ticket --jsonl | jq -r .event",
+        ),
+    ),
+    (
+        attach,
+        examples('trio-mix attach "$ID"', 'trio-mix attach "$ID" --jsonl | tail -n 1'),
     ),
     (
         chat,

@@ -68,8 +68,8 @@ class PermissionDecider(Protocol):
         """Return whether the user is asked, so that the request is shown anyway."""
         ...
 
-    async def decide(self, event: PermissionEvent) -> bool:
-        """Return whether to grant the request."""
+    async def decide(self, event: PermissionEvent) -> bool | None:
+        """Return whether to grant the request; None: other clients decide."""
         ...
 
 
@@ -84,17 +84,24 @@ class PermissionDecisions:
     """Whether every request is granted."""
     while_asking: Callable[[], AbstractContextManager[object]] = nullcontext
     """Returns what is entered while the user is asked."""
+    others: bool = False
+    """Whether the message may be another client's, which decides what this command does not."""
     _always: set[str] = attrs.field(factory=set[str], init=False)
 
     def asks(self, event: PermissionEvent) -> bool:
         """Return whether the user is asked."""
         return self.prompt is not None and not self._is_granted(event)
 
-    async def decide(self, event: PermissionEvent) -> bool:
-        """Return whether to grant the request, after asking the user if necessary."""
+    async def decide(self, event: PermissionEvent) -> bool | None:
+        """Return whether to grant the request, after asking the user if necessary.
+
+        Returns None if the request is left to other clients.
+        """
         await trio.lowlevel.checkpoint()
         if self._is_granted(event):
             return True
+        if self.prompt is None and self.others:
+            return None
         if self.prompt is None:
             option = shlex.quote(excerpt(event.tool_name))
             print(

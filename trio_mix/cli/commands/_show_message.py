@@ -45,7 +45,7 @@ async def show_message(
                 if screen:
                     screen.finish()
                 granted = await _answer(message, event, permissions)
-                if screen:
+                if screen and granted is not None:
                     screen.show([Piece("permission", "granted" if granted else "denied")])
         reply = message.reply
         if screen:
@@ -63,11 +63,13 @@ def _is_shown_elsewhere(event: Event, permissions: PermissionDecider) -> bool:
     return isinstance(event, ErrorEvent) and event.parent_tool_call_id is None
 
 
-async def _answer(message: Message, event: PermissionEvent, permissions: PermissionDecider) -> bool:
+async def _answer(
+    message: Message, event: PermissionEvent, permissions: PermissionDecider
+) -> bool | None:
     granted = await permissions.decide(event)
     if granted:
         await message.grant(event)
-    else:
+    elif granted is not None:
         await message.deny(event)
     return granted
 
