@@ -296,20 +296,13 @@ class Hub:
             wall_clock=self._now,
         )
         owner.draining = self._draining
-        await nursery.start(self._run_owner, owner)
+        await nursery.start(owner.run)
+        self._owners[session_id] = owner
+        self._feeds[owner] = SessionFeed(owner, self._mix, self._log)
+        nursery.start_soon(self._close_idle, owner)
         return owner
 
-    async def _run_owner(
-        self, owner: SessionOwner, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-    ) -> None:
-        async with trio.open_nursery() as nursery:
-            await nursery.start(owner.run)
-            self._owners[owner.session_id] = owner
-            self._feeds[owner] = SessionFeed(owner, self._mix, self._log)
-            nursery.start_soon(self._close_idle, owner, nursery.cancel_scope)
-            task_status.started()
-
-    async def _close_idle(self, owner: SessionOwner, scope: trio.CancelScope) -> None:
+    async def _close_idle(self, owner: SessionOwner) -> None:
         """Close a session that nothing uses, and end with it."""
         while not owner.ended.is_set():
             due = owner.idle_since + self._settings.idle_close
@@ -320,7 +313,6 @@ class Hub:
         if self._owners.get(owner.session_id) is owner:
             del self._owners[owner.session_id]
         self._feeds.pop(owner, None)
-        scope.cancel(reason="the session is closed")
 
     async def _verify(self, session_id: str) -> None:
         """Raise if the server does not know a session."""

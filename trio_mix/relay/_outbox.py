@@ -201,6 +201,7 @@ def bridge(
     calls: Mapping[str, CallSeen],
     later_calls: Mapping[str, CallSeen],
     style: WireStyle,
+    tail: bool = False,
 ) -> tuple[list[Draft], bool] | None:
     """Return the events of a turn between what was appended and what was received after a hole.
 
@@ -211,6 +212,8 @@ def bridge(
       calls: the tool calls in what was appended.
       later_calls: the tool calls in what was received after the hole.
       style: how the server's events look.
+      tail: whether the beginning of what was appended is not kept any more: what is left of it must
+        be found exactly once.
 
     Returns:
       The events, and whether what was received after the hole follows them; it does not if it is
@@ -218,6 +221,12 @@ def bridge(
       not the beginning of what is stored (rule 3).
     """
     whole = "".join(each.text for each in rounds)
+    before = 0
+    if tail:
+        if whole.count(seen) != 1:
+            return None
+        before = whole.index(seen)
+        seen = whole[: before + len(seen)]
     if not whole.startswith(seen):
         return None
     end = len(whole) - len(held)
@@ -232,7 +241,7 @@ def bridge(
         if missing and style.deltas:
             drafts.append(_text(missing, each.message_id, style))
         # A call follows the text of its round. Where that was received, so was the call.
-        if at <= end:
+        if before < at <= end or (at <= end and not tail):
             for call in each.calls:
                 drafts += _call(call, each.message_id, calls, later_calls, style)
     return drafts, follows

@@ -489,7 +489,9 @@ class SessionOwner:
                 frames = decoder.feed(event.frame)
                 appended += [frame for frame in frames if frame.data.endswith(marker)]
             position = events[-1].id
-        self.events.begin(record.turn_id, appended, cut=True, start=record.first_id or 0)
+        extent = await self._log.extent(self.session_id)
+        tail = extent is not None and extent.oldest > (record.first_id or 0)
+        self.events.begin(record.turn_id, appended, cut=True, start=record.first_id or 0, tail=tail)
 
     async def _send(self, session: SessionStream, turn: ActiveTurn) -> Reply:
         """Send or resume a message and return its reply."""
@@ -649,7 +651,10 @@ class SessionOwner:
         if turn in self.queue and turn.record.ticket is None:
             self.queue.remove(turn)
             outcome = Outcome(kind="cancelled", error=_CANCELLED)
-            await self._finish(turn, TurnState.CANCELLED, outcome, [error_draft(outcome)])
+            try:
+                await self._finish(turn, TurnState.CANCELLED, outcome, [error_draft(outcome)])
+            except _Closing:
+                raise Draining("The relay is shutting down. Cancel the message again.") from None
             return
         turn.cancelling = True
         if turn.message is not None:

@@ -118,6 +118,7 @@ class TurnEvents:
         self.seen = _Seen()
         self.held: list[tuple[ServerSentEvent, Event]] = []
         self.held_bytes = 0
+        self.tail = False
         self.end: ServerSentEvent | None = None
         self.message_ids: dict[str, None] = {}
         """The ids of its top-level assistant messages."""
@@ -194,6 +195,7 @@ class SessionEvents:
         *,
         cut: bool,
         start: int = 0,
+        tail: bool = False,
     ) -> None:
         """Note that a turn is posted, or resumed.
 
@@ -202,8 +204,10 @@ class SessionEvents:
           appended: its events in the log, if it is resumed.
           cut: whether events of it may have been lost before.
           start: the position before its first event.
+          tail: whether the first of its events are not kept any more.
         """
         self.own = TurnEvents(turn_id, own=True, cut=cut, start=start)
+        self.own.tail = tail
         for frame in appended:
             event = decode_event(frame)
             self.own.note_ids(event)
@@ -265,6 +269,7 @@ class SessionEvents:
                 calls=turn.seen.calls,
                 later_calls=held.calls,
                 style=self.style,
+                tail=turn.tail,
             )
         if found is None:
             lost = turn.was_cut or outcome.kind == "complete"

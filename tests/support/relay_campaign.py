@@ -1,0 +1,700 @@
+"""Schedules of faults for the relay, in memory on a fake clock, and what must hold after each.
+
+Run it as ``python -m tests.support.relay_campaign --count 1000``, or ``--seed N`` to replay one.
+
+The invariants:
+
+1. What a consumer received is exactly what was stored after its position, in order, each event
+   once, also over reconnects and restarts of the relay; or it was given the number it missed.
+2. A key is accepted once. Each accepted turn has exactly one end among the stored events, and a
+   state that agrees with it; a refused one has none.
+3. The server runs no message twice. A turn that was completed ran; one that was cancelled while it
+   was queued did not.
+4. The text of a completed turn, joined, is what the agent said, and each tool call is there once.
+5. A turn ends as unknown only where it cannot be known: after a takeover, if the server was stopped
+   at it or has forgotten the session, and on the oldest servers.
+6. Every turn ends, and no task is left.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import random
+import sys
+import time
+from collections import Counter
+from contextlib import ExitStack
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Literal
+from unittest import mock
+
+import attrs
+import trio
+import trio.testing
+
+from tests.support.relay_memory_log import MemoryLog, MemoryStore
+from tests.support.relay_world import ends_of, logged, text_of
+from trio_mix import Mix
+from trio_mix.relay import Retention
+from trio_mix.relay._errors import AlreadyDecided, LogError, LogFull, RelayError
+from trio_mix.relay._hub import Hub, HubSettings
+from trio_mix.relay._records import SendRequest, TurnState
+from trio_mix.sse import _reconnect
+from trio_mix.sse._supervisor import Supervisor
+from trio_mix.testing import (
+    Api,
+    AskPermission,
+    Cut,
+    Fail,
+    FaultPlan,
+    FaultProxy,
+    MemoryNetwork,
+    MemoryStream,
+    MessageFinished,
+    MessageRun,
+    MixServer,
+    Pause,
+    Refuse,
+    Rule,
+    Say,
+    Stall,
+    Step,
+    Turn,
+    UseTool,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from trio_mix.relay._feed import SessionFeed
+    from trio_mix.relay._records import TurnRecord
+    from trio_mix.sse import ServerSentEvent
+
+EPOCH = 1_800_000_000.0
+BOUND = 20_000.0
+"""Seconds of the fake clock within which everything must have ended."""
+
+DENIED = "I was not given permission, so I did not do it."
+"""What the bundled server's agent says if a request was denied."""
+
+APIS: tuple[Api, ...] = ("async", "async", "async", "blocking", "pipeline", "pipeline-oldest")
+
+
+@attrs.define
+class Schedule:
+    """One run."""
+
+    seed: int
+    api: Api
+    messages: dict[str, list[Turn]]
+    """What the agent does for each message."""
+    rules: list[Rule]
+    accidents: list[tuple[float, str, float]]
+    """When, what, and for how long."""
+    senders: int
+    consumers: int
+    retention: Retention
+    ring: int
+    log_delay: float
+    cancels: float
+    """The share of messages that are cancelled."""
+
+
+def draw(seed: int) -> Schedule:
+    """Draw a schedule."""
+    rng = random.Random(f"relay {seed}")
+    api = rng.choice(APIS)
+    messages = {f"message {number}": [_turn(rng, number)] for number in range(rng.randint(1, 6))}
+    kinds = ["kill", "kill", "cut", "restart", "full disk", "unplug"]
+    if api in ("async", "blocking"):
+        kinds += ["takeover", "forget"] if rng.random() < 0.3 else []
+    accidents = sorted(
+        (rng.uniform(0, 40), rng.choice(kinds), rng.choice([0.01, 0.5, 3.0, 20.0]))
+        for _ in range(rng.randint(0, 4))
+    )
+    return Schedule(
+        seed=seed,
+        api=api,
+        messages=messages,
+        rules=[_rule(rng) for _ in range(rng.randint(0, 3))],
+        accidents=accidents,
+        senders=rng.randint(1, 3),
+        consumers=rng.randint(1, 3),
+        retention=Retention(events=rng.choice([10, 40, 100_000, 100_000])),
+        ring=rng.choice([1, 5, 50, 2000]),
+        log_delay=rng.choice([0.0, 0.004, 0.5]),
+        cancels=rng.choice([0.0, 0.0, 0.3]),
+    )
+
+
+def _turn(rng: random.Random, number: int) -> Turn:
+    steps: list[Step] = []
+    for part in range(rng.randint(1, 4)):
+        kind = rng.choice(["say", "say", "tool", "pause", "ask"])
+        words = [f"{number}.{part}.{word} " for word in range(rng.randint(1, 12))]
+        if kind == "say":
+            for word in words:
+                steps.append(Say(word, deltas=[word]))
+                if rng.random() < 0.3:
+                    steps.append(Pause(rng.choice([0.01, 0.3, 2.0])))
+        elif kind == "tool":
+            steps.append(UseTool("bash", input={"part": part}))
+        elif kind == "pause":
+            steps.append(Pause(rng.choice([0.1, 1.0, 8.0])))
+        elif rng.random() < 0.5:
+            steps.append(AskPermission("bash"))
+    if rng.random() < 0.1:
+        return Turn(*steps, Fail("the model failed"))
+    return Turn(*steps, Say(f"end of {number}", deltas=["end of ", f"{number}"]))
+
+
+def _rule(rng: random.Random) -> Rule:
+    where = rng.choice(["/stream", "/api", "/"])
+    fault = rng.choice(
+        [
+            Cut(rng.randint(100, 4000), how=rng.choice(["cut", "reset"])),
+            Cut(rng.randint(1, 400), direction="up"),
+            Cut(rng.randint(100, 3000), server_notices=False),
+            Stall(rng.randint(100, 3000), seconds=rng.choice([1.0, 30.0])),
+            Refuse(),
+        ]
+    )
+    return Rule(fault, path=where, connections=[rng.randint(1, 6) for _ in range(3)])
+
+
+class ProcessNetwork(MemoryNetwork):
+    """The connections of one process, which end with it."""
+
+    def __init__(self, proxy: FaultProxy) -> None:
+        super().__init__(lambda _stream: True)
+        self._proxy = proxy
+        self._ends: list[MemoryStream] = []
+        self._dead = False
+
+    def connect(self) -> MemoryStream:
+        if self._dead:
+            raise OSError("the process is dead")
+        end = self._proxy.network.connect()
+        self._ends.append(end)
+        return end
+
+    def kill(self) -> None:
+        self._dead = True
+        for end in self._ends:
+            end.close(reset=True)
+
+
+class ProcessLog(MemoryLog):
+    """The log as one process has it: once killed, it writes nothing more."""
+
+    killed = False
+
+    async def pause(self) -> None:
+        if self.killed:
+            raise LogError("the process is dead")
+        await super().pause()
+        if self.killed:
+            raise LogError("the process is dead")
+
+
+@attrs.define
+class Process:
+    """One relay."""
+
+    hub: Hub
+    log: ProcessLog
+    network: ProcessNetwork
+    scope: trio.CancelScope
+    ended: trio.Event = attrs.field(factory=trio.Event)
+
+
+@attrs.define
+class Consumed:
+    """What one consumer received."""
+
+    relay: bool
+    first: int | None = None
+    position: int = 0
+    frames: list[ServerSentEvent] = attrs.field(factory=list)
+    skipped: list[tuple[int, int]] = attrs.field(factory=list)
+    """The ranges that it was told were missed: after, up to."""
+
+
+@attrs.define
+class Run:
+    """The outcome of a schedule."""
+
+    schedule: Schedule
+    store: MemoryStore = attrs.field(factory=MemoryStore)
+    turns: dict[str, list[str]] = attrs.field(factory=dict)
+    """The turn ids that a message was accepted with."""
+    cancelled: set[str] = attrs.field(factory=set)
+    consumed: list[Consumed] = attrs.field(factory=list)
+    runs: Counter[str] = attrs.field(factory=Counter)
+    killed: set[str] = attrs.field(factory=set)
+    """The messages that the server was stopped at."""
+    stored: list[dict[str, object]] = attrs.field(factory=list)
+    happened: Counter[str] = attrs.field(factory=Counter)
+    timeline: str = ""
+    left: int = 0
+    hung: bool = False
+
+
+class Play:
+    """Carries out one schedule."""
+
+    def __init__(self, run: Run, server: MixServer, proxy: FaultProxy) -> None:
+        self._run = run
+        self._schedule = run.schedule
+        self._server = server
+        self._proxy = proxy
+        self._rng = random.Random(f"play {run.schedule.seed}")
+        self._session = server.create_session()
+        self._process: Process | None = None
+        self._started = trio.Event()
+        self._over = trio.Event()
+        self._changing = trio.Lock()
+
+    async def play(self) -> None:
+        async with trio.open_nursery() as nursery:
+            await self._start(nursery, alive=False)
+            for index in range(self._schedule.consumers):
+                consumed = Consumed(relay=index % 2 == 1)
+                self._run.consumed.append(consumed)
+                nursery.start_soon(self._consume, consumed)
+            async with trio.open_nursery() as acting:
+                for at, what, length in self._schedule.accidents:
+                    acting.start_soon(self._accident, nursery, at, what, length)
+                texts = list(self._schedule.messages)
+                for index in range(self._schedule.senders):
+                    acting.start_soon(self._sender, texts[index :: self._schedule.senders])
+            await self._settle()
+            self._over.set()
+            await trio.sleep(5.0)
+            assert self._process is not None
+            nursery.cancel_scope.cancel(reason="the schedule is over")
+
+    # -- processes ----------------------------------------------------------------------------
+
+    async def _start(self, nursery: trio.Nursery, *, alive: bool) -> None:
+        rng, limit = self._rng, self._schedule.log_delay
+        log = ProcessLog(
+            self._run.store,
+            retention=self._schedule.retention,
+            delay=lambda: rng.uniform(0, limit) if limit else 0.0,
+            alive=alive,
+            wall_clock=time_of_day,
+        )
+        network = ProcessNetwork(self._proxy)
+        mix = Mix("http://mix.test", network=network)
+        settings = HubSettings(ring=self._schedule.ring, settle_timeout=60.0)
+        process = Process(
+            Hub(mix, log, settings, wall_clock=time_of_day), log, network, trio.CancelScope()
+        )
+        await nursery.start(self._run_process, mix, process)
+        self._process = process
+        self._started.set()
+        self._started = trio.Event()
+
+    async def _run_process(
+        self,
+        mix: Mix,
+        process: Process,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        started = False
+        try:
+            with process.scope:
+                async with mix, process.hub:
+                    started = True
+                    task_status.started()
+                    await trio.sleep_forever()
+        except LogError:
+            if not process.log.killed:
+                raise
+        finally:
+            process.ended.set()
+            if not started:
+                task_status.started()
+
+    async def _kill(self) -> None:
+        process = self._process
+        assert process is not None
+        process.log.killed = True
+        process.network.kill()
+        process.scope.cancel(reason="killed")
+        with trio.CancelScope(shield=True):
+            await process.ended.wait()
+
+    async def _accident(self, nursery: trio.Nursery, at: float, what: str, length: float) -> None:
+        await trio.sleep(at)
+        self._run.happened[what] += 1
+        async with self._changing:
+            match what:
+                case "kill":
+                    await self._kill()
+                    await trio.sleep(length)
+                    await self._start(nursery, alive=False)
+                case "takeover":  # the old process is stopped, and goes on later
+                    old = self._process
+                    await self._start(nursery, alive=True)
+                    await trio.sleep(length)
+                    assert old is not None
+                    current, self._process = self._process, old
+                    await self._kill()
+                    self._process = current
+                case "cut":
+                    await self._proxy.drop()
+                case "restart":
+                    await self._server.restart()
+                case "forget":
+                    self._run.happened["forgotten"] += 1
+                    await self._server.restart(keep_sessions=False)
+                case "unplug":
+                    await self._proxy.unplug()
+                    await trio.sleep(length)
+                    await self._proxy.plug_in()
+                case "full disk":
+                    assert self._process is not None
+                    log = self._process.log
+                    log.failure = LogFull("the disk is full")
+                    await trio.sleep(length)
+                    log.failure = None
+
+    # -- senders and consumers ----------------------------------------------------------------
+
+    async def _hub(self) -> Hub:
+        while True:
+            process = self._process
+            if process is not None and not process.ended.is_set() and not process.log.killed:
+                return process.hub
+            await trio.sleep(0.05)
+
+    def _alive(self, hub: Hub) -> bool:
+        process = self._process
+        return process is not None and process.hub is hub and not process.log.killed
+
+    async def _sender(self, texts: Sequence[str]) -> None:
+        for text in texts:
+            await trio.sleep(self._rng.choice([0.0, 0.0, 1.0, 5.0]))
+            await self._send(text)
+            if self._rng.random() < 0.2:  # the same key again
+                await self._send(text)
+
+    async def _send(self, text: str) -> None:
+        cancel = self._rng.random() < self._schedule.cancels
+        for _ in range(2000):
+            hub = await self._hub()
+            try:
+                async with hub.session(self._session) as feed:
+                    sent = await feed.send(SendRequest(text=text), body=text, key=text, subject="")
+                self._run.turns.setdefault(text, []).append(sent.turn.turn_id)
+                if cancel:
+                    self._run.cancelled.add(sent.turn.turn_id)
+                    await hub.cancel(sent.turn.turn_id)
+                return
+            except (RelayError, trio.ClosedResourceError) as exc:
+                if exc.__class__.__name__ == "SessionUnknown" and self._run.happened["forgotten"]:
+                    return
+            except Exception:
+                if self._alive(hub):
+                    raise
+            await trio.sleep(0.5)
+
+    async def _consume(self, consumed: Consumed) -> None:
+        while True:
+            hub = await self._hub()
+            try:
+                async with hub.session(self._session) as feed:
+                    await self._read(feed, consumed)
+            except Exception as exc:
+                if not isinstance(exc, RelayError) and self._alive(hub):
+                    raise
+            await trio.sleep(self._rng.choice([0.0, 0.1, 1.0]))
+
+    async def _read(self, feed: SessionFeed, consumed: Consumed) -> None:
+        if consumed.first is None:
+            start = await feed.start(from_=self._rng.choice(["now", "earliest", "turn"]))
+            consumed.first = consumed.position = start.position
+        else:
+            before = consumed.position
+            start = await feed.start(last_event_id=str(before))
+            assert start.position >= before, "the position of a consumer went back"
+            if start.gap is not None:
+                missed = self._missed(before, start.position)
+                assert start.gap.missed in (missed, None), (start, missed)
+                consumed.skipped.append((before, start.position))
+            consumed.position = start.position
+        for _ in range(self._rng.randint(1, 30)):
+            await feed.wait(consumed.position)
+            chunk = feed.read_nowait(consumed.position, relay=consumed.relay, limit=300)
+            if chunk is None:
+                chunk = await feed.read(consumed.position, relay=consumed.relay, limit=300)
+            if chunk.gap is not None:
+                first = min(
+                    (int(frame.id) for frame in decoded(chunk.data)), default=chunk.position + 1
+                )
+                consumed.skipped.append((consumed.position, first - 1))
+            consumed.frames += decoded(chunk.data)
+            consumed.position = chunk.position
+            if feed.closed is not None and consumed.position >= feed.newest:
+                return
+            await self._decide(feed)
+
+    def _missed(self, after: int, up_to: int) -> int:
+        history = self._run.store.history.get(self._session, [])
+        return sum(after < event.id <= up_to for event in history)
+
+    async def _decide(self, feed: SessionFeed) -> None:
+        for _, data in feed.open_requests(feed.newest):
+            hub = await self._hub()
+            grant = self._rng.random() < 0.5
+            try:
+                await hub.decide(json.loads(data)["id"], grant=grant, subject="somebody")
+            except (AlreadyDecided, RelayError):
+                await trio.lowlevel.checkpoint()
+
+    async def _settle(self) -> None:
+        """Wait until all turns are over."""
+        for _ in range(4000):
+            turns = self._run.store.turns.values()
+            if all(turn.state.over for turn in turns):
+                return
+            await trio.sleep(5.0)
+        self._run.hung = True
+
+
+def decoded(data: bytes) -> list[ServerSentEvent]:
+    from trio_mix.sse import SSEDecoder
+
+    return SSEDecoder().feed(data)
+
+
+def time_of_day() -> float:
+    return EPOCH + trio.current_time()
+
+
+async def _main(run: Run) -> None:
+    schedule = run.schedule
+    before = trio.lowlevel.current_statistics().tasks_living
+    async with MixServer(schedule.api, listen=False, pace=0.0) as server:
+        for text, turns in schedule.messages.items():
+            server.script(text, *turns)
+        async with FaultProxy(server, FaultPlan(*schedule.rules)) as proxy:
+            play = Play(run, server, proxy)
+            with trio.move_on_after(BOUND) as scope:
+                await play.play()
+            run.hung = run.hung or scope.cancelled_caught
+            if not run.happened["forgotten"]:
+                run.stored = server.stored(play._session)
+        run.runs = Counter(each.text for each in server.log if isinstance(each, MessageRun))
+        run.killed = {
+            each.text
+            for each in server.log
+            if isinstance(each, MessageFinished) and each.how == "killed"
+        }
+        run.timeline = server.timeline
+    await trio.testing.wait_all_tasks_blocked()
+    run.left = trio.lowlevel.current_statistics().tasks_living - before
+
+
+def carry_out(schedule: Schedule) -> Run:
+    """Run a schedule and return its outcome; the same seed gives the same run."""
+    from trio._core import _run
+
+    run = Run(schedule)
+    seed = schedule.seed
+    defaults = Supervisor.__init__.__kwdefaults__ or {}
+    jitter = SimpleNamespace(Random=lambda: random.Random(f"policy {seed}"))
+    with ExitStack() as stack:
+        for patch in (
+            mock.patch.object(_run, "_r", random.Random(f"trio {seed}")),
+            mock.patch.object(_run, "_ALLOW_DETERMINISTIC_SCHEDULING", True),
+            mock.patch.object(_reconnect, "random", jitter),
+            mock.patch.dict(defaults, wall_clock=time_of_day),
+            mock.patch("trio_mix._rest._retry.time", SimpleNamespace(time=time_of_day)),
+        ):
+            stack.enter_context(patch)
+        trio.run(_main, run, clock=trio.testing.MockClock(autojump_threshold=0.0))
+    return run
+
+
+# -- the judge -----------------------------------------------------------------------------------
+
+
+def judge(run: Run) -> list[str]:
+    """Return what is wrong with a run."""
+    wrong: list[str] = []
+    if run.hung:
+        open_turns = [turn for turn in run.store.turns.values() if not turn.state.over]
+        wrong.append(f"not ended: {[(turn.request.text, turn.state) for turn in open_turns]}")
+    if run.left:
+        wrong.append(f"{run.left} tasks are left")
+    for session_id, events in run.store.history.items():
+        ids = [event.id for event in events]
+        if ids != sorted(set(ids)):
+            wrong.append(f"ids of {session_id} do not increase")
+        frames = logged(events, relay=True)
+        for turn in run.store.turns.values():
+            wrong += _judge_turn(run, turn, frames)
+        for consumed in run.consumed:
+            wrong += _judge_consumer(run, consumed, session_id)
+    for text, ids_of_turns in run.turns.items():
+        if len(set(ids_of_turns)) > 1:
+            wrong.append(f"the key of {text!r} was accepted {len(set(ids_of_turns))} times")
+    for text, times in run.runs.items():
+        if times > 1:
+            wrong.append(f"{text!r} ran {times} times")
+    return wrong
+
+
+def _judge_turn(run: Run, turn: TurnRecord, frames: Sequence[ServerSentEvent]) -> list[str]:
+    wrong: list[str] = []
+    text, name = turn.request.text, f"{turn.request.text} ({turn.state.value})"
+    ends = [end for end in ends_of(frames) if end.turn_id == turn.turn_id]
+    refused = turn.outcome is not None and turn.outcome.kind == "refused"
+    if turn.state.over and len(ends) != 1 and not (refused and not ends):
+        wrong.append(f"{name} has {len(ends)} ends")
+    if not turn.state.over:
+        return wrong
+    if turn.outcome is None:
+        return [*wrong, f"{name} has no outcome"]
+    if turn.outcome.kind == "complete":
+        if run.runs[text] != 1:
+            wrong.append(f"{name} ran {run.runs[text]} times")
+        wrong += _judge_text(run, turn, frames)
+        if ends and ends[0].event != "complete":
+            wrong.append(f"{name} was completed and its end is {ends[0]}")
+    if turn.state is TurnState.UNKNOWN and not (
+        text in run.killed
+        or run.happened["takeover"]
+        or run.happened["forgotten"]
+        or run.schedule.api == "pipeline-oldest"
+    ):
+        wrong.append(f"{name}: {turn.outcome.error}")
+    if turn.state is TurnState.CANCELLED and turn.turn_id not in run.cancelled:
+        wrong.append(f"{name} was not to be cancelled")
+    return wrong
+
+
+def _judge_text(run: Run, turn: TurnRecord, frames: Sequence[ServerSentEvent]) -> list[str]:
+    wrong: list[str] = []
+    text, name = turn.request.text, turn.request.text
+    assert turn.outcome is not None
+    steps = list(run.schedule.messages[text][0].steps)
+    oldest = run.schedule.api == "pipeline-oldest"
+    if oldest:  # its events have the text of the last assistant message only, which a tool begins
+        tools = [number for number, step in enumerate(steps) if isinstance(step, UseTool)]
+        steps = steps[tools[-1] :] if tools else steps
+    expected = "".join(step.text for step in steps if isinstance(step, Say))
+    if turn.outcome.text.replace(DENIED, "") != expected:
+        wrong.append(f"{name}: its outcome's text is {turn.outcome.text!r}, not {expected!r}")
+    if not oldest:
+        received = text_of(frames, turn.turn_id).replace(DENIED, "")
+        if received != expected:
+            wrong.append(f"{name}: the text of its events is {received!r}, not {expected!r}")
+    calls = Counter(
+        json.loads(frame.data)["id"]
+        for frame in frames
+        if frame.event == "tool_use_start" and f'"turnId":"{turn.turn_id}"' in frame.data
+    )
+    used = sum(isinstance(step, UseTool) for step in run.schedule.messages[text][0].steps)
+    if run.schedule.api == "async" and (len(calls) != used or set(calls.values()) - {1}):
+        wrong.append(f"{name}: {used} tool calls, and its events have {dict(calls)}")
+    return wrong
+
+
+def _judge_consumer(run: Run, consumed: Consumed, session_id: str) -> list[str]:
+    if consumed.first is None:
+        return []
+    pipeline = run.schedule.api.startswith("pipeline")
+    expected = [
+        decoded(shown)[0]
+        for event in run.store.history[session_id]
+        if consumed.first < event.id <= consumed.position
+        and not any(after < event.id <= up_to for after, up_to in consumed.skipped)
+        and (shown := event.shown(relay=consumed.relay, pipeline=pipeline))
+    ]
+    if consumed.frames == expected:
+        return []
+    got, due = [frame.id for frame in consumed.frames], [frame.id for frame in expected]
+    return [f"a consumer received {got}, not {due}"]
+
+
+# -- the program ---------------------------------------------------------------------------------
+
+
+@attrs.define
+class Figures:
+    """The sums over many runs."""
+
+    runs: int = 0
+    turns: Counter[str] = attrs.field(factory=Counter)
+    events: int = 0
+    received: int = 0
+    happened: Counter[str] = attrs.field(factory=Counter)
+
+    def add(self, run: Run) -> None:
+        self.runs += 1
+        self.turns += Counter(turn.state.value for turn in run.store.turns.values())
+        self.events += sum(map(len, run.store.history.values()))
+        self.received += sum(len(consumed.frames) for consumed in run.consumed)
+        self.happened += run.happened
+
+    def __str__(self) -> str:
+        return (
+            f"{self.runs} schedules, turns {dict(self.turns)}, {self.events} events stored,"
+            f" {self.received} received, accidents {dict(self.happened)}"
+        )
+
+
+Mode = Literal["count", "seed"]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--count", type=int, default=100, help="the number of schedules")
+    parser.add_argument("--start", type=int, help="the first seed; random by default")
+    parser.add_argument("--seed", type=int, help="replay this seed and print its timeline")
+    parser.add_argument("--most", type=int, default=10, help="stop after this many failures")
+    options = parser.parse_args()
+    logging.disable(logging.CRITICAL)
+    if options.seed is not None:
+        logging.disable(logging.NOTSET)
+        logging.basicConfig(level=logging.DEBUG, stream=sys.stdout)
+        run = carry_out(draw(options.seed))
+        print(run.timeline)
+        print(run.schedule)
+        for session_id, events in run.store.history.items():
+            print(session_id, *logged(events, relay=True), sep="\n")
+        for turn in run.store.turns.values():
+            print(turn.request.text, turn.turn_id, turn.state, turn.outcome)
+        print(*judge(run), sep="\n")
+        return bool(judge(run))
+    start = options.start if options.start is not None else time.time_ns() % 10**9
+    print(f"seeds from {start} on")
+    figures, failures = Figures(), 0
+    for seed in range(start, start + options.count):
+        try:
+            run = carry_out(draw(seed))
+        except BaseException as exc:
+            failures += 1
+            print(f"seed {seed}: {exc!r}")
+            if isinstance(exc, KeyboardInterrupt):
+                raise
+        else:
+            figures.add(run)
+            if found := judge(run):
+                failures += 1
+                print(f"seed {seed}:", *found, sep="\n    ")
+        if failures >= options.most:
+            break
+    print(figures)
+    print(f"{failures} failures")
+    return bool(failures)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
