@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 import attrs
 from campaign_schedule import Client, Job, Schedule, Visit
 
-from trio_mix.testing import Turn
+from trio_mix.testing import Say, Turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -34,8 +34,10 @@ def parts(schedule: Schedule) -> Iterator[str]:
         yield "answer_delay"
     for text, turns in schedule.turns.items():
         for number, turn in enumerate(turns):
+            said = [at for at, step in enumerate(turn.steps) if isinstance(step, Say)]
             for at in range(len(turn.steps)):
-                yield f"step {text!r} {number} {at}"
+                if at not in said[:1]:  # a turn without text could be any turn
+                    yield f"step {text!r} {number} {at}"
 
 
 def _jobs(schedule: Schedule) -> Iterator[str]:
