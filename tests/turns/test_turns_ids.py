@@ -25,6 +25,7 @@ from tests.support.event_makers import (
     unknown,
 )
 from trio_mix._turns._router import Input, Phase, TurnRouter
+from trio_mix._turns._stored_turn import StoredRow
 
 if TYPE_CHECKING:
     from trio_mix import events as ev
@@ -354,6 +355,16 @@ def test_late_events_of_a_turn_read_from_the_stored_messages_are_not_the_next_on
     second = send(router)
     assert owners(router, says("late", "a1"), done("a1", "late")) == [None, None]
     assert not second.over
+
+
+def test_a_running_turns_answer_that_is_stored_before_its_events_still_ends_that_turn() -> None:
+    router = served("async")
+    assert owners(router, asked("u1", "another client's")) == [None]
+    router.old([StoredRow(id="u1", role="user"), StoredRow(id="a1", role="assistant")])
+    turn = send(router)
+    theirs = owners(router, says("their text", "a1"), done("a1", "their text"))
+    ours = owners(router, asked("u2", "hello"), says("our text", "a2"), done("a2", "our text"))
+    assert (theirs, ours) == ([None] * 2, [turn] * 3)
 
 
 def test_a_turn_that_was_given_up_keeps_its_later_rounds() -> None:

@@ -122,7 +122,7 @@ class SessionHistory:
         if isinstance(found, Reading):
             return found
         self.history.read(found.rows)
-        router.old(row.id for row in found.rows[-_OLD_ROWS:])
+        router.old(found.rows[-_OLD_ROWS:])
         return Reading(
             verdict=Verdict(outcome=TurnOutcome.ABSENT),
             at_work=at_work(found.rows),

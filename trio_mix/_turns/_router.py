@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from trio_mix._turns._event_ids import EventIds
+    from trio_mix._turns._stored_turn import StoredRow
     from trio_mix.events import Event
 
 __all__ = [
@@ -170,13 +171,19 @@ class TurnRouter:
         """Whether the events of this connection show another client's turn without its end."""
         return bool(self._foreign) or self._nameless_at_work
 
-    def old(self, message_ids: Iterable[str]) -> None:
-        """Note stored messages of turns that are over: late events of them are nobody's."""
+    def old(self, rows: Iterable[StoredRow]) -> None:
+        """Note the messages that are stored before a POST: their events are nobody's.
+
+        An answer belongs to the turn of the question before it, which may be running.
+        """
         self._streaming = None
-        over = Owner(over=True)
-        for message_id in message_ids:
-            if message_id and message_id not in self._messages:
-                _remember(self._messages, message_id, over)
+        owner = over = Owner(over=True)
+        for row in rows:
+            known = self._messages.get(row.id)
+            if row.role == "user":
+                owner = known or over
+            if row.id and known is None:
+                _remember(self._messages, row.id, owner)
         self._forget(_REMEMBERED)
 
     def expect_end(self) -> None:
