@@ -15,6 +15,7 @@ from rich.console import Console
 
 from trio_mix import __version__
 from trio_mix.cli._app_messages import add_message_commands
+from trio_mix.cli._app_relay import add_relay_commands
 from trio_mix.cli._app_resources import NO_KEY_HERE, add_resource_commands
 from trio_mix.cli._app_servers import add_server_commands
 from trio_mix.cli._errors import OK, USAGE, CommandUsageError, report_error
@@ -54,10 +55,11 @@ app["--version"].help = "Show the version."
 add_message_commands(app)
 add_resource_commands(app)
 add_server_commands(app)
+add_relay_commands(app)
 
 
 _USE_VARIABLE = (
-    "--server has credentials in its URL, and other users of this machine can see arguments: set "
+    "the option has credentials in its URL, and other users of this machine can see arguments: set "
     "the environment variable MIX_SERVER_URL instead. If they were real, replace them."
 )
 _SECRET = re.compile(
@@ -66,10 +68,12 @@ _SECRET = re.compile(
 
 
 def _has_secret(argv: Sequence[str]) -> bool:
-    """Return whether ``--server`` has a user name, a password or a key in its URL."""
+    """Return whether a server's option has a user name, a password or a key in its URL."""
     for option, following in zip(argv, [*argv[1:], ""], strict=True):
         name, equals, value = option.partition("=")
-        if name in ("--server", "--server-url") and _SECRET.search(value if equals else following):
+        if name in ("--server", "--server-url", "--upstream") and _SECRET.search(
+            value if equals else following
+        ):
             return True
     return False
 

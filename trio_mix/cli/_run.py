@@ -3,7 +3,8 @@
 Rules:
 
 1. A first SIGINT, SIGTERM or SIGHUP cancels the command, so that its scopes cancel the work on the
-   server; a signal never raises an exception in the middle of the code.
+   server; a signal never raises an exception in the middle of the code. A command that ends by
+   itself when it is asked to (`run_until_stopped`) is cancelled by the second one.
 2. An error is one line on stderr; a traceback is printed only with ``--debug``.
 3. A reader that exits early (``| head``) is no error, and is noticed without writing.
 """
@@ -36,9 +37,27 @@ def run_async(
     common: Debug, command: Callable[P, Awaitable[int]], *args: P.args, **kwargs: P.kwargs
 ) -> int:
     """Run the command under Trio and return its exit code."""
+    return _run(common, partial(command, *args, **kwargs), None)
+
+
+def run_until_stopped(
+    common: Debug,
+    stop: trio.Event,
+    command: Callable[P, Awaitable[int]],
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> int:
+    """Run a command under Trio that ends when an event is set, and return its exit code.
+
+    The first signal sets the event; the second one cancels the command.
+    """
+    return _run(common, partial(command, *args, **kwargs), stop)
+
+
+def _run(common: Debug, command: Callable[[], Awaitable[int]], stop: trio.Event | None) -> int:
     try:
         with warnings_on_stderr():
-            code = trio.run(_until_signal, partial(command, *args, **kwargs))
+            code = trio.run(_until_signal, command, stop)
     except SystemExit:
         raise
     except BaseException as error:  # noqa: BLE001 - reported below
@@ -46,7 +65,7 @@ def run_async(
     return code
 
 
-async def _until_signal(command: Callable[[], Awaitable[int]]) -> int:
+async def _until_signal(command: Callable[[], Awaitable[int]], stop: trio.Event | None) -> int:
     signals = _stop_signals()
     terminal = _terminal() if HUNG_UP - 128 in signals else None
     code = FAILED
@@ -59,6 +78,9 @@ async def _until_signal(command: Callable[[], Awaitable[int]]) -> int:
                 with receive_signals(*signals) as received:
                     task_status.started()
                     async for number in received:
+                        if stop is not None and not stop.is_set():
+                            stop.set()
+                            continue
                         stopped = 128 + number
                         nursery.cancel_scope.cancel(reason="a signal stopped the program")
 

@@ -153,12 +153,8 @@ class Relay:
           LogError: the log cannot be opened.
           UsageError: the relay was entered before.
         """
-        nursery = await self._tasks.open()
-        try:
-            await self._hub.__aenter__()
-        except BaseException as error:
-            await self._tasks.close("the relay could not be started", error)
-            raise
+        await self._hub.__aenter__()
+        nursery = await self._tasks.open()  # the last one, because it is closed first
         self._hub.announcements.subscribe(self._streams.announce)
         nursery.start_soon(self._streams.run)
         return self
@@ -204,8 +200,8 @@ class Relay:
         if self._auth is None and not loopback:
             raise ConfigurationError(
                 f"The relay cannot listen at {host!r} without authentication: anybody in the"
-                " network could use the agent. Pass auth=Auth.tokens(FILE) (--token-file), or"
-                " listen at 127.0.0.1."
+                " network could use the agent. Pass auth=Auth.tokens(FILE), or listen at"
+                " 127.0.0.1. On the command line: --token-file FILE, or --listen 127.0.0.1:8090."
             )
         routes = self._routes(host, loopback=loopback)
         listeners = await open_listeners(host, port)

@@ -16,7 +16,7 @@ from trio_mix.relay._errors import (
     LogTooNew,
 )
 
-__all__ = ["FileLock", "as_log_error", "connect", "prepare"]
+__all__ = ["FileLock", "as_log_error", "check_format", "connect", "prepare"]
 
 _APPLICATION: Final = 0x4D495852
 """Identifies the file as a log of the relay, in its header."""
@@ -132,28 +132,40 @@ def prepare(connection: sqlite3.Connection, path: str) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
         [application] = connection.execute("PRAGMA application_id").fetchone()
-        [version] = connection.execute("PRAGMA user_version").fetchone()
         [tables] = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         if application == 0 and tables == 0:
             for statement in _SCHEMA.split(";\n"):
                 connection.execute(statement)
             connection.execute(f"PRAGMA application_id = {_APPLICATION}")
             connection.execute(f"PRAGMA user_version = {_VERSION}")
-        elif application != _APPLICATION:
-            raise LogCorrupt(
-                f"The log {path!r} cannot be used: the file is a database of another program. "
-                "Pass another path, or move the file away."
-            )
-        elif version > _VERSION:
-            raise LogTooNew(
-                f"The log {path!r} cannot be used: a newer version of trio_mix has written it "
-                f"(format {version}, this version knows {_VERSION}). Use that version, or pass "
-                "another path."
-            )
+        else:
+            check_format(connection, path)
         connection.execute("COMMIT")
     except BaseException:
         connection.execute("ROLLBACK")
         raise
+
+
+def check_format(connection: sqlite3.Connection, path: str) -> None:
+    """Check that a file is a log of this version.
+
+    Raises:
+      LogCorrupt, LogTooNew: it is something else.
+      sqlite3.Error: it cannot be read.
+    """
+    [application] = connection.execute("PRAGMA application_id").fetchone()
+    [version] = connection.execute("PRAGMA user_version").fetchone()
+    if application != _APPLICATION:
+        raise LogCorrupt(
+            f"The log {path!r} cannot be used: the file is a database of another program. "
+            "Pass another path, or move the file away."
+        )
+    if version > _VERSION:
+        raise LogTooNew(
+            f"The log {path!r} cannot be used: a newer version of trio_mix has written it "
+            f"(format {version}, this version knows {_VERSION}). Use that version, or pass "
+            "another path."
+        )
 
 
 class FileLock:

@@ -26,6 +26,7 @@ import attrs
 import trio
 
 from trio_mix._terminal_text import get_logger
+from trio_mix.relay._errors import RelayError
 from trio_mix.relay._problem import Problem
 from trio_mix.relay._pump import Channel, Format, Pump, Sink
 from trio_mix.relay._records import StartFrom, encode_frame
@@ -335,6 +336,11 @@ class _Consumer:
                 first, self.first = self.first, b""
                 await self._send(self._sink.format.frame(first))
                 await self._follow(connection, room.channel)
+        except RelayError as error:  # the log cannot be read: the client returns with its position
+            _log.warning("a stream of session %s was cut: %s", self.feed.session_id, error)
+            connection.abort()
+            return
+        else:
             if not self._sink.rest and self._framed:
                 with trio.move_on_after(_CLEANUP):
                     await connection.send_all(_LAST_CHUNK)

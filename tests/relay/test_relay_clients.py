@@ -1,0 +1,127 @@
+"""Clients of trio_mix in front of a relay: exact replies, resumed streams, any number of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from tests.support.relay_running import open_relay
+from tests.support.wire_client import call, open_frames
+from trio_mix.events import ContentEvent, PermissionEvent
+from trio_mix.testing import AskPermission, MixServer, Say, Think, Turn, UseTool, WaitFor
+
+if TYPE_CHECKING:
+    from trio_mix.testing import Api
+
+APIS = ("async", "blocking", "pipeline")
+
+
+@pytest.mark.parametrize("api", APIS)
+async def test_a_reply_is_the_same_as_without_a_relay(api: Api) -> None:
+    async with MixServer(api, listen=False) as server:
+        server.script(
+            "go",
+            Turn(
+                Think("Let me see."),
+                UseTool("glob", {"pattern": "*"}, result="README.md"),
+                AskPermission("bash", then=[Say("All done.")], params={"command": "ls"}),
+            ),
+        )
+        session_id = server.create_session()
+        async with open_relay(server) as relay, relay.client() as mix:
+            async with mix.open_stream(session_id) as session:
+                async with session.send("go") as message:
+                    async for event in message:
+                        if isinstance(event, PermissionEvent):
+                            await message.grant(event)
+                reply = message.reply
+        assert reply.text == "All done."
+        assert [call.name for call in reply.tool_calls][:1] == ["glob"]
+        assert (reply.incomplete, reply.recovered) == (False, False)
+        assert server.runs("go") == 1
+
+
+@pytest.mark.parametrize("api", APIS)
+async def test_clients_that_send_at_once_each_get_their_own_reply(api: Api) -> None:
+    """Two clients on one session disturb each other without a relay."""
+    async with MixServer(api, listen=False) as server:
+        for number in range(6):
+            server.script(f"q{number}", Turn(Say(f"the answer to {number}")))
+        session_id = server.create_session()
+        replies: dict[int, str] = {}
+        async with open_relay(server) as relay:
+
+            async def ask(number: int) -> None:
+                async with relay.client() as mix, mix.open_stream(session_id) as session:
+                    reply = await session.ask(f"q{number}")
+                    assert not reply.incomplete
+                    replies[number] = reply.text
+
+            async with trio.open_nursery() as nursery:
+                for number in range(6):
+                    nursery.start_soon(ask, number)
+        assert replies == {number: f"the answer to {number}" for number in range(6)}
+        assert [server.runs(f"q{number}") for number in range(6)] == [1] * 6
+
+
+async def test_a_reply_is_streamed_live_also_on_a_server_that_blocks() -> None:
+    async with MixServer("blocking", listen=False) as server:
+        go_on = trio.Event()
+        server.script("go", Turn(Say("first "), WaitFor(go_on), Say("second")))
+        session_id = server.create_session()
+        async with open_relay(server) as relay, relay.client() as mix:
+            async with mix.open_stream(session_id) as session, session.send("go") as message:
+                async for event in message:
+                    if isinstance(event, ContentEvent) and not go_on.is_set():
+                        go_on.set()
+        assert message.reply.text == "first second"
+
+
+@pytest.mark.parametrize("api", APIS)
+async def test_a_relay_that_is_killed_in_mid_answer_loses_nothing(api: Api) -> None:
+    async with MixServer(api, listen=False) as server:
+        go_on = trio.Event()
+        server.script("go", Turn(Say("before "), WaitFor(go_on), Say("after")))
+        session_id = server.create_session()
+        async with trio.open_nursery() as nursery:
+            async with open_relay(server) as relay, relay.client() as mix:
+                async with mix.open_stream(session_id) as session:
+                    async with session.send("go") as message:
+                        async for event in message:
+                            if isinstance(event, ContentEvent) and not go_on.is_set():
+                                await relay.kill()
+                                go_on.set()
+                                await nursery.start(relay.run)
+                    assert message.reply.text == "before after"
+                    assert server.runs("go") == 1
+                    again = await session.ask("hello")
+                    assert again.text
+                    nursery.cancel_scope.cancel()
+
+
+async def test_a_plain_stream_resumes_at_every_frame_with_nothing_lost_or_doubled() -> None:
+    async with MixServer("async", listen=False) as server:
+        server.script("go", Turn(Think("a"), Say("one "), UseTool("t", {"x": 1}), Say("two")))
+        session_id = server.create_session()
+        async with open_relay(server) as relay:
+            async with open_frames(relay, session_id) as stream:
+                target = f"/api/sessions/{session_id}/messages"
+                json = {"Content-Type": "application/json"}
+                assert (await call(relay, "POST", target, {"text": "go"}, json)).status == 202
+                whole = await stream.until("complete")
+            ids = [frame.id for frame in whole]
+            assert len(set(ids)) == len(ids)
+            for at, frame in enumerate(whole[:-1]):
+                async with open_frames(relay, session_id, frame.id) as again:
+                    assert [each.raw for each in await again.until("complete")] == [
+                        each.raw for each in whole[at + 1 :]
+                    ]
+
+
+async def test_a_relay_in_front_of_a_relay_is_one_clear_error() -> None:
+    async with MixServer("async", listen=False) as server:
+        async with open_relay(server) as relay:
+            answer = await call(relay, "GET", "/health", None, {"Mix-Relay-Upstream": "1"})
+            assert answer.status == 400
