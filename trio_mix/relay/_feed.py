@@ -17,7 +17,7 @@ from trio_mix.relay._records import Answer, Chunk, Gap, Start
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from trio_mix import Mix
+    from trio_mix._mix import Mix
     from trio_mix.relay._log import Log
     from trio_mix.relay._owner import SessionOwner
     from trio_mix.relay._records import SendRequest, Sent, StartFrom, TurnRecord

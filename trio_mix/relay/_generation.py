@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
-from trio_mix import RequestOptions, RetryConfig, errors
+from trio_mix import errors
+from trio_mix._rest._options import RequestOptions, RetryConfig
 
 if TYPE_CHECKING:
-    from trio_mix import Mix
+    from trio_mix._mix import Mix
 
 __all__ = ["Generation", "find_generation"]
 

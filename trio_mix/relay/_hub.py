@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from types import TracebackType
 
-    from trio_mix import Mix
+    from trio_mix._mix import Mix
     from trio_mix.relay._log import Log
     from trio_mix.relay._records import TurnRecord
 

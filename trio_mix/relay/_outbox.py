@@ -24,7 +24,7 @@ from trio_mix.relay._records import Answer, Audience, Outcome, TurnState
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from trio_mix import Reply, ToolCall
+    from trio_mix._reply import Reply, ToolCall
     from trio_mix.relay._records import OutcomeKind
 
 __all__ = [

@@ -58,8 +58,12 @@ from trio_mix.sse import ReconnectPolicy, SSEDecoder
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from trio_mix import Message, Mix, Reply, SessionStream, Ticket
+    from trio_mix._mix import Mix
+    from trio_mix._reply import Reply
+    from trio_mix._session._message import Message
+    from trio_mix._session._stream import SessionStream
     from trio_mix._session._subscription import RawSubscription
+    from trio_mix._ticket import Ticket
     from trio_mix.relay._log import Lease, Log
     from trio_mix.sse import ServerSentEvent
 
@@ -519,7 +523,7 @@ class SessionOwner:
         return reply
 
     async def _ticket(self, session: SessionStream, turn: ActiveTurn) -> Ticket:
-        from trio_mix import Ticket
+        from trio_mix._ticket import Ticket
 
         if turn.record.ticket is not None:
             return Ticket.from_json(turn.record.ticket)

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Self
 
-    from trio_mix import Mix
     from trio_mix._http import ResponseStream
+    from trio_mix._mix import Mix
     from trio_mix.relay._grants import Grant
     from trio_mix.relay._http import Exchange, RequestHead
 

@@ -3,7 +3,7 @@
 Rules (tests cite the numbers):
 
 1. Every request passes the same checks in the same order: origin, path, token, verb, session.
-2. The relay answers itself what it knows better than the server: streams, sends, cancels,
+2. The relay itself answers what concerns its log and its queue: streams, sends, cancels,
    decisions and its own paths below ``/relay``. Everything else is passed on.
 3. A send that the relay cannot represent exactly is passed on as it is; what the server answers is
    the answer.
@@ -39,7 +39,7 @@ from trio_mix.relay._sse import StreamRequest
 from trio_mix.relay._upgrade import forward_upgrade, is_upgrade
 
 if TYPE_CHECKING:
-    from trio_mix import Mix
+    from trio_mix._mix import Mix
     from trio_mix.relay._grants import Auth, Grant, Verb
     from trio_mix.relay._guard import OriginGuard
     from trio_mix.relay._health import ServerState

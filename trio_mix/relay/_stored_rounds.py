@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from trio_mix import RequestOptions, RetryConfig, errors
+from trio_mix import errors
+from trio_mix._rest._options import RequestOptions, RetryConfig
 from trio_mix._turns._stored_turn import rows_of
 from trio_mix._turns._turn import same_text
 from trio_mix.relay._outbox import Round
@@ -12,7 +13,7 @@ from trio_mix.relay._outbox import Round
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from trio_mix import Mix
+    from trio_mix._mix import Mix
     from trio_mix._turns._stored_turn import StoredRow
     from trio_mix.relay._records import Outcome, SendRequest
 

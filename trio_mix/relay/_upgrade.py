@@ -13,8 +13,8 @@ from trio_mix.relay._access import upstream_target
 from trio_mix.relay._problem import Problem
 
 if TYPE_CHECKING:
-    from trio_mix import Mix
     from trio_mix._http._protocols import NetworkStream
+    from trio_mix._mix import Mix
     from trio_mix.relay._connection import ServerConnection
     from trio_mix.relay._http import Exchange, RequestHead, Takeover
 
