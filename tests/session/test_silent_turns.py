@@ -352,13 +352,10 @@ async def test_a_turn_that_continued_after_a_loss_ends_even_if_its_end_is_lost(
         server.lose_events("complete", 1)
         server.lose_events("error")
         began = trio.current_time()
-        if isinstance(ending, Fail):
-            with pytest.raises(errors.MessageInterrupted) as caught:
-                await session.ask("go")
-            assert caught.value.outcome == "gone"
-        else:
-            reply = await session.ask("go")
-            assert (reply.text, reply.recovered, reply.incomplete) == ("One two.", True, True)
+        reply = await session.ask("go")
+        # Without finish reasons, a turn that failed looks like one that ended with its tool call.
+        text = "One " if isinstance(ending, Fail) else "One two."
+        assert (reply.text, reply.recovered, reply.incomplete) == (text, True, True)
         assert 300 <= trio.current_time() - began < 1000
 
 

@@ -108,6 +108,7 @@ def reading(
     *,
     at_work: bool = False,
     whole: bool = False,
+    over: bool = False,
     none_kept: bool = False,
     weight: int = 1,
     age: float | None = None,
@@ -115,7 +116,9 @@ def reading(
     verdict = None
     if outcome is not None:
         reply = None if outcome is TurnOutcome.ABSENT else REPLY
-        verdict = Verdict(outcome=outcome, reply=reply, looks_whole=whole, growth=1)
+        verdict = Verdict(
+            outcome=outcome, reply=reply, looks_whole=whole, nothing_open=whole or over, growth=1
+        )
     return Reading(verdict=verdict, at_work=at_work, none_kept=none_kept, weight=weight, age=age)
 
 
@@ -255,9 +258,11 @@ def test_a_cut_turn_without_a_sign_of_life_is_interrupted() -> None:
 
 
 def test_rows_that_look_whole_complete_a_silent_turn_in_doubt() -> None:
-    decision = cut().reads_until_end(TurnOutcome.UNFINISHED, whole=True)
-    assert isinstance(decision, Complete)
-    assert decision.doubtful
+    for outcome in (TurnOutcome.UNFINISHED, TurnOutcome.BROKEN_OFF):
+        for looks in ({"whole": True}, {"over": True}):
+            decision = cut().reads_until_end(outcome, **looks)
+            assert isinstance(decision, Complete), (outcome, looks)
+            assert decision.doubtful
 
 
 def test_a_silent_turn_is_asked_about_after_the_settle_timeout_and_ends_when_confirmed() -> None:

@@ -181,6 +181,7 @@ def test_a_row_that_goes_on_is_not_finished_and_does_not_look_it(finish: str | N
     found = verdict(rows)
     assert found.outcome is TurnOutcome.UNFINISHED
     assert not found.looks_whole
+    assert not found.nothing_open
     assert not verdict([*rows, exported("t", "tool", "out")]).looks_whole
 
 
@@ -213,23 +214,24 @@ def test_without_finish_reasons_a_later_question_ends_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "whole"),
+    ("rows", "whole", "nothing_open"),
     [
-        ([answer("a", "x")], True),
-        ([answer("a", "")], False),
-        ([answer("a", None)], False),
-        ([], False),
-        ([answer("a", "let me see", call("c"))], False),
-        ([answer("a", "let me see", call("c")), answer("t", "out", role="tool")], False),
-        ([answer("a", "let me see", call("c")), answer("b", "done")], True),
-        ([answer("a", "", call("c", finished=False)), answer("b", "done")], False),
-        ([answer("a", "so"), answer("t", "out", role="tool")], False),
+        ([answer("a", "x")], True, True),
+        ([answer("a", "")], False, False),
+        ([answer("a", None)], False, False),
+        ([], False, False),
+        ([answer("a", "let me see", call("c"))], False, True),
+        ([answer("a", "let me see", call("c")), answer("t", "out", role="tool")], False, True),
+        ([answer("a", "", call("c")), answer("b", "")], False, True),
+        ([answer("a", "let me see", call("c")), answer("b", "done")], True, True),
+        ([answer("a", "", call("c", finished=False)), answer("b", "done")], False, False),
+        ([answer("a", "so"), answer("t", "out", role="tool")], False, True),
     ],
 )
-def test_what_looks_whole(rows: list[BackendMessage], whole: bool) -> None:
+def test_what_looks_whole(rows: list[BackendMessage], whole: bool, nothing_open: bool) -> None:
     found = verdict([user("u", "hi"), *rows])
     assert found.outcome is TurnOutcome.UNFINISHED
-    assert found.looks_whole is whole
+    assert (found.looks_whole, found.nothing_open) == (whole, nothing_open)
 
 
 def test_a_turn_of_several_rounds_has_all_their_texts_and_calls() -> None:

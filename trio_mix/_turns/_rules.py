@@ -154,6 +154,12 @@ def looks_whole(facts: Facts) -> bool:
     return verdict is not None and verdict.looks_whole
 
 
+def nothing_open(facts: Facts) -> bool:
+    """All that is stored of it is finished, and there are no finish reasons to show its end."""
+    verdict = facts.reading.verdict
+    return verdict is not None and verdict.nothing_open
+
+
 def post_open(facts: Facts) -> bool:
     """The POST is still unanswered."""
     return facts.post_open
@@ -224,8 +230,9 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule(Concern.BUSY, _STORED, Action.FOLLOW),
     _rule(Concern.RUNNING, _FINISHED, Action.COMPLETE, confirmed),
     _rule(Concern.RUNNING, _BROKEN_OFF, Action.END_BY_ERROR, confirmed, error_doubted),
+    _rule(Concern.RUNNING, _BROKEN_OFF, Action.COMPLETE_IN_DOUBT, confirmed, nothing_open),
     _rule(Concern.RUNNING, _BROKEN_OFF, Action.GONE, confirmed, why=_BROKE),
-    _rule(Concern.RUNNING, _UNFINISHED, Action.COMPLETE_IN_DOUBT, silent, looks_whole),
+    _rule(Concern.RUNNING, _UNFINISHED, Action.COMPLETE_IN_DOUBT, silent, nothing_open),
     _rule(Concern.RUNNING, _UNFINISHED, Action.END_BY_ERROR, silent, error_doubted),
     _rule(Concern.RUNNING, _UNFINISHED, Action.UNKNOWN, silent, post_open),
     _rule(Concern.RUNNING, _UNFINISHED, Action.GONE, silent),
@@ -238,13 +245,14 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule(Concern.CUT, (_ABSENT, _UNKNOWN), Action.UNKNOWN, finished_before, why=_HAD_FINISHED),
     _rule(Concern.CUT, None, Action.UNKNOWN, not_kept, why=_NONE_KEPT),
     _rule(Concern.CUT, _UNKNOWN, Action.UNKNOWN, resumed_and_quiet, why=_AMBIGUOUS),
+    _rule(Concern.CUT, _BROKEN_OFF, Action.COMPLETE_IN_DOUBT, nothing_open),
     _rule(Concern.CUT, _BROKEN_OFF, Action.GONE, why=_BROKE),
     _rule(Concern.CUT, _ABSENT, Action.END, never_arrived, left),
     _rule(Concern.CUT, _ABSENT, Action.REFUSE, never_arrived, refused),
     _rule(Concern.CUT, _ABSENT, Action.UNKNOWN, never_arrived, must_not_resend, why=_NOT_STORED),
     _rule(Concern.CUT, _ABSENT, Action.GONE, never_arrived, posted_again, why=_TWICE),
     _rule(Concern.CUT, _ABSENT, Action.POST_AGAIN, never_arrived),
-    _rule(Concern.CUT, _UNFINISHED, Action.COMPLETE_IN_DOUBT, silent, looks_whole),
+    _rule(Concern.CUT, _UNFINISHED, Action.COMPLETE_IN_DOUBT, silent, nothing_open),
     _rule(Concern.CUT, _UNFINISHED, Action.UNKNOWN, silent, post_open),
     _rule(Concern.CUT, _UNFINISHED, Action.GONE, silent),
     _rule(Concern.CUT, (_ABSENT, _UNKNOWN, None), Action.UNKNOWN, silent, post_over),

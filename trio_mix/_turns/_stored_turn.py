@@ -9,7 +9,8 @@ Rule 2  If there is no such row among all rows, or among the new ones, the turn 
 Rule 3  A turn is finished if the finish reason of its last row says so. If rows have no finish
         reasons, a turn is over when a later user message follows: it is finished if its last row
         looks complete. A turn that only looks complete is not finished: rows grow while it runs.
-Rule 4  A row looks complete if it has text, and no tool call that needs a further row.
+Rule 4  A row looks complete if it has text, and no tool call that needs a further row. A turn may
+        also end with a tool call; without finish reasons, nothing shows whether it did.
 Rule 5  Answers follow their question, but if two turns ran at once, they follow both questions. If
         the previous question has no answer, and more than one answer ends a turn, it is unknown
         which answer belongs to which question.
@@ -82,6 +83,9 @@ class Verdict:
     user_message_id: str | None = None
     looks_whole: bool = False
     """Whether an unfinished turn may be finished: it has text, and no tool call is open."""
+    nothing_open: bool = False
+    """Whether the turn may be over as it stands: there are no finish reasons, which would show its
+    end, and all tool calls are finished."""
     growth: int = 0
     """A number that grows when more of the turn is stored."""
     mixed: bool = False
@@ -237,6 +241,7 @@ def judge(
         reply=_reply(mine, recovered=True, user_message_id=asked),
         user_message_id=asked,
         looks_whole=whole and not has_reasons,
+        nothing_open=not has_reasons and _nothing_open(answers),
         growth=weight_of(mine) + 1,
         mixed=at > 0 and rows[at - 1].role == "user" and sum(map(_ends_a_turn, answers)) > 1,
     )
@@ -277,6 +282,13 @@ def _looks_whole(mine: Sequence[StoredRow]) -> bool:
     if mine[-1].tool_calls and not mine[-1].joined:
         return False
     return all(call.finished for row in mine for call in row.tool_calls)
+
+
+def _nothing_open(answers: Sequence[StoredRow]) -> bool:
+    """Return whether a turn may end with these answers: it did something, and finished it."""
+    calls = [call for row in answers for call in row.tool_calls]
+    done = any(row.text for row in answers) or bool(calls)
+    return done and all(call.finished for call in calls)
 
 
 def _find(
