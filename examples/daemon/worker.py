@@ -2,11 +2,13 @@
 
 Rules:
 
-1. Every job has a session of its own, whose id is on the disk before the prompt is sent.
+1. Every job has a session of its own, and a ticket that is on the disk before the prompt is sent.
 2. A job that is known not to have finished is sent again, at most ``tries`` times. A job that may
    have run, without proof, is not sent again: it ends in ``doubt``.
 3. When the daemon stops, a running job is finished within ``grace`` seconds, or parked: its turn is
    cancelled on the server, and the next start sends it again.
+4. What goes wrong with one job is one line in the log, and its end in ``failed`` or ``doubt``. The
+   other jobs go on.
 """
 
 from __future__ import annotations
@@ -23,19 +25,19 @@ import trio
 from trio_mix import ReconnectPolicy, RequestOptions, RetryConfig, StreamState
 from trio_mix.errors import (
     MessageInterrupted,
+    MessageRejected,
     SessionNotFound,
     StreamError,
     TransportError,
     TrioMixError,
 )
 
-from .lookup import Finished, NotRun, Unknown, find_answer, find_outcome
-from .spool import Job, Result, Spool, State
+from .spool import Job, Result, Spool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from trio_mix import Mix, SessionStream
+    from trio_mix import Mix, SessionStream, Ticket
 
 __all__ = ["Settings", "Workers"]
 
@@ -87,7 +89,7 @@ class Workers:
                 try:
                     await self._one_job(number)
                     pause = self.settings.poll
-                except TrioMixError as error:
+                except (TrioMixError, OSError) as error:
                     gone = isinstance(error, SessionNotFound)
                     reason = "the server no longer has its session" if gone else error
                     _log.warning("worker %d: trying again in %g s: %s", number, pause, reason)
@@ -95,9 +97,11 @@ class Workers:
                     pause = min(pause * 2, _LONGEST_PAUSE)
 
     async def _one_job(self, number: int) -> None:
-        session_id = await self._new_session(f"Daemon, worker {number}")
-        keep = False
+        job = self.unfinished.pop(0) if self.unfinished else None
+        session_id, keep = "", False
         try:
+            session_id = job.session if job is not None else ""
+            session_id = session_id or await self._new_session(f"Daemon, worker {number}")
             async with self.mix.open_stream(
                 session_id,
                 reconnect=_FOREVER,
@@ -105,17 +109,23 @@ class Workers:
                 on_permission=self._decide,
             ) as session:
                 self.streams[number] = session
-                job = await self._next_job(session)
+                job = job or await self._next_job(session)
                 if job is not None:
                     self.jobs[number] = job.name
-                    if await self._has_ended(job):
-                        return
-                    keep = True  # unless the job ends here, the next start needs the session
-                    keep = await self._run(job, session)
+                    running, job, keep = job, None, True  # unless the job ends here
+                    keep = await self._run(running, session)
+        except SessionNotFound:
+            if job is None or not job.session:
+                raise
+            await self._finish(job, Result.DOUBT, error="its session is gone")
+            job = None
         finally:
+            if job is not None:
+                self.unfinished.append(job)  # its outcome is still not known
+                keep = True
             self.streams.pop(number, None)
             self.jobs.pop(number, None)
-            if not keep:
+            if session_id and not keep:
                 await self._delete(session_id)
 
     async def _next_job(self, session: SessionStream) -> Job | None:
@@ -124,7 +134,7 @@ class Workers:
             if session.state is not StreamState.CONNECTED:
                 await session.wait_connected()  # raises if the stream has ended
             if self.unfinished:
-                return self.unfinished.pop(0)
+                return None  # it may have a session already
             job = await trio.to_thread.run_sync(self.spool.take)
             if job is not None:
                 return job
@@ -133,24 +143,45 @@ class Workers:
 
     async def _run(self, job: Job, session: SessionStream) -> bool:
         """Run a job, and return whether its session has to be kept."""
-        job = attrs.evolve(job, state=State.SENT, session=session.session_id, tries=job.tries + 1)
-        await self._write(partial(self.spool.note, job))  # rule 1
-        accepted = False
-        _log.info("job %s: sending it to session %s", job.name, job.session)
+        keep = False
+        if not job.error:
+            try:
+                return await self._send(job, session)
+            except OSError as error:  # its note, or its answer, cannot be written
+                job, keep = attrs.evolve(job, error=str(error)), True
+        await self._finish(job, Result.FAILED, error=job.error)
+        return keep
+
+    async def _send(self, job: Job, session: SessionStream) -> bool:
+        async def save(ticket: Ticket) -> None:
+            await self._write(partial(self.spool.note, attrs.evolve(job, ticket=ticket)))
+
+        ticket = job.ticket
+        if ticket is None:
+            try:
+                ticket = await session.prepare(job.prompt)
+            except MessageRejected as error:
+                await self._finish(job, Result.FAILED, error=str(error))
+                return False
+            except TrioMixError:
+                self.unfinished.append(job)
+                raise
+            job = attrs.evolve(job, ticket=ticket, tries=job.tries + 1)
+            await save(ticket)  # rule 1
+        doing = "sending" if ticket.state == "prepared" else "resuming"
+        _log.info("job %s: %s it in session %s", job, doing, job.session)
+        message = session.resume(ticket, save=save)
         try:
-            async with session.send(job.prompt) as message:
-                accepted = True
+            async with message:
                 reply = await message.wait()
         except trio.Cancelled:
-            _log.info("job %s: parked, to be sent again by the next start", job.name)
-            await self._write(partial(self.spool.note, attrs.evolve(job, state=State.PARKED)))
+            _log.info("job %s: parked, to be resumed by the next start", job)
             raise
         except (MessageInterrupted, StreamError, TransportError) as error:
-            if isinstance(error, MessageInterrupted):
-                known = error.outcome != "unknown"
-            else:
-                known = not accepted
-            if not known:
+            newest = message.ticket
+            unsent = newest is not None and newest.state == "prepared"
+            gone = isinstance(error, MessageInterrupted) and error.outcome != "unknown"
+            if not (unsent or gone):
                 reason = f"it was sent, and may have run: {error}"
                 await self._finish(job, Result.DOUBT, error=reason)
                 return True
@@ -164,49 +195,21 @@ class Workers:
             )
         return False
 
-    async def _has_ended(self, job: Job) -> bool:
-        """Return whether a job that an earlier process had sent needs no further work."""
-        try:
-            return await self._find_outcome(job)
-        except TrioMixError:
-            self.unfinished.append(job)  # its outcome is still not known
-            raise
-
-    async def _find_outcome(self, job: Job) -> bool:
-        outcome: Finished | NotRun | Unknown | None = None
-        if job.state is State.SENT:
-            _log.info("job %s: was sent before a kill; reading its outcome", job.name)
-            settle = self.settings.settle
-            outcome = await find_outcome(
-                self.mix, job.session, job.prompt, settle=settle, reconnect=_FOREVER
-            )
-        elif job.state is State.PARKED:
-            outcome = await find_answer(self.mix, job.session, job.prompt)
-        match outcome:
-            case Finished(text, tools):
-                await self._finish(job, Result.DONE, text=text, tools=tools, recovered=True)
-            case Unknown() if job.state is State.PARKED:
-                return False  # its session belongs to another prompt: keep it
-            case Unknown(reason):
-                await self._finish(job, Result.DOUBT, error=reason)
-                return True
-        if job.session:
-            await self._delete(job.session)
-        return isinstance(outcome, Finished)
-
     async def _again(self, job: Job, error: TrioMixError) -> None:
         if job.tries >= self.settings.tries:
             await self._finish(job, Result.FAILED, error=f"given up after {job.tries}: {error}")
             return
-        _log.warning("job %s: will be sent again: %s", job.name, error)
-        job = attrs.evolve(job, state=State.CLAIMED, session="")
+        _log.warning("job %s: will be sent again: %s", job, error)
+        job = attrs.evolve(job, ticket=None)
         await self._write(partial(self.spool.note, job))
         self.unfinished.append(job)
 
     async def _finish(self, job: Job, result: Result, **more: object) -> None:
+        """Write a job's result, and log it in one line."""
         await self._write(partial(self.spool.finish, job, result, **more))
         self.ended[result] += 1
-        _log.info("job %s: %s%s", job.name, result, f": {more['error']}" if "error" in more else "")
+        error = " ".join(str(more.get("error", "")).split())
+        _log.info("job %s: %s%s", job, result, error and f": {error}")
 
     async def _new_session(self, title: str) -> str:
         # Shielded: after a cancellation nothing would know the id of the new session.

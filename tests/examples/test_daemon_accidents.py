@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import shutil
 import signal
 from functools import partial
 from typing import TYPE_CHECKING
@@ -12,11 +14,13 @@ import pytest
 import trio
 
 from tests.support.daemon_kit import Folder
-from trio_mix import Mix
+from trio_mix import Mix, Ticket
 from trio_mix.testing import Hang, MessageFinished, MessageRun, MixServer, Say, Turn, WaitFor
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from trio_mix._ticket import TicketState
 
 
 @pytest.fixture
@@ -56,28 +60,22 @@ async def test_a_turn_that_still_runs_after_a_kill_is_waited_for(folder: Folder)
         server.script("A", Turn(Say("one "), WaitFor(go_on), Say("two")))
         await killed_in_mid_answer(folder, server)
         async with folder.daemon(server, "--settle=60") as daemon:
-            await daemon.program.says("reading its outcome")
+            await daemon.program.says("resuming it")
             go_on.set()
             await daemon.program.says("job a: done")
         assert server.runs("A") == 1
     assert folder.result("done", "a")["text"] == "one two"
 
 
-async def test_a_job_without_activity_after_a_kill_is_in_doubt_and_not_sent_again(
-    folder: Folder,
-) -> None:
+async def test_a_job_without_activity_after_a_kill_is_sent_again(folder: Folder) -> None:
     async with MixServer(pace=0) as server:
         server.script("A", Turn(Say("so far"), Hang()), Turn(Say("all")))
         await killed_in_mid_answer(folder, server)
         async with folder.daemon(server, "--settle=0.6") as daemon:
-            await daemon.program.says("job a: doubt: it began to run")
-        assert server.runs("A") == 1
-        session_id = folder.result("doubt", "a")["session"]
-        assert server.stored(session_id)  # it stays, to be looked at
-        folder.put(a="A")
-        (folder.path / "doubt" / "a.json").unlink()
-        async with folder.daemon(server) as daemon:
+            await daemon.program.says("job a: will be sent again")
             await daemon.program.says("job a: done")
+        assert server.runs("A") == 2
+    assert folder.result("done", "a")["tries"] == 2
 
 
 async def test_a_session_that_is_gone_after_a_kill_leaves_its_job_in_doubt(folder: Folder) -> None:
@@ -101,37 +99,36 @@ async def test_a_job_that_was_not_sent_before_a_kill_is_sent_once(folder: Folder
         assert (server.runs("A"), server.runs("B")) == (1, 1)
 
 
-def left_by_a_kill(folder: Folder, session_id: str, state: str = "sent") -> None:
+def left_by_a_kill(folder: Folder, session_id: str, state: TicketState = "posting") -> None:
     """Leave job b, "B", as a daemon does that is killed after sending it to a session."""
     running = folder.path / "running"
     running.mkdir()
     (running / "b.txt").write_text("B")
-    note = {"name": "b", "prompt": "B", "state": state, "session": session_id, "tries": 1}
+    ticket = Ticket(session_id=session_id, text="B", ticket_id="t", state=state)
+    note = {"tries": 1, "ticket": ticket.to_json()}
     (running / "b.json").write_text(json.dumps(note))
 
 
-@pytest.mark.parametrize(("state", "result"), [("sent", "doubt"), ("parked", "done")])
-async def test_the_answer_to_another_prompt_is_never_taken(
-    folder: Folder, state: str, result: str
-) -> None:
+async def test_the_answer_to_another_prompt_is_never_taken(folder: Folder) -> None:
     async with MixServer(pace=0) as server, Mix(server.url) as mix:
         other = (await mix.sessions.create(title="Another's")).id
         async with mix.open_stream(other) as session:
             await session.ask("Hello")
-        left_by_a_kill(folder, other, state)  # a server that reuses session ids
-        server.script("B", Turn(Say("b's own")))
+        left_by_a_kill(folder, other, "running")  # a server that reuses session ids
         async with folder.daemon(server) as daemon:
-            await daemon.program.says(f"job b: {result}")
-        if result == "done":
-            assert folder.result("done", "b")["text"] == "b's own"
+            await daemon.program.says("job b: doubt")
         assert len((await mix.sessions.export_session(id=other)).messages) == 2
 
 
-async def test_a_job_whose_outcome_cannot_be_read_now_is_read_again(folder: Folder) -> None:
-    left_by_a_kill(folder, "session-1")  # which the worker itself is given first
-    async with MixServer(pace=0) as server, folder.daemon(server, "--workers=1") as daemon:
-        await daemon.program.says("trying again")
-        await daemon.program.says("job b: doubt: its session is gone")
+async def test_a_job_whose_server_is_down_at_the_start_is_resumed_later(folder: Folder) -> None:
+    async with MixServer(pace=0) as server:
+        left_by_a_kill(folder, server.create_session())
+        await server.stop()
+        async with folder.daemon(server, "--workers=1") as daemon:
+            await daemon.program.says("trying again")
+            await server.start()
+            await daemon.program.says("job b: done")
+        assert server.runs("B") == 1
 
 
 async def test_a_server_restarted_during_the_answer_gets_the_job_again(
@@ -184,6 +181,41 @@ async def test_sessions_lost_between_jobs_are_replaced(folder: Folder) -> None:
         folder.put(a="Hello", b="Hello")
         await daemon.program.says("job a: done")
         await daemon.program.says("job b: done")
+
+
+async def test_what_is_no_prompt_is_one_line_in_the_log_also_after_a_kill(folder: Folder) -> None:
+    hostile = ("latin", "folder", "fifo", "dangling", "unwritable")
+
+    def fill(where: Path) -> None:
+        (where / "latin.txt").write_bytes(b"na\xefve")
+        (where / "folder.txt").mkdir()
+        os.mkfifo(where / "fifo.txt")
+        (where / "dangling.txt").symlink_to("nothing")
+
+    async with MixServer(pace=0) as server:
+        for accident in ("", "kill"):
+            (folder.path / "running" / "unwritable.tmp").mkdir(parents=True)  # its note's file
+            folder.put(good="Hello", unwritable="A")
+            if accident:
+                fill(folder.path / "running")
+            else:
+                fill(folder.path / "inbox")
+            async with folder.daemon(server) as daemon:
+                await daemon.program.says("job good: done")
+                for name in hostile:
+                    await daemon.program.says(f"job {name}: failed: ")
+                shutil.rmtree(folder.path / "done")
+                folder.put(later="Hello")
+                await daemon.program.says("job later: done")
+                await daemon.kill()
+            log = daemon.program.output
+            for name in hostile:
+                assert sum(f"job {name}: " in line for line in log.splitlines()) == 1, log
+                assert folder.result("failed", name)["error"]
+            assert not server.runs("A")
+            assert "Traceback" not in log
+            for name in ("done", "failed", "running"):
+                shutil.rmtree(folder.path / name)
 
 
 @pytest.mark.parametrize("seed", [1, 2])
