@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from trio_mix._usage import check_trio
 from trio_mix.errors import UsageError
 
 if TYPE_CHECKING:
@@ -52,8 +53,9 @@ class OwnedNursery:
         """Open the nursery and return it.
 
         Raises:
-          UsageError: it was opened before.
+          UsageError: it was opened before, or the caller does not run in Trio.
         """
+        check_trio()
         if self._manager is not None:
             await trio.lowlevel.checkpoint()
             raise UsageError(self._entered_twice)

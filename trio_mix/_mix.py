@@ -18,6 +18,7 @@ from trio_mix._http import Http
 from trio_mix._public import public
 from trio_mix._rest._core import MixCore
 from trio_mix._rest._options import RequestOptions, RetryConfig, check_api
+from trio_mix._usage import AsyncScope
 from trio_mix._wire import _events  # noqa: F401 - see above
 from trio_mix.sse._decoder import DEFAULT_MAX_EVENT_SIZE
 from trio_mix.sse._reconnect import ReconnectPolicy
@@ -25,6 +26,7 @@ from trio_mix.sse._reconnect import ReconnectPolicy
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from types import TracebackType
+    from typing import NoReturn
 
     from trio_mix import resources
     from trio_mix._http import HttpClient, NetworkBackend
@@ -329,8 +331,10 @@ class Mix(MixCore):
 
 
 @final
-class SessionScope:
+class SessionScope(AsyncScope):
     """A session that exists as long as its ``async with``. Returned by `Mix.open_session`."""
+
+    _entered_as = "async with mix.open_session(...) as session"
 
     def __init__(
         self, mix: Mix, create: Callable[[], Awaitable[str]], stream_options: StreamOptions
@@ -339,6 +343,16 @@ class SessionScope:
         self._create = create
         self._options = stream_options
         self._stream: SessionStream | None = None
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> NoReturn:
+            if name.startswith("_"):
+                raise AttributeError(name)
+            raise errors.UsageError(
+                f"The session is not open, so there is no {name!r}: use open_session as"
+                f" `{self._entered_as}`, and session.{name} inside the block."
+            )
 
     async def __aenter__(self) -> SessionStream:
         """Create the session and connect its stream.
@@ -365,7 +379,8 @@ class SessionScope:
         traceback: TracebackType | None,
     ) -> None:
         """Close the stream and delete the session; if that fails, no error is raised."""
-        assert self._stream is not None  # noqa: S101 - entered before it is left
+        if self._stream is None:
+            raise self._misused("`__aexit__` alone")
         try:
             await self._stream.__aexit__(exc_type, exc, traceback)
         finally:

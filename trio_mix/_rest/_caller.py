@@ -42,6 +42,7 @@ from trio_mix._rest._responses import (
 )
 from trio_mix._rest._retry import RetryPlan, renewed
 from trio_mix._rest._server_url import checked_url
+from trio_mix._usage import check_trio
 from trio_mix._version import __version__
 from trio_mix.errors import MixDefaultError, NoSuchOperation, RequestTimeout, TransportError
 
@@ -246,7 +247,9 @@ class Caller:
           ResponseValidationError: the body of a successful response is invalid.
           ConnectionFailed: no response arrived.
           RequestTimeout: no response arrived in time.
+          UsageError: the caller does not run in Trio.
         """
+        check_trio()
         await trio.lowlevel.checkpoint()
         own_server = options is None or options.server_url is None
         if operation.rpc is not None and self._speaks_jsonrpc and own_server:

@@ -15,6 +15,7 @@ from trio_mix._rest._caller import Caller
 from trio_mix._rest._options import RetryConfig, check_timeout
 from trio_mix._rest._responses import Response, read_response
 from trio_mix._rest._server_url import base_url
+from trio_mix._usage import AsyncScope, check_trio
 from trio_mix.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ _PATH: Final = re.compile(r"/[!-~]*")
 
 
 @public("trio_mix")
-class MixCore:
+class MixCore(AsyncScope):
     """A client without resources, for `trio_mix.funcs`; `Mix` adds resources and streams.
 
     Use it as an async context manager, or call `aclose`.
@@ -62,6 +63,8 @@ class MixCore:
     Raises:
       ConfigurationError: an argument, or ``MIX_SERVER_URL``, that cannot work.
     """
+
+    _entered_as = "async with Mix() as mix"
 
     def __init__(
         self,
@@ -102,6 +105,7 @@ class MixCore:
         return sanitize_url(self._server_url)
 
     async def __aenter__(self) -> Self:
+        check_trio()
         await trio.lowlevel.checkpoint()
         return self
 
@@ -115,6 +119,7 @@ class MixCore:
 
     async def aclose(self) -> None:
         """Close the client's connections; a caller's own ``http_client`` stays open."""
+        check_trio()
         await self._caller.http.aclose()
 
     async def request(
@@ -150,6 +155,7 @@ class MixCore:
           ConnectionFailed: no response arrived.
           RequestTimeout: no response arrived in time.
         """
+        check_trio()
         await trio.lowlevel.checkpoint()
         operation = _request_operation(method, path)
         call = self._caller.call_of(operation, path + _query(path, params), json, options)

@@ -191,6 +191,8 @@ class EventStreamRequest(Request[EventStream, EventStream]):
     Entered, it closes the stream on the way out; awaited, the caller must close it.
     """
 
+    _entered_as = "async with mix.streaming.stream_events(...) as events"
+
     def __init__(
         self,
         caller: Caller,

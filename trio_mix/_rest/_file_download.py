@@ -156,6 +156,8 @@ class FileRequest(Request[bytes, FileStream]):
     with ``async with`` for a `FileStream`, which is retried only until the first byte arrives.
     """
 
+    _entered_as = "async with mix.files.get(...) as file"
+
     def __init__(
         self,
         caller: Caller,

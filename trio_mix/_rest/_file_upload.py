@@ -22,6 +22,7 @@ import attrs
 import trio
 
 from trio_mix._callbacks import call, check_callback
+from trio_mix._usage import check_trio
 from trio_mix.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -95,7 +96,9 @@ class Upload:
 
         Raises:
           ConfigurationError: the source, the name or the type cannot be used.
+          UsageError: the caller does not run in Trio.
         """
+        check_trio()
         await trio.lowlevel.checkpoint()
         if progress is not None:
             check_callback(progress, "files.upload(progress=...)", 2)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import trio
 
+from trio_mix._usage import AsyncScope, check_trio
+
 if TYPE_CHECKING:
     from collections.abc import Generator
     from types import TracebackType
@@ -22,7 +24,7 @@ T_co = TypeVar("T_co", covariant=True)
 S = TypeVar("S", bound=_Closeable)
 
 
-class Request(Generic[T_co, S]):
+class Request(AsyncScope, Generic[T_co, S]):
     """A request that is not made yet: ``await`` it for its value, or ``async with`` for a stream.
 
     Entered, it closes the stream on the way out. The two are subclasses' to define.
@@ -40,9 +42,11 @@ class Request(Generic[T_co, S]):
         raise NotImplementedError
 
     def __await__(self) -> Generator[Any, Any, T_co]:
+        check_trio()
         return self._value().__await__()
 
     async def __aenter__(self) -> S:
+        check_trio()
         self._stream = await self._open()
         return self._stream
 

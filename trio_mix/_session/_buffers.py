@@ -26,6 +26,7 @@ import attrs
 import trio
 
 from trio_mix import events as ev
+from trio_mix._usage import check_trio
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -117,6 +118,7 @@ class EventBuffer(Generic[_Item]):
 
     async def _wait(self) -> None:  # noqa: ASYNC910 - raises, or waits
         """Wait until events are received; a schedule point in any case."""
+        check_trio()
         if self._busy:
             raise trio.BusyResourceError(
                 "another task is already iterating this message or subscription: let one task"

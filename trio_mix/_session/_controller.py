@@ -390,6 +390,9 @@ class StreamController(ReaderHost):
 
     async def cancel_message(self, state: MessageState) -> None:
         """Ask the server to cancel a message that its sender continues to iterate."""
+        if state.turn_over.is_set():  # the request would end another message of the session
+            await trio.lowlevel.checkpoint()
+            return
         state.turn.cancelling = True
         await self.cancel()
 

@@ -13,6 +13,7 @@ from trio_mix import events as ev
 from trio_mix._public import public
 from trio_mix._session._resume import Resumption
 from trio_mix._session._tickets import ticket_of_running
+from trio_mix._usage import AsyncScope, check_trio
 from trio_mix.errors import (
     MessageInterrupted,
     MessageNotFinished,
@@ -41,7 +42,7 @@ PermissionPolicy: TypeAlias = "Callable[[ev.PermissionEvent, Message], bool | Aw
 
 @public("trio_mix")
 @final
-class Message:
+class Message(AsyncScope):
     """A message, its events and its reply.
 
     Returned by `SessionStream.send`, `resume` and `attach`; use it as an async context manager, and
@@ -57,6 +58,8 @@ class Message:
     asks the server to cancel it, shielded from cancellation, for at most ``cleanup_timeout``
     seconds; a message of `SessionStream.attach` is not cancelled.
     """
+
+    _entered_as = "async with session.send(...) as message"
 
     def __init__(
         self,
@@ -148,6 +151,7 @@ class Message:
                 f"The message to session {self.session_id!r} can be entered only once: call "
                 "session.send() again for another message."
             )
+        check_trio()
         self._used = True
         if self._attached:
             ticket = await ticket_of_running(self._controller)

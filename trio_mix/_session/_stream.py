@@ -24,6 +24,7 @@ from trio_mix._session._request import MessageRequest, check_request
 from trio_mix._session._resume import Resumption
 from trio_mix._session._subscription import RawSubscription, Subscription
 from trio_mix._session._tickets import look_up, prepare
+from trio_mix._usage import AsyncScope
 from trio_mix.sse import ConnectionStatistics, StreamState
 
 if TYPE_CHECKING:
@@ -81,13 +82,15 @@ class Unregister(Protocol):
 
 @public("trio_mix")
 @final
-class SessionStream:
+class SessionStream(AsyncScope):
     """The stream of a session: sends messages, returns events, and reconnects.
 
     Returned by `Mix.open_stream`; use it as an async context manager. Entering connects, and
     returns when the server has sent ``connected``. Its tasks run in its own nursery, which the
     ``async with`` closes; exceptions of the body are not wrapped in a group.
     """
+
+    _entered_as = "async with mix.open_stream(...) as session"
 
     def __init__(
         self,

@@ -9,7 +9,8 @@ import trio
 
 from trio_mix import events as ev
 from trio_mix._public import public
-from trio_mix.errors import UsageError
+from trio_mix._usage import AsyncScope, check_trio
+from trio_mix.errors import StreamClosed, UsageError
 from trio_mix.sse import ServerSentEvent
 
 if TYPE_CHECKING:
@@ -26,8 +27,10 @@ __all__ = ["RawSubscription", "Subscription"]
 _Item = TypeVar("_Item")
 
 
-class _Subscriber(Generic[_Item]):
+class _Subscriber(AsyncScope, Generic[_Item]):
     """What both kinds of subscriptions have in common: the buffer, its scope and the cursor."""
+
+    _entered_as = "async with session.subscribe() as everything"
 
     def __init__(self, dispatcher: EventDispatcher, size: int, replay_filter: ReplayFilter) -> None:
         self._dispatcher = dispatcher
@@ -35,6 +38,7 @@ class _Subscriber(Generic[_Item]):
         self._filter = replay_filter
         self._last_id: str | None = None
         self._buffer: SubscriberBuffer[Any] | None = None
+        self._left = False
 
     @property
     def last_event_id(self) -> str | None:
@@ -59,6 +63,7 @@ class _Subscriber(Generic[_Item]):
         """Begin to buffer events: none after this call is missed. A checkpoint."""
         if self._buffer is not None:
             raise UsageError("A subscription can be entered once: call session.subscribe() again.")
+        check_trio()
         buffer = self._subscribe()
         cursor = self._filter.mark or None
         try:
@@ -77,6 +82,7 @@ class _Subscriber(Generic[_Item]):
         traceback: TracebackType | None,
     ) -> None:
         """Unsubscribe, and drop the buffered events."""
+        self._left = True
         if self._buffer is not None:
             self._dispatcher.unsubscribe(self._buffer)
         await trio.lowlevel.cancel_shielded_checkpoint()
@@ -90,6 +96,11 @@ class _Subscriber(Generic[_Item]):
             raise UsageError(
                 "The subscription is not open: use it as `async with session.subscribe() as"
                 " everything`, and iterate it inside the block."
+            )
+        if self._left:
+            raise StreamClosed(
+                "The scope of the subscription was left: iterate it inside `async with"
+                " session.subscribe() as everything`.",
             )
         return self._buffer
 
@@ -112,6 +123,7 @@ class Subscription(_Subscriber["Event"]):
 
         Raises:
           ReconnectFailed, SessionNotFound, ProtocolError: the error that ended the stream.
+          StreamClosed: the scope of the subscription was left.
           trio.BusyResourceError: another task is iterating it.
 
         A checkpoint. A cancelled wait loses no event.
@@ -146,6 +158,7 @@ class RawSubscription(_Subscriber["tuple[ServerSentEvent, Message | None]"]):
 
         Raises:
           ReconnectFailed, SessionNotFound, ProtocolError: the error that ended the stream.
+          StreamClosed: the scope of the subscription was left.
           trio.BusyResourceError: another task is iterating it.
 
         A checkpoint. A cancelled wait loses no frame.

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final, NoReturn, Self, final
 import trio
 
 from trio_mix._lifetime import OwnedNursery
+from trio_mix._usage import AsyncScope
 from trio_mix.browser._chromium import Chromium
 from trio_mix.browser._commands import to_json
 from trio_mix.browser._context import BrowserContext
@@ -146,13 +147,15 @@ def open_tunnel(
 
 
 @final
-class Tunnel:
+class Tunnel(AsyncScope):
     """A supervised connection between a browser's DevTools and a session of a Mix server.
 
     Made by `open_tunnel`; use it as an async context manager. Its tasks run in a nursery that the
     ``async with`` closes; the body's exceptions pass through it unwrapped. An error that ends the
     tunnel does not interrupt the body: `wait_closed` raises it, else the end of the ``async with``.
     """
+
+    _entered_as = "async with open_tunnel(...) as tunnel"
 
     def __init__(
         self,

@@ -16,6 +16,7 @@ import trio
 from trio_mix._callbacks import call, check_callback
 from trio_mix._http import Http
 from trio_mix._public import public
+from trio_mix._usage import check_trio
 from trio_mix.errors import ConfigurationError
 from trio_mix.sse._connect import StreamRequest
 from trio_mix.sse._decoder import DEFAULT_MAX_EVENT_SIZE, ServerSentEvent
@@ -107,6 +108,7 @@ class EventSource:
                 await trio.lowlevel.checkpoint_if_cancelled()
             while True:
                 while not self._events:
+                    check_trio()
                     self._last_id = self._supervisor.last_event_id
                     item = await self._supervisor.next()
                     if isinstance(item, Events):
@@ -188,8 +190,10 @@ async def open_event_source(
 
     Raises:
       ConfigurationError: an argument is invalid.
+      UsageError: the caller does not run in Trio.
       ReconnectFailed, ProtocolError, StreamClosed, MixDefaultError: as `EventSource.__anext__`.
     """
+    check_trio()
     for name, value in (("connect_timeout", connect_timeout), ("idle_timeout", idle_timeout)):
         if value is not None and not (value > 0 and math.isfinite(value)):
             raise ConfigurationError(

@@ -17,6 +17,7 @@ import attrs
 import trio
 
 from trio_mix._lifetime import OwnedNursery
+from trio_mix._usage import AsyncScope
 from trio_mix.errors import ConfigurationError, UsageError
 from trio_mix.testing.faults._forwarder import Forwarder
 from trio_mix.testing.faults._plan import Answer, Direction, Fault, FaultPlan, Refuse
@@ -65,7 +66,7 @@ class FaultStatistics:
     """How many bytes were forwarded from clients to the server."""
 
 
-class FaultProxy:
+class FaultProxy(AsyncScope):
     """A proxy that cuts, resets, stalls, throttles, splits, corrupts and refuses connections.
 
     Use it as ``async with FaultProxy(server, plan) as proxy`` and give clients `url`, or `network`
@@ -80,6 +81,8 @@ class FaultProxy:
     Raises:
       ConfigurationError: the URL is not plain http, or the port is out of range.
     """
+
+    _entered_as = "async with FaultProxy(...) as proxy"
 
     def __init__(
         self,

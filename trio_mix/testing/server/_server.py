@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal, Self
 import trio
 
 from trio_mix._lifetime import OwnedNursery
+from trio_mix._usage import AsyncScope
 from trio_mix.errors import ConfigurationError, UsageError
 from trio_mix.testing._log import MAX_LOG_BYTES, Log, Match, Observed
 from trio_mix.testing._records import ServerStarted, ServerStopped
@@ -58,7 +59,7 @@ _ROUTES = (
 )
 
 
-class MixServer(Observed):
+class MixServer(Observed, AsyncScope):
     """A Mix-compatible server in this process, with the quirks of real servers.
 
     Use it as ``async with MixServer() as server``. It serves HTTP/1.1 on a loopback socket at
@@ -120,6 +121,8 @@ class MixServer(Observed):
       ConfigurationError: the generation, version or port is unknown, or arguments contradict
         each other.
     """
+
+    _entered_as = "async with MixServer(...) as server"
 
     def __init__(
         self,
