@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from tests.support.command_line import RunCommand, StartCommand, run_command, start_command
+from tests.support.relay_process import relay_of
 from trio_mix import Mix
 from trio_mix.cli._errors import CommandUsageError
 from trio_mix.cli.commands._relay_settings import RelaySettings, parse_listen, read_settings
@@ -21,7 +21,7 @@ from trio_mix.testing import MixServer, Say, Turn
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["run_command", "start_command"]
+    from tests.support.command_line import RunCommand, StartCommand
 
 
 def test_options_come_before_the_file_and_paths_are_relative_to_it(tmp_path: Path) -> None:
@@ -121,16 +121,6 @@ async def test_a_second_relay_on_one_log_ends_with_a_clear_message(
     assert "another relay" in ended.err
 
 
-async def _ready(process: trio.Process) -> str:
-    """Return the address that a relay prints."""
-    assert process.stdout is not None
-    line = b""
-    with trio.fail_after(30):
-        while not line.endswith(b"\n"):
-            line += await process.stdout.receive_some(1000)
-    return line.decode().split(" at ")[1].split(";")[0]
-
-
 async def test_sigterm_drains_and_what_was_stored_is_there_at_the_next_start(
     start_command: StartCommand, run_command: RunCommand, tmp_path: Path
 ) -> None:
@@ -138,9 +128,7 @@ async def test_sigterm_drains_and_what_was_stored_is_there_at_the_next_start(
     async with MixServer("async") as server:
         server.script("go", Turn(Say("done")))
         session_id = server.create_session()
-        arguments = ("relay", "--upstream", server.url, "--log", log, "--listen", ":0")
-        async with start_command(*arguments) as process:
-            url = await _ready(process)
+        async with relay_of(server, tmp_path, start_command) as (process, url):
             async with Mix(url) as mix, mix.open_stream(session_id) as session:
                 assert (await session.ask("go")).text == "done"
                 seen = await run_command("relay", "inspect", session_id, "--log", log, "--json")
@@ -156,8 +144,7 @@ async def test_sigterm_drains_and_what_was_stored_is_there_at_the_next_start(
         assert f"newest\t{found['newest']}" in text.lines
         missing = await run_command("relay", "inspect", "nobody", "--log", log)
         assert (missing.code, missing.out) == (1, "")
-        async with start_command(*arguments) as process:
-            url = await _ready(process)
+        async with relay_of(server, tmp_path, start_command) as (process, url):
             async with (
                 Mix(url) as mix,
                 mix.streaming.stream_events(
