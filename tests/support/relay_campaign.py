@@ -584,11 +584,16 @@ def _judge_text(run: Run, turn: TurnRecord, frames: Sequence[ServerSentEvent]) -
     text, name = turn.request.text, turn.request.text
     assert turn.outcome is not None
     steps = list(run.schedule.messages[text][0].steps)
-    oldest = run.schedule.api == "pipeline-oldest"
-    if oldest:  # its events have the text of the last assistant message only, which a tool begins
-        tools = [number for number, step in enumerate(steps) if isinstance(step, UseTool)]
-        steps = steps[tools[-1] :] if tools else steps
     expected = "".join(step.text for step in steps if isinstance(step, Say))
+    oldest = run.schedule.api == "pipeline-oldest"
+    if oldest:
+        if text in run.killed:
+            return []  # what is stored does not show that the turn was not finished
+        # Its events have the text of the last assistant message only, which a tool begins.
+        tools = [number for number, step in enumerate(steps) if isinstance(step, UseTool)]
+        last = steps[tools[-1] :] if tools else steps
+        if turn.outcome.text.replace(DENIED, "") != expected:
+            expected = "".join(step.text for step in last if isinstance(step, Say))
     if turn.outcome.text.replace(DENIED, "") != expected:
         wrong.append(f"{name}: its outcome's text is {turn.outcome.text!r}, not {expected!r}")
     if not oldest:

@@ -279,7 +279,7 @@ class Hub:
                     await self._verify(session_id)
                 return await self._open(session_id)
         finally:
-            if not lock.statistics().tasks_waiting:
+            if not lock.locked():  # else it was passed to the task that waited for it
                 self._opening.pop(session_id, None)
 
     async def _open(self, session_id: str) -> SessionOwner:
