@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING, final
 
 import attrs
@@ -212,12 +213,15 @@ class ResponseStream:
         Raises:
           ConnectionFailed: the connection broke, or was closed before the end of the body.
         """
-        body = bytearray()  # not a list of pieces: each could be a single byte
+        # Not a list of pieces, for each could be a single byte; `io.BytesIO` copies nothing at the
+        # end.
+        body = io.BytesIO()
         while piece := await self.receive():
-            body += piece
-            if len(body) > limit:
-                return bytes(body[: int(limit)]), True
-        return bytes(body), False
+            if body.tell() + len(piece) > limit:
+                body.write(piece[: int(limit) - body.tell()])
+                return body.getvalue(), True
+            body.write(piece)
+        return body.getvalue(), False
 
     def received(
         self, body: bytes, request: RequestInfo, redactor: Redactor, *, truncated: bool

@@ -11,6 +11,7 @@ Rules:
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import secrets
 from pathlib import Path
@@ -126,20 +127,20 @@ class FileStream(BodyStream):
           RequestTimeout: no byte arrived in time.
           trio.BusyResourceError: another task is reading.
         """
-        content = bytearray()
+        content = io.BytesIO()  # copies nothing at the end
         too_large = self.size is not None and self.size > self._max_body
         if too_large:
             await trio.lowlevel.checkpoint()
         else:
             async for piece in self:
-                content += piece
-                too_large = len(content) > self._max_body
+                content.write(piece)
+                too_large = content.tell() > self._max_body
                 if too_large:
                     break
         if too_large:
             await self.aclose()
             raise self._opened.too_large(self._max_body)
-        return bytes(content)
+        return content.getvalue()
 
     async def aclose(self) -> None:
         """Close the connection. It is shielded and bounded; closing again does nothing."""

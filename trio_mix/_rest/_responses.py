@@ -269,14 +269,14 @@ async def _value(
 ) -> T:
     from trio_mix._json import NotJSON
     from trio_mix._wire._large_json import parse_steps
-    from trio_mix._wire._models import Mismatch, decode_steps
+    from trio_mix._wire._models import Mismatch, decode_steps, items_of
 
     empty = operation.result is NoneType
     if empty and unwrap is None and not received.body.strip():
         return cast("T", None)
     _refuse_unreadable(received)
     try:
-        value = await _in_steps(parse_steps(received.body))
+        value = await _in_steps(parse_steps(received.body, items_of(operation.result)))
     except NotJSON as error:
         problem = "expected no body" if empty else f"expected JSON: {error}"
     else:

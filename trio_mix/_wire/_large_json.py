@@ -16,19 +16,18 @@ Rules:
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 import attrs
 
 from trio_mix._json import NotJSON, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-    from typing import TypeAlias
+    from collections.abc import Callable, Generator
 
-    Steps: TypeAlias = Generator[None, None, object]
+Steps: TypeAlias = "Generator[None, None, object]"
 
-__all__ = ["Unreadable", "parse_steps"]
+__all__ = ["ItemSink", "Unreadable", "parse_steps"]
 
 _AT_ONCE: Final = 256 * 1024
 _STEP: Final = 16 * 1024
@@ -63,14 +62,36 @@ class Unreadable:
     """The beginning of its text."""
 
 
-def parse_steps(body: bytes) -> Steps:
+class ItemSink(Protocol):
+    """Takes the items of a large array while it is parsed, so that they are never all in memory."""
+
+    def add(self, items: list[object]) -> Generator[None, None, None]:
+        """Take the next items; a generator that yields between steps."""
+        ...
+
+
+SinkFor: TypeAlias = "Callable[[str | None], ItemSink | None]"
+"""Returns what takes the items of the array that is the whole body (None), or that is the member
+with this name of the object that is the whole body; None to have them in a list."""
+
+
+def _no_sink(_: str | None) -> None:
+    return None
+
+
+def parse_steps(body: bytes, sink_for: SinkFor = _no_sink) -> Steps:
     """Parse a body. A generator that yields between steps and returns the value.
+
+    Args:
+      body: the body.
+      sink_for: returns what takes the items of an array, if the array is large. It is then in the
+        place of the array in the value.
 
     Raises:
       NotJSON: the body is not JSON.
     """
     start = 3 if body.startswith(b"\xef\xbb\xbf") else 0
-    return (yield from _value(body, start, len(body), 0))
+    return (yield from _value(body, start, len(body), 0, sink_for))
 
 
 class _Members:
@@ -185,7 +206,9 @@ def _end_of(pattern: re.Pattern[bytes], body: bytes, start: int, limit: int) -> 
     return start if match is None else match.end()
 
 
-def _value(body: bytes, start: int, end: int, depth: int) -> Steps:
+def _value(
+    body: bytes, start: int, end: int, depth: int, sink_for: SinkFor, key: str | None = None
+) -> Steps:
     if end - start <= _AT_ONCE:
         try:
             return parse(body[start:end])
@@ -198,21 +221,20 @@ def _value(body: bytes, start: int, end: int, depth: int) -> Steps:
     members = _Members(body, start, end)
     value: object
     if body[start] == _LIST:
-        value = yield from _list(members, depth)
+        sink = sink_for(key) if depth == 0 or (depth == 1 and key is not None) else None
+        value = yield from _list(members, depth, sink)
     else:
-        value = yield from _object(members, depth)
+        value = yield from _object(members, depth, sink_for)
     if _end_of(_SPACE, body, members.position, end) != end:
         raise NotJSON("more than one value")
     return value
 
 
-def _list(members: _Members, depth: int) -> Generator[None, None, list[object]]:
+def _list(members: _Members, depth: int, sink: ItemSink | None) -> Steps:
     values: list[object] = []
     unreadable = 0
     while not members.finished:
-        if guessed := members.guess():
-            values += guessed
-            yield
+        values += members.guess()
         span = members.advance()
         if span is not None:
             value = yield from _member(members.body, *span, depth, keep=depth < 2)
@@ -221,11 +243,19 @@ def _list(members: _Members, depth: int) -> Generator[None, None, list[object]]:
             if unreadable > _MOST_UNREADABLE:
                 raise NotJSON(f"more than {_MOST_UNREADABLE} members of a list cannot be parsed")
         if members.step_is_over:
+            if sink is not None:
+                yield from sink.add(values)
+                values = []
             yield
-    return values
+    if sink is None:
+        return values
+    yield from sink.add(values)
+    return sink
 
 
-def _object(members: _Members, depth: int) -> Generator[None, None, dict[str, object]]:
+def _object(
+    members: _Members, depth: int, sink_for: SinkFor
+) -> Generator[None, None, dict[str, object]]:
     values: dict[str, object] = {}
     while not members.finished:
         span = members.advance()
@@ -234,16 +264,32 @@ def _object(members: _Members, depth: int) -> Generator[None, None, dict[str, ob
             if key is None:
                 raise NotJSON("a key of an object is missing")
             name = str(parse(key[1]))
-            value = yield from _member(members.body, key.end(), span[1], depth, keep=depth < 1)
-            values[name] = value
+            values[name] = yield from _member(
+                members.body,
+                key.end(),
+                span[1],
+                depth,
+                keep=depth < 1,
+                sink_for=sink_for,
+                key=name if depth == 0 else None,
+            )
         if members.step_is_over:
             yield
     return values
 
 
-def _member(body: bytes, start: int, end: int, depth: int, *, keep: bool) -> Steps:
+def _member(
+    body: bytes,
+    start: int,
+    end: int,
+    depth: int,
+    *,
+    keep: bool,
+    sink_for: SinkFor = _no_sink,
+    key: str | None = None,
+) -> Steps:
     try:
-        return (yield from _value(body, start, end, depth + 1))
+        return (yield from _value(body, start, end, depth + 1, sink_for, key))
     except NotJSON as error:
         if not keep:
             raise

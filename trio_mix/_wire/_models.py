@@ -11,7 +11,8 @@ Rules:
 4. cattrs' exception groups never leave this module.
 5. If an item of a list does not fit, the `Mismatch` holds the items that do. After `_MOST_BAD`
    items decoding stops, because a hostile server could send millions.
-6. A long list is decoded in steps of `_STEP` items, so that other tasks can run in between.
+6. A list of more than `_STEP` items is decoded in steps, so that other tasks can run in between.
+   The items of a large body are decoded while it is parsed, so that they are not in memory twice.
 """
 
 from __future__ import annotations
@@ -28,7 +29,6 @@ from cattrs.cols import is_mapping, is_sequence
 from cattrs.errors import (
     AttributeValidationNote,
     BaseValidationError,
-    ClassValidationError,
     IterableValidationError,
     IterableValidationNote,
     StructureHandlerNotFoundError,
@@ -42,7 +42,7 @@ from trio_mix._wire._names import camel
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-__all__ = ["Mismatch", "decode", "decode_steps", "encode_callback"]
+__all__ = ["Mismatch", "decode", "decode_steps", "encode_callback", "items_of"]
 
 _T = TypeVar("_T")
 
@@ -106,10 +106,6 @@ class _ItemsError(IterableValidationError):
     """Raised if an item of a list does not fit; ``items`` are those that do."""
 
     items: list[object]
-
-
-class _Structured(list[object]):
-    """A list whose items are decoded already."""
 
 
 def decode(value: object, shape: type[_T]) -> _T:
@@ -297,13 +293,9 @@ def _structured(value: object, shape: Any) -> Generator[None, None, Any]:
             name = _wire_name(shape, field.name)
             inner = value.get(name)
             if isinstance(inner, list) and len(inner) > _STEP:
-                list_shape = next(each for each in _alternatives(field.type) if is_sequence(each))
-                try:
-                    items = yield from _items(inner, list_shape)
-                except BaseValidationError as error:
-                    error.add_note(AttributeValidationNote("", field.name, list_shape))
-                    raise cast("Any", ClassValidationError)("", [error], shape) from None
-                value = {**value, name: _Structured(items)}
+                items = _Items(_list_shape(field))
+                yield from items.add(inner)
+                value = {**value, name: items}
     return _converter.structure(value, shape)
 
 
@@ -316,52 +308,92 @@ def _list_fields(cls: type[attrs.AttrsInstance]) -> tuple[attrs.Attribute[Any], 
     )
 
 
+def _list_shape(field: attrs.Attribute[Any]) -> Any:
+    return next(each for each in _alternatives(field.type) if is_sequence(each))
+
+
 def _alternatives(shape: Any) -> tuple[Any, ...]:
     return get_args(shape) if isinstance(shape, UnionType) else (shape,)
+
+
+class _Items:
+    """Decodes the items of one list; an `ItemSink`."""
+
+    def __init__(self, shape: Any) -> None:
+        self._shape = shape
+        self._each = get_args(shape)[0]
+        self._structure = _converter.get_structure_hook(self._each)
+        self._holds_lists = attrs.has(self._each) and _list_fields(self._each)
+        self._count = 0
+        self._done: list[object] = []
+        self._first: Exception | None = None
+        self._bad: dict[int, object] = {}
+
+    def __getitem__(self, index: int) -> object:
+        """Return an item that does not fit."""
+        return self._bad[index]
+
+    def add(self, items: list[object]) -> Generator[None, None, None]:
+        """Decode the next items, in steps."""
+        for item in items:
+            self._count += 1
+            if self._count % _STEP == 0:
+                yield
+            if len(self._bad) < _MOST_BAD:
+                try:
+                    if self._holds_lists:
+                        self._done.append((yield from _structured(item, self._each)))
+                    else:
+                        self._done.append(self._structure(item, self._each))
+                except (BaseValidationError, ValueError, TypeError) as error:
+                    self._bad[self._count - 1] = item
+                    if self._first is None:
+                        error.add_note(IterableValidationNote("", self._count - 1, self._each))
+                        self._first = error
+
+    def result(self) -> Any:
+        """Return the decoded items, as a list or tuple.
+
+        Raises:
+          _ItemsError: one does not fit.
+        """
+        if self._first is not None:
+            # Any: pyright holds the arguments against ExceptionGroup's own __new__.
+            failed: _ItemsError = cast("Any", _ItemsError)("", [self._first], self._shape)
+            failed.items = self._done
+            raise failed
+        return self._done if get_origin(self._shape) is list else tuple(self._done)
+
+
+def items_of(shape: Any) -> Callable[[str | None], _Items | None]:
+    """Return what decodes the items of the lists of a shape while they are parsed."""
+
+    def sink(key: str | None) -> _Items | None:
+        if key is None:
+            return _Items(shape) if is_sequence(shape) else None
+        for field in _list_fields(shape) if attrs.has(shape) else ():
+            if _wire_name(shape, field.name) == key:
+                return _Items(_list_shape(field))
+        return None
+
+    return sink
 
 
 def _items(value: object, shape: Any) -> Generator[None, None, Any]:
     """Decode the items of a list, in steps."""
     if value is None:
         value = []
-    if not isinstance(value, list):
-        raise _WrongType("expected a list")
-    each_shape = get_args(shape)[0]
-    structure = _converter.get_structure_hook(each_shape)
-    holds_lists = attrs.has(each_shape) and _list_fields(each_shape)
-    done: list[object] = []
-    first: Exception | None = None
-    bad = 0
-    for index, item in enumerate(value):
-        if index % _STEP == _STEP - 1:
-            yield
-        try:
-            if holds_lists:
-                done.append((yield from _structured(item, each_shape)))
-            else:
-                done.append(structure(item, each_shape))
-        except (BaseValidationError, ValueError, TypeError) as error:
-            bad += 1
-            if bad == 1:
-                error.add_note(IterableValidationNote("", index, each_shape))
-                first = error
-            if bad == _MOST_BAD:
-                break
-    if first is not None:
-        # Any: pyright holds the arguments against ExceptionGroup's own __new__.
-        failed: _ItemsError = cast("Any", _ItemsError)("", [first], shape)
-        failed.items = done
-        raise failed
-    return done if get_origin(shape) is list else tuple(done)
+    if not isinstance(value, _Items):
+        if not isinstance(value, list):
+            raise _WrongType("expected a list")
+        items = value
+        value = _Items(shape)
+        yield from value.add(items)
+    return value.result()
 
 
 def _list_hook(shape: Any) -> Callable[[object, Any], Any]:
-    kind: Callable[[list[Any]], Any] = list if get_origin(shape) is list else tuple
-
-    def checked(value: object, _: object) -> Any:
-        return kind(value) if isinstance(value, _Structured) else _finish(_items(value, shape))
-
-    return checked
+    return lambda value, _: _finish(_items(value, shape))
 
 
 def _mapping_hook(shape: Any) -> Callable[[object, Any], Any]:
