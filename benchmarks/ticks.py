@@ -229,17 +229,11 @@ def _streams() -> Iterator[Input]:
     done = ("complete", {"done": True, "messageId": "m"})
     text = "Some words. " * (16 * MIB // 12 - 100)
     started = ("tool_use_start", {"id": "t", "name": "write"})
-    deltas: list[tuple[str, object]] = [
-        ("tool_use_parameter_delta", {"toolCallId": "t", "input": "x" * 40})
-    ] * 80_000
+    deltas = [_delta(40)] * 80_000
     starts = ("tool_execution_start", {"toolCallId": "t", "toolName": "write", "progress": "p"})
-    unfinished: list[tuple[str, object]] = [
-        ("tool_use_parameter_delta", {"toolCallId": "t", "input": "x" * 7 * MIB})
-    ] * 2
+    unfinished = [_delta(7 * MIB)] * 2
     permission = {"id": "p", "toolName": "t", "action": "a", "params": {"a": ["x" * 15 * MIB]}}
-    many: list[tuple[str, object]] = [
-        ("content", {"content": "word ", "assistantMessageId": "m"})
-    ] * 200_000
+    word: tuple[str, object] = ("content", {"content": "word ", "assistantMessageId": "m"})
     cases: list[tuple[str, list[tuple[str, object]], bool]] = [
         ("a text event of 16 MiB", [("content", {"content": text})], True),
         ("an unknown event of 16 MiB", [("no_such", {"content": text})], True),
