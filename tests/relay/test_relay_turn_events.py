@@ -176,6 +176,21 @@ def test_a_turn_is_completed_after_a_restart(script: Script, stored: int) -> Non
     assert [draft.event for draft in drafts].count("complete") == 1
 
 
+@given(scripts(ids=True), st.integers(1, 30), st.integers(0, 30))
+def test_a_turn_whose_beginning_was_deleted_is_completed_where_its_rest_is_found(
+    script: Script, stored: int, deleted: int
+) -> None:
+    stored = min(stored, len(script.frames) - 1)
+    before = script.frames[min(deleted, stored - 1) : stored]
+    events = session_events()
+    events.begin("t", before, cut=True, tail=True)
+    drafts = events.settle(script.outcome, script.rounds)
+    assert [draft.event for draft in drafts].count("complete") == 1
+    if drafts[0].event != "gap":
+        whole = outline(plain([*script.frames[:stored], *script.frames[stored:]]))
+        assert outline(plain(script.frames[:stored]) + drafts) == whole
+
+
 def test_text_that_contradicts_what_was_appended_adds_only_the_end() -> None:
     events = session_events()
     events.begin("t", cut=False)

@@ -223,10 +223,10 @@ def bridge(
     whole = "".join(each.text for each in rounds)
     before = 0
     if tail:
-        if whole.count(seen) != 1:
+        found = _locate(rounds, whole, seen, calls)
+        if found is None:
             return None
-        before = whole.index(seen)
-        seen = whole[: before + len(seen)]
+        before, seen = found
     if not whole.startswith(seen):
         return None
     end = len(whole) - len(held)
@@ -245,6 +245,23 @@ def bridge(
             for call in each.calls:
                 drafts += _call(call, each.message_id, calls, later_calls, style)
     return drafts, follows
+
+
+def _locate(
+    rounds: Sequence[Round], whole: str, seen: str, calls: Mapping[str, CallSeen]
+) -> tuple[int, str] | None:
+    """Find the end of what was appended in a turn, and return where it begins, and all up to it."""
+    if seen:
+        if whole.count(seen) != 1:
+            return None
+        before = whole.index(seen)
+        return before, whole[: before + len(seen)]
+    at, found = 0, None
+    for each in rounds:
+        at += len(each.text)
+        if any(call.tool_call_id in calls for call in each.calls):
+            found = at - 1, whole[:at]
+    return found
 
 
 def _text(text: str, message_id: str | None, style: WireStyle) -> Draft:
