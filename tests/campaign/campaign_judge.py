@@ -72,6 +72,8 @@ _WAITING = "a turn or a waiting sender"
 
 PROMPT = 10.0
 """Seconds of invariant 8, in addition to the server's own delay."""
+PROMPT_OLDEST = 90.0
+"""The same for the oldest servers, whose rows show neither times nor that a turn has ended."""
 
 
 @attrs.frozen
@@ -356,7 +358,8 @@ def _prompt(run: Run) -> Iterator[Violation]:
     steps = [step for turns in schedule.turns.values() for turn in turns for step in turn.steps]
     if schedule.rules or schedule.accidents or any(map(_disturbs, steps)):
         return
-    bound = PROMPT + schedule.answer_delay
+    oldest = "pipeline-oldest" in schedule.apis
+    bound = schedule.answer_delay + (PROMPT_OLDEST if oldest else PROMPT)
     ends = [each for each in run.log if isinstance(each, MessageFinished)]
     for outcome in run.outcomes:
         text, job = outcome.job.text, outcome.job

@@ -272,6 +272,9 @@ def draw_turn(rng: random.Random, api: Api, name: str) -> Turn:
         steps += _draw_steps(rng, api, words)
     if not any(isinstance(step, Say) for step in steps) or rng.random() < 0.6:
         steps.append(words.say(rng.randint(1, 6)))
+    if api == "pipeline-oldest" and not isinstance(steps[-1], Say):
+        # Its rows have no finish reason: a turn that ended with a tool would be one that hangs.
+        steps.append(words.say(1))
     ending = rng.random()
     if ending < 0.06:
         steps.append(Fail(f"{name} has failed", retry_after=rng.choice([None, 1000])))

@@ -22,10 +22,9 @@ def texts_of(turn: Turn, apis: Collection[Api]) -> set[str]:
     """Return the possible texts of a turn, which depend on permissions."""
     texts: set[str] = set()
     for way in _ways(turn.steps):
-        if "pipeline-oldest" in apis:  # it sends only the text of the last round
+        texts.add("".join(way))
+        if "pipeline-oldest" in apis:  # it sends only the text of the last round; all is stored
             texts.add(way[-1])
-        if apis != {"pipeline-oldest"}:
-            texts.add("".join(way))
     return texts
 
 
