@@ -246,7 +246,6 @@ def test_a_cut_turn_without_a_sign_of_life_is_interrupted() -> None:
     for outcome, result in (
         (TurnOutcome.UNFINISHED, "gone"),
         (TurnOutcome.UNKNOWN, "unknown"),
-        (None, "unknown"),
     ):
         case = cut()
         began = case.now
@@ -255,6 +254,23 @@ def test_a_cut_turn_without_a_sign_of_life_is_interrupted() -> None:
         assert decision.outcome == result
         assert 60 <= case.now - began <= 70
         assert "settle_timeout=60" in decision.why
+
+
+def test_a_cut_turn_whose_rows_cannot_be_read_for_a_while_is_not_given_up_at_once() -> None:
+    case = cut()
+    began = case.now
+    while case.now - began < 200:
+        assert isinstance(case.reads(None), Wait)
+    decision = case.reads_until_end(TurnOutcome.FINISHED)
+    assert isinstance(decision, Complete)
+    case = cut()
+    began = case.now
+    decision = case.reads_until_end(None)
+    assert isinstance(decision, Interrupt)
+    assert decision.outcome == "unknown"
+    assert 300 <= case.now - began <= 310
+    decision = cut().reads_until_end(None, none_kept=True)
+    assert isinstance(decision, Interrupt)
 
 
 def test_rows_that_look_whole_complete_a_silent_turn_in_doubt() -> None:
