@@ -17,13 +17,14 @@ import os
 import random
 import sys
 import time
+from contextlib import AsyncExitStack
 
 import attrs
 import trio
 import trio.testing
 
 from trio_mix import Mix, ReconnectPolicy, SessionStream, errors
-from trio_mix.testing import FaultPlan, FaultProxy, MixServer, Say, Think, Turn, UseTool
+from trio_mix.testing import FaultPlan, FaultProxy, MixServer, Pause, Say, Think, Turn, UseTool
 
 _STATM = "/proc/self/statm"
 _FILES = "/proc/self/fd"
@@ -56,11 +57,17 @@ class Soak:
     lasted: float = 0.0
     took: float = 0.0
     run_twice: int = 0
+    unknown: int = 0
+    """The messages that ended as ``unknown``."""
+    unknown_stored: int = 0
+    """Those of them that the server has run and stored."""
     readings: list[Reading] = attrs.field(factory=list)
 
     def flat(self) -> dict[str, tuple[float, float]]:
         """Return the median of each measure in the second quarter and in the last."""
-        found = {}
+        found: dict[str, tuple[float, float]] = {}
+        if not self.readings:
+            return found
         quarter = max(1, len(self.readings) // 4)
         for field in attrs.fields(Reading):
             values = [getattr(reading, field.name) for reading in self.readings]
@@ -82,8 +89,9 @@ class Soak:
         summary = (
             f"{self.name}: {self.lasted / 3600:.2f} h in {self.took:.1f} s; messages"
             f" {self.messages}, replies {self.replies} (recovered {self.recovered}), typed errors"
-            f" {self.failed}, run twice {self.run_twice}; events {self.events}, connections lost"
-            f" {self.losses}, rotated {self.rotations}"
+            f" {self.failed} (unknown {self.unknown}, of them stored {self.unknown_stored}),"
+            f" run twice {self.run_twice}; events {self.events}, connections lost {self.losses},"
+            f" rotated {self.rotations}"
         )
         lines = [summary]
         for name, (early, late) in self.flat().items():
@@ -181,6 +189,82 @@ def on_a_fake_clock(hours: float, every: float = 60.0, seed: int = 1) -> Soak:
     return soak
 
 
+def on_an_oldest_server(
+    minutes: float, seed: int = 1, sessions: int = 100, *, jsonrpc: bool = True
+) -> Soak:
+    """Send a message a second to an oldest server, through a proxy that cuts all connections.
+
+    On a mock clock. Each message goes to the next session; its turn takes two seconds, and the
+    connections are cut every few seconds. Without JSON-RPC nothing that is stored can be read.
+    """
+    soak = Soak("an oldest server, cut connections")
+    rng = random.Random(seed)
+    texts: dict[str, str] = {}
+
+    async def drop_connections(proxy: FaultProxy) -> None:
+        while True:
+            await trio.sleep(rng.uniform(1, 15))
+            await proxy.drop(rng.choice(["cut", "reset"]))
+            proxy.log.clear()
+
+    async def ask(session: SessionStream, text: str) -> None:
+        soak.messages += 1
+        texts[text] = session.session_id
+        try:
+            reply = await session.ask(text)
+        except errors.MessageError as error:
+            soak.failed += 1
+            soak.unknown += isinstance(error, errors.MessageInterrupted) and (
+                error.outcome == "unknown"
+            )
+            if getattr(error, "outcome", "") != "unknown":
+                del texts[text]
+        else:
+            soak.replies += 1
+            soak.recovered += reply.recovered
+            del texts[text]
+
+    async def main() -> None:
+        async with (
+            MixServer(
+                "pipeline-oldest", listen=False, pace=0.0, log_limit=500, jsonrpc=jsonrpc
+            ) as server,
+            FaultProxy(server) as proxy,
+            Mix(proxy.url, network=proxy.network) as mix,
+            AsyncExitStack() as stack,
+        ):
+            tool = UseTool("glob", steps=[Pause(0.5)])
+            turn = Turn(Think("hm"), Pause(0.5), tool, Pause(0.5), Say("All."), Pause(0.5))
+            server.script(lambda text: text.startswith("go"), turn)
+            policy = ReconnectPolicy(max_elapsed_time=None)
+            streams = [
+                await stack.enter_async_context(
+                    mix.open_stream(server.create_session(), reconnect=policy)
+                )
+                for _ in range(sessions)
+            ]
+            async with trio.open_nursery() as dropping:
+                dropping.start_soon(drop_connections, proxy)
+                async with trio.open_nursery() as nursery:
+                    for number in range(round(minutes * 60)):
+                        await trio.sleep(1)
+                        text = f"go {number}"
+                        nursery.start_soon(ask, streams[number % sessions], text)
+                dropping.cancel_scope.cancel()
+            soak.lasted = trio.current_time()
+            soak.losses = sum(stream.statistics().losses for stream in streams)
+            for live in server._backend.live.values():
+                soak.run_twice += sum(times - 1 for times in live.runs.values())
+            for text, session_id in texts.items():
+                rows = server.stored(session_id)
+                soak.unknown_stored += any(row["userInput"] == text for row in rows)
+
+    began = time.perf_counter()
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    soak.took = time.perf_counter() - began
+    return soak
+
+
 def on_sockets(seconds: float, seed: int = 1) -> Soak:
     """Run a stream over real sockets, through a proxy that injects faults."""
     soak = Soak("real clock, sockets, faults")
@@ -234,6 +318,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--hours", type=float, default=24.0, help="on the fake clock; 0: none")
     parser.add_argument("--minutes", type=float, default=2.0, help="on real sockets; 0: none")
+    parser.add_argument(
+        "--oldest", type=float, default=30.0, help="minutes on an oldest server; 0: none"
+    )
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     logging.disable(logging.WARNING)  # lost connections are intended here
@@ -241,10 +328,14 @@ def main() -> int:
     if options.hours:
         soaks.append(on_a_fake_clock(options.hours, seed=options.seed))
         print(soaks[-1], flush=True)
+    if options.oldest:
+        soaks.append(on_an_oldest_server(options.oldest, seed=options.seed))
+        print(soaks[-1], flush=True)
     if options.minutes:
         soaks.append(on_sockets(options.minutes * 60, seed=options.seed))
         print(soaks[-1], flush=True)
-    return 1 if any(soak.grows() or soak.run_twice for soak in soaks) else 0
+    failed = (soak.grows() or soak.run_twice or soak.unknown_stored for soak in soaks)
+    return 1 if any(failed) else 0
 
 
 if __name__ == "__main__":

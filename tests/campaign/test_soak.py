@@ -44,6 +44,15 @@ def test_seconds_on_real_sockets_with_faults_show_no_growth(soak: ModuleType) ->
     assert [line for line in result.grows() if "memory" not in line] == [], str(result)
 
 
+def test_no_stored_message_is_unknown_on_an_oldest_server(soak: ModuleType) -> None:
+    result = soak.on_an_oldest_server(minutes=1.0)
+    assert result.messages == result.replies + result.failed == 60
+    assert result.recovered > 5
+    assert (result.unknown, result.run_twice) == (0, 0), str(result)
+    result = soak.on_an_oldest_server(minutes=0.5, jsonrpc=False)
+    assert result.unknown_stored > 2
+
+
 def test_growth_is_reported(soak: ModuleType) -> None:
     result = soak.Soak("leaky")
     flat = soak.Reading(memory=2**26, objects=50_000, tasks=10, files=10, connections=2)
