@@ -195,7 +195,7 @@ def _add_upgrade(rng: random.Random, schedule: Schedule) -> Schedule:
 def _roughen(rng: random.Random, schedule: Schedule) -> Schedule:
     turns = {
         text: tuple(
-            _rough_turn(rng, schedule.api, turn)
+            _rough_turn(rng, schedule.api, text, turn)
             if turn is not AGAIN and not text.startswith("final")
             else turn
             for turn in used
@@ -205,10 +205,10 @@ def _roughen(rng: random.Random, schedule: Schedule) -> Schedule:
     return attrs.evolve(schedule, turns=turns)
 
 
-def _rough_turn(rng: random.Random, api: Api, turn: Turn) -> Turn:
+def _rough_turn(rng: random.Random, api: Api, text: str, turn: Turn) -> Turn:
     steps = list(turn.steps)
     if rng.random() < 0.35:
-        steps.insert(rng.randrange(len(steps)), _disturbance(rng))
+        steps.insert(rng.randrange(len(steps)), _disturbance(rng, text))
     if api in ("blocking", "async") and rng.random() < 0.15:
         at = rng.randrange(len(steps))
         steps[at:at] = [RateLimit(2), Pause(rng.choice([0.5, 30.0]))]
@@ -231,21 +231,16 @@ def _rough_turn(rng: random.Random, api: Api, turn: Turn) -> Turn:
     return Turn(*steps)
 
 
-def _disturbance(rng: random.Random) -> Step:
+def _disturbance(rng: random.Random, text: str) -> Step:
     what = rng.random()
     if what < 0.15:
         return Raw(b"\n\n\n5\r\ndata:", past_framing=True)
     if what < 0.25:
         return Drop("cut")
     torn: Torn = rng.choice(_TORN)
-    asks = AskPermission(
-        "bash",
-        then=[Pause(0.1)],
-        otherwise=[],
-        params={"command": "ls"},
-        torn=torn,
-    )
-    return UseTool("bash", {"command": "ls"}, steps=[asks])
+    params = {"command": f"echo '{text}'"}
+    asks = AskPermission("bash", [Pause(0.1)], [], params=params, torn=torn)
+    return UseTool("bash", params, steps=[asks])
 
 
 def _odd_failure(rng: random.Random, error: str) -> dict[str, object]:

@@ -10,7 +10,8 @@ The invariants:
 6. An error is accurate: a message reported as not run did not run, one reported as gone is gone,
    and an error of the agent is that of the message's own turn.
 7. No task, connection or file is left, and the next message works.
-8. Where nothing disturbs the network, a message runs soon after the server is free, and its result
+8. No permission request of another message's turn is put to the policy.
+9. Where nothing disturbs the network, a message runs soon after the server is free, and its result
    is there soon after its turn has ended.
 
 A result that breaks 2, 5 or 6 is wrong, and nothing says so: it counts as "wrong and unflagged".
@@ -55,6 +56,7 @@ Kind: TypeAlias = Literal[
     "wrong error",
     "wrong partial",
     "wrong outcome",
+    "another turn's permission",
     "late",
     "left",
     "last message",
@@ -66,12 +68,13 @@ _WRONG: tuple[Kind, ...] = (
     "wrong error",
     "wrong partial",
     "wrong outcome",
+    "another turn's permission",
 )
 
 _WAITING = "a turn or a waiting sender"
 
 PROMPT = 10.0
-"""Seconds of invariant 8, in addition to the server's own delay."""
+"""Seconds of invariant 9, in addition to the server's own delay."""
 PROMPT_OLDEST = 90.0
 """The same for the oldest servers, whose rows show neither times nor that a turn has ended."""
 
@@ -164,6 +167,7 @@ def _violations(run: Run) -> Iterator[Violation]:
         yield from _run_too_often(run)
         yield from _texts(run)
         yield from _accurate(run)
+        yield from _asked(run)
         yield from _prompt(run)
         yield from _final(run)
 
@@ -351,6 +355,12 @@ def _own(error: errors.AgentError, steps: Sequence[object], finished: Sequence[s
             return True
     # The server was busy, or somebody has cancelled the turn.
     return "currently processing" in shown or ("cancelled" in finished and "cancel" in shown)
+
+
+def _asked(run: Run) -> Iterator[Violation]:
+    for text, command in run.asked:
+        if command and text not in command:
+            yield Violation("another turn's permission", f"{command} was asked about for {text!r}")
 
 
 def _prompt(run: Run) -> Iterator[Violation]:

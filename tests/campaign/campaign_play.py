@@ -77,7 +77,7 @@ class Run:
     received: list[list[Event]] = attrs.field(factory=list)
     """The events of each subscriber."""
     asked: list[tuple[str, str]] = attrs.field(factory=list)
-    """The permission requests that were granted: the text of the message, and the request's id."""
+    """The permission requests that were put to the policy: the message's text, and the command."""
     left: list[str] = attrs.field(factory=list)
     """Tasks, connections and files that were not closed."""
     timeline: str = ""
@@ -186,7 +186,7 @@ class Play:
 
         async def grant(request: ev.PermissionEvent, message: Message) -> bool:
             await trio.lowlevel.checkpoint()
-            self._run.asked.append((message.text, request.permission_id))
+            self._run.asked.append((message.text, str((request.params or {}).get("command", ""))))
             return True
 
         async with mix.open_stream(
