@@ -159,3 +159,40 @@ async def test_sigterm_drains_and_what_was_stored_is_there_at_the_next_start(
         assert names[0] == "ConnectedEvent"
         assert "ContentEvent" in names
         assert server.runs("go") == 1
+
+
+@pytest.mark.parametrize("api", ["async", "blocking", "pipeline"])
+async def test_the_demo_shows_a_relay_that_is_killed(run_command: RunCommand, api: str) -> None:
+    done = await run_command("demo", "--relay", "--api", api)
+    assert done.code == 0, done.err
+    assert any("killed in the middle" in line for line in done.lines)
+    whole = "Once upon a time a relay was killed and not a word was missing."
+    table = [line for line in done.lines if line.startswith(("session stream", "any SSE client"))]
+    assert len(table) == 2
+    assert all(line.endswith(whole) for line in table)
+
+
+async def test_the_doctor_examines_a_relay(
+    start_command: StartCommand, run_command: RunCommand, tmp_path: Path
+) -> None:
+    async with MixServer("async") as server:
+        async with relay_of(server, tmp_path, start_command) as (_, url):
+            done = await run_command("doctor", "--relay", "--json", "--server", url)
+            async with Mix(url) as mix:
+                assert await mix.sessions.list() == []
+        found = {each["check"]: each["verdict"] for each in json.loads(done.out)["findings"]}
+        assert done.code == 0, done.out
+        assert found == {
+            "relay": "ok",
+            "origin": "ok",
+            "token": "note",
+            "ready": "ok",
+            "stream": "ok",
+            "resume": "ok",
+            "gap": "ok",
+        }
+        other = await run_command("doctor", "--relay", "--server", server.url)
+        assert other.code == 3
+        assert "it is no relay" in other.out
+    nothing = await run_command("doctor", "--relay", "--server", "http://127.0.0.1:9")
+    assert nothing.code == 3

@@ -56,10 +56,17 @@ def add_server_commands(app: App) -> None:
     add(app, completion, group=SHELL, epilogue=_COMPLETION_EXAMPLES)
 
 
-def demo(*, api: DemoApiOption = "async", debug: Debug = NO_DEBUG) -> int:
+def demo(
+    *,
+    api: DemoApiOption = "async",
+    relay: Annotated[bool, flag("Show a relay that is killed in mid-answer.")] = False,
+    debug: Debug = NO_DEBUG,
+) -> int:
     """Run a demonstration of trio_mix against the bundled server; needs nothing else."""
-    from trio_mix.cli.commands import _demo
+    from trio_mix.cli.commands import _demo, _demo_relay
 
+    if relay:
+        return run_async(debug, _demo_relay.demo_relay, api)
     return run_async(debug, _demo.demo, api)
 
 
@@ -69,6 +76,7 @@ def doctor(
     wait: Annotated[float, Parameter(validator=Number(gt=0))] = 5.0,
     heartbeat: Annotated[float, Parameter(validator=Number(gte=0))] = 0.0,
     session: str | None = None,
+    relay: Annotated[bool, flag("Examine a relay.")] = False,
     common: Common = NO_COMMON,
 ) -> int:
     """Examine a server: its kind, its generation, and how it deviates from the specification.
@@ -84,6 +92,12 @@ def doctor(
     """
     from trio_mix.cli.doctor import _examination
 
+    if relay:
+        from trio_mix.cli.doctor import _relay
+
+        return run_async(
+            common, _relay.doctor_relay, common.server, session, as_json=json, wait=wait
+        )
     return run_async(
         common, _examination.doctor, common.server, session, json=json, wait=wait, listen=heartbeat
     )
@@ -167,13 +181,14 @@ def replay(
 
 
 _COMMANDS = (
-    (demo, examples("trio-mix demo", "trio-mix demo --api pipeline")),
+    (demo, examples("trio-mix demo", "trio-mix demo --api pipeline", "trio-mix demo --relay")),
     (
         doctor,
         examples(
             "trio-mix doctor",
             "trio-mix doctor --server https://mix.example --heartbeat 50",
             "trio-mix doctor --json | jq .generation",
+            "trio-mix doctor --relay --server http://localhost:8090",
         ),
     ),
     (serve, examples("trio-mix serve", "trio-mix serve --port 0 --api blocking --pace 3")),
