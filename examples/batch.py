@@ -5,9 +5,9 @@ python examples/batch.py prompts.txt results.jsonl -n 8      with the server at 
 
 You can interrupt or kill it and start it again: it continues where it stopped. The results are
 lines of JSON, appended and synced to the disk; the last line of a prompt counts. A line with the
-session's id is written before a prompt is sent: after a kill, the session's stored messages show
-whether the prompt ran. A prompt with an answer is not run again; one that failed is. A prompt that
-may have run, without proof, is in doubt, and is not run again unless you pass --again.
+prompt's ticket is written before it is sent, so that the next run finds its answer, waits for it,
+or sends it. A prompt with an answer is not run again; one that failed is. A prompt that may have
+run, without proof, is in doubt, and is not run again unless you pass --again.
 
 Exit code: 0 all answered, 1 some failed or are in doubt, 2 could not start, 130 interrupted.
 """
@@ -15,10 +15,12 @@ Exit code: 0 all answered, 1 some failed or are in doubt, 2 could not start, 130
 import argparse
 import contextlib
 import enum
+import errno
 import json
 import os
 import signal
 import sys
+import threading
 from collections import Counter
 from collections.abc import AsyncIterable, Iterator
 from pathlib import Path
@@ -29,13 +31,11 @@ import trio
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from trio_mix import Mix, RequestOptions, RetryConfig
-from trio_mix.errors import MessageInterrupted, MixError, TrioMixError
+from trio_mix import Mix, RequestOptions, RetryConfig, Ticket
+from trio_mix.errors import MessageError, StreamError, TrioMixError
 from trio_mix.testing import MixServer
 
 ONCE = RequestOptions(retries=RetryConfig(strategy="none"))
-ABORTED = ("error", "canceled", "cancelled", "aborted")
-NOT_FINAL = ("", "tool_use", "tool_calls", "unknown")
 
 Key: TypeAlias = tuple[str, int]
 
@@ -43,10 +43,9 @@ Key: TypeAlias = tuple[str, int]
 class Status(enum.StrEnum):
     """The state of a prompt."""
 
-    SENT = "sent"  # about to be sent, or sent; the last state only after a kill
+    SENT = "sent"  # it has a ticket; the last state only after a kill or an interruption
     DONE = "done"
     FAILED = "failed"
-    CANCELLED = "cancelled"
     DOUBT = "doubt"
 
 
@@ -57,7 +56,7 @@ class Result:
     prompt: str
     copy: int = 1  # counts the same prompt if the file has it several times
     status: Status = attrs.field(converter=Status)
-    session: str = ""
+    ticket: str = ""
     text: str = ""
     tools: list[str] = attrs.field(factory=list[str])
     error: str = ""
@@ -74,7 +73,8 @@ class Results:
 
     def __init__(self, path: Path) -> None:
         self.last: dict[Key, Result] = {}
-        self._file = path.open("a+b", buffering=0)
+        self._writing = threading.Lock()
+        self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600), "a+b", 0)
         if sys.platform != "win32":
             import fcntl
 
@@ -95,19 +95,30 @@ class Results:
         self._file.close()
 
     async def add(self, result: Result) -> None:
-        """Append a line; it is on the disk when this returns."""
-        line = json.dumps(attrs.asdict(result), ensure_ascii=False).encode() + b"\n"
+        """Append a line; it is on the disk when this returns, or the file is as before."""
+        line = json.dumps(attrs.asdict(result)).encode() + b"\n"
         with trio.CancelScope(shield=True):  # takes milliseconds
-            self._file.write(line)
-            await trio.to_thread.run_sync(os.fsync, self._file.fileno())
+            await trio.to_thread.run_sync(self._append, line)
         self.last[result.key] = result
+
+    def _append(self, line: bytes) -> None:
+        with self._writing:
+            size = os.fstat(self._file.fileno()).st_size
+            try:
+                if self._file.write(line) != len(line):
+                    raise OSError(errno.ENOSPC, "the results file cannot grow")
+                os.fsync(self._file.fileno())
+            except OSError:
+                self._file.truncate(size)
+                raise
 
 
 def read_prompts(path: Path) -> list[Key]:
     """Return the prompts: all lines except empty ones and comments."""
     seen: Counter[str] = Counter()
     prompts: list[Key] = []
-    for line in map(str.strip, path.read_text(encoding="utf-8").splitlines()):
+    for data in map(bytes.strip, path.read_bytes().splitlines()):
+        line = data.decode(errors="surrogateescape")  # one bad line does not stop the others
         if line and not line.startswith("#"):
             seen[line] += 1
             prompts.append((line, seen[line]))
@@ -130,77 +141,56 @@ class Batch:
 
     async def process(self, key: Key) -> None:
         """Run one prompt, or find the result of an earlier run."""
-        before = self.results.last.get(key)
-        if before is not None and before.status in (Status.SENT, Status.DOUBT):
-            found = await self._find_outcome(before)
-            if found is not None:
-                await self.results.add(found)
-                if found.status is Status.DONE:
-                    await self._delete(found.session)
-                if found.status is Status.DONE or not self.again:
-                    return
-        await self._run(*key)
-
-    async def _run(self, prompt: str, copy: int) -> None:
-        result = Result(prompt=prompt, copy=copy, status=Status.SENT)
+        new = Result(prompt=key[0], copy=key[1], status=Status.SENT)
+        result = self.results.last.get(key, new)
         try:
-            created = await self.mix.sessions.create(title=f"Batch: {prompt[:40]}")
-        except MixError as error:
-            await self.results.add(attrs.evolve(result, status=Status.FAILED, error=str(error)))
-            return
-        sent = result = attrs.evolve(result, session=created.id)
-        await self.results.add(sent)
+            if result.ticket:
+                result = await self._run(result)
+            in_doubt = result.status is Status.DOUBT and not self.again
+            if result.status is not Status.DONE and not in_doubt:
+                result = await self._run(new)
+            await self.results.add(result)
+        except (OSError, UnicodeError, TrioMixError) as error:
+            # Nothing was sent, or the last line of the file has its ticket.
+            self.results.last[key] = attrs.evolve(new, status=Status.FAILED, error=str(error))
+
+    async def _run(self, result: Result) -> Result:
+        """Send a prompt, or find out how far it came, and return its outcome."""
+        ticket = Ticket.from_json(result.ticket) if result.ticket else None
+
+        async def save(ticket: Ticket) -> None:
+            nonlocal result
+            result = attrs.evolve(result, status=Status.SENT, ticket=ticket.to_json(), error="")
+            await self.results.add(result)
+
+        if ticket is None:
+            result.prompt.encode()  # a line that is not UTF-8 fails here
+            title = f"Batch: {result.prompt[:40]}"
+            session_id = (await self.mix.sessions.create(title=title)).id
+        else:
+            session_id = ticket.session_id
         try:
             async with self.mix.open_stream(
-                created.id, on_permission=self._decide, settle_timeout=self.settle
+                session_id, on_permission=self._decide, settle_timeout=self.settle
             ) as session:
-                reply = await session.ask(prompt)
+                if ticket is None:
+                    ticket = await session.prepare(result.prompt)
+                    await save(ticket)
+                async with session.resume(ticket, save=save) as message:
+                    reply = await message.wait()
             tools = [call.name for call in reply.tool_calls]
-            result = attrs.evolve(
-                sent, status=Status.DONE, text=reply.text, tools=tools, recovered=reply.recovered
-            )
-        except MessageInterrupted as error:
-            status = Status.DOUBT if error.outcome == "unknown" else Status.FAILED
-            result = attrs.evolve(sent, status=status, error=str(error))
-        except TrioMixError as error:
-            result = attrs.evolve(sent, status=Status.FAILED, error=str(error))
-        except trio.Cancelled:  # leaving the message has cancelled the turn on the server
-            result = attrs.evolve(sent, status=Status.CANCELLED, error="interrupted")
-            raise
-        finally:
-            if result is not sent:
-                await self.results.add(result)
-                if result.status is not Status.DOUBT:
-                    await self._delete(created.id)
+            ended = attrs.evolve(result, text=reply.text, tools=tools, recovered=reply.recovered)
+            ended = attrs.evolve(ended, status=Status.DONE, ticket="")
+        except (MessageError, StreamError) as error:
+            unknown = isinstance(error, StreamError) or getattr(error, "outcome", "") == "unknown"
+            if ticket is not None and unknown:
+                return attrs.evolve(result, status=Status.DOUBT, error=str(error))
+            ended = attrs.evolve(result, status=Status.FAILED, ticket="", error=str(error))
+        await self._delete(session_id)
+        return ended
 
     async def _decide(self, *_: object) -> bool:
         return self.grant
-
-    async def _find_outcome(self, before: Result) -> Result | None:
-        """Read the stored messages; return None if the prompt never ran or was aborted."""
-        stored, unchanged_since = "", trio.current_time()
-        doubt = "it began to run and did not finish"
-        while trio.current_time() - unchanged_since < self.settle:
-            try:
-                messages = (await self.mix.sessions.export_session(id=before.session)).messages
-            except MixError as error:
-                doubt = f"its session cannot be read: {error}"
-                break
-            answers = [row for row in messages if row.role == "assistant"]
-            finish = (answers[-1].finish_reason or "") if answers else ""
-            text = "".join(row.content for row in answers)
-            if not messages or finish in ABORTED:
-                await self._delete(before.session)
-                return None
-            if finish not in NOT_FINAL:
-                tools = [call.name for row in answers for call in row.tool_calls or ()]
-                return attrs.evolve(
-                    before, status="done", text=text, tools=tools, error="", recovered=True
-                )
-            if (now := repr(messages)) != stored:  # it grows: the agent is still working
-                stored, unchanged_since = now, trio.current_time()
-            await trio.sleep(min(1.0, self.settle / 8))
-        return attrs.evolve(before, status=Status.DOUBT, error=doubt)
 
     async def _delete(self, session: str) -> None:
         ignored = contextlib.suppress(TrioMixError)  # a session that remains does no harm
@@ -223,7 +213,9 @@ async def run(batch: Batch, prompts: list[Key], sessions: int, console: Console)
                 progress.advance(bar)
                 result = batch.results.last[key]
                 if result.status is not Status.DONE:
-                    console.print(f"{result.status}: {result.prompt}: {result.error}", markup=False)
+                    line = f"{result.status}: {result.prompt}: {result.error}"
+                    line = line.encode(errors="backslashreplace").decode()
+                    console.print(line, markup=False)
 
         async def handle_signals(signals: AsyncIterable[int], everything: trio.CancelScope) -> None:
             nonlocal interrupted

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
+import os
 import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
 
+from examples import batch
 from tests.support.example_programs import run_program
+from trio_mix import Mix, Ticket
 from trio_mix.testing import (
     AskPermission,
     Fail,
@@ -27,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support.example_programs import Program
+    from trio_mix._ticket import TicketState
 
 
 @pytest.fixture
@@ -101,9 +107,9 @@ async def test_an_interrupted_run_cancels_its_turns_and_the_next_run_continues(
                 await server.wait_for(MessageRun, text="C")
             program.signal(signal.SIGINT)
             assert await program.ended() == 130
-        assert "1 done, 2 cancelled, 1 left" in program.output
+        assert "1 done, 2 sent, 1 left" in program.output
         assert server.running_turns == 0
-        assert files.statuses("B") == ["sent", "cancelled"]
+        assert set(files.statuses("B")) == {"sent"}
         code, output = await files.run_to_end(server)
         assert (code, "4 done" in output) == (0, True)
         assert {text: server.runs(text) for text in "ABCD"} == {"A": 1, "B": 2, "C": 2, "D": 1}
@@ -148,7 +154,27 @@ async def test_after_a_kill_a_growing_answer_is_waited_for(files: Files) -> None
         assert files.lines()[-1]["text"] == "one two"
 
 
+def sent_line(prompt: str, session: str, state: TicketState = "posting") -> str:
+    ticket = Ticket(session_id=session, text=prompt, ticket_id=prompt, state=state)
+    return json.dumps({"prompt": prompt, "status": "sent", "ticket": ticket.to_json()}) + "\n"
+
+
 async def test_a_prompt_in_doubt_is_not_run_again_without_the_option(files: Files) -> None:
+    files.prompts.write_text("A\n")
+    files.results.write_text(sent_line("A", "nowhere"))
+    async with MixServer(pace=0) as server:
+        code, output = await files.run_to_end(server)
+        assert (code, "1 doubt" in output) == (1, True)
+        assert "session" in files.lines()[-1]["error"]
+        assert (await files.run_to_end(server))[0] == 1
+        assert server.runs("A") == 0
+        assert (await files.run_to_end(server, "--again"))[0] == 0
+        assert server.runs("A") == 1
+    assert files.statuses("A")[:2] == ["sent", "doubt"]
+    assert files.results.stat().st_mode & 0o777 == 0o644  # as it was
+
+
+async def test_a_prompt_that_stopped_in_the_middle_is_run_again(files: Files) -> None:
     files.prompts.write_text("A\n")
     async with MixServer(pace=0) as server:
         server.script("A", Turn(Say("so far"), Hang()), Turn(Say("a")))
@@ -157,32 +183,48 @@ async def test_a_prompt_in_doubt_is_not_run_again_without_the_option(files: File
                 await server.wait_for(MessageRun, text="A")
             program.process.kill()
             await program.ended()
-        code, output = await files.run_to_end(server, "--settle=0.5")
-        assert (code, "1 doubt" in output) == (1, True)
-        assert server.runs("A") == 1
-        assert "it began to run" in files.lines()[-1]["error"]
-        assert (await files.run_to_end(server, "--settle=0.5", "--again"))[0] == 0
+        assert files.results.stat().st_mode & 0o777 == 0o600
+        code, _ = await files.run_to_end(server, "--settle=0.5")
+        assert code == 0
         assert server.runs("A") == 2
-
-
-async def test_a_session_that_is_gone_leaves_its_prompt_in_doubt(files: Files) -> None:
-    files.prompts.write_text("A\n")
-    files.results.write_text('{"prompt": "A", "status": "sent", "session": "nowhere"}\n')
-    async with MixServer(pace=0) as server:
-        assert (await files.run_to_end(server))[0] == 1
-        assert server.runs() == 0
-    assert files.statuses("A") == ["sent", "doubt"]
+    assert files.lines()[-1]["text"] == "a"
 
 
 async def test_a_prompt_that_was_not_sent_is_run_and_a_torn_line_is_dropped(files: Files) -> None:
     files.prompts.write_text("A\nB\n")
     async with MixServer(pace=0) as server:
         session = server.create_session()
-        sent = json.dumps({"prompt": "A", "status": "sent", "session": session})
-        files.results.write_text(sent + '\n{"prompt": "B", "sta')
+        files.results.write_text(sent_line("A", session) + '{"prompt": "B", "sta')
         assert (await files.run_to_end(server))[0] == 0
         assert (server.runs("A"), server.runs("B")) == (1, 1)
-    assert files.statuses("A") == ["sent", "sent", "done"]
+    assert files.statuses("A")[-1] == "done"
+
+
+async def test_a_line_that_is_not_utf_8_fails_and_the_others_run(files: Files) -> None:
+    files.prompts.write_bytes(b"na\xefve\nB\n")
+    async with MixServer(pace=0) as server:
+        for _ in range(2):
+            code, output = await files.run_to_end(server)
+            assert (code, "1 failed" in output, "Traceback" in output) == (1, True, False)
+        assert server.runs() == server.runs("B") == 1
+
+
+async def test_on_a_full_disk_nothing_is_sent(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fsync(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with contextlib.closing(batch.Results(files.results)) as results:
+        monkeypatch.setattr(os, "fsync", fsync)
+        async with MixServer(pace=0, listen=False) as server:
+            async with Mix(server.url, network=server.network) as mix:
+                prompts = batch.Batch(mix, results, settle=1, grant=False, again=False)
+                for key in (("A", 1), ("B", 1)):
+                    await prompts.process(key)
+                    assert prompts.status_of(key) is batch.Status.FAILED
+            assert server.runs() == 0
+    assert files.results.read_bytes() == b""
 
 
 async def test_a_failed_prompt_is_retried_in_the_next_run(files: Files) -> None:
