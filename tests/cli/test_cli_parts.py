@@ -24,6 +24,7 @@ from trio_mix.cli._run import run_async
 from trio_mix.cli.commands import _demo, _serve
 from trio_mix.cli.ui._line_reader import LineReader
 from trio_mix.cli.ui._live_screen import LiveScreen
+from trio_mix.cli.ui._permission_prompt import PermissionPrompt
 from trio_mix.cli.ui._screen import PipeScreen, TerminalScreen
 from trio_mix.cli.ui._transcript import Piece
 from trio_mix.errors import (
@@ -33,6 +34,7 @@ from trio_mix.errors import (
     StreamClosed,
     TrioMixError,
 )
+from trio_mix.events import PermissionEvent
 from trio_mix.testing import MixServer, Pause
 
 if TYPE_CHECKING:
@@ -279,3 +281,23 @@ async def test_a_restarted_server_has_other_session_ids(
             ids.append(servers[-1].create_session())
             nursery.cancel_scope.cancel()
     assert ids[0] != ids[1]
+
+
+async def test_a_permission_request_that_nobody_can_read_is_denied(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with open(os.devnull, encoding="utf-8") as nothing:  # noqa: ASYNC230
+        monkeypatch.setattr(sys, "stdin", nothing)
+        screen = io.StringIO()
+        prompt = PermissionPrompt(screen)
+        request = PermissionEvent(
+            permission_id="p",
+            session_id="s",
+            tool_name="Bash",
+            description="",
+            action="run",
+            params={"a": "x" * 100_000},
+        )
+        assert await prompt.ask(request, offer_always=True) == "no"
+    assert "cannot be read: denied" in screen.getvalue()
+    assert len(screen.getvalue()) < 200
