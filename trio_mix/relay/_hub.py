@@ -23,8 +23,9 @@ from trio_mix.relay._errors import (
 )
 from trio_mix.relay._feed import SessionFeed
 from trio_mix.relay._generation import Generation, find_generation
-from trio_mix.relay._owner import HubSettings, SessionOwner
+from trio_mix.relay._owner import SessionOwner
 from trio_mix.relay._records import Answer
+from trio_mix.relay._settings import HubSettings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -194,11 +195,11 @@ class Hub:
         self._draining = True
         owners = list(self._owners.values())
         for owner in owners:
-            owner.draining = True
+            owner.sender.draining = True
         with trio.move_on_after(timeout):
             for owner in owners:
-                while owner.current is not None and owner.closed is None:
-                    await owner.current.over.wait()
+                while owner.sender.current is not None and owner.closed is None:
+                    await owner.sender.current.over.wait()
                     await trio.lowlevel.checkpoint()
         for owner in owners:
             owner.stop("drained")
@@ -291,11 +292,11 @@ class Hub:
             self._mix,
             self._log,
             self._settings,
-            generation=lambda: self._generation,
+            generation=self._generation or "",
+            draining=self._draining,
             announce=self.announcements.report,
             wall_clock=self._now,
         )
-        owner.draining = self._draining
         await nursery.start(owner.run)
         self._owners[session_id] = owner
         self._feeds[owner] = SessionFeed(owner, self._mix, self._log)
@@ -337,7 +338,7 @@ class Hub:
           LogError: the log cannot be read.
         """
         for owner in self._owners.values():
-            active = owner.turns.get(turn_id)
+            active = owner.sender.turns.get(turn_id)
             if active is not None:
                 await trio.lowlevel.checkpoint()
                 return active.record
@@ -359,9 +360,9 @@ class Hub:
             return record
         async with self.session(record.session_id):
             owner = self._owners[record.session_id]
-            active = owner.turns.get(turn_id)
+            active = owner.sender.turns.get(turn_id)
             if active is not None:
-                await owner.cancel(active)
+                await owner.sender.cancel(active)
                 return active.record
         return await self._log.outbox.turn(turn_id) or record
 
@@ -450,14 +451,14 @@ class Hub:
         log = self._log.statistics()
         return HubStatistics(
             sessions=len(owners),
-            sessions_connected=sum(owner.connected for owner in owners),
-            turns_running=sum(owner.current is not None for owner in owners),
-            turns_queued=sum(len(owner.queue) for owner in owners),
+            sessions_connected=sum(owner.upstream.session is not None for owner in owners),
+            turns_running=sum(owner.sender.current is not None for owner in owners),
+            turns_queued=sum(len(owner.sender.queue) for owner in owners),
             events_total=log.events,
             event_bytes_total=log.bytes,
             commits_total=log.commits,
             log_failures_total=log.failures,
             events_deleted_total=log.deleted,
-            stream_losses_total=sum(owner.losses for owner in owners),
+            stream_losses_total=sum(owner.upstream.losses for owner in owners),
             turns_repaired_total=sum(owner.events.repaired for owner in owners),
         )

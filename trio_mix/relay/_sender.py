@@ -1,0 +1,497 @@
+"""`TurnSender`: sends the messages of one session one by one, and settles their turns.
+
+Rule 1  Messages are sent in the order in which they were accepted.
+Rule 2  A message's ticket is stored as *posting* before its first byte is sent. While there is no
+        valid lease, nothing is sent.
+Rule 3  Closing never cancels a turn on the server: the next owner of the session resumes it.
+Rule 4  A turn is settled after all events that the stream brought before its end. Its end and its
+        outcome are stored in one transaction.
+Rule 5  A sender that leaves changes nothing: what is stored is sent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import attrs
+import trio
+
+from trio_mix import errors
+from trio_mix._http import is_transient
+from trio_mix._terminal_text import get_logger
+from trio_mix._ticket import Ticket
+from trio_mix.relay._errors import Draining, LogError, QueueFull, TurnUnknown
+from trio_mix.relay._outbox import (
+    Draft,
+    Round,
+    error_draft,
+    may_resend,
+    outcome_of_failure,
+    outcome_of_reply,
+    with_turn_id,
+)
+from trio_mix.relay._records import (
+    Answer,
+    Audience,
+    Outcome,
+    SendRequest,
+    Sent,
+    TurnRecord,
+    TurnState,
+)
+from trio_mix.relay._stored_rounds import stored_rounds
+from trio_mix.relay._upstream import FIRST_PAUSE, LONGEST_PAUSE
+from trio_mix.sse import SSEDecoder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from trio_mix._mix import Mix
+    from trio_mix._reply import Reply
+    from trio_mix._session._message import Message
+    from trio_mix._session._stream import SessionStream
+    from trio_mix.relay._appender import Appender, Stored
+    from trio_mix.relay._log import Lease, Log
+    from trio_mix.relay._settings import HubSettings
+    from trio_mix.relay._turn_events import SessionEvents
+    from trio_mix.relay._upstream import UpstreamStream
+    from trio_mix.sse import ServerSentEvent
+
+__all__ = ["ActiveTurn", "TurnSender", "new_turn_id"]
+
+_LEASE_MARGIN: Final = 0.5
+_CANCELLED: Final = "the message was cancelled before it was sent"
+_GONE: Final = "the server does not know the session any more"
+
+_logger = get_logger("trio_mix.relay")
+
+
+@attrs.define(eq=False)
+class ActiveTurn:
+    """A turn that is not over."""
+
+    record: TurnRecord
+    decided: trio.Event = attrs.field(factory=trio.Event)
+    """The server has accepted or refused it, or it is over."""
+    over: trio.Event = attrs.field(factory=trio.Event)
+    """It is over, or the owner of the session is closed."""
+    message: Message | None = None
+    cancelling: bool = False
+    senders: int = 0
+    """Senders that wait for the server's answer."""
+    refusing: bool = False
+    """The server's refusal is being stored, for a sender that waits for it."""
+    posted_here: bool = False
+    """Whether this process has begun to send it."""
+    settling: bool = False
+    """Whether its end is being stored."""
+
+
+class Closing(Exception):
+    """The owner is being closed: nothing more is sent."""
+
+
+class TurnSender:
+    """Accepts, sends and settles the messages of one session.
+
+    Args:
+      session_id: the session.
+      mix: the client of the server.
+      log: the log.
+      lease: the lease of the session.
+      settings: the settings.
+      events: the events of the session.
+      appender: appends to the session.
+      upstream: the session's stream.
+      wall_clock: returns the time in seconds since 1970.
+
+    Attributes:
+      turns: the turns that are not over, by their ids.
+      queue: those of them that wait.
+      current: the one that is being sent or runs.
+      draining: whether no more messages are accepted or sent.
+    """
+
+    def __init__(
+        self,
+        session_id: str,
+        mix: Mix,
+        log: Log,
+        lease: Lease,
+        settings: HubSettings,
+        events: SessionEvents,
+        appender: Appender,
+        upstream: UpstreamStream,
+        *,
+        wall_clock: Callable[[], float],
+    ) -> None:
+        self.turns: dict[str, ActiveTurn] = {}
+        self.queue: deque[ActiveTurn] = deque()
+        self.current: ActiveTurn | None = None
+        self.draining: bool = False
+        self.on_idle: Callable[[], None] = lambda: None
+        """Called when a turn is over."""
+        self._session_id = session_id
+        self._mix = mix
+        self._log = log
+        self._lease = lease
+        self._settings = settings
+        self._events = events
+        self._appender = appender
+        self._upstream = upstream
+        self._now = wall_clock
+        self._closed = False
+        self._work = trio.Event()
+        self._accepting = trio.Lock()
+
+    # -- accepting ----------------------------------------------------------------------------
+
+    def enqueue(self, record: TurnRecord) -> None:
+        """Queue a turn that is stored."""
+        turn = ActiveTurn(record)
+        self.turns[record.turn_id] = turn
+        self.queue.append(turn)
+        self._work.set()
+
+    async def send(self, request: SendRequest, *, body: str, key: str | None, subject: str) -> Sent:
+        """Accept a message; see `SessionFeed.send`."""
+        self._check_open()
+        if len(self.turns) >= self._settings.queue_max:
+            raise QueueFull(
+                f"{len(self.turns)} messages are queued for session {self._session_id!r}: send it "
+                "again later."
+            )
+        record = TurnRecord(
+            turn_id=new_turn_id(),
+            session_id=self._session_id,
+            request=request,
+            digest=hashlib.sha256(body.encode("utf-8", "surrogatepass")).hexdigest(),
+            created_at=self._now(),
+            key=key,
+            subject=subject,
+        )
+        # Shielded: what is stored must be queued (rule 5). The log ends within a bound.
+        with trio.CancelScope(shield=True):
+            async with self._accepting:
+                self._check_open()
+                idle = not self.turns
+                stored = await self._log.outbox.accept(record)
+                repeated = stored.turn_id != record.turn_id
+                if not repeated:
+                    self.enqueue(stored)
+                    self._appender.add([_turn_draft(stored)])
+        await trio.lowlevel.checkpoint()
+        turn = self.turns.get(stored.turn_id)
+        if turn is None:
+            known = await self._log.outbox.turn(stored.turn_id) or stored
+            return Sent(known, _refusal(known), repeated=repeated)
+        if idle or turn is self.current:
+            await self._wait_answer(turn)
+        return Sent(turn.record, _refusal(turn.record), repeated=repeated)
+
+    def _check_open(self) -> None:
+        if self.draining or self._closed:
+            raise Draining("The relay is shutting down. Send the message again.")
+
+    async def _wait_answer(self, turn: ActiveTurn) -> None:
+        """Wait for the server's answer to a message, for a bounded time."""
+        turn.senders += 1
+        try:
+            with trio.move_on_after(self._settings.answer_wait):
+                await turn.decided.wait()
+            if turn.refusing:
+                await turn.decided.wait()
+        finally:
+            turn.senders -= 1
+
+    async def wait_turn(self, turn_id: str) -> TurnRecord:
+        """Wait for the end of a turn and return it; see `SessionFeed.wait_turn`."""
+        turn = self.turns.get(turn_id)
+        if turn is not None:
+            await turn.over.wait()
+            if turn.record.state.over:
+                return turn.record
+            raise Draining("The relay is shutting down. The turn goes on: ask again for it.")
+        record = await self._log.outbox.turn(turn_id)
+        if record is None:
+            raise TurnUnknown(f"There is no turn {turn_id!r}. Check the id.")
+        return record
+
+    async def cancel(self, turn: ActiveTurn) -> None:
+        """Cancel a turn, queued or running.
+
+        Raises:
+          Draining: the relay is shutting down.
+        """
+        if turn in self.queue and turn.record.ticket is None:
+            self.queue.remove(turn)
+            try:
+                await self._finish_unsent(turn, TurnState.CANCELLED, _cancelled())
+            except Closing:
+                raise Draining("The relay is shutting down. Cancel the message again.") from None
+            return
+        turn.cancelling = True
+        if turn.message is not None:
+            await turn.message.cancel()
+        else:
+            await trio.lowlevel.checkpoint()
+
+    # -- sending ------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Send the messages in their order (rule 1), until cancelled."""
+        try:
+            while True:
+                while not self.queue or self.draining:
+                    self._work = trio.Event()
+                    await self._work.wait()
+                self.current = turn = self.queue.popleft()
+                try:
+                    await self._run_turn(turn)
+                finally:
+                    self.current = None
+        except Closing:
+            await trio.sleep_forever()
+
+    def close(self) -> None:
+        """Wake all who wait for a turn; the turns are resumed by the next owner."""
+        self._closed = True
+        for turn in self.turns.values():
+            turn.decided.set()
+            turn.over.set()
+
+    async def end_all(self) -> None:
+        """End all turns, because the server does not know the session any more."""
+        gone = Outcome(kind="error", error=_GONE)
+        self.queue.clear()
+        for turn in list(self.turns.values()):
+            if turn.settling:
+                await turn.over.wait()
+            elif turn is self.current:
+                await self._settle(turn, TurnState.DONE, gone)
+            else:
+                await self._finish_unsent(turn, TurnState.DONE, gone)
+
+    async def _run_turn(self, turn: ActiveTurn) -> None:
+        """Send one message, and settle it; raises Closing if it is left to the next owner."""
+        pause = FIRST_PAUSE
+        while not turn.record.state.over:
+            session = await self._upstream.wait_session()
+            if turn.settling:
+                await turn.over.wait()
+                continue
+            if turn.cancelling and turn.record.ticket is None:
+                await self._finish_unsent(turn, TurnState.CANCELLED, _cancelled())
+                return
+            try:
+                await self._resume_events(turn)
+                reply = await self._send(session, turn)
+            except (errors.StreamError, errors.TransportError, errors.MixError, LogError) as exc:
+                if not _may_pass(exc):
+                    await self._settle_failure(turn, exc)
+                    return
+                # Its outcome is open: it is resumed on the next stream.
+                _logger.debug("Turn %s is resumed: %s", turn.record.turn_id, exc)
+                if self._events.own is not None:
+                    self._events.hole()
+                await trio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+            except (errors.MessageError, errors.ConfigurationError, errors.UsageError) as exc:
+                await self._settle_failure(turn, exc)
+            else:
+                outcome = outcome_of_reply(reply)
+                await self._settle(turn, TurnState.DONE, outcome, recovered=reply.recovered)
+
+    async def _resume_events(self, turn: ActiveTurn) -> None:
+        """Read what was appended of a turn that an earlier owner has begun."""
+        record = turn.record
+        if record.state is TurnState.ACCEPTED or self._events.own is not None:
+            return
+        start = record.first_id or 0
+        appended: list[ServerSentEvent] = []
+        decoder, position = SSEDecoder(), start
+        marker = f'"turnId":"{record.turn_id}"}}'
+        while position and (events := await self._log.read(self._session_id, position)):
+            for event in events:
+                frames = decoder.feed(event.frame)
+                appended += [frame for frame in frames if frame.data.endswith(marker)]
+            position = events[-1].id
+        extent = await self._log.extent(self._session_id)
+        tail = extent is not None and extent.oldest > start
+        self._events.begin(record.turn_id, appended, cut=True, start=start, tail=tail)
+
+    async def _send(self, session: SessionStream, turn: ActiveTurn) -> Reply:
+        """Send or resume a message and return its reply."""
+        ticket = await self._ticket(session, turn)
+        takeover = self._lease.takeover and not turn.posted_here
+        message = session.resume(
+            ticket,
+            save=partial(self._save, turn),
+            resend=may_resend(turn.record.state, takeover=takeover),
+        )
+        # Shielded: leaving early would cancel the turn on the server (rule 3). When the owner is
+        # closed, the stream ends, and the message with it.
+        reply: Reply | None = None
+        with trio.CancelScope(shield=True):
+            async with message:
+                turn.message = message
+                try:
+                    self._accepted(turn)
+                    if turn.cancelling:
+                        await message.cancel()
+                    reply = await message.wait()
+                finally:
+                    turn.message = None
+        if reply is None:
+            raise Closing
+        return reply
+
+    async def _ticket(self, session: SessionStream, turn: ActiveTurn) -> Ticket:
+        if turn.record.ticket is not None:
+            return Ticket.from_json(turn.record.ticket)
+        request = turn.record.request
+        return await session.prepare(
+            request.text,
+            plan_mode=request.plan_mode,
+            thinking_level=request.thinking_level,
+            max_steps=request.max_steps,
+            media=request.media,
+            apps=request.apps,
+            allow_shell=True,
+        )
+
+    async def _save(self, turn: ActiveTurn, ticket: Ticket) -> None:
+        """Store a ticket; called before the POST, and when more is known (rule 2)."""
+        record = attrs.evolve(turn.record, ticket=ticket.to_json())
+        match ticket.state:
+            case "posting":
+                await self._save_posting(turn, record)
+            case "running" if record.state in (TurnState.POSTING, TurnState.ACCEPTED):
+                self._change(turn, attrs.evolve(record, state=TurnState.RUNNING))
+            case "prepared":
+                self._events.own = None  # nothing was sent
+                self._change(turn, attrs.evolve(record, state=TurnState.ACCEPTED))
+            case _:
+                await trio.lowlevel.checkpoint()
+
+    async def _save_posting(self, turn: ActiveTurn, record: TurnRecord) -> None:
+        start = record.first_id or self._appender.newest
+        record = attrs.evolve(record, state=TurnState.POSTING, first_id=start)
+        if not await self._change(turn, record).wait():
+            raise Closing
+        if self.draining or self._lease.remaining() < _LEASE_MARGIN:
+            raise Closing
+        turn.posted_here = True
+        own = self._events.own
+        if own is None or own.turn_id != record.turn_id:
+            self._events.begin(record.turn_id, cut=False, start=start)
+
+    def _accepted(self, turn: ActiveTurn) -> None:
+        if turn.record.state is TurnState.POSTING:
+            self._change(turn, attrs.evolve(turn.record, state=TurnState.RUNNING))
+        turn.decided.set()
+
+    # -- settling -----------------------------------------------------------------------------
+
+    async def _settle_failure(self, turn: ActiveTurn, failure: Exception) -> None:
+        state, outcome, answer = outcome_of_failure(failure, cancelling=turn.cancelling)
+        await self._settle(turn, state, outcome, answer=answer)
+
+    async def _settle(
+        self,
+        turn: ActiveTurn,
+        state: TurnState,
+        outcome: Outcome,
+        *,
+        answer: Answer | None = None,
+        recovered: bool = False,
+    ) -> None:
+        """Complete a turn in the log, and store its outcome with its end (rule 4)."""
+        if turn.settling:
+            await turn.over.wait()
+            return
+        turn.settling = True
+        await self._upstream.wait_drained()
+        turn.refusing = answer is not None and turn.senders > 0
+        if self._events.own is None:  # refused before the POST, or nothing of it was received
+            self._events.begin(turn.record.turn_id, cut=turn.record.ticket is not None)
+        own = self._events.own
+        assert own is not None  # noqa: S101 - begun above
+        if recovered and not own.cut:
+            own.hole()
+        rounds: Sequence[Round] = ()
+        if own.was_cut and outcome.kind != "refused":
+            rounds = await stored_rounds(self._mix, self._session_id, turn.record.request, outcome)
+        drafts = self._events.settle(outcome, rounds, end_needed=not turn.refusing)
+        await self._finish(turn, state, outcome, drafts, answer=answer)
+
+    async def _finish_unsent(self, turn: ActiveTurn, state: TurnState, outcome: Outcome) -> None:
+        """End a turn that was not sent."""
+        turn.settling = True
+        end = error_draft(outcome)
+        data = with_turn_id(end.data, turn.record.turn_id)
+        await self._finish(turn, state, outcome, [attrs.evolve(end, data=data)])
+
+    async def _finish(
+        self,
+        turn: ActiveTurn,
+        state: TurnState,
+        outcome: Outcome,
+        drafts: Sequence[Draft],
+        *,
+        answer: Answer | None = None,
+    ) -> None:
+        """Store the last events of a turn and its outcome, in one transaction."""
+        record = attrs.evolve(
+            turn.record, state=state, outcome=outcome, answer=answer, ended_at=self._now()
+        )
+        stored = self._appender.put([*drafts, _turn_draft(record)], [record])
+        with trio.CancelScope(shield=True):  # it ends with the appender
+            if not await stored.wait():
+                raise Closing
+        turn.record = record
+        self.turns.pop(record.turn_id, None)
+        if turn in self.queue:
+            self.queue.remove(turn)
+        turn.decided.set()
+        turn.over.set()
+        self.on_idle()
+
+    def _change(self, turn: ActiveTurn, record: TurnRecord) -> Stored:
+        """Store a new state of a turn that is not over."""
+        drafts = [_turn_draft(record)] if record.state is not turn.record.state else []
+        turn.record = record
+        return self._appender.put(drafts, [record])
+
+
+def new_turn_id() -> str:
+    """Return an id for a turn."""
+    return f"turn_{uuid.uuid4().hex}"
+
+
+def _turn_draft(record: TurnRecord) -> Draft:
+    """Return the event that reports the state of a turn."""
+    data = f'{{"turnId":"{record.turn_id}","state":"{record.state.value}"}}'
+    return Draft("turn", data, Audience.RELAY)
+
+
+def _cancelled() -> Outcome:
+    return Outcome(kind="cancelled", error=_CANCELLED)
+
+
+def _may_pass(failure: Exception) -> bool:
+    """Return whether a turn can be resumed after a failure, on this stream or the next one."""
+    if isinstance(failure, errors.SessionNotFound):
+        return False
+    if isinstance(failure, errors.MixError):
+        return is_transient(failure.status_code, not_implemented=False)
+    return True
+
+
+def _refusal(record: TurnRecord) -> Answer | None:
+    refused = record.outcome is not None and record.outcome.kind == "refused"
+    return record.answer if refused else None
