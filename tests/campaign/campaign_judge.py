@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
     from campaign_play import Outcome, Run
 
+    from trio_mix import Reply
+
 __all__ = ["Figures", "Violation", "judge"]
 
 Kind: TypeAlias = Literal[
@@ -295,12 +297,23 @@ def _texts(run: Run) -> Iterator[Violation]:
         ]
         if fitting:
             claimed.add((text, fitting[0]))
+            yield from _parts(run, outcome, reply)
         elif not _cut_short_by_a_cancel(run, text, reply.text):
             yield Violation(
                 "wrong text",
                 f"{outcome.job}: {reply.text!r} (recovered={reply.recovered}, "
                 f"resent={reply.resent}) is not the text of any of {runs[text]} runs",
             )
+
+
+def _parts(run: Run, outcome: Outcome, reply: Reply) -> Iterator[Violation]:
+    """Check what a reply with the right text says beside its text."""
+    names = {name for turn in run.schedule.turns[outcome.job.text] for name in names_in(turn)}
+    if not words_of(reply.final_text) <= names:
+        yield Violation("wrong text", f"{outcome.job}: the final text is {reply.final_text!r}")
+    for call in reply.tool_calls:
+        if "echo" in call.input and outcome.job.text not in call.input:
+            yield Violation("wrong text", f"{outcome.job}: has the tool call {call.input}")
 
 
 def _cut_short_by_a_cancel(run: Run, text: str, shown: str) -> bool:

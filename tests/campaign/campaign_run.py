@@ -11,6 +11,7 @@ import math
 import os
 import random
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from unittest import mock
 
@@ -94,6 +95,7 @@ async def _act(run: Run, in_memory: bool) -> None:
         cancelled_tool=schedule.cancelled_tool,
         jsonrpc=schedule.jsonrpc,
     ) as server:
+        server._backend._epoch = datetime.fromtimestamp(EPOCH, UTC)
         for text, turns in schedule.turns.items():
             server.script(text, *turns)
         words = [f"foreign.{number} " for number in range(4)]
