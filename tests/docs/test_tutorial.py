@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import trio
 
 from tests.support.example_programs import Program, run_program
+from trio_mix.relay import Relay, SqliteLog
 from trio_mix.testing import (
     AskPermission,
     Drop,
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parents[2] / "docs" / "tutorial"
 PAGE = (FOLDER / "index.md").read_text("utf-8")
-STEPS = ["step1", "step2", "step3", "step4", "step5"]
+STEPS = ["step1", "step2", "step3", "step4", "step5", "step6"]
 
 
 class Step:
@@ -217,3 +219,23 @@ async def test_step_5_survives_a_restarted_server_and_a_lost_connection() -> Non
         await step.see("and ends.")
         await step.see("you> ")
         await step.leave()
+
+
+async def test_step_6_watches_the_chat_of_another_terminal_through_a_relay(tmp_path: Path) -> None:
+    async with (
+        MixServer(pace=0) as server,
+        Relay(server.url, log=SqliteLog(tmp_path / "relay.db")) as relay,
+        trio.open_nursery() as nursery,
+    ):
+        url = await nursery.start(relay.serve, "127.0.0.1", 0)
+        async with run_program(FOLDER / "step5.py", server=url) as chat:
+            await chat.until(lambda: "you> " in chat.output, "the chat has begun")
+            async with run_program(FOLDER / "step6.py", server=url) as watcher:
+                await watcher.until(lambda: "watching 'Tutorial'" in watcher.output, "it watches")
+                await chat.enter("Hello")
+                answer = "What can I do for you?"
+                await chat.until(lambda: answer in chat.output, "the answer in the chat")
+                await watcher.until(lambda: answer in watcher.output, "the answer in step 6")
+            await chat.end_input()
+            assert await chat.ended() == 0
+        nursery.cancel_scope.cancel()
