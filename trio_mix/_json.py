@@ -24,6 +24,8 @@ __all__ = ["NotJSON", "parse", "parse_leniently", "without_surrogates"]
 
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
+_BOM: Final = b"\xef\xbb\xbf"
+
 _LONGEST_NUMBER: Final = 19
 
 _decode: Final = msgspec.json.Decoder().decode
@@ -75,7 +77,7 @@ def parse_leniently(text: str | bytes) -> object:
     """
     try:
         if isinstance(text, bytes):
-            text = text.decode("utf-8-sig")
+            text = text.removeprefix(_BOM).decode()  # the codec utf-8-sig would have to be imported
         return cast("object", json.loads(text, parse_int=_integer))
     except RecursionError:
         problem = "nested too deep"

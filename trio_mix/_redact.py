@@ -26,6 +26,8 @@ __all__ = ["MASK", "Redactor"]
 
 MASK: Final = "***"
 _SHORTEST: Final = 4
+# As `html.escape`, whose module has a large table; nothing is imported while an error is made.
+_HTML: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;"})
 
 
 class Redactor:
@@ -104,8 +106,6 @@ def _parts(secret: str) -> Iterable[str]:
 
 def _quoted_forms(plain: str) -> Iterable[str]:
     """Yield the forms in which JSON, a URL or an HTML page may quote the value."""
-    import html  # its table of entities is large, and needed only with secrets
-
     yield plain
     for ascii_only in (True, False):
         quoted = json.dumps(plain, ensure_ascii=ascii_only)[1:-1]
@@ -114,4 +114,4 @@ def _quoted_forms(plain: str) -> Iterable[str]:
         yield json.dumps(quoted, ensure_ascii=ascii_only)[1:-1]
     yield quote(plain, safe="", errors="replace")
     yield quote_plus(plain, errors="replace")
-    yield html.escape(plain)
+    yield plain.translate(_HTML)

@@ -21,6 +21,7 @@ import attrs
 import trio
 
 from trio_mix._http import ERROR_BODY_LIMIT
+from trio_mix._json import NotJSON, parse, parse_leniently, without_surrogates
 from trio_mix._public import public
 from trio_mix._record import Record
 from trio_mix.errors import (
@@ -79,8 +80,6 @@ class Response(Record):
         Raises:
           ValueError: the body is not JSON.
         """
-        from trio_mix._json import NotJSON, parse
-
         try:
             return parse(self.body.removeprefix(b"\xef\xbb\xbf"))
         except NotJSON as error:
@@ -142,8 +141,6 @@ def error_of(
 
 def _rest_error(received: ReceivedResponse) -> RESTError | None:
     """Read the API's error body; ``None`` for any other. The code may be missing."""
-    from trio_mix._json import NotJSON, parse_leniently, without_surrogates
-
     try:
         body = parse_leniently(received.body[:ERROR_BODY_LIMIT])
     except NotJSON:
@@ -267,7 +264,6 @@ async def _value(
     received: ReceivedResponse,
     unwrap: Callable[[object], Awaitable[object]] | None,
 ) -> T:
-    from trio_mix._json import NotJSON
     from trio_mix._wire._large_json import parse_steps
     from trio_mix._wire._models import Mismatch, decode_steps, items_of
 
