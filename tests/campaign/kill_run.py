@@ -20,6 +20,7 @@ sys.path.insert(1, str(Path(__file__).parents[2]))  # the package `tests`
 
 import attrs
 import trio
+import trio.testing
 
 from tests.support.command_forks import ForkServer, fork_server
 from trio_mix.testing import MixServer, Pause, Say, Turn, UseTool
@@ -32,7 +33,7 @@ GENERATIONS: Final[tuple[Api, ...]] = ("async", "blocking", "pipeline", "pipelin
 OLDEST: Final = "pipeline-oldest"
 _SESSIONS: Final = 2
 _JOBS: Final = 3
-_STEPS: Final = 500
+_STEPS: Final = 300
 _SECONDS: Final = 0.6
 _MOST_KILLS: Final = 40
 """After so many kills the program may end its jobs."""
@@ -55,46 +56,67 @@ class Figures:
         return f"{self.api}: {self.kills} kills, {self.jobs} jobs: {states}"
 
 
-def _turn(rng: random.Random, text: str) -> Turn:
-    pause = Pause(rng.choice((0.0, 0.005, 0.05, 0.2)))
+def _turn(rng: random.Random, text: str, settle: float) -> Turn:
+    pause = Pause(rng.choice((0.0, 0.0025, 0.025, 0.1)) * settle)
     tools = [UseTool("glob", {"pattern": "*"})] * rng.choice((0, 0, 1))
     return Turn(Say("You said ", deltas=2), pause, *tools, Say(text), pause)
 
 
 async def kill_round(
-    server: MixServer, forks: ForkServer, rng: random.Random, figures: Figures, folder: Path
+    server: MixServer,
+    forks: ForkServer,
+    rng: random.Random,
+    figures: Figures,
+    folder: Path,
+    *,
+    settle: float = 2.0,
+    timed: float = 0.0,
 ) -> None:
-    """Do some jobs, with kills, and check how they ended."""
+    """Do some jobs, with kills, and check how they ended.
+
+    Args:
+      server: the server.
+      forks: starts the program.
+      rng: the moments of the kills.
+      figures: where the outcome is counted.
+      folder: an empty folder.
+      settle: the program's ``settle_timeout``. If it is short, the program is started again only
+        when the server has read all that the killed one had sent.
+      timed: the part of the kills that are at a random time, and not after a random step.
+    """
     jobs: dict[str, dict[str, str]] = {}
     for _ in range(_SESSIONS):
-        texts = {f"job-{rng.getrandbits(48):x}" for _ in range(_JOBS)}
+        texts = [f"job-{rng.getrandbits(48):x}" for _ in range(_JOBS)]
         for text in texts:
-            server.script(text, _turn(rng, text))
+            server.script(text, _turn(rng, text, settle))
         jobs[server.create_session()] = {text: text for text in texts}
     (folder / "jobs.json").write_text(json.dumps(jobs), "utf-8")
-    code = -1
+    code, output = -1, b""
     for kills in range(_MOST_KILLS):
         how = ["steps", str(rng.randint(1, _STEPS))]
-        if rng.random() < 0.5:
+        if rng.random() < timed:
             how = ["seconds", f"{rng.uniform(0.001, _SECONDS):.4f}"]
         if kills == _MOST_KILLS - 1:
             how = []
         process = await forks.start_program(
-            [_WORKER, server.url, folder, *how], {**os.environ, "PYTHONWARNINGS": "ignore"}, folder
+            [_WORKER, server.url, folder, str(settle), *how],
+            {**os.environ, "PYTHONWARNINGS": "ignore"},
+            folder,
         )
         assert process.stdout is not None
-        output = b""
         async for data in process.stdout:
             output += data
         code = await process.wait()
         if code >= 0:
             break
         figures.kills += 1
+        while settle < 2 and server.connections > server.running_turns:
+            await trio.testing.wait_all_tasks_blocked(0.001)
     if code:
         figures.wrong.append(f"the program ended with {code}: {output.decode()[-2000:]}")
         return
-    for session_id, texts in jobs.items():
-        for text in texts:
+    for session_id, asked in jobs.items():
+        for text in asked:
             figures.jobs += 1
             outcome = json.loads((folder / f"{text}.result").read_text("utf-8"))
             _check(server, session_id, text, outcome, figures)
@@ -128,7 +150,7 @@ async def kill_campaign(api: Api, kills: int, seed: int) -> Figures:
         async with MixServer(api) as server:
             while figures.kills < kills and len(figures.wrong) < 10:
                 with tempfile.TemporaryDirectory() as folder:
-                    await kill_round(server, forks, rng, figures, Path(folder))
+                    await kill_round(server, forks, rng, figures, Path(folder), timed=0.5)
     return figures
 
 

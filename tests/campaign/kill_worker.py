@@ -1,8 +1,8 @@
 """A program that works through jobs with tickets, and may be killed at any moment.
 
-``python kill_worker.py URL FOLDER [steps N | seconds T]``: FOLDER has ``jobs.json``, and gets a
-ticket and a result for each job. The process ends without any cleanup, as by ``kill -9``, when
-Trio has run N steps of its tasks, or T seconds after it has started.
+``python kill_worker.py URL FOLDER SETTLE [steps N | seconds T]``: FOLDER has ``jobs.json``, and
+gets a ticket and a result for each job. The process ends without any cleanup, as by ``kill -9``,
+when Trio has run N steps of its tasks, or T seconds after it has started.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ async def do(session: SessionStream, folder: Path, name: str, text: str) -> None
     write(result, json.dumps(outcome))
 
 
-async def work(url: str, folder: Path) -> None:
+async def work(url: str, folder: Path, settle: float) -> None:
     async def session_jobs(session_id: str, jobs: dict[str, str]) -> None:
-        async with mix.open_stream(session_id, settle_timeout=2) as session:
+        async with mix.open_stream(session_id, settle_timeout=settle) as session:
             for name, text in jobs.items():
                 await do(session, folder, name, text)
 
@@ -69,14 +69,14 @@ async def work(url: str, folder: Path) -> None:
 
 
 def main() -> None:
-    url, folder, *kill = sys.argv[1:]
+    url, folder, settle, *kill = sys.argv[1:]
     instruments: list[trio.abc.Instrument] = []
     match kill:
         case ["steps", steps]:
             instruments.append(KillAfter(int(steps)))
         case ["seconds", seconds]:
             signal.setitimer(signal.ITIMER_REAL, float(seconds))  # nothing handles SIGALRM
-    trio.run(work, url, Path(folder), instruments=instruments)
+    trio.run(work, url, Path(folder), float(settle), instruments=instruments)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from trio_mix._session._message_task import CancelOutcome
     from trio_mix._session._refusals import SessionRefusals
     from trio_mix._session._request import MessageRequest
-    from trio_mix._session._resume import Resumption
+    from trio_mix._session._resume import PreparedTickets, Resumption
     from trio_mix._session._send_api import SendApi
     from trio_mix._session._stored_messages import StoredMessages
     from trio_mix._session._stream_hooks import MessageHooks, StreamHooks
@@ -66,6 +66,7 @@ class Services:
     source: Callable[[StreamHooks | None], Supervisor]
     refusals: SessionRefusals
     hooks: Callable[[], StreamHooks | None]
+    prepared: PreparedTickets
     url: str
     end_outstanding: bool
     """Whether a turn of the session was cancelled on an earlier stream and has not ended yet."""
@@ -109,6 +110,7 @@ class StreamController(ReaderHost):
         if services.created:
             self.stored.history.created()
         self.failure: BaseException | None = None
+        self.prepared: PreparedTickets = services.prepared
         self.requests: list[MessageRequest] = []
         """The messages that wait to be sent, or whose turn is not over."""
         self.messages_sent: int = 0

@@ -155,7 +155,7 @@ class Message(AsyncScope):
         self._used = True
         if self._attached:
             ticket = await ticket_of_running(self._controller)
-            self._resumption = Resumption(ticket, None, resend=False)
+            self._resumption = Resumption(ticket, None, self._controller.prepared, resend=False)
             self._request = self._resumption.request
         else:
             self._hooks = self._controller.message_hooks(self._request)

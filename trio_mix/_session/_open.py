@@ -17,6 +17,7 @@ from trio_mix._rest._options import RequestOptions, RetryConfig
 from trio_mix._rest._responses import error_of
 from trio_mix._session._controller import Services, Settings
 from trio_mix._session._refusals import SessionRefusals
+from trio_mix._session._resume import PreparedTickets
 from trio_mix._session._send_api import SendApi
 from trio_mix._session._stored_messages import StoredMessages
 from trio_mix._session._stream import SessionStream
@@ -61,6 +62,7 @@ class StreamRegistry:
         self._messages = messages
         self._sessions = Sessions(core)
         self._stored = StoredMessages(self._sessions, messages)
+        self._prepared = PreparedTickets()
         self._streams: dict[str, SessionStream] = {}
         self._ends_outstanding: dict[str, None] = {}
         """The last sessions whose stream was closed before the end of a cancelled turn."""
@@ -117,6 +119,7 @@ class StreamRegistry:
             source=source,
             hooks=hooks,
             refusals=refusals,
+            prepared=self._prepared,
             url=shown,
             end_outstanding=session_id in self._ends_outstanding,
             created=session_id in caller.created_sessions,

@@ -4,7 +4,7 @@ Rule 1  A ticket is saved as "posting" before the first byte of the POST. If sav
         message is not sent.
 Rule 2  What becomes known later is saved too. If that fails, a warning is logged: the stored
         messages show it again.
-Rule 3  A ticket that was never marked was never sent if it is always saved, or if this process has
+Rule 3  A ticket that was never marked was never sent if it is always saved, or if this client has
         prepared it and has not resumed it yet. The stored messages decide about all others.
 Rule 4  One ticket is resumed once at a time in a process.
 """
@@ -34,30 +34,38 @@ if TYPE_CHECKING:
     from trio_mix._turns._recovery import Recovery
     from trio_mix._turns._turn import Turn
 
-__all__ = ["PROCESS", "Resumption", "SaveTicket"]
+__all__ = ["PreparedTickets", "Resumption", "SaveTicket"]
 
 SaveTicket: TypeAlias = "Callable[[Ticket], object | Awaitable[object]]"
 """Stores a ticket durably, in place of an earlier one with the same id."""
 
-_FRESH_REMEMBERED: Final = 10_000
+_PREPARED_REMEMBERED: Final = 10_000
 
 
-class _Process:
-    """The tickets that this process resumes now, or has prepared and not resumed yet."""
+class PreparedTickets:
+    """The tickets that a client has prepared and not resumed yet."""
 
     def __init__(self) -> None:
-        self.resumed: set[str] = set()
-        self.fresh: OrderedDict[str, tuple[str, bytes]] = OrderedDict()
+        self._tickets: OrderedDict[str, tuple[str, bytes]] = OrderedDict()
         """Their sessions, and the digests of their texts."""
 
-    def prepared(self, ticket: Ticket) -> None:
+    def add(self, ticket: Ticket) -> None:
         """Note a ticket that no byte was sent of."""
-        self.fresh[ticket.ticket_id] = (ticket.session_id, digest_of(ticket.text))
-        while len(self.fresh) > _FRESH_REMEMBERED:
-            self.fresh.popitem(last=False)
+        self._tickets[ticket.ticket_id] = (ticket.session_id, digest_of(ticket.text))
+        while len(self._tickets) > _PREPARED_REMEMBERED:
+            self._tickets.popitem(last=False)
+
+    def take(self, ticket: Ticket) -> bool:
+        """Return whether the client has prepared a ticket and not resumed it; it is resumed now."""
+        return self._tickets.pop(ticket.ticket_id, None) is not None
+
+    def count(self, session_id: str, text: str) -> int:
+        """Return how many tickets of a session have a text."""
+        return list(self._tickets.values()).count((session_id, digest_of(text)))
 
 
-PROCESS: Final = _Process()
+_RESUMED: Final[set[str]] = set()
+"""The ids of the tickets that this process resumes now."""
 
 
 class Resumption:
@@ -66,14 +74,23 @@ class Resumption:
     Args:
       ticket: the ticket.
       save: saves it; None if nothing does.
+      prepared: the tickets that its client has prepared.
       resend: whether the message may be sent again if it is not stored.
 
     Attributes:
       ticket: the newest state of the ticket.
     """
 
-    def __init__(self, ticket: Ticket, save: SaveTicket | None, *, resend: bool) -> None:
+    def __init__(
+        self,
+        ticket: Ticket,
+        save: SaveTicket | None,
+        prepared: PreparedTickets,
+        *,
+        resend: bool,
+    ) -> None:
         self.ticket: Ticket = ticket
+        self._prepared = prepared
         self._save = save
         self._resend = resend
         self._in_doubt = True
@@ -101,13 +118,13 @@ class Resumption:
           UsageError: it is being resumed already.
         """
         ticket = self.ticket
-        if ticket.ticket_id in PROCESS.resumed:
+        if ticket.ticket_id in _RESUMED:
             raise errors.UsageError(
                 f"A ticket of session {ticket.session_id!r} is being resumed already in this "
                 "process. Wait until that message is over; a message can be iterated once."
             )
-        PROCESS.resumed.add(ticket.ticket_id)
-        fresh = PROCESS.fresh.pop(ticket.ticket_id, None) is not None
+        _RESUMED.add(ticket.ticket_id)
+        fresh = self._prepared.take(ticket)
         self._in_doubt = ticket.state != "prepared" or not (fresh or self._save is not None)
         self._renew_baseline = not self._in_doubt and (not fresh or ticket._baseline.equal > 0)
 
@@ -117,9 +134,9 @@ class Resumption:
 
     def end(self) -> None:
         """Note that the ticket can be resumed again."""
-        PROCESS.resumed.discard(self.ticket.ticket_id)
+        _RESUMED.discard(self.ticket.ticket_id)
         if self.ticket.state == "prepared" and not self._in_doubt:
-            PROCESS.prepared(self.ticket)
+            self._prepared.add(self.ticket)
 
     def apply(self, turn: Turn, recovery: Recovery) -> None:
         """Note in a registered turn and its recovery what the ticket says of it."""

@@ -293,7 +293,7 @@ class SessionStream(AsyncScope):
         self._check_session(ticket, "resume")
         if save is not None:
             check_callback(save, "resume(save=...)", 1)
-        resumption = Resumption(ticket, save, resend=resend)
+        resumption = Resumption(ticket, save, controller.prepared, resend=resend)
         request = resumption.request
         check_request(request, "resume", self._session_id, allow_shell=ticket.allow_shell)
         return Message(controller, request, self._on_permission, resumption)

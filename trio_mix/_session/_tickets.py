@@ -10,7 +10,6 @@ import trio
 
 from trio_mix import errors
 from trio_mix._reply import Reply  # noqa: TC001 - for typing.get_type_hints
-from trio_mix._session._resume import PROCESS
 from trio_mix._ticket import Baseline, Ticket
 from trio_mix._turns._baseline import baseline_of, digest_of
 from trio_mix._turns._decisions import Reading
@@ -78,7 +77,7 @@ async def prepare(controller: StreamController, request: MessageRequest, *, shel
             "prepare(...): the ticket is larger than 8 KiB beside its text, because of `media`, "
             "`apps` or the ids of the session: pass fewer names."
         )
-    PROCESS.prepared(ticket)
+    controller.prepared.add(ticket)
     return ticket
 
 
@@ -86,8 +85,7 @@ def _outstanding(controller: StreamController, text: str) -> int:
     """Return how many other messages with an equal text may be stored from now on."""
     digest = digest_of(text)
     queued = sum(digest_of(each.text) == digest for each in controller.requests)
-    fresh = PROCESS.fresh.values()
-    prepared = sum(each == (controller.session_id, digest) for each in fresh)
+    prepared = controller.prepared.count(controller.session_id, text)
     return queued + prepared + controller.stored.history.in_doubt(text)
 
 
