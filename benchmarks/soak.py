@@ -5,7 +5,10 @@ collection, and must not grow. The memory is that of the whole process, the bund
 whose log and stored messages are kept short. The first quarter is warm-up; the growth of the rest
 is printed.
 
-    python -m benchmarks.soak --hours 24 --minutes 2
+    python -m benchmarks.soak --hours 24 --minutes 2 --mixed 2
+
+``--mixed`` is the run on sockets with every other way in and out at once: large, odd, compressed
+and endless bodies, files, redirects, event sources, sessions that are left, random cancellation.
 """
 
 from __future__ import annotations
@@ -17,12 +20,14 @@ import os
 import random
 import sys
 import time
+from collections import Counter
 from contextlib import AsyncExitStack
 
 import attrs
 import trio
 import trio.testing
 
+from benchmarks.soak_mixture import Mixture
 from trio_mix import Mix, ReconnectPolicy, SessionStream, errors
 from trio_mix.testing import FaultPlan, FaultProxy, MixServer, Pause, Say, Think, Turn, UseTool
 
@@ -57,6 +62,8 @@ class Soak:
     lasted: float = 0.0
     took: float = 0.0
     run_twice: int = 0
+    others: Counter[str] = attrs.field(factory=Counter)
+    """The operations beside the messages, and whether each succeeded, failed or was cancelled."""
     unknown: int = 0
     """The messages that ended as ``unknown``."""
     unknown_stored: int = 0
@@ -93,7 +100,7 @@ class Soak:
             f" run twice {self.run_twice}; events {self.events}, connections lost {self.losses},"
             f" rotated {self.rotations}"
         )
-        lines = [summary]
+        lines = [summary, *(f"  {name}: {count}" for name, count in sorted(self.others.items()))]
         for name, (early, late) in self.flat().items():
             unit = 2**20 if name == "memory" else 1
             lines.append(f"  {name:12} {early / unit:10.1f} -> {late / unit:10.1f}")
@@ -265,9 +272,15 @@ def on_an_oldest_server(
     return soak
 
 
-def on_sockets(seconds: float, seed: int = 1) -> Soak:
-    """Run a stream over real sockets, through a proxy that injects faults."""
-    soak = Soak("real clock, sockets, faults")
+def on_sockets(seconds: float, seed: int = 1, *, mixtures: int = 0) -> Soak:
+    """Run a stream over real sockets, through a proxy that injects faults.
+
+    Args:
+      seconds: how long.
+      seed: of everything random.
+      mixtures: how many tasks make other operations meanwhile.
+    """
+    soak = Soak("real clock, sockets, faults" + (", mixed" if mixtures else ""))
     rng = random.Random(seed)
 
     async def drop_connections(proxy: FaultProxy) -> None:
@@ -294,6 +307,9 @@ def on_sockets(seconds: float, seed: int = 1) -> Soak:
             ):
                 sender = _Sender(soak, server, session_id)
                 nursery.start_soon(drop_connections, proxy)
+                others = [Mixture(server, proxy.url, rng) for _ in range(mixtures)]
+                for other in others:
+                    nursery.start_soon(other.run)
                 began = trio.current_time()
                 due = period = seconds / 24
                 while trio.current_time() - began < seconds:
@@ -306,6 +322,9 @@ def on_sockets(seconds: float, seed: int = 1) -> Soak:
                         sender.measure(session)
                 sender.measure(session)
                 soak.lasted = trio.current_time() - began
+                for other in others:
+                    soak.others.update(other.done)
+                    soak.others.update(f"{name}, failed" for name in other.failed.elements())
                 nursery.cancel_scope.cancel()
 
     began = time.perf_counter()
@@ -321,6 +340,7 @@ def main() -> int:
     parser.add_argument(
         "--oldest", type=float, default=30.0, help="minutes on an oldest server; 0: none"
     )
+    parser.add_argument("--mixed", type=float, default=0.0, help="minutes of everything; 0: none")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     logging.disable(logging.WARNING)  # lost connections are intended here
@@ -333,6 +353,9 @@ def main() -> int:
         print(soaks[-1], flush=True)
     if options.minutes:
         soaks.append(on_sockets(options.minutes * 60, seed=options.seed))
+        print(soaks[-1], flush=True)
+    if options.mixed:
+        soaks.append(on_sockets(options.mixed * 60, seed=options.seed, mixtures=2))
         print(soaks[-1], flush=True)
     failed = (soak.grows() or soak.run_twice or soak.unknown_stored for soak in soaks)
     return 1 if any(failed) else 0

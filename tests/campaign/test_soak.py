@@ -53,6 +53,12 @@ def test_no_stored_message_is_unknown_on_an_oldest_server(soak: ModuleType) -> N
     assert result.unknown_stored > 2
 
 
+def test_every_way_in_and_out_at_once_fails_only_with_typed_errors(soak: ModuleType) -> None:
+    result = soak.on_sockets(seconds=3.0, mixtures=2)
+    assert sum(result.others.values()) > 10
+    assert result.run_twice == 0
+
+
 def test_growth_is_reported(soak: ModuleType) -> None:
     result = soak.Soak("leaky")
     flat = soak.Reading(memory=2**26, objects=50_000, tasks=10, files=10, connections=2)
