@@ -99,6 +99,7 @@ async def test_the_oldest_servers_are_measured_in_an_existing_session(
     async with MixServer("pipeline-oldest") as server:
         code, found, report = await examine(capsys, server.url)
         assert (code, report["generation"]) == (OK, "pipeline-oldest")
+        assert found["json-rpc"]["measured"] == {"sessions": 0}
         assert "--session" in str(found["session"]["then"])
         session = server.create_session()
         code, found, _ = await examine(capsys, server.url, session=session)
@@ -107,6 +108,15 @@ async def test_the_oldest_servers_are_measured_in_an_existing_session(
         assert found["retry"]["measured"] == {"seconds": None}
         assert found["replay"]["verdict"] == "note"
         assert server.stored(session) == []
+
+
+async def test_an_oldest_server_without_json_rpc_cannot_recover_messages(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async with MixServer("pipeline-oldest", jsonrpc=False) as server:
+        code, found, _ = await examine(capsys, server.url)
+        assert (code, found["json-rpc"]["verdict"]) == (OK, "note")
+        assert "lost ends with an error" in str(found["json-rpc"]["then"])
 
 
 async def test_heartbeats_are_measured_on_request(capsys: pytest.CaptureFixture[str]) -> None:

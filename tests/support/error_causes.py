@@ -150,7 +150,7 @@ async def oldest_server(stage: Stage) -> None:
     "JSON-RPC has the operation without this argument",
     operation="sessions.create",
     target="http://mix.test/rpc",
-    remedy="custom_system_prompt=... must be left out",
+    remedy="custom_system_prompt must be left out",
     server={"api": "pipeline-oldest"},
 )
 async def argument_of_newer_servers(stage: Stage) -> None:

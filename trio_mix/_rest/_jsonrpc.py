@@ -75,8 +75,7 @@ def rpc_body(
         elif value and value != (fixed := method.fixed.get(param.name)):
             wanted = "left out" if fixed is None else repr(fixed)
             raise NoSuchOperation(
-                f"{param.name}=... must be {wanted}, because the server speaks JSON-RPC instead of"
-                " REST",
+                f"{param.name} must be {wanted}, because the server has JSON-RPC instead of REST",
                 request=RequestInfo("POST", url, operation.name),
             )
     if method.request is not None:

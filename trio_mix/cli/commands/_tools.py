@@ -10,7 +10,7 @@ from trio_mix.cli._client import open_client
 from trio_mix.cli._errors import OK, CommandUsageError
 from trio_mix.cli.ui._tables import show_records
 from trio_mix.cli.ui._text import clean, excerpt
-from trio_mix.errors import MixError
+from trio_mix.errors import MixError, NoSuchOperation
 
 if TYPE_CHECKING:
     from trio_mix import Mix
@@ -41,6 +41,8 @@ async def list_tools(server: str | None, *, jsonl: bool) -> int:
     async with open_client(server) as mix:
         try:
             tools = (await mix.tools.list_llm_tools()).tools or ()
+        except NoSuchOperation:
+            raise
         except MixError as error:
             if error.status_code != 404:
                 raise

@@ -54,7 +54,7 @@ _GENERATIONS: Final[dict[str, tuple[str, str]]] = {
     ),
     "pipeline-oldest": (
         "oldest pipeline (before 0.6): no REST, no ids, no deltas",
-        "text is read from `complete`; a message whose connection is lost ends with an error",
+        "text is read from `complete`; events are matched by order",
     ),
 }
 
@@ -102,11 +102,12 @@ async def _examine(probe: Probe, report: Report, session: str | None, listen: fl
         return
     if report.generation == "pipeline-oldest":
         _report_generation(report, "pipeline-oldest")
+        await _check_jsonrpc(probe, report)
         if session is None:
             report.add(
                 "session",
                 "unknown",
-                "a server without REST cannot create a session",
+                "none was created, because this server does not delete the last session in use",
                 "--session ID measures in an existing one, with an unknown slash command",
             )
             return
@@ -292,6 +293,28 @@ async def _check_credentials(probe: Probe, report: Report) -> None:
             failure=REFUSED,
             provider=valid.provider,
         )
+
+
+async def _check_jsonrpc(probe: Probe, report: Report) -> None:
+    """Report whether a server without REST has JSON-RPC instead."""
+    await trio.lowlevel.checkpoint()
+    try:
+        sessions = await probe.mix.sessions.list(options=probe.options)
+    except errors.TrioMixError:
+        report.add(
+            "json-rpc",
+            "note",
+            "there is no JSON-RPC: nothing that is stored can be read, and nothing cancelled",
+            "a message whose connection is lost ends with an error",
+        )
+        return
+    report.add(
+        "json-rpc",
+        "ok",
+        f"JSON-RPC lists {len(sessions)} sessions",
+        "sessions, stored messages, cancelling, permissions and commands use it",
+        sessions=len(sessions),
+    )
 
 
 async def _create(probe: Probe, report: Report) -> str | None:
