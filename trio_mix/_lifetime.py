@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractAsyncContextManager
 
-__all__ = ["OwnedNursery", "one_cancellation"]
+__all__ = ["OwnedNursery", "one_cancellation", "open_tcp_stream"]
 
 
 class OwnedNursery:
@@ -123,6 +123,20 @@ def one_cancellation(error: BaseException) -> BaseException:
             return failure
     only_cancelled = all(isinstance(failure, trio.Cancelled) for failure in failures)
     return failures[0] if only_cancelled else error
+
+
+async def open_tcp_stream(
+    host: str, port: int, *, local_address: str | None = None
+) -> trio.SocketStream:
+    """Connect to a host; as `trio.open_tcp_stream`, which raises groups of cancellations.
+
+    Raises:
+      OSError: no address of the host accepts a connection.
+    """
+    try:
+        return await trio.open_tcp_stream(host, port, local_address=local_address)
+    except BaseExceptionGroup as group:  # of its attempts for several addresses
+        raise one_cancellation(group) from None
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:

@@ -6,6 +6,7 @@ import json
 import logging
 import ssl
 import traceback
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,6 +27,8 @@ from trio_mix.errors import (
 from trio_mix.testing import MixServer, TunnelClosed, TunnelOpened, cancel_at_every_checkpoint
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from tests.support.devtools_kit import Bench
 
 PATH = "/api/v1/tunnel/cdp/session/"
@@ -406,3 +409,41 @@ async def test_a_server_that_does_not_speak_websocket_is_a_failure_and_not_a_han
 def _port_of(listener: trio.SocketListener) -> int:
     port: int = listener.socket.getsockname()[1]
     return port
+
+
+async def test_opening_that_is_cancelled_raises_one_cancelled(bench: Bench) -> None:
+    """Also while it connects, to the browser or to the server."""
+
+    async def enter() -> None:
+        async with bench.tunnel():
+            await trio.lowlevel.checkpoint()
+
+    async def enter_at_localhost() -> None:
+        url = bench.browser.url.replace("127.0.0.1", "localhost")
+        async with bench.tunnel(cdp_url=url):
+            await trio.lowlevel.checkpoint()
+
+    async def raised_by(enter: Callable[[], Awaitable[None]], checkpoints: int) -> str:
+        name = "nothing"
+
+        async def run() -> None:
+            nonlocal name
+            try:
+                await enter()
+            except BaseException as exc:
+                name = type(exc).__name__
+                raise
+            finally:
+                nursery.cancel_scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run)
+            for _ in range(checkpoints):
+                await trio.lowlevel.checkpoint()
+            nursery.cancel_scope.cancel()
+        return name
+
+    for each in (enter, enter_at_localhost):
+        found = Counter([await raised_by(each, number) for number in range(0, 120, 3)])
+        assert set(found) <= {"Cancelled", "nothing"}, found
+        assert found["Cancelled"] >= 3

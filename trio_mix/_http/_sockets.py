@@ -14,7 +14,7 @@ import httpx
 import trio
 
 from trio_mix._http._errors import WriteError
-from trio_mix._lifetime import one_cancellation
+from trio_mix._lifetime import open_tcp_stream
 
 if TYPE_CHECKING:
     import ssl
@@ -112,10 +112,7 @@ class TrioBackend:
     ) -> NetworkStream:
         """Connect, and set the socket options."""
         with trio.move_on_after(float("inf") if timeout is None else timeout):
-            try:
-                stream = await trio.open_tcp_stream(host, port, local_address=local_address)
-            except BaseExceptionGroup as group:  # of its attempts for several addresses
-                raise one_cancellation(group) from None
+            stream = await open_tcp_stream(host, port, local_address=local_address)
             for option in socket_options or ():
                 stream.socket.setsockopt(*option)  # pyright: ignore
             return TrioStream(stream)

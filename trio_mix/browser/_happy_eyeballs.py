@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from trio_mix._lifetime import open_tcp_stream
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -24,7 +26,7 @@ async def connect_to_one(addresses: Sequence[str], port: int) -> trio.SocketStre
     async def attempt(address: str, failed: trio.Event) -> None:
         nonlocal winner
         try:
-            stream = await trio.open_tcp_stream(address, port)
+            stream = await open_tcp_stream(address, port)
         except OSError:
             failed.set()
             await trio.lowlevel.cancel_shielded_checkpoint()

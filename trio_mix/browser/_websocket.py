@@ -23,6 +23,7 @@ from trio_websocket import ConnectionClosed, ConnectionRejected, wrap_client_str
 from wsproto.events import TextMessage
 from wsproto.utilities import ProtocolError
 
+from trio_mix._lifetime import open_tcp_stream
 from trio_mix.browser._opening import OpeningStream
 from trio_mix.browser._transport import TransportLost
 
@@ -70,7 +71,7 @@ class WebSocketAddress:
 
 async def open_tcp(host: str, port: int) -> trio.abc.Stream:
     """Open a TCP connection."""
-    return await trio.open_tcp_stream(host, port)
+    return await open_tcp_stream(host, port)
 
 
 @final

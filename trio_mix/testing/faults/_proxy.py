@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal, Self
 import attrs
 import trio
 
-from trio_mix._lifetime import OwnedNursery
+from trio_mix._lifetime import OwnedNursery, open_tcp_stream
 from trio_mix._usage import AsyncScope
 from trio_mix.errors import ConfigurationError, UsageError
 from trio_mix.testing.faults._forwarder import Forwarder
@@ -268,7 +268,7 @@ class FaultProxy(AsyncScope):
         if self._memory is not None:
             await trio.lowlevel.checkpoint()
             return self._memory.connect()
-        return await trio.open_tcp_stream(*self._upstream)
+        return await open_tcp_stream(*self._upstream)
 
     def _count_bytes(self, direction: Direction, size: int) -> None:
         self._bytes[direction] += size

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final, Self
 import h11
 import trio
 
+from trio_mix._lifetime import open_tcp_stream
 from trio_mix.errors import ConfigurationError
 from trio_mix.testing.net._guard import RequestGuard
 from trio_mix.testing.net._http1 import HttpExchange, serve_connection
@@ -252,7 +253,7 @@ class Recorder:
             await trio.lowlevel.checkpoint()
             return self._memory.connect()
         if not self._secure:
-            return await trio.open_tcp_stream(*self._address)
+            return await open_tcp_stream(*self._address)
         stream = await trio.open_ssl_over_tcp_stream(
             *self._address, ssl_context=self._ssl_context, https_compatible=True
         )
