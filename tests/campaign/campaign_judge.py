@@ -4,7 +4,8 @@ The invariants:
 
 1. Each message ended in a reply, a typed error, or its caller's own cancellation, within its bound.
 2. A reply's text is the whole text of one run of its message, or the reply is marked incomplete.
-3. Joined text deltas are the reply's text; streamed events up to a gap are a prefix of it.
+3. Joined text deltas are the reply's text, and streamed events up to a gap are a prefix of it; if
+   the reply has doubts, its text may be corrected at the end.
 4. The server ran no message more often than it was sent.
 5. No event reached two messages, or a message of another turn, unless the result is marked.
 6. An error is accurate: a message reported as not run did not run, one reported as gone is gone,
@@ -182,10 +183,10 @@ def _ended(run: Run) -> Iterator[Violation]:
             yield Violation("no error of the library", f"{outcome.job}: {outcome.error!r}")
         if outcome.reply is not None and outcome.deltas is not None:
             joined = "".join(outcome.deltas)
-            if joined != outcome.reply.text and "answer" not in outcome.reply.doubts:
+            if joined != outcome.reply.text and not outcome.reply.doubts:
                 text = f"joined {joined!r} is not {outcome.reply.text!r}"
                 yield Violation("deltas", f"{outcome.job}: {text}")
-        if outcome.reply is not None and "answer" not in outcome.reply.doubts:
+        if outcome.reply is not None and not outcome.reply.doubts:
             streamed = _streamed(outcome)
             if not outcome.reply.text.startswith(streamed):
                 text = f"{streamed!r} does not begin {outcome.reply.text!r}"
@@ -219,11 +220,9 @@ def _flagged(outcome: Outcome) -> bool:
 def _shared(run: Run) -> Iterator[Violation]:
     seen: dict[int, Outcome] = {}
     owners: dict[str, Outcome] = {}
-    # Without ids, the events of a message that was left early may be another turn's: the end, which
-    # would show it, was not waited for.
-    unknowable = run.schedule.features & {"two clients", "at work", "reopen"} and (
-        run.schedule.apis != {"async"}
-    )
+    # The events of a message that was left early may be another turn's: the end, which would show
+    # it, was not waited for.
+    unknowable = run.schedule.features & {"two clients", "at work", "reopen"}
     for outcome in run.outcomes:
         names: set[str] = set()
         for event in outcome.events:
