@@ -51,6 +51,21 @@ async def test_a_redirect_to_another_origin_is_not_followed(
     assert other.connections == 0
 
 
+async def test_a_location_in_utf_8_or_latin_1_is_followed(
+    http: Http, nursery: trio.Nursery
+) -> None:
+    for target in ("/n\u00e9".encode(), "/n\u00e9".encode("latin-1"), b"/n%C3%A9"):
+        moved = b"HTTP/1.1 307 Moved\r\nLocation: %b\r\nContent-Length: 0\r\n\r\n" % target
+
+        async def handler(peer: Peer, moved: bytes = moved) -> None:
+            while (request := await peer.request()) is not None:
+                await peer.send(OK if request.target == "/n%C3%A9" else moved)
+
+        server = await serve(nursery, handler)
+        response = await http.request("GET", f"{server.url}/old", headers={}, timeout=5)
+        assert (response.status_code, target) == (200, target)
+
+
 async def moving(nursery: trio.Nursery, status: int, answer: bytes = OK) -> RawServer:
     """Serve a redirect to /new for any other path."""
 

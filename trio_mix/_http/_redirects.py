@@ -34,6 +34,7 @@ def redirect_target(request: HttpRequest, status_code: int, location: str | None
             f"The redirect was not followed, because HTTP {status_code} would turn"
             f" {request.method} into GET: use the final URL."
         )
+    location = _as_utf_8(location)
     shown = sanitize_url(location)
     target = request.target
     try:
@@ -52,3 +53,11 @@ def redirect_target(request: HttpRequest, status_code: int, location: str | None
             " URL, or pass the content as bytes or as a path."
         )
     return new
+
+
+def _as_utf_8(location: str) -> str:
+    """Return a location that was sent in UTF-8, which servers do, and was read as latin-1."""
+    try:
+        return location.encode("latin-1").decode()
+    except UnicodeError:
+        return location
