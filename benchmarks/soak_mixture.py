@@ -59,6 +59,7 @@ class Mixture:
         self._url = url
         self._rng = rng
         self._session = server.create_session()
+        self._uploads = 0
         self._operations: list[Callable[[Mix], Awaitable[None]]] = [
             self.large_list,
             self.compressed_list,
@@ -128,10 +129,13 @@ class Mixture:
 
     async def upload_and_download(self, mix: Mix) -> None:
         content = self._rng.randbytes(200_000)
-        await mix.files.upload(id=self._session, file=content, filename="a.bin")
+        # Another name each time: an upload that was cancelled may reach the server later.
+        self._uploads = (self._uploads + 1) % 50
+        name = f"{self._uploads}.bin"
+        await mix.files.upload(id=self._session, file=content, filename=name)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "a.bin"
-            await mix.files.download(id=self._session, filename="a.bin", to=path)
+            await mix.files.download(id=self._session, filename=name, to=path)
             assert await trio.Path(path).read_bytes() == content
 
     async def progress_that_raises(self, mix: Mix) -> None:
@@ -147,7 +151,7 @@ class Mixture:
 
     async def file_beyond_its_limit(self, mix: Mix) -> None:
         options = RequestOptions(max_body_size=100_000)
-        await mix.files.get(id=self._session, filename="a.bin", options=options)
+        await mix.files.get(id=self._session, filename="1.bin", options=options)
 
     async def endless_body(self, mix: Mix) -> None:
         self._answer(b"[" + b"0," * 5_000_000)

@@ -54,6 +54,15 @@ async def test_the_token_and_the_clients_headers_are_only_in_the_handshake(
         assert secret not in caplog.text
 
 
+async def test_a_balancers_cookie_is_sent_in_the_handshake(bench: Bench) -> None:
+    sticky = {"Set-Cookie": "node=7; Path=/"}
+    bench.server.answer_next("/api/sessions", 200, headers=sticky, body=b"[]")
+    await bench.mix.sessions.list()
+    async with bench.tunnel():
+        (handshake,) = bench.server.requests("GET", "/api/v1/tunnel/cdp")
+    assert handshake.headers["cookie"] == "node=7"
+
+
 async def test_a_token_function_is_called_at_every_connect(bench: Bench) -> None:
     tokens = iter(["one", "two", "three"])
 

@@ -194,6 +194,15 @@ class Http:
             return await self._follow(request, progress, own=True)
         raise _timed_out(progress, connect_timeout)
 
+    def cookie_header(self, target: Target, given: str = "") -> str:
+        """Return the ``Cookie`` header for a request that is not made here, as a handshake.
+
+        Args:
+          target: where the request is sent.
+          given: the ``Cookie`` header of the caller.
+        """
+        return given if self._client is not None else self._cookies.header(target, given)
+
     async def aclose(self) -> None:
         """Close the idle connections. Idempotent; open streams are closed by their owners."""
         self._closed = True

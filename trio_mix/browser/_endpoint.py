@@ -19,7 +19,13 @@ from urllib.parse import quote, unquote, urlsplit
 
 import attrs
 
-from trio_mix._http import Target, default_ssl_context, is_transient, parse_retry_after
+from trio_mix._http import (
+    Target,
+    default_ssl_context,
+    header_secrets,
+    is_transient,
+    parse_retry_after,
+)
 from trio_mix._redact import Redactor
 from trio_mix._version import __version__
 from trio_mix.browser._errors import TunnelRefused
@@ -101,7 +107,6 @@ class TunnelEndpoint:
         secrets = [token, *headers.values()]
         if parts.username is not None:
             secrets += [parts.password or parts.username, unquote(parts.password or parts.username)]
-        self._redactor = Redactor(secrets)
         sent = {"user-agent": f"trio-mix/{__version__}"}
         if (authorization := self.target.authorization()) is not None:
             sent["authorization"] = authorization
@@ -110,6 +115,10 @@ class TunnelEndpoint:
                 "sec-websocket-"
             ):
                 sent[name.lower()] = value
+        cookie = self._mix._caller.http.cookie_header(self.target, sent.get("cookie", ""))
+        if cookie:
+            sent["cookie"] = cookie
+        self._redactor = Redactor([*secrets, *header_secrets(sent)])
         resource = self.target.path.decode("ascii") + f"?token={quote(token, safe='')}"
         return address_of(self.target, resource, self._ssl_context, sent)
 
