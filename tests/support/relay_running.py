@@ -27,6 +27,7 @@ class RelayInMemory:
 
     Attributes:
       relay: the relay.
+      log: its log.
       network: for clients.
       store: the disk of its log.
     """
@@ -37,6 +38,7 @@ class RelayInMemory:
         self.store = store
         self.network = MemoryNetwork(self._accept)
         self.relay: Relay
+        self.log: MemoryLog
         self._server = server
         self._options = options
         self._nursery: trio.Nursery | None = None
@@ -55,15 +57,16 @@ class RelayInMemory:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         self._ended = trio.Event()
         try:
+            self.log = MemoryLog(self.store)
             self.relay = Relay(
                 self._server.url,
-                log=MemoryLog(self.store),
+                log=self.log,
                 network=self._server.network,
                 allowed_hosts=("mix.test",),
                 **self._options,
             )
             async with self.relay, trio.open_nursery() as self._nursery:
-                await self.relay.hub.wait_ready()
+                await self.relay.wait_ready()
                 task_status.started()
                 await trio.sleep_forever()
         finally:

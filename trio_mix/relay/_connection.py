@@ -115,7 +115,7 @@ class SocketConnection(trio.abc.AsyncResource):
           trio.ClosedResourceError: the connection is closed.
         """
         await trio.lowlevel.checkpoint()
-        while True:
+        while True:  # noqa: ASYNC913 - each iteration waits, returns or raises
             try:
                 return self._open().recv(max_bytes)
             except (BlockingIOError, InterruptedError):
@@ -219,7 +219,7 @@ class ConnectionListener(trio.abc.Listener[SocketConnection]):
           trio.ClosedResourceError: the listener is closed.
         """
         await trio.lowlevel.checkpoint()
-        while True:
+        while True:  # noqa: ASYNC913 - each iteration waits, returns or raises
             try:
                 accepted, _ = self._open().accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):

@@ -241,7 +241,7 @@ class Exchange:
             raise failure
         return result
 
-    async def _cancel_when_gone(self, scope: trio.CancelScope) -> None:
+    async def _cancel_when_gone(self, scope: trio.CancelScope) -> None:  # noqa: ASYNC910 - reading and sending wait
         early = 0
         try:
             while early <= _EARLY and (data := await self._connection.receive_some(_READ)):
@@ -258,9 +258,9 @@ class Exchange:
         head = h11.Response(status_code=status, headers=every, reason=reason.encode())
         return self._h11.send(head) or b""
 
-    async def _send(self, data: bytes) -> None:
+    async def _send(self, data: bytes) -> None:  # noqa: ASYNC910 - reading and sending wait
         view = memoryview(data)
-        with trio.CancelScope() as scope:
+        with trio.CancelScope() as scope:  # noqa: ASYNC912 - reading and sending wait
             while view:
                 scope.deadline = trio.current_time() + self.limits.stall_timeout
                 view = view[await self._connection.send_some(view[:_PIECE]) :]
@@ -343,14 +343,14 @@ async def _handle(exchange: Exchange, handler: Handler) -> Takeover | None:
     return None
 
 
-async def _finish_request(exchange: Exchange) -> None:
+async def _finish_request(exchange: Exchange) -> None:  # noqa: ASYNC910 - reading and sending wait
     """Read a small rest of the body, so that the connection can be used again (rule 2)."""
     headers = exchange.head.headers
     length = headers.get("content-length", "0")
     if "transfer-encoding" in headers or not length.isdecimal() or int(length) > _READ:
         await trio.lowlevel.checkpoint()
         return
-    with trio.move_on_after(_CLEANUP):
+    with trio.move_on_after(_CLEANUP):  # noqa: ASYNC912 - reading and sending wait
         try:
             while await exchange.discard_piece():
                 pass
@@ -358,10 +358,10 @@ async def _finish_request(exchange: Exchange) -> None:
             pass
 
 
-async def _discard(connection: ServerConnection) -> None:
+async def _discard(connection: ServerConnection) -> None:  # noqa: ASYNC910 - reading and sending wait
     """Read the rest of a body for a moment: closing at once could reset the response away."""
     size = 0
-    with trio.move_on_after(_CLEANUP):
+    with trio.move_on_after(_CLEANUP):  # noqa: ASYNC912 - reading and sending wait
         while size < _DISCARDED and (data := await connection.receive_some(_READ)):
             size += len(data)
 
@@ -370,6 +370,7 @@ async def _next_head(
     connection: ServerConnection, protocol: h11.Connection, limits: HttpLimits
 ) -> RequestHead | None:
     """Return the next request's head; None: the client closed the connection, or was idle."""
+    begun = False
     with trio.CancelScope() as scope:
         scope.deadline = trio.current_time() + limits.idle_timeout
         begun = bool(protocol.trailing_data[0])

@@ -201,7 +201,7 @@ class Pump:
                     del self._scheduled[channel]
                     await self._serve(channel)
 
-    async def _serve(self, channel: Channel) -> None:
+    async def _serve(self, channel: Channel) -> None:  # noqa: ASYNC910 - a checkpoint for each slice
         """Bring the consumers of a channel up to date."""
         source = channel.source
         joined: dict[tuple[int, Format], tuple[bytes, int] | None] = {}

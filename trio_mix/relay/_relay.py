@@ -141,11 +141,6 @@ class Relay:
         """The address that `serve` has bound; empty before."""
         return self._url
 
-    @property
-    def hub(self) -> Hub:
-        """The sessions."""
-        return self._hub
-
     async def __aenter__(self) -> Self:
         """Open the log, and resume the messages that were accepted before.
 
@@ -225,6 +220,10 @@ class Relay:
         routes = self._routes(_IN_MEMORY, loopback=True)
         await self._serve(StreamConnection(stream), routes)
 
+    async def wait_ready(self) -> None:
+        """Wait until the Mix server was reached: now, or before the log was opened again."""
+        await self._hub.wait_ready()
+
     async def drain(self, timeout: float | None = None) -> None:
         """Stop: accept no messages, let running turns finish, close all streams.
 
@@ -235,7 +234,7 @@ class Relay:
         """
         limit = self.drain_timeout if timeout is None else timeout
         await drain(self._hub, self._streams, self._state, limit)
-        with trio.move_on_after(_LAST_RESPONSES):
+        with trio.move_on_after(_LAST_RESPONSES):  # noqa: ASYNC912 - serving a connection waits
             while self._handlers:
                 self._idle = trio.Event()
                 await self._idle.wait()
@@ -259,7 +258,7 @@ class Relay:
             loopback=loopback,
         )
 
-    async def _serve(self, connection: ServerConnection, routes: Routes) -> None:
+    async def _serve(self, connection: ServerConnection, routes: Routes) -> None:  # noqa: ASYNC910 - serving a connection waits
         """Serve one connection (rule 4)."""
         self._state.connections += 1
         self._handlers += 1

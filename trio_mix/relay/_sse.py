@@ -339,7 +339,7 @@ class _Consumer:
         except RelayError as error:  # the log cannot be read: the client returns with its position
             _log.warning("a stream of session %s was cut: %s", self.feed.session_id, error)
             connection.abort()
-            return
+            return  # noqa: ASYNC910 - sending and sleeping wait
         else:
             if not self._sink.rest and self._framed:
                 with trio.move_on_after(_CLEANUP):
@@ -361,7 +361,7 @@ class _Consumer:
                 continue
             if sink.position >= feed.newest:
                 if feed.closed is not None:
-                    return
+                    return  # noqa: ASYNC910 - sending and sleeping wait
                 await self._sleep(connection, channel)
                 continue
             chunk = feed.read_nowait(sink.position, relay=self.relay, limit=_LIVE)
@@ -370,7 +370,7 @@ class _Consumer:
             if chunk.gap is not None:
                 self._streams.gaps += 1
                 if not self.relay:
-                    return  # the next ``connected`` has the gap (rule 4)
+                    return  # the next ``connected`` has the gap (rule 4)  # noqa: ASYNC910 - sending and sleeping wait
                 data = json.dumps(_gap_fields(chunk.gap))
                 await self._send(sink.format.frame(encode_frame(sink.position, "gap", data)))
             if chunk.data:
@@ -393,11 +393,11 @@ class _Consumer:
             self._parked = None
             channel.discard(self._sink)
 
-    async def _send(self, data: bytes | memoryview) -> None:
+    async def _send(self, data: bytes | memoryview) -> None:  # noqa: ASYNC910 - sending and sleeping wait
         """Send bytes in the consumer's own task (rule 4)."""
         view = memoryview(data)
         connection = self._sink.connection
-        with trio.CancelScope() as scope:
+        with trio.CancelScope() as scope:  # noqa: ASYNC912 - sending and sleeping wait
             try:
                 while view:
                     scope.deadline = trio.current_time() + self._streams.stall_timeout

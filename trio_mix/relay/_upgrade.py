@@ -117,7 +117,7 @@ async def _receive(
             parser.receive_data(await upstream.read(_READ))
         elif isinstance(event, h11.InformationalResponse):
             if event.status_code == 101:
-                return event, b""
+                return event, b""  # noqa: ASYNC910 - reading and writing wait
         elif isinstance(event, h11.Response):
             answer = event
         elif isinstance(event, h11.Data):
@@ -125,11 +125,11 @@ async def _receive(
         elif isinstance(event, h11.ConnectionClosed) and answer is None:
             raise trio.BrokenResourceError("the server closed the connection")
         if answer is not None and (isinstance(event, h11.EndOfMessage) or len(body) > _BODY):
-            return answer, body[:_BODY]
+            return answer, body[:_BODY]  # noqa: ASYNC910 - reading and writing wait
         await trio.lowlevel.checkpoint()
 
 
-async def _copy_down(
+async def _copy_down(  # noqa: ASYNC910 - reading and writing wait
     upstream: NetworkStream, connection: ServerConnection, late: bytes, scope: trio.CancelScope
 ) -> None:
     try:
@@ -142,7 +142,7 @@ async def _copy_down(
     scope.cancel(reason="the server has left")
 
 
-async def _copy_up(
+async def _copy_up(  # noqa: ASYNC910 - reading and writing wait
     connection: ServerConnection, upstream: NetworkStream, early: bytes, scope: trio.CancelScope
 ) -> None:
     try:

@@ -134,7 +134,7 @@ async def inspect(log: str, session: str | None, *, json: bool) -> int:
         found = await trio.to_thread.run_sync(inspect_session, path, session)
     except SessionUnknown as error:
         print_error(str(error))
-        return FAILED
+        return FAILED  # noqa: ASYNC910 - serving a connection waits
     fields: dict[str, object] = {
         "session": found.session_id,
         "epoch": found.epoch,
