@@ -48,6 +48,7 @@ from trio_mix.testing import (
     AskPermission,
     Cut,
     Fail,
+    Fault,
     FaultPlan,
     FaultProxy,
     MemoryNetwork,
@@ -152,16 +153,14 @@ def _turn(rng: random.Random, number: int) -> Turn:
 
 def _rule(rng: random.Random) -> Rule:
     where = rng.choice(["/stream", "/api", "/"])
-    fault = rng.choice(
-        [
-            Cut(rng.randint(100, 4000), how=rng.choice(["cut", "reset"])),
-            Cut(rng.randint(1, 400), direction="up"),
-            Cut(rng.randint(100, 3000), server_notices=False),
-            Stall(rng.randint(100, 3000), seconds=rng.choice([1.0, 30.0])),
-            Refuse(),
-        ]
-    )
-    return Rule(fault, path=where, connections=[rng.randint(1, 6) for _ in range(3)])
+    faults: list[Fault] = [
+        Cut(rng.randint(100, 4000), how=rng.choice(["cut", "reset"])),
+        Cut(rng.randint(1, 400), direction="up"),
+        Cut(rng.randint(100, 3000), server_notices=False),
+        Stall(rng.randint(100, 3000), seconds=rng.choice([1.0, 30.0])),
+        Refuse(),
+    ]
+    return Rule(rng.choice(faults), path=where, connections=[rng.randint(1, 6) for _ in range(3)])
 
 
 class ProcessNetwork(MemoryNetwork):

@@ -8,6 +8,7 @@ all turns are over.
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
@@ -34,4 +35,4 @@ async def main(server: str, log: str, session: str, texts: Sequence[str]) -> Non
 
 
 if __name__ == "__main__":
-    trio.run(main, *sys.argv[1:4], sys.argv[4:])
+    trio.run(partial(main, *sys.argv[1:4], texts=sys.argv[4:]))
