@@ -27,6 +27,7 @@ from trio_mix.testing import (
     FaultPlan,
     FaultProxy,
     Hang,
+    MessageRun,
     MixServer,
     Pause,
     Rule,
@@ -34,6 +35,7 @@ from trio_mix.testing import (
     Turn,
     UseTool,
     assert_ran_once,
+    cancel_at_every_checkpoint,
 )
 
 if TYPE_CHECKING:
@@ -388,3 +390,40 @@ async def test_a_position_is_found_again_or_the_gap_is_named(
             chunk = await feed.read(EPOCH + 1, relay=True)
             assert chunk.gap == start.gap
             assert chunk.position == newest
+
+
+async def test_a_hub_that_is_cancelled_at_any_checkpoint_loses_nothing(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The next hub on the same log finishes what was accepted: once, and with one end."""
+    async with MixServer(listen=False, pace=0.0) as server:
+        server.script("hi", Turn(Say("Hello there", deltas=["Hello ", "there"]), UseTool("bash")))
+        session = server.create_session()
+        stores = [MemoryStore()]
+        runs = 0
+
+        async def use() -> None:
+            async with open_hub(server, stores[-1]) as hub, hub.session(session) as feed:
+                start = await feed.start(from_="earliest")
+                sent = await post(feed, "hi", key="k")
+                await feed.wait(start.position)
+                await feed.read(start.position, relay=True)
+                await until_over(feed, sent)
+
+        async def check() -> None:
+            nonlocal runs
+            store = stores[-1]
+            stores.append(MemoryStore())
+            accepted = len(store.turns)
+            assert accepted <= 1
+            async with open_hub(server, store) as hub, hub.session(session) as feed:
+                for turn_id in store.turns:
+                    turn = await feed.wait_turn(turn_id)
+                    assert turn.state is TurnState.DONE
+                frames = await read_all(feed, 0)
+            ran = sum(isinstance(each, MessageRun) for each in server.log)
+            assert ran - runs == accepted == len(ends_of(frames))
+            runs = ran
+
+        sweep = await cancel_at_every_checkpoint(use, check=check)
+        assert sweep.checkpoints > 20

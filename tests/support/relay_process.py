@@ -35,4 +35,5 @@ async def main(server: str, log: str, session: str, texts: Sequence[str]) -> Non
 
 
 if __name__ == "__main__":
-    trio.run(partial(main, *sys.argv[1:4], texts=sys.argv[4:]))
+    server, log, session, *texts = sys.argv[1:]
+    trio.run(partial(main, server, log, session, texts))
