@@ -427,3 +427,31 @@ async def test_a_hub_that_is_cancelled_at_any_checkpoint_loses_nothing(
 
         sweep = await cancel_at_every_checkpoint(use, check=check)
         assert sweep.checkpoints > 20
+
+
+async def test_after_a_lost_connection_text_arrives_before_the_turn_is_over(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """What is held back after the hole is passed on once the stored messages show its place."""
+    words = [f"word number {number}. " for number in range(100)]
+    async with MixServer(listen=False, pace=0.0) as server:
+        steps = [step for word in words for step in (Say(word, deltas=[word]), Pause(1.0))]
+        server.script("long", Turn(*steps))
+        session = server.create_session()
+        async with FaultProxy(server) as proxy:
+            async with open_hub(server, network=proxy.network) as hub, hub.session(session) as feed:
+                start = await feed.start()
+                sent = await post(feed, "long")
+                turn_id = sent.turn.turn_id
+                await trio.sleep(20)
+                await proxy.unplug()
+                await trio.sleep(5)
+                await proxy.plug_in()
+                await trio.sleep(40)
+                text = text_of(await read_all(feed, start.position), turn_id)
+                assert "".join(words).startswith(text)
+                assert len(text) > len("".join(words[:50]))
+                await until_over(feed, sent)
+                frames = await read_all(feed, start.position)
+                assert text_of(frames, turn_id) == "".join(words)
+                assert [end.turn_id for end in ends_of(frames)] == [turn_id]

@@ -341,3 +341,69 @@ def test_every_state_leads_to_an_end_and_ends_lead_nowhere() -> None:
     assert may_resend(TurnState.POSTING, takeover=False)
     assert not may_resend(TurnState.POSTING, takeover=True)
     assert not may_resend(TurnState.RUNNING, takeover=False)
+
+
+@given(scripts(ids=True), st.integers(0, 25), st.integers(0, 8), st.data())
+def test_what_is_held_back_is_released_in_mid_turn_where_the_stored_text_shows_its_place(
+    script: Script, at: int, size: int, data: st.DataObject
+) -> None:
+    """At any moment after the hole, what is stored is between what was sent and what will be."""
+    words = [f"word {number} " for number in range(60)]
+    named = {"assistantMessageId": "m9"}
+    more = [frame("content", content=word, **named) for word in words]
+    whole = Round(message_id="m9", text="".join(words))
+    last = frame("complete", done=True, content=whole.text, messageId="m9")
+    script = Script([*script.frames[:-1], *more, last], [*script.rounds, whole])
+    lost = range(min(at, 40), min(at, 40) + size)
+    asked = data.draw(st.integers(lost.stop, len(script.frames) - 2))
+    answered = data.draw(st.integers(asked, len(script.frames) - 2))
+    stored = data.draw(st.integers(asked, answered))
+    events = session_events()
+    events.begin("t", cut=False)
+    drafts: list[Draft] = []
+    held, released = "", False
+    for number, each in enumerate(script.frames):
+        if number in lost:
+            events.hole()
+        else:
+            drafts += events.take(each, mine=True)
+        if number == asked:
+            held = events.held_text
+        if number == answered and held:
+            missing = events.release(rounds_at(script, stored), held)
+            released = released or bool(missing)
+            drafts += missing
+    if released:
+        before = len(drafts)
+        assert [draft.event for draft in drafts].count("content") > 0
+        assert not events.held_text
+        assert before > 0
+    drafts += events.settle(script.outcome, script.rounds)
+    assert outline(drafts) == outline(plain(script.frames))
+    contents = [json.loads(draft.data)["content"] for draft in drafts if draft.event == "content"]
+    assert "".join(contents) == script.text
+
+
+def rounds_at(script: Script, last: int) -> list[Round]:
+    """Return what is stored of a turn when the server has sent its events up to one."""
+    sent = script.frames[: last + 1]
+    texts: dict[str, str] = {}
+    calls: set[str] = set()
+    for each in sent:
+        data = json.loads(each.data)
+        if each.event == "content":
+            texts[data["assistantMessageId"]] = (
+                texts.get(data["assistantMessageId"], "") + data["content"]
+            )
+        elif each.event == "tool_use_start":
+            texts.setdefault(data["assistantMessageId"], "")
+            calls.add(data["id"])
+    return [
+        attrs.evolve(
+            each,
+            text=texts[each.message_id],
+            calls=[call for call in each.calls if call.tool_call_id in calls],
+        )
+        for each in script.rounds
+        if each.message_id in texts
+    ]

@@ -38,6 +38,7 @@ __all__ = [
     "may_resend",
     "outcome_of_failure",
     "outcome_of_reply",
+    "overlap",
     "refusal",
     "with_turn_id",
 ]
@@ -140,6 +141,10 @@ def refusal(rejected: errors.MessageRejected) -> Answer:
 
 def _reason(answer: Answer) -> str:
     return f"the server refused the message with HTTP {answer.status}"
+
+
+_SHORTEST_OVERLAP: Final = 16
+"""Characters that must agree before events are released in the middle of a turn."""
 
 
 # -- what is appended --------------------------------------------------------------------------
@@ -245,6 +250,33 @@ def bridge(
             for call in each.calls:
                 drafts += _call(call, each.message_id, calls, later_calls, style)
     return drafts, follows
+
+
+def overlap(whole: str, start: int, before: str, now: str) -> int | None:
+    """Find where the text that was received after a hole begins in what is stored of a turn.
+
+    What is stored contains what was received before it was read, and perhaps more, which is
+    received soon. So the stored text ends with the beginning of what was received.
+
+    Args:
+      whole: the text that is stored of the turn.
+      start: where what was appended before the hole ends.
+      before: what had been received after the hole when the stored messages were asked for.
+      now: what has been received after the hole since.
+
+    Returns:
+      The position; None if there is none, or more than one.
+    """
+    if len(before) < _SHORTEST_OVERLAP:
+        return None
+    last = len(whole) - len(before)
+    first = max(start, len(whole) - len(now))
+    found = [
+        at
+        for at in range(first, last + 1)
+        if whole.startswith(before, at) and now.startswith(whole[at:])
+    ]
+    return found[0] if len(found) == 1 else None
 
 
 def _locate(

@@ -107,6 +107,7 @@ class SessionOwner:
                 nursery.start_soon(self._append)
                 nursery.start_soon(self._follow)
                 nursery.start_soon(self.sender.run)
+                nursery.start_soon(self.sender.release_held)
                 task_status.started()
                 await self._stop.wait()
                 nursery.cancel_scope.cancel(reason=self._reason)
@@ -153,6 +154,7 @@ class SessionOwner:
             wall_clock=self._now,
         )
         self.sender.on_idle = self.touch
+        self.upstream.changed = self.sender.hole
         self.sender.draining = self._draining
 
     def stop(self, reason: str) -> None:

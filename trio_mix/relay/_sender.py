@@ -43,7 +43,7 @@ from trio_mix.relay._records import (
     TurnRecord,
     TurnState,
 )
-from trio_mix.relay._stored_rounds import stored_rounds
+from trio_mix.relay._stored_rounds import running_rounds, stored_rounds
 from trio_mix.relay._upstream import FIRST_PAUSE, LONGEST_PAUSE
 from trio_mix.sse import SSEDecoder
 
@@ -64,6 +64,8 @@ if TYPE_CHECKING:
 __all__ = ["ActiveTurn", "TurnSender", "new_turn_id"]
 
 _LEASE_MARGIN: Final = 0.5
+_FIRST_READING: Final = 1.0
+_SLOWEST_READING: Final = 10.0
 _CANCELLED: Final = "the message was cancelled before it was sent"
 _GONE: Final = "the server does not know the session any more"
 
@@ -146,7 +148,12 @@ class TurnSender:
         self._now = wall_clock
         self._closed = False
         self._work = trio.Event()
+        self._hole = trio.Event()
         self._accepting = trio.Lock()
+
+    def hole(self) -> None:
+        """Note that events may have been missed."""
+        self._hole.set()
 
     # -- accepting ----------------------------------------------------------------------------
 
@@ -323,6 +330,7 @@ class TurnSender:
         extent = await self._log.extent(self._session_id)
         tail = extent is not None and extent.oldest > start
         self._events.begin(record.turn_id, appended, cut=True, start=start, tail=tail)
+        self.hole()
 
     async def _send(self, session: SessionStream, turn: ActiveTurn) -> Reply:
         """Send or resume a message and return its reply."""
@@ -394,6 +402,25 @@ class TurnSender:
         if turn.record.state is TurnState.POSTING:
             self._change(turn, attrs.evolve(turn.record, state=TurnState.RUNNING))
         turn.decided.set()
+
+    async def release_held(self) -> None:
+        """Pass on what is held back, once the stored messages show what is missing before it."""
+        pause = _FIRST_READING
+        while True:
+            await trio.sleep(pause)
+            turn, held = self.current, self._events.held_text
+            if turn is None or not held:
+                pause = _FIRST_READING
+                if not self._events.cut:
+                    self._hole = trio.Event()
+                    await self._hole.wait()
+                continue
+            pause = min(2 * pause, _SLOWEST_READING)
+            ticket = None if turn.message is None else turn.message.ticket
+            asked = None if ticket is None else ticket.user_message_id
+            rounds = await running_rounds(self._mix, self._session_id, turn.record.request, asked)
+            if turn is self.current and not turn.settling:
+                self._appender.add(self._events.release(rounds, held))
 
     # -- settling -----------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from trio_mix._turns._stored_turn import StoredRow
     from trio_mix.relay._records import Outcome, SendRequest
 
-__all__ = ["stored_rounds"]
+__all__ = ["running_rounds", "stored_rounds"]
 
 _OPTIONS: Final = RequestOptions(timeout=10.0, retries=RetryConfig(strategy="none"))
 
@@ -33,13 +33,30 @@ async def stored_rounds(
       request: the turn's message.
       outcome: its outcome.
     """
+    rounds = await running_rounds(mix, session_id, request, outcome.user_message_id)
+    whole = "".join(each.text for each in rounds)
+    agrees = outcome.kind != "complete" or whole == outcome.text
+    return rounds if agrees else []
+
+
+async def running_rounds(
+    mix: Mix, session_id: str, request: SendRequest | None, user_message_id: str | None
+) -> Sequence[Round]:
+    """Return the rounds that are stored of a turn so far; empty if they cannot be read.
+
+    Args:
+      mix: the client of the server.
+      session_id: the session.
+      request: the turn's message; None: that of the last turn of the session.
+      user_message_id: the id of the stored user message, if it is known.
+    """
     rows = await _rows(mix, session_id)
     if rows is None:
         return []
     asked = [number for number, row in enumerate(rows) if row.role == "user"]
-    if outcome.user_message_id is not None:
-        asked = [number for number in asked if rows[number].id == outcome.user_message_id]
-    else:
+    if user_message_id is not None:
+        asked = [number for number in asked if rows[number].id == user_message_id]
+    elif request is not None:
         asked = [
             number
             for number in asked
@@ -53,9 +70,7 @@ async def stored_rounds(
             break
         if row.role == "assistant":
             rounds.append(Round(message_id=row.id, text=row.text, calls=row.tool_calls))
-    whole = "".join(each.text for each in rounds)
-    agrees = whole == outcome.text if outcome.kind == "complete" else bool(rounds)
-    return rounds if agrees else []
+    return rounds
 
 
 async def _rows(mix: Mix, session_id: str) -> list[StoredRow] | None:

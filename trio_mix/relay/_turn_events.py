@@ -32,15 +32,16 @@ from trio_mix.relay._outbox import (
     bridge,
     complete_draft,
     error_draft,
+    overlap,
     with_turn_id,
 )
 from trio_mix.relay._records import Audience, Outcome
+from trio_mix.sse import ServerSentEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from trio_mix.events import Event
-    from trio_mix.sse import ServerSentEvent
 
 __all__ = ["OpenRequest", "SessionEvents", "TurnEvents"]
 
@@ -144,6 +145,19 @@ class TurnEvents:
         self.held_bytes += len(frame.data)
         if self.held_bytes <= _MAX_HELD:
             self.held.append((frame, event))
+
+    @property
+    def held_text(self) -> str:
+        """The top-level text that is held back."""
+        return "".join(
+            event.content
+            for _, event in self.held
+            if isinstance(event, ev.ContentEvent) and event.parent_tool_call_id is None
+        )
+
+    def passed_on(self) -> list[Draft]:
+        """Return what is held back, as it is appended."""
+        return [Draft(frame.event, frame.data, _audience(event)) for frame, event in self.held]
 
     def hole(self) -> None:
         """Note that events may be missing: what was held back does not follow on what comes now."""
@@ -250,6 +264,54 @@ class SessionEvents:
         self._forget(turn)
         return [attrs.evolve(each, data=with_turn_id(each.data, turn.turn_id)) for each in drafts]
 
+    @property
+    def cut(self) -> bool:
+        """Whether events of our turn are held back."""
+        return self.own is not None and self.own.cut
+
+    @property
+    def held_text(self) -> str:
+        """The text of our turn that is held back; empty if nothing is."""
+        return "" if self.own is None or not self.own.cut else self.own.held_text
+
+    def release(self, rounds: Sequence[Round], held_before: str) -> list[Draft]:
+        """Return what is missing of our turn, and what is held back, if the rounds show it.
+
+        Args:
+          rounds: what is stored of the turn, which is running.
+          held_before: `held_text` before the rounds were read.
+        """
+        turn = self.own
+        if turn is None or not turn.cut or turn.tail:
+            return []
+        whole, seen = "".join(each.text for each in rounds), "".join(turn.seen.text)
+        held = _Seen()
+        for _, event in turn.held:
+            held.add(event)
+        at = overlap(whole, len(seen), held_before, "".join(held.text))
+        if at is None:
+            return []
+        found = bridge(
+            rounds,
+            seen=seen,
+            held=whole[at:],
+            calls=turn.seen.calls,
+            later_calls=held.calls,
+            style=self.style,
+        )
+        if found is None or not found[1]:
+            return []
+        for draft in found[0]:
+            event = decode_event(ServerSentEvent(event=draft.event, data=draft.data))
+            turn.note_ids(event)
+            turn.seen.add(event)
+        for _, event in turn.held:
+            turn.seen.add(event)
+        drafts = found[0] + turn.passed_on()
+        turn.cut, turn.held, turn.held_bytes = False, [], 0
+        self.repaired += 1
+        return [attrs.evolve(each, data=with_turn_id(each.data, turn.turn_id)) for each in drafts]
+
     def _completed(
         self, turn: TurnEvents, outcome: Outcome, rounds: Sequence[Round]
     ) -> list[Draft]:
@@ -257,7 +319,7 @@ class SessionEvents:
         held = _Seen()
         for _, event in turn.held:
             held.add(event)
-        passed_on = [Draft(frame.event, frame.data, _audience(event)) for frame, event in turn.held]
+        passed_on = turn.passed_on()
         if outcome.kind == "complete" and not rounds:
             rounds = [Round(message_id=outcome.message_id, text=outcome.text)]
         found = None
@@ -377,8 +439,7 @@ class SessionEvents:
 
     def _foreign_completed(self, turn: TurnEvents) -> list[Draft]:
         """Return what was held back of a turn that was sent past the relay."""
-        passed_on = [Draft(frame.event, frame.data, _audience(event)) for frame, event in turn.held]
-        return [_gap_draft(), *passed_on]
+        return [_gap_draft(), *turn.passed_on()]
 
     def _is_end(self, event: Event) -> bool:
         if not isinstance(event, _ENDS) or event.parent_tool_call_id is not None:
@@ -440,7 +501,5 @@ def _gap_draft() -> Draft:
 
 
 def _error_text(data: str) -> str | None:
-    from trio_mix.sse import ServerSentEvent
-
     event = decode_event(ServerSentEvent(event="error", data=data))
     return event.error if isinstance(event, ev.ErrorEvent) else None
