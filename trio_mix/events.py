@@ -362,6 +362,9 @@ class StreamGapEvent(_BaseEvent):
     """The number of missing events; ``None`` if it is unknown."""
     reason: str
     """The reason, as text for people."""
+    healed: bool = False
+    """Whether what is missing follows, read from the stored messages: see
+    `SessionStream.subscribe`."""
 
 
 Event: TypeAlias = (

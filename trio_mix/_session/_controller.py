@@ -18,6 +18,7 @@ from trio_mix import events as ev
 from trio_mix._http import is_transient
 from trio_mix._rest._options import RequestOptions, RetryConfig
 from trio_mix._session._dispatcher import EventDispatcher, copies_of
+from trio_mix._session._healing import Healing, HealingBuffer
 from trio_mix._session._message_state import MessageState
 from trio_mix._session._message_task import MessageTask
 from trio_mix._session._permission_policy import answer_permission
@@ -131,6 +132,7 @@ class StreamController(ReaderHost):
             wait_connected=self.wait_connected,
         )
         self._scopes: set[trio.CancelScope] = set()
+        self._healings: list[Healing] = []
         self._connected: trio.Event | None = None  # made by the first task that waits for it
         self._gap_due = ""
         self._renewing = False
@@ -213,6 +215,8 @@ class StreamController(ReaderHost):
         """Let messages be sent, after a gap event if it is known already that some are missing."""
         self._services.refusals.connected = True
         self._settle_gap()
+        for healing in self._healings:
+            healing.connected()
         self._wake()
         if not self._renewing:
             self.send_queue.resume()
@@ -246,6 +250,8 @@ class StreamController(ReaderHost):
             state.recovery.connection_lost(trio.current_time())
             state.cut = state.cut or state.recovery.cut
             state.wake()
+        for healing in self._healings:
+            healing.lost()
         self._loss_logger.lost(reason)
 
     def stream_failed(self, failure: Exception) -> None:
@@ -286,6 +292,22 @@ class StreamController(ReaderHost):
     def heartbeats_pause(self) -> bool:
         """Return whether this is a pipeline server, which sends none while it runs a message."""
         return self.send_queue.held and self.send_api.api in ("pipeline", "auto")
+
+    # -- called by subscriptions ------------------------------------------------------------
+
+    def heal(self, size: int) -> Healing:
+        """Return a subscriber's buffer that is healed; it receives every event from now on."""
+        buffer = HealingBuffer(size)
+        healing = Healing(buffer, self.stored, self.limits, lambda: self.continued)
+        self.dispatcher.subscribe_healed(buffer)
+        self._healings.append(healing)
+        self._nursery.start_soon(healing.run, name=f"trio_mix healing of {self.session_id}")
+        return healing
+
+    def end_healing(self, healing: Healing) -> None:
+        """Heal a subscription no longer."""
+        self._healings.remove(healing)
+        healing.scope.cancel(reason="the subscription was left")
 
     # -- called by messages -----------------------------------------------------------------
 

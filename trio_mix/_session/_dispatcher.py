@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
     from trio_mix._session._buffers import EventBuffer
+    from trio_mix._session._healing import HealingBuffer
     from trio_mix._session._message_state import MessageState
     from trio_mix._turns._reply_builder import StoredReply
     from trio_mix._turns._router import Route, TurnRouter
@@ -71,6 +72,12 @@ class EventDispatcher:
     def subscribe(self, size: int) -> SubscriberBuffer[Event]:
         """Return a new buffer that receives every event from now on."""
         return self._subscribe(size, self._subscribers)
+
+    def subscribe_healed(self, buffer: HealingBuffer) -> None:
+        """Have a buffer that is healed receive every event from now on."""
+        if self._failure is not None:
+            buffer.close(self._failure())
+        self._subscribers.append(buffer)
 
     def subscribe_raw(self, size: int) -> SubscriberBuffer[RawItem]:
         """Return a new buffer that receives every frame from now on."""

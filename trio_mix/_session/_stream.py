@@ -366,33 +366,53 @@ class SessionStream(AsyncScope):
 
     @overload
     def subscribe(
-        self, *, buffer: int = DEFAULT_SUBSCRIBER_BUFFER, raw: Literal[False] = False
+        self,
+        *,
+        buffer: int = DEFAULT_SUBSCRIBER_BUFFER,
+        heal: bool = False,
+        raw: Literal[False] = False,
     ) -> Subscription: ...
 
     @overload
     def subscribe(
-        self, *, buffer: int = DEFAULT_SUBSCRIBER_BUFFER, raw: Literal[True]
+        self,
+        *,
+        buffer: int = DEFAULT_SUBSCRIBER_BUFFER,
+        heal: Literal[False] = False,
+        raw: Literal[True],
     ) -> RawSubscription: ...
 
     def subscribe(
-        self, *, buffer: int = DEFAULT_SUBSCRIBER_BUFFER, raw: bool = False
+        self, *, buffer: int = DEFAULT_SUBSCRIBER_BUFFER, heal: bool = False, raw: bool = False
     ) -> Subscription | RawSubscription:
         """Return a subscription to every event of the session, also of other clients' messages.
 
         Args:
           buffer: the number of buffered events above which the oldest ones are dropped; a
             `StreamGapEvent` takes their place.
+          heal: whether to complete a turn that was running when the connection was lost from the
+            stored messages: a `StreamGapEvent` with ``healed=True``, the text that is missing, and
+            its end. While such a turn is still running, its text is held back until its end. What
+            this subscriber itself drops is not healed.
           raw: whether to return the frames as the server sent them, each with the message of this
             stream that it belongs to: see `RawSubscription`.
 
         Raises:
-          ConfigurationError: ``buffer`` is less than 1.
+          ConfigurationError: ``buffer`` is less than 1, or ``heal`` is combined with ``raw``.
         """
+        if heal and raw:
+            raise errors.ConfigurationError(
+                "subscribe(heal=True, raw=True): frames that were never received cannot be "
+                "returned as the server sent them. Use one of both."
+            )
         if buffer < 1:
             raise errors.ConfigurationError(f"subscribe(buffer={buffer}): it must be at least 1.")
         controller = self._opened()
-        kind = RawSubscription if raw else Subscription
-        return kind(controller.dispatcher, buffer, controller.reader.replay_filter)
+        replay_filter = controller.reader.replay_filter
+        if raw:
+            return RawSubscription(controller.dispatcher, buffer, replay_filter)
+        healer = controller if heal else None
+        return Subscription(controller.dispatcher, buffer, replay_filter, healer)
 
     def statistics(self) -> SessionStreamStatistics:
         """Return a snapshot of the stream's state and counters."""

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from trio_mix._session._buffers import SubscriberBuffer
+    from trio_mix._session._controller import StreamController
     from trio_mix._session._dispatcher import EventDispatcher
+    from trio_mix._session._healing import Healing
     from trio_mix._session._message import Message
     from trio_mix._turns._replay_filter import ReplayFilter
     from trio_mix.events import Event
@@ -59,6 +61,9 @@ class _Subscriber(AsyncScope, Generic[_Item]):
     def _subscribe(self) -> SubscriberBuffer[Any]:
         raise NotImplementedError
 
+    def _unsubscribe(self, buffer: SubscriberBuffer[Any]) -> None:
+        self._dispatcher.unsubscribe(buffer)
+
     async def __aenter__(self) -> Self:
         """Begin to buffer events: none after this call is missed. A checkpoint."""
         if self._buffer is not None:
@@ -69,7 +74,7 @@ class _Subscriber(AsyncScope, Generic[_Item]):
         try:
             await trio.lowlevel.checkpoint()
         except BaseException:
-            self._dispatcher.unsubscribe(buffer)
+            self._unsubscribe(buffer)
             raise
         self._buffer = buffer
         self._last_id = cursor
@@ -84,7 +89,7 @@ class _Subscriber(AsyncScope, Generic[_Item]):
         """Unsubscribe, and drop the buffered events."""
         self._left = True
         if self._buffer is not None:
-            self._dispatcher.unsubscribe(self._buffer)
+            self._unsubscribe(self._buffer)
         await trio.lowlevel.cancel_shielded_checkpoint()
 
     def __aiter__(self) -> Self:
@@ -115,8 +120,27 @@ class Subscription(_Subscriber["Event"]):
     ends when the stream is closed, and raises the error that ended the stream.
     """
 
+    def __init__(
+        self,
+        dispatcher: EventDispatcher,
+        size: int,
+        replay_filter: ReplayFilter,
+        heal: StreamController | None = None,
+    ) -> None:
+        super().__init__(dispatcher, size, replay_filter)
+        self._heal = heal
+        self._healing: Healing | None = None
+
     def _subscribe(self) -> SubscriberBuffer[Event]:
-        return self._dispatcher.subscribe(self._size)
+        if self._heal is None:
+            return self._dispatcher.subscribe(self._size)
+        self._healing = self._heal.heal(self._size)
+        return self._healing.buffer
+
+    def _unsubscribe(self, buffer: SubscriberBuffer[Any]) -> None:
+        if self._heal is not None and self._healing is not None:
+            self._heal.end_healing(self._healing)
+        super()._unsubscribe(buffer)
 
     async def __anext__(self) -> Event:
         """Return the next event of the session.
