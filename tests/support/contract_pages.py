@@ -38,13 +38,16 @@ def operations_table() -> Iterator[str]:
         if group != resource:
             resource = group
             yield f"\n## `mix.{resource}`\n"
-            yield _row("method", "function", "request", *GENERATIONS, "retried", "tested")
-            yield _row(*["---"] * (5 + len(GENERATIONS)))
+            yield _row(
+                "method", "function", "request", *GENERATIONS, "JSON-RPC", "retried", "tested"
+            )
+            yield _row(*["---"] * (6 + len(GENERATIONS)))
         yield _row(
             f"`{method}`" + (f" (as `{operation.name}`)" if name != operation.name else ""),
             f"`{group}_{method}`",
             f"`{operation.method} {operation.path}`",
             *("✓" if each in operation.generations else "-" for each in GENERATIONS),
+            "-" if operation.rpc is None else f"`{operation.rpc.name}`",
             _RETRIED[operation.retry],
             _tested(name, operation),
         )
