@@ -70,16 +70,19 @@ class Reply:
     """Whether the message was sent a second time, because according to the server or its stored
     messages the first attempt had not arrived."""
     incomplete: bool = False
-    """Whether text may be missing: a lost connection or an incomplete frame removed some of it, and
-    the stored messages could not be read or do not show whether they are complete; or the final
-    text of the server contradicts the text that was received. ``final_text`` is then that of the
-    server. ``doubts`` has the reasons."""
+    """Whether text may be missing, or another message's: a lost connection or an incomplete frame
+    removed some of it, the final text of the server contradicts the text that was received, or
+    another turn of the session may have run at the same time; and the stored messages could not
+    be read, or do not settle it. ``doubts`` has the reasons."""
     doubts: tuple[Doubt, ...] = ()
-    """Why the reply may not be exactly the server's reply to this message; empty if it is.
+    """Why the reply may not be exactly the server's reply to this message, or its text not that of
+    the deltas; empty if both are certain.
 
     ``"gap"``: events were lost, and the stored messages could not be read. ``"contradicted"``: the
     final text of the server contradicts the text that was received. ``"stored"``: the stored
     messages do not show whether they are complete. ``"answer"``: the events were another client's,
-    as the HTTP response shows: ``text`` is that of the response, not of the deltas. ``"shared"``:
-    another turn of the session may have run at the same time, and nothing shows for certain which
-    of the events were whose."""
+    as the HTTP response shows. ``"shared"``: another turn of the session may have run at the same
+    time, and nothing shows for certain which of the events were whose.
+
+    If there are doubts and ``incomplete`` is false, ``text`` is right: it was read from the stored
+    messages, and only the deltas are not its pieces."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import sys
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import attrs
@@ -19,6 +20,7 @@ from trio_mix._session._buffers import EventBuffer, MessageBuffer
 from trio_mix._session._controller import StreamController
 from trio_mix._session._dispatcher import EventDispatcher
 from trio_mix._session._reader import Reader, ReaderHost
+from trio_mix._turns._history import History
 from trio_mix._turns._router import Input, TurnRouter
 from trio_mix.sse import ServerSentEvent, StreamState
 from trio_mix.sse._supervisor import Events
@@ -56,6 +58,7 @@ class World(StreamController):
             self.router, lambda state: self.ended.append(state.turn.text)
         )
         self._gap_due = ""
+        self.stored = SimpleNamespace(history=History())  # type: ignore[assignment]
         self.reader = Reader(
             self,
             Source(),  # type: ignore[arg-type]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -13,6 +13,7 @@ from trio_mix._turns._decisions import (
     Bind,
     Cancel,
     Complete,
+    Disown,
     Follow,
     Interrupt,
     Post,
@@ -31,7 +32,7 @@ from trio_mix._turns._router import Input, TurnRouter, WireTraits
 from trio_mix._turns._rules import RULES, Action
 from trio_mix._turns._stored_turn import TurnOutcome, Verdict
 from trio_mix._turns._turn import Phase
-from trio_mix.events import ErrorEvent
+from trio_mix.events import CompleteEvent, ErrorEvent
 from trio_mix.sse import ReconnectPolicy
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ def reading(
     none_kept: bool = False,
     weight: int = 1,
     age: float | None = None,
+    end: Literal["", "ours", "others"] = "",
 ) -> Reading:
     verdict = None
     if outcome is not None:
@@ -119,7 +121,14 @@ def reading(
         verdict = Verdict(
             outcome=outcome, reply=reply, looks_whole=whole, nothing_open=whole or over, growth=1
         )
-    return Reading(verdict=verdict, at_work=at_work, none_kept=none_kept, weight=weight, age=age)
+    return Reading(
+        verdict=verdict,
+        at_work=at_work,
+        none_kept=none_kept,
+        weight=weight,
+        age=age,
+        end=end,
+    )
 
 
 def cut(*, continued: bool | None = False, answers: bool = False) -> Case:
@@ -458,6 +467,51 @@ def test_what_a_gap_took_is_read_before_the_message_ends() -> None:
     assert case.now - began == 5, "the wait has an end"
 
 
+def ended(*, proof: bool = True) -> Case:
+    """A message whose terminal event may be another client's."""
+    case = Case()
+    case.router.traits.proof = proof
+    case.post()
+    case.accept()
+    case.event()
+    case.turn.ended_by = CompleteEvent(id=None, done=True, content="x", message_id="a1")
+    case.router.apply(case.turn, Input.TERMINAL)
+    return case
+
+
+def test_an_end_that_only_the_stored_messages_can_prove_is_looked_up() -> None:
+    assert ended(proof=False).turn.over
+    for end, expected in (("ours", Complete()), ("others", Disown())):
+        case = ended()
+        case.until(ReadStored)
+        case.recovery.stored(reading(TurnOutcome.UNFINISHED), case.now)  # it is not stored yet
+        case.until(ReadStored)
+        case.recovery.stored(reading(TurnOutcome.FINISHED, end=end), case.now)
+        assert case.next() == expected
+        assert case.now - 100 < 1
+    case.router.disown(case.turn)
+    case.router.apply(case.turn, Input.DISOWNED)
+    assert case.turn.phase is Phase.RUNNING
+    assert isinstance(case.reads(TurnOutcome.FINISHED), Complete), "its own end may be missed"
+
+
+def test_an_end_that_nothing_proves_is_believed_with_a_mark() -> None:
+    case = ended()
+    case.until(ReadStored)
+    case.recovery.stored(reading(None, none_kept=True), case.now)
+    assert case.next() == Complete()
+    case = ended()
+    while isinstance(decision := case.until(ReadStored | Complete), ReadStored):
+        case.recovery.stored(reading(None), case.now)
+    assert decision == Complete(unproven=True)
+    assert case.now - 100 == 5
+    case = ended()
+    case.recovery.leave(case.now)
+    assert case.next() == Cancel(), "if the end is another client's, the message still runs"
+    case.recovery.cancel_answered(case.now, acknowledged=True)
+    assert case.next() == Complete(), "nobody waits for the reply"
+
+
 def unasked() -> Case:
     """A message on a session that may be at another turn."""
     case = Case()
@@ -547,6 +601,7 @@ class AnyMessage(RuleBasedStateMachine):
         super().__init__()
         self.case = Case()
         self.case.recovery.reading_due = self.case.recovery.session_unknown = True
+        self.case.router.traits.proof = True
         self.connected = True
         self.over = False
         self.ran = False  # whether anything showed that it runs, or ran, on the server
@@ -569,6 +624,9 @@ class AnyMessage(RuleBasedStateMachine):
                 case Follow():
                     case.router.apply(turn, Input.SENDING)
                     case.router.apply(turn, Input.ACCEPTED)
+                case Disown():
+                    case.router.disown(turn)
+                    case.router.apply(turn, Input.DISOWNED)
                 case Complete() | Interrupt() | Refuse() | Withdraw():
                     self.over = True
                     break
@@ -631,6 +689,17 @@ class AnyMessage(RuleBasedStateMachine):
         self.case.event()
         self.look()
 
+    @precondition(
+        lambda self: self.case.turn.phase in (Phase.POSTED, Phase.RUNNING) and not self.over
+    )
+    @rule()
+    def terminal_event(self) -> None:
+        self.case.turn.ended_by = CompleteEvent(id=None, done=True, message_id="a1")
+        self.case.turn.events += 1
+        self.ran = True
+        self.case.router.apply(self.case.turn, Input.TERMINAL)
+        self.look()
+
     @precondition(lambda self: self.case.turn.phase is Phase.POSTED and not self.over)
     @rule()
     def server_is_busy(self) -> None:
@@ -645,9 +714,17 @@ class AnyMessage(RuleBasedStateMachine):
         at_work=st.booleans(),
         whole=st.booleans(),
         none_kept=st.booleans(),
+        end=st.sampled_from(["", "ours", "others"]),
+        age=st.sampled_from([None, 0.0, 1000.0]),
     )
     def read(
-        self, outcome: TurnOutcome | None, at_work: bool, whole: bool, none_kept: bool
+        self,
+        outcome: TurnOutcome | None,
+        at_work: bool,
+        whole: bool,
+        none_kept: bool,
+        end: Literal["", "ours", "others"],
+        age: float | None,
     ) -> None:
         self.decision = None
         if none_kept:
@@ -656,7 +733,9 @@ class AnyMessage(RuleBasedStateMachine):
             outcome = TurnOutcome.UNKNOWN
         if self.case.recovery.concern is not Concern.SESSION:
             self.ran = self.ran or outcome not in (TurnOutcome.ABSENT, TurnOutcome.UNKNOWN, None)
-        result = reading(outcome, at_work=at_work, whole=whole, none_kept=none_kept)
+        result = reading(
+            outcome, at_work=at_work, whole=whole, none_kept=none_kept, end=end, age=age
+        )
         self.case.recovery.stored(result, self.case.now)
         self.look()
 

@@ -327,7 +327,28 @@ def test_an_answer_wins_over_the_events_of_another_clients_turn() -> None:
     builder.take_stored(StoredReply(texts=("ours",), message_id="a2"))
     reply = builder.build()
     assert (reply.text, reply.final_text, reply.message_id) == ("ours", "ours", "a2")
+    assert (reply.doubts, reply.incomplete) == (("answer",), True), "it has the last round only"
+    builder.check(StoredReply(texts=("All of ", "ours"), recovered=True), certain=True)
+    reply = builder.build()
+    assert (reply.text, reply.final_text) == ("All of ours", "ours")
     assert (reply.doubts, reply.incomplete) == (("answer",), False)
+
+
+def test_stored_rows_settle_what_the_events_leave_in_doubt() -> None:
+    for events, rows, certain, text, doubts in (
+        ([says("One", "m"), says("One", "m"), done("m", "One")], ("One",), True, "One", True),
+        ([says("One two", "m"), done("m", "One")], ("One two",), True, "One two", False),
+        ([says("two", "m"), done("m", "One two")], ("One two",), True, "One two", True),
+        ([says("two", "m"), done("m", "One two")], ("One two",), False, "two", True),
+    ):
+        builder = ReplyBuilder()
+        builder.feed(events)
+        assert builder.unproven
+        builder.check(StoredReply(texts=rows, recovered=True), certain=certain)
+        reply = builder.build()
+        assert (reply.text, reply.incomplete) == (text, not certain)
+        assert reply.doubts == (("contradicted",) if doubts else ())
+        assert not reply.recovered
 
 
 def test_an_answer_that_agrees_with_the_events_leaves_no_doubt() -> None:

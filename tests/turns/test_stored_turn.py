@@ -266,7 +266,7 @@ def test_a_turn_of_several_rounds_has_all_their_texts_and_calls() -> None:
             True,
         ),
         ([user("u1", "other")], [answer("a1", "ours, for it was killed")], False),
-        ([user("u1", "other")], [answer("a1", "one", call("c1")), answer("a2", "two")], False),
+        ([user("u1", "other")], [answer("a1", "one", call("c1")), answer("a2", "two")], True),
         (
             [user("u1", "other"), answer("a0", "its")],
             [answer("a1", "ours"), answer("a2", "too")],

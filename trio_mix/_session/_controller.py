@@ -106,7 +106,7 @@ class StreamController(ReaderHost):
         self.dispatcher: EventDispatcher = EventDispatcher(self.router, self._turn_over)
         self.dispatcher.on_busy = self._server_busy
         self.dispatcher.on_others = self._others_heard
-        self.dispatcher.on_patchy = MessageState.wake  # its task reads what is missing
+        self.dispatcher.on_unsettled = MessageState.wake  # its task reads what is stored
         self.stored: SessionHistory = SessionHistory(services.stored, session_id)
         if services.created:
             self.stored.history.created()

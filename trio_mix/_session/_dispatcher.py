@@ -57,7 +57,7 @@ class EventDispatcher:
         self._failure: Callable[[], BaseException] | None = None
         self.on_busy: Callable[[MessageState, Event], None] = lambda _state, _event: None
         self.on_others: Callable[[MessageState], None] = lambda _state: None
-        self.on_patchy: Callable[[MessageState], None] = self.finish
+        self.on_unsettled: Callable[[MessageState], None] = self.finish
 
     @property
     def current(self) -> MessageState | None:
@@ -220,10 +220,10 @@ class EventDispatcher:
             return
         if state.cut:
             state.builder.gap()
-        if state.over.is_set() or not state.builder.patchy:
+        if state.over.is_set() or not state.unsettled:
             self.finish(state)
         else:
-            self.on_patchy(state)
+            self.on_unsettled(state)
 
 
 def copies_of(failure: BaseException) -> Callable[[], BaseException]:

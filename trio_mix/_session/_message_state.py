@@ -13,6 +13,7 @@ import trio
 from trio_mix import events as ev
 from trio_mix._session._buffers import MessageBuffer
 from trio_mix._turns._reply_builder import ReplyBuilder, is_torn
+from trio_mix._turns._stored_turn import TurnOutcome
 from trio_mix._turns._turn import Phase
 from trio_mix.errors import AgentError, ConsumerTooSlow
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from trio_mix._reply import Reply
     from trio_mix._session._request import MessageRequest
     from trio_mix._turns._recovery import Recovery
+    from trio_mix._turns._stored_turn import Verdict
     from trio_mix._turns._turn import Turn
     from trio_mix.events import Event
 
@@ -101,6 +103,25 @@ class MessageState:
         self._news = None
 
     @property
+    def unsettled(self) -> bool:
+        """Whether the stored messages have to be read before the message ends."""
+        builder = self.builder
+        unproven = bool(self.turn.overlap) or builder.unproven
+        return builder.patchy or (unproven and not builder.checked)
+
+    def compare(self, verdict: Verdict) -> None:
+        """Complete the reply from the stored messages, or correct it by them."""
+        if verdict.reply is None:
+            return
+        if self.builder.patchy:
+            self.builder.take_stored(verdict.reply)
+        elif verdict.outcome is TurnOutcome.FINISHED or verdict.looks_whole:
+            certain = not (verdict.mixed or self.turn.overlap == "guess")
+            overlap = bool(self.turn.overlap)
+            self.builder.check(verdict.reply, certain=certain, overlap=overlap)
+            self.builder.shared = self.builder.shared or verdict.mixed
+
+    @property
     def left_unsent(self) -> bool:
         """Whether the sender has left before the message was sent."""
         return self.recovery.left and self.turn.phase is Phase.REGISTERED
@@ -172,6 +193,9 @@ class MessageState:
     def finish(self) -> None:
         """End the message as its turn ended: with the reply, or with the agent's error."""
         ended_by = self.turn.ended_by
+        known = self.recovery.reading.verdict is not None
+        if not self.builder.checked and (self.turn.overlap or (known and self.builder.unproven)):
+            self.builder.shared = True
         if isinstance(ended_by, ev.ErrorEvent | ev.RateLimitEvent):
             self.fail(_agent_error(ended_by, self))
         elif not self.over.is_set():

@@ -18,6 +18,7 @@ from trio_mix._turns._decisions import (
     Bind,
     Cancel,
     Complete,
+    Disown,
     Follow,
     Interrupt,
     Post,
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from trio_mix._session._resume import Resumption
     from trio_mix._session._send_api import SendApi
     from trio_mix._session._stored_messages import SessionHistory
-    from trio_mix._turns._decisions import Decision
+    from trio_mix._turns._decisions import Decision, Reading
 
     CancelOutcome: TypeAlias = Literal["acknowledged", "impossible", "lost"]
 
@@ -47,6 +48,7 @@ __all__ = ["MessageTask"]
 
 _UNREPORTED = "the stream did not report what happened to a message"
 _SENT_BEFORE = "another process sent the message and received the events up to this one"
+_OF_ANOTHER_CLIENT = "the events up to this one were those of another client's message"
 _RAN_ELSEWHERE = "another stream of the session received the events up to this one"
 
 
@@ -118,6 +120,11 @@ class MessageTask:
                 state.insert(ev.StreamGapEvent(missed=None, reason=_RAN_ELSEWHERE))
                 self.dispatcher.step(state, Input.SENDING)
                 self.dispatcher.step(state, Input.ACCEPTED)
+            case Disown():
+                state.builder.disown()
+                state.insert(ev.StreamGapEvent(missed=None, reason=_OF_ANOTHER_CLIENT))
+                self.dispatcher.router.disown(state.turn)
+                self.dispatcher.step(state, Input.DISOWNED)
             case Withdraw():
                 state.post_scope.cancel(reason="the message was left before it was sent")
                 self.dispatcher.step(state, Input.REFUSED)
@@ -185,10 +192,12 @@ class MessageTask:
         # The streams of a pipeline server run their own messages: no event is another stream's.
         pipeline = self.send_api.api in ("pipeline", "auto")
         unsettled = self.state.recovery.unsettled
-        self.state.builder.shared = unsettled == "silent" or (bool(unsettled) and not pipeline)
+        if unsettled == "silent" or (unsettled and not pipeline):
+            self.state.builder.shared = True
         traits.answers, traits.rate_limit_ends = known.answers, known.rate_limit_ends
         traits.turn_ids = known.turn_ids
         traits.ids = traits.ids or known.ids
+        traits.proof = self.send_api.api == "pipeline" and not self.stored.none_kept
 
     async def _read_stored(self, until: float) -> None:
         state = self.state
@@ -197,12 +206,15 @@ class MessageTask:
             state.read_scope = None if over else scope
             if state.recovery.concern is Concern.SESSION:
                 await self._read_before()
-                return
-            reading = await self.stored.read(state.turn, self.dispatcher.router)
-            state.recovery.stored(reading, trio.current_time())
-            if over and reading.verdict is not None and reading.verdict.reply:
-                state.builder.take_stored(reading.verdict.reply)
+            else:
+                reading = await self.stored.read(state.turn, self.dispatcher.router)
+                state.recovery.stored(reading, trio.current_time())
+                if reading.verdict is not None and (over or self._proves_the_end(reading)):
+                    state.compare(reading.verdict)
         state.read_scope = None
+
+    def _proves_the_end(self, reading: Reading) -> bool:
+        return self.state.recovery.concern is Concern.PROOF and reading.end == "ours"
 
     async def _read_before(self) -> None:
         """Read the stored messages before the POST."""
@@ -247,6 +259,7 @@ class MessageTask:
         if how.ended_by is not None:
             state.turn.ended_by = how.ended_by
         state.builder.doubtful = state.builder.doubtful or how.doubtful
+        state.builder.shared = state.builder.shared or how.unproven
         state.cut = state.cut or how.events_lost
         if state.turn.resumed:
             self._attach()

@@ -10,14 +10,23 @@ import attrs
 import trio
 
 from trio_mix import errors
+from trio_mix import events as ev
 from trio_mix._rest._options import RequestOptions, RetryConfig
 from trio_mix._turns._decisions import Reading
 from trio_mix._turns._history import History
-from trio_mix._turns._stored_turn import TurnOutcome, Verdict, at_work, rows_of, weight_of
+from trio_mix._turns._stored_turn import (
+    TurnOutcome,
+    Verdict,
+    at_work,
+    question_of,
+    rows_of,
+    weight_of,
+)
 from trio_mix.resources._sessions import Sessions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Literal
 
     from trio_mix._turns._router import TurnRouter
     from trio_mix._turns._stored_turn import StoredRow
@@ -104,6 +113,17 @@ def _age(exported: ExportSession, headers: Mapping[str, str]) -> float | None:
     return max(0.0, (now - newest).total_seconds())
 
 
+def _end(rows: list[StoredRow], turn: Turn, verdict: Verdict) -> Literal["", "ours", "others"]:
+    """Return whose the message is that a turn's terminal event names."""
+    ended_by = turn.ended_by
+    if not isinstance(ended_by, ev.CompleteEvent) or verdict.outcome is TurnOutcome.UNKNOWN:
+        return ""
+    question = question_of(rows, ended_by.message_id)
+    if question is None:
+        return ""
+    return "ours" if question == verdict.question else "others"
+
+
 class SessionHistory:
     """The stored messages of a session, and which of them precede this stream's turns."""
 
@@ -111,6 +131,11 @@ class SessionHistory:
         self.history: History = History()
         self._stored = stored
         self._session_id = session_id
+
+    @property
+    def none_kept(self) -> bool:
+        """Whether the server is known to have no messages that can be read."""
+        return self._stored.none_kept
 
     async def before(self, router: TurnRouter) -> Reading:
         """Return whether the session is at work, before the next message is sent.
@@ -155,8 +180,14 @@ class SessionHistory:
         answers = [row.id for row in rows if row.role != "user"]
         others = router.of_others(turn, asked, answers)
         mine = [row for row in rows if row.id not in others]
+        if turn.over and turn.overlap and router.traits.ids:
+            mine = [row for row in rows if row.id in router.owned(turn)]
+        verdict = self.history.judge(mine, turn)
         return Reading(
-            verdict=self.history.judge(mine, turn), at_work=at_work(rows), weight=weight_of(rows)
+            verdict=verdict,
+            at_work=at_work(rows),
+            weight=weight_of(rows),
+            end=_end(rows, turn, verdict),
         )
 
     async def _read(self) -> Rows | Reading:

@@ -17,6 +17,7 @@ __all__ = [
     "Cancel",
     "Complete",
     "Decision",
+    "Disown",
     "Follow",
     "Interrupt",
     "Post",
@@ -76,6 +77,11 @@ class Follow:
     """Take the message for running: another stream of the session runs it."""
 
 
+@attrs.frozen
+class Disown:
+    """Take the events of the message for another client's, and go on with it."""
+
+
 @attrs.frozen(kw_only=True)
 class Complete:
     """End the turn: with its stored reply, by an event, or as it stands."""
@@ -84,6 +90,8 @@ class Complete:
     ended_by: Event | None = None
     doubtful: bool = False
     """Whether the reply may be incomplete."""
+    unproven: bool = False
+    """Whether nothing shows that the terminal event is this turn's."""
     lost: str = ""
     """Why events are missing, for a gap event; empty where none is due."""
     events_lost: bool = False
@@ -119,6 +127,7 @@ Decision: TypeAlias = (
     | Withdraw
     | Bind
     | Follow
+    | Disown
     | Complete
     | Interrupt
     | Refuse
@@ -137,6 +146,8 @@ class Reading:
     """A number that changes when more is stored in the session."""
     age: float | None = None
     """Seconds since its newest row changed, by the server's clock; None: unknown."""
+    end: Literal["", "ours", "others"] = ""
+    """Whose the message is that the terminal event names; empty where the rows do not show it."""
     none_kept: bool = False
     """Whether the server keeps no messages that can be read."""
 

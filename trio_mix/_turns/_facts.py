@@ -35,7 +35,8 @@ class Concern(enum.Enum):
     CUT = "events or the POST's answer were lost, or the message was left"
     ANSWERED = "the HTTP answer has come, events are still due"
     ENDED = "the terminal event has come, the HTTP answer is still due"
-    GAP = "the turn is over, text of it is missing"
+    PROOF = "the terminal event has come, and may be another client's"
+    CHECK = "the turn is over, its reply is to be completed or compared"
 
 
 class Facts:
@@ -102,9 +103,10 @@ class Facts:
         """What is open now."""
         phase = self.turn.phase
         if phase is Phase.OVER:
-            return Concern.GAP
+            return Concern.CHECK
         if phase is Phase.ENDED:
-            return Concern.ENDED
+            proof = self.turn.proof_due and not (self.turn.answer_due or self.left)
+            return Concern.PROOF if proof else Concern.ENDED
         if phase is Phase.ANSWERED:
             return Concern.ANSWERED
         if self.busy_error is not None:

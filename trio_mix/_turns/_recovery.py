@@ -33,8 +33,10 @@ Rule 7  A message that a busy server did not run is sent again once the session 
 Rule 8  A message that was left is followed until its turn is over, so that the next message can be
         sent. The server is asked to cancel, a moment later while the POST is open, until it has
         acknowledged that or cannot cancel.
-Rule 9  Where a turn is over and a gap took text of it, the stored messages are read, for at most
-        `Limits.gap`. `MessageTask` fills in what is found; the decision is only to end.
+Rule 9  Where a turn is over and a gap took text of it, or the events may be in part another
+        client's, the stored messages are read, for at most `Limits.gap`. `MessageTask` completes
+        or corrects the reply by what is found; the decision is only to end. A terminal event that
+        names another client's message is not the turn's: it goes on.
 Rule 10 Every wait ends, except for a turn whose tool is at work. A turn of which nothing can be
         known ends as unknown after five ``settle_timeout`` of silence; after ten while the session
         is at another turn. A POST that a server leaves open is bounded by its own timeout.
@@ -60,6 +62,7 @@ from trio_mix._turns._decisions import (
     Cancel,
     Complete,
     Decision,
+    Disown,
     Follow,
     Interrupt,
     Post,
@@ -303,7 +306,7 @@ class Recovery(Facts):
                 self._at, self._events_seen = now + limits.quiet_events, self.turn.events
             case Concern.ENDED:
                 self._until = now + limits.cleanup_timeout
-            case Concern.GAP:
+            case Concern.PROOF | Concern.CHECK:
                 self._at, self._until = now, now + limits.gap
                 self._pause = limits.first_reading
             case Concern.POST:
@@ -381,9 +384,9 @@ class Recovery(Facts):
     def _next_ended(self, now: float) -> Decision:
         return Wait(self._until) if self.post_open and now < self._until else Complete()
 
-    def _next_gap(self, now: float) -> Decision:
+    def _next_check(self, now: float) -> Decision:
         if now >= self._until:
-            return Complete()
+            return Complete(unproven=self.concern is Concern.PROOF)
         return Wait(min(self._at, self._until)) if now < self._at else ReadStored(self._until)
 
     # -- readings -----------------------------------------------------------------------
@@ -428,7 +431,7 @@ class Recovery(Facts):
                 longer = max(self._pause, limits.confirmation) * 2
                 self._pause = min(limits.confirmation if over else longer, limits.settle_timeout)
                 self._at = now + self._pause
-            case Concern.GAP:
+            case Concern.PROOF | Concern.CHECK:
                 self._at = now + self._pause
                 self._pause *= 2
             case _:
@@ -455,6 +458,9 @@ class Recovery(Facts):
             case Action.POST_AGAIN:
                 self._post_again(now)
                 return Restart()
+            case Action.DISOWN:
+                self.cut = True  # events of the message may be missed meanwhile
+                return Disown()
             case Action.FOLLOW:
                 self.busy_error, self.cut = None, True
                 return Follow()
@@ -494,6 +500,8 @@ class Recovery(Facts):
 
     def _lost(self) -> str:
         """Return why events, or the answer, may be missing."""
+        if self.turn.overlap and not self.was_cut:
+            return "another client's message ran before it"
         if self.was_cut or self.left:
             return "the connection was lost" if self.was_cut else "it was left"
         return f"the answer to its POST {'did not come in time' if self.timed_out else 'was lost'}"
@@ -520,5 +528,6 @@ _NEXT: Final[dict[Concern, Callable[[Recovery, float], Decision]]] = {
     Concern.CUT: Recovery._next_cut,
     Concern.ANSWERED: Recovery._next_answered,
     Concern.ENDED: Recovery._next_ended,
-    Concern.GAP: Recovery._next_gap,
+    Concern.PROOF: Recovery._next_check,
+    Concern.CHECK: Recovery._next_check,
 }

@@ -7,11 +7,12 @@ Rule 2  A sub-agent's text and reasoning are not the reply's. Its tool calls are
 Rule 3  Each tool call is listed once, however often the server repeats it.
 Rule 4  If a lost connection took deltas, only those before the gap are firm: the place of those
         after it is known once the stored text is. Without the stored text the reply is incomplete.
-Rule 5  A torn event is such a gap. Deltas that were lost without one show only when the text of
-        ``complete`` contradicts them, too late to hold back those that followed: the reply is
-        incomplete.
+Rule 5  A torn event is such a gap. Deltas that were lost or doubled without one show only when the
+        text of ``complete`` contradicts them, too late to hold back those that followed: the reply
+        is compared with the stored rows of its turn, which win. Without them it is incomplete.
 Rule 6  An answer in the HTTP response names its message. Where its id or text contradicts the
-        events, they were another client's: the answer is the reply.
+        events, they were another client's: the answer is the reply's last message, and the stored
+        rows have the others.
 Rule 7  The work for an event is linear in its own size.
 """
 
@@ -164,7 +165,13 @@ class ReplyBuilder:
         self._recovered = False
         self._firm: int | None = None
         self._contradicted = False
+        # What an answer or the stored rows have in place of the events' text, and why.
         self._answer: str | None = None
+        self._why: Doubt = "answer"
+        # The text of the last message in the HTTP answer.
+        self._answered: str | None = None
+        self.checked: bool = False
+        """Whether the reply was compared with the stored rows of its turn."""
         self.resent: bool = False
         self.shared = False
         """Whether another turn of the session may have run at the same time."""
@@ -197,6 +204,13 @@ class ReplyBuilder:
         return self.doubtful or self._has_gap
 
     @property
+    def unproven(self) -> bool:
+        """Whether the events may be another client's in part: an end, or an answer, differs."""
+        if self._contradicted or self._answer is not None:
+            return True
+        return self._answered is not None and self._answered.strip() != self.text.strip()
+
+    @property
     def _has_gap(self) -> bool:
         """Whether deltas were lost, and no text that is known has their place."""
         if self._firm is None or self._answer is not None:
@@ -226,14 +240,43 @@ class ReplyBuilder:
 
     def restart(self) -> None:
         """Forget everything: the message is sent again because it never arrived."""
+        shared = self.shared
         self.__init__()  # type: ignore[misc]  # one place lists the empty state
-        self.resent = True
+        self.resent, self.shared = True, shared
+
+    def disown(self) -> None:
+        """Forget everything: the events so far were another client's."""
+        resent = self.resent
+        self.__init__()  # type: ignore[misc]  # one place lists the empty state
+        self.resent, self.shared = resent, True
 
     def take_stored(self, stored: StoredReply) -> None:
         """Complete the reply from the HTTP answer or from the session's stored messages."""
-        if not stored.recovered and self._is_contradicted_by(stored):
-            self._take_answer(stored)
+        if not stored.recovered and stored.texts:
+            contradicted = self._is_contradicted_by(stored)
+            if contradicted:
+                self._replace("".join(stored.texts), "answer")
+            self._answered = stored.texts[-1]
         self._recovered = self._recovered or stored.recovered
+        self._fill(stored)
+
+    def check(self, stored: StoredReply, *, certain: bool, overlap: bool = False) -> None:
+        """Compare the reply with the stored rows of its turn, and correct it by them.
+
+        Args:
+          stored: what the rows have.
+          certain: whether they are all of this turn.
+          overlap: whether another turn ran at the same time.
+        """
+        text = "".join(stored.texts)
+        if certain and text.strip() != self.text.strip():
+            other: Doubt = "contradicted" if self._contradicted and not overlap else "shared"
+            self._replace(text, other if self._answer is None else self._why)
+            self._fill(stored)
+        self._contradicted = self._contradicted and not certain
+        self.checked = certain
+
+    def _fill(self, stored: StoredReply) -> None:
         self._user_message_id = stored.user_message_id or self._user_message_id
         self._name(stored.message_id)
         self._reasoning_duration = stored.reasoning_duration or self._reasoning_duration
@@ -260,7 +303,10 @@ class ReplyBuilder:
             reasoning_duration=self._reasoning_duration,
             recovered=self._recovered,
             resent=self.resent,
-            incomplete=self.patchy or self._contradicted or self.shared,
+            incomplete=self.patchy
+            or self._contradicted
+            or self.shared
+            or not (self._answer is None or self.checked),
             doubts=tuple(self._doubts()),
         )
 
@@ -272,8 +318,8 @@ class ReplyBuilder:
         if self.doubtful:
             yield "stored"
         if self._answer is not None:
-            yield "answer"
-        if self.shared:
+            yield self._why
+        if self.shared and not (self._answer is not None and self._why == "shared"):
             yield "shared"
 
     # -- an answer in the HTTP response ------------------------------------------------------
@@ -287,12 +333,12 @@ class ReplyBuilder:
         theirs, ours = self._final.strip(), answer.texts[-1].strip()
         return not (theirs in ours or ours in theirs or ours in self._streamed())
 
-    def _take_answer(self, answer: StoredReply) -> None:
-        """Replace what the events said by an answer."""
-        resent = self.resent
+    def _replace(self, text: str, why: Doubt) -> None:
+        """Replace what the events said by a text."""
+        kept = self.resent, self.shared, self._recovered
         self.__init__()  # type: ignore[misc]  # one place lists the empty state
-        self.resent = resent
-        self._answer = "".join(answer.texts)
+        self.resent, self.shared, self._recovered = kept
+        self._answer, self._why = text, why
 
     # -- text --------------------------------------------------------------------------------
 
@@ -343,8 +389,10 @@ class ReplyBuilder:
         if named is None and not self._has_nameless_text:
             return False  # none of it has come, which is no contradiction
         last = (self._streamed(self._round) if named is None else named).strip()
-        streamed, final = self._streamed(), final.strip()
-        return not (final.startswith((last, streamed.strip())) or final in streamed)
+        streamed, final = self._streamed().strip(), final.strip()
+        if named is not None or self._round:
+            return not final.startswith((last, streamed))
+        return not (final.startswith(streamed) or streamed.endswith(final))
 
     def _lacking(self, streamed: str, final: str) -> str:
         """Return what the deltas lack of ``final``: the last message's text, or all rounds'.

@@ -83,6 +83,7 @@ _SHOWING_A_TURN: Final = frozenset({*_READINESS, ev.UserMessageCreatedEvent} - {
 """The events after which more of the same turn is to be expected."""
 _TERMINAL: Final = frozenset((ev.CompleteEvent, ev.ErrorEvent, ev.RateLimitEvent))
 """The classes of events that can end a turn."""
+_TURNS_EVENTS: Final = _SHOWING_A_TURN | _TERMINAL
 _NOT_OF_TURNS: Final = frozenset(
     (
         ev.ConnectedEvent,
@@ -113,6 +114,8 @@ class WireTraits:
     """Whether the POST is answered with the finished reply (blocking servers); None: unknown."""
     turn_ids: bool = False
     """Whether a relay adds the ids of turns (rule 9)."""
+    proof: bool = False
+    """Whether only the stored messages show whose a ``complete`` is (pipeline servers)."""
 
 
 @attrs.frozen
@@ -204,8 +207,11 @@ class TurnRouter:
         if what is Input.SENDING:
             turn.unnamed = self.traits.turn_ids
             turn.answer_due = turn.events_due = self.traits.answers is not False
+            turn.overlap = "ids" if self._foreign else turn.overlap
         elif what is Input.ACCEPTED:
             turn.answer_due = turn.events_due = False
+        if what is Input.SENDING or what is Input.ACCEPTED:
+            turn.proof_due = self.traits.proof
         changed = turn.step(what)
         if changed and what is Input.RESEND:
             turn.held.clear()
@@ -286,6 +292,18 @@ class TurnRouter:
             if message_id:
                 _remember(self._messages, message_id, turn.owner)
 
+    def owned(self, turn: Turn) -> set[str]:
+        """Return the ids of the messages that are a turn's, by its events."""
+        return {each for each, owner in self._messages.items() if owner is turn.owner}
+
+    def disown(self, turn: Turn) -> None:
+        """Note that the events that a turn has received so far were another client's."""
+        self._streaming = None
+        turn.owner.over = True
+        turn.owner = Owner()
+        turn.ended_by, turn.events = None, 0
+        turn.proof_due, turn.overlap = True, "ids"
+
     def of_others(self, turn: Turn, asked: Iterable[str], answers: Iterable[str]) -> set[str]:
         """Return which stored answers are, by their events, those of other turns' questions.
 
@@ -356,6 +374,8 @@ class TurnRouter:
             turn.doubt = event if torn_end else None
             if terminal:
                 turn.ended_by = event
+                named = isinstance(event, ev.CompleteEvent) and bool(event.message_id)
+                turn.proof_due = turn.proof_due and named
                 self.apply(turn, Input.TERMINAL)
             elif turn.phase is not _RUNNING:
                 self.apply(turn, Input.EVENT)
@@ -476,6 +496,8 @@ class TurnRouter:
         if turn is not None and turn.bound:
             if not candidates:
                 return turn.owner
+            if self._is_guess(event, ids, turn):
+                turn.overlap = "guess"
             candidates = sorted([*candidates, turn.owner], key=lambda owner: owner.started_at)
         elif turn is not None and not candidates:
             if isinstance(event, ev.ErrorEvent) and parent is None and not turn.held:
@@ -490,6 +512,13 @@ class TurnRouter:
         elif self._last_heard in candidates:
             return self._last_heard
         return turn.owner if turn is not None and turn.bound else candidates[-1]
+
+    def _is_guess(self, event: Event, ids: EventIds, turn: Turn) -> bool:
+        """Return whether an event may be a turn's or another one's: nothing shows whose it is."""
+        if ids[2] is not None or not ids[0]:
+            return type(event) in _TERMINAL
+        able = [owner for owner in (turn.owner, *self._foreign) if owner.readiness]
+        return not able or (turn.owner in able and len(able) > 1)
 
     def _hold(self, event: Event, turn: Turn, *, terminal: bool) -> Sequence[Event]:
         """Hold back what may be the rest of another client's turn, until a terminal event shows it.
@@ -537,6 +566,16 @@ class TurnRouter:
             elif message:
                 _remember(self._messages, message, owner)
         owner.active = True
+        mine = self._turn
+        if (
+            mine is not None
+            and owner is not mine.owner
+            and not owner.over
+            and not mine.overlap
+            and mine.phase is not _REGISTERED
+            and type(event) in _TURNS_EVENTS
+        ):
+            mine.overlap = "ids"
         if parent is not None:
             return
         owner.readiness = _READINESS.get(type(event), owner.readiness)

@@ -34,6 +34,7 @@ class Action(enum.Enum):
     REFUSE = "reject it with the server's answer"
     POST = "send it"
     POST_IN_DOUBT = "send it, marked: another turn may run at the same time"
+    DISOWN = "go on: what came was another client's turn"
     POST_AGAIN = "send it again"
     FOLLOW = "follow it: another stream of the session runs it"
 
@@ -84,6 +85,16 @@ def session_silent(facts: Facts) -> bool:
 def session_quiet(facts: Facts) -> bool:
     """The session was idle in two readings, or did not grow for ``settle_timeout``."""
     return facts.session_quiet
+
+
+def own_end(facts: Facts) -> bool:
+    """The message that the terminal event names answers this one."""
+    return facts.reading.end == "ours"
+
+
+def foreign_end(facts: Facts) -> bool:
+    """The message that the terminal event names answers another one."""
+    return facts.reading.end == "others"
 
 
 def confirmed(facts: Facts) -> bool:
@@ -259,8 +270,11 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule(Concern.CUT, (_ABSENT, _UNKNOWN), Action.UNKNOWN, silent, post_over),
     _rule(Concern.CUT, None, Action.UNKNOWN, silent, post_over, none_kept),
     _rule(Concern.CUT, (_ABSENT, _UNKNOWN, None), Action.UNKNOWN, silent_for_long),
-    _rule(Concern.GAP, (_FINISHED, _BROKEN_OFF, _UNKNOWN), Action.END),
-    _rule(Concern.GAP, _UNFINISHED, Action.END, looks_whole),
-    _rule(Concern.GAP, None, Action.END, none_kept),
+    _rule(Concern.PROOF, _READABLE, Action.END, own_end),
+    _rule(Concern.PROOF, _READABLE, Action.DISOWN, foreign_end),
+    _rule(Concern.PROOF, None, Action.END, none_kept),
+    _rule(Concern.CHECK, (_FINISHED, _BROKEN_OFF, _UNKNOWN), Action.END),
+    _rule(Concern.CHECK, _UNFINISHED, Action.END, looks_whole),
+    _rule(Concern.CHECK, None, Action.END, none_kept),
 )
 """The first rule that fits a reading decides; the documentation's table is made from here."""

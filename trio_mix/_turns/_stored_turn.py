@@ -12,8 +12,8 @@ Rule 3  A turn is finished if the finish reason of its last row says so. If rows
 Rule 4  A row looks complete if it has text, and no tool call that needs a further row. A turn may
         also end with a tool call; without finish reasons, nothing shows whether it did.
 Rule 5  Answers follow their question, but if two turns ran at once, they follow both questions. If
-        the previous question has no answer, and more than one answer ends a turn, it is unknown
-        which answer belongs to which question.
+        another turn had not finished when the question was stored, and more than one answer
+        follows, it is unknown which answer belongs to which question.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ __all__ = [
     "Verdict",
     "at_work",
     "judge",
+    "question_of",
     "rows_of",
     "stored_reply",
     "weight_of",
@@ -81,6 +82,8 @@ class Verdict:
     reply: StoredReply | None = None
     """The stored part of the reply, finished or not."""
     user_message_id: str | None = None
+    question: str | None = None
+    """The id of the row with its question."""
     looks_whole: bool = False
     """Whether an unfinished turn may be finished: it has text, and no tool call is open."""
     nothing_open: bool = False
@@ -240,11 +243,34 @@ def judge(
         outcome=outcome,
         reply=_reply(mine, recovered=True, user_message_id=asked),
         user_message_id=asked,
+        question=rows[at].id,
         looks_whole=whole and not has_reasons,
         nothing_open=not has_reasons and _nothing_open(answers),
         growth=weight_of(mine) + 1,
-        mixed=at > 0 and rows[at - 1].role == "user" and sum(map(_ends_a_turn, answers)) > 1,
+        mixed=_has_open_turn(rows[:at], known) and _are_several(answers),
     )
+
+
+def _has_open_turn(rows: Sequence[StoredRow], known: Collection[str] | None) -> bool:
+    """Return whether a turn is unfinished: the last one, or one of those that are not known."""
+    new = next((i for i, row in enumerate(rows) if row.role == "user" and not _in(row, known)), 0)
+    asked = sum(row.role == "user" and not _in(row, known) for row in rows)
+    ended = sum(row.role == "assistant" and _ends_a_turn(row) for row in rows[new:])
+    return at_work(rows) or asked > ended
+
+
+def _in(row: StoredRow, known: Collection[str] | None) -> bool:
+    return known is None or row.id in known
+
+
+def _are_several(answers: Sequence[StoredRow]) -> bool:
+    return sum(map(_ends_a_turn, answers)) > 1 or sum(bool(row.text) for row in answers) > 1
+
+
+def question_of(rows: Sequence[StoredRow], message_id: str | None) -> str | None:
+    """Return the id of the row with the question that a stored message follows; None: unknown."""
+    at = next((i for i, row in enumerate(rows) if row.id == message_id), 0)
+    return next((row.id for row in reversed(rows[:at]) if row.role == "user"), None)
 
 
 def _ends_a_turn(answer: StoredRow) -> bool:

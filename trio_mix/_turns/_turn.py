@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 if TYPE_CHECKING:
+    from typing import Literal, TypeAlias
+
     from trio_mix._ticket import Ticket
     from trio_mix.events import Event
+
+    Overlap: TypeAlias = Literal["", "ids", "guess"]
 
 __all__ = ["TRANSITIONS", "Input", "Owner", "Phase", "Turn", "plain", "same_text"]
 
@@ -24,7 +28,8 @@ class Phase(enum.Enum):
     RUNNING = "running"
     """The server works on it."""
     ENDED = "ended"
-    """Its terminal event has come; the HTTP answer is still due (blocking generation)."""
+    """Its terminal event has come; the HTTP answer is still due (blocking generation), or the
+    stored messages have to show whose event it is (pipeline generation)."""
     ANSWERED = "answered"
     """The HTTP answer has come; the terminal event is still due (blocking generation)."""
     OVER = "over"
@@ -42,6 +47,7 @@ class Input(enum.Enum):
     ANSWER = "the HTTP response held the reply"
     REFUSED = "the server refused it"
     SETTLED = "settled without its events"
+    DISOWNED = "the terminal event was another client's"
 
 
 TRANSITIONS: Final[dict[Phase, dict[Input, Phase]]] = {
@@ -73,6 +79,7 @@ TRANSITIONS: Final[dict[Phase, dict[Input, Phase]]] = {
         Input.ANSWER: Phase.OVER,
         Input.REFUSED: Phase.OVER,
         Input.SETTLED: Phase.OVER,
+        Input.DISOWNED: Phase.RUNNING,
     },
     Phase.ANSWERED: {
         Input.EVENT: Phase.ANSWERED,
@@ -83,8 +90,8 @@ TRANSITIONS: Final[dict[Phase, dict[Input, Phase]]] = {
 }
 """The state machine as data; its drawing is made from it.
 
-ENDED and ANSWERED are passed through in one step if only one of the two is due
-(`Turn.answer_due`, `Turn.events_due`).
+ENDED and ANSWERED are passed through in one step if nothing else is due (`Turn.answer_due`,
+`Turn.proof_due`, `Turn.events_due`).
 """
 
 
@@ -116,6 +123,10 @@ class Turn:
     """Whether the terminal event does not end it: the HTTP answer is due as well."""
     events_due: bool = False
     """Whether the HTTP answer does not end it: the terminal event is due as well."""
+    proof_due: bool = False
+    """Whether a ``complete`` does not end it: the stored messages have to show whose it is."""
+    overlap: Overlap = ""
+    """Whether another turn of the session ran meanwhile, and how its events were told apart."""
     user_message_id: str | None = None
     ended_by: Event | None = None
     events: int = 0
@@ -160,7 +171,7 @@ class Turn:
         target = TRANSITIONS[self.phase].get(what)
         if target is None:
             return False
-        passed = (target is Phase.ENDED and not self.answer_due) or (
+        passed = (target is Phase.ENDED and not (self.answer_due or self.proof_due)) or (
             target is Phase.ANSWERED and not self.events_due
         )
         self.phase = Phase.OVER if passed else target

@@ -1,0 +1,118 @@
+"""Two clients that use one session at the same time: a reply is right, or marked as doubtful.
+
+In memory, with the autojump clock.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from trio_mix import Mix, errors
+from trio_mix.testing import MixServer, Pause, Say, Think, Turn, UseTool
+
+if TYPE_CHECKING:
+    from trio_mix import Reply
+    from trio_mix.testing import Api, Step
+
+
+def random_turn(name: str, rng: random.Random) -> Turn:
+    steps: list[Step] = []
+    rounds = rng.randrange(1, 4)
+    for number in range(rounds):
+        steps.append(Pause(rng.choice([0, 0.1, 0.3])))
+        if rng.random() < 0.3:
+            steps.append(Think(f"{name} thinks"))
+        steps.append(Say(f"{name} word{number} " * rng.randrange(1, 4)))
+        if number < rounds - 1:
+            steps.append(UseTool("glob"))
+    return Turn(*steps)
+
+
+def text_of(turn: Turn) -> str:
+    return "".join(step.text for step in turn.steps if isinstance(step, Say))
+
+
+async def replies(api: Api, rng: random.Random) -> list[tuple[str, Reply]]:
+    """Return the text that each reply of two clients must have, and the reply."""
+    found: list[tuple[str, Reply]] = []
+    async with MixServer(api, listen=False, pace=0.0) as server:
+        session_id = server.create_session()
+
+        async def client(name: str) -> None:
+            async with (
+                Mix(server.url, network=server.network) as mix,
+                mix.open_stream(session_id) as session,
+            ):
+                for number in range(3):
+                    await trio.sleep(rng.choice([0, 0, 0.05, 0.2, 1]))
+                    turn = random_turn(f"{name}{number}", rng)
+                    server.script(f"{name}{number}", turn)
+                    try:
+                        found.append((text_of(turn), await session.ask(f"{name}{number}")))
+                    except errors.AgentError:
+                        # A stream that is closed cancels what it runs for another one.
+                        assert api == "pipeline"
+
+        with trio.fail_after(3600):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(client, "x")
+                nursery.start_soon(client, "y")
+        assert all(server.runs(f"{name}{number}") <= 1 for name in "xy" for number in range(3))
+    return found
+
+
+@pytest.mark.parametrize("api", ["async", "blocking", "pipeline"])
+async def test_a_wrong_reply_is_marked(api: Api, autojump_clock: trio.testing.MockClock) -> None:
+    right = 0
+    for seed in range(15):
+        for text, reply in await replies(api, random.Random(seed)):
+            right += reply.text == text
+            assert reply.text == text or (reply.incomplete and reply.doubts), (seed, text, reply)
+            if api == "pipeline":  # its rows show which answer belongs to which message
+                assert reply.text == text
+    assert right >= 40
+
+
+@pytest.mark.parametrize("api", ["async", "blocking", "pipeline"])
+async def test_turns_one_after_the_other_leave_no_doubt(
+    api: Api, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with MixServer(api, listen=False, pace=0.0) as server:
+        session_id = server.create_session()
+        async with (
+            Mix(server.url, network=server.network) as one,
+            Mix(server.url, network=server.network) as two,
+            one.open_stream(session_id) as first,
+        ):
+            for number in range(5):
+                turn = random_turn(str(number), random.Random(number))
+                server.script(f"go {number}", turn)
+                reply = await first.ask(f"go {number}")
+                assert (reply.text, reply.doubts, reply.incomplete) == (text_of(turn), (), False)
+                async with two.open_stream(session_id) as second:
+                    server.script(f"and {number}", turn)
+                    reply = await second.ask(f"and {number}")
+                assert (reply.text, reply.doubts, reply.incomplete) == (text_of(turn), (), False)
+
+
+async def test_the_doubled_text_of_an_overlapping_turn_is_replaced_by_the_stored_one(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Ids tell the turns apart, but each event comes as often as turns run."""
+    async with MixServer("async", listen=False, pace=0.0) as server:
+        server.script("theirs", Turn(Say("Theirs begins, "), Pause(2), Say("and ends.")))
+        server.script("ours", Turn(Say("Ours "), UseTool("glob"), Pause(0.1), Say("all.")))
+        session_id = server.create_session()
+        async with (
+            Mix(server.url, network=server.network) as mix,
+            mix.open_stream(session_id) as session,
+        ):
+            await session.ask("hello")
+            await mix.messages.send(id=session_id, text="theirs")
+            await trio.sleep(1)
+            reply = await session.ask("ours")
+            assert (reply.text, reply.doubts) == ("Ours all.", ("shared",))
