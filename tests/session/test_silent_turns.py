@@ -203,7 +203,8 @@ async def test_no_message_is_read_while_a_turn_shows_signs_of_life(
         server.script("go", Turn(*steps, Say("Done.")))
         assert (await session.ask("go")).text == "Done."
         await trio.sleep(3600)
-        assert readings(server) == before
+        # Only the stored messages of a pipeline server show whose the end is.
+        assert readings(server) == before + (api == "pipeline")
 
 
 async def test_an_accepted_turn_without_a_stored_row_is_unknown(

@@ -116,9 +116,8 @@ class MessageState:
         if self.builder.patchy:
             self.builder.take_stored(verdict.reply)
         elif verdict.outcome is TurnOutcome.FINISHED or verdict.looks_whole:
-            certain = not (verdict.mixed or self.turn.overlap == "guess")
             overlap = bool(self.turn.overlap)
-            self.builder.check(verdict.reply, certain=certain, overlap=overlap)
+            self.builder.check(verdict.reply, certain=not verdict.mixed, overlap=overlap)
             self.builder.shared = self.builder.shared or verdict.mixed
 
     @property

@@ -178,11 +178,15 @@ class SessionHistory:
         """Return what rows show about a turn."""
         asked = [row.id for row in rows if row.role == "user"]
         answers = [row.id for row in rows if row.role != "user"]
-        others = router.of_others(turn, asked, answers)
-        mine = [row for row in rows if row.id not in others]
-        if turn.over and turn.overlap and router.traits.ids:
-            mine = [row for row in rows if row.id in router.owned(turn)]
-        verdict = self.history.judge(mine, turn)
+        guess = turn.overlap == "guess"
+        others = set() if guess else router.of_others(turn, asked, answers)
+        verdict = self.history.judge(rows, turn, others)
+        settled = verdict.outcome is TurnOutcome.FINISHED and not verdict.contested
+        if turn.over and turn.overlap and router.traits.ids and not settled:
+            # The rows of the turns are mixed: what tells them apart are the ids of the events.
+            owned = router.owned(turn)
+            verdict = self.history.judge([row for row in rows if row.id in owned], turn)
+            verdict = attrs.evolve(verdict, mixed=guess)
         return Reading(
             verdict=verdict,
             at_work=at_work(rows),

@@ -21,7 +21,7 @@ from trio_mix._turns._baseline import baseline_of, digest_of, judge_since
 from trio_mix._turns._stored_turn import PriorTurn, judge
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from trio_mix._ticket import Baseline
     from trio_mix._turns._stored_turn import StoredRow, Verdict
@@ -91,8 +91,10 @@ class History:
         self._last = rows[-1].id if rows else None
         self._own = [own for own in self._own if own.may_come][-_MOST_DOUBTFUL:]
 
-    def judge(self, rows: Sequence[StoredRow], turn: Turn) -> Verdict:
-        """Return what the rows show about a turn."""
+    def judge(
+        self, rows: Sequence[StoredRow], turn: Turn, others: Collection[str] = ()
+    ) -> Verdict:
+        """Return what the rows show about a turn; ``others``: answers that are not its own."""
         if turn.resumed and turn.ticket is not None:
             ticket = turn.ticket
             digest = digest_of(turn.text)
@@ -113,6 +115,8 @@ class History:
             known=self.known,
             earlier=self.earlier,
             older=self._older,
+            settled=None if self.known is None else self._last or "",
+            others=others,
         )
 
     def count(self, turn: Turn, *, answered: bool, outcome_open: bool) -> None:

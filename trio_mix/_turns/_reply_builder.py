@@ -258,6 +258,7 @@ class ReplyBuilder:
                 self._replace("".join(stored.texts), "answer")
             self._answered = stored.texts[-1]
         self._recovered = self._recovered or stored.recovered
+        self.checked = self.checked or stored.recovered
         self._fill(stored)
 
     def check(self, stored: StoredReply, *, certain: bool, overlap: bool = False) -> None:

@@ -91,6 +91,8 @@ class Verdict:
     end, and all tool calls are finished."""
     growth: int = 0
     """A number that grows when more of the turn is stored."""
+    contested: bool = False
+    """Whether another turn was unfinished when the question was stored."""
     mixed: bool = False
     """Whether some of the answers may belong to the previous turn (rule 5)."""
 
@@ -210,6 +212,8 @@ def judge(
     known: Collection[str] | None,
     earlier: Iterable[PriorTurn],
     older: bool = False,
+    settled: str | None = None,
+    others: Collection[str] = (),
 ) -> Verdict:
     """Return the outcome of a turn.
 
@@ -220,18 +224,22 @@ def judge(
       known: ids of the user messages that were stored before the turn; None if they are unknown.
       earlier: this stream's turns since ``known`` was read, in order.
       older: whether more rows were stored before the first one in ``known``.
+      settled: the id of the last row that was stored when no turn was running: empty if there was
+        none, None if it is unknown.
+      others: ids of answers that are known to be those of other questions.
     """
     at = _find(rows, user_message_id, matches, known, earlier, older)
     if isinstance(at, TurnOutcome):
         return Verdict(outcome=at)
     following = list(rows[at + 1 :])
     later = next((i for i, row in enumerate(following) if row.role == "user"), None)
-    mine = following[:later]
+    mine = [row for row in following[:later] if row.id not in others]
     asked = None if rows[at].id.endswith(" user") else rows[at].id
     answers = [row for row in mine if row.role == "assistant"]
     finish = answers[-1].finish if answers else None
     has_reasons = not _lacks_finish_reasons(rows, at)
     whole = _looks_whole(mine)
+    contested = _has_open_turn(rows[:at], settled)
     outcome = TurnOutcome.UNFINISHED
     if finish in _ABORTED:
         outcome = TurnOutcome.BROKEN_OFF
@@ -247,20 +255,17 @@ def judge(
         looks_whole=whole and not has_reasons,
         nothing_open=not has_reasons and _nothing_open(answers),
         growth=weight_of(mine) + 1,
-        mixed=_has_open_turn(rows[:at], known) and _are_several(answers),
+        contested=contested,
+        mixed=contested and _are_several(answers),
     )
 
 
-def _has_open_turn(rows: Sequence[StoredRow], known: Collection[str] | None) -> bool:
-    """Return whether a turn is unfinished: the last one, or one of those that are not known."""
-    new = next((i for i, row in enumerate(rows) if row.role == "user" and not _in(row, known)), 0)
-    asked = sum(row.role == "user" and not _in(row, known) for row in rows)
-    ended = sum(row.role == "assistant" and _ends_a_turn(row) for row in rows[new:])
-    return at_work(rows) or asked > ended
-
-
-def _in(row: StoredRow, known: Collection[str] | None) -> bool:
-    return known is None or row.id in known
+def _has_open_turn(rows: Sequence[StoredRow], settled: str | None) -> bool:
+    """Return whether a turn is unfinished: the last one, or one after the settled rows."""
+    begin = next((i for i, row in enumerate(rows, 1) if row.id == settled), 0)
+    asked = sum(row.role == "user" for row in rows[begin:])
+    ended = sum(row.role == "assistant" and _ends_a_turn(row) for row in rows[begin:])
+    return at_work(rows) or (settled is not None and asked > ended)
 
 
 def _are_several(answers: Sequence[StoredRow]) -> bool:
