@@ -53,6 +53,7 @@ _WAYS: dict[tuple[Phase, Phase], tuple[list[Point], Point, str]] = {
     ),
     (P.REGISTERED, P.OVER): ([(406, 30), (684, 30), (684, 472), (406, 472)], (676, 22), "end"),
     (P.POSTED, P.OVER): ([(406, 124), (652, 124), (652, 460), (406, 460)], (644, 116), "end"),
+    (P.ENDED, P.RUNNING): ([(246, 342), (316, 342), (316, 247)], (308, 332), "end"),
     (P.ENDED, P.OVER): ([(190, 367), (190, 454), (294, 454)], (182, 392), "end"),
     (P.ANSWERED, P.OVER): ([(510, 367), (510, 448), (406, 448)], (518, 400), "start"),
     (P.ANSWERED, P.ANSWERED): (

@@ -182,10 +182,8 @@ class MessageTask:
         turn = self.state.turn
         self._learn_traits()
         self.state.recovery.sending()
-        if turn.phase is Phase.REGISTERED:
+        if turn.phase in (Phase.REGISTERED, Phase.POSTED):  # the other path answers differently
             self.dispatcher.step(self.state, Input.SENDING)
-        elif turn.phase is Phase.POSTED and self.dispatcher.router.traits.answers is False:
-            turn.answer_due = turn.events_due = False
 
     def _learn_traits(self) -> None:
         traits, known = self.dispatcher.router.traits, self.send_api.traits()

@@ -183,7 +183,7 @@ class SessionHistory:
         verdict = self.history.judge(rows, turn, others)
         settled = verdict.outcome is TurnOutcome.FINISHED and not verdict.contested
         if turn.over and turn.overlap and router.traits.ids and not settled:
-            # The rows of the turns are mixed: what tells them apart are the ids of the events.
+            # The rows of the turns are mixed: the ids of the events distinguish them.
             owned = router.owned(turn)
             verdict = self.history.judge([row for row in rows if row.id in owned], turn)
             verdict = attrs.evolve(verdict, mixed=guess)

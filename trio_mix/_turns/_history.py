@@ -91,9 +91,7 @@ class History:
         self._last = rows[-1].id if rows else None
         self._own = [own for own in self._own if own.may_come][-_MOST_DOUBTFUL:]
 
-    def judge(
-        self, rows: Sequence[StoredRow], turn: Turn, others: Collection[str] = ()
-    ) -> Verdict:
+    def judge(self, rows: Sequence[StoredRow], turn: Turn, others: Collection[str] = ()) -> Verdict:
         """Return what the rows show about a turn; ``others``: answers that are not its own."""
         if turn.resumed and turn.ticket is not None:
             ticket = turn.ticket

@@ -126,7 +126,7 @@ class Turn:
     proof_due: bool = False
     """Whether a ``complete`` does not end it: the stored messages have to show whose it is."""
     overlap: Overlap = ""
-    """Whether another turn of the session ran meanwhile, and how its events were told apart."""
+    """Whether another turn of the session ran meanwhile, and how its events were distinguished."""
     user_message_id: str | None = None
     ended_by: Event | None = None
     events: int = 0
