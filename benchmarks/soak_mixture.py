@@ -28,17 +28,8 @@ if TYPE_CHECKING:
 
     from trio_mix.testing import MixServer
 
-_ROW = {
-    "id": "s",
-    "title": "t",
-    "userMessageCount": 1,
-    "assistantMessageCount": 1,
-    "toolCallCount": 0,
-    "promptTokens": 1,
-    "completionTokens": 1,
-    "cost": 0.1,
-    "createdAt": "2025-01-02T03:04:05Z",
-}
+_PATH = "/api/messages/history"  # no session stream reads it
+_ROW = {"id": "m", "sessionId": "s", "role": "user", "userInput": "some words"}
 _ROWS = json.dumps([_ROW] * 10_000).encode()
 _ODD = [b'{"id": 1}', b'{"id": NaN}', b'{"id": "\\ud800"}', b"[" * 900 + b"]" * 900, b"x"]
 _ONCE = RetryConfig(strategy="none")
@@ -102,15 +93,15 @@ class Mixture:
     def _answer(
         self, body: bytes, status: int = 200, headers: dict[str, str] | None = None
     ) -> None:
-        self._server.answer_next("/api/sessions", status, headers=headers, body=body)
+        self._server.answer_next(_PATH, status, headers=headers, body=body)
 
     async def large_list(self, mix: Mix) -> None:
         self._answer(_ROWS)
-        assert len(await mix.sessions.list()) in (10_000, *range(100))
+        assert len(await mix.messages.get_history()) in (10_000, *range(100))
 
     async def compressed_list(self, mix: Mix) -> None:
         self._answer(gzip.compress(_ROWS), headers={"Content-Encoding": "gzip"})
-        await mix.sessions.list()
+        await mix.messages.get_history()
 
     async def odd_list(self, mix: Mix) -> None:
         good = json.dumps(_ROW).encode()
@@ -118,14 +109,14 @@ class Mixture:
         self._answer(b"[%b, %b, %b]" % (good, odd, good))
         found: errors.ResponseValidationError | None = None
         try:
-            await mix.sessions.list()
+            await mix.messages.get_history()
         except errors.ResponseValidationError as error:
             found = error
         assert found is None or len(found.items) == 2
 
     async def redirect(self, mix: Mix) -> None:
-        self._answer(b"", 307, {"Location": "/api/sessions?again=1"})
-        await mix.sessions.list()
+        self._answer(b"", 307, {"Location": f"{_PATH}?again=1"})
+        await mix.messages.get_history()
 
     async def upload_and_download(self, mix: Mix) -> None:
         content = self._rng.randbytes(200_000)
@@ -156,7 +147,7 @@ class Mixture:
     async def endless_body(self, mix: Mix) -> None:
         self._answer(b"[" + b"0," * 5_000_000)
         options = RequestOptions(max_body_size=1_000_000)
-        await mix.sessions.list(options=options)
+        await mix.messages.get_history(options=options)
 
     async def events_of_one_connection(self, mix: Mix) -> None:
         async with mix.streaming.stream_events(session_id=self._session) as events:

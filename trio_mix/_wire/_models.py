@@ -98,6 +98,10 @@ class Mismatch(Exception):
         self.items = items
 
 
+_UNFIT: Final = (BaseValidationError, ValueError, TypeError)
+"""What is raised for a value that does not fit."""
+
+
 class _WrongType(ValueError):
     """Raised by the hooks; the text says what was expected."""
 
@@ -289,31 +293,25 @@ def _structured(value: object, shape: Any) -> Generator[None, None, Any]:
     if is_sequence(shape):
         return (yield from _items(value, shape))
     if attrs.has(shape) and isinstance(value, dict):
-        for field in _list_fields(shape):
-            name = _wire_name(shape, field.name)
+        for name, list_shape in _list_fields(shape):
             inner = value.get(name)
             if isinstance(inner, list) and len(inner) > _STEP:
-                items = _Items(_list_shape(field))
+                items = _Items(list_shape)
                 yield from items.add(inner)
                 value = {**value, name: items}
     return _converter.structure(value, shape)
 
 
 @functools.cache
-def _list_fields(cls: type[attrs.AttrsInstance]) -> tuple[attrs.Attribute[Any], ...]:
-    """Return the fields of a model that are lists, or lists or null."""
+def _list_fields(cls: type[attrs.AttrsInstance]) -> tuple[tuple[str, Any], ...]:
+    """Return the wire's names and the shapes of a model's fields that are lists, perhaps null."""
     attrs.resolve_types(cls)
     return tuple(
-        field for field in attrs.fields(cls) if any(map(is_sequence, _alternatives(field.type)))
+        (_wire_name(cls, field.name), each)
+        for field in attrs.fields(cls)
+        for each in (get_args(field.type) if isinstance(field.type, UnionType) else (field.type,))
+        if is_sequence(each)
     )
-
-
-def _list_shape(field: attrs.Attribute[Any]) -> Any:
-    return next(each for each in _alternatives(field.type) if is_sequence(each))
-
-
-def _alternatives(shape: Any) -> tuple[Any, ...]:
-    return get_args(shape) if isinstance(shape, UnionType) else (shape,)
 
 
 class _Items:
@@ -323,7 +321,7 @@ class _Items:
         self._shape = shape
         self._each = get_args(shape)[0]
         self._structure = _converter.get_structure_hook(self._each)
-        self._holds_lists = attrs.has(self._each) and _list_fields(self._each)
+        self._lists = _list_fields(self._each) if attrs.has(self._each) else ()
         self._count = 0
         self._done: list[object] = []
         self._first: Exception | None = None
@@ -335,21 +333,40 @@ class _Items:
 
     def add(self, items: list[object]) -> Generator[None, None, None]:
         """Decode the next items, in steps."""
-        for item in items:
-            self._count += 1
-            if self._count % _STEP == 0:
+        for start in range(0, len(items), _STEP):
+            if self._count:
                 yield
-            if len(self._bad) < _MOST_BAD:
+            some = items[start : start + _STEP] if len(items) > _STEP else items
+            if len(self._bad) >= _MOST_BAD:
+                continue
+            if not (self._lists and any(map(self._holds_long_list, some))):
                 try:
-                    if self._holds_lists:
-                        self._done.append((yield from _structured(item, self._each)))
-                    else:
-                        self._done.append(self._structure(item, self._each))
-                except (BaseValidationError, ValueError, TypeError) as error:
-                    self._bad[self._count - 1] = item
-                    if self._first is None:
-                        error.add_note(IterableValidationNote("", self._count - 1, self._each))
-                        self._first = error
+                    self._done += [self._structure(item, self._each) for item in some]
+                except _UNFIT:
+                    pass  # one by one, to find which
+                else:
+                    self._count += len(some)
+                    continue
+            for item in some:
+                yield from self._add_one(item)
+
+    def _add_one(self, item: object) -> Generator[None, None, None]:
+        self._count += 1
+        try:
+            self._done.append((yield from _structured(item, self._each)))
+        except _UNFIT as error:
+            self._bad[self._count - 1] = item
+            if self._first is None:
+                error.add_note(IterableValidationNote("", self._count - 1, self._each))
+                self._first = error
+
+    def _holds_long_list(self, item: object) -> bool:
+        if isinstance(item, dict):
+            for name, _ in self._lists:
+                inner = item.get(name)
+                if inner.__class__ is list and len(inner) > _STEP:
+                    return True
+        return False
 
     def result(self) -> Any:
         """Return the decoded items, as a list or tuple.
@@ -371,10 +388,8 @@ def items_of(shape: Any) -> Callable[[str | None], _Items | None]:
     def sink(key: str | None) -> _Items | None:
         if key is None:
             return _Items(shape) if is_sequence(shape) else None
-        for field in _list_fields(shape) if attrs.has(shape) else ():
-            if _wire_name(shape, field.name) == key:
-                return _Items(_list_shape(field))
-        return None
+        shapes = dict(_list_fields(shape)) if attrs.has(shape) else {}
+        return _Items(shapes[key]) if key in shapes else None
 
     return sink
 
@@ -393,7 +408,19 @@ def _items(value: object, shape: Any) -> Generator[None, None, Any]:
 
 
 def _list_hook(shape: Any) -> Callable[[object, Any], Any]:
-    return lambda value, _: _finish(_items(value, shape))
+    each_shape = get_args(shape)[0]
+    structure = _converter.get_structure_hook(each_shape)
+    kind: Callable[[list[Any]], Any] = list if get_origin(shape) is list else tuple
+
+    def checked(value: object, _: object) -> Any:
+        if isinstance(value, list) and len(value) <= _STEP:
+            try:
+                return kind([structure(item, each_shape) for item in value])
+            except _UNFIT:
+                pass  # one by one, to find which
+        return _finish(_items(value, shape))
+
+    return checked
 
 
 def _mapping_hook(shape: Any) -> Callable[[object, Any], Any]:
