@@ -80,7 +80,7 @@ class Ticket:
     """Whether the text may start with ``!``."""
     version: int = _VERSION
     """The version of the format."""
-    _baseline: Baseline = attrs.field(factory=Baseline, repr=False)
+    _baseline: Baseline = attrs.field(factory=Baseline, alias="baseline", repr=False)
 
     def to_json(self) -> str:
         """Return the ticket as one line of ASCII JSON: at most 8 KiB longer than its text."""
