@@ -12,8 +12,8 @@ Rule 4  "Busy" is never a repetition: it asks for the message to be sent again.
 Rule 5  "Cancelled" is an older turn's only while the end of a cancelled turn is outstanding, and
         ours otherwise: another client has stopped our turn. An end is outstanding where the turn
         was left before its end came, on this stream or on an earlier one of the session; on servers
-        without ids, only until our turn has begun. A turn that has ended otherwise may still report
-        its cancellation, until the next one has begun.
+        without ids, only until our turn has begun. A turn that was cancelled and has ended may
+        still report its cancellation, also again, until the next one has begun.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class RepeatedErrors:
         """Note that a turn of ours is over, whatever ended it."""
         if turn.cancelling and turn.ended_by is None:
             self.outstanding = True
-        elif turn.cancelling and turn.ended_by is not None and not _is_cancelled(turn.ended_by):
+        elif turn.cancelling:
             self._late_cancel = True
 
     def _is_likely(self, expected: _Expected, turn: Turn, *, ids: bool) -> bool:
