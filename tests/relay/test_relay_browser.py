@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from tests.support.chromium_tab import launch, open_tab
-from tests.support.relay_process import relay_of
+from tests.support.relay_command import relay_of
 from trio_mix.testing import MixServer, Say, Turn, WaitFor
 
 if TYPE_CHECKING:

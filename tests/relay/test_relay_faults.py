@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 import trio
 
-from tests.support.relay_process import relay_of
+from tests.support.relay_command import relay_of
 from tests.support.relay_running import RelayInMemory, open_relay
 from tests.support.wire_client import call, open_frames
 from trio_mix import Mix, ReconnectPolicy

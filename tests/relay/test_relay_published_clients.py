@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from tests.support.relay_process import Lines, relay_of
+from tests.support.relay_command import Lines, relay_of
 from trio_mix.testing import AskPermission, MixServer, Say, Think, Turn, UseTool, WaitFor
 
 if TYPE_CHECKING:

@@ -92,6 +92,20 @@ async def test_a_blocking_send_is_answered_at_the_end_of_its_turn_or_at_once_if_
         assert answers[-1].status == 500
 
 
+async def test_a_pipeline_server_may_have_the_path_of_rest_too() -> None:
+    for has_it, expected in ((True, 202), (False, 404)):
+        async with MixServer("pipeline", listen=False, rest_send=has_it) as server:
+            session_id = server.create_session()
+            hub = ScriptedHub("pipeline")
+            feed = hub.add(session_id)
+            async with open_http(hub, server) as relay:
+                target = f"/api/sessions/{session_id}/messages"
+                answer = await post(relay, target, {"text": "q"}, {"Prefer": "respond-async"})
+            assert answer.status == expected
+            assert len(feed.sent) == has_it
+            assert server.runs() == 0
+
+
 async def test_a_client_that_leaves_cancels_no_turn() -> None:
     hub = ScriptedHub("blocking")
     feed = hub.add("s")

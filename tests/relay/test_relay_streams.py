@@ -10,7 +10,11 @@ import trio.testing
 
 from tests.support.relay_http import FIRST, RelayHttp, ScriptedHub, open_http
 from tests.support.wire_client import Frames, Wire, call, connect
+from trio_mix.relay._connection import StreamConnection
+from trio_mix.relay._http import HttpLimits, serve_connection
 from trio_mix.relay._records import Audience
+from trio_mix.testing import MixServer, cancel_at_every_checkpoint
+from trio_mix.testing.net._memory import memory_pipe
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -274,3 +278,44 @@ async def test_a_consumer_that_leaves_is_noticed_at_once() -> None:
             assert feed.consumers == 1
         await trio.testing.wait_all_tasks_blocked()
         assert feed.consumers == relay.streams.consumers == 0
+
+
+REQUESTS = (
+    b"GET /stream?sessionId=s&from=earliest HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    b"GET /stream?sessionId=nobody HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    (
+        b"POST /api/sessions/s/messages HTTP/1.1\r\nHost: localhost\r\n"
+        b'Content-Type: application/json\r\nContent-Length: 14\r\n\r\n{"text": "hi"}'
+    ),
+    b"GET /api/tools HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    (
+        b"POST /api/sessions/s/files/upload HTTP/1.1\r\nHost: localhost\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n"
+    ),
+)
+
+
+async def test_a_connection_that_is_cancelled_at_any_checkpoint_leaves_nothing() -> None:
+    async with MixServer("async", listen=False) as server:
+        hub = ScriptedHub(ring=2)
+        feed = hub.add("s")
+        feed.append("content", "{}", times=2)
+        feed.append("content", "{}", times=2)
+        feed.closed = "deleted"
+        async with open_http(hub, server) as relay:
+            await trio.testing.wait_all_tasks_blocked()
+            for request in REQUESTS:
+
+                async def serve(request: bytes = request) -> None:
+                    client, end = memory_pipe()
+                    await client.send_all(request)
+                    await client.send_eof()
+                    await serve_connection(StreamConnection(end), relay.routes.handle, HttpLimits())
+
+                async def nothing_is_left() -> None:
+                    await trio.lowlevel.checkpoint()
+                    assert feed.consumers == relay.streams.consumers == 0
+                    assert not feed._callbacks
+
+                sweep = await cancel_at_every_checkpoint(serve, check=nothing_is_left)
+                assert sweep.checkpoints > 5

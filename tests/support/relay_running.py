@@ -76,7 +76,8 @@ class RelayInMemory:
     async def kill(self) -> None:
         """End the relay at once, as a killed process would; its disk stays."""
         assert self._nursery is not None
-        self._nursery.cancel_scope.cancel()
+        nursery, self._nursery = self._nursery, None
+        nursery.cancel_scope.cancel()
         await self._ended.wait()
 
 

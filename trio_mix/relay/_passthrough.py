@@ -13,11 +13,13 @@ Rules (tests cite the numbers):
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, final
+from urllib.parse import quote
 
 import msgspec
 import trio
 
-from trio_mix.errors import ConnectionFailed, RequestTimeout, TransportError
+from trio_mix._rest._options import RequestOptions, RetryConfig
+from trio_mix.errors import ConnectionFailed, MixError, RequestTimeout, TransportError
 from trio_mix.relay._access import upstream_target
 from trio_mix.relay._problem import Problem
 
@@ -112,6 +114,30 @@ class Upstream:
         self.requests = 0
         self.failures = 0
         self._mix = mix
+        self._sends_over_rest: bool | None = None
+
+    async def sends_over_rest(self, session_id: str) -> bool:
+        """Return whether a pipeline server has the path of REST for messages, too.
+
+        An empty message, which no server runs, shows it.
+
+        Raises:
+          Problem: the server did not respond.
+        """
+        await trio.lowlevel.checkpoint()
+        if self._sends_over_rest is None:
+            path = f"/api/sessions/{quote(session_id, safe='')}/messages"
+            options = RequestOptions(retries=RetryConfig(strategy="none"))
+            try:
+                await self._mix.request("POST", path, json={"text": ""}, options=options)
+            except MixError as error:
+                kind = error.headers.get("content-type", "")
+                self._sends_over_rest = kind.startswith("application/json")
+            except TransportError as error:
+                raise _unreachable(error) from error
+            else:
+                self._sends_over_rest = False  # the oldest servers answer every path
+        return self._sends_over_rest
 
     async def forward(
         self, exchange: Exchange, body: bytes | None = None, grant: Grant | None = None

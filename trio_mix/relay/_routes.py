@@ -210,7 +210,7 @@ class Routes:
                 await self.upstream.forward(exchange)
             case "GET", ["api", "sessions"]:
                 await self.upstream.forward(exchange, grant=grant)
-            case _ if is_upgrade(head):
+            case "GET", ["api", "v1", "tunnel", *_] if is_upgrade(head):
                 return await forward_upgrade(exchange, self._mix)
             case _:
                 await self.upstream.forward(exchange)
@@ -251,8 +251,11 @@ class Routes:
         key = idempotency_key(exchange.head)
         body = await exchange.read_body()
         generation = self.hub.generation or ""
-        if (path == "pipeline") != generation.startswith("pipeline"):
-            await self.upstream.forward(exchange, body)  # its generation lacks or blocks this path
+        pipeline = generation.startswith("pipeline")
+        if (path == "pipeline") != pipeline and not (
+            pipeline and await self.upstream.sends_over_rest(session_id)
+        ):
+            await self.upstream.forward(exchange, body)  # its generation lacks this path
             return
         send = parse_send(body, path, generation)
         async with self.hub.session(session_id) as feed:
@@ -266,7 +269,7 @@ class Routes:
             if sent.answer is not None:
                 await _pass_on(exchange, sent.answer)
                 return
-            blocks = generation == "blocking" and path == "rest"
+            blocks = generation != "async" and path == "rest"
             prompt = wants_async(exchange.head)
             command = is_slash_command(turn.request.text) and turn.state.over
             if (blocks and not prompt) or (command and path == "rest"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 import trio
@@ -42,6 +43,7 @@ async def run_relay(stop: trio.Event, given: RelaySettings, config: Path | None)
       given: the settings of the command line.
       config: the file with further settings.
     """
+    _allow_many_connections()
     settings = given.over(read_settings(config))
     upstream = settings.upstream or os.environ.get("MIX_SERVER_URL") or _DEFAULT_UPSTREAM
     host, port = parse_listen(settings.listen or DEFAULT_LISTEN)
@@ -66,6 +68,17 @@ async def run_relay(stop: trio.Event, given: RelaySettings, config: Path | None)
         nursery.cancel_scope.cancel(reason="the relay was drained")
     print("stopped", flush=True)
     return OK
+
+
+def _allow_many_connections() -> None:
+    """Raise the limit on open files as far as the system allows: each client needs one."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def log_path(text: str) -> str:
