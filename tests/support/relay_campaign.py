@@ -233,7 +233,7 @@ class Run:
     consumed: list[Consumed] = attrs.field(factory=list)
     runs: Counter[str] = attrs.field(factory=Counter)
     killed: set[str] = attrs.field(factory=set)
-    """The messages that the server was stopped at."""
+    """The messages that the server broke off, because it was stopped or a stream was closed."""
     stored: list[dict[str, object]] = attrs.field(factory=list)
     happened: Counter[str] = attrs.field(factory=Counter)
     timeline: str = ""
@@ -492,7 +492,7 @@ async def _main(run: Run) -> None:
         run.killed = {
             each.text
             for each in server.log
-            if isinstance(each, MessageFinished) and each.how == "killed"
+            if isinstance(each, MessageFinished) and each.how in ("killed", "cancelled")
         }
         run.timeline = server.timeline
     await trio.testing.wait_all_tasks_blocked()
