@@ -11,6 +11,7 @@ from html import escape
 from typing import TYPE_CHECKING, ClassVar
 
 import decisions as table  # beside this file, which conf.py puts on the path
+import relay_drawings as relay
 from docutils import nodes
 from docutils.parsers.rst import Directive
 
@@ -205,7 +206,23 @@ def decisions() -> str:
     return _svg(table.WIDTH, table.height(), title, table.drawn())
 
 
-DRAWINGS = {"turn": machine, "supervision": timeline, "decisions": decisions}
+def outbox() -> str:
+    """Draw the states of a message that was sent through a relay."""
+    return _svg(*relay.OUTBOX, relay.outbox(_path))
+
+
+def positions() -> str:
+    """Draw the events that a relay has stored of a session, and the positions of consumers."""
+    return _svg(*relay.POSITIONS, relay.positions(_path))
+
+
+DRAWINGS = {
+    "turn": machine,
+    "supervision": timeline,
+    "decisions": decisions,
+    "outbox": outbox,
+    "positions": positions,
+}
 
 
 class Drawing(Directive):

@@ -13,6 +13,7 @@ import pytest
 
 from trio_mix._turns._rules import RULES
 from trio_mix._turns._turn import TRANSITIONS
+from trio_mix.relay._outbox import TRANSITIONS as SENDS
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -53,6 +54,16 @@ def test_each_state_of_the_table_is_drawn_once(drawings: Any) -> None:
 
 def test_each_position_belongs_to_an_arrow(drawings: Any) -> None:
     assert set(drawings._WAYS) == set(drawings.edges())
+
+
+def test_the_drawing_of_the_outbox_has_exactly_the_arrows_and_states_of_the_table(
+    drawings: Any,
+) -> None:
+    drawn = re.findall(r'data-from="(\w+)" data-to="(\w+)"', drawings.outbox())
+    table = [(start.name, end.name) for start, ends in SENDS.items() for end in ends]
+    assert sorted(drawn) == sorted(table)
+    states = re.findall(r'data-state="(\w+)"', drawings.outbox())
+    assert sorted(states) == sorted(state.name for state in SENDS)
 
 
 def test_the_table_of_decisions_is_drawn_rule_for_rule(drawings: Any) -> None:

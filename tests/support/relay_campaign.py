@@ -218,7 +218,7 @@ class Consumed:
     position: int = 0
     frames: list[ServerSentEvent] = attrs.field(factory=list)
     skipped: list[tuple[int, int]] = attrs.field(factory=list)
-    """The ranges that it was told were missed: after, up to."""
+    """The ranges that were reported as missed: after, up to."""
 
 
 @attrs.define

@@ -170,9 +170,8 @@ class SessionOwner:
 
     @property
     def turn_start(self) -> int:
-        """The position before the turn that is running; the newest one if none is."""
-        turn = self.events.own or self.events.foreign
-        return self.ring.newest if turn is None else min(turn.start, self.ring.newest)
+        """The position before the running, or else the last turn; the newest one if none began."""
+        return min(self.events.last_start or self.ring.newest, self.ring.newest)
 
     @property
     def busy(self) -> bool:

@@ -179,6 +179,7 @@ class SessionEvents:
       requests: the open permission requests by their ids.
       announced: events about sessions, which the caller takes out.
       repaired: the number of turns that were completed from stored messages.
+      last_start: the position before the last turn that began; 0: none has.
     """
 
     def __init__(
@@ -193,6 +194,7 @@ class SessionEvents:
         self.requests: OrderedDict[str, OpenRequest] = OrderedDict()
         self.announced: list[tuple[str, str, str]] = []
         self.repaired: int = 0
+        self.last_start: int = 0
         self.style: WireStyle = WireStyle() if style is None else style
         self._new_turn_id = new_turn_id
         self._rate_limit_ends = rate_limit_ends
@@ -221,6 +223,7 @@ class SessionEvents:
           tail: whether the first of its events are not kept any more.
         """
         self.own = TurnEvents(turn_id, own=True, cut=cut, start=start)
+        self.last_start = start or self.last_start
         self.own.tail = tail
         for frame in appended:
             event = decode_event(frame)
@@ -409,6 +412,7 @@ class SessionEvents:
             return None
         if self.foreign is None:
             self.foreign = TurnEvents(self._new_turn_id(), own=False, start=self._position)
+            self.last_start = self._position
         return self.foreign
 
     def _ended(self, frame: ServerSentEvent, turn: TurnEvents) -> list[Draft]:
