@@ -140,20 +140,23 @@ def test_a_stream_that_is_cut_at_any_byte_loses_and_duplicates_nothing(
         where = f"cut at byte {at} of about {length}"
         assert scene.runs == 1, where
         assert scene.next == "Here.", where
-        if isinstance(scene.result, errors.MessageInterrupted):
-            assert api == "pipeline-oldest", f"{where}: {scene.result}"
-            assert scene.result.outcome == "unknown", where
-            continue
-        assert scene.result is not None, where
-        assert not isinstance(scene.result, errors.TrioMixError), f"{where}: {scene.result!r}"
-        whole = "One file: “a”." if api == "pipeline-oldest" else _WHOLE
+        assert not isinstance(scene.result, errors.TrioMixError | None), f"{where}: {scene.result}"
+        whole = _whole(api, scene.result)
         assert scene.result.text == whole, where
         assert "".join(scene.deltas) == whole, where
-        assert not scene.result.incomplete, where
+        # The oldest servers do not store whether a turn is over.
+        doubtful = api == "pipeline-oldest" and scene.result.recovered
+        assert scene.result.incomplete is doubtful, where
+
+
+def _whole(api: Api, reply: Reply) -> str:
+    """Return the text of the turn: the oldest servers send that of its last round."""
+    last_only = api == "pipeline-oldest" and not reply.recovered
+    return _WHOLE.removeprefix("I look. ") if last_only else _WHOLE
 
 
 @pytest.mark.parametrize("direction", ["up", "down"])
-@pytest.mark.parametrize("api", ["async", "blocking", "pipeline"])
+@pytest.mark.parametrize("api", ["async", "blocking", "pipeline", "pipeline-oldest"])
 def test_a_post_that_is_cut_at_any_byte_runs_once(
     api: Api, direction: Literal["up", "down"]
 ) -> None:
@@ -165,7 +168,7 @@ def test_a_post_that_is_cut_at_any_byte_runs_once(
         assert scene.runs == 1, f"{where}: {scene.result!r}"
         assert scene.next == "Here.", where
         assert not isinstance(scene.result, errors.TrioMixError | None), f"{where}: {scene.result}"
-        assert scene.result.text == _WHOLE, where
+        assert scene.result.text == _whole(api, scene.result), where
 
 
 @pytest.mark.parametrize("api", ["async", "blocking", "pipeline"])

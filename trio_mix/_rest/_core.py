@@ -150,6 +150,7 @@ class MixCore(AsyncScope):
         Raises:
           ConfigurationError: an argument that cannot work; nothing was sent.
           ErrorResponse: the server refused, in the API's error shape.
+          NoSuchOperation: the server is one of the oldest, and does not have the path.
           MixDefaultError: any other status that is not a success, as of a redirect elsewhere.
           ResponseValidationError: the body is longer than 64 MiB.
           ConnectionFailed: no response arrived.

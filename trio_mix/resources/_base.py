@@ -181,6 +181,7 @@ def implements(declared: Operation[Any]) -> Callable[[F], F]:
             "        Raises:\n"
             "          ConfigurationError: an argument cannot work; nothing was sent.\n"
             f"          ErrorResponse: the server refused; documented for {errors}.\n"
+            "          NoSuchOperation: the server is one of the oldest, and does not have it.\n"
             "          MixDefaultError: any other status that is not a success.\n"
             "          ResponseValidationError: the body of a successful response is invalid.\n"
             "          ConnectionFailed: no response arrived.\n"
