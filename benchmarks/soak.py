@@ -312,7 +312,9 @@ def on_sockets(seconds: float, seed: int = 1, *, mixtures: int = 0) -> Soak:
                     nursery.start_soon(other.run)
                 began = trio.current_time()
                 due = period = seconds / 24
-                while trio.current_time() - began < seconds:
+                while trio.current_time() - began < seconds or any(
+                    other.made < 10 for other in others
+                ):
                     kinds = ["cut", "reset", "cut_up", "split", "refuse"]
                     proxy.plan = FaultPlan.random(rng.randrange(10**9), kinds=kinds, rate=0.5)
                     await sender.send(session)

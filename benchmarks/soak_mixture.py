@@ -67,6 +67,11 @@ class Mixture:
             self.long_text_shown,
         ]
 
+    @property
+    def made(self) -> int:
+        """How many operations have ended."""
+        return self.done.total() + self.failed.total()
+
     async def run(self) -> None:
         """Make operations on clients that live for a while."""
         while True:
