@@ -23,7 +23,8 @@ from trio_mix._http import RETRY_CODES
 from trio_mix._rest._operation import GENERATIONS
 from trio_mix._rest._options import RetryConfig
 from trio_mix._wire._events import EVENT_CLASSES, decode_event
-from trio_mix._wire._models import Mismatch, decode
+from trio_mix._wire._mismatch import Mismatch
+from trio_mix._wire._models import decode
 from trio_mix.sse import ServerSentEvent
 
 BY_ID = {each.operation_id: each for each in OPERATIONS.values()}

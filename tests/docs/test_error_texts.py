@@ -39,10 +39,10 @@ INTERNAL = {
     "WebSocketRefused": "becomes TunnelRefused, or SessionNotFound",
     "WriteError": "becomes ConnectionFailed, unless a response arrives",
     "_Failed": "a response of the bundled server",
-    "_ItemsError": "becomes Mismatch",
+    "ItemsError": "becomes Mismatch",
     "_Refused": "a response of the tunnel's proxy",
     "_TurnEnded": "ends a turn of the bundled server",
-    "_WrongType": "becomes Mismatch",
+    "WrongType": "becomes Mismatch",
 }
 """Exceptions that are never raised to a caller, each with the reason."""
 

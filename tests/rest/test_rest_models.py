@@ -18,7 +18,8 @@ from tests.support.rest_operations import OPERATIONS
 from tests.support.rest_samples import EXPORT, FILE, MESSAGE, SAMPLES, SESSION
 from trio_mix import models
 from trio_mix._public import written_in
-from trio_mix._wire._models import Mismatch, decode
+from trio_mix._wire._mismatch import Mismatch
+from trio_mix._wire._models import decode
 
 if TYPE_CHECKING:
     from collections.abc import Callable

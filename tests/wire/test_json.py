@@ -16,7 +16,8 @@ from trio_mix._json import NotJSON, parse, parse_leniently
 from trio_mix._wire import _large_json
 from trio_mix._wire._events import decode_event
 from trio_mix._wire._large_json import Unreadable, parse_steps
-from trio_mix._wire._models import Mismatch, decode, decode_steps
+from trio_mix._wire._mismatch import Mismatch
+from trio_mix._wire._models import decode, decode_steps
 from trio_mix.events import UnknownEvent
 from trio_mix.sse import ServerSentEvent
 

@@ -100,7 +100,7 @@ async def read_rpc_answer(
 
 async def _result(method: RpcMethod, received: ReceivedResponse, answer: object) -> object:
     """Return the result as REST has it."""
-    from trio_mix._wire._models import Mismatch
+    from trio_mix._wire._mismatch import Mismatch
 
     if not isinstance(answer, dict) or not answer.keys() & {"result", "error", "id"}:
         raise Mismatch("expected a response of JSON-RPC", "$", answer)

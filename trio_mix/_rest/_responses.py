@@ -224,7 +224,7 @@ async def read_answer(
     Raises:
       ResponseValidationError: the body is invalid.
     """
-    from trio_mix._wire._models import Mismatch  # loads cattrs, which streams do not need
+    from trio_mix._wire._mismatch import Mismatch  # loads cattrs, which streams do not need
 
     try:
         value = await _value(operation, received, unwrap)
@@ -265,7 +265,8 @@ async def _value(
     unwrap: Callable[[object], Awaitable[object]] | None,
 ) -> T:
     from trio_mix._wire._large_json import parse_steps
-    from trio_mix._wire._models import Mismatch, decode_steps, items_of
+    from trio_mix._wire._mismatch import Mismatch
+    from trio_mix._wire._models import decode_steps, items_of
 
     empty = operation.result is NoneType
     if empty and unwrap is None and not received.body.strip():
@@ -339,7 +340,7 @@ def too_large(received: ReceivedResponse, limit: int) -> ResponseTooLarge:
 
 
 def _refuse_html(received: ReceivedResponse) -> None:
-    from trio_mix._wire._models import Mismatch
+    from trio_mix._wire._mismatch import Mismatch
 
     start = received.body[:200].lstrip()
     if "html" in received.headers.get("content-type", "").lower() or start.startswith(b"<"):

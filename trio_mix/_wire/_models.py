@@ -18,8 +18,7 @@ Rules:
 from __future__ import annotations
 
 import functools
-import json
-from datetime import UTC, datetime
+from datetime import datetime
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast, get_args, get_origin
 
@@ -27,7 +26,6 @@ import attrs
 import cattrs
 from cattrs.cols import is_mapping, is_sequence
 from cattrs.errors import (
-    AttributeValidationNote,
     BaseValidationError,
     IterableValidationError,
     IterableValidationNote,
@@ -36,80 +34,19 @@ from cattrs.errors import (
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 from trio_mix import models
-from trio_mix._wire._large_json import Unreadable
-from trio_mix._wire._names import camel
+from trio_mix._wire import _values
+from trio_mix._wire._mismatch import UNFIT, ItemsError, Mismatch, WrongType, first_leaf
+from trio_mix._wire._names import wire_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-__all__ = ["Mismatch", "decode", "decode_steps", "encode_callback", "items_of"]
+__all__ = ["decode", "decode_steps", "encode_callback", "items_of"]
 
 _T = TypeVar("_T")
 
-_SNAKE_ON_THE_WIRE: Final = frozenset(
-    {
-        "AuthStatus",
-        "CallbackResultData",
-        "CredentialsResult",
-        "OAuthCallbackResult",
-        "OAuthFlow",
-        "OAuthHealth",
-        "Preferences",
-        "PreferencesResult",
-        "Provider",
-        "ProviderAuth",
-        "ProviderOAuthHealth",
-        "ProviderValidation",
-        "ToolCategory",
-        "ToolsStatus",
-        "ToolStatus",
-    }
-)
-"""The models whose fields are in snake_case on the wire; those of all others are in camelCase.
-
-Their names, because this module loads only the models that need hooks.
-"""
-
-_INT64: Final = 2**63
 _STEP: Final = 100
 _MOST_BAD: Final = 1000
-
-_MILLISECONDS_FROM: Final = 10**11
-"""From here on a timestamp is in milliseconds: in seconds it would be the year 5138."""
-
-
-class Mismatch(Exception):
-    """A JSON value that is not of the expected shape.
-
-    Attributes:
-      problem: what is wrong, as text.
-      path: the JSON path, as ``$[3].createdAt``.
-      value: the value at the path.
-      items: of the outermost list that the path goes through, the items that fit.
-    """
-
-    def __init__(
-        self, problem: str, path: str, value: object, items: tuple[object, ...] = ()
-    ) -> None:
-        super().__init__(f"{path}: {problem}")
-        self.problem = problem
-        self.path = path
-        self.value = value
-        self.items = items
-
-
-_UNFIT: Final = (BaseValidationError, ValueError, TypeError)
-"""What is raised for a value that does not fit."""
-
-
-class _WrongType(ValueError):
-    """Raised by the hooks; the text says what was expected."""
-
-
-class _ItemsError(IterableValidationError):
-    """Raised if an item of a list does not fit; ``items`` are those that do."""
-
-    items: list[object]
 
 
 def decode(value: object, shape: type[_T]) -> _T:
@@ -130,7 +67,7 @@ def decode_steps(value: object, shape: type[_T]) -> Generator[None, None, _T]:
     try:
         return cast("_T", (yield from _structured(value, shape)))
     except (BaseValidationError, StructureHandlerNotFoundError, ValueError, TypeError) as error:
-        mismatch = _first_leaf(error, shape, value, "$")
+        mismatch = first_leaf(error, shape, value, "$")
     except RecursionError:
         mismatch = Mismatch("nested too deep", "$", None)
     # Not raised in the handler: the group of exceptions would hold parts of the body as context.
@@ -151,101 +88,6 @@ def encode_callback(callback: models.Callback) -> dict[str, object]:
     return cast("dict[str, object]", _converter.unstructure(callback))
 
 
-def _wire_name(cls: type, field: str) -> str:
-    return field if cls.__name__ in _SNAKE_ON_THE_WIRE else camel(field)
-
-
-def _first_leaf(error: BaseException, shape: Any, value: object, path: str) -> Mismatch:
-    """Follow the first branch of a tree of cattrs' exceptions, and the JSON value along with it."""
-    if not isinstance(error, BaseValidationError):
-        if isinstance(value, Unreadable):
-            return Mismatch(f"expected JSON: {value.problem}", path, value.text)
-        if isinstance(error, KeyError):
-            return Mismatch("a required field is missing", path, None)
-        if isinstance(error, _WrongType):
-            return Mismatch(str(error), path, value)
-        return Mismatch(f"not of the shape {_shape_name(shape)}", path, value)
-    inner = error.exceptions[0]
-    for note in getattr(inner, "__notes__", ()):
-        if isinstance(note, AttributeValidationNote):
-            name = _wire_name(error.cl, note.name)
-            below = value.get(name) if isinstance(value, dict) else None
-            return _first_leaf(inner, note.type, below, f"{path}.{name}")
-        if isinstance(note, IterableValidationNote):
-            key = note.index
-            try:
-                below = cast("Any", value)[key]
-            except (LookupError, TypeError):
-                below = None
-            mismatch = _first_leaf(inner, note.type, below, f"{path}[{json.dumps(key)}]")
-            if isinstance(error, _ItemsError):
-                mismatch.items = tuple(error.items)  # those of an outer list replace these
-            return mismatch
-    return _first_leaf(inner, shape, value, path)
-
-
-def _shape_name(shape: Any) -> str:
-    return getattr(shape, "__name__", str(shape)) if get_origin(shape) is None else str(shape)
-
-
-def _text(value: object, _: object) -> str:
-    if not isinstance(value, str):
-        raise _WrongType("expected a string")
-    return value
-
-
-def _truth(value: object, _: object) -> bool:
-    if not isinstance(value, bool):
-        raise _WrongType("expected true or false")
-    return value
-
-
-def _whole(value: object, _: object) -> int:
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise _WrongType("expected a whole number")
-    if not -_INT64 <= value < _INT64:
-        raise _WrongType("expected a whole number of at most 64 bits")
-    return value
-
-
-def _number(value: object, _: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise _WrongType("expected a number")
-    try:
-        return float(value)
-    except OverflowError:
-        raise _WrongType("expected a number that a float can hold") from None
-
-
-def _time(value: object, _: object) -> datetime:
-    try:
-        if isinstance(value, str):
-            time = datetime.fromisoformat(value.strip().replace("z", "Z"))
-            return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            seconds = value / 1000 if abs(value) >= _MILLISECONDS_FROM else value
-            return datetime.fromtimestamp(seconds, UTC)
-    except (ValueError, OverflowError, OSError):
-        pass
-    raise _WrongType("expected a time")
-
-
-def _json_object(value: object, _: object) -> dict[str, object]:
-    if not isinstance(value, dict) or any(isinstance(each, Unreadable) for each in value.values()):
-        raise _WrongType("expected an object")
-    return value
-
-
-def _health_time(value: object, _: object) -> datetime | None:
-    # The one time that is plain text in the specification.
-    try:
-        return _time(value, datetime)
-    except _WrongType:
-        return None
-
-
 def _is_json_object(shape: Any) -> bool:
     return is_mapping(shape) and get_args(shape) == (str, object)
 
@@ -260,14 +102,14 @@ def _open_literal_hook(shape: Any) -> Callable[[object, Any], str | None]:
     optional = type(None) in get_args(shape)
 
     def text(value: object, _: object) -> str | None:
-        return None if value is None and optional else _text(value, str)
+        return None if value is None and optional else _values.text(value, str)
 
     return text
 
 
 def _renames(cls: type) -> dict[str, Any]:
     return {
-        each.name: override(rename=_wire_name(cls, each.name))
+        each.name: override(rename=wire_name(cls, each.name))
         for each in attrs.fields(cast("type[attrs.AttrsInstance]", cls))
     }
 
@@ -276,13 +118,13 @@ def _object_hook(cls: type[_T]) -> Callable[[object, type[_T]], _T]:
     attrs.resolve_types(cast("type[attrs.AttrsInstance]", cls))
     overrides = _renames(cls)
     if cls is models.HealthStatus:
-        overrides["timestamp"] = override(struct_hook=_health_time)
+        overrides["timestamp"] = override(struct_hook=_values.health_time)
     hook = make_dict_structure_fn(cls, _converter, _cattrs_use_linecache=False, **overrides)
     structure = cast("Callable[[object, type[_T]], _T]", hook)
 
     def object_only(value: object, shape: type[_T]) -> _T:
         if not isinstance(value, dict):
-            raise _WrongType("expected an object")
+            raise WrongType("expected an object")
         return structure(value, shape)
 
     return object_only
@@ -307,7 +149,7 @@ def _list_fields(cls: type[attrs.AttrsInstance]) -> tuple[tuple[str, Any], ...]:
     """Return the wire's names and the shapes of a model's fields that are lists, perhaps null."""
     attrs.resolve_types(cls)
     return tuple(
-        (_wire_name(cls, field.name), each)
+        (wire_name(cls, field.name), each)
         for field in attrs.fields(cls)
         for each in (get_args(field.type) if isinstance(field.type, UnionType) else (field.type,))
         if is_sequence(each)
@@ -342,7 +184,7 @@ class _Items:
             if not (self._lists and any(map(self._holds_long_list, some))):
                 try:
                     self._done += [self._structure(item, self._each) for item in some]
-                except _UNFIT:
+                except UNFIT:
                     pass  # one by one, to find which
                 else:
                     self._count += len(some)
@@ -354,7 +196,7 @@ class _Items:
         self._count += 1
         try:
             self._done.append((yield from _structured(item, self._each)))
-        except _UNFIT as error:
+        except UNFIT as error:
             self._bad[self._count - 1] = item
             if self._first is None:
                 error.add_note(IterableValidationNote("", self._count - 1, self._each))
@@ -372,11 +214,11 @@ class _Items:
         """Return the decoded items, as a list or tuple.
 
         Raises:
-          _ItemsError: one does not fit.
+          ItemsError: one does not fit.
         """
         if self._first is not None:
             # Any: pyright holds the arguments against ExceptionGroup's own __new__.
-            failed: _ItemsError = cast("Any", _ItemsError)("", [self._first], self._shape)
+            failed: ItemsError = cast("Any", ItemsError)("", [self._first], self._shape)
             failed.items = self._done
             raise failed
         return self._done if get_origin(self._shape) is list else tuple(self._done)
@@ -400,7 +242,7 @@ def _items(value: object, shape: Any) -> Generator[None, None, Any]:
         value = []
     if not isinstance(value, _Items):
         if not isinstance(value, list):
-            raise _WrongType("expected a list")
+            raise WrongType("expected a list")
         items = value
         value = _Items(shape)
         yield from value.add(items)
@@ -416,7 +258,7 @@ def _list_hook(shape: Any) -> Callable[[object, Any], Any]:
         if isinstance(value, list) and len(value) <= _STEP:
             try:
                 return kind([structure(item, each_shape) for item in value])
-            except _UNFIT:
+            except UNFIT:
                 pass  # one by one, to find which
         return _finish(_items(value, shape))
 
@@ -431,7 +273,7 @@ def _mapping_hook(shape: Any) -> Callable[[object, Any], Any]:
         if value is None:
             value = {}
         if not isinstance(value, dict):
-            raise _WrongType("expected an object")
+            raise WrongType("expected an object")
         return {key: _at(structure, key, each, each_shape, shape) for key, each in value.items()}
 
     return checked
@@ -512,13 +354,13 @@ _converter: Final = cattrs.Converter()
 _converter.register_structure_hook_factory(attrs.has, _object_hook)
 _converter.register_structure_hook_factory(is_sequence, _list_hook)
 _converter.register_structure_hook_factory(is_mapping, _mapping_hook)
-_converter.register_structure_hook_func(_is_json_object, _json_object)
+_converter.register_structure_hook_func(_is_json_object, _values.json_object)
 _converter.register_structure_hook_factory(_is_open_literal, _open_literal_hook)
-_converter.register_structure_hook(str, _text)
-_converter.register_structure_hook(bool, _truth)
-_converter.register_structure_hook(int, _whole)
-_converter.register_structure_hook(float, _number)
-_converter.register_structure_hook(datetime, _time)
+_converter.register_structure_hook(str, _values.text)
+_converter.register_structure_hook(bool, _values.truth)
+_converter.register_structure_hook(int, _values.whole)
+_converter.register_structure_hook(float, _values.number)
+_converter.register_structure_hook(datetime, _values.time)
 _converter.register_structure_hook(models.SendResult, _send_result)
 _converter.register_structure_hook(models.CancelResult, _cancel_result)
 _converter.register_structure_hook(models.PermissionResult, _permission_result)
