@@ -172,9 +172,12 @@ def memory_pipe(capacity: int = _CAPACITY) -> tuple[MemoryStream, MemoryStream]:
 
 
 def sever(stream: trio.abc.Stream, how: Literal["cut", "reset"]) -> None:
-    """Close a connection at once, as when a process is killed (cut) or a host crashes (reset)."""
+    """Close a connection at once, as when a process is killed (cut) or a host crashes (reset).
+
+    It may be closed already.
+    """
     if isinstance(stream, trio.SocketStream):
-        if how == "reset":
+        if how == "reset" and stream.socket.fileno() >= 0:
             # With a linger time of zero, close() sends a reset instead of an orderly end.
             linger = struct.pack("ii", 1, 0)
             stream.socket.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, linger)
