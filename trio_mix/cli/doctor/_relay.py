@@ -90,7 +90,7 @@ async def _examine(probe: Probe, report: Report, session: str | None) -> None:
 
 async def _check_live(probe: Probe, report: Report) -> bool:
     try:
-        answer = await probe.mix.request("GET", "/relay/health/live", options=probe.options)
+        answer = await probe.mix.request("GET", "/relay/turns/none", options=probe.options)
     except errors.TransportError as error:
         what = excerpt(error_line(error))
         report.add("relay", "bad", what, _START, failure=NO_SERVER)
@@ -154,6 +154,14 @@ async def _check_ready(probe: Probe, report: Report) -> bool:
     if status == 401:
         report.add("ready", "bad", "a token is needed", _TOKEN, failure=REFUSED)
         return False
+    if status in (403, 404):
+        report.add(
+            "ready",
+            "unknown",
+            f"a proxy in front of the relay does not pass the request on (HTTP {status})",
+            "the relay's own address shows whether it reaches the server",
+        )
+        return True
     try:
         fields = json.loads(body)
         state, generation = str(fields["status"]), str(fields["generation"])
