@@ -81,7 +81,7 @@ _EVENTS += [(3, False), (3, False), (3, False)]
 _CONSUMERS = [
     (1, "position 1·10⁹ + 1: the gap has 1 event", 200),
     (4, "position 1·10⁹ + 4: replay of 6 events", 222),
-    (7, "from=turn: where the running turn begins", 66),
+    (7, "from=turn: the last turn begins", 66),
     (10, "now", 44),
 ]
 

@@ -456,3 +456,35 @@ async def test_after_a_lost_connection_text_arrives_before_the_turn_is_over(
                 frames = await read_all(feed, start.position)
                 assert text_of(frames, turn_id) == "".join(words)
                 assert [end.turn_id for end in ends_of(frames)] == [turn_id]
+
+
+@pytest.mark.parametrize("away", [2.0, 60.0])
+async def test_a_turn_that_was_sent_past_the_relay_is_completed_after_a_lost_connection(
+    away: float, autojump_clock: trio.testing.MockClock
+) -> None:
+    """While the connection is lost the turn goes on, or ends."""
+    words = [f"word number {number}. " for number in range(30)]
+    async with MixServer(listen=False, pace=0.0) as server:
+        steps = [step for word in words for step in (Say(word, deltas=[word]), Pause(1.0))]
+        server.script("foreign", Turn(*steps, UseTool("bash"), Say("end")))
+        session = server.create_session()
+        async with FaultProxy(server) as proxy:
+            async with open_hub(server, network=proxy.network) as hub, hub.session(session) as feed:
+                start = await feed.start()
+                await trio.sleep(1)
+                server.run_message(session, "foreign")
+                await trio.sleep(10)
+                turn_id = feed.turn_running
+                assert turn_id is not None
+                await proxy.unplug()
+                await trio.sleep(away)
+                await proxy.plug_in()
+                sent = await post(feed, "ours")
+                await until_over(feed, sent)
+                await trio.sleep(30)
+                frames = await read_all(feed, start.position)
+                assert [end.turn_id for end in ends_of(frames)] == [turn_id, sent.turn.turn_id]
+                assert ends_of(frames)[0].event == "complete"
+                assert text_of(frames, turn_id) == "".join(words) + "end"
+                assert feed.turn_running is None
+        assert_ran_once(server, "ours")

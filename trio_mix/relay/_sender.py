@@ -25,6 +25,7 @@ from trio_mix._http import is_transient
 from trio_mix._terminal_text import get_logger
 from trio_mix._ticket import Ticket
 from trio_mix.relay._errors import Draining, LogError, QueueFull, TurnUnknown
+from trio_mix.relay._foreign import foreign_outcome
 from trio_mix.relay._outbox import (
     Draft,
     Round,
@@ -149,11 +150,15 @@ class TurnSender:
         self._closed = False
         self._work = trio.Event()
         self._hole = trio.Event()
+        self._foreign_due = False
         self._accepting = trio.Lock()
 
     def hole(self) -> None:
         """Note that events may have been missed."""
         self._hole.set()
+        if self._events.foreign is not None:
+            self._foreign_due = True
+            self._work.set()
 
     # -- accepting ----------------------------------------------------------------------------
 
@@ -253,9 +258,12 @@ class TurnSender:
         """Send the messages in their order (rule 1), until cancelled."""
         try:
             while True:
-                while not self.queue or self.draining:
+                while (not self.queue or self.draining) and not self._foreign_due:
                     self._work = trio.Event()
                     await self._work.wait()
+                if self._foreign_due:
+                    await self._settle_foreign()
+                    continue
                 self.current = turn = self.queue.popleft()
                 try:
                     await self._run_turn(turn)
@@ -402,6 +410,26 @@ class TurnSender:
         if turn.record.state is TurnState.POSTING:
             self._change(turn, attrs.evolve(turn.record, state=TurnState.RUNNING))
         turn.decided.set()
+
+    async def _settle_foreign(self) -> None:
+        """Complete a turn that was sent past the relay and lost events; once for each hole."""
+        session = await self._upstream.wait_session()
+        self._foreign_due = False
+        turn = self._events.foreign
+        if turn is None or not turn.cut:
+            return
+        try:
+            outcome, rounds = await foreign_outcome(session, self._mix)
+        except (errors.StreamError, errors.TransportError, errors.MixError) as exc:
+            _logger.debug("Turn %s, which was sent past the relay: %s", turn.turn_id, exc)
+            await trio.sleep(FIRST_PAUSE)
+            return
+        await self._upstream.wait_drained()
+        if outcome is None and turn.end is None:
+            return
+        outcome = outcome or Outcome(kind="unknown")
+        self._appender.add(self._events.settle_foreign(turn, outcome, rounds))
+        self.on_idle()
 
     async def release_held(self) -> None:
         """Pass on what is held back, once the stored messages show what is missing before it."""

@@ -237,6 +237,15 @@ class SessionEvents:
             elif frame.event not in _OF_RELAY:
                 self.own.seen.add(event)
 
+    def settle_foreign(
+        self, turn: TurnEvents, outcome: Outcome, rounds: Sequence[Round]
+    ) -> list[Draft]:
+        """End a turn that was sent past the relay and was cut, if it is still the one that runs."""
+        if turn is not self.foreign:
+            return []
+        self.foreign = None
+        return self._settled(turn, outcome, rounds, end_needed=True)
+
     def settle(
         self, outcome: Outcome, rounds: Sequence[Round] = (), *, end_needed: bool = True
     ) -> list[Draft]:
@@ -249,6 +258,11 @@ class SessionEvents:
         """
         turn, self.own = self.own, None
         assert turn is not None  # noqa: S101 - begun before
+        return self._settled(turn, outcome, rounds, end_needed=end_needed)
+
+    def _settled(
+        self, turn: TurnEvents, outcome: Outcome, rounds: Sequence[Round], *, end_needed: bool
+    ) -> list[Draft]:
         drafts: list[Draft] = []
         if turn.cut or (turn.seen.text and outcome.kind == "complete"):
             drafts += self._completed(turn, outcome, rounds)
@@ -416,13 +430,11 @@ class SessionEvents:
         return self.foreign
 
     def _ended(self, frame: ServerSentEvent, turn: TurnEvents) -> list[Draft]:
-        if turn.own:
+        if turn.own or turn.cut:  # a foreign turn that was cut is settled from what is stored, too
             if turn.end is None:
                 turn.end = frame
             return []
         drafts: list[Draft] = []
-        if turn.cut:
-            drafts = self._foreign_completed(turn)
         end = self._end_draft(frame)
         drafts.append(end)
         self._last_error = None if end.event == "complete" else _error_text(end.data)
@@ -438,12 +450,11 @@ class SessionEvents:
             return []
         self.foreign = None
         self._forget(turn)
-        drafts = [*self._foreign_completed(turn), error_draft(Outcome(kind="unknown", error=_LOST))]
+        end = error_draft(Outcome(kind="unknown", error=_LOST))
+        if turn.end is not None:
+            end = self._end_draft(turn.end)
+        drafts = [_gap_draft(), *turn.passed_on(), end]
         return [attrs.evolve(each, data=with_turn_id(each.data, turn.turn_id)) for each in drafts]
-
-    def _foreign_completed(self, turn: TurnEvents) -> list[Draft]:
-        """Return what was held back of a turn that was sent past the relay."""
-        return [_gap_draft(), *turn.passed_on()]
 
     def _is_end(self, event: Event) -> bool:
         if not isinstance(event, _ENDS) or event.parent_tool_call_id is not None:
