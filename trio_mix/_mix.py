@@ -41,6 +41,8 @@ __all__ = ["Mix", "SessionScope", "StreamOptions"]
 
 _DEFAULT_POLICY: Final = ReconnectPolicy()
 _CLEANUP_TIMEOUT: Final = 5.0
+_MAX_REPLY_SIZE: Final = 64 * 2**20
+_MAX_BUFFERED_SIZE: Final = 256 * 2**20
 
 
 class StreamOptions(TypedDict, total=False):
@@ -54,6 +56,7 @@ class StreamOptions(TypedDict, total=False):
     settle_timeout: float
     message_buffer: int
     max_event_size: int
+    max_reply_size: int | None
     on_permission: PermissionPolicy | None
     last_event_id: str | None
 
@@ -77,6 +80,10 @@ class Mix(MixCore):
       hooks: functions that are called for requests, messages and streams: a `Hooks`, or several
         of them, which are called in order.
       network: makes the connections, for tests: ``MixServer.network`` is a server in memory.
+      max_buffered_size: how many bytes of events the messages and subscriptions of all streams may
+        buffer together. Beyond it, the largest buffer is reduced: a subscription's drops its older
+        half, and a `StreamGapEvent` takes its place; a message fails with `ConsumerTooSlow`. It
+        must be at least the ``max_event_size`` of every stream. None means no limit.
 
     Raises:
       ConfigurationError: an argument, or the address in the environment, is invalid.
@@ -95,6 +102,7 @@ class Mix(MixCore):
         http_client: HttpClient | None = None,
         hooks: Hooks | Sequence[Hooks] | None = None,
         network: NetworkBackend | None = None,
+        max_buffered_size: int | None = _MAX_BUFFERED_SIZE,
     ) -> None:
         super().__init__(
             server_url,
@@ -107,7 +115,12 @@ class Mix(MixCore):
         if network is not None:
             self._caller.http = Http(network_backend=network)
         check_api(api)
+        if max_buffered_size is not None and max_buffered_size < 1:
+            raise errors.ConfigurationError(
+                f"Mix(max_buffered_size={max_buffered_size}): it must be at least 1, or None."
+            )
         self._api: Api = api
+        self._max_buffered_size = max_buffered_size
 
     @cached_property
     def authentication(self) -> resources.Authentication:
@@ -197,7 +210,7 @@ class Mix(MixCore):
     def _streams(self) -> StreamRegistry:
         from trio_mix._session._open import StreamRegistry
 
-        return StreamRegistry(self, self._api)
+        return StreamRegistry(self, self._api, self._max_buffered_size)
 
     @property
     def api(self) -> str:
@@ -216,6 +229,7 @@ class Mix(MixCore):
         settle_timeout: float = 60.0,
         message_buffer: int = 1024,
         max_event_size: int = DEFAULT_MAX_EVENT_SIZE,
+        max_reply_size: int | None = _MAX_REPLY_SIZE,
         on_permission: PermissionPolicy | None = None,
         last_event_id: str | None = None,
     ) -> SessionStream:
@@ -237,6 +251,9 @@ class Mix(MixCore):
             sixteen times as many the message fails with `ConsumerTooSlow`.
           max_event_size: the maximum size of a line and of the data of an event, in bytes: a larger
             one ends the stream with `ProtocolError`.
+          max_reply_size: the maximum size of a message's reply, in bytes: text, reasoning, and the
+            input and results of tools. Beyond it the server is asked to cancel the message, which
+            fails with `ReplyTooLarge`. None means no limit.
           on_permission: a sync or async function that decides about the permission requests of this
             stream's messages, called as ``on_permission(request, message)``. Only True grants a
             request. If it raises, the request is denied and the message fails with that exception.
@@ -256,11 +273,20 @@ class Mix(MixCore):
                 raise errors.ConfigurationError(
                     f"open_stream({name}={seconds!r}): it must be a positive number of seconds."
                 )
-        for name, size in (("message_buffer", message_buffer), ("max_event_size", max_event_size)):
-            if size < 1:
+        for name, size in (
+            ("message_buffer", message_buffer),
+            ("max_event_size", max_event_size),
+            ("max_reply_size", max_reply_size),
+        ):
+            if size is not None and size < 1:
                 raise errors.ConfigurationError(
                     f"open_stream({name}={size}): it must be at least 1."
                 )
+        if self._max_buffered_size is not None and max_event_size > self._max_buffered_size:
+            raise errors.ConfigurationError(
+                f"open_stream(max_event_size={max_event_size}): it must not exceed the client's"
+                f" max_buffered_size={self._max_buffered_size}."
+            )
         if last_event_id is not None and any(bad in last_event_id for bad in "\r\n\0"):
             raise errors.ConfigurationError(
                 "open_stream(last_event_id=...): it contains a line break or NUL, which no event id"
@@ -279,6 +305,7 @@ class Mix(MixCore):
             settle_timeout=settle_timeout,
             message_buffer=message_buffer,
             max_event_size=max_event_size,
+            max_reply_size=max_reply_size,
             last_event_id=last_event_id,
         )
         return self._streams.open(session_id, settings, on_permission)

@@ -107,6 +107,24 @@ BOUNDS: dict[str, tuple[list[object], str]] = {
         [buffers.MERGED_CHARACTERS],
         "session/test_buffers.py::test_merged_text_has_a_limit_too",
     ),
+    "the reply of a message": (
+        [_default(Mix.open_stream, "max_reply_size")],
+        (
+            "session/test_memory_bounds.py::"
+            "test_a_reply_that_is_too_large_fails_and_its_turn_is_cancelled"
+        ),
+    ),
+    "events that all messages and subscriptions": (
+        [_default(Mix, "max_buffered_size")],
+        (
+            "session/test_memory_bounds.py::"
+            "test_the_streams_of_a_client_share_the_limit_and_the_largest_buffer_is_reduced"
+        ),
+    ),
+    "events that are held": (
+        [router._REMEMBERED, router._HELD_SIZE],
+        "turns/test_turns_ids.py::test_what_is_held_for_a_turn_is_bounded",
+    ),
     "events that a subscription buffers": (
         [session_stream.DEFAULT_SUBSCRIBER_BUFFER],
         "session/test_buffers.py::test_a_dropped_gap_counts_as_one_and_its_reason_is_kept",

@@ -313,3 +313,16 @@ async def not_iterated(stage: Stage) -> None:
     ):
         await trio.sleep(1)
         await message.wait()
+
+
+@cause(
+    errors.ReplyTooLarge,
+    "a reply without end",
+    operation="The reply on session",
+    target="session-1",
+    remedy="Raise open_stream(max_reply_size=...)",
+)
+async def reply_without_end(stage: Stage) -> None:
+    stage.server.script("Hi", Turn(Say("x" * 2_000, deltas=1)))
+    async with stage.mix.open_stream(stage.session_id, max_reply_size=1_000) as session:
+        await session.ask("Hi")

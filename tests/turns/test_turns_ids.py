@@ -24,6 +24,7 @@ from tests.support.event_makers import (
     thinks,
     unknown,
 )
+from trio_mix._turns._event_size import size_of
 from trio_mix._turns._router import Input, Phase, TurnRouter
 from trio_mix._turns._stored_turn import StoredRow
 
@@ -453,6 +454,11 @@ def test_what_is_held_for_a_turn_is_bounded() -> None:
     for _ in range(10_000):
         router.route([says("x", "f1")])
     assert len(turn.held) <= 4096
+    large = "x" * 2**20
+    for number in range(40):
+        router.route([says(large, f"l{number}")])
+    assert 14 <= sum(size_of(event) > 2**20 for event in turn.held) <= 16
+    assert turn.held_size == sum(map(size_of, turn.held)) <= 16 * 2**20
 
 
 def test_an_id_in_use_is_not_forgotten_however_many_calls_are_made() -> None:

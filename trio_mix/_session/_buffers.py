@@ -11,7 +11,9 @@ Rule 3  A subscriber's buffer drops its oldest events, visibly: a gap event with
         their place.
 Rule 4  One consumer at a time: a second one gets `trio.BusyResourceError`.
 Rule 5  After `close` the consumer still gets what is buffered, then the end or the failure.
-Rule 6  Each event taken is a cancellation point. The first of a batch, and every 64th after it, is
+Rule 6  Where the buffers of a client hold too many bytes together, the largest one is reduced: a
+        subscriber's drops its older half as in rule 3, a message's overflows.
+Rule 7  Each event taken is a cancellation point. The first of a batch, and every 64th after it, is
         a schedule point as well.
 """
 
@@ -26,11 +28,13 @@ import attrs
 import trio
 
 from trio_mix import events as ev
+from trio_mix._turns._event_size import size_of
 from trio_mix._usage import check_trio
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from trio_mix._session._budget import Budget
     from trio_mix.events import Event
 
 __all__ = ["EventBuffer", "MessageBuffer", "SubscriberBuffer"]
@@ -52,18 +56,23 @@ class EventBuffer(Generic[_Item]):
     Attributes:
       half: half of the size: with more events buffered, the consumer is behind.
       idle: whether the consumer is behind and was found to take no events.
+      budget: counts the bytes of all buffers of the client.
+      bytes: the size of what is buffered, as `put` was given it.
     """
 
     def __init__(self, size: int = sys.maxsize) -> None:
         self.half: int = size // 2
         self.idle: bool = False
+        self.budget: Budget | None = None
+        self.bytes: int = 0
+        self._received_bytes = 0
         self._sender, self._receiver = trio.open_memory_channel[deque[_Item]](math.inf)
         self._sent: deque[_Item] | None = None  # the last batch, until it is received
         self._received: deque[_Item] = deque()
         self._busy = False
         self._closed = False
         self._failure: BaseException | None = None
-        # How many of the received events may be taken before the next schedule point (rule 6).
+        # How many of the received events may be taken before the next schedule point (rule 7).
         self._at_once = 0
 
     def __len__(self) -> int:
@@ -74,15 +83,45 @@ class EventBuffer(Generic[_Item]):
         """Whether no more events are accepted."""
         return self._closed
 
-    def put(self, events: Sequence[_Item]) -> None:
-        """Append a batch of events; never waits. After `close` it is ignored."""
+    def put(self, events: Sequence[_Item], size: int = 0) -> None:
+        """Append a batch of events; never waits. After `close` it is ignored.
+
+        Args:
+          events: the events.
+          size: the size of their data, in bytes.
+        """
         if self._closed or not events:
             return
+        self._append(events)
+        self._grow(size)
+
+    def _append(self, events: Sequence[_Item]) -> None:
         if self._sent is None:
             self._sent = deque(events)
             self._sender.send_nowait(self._sent)
         else:
             self._sent.extend(events)
+
+    def _grow(self, size: int) -> None:
+        if size and self.budget is not None:
+            self.bytes += size
+            self.budget.grow(self, size)
+
+    def _shrink(self, size: int) -> None:
+        if size and self.budget is not None:
+            self.bytes -= size
+            self.budget.shrink(self, size)
+
+    def shed(self) -> None:
+        """Drop some of the buffered events, because the budget is exceeded (rule 6)."""
+        self._clear()
+
+    def _clear(self) -> None:
+        self._received.clear()
+        if self._sent is not None:
+            self._sent.clear()
+        self._at_once = self._received_bytes = 0
+        self._shrink(self.bytes)
 
     def close(self, failure: BaseException | None = None) -> None:
         """End the buffer: cleanly, or with the exception that its consumer gets."""
@@ -93,10 +132,7 @@ class EventBuffer(Generic[_Item]):
 
     def discard(self) -> None:
         """Drop what is buffered and end the buffer."""
-        self._received.clear()
-        if self._sent is not None:
-            self._sent.clear()
-        self._at_once = 0
+        self._clear()
         self.close()
 
     def __aiter__(self) -> Self:
@@ -107,7 +143,7 @@ class EventBuffer(Generic[_Item]):
         """Return the next event, or end.
 
         Raises the failure that the buffer was closed with. A checkpoint, also if an event is
-        buffered (rule 6). Cancelled, it loses no event.
+        buffered (rule 7). Cancelled, it loses no event.
         """
         if not self._at_once:
             await self._wait()
@@ -128,6 +164,8 @@ class EventBuffer(Generic[_Item]):
         try:
             if self._received:
                 await trio.lowlevel.checkpoint()
+            else:
+                self._release()
             while not self._received:
                 self._receive(await self._receiver.receive())
         except trio.EndOfChannel:
@@ -139,7 +177,14 @@ class EventBuffer(Generic[_Item]):
         self._at_once = min(len(self._received), EVENTS_BETWEEN_CHECKPOINTS) - 1
 
     def _receive(self, batch: deque[_Item]) -> None:
+        self._release()
         self._sent, self._received = None, batch
+        self._received_bytes = self.bytes
+
+    def _release(self) -> None:
+        """Stop counting the batch that was received and taken."""
+        size, self._received_bytes = self._received_bytes, 0
+        self._shrink(size)
 
     def _pop(self) -> _Item:
         return self._received.popleft()
@@ -162,22 +207,32 @@ class MessageBuffer(EventBuffer["Event"]):
         self._merged: list[str] = []  # the pieces of the last event in ``_sent``, not joined yet
         self._characters = 0
         self.overflowed: bool = False
+        self.on_shed: Callable[[], None] = lambda: None
 
-    def put(self, events: Sequence[Event]) -> None:
+    def put(self, events: Sequence[Event], size: int = 0) -> None:
         """Append a batch of events, merging deltas from the mark on; check `overflowed` after."""
         room = max(self._mark - len(self), 0)
-        self._append(events[:room])
+        self._add(events[:room])
         for event in events[room:]:
             if self._closed or self.overflowed:
                 return
             if not self._merge(event):
                 self.overflowed = len(self) >= self._limit
-                self._append([event])
+                self._add([event])
+        if not (self._closed or self.overflowed):
+            self._grow(size)
 
-    def _append(self, events: Sequence[Event]) -> None:
-        if not self.overflowed:
+    def _add(self, events: Sequence[Event]) -> None:
+        if events and not (self.overflowed or self._closed):
             self._join()
-            super().put(events)
+            self._append(events)
+
+    def shed(self) -> None:
+        """Overflow, and drop everything: the message fails."""
+        self.overflowed = True
+        self._merged = []
+        self._clear()
+        self.on_shed()
 
     def _merge(self, event: Event) -> bool:
         """Add a delta to the last event, if both are text of one message; return whether."""
@@ -218,23 +273,46 @@ class SubscriberBuffer(EventBuffer["_Item | ev.StreamGapEvent"], Generic[_Item])
 
     Args:
       size: the number of events that can be buffered.
+      size_of: returns the size of an item, in bytes.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, size_of: Callable[[Any], int] = size_of) -> None:
         super().__init__(size)
+        self._size_of = size_of
         self._size = max(size, 1)
         self._missed = 0
         self._reasons = [_FELL_BEHIND]
 
-    def put(self, events: Sequence[_Item | ev.StreamGapEvent]) -> None:
+    def put(self, events: Sequence[_Item | ev.StreamGapEvent], size: int = 0) -> None:
         """Append a batch of events, dropping the oldest ones beyond the limit."""
-        super().put(events)
+        if self._closed or not events:
+            return
+        self._append(events)
+        self._grow(size)
         while len(self) > self._size:
-            dropped = (self._received or self._sent).popleft()  # type: ignore[union-attr]
-            self._missed += 1
-            self._at_once = 0  # the gap event comes before what could be taken at once
-            if isinstance(dropped, ev.StreamGapEvent):
-                self._reasons[1:] = [dropped.reason]
+            self._drop_oldest()
+
+    def shed(self) -> None:
+        """Drop the older half of what is buffered, visibly (rule 3)."""
+        target = self.bytes // 2
+        while len(self) and self.bytes > target:
+            self._drop_oldest()
+        if not len(self):
+            self._clear()  # also what was taken last, which the consumer may still hold
+
+    def _drop_oldest(self) -> None:
+        received = bool(self._received)
+        dropped = (self._received or self._sent).popleft()  # type: ignore[union-attr]
+        self._missed += 1
+        self._at_once = 0  # the gap event comes before what could be taken at once
+        if isinstance(dropped, ev.StreamGapEvent):
+            self._reasons[1:] = [dropped.reason]
+        if self.budget is not None:
+            counted = self._received_bytes if received else self.bytes - self._received_bytes
+            last = not (self._received if received else self._sent)
+            size = counted if last else min(counted, self._size_of(dropped))
+            self._received_bytes -= size if received else 0
+            self._shrink(size)
 
     def _pop(self) -> _Item | ev.StreamGapEvent:
         if self._missed:

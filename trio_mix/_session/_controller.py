@@ -36,6 +36,7 @@ from trio_mix.sse import ReconnectSchedule, StreamState
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+    from trio_mix._session._budget import Budget
     from trio_mix._session._message_task import CancelOutcome
     from trio_mix._session._refusals import SessionRefusals
     from trio_mix._session._request import MessageRequest
@@ -65,6 +66,7 @@ class Services:
     permissions: Permissions
     notifications: Notifications
     source: Callable[[StreamHooks | None], Supervisor]
+    budget: Budget
     refusals: SessionRefusals
     hooks: Callable[[], StreamHooks | None]
     prepared: PreparedTickets
@@ -87,6 +89,7 @@ class Settings:
     settle_timeout: float
     message_buffer: int
     max_event_size: int
+    max_reply_size: int | None
     last_event_id: str | None
 
 
@@ -103,7 +106,9 @@ class StreamController(ReaderHost):
         self.router: TurnRouter = TurnRouter(services.send_api.traits())
         if services.end_outstanding:
             self.router.expect_end()
-        self.dispatcher: EventDispatcher = EventDispatcher(self.router, self._turn_over)
+        self.dispatcher: EventDispatcher = EventDispatcher(
+            self.router, self._turn_over, services.budget
+        )
         self.dispatcher.on_busy = self._server_busy
         self.dispatcher.on_others = self._others_heard
         self.dispatcher.on_unsettled = MessageState.wake  # its task reads what is stored
@@ -480,6 +485,7 @@ class StreamController(ReaderHost):
         recovery.reading_due = unknown or history.due
         kind = MessageState if self._hooks is None else TimedMessageState
         state = kind(request, recovery, self.session_id, self.settings.message_buffer)
+        state.max_size = self.settings.max_reply_size
         if resumption is not None:
             resumption.apply(turn, recovery)
             state.cut = state.cut or turn.resumed

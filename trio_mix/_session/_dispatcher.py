@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from trio_mix import events as ev
 from trio_mix._session._buffers import SubscriberBuffer
+from trio_mix._turns._event_size import size_of
 from trio_mix._turns._router import Input, Phase
 from trio_mix._turns._turn_ids import turn_id_of
 from trio_mix.errors import clone_error
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any, TypeAlias
 
+    from trio_mix._session._budget import Budget
     from trio_mix._session._buffers import EventBuffer
     from trio_mix._session._healing import HealingBuffer
     from trio_mix._session._message_state import MessageState
@@ -46,10 +48,17 @@ class EventDispatcher:
     Args:
       router: names each event's owner.
       on_turn_over: called whenever the registered turn is over.
+      budget: counts the bytes of all buffers of the client.
     """
 
-    def __init__(self, router: TurnRouter, on_turn_over: Callable[[MessageState], None]) -> None:
+    def __init__(
+        self,
+        router: TurnRouter,
+        on_turn_over: Callable[[MessageState], None],
+        budget: Budget | None = None,
+    ) -> None:
         self.router = router
+        self._budget = budget
         self._on_turn_over = on_turn_over
         self._subscribers: list[SubscriberBuffer[Event]] = []
         self._raw_subscribers: list[SubscriberBuffer[RawItem]] = []
@@ -71,7 +80,7 @@ class EventDispatcher:
 
     def subscribe(self, size: int) -> SubscriberBuffer[Event]:
         """Return a new buffer that receives every event from now on."""
-        return self._subscribe(size, self._subscribers)
+        return self._subscribe(SubscriberBuffer["Event"](size), self._subscribers)
 
     def subscribe_healed(self, buffer: HealingBuffer) -> None:
         """Have a buffer that is healed receive every event from now on."""
@@ -81,12 +90,13 @@ class EventDispatcher:
 
     def subscribe_raw(self, size: int) -> SubscriberBuffer[RawItem]:
         """Return a new buffer that receives every frame from now on."""
-        return self._subscribe(size, self._raw_subscribers)
+        buffer = SubscriberBuffer["RawItem"](size, _size_of_raw)
+        return self._subscribe(buffer, self._raw_subscribers)
 
     def _subscribe(
-        self, size: int, subscribers: list[SubscriberBuffer[_Item]]
+        self, buffer: SubscriberBuffer[_Item], subscribers: list[SubscriberBuffer[_Item]]
     ) -> SubscriberBuffer[_Item]:
-        buffer = SubscriberBuffer[_Item](size)
+        buffer.budget = self._budget
         if self._failure is not None:
             buffer.close(self._failure())
         subscribers.append(buffer)
@@ -105,7 +115,12 @@ class EventDispatcher:
 
     def behind(self) -> list[EventBuffer[Any]]:
         """Return the buffers that are more than half full and whose consumers are not idle."""
-        return [each for each in self._buffers() if len(each) > each.half and not each.idle]
+        crowded = _never if self._budget is None else self._budget.is_crowded_by
+        return [
+            each
+            for each in self._buffers()
+            if (len(each) > each.half or crowded(each)) and not each.idle
+        ]
 
     def _buffers(self) -> list[EventBuffer[Any]]:
         message = [] if self._current is None else [self._current.buffer]
@@ -116,6 +131,7 @@ class EventDispatcher:
 
     def attach(self, state: MessageState) -> None:
         """Register the state of the message that is sent next."""
+        state.buffer.budget = self._budget
         self._current = state
 
     def deliver(self, events: Sequence[Event], frames: Sequence[ServerSentEvent] = ()) -> None:
@@ -125,8 +141,9 @@ class EventDispatcher:
           events: the events.
           frames: the frame of each event, for raw subscribers.
         """
+        size = sum([len(frame.data) for frame in frames])
         for buffer in self._subscribers:
-            buffer.put(events)
+            buffer.put(events, size)
         before = self.router.others
         named = self.router.traits.turn_ids
         turn_ids = [turn_id_of(frame.data) for frame in frames] if named else ()
@@ -140,9 +157,11 @@ class EventDispatcher:
                 for event, frame in zip(events, frames, strict=True)
             ]
             for raw_buffer in self._raw_subscribers:
-                raw_buffer.put(items)
+                raw_buffer.put(items, size)
         if state is not None and route.turn is state.turn:
-            self._pass_on(state, route)
+            if len(route.events) != len(events):
+                size = sum(map(size_of, route.events))
+            self._pass_on(state, route, size)
         elif state is not None and self.router.others > before:
             self.on_others(state)
 
@@ -150,11 +169,11 @@ class EventDispatcher:
         """Note the turn id of a message, or that no answer to its POST has one."""
         route = self.router.name(state.turn, turn_id)
         if route.turn is state.turn:
-            self._pass_on(state, route)
+            self._pass_on(state, route, sum(map(size_of, route.events)))
 
-    def _pass_on(self, state: MessageState, route: Route) -> None:
+    def _pass_on(self, state: MessageState, route: Route, size: int) -> None:
         if route.events:
-            state.take(route.events)
+            state.take(route.events, size)
         if route.busy is not None:
             self.on_busy(state, route.busy)
         if state.turn.phase is _OVER:
@@ -224,6 +243,14 @@ class EventDispatcher:
             self.finish(state)
         else:
             self.on_unsettled(state)
+
+
+def _size_of_raw(item: RawItem | ev.StreamGapEvent) -> int:
+    return 0 if isinstance(item, ev.StreamGapEvent) else len(item[0].data)
+
+
+def _never(_buffer: EventBuffer[Any]) -> bool:
+    return False
 
 
 def copies_of(failure: BaseException) -> Callable[[], BaseException]:

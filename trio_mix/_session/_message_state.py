@@ -15,7 +15,7 @@ from trio_mix._session._buffers import MessageBuffer
 from trio_mix._turns._reply_builder import ReplyBuilder, is_torn
 from trio_mix._turns._stored_turn import TurnOutcome
 from trio_mix._turns._turn import Phase
-from trio_mix.errors import AgentError, ConsumerTooSlow
+from trio_mix.errors import AgentError, ConsumerTooSlow, ReplyTooLarge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,6 +34,7 @@ _LOOKED_AT = frozenset((ev.PermissionEvent, ev.UnknownEvent))
 
 
 _PERMISSIONS_REMEMBERED: Final = 1000
+_SLACK: Final = 16
 _POLICIES_AT_ONCE: Final = 64
 """A further request is not answered, and is denied by the server after a while."""
 
@@ -61,6 +62,7 @@ class MessageState:
         """The context of the sender, for logs and traces of the work for the message."""
         self.builder: ReplyBuilder = ReplyBuilder()
         self.buffer: MessageBuffer = MessageBuffer(mark)
+        self.buffer.on_shed = self._shed
         self.started: trio.Event = trio.Event()
         """The server has accepted the message, its first event has arrived, or it is over."""
         self.over: trio.Event = trio.Event()
@@ -80,6 +82,10 @@ class MessageState:
         """The scope of the POST."""
         self.read_scope: trio.CancelScope | None = None
         """The scope of a reading of the stored messages that began while the turn was running."""
+        self.max_size: int | None = None
+        """How large the reply may be, in bytes; None: no limit."""
+        self._size, self._since = 0, 0  # of the reply when it was measured, and of later events
+        self._too_large = False
         self.policy_failure: BaseException | None = None
         """The exception of a permission policy: the message fails with it when its turn ends."""
         self.policies: set[trio.CancelScope] = set()
@@ -136,18 +142,28 @@ class MessageState:
         """Return the part of the reply that was received so far."""
         return self.builder.build()
 
-    def take(self, events: Sequence[Event]) -> None:
-        """Add the next events of the turn to the reply and to the consumer's buffer."""
+    def take(self, events: Sequence[Event], size: int = 0) -> None:
+        """Add the next events of the turn to the reply and to the consumer's buffer.
+
+        Args:
+          events: the events.
+          size: the size of their data, in bytes.
+        """
         if not _LOOKED_AT.isdisjoint(map(type, events)):
             events = self._look_at(events)
+        if self._too_large:
+            return
         self.builder.feed(events)
+        self._since += size
+        if self.max_size is not None and self._since > self.max_size - self._size:
+            self._check_size(self.max_size)
         if not self._has_events:
             self._has_events = True
             self.started.set()
             self.wake()
         if self.over.is_set():
             return
-        self.buffer.put(events)
+        self.buffer.put(events, size)
         if self.buffer.overflowed:
             self.fail(
                 ConsumerTooSlow(
@@ -158,6 +174,37 @@ class MessageState:
                     partial=self.partial(),
                 )
             )
+
+    def _check_size(self, limit: int) -> None:
+        """End the message, and the work for it, if its reply is too large."""
+        # It is measured again once this much has come, so that the work stays linear.
+        self._size, self._since = self.builder.size, 0
+        if self._size <= limit:
+            self._size = min(self._size, limit - limit // _SLACK)
+            return
+        self._too_large = True
+        self.fail(
+            ReplyTooLarge(
+                f"The reply on session {self.session_id} is over max_reply_size={limit} bytes, and "
+                "the server was asked to cancel the message. The reply so far is in `.partial`. "
+                "Raise open_stream(max_reply_size=...) if replies of that size are expected.",
+                session_id=self.session_id,
+                partial=self.partial(),
+            )
+        )
+        self.recovery.leave(trio.current_time())
+        self.wake()
+
+    def _shed(self) -> None:
+        self.fail(
+            ConsumerTooSlow(
+                f"The message on session {self.session_id} was aborted: no task iterates it, and "
+                "the buffers of the client hold more than its max_buffered_size. Iterate it in its "
+                "own task, or raise Mix(max_buffered_size=...).",
+                session_id=self.session_id,
+                partial=self.partial(),
+            )
+        )
 
     def _look_at(self, events: Sequence[Event]) -> list[Event]:
         """Handle permission requests, and insert a gap event after each torn event."""
@@ -198,7 +245,10 @@ class MessageState:
         if isinstance(ended_by, ev.ErrorEvent | ev.RateLimitEvent):
             self.fail(_agent_error(ended_by, self))
         elif not self.over.is_set():
-            self._end(None)
+            if self.max_size is not None and self.builder.size > self.max_size:
+                self._check_size(self.max_size)
+            else:
+                self._end(None)
 
     def fail(self, failure: BaseException) -> None:
         """End the message with an exception, which the consumer gets after the buffered events."""

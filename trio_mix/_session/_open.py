@@ -15,6 +15,7 @@ from trio_mix import errors
 from trio_mix._http import sanitize_url
 from trio_mix._rest._options import RequestOptions, RetryConfig
 from trio_mix._rest._responses import error_of
+from trio_mix._session._budget import Budget
 from trio_mix._session._controller import Services, Settings
 from trio_mix._session._refusals import SessionRefusals
 from trio_mix._session._resume import PreparedTickets
@@ -53,11 +54,13 @@ class StreamRegistry:
     Args:
       core: the client.
       api: the API of the server, or ``"auto"``.
+      max_buffered_size: how many bytes of events all buffers may hold together.
     """
 
-    def __init__(self, core: MixCore, api: Api) -> None:
+    def __init__(self, core: MixCore, api: Api, max_buffered_size: int | None) -> None:
         messages = Messages(core)
         self.send_api = SendApi(core, Streaming(core), messages, System(core), api)
+        self._budget = Budget(max_buffered_size)
         self._core = core
         self._messages = messages
         self._sessions = Sessions(core)
@@ -117,6 +120,7 @@ class StreamRegistry:
             permissions=Permissions(core),
             notifications=Notifications(core),
             source=source,
+            budget=self._budget,
             hooks=hooks,
             refusals=refusals,
             prepared=self._prepared,

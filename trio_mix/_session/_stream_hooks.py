@@ -219,11 +219,11 @@ class TimedMessageState(MessageState):
         self.first_event: float | None = None
         self.ended: float | None = None
 
-    def take(self, events: Sequence[Event]) -> None:
+    def take(self, events: Sequence[Event], size: int = 0) -> None:
         """Add the next events of the turn."""
         if self.first_event is None:
             self.first_event = trio.current_time()
-        super().take(events)
+        super().take(events, size)
 
     def _end(self, failure: BaseException | None) -> None:
         self.ended = trio.current_time()

@@ -189,6 +189,15 @@ class ReplyBuilder:
         return streamed + ("" if self._final is None else self._lacking(streamed, self._final))
 
     @property
+    def size(self) -> int:
+        """The number of characters of the reply so far; takes time that is linear in its parts."""
+        streamed = sum(len(text) for _, text in self._segments) + sum(map(len, self._pieces))
+        whole = [len(text) for text in (self._final, self._whole, self._answer) if text]
+        thoughts = max(sum(map(len, self._thoughts)), len(self._reasoning or ""))
+        calls = sum(call.size + len(call.result or "") for call in self._calls.values())
+        return max([streamed, *whole]) + thoughts + calls
+
+    @property
     def message_id(self) -> str | None:
         """The id of the last assistant message, if an event or a stored row has named it."""
         return self._message_id

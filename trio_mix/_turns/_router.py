@@ -32,6 +32,7 @@ import attrs
 
 from trio_mix import events as ev
 from trio_mix._turns._event_ids import begins_call, ids_of
+from trio_mix._turns._event_size import size_of
 from trio_mix._turns._repeated_errors import RepeatedErrors, is_busy
 from trio_mix._turns._turn import TRANSITIONS, Input, Owner, Phase, Turn
 
@@ -57,6 +58,8 @@ _REMEMBERED: Final = 4096
 _OF_OLD_TURNS: Final = 512
 """Ids that are remembered while a turn runs, and between turns: late events are not very late."""
 _FOREIGN: Final = 8
+_HELD_SIZE: Final = 16 * 2**20
+"""The texts of events that are held until it is known whose they are, in characters."""
 
 _DELTAS: Final = frozenset(
     (
@@ -525,9 +528,10 @@ class TurnRouter:
 
         Without that a server that never names user messages could not be understood.
         """
+        turn.held_size = size_of(event) + (turn.held_size if turn.held else 0)
         turn.held.append(event)
-        if len(turn.held) > _REMEMBERED:
-            del turn.held[0]
+        while len(turn.held) > _REMEMBERED or (turn.held_size > _HELD_SIZE and len(turn.held) > 1):
+            turn.held_size -= size_of(turn.held.pop(0))
         if not terminal:
             return _HELD
         if turn.phase is _POSTED or _began_earlier(turn.held):

@@ -132,6 +132,7 @@ class Turn:
     events: int = 0
     owner: Owner = attrs.field(factory=Owner)
     held: list[Event] = attrs.field(factory=list)
+    held_size: int = 0
     cut: bool = False
     """Whether what binds it may have been lost with a connection."""
     cancelling: bool = False

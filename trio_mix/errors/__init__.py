@@ -25,7 +25,8 @@ Callers mask credentials in a text before they pass it to an exception. The tree
         ├── MessageInterrupted
         ├── MessageRejected
         ├── MessageNotFinished
-        └── ConsumerTooSlow
+        ├── ConsumerTooSlow
+        └── ReplyTooLarge
 """
 
 from trio_mix._public import publish
@@ -52,6 +53,7 @@ from trio_mix.errors._streams import MessageNotFinished as MessageNotFinished
 from trio_mix.errors._streams import MessageRejected as MessageRejected
 from trio_mix.errors._streams import ProtocolError as ProtocolError
 from trio_mix.errors._streams import ReconnectFailed as ReconnectFailed
+from trio_mix.errors._streams import ReplyTooLarge as ReplyTooLarge
 from trio_mix.errors._streams import SessionNotFound as SessionNotFound
 from trio_mix.errors._streams import StreamAlreadyOpen as StreamAlreadyOpen
 from trio_mix.errors._streams import StreamClosed as StreamClosed
@@ -73,6 +75,7 @@ __all__ = [
     "ProtocolError",
     "RESTError",
     "ReconnectFailed",
+    "ReplyTooLarge",
     "RequestInfo",
     "RequestTimeout",
     "ResponseTooLarge",

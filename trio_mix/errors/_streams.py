@@ -19,6 +19,7 @@ __all__ = [
     "MessageRejected",
     "ProtocolError",
     "ReconnectFailed",
+    "ReplyTooLarge",
     "SessionNotFound",
     "StreamAlreadyOpen",
     "StreamClosed",
@@ -177,6 +178,15 @@ class MessageNotFinished(MessageError):
 class ConsumerTooSlow(MessageError):
     """The message's buffer reached its limit because no task iterated the message.
 
-    What to do: Iterate the message in a task that does nothing slow, or raise ``message_buffer``.
-    Only this message failed: the stream and the other messages continue.
+    What to do: Iterate the message in a task that does nothing slow, or raise ``message_buffer``
+    or the client's ``max_buffered_size``, whichever the text names. Only this message failed: the
+    stream and the other messages continue.
+    """
+
+
+class ReplyTooLarge(MessageError):
+    """The reply exceeded ``max_reply_size``; the server was asked to cancel the turn.
+
+    What to do: Use the reply so far, which is in ``.partial``, or raise ``max_reply_size``; None
+    means no limit.
     """

@@ -1,0 +1,58 @@
+"""The memory that all buffers of a client may take together.
+
+Rule 1  A buffer counts the data of its events from when they are put until they were received, and
+        the consumer asks for the next batch.
+Rule 2  Beyond the limit the largest buffer is reduced, whichever has just grown, and first those
+        whose consumers were found to take no events.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from trio_mix._session._buffers import EventBuffer
+
+__all__ = ["Budget"]
+
+_LARGE: Final = 16
+"""A buffer with more than this part of the limit is large."""
+
+
+class Budget:
+    """Counts the bytes in the buffers of one client.
+
+    Args:
+      limit: how many bytes they may hold together; None: no limit.
+
+    Attributes:
+      used: how many bytes they hold.
+    """
+
+    def __init__(self, limit: int | None) -> None:
+        self.limit = limit
+        self.used = 0
+        self._buffers: set[EventBuffer[Any]] = set()
+
+    def grow(self, buffer: EventBuffer[Any], size: int) -> None:
+        """Note that a buffer holds more (rule 2)."""
+        self.used += size
+        self._buffers.add(buffer)
+        while self.limit is not None and self.used > self.limit and self._buffers:
+            max(self._buffers, key=_first_to_reduce).shed()
+
+    def shrink(self, buffer: EventBuffer[Any], size: int) -> None:
+        """Note that a buffer holds less."""
+        self.used -= size
+        if not buffer.bytes:
+            self._buffers.discard(buffer)
+
+    def is_crowded_by(self, buffer: EventBuffer[Any]) -> bool:
+        """Return whether the reader must let the consumer of a buffer take events."""
+        if self.limit is None or not buffer.bytes:
+            return False
+        return buffer.bytes > self.limit // _LARGE or self.used > self.limit // 2
+
+
+def _first_to_reduce(buffer: EventBuffer[Any]) -> tuple[bool, int]:
+    return buffer.idle, buffer.bytes
