@@ -193,8 +193,8 @@ def test_the_budget_is_the_sum_of_its_buffers_and_never_exceeded(
     async def main() -> None:
         budget = Budget(limit)
         buffers: list[EventBuffer[ev.Event]] = [
-            SubscriberBuffer(3),
-            SubscriberBuffer(100),
+            SubscriberBuffer[ev.Event](3),
+            SubscriberBuffer[ev.Event](100),
             MessageBuffer(4),
             MessageBuffer(100),
         ]

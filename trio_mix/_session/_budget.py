@@ -8,15 +8,24 @@ Rule 2  Beyond the limit the largest buffer is reduced, whichever has just grown
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
-
-if TYPE_CHECKING:
-    from trio_mix._session._buffers import EventBuffer
+from typing import Final, Protocol
 
 __all__ = ["Budget"]
 
 _LARGE: Final = 16
 """A buffer with more than this part of the limit is large."""
+
+
+class Reducible(Protocol):
+    """A buffer."""
+
+    bytes: int
+    """How much it holds."""
+    idle: bool
+    """Whether its consumer was found to take no events."""
+
+    def shed(self) -> None:
+        """Drop at least some of what it holds."""
 
 
 class Budget:
@@ -32,27 +41,27 @@ class Budget:
     def __init__(self, limit: int | None) -> None:
         self.limit = limit
         self.used = 0
-        self._buffers: set[EventBuffer[Any]] = set()
+        self._buffers: set[Reducible] = set()
 
-    def grow(self, buffer: EventBuffer[Any], size: int) -> None:
+    def grow(self, buffer: Reducible, size: int) -> None:
         """Note that a buffer holds more (rule 2)."""
         self.used += size
         self._buffers.add(buffer)
         while self.limit is not None and self.used > self.limit and self._buffers:
             max(self._buffers, key=_first_to_reduce).shed()
 
-    def shrink(self, buffer: EventBuffer[Any], size: int) -> None:
+    def shrink(self, buffer: Reducible, size: int) -> None:
         """Note that a buffer holds less."""
         self.used -= size
         if not buffer.bytes:
             self._buffers.discard(buffer)
 
-    def is_crowded_by(self, buffer: EventBuffer[Any]) -> bool:
+    def is_crowded_by(self, buffer: Reducible) -> bool:
         """Return whether the reader must let the consumer of a buffer take events."""
         if self.limit is None or not buffer.bytes:
             return False
         return buffer.bytes > self.limit // _LARGE or self.used > self.limit // 2
 
 
-def _first_to_reduce(buffer: EventBuffer[Any]) -> tuple[bool, int]:
+def _first_to_reduce(buffer: Reducible) -> tuple[bool, int]:
     return buffer.idle, buffer.bytes

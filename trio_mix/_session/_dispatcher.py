@@ -84,9 +84,7 @@ class EventDispatcher:
 
     def subscribe_healed(self, buffer: HealingBuffer) -> None:
         """Have a buffer that is healed receive every event from now on."""
-        if self._failure is not None:
-            buffer.close(self._failure())
-        self._subscribers.append(buffer)
+        self._subscribe(buffer, self._subscribers)
 
     def subscribe_raw(self, size: int) -> SubscriberBuffer[RawItem]:
         """Return a new buffer that receives every frame from now on."""

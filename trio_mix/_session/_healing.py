@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from trio_mix._session._buffers import SubscriberBuffer
+from trio_mix._turns._event_size import size_of
 from trio_mix._turns._healing import Healer
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class HealingBuffer(SubscriberBuffer["Event"]):
         self.due: trio.Event = trio.Event()
         """The stored messages have to be read."""
 
-    def put(self, events: Sequence[Event | ev.StreamGapEvent]) -> None:
+    def put(self, events: Sequence[Event | ev.StreamGapEvent], size: int = 0) -> None:  # noqa: ARG002
         """Append what is passed on of a batch of events."""
         self.pass_on(self.healer.feed(events))
         if self.healer.holding and self.healer.ended:
@@ -48,7 +49,7 @@ class HealingBuffer(SubscriberBuffer["Event"]):
 
     def pass_on(self, events: Sequence[Event]) -> None:
         """Append events that were healed, or held back."""
-        super().put(events)
+        super().put(events, sum(map(size_of, events)))
 
 
 class Healing:
