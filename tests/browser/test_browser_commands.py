@@ -167,6 +167,7 @@ def test_a_message_that_cannot_be_answered_is_counted_and_dropped() -> None:
     texts: list[str | bytes] = [
         *("", "{", "[]", "5", '"x"', "null", '{"method": "A.b"}', '{"id": null, "method": "A.b"}'),
         *('{"id": 1, "method": "A.b", "params": {"x": NaN}}', "[" * 100_000, b"\xff\xfe\xfd"),
+        '{"id": 1, "method": "A.b", "params": {"x": 1e400}}',
     ]
     for text in texts:
         commands, counters = table()

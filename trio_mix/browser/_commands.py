@@ -19,6 +19,7 @@ Rules that the tests cite:
 from __future__ import annotations
 
 import json
+import math
 from collections import deque
 from typing import TYPE_CHECKING, Final, NoReturn, final
 
@@ -55,7 +56,7 @@ def to_json(value: object) -> str:
 def from_json(text: str | bytes) -> dict[str, object] | None:
     """Decode a message; return None if it is not a JSON object."""
     try:
-        value = json.loads(text, parse_constant=_refuse)
+        value = json.loads(text, parse_constant=_refuse, parse_float=_finite)
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
@@ -77,6 +78,14 @@ def _is_nested_too_deep(message: dict[str, object]) -> bool:
 
 def _refuse(constant: str) -> NoReturn:
     raise ValueError(constant)
+
+
+def _finite(digits: str) -> float:
+    """Return a number, unless it is one that JSON could not write again, as ``1e400``."""
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError(digits)
+    return number
 
 
 @attrs.define
