@@ -206,7 +206,8 @@ async def _refused(call: Awaitable[object]) -> None:
 
 def _files() -> Iterator[Input]:
     path = f"/api/sessions/{_SESSION}/files/a"
-    content = {path: _http(b"x" * 64 * MIB)}
+    made = b"x" * 64 * MIB
+    content = {path: _http(made)}
     yield Input(
         "a file of 64 MiB, read whole",
         content,
@@ -221,7 +222,7 @@ def _files() -> Iterator[Input]:
     yield Input(
         "an upload of 64 MiB",
         {},
-        lambda mix: mix.files.upload(id=_SESSION, file=b"x" * 64 * MIB, filename="a"),
+        lambda mix: mix.files.upload(id=_SESSION, file=made, filename="a"),
     )
 
 
