@@ -107,6 +107,18 @@ async def test_the_wait_is_visible_and_nothing_is_read_while_events_come(
         assert [r.name for r in caplog.records if "at work" in r.message] == ["trio_mix"]
 
 
+async def test_every_message_beside_a_silent_turn_is_marked(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with scene("async") as (server, mix, session_id):
+        server.script("old", Turn(UseTool("bash", steps=[Pause(200)]), Say("Old.")))
+        async with dead_process(server, session_id, "old"), mix.open_stream(session_id) as session:
+            for _ in range(2):
+                assert "shared" in (await session.ask("new")).doubts
+            await trio.sleep(800)
+            assert (await session.ask("new")).doubts == ()
+
+
 @pytest.mark.parametrize("api", APIS)
 async def test_a_turn_that_a_restart_has_ended_is_not_waited_for_again(
     api: Api, autojump_clock: trio.testing.MockClock

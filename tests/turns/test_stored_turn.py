@@ -307,6 +307,15 @@ def test_growth_is_seen_in_each_thing_that_can_grow() -> None:
         ([exported("u", "user", "x"), exported("a", "assistant", "y", "tool_use")], True),
         ([exported("u", "user", "x"), exported("a", "assistant", "y", "end_turn")], False),
         ([exported("u", "user", "x"), exported("a", "assistant", "y", "canceled")], False),
+        (
+            [
+                exported("u", "user", "x"),
+                exported("v", "user", "another client's"),
+                exported("b", "assistant", ""),
+                exported("a", "assistant", "y", "end_turn"),
+            ],
+            True,
+        ),
     ],
 )
 def test_whether_the_last_turn_may_still_be_running(rows: list[Stored], running: bool) -> None:

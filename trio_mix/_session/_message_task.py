@@ -89,11 +89,21 @@ class MessageTask:
                 decision = state.recovery.next(trio.current_time())
                 if isinstance(decision, Post):
                     self.stored.history.session_unknown = False
+                    self._remember_silent_turn()
                     # Made here, so that leaving the message before the POST begins cancels it.
                     state.post_scope = trio.CancelScope()
                     nursery.start_soon(self._post)
                 else:
                     await self._carry_out(decision)
+
+    def _remember_silent_turn(self) -> None:
+        """Note the other turn that was not waited for: it may go on beside later messages too."""
+        history, recovery = self.stored.history, self.state.recovery
+        now, limits = trio.current_time(), recovery.limits
+        if recovery.unsettled == "silent":
+            history.silent_turn_until = now + limits.unfinished * limits.settle_timeout
+        elif now < history.silent_turn_until:
+            recovery.unsettled = "silent"
 
     async def _carry_out(self, decision: Decision) -> None:  # noqa: ASYNC910 - `run` goes on to wait
         state = self.state

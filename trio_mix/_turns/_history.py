@@ -52,6 +52,8 @@ class History:
       due: whether the rows have to be read again (rule 1).
       session_unknown: whether the session may be at another client's turn of which the stream has
         not received the beginning.
+      silent_turn_until: until when another turn that was at work, and not waited for because it was
+        silent, may still go on.
       known: the ids of the last user messages that were stored before, oldest first; None until
         they have been read.
     """
@@ -59,6 +61,7 @@ class History:
     def __init__(self) -> None:
         self.due: bool = True
         self.session_unknown: bool = True
+        self.silent_turn_until: float = 0.0
         self.known: dict[str, None] | None = None
         self._own: list[_Own] = []
         self._older = False

@@ -292,8 +292,21 @@ def at_work(rows: Sequence[StoredRow]) -> bool:
     mine = rows[at + 1 :]
     if _lacks_finish_reasons(rows, at):
         return not _looks_whole(mine)
-    finish = next((row.finish for row in reversed(mine) if row.role == "assistant"), None)
-    return not finish or finish in _CONTINUES
+    answers = [row for row in mine if row.role == "assistant"]
+    # Where turns overlap, the answers of several follow the last question.
+    return (
+        not answers
+        or any(map(_is_open, answers))
+        or not answers[-1].finish
+        or answers[-1].finish in _CONTINUES
+    )
+
+
+def _is_open(answer: StoredRow) -> bool:
+    """Return whether an answer that is not necessarily the last one is still being written."""
+    return not answer.finish and not (
+        answer.tool_calls and all(call.finished for call in answer.tool_calls)
+    )
 
 
 def _lacks_finish_reasons(rows: Sequence[StoredRow], at: int) -> bool:
