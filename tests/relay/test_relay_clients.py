@@ -8,12 +8,22 @@ import pytest
 import trio
 
 from tests.support.relay_running import open_relay
-from tests.support.wire_client import call, open_frames
+from tests.support.wire_client import Frames, Wire, call, connect, open_frames
 from trio_mix.events import ContentEvent, PermissionEvent
-from trio_mix.testing import AskPermission, MixServer, Say, Think, Turn, UseTool, WaitFor
+from trio_mix.relay import Auth
+from trio_mix.relay._grants import new_token
+from trio_mix.testing import AskPermission, MixServer, Notify, Say, Think, Turn, UseTool, WaitFor
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from trio_mix.relay._grants import Verb
     from trio_mix.testing import Api
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+
 
 APIS = ("async", "blocking", "pipeline")
 
@@ -125,3 +135,38 @@ async def test_a_relay_in_front_of_a_relay_is_one_clear_error() -> None:
         async with open_relay(server) as relay:
             answer = await call(relay, "GET", "/health", None, {"Mix-Relay-Upstream": "1"})
             assert answer.status == 400
+
+
+async def test_a_token_for_one_session_answers_its_requests_and_no_others(tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens.toml"
+    async with MixServer("async", listen=False) as server:
+        asks = AskPermission("bash", then=[Say("done")], params={"command": "ls"})
+        server.script("go", Turn(asks, Notify("How?", kind="question", response="text")))
+        session_id, other = server.create_session(), server.create_session()
+        verbs: list[Verb] = ["read", "send", "decide"]
+        mine = bearer(new_token(tokens, sessions=[session_id], verbs=verbs))
+        theirs = bearer(new_token(tokens, sessions=[other], verbs=verbs))
+        async with open_relay(server, auth=Auth.tokens(tokens)) as relay:
+            stream = await connect(relay)
+            async with stream:
+                wire = Wire(stream)
+                await wire.send("GET", f"/stream?sessionId={session_id}", None, mine)
+                await wire.head()
+                frames = Frames(wire)
+                target = f"/api/sessions/{session_id}/messages"
+                assert (await call(relay, "POST", target, {"text": "go"}, mine)).status == 202
+                [*_, request] = await frames.until("permission")
+                grant = f"/api/permissions/{request.data['id']}/grant"
+                deny = grant.replace("grant", "deny")
+                assert (await call(relay, "POST", grant, None, theirs)).status == 404
+                assert (await call(relay, "POST", grant, None, mine)).status == 200
+                assert (await call(relay, "POST", grant, None, mine)).status == 200
+                opposite = await call(relay, "POST", deny, None, mine)
+                assert opposite.status == 404
+                assert "granted" in opposite.json["error"]["message"]
+                [*_, question] = await frames.until("notification")
+                respond = f"/api/notifications/{question.data['id']}/respond"
+                answer = {"type": "text", "value": "so"}
+                assert (await call(relay, "POST", respond, answer, theirs)).status == 404
+                assert (await call(relay, "POST", respond, answer, mine)).status == 204
+                await frames.until("complete")

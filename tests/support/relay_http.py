@@ -228,8 +228,8 @@ class ScriptedHub:
         self.feeds[turn.session_id].finish(turn_id, Outcome(kind="cancelled"))
         return cast("TurnRecord", await self.turn(turn_id))
 
-    def session_of_permission(self, permission_id: str) -> str | None:
-        return self.requests_of.get(permission_id)
+    def session_of_request(self, request_id: str) -> str | None:
+        return self.requests_of.get(request_id)
 
     async def decide(self, permission_id: str, *, grant: bool, subject: str) -> Answer:
         await trio.lowlevel.checkpoint()

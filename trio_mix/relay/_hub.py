@@ -366,10 +366,13 @@ class Hub:
                 return active.record
         return await self._log.outbox.turn(turn_id) or record
 
-    def session_of_permission(self, permission_id: str) -> str | None:
-        """Return the session in which a permission request is open, or None."""
+    def session_of_request(self, request_id: str) -> str | None:
+        """Return the session of a permission request or a notification, or None if it is unknown.
+
+        Also of one that is answered already.
+        """
         for owner in self._owners.values():
-            if permission_id in owner.events.requests:
+            if request_id in owner.events.asked:
                 return owner.session_id
         return None
 
@@ -412,7 +415,7 @@ class Hub:
         return decision.answer
 
     async def _send_decision(self, permission_id: str, decision: _Decision) -> None:
-        session_id = self.session_of_permission(permission_id)
+        session_id = self.session_of_request(permission_id)
         permissions = self._mix.permissions
         operation = permissions.grant if decision.grant else permissions.deny
         try:

@@ -224,7 +224,7 @@ class Routes:
           Problem: the request belongs to a session that the token does not cover, or to none that
             is known.
         """
-        session_id = self.hub.session_of_permission(request_id)
+        session_id = self.hub.session_of_request(request_id)
         if session_id is not None and grant.covers(session_id):
             grant.check("decide", session_id)
         elif grant.sessions is not None:

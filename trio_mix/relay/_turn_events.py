@@ -177,6 +177,7 @@ class SessionEvents:
       own: the turn that the relay sent and that is not settled, or None.
       foreign: a turn that was sent past the relay and is not over, or None.
       requests: the open permission requests by their ids.
+      asked: the ids of permission requests and notifications, open or not.
       announced: events about sessions, which the caller takes out.
       repaired: the number of turns that were completed from stored messages.
       last_start: the position before the last turn that began; 0: none has.
@@ -192,6 +193,7 @@ class SessionEvents:
         self.own: TurnEvents | None = None
         self.foreign: TurnEvents | None = None
         self.requests: OrderedDict[str, OpenRequest] = OrderedDict()
+        self.asked: OrderedDict[str, None] = OrderedDict()
         self.announced: list[tuple[str, str, str]] = []
         self.repaired: int = 0
         self.last_start: int = 0
@@ -228,6 +230,8 @@ class SessionEvents:
         for frame in appended:
             event = decode_event(frame)
             self.own.note_ids(event)
+            if isinstance(event, ev.PermissionEvent | ev.NotificationEvent):
+                self.asked[_request_id(event)] = None
             if isinstance(event, ev.PermissionEvent):
                 position = int(frame.id) if frame.id.isdigit() else 0
                 request = OpenRequest(frame.data, turn_id, position)
@@ -480,6 +484,9 @@ class SessionEvents:
             self.requests[event.permission_id] = request
             if len(self.requests) > _MAX_REQUESTS:
                 self.requests.popitem(last=False)
+        self.asked[_request_id(event)] = None
+        if len(self.asked) > _MAX_REQUESTS:
+            self.asked.popitem(last=False)
         return Draft(frame.event, data)
 
     def _forget(self, turn: TurnEvents) -> None:
@@ -499,6 +506,12 @@ class SessionEvents:
         elif isinstance(event, ev.ContentEvent):
             style = attrs.evolve(style, deltas=True, ids=event.assistant_message_id is not None)
         self.style = style
+
+
+def _request_id(event: ev.PermissionEvent | ev.NotificationEvent) -> str:
+    if isinstance(event, ev.PermissionEvent):
+        return event.permission_id
+    return event.notification_id
 
 
 def _permission_id(data: str) -> str:
