@@ -121,6 +121,7 @@ class MessageState:
             return
         if self.builder.patchy:
             self.builder.take_stored(verdict.reply)
+            self.builder.shared = self.builder.shared or verdict.mixed
         elif verdict.outcome is TurnOutcome.FINISHED or verdict.looks_whole:
             overlap = bool(self.turn.overlap)
             self.builder.check(verdict.reply, certain=not verdict.mixed, overlap=overlap)
@@ -140,6 +141,8 @@ class MessageState:
 
     def partial(self) -> Reply:
         """Return the part of the reply that was received so far."""
+        if self.turn.overlap and not self.builder.checked:
+            self.builder.shared = True
         return self.builder.build()
 
     def take(self, events: Sequence[Event], size: int = 0) -> None:

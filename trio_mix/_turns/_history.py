@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from trio_mix._turns._baseline import baseline_of, digest_of, judge_since
-from trio_mix._turns._stored_turn import PriorTurn, judge
+from trio_mix._turns._stored_turn import PriorTurn, at_work, judge
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -66,6 +66,7 @@ class History:
         self._own: list[_Own] = []
         self._older = False
         self._last: str | None = None
+        self._settled: str | None = None
         self._named: dict[str, str | None] = {}
         """The user messages of this stream's turns, each with the id of its ticket."""
         self._unnamed: deque[tuple[bytes, str | None]] = deque(maxlen=_MOST_KNOWN)
@@ -92,6 +93,8 @@ class History:
         self.known = dict.fromkeys(asked[-_MOST_KNOWN:])
         self._older = len(asked) > _MOST_KNOWN
         self._last = rows[-1].id if rows else None
+        if not at_work(rows):
+            self._settled = self._last or ""
         self._own = [own for own in self._own if own.may_come][-_MOST_DOUBTFUL:]
 
     def judge(self, rows: Sequence[StoredRow], turn: Turn, others: Collection[str] = ()) -> Verdict:
@@ -116,7 +119,7 @@ class History:
             known=self.known,
             earlier=self.earlier,
             older=self._older,
-            settled=None if self.known is None else self._last or "",
+            settled=self._settled,
             others=others,
         )
 

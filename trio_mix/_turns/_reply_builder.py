@@ -261,11 +261,10 @@ class ReplyBuilder:
 
     def take_stored(self, stored: StoredReply) -> None:
         """Complete the reply from the HTTP answer or from the session's stored messages."""
-        if not stored.recovered and stored.texts:
-            contradicted = self._is_contradicted_by(stored)
-            if contradicted:
+        if not stored.recovered:
+            if self._is_contradicted_by(stored):
                 self._replace("".join(stored.texts), "answer")
-            self._answered = stored.texts[-1]
+            self._answered = stored.texts[-1] if stored.texts else ""
         self._recovered = self._recovered or stored.recovered
         self.checked = self.checked or stored.recovered
         self._fill(stored)

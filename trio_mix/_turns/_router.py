@@ -336,6 +336,8 @@ class TurnRouter:
             self._foreign = [*self._set_aside, *self._foreign][-_FOREIGN:]
             if self._turn is not None:
                 self._turn.cut = False
+        elif self._set_aside and self._turn is not None and self._turn.phase is not _REGISTERED:
+            self._turn.overlap = "guess"  # the other turn may have ended, or gone on
         self._set_aside = []
 
     # -- one event --------------------------------------------------------------------------

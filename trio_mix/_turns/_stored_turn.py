@@ -256,16 +256,18 @@ def judge(
         nothing_open=not has_reasons and _nothing_open(answers),
         growth=weight_of(mine) + 1,
         contested=contested,
-        mixed=contested and _are_several(answers),
+        mixed=contested and bool(answers) and (settled is not None or _are_several(answers)),
     )
 
 
 def _has_open_turn(rows: Sequence[StoredRow], settled: str | None) -> bool:
-    """Return whether a turn is unfinished: the last one, or one after the settled rows."""
+    """Return whether a turn after the settled rows is unfinished; the last one, if none are."""
+    if settled is None:
+        return at_work(rows)
     begin = next((i for i, row in enumerate(rows, 1) if row.id == settled), 0)
     asked = sum(row.role == "user" for row in rows[begin:])
     ended = sum(row.role == "assistant" and _ends_a_turn(row) for row in rows[begin:])
-    return at_work(rows) or (settled is not None and asked > ended)
+    return asked > ended
 
 
 def _are_several(answers: Sequence[StoredRow]) -> bool:
