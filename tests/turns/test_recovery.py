@@ -495,6 +495,17 @@ def test_an_end_that_only_the_stored_messages_can_prove_is_looked_up() -> None:
     assert isinstance(case.reads(TurnOutcome.FINISHED), Complete), "its own end may be missed"
 
 
+def test_a_post_that_is_accepted_late_proves_no_end() -> None:
+    case = Case()
+    case.router.traits.proof = True
+    case.post()
+    case.event()
+    case.turn.ended_by = CompleteEvent(id=None, done=True, content="x", message_id="a1")
+    case.router.apply(case.turn, Input.TERMINAL)
+    case.accept()
+    assert case.recovery.concern is Concern.PROOF
+
+
 def test_an_end_that_nothing_proves_is_believed_with_a_mark() -> None:
     case = ended()
     case.until(ReadStored)

@@ -91,10 +91,11 @@ TRANSITIONS: Final[dict[Phase, dict[Input, Phase]]] = {
 """The state machine as data; its drawing is made from it.
 
 ENDED and ANSWERED are passed through in one step if nothing else is due (`Turn.answer_due`,
-`Turn.proof_due`, `Turn.events_due`).
+`Turn.proof_due`, `Turn.events_due`). While a proof is due, an accepted POST does not end a turn.
 """
 
 
+_ENDED: Final = Phase.ENDED
 _OVER: Final = Phase.OVER  # compared for every event, and a member of an enum takes long to reach
 
 
@@ -170,7 +171,7 @@ class Turn:
     def step(self, what: Input) -> bool:
         """Apply one input; return whether the table has it in this phase."""
         target = TRANSITIONS[self.phase].get(what)
-        if target is None:
+        if target is None or (what is Input.ACCEPTED and self.phase is _ENDED and self.proof_due):
             return False
         passed = (target is Phase.ENDED and not (self.answer_due or self.proof_due)) or (
             target is Phase.ANSWERED and not self.events_due
