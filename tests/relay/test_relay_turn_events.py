@@ -62,6 +62,7 @@ def scripts(draw: st.DrawFn, *, ids: bool | None = None) -> Script:
     ids = draw(st.booleans()) if ids is None else ids
     frames: list[ServerSentEvent] = []
     rounds: list[Round] = []
+    message = ""
     if ids:
         frames.append(frame("user_message_created", messageId="u1", content="hi"))
     for number in range(draw(st.integers(1, 4))):

@@ -193,7 +193,7 @@ class SessionFeed:
 
         A checkpoint. If it is cancelled once the message is stored, the message is still sent.
         """
-        return await self._owner.sender.send(request, body=body, key=key, subject=subject)
+        return await self._owner.queue.send(request, body=body, key=key, subject=subject)
 
     async def wait_turn(self, turn_id: str) -> TurnRecord:
         """Wait for the end of a turn, and return it.
@@ -202,7 +202,7 @@ class SessionFeed:
           TurnUnknown: there is no such turn.
           Draining: the relay is shutting down; the turn is resumed by the next one.
         """
-        return await self._owner.sender.wait_turn(turn_id)
+        return await self._owner.queue.wait_turn(turn_id)
 
     async def cancel_running(self) -> Answer:
         """Cancel the turn that is running, and return the server's answer.
@@ -210,7 +210,7 @@ class SessionFeed:
         Raises:
           UpstreamUnavailable: the server cannot be reached.
         """
-        turn = self._owner.sender.current
+        turn = self._owner.queue.current
         if turn is not None:
             await self._owner.sender.cancel(turn)
             fields = {"status": "cancelled", "sessionId": self.session_id}
@@ -227,7 +227,7 @@ class SessionFeed:
     async def cancel_waiting(self) -> int:
         """Cancel the messages that are queued, and return their number."""
         await trio.lowlevel.checkpoint()
-        waiting = [turn for turn in self._owner.sender.queue if turn.record.ticket is None]
+        waiting = [turn for turn in self._owner.queue.waiting if turn.record.ticket is None]
         for turn in waiting:
             await self._owner.sender.cancel(turn)
         return len(waiting)

@@ -195,11 +195,11 @@ class Hub:
         self._draining = True
         owners = list(self._owners.values())
         for owner in owners:
-            owner.sender.draining = True
+            owner.queue.draining = True
         with trio.move_on_after(timeout):
             for owner in owners:
-                while owner.sender.current is not None and owner.closed is None:
-                    await owner.sender.current.over.wait()
+                while owner.queue.current is not None and owner.closed is None:
+                    await owner.queue.current.over.wait()
                     await trio.lowlevel.checkpoint()
         for owner in owners:
             owner.stop("drained")
@@ -338,7 +338,7 @@ class Hub:
           LogError: the log cannot be read.
         """
         for owner in self._owners.values():
-            active = owner.sender.turns.get(turn_id)
+            active = owner.queue.turns.get(turn_id)
             if active is not None:
                 await trio.lowlevel.checkpoint()
                 return active.record
@@ -360,7 +360,7 @@ class Hub:
             return record
         async with self.session(record.session_id):
             owner = self._owners[record.session_id]
-            active = owner.sender.turns.get(turn_id)
+            active = owner.queue.turns.get(turn_id)
             if active is not None:
                 await owner.sender.cancel(active)
                 return active.record
@@ -455,8 +455,8 @@ class Hub:
         return HubStatistics(
             sessions=len(owners),
             sessions_connected=sum(owner.upstream.session is not None for owner in owners),
-            turns_running=sum(owner.sender.current is not None for owner in owners),
-            turns_queued=sum(len(owner.sender.queue) for owner in owners),
+            turns_running=sum(owner.queue.current is not None for owner in owners),
+            turns_queued=sum(len(owner.queue.waiting) for owner in owners),
             events_total=log.events,
             event_bytes_total=log.bytes,
             commits_total=log.commits,

@@ -20,8 +20,9 @@ from trio_mix.relay._cursor import Ring
 from trio_mix.relay._errors import Fenced
 from trio_mix.relay._outbox import Draft, WireStyle, with_turn_id
 from trio_mix.relay._records import Audience
-from trio_mix.relay._sender import Closing, TurnSender, new_turn_id
+from trio_mix.relay._sender import Closing, TurnSender
 from trio_mix.relay._turn_events import SessionEvents
+from trio_mix.relay._turn_queue import TurnQueue, new_turn_id
 from trio_mix.relay._upstream import UpstreamStream
 
 if TYPE_CHECKING:
@@ -55,13 +56,14 @@ class SessionOwner:
       idle_since: when it was used last, on Trio's clock.
       listeners: called when the ring has new events, and when the session is closed.
       ended: the lease is released.
-      ring, appender, events, upstream, sender: its parts, once `run` has acquired the lease.
+      ring, appender, events, upstream, queue, sender: its parts, once `run` has acquired the lease.
     """
 
     ring: Ring
     appender: Appender
     events: SessionEvents
     upstream: UpstreamStream
+    queue: TurnQueue
     sender: TurnSender
 
     def __init__(
@@ -102,7 +104,7 @@ class SessionOwner:
         try:
             self._assemble(lease)
             for record in await self._log.outbox.pending(self.session_id):
-                self.sender.enqueue(record)
+                self.queue.enqueue(record)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._append)
                 nursery.start_soon(self._follow)
@@ -113,7 +115,7 @@ class SessionOwner:
                 nursery.cancel_scope.cancel(reason=self._reason)
         finally:
             self.closed = self._reason
-            self.sender.close()
+            self.queue.close()
             for listener in list(self.listeners.values()):
                 listener()
             await lease.release()
@@ -142,12 +144,16 @@ class SessionOwner:
             announce=self._announce,
             on_events=self.touch,
         )
+        self.queue = TurnQueue(
+            self.session_id, self._log, settings, self.appender, wall_clock=self._now
+        )
+        self.queue.draining = self._draining
         self.sender = TurnSender(
             self.session_id,
             self._mix,
             self._log,
             lease,
-            settings,
+            self.queue,
             self.events,
             self.appender,
             self.upstream,
@@ -155,7 +161,6 @@ class SessionOwner:
         )
         self.sender.on_idle = self.touch
         self.upstream.changed = self.sender.hole
-        self.sender.draining = self._draining
 
     def stop(self, reason: str) -> None:
         """Close the owner; its turns are resumed by the next one (rule 3)."""
@@ -176,7 +181,7 @@ class SessionOwner:
     @property
     def busy(self) -> bool:
         """Whether the session must stay open."""
-        return bool(self.consumers or self.sender.turns or self.turn_running)
+        return bool(self.consumers or self.queue.turns or self.turn_running)
 
     @property
     def turn_running(self) -> str | None:

@@ -6,14 +6,10 @@ Rule 2  A message's ticket is stored as *posting* before its first byte is sent.
 Rule 3  Closing never cancels a turn on the server: the next owner of the session resumes it.
 Rule 4  A turn is settled after all events that the stream brought before its end. Its end and its
         outcome are stored in one transaction.
-Rule 5  A sender that leaves changes nothing: what is stored is sent.
 """
 
 from __future__ import annotations
 
-import hashlib
-import uuid
-from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -24,7 +20,7 @@ from trio_mix import errors
 from trio_mix._http import is_transient
 from trio_mix._terminal_text import get_logger
 from trio_mix._ticket import Ticket
-from trio_mix.relay._errors import Draining, LogError, QueueFull, TurnUnknown
+from trio_mix.relay._errors import Draining, LogError
 from trio_mix.relay._foreign import foreign_outcome
 from trio_mix.relay._outbox import (
     Draft,
@@ -37,14 +33,12 @@ from trio_mix.relay._outbox import (
 )
 from trio_mix.relay._records import (
     Answer,
-    Audience,
     Outcome,
-    SendRequest,
-    Sent,
     TurnRecord,
     TurnState,
 )
 from trio_mix.relay._stored_rounds import running_rounds, stored_rounds
+from trio_mix.relay._turn_queue import turn_draft
 from trio_mix.relay._upstream import FIRST_PAUSE, LONGEST_PAUSE
 from trio_mix.sse import SSEDecoder
 
@@ -53,16 +47,15 @@ if TYPE_CHECKING:
 
     from trio_mix._mix import Mix
     from trio_mix._reply import Reply
-    from trio_mix._session._message import Message
     from trio_mix._session._stream import SessionStream
     from trio_mix.relay._appender import Appender, Stored
     from trio_mix.relay._log import Lease, Log
-    from trio_mix.relay._settings import HubSettings
     from trio_mix.relay._turn_events import SessionEvents
+    from trio_mix.relay._turn_queue import ActiveTurn, TurnQueue
     from trio_mix.relay._upstream import UpstreamStream
     from trio_mix.sse import ServerSentEvent
 
-__all__ = ["ActiveTurn", "TurnSender", "new_turn_id"]
+__all__ = ["Closing", "TurnSender"]
 
 _LEASE_MARGIN: Final = 0.5
 _FIRST_READING: Final = 1.0
@@ -73,50 +66,24 @@ _GONE: Final = "the server does not know the session any more"
 _logger = get_logger("trio_mix.relay")
 
 
-@attrs.define(eq=False)
-class ActiveTurn:
-    """A turn that is not over."""
-
-    record: TurnRecord
-    decided: trio.Event = attrs.field(factory=trio.Event)
-    """The server has accepted or refused it, or it is over."""
-    over: trio.Event = attrs.field(factory=trio.Event)
-    """It is over, or the owner of the session is closed."""
-    message: Message | None = None
-    cancelling: bool = False
-    senders: int = 0
-    """Senders that wait for the server's answer."""
-    refusing: bool = False
-    """The server's refusal is being stored, for a sender that waits for it."""
-    posted_here: bool = False
-    """Whether this process has begun to send it."""
-    settling: bool = False
-    """Whether its end is being stored."""
-
-
 class Closing(Exception):
     """The owner is being closed: nothing more is sent."""
 
 
 class TurnSender:
-    """Accepts, sends and settles the messages of one session.
+    """Sends and settles the messages of one session.
 
     Args:
       session_id: the session.
       mix: the client of the server.
       log: the log.
       lease: the lease of the session.
-      settings: the settings.
+      queue: its messages.
       events: the events of the session.
       appender: appends to the session.
       upstream: the session's stream.
       wall_clock: returns the time in seconds since 1970.
 
-    Attributes:
-      turns: the turns that are not over, by their ids.
-      queue: those of them that wait.
-      current: the one that is being sent or runs.
-      draining: whether no more messages are accepted or sent.
     """
 
     def __init__(
@@ -125,33 +92,28 @@ class TurnSender:
         mix: Mix,
         log: Log,
         lease: Lease,
-        settings: HubSettings,
+        queue: TurnQueue,
         events: SessionEvents,
         appender: Appender,
         upstream: UpstreamStream,
         *,
         wall_clock: Callable[[], float],
     ) -> None:
-        self.turns: dict[str, ActiveTurn] = {}
-        self.queue: deque[ActiveTurn] = deque()
-        self.current: ActiveTurn | None = None
-        self.draining: bool = False
         self.on_idle: Callable[[], None] = lambda: None
         """Called when a turn is over."""
         self._session_id = session_id
         self._mix = mix
         self._log = log
         self._lease = lease
-        self._settings = settings
+        self._queue = queue
         self._events = events
         self._appender = appender
         self._upstream = upstream
         self._now = wall_clock
-        self._closed = False
         self._work = trio.Event()
         self._hole = trio.Event()
         self._foreign_due = False
-        self._accepting = trio.Lock()
+        queue.on_queued = self._work_found
 
     def hole(self) -> None:
         """Note that events may have been missed."""
@@ -160,78 +122,8 @@ class TurnSender:
             self._foreign_due = True
             self._work.set()
 
-    # -- accepting ----------------------------------------------------------------------------
-
-    def enqueue(self, record: TurnRecord) -> None:
-        """Queue a turn that is stored."""
-        turn = ActiveTurn(record)
-        self.turns[record.turn_id] = turn
-        self.queue.append(turn)
+    def _work_found(self) -> None:
         self._work.set()
-
-    async def send(self, request: SendRequest, *, body: str, key: str | None, subject: str) -> Sent:
-        """Accept a message; see `SessionFeed.send`."""
-        self._check_open()
-        if len(self.turns) >= self._settings.queue_max:
-            raise QueueFull(
-                f"{len(self.turns)} messages are queued for session {self._session_id!r}: send it "
-                "again later."
-            )
-        record = TurnRecord(
-            turn_id=new_turn_id(),
-            session_id=self._session_id,
-            request=request,
-            digest=hashlib.sha256(body.encode("utf-8", "surrogatepass")).hexdigest(),
-            created_at=self._now(),
-            key=key,
-            subject=subject,
-        )
-        # Shielded: what is stored must be queued (rule 5). The log ends within a bound.
-        with trio.CancelScope(shield=True):
-            async with self._accepting:
-                self._check_open()
-                idle = not self.turns
-                stored = await self._log.outbox.accept(record)
-                repeated = stored.turn_id != record.turn_id
-                if not repeated:
-                    self.enqueue(stored)
-                    self._appender.add([_turn_draft(stored)])
-        await trio.lowlevel.checkpoint()
-        turn = self.turns.get(stored.turn_id)
-        if turn is None:
-            known = await self._log.outbox.turn(stored.turn_id) or stored
-            return Sent(known, _refusal(known), repeated=repeated)
-        if idle or turn is self.current:
-            await self._wait_answer(turn)
-        return Sent(turn.record, _refusal(turn.record), repeated=repeated)
-
-    def _check_open(self) -> None:
-        if self.draining or self._closed:
-            raise Draining("The relay is shutting down. Send the message again.")
-
-    async def _wait_answer(self, turn: ActiveTurn) -> None:
-        """Wait for the server's answer to a message, for a bounded time."""
-        turn.senders += 1
-        try:
-            with trio.move_on_after(self._settings.answer_wait):
-                await turn.decided.wait()
-            if turn.refusing:
-                await turn.decided.wait()
-        finally:
-            turn.senders -= 1
-
-    async def wait_turn(self, turn_id: str) -> TurnRecord:
-        """Wait for the end of a turn and return it; see `SessionFeed.wait_turn`."""
-        turn = self.turns.get(turn_id)
-        if turn is not None:
-            await turn.over.wait()
-            if turn.record.state.over:
-                return turn.record
-            raise Draining("The relay is shutting down. The turn goes on: ask again for it.")
-        record = await self._log.outbox.turn(turn_id)
-        if record is None:
-            raise TurnUnknown(f"There is no turn {turn_id!r}. Check the id.")
-        return record
 
     async def cancel(self, turn: ActiveTurn) -> None:
         """Cancel a turn, queued or running.
@@ -239,8 +131,8 @@ class TurnSender:
         Raises:
           Draining: the relay is shutting down.
         """
-        if turn in self.queue and turn.record.ticket is None:
-            self.queue.remove(turn)
+        if turn in self._queue.waiting and turn.record.ticket is None:
+            self._queue.waiting.remove(turn)
             try:
                 await self._finish_unsent(turn, TurnState.CANCELLED, _cancelled())
             except Closing:
@@ -258,35 +150,28 @@ class TurnSender:
         """Send the messages in their order (rule 1), until cancelled."""
         try:
             while True:
-                while (not self.queue or self.draining) and not self._foreign_due:
+                while not (self._queue.sendable or self._foreign_due):
                     self._work = trio.Event()
                     await self._work.wait()
                 if self._foreign_due:
                     await self._settle_foreign()
                     continue
-                self.current = turn = self.queue.popleft()
+                self._queue.current = turn = self._queue.waiting.popleft()
                 try:
                     await self._run_turn(turn)
                 finally:
-                    self.current = None
+                    self._queue.current = None
         except Closing:
             await trio.sleep_forever()
-
-    def close(self) -> None:
-        """Wake all who wait for a turn; the turns are resumed by the next owner."""
-        self._closed = True
-        for turn in self.turns.values():
-            turn.decided.set()
-            turn.over.set()
 
     async def end_all(self) -> None:
         """End all turns, because the server does not know the session any more."""
         gone = Outcome(kind="error", error=_GONE)
-        self.queue.clear()
-        for turn in list(self.turns.values()):
+        self._queue.waiting.clear()
+        for turn in list(self._queue.turns.values()):
             if turn.settling:
                 await turn.over.wait()
-            elif turn is self.current:
+            elif turn is self._queue.current:
                 await self._settle(turn, TurnState.DONE, gone)
             else:
                 await self._finish_unsent(turn, TurnState.DONE, gone)
@@ -399,7 +284,7 @@ class TurnSender:
         record = attrs.evolve(record, state=TurnState.POSTING, first_id=start)
         if not await self._change(turn, record).wait():
             raise Closing
-        if self.draining or self._lease.remaining() < _LEASE_MARGIN:
+        if self._queue.draining or self._lease.remaining() < _LEASE_MARGIN:
             raise Closing
         turn.posted_here = True
         own = self._events.own
@@ -436,7 +321,7 @@ class TurnSender:
         pause = _FIRST_READING
         while True:
             await trio.sleep(pause)
-            turn, held = self.current, self._events.held_text
+            turn, held = self._queue.current, self._events.held_text
             if turn is None or not held:
                 pause = _FIRST_READING
                 if not self._events.cut:
@@ -447,7 +332,7 @@ class TurnSender:
             ticket = None if turn.message is None else turn.message.ticket
             asked = None if ticket is None else ticket.user_message_id
             rounds = await running_rounds(self._mix, self._session_id, turn.record.request, asked)
-            if turn is self.current and not turn.settling:
+            if turn is self._queue.current and not turn.settling:
                 self._appender.add(self._events.release(rounds, held))
 
     # -- settling -----------------------------------------------------------------------------
@@ -504,34 +389,19 @@ class TurnSender:
         record = attrs.evolve(
             turn.record, state=state, outcome=outcome, answer=answer, ended_at=self._now()
         )
-        stored = self._appender.put([*drafts, _turn_draft(record)], [record])
+        stored = self._appender.put([*drafts, turn_draft(record)], [record])
         with trio.CancelScope(shield=True):  # it ends with the appender
             if not await stored.wait():
                 raise Closing
         turn.record = record
-        self.turns.pop(record.turn_id, None)
-        if turn in self.queue:
-            self.queue.remove(turn)
-        turn.decided.set()
-        turn.over.set()
+        self._queue.remove(turn)
         self.on_idle()
 
     def _change(self, turn: ActiveTurn, record: TurnRecord) -> Stored:
         """Store a new state of a turn that is not over."""
-        drafts = [_turn_draft(record)] if record.state is not turn.record.state else []
+        drafts = [turn_draft(record)] if record.state is not turn.record.state else []
         turn.record = record
         return self._appender.put(drafts, [record])
-
-
-def new_turn_id() -> str:
-    """Return an id for a turn."""
-    return f"turn_{uuid.uuid4().hex}"
-
-
-def _turn_draft(record: TurnRecord) -> Draft:
-    """Return the event that reports the state of a turn."""
-    data = f'{{"turnId":"{record.turn_id}","state":"{record.state.value}"}}'
-    return Draft("turn", data, Audience.RELAY)
 
 
 def _cancelled() -> Outcome:
@@ -545,8 +415,3 @@ def _may_pass(failure: Exception) -> bool:
     if isinstance(failure, errors.MixError):
         return is_transient(failure.status_code, not_implemented=False)
     return True
-
-
-def _refusal(record: TurnRecord) -> Answer | None:
-    refused = record.outcome is not None and record.outcome.kind == "refused"
-    return record.answer if refused else None
