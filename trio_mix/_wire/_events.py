@@ -107,8 +107,10 @@ def decode_event(frame: ServerSentEvent) -> Event:
     return ev.UnknownEvent(id=frame.id or None, name=name, data=frame.data)
 
 
-def _refuse_too_deep(value: object) -> None:
+def _refuse_too_deep(data: str, value: object) -> None:
     """Raise `ValueError` if parameters are nested too deep to be shown (rule 7)."""
+    if data.count("[") + data.count("{") <= _DEEPEST:
+        return  # too few brackets for that many levels
     level, depth = [value], 0
     while level:
         depth += 1
@@ -182,7 +184,7 @@ def _decoder_for(cls: type[Event]) -> _Decoder:
         tools[f"set_{name}"] = _setter(cls, name)
         lines.append(f" set_{name}(event, {value})")
         if cls is ev.PermissionEvent and name == "params":
-            lines.append(f" refuse_too_deep({value})")
+            lines.append(f" refuse_too_deep(data, {value})")
     lines.append(" return event")
     struct = msgspec.defstruct(
         f"_{cls.__name__}Payload", wire, rename=names, kw_only=True, gc=False
