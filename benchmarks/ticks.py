@@ -48,7 +48,7 @@ _ROW = {
     "completionTokens": 555,
     "cost": 0.0123,
     "createdAt": "2025-01-02T03:04:05.123456Z",
-    "workingDirectory": "/home/somebody/project",
+    "workingDirectory": "/srv/project",
 }
 _CALL = {"id": "c", "name": "Bash", "input": '{"command": "ls"}', "type": "f", "finished": True}
 _MESSAGE = {

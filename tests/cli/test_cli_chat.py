@@ -13,6 +13,7 @@ import pytest
 import trio
 import trio.testing
 
+from trio_mix.cli._errors import REFUSED
 from trio_mix.cli.commands import _chat as chat_module
 from trio_mix.cli.commands._permissions import PermissionDecisions
 from trio_mix.cli.ui._history import PrivateHistory, looks_secret
@@ -300,7 +301,7 @@ async def test_a_lost_stream_ends_the_chat_also_at_the_prompt(
             await terminal.expect("half a thought")
             server.answer_next("/stream", 403, times=1000)
             await server.drop_streams()
-            assert await terminal.end() == 1
+            assert await terminal.end() == REFUSED
             await terminal.expect("trio-mix: ")
 
 

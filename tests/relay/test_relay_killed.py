@@ -89,7 +89,7 @@ async def run_and_kill(
 ) -> list[str]:
     """Run the relay, kill it some time after it has printed some lines, and return all lines."""
     program = await trio.lowlevel.open_process(
-        [sys.executable, "-m", "tests.support.relay_process", url, path, session, *texts],
+        [sys.executable, "-m", "tests.support.relay_hub_process", url, path, session, *texts],
         stdout=subprocess.PIPE,
         cwd=ROOT,
     )

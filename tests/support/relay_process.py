@@ -1,39 +1,55 @@
-"""A relay's hub on a SQLite log, without HTTP, until it is killed.
-
-Run as ``python -m tests.support.relay_process SERVER LOG SESSION TEXT...``. It sends each text with
-itself as the idempotency key, and prints ``accepted TURN TEXT`` for each one, then ``over`` when
-all turns are over.
-"""
+"""A relay in a process of its own, and the lines that a process prints."""
 
 from __future__ import annotations
 
-import sys
-from functools import partial
-from typing import TYPE_CHECKING
+import json
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
 
 import trio
 
-from trio_mix import Mix
-from trio_mix.relay import SqliteLog
-from trio_mix.relay._hub import Hub
-from trio_mix.relay._records import SendRequest
-from trio_mix.relay._settings import HubSettings
-
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from tests.support.command_line import StartCommand
+    from trio_mix.testing import MixServer
+
+__all__ = ["Lines", "relay_of"]
 
 
-async def main(server: str, log: str, session: str, texts: Sequence[str]) -> None:
-    settings = HubSettings(answer_wait=0.1, settle_timeout=5.0)
-    async with Mix(server) as mix, Hub(mix, SqliteLog(log), settings) as hub:
-        async with hub.session(session) as feed, trio.open_nursery() as nursery:
-            for text in texts:
-                sent = await feed.send(SendRequest(text=text), body=text, key=text, subject="")
-                print("accepted", sent.turn.turn_id, text, flush=True)
-                nursery.start_soon(feed.wait_turn, sent.turn.turn_id)
-        print("over", flush=True)
+class Lines:
+    """The lines that a process prints."""
+
+    def __init__(self, process: trio.Process) -> None:
+        assert process.stdout is not None
+        self._stdout = process.stdout
+        self._text = b""
+
+    async def next(self) -> str:
+        with trio.fail_after(60):
+            while b"\n" not in self._text:
+                data = await self._stdout.receive_some(4096)
+                assert data, f"the process has ended after {self._text!r}"
+                self._text += data
+        line, _, self._text = self._text.partition(b"\n")
+        return line.decode()
+
+    async def until(self, name: str) -> list[Any]:
+        """Return lines of JSON arrays up to one that begins with a name."""
+        found = [json.loads(await self.next())]
+        while found[-1][0] != name:
+            found.append(json.loads(await self.next()))
+        return found
 
 
-if __name__ == "__main__":
-    server, log, session, *texts = sys.argv[1:]
-    trio.run(partial(main, server, log, session, texts))
+@asynccontextmanager
+async def relay_of(
+    server: MixServer, folder: Path, start: StartCommand, port: str = "0"
+) -> AsyncIterator[tuple[trio.Process, str]]:
+    """Run a relay with its log in a folder; return its process and its address."""
+    log = f"sqlite:{folder}/relay.db"
+    options = ("--upstream", server.url, "--log", log, "--listen", f"127.0.0.1:{port}")
+    async with start("relay", *options) as process:
+        line = await Lines(process).next()
+        yield process, line.split(" at ")[1].split(";")[0]
