@@ -1,8 +1,8 @@
 """A relay's hub on a SQLite log, without HTTP, until it is killed.
 
 Run as ``python -m tests.support.relay_hub_process SERVER LOG SESSION TEXT...``. It sends each
-text with itself as the idempotency key, and prints ``accepted TURN TEXT`` for each one, then ``over`` when
-all turns are over.
+text with itself as the idempotency key, and prints ``accepted TURN TEXT`` for each one, then
+``over`` when all turns are over.
 """
 
 from __future__ import annotations
