@@ -206,7 +206,7 @@ class _Items:
         if isinstance(item, dict):
             for name, _ in self._lists:
                 inner = item.get(name)
-                if inner.__class__ is list and len(inner) > _STEP:
+                if isinstance(inner, list) and len(inner) > _STEP:
                     return True
         return False
 
