@@ -26,6 +26,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 INTERNAL = {
+    **dict.fromkeys(
+        (
+            "AlreadyDecided",
+            "Draining",
+            "Fenced",
+            "KeyReused",
+            "QueueFull",
+            "TurnUnknown",
+            "UpstreamUnavailable",
+        ),
+        "a response of the relay",
+    ),
+    "Closing": "ends a send of the relay, which the next start repeats",
     "BadProxyRequest": "a response of the tunnel's proxy",
     "CommandDenied": "an answer to the server",
     "BodyError": "becomes ConnectionFailed",

@@ -14,10 +14,11 @@ import trio
 
 from tests.support import error_causes as error_causes
 from tests.support import error_causes_beside as error_causes_beside
+from tests.support import error_causes_relay as error_causes_relay
 from tests.support import error_causes_session as error_causes_session
 from tests.support import error_causes_small as error_causes_small
 from tests.support.error_stage import CAUSES, Cause, happen, text_of
-from trio_mix import browser, errors, testing
+from trio_mix import browser, errors, relay, testing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -29,6 +30,7 @@ _END: Final = "<!-- /made -->"
 MODULES: Final = {
     "trio_mix.errors": errors,
     "trio_mix.browser": browser,
+    "trio_mix.relay": relay,
     "trio_mix.testing": testing,
 }
 

@@ -4,12 +4,38 @@ Needs the extra ``trio-mix[relay]``.
 """
 
 from trio_mix._public import publish
+from trio_mix.relay._errors import Forbidden as Forbidden
+from trio_mix.relay._errors import LogBusy as LogBusy
+from trio_mix.relay._errors import LogCorrupt as LogCorrupt
+from trio_mix.relay._errors import LogError as LogError
+from trio_mix.relay._errors import LogFull as LogFull
+from trio_mix.relay._errors import LogReadOnly as LogReadOnly
+from trio_mix.relay._errors import LogTooNew as LogTooNew
+from trio_mix.relay._errors import RelayError as RelayError
+from trio_mix.relay._errors import SessionUnknown as SessionUnknown
+from trio_mix.relay._errors import Unauthorized as Unauthorized
 from trio_mix.relay._grants import Auth as Auth
 from trio_mix.relay._grants import Grant as Grant
 from trio_mix.relay._log import Retention as Retention
 from trio_mix.relay._relay import Relay as Relay
 from trio_mix.relay._sqlite import SqliteLog as SqliteLog
 
-__all__ = ["Auth", "Grant", "Relay", "Retention", "SqliteLog"]
+__all__ = [
+    "Auth",
+    "Forbidden",
+    "Grant",
+    "LogBusy",
+    "LogCorrupt",
+    "LogError",
+    "LogFull",
+    "LogReadOnly",
+    "LogTooNew",
+    "Relay",
+    "RelayError",
+    "Retention",
+    "SessionUnknown",
+    "SqliteLog",
+    "Unauthorized",
+]
 
 publish(globals())
