@@ -391,3 +391,24 @@ async def test_prepare_raises_if_the_stored_messages_cannot_be_read_now(
 
 def _marked(ticket: Ticket, state: str) -> Ticket:
     return Ticket.from_json(json.dumps(json.loads(ticket.to_json()) | {"state": state}))
+
+
+@pytest.mark.parametrize("api", ALL)
+async def test_a_resumed_message_can_be_left_before_its_outcome_is_known(
+    api: Api, autojump_clock: MockClock
+) -> None:
+    async with MixServer(api, listen=False, pace=0.0) as server:
+        async with (
+            Machine(server, server.create_session()) as machine,
+            machine.process() as session,
+        ):
+            ticket = _marked(await session.prepare("go"), "posting")
+            with trio.move_on_after(1) as scope:
+                async with session.resume(ticket, save=machine.save):
+                    pass
+            assert scope.cancelled_caught
+            assert not machine.saved
+            assert (await session.ask("And now?")).text
+            async with session.resume(ticket, save=machine.save) as message:
+                await message.wait()
+        assert server.runs("go") == 1

@@ -136,6 +136,7 @@ class MessageTask:
                 self.dispatcher.router.disown(state.turn)
                 self.dispatcher.step(state, Input.DISOWNED)
             case Withdraw():
+                state.cut = False  # nothing of it was received, and nobody waits for it
                 state.post_scope.cancel(reason="the message was left before it was sent")
                 self.dispatcher.step(state, Input.REFUSED)
             case Refuse(failure):

@@ -272,7 +272,7 @@ class Recovery(Facts):
         decision = self._judge(now) if self._fresh else None
         if decision is None:
             decision = _NEXT[concern](self, now)
-        if isinstance(decision, Wait) and self._cancel_at is not None:
+        if isinstance(decision, Wait) and self._cancel_at is not None and not self.turn.over:
             return Wait(min(decision.until, self._cancel_at))
         return decision
 
