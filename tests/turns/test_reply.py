@@ -174,6 +174,19 @@ STORED: dict[str, tuple[list[ev.Event], StoredReply, str, str]] = {
 }
 
 
+def test_stored_texts_without_the_end_do_not_make_up_for_a_gap() -> None:
+    """Of two turns that run at once, the last row of one follows the question of the other."""
+    builder = fed(says("x"))
+    builder.gap()
+    builder.feed([done("m", "end")])
+    builder.take_stored(StoredReply(texts=("x", "other "), message_id="m", recovered=True))
+    assert builder.patchy
+    assert builder.build().doubts == ("gap",)
+    builder.take_stored(StoredReply(texts=("x", "other ", "end"), recovered=True))
+    assert not builder.patchy
+    assert builder.build().text == "xother end"
+
+
 def test_stored_texts_complete_the_reply() -> None:
     for name, (events, stored, text, final) in STORED.items():
         builder = fed(*events)

@@ -184,7 +184,7 @@ class ReplyBuilder:
         if self._answer is not None:
             return self._answer
         streamed = self._streamed()
-        if self._whole is not None and self._whole.startswith(streamed[: self._firm]):
+        if self._whole is not None and self._stored_fits(streamed[: self._firm]):
             return self._whole
         return streamed + ("" if self._final is None else self._lacking(streamed, self._final))
 
@@ -224,8 +224,17 @@ class ReplyBuilder:
         """Whether deltas were lost, and no text that is known has their place."""
         if self._firm is None or self._answer is not None:
             return False
-        firm = self._streamed()[: self._firm]
-        return self._whole is None or not self._whole.startswith(firm)
+        return not self._stored_fits(self._streamed()[: self._firm])
+
+    def _stored_fits(self, firm: str) -> bool:
+        """Return whether the stored text continues what was received before a gap, to the end.
+
+        If two turns run at once, the last rows of one may follow the question of the other.
+        """
+        if self._whole is None or not self._whole.startswith(firm):
+            return False
+        final = "" if self._firm is None or self._final is None else self._final
+        return self._whole.rstrip().endswith(final.strip())
 
     def gap(self) -> None:
         """Note that events of the turn may have been lost here (rule 4)."""
