@@ -39,8 +39,8 @@ class Budget:
     """
 
     def __init__(self, limit: int | None) -> None:
-        self.limit = limit
-        self.used = 0
+        self.limit: int | None = limit
+        self.used: int = 0
         self._buffers: set[Reducible] = set()
 
     def grow(self, buffer: Reducible, size: int) -> None:

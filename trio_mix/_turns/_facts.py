@@ -98,6 +98,10 @@ class Facts:
         """Set the time that the rules refer to."""
         self.now = now
 
+    def posting_unsettled(self, *, readable: bool) -> None:
+        """Note that the message is sent although the session may be at another turn."""
+        self.unsettled = "silent" if readable else "unreadable"
+
     @property
     def concern(self) -> Concern:
         """What is open now."""

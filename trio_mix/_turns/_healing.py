@@ -48,11 +48,11 @@ class Healer:
     """
 
     def __init__(self) -> None:
-        self.holding = False
-        self.ended = False
-        self.again = False
-        self._growth = -1
-        self._following = False
+        self.holding: bool = False
+        self.ended: bool = False
+        self.again: bool = False
+        self._growth: int = -1
+        self._following: bool = False
         self._held: list[Event] = []
         self._gap: ev.StreamGapEvent | None = None
         self._gap_due = False

@@ -452,7 +452,7 @@ class Recovery(Facts):
             case Action.POST | Action.POST_IN_DOUBT:
                 self.reading_due = False
                 if rule.then is Action.POST_IN_DOUBT:
-                    self.unsettled = "unreadable" if verdict is None else "silent"
+                    self.posting_unsettled(readable=verdict is not None)
                 self._at = now
                 return self._next_post(now)
             case Action.POST_AGAIN:

@@ -162,7 +162,7 @@ class ReplyBuilder:
         self._reasoning_duration: int | None = None
         self._message_id: str | None = None
         self._user_message_id: str | None = None
-        self._recovered = False
+        self._recovered: bool = False
         self._firm: int | None = None
         self._contradicted = False
         # What an answer or the stored rows have in place of the events' text, and why.
@@ -173,7 +173,7 @@ class ReplyBuilder:
         self.checked: bool = False
         """Whether the reply was compared with the stored rows of its turn."""
         self.resent: bool = False
-        self.shared = False
+        self.shared: bool = False
         """Whether another turn of the session may have run at the same time."""
         self.doubtful = False
         """Whether the stored rows contradict how the turn ended, or do not show it."""
