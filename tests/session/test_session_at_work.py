@@ -11,6 +11,7 @@ import trio
 from trio_mix import Mix
 from trio_mix.testing import (
     Hang,
+    MessageFinished,
     MessageRun,
     MixServer,
     Pause,
@@ -47,7 +48,7 @@ async def dead_process(server: MixServer, session_id: str, text: str) -> AsyncIt
     async with Mix(server.url, network=server.network) as mix, trio.open_nursery() as nursery:
 
         async def send() -> None:
-            if server.api == "pipeline":
+            if server.api.startswith("pipeline"):
                 await mix.streaming.send_streaming_message(
                     id=session_id, content=f'{{"text": "{text}"}}'
                 )
@@ -105,6 +106,20 @@ async def test_the_wait_is_visible_and_nothing_is_read_while_events_come(
             assert not session.statistics().session_at_work
             assert len(server.requests("GET", f"/api/sessions/{session_id}")) == readings + 1
         assert [r.name for r in caplog.records if "at work" in r.message] == ["trio_mix"]
+
+
+@pytest.mark.parametrize("api", ["pipeline", "pipeline-oldest"])
+async def test_a_message_that_was_refused_as_busy_is_sent_soon_after_the_other_turn(
+    api: Api, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with scene(api) as (server, mix, session_id):
+        server.script("old", Turn(UseTool("bash", steps=[Pause(100)]), Say("Old.")))
+        async with dead_process(server, session_id, "old"), mix.open_stream(session_id) as session:
+            reply = await session.ask("new")
+            ended = await server.wait_for(MessageFinished, text="old")
+            began = await server.wait_for(MessageRun, text="new")
+            assert reply.text.endswith("own.")
+            assert began.time - ended.time < 6
 
 
 async def test_every_message_beside_a_silent_turn_is_marked(

@@ -316,6 +316,25 @@ def test_growth_is_seen_in_each_thing_that_can_grow() -> None:
             ],
             True,
         ),
+        (
+            [
+                exported("u", "user", "x"),
+                exported("b", "assistant", "z", "tool_use"),
+                exported("v", "user", "another client's"),
+                exported("a", "assistant", "y", "end_turn"),
+            ],
+            True,
+        ),
+        (
+            [
+                exported("u", "user", "never answered"),
+                exported("v", "user", "x"),
+                exported("a", "assistant", "y", "end_turn"),
+                exported("w", "user", "x"),
+                exported("b", "assistant", "y", "end_turn"),
+            ],
+            False,
+        ),
     ],
 )
 def test_whether_the_last_turn_may_still_be_running(rows: list[Stored], running: bool) -> None:

@@ -215,6 +215,8 @@ class Recovery(Facts):
         if self.concern is Concern.SESSION:
             self.signs.note_others(now)
             self._at = now + (self.limits.first_reading if over else max(self._pause, 1.0))
+        elif over and self.concern is Concern.BUSY and self._at < math.inf:
+            self._at = min(self._at, now + self.limits.first_reading)
 
     def leave(self, now: float, *, cancel: bool = True) -> None:
         """Note that the sender leaves the message before its turn is over (rule 8).
@@ -441,7 +443,9 @@ class Recovery(Facts):
         assert self._busy_attempts is not None  # noqa: S101 - made by the fact
         self._busy_attempts.begin(now)
         delay = self._busy_attempts.lost(now)
-        self._at = math.inf if delay is None else now + max(delay, self.limits.busy_pause)
+        limits = self.limits
+        pause = max(limits.busy_pause, min(delay or 0.0, limits.slowest_reading))
+        self._at = math.inf if delay is None else now + pause
 
     def _decision(self, rule: Rule, now: float) -> Decision:
         """Return a rule's action as a decision."""

@@ -296,12 +296,29 @@ def at_work(rows: Sequence[StoredRow]) -> bool:
         return not _looks_whole(mine)
     answers = [row for row in mine if row.role == "assistant"]
     # Where turns overlap, the answers of several follow the last question.
+    ended = sum(map(_ends_a_turn, answers))
     return (
         not answers
+        or ended <= _open_before(rows[:at])
         or any(map(_is_open, answers))
         or not answers[-1].finish
         or answers[-1].finish in _CONTINUES
     )
+
+
+def _open_before(rows: Sequence[StoredRow]) -> int:
+    """Return how many of the last turns in some rows have no end there, one after another."""
+    count = 0
+    answered = False
+    for row in reversed(rows):
+        if row.role == "assistant" and not answered:
+            if _ends_a_turn(row):
+                break
+            answered = True
+        elif row.role == "user":
+            count += 1
+            answered = False
+    return count
 
 
 def _is_open(answer: StoredRow) -> bool:
