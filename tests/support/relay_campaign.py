@@ -27,7 +27,7 @@ import time
 from collections import Counter
 from contextlib import ExitStack
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 from unittest import mock
 
 import attrs
@@ -654,11 +654,8 @@ class Figures:
         )
 
 
-Mode = Literal["count", "seed"]
-
-
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--count", type=int, default=100, help="the number of schedules")
     parser.add_argument("--start", type=int, help="the first seed; random by default")
     parser.add_argument("--seed", type=int, help="replay this seed and print its timeline")

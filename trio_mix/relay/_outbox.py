@@ -161,10 +161,10 @@ class Draft:
 
 def with_turn_id(data: str, turn_id: str) -> str:
     """Return the data of an event with the turn's id; unchanged if it is no JSON object."""
-    text = data.rstrip()
+    text = data if data.endswith("}") else data.rstrip()
     if not (text.startswith("{") and text.endswith("}")):
         return data
-    separator = "" if text[1:-1].strip() == "" else ","
+    separator = "," if '"' in text else ""
     return f'{text[:-1]}{separator}"turnId":"{turn_id}"}}'
 
 

@@ -499,13 +499,14 @@ class SessionEvents:
 
     def _learn_style(self, event: Event) -> None:
         style = self.style
-        if isinstance(event, ev.ToolEvent | ev.ToolParameterDeltaEvent):
-            style = attrs.evolve(style, tool_use=False)
+        if isinstance(event, ev.ContentEvent):
+            named = event.assistant_message_id is not None
+            if style.ids is not named or not style.deltas:
+                self.style = attrs.evolve(style, deltas=True, ids=named)
+        elif isinstance(event, ev.ToolEvent | ev.ToolParameterDeltaEvent):
+            self.style = attrs.evolve(style, tool_use=False)
         elif isinstance(event, ev.ToolUseStartEvent):
-            style = attrs.evolve(style, tool_use=True)
-        elif isinstance(event, ev.ContentEvent):
-            style = attrs.evolve(style, deltas=True, ids=event.assistant_message_id is not None)
-        self.style = style
+            self.style = attrs.evolve(style, tool_use=True)
 
 
 def _request_id(event: ev.PermissionEvent | ev.NotificationEvent) -> str:
