@@ -8,6 +8,7 @@ Rule 2  Beyond the limit the largest buffer is reduced, whichever has just grown
 
 from __future__ import annotations
 
+import math
 from typing import Final, Protocol
 
 __all__ = ["Budget"]
@@ -36,31 +37,36 @@ class Budget:
 
     Attributes:
       used: how many bytes they hold.
+      mark: with more bytes than this a consumer is behind: a part of the limit, or nothing while
+        half of the limit is used.
     """
 
-    def __init__(self, limit: int | None) -> None:
-        self.limit: int | None = limit
+    __slots__ = ("_buffers", "_half", "_part", "limit", "mark", "used")
+
+    def __init__(self, limit: int | None = None) -> None:
+        self.limit: float = math.inf if limit is None else limit
         self.used: int = 0
+        self._half = self.limit / 2
+        self._part = self.limit / _LARGE
+        self.mark: float = self._part
         self._buffers: set[Reducible] = set()
 
     def grow(self, buffer: Reducible, size: int) -> None:
         """Note that a buffer holds more (rule 2)."""
         self.used += size
         self._buffers.add(buffer)
-        while self.limit is not None and self.used > self.limit and self._buffers:
-            max(self._buffers, key=_first_to_reduce).shed()
+        if self.used > self._half:
+            while self.used > self.limit and self._buffers:
+                max(self._buffers, key=_first_to_reduce).shed()
+            self.mark = 0 if self.used > self._half else self._part
 
     def shrink(self, buffer: Reducible, size: int) -> None:
         """Note that a buffer holds less."""
         self.used -= size
         if not buffer.bytes:
             self._buffers.discard(buffer)
-
-    def is_crowded_by(self, buffer: Reducible) -> bool:
-        """Return whether the reader must let the consumer of a buffer take events."""
-        if self.limit is None or not buffer.bytes:
-            return False
-        return buffer.bytes > self.limit // _LARGE or self.used > self.limit // 2
+        if not self.mark and self.used <= self._half:
+            self.mark = self._part
 
 
 def _first_to_reduce(buffer: Reducible) -> tuple[bool, int]:

@@ -12,6 +12,7 @@ import sys
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from trio_mix import events as ev
+from trio_mix._session._budget import Budget
 from trio_mix._session._buffers import SubscriberBuffer
 from trio_mix._turns._event_size import size_of
 from trio_mix._turns._router import Input, Phase
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any, TypeAlias
 
-    from trio_mix._session._budget import Budget
     from trio_mix._session._buffers import EventBuffer
     from trio_mix._session._healing import HealingBuffer
     from trio_mix._session._message_state import MessageState
@@ -58,7 +58,8 @@ class EventDispatcher:
         budget: Budget | None = None,
     ) -> None:
         self.router = router
-        self._budget = budget
+        self._budget = budget or Budget()
+        self._buffers: list[EventBuffer[Any]] = []
         self._on_turn_over = on_turn_over
         self._subscribers: list[SubscriberBuffer[Event]] = []
         self._raw_subscribers: list[SubscriberBuffer[RawItem]] = []
@@ -98,6 +99,7 @@ class EventDispatcher:
         if self._failure is not None:
             buffer.close(self._failure())
         subscribers.append(buffer)
+        self._set_buffers()
         return buffer
 
     def unsubscribe(self, buffer: SubscriberBuffer[Any]) -> None:
@@ -105,24 +107,26 @@ class EventDispatcher:
         for subscribers in (self._subscribers, self._raw_subscribers):
             if buffer in subscribers:
                 subscribers.remove(buffer)
+        self._set_buffers()
         buffer.discard()
 
     def batch_limit(self) -> int:
         """Return how many events any consumer can take at once: half of the smallest buffer."""
-        return max(1, min([buffer.half for buffer in self._buffers()], default=sys.maxsize))
+        return max(1, min([buffer.half for buffer in self._buffers], default=sys.maxsize))
 
     def behind(self) -> list[EventBuffer[Any]]:
         """Return the buffers that are more than half full and whose consumers are not idle."""
-        crowded = _never if self._budget is None else self._budget.is_crowded_by
+        mark = self._budget.mark
         return [
             each
-            for each in self._buffers()
-            if (len(each) > each.half or crowded(each)) and not each.idle
+            for each in self._buffers
+            if (len(each) > each.half or each.bytes > mark) and not each.idle
         ]
 
-    def _buffers(self) -> list[EventBuffer[Any]]:
+    def _set_buffers(self) -> None:
+        """Note which buffers receive events; called when that has changed."""
         message = [] if self._current is None else [self._current.buffer]
-        return [*message, *self._all_subscribers()]
+        self._buffers = [*message, *self._all_subscribers()]
 
     def _all_subscribers(self) -> list[SubscriberBuffer[Any]]:
         return [*self._subscribers, *self._raw_subscribers]
@@ -131,6 +135,7 @@ class EventDispatcher:
         """Register the state of the message that is sent next."""
         state.buffer.budget = self._budget
         self._current = state
+        self._set_buffers()
 
     def deliver(self, events: Sequence[Event], frames: Sequence[ServerSentEvent] = ()) -> None:
         """Dispatch a batch of events (rule 1).
@@ -219,6 +224,7 @@ class EventDispatcher:
             buffer.close(None if cleanly else failure())
         if self._current is not None:
             state, self._current = self._current, None
+            self._set_buffers()
             state.fail(failure())
             state.end_turn()
 
@@ -229,6 +235,7 @@ class EventDispatcher:
             state.end_turn()
             if self._current is state:
                 self._current = None
+                self._set_buffers()
             self._on_turn_over(state)
 
     def _check(self, state: MessageState) -> None:
@@ -245,10 +252,6 @@ class EventDispatcher:
 
 def _size_of_raw(item: RawItem | ev.StreamGapEvent) -> int:
     return 0 if isinstance(item, ev.StreamGapEvent) else len(item[0].data)
-
-
-def _never(_buffer: EventBuffer[Any]) -> bool:
-    return False
 
 
 def copies_of(failure: BaseException) -> Callable[[], BaseException]:
