@@ -294,7 +294,7 @@ class Mix(MixCore):
             )
         if on_permission is not None:
             check_callback(on_permission, "open_stream(on_permission=...)", 2)
-        from trio_mix._session._controller import Settings
+        from trio_mix._session._services import Settings
 
         settings = Settings(
             reconnect=reconnect,

@@ -8,89 +8,43 @@ nursery.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Final, Literal, cast
+from typing import TYPE_CHECKING, Final
 
-import attrs
 import trio
 
 from trio_mix import errors
 from trio_mix import events as ev
-from trio_mix._http import is_transient
-from trio_mix._rest._options import RequestOptions, RetryConfig
+from trio_mix._session._actions import TurnActions
 from trio_mix._session._dispatcher import EventDispatcher, copies_of
 from trio_mix._session._healing import Healing, HealingBuffer
 from trio_mix._session._message_state import MessageState
 from trio_mix._session._message_task import MessageTask
-from trio_mix._session._permission_policy import answer_permission
 from trio_mix._session._reader import Reader, ReaderHost
 from trio_mix._session._send_queue import SendQueue
 from trio_mix._session._stored_messages import SessionHistory
 from trio_mix._session._stream_hooks import TimedMessageState
-from trio_mix._session._warnings import LossLogger, session_gone, warn_unanswered
+from trio_mix._session._warnings import LossLogger, session_gone
 from trio_mix._turns._facts import Concern
 from trio_mix._turns._limits import Limits
 from trio_mix._turns._recovery import Recovery
 from trio_mix._turns._router import TurnRouter
-from trio_mix.sse import ReconnectSchedule, StreamState
+from trio_mix.sse import StreamState
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from trio_mix._session._budget import Budget
-    from trio_mix._session._message_task import CancelOutcome
-    from trio_mix._session._refusals import SessionRefusals
     from trio_mix._session._request import MessageRequest
     from trio_mix._session._resume import PreparedTickets, Resumption
     from trio_mix._session._send_api import SendApi
-    from trio_mix._session._stored_messages import StoredMessages
-    from trio_mix._session._stream_hooks import MessageHooks, StreamHooks
-    from trio_mix.models import NotificationAnswer
-    from trio_mix.resources import Messages, Notifications, Permissions
-    from trio_mix.sse import ReconnectPolicy, ServerSentEvent
-    from trio_mix.sse._supervisor import Supervisor
+    from trio_mix._session._services import Services, Settings
+    from trio_mix._session._stream_hooks import MessageHooks
+    from trio_mix.sse import ServerSentEvent
 
-__all__ = ["Services", "Settings", "StreamController"]
+__all__ = ["StreamController"]
 
 _CANCELLED_END: Final = 1.0
 """How long leaving waits for a cancelled turn to end, in seconds."""
 _NOT_RESUMED: Final = "the server refused to resume after last_event_id"
-
-
-@attrs.frozen(kw_only=True)
-class Services:
-    """The parts of the client that its streams use."""
-
-    send_api: SendApi
-    stored: StoredMessages
-    messages: Messages
-    permissions: Permissions
-    notifications: Notifications
-    source: Callable[[StreamHooks | None], Supervisor]
-    budget: Budget
-    refusals: SessionRefusals
-    hooks: Callable[[], StreamHooks | None]
-    prepared: PreparedTickets
-    url: str
-    end_outstanding: bool
-    """Whether a turn of the session was cancelled on an earlier stream and has not ended yet."""
-    created: bool
-    """Whether the client has created the session, and has not opened a stream of it before."""
-
-
-@attrs.frozen(kw_only=True)
-class Settings:
-    """The options of a stream; durations are in seconds."""
-
-    reconnect: ReconnectPolicy
-    connect_timeout: float
-    idle_timeout: float | Literal["auto"] | None
-    max_connection_age: float | None
-    cleanup_timeout: float
-    settle_timeout: float
-    message_buffer: int
-    max_event_size: int
-    max_reply_size: int | None
-    last_event_id: str | None
 
 
 class StreamController(ReaderHost):
@@ -108,6 +62,9 @@ class StreamController(ReaderHost):
             self.router.expect_end()
         self.dispatcher: EventDispatcher = EventDispatcher(
             self.router, self._turn_over, services.budget
+        )
+        self.actions: TurnActions = TurnActions(
+            session_id, services, self.dispatcher, settings.reconnect
         )
         self.dispatcher.on_busy = self._server_busy
         self.dispatcher.on_others = self._others_heard
@@ -357,8 +314,8 @@ class StreamController(ReaderHost):
             send_api=self.send_api,
             stored=self.stored,
             passed_on=self.reader.wait_passed_on,
-            cancel=self.cancel,
-            deny=partial(self.decide, grant=False),
+            cancel=self.actions.cancel,
+            deny=partial(self.actions.decide, grant=False),
             resumption=resumption,
         )
         name = f"trio_mix message on {self.session_id}"
@@ -417,55 +374,6 @@ class StreamController(ReaderHost):
                 with trio.move_on_after(_CANCELLED_END):
                     await state.turn_over.wait()
 
-    async def cancel_message(self, state: MessageState) -> None:
-        """Ask the server to cancel a message that its sender continues to iterate."""
-        if state.turn_over.is_set():  # the request would end another message of the session
-            await trio.lowlevel.checkpoint()
-            return
-        state.turn.cancelling = True
-        await self.cancel()
-
-    async def cancel(self) -> CancelOutcome:
-        """Ask the server to cancel the turn, and return the outcome; never raises an error."""
-        options = RequestOptions(retries=RetryConfig(strategy="none"))
-        try:
-            await self._services.messages.cancel_processing(id=self.session_id, options=options)
-        except errors.MixError as exc:
-            await trio.lowlevel.checkpoint()
-            transient = is_transient(exc.status_code, not_implemented=False)
-            return "lost" if transient else "impossible"
-        except errors.TransportError:
-            await trio.lowlevel.checkpoint()
-            return "lost"
-        except Exception:  # noqa: BLE001 - a hook's veto: nothing is sent then
-            await trio.lowlevel.checkpoint()
-            return "impossible"
-        return "acknowledged"
-
-    async def decide(self, permission_id: str, *, grant: bool) -> None:
-        """Answer a permission request."""
-        permissions = self._services.permissions
-        answer = permissions.grant if grant else permissions.deny
-        await answer(id=permission_id)
-        state = self.dispatcher.current
-        if state is not None and permission_id in state.permissions:
-            state.permissions[permission_id] = False
-
-    async def respond(self, notification_id: str, response_type: str, value: str | None) -> None:
-        """Answer a notification."""
-        await self._services.notifications.respond(
-            id=notification_id,
-            type=cast("NotificationAnswer", response_type),  # the server's own word
-            value=value,
-        )
-
-    def warn_unanswered(self, request: ev.PermissionEvent) -> bool:
-        """Warn about a request that its message drops, unless there is a subscriber."""
-        unseen = not self.dispatcher.subscribers
-        if unseen:
-            warn_unanswered(request, self.session_id)
-        return unseen
-
     # -- inside -----------------------------------------------------------------------------
 
     def _attach(
@@ -491,7 +399,7 @@ class StreamController(ReaderHost):
             state.cut = state.cut or turn.resumed
         if policy is not None:
             state.on_permission = lambda event: state.context.run(
-                self._nursery.start_soon, partial(self._ask_policy, policy, event, state)
+                self._nursery.start_soon, partial(self.actions.ask_policy, policy, event, state)
             )
         self.dispatcher.attach(state)
         self.messages_sent += 1
@@ -590,16 +498,3 @@ class StreamController(ReaderHost):
                 scope.cancel(reason="the stream has ended")
             if self._hooks is not None:
                 self._hooks.ended(None if cleanly else failure)
-
-    async def _ask_policy(
-        self,
-        policy: Callable[[ev.PermissionEvent], object],
-        request: ev.PermissionEvent,
-        state: MessageState,
-    ) -> None:
-        async def answer(granted: bool) -> None:
-            await self.decide(request.permission_id, grant=granted)
-
-        await answer_permission(
-            state, partial(policy, request), answer, ReconnectSchedule(self.settings.reconnect)
-        )

@@ -264,7 +264,7 @@ class Message(AsyncScope):
         If the server has no such operation, no error is raised. A checkpoint. (OpenAPI:
         ``cancelSessionProcessing``)
         """
-        await self._controller.cancel_message(self._opened())
+        await self._controller.actions.cancel_message(self._opened())
 
     async def grant(self, request: ev.PermissionEvent) -> None:
         """Grant a permission request. (OpenAPI: ``grantPermission``).
@@ -272,7 +272,7 @@ class Message(AsyncScope):
         Raises:
           ErrorResponse: the server does not know the request (any more).
         """
-        await self._controller.decide(request.permission_id, grant=True)
+        await self._controller.actions.decide(request.permission_id, grant=True)
 
     async def deny(self, request: ev.PermissionEvent) -> None:
         """Deny a permission request. (OpenAPI: ``denyPermission``).
@@ -280,7 +280,7 @@ class Message(AsyncScope):
         Raises:
           ErrorResponse: the server does not know the request (any more).
         """
-        await self._controller.decide(request.permission_id, grant=False)
+        await self._controller.actions.decide(request.permission_id, grant=False)
 
     async def respond(self, notification: ev.NotificationEvent, value: str | None = None) -> None:
         """Respond to a notification according to its type. (OpenAPI: ``respondToNotification``).
@@ -292,14 +292,14 @@ class Message(AsyncScope):
         Raises:
           ErrorResponse: the server does not know the notification (any more).
         """
-        await self._controller.respond(
+        await self._controller.actions.respond(
             notification.notification_id, notification.response_type, value
         )
 
     def _dropped(self, request: ev.PermissionEvent) -> None:
         """Warn, once per message, about a request that the caller does not see."""
         if self._on_permission is None and not self._warned:
-            self._warned = self._controller.warn_unanswered(request)
+            self._warned = self._controller.actions.warn_unanswered(request)
 
     async def _begin(self) -> MessageState:
         on_permission = self._on_permission

@@ -16,10 +16,10 @@ from trio_mix._http import sanitize_url
 from trio_mix._rest._options import RequestOptions, RetryConfig
 from trio_mix._rest._responses import error_of
 from trio_mix._session._budget import Budget
-from trio_mix._session._controller import Services, Settings
 from trio_mix._session._refusals import SessionRefusals
 from trio_mix._session._resume import PreparedTickets
 from trio_mix._session._send_api import SendApi
+from trio_mix._session._services import Services, Settings
 from trio_mix._session._stored_messages import StoredMessages
 from trio_mix._session._stream import SessionStream
 from trio_mix._session._stream_hooks import StreamHooks

@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from trio_mix._reply import Reply
-    from trio_mix._session._controller import Services, Settings
     from trio_mix._session._message import PermissionPolicy
     from trio_mix._session._resume import SaveTicket
+    from trio_mix._session._services import Services, Settings
     from trio_mix._session._tickets import TicketOutcome
     from trio_mix._ticket import Ticket
     from trio_mix.models import ThinkingLevel
