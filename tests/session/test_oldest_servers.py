@@ -130,19 +130,23 @@ async def test_the_first_request_for_stored_messages_shows_that_there_is_no_rest
         assert len(server.requests("GET", "/api/")) == before
 
 
-async def test_a_session_exists_as_long_as_its_scope_unless_it_is_the_last_one_used(
+async def test_a_session_exists_as_long_as_its_scope_unless_it_is_the_only_one(
     server: MixServer, mix: Mix, autojump_clock: MockClock
 ) -> None:
     async with mix.open_session(title="First") as session:
         first = session.session_id
         assert (await session.ask("go")).text == "Here I am."
-    # The server refuses to delete the session of the last stream.
+    # The server refuses to delete the session of the last stream, and there is no other.
     assert [each.id for each in await mix.sessions.list()] == [first]
     with pytest.raises(errors.ErrorResponse, match="currently active"):
         await mix.sessions.delete(id=first)
-    async with mix.open_stream(server.create_session()):
-        await mix.sessions.delete(id=first)
-    assert first not in [each.id for each in await mix.sessions.list()]
+    for _ in range(3):
+        async with mix.open_session(title="Next") as session:
+            assert (await session.ask("go")).text == "Here I am."
+    assert [each.id for each in await mix.sessions.list()] == [first]
+    spare = server.create_session()
+    await mix.sessions.delete(id=first)
+    assert [each.id for each in await mix.sessions.list()] == [spare]
 
 
 async def test_without_json_rpc_nothing_is_reported_as_done(autojump_clock: MockClock) -> None:

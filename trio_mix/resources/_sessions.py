@@ -4,12 +4,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast, get_args
+from typing import TYPE_CHECKING, Final, cast, get_args
 
 from trio_mix._public import public
 from trio_mix._rest._jsonrpc_method import RpcMethod
-from trio_mix._rest._operation import LATEST, SINCE_069, UNTIL_069, body_param, query_param
-from trio_mix.errors import MixError, ResponseValidationError
+from trio_mix._rest._operation import (
+    LATEST,
+    SINCE_069,
+    UNTIL_069,
+    Operation,
+    body_param,
+    query_param,
+)
+from trio_mix.errors import ErrorResponse, MixError, ResponseValidationError
 from trio_mix.models import (
     BrowserMode,
     Callback,
@@ -177,11 +184,24 @@ class Sessions(Resource):
 
         If the response to a first try was lost, the retry may be answered 404: already deleted.
 
+        The oldest servers do not delete their current session, which is that of the last stream or
+        message: another session is made the current one first, if there is one.
+
         Args:
           id: the session.
           options: what differs for this call.
         """
-        await self._call(Sessions.delete, options, id=id)
+        try:
+            return await self._call(Sessions.delete, options, id=id)
+        except ErrorResponse as error:
+            if not _is_about_current_session(error):
+                raise
+            refusal = error
+        others = [each.id for each in await self.list(options=options) if each.id != id]
+        if not others:
+            raise refusal
+        await self._caller.call(_SELECT, {"id": others[-1]}, options)
+        return await self._call(Sessions.delete, options, id=id)
 
     @operation(
         "POST",
@@ -302,6 +322,25 @@ class Sessions(Resource):
         return await self._call(
             Sessions.update_session_callbacks, options, id=id, callbacks=callbacks
         )
+
+
+_SELECT: Final = Operation(
+    name="sessions.select",
+    operation_id="",
+    method="POST",
+    path="/rpc",
+    params=(body_param("id", required=True),),
+    result=type(None),
+    answers=(200,),
+    errors=(),
+    retry="safe",
+    rpc=RpcMethod("sessions.select", {"id": "id"}),
+)
+"""Makes a session the current one; only the oldest servers have one, and the operation."""
+
+
+def _is_about_current_session(error: ErrorResponse) -> bool:
+    return error.request.url.endswith("/rpc") and "currently active" in error.error.message
 
 
 def _is_about_browser_mode(error: MixError) -> bool:
