@@ -34,6 +34,8 @@ from trio_mix.testing import FaultPlan, FaultProxy, MixServer, Pause, Say, Think
 _STATM = "/proc/self/statm"
 _FILES = "/proc/self/fd"
 _PAGE = 4096
+_SETTLING = 5.0
+_QUIET = 0.02
 
 
 @attrs.frozen
@@ -321,8 +323,13 @@ def on_sockets(seconds: float, seed: int = 1, *, mixtures: int = 0) -> Soak:
                     proxy.log.clear()
                     if trio.current_time() - began >= due:
                         due += period
-                        sender.measure(session)
-                sender.measure(session)
+                        async with AsyncExitStack() as paused:
+                            for other in others:
+                                await paused.enter_async_context(other.turn)
+                            # The server and the proxy notice the end of connections later.
+                            with trio.move_on_after(_SETTLING):
+                                await trio.testing.wait_all_tasks_blocked(_QUIET)
+                            sender.measure(session)
                 soak.lasted = trio.current_time() - began
                 for other in others:
                     soak.others.update(other.done)

@@ -41,11 +41,13 @@ class Mixture:
     Attributes:
       done: how often each operation succeeded.
       failed: how often each failed with an error of trio_mix.
+      turn: held while an operation is made; another task that holds it pauses the operations.
     """
 
     def __init__(self, server: MixServer, url: str, rng: random.Random) -> None:
         self.done: Counter[str] = Counter()
         self.failed: Counter[str] = Counter()
+        self.turn = trio.Lock()
         self._server = server
         self._url = url
         self._rng = rng
@@ -78,7 +80,8 @@ class Mixture:
             async with Mix(self._url, timeout=10.0, retries=_ONCE) as mix:
                 for _ in range(20):
                     operation = self._rng.choice(self._operations)
-                    await self._try(operation, mix)
+                    async with self.turn:
+                        await self._try(operation, mix)
 
     async def _try(self, operation: Callable[[Mix], Awaitable[None]], mix: Mix) -> None:
         name = operation.__name__
