@@ -46,7 +46,7 @@ class LogError(RelayError):
     """
 
     status = 503
-    retry_after = 5.0
+    retry_after: float | None = 5.0
 
 
 class LogBusy(LogError):
@@ -91,7 +91,7 @@ class Fenced(RelayError):
     """
 
     status = 503
-    retry_after = 1.0
+    retry_after: float | None = 1.0
 
 
 class SessionUnknown(RelayError):
@@ -119,7 +119,7 @@ class UpstreamUnavailable(RelayError):
     """
 
     status = 503
-    retry_after = 2.0
+    retry_after: float | None = 2.0
 
 
 class QueueFull(RelayError):
@@ -129,7 +129,7 @@ class QueueFull(RelayError):
     """
 
     status = 429
-    retry_after = 5.0
+    retry_after: float | None = 5.0
 
 
 class KeyReused(RelayError):
@@ -148,7 +148,7 @@ class Draining(RelayError):
     """
 
     status = 503
-    retry_after = 2.0
+    retry_after: float | None = 2.0
 
 
 class Unauthorized(RelayError):
