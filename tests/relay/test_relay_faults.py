@@ -10,7 +10,7 @@ import trio
 
 from tests.support.relay_command import relay_of
 from tests.support.relay_running import RelayInMemory, open_relay
-from tests.support.wire_client import call, open_frames
+from tests.support.wire_client import call, connect, open_frames
 from trio_mix import Mix, ReconnectPolicy
 from trio_mix.errors import ConfigurationError, MixError, UsageError
 from trio_mix.relay import Relay, SqliteLog
@@ -113,6 +113,18 @@ async def test_a_relay_can_be_entered_once_and_serves_only_then(tmp_path: Path) 
     for name, value in wrong.items():
         with pytest.raises(ConfigurationError, match=name):
             Relay(log=SqliteLog(tmp_path / "r.db"), **{name: value})
+
+
+async def test_leaving_the_relay_ends_serving(tmp_path: Path) -> None:
+    async with trio.open_nursery() as nursery:
+        async with Relay("http://127.0.0.1:9", log=SqliteLog(tmp_path / "r.db")) as relay:
+            url = await nursery.start(relay.serve, "127.0.0.1", 0)
+            assert url == relay.url
+            open_connection = await connect(cast("Target", relay))
+        async with open_connection:
+            assert not await open_connection.receive_some()
+        with pytest.raises(OSError, match="refused|connect"):
+            await connect(cast("Target", relay))
 
 
 async def test_streams_survive_a_drain_and_go_on_at_the_next_relay() -> None:

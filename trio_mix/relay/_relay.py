@@ -129,6 +129,7 @@ class Relay:
         self._state = ServerState()
         self._tasks = OwnedNursery(_ENTERED_TWICE)
         self._drained = trio.Event()
+        self._serving: list[trio.Event] = []
         self._handlers = 0
         self._idle = trio.Event()
         self._url = ""
@@ -161,6 +162,10 @@ class Relay:
         traceback: TracebackType | None,
     ) -> None:
         """Close all connections and the log; nothing that was acknowledged is lost."""
+        self._drained.set()  # ends `serve`
+        with trio.CancelScope(shield=True):
+            for served in self._serving:
+                await served.wait()
         try:
             await self._tasks.close("the relay is closed", exc)
         finally:
@@ -206,10 +211,15 @@ class Relay:
         async def handle(connection: SocketConnection) -> None:
             await self._serve(connection, routes)
 
-        async with trio.open_nursery() as accepting:
-            accepting.start_soon(self._cancel_when_drained, accepting.cancel_scope)
-            task_status.started(self._url)
-            await trio.serve_listeners(handle, listeners, handler_nursery=nursery)
+        served = trio.Event()
+        self._serving.append(served)
+        try:
+            async with trio.open_nursery() as accepting:
+                accepting.start_soon(self._cancel_when_drained, accepting.cancel_scope)
+                task_status.started(self._url)
+                await trio.serve_listeners(handle, listeners, handler_nursery=nursery)
+        finally:
+            served.set()
 
     async def serve_stream(self, stream: trio.abc.Stream) -> None:
         """Serve one connection over any stream, as of a network in memory, until it is closed.
