@@ -40,8 +40,9 @@ Rule 9  Where a turn is over and a gap took text of it, or the events may be in 
 Rule 10 Every wait ends, except for a turn whose tool is at work. A turn of which nothing can be
         known ends as unknown after five ``settle_timeout`` of silence; after ten while the session
         is at another turn. A POST that a server leaves open is bounded by its own timeout.
-Rule 11 After the terminal event the HTTP answer is awaited for ``cleanup_timeout`` only, and after
-        the HTTP answer the events for as long as they keep coming, at most `Limits.late_events`.
+Rule 11 After the terminal event the HTTP answer is awaited for ``cleanup_timeout``; without it,
+        the stored messages have to show whose the event was. After the HTTP answer, the events are
+        awaited for as long as they keep coming, at most `Limits.late_events`.
 Rule 12 A message that another process may have sent begins with rule 3, whatever its phase; its
         events are nobody's until a stored message is found that is this message. Where its ticket
         shows that it arrived, or has ended, it is never sent again.
@@ -77,6 +78,7 @@ from trio_mix._turns._facts import Concern, Facts
 from trio_mix._turns._rules import RULES, Action, Rule
 from trio_mix._turns._stored_turn import TurnOutcome
 from trio_mix._turns._turn import Phase
+from trio_mix.events import CompleteEvent
 from trio_mix.sse._reconnect import ReconnectSchedule
 
 if TYPE_CHECKING:
@@ -384,7 +386,14 @@ class Recovery(Facts):
         return Complete(events_lost=not self.turn.text.startswith("/"))
 
     def _next_ended(self, now: float) -> Decision:
-        return Wait(self._until) if self.post_open and now < self._until else Complete()
+        if self.post_open and now < self._until:
+            return Wait(self._until)
+        turn = self.turn
+        if turn.answer_due and isinstance(turn.ended_by, CompleteEvent) and turn.ended_by.message_id:
+            # Without the answer, the event may have been another client's.
+            turn.answer_due, turn.proof_due = False, True
+            return self.next(now)
+        return Complete()
 
     def _next_check(self, now: float) -> Decision:
         if now >= self._until:
