@@ -388,8 +388,8 @@ class Recovery(Facts):
     def _next_ended(self, now: float) -> Decision:
         if self.post_open and now < self._until:
             return Wait(self._until)
-        turn = self.turn
-        if turn.answer_due and isinstance(turn.ended_by, CompleteEvent) and turn.ended_by.message_id:
+        turn, end = self.turn, self.turn.ended_by
+        if turn.answer_due and isinstance(end, CompleteEvent) and end.message_id:
             # Without the answer, the event may have been another client's.
             turn.answer_due, turn.proof_due = False, True
             return self.next(now)
