@@ -12,10 +12,11 @@ import pytest
 import trio
 
 from trio_mix import Mix, errors
-from trio_mix.testing import MixServer, Pause, Say, Think, Turn, UseTool
+from trio_mix import events as ev
+from trio_mix.testing import AskPermission, MixServer, Pause, Say, Think, Turn, UseTool
 
 if TYPE_CHECKING:
-    from trio_mix import Reply
+    from trio_mix import Message, Reply
     from trio_mix.testing import Api, Step
 
 
@@ -116,3 +117,39 @@ async def test_the_doubled_text_of_an_overlapping_turn_is_replaced_by_the_stored
             await trio.sleep(1)
             reply = await session.ask("ours")
             assert (reply.text, reply.doubts) == ("Ours all.", ("shared",))
+
+
+@pytest.mark.parametrize("api", ["blocking", "pipeline", "async"])
+async def test_a_permission_request_of_another_client_is_not_put_to_our_policy(
+    api: Api, autojump_clock: trio.testing.MockClock
+) -> None:
+    asked: list[str] = []
+
+    def policy(request: ev.PermissionEvent, _message: Message) -> bool:
+        asked.append(request.description)
+        return True
+
+    async with MixServer(api, listen=False, pace=0.0) as server:
+        theirs = AskPermission("bash", description="theirs", then=[Say("It ran.")])
+        server.script("theirs", Turn(Pause(1), UseTool("bash", steps=[theirs])))
+        ours = AskPermission("bash", description="ours", then=[Say("It ran.")])
+        server.script("ours", Turn(Say("Hm. "), Pause(3), Say("Yes.")))
+        server.script("alone", Turn(UseTool("bash", steps=[ours])))
+        session_id = server.create_session()
+        async with (
+            Mix(server.url, network=server.network) as mix,
+            Mix(server.url, network=server.network) as other,
+            other.open_stream(session_id) as session_of_the_other,
+            mix.open_stream(session_id, on_permission=policy) as session,
+            trio.open_nursery() as nursery,
+        ):
+            await session_of_the_other.ask("hello")
+            await session.ask("hello")
+            nursery.start_soon(session_of_the_other.ask, "theirs")
+            await trio.sleep(0.5)
+            with trio.move_on_after(200):
+                await session.ask("ours")
+            assert asked == []
+            await trio.sleep(100)
+            await session.ask("alone")
+            assert asked == ["ours"]

@@ -35,6 +35,7 @@ _LOOKED_AT = frozenset((ev.PermissionEvent, ev.UnknownEvent))
 
 _PERMISSIONS_REMEMBERED: Final = 1000
 _SLACK: Final = 16
+_SUB_AGENT_TOOLS: Final = frozenset({"agent", "task"})
 _POLICIES_AT_ONCE: Final = 64
 """A further request is not answered, and is denied by the server after a while."""
 
@@ -152,11 +153,16 @@ class MessageState:
           events: the events.
           size: the size of their data, in bytes.
         """
-        if not _LOOKED_AT.isdisjoint(map(type, events)):
+        looked_at = not _LOOKED_AT.isdisjoint(map(type, events))
+        if looked_at:
             events = self._look_at(events)
         if self._too_large:
             return
         self.builder.feed(events)
+        if looked_at:
+            for request in events:
+                if type(request) is ev.PermissionEvent:
+                    self._permission_requested(request)
         self._since += size
         if self.max_size is not None and self._since > self.max_size - self._size:
             self._check_size(self.max_size)
@@ -210,19 +216,17 @@ class MessageState:
         )
 
     def _look_at(self, events: Sequence[Event]) -> list[Event]:
-        """Handle permission requests, and insert a gap event after each torn event."""
+        """Insert a gap event after each torn event."""
         seen: list[Event] = []
         for event in events:
             seen.append(event)
-            if type(event) is ev.PermissionEvent:
-                self._permission_requested(event)
-            elif type(event) is ev.UnknownEvent and is_torn(event):
+            if type(event) is ev.UnknownEvent and is_torn(event):
                 seen.append(ev.StreamGapEvent(missed=None, reason="an event was torn"))
         return seen
 
     def _permission_requested(self, event: ev.PermissionEvent) -> None:
         """Pass a permission request to the policy, once even if the server repeats it."""
-        if event.permission_id in self.permissions:
+        if event.permission_id in self.permissions or not self._is_own(event):
             return
         self.permissions[event.permission_id] = True
         if len(self.permissions) > _PERMISSIONS_REMEMBERED:
@@ -233,6 +237,17 @@ class MessageState:
             return
         if self.on_permission is not None and not self.over.is_set() and not busy:
             self.on_permission(event)
+
+    def _is_own(self, request: ev.PermissionEvent) -> bool:
+        """Return whether a permission request is this turn's, and not another client's.
+
+        Pipeline servers send a request on every stream of the session, and blocking ones name no
+        turn: there, the turn must have called the tool, or a tool that starts a sub-agent.
+        """
+        if self.turn.overlap:
+            return False
+        names = {request.tool_name.lower(), *_SUB_AGENT_TOOLS}
+        return self.turn.bound or any(name.lower() in names for name in self.builder.tools)
 
     def insert(self, event: Event) -> None:
         """Buffer an event that the client has made."""

@@ -192,6 +192,9 @@ class SessionHistory:
             at_work=at_work(rows),
             weight=weight_of(rows),
             end=_end(rows, turn, verdict),
+            alone=not (
+                verdict.outcome is TurnOutcome.ABSENT or verdict.contested or verdict.followed
+            ),
         )
 
     async def _read(self) -> Rows | Reading:

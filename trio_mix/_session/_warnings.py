@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LossLogger",
+    "log_foreign_permission",
     "log_session_at_work",
     "session_gone",
     "warn_not_saved",
@@ -63,6 +64,15 @@ def warn_not_saved(session_id: str, failure: Exception) -> None:
         "this process ends now, its stored messages show its outcome.",
         session_id,
         type(failure).__name__,
+    )
+
+
+def log_foreign_permission(session_id: str) -> None:
+    """Log that a permission request is not put to the policy."""
+    _log.warning(
+        "A permission request on session %s is not put to on_permission, because another client's "
+        "message runs at the same time and the request may be that one's.",
+        session_id,
     )
 
 

@@ -148,6 +148,8 @@ class Reading:
     """Seconds since its newest row changed, by the server's clock; None: unknown."""
     end: Literal["", "ours", "others"] = ""
     """Whose the message is that the terminal event names; empty where the rows do not show it."""
+    alone: bool = True
+    """Whether this turn runs, and no other one; also where the rows do not show it."""
     none_kept: bool = False
     """Whether the server keeps no messages that can be read."""
 

@@ -203,6 +203,11 @@ class ReplyBuilder:
         return self._message_id
 
     @property
+    def tools(self) -> Iterator[str]:
+        """The names of the tools that were called."""
+        return (call.name for call in self._calls.values())
+
+    @property
     def rest(self) -> str:
         """The text that no delta brought: what a reader of deltas still lacks at the end."""
         return _beyond(self._streamed(), self.text)

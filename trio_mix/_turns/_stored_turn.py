@@ -91,6 +91,8 @@ class Verdict:
     end, and all tool calls are finished."""
     growth: int = 0
     """A number that grows when more of the turn is stored."""
+    followed: bool = False
+    """Whether another question was stored later."""
     contested: bool = False
     """Whether another turn was unfinished when the question was stored."""
     mixed: bool = False
@@ -255,6 +257,7 @@ def judge(
         looks_whole=whole and not has_reasons,
         nothing_open=not has_reasons and _nothing_open(answers),
         growth=weight_of(mine) + 1,
+        followed=later is not None,
         contested=contested,
         mixed=contested and bool(answers) and (settled is not None or _are_several(answers)),
     )
