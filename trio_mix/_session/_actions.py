@@ -11,7 +11,7 @@ from trio_mix import errors
 from trio_mix._http import is_transient
 from trio_mix._rest._options import RequestOptions, RetryConfig
 from trio_mix._session._permission_policy import answer_permission
-from trio_mix._session._warnings import warn_unanswered
+from trio_mix._session._warnings import log_foreign_permission, warn_unanswered
 from trio_mix.sse import ReconnectSchedule
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from trio_mix._session._message_state import MessageState
     from trio_mix._session._message_task import CancelOutcome
     from trio_mix._session._services import Services
+    from trio_mix._session._stored_messages import SessionHistory
     from trio_mix.models import NotificationAnswer
     from trio_mix.sse import ReconnectPolicy
 
@@ -35,6 +36,7 @@ class TurnActions:
       session_id: the session.
       services: the operations.
       dispatcher: has the current message and the subscribers.
+      stored: reads the session's stored messages.
       reconnect: how an answer to a permission request is repeated.
     """
 
@@ -43,11 +45,13 @@ class TurnActions:
         session_id: str,
         services: Services,
         dispatcher: EventDispatcher,
+        stored: SessionHistory,
         reconnect: ReconnectPolicy,
     ) -> None:
         self._session_id = session_id
         self._services = services
         self._dispatcher = dispatcher
+        self._stored = stored
         self._reconnect = reconnect
 
     async def cancel_message(self, state: MessageState) -> None:
@@ -105,11 +109,19 @@ class TurnActions:
         request: ev.PermissionEvent,
         state: MessageState,
     ) -> None:
-        """Ask a policy about a permission request, and answer the request."""
+        """Ask a policy about a permission request, and answer the request.
+
+        It is not asked where the request may be that of another client's message.
+        """
 
         async def answer(granted: bool) -> None:
             await self.decide(request.permission_id, grant=granted)
 
+        turn, router = state.turn, self._dispatcher.router
+        if not turn.bound and not (await self._stored.read(turn, router)).alone:
+            log_foreign_permission(self._session_id)  # no id shows whose request it is
+            state.permissions[request.permission_id] = False
+            return
         await answer_permission(
             state, partial(policy, request), answer, ReconnectSchedule(self._reconnect)
         )

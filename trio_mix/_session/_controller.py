@@ -23,16 +23,7 @@ from trio_mix._session._reader import Reader, ReaderHost
 from trio_mix._session._send_queue import SendQueue
 from trio_mix._session._stored_messages import SessionHistory
 from trio_mix._session._stream_hooks import TimedMessageState
-<<<<<<< HEAD
 from trio_mix._session._warnings import LossLogger, session_gone
-=======
-from trio_mix._session._warnings import (
-    LossLogger,
-    log_foreign_permission,
-    session_gone,
-    warn_unanswered,
-)
->>>>>>> ba70a92 (Do not put another client's permission requests to our policy)
 from trio_mix._turns._facts import Concern
 from trio_mix._turns._limits import Limits
 from trio_mix._turns._recovery import Recovery
@@ -72,13 +63,13 @@ class StreamController(ReaderHost):
         self.dispatcher: EventDispatcher = EventDispatcher(
             self.router, self._turn_over, services.budget
         )
+        self.stored: SessionHistory = SessionHistory(services.stored, session_id)
         self.actions: TurnActions = TurnActions(
-            session_id, services, self.dispatcher, settings.reconnect
+            session_id, services, self.dispatcher, self.stored, settings.reconnect
         )
         self.dispatcher.on_busy = self._server_busy
         self.dispatcher.on_others = self._others_heard
         self.dispatcher.on_unsettled = MessageState.wake  # its task reads what is stored
-        self.stored: SessionHistory = SessionHistory(services.stored, session_id)
         if services.created:
             self.stored.history.created()
         self.failure: BaseException | None = None
@@ -507,23 +498,3 @@ class StreamController(ReaderHost):
                 scope.cancel(reason="the stream has ended")
             if self._hooks is not None:
                 self._hooks.ended(None if cleanly else failure)
-<<<<<<< HEAD
-=======
-
-    async def _ask_policy(
-        self,
-        policy: Callable[[ev.PermissionEvent], object],
-        request: ev.PermissionEvent,
-        state: MessageState,
-    ) -> None:
-        async def answer(granted: bool) -> None:
-            await self.decide(request.permission_id, grant=granted)
-
-        if not state.turn.bound and not (await self.stored.read(state.turn, self.router)).alone:
-            log_foreign_permission(self.session_id)  # no id shows whose request it is
-            state.permissions[request.permission_id] = False
-            return
-        await answer_permission(
-            state, partial(policy, request), answer, ReconnectSchedule(self.settings.reconnect)
-        )
->>>>>>> ba70a92 (Do not put another client's permission requests to our policy)
