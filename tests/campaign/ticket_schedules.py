@@ -54,7 +54,7 @@ class World:
     )
     kills: int = 0
     disturbed: bool = False
-    """Whether the server was restarted or failed, so that a turn may be gone."""
+    """Whether the server was restarted, or another client's turn ran, so that one may be gone."""
 
 
 def draw(seed: int) -> World:
@@ -151,6 +151,8 @@ async def play(world: World) -> MixServer:
                 await proxy.drop("reset")
                 nursery.cancel_scope.cancel()
             if world.api == "async" and rng.random() < 0.1:
+                # Rows of a turn may follow the question of another, which hides its growth.
+                world.disturbed = True
                 server.run_message(session_id, "another client's message")
             if rng.random() < 0.05:
                 world.disturbed = True

@@ -412,3 +412,20 @@ async def test_a_resumed_message_can_be_left_before_its_outcome_is_known(
             async with session.resume(ticket, save=machine.save) as message:
                 await message.wait()
         assert server.runs("go") == 1
+
+
+@pytest.mark.parametrize("api", ["async", "blocking"])
+async def test_a_message_that_is_absent_is_sent_again_when_another_turn_of_the_session_is_over(
+    api: Api, autojump_clock: MockClock
+) -> None:
+    async with MixServer(api, listen=False, pace=0.0) as server:
+        server.script("theirs", Turn(Say("Long "), Pause(200), Say("work.")))
+        session_id = server.create_session()
+        async with Machine(server, session_id) as machine, machine.process() as session:
+            ticket = _marked(await session.prepare("go"), "posting")
+            server.run_message(session_id, "theirs")
+            async with session.resume(ticket, save=machine.save) as message:
+                reply = await message.wait()
+            assert reply.resent
+            assert "Long" not in reply.text
+        assert server.runs("go") == 1

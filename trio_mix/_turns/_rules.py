@@ -152,6 +152,11 @@ def failed_before(facts: Facts) -> bool:
     return facts.ticket_state == "failed"
 
 
+def not_behind(facts: Facts) -> bool:
+    """It was not resumed, or the session is not at another turn, behind which it may be queued."""
+    return not (facts.turn.resumed and facts.reading.at_work)
+
+
 def resumed_and_quiet(facts: Facts) -> bool:
     """It was resumed, and the session has been idle for long enough for it to be stored."""
     limits = facts.limits
@@ -267,7 +272,7 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule(Concern.CUT, _UNFINISHED, Action.COMPLETE_IN_DOUBT, silent, nothing_open),
     _rule(Concern.CUT, _UNFINISHED, Action.UNKNOWN, silent, post_open),
     _rule(Concern.CUT, _UNFINISHED, Action.GONE, silent),
-    _rule(Concern.CUT, (_ABSENT, _UNKNOWN), Action.UNKNOWN, silent, post_over),
+    _rule(Concern.CUT, (_ABSENT, _UNKNOWN), Action.UNKNOWN, silent, post_over, not_behind),
     _rule(Concern.CUT, None, Action.UNKNOWN, silent, post_over, none_kept),
     _rule(Concern.CUT, (_ABSENT, _UNKNOWN, None), Action.UNKNOWN, silent_for_long),
     _rule(Concern.PROOF, _READABLE, Action.END, own_end),

@@ -46,7 +46,7 @@ class SignsOfLife:
         self._absent_since: float | None = None
         self._read_at = -math.inf
         self.attached: bool = False
-        self._weight = -1
+        self._weight = self._session_weight = -1
         self._others_at = now
         self._idle_before = False
 
@@ -85,6 +85,9 @@ class SignsOfLife:
         self._read_at = now
         if verdict.growth > self._growth:
             self._growth, self._last_sign = verdict.growth, self._clock
+        if self._turn.resumed and reading.weight != self._session_weight:
+            # Another turn, behind which the message may be queued, goes on or has ended.
+            self._session_weight, self._last_sign = reading.weight, self._clock
         if verdict.outcome is not TurnOutcome.ABSENT or reading.at_work:
             self._absent_since = None  # a busy session may have the message in its queue
         elif self._absent_since is None:
