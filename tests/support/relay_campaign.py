@@ -506,12 +506,11 @@ def carry_out(schedule: Schedule) -> Run:
     run = Run(schedule)
     seed = schedule.seed
     defaults = Supervisor.__init__.__kwdefaults__ or {}
-    jitter = SimpleNamespace(Random=lambda: random.Random(f"policy {seed}"))
     with ExitStack() as stack:
         for patch in (
             mock.patch.object(_run, "_r", random.Random(f"trio {seed}")),
             mock.patch.object(_run, "_ALLOW_DETERMINISTIC_SCHEDULING", True),
-            mock.patch.object(_reconnect, "random", jitter),
+            mock.patch.object(_reconnect, "_jitter", random.Random(f"policy {seed}")),
             mock.patch.dict(defaults, wall_clock=time_of_day),
             mock.patch("trio_mix._rest._retry.time", SimpleNamespace(time=time_of_day)),
         ):
