@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import trio
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from trio_mix.sse import ReconnectPolicy
 
 __all__ = ["TurnActions"]
+
+_SUB_AGENT_TOOLS: Final = frozenset({"agent", "task"})
 
 
 class TurnActions:
@@ -103,6 +105,19 @@ class TurnActions:
             warn_unanswered(request, self._session_id)
         return unseen
 
+    async def _is_own(self, request: ev.PermissionEvent, state: MessageState) -> bool:
+        """Return whether a request that no id names is that of a message.
+
+        Pipeline servers send it on every stream of the session, and blocking ones do not show
+        whose events are whose. The stored messages show whether another turn runs; where they
+        cannot be read, the message must have called the tool, or one that starts a sub-agent.
+        """
+        reading = await self._stored.read(state.turn, self._dispatcher.router)
+        if reading.verdict is not None:
+            return reading.alone
+        names = {request.tool_name.lower(), *_SUB_AGENT_TOOLS}
+        return any(name.lower() in names for name in state.builder.tools)
+
     async def ask_policy(
         self,
         policy: Callable[[ev.PermissionEvent], object],
@@ -117,9 +132,8 @@ class TurnActions:
         async def answer(granted: bool) -> None:
             await self.decide(request.permission_id, grant=granted)
 
-        turn, router = state.turn, self._dispatcher.router
-        if not turn.bound and not (await self._stored.read(turn, router)).alone:
-            log_foreign_permission(self._session_id)  # no id shows whose request it is
+        if not state.turn.bound and not await self._is_own(request, state):
+            log_foreign_permission(self._session_id)
             state.permissions[request.permission_id] = False
             return
         await answer_permission(

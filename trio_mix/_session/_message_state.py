@@ -35,7 +35,6 @@ _LOOKED_AT = frozenset((ev.PermissionEvent, ev.UnknownEvent))
 
 _PERMISSIONS_REMEMBERED: Final = 1000
 _SLACK: Final = 16
-_SUB_AGENT_TOOLS: Final = frozenset({"agent", "task"})
 _POLICIES_AT_ONCE: Final = 64
 """A further request is not answered, and is denied by the server after a while."""
 
@@ -226,7 +225,7 @@ class MessageState:
 
     def _permission_requested(self, event: ev.PermissionEvent) -> None:
         """Pass a permission request to the policy, once even if the server repeats it."""
-        if event.permission_id in self.permissions or not self._is_own(event):
+        if event.permission_id in self.permissions or self.turn.overlap:
             return
         self.permissions[event.permission_id] = True
         if len(self.permissions) > _PERMISSIONS_REMEMBERED:
@@ -237,17 +236,6 @@ class MessageState:
             return
         if self.on_permission is not None and not self.over.is_set() and not busy:
             self.on_permission(event)
-
-    def _is_own(self, request: ev.PermissionEvent) -> bool:
-        """Return whether a permission request is this turn's, and not another client's.
-
-        Pipeline servers send a request on every stream of the session, and blocking ones name no
-        turn: there, the turn must have called the tool, or a tool that starts a sub-agent.
-        """
-        if self.turn.overlap:
-            return False
-        names = {request.tool_name.lower(), *_SUB_AGENT_TOOLS}
-        return self.turn.bound or any(name.lower() in names for name in self.builder.tools)
 
     def insert(self, event: Event) -> None:
         """Buffer an event that the client has made."""
