@@ -488,3 +488,46 @@ async def test_a_turn_that_was_sent_past_the_relay_is_completed_after_a_lost_con
                 assert text_of(frames, turn_id) == "".join(words) + "end"
                 assert feed.turn_running is None
         assert_ran_once(server, "ours")
+
+
+async def test_a_permission_that_was_answered_before_a_restart_stays_answered(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    store = MemoryStore()
+    async with MixServer(listen=False, pace=0.0) as server:
+        server.script("ask", Turn(AskPermission("bash"), Pause(30), Say("done")))
+        session = server.create_session()
+        async with open_hub(server, store) as hub, hub.session(session) as feed:
+            sent = await post(feed, "ask")
+            await trio.sleep(1)
+            [(_, data)] = feed.open_requests(feed.newest)
+            request = json.loads(data)["id"]
+            await hub.decide(request, grant=True, subject="bob")
+            await trio.sleep(1)
+        async with open_hub(server, store) as hub, hub.session(session) as feed:
+            await trio.sleep(1)
+            assert (await hub.decide(request, grant=True, subject="eve")).status == 200
+            with pytest.raises(AlreadyDecided, match="granted by bob"):
+                await hub.decide(request, grant=False, subject="eve")
+            await until_over(feed, sent)
+
+
+async def test_a_server_that_is_upgraded_is_noticed_and_accepted_messages_are_sent(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with MixServer("pipeline", listen=False, pace=0.0) as server:
+        session = server.create_session()
+        async with open_hub(server) as hub:
+            async with hub.session(session) as feed:
+                await until_over(feed, await post(feed, "before"))
+                assert hub.generation == "pipeline"
+                await server.restart(api="async")
+                await trio.sleep(60)
+            assert hub.generation == "async"
+            assert feed.closed == "the server was replaced by another version"
+            async with hub.session(session) as feed:
+                sent = await post(feed, "after")
+                await until_over(feed, sent)
+                frames = await read_all(feed, EPOCH)
+            assert len(ends_of(frames)) == 2
+        assert_ran_once(server, "after")

@@ -147,6 +147,7 @@ class Hub:
         self._decisions: OrderedDict[str, _Decision] = OrderedDict()
         self._generation: Generation | None = None
         self._known = trio.Event()
+        self._lost = trio.Event()
         self._draining = False
         self._log_open = False
 
@@ -230,16 +231,15 @@ class Hub:
             self._known.set()
 
     async def _probe(self) -> None:
-        """Find out the server's generation, and remember it."""
+        """Find out the server's generation: at the start, and after each loss of a stream."""
         pause = _PROBE_PAUSE
         while True:
             try:
-                found = await find_generation(self._mix)
-                self.upstream_reachable = True
-                if found != self._generation:
-                    await self._log.remember(_GENERATION, found)
-                self._set_generation(found)
-                return
+                await self._note_generation(await find_generation(self._mix))
+                pause = _PROBE_PAUSE
+                self._lost = trio.Event()
+                await trio.sleep(_PROBE_PAUSE)
+                await self._lost.wait()
             except errors.TransportError as exc:
                 self.upstream_reachable = False
                 _logger.debug("The server cannot be reached: %s", exc)
@@ -247,6 +247,24 @@ class Hub:
                 _logger.error("The server's generation is not stored: %s", exc)
             await trio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PROBE_PAUSE)
+
+    async def _note_generation(self, found: Generation) -> None:
+        """Remember the server's generation; if it has changed, open the sessions again."""
+        self.upstream_reachable = True
+        before = self._generation
+        if found == before:
+            return
+        await self._log.remember(_GENERATION, found)
+        self._set_generation(found)
+        if before is not None:
+            _logger.warning("The server was of generation %r and is %r now.", before, found)
+            for owner in list(self._owners.values()):
+                owner.stop("the server was replaced by another version")
+            for session_id in await self._log.outbox.sessions():
+                await self._owner(session_id)
+
+    def _stream_lost(self) -> None:
+        self._lost.set()
 
     # -- sessions -----------------------------------------------------------------------------
 
@@ -295,6 +313,7 @@ class Hub:
             generation=self._generation or "",
             draining=self._draining,
             announce=self.announcements.report,
+            on_loss=self._stream_lost,
             wall_clock=self._now,
         )
         await nursery.start(owner.run)
@@ -394,7 +413,7 @@ class Hub:
         A checkpoint. If it is cancelled, the answer is sent nevertheless.
         """
         while True:
-            decision = self._decisions.get(permission_id)
+            decision = self._decisions.get(permission_id) or self._decided_before(permission_id)
             if decision is None:
                 decision = self._decisions[permission_id] = _Decision(grant, subject)
                 if len(self._decisions) > _DECISIONS:
@@ -414,6 +433,16 @@ class Hub:
             raise AlreadyDecided(f"The permission request was {verb}{by} before.")
         return decision.answer
 
+    def _decided_before(self, permission_id: str) -> _Decision | None:
+        """Return the decision of an earlier relay about a request of a running turn, if any."""
+        for owner in self._owners.values():
+            if permission_id in owner.events.answered:
+                granted, subject = owner.events.answered[permission_id]
+                decision = _Decision(granted, subject, answer=_decided(permission_id, granted))
+                decision.done.set()
+                return decision
+        return None
+
     async def _send_decision(self, permission_id: str, decision: _Decision) -> None:
         session_id = self.session_of_request(permission_id)
         permissions = self._mix.permissions
@@ -429,10 +458,7 @@ class Hub:
         except errors.TransportError as exc:
             _logger.debug("Permission request %r: %s", permission_id, exc)
         else:
-            fields = {"granted": decision.grant, "id": permission_id}
-            decision.answer = Answer(
-                status=200, content_type="application/json", body=json.dumps(fields).encode()
-            )
+            decision.answer = _decided(permission_id, decision.grant)
             self._report_decision(permission_id, decision, session_id)
         finally:
             if decision.answer is None or decision.answer.status >= 300:
@@ -465,3 +491,8 @@ class Hub:
             stream_losses_total=sum(owner.upstream.losses for owner in owners),
             turns_repaired_total=sum(owner.events.repaired for owner in owners),
         )
+
+
+def _decided(permission_id: str, granted: bool) -> Answer:
+    fields = {"granted": granted, "id": permission_id}
+    return Answer(status=200, content_type="application/json", body=json.dumps(fields).encode())

@@ -48,6 +48,7 @@ class SessionOwner:
       generation: the server's generation; empty: not known.
       draining: whether no messages are accepted or sent.
       announce: is passed what the stream reports about sessions.
+      on_loss: called when the upstream stream was lost.
       wall_clock: returns the time in seconds since 1970.
 
     Attributes:
@@ -76,6 +77,7 @@ class SessionOwner:
         generation: str,
         draining: bool,
         announce: Callable[[str, str, str], None],
+        on_loss: Callable[[], None],
         wall_clock: Callable[[], float],
     ) -> None:
         self.session_id: str = session_id
@@ -90,6 +92,7 @@ class SessionOwner:
         self._generation = generation
         self._draining = draining
         self._announce = announce
+        self._on_loss = on_loss
         self._now = wall_clock
         self._stop = trio.Event()
         self._reason = "closed"
@@ -160,7 +163,7 @@ class SessionOwner:
             wall_clock=self._now,
         )
         self.sender.on_idle = self.touch
-        self.upstream.changed = self.sender.hole
+        self.upstream.on_hole = self._hole
 
     def stop(self, reason: str) -> None:
         """Close the owner; its turns are resumed by the next one (rule 3)."""
@@ -205,6 +208,10 @@ class SessionOwner:
         if request is not None:
             data = with_turn_id(data, request.turn_id)
         self.appender.add([Draft("permission_settled", data, Audience.RELAY)])
+
+    def _hole(self) -> None:
+        self.sender.hole()
+        self._on_loss()
 
     async def _append(self) -> None:
         try:

@@ -178,6 +178,8 @@ class SessionEvents:
       foreign: a turn that was sent past the relay and is not over, or None.
       requests: the open permission requests by their ids.
       asked: the ids of permission requests and notifications, open or not.
+      answered: the answers to permission requests that an earlier owner has stored, of our turn:
+        whether each was granted, and by whom.
       announced: events about sessions, which the caller takes out.
       repaired: the number of turns that were completed from stored messages.
       last_start: the position before the last turn that began; 0: none has.
@@ -194,6 +196,7 @@ class SessionEvents:
         self.foreign: TurnEvents | None = None
         self.requests: OrderedDict[str, OpenRequest] = OrderedDict()
         self.asked: OrderedDict[str, None] = OrderedDict()
+        self.answered: dict[str, tuple[bool, str]] = {}
         self.announced: list[tuple[str, str, str]] = []
         self.repaired: int = 0
         self.last_start: int = 0
@@ -237,7 +240,9 @@ class SessionEvents:
                 request = OpenRequest(frame.data, turn_id, position)
                 self.requests[event.permission_id] = request
             elif frame.event == "permission_settled":
-                self.requests.pop(_permission_id(frame.data), None)
+                settled = json.loads(frame.data)  # written by a relay
+                self.requests.pop(settled["permissionId"], None)
+                self.answered[settled["permissionId"]] = settled["granted"], settled["by"]
             elif frame.event not in _OF_RELAY:
                 self.own.seen.add(event)
 
@@ -492,6 +497,7 @@ class SessionEvents:
     def _forget(self, turn: TurnEvents) -> None:
         """Note that a turn is over: its requests, and what still comes of its messages."""
         self.requests.clear()
+        self.answered.clear()
         for message in turn.message_ids:
             self._ended_messages[message] = None
         while len(self._ended_messages) > _REMEMBERED:
@@ -513,11 +519,6 @@ def _request_id(event: ev.PermissionEvent | ev.NotificationEvent) -> str:
     if isinstance(event, ev.PermissionEvent):
         return event.permission_id
     return event.notification_id
-
-
-def _permission_id(data: str) -> str:
-    fields = json.loads(data)  # written by this relay
-    return str(fields["permissionId"])
 
 
 def _audience(event: Event) -> Audience:

@@ -59,7 +59,7 @@ class UpstreamStream:
     ) -> None:
         self.session: SessionStream | None = None
         self.losses: int = 0
-        self.changed: Callable[[], None] = lambda: None
+        self.on_hole: Callable[[], None] = lambda: None
         """Called when events may have been missed."""
         self._session_id = session_id
         self._mix = mix
@@ -139,7 +139,7 @@ class UpstreamStream:
     def _hole(self) -> None:
         self.losses += 1
         self._events.hole()
-        self.changed()
+        self.on_hole()
 
     def _note_drained(self) -> None:
         if self._drained is not None and not self._buffered():
