@@ -108,4 +108,5 @@ async def test_a_pickle_contains_no_credential_of_a_callers_client() -> None:
     written = pickle.dumps(caught.value)
     assert SECRET.encode() not in written
     assert str(_pickled(caught.value)) == str(caught.value)
-    assert copy.copy(caught.value).__cause__ is caught.value.__cause__
+    for copied in (copy.copy(caught.value), copy.deepcopy(caught.value)):
+        assert copied.__cause__ is caught.value.__cause__

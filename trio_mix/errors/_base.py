@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 from trio_mix._terminal_text import escape
 
 __all__ = ["ConfigurationError", "TrioMixError", "UsageError", "clone_error"]
@@ -47,6 +49,11 @@ class TrioMixError(Exception):
 
     def __copy__(self) -> BaseException:
         return clone_error(self)
+
+    def __deepcopy__(self, memo: dict[int, object]) -> BaseException:
+        clone = clone_error(self)
+        clone.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return clone
 
     def __reduce__(self) -> tuple[object, ...]:
         state = dict(self.__dict__)
