@@ -156,6 +156,10 @@ async def test_a_permission_request_of_another_client_is_not_put_to_our_policy(
             with trio.move_on_after(200):
                 await session.ask("ours")
             assert asked == []
-            await trio.sleep(100)
+            nursery.cancel_scope.cancel()
+        async with (
+            Mix(server.url, network=server.network) as mix,
+            mix.open_stream(server.create_session(), on_permission=policy) as session,
+        ):
             await session.ask("alone")
             assert asked == ["ours"]
