@@ -143,6 +143,7 @@ _TYPING = frozenset(
 
 _PRIVATE = frozenset(
     {
+        "Baseline",
         "ClientResponse",
         "RecordedExchange",
         "RequestGuard",
