@@ -9,6 +9,7 @@ import trio
 
 from tests.support.relay_running import open_relay
 from tests.support.wire_client import Frames, Wire, call, connect, open_frames
+from trio_mix import Mix
 from trio_mix.events import ContentEvent, PermissionEvent
 from trio_mix.relay import Auth
 from trio_mix.relay._grants import new_token
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from trio_mix.relay._grants import Verb
+    from trio_mix.relay._records import TurnRecord
     from trio_mix.testing import Api
 
 
@@ -111,6 +113,38 @@ async def test_a_relay_that_is_killed_in_mid_answer_loses_nothing(api: Api) -> N
                     nursery.cancel_scope.cancel()
 
 
+@pytest.mark.parametrize("api", APIS)
+async def test_a_relay_that_is_killed_before_it_answers_a_send_runs_it_once(api: Api) -> None:
+    """The relay has stored the message, and no row shows it: it must not be taken for lost."""
+    async with MixServer(api, listen=False) as server:
+        server.script("go", Turn(Say("once")))
+        session_id = server.create_session()
+        async with trio.open_nursery() as nursery:
+            async with open_relay(server) as relay, relay.client() as mix:
+                accept, stored = relay.log.outbox.accept, trio.Event()
+
+                async def accept_slowly(turn: TurnRecord) -> TurnRecord:
+                    accepted = await accept(turn)
+                    stored.set()
+                    for _ in range(3):  # the relay is killed meanwhile
+                        await trio.lowlevel.cancel_shielded_checkpoint()
+                    return accepted
+
+                relay.log.outbox.accept = accept_slowly  # type: ignore[method-assign]
+
+                async def kill_and_restart() -> None:
+                    await stored.wait()
+                    await relay.kill()
+                    await nursery.start(relay.run)
+
+                nursery.start_soon(kill_and_restart)
+                async with mix.open_stream(session_id) as session:
+                    reply = await session.ask("go")
+                nursery.cancel_scope.cancel()
+        assert reply.text == "once"
+        assert server.runs("go") == 1
+
+
 async def test_a_plain_stream_resumes_at_every_frame_with_nothing_lost_or_doubled() -> None:
     async with MixServer("async", listen=False) as server:
         server.script("go", Turn(Think("a"), Say("one "), UseTool("t", {"x": 1}), Say("two")))
@@ -170,3 +204,23 @@ async def test_a_token_for_one_session_answers_its_requests_and_no_others(tmp_pa
                 assert (await call(relay, "POST", respond, answer, theirs)).status == 404
                 assert (await call(relay, "POST", respond, answer, mine)).status == 204
                 await frames.until("complete")
+
+
+async def test_a_message_has_one_key_however_often_it_is_posted() -> None:
+    async with MixServer("async", listen=False) as server:
+        session_id = server.create_session()
+        async with open_relay(server) as relay, relay.client() as mix:
+            async with mix.open_stream(session_id) as session:
+                await session.ask("one")
+                await session.ask("two")
+        keys = [turn.key for turn in relay.store.turns.values()]
+        assert len(set(keys)) == 2
+        assert None not in keys
+    async with (
+        MixServer("async", listen=False) as server,
+        Mix(server.url, network=server.network) as mix,
+    ):
+        async with mix.open_stream(server.create_session()) as session:
+            await session.ask("one")
+        [sent] = [each for each in server.requests("POST") if each.path.endswith("/messages")]
+        assert not {"idempotency-key", "prefer"} & set(sent.headers)

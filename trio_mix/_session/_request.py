@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import attrs
 
@@ -26,6 +27,8 @@ class MessageRequest:
     max_steps: int | None = None
     media: Sequence[str] = ()
     apps: Sequence[str] = ()
+    key: str = attrs.field(factory=lambda: uuid4().hex, eq=False, repr=False)
+    """Its idempotency key: a relay runs a message once, however often it is posted."""
 
 
 def check_request(

@@ -109,6 +109,7 @@ class Resumption:
             max_steps=ticket.max_steps,
             media=ticket.media,
             apps=ticket.apps,
+            key=ticket.ticket_id,
         )
 
     def begin(self) -> None:

@@ -5,7 +5,8 @@ Rule 1  Detection never sends a message twice: the pipeline operation is tried w
 Rule 2  The detected API is kept for the lifetime of the client. A named API is not verified.
 Rule 3  Blocking and async servers share a path. The version in ``/health`` distinguishes them;
         if it is missing, the first response does, and both are possible until then.
-Rule 4  A relay adds turn ids, and is asked to answer a message before its turn is over.
+Rule 4  A relay adds turn ids, and is asked to answer a message before its turn is over. A message
+        has an idempotency key: a relay that was killed may have it, although no row shows it.
 """
 
 from __future__ import annotations
@@ -157,7 +158,7 @@ class SendApi:
         )
         on_sending()
         answer = await self._streaming.send_streaming_message(
-            id=session_id, content=content, options=RequestOptions(retries=_ONCE)
+            id=session_id, content=content, options=self._options(request)
         )
         self.api = "pipeline"
         return Posted(turn_id=answer.turn_id)
@@ -184,10 +185,7 @@ class SendApi:
         on_sending()
         # An async server responds at once, a blocking server when the turn is over.
         limit = self._core._caller.timeout if self.api == "async" else None
-        headers = {"Prefer": "respond-async"} if self.relayed else None
-        options = RequestOptions(
-            retries=_ONCE, timeout=math.inf if limit is None else limit, headers=headers
-        )
+        options = self._options(request, math.inf if limit is None else limit)
         result: SendResult = await self._messages.send(
             id=session_id,
             text=request.text,
@@ -207,6 +205,13 @@ class SendApi:
         if result.message is None:
             return Posted()
         return Posted(stored_reply([result.message]))
+
+    def _options(self, request: MessageRequest, timeout: float | None = None) -> RequestOptions:
+        """Return the options of a POST; to a relay, with what it knows (rule 4)."""
+        headers = {"Prefer": "respond-async", "Idempotency-Key": request.key}
+        return RequestOptions(
+            retries=_ONCE, timeout=timeout, headers=headers if self.relayed else None
+        )
 
     async def _detect_by_version(self) -> Api | Literal["rest"]:
         version = ""

@@ -163,7 +163,7 @@ class Relay:
     ) -> None:
         """Close all connections and the log; nothing that was acknowledged is lost."""
         self._drained.set()  # ends `serve`
-        with trio.CancelScope(shield=True):
+        with trio.CancelScope(shield=True):  # noqa: ASYNC912 - nothing may be served
             for served in self._serving:
                 await served.wait()
         try:
