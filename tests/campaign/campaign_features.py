@@ -133,7 +133,9 @@ def _add_dead(rng: random.Random, schedule: Schedule) -> Schedule:
         name = f"d{number}"
         text = "the same" if rng.random() < 0.15 else f"dead {number}"
         turn = draw_turn(rng, schedule.api, name)
-        at = rng.randrange(len(turn.steps) + 1)
+        ends = (isinstance(step, Complete | Fail | RateLimit | LateDelta) for step in turn.steps)
+        body = next((i for i, end in enumerate(ends) if end), len(turn.steps))
+        at = rng.randrange(body + 1)
         pause = Pause(rng.choice([0.3, 3.0, 20.0, 100.0]))
         steps: list[Step] = [UseTool("bash", {}, steps=[pause]) if rng.random() < 0.4 else pause]
         turns = _joined(turns, {text: (Turn(*turn.steps[:at], *steps, *turn.steps[at:]), AGAIN)})
