@@ -53,7 +53,6 @@ __all__ = ["FEATURES", "OFF", "draw"]
 FEATURES = ("rough", "at work", "reopen", "two clients", "upgrade")
 
 OFF: dict[str, str] = {
-    "at work": "text is doubled while the turn of a dead process runs on silently",
     "two clients": "events of overlapping turns are doubled and mixed up",
 }
 """Features that are not drawn unless they are asked for, and why."""
