@@ -17,7 +17,7 @@ from trio_mix._callbacks import check_callback
 from trio_mix._http import Http
 from trio_mix._public import public
 from trio_mix._rest._core import MixCore
-from trio_mix._rest._options import RequestOptions, RetryConfig, check_api
+from trio_mix._rest._options import RequestOptions, RetryConfig, check_api, check_session_id
 from trio_mix._usage import AsyncScope
 from trio_mix._wire import _events  # noqa: F401 - see above
 from trio_mix.sse._decoder import DEFAULT_MAX_EVENT_SIZE
@@ -308,6 +308,7 @@ class Mix(MixCore):
             max_reply_size=max_reply_size,
             last_event_id=last_event_id,
         )
+        check_session_id(session_id, "open_stream")
         return self._streams.open(session_id, settings, on_permission)
 
     def open_session(

@@ -16,10 +16,11 @@ from tests.support.cases import case
 from tests.support.rest_kit import ONCE, answer, refusal, their_client
 from tests.support.rest_operations import OPERATIONS
 from tests.support.rest_samples import SESSION
-from trio_mix import models
+from trio_mix import Mix, models
 from trio_mix._rest._core import MixCore
 from trio_mix._rest._operation import quote_segment
 from trio_mix._rest._options import BackoffStrategy, RequestOptions, RetryConfig
+from trio_mix.browser import open_tunnel
 from trio_mix.errors import ConfigurationError, ErrorResponse
 from trio_mix.resources import Files, Messages, Notifications, Sessions, Streaming
 
@@ -303,3 +304,18 @@ async def test_refusing_an_argument_is_a_checkpoint_too(core: MixCore) -> None:
         scope.cancel()
         await Notifications(core).respond(id="", type="text")
     assert scope.cancelled_caught
+
+
+async def test_an_id_that_no_url_can_carry_is_refused_where_it_is_given() -> None:
+    async with Mix("http://mix.test") as mix:
+        for bad in ("", "a\udcff", 5, None):
+            calls: list[Callable[[Any], object]] = [
+                mix.open_stream,
+                lambda bad: open_tunnel(mix, bad, token="t", cdp_url="ws://browser.test"),
+            ]
+            for number, call in enumerate(calls):
+                with case(bad, number), pytest.raises(ConfigurationError, match="session_id"):
+                    call(bad)
+        for token in ("", "a\udcff"):
+            with case(token), pytest.raises(ConfigurationError, match="token"):
+                open_tunnel(mix, "s1", token=token, cdp_url="ws://browser.test")

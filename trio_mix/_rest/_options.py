@@ -69,6 +69,25 @@ def check_timeout(value: float | None, name: str = "timeout") -> None:
         raise ConfigurationError(f"{name} must be a positive number of seconds, not {value!r}")
 
 
+def check_session_id(value: str, named: str) -> None:
+    """Raise `ConfigurationError` if a session's id cannot be sent in a URL.
+
+    Args:
+      value: the id.
+      named: the call that it is an argument of.
+    """
+    problem = ""
+    if not isinstance(value, str) or not value:
+        problem = "must be a string that is not empty"
+    else:
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            problem = "must be a string that UTF-8 can encode"
+    if problem:
+        raise ConfigurationError(f"{named}(session_id={value!r}) {problem}: name the session.")
+
+
 def _seconds(instance: object, attribute: attrs.Attribute[float], value: float) -> None:
     if not (_is_number(value) and math.isfinite(value) and value >= 0):
         raise ConfigurationError(

@@ -27,6 +27,7 @@ from trio_mix._http import (
     parse_retry_after,
 )
 from trio_mix._redact import Redactor
+from trio_mix._rest._options import check_session_id
 from trio_mix._version import __version__
 from trio_mix.browser._errors import TunnelRefused
 from trio_mix.browser._websocket import WebSocketAddress
@@ -72,8 +73,7 @@ class TunnelEndpoint:
         token: TokenSource,
         ssl_context: ssl.SSLContext | None,
     ) -> None:
-        if not session_id:
-            raise ConfigurationError("open_tunnel(session_id=''): name the session.")
+        check_session_id(session_id, "open_tunnel")
         self._mix = mix
         self._session_id = session_id
         self._token = token
@@ -168,8 +168,12 @@ def address_of(
 
 
 def _check_token(token: object) -> None:
+    what = ""
     if not isinstance(token, str) or not token:
         what = "is empty" if token == "" else f"is a {type(token).__name__}, not text"
+    elif any("\ud800" <= letter <= "\udfff" for letter in token):
+        what = "holds a lone surrogate, which UTF-8 cannot encode"
+    if what:
         raise ConfigurationError(
             f"open_tunnel(token=…): the token {what}. Servers refuse a tunnel without one."
         )
