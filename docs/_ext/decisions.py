@@ -90,7 +90,9 @@ def _outcome(outcome: TurnOutcome | None) -> str:
 
 
 def _shortened(stored: str) -> str:
-    return "anything but absent" if stored.count(",") == 3 else stored
+    return {3: "anything but absent", 4: "anything", 5: "anything, or nothing readable"}.get(
+        stored.count(","), stored
+    )
 
 
 def name_of(condition: Callable[[Facts], bool]) -> str:
