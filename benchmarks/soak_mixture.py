@@ -129,7 +129,7 @@ class Mixture:
     async def upload_and_download(self, mix: Mix) -> None:
         content = self._rng.randbytes(200_000)
         # Another name each time: an upload that was cancelled may reach the server later.
-        self._uploads = (self._uploads + 1) % 50
+        self._uploads = (self._uploads + 1) % 10
         name = f"{self._uploads}.bin"
         await mix.files.upload(id=self._session, file=content, filename=name)
         with tempfile.TemporaryDirectory() as folder:
