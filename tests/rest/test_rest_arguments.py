@@ -311,11 +311,11 @@ async def test_an_id_that_no_url_can_carry_is_refused_where_it_is_given() -> Non
         for bad in ("", "a\udcff", 5, None):
             calls: list[Callable[[Any], object]] = [
                 mix.open_stream,
-                lambda bad: open_tunnel(mix, bad, token="t", cdp_url="ws://browser.test"),
+                lambda bad: open_tunnel(mix, bad, token="t", cdp_url="ws://127.0.0.1:9"),
             ]
             for number, call in enumerate(calls):
                 with case(bad, number), pytest.raises(ConfigurationError, match="session_id"):
                     call(bad)
         for token in ("", "a\udcff"):
             with case(token), pytest.raises(ConfigurationError, match="token"):
-                open_tunnel(mix, "s1", token=token, cdp_url="ws://browser.test")
+                open_tunnel(mix, "s1", token=token, cdp_url="ws://127.0.0.1:9")
