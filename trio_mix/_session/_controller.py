@@ -14,9 +14,11 @@ import trio
 
 from trio_mix import errors
 from trio_mix import events as ev
+from trio_mix._lifetime import ShieldedTasks
 from trio_mix._session._actions import TurnActions
 from trio_mix._session._dispatcher import EventDispatcher, copies_of
-from trio_mix._session._healing import Healing, HealingBuffer
+from trio_mix._session._healing import Healing, HealingBuffer, Healings
+from trio_mix._session._leaving import leave_message, save_ticket
 from trio_mix._session._message_state import MessageState
 from trio_mix._session._message_task import MessageTask
 from trio_mix._session._reader import Reader, ReaderHost
@@ -31,7 +33,7 @@ from trio_mix._turns._router import TurnRouter
 from trio_mix.sse import StreamState
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from trio_mix._session._request import MessageRequest
     from trio_mix._session._resume import PreparedTickets, Resumption
@@ -42,8 +44,6 @@ if TYPE_CHECKING:
 
 __all__ = ["StreamController"]
 
-_CANCELLED_END: Final = 1.0
-"""How long leaving waits for a cancelled turn to end, in seconds."""
 _NOT_RESUMED: Final = "the server refused to resume after last_event_id"
 
 
@@ -93,8 +93,10 @@ class StreamController(ReaderHost):
             message_waits=lambda: self.missed,
             wait_connected=self.wait_connected,
         )
-        self._scopes: set[trio.CancelScope] = set()
-        self._healings: list[Healing] = []
+        # A message that is left must still be cancelled on the server, and its last events, which
+        # may be permission requests, be received, although the caller was cancelled.
+        self._tasks = ShieldedTasks(nursery)
+        self.healings: Healings = Healings(nursery)
         self._connected: trio.Event | None = None  # made by the first task that waits for it
         self._gap_due = ""
         self._renewing = False
@@ -116,7 +118,7 @@ class StreamController(ReaderHost):
         if self._hooks is not None:
             self._nursery.start_soon(self._hooks.run, name=f"trio_mix hooks of {self.session_id}")
         name = f"trio_mix reader of {self.session_id}"
-        self._nursery.start_soon(self._until_the_end, self.reader.run, name=name)
+        self._tasks.start(self.reader.run, name)
 
     async def wait_connected(self) -> None:
         """Wait until the server has sent ``connected``; raises the failure of the stream."""
@@ -177,8 +179,7 @@ class StreamController(ReaderHost):
         """Let messages be sent, after a gap event if it is known already that some are missing."""
         self._services.refusals.connected = True
         self._settle_gap()
-        for healing in self._healings:
-            healing.connected()
+        self.healings.connected()
         self._wake()
         if not self._renewing:
             self.send_queue.resume()
@@ -212,8 +213,7 @@ class StreamController(ReaderHost):
             state.recovery.connection_lost(trio.current_time())
             state.cut = state.cut or state.recovery.cut
             state.wake()
-        for healing in self._healings:
-            healing.lost()
+        self.healings.lost()
         self._loss_logger.lost(reason)
 
     def stream_failed(self, failure: Exception) -> None:
@@ -262,14 +262,8 @@ class StreamController(ReaderHost):
         buffer = HealingBuffer(size)
         healing = Healing(buffer, self.stored, self.limits, lambda: self.continued)
         self.dispatcher.subscribe_healed(buffer)
-        self._healings.append(healing)
-        self._nursery.start_soon(healing.run, name=f"trio_mix healing of {self.session_id}")
+        self.healings.start(healing, f"trio_mix healing of {self.session_id}")
         return healing
-
-    def end_healing(self, healing: Healing) -> None:
-        """Heal a subscription no longer."""
-        self._healings.remove(healing)
-        healing.scope.cancel(reason="the subscription was left")
 
     # -- called by messages -----------------------------------------------------------------
 
@@ -296,7 +290,7 @@ class StreamController(ReaderHost):
           MessageRejected: the server refused the message.
           StreamError, TransportError: the stream has ended, or the message could not be sent.
 
-        If it is cancelled, it calls `leave`.
+        If it is cancelled, the message is left.
         """
         if self.reader.state is StreamState.RECONNECTING:
             self._loss_logger.watch()
@@ -319,15 +313,15 @@ class StreamController(ReaderHost):
             resumption=resumption,
         )
         name = f"trio_mix message on {self.session_id}"
-        self._nursery.start_soon(self._until_the_end, task.run, name=name)
+        self._tasks.start(task.run, name)
         try:
             await state.started.wait()
         except BaseException:
-            await self.leave(state)
-            await self.save(state, resumption)
+            await leave_message(state, self.settings.cleanup_timeout)
+            await save_ticket(state, resumption, self.settings.cleanup_timeout)
             raise
         if state.failure is not None and not state.turn.events:
-            await self.save(state, resumption)
+            await save_ticket(state, resumption, self.settings.cleanup_timeout)
             raise state.failure
         return state
 
@@ -342,37 +336,6 @@ class StreamController(ReaderHost):
         except BaseException:
             self.send_queue.release()
             raise
-
-    async def save(self, state: MessageState, resumption: Resumption | None) -> None:
-        """Save the ticket of a message that is over, or left; shielded, with a deadline."""
-        if resumption is not None:
-            with trio.move_on_after(self.settings.cleanup_timeout, shield=True):
-                await resumption.update(state)
-        await trio.lowlevel.cancel_shielded_checkpoint()
-
-    async def leave(self, state: MessageState, *, cancel: bool = True) -> None:
-        """End the server's work on a message that is left; shielded, with a deadline.
-
-        Args:
-          state: the message.
-          cancel: whether the server is asked to cancel it; if not, nothing is waited for.
-        """
-        if state.turn.over or state.turn_over.is_set():
-            await trio.lowlevel.cancel_shielded_checkpoint()
-            return
-        state.recovery.leave(trio.current_time(), cancel=cancel)
-        state.wake()
-        if not cancel:
-            await trio.lowlevel.cancel_shielded_checkpoint()
-            return
-        deadline = trio.current_time() + self.settings.cleanup_timeout
-        with trio.CancelScope(shield=True, deadline=deadline):
-            await state.cancelled.wait()
-            if state.cancel_acknowledged:
-                # The end of the turn follows soon. Without waiting for it, it could be taken for
-                # the end of the next message, on this stream or on another one.
-                with trio.move_on_after(_CANCELLED_END):
-                    await state.turn_over.wait()
 
     # -- inside -----------------------------------------------------------------------------
 
@@ -405,22 +368,6 @@ class StreamController(ReaderHost):
         self.messages_sent += 1
         self.reader.nudge()
         return state
-
-    async def _until_the_end(self, run: Callable[[], Awaitable[None]]) -> None:
-        """Run the reader or a message's task, shielded until the stream ends.
-
-        A cancellation of the caller also reaches the stream's tasks. But a message that is left
-        must first be cancelled on the server: its POST has to end before that, and its last events,
-        which may be permission requests, must still be received.
-        """
-        with trio.CancelScope(shield=True) as scope:
-            self._scopes.add(scope)
-            if self.failure is not None:
-                scope.cancel(reason="the stream has ended")
-            try:
-                await run()
-            finally:
-                self._scopes.discard(scope)
 
     def _server_busy(self, state: MessageState, error: ev.Event) -> None:
         state.recovery.busy(error)
@@ -494,7 +441,6 @@ class StreamController(ReaderHost):
             if state is not None and isinstance(failure, errors.SessionNotFound):
                 state.fail(session_gone(failure, sent=state.recovery.posted))
             self.dispatcher.close(copies_of(failure), cleanly=cleanly)
-            for scope in self._scopes:
-                scope.cancel(reason="the stream has ended")
+            self._tasks.end("the stream has ended")
             if self._hooks is not None:
                 self._hooks.ended(None if cleanly else failure)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from trio_mix._turns._stored_turn import StoredRow
     from trio_mix.events import Event
 
-__all__ = ["Healing", "HealingBuffer"]
+__all__ = ["Healing", "HealingBuffer", "Healings"]
 
 _PAUSES: Final = 10
 """Into how many steps the wait for a replay is divided."""
@@ -115,3 +115,35 @@ class Healing:
                 except Exception:  # noqa: BLE001 - refused, unreachable, or vetoed by a hook
                     await trio.sleep(_BETWEEN_READINGS)
         return None
+
+
+class Healings:
+    """The healed subscriptions of one stream.
+
+    Args:
+      nursery: their tasks run in it.
+    """
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self._nursery = nursery
+        self._running: list[Healing] = []
+
+    def start(self, healing: Healing, name: str) -> None:
+        """Heal a subscription, in a task."""
+        self._running.append(healing)
+        self._nursery.start_soon(healing.run, name=name)
+
+    def end(self, healing: Healing) -> None:
+        """Heal a subscription no longer."""
+        self._running.remove(healing)
+        healing.scope.cancel(reason="the subscription was left")
+
+    def lost(self) -> None:
+        """Note that the connection was lost."""
+        for healing in self._running:
+            healing.lost()
+
+    def connected(self) -> None:
+        """Note that the stream is connected again."""
+        for healing in self._running:
+            healing.connected()

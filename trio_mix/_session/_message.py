@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self, TypeAlias, final
 
 from trio_mix import events as ev
 from trio_mix._public import public
+from trio_mix._session._leaving import leave_message, save_ticket
 from trio_mix._session._resume import Resumption
 from trio_mix._session._tickets import ticket_of_running
 from trio_mix._usage import AsyncScope, check_trio
@@ -185,8 +186,9 @@ class Message(AsyncScope):
         state = self._opened()
         self._left = True
         early = not state.over.is_set()
+        timeout = self._controller.settings.cleanup_timeout
         try:
-            await self._controller.leave(state, cancel=not self._attached)
+            await leave_message(state, timeout, cancel=not self._attached)
         finally:
             if not state.over.is_set():
                 does = (
@@ -206,7 +208,7 @@ class Message(AsyncScope):
                 )
             state.buffer.discard()
             if self._resumption is not None:
-                await self._controller.save(state, self._resumption)
+                await save_ticket(state, self._resumption, timeout)
                 self._resumption.end()
             if self._hooks is not None:
                 await self._hooks.leave(state, exc, early=early)
