@@ -30,6 +30,7 @@ class Machine:
         self._session_id = session_id
         self._settle_timeout = settle_timeout
         self._proxy = FaultProxy(server)
+        self._killed = False
 
     async def __aenter__(self) -> Self:
         await self._proxy.__aenter__()
@@ -49,9 +50,10 @@ class Machine:
         return Ticket.from_json(self.saved[-1])
 
     async def save(self, ticket: Ticket) -> None:
-        """Store a ticket."""
+        """Store a ticket; a process that was killed stores nothing."""
         await trio.lowlevel.checkpoint()
-        self.saved.append(ticket.to_json())
+        if not self._killed:
+            self.saved.append(ticket.to_json())
 
     @asynccontextmanager
     async def process(self) -> AsyncIterator[SessionStream]:
@@ -78,9 +80,11 @@ class Machine:
 
             nursery.start_soon(process)
             await when()
+            self._killed = True
             await self._proxy.unplug()
             await self._proxy.drop("reset")
             nursery.cancel_scope.cancel()
+        self._killed = False
         await self._proxy.plug_in()
 
     async def resume(self) -> str:
