@@ -341,6 +341,14 @@ def test_whether_the_last_turn_may_still_be_running(rows: list[Stored], running:
     assert at_work(rows_of(rows)) is running
 
 
+def test_an_end_after_a_later_question_can_be_that_of_either_turn() -> None:
+    rows = [exported("u", "user", "hi"), exported("v", "user", "another client's")]
+    running = verdict(rows, user_id="u")
+    one_ended = verdict([*rows, exported("a", "assistant", "y", "end_turn")], user_id="u")
+    assert running.outcome is one_ended.outcome is TurnOutcome.UNFINISHED
+    assert (running.ended_later, one_ended.ended_later) == (False, True)
+
+
 # -- joined rows, and answers in the HTTP response ---------------------------------------------
 
 

@@ -97,6 +97,12 @@ def foreign_end(facts: Facts) -> bool:
     return facts.reading.end == "others"
 
 
+def ended_later(facts: Facts) -> bool:
+    """A turn ended after a later question: it can be this one or the later one."""
+    verdict = facts.reading.verdict
+    return verdict is not None and verdict.ended_later
+
+
 def confirmed(facts: Facts) -> bool:
     """The reading before this one said so too."""
     return facts.over_before
@@ -234,6 +240,7 @@ _TWICE: Final = "it was sent again and did not arrive"
 _NONE_KEPT: Final = "this server stores no messages that can be read"
 _NOT_STORED: Final = "it is not among the stored messages, which does not prove that it never ran"
 _AMBIGUOUS: Final = "the stored messages were changed, or another message has the same text"
+_OVERLAPPED: Final = "another message ran at the same time, and one of the two has ended"
 _FAILED: Final = "its ticket says that it failed"
 _HAD_FINISHED: Final = "its ticket says that it finished, but the stored messages do not show it"
 
@@ -251,6 +258,7 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule(Concern.RUNNING, _UNFINISHED, Action.COMPLETE_IN_DOUBT, silent, nothing_open),
     _rule(Concern.RUNNING, _UNFINISHED, Action.END_BY_ERROR, silent, error_doubted),
     _rule(Concern.RUNNING, _UNFINISHED, Action.UNKNOWN, silent, post_open),
+    _rule(Concern.RUNNING, _UNFINISHED, Action.UNKNOWN, silent, ended_later, why=_OVERLAPPED),
     _rule(Concern.RUNNING, _UNFINISHED, Action.GONE, silent),
     _rule(Concern.RUNNING, (_ABSENT, _UNKNOWN), Action.END_BY_ERROR, unheard, error_doubted),
     _rule(Concern.RUNNING, (_ABSENT, _UNKNOWN, None), Action.UNKNOWN, unheard),
@@ -271,6 +279,7 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule(Concern.CUT, _ABSENT, Action.POST_AGAIN, never_arrived),
     _rule(Concern.CUT, _UNFINISHED, Action.COMPLETE_IN_DOUBT, silent, nothing_open),
     _rule(Concern.CUT, _UNFINISHED, Action.UNKNOWN, silent, post_open),
+    _rule(Concern.CUT, _UNFINISHED, Action.UNKNOWN, silent, ended_later, why=_OVERLAPPED),
     _rule(Concern.CUT, _UNFINISHED, Action.GONE, silent),
     _rule(Concern.CUT, (_ABSENT, _UNKNOWN), Action.UNKNOWN, silent, post_over, not_behind),
     _rule(Concern.CUT, None, Action.UNKNOWN, silent, post_over, none_kept),

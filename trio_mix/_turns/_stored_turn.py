@@ -93,6 +93,8 @@ class Verdict:
     """A number that grows when more of the turn is stored."""
     followed: bool = False
     """Whether another question was stored later."""
+    ended_later: bool = False
+    """Whether a turn ended after a later question, which can be this one or the later one."""
     contested: bool = False
     """Whether another turn was unfinished when the question was stored."""
     mixed: bool = False
@@ -254,6 +256,8 @@ def judge(
         reply=_reply(mine, recovered=True, user_message_id=asked),
         user_message_id=asked,
         question=rows[at].id,
+        ended_later=later is not None
+        and any(row.role == "assistant" and _ends_a_turn(row) for row in following[later:]),
         looks_whole=whole and not has_reasons,
         nothing_open=not has_reasons and _nothing_open(answers),
         growth=weight_of(mine) + 1,
