@@ -144,6 +144,7 @@ _TYPING = frozenset(
 _PRIVATE = frozenset(
     {
         "Baseline",
+        "Torn",
         "ClientResponse",
         "RecordedExchange",
         "RequestGuard",
@@ -159,7 +160,7 @@ _PRIVATE = frozenset(
 )
 """Private types that appear in signatures."""
 
-_PRIVATE_BASES = frozenset({"BodyStream", "Request"})
+_PRIVATE_BASES = frozenset({"AsyncScope", "BodyStream", "Request"})
 """Private base classes whose members are shown in the public classes."""
 
 _TYPE_VARIABLE = re.compile(r"_?[A-Z](_co)?")

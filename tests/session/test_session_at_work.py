@@ -25,7 +25,7 @@ from trio_mix.testing import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from trio_mix.testing import Api
+    from trio_mix.testing import Api, Step
 
 APIS: tuple[Api, ...] = ("async", "blocking", "pipeline")
 
@@ -93,7 +93,8 @@ async def test_the_wait_is_visible_and_nothing_is_read_while_events_come(
     autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with scene("async") as (server, mix, session_id):
-        server.script("old", Turn(*[Pause(0.5), Say("word ")] * 200))
+        words: list[Step] = [Pause(0.5), Say("word ")]
+        server.script("old", Turn(*words * 200))
         async with dead_process(server, session_id, "old"), mix.open_stream(session_id) as session:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(session.ask, "new")

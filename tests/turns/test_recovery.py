@@ -90,7 +90,7 @@ class Case:
             assert self.now < decision.until <= end, f"{kind} did not come"
             self.now = decision.until
 
-    def reads(self, outcome: TurnOutcome | None, **more: bool) -> Decision:
+    def reads(self, outcome: TurnOutcome | None, **more: Any) -> Decision:
         """Let the stored messages say something once they are read; return what follows."""
         self.until(ReadStored)
         self.recovery.stored(reading(outcome, **more), self.now)
@@ -481,13 +481,15 @@ def ended(*, proof: bool = True) -> Case:
 
 def test_an_end_that_only_the_stored_messages_can_prove_is_looked_up() -> None:
     assert ended(proof=False).turn.over
-    for end, expected in (("ours", Complete()), ("others", Disown())):
+    expected: dict[Literal["ours", "others"], Decision] = {"ours": Complete(), "others": Disown()}
+    case = ended()
+    for end, decision in expected.items():
         case = ended()
         case.until(ReadStored)
         case.recovery.stored(reading(TurnOutcome.UNFINISHED), case.now)  # it is not stored yet
         case.until(ReadStored)
         case.recovery.stored(reading(TurnOutcome.FINISHED, end=end), case.now)
-        assert case.next() == expected
+        assert case.next() == decision
         assert case.now - 100 < 1
     case.router.disown(case.turn)
     case.router.apply(case.turn, Input.DISOWNED)

@@ -180,10 +180,9 @@ def test_stored_texts_without_the_end_do_not_make_up_for_a_gap() -> None:
     builder.gap()
     builder.feed([done("m", "end")])
     builder.take_stored(StoredReply(texts=("x", "other "), message_id="m", recovered=True))
-    assert builder.patchy
     assert builder.build().doubts == ("gap",)
     builder.take_stored(StoredReply(texts=("x", "other ", "end"), recovered=True))
-    assert not builder.patchy
+    assert builder.build().doubts == ()
     assert builder.build().text == "xother end"
 
 

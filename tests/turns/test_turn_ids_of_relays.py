@@ -29,7 +29,7 @@ def posted(router: TurnRouter, text: str = "hi") -> Turn:
 def test_events_of_two_turns_without_message_ids_are_separated() -> None:
     router = TurnRouter(WireTraits(ids=False, answers=False, turn_ids=True))
     turn = posted(router)
-    first = [content("theirs"), content("ours"), complete()]
+    first: list[ev.Event] = [content("theirs"), content("ours"), complete()]
     assert router.route(first[:1], ["t1"]).events == []
     assert router.route(first[1:2], ["t2"]).events == []
     assert (turn.phase, turn.heard) == (Phase.POSTED, 2)
@@ -37,7 +37,7 @@ def test_events_of_two_turns_without_message_ids_are_separated() -> None:
     assert named.events == first[1:2]
     router.apply(turn, Input.ACCEPTED)
     assert router.route(first[2:], ["t1"]).events == []
-    assert not turn.over
+    assert turn.phase is not Phase.OVER
     last = router.route([content("!"), complete()], ["t2", "t2"])
     assert [type(event) for event in last.events] == [ev.ContentEvent, ev.CompleteEvent]
     assert turn.over
@@ -47,7 +47,7 @@ def test_events_of_two_turns_without_message_ids_are_separated() -> None:
 def test_a_turn_that_was_over_before_its_answer_came_is_whole() -> None:
     router = TurnRouter(WireTraits(ids=False, answers=None, turn_ids=True))
     turn = posted(router)
-    events = [content("a"), complete()]
+    events: list[ev.Event] = [content("a"), complete()]
     router.route(events, ["t9", "t9"])
     assert router.name(turn, "t9").events == events
     router.apply(turn, Input.ACCEPTED)
@@ -57,7 +57,7 @@ def test_a_turn_that_was_over_before_its_answer_came_is_whole() -> None:
 def test_without_an_answer_the_other_rules_decide() -> None:
     router = TurnRouter(WireTraits(ids=False, answers=False, turn_ids=True))
     turn = posted(router)
-    events = [content("a"), complete()]
+    events: list[ev.Event] = [content("a"), complete()]
     router.route(events[:1], ["t1"])
     assert router.name(turn, None).events == events[:1]
     assert router.route(events[1:], ["t1"]).events == events[1:]

@@ -48,9 +48,9 @@ steps = st.lists(
 class NoShortCut(TurnRouter):
     """Applies the rules to every delta."""
 
-    def route(self, events: Iterable[Event]) -> Route:
+    def route(self, events: Iterable[Event], turn_ids: Iterable[str | None] = ()) -> Route:
         self._streaming = None
-        return super().route(events)
+        return super().route(events, turn_ids)
 
 
 def played(
