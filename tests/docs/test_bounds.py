@@ -92,20 +92,6 @@ BOUNDS: dict[str, tuple[list[object], str]] = {
         [_decoder.DEFAULT_MAX_EVENT_SIZE],
         "security/test_caps.py::test_an_endless_event_ends_a_session_stream_at_max_event_size",
     ),
-    "a reply: its text": (
-        [_default(Mix.open_stream, "max_reply_size")],
-        (
-            "session/test_memory_bounds.py::"
-            "test_a_reply_that_is_too_large_fails_and_its_turn_is_cancelled"
-        ),
-    ),
-    "events that all streams of a client": (
-        [_default(Mix, "max_buffered_size")],
-        (
-            "session/test_memory_bounds.py::"
-            "test_the_budget_is_the_sum_of_its_buffers_and_never_exceeded"
-        ),
-    ),
     "events that a message buffers before": (
         [_default(Mix.open_stream, "message_buffer")],
         (
