@@ -73,7 +73,7 @@ async def test_it_reads_a_whole_turn_with_its_own_streaming_operations() -> None
     assert text == events[-1].data.content == "All done, I think."
     thought = "".join(event.data.content for event in events if event.event == "thinking")
     assert thought == "Let me see."
-    assert names.count("tool") == 7
+    assert names.count("tool") == 6
     assert names.count("tool_execution_complete") == 2
     assert [int(event.id) for event in events] == list(range(1, len(events) + 1))
     assert {event.retry for event in events} == {30000}

@@ -103,7 +103,6 @@ class TurnRun:
         self._tools = 0
         self._writer = TurnWriter(backend.store, backend.traits, live.row, self._emit)
         self._held: list[str] = []
-        self._at_work: list[str] = []  # the names of the tools that are running
 
     @property
     def row(self) -> Row | None:
@@ -237,9 +236,7 @@ class TurnRun:
 
     async def _inner_steps(self, writer: TurnWriter, call: UseTool, made: StoredToolCall) -> None:
         del made
-        self._at_work.append(call.name)
         await self._in_tool(call.steps, writer)
-        self._at_work.remove(call.name)
 
     async def _in_tool(self, steps: Sequence[Step], writer: TurnWriter) -> None:
         self._tools += 1
@@ -282,8 +279,6 @@ class TurnRun:
                 session_id=session_id, permission_id=permission_id, tool_name=step.tool_name
             )
         )
-        if step.tool_name not in self._at_work:
-            await writer.mention(step.tool_name, dict(step.params))
         try:
             event = ServerEvent("permission", data)
             if step.torn:

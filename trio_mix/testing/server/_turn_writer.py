@@ -207,16 +207,6 @@ class TurnWriter:
         call.input = text
         await self._send_calls(row, call, text, "completed")
 
-    async def mention(self, name: str, params: Mapping[str, object]) -> None:
-        """Send the event of a tool call that is not stored, on versions without message ids.
-
-        Nothing else shows there whose permission request follows.
-        """
-        await trio.lowlevel.checkpoint()
-        if not self._traits.message_ids:
-            call = {"id": self._store.new_id("call"), "name": name, "input": tool_input(params)}
-            await self.emit("tool", {**call, "status": "completed"})
-
     async def _send_calls(self, row: Row, newest: StoredToolCall, text: str, status: str) -> None:
         await trio.lowlevel.checkpoint()
         for call in row.tool_calls:

@@ -1,0 +1,69 @@
+"""Text that a server loses, frames that it breaks, and ids that run backwards.
+
+In memory, with the autojump clock.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from trio_mix import Mix
+from trio_mix.testing import AskPermission, Complete, MixServer, Say, Turn, UseTool, assert_ran_once
+
+if TYPE_CHECKING:
+    from trio_mix import Message
+    from trio_mix.events import PermissionEvent
+    from trio_mix.testing import Api
+
+APIS: tuple[Api, ...] = ("async", "blocking", "pipeline")
+
+
+@pytest.mark.parametrize("api", APIS)
+@pytest.mark.parametrize("lost", [1, 2, 4])
+async def test_the_last_deltas_that_the_server_has_lost_are_in_the_text(
+    api: Api, lost: int, autojump_clock: trio.testing.MockClock
+) -> None:
+    """The ``complete`` has the whole text of the last message."""
+    async with (
+        MixServer(api, listen=False, pace=0.0) as server,
+        Mix(server.url, network=server.network) as mix,
+        mix.open_stream(server.create_session()) as session,
+    ):
+        for rounds in ((), (Say("First. "), UseTool("glob"))):
+            turn = Turn(*rounds, Say("Here I am again."), Complete(loses=lost))
+            server.script("go", turn)
+            async with session.send("go") as message:
+                joined = "".join([delta async for delta in message.text_deltas()])
+            reply = message.reply
+            expected = "First. Here I am again." if rounds else "Here I am again."
+            assert (reply.text, joined) == (expected, expected)
+            assert reply.final_text == "Here I am again."
+            assert not reply.incomplete
+
+
+@pytest.mark.parametrize("api", APIS)
+@pytest.mark.parametrize("torn", ["frame", "framing"])
+async def test_a_permission_frame_that_breaks_the_stream_takes_no_text(
+    api: Api, torn: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    def policy(request: PermissionEvent, message: Message) -> bool:
+        return True
+
+    async with (
+        MixServer(api, listen=False, pace=0.0, permission_timeout=3.0) as server,
+        Mix(server.url, network=server.network) as mix,
+    ):
+        session_id = server.create_session()
+        ask = AskPermission("bash", then=[Say("It ran.")], otherwise=[Say("No.")], torn=torn)
+        server.script("go", Turn(Say("I ask. "), UseTool("bash", steps=[ask])))
+        server.script("and", Turn(Say("Fine.")))
+        async with mix.open_stream(session_id, on_permission=policy) as session:
+            with trio.fail_after(600):
+                reply = await session.ask("go")
+                assert reply.incomplete or reply.text in ("I ask. It ran.", "I ask. No.")
+                assert reply.text.startswith("I ask. ")
+                assert (await session.ask("and")).text == "Fine."
+        assert_ran_once(server, "go", session_id)
