@@ -378,7 +378,8 @@ def _asked(run: Run) -> Iterator[Violation]:
 def _prompt(run: Run) -> Iterator[Violation]:
     schedule, sent = run.schedule, _sent(run)
     steps = [step for turns in schedule.turns.values() for turn in turns for step in turn.steps]
-    if schedule.rules or schedule.accidents or any(map(_disturbs, steps)):
+    disturbed = schedule.rules or schedule.accidents or any(map(_disturbs, steps))
+    if disturbed or not run.in_memory:
         return
     oldest = "pipeline-oldest" in schedule.apis
     bound = schedule.answer_delay + (PROMPT_OLDEST if oldest else PROMPT)

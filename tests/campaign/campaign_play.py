@@ -64,6 +64,8 @@ class Run:
     """The outcomes of a schedule."""
 
     schedule: Schedule
+    in_memory: bool = True
+    """Whether the clock is independent of the machine's load."""
     outcomes: list[Outcome] = attrs.field(factory=list)
     opened: bool = False
     final: Outcome | None = None

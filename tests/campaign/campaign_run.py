@@ -34,7 +34,7 @@ _FILES = "/proc/self/fd"
 
 def carry_out(schedule: Schedule, *, in_memory: bool = True) -> Run:
     """Run a schedule and return its outcomes."""
-    run = Run(schedule)
+    run = Run(schedule, in_memory=in_memory)
     with ExitStack() as stack:
         for patch in _patches(schedule.seed):
             stack.enter_context(patch)
