@@ -210,6 +210,7 @@ def test_events_without_a_wire_name_are_json_too() -> None:
         "event": "stream_gap",
         "missed": 2,
         "reason": "slow",
+        "healed": False,
     }
 
 
