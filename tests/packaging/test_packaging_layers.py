@@ -64,7 +64,7 @@ OF_MIX = ("_reply", "_ticket", "events", "models", "_wire", "_turns", "_rest")
 SANS_IO = (
     *("_reply", "_ticket", "_turns", "_wire", "events", "models", "sse._decoder", "sse._reconnect"),
     *("relay._ids", "relay._records", "relay._cursor", "relay._outbox", "relay._grants"),
-    "relay._turn_events",
+    *("relay._turn_events", "relay._turn_progress"),
 )
 
 

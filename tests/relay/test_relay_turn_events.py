@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from trio_mix import ToolCall
@@ -178,6 +178,18 @@ def test_a_turn_is_completed_after_a_restart(script: Script, stored: int) -> Non
 
 
 @given(scripts(ids=True), st.integers(1, 30), st.integers(0, 30))
+@example(
+    Script(
+        [
+            frame("user_message_created", messageId="u1", content="hi"),
+            *[frame("content", content="a", assistantMessageId="m0") for _ in range(3)],
+            frame("complete", done=True, content="aaa", messageId="m0"),
+        ],
+        [Round(message_id="m0", text="aaa")],
+    ),
+    4,
+    2,
+)  # found twice, the places overlap
 def test_a_turn_whose_beginning_was_deleted_is_completed_where_its_rest_is_found(
     script: Script, stored: int, deleted: int
 ) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections import OrderedDict
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, Self, cast, get_args
 
@@ -14,8 +12,9 @@ import trio
 from trio_mix import errors
 from trio_mix._lifetime import OwnedNursery
 from trio_mix._terminal_text import get_logger
+from trio_mix.relay._announcements import Announcements
+from trio_mix.relay._decisions import Decisions
 from trio_mix.relay._errors import (
-    AlreadyDecided,
     LogError,
     SessionUnknown,
     TurnUnknown,
@@ -24,7 +23,6 @@ from trio_mix.relay._errors import (
 from trio_mix.relay._feed import SessionFeed
 from trio_mix.relay._generation import Generation, find_generation
 from trio_mix.relay._owner import SessionOwner
-from trio_mix.relay._records import Answer
 from trio_mix.relay._settings import HubSettings
 
 if TYPE_CHECKING:
@@ -33,15 +31,13 @@ if TYPE_CHECKING:
 
     from trio_mix._mix import Mix
     from trio_mix.relay._log import Log
-    from trio_mix.relay._records import TurnRecord
+    from trio_mix.relay._records import Answer, TurnRecord
 
 __all__ = ["Announcements", "Hub", "HubSettings", "HubStatistics", "SessionFeed"]
 
 _GENERATION: Final = "generation"
 _PROBE_PAUSE: Final = 1.0
 _LONGEST_PROBE_PAUSE: Final = 15.0
-_ANNOUNCED: Final = 1000
-_DECISIONS: Final = 10_000
 
 _logger = get_logger("trio_mix.relay")
 
@@ -68,52 +64,6 @@ class HubStatistics:
     """Losses of upstream streams, of the sessions that are open."""
     turns_repaired_total: int = 0
     """Turns that were completed from stored messages, of the sessions that are open."""
-
-
-class Announcements:
-    """Reports created and deleted sessions, each once."""
-
-    def __init__(self) -> None:
-        self._callbacks: dict[object, Callable[[str, str, str], None]] = {}
-        self._seen: OrderedDict[tuple[str, str], None] = OrderedDict()
-
-    def subscribe(self, callback: Callable[[str, str, str], None]) -> Callable[[], None]:
-        """Call a function with the event's name, its data and the session's id.
-
-        Args:
-          callback: called synchronously; it must not block or raise.
-
-        Returns:
-          A function that ends this.
-        """
-        key = object()
-        self._callbacks[key] = callback
-
-        def end() -> None:
-            self._callbacks.pop(key, None)
-
-        return end
-
-    def report(self, event: str, data: str, session_id: str) -> None:
-        """Report an event of a stream, unless another stream has brought it already."""
-        if (event, session_id) in self._seen:
-            return
-        self._seen[event, session_id] = None
-        if len(self._seen) > _ANNOUNCED:
-            self._seen.popitem(last=False)
-        for callback in list(self._callbacks.values()):
-            callback(event, data, session_id)
-
-
-@attrs.define(eq=False)
-class _Decision:
-    """An answer to a permission request."""
-
-    grant: bool
-    subject: str
-    done: trio.Event = attrs.field(factory=trio.Event)
-    answer: Answer | None = None
-    """The server's answer; None if it could not be reached."""
 
 
 class Hub:
@@ -144,7 +94,7 @@ class Hub:
         self._owners: dict[str, SessionOwner] = {}
         self._feeds: dict[SessionOwner, SessionFeed] = {}
         self._opening: dict[str, trio.Lock] = {}
-        self._decisions: OrderedDict[str, _Decision] = OrderedDict()
+        self._decisions = Decisions(mix, self._owners)
         self._generation: Generation | None = None
         self._known = trio.Event()
         self._lost = trio.Event()
@@ -390,10 +340,7 @@ class Hub:
 
         Also of one that is answered already.
         """
-        for owner in self._owners.values():
-            if request_id in owner.events.asked:
-                return owner.session_id
-        return None
+        return self._decisions.session_of(request_id)
 
     async def decide(self, permission_id: str, *, grant: bool, subject: str) -> Answer:
         """Answer a permission request: the first answer counts.
@@ -412,67 +359,11 @@ class Hub:
 
         A checkpoint. If it is cancelled, the answer is sent nevertheless.
         """
-        while True:
-            decision = self._decisions.get(permission_id) or self._decided_before(permission_id)
-            if decision is None:
-                decision = self._decisions[permission_id] = _Decision(grant, subject)
-                if len(self._decisions) > _DECISIONS:
-                    self._decisions.popitem(last=False)
-                assert self._tasks.nursery is not None  # noqa: S101 - a hub is open
-                self._tasks.nursery.start_soon(self._send_decision, permission_id, decision)
-                await decision.done.wait()
-                break
-            await decision.done.wait()
-            if decision.answer is not None and decision.answer.status < 300:
-                break  # otherwise it was not decided: try again
-        if decision.answer is None:
-            raise UpstreamUnavailable("The permission request was not answered: no connection.")
-        if decision.grant is not grant:
-            verb = "granted" if decision.grant else "denied"
-            by = f" by {decision.subject}" if decision.subject else ""
-            raise AlreadyDecided(f"The permission request was {verb}{by} before.")
-        return decision.answer
-
-    def _decided_before(self, permission_id: str) -> _Decision | None:
-        """Return the decision of an earlier relay about a request of a running turn, if any."""
-        for owner in self._owners.values():
-            if permission_id in owner.events.answered:
-                granted, subject = owner.events.answered[permission_id]
-                decision = _Decision(granted, subject, answer=_decided(permission_id, granted))
-                decision.done.set()
-                return decision
-        return None
-
-    async def _send_decision(self, permission_id: str, decision: _Decision) -> None:
-        session_id = self.session_of_request(permission_id)
-        permissions = self._mix.permissions
-        operation = permissions.grant if decision.grant else permissions.deny
-        try:
-            await operation(id=permission_id)
-        except errors.MixError as exc:
-            decision.answer = Answer(
-                status=exc.status_code,
-                content_type=exc.headers.get("content-type", "text/plain"),
-                body=exc.body.encode("utf-8", "replace"),
-            )
-        except errors.TransportError as exc:
-            _logger.debug("Permission request %r: %s", permission_id, exc)
-        else:
-            decision.answer = _decided(permission_id, decision.grant)
-            self._report_decision(permission_id, decision, session_id)
-        finally:
-            if decision.answer is None or decision.answer.status >= 300:
-                self._decisions.pop(permission_id, None)
-            decision.done.set()
-
-    def _report_decision(
-        self, permission_id: str, decision: _Decision, session_id: str | None
-    ) -> None:
-        owner = None if session_id is None else self._owners.get(session_id)
-        if owner is not None:
-            owner.settled_permission(
-                permission_id, granted=decision.grant, subject=decision.subject
-            )
+        nursery = self._tasks.nursery
+        assert nursery is not None  # noqa: S101 - a hub is open
+        return await self._decisions.decide(
+            permission_id, grant=grant, subject=subject, nursery=nursery
+        )
 
     def statistics(self) -> HubStatistics:
         """Return the counters."""
@@ -491,8 +382,3 @@ class Hub:
             stream_losses_total=sum(owner.upstream.losses for owner in owners),
             turns_repaired_total=sum(owner.events.repaired for owner in owners),
         )
-
-
-def _decided(permission_id: str, granted: bool) -> Answer:
-    fields = {"granted": granted, "id": permission_id}
-    return Answer(status=200, content_type="application/json", body=json.dumps(fields).encode())

@@ -284,9 +284,9 @@ def _locate(
 ) -> tuple[int, str] | None:
     """Find the end of what was appended in a turn, and return where it begins, and all up to it."""
     if seen:
-        if whole.count(seen) != 1:
+        before = whole.find(seen)
+        if before < 0 or before != whole.rfind(seen):
             return None
-        before = whole.index(seen)
         return before, whole[: before + len(seen)]
     at, found = 0, None
     for each in rounds:

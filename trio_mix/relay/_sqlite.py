@@ -7,25 +7,21 @@ import os
 import secrets
 import sqlite3
 import time
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Final, Literal, Self, TypeVar
 
 import attrs
 import trio
 
 from trio_mix.errors import ConfigurationError, UsageError
-from trio_mix.relay._errors import Fenced, KeyReused
+from trio_mix.relay._errors import Fenced
 from trio_mix.relay._ids import before_first
-from trio_mix.relay._log import KEY_KEPT, Extent, LogStatistics, Retention
+from trio_mix.relay._log import Extent, LogStatistics, Retention
 from trio_mix.relay._records import (
-    Answer,
     Audience,
     LoggedEvent,
-    SendRequest,
     TurnRecord,
-    TurnState,
-    outcome_from_text,
-    outcome_to_text,
 )
+from trio_mix.relay._sqlite_outbox import SqliteOutbox, number_of, update_turn
 from trio_mix.relay._sqlite_schema import FileLock, as_log_error, connect, prepare
 from trio_mix.relay._sqlite_writer import Job, Size, Writer
 
@@ -39,11 +35,6 @@ T = TypeVar("T")
 
 _READERS: Final = 4
 _RELEASE_TIMEOUT: Final = 5.0
-_TURN: Final = (
-    "SELECT turn.id, session.id, subject, key, digest, request, state, ticket, outcome,"
-    " answer_status, answer_type, answer_body, created_at, ended_at, first_id"
-    " FROM turn JOIN session ON session.number = turn.session "
-)
 
 
 class SqliteLog:
@@ -150,7 +141,7 @@ class SqliteLog:
         token = secrets.token_bytes(16)
 
         def run(connection: sqlite3.Connection) -> SqliteLease:
-            number = _number(connection, session_id)
+            number = number_of(connection, session_id)
             epoch, newest = connection.execute(
                 "UPDATE session SET epoch = epoch + 1, token = ? WHERE number = ?"
                 " RETURNING epoch, newest",
@@ -163,7 +154,7 @@ class SqliteLog:
                 )
             return SqliteLease(self, session_id, number, epoch=epoch, newest=newest, token=token)
 
-        return await self._write(Job(run))
+        return await self.write(Job(run))
 
     async def read(
         self, session_id: str, after: int, *, max_bytes: int = 262_144
@@ -186,7 +177,7 @@ class SqliteLog:
             cursor.close()
             return found
 
-        return await self._read(run)
+        return await self.read_with(run)
 
     async def extent(self, session_id: str) -> Extent | None:
         """Return which events of a session are stored; None if the session is unknown."""
@@ -211,7 +202,7 @@ class SqliteLog:
                 forgotten=forgotten,
             )
 
-        return await self._read(run)
+        return await self.read_with(run)
 
     async def remember(self, name: str, value: str) -> None:
         """Store a value under a name."""
@@ -221,7 +212,7 @@ class SqliteLog:
                 "INSERT OR REPLACE INTO value (name, value) VALUES (?, ?)", (name, value)
             )
 
-        await self._write(Job(run))
+        await self.write(Job(run))
 
     async def recall(self, name: str) -> str | None:
         """Return a stored value, or None."""
@@ -230,7 +221,7 @@ class SqliteLog:
             row = connection.execute("SELECT value FROM value WHERE name = ?", (name,)).fetchone()
             return None if row is None else str(row[0])
 
-        return await self._read(run)
+        return await self.read_with(run)
 
     def statistics(self) -> LogStatistics:
         """Return the log's counters."""
@@ -251,7 +242,8 @@ class SqliteLog:
             raise UsageError(f"The log {self._path!r} is not open: use it as `async with log`.")
         return self._writer
 
-    async def _write(self, job: Job[T]) -> T:
+    async def write(self, job: Job[T]) -> T:
+        """Write, and return the job's result once it is stored."""
         return await self._opened().submit(job)
 
     async def _append(
@@ -279,15 +271,16 @@ class SqliteLog:
                 )
                 job.grown = (number, len(rows), size, at)
             for turn in turns:
-                _update_turn(connection, turn)
+                update_turn(connection, turn)
 
         job = Job(run)
-        await self._write(job)
+        await self.write(job)
         self._appends += 1
         self._events += len(events)
         self._bytes += size
 
-    async def _read(self, run: Callable[[sqlite3.Connection], T]) -> T:
+    async def read_with(self, run: Callable[[sqlite3.Connection], T]) -> T:
+        """Read in a thread, with a connection of its own."""
         self._opened()
 
         def in_thread() -> T:
@@ -369,134 +362,6 @@ class SqliteLease:
 
         with trio.move_on_after(_RELEASE_TIMEOUT, shield=True):
             try:
-                await self._log._write(Job(run))
+                await self._log.write(Job(run))
             except Exception:  # noqa: BLE001 - the next lease ends this one, too
                 return
-
-
-class SqliteOutbox:
-    """The turns in the file."""
-
-    def __init__(self, log: SqliteLog) -> None:
-        self._log = log
-
-    async def accept(self, turn: TurnRecord) -> TurnRecord:
-        """Store a new turn; see `Outbox.accept`."""
-        oldest = self._log.now() - KEY_KEPT
-
-        def run(connection: sqlite3.Connection) -> TurnRecord:
-            number = _number(connection, turn.session_id)
-            if turn.key is not None:
-                known = connection.execute(
-                    f"{_TURN} WHERE turn.session = ? AND subject = ? AND key = ?"
-                    " AND (ended_at IS NULL OR created_at >= ?) ORDER BY turn.number DESC LIMIT 1",
-                    (number, turn.subject, turn.key, oldest),
-                ).fetchone()
-                if known is not None:
-                    found = _turn_of(known)
-                    if found.digest != turn.digest:
-                        raise KeyReused(
-                            "The idempotency key was used with another body: use a new key for "
-                            "each message."
-                        )
-                    return found
-            connection.execute(
-                "INSERT INTO turn (id, session, subject, key, digest, request, state, created_at)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    turn.turn_id,
-                    number,
-                    turn.subject,
-                    turn.key,
-                    turn.digest,
-                    turn.request.to_json(),
-                    turn.state.value,
-                    turn.created_at,
-                ),
-            )
-            return turn
-
-        return await self._log._write(Job(run))
-
-    async def turn(self, turn_id: str) -> TurnRecord | None:
-        """Return a turn; None if it is unknown."""
-
-        def run(connection: sqlite3.Connection) -> TurnRecord | None:
-            row = connection.execute(f"{_TURN} WHERE turn.id = ?", (turn_id,)).fetchone()
-            return None if row is None else _turn_of(row)
-
-        return await self._log._read(run)
-
-    async def pending(self, session_id: str) -> list[TurnRecord]:
-        """Return the turns of a session that are not over, in the order of their acceptance."""
-
-        def run(connection: sqlite3.Connection) -> list[TurnRecord]:
-            rows = connection.execute(
-                _TURN + "WHERE session.id = ? AND ended_at IS NULL ORDER BY turn.number",
-                (session_id,),
-            )
-            return [_turn_of(row) for row in rows.fetchall()]
-
-        return await self._log._read(run)
-
-    async def sessions(self) -> list[str]:
-        """Return the sessions that have turns which are not over."""
-
-        def run(connection: sqlite3.Connection) -> list[str]:
-            rows = connection.execute(
-                "SELECT id FROM session WHERE number IN"
-                " (SELECT DISTINCT session FROM turn WHERE ended_at IS NULL) ORDER BY number"
-            )
-            return [session_id for [session_id] in rows.fetchall()]
-
-        return await self._log._read(run)
-
-
-def _number(connection: sqlite3.Connection, session_id: str) -> int:
-    """Return the number of a session in the file, which is added if it is new."""
-    row = connection.execute("SELECT number FROM session WHERE id = ?", (session_id,)).fetchone()
-    if row is None:
-        row = connection.execute(
-            "INSERT INTO session (id) VALUES (?) RETURNING number", (session_id,)
-        ).fetchone()
-    return int(row[0])
-
-
-def _update_turn(connection: sqlite3.Connection, turn: TurnRecord) -> None:
-    answer = turn.answer
-    connection.execute(
-        "UPDATE turn SET state = ?, ticket = ?, outcome = ?, answer_status = ?, answer_type = ?,"
-        " answer_body = ?, ended_at = ?, first_id = ? WHERE id = ?",
-        (
-            turn.state.value,
-            turn.ticket,
-            outcome_to_text(turn.outcome),
-            None if answer is None else answer.status,
-            None if answer is None else answer.content_type,
-            None if answer is None else answer.body,
-            turn.ended_at,
-            turn.first_id,
-            turn.turn_id,
-        ),
-    )
-
-
-def _turn_of(row: Sequence[Any]) -> TurnRecord:
-    answer = None
-    if row[9] is not None:
-        answer = Answer(status=row[9], content_type=row[10], body=row[11])
-    return TurnRecord(
-        turn_id=row[0],
-        session_id=row[1],
-        subject=row[2],
-        key=row[3],
-        digest=row[4],
-        request=SendRequest.from_json(row[5]),
-        state=TurnState(row[6]),
-        ticket=row[7],
-        outcome=outcome_from_text(row[8]),
-        answer=answer,
-        created_at=row[12],
-        ended_at=row[13],
-        first_id=row[14],
-    )
