@@ -207,7 +207,7 @@ class SendApi:
         return Posted(stored_reply([result.message]))
 
     def _options(self, request: MessageRequest, timeout: float | None = None) -> RequestOptions:
-        """Return the options of a POST; to a relay, with what it knows (rule 4)."""
+        """Return the options of a POST; to a relay, with the headers of rule 4."""
         headers = {"Prefer": "respond-async", "Idempotency-Key": request.key}
         return RequestOptions(
             retries=_ONCE, timeout=timeout, headers=headers if self.relayed else None
