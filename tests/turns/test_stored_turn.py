@@ -119,6 +119,16 @@ def test_earlier_turns_of_this_client_are_set_aside_one_row_each() -> None:
     assert verdict(rows, earlier=[PriorTurn(text="other")]).user_message_id == "u2"
 
 
+def test_rows_that_the_server_has_deleted_are_not_looked_for_among_others() -> None:
+    rows = [user("u2", "hi"), answer("a2", "two"), user("u3", "hi"), answer("a3", "three")]
+    first, second = (PriorTurn(text="hi", message_id=each) for each in ("a1", "a2"))
+    assert verdict(rows, earlier=[first, second]).user_message_id == "u3"
+    assert verdict(rows[:2], earlier=[first, second]).outcome is TurnOutcome.ABSENT
+    assert verdict(rows[2:], earlier=[first, second]).outcome is TurnOutcome.UNKNOWN, (
+        "the ids may be others than the events had"
+    )
+
+
 def test_a_turn_that_may_not_have_been_stored_proves_nothing() -> None:
     refused = [PriorTurn(text="hi", certain=False)]
     assert verdict([], earlier=refused).outcome is TurnOutcome.ABSENT

@@ -150,7 +150,12 @@ class History:
             return
         # A refused or failed message, or a command, may or may not be stored.
         certain = answered and not turn.text.startswith(("/", "!"))
-        prior = PriorTurn(text=turn.text, plan_mode=turn.plan_mode, certain=certain)
+        prior = PriorTurn(
+            text=turn.text,
+            plan_mode=turn.plan_mode,
+            certain=certain,
+            message_id=getattr(turn.ended_by, "message_id", None),
+        )
         self._own.append(_Own(prior, may_come=outcome_open and not certain))
         text = sum(len(own.prior.text) for own in self._own)
         self.due = self.due or not certain or len(self._own) > _MOST_OWN or text > _MOST_TEXT

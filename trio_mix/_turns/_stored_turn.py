@@ -2,9 +2,10 @@
 
 Rule 1  A turn is identified by the id of its user message. Without an id, it is identified by its
         text among the rows that were not stored before it was sent, after the rows of this
-        stream's earlier turns are set aside. The same text may have been sent before, so the text
-        alone proves nothing. If it is unknown whether an earlier turn was stored, its row may be
-        taken for this turn's row: the outcome is unknown.
+        stream's earlier turns are set aside, by the ids of their answers if their ends named
+        them. The same text may have been sent before, so the text alone proves nothing. If it is
+        unknown whether an earlier turn is stored, its row may be taken for this turn's row: the
+        outcome is unknown.
 Rule 2  If there is no such row among all rows, or among the new ones, the turn was not stored.
 Rule 3  A turn is finished if the finish reason of its last row says so. If rows have no finish
         reasons, a turn is over when a later user message follows: it is finished if its last row
@@ -202,6 +203,8 @@ class PriorTurn:
     plan_mode: bool = False
     certain: bool = True
     """Whether it is known to be stored; a refused or failed message may not be."""
+    message_id: str | None = None
+    """The id of its last answer, if its end named it."""
 
     def matches(self, stored: str) -> bool:
         """Return whether a stored text is that of the turn."""
@@ -380,8 +383,16 @@ def _find(
     first = next((i for i in asked if rows[i].id in known), -1) if older else -1
     new = [i for i in asked if i > first and rows[i].id not in known]
     doubtful = 0
+    earlier = list(earlier)
+    ids = {row.id for row in rows}
+    named = any(turn.message_id in ids for turn in earlier)
     for turn in earlier:
-        if not turn.certain:
+        if turn.message_id and named:
+            # If its rows are missing, the server has deleted the oldest ones of the session.
+            if turn.message_id in ids:
+                new = [i for i in new if rows[i].id != question_of(rows, turn.message_id)]
+            continue
+        if turn.message_id or not turn.certain:
             doubtful += matches(turn.text)
             continue
         own = (i for i in new if turn.matches(rows[i].text))
