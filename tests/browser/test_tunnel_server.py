@@ -67,7 +67,11 @@ async def test_older_generations_have_no_tunnel() -> None:
                 ("GET", "/api/v1/tunnel/active"),
                 ("POST", f"/api/v1/tunnel/test-command/{session}"),
             ):
-                assert (await call(server, method, path))[0] == 404
+                status, text = await call(server, method, path)
+                if api == "pipeline-oldest":  # which answers every unknown path so
+                    assert (status, text.split("\n")[0]) == (200, "Mix HTTP JSON-RPC Server")
+                else:
+                    assert status == 404
 
 
 async def test_a_tunnel_needs_a_token_and_a_session(server: MixServer) -> None:
