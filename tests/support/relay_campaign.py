@@ -420,7 +420,7 @@ class Play:
         else:
             before = consumed.position
             start = await feed.start(last_event_id=str(before))
-            assert start.position >= before, "the position of a consumer went back"
+            assert start.position >= before, f"a consumer at {before} was sent back: {start}"
             if start.gap is not None:
                 missed = self._missed(before, start.position)
                 assert start.gap.missed in (missed, None), (start, missed)

@@ -80,6 +80,8 @@ class SessionFeed:
         ring = self._owner.ring
         if last_event_id:
             position = parse_position(last_event_id, ring.newest)
+            if position is None:  # another owner may have stored more
+                position = parse_position(last_event_id, (await self._extent()).newest)
             if position is None:
                 return Start(ring.newest, Gap(None))
         elif from_ == "earliest":

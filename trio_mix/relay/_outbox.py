@@ -226,12 +226,13 @@ def bridge(
       not the beginning of what is stored (rule 3).
     """
     whole = "".join(each.text for each in rounds)
-    before = 0
+    first = 0
     if tail:
         found = _locate(rounds, whole, seen, calls)
         if found is None:
             return None
-        before, seen = found
+        first, seen = found
+        calls = {name: attrs.evolve(call, announced=True) for name, call in calls.items()}
     if not whole.startswith(seen):
         return None
     end = len(whole) - len(held)
@@ -240,13 +241,13 @@ def bridge(
         end, later_calls = len(whole), {}
     drafts: list[Draft] = []
     at = 0
-    for each in rounds:
+    for number, each in enumerate(rounds):
         start, at = at, at + len(each.text)
         missing = whole[max(start, len(seen)) : min(at, end)]
         if missing and style.deltas:
             drafts.append(_text(missing, each.message_id, style))
         # A call follows the text of its round. Where that was received, so was the call.
-        if before < at <= end or (at <= end and not tail):
+        if at <= end and number >= first:
             for call in each.calls:
                 drafts += _call(call, each.message_id, calls, later_calls, style)
     return drafts, follows
@@ -282,18 +283,29 @@ def overlap(whole: str, start: int, before: str, now: str) -> int | None:
 def _locate(
     rounds: Sequence[Round], whole: str, seen: str, calls: Mapping[str, CallSeen]
 ) -> tuple[int, str] | None:
-    """Find the end of what was appended in a turn, and return where it begins, and all up to it."""
-    if seen:
-        before = whole.find(seen)
-        if before < 0 or before != whole.rfind(seen):
+    """Find what is left of what was appended in a turn.
+
+    Returns:
+      The number of the round in which it begins, and all text up to its end; None if it is not
+      found, or more than once.
+    """
+    if not seen:
+        named = [
+            number
+            for number, each in enumerate(rounds)
+            if any(call.tool_call_id in calls for call in each.calls)
+        ]
+        if not named:
             return None
-        return before, whole[: before + len(seen)]
-    at, found = 0, None
-    for each in rounds:
-        at += len(each.text)
-        if any(call.tool_call_id in calls for call in each.calls):
-            found = at - 1, whole[:at]
-    return found
+        return named[0], "".join(each.text for each in rounds[: named[-1] + 1])
+    before = whole.find(seen)
+    if before < 0 or before != whole.rfind(seen):
+        return None
+    first, at = 0, len(rounds[0].text)
+    while at <= before:
+        first += 1
+        at += len(rounds[first].text)
+    return first, whole[: before + len(seen)]
 
 
 def _text(text: str, message_id: str | None, style: WireStyle) -> Draft:
