@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,6 +10,7 @@ import trio
 
 from trio_mix import Mix
 from trio_mix.testing import (
+    AskPermission,
     Hang,
     MessageFinished,
     MessageRun,
@@ -25,6 +26,8 @@ from trio_mix.testing import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from trio_mix import Message
+    from trio_mix.events import PermissionEvent
     from trio_mix.testing import Api, Step
 
 APIS: tuple[Api, ...] = ("async", "blocking", "pipeline")
@@ -202,3 +205,59 @@ async def test_a_message_that_is_left_while_it_waits_is_not_sent(
             assert (await session.ask("new")).text == "Our own."
         assert server.runs("given up") == 0
         assert_ran_once(server, "old", session_id)
+
+
+@pytest.mark.parametrize("api", APIS)
+@pytest.mark.parametrize("messages", [1, 3])
+@pytest.mark.parametrize("dead", [1, 2])
+async def test_a_permission_request_of_a_turn_that_was_silent_is_not_put_to_the_policy(
+    api: Api, messages: int, dead: int, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Its events look like those of the only turn: its message was named on an earlier stream."""
+    asked: list[str] = []
+
+    def policy(request: PermissionEvent, _message: Message) -> bool:
+        asked.append(request.description)
+        return True
+
+    def runs(description: str) -> Step:
+        return UseTool("bash", steps=[AskPermission("bash", description=description)])
+
+    if api == "pipeline":
+        dead = 1  # it runs one message at a time
+    async with scene(api, replay=True) as (server, mix, session_id), AsyncExitStack() as stack:
+        for number in range(dead):
+            server.script(f"old {number}", Turn(Pause(100), Say("Old."), runs("theirs"), Say(".")))
+            await stack.enter_async_context(dead_process(server, session_id, f"old {number}"))
+        server.script("new", Turn(Say("Ours."), Pause(60)))
+        server.script("later", Turn(runs("ours"), Say("Ours.")))
+        session = await stack.enter_async_context(mix.open_stream(session_id, on_permission=policy))
+        for _ in range(messages):
+            await session.ask("quick")
+        await session.ask("new")
+        for number in range(dead):
+            await server.wait_for(MessageFinished, text=f"old {number}")
+        assert asked == []
+        await session.ask("later")
+        assert asked == ["ours"], "all turns have ended, as the stored messages show"
+
+
+async def test_a_permission_request_of_a_turn_that_began_while_the_connection_was_lost(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    asked: list[str] = []
+
+    def policy(request: PermissionEvent, _message: Message) -> bool:
+        asked.append(request.description)
+        return True
+
+    async with scene("async") as (server, mix, session_id):
+        asks = AskPermission("bash", description="theirs")
+        server.script("theirs", Turn(Pause(20), UseTool("bash", steps=[asks]), Say("Theirs.")))
+        server.script("new", Turn(Say("Ours."), Pause(60)))
+        async with mix.open_stream(session_id, on_permission=policy) as session:
+            async with session.send("new"):
+                await server.drop_streams()
+                server.run_message(session_id, "theirs")
+                await server.wait_for(MessageFinished, text="theirs")
+            assert asked == []

@@ -106,15 +106,17 @@ class TurnActions:
         return unseen
 
     async def _is_own(self, request: ev.PermissionEvent, state: MessageState) -> bool:
-        """Return whether a request that no id names is that of a message.
+        """Return whether a request is that of a message where events do not show it.
 
-        Pipeline servers send it on every stream of the session, and blocking ones do not show
-        whose events are whose. The stored messages show whether another turn runs; where they
-        cannot be read, the message must have called the tool, or one that starts a sub-agent.
+        Pipeline servers send it on every stream of the session, blocking ones do not show whose
+        events are whose, and no event names a turn that began on an earlier stream. The stored
+        messages show whether another turn runs; where they cannot be read, the message must have
+        called the tool, or one that starts a sub-agent. Servers that name messages store them:
+        there, nothing else shows it.
         """
         reading = await self._stored.read(state.turn, self._dispatcher.router)
-        if reading.verdict is not None:
-            return reading.alone
+        if reading.verdict is not None or state.turn.bound:
+            return reading.verdict is not None and reading.alone and not state.turn.overlap
         names = {request.tool_name.lower(), *_SUB_AGENT_TOOLS}
         return any(name.lower() in names for name in state.builder.tools)
 
@@ -132,7 +134,9 @@ class TurnActions:
         async def answer(granted: bool) -> None:
             await self.decide(request.permission_id, grant=granted)
 
-        if not state.turn.bound and not await self._is_own(request, state):
+        unended = trio.current_time() < self._stored.history.unended_until
+        seen_alone = state.recovery.seen_alone and not unended
+        if not (seen_alone or await self._is_own(request, state)):
             log_foreign_permission(self._session_id)
             state.permissions[request.permission_id] = False
             return

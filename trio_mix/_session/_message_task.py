@@ -100,8 +100,11 @@ class MessageTask:
         """Note the other turn that was not waited for: it may go on beside later messages too."""
         history, recovery = self.stored.history, self.state.recovery
         now, limits = trio.current_time(), recovery.limits
+        until = now + limits.unfinished * limits.settle_timeout
+        if recovery.unsettled:
+            history.unended_until = until
         if recovery.unsettled == "silent":
-            history.silent_turn_until = now + limits.unfinished * limits.settle_timeout
+            history.silent_turn_until = until
         elif now < history.silent_turn_until:
             recovery.unsettled = "silent"
 

@@ -18,6 +18,7 @@ from trio_mix._turns._stored_turn import (
     TurnOutcome,
     Verdict,
     at_work,
+    has_unended,
     question_of,
     rows_of,
     weight_of,
@@ -187,13 +188,18 @@ class SessionHistory:
             owned = router.owned(turn)
             verdict = self.history.judge([row for row in rows if row.id in owned], turn)
             verdict = attrs.evolve(verdict, mixed=guess)
+        doubted = trio.current_time() < self.history.unended_until
+        unended = doubted and has_unended(rows, verdict.question)
         return Reading(
             verdict=verdict,
             at_work=at_work(rows),
             weight=weight_of(rows),
             end=_end(rows, turn, verdict),
             alone=not (
-                verdict.outcome is TurnOutcome.ABSENT or verdict.contested or verdict.followed
+                unended
+                or verdict.outcome is TurnOutcome.ABSENT
+                or verdict.contested
+                or verdict.followed
             ),
         )
 

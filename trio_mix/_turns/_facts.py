@@ -103,6 +103,14 @@ class Facts:
         self.unsettled = "silent" if readable else "unreadable"
 
     @property
+    def seen_alone(self) -> bool:
+        """Whether events have named every turn that may run beside this one, and there was none.
+
+        They have not if another turn began before the stream, or while the connection was lost.
+        """
+        return self.turn.bound and not (self.turn.overlap or self.unsettled or self.was_cut)
+
+    @property
     def concern(self) -> Concern:
         """What is open now."""
         phase = self.turn.phase

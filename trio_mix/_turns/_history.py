@@ -54,6 +54,7 @@ class History:
         not received the beginning.
       silent_turn_until: until when another turn that was at work, and not waited for because it was
         silent, may still go on.
+      unended_until: the same, also if one such turn has ended, or the rows could not be read.
       known: the ids of the last user messages that were stored before, oldest first; None until
         they have been read.
     """
@@ -62,6 +63,7 @@ class History:
         self.due: bool = True
         self.session_unknown: bool = True
         self.silent_turn_until: float = 0.0
+        self.unended_until: float = 0.0
         self.known: dict[str, None] | None = None
         self._own: list[_Own] = []
         self._older = False

@@ -280,6 +280,18 @@ def _has_open_turn(rows: Sequence[StoredRow], settled: str | None) -> bool:
     return asked > ended
 
 
+def has_unended(rows: Sequence[StoredRow], question: str | None) -> bool:
+    """Return whether a turn before a question has no end there, whatever the order of the rows is.
+
+    A row without a finish reason ends no turn if others have one: its text may be the first part.
+    """
+    at = next((i for i, row in enumerate(rows) if row.id == question), len(rows))
+    answers = [row for row in rows[:at] if row.role == "assistant"]
+    reasons = any(row.finish for row in rows)
+    ended = sum(_ends_a_turn(row) and bool(row.finish or not reasons) for row in answers)
+    return sum(row.role == "user" for row in rows[:at]) > ended
+
+
 def _are_several(answers: Sequence[StoredRow]) -> bool:
     return sum(map(_ends_a_turn, answers)) > 1 or sum(bool(row.text) for row in answers) > 1
 
@@ -385,9 +397,9 @@ def _find(
     doubtful = 0
     earlier = list(earlier)
     ids = {row.id for row in rows}
-    named = any(turn.message_id in ids for turn in earlier)
+    by_id = any(turn.message_id in ids for turn in earlier)
     for turn in earlier:
-        if turn.message_id and named:
+        if turn.message_id and by_id:
             # If its rows are missing, the server has deleted the oldest ones of the session.
             if turn.message_id in ids:
                 new = [i for i in new if rows[i].id != question_of(rows, turn.message_id)]
