@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from trio_mix import errors
+from trio_mix._reply import ToolCall
 from trio_mix.relay._records import Answer, Audience, Outcome, TurnState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from trio_mix._reply import Reply, ToolCall
+    from trio_mix._reply import Reply
     from trio_mix.relay._records import OutcomeKind
 
 __all__ = [
@@ -352,6 +353,20 @@ def _data(name: str, fields: Mapping[str, object], message_id: str | None, style
     if message_id is not None and style.ids:
         data["assistantMessageId"] = message_id
     return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+
+
+def flat_round(outcome: Outcome) -> Round:
+    """Return a reply as one round, where its stored messages could not be read."""
+    calls = [
+        ToolCall(
+            tool_call_id=str(call["id"]),
+            name=str(call["name"]),
+            input=str(call["input"]),
+            finished=bool(call["finished"]),
+        )
+        for call in outcome.tool_calls
+    ]
+    return Round(message_id=outcome.message_id, text=outcome.text, calls=calls)
 
 
 def complete_draft(outcome: Outcome) -> Draft:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import trio
+
 from trio_mix import errors
 from trio_mix._rest._options import RequestOptions, RetryConfig
 from trio_mix._turns._stored_turn import rows_of
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["running_rounds", "stored_rounds"]
 
+_PAUSES: Final = (0.2, 1.0, 0.0)
+"""Seconds after each attempt to read them, in case the connection was lost again."""
 _OPTIONS: Final = RequestOptions(timeout=10.0, retries=RetryConfig(strategy="none"))
 
 
@@ -33,7 +37,12 @@ async def stored_rounds(
       request: the turn's message.
       outcome: its outcome.
     """
-    rounds = await running_rounds(mix, session_id, request, outcome.user_message_id)
+    rounds: Sequence[Round] = []
+    for pause in _PAUSES:
+        rounds = await running_rounds(mix, session_id, request, outcome.user_message_id)
+        if rounds:
+            break
+        await trio.sleep(pause)
     whole = "".join(each.text for each in rounds)
     agrees = outcome.kind != "complete" or whole == outcome.text
     return rounds if agrees else []

@@ -31,6 +31,7 @@ from trio_mix.relay._outbox import (
     bridge,
     complete_draft,
     error_draft,
+    flat_round,
     overlap,
     with_turn_id,
 )
@@ -238,7 +239,7 @@ class SessionEvents:
             held.add(event)
         passed_on = turn.passed_on()
         if outcome.kind == "complete" and not rounds:
-            rounds = [Round(message_id=outcome.message_id, text=outcome.text)]
+            rounds = [flat_round(outcome)]
         found = None
         if rounds:
             found = bridge(
