@@ -229,6 +229,37 @@ def test_a_repeated_error_never_ends_the_next_turn(api: str) -> None:
     assert owners(router, error(), error()) == [fourth, None]
 
 
+@pytest.mark.parametrize("api", APIS)
+@pytest.mark.parametrize("copies", [1, 2, 3])
+def test_an_error_is_repeated_as_often_as_turns_overlap(api: str, copies: int) -> None:
+    """Each event comes once for each turn that runs, and each error twice as often."""
+    for late in range(2 * copies):
+        router = router_for(api)
+        first = send(router)
+        named = [asked("u1", "hello") for _ in range(copies)]
+        errors = [error() for _ in range(2 * copies)]
+        early = 2 * copies - late
+        assert owners(router, *named, *errors[:early]) == (
+            [first] * (copies + 1) + [None] * (early - 1)
+        )
+        second = send(router)
+        assert owners(router, *errors[early:]) == [None] * late
+        assert owners(router, asked("u2", "hello"), says("x", "a2")) == [second, second]
+        assert owners(router, error()) == [second], "its own"
+
+
+@pytest.mark.parametrize("copies", [1, 2, 3])
+def test_the_error_of_an_overlapping_turn_does_not_end_ours(copies: int) -> None:
+    router = served("async")
+    owners(router, asked("f", "theirs"))
+    turn = send(router)
+    named = [asked("u", "hello") for _ in range(copies)]
+    assert owners(router, *named, says("x", "fa")) == [turn] * copies + [None]
+    theirs = [error("theirs") for _ in range(2 * copies)]
+    assert owners(router, *theirs) == [None] * 2 * copies
+    assert owners(router, error("ours")) == [turn]
+
+
 CANCELLED = "request cancelled by user"
 
 

@@ -1,6 +1,7 @@
 """Recognize errors that a server sends twice, and the end of a cancelled turn that it sends late.
 
-Rule 1  An error is repeated once.
+Rule 1  An error is repeated once. Where turns overlap, each event comes once for each of them, and
+        so do an error and its repetition: how often the last user message was named shows it.
 Rule 2  An equal error while no turn of ours is under way is always taken for a repetition. Directly
         after an error that ended a turn of ours it shows that the server repeats this error.
 Rule 3  An equal error may be the next turn's own: what is wrong with a server is wrong for every
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["RepeatedErrors", "is_busy"]
 
 _REMEMBERED: Final = 8
+_MOST_COPIES: Final = 8
 _BUSY_WORDS: Final = "currently processing"
 _CANCELLED_WORD: Final = "cancel"
 
@@ -44,6 +46,8 @@ class _Expected:
     kind: tuple[object, ...]
     ours: bool
     during: Turn | None
+    left: int
+    """How many repetitions may still come."""
     fresh: bool = True
 
 
@@ -54,6 +58,8 @@ class RepeatedErrors:
         self._expected: _Expected | None = None
         self._repeated: OrderedDict[tuple[object, ...], None] = OrderedDict()
         self._late_cancel = False
+        self._named: str | None = None
+        self._copies = 1
         self.outstanding = False
         """Whether a turn that was cancelled has not ended yet."""
 
@@ -87,7 +93,11 @@ class RepeatedErrors:
                     self._repeated.popitem(last=False)
         elif not self._is_likely(expected, turn, ids=ids):
             return False
-        self._expected = None
+        expected.left -= 1
+        # A turn that has begun may fail with the same error, so one late repetition is enough.
+        late = turn is not None and turn.bound and expected.during is not turn
+        if late or not expected.left:
+            self._expected = None
         return True
 
     def heard(
@@ -108,9 +118,16 @@ class RepeatedErrors:
         if terminal:
             error = isinstance(event, _Failure) and not is_busy(event)
             during = None if ours else turn
-            self._expected = _Expected(_kind(event), ours, during) if error else None
+            left = 2 * self._copies - 1
+            self._expected = _Expected(_kind(event), ours, during, left) if error else None
         elif self._expected is not None:
             self._expected.fresh = False
+
+    def named(self, message_id: str | None) -> None:
+        """Note that an event has named a user message: each turn that runs brings one copy."""
+        again = bool(message_id) and message_id == self._named
+        self._copies = min(self._copies + 1, _MOST_COPIES) if again else 1
+        self._named = message_id
 
     def ended(self, turn: Turn) -> None:
         """Note that a turn of ours is over, whatever ended it."""

@@ -355,6 +355,8 @@ class TurnRouter:
         if turn is not None and (turn.phase is _REGISTERED or turn.phase is _ENDED):
             turn = None
         errors = self._repeated_errors
+        if kind is ev.UserMessageCreatedEvent and ids[2] is None:
+            errors.named(ids[0])
         if errors.watching and errors.swallow(event, turn, ids=bool(self.traits.ids)):
             if turn is not None:
                 turn.doubt = event
