@@ -247,7 +247,7 @@ async def test_tokens_and_cost_are_shown_if_the_server_counts_them(
             await terminal.expect(PROMPT)
             await terminal.type("count\r")
             await terminal.expect("tokens in, ")
-            await terminal.expect(" out")
+            await terminal.expect(" out · /help")
             await terminal.type(CTRL_D)
             assert await terminal.end() == 0
 

@@ -61,8 +61,8 @@ class Job(Generic[T]):
     """
 
     def __init__(self, run: Callable[[sqlite3.Connection], T]) -> None:
-        self.run = run
-        self.done = trio.Event()
+        self.run: Callable[[sqlite3.Connection], T] = run
+        self.done: trio.Event = trio.Event()
         self.result: T | None = None
         self.failure: BaseException | None = None
         self.grown: tuple[int, int, int, float] | None = None
