@@ -260,6 +260,21 @@ def test_the_error_of_an_overlapping_turn_does_not_end_ours(copies: int) -> None
     assert owners(router, error("ours")) == [turn]
 
 
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_message_that_is_named_twice_on_one_connection_runs_beside_another_turn(
+    lost: bool,
+) -> None:
+    router = router_for("async")
+    turn = send(router)
+    owners(router, asked("u", "hello"))
+    assert not turn.overlap
+    if lost:  # the server may send it again
+        router.lost()
+        router.reconnected(replayed=True)
+    assert owners(router, asked("u", "hello")) == [turn]
+    assert bool(turn.overlap) is not lost
+
+
 CANCELLED = "request cancelled by user"
 
 

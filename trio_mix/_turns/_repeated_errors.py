@@ -59,7 +59,8 @@ class RepeatedErrors:
         self._repeated: OrderedDict[tuple[object, ...], None] = OrderedDict()
         self._late_cancel = False
         self._named: str | None = None
-        self._copies = 1
+        self.copies = 1
+        """How often an event has named the last user message."""
         self.outstanding = False
         """Whether a turn that was cancelled has not ended yet."""
 
@@ -118,7 +119,7 @@ class RepeatedErrors:
         if terminal:
             error = isinstance(event, _Failure) and not is_busy(event)
             during = None if ours else turn
-            left = 2 * self._copies - 1
+            left = 2 * self.copies - 1
             self._expected = _Expected(_kind(event), ours, during, left) if error else None
         elif self._expected is not None:
             self._expected.fresh = False
@@ -126,7 +127,7 @@ class RepeatedErrors:
     def named(self, message_id: str | None) -> None:
         """Note that an event has named a user message: each turn that runs brings one copy."""
         again = bool(message_id) and message_id == self._named
-        self._copies = min(self._copies + 1, _MOST_COPIES) if again else 1
+        self.copies = min(self.copies + 1, _MOST_COPIES) if again else 1
         self._named = message_id
 
     def ended(self, turn: Turn) -> None:

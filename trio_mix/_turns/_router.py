@@ -325,6 +325,7 @@ class TurnRouter:
         self._foreign = []
         self._last_heard = self._last_ids = None
         self._nameless_at_work = False
+        self._repeated_errors.named(None)  # the next connection may repeat it
         if self._turn is not None:
             self._last_heard = self._turn.owner
             self._turn.cut = not self._turn.bound
@@ -376,6 +377,8 @@ class TurnRouter:
             ours = owned is _BUSY or bool(owned)
             errors.heard(event, turn, ours=ours, terminal=terminal, ids=bool(self.traits.ids))
         if turn is not None and owned:
+            if kind is ev.UserMessageCreatedEvent and errors.copies > 1 and not turn.overlap:
+                turn.overlap = "ids"  # each turn that runs brings one copy of an event
             turn.events += len(owned)
             torn_end = kind is ev.UnknownEvent and event.name in ("complete", "error")  # type: ignore[union-attr]
             turn.doubt = event if torn_end else None
