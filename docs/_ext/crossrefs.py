@@ -144,6 +144,7 @@ _TYPING = frozenset(
 _PRIVATE = frozenset(
     {
         "Baseline",
+        "Job",
         "Torn",
         "ClientResponse",
         "RecordedExchange",

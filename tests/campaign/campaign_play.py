@@ -121,13 +121,14 @@ class Play:
         """Play the schedule to its end."""
         for dead in self._schedule.dead:
             await self._die(dead)
+        first, *others = self._schedule.clients
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._storm)
-            if len(self._schedule.clients) > 1:
+            if others:
                 nursery.start_soon(self._play_others)
             else:
                 self._others.set()
-            await self._be(0, self._schedule.clients[0])
+            await self._be(0, first)
             self._weather.cancel()
 
     async def _die(self, dead: Dead) -> None:

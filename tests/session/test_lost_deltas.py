@@ -5,7 +5,7 @@ In memory, with the autojump clock.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 import trio
@@ -47,7 +47,7 @@ async def test_the_last_deltas_that_the_server_has_lost_are_in_the_text(
 @pytest.mark.parametrize("api", APIS)
 @pytest.mark.parametrize("torn", ["frame", "framing"])
 async def test_a_permission_frame_that_breaks_the_stream_takes_no_text(
-    api: Api, torn: str, autojump_clock: trio.testing.MockClock
+    api: Api, torn: Literal["chunk", "ids"], autojump_clock: trio.testing.MockClock
 ) -> None:
     def policy(request: PermissionEvent, message: Message) -> bool:
         return True

@@ -110,15 +110,15 @@ async def _result(method: RpcMethod, received: ReceivedResponse, answer: object)
             raise Mismatch("expected an error of JSON-RPC", "$.error", error)
         raise _error_of(error, method, received)
     if method.result is None:
-        return result
+        return result  # noqa: ASYNC910 - the request was a checkpoint
     if not isinstance(result, list):
-        return method.result(result)
+        return method.result(result)  # noqa: ASYNC910 - the request was a checkpoint
     rows = []
     for number, row in enumerate(result, 1):
         rows.append(method.result(row))
         if number % _ROWS_BETWEEN_CHECKPOINTS == 0:
             await trio.lowlevel.checkpoint()
-    return rows
+    return rows  # noqa: ASYNC910 - the request was a checkpoint
 
 
 def _error_of(

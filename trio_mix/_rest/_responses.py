@@ -242,7 +242,7 @@ async def _in_steps(steps: Generator[None, None, T]) -> T:
         try:
             next(steps)
         except StopIteration as done:
-            return cast("T", done.value)
+            return cast("T", done.value)  # noqa: ASYNC910 - the request was a checkpoint
         await trio.lowlevel.checkpoint()
 
 
@@ -256,7 +256,7 @@ async def read_response(received: ReceivedResponse) -> CallResult[Response]:
     response = Response(
         status=received.status_code, headers=dict(received.headers), body=received.body
     )
-    return CallResult(response, received.status_code, received.headers)
+    return CallResult(response, received.status_code, received.headers)  # noqa: ASYNC910 - the request was a checkpoint
 
 
 async def _value(
@@ -270,7 +270,7 @@ async def _value(
 
     empty = operation.result is NoneType
     if empty and unwrap is None and not received.body.strip():
-        return cast("T", None)
+        return cast("T", None)  # noqa: ASYNC910 - the request was a checkpoint
     _refuse_unreadable(received)
     try:
         value = await _in_steps(parse_steps(received.body, items_of(operation.result)))

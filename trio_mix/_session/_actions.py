@@ -139,7 +139,7 @@ class TurnActions:
         if not (seen_alone or await self._is_own(request, state)):
             log_foreign_permission(self._session_id)
             state.permissions[request.permission_id] = False
-            return
+            return  # noqa: ASYNC910 - the rows were read
         await answer_permission(
             state, partial(policy, request), answer, ReconnectSchedule(self._reconnect)
         )

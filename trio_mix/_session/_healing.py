@@ -101,7 +101,7 @@ class Healing:
             await trio.sleep(pause)
         if not healer.ended and self._continued():
             self.buffer.pass_on(healer.replayed())
-            return
+            return  # noqa: ASYNC910 - its own task
         self.buffer.pass_on(healer.stored(await self._rows()))
         while healer.again:
             await trio.sleep(self._limits.confirmation)

@@ -134,7 +134,7 @@ class StreamRegistry:
         try:
             await self._sessions.get(id=session_id, options=_LOOK_UP)
         except errors.ErrorResponse as exc:
-            return exc if exc.status_code == 404 else None
+            return exc if exc.status_code == 404 else None  # noqa: ASYNC910 - the request was a checkpoint
         except Exception:  # noqa: BLE001 - not reachable, not supported, or vetoed by a hook
             await trio.lowlevel.checkpoint()
         return None

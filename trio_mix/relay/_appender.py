@@ -129,7 +129,7 @@ class Appender:
             self._bytes += len(frame)
         self._work.set()
 
-    async def wait_room(self) -> None:
+    async def wait_room(self) -> None:  # noqa: ASYNC910 - usually there is room
         """Wait while very much is not stored yet. A checkpoint only then."""
         while self._bytes > _HIGH_WATER and not self._ended:
             self._room = self._room or trio.Event()

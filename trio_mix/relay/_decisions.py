@@ -102,7 +102,7 @@ class Decisions:
                 return decision
         return None
 
-    async def _send(self, permission_id: str, decision: _Decision) -> None:
+    async def _send(self, permission_id: str, decision: _Decision) -> None:  # noqa: ASYNC910 - the request is a checkpoint
         session_id = self.session_of(permission_id)
         permissions = self._mix.permissions
         operation = permissions.grant if decision.grant else permissions.deny

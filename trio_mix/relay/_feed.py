@@ -221,7 +221,7 @@ class SessionFeed:
             await self._mix.messages.cancel_processing(id=self.session_id)
         except errors.MixError as exc:
             content_type = exc.headers.get("content-type", "text/plain")
-            return Answer(status=exc.status_code, content_type=content_type, body=exc.body.encode())
+            return Answer(status=exc.status_code, content_type=content_type, body=exc.body.encode())  # noqa: ASYNC910 - the request was a checkpoint
         except errors.TransportError as exc:
             raise UpstreamUnavailable(f"The turn was not cancelled: {exc}") from exc
         return _json_answer({"status": "cancelled", "sessionId": self.session_id})

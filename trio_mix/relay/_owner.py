@@ -213,14 +213,14 @@ class SessionOwner:
         self.sender.hole()
         self._on_loss()
 
-    async def _append(self) -> None:
+    async def _append(self) -> None:  # noqa: ASYNC910 - its own task, which waits
         try:
             await self.appender.run()
         except Fenced as exc:
             _logger.warning("%s This relay does not write the session any more.", exc)
             self.stop("lease lost")
 
-    async def _follow(self) -> None:
+    async def _follow(self) -> None:  # noqa: ASYNC910 - its own task, which waits
         try:
             await self.upstream.run()
         except errors.SessionNotFound:

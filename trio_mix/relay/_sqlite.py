@@ -360,8 +360,8 @@ class SqliteLease:
                 (self.number, self.token),
             )
 
-        with trio.move_on_after(_RELEASE_TIMEOUT, shield=True):
+        with trio.move_on_after(_RELEASE_TIMEOUT, shield=True):  # noqa: ASYNC912 - the write is a checkpoint
             try:
                 await self._log.write(Job(run))
             except Exception:  # noqa: BLE001 - the next lease ends this one, too
-                return
+                return  # noqa: ASYNC910 - the write is a checkpoint

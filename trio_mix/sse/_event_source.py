@@ -106,7 +106,7 @@ class EventSource:
                 await trio.lowlevel.checkpoint()
             elif self._events:
                 await trio.lowlevel.checkpoint_if_cancelled()
-            while True:
+            while True:  # noqa: ASYNC913 - the loop ends with the events of one read
                 while not self._events:
                     check_trio()
                     self._last_id = self._supervisor.last_event_id
