@@ -83,7 +83,7 @@ class Ticket:
     _baseline: Baseline = attrs.field(factory=Baseline, alias="baseline", repr=False)
 
     def to_json(self) -> str:
-        """Return the ticket as one line of ASCII JSON: at most 8 KiB longer than its text."""
+        """Return the ticket as a line of ASCII JSON: its text, escaped, and at most 8 KiB more."""
         fields = attrs.asdict(self, filter=lambda field, _: field.name != "_baseline")
         return json.dumps({**fields, "baseline": attrs.asdict(self._baseline)})
 

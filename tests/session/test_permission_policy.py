@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from trio_mix import Mix, errors
-from trio_mix.testing import AskPermission, MixServer, Say, Turn
+from trio_mix.testing import AskPermission, MixServer, PermissionAnswered, Say, Turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +29,12 @@ async def ask(policy: Callable[..., object]) -> str:
             on_permission=policy,  # type: ignore[arg-type]  # invalid ones too
         ) as session_id:
             with trio.fail_after(10):
-                return (await session_id.ask("run")).text
+                try:
+                    return (await session_id.ask("run")).text
+                except Exception:
+                    answered = await server.wait_for(PermissionAnswered)
+                    assert answered.answer == "denied"
+                    raise
 
 
 async def test_true_grants_and_false_denies_sync_or_async() -> None:

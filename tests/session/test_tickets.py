@@ -230,12 +230,13 @@ async def test_a_message_of_a_session_that_was_rewound_is_unknown(
         async with Machine(server, session_id) as machine:
             async with machine.process() as session:
                 reply = await session.ask("hello")
+                await session.ask("hello again")
                 assert await _send(machine, session)
             finished = machine.ticket
             posting = [Ticket.from_json(each) for each in machine.saved if "posting" in each][-1]
             async with Mix(server.url, network=server.network) as mix:
-                assert reply.user_message_id is not None
-                await mix.sessions.rewind_session(id=session_id, message_id=reply.user_message_id)
+                assert reply.message_id is not None
+                await mix.sessions.rewind_session(id=session_id, message_id=reply.message_id)
             for ticket in (posting, _marked(finished, "running"), finished):
                 await machine.save(ticket)
                 with pytest.raises(errors.MessageInterrupted) as caught:

@@ -60,6 +60,8 @@ def segments_of(path: str) -> list[str]:
             raise Problem(400, "the path has an empty or a dot segment")
         if any(bad in "/\\" or bad < " " or bad == "\x7f" for bad in segment):
             raise Problem(400, "the path has an encoded slash or a control character")
+        if any("\ud800" <= bad <= "\udfff" for bad in segment):
+            raise Problem(400, "the path has encoded bytes that are not UTF-8")
     return segments
 
 

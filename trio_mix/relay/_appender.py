@@ -78,14 +78,12 @@ class Appender:
 
     Attributes:
       failing: the error of the last append, while it is tried again.
-      appended: the number of events that were stored.
     """
 
     def __init__(
         self, lease: Lease, ring: Ring, listeners: Mapping[object, Callable[[], None]]
     ) -> None:
         self.failing: LogError | None = None
-        self.appended: int = 0
         self._listeners = listeners
         self._lease = lease
         self._ring = ring
@@ -190,7 +188,6 @@ class Appender:
         """Pass on what is stored (rule 1)."""
         events = [event for group in groups for event in group.events]
         self._bytes -= sum(group.bytes for group in groups)
-        self.appended += len(events)
         self._ring.append(events)
         self._wake_room()
         for group in groups:

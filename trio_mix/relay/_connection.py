@@ -245,11 +245,14 @@ async def open_listeners(host: str, port: int, backlog: int = 1024) -> list[Conn
       backlog: how many connections may wait to be accepted.
 
     Raises:
-      OSError: an address cannot be bound.
+      OSError: the host has no address, or an address cannot be bound.
     """
-    found = await trio.socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )
+    try:
+        found = await trio.socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except UnicodeError as error:
+        raise OSError(f"{host!r} is not the name of a host") from error
     listeners: list[ConnectionListener] = []
     problem = OSError(f"{host!r} has no address")
     for family, kind, protocol, _, address in dict.fromkeys(found):

@@ -61,10 +61,6 @@ class Grant:
         """Return whether the token covers a session."""
         return self.sessions is None or session_id in self.sessions
 
-    def may(self, verb: Verb) -> bool:
-        """Return whether the token allows an operation."""
-        return verb in self.verbs
-
     def check(self, verb: Verb, session_id: str | None = None) -> None:
         """Raise if the token does not allow an operation.
 
@@ -202,6 +198,8 @@ class _TokenFile(_Source):
         except (OSError, ValueError) as exc:
             if isinstance(exc, ConfigurationError):
                 raise
+            if isinstance(exc, OSError):
+                self._read_of = None  # may pass: read it again for the next request
             reason = exc.strerror if isinstance(exc, OSError) else str(exc)
             raise ConfigurationError(
                 f"The token file {self._path!r} cannot be read: {reason}. `trio-mix relay token "

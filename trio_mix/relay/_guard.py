@@ -73,7 +73,7 @@ class OriginGuard:
                 ("Vary", "Origin"),
             ]
         own = {f"{scheme}://{host}".lower() for scheme in ("http", "https")}
-        if head.method not in _SAFE and origin.lower() not in own:
+        if not _is_safe(head) and origin.lower() not in own:
             raise _foreign()
         return []
 
@@ -87,8 +87,13 @@ class OriginGuard:
 
     def _check_site(self, head: RequestHead) -> None:
         site = head.headers.get("sec-fetch-site", "none")
-        if head.method not in _SAFE and site not in ("same-origin", "none"):
+        if not _is_safe(head) and site not in ("same-origin", "none"):
             raise _foreign()
+
+
+def _is_safe(head: RequestHead) -> bool:
+    """Return whether a browser keeps the response from a page of another origin (CORS)."""
+    return head.method in _SAFE and "upgrade" not in head.headers  # CORS is not for WebSockets
 
 
 def _foreign() -> Problem:

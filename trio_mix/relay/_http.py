@@ -117,6 +117,11 @@ class Exchange:
         """Whether the head of a response was sent."""
         return self.status != 0
 
+    @property
+    def body_read(self) -> bool:
+        """Whether nothing of the request's body is left."""
+        return self._h11.their_state is not h11.SEND_BODY
+
     async def read_body(self, limit: int | None = None) -> bytes:
         """Return the whole body.
 
@@ -213,11 +218,13 @@ class Exchange:
 
     async def switch(self, headers: Iterable[tuple[str, str]]) -> None:
         """Accept another protocol (101); a takeover must follow."""
-        self.status = 101
+        encoded = [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers]
         head = h11.InformationalResponse(
-            status_code=101, headers=list(headers), reason=b"Switching Protocols"
+            status_code=101, headers=encoded, reason=b"Switching Protocols"
         )
-        await self._send(self._h11.send(head) or b"")
+        data = self._h11.send(head) or b""
+        self.status = 101
+        await self._send(data)
 
     def early_bytes(self) -> bytes:
         """Return what the client sent after this request's head, for a takeover."""
@@ -252,11 +259,13 @@ class Exchange:
         scope.cancel(reason="the client has left")
 
     def _head(self, status: int, headers: Iterable[tuple[str, str]]) -> bytes:
-        self.status = status
         reason = HTTPStatus(status).phrase if status in set(HTTPStatus) else ""
         every = [*headers, *self.added_headers]
-        head = h11.Response(status_code=status, headers=every, reason=reason.encode())
-        return self._h11.send(head) or b""
+        encoded = [(name.encode("ascii"), value.encode("latin-1")) for name, value in every]
+        head = h11.Response(status_code=status, headers=encoded, reason=reason.encode())
+        data = self._h11.send(head) or b""
+        self.status = status
+        return data
 
     async def _send(self, data: bytes) -> None:  # noqa: ASYNC910 - reading and sending wait
         view = memoryview(data)
@@ -315,7 +324,8 @@ async def _serve_requests(
             return takeover
         await _finish_request(exchange)
         if protocol.our_state is not h11.DONE or protocol.their_state is not h11.DONE:
-            if protocol.our_state is h11.DONE or protocol.our_state is h11.MUST_CLOSE:
+            unread = protocol.their_state in (h11.SEND_BODY, h11.ERROR)
+            if unread and protocol.our_state in (h11.DONE, h11.MUST_CLOSE):
                 await _discard(connection)
             return None
         protocol.start_next_cycle()
@@ -347,7 +357,8 @@ async def _finish_request(exchange: Exchange) -> None:  # noqa: ASYNC910 - readi
     """Read a small rest of the body, so that the connection can be used again (rule 2)."""
     headers = exchange.head.headers
     length = headers.get("content-length", "0")
-    if "transfer-encoding" in headers or not length.isdecimal() or int(length) > _READ:
+    large = "transfer-encoding" in headers or not length.isdecimal() or int(length) > _READ
+    if large or exchange.body_read:
         await trio.lowlevel.checkpoint()
         return
     with trio.move_on_after(_CLEANUP):  # noqa: ASYNC912 - reading and sending wait

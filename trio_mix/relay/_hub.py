@@ -152,11 +152,15 @@ class Hub:
                 while owner.queue.current is not None and owner.closed is None:
                     await owner.queue.current.over.wait()
                     await trio.lowlevel.checkpoint()
-        for owner in owners:
-            owner.stop("drained")
+        self.stop("drained")
         for owner in owners:
             await owner.ended.wait()
         await trio.lowlevel.checkpoint()
+
+    def stop(self, reason: str) -> None:
+        """Close all sessions, without waiting for their turns."""
+        for owner in list(self._owners.values()):
+            owner.stop(reason)
 
     # -- the server ---------------------------------------------------------------------------
 
@@ -208,8 +212,7 @@ class Hub:
         self._set_generation(found)
         if before is not None:
             _logger.warning("The server was of generation %r and is %r now.", before, found)
-            for owner in list(self._owners.values()):
-                owner.stop("the server was replaced by another version")
+            self.stop("the server was replaced by another version")
             for session_id in await self._log.outbox.sessions():
                 await self._owner(session_id)
 

@@ -48,6 +48,7 @@ _log = get_logger("trio_mix.relay")
 _ENTERED_TWICE: Final = "this Relay can be entered once: make a new one"
 _IN_MEMORY: Final = "localhost"
 _LAST_RESPONSES: Final = 1.0
+_CLEANUP: Final = 5.0
 """Seconds that handlers may take to finish after a drain."""
 
 
@@ -149,7 +150,14 @@ class Relay:
           LogError: the log cannot be opened.
           UsageError: the relay was entered before.
         """
-        await self._hub.__aenter__()
+        try:
+            await self._hub.__aenter__()
+        except UsageError:  # it is in use
+            raise
+        except BaseException:
+            with trio.move_on_after(_CLEANUP, shield=True):
+                await self._mix.aclose()
+            raise
         nursery = await self._tasks.open()  # the last one, because it is closed first
         self._hub.announcements.subscribe(self._streams.announce)
         nursery.start_soon(self._streams.run)
@@ -166,6 +174,7 @@ class Relay:
         with trio.CancelScope(shield=True):  # noqa: ASYNC912 - nothing may be served
             for served in self._serving:
                 await served.wait()
+        self._hub.stop("the relay is closed")  # ends requests that wait for the log
         try:
             await self._tasks.close("the relay is closed", exc)
         finally:

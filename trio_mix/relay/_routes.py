@@ -13,7 +13,6 @@ Rules (tests cite the numbers):
 
 from __future__ import annotations
 
-import json
 import math
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final, final
@@ -32,6 +31,7 @@ from trio_mix.relay._sends import (
     finished_answer,
     idempotency_key,
     is_slash_command,
+    json_body,
     parse_send,
     wants_async,
 )
@@ -154,15 +154,15 @@ class Routes:
                 await exchange.respond(200, text, METRICS_TYPE)
             case "GET" | "HEAD", ["turns", turn_id]:
                 turn = await self._turn(exchange, turn_id, "read")
-                await exchange.respond(200, _json(turn.to_json()))
+                await exchange.respond(200, json_body(turn.to_json()))
             case "POST", ["turns", turn_id, "cancel"]:
                 await self._turn(exchange, turn_id, "cancel")
                 turn = await self.hub.cancel(turn_id)
-                await exchange.respond(200, _json(turn.to_json()))
+                await exchange.respond(200, json_body(turn.to_json()))
             case "GET" | "HEAD", ["sessions", session_id, "presence"]:
                 self.grant_of(exchange).check("read", session_id)
                 consumers = self._streams.consumers_of(session_id)
-                await exchange.respond(200, _json({"consumers": consumers}))
+                await exchange.respond(200, json_body({"consumers": consumers}))
             case _:
                 self.grant_of(exchange)
                 raise Problem(404, "the relay has no such path or method")
@@ -313,7 +313,3 @@ def _problem_of(error: RelayError) -> Problem:
     if isinstance(error, Unauthorized):
         headers.append(("WWW-Authenticate", 'Bearer realm="mix-relay"'))
     return Problem(error.status, str(error), headers=headers)
-
-
-def _json(fields: object) -> bytes:
-    return (json.dumps(fields) + "\n").encode()

@@ -70,6 +70,8 @@ async def serve_rpc(
             raise
         await _respond(exchange, call, error=(_APPLICATION, str(error)))
     except Problem as problem:
+        if exchange.responded:
+            raise  # the response was passed on in part
         code = _BAD_PARAMETER if problem.status == 400 else _APPLICATION
         await _respond(exchange, call, error=(code, problem.message))
     else:

@@ -29,6 +29,7 @@ __all__ = [
     "finished_answer",
     "idempotency_key",
     "is_slash_command",
+    "json_body",
     "parse_send",
     "wants_async",
 ]
@@ -141,7 +142,7 @@ def accepted_answer(turn: TurnRecord, path: SendPath) -> tuple[int, bytes]:
     """Return the answer to a send whose turn is not over."""
     status = "broadcasted" if path == "pipeline" else "processing"
     fields = {"status": status, "sessionId": turn.session_id, "turnId": turn.turn_id}
-    return (200 if path == "pipeline" else 202), _json(fields)
+    return (200 if path == "pipeline" else 202), json_body(fields)
 
 
 def finished_answer(turn: TurnRecord) -> tuple[int, bytes]:
@@ -164,8 +165,9 @@ def finished_answer(turn: TurnRecord) -> tuple[int, bytes]:
         "assistantResponse": outcome.final_text or outcome.text,
         "turnId": turn.turn_id,
     }
-    return 200, _json(fields)
+    return 200, json_body(fields)
 
 
-def _json(fields: object) -> bytes:
+def json_body(fields: object) -> bytes:
+    """Return the body of a response."""
     return (json.dumps(fields) + "\n").encode()

@@ -102,14 +102,19 @@ class SqliteLog:
         self._started = (time.time(), time.monotonic())
         connection, sizes = await trio.to_thread.run_sync(self._open)
         self._limiter = trio.CapacityLimiter(_READERS)
-        self._writer = Writer(
-            connection,
-            self._path,
-            interval=self._interval,
-            retention=self._retention,
-            now=self.now,
-            sizes=sizes,
-        )
+        try:
+            self._writer = Writer(
+                connection,
+                self._path,
+                interval=self._interval,
+                retention=self._retention,
+                now=self.now,
+                sizes=sizes,
+            )
+        except BaseException:  # no thread can be started
+            connection.close()
+            self._release_lock()
+            raise
         return self
 
     async def __aexit__(
@@ -284,18 +289,22 @@ class SqliteLog:
         self._opened()
 
         def in_thread() -> T:
+            connection: sqlite3.Connection | None = None
             try:
-                connection = self._readers.pop()
-            except IndexError:
-                connection = sqlite3.connect(
-                    self._path, timeout=5.0, isolation_level=None, check_same_thread=False
-                )
-            try:
+                try:
+                    connection = self._readers.pop()
+                except IndexError:
+                    connection = sqlite3.connect(
+                        self._path, timeout=5.0, isolation_level=None, check_same_thread=False
+                    )
                 return run(connection)
             except sqlite3.Error as exc:
                 raise as_log_error(exc, self._path) from exc
             finally:
-                self._readers.append(connection)
+                if connection is not None and self._lock is not None:
+                    self._readers.append(connection)
+                elif connection is not None:
+                    connection.close()  # the log was closed meanwhile
 
         return await trio.to_thread.run_sync(in_thread, limiter=self._limiter)
 
@@ -311,9 +320,7 @@ class SqliteLog:
         except BaseException as exc:
             if connection is not None:
                 connection.close()
-            if self._lock is not None:
-                self._lock.release()
-                self._lock = None
+            self._release_lock()
             if isinstance(exc, sqlite3.Error | OSError):
                 raise as_log_error(exc, self._path) from exc
             raise
@@ -326,6 +333,9 @@ class SqliteLog:
             except sqlite3.Error:  # what was committed is stored
                 continue
         self._readers.clear()
+        self._release_lock()
+
+    def _release_lock(self) -> None:
         if self._lock is not None:
             self._lock.release()
             self._lock = None

@@ -184,7 +184,9 @@ class Writer:
         self.failures += 1
         if len(jobs) > 1 and not isinstance(failure, LogFull | LogBusy):
             for job in jobs:
-                job.failure = self._transaction([job])
+                alone = self._transaction([job])
+                if alone is not None:  # else the job's own refusal stays, if it has one
+                    job.failure = alone
         else:
             for job in jobs:
                 job.failure = failure

@@ -116,16 +116,13 @@ class TurnQueue:
         turn = ActiveTurn(record)
         self.turns[record.turn_id] = turn
         self.waiting.append(turn)
+        if self._closed:  # while it was being stored: the next owner sends it
+            turn.decided.set()
+            turn.over.set()
         self.on_queued()
 
     async def send(self, request: SendRequest, *, body: str, key: str | None, subject: str) -> Sent:
         """Accept a message; see `SessionFeed.send`."""
-        self._check_open()
-        if len(self.turns) >= self._settings.queue_max:
-            raise QueueFull(
-                f"{len(self.turns)} messages are queued for session {self._session_id!r}: send it "
-                "again later."
-            )
         record = TurnRecord(
             turn_id=new_turn_id(),
             session_id=self._session_id,
@@ -140,6 +137,11 @@ class TurnQueue:
         with trio.CancelScope(shield=True):
             async with self._accepting:
                 self._check_open()
+                if len(self.turns) >= self._settings.queue_max:
+                    raise QueueFull(
+                        f"{len(self.turns)} messages are queued for session {self._session_id!r}: "
+                        "send it again later."
+                    )
                 idle = not self.turns
                 stored = await self._log.outbox.accept(record)
                 if stored.turn_id == record.turn_id:

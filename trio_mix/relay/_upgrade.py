@@ -50,7 +50,10 @@ async def forward_upgrade(exchange: Exchange, mix: Mix) -> Takeover | None:
     request = h11.Request(
         method="GET",
         target=target.path,
-        headers=[("Host", target.authority.decode("ascii")), *fields.items()],
+        headers=[
+            (b"Host", target.authority),
+            *((name.encode("ascii"), value.encode("latin-1")) for name, value in fields.items()),
+        ],
     )
     upstream: NetworkStream | None = None
     try:
@@ -79,7 +82,11 @@ async def forward_upgrade(exchange: Exchange, mix: Mix) -> Takeover | None:
         ]
         await exchange.respond(answer.status_code, body, "text/plain", kept)
         return None
-    await exchange.switch(headers)
+    try:
+        await exchange.switch(headers)
+    except BaseException:  # the client has left
+        await _close(upstream)
+        raise
     opened, late, early = upstream, parser.trailing_data[0], exchange.early_bytes()
 
     async def serve(connection: ServerConnection) -> None:
