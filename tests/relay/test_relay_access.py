@@ -284,3 +284,10 @@ def test_the_parameters_of_the_relay_are_not_passed_on(pairs: list[str]) -> None
     head = RequestHead("GET", "/x", [], {}, target, "1.1")
     kept = [pair for pair in pairs if "lay" not in pair]
     assert upstream_target(head).partition("?")[2] == "&".join(kept)
+
+
+def test_a_path_that_is_not_utf_8_is_refused() -> None:
+    for path in ("/relay/turns/%ff", "/api/sessions/%ed%a0%80/cancel"):
+        with pytest.raises(Problem) as caught:
+            segments_of(path)
+        assert caught.value.status == 400

@@ -193,3 +193,21 @@ def test_a_key_that_is_too_short_or_missing_is_refused(tmp_path: Path) -> None:
         Auth.jwt()
     with pytest.raises(ConfigurationError, match="cannot be read: No such file"):
         Auth.jwt(key_file=tmp_path / "none")
+
+
+def test_a_file_that_could_not_be_opened_is_read_at_the_next_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "tokens.toml"
+    first = new_token(path, sessions=None, verbs=["read"])
+    auth = Auth.tokens(path)
+    auth.check(first)
+    second = new_token(path, sessions=None, verbs=["read"])
+
+    def no_descriptor(*_: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("builtins.open", no_descriptor)
+        auth.check(first)
+    auth.check(second)

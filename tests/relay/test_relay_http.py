@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import trio
+import trio.testing
 
 from trio_mix.relay._connection import StreamConnection
 from trio_mix.relay._http import Exchange, HttpLimits, Takeover, serve_connection
@@ -253,3 +254,29 @@ async def test_head_and_http_1_0_are_answered_by_their_rules() -> None:
             await client.send_all(request)
             head, _, rest = (await receive_end(client)).partition(b"\r\n\r\n")
             assert (b"chunked" in head, rest) == (chunked, body), request
+
+
+async def test_a_header_that_is_not_ascii_is_passed_on() -> None:
+    async def name_file(exchange: Exchange) -> None:
+        headers = [("Content-Disposition", 'inline; filename="\u00fc.png"')]
+        await exchange.respond(200, b"x", "image/png", headers)
+
+    async with connected(name_file) as client:
+        await client.send_all(GET)
+        data = await client.receive_some()
+    assert b'filename="\xfc.png"' in data
+
+
+async def test_a_connection_that_is_not_kept_is_closed_at_once(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    for request in (
+        GET.replace(b"Host", b"Connection: close\r\nHost"),
+        b"POST /x HTTP/1.1\r\nHost: relay\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}",
+    ):
+        async with connected() as client:
+            before = trio.current_time()
+            await client.send_all(request)
+            while await client.receive_some():
+                pass
+            assert trio.current_time() == before, request

@@ -20,6 +20,7 @@ from trio_mix.errors import ConfigurationError, UsageError
 from trio_mix.relay import Retention, SqliteLog, _sqlite, _sqlite_schema
 from trio_mix.relay._cursor import missed_after
 from trio_mix.relay._errors import (
+    Fenced,
     LogBusy,
     LogCorrupt,
     LogError,
@@ -28,6 +29,7 @@ from trio_mix.relay._errors import (
     LogTooNew,
 )
 from trio_mix.relay._ids import EPOCH
+from trio_mix.relay._sqlite_writer import Job
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -299,3 +301,58 @@ async def test_a_log_is_used_inside_its_scope(tmp_path: Path) -> None:
         SqliteLog("relay.db", synchronous="off")  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="between 0 and 1 second"):
         SqliteLog("relay.db", commit_interval=-1.0)
+
+
+async def test_a_refused_append_stays_refused_beside_a_job_that_fails(tmp_path: Path) -> None:
+    async with SqliteLog(tmp_path / "relay.db", commit_interval=0.2) as log:
+        old = await log.acquire("s")
+        await log.acquire("s")
+        failed: list[str] = []
+
+        def fail(_: sqlite3.Connection) -> None:
+            raise RuntimeError("another job")
+
+        async def broken() -> None:
+            with pytest.raises(RuntimeError):
+                await log.write(Job(fail))
+            failed.append("job")
+
+        async def fenced() -> None:
+            with pytest.raises(Fenced):
+                await old.append(made(old, 1))
+            failed.append("append")
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(broken)
+            nursery.start_soon(fenced)
+        assert sorted(failed) == ["append", "job"]
+        assert await log.read("s", 0) == []
+
+
+async def test_a_log_whose_thread_cannot_start_can_be_opened_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_thread(*_: object, **__: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_sqlite, "Writer", no_thread)
+        with pytest.raises(RuntimeError, match="thread"):
+            async with SqliteLog(tmp_path / "relay.db"):
+                pass
+    async with SqliteLog(tmp_path / "relay.db") as log:
+        await log.remember("a", "b")
+
+
+async def test_a_reader_that_cannot_open_the_file_raises_an_error_of_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_descriptor(*_: object, **__: object) -> None:
+        raise sqlite3.OperationalError("unable to open database file")
+
+    async with SqliteLog(tmp_path / "relay.db") as log:
+        with monkeypatch.context() as patch:
+            patch.setattr(_sqlite.sqlite3, "connect", no_descriptor)
+            with pytest.raises(LogError):
+                await log.recall("a")
+        assert await log.recall("a") is None

@@ -65,3 +65,24 @@ async def test_the_tunnel_passes_through_with_manage_only(tmp_path: Path) -> Non
         assert dict(opened.query) == {"token": "browser"}
         assert owner not in repr(dict(opened.headers))
         nursery.cancel_scope.cancel()
+
+
+async def test_a_page_of_another_origin_cannot_open_the_tunnel(tmp_path: Path) -> None:
+    async with (
+        MixServer("async") as server,
+        Relay(server.url, log=SqliteLog(tmp_path / "relay.db")) as relay,
+        trio.open_nursery() as nursery,
+    ):
+        url = await nursery.start(relay.serve, "127.0.0.1", 0)
+        await relay.wait_ready()
+        path = f"/api/v1/tunnel/cdp/session/{server.create_session()}?token=browser"
+        for headers in (
+            {"Origin": "https://evil.example"},
+            {"Sec-Fetch-Site": "cross-site"},
+        ):
+            answer = await call(cast("Target", relay), "GET", path, None, {**UPGRADE, **headers})
+            assert answer.status == 403, headers
+        origin = [(b"Origin", url.encode())]
+        async with open_websocket_url(url.replace("http", "ws") + path, extra_headers=origin):
+            pass
+        nursery.cancel_scope.cancel()
