@@ -34,7 +34,6 @@ __all__ = [
     "Draft",
     "Round",
     "WireStyle",
-    "advance",
     "bridge",
     "may_resend",
     "outcome_of_failure",
@@ -55,11 +54,6 @@ TRANSITIONS: Final[Mapping[TurnState, frozenset[TurnState]]] = {
     _S.CANCELLED: frozenset(),
 }
 """The states that can follow each state. *Accepted* follows *posting* if no byte was sent."""
-
-
-def advance(state: TurnState, target: TurnState) -> bool:
-    """Return whether a turn can go from one state to another (rule 1)."""
-    return target in TRANSITIONS[state]
 
 
 def may_resend(state: TurnState, *, takeover: bool) -> bool:
