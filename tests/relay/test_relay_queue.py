@@ -16,8 +16,7 @@ from trio_mix.relay._turn_queue import TurnQueue
 if TYPE_CHECKING:
     from trio.testing import MockClock
 
-    from trio_mix.relay._records import TurnRecord
-    from trio_mix.relay._turn_queue import Sent
+    from trio_mix.relay._records import Sent, TurnRecord
 
 
 class SlowLog:

@@ -352,7 +352,7 @@ async def test_a_reader_that_cannot_open_the_file_raises_an_error_of_the_log(
 
     async with SqliteLog(tmp_path / "relay.db") as log:
         with monkeypatch.context() as patch:
-            patch.setattr(_sqlite.sqlite3, "connect", no_descriptor)
+            patch.setattr(sqlite3, "connect", no_descriptor)
             with pytest.raises(LogError):
                 await log.recall("a")
         assert await log.recall("a") is None
