@@ -9,7 +9,9 @@ import pytest
 import trio
 
 from tests.support.networks import WrappedStream
+from tests.support.raw_session import RawSession, connected, frame, opened
 from trio_mix import Mix
+from trio_mix import events as ev
 from trio_mix.testing import MixServer, Pause, Say, Turn
 
 if TYPE_CHECKING:
@@ -130,3 +132,31 @@ async def test_a_slow_consumer_is_not_silence(autojump_clock: MockClock) -> None
                     await trio.sleep(4)
             assert message.reply.text == "a b c d e f g and the end"
             assert session.statistics().losses == 0
+
+
+async def test_events_whose_passing_on_outlasts_the_deadline_are_passed_on_once(
+    autojump_clock: MockClock,
+) -> None:
+    world = RawSession(connected("1"))
+    async with (
+        opened(world, idle_timeout=1.0) as session,
+        session.subscribe(buffer=2) as everything,
+    ):
+        texts: list[str] = []
+
+        async def busy() -> None:
+            async for event in everything:
+                if isinstance(event, ev.ContentEvent):
+                    texts.append(event.content)
+                    autojump_clock.jump(0.5)
+                    if event.content == "9":
+                        return
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(busy)
+            await trio.sleep(0.5)
+            await world.send(
+                b"".join(frame("content", f'{{"content":"{number}"}}') for number in range(10))
+            )
+        assert texts == [str(number) for number in range(10)]
+        assert session.statistics().losses == 0

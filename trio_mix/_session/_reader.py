@@ -220,6 +220,7 @@ class Reader:
                     item = await self.source.next()
                     # A scope costs as much as a few events: one serves many reads.
                     if isinstance(item, Events) and not scope.cancel_called:
+                        scope.deadline = math.inf  # it was that of the read
                         await self._take(item)
                         item = None
             finally:
@@ -308,6 +309,7 @@ class Reader:
                 await self._wait_for_consumers()
         finally:
             self._passing_on = False
+            self._last_read = trio.current_time()  # nothing was read meanwhile: no silence
             if not self.source.has_more:
                 self._wake_waiting()
 
