@@ -15,7 +15,15 @@ from trio_mix import Mix, errors
 from trio_mix import events as ev
 from trio_mix._session._budget import Budget
 from trio_mix._session._buffers import EventBuffer, MessageBuffer, SubscriberBuffer
-from trio_mix.testing import CancelRequested, MixServer, Say, Turn, UseTool
+from trio_mix.testing import (
+    CancelRequested,
+    MessageFinished,
+    MixServer,
+    Pause,
+    Say,
+    Turn,
+    UseTool,
+)
 
 if TYPE_CHECKING:
     from trio_mix import SessionStream
@@ -112,6 +120,22 @@ async def test_a_message_that_nobody_iterates_fails_with_the_name_of_the_setting
             assert caught.value.partial is not None
             assert caught.value.partial.text.startswith("x" * BIG)
             assert budget_of(session).used <= LIMIT
+
+
+async def test_a_message_that_is_cancelled_before_its_first_event_holds_no_memory(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with MixServer("blocking", pace=0.0, listen=False, cancel_endpoint=False) as server:
+        server.script("go", Turn(Pause(2), Say("x" * BIG)))
+        async with (
+            Mix(server.url, network=server.network) as mix,
+            mix.open_stream(server.create_session()) as session,
+        ):
+            with trio.move_on_after(0.5):
+                await session.ask("go")
+            await server.wait_for(MessageFinished)
+            await trio.sleep(1)
+            assert budget_of(session).used == 0
 
 
 async def test_a_reply_that_is_iterated_may_be_larger_than_all_buffers() -> None:

@@ -317,6 +317,7 @@ class StreamController(ReaderHost):
         try:
             await state.started.wait()
         except BaseException:
+            state.buffer.discard()  # nothing iterates it any more
             await leave_message(state, self.settings.cleanup_timeout)
             await save_ticket(state, resumption, self.settings.cleanup_timeout)
             raise
