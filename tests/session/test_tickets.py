@@ -430,3 +430,28 @@ async def test_a_message_that_is_absent_is_sent_again_when_another_turn_of_the_s
             assert reply.resent
             assert "Long" not in reply.text
         assert server.runs("go") == 1
+
+
+@pytest.mark.parametrize("hanging", ["posting", "running", "finished"])
+async def test_a_save_that_hangs_delays_leaving_and_stops_no_later_message(
+    hanging: str, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def save(ticket: Ticket) -> None:
+        if ticket.state == hanging:
+            await trio.sleep_forever()
+
+    async with MixServer("async", listen=False, pace=0.0) as server:
+        server.script("go", Turn(Say("One"), *([] if hanging == "finished" else [Hang()])))
+        async with (
+            Machine(server, server.create_session()) as machine,
+            machine.process() as session,
+        ):
+            ticket = await session.prepare("go")
+            with trio.move_on_after(5):
+                async with session.resume(ticket, save=save) as message:
+                    await message.wait()
+            with trio.fail_after(60):
+                assert (await session.ask("next")).text
+        assert server.runs("go") == (0 if hanging == "posting" else 1)
+    warned = [each for each in caplog.records if "could not be saved" in each.getMessage()]
+    assert len(warned) == (0 if hanging == "posting" else 1)

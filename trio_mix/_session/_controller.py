@@ -319,10 +319,10 @@ class StreamController(ReaderHost):
         except BaseException:
             state.buffer.discard()  # nothing iterates it any more
             await leave_message(state, self.settings.cleanup_timeout)
-            await save_ticket(state, resumption, self.settings.cleanup_timeout)
+            await save_ticket(state, resumption)
             raise
         if state.failure is not None and not state.turn.events:
-            await save_ticket(state, resumption, self.settings.cleanup_timeout)
+            await save_ticket(state, resumption)
             raise state.failure
         return state
 

@@ -43,17 +43,14 @@ async def leave_message(
                 await state.turn_over.wait()
 
 
-async def save_ticket(
-    state: MessageState, resumption: Resumption | None, cleanup_timeout: float
-) -> None:
-    """Save the ticket of a message that is over, or left; shielded, with a deadline.
+async def save_ticket(state: MessageState, resumption: Resumption | None) -> None:
+    """Save the ticket of a message that is over, or left; shielded, within ``cleanup_timeout``.
 
     Args:
       state: the message.
       resumption: its ticket; None if it has none.
-      cleanup_timeout: the seconds that it may take.
     """
     if resumption is not None:
-        with trio.move_on_after(cleanup_timeout, shield=True):
+        with trio.CancelScope(shield=True):
             await resumption.update(state)
     await trio.lowlevel.cancel_shielded_checkpoint()

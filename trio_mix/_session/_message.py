@@ -208,7 +208,7 @@ class Message(AsyncScope):
                 )
             state.buffer.discard()
             if self._resumption is not None:
-                await save_ticket(state, self._resumption, timeout)
+                await save_ticket(state, self._resumption)
                 self._resumption.end()
             if self._hooks is not None:
                 await self._hooks.leave(state, exc, early=early)

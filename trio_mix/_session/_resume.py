@@ -2,8 +2,8 @@
 
 Rule 1  A ticket is saved as "posting" before the first byte of the POST. If saving it fails, the
         message is not sent.
-Rule 2  What becomes known later is saved too. If that fails, a warning is logged: the stored
-        messages show it again.
+Rule 2  What becomes known later is saved too. If that fails, or takes too long, a warning is
+        logged: the stored messages show it again.
 Rule 3  A ticket that was never marked was never sent if it is always saved, or if this client has
         prepared it and has not resumed it yet. The stored messages decide about all others.
 Rule 4  One ticket is resumed once at a time in a process.
@@ -160,19 +160,21 @@ class Resumption:
             self.ticket = ticket
 
     async def update(self, state: MessageState) -> None:
-        """Save what has become known since (rule 2)."""
-        async with self._saving:
-            ticket = self._newest(state)
-            if ticket == self.ticket:
-                return  # noqa: ASYNC910 - the caller has checkpoints
-            self.ticket = ticket
-            if self._save is not None:
-                try:
-                    await call(self._save, ticket)
-                except Exception as exc:  # noqa: BLE001 - whatever the program's function raises
-                    if not self._save_failed:
-                        warn_not_saved(ticket.session_id, exc)
-                    self._save_failed = True
+        """Save what has become known since, within ``cleanup_timeout`` (rule 2)."""
+        if self.ticket.state == "prepared" and self.ticket == self._newest(state):
+            return  # noqa: ASYNC910 - the caller has checkpoints; `before_post` may be saving
+        try:
+            with trio.fail_after(state.recovery.limits.cleanup_timeout):
+                async with self._saving:
+                    ticket = self._newest(state)
+                    if ticket != self.ticket:
+                        self.ticket = ticket
+                        if self._save is not None:
+                            await call(self._save, ticket)
+        except Exception as exc:  # noqa: BLE001 - whatever the program's function raises
+            if not self._save_failed:
+                warn_not_saved(self.ticket.session_id, exc)
+            self._save_failed = True
 
     def _newest(self, state: MessageState) -> Ticket:
         turn, now = state.turn, self.ticket.state

@@ -279,7 +279,8 @@ class SessionStream(AsyncScope):
           save: a sync or async function that stores a ticket durably, called with the ticket marked
             ``"posting"`` before the first byte is sent, and again when more is known. With it, a
             ticket that is not marked is sent at once; so every process must pass it. If it raises
-            before the message is sent, the message is not sent and fails with that exception.
+            before the message is sent, the message is not sent and fails with that exception. Later
+            it has ``cleanup_timeout`` seconds; that it raises or takes longer is logged.
           resend: whether a message that may have been sent, and is not stored, is sent again; if
             not, its outcome is unknown.
 
