@@ -144,3 +144,16 @@ async def test_what_was_held_back_is_returned_when_the_stream_ends(
             with pytest.raises(errors.ConfigurationError, match="raw"):
                 async with mix.open_stream(server.create_session()) as session:
                     session.subscribe(heal=True, raw=True)  # type: ignore[call-overload]
+
+
+async def test_entered_after_the_stream_was_closed_it_raises_as_a_plain_one_does() -> None:
+    async with (
+        MixServer("async", listen=False, pace=0.0) as server,
+        Mix(server.url, network=server.network) as mix,
+    ):
+        for heal in (False, True):
+            async with mix.open_stream(server.create_session()) as session:
+                everything = session.subscribe(heal=heal)
+            async with everything:
+                with pytest.raises(errors.StreamClosed):
+                    await anext(everything)

@@ -129,9 +129,10 @@ class Healings:
         self._running: list[Healing] = []
 
     def start(self, healing: Healing, name: str) -> None:
-        """Heal a subscription, in a task."""
+        """Heal a subscription, in a task; nothing is to be healed if the stream has ended."""
         self._running.append(healing)
-        self._nursery.start_soon(healing.run, name=name)
+        if not healing.buffer.closed:
+            self._nursery.start_soon(healing.run, name=name)
 
     def end(self, healing: Healing) -> None:
         """Heal a subscription no longer."""
