@@ -97,3 +97,14 @@ def test_the_turn_id_is_the_last_field_of_the_data() -> None:
     assert turn_id_of(json.dumps({"content": "x" * 10_000, "turnId": "t"})) == "t"
     for other in ("", "{}", '{"turnId":"a","x":1}', json.dumps({"content": '"turnId":"t"}'})):
         assert turn_id_of(other) is None
+
+
+def test_a_busy_server_is_reported_also_if_its_error_has_a_turn_id() -> None:
+    busy: ev.Event = ev.ErrorEvent(error="session is currently processing another request")
+    for turn_id in (None, "t1"):
+        router = TurnRouter(WireTraits(ids=False, answers=False, turn_ids=True))
+        turn = posted(router)
+        router.name(turn, None)
+        route = router.route([busy], [turn_id])
+        assert (route.turn, route.busy) == (turn, busy)
+        assert turn.phase is Phase.REGISTERED

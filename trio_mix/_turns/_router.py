@@ -256,11 +256,10 @@ class TurnRouter:
         named = iter(turn_ids)
         for event in events:
             turn_id = next(named, None)
-            if turn_id is not None:
-                mine += self._by_turn_id(event, turn_id)
-                continue
             streaming = self._streaming
-            if (
+            if turn_id is not None:
+                owned = self._by_turn_id(event, turn_id)
+            elif (
                 streaming is not None
                 and type(event) is streaming[1]
                 and ids_of(event) == streaming[2]
@@ -271,7 +270,8 @@ class TurnRouter:
                 else:
                     self.others += 1
                 continue
-            owned = self._route(event)
+            else:
+                owned = self._route(event)
             if owned is _BUSY:
                 busy = event
             else:
