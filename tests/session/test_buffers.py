@@ -10,6 +10,7 @@ from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 from tests.support.event_makers import done, says, thinks, tool
 from trio_mix import events as ev
+from trio_mix._session._budget import Budget
 from trio_mix._session._buffers import (
     HARD_LIMIT_FACTOR,
     MERGED_CHARACTERS,
@@ -375,3 +376,20 @@ def test_gaps_count_exactly_what_is_missing_where_it_is_missing(acts: list[str],
         assert at == count
 
     trio.run(main)
+
+
+async def test_shedding_drops_the_older_half_also_if_frames_are_larger_than_texts() -> None:
+    for received in (False, True):
+        buffer: SubscriberBuffer[ev.Event] = SubscriberBuffer(1000)
+        buffer.budget = Budget(100_000)
+        for _ in range(400):
+            buffer.put([says("word")], 150)
+        if received:
+            assert await anext(buffer) == says("word")
+        before, held = buffer.bytes, len(buffer)
+        buffer.shed()
+        assert held // 2 - 1 <= len(buffer) <= held // 2 + 1
+        assert before // 2 - 150 <= buffer.bytes <= before // 2
+        gap = await anext(buffer)
+        assert isinstance(gap, ev.StreamGapEvent)
+        assert gap.missed == held - len(buffer)

@@ -302,15 +302,17 @@ class SubscriberBuffer(EventBuffer["_Item | ev.StreamGapEvent"], Generic[_Item])
 
     def _drop_oldest(self) -> None:
         received = bool(self._received)
-        dropped = (self._received or self._sent).popleft()  # type: ignore[union-attr]
+        queue: deque[Any] = self._received or self._sent  # type: ignore[assignment]
+        dropped = queue.popleft()
         self._missed += 1
         self._at_once = 0  # the gap event comes before what could be taken at once
         if isinstance(dropped, ev.StreamGapEvent):
             self._reasons[1:] = [dropped.reason]
         if self.budget is not None:
             counted = self._received_bytes if received else self.bytes - self._received_bytes
-            last = not (self._received if received else self._sent)
-            size = counted if last else min(counted, self._size_of(dropped))
+            # `put` may have counted more than the text of the events: at least an equal share goes.
+            share = counted // (len(queue) + 1)
+            size = min(counted, max(self._size_of(dropped), share)) if queue else counted
             self._received_bytes -= size if received else 0
             self._shrink(size)
 
