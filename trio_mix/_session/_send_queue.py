@@ -37,11 +37,6 @@ class SendQueue:
         return len(self._waiting)
 
     @property
-    def is_resumed(self) -> bool:
-        """Whether tasks can acquire the queue."""
-        return self._is_open
-
-    @property
     def held(self) -> bool:
         """Whether a task holds the queue."""
         return self._held
