@@ -153,7 +153,8 @@ async def test_a_permission_request_of_another_client_is_not_put_to_our_policy(
 
             nursery.start_soon(ask_theirs)
             await trio.sleep(0.5)
-            with trio.move_on_after(200):
+            # On pipeline the server may cancel it when the other client gives up its own.
+            with trio.move_on_after(200), suppress(errors.AgentError):
                 await session.ask("ours")
             assert asked == []
             nursery.cancel_scope.cancel()
