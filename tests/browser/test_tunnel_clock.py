@@ -120,21 +120,55 @@ async def test_a_server_that_reads_nothing_loses_the_connection_at_a_bound(
         assert "result" in await bench.end.command("X.y", session_id="S")
 
 
-async def _ask(end: BrowserTunnel) -> None:
+async def test_a_lost_browser_ends_the_tunnel_also_if_its_last_answers_exceed_the_bound(
+    bench: Bench, autojump_clock: MockClock
+) -> None:
+    unread: list[Unread] = []
+
+    async def connect(host: str, port: int) -> trio.abc.Stream:
+        stream = await bench.connect(host, port)
+        if host != "browser.test" and not unread:
+            unread.append(Unread(stream))
+            return unread[0]
+        return stream
+
+    bench.browser.answers |= {"X.y": {"result": {"a": "x" * 2000}}, "X.z": None}
+    async with trio.open_nursery() as nursery:
+        with pytest.raises(BrowserGone):
+            async with bench.tunnel(connect=connect, max_answer_size=2500, max_queue_size=2500):
+                unread[0].stopped = True
+                nursery.start_soon(_ask, bench.end)
+                for _ in range(5):
+                    nursery.start_soon(_ask, bench.end, "X.z")
+                await bench.browser.wait_asked(6)
+                await bench.browser.sockets[0].aclose()
+                await trio.sleep(1)
+        nursery.cancel_scope.cancel()
+
+
+async def _ask(end: BrowserTunnel, method: str = "X.y") -> None:
     with contextlib.suppress(Exception):
-        await end.command("X.y", session_id="S")
+        await end.command(method, session_id="S")
 
 
 class Unread(trio.abc.Stream):
-    """A connection whose other end reads nothing once ``stopped`` is set."""
+    """A connection whose other end reads nothing once ``stopped`` is set.
 
-    def __init__(self, stream: trio.abc.Stream) -> None:
+    With ``finish``, the first send after that returns normally when the connection is closed.
+    """
+
+    def __init__(self, stream: trio.abc.Stream, *, finish: bool = False) -> None:
         self.stopped = False
+        self._finish = finish
+        self._closed = trio.Event()
         self._stream = stream
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         if self.stopped:
-            await trio.sleep_forever()
+            finish, self._finish = self._finish, False
+            with trio.CancelScope(shield=finish):
+                await self._closed.wait()
+            return
         await self._stream.send_all(data)
 
     async def wait_send_all_might_not_block(self) -> None:
@@ -144,6 +178,7 @@ class Unread(trio.abc.Stream):
         return await self._stream.receive_some(max_bytes)
 
     async def aclose(self) -> None:
+        self._closed.set()
         await self._stream.aclose()
 
 

@@ -156,10 +156,11 @@ class DevTools:
     def _fail(
         self, which: Callable[[PendingCall], bool], outcome: Callable[[PendingCall], Outcome]
     ) -> None:
-        for call in [call for call in self._pending.values() if which(call)]:
-            if call.number is not None:
-                del self._pending[call.number]
-            call.done(outcome(call))
+        for number, call in [each for each in self._pending.items() if which(each[1])]:
+            # The outcome of one command may end its connection, which cancels the others.
+            if not call.cancelled:
+                del self._pending[number]
+                call.done(outcome(call))
 
     async def _send(self) -> None:  # noqa: ASYNC910 - a task of its own: nobody awaits it
         try:
@@ -177,9 +178,11 @@ class DevTools:
         except TransportLost as lost:
             self.reason, close_timeout = str(lost), 0
         finally:
-            self._fail(lambda _: True, lambda call: self._lost(call.method))
-            self.gone.set()
-            await self._transport.aclose(close_timeout)
+            try:
+                self._fail(lambda _: True, lambda call: self._lost(call.method))
+            finally:
+                self.gone.set()
+                await self._transport.aclose(close_timeout)
 
     def _take(self, text: str | bytes) -> None:
         message = from_json(text)
