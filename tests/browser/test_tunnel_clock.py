@@ -146,6 +146,29 @@ async def test_a_lost_browser_ends_the_tunnel_also_if_its_last_answers_exceed_th
         nursery.cancel_scope.cancel()
 
 
+async def test_an_answer_that_is_sent_while_the_bound_is_exceeded_is_no_error(
+    bench: Bench, autojump_clock: MockClock
+) -> None:
+    unread: list[Unread] = []
+
+    async def connect(host: str, port: int) -> trio.abc.Stream:
+        stream = await bench.connect(host, port)
+        if host != "browser.test" and not unread:
+            unread.append(Unread(stream, finish=True))
+            return unread[0]
+        return stream
+
+    bench.browser.answers["X.y"] = {"result": {"a": "x" * 2000}}
+    options = {"max_answer_size": 2500, "max_queue_size": 2500}
+    async with bench.tunnel(connect=connect, **options) as tunnel, trio.open_nursery() as nursery:
+        unread[0].stopped = True
+        for _ in range(3):
+            nursery.start_soon(_ask, bench.end)
+        await bench.server.wait_for(TunnelOpened, count=2)
+        nursery.cancel_scope.cancel()
+        assert "did not read the answers" in (tunnel.statistics().last_loss or "")
+
+
 async def _ask(end: BrowserTunnel, method: str = "X.y") -> None:
     with contextlib.suppress(Exception):
         await end.command(method, session_id="S")

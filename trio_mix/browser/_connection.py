@@ -60,6 +60,7 @@ class TunnelConnection:
         self._calls: dict[DevToolsCommand, PendingCall] = {}
         self._outgoing: deque[str] = deque()
         self._outgoing_size = 0
+        self._ended = False
         self._scope: trio.CancelScope | None = None
         self._work = trio.Event()
         self._flushed = trio.Event()
@@ -138,6 +139,8 @@ class TunnelConnection:
         self._commands.submit(call)
 
     def _push(self, answers: Iterable[str]) -> None:
+        if self._ended:
+            return
         for answer in answers:
             self._outgoing.append(answer)
             self._outgoing_size += len(answer)
@@ -155,6 +158,8 @@ class TunnelConnection:
             while self._outgoing:
                 sent = self._outgoing[0]
                 await self._socket.send(sent)
+                if self._ended:  # meanwhile: nothing is queued any more
+                    return
                 self._outgoing.popleft()
                 self._outgoing_size -= len(sent)
             self._flushed.set()
@@ -168,6 +173,8 @@ class TunnelConnection:
             if first is None:
                 first = trio.current_time() + self._settings.command_timeout
             await trio.sleep_until(first)
+            if self._ended:
+                return
             late, due = self._table.expire(trio.current_time())
             for command in late:
                 self._commands.cancel(self._calls.pop(command))
@@ -179,6 +186,7 @@ class TunnelConnection:
             await self._socket.ping(self._settings.ping_timeout)
 
     def _abandon(self) -> None:
+        self._ended = True
         for call in self._calls.values():
             self._commands.cancel(call)
         self._calls.clear()
