@@ -66,16 +66,6 @@ class Redactor:
         """Return the headers with every secret masked in their values."""
         return {name: self.text(value) for name, value in headers.items()}
 
-    def value(self, value: object) -> object:
-        """Return a JSON value with every secret masked in its strings."""
-        if isinstance(value, str):
-            return self.text(value)
-        if isinstance(value, list):
-            return [self.value(each) for each in value]
-        if isinstance(value, dict):
-            return {self.text(str(key)): self.value(each) for key, each in value.items()}
-        return value
-
     def _mask_cut_tail(self, text: str) -> str:
         for form in self._forms:
             for length in range(min(len(form) - 1, len(text)), _SHORTEST - 1, -1):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import json
 import traceback
 from functools import partial
 from typing import TYPE_CHECKING
@@ -12,8 +13,9 @@ import pytest
 import trio
 
 from tests.support.cases import case
-from tests.support.rest_kit import ONCE, answer, refusal
+from tests.support.rest_kit import ONCE, answer, core_over, refusal
 from tests.support.rest_samples import SESSION
+from trio_mix._http import HttpResponse
 from trio_mix._redact import MASK, Redactor
 from trio_mix._rest._core import MixCore
 from trio_mix._rest._options import RequestOptions
@@ -136,6 +138,32 @@ async def test_secrets_in_a_success_that_does_not_fit_are_masked(server: Canned)
     while context is not None:
         assert "tok-12345" not in repr(context)
         context = context.__context__
+
+
+async def test_a_success_that_does_not_fit_is_shown_masked_and_in_64_kib() -> None:
+    secret = "tok-12345"
+    filler = b"[" + b"1," * 200_000
+    long = "x" * 10**6
+    bodies = [
+        filler[:1] + f'"{secret}" x,'.encode() + filler[1:] + b"2]",  # a member that is no JSON
+        filler[:1] + f"{'x' * 193}{secret},".encode() + filler[1:] + b"2]",
+        f"{'x' * 193}{secret}".encode(),
+        f'"{"x" * (65536 - 7)}{secret}"'.encode(),
+        json.dumps([["x" * (1024 - 7) + secret]]).encode(),
+        json.dumps([{long + secret: long}]).encode(),
+        json.dumps([[long[:20_000]] * 20] * 20).encode(),
+        json.dumps([[[[10**17] * 10] * 10] * 20] * 40).encode(),
+    ]
+    for number, body in enumerate(bodies):
+        response = HttpResponse(
+            status_code=200, headers={}, body=body, truncated=False, url="http://mix.test"
+        )
+        core, _ = core_over([response], retries=ONCE, headers={"x-key": secret})
+        with case(number), pytest.raises(ResponseValidationError) as caught:
+            await Sessions(core).get(id="s1")
+        shown = repr(caught.value.value)
+        assert "tok-1" not in shown + str(caught.value) + repr(vars(caught.value))
+        assert len(shown) < 2 * 65536
 
 
 def test_a_secret_that_was_cut_in_two_is_masked() -> None:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
 
     from trio_mix._http import ReceivedResponse
+    from trio_mix._redact import Redactor
     from trio_mix._rest._operation import Operation
     from trio_mix.errors import RequestInfo
 
@@ -100,6 +101,10 @@ class CallResult(Generic[T]):
 
 _MOST_SHOWN: Final = 32
 """How many members of an array or object an exception holds; half as many inside of it."""
+_EXCERPT: Final = 200
+"""How many bytes of a body that is not JSON an exception holds as its value."""
+_COUNTED: Final = 20
+"""As how many characters a value counts in addition to its text: it may be a number."""
 
 _WITHHELD: Final = (
     "The client's headers were not sent, because server_url is of another origin: pass"
@@ -264,7 +269,7 @@ async def _value(
     received: ReceivedResponse,
     unwrap: Callable[[object], Awaitable[object]] | None,
 ) -> T:
-    from trio_mix._wire._large_json import parse_steps
+    from trio_mix._wire._large_json import Unreadable, parse_steps
     from trio_mix._wire._mismatch import Mismatch
     from trio_mix._wire._models import decode_steps, items_of
 
@@ -281,7 +286,8 @@ async def _value(
             value = await unwrap(value)
         return cast("T", None) if empty else await _in_steps(decode_steps(value, operation.result))
     _refuse_html(received)
-    raise Mismatch(problem, "$", received.body[:200].decode(errors="replace"))
+    start = received.body[:_EXCERPT].decode(errors="replace")
+    raise Mismatch(problem, "$", Unreadable(problem, start))
 
 
 def misfit(
@@ -292,14 +298,10 @@ def misfit(
     items: tuple[object, ...] = (),
 ) -> ResponseValidationError:
     """Return the exception for a successful response whose body is invalid."""
-    try:
-        value = received.redactor.value(_beginning(value))
-    except RecursionError:
-        value = "(nested too deep to show)"
     return ResponseValidationError(
         problem,
         path=path,
-        value=value,
+        value=_Beginning(received.redactor).of(value),
         items=items,
         status_code=received.status_code,
         headers=received.shown_headers,
@@ -308,16 +310,39 @@ def misfit(
     )
 
 
-def _beginning(value: object, most: int = _MOST_SHOWN) -> object:
-    """Return a value without what makes it large (rule 3)."""
-    if isinstance(value, str):
-        return value[: 2 * most**3]  # 64 KiB, and less for texts inside, of which there may be many
-    if isinstance(value, list):
-        return [_beginning(each, most // 2) for each in value[:most]]
-    if isinstance(value, dict):
-        some = itertools.islice(value.items(), most)
-        return {key: _beginning(each, most // 2) for key, each in some}
-    return value
+class _Beginning:
+    """The beginning of a JSON value, with all secrets masked (rule 4)."""
+
+    def __init__(self, redactor: Redactor) -> None:
+        self._redactor = redactor
+        self._room = ERROR_BODY_LIMIT
+
+    def of(self, value: object, most: int = _MOST_SHOWN) -> object:
+        """Return a value with at most so many members, with fewer inside of them."""
+        from trio_mix._wire._large_json import Unreadable
+
+        if isinstance(value, Unreadable):
+            return self._text(value.text, most, truncated=True)
+        if isinstance(value, str):
+            return self._text(value, most)
+        self._room -= _COUNTED
+        if isinstance(value, list):
+            some = itertools.islice(value, most)
+            return [self.of(each, most // 2) for each in some if self._room > 0]
+        if isinstance(value, dict):
+            members = itertools.islice(value.items(), most)
+            return {
+                self._text(key, most): self.of(each, most // 2)
+                for key, each in members
+                if self._room > 0
+            }
+        return value
+
+    def _text(self, text: str, most: int, *, truncated: bool = False) -> str:
+        limit = max(min(2 * most**3, self._room), 0)  # less for those inside: there may be many
+        shown = self._redactor.text(text[:limit], truncated=truncated or len(text) > limit)
+        self._room -= len(shown) + _COUNTED
+        return shown
 
 
 def _refuse_unreadable(received: ReceivedResponse) -> None:
@@ -340,10 +365,10 @@ def too_large(received: ReceivedResponse, limit: int) -> ResponseTooLarge:
 
 
 def _refuse_html(received: ReceivedResponse) -> None:
+    from trio_mix._wire._large_json import Unreadable
     from trio_mix._wire._mismatch import Mismatch
 
-    start = received.body[:200].lstrip()
+    start = received.body[:_EXCERPT].lstrip()
     if "html" in received.headers.get("content-type", "").lower() or start.startswith(b"<"):
-        raise Mismatch(
-            "expected a response of the Mix API, but got a web page", "$", start.decode("latin-1")
-        )
+        problem = "expected a response of the Mix API, but got a web page"
+        raise Mismatch(problem, "$", Unreadable(problem, start.decode("latin-1")))

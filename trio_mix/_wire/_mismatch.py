@@ -24,7 +24,7 @@ class Mismatch(Exception):
     Attributes:
       problem: what is wrong, as text.
       path: the JSON path, as ``$[3].createdAt``.
-      value: the value at the path.
+      value: the value at the path; an `Unreadable` has the beginning of its text only.
       items: of the outermost list that the path goes through, the items that fit.
     """
 
@@ -56,7 +56,7 @@ def first_leaf(error: BaseException, shape: Any, value: object, path: str) -> Mi
     """Follow the first branch of a tree of cattrs' exceptions, and the JSON value along with it."""
     if not isinstance(error, BaseValidationError):
         if isinstance(value, Unreadable):
-            return Mismatch(f"expected JSON: {value.problem}", path, value.text)
+            return Mismatch(f"expected JSON: {value.problem}", path, value)
         if isinstance(error, KeyError):
             return Mismatch("a required field is missing", path, None)
         if isinstance(error, WrongType):
