@@ -201,6 +201,16 @@ def test_steps_of_any_size_return_the_value(
         assert parsed(b"\xef\xbb\xbf " + body + b"\n") == expected
 
 
+def test_a_missing_member_of_a_large_array_is_not_skipped() -> None:
+    members = [b'"%b"' % (b"a" * 20_000)] * 40
+    for at in (0, 20, 40):
+        odd = [*members[:at], b"", *members[at:]]
+        with case(at):
+            found: Any = parsed(b"[%b]" % b",".join(odd))
+            assert [isinstance(each, Unreadable) for each in found].count(True) == 1
+            assert len(found) == 41
+
+
 @given(st.binary(max_size=40) | st.text('[]{}",:\\ 1e\ud800', max_size=40), st.integers(2, 9))
 def test_any_bytes_are_a_value_or_no_json(data: bytes | str, step: int) -> None:
     body = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data

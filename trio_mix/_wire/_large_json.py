@@ -143,7 +143,7 @@ class _Members:
                 values = parse(b"[%b]" % self.body[self._from : cut])
             except NotJSON:
                 continue
-            if isinstance(values, list):
+            if isinstance(values, list) and values:  # else a member is missing
                 self.position = self._from = cut + 1
                 self._empty = False
                 return values
