@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.rest_kit import ONCE, answer, canned_server, refusal
+from tests.support.rest_samples import SESSION
 from trio_mix import Mix, MixCore, RequestOptions, errors, funcs
 from trio_mix.resources import Authentication, Files, Sessions, System
 from trio_mix.testing import MixServer
@@ -94,6 +95,25 @@ async def test_another_server_says_nothing_about_the_clients_own(
     server.say(answer(200, []))
     assert await Sessions(core).list() == []
     assert targets(server) == ["/api/sessions"]
+
+
+async def test_the_current_session_of_another_server_can_be_deleted(core: MixCore) -> None:
+    current = "s1"
+
+    def answers(asked: Asked) -> bytes:
+        nonlocal current
+        method = asked.json["method"] if asked.target == "/rpc" and asked.json else None
+        if method == "sessions.delete" and asked.json["params"]["id"] == current:
+            refused = {"code": -32000, "message": "Cannot delete the currently active session"}
+            return answer(200, {"error": refused, "id": 1})
+        if method == "sessions.select":
+            current = asked.json["params"]["id"]
+        return oldest(sessions_list=[SESSION, {**SESSION, "id": "s2"}])(asked)
+
+    async with canned_server(answers) as other:
+        await Sessions(core).delete(id="s1", options=RequestOptions(server_url=other.url))
+        assert current == "s2"
+        assert other.asked[-1].json["method"] == "sessions.delete"
 
 
 async def test_an_argument_that_json_rpc_lacks_is_never_dropped(

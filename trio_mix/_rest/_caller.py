@@ -254,7 +254,7 @@ class Caller:
         own_server = options is None or options.server_url is None
         if operation.rpc is not None and self._speaks_jsonrpc and own_server:
             try:
-                return await self._call_jsonrpc(operation, operation.rpc, values, options)
+                return await self.call_jsonrpc(operation, operation.rpc, values, options)
             except MixDefaultError as error:
                 if isinstance(error, NoSuchOperation) or not from_router(error):
                     raise
@@ -270,15 +270,23 @@ class Caller:
             self._speaks_jsonrpc = self._speaks_jsonrpc or own_server
             if operation.rpc is None:
                 raise
-        return await self._call_jsonrpc(operation, operation.rpc, values, options)
+        return await self.call_jsonrpc(operation, operation.rpc, values, options)
 
-    async def _call_jsonrpc(
+    async def call_jsonrpc(
         self,
         operation: Operation[T],
         method: RpcMethod,
         values: Mapping[str, object],
         options: RequestOptions | None,
     ) -> CallResult[T]:
+        """Call an operation by JSON-RPC without asking whether the server speaks it.
+
+        Args:
+          operation: the operation.
+          method: the method that the operation is in JSON-RPC.
+          values: as for `call`, which documents what is raised.
+          options: what differs for this call.
+        """
         from trio_mix._rest._jsonrpc import RPC_PATH, read_rpc_answer, rpc_body, rpc_operation
 
         secrets = operation.prepare(values).secrets

@@ -200,7 +200,7 @@ class Sessions(Resource):
         others = [each.id for each in await self.list(options=options) if each.id != id]
         if not others:
             raise refusal
-        await self._caller.call(_SELECT, {"id": others[-1]}, options)
+        await self._caller.call_jsonrpc(_SELECT, _SELECT_METHOD, {"id": others[-1]}, options)
         return await self._call(Sessions.delete, options, id=id)
 
     @operation(
@@ -334,9 +334,9 @@ _SELECT: Final = Operation(
     answers=(200,),
     errors=(),
     retry="safe",
-    rpc=RpcMethod("sessions.select", {"id": "id"}),
 )
 """Makes a session the current one; only the oldest servers have one, and the operation."""
+_SELECT_METHOD: Final = RpcMethod("sessions.select", {"id": "id"})
 
 
 def _is_about_current_session(error: ErrorResponse) -> bool:
