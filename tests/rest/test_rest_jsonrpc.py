@@ -228,6 +228,14 @@ async def test_the_text_is_no_file_and_no_response(
         assert await files.get(id="s1", filename="a.txt") == text
 
 
+async def test_a_key_that_is_cut_where_the_text_was_read_to_is_masked(server: Canned) -> None:
+    server.say(answer(raw=b"Mix HTTP JSON-RPC Server sk-plan", headers=PLAIN))
+    async with MixCore(server.url, headers={"x-key": "sk-planted-key"}, retries=ONCE) as core:
+        with pytest.raises(errors.NoSuchOperation) as caught:
+            await Files(core).get(id="s1", filename="a.txt")
+    assert caught.value.body == "Mix HTTP JSON-RPC Server ***"
+
+
 async def test_the_arguments_are_checked_before_any_request(server: Canned) -> None:
     server.answers = oldest()
     async with Mix(server.url, retries=ONCE) as mix:

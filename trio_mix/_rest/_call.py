@@ -98,8 +98,11 @@ class OpenedResponse:
 
     def too_large(self, limit: float) -> ResponseTooLarge:
         """Return the exception for a body that is larger than the limit."""
-        received = self.stream.received(b"", self.request, self.redactor, truncated=True)
-        return too_large(received, int(limit))
+        return too_large(self.received(b""), int(limit))
+
+    def received(self, beginning: bytes) -> ReceivedResponse:
+        """Return the response with the beginning of its body, to show it in an error."""
+        return self.stream.received(beginning, self.request, self.redactor, truncated=True)
 
 
 def json_bytes(body: object, operation: str) -> bytes:

@@ -20,11 +20,10 @@ from typing import TYPE_CHECKING, Final, final
 import trio
 
 from trio_mix._callbacks import check_callback
-from trio_mix._http import ERROR_BODY_LIMIT
 from trio_mix._public import public
 from trio_mix._rest._file_upload import report
 from trio_mix._rest._request import BodyStream, Request
-from trio_mix._rest._responses import CATCH_ALL, may_be_catch_all, no_such_operation
+from trio_mix._rest._responses import CATCH_ALL, check_not_catch_all, may_be_catch_all
 from trio_mix._rest._retry import renewed
 from trio_mix.errors import ConfigurationError, TransportError
 
@@ -111,10 +110,7 @@ class FileStream(BodyStream):
                 continue
             self._may_be_catch_all = False
             if self._begun.startswith(CATCH_ALL):
-                opened = self._opened
-                headers = opened.redactor.headers(opened.stream.headers)
-                body = opened.redactor.text(self._begun[:ERROR_BODY_LIMIT].decode(errors="replace"))
-                raise no_such_operation(opened.request, headers, body)
+                check_not_catch_all(self._opened.received(self._begun))
             piece, self._begun = self._begun, b""
         return piece
 

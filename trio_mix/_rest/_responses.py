@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from trio_mix._http import ReceivedResponse
     from trio_mix._redact import Redactor
     from trio_mix._rest._operation import Operation
-    from trio_mix.errors import RequestInfo
 
 __all__ = [
     "CATCH_ALL",
@@ -51,7 +50,6 @@ __all__ = [
     "from_router",
     "may_be_catch_all",
     "misfit",
-    "no_such_operation",
     "read_answer",
     "read_response",
     "too_large",
@@ -183,19 +181,6 @@ def may_be_catch_all(headers: Mapping[str, str]) -> bool:
     return headers.get("content-type", "").partition(";")[0].strip().lower() == "text/plain"
 
 
-def no_such_operation(
-    request: RequestInfo, headers: Mapping[str, str], body: str
-) -> NoSuchOperation:
-    """Return the exception for the response of a server without the operation (rule 3)."""
-    return NoSuchOperation(
-        "the server is one of the oldest, which have JSON-RPC instead of REST, and does not have"
-        " this operation",
-        request=request,
-        headers=headers,
-        body=body,
-    )
-
-
 def check_not_catch_all(received: ReceivedResponse) -> None:
     """Refuse the success of a server without the operation (rule 3).
 
@@ -203,7 +188,13 @@ def check_not_catch_all(received: ReceivedResponse) -> None:
       NoSuchOperation: it is one.
     """
     if may_be_catch_all(received.headers) and received.body.startswith(CATCH_ALL):
-        raise no_such_operation(received.request, received.shown_headers, received.text)
+        raise NoSuchOperation(
+            "the server is one of the oldest, which have JSON-RPC instead of REST, and does not"
+            " have this operation",
+            request=received.request,
+            headers=received.shown_headers,
+            body=received.text,
+        )
 
 
 def from_router(error: MixDefaultError) -> bool:
