@@ -55,8 +55,9 @@ if TYPE_CHECKING:
 __all__ = ["Tunnel", "open_tunnel"]
 
 MAX_ANSWER_SIZE: Final = 10_000_000
-MAX_QUEUE_SIZE: Final = 64 * 2**20
 """In bytes: 10 MB, counted in thousands."""
+MAX_QUEUE_SIZE: Final = 64 * 2**20
+"""In bytes."""
 COMMAND_TIMEOUT: Final = 28.0
 """In seconds: the server times out after 30."""
 _DEFAULT_POLICY: Final = ReconnectPolicy()
