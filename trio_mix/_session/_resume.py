@@ -159,7 +159,7 @@ class Resumption:
                 await call(self._save, ticket)
             self.ticket = ticket
 
-    async def update(self, state: MessageState) -> None:
+    async def update(self, state: MessageState) -> None:  # noqa: ASYNC910 - awaits the save, if there is one
         """Save what has become known since, within ``cleanup_timeout`` (rule 2)."""
         if self.ticket.state == "prepared" and self.ticket == self._newest(state):
             return  # noqa: ASYNC910 - the caller has checkpoints; `before_post` may be saving
