@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import secrets
 import sys
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
 
 
 def test_tickets_hold_in_random_schedules_of_processes_that_die() -> None:
-    start = secrets.randbelow(10**9)
+    asked = os.environ.get("TRIO_MIX_CAMPAIGN")
+    start = secrets.randbelow(10**9) if asked else 700_000_000
     wrong = {}
-    for seed in range(start, start + 24):
+    for seed in range(start, start + int(asked or "24")):
         _, _, found = carry_out(seed)
         if found:
             wrong[seed] = found
@@ -37,7 +39,7 @@ def test_tickets_hold_in_random_schedules_of_processes_that_die() -> None:
 async def test_no_ticket_runs_twice_and_each_ends_whenever_its_process_is_killed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    seed = secrets.randbelow(10**9)
+    seed = 7
     with fork_server() as forks:
         for api in GENERATIONS:
             figures, rng = Figures(api), random.Random(seed)
