@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from tests.support.relay_http import ScriptedHub, open_http
 from tests.support.wire_client import call, open_frames
 from trio_mix.relay._access import access_of, segments_of, upstream_target
+from trio_mix.relay._exchange import RequestHead
 from trio_mix.relay._grants import Auth, Grant
-from trio_mix.relay._http import RequestHead
 from trio_mix.relay._problem import Problem
 from trio_mix.testing import MixServer
 

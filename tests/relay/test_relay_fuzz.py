@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from trio_mix.relay._connection import StreamConnection
-from trio_mix.relay._http import Exchange, HttpLimits, serve_connection
+from trio_mix.relay._exchange import Exchange, HttpLimits
+from trio_mix.relay._http import serve_connection
 from trio_mix.relay._sends import parse_send
 from trio_mix.testing.net._memory import memory_pipe
 

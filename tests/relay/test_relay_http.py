@@ -11,7 +11,8 @@ import trio
 import trio.testing
 
 from trio_mix.relay._connection import StreamConnection
-from trio_mix.relay._http import Exchange, HttpLimits, Takeover, serve_connection
+from trio_mix.relay._exchange import Exchange, HttpLimits, Takeover
+from trio_mix.relay._http import serve_connection
 from trio_mix.relay._problem import Problem
 from trio_mix.testing.net._memory import MemoryStream, memory_pipe
 

@@ -11,7 +11,8 @@ import trio.testing
 from tests.support.relay_http import FIRST, RelayHttp, ScriptedHub, open_http
 from tests.support.wire_client import Frames, Wire, call, connect
 from trio_mix.relay._connection import StreamConnection
-from trio_mix.relay._http import HttpLimits, serve_connection
+from trio_mix.relay._exchange import HttpLimits
+from trio_mix.relay._http import serve_connection
 from trio_mix.relay._records import Audience
 from trio_mix.testing import MixServer, cancel_at_every_checkpoint
 from trio_mix.testing.net._memory import memory_pipe
@@ -109,7 +110,7 @@ async def test_events_that_are_no_longer_kept_are_a_gap_in_connected() -> None:
             assert stream.headers["last-event-id"] == str(FIRST + 4)
             assert (await stream.next()).data["gap"] == {"missed": 3}
             assert ids([await stream.next()]) == [5]
-        assert relay.streams.gaps == 1
+        assert relay.streams.rooms.gaps == 1
 
 
 BAD = (
@@ -241,7 +242,7 @@ async def test_a_consumer_that_takes_no_byte_is_closed_and_the_others_go_on(
                 feed.append("content", {"text": "x" * 100})
                 assert ids([await fast.next()]) == [number]
             await trio.sleep(31)
-            assert (relay.streams.stalled, relay.streams.consumers) == (1, 1)
+            assert (relay.streams.rooms.stalled, relay.streams.consumers) == (1, 1)
             await slow.rest()
             assert slow.ended == "cut"
 

@@ -14,9 +14,10 @@ from trio_mix import Mix
 from trio_mix.relay._connection import StreamConnection
 from trio_mix.relay._cursor import Ring, join_events
 from trio_mix.relay._errors import QueueFull, SessionUnknown, TurnUnknown
+from trio_mix.relay._exchange import HttpLimits
 from trio_mix.relay._guard import OriginGuard
 from trio_mix.relay._health import ServerState
-from trio_mix.relay._http import HttpLimits, serve_connection
+from trio_mix.relay._http import serve_connection
 from trio_mix.relay._ids import before_first, parse_position
 from trio_mix.relay._passthrough import Upstream
 from trio_mix.relay._records import (
@@ -263,7 +264,7 @@ class RelayHttp:
         return MemoryNetwork(self._accept, capacity=self.capacity)
 
     def _accept(self, stream: MemoryStream) -> bool:
-        limits = HttpLimits(stall_timeout=self.streams.stall_timeout)
+        limits = HttpLimits(stall_timeout=self.streams.rooms.stall_timeout)
         connection = StreamConnection(stream)
         self.nursery.start_soon(serve_connection, connection, self.routes.handle, limits)
         return True

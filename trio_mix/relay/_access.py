@@ -23,8 +23,8 @@ import attrs
 from trio_mix.relay._problem import Problem
 
 if TYPE_CHECKING:
+    from trio_mix.relay._exchange import RequestHead
     from trio_mix.relay._grants import Verb
-    from trio_mix.relay._http import RequestHead
 
 __all__ = ["COOKIE", "Access", "access_of", "segments_of", "token_of", "upstream_target"]
 

@@ -19,7 +19,7 @@ from trio_mix.relay._problem import Problem
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from trio_mix.relay._http import RequestHead
+    from trio_mix.relay._exchange import RequestHead
 
 __all__ = ["OriginGuard", "check_json"]
 

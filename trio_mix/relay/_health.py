@@ -56,7 +56,7 @@ def readiness(hub: Hub, *, draining: bool) -> tuple[int, bytes]:
 
 def metrics_text(hub: Hub, streams: Streams, upstream: Upstream, state: ServerState) -> bytes:
     """Return the response of ``/relay/metrics``."""
-    pump = streams.pump
+    pump = streams.rooms.pump
     rows: list[tuple[str, str, float]] = [
         ("ready", "gauge", hub.ready and not state.draining),
         ("upstream_reachable", "gauge", hub.upstream_reachable),
@@ -64,8 +64,8 @@ def metrics_text(hub: Hub, streams: Streams, upstream: Upstream, state: ServerSt
         ("connections", "gauge", state.connections),
         ("consumers", "gauge", streams.consumers),
         ("streams_total", "counter", streams.opened),
-        ("streams_stalled_total", "counter", streams.stalled),
-        ("gaps_total", "counter", streams.gaps),
+        ("streams_stalled_total", "counter", streams.rooms.stalled),
+        ("gaps_total", "counter", streams.rooms.gaps),
         ("deliveries_total", "counter", pump.sent_frames),
         ("delivered_bytes_total", "counter", pump.sent_bytes),
         ("sockets_full_total", "counter", pump.woken),

@@ -18,6 +18,7 @@ from trio_mix._terminal_text import get_logger
 from trio_mix.relay._appender import Appender
 from trio_mix.relay._cursor import Ring
 from trio_mix.relay._errors import Fenced
+from trio_mix.relay._holes import Holes
 from trio_mix.relay._outbox import Draft, WireStyle, with_turn_id
 from trio_mix.relay._records import Audience
 from trio_mix.relay._sender import Closing, TurnSender
@@ -57,7 +58,7 @@ class SessionOwner:
       idle_since: when it was used last, on Trio's clock.
       listeners: called when the ring has new events, and when the session is closed.
       ended: the lease is released.
-      ring, appender, events, upstream, queue, sender: its parts, once `run` has acquired the lease.
+      ring, appender, events, upstream, queue, holes, sender: its parts, once `run` has the lease.
     """
 
     ring: Ring
@@ -65,6 +66,7 @@ class SessionOwner:
     events: SessionEvents
     upstream: UpstreamStream
     queue: TurnQueue
+    holes: Holes
     sender: TurnSender
 
     def __init__(
@@ -112,7 +114,7 @@ class SessionOwner:
                 nursery.start_soon(self._append)
                 nursery.start_soon(self._follow)
                 nursery.start_soon(self.sender.run)
-                nursery.start_soon(self.sender.release_held)
+                nursery.start_soon(self.holes.run)
                 task_status.started()
                 await self._stop.wait()
                 nursery.cancel_scope.cancel(reason=self._reason)
@@ -151,6 +153,9 @@ class SessionOwner:
             self.session_id, self._log, settings, self.appender, wall_clock=self._now
         )
         self.queue.draining = self._draining
+        self.holes = Holes(
+            self.session_id, self._mix, self.queue, self.events, self.appender, self.upstream
+        )
         self.sender = TurnSender(
             self.session_id,
             self._mix,
@@ -160,6 +165,7 @@ class SessionOwner:
             self.events,
             self.appender,
             self.upstream,
+            self.holes,
             wall_clock=self._now,
         )
         self.sender.on_idle = self.touch
@@ -210,7 +216,7 @@ class SessionOwner:
         self.appender.add([Draft("permission_settled", data, Audience.RELAY)])
 
     def _hole(self) -> None:
-        self.sender.hole()
+        self.holes.note()
         self._on_loss()
 
     async def _append(self) -> None:  # noqa: ASYNC910 - its own task, which waits

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from trio_mix._http import ResponseStream
     from trio_mix._mix import Mix
+    from trio_mix.relay._exchange import Exchange, RequestHead
     from trio_mix.relay._grants import Grant
-    from trio_mix.relay._http import Exchange, RequestHead
 
 __all__ = ["Upstream", "passed_headers"]
 

@@ -23,9 +23,10 @@ from trio_mix._terminal_text import get_logger
 from trio_mix.errors import ConfigurationError, UsageError
 from trio_mix.relay._connection import StreamConnection, open_listeners
 from trio_mix.relay._drain import drain
+from trio_mix.relay._exchange import HttpLimits
 from trio_mix.relay._guard import OriginGuard
 from trio_mix.relay._health import ServerState
-from trio_mix.relay._http import HttpLimits, serve_connection
+from trio_mix.relay._http import serve_connection
 from trio_mix.relay._hub import Hub, HubSettings
 from trio_mix.relay._passthrough import Upstream
 from trio_mix.relay._routes import Routes

@@ -40,10 +40,10 @@ from trio_mix.relay._upgrade import forward_upgrade, is_upgrade
 
 if TYPE_CHECKING:
     from trio_mix._mix import Mix
+    from trio_mix.relay._exchange import Exchange, Takeover
     from trio_mix.relay._grants import Auth, Grant, Verb
     from trio_mix.relay._guard import OriginGuard
     from trio_mix.relay._health import ServerState
-    from trio_mix.relay._http import Exchange, Takeover
     from trio_mix.relay._hub import Hub, SessionFeed
     from trio_mix.relay._passthrough import Upstream
     from trio_mix.relay._records import Answer, TurnRecord

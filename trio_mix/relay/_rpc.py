@@ -17,8 +17,8 @@ from trio_mix.relay._sends import finished_answer, idempotency_key
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from trio_mix.relay._exchange import Exchange
     from trio_mix.relay._grants import Grant
-    from trio_mix.relay._http import Exchange
     from trio_mix.relay._hub import Hub
     from trio_mix.relay._passthrough import Upstream
 

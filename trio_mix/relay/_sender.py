@@ -21,7 +21,6 @@ from trio_mix._http import is_transient
 from trio_mix._terminal_text import get_logger
 from trio_mix._ticket import Ticket
 from trio_mix.relay._errors import Draining, LogError
-from trio_mix.relay._foreign import foreign_outcome
 from trio_mix.relay._outbox import (
     Draft,
     Round,
@@ -37,7 +36,7 @@ from trio_mix.relay._records import (
     TurnRecord,
     TurnState,
 )
-from trio_mix.relay._stored_rounds import running_rounds, stored_rounds
+from trio_mix.relay._stored_rounds import stored_rounds
 from trio_mix.relay._turn_queue import turn_draft
 from trio_mix.relay._upstream import FIRST_PAUSE, LONGEST_PAUSE
 from trio_mix.sse import SSEDecoder
@@ -49,6 +48,7 @@ if TYPE_CHECKING:
     from trio_mix._reply import Reply
     from trio_mix._session._stream import SessionStream
     from trio_mix.relay._appender import Appender, Stored
+    from trio_mix.relay._holes import Holes
     from trio_mix.relay._log import Lease, Log
     from trio_mix.relay._turn_events import SessionEvents
     from trio_mix.relay._turn_queue import ActiveTurn, TurnQueue
@@ -58,8 +58,6 @@ if TYPE_CHECKING:
 __all__ = ["Closing", "TurnSender"]
 
 _LEASE_MARGIN: Final = 0.5
-_FIRST_READING: Final = 1.0
-_SLOWEST_READING: Final = 10.0
 _CANCELLED: Final = "the message was cancelled before it was sent"
 _GONE: Final = "the server does not know the session any more"
 
@@ -82,6 +80,7 @@ class TurnSender:
       events: the events of the session.
       appender: appends to the session.
       upstream: the session's stream.
+      holes: completes what a hole has cut.
       wall_clock: returns the time in seconds since 1970.
 
     """
@@ -96,6 +95,7 @@ class TurnSender:
         events: SessionEvents,
         appender: Appender,
         upstream: UpstreamStream,
+        holes: Holes,
         *,
         wall_clock: Callable[[], float],
     ) -> None:
@@ -109,18 +109,10 @@ class TurnSender:
         self._events = events
         self._appender = appender
         self._upstream = upstream
+        self._holes = holes
         self._now = wall_clock
         self._work = trio.Event()
-        self._hole = trio.Event()
-        self._foreign_due = False
-        queue.on_queued = self._work_found
-
-    def hole(self) -> None:
-        """Note that events may have been missed."""
-        self._hole.set()
-        if self._events.foreign is not None:
-            self._foreign_due = True
-            self._work.set()
+        queue.on_queued = holes.on_foreign = self._work_found
 
     def _work_found(self) -> None:
         self._work.set()
@@ -150,11 +142,12 @@ class TurnSender:
         """Send the messages in their order (rule 1), until cancelled."""
         try:
             while True:
-                while not (self._queue.sendable or self._foreign_due):
+                while not (self._queue.sendable or self._holes.foreign_due):
                     self._work = trio.Event()
                     await self._work.wait()
-                if self._foreign_due:
-                    await self._settle_foreign()
+                if self._holes.foreign_due:
+                    await self._holes.settle_foreign()
+                    self.on_idle()
                     continue
                 self._queue.current = turn = self._queue.waiting.popleft()
                 try:
@@ -223,7 +216,7 @@ class TurnSender:
         extent = await self._log.extent(self._session_id)
         tail = extent is not None and extent.oldest > start
         self._events.begin(record.turn_id, appended, cut=True, start=start, tail=tail)
-        self.hole()
+        self._holes.note()
 
     async def _send(self, session: SessionStream, turn: ActiveTurn) -> Reply:
         """Send or resume a message and return its reply."""
@@ -295,45 +288,6 @@ class TurnSender:
         if turn.record.state is TurnState.POSTING:
             self._change(turn, attrs.evolve(turn.record, state=TurnState.RUNNING))
         turn.decided.set()
-
-    async def _settle_foreign(self) -> None:
-        """Complete a turn that was sent past the relay and lost events; once for each hole."""
-        session = await self._upstream.wait_session()
-        self._foreign_due = False
-        turn = self._events.foreign
-        if turn is None or not turn.cut:
-            return
-        try:
-            outcome, rounds = await foreign_outcome(session, self._mix)
-        except (errors.StreamError, errors.TransportError, errors.MixError) as exc:
-            _logger.debug("Turn %s, which was sent past the relay: %s", turn.turn_id, exc)
-            await trio.sleep(FIRST_PAUSE)
-            return
-        await self._upstream.wait_drained()
-        if outcome is None and turn.end is None:
-            return
-        outcome = outcome or Outcome(kind="unknown")
-        self._appender.add(self._events.settle_foreign(turn, outcome, rounds))
-        self.on_idle()
-
-    async def release_held(self) -> None:
-        """Pass on what is held back, once the stored messages show what is missing before it."""
-        pause = _FIRST_READING
-        while True:
-            await trio.sleep(pause)
-            turn, held = self._queue.current, self._events.held_text
-            if turn is None or not held:
-                pause = _FIRST_READING
-                if not self._events.cut:
-                    self._hole = trio.Event()
-                    await self._hole.wait()
-                continue
-            pause = min(2 * pause, _SLOWEST_READING)
-            ticket = None if turn.message is None else turn.message.ticket
-            asked = None if ticket is None else ticket.user_message_id
-            rounds = await running_rounds(self._mix, self._session_id, turn.record.request, asked)
-            if turn is self._queue.current and not turn.settling:
-                self._appender.add(self._events.release(rounds, held))
 
     # -- settling -----------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from trio_mix.relay._records import SendRequest, TurnState
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from trio_mix.relay._http import RequestHead
+    from trio_mix.relay._exchange import RequestHead
     from trio_mix.relay._records import TurnRecord
 
 __all__ = [

@@ -28,15 +28,13 @@ from trio_mix.relay._outbox import (
     Draft,
     Round,
     WireStyle,
-    bridge,
     complete_draft,
     error_draft,
-    flat_round,
-    overlap,
     with_turn_id,
 )
 from trio_mix.relay._records import Audience, Outcome
-from trio_mix.relay._turn_progress import OpenRequest, Seen, TurnEvents, audience_of
+from trio_mix.relay._turn_progress import OpenRequest, TurnEvents, audience_of
+from trio_mix.relay._turn_repair import completed, gap_draft, released
 from trio_mix.sse import ServerSentEvent
 
 if TYPE_CHECKING:
@@ -166,7 +164,8 @@ class SessionEvents:
     ) -> list[Draft]:
         drafts: list[Draft] = []
         if turn.cut or (turn.seen.text and outcome.kind == "complete"):
-            drafts += self._completed(turn, outcome, rounds)
+            drafts, repaired = completed(turn, outcome, rounds, self.style)
+            self.repaired += repaired
         end: Draft | None = None
         if turn.end is not None:
             end = self._end_draft(turn.end)
@@ -200,64 +199,11 @@ class SessionEvents:
           held_before: `held_text` before the rounds were read.
         """
         turn = self.own
-        if turn is None or not turn.cut or turn.tail:
+        drafts = [] if turn is None else released(turn, rounds, held_before, self.style)
+        if turn is None or not drafts:
             return []
-        whole, seen = "".join(each.text for each in rounds), "".join(turn.seen.text)
-        held = Seen()
-        for _, event in turn.held:
-            held.add(event)
-        at = overlap(whole, len(seen), held_before, "".join(held.text))
-        if at is None:
-            return []
-        found = bridge(
-            rounds,
-            seen=seen,
-            held=whole[at:],
-            calls=turn.seen.calls,
-            later_calls=held.calls,
-            style=self.style,
-        )
-        if found is None or not found[1]:
-            return []
-        for draft in found[0]:
-            event = decode_event(ServerSentEvent(event=draft.event, data=draft.data))
-            turn.note_ids(event)
-            turn.seen.add(event)
-        for _, event in turn.held:
-            turn.seen.add(event)
-        drafts = found[0] + turn.passed_on()
-        turn.cut, turn.held, turn.held_bytes = False, [], 0
         self.repaired += 1
         return [attrs.evolve(each, data=with_turn_id(each.data, turn.turn_id)) for each in drafts]
-
-    def _completed(
-        self, turn: TurnEvents, outcome: Outcome, rounds: Sequence[Round]
-    ) -> list[Draft]:
-        """Return what is missing of a turn, and what was held back of it."""
-        held = Seen()
-        for _, event in turn.held:
-            held.add(event)
-        passed_on = turn.passed_on()
-        if outcome.kind == "complete" and not rounds:
-            rounds = [flat_round(outcome)]
-        found = None
-        if rounds:
-            found = bridge(
-                rounds if turn.was_cut else [attrs.evolve(each, calls=()) for each in rounds],
-                seen="".join(turn.seen.text),
-                held="".join(held.text),
-                calls=turn.seen.calls,
-                later_calls=held.calls,
-                style=self.style,
-                tail=turn.tail,
-            )
-        if found is None:
-            lost = turn.was_cut or outcome.kind == "complete"
-            return ([_gap_draft()] if lost and rounds else []) + passed_on
-        missing, follows = found
-        if missing:
-            self.repaired += 1
-        return missing + (passed_on if follows else [])
 
     # -- what the stream brings ---------------------------------------------------------------
 
@@ -354,7 +300,7 @@ class SessionEvents:
         end = error_draft(Outcome(kind="unknown", error=_LOST))
         if turn.end is not None:
             end = self._end_draft(turn.end)
-        drafts = [_gap_draft(), *turn.passed_on(), end]
+        drafts = [gap_draft(), *turn.passed_on(), end]
         return [attrs.evolve(each, data=with_turn_id(each.data, turn.turn_id)) for each in drafts]
 
     def _is_end(self, event: Event) -> bool:
@@ -411,11 +357,6 @@ def _request_id(event: ev.PermissionEvent | ev.NotificationEvent) -> str:
     if isinstance(event, ev.PermissionEvent):
         return event.permission_id
     return event.notification_id
-
-
-def _gap_draft() -> Draft:
-    data = '{"missed":null,"reason":"events of this turn were lost and are not stored"}'
-    return Draft("gap", data, Audience.RELAY)
 
 
 def _error_text(data: str) -> str | None:

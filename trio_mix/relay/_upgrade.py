@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from trio_mix._http._protocols import NetworkStream
     from trio_mix._mix import Mix
     from trio_mix.relay._connection import ServerConnection
-    from trio_mix.relay._http import Exchange, RequestHead, Takeover
+    from trio_mix.relay._exchange import Exchange, RequestHead, Takeover
 
 __all__ = ["forward_upgrade", "is_upgrade"]
 
