@@ -11,7 +11,9 @@ import secrets
 
 import pytest
 
-from tests.support.relay_campaign import Figures, carry_out, draw, judge
+from tests.support.relay_campaign import carry_out
+from tests.support.relay_judge import Figures, judge
+from tests.support.relay_schedules import draw
 
 _KNOWN = (27, 32, 70, 90, 95, 221, 283, 462, 1677, 10019, 20183, 201370, 300562)
 """Seeds that once found defects."""

@@ -2,18 +2,7 @@
 
 Run it as ``python -m tests.support.relay_campaign --count 1000``, or ``--seed N`` to replay one.
 
-The invariants:
-
-1. What a consumer received is exactly what was stored after its position, in order, each event
-   once, also over reconnects and restarts of the relay; or it was given the number it missed.
-2. A key is accepted once. Each accepted turn has exactly one end among the stored events, and a
-   state that agrees with it; a refused one has none.
-3. The server runs no message twice. A turn that was completed ran; one that was cancelled while it
-   was queued did not.
-4. The text of a completed turn, joined, is what the agent said, and each tool call is there once.
-5. A turn ends as unknown only where it cannot be known: after a takeover, if the server was stopped
-   at it or has forgotten the session, and on the oldest servers.
-6. Every turn ends, and no task is left.
+`relay_judge` has the invariants.
 """
 
 from __future__ import annotations
@@ -34,21 +23,17 @@ import attrs
 import trio
 import trio.testing
 
-from tests.support.relay_memory_log import MemoryLog, MemoryStore
-from tests.support.relay_world import ends_of, logged, text_of
+from tests.support.relay_judge import Consumed, Figures, Run, decoded, judge
+from tests.support.relay_memory_log import MemoryLog
+from tests.support.relay_schedules import Schedule, draw
+from tests.support.relay_world import logged
 from trio_mix import Mix
-from trio_mix.relay import Retention
 from trio_mix.relay._errors import AlreadyDecided, LogError, LogFull, RelayError
 from trio_mix.relay._hub import Hub, HubSettings
-from trio_mix.relay._records import SendRequest, TurnState
+from trio_mix.relay._records import SendRequest
 from trio_mix.sse import _reconnect
 from trio_mix.sse._supervisor import Supervisor
 from trio_mix.testing import (
-    Api,
-    AskPermission,
-    Cut,
-    Fail,
-    Fault,
     FaultPlan,
     FaultProxy,
     MemoryNetwork,
@@ -56,111 +41,16 @@ from trio_mix.testing import (
     MessageFinished,
     MessageRun,
     MixServer,
-    Pause,
-    Refuse,
-    Rule,
-    Say,
-    Stall,
-    Step,
-    Turn,
-    UseTool,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from trio_mix.relay._feed import SessionFeed
-    from trio_mix.relay._records import TurnRecord
-    from trio_mix.sse import ServerSentEvent
 
 EPOCH = 1_800_000_000.0
 BOUND = 20_000.0
 """Seconds of the fake clock within which everything must have ended."""
-
-DENIED = "I was not given permission, so I did not do it."
-"""What the bundled server's agent says if a request was denied."""
-
-APIS: tuple[Api, ...] = ("async", "async", "async", "blocking", "pipeline", "pipeline-oldest")
-
-
-@attrs.define
-class Schedule:
-    """One run."""
-
-    seed: int
-    api: Api
-    messages: dict[str, list[Turn]]
-    """What the agent does for each message."""
-    rules: list[Rule]
-    accidents: list[tuple[float, str, float]]
-    """When, what, and for how long."""
-    senders: int
-    consumers: int
-    retention: Retention
-    ring: int
-    log_delay: float
-    cancels: float
-    """The share of messages that are cancelled."""
-
-
-def draw(seed: int) -> Schedule:
-    """Draw a schedule."""
-    rng = random.Random(f"relay {seed}")
-    api = rng.choice(APIS)
-    messages = {f"message {number}": [_turn(rng, number)] for number in range(rng.randint(1, 6))}
-    kinds = ["kill", "kill", "cut", "restart", "full disk", "unplug"]
-    if api in ("async", "blocking"):
-        kinds += ["takeover", "forget"] if rng.random() < 0.3 else []
-    accidents = sorted(
-        (rng.uniform(0, 40), rng.choice(kinds), rng.choice([0.01, 0.5, 3.0, 20.0]))
-        for _ in range(rng.randint(0, 4))
-    )
-    return Schedule(
-        seed=seed,
-        api=api,
-        messages=messages,
-        rules=[_rule(rng) for _ in range(rng.randint(0, 3))],
-        accidents=accidents,
-        senders=rng.randint(1, 3),
-        consumers=rng.randint(1, 3),
-        retention=Retention(events=rng.choice([10, 40, 100_000, 100_000])),
-        ring=rng.choice([1, 5, 50, 2000]),
-        log_delay=rng.choice([0.0, 0.004, 0.5]),
-        cancels=rng.choice([0.0, 0.0, 0.3]),
-    )
-
-
-def _turn(rng: random.Random, number: int) -> Turn:
-    steps: list[Step] = []
-    for part in range(rng.randint(1, 4)):
-        kind = rng.choice(["say", "say", "tool", "pause", "ask"])
-        words = [f"{number}.{part}.{word} " for word in range(rng.randint(1, 12))]
-        if kind == "say":
-            for word in words:
-                steps.append(Say(word, deltas=[word]))
-                if rng.random() < 0.3:
-                    steps.append(Pause(rng.choice([0.01, 0.3, 2.0])))
-        elif kind == "tool":
-            steps.append(UseTool("bash", input={"part": part}))
-        elif kind == "pause":
-            steps.append(Pause(rng.choice([0.1, 1.0, 8.0])))
-        elif rng.random() < 0.5:
-            steps.append(AskPermission("bash"))
-    if rng.random() < 0.1:
-        return Turn(*steps, Fail("the model failed"))
-    return Turn(*steps, Say(f"end of {number}", deltas=["end of ", f"{number}"]))
-
-
-def _rule(rng: random.Random) -> Rule:
-    where = rng.choice(["/stream", "/api", "/"])
-    faults: list[Fault] = [
-        Cut(rng.randint(100, 4000), how=rng.choice(["cut", "reset"])),
-        Cut(rng.randint(1, 400), direction="up"),
-        Cut(rng.randint(100, 3000), server_notices=False),
-        Stall(rng.randint(100, 3000), seconds=rng.choice([1.0, 30.0])),
-        Refuse(),
-    ]
-    return Rule(rng.choice(faults), path=where, connections=[rng.randint(1, 6) for _ in range(3)])
 
 
 class ProcessNetwork(MemoryNetwork):
@@ -207,38 +97,6 @@ class Process:
     network: ProcessNetwork
     scope: trio.CancelScope
     ended: trio.Event = attrs.field(factory=trio.Event)
-
-
-@attrs.define
-class Consumed:
-    """What one consumer received."""
-
-    relay: bool
-    first: int | None = None
-    position: int = 0
-    frames: list[ServerSentEvent] = attrs.field(factory=list)
-    skipped: list[tuple[int, int]] = attrs.field(factory=list)
-    """The ranges that were reported as missed: after, up to."""
-
-
-@attrs.define
-class Run:
-    """The outcome of a schedule."""
-
-    schedule: Schedule
-    store: MemoryStore = attrs.field(factory=MemoryStore)
-    turns: dict[str, list[str]] = attrs.field(factory=dict)
-    """The turn ids that a message was accepted with."""
-    cancelled: set[str] = attrs.field(factory=set)
-    consumed: list[Consumed] = attrs.field(factory=list)
-    runs: Counter[str] = attrs.field(factory=Counter)
-    killed: set[str] = attrs.field(factory=set)
-    """The messages that the server broke off, because it was stopped or a stream was closed."""
-    stored: list[dict[str, object]] = attrs.field(factory=list)
-    happened: Counter[str] = attrs.field(factory=Counter)
-    timeline: str = ""
-    left: int = 0
-    hung: bool = False
 
 
 class Play:
@@ -465,12 +323,6 @@ class Play:
         self._run.hung = True
 
 
-def decoded(data: bytes) -> list[ServerSentEvent]:
-    from trio_mix.sse import SSEDecoder
-
-    return SSEDecoder().feed(data)
-
-
 def time_of_day() -> float:
     return EPOCH + trio.current_time()
 
@@ -519,138 +371,7 @@ def carry_out(schedule: Schedule) -> Run:
     return run
 
 
-# -- the judge -----------------------------------------------------------------------------------
-
-
-def judge(run: Run) -> list[str]:
-    """Return what is wrong with a run."""
-    wrong: list[str] = []
-    if run.hung:
-        open_turns = [turn for turn in run.store.turns.values() if not turn.state.over]
-        wrong.append(f"not ended: {[(turn.request.text, turn.state) for turn in open_turns]}")
-    if run.left:
-        wrong.append(f"{run.left} tasks are left")
-    for session_id, events in run.store.history.items():
-        ids = [event.id for event in events]
-        if ids != sorted(set(ids)):
-            wrong.append(f"ids of {session_id} do not increase")
-        frames = logged(events, relay=True)
-        for turn in run.store.turns.values():
-            wrong += _judge_turn(run, turn, frames)
-        for consumed in run.consumed:
-            wrong += _judge_consumer(run, consumed, session_id)
-    for text, ids_of_turns in run.turns.items():
-        if len(set(ids_of_turns)) > 1:
-            wrong.append(f"the key of {text!r} was accepted {len(set(ids_of_turns))} times")
-    for text, times in run.runs.items():
-        if times > 1:
-            wrong.append(f"{text!r} ran {times} times")
-    return wrong
-
-
-def _judge_turn(run: Run, turn: TurnRecord, frames: Sequence[ServerSentEvent]) -> list[str]:
-    wrong: list[str] = []
-    text, name = turn.request.text, f"{turn.request.text} ({turn.state.value})"
-    ends = [end for end in ends_of(frames) if end.turn_id == turn.turn_id]
-    refused = turn.outcome is not None and turn.outcome.kind == "refused"
-    if turn.state.over and len(ends) != 1 and not (refused and not ends):
-        wrong.append(f"{name} has {len(ends)} ends")
-    if not turn.state.over:
-        return wrong
-    if turn.outcome is None:
-        return [*wrong, f"{name} has no outcome"]
-    if turn.outcome.kind == "complete":
-        if run.runs[text] != 1:
-            wrong.append(f"{name} ran {run.runs[text]} times")
-        wrong += _judge_text(run, turn, frames)
-        if ends and ends[0].event != "complete":
-            wrong.append(f"{name} was completed and its end is {ends[0]}")
-    if turn.state is TurnState.UNKNOWN and not (
-        text in run.killed
-        or run.happened["takeover"]
-        or run.happened["forgotten"]
-        or run.schedule.api == "pipeline-oldest"
-    ):
-        wrong.append(f"{name}: {turn.outcome.error}")
-    if turn.state is TurnState.CANCELLED and turn.turn_id not in run.cancelled:
-        wrong.append(f"{name} was not to be cancelled")
-    return wrong
-
-
-def _judge_text(run: Run, turn: TurnRecord, frames: Sequence[ServerSentEvent]) -> list[str]:
-    wrong: list[str] = []
-    text, name = turn.request.text, turn.request.text
-    assert turn.outcome is not None
-    steps = list(run.schedule.messages[text][0].steps)
-    expected = "".join(step.text for step in steps if isinstance(step, Say))
-    oldest = run.schedule.api == "pipeline-oldest"
-    if oldest:
-        if text in run.killed:
-            return []  # what is stored does not show that the turn was not finished
-        # Its events have the text of the last assistant message only, which a tool begins.
-        tools = [number for number, step in enumerate(steps) if isinstance(step, UseTool)]
-        last = steps[tools[-1] :] if tools else steps
-        if turn.outcome.text.replace(DENIED, "") != expected:
-            expected = "".join(step.text for step in last if isinstance(step, Say))
-    if turn.outcome.text.replace(DENIED, "") != expected:
-        wrong.append(f"{name}: its outcome's text is {turn.outcome.text!r}, not {expected!r}")
-    if not oldest:
-        received = text_of(frames, turn.turn_id).replace(DENIED, "")
-        if received != expected:
-            wrong.append(f"{name}: the text of its events is {received!r}, not {expected!r}")
-    calls = Counter(
-        json.loads(frame.data)["id"]
-        for frame in frames
-        if frame.event == "tool_use_start" and f'"turnId":"{turn.turn_id}"' in frame.data
-    )
-    used = sum(isinstance(step, UseTool) for step in run.schedule.messages[text][0].steps)
-    if run.schedule.api == "async" and (len(calls) != used or set(calls.values()) - {1}):
-        wrong.append(f"{name}: {used} tool calls, and its events have {dict(calls)}")
-    return wrong
-
-
-def _judge_consumer(run: Run, consumed: Consumed, session_id: str) -> list[str]:
-    if consumed.first is None:
-        return []
-    pipeline = run.schedule.api.startswith("pipeline")
-    expected = [
-        decoded(shown)[0]
-        for event in run.store.history[session_id]
-        if consumed.first < event.id <= consumed.position
-        and not any(after < event.id <= up_to for after, up_to in consumed.skipped)
-        and (shown := event.shown(relay=consumed.relay, pipeline=pipeline))
-    ]
-    if consumed.frames == expected:
-        return []
-    got, due = [frame.id for frame in consumed.frames], [frame.id for frame in expected]
-    return [f"a consumer received {got}, not {due}"]
-
-
 # -- the program ---------------------------------------------------------------------------------
-
-
-@attrs.define
-class Figures:
-    """The sums over many runs."""
-
-    runs: int = 0
-    turns: Counter[str] = attrs.field(factory=Counter)
-    events: int = 0
-    received: int = 0
-    happened: Counter[str] = attrs.field(factory=Counter)
-
-    def add(self, run: Run) -> None:
-        self.runs += 1
-        self.turns += Counter(turn.state.value for turn in run.store.turns.values())
-        self.events += sum(map(len, run.store.history.values()))
-        self.received += sum(len(consumed.frames) for consumed in run.consumed)
-        self.happened += run.happened
-
-    def __str__(self) -> str:
-        return (
-            f"{self.runs} schedules, turns {dict(self.turns)}, {self.events} events stored,"
-            f" {self.received} received, accidents {dict(self.happened)}"
-        )
 
 
 def main() -> int:
