@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from trio_mix import resources
     from trio_mix._http import HttpClient, NetworkBackend
     from trio_mix._rest._options import Api, HeadersSource
-    from trio_mix._session._message import PermissionPolicy
+    from trio_mix._session._message import NotificationPolicy, PermissionPolicy
     from trio_mix._session._open import StreamRegistry
     from trio_mix._session._stream import SessionStream
     from trio_mix.hooks import Hooks
@@ -58,6 +58,7 @@ class StreamOptions(TypedDict, total=False):
     max_event_size: int
     max_reply_size: int | None
     on_permission: PermissionPolicy | None
+    on_notification: NotificationPolicy | None
     last_event_id: str | None
 
 
@@ -231,6 +232,7 @@ class Mix(MixCore):
         max_event_size: int = DEFAULT_MAX_EVENT_SIZE,
         max_reply_size: int | None = _MAX_REPLY_SIZE,
         on_permission: PermissionPolicy | None = None,
+        on_notification: NotificationPolicy | None = None,
         last_event_id: str | None = None,
     ) -> SessionStream:
         """Return the stream of a session; entering it (``async with``) connects it.
@@ -257,6 +259,11 @@ class Mix(MixCore):
           on_permission: a sync or async function that decides about the permission requests of this
             stream's messages, called as ``on_permission(request, message)``. Only True grants a
             request. If it raises, the request is denied and the message fails with that exception.
+          on_notification: a sync or async function that answers the notifications of this stream's
+            messages (newest servers), called as ``on_notification(notification, message)``. It
+            returns the text or the choice that the notification's ``response_type`` asks for, or
+            None to acknowledge it. If it raises, the notification is not answered and the message
+            fails with that exception.
           last_event_id: the id of the event after which to resume, on servers that replay events.
 
         Raises:
@@ -294,6 +301,9 @@ class Mix(MixCore):
             )
         if on_permission is not None:
             check_callback(on_permission, "open_stream(on_permission=...)", 2)
+        if on_notification is not None:
+            check_callback(on_notification, "open_stream(on_notification=...)", 2)
+        from trio_mix._session._questions import Policies
         from trio_mix._session._services import Settings
 
         settings = Settings(
@@ -309,7 +319,7 @@ class Mix(MixCore):
             last_event_id=last_event_id,
         )
         check_session_id(session_id, "open_stream")
-        return self._streams.open(session_id, settings, on_permission)
+        return self._streams.open(session_id, settings, Policies(on_permission, on_notification))
 
     def open_session(
         self,

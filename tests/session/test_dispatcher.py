@@ -186,8 +186,8 @@ def test_an_abandoned_message_still_collects_its_reply_and_its_end() -> None:
 def test_a_permission_request_reaches_the_policy_while_the_message_is_open() -> None:
     dispatcher = Recorder()
     state = dispatcher.send()
-    asked_for: list[ev.PermissionEvent] = []
-    state.on_permission = asked_for.append
+    asked_for: list[ev.PermissionEvent | ev.NotificationEvent] = []
+    state.on_question[ev.PermissionEvent] = asked_for.append
     dispatcher.deliver([permission()])
     state.fail(ValueError("left"))
     dispatcher.deliver([permission()])

@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, cast, get_args
 
 import trio
 
 from trio_mix import errors
+from trio_mix import events as ev
+from trio_mix._callbacks import call
 from trio_mix._http import is_transient
 from trio_mix._rest._options import RequestOptions, RetryConfig
-from trio_mix._session._permission_policy import answer_permission
-from trio_mix._session._warnings import log_foreign_permission, warn_unanswered
+from trio_mix._session._policies import (
+    Response,
+    answer_question,
+    checked_grant,
+    checked_response,
+)
+from trio_mix._session._warnings import (
+    log_foreign_question,
+    warn_unanswered,
+    warn_unknown_response_type,
+)
+from trio_mix.models import NotificationAnswer
 from trio_mix.sse import ReconnectSchedule
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from trio_mix import events as ev
     from trio_mix._session._dispatcher import EventDispatcher
     from trio_mix._session._message_state import MessageState
     from trio_mix._session._message_task import CancelOutcome
+    from trio_mix._session._questions import Question
     from trio_mix._session._services import Services
     from trio_mix._session._stored_messages import SessionHistory
-    from trio_mix.models import NotificationAnswer
     from trio_mix.sse import ReconnectPolicy
 
 __all__ = ["TurnActions"]
@@ -39,7 +49,7 @@ class TurnActions:
       services: the operations.
       dispatcher: has the current message and the subscribers.
       stored: reads the session's stored messages.
-      reconnect: how an answer to a permission request is repeated.
+      reconnect: how an answer of a policy is repeated.
     """
 
     def __init__(
@@ -98,15 +108,15 @@ class TurnActions:
             value=value,
         )
 
-    def warn_unanswered(self, request: ev.PermissionEvent) -> bool:
-        """Warn about a request that its message drops, unless there is a subscriber."""
+    def warn_unanswered(self, question: Question) -> bool:
+        """Warn about a question that its message drops, unless there is a subscriber."""
         unseen = not self._dispatcher.subscribers
         if unseen:
-            warn_unanswered(request, self._session_id)
+            warn_unanswered(question, self._session_id)
         return unseen
 
-    async def _is_own(self, request: ev.PermissionEvent, state: MessageState) -> bool:
-        """Return whether a request is that of a message where events do not show it.
+    async def _is_own(self, question: Question, state: MessageState) -> bool:
+        """Return whether a question is that of a message where events do not show it.
 
         Pipeline servers send it on every stream of the session, blocking ones do not show whose
         events are whose, and no event names a turn that began on an earlier stream. The stored
@@ -117,29 +127,48 @@ class TurnActions:
         reading = await self._stored.read(state.turn, self._dispatcher.router)
         if reading.verdict is not None or state.turn.bound:
             return reading.verdict is not None and reading.alone and not state.turn.overlap
-        names = {request.tool_name.lower(), *_SUB_AGENT_TOOLS}
+        names = set(_SUB_AGENT_TOOLS)
+        if isinstance(question, ev.PermissionEvent):
+            names.add(question.tool_name.lower())
         return any(name.lower() in names for name in state.builder.tools)
 
     async def ask_policy(
-        self,
-        policy: Callable[[ev.PermissionEvent], object],
-        request: ev.PermissionEvent,
-        state: MessageState,
+        self, policy: Callable[[Question], object], question: Question, state: MessageState
     ) -> None:
-        """Ask a policy about a permission request, and answer the request.
+        """Ask a policy about a permission request or a notification, and send its answer.
 
-        It is not asked where the request may be that of another client's message.
+        It is not asked where the question may be that of another client's message, or where the
+        server has no operation for the answer.
         """
-
-        async def answer(granted: bool) -> None:
-            await self.decide(request.permission_id, grant=granted)
-
         unended = trio.current_time() < self._stored.history.unended_until
         seen_alone = state.recovery.seen_alone and not unended
-        if not (seen_alone or await self._is_own(request, state)):
-            log_foreign_permission(self._session_id)
-            state.permissions[request.permission_id] = False
+        if not (seen_alone or await self._is_own(question, state)):
+            log_foreign_question(question, self._session_id)
+            if isinstance(question, ev.PermissionEvent):
+                state.permissions[question.permission_id] = False
             return  # noqa: ASYNC910 - the rows were read
-        await answer_permission(
-            state, partial(policy, request), answer, ReconnectSchedule(self._reconnect)
-        )
+        schedule = ReconnectSchedule(self._reconnect)
+        if isinstance(question, ev.PermissionEvent):
+            permission = question
+
+            async def decision() -> bool:
+                return checked_grant(await call(policy, permission))
+
+            async def decide(granted: bool) -> None:
+                await self.decide(permission.permission_id, grant=granted)
+
+            await answer_question(state, decision, decide, schedule, after_failure=False)
+            return
+        notification, kind = question, question.response_type
+        if kind not in get_args(NotificationAnswer):
+            warn_unknown_response_type(notification, self._session_id)
+            await trio.lowlevel.checkpoint()
+            return
+
+        async def response() -> Response:
+            return checked_response(await call(policy, notification), notification)
+
+        async def respond(found: Response) -> None:
+            await self.respond(notification.notification_id, kind, found.value)
+
+        await answer_question(state, response, respond, schedule, after_failure=None)

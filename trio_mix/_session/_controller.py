@@ -8,7 +8,7 @@ nursery.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
@@ -35,6 +35,7 @@ from trio_mix.sse import StreamState
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from trio_mix._session._questions import MessagePolicies, Question
     from trio_mix._session._request import MessageRequest
     from trio_mix._session._resume import PreparedTickets, Resumption
     from trio_mix._session._send_api import SendApi
@@ -275,7 +276,7 @@ class StreamController(ReaderHost):
         self,
         request: MessageRequest,
         sender: object,
-        policy: Callable[[ev.PermissionEvent], object] | None,
+        policies: MessagePolicies,
         resumption: Resumption | None = None,
     ) -> MessageState:
         """Wait for the earlier messages, send the message, and return when it is running.
@@ -283,7 +284,7 @@ class StreamController(ReaderHost):
         Args:
           request: the message.
           sender: what raw subscribers receive with the message's events.
-          policy: decides its permission requests; None if nothing does.
+          policies: answer its permission requests and notifications.
           resumption: its ticket; None if it has none.
 
         Raises:
@@ -300,7 +301,7 @@ class StreamController(ReaderHost):
         except BaseException:
             self.requests.remove(request)
             raise
-        state = self._attach(request, policy, resumption)
+        state = self._attach(request, policies, resumption)
         state.sender = sender
         task = MessageTask(
             state=state,
@@ -343,7 +344,7 @@ class StreamController(ReaderHost):
     def _attach(
         self,
         request: MessageRequest,
-        policy: Callable[[ev.PermissionEvent], object] | None,
+        policies: MessagePolicies,
         resumption: Resumption | None,
     ) -> MessageState:
         """Register a message as the current one."""
@@ -361,14 +362,18 @@ class StreamController(ReaderHost):
         if resumption is not None:
             resumption.apply(turn, recovery)
             state.cut = state.cut or turn.resumed
-        if policy is not None:
-            state.on_permission = lambda event: state.context.run(
-                self._nursery.start_soon, partial(self.actions.ask_policy, policy, event, state)
-            )
+        for question, policy in policies.items():
+            state.on_question[question] = partial(self._ask, policy, state)
         self.dispatcher.attach(state)
         self.messages_sent += 1
         self.reader.nudge()
         return state
+
+    def _ask(
+        self, policy: Callable[[Any], object], state: MessageState, question: Question
+    ) -> None:
+        ask = partial(self.actions.ask_policy, policy, question, state)
+        state.context.run(self._nursery.start_soon, ask)
 
     def _server_busy(self, state: MessageState, error: ev.Event) -> None:
         state.recovery.busy(error)

@@ -30,15 +30,21 @@ if TYPE_CHECKING:
     from trio_mix._reply import Reply
     from trio_mix._session._controller import StreamController
     from trio_mix._session._message_state import MessageState
+    from trio_mix._session._questions import Policies, Question
     from trio_mix._session._request import MessageRequest
     from trio_mix._session._stream_hooks import MessageHooks
     from trio_mix._ticket import Ticket
     from trio_mix.events import Event
 
-__all__ = ["Message", "PermissionPolicy", "TextDeltas"]
+__all__ = ["Message", "NotificationPolicy", "PermissionPolicy", "TextDeltas"]
 
 PermissionPolicy: TypeAlias = "Callable[[ev.PermissionEvent, Message], bool | Awaitable[bool]]"
 """Returns whether a permission request of a message is granted: only True grants it."""
+
+NotificationPolicy: TypeAlias = (
+    "Callable[[ev.NotificationEvent, Message], str | Awaitable[str | None] | None]"
+)
+"""Returns the response to a notification of a message: a text, a choice, or None to acknowledge."""
 
 
 @public("trio_mix")
@@ -66,7 +72,7 @@ class Message(AsyncScope):
         self,
         controller: StreamController,
         request: MessageRequest,
-        on_permission: PermissionPolicy | None,
+        policies: Policies,
         resumption: Resumption | None = None,
         *,
         attached: bool = False,
@@ -75,12 +81,12 @@ class Message(AsyncScope):
         self._attached = attached
         self._request = request
         self._resumption = resumption
-        self._on_permission = on_permission
+        self._policies = policies.of(self)
         self._state: MessageState | None = None
         self._hooks: MessageHooks | None = None
         self._used = False
         self._left = False
-        self._warned = False
+        self._warned: set[type[Question]] = set()
 
     def __repr__(self) -> str:
         if self._state is None:
@@ -243,20 +249,20 @@ class Message(AsyncScope):
 
         The joined pieces are equal to ``reply.text``, also if the server sends no deltas, or its
         ``complete`` overtakes the last of them. Iterate either this or the message, not both.
-        Permission requests are dropped as in `wait`.
+        Permission requests and notifications are dropped as in `wait`.
         """
         return TextDeltas(self)
 
     async def wait(self) -> Reply:
         """Iterate the message to its end, drop its events, and return the reply.
 
-        Without ``on_permission``, a permission request among them is not answered: a warning is
-        logged on ``trio_mix``.
+        Without ``on_permission``, a permission request among them is not answered, and without
+        ``on_notification`` a notification: a warning is logged on ``trio_mix``.
 
         Raises what iterating and `reply` raise. A checkpoint.
         """
         async for event in self:
-            if isinstance(event, ev.PermissionEvent):
+            if isinstance(event, ev.PermissionEvent | ev.NotificationEvent):
                 self._dropped(event)
         return self.reply
 
@@ -298,19 +304,16 @@ class Message(AsyncScope):
             notification.notification_id, notification.response_type, value
         )
 
-    def _dropped(self, request: ev.PermissionEvent) -> None:
-        """Warn, once per message, about a request that the caller does not see."""
-        if self._on_permission is None and not self._warned:
-            self._warned = self._controller.actions.warn_unanswered(request)
+    def _dropped(self, question: Question) -> None:
+        """Warn, once per message and kind, about a question that the caller does not see."""
+        kind = type(question)
+        if kind in self._policies or kind in self._warned:
+            return
+        if self._controller.actions.warn_unanswered(question):
+            self._warned.add(kind)
 
     async def _begin(self) -> MessageState:
-        on_permission = self._on_permission
-        return await self._controller.begin(
-            self._request,
-            self,
-            None if on_permission is None else lambda request: on_permission(request, self),
-            self._resumption,
-        )
+        return await self._controller.begin(self._request, self, self._policies, self._resumption)
 
     def _opened(self) -> MessageState:
         if self._state is None:
@@ -356,6 +359,6 @@ class TextDeltas:
             ):
                 self._returned += len(event.content)
                 return event.content  # noqa: ASYNC910 - the event was a checkpoint
-            elif isinstance(event, ev.PermissionEvent):
+            elif isinstance(event, ev.PermissionEvent | ev.NotificationEvent):
                 self._message._dropped(event)
         raise StopAsyncIteration

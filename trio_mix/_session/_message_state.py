@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from contextvars import Context
 
     from trio_mix._reply import Reply
+    from trio_mix._session._questions import Question
     from trio_mix._session._request import MessageRequest
     from trio_mix._turns._recovery import Recovery
     from trio_mix._turns._stored_turn import Verdict
@@ -30,13 +31,13 @@ if TYPE_CHECKING:
 
 __all__ = ["MessageState"]
 
-_LOOKED_AT = frozenset((ev.PermissionEvent, ev.UnknownEvent))
+_LOOKED_AT = frozenset((ev.PermissionEvent, ev.NotificationEvent, ev.UnknownEvent))
 
 
-_PERMISSIONS_REMEMBERED: Final = 1000
+_QUESTIONS_REMEMBERED: Final = 1000
 _SLACK: Final = 16
 _POLICIES_AT_ONCE: Final = 64
-"""A further request is not answered, and is denied by the server after a while."""
+"""A further question is not answered: the server goes on without an answer after a while."""
 
 
 class MessageState:
@@ -75,6 +76,8 @@ class MessageState:
         """Whether the server has acknowledged the request to cancel the turn."""
         self.permissions: dict[str, bool] = {}
         """The last permission requests by id, each with whether it is still undecided."""
+        self.notifications: dict[str, bool] = {}
+        """The last notifications by id, each with whether it was passed to a policy."""
         self.failure: BaseException | None = None
         self.cut = False
         """Whether events may be missing that no gap event has reported yet."""
@@ -87,10 +90,11 @@ class MessageState:
         self._size, self._since = 0, 0  # of the reply when it was measured, and of later events
         self._too_large = False
         self.policy_failure: BaseException | None = None
-        """The exception of a permission policy: the message fails with it when its turn ends."""
+        """The exception of a policy: the message fails with it when its turn ends."""
         self.policies: set[trio.CancelScope] = set()
-        """The scopes of the permission policies that are running for the message."""
-        self.on_permission: Callable[[ev.PermissionEvent], None] | None = None
+        """The scopes of the policies that are running for the message."""
+        self.on_question: dict[type[Question], Callable[[Question], None]] = {}
+        """What starts the policy for a question, by the question's class."""
         self._has_events = False
         self._news: trio.Event | None = None
 
@@ -160,8 +164,8 @@ class MessageState:
         self.builder.feed(events)
         if looked_at:
             for request in events:
-                if type(request) is ev.PermissionEvent:
-                    self._permission_requested(request)
+                if isinstance(request, ev.PermissionEvent | ev.NotificationEvent):
+                    self._asked(request)
         self._since += size
         if self.max_size is not None and self._since > self.max_size - self._size:
             self._check_size(self.max_size)
@@ -223,19 +227,24 @@ class MessageState:
                 seen.append(ev.StreamGapEvent(missed=None, reason="an event was torn"))
         return seen
 
-    def _permission_requested(self, event: ev.PermissionEvent) -> None:
-        """Pass a permission request to the policy, once even if the server repeats it."""
-        if event.permission_id in self.permissions or self.turn.overlap:
+    def _asked(self, event: Question) -> None:
+        """Pass a question to the policies, once even if the server repeats it."""
+        if isinstance(event, ev.PermissionEvent):
+            known, question_id = self.permissions, event.permission_id
+        else:
+            known, question_id = self.notifications, event.notification_id
+        if question_id in known or self.turn.overlap:
             return
-        self.permissions[event.permission_id] = True
-        if len(self.permissions) > _PERMISSIONS_REMEMBERED:
-            del self.permissions[next(iter(self.permissions))]
+        known[question_id] = True
+        if len(known) > _QUESTIONS_REMEMBERED:
+            del known[next(iter(known))]
         busy = len(self.policies) >= _POLICIES_AT_ONCE
         if self.recovery.left:
-            self.wake()  # its task denies the request
+            self.wake()  # its task denies a permission request
             return
-        if self.on_permission is not None and not self.over.is_set() and not busy:
-            self.on_permission(event)
+        ask = self.on_question.get(type(event))
+        if ask is not None and not self.over.is_set() and not busy:
+            ask(event)
 
     def insert(self, event: Event) -> None:
         """Buffer an event that the client has made."""

@@ -35,7 +35,7 @@ from trio_mix.sse._supervisor import Supervisor
 if TYPE_CHECKING:
     from trio_mix._rest._core import MixCore
     from trio_mix._rest._options import Api
-    from trio_mix._session._message import PermissionPolicy
+    from trio_mix._session._questions import Policies
 
 __all__ = ["StreamRegistry"]
 
@@ -70,15 +70,13 @@ class StreamRegistry:
         self._ends_outstanding: dict[str, None] = {}
         """The last sessions whose stream was closed before the end of a cancelled turn."""
 
-    def open(
-        self, session_id: str, settings: Settings, on_permission: PermissionPolicy | None
-    ) -> SessionStream:
+    def open(self, session_id: str, settings: Settings, policies: Policies) -> SessionStream:
         """Return a session stream, which is registered while it is open."""
         return SessionStream(
             session_id,
             self._services(session_id, settings),
             settings,
-            on_permission,
+            policies,
             self._register,
             self._unregister,
         )

@@ -20,6 +20,7 @@ from trio_mix._lifetime import OwnedNursery
 from trio_mix._public import public
 from trio_mix._session._controller import StreamController
 from trio_mix._session._message import Message
+from trio_mix._session._questions import Policies
 from trio_mix._session._request import MessageRequest, check_request
 from trio_mix._session._resume import Resumption
 from trio_mix._session._subscription import RawSubscription, Subscription
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from trio_mix._reply import Reply
-    from trio_mix._session._message import PermissionPolicy
     from trio_mix._session._resume import SaveTicket
     from trio_mix._session._services import Services, Settings
     from trio_mix._session._tickets import TicketOutcome
@@ -97,14 +97,14 @@ class SessionStream(AsyncScope):
         session_id: str,
         services: Services,
         settings: Settings,
-        on_permission: PermissionPolicy | None,
+        policies: Policies,
         register: Callable[[SessionStream], None],
         unregister: Unregister,
     ) -> None:
         self._session_id = session_id
         self._services = services
         self._settings = settings
-        self._on_permission = on_permission
+        self._policies = policies
         self._register = register
         self._unregister = unregister
         self._tasks = OwnedNursery(
@@ -226,7 +226,7 @@ class SessionStream(AsyncScope):
             apps=tuple(apps),
         )
         check_request(request, "send", self._session_id, allow_shell=allow_shell)
-        return Message(controller, request, self._on_permission)
+        return Message(controller, request, self._policies)
 
     async def prepare(
         self,
@@ -297,7 +297,7 @@ class SessionStream(AsyncScope):
         resumption = Resumption(ticket, save, controller.prepared, resend=resend)
         request = resumption.request
         check_request(request, "resume", self._session_id, allow_shell=ticket.allow_shell)
-        return Message(controller, request, self._on_permission, resumption)
+        return Message(controller, request, self._policies, resumption)
 
     def attach(self) -> Message:
         """Return the message of the turn that runs now, of any client or process.
@@ -305,14 +305,14 @@ class SessionStream(AsyncScope):
         Entering it reads the stored messages. Events of the turn follow from then on, after a
         `StreamGapEvent`; the reply has all of its text, which is read from the stored messages at
         the end, or is marked incomplete. Leaving it does not cancel the turn. Messages of this
-        stream are sent when the turn is over. ``on_permission`` is not called for it, and neither
-        are hooks.
+        stream are sent when the turn is over. ``on_permission`` and ``on_notification``
+        are not called for it, and neither are hooks.
 
         Raises, on entering:
           UsageError: nothing runs, the server stores no messages, or this stream sends one.
           MixError, TransportError: the stored messages cannot be read at the moment.
         """
-        return Message(self._opened(), MessageRequest(text=""), None, attached=True)
+        return Message(self._opened(), MessageRequest(text=""), Policies(), attached=True)
 
     async def look_up(self, ticket: Ticket) -> TicketOutcome:
         """Return what the stored messages show about a ticket. Nothing is sent.

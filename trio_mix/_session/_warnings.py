@@ -16,19 +16,22 @@ import trio
 from trio_mix._http import sanitize_url
 from trio_mix._terminal_text import get_logger
 from trio_mix.errors import SessionNotFound, clone_error
+from trio_mix.events import PermissionEvent
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from trio_mix.events import PermissionEvent
+    from trio_mix._session._questions import Question
+    from trio_mix.events import NotificationEvent
 
 __all__ = [
     "LossLogger",
-    "log_foreign_permission",
+    "log_foreign_question",
     "log_session_at_work",
     "session_gone",
     "warn_not_saved",
     "warn_unanswered",
+    "warn_unknown_response_type",
 ]
 
 _log: Final = get_logger("trio_mix")
@@ -40,13 +43,23 @@ _NAME: Final = 60
 _TEXT: Final = 200
 
 
-def warn_unanswered(request: PermissionEvent, session_id: str) -> None:
-    """Warn that an agent waits for the answer to a permission request, but nothing answers it.
+def warn_unanswered(request: Question, session_id: str) -> None:
+    """Warn that an agent waits for the answer to a question, but nothing answers it.
 
     Args:
-      request: the permission request.
+      request: the permission request or the notification.
       session_id: the session of the message.
     """
+    if not isinstance(request, PermissionEvent):
+        _log.warning(
+            "The agent waits for the response to a notification (%s: %s) on session %s, and "
+            "nothing answers it: pass on_notification=..., or iterate the message and respond to "
+            "it.",
+            _short(request.notification_type, _NAME),
+            _short(request.title or request.message),
+            session_id,
+        )
+        return
     # An action is a single word; its details are in the parameters, which are not logged (rule 1).
     what = f"{_short(request.tool_name, _NAME)}: {_short(request.description or request.action)}"
     _log.warning(
@@ -67,12 +80,25 @@ def warn_not_saved(session_id: str, failure: Exception) -> None:
     )
 
 
-def log_foreign_permission(session_id: str) -> None:
-    """Log that a permission request is not put to the policy."""
+def warn_unknown_response_type(notification: NotificationEvent, session_id: str) -> None:
+    """Warn that a notification asks for a response that the API does not have."""
     _log.warning(
-        "A permission request on session %s is not put to on_permission, because another client's "
-        "message runs at the same time and the request may be that one's.",
+        "A notification on session %s is not put to on_notification, because its response_type is "
+        "%r, which this version of trio_mix cannot send.",
         session_id,
+        _short(notification.response_type, _NAME),
+    )
+
+
+def log_foreign_question(question: Question, session_id: str) -> None:
+    """Log that a permission request or a notification is not put to its policy."""
+    is_permission = isinstance(question, PermissionEvent)
+    _log.warning(
+        "A %s on session %s is not put to %s, because another client's message runs at the same "
+        "time and the request may be that one's.",
+        "permission request" if is_permission else "notification",
+        session_id,
+        "on_permission" if is_permission else "on_notification",
     )
 
 

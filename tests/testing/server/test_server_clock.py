@@ -183,7 +183,7 @@ async def test_a_notification_is_sent_and_responded_to(autojump_clock: MockClock
             for answers in (True, False):
                 await send(server, session_id, "go")
                 shown = (await frames.until("notification"))[-1].data
-                assert (shown["choices"], shown["timeout"]) == (["a", "b"], 60000)
+                assert (shown["choices"], shown["timeout"]) == (["a", "b"], 60)
                 if answers:
                     path = f"/api/notifications/{shown['id']}/respond"
                     bad = await call(server, "POST", path, {"type": "shout"})

@@ -318,7 +318,7 @@ class TurnRun:
             "message": step.message,
             "notificationType": step.kind,
             "responseType": step.response,
-            "timeout": round(step.timeout * 1000),
+            "timeout": round(step.timeout),
             "createdAt": int(backend.now().timestamp()),
         }
         if step.choices:
