@@ -12,16 +12,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from trio_mix import ToolCall
-from trio_mix.relay._outbox import (
-    TRANSITIONS,
-    Draft,
-    Round,
-    WireStyle,
-    may_resend,
-    with_turn_id,
-)
+from trio_mix.relay._bridge import Round, WireStyle, joined
+from trio_mix.relay._outbox import TRANSITIONS, Draft, may_resend, with_turn_id
 from trio_mix.relay._records import Audience, Outcome, TurnState
 from trio_mix.relay._turn_events import SessionEvents
+from trio_mix.relay._turn_progress import TurnEvents
+from trio_mix.relay._turn_repair import corrected
 from trio_mix.sse import ServerSentEvent
 
 if TYPE_CHECKING:
@@ -345,6 +341,32 @@ def test_a_turn_id_changes_nothing_else(data: dict[str, object]) -> None:
     assert marked == {**data, "turnId": "t"}
 
 
+@given(st.text("ab ", max_size=40), st.text(min_size=16, max_size=30), st.text("ab ", max_size=40))
+@example("a" * 300, "a" * 16, "b")  # too many places to compare
+def test_a_text_is_joined_with_the_last_message_where_they_overlap(
+    before: str, both: str, after: str
+) -> None:
+    found = joined(before + both, both + after)
+    assert found is None or found.startswith(before + both)
+    assert found is None or found.endswith(both + after)
+    assert found is not None or set(both) <= set("ab ")
+
+
+def test_the_text_of_an_incomplete_reply_is_taken_from_what_is_stored_or_was_appended() -> None:
+    said = "The first part of it. The second part."
+    reply = Outcome(kind="complete", text="part.", final_text=said, incomplete=True)
+    turn = TurnEvents("t", own=True, cut=True)
+    assert corrected(turn, reply, []).incomplete
+    rounds = [Round(text="Before. "), Round(text=said)]
+    assert corrected(turn, reply, rounds).text == "Before. " + said
+    for text in ("Before. ", "The first part of it. "):
+        turn.seen.text.append(text)
+    found = corrected(turn, reply, [])
+    assert (found.text, found.incomplete) == ("Before. " + said, False)
+    turn.tail = True
+    assert corrected(turn, reply, []) == reply
+
+
 def test_every_state_leads_to_an_end_and_ends_lead_nowhere() -> None:
     for state in TurnState:
         assert state.over == (not TRANSITIONS[state])
@@ -359,7 +381,10 @@ def test_every_state_leads_to_an_end_and_ends_lead_nowhere() -> None:
 def test_what_is_held_back_is_released_in_mid_turn_where_the_stored_text_shows_its_place(
     script: Script, at: int, size: int, data: st.DataObject
 ) -> None:
-    """At any moment after the hole, what is stored is between what was sent and what will be."""
+    """At any moment after the hole, what is stored is between what was sent and what will be.
+
+    The message may not know that what follows the hole is its own.
+    """
     words = [f"word {number} " for number in range(60)]
     named = {"assistantMessageId": "m9"}
     more = [frame("content", content=word, **named) for word in words]
@@ -370,6 +395,7 @@ def test_what_is_held_back_is_released_in_mid_turn_where_the_stored_text_shows_i
     asked = data.draw(st.integers(lost.stop, len(script.frames) - 2))
     answered = data.draw(st.integers(asked, len(script.frames) - 2))
     stored = data.draw(st.integers(asked, answered))
+    recognized = not size or data.draw(st.booleans())
     events = session_events()
     events.begin("t", cut=False)
     drafts: list[Draft] = []
@@ -378,7 +404,7 @@ def test_what_is_held_back_is_released_in_mid_turn_where_the_stored_text_shows_i
         if number in lost:
             events.hole()
         else:
-            drafts += events.take(each, mine=True)
+            drafts += events.take(each, mine=recognized or number < lost.start)
         if number == asked:
             held = events.held_text
         if number == answered and held:

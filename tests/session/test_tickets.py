@@ -11,18 +11,23 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
+import trio.testing
 
 from tests.support.processes import Machine
 from trio_mix import Mix, Ticket, errors
 from trio_mix import events as ev
 from trio_mix.testing import (
     Fail,
+    FaultPlan,
+    FaultProxy,
     Hang,
     MessageAccepted,
     MessageFinished,
     MessageRun,
     MixServer,
     Pause,
+    Refuse,
+    Rule,
     Say,
     Turn,
     WaitFor,
@@ -455,3 +460,29 @@ async def test_a_save_that_hangs_delays_leaving_and_stops_no_later_message(
         assert server.runs("go") == (0 if hanging == "posting" else 1)
     warned = [each for each in caplog.records if "could not be saved" in each.getMessage()]
     assert len(warned) == (0 if hanging == "posting" else 1)
+
+
+async def test_a_connection_that_is_lost_while_the_ticket_is_saved_costs_no_text(
+    autojump_clock: MockClock,
+) -> None:
+    """The message is sent once the stream is connected again."""
+    async with MixServer(listen=False, pace=0.0) as server:
+        server.script("go", Turn(Say("Done "), Pause(30), Say("well.")))
+        refused = [Rule(Refuse(), path="/stream", method="GET", connections=[2, 3])]
+        async with (
+            FaultProxy(server, FaultPlan(*refused)) as proxy,
+            Mix("http://mix.test", network=proxy.network) as mix,
+            mix.open_stream(server.create_session()) as session,
+        ):
+
+            async def save(ticket: Ticket) -> None:
+                if ticket.state == "posting":
+                    await proxy.drop()
+                    await trio.testing.wait_all_tasks_blocked()
+
+            async with session.resume(await session.prepare("go"), save=save) as message:
+                deltas = [delta async for delta in message.text_deltas()]
+                reply = await message.wait()
+        assert "".join(deltas) == reply.text == "Done well."
+        assert (reply.incomplete, reply.doubts, reply.recovered) == (False, (), False)
+        assert server.runs("go") == 1

@@ -309,6 +309,7 @@ class StreamController(ReaderHost):
             send_api=self.send_api,
             stored=self.stored,
             passed_on=self.reader.wait_passed_on,
+            wait_resumed=self.send_queue.wait_resumed,
             cancel=self.actions.cancel,
             deny=partial(self.actions.decide, grant=False),
             resumption=resumption,

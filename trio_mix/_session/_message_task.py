@@ -62,6 +62,7 @@ class MessageTask:
       send_api: sends the message.
       stored: reads the session's stored messages.
       passed_on: waits until all events that were read have been passed on.
+      wait_resumed: waits until the stream is connected; raises the failure of the stream.
       cancel: asks the server to cancel the turn, and returns whether it did.
       deny: denies a permission request.
       resumption: saves the ticket of the message; None if it has none.
@@ -72,6 +73,7 @@ class MessageTask:
     send_api: SendApi
     stored: SessionHistory
     passed_on: Callable[[], Awaitable[None]]
+    wait_resumed: Callable[[], Awaitable[None]]
     cancel: Callable[[], Awaitable[CancelOutcome]]
     deny: Callable[[str], Awaitable[None]]
     resumption: Resumption | None
@@ -170,6 +172,7 @@ class MessageTask:
             try:
                 if self.resumption is not None:
                     await self.resumption.before_post(self.stored.history)
+                    await self.wait_resumed()  # the connection may have been lost meanwhile
                 posted = await self.send_api.post(state.session_id, state.request, self._sending)
             except errors.TransportError as exc:
                 if exc.sent:

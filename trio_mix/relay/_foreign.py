@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from trio_mix._mix import Mix
     from trio_mix._session._stream import SessionStream
-    from trio_mix.relay._outbox import Round
+    from trio_mix.relay._bridge import Round
 
 __all__ = ["foreign_outcome"]
 

@@ -16,10 +16,11 @@ import trio
 from trio_mix import errors
 from trio_mix._terminal_text import get_logger
 from trio_mix.relay._appender import Appender
+from trio_mix.relay._bridge import WireStyle
 from trio_mix.relay._cursor import Ring
 from trio_mix.relay._errors import Fenced
 from trio_mix.relay._holes import Holes
-from trio_mix.relay._outbox import Draft, WireStyle, with_turn_id
+from trio_mix.relay._outbox import Draft, with_turn_id
 from trio_mix.relay._records import Audience
 from trio_mix.relay._sender import Closing, TurnSender
 from trio_mix.relay._turn_events import SessionEvents

@@ -181,6 +181,8 @@ class Outcome:
     """The tool calls: id, name, input, finished."""
     error: str | None = None
     """Why the turn failed, or why its outcome is unknown."""
+    incomplete: bool = False
+    """Whether text may be missing: events were lost, and the stored messages could not be read."""
 
     def to_json(self) -> dict[str, object]:
         """Return the outcome as a JSON object with the names of the wire."""
@@ -193,6 +195,7 @@ class Outcome:
                 "userMessageId": self.user_message_id,
                 "reasoning": self.reasoning,
                 "toolCalls": list(self.tool_calls),
+                "incomplete": self.incomplete,
             }
         return {"outcome": self.kind, "reply": reply, "error": self.error}
 

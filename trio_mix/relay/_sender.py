@@ -23,7 +23,6 @@ from trio_mix._ticket import Ticket
 from trio_mix.relay._errors import Draining, LogError
 from trio_mix.relay._outbox import (
     Draft,
-    Round,
     error_draft,
     may_resend,
     outcome_of_failure,
@@ -38,6 +37,7 @@ from trio_mix.relay._records import (
 )
 from trio_mix.relay._stored_rounds import stored_rounds
 from trio_mix.relay._turn_queue import turn_draft
+from trio_mix.relay._turn_repair import corrected
 from trio_mix.relay._upstream import FIRST_PAUSE, LONGEST_PAUSE
 from trio_mix.sse import SSEDecoder
 
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from trio_mix._reply import Reply
     from trio_mix._session._stream import SessionStream
     from trio_mix.relay._appender import Appender, Stored
+    from trio_mix.relay._bridge import Round
     from trio_mix.relay._holes import Holes
     from trio_mix.relay._log import Lease, Log
     from trio_mix.relay._turn_events import SessionEvents
@@ -320,6 +321,7 @@ class TurnSender:
         rounds: Sequence[Round] = ()
         if own.was_cut and outcome.kind != "refused":
             rounds = await stored_rounds(self._mix, self._session_id, turn.record.request, outcome)
+        outcome = corrected(own, outcome, rounds)
         drafts = self._events.settle(outcome, rounds, end_needed=not turn.refusing)
         await self._finish(turn, state, outcome, drafts, answer=answer)
 

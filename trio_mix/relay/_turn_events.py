@@ -24,14 +24,8 @@ from trio_mix import events as ev
 from trio_mix._turns._event_ids import ids_of
 from trio_mix._turns._repeated_errors import is_busy
 from trio_mix._wire._events import decode_event
-from trio_mix.relay._outbox import (
-    Draft,
-    Round,
-    WireStyle,
-    complete_draft,
-    error_draft,
-    with_turn_id,
-)
+from trio_mix.relay._bridge import Round, WireStyle
+from trio_mix.relay._outbox import Draft, complete_draft, error_draft, with_turn_id
 from trio_mix.relay._records import Audience, Outcome
 from trio_mix.relay._turn_progress import OpenRequest, TurnEvents, audience_of
 from trio_mix.relay._turn_repair import completed, gap_draft, released
@@ -257,6 +251,7 @@ class SessionEvents:
         """Return the turn that an event belongs to; None if it is dropped (rule 2)."""
         own = self.own
         if own is not None and (mine or own.owns(event)):
+            own.recognized = own.recognized or mine
             return own
         message = ids_of(event)[0]
         if message is not None and message in self._ended_messages:
@@ -265,7 +260,7 @@ class SessionEvents:
             return self.foreign
         if is_busy(event) and own is not None:
             return None  # the message is sent again
-        if own is not None and own.cut:
+        if own is not None and (own.cut or not own.recognized):
             return own  # as long as nothing shows that it is another's
         if isinstance(event, ev.ErrorEvent | ev.RateLimitEvent) and (
             event.error == self._last_error or own is not None

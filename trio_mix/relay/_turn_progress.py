@@ -8,7 +8,8 @@ import attrs
 
 from trio_mix import events as ev
 from trio_mix._turns._event_ids import ids_of
-from trio_mix.relay._outbox import CallSeen, Draft
+from trio_mix.relay._bridge import CallSeen
+from trio_mix.relay._outbox import Draft
 from trio_mix.relay._records import Audience
 
 if TYPE_CHECKING:
@@ -79,6 +80,8 @@ class TurnEvents:
         self.own = own
         self.cut = cut
         self.was_cut = cut
+        self.recognized = not cut
+        """Whether the client knows since the last hole which events are this turn's."""
         self.seen = Seen()
         self.held: list[tuple[ServerSentEvent, Event]] = []
         self.held_bytes = 0
@@ -125,6 +128,7 @@ class TurnEvents:
     def hole(self) -> None:
         """Note that events may be missing: what was held back does not follow on what comes now."""
         self.cut = self.was_cut = True
+        self.recognized = False
         self.held, self.held_bytes = [], 0
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import attrs
 
 from trio_mix._wire._events import decode_event
-from trio_mix.relay._outbox import Draft, bridge, flat_round, overlap
+from trio_mix.relay._bridge import bridge, flat_round, joined, overlap
+from trio_mix.relay._outbox import Draft
 from trio_mix.relay._records import Audience
 from trio_mix.relay._turn_progress import Seen
 from trio_mix.sse import ServerSentEvent
@@ -15,11 +16,11 @@ from trio_mix.sse import ServerSentEvent
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from trio_mix.relay._outbox import Round, WireStyle
+    from trio_mix.relay._bridge import Round, WireStyle
     from trio_mix.relay._records import Outcome
     from trio_mix.relay._turn_progress import TurnEvents
 
-__all__ = ["completed", "gap_draft", "released"]
+__all__ = ["completed", "corrected", "gap_draft", "released"]
 
 
 def released(
@@ -97,6 +98,22 @@ def completed(
         return ([gap_draft()] if lost and rounds else []) + passed_on, False
     missing, follows = found
     return missing + (passed_on if follows else []), bool(missing)
+
+
+def corrected(turn: TurnEvents, outcome: Outcome, rounds: Sequence[Round]) -> Outcome:
+    """Return an outcome with its whole text, where the message itself did not receive it.
+
+    Args:
+      turn: the turn.
+      outcome: how it ended.
+      rounds: what is stored of it; empty if that is not known.
+    """
+    if not outcome.incomplete or outcome.kind != "complete":
+        return outcome
+    text: str | None = "".join(each.text for each in rounds)
+    if not rounds:
+        text = None if turn.tail else joined("".join(turn.seen.text), outcome.final_text)
+    return outcome if text is None else attrs.evolve(outcome, text=text, incomplete=False)
 
 
 def gap_draft() -> Draft:
