@@ -87,7 +87,10 @@ def flag(text: str, *names: str) -> Parameter:
     return Parameter(name=list(names) or None, negative="", show_default=False, help=text)
 
 
-YesOption: TypeAlias = Annotated[bool, flag("Grant every permission request.", "--yes", "-y")]
+YesOption: TypeAlias = Annotated[
+    bool,
+    flag("Grant every permission request, and acknowledge every notification.", "--yes", "-y"),
+]
 GrantOption: TypeAlias = Annotated[
     tuple[str, ...],
     Parameter(

@@ -15,6 +15,7 @@ import trio
 
 from trio_mix import Mix, ReconnectPolicy
 from trio_mix.cli._errors import FAILED, OK
+from trio_mix.cli.commands._permissions import PermissionDecisions
 from trio_mix.cli.commands._show_message import show_message
 from trio_mix.cli.ui._panels import open_panels
 from trio_mix.cli.ui._text import excerpt, print_error
@@ -53,22 +54,15 @@ class _DemoReply:
 
 
 @attrs.define
-class _GrantAll:
+class _GrantAll(PermissionDecisions):
     """Grants and counts the permission requests of one message."""
 
     count: int = 0
 
-    def asks(self, event: PermissionEvent) -> bool:
-        """Return False: the user is not asked."""
-        del event
-        return False
-
-    async def decide(self, event: PermissionEvent) -> bool:
+    async def decide(self, event: PermissionEvent) -> bool | None:
         """Grant the request."""
-        del event
-        await trio.lowlevel.checkpoint()
         self.count += 1
-        return True
+        return await super().decide(event)
 
 
 @attrs.define
@@ -117,7 +111,7 @@ class _Demo:
         screen: Screen,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        permissions = _GrantAll()
+        permissions = _GrantAll(None, everything=True)
         began = trio.current_time()
         task_status.started()
         async with self.stream.send(text) as message:

@@ -20,6 +20,7 @@ import trio
 
 from trio_mix import Mix, ReconnectPolicy
 from trio_mix.cli._errors import FAILED, OK
+from trio_mix.cli.commands._permissions import PermissionDecisions
 from trio_mix.cli.commands._show_message import show_message
 from trio_mix.cli.ui._panels import open_panels
 from trio_mix.cli.ui._text import print_error
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from trio_mix import Reply
     from trio_mix.cli.commands._demo import DemoApi
     from trio_mix.cli.ui._panels import Panels
-    from trio_mix.events import PermissionEvent
 
 _TIMEOUT = 60.0
 _RECONNECT = ReconnectPolicy(initial_interval=0.1, max_interval=0.5)
@@ -99,22 +99,6 @@ class _Watcher:
                     return
 
 
-@attrs.define
-class _Grants:
-    """No permission is requested in this demo."""
-
-    def asks(self, event: PermissionEvent) -> bool:
-        """Return False: the user is not asked."""
-        del event
-        return False
-
-    async def decide(self, event: PermissionEvent) -> bool:
-        """Deny the request."""
-        del event
-        await trio.lowlevel.checkpoint()
-        return False
-
-
 async def demo_relay(api: DemoApi) -> int:
     """Run the demo and return 0 if it showed what it should."""
     panels = open_panels(lambda: "")
@@ -151,7 +135,9 @@ async def _show(
             async def send() -> None:
                 with panels.messages([_STORY]) as [screen]:
                     async with session.send(_STORY) as message:
-                        replies.append(await show_message(message, screen, _Grants()))
+                        replies.append(
+                            await show_message(message, screen, PermissionDecisions(None))
+                        )
                 replied.set()
 
             nursery.start_soon(send)

@@ -1,4 +1,4 @@
-"""Shows one message while it runs, and answers its permission requests."""
+"""Shows one message while it runs, and answers its permission requests and notifications."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 from trio_mix.cli.ui._text import clean
 from trio_mix.cli.ui._transcript import Piece, Transcript
-from trio_mix.events import ErrorEvent, PermissionEvent
+from trio_mix.errors import ErrorResponse
+from trio_mix.events import ErrorEvent, NotificationEvent, PermissionEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trio_mix import Message, Reply
-    from trio_mix.cli.commands._permissions import PermissionDecider
+    from trio_mix.cli.commands._permissions import PermissionDecisions
     from trio_mix.cli.ui._screen import Screen
     from trio_mix.events import Event
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 async def show_message(
     message: Message,
     screen: Screen | None,
-    permissions: PermissionDecider,
+    permissions: PermissionDecisions,
     on_event: Callable[[Event], None] | None = None,
 ) -> Reply:
     """Show the events of a message to its end and return the reply.
@@ -28,7 +29,7 @@ async def show_message(
     Args:
       message: the message, which was sent.
       screen: shows the events; None: nothing is shown.
-      permissions: decides about permission requests.
+      permissions: answers permission requests and notifications.
       on_event: called with every event.
 
     Raises:
@@ -47,6 +48,12 @@ async def show_message(
                 granted = await _answer(message, event, permissions)
                 if screen and granted is not None:
                     screen.show([Piece("permission", "granted" if granted else "denied")])
+            elif isinstance(event, NotificationEvent):
+                if screen:
+                    screen.finish()
+                outcome = await _respond(message, event, permissions)
+                if screen:
+                    screen.show([Piece("notice", outcome)])
         reply = message.reply
         if screen:
             screen.show(_rest(reply, transcript.text))
@@ -56,15 +63,15 @@ async def show_message(
             screen.finish()
 
 
-def _is_shown_elsewhere(event: Event, permissions: PermissionDecider) -> bool:
+def _is_shown_elsewhere(event: Event, permissions: PermissionDecisions) -> bool:
     """Return whether the event is raised as an error, or shown as a question to the user."""
-    if isinstance(event, PermissionEvent):
+    if isinstance(event, PermissionEvent | NotificationEvent):
         return permissions.asks(event)
     return isinstance(event, ErrorEvent) and event.parent_tool_call_id is None
 
 
 async def _answer(
-    message: Message, event: PermissionEvent, permissions: PermissionDecider
+    message: Message, event: PermissionEvent, permissions: PermissionDecisions
 ) -> bool | None:
     granted = await permissions.decide(event)
     if granted:
@@ -72,6 +79,22 @@ async def _answer(
     elif granted is not None:
         await message.deny(event)
     return granted
+
+
+async def _respond(
+    message: Message, event: NotificationEvent, permissions: PermissionDecisions
+) -> str:
+    """Respond to a notification if there is a response, and return the outcome."""
+    response = await permissions.respond(event)
+    if response is None:
+        return "no response"
+    try:
+        await message.respond(event, response.value)
+    except ErrorResponse as exc:
+        if exc.status_code != 404:
+            raise
+        return "too late: the agent has continued"
+    return "acknowledged" if event.response_type == "acknowledge" else "response sent"
 
 
 def _rest(reply: Reply, shown: str) -> list[Piece]:

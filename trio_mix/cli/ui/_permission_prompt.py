@@ -1,4 +1,4 @@
-"""Asks the user at the terminal whether to grant a permission request.
+"""Asks the user at the terminal: whether to grant a permission request, what to respond.
 
 Rules:
 
@@ -6,7 +6,7 @@ Rules:
    also what the terminal's driver or the line editor holds; so is input in the half second after
    the question.
 2. Only an explicit yes grants. An empty line, the end of the input, the time limit and any other
-   text deny.
+   text deny. Without an answer, a notification is not responded to.
 3. If the question is longer than the screen, only ``yes`` in full grants.
 4. The terminal's settings are restored afterwards.
 """
@@ -18,29 +18,39 @@ import select
 import sys
 from typing import TYPE_CHECKING, Final, Literal, TextIO, TypeAlias
 
+import attrs
 import trio
 from rich.console import Console
 from rich.text import Text
 
-from trio_mix.cli.ui._question import question_lines
+from trio_mix.cli.ui._question import notification_lines, question_lines
 from trio_mix.cli.ui._screen import terminal
 from trio_mix.cli.ui._terminal_modes import line_mode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from trio_mix.events import PermissionEvent
+    from trio_mix.events import NotificationEvent, PermissionEvent
 
 PromptAnswer: TypeAlias = Literal["yes", "always", "no"]
 
 _PAUSE: Final = 0.5
 """Seconds between the question and the first key that counts."""
 _TIME_LIMIT: Final = 30.0
-"""Seconds after which a question without an answer is denied, as servers do."""
+"""Seconds after which a request without an answer is denied, as servers do."""
+_LONGEST_WAIT: Final = 600.0
+"""Seconds that a notification may wait for the response, whatever the server says."""
 _LONGEST: Final = 100_000
 """Characters of a request beyond which nobody can be expected to read it."""
 _POLL: Final = 0.5
 """Seconds between two looks at the state of the stream."""
+
+
+@attrs.frozen
+class Response:
+    """The response to a notification."""
+
+    value: str | None
 
 
 class PermissionPrompt:
@@ -89,15 +99,8 @@ class PermissionPrompt:
             prompt = "Grant it? [yes/N] "
         else:
             prompt = "Grant it? [y/N/a] " if offer_always else "Grant it? [y/N] "
-        import termios
-
-        try:
-            with line_mode():
-                text = await self._put(lines, prompt)
-        except termios.error:  # the terminal was closed
-            await trio.lowlevel.checkpoint()
-            text = ""
-        match text:
+        text = await self._put(lines, prompt, _TIME_LIMIT)
+        match (text or "").lower():
             case "yes":
                 return "yes"
             case "y" if not is_long:
@@ -107,24 +110,61 @@ class PermissionPrompt:
             case _:
                 return "no"
 
-    async def _put(self, lines: list[str], prompt: str) -> str:
-        """Show the question, and return the line that is typed afterwards."""
+    async def respond(self, event: NotificationEvent) -> Response | None:
+        """Show a notification and return the user's response; None: there is none.
+
+        If cancelled, the terminal's settings are restored; nothing was sent.
+        """
+        size = len(event.title) + len(event.message) + sum(map(len, event.choices or ()))
+        if size > _LONGEST:
+            await trio.lowlevel.checkpoint()
+            self._show(f"A notification of {size} characters cannot be read: not responded to.\n")
+            return None
+        lines = notification_lines(event, self._console.width)
+        seconds = min(event.timeout, _LONGEST_WAIT) if event.timeout > 0 else _TIME_LIMIT
+        choices = event.choices or ()
+        if event.response_type == "choice" and choices:
+            text = await self._put(lines, f"Your choice [1-{len(choices)}]: ", seconds)
+            while text is not None:
+                if text.isdecimal() and 1 <= int(text) <= len(choices):
+                    return Response(choices[int(text) - 1])
+                hint = f"Type a number from 1 to {len(choices)}."
+                text = await self._put([hint], f"Your choice [1-{len(choices)}]: ", seconds)
+            return None
+        if event.response_type == "acknowledge":
+            text = await self._put(lines, "Press Enter to acknowledge it. ", seconds)
+            return None if text is None else Response(None)
+        text = await self._put(lines, "Your answer: ", seconds)
+        return None if text is None else Response(text)
+
+    async def _put(self, lines: list[str], prompt: str, seconds: float) -> str | None:
+        """Show a question; return the line that is typed afterwards, or None if none is."""
+        import termios
+
+        try:
+            with line_mode():
+                return await self._put_in_line_mode(lines, prompt, seconds)
+        except termios.error:  # the terminal was closed
+            await trio.lowlevel.checkpoint()
+            return None
+
+    async def _put_in_line_mode(self, lines: list[str], prompt: str, seconds: float) -> str | None:
         for number, line in enumerate(lines):
             self._console.print(Text(line, style="" if number else "bold"), soft_wrap=True)
         await self._until_shown()
         if not await self._until_nothing_is_typed():
-            return ""
+            return None
         self._show(prompt)
         try:
-            return await self._answer(prompt)
+            return await self._answer(prompt, seconds)
         except trio.Cancelled:
             self._show("\n")
             raise
 
-    async def _answer(self, prompt: str) -> str:
-        """Wait for a line; return it, or "" at the end of the input or of the time."""
+    async def _answer(self, prompt: str, seconds: float) -> str | None:
+        """Wait for a line; return it, or None at the end of the input or of the time."""
         state = self._state()
-        with trio.move_on_after(_TIME_LIMIT):
+        with trio.move_on_after(seconds):
             while True:
                 with trio.move_on_after(_POLL):
                     await trio.lowlevel.wait_readable(self._descriptor)
@@ -132,18 +172,18 @@ class PermissionPrompt:
                 if self._state() != state:
                     state = self._state()
                     self._show(f"\n(the stream is {state})\n{prompt}")
-        self._show(f"\n(no answer within {_TIME_LIMIT:.0f} s)\n")
-        return ""
+        self._show(f"\n(no answer within {seconds:.0f} s)\n")
+        return None
 
-    def _line(self) -> str:
+    def _line(self) -> str | None:
         try:
             line = os.read(self._descriptor, 4096)
         except OSError:  # the terminal was closed
-            return ""
+            return None
         if not line.endswith(b"\n"):  # the end of the input
             self._show("\n")
-            return ""
-        return line.decode(errors="replace").strip().lower()
+            return None
+        return line.decode(errors="replace").strip()
 
     async def _until_nothing_is_typed(self) -> bool:
         """Throw away what is typed, until nothing was typed for a pause; return whether that came.
@@ -158,7 +198,7 @@ class PermissionPrompt:
                 self._discard()
                 if not typed:
                     return True
-        self._show(f"(keys were typed for {_TIME_LIMIT:.0f} s: denied)\n")
+        self._show(f"(keys were typed for {_TIME_LIMIT:.0f} s: no answer)\n")
         return False
 
     async def _until_shown(self) -> None:

@@ -1,9 +1,9 @@
-"""Composes the question that a permission request puts to the user.
+"""Composes the question that a permission request or a notification puts to the user.
 
 Rules:
 
-1. The question is complete: tool, action, path, description and every parameter, wrapped and never
-   cut.
+1. The question is complete: tool, action, path, description and every parameter, or title, message
+   and every choice, wrapped and never cut.
 2. Labels begin a line; text from the server never does: its further lines begin with a margin, so
    that it cannot imitate a label or a question.
 3. A character that the terminal obeys, or that cannot be seen, is shown as an escape. A long run of
@@ -23,7 +23,7 @@ from trio_mix.cli.ui._json import to_json
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from trio_mix.events import PermissionEvent
+    from trio_mix.events import NotificationEvent, PermissionEvent
 
 _MARGIN: Final = "      | "
 _NARROWEST: Final = 20
@@ -55,6 +55,27 @@ def question_lines(event: PermissionEvent, width: int) -> list[str]:
         lines.append("  parameters:")
         for name, each in _texts(event.params):
             lines += _wrapped("    ", f"{_one_line(name)}: {each}", width)
+    return lines
+
+
+def notification_lines(event: NotificationEvent, width: int) -> list[str]:
+    """Return the lines of a notification.
+
+    Args:
+      event: the notification.
+      width: the width of the terminal in columns.
+    """
+    by_sub_agent = event.parent_tool_call_id is not None
+    lines = ["Notification" + " of a SUB-AGENT" * by_sub_agent]
+    for label, value in (
+        ("type", event.notification_type),
+        ("title", event.title),
+        ("message", event.message),
+    ):
+        if value:
+            lines += _wrapped(f"  {label}: ", value, width)
+    for number, choice in enumerate(event.choices or (), 1):
+        lines += _wrapped(f"  {number}: ", choice, width)
     return lines
 
 

@@ -9,7 +9,16 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from trio_mix.testing.server._script import AskPermission, Pause, Say, Step, Think, Turn, UseTool
+from trio_mix.testing.server._script import (
+    AskPermission,
+    Notify,
+    Pause,
+    Say,
+    Step,
+    Think,
+    Turn,
+    UseTool,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +29,7 @@ __all__ = ["COMMANDS", "plausible_turn", "shell_output", "slash_output"]
 
 _FILES = ("README.md", "pyproject.toml", "src/main.py", "src/agent.py", "tests/test_main.py")
 _WANTS_SHELL = re.compile(r"\b(run|execute|command|shell|bash|install)\b", re.IGNORECASE)
+_WANTS_QUESTION = re.compile(r"\b(notify|notification|question)\b", re.IGNORECASE)
 _WANTS_STORY = re.compile(r"\bstory\b", re.IGNORECASE)
 _WANTS_FILES = re.compile(r"\b(files?|folders?|director(y|ies)|list|ls)\b", re.IGNORECASE)
 
@@ -74,7 +84,18 @@ def plausible_turn(text: str, traits: Traits, pace: float) -> Turn:
                 otherwise=[Say(" You did not allow it, so I leave it at that.")],
             ),
         ]
-    if not (files or shell):
+    if question := traits.notifications and bool(_WANTS_QUESTION.search(text)):
+        steps += [
+            Notify(
+                "Which colour do you prefer?",
+                title="A question",
+                kind="question",
+                response="choice",
+                choices=("red", "blue"),
+            ),
+            Say(" Thank you for your patience."),
+        ]
+    if not (files or shell or question):
         steps += _story() if _WANTS_STORY.search(text) else [Say(_answer(text))]
     return Turn(*_paced(steps, pace))
 
