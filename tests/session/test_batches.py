@@ -21,7 +21,8 @@ from trio_mix._session._controller import StreamController
 from trio_mix._session._dispatcher import EventDispatcher
 from trio_mix._session._reader import Reader, ReaderHost
 from trio_mix._turns._history import History
-from trio_mix._turns._router import Input, TurnRouter
+from trio_mix._turns._router import TurnRouter
+from trio_mix._turns._turn import Input
 from trio_mix.sse import ServerSentEvent, StreamState
 from trio_mix.sse._supervisor import Events
 

@@ -15,8 +15,10 @@ import trio
 from tests.support.event_makers import asked, done, says
 from trio_mix import Mix, errors
 from trio_mix._session._stored_messages import Rows, SessionHistory
-from trio_mix._turns._router import Input, TurnRouter, WireTraits
+from trio_mix._turns._router import TurnRouter
 from trio_mix._turns._stored_turn import StoredRow, TurnOutcome
+from trio_mix._turns._turn import Input
+from trio_mix._turns._wire_traits import WireTraits
 from trio_mix.testing import Fail, Hang, MixServer, Say, Turn
 
 if TYPE_CHECKING:
@@ -168,7 +170,7 @@ def test_ids_of_old_turns_are_forgotten() -> None:
         router.route([asked(f"u{number}", "go"), says("ok", f"a{number}")])
         router.route([done(f"a{number}", "ok")])
         assert turn.over
-    assert len(router._messages) <= 512
+    assert len(router._owners._messages) <= 512
 
 
 @pytest.mark.parametrize("api", ["async", "pipeline"])

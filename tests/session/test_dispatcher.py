@@ -23,7 +23,7 @@ from trio_mix import events as ev
 from trio_mix._session._buffers import HARD_LIMIT_FACTOR
 from trio_mix._session._dispatcher import EventDispatcher, copies_of
 from trio_mix._turns._reply_builder import StoredReply
-from trio_mix._turns._router import Input
+from trio_mix._turns._turn import Input
 from trio_mix.errors import AgentError, ConsumerTooSlow, StreamClosed
 
 if TYPE_CHECKING:

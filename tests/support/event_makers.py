@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from trio_mix import events as ev
 from trio_mix._turns._reply_builder import ReplyBuilder
-from trio_mix._turns._router import Input, Turn, TurnRouter, WireTraits
+from trio_mix._turns._router import TurnRouter
+from trio_mix._turns._turn import Input, Turn
+from trio_mix._turns._wire_traits import WireTraits
 
 
 def asked(message_id: str, text: str, parent: str | None = None) -> ev.Event:

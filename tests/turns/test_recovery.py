@@ -28,10 +28,11 @@ from trio_mix._turns._facts import Concern
 from trio_mix._turns._limits import Limits
 from trio_mix._turns._recovery import Recovery
 from trio_mix._turns._reply_builder import StoredReply
-from trio_mix._turns._router import Input, TurnRouter, WireTraits
+from trio_mix._turns._router import TurnRouter
 from trio_mix._turns._rules import RULES, Action
 from trio_mix._turns._stored_turn import TurnOutcome, Verdict
-from trio_mix._turns._turn import Phase
+from trio_mix._turns._turn import Input, Phase
+from trio_mix._turns._wire_traits import WireTraits
 from trio_mix.events import CompleteEvent, ErrorEvent
 from trio_mix.sse import ReconnectPolicy
 

@@ -23,7 +23,7 @@ from tests.support.event_makers import (
     unknown,
 )
 from trio_mix import events as ev
-from trio_mix._turns._router import TRANSITIONS, Input, Phase
+from trio_mix._turns._turn import TRANSITIONS, Input, Phase
 
 WITHOUT_IDS = ["pipeline", "pipeline-oldest", "blocking", "auto"]
 EVERY_API = [*WITHOUT_IDS, "async"]

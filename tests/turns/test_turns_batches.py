@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_mix import events as ev
-from trio_mix._turns._router import Input, Route, TurnRouter, WireTraits
+from trio_mix._turns._router import Route, TurnRouter
+from trio_mix._turns._turn import Input
+from trio_mix._turns._wire_traits import WireTraits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -76,10 +78,10 @@ def played(
             turn = router.register("go")
     owners = [
         (name, owner.over)
-        for known in (router._messages, router._calls)
+        for known in (router._owners._messages, router._owners._calls)
         for name, owner in known.items()
     ]
-    return [*seen, owners, len(router._foreign), router.traits.ids]
+    return [*seen, owners, len(router._owners.others), router.traits.ids]
 
 
 @given(steps, st.sampled_from([None, True, False]))

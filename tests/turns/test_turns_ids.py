@@ -25,11 +25,12 @@ from tests.support.event_makers import (
     unknown,
 )
 from trio_mix._turns._event_size import size_of
-from trio_mix._turns._router import Input, Phase, TurnRouter
 from trio_mix._turns._stored_turn import StoredRow
+from trio_mix._turns._turn import Input, Phase
 
 if TYPE_CHECKING:
     from trio_mix import events as ev
+    from trio_mix._turns._router import TurnRouter
 
 APIS = ["async", "auto"]
 
@@ -476,14 +477,14 @@ def test_many_turns_do_not_make_the_router_grow(api: str) -> None:
             router.apply(router.turn, Input.SETTLED)
     gc.collect()
     assert gone() is None, "an id must not keep a whole turn alive"
-    assert len(router._messages) + len(router._calls) <= 2 * 4096
-    assert len(router._foreign) <= 8
+    assert len(router._owners._messages) + len(router._owners._calls) <= 2 * 4096
+    assert len(router._owners.others) <= 8
 
 
 def test_turns_of_others_that_never_end_are_bounded() -> None:
     router = router_for("async")
     owners(router, *[asked(f"f{number}", "f") for number in range(100)])
-    assert len(router._foreign) <= 8
+    assert len(router._owners.others) <= 8
 
 
 def test_the_errors_that_are_known_to_be_repeated_are_bounded() -> None:
@@ -503,8 +504,8 @@ def test_what_is_held_for_a_turn_is_bounded() -> None:
     large = "x" * 2**20
     for number in range(40):
         router.route([says(large, f"l{number}")])
-    assert 14 <= sum(size_of(event) > 2**20 for event in turn.held) <= 16
-    assert turn.held_size == sum(map(size_of, turn.held)) <= 16 * 2**20
+    assert 14 <= sum(size_of(event) > 2**20 for event in turn.held.events) <= 16
+    assert turn.held.size == sum(map(size_of, turn.held.events)) <= 16 * 2**20
 
 
 def test_an_id_in_use_is_not_forgotten_however_many_calls_are_made() -> None:

@@ -31,10 +31,12 @@ from tests.support.event_makers import (
 )
 from tests.support.turn_worlds import NOISE, AsyncWorld, OrderWorld, Running
 from trio_mix import events as ev
-from trio_mix._turns._router import Input, Phase, Turn, TurnRouter
+from trio_mix._turns._turn import Input, Phase, Turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from trio_mix._turns._router import TurnRouter
 
 
 def draw_from(data: st.DataObject) -> Callable[[int], int]:

@@ -349,7 +349,7 @@ class StreamController(ReaderHost):
         resumption: Resumption | None,
     ) -> MessageState:
         """Register a message as the current one."""
-        self._learn_traits()
+        self.router.traits.update(self.send_api.traits())
         turn = self.router.register(request.text, plan_mode=request.plan_mode)
         recovery = Recovery(turn, self.settings.reconnect, self.limits, trio.current_time())
         recovery.continued = self.continued
@@ -387,12 +387,6 @@ class StreamController(ReaderHost):
         state.recovery.others(trio.current_time(), at_work=at_work)
         if not at_work:
             state.wake()
-
-    def _learn_traits(self) -> None:
-        """Copy what the client knows about the server; what events have shown is kept."""
-        seen, known = self.router.traits.ids, self.send_api.traits()
-        known.ids = known.ids if seen is None else seen
-        self.router.traits = known
 
     def _settle_gap(self) -> None:
         """Report a gap, or that there is none, once it is known whether the ids go on."""

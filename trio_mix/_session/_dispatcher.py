@@ -15,7 +15,7 @@ from trio_mix import events as ev
 from trio_mix._session._budget import Budget
 from trio_mix._session._buffers import SubscriberBuffer
 from trio_mix._turns._event_size import size_of
-from trio_mix._turns._router import Input, Phase
+from trio_mix._turns._turn import Input, Phase
 from trio_mix._turns._turn_ids import turn_id_of
 from trio_mix.errors import clone_error
 

@@ -29,7 +29,7 @@ from trio_mix._turns._decisions import (
     Withdraw,
 )
 from trio_mix._turns._facts import Concern
-from trio_mix._turns._router import Input, Phase
+from trio_mix._turns._turn import Input, Phase
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

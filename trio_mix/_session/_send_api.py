@@ -22,8 +22,8 @@ import trio
 from trio_mix import errors
 from trio_mix._rest._options import RequestOptions, RetryConfig
 from trio_mix._rest._responses import from_router
-from trio_mix._turns._router import WireTraits
 from trio_mix._turns._stored_turn import stored_reply
+from trio_mix._turns._wire_traits import WireTraits
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from trio_mix._turns._held_events import HeldEvents
+
 if TYPE_CHECKING:
     from typing import Literal, TypeAlias
 
@@ -112,6 +114,10 @@ class Owner:
     active: bool = False
     """Whether an event of it has come since the last turn of ours was over."""
 
+    def less_ready(self) -> None:
+        """Note that the turn may be over, or in the middle of a round."""
+        self.readiness = min(self.readiness, 1)
+
 
 @attrs.define(eq=False)
 class Turn:
@@ -132,8 +138,8 @@ class Turn:
     ended_by: Event | None = None
     events: int = 0
     owner: Owner = attrs.field(factory=Owner)
-    held: list[Event] = attrs.field(factory=list)
-    held_size: int = 0
+    held: HeldEvents = attrs.field(factory=HeldEvents)
+    """Events that may be its own."""
     cut: bool = False
     """Whether what binds it may have been lost with a connection."""
     cancelling: bool = False

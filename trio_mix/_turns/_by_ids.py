@@ -1,0 +1,124 @@
+"""Route the events of servers whose events have message ids (rules 3, 4 and 6 of the router)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from trio_mix import events as ev
+from trio_mix._turns._event_ids import begins_call, ids_of
+from trio_mix._turns._turn import Owner, Phase
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from trio_mix._turns._event_ids import EventIds
+    from trio_mix._turns._owners import Owners
+    from trio_mix._turns._turn import Turn
+    from trio_mix._turns._wire_traits import WireTraits
+    from trio_mix.events import Event
+
+__all__ = ["HELD", "NOBODY", "RoutingByIds"]
+
+# What is returned for an event that is not the turn's, or not yet; compared by identity.
+NOBODY: Final[Sequence[Event]] = []
+HELD: Final[Sequence[Event]] = []
+
+_POSTED: Final = Phase.POSTED
+
+
+class RoutingByIds:
+    """Finds the owner of an event by its ids, and by the turns that run where they are new.
+
+    Args:
+      traits: how this server's events show turns.
+      owners: the owners of the ids so far.
+    """
+
+    def __init__(self, traits: WireTraits, owners: Owners) -> None:
+        self._traits = traits
+        self._owners = owners
+        self._names_users = False
+
+    def route(
+        self, event: Event, ids: EventIds, turn: Turn | None, *, ends: bool
+    ) -> Sequence[Event]:
+        """Return the events that are the turn's, now that one more has come.
+
+        Args:
+          event: the event.
+          ids: its ids.
+          turn: the turn of ours whose events are expected.
+          ends: whether the event ends its turn.
+        """
+        message, call, parent = ids
+        if parent is not None:
+            owner = self._owners.of_call(parent)
+        else:
+            owner = self._owners.of_message(message)
+            if owner is None and call:
+                owner = self._owners.of_call(call)
+                if owner is not None and owner.over and (message or begins_call(event)):
+                    owner = None  # the id of an old call, used again
+        if owner is None:
+            if isinstance(event, ev.UserMessageCreatedEvent) and parent is None:
+                return self._user_message(event, ids, turn)
+            owner = self._owner_by_guess(event, ids, turn)
+            if owner is None and turn is not None:
+                return self._hold(event, turn, ends=ends)
+            owner = owner or Owner()
+        if ends and turn is not None and not (turn.bound or owner.started_at):
+            turn.doubt = event
+        self._owners.note(event, ids, owner, ends=ends)
+        return (event,) if turn is not None and owner is turn.owner else NOBODY
+
+    def _user_message(
+        self, event: ev.UserMessageCreatedEvent, ids: EventIds, turn: Turn | None
+    ) -> Sequence[Event]:
+        self._names_users = True
+        if turn is None or turn.bound or not turn.matches(event.content):
+            self._owners.note(event, ids, self._owners.begin(Owner()), ends=False)
+            return NOBODY
+        self._give_away(turn)
+        turn.user_message_id = event.message_id
+        self._owners.note(event, ids, self._owners.begin(turn.owner), ends=False)
+        return (event,)
+
+    def _owner_by_guess(self, event: Event, ids: EventIds, turn: Turn | None) -> Owner | None:
+        """Return the owner of an event whose ids are new, or that has none; None: not known."""
+        owners = self._owners
+        if turn is not None and turn.bound:
+            if not owners.others:
+                return turn.owner
+            if owners.is_guess(event, ids, turn.owner):
+                turn.overlap = "guess"
+            return owners.likeliest(ids, turn.owner)
+        if turn is not None and not owners.others:
+            if isinstance(event, ev.ErrorEvent) and ids[2] is None and not turn.held:
+                return turn.owner
+            return Owner() if self._names_users and not turn.cut else None
+        return owners.likeliest(ids, None)
+
+    def _hold(self, event: Event, turn: Turn, *, ends: bool) -> Sequence[Event]:
+        """Hold back what may be the rest of another client's turn, until a terminal event shows it.
+
+        Without that a server that never names user messages could not be understood.
+        """
+        turn.held.add(event)
+        if not ends:
+            return HELD
+        if turn.phase is _POSTED or turn.held.began_earlier():
+            self._give_away(turn)
+            turn.doubt = event
+            return NOBODY
+        released = turn.held.take()
+        self._note_all(released, turn.owner)
+        return released
+
+    def _give_away(self, turn: Turn) -> None:
+        """Take the held events for the rest of a turn that began before ours."""
+        self._note_all(turn.held.take(), self._owners.begin(Owner()))
+
+    def _note_all(self, events: Iterable[Event], owner: Owner) -> None:
+        for event in events:
+            ids = ids_of(event)
+            self._owners.note(event, ids, owner, ends=self._traits.ends(event, ids))

@@ -1,0 +1,221 @@
+"""Remember which turn owns which ids of a session's events, and which other turns run."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Final
+
+from trio_mix import events as ev
+from trio_mix._turns._turn import Owner, Phase, Turn
+from trio_mix._turns._wire_traits import TERMINAL
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from trio_mix._turns._event_ids import EventIds
+    from trio_mix._turns._stored_turn import StoredRow
+    from trio_mix.events import Event
+
+__all__ = ["OF_TURNS", "SHOWING_A_TURN", "Owners"]
+
+_REMEMBERED: Final = 4096
+_OF_OLD_TURNS: Final = 512
+"""Ids that are remembered while a turn runs, and between turns: late events are not very late."""
+_MOST_OTHERS: Final = 8
+
+_READINESS: Final[dict[type, int]] = {
+    ev.ContentEvent: 0,
+    ev.ThinkingEvent: 0,
+    ev.CompleteEvent: 0,
+    ev.ToolEvent: 1,
+    ev.ToolParameterDeltaEvent: 1,
+    ev.ToolUseStartEvent: 1,
+    ev.ToolUseParameterDeltaEvent: 1,
+    ev.ToolUseParameterStreamingCompleteEvent: 1,
+    ev.ToolExecutionStartEvent: 1,
+    ev.ToolExecutionCompleteEvent: 2,
+}
+"""How ready a turn is for a new round after a top-level event of it (see `Owner`)."""
+SHOWING_A_TURN: Final = frozenset({*_READINESS, ev.UserMessageCreatedEvent} - {ev.CompleteEvent})
+"""The classes of events after which more of the same turn is to be expected."""
+OF_TURNS: Final = SHOWING_A_TURN | TERMINAL
+"""The classes of events that show that a turn runs, or has ended."""
+
+_REGISTERED: Final = Phase.REGISTERED  # compared for every event; an enum's member is slow to reach
+
+
+class Owners:
+    """The owners of the ids of messages and tool calls, and the turns of others that run."""
+
+    def __init__(self) -> None:
+        self._messages: OrderedDict[str, Owner] = OrderedDict()
+        self._calls: OrderedDict[str, Owner] = OrderedDict()
+        self._started = 0
+        self.ours: Turn | None = None
+        """The registered turn that is not over yet."""
+        self.others: list[Owner] = []
+        """The turns of other clients that have begun and not ended, oldest first."""
+        self._set_aside: list[Owner] = []
+        self._last: tuple[Owner | None, EventIds | None] = (None, None)
+
+    # -- ids --------------------------------------------------------------------------------
+
+    def of_message(self, message_id: str | None) -> Owner | None:
+        """Return the owner of a message's id, if it is known."""
+        return self._messages.get(message_id) if message_id else None
+
+    def of_call(self, tool_call_id: str | None) -> Owner | None:
+        """Return the owner of a tool call's id, if it is known."""
+        return None if tool_call_id is None else self._calls.get(tool_call_id)
+
+    def messages_of(self, owner: Owner) -> set[str]:
+        """Return the ids of a turn's messages."""
+        return {each for each, other in self._messages.items() if other is owner}
+
+    def own_message(self, message_id: str | None, owner: Owner) -> None:
+        """Set the owner of a message's id, which is then the one that was used last."""
+        if message_id:
+            self._messages[message_id] = owner
+            self._messages.move_to_end(message_id)
+
+    def own_call(self, tool_call_id: str, owner: Owner) -> None:
+        """Set the owner of a tool call's id, which is then the one that was used last."""
+        self._calls[tool_call_id] = owner
+        self._calls.move_to_end(tool_call_id)
+
+    def own_unknown(self, ids: EventIds, owner: Owner) -> None:
+        """Set the owner of the ids that have none yet; the others count as used again."""
+        message, call, parent = ids
+        if parent is None:
+            self.own_message(message, self.of_message(message) or owner)
+        if call:
+            self.own_call(call, self.of_call(call) or owner)
+
+    def own_stored(self, rows: Iterable[StoredRow]) -> None:
+        """Set the owners of stored messages: each answer belongs to the turn of its question."""
+        owner = over = Owner(over=True)
+        for row in rows:
+            known = self.of_message(row.id)
+            if row.role == "user":
+                owner = known or over
+            if known is None:
+                self.own_message(row.id, owner)
+        self.forget()
+
+    def forget(self, *, old_turns: bool = False) -> None:
+        """Forget the ids that were used longest ago.
+
+        Args:
+          old_turns: whether no turn of ours runs, so that few ids are still needed.
+        """
+        kept = _OF_OLD_TURNS if old_turns else _REMEMBERED
+        for owners in (self._messages, self._calls):
+            while len(owners) > kept:
+                owners.popitem(last=False)
+
+    # -- turns ------------------------------------------------------------------------------
+
+    def begin(self, owner: Owner) -> Owner:
+        """Note that a turn begins now, and return it."""
+        self._started += 1
+        owner.started_at = self._started
+        return owner
+
+    def note(self, event: Event, ids: EventIds, owner: Owner, *, ends: bool) -> None:
+        """Note a turn's event: its ids are the turn's, and the turn runs, or is over.
+
+        Args:
+          event: the event.
+          ids: its ids.
+          owner: the turn.
+          ends: whether the event ends the turn.
+        """
+        ours = self.ours
+        if (
+            ours is not None
+            and owner is not ours.owner
+            and not owner.over
+            and not ours.overlap
+            and ours.phase is not _REGISTERED
+            and type(event) in OF_TURNS
+        ):
+            ours.overlap = "ids"
+        message, call, parent = ids
+        last_owner, last_ids = self._last
+        if last_owner is not owner or last_ids != ids:
+            self._last = (owner, ids)
+            if call:
+                self.own_call(call, owner)
+            if parent is not None:
+                self.own_call(parent, owner)
+            else:
+                self.own_message(message, owner)
+        owner.active = True
+        if parent is not None:
+            return
+        owner.readiness = _READINESS.get(type(event), owner.readiness)
+        if ends:
+            owner.over = True
+            self.others = [other for other in self.others if other is not owner]
+        elif (
+            type(event) in SHOWING_A_TURN
+            and not owner.over
+            and (ours is None or owner is not ours.owner)
+            and owner not in self.others
+        ):
+            self.others = [*self.others, owner][-_MOST_OTHERS:]
+
+    def likeliest(self, ids: EventIds, ours: Owner | None) -> Owner | None:
+        """Return the running turn to which an event with new ids, or none, belongs (rule 6).
+
+        Args:
+          ids: the event's ids.
+          ours: the registered turn, if it has begun.
+        """
+        running = self.others if ours is None else [*self.others, ours]
+        if not running:
+            return None
+        if ids[2] is None and ids[0]:
+            by_age = sorted(running, key=lambda owner: owner.started_at) if ours else running
+            readiest = max(by_age, key=lambda owner: owner.readiness)
+            if readiest.readiness:
+                return readiest
+        elif self._last[0] in running:
+            return self._last[0]
+        return ours or running[-1]
+
+    def is_guess(self, event: Event, ids: EventIds, ours: Owner) -> bool:
+        """Return whether an event may be of our turn or of another: nothing shows which."""
+        if ids[2] is not None or not ids[0]:
+            return type(event) in TERMINAL
+        able = [owner for owner in (ours, *self.others) if owner.readiness]
+        return not able or (ours in able and len(able) > 1)
+
+    def ours_is_over(self) -> None:
+        """Note that the registered turn is over, and so is each other that was silent meanwhile."""
+        self.ours = None
+        self.others = [owner for owner in self.others if owner.active]
+        for owner in self.others:
+            owner.active = False
+        self.forget(old_turns=True)
+
+    def lost(self) -> None:
+        """Set aside what is known of other turns, as the connection was lost."""
+        self._set_aside = [*self._set_aside, *self.others][-_MOST_OTHERS:]
+        self.others = []
+        self._last = (None, None)
+        if self.ours is not None:
+            self._last = (self.ours.owner, None)
+            self.ours.cut = not self.ours.bound
+            self.ours.owner.less_ready()
+
+    def reconnected(self, *, replayed: bool) -> None:
+        """Take up the other turns again if all that was missed is replayed, or forget them."""
+        ours = self.ours
+        if replayed:
+            self.others = [*self._set_aside, *self.others][-_MOST_OTHERS:]
+            if ours is not None:
+                ours.cut = False
+        elif self._set_aside and ours is not None and ours.phase is not _REGISTERED:
+            ours.overlap = "guess"  # the other turn may have ended, or gone on
+        self._set_aside = []
