@@ -18,12 +18,14 @@ Rule 7  The work for an event is linear in its own size.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from trio_mix import events as ev
 from trio_mix._reply import Reply, ToolCall
+from trio_mix._turns._streamed_text import StreamedText, beyond
+from trio_mix._turns._tool_calls import TOOL_EVENTS, ToolCalls, ToolEvent
 from trio_mix._wire._events import EVENT_CLASSES
 from trio_mix._wire._json import is_json, member_type
 
@@ -52,16 +54,6 @@ class StoredReply:
 
 _TEXT: Final = frozenset({"content", "complete", "message"})
 
-_ToolEvent: TypeAlias = (
-    ev.ToolEvent
-    | ev.ToolParameterDeltaEvent
-    | ev.ToolUseStartEvent
-    | ev.ToolUseParameterDeltaEvent
-    | ev.ToolUseParameterStreamingCompleteEvent
-    | ev.ToolExecutionStartEvent
-    | ev.ToolExecutionCompleteEvent
-)
-
 
 def is_torn(event: Event) -> bool:
     """Return whether an event that fits no class belonged to the turn and was damaged in transit.
@@ -78,89 +70,18 @@ def is_torn(event: Event) -> bool:
     return member_type(event.data) in _TEXT
 
 
-_Segment: TypeAlias = tuple[str | None, str]
-"""The id of an assistant message, and the text of adjacent deltas of it."""
-
-
-@attrs.define(kw_only=True)
-class _Call:
-    """A tool call, and how much of its parameters is known."""
-
-    tool_call_id: str
-    name: str = ""
-    pieces: list[str] = attrs.field(factory=list)
-    size: int = 0
-    complete: bool = False
-    torn: bool = False
-    """Whether a gap took some of the parameters: only all of them at once count from then on."""
-    started: bool = False
-    """Whether the tool was started since it was last checked that the parameters are complete."""
-    rejected: int = 0
-    """The size that the parameters had when they were last found not to be complete."""
-    finished: bool = False
-    success: bool | None = None
-    result: str | None = None
-    parent_tool_call_id: str | None = None
-
-    @property
-    def input(self) -> str:
-        return "".join(self.pieces)
-
-    def replace(self, text: str, *, complete: bool) -> None:
-        """Set all of the parameters."""
-        self.pieces, self.size, self.complete = [text], len(text), complete
-        self.started, self.rejected = False, 0
-
-    def add(self, text: str) -> None:
-        """Add a delta, unless the parameters are complete or it would leave a hole."""
-        if self.started and self.size >= 2 * self.rejected:
-            self.check()  # so seldom that checking takes no longer than all deltas do
-        if not (self.complete or self.torn):
-            self.pieces.append(text)
-            self.size += len(text)
-
-    def check(self) -> None:
-        """Decide whether the parameters with which the tool was started are complete."""
-        if self.started and not (self.complete or self.torn):
-            self.complete, self.rejected = is_json(self.input), self.size
-        self.started = False
-
-    def build(self) -> ToolCall:
-        self.check()
-        return ToolCall(
-            tool_call_id=self.tool_call_id,
-            name=self.name,
-            input=self.input,
-            input_complete=self.complete,
-            finished=self.finished,
-            success=self.success,
-            result=self.result,
-            parent_tool_call_id=self.parent_tool_call_id,
-        )
-
-
-_CLOSED: Final = object()
-
-
 class ReplyBuilder:
     """Collects one turn's events into a `Reply`."""
 
     def __init__(self) -> None:
-        self._segments: list[_Segment] = []
-        # The segment that is not closed yet, and the message that its deltas are of.
-        self._pieces: list[str] = []
-        self._pieces_of: str | object | None = _CLOSED
-        # The number of segments before the last top-level tool event.
-        self._round = 0
+        self._streamed = StreamedText()
+        self._calls = ToolCalls()
         self._thoughts: list[str] = []
-        self._calls: dict[str, _Call] = {}
-        self._calls_since_gap: list[_Call] = []
         self._final: str | None = None
         self._final_id: str | None = None
         self._whole: str | None = None
         self._reasoning: str | None = None
         self._reasoning_duration: int | None = None
-        self._message_id: str | None = None
         self._user_message_id: str | None = None
         self._recovered: bool = False
         self._firm: int | None = None
@@ -183,34 +104,34 @@ class ReplyBuilder:
         """All top-level text, as far as it is known."""
         if self._answer is not None:
             return self._answer
-        streamed = self._streamed()
+        streamed = self._streamed.joined()
         if self._whole is not None and self._stored_fits(streamed[: self._firm]):
             return self._whole
-        return streamed + ("" if self._final is None else self._lacking(streamed, self._final))
+        if self._final is None:
+            return streamed
+        return streamed + self._streamed.lacking(self._final, self._final_id)
 
     @property
     def size(self) -> int:
         """The number of characters of the reply so far; takes time that is linear in its parts."""
-        streamed = sum(len(text) for _, text in self._segments) + sum(map(len, self._pieces))
         whole = [len(text) for text in (self._final, self._whole, self._answer) if text]
         thoughts = max(sum(map(len, self._thoughts)), len(self._reasoning or ""))
-        calls = sum(call.size + len(call.result or "") for call in self._calls.values())
-        return max([streamed, *whole]) + thoughts + calls
+        return max([self._streamed.size, *whole]) + thoughts + self._calls.size
 
     @property
     def message_id(self) -> str | None:
         """The id of the last assistant message, if an event or a stored row has named it."""
-        return self._message_id
+        return self._streamed.message_id
 
     @property
     def tools(self) -> Iterator[str]:
         """The names of the tools that were called."""
-        return (call.name for call in self._calls.values())
+        return self._calls.names
 
     @property
     def rest(self) -> str:
         """The text that no delta brought: what a reader of deltas still lacks at the end."""
-        return _beyond(self._streamed(), self.text)
+        return beyond(self._streamed.joined(), self.text)
 
     @property
     def patchy(self) -> bool:
@@ -229,7 +150,7 @@ class ReplyBuilder:
         """Whether deltas were lost, and no text that is known has their place."""
         if self._firm is None or self._answer is not None:
             return False
-        return not self._stored_fits(self._streamed()[: self._firm])
+        return not self._stored_fits(self._streamed.joined()[: self._firm])
 
     def _stored_fits(self, firm: str) -> bool:
         """Return whether the stored text continues what was received before a gap, to the end.
@@ -244,20 +165,15 @@ class ReplyBuilder:
     def gap(self) -> None:
         """Note that events of the turn may have been lost here (rule 4)."""
         if self._firm is None:
-            self._firm = len(self._streamed())
-        for call in self._calls_since_gap:
-            call.check()
-            call.torn = not call.complete
-        self._calls_since_gap = []
+            self._firm = len(self._streamed.joined())
+        self._calls.gap()
 
     def feed(self, events: Iterable[Event]) -> None:
         """Add the next events of the turn."""
         for event in events:
             if type(event) is ev.ContentEvent:
                 if event.parent_tool_call_id is None:
-                    if event.assistant_message_id != self._pieces_of:
-                        self._begin_segment(event.assistant_message_id)
-                    self._pieces.append(event.content)
+                    self._streamed.add(event.content, event.assistant_message_id)
             elif (add := _ADDED_BY.get(type(event))) is not None:
                 add(self, event)
 
@@ -301,10 +217,10 @@ class ReplyBuilder:
 
     def _fill(self, stored: StoredReply) -> None:
         self._user_message_id = stored.user_message_id or self._user_message_id
-        self._name(stored.message_id)
+        self._streamed.name(stored.message_id)
         self._reasoning_duration = stored.reasoning_duration or self._reasoning_duration
         for found in stored.tool_calls:
-            self._take_stored_call(found)
+            self._calls.take_stored(found)
         if stored.reasoning:
             self._reasoning = stored.reasoning
         if stored.recovered and stored.texts:
@@ -318,10 +234,10 @@ class ReplyBuilder:
         reasoning = self._reasoning or ""
         return Reply(
             text=self.text,
-            final_text=self._final_text(),
+            final_text=self._final or self._streamed.last(self._final_id),
             reasoning=reasoning if thoughts in reasoning else thoughts,
-            tool_calls=tuple(call.build() for call in self._calls.values()),
-            message_id=self._message_id,
+            tool_calls=self._calls.build(),
+            message_id=self._streamed.message_id,
             user_message_id=self._user_message_id,
             reasoning_duration=self._reasoning_duration,
             recovered=self._recovered,
@@ -354,7 +270,7 @@ class ReplyBuilder:
         if answer.message_id and self._final_id:
             return answer.message_id != self._final_id
         theirs, ours = self._final.strip(), answer.texts[-1].strip()
-        return not (theirs in ours or ours in theirs or ours in self._streamed())
+        return not (theirs in ours or ours in theirs or ours in self._streamed.joined())
 
     def _replace(self, text: str, why: Doubt) -> None:
         """Replace what the events said by a text."""
@@ -362,76 +278,6 @@ class ReplyBuilder:
         self.__init__()  # type: ignore[misc]  # one place lists the empty state
         self.resent, self.shared, self._recovered = kept
         self._answer, self._why = text, why
-
-    # -- text --------------------------------------------------------------------------------
-
-    def _begin_segment(self, message_id: str | None) -> None:
-        self._close_segment()
-        self._message_id = message_id or self._message_id
-        self._pieces_of = message_id
-
-    def _close_segment(self) -> None:
-        if self._pieces:
-            message_id = self._pieces_of if isinstance(self._pieces_of, str) else None
-            self._segments.append((message_id or None, "".join(self._pieces)))
-            self._pieces = []
-        self._pieces_of = _CLOSED
-
-    def _name(self, message_id: str | None) -> None:
-        """Note the id of the last assistant message, if there is one."""
-        if message_id and message_id != self._message_id:
-            self._close_segment()
-            self._message_id = message_id
-
-    def _streamed(self, begin: int = 0) -> str:
-        """Return the text of all deltas from a segment on."""
-        self._close_segment()
-        return "".join(text for _, text in self._segments[begin:])
-
-    def _text_of(self, message_id: str | None) -> str | None:
-        """Return the deltas of an assistant message, or None if none has come."""
-        self._close_segment()
-        texts = [text for each, text in self._segments if each == message_id]
-        return "".join(texts) if message_id and texts else None
-
-    @property
-    def _has_nameless_text(self) -> bool:
-        self._close_segment()
-        return any(message_id is None for message_id, _ in self._segments)
-
-    def _final_text(self) -> str:
-        if self._final:
-            return self._final
-        if self._final_id or not self._has_nameless_text:
-            return self._text_of(self._final_id or self._message_id) or ""
-        return self._streamed(self._round)
-
-    def _contradicts(self, final: str) -> bool:
-        """Whether the last message's deltas are no part of its text, white space aside (rule 5)."""
-        named = self._text_of(self._final_id)
-        if named is None and not self._has_nameless_text:
-            return False  # none of it has come, which is no contradiction
-        last = (self._streamed(self._round) if named is None else named).strip()
-        streamed, final = self._streamed().strip(), final.strip()
-        if named is not None or self._round:
-            return not final.startswith((last, streamed))
-        return not (final.startswith(streamed) or streamed.endswith(final))
-
-    def _lacking(self, streamed: str, final: str) -> str:
-        """Return what the deltas lack of ``final``: the last message's text, or all rounds'.
-
-        Where events name messages, it is the last one's. Where they do not, a text that continues
-        all that was streamed is taken for all rounds', else for the last round's.
-        """
-        named = self._text_of(self._final_id)
-        if named is not None:
-            return _beyond(named, final) or _beyond(streamed, final)
-        if self._final_id and not self._has_nameless_text:
-            return final
-        if streamed.endswith(final):
-            return ""
-        current = self._streamed(self._round)
-        return _beyond(streamed, final) or _beyond(current, final)
 
     # -- all other events --------------------------------------------------------------------
 
@@ -445,87 +291,24 @@ class ReplyBuilder:
     def _thinking(self, event: ev.ThinkingEvent) -> None:
         if event.parent_tool_call_id is None:
             self._thoughts.append(event.content)
-            self._name(event.assistant_message_id)
+            self._streamed.name(event.assistant_message_id)
 
     def _complete(self, event: ev.CompleteEvent) -> None:
         if event.parent_tool_call_id is not None:
             return
-        self._name(event.message_id)
+        self._streamed.name(event.message_id)
         self._reasoning = event.reasoning or self._reasoning
         self._reasoning_duration = event.reasoning_duration or self._reasoning_duration
         if event.content is not None:
             self._final, self._final_id = event.content, event.message_id
-            self._contradicted = self._firm is None and self._contradicts(event.content)
-
-    def _call(self, event: _ToolEvent, *, torn: bool = False) -> _Call:
-        """Return the call that an event is about; torn: if it is new, its beginning is lost."""
-        call = self._calls.get(event.tool_call_id)
-        if call is None:
-            call = self._add_call(_Call(tool_call_id=event.tool_call_id, torn=torn))
-        if event.parent_tool_call_id is None:
-            self._close_segment()
-            self._round = len(self._segments)
-        else:
-            call.parent_tool_call_id = event.parent_tool_call_id
-        return call
-
-    def _add_call(self, call: _Call) -> _Call:
-        self._calls[call.tool_call_id] = call
-        self._calls_since_gap.append(call)
-        return call
-
-    def _parameter_delta(
-        self, event: ev.ToolUseParameterDeltaEvent | ev.ToolParameterDeltaEvent
-    ) -> None:
-        self._call(event, torn=self._firm is not None).add(event.input)
-
-    def _tool_use_start(self, event: ev.ToolUseStartEvent) -> None:
-        call = self._call(event)
-        call.name = event.name or call.name
-
-    def _parameters(self, event: ev.ToolUseParameterStreamingCompleteEvent) -> None:
-        call = self._call(event)
-        call.name = event.name or call.name
-        call.check()
-        if event.input:
-            call.replace(event.input, complete=True)
-
-    def _tool(self, event: ev.ToolEvent) -> None:
-        call = self._call(event)
-        call.name = event.name or call.name
-        call.check()
-        completed = event.status == "completed"
-        if event.input and (completed or not call.complete):
-            call.replace(event.input, complete=completed)
-
-    def _tool_execution_start(self, event: ev.ToolExecutionStartEvent) -> None:
-        call = self._call(event)
-        call.name = event.tool_name or call.name
-        call.started = True
-
-    def _tool_execution_complete(self, event: ev.ToolExecutionCompleteEvent) -> None:
-        call = self._call(event)
-        call.name = event.tool_name or call.name
-        call.finished, call.success = True, event.success
-
-    def _take_stored_call(self, stored: ToolCall) -> None:
-        call = self._calls.get(stored.tool_call_id)
-        if call is None:
-            call = self._add_call(
-                _Call(
-                    tool_call_id=stored.tool_call_id,
-                    complete=stored.input_complete,
-                    parent_tool_call_id=stored.parent_tool_call_id,
-                )
+            self._contradicted = self._firm is None and self._streamed.contradicts(
+                event.content, event.message_id
             )
-            call.pieces, call.size = [stored.input], len(stored.input)
-        call.check()
-        if stored.input and not call.complete:
-            call.replace(stored.input, complete=is_json(stored.input))
-        call.name = stored.name or call.name
-        call.finished = stored.finished or call.finished
-        call.success = call.success if stored.success is None else stored.success
-        call.result = stored.result or call.result
+
+    def _tool(self, event: ToolEvent) -> None:
+        if event.parent_tool_call_id is None:
+            self._streamed.begin_round()
+        self._calls.feed(event)
 
 
 _ADDED_BY: Final[dict[type, Callable[[ReplyBuilder, Any], None]]] = {
@@ -533,17 +316,6 @@ _ADDED_BY: Final[dict[type, Callable[[ReplyBuilder, Any], None]]] = {
     ev.UserMessageCreatedEvent: ReplyBuilder._user_message,
     ev.ThinkingEvent: ReplyBuilder._thinking,
     ev.CompleteEvent: ReplyBuilder._complete,
-    ev.ToolUseStartEvent: ReplyBuilder._tool_use_start,
-    ev.ToolUseParameterDeltaEvent: ReplyBuilder._parameter_delta,
-    ev.ToolParameterDeltaEvent: ReplyBuilder._parameter_delta,
-    ev.ToolUseParameterStreamingCompleteEvent: ReplyBuilder._parameters,
-    ev.ToolEvent: ReplyBuilder._tool,
-    ev.ToolExecutionStartEvent: ReplyBuilder._tool_execution_start,
-    ev.ToolExecutionCompleteEvent: ReplyBuilder._tool_execution_complete,
+    **dict.fromkeys(TOOL_EVENTS, ReplyBuilder._tool),
 }
 """How events other than text are added; events of other classes are no part of a reply."""
-
-
-def _beyond(streamed: str, whole: str) -> str:
-    """Return what follows ``streamed`` in ``whole``, or nothing where they do not agree."""
-    return whole[len(streamed) :] if whole.startswith(streamed) else ""

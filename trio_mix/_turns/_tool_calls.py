@@ -1,0 +1,197 @@
+"""Collect the tool calls of one turn from the events of any generation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import attrs
+
+from trio_mix import events as ev
+from trio_mix._reply import ToolCall
+from trio_mix._wire._json import is_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["TOOL_EVENTS", "ToolCalls", "ToolEvent"]
+
+ToolEvent: TypeAlias = (
+    ev.ToolEvent
+    | ev.ToolParameterDeltaEvent
+    | ev.ToolUseStartEvent
+    | ev.ToolUseParameterDeltaEvent
+    | ev.ToolUseParameterStreamingCompleteEvent
+    | ev.ToolExecutionStartEvent
+    | ev.ToolExecutionCompleteEvent
+)
+
+
+@attrs.define(kw_only=True)
+class _Call:
+    """A tool call, and how much of its parameters is known."""
+
+    tool_call_id: str
+    name: str = ""
+    pieces: list[str] = attrs.field(factory=list)
+    size: int = 0
+    complete: bool = False
+    torn: bool = False
+    """Whether a gap took some of the parameters: only all of them at once count from then on."""
+    started: bool = False
+    """Whether the tool was started since it was last checked that the parameters are complete."""
+    rejected: int = 0
+    """The size that the parameters had when they were last found not to be complete."""
+    finished: bool = False
+    success: bool | None = None
+    result: str | None = None
+    parent_tool_call_id: str | None = None
+
+    @property
+    def input(self) -> str:
+        return "".join(self.pieces)
+
+    def replace(self, text: str, *, complete: bool) -> None:
+        """Set all of the parameters."""
+        self.pieces, self.size, self.complete = [text], len(text), complete
+        self.started, self.rejected = False, 0
+
+    def add(self, text: str) -> None:
+        """Add a delta, unless the parameters are complete or it would leave a hole."""
+        if self.started and self.size >= 2 * self.rejected:
+            self.check()  # so seldom that checking takes no longer than all deltas do
+        if not (self.complete or self.torn):
+            self.pieces.append(text)
+            self.size += len(text)
+
+    def check(self) -> None:
+        """Decide whether the parameters with which the tool was started are complete."""
+        if self.started and not (self.complete or self.torn):
+            self.complete, self.rejected = is_json(self.input), self.size
+        self.started = False
+
+    def build(self) -> ToolCall:
+        self.check()
+        return ToolCall(
+            tool_call_id=self.tool_call_id,
+            name=self.name,
+            input=self.input,
+            input_complete=self.complete,
+            finished=self.finished,
+            success=self.success,
+            result=self.result,
+            parent_tool_call_id=self.parent_tool_call_id,
+        )
+
+
+class ToolCalls:
+    """The tool calls of one turn, each once, in the order in which they began."""
+
+    def __init__(self) -> None:
+        self._calls: dict[str, _Call] = {}
+        self._since_gap: list[_Call] = []
+        self._after_gap = False
+
+    @property
+    def size(self) -> int:
+        """The number of characters of the parameters and results."""
+        return sum(call.size + len(call.result or "") for call in self._calls.values())
+
+    @property
+    def names(self) -> Iterator[str]:
+        """The names of the tools that were called."""
+        return (call.name for call in self._calls.values())
+
+    def build(self) -> tuple[ToolCall, ...]:
+        """Return the calls as far as they are known."""
+        return tuple(call.build() for call in self._calls.values())
+
+    def gap(self) -> None:
+        """Note that events may have been lost here: parameters that were not complete are torn."""
+        for call in self._since_gap:
+            call.check()
+            call.torn = not call.complete
+        self._since_gap = []
+        self._after_gap = True
+
+    def feed(self, event: ToolEvent) -> None:
+        """Add an event of a tool call."""
+        # If the first event of a call is a delta after a gap, the beginning may have been lost.
+        torn = self._after_gap and type(event) in _DELTAS
+        call = self._calls.get(event.tool_call_id)
+        if call is None:
+            call = self._add(_Call(tool_call_id=event.tool_call_id, torn=torn))
+        if event.parent_tool_call_id is not None:
+            call.parent_tool_call_id = event.parent_tool_call_id
+        _FED_BY[type(event)](call, event)
+
+    def take_stored(self, stored: ToolCall) -> None:
+        """Complete a call from the HTTP answer or from the session's stored messages."""
+        call = self._calls.get(stored.tool_call_id)
+        if call is None:
+            call = self._add(
+                _Call(
+                    tool_call_id=stored.tool_call_id,
+                    complete=stored.input_complete,
+                    parent_tool_call_id=stored.parent_tool_call_id,
+                )
+            )
+            call.pieces, call.size = [stored.input], len(stored.input)
+        call.check()
+        if stored.input and not call.complete:
+            call.replace(stored.input, complete=is_json(stored.input))
+        call.name = stored.name or call.name
+        call.finished = stored.finished or call.finished
+        call.success = call.success if stored.success is None else stored.success
+        call.result = stored.result or call.result
+
+    def _add(self, call: _Call) -> _Call:
+        self._calls[call.tool_call_id] = call
+        self._since_gap.append(call)
+        return call
+
+
+def _delta(call: _Call, event: ev.ToolUseParameterDeltaEvent | ev.ToolParameterDeltaEvent) -> None:
+    call.add(event.input)
+
+
+def _start(call: _Call, event: ev.ToolUseStartEvent) -> None:
+    call.name = event.name or call.name
+
+
+def _parameters(call: _Call, event: ev.ToolUseParameterStreamingCompleteEvent) -> None:
+    call.name = event.name or call.name
+    call.check()
+    if event.input:
+        call.replace(event.input, complete=True)
+
+
+def _tool(call: _Call, event: ev.ToolEvent) -> None:
+    call.name = event.name or call.name
+    call.check()
+    completed = event.status == "completed"
+    if event.input and (completed or not call.complete):
+        call.replace(event.input, complete=completed)
+
+
+def _execution_start(call: _Call, event: ev.ToolExecutionStartEvent) -> None:
+    call.name = event.tool_name or call.name
+    call.started = True
+
+
+def _execution_complete(call: _Call, event: ev.ToolExecutionCompleteEvent) -> None:
+    call.name = event.tool_name or call.name
+    call.finished, call.success = True, event.success
+
+
+_DELTAS: Final = frozenset((ev.ToolUseParameterDeltaEvent, ev.ToolParameterDeltaEvent))
+_FED_BY: Final[dict[type, Callable[[_Call, Any], None]]] = {
+    ev.ToolUseStartEvent: _start,
+    ev.ToolUseParameterDeltaEvent: _delta,
+    ev.ToolParameterDeltaEvent: _delta,
+    ev.ToolUseParameterStreamingCompleteEvent: _parameters,
+    ev.ToolEvent: _tool,
+    ev.ToolExecutionStartEvent: _execution_start,
+    ev.ToolExecutionCompleteEvent: _execution_complete,
+}
+TOOL_EVENTS: Final = frozenset(_FED_BY)
+"""The classes of `ToolEvent`."""
