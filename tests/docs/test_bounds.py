@@ -16,8 +16,9 @@ from trio_mix._http import _redirects as redirects
 from trio_mix._session import _buffers as buffers
 from trio_mix._session import _stream as session_stream
 from trio_mix._session import _stream_hooks as stream_hooks
+from trio_mix._turns import _held_events as held_events
+from trio_mix._turns import _owners as owners
 from trio_mix._turns import _replay_filter as replay_filter
-from trio_mix._turns import _router as router
 from trio_mix._wire import _large_json, _models
 from trio_mix.browser import _connection as tunnel_connection
 from trio_mix.browser import _devtools, _tunnel
@@ -122,7 +123,7 @@ BOUNDS: dict[str, tuple[list[object], str]] = {
         ),
     ),
     "events that are held": (
-        [router._REMEMBERED, router._HELD_SIZE],
+        [held_events._MOST, held_events._MOST_TEXT],
         "turns/test_turns_ids.py::test_what_is_held_for_a_turn_is_bounded",
     ),
     "events that a subscription buffers": (
@@ -138,7 +139,7 @@ BOUNDS: dict[str, tuple[list[object], str]] = {
         "turns/test_replay_filter.py::test_what_is_remembered_is_bounded",
     ),
     "ids of messages and tool calls": (
-        [router._REMEMBERED],
+        [owners._REMEMBERED],
         "turns/test_turns_ids.py::test_many_turns_do_not_make_the_router_grow",
     ),
     "calls of hooks": (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from trio_mix import events as ev
 from trio_mix._turns._decisions import Reading
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     Unsettled: TypeAlias = Literal["", "silent", "unreadable"]
 
 __all__ = ["Concern", "Facts"]
+
+_LOST_ANSWER: Final = (502, 504)
+_SERVER_FAILED: Final = 500
 
 
 class Concern(enum.Enum):
@@ -57,11 +60,13 @@ class Facts:
       post_open: whether a POST is under way.
       posted: whether any of the message may have reached the server.
       posted_again: whether it was sent more than once.
+      failure: why the message cannot be sent, or was refused.
       timed_out: whether a POST timed out here, and may still arrive.
       refusal: what the server answered, in case the message did not run.
       busy_error: the error that said that the server is busy with another turn.
       cut: whether events, or the POST's answer, may have been lost, or the message was left.
       was_cut: whether a connection was lost while the turn was under way.
+      first_pause: the seconds from a cut, or an answered cancel request, to the first reading.
       left: whether the sender has left.
       may_resend: whether the message may be sent (again) where it is not stored.
       reading: the last reading of the stored messages.
@@ -82,10 +87,12 @@ class Facts:
         self.posted: bool = False
         self.posted_again: bool = False
         self.timed_out: bool = False
+        self.failure: BaseException | None = None
         self.refusal: BaseException | None = None
         self.busy_error: Event | None = None
         self.cut: bool = False
         self.was_cut: bool = False
+        self.first_pause: float = limits.first_reading
         self.left: bool = False
         self.may_resend: bool = True
         self.reading: Reading = Reading()
@@ -101,6 +108,66 @@ class Facts:
     def posting_unsettled(self, *, readable: bool) -> None:
         """Note that the message is sent although the session may be at another turn."""
         self.unsettled = "silent" if readable else "unreadable"
+
+    # -- facts that are reported --------------------------------------------------------
+
+    def sending(self) -> None:
+        """Note that the first byte of the POST may go out now."""
+        self.posted = True
+
+    def accepted(self) -> None:
+        """Note that the server has answered the POST with a success."""
+        self.post_open = False
+
+    def answer_lost(self, *, timed_out: bool) -> None:
+        """Note that the POST failed after some of it was sent."""
+        self.post_open = False
+        self.timed_out = timed_out
+        if self.turn.phase is not Phase.RUNNING or self.turn.answer_due:
+            self.cut = True
+
+    def refused(self, status_code: int, rejection: BaseException) -> None:
+        """Note that the POST was answered with an error (rule 1)."""
+        self.post_open = False
+        turn = self.turn
+        failed = turn.answer_due and status_code == _SERVER_FAILED
+        if turn.ended_by is not None:
+            return
+        if status_code in _LOST_ANSWER:
+            self.cut = True
+        elif turn.events or self.posted_again or failed:
+            self.refusal, self.cut = rejection, True
+        else:
+            self.failure = rejection
+
+    def post_raised(self, failure: BaseException) -> None:
+        """Note that a hook, or a function that makes headers, raised."""
+        self.post_open = False
+        self.failure = failure
+
+    def resumed(self, *, may_resend: bool) -> None:
+        """Note that another process may have sent the message (rule 12).
+
+        Args:
+          may_resend: whether the message may be sent (again) where it is not stored.
+        """
+        self.turn.resumed = self.posted = self.cut = True
+        self.may_resend = may_resend
+
+    def connection_lost(self, now: float) -> None:
+        """Note that the stream's connection was lost."""
+        self.signs.connection_lost(now)
+        self.others_at_work = False
+        if self.turn.phase not in (Phase.REGISTERED, Phase.OVER):
+            self.cut = self.was_cut = True
+
+    def connection_restored(self, now: float) -> None:
+        """Note that the stream is connected again."""
+        self.signs.connection_restored(now)
+        if self.turn.phase is Phase.REGISTERED and not self.continued:
+            self.reading_due = self.session_unknown = True
+
+    # -- facts that follow --------------------------------------------------------------
 
     @property
     def seen_alone(self) -> bool:
