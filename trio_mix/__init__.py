@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from trio_mix._rest._core import MixCore as MixCore
     from trio_mix._rest._options import BackoffStrategy as BackoffStrategy
     from trio_mix._rest._options import RequestOptions as RequestOptions
+    from trio_mix._rest._options import ResponseHead as ResponseHead
     from trio_mix._rest._options import RetryConfig as RetryConfig
     from trio_mix._rest._responses import Response as Response
     from trio_mix._session._message import Message as Message
@@ -48,7 +49,12 @@ else:
             "trio_mix._session._message": ("Message",),
             "trio_mix._mix": ("Mix",),
             "trio_mix._rest._core": ("MixCore",),
-            "trio_mix._rest._options": ("BackoffStrategy", "RequestOptions", "RetryConfig"),
+            "trio_mix._rest._options": (
+                "BackoffStrategy",
+                "RequestOptions",
+                "ResponseHead",
+                "RetryConfig",
+            ),
             "trio_mix._rest._responses": ("Response",),
             "trio_mix._session._subscription": ("RawSubscription", "Subscription"),
             "trio_mix._session._stream": ("SessionStream",),
@@ -82,6 +88,7 @@ __all__ = [
     "Reply",
     "RequestOptions",
     "Response",
+    "ResponseHead",
     "RetryConfig",
     "SessionStream",
     "StreamState",

@@ -211,6 +211,9 @@ class Mix(MixCore):
     def _streams(self) -> StreamRegistry:
         from trio_mix._session._open import StreamRegistry
 
+        original = self._original
+        if original is not None and original.server_url == self.server_url:
+            return StreamRegistry(self, self._api, self._max_buffered_size, original._streams)
         return StreamRegistry(self, self._api, self._max_buffered_size)
 
     @property

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
+from trio_mix._callbacks import call
 from trio_mix._http import DEFAULT_MAX_BODY, sanitize_url
+from trio_mix._rest._options import ResponseHead
 from trio_mix._rest._responses import error_of, too_large
 from trio_mix.errors import ConfigurationError, RequestInfo
 
@@ -58,6 +60,11 @@ class Call:
     def request(self) -> RequestInfo:
         """The request as exceptions and hooks show it."""
         return RequestInfo(self.operation.method, sanitize_url(self.url), self.operation.name)
+
+    async def responded(self, status: int, headers: Mapping[str, str]) -> None:
+        """Report the head of a response to the caller's ``on_response``, if there is one."""
+        if self.options.on_response is not None:
+            await call(self.options.on_response, ResponseHead(status=status, headers=headers))
 
     def error_of(self, received: ReceivedResponse) -> MixError:
         """Return the exception for a response that is no success."""

@@ -14,6 +14,7 @@ Rules:
 from __future__ import annotations
 
 import math
+from copy import copy
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import trio
@@ -103,8 +104,54 @@ class Caller:
         self.created_sessions: dict[str, None] = {}
         self._request_hooks: RequestHooks | None = None
         self._speaks_jsonrpc = False
+        self._defaults = _NO_OPTIONS
         if hooks is not None or debug_wanted():
             self._set_hooks(hooks)
+
+    def with_options(self, options: RequestOptions) -> Caller:
+        """Return a caller with the same connections, whose calls have these options by default."""
+        other = copy(self)
+        other._defaults = self._merged(options)
+        if options.timeout is not None:
+            other.timeout = None if math.isinf(options.timeout) else options.timeout
+        if options.retries is not None:
+            other._retries = options.retries
+        if options.server_url is not None:
+            other._speaks_jsonrpc = False
+            other.created_sessions = {}
+        return other
+
+    def _merged(self, options: RequestOptions | None) -> RequestOptions:
+        """Return the options of one call, and for what they leave open the defaults.
+
+        The defaults' headers may hold credentials: they are not sent to another origin.
+        """
+        base = self._defaults
+        if options is None or options is base:
+            return base
+        if base is _NO_OPTIONS:
+            return options
+        headers: dict[str, str] = {}
+        same_origin = self._origin(options.server_url or base.server_url) == self._origin(
+            base.server_url
+        )
+        if same_origin or options.send_client_headers:
+            _merge(headers, base.headers or _NO_HEADERS)
+        _merge(headers, options.headers or _NO_HEADERS)
+        return RequestOptions(
+            timeout=options.timeout,
+            retries=options.retries,
+            retry_codes=base.retry_codes if options.retry_codes is None else options.retry_codes,
+            headers=headers or None,
+            server_url=options.server_url or base.server_url,
+            send_client_headers=options.send_client_headers
+            or (base.send_client_headers and same_origin),
+            max_body_size=options.max_body_size or base.max_body_size,
+            on_response=options.on_response or base.on_response,
+        )
+
+    def _origin(self, server_url: str | None) -> object:
+        return Target.parse(server_url or self._server_url).origin
 
     def created(self, session_id: str) -> None:
         """Note a session that the client has created."""
@@ -129,14 +176,15 @@ class Caller:
         Raises:
           ConfigurationError: ``options.server_url`` cannot work.
         """
-        other = options.server_url if options is not None else None
+        other = self._merged(options).server_url
         return (self._server_url if other is None else checked_url(other)) + path
 
-    def _withholds(self, options: RequestOptions | None) -> bool:
+    def withholds(self, options: RequestOptions | None = None) -> bool:
         """Return whether the client's headers are not sent: to another origin, unless asked to."""
-        if options is None or options.server_url is None or options.send_client_headers:
+        options = self._merged(options)
+        if options.server_url is None or options.send_client_headers:
             return False
-        return Target.parse(options.server_url).origin != Target.parse(self._server_url).origin
+        return self._origin(options.server_url) != self._origin(None)
 
     async def headers_for(self, options: RequestOptions | None = None) -> dict[str, str]:
         """Return the caller's headers for one request: the client's, then those of the options.
@@ -146,7 +194,8 @@ class Caller:
         Raises:
           ConfigurationError: a name or a value that HTTP cannot carry; the value is not shown.
         """
-        source = None if self._withholds(options) else self._headers
+        options = self._merged(options)
+        source = None if self.withholds(options) else self._headers
         merged: dict[str, str] = {}
         if callable(source):
             found = await _callbacks.call(source)
@@ -155,7 +204,7 @@ class Caller:
             _merge(merged, found)
         elif source is not None:
             _merge(merged, source)
-        if options is not None and options.headers is not None:
+        if options.headers is not None:
             _merge(merged, options.headers)
         check_headers(merged)
         await trio.lowlevel.checkpoint()
@@ -200,7 +249,7 @@ class Caller:
         Raises:
           ConfigurationError: the body is no JSON value, or ``options.server_url`` cannot work.
         """
-        options = options or _NO_OPTIONS
+        options = self._merged(options)
         timeout = None if operation.long else self.timeout
         if options.timeout is not None:
             timeout = None if math.isinf(options.timeout) else options.timeout
@@ -210,7 +259,7 @@ class Caller:
             body=None if body is None else json_bytes(body, operation.name),
             secrets=secrets,
             options=options,
-            withheld=self._withholds(options),
+            withheld=self.withholds(options),
             timeout=timeout,
             retry=RetryPlan(
                 config=options.retries or self._retries,
@@ -336,6 +385,7 @@ class Caller:
             except TransportError as error:
                 raise renewed(error, call.request) from error.__cause__
             received = response.received(call.request, redactor)
+            await call.responded(received.status_code, received.headers)
             if not 200 <= received.status_code < 300:
                 raise call.error_of(received)
             check_not_catch_all(received)
@@ -408,6 +458,7 @@ class Caller:
                 client_defaults=not call.withheld,
                 connect_timeout=call.timeout,
             )
+            await self.report(call, stream)
             if 200 <= stream.status_code < 300 and not stream.encoding_problem:
                 return OpenedResponse(stream, call.request, redactor.and_also(stream.secrets))
             received = await _read_error(stream, call, redactor)
@@ -416,6 +467,14 @@ class Caller:
         if received.encoding_problem and 200 <= received.status_code < 300:
             raise misfit(received, received.encoding_problem, "$", None)
         raise call.error_of(received)
+
+    async def report(self, call: Call, stream: ResponseStream) -> None:
+        """Report the head of a response, and close the response if that fails."""
+        try:
+            await call.responded(stream.status_code, stream.headers)
+        except BaseException:
+            await stream.aclose()
+            raise
 
     async def _headers_of(
         self, call: Call, own: Mapping[str, str], added: Mapping[str, str]

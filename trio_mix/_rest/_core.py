@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import re
+from copy import copy
+from functools import cached_property
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import trio
@@ -12,7 +14,7 @@ from trio_mix._callbacks import check_callback
 from trio_mix._http import Http, check_headers, sanitize_url
 from trio_mix._public import public
 from trio_mix._rest._caller import Caller
-from trio_mix._rest._options import RetryConfig, check_timeout
+from trio_mix._rest._options import RequestOptions, RetryConfig, check_timeout
 from trio_mix._rest._responses import Response, read_response
 from trio_mix._rest._server_url import base_url
 from trio_mix._usage import AsyncScope, check_trio
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
     from trio_mix._http import HttpClient
     from trio_mix._rest._operation import Operation
-    from trio_mix._rest._options import HeadersSource, RequestOptions
+    from trio_mix._rest._options import HeadersSource
     from trio_mix.hooks import Hooks
 
 __all__ = ["DEFAULT_TIMEOUT", "MixCore", "QueryValue"]
@@ -78,6 +80,7 @@ class MixCore(AsyncScope):
         rng: random.Random | None = None,
     ) -> None:
         self._server_url = base_url(server_url)
+        self._original: Self | None = None
         if callable(headers):
             check_callback(headers, "headers=...", 0)
         elif headers is not None:
@@ -104,6 +107,33 @@ class MixCore(AsyncScope):
         """The server's address, without user name and password."""
         return sanitize_url(self._server_url)
 
+    def with_options(self, options: RequestOptions) -> Self:
+        """Return a client whose calls have these options unless a call has its own.
+
+        It uses the connections of this one, and cannot be used after this one is closed; closing it
+        does nothing. ``timeout`` does not concern operations that answer when their work is done,
+        as the timeout of a client does not.
+
+        Args:
+          options: what differs from this client's settings; ``None`` in it leaves them.
+
+        Raises:
+          ConfigurationError: ``options`` is no `RequestOptions`.
+        """
+        if not isinstance(options, RequestOptions):
+            raise ConfigurationError(
+                f"with_options({options!r}): pass a RequestOptions, as"
+                " mix.with_options(RequestOptions(timeout=5))."
+            )
+        other = copy(self)
+        for name in list(vars(other)):
+            if isinstance(getattr(type(self), name, None), cached_property):
+                del other.__dict__[name]  # a resource, which holds this client's caller
+        other._caller = self._caller.with_options(options)
+        other._server_url = options.server_url or self._server_url
+        other._original = self
+        return other
+
     async def __aenter__(self) -> Self:
         check_trio()
         await trio.lowlevel.checkpoint()
@@ -118,8 +148,14 @@ class MixCore(AsyncScope):
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the client's connections; a caller's own ``http_client`` stays open."""
+        """Close the client's connections; a caller's own ``http_client`` stays open.
+
+        A client of `with_options` closes nothing.
+        """
         check_trio()
+        if self._original is not None:
+            await trio.lowlevel.checkpoint()
+            return
         await self._caller.http.aclose()
 
     async def request(

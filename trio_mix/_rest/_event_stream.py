@@ -22,7 +22,7 @@ from trio_mix._rest._caller import USER_AGENT
 from trio_mix._rest._request import BodyStream, Request
 from trio_mix._rest._retry import renewed
 from trio_mix._wire._events import decode_event
-from trio_mix.errors import ProtocolError, StreamClosed, TransportError
+from trio_mix.errors import MixError, ProtocolError, StreamClosed, TransportError
 from trio_mix.sse import SSEDecoder
 from trio_mix.sse._connect import StreamRequest, check_last_event_id, connect
 
@@ -230,9 +230,14 @@ class EventStreamRequest(Request[EventStream, EventStream]):
 
         async def once(added: Mapping[str, str]) -> ResponseStream:
             try:
-                return await connect(request, lambda: last_event_id, added)
+                response = await connect(request, lambda: last_event_id, added)
             except TransportError as error:
                 raise renewed(error, call.request) from error.__cause__
+            except MixError as error:
+                await call.responded(error.status_code, error.headers)
+                raise
+            await self._caller.report(call, response)
+            return response
 
         response = await call.retry.run(
             lambda: self._caller.attempt(call, once, ResponseStream.aclose)

@@ -17,6 +17,7 @@ from typing import Final, Literal, TypeAlias, get_args
 
 import attrs
 
+from trio_mix._callbacks import check_callback
 from trio_mix._http import check_headers, sanitize_url
 from trio_mix._public import public
 from trio_mix._record import Record
@@ -27,12 +28,17 @@ __all__ = [
     "Api",
     "BackoffStrategy",
     "HeadersSource",
+    "OnResponse",
     "RequestOptions",
+    "ResponseHead",
     "RetryConfig",
     "check_api",
     "check_timeout",
     "debug_wanted",
 ]
+
+OnResponse: TypeAlias = "Callable[[ResponseHead], Awaitable[None] | None]"
+"""Receives the status and the headers of each response."""
 
 HeadersSource: TypeAlias = (
     Mapping[str, str] | Callable[[], Mapping[str, str] | Awaitable[Mapping[str, str]]]
@@ -198,9 +204,28 @@ def _shown_url(url: str | None) -> str:
 
 
 @public("trio_mix")
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class ResponseHead(Record):
+    """The status and the headers of a response."""
+
+    status: int
+    """The HTTP status."""
+    headers: Mapping[str, str] = attrs.field(repr=False, hash=False)
+    """The headers, names in lower case."""
+
+
+def _callback(_instance: object, _attribute: object, value: OnResponse | None) -> None:
+    if value is not None:
+        check_callback(value, "RequestOptions(on_response=...)", 1)
+
+
+@public("trio_mix")
 @attrs.frozen(eq=False, repr=False)
 class RequestOptions(Record):
-    """What differs for one call from the client's settings; ``None``: as the client has it."""
+    """What differs for one call from the client's settings; ``None``: as the client has it.
+
+    `MixCore.with_options` applies it to all calls.
+    """
 
     timeout: float | None = attrs.field(
         default=None, validator=lambda _self, _attribute, value: check_timeout(value)
@@ -226,3 +251,6 @@ class RequestOptions(Record):
     """How many bytes of a response's body may be held in memory: 64 MiB by default, ``math.inf``
     for no limit. Beyond it the call raises `ResponseTooLarge`. A file that is read in pieces, or
     downloaded to a path, has no limit."""
+    on_response: OnResponse | None = attrs.field(default=None, validator=_callback, repr=False)
+    """A sync or async function that is called with the `ResponseHead` of each response that arrives
+    for the call, also of those that are errors or are retried. If it raises, the call does."""

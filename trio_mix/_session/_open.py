@@ -55,9 +55,16 @@ class StreamRegistry:
       core: the client.
       api: the API of the server, or ``"auto"``.
       max_buffered_size: how many bytes of events all buffers may hold together.
+      shared: the streams of another client for the same server; None: there are none.
     """
 
-    def __init__(self, core: MixCore, api: Api, max_buffered_size: int | None) -> None:
+    def __init__(
+        self,
+        core: MixCore,
+        api: Api,
+        max_buffered_size: int | None,
+        shared: StreamRegistry | None = None,
+    ) -> None:
         messages = Messages(core)
         self.send_api = SendApi(core, Streaming(core), messages, System(core), api)
         self._budget = Budget(max_buffered_size)
@@ -69,6 +76,9 @@ class StreamRegistry:
         self._streams: dict[str, SessionStream] = {}
         self._ends_outstanding: dict[str, None] = {}
         """The last sessions whose stream was closed before the end of a cancelled turn."""
+        if shared is not None:
+            self._budget, self._prepared = shared._budget, shared._prepared
+            self._streams, self._ends_outstanding = shared._streams, shared._ends_outstanding
 
     def open(self, session_id: str, settings: Settings, policies: Policies) -> SessionStream:
         """Return a session stream, which is registered while it is open."""
@@ -99,6 +109,7 @@ class StreamRegistry:
                 connect_timeout=settings.connect_timeout,
                 session_id=session_id,
                 error_of=lambda received: error_of(received, _STREAM_EVENTS),
+                client_defaults=not caller.withholds(),
             )
             return Supervisor(
                 request,
