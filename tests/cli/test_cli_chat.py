@@ -15,6 +15,7 @@ import trio.testing
 
 from trio_mix.cli._errors import REFUSED
 from trio_mix.cli.commands import _chat as chat_module
+from trio_mix.cli.commands._ask import ShowOptions
 from trio_mix.cli.commands._permissions import PermissionDecisions
 from trio_mix.cli.ui._history import PrivateHistory, looks_secret
 from trio_mix.testing import (
@@ -103,7 +104,7 @@ async def test_no_history_writes_nothing(open_terminal: OpenTerminal, tmp_path: 
             await it.expect(PROMPT)
             await it.type(CTRL_D)
             assert await it.end() == 0
-    assert os.listdir(tmp_path) == []
+    assert os.listdir(tmp_path / "trio-mix") == ["sessions.json"]
 
 
 def test_a_text_with_a_secret_differs_from_a_text_about_secrets() -> None:
@@ -276,7 +277,7 @@ async def test_a_second_ctrl_c_during_a_cancellation_exits() -> None:
         cast("Keyboard", SimpleNamespace(is_terminal=False, is_editor=False)),
         cast("Status", SimpleNamespace(cancelling=lambda: None)),
         PermissionDecisions(None),
-        jsonl=False,
+        ShowOptions(),
     )
     send, signals = trio.open_memory_channel[int](2)
     everything, talk._running = trio.CancelScope(), trio.CancelScope()

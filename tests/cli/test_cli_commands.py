@@ -116,7 +116,7 @@ async def test_a_typo_is_one_line_that_names_it(run_command: RunCommand) -> None
         ("serve --port many", "many"),
         ("serve --port 99999", "--port"),
         ("serve --pace -1", "--pace"),
-        ("ask Hi --server localhost:1", "--server: 'localhost:1'"),
+        ("ask Hi --server ftp://localhost:1", "--server: 'ftp://localhost:1'"),
     ):
         done = await run_command(*line.split())
         assert (done.code, done.out) == (2, ""), line

@@ -13,6 +13,7 @@ import trio
 import trustme
 
 from trio_mix import Mix, RetryConfig
+from trio_mix.cli._client import Connection
 from trio_mix.cli._errors import FAILED, NO_SERVER, OK, REFUSED, USAGE
 from trio_mix.cli.doctor._examination import doctor
 from trio_mix.cli.doctor._probe import Probe
@@ -35,7 +36,7 @@ async def examine(
 ) -> tuple[int, dict[str, dict[str, object]], dict[str, object]]:
     """Return the exit code, the findings by their names, and the whole report."""
     with trio.fail_after(30):
-        code = await doctor(server, session, json=True, wait=wait, listen=listen)
+        code = await doctor(Connection(url=server), session, json=True, wait=wait, listen=listen)
     report = json.loads(capsys.readouterr().out)
     return code, {each["check"]: each for each in report["findings"]}, report
 
@@ -288,8 +289,8 @@ async def test_a_password_in_the_address_is_never_shown(capsys: pytest.CaptureFi
     async with MixServer() as server:
         url = server.url.replace("://", "://me:p4ssw0rd@")
         with trio.fail_after(30):
-            assert await doctor(url, None, json=True, wait=10, listen=0) == OK
-            assert await doctor(url, None, json=False, wait=10, listen=0) == OK
+            assert await doctor(Connection(url=url), None, json=True, wait=10, listen=0) == OK
+            assert await doctor(Connection(url=url), None, json=False, wait=10, listen=0) == OK
     shown = capsys.readouterr()
     assert "p4ssw0rd" not in shown.out + shown.err
 

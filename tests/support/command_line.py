@@ -32,10 +32,20 @@ _COMMAND = [sys.executable, "-W", "error", "-m", "trio_mix.cli"]
 
 
 def environment(**extra: str) -> dict[str, str]:
-    hidden = ("MIX_SERVER_URL", "TRIO_MIX_DEBUG", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES")
+    hidden = (
+        "MIX_SERVER_URL",
+        "TRIO_MIX_DEBUG",
+        "TRIO_MIX_CONFIG",
+        "TRIO_MIX_PROFILE",
+        "NO_COLOR",
+        "FORCE_COLOR",
+        "COLUMNS",
+        "LINES",
+    )
     kept = {name: value for name, value in os.environ.items() if name not in hidden}
-    # No test reads or writes the user's own history.
-    return {**kept, "TERM": "xterm", "XDG_STATE_HOME": os.devnull, **extra}
+    # No test reads or writes the files of the user.
+    nowhere = {"XDG_STATE_HOME": os.devnull, "XDG_CONFIG_HOME": os.devnull}
+    return {**kept, "TERM": "xterm", **nowhere, **extra}
 
 
 @attrs.frozen

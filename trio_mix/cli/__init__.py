@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-_EXTRA = frozenset({"cyclopts", "rich", "h11", "prompt_toolkit"})
+_EXTRA = frozenset({"cyclopts", "rich", "h11", "prompt_toolkit", "platformdirs"})
 
 
 def main(argv: Sequence[str] | None = None) -> int:

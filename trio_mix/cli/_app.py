@@ -1,13 +1,10 @@
 """The command-line program: its commands, its help page, and how it is run.
 
 Rule 1: a mistake in the arguments is one line on stderr and exit code 2, like every other error.
-
-Rule 2: no secret is accepted in an argument, which other users of the machine can see.
 """
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from cyclopts import App, CycloptsError
@@ -18,6 +15,7 @@ from trio_mix.cli._app_messages import add_message_commands
 from trio_mix.cli._app_relay import add_relay_commands
 from trio_mix.cli._app_resources import NO_KEY_HERE, add_resource_commands
 from trio_mix.cli._app_servers import add_server_commands
+from trio_mix.cli._arguments import check_secrets, options_after_command
 from trio_mix.cli._errors import OK, USAGE, CommandUsageError, report_error
 from trio_mix.cli._options import SHELL
 from trio_mix.cli.ui._text import print_error
@@ -58,34 +56,12 @@ add_server_commands(app)
 add_relay_commands(app)
 
 
-_USE_VARIABLE = (
-    "the option has credentials in its URL, and other users of this machine can see arguments: set "
-    "the environment variable MIX_SERVER_URL instead. If they were real, replace them."
-)
-_SECRET = re.compile(
-    r"//[^/?#]*@|[?&][^=&]*(?:key|token|secret|password|auth)[^=&]*=", re.IGNORECASE
-)
-
-
-def _has_secret(argv: Sequence[str]) -> bool:
-    """Return whether a server's option has a user name, a password or a key in its URL."""
-    for option, following in zip(argv, [*argv[1:], ""], strict=True):
-        name, equals, value = option.partition("=")
-        if name in ("--server", "--server-url", "--upstream") and _SECRET.search(
-            value if equals else following
-        ):
-            return True
-    return False
-
-
 def run(argv: Sequence[str]) -> int:
     """Run the command named by the arguments and return its exit code."""
-    if _has_secret(argv):
-        print_error(_USE_VARIABLE)
-        return USAGE
     try:
+        check_secrets(argv)
         result = app(
-            list(argv),
+            options_after_command(app, argv),
             exit_on_error=False,
             print_error=False,
             result_action="return_value",

@@ -6,13 +6,21 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from trio_mix.cli._arguments import read_text, words_of
+from trio_mix.cli._new_session import SessionChoice
 from trio_mix.cli._options import (
     MESSAGES,
     NO_COMMON,
+    AttachOption,
     Common,
+    ContinueOption,
     GrantOption,
     JsonlOption,
+    ModelOption,
+    QuietOption,
     SessionId,
+    SystemOption,
+    TimeoutOption,
     YesOption,
     add,
     examples,
@@ -33,11 +41,13 @@ def add_message_commands(app: App) -> None:
 
 
 def ask(
-    text: Annotated[str, Parameter(allow_leading_hyphen=True)],
-    /,
-    *,
+    *text: Annotated[str, Parameter(allow_leading_hyphen=True)],
     session: str | None = None,
+    continue_: ContinueOption = False,
     keep: Annotated[bool, flag("Keep the new session, and print its id on stderr.")] = False,
+    model: ModelOption = None,
+    system: SystemOption = None,
+    attach: AttachOption = (),
     yes: YesOption = False,
     grant: GrantOption = (),
     plan: Annotated[bool, flag("Let the agent plan only.")] = False,
@@ -47,6 +57,8 @@ def ask(
         bool, flag('Send a text that starts with "!": pipeline servers run it as a shell command.')
     ] = False,
     ticket: str | None = None,
+    timeout: TimeoutOption = None,
+    quiet: QuietOption = False,
     jsonl: JsonlOption = False,
     common: Common = NO_COMMON,
 ) -> int:
@@ -57,7 +69,7 @@ def ask(
     "reply".
 
     Args:
-      text: The message; "-" reads it from stdin.
+      text: The message, of one or more words; "-" reads it from stdin.
       session: The session to use; by default a new one, which is deleted afterwards.
       ticket: A new file for a ticket, with which `trio-mix resume` continues the message if this
         command is killed; a new session is kept.
@@ -65,17 +77,26 @@ def ask(
       max_steps: The number of steps that the agent may take.
     """
     what = _ask.AskOptions(
-        text=text,
-        session=session,
+        text=words_of(text),
+        where=_choice(session, continue_, model, system),
         keep=keep,
+        attach=tuple(attach),
         ticket=ticket,
-        show=_ask.ShowOptions(yes=yes, grant=tuple(grant), jsonl=jsonl),
+        show=_ask.ShowOptions(
+            yes=yes, grant=tuple(grant), jsonl=jsonl, quiet=quiet, timeout=timeout
+        ),
         plan=plan,
         thinking=thinking,
         max_steps=max_steps,
         allow_shell=allow_shell,
     )
-    return run_async(common, _ask.ask, common.server, what)
+    return run_async(common, _ask.ask, common.connection(), what)
+
+
+def _choice(
+    session: str | None, last: bool, model: str | None, system: str | None
+) -> SessionChoice:
+    return SessionChoice(session=session, last=last, model=model, system=read_text(system))
 
 
 def resume(
@@ -97,7 +118,7 @@ def resume(
       file: The file with the ticket. It is locked while the command runs.
     """
     options = _ask.ShowOptions(yes=yes, grant=tuple(grant), jsonl=jsonl)
-    return run_async(common, _resume.resume, common.server, file, options)
+    return run_async(common, _resume.resume, common.connection(), file, options)
 
 
 def attach(
@@ -116,17 +137,22 @@ def attach(
     option grants them.
     """
     options = _ask.ShowOptions(yes=yes, grant=tuple(grant), jsonl=jsonl)
-    return run_async(common, _resume.attach, common.server, session, options)
+    return run_async(common, _resume.attach, common.connection(), session, options)
 
 
 def chat(
     *,
     session: str | None = None,
+    continue_: ContinueOption = False,
+    model: ModelOption = None,
+    system: SystemOption = None,
     yes: YesOption = False,
     grant: GrantOption = (),
     history: Annotated[bool, flag("Do not read or write the history file.", "--no-history")] = (
         False
     ),
+    timeout: TimeoutOption = None,
+    quiet: QuietOption = False,
     jsonl: JsonlOption = False,
     common: Common = NO_COMMON,
 ) -> int:
@@ -144,12 +170,10 @@ def chat(
     return run_async(
         common,
         _chat.chat,
-        common.server,
-        session,
-        yes=yes,
-        grant=tuple(grant),
+        common.connection(),
+        _choice(session, continue_, model, system),
+        _ask.ShowOptions(yes=yes, grant=tuple(grant), jsonl=jsonl, quiet=quiet, timeout=timeout),
         history=not history,
-        jsonl=jsonl,
     )
 
 
@@ -159,7 +183,7 @@ def watch(session: SessionId, /, *, jsonl: JsonlOption = False, common: Common =
     Pipeline servers (API up to 0.6.9) run a message once for each open stream: do not use this
     command on such a server while another client is sending messages.
     """
-    return run_async(common, _watch.watch, common.server, session, jsonl=jsonl)
+    return run_async(common, _watch.watch, common.connection(), session, jsonl=jsonl)
 
 
 def browser(
@@ -205,7 +229,7 @@ def browser(
         window=window,
         sandbox=not no_sandbox,
     )
-    return run_async(common, _browser.browser, common.server, options)
+    return run_async(common, _browser.browser, common.connection(), options)
 
 
 _COMMANDS = (
@@ -215,6 +239,8 @@ _COMMANDS = (
             'trio-mix ask "Which files are here?"',
             'git diff | trio-mix ask - --session "$ID" > review.txt',
             'trio-mix ask "Fix the tests" --grant edit --grant bash --jsonl | jq -r .event',
+            "trio-mix ask What is in this file? --attach report.pdf --keep",
+            "trio-mix ask --continue And in one word?",
         ),
     ),
     (
@@ -232,6 +258,7 @@ _COMMANDS = (
         chat,
         examples(
             "trio-mix chat",
+            "trio-mix chat --continue",
             'trio-mix chat --session "$ID"',
             'printf "first\\nsecond\\n" | trio-mix chat',
         ),

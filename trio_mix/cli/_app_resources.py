@@ -47,7 +47,7 @@ def _group(name: str, help_text: str, epilogue: str, **commands: Callable[..., i
 def _sessions_app() -> App:
     def list_(*, jsonl: JsonlOption = False, common: Common = NO_COMMON) -> int:
         """List the sessions: id, time of creation, number of messages, title."""
-        return run_async(common, _sessions.list_sessions, common.server, jsonl=jsonl)
+        return run_async(common, _sessions.list_sessions, common.connection(), jsonl=jsonl)
 
     def create(
         title: str = "trio-mix", /, *, jsonl: JsonlOption = False, common: Common = NO_COMMON
@@ -57,17 +57,17 @@ def _sessions_app() -> App:
         Args:
           title: The session's title.
         """
-        return run_async(common, _sessions.create, common.server, title, jsonl=jsonl)
+        return run_async(common, _sessions.create, common.connection(), title, jsonl=jsonl)
 
     def show(
         session: SessionId, /, *, jsonl: JsonlOption = False, common: Common = NO_COMMON
     ) -> int:
         """Print a session and its stored messages."""
-        return run_async(common, _sessions.show, common.server, session, jsonl=jsonl)
+        return run_async(common, _sessions.show, common.connection(), session, jsonl=jsonl)
 
     def cancel(session: SessionId, /, *, common: Common = NO_COMMON) -> int:
         """Cancel the message that is running in a session."""
-        return run_async(common, _sessions.cancel, common.server, session)
+        return run_async(common, _sessions.cancel, common.connection(), session)
 
     def delete(session: SessionId, /, *more: str, common: Common = NO_COMMON) -> int:
         """Delete sessions.
@@ -75,7 +75,7 @@ def _sessions_app() -> App:
         Args:
           more: More session ids.
         """
-        return run_async(common, _sessions.delete, common.server, (session, *more))
+        return run_async(common, _sessions.delete, common.connection(), (session, *more))
 
     return _group(
         "sessions",
@@ -99,7 +99,7 @@ def _files_app() -> App:
         session: SessionId, /, *, jsonl: JsonlOption = False, common: Common = NO_COMMON
     ) -> int:
         """List a session's files."""
-        return run_async(common, _files.list_files, common.server, session, jsonl=jsonl)
+        return run_async(common, _files.list_files, common.connection(), session, jsonl=jsonl)
 
     def upload(
         session: SessionId,
@@ -118,7 +118,9 @@ def _files_app() -> App:
           name: The name on the server; by default the name of the local file.
         """
         paths = (path, *more)
-        return run_async(common, _files.upload, common.server, session, paths, name, jsonl=jsonl)
+        return run_async(
+            common, _files.upload, common.connection(), session, paths, name, jsonl=jsonl
+        )
 
     def download(
         session: SessionId,
@@ -140,7 +142,7 @@ def _files_app() -> App:
         return run_async(
             common,
             _files.download,
-            common.server,
+            common.connection(),
             session,
             (name, *more),
             to,
@@ -155,7 +157,7 @@ def _files_app() -> App:
           name: The file's name on the server.
           more: More file names.
         """
-        return run_async(common, _files.delete, common.server, session, (name, *more))
+        return run_async(common, _files.delete, common.connection(), session, (name, *more))
 
     return _group(
         "files",
@@ -176,19 +178,19 @@ def _files_app() -> App:
 def _tools_app() -> App:
     def list_(*, jsonl: JsonlOption = False, common: Common = NO_COMMON) -> int:
         """List the tools that the model may call (API from 0.11)."""
-        return run_async(common, _tools.list_tools, common.server, jsonl=jsonl)
+        return run_async(common, _tools.list_tools, common.connection(), jsonl=jsonl)
 
     def status(*, jsonl: JsonlOption = False, common: Common = NO_COMMON) -> int:
         """List the tools that need a key, and whether the server has it."""
-        return run_async(common, _tools.status, common.server, jsonl=jsonl)
+        return run_async(common, _tools.status, common.connection(), jsonl=jsonl)
 
     def commands(*, jsonl: JsonlOption = False, common: Common = NO_COMMON) -> int:
         """List the slash commands."""
-        return run_async(common, _tools.commands, common.server, jsonl=jsonl)
+        return run_async(common, _tools.commands, common.connection(), jsonl=jsonl)
 
     def mcp(*, jsonl: JsonlOption = False, common: Common = NO_COMMON) -> int:
         """List the MCP servers that the Mix server uses."""
-        return run_async(common, _tools.mcp, common.server, jsonl=jsonl)
+        return run_async(common, _tools.mcp, common.connection(), jsonl=jsonl)
 
     return _group(
         "tools",
@@ -204,11 +206,11 @@ def _tools_app() -> App:
 def _auth_app() -> App:
     def status(*, jsonl: JsonlOption = False, common: Common = NO_COMMON) -> int:
         """Show how the server is authenticated with each provider."""
-        return run_async(common, _auth.status, common.server, jsonl=jsonl)
+        return run_async(common, _auth.status, common.connection(), jsonl=jsonl)
 
     def check(*, common: Common = NO_COMMON) -> int:
         """Check whether the server can use its preferred provider; exit code 4 if it cannot."""
-        return run_async(common, _auth.check, common.server)
+        return run_async(common, _auth.check, common.connection())
 
     def set_(provider: KeyProvider, /, *key: _Refused, common: Common = NO_COMMON) -> int:
         """Store an API key, typed at a prompt that does not show it, or read from a pipe.
@@ -218,15 +220,15 @@ def _auth_app() -> App:
         """
         if key:
             raise CommandUsageError(NO_KEY_HERE)
-        return run_async(common, _auth.store, common.server, provider)
+        return run_async(common, _auth.store, common.connection(), provider)
 
     def delete(provider: Provider, /, *, common: Common = NO_COMMON) -> int:
         """Delete the credentials that the server has for a provider."""
-        return run_async(common, _auth.delete, common.server, provider)
+        return run_async(common, _auth.delete, common.connection(), provider)
 
     def login(provider: Provider, /, *, common: Common = NO_COMMON) -> int:
         """Log the server in to a provider (OAuth): shows a URL, then reads the code from it."""
-        return run_async(common, _auth.login, common.server, provider)
+        return run_async(common, _auth.login, common.connection(), provider)
 
     return _group(
         "auth",

@@ -96,10 +96,16 @@ def doctor(
         from trio_mix.cli.doctor import _relay
 
         return run_async(
-            common, _relay.doctor_relay, common.server, session, as_json=json, wait=wait
+            common, _relay.doctor_relay, common.connection(), session, as_json=json, wait=wait
         )
     return run_async(
-        common, _examination.doctor, common.server, session, json=json, wait=wait, listen=heartbeat
+        common,
+        _examination.doctor,
+        common.connection(),
+        session,
+        json=json,
+        wait=wait,
+        listen=heartbeat,
     )
 
 
@@ -143,7 +149,14 @@ def record(
     from trio_mix.cli.commands import _record
 
     return run_async(
-        common, _record.record_to, common.server, file, host, port, force=force, allowed=allowed
+        common,
+        _record.record_to,
+        common.connection(),
+        file,
+        host,
+        port,
+        force=force,
+        allowed=allowed,
     )
 
 

@@ -1,19 +1,74 @@
-"""Opens the client that the commands use."""
+"""The server that a command uses, and the client for it."""
 
 from __future__ import annotations
 
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+import attrs
+import trio
 
 from trio_mix import Mix, RetryConfig
+from trio_mix._http import sanitize_url
+from trio_mix._rest._server_url import DEFAULT_SERVER_URL, checked_url
 from trio_mix.errors import MixError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+
+__all__ = ["Connection", "open_client"]
+
+_TIMEOUT: Final = 60.0
+
+
+@attrs.define(kw_only=True)
+class Connection:
+    """The address of a server, and the headers of all requests to it."""
+
+    url: str | None = attrs.field(default=None, repr=False)
+    """The address; None: none was named, so that a command uses its default."""
+    source: str = "--server"
+    """The option, variable or profile that the address comes from, for errors."""
+    headers: Mapping[str, str] = attrs.field(factory=dict[str, str], repr=False)
+    read_token: Callable[[], Awaitable[str]] | None = attrs.field(default=None, repr=False)
+    """Returns the token for the header ``Authorization``; called once."""
+    _token: str | None = attrs.field(default=None, init=False, repr=False)
+    _lock: trio.Lock = attrs.field(factory=trio.Lock, init=False, repr=False)
+
+    @property
+    def shown_url(self) -> str:
+        """The address without credentials."""
+        return sanitize_url(self.url or DEFAULT_SERVER_URL)
+
+    def client(self, url: str | None = None, *, timeout: float = _TIMEOUT) -> Mix:
+        """Return a client, not opened, that tries each request once.
+
+        Args:
+          url: the address, where a command's default differs.
+          timeout: seconds that a request may take.
+
+        Raises:
+          ConfigurationError: the address or a header is invalid.
+        """
+        has_headers = self.headers or self.read_token is not None
+        return Mix(
+            checked_url(url or self.url or DEFAULT_SERVER_URL, self.source),
+            timeout=timeout,
+            retries=RetryConfig(strategy="none"),
+            headers=self._headers if has_headers else None,
+        )
+
+    async def _headers(self) -> Mapping[str, str]:
+        async with self._lock:
+            if self.read_token is None:
+                return self.headers
+            if self._token is None:
+                self._token = await self.read_token()
+        return {**self.headers, "Authorization": f"Bearer {self._token}"}
 
 
 @asynccontextmanager
-async def open_client(server: str | None) -> AsyncIterator[Mix]:
+async def open_client(server: Connection) -> AsyncIterator[Mix]:
     """Open a client on a server that responds.
 
     A stream retries its first connection for some time, but a user at a terminal wants to see at
@@ -23,7 +78,7 @@ async def open_client(server: str | None) -> AsyncIterator[Mix]:
     Raises:
       ConnectionFailed, RequestTimeout: nothing responds at the address.
     """
-    async with Mix(server or None, retries=RetryConfig(strategy="none")) as mix:
+    async with server.client() as mix:
         with suppress(MixError):
             await mix.system.health_check()
         yield mix

@@ -67,6 +67,10 @@ class CommandUsageError(Exception):
     """A mistake in what the user passed: a file, an environment variable or an option."""
 
 
+class CommandFailure(Exception):
+    """A command did not do what it was asked to, for a reason that is no error of the library."""
+
+
 def leaf_errors(error: BaseException) -> list[BaseException]:
     """Return the exceptions in a group, at any depth; any other exception by itself."""
     if not isinstance(error, BaseExceptionGroup):
@@ -95,7 +99,7 @@ def exit_code(error: BaseException) -> int:
             return NO_SERVER
         case OSError(filename=name) if name is not None:
             return USAGE
-        case errors.TrioMixError() | OSError():
+        case errors.TrioMixError() | OSError() | CommandFailure():
             return FAILED
         case _:
             return DEFECT

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import inspect
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeAlias
 
 import attrs
 from cyclopts import Group, Parameter
+from cyclopts.validators import Number
+
+from trio_mix.cli._client import Connection
+from trio_mix.cli._headers import read_headers
+from trio_mix.cli._server_names import with_scheme
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,11 +53,38 @@ class Common(Debug):
         str | None,
         Parameter(
             name=["--server", "--server-url"],
-            env_var="MIX_SERVER_URL",
             group=COMMON,
-            help="The Mix server's address (default: http://localhost:8088).",
+            help="The Mix server's address, or HOST:PORT (default: $MIX_SERVER_URL, else "
+            "http://localhost:8088).",
         ),
     ] = None
+    header: Annotated[
+        tuple[str, ...],
+        Parameter(
+            name="--header",
+            negative="",
+            show_default=False,
+            group=COMMON,
+            help='A header of every request, as "Name: value"; @FILE reads headers from a file, '
+            "one per line. Can be repeated.",
+        ),
+    ] = ()
+
+    def connection(self) -> Connection:
+        """Return the server that the options and the environment name.
+
+        Raises:
+          CommandUsageError: a header is invalid, or its file cannot be read.
+        """
+        headers = read_headers(self.header)
+        if self.server:
+            return Connection(url=with_scheme(self.server), headers=headers)
+        url = os.environ.get("MIX_SERVER_URL", "").strip()
+        if url:
+            return Connection(
+                url=with_scheme(url), source="the variable MIX_SERVER_URL", headers=headers
+            )
+        return Connection(headers=headers)
 
 
 @Parameter(name="*")
@@ -116,6 +150,45 @@ HostOption: TypeAlias = Annotated[
 DemoApiOption: TypeAlias = Annotated[
     Literal["async", "blocking", "pipeline"],
     Parameter(name="--api", help="The API generation of the bundled server."),
+]
+ContinueOption: TypeAlias = Annotated[
+    bool,
+    flag("Continue the session that was used last on this server.", "--continue", "-c"),
+]
+ModelOption: TypeAlias = Annotated[
+    str | None,
+    Parameter(
+        name="--model",
+        help="The model of a new session, as PROVIDER/MODEL (API from 0.11).",
+    ),
+]
+SystemOption: TypeAlias = Annotated[
+    str | None,
+    Parameter(
+        name="--system",
+        allow_leading_hyphen=True,
+        help="What is added to the system prompt of a new session; @FILE reads it from a file.",
+    ),
+]
+AttachOption: TypeAlias = Annotated[
+    tuple[Path, ...],
+    Parameter(
+        name="--attach",
+        negative="",
+        show_default=False,
+        help="A file to upload to the session before the message, which names it; can be repeated.",
+    ),
+]
+TimeoutOption: TypeAlias = Annotated[
+    float | None,
+    Parameter(
+        name="--timeout",
+        validator=Number(gt=0),
+        help="The time in seconds after which a message is cancelled; by default none.",
+    ),
+]
+QuietOption: TypeAlias = Annotated[
+    bool, flag("Print the text of the reply only, without thinking and tools.", "--quiet", "-q")
 ]
 SessionId: TypeAlias = Annotated[str, Parameter(help="The session's id.")]
 

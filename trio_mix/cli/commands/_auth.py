@@ -24,6 +24,7 @@ from trio_mix.cli.ui._terminal_modes import keep_modes
 from trio_mix.cli.ui._text import clean, excerpt, print_error
 
 if TYPE_CHECKING:
+    from trio_mix.cli._client import Connection
     from trio_mix.models import KeyProvider
 
 
@@ -37,7 +38,7 @@ class ProviderLine:
     method: str | None
 
 
-async def status(server: str | None, *, jsonl: bool) -> int:
+async def status(server: Connection, *, jsonl: bool) -> int:
     """Print how the server is authenticated with each provider."""
     async with open_client(server) as mix:
         found = await mix.authentication.get_auth_status()
@@ -60,7 +61,7 @@ async def status(server: str | None, *, jsonl: bool) -> int:
     return OK
 
 
-async def check(server: str | None) -> int:
+async def check(server: Connection) -> int:
     """Check whether the server can use its preferred provider."""
     async with open_client(server) as mix:
         found = await mix.authentication.validate_preferred_provider()
@@ -73,7 +74,7 @@ async def check(server: str | None) -> int:
     return REFUSED
 
 
-async def store(server: str | None, provider: KeyProvider) -> int:
+async def store(server: Connection, provider: KeyProvider) -> int:
     """Store a key that is typed or read from a pipe."""
     async with open_client(server) as mix:
         key = await read_secret(f"API key for {provider} (not shown): ")
@@ -83,7 +84,7 @@ async def store(server: str | None, provider: KeyProvider) -> int:
     return OK
 
 
-async def delete(server: str | None, provider: str) -> int:
+async def delete(server: Connection, provider: str) -> int:
     """Delete the credentials that the server has for a provider."""
     async with open_client(server) as mix:
         await mix.authentication.delete_credentials(provider=provider)
@@ -91,7 +92,7 @@ async def delete(server: str | None, provider: str) -> int:
     return OK
 
 
-async def login(server: str | None, provider: str) -> int:
+async def login(server: Connection, provider: str) -> int:
     """Log the server in to a provider: show a URL, then read the code from it."""
     async with open_client(server) as mix:
         flow = await mix.authentication.start_oauth_flow(provider=provider)

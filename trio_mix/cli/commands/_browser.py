@@ -18,6 +18,7 @@ from trio_mix.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from trio_mix import Mix
+    from trio_mix.cli._client import Connection
 
 MODE: Final = "electron-embedded-browser"
 TOKEN: Final = "MIX_TUNNEL_TOKEN"  # noqa: S105 - the name of a variable
@@ -34,7 +35,7 @@ class BrowserOptions:
     window: bool = False
 
 
-async def browser(server: str | None, options: BrowserOptions) -> int:
+async def browser(server: Connection, options: BrowserOptions) -> int:
     """Connect a Chromium to a session until interrupted, or until either of them is lost.
 
     Raises:

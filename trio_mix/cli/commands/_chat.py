@@ -11,6 +11,7 @@ Rules:
 
 from __future__ import annotations
 
+import math
 import signal
 import sys
 from contextlib import ExitStack
@@ -21,6 +22,7 @@ import trio
 
 from trio_mix.cli._client import open_client
 from trio_mix.cli._errors import INTERRUPTED, OK, error_line, exit_code
+from trio_mix.cli._last_session import remember_session
 from trio_mix.cli._run import end_with_reader, receive_signals
 from trio_mix.cli.commands._chat_commands import Commands
 from trio_mix.cli.commands._chat_status import Status
@@ -31,7 +33,7 @@ from trio_mix.cli.ui._keyboard import Interrupted
 from trio_mix.cli.ui._live_screen import LiveScreen
 from trio_mix.cli.ui._open_keyboard import open_keyboard
 from trio_mix.cli.ui._permission_prompt import open_permission_prompt
-from trio_mix.cli.ui._screen import line_screen, terminal
+from trio_mix.cli.ui._screen import TextOnly, line_screen, terminal
 from trio_mix.cli.ui._text import clean, print_error
 from trio_mix.cli.ui._transcript import Piece
 from trio_mix.errors import StreamError, TrioMixError
@@ -40,6 +42,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable
 
     from trio_mix import Reply, SessionStream
+    from trio_mix.cli._client import Connection
+    from trio_mix.cli._new_session import SessionChoice
+    from trio_mix.cli.commands._ask import ShowOptions
     from trio_mix.cli.ui._keyboard import Keyboard
     from trio_mix.cli.ui._screen import Screen
 
@@ -47,49 +52,43 @@ _PROMPT = "you> "
 
 
 async def chat(
-    server: str | None,
-    session: str | None,
-    *,
-    yes: bool,
-    grant: tuple[str, ...],
-    history: bool,
-    jsonl: bool,
+    server: Connection, where: SessionChoice, options: ShowOptions, *, history: bool
 ) -> int:
     """Send messages in one session until the input ends.
 
     Args:
-      server: the server's address; None: that of the environment, or the default.
-      session: the session's id; None: a new session.
-      yes: whether to grant every permission request.
-      grant: the tools whose permission requests are granted.
+      server: the server.
+      where: the session.
+      options: how messages are shown, and which permission requests are granted.
       history: whether to keep the messages for the next chat.
-      jsonl: whether to print JSON lines.
     """
+    session = where.session_id(server)
     async with open_client(server) as mix:
         if session is None:
-            session = (await mix.sessions.create(title="trio-mix chat")).id
+            session = (await mix.sessions.create(title="trio-mix chat", **where.fields)).id
         async with mix.open_stream(session) as stream, trio.open_nursery() as nursery:
+            remember_session(server.shown_url, session)
             status = Status(mix, stream)
             keyboard = open_keyboard(nursery, history=history, status=status.resting)
             permissions = PermissionDecisions(
                 open_permission_prompt(
-                    jsonl=jsonl, discard=keyboard.discard, state=lambda: stream.state.value
+                    jsonl=options.jsonl, discard=keyboard.discard, state=lambda: stream.state.value
                 ),
-                tools=frozenset(grant),
-                everything=yes,
+                tools=frozenset(options.grant),
+                everything=options.yes,
             )
-            conversation = _Chat(stream, keyboard, status, permissions, jsonl=jsonl)
+            conversation = _Chat(stream, keyboard, status, permissions, options)
             conversation.commands = Commands(mix, stream, status, conversation.grant_all)
             nursery.start_soon(_raise_when_lost, stream)
             nursery.start_soon(end_with_reader)
-            if keyboard.is_terminal:
+            if keyboard.is_terminal and not options.quiet:
                 print("Ctrl-C cancels, Ctrl-D exits, /help shows more.", flush=True)
                 await status.count()
             with receive_signals(signal.SIGINT) as signals:
                 nursery.start_soon(conversation.interrupt, signals, nursery.cancel_scope)
                 await conversation.run()
             nursery.cancel_scope.cancel(reason="the chat has ended")
-    if conversation.exit_code == OK and not jsonl:
+    if conversation.exit_code in (OK, INTERRUPTED) and not options.jsonl and not options.quiet:
         again = f"To continue: trio-mix chat --session {clean(session)}"
         print(again, file=sys.stderr, flush=True)
     return conversation.exit_code
@@ -108,19 +107,22 @@ class _Chat:
     keyboard: Keyboard
     status: Status
     permissions: PermissionDecisions
-    jsonl: bool = attrs.field(kw_only=True)
+    options: ShowOptions
     commands: Commands = attrs.field(init=False)
     exit_code: int = attrs.field(default=OK, init=False)
     live: LiveScreen | None = attrs.field(default=None, init=False)
     screen: Screen = attrs.field(factory=line_screen, init=False)
+    _interrupted: bool = attrs.field(default=False, init=False)
     _running: trio.CancelScope | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         console = terminal()
-        if console and self.keyboard.is_editor and not self.jsonl:
+        if console and self.keyboard.is_editor and not (self.options.jsonl or self.options.quiet):
             self.live = LiveScreen(console, self.status.working)
             self.screen = self.live
             self.permissions.while_asking = self.live.paused
+        elif self.options.quiet:
+            self.screen = TextOnly(self.screen)
 
     def grant_all(self, everything: bool) -> None:
         self.permissions.everything = everything
@@ -152,8 +154,10 @@ class _Chat:
 
     async def _send(self, text: str) -> None:
         self.status.begin()
+        self._interrupted = False
         reply: Reply | None = None
-        with ExitStack() as shown, trio.CancelScope() as self._running:
+        limit = math.inf if self.options.timeout is None else self.options.timeout
+        with ExitStack() as shown, trio.move_on_after(limit) as self._running:
             await trio.lowlevel.checkpoint()
             if self.live:
                 shown.enter_context(self.live.running())
@@ -172,7 +176,9 @@ class _Chat:
         cancelled, self._running = self._running.cancelled_caught, None
         took = self.status.end()
         if cancelled:
-            self.screen.show([Piece("info", "cancelled")])
+            by_limit = not self._interrupted
+            why = f"cancelled after {limit:g} s (--timeout)" if by_limit else "cancelled"
+            self.screen.show([Piece("info", why)])
         if reply is not None:
             self.commands.last = reply
             if self.live:
@@ -180,7 +186,7 @@ class _Chat:
 
     async def _send_and_show(self, text: str) -> Reply:
         async with self.stream.send(text) as message:
-            if self.jsonl:
+            if self.options.jsonl:
                 reply = await show_message(message, None, self.permissions, print_event)
                 print_reply(reply)
                 return reply
@@ -202,6 +208,7 @@ class _Chat:
 
     def _cancel(self) -> None:
         if self._running is not None:
+            self._interrupted = True
             self.status.cancelling()
             self._running.cancel(reason="Ctrl-C")
 

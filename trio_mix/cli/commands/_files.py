@@ -34,6 +34,7 @@ from trio_mix.cli.ui._text import clean, excerpt
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from trio_mix.cli._client import Connection
     from trio_mix.models import FileInfo
 
 STDOUT = Path("-")
@@ -49,7 +50,7 @@ class Transferred:
     size: int
 
 
-async def list_files(server: str | None, session: str, *, jsonl: bool) -> int:
+async def list_files(server: Connection, session: str, *, jsonl: bool) -> int:
     """Print a session's files."""
     async with open_client(server) as mix:
         files = await mix.files.list(id=session)
@@ -65,7 +66,7 @@ def _row(file: FileInfo) -> tuple[object, ...]:
 
 
 async def upload(
-    server: str | None, session: str, paths: Sequence[Path], name: str | None, *, jsonl: bool
+    server: Connection, session: str, paths: Sequence[Path], name: str | None, *, jsonl: bool
 ) -> int:
     """Upload files one after another; stop at the first that fails.
 
@@ -91,7 +92,7 @@ async def upload(
 
 
 async def download(
-    server: str | None,
+    server: Connection,
     session: str,
     names: Sequence[str],
     to: Path | None,
@@ -139,7 +140,7 @@ def _target(name: str, to: Path | None, *, several: bool) -> Path:
     return to
 
 
-async def _to_stdout(server: str | None, session: str, name: str) -> int:
+async def _to_stdout(server: Connection, session: str, name: str) -> int:
     sys.stdout.flush()
     async with open_client(server) as mix, mix.files.get(id=session, filename=name) as content:
         async for piece in content:
@@ -148,7 +149,7 @@ async def _to_stdout(server: str | None, session: str, name: str) -> int:
     return OK
 
 
-async def delete(server: str | None, session: str, names: Sequence[str]) -> int:
+async def delete(server: Connection, session: str, names: Sequence[str]) -> int:
     """Delete files one after another; stop at the first that fails."""
     async with open_client(server) as mix:
         for name in names:

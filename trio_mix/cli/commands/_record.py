@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 import trio
 
 from trio_mix._http import sanitize_url
+from trio_mix._rest._server_url import DEFAULT_SERVER_URL
 from trio_mix.cli._errors import CommandUsageError
 from trio_mix.cli.ui._library_terms import without_library_terms
 from trio_mix.cli.ui._text import clean
@@ -17,20 +18,19 @@ from trio_mix.testing import record, replay
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from trio_mix.cli._client import Connection
     from trio_mix.cli._options import Allowed
-
-_DEFAULT = "http://localhost:8088"
 
 
 async def record_to(
-    server: str | None, file: Path, host: str, port: int, *, force: bool, allowed: Allowed
+    server: Connection, file: Path, host: str, port: int, *, force: bool, allowed: Allowed
 ) -> NoReturn:
     """Record until cancelled.
 
     Raises:
       CommandUsageError: the file exists, or the server's address is not a URL.
     """
-    upstream = server or os.environ.get("MIX_SERVER_URL") or _DEFAULT
+    upstream = server.url or DEFAULT_SERVER_URL
     if not force:
         try:
             os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))

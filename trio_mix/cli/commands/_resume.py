@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trio_mix import Message, SessionStream
+    from trio_mix.cli._client import Connection
 
 
-async def resume(server: str | None, file: str, options: ShowOptions) -> int:
+async def resume(server: Connection, file: str, options: ShowOptions) -> int:
     """Send the message of a ticket, or show how far it has come, to its end.
 
     Raises:
@@ -32,7 +33,7 @@ async def resume(server: str | None, file: str, options: ShowOptions) -> int:
         )
 
 
-async def attach(server: str | None, session: str, options: ShowOptions) -> int:
+async def attach(server: Connection, session: str, options: ShowOptions) -> int:
     """Show the message that a session works on, to its end.
 
     Raises:
@@ -48,7 +49,7 @@ async def attach(server: str | None, session: str, options: ShowOptions) -> int:
 
 
 async def _show(
-    server: str | None,
+    server: Connection,
     session: str,
     options: ShowOptions,
     message: Callable[[SessionStream], Message],

@@ -13,12 +13,13 @@ from trio_mix.cli.ui._text import clean, excerpt
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from trio_mix.cli._client import Connection
     from trio_mix.models import BackendMessage, SessionData
 
 _COLUMNS = ("id", "created", "messages", "title")
 
 
-async def list_sessions(server: str | None, *, jsonl: bool) -> int:
+async def list_sessions(server: Connection, *, jsonl: bool) -> int:
     """Print the sessions, one per line."""
     async with open_client(server) as mix:
         sessions = await mix.sessions.list()
@@ -28,7 +29,7 @@ async def list_sessions(server: str | None, *, jsonl: bool) -> int:
     return OK
 
 
-async def create(server: str | None, title: str, *, jsonl: bool) -> int:
+async def create(server: Connection, title: str, *, jsonl: bool) -> int:
     """Create a session and print its id."""
     async with open_client(server) as mix:
         session = await mix.sessions.create(title=title)
@@ -39,7 +40,7 @@ async def create(server: str | None, title: str, *, jsonl: bool) -> int:
     return OK
 
 
-async def show(server: str | None, session_id: str, *, jsonl: bool) -> int:
+async def show(server: Connection, session_id: str, *, jsonl: bool) -> int:
     """Print a session and its stored messages."""
     async with open_client(server) as mix:
         session = await mix.sessions.get(id=session_id)
@@ -58,7 +59,7 @@ async def show(server: str | None, session_id: str, *, jsonl: bool) -> int:
     return OK
 
 
-async def cancel(server: str | None, session_id: str) -> int:
+async def cancel(server: Connection, session_id: str) -> int:
     """Cancel the message that is running in a session."""
     async with open_client(server) as mix:
         await mix.messages.cancel_processing(id=session_id)
@@ -66,7 +67,7 @@ async def cancel(server: str | None, session_id: str) -> int:
     return OK
 
 
-async def delete(server: str | None, session_ids: Sequence[str]) -> int:
+async def delete(server: Connection, session_ids: Sequence[str]) -> int:
     """Delete sessions one after another; stop at the first that fails."""
     async with open_client(server) as mix:
         for session_id in session_ids:

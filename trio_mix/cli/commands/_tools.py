@@ -14,6 +14,7 @@ from trio_mix.errors import MixError, NoSuchOperation
 
 if TYPE_CHECKING:
     from trio_mix import Mix
+    from trio_mix.cli._client import Connection
     from trio_mix.models import ToolsStatus
 
 _DESCRIPTION = 120
@@ -32,7 +33,7 @@ class ToolLine:
     description: str | None
 
 
-async def list_tools(server: str | None, *, jsonl: bool) -> int:
+async def list_tools(server: Connection, *, jsonl: bool) -> int:
     """Print the tools that the model may call.
 
     Raises:
@@ -66,7 +67,7 @@ async def list_tools(server: str | None, *, jsonl: bool) -> int:
     return OK
 
 
-async def status(server: str | None, *, jsonl: bool) -> int:
+async def status(server: Connection, *, jsonl: bool) -> int:
     """Print the tools that need a key, and whether the server has it."""
     async with open_client(server) as mix:
         found = await _status(mix)
@@ -110,7 +111,7 @@ def _key(line: ToolLine) -> str:
     return f"missing ({line.key_format})" if line.key_format else "missing"
 
 
-async def commands(server: str | None, *, jsonl: bool) -> int:
+async def commands(server: Connection, *, jsonl: bool) -> int:
     """Print the slash commands."""
     async with open_client(server) as mix:
         found = await mix.system.list_commands()
@@ -124,7 +125,7 @@ async def commands(server: str | None, *, jsonl: bool) -> int:
     return OK
 
 
-async def mcp(server: str | None, *, jsonl: bool) -> int:
+async def mcp(server: Connection, *, jsonl: bool) -> int:
     """Print the MCP servers that the Mix server uses."""
     async with open_client(server) as mix:
         found = await mix.system.list_mcp_servers()

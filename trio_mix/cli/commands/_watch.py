@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -14,8 +15,11 @@ from trio_mix.cli.ui._screen import line_screen
 from trio_mix.cli.ui._text import clean, print_error
 from trio_mix.cli.ui._transcript import Transcript
 
+if TYPE_CHECKING:
+    from trio_mix.cli._client import Connection
 
-async def watch(server: str | None, session: str, *, jsonl: bool) -> int:
+
+async def watch(server: Connection, session: str, *, jsonl: bool) -> int:
     """Show every event of a session until interrupted or until the stream ends."""
     async with (
         open_client(server) as mix,

@@ -9,12 +9,11 @@ Rules:
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Final
 
 import trio
 
-from trio_mix import Mix, RetryConfig, errors
+from trio_mix import errors
 from trio_mix._http import environment_proxy, sanitize_url
 from trio_mix.cli._errors import (
     FAILED,
@@ -34,6 +33,7 @@ from trio_mix.cli.ui._library_terms import without_library_terms
 from trio_mix.cli.ui._text import excerpt
 
 if TYPE_CHECKING:
+    from trio_mix.cli._client import Connection
     from trio_mix.cli.doctor._probe import ServerGeneration
 
 _DEFAULT: Final = "http://localhost:8088"
@@ -60,23 +60,23 @@ _GENERATIONS: Final[dict[str, tuple[str, str]]] = {
 
 
 async def doctor(
-    server: str | None, session: str | None, *, json: bool, wait: float, listen: float
+    server: Connection, session: str | None, *, json: bool, wait: float, listen: float
 ) -> int:
     """Examine a server and return the exit code.
 
     Args:
-      server: the server's address; None: that of the environment, or the default.
+      server: the server.
       session: the session to measure in, which is not deleted; None: a new one.
       json: whether to print one JSON object instead of lines.
       wait: the time limit for each response, in seconds.
       listen: the time to listen for heartbeats, in seconds.
     """
     await trio.lowlevel.checkpoint()
-    address = (server or os.environ.get("MIX_SERVER_URL") or _DEFAULT).rstrip("/")
+    address = (server.url or _DEFAULT).rstrip("/")
     report = Report(sanitize_url(address), json)
     report.begin()
     try:
-        mix = Mix(address, timeout=wait, retries=RetryConfig(strategy="none"))
+        mix = server.client(timeout=wait)
     except errors.ConfigurationError as error:
         report.add("server", "bad", without_library_terms(str(error)), failure=USAGE)
         return report.finish()

@@ -7,13 +7,12 @@ examined by ``doctor`` at the server's own address.
 from __future__ import annotations
 
 import json
-import os
 from typing import TYPE_CHECKING, Final
 
 import attrs
 import trio
 
-from trio_mix import Mix, RetryConfig, errors
+from trio_mix import errors
 from trio_mix._http import sanitize_url
 from trio_mix.cli._errors import FAILED, NO_SERVER, REFUSED, error_line, exit_code
 from trio_mix.cli.doctor._probe import Probe
@@ -21,6 +20,7 @@ from trio_mix.cli.doctor._report import Report
 from trio_mix.cli.ui._text import excerpt
 
 if TYPE_CHECKING:
+    from trio_mix.cli._client import Connection
     from trio_mix.sse import ServerSentEvent
 
 _ANOTHER_SITE: Final = "http://trio-mix-doctor.invalid"
@@ -31,21 +31,21 @@ _OF_A_SERVER: Final = "17"
 
 
 async def doctor_relay(
-    server: str | None, session: str | None, *, as_json: bool, wait: float
+    server: Connection, session: str | None, *, as_json: bool, wait: float
 ) -> int:
     """Examine a relay and return the exit code.
 
     Args:
-      server: the relay's address; None: that of the environment, or the default.
+      server: the relay.
       session: the session to measure in, which is not deleted; None: a new one.
       as_json: whether to print one JSON object instead of lines.
       wait: the time limit for each response, in seconds.
     """
     await trio.lowlevel.checkpoint()
-    address = (server or os.environ.get("MIX_SERVER_URL") or _DEFAULT).rstrip("/")
+    address = (server.url or _DEFAULT).rstrip("/")
     report = Report(sanitize_url(address), as_json)
     report.begin()
-    async with Mix(address, timeout=wait, retries=RetryConfig(strategy="none")) as mix:
+    async with server.client(address, timeout=wait) as mix:
         try:
             await _examine(Probe(mix, address, wait), report, session)
         except errors.TrioMixError as error:

@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 
+from trio_mix.cli._folders import state_folder
 from trio_mix.testing.recording._masking import Masker
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
 _WORDS = re.compile(
     r"(?i)\b(pass(word|wd|phrase)|passwort|secret|token|api[ _-]?key|credentials?)\b\s*(is\b|[:=])"
@@ -29,10 +30,8 @@ _LONG_RANDOM = re.compile(r"\b(?=\w*\d)(?=\w*[a-z])(?=\w*[A-Z])[\w-]{32,}\b")
 
 
 def history_path() -> Path:
-    """Return the path of the history: ``$XDG_STATE_HOME/trio-mix/chat_history``."""
-    state = os.environ.get("XDG_STATE_HOME")
-    base = Path(state) if state else Path.home() / ".local" / "state"
-    return base / "trio-mix" / "chat_history"
+    """Return the path of the history."""
+    return state_folder() / "chat_history"
 
 
 def looks_secret(text: str) -> bool:

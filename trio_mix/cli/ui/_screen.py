@@ -138,6 +138,27 @@ class PipeScreen:
         self._open = False
 
 
+class TextOnly:
+    """Passes on the text of the reply, and that events are missing."""
+
+    def __init__(self, screen: Screen) -> None:
+        self._screen = screen
+
+    def show(self, pieces: Sequence[Piece]) -> None:
+        """Show the pieces of the text."""
+        self._screen.show(
+            [
+                each
+                for each in pieces
+                if each.kind == "gap" or (each.kind, each.depth) == ("text", 0)
+            ]
+        )
+
+    def finish(self) -> None:
+        """End the unfinished line, if any."""
+        self._screen.finish()
+
+
 def terminal() -> Console | None:
     """Return a console on stdout, or ``None`` if stdout is no terminal."""
     console = Console(highlight=False, markup=False, emoji=False)
