@@ -16,7 +16,8 @@ from tests.support.event_makers import asked, done, says
 from trio_mix import Mix, errors
 from trio_mix._session._stored_messages import Rows, SessionHistory
 from trio_mix._turns._router import TurnRouter
-from trio_mix._turns._stored_turn import StoredRow, TurnOutcome
+from trio_mix._turns._stored_rows import StoredRow
+from trio_mix._turns._stored_turn import TurnOutcome
 from trio_mix._turns._turn import Input
 from trio_mix._turns._wire_traits import WireTraits
 from trio_mix.testing import Fail, Hang, MixServer, Say, Turn

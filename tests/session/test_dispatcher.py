@@ -22,7 +22,7 @@ from tests.support.messages import message_state
 from trio_mix import events as ev
 from trio_mix._session._buffers import HARD_LIMIT_FACTOR
 from trio_mix._session._dispatcher import EventDispatcher, copies_of
-from trio_mix._turns._reply_builder import StoredReply
+from trio_mix._turns._stored_rows import StoredReply
 from trio_mix._turns._turn import Input
 from trio_mix.errors import AgentError, ConsumerTooSlow, StreamClosed
 

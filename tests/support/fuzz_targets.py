@@ -21,7 +21,8 @@ from tests.support import event_makers as make
 from tests.support.reference_decoder import split_lines
 from trio_mix import events as ev
 from trio_mix._turns._reply_builder import ReplyBuilder
-from trio_mix._turns._stored_turn import PriorTurn, StoredRow, TurnOutcome, judge
+from trio_mix._turns._stored_rows import StoredRow
+from trio_mix._turns._stored_turn import PriorTurn, TurnOutcome, judge
 from trio_mix._turns._turn import Input, Phase, Turn, same_text
 from trio_mix._wire._events import EVENT_CLASSES, decode_event
 from trio_mix._wire._lenient_endings import ENDINGS

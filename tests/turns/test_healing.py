@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from trio_mix import events as ev
 from trio_mix._turns._healing import Healer
-from trio_mix._turns._stored_turn import StoredRow
+from trio_mix._turns._stored_rows import StoredRow
 
 if TYPE_CHECKING:
     from trio_mix.events import Event

@@ -27,9 +27,9 @@ from trio_mix._turns._decisions import (
 from trio_mix._turns._facts import Concern
 from trio_mix._turns._limits import Limits
 from trio_mix._turns._recovery import Recovery
-from trio_mix._turns._reply_builder import StoredReply
 from trio_mix._turns._router import TurnRouter
 from trio_mix._turns._rules import RULES, Action
+from trio_mix._turns._stored_rows import StoredReply
 from trio_mix._turns._stored_turn import TurnOutcome, Verdict
 from trio_mix._turns._turn import Input, Phase
 from trio_mix._turns._wire_traits import WireTraits

@@ -22,7 +22,8 @@ from tests.support.event_makers import (
 )
 from trio_mix import events as ev
 from trio_mix._reply import Reply, ToolCall
-from trio_mix._turns._reply_builder import ReplyBuilder, StoredReply
+from trio_mix._turns._reply_builder import ReplyBuilder
+from trio_mix._turns._stored_rows import StoredReply
 from trio_mix._wire._json import is_json
 
 if TYPE_CHECKING:

@@ -25,7 +25,8 @@ from tests.support.event_makers import (
 )
 from trio_mix import events as ev
 from trio_mix._reply import ToolCall
-from trio_mix._turns._reply_builder import ReplyBuilder, StoredReply
+from trio_mix._turns._reply_builder import ReplyBuilder
+from trio_mix._turns._stored_rows import StoredReply
 
 # -- whatever comes --------------------------------------------------------------------------
 

@@ -21,7 +21,8 @@ from tests.support.event_makers import (
 )
 from trio_mix import events as ev
 from trio_mix._reply import ToolCall
-from trio_mix._turns._reply_builder import ReplyBuilder, StoredReply, is_torn
+from trio_mix._turns._reply_builder import ReplyBuilder, is_torn
+from trio_mix._turns._stored_rows import StoredReply
 
 
 def unknown(name: str, data: str) -> ev.Event:

@@ -7,15 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from trio_mix._turns._stored_turn import (
-    PriorTurn,
-    TurnOutcome,
-    Verdict,
-    at_work,
-    judge,
-    rows_of,
-    stored_reply,
-)
+from trio_mix._turns._stored_rows import rows_of, stored_reply
+from trio_mix._turns._stored_turn import PriorTurn, TurnOutcome, Verdict, at_work, judge
 from trio_mix._turns._turn import same_text
 from trio_mix.models import BackendMessage, ExportMessage, ExportToolCall, ToolCallData
 

@@ -26,7 +26,8 @@ from trio_mix._turns._decisions import (
 from trio_mix._turns._limits import Limits
 from trio_mix._turns._look_up import LookUp
 from trio_mix._turns._recovery import Recovery
-from trio_mix._turns._stored_turn import StoredRow, TurnOutcome, Verdict
+from trio_mix._turns._stored_rows import StoredRow
+from trio_mix._turns._stored_turn import TurnOutcome, Verdict
 from trio_mix._turns._turn import Input, Phase, Turn, same_text
 from trio_mix.errors import ConfigurationError
 from trio_mix.sse import ReconnectPolicy

@@ -25,7 +25,7 @@ from tests.support.event_makers import (
     unknown,
 )
 from trio_mix._turns._event_size import size_of
-from trio_mix._turns._stored_turn import StoredRow
+from trio_mix._turns._stored_rows import StoredRow
 from trio_mix._turns._turn import Input, Phase
 
 if TYPE_CHECKING:

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from trio_mix._session._buffers import EventBuffer
     from trio_mix._session._healing import HealingBuffer
     from trio_mix._session._message_state import MessageState
-    from trio_mix._turns._reply_builder import StoredReply
     from trio_mix._turns._router import Route, TurnRouter
+    from trio_mix._turns._stored_rows import StoredReply
     from trio_mix.events import Event
     from trio_mix.sse import ServerSentEvent
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from trio_mix import events as ev
     from trio_mix._session._stored_messages import SessionHistory
     from trio_mix._turns._limits import Limits
-    from trio_mix._turns._stored_turn import StoredRow
+    from trio_mix._turns._stored_rows import StoredRow
     from trio_mix.events import Event
 
 __all__ = ["Healing", "HealingBuffer", "Healings"]

@@ -22,7 +22,7 @@ import trio
 from trio_mix import errors
 from trio_mix._rest._options import RequestOptions, RetryConfig
 from trio_mix._rest._responses import from_router
-from trio_mix._turns._stored_turn import stored_reply
+from trio_mix._turns._stored_rows import stored_reply
 from trio_mix._turns._wire_traits import WireTraits
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from trio_mix._rest._core import MixCore
     from trio_mix._rest._options import Api
     from trio_mix._session._request import MessageRequest
-    from trio_mix._turns._reply_builder import StoredReply
+    from trio_mix._turns._stored_rows import StoredReply
     from trio_mix.models import SendResult
     from trio_mix.resources import Messages, Streaming, System
 

@@ -14,15 +14,8 @@ from trio_mix import events as ev
 from trio_mix._rest._options import RequestOptions, RetryConfig
 from trio_mix._turns._decisions import Reading
 from trio_mix._turns._history import History
-from trio_mix._turns._stored_turn import (
-    TurnOutcome,
-    Verdict,
-    at_work,
-    has_unended,
-    question_of,
-    rows_of,
-    weight_of,
-)
+from trio_mix._turns._stored_rows import rows_of, weight_of
+from trio_mix._turns._stored_turn import TurnOutcome, Verdict, at_work, has_unended, question_of
 from trio_mix.resources._sessions import Sessions
 
 if TYPE_CHECKING:
@@ -30,7 +23,7 @@ if TYPE_CHECKING:
     from typing import Literal
 
     from trio_mix._turns._router import TurnRouter
-    from trio_mix._turns._stored_turn import StoredRow
+    from trio_mix._turns._stored_rows import StoredRow
     from trio_mix._turns._turn import Turn
     from trio_mix.models import ExportSession
     from trio_mix.resources import Messages

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
     from trio_mix._ticket import Ticket
-    from trio_mix._turns._stored_turn import StoredRow
+    from trio_mix._turns._stored_rows import StoredRow
 
 __all__ = ["baseline_of", "digest_of", "judge_since"]
 

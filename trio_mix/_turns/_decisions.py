@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import attrs
 
 if TYPE_CHECKING:
-    from trio_mix._turns._reply_builder import StoredReply
+    from trio_mix._turns._stored_rows import StoredReply
     from trio_mix._turns._stored_turn import TurnOutcome, Verdict
     from trio_mix.events import Event
 

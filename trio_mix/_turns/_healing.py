@@ -21,7 +21,7 @@ from trio_mix._turns._stored_turn import TurnOutcome, judge
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from trio_mix._turns._stored_turn import StoredRow
+    from trio_mix._turns._stored_rows import StoredRow
     from trio_mix.events import Event
 
 __all__ = ["Healer"]

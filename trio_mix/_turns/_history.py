@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from trio_mix._ticket import Baseline
-    from trio_mix._turns._stored_turn import StoredRow, Verdict
+    from trio_mix._turns._stored_rows import StoredRow
+    from trio_mix._turns._stored_turn import Verdict
     from trio_mix._turns._turn import Turn
 
 __all__ = ["History"]

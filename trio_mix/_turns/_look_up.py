@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from trio_mix._ticket import Ticket
     from trio_mix._turns._decisions import Reading
     from trio_mix._turns._limits import Limits
-    from trio_mix._turns._reply_builder import StoredReply
+    from trio_mix._turns._stored_rows import StoredReply
 
 __all__ = ["Found", "LookUp", "LookedUp"]
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from trio_mix._turns._event_ids import EventIds
-    from trio_mix._turns._stored_turn import StoredRow
+    from trio_mix._turns._stored_rows import StoredRow
     from trio_mix.events import Event
 
 __all__ = ["OF_TURNS", "SHOWING_A_TURN", "Owners"]

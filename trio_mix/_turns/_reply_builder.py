@@ -20,10 +20,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-import attrs
-
 from trio_mix import events as ev
-from trio_mix._reply import Reply, ToolCall
+from trio_mix._reply import Reply
 from trio_mix._turns._streamed_text import StreamedText, beyond
 from trio_mix._turns._tool_calls import TOOL_EVENTS, ToolCalls, ToolEvent
 from trio_mix._wire._events import EVENT_CLASSES
@@ -33,23 +31,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from trio_mix._reply import Doubt
+    from trio_mix._turns._stored_rows import StoredReply
     from trio_mix.events import Event
 
-__all__ = ["ReplyBuilder", "StoredReply", "is_torn"]
-
-
-@attrs.frozen(kw_only=True)
-class StoredReply:
-    """The end of a turn as the HTTP answer or the stored messages have it."""
-
-    texts: tuple[str, ...] = ()
-    """The texts of the turn's assistant messages, in order; the last is the final one."""
-    reasoning: str | None = None
-    tool_calls: tuple[ToolCall, ...] = ()
-    message_id: str | None = None
-    user_message_id: str | None = None
-    reasoning_duration: int | None = None
-    recovered: bool = False
+__all__ = ["ReplyBuilder", "is_torn"]
 
 
 _TEXT: Final = frozenset({"content", "complete", "message"})

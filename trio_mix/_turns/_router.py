@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from trio_mix._turns._event_ids import EventIds
-    from trio_mix._turns._stored_turn import StoredRow
+    from trio_mix._turns._stored_rows import StoredRow
     from trio_mix._turns._wire_traits import WireTraits
     from trio_mix.events import Event
 

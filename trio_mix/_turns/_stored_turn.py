@@ -24,45 +24,25 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from trio_mix._reply import ToolCall
-from trio_mix._turns._reply_builder import StoredReply
+from trio_mix._turns._stored_rows import reply_of, weight_of
 from trio_mix._turns._turn import same_text
-from trio_mix.models import BackendMessage, ExportMessage, ExportToolCall, ToolCallData
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
+    from trio_mix._turns._stored_rows import StoredReply, StoredRow
+
 __all__ = [
     "PriorTurn",
-    "StoredRow",
     "TurnOutcome",
     "Verdict",
     "at_work",
     "judge",
     "question_of",
-    "rows_of",
-    "stored_reply",
-    "weight_of",
 ]
 
 _CONTINUES: Final = frozenset({"", "tool_use", "tool_calls", "unknown"})
 _ABORTED: Final = frozenset({"canceled", "cancelled", "error", "aborted"})
-
-
-@attrs.frozen(kw_only=True)
-class StoredRow:
-    """One stored message, from either of the server's two formats."""
-
-    id: str
-    role: str
-    text: str = ""
-    reasoning: str | None = None
-    reasoning_duration: int | None = None
-    tool_calls: tuple[ToolCall, ...] = ()
-    finish: str | None = None
-    """The finish reason; empty while there is none, None if this format has no finish reasons."""
-    joined: bool = False
-    """Whether the server stores a question and its answer as one row, with the whole turn."""
 
 
 class TurnOutcome(enum.Enum):
@@ -100,99 +80,6 @@ class Verdict:
     """Whether another turn was unfinished when the question was stored."""
     mixed: bool = False
     """Whether some of the answers may belong to the previous turn (rule 5)."""
-
-
-def rows_of(messages: Iterable[BackendMessage | ExportMessage]) -> list[StoredRow]:
-    """Return stored messages as rows; a joined question and answer become two rows."""
-    rows: list[StoredRow] = []
-    for message in messages:
-        if isinstance(message, ExportMessage):
-            rows.append(
-                StoredRow(
-                    id=message.id,
-                    role=message.role,
-                    text=message.content,
-                    reasoning=message.reasoning,
-                    reasoning_duration=message.reasoning_duration,
-                    tool_calls=_calls(message.tool_calls),
-                    finish=message.finish_reason or "",
-                )
-            )
-        else:
-            rows += _rows_of_exchange(message, rows)
-    return rows
-
-
-def _rows_of_exchange(message: BackendMessage, before: Sequence[StoredRow]) -> list[StoredRow]:
-    rows: list[StoredRow] = []
-    joined = message.role == "user" and bool(message.assistant_response)
-    if message.role == "user":
-        rows.append(StoredRow(id=message.id, role="user", text=message.user_input))
-    elif message.user_input:
-        asked = next((row for row in reversed(before) if row.role == "user"), None)
-        # Real servers repeat the text of an answer in `userInput`: it is no question.
-        echo = message.user_input == message.assistant_response
-        echo = echo and asked is not None and not asked.joined
-        # A joined row contains its question, even if the previous row has the same question,
-        # unless the previous row has only called tools so far.
-        only_tools = bool(before and before[-1].tool_calls and not before[-1].text)
-        same = asked is not None and asked.text == message.user_input
-        joined = not same or (asked is not None and asked.joined and not only_tools)
-        joined = joined and not echo
-        if joined:
-            question = f"{message.id} user"
-            rows.append(StoredRow(id=question, role="user", text=message.user_input, joined=True))
-    if message.role != "user" or joined:
-        rows.append(
-            StoredRow(
-                id=message.id,
-                role="assistant" if message.role == "user" else message.role,
-                text=message.assistant_response or "",
-                reasoning=message.reasoning,
-                reasoning_duration=message.reasoning_duration,
-                tool_calls=_calls(message.tool_calls),
-                joined=joined,
-            )
-        )
-    return rows
-
-
-def _calls(calls: Iterable[ToolCallData | ExportToolCall] | None) -> tuple[ToolCall, ...]:
-    return tuple(
-        ToolCall(
-            tool_call_id=call.id,
-            name=call.name,
-            input=call.input,
-            finished=call.finished,
-            success=None if call.is_error is None else not call.is_error,
-            result=call.result,
-        )
-        for call in calls or ()
-    )
-
-
-def stored_reply(messages: Iterable[BackendMessage]) -> StoredReply:
-    """Return the reply in an HTTP response."""
-    rows = rows_of(messages)
-    if not any(row.role == "assistant" for row in rows):
-        rows = [attrs.evolve(row, role="assistant") for row in rows if row.role != "user"]
-    return _reply(rows, recovered=False)
-
-
-def _reply(
-    rows: Iterable[StoredRow], *, recovered: bool, user_message_id: str | None = None
-) -> StoredReply:
-    answers = [row for row in rows if row.role == "assistant"]
-    thoughts = [row.reasoning for row in answers if row.reasoning]
-    return StoredReply(
-        texts=tuple(row.text for row in answers),
-        reasoning="".join(thoughts) or None,
-        tool_calls=tuple(call for row in answers for call in row.tool_calls),
-        message_id=answers[-1].id if answers else None,
-        user_message_id=user_message_id,
-        reasoning_duration=answers[-1].reasoning_duration if answers else None,
-        recovered=recovered,
-    )
 
 
 @attrs.frozen(kw_only=True)
@@ -256,7 +143,7 @@ def judge(
         outcome = TurnOutcome.FINISHED if whole else TurnOutcome.BROKEN_OFF
     return Verdict(
         outcome=outcome,
-        reply=_reply(mine, recovered=True, user_message_id=asked),
+        reply=reply_of(mine, recovered=True, user_message_id=asked),
         user_message_id=asked,
         question=rows[at].id,
         ended_later=later is not None
@@ -415,16 +302,3 @@ def _find(
     if len(candidates) > doubtful:
         return candidates[-1]
     return TurnOutcome.UNKNOWN if candidates else TurnOutcome.ABSENT
-
-
-def weight_of(rows: Iterable[StoredRow]) -> int:
-    """Return a number that changes when more is stored."""
-    return sum(map(_weight, rows))
-
-
-def _weight(row: StoredRow) -> int:
-    """Return a number that grows with what is stored in a row."""
-    calls = sum(
-        1 + len(call.input) + call.finished + len(call.result or "") for call in row.tool_calls
-    )
-    return 1 + len(row.text) + len(row.reasoning or "") + calls

@@ -8,7 +8,7 @@ import trio
 
 from trio_mix import errors
 from trio_mix._rest._options import RequestOptions, RetryConfig
-from trio_mix._turns._stored_turn import rows_of
+from trio_mix._turns._stored_rows import rows_of
 from trio_mix._turns._turn import same_text
 from trio_mix.relay._bridge import Round
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from trio_mix._mix import Mix
-    from trio_mix._turns._stored_turn import StoredRow
+    from trio_mix._turns._stored_rows import StoredRow
     from trio_mix.relay._records import Outcome, SendRequest
 
 __all__ = ["running_rounds", "stored_rounds"]

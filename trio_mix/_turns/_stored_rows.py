@@ -1,0 +1,158 @@
+"""Convert stored messages, in either of the server's two formats, to rows and to replies."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from trio_mix._reply import ToolCall
+from trio_mix.models import BackendMessage, ExportMessage, ExportToolCall, ToolCallData
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+__all__ = ["StoredReply", "StoredRow", "reply_of", "rows_of", "stored_reply", "weight_of"]
+
+
+@attrs.frozen(kw_only=True)
+class StoredRow:
+    """One stored message, from either of the server's two formats."""
+
+    id: str
+    role: str
+    text: str = ""
+    reasoning: str | None = None
+    reasoning_duration: int | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    finish: str | None = None
+    """The finish reason; empty while there is none, None if this format has no finish reasons."""
+    joined: bool = False
+    """Whether the server stores a question and its answer as one row, with the whole turn."""
+
+
+@attrs.frozen(kw_only=True)
+class StoredReply:
+    """The end of a turn as the HTTP answer or the stored messages have it."""
+
+    texts: tuple[str, ...] = ()
+    """The texts of the turn's assistant messages, in order; the last is the final one."""
+    reasoning: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    message_id: str | None = None
+    user_message_id: str | None = None
+    reasoning_duration: int | None = None
+    recovered: bool = False
+
+
+def rows_of(messages: Iterable[BackendMessage | ExportMessage]) -> list[StoredRow]:
+    """Return stored messages as rows; a joined question and answer become two rows."""
+    rows: list[StoredRow] = []
+    for message in messages:
+        if isinstance(message, ExportMessage):
+            rows.append(
+                StoredRow(
+                    id=message.id,
+                    role=message.role,
+                    text=message.content,
+                    reasoning=message.reasoning,
+                    reasoning_duration=message.reasoning_duration,
+                    tool_calls=_calls(message.tool_calls),
+                    finish=message.finish_reason or "",
+                )
+            )
+        else:
+            rows += _rows_of_exchange(message, rows)
+    return rows
+
+
+def _rows_of_exchange(message: BackendMessage, before: Sequence[StoredRow]) -> list[StoredRow]:
+    rows: list[StoredRow] = []
+    joined = message.role == "user" and bool(message.assistant_response)
+    if message.role == "user":
+        rows.append(StoredRow(id=message.id, role="user", text=message.user_input))
+    elif message.user_input:
+        asked = next((row for row in reversed(before) if row.role == "user"), None)
+        # Real servers repeat the text of an answer in `userInput`: it is no question.
+        echo = message.user_input == message.assistant_response
+        echo = echo and asked is not None and not asked.joined
+        # A joined row contains its question, even if the previous row has the same question,
+        # unless the previous row has only called tools so far.
+        only_tools = bool(before and before[-1].tool_calls and not before[-1].text)
+        same = asked is not None and asked.text == message.user_input
+        joined = not same or (asked is not None and asked.joined and not only_tools)
+        joined = joined and not echo
+        if joined:
+            question = f"{message.id} user"
+            rows.append(StoredRow(id=question, role="user", text=message.user_input, joined=True))
+    if message.role != "user" or joined:
+        rows.append(
+            StoredRow(
+                id=message.id,
+                role="assistant" if message.role == "user" else message.role,
+                text=message.assistant_response or "",
+                reasoning=message.reasoning,
+                reasoning_duration=message.reasoning_duration,
+                tool_calls=_calls(message.tool_calls),
+                joined=joined,
+            )
+        )
+    return rows
+
+
+def _calls(calls: Iterable[ToolCallData | ExportToolCall] | None) -> tuple[ToolCall, ...]:
+    return tuple(
+        ToolCall(
+            tool_call_id=call.id,
+            name=call.name,
+            input=call.input,
+            finished=call.finished,
+            success=None if call.is_error is None else not call.is_error,
+            result=call.result,
+        )
+        for call in calls or ()
+    )
+
+
+def stored_reply(messages: Iterable[BackendMessage]) -> StoredReply:
+    """Return the reply in an HTTP response."""
+    rows = rows_of(messages)
+    if not any(row.role == "assistant" for row in rows):
+        rows = [attrs.evolve(row, role="assistant") for row in rows if row.role != "user"]
+    return reply_of(rows, recovered=False)
+
+
+def reply_of(
+    rows: Iterable[StoredRow], *, recovered: bool, user_message_id: str | None = None
+) -> StoredReply:
+    """Return the end of a turn as its rows have it.
+
+    Args:
+      rows: the rows of the turn.
+      recovered: whether they are stored ones, and not an HTTP answer.
+      user_message_id: the id of its question, if it is known.
+    """
+    answers = [row for row in rows if row.role == "assistant"]
+    thoughts = [row.reasoning for row in answers if row.reasoning]
+    return StoredReply(
+        texts=tuple(row.text for row in answers),
+        reasoning="".join(thoughts) or None,
+        tool_calls=tuple(call for row in answers for call in row.tool_calls),
+        message_id=answers[-1].id if answers else None,
+        user_message_id=user_message_id,
+        reasoning_duration=answers[-1].reasoning_duration if answers else None,
+        recovered=recovered,
+    )
+
+
+def weight_of(rows: Iterable[StoredRow]) -> int:
+    """Return a number that changes when more is stored."""
+    return sum(map(_weight, rows))
+
+
+def _weight(row: StoredRow) -> int:
+    """Return a number that grows with what is stored in a row."""
+    calls = sum(
+        1 + len(call.input) + call.finished + len(call.result or "") for call in row.tool_calls
+    )
+    return 1 + len(row.text) + len(row.reasoning or "") + calls
