@@ -37,9 +37,6 @@ __all__ = [
     "debug_wanted",
 ]
 
-OnResponse: TypeAlias = "Callable[[ResponseHead], Awaitable[None] | None]"
-"""Receives the status and the headers of each response."""
-
 HeadersSource: TypeAlias = (
     Mapping[str, str] | Callable[[], Mapping[str, str] | Awaitable[Mapping[str, str]]]
 )
@@ -212,6 +209,10 @@ class ResponseHead(Record):
     """The HTTP status."""
     headers: Mapping[str, str] = attrs.field(repr=False, hash=False)
     """The headers, names in lower case."""
+
+
+OnResponse: TypeAlias = Callable[[ResponseHead], Awaitable[None] | None]
+"""Receives the status and the headers of each response."""
 
 
 def _callback(_instance: object, _attribute: object, value: OnResponse | None) -> None:
