@@ -11,7 +11,7 @@ import trio.testing
 
 from trio_mix.relay._connection import SocketConnection, StreamConnection
 from trio_mix.relay._pump import Format, Pump, Sink
-from trio_mix.relay._records import Chunk, encode_frame
+from trio_mix.relay._records import Chunk
 from trio_mix.testing.net._memory import memory_pipe
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class Consumer:
 
 
 async def test_all_consumers_receive_the_same_bytes_which_are_joined_once() -> None:
-    frames, pump = Frames(), Pump(1000, lambda _: b"")
+    frames, pump = Frames(), Pump(1000)
     channel = pump.open_channel(frames)
     consumers = [Consumer(CHUNKED if n % 2 else PLAIN) for n in range(200)]
     for consumer in consumers:
@@ -129,7 +129,7 @@ async def test_all_consumers_receive_the_same_bytes_which_are_joined_once() -> N
 
 
 async def test_a_consumer_whose_socket_is_full_gets_the_rest_from_its_own_task() -> None:
-    frames, pump = Frames(), Pump(1000, lambda _: b"")
+    frames, pump = Frames(), Pump(1000)
     channel = pump.open_channel(frames)
     slow, fast = Consumer(buffer=4096), Consumer()
     channel.add(slow.sink)
@@ -165,7 +165,7 @@ async def test_a_consumer_whose_socket_is_full_gets_the_rest_from_its_own_task()
 
 
 async def test_a_consumer_behind_the_frames_in_memory_is_left_to_its_task() -> None:
-    frames, pump = Frames(), Pump(1000, lambda _: b"")
+    frames, pump = Frames(), Pump(1000)
     channel = pump.open_channel(frames)
     consumer = Consumer()
     frames.frames, frames.forgotten = [b"a", b"b"], 1
@@ -177,7 +177,7 @@ async def test_a_consumer_behind_the_frames_in_memory_is_left_to_its_task() -> N
 
 
 async def test_frames_for_other_consumers_move_the_position_without_a_byte() -> None:
-    frames, pump = Frames(), Pump(1000, lambda _: b"")
+    frames, pump = Frames(), Pump(1000)
     channel = pump.open_channel(frames)
     plain, aware = Consumer(PLAIN), Consumer(AWARE)
     for each in (plain, aware):
@@ -193,7 +193,7 @@ async def test_frames_for_other_consumers_move_the_position_without_a_byte() -> 
 
 
 async def test_a_consumer_that_has_left_is_woken_and_the_others_go_on() -> None:
-    frames, pump = Frames(), Pump(1000, lambda _: b"")
+    frames, pump = Frames(), Pump(1000)
     channel = pump.open_channel(frames)
     gone, here = Consumer(), Consumer()
     for each in (gone, here):
@@ -214,7 +214,7 @@ async def test_idle_consumers_receive_heartbeats_with_their_position(
 ) -> None:
     frames = Frames()
     frames.frames = [b"a"] * 7
-    pump = Pump(15, lambda position: encode_frame(position, "heartbeat", "{}"))
+    pump = Pump(15)
     channel = pump.open_channel(frames)
     _, server = memory_pipe()
     woken: list[float] = []

@@ -35,6 +35,7 @@ from trio_mix.relay._records import (
 )
 from trio_mix.relay._routes import Routes
 from trio_mix.relay._sse import Streams
+from trio_mix.relay._ws import Sockets
 from trio_mix.testing import MemoryNetwork
 from trio_mix.testing.net._listener import MEMORY_URL
 
@@ -250,10 +251,13 @@ class RelayHttp:
 
     url = MEMORY_URL
 
-    def __init__(self, hub: ScriptedHub, routes: Routes, streams: Streams, mix: Mix) -> None:
+    def __init__(
+        self, hub: ScriptedHub, routes: Routes, streams: Streams, sockets: Sockets, mix: Mix
+    ) -> None:
         self.hub = hub
         self.routes = routes
         self.streams = streams
+        self.sockets = sockets
         self.mix = mix
         self.state = routes.state
         self.nursery: trio.Nursery
@@ -287,18 +291,21 @@ async def open_http(
     headers = {"Mix-Relay-Upstream": "1"}
     async with Mix(url, network=cast("Any", network), headers=headers) as mix:
         streams = Streams(heartbeat=15.0, stall_timeout=stall_timeout)
+        sockets = Sockets(cast("Hub", hub), streams.rooms, heartbeat=15.0)
         routes = Routes(
             hub=cast("Hub", hub),
             mix=mix,
             upstream=Upstream(mix),
             streams=streams,
+            sockets=sockets,
             guard=OriginGuard(host, (), origins),
             auth=auth,
             state=ServerState(),
             loopback=loopback,
         )
-        relay = RelayHttp(hub, routes, streams, mix)
+        relay = RelayHttp(hub, routes, streams, sockets, mix)
         async with trio.open_nursery() as relay.nursery:
             relay.nursery.start_soon(streams.run)
+            relay.nursery.start_soon(sockets.run)
             yield relay
             relay.nursery.cancel_scope.cancel()

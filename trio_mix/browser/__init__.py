@@ -1,6 +1,6 @@
 """Give an agent a browser of this machine: the tunnel to the server, and a Chromium to use.
 
-Importing this package imports trio-websocket; no other module of trio_mix does.
+Importing this package imports trio-websocket; of the others, only `trio_mix.relay` does.
 """
 
 from trio_mix._public import publish

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, Final, Protocol, final
 
 import trio
 
@@ -16,6 +16,7 @@ from trio_mix._terminal_text import get_logger
 from trio_mix.relay._errors import RelayError
 from trio_mix.relay._pump import Channel, Format, Pump, Sink
 from trio_mix.relay._records import encode_frame
+from trio_mix.relay._ws_messages import MessageFormat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from trio_mix.relay._grants import Grant
     from trio_mix.relay._records import Gap, Start
 
-__all__ = ["Consumer", "Room", "Rooms", "connected_frame"]
+__all__ = ["Consumer", "Member", "Room", "Rooms", "connected_frame"]
 
 _log = get_logger("trio_mix.relay")
 
@@ -38,6 +39,30 @@ _PRESENCE: Final = 1.0
 """Seconds between two ``presence`` events of one session, at least."""
 _CLEANUP: Final = 2.0
 _LAST_CHUNK: Final = b"0\r\n\r\n"
+
+
+class Member(Protocol):
+    """One consumer of one session, by whatever transport."""
+
+    feed: SessionFeed
+    grant: Grant
+    relay: bool
+
+    def wake(self) -> None:
+        """Notice that the feed has ended."""
+        ...
+
+    def close(self, reason: str) -> None:
+        """End the consumer."""
+        ...
+
+    def send_unlogged(self, event: str, data: str) -> None:
+        """Send an event of the session that is not logged."""
+        ...
+
+    def announce(self, event: str, data: str, session_id: str) -> None:
+        """Send an event about another session, if the consumer may know of it."""
+        ...
 
 
 @final
@@ -54,7 +79,7 @@ class Rooms:
     """
 
     def __init__(self, *, heartbeat: float, stall_timeout: float) -> None:
-        self.pump = Pump(heartbeat, _heartbeat)
+        self.pump = Pump(heartbeat)
         self.stalled = 0
         self.gaps = 0
         self.stall_timeout = stall_timeout
@@ -81,7 +106,7 @@ class Rooms:
                     await trio.lowlevel.checkpoint()
                 await trio.sleep(_PRESENCE)
 
-    def enter(self, consumer: Consumer) -> Room:
+    def enter(self, consumer: Member) -> Room:
         """Add a consumer to its session's room, and return that."""
         feed = consumer.feed
         room = self._rooms.get(feed)
@@ -93,7 +118,7 @@ class Rooms:
         self._count(room)
         return room
 
-    def leave(self, consumer: Consumer, room: Room) -> None:
+    def leave(self, consumer: Member, room: Room) -> None:
         """Remove a consumer."""
         room.consumers.pop(consumer, None)
         self._count(room)
@@ -115,7 +140,8 @@ class Room:
     def __init__(self, feed: SessionFeed, channel: Channel) -> None:
         self.feed = feed
         self.channel = channel
-        self.consumers: dict[Consumer, None] = {}
+        self.consumers: dict[Member, None] = {}
+        self.messages = MessageFormat(feed.session_id)
         self.unsubscribe: Callable[[], None] = lambda: None
 
     def appended(self) -> None:
@@ -132,6 +158,7 @@ class Consumer:
 
     __slots__ = (
         "_closing",
+        "_connection",
         "_early",
         "_framed",
         "_life",
@@ -186,9 +213,14 @@ class Consumer:
         self._unlogged.append((event, data))
         self.wake()
 
+    def announce(self, event: str, data: str, session_id: str) -> None:
+        """Send an event about another session, if the consumer may know of it."""
+        if self.grant.covers(session_id):
+            self.send_unlogged(event, data)
+
     async def serve(self, connection: ServerConnection) -> None:
         """Send until the consumer leaves or the stream ends."""
-        self._sink.connection = connection
+        self._connection = self._sink.connection = connection
         self._room = room = self._rooms.enter(self)
         if self.grant.expires_at is not None:
             left = max(0.0, self.grant.expires_at - time.time())
@@ -258,7 +290,7 @@ class Consumer:
     async def _send(self, data: bytes | memoryview) -> None:  # noqa: ASYNC910 - sending and sleeping wait
         """Send bytes in the consumer's own task (rule 4)."""
         view = memoryview(data)
-        connection = self._sink.connection
+        connection = self._connection
         with trio.CancelScope() as scope:  # noqa: ASYNC912 - sending and sleeping wait
             try:
                 while view:
@@ -287,7 +319,3 @@ def connected_frame(session_id: str, start: Start, retry: int) -> bytes:
         fields["gap"] = _gap_fields(start.gap)
     frame = encode_frame(start.position, "connected", json.dumps(fields))
     return frame[:-1] + b"retry: %d\n\n" % retry
-
-
-def _heartbeat(position: int) -> bytes:
-    return encode_frame(position, "heartbeat", '{"type":"ping"}')

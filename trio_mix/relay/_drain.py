@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from trio_mix.relay._health import ServerState
     from trio_mix.relay._hub import Hub
     from trio_mix.relay._sse import Streams
+    from trio_mix.relay._ws import Sockets
 
 __all__ = ["drain"]
 
@@ -17,7 +18,9 @@ _PER_STREAM: Final = 0.02
 """Seconds between two streams that are closed, at most: their clients reconnect elsewhere."""
 
 
-async def drain(hub: Hub, streams: Streams, state: ServerState, timeout: float) -> None:
+async def drain(
+    hub: Hub, streams: Streams, sockets: Sockets, state: ServerState, timeout: float
+) -> None:
     """Stop accepting messages, and return when nothing runs any more.
 
     The turns that are running may finish. The streams of other sessions are closed meanwhile,
@@ -27,6 +30,7 @@ async def drain(hub: Hub, streams: Streams, state: ServerState, timeout: float) 
     Args:
       hub: the sessions.
       streams: the consumers.
+      sockets: the WebSockets.
       state: is marked as draining.
       timeout: seconds that this may take.
     """
@@ -36,3 +40,4 @@ async def drain(hub: Hub, streams: Streams, state: ServerState, timeout: float) 
         with trio.move_on_after(timeout):
             await streams.close_idle(min(timeout, streams.consumers * _PER_STREAM))
     await streams.close_idle(0.0, busy=True)
+    sockets.close("the relay is shutting down")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from trio_mix.relay._hub import Hub
     from trio_mix.relay._passthrough import Upstream
     from trio_mix.relay._sse import Streams
+    from trio_mix.relay._ws import Sockets
 
 __all__ = ["METRICS_TYPE", "ServerState", "metrics_text", "readiness"]
 
@@ -54,7 +55,9 @@ def readiness(hub: Hub, *, draining: bool) -> tuple[int, bytes]:
     return (200 if state == "ready" else 503), (json.dumps(fields) + "\n").encode()
 
 
-def metrics_text(hub: Hub, streams: Streams, upstream: Upstream, state: ServerState) -> bytes:
+def metrics_text(
+    hub: Hub, streams: Streams, sockets: Sockets, upstream: Upstream, state: ServerState
+) -> bytes:
     """Return the response of ``/relay/metrics``."""
     pump = streams.rooms.pump
     rows: list[tuple[str, str, float]] = [
@@ -63,6 +66,8 @@ def metrics_text(hub: Hub, streams: Streams, upstream: Upstream, state: ServerSt
         ("draining", "gauge", state.draining),
         ("connections", "gauge", state.connections),
         ("consumers", "gauge", streams.consumers),
+        ("websockets", "gauge", len(sockets)),
+        ("websockets_total", "counter", sockets.opened),
         ("streams_total", "counter", streams.opened),
         ("streams_stalled_total", "counter", streams.rooms.stalled),
         ("gaps_total", "counter", streams.rooms.gaps),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import trio
 
@@ -34,7 +34,10 @@ if TYPE_CHECKING:
     from trio_mix.relay._log import Lease, Log
     from trio_mix.relay._settings import HubSettings
 
-__all__ = ["SessionOwner"]
+__all__ = ["SESSION_GONE", "SessionOwner"]
+
+SESSION_GONE: Final = "session not found"
+"""Why a session is closed that the server does not know any more."""
 
 _logger = get_logger("trio_mix.relay")
 
@@ -233,4 +236,4 @@ class SessionOwner:
         except errors.SessionNotFound:
             with suppress(Closing):
                 await self.sender.end_all()
-            self.stop("session not found")
+            self.stop(SESSION_GONE)

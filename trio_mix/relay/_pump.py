@@ -11,6 +11,7 @@ Rules (tests cite the numbers):
    next round, joined.
 4. Connections that were up to date receive a heartbeat every `Pump.heartbeat` seconds, with their
    position as its id.
+5. A connection that takes nothing of new frames keeps its position: it holds no bytes for later.
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ from typing import TYPE_CHECKING, Final, Protocol, final
 
 import trio
 
+from trio_mix.relay._records import encode_frame
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from trio_mix.relay._connection import ServerConnection
     from trio_mix.relay._records import Chunk
 
-__all__ = ["Channel", "Format", "Pump", "Sink", "Source", "chunked"]
+__all__ = ["Channel", "Format", "Output", "Pump", "Sink", "Source", "chunked"]
 
 _SLICE: Final = 64
 """How many connections are served between two checkpoints: about a millisecond's work."""
@@ -34,7 +36,7 @@ _SLICE: Final = 64
 class Format:
     """How the frames of a session are sent to one kind of consumer.
 
-    There are four: each pair of the arguments. All consumers of one kind share their bytes.
+    All consumers of one kind share their bytes.
     """
 
     __slots__ = ("framed", "relay")
@@ -48,6 +50,10 @@ class Format:
     def frame(self, data: bytes) -> bytes:
         """Return the data as it is sent."""
         return chunked(data) if self.framed and data else data
+
+    def heartbeat(self, position: int) -> bytes:
+        """Return the heartbeat of a consumer at a position, as it is sent; empty: none."""
+        return self.frame(encode_frame(position, "heartbeat", '{"type":"ping"}'))
 
 
 def chunked(data: bytes) -> bytes:
@@ -68,6 +74,14 @@ class Source(Protocol):
         ...
 
 
+class Output(Protocol):
+    """Where a consumer's bytes go: the part of a `ServerConnection` that the pump uses."""
+
+    def send_nowait(self, data: bytes) -> int:
+        """Take bytes without waiting and return how many were taken."""
+        ...
+
+
 @final
 class Sink:
     """One consumer of a channel.
@@ -79,7 +93,7 @@ class Sink:
 
     __slots__ = ("_on_wake", "connection", "format", "position", "rest")
 
-    connection: ServerConnection
+    connection: Output
 
     def __init__(self, format_: Format, position: int, on_wake: Callable[[], None]) -> None:
         self.format = format_
@@ -137,16 +151,19 @@ class Channel:
         Returns:
           How many bytes were sent.
         """
-        sink.position = position
         try:
             sent = sink.connection.send_nowait(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            sent = -1
+            sent = 0
         if sent < len(data):
             self._sinks.pop(sink, None)
-            sink.rest = memoryview(data)[max(sent, 0) :]
+            if sent or position == sink.position:  # else rule 5
+                sink.rest = memoryview(data)[sent:]
+                sink.position = position
             sink.wake()
-        return max(sent, 0)
+        else:
+            sink.position = position
+        return sent
 
 
 @final
@@ -155,7 +172,6 @@ class Pump:
 
     Args:
       heartbeat: seconds between two heartbeats of an up-to-date consumer.
-      make_heartbeat: returns the frame of a heartbeat for a position.
 
     Attributes:
       sent_bytes: how many bytes were sent without waiting.
@@ -163,12 +179,11 @@ class Pump:
       woken: how many times a consumer's socket was full.
     """
 
-    def __init__(self, heartbeat: float, make_heartbeat: Callable[[int], bytes]) -> None:
+    def __init__(self, heartbeat: float) -> None:
         self.sent_bytes = 0
         self.sent_frames = 0
         self.woken = 0
         self._heartbeat = heartbeat
-        self._make_heartbeat = make_heartbeat
         self._scheduled: dict[Channel, None] = {}
         self._channels: dict[Channel, None] = {}
         self._work = trio.Event()
@@ -243,15 +258,15 @@ class Pump:
             await trio.sleep(self._heartbeat)
             for channel in list(self._channels):
                 sinks = channel.sinks()
-                frames: dict[tuple[int, bool], bytes] = {}
+                frames: dict[tuple[int, Format], bytes] = {}
                 for start in range(0, len(sinks), _SLICE):
                     for sink in sinks[start : start + _SLICE]:
                         if sink.position != channel.source.newest:
                             continue  # frames are on their way to it
-                        key = sink.position, sink.format.framed
+                        key = sink.position, sink.format
                         if key not in frames:
-                            frames[key] = sink.format.frame(self._make_heartbeat(sink.position))
-                        if sink in channel:
+                            frames[key] = sink.format.heartbeat(sink.position)
+                        if frames[key] and sink in channel:
                             self._deliver(channel, sink, frames[key], sink.position)
                     await trio.lowlevel.checkpoint()
                     # A consumer that was skipped receives its frames, which are signs of life too.

@@ -31,6 +31,7 @@ from trio_mix.relay._hub import Hub, HubSettings
 from trio_mix.relay._passthrough import Upstream
 from trio_mix.relay._routes import Routes
 from trio_mix.relay._sse import Streams
+from trio_mix.relay._ws import Sockets
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -126,6 +127,7 @@ class Relay:
         settings = HubSettings(queue_max=queue_max, ring=ring, idle_close=idle_close)
         self._hub = Hub(self._mix, log, settings)
         self._streams = Streams(heartbeat=heartbeat, stall_timeout=stall_timeout)
+        self._sockets = Sockets(self._hub, self._streams.rooms, heartbeat=heartbeat)
         self._upstream = Upstream(self._mix)
         self._limits = HttpLimits(stall_timeout=stall_timeout)
         self._state = ServerState()
@@ -161,7 +163,9 @@ class Relay:
             raise
         nursery = await self._tasks.open()  # the last one, because it is closed first
         self._hub.announcements.subscribe(self._streams.announce)
+        self._hub.announcements.subscribe(self._sockets.announce)
         nursery.start_soon(self._streams.run)
+        nursery.start_soon(self._sockets.run)
         return self
 
     async def __aexit__(
@@ -253,7 +257,7 @@ class Relay:
           timeout: seconds that running turns may take; None: ``drain_timeout``.
         """
         limit = self.drain_timeout if timeout is None else timeout
-        await drain(self._hub, self._streams, self._state, limit)
+        await drain(self._hub, self._streams, self._sockets, self._state, limit)
         with trio.move_on_after(_LAST_RESPONSES):  # noqa: ASYNC912 - serving a connection waits
             while self._handlers:
                 self._idle = trio.Event()
@@ -272,6 +276,7 @@ class Relay:
             mix=self._mix,
             upstream=self._upstream,
             streams=self._streams,
+            sockets=self._sockets,
             guard=OriginGuard(host, self._allowed_hosts, self._allowed_origins),
             auth=self._auth,
             state=self._state,

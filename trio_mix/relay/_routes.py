@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Final, final
 
 import trio
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from trio_mix.relay._records import Answer, TurnRecord
     from trio_mix.relay._sends import SendPath
     from trio_mix.relay._sse import Streams
+    from trio_mix.relay._ws import Sockets
 
 __all__ = ["Routes"]
 
@@ -72,6 +74,7 @@ class Routes:
         mix: Mix,
         upstream: Upstream,
         streams: Streams,
+        sockets: Sockets,
         guard: OriginGuard,
         auth: Auth | None,
         state: ServerState,
@@ -81,6 +84,7 @@ class Routes:
         self.upstream = upstream
         self._mix = mix
         self._streams = streams
+        self._sockets = sockets
         self._guard = guard
         self._auth = auth
         self.state = state
@@ -120,8 +124,7 @@ class Routes:
             await exchange.respond(200, b'{"status":"live"}\n')
             return None
         if segments[0] == "relay":
-            await self._own(exchange, segments[1:])
-            return None
+            return await self._own(exchange, segments[1:])
         grant = self.grant_of(exchange)
         if self.hub.generation is None:
             raise Problem(
@@ -141,16 +144,20 @@ class Routes:
             return EVERYTHING
         return self._auth.check(token_of(exchange.head))
 
-    async def _own(self, exchange: Exchange, segments: list[str]) -> None:
+    async def _own(self, exchange: Exchange, segments: list[str]) -> Takeover | None:
         """Answer a request below ``/relay``."""
         match exchange.head.method, segments:
+            case "GET", ["ws"]:
+                return await self._socket(exchange)
             case "GET" | "HEAD", ["health", "ready"]:
                 self._check_monitor(exchange)
                 status, body = readiness(self.hub, draining=self.state.draining)
                 await exchange.respond(status, body)
             case "GET" | "HEAD", ["metrics"]:
                 self._check_monitor(exchange)
-                text = metrics_text(self.hub, self._streams, self.upstream, self.state)
+                text = metrics_text(
+                    self.hub, self._streams, self._sockets, self.upstream, self.state
+                )
                 await exchange.respond(200, text, METRICS_TYPE)
             case "GET" | "HEAD", ["turns", turn_id]:
                 turn = await self._turn(exchange, turn_id, "read")
@@ -166,6 +173,20 @@ class Routes:
             case _:
                 self.grant_of(exchange)
                 raise Problem(404, "the relay has no such path or method")
+        return None
+
+    async def _socket(self, exchange: Exchange) -> Takeover:
+        auth, token = self._auth, token_of(exchange.head)
+        grant = self.grant_of(exchange)
+        self._check_draining()
+        authorize = partial(auth.check, token) if auth is not None else lambda: EVERYTHING
+        return await self._sockets.open(exchange, authorize, grant)
+
+    def _check_draining(self) -> None:
+        if self.state.draining:
+            raise Problem(
+                503, "the relay is shutting down", headers=[("Retry-After", str(_RETRY_AFTER))]
+            )
 
     def _check_monitor(self, exchange: Exchange) -> None:
         if not self._loopback:
@@ -233,10 +254,7 @@ class Routes:
     async def _stream(self, exchange: Exchange, grant: Grant) -> Takeover | None:
         request = StreamRequest.of(exchange.head)
         grant.check("read", request.session_id)
-        if self.state.draining:
-            raise Problem(
-                503, "the relay is shutting down", headers=[("Retry-After", str(_RETRY_AFTER))]
-            )
+        self._check_draining()
         async with AsyncExitStack() as stack:
             feed = await stack.enter_async_context(self.hub.session(request.session_id))
             if exchange.head.method == "HEAD":

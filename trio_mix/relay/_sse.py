@@ -122,8 +122,7 @@ class Streams:
         """Send an event about another session to all consumers that may know of that session."""
         for room in self.rooms:
             for consumer in list(room.consumers):
-                if consumer.grant.covers(session_id):
-                    consumer.send_unlogged(event, data)
+                consumer.announce(event, data, session_id)
 
     async def open(
         self,
