@@ -97,6 +97,7 @@ ELSEWHERE = {
     "Chromium": "tests/browser, where there is a real one",
     "Hub": "the relay's",
     "Log": "a protocol",
+    "RedisLog": "tests/relay, with a real server",
 }
 
 

@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from tests.support.relay_memory_log import MemoryLog, MemoryStore
-from trio_mix.relay import Retention, SqliteLog
+from trio_mix.relay import RedisLog, Retention, SqliteLog
 from trio_mix.relay._cursor import missed_after
 from trio_mix.relay._errors import Fenced, KeyReused
 from trio_mix.relay._ids import IdSequence, before_first, epoch_of
@@ -30,24 +30,29 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
+    from tests.support.redis_server import RedisServer
     from trio_mix.relay._log import Lease, Log
 
     Open: TypeAlias = "Callable[..., AbstractAsyncContextManager[Log]]"
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "redis"])
 def open_log(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
     """Return a function that opens the log again and again, as processes do one after another."""
     store = MemoryStore()
 
+    def made(retention: Retention | None) -> MemoryLog | SqliteLog | RedisLog:
+        if request.param == "memory":
+            return MemoryLog(store, retention=retention)
+        if request.param == "sqlite":
+            return SqliteLog(tmp_path / "relay.db", retention=retention)
+        server: RedisServer = request.getfixturevalue("redis")
+        return RedisLog(server.url, retention=retention)
+
     @asynccontextmanager
     async def opened(retention: Retention | None = None) -> AsyncIterator[Log]:
-        if request.param == "memory":
-            async with MemoryLog(store, retention=retention) as log:
-                yield log
-        else:
-            async with SqliteLog(tmp_path / "relay.db", retention=retention) as sqlite:
-                yield sqlite
+        async with made(retention) as log:
+            yield log
 
     return opened
 
@@ -173,7 +178,8 @@ async def test_pending_turns_are_in_the_order_of_their_acceptance(open_log: Open
 
 async def test_a_key_is_accepted_once_for_each_session_and_subject(open_log: Open) -> None:
     async with open_log() as log:
-        now = log.now() if isinstance(log, SqliteLog) else 1.0
+        assert isinstance(log, MemoryLog | SqliteLog | RedisLog)
+        now = log.now()
         first = turn("t1", key="k", digest="d", created_at=now)
         assert await log.outbox.accept(first) == first
         assert await log.outbox.accept(turn("t2", key="k", digest="d", created_at=now)) == first
@@ -244,7 +250,7 @@ async def test_the_largest_session_loses_events_where_all_are_too_large(open_log
         left = await log.read("s", 0)
         assert left == events[-len(left) :]
         assert 6 <= len(left) <= 9
-        if isinstance(log, SqliteLog):
+        if not isinstance(log, MemoryLog):
             assert await log.read("small", 0) == kept
 
 

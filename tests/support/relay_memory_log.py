@@ -70,6 +70,7 @@ class MemoryLog:
     ) -> None:
         self.store: MemoryStore = MemoryStore() if store is None else store
         self.outbox: MemoryOutbox = MemoryOutbox(self)
+        self.peers: None = None
         self.failure: LogError | None = None
         """Raised by every write while it is set."""
         self._retention = Retention() if retention is None else retention
@@ -90,7 +91,8 @@ class MemoryLog:
     ) -> None:
         await trio.lowlevel.cancel_shielded_checkpoint()
 
-    async def acquire(self, session_id: str) -> MemoryLease:
+    async def acquire(self, session_id: str, *, seen: int = 0) -> MemoryLease:
+        del seen
         await self.pause()
         session = self.store.sessions.setdefault(session_id, StoredSession())
         takeover = self._alive and session.taken

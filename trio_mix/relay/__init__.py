@@ -17,6 +17,7 @@ from trio_mix.relay._errors import Unauthorized as Unauthorized
 from trio_mix.relay._grants import Auth as Auth
 from trio_mix.relay._grants import Grant as Grant
 from trio_mix.relay._log import Retention as Retention
+from trio_mix.relay._redis import RedisLog as RedisLog
 from trio_mix.relay._relay import Relay as Relay
 from trio_mix.relay._sqlite import SqliteLog as SqliteLog
 
@@ -30,6 +31,7 @@ __all__ = [
     "LogFull",
     "LogReadOnly",
     "LogTooNew",
+    "RedisLog",
     "Relay",
     "RelayError",
     "Retention",

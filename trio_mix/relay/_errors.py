@@ -18,8 +18,10 @@ __all__ = [
     "LogFull",
     "LogReadOnly",
     "LogTooNew",
+    "OwnerUnreachable",
     "QueueFull",
     "RelayError",
+    "SessionOwned",
     "SessionUnknown",
     "TurnUnknown",
     "Unauthorized",
@@ -92,6 +94,33 @@ class Fenced(RelayError):
 
     status = 503
     retry_after: float | None = 1.0
+
+
+class SessionOwned(RelayError):
+    """Another relay owns the session: this one follows its events.
+
+    What to do: Nothing: the relay passes on what it is sent.
+
+    Attributes:
+      owner: the name of the other relay.
+    """
+
+    status = 503
+    retry_after: float | None = 1.0
+
+    def __init__(self, message: str, owner: str) -> None:
+        super().__init__(message)
+        self.owner: str = owner
+
+
+class OwnerUnreachable(RelayError):
+    """The relay that owns the session did not answer.
+
+    What to do: Repeat the request: another relay takes the session over in a few seconds.
+    """
+
+    status = 503
+    retry_after: float | None = 2.0
 
 
 class SessionUnknown(RelayError):

@@ -18,13 +18,24 @@ from typing import TYPE_CHECKING, Protocol
 import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
     from typing import Self
 
     from trio_mix.relay._records import LoggedEvent, TurnRecord
 
-__all__ = ["KEY_KEPT", "Extent", "Lease", "Log", "LogStatistics", "Outbox", "Retention"]
+__all__ = [
+    "KEY_KEPT",
+    "Extent",
+    "Follower",
+    "Lease",
+    "Log",
+    "LogStatistics",
+    "Outbox",
+    "PeerRequests",
+    "Peers",
+    "Retention",
+]
 
 KEY_KEPT = 24 * 3600.0
 """Seconds for which an idempotency key is remembered."""
@@ -142,6 +153,71 @@ class Outbox(Protocol):
         ...
 
 
+class Follower(Protocol):
+    """Receives the events of a session that another relay owns. Its methods must not block."""
+
+    def received(self, previous: int, events: Sequence[LoggedEvent]) -> None:
+        """Note that events were stored.
+
+        Args:
+          previous: the position before them.
+          events: the events.
+        """
+        ...
+
+    def released(self) -> None:
+        """Note that the session can be acquired."""
+        ...
+
+    def resumed(self) -> None:
+        """Note that events may have been stored that were not received."""
+        ...
+
+
+class PeerRequests(Protocol):
+    """What the other relays of a log want of this one."""
+
+    def turn_accepted(self, session_id: str, turn_id: str) -> None:
+        """Note that another relay has accepted a turn of a session that this one owns."""
+        ...
+
+    async def answer(self, session_id: str, request: Mapping[str, object]) -> Mapping[str, object]:
+        """Carry out another relay's request that concerns a session, and return the response."""
+        ...
+
+    def unowned(self, session_id: str | None) -> None:
+        """Note that a session with turns that are not over has no owner; None: some may have."""
+        ...
+
+    def resumed(self) -> None:
+        """Note that messages of other relays may have been lost."""
+        ...
+
+
+class Peers(Protocol):
+    """The other relays that use a log."""
+
+    def serve(self, requests: PeerRequests) -> None:
+        """Carry out the requests of other relays from now on."""
+        ...
+
+    def follow(self, session_id: str, follower: Follower) -> Callable[[], None]:
+        """Pass the events of a session to a follower; return a function that ends this.
+
+        `Follower.resumed` is called once all further events are received.
+        """
+        ...
+
+    async def ask(self, session_id: str, request: Mapping[str, object]) -> Mapping[str, object]:
+        """Pass a request to the relay that owns a session, and return its response.
+
+        Raises:
+          OwnerUnreachable: it did not answer in time.
+          LogError: it could not be asked.
+        """
+        ...
+
+
 class Log(Protocol):
     """Stores the events and turns of all sessions. Use it as an async context manager.
 
@@ -149,14 +225,24 @@ class Log(Protocol):
     """
 
     @property
+    def peers(self) -> Peers | None:
+        """The other relays that use the log; None if one relay uses it alone."""
+        ...
+
+    @property
     def outbox(self) -> Outbox:
         """The turns."""
         ...
 
-    async def acquire(self, session_id: str) -> Lease:
+    async def acquire(self, session_id: str, *, seen: int = 0) -> Lease:
         """Return a new lease of a session, in a new epoch (rule 3).
 
+        Args:
+          session_id: the session.
+          seen: the newest position that the relay knows of: the new epoch is a later one.
+
         Raises:
+          SessionOwned: another relay owns it.
           LogError: the log cannot be written.
         """
         ...

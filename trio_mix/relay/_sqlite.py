@@ -83,6 +83,8 @@ class SqliteLog:
         self._appends = self._events = self._bytes = 0
         self.outbox: SqliteOutbox = SqliteOutbox(self)
         """The turns."""
+        self.peers: None = None
+        """One relay uses the file."""
 
     def __repr__(self) -> str:
         return f"<trio_mix.relay.SqliteLog {self._path!r}>"
@@ -137,12 +139,9 @@ class SqliteLog:
         wall, steady = self._started
         return wall + time.monotonic() - steady
 
-    async def acquire(self, session_id: str) -> SqliteLease:
-        """Return a new lease of a session, in a new epoch.
-
-        Raises:
-          LogError: the log cannot be written.
-        """
+    async def acquire(self, session_id: str, *, seen: int = 0) -> SqliteLease:
+        """Return a new lease of a session, in a new epoch; see `Log.acquire`."""
+        del seen  # one process uses the file, which loses nothing
         token = secrets.token_bytes(16)
 
         def run(connection: sqlite3.Connection) -> SqliteLease:

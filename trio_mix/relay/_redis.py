@@ -1,0 +1,391 @@
+"""`RedisLog`: the log of several relays in Redis or Valkey."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from typing import TYPE_CHECKING, Any, Final, Self, cast
+
+import attrs
+import trio
+
+from trio_mix._lifetime import OwnedNursery
+from trio_mix._terminal_text import get_logger
+from trio_mix.errors import ConfigurationError, UsageError
+from trio_mix.relay._errors import Fenced, LogError, SessionOwned
+from trio_mix.relay._ids import epoch_of
+from trio_mix.relay._log import KEY_KEPT, LogStatistics, Retention
+from trio_mix.relay._redis_codec import (
+    decode_events,
+    decode_extent,
+    encode_events,
+    encode_turn,
+    position_of,
+    position_text,
+)
+from trio_mix.relay._redis_connection import RedisAddress, RedisConnection
+from trio_mix.relay._redis_functions import LIBRARY, function
+from trio_mix.relay._redis_outbox import RedisOutbox
+from trio_mix.relay._redis_peers import RedisPeers
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    from trio_mix.relay._log import Extent
+    from trio_mix.relay._records import LoggedEvent, TurnRecord
+
+__all__ = ["RedisLog"]
+
+_MOST_COUNTED: Final = 1000
+"""Epochs of a session whose number of deleted events is kept."""
+_AGE_INTERVAL: Final = 60.0
+_CLOSE_TIMEOUT: Final = 2.0
+
+_logger = get_logger("trio_mix.relay")
+
+
+class RedisLog:
+    """A log in Redis 7 or Valkey, for any number of relays. Use it as an async context manager.
+
+    Args:
+      url: the server's address: ``redis://USER:PASSWORD@HOST:PORT/DB``, ``rediss://`` with TLS, or
+        ``unix://PATH``.
+      lease_ttl: seconds after which the sessions of a relay that does not answer any more are
+        taken over by others.
+      wait_replicas: how many replicas must have an append before it counts as stored. With 0, a
+        replica that is promoted may lack events that consumers have seen.
+      timeout: seconds for connecting, and for each response; None: two fifths of ``lease_ttl``, 2
+        seconds at most.
+      prefix: the beginning of all keys and channels.
+      retention: how much is kept.
+
+    Raises:
+      ConfigurationError: an argument is invalid, or coredis is not installed.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        lease_ttl: float = 5.0,
+        wait_replicas: int = 0,
+        timeout: float | None = None,
+        prefix: str = "mix-relay",
+        retention: Retention | None = None,
+    ) -> None:
+        if not 0.5 <= lease_ttl <= 300:
+            raise ConfigurationError(
+                f"RedisLog(lease_ttl={lease_ttl!r}): it is between 0.5 and 300 seconds"
+            )
+        if not (isinstance(wait_replicas, int) and wait_replicas >= 0):
+            raise ConfigurationError(
+                f"RedisLog(wait_replicas={wait_replicas!r}): it is a number of replicas"
+            )
+        if not prefix or any(character in prefix for character in " \r\n*"):
+            raise ConfigurationError(f"RedisLog(prefix={prefix!r}): it has no spaces and no '*'")
+        limit = min(2.0, 0.4 * lease_ttl) if timeout is None else timeout
+        if not 0 < limit < lease_ttl:
+            raise ConfigurationError(
+                f"RedisLog(timeout={timeout!r}): it is positive, and less than lease_ttl"
+            )
+        self._address = RedisAddress(url, limit)
+        self._ttl = lease_ttl
+        self._replicas = wait_replicas
+        self._prefix = prefix.encode()
+        self._retention = Retention() if retention is None else retention
+        self._kept = max(self._retention.age, KEY_KEPT)
+        self._relay = secrets.token_hex(8).encode()
+        self._tasks = OwnedNursery(f"The log {self._address.shown!r} can be opened only once.")
+        self._commands = RedisConnection(self._address, "mix-relay", self._load)
+        self._started = (time.time(), time.monotonic())
+        self._leases: dict[str, RedisLease] = {}
+        self._counts = {"commits": 0, "appends": 0, "events": 0, "bytes": 0, "deleted": 0}
+        self._failures = 0
+        self._wait: _Wait | None = None
+        self._next_wait: _Wait | None = None
+        self.outbox: RedisOutbox = RedisOutbox(self, self._relay)
+        """The turns."""
+        self.peers: RedisPeers = RedisPeers(
+            self.function,
+            RedisConnection(self._address, "mix-relay-messages"),
+            relay=self._relay,
+            prefix=self._prefix,
+            ttl=lease_ttl,
+        )
+        """The other relays that use the log."""
+
+    def __repr__(self) -> str:
+        return f"<trio_mix.relay.RedisLog {self._address.shown!r}>"
+
+    async def __aenter__(self) -> Self:
+        """Connect to the server.
+
+        Raises:
+          LogError: the server cannot be reached or used.
+          UsageError: the log was opened before.
+        """
+        nursery = await self._tasks.open()
+        try:
+            await nursery.start(self._commands.run)
+            await self.peers.open(nursery)
+            nursery.start_soon(self._delete_old)
+        except BaseException as exc:
+            await self._tasks.close("the log could not be opened", exc)
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Release all sessions, and end the connections. Shielded, for a bounded time."""
+        with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
+            for lease in list(self._leases.values()):
+                await lease.release()
+            await self.peers.leave()
+        await self._tasks.close("the log is being closed", exc)
+
+    def now(self) -> float:
+        """Return the time in seconds since 1970; a clock that is set does not make it jump."""
+        wall, steady = self._started
+        return wall + time.monotonic() - steady
+
+    async def acquire(self, session_id: str, *, seen: int = 0) -> RedisLease:
+        """Return a new lease of a session; see `Log.acquire`."""
+        token = secrets.token_hex(16).encode()
+        reply = await self.write(
+            "acquire",
+            session_id,
+            self._relay,
+            token,
+            epoch_of(seen),
+            _MOST_COUNTED,
+        )
+        first, *rest = cast("list[Any]", reply)
+        if not first:
+            raise SessionOwned(
+                f"Another relay owns session {session_id!r}.",
+                owner=rest[0].decode("ascii", "replace"),
+            )
+        lease = RedisLease(
+            self,
+            session_id,
+            epoch=rest[0],
+            newest=position_of(rest[1]),
+            takeover=bool(rest[2]),
+            token=token,
+        )
+        self._leases[session_id] = lease
+        return lease
+
+    async def read(
+        self, session_id: str, after: int, *, max_bytes: int = 262_144
+    ) -> list[LoggedEvent]:
+        """Return the next stored events after a position; see `Log.read`."""
+        reply = await self.function("read", session_id, position_text(after), max_bytes)
+        return decode_events(reply)
+
+    async def extent(self, session_id: str) -> Extent | None:
+        """Return which events of a session are stored; None if the session is unknown."""
+        return decode_extent(await self.function("extent", session_id))
+
+    async def remember(self, name: str, value: str) -> None:
+        """Store a value under a name."""
+        await self._commands.call(b"HSET", self._key("values"), name, value)
+
+    async def recall(self, name: str) -> str | None:
+        """Return a stored value, or None."""
+        found = await self._commands.call(b"HGET", self._key("values"), name)
+        return None if found is None else cast("bytes", found).decode()
+
+    async def turn_text(self, turn_id: str) -> bytes | None:
+        """Return a turn as it is stored; None if it is unknown."""
+        found = await self._commands.call(b"HGET", self._key("turn", turn_id), b"text")
+        return cast("bytes | None", found)
+
+    async def pending_sessions(self) -> list[str]:
+        """Return the sessions that have turns which are not over."""
+        found = await self._commands.call(b"ZRANGE", self._key("pending"), 0, -1)
+        return [name.decode() for name in cast("list[bytes]", found)]
+
+    def statistics(self) -> LogStatistics:
+        """Return the log's counters."""
+        return LogStatistics(failures=self._failures, **self._counts)
+
+    # -- inside -------------------------------------------------------------------------------
+
+    async def function(self, name: str, *args: bytes | str | float) -> object:
+        """Call a function of the library, and return its response.
+
+        Raises:
+          LogError: the server cannot be reached, or refuses the call.
+        """
+        self._opened()
+        try:
+            return await self._call(name, args)
+        except LogError as exc:
+            if "Function not found" not in str(exc):
+                self._failures += 1
+                raise
+        await self._load(self._commands)  # the server's functions were deleted
+        return await self._call(name, args)
+
+    async def write(self, name: str, *args: bytes | str | float) -> object:
+        """Call a function that writes; return its response once enough replicas have the write.
+
+        Raises:
+          LogError: as `function`; or the write is stored, but not on enough replicas.
+        """
+        reply = await self.function(name, *args)
+        self._counts["commits"] += 1
+        if self._replicas:
+            await self._wait_replicas()
+        return reply
+
+    async def append(
+        self, lease: RedisLease, events: Sequence[LoggedEvent], turns: Sequence[TurnRecord]
+    ) -> None:
+        """Append with a lease; see `Lease.append`."""
+        header, frames = encode_events(events)
+        args: list[bytes | str | float] = []
+        for turn in turns:
+            ended = "" if turn.ended_at is None else str(turn.ended_at)
+            args += (turn.turn_id, ended, encode_turn(turn))
+        reply = await self.write(
+            "append",
+            lease.session_id,
+            lease.token,
+            str(lease.epoch),
+            header,
+            frames,
+            self._retention.events,
+            self._retention.bytes,
+            int(self._kept * 1000),
+            *args,
+        )
+        stored, deleted = cast("list[int]", reply)
+        if not stored:
+            self._forget(lease)
+            raise Fenced(f"Session {lease.session_id!r} was acquired by another relay.")
+        self._counts["appends"] += 1
+        self._counts["events"] += len(events)
+        self._counts["bytes"] += len(frames)
+        self._counts["deleted"] += deleted
+
+    async def release(self, lease: RedisLease) -> None:
+        """Release a lease; never raises."""
+        self._forget(lease)
+        try:
+            await self.write("release", lease.session_id, lease.token)
+        except (LogError, UsageError):
+            await trio.lowlevel.checkpoint()  # it ends with the lease of this relay
+
+    def _forget(self, lease: RedisLease) -> None:
+        if self._leases.get(lease.session_id) is lease:
+            del self._leases[lease.session_id]
+
+    def _key(self, *names: str) -> bytes:
+        return b":".join([self._prefix, *(name.encode() for name in names)])
+
+    def _opened(self) -> None:
+        if self._tasks.nursery is None:
+            raise UsageError(
+                f"The log {self._address.shown!r} is not open: use it as `async with log`."
+            )
+
+    async def _call(self, name: str, args: Sequence[bytes | str | float]) -> object:
+        return await self._commands.call(b"FCALL", function(name), 1, self._prefix, *args)
+
+    async def _load(self, connection: RedisConnection) -> None:
+        """Load the library, if the server does not have it."""
+        try:
+            await connection.call(b"FUNCTION", b"LOAD", LIBRARY)
+        except LogError as exc:
+            if "already exists" in str(exc):
+                return
+            if "unknown command" in str(exc).lower():
+                raise LogError(
+                    f"Redis at {self._address.shown} cannot be used: it has no functions. Use Redis"
+                    " 7 or later, or Valkey."
+                ) from exc
+            raise
+
+    async def _wait_replicas(self) -> None:
+        """Wait until the replicas have all that was written before; calls share one WAIT."""
+        mine = self._next_wait = self._next_wait or _Wait()
+        while not mine.ended.is_set():
+            if self._wait is not None:  # it may have begun before our write
+                await self._wait.ended.wait()
+                continue
+            self._wait, self._next_wait = mine, None
+            try:
+                with trio.CancelScope(shield=True):  # others wait for it; it takes a bounded time
+                    await mine.run(self._commands, self._replicas, self._address.timeout / 2)
+            finally:
+                self._wait = None
+        if mine.failure is not None:
+            raise LogError(*mine.failure.args) from mine.failure
+        if mine.replicas < self._replicas:
+            self._failures += 1
+            raise LogError(
+                f"Redis at {self._address.shown} cannot be used: {mine.replicas} of"
+                f" {self._replicas} replicas have stored a write in time. Check the replicas."
+            )
+
+    async def _delete_old(self) -> None:
+        """Delete events that are too old, until cancelled."""
+        while True:
+            try:
+                while gone := await self.function("expire", int(self._retention.age * 1000)):
+                    self._counts["deleted"] += cast("int", gone)
+            except LogError as exc:
+                _logger.debug("Old events are not deleted: %s", exc)
+            await trio.sleep(_AGE_INTERVAL)
+
+
+@attrs.define(eq=False)
+class _Wait:
+    """A WAIT for the replicas."""
+
+    ended: trio.Event = attrs.field(factory=trio.Event)
+    replicas: int = 0
+    """How many have everything that was written before it."""
+    failure: LogError | None = None
+
+    async def run(self, commands: RedisConnection, replicas: int, timeout: float) -> None:
+        """Wait for a number of replicas, for some seconds."""
+        try:
+            found = await commands.call(b"WAIT", replicas, int(timeout * 1000))
+            self.replicas = cast("int", found)
+        except LogError as exc:
+            self.failure = exc
+        finally:
+            self.ended.set()
+
+
+@attrs.frozen(eq=False)
+class RedisLease:
+    """A lease of a session: it lasts as long as this relay answers the server in time."""
+
+    _log: RedisLog
+    session_id: str
+    epoch: int = attrs.field(kw_only=True)
+    newest: int = attrs.field(kw_only=True)
+    takeover: bool = attrs.field(kw_only=True)
+    token: bytes = attrs.field(kw_only=True, repr=False)
+
+    def remaining(self) -> float:
+        """Return for how many seconds no other relay can take the session over."""
+        return self._log.peers.remaining()
+
+    async def append(self, events: Sequence[LoggedEvent], turns: Sequence[TurnRecord] = ()) -> None:
+        """Store events and the new state of turns; see `Lease.append`."""
+        await self._log.append(self, events, turns)
+
+    async def release(self) -> None:
+        """End the lease: others can acquire the session at once. Never raises."""
+        with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):  # noqa: ASYNC912 - the write is a checkpoint
+            await self._log.release(self)
