@@ -76,14 +76,19 @@ def ask(
       thinking: The thinking level.
       max_steps: The number of steps that the agent may take.
     """
+    limit = _time_limit(common, timeout)
     what = _ask.AskOptions(
         text=words_of(text),
-        where=_choice(session, continue_, model, system),
+        where=_choice(common, session, continue_, model, system),
         keep=keep,
         attach=tuple(attach),
         ticket=ticket,
         show=_ask.ShowOptions(
-            yes=yes, grant=tuple(grant), jsonl=jsonl, quiet=quiet, timeout=timeout
+            yes=yes,
+            grant=tuple(grant),
+            jsonl=jsonl,
+            quiet=quiet,
+            timeout=limit,
         ),
         plan=plan,
         thinking=thinking,
@@ -94,9 +99,17 @@ def ask(
 
 
 def _choice(
-    session: str | None, last: bool, model: str | None, system: str | None
+    common: Common, session: str | None, last: bool, model: str | None, system: str | None
 ) -> SessionChoice:
+    profile = common.settings()
+    if profile is not None and session is None and not last:
+        model, system = model or profile.model, system or profile.system
     return SessionChoice(session=session, last=last, model=model, system=read_text(system))
+
+
+def _time_limit(common: Common, seconds: float | None) -> float | None:
+    profile = common.settings()
+    return seconds if seconds is not None or profile is None else profile.timeout
 
 
 def resume(
@@ -171,8 +184,14 @@ def chat(
         common,
         _chat.chat,
         common.connection(),
-        _choice(session, continue_, model, system),
-        _ask.ShowOptions(yes=yes, grant=tuple(grant), jsonl=jsonl, quiet=quiet, timeout=timeout),
+        _choice(common, session, continue_, model, system),
+        _ask.ShowOptions(
+            yes=yes,
+            grant=tuple(grant),
+            jsonl=jsonl,
+            quiet=quiet,
+            timeout=_time_limit(common, timeout),
+        ),
         history=not history,
     )
 

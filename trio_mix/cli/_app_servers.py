@@ -21,6 +21,7 @@ from trio_mix.cli._options import (
     Debug,
     DemoApiOption,
     HostOption,
+    JsonlOption,
     add,
     examples,
     flag,
@@ -53,7 +54,18 @@ def add_server_commands(app: App) -> None:
         print(app.generate_completion(prog_name="trio-mix", shell=shell))
         return OK
 
+    add(app, config, group=SHELL, epilogue=_CONFIG_EXAMPLES)
     add(app, completion, group=SHELL, epilogue=_COMPLETION_EXAMPLES)
+
+
+def config(*, jsonl: JsonlOption = False, common: Common = NO_COMMON) -> int:
+    """Show the settings: which file and profile are used, each value, and where it comes from.
+
+    No server is asked, no secret is read, and none is shown.
+    """
+    from trio_mix.cli.commands import _config
+
+    return _config.show_config(common, jsonl=jsonl)
 
 
 def demo(
@@ -219,6 +231,10 @@ _COMMANDS = (
             "trio-mix replay talk.jsonl --speed inf",
         ),
     ),
+)
+_CONFIG_EXAMPLES = examples(
+    "trio-mix config",
+    "trio-mix config --profile work",
 )
 _COMPLETION_EXAMPLES = examples(
     'bash: eval "$(trio-mix completion bash)"            in ~/.bashrc',

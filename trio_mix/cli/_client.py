@@ -31,7 +31,9 @@ class Connection:
     """The option, variable or profile that the address comes from, for errors."""
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str], repr=False)
     read_token: Callable[[], Awaitable[str]] | None = attrs.field(default=None, repr=False)
-    """Returns the token for the header ``Authorization``; called once."""
+    """Returns the token; called once."""
+    token_header: str = "Authorization"  # noqa: S105 - a name
+    """The header for the token; in ``Authorization`` it follows the word ``Bearer``."""
     _token: str | None = attrs.field(default=None, init=False, repr=False)
     _lock: trio.Lock = attrs.field(factory=trio.Lock, init=False, repr=False)
 
@@ -64,7 +66,9 @@ class Connection:
                 return self.headers
             if self._token is None:
                 self._token = await self.read_token()
-        return {**self.headers, "Authorization": f"Bearer {self._token}"}
+        is_bearer = self.token_header.lower() == "authorization"
+        value = f"Bearer {self._token}" if is_bearer else self._token
+        return {**self.headers, self.token_header: value}
 
 
 @asynccontextmanager

@@ -18,7 +18,7 @@ from trio_mix.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["is_secret_header", "read_headers"]
+__all__ = ["add_header", "is_secret_header", "read_headers"]
 
 _SECRET: Final = re.compile(r"auth|cookie|token|secret|key|password|credential", re.IGNORECASE)
 _MOST: Final = 64 * 1024
@@ -70,9 +70,23 @@ def _add(headers: dict[str, str], line: str, named: str) -> None:
     name, colon, value = line.partition(":")
     if not colon:
         raise CommandUsageError(f'{named}: a header is "Name: value"')
-    new = {name.strip(): value.strip()}
+    add_header(headers, name.strip(), value.strip(), named)
+
+
+def add_header(headers: dict[str, str], name: str, value: str, where: str) -> None:
+    """Add a header.
+
+    Args:
+      headers: the headers so far.
+      name: its name.
+      value: its value.
+      where: the option or file that it comes from, for the error.
+
+    Raises:
+      CommandUsageError: it is invalid.
+    """
     try:
-        check_headers(new)
+        check_headers({name: value})
     except ConfigurationError as error:
-        raise CommandUsageError(f"{named}: {without_library_terms(str(error))}") from None
-    headers.update(new)
+        raise CommandUsageError(f"{where}: {without_library_terms(str(error))}") from None
+    headers[name] = value

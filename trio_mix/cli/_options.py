@@ -13,7 +13,9 @@ from cyclopts.validators import Number
 
 from trio_mix.cli._client import Connection
 from trio_mix.cli._headers import read_headers
+from trio_mix.cli._profiles import Profile, read_settings
 from trio_mix.cli._server_names import with_scheme
+from trio_mix.cli._tokens import token_reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,8 +56,8 @@ class Common(Debug):
         Parameter(
             name=["--server", "--server-url"],
             group=COMMON,
-            help="The Mix server's address, or HOST:PORT (default: $MIX_SERVER_URL, else "
-            "http://localhost:8088).",
+            help="The Mix server's address, or HOST:PORT (default: that of --profile, else "
+            "$MIX_SERVER_URL, else http://localhost:8088).",
         ),
     ] = None
     header: Annotated[
@@ -70,21 +72,58 @@ class Common(Debug):
         ),
     ] = ()
 
-    def connection(self) -> Connection:
-        """Return the server that the options and the environment name.
+    profile: Annotated[
+        str | None,
+        Parameter(
+            name="--profile",
+            group=COMMON,
+            help="The profile of the settings file to use (default: $TRIO_MIX_PROFILE, else the "
+            "one that the file names).",
+        ),
+    ] = None
+
+    def settings(self) -> Profile | None:
+        """Return the profile to use, if any.
 
         Raises:
-          CommandUsageError: a header is invalid, or its file cannot be read.
+          CommandUsageError: the settings file is invalid, or does not have it.
+          OSError: the settings file cannot be read.
         """
+        return read_settings().choose(self.profile)[0]
+
+    def connection(self) -> Connection:
+        """Return the server that the options, the environment or the profile name.
+
+        Raises:
+          CommandUsageError: a header or the settings file is invalid.
+          OSError: a file with headers, or the settings file, cannot be read.
+        """
+        profile = self.settings()
+        url, source = self.address(profile)
         headers = read_headers(self.header)
-        if self.server:
-            return Connection(url=with_scheme(self.server), headers=headers)
-        url = os.environ.get("MIX_SERVER_URL", "").strip()
-        if url:
-            return Connection(
-                url=with_scheme(url), source="the variable MIX_SERVER_URL", headers=headers
-            )
-        return Connection(headers=headers)
+        if profile is None or url is None or not profile.owns(url):
+            return Connection(url=url, source=source, headers=headers)
+        return Connection(
+            url=url,
+            source=source,
+            headers={**profile.headers, **headers},
+            read_token=token_reader(profile),
+            token_header=profile.token_header,
+        )
+
+    def address(self, profile: Profile | None) -> tuple[str | None, str]:
+        """Return the address of the server, None if nothing names one, and what names it."""
+        from_profile = (profile.server, f"profile {profile.name!r}") if profile else (None, "")
+        from_variable = os.environ.get("MIX_SERVER_URL", "").strip()
+        for address, source in (
+            (self.server, "--server"),
+            from_profile if self.profile else (None, ""),
+            (from_variable, "the variable MIX_SERVER_URL"),
+            from_profile,
+        ):
+            if address:
+                return with_scheme(address), source
+        return None, "the default"
 
 
 @Parameter(name="*")
