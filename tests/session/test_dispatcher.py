@@ -187,7 +187,8 @@ def test_a_permission_request_reaches_the_policy_while_the_message_is_open() -> 
     dispatcher = Recorder()
     state = dispatcher.send()
     asked_for: list[ev.PermissionEvent | ev.NotificationEvent] = []
-    state.on_question[ev.PermissionEvent] = asked_for.append
+    state.questions.policies[ev.PermissionEvent] = bool
+    state._ask = lambda _state, question: asked_for.append(question)
     dispatcher.deliver([permission()])
     state.fail(ValueError("left"))
     dispatcher.deliver([permission()])
@@ -260,7 +261,7 @@ def test_the_end_of_a_message_stops_the_policies_that_are_asked() -> None:
     dispatcher = Recorder()
     state = dispatcher.send()
     scope = trio.CancelScope()
-    state.policies.add(scope)
+    state.questions.running.add(scope)
     dispatcher.deliver([done()])
     assert scope.cancel_called
 

@@ -26,8 +26,6 @@ from trio_mix.models import NotificationAnswer
 from trio_mix.sse import ReconnectSchedule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from trio_mix._session._dispatcher import EventDispatcher
     from trio_mix._session._message_state import MessageState
     from trio_mix._session._message_task import CancelOutcome
@@ -97,8 +95,8 @@ class TurnActions:
         answer = permissions.grant if grant else permissions.deny
         await answer(id=permission_id)
         state = self._dispatcher.current
-        if state is not None and permission_id in state.permissions:
-            state.permissions[permission_id] = False
+        if state is not None:
+            state.questions.decided(permission_id)
 
     async def respond(self, notification_id: str, response_type: str, value: str | None) -> None:
         """Answer a notification."""
@@ -132,9 +130,7 @@ class TurnActions:
             names.add(question.tool_name.lower())
         return any(name.lower() in names for name in state.builder.tools)
 
-    async def ask_policy(
-        self, policy: Callable[[Question], object], question: Question, state: MessageState
-    ) -> None:
+    async def ask_policy(self, question: Question, state: MessageState) -> None:
         """Ask a policy about a permission request or a notification, and send its answer.
 
         It is not asked where the question may be that of another client's message, or where the
@@ -145,8 +141,9 @@ class TurnActions:
         if not (seen_alone or await self._is_own(question, state)):
             log_foreign_question(question, self._session_id)
             if isinstance(question, ev.PermissionEvent):
-                state.permissions[question.permission_id] = False
+                state.questions.decided(question.permission_id)
             return  # noqa: ASYNC910 - the rows were read
+        policy = state.questions.policies[type(question)]
         schedule = ReconnectSchedule(self._reconnect)
         if isinstance(question, ev.PermissionEvent):
             permission = question

@@ -8,7 +8,7 @@ nursery.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 
@@ -33,7 +33,7 @@ from trio_mix._turns._router import TurnRouter
 from trio_mix.sse import StreamState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from trio_mix._session._questions import MessagePolicies, Question
     from trio_mix._session._request import MessageRequest
@@ -301,8 +301,7 @@ class StreamController(ReaderHost):
         except BaseException:
             self.requests.remove(request)
             raise
-        state = self._attach(request, policies, resumption)
-        state.sender = sender
+        state = self._attach(request, sender, policies, resumption)
         task = MessageTask(
             state=state,
             dispatcher=self.dispatcher,
@@ -345,6 +344,7 @@ class StreamController(ReaderHost):
     def _attach(
         self,
         request: MessageRequest,
+        sender: object,
         policies: MessagePolicies,
         resumption: Resumption | None,
     ) -> MessageState:
@@ -358,23 +358,27 @@ class StreamController(ReaderHost):
         recovery.session_unknown = unknown and not self.send_api.relayed  # a relay queues messages
         recovery.reading_due = unknown or history.due
         kind = MessageState if self._hooks is None else TimedMessageState
-        state = kind(request, recovery, self.session_id, self.settings.message_buffer)
-        state.max_size = self.settings.max_reply_size
+        state = kind(
+            request,
+            recovery,
+            self.session_id,
+            self.settings.message_buffer,
+            sender=sender,
+            max_size=self.settings.max_reply_size,
+            policies=policies,
+            ask=self._ask,
+        )
         if resumption is not None:
             resumption.apply(turn, recovery)
             state.cut = state.cut or turn.resumed
-        for question, policy in policies.items():
-            state.on_question[question] = partial(self._ask, policy, state)
         self.dispatcher.attach(state)
         self.messages_sent += 1
         self.reader.nudge()
         return state
 
-    def _ask(
-        self, policy: Callable[[Any], object], state: MessageState, question: Question
-    ) -> None:
-        ask = partial(self.actions.ask_policy, policy, question, state)
-        state.context.run(self._nursery.start_soon, ask)
+    def _ask(self, state: MessageState, question: Question) -> None:
+        """Start the policy for a question of a message, in the context of its sender."""
+        state.context.run(self._nursery.start_soon, self.actions.ask_policy, question, state)
 
     def _server_busy(self, state: MessageState, error: ev.Event) -> None:
         state.recovery.busy(error)

@@ -5,6 +5,7 @@ Rule 1  A message ends exactly once: with its reply, or with one failure.
 
 from __future__ import annotations
 
+import math
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Final
 
@@ -12,6 +13,7 @@ import trio
 
 from trio_mix import events as ev
 from trio_mix._session._buffers import MessageBuffer
+from trio_mix._session._questions import Questions
 from trio_mix._turns._reply_builder import ReplyBuilder, is_torn
 from trio_mix._turns._stored_turn import TurnOutcome
 from trio_mix._turns._turn import Phase
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from contextvars import Context
 
     from trio_mix._reply import Reply
-    from trio_mix._session._questions import Question
+    from trio_mix._session._questions import MessagePolicies, Question
     from trio_mix._session._request import MessageRequest
     from trio_mix._turns._recovery import Recovery
     from trio_mix._turns._stored_turn import Verdict
@@ -34,10 +36,7 @@ __all__ = ["MessageState"]
 _LOOKED_AT = frozenset((ev.PermissionEvent, ev.NotificationEvent, ev.UnknownEvent))
 
 
-_QUESTIONS_REMEMBERED: Final = 1000
 _SLACK: Final = 16
-_POLICIES_AT_ONCE: Final = 64
-"""A further question is not answered: the server goes on without an answer after a while."""
 
 
 class MessageState:
@@ -48,17 +47,28 @@ class MessageState:
       recovery: decides what to do about it; it has the turn.
       session_id: the session, for errors.
       mark: the number of buffered events above which text deltas are merged.
+      sender: what the sender holds, for raw subscribers.
+      max_size: how large the reply may be, in bytes; None: no limit.
+      policies: answer the questions of the turn.
+      ask: starts the policy for a question.
     """
 
     def __init__(
-        self, request: MessageRequest, recovery: Recovery, session_id: str, mark: int
+        self,
+        request: MessageRequest,
+        recovery: Recovery,
+        session_id: str,
+        mark: int,
+        *,
+        sender: object = None,
+        max_size: int | None = None,
+        policies: MessagePolicies | None = None,
+        ask: Callable[[MessageState, Question], None] = lambda _state, _question: None,
     ) -> None:
         self.request = request
         self.recovery = recovery
         self.turn: Turn = recovery.turn
         self.session_id = session_id
-        self.sender: object = None
-        """What the sender holds, for raw subscribers; None once the turn is over."""
         self.context: Context = copy_context()
         """The context of the sender, for logs and traces of the work for the message."""
         self.builder: ReplyBuilder = ReplyBuilder()
@@ -74,10 +84,7 @@ class MessageState:
         """The server was asked to cancel the message, or the turn is over."""
         self.cancel_acknowledged = False
         """Whether the server has acknowledged the request to cancel the turn."""
-        self.permissions: dict[str, bool] = {}
-        """The last permission requests by id, each with whether it is still undecided."""
-        self.notifications: dict[str, bool] = {}
-        """The last notifications by id, each with whether it was passed to a policy."""
+        self.questions: Questions = Questions(policies or {})
         self.failure: BaseException | None = None
         self.cut = False
         """Whether events may be missing that no gap event has reported yet."""
@@ -85,32 +92,28 @@ class MessageState:
         """The scope of the POST."""
         self.read_scope: trio.CancelScope | None = None
         """The scope of a reading of the stored messages that began while the turn was running."""
-        self.max_size: int | None = None
-        """How large the reply may be, in bytes; None: no limit."""
-        self._size, self._since = 0, 0  # of the reply when it was measured, and of later events
-        self._too_large = False
-        self.policy_failure: BaseException | None = None
-        """The exception of a policy: the message fails with it when its turn ends."""
-        self.policies: set[trio.CancelScope] = set()
-        """The scopes of the policies that are running for the message."""
-        self.on_question: dict[type[Question], Callable[[Question], None]] = {}
-        """What starts the policy for a question, by the question's class."""
-        self._has_events = False
-        self._news: trio.Event | None = None
+        self._sender = sender
+        self._max_size = max_size
+        # How much may come before the reply is measured; None once it was too large.
+        self._room: float | None = math.inf if max_size is None else max_size
+        self._ask = ask
+        self._news = trio.lowlevel.ParkingLot()
+
+    @property
+    def sender(self) -> object:
+        """What the sender holds, for raw subscribers; None once the turn is over."""
+        return None if self.turn_over.is_set() else self._sender
 
     def wake(self) -> None:
         """Wake the message's task, because something has changed."""
-        if self._news is not None:
-            self._news.set()
+        self._news.unpark_all()
         if self.read_scope is not None and (self.turn.over or self.left_unsent):
             self.read_scope.cancel(reason="the turn is over, or the message was left unsent")
 
     async def wait_for_news(self, until: float) -> None:
         """Wait until `wake` is called, or until a point in time."""
-        self._news = trio.Event()
         with trio.CancelScope(deadline=until):
-            await self._news.wait()
-        self._news = None
+            await self._news.park()
 
     @property
     def unsettled(self) -> bool:
@@ -138,7 +141,6 @@ class MessageState:
 
     def end_turn(self) -> None:
         """Note that the turn is over."""
-        self.sender = None
         self.turn_over.set()
         self.cancelled.set()
         self.wake()
@@ -156,21 +158,21 @@ class MessageState:
           events: the events.
           size: the size of their data, in bytes.
         """
-        looked_at = not _LOOKED_AT.isdisjoint(map(type, events))
-        if looked_at:
-            events = self._look_at(events)
-        if self._too_large:
+        if self._room is None:
             return
-        self.builder.feed(events)
-        if looked_at:
-            for request in events:
-                if isinstance(request, ev.PermissionEvent | ev.NotificationEvent):
-                    self._asked(request)
-        self._since += size
-        if self.max_size is not None and self._since > self.max_size - self._size:
-            self._check_size(self.max_size)
-        if not self._has_events:
-            self._has_events = True
+        first = self.turn.events <= len(events)
+        if _LOOKED_AT.isdisjoint(map(type, events)):
+            self.builder.feed(events)
+        else:
+            events = _with_gaps(events)
+            self.builder.feed(events)
+            for event in events:
+                if isinstance(event, ev.PermissionEvent | ev.NotificationEvent):
+                    self._asked(event)
+        self._room -= size
+        if self._max_size is not None and self._room < 0:
+            self._check_size(self._max_size)
+        if first:
             self.started.set()
             self.wake()
         if self.over.is_set():
@@ -190,11 +192,10 @@ class MessageState:
     def _check_size(self, limit: int) -> None:
         """End the message, and the work for it, if its reply is too large."""
         # It is measured again once this much has come, so that the work stays linear.
-        self._size, self._since = self.builder.size, 0
-        if self._size <= limit:
-            self._size = min(self._size, limit - limit // _SLACK)
+        size = self.builder.size
+        self._room = max(limit - size, limit // _SLACK) if size <= limit else None
+        if self._room is not None:
             return
-        self._too_large = True
         self.fail(
             ReplyTooLarge(
                 f"The reply on session {self.session_id} is over max_reply_size={limit} bytes, and "
@@ -218,33 +219,14 @@ class MessageState:
             )
         )
 
-    def _look_at(self, events: Sequence[Event]) -> list[Event]:
-        """Insert a gap event after each torn event."""
-        seen: list[Event] = []
-        for event in events:
-            seen.append(event)
-            if type(event) is ev.UnknownEvent and is_torn(event):
-                seen.append(ev.StreamGapEvent(missed=None, reason="an event was torn"))
-        return seen
-
-    def _asked(self, event: Question) -> None:
-        """Pass a question to the policies, once even if the server repeats it."""
-        if isinstance(event, ev.PermissionEvent):
-            known, question_id = self.permissions, event.permission_id
-        else:
-            known, question_id = self.notifications, event.notification_id
-        if question_id in known or self.turn.overlap:
+    def _asked(self, question: Question) -> None:
+        """Pass a question to its policy, once even if the server repeats it."""
+        if self.turn.overlap or not self.questions.add(question):
             return
-        known[question_id] = True
-        if len(known) > _QUESTIONS_REMEMBERED:
-            del known[next(iter(known))]
-        busy = len(self.policies) >= _POLICIES_AT_ONCE
         if self.recovery.left:
             self.wake()  # its task denies a permission request
-            return
-        ask = self.on_question.get(type(event))
-        if ask is not None and not self.over.is_set() and not busy:
-            ask(event)
+        elif not self.over.is_set() and self.questions.answered_by_policy(question):
+            self._ask(self, question)
 
     def insert(self, event: Event) -> None:
         """Buffer an event that the client has made."""
@@ -260,8 +242,8 @@ class MessageState:
         if isinstance(ended_by, ev.ErrorEvent | ev.RateLimitEvent):
             self.fail(_agent_error(ended_by, self))
         elif not self.over.is_set():
-            if self.max_size is not None and self.builder.size > self.max_size:
-                self._check_size(self.max_size)
+            if self._max_size is not None and self.builder.size > self._max_size:
+                self._check_size(self._max_size)
             else:
                 self._end(None)
 
@@ -271,12 +253,21 @@ class MessageState:
             self._end(failure)
 
     def _end(self, failure: BaseException | None) -> None:
-        self.failure = failure = self.policy_failure or failure
+        self.failure = failure = self.questions.failure or failure
         self.over.set()
         self.started.set()
         self.buffer.close(failure)
-        for scope in self.policies:
-            scope.cancel(reason="the message is over")
+        self.questions.end()
+
+
+def _with_gaps(events: Sequence[Event]) -> list[Event]:
+    """Return events with a gap event after each torn one."""
+    seen: list[Event] = []
+    for event in events:
+        seen.append(event)
+        if type(event) is ev.UnknownEvent and is_torn(event):
+            seen.append(ev.StreamGapEvent(missed=None, reason="an event was torn"))
+    return seen
 
 
 def _agent_error(event: ev.ErrorEvent | ev.RateLimitEvent, state: MessageState) -> AgentError:

@@ -262,12 +262,11 @@ class MessageTask:
         they time out on the server.
         """
         state = self.state
-        for permission_id, undecided in list(state.permissions.items()):
-            if undecided:
-                state.permissions[permission_id] = False
-                with trio.move_on_after(state.recovery.limits.cleanup_timeout):  # noqa: ASYNC912
-                    with suppress(Exception):  # decided already, unreachable, vetoed by a hook
-                        await self.deny(permission_id)
+        for permission_id in state.questions.undecided():
+            state.questions.decided(permission_id)
+            with trio.move_on_after(state.recovery.limits.cleanup_timeout):  # noqa: ASYNC912
+                with suppress(Exception):  # decided already, unreachable, vetoed by a hook
+                    await self.deny(permission_id)
 
     def _complete(self, how: Complete) -> None:
         state = self.state

@@ -51,18 +51,18 @@ async def answer_question(
       after_failure: the answer that is sent if the policy fails; None: none is sent.
     """
     with trio.CancelScope() as scope:
-        state.policies.add(scope)
+        state.questions.running.add(scope)
         answer: A | None = after_failure
         try:
             answer = await ask()
         except Exception as exc:  # noqa: BLE001 - the caller's own; raised in the caller's task
-            state.policy_failure = exc
+            state.questions.failure = exc
         finally:
-            state.policies.discard(scope)
+            state.questions.running.discard(scope)
         failure: BaseException | None = None
         if answer is not None:
             failure = await _send(state, answer, send, schedule)
-        failure = state.policy_failure or failure
+        failure = state.questions.failure or failure
         if failure is not None:
             state.fail(failure)
 

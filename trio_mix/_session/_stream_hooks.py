@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from trio_mix._session._request import MessageRequest
-    from trio_mix._turns._recovery import Recovery
     from trio_mix.events import Event
     from trio_mix.hooks import Hooks, Outcome, State
     from trio_mix.sse._connect import Connect, StreamRequest
@@ -211,13 +210,8 @@ class StreamHooks:
 class TimedMessageState(MessageState):
     """A state with the times of its first event and its end, for the hooks of a message."""
 
-    def __init__(
-        self, request: MessageRequest, recovery: Recovery, session_id: str, mark: int
-    ) -> None:
-        super().__init__(request, recovery, session_id, mark)
-        self.began = trio.current_time()
-        self.first_event: float | None = None
-        self.ended: float | None = None
+    first_event: float | None = None
+    ended: float | None = None
 
     def take(self, events: Sequence[Event], size: int = 0) -> None:
         """Add the next events of the turn."""
@@ -300,8 +294,8 @@ class MessageHooks:
             reply=reply,
             error=error,
             elapsed=(now if timed is None or timed.ended is None else timed.ended) - self._began,
-            waited=None if timed is None else timed.began - self._began,
-            first_event=None if timed is None or first is None else first - timed.began,
+            waited=None if timed is None else timed.recovery.began - self._began,
+            first_event=None if timed is None or first is None else first - timed.recovery.began,
             recovered=reply is not None and reply.recovered,
             resent=reply is not None and reply.resent,
         )

@@ -51,6 +51,7 @@ class Facts:
       now: the time; the stream is connected.
 
     Attributes:
+      began: when its turn was registered.
       ids: whether this server's events carry message ids.
       continued: whether the current connection goes on where the last one ended; None: unknown.
       reading_due: whether the stored messages have to be read before the POST.
@@ -99,6 +100,7 @@ class Facts:
         self.over_before: bool = False
         self.session_quiet: bool = False
         self.signs: SignsOfLife = SignsOfLife(turn, now)
+        self.began: float = now
         self.now: float = now
 
     def at(self, now: float) -> None:
