@@ -16,6 +16,7 @@ _DEFAULT_LOG = "sqlite:relay.db"
 _EXAMPLES = examples(
     "trio-mix relay --upstream http://localhost:8088",
     "trio-mix relay --listen 0.0.0.0:8090 --token-file tokens.toml --host mix.example",
+    "trio-mix relay --page --upstream http://localhost:8088",
     "trio-mix relay --config relay.toml",
     "trio-mix relay token --token-file tokens.toml --session S --may read,send",
     "trio-mix relay inspect S",
@@ -49,6 +50,7 @@ def relay(
     ] = (),
     token_file: Path | None = None,
     jwt_key_file: Path | None = None,
+    page: Annotated[bool, flag("Serve a web page for people, at /relay/page/.")] = False,
     config: Path | None = None,
     debug: Debug = NO_DEBUG,
 ) -> int:
@@ -78,6 +80,7 @@ def relay(
         hosts=host,
         token_file=token_file,
         jwt_key_file=jwt_key_file,
+        page=page or None,
     )
     stop = trio.Event()
     return run_until_stopped(debug, stop, _relay.run_relay, stop, given, config)

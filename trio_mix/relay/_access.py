@@ -5,9 +5,10 @@ Rules (tests cite the numbers):
 1. A path is decided by its decoded segments. One that a server could read as another path (empty
    or dot segments, encoded slashes, control characters) is refused with 400, so that the relay and
    the server decide about the same path.
-2. A token is read from ``Authorization``, else from the cookie ``mix_relay``, else from
-   ``?relay_token=``. None of them is passed on, nor are the relay's own parameters. For programs
-   that take a URL only, the token may be the password of ``Basic``, as in ``http://:TOKEN@host``.
+2. A token is read from ``Authorization``, else from a cookie, else from ``?relay_token=``. None of
+   them is passed on, nor are the relay's own parameters. For programs that take a URL only, the
+   token may be the password of ``Basic``, as in ``http://:TOKEN@host``. The cookie is
+   ``mix_relay_PORT``, or ``mix_relay``: a browser has the same cookies for all ports of a host.
 3. A session that the token does not cover is a 404, as one that does not exist; a missing verb is
    a 403, a missing or invalid token a 401.
 """
@@ -26,7 +27,16 @@ if TYPE_CHECKING:
     from trio_mix.relay._exchange import RequestHead
     from trio_mix.relay._grants import Verb
 
-__all__ = ["COOKIE", "Access", "access_of", "segments_of", "token_of", "upstream_target"]
+__all__ = [
+    "COOKIE",
+    "Access",
+    "access_of",
+    "cookie_name",
+    "cookie_token",
+    "segments_of",
+    "token_of",
+    "upstream_target",
+]
 
 COOKIE: Final = "mix_relay"
 _TOKEN: Final = "relay_token"  # noqa: S105 - a parameter's name
@@ -107,11 +117,23 @@ def token_of(head: RequestHead) -> str | None:
         return value.strip()
     if scheme.lower() == "basic":
         return _password(value.strip())
+    return cookie_token(head) or head.parameter(_TOKEN) or None
+
+
+def cookie_name(head: RequestHead) -> str:
+    """Return the name of the cookie for the relay that a request was sent to."""
+    host = head.headers.get("host", "")
+    port = host.rpartition(":")[2]
+    return f"{COOKIE}_{port}" if ":" in host and port.isdecimal() else COOKIE
+
+
+def cookie_token(head: RequestHead) -> str | None:
+    """Return the token in a request's cookies, None without one."""
+    cookies: dict[str, str] = {}
     for pair in head.headers.get("cookie", "").split(";"):
         name, _, value = pair.strip().partition("=")
-        if name == COOKIE and value:
-            return value.strip('"')
-    return head.parameter(_TOKEN) or None
+        cookies.setdefault(name, value.strip('"'))
+    return cookies.get(cookie_name(head)) or cookies.get(COOKIE) or None
 
 
 def _password(credentials: str) -> str | None:

@@ -5,7 +5,9 @@ A relay is reachable for every page in the browsers of its users.
 Rule 1  ``Host`` must name the relay: see `AllowedHosts`.
 Rule 2  A page of another origin may only GET, and cannot read the response (no CORS headers),
         unless its origin is allowed. Then it may do everything, and the response has CORS headers.
-Rule 3  A page cannot send a message without a preflight: sends need ``application/json``, which
+Rule 3  A request that is authorised by a cookie and may change something must name its origin, as
+        browsers do.
+Rule 4  A page cannot send a message without a preflight: sends need ``application/json``, which
         `check_json` demands.
 """
 
@@ -14,6 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, final
 
 from trio_mix._allowed_hosts import AllowedHosts, check_origins
+from trio_mix.relay._access import cookie_token
 from trio_mix.relay._problem import Problem
 
 if TYPE_CHECKING:
@@ -86,8 +89,12 @@ class OriginGuard:
         ]
 
     def _check_site(self, head: RequestHead) -> None:
-        site = head.headers.get("sec-fetch-site", "none")
-        if not _is_safe(head) and site not in ("same-origin", "none"):
+        """Check a request that names no origin (rule 3)."""
+        if _is_safe(head):
+            return
+        by_cookie = "authorization" not in head.headers and cookie_token(head) is not None
+        site = head.headers.get("sec-fetch-site", "cross-site" if by_cookie else "none")
+        if site not in ("same-origin", "none"):
             raise _foreign()
 
 
@@ -105,7 +112,7 @@ def _foreign() -> Problem:
 
 
 def check_json(headers: Mapping[str, str]) -> None:
-    """Check that a request's body is JSON (rule 3).
+    """Check that a request's body is JSON (rule 4).
 
     Raises:
       Problem: it has another type (415).

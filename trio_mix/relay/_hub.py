@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from trio_mix._mix import Mix
     from trio_mix.relay._log import Log
-    from trio_mix.relay._records import Answer, TurnRecord
+    from trio_mix.relay._records import Answer, SessionActivity, TurnRecord
 
 __all__ = ["Announcements", "Hub", "HubSettings", "HubStatistics", "SessionFeed"]
 
@@ -367,6 +367,10 @@ class Hub:
         return await self._decisions.decide(
             permission_id, grant=grant, subject=subject, nursery=nursery
         )
+
+    def activity(self) -> list[SessionActivity]:
+        """Return what the open sessions are doing."""
+        return [owner.activity() for owner in self._owners.values() if owner.closed is None]
 
     def statistics(self) -> HubStatistics:
         """Return the counters."""

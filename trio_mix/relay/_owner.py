@@ -21,7 +21,7 @@ from trio_mix.relay._cursor import Ring
 from trio_mix.relay._errors import Fenced
 from trio_mix.relay._holes import Holes
 from trio_mix.relay._outbox import Draft, with_turn_id
-from trio_mix.relay._records import Audience
+from trio_mix.relay._records import Audience, SessionActivity
 from trio_mix.relay._sender import Closing, TurnSender
 from trio_mix.relay._turn_events import SessionEvents
 from trio_mix.relay._turn_queue import TurnQueue, new_turn_id
@@ -201,6 +201,15 @@ class SessionOwner:
         """The id of the turn that is running, or None."""
         turn = self.events.own or self.events.foreign
         return None if turn is None else turn.turn_id
+
+    def activity(self) -> SessionActivity:
+        """Return what the session is doing."""
+        return SessionActivity(
+            session_id=self.session_id,
+            turn=self.turn_running,
+            queued=len(self.queue.waiting),
+            requests=len(self.events.requests),
+        )
 
     def touch(self) -> None:
         """Note that the session was used."""

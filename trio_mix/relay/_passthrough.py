@@ -5,7 +5,8 @@ Rules (tests cite the numbers):
 1. A JSON body is read first, up to the limit; any other body is passed on as it arrives.
 2. Credentials for the relay, cookies and the relay's own parameters are not passed on. The server's
    cookies and CORS headers are not passed back: the relay is the server's client, and decides about
-   web pages itself.
+   web pages itself. A browser shows a response, such as a file of the agent, as a page without
+   rights: it runs no script in it.
 3. A response that breaks off breaks off for the client as well: it is never ended as if complete.
 4. A list of sessions has only those that the token covers.
 """
@@ -60,8 +61,19 @@ _NOT_FORTH: Final = _HOP_BY_HOP | {
     "origin",
     "prefer",
     "referer",
+    "user-agent",  # the server's client is the relay, not a browser
 }
-_NOT_BACK: Final = _HOP_BY_HOP | {"set-cookie", "mix-relay", "vary"}
+_NOT_BACK: Final = _HOP_BY_HOP | {
+    "content-security-policy",
+    "mix-relay",
+    "set-cookie",
+    "vary",
+    "x-content-type-options",
+}
+_NO_PAGE: Final = (
+    ("Content-Security-Policy", "sandbox"),
+    ("X-Content-Type-Options", "nosniff"),
+)
 _TIMEOUT: Final = 600.0
 _LIST_LIMIT: Final = 64 * 2**20
 _ROWS: Final = 500
@@ -94,7 +106,7 @@ def passed_headers(head: RequestHead) -> dict[str, str]:
     return {
         name: value
         for name, value in head.headers.items()
-        if name not in _NOT_FORTH and name not in named and not name.startswith("sec-fetch-")
+        if name not in _NOT_FORTH and name not in named and not name.startswith("sec-")
     }
 
 
@@ -217,11 +229,12 @@ class Upstream:
 
 
 def _returned_headers(headers: Mapping[str, str]) -> list[tuple[str, str]]:
-    return [
+    kept = [
         (name, value)
         for name, value in headers.items()
         if name not in _NOT_BACK and not name.startswith("access-control-")
     ]
+    return [*kept, *_NO_PAGE]
 
 
 async def _covered_sessions(stream: ResponseStream, grant: Grant) -> bytes:

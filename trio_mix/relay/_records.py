@@ -20,6 +20,7 @@ __all__ = [
     "OutcomeKind",
     "SendRequest",
     "Sent",
+    "SessionActivity",
     "Start",
     "StartFrom",
     "TurnRecord",
@@ -263,3 +264,25 @@ class Sent:
     """The server's refusal, to be passed on; None if the message was accepted."""
     repeated: bool = False
     """Whether the idempotency key was used before."""
+
+
+@attrs.frozen(kw_only=True)
+class SessionActivity:
+    """What an open session is doing."""
+
+    session_id: str
+    turn: str | None
+    """The turn that is running."""
+    queued: int
+    """The number of messages that are queued."""
+    requests: int
+    """The number of permission requests that nobody has answered."""
+
+    def to_json(self) -> dict[str, object]:
+        """Return it as a JSON object."""
+        return {
+            "sessionId": self.session_id,
+            "turn": self.turn,
+            "queued": self.queued,
+            "requests": self.requests,
+        }

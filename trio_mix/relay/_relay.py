@@ -28,6 +28,7 @@ from trio_mix.relay._guard import OriginGuard
 from trio_mix.relay._health import ServerState
 from trio_mix.relay._http import serve_connection
 from trio_mix.relay._hub import Hub, HubSettings
+from trio_mix.relay._page import Page
 from trio_mix.relay._passthrough import Upstream
 from trio_mix.relay._routes import Routes
 from trio_mix.relay._sse import Streams
@@ -78,6 +79,7 @@ class Relay:
       idle_close: seconds without consumers and turns after which the stream of a session to the
         server is closed.
       drain_timeout: seconds that `drain` gives to running turns.
+      page: whether the web page is served, at ``/relay/page/``.
       network: makes the connections to the Mix server, for tests.
 
     Raises:
@@ -99,6 +101,7 @@ class Relay:
         heartbeat: float = 15.0,
         idle_close: float = 300.0,
         drain_timeout: float = 30.0,
+        page: bool = False,
         network: NetworkBackend | None = None,
     ) -> None:
         seconds = {
@@ -121,6 +124,7 @@ class Relay:
         self._allowed_hosts = tuple(allowed_hosts)
         self._allowed_origins = tuple(allowed_origins)
         self._auth = auth
+        self._page = Page(auth) if page else None
         self._mix = Mix(
             upstream, headers={**(headers or {}), "Mix-Relay-Upstream": "1"}, network=network
         )
@@ -281,6 +285,7 @@ class Relay:
             auth=self._auth,
             state=self._state,
             loopback=loopback,
+            page=self._page,
         )
 
     async def _serve(self, connection: ServerConnection, routes: Routes) -> None:  # noqa: ASYNC910 - serving a connection waits

@@ -25,6 +25,7 @@ from trio_mix.relay._errors import RelayError, Unauthorized
 from trio_mix.relay._grants import EVERYTHING
 from trio_mix.relay._guard import check_json
 from trio_mix.relay._health import METRICS_TYPE, metrics_text, readiness
+from trio_mix.relay._page import PAGE_PATH
 from trio_mix.relay._problem import Problem
 from trio_mix.relay._rpc import RPC_PATH, serve_rpc
 from trio_mix.relay._sends import (
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from trio_mix.relay._guard import OriginGuard
     from trio_mix.relay._health import ServerState
     from trio_mix.relay._hub import Hub, SessionFeed
+    from trio_mix.relay._page import Page
     from trio_mix.relay._passthrough import Upstream
     from trio_mix.relay._records import Answer, TurnRecord
     from trio_mix.relay._sends import SendPath
@@ -79,6 +81,7 @@ class Routes:
         auth: Auth | None,
         state: ServerState,
         loopback: bool,
+        page: Page | None = None,
     ) -> None:
         self.hub = hub
         self.upstream = upstream
@@ -89,6 +92,7 @@ class Routes:
         self._auth = auth
         self.state = state
         self._loopback = loopback
+        self._page = page
 
     async def handle(self, exchange: Exchange) -> Takeover | None:
         """Answer a request, or return what serves its connection from now on."""
@@ -123,6 +127,13 @@ class Routes:
         if segments == ["relay", "health", "live"]:
             await exchange.respond(200, b'{"status":"live"}\n')
             return None
+        if self._page is not None:
+            if segments[:2] == ["relay", "page"]:
+                await self._page.respond(exchange, segments[2:])
+                return None
+            if segments == [""] and "text/html" in head.headers.get("accept", ""):
+                await exchange.respond(307, headers=[("Location", PAGE_PATH)])
+                return None
         if segments[0] == "relay":
             return await self._own(exchange, segments[1:])
         grant = self.grant_of(exchange)
@@ -166,6 +177,12 @@ class Routes:
                 await self._turn(exchange, turn_id, "cancel")
                 turn = await self.hub.cancel(turn_id)
                 await exchange.respond(200, json_body(turn.to_json()))
+            case "GET" | "HEAD", ["sessions"]:
+                grant = self.grant_of(exchange)
+                grant.check("read")
+                rows = [row for row in self.hub.activity() if grant.covers(row.session_id)]
+                found = {"sessions": [row.to_json() for row in rows]}
+                await exchange.respond(200, json_body(found))
             case "GET" | "HEAD", ["sessions", session_id, "presence"]:
                 self.grant_of(exchange).check("read", session_id)
                 consumers = self._streams.consumers_of(session_id)

@@ -8,6 +8,7 @@ Rule 3  If no other message is queued, the sender waits for the server's answer,
 from __future__ import annotations
 
 import hashlib
+import json
 import uuid
 from collections import deque
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ import trio
 
 from trio_mix.relay._errors import Draining, QueueFull, TurnUnknown
 from trio_mix.relay._outbox import Draft
-from trio_mix.relay._records import Answer, Audience, SendRequest, Sent, TurnRecord
+from trio_mix.relay._records import Answer, Audience, SendRequest, Sent, TurnRecord, TurnState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -193,7 +194,10 @@ def new_turn_id() -> str:
 
 def turn_draft(record: TurnRecord) -> Draft:
     """Return the event that reports the state of a turn."""
-    data = f'{{"turnId":"{record.turn_id}","state":"{record.state.value}"}}'
+    fields: dict[str, object] = {"turnId": record.turn_id, "state": record.state.value}
+    if record.state is TurnState.ACCEPTED:  # others see it while it is queued
+        fields |= {"text": record.request.text, "by": record.subject}
+    data = json.dumps(fields, separators=(",", ":"))
     return Draft("turn", data, Audience.RELAY)
 
 

@@ -25,6 +25,7 @@ from trio_mix.relay import Auth, Relay, Retention, SqliteLog
 from trio_mix.relay._errors import SessionUnknown
 from trio_mix.relay._grants import VERBS, new_token
 from trio_mix.relay._inspect import inspect_session, list_sessions
+from trio_mix.relay._page import PAGE_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,12 +57,15 @@ async def run_relay(stop: trio.Event, given: RelaySettings, config: Path | None)
         auth=_auth(settings),
         allowed_hosts=settings.hosts,
         allowed_origins=settings.origins,
+        page=bool(settings.page),
         **cast("dict[str, Any]", limits | counts),
     )
     async with relay, trio.open_nursery() as nursery:
         url = await nursery.start(relay.serve, host, port)
         shown = sanitize_url(upstream)
         print(f"relay of {shown} at {url}; Ctrl-C stops it", flush=True)
+        if settings.page:
+            print(f"page at {url}{PAGE_PATH}", flush=True)
         await stop.wait()
         with suppress(OSError):  # the terminal was closed
             print("stopping: running turns may finish, Ctrl-C again ends them", file=sys.stderr)

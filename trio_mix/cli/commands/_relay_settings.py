@@ -46,6 +46,7 @@ class RelaySettings:
     heartbeat: float | None = None
     idle_close: float | None = None
     drain_timeout: float | None = None
+    page: bool | None = None
     retention: Mapping[str, float] = attrs.field(factory=dict[str, float])
     """``events``, ``age`` in seconds, ``bytes``."""
 
@@ -69,6 +70,7 @@ class RelaySettings:
 _TEXTS: Final = ("upstream", "listen", "log", "synchronous")
 _LISTS: Final = ("origins", "hosts")
 _PATHS: Final = ("token_file", "jwt_key_file")
+_FLAGS: Final = ("page",)
 _INTEGERS: Final = ("queue_max", "ring")
 _SECONDS: Final = (
     "commit_interval",
@@ -111,6 +113,8 @@ def _value(path: Path, name: str, value: object) -> object:
         if isinstance(value, list) and all(isinstance(each, str) for each in value):
             return tuple(value)
         wanted = "a list of texts"
+    elif name in _FLAGS and not isinstance(value, bool):
+        wanted = "true or false"
     elif name in _INTEGERS and not _is_number(value, whole=True):
         wanted = "a whole number"
     elif name in _SECONDS and not _is_number(value):
@@ -119,7 +123,7 @@ def _value(path: Path, name: str, value: object) -> object:
         if isinstance(value, dict):
             return {key: _retained(path, key, each) for key, each in value.items()}
         wanted = "a table"
-    elif name not in {*_TEXTS, *_INTEGERS, *_SECONDS}:
+    elif name not in {*_TEXTS, *_FLAGS, *_INTEGERS, *_SECONDS}:
         raise CommandUsageError(f"{path}: there is no setting {name!r}")
     if wanted:
         raise CommandUsageError(f"{path}: {name} must be {wanted}")
