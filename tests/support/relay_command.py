@@ -45,11 +45,11 @@ class Lines:
 
 @asynccontextmanager
 async def relay_of(
-    server: MixServer, folder: Path, start: StartCommand, port: str = "0"
+    server: MixServer, folder: Path, start: StartCommand, port: str = "0", *more: str
 ) -> AsyncIterator[tuple[trio.Process, str]]:
     """Run a relay with its log in a folder; return its process and its address."""
     log = f"sqlite:{folder}/relay.db"
     options = ("--upstream", server.url, "--log", log, "--listen", f"127.0.0.1:{port}")
-    async with start("relay", *options) as process:
+    async with start("relay", *options, *more) as process:
         line = await Lines(process).next()
         yield process, line.split(" at ")[1].split(";")[0]

@@ -8,7 +8,18 @@ from typing import Annotated
 import trio
 from cyclopts import App, Parameter
 
-from trio_mix.cli._options import NO_DEBUG, SERVERS, Debug, add, examples, flag
+from trio_mix.cli._options import (
+    NO_COMMON,
+    NO_DEBUG,
+    SERVERS,
+    ApiOption,
+    Common,
+    Debug,
+    PortOption,
+    add,
+    examples,
+    flag,
+)
 from trio_mix.cli._run import run_async, run_until_stopped
 
 _DEFAULT_LOG = "sqlite:relay.db"
@@ -20,6 +31,11 @@ _EXAMPLES = examples(
     "trio-mix relay --config relay.toml",
     "trio-mix relay token --token-file tokens.toml --session S --may read,send",
     "trio-mix relay inspect S",
+)
+_WEB_EXAMPLES = examples(
+    "trio-mix web",
+    "trio-mix web --server http://localhost:8088 --log sqlite:mix.db",
+    "trio-mix web --port 0 --no-open",
 )
 
 
@@ -35,6 +51,33 @@ def add_relay_commands(app: App) -> None:
     add(group, token)
     add(group, inspect)
     app.command(group)
+    add(app, web, group=SERVERS, epilogue=_WEB_EXAMPLES)
+
+
+def web(
+    *,
+    port: PortOption = 8090,
+    log: str | None = None,
+    api: ApiOption = "async",
+    no_open: Annotated[bool, flag("Do not open a browser.")] = False,
+    common: Common = NO_COMMON,
+) -> int:
+    """Use an agent in a browser: run a relay with its web page, and open it.
+
+    Without --server and $MIX_SERVER_URL, the bundled server is run, too, so that nothing else is
+    needed. Only this machine can connect, with the token that is in the printed address. For other
+    devices, see `trio-mix relay --page`.
+
+    Args:
+      log: Where events are stored, as sqlite:PATH (default: sqlite:relay.db; with the bundled
+        server a file that is deleted at the end).
+    """
+    from trio_mix.cli.commands import _web
+
+    stop = trio.Event()
+    return run_until_stopped(
+        common, stop, _web.run_web, stop, common.server, port, log, api=api, browser=not no_open
+    )
 
 
 def relay(

@@ -22,6 +22,7 @@ from trio_mix.cli._options import (
     DemoApiOption,
     HostOption,
     JsonlOption,
+    PortOption,
     add,
     examples,
     flag,
@@ -30,13 +31,6 @@ from trio_mix.cli._run import run_async
 
 if TYPE_CHECKING:
     from cyclopts import App
-
-PortOption = Annotated[
-    int,
-    Parameter(
-        name="--port", validator=Number(gte=0, lte=65535), help="The port; 0 takes a free one."
-    ),
-]
 
 
 def add_server_commands(app: App) -> None:

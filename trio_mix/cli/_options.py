@@ -186,6 +186,12 @@ HostOption: TypeAlias = Annotated[
         "without a password.",
     ),
 ]
+PortOption: TypeAlias = Annotated[
+    int,
+    Parameter(
+        name="--port", validator=Number(gte=0, lte=65535), help="The port; 0 takes a free one."
+    ),
+]
 DemoApiOption: TypeAlias = Annotated[
     Literal["async", "blocking", "pipeline"],
     Parameter(name="--api", help="The API generation of the bundled server."),

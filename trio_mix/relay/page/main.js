@@ -36,8 +36,13 @@ class App {
     this._view("list");
   }
 
+  /** Connect and show what there is; after a new sign-in, again. */
   start() {
-    if (this._started) return;
+    if (this._started) {
+      this._transport.reconnect();
+      this._list.load();
+      return;
+    }
     this._started = true;
     this._transport.open();
     this._list.start();
@@ -138,7 +143,8 @@ function askToken(app, why) {
     try {
       await api.signIn(field.value.trim());
       field.value = "";
-      location.reload();
+      dialog.close();
+      app.start();
     } catch (error) {
       document.getElementById("sign-in-error").textContent = plain(error.message);
     }

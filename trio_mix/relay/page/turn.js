@@ -37,7 +37,7 @@ class Body {
     if (this._open?.kind !== kind) {
       text = text.trimStart();  // a block begins with its first word
       if (!text) return;
-      const block = this.turn.text(kind);
+      const block = this.turn.text(kind === "thinking" ? "thought" : kind);
       let element = block.element;
       if (kind === "thinking") {
         element = el("details", { class: "thinking" }, el("summary", {}, "Thinking"), element);
