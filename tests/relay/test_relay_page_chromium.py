@@ -234,7 +234,8 @@ async def test_hostile_text_is_shown_as_text_and_does_not_stop_the_page(
                 assert f"⟨U+{mark}⟩" in shown
             assert shown.count("ls\n") == 2000
             assert script in shown
-            long = "[...document.querySelectorAll('.value')].find(e => e.scrollHeight > e.clientHeight)"
+            values = "[...document.querySelectorAll('.value')]"
+            long = f"{values}.find(each => each.scrollHeight > each.clientHeight)"
             assert await tab.value(f"{long}.tabIndex") == 0
             assert "2,001 lines" in await tab.value(f"{long}.getAttribute('aria-label')")
             await tab.answer("allow")

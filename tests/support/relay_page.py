@@ -1,4 +1,4 @@
-"""The relay's page in a real Chromium: a relay in this process, and a tab that a person would use."""
+"""The relay's page in a real Chromium: a relay in this process, and tabs as people use them."""
 
 from __future__ import annotations
 

@@ -64,9 +64,9 @@ def web(
 ) -> int:
     """Use an agent in a browser: run a relay with its web page, and open it.
 
-    Without --server and $MIX_SERVER_URL, the bundled server is run, too, so that nothing else is
-    needed. Only this machine can connect, with the token that is in the printed address. For other
-    devices, see `trio-mix relay --page`.
+    If no server is named, the bundled one is run, too, so that nothing else is needed. Only this
+    machine can connect, with the token in the printed address. For other devices, see
+    `trio-mix relay --page`.
 
     Args:
       log: Where events are stored, as sqlite:PATH (default: sqlite:relay.db; with the bundled
@@ -76,7 +76,15 @@ def web(
 
     stop = trio.Event()
     return run_until_stopped(
-        common, stop, _web.run_web, stop, common.server, port, log, api=api, browser=not no_open
+        common,
+        stop,
+        _web.run_web,
+        stop,
+        common.connection(),
+        port,
+        log,
+        api=api,
+        browser=not no_open,
     )
 
 

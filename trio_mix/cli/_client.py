@@ -57,10 +57,11 @@ class Connection:
             checked_url(url or self.url or DEFAULT_SERVER_URL, self.source),
             timeout=timeout,
             retries=RetryConfig(strategy="none"),
-            headers=self._headers if has_headers else None,
+            headers=self.all_headers if has_headers else None,
         )
 
-    async def _headers(self) -> Mapping[str, str]:
+    async def all_headers(self) -> Mapping[str, str]:
+        """Return the headers of a request, with the token."""
         async with self._lock:
             if self.read_token is None:
                 return self.headers

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from trio_mix._http import sanitize_url
 from trio_mix._private_files import open_private
 from trio_mix.cli._errors import OK
 from trio_mix.cli.commands._relay import log_path
@@ -31,6 +30,7 @@ from trio_mix.relay._page import PAGE_PATH
 from trio_mix.testing import MixServer
 
 if TYPE_CHECKING:
+    from trio_mix.cli._client import Connection
     from trio_mix.testing import Api
 
 __all__ = ["run_web"]
@@ -42,13 +42,13 @@ _DRAIN: Final = 2.0
 
 
 async def run_web(
-    stop: trio.Event, server: str | None, port: int, log: str | None, *, api: Api, browser: bool
+    stop: trio.Event, server: Connection, port: int, log: str | None, *, api: Api, browser: bool
 ) -> int:
     """Run until stopped.
 
     Args:
       stop: is set by the first signal.
-      server: the address of the Mix server; None: the bundled server is run.
+      server: the Mix server; the bundled one is run if none is named.
       port: where the page is served, on loopback.
       log: where events are stored; None: in a file that is deleted if the bundled server is run.
       api: the generation of the bundled server.
@@ -56,7 +56,8 @@ async def run_web(
     """
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="trio-mix-web-")))
-        upstream, text = server, log or _DEFAULT_LOG
+        upstream, text = server.url, log or _DEFAULT_LOG
+        headers = await server.all_headers()
         if upstream is None:
             made = MixServer(
                 api,
@@ -74,6 +75,7 @@ async def run_web(
                 upstream,
                 log=SqliteLog(log_path(text)),
                 auth=Auth.tokens(tokens),
+                headers=headers,
                 page=True,
                 drain_timeout=_DRAIN,
             )
@@ -82,7 +84,7 @@ async def run_web(
             url = await nursery.start(relay.serve, "127.0.0.1", port)
             page = f"{url}{PAGE_PATH}#token={token}"
             which = f"the bundled server (API generation: {api})"
-            print(f"a page for {which if server is None else sanitize_url(upstream)} is at")
+            print(f"a page for {which if server.url is None else server.shown_url} is at")
             print(f"  {page}")
             print("Ctrl-C stops it", flush=True)
             if browser:
