@@ -157,7 +157,7 @@ def test_a_post_of_which_nothing_was_sent_is_repeated_until_the_policy_gives_up(
     assert decision == Refuse(failure)
     assert posts > 5
     assert case.now - 100 >= 600
-    assert not case.recovery.posted
+    assert not case.recovery.post.sent
 
 
 def test_a_refusal_ends_the_message_unless_it_may_have_run() -> None:
@@ -792,7 +792,7 @@ class AnyMessage(RuleBasedStateMachine):
                     self.case.now = until
                     self.look()
                 case _:
-                    if self.case.recovery.post_open:
+                    if self.case.recovery.post.open:
                         self.case.recovery.answer_lost(timed_out=False)
                     else:
                         assert self.case.turn.phase is not Phase.RUNNING, self.decision

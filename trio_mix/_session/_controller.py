@@ -420,7 +420,7 @@ class StreamController(ReaderHost):
         finished = state.failure is None and not (recovery.left or state.builder.doubtful)
         known = self.router.traits.ids and recovery.was_cut and finished
         command = state.turn.text.startswith("/")
-        if state.turn.ended_by is None and recovery.posted and not (known or refused or command):
+        if state.turn.ended_by is None and recovery.post.sent and not (known or refused or command):
             self.send_queue.pause()
             self._renewing = True
             reason = "replaced: an earlier turn may still send events on this connection"
@@ -444,7 +444,7 @@ class StreamController(ReaderHost):
             self.send_queue.close(copies_of(failure))
             state = self.dispatcher.current
             if state is not None and isinstance(failure, errors.SessionNotFound):
-                state.fail(session_gone(failure, sent=state.recovery.posted))
+                state.fail(session_gone(failure, sent=state.recovery.post.sent))
             self.dispatcher.close(copies_of(failure), cleanly=cleanly)
             self._tasks.end("the stream has ended")
             if self._hooks is not None:

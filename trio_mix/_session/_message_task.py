@@ -301,7 +301,7 @@ class MessageTask:
             partial=state.partial(),
             outcome=how.outcome,
         )
-        failure.__cause__ = state.recovery.refusal
+        failure.__cause__ = state.recovery.post.refusal
         if isinstance(how.cause, ev.ErrorEvent | ev.RateLimitEvent):
             failure.__cause__ = errors.AgentError(
                 how.cause.error,

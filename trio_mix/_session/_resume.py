@@ -205,7 +205,7 @@ def _ended(state: MessageState, before: TicketState) -> TicketState:
             return "failed"
         case errors.MessageInterrupted(outcome="gone"):
             return "failed"
-        case _ if before == "posting" and not state.recovery.posted:
+        case _ if before == "posting" and not state.recovery.post.sent:
             return "prepared"
         case _ if before == "posting" and (state.turn.events or state.turn.bound):
             return "running"

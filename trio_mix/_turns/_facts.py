@@ -6,6 +6,8 @@ import enum
 import math
 from typing import TYPE_CHECKING, Final
 
+import attrs
+
 from trio_mix import events as ev
 from trio_mix._turns._decisions import Reading
 from trio_mix._turns._signs_of_life import SignsOfLife
@@ -42,6 +44,24 @@ class Concern(enum.Enum):
     CHECK = "the turn is over, its reply is to be completed or compared"
 
 
+@attrs.frozen(kw_only=True)
+class PostState:
+    """What is known about the POST of a message."""
+
+    open: bool = False
+    """Whether one is under way."""
+    sent: bool = False
+    """Whether any of the message may have reached the server."""
+    again: bool = False
+    """Whether the message was sent more than once."""
+    timed_out: bool = False
+    """Whether one timed out here, and may still arrive."""
+    refusal: BaseException | None = None
+    """What the server answered, in case the message did not run."""
+    failure: BaseException | None = None
+    """Why the message cannot be sent, or was refused."""
+
+
 class Facts:
     """What is known about one message.
 
@@ -58,12 +78,7 @@ class Facts:
       session_unknown: whether the session may be at another turn of which no event has come.
       others_at_work: whether the events that came since show that it is.
       unsettled: why the message was sent although the session may be at another turn, or empty.
-      post_open: whether a POST is under way.
-      posted: whether any of the message may have reached the server.
-      posted_again: whether it was sent more than once.
-      failure: why the message cannot be sent, or was refused.
-      timed_out: whether a POST timed out here, and may still arrive.
-      refusal: what the server answered, in case the message did not run.
+      post: what is known about its POST.
       busy_error: the error that said that the server is busy with another turn.
       cut: whether events, or the POST's answer, may have been lost, or the message was left.
       was_cut: whether a connection was lost while the turn was under way.
@@ -84,12 +99,7 @@ class Facts:
         self.session_unknown: bool = False
         self.others_at_work: bool = False
         self.unsettled: Unsettled = ""
-        self.post_open: bool = False
-        self.posted: bool = False
-        self.posted_again: bool = False
-        self.timed_out: bool = False
-        self.failure: BaseException | None = None
-        self.refusal: BaseException | None = None
+        self.post: PostState = PostState()
         self.busy_error: Event | None = None
         self.cut: bool = False
         self.was_cut: bool = False
@@ -115,37 +125,36 @@ class Facts:
 
     def sending(self) -> None:
         """Note that the first byte of the POST may go out now."""
-        self.posted = True
+        self.post = attrs.evolve(self.post, sent=True)
 
     def accepted(self) -> None:
         """Note that the server has answered the POST with a success."""
-        self.post_open = False
+        self.post = attrs.evolve(self.post, open=False)
 
     def answer_lost(self, *, timed_out: bool) -> None:
         """Note that the POST failed after some of it was sent."""
-        self.post_open = False
-        self.timed_out = timed_out
+        self.post = attrs.evolve(self.post, open=False, timed_out=timed_out)
         if self.turn.phase is not Phase.RUNNING or self.turn.answer_due:
             self.cut = True
 
     def refused(self, status_code: int, rejection: BaseException) -> None:
         """Note that the POST was answered with an error (rule 1)."""
-        self.post_open = False
+        self.post = attrs.evolve(self.post, open=False)
         turn = self.turn
         failed = turn.answer_due and status_code == _SERVER_FAILED
         if turn.ended_by is not None:
             return
         if status_code in _LOST_ANSWER:
             self.cut = True
-        elif turn.events or self.posted_again or failed:
-            self.refusal, self.cut = rejection, True
+        elif turn.events or self.post.again or failed:
+            self.post = attrs.evolve(self.post, refusal=rejection)
+            self.cut = True
         else:
-            self.failure = rejection
+            self.post = attrs.evolve(self.post, failure=rejection)
 
     def post_raised(self, failure: BaseException) -> None:
         """Note that a hook, or a function that makes headers, raised."""
-        self.post_open = False
-        self.failure = failure
+        self.post = attrs.evolve(self.post, open=False, failure=failure)
 
     def resumed(self, *, may_resend: bool) -> None:
         """Note that another process may have sent the message (rule 12).
@@ -153,7 +162,8 @@ class Facts:
         Args:
           may_resend: whether the message may be sent (again) where it is not stored.
         """
-        self.turn.resumed = self.posted = self.cut = True
+        self.post = attrs.evolve(self.post, sent=True)
+        self.turn.resumed = self.cut = True
         self.may_resend = may_resend
 
     def connection_lost(self, now: float) -> None:
@@ -198,10 +208,10 @@ class Facts:
             return Concern.SESSION
         if phase is not Phase.REGISTERED and self.cut:
             return Concern.CUT
-        if phase is Phase.RUNNING and not self.post_open:
+        if phase is Phase.RUNNING and not self.post.open:
             return Concern.RUNNING
         # A blocking server answers the POST when the turn is over, and says nothing until then.
-        if phase in (Phase.POSTED, Phase.RUNNING) and self.turn.answer_due and self.post_open:
+        if phase in (Phase.POSTED, Phase.RUNNING) and self.turn.answer_due and self.post.open:
             return Concern.RUNNING
         return Concern.POST
 
@@ -244,7 +254,7 @@ class Facts:
         """
         verdict, limits = self.reading.verdict, self.limits
         running = self.concern is Concern.RUNNING
-        attached = running or self.post_open or self.signs.attached
+        attached = running or self.post.open or self.signs.attached
         if verdict is None or verdict.outcome is not TurnOutcome.UNFINISHED or not attached:
             return limits.settle_timeout
         calls = () if verdict.reply is None else verdict.reply.tool_calls

@@ -28,7 +28,9 @@ def lost_text(facts: Facts) -> str:
         return "another client's message ran before it"
     if facts.was_cut or facts.left:
         return "the connection was lost" if facts.was_cut else "it was left"
-    return f"the answer to its POST {'did not come in time' if facts.timed_out else 'was lost'}"
+    return (
+        f"the answer to its POST {'did not come in time' if facts.post.timed_out else 'was lost'}"
+    )
 
 
 def silence_text(facts: Facts, action: Action) -> str:

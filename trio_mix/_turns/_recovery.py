@@ -57,6 +57,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import attrs
+
 from trio_mix._turns._decisions import (
     Bind,
     Cancel,
@@ -117,9 +119,8 @@ class Recovery(Facts):
 
     def not_sent(self, failure: BaseException, now: float) -> None:
         """Note that the POST failed before any of it was sent."""
-        self.post_open = self.posted = False
-        if not self._posts.not_sent(now):
-            self.failure = failure
+        final = None if self._posts.not_sent(now) else failure
+        self.post = attrs.evolve(self.post, open=False, sent=False, failure=final)
 
     # -- facts: the stream and the sender -----------------------------------------------
 
@@ -174,8 +175,8 @@ class Recovery(Facts):
     def next(self, now: float) -> Decision:
         """Return what to do now. The caller does it, or waits for the next fact."""
         self.at(now)
-        if self.failure is not None:
-            return Refuse(self.failure)
+        if self.post.failure is not None:
+            return Refuse(self.post.failure)
         phase = self.turn.phase
         if self._cancel_at is not None and phase is not Phase.OVER:
             if phase is Phase.REGISTERED:
@@ -263,8 +264,8 @@ class Recovery(Facts):
             case Action.FOLLOW:
                 self.busy_error, self.cut = None, True
                 return Follow()
-            case Action.REFUSE if self.refusal is not None:
-                return Refuse(self.refusal)
+            case Action.REFUSE if self.post.refusal is not None:
+                return Refuse(self.post.refusal)
             case Action.END_BY_ERROR:
                 return Complete(ended_by=self.doubted_error)
             case Action.COMPLETE | Action.COMPLETE_IN_DOUBT:
@@ -288,7 +289,7 @@ class Recovery(Facts):
 
     def _post_again(self, now: float) -> None:
         """Forget the attempt that did not run."""
-        self.busy_error, self.refusal, self._schedule = None, None, None
-        self.cut = self.timed_out = self.turn.resumed = False
-        self.posted_again = True
+        self.post = attrs.evolve(self.post, again=True, timed_out=False, refusal=None)
+        self.busy_error, self._schedule = None, None
+        self.cut = self.turn.resumed = False
         self._posts = PostSchedule(self, now, self._policy)

@@ -120,22 +120,22 @@ def left(facts: Facts) -> bool:
 
 def refused(facts: Facts) -> bool:
     """The server answered the POST with a refusal."""
-    return facts.refusal is not None
+    return facts.post.refusal is not None
 
 
 def posted_again(facts: Facts) -> bool:
     """The message was sent more than once."""
-    return facts.posted_again
+    return facts.post.again
 
 
 def never_arrived(facts: Facts) -> bool:
     """It has been absent for long enough, and nothing suggests that it may still run (rule 3)."""
     limits = facts.limits
-    if facts.turn.events or facts.post_open or facts.reading.at_work:
+    if facts.turn.events or facts.post.open or facts.reading.at_work:
         return False
     if facts.signs.absent(facts.now) < min(limits.arrival, limits.settle_timeout / 2):
         return False
-    return not facts.timed_out or facts.refusal is not None or facts.left
+    return not facts.post.timed_out or facts.post.refusal is not None or facts.left
 
 
 def not_kept(facts: Facts) -> bool:
@@ -184,12 +184,12 @@ def nothing_open(facts: Facts) -> bool:
 
 def post_open(facts: Facts) -> bool:
     """The POST is still unanswered."""
-    return facts.post_open
+    return facts.post.open
 
 
 def post_over(facts: Facts) -> bool:
     """The POST is answered, or has failed."""
-    return not facts.post_open
+    return not facts.post.open
 
 
 def silent(facts: Facts) -> bool:

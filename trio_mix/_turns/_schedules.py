@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, ClassVar, Final
 
+import attrs
+
 from trio_mix._turns._decisions import Complete, Post, ReadStored, Wait
 from trio_mix._turns._facts import Concern
 from trio_mix._turns._stored_turn import TurnOutcome
@@ -86,11 +88,11 @@ class PostSchedule(Schedule):
 
     def next(self, now: float) -> Decision:
         facts = self._facts
-        if facts.post_open or not facts.signs.connected or facts.turn.phase is not Phase.REGISTERED:
+        if facts.post.open or not facts.signs.connected or facts.turn.phase is not Phase.REGISTERED:
             return Wait()
         if now < self.at:
             return Wait(self.at)
-        facts.post_open = True
+        facts.post = attrs.evolve(facts.post, open=True)
         self._attempts.begin(now)
         return Post()
 
@@ -121,7 +123,7 @@ class BusySchedule(Schedule):
 
     def next(self, now: float) -> Decision:
         facts = self._facts
-        if facts.post_open and now >= self.at:
+        if facts.post.open and now >= self.at:
             self.read_again(now)  # not read yet, but it counts as an attempt
         if self.at == math.inf:
             return Complete(ended_by=facts.busy_error)
@@ -242,7 +244,7 @@ class _EndedSchedule(Schedule):
         self.at = now + facts.limits.cleanup_timeout
 
     def next(self, now: float) -> Decision | None:
-        if self._facts.post_open and now < self.at:
+        if self._facts.post.open and now < self.at:
             return Wait(self.at)
         turn, end = self._facts.turn, self._facts.turn.ended_by
         if turn.answer_due and isinstance(end, CompleteEvent) and end.message_id:
