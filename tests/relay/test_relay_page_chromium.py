@@ -8,6 +8,7 @@ import trio
 
 from tests.support.relay_command import relay_of
 from tests.support.relay_page import open_page, serve_page
+from trio_mix import Mix
 from trio_mix.relay._grants import VERBS, Auth, new_token
 from trio_mix.testing import (
     AskPermission,
@@ -333,3 +334,82 @@ async def test_sessions_side_by_side_with_notifications_and_files(
             link = "document.querySelector('.files a')"
             assert await tab.value(f"fetch({link}.href).then(r => r.text())") == "some text"
             assert await tab.value(f"{link}.download") == "a <b>.txt"
+
+
+async def test_a_screen_reader_gets_names_and_each_answer_once(
+    chromium_program: str, tmp_path: Path
+) -> None:
+    async with MixServer("async") as server:
+        server.script("go", Turn(Say("one two three four five")))
+        server.script("ask", Turn(AskPermission("bash", params={"command": "ls"})))
+        session_id = server.create_session(title="Ours")
+        async with (
+            serve_page(server, tmp_path) as url,
+            open_page(chromium_program, url + PAGE) as [tab],
+        ):
+            await tab.open(session_id)
+            await tab.until("document.querySelector('.link').textContent == 'connected'")
+            await tab.value(
+                "window.said = []; for (const place of ['news', 'alerts'])"
+                " new MutationObserver(changes => changes.forEach(change =>"
+                " change.addedNodes.forEach(added => said.push([place, added.textContent]))"
+                ")).observe(document.getElementById(place), {childList: true})"
+            )
+            await tab.value("window.replayed = new Promise(done => setTimeout(done, 1200))")
+            await tab.value("replayed")  # the page announces nothing of a replay
+            await tab.say("go")
+            await tab.until_text("five", ".log")
+            await tab.until("said.length")
+            await tab.say("ask")
+            await tab.until("said.length == 2")
+            assert await tab.value("said") == [
+                ["news", "Ours: one two three four five"],
+                ["alerts", "Permission for bash, in Ours"],
+            ]
+            await tab.tab.command("Accessibility.enable")
+            nodes = (await tab.tab.command("Accessibility.getFullAXTree"))["nodes"]
+            named = {
+                (node["role"]["value"], node.get("name", {}).get("value", ""))
+                for node in nodes
+                if not node.get("ignored")
+            }
+            assert {
+                ("navigation", "Sessions"),
+                ("main", ""),
+                ("region", "Ours"),
+                ("log", "Conversation"),
+                ("textbox", "Message"),
+                ("button", "Send"),
+                ("button", "Stop"),
+                ("region", "Questions of the agent"),
+                ("group", "Allow bash?"),
+                ("group", "command, 2 characters"),
+                ("button", "Allow"),
+                ("button", "Deny"),
+            } <= named
+            unnamed = [role for role, name in named if role in ("button", "textbox") and not name]
+            assert not unnamed
+
+
+async def test_earlier_messages_are_loaded_from_the_server_also_from_the_oldest(
+    chromium_program: str, tmp_path: Path
+) -> None:
+    for api in ("async", "pipeline-oldest"):
+        async with MixServer(api) as server:
+            server.script("old", Turn(Say("An old answer.")))
+            server.script("new", Turn(Say("A new answer.")))
+            session_id = server.create_session(title="Ours")
+            async with Mix(server.url) as mix, mix.open_stream(session_id) as session:
+                await session.ask("old")
+            folder = tmp_path / api
+            folder.mkdir()
+            async with (
+                serve_page(server, folder) as url,
+                open_page(chromium_program, url + PAGE) as [tab],
+            ):
+                await tab.open(session_id)
+                await tab.until_text("An old answer.", ".stored")
+                await tab.say("new")
+                await tab.until_text("A new answer.", ".turns")
+                assert "new" in await tab.text(".turns .you")
+                assert await tab.count(".turn") == 3

@@ -71,18 +71,32 @@ export async function readiness() {
 export const signIn = (token) =>
   request("POST", "/relay/page/cookie", { json: { token }, quiet: true });
 
+/** Call a method of the oldest servers, which have no REST. */
+async function rpc(method, params) {
+  const answer = await jsonOf(await request("POST", "/rpc", { json: { method, params, id: 1 } }));
+  if (answer.error) throw new ApiError(400, String(answer.error.message ?? "the server refused it"));
+  return answer.result;
+}
+
+const isOldest = () => generation === "pipeline-oldest";
+
 export async function sessions() {
-  const rows = await jsonOf(await request("GET", "/api/sessions"));
+  if (!generation) await readiness();
+  const rows = isOldest() ? await rpc("sessions.list", {}) : await jsonOf(await request("GET", "/api/sessions"));
   return Array.isArray(rows) ? rows.filter((row) => typeof row?.id === "string") : [];
 }
 
-export const session = async (name) => jsonOf(await request("GET", `/api/sessions/${id(name)}`));
+export async function session(name) {
+  if (isOldest()) return await rpc("sessions.get", { id: name });
+  return await jsonOf(await request("GET", `/api/sessions/${id(name)}`));
+}
 
 export async function activity() {
   return (await jsonOf(await request("GET", "/relay/sessions"))).sessions;
 }
 
 export async function createSession(title) {
+  if (isOldest()) return await rpc("sessions.create", { title });
   try {
     return await jsonOf(await request("POST", "/api/sessions", { json: { title } }));
   } catch (error) {
@@ -92,9 +106,18 @@ export async function createSession(title) {
   }
 }
 
-export const deleteSession = (session) => request("DELETE", `/api/sessions/${id(session)}`);
+export async function deleteSession(name) {
+  if (isOldest()) await rpc("sessions.delete", { id: name });
+  else await request("DELETE", `/api/sessions/${id(name)}`);
+}
 
 export async function messages(session) {
+  if (isOldest()) {
+    const stored = await rpc("messages.list", { sessionId: session });
+    return (stored ?? []).map((row) => ({
+      ...row, [row.role === "user" ? "userInput" : "assistantResponse"]: row.content,
+    }));
+  }
   const rows = await jsonOf(await request("GET", `/api/sessions/${id(session)}/messages`));
   return Array.isArray(rows) ? rows : [];
 }
@@ -111,6 +134,8 @@ export async function send(session, key, text) {
 }
 
 export const cancelTurn = (turn) => request("POST", `/relay/turns/${id(turn)}/cancel`, { json: {} });
+
+export const cancelSession = (name) => request("POST", `/api/sessions/${id(name)}/cancel`, { json: {} });
 
 export const decide = (permission, grant) =>
   request("POST", `/api/permissions/${id(permission)}/${grant ? "grant" : "deny"}`, { json: {} });

@@ -124,7 +124,6 @@ export class SessionList {
     }
     const count = this.asking;
     document.title = count ? `(${count}) Mix` : "Mix";
-    this._onChange();
   }
 
   show() {

@@ -7,7 +7,7 @@ import { Dock } from "./prompts.js";
 import { Outbox } from "./outbox.js";
 import { saveText } from "./text.js";
 import { Ledger, TurnView } from "./turn.js";
-import { appendText, plain } from "./visible.js";
+import { plain } from "./visible.js";
 
 /** Pixels from the end within which the conversation follows new text. */
 const NEAR = 80;
@@ -129,8 +129,8 @@ export class Pane {
   }
 
   renamed() {
-    this._heading.replaceChildren();
-    appendText(this._heading, plain(this._title(), 120), { strict: true });
+    const title = plain(this._title(), 120);
+    if (this._heading.textContent !== title) this._heading.textContent = title;
   }
 
   focus() {
@@ -278,7 +278,11 @@ export class Pane {
     this._state.textContent = labels[this.state];
     this._state.className = `badge ${this.state}`;
     this._stop.hidden = !this.running;
-    this._onChange();
+    const now = `${this.state} ${this._dock.count}`;
+    if (now !== this._reported) {
+      this._reported = now;
+      this._onChange();
+    }
   }
 
   // -- scrolling -------------------------------------------------------------------------------
@@ -313,7 +317,11 @@ export class Pane {
 
   async _cancel(turn) {
     try {
-      await api.cancelTurn(turn.id);
+      await api.cancelTurn(turn.id).catch((error) => {
+        // A message that was sent past the relay is not in its queue.
+        if (error.status !== 404 || turn.state === "accepted") throw error;
+        return api.cancelSession(this.session);
+      });
     } catch (error) {
       turn.note(`Not stopped: ${plain(error.message)}`);
     }

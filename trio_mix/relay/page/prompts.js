@@ -10,7 +10,14 @@ const LONGEST = 100_000;
 const REQUEST = new Set(["id", "sessionId", "toolName", "description", "action", "path", "params"]);
 const QUIET = new Set(["type", "turnId", "parentToolCallId"]);
 
-/** A value in full, with hidden characters as marks; a long one can be scrolled. */
+/** A text in full, with all hidden characters as marks. */
+function whole(tag, text, attributes = {}) {
+  const element = el(tag, attributes);
+  appendText(element, String(text), { strict: true });
+  return element;
+}
+
+/** A value in full; a long one can be scrolled. */
 function value(name, given) {
   const text = typeof given === "string" ? given : JSON.stringify(given, null, 2);
   const box = el("pre", { class: "value", dir: "ltr", tabindex: "0", role: "group" });
@@ -23,9 +30,14 @@ function value(name, given) {
   return el(
     "div",
     { class: "row" },
-    el("dt", {}, plain(name, 80), note && el("span", { class: "size" }, ` (${note})`)),
+    el("dt", {}, whole("span", name), note && el("span", { class: "size" }, ` (${note})`)),
     el("dd", {}, box),
   );
+}
+
+function outcome({ granted, by }, tool) {
+  const who = by ? plain(by, 80) : "another client";
+  return `${granted ? "Allowed" : "Denied"} by ${who}: ${plain(tool, 80)}`;
 }
 
 class Prompt {
@@ -65,15 +77,15 @@ class Permission extends Prompt {
     const extra = Object.keys(data).filter((name) => !REQUEST.has(name) && !QUIET.has(name));
     const params = data.params ?? {};
     const fields = typeof params === "object" && !Array.isArray(params) ? Object.entries(params) : [["params", params]];
-    const shown = [
+    const given = [
       ["Action", data.action],
       ["Path", data.path],
       ["Description", data.description],
-      ...fields,
       ...extra.map((name) => [name, data[name]]),
-    ].filter(([, given]) => given !== undefined && given !== null && given !== "");
+    ].filter(([, each]) => each !== undefined && each !== null && each !== "");
+    const shown = [...given, ...fields];
     const size = JSON.stringify(shown).length;
-    const rows = size > LONGEST ? [] : shown.map(([name, given]) => value(name, given));
+    const rows = size > LONGEST ? [] : shown.map((each) => value(...each));
     const buttons = [dock.guard.button("Deny", () => this.decide(false), { class: "deny" })];
     if (size > LONGEST) {
       this.status.textContent =
@@ -83,7 +95,7 @@ class Permission extends Prompt {
     }
     this.buttons.append(...buttons);
     this.element.append(
-      el("h3", { id: this.label }, "Allow ", el("code", {}, tool), "?"),
+      el("h3", { id: this.label }, "Allow ", whole("code", data.toolName || "a tool"), "?"),
       data.parentToolCallId ? el("p", { class: "note" }, "A sub-agent asks.") : "",
       el("dl", {}, ...rows),
       this.status,
@@ -92,17 +104,17 @@ class Permission extends Prompt {
   }
 
   decide(grant) {
-    const verb = grant ? "allowed" : "denied";
-    this.answer(
-      () => api.decide(this.id, grant),
-      () => this.dock.close(this, `You ${verb} ${plain(this.data.toolName, 80)}`),
-    );
+    this.choice = grant;
+    this.answer(() => api.decide(this.id, grant), () => this.mine());
+  }
+
+  mine() {
+    this.dock.close(this, `You ${this.choice ? "allowed" : "denied"} ${plain(this.data.toolName, 80)}`);
   }
 
   settled(data) {
-    const verb = data.granted ? "Allowed" : "Denied";
-    const by = data.by ? ` by ${plain(data.by, 80)}` : this.answered ? " by you" : " by another client";
-    this.dock.close(this, `${verb}${by}: ${plain(this.data.toolName, 80)}`);
+    if (this.answered && this.choice === data.granted) this.mine();
+    else this.dock.close(this, outcome(data, this.data.toolName));
   }
 }
 
@@ -110,14 +122,11 @@ class Notification extends Prompt {
   constructor(dock, id, turn, data) {
     super(dock, id, turn, data);
     this.title = `Message from the agent: ${plain(data.title || data.message, 80)}`;
-    const message = el("div", { class: "message", dir: "auto" });
-    appendText(message, String(data.message ?? ""), { strict: true });
+    const message = whole("div", data.message ?? "", { class: "message", dir: "auto" });
     const choices = Array.isArray(data.choices) ? data.choices : [];
     if (data.responseType === "choice" && choices.length) {
       for (const choice of choices.map(String)) {
-        const label = el("span");
-        appendText(label, choice, { strict: true });
-        this.buttons.append(dock.guard.button(label, () => this.respond("choice", choice)));
+        this.buttons.append(dock.guard.button(whole("span", choice), () => this.respond("choice", choice)));
       }
     } else if (data.responseType === "text" || data.responseType === "choice") {
       const field = el("input", { type: "text", "aria-label": "Your answer", autocomplete: "off" });
@@ -130,7 +139,7 @@ class Notification extends Prompt {
     }
     this.element.classList.add("notification", `kind-${/^[a-z]+$/.test(data.notificationType) ? data.notificationType : "info"}`);
     this.element.append(
-      el("h3", { id: this.label }, plain(data.title || "Message", 120)),
+      whole("h3", data.title || "Message", { id: this.label }),
       data.parentToolCallId ? el("p", { class: "note" }, "A sub-agent asks.") : "",
       message,
       this.status,
@@ -151,7 +160,8 @@ class Notification extends Prompt {
 export class Dock {
   /**
    * @param {object} options
-   * @param {(turn: string, text: string) => void} options.onClosed records an outcome in the turn.
+   * @param {(turn: string, content: string | Element) => void} options.onClosed records an outcome, or
+   *   a message, in the turn.
    * @param {() => void} options.onChange
    */
   constructor({ name, onClosed, onChange }) {
@@ -174,8 +184,13 @@ export class Dock {
     this._ask(`permission ${data.id}`, turn, data, Permission);
   }
 
+  /** Ask what a notification asks for; its text stays in the turn. */
   notification(turn, data) {
-    this._ask(`notification ${data.id}`, turn, data, Notification);
+    const key = `notification ${data.id}`;
+    if (this._open.has(key) || this._waiting.has(key)) return;
+    const text = [data.title, data.message].filter((each) => typeof each === "string" && each).join(": ");
+    this._onClosed(turn, whole("span", text, { class: "message", dir: "auto" }));
+    this._ask(key, turn, data, Notification);
   }
 
   _ask(key, turn, data, Kind) {
@@ -202,8 +217,7 @@ export class Dock {
     const waiting = this._waiting.get(key);
     if (waiting) {
       this._waiting.delete(key);
-      const by = data.by ? ` by ${plain(data.by, 80)}` : "";
-      this._onClosed(waiting.turn, `${data.granted ? "Allowed" : "Denied"}${by}: ${plain(waiting.data.toolName, 80)}`);
+      this._onClosed(waiting.turn, outcome(data, waiting.data.toolName));
     }
     this._open.get(key)?.settled(data);
   }
@@ -212,7 +226,7 @@ export class Dock {
   turnOver(turn) {
     for (const [key, waiting] of this._waiting) if (waiting.turn === turn) this._waiting.delete(key);
     for (const prompt of [...this._open.values()]) {
-      if (prompt.turn === turn) this.close(prompt, `Not answered: ${prompt.title}`);
+      if (prompt.turn === turn) this.close(prompt, `No longer open: ${prompt.title}`);
     }
   }
 
