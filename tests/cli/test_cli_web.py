@@ -93,6 +93,17 @@ async def test_a_named_server_is_used_and_its_events_are_kept(
         assert log.exists()
 
 
+async def test_a_server_that_does_not_respond_is_reported_and_the_page_is_served(
+    start_command: StartCommand, tmp_path: Path
+) -> None:
+    options = ("--server", "http://127.0.0.1:9", "--log", f"sqlite:{tmp_path}/l.db", "--port", "0")
+    async with start_command("web", *options, "--no-open") as process:
+        url = (await _started(process)).partition("/relay/page/")[0]
+        assert (await call(Address(url), "GET", "/relay/page/")).status == 200
+        assert process.stderr is not None
+        assert b"http://127.0.0.1:9 does not respond yet" in await process.stderr.receive_some()
+
+
 async def test_a_mistake_is_one_line(run_command: RunCommand) -> None:
     for options, problem in (
         (("--log", "file.db"), "sqlite:PATH"),

@@ -39,6 +39,8 @@ _DEFAULT_LOG: Final = "sqlite:relay.db"
 _LOG_LIMIT: Final = 1000
 _LOG_BYTES: Final = 16 * 2**20
 _DRAIN: Final = 2.0
+_FIRST_ANSWER: Final = 3.0
+"""Seconds that the server has to respond before the page is opened."""
 
 
 async def run_web(
@@ -82,6 +84,10 @@ async def run_web(
         )
         async with trio.open_nursery() as nursery:
             url = await nursery.start(relay.serve, "127.0.0.1", port)
+            with trio.move_on_after(_FIRST_ANSWER) as scope:
+                await relay.wait_ready()
+            if scope.cancelled_caught:
+                print_error(f"{server.shown_url} does not respond yet: the page shows when it does")
             page = f"{url}{PAGE_PATH}#token={token}"
             which = f"the bundled server (API generation: {api})"
             print(f"a page for {which if server.url is None else server.shown_url} is at")

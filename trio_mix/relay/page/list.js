@@ -68,6 +68,7 @@ export class SessionList {
       this._status.textContent = rows.length ? "" : "There are no sessions yet.";
     } catch (error) {
       this._status.textContent = `The sessions cannot be listed: ${plain(error.message)}`;
+      this._loadedAt = -Infinity; // with the next poll
     }
     this.show();
     this._onChange();
