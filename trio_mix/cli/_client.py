@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -11,7 +11,9 @@ import trio
 from trio_mix import Mix, RetryConfig
 from trio_mix._http import sanitize_url
 from trio_mix._rest._server_url import DEFAULT_SERVER_URL, checked_url
-from trio_mix.errors import MixError
+from trio_mix.cli._errors import NoMixServer
+from trio_mix.cli.ui._text import excerpt
+from trio_mix.errors import ErrorResponse, MixError, NoSuchOperation
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["Connection", "open_client"]
 
 _TIMEOUT: Final = 60.0
+_SERVER_ERROR: Final = 500
+_NOT_ADMITTED: Final = (401, 403, 407)
 
 
 @attrs.define(kw_only=True)
@@ -77,13 +81,39 @@ async def open_client(server: Connection) -> AsyncIterator[Mix]:
     """Open a client on a server that responds.
 
     A stream retries its first connection for some time, but a user at a terminal wants to see at
-    once that the address is wrong. So one plain request is sent first. Any response to it is
+    once that the address is wrong. So one plain request is sent first. An error of a Mix server is
     accepted: the oldest servers have no ``/health``.
 
     Raises:
       ConnectionFailed, RequestTimeout: nothing responds at the address.
+      NoMixServer: another kind of server responds.
     """
     async with server.client() as mix:
-        with suppress(MixError):
+        try:
             await mix.system.health_check()
+        except MixError as error:
+            if _is_of_another_server(error):
+                kind = error.headers.get("content-type", "").partition(";")[0]
+                what = "a web page" if kind == "text/html" else excerpt(kind, 60)
+                if error.status_code >= _SERVER_ERROR:
+                    raise NoMixServer(
+                        f"{server.shown_url} answers /health with {what} (HTTP "
+                        f"{error.status_code}): a proxy there does not reach the Mix server"
+                    ) from error
+                raise NoMixServer(
+                    f"{server.shown_url} is no Mix server: it answers /health with {what} (HTTP "
+                    f"{error.status_code}). Check host, port and path of the address; "
+                    "`trio-mix doctor` examines it"
+                ) from error
         yield mix
+
+
+def _is_of_another_server(error: MixError) -> bool:
+    """Return whether no Mix server responds so.
+
+    Their errors are of the API's shape, and their routers and the oldest servers answer in plain
+    text. A proxy may require a login.
+    """
+    if isinstance(error, ErrorResponse | NoSuchOperation) or error.status_code in _NOT_ADMITTED:
+        return False
+    return not error.headers.get("content-type", "text/plain").startswith("text/plain")

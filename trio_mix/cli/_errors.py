@@ -8,10 +8,12 @@ Rules:
    argument or a method of the library.
 4. A reader that exits early (``| head``) is no error: exit code 0, and nothing is printed.
 5. An unreachable server is reported in few words; the traceback has the library's message.
+6. A web page is named, never quoted.
 """
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 import sys
@@ -60,6 +62,12 @@ _SERVE = (
 )
 
 
+_WEB_PAGE: Final = re.compile(
+    r"""(?P<quote>['"])\s*<(?:!doctype|html|head|body|\?xml|!--)(?:\\.|(?!(?P=quote)).)*(?P=quote)""",
+    re.IGNORECASE | re.DOTALL,
+)
+"""A quoted web page in a message of the library."""
+
 PROXY_REMEDY: Final = "check the proxy, or add the host to the variable NO_PROXY"
 
 
@@ -69,6 +77,10 @@ class CommandUsageError(Exception):
 
 class CommandFailure(Exception):
     """A command did not do what it was asked to, for a reason that is no error of the library."""
+
+
+class NoMixServer(CommandFailure):
+    """What responds at the address is no Mix server."""
 
 
 def leaf_errors(error: BaseException) -> list[BaseException]:
@@ -95,7 +107,7 @@ def exit_code(error: BaseException) -> int:
             return exit_code(cause)
         case errors.AgentError() if _wants_key(error):
             return REFUSED
-        case errors.TransportError() | errors.ReconnectFailed():
+        case errors.TransportError() | errors.ReconnectFailed() | NoMixServer():
             return NO_SERVER
         case OSError(filename=name) if name is not None:
             return USAGE
@@ -123,24 +135,31 @@ def why_unreachable(error: BaseException) -> str:
     """Return in few words why a server is unreachable; empty if no short reason is known."""
     for each in _chain(error):
         match each:
+            case ssl.SSLError(reason="WRONG_VERSION_NUMBER" | "HTTP_REQUEST"):
+                return "the server does not use TLS at this port: write http:// if that is right"
             case socket.gaierror():
                 return "the host name cannot be resolved"
             case ConnectionRefusedError():
                 return "the connection was refused: no server listens there"
+            case ssl.SSLError():
+                return ""  # the library's message names the certificate
             case OSError(strerror=str() as reason):
                 return f"the server cannot be reached: {reason}"
     return ""
 
 
 def _problem(error: BaseException) -> str:
-    if isinstance(error, errors.ConnectionFailed) and not error.sent and not is_tls(error):
+    if isinstance(error, errors.ConnectionFailed) and not error.sent:
         why, address = why_unreachable(error), urlsplit(error.request.url)
         if why:
             through = f"through the proxy {error.proxy}: " if error.proxy else ""
             return f"{address.scheme}://{address.netloc}: {through}{why}"
+    if isinstance(error, OSError) and error.strerror:
+        of = f"{error.filename}: " if error.filename is not None else ""
+        return f"{of}{error.strerror}"
     if not isinstance(error, errors.TrioMixError):
         return str(error) or type(error).__name__
-    text = str(error)
+    text = _WEB_PAGE.sub("a web page", str(error))
     for each in _chain(error):
         if isinstance(each, errors.MixError | errors.TransportError):
             text = text.replace(str(each.request), f"{each.request.method} {each.request.url}")

@@ -11,6 +11,7 @@ import trio
 from trio_mix._http import sanitize_url
 from trio_mix._rest._server_url import DEFAULT_SERVER_URL
 from trio_mix.cli._errors import CommandUsageError
+from trio_mix.cli._listening import listening
 from trio_mix.cli.ui._library_terms import without_library_terms
 from trio_mix.cli.ui._text import clean
 from trio_mix.testing import record, replay
@@ -47,17 +48,17 @@ async def record_to(
         )
     except ValueError as error:
         raise CommandUsageError(without_library_terms(str(error))) from error
-    try:
-        async with recorder:
+    async with listening(recorder, host, port):
+        try:
             print(
                 f"recording {sanitize_url(upstream)} at {recorder.url} into {file}; Ctrl-C ends it",
                 flush=True,
             )
             await trio.sleep_forever()
-    finally:
-        print(f"{recorder.exchanges} requests recorded", file=sys.stderr, flush=True)
-        if recorder.full:
-            print("the file reached its largest size: the rest is missing", file=sys.stderr)
+        finally:
+            print(f"{recorder.exchanges} requests recorded", file=sys.stderr, flush=True)
+            if recorder.full:
+                print("the file reached its largest size: the rest is missing", file=sys.stderr)
 
 
 async def replay_from(
@@ -80,7 +81,7 @@ async def replay_from(
         )
     except ValueError as error:
         raise CommandUsageError(without_library_terms(str(error))) from error
-    async with server:
+    async with listening(server, host, port):
         count = len(server.recording.exchanges)
         print(f"replaying {count} requests at {server.url}; Ctrl-C stops it", flush=True)
         try:

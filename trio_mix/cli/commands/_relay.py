@@ -12,6 +12,7 @@ import trio
 
 from trio_mix._http import sanitize_url
 from trio_mix.cli._errors import FAILED, OK, CommandUsageError
+from trio_mix.cli._listening import binding
 from trio_mix.cli.commands._relay_settings import (
     DEFAULT_LISTEN,
     DEFAULT_LOG,
@@ -61,7 +62,8 @@ async def run_relay(stop: trio.Event, given: RelaySettings, config: Path | None)
         **cast("dict[str, Any]", limits | counts),
     )
     async with relay, trio.open_nursery() as nursery:
-        url = await nursery.start(relay.serve, host, port)
+        with binding(host, port):
+            url = await nursery.start(relay.serve, host, port)
         shown = sanitize_url(upstream)
         print(f"relay of {shown} at {url}; Ctrl-C stops it", flush=True)
         if settings.page:

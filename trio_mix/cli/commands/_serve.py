@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from trio_mix.cli._errors import CommandUsageError
+from trio_mix.cli._listening import listening
 from trio_mix.cli._options import NONE_ALLOWED
 from trio_mix.cli.ui._library_terms import without_library_terms
 from trio_mix.testing import MixServer
@@ -47,7 +48,7 @@ async def serve(
     except ValueError as error:
         raise CommandUsageError(without_library_terms(str(error))) from error
     with ExitStack() as at_the_end:
-        async with made as server:
+        async with listening(made, host, port) as server:
             line = f"Mix server (API generation: {api}) at {server.url}; Ctrl-C stops it"
             print(line, flush=True)
             # A terminal writes no line end after its ^C.

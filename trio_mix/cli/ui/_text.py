@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+import textwrap
 from contextlib import suppress
 
 from trio_mix._terminal_text import clean, escape
 
-__all__ = ["clean", "escape", "excerpt", "print_error"]
+__all__ = ["clean", "escape", "excerpt", "print_error", "wrapped"]
 
 _EXCERPT = 200
+_NARROWEST = 20
 _LOOKED_AT = 64 * 1024  # characters of a text that an excerpt is made of
 
 
@@ -21,6 +24,17 @@ def excerpt(text: str, limit: int = _EXCERPT) -> str:
 
 
 def print_error(problem: str) -> None:
-    """Print one line on stderr, unless stderr is gone."""
+    """Print one line on stderr, unless stderr is gone. A terminal gets it wrapped at words."""
     with suppress(OSError):
-        print("trio-mix:", escape(" ".join(problem.split())), file=sys.stderr, flush=True)
+        line = f"trio-mix: {escape(' '.join(problem.split()))}"
+        print(wrapped(line) if sys.stderr.isatty() else line, file=sys.stderr, flush=True)
+
+
+def wrapped(text: str) -> str:
+    """Return the text with line ends at words, as the terminal is wide; no word is broken."""
+    width = max(shutil.get_terminal_size().columns - 1, _NARROWEST)
+    lines = (
+        textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False)
+        for line in text.split("\n")
+    )
+    return "\n".join("\n".join(each) for each in lines)
