@@ -143,7 +143,7 @@ class TurnRouter:
         """Apply what happened to a turn beside its events; return whether that changed it."""
         self._streaming = None
         if what is Input.SENDING:
-            turn.unnamed = self.traits.turn_ids
+            turn.unnamed = (turn.unnamed or []) if self.traits.turn_ids else None
             turn.answer_due = turn.events_due = self.traits.answers is not False
             turn.overlap = "ids" if self._owners.others else turn.overlap
         elif what is Input.ACCEPTED:
@@ -153,8 +153,7 @@ class TurnRouter:
         changed = turn.step(what)
         if changed and what is Input.RESEND:
             turn.held.take()
-            turn.named_events.clear()
-            turn.turn_id, turn.unnamed = None, False
+            turn.turn_id = turn.unnamed = None
             turn.doubt = None
         if turn.over and self._owners.ours is turn:
             self._repeated_errors.ended(turn)
@@ -168,10 +167,10 @@ class TurnRouter:
           turn: the turn.
           turn_id: its id; None: no answer came, or it had no id (rule 9).
         """
-        if not turn.unnamed:
+        if turn.unnamed is None:
             return Route()
-        turn.turn_id, turn.unnamed = turn_id, False
-        held, turn.named_events = turn.named_events, []
+        held, turn.unnamed = turn.unnamed, None
+        turn.turn_id = turn_id
         return self.route([event for _, event in held], [each for each, _ in held])
 
     def route(self, events: Iterable[Event], turn_ids: Iterable[str | None] = ()) -> Route:
@@ -318,10 +317,10 @@ class TurnRouter:
         turn = self._owners.ours
         if turn is None or turn.phase is _REGISTERED or turn.phase is _ENDED:
             return NOBODY
-        if turn.unnamed:
-            turn.named_events.append((turn_id, event))
-            if len(turn.named_events) > _MOST_NAMED:
-                del turn.named_events[0]
+        if turn.unnamed is not None:
+            turn.unnamed.append((turn_id, event))
+            if len(turn.unnamed) > _MOST_NAMED:
+                del turn.unnamed[0]
             return HELD
         if turn.turn_id is None:
             return self._route(event)

@@ -33,14 +33,13 @@ class SignsOfLife:
     def __init__(self, turn: Turn, now: float) -> None:
         self.connected: bool = True
         self._turn = turn
-        self._clock = 0.0  # the time with a connection, all in all
-        self._clock_at = now
         self.begin(now)
 
     def begin(self, now: float) -> None:
         """Count everything from now on."""
-        self._advance(now)
-        self._begun = self._restored = self._last_sign = self._last_heard = self._clock
+        # The time with a connection, and when that was.
+        self._clock, self._clock_at = 0.0, now
+        self._restored = self._last_sign = self._last_heard = 0.0
         self._events, self._heard = self._turn.events, self._turn.heard
         self._growth = 0
         self._absent_since: float | None = None
@@ -134,7 +133,7 @@ class SignsOfLife:
     @property
     def up(self) -> float:
         """Seconds with a connection since `begin`."""
-        return self._clock - self._begun
+        return self._clock
 
     @property
     def up_since_restored(self) -> float:

@@ -148,10 +148,9 @@ class Turn:
     """The ticket of its message, if it has one."""
     turn_id: str | None = None
     """The id that a relay has given it; None until the answer to its POST has come."""
-    unnamed: bool = False
-    """Whether a relay was asked to send it and has not answered yet."""
-    named_events: list[tuple[str, Event]] = attrs.field(factory=list)
-    """Events with a turn id that arrived meanwhile."""
+    unnamed: list[tuple[str, Event]] | None = None
+    """The events with turn ids that have arrived since a relay was asked to send it; None: it was
+    not, or it has answered."""
     resumed: bool = False
     """Whether another process, or an earlier attempt, may have sent the message: its ticket and the
     stored messages show whether it did."""
@@ -167,7 +166,7 @@ class Turn:
     @property
     def heard(self) -> int:
         """How many events were its own, or are held back until their owner is known."""
-        return self.events + len(self.held) + len(self.named_events)
+        return self.events + len(self.held) + len(self.unnamed or ())
 
     @property
     def bound(self) -> bool:
