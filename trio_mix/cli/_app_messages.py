@@ -1,4 +1,4 @@
-"""Defines the commands that send or follow messages: ask, chat, watch, browser."""
+"""Defines the commands that send or follow messages: ask, chat, watch, browser, acp."""
 
 from __future__ import annotations
 
@@ -251,6 +251,17 @@ def browser(
     return run_async(common, _browser.browser, common.connection(), options)
 
 
+def acp(*, common: Common = NO_COMMON) -> int:
+    """Serve an editor that speaks the Agent Client Protocol on stdin and stdout.
+
+    Editors start this command by themselves: put it into their settings. Each session of the
+    editor is a session of the Mix server, and is kept.
+    """
+    from trio_mix.cli.commands import _acp  # only editors need it
+
+    return run_async(common, _acp.acp, common.server)
+
+
 _COMMANDS = (
     (
         ask,
@@ -295,5 +306,9 @@ _COMMANDS = (
             "trio-mix browser --allow-host localhost:3000",
             'trio-mix browser --session "$ID" --window',
         ),
+    ),
+    (
+        acp,
+        examples("trio-mix acp", "trio-mix acp --server http://localhost:8088"),
     ),
 )

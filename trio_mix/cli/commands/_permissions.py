@@ -109,7 +109,7 @@ class PermissionDecisions:
         with self.while_asking():
             answer = await self.prompt.ask(event, offer_always=not is_shell(event))
         if answer == "always":
-            self._always.add(_identity(event))
+            self._always.add(identity(event))
         return answer != "no"
 
     async def respond(self, event: NotificationEvent) -> Response | None:
@@ -137,7 +137,7 @@ class PermissionDecisions:
         return self.everything and event.response_type == "acknowledge"
 
     def _is_granted(self, event: PermissionEvent) -> bool:
-        return self.everything or event.tool_name in self.tools or _identity(event) in self._always
+        return self.everything or event.tool_name in self.tools or identity(event) in self._always
 
 
 def is_shell(event: PermissionEvent) -> bool:
@@ -147,6 +147,6 @@ def is_shell(event: PermissionEvent) -> bool:
     return bool(words & _SHELL)
 
 
-def _identity(event: PermissionEvent) -> str:
+def identity(event: PermissionEvent) -> str:
     parts = (event.tool_name, event.action, event.path, event.description, event.params)
     return to_json([*parts, event.parent_tool_call_id is not None])

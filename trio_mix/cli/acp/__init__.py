@@ -1,0 +1,1 @@
+"""The Agent Client Protocol: editors drive Mix sessions over standard input and output."""
