@@ -120,7 +120,8 @@ class Mixture:
             await mix.messages.get_history()
         except errors.ResponseValidationError as error:
             found = error
-        assert found is None or len(found.items) == 2
+        # Nothing is readable of an answer that was queued for the other mixture's request.
+        assert found is None or len(found.items) in (0, 2)
 
     async def redirect(self, mix: Mix) -> None:
         self._answer(b"", 307, {"Location": f"{_PATH}?again=1"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -54,7 +55,7 @@ class Editor:
     async def start(self, **capabilities: Any) -> str:
         """Initialize, and return the id of a new session."""
         await self.request("initialize", protocolVersion=1, clientCapabilities=capabilities)
-        new = await self.request("session/new", cwd="/home/user/project", mcpServers=[])
+        new = await self.request("session/new", cwd="/srv/project", mcpServers=[])
         return str(new["sessionId"])
 
     async def prompt(self, session: str, text: str) -> Any:
@@ -102,7 +103,7 @@ async def open_editor(server: MixServer) -> AsyncIterator[Editor]:
     editor.peer = Peer(
         ours,
         ours,
-        {name: lambda params, name=name: editor.answer(name, params) for name in questions},
+        {name: partial(editor.answer, name) for name in questions},
         {"session/update": editor.update},
     )
     async with Mix(server.url, network=server.network) as mix, trio.open_nursery() as nursery:

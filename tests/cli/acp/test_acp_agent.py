@@ -280,7 +280,7 @@ async def test_notifications_reach_the_user(autojump_clock: MockClock) -> None:
     name = Notify("Which name?", title="Name", response="text")
     steps = (inform, choose, name, Say("end"))
     form = {"action": "accept", "content": {"answer": "blue"}}
-    rich = {"elicitation": {"form": {}}, "session": {"notices": {}}}
+    rich: dict[str, Any] = {"elicitation": {"form": {}}, "session": {"notices": {}}}
 
     async with session(*steps, capabilities=rich) as (editor, session_id, server):
         editor.answers[FORM] = form

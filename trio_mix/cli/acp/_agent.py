@@ -217,6 +217,7 @@ class Agent:
         return self._run_prompt(request.session_id, text, scope)
 
     async def _run_prompt(self, session_id: str, text: str, scope: trio.CancelScope) -> object:
+        await trio.lowlevel.checkpoint()
         try:
             with scope:
                 return await self._turn(session_id, text)
@@ -268,6 +269,7 @@ class Agent:
         task_status: trio.TaskStatus[SessionStream | errors.TrioMixError],
     ) -> None:
         """Keep the stream of a session open until it is closed or fails."""
+        await trio.lowlevel.checkpoint()
         questions = Questions(self._peer, self._capabilities or ClientCapabilities())
         started = False
         try:

@@ -105,6 +105,7 @@ class Questions:
         try:
             response = await self._peer.request("session/request_permission", params)
         except RPCError:
+            await trio.lowlevel.checkpoint()
             return None
         match response:
             case {"outcome": {"outcome": "selected", "optionId": str(chosen)}}:
@@ -130,6 +131,7 @@ class Questions:
         try:
             response = await self._peer.request("elicitation/create", params)
         except RPCError:
+            await trio.lowlevel.checkpoint()
             return None
         match response:
             case {"action": "accept", "content": {"answer": str(answer)}} if (
