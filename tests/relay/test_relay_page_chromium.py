@@ -310,9 +310,7 @@ async def test_sessions_side_by_side_with_notifications_and_files(
             await tab.until("document.querySelectorAll('.pane').length == 2")
             await tab.until("document.querySelectorAll('.badge.opening').length == 0")
             await tab.say("ask")  # in the first one
-            await tab.value("document.querySelectorAll('.composer textarea')[1].focus()")
-            await tab.type("hi")
-            await tab.press("Enter")
+            await tab.say_in(2, "hi")
             await tab.until_text("Hello.", ".pane:nth-of-type(2) .log")
             await tab.until_text("Which?", ".prompt")
             await tab.until("document.title == '(1) Mix'")

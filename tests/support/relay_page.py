@@ -136,8 +136,12 @@ class PageTab:
         await self.until("document.querySelector('.pane > header .badge:not(.opening)')")
 
     async def say(self, text: str) -> None:
-        """Type a message and send it."""
-        await self.value("document.querySelector('.composer textarea').focus()")
+        """Type a message and send it, in the first session."""
+        await self.say_in(1, text)
+
+    async def say_in(self, number: int, text: str) -> None:
+        """Type a message and send it, in one of the open sessions."""
+        await self.value(f"document.querySelectorAll('.composer textarea')[{number - 1}].focus()")
         await self.type(text)
         await self.press("Enter")
 

@@ -150,7 +150,7 @@ export class SessionList {
     open.append(
       el("span", { class: "title" }, title),
       badge,
-      el("span", { class: "size" }, counted(count, "message")),
+      el("span", { class: "size" }, count ? counted(count, "message") : "no messages"),
     );
     const item = el(
       "li",

@@ -25,11 +25,11 @@ function value(name, given) {
   const lines = text.split("\n").length;
   const size = lines > 1 ? `, ${counted(lines, "line")}` : "";
   box.setAttribute("aria-label", `${name}, ${counted(text.length, "character")}${size}`);
-  const long = text.length > 400 || lines > 8;
-  const note = long ? `${counted(text.length, "character")}${size}: scroll to read all` : "";
+  const long = text.length > 400 || lines > 8 || String(name).length > 40;
+  const note = text.length > 400 || lines > 8 ? `${counted(text.length, "character")}${size}: scroll to read all` : "";
   return el(
     "div",
-    { class: "row" },
+    { class: long ? "row long" : "row" },
     el("dt", {}, whole("span", name), note && el("span", { class: "size" }, ` (${note})`)),
     el("dd", {}, box),
   );
