@@ -32,7 +32,7 @@ def redis_of_all_tests() -> Iterator[RedisServer]:
     program = find_redis()
     if program is None:
         pytest.skip(NO_REDIS)
-    with RedisServer(program) as server:
+    with RedisServer(program, options=("--appendonly", "yes")) as server:
         yield server
 
 

@@ -203,7 +203,7 @@ async def test_the_first_answer_to_a_permission_request_counts(
             assert feed.open_requests(start.position) == []
             request = json.loads(data)
             assert request["turnId"] == sent.turn.turn_id
-            assert hub.session_of_request(request["id"]) == session
+            assert await hub.session_of_request(request["id"]) == session
             results: list[object] = []
 
             async def decide(grant: bool, subject: str) -> None:

@@ -54,7 +54,8 @@ def turn(name: str, session: str = "s", key: str | None = None) -> TurnRecord:
 class Followed:
     """What a follower was notified of."""
 
-    def __init__(self) -> None:
+    def __init__(self, owner: str = "") -> None:
+        self.owner = owner
         self.notes: list[object] = []
         self.changed = trio.Event()
 
@@ -77,6 +78,9 @@ class Followed:
     async def answer(self, session_id: str, request: Mapping[str, object]) -> Mapping[str, object]:
         await trio.lowlevel.checkpoint()
         return {"session": session_id, **request}
+
+    def session_of(self, request_id: str) -> str | None:
+        return f"session of {request_id}"
 
     def unowned(self, session_id: str | None) -> None:
         self._note(("unowned", session_id))
@@ -116,9 +120,11 @@ async def test_the_sessions_of_a_relay_that_ends_without_a_word_are_taken_over(
         RedisLog(redis.url, lease_ttl=TTL) as one,
         RedisLog(redis.url, lease_ttl=TTL) as two,
     ):
-        follower = Followed()
-        two.peers.serve(follower)
         lease = await one.acquire("s")
+        with pytest.raises(SessionOwned) as owned:
+            await two.acquire("s")
+        follower = Followed(owned.value.owner)
+        two.peers.serve(follower)
         await two.outbox.accept(turn("t"))
         two.peers.follow("s", follower)
         await follower.until("resumed")
@@ -205,9 +211,13 @@ async def test_a_server_that_is_away_is_an_error_at_once_and_is_used_again_when_
         with pytest.raises(LogError, match="unix://"):
             await log.outbox.accept(turn("t"))
         assert log.statistics().failures >= 2
-        redis.start()  # without its data: the functions are loaded again
         follower.notes.clear()
+        redis.start()
+        redis.command("FLUSHALL")
+        redis.command("FUNCTION", "FLUSH")  # loaded again with the first call
         await follower.until("resumed")
+        while not log.peers.connected:
+            await trio.lowlevel.checkpoint()
         with pytest.raises(Fenced):
             await lease.append(made(lease, 1))
         again = await log.acquire("s", seen=lease.newest)

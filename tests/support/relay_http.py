@@ -230,7 +230,8 @@ class ScriptedHub:
         self.feeds[turn.session_id].finish(turn_id, Outcome(kind="cancelled"))
         return cast("TurnRecord", await self.turn(turn_id))
 
-    def session_of_request(self, request_id: str) -> str | None:
+    async def session_of_request(self, request_id: str) -> str | None:
+        await trio.lowlevel.checkpoint()
         return self.requests_of.get(request_id)
 
     async def decide(self, permission_id: str, *, grant: bool, subject: str) -> Answer:

@@ -18,7 +18,7 @@ from trio_mix.relay._ids import epoch_of, sequence_of
 from trio_mix.relay._records import Chunk, Gap
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from trio_mix.relay._records import LoggedEvent
 
@@ -112,6 +112,10 @@ class Ring:
         """Append events that are stored, in order."""
         if not events:
             return
+        if events[-1].id - events[0].id != len(events) - 1:  # of several epochs
+            for run in _runs(events):
+                self.append(run)
+            return
         batch = _Batch(events, self.newest)
         self._batches.append(batch)
         self.newest = batch.newest
@@ -157,3 +161,12 @@ class Ring:
 
     def _join(self, events: Sequence[LoggedEvent], position: int, *, relay: bool) -> Chunk:
         return join_events(events, position, relay=relay, pipeline=self.pipeline)
+
+
+def _runs(events: Sequence[LoggedEvent]) -> Iterator[Sequence[LoggedEvent]]:
+    """Split events where their ids are not consecutive."""
+    start = 0
+    for at in range(1, len(events) + 1):
+        if at == len(events) or events[at].id != events[at - 1].id + 1:
+            yield events[start:at]
+            start = at

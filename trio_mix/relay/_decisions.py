@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from trio_mix._mix import Mix
-    from trio_mix.relay._owner import SessionOwner
+    from trio_mix.relay._session import RelaySession
 
 __all__ = ["Decisions"]
 
@@ -43,12 +43,12 @@ class Decisions:
 
     Args:
       mix: the client of the server.
-      owners: the open sessions.
+      sessions: the open sessions.
     """
 
-    def __init__(self, mix: Mix, owners: Mapping[str, SessionOwner]) -> None:
+    def __init__(self, mix: Mix, sessions: Mapping[str, RelaySession]) -> None:
         self._mix = mix
-        self._owners = owners
+        self._sessions = sessions
         self._decisions: OrderedDict[str, _Decision] = OrderedDict()
 
     def session_of(self, request_id: str) -> str | None:
@@ -56,9 +56,9 @@ class Decisions:
 
         Also of one that is answered already.
         """
-        for owner in self._owners.values():
-            if request_id in owner.events.asked:
-                return owner.session_id
+        for session in self._sessions.values():
+            if session.asked(request_id):
+                return session.session_id
         return None
 
     async def decide(
@@ -94,8 +94,9 @@ class Decisions:
 
     def _decided_before(self, permission_id: str) -> _Decision | None:
         """Return the decision of an earlier relay about a request of a running turn, if any."""
-        for owner in self._owners.values():
-            if permission_id in owner.events.answered:
+        for session in self._sessions.values():
+            owner = session.owner
+            if owner is not None and permission_id in owner.events.answered:
                 granted, subject = owner.events.answered[permission_id]
                 decision = _Decision(granted, subject, answer=_decided(permission_id, granted))
                 decision.done.set()
@@ -125,9 +126,9 @@ class Decisions:
             decision.done.set()
 
     def _report(self, permission_id: str, decision: _Decision, session_id: str | None) -> None:
-        owner = None if session_id is None else self._owners.get(session_id)
-        if owner is not None:
-            owner.settled_permission(
+        session = None if session_id is None else self._sessions.get(session_id)
+        if session is not None and session.owner is not None:
+            session.owner.settled_permission(
                 permission_id, granted=decision.grant, subject=decision.subject
             )
 

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Final
 
 import trio
 
-from trio_mix import errors
 from trio_mix.relay._cursor import join_events, missed_after
-from trio_mix.relay._errors import UpstreamUnavailable
 from trio_mix.relay._ids import parse_position
 from trio_mix.relay._log import Extent
-from trio_mix.relay._records import Answer, Chunk, Gap, Start
+from trio_mix.relay._records import Chunk, Gap, Start
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from trio_mix._mix import Mix
     from trio_mix.relay._log import Log
-    from trio_mix.relay._owner import SessionOwner
-    from trio_mix.relay._records import SendRequest, Sent, StartFrom, TurnRecord
+    from trio_mix.relay._records import Answer, SendRequest, Sent, StartFrom, TurnRecord
+    from trio_mix.relay._session import RelaySession
 
 __all__ = ["SessionFeed"]
 
@@ -34,35 +30,34 @@ class SessionFeed:
     All consumers of a session have the same feed.
     """
 
-    def __init__(self, owner: SessionOwner, mix: Mix, log: Log) -> None:
-        self._owner = owner
-        self._mix = mix
+    def __init__(self, session: RelaySession, log: Log) -> None:
+        self._session = session
         self._log = log
 
     @property
     def session_id(self) -> str:
         """The session."""
-        return self._owner.session_id
+        return self._session.session_id
 
     @property
     def newest(self) -> int:
         """The position of the newest event."""
-        return self._owner.ring.newest
+        return self._session.ring.newest
 
     @property
     def closed(self) -> str | None:
         """Why no more events follow, or None."""
-        return self._owner.closed
+        return self._session.closed
 
     @property
     def consumers(self) -> int:
         """The number of consumers of the session."""
-        return self._owner.consumers
+        return self._session.consumers
 
     @property
     def turn_running(self) -> str | None:
         """The id of the turn that is running, or None."""
-        return self._owner.turn_running
+        return self._session.turn_running
 
     # -- reading ------------------------------------------------------------------------------
 
@@ -77,17 +72,18 @@ class SessionFeed:
           LogError: the log cannot be read.
         """
         await trio.lowlevel.checkpoint()
-        ring = self._owner.ring
+        ring = self._session.ring
         if last_event_id:
             position = parse_position(last_event_id, ring.newest)
             if position is None:  # another owner may have stored more
                 position = parse_position(last_event_id, (await self._extent()).newest)
             if position is None:
                 return Start(ring.newest, Gap(None))
+            await self._session.reach(position)
         elif from_ == "earliest":
             position = (await self._extent()).oldest
         elif from_ == "turn":
-            position = self._owner.turn_start
+            position = self._session.turn_start
         else:
             position = ring.newest
         if position >= ring.oldest:
@@ -105,7 +101,7 @@ class SessionFeed:
           relay: whether the consumer knows the relay's own events.
           limit: the most bytes, if it is more than one event.
         """
-        return self._owner.ring.read(position, relay=relay, limit=limit)
+        return self._session.ring.read(position, relay=relay, limit=limit)
 
     async def read(self, position: int, *, relay: bool, limit: int = _REPLAY) -> Chunk:
         """Return the next events after a position, from memory or from the log.
@@ -120,7 +116,7 @@ class SessionFeed:
             await trio.lowlevel.checkpoint()
             return chunk
         events = await self._log.read(self.session_id, position, max_bytes=limit)
-        pipeline = self._owner.ring.pipeline
+        pipeline = self._session.ring.pipeline
         found = join_events(events, position, relay=relay, pipeline=pipeline)
         if events and events[0].id == position + 1:
             return found
@@ -132,7 +128,7 @@ class SessionFeed:
 
     async def _extent(self) -> Extent:
         extent = await self._log.extent(self.session_id)
-        newest = self._owner.ring.newest
+        newest = self._session.ring.newest
         return Extent(newest=newest, oldest=newest) if extent is None else extent
 
     def on_append(self, callback: Callable[[], None]) -> Callable[[], None]:
@@ -145,11 +141,11 @@ class SessionFeed:
           A function that ends this.
         """
         key = object()
-        self._owner.listeners[key] = callback
+        self._session.listeners[key] = callback
         return lambda: self._forget(key)
 
     def _forget(self, key: object) -> None:
-        self._owner.listeners.pop(key, None)
+        self._session.listeners.pop(key, None)
 
     async def wait(self, position: int) -> None:
         """Wait until there is an event after a position, or the feed is closed."""
@@ -169,7 +165,7 @@ class SessionFeed:
         """
         return [
             ("permission", request.data)
-            for request in self._owner.events.requests.values()
+            for request in self._session.requests.values()
             if request.position <= position
         ]
 
@@ -195,7 +191,7 @@ class SessionFeed:
 
         A checkpoint. If it is cancelled once the message is stored, the message is still sent.
         """
-        return await self._owner.queue.send(request, body=body, key=key, subject=subject)
+        return await self._session.send(request, body=body, key=key, subject=subject)
 
     async def wait_turn(self, turn_id: str) -> TurnRecord:
         """Wait for the end of a turn, and return it.
@@ -204,36 +200,21 @@ class SessionFeed:
           TurnUnknown: there is no such turn.
           Draining: the relay is shutting down; the turn is resumed by the next one.
         """
-        return await self._owner.queue.wait_turn(turn_id)
+        return await self._session.wait_turn(turn_id)
 
     async def cancel_running(self) -> Answer:
         """Cancel the turn that is running, and return the server's answer.
 
         Raises:
           UpstreamUnavailable: the server cannot be reached.
+          OwnerUnreachable: another relay owns the session, and does not answer.
         """
-        turn = self._owner.queue.current
-        if turn is not None:
-            await self._owner.sender.cancel(turn)
-            fields = {"status": "cancelled", "sessionId": self.session_id}
-            return _json_answer(fields)
-        try:
-            await self._mix.messages.cancel_processing(id=self.session_id)
-        except errors.MixError as exc:
-            content_type = exc.headers.get("content-type", "text/plain")
-            return Answer(status=exc.status_code, content_type=content_type, body=exc.body.encode())  # noqa: ASYNC910 - the request was a checkpoint
-        except errors.TransportError as exc:
-            raise UpstreamUnavailable(f"The turn was not cancelled: {exc}") from exc
-        return _json_answer({"status": "cancelled", "sessionId": self.session_id})
+        return await self._session.cancel_running()
 
     async def cancel_waiting(self) -> int:
-        """Cancel the messages that are queued, and return their number."""
-        await trio.lowlevel.checkpoint()
-        waiting = [turn for turn in self._owner.queue.waiting if turn.record.ticket is None]
-        for turn in waiting:
-            await self._owner.sender.cancel(turn)
-        return len(waiting)
+        """Cancel the messages that are queued, and return their number.
 
-
-def _json_answer(fields: object) -> Answer:
-    return Answer(status=200, content_type="application/json", body=json.dumps(fields).encode())
+        Raises:
+          OwnerUnreachable: another relay owns the session, and does not answer.
+        """
+        return await self._session.cancel_waiting()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final, Self, cast, get_args
 
 import attrs
@@ -16,13 +17,16 @@ from trio_mix.relay._announcements import Announcements
 from trio_mix.relay._decisions import Decisions
 from trio_mix.relay._errors import (
     LogError,
+    SessionOwned,
     SessionUnknown,
     TurnUnknown,
     UpstreamUnavailable,
 )
 from trio_mix.relay._feed import SessionFeed
+from trio_mix.relay._follower import answer_of, ask_owner
 from trio_mix.relay._generation import Generation, find_generation
-from trio_mix.relay._owner import SessionOwner
+from trio_mix.relay._hub_requests import HubRequests
+from trio_mix.relay._session import RelaySession
 from trio_mix.relay._settings import HubSettings
 
 if TYPE_CHECKING:
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Announcements", "Hub", "HubSettings", "HubStatistics", "SessionFeed"]
 
+_ENTERED_TWICE: Final = "A hub can be entered only once."
 _GENERATION: Final = "generation"
 _PROBE_PAUSE: Final = 1.0
 _LONGEST_PROBE_PAUSE: Final = 15.0
@@ -48,6 +53,8 @@ class HubStatistics:
 
     sessions: int = 0
     """Sessions that are open."""
+    sessions_owned: int = 0
+    """Those that this relay owns; it follows the others."""
     sessions_connected: int = 0
     """Those whose upstream stream is connected."""
     turns_running: int = 0
@@ -60,6 +67,10 @@ class HubStatistics:
     log_failures_total: int = 0
     events_deleted_total: int = 0
     """Events that the retention has deleted."""
+    takeovers_total: int = 0
+    """Sessions that were taken over from a relay that did not release them."""
+    events_lost_total: int = 0
+    """Events that consumers may have seen and the log has lost, at least."""
     stream_losses_total: int = 0
     """Losses of upstream streams, of the sessions that are open."""
     turns_repaired_total: int = 0
@@ -90,15 +101,18 @@ class Hub:
         self._log = log
         self._settings = settings
         self._now = wall_clock
-        self._tasks = OwnedNursery("A hub can be entered only once.")
-        self._owners: dict[str, SessionOwner] = {}
-        self._feeds: dict[SessionOwner, SessionFeed] = {}
+        self._tasks = OwnedNursery(_ENTERED_TWICE)
+        self._entered = False
+        self._sessions: dict[str, RelaySession] = {}
+        self._feeds: dict[RelaySession, SessionFeed] = {}
         self._opening: dict[str, trio.Lock] = {}
-        self._decisions = Decisions(mix, self._owners)
+        self._decisions = Decisions(mix, self._sessions)
         self._generation: Generation | None = None
         self._known = trio.Event()
         self._lost = trio.Event()
         self._draining = False
+        self._releasing = trio.Lock()
+        self._takeovers = self._lost_events = 0
         self._log_open = False
 
     # -- life ---------------------------------------------------------------------------------
@@ -109,14 +123,21 @@ class Hub:
         Raises:
           LogError: the log cannot be used.
         """
-        nursery = await self._tasks.open()
+        if self._entered:
+            await trio.lowlevel.checkpoint()
+            raise errors.UsageError(_ENTERED_TWICE)
+        self._entered = True
+        await self._log.__aenter__()  # before our nursery: it may have one, which is closed last
+        self._log_open = True
         try:
-            await self._log.__aenter__()
-            self._log_open = True
+            nursery = await self._tasks.open()
             self._set_generation(await self._log.recall(_GENERATION))
             nursery.start_soon(self._probe)
-            for session_id in await self._log.outbox.sessions():
-                await self._owner(session_id)
+            if self._log.peers is not None:
+                self._log.peers.serve(
+                    HubRequests(self._sessions, self._decisions, self._claim, nursery)
+                )
+            await self._resume_turns()
         except BaseException as exc:
             await self.__aexit__(type(exc), exc, exc.__traceback__)
             raise
@@ -129,6 +150,8 @@ class Hub:
         traceback: TracebackType | None,
     ) -> None:
         """Close all sessions and the log. No turn is cancelled on the server."""
+        if self._log.peers is not None:
+            self._log.peers.serve(None)
         try:
             await self._tasks.close("the relay is being closed", exc)
         finally:
@@ -139,28 +162,40 @@ class Hub:
     async def drain(self, timeout: float) -> None:
         """Accept no more messages, wait for the running turns, and close all sessions.
 
+        The sessions are closed one by one: other relays of the log take them over.
+
         Args:
           timeout: seconds after which the sessions are closed in any case. Their turns are resumed
             by the next relay.
         """
         self._draining = True
-        owners = list(self._owners.values())
-        for owner in owners:
-            owner.queue.draining = True
+        for session in self._sessions.values():
+            session.drain()
         with trio.move_on_after(timeout):  # noqa: ASYNC912 - nothing may be running
-            for owner in owners:
-                while owner.queue.current is not None and owner.closed is None:
-                    await owner.queue.current.over.wait()
-                    await trio.lowlevel.checkpoint()
-        self.stop("drained")
-        for owner in owners:
-            await owner.ended.wait()
+            async with trio.open_nursery() as nursery:
+                for session in list(self._sessions.values()):
+                    nursery.start_soon(self._drain_session, session)
+        for session in list(self._sessions.values()):
+            session.stop("drained")
+            await session.ended.wait()
+        await trio.lowlevel.checkpoint()
+
+    async def _drain_session(self, session: RelaySession) -> None:
+        """Wait for the running turn of a session that this relay owns, and close the session."""
+        owner = session.owner
+        while owner is not None and session.owner is owner and owner.queue.current is not None:
+            await owner.queue.current.over.wait()
+            await trio.lowlevel.checkpoint()
+        if self._log.peers is not None:
+            async with self._releasing:
+                session.stop("drained")
+                await session.ended.wait()
         await trio.lowlevel.checkpoint()
 
     def stop(self, reason: str) -> None:
         """Close all sessions, without waiting for their turns."""
-        for owner in list(self._owners.values()):
-            owner.stop(reason)
+        for session in list(self._sessions.values()):
+            session.stop(reason)
 
     # -- the server ---------------------------------------------------------------------------
 
@@ -172,8 +207,11 @@ class Hub:
     @property
     def ready(self) -> bool:
         """Whether messages are accepted and stored."""
-        failing = any(owner.appender.failing for owner in self._owners.values())
-        return self._log_open and self._generation is not None and not (self._draining or failing)
+        owners = [session.owner for session in self._sessions.values()]
+        failing = any(owner is not None and owner.appender.failing for owner in owners)
+        peers = self._log.peers
+        usable = self._log_open and (peers is None or peers.connected)
+        return usable and self._generation is not None and not (self._draining or failing)
 
     async def wait_ready(self) -> None:
         """Wait until the server's generation is known."""
@@ -213,8 +251,7 @@ class Hub:
         if before is not None:
             _logger.warning("The server was of generation %r and is %r now.", before, found)
             self.stop("the server was replaced by another version")
-            for session_id in await self._log.outbox.sessions():
-                await self._owner(session_id)
+            await self._resume_turns()
 
     def _stream_lost(self) -> None:
         self._lost.set()
@@ -230,35 +267,41 @@ class Hub:
           UpstreamUnavailable: the log does not know it, and the server cannot be reached.
           LogError: the session could not be acquired.
         """
-        owner = await self._owner(session_id)
-        owner.consumers += 1
+        session = await self._session(session_id)
+        session.consumers += 1
         try:
-            yield self._feeds[owner]
+            yield self._feeds[session]
         finally:
-            owner.consumers -= 1
-            owner.touch()
+            session.consumers -= 1
+            session.touch()
 
-    async def _owner(self, session_id: str) -> SessionOwner:
+    async def _session(self, session_id: str, *, claim: bool = False) -> RelaySession:
+        """Return an open session.
+
+        Args:
+          session_id: the session.
+          claim: open it only if no other relay owns it; else raise `SessionOwned`.
+        """
         lock = self._opening.setdefault(session_id, trio.Lock())
         try:
             async with lock:
-                owner = self._owners.get(session_id)
-                if owner is not None and owner.closed is None and not owner.stopping:
-                    return owner
-                if owner is not None:
-                    await owner.ended.wait()
+                session = self._sessions.get(session_id)
+                if session is not None and session.closed is None and not session.stopping:
+                    return session
+                if session is not None:
+                    await session.ended.wait()
                 if await self._log.extent(session_id) is None:
                     await self._verify(session_id)
-                return await self._open(session_id)
+                return await self._open(session_id, claim=claim)
         finally:
             if not lock.locked():  # else it was passed to the task that waited for it
                 self._opening.pop(session_id, None)
 
-    async def _open(self, session_id: str) -> SessionOwner:
+    async def _open(self, session_id: str, *, claim: bool) -> RelaySession:
         nursery = self._tasks.nursery
         if nursery is None:
             raise errors.UsageError("The hub is not open: use it as `async with hub`.")
-        owner = SessionOwner(
+        session = RelaySession(
             session_id,
             self._mix,
             self._log,
@@ -269,23 +312,44 @@ class Hub:
             on_loss=self._stream_lost,
             wall_clock=self._now,
         )
-        await nursery.start(owner.run)
-        self._owners[session_id] = owner
-        self._feeds[owner] = SessionFeed(owner, self._mix, self._log)
-        nursery.start_soon(self._close_idle, owner)
-        return owner
+        await nursery.start(partial(session.run, claim=claim))
+        self._sessions[session_id] = session
+        self._feeds[session] = SessionFeed(session, self._log)
+        nursery.start_soon(self._close_idle, session)
+        return session
 
-    async def _close_idle(self, owner: SessionOwner) -> None:  # noqa: ASYNC910 - its own task, which waits
+    async def _claim(self, session_id: str | None) -> None:
+        """Open a session, or all with turns that are not over, if no other relay owns it."""
+        if self._draining:
+            await trio.lowlevel.checkpoint()
+        elif session_id is None:
+            await self._resume_turns()
+        else:
+            await self._session(session_id, claim=True)
+
+    async def _resume_turns(self) -> None:
+        """Open the sessions with turns that are not over, if no other relay owns them.
+
+        Raises:
+          LogError: the log cannot be read.
+        """
+        for session_id in await self._log.outbox.sessions():
+            with suppress(SessionOwned):
+                await self._session(session_id, claim=True)
+
+    async def _close_idle(self, session: RelaySession) -> None:  # noqa: ASYNC910 - its own task, which waits
         """Close a session that nothing uses, and end with it."""
-        while not owner.ended.is_set():
-            due = owner.idle_since + self._settings.idle_close
-            if not owner.busy and trio.current_time() >= due:
-                owner.stop("idle")
+        while not session.ended.is_set():
+            due = session.idle_since + self._settings.idle_close
+            if not session.busy and trio.current_time() >= due:
+                session.stop("idle")
             with trio.move_on_at(max(due, trio.current_time() + self._settings.idle_close / 10)):
-                await owner.ended.wait()
-        if self._owners.get(owner.session_id) is owner:
-            del self._owners[owner.session_id]
-        self._feeds.pop(owner, None)
+                await session.ended.wait()
+        if self._sessions.get(session.session_id) is session:
+            del self._sessions[session.session_id]
+        self._feeds.pop(session, None)
+        self._takeovers += session.takeovers
+        self._lost_events += session.lost
 
     async def _verify(self, session_id: str) -> None:
         """Raise if the server does not know a session."""
@@ -309,8 +373,8 @@ class Hub:
         Raises:
           LogError: the log cannot be read.
         """
-        for owner in self._owners.values():
-            active = owner.queue.turns.get(turn_id)
+        for session in self._sessions.values():
+            active = None if session.owner is None else session.owner.queue.turns.get(turn_id)
             if active is not None:
                 await trio.lowlevel.checkpoint()
                 return active.record
@@ -331,19 +395,22 @@ class Hub:
         if record.state.over:
             return record
         async with self.session(record.session_id):
-            owner = self._owners[record.session_id]
-            active = owner.queue.turns.get(turn_id)
-            if active is not None:
-                await owner.sender.cancel(active)
-                return active.record
+            cancelled = await self._sessions[record.session_id].cancel_turn(turn_id)
+            if cancelled is not None:
+                return cancelled
         return await self._log.outbox.turn(turn_id) or record
 
-    def session_of_request(self, request_id: str) -> str | None:
+    async def session_of_request(self, request_id: str) -> str | None:
         """Return the session of a permission request or a notification, or None if it is unknown.
 
-        Also of one that is answered already.
+        Also of one that is answered already. If no session of this relay has it, the other relays
+        of the log are asked.
         """
-        return self._decisions.session_of(request_id)
+        await trio.lowlevel.checkpoint()
+        session_id = self._decisions.session_of(request_id)
+        if session_id is None and self._log.peers is not None:
+            return await self._log.peers.find(request_id)
+        return session_id
 
     async def decide(self, permission_id: str, *, grant: bool, subject: str) -> Answer:
         """Answer a permission request: the first answer counts.
@@ -359,25 +426,34 @@ class Hub:
         Raises:
           AlreadyDecided: the opposite was answered before.
           UpstreamUnavailable: the server cannot be reached.
+          OwnerUnreachable: another relay owns the session, and does not answer.
 
         A checkpoint. If it is cancelled, the answer is sent nevertheless.
         """
-        nursery = self._tasks.nursery
+        nursery, peers = self._tasks.nursery, self._log.peers
         assert nursery is not None  # noqa: S101 - a hub is open
+        if peers is not None:
+            session_id = await self.session_of_request(permission_id)
+            session = None if session_id is None else self._sessions.get(session_id)
+            if session_id is not None and (session is None or session.owner is None):
+                fields = {"id": permission_id, "grant": grant, "subject": subject}
+                return answer_of(await ask_owner(peers, session_id, "decide", **fields))
         return await self._decisions.decide(
             permission_id, grant=grant, subject=subject, nursery=nursery
         )
 
     def activity(self) -> list[SessionActivity]:
         """Return what the open sessions are doing."""
-        return [owner.activity() for owner in self._owners.values() if owner.closed is None]
+        return [each.activity() for each in self._sessions.values() if each.closed is None]
 
     def statistics(self) -> HubStatistics:
         """Return the counters."""
-        owners = list(self._owners.values())
+        sessions = list(self._sessions.values())
+        owners = [session.owner for session in sessions if session.owner is not None]
         log = self._log.statistics()
         return HubStatistics(
-            sessions=len(owners),
+            sessions=len(sessions),
+            sessions_owned=len(owners),
             sessions_connected=sum(owner.upstream.session is not None for owner in owners),
             turns_running=sum(owner.queue.current is not None for owner in owners),
             turns_queued=sum(len(owner.queue.waiting) for owner in owners),
@@ -386,6 +462,8 @@ class Hub:
             commits_total=log.commits,
             log_failures_total=log.failures,
             events_deleted_total=log.deleted,
+            takeovers_total=self._takeovers + sum(session.takeovers for session in sessions),
+            events_lost_total=self._lost_events + sum(session.lost for session in sessions),
             stream_losses_total=sum(owner.upstream.losses for owner in owners),
             turns_repaired_total=sum(owner.events.repaired for owner in owners),
         )

@@ -156,6 +156,11 @@ class Outbox(Protocol):
 class Follower(Protocol):
     """Receives the events of a session that another relay owns. Its methods must not block."""
 
+    @property
+    def owner(self) -> str:
+        """The name of that relay, as far as is known."""
+        ...
+
     def received(self, previous: int, events: Sequence[LoggedEvent]) -> None:
         """Note that events were stored.
 
@@ -185,6 +190,10 @@ class PeerRequests(Protocol):
         """Carry out another relay's request that concerns a session, and return the response."""
         ...
 
+    def session_of(self, request_id: str) -> str | None:
+        """Return the session of a permission request or notification, if this relay knows it."""
+        ...
+
     def unowned(self, session_id: str | None) -> None:
         """Note that a session with turns that are not over has no owner; None: some may have."""
         ...
@@ -197,8 +206,13 @@ class PeerRequests(Protocol):
 class Peers(Protocol):
     """The other relays that use a log."""
 
-    def serve(self, requests: PeerRequests) -> None:
-        """Carry out the requests of other relays from now on."""
+    @property
+    def connected(self) -> bool:
+        """Whether the log can be used, and no other relay can take sessions over."""
+        ...
+
+    def serve(self, requests: PeerRequests | None) -> None:
+        """Carry out the requests of other relays from now on; None: ignore them."""
         ...
 
     def follow(self, session_id: str, follower: Follower) -> Callable[[], None]:
@@ -214,6 +228,14 @@ class Peers(Protocol):
         Raises:
           OwnerUnreachable: it did not answer in time.
           LogError: it could not be asked.
+        """
+        ...
+
+    async def find(self, request_id: str) -> str | None:
+        """Return the session of a permission request or notification that another relay knows.
+
+        Raises:
+          LogError: the other relays could not be asked.
         """
         ...
 

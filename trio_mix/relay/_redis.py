@@ -13,7 +13,6 @@ from trio_mix._lifetime import OwnedNursery
 from trio_mix._terminal_text import get_logger
 from trio_mix.errors import ConfigurationError, UsageError
 from trio_mix.relay._errors import Fenced, LogError, SessionOwned
-from trio_mix.relay._ids import epoch_of
 from trio_mix.relay._log import KEY_KEPT, LogStatistics, Retention
 from trio_mix.relay._redis_codec import (
     decode_events,
@@ -23,7 +22,7 @@ from trio_mix.relay._redis_codec import (
     position_of,
     position_text,
 )
-from trio_mix.relay._redis_connection import RedisAddress, RedisConnection
+from trio_mix.relay._redis_connection import RedisAddress, RedisConnection, only_failure
 from trio_mix.relay._redis_functions import LIBRARY, function
 from trio_mix.relay._redis_outbox import RedisOutbox
 from trio_mix.relay._redis_peers import RedisPeers
@@ -98,6 +97,7 @@ class RedisLog:
         self._relay = secrets.token_hex(8).encode()
         self._tasks = OwnedNursery(f"The log {self._address.shown!r} can be opened only once.")
         self._commands = RedisConnection(self._address, "mix-relay", self._load)
+        self._scope: trio.CancelScope | None = None
         self._started = (time.time(), time.monotonic())
         self._leases: dict[str, RedisLease] = {}
         self._counts = {"commits": 0, "appends": 0, "events": 0, "bytes": 0, "deleted": 0}
@@ -108,6 +108,7 @@ class RedisLog:
         """The turns."""
         self.peers: RedisPeers = RedisPeers(
             self.function,
+            self._commands,
             RedisConnection(self._address, "mix-relay-messages"),
             relay=self._relay,
             prefix=self._prefix,
@@ -127,11 +128,12 @@ class RedisLog:
         """
         nursery = await self._tasks.open()
         try:
-            await nursery.start(self._commands.run)
-            await self.peers.open(nursery)
-            nursery.start_soon(self._delete_old)
+            await nursery.start(self._run)
         except BaseException as exc:
             await self._tasks.close("the log could not be opened", exc)
+            failure = only_failure(exc)  # without its groups
+            if failure is not None:
+                raise failure from None
             raise
         return self
 
@@ -146,7 +148,19 @@ class RedisLog:
             for lease in list(self._leases.values()):
                 await lease.release()
             await self.peers.leave()
+        if self._scope is not None:
+            self._scope.cancel(reason="the log is being closed")
         await self._tasks.close("the log is being closed", exc)
+
+    async def _run(self, *, task_status: trio.TaskStatus[None]) -> None:
+        """Run all tasks of the log; a cancellation from outside reaches them with `__aexit__`."""
+        with trio.CancelScope() as self._scope:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(self._commands.run)
+                await self.peers.open(nursery)
+                nursery.start_soon(self._delete_old)
+                self._scope.shield = True
+                task_status.started()
 
     def now(self) -> float:
         """Return the time in seconds since 1970; a clock that is set does not make it jump."""
@@ -161,7 +175,7 @@ class RedisLog:
             session_id,
             self._relay,
             token,
-            epoch_of(seen),
+            position_text(seen),
             _MOST_COUNTED,
         )
         first, *rest = cast("list[Any]", reply)

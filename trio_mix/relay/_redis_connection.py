@@ -13,7 +13,7 @@ Rule 3  What coredis raises leaves as a `LogError` that names the server, withou
 
 from __future__ import annotations
 
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import trio
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from coredis.connection import BaseConnection
 
-__all__ = ["RedisAddress", "RedisConnection", "as_log_error"]
+__all__ = ["RedisAddress", "RedisConnection", "as_log_error", "only_failure"]
 
 _FIRST_PAUSE: Final = 0.02
 _LONGEST_PAUSE: Final = 1.0
@@ -177,7 +177,7 @@ class RedisConnection:
                 if task_status is not None:
                     task_status.started()
         except BaseException as exc:
-            failure = _only_failure(exc)
+            failure = only_failure(exc)
             if failure is None:
                 raise
             raise as_log_error(failure, self._address.shown) from failure
@@ -193,6 +193,7 @@ class RedisConnection:
 
         A checkpoint. If it is cancelled, the command is carried out nevertheless.
         """
+        from anyio import BrokenResourceError, ClosedResourceError
         from coredis.exceptions import RedisError
 
         connection = self._connection
@@ -208,13 +209,19 @@ class RedisConnection:
             connection.invalidate("a response has not come in time")
             await trio.lowlevel.checkpoint()
             raise self._error(exc, "it does not answer in time") from exc
+        except (ClosedResourceError, BrokenResourceError) as exc:  # it is just being lost
+            await trio.lowlevel.checkpoint()
+            raise self._error(exc) from exc
         except RedisError as exc:
             raise as_log_error(exc, self._address.shown) from exc
 
     def send(self, command: bytes, *args: bytes) -> None:
         """Send a command that has no response; nothing is sent without a connection."""
+        from anyio import BrokenResourceError, ClosedResourceError
+
         if self.usable:
-            cast("BaseConnection", self._connection).send_command(command, *args)
+            with suppress(ClosedResourceError, BrokenResourceError):
+                cast("BaseConnection", self._connection).send_command(command, *args)
 
     async def messages(self) -> AsyncIterator[list[Any]]:
         """Return the messages of the connection until it is lost."""
@@ -254,10 +261,10 @@ def _close_streams(connection: BaseConnection) -> None:
             each.close()
 
 
-def _only_failure(exc: BaseException) -> Exception | None:
+def only_failure(exc: BaseException) -> Exception | None:
     """Return the failure in groups of failures and cancellations; None if it must leave."""
     if isinstance(exc, BaseExceptionGroup):
-        found = [_only_failure(each) for each in exc.exceptions]
+        found = [only_failure(each) for each in exc.exceptions]
         if any(
             each is None and not isinstance(raw, trio.Cancelled)
             for each, raw in zip(found, exc.exceptions, strict=True)

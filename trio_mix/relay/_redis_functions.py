@@ -18,7 +18,7 @@ The keys begin with a prefix, ``P`` here; ``S`` is a session, ``T`` a turn, ``R`
 ======================  ==========================================================================
 
 The channels are ``P:events:S`` for the followers of a session, ``P:relay:R`` for one relay, and
-``P:unowned`` for all.
+``P:relays`` for all.
 
 Rule 1  A library is loaded if it is absent, and never replaced: relays of two versions run side by
         side. A change of a function is a new version of the library, with new names.
@@ -100,7 +100,7 @@ local function trim_bytes(p, most)
   return trim_while(p, s, function(fields) return fields[8] - start < excess end)
 end
 
--- KEYS prefix; ARGV session, relay, token, the epoch that the relay has seen, the most epochs
+-- KEYS prefix; ARGV session, relay, token, the position that the relay has seen, the most epochs
 local function acquire(keys, argv)
   local p, s, relay = keys[1], argv[1], argv[2]
   local key = p .. ':session:' .. s
@@ -111,13 +111,20 @@ local function acquire(keys, argv)
     if ends and ends - now() > 0 then return {0, found[1], ends - now()} end
     takeover = 1
   end
-  local epoch = math.max(tonumber(found[2] or '0'), tonumber(argv[4])) + 1
+  local seen, seen_sequence = split(argv[4])
+  seen = tonumber(seen)
+  local epoch = math.max(tonumber(found[2] or '0'), seen) + 1
   local newest = found[3]
+  local last, sequence = 0, 0
   if newest then
-    local last, sequence = split(newest)
+    last, sequence = split(newest)
+    last = tonumber(last)
     if sequence > 0 then redis.call('HSET', p .. ':last:' .. s, last, sequence) end
   else
     newest = epoch .. '-0'
+  end
+  if last < seen or (last == seen and sequence < seen_sequence) then  -- events were lost
+    redis.call('HSET', key, 'forgotten', seen)
   end
   local counted = p .. ':last:' .. s
   if redis.call('HLEN', counted) > tonumber(argv[5]) then
@@ -140,7 +147,7 @@ local function release(keys, argv)
   redis.call('HSET', key, 'owner', '', 'token', '')
   redis.call('PUBLISH', p .. ':events:' .. s, 'released')
   if redis.call('EXISTS', p .. ':pending:' .. s) == 1 then
-    redis.call('PUBLISH', p .. ':unowned', s)
+    redis.call('PUBLISH', p .. ':relays', cjson.encode({kind = 'unowned', session = s}))
   end
   return 1
 end
@@ -300,8 +307,9 @@ local function ask(keys, argv)
   return redis.call('PUBLISH', keys[1] .. ':relay:' .. owner, argv[2])
 end
 
--- KEYS prefix; ARGV relay, message
+-- KEYS prefix; ARGV relay (empty: all), message
 local function publish(keys, argv)
+  if argv[1] == '' then return redis.call('PUBLISH', keys[1] .. ':relays', argv[2]) end
   return redis.call('PUBLISH', keys[1] .. ':relay:' .. argv[1], argv[2])
 end
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["RedisPeers"]
 
 _ANSWER_TIMEOUT: Final = 5.0
+_FIND_TIMEOUT: Final = 1.0
 _RETRY: Final = 0.2
 _JUST_AFTER: Final = 0.002
 """Seconds after the end of another relay's lease at which it is looked at again."""
@@ -53,11 +54,23 @@ _decode: Final = msgspec.json.Decoder(_Message).decode
 
 
 class _Answered:
-    """A request that waits for its response."""
+    """A request that waits for its response.
 
-    def __init__(self) -> None:
+    Args:
+      expected: how many relays respond.
+    """
+
+    def __init__(self, expected: int = 1) -> None:
         self.event: trio.Event = trio.Event()
         self.body: Mapping[str, object] = {}
+        self._expected = expected
+
+    def take(self, body: Mapping[str, object]) -> None:
+        """Take a response; an empty ``session`` says that the relay does not know it."""
+        self._expected -= 1
+        if body.get("session") != "" or self._expected <= 0:
+            self.body = body
+            self.event.set()
 
 
 class RedisPeers:
@@ -65,6 +78,7 @@ class RedisPeers:
 
     Args:
       function: calls a function of the log.
+      commands: the connection for that.
       connection: for the messages only.
       relay: the name of this relay.
       prefix: the beginning of all channels.
@@ -74,6 +88,7 @@ class RedisPeers:
     def __init__(
         self,
         function: Callable[..., Awaitable[object]],
+        commands: RedisConnection,
         connection: RedisConnection,
         *,
         relay: bytes,
@@ -81,11 +96,12 @@ class RedisPeers:
         ttl: float,
     ) -> None:
         self._function = function
+        self._commands = commands
         self._connection = connection
         self._relay = relay
         self._events = prefix + b":events:"
         self._own = prefix + b":relay:" + relay
-        self._unowned = prefix + b":unowned"
+        self._all = prefix + b":relays"
         self._ttl = ttl
         self._ends = -1.0
         self._others: dict[bytes, float] = {}
@@ -118,14 +134,19 @@ class RedisPeers:
         return self._ends - trio.current_time()
 
     @property
+    def connected(self) -> bool:
+        """Whether the lease is valid."""
+        return self.remaining() > 0 and self._commands.usable and self._connection.usable
+
+    @property
     def others(self) -> list[str]:
         """The names of the other relays."""
         return [name.decode("ascii", "replace") for name in self._others]
 
     # -- what the relay uses ------------------------------------------------------------------
 
-    def serve(self, requests: PeerRequests) -> None:
-        """Carry out the requests of other relays from now on."""
+    def serve(self, requests: PeerRequests | None) -> None:
+        """Carry out the requests of other relays from now on; None: ignore them."""
         self._requests = requests
 
     def follow(self, session_id: str, follower: Follower) -> Callable[[], None]:
@@ -161,6 +182,22 @@ class RedisPeers:
             )
         return answered.body
 
+    async def find(self, request_id: str) -> str | None:
+        """Return the session of a request that another relay knows; see `Peers.find`."""
+        if not self._others:
+            await trio.lowlevel.checkpoint()
+            return None
+        name = secrets.token_hex(8)
+        message = _Message("find", turn=request_id, id=name, sender=self._relay.decode())
+        answered = self._asked[name] = _Answered(len(self._others))
+        try:
+            await self._function("publish", "", _encode(message))
+            with trio.move_on_after(_FIND_TIMEOUT):
+                await answered.event.wait()
+        finally:
+            del self._asked[name]
+        return str(answered.body.get("session", "")) or None
+
     # -- the lease ----------------------------------------------------------------------------
 
     async def _beat(self) -> None:
@@ -178,7 +215,8 @@ class RedisPeers:
         if gone and self._requests is not None:
             _logger.info("%d other relays have ended or do not answer.", len(gone))
             for follower in list(self._followers.values()):
-                follower.released()
+                if follower.owner.encode() in gone:
+                    follower.released()
             self._requests.unowned(None)
 
     async def _keep_lease(self) -> None:
@@ -204,7 +242,7 @@ class RedisPeers:
 
     async def _subscribe(self, connection: RedisConnection) -> None:
         """Subscribe on a new connection, and receive its messages."""
-        connection.send(b"SUBSCRIBE", self._own, self._unowned, *self._followers)
+        connection.send(b"SUBSCRIBE", self._all, *self._followers, self._own)
         assert self._nursery is not None  # noqa: S101 - set by `open`
         await self._nursery.start(self._receive)
 
@@ -243,10 +281,8 @@ class RedisPeers:
                 follower.released()
             else:
                 follower.received(published.previous, published.events)
-        elif channel == self._own:
+        else:
             self._dispatch_request(payload)
-        elif self._requests is not None:
-            self._requests.unowned(payload.decode("utf-8", "replace"))
 
     def _dispatch_request(self, payload: bytes) -> None:
         try:
@@ -257,8 +293,13 @@ class RedisPeers:
         requests = self._requests
         match message.kind:
             case "answer" if (answered := self._asked.get(message.id)) is not None:
-                answered.body = message.body
-                answered.event.set()
+                answered.take(message.body)
+            case "unowned" if requests is not None:
+                requests.unowned(message.session)
+            case "find" if requests is not None and message.sender != self._relay.decode():
+                assert self._nursery is not None  # noqa: S101 - set by `open`
+                found = requests.session_of(message.turn) or ""
+                self._nursery.start_soon(self._respond, message, {"session": found})
             case "turn" if requests is not None:
                 requests.turn_accepted(message.session, message.turn)
             case "ask" if requests is not None:
@@ -272,6 +313,9 @@ class RedisPeers:
             body = await requests.answer(message.session, message.body)
         except RelayError as exc:
             body = {"error": type(exc).__name__, "text": str(exc)}
+        await self._respond(message, body)
+
+    async def _respond(self, message: _Message, body: Mapping[str, object]) -> None:
         answer = _Message("answer", id=message.id, body=dict(body))
         with suppress(LogError):  # its sender gives up
             await self._function("publish", message.sender, _encode(answer))

@@ -238,13 +238,13 @@ class Routes:
                 await self._cancel(exchange, session_id)
             case "POST", ["api", "permissions", permission_id, "grant" | "deny" as answer]:
                 await exchange.read_body()
-                self.check_request(permission_id, grant)
+                await self.check_request(permission_id, grant)
                 decided = await self.hub.decide(
                     permission_id, grant=answer == "grant", subject=grant.subject
                 )
                 await _pass_on(exchange, decided)
             case "POST", ["api", "notifications", notification_id, _]:
-                self.check_request(notification_id, grant)
+                await self.check_request(notification_id, grant)
                 await self.upstream.forward(exchange)
             case "GET", ["api", "sessions"]:
                 await self.upstream.forward(exchange, grant=grant)
@@ -254,7 +254,7 @@ class Routes:
                 await self.upstream.forward(exchange)
         return None
 
-    def check_request(self, request_id: str, grant: Grant) -> None:
+    async def check_request(self, request_id: str, grant: Grant) -> None:
         """Check that a token may answer a permission request or a notification.
 
         Raises:
@@ -262,7 +262,7 @@ class Routes:
           Problem: the request belongs to a session that the token does not cover, or to none that
             is known.
         """
-        session_id = self.hub.session_of_request(request_id)
+        session_id = await self.hub.session_of_request(request_id)
         if session_id is not None and grant.covers(session_id):
             grant.check("decide", session_id)
         elif grant.sessions is not None:

@@ -15,7 +15,7 @@ from trio_mix.relay._records import SendRequest
 from trio_mix.relay._sends import finished_answer, idempotency_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from trio_mix.relay._exchange import Exchange
     from trio_mix.relay._grants import Grant
@@ -34,7 +34,7 @@ async def serve_rpc(
     grant: Grant,
     hub: Hub,
     upstream: Upstream,
-    check_request: Callable[[str, Grant], None],
+    check_request: Callable[[str, Grant], Awaitable[None]],
 ) -> None:
     """Answer a call, or pass it on.
 
@@ -57,7 +57,7 @@ async def serve_rpc(
             result = await _cancel(grant, hub, fields)
         elif method in ("permission.grant", "permission.deny"):
             request_id = _text(fields, "id")
-            check_request(request_id, grant)
+            await check_request(request_id, grant)
             granted = method == "permission.grant"
             answer = await hub.decide(request_id, grant=granted, subject=grant.subject)
             result = _decode(answer.body) or {"status": answer.status}

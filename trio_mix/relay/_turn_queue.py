@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections import deque
-from typing import TYPE_CHECKING
+from collections import OrderedDict, deque
+from typing import TYPE_CHECKING, Final
 
 import attrs
 import trio
@@ -28,7 +28,17 @@ if TYPE_CHECKING:
     from trio_mix.relay._log import Log
     from trio_mix.relay._settings import HubSettings
 
-__all__ = ["ActiveTurn", "TurnQueue", "new_turn_id", "turn_draft"]
+__all__ = [
+    "ActiveTurn",
+    "TurnQueue",
+    "new_record",
+    "new_turn_id",
+    "refusal_of",
+    "turn_draft",
+]
+
+_REMEMBERED: Final = 10_000
+"""Turns that are not queued again if the log still shows them as not over."""
 
 
 @attrs.define(eq=False)
@@ -91,6 +101,7 @@ class TurnQueue:
         self._now = wall_clock
         self._closed = False
         self._accepting = trio.Lock()
+        self._seen: OrderedDict[str, None] = OrderedDict()
 
     @property
     def sendable(self) -> bool:
@@ -116,22 +127,34 @@ class TurnQueue:
         """Queue a turn that is stored."""
         turn = ActiveTurn(record)
         self.turns[record.turn_id] = turn
+        self._seen[record.turn_id] = None
+        while len(self._seen) > _REMEMBERED:
+            self._seen.popitem(last=False)
         self.waiting.append(turn)
         if self._closed:  # while it was being stored: the next owner sends it
             turn.decided.set()
             turn.over.set()
         self.on_queued()
 
+    async def adopt(self) -> list[ActiveTurn]:
+        """Queue the turns of the session that are stored and not known here, and return them.
+
+        Raises:
+          LogError: the log cannot be read.
+        """
+        adopted: list[ActiveTurn] = []
+        async with self._accepting:
+            for record in await self._log.outbox.pending(self._session_id):
+                if record.turn_id in self._seen:
+                    continue
+                self.enqueue(record)
+                adopted.append(self.turns[record.turn_id])
+        return adopted
+
     async def send(self, request: SendRequest, *, body: str, key: str | None, subject: str) -> Sent:
         """Accept a message; see `SessionFeed.send`."""
-        record = TurnRecord(
-            turn_id=new_turn_id(),
-            session_id=self._session_id,
-            request=request,
-            digest=hashlib.sha256(body.encode("utf-8", "surrogatepass")).hexdigest(),
-            created_at=self._now(),
-            key=key,
-            subject=subject,
+        record = new_record(
+            self._session_id, request, body=body, key=key, subject=subject, now=self._now()
         )
         # Shielded: what is stored must be queued (rule 2). The log ends within a bound.
         stored, idle = record, False
@@ -153,16 +176,16 @@ class TurnQueue:
         turn = self.turns.get(stored.turn_id)
         if turn is None:
             known = await self._log.outbox.turn(stored.turn_id) or stored
-            return Sent(known, _refusal(known), repeated=repeated)
+            return Sent(known, refusal_of(known), repeated=repeated)
         if idle or turn is self.current:
-            await self._wait_answer(turn)
-        return Sent(turn.record, _refusal(turn.record), repeated=repeated)
+            await self.wait_answer(turn)
+        return Sent(turn.record, refusal_of(turn.record), repeated=repeated)
 
     def _check_open(self) -> None:
         if self.draining or self._closed:
             raise Draining("The relay is shutting down. Send the message again.")
 
-    async def _wait_answer(self, turn: ActiveTurn) -> None:
+    async def wait_answer(self, turn: ActiveTurn) -> None:
         """Wait for the server's answer to a message, for a bounded time."""
         turn.senders += 1
         try:
@@ -187,6 +210,27 @@ class TurnQueue:
         return record
 
 
+def new_record(
+    session_id: str,
+    request: SendRequest,
+    *,
+    body: str,
+    key: str | None,
+    subject: str,
+    now: float,
+) -> TurnRecord:
+    """Return a turn for a message; see `SessionFeed.send`."""
+    return TurnRecord(
+        turn_id=new_turn_id(),
+        session_id=session_id,
+        request=request,
+        digest=hashlib.sha256(body.encode("utf-8", "surrogatepass")).hexdigest(),
+        created_at=now,
+        key=key,
+        subject=subject,
+    )
+
+
 def new_turn_id() -> str:
     """Return an id for a turn."""
     return f"turn_{uuid.uuid4().hex}"
@@ -201,6 +245,7 @@ def turn_draft(record: TurnRecord) -> Draft:
     return Draft("turn", data, Audience.RELAY)
 
 
-def _refusal(record: TurnRecord) -> Answer | None:
+def refusal_of(record: TurnRecord) -> Answer | None:
+    """Return the server's refusal of a message, if it refused it."""
     refused = record.outcome is not None and record.outcome.kind == "refused"
     return record.answer if refused else None

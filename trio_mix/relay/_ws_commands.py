@@ -85,7 +85,7 @@ async def _cancel(command: Cancel, hub: Hub, grant: Grant) -> bytes:
 
 async def _decide(command: Decide, hub: Hub, grant: Grant) -> bytes:
     grant.check("decide", command.session_id)
-    session_id = hub.session_of_request(command.permission_id)
+    session_id = await hub.session_of_request(command.permission_id)
     if session_id != command.session_id and (session_id or grant.sessions is not None):
         raise SessionUnknown(f"Session {command.session_id!r} has no such permission request.")
     answer = await hub.decide(command.permission_id, grant=command.grant, subject=grant.subject)
