@@ -11,7 +11,15 @@ __all__ = ["Transport", "TransportLost"]
 
 
 class TransportLost(Exception):
-    """The connection ended or could not be made; the text says why."""
+    """The connection ended or could not be made; the text says why.
+
+    Attributes:
+      code: the code with which the peer has closed a WebSocket; None if it has not.
+    """
+
+    def __init__(self, reason: str, code: int | None = None) -> None:
+        super().__init__(reason)
+        self.code = code
 
 
 class Transport(Protocol):

@@ -65,6 +65,8 @@ class WebSocketAddress:
     """Path and query, with the token."""
     headers: tuple[tuple[bytes, bytes], ...] = attrs.field(repr=False, default=())
     """Further headers of the handshake."""
+    subprotocols: tuple[str, ...] = ()
+    """The subprotocols that are offered."""
     ssl_context: ssl.SSLContext | None = None
     """The context for TLS, or None for a plain connection."""
 
@@ -169,6 +171,11 @@ class WebSocket:
                 await trio.aclose_forcefully(self._stream)
         await trio.lowlevel.cancel_shielded_checkpoint()
 
+    @property
+    def subprotocol(self) -> str | None:
+        """The subprotocol that the server has chosen; None: none."""
+        return self._open_connection().subprotocol
+
     def _open_connection(self) -> WebSocketConnection:
         assert self._connection is not None  # noqa: S101 - used after open()
         return self._connection
@@ -203,6 +210,7 @@ class WebSocket:
                             cast("trio.SocketStream", opening),
                             self._address.authority,
                             self._address.resource,
+                            subprotocols=self._address.subprotocols,
                             extra_headers=list(self._address.headers),
                             message_queue_size=_QUEUE,
                             max_message_size=self._max_message,
@@ -233,7 +241,7 @@ class WebSocket:
         if reason is None or reason.code == 1006:
             return TransportLost("the connection broke")
         text = f": {reason.reason}" if reason.reason else ""
-        return TransportLost(f"it was closed with {reason.code} {reason.name}{text}")
+        return TransportLost(f"it was closed with {reason.code} {reason.name}{text}", reason.code)
 
 
 async def _send_fragment(connection: WebSocketConnection, text: str, *, last: bool) -> None:

@@ -4,6 +4,11 @@ Needs the extra ``trio-mix[relay]``.
 """
 
 from trio_mix._public import publish
+from trio_mix.relay._client import RelayClient as RelayClient
+from trio_mix.relay._client import RelayClientStatistics as RelayClientStatistics
+from trio_mix.relay._client_messages import RelayMessage as RelayMessage
+from trio_mix.relay._client_messages import RelaySubscription as RelaySubscription
+from trio_mix.relay._errors import CommandRefused as CommandRefused
 from trio_mix.relay._errors import Forbidden as Forbidden
 from trio_mix.relay._errors import LogBusy as LogBusy
 from trio_mix.relay._errors import LogCorrupt as LogCorrupt
@@ -23,6 +28,7 @@ from trio_mix.relay._sqlite import SqliteLog as SqliteLog
 
 __all__ = [
     "Auth",
+    "CommandRefused",
     "Forbidden",
     "Grant",
     "LogBusy",
@@ -33,7 +39,11 @@ __all__ = [
     "LogTooNew",
     "RedisLog",
     "Relay",
+    "RelayClient",
+    "RelayClientStatistics",
     "RelayError",
+    "RelayMessage",
+    "RelaySubscription",
     "Retention",
     "SessionUnknown",
     "SqliteLog",

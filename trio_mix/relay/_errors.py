@@ -8,6 +8,7 @@ from trio_mix.errors import TrioMixError
 
 __all__ = [
     "AlreadyDecided",
+    "CommandRefused",
     "Draining",
     "Fenced",
     "Forbidden",
@@ -205,3 +206,18 @@ class AlreadyDecided(RelayError):
     """
 
     status = 404
+
+
+class CommandRefused(RelayError):
+    """The relay refused to cancel a turn, or to answer a permission request.
+
+    What to do: Read the text. A 404 means a wrong id, or that the opposite was answered before; a
+    403 that the token lacks the verb.
+
+    Attributes:
+      status_code: the HTTP status that the same request would be answered with.
+    """
+
+    def __init__(self, message: str, *, status_code: int) -> None:
+        super().__init__(message)
+        self.status_code = status_code

@@ -1,0 +1,499 @@
+"""One WebSocket to a relay, kept open: calls that are answered, and sessions that are followed.
+
+Rules (tests cite the numbers):
+
+1. After a loss the link connects again as the `ReconnectPolicy` says, subscribes again to every
+   session at its position, and repeats the calls that are not answered, in their order. The relay
+   knows them by their keys, so that none is carried out twice.
+2. An error that another attempt cannot change ends the link, its calls and its consumers.
+3. The task that reads waits for no consumer and for no call.
+"""
+
+from __future__ import annotations
+
+import inspect
+import time
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import attrs
+import msgspec
+import trio
+
+from trio_mix._http import Target, is_transient, parse_retry_after
+from trio_mix._redact import Redactor
+from trio_mix._terminal_text import get_logger
+from trio_mix.browser._endpoint import address_of
+from trio_mix.browser._transport import TransportLost
+from trio_mix.browser._websocket import WebSocket, WebSocketRefused
+from trio_mix.errors import (
+    ConfigurationError,
+    ProtocolError,
+    SessionNotFound,
+    StreamError,
+    clone_error,
+)
+from trio_mix.relay._client_sessions import FollowedSession
+from trio_mix.relay._errors import Forbidden, Unauthorized
+from trio_mix.relay._ws_messages import PROTOCOL
+from trio_mix.sse import StreamState
+from trio_mix.sse._reconnect import ReconnectSchedule, reconnect_failed
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
+    from typing import TypeAlias
+
+    from trio_mix.browser._websocket import Connect, WebSocketAddress
+    from trio_mix.relay._client_sessions import Follower
+    from trio_mix.sse import ReconnectPolicy
+
+    Token: TypeAlias = str | Callable[[], str | Awaitable[str]]
+
+__all__ = ["Call", "LinkSettings", "RelayLink"]
+
+_MAX_MESSAGE: Final = 64 * 2**20
+_CLEANUP: Final = 1.0
+_PATH: Final = "/relay/ws"
+_BAD_CODES: Final = frozenset((1002, 1003, 1007, 1009, 4400, 4429))
+"""With which a relay closes a socket that another attempt would not change."""
+
+_log = get_logger("trio_mix.relay")
+
+
+@attrs.frozen(kw_only=True)
+class LinkSettings:
+    """The settings of a link; durations are in seconds."""
+
+    reconnect: ReconnectPolicy
+    connect_timeout: float
+    idle_timeout: float
+    connect: Connect
+    ssl_context: ssl.SSLContext | None = None
+
+
+class Call:
+    """A message that is answered.
+
+    Attributes:
+      text: the message.
+      posted: whether it may have reached the relay.
+      sent: whether it was sent on the current connection.
+      answer: the relay's answer, None before.
+      failure: why there is no answer.
+      done: there is an answer, or a failure.
+    """
+
+    __slots__ = ("answer", "done", "failure", "posted", "schedule", "sent", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.posted = False
+        self.sent = False
+        self.answer: Mapping[str, Any] | None = None
+        self.failure: Exception | None = None
+        self.done = trio.Event()
+        self.schedule: ReconnectSchedule | None = None
+
+
+class RelayLink:
+    """The connection of one client.
+
+    Args:
+      url: the relay's address.
+      token: the token, or what returns it at each connect; None: the relay needs none.
+      settings: the settings.
+
+    Raises:
+      ConfigurationError: the address cannot work.
+
+    Attributes:
+      state: the state of the connection.
+      failure: the error that has ended the link.
+      shown: the address without credentials.
+    """
+
+    def __init__(self, url: str, token: Token | None, settings: LinkSettings) -> None:
+        for scheme in ("ws", "wss"):
+            if url.startswith(f"{scheme}://"):
+                url = f"http{scheme[2:]}{url.removeprefix(scheme)}"
+        self._target = Target.parse(url.rstrip("/") + _PATH)
+        self.shown: str = self._target.shown
+        self.state: StreamState = StreamState.CONNECTING
+        self.failure: Exception | None = None
+        self.connects = 0
+        self.losses = 0
+        self.events = 0
+        self.last_loss: str | None = None
+        self.last_loss_time: float | None = None
+        self._token = token
+        self._settings = settings
+        self._redactor = Redactor([])
+        self._sessions: dict[str, FollowedSession] = {}
+        self._dirty: dict[FollowedSession, None] = {}
+        self._paused: set[FollowedSession] = set()
+        self._schedules: dict[FollowedSession, ReconnectSchedule] = {}
+        self._calls: dict[str, Call] = {}
+        self._work = trio.Event()
+        self._settled = trio.Event()
+        self._refused_before = False
+        self._nursery: trio.Nursery | None = None
+
+    @property
+    def sessions(self) -> int:
+        """How many sessions are followed."""
+        return len(self._sessions)
+
+    @property
+    def consumers(self) -> int:
+        """How many consumers the sessions have."""
+        return sum(map(len, self._sessions.values()))
+
+    # -- what the client does -------------------------------------------------------------------
+
+    async def wait_settled(self) -> None:
+        """Wait until the first connection is open, or the link has failed."""
+        await self._settled.wait()
+
+    def follow(self, session_id: str, follower: Follower) -> None:
+        """Send the events of a session to a consumer.
+
+        Raises:
+          StreamError, RelayError: the error that has ended the link.
+        """
+        if self.failure is not None:
+            raise clone_error(self.failure) from self.failure.__cause__
+        session = self._sessions.get(session_id)
+        if session is None:
+            session = self._sessions[session_id] = FollowedSession(session_id)
+        session.add(follower)
+        follower.on_room = lambda: self._ask(session)
+        self._ask(session)
+
+    def unfollow(self, session_id: str, follower: Follower) -> None:
+        """Send no more events to a consumer."""
+        session = self._sessions.get(session_id)
+        if session is not None:
+            session.discard(follower)
+            self._ask(session)
+            self._forget(session)
+
+    def start_call(self, key: str, message: Mapping[str, object]) -> Call:
+        """Send a message until it is answered; ``call.done`` is set then.
+
+        Args:
+          key: its key.
+          message: the other fields.
+        """
+        call = Call(msgspec.json.encode({**message, "key": key}).decode())
+        call.failure = self.failure
+        if self.failure is None:
+            self._calls[key] = call
+            self._work.set()
+        else:
+            call.done.set()
+        return call
+
+    def end_call(self, key: str, call: Call) -> None:
+        """Repeat a call no longer."""
+        if self._calls.get(key) is call:
+            del self._calls[key]
+
+    def close(self, failure: Exception) -> None:
+        """End all calls and consumers."""
+        self.state = StreamState.CLOSED
+        self.failure = self.failure or failure
+        sessions, self._sessions = self._sessions, {}
+        for session in sessions.values():
+            session.fail(self.failure)
+        calls, self._calls = self._calls, {}
+        for call in calls.values():
+            call.failure = self.failure
+            call.done.set()
+        self._settled.set()
+
+    def _ask(self, session: FollowedSession) -> None:
+        self._dirty[session] = None
+        self._work.set()
+
+    def _forget(self, session: FollowedSession) -> None:
+        if session.idle and self._sessions.get(session.session_id) is session:
+            del self._sessions[session.session_id]
+            self._schedules.pop(session, None)
+
+    # -- the connection -------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Keep the connection open until cancelled, or until an error ends the link."""
+        schedule = ReconnectSchedule(self._settings.reconnect)
+        while True:
+            schedule.begin(trio.current_time())
+            lost = await self._connect_once(schedule)
+            now = trio.current_time()
+            if not lost.fatal:
+                delay = schedule.lost(now, retry_after=lost.retry_after)
+                if delay is not None:
+                    self._note_loss(lost.reason)
+                    await trio.sleep(delay)
+                    continue
+            failure = lost.error or reconnect_failed(
+                schedule, now, self.shown, "", lost.reason, lost=bool(self.connects)
+            )
+            self.close(failure)
+            return
+
+    def _note_loss(self, reason: str) -> None:
+        if self.state is StreamState.CONNECTED:
+            self.losses += 1
+            self.state = StreamState.RECONNECTING
+            _log.info("the connection to %s was lost: %s", self.shown, reason)
+        self.last_loss, self.last_loss_time = reason, trio.current_time()
+
+    async def _connect_once(self, schedule: ReconnectSchedule) -> _Lost:
+        settings = self._settings
+        lost = _Lost("the connection broke")
+        socket: WebSocket | None = None
+        async with trio.open_nursery() as nursery:
+            try:
+                with trio.move_on_after(settings.connect_timeout) as opening:
+                    socket = WebSocket(
+                        await self._address(), connect=settings.connect, max_message=_MAX_MESSAGE
+                    )
+                    await socket.open(nursery)
+                if opening.cancelled_caught or socket is None:
+                    raise TransportLost(f"no answer within {settings.connect_timeout:g} s")
+                if socket.subprotocol != PROTOCOL:
+                    raise _BadMessage(f"the server does not speak {PROTOCOL}")
+                schedule.opened(trio.current_time())
+                self._opened(nursery, socket)
+                await self._read(socket)
+            except TransportLost as error:
+                lost = self._lost_of(error)
+            except WebSocketRefused as refused:
+                lost = self._refusal(refused)
+            except ConfigurationError as error:
+                lost = _Lost(str(error), error)
+            except _BadMessage as error:
+                lost = _Lost(str(error), ProtocolError(self._bad(error), url=self.shown))
+            finally:
+                self._nursery = None
+                for session in self._sessions.values():
+                    session.lost()
+                if socket is not None:
+                    await socket.aclose(_CLEANUP)
+                nursery.cancel_scope.cancel(reason="the connection has ended")
+        return lost
+
+    async def _address(self) -> WebSocketAddress:
+        token = self._token() if callable(self._token) else self._token
+        if inspect.isawaitable(token):
+            token = await token
+        headers, target = {}, self._target
+        if token is not None:
+            if not (token and token.isascii() and token.isprintable()):
+                raise ConfigurationError("RelayClient(token=…): it must be printable ASCII text.")
+            self._redactor = Redactor([token])
+            headers["authorization"] = f"Bearer {token}"
+        elif (authorization := target.authorization()) is not None:
+            headers["authorization"] = authorization
+        address = address_of(
+            target, target.path.decode("ascii"), self._settings.ssl_context, headers
+        )
+        await trio.lowlevel.checkpoint()
+        return attrs.evolve(address, subprotocols=(PROTOCOL,))
+
+    def _opened(self, nursery: trio.Nursery, socket: WebSocket) -> None:
+        self.connects += 1
+        self.state = StreamState.CONNECTED
+        self._refused_before = False
+        self._paused.clear()
+        self._dirty = dict.fromkeys(self._sessions.values())
+        for call in self._calls.values():
+            call.sent = False
+        self._nursery = nursery
+        nursery.start_soon(self._write, socket)
+        self._settled.set()
+
+    def _lost_of(self, error: TransportLost) -> _Lost:
+        reason = str(error)
+        if error.code in _BAD_CODES:
+            return _Lost(reason, ProtocolError(self._bad(error), url=self.shown))
+        return _Lost(reason)
+
+    def _bad(self, error: Exception) -> str:
+        return f"The WebSocket {self.shown} failed: {error}. Update the relay or the client."
+
+    def _refusal(self, refused: WebSocketRefused) -> _Lost:
+        status = refused.status_code
+        reason = f"HTTP {status}"
+        text = self._redactor.text(_message_of(refused.body))
+        error: Exception | None = None
+        if status in (401, 403):
+            again = not self._refused_before and self.connects > 0
+            self._refused_before = True
+            kind = Unauthorized if status == 401 else Forbidden
+            error = None if again else kind(f"{self.shown} was refused with HTTP {status}: {text}")
+        elif not is_transient(status):
+            error = ProtocolError(
+                f"{self.shown} was refused with HTTP {status}: {text}. Check that a relay with"
+                " WebSockets runs at that address.",
+                url=self.shown,
+            )
+        wait = parse_retry_after(refused.headers.get("retry-after"), now=time.time())
+        return _Lost(reason, error, wait)
+
+    # -- what is sent and received --------------------------------------------------------------
+
+    async def _write(self, socket: WebSocket) -> None:
+        try:
+            while True:
+                for text in self._unsent():
+                    await socket.send(text)
+                await self._work.wait()
+                self._work = trio.Event()
+        except TransportLost:
+            return  # the task that reads reports it  # noqa: ASYNC910 - sending waits
+
+    def _unsent(self) -> Iterator[str]:
+        while self._dirty:
+            session = next(iter(self._dirty))
+            del self._dirty[session]
+            if session not in self._paused:
+                command = session.next_command()
+                if command is not None:
+                    yield msgspec.json.encode(command).decode()
+            self._forget(session)
+        for call in list(self._calls.values()):
+            if not call.sent:
+                call.sent = call.posted = True
+                yield call.text
+
+    async def _read(self, socket: WebSocket) -> None:
+        while True:
+            message: str | bytes = ""
+            with trio.move_on_after(self._settings.idle_timeout) as scope:
+                message = await socket.receive()
+            if scope.cancelled_caught:
+                raise TransportLost(f"nothing came for {self._settings.idle_timeout:g} s")
+            try:
+                fields = msgspec.json.decode(message)
+                self._take(fields["type"], fields)
+            except (ValueError, LookupError, TypeError, RecursionError) as error:
+                raise _BadMessage(f"a message is no {PROTOCOL}: {type(error).__name__}") from None
+
+    def _take(self, type_: str, fields: Mapping[str, Any]) -> None:
+        if type_ in ("accepted", "refused"):
+            call = self._calls.get(fields["key"])
+            if call is not None and not self._repeated_later(fields, call):
+                del self._calls[fields["key"]]
+                call.answer = fields
+                call.done.set()
+            return
+        session = self._sessions.get(fields.get("sessionId", ""))
+        if session is None:
+            return
+        if type_ == "events":
+            self.events += len(fields["events"])
+            session.events(fields["events"])
+        elif type_ == "subscribed":
+            self._schedules.pop(session, None)
+            session.subscribed(int(fields["position"]), fields.get("gap"))
+            self._ask(session)
+        elif type_ == "closed":
+            self._closed(session, fields["status"], str(fields["reason"]))
+
+    def _closed(self, session: FollowedSession, status: int, reason: str) -> None:
+        if status == 200:
+            return
+        session_id = session.session_id
+        if status == 503:
+            session.lost()
+            schedule = self._schedules.get(session) or self._new_schedule()
+            self._schedules[session] = schedule
+            delay = schedule.lost(trio.current_time())
+            if delay is not None:
+                self._paused.add(session)
+                self._later(delay, lambda: self._resume(session))
+                return
+            failure: Exception = reconnect_failed(
+                schedule, trio.current_time(), self.shown, session_id, reason, lost=True
+            )
+        elif status == 404:
+            failure = SessionNotFound(
+                f"Session {session_id!r} is not known at {self.shown}: {reason}",
+                url=self.shown,
+                session_id=session_id,
+            )
+        else:
+            failure = StreamError(
+                f"Session {session_id!r} cannot be read at {self.shown}: HTTP {status}: {reason}",
+                url=self.shown,
+                session_id=session_id,
+            )
+        self._sessions.pop(session_id, None)
+        self._schedules.pop(session, None)
+        session.fail(failure)
+
+    def _resume(self, session: FollowedSession) -> None:
+        self._paused.discard(session)
+        schedule = self._schedules.get(session)
+        if schedule is not None:
+            schedule.begin(trio.current_time())
+        self._ask(session)
+
+    def _repeated_later(self, answer: Mapping[str, Any], call: Call) -> bool:
+        """Repeat a call that the relay could not carry out now; return whether it is repeated."""
+        if answer["type"] != "refused" or answer["status"] != 503:
+            return False
+        schedule = call.schedule = call.schedule or self._new_schedule()
+        delay = schedule.lost(trio.current_time(), retry_after=answer.get("retryAfter"))
+        if delay is None:
+            return False
+
+        def repeat() -> None:
+            schedule.begin(trio.current_time())
+            call.sent = False
+            self._work.set()
+
+        self._later(delay, repeat)
+        return True
+
+    def _new_schedule(self) -> ReconnectSchedule:
+        schedule = ReconnectSchedule(self._settings.reconnect)
+        schedule.begin(trio.current_time())
+        return schedule
+
+    def _later(self, delay: float, function: Callable[[], None]) -> None:
+        """Call a function later, unless the connection is lost first."""
+        if self._nursery is not None:
+            self._nursery.start_soon(_call_later, delay, function)
+
+
+async def _call_later(delay: float, function: Callable[[], None]) -> None:
+    await trio.sleep(delay)
+    function()
+
+
+class _BadMessage(Exception):
+    """The server does not speak the protocol."""
+
+
+@attrs.frozen
+class _Lost:
+    """Why a connection ended."""
+
+    reason: str
+    error: Exception | None = None
+    """The error that ends the link (rule 2)."""
+    retry_after: float | None = None
+
+    @property
+    def fatal(self) -> bool:
+        return self.error is not None
+
+
+def _message_of(body: bytes) -> str:
+    """Return the message of the API's error, or the beginning of the body."""
+    try:
+        return str(cast("dict[str, Any]", msgspec.json.decode(body))["error"]["message"])
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return " ".join(body[:200].decode("utf-8", "replace").split())

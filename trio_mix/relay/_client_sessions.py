@@ -1,0 +1,299 @@
+"""What a `RelayClient` follows: its consumers' positions, and what it must ask the relay for.
+
+Rule 1  A consumer has every event after its position once, in order, or a gap in their place.
+Rule 2  On one connection a session has one subscription. If a consumer needs earlier events than
+        the subscription sends, it is moved back; other consumers skip the events that they have.
+Rule 3  A consumer that is too slow is a position, too: what it has no room for is not kept, and is
+        asked for again once it has taken half of what it holds. It holds up no other.
+Rule 4  After a loss each session is subscribed to again at the position of its last consumer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
+
+import attrs
+
+from trio_mix._turns._turn_ids import turn_id_of
+from trio_mix.sse import ServerSentEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from trio_mix.relay._records import StartFrom
+
+__all__ = ["FollowedSession", "Follower", "Missed", "TurnFollower"]
+
+_OVERHEAD: Final = 200
+"""What a buffered event takes besides its data, in bytes."""
+_GAP: Final = "gap"
+
+
+@attrs.frozen
+class Missed:
+    """Events that are not kept any more, in place of which a gap is returned."""
+
+    count: int | None
+
+
+_Item: TypeAlias = ServerSentEvent | Missed
+
+
+class Follower:
+    """One consumer of one session.
+
+    Args:
+      position: the position after which it begins; None: where ``start`` says.
+      start: where it begins without a position.
+      max_size: the size of the events that are buffered, in bytes.
+
+    Attributes:
+      position: the position up to which everything was buffered or returned.
+      began: the position at which the first subscription began; None before.
+      synced: whether the subscription sends the events after the position.
+      lagging: whether the buffer is full: rule 3.
+      failure: the error that ended the session for its consumers.
+    """
+
+    def __init__(
+        self, position: int | None, start: StartFrom = "now", *, max_size: int = 4 * 2**20
+    ) -> None:
+        self.position: int | None = position
+        self.start: StartFrom = start
+        self.began: int | None = None
+        self.synced: bool = False
+        self.lagging: bool = False
+        self.failure: Exception | None = None
+        self.on_change: Callable[[], None] = lambda: None
+        """Called when there is something to take, or the position or the failure is known."""
+        self.on_room: Callable[[], None] = lambda: None
+        """Called when events must be asked for again (rule 3)."""
+        self._items: deque[_Item] = deque()
+        self._size = 0
+        self._max_size = max_size
+
+    @property
+    def waits(self) -> bool:
+        """Whether events must be asked for."""
+        return not (self.synced or self.lagging)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def begin(self, position: int) -> None:
+        """Note that the subscription sends the events after a position."""
+        self.position = position
+        self.began = position if self.began is None else self.began
+        self.synced = True
+        self.on_change()
+
+    def offer(self, event: ServerSentEvent, position: int | None) -> None:
+        """Buffer an event, if there is room for it.
+
+        Args:
+          event: the event.
+          position: its position; None: it is not stored.
+        """
+        if self._items and self._size >= self._max_size:
+            if position is not None:
+                self.synced, self.lagging = False, True
+            return
+        if position is not None:
+            self.position = position
+        if self._wants(event):
+            self._items.append(event)
+            self._size += _size_of(event)
+            self.on_change()
+
+    def _wants(self, event: ServerSentEvent) -> bool:
+        del event
+        return True
+
+    def miss(self, count: int | None, position: int) -> None:
+        """Note that events up to a position are not kept any more."""
+        self.position = position
+        self._items.append(Missed(count))
+        self.on_change()
+
+    def take(self) -> _Item | None:
+        """Return the next item, or None if nothing is buffered."""
+        if not self._items:
+            return None
+        item = self._items.popleft()
+        if isinstance(item, ServerSentEvent):
+            self._size -= _size_of(item)
+        self._note_room()
+        return item
+
+    def _note_room(self) -> None:
+        if self.lagging and 2 * self._size <= self._max_size:
+            self.lagging = False
+            self.on_room()
+
+    def fail(self, failure: Exception) -> None:
+        """End the consumer with an error, after the events that are buffered."""
+        self.failure = self.failure or failure
+        self.on_change()
+
+
+class TurnFollower(Follower):
+    """Buffers the events of one turn, which may be known later than its first events."""
+
+    def __init__(self, *, max_size: int = 4 * 2**20) -> None:
+        super().__init__(None, max_size=max_size)
+        self.turn_id: str | None = None
+
+    def _wants(self, event: ServerSentEvent) -> bool:
+        turn_id = _turn_of(event)
+        return turn_id is not None and self.turn_id in (None, turn_id)
+
+    def name(self, turn_id: str) -> None:
+        """Drop the events of other turns."""
+        self.turn_id = turn_id
+        kept = [item for item in self._items if isinstance(item, Missed) or self._wants(item)]
+        self._items = deque(kept)
+        self._size = sum(_size_of(item) for item in kept if isinstance(item, ServerSentEvent))
+        self._note_room()
+        self.on_change()
+
+
+class FollowedSession:
+    """One session on the connections of a client.
+
+    Args:
+      session_id: the session.
+    """
+
+    def __init__(self, session_id: str) -> None:
+        self.session_id: str = session_id
+        self._followers: dict[Follower, None] = {}
+        self._live: int | None = None
+        """The position of the subscription on this connection; None: there is none."""
+        self._asked: int | StartFrom | None = None
+        """What the subscription that is not answered begins at."""
+
+    def __len__(self) -> int:
+        return len(self._followers)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is left to do for the session."""
+        return not self._followers and self._live is None and self._asked is None
+
+    def add(self, follower: Follower) -> None:
+        """Follow the session for a consumer."""
+        self._followers[follower] = None
+
+    def discard(self, follower: Follower) -> None:
+        """Follow the session for a consumer no longer."""
+        self._followers.pop(follower, None)
+
+    def lost(self) -> None:
+        """Note that the connection, or the subscription, was lost."""
+        self._live = self._asked = None
+        for follower in self._followers:
+            follower.synced = False
+
+    def fail(self, failure: Exception) -> None:
+        """End all consumers."""
+        self.lost()
+        for follower in list(self._followers):
+            follower.fail(failure)
+
+    # -- what must be asked for -----------------------------------------------------------------
+
+    def next_command(self) -> dict[str, object] | None:
+        """Return the next message to the relay; None if nothing must be sent now."""
+        if self._asked is not None:
+            return None
+        waiting = [follower for follower in self._followers if follower.waits]
+        if self._live is not None:
+            for follower in waiting:
+                if isinstance(follower, TurnFollower) and follower.position is None:
+                    follower.begin(self._live)  # its turn is not sent yet: it comes later
+        waiting = [follower for follower in waiting if follower.waits]
+        command: dict[str, object] = {"type": "subscribe", "sessionId": self.session_id}
+        known = [each.position for each in waiting if each.position is not None]
+        if known:
+            self._asked = min(known)
+            return {**command, "after": str(self._asked)}
+        if waiting:
+            self._asked = waiting[0].start
+            return {**command, "from": self._asked}
+        if self._live is not None and not any(each.synced for each in self._followers):
+            self._live = None
+            return {**command, "type": "unsubscribe"}
+        return None
+
+    # -- what the relay sends -------------------------------------------------------------------
+
+    def subscribed(self, position: int, gap: Mapping[str, int | None] | None) -> None:
+        """Note the answer to a subscription."""
+        asked, self._asked = self._asked, None
+        if asked is None:
+            return  # of a connection or a subscription that is given up
+        self._live = position
+        for follower in self._followers:
+            if follower.lagging:
+                continue
+            if follower.position is None:
+                if asked == follower.start:
+                    follower.begin(position)
+            elif follower.position >= position:
+                follower.begin(follower.position)
+            elif gap is not None and isinstance(asked, int):
+                follower.miss(gap.get("missed"), position)
+                follower.begin(position)
+            else:
+                follower.synced = False  # it is asked for next
+
+    def events(self, events: Iterable[Mapping[str, str]]) -> None:
+        """Pass events on to the consumers."""
+        if self._live is None:
+            return  # of a subscription that is given up
+        for fields in events:
+            frame = ServerSentEvent(
+                id=fields.get("id", ""), event=fields["event"], data=fields["data"]
+            )
+            position = int(frame.id) if frame.id else None
+            if position is None and frame.event == _GAP:
+                self._gap(fields)
+                continue
+            for follower in list(self._followers):
+                at = cast("int", follower.position)
+                if follower.synced and (position is None or position > at):
+                    follower.offer(frame, position)
+            if position is not None:
+                self._live = position
+
+    def _gap(self, fields: Mapping[str, str]) -> None:
+        missed = _missed_of(fields["data"])
+        for follower in list(self._followers):
+            at = follower.position
+            if follower.synced and at is not None and at == self._live:
+                follower.miss(missed, at)
+
+
+def _turn_of(event: ServerSentEvent) -> str | None:
+    """Return the id of the turn that an event belongs to, None without one."""
+    if event.event != "turn":
+        return turn_id_of(event.data)
+    try:
+        turn_id = json.loads(event.data)["turnId"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None
+    return turn_id if isinstance(turn_id, str) else None
+
+
+def _missed_of(data: str) -> int | None:
+    try:
+        missed = json.loads(data)["missed"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None
+    return missed if isinstance(missed, int) else None
+
+
+def _size_of(event: ServerSentEvent) -> int:
+    return len(event.data) + _OVERHEAD
