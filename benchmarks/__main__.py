@@ -12,6 +12,7 @@ import attrs
 
 from benchmarks import report, run
 from benchmarks.plan import BENCHES, GROWTHS, SHORT_PEERS, Bench
+from benchmarks.plan_relay import RELAY_BENCHES, RELAY_GROWTHS
 
 
 def main() -> None:
@@ -34,7 +35,7 @@ def main() -> None:
     if not chosen.short:
         run.find_node()
     results = []
-    for bench in BENCHES:
+    for bench in (*BENCHES, *RELAY_BENCHES):
         if chosen.only and not any(bench.name.startswith(name) for name in chosen.only):
             continue
         if chosen.short and not (bench.in_short or chosen.only):
@@ -49,7 +50,9 @@ def main() -> None:
     print(_text(chosen, rounds, results))
     if chosen.growth:
         chosen.growth.mkdir(parents=True, exist_ok=True)
-        for growth in GROWTHS:
+        for growth in (*GROWTHS, *RELAY_GROWTHS):
+            if chosen.only and not any(growth.name.startswith(name) for name in chosen.only):
+                continue
             lines = run.grow(growth, 1 if chosen.short else min(rounds, 3))
             unit = "µs" if growth.per and growth.figure != "ms" else growth.figure
             unit = "ns/byte" if growth.figure == "ms" else unit

@@ -111,6 +111,7 @@ def one(module: str, peer: str, arguments: dict[str, Any]) -> dict[str, float] |
     except subprocess.TimeoutExpired:
         return None
     if done.returncode == MISSING:
+        print(f"{peer} was NOT measured: {done.stderr.strip()[-200:]}", file=sys.stderr, flush=True)
         return None
     if done.returncode:
         raise SystemExit(f"{module}, {peer}, {arguments}: {done.stderr[-2000:]}")

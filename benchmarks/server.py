@@ -1,7 +1,8 @@
 """The server of the benchmarks: it sends what the session's id asks for, as fast as it can.
 
 `python -m benchmarks.server` prints its port. The ids are ``flood.COUNT.KIND.CHUNKING.FORM`` (one
-stream of a corpus), ``paced.COUNT.RATE``, ``hold.GROUP.NUMBER`` (silent until ``/go/GROUP/…``), and
+stream of a corpus), ``paced.COUNT.RATE``, ``hold.GROUP.NUMBER`` (silent until ``/go/GROUP/…``),
+``live.GROUP.NUMBER`` (silent until ``/pace/GROUP/COUNT/RATE/BURST/STREAMS/PORT``), and
 ``message.COUNT.KIND.CHUNKING.FORM.API.NUMBER`` (that many events for each message sent). The server
 is a process of its own, so that its CPU time is not part of any figure.
 """
@@ -82,6 +83,14 @@ class Server:
             for other in self.held[group]:
                 await other.send_all(pieces)
             await stream.send_all(answer("200 OK", {}))
+        elif url.path.startswith("/pace/"):
+            _, _, group, *numbers = url.path.split("/")
+            count, rate, burst, streams, port = map(int, numbers)
+            while len(self.held[group]) < streams:  # noqa: ASYNC110 - before the measurement
+                await trio.sleep(0.01)
+            await stream.send_all(answer("200 OK", {}))
+            sinks = [Published(port, group)] if port else self.sinks(group)
+            await trio.to_thread.run_sync(pace_all, sinks, count, rate, burst)
         elif url.path == "/health":
             await stream.send_all(answer("200 OK", {"status": "ok", "version": "0.11.4"}))
         else:
@@ -99,14 +108,18 @@ class Server:
             await trio.to_thread.run_sync(pace, connection, int(rest[0]), int(rest[1]))
             await stream.send_all(END)
         else:
-            if what == "hold":
+            if what in ("hold", "live"):
                 self.held[rest[0]].append(stream)
             else:
                 self.streams[session] = stream
             await stream.receive_some(1)
-            if what == "hold":
+            if what in ("hold", "live"):
                 self.held[rest[0]].remove(stream)
             raise trio.BrokenResourceError
+
+    def sinks(self, group: str) -> list[Sink]:
+        """Return what writes events to each stream of a group."""
+        return [Sink(os.dup(each.socket.fileno())) for each in self.held[group]]
 
     async def message(self, stream: trio.SocketStream, path: str, body: bytes) -> None:
         """Accept a message as the session's generation does, and send its turn's events."""
@@ -128,6 +141,60 @@ class Server:
         end = corpus.frame(completed, first + size, form)
         whole = corpus.chunked(pieces) + flood(size, kind, chunking, form, first, turn)
         await self.streams[session].send_all(whole + corpus.chunked([end]))
+
+
+class Sink:
+    """Writes events to a stream."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.socket = socket.socket(fileno=descriptor)
+        self.socket.setblocking(True)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def send(self, first: int, stamps: list[int]) -> None:
+        frames = [corpus.frame(corpus.delta(str(each)), first + n) for n, each in enumerate(stamps)]
+        self.socket.sendall(corpus.chunked(frames))
+
+    def close(self) -> None:
+        self.socket.setblocking(False)  # the same socket as Trio's
+        self.socket.close()
+
+
+class Published(Sink):
+    """Publishes events to nchan, one request after the other: it loses some that are pipelined."""
+
+    def __init__(self, port: int, group: str) -> None:
+        connection = socket.create_connection(("127.0.0.1", port))
+        super().__init__(connection.detach())
+        self.target = f"/publish?sessionId=live.{group}.0"
+
+    def send(self, first: int, stamps: list[int]) -> None:
+        del first
+        for each in stamps:
+            data = corpus.delta(str(each)).data.encode()
+            head = f"POST {self.target} HTTP/1.1\r\nHost: x\r\nX-EventSource-Event: content\r\n"
+            self.socket.sendall(f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data)
+            answer = b""
+            while b"last message id" not in answer:
+                answer += self.socket.recv(65536)
+
+
+def pace_all(sinks: list[Sink], count: int, rate: int, burst: int) -> None:
+    """Send events to several streams, in turns, so many a second in all of them."""
+    began = time.perf_counter()
+    sent = 0
+    try:
+        for first in range(2, count + 2, burst):
+            for sink in sinks:
+                wait = began + sent / rate - time.perf_counter()
+                if wait > 0:
+                    time.sleep(wait)
+                size = min(burst, count + 2 - first)
+                sink.send(first, [time.perf_counter_ns()] * size)
+                sent += size
+    finally:
+        for sink in sinks:
+            sink.close()
 
 
 def pace(connection: socket.socket, count: int, rate: int) -> None:
