@@ -70,6 +70,8 @@ async def test_it_gives_up_after_two_minutes_and_leaves_nothing_behind(
 async def test_it_can_be_cancelled_at_any_point(
     mix_server: MixServer, autojump_clock: MockClock
 ) -> None:
+    mix_server.script(REVIEW, Turn(Think("Hm."), Say("OK")))
+
     async def run() -> None:
         async with Mix(mix_server.url, network=mix_server.network) as mix:
             await review(mix, "- a\n+ b")

@@ -7,6 +7,7 @@ extra ``trio-mix[server]``.
 from __future__ import annotations
 
 from trio_mix._public import publish
+from trio_mix.testing._assertions import assert_as_scripted as assert_as_scripted
 from trio_mix.testing._assertions import assert_nothing_left as assert_nothing_left
 from trio_mix.testing._assertions import assert_ran_once as assert_ran_once
 from trio_mix.testing._assertions import assert_requested as assert_requested
@@ -72,6 +73,7 @@ from trio_mix.testing.server._script import Notify as Notify
 from trio_mix.testing.server._script import Pause as Pause
 from trio_mix.testing.server._script import RateLimit as RateLimit
 from trio_mix.testing.server._script import Raw as Raw
+from trio_mix.testing.server._script import Restart as Restart
 from trio_mix.testing.server._script import Say as Say
 from trio_mix.testing.server._script import Step as Step
 from trio_mix.testing.server._script import SubAgent as SubAgent
@@ -135,6 +137,7 @@ __all__ = [
     "Refuse",
     "Replay",
     "RequestReceived",
+    "Restart",
     "Rule",
     "Say",
     "ServerStarted",
@@ -155,6 +158,7 @@ __all__ = [
     "UseTool",
     "UseTools",
     "WaitFor",
+    "assert_as_scripted",
     "assert_nothing_left",
     "assert_ran_once",
     "assert_requested",

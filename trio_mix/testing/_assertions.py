@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import trio
 
-from trio_mix.testing._timeline import shorten
+from trio_mix.testing._timeline import deviations_text, shorten, timeline_text
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Sequence
@@ -15,7 +15,13 @@ if TYPE_CHECKING:
     from trio_mix.testing._log import Match, Observed
     from trio_mix.testing.server._server import MixServer
 
-__all__ = ["assert_nothing_left", "assert_ran_once", "assert_requested", "expect_events"]
+__all__ = [
+    "assert_as_scripted",
+    "assert_nothing_left",
+    "assert_ran_once",
+    "assert_requested",
+    "expect_events",
+]
 
 _T = TypeVar("_T")
 Expected: TypeAlias = "type | Callable[[_T], bool]"
@@ -60,6 +66,21 @@ def assert_requested(server: Observed, method: str, path: str, times: int | None
         raise AssertionError(
             f"{method} {path}… was requested {found} times, not {wanted}.{_timeline(server)}"
         )
+
+
+def assert_as_scripted(server: MixServer) -> None:
+    """Assert that a script matched every message that ran, and that every script was used.
+
+    A server with ``strict=True`` asserts it when it is left, and the fixture `mix_server` after the
+    test.
+
+    Raises:
+      AssertionError: a message had no script, or a script no message; the text ends with the
+        timeline.
+    """
+    __tracebackhide__ = True
+    if server.deviations:
+        raise AssertionError(deviations_text(server.deviations, server.timeline))
 
 
 async def assert_nothing_left(server: MixServer, *, within: float = 1.0) -> None:
@@ -176,4 +197,4 @@ def _received(received: Sequence[tuple[float, _T, bool]], start: float) -> str:
 
 
 def _timeline(server: Observed) -> str:
-    return f"\nThe server's timeline (> received, < sent):\n{server.timeline}"
+    return timeline_text(server.timeline)

@@ -38,7 +38,7 @@ from trio_mix.testing._records import (
 from trio_mix.testing.recording._masking import mask_query
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 __all__ = ["render", "shorten"]
 
@@ -66,6 +66,20 @@ def render(records: Iterable[Record]) -> str:
     if frames and start is not None:
         lines.append(_frames(frames, start))
     return "\n".join(lines)
+
+
+def timeline_text(timeline: str) -> str:
+    """Return the end of a failure's text."""
+    return f"\nThe server's timeline (> received, < sent):\n{timeline}"
+
+
+def deviations_text(deviations: Sequence[str], timeline: str) -> str:
+    """Return the text of a failure of a strict server."""
+    listed = "".join(f"\n- {each}" for each in deviations)
+    return (
+        f"The server did not run as scripted:{listed}\n\nFix the scripts, or pass strict=False "
+        f"(@pytest.mark.mix_server(strict=False) for the fixture).{timeline_text(timeline)}"
+    )
 
 
 def shorten(text: str) -> str:

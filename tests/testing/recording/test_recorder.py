@@ -15,7 +15,6 @@ from trio_mix.testing import (
     Drop,
     FaultPlan,
     FaultProxy,
-    Hang,
     MixServer,
     Pause,
     Raw,
@@ -176,7 +175,6 @@ async def test_without_a_server_the_connection_of_the_client_ends(path: Path) ->
 async def test_leaving_the_recorder_ends_and_records_open_exchanges(
     mix_server: MixServer, path: Path
 ) -> None:
-    mix_server.script("Hi", Turn(Hang()))
     async with record(mix_server, path) as recorder:
         stream = recorder.network.connect()
         session = mix_server.create_session()

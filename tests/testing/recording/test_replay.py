@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from trio_mix.testing import Recorder, Replay
 
 
+pytestmark = pytest.mark.mix_server(strict=False)  # the default agent is recorded too
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "recording.jsonl"

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import h11
 import pytest
 import trio
 
 from tests.support.wire_client import Frames, Wire, call, connect, open_frames, send
 from trio_mix.testing import Api, Fail, MixServer, RateLimit, Say, Think, Turn, UseTool, UseTools
+
+if TYPE_CHECKING:
+    from trio.testing import MockClock
 
 TURN = Turn(Think("Hm.", deltas=1), Say("Hi there", deltas=["Hi ", "there"]))
 EVERY: list[Api] = ["pipeline-oldest", "pipeline", "blocking", "async"]
@@ -169,16 +174,21 @@ async def test_an_async_server_sends_each_failure_twice() -> None:
             assert (await frames.next()).data == {"error": "boom"}
 
 
-async def test_a_rate_limit_ends_the_turn_on_pipeline_servers_only() -> None:
+async def test_a_rate_limit_ends_the_turn_on_pipeline_servers_only(
+    autojump_clock: MockClock,
+) -> None:
     turn = Turn(RateLimit(60), Say("at last"))
-    async with MixServer("pipeline") as server:
+    async with MixServer("pipeline", listen=False) as server:
         raw = await _turn(server, turn, "rate_limit_error")
         assert '"retryAfter":60' in raw
         assert raw.endswith("retry: 60")
         await server.wait_until(lambda: server.running_turns == 0)
-    async with MixServer("async") as server:
-        raw = await _turn(server, turn, "complete")
-        assert raw.index("rate_limit_error") < raw.index("at last")
+    for limit, pause in ((RateLimit(6), 6), (RateLimit(60, pause=3), 3)):
+        async with MixServer("async", listen=False) as server:
+            start = trio.current_time()
+            raw = await _turn(server, Turn(limit, Say("at last")), "complete")
+            assert trio.current_time() - start == pytest.approx(pause, abs=1)
+            assert raw.index("rate_limit_error") < raw.index("at last")
 
 
 async def test_tool_events_repeat_on_pipeline_servers() -> None:

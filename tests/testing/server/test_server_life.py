@@ -8,7 +8,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.support.wire_client import CutError, call, connect, open_frames, send
 from trio_mix import Mix
-from trio_mix.errors import ConfigurationError
+from trio_mix.errors import ConfigurationError, MessageInterrupted, SessionNotFound
 from trio_mix.testing import (
     Api,
     Do,
@@ -18,8 +18,10 @@ from trio_mix.testing import (
     MessageRun,
     MixServer,
     RequestReceived,
+    Restart,
     Say,
     ServerStarted,
+    ServerStopped,
     StreamEnded,
     StreamOpened,
     Turn,
@@ -346,3 +348,21 @@ async def test_a_cancelled_start_can_be_repeated() -> None:
             await server.start()
         assert scope.cancelled_caught
         await server.start()
+
+
+async def test_a_step_restarts_the_server_in_the_middle_of_a_turn(
+    autojump_clock: MockClock,
+) -> None:
+    for keep in (True, False):
+        async with (
+            MixServer(listen=False, pace=0.0) as server,
+            Mix(server.url, network=server.network) as mix,
+        ):
+            server.script("go", Turn(Say("It began"), Restart(keep_sessions=keep, seconds=5)))
+            async with mix.open_stream(server.create_session()) as session:
+                with pytest.raises(MessageInterrupted if keep else SessionNotFound):
+                    await session.ask("go")
+            (_, stopped, again) = [
+                record for record in server.log if isinstance(record, ServerStarted | ServerStopped)
+            ]
+            assert again.time - stopped.time == pytest.approx(5)

@@ -300,7 +300,7 @@ async def test_stored_rows_grow_while_the_turn_runs() -> None:
                 Say("one ", deltas=1),
                 WaitFor(first),
                 Say("two", deltas=1),
-                UseTool("Glob", steps=[WaitFor(second)], result="x"),
+                UseTool("Glob", steps=[WaitFor(second)]),
                 Say("end", deltas=1),
             ),
         )
@@ -334,17 +334,19 @@ async def test_stored_rows_grow_while_the_turn_runs() -> None:
     assert all("." not in row["createdAt"] + row["updatedAt"] for row in export)
 
 
-async def test_results_of_tools_can_be_returned_as_the_specification_allows() -> None:
-    async with MixServer("async", tool_results=True) as server:
-        server.script("go", Turn(UseTool("Glob", result="x", success=False)))
-        session_id = server.create_session()
-        await send(server, session_id, "go")
-        await server.wait_for(MessageFinished, how="complete")
-        path = f"/api/sessions/{session_id}"
-        rows = (await call(server, "GET", f"{path}/messages")).json
-        export = (await call(server, "GET", f"{path}/export")).json["messages"]
-    assert rows[1]["toolCalls"][0]["result"] == export[1]["toolCalls"][0]["result"] == "x"
-    assert rows[1]["toolCalls"][0]["isError"] is True
+async def test_results_of_tools_are_stored_where_the_script_or_the_server_wants_them() -> None:
+    for scripted, everywhere, stored in (("x", False, "x"), (None, True, "done")):
+        async with MixServer("async", tool_results=everywhere) as server:
+            server.script("go", Turn(UseTool("Glob", result=scripted, success=False)))
+            session_id = server.create_session()
+            await send(server, session_id, "go")
+            await server.wait_for(MessageFinished, how="complete")
+            path = f"/api/sessions/{session_id}"
+            rows = (await call(server, "GET", f"{path}/messages")).json
+            export = (await call(server, "GET", f"{path}/export")).json["messages"]
+        assert rows[1]["toolCalls"][0]["result"] == stored
+        assert export[1]["toolCalls"][0]["result"] == stored
+        assert rows[1]["toolCalls"][0]["isError"] is True
 
 
 @pytest.mark.parametrize("api", ["pipeline", "blocking", "async"])

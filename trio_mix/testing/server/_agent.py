@@ -38,6 +38,7 @@ from trio_mix.testing.server._script import (
     Pause,
     RateLimit,
     Raw,
+    Restart,
     Say,
     Step,
     SubAgent,
@@ -226,6 +227,11 @@ class TurnRun:
                 for stream in self._recipients():
                     stream.send_raw(data, past_framing=past_framing)
                 await self._written("raw")
+            case Restart():
+                restart = self._backend.restart
+                if restart is not None:
+                    restart(step)
+                await trio.sleep_forever()  # the restart ends the turn
             case Drop(how):
                 with trio.move_on_after(_DRAIN_TIME):
                     for stream in self._recipients():
@@ -245,7 +251,7 @@ class TurnRun:
 
     async def _delegate(self, step: SubAgent, writer: TurnWriter) -> None:
         store, traits = self._backend.store, self._backend.traits
-        call = UseTool(traits.tool("task"), {"prompt": step.task}, "")
+        call = UseTool(traits.tool("task"), {"prompt": step.task})
 
         async def work(_call: UseTool, made: StoredToolCall) -> None:
             row = store.create(step.task, parent=self._live.row, tool_call_id=made.id)
@@ -348,6 +354,7 @@ class TurnRun:
             self._writer.abort()
             self.ending, self.error = "error", str(data["error"])
             raise _TurnEnded
+        await trio.sleep(step.retry_after if step.pause is None else step.pause)
 
     def _fail(self, step: Fail) -> None:
         data: dict[str, object] = {"error": step.error}

@@ -14,9 +14,10 @@ Rules:
 from __future__ import annotations
 
 import itertools
+import re
 from collections import Counter
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
 
 import attrs
 import trio
@@ -24,6 +25,7 @@ import trio
 from trio_mix.errors import ConfigurationError, UsageError
 from trio_mix.testing._log import Log, Match, matches
 from trio_mix.testing._records import HandlerFailed
+from trio_mix.testing._timeline import shorten
 from trio_mix.testing.server._default_agent import plausible_turn
 from trio_mix.testing.server._frames import ServerEvent
 from trio_mix.testing.server._script import Turn
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from trio_mix.testing.server._providers import Accounts
-    from trio_mix.testing.server._script import How, Torn
+    from trio_mix.testing.server._script import How, Restart, Torn
     from trio_mix.testing.server._traits import Traits
 
 __all__ = ["Backend", "LiveSession", "OpenStream", "ServerSettings"]
@@ -120,11 +122,23 @@ class LiveSession:
         self.runs: Counter[str] = Counter()
 
 
+_UNSCRIPTED_KEPT: Final = 20
+"""How many messages without a script are kept."""
+
+
 @attrs.frozen
 class _Script:
     match: Match
     turns: tuple[Turn, ...]
     used: list[int] = attrs.field(factory=list[int])
+
+    def __str__(self) -> str:
+        """Return how the messages were named for which the script is."""
+        if isinstance(self.match, str):
+            return shorten(self.match)
+        if isinstance(self.match, re.Pattern):
+            return f"re.compile({shorten(self.match.pattern)})"
+        return f"the function {getattr(self.match, '__qualname__', repr(self.match))}"
 
     def next(self) -> Turn:
         self.used.append(1)
@@ -168,6 +182,11 @@ class Backend:
         self.permissions: dict[str, PendingQuestion] = {}
         self.notifications: dict[str, PendingQuestion] = {}
         self.scripts: list[_Script] = []
+        self.unscripted: Counter[str] = Counter()
+        """The messages that no script matched, as they are shown, and how often each ran."""
+        self.more_unscripted = 0
+        self.restart: Callable[[Restart], None] | None = None
+        """Restarts the server that this is the state of."""
         self.failures: list[Exception] = []
         self.connections = itertools.count(1)
         self.canned: list[CannedResponse] = []
@@ -289,7 +308,30 @@ class Backend:
         for script in self.scripts:
             if matches(script.match, text):
                 return script.next()
+        shown = shorten(text)
+        if shown in self.unscripted or len(self.unscripted) < _UNSCRIPTED_KEPT:
+            self.unscripted[shown] += 1
+        else:
+            self.more_unscripted += 1
         return plausible_turn(text, self.traits, self.settings.pace)
+
+    def deviations(self) -> list[str]:
+        """Return how the messages that ran differ from those that were scripted."""
+        scripts = ", ".join(map(str, reversed(self.scripts))) or "none"
+        found = [
+            f"no script matches the message {text}"
+            + (f" ({times} times)" if times > 1 else "")
+            + f", so the default agent ran it; the scripts are for: {scripts}"
+            for text, times in self.unscripted.items()
+        ]
+        if self.more_unscripted:
+            found.append(f"no script matches {self.more_unscripted} more messages")
+        found += [
+            f"the script for {script} was never used"
+            for script in reversed(self.scripts)
+            if not script.used
+        ]
+        return found
 
     def spawn(self, function: Callable[[], Awaitable[None]]) -> None:
         """Run a function in the server's nursery."""

@@ -63,10 +63,9 @@ def plausible_turn(text: str, traits: Traits, pace: float) -> Turn:
     wish = " ".join(text.split())[:60]
     steps: list[Step] = [Think(f'The user says: "{wish}". ' + _plan(shell, files)), Pause(0.3)]
     if files:
-        listing = "\n".join(_FILES)
         steps += [
             Say("Let me look at the files."),
-            UseTool(traits.tool("glob"), {"pattern": "**/*"}, listing, steps=[Pause(0.2)]),
+            UseTool(traits.tool("glob"), {"pattern": "**/*"}, steps=[Pause(0.2)]),
             Say(f" I found {len(_FILES)} files: " + ", ".join(_FILES) + "."),
         ]
     if shell:
@@ -78,7 +77,7 @@ def plausible_turn(text: str, traits: Traits, pace: float) -> Turn:
                 description="Run a shell command: uname -s",
                 params=params,
                 then=[
-                    UseTool(name, params, "Linux", steps=[Pause(0.3)]),
+                    UseTool(name, params, steps=[Pause(0.3)]),
                     Say(" The command says that this is Linux."),
                 ],
                 otherwise=[Say(" You did not allow it, so I leave it at that.")],

@@ -48,6 +48,7 @@ __all__ = [
     "Pause",
     "RateLimit",
     "Raw",
+    "Restart",
     "Say",
     "Step",
     "SubAgent",
@@ -107,9 +108,10 @@ class UseTool:
     """The tool's name as sent."""
     input: Mapping[str, object] | str = attrs.field(factory=dict[str, object])
     """The parameters, as a mapping or as text."""
-    result: str = "done"
-    """The tool's result; servers do not send it on the stream, and return it only with
-    ``tool_results``."""
+    result: str | None = None
+    """The tool's result. No server sends it on the stream: it is in the stored messages, and so in
+    replies of blocking servers and in recovered ones. None: there is no result, as on real servers;
+    with ``tool_results`` it is ``"done"``."""
     success: bool = True
     """Whether the tool succeeded."""
     steps: Sequence[Step] = ()
@@ -210,7 +212,10 @@ class Fail:
 
 @attrs.frozen
 class RateLimit:
-    """Send ``rate_limit_error``, as when the model's provider limits the rate."""
+    """Send ``rate_limit_error``, as when the model's provider limits the rate.
+
+    It ends the turn on pipeline servers. Others pause, and continue with the next step.
+    """
 
     retry_after: int = 60
     """Seconds, the unit of real servers."""
@@ -218,6 +223,8 @@ class RateLimit:
     """The number of this attempt."""
     max_attempts: int = 8
     """The largest number of attempts."""
+    pause: float | None = None
+    """The seconds of the pause, on Trio's clock; None: ``retry_after``."""
     data: Mapping[str, object] = attrs.field(factory=dict[str, object])
     """Fields that replace those of the event, as in `Fail`."""
 
@@ -233,6 +240,21 @@ class Drop:
 
     how: How = "cut"
     """How the streams end."""
+
+
+@attrs.frozen
+class Restart:
+    """Restart the server here: the turn is never finished, and all connections end.
+
+    `MixServer.restart` does the same from a test.
+    """
+
+    keep_sessions: bool = True
+    """Whether the stored sessions stay."""
+    seconds: float = 0.0
+    """How long the server is stopped, on Trio's clock."""
+    how: Literal["cut", "reset"] = "cut"
+    """How the connections end."""
 
 
 @attrs.frozen
@@ -313,6 +335,7 @@ Step: TypeAlias = (
     | RateLimit
     | Hang
     | Drop
+    | Restart
     | Pause
     | WaitFor
     | Do

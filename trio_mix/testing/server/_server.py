@@ -20,6 +20,7 @@ from trio_mix._usage import AsyncScope
 from trio_mix.errors import ConfigurationError, UsageError
 from trio_mix.testing._log import MAX_LOG_BYTES, Log, Match, Observed
 from trio_mix.testing._records import ServerStarted, ServerStopped
+from trio_mix.testing._timeline import deviations_text
 from trio_mix.testing.net._guard import RequestGuard
 from trio_mix.testing.net._http1 import serve_connection
 from trio_mix.testing.net._listener import MEMORY_URL, check_port, open_listener
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from types import TracebackType
 
-    from trio_mix.testing.server._script import How, Turn
+    from trio_mix.testing.server._script import How, Restart, Turn
     from trio_mix.testing.server._traits import Traits
 
 __all__ = ["MixServer"]
@@ -104,6 +105,8 @@ class MixServer(Observed, AsyncScope):
       ghost_runs: whether a pipeline server's closed stream still runs the messages queued on it.
       stall_after: after how many undelivered tool events a pipeline session stays busy forever;
         None: never.
+      strict: whether leaving the server raises an `AssertionError` if a message ran that no script
+        matches, or a script was never used. The fixture `mix_server` is strict by default.
       pace: the factor for the default agent's pauses; 0: no pauses.
       max_upload: the largest request body in bytes; a larger one is answered with 413.
       plan_mode_text: the text that is appended to a message sent in plan mode.
@@ -153,6 +156,7 @@ class MixServer(Observed, AsyncScope):
         rest_send: bool = True,
         ghost_runs: bool = True,
         stall_after: int | None = 64,
+        strict: bool = False,
         pace: float = 1.0,
         max_upload: int = 64 * 2**20,
         plan_mode_text: str = "\n\n(Plan mode: do not change anything yet.)",
@@ -201,6 +205,7 @@ class MixServer(Observed, AsyncScope):
         self._host = host
         self._port = check_port(port)
         self._guard = RequestGuard(host, allowed_hosts, allowed_origins)
+        self._strict = strict
         self._listen = listen
         self._url = "" if listen else MEMORY_URL
         self._transports: set[trio.abc.Stream] = set()
@@ -208,6 +213,7 @@ class MixServer(Observed, AsyncScope):
         self._scope: trio.CancelScope | None = None
         self._stopped = trio.Event()
         self._changing = trio.Lock()
+        self._backend.restart = self._restart_later
         self.network: MemoryNetwork = MemoryNetwork(self._accept)
 
     @property
@@ -251,6 +257,11 @@ class MixServer(Observed, AsyncScope):
         return self._backend.tunnels
 
     @property
+    def deviations(self) -> Sequence[str]:
+        """Messages that no script matched, and scripts that were never used, as texts."""
+        return self._backend.deviations()
+
+    @property
     def failures(self) -> Sequence[Exception]:
         """What handlers and scripted functions raised; leaving the server raises the first one."""
         return self._backend.failures
@@ -276,6 +287,8 @@ class MixServer(Observed, AsyncScope):
         await self._tasks.close("the server was left", exc)
         if exc is None and self._backend.failures:
             raise self._backend.failures[0]
+        if exc is None and self._strict:
+            self._check_as_scripted()
 
     async def start(self) -> None:
         """Accept connections, at the same address as before.
@@ -335,6 +348,22 @@ class MixServer(Observed, AsyncScope):
                 self._backend.forget_everything()
             await self._start()
 
+    def _restart_later(self, step: Restart) -> None:
+        """Restart the server in a task that no turn runs in."""
+        if self._tasks.nursery is not None:
+            self._tasks.nursery.start_soon(self._restart_for, step)
+
+    async def _restart_for(self, step: Restart) -> None:
+        try:
+            async with self._changing:
+                await self._cut(step.how)
+                if not step.keep_sessions:
+                    self._backend.forget_everything()
+                await trio.sleep(step.seconds)
+                await self._start()
+        except (OSError, UsageError) as error:
+            self._backend.failed(error)
+
     async def _start(self) -> None:
         nursery = self._tasks.nursery
         if nursery is None or self._scope is not None:
@@ -360,7 +389,16 @@ class MixServer(Observed, AsyncScope):
         if self._scope is None:
             return
         if self._tasks.runs_current_task():
-            raise UsageError("a turn of this server cannot stop it: call stop() in another task")
+            raise UsageError(
+                "a turn of this server cannot stop it: call stop() in another task, or use the "
+                "step Restart"
+            )
+        await self._cut(how)
+
+    async def _cut(self, how: Literal["cut", "reset"]) -> None:
+        await trio.lowlevel.checkpoint()
+        if self._scope is None:
+            return
         for transport in list(self._transports):
             sever(transport, how)
         self._scope.cancel(reason="the server was stopped")
@@ -379,6 +417,8 @@ class MixServer(Observed, AsyncScope):
             text. Later scripts take precedence.
           turns: the turn for the first matching message, the second, and so on; the last turn is
             used for all further messages.
+
+        `assert_as_scripted` shows scripts that were never used, and messages that none matches.
 
         Raises:
           TypeError: a step was passed in place of a turn.
@@ -438,6 +478,10 @@ class MixServer(Observed, AsyncScope):
             stream.end(how)
         await self._log.wait_until(lambda: all(stream.closed for stream in lost))
         return len(lost)
+
+    def _check_as_scripted(self) -> None:
+        if self.deviations:
+            raise AssertionError(deviations_text(self.deviations, self.timeline))
 
     # --- inside -----------------------------------------------------------------------------------
 

@@ -129,8 +129,11 @@ class TurnWriter:
             await self._execution("start", {**about, "progress": f"Executing {made.name} tool"})
             await work(call, made)
             made.finished = True
-            if self._store.tool_results:
-                made.result, made.is_error = call.result, not call.success
+            result = call.result
+            if result is None and self._store.tool_results:
+                result = "done"
+            if result is not None:
+                made.result, made.is_error = result, not call.success
             self._store.touch(row)
             ending = "done" if call.success else "failed"
             ended = {**about, "progress": f"{made.name} {ending}", "success": call.success}
