@@ -228,7 +228,7 @@ async def test_a_status_line_is_shown_while_a_message_runs(
         async with open_terminal("chat", "--server", server.url) as terminal:
             await terminal.expect(PROMPT)
             await terminal.type("hang\r")
-            await terminal.expect("half a sentence")
+            await terminal.see("half a sentence")
             await terminal.see("working · ")
             await terminal.type(CTRL_C)
             await terminal.expect("info: cancelled")
@@ -350,7 +350,7 @@ async def test_text_typed_during_a_message_is_read_by_the_next_prompt(
         async with open_terminal("chat", "--server", server.url) as terminal:
             await terminal.expect(PROMPT)
             await terminal.type("slow\r")
-            await terminal.expect("wait for it")
+            await terminal.see("wait for it")
             await terminal.type("next\r")
             go.set()
             await terminal.expect("done with it")

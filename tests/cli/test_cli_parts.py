@@ -66,17 +66,28 @@ def test_a_terminal_shows_text_as_it_arrives_and_labels_the_rest() -> None:
     console = Console(file=out, force_terminal=True, color_system=None, width=20)
     screen = TerminalScreen(console)
     screen.show(STREAMED[:2])
-    assert out.getvalue() == "Hm\nTwo "
+    assert out.getvalue() == "Hm\nTwo"  # a space is written with the word after it
     screen.show(STREAMED[2:])
     screen.finish()
     assert out.getvalue() == "Hm\nTwo files\ntool: glob\n  sub\n[b]done\ndone: complete\n"
 
 
-def test_the_terminal_wraps_long_text() -> None:
-    out = io.StringIO()
-    screen = TerminalScreen(Console(file=out, force_terminal=True, color_system=None, width=20))
-    screen.show([Piece("text", "word " * 20)])
-    assert out.getvalue() == "word " * 20
+def test_a_terminal_gets_text_wrapped_at_words() -> None:
+    for text, lines in (
+        ("word " * 9, ["word word word word", "word word word word", "word"]),
+        ("1234567890123456789 0 1", ["1234567890123456789", "0 1"]),
+        ("one\n  two three four five", ["one", "  two three four", "five"]),
+        ("a " + "x" * 45, ["a", "x" * 45]),  # the terminal breaks what is wider than itself
+        ("a\u4f60\u597d" * 5, ["a\u4f60\u597d" * 4, "a\u4f60\u597d"]),
+    ):
+        for size in (1, 3, len(text)):
+            out = io.StringIO()
+            console = Console(file=out, force_terminal=True, color_system=None, width=20)
+            screen = TerminalScreen(console)
+            for at in range(0, len(text), size):
+                screen.show([Piece("text", text[at : at + size], fresh=not at)])
+            screen.finish()
+            assert out.getvalue().splitlines() == lines, (text, size)
 
 
 @pytest.fixture

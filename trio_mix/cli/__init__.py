@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-_EXTRA = frozenset({"cyclopts", "rich", "h11", "prompt_toolkit", "platformdirs"})
+_EXTRA = frozenset({"cyclopts", "rich", "h11", "prompt_toolkit", "platformdirs", "markdown_it"})
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -18,6 +18,7 @@ from trio_mix.cli._options import (
     JsonlOption,
     ModelOption,
     QuietOption,
+    RawOption,
     SessionId,
     SystemOption,
     TimeoutOption,
@@ -59,6 +60,7 @@ def ask(
     ticket: str | None = None,
     timeout: TimeoutOption = None,
     quiet: QuietOption = False,
+    raw: RawOption = False,
     jsonl: JsonlOption = False,
     common: Common = NO_COMMON,
 ) -> int:
@@ -88,6 +90,7 @@ def ask(
             grant=tuple(grant),
             jsonl=jsonl,
             quiet=quiet,
+            raw=raw,
             timeout=limit,
         ),
         plan=plan,
@@ -118,6 +121,7 @@ def resume(
     *,
     yes: YesOption = False,
     grant: GrantOption = (),
+    raw: RawOption = False,
     jsonl: JsonlOption = False,
     common: Common = NO_COMMON,
 ) -> int:
@@ -130,7 +134,7 @@ def resume(
     Args:
       file: The file with the ticket. It is locked while the command runs.
     """
-    options = _ask.ShowOptions(yes=yes, grant=tuple(grant), jsonl=jsonl)
+    options = _ask.ShowOptions(yes=yes, grant=tuple(grant), jsonl=jsonl, raw=raw)
     return run_async(common, _resume.resume, common.connection(), file, options)
 
 
@@ -140,6 +144,7 @@ def attach(
     *,
     yes: YesOption = False,
     grant: GrantOption = (),
+    raw: RawOption = False,
     jsonl: JsonlOption = False,
     common: Common = NO_COMMON,
 ) -> int:
@@ -149,7 +154,7 @@ def attach(
     Without a terminal, permission requests are left to the client that has sent it, unless an
     option grants them.
     """
-    options = _ask.ShowOptions(yes=yes, grant=tuple(grant), jsonl=jsonl)
+    options = _ask.ShowOptions(yes=yes, grant=tuple(grant), jsonl=jsonl, raw=raw)
     return run_async(common, _resume.attach, common.connection(), session, options)
 
 
@@ -166,6 +171,7 @@ def chat(
     ),
     timeout: TimeoutOption = None,
     quiet: QuietOption = False,
+    raw: RawOption = False,
     jsonl: JsonlOption = False,
     common: Common = NO_COMMON,
 ) -> int:
@@ -190,6 +196,7 @@ def chat(
             grant=tuple(grant),
             jsonl=jsonl,
             quiet=quiet,
+            raw=raw,
             timeout=_time_limit(common, timeout),
         ),
         history=not history,

@@ -235,6 +235,9 @@ TimeoutOption: TypeAlias = Annotated[
 QuietOption: TypeAlias = Annotated[
     bool, flag("Print the text of the reply only, without thinking and tools.", "--quiet", "-q")
 ]
+RawOption: TypeAlias = Annotated[
+    bool, flag("Show the Markdown of the reply as it is, also on a terminal.", "--raw")
+]
 SessionId: TypeAlias = Annotated[str, Parameter(help="The session's id.")]
 
 

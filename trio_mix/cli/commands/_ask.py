@@ -45,6 +45,8 @@ class ShowOptions:
     jsonl: bool = False
     quiet: bool = False
     """Whether to show the text of the reply only, and no notes on stderr."""
+    raw: bool = False
+    """Whether to show Markdown as it is also on a terminal."""
     timeout: float | None = None
     """Seconds until the message is cancelled."""
 
@@ -163,8 +165,11 @@ async def show_turn(
       nursery: runs the status line; the caller cancels it.
       others: whether the message may be another client's: then nothing is denied unasked.
     """
-    live = None if options.jsonl or options.quiet else _live(Status(mix, stream), nursery)
-    screen = TextOnly(pipe_screen()) if options.quiet else live or pipe_screen()
+    live = None
+    if not (options.jsonl or options.quiet):
+        live = _live(Status(mix, stream), nursery, markdown=not options.raw)
+    plain = pipe_screen(markdown=not options.raw)
+    screen = TextOnly(plain) if options.quiet else live or plain
     permissions = PermissionDecisions(
         open_permission_prompt(jsonl=options.jsonl, state=lambda: stream.state.value),
         tools=frozenset(options.grant),
@@ -186,12 +191,12 @@ def _read_stdin() -> str:
     return sys.stdin.read(MAX_INPUT + 1)
 
 
-def _live(status: Status, nursery: trio.Nursery) -> LiveScreen | None:
+def _live(status: Status, nursery: trio.Nursery, *, markdown: bool) -> LiveScreen | None:
     """Return a screen with a status line, or ``None`` where the terminal cannot show one."""
     console = terminal()
     if console is None or not is_capable():
         return None
-    live = LiveScreen(console, status.working)
+    live = LiveScreen(console, status.working, markdown=markdown)
     status.begin()
     nursery.start_soon(status.animate, live.tick)
     return live

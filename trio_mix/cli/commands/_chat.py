@@ -118,11 +118,11 @@ class _Chat:
     def __attrs_post_init__(self) -> None:
         console = terminal()
         if console and self.keyboard.is_editor and not (self.options.jsonl or self.options.quiet):
-            self.live = LiveScreen(console, self.status.working)
+            self.live = LiveScreen(console, self.status.working, markdown=not self.options.raw)
             self.screen = self.live
             self.permissions.while_asking = self.live.paused
         elif self.options.quiet:
-            self.screen = TextOnly(self.screen)
+            self.screen = TextOnly(line_screen(markdown=not self.options.raw))
 
     def grant_all(self, everything: bool) -> None:
         self.permissions.everything = everything

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+import attrs
+import trio
 
 from trio_mix.cli.ui._text import clean
 from trio_mix.cli.ui._transcript import Piece, Transcript
@@ -10,12 +13,16 @@ from trio_mix.errors import ErrorResponse
 from trio_mix.events import ErrorEvent, NotificationEvent, PermissionEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from trio_mix import Message, Reply
     from trio_mix.cli.commands._permissions import PermissionDecisions
     from trio_mix.cli.ui._screen import Screen
     from trio_mix.events import Event
+
+
+_AT_ONCE: Final = 4096
+"""The characters of a text that are shown between two checkpoints."""
 
 
 async def show_message(
@@ -41,7 +48,7 @@ async def show_message(
             if on_event is not None:
                 on_event(event)
             if screen and not _is_shown_elsewhere(event, permissions):
-                screen.show(transcript.feed(event))
+                await _show(screen, transcript.feed(event))
             if isinstance(event, PermissionEvent):
                 if screen:
                     screen.finish()
@@ -56,11 +63,20 @@ async def show_message(
                     screen.show([Piece("notice", outcome)])
         reply = message.reply
         if screen:
-            screen.show(_rest(reply, transcript.text))
+            await _show(screen, _rest(reply, transcript.text))
         return reply
     finally:
         if screen:
             screen.finish()
+
+
+async def _show(screen: Screen, pieces: Sequence[Piece]) -> None:
+    """Show pieces, of a long one only a part between two checkpoints."""
+    for piece in pieces:
+        screen.show([attrs.evolve(piece, text=piece.text[:_AT_ONCE])])
+        for at in range(_AT_ONCE, len(piece.text), _AT_ONCE):
+            await trio.lowlevel.checkpoint()
+            screen.show([attrs.evolve(piece, text=piece.text[at : at + _AT_ONCE], fresh=False)])
 
 
 def _is_shown_elsewhere(event: Event, permissions: PermissionDecisions) -> bool:

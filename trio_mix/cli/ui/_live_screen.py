@@ -2,8 +2,8 @@
 
 Rules:
 
-1. Text is written once and never redrawn: the terminal wraps it, and copied text has no line ends
-   that the agent did not write. So the status line is drawn below the cursor, which then returns.
+1. What was shown is never redrawn, so that it can be read and copied at any time. The status line
+   is drawn below the cursor, which then returns; it has the end of the text that is incomplete.
 2. The status line is erased before anything else is written, and at the end.
 3. The input of a tool call is cut to one line; `/tools` shows it in full.
 4. Not shown: a tool's success after its call, and the end of the message, which is summed up.
@@ -20,6 +20,7 @@ from rich.text import Text
 
 from trio_mix.cli.ui._screen import TerminalScreen
 from trio_mix.cli.ui._terminal_modes import typing_hidden
+from trio_mix.cli.ui._text import clean
 from trio_mix.cli.ui._warnings import suppress_warnings
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
     from trio_mix.cli.ui._transcript import Piece
 
-_TAB = 8
 _ERASE = "\r\x1b[2K"
 _BELOW = "\x1b7\x1b[B"  # save the cursor's position; move down
 _BACK = "\x1b8"
@@ -39,12 +39,20 @@ _MAKE_ROOM = "\x1bD\x1b[A"  # down, scrolling if necessary, column kept; up agai
 class LiveScreen(TerminalScreen):
     """Shows pieces as they arrive, and a status line below them while a message runs."""
 
-    def __init__(self, console: Console, status: Callable[[], str]) -> None:
-        super().__init__(console)
+    def __init__(
+        self, console: Console, status: Callable[[], str], *, markdown: bool = False
+    ) -> None:
+        """Begin at the start of a line.
+
+        Args:
+          console: the terminal.
+          status: returns the text of the status line.
+          markdown: whether to render the text of the reply.
+        """
+        super().__init__(console, markdown=markdown)
         self._status = status
         self._on = False
         self._drawn_below: bool | None = None
-        self._column = 0
 
     def show(self, pieces: Sequence[Piece]) -> None:
         """Show the pieces, each tool call on one line."""
@@ -102,26 +110,21 @@ class LiveScreen(TerminalScreen):
             return piece
         return attrs.evolve(piece, text=set_cell_size(piece.text, room - 1) + "…")
 
-    def _put(self, text: str, style: str) -> None:
-        super()._put(text, style)
-        for letter in text:
-            if letter == "\n":
-                self._column = 0
-            elif letter == "\t":
-                self._column += _TAB - self._column % _TAB
-            else:
-                self._column += cell_len(letter)
-
     def _draw(self) -> None:
         width = self._console.width
         if not self._on or width < 10:
             return
-        if self._column and self._column % width == 0:
+        column = self._wrap.column
+        if column and column % width == 0:
             return  # the terminal is about to wrap: moving the cursor would prevent it
-        status = set_cell_size(self._status(), width - 1).rstrip()
+        status = self._status()
+        if self._blocks is not None and self._blocks.pending:
+            room = max(0, width - cell_len(status) - 5)
+            status += f" · {chop_start(clean(self._blocks.pending), room)}" if room else ""
+        status = set_cell_size(status, width - 1).rstrip()
         with self._console.capture() as capture:
             self._console.print(Text(status, style="dim"), end="", soft_wrap=True)
-        self._drawn_below = self._column > 0
+        self._drawn_below = column > 0
         if self._drawn_below:
             self._write(f"{_MAKE_ROOM}{_BELOW}{_ERASE}{capture.get()}{_BACK}")
         else:
@@ -136,3 +139,11 @@ class LiveScreen(TerminalScreen):
     def _write(self, codes: str) -> None:
         self._console.file.write(codes)
         self._console.file.flush()
+
+
+def chop_start(text: str, cells: int) -> str:
+    """Return the end of a text, at most so many cells wide."""
+    end = text[-cells:]
+    while cell_len(end) > cells:
+        end = end[1:]
+    return end if len(end) == len(text) else f"…{end[1:]}"

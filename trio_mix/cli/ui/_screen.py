@@ -2,7 +2,8 @@
 
 Rules:
 
-1. A terminal shows text as it arrives; elsewhere whole lines are written, the same on every run.
+1. A terminal shows text as it arrives, wrapped at words, and the reply's Markdown rendered block by
+   block; elsewhere whole lines are written, the same on every run.
 2. ``NO_COLOR`` and ``TERM=dumb`` are honoured (by rich).
 3. Nothing is markup: brackets in a reply stay brackets.
 """
@@ -16,7 +17,9 @@ from typing import TYPE_CHECKING, Final, Protocol
 from rich.console import Console
 from rich.text import Text
 
+from trio_mix.cli.ui._markdown import MarkdownBlocks, RenderedBlock
 from trio_mix.cli.ui._transcript import Piece, PieceKind, PlainLines
+from trio_mix.cli.ui._wrapping import WordWrap
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,6 +39,10 @@ STYLES: Final[dict[PieceKind, str]] = {
 }
 
 
+_RENDERED_AT_MOST: Final = 256 * 1024
+"""The characters of a reply that are rendered, which takes much longer than showing them."""
+
+
 class Screen(Protocol):
     """Shows pieces."""
 
@@ -49,13 +56,26 @@ class Screen(Protocol):
 class TerminalScreen:
     """Shows pieces on a terminal as they arrive, with colours."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, *, markdown: bool = False) -> None:
+        """Begin at the start of a line.
+
+        Args:
+          console: the terminal.
+          markdown: whether to render the text of the reply.
+        """
         self._console = console
         self._open = False
+        self._wrap = WordWrap(lambda: console.width)
+        self._style = ""
+        self._blocks = MarkdownBlocks() if markdown else None
+        self._rendered = 0
+        self._after_block = False
 
     def show(self, pieces: Sequence[Piece]) -> None:
         """Show the pieces."""
         for piece in pieces:
+            if piece.kind == "text" and not piece.depth and self._renders(piece):
+                continue
             if piece.fresh:
                 self._end_line()
                 self._label(piece)
@@ -68,8 +88,34 @@ class TerminalScreen:
     def finish(self) -> None:
         """End the unfinished line, if any."""
         self._end_line()
+        self._rendered = 0
+
+    def _renders(self, piece: Piece) -> bool:
+        """Add a piece to the rendered text; return False if it is to be shown as it is."""
+        if self._blocks is None or self._rendered > _RENDERED_AT_MOST:
+            return False
+        if piece.fresh:
+            self._end_line()
+        self._rendered += len(piece.text)
+        for block in self._blocks.feed(piece.text):
+            self._show_block(block)
+        if self._rendered > _RENDERED_AT_MOST:
+            self._end_line()
+            self._put("(the reply is long: its rest is shown without formatting)\n", STYLES["info"])
+        return True
+
+    def _show_block(self, block: str) -> None:
+        if self._after_block:
+            self._print("\n", "")
+        self._console.print(RenderedBlock(block), crop=False, end="")
+        self._after_block = True
 
     def _end_line(self) -> None:
+        if self._blocks is not None:
+            for block in self._blocks.finish():
+                self._show_block(block)
+        self._after_block = False
+        self._print(self._wrap.finish(), self._style)
         if self._open:
             self._put("\n", "")
         self._open = False
@@ -83,8 +129,15 @@ class TerminalScreen:
             self._open = True
 
     def _put(self, text: str, style: str) -> None:
-        # soft_wrap leaves the wrapping to the terminal: rich sees a line in parts and would cut it.
-        self._console.print(Text(text, style=style), end="", soft_wrap=True)
+        if style != self._style:
+            self._print(self._wrap.finish(), self._style)
+            self._style = style
+        self._print(self._wrap.feed(text), style)
+
+    def _print(self, text: str, style: str) -> None:
+        if text:
+            # soft_wrap: rich sees a line in parts and would cut it.
+            self._console.print(Text(text, style=style), end="", soft_wrap=True)
 
 
 class LineScreen:
@@ -170,13 +223,17 @@ def is_capable() -> bool:
     return os.environ.get("TERM", "dumb") not in ("dumb", "unknown", "")
 
 
-def line_screen() -> Screen:
+def line_screen(*, markdown: bool = False) -> Screen:
     """Return the screen for stdout: text as it arrives, or lines with labels."""
     console = terminal()
-    return TerminalScreen(console) if console else LineScreen(sys.stdout)
+    return _terminal_screen(console, markdown) if console else LineScreen(sys.stdout)
 
 
-def pipe_screen() -> Screen:
+def pipe_screen(*, markdown: bool = False) -> Screen:
     """Return the screen for stdout: text as it arrives; or text only, and the rest on stderr."""
     console = terminal()
-    return TerminalScreen(console) if console else PipeScreen(sys.stdout, sys.stderr)
+    return _terminal_screen(console, markdown) if console else PipeScreen(sys.stdout, sys.stderr)
+
+
+def _terminal_screen(console: Console, markdown: bool) -> Screen:
+    return TerminalScreen(console, markdown=markdown and is_capable())

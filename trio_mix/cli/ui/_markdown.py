@@ -1,0 +1,213 @@
+"""Renders Markdown on a terminal while it arrives, one block at a time.
+
+Rules:
+
+1. A block is shown as soon as it is complete: a paragraph, a list, a table, or lines of code. What
+   has been shown is never changed.
+2. All of the text is shown: HTML and link definitions stay as they are, a link is followed by its
+   address, and a line end stays a line end.
+3. The text of a server cannot control the terminal, also not through character references such as
+   ``&#x202e;``: hidden characters are removed from what was rendered, and no link is made.
+4. A block is about 4 KiB at most: of a longer one, the part so far is shown as a block.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from markdown_it import MarkdownIt
+from rich.markdown import CodeBlock, Heading, Markdown, MarkdownElement
+from rich.segment import Segment
+from rich.style import Style
+from rich.text import Text
+
+from trio_mix.cli.ui._text import clean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from markdown_it.token import Token
+    from rich.console import Console, ConsoleOptions, RenderResult
+
+__all__ = ["MarkdownBlocks", "RenderedBlock"]
+
+_LONGEST: Final = 4 * 1024
+_FENCE: Final = re.compile(r" {0,3}(`{3,}|~{3,})")
+_CONTINUED: Final = re.compile(r"[ \t]|[-*+] |\d{1,9}[.)] ")
+"""The start of a line that continues a list after an empty line."""
+
+
+class MarkdownBlocks:
+    """Divides a text that arrives in pieces into blocks."""
+
+    def __init__(self) -> None:
+        self._line: list[str] = []
+        self._line_length = 0
+        self._block: list[str] = []
+        self._block_length = 0
+        self._ended = False  # an empty line was read after the block
+        self._fence = ""  # the line that opened the code block
+        self._mark = ""
+
+    @property
+    def pending(self) -> str:
+        """The line that was read last and is not shown yet."""
+        return "".join(self._line) or "".join(self._block[-1:])
+
+    def feed(self, text: str) -> Iterator[str]:
+        """Yield the blocks that the text completes."""
+        *lines, rest = text.split("\n")
+        for line in lines:
+            self._line.append(line)
+            whole = "".join(self._line)
+            self._line, self._line_length = [], 0
+            yield from self._add(whole)
+        if rest:
+            self._line.append(rest)
+            self._line_length += len(rest)
+        if self._line_length > _LONGEST:
+            whole = "".join(self._line)
+            kept = whole.rpartition(" ")[2] if not self._fence else ""
+            kept = kept if len(kept) < _LONGEST else ""
+            self._line, self._line_length = [kept] if kept else [], len(kept)
+            yield from self._add(whole[: len(whole) - len(kept)])
+            yield from self._take()
+
+    def finish(self) -> Iterator[str]:
+        """Yield the rest, which has no line end."""
+        if self._line:
+            whole = "".join(self._line)
+            self._line, self._line_length = [], 0
+            yield from self._add(whole)
+        yield from self._take()
+        self._fence = self._mark = ""
+
+    def _add(self, line: str) -> Iterator[str]:
+        if self._fence:
+            self._append(line)
+            if line.strip().startswith(self._mark) and not line.strip().strip(self._mark[0]):
+                self._fence = self._mark = ""
+                yield from self._take()
+            elif self._block_length > _LONGEST:
+                yield from self._take()
+            return
+        if not line.strip():
+            self._ended = bool(self._block)
+            return
+        if self._ended:
+            is_list = _CONTINUED.match(self._block[0])
+            if is_list and _CONTINUED.match(line):
+                self._append("")
+            else:
+                yield from self._take()
+        self._ended = False
+        if fence := _FENCE.match(line):
+            yield from self._take()
+            self._fence, self._mark = line, fence[1]
+        self._append(line)
+        if self._block_length > _LONGEST:
+            yield from self._take()
+
+    def _append(self, line: str) -> None:
+        self._block.append(line)
+        self._block_length += len(line) + 1
+
+    def _take(self) -> Iterator[str]:
+        block, self._block, self._block_length = self._block, [], 0
+        self._ended = False
+        if self._fence:  # a part of a code block: each part is one
+            if len(block) > 1:
+                yield "\n".join([*block, self._mark])
+            self._append(self._fence)
+        elif block:
+            yield "\n".join(block)
+
+
+class _LeftHeading(Heading):
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        del console, options
+        self.text.justify = "left"
+        yield self.text
+
+
+class _PlainCode(CodeBlock):
+    """Code without colours for its syntax, which would take ten times as long."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        del console, options
+        code = self.text.plain.rstrip("\n")
+        yield Text(code, style="markdown.code", no_wrap=True, overflow="ignore")
+
+
+class _Document(Markdown):
+    elements: ClassVar[dict[str, type[MarkdownElement]]] = {
+        **Markdown.elements,
+        "heading_open": _LeftHeading,
+        "fence": _PlainCode,
+        "code_block": _PlainCode,
+    }
+
+    def __init__(self, text: str) -> None:
+        super().__init__("", hyperlinks=False)
+        self.parsed = _PARSER.parse(text)
+        for token in self.parsed:
+            _keep_line_ends(token)
+
+
+_PARSER: Final = (
+    MarkdownIt("commonmark", {"html": False})
+    .enable(["strikethrough", "table"])
+    .disable(["reference", "html_block", "html_inline"])
+)
+
+
+def _keep_line_ends(token: Token) -> None:
+    for child in token.children or ():
+        if child.type == "softbreak":
+            child.type = "hardbreak"
+
+
+class RenderedBlock:
+    """A block as rich renders it, without hidden characters, links, and blanks at its edges."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield the segments of the block."""
+        segments = console.render(_Document(self._text), options)
+        lines = [_shown(line) for line in Segment.split_lines(segments)]
+        while lines and not lines[-1]:
+            lines.pop()
+        first = next((at for at, line in enumerate(lines) if line), 0)
+        for line in lines[first:]:
+            yield from line
+            yield Segment.line()
+
+
+def _shown(line: list[Segment]) -> list[Segment]:
+    shown = [
+        Segment(clean(segment.text), _without_link(segment.style))
+        for segment in line
+        if not segment.control
+    ]
+    while shown:
+        text = shown[-1].text.rstrip()
+        if text:
+            shown[-1] = Segment(text, shown[-1].style)
+            return shown
+        shown.pop()
+    return shown
+
+
+def _without_link(style: Style | None) -> Style | None:
+    """Return a style without a link, and on the background of the terminal."""
+    if style is None:
+        return None
+    if style.link:
+        style = style.update_link(None)
+    return style + _BACKGROUND if style.bgcolor else style
+
+
+_BACKGROUND: Final = Style(bgcolor="default")
