@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -266,6 +266,28 @@ async def test_bodies_are_streamed_both_ways() -> None:
             while not data.endswith(LAST_CHUNK):
                 data += bytes(await stream.receive_some())
             assert chunk(b"two") in data
+
+
+async def test_a_malformed_chunk_of_an_upload_is_400() -> None:
+    async def upstream(peer: Peer) -> None:
+        with suppress(trio.BrokenResourceError):
+            while await peer.stream.receive_some():
+                pass
+
+    async with in_front_of(upstream) as relay:
+        stream = await connect(relay)
+        async with stream:
+            await stream.send_all(
+                b"POST /api/sessions/s/files/upload HTTP/1.1\r\nHost: localhost\r\n"
+                b"Content-Type: application/octet-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+                + chunk(b"first")
+                + b"no length\r\n"
+            )
+            data = b""
+            while received := await stream.receive_some():
+                data += bytes(received)
+        assert data.startswith(b"HTTP/1.1 400 ")
+        assert b"malformed request" in data
 
 
 async def test_a_response_that_breaks_off_breaks_off_for_the_client_too() -> None:

@@ -149,7 +149,10 @@ class Exchange:
     async def _receive(self) -> bytes:
         while True:
             await trio.lowlevel.checkpoint()
-            event = self._h11.next_event()
+            try:
+                event = self._h11.next_event()
+            except h11.RemoteProtocolError as error:
+                raise Problem(400, f"malformed request: {error}") from None
             if isinstance(event, h11.Data):
                 return bytes(event.data)
             if event is h11.NEED_DATA:

@@ -102,8 +102,6 @@ async def _handle(exchange: Exchange, handler: Handler) -> Takeover | None:
         return takeover
     except Problem as problem:
         failure = problem
-    except h11.RemoteProtocolError as error:
-        failure = Problem(400, f"malformed request: {error}")
     except (trio.BrokenResourceError, trio.ClosedResourceError, trio.Cancelled):
         raise
     except Exception:  # noqa: BLE001 - rule 5
@@ -127,8 +125,8 @@ async def _finish_request(exchange: Exchange) -> None:  # noqa: ASYNC910 - readi
         try:
             while await exchange.discard_piece():
                 pass
-        except h11.RemoteProtocolError:
-            pass
+        except Problem:
+            pass  # malformed, and not wanted
 
 
 async def _discard(connection: ServerConnection) -> None:  # noqa: ASYNC910 - reading and sending wait
