@@ -11,6 +11,7 @@ import trio.testing
 
 from tests.support.relay_memory_log import MemoryLog, MemoryStore
 from tests.support.relay_world import ends_of, open_hub, post, read_all, text_of, until_over
+from trio_mix.relay import _turn_queue
 from trio_mix.relay._errors import (
     AlreadyDecided,
     Draining,
@@ -170,6 +171,22 @@ async def test_a_full_queue_refuses(autojump_clock: trio.testing.MockClock) -> N
             with pytest.raises(TurnUnknown):
                 await hub.cancel("none")
             assert await hub.cancel(running.turn.turn_id) == turn
+
+
+async def test_queued_messages_are_bounded_in_characters(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_turn_queue, "_MOST_QUEUED", 50)
+    async with MixServer(listen=False, pace=0.0) as server:
+        server.script("hang" + 60 * ".", Turn(Hang()))
+        session = server.create_session()
+        async with open_hub(server) as hub, hub.session(session) as feed:
+            running = await post(feed, "hang" + 60 * ".")  # one message may be larger
+            with pytest.raises(QueueFull, match="1 messages are queued"):
+                await post(feed, "next")
+            await hub.cancel(running.turn.turn_id)
+            await until_over(feed, running)
+            await until_over(feed, await post(feed, "next"))
 
 
 async def test_an_unknown_session_is_refused_and_not_stored(

@@ -9,9 +9,11 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
 import trio
 
@@ -29,10 +31,13 @@ from trio_mix.relay._errors import (
     LogTooNew,
 )
 from trio_mix.relay._ids import EPOCH
+from trio_mix.relay._records import Outcome, SendRequest, TurnState
 from trio_mix.relay._sqlite_writer import Job
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from trio_mix.relay._records import TurnRecord
 
 ROOT = Path(__file__).parents[2]
 KILLS = int(os.environ.get("TRIO_MIX_KILLS", "6"))
@@ -266,6 +271,44 @@ async def test_events_and_turns_that_are_too_old_are_deleted(tmp_path: Path) -> 
         assert await log.outbox.turn("old") is None
         assert await log.outbox.turn("new") is not None
         assert await log.outbox.turn("open") is not None
+
+
+async def test_the_oldest_turns_lose_message_and_reply_and_keep_state_and_key(
+    tmp_path: Path,
+) -> None:
+    keep = Retention(turn_bytes=10_000)
+    now = time.time()
+
+    async def known(log: SqliteLog, number: int) -> TurnRecord:
+        found = await log.outbox.turn(f"t{number}")
+        assert found is not None
+        return found
+
+    async with SqliteLog(tmp_path / "relay.db", retention=keep) as log:
+        lease = await log.acquire("s")
+        for number in range(20):
+            sent = attrs.evolve(
+                turn(f"t{number}"),
+                request=SendRequest(text="x" * 500),
+                key=f"k{number}",
+                created_at=now,
+            )
+            await log.outbox.accept(sent)
+            reply = Outcome(kind="complete", text="y" * 500, message_id="m")
+            over = attrs.evolve(sent, state=TurnState.DONE, outcome=reply, ended_at=now + number)
+            await lease.append([], [over])
+    async with SqliteLog(tmp_path / "relay.db", retention=keep) as log:
+        pass  # what was not deleted while it was open
+    async with SqliteLog(tmp_path / "relay.db", retention=keep) as log:
+        shown = [(await known(log, number)).to_json() for number in range(20)]
+        kept = [each["reply"] is not None for each in shown]
+        assert kept == sorted(kept)
+        assert 4 <= sum(kept) <= 10
+        assert [each["outcome"] for each in shown] == ["complete"] * 20
+        oldest = await known(log, 0)
+        assert oldest.request.text == ""
+        again = attrs.evolve(turn("other"), key="k0", digest=oldest.digest, created_at=now)
+        assert await log.outbox.accept(again) == oldest
 
 
 async def test_counts_of_very_many_epochs_are_forgotten(tmp_path: Path) -> None:

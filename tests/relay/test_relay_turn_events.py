@@ -12,6 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from trio_mix import ToolCall
+from trio_mix.relay import _turn_progress
 from trio_mix.relay._bridge import Round, WireStyle, joined
 from trio_mix.relay._outbox import TRANSITIONS, Draft, may_resend, with_turn_id
 from trio_mix.relay._records import Audience, Outcome, TurnState
@@ -197,6 +198,28 @@ def test_a_turn_whose_beginning_was_deleted_is_completed_where_its_rest_is_found
     if drafts[0].event != "gap":
         whole = outline(plain([*script.frames[:stored], *script.frames[stored:]]))
         assert outline(plain(script.frames[:stored]) + drafts) == whole
+
+
+def test_of_a_very_long_turn_the_end_is_compared_with_what_is_stored(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_turn_progress, "_MAX_SEEN", 500)
+    words = [f"word {number}. " for number in range(200)]
+    events = session_events()
+    events.begin("t", cut=False)
+    drafts = [
+        draft
+        for word in words[:150]
+        for draft in events.take(frame("content", content=word), mine=True)
+    ]
+    assert events.own is not None
+    assert events.own.seen.size <= 500
+    events.hole()
+    text = "".join(words)
+    outcome = Outcome(kind="complete", text=text, final_text=text)
+    drafts += events.settle(outcome, [Round(text=text)])
+    contents = [json.loads(draft.data)["content"] for draft in drafts if draft.event == "content"]
+    assert "".join(contents) == text
 
 
 def test_text_that_contradicts_what_was_appended_adds_only_the_end() -> None:

@@ -51,6 +51,9 @@ class Retention:
     """The age of events, and of turns that are over, in seconds."""
     bytes: int = 4 * 2**30
     """The bytes of all events of all sessions; the largest session loses its oldest ones first."""
+    turn_bytes: int = 256 * 2**20
+    """The bytes of the messages and replies of turns that are over, of all sessions. The oldest
+    turns lose theirs first; their states and keys are kept. A log on Redis does not apply it."""
 
 
 @attrs.frozen(kw_only=True)

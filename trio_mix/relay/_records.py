@@ -182,13 +182,15 @@ class Outcome:
     """The tool calls: id, name, input, finished."""
     error: str | None = None
     """Why the turn failed, or why its outcome is unknown."""
+    kept: bool = True
+    """Whether the reply is stored: the log keeps the states of turns for longer."""
     incomplete: bool = False
     """Whether text may be missing: events were lost, and the stored messages could not be read."""
 
     def to_json(self) -> dict[str, object]:
         """Return the outcome as a JSON object with the names of the wire."""
         reply: dict[str, object] | None = None
-        if self.kind == "complete":
+        if self.kind == "complete" and self.kept:
             reply = {
                 "text": self.text,
                 "finalText": self.final_text,

@@ -23,6 +23,7 @@ from trio_mix.relay._records import (
 )
 from trio_mix.relay._sqlite_outbox import SqliteOutbox, number_of, update_turn
 from trio_mix.relay._sqlite_schema import FileLock, as_log_error, connect, prepare
+from trio_mix.relay._sqlite_turns import size_of, size_of_ended
 from trio_mix.relay._sqlite_writer import Job, Size, Writer
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ class SqliteLog:
         if self._writer is not None:
             raise UsageError(f"The log {self._path!r} is open already.")
         self._started = (time.time(), time.monotonic())
-        connection, sizes = await trio.to_thread.run_sync(self._open)
+        connection, sizes, turn_bytes = await trio.to_thread.run_sync(self._open)
         self._limiter = trio.CapacityLimiter(_READERS)
         try:
             self._writer = Writer(
@@ -112,6 +113,7 @@ class SqliteLog:
                 retention=self._retention,
                 now=self.now,
                 sizes=sizes,
+                turn_bytes=turn_bytes,
             )
         except BaseException:  # no thread can be started
             connection.close()
@@ -256,6 +258,7 @@ class SqliteLog:
         number, at = lease.number, self.now()
         rows = [(number, event.id, int(event.audience), at, event.frame) for event in events]
         size = sum(len(event.frame) for event in events)
+        ended = sum(map(size_of, turns))
 
         def run(connection: sqlite3.Connection) -> None:
             row = connection.execute(
@@ -276,6 +279,7 @@ class SqliteLog:
                 job.grown = (number, len(rows), size, at)
             for turn in turns:
                 update_turn(connection, turn)
+            job.ended = ended
 
         job = Job(run)
         await self.write(job)
@@ -307,7 +311,7 @@ class SqliteLog:
 
         return await trio.to_thread.run_sync(in_thread, limiter=self._limiter)
 
-    def _open(self) -> tuple[sqlite3.Connection, dict[int, Size]]:
+    def _open(self) -> tuple[sqlite3.Connection, dict[int, Size], int]:
         connection: sqlite3.Connection | None = None
         try:
             self._lock = FileLock(self._path)
@@ -316,6 +320,7 @@ class SqliteLog:
             connection = connect(self._path, synchronous=self._synchronous)
             prepare(connection, self._path)
             rows = connection.execute("SELECT number, events, bytes FROM session").fetchall()
+            turn_bytes = size_of_ended(connection)
         except BaseException as exc:
             if connection is not None:
                 connection.close()
@@ -323,7 +328,8 @@ class SqliteLog:
             if isinstance(exc, sqlite3.Error | OSError):
                 raise as_log_error(exc, self._path) from exc
             raise
-        return connection, {number: Size(events, size) for number, events, size in rows}
+        sizes = {number: Size(events, size) for number, events, size in rows}
+        return connection, sizes, turn_bytes
 
     def _close(self, writer: Writer) -> None:
         for connection in (*self._readers, writer.connection):

@@ -23,6 +23,7 @@ from trio_mix.relay._errors import LogBusy, LogError, LogFull, RelayError
 from trio_mix.relay._ids import epoch_of, sequence_of
 from trio_mix.relay._log import KEY_KEPT
 from trio_mix.relay._sqlite_schema import as_log_error
+from trio_mix.relay._sqlite_turns import delete_turns, strip_turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -67,6 +68,8 @@ class Job(Generic[T]):
         self.failure: BaseException | None = None
         self.grown: tuple[int, int, int, float] | None = None
         """The session, and how many events and bytes the job adds to it, and when."""
+        self.ended: int = 0
+        """The bytes of the turns that the job ends."""
 
 
 class Writer:
@@ -79,6 +82,7 @@ class Writer:
       retention: how much is kept.
       now: returns the time in seconds since 1970.
       sizes: what is stored of each session, by its number.
+      turn_bytes: the size of the turns that are over.
     """
 
     def __init__(
@@ -90,6 +94,7 @@ class Writer:
         retention: Retention,
         now: Callable[[], float],
         sizes: dict[int, Size],
+        turn_bytes: int = 0,
     ) -> None:
         self.commits: int = 0
         self.failures: int = 0
@@ -101,6 +106,8 @@ class Writer:
         self._now = now
         self._sizes = sizes
         self._bytes = sum(size.bytes for size in sizes.values())
+        self._turn_bytes = turn_bytes
+        self._stripped = (0.0, 0)
         self._overfull: set[int] = set()
         self._jobs: queue.SimpleQueue[Job[object] | None] = queue.SimpleQueue()
         self._token = trio.lowlevel.current_trio_token()
@@ -198,6 +205,7 @@ class Writer:
             connection.execute("BEGIN IMMEDIATE")
             for job in jobs:
                 job.grown = job.failure = None
+                job.ended = 0
                 try:
                     job.result = job.run(connection)
                 except RelayError as exc:
@@ -208,6 +216,7 @@ class Writer:
             return as_log_error(exc, self._path) if isinstance(exc, sqlite3.Error) else exc
         self.commits += 1
         for job in jobs:
+            self._turn_bytes += job.ended
             if job.grown is not None:
                 self._grow(*job.grown)
         return None
@@ -248,6 +257,11 @@ class Writer:
             elif self._bytes > self._retention.bytes:
                 number = max(self._sizes, key=lambda each: self._sizes[each].bytes)
                 self._delete_slice(number, _SLICE, bytes_over=self._bytes - self._retention.bytes)
+            elif self._turn_bytes > self._retention.turn_bytes:
+                over = self._turn_bytes - self._retention.turn_bytes
+                step = strip_turns(self.connection, self._stripped, over)
+                self._stripped, freed = step or ((0.0, 0), self._turn_bytes)
+                self._turn_bytes -= freed
             elif time.monotonic() >= self._next_age_check and not self._delete_by_age():
                 self._next_age_check = time.monotonic() + _AGE_INTERVAL
         except sqlite3.Error as exc:
@@ -269,12 +283,9 @@ class Writer:
             if lookups >= _MOST_LOOKUPS:
                 return True
         ended = self._now() - max(self._retention.age, KEY_KEPT)
-        gone = self.connection.execute(
-            "DELETE FROM turn WHERE number IN"
-            " (SELECT number FROM turn WHERE ended_at < ? ORDER BY ended_at LIMIT ?)",
-            (ended, _SLICE),
-        )
-        return gone.rowcount == _SLICE
+        count, freed = delete_turns(self.connection, ended, _SLICE)
+        self._turn_bytes -= freed
+        return count == _SLICE
 
     def _oldest_at(self, number: int) -> float | None:
         row = self.connection.execute(

@@ -9,7 +9,8 @@ Rule 3  After a hole the events of the turn are held back, until the stored mess
         what is missing. Permission requests and notifications are not: they wait for an answer.
 Rule 4  ``connected`` and heartbeats belong to a connection: they are dropped. ``session_created``
         and ``session_deleted`` are announced to all sessions' consumers instead.
-Rule 5  What is held back is bounded in bytes. Beyond the limit only the stored messages count.
+Rule 5  What is held back is bounded in bytes. Beyond the limit only the stored messages count. So
+        is what is remembered of a turn: of a longer one only the end is compared with them.
 """
 
 from __future__ import annotations
@@ -128,7 +129,7 @@ class SessionEvents:
                 self.requests.pop(settled["permissionId"], None)
                 self.answered[settled["permissionId"]] = settled["granted"], settled["by"]
             elif frame.event not in _OF_RELAY:
-                self.own.seen.add(event)
+                self.own.see(event)
 
     def settle_foreign(
         self, turn: TurnEvents, outcome: Outcome, rounds: Sequence[Round]
@@ -244,7 +245,7 @@ class SessionEvents:
         if turn.cut:
             turn.hold(frame, event)
             return []
-        turn.seen.add(event)
+        turn.see(event)
         return [Draft(frame.event, with_turn_id(frame.data, turn.turn_id), audience_of(event))]
 
     def _turn_of(self, event: Event, *, mine: bool) -> TurnEvents | None:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["OpenRequest", "Seen", "TurnEvents", "audience_of"]
 
 _MAX_HELD: Final = 16 * 2**20
+_MAX_SEEN: Final = 64 * 2**20
+_MAX_CALLS: Final = 10_000
+_MAX_IDS: Final = 20_000
 
 
 class Seen:
@@ -28,6 +31,7 @@ class Seen:
         self.text: list[str] = []
         self.calls: dict[str, CallSeen] = {}
         self.events = 0
+        self.size = 0
 
     def add(self, event: Event) -> None:
         """Note one event."""
@@ -35,6 +39,7 @@ class Seen:
         if isinstance(event, ev.ContentEvent):
             if event.parent_tool_call_id is None:
                 self.text.append(event.content)
+                self.size += len(event.content)
             return
         call = ids_of(event)[1]
         if call is None:
@@ -52,6 +57,13 @@ class Seen:
                 seen.finished = True
             case _:
                 pass
+
+    def drop_beginning(self) -> None:
+        """Forget the first half of the text and of the calls."""
+        text = "".join(self.text)[-self.size // 2 :]
+        self.text, self.size = [text], len(text)
+        for call in list(self.calls)[: len(self.calls) // 2]:
+            del self.calls[call]
 
 
 @attrs.frozen
@@ -89,7 +101,14 @@ class TurnEvents:
         self.end: ServerSentEvent | None = None
         self.message_ids: dict[str, None] = {}
         """The ids of its top-level assistant messages."""
-        self.calls: set[str] = set()
+        self.calls: dict[str, None] = {}
+
+    def see(self, event: Event) -> None:
+        """Note an event that is appended (rule 5)."""
+        self.seen.add(event)
+        if self.seen.size > _MAX_SEEN or len(self.seen.calls) > _MAX_CALLS:
+            self.seen.drop_beginning()
+            self.tail = True
 
     def note_ids(self, event: Event) -> None:
         """Remember the ids by which later events of the turn are recognized."""
@@ -97,7 +116,10 @@ class TurnEvents:
         if message and parent is None:
             self.message_ids[message] = None
         if call:
-            self.calls.add(call)
+            self.calls[call] = None
+        for ids in (self.message_ids, self.calls):
+            if len(ids) > _MAX_IDS:
+                del ids[next(iter(ids))]
 
     def owns(self, event: Event) -> bool:
         """Return whether an id in an event is the turn's."""

@@ -37,6 +37,8 @@ __all__ = [
     "turn_draft",
 ]
 
+_MOST_QUEUED: Final = 64 * 2**20
+"""Characters of the messages that are queued for one session."""
 _REMEMBERED: Final = 10_000
 """Turns that are not queued again if the log still shows them as not over."""
 
@@ -161,7 +163,9 @@ class TurnQueue:
         with trio.CancelScope(shield=True):
             async with self._accepting:
                 self._check_open()
-                if len(self.turns) >= self._settings.queue_max:
+                waiting = sum(len(each.record.request.text) for each in self.turns.values())
+                full = waiting + len(request.text) > _MOST_QUEUED and self.turns
+                if full or len(self.turns) >= self._settings.queue_max:
                     raise QueueFull(
                         f"{len(self.turns)} messages are queued for session {self._session_id!r}: "
                         "send it again later."
