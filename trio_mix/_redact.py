@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, quote_plus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 __all__ = ["MASK", "Redactor"]
 
@@ -31,47 +31,48 @@ _HTML: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quo
 
 
 class Redactor:
-    """Mask the secrets of one request."""
+    """Mask the secrets of one request; their forms are computed when a text is first masked."""
 
-    __slots__ = ("_forms", "_pattern")
+    __slots__ = ("_forms", "_pattern", "_secrets")
 
     def __init__(self, secrets: Iterable[str]) -> None:
+        self._secrets = tuple(secrets)
+        self._forms: list[str] | None = None
+        self._pattern: re.Pattern[str] | None = None
+
+    def and_also(self, secrets: Sequence[str]) -> Redactor:
+        """Return a redactor that masks these too, or this one if there are none."""
+        return Redactor((*self._secrets, *secrets)) if secrets else self
+
+    def _compute(self) -> list[str]:
         forms: set[str] = set()
-        for secret in secrets:
+        for secret in self._secrets:
             for plain in _parts(secret):
                 if len(plain) >= _SHORTEST:
                     forms.update(_quoted_forms(plain))
-        self._set_forms(forms)
-
-    def and_also(self, secrets: Iterable[str]) -> Redactor:
-        """Return a redactor that masks these too, or this one if there are none."""
-        other = Redactor(secrets)
-        if not other._forms:
-            return self
-        other._set_forms({*self._forms, *other._forms})
-        return other
-
-    def _set_forms(self, forms: set[str]) -> None:
         # The longest first: one secret may be part of another.
         self._forms = sorted(forms, key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, self._forms)), re.IGNORECASE)
+        return self._forms
 
     def text(self, text: str, *, truncated: bool = False) -> str:
         """Return the text with every secret masked."""
+        forms = self._compute() if self._forms is None else self._forms
         if truncated:
-            text = self._mask_cut_tail(text)
-        return self._pattern.sub(MASK, text) if self._forms else text
+            text = _mask_cut_tail(text, forms)
+        return self._pattern.sub(MASK, text) if forms and self._pattern is not None else text
 
     def headers(self, headers: Mapping[str, str]) -> dict[str, str]:
         """Return the headers with every secret masked in their values."""
         return {name: self.text(value) for name, value in headers.items()}
 
-    def _mask_cut_tail(self, text: str) -> str:
-        for form in self._forms:
-            for length in range(min(len(form) - 1, len(text)), _SHORTEST - 1, -1):
-                if text.endswith(form[:length]):
-                    return text[:-length] + MASK
-        return text
+
+def _mask_cut_tail(text: str, forms: Sequence[str]) -> str:
+    for form in forms:
+        for length in range(min(len(form) - 1, len(text)), _SHORTEST - 1, -1):
+            if text.endswith(form[:length]):
+                return text[:-length] + MASK
+    return text
 
 
 def _parts(secret: str) -> Iterable[str]:

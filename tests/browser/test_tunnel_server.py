@@ -42,7 +42,7 @@ async def call(server: MixServer, method: str, path: str, body: object = None) -
     async with Mix(server.url) as mix:
         response = await mix._caller.http.request(
             method,
-            mix._caller.url_for(path),
+            mix._caller.defaults.url_for(path),
             headers={},
             content=None if body is None else json.dumps(body).encode(),
             timeout=60,
@@ -168,7 +168,7 @@ async def test_a_command_times_out_after_thirty_seconds_and_an_unanswered_ping_a
         path = f"/api/v1/tunnel/test-command/{bench.session}"
         response = await bench.mix._caller.http.request(
             "POST",
-            bench.mix._caller.url_for(path),
+            bench.mix._caller.defaults.url_for(path),
             headers={},
             content=b'{"method": "X.y"}',
             timeout=None,

@@ -283,13 +283,16 @@ def test_the_address_comes_from_the_argument_then_the_environment_then_the_defau
     assert MixCore().server_url == "http://localhost:8088"
     monkeypatch.setenv("MIX_SERVER_URL", "http://elsewhere:1/mix/")
     assert MixCore().server_url == "http://elsewhere:1/mix"
-    assert MixCore()._caller.url_for("/health") == "http://elsewhere:1/mix/health"
+    assert MixCore()._caller.defaults.url_for("/health") == "http://elsewhere:1/mix/health"
     assert MixCore("http://here:2").server_url == "http://here:2"
     monkeypatch.setenv("MIX_SERVER_URL", "elsewhere")
     with pytest.raises(ConfigurationError, match="MIX_SERVER_URL"):
         MixCore()
     options = RequestOptions(server_url="https://other/x/")
-    assert MixCore("http://here:2")._caller.url_for("/health", options) == "https://other/x/health"
+    assert (
+        MixCore("http://here:2")._caller.defaults.url_for("/health", options)
+        == "https://other/x/health"
+    )
 
 
 async def test_another_server_can_be_named_for_one_call(server: Canned) -> None:

@@ -142,7 +142,7 @@ async def test_a_port_a_scheme_and_a_host_make_another_origin() -> None:
         ("http://mix.test@evil.test", False),
     ):
         with case(url):
-            headers = await core._caller.headers_for(RequestOptions(server_url=url))
+            headers = await core._caller.defaults.headers_for(RequestOptions(server_url=url))
             assert bool(headers) == same
 
 

@@ -25,7 +25,7 @@ import attrs
 import trio
 
 from trio_mix._http._connection import KEEP_ALIVE, Connection, complete_headers
-from trio_mix._http._cookies import Cookies, cookie_values, header_secrets
+from trio_mix._http._cookies import Cookies, cookie_values
 from trio_mix._http._errors import library_errors, translate
 from trio_mix._http._external import ExternalResponse, Tracer
 from trio_mix._http._pool import IdleConnections
@@ -232,8 +232,8 @@ class Http:
             )
         check_headers(headers)
         target = Target.parse(url)
-        given = (*header_secrets(headers), *url_secrets(url))
-        progress = RequestProgress(RequestInfo(method, target.shown), on_sent, given=given)
+        info = RequestInfo(method, target.shown)
+        progress = RequestProgress(info, on_sent, headers=headers, url=url)
         return HttpRequest(method, target, headers, content, client_defaults), progress
 
     async def _follow(
@@ -257,7 +257,7 @@ class Http:
             await stream.aclose()
             redirects += 1
             request = attrs.evolve(request, target=target)
-            shown = Redactor([*progress.given, *progress.added]).text(target.shown)
+            shown = Redactor(progress.secrets).text(target.shown)
             progress.info = RequestInfo(request.method, shown)
             progress.sent = False  # the server has not processed the request
 

@@ -97,7 +97,7 @@ def translate(error: Exception, progress: RequestProgress, *, traced: bool = Tru
         )
     # A parser quotes the line that it could not parse, which may repeat the request.
     words = _words(error)
-    masked = Redactor([*progress.given, *progress.added]).text(words)
+    masked = Redactor(progress.secrets).text(words)
     if masked != words:
         words = masked
         error.args = (masked,)  # it becomes the cause, and is printed in the traceback

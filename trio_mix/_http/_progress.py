@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from trio_mix._http._cookies import header_secrets
+from trio_mix._http._urls import url_secrets
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from trio_mix.errors import RequestInfo
 
@@ -28,10 +31,17 @@ class RequestProgress:
     """What is being done, as an error message words it."""
     proxy: str = ""
     """The proxy of the environment and the variable that names it, for errors; empty for none."""
-    given: tuple[str, ...] = attrs.field(default=(), repr=False)
-    """The values of the headers that the request was given."""
+    headers: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+    """The headers that the request was given."""
+    url: str = attrs.field(default="", repr=False)
+    """The URL that the request was given."""
     added: tuple[str, ...] = attrs.field(default=(), repr=False)
     """The credentials that a caller's client, or a proxy's address, has added."""
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Everything of the request that an error must not show."""
+        return (*header_secrets(self.headers), *url_secrets(self.url), *self.added)
 
     def sending(self) -> None:
         """Note that the first byte is about to be written."""

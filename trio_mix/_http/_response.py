@@ -58,17 +58,7 @@ class HttpResponse:
           request: the request.
           redactor: masks the secrets that the caller knows of.
         """
-        redactor = redactor.and_also(self.secrets)
-        return ReceivedResponse(
-            self.status_code,
-            self.headers,
-            self.body,
-            self.truncated,
-            request,
-            redactor,
-            redactor.text(self.redirect_problem),
-            redactor.text(self.encoding_problem),
-        )
+        return _received(self, self.body, self.truncated, request, redactor)
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -234,17 +224,7 @@ class ResponseStream:
           redactor: masks the secrets that the caller knows of.
           truncated: whether the body is longer.
         """
-        redactor = redactor.and_also(self.secrets)
-        return ReceivedResponse(
-            self.status_code,
-            self.headers,
-            body,
-            truncated,
-            request,
-            redactor,
-            redactor.text(self.redirect_problem),
-            redactor.text(self.encoding_problem),
-        )
+        return _received(self, body, truncated, request, redactor)
 
     async def aclose(self) -> None:
         """Close the stream. Idempotent, shielded from cancellation, and bounded in time.
@@ -261,3 +241,24 @@ class ResponseStream:
         if not self._closed:
             self._closed = True
             await self._raw.release()
+
+
+def _received(
+    response: HttpResponse | ResponseStream,
+    body: bytes,
+    truncated: bool,
+    request: RequestInfo,
+    redactor: Redactor,
+) -> ReceivedResponse:
+    redactor = redactor.and_also(response.secrets)
+    remedy, problem = response.redirect_problem, response.encoding_problem
+    return ReceivedResponse(
+        response.status_code,
+        response.headers,
+        body,
+        truncated,
+        request,
+        redactor,
+        remedy and redactor.text(remedy),
+        problem and redactor.text(problem),
+    )

@@ -11,20 +11,19 @@ import attrs
 from trio_mix._callbacks import call
 from trio_mix._http import DEFAULT_MAX_BODY, sanitize_url
 from trio_mix._rest._options import ResponseHead
-from trio_mix._rest._responses import error_of, too_large
+from trio_mix._rest._responses import error_of
 from trio_mix.errors import ConfigurationError, RequestInfo
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Iterator, Mapping
 
-    from trio_mix._http import ReceivedResponse, ResponseStream
-    from trio_mix._redact import Redactor
+    from trio_mix._http import ReceivedResponse
     from trio_mix._rest._operation import Operation
     from trio_mix._rest._options import RequestOptions
     from trio_mix._rest._retry import RetryPlan
-    from trio_mix.errors import MixError, ResponseTooLarge
+    from trio_mix.errors import MixError
 
-__all__ = ["Call", "CallContent", "OpenedResponse", "json_bytes"]
+__all__ = ["Call", "CallContent", "json_bytes"]
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -85,31 +84,6 @@ class CallContent(Protocol):
     def body(self) -> AsyncIterable[bytes]:
         """Return the body from its beginning."""
         ...
-
-
-@attrs.frozen(eq=False, repr=False)
-class OpenedResponse:
-    """A response with a status of success, whose body is still to be read."""
-
-    stream: ResponseStream
-    """The body."""
-    request: RequestInfo
-    """The request that it answers."""
-    redactor: Redactor = attrs.field(repr=False)
-    """Masks the secrets of the request."""
-
-    @property
-    def status_code(self) -> int:
-        """The HTTP status."""
-        return self.stream.status_code
-
-    def too_large(self, limit: float) -> ResponseTooLarge:
-        """Return the exception for a body that is larger than the limit."""
-        return too_large(self.received(b""), int(limit))
-
-    def received(self, beginning: bytes) -> ReceivedResponse:
-        """Return the response with the beginning of its body, to show it in an error."""
-        return self.stream.received(beginning, self.request, self.redactor, truncated=True)
 
 
 def json_bytes(body: object, operation: str) -> bytes:

@@ -19,30 +19,25 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import trio
 
-from trio_mix import _callbacks
 from trio_mix._http import (
-    ERROR_BODY_LIMIT,
     RETRY_CODES,
     Http,
     ReceivedResponse,
-    Target,
-    check_headers,
     header_secrets,
     sanitize_url,
     url_secrets,
 )
 from trio_mix._redact import Redactor
-from trio_mix._rest._call import Call, OpenedResponse, json_bytes
-from trio_mix._rest._options import RequestOptions, debug_wanted
+from trio_mix._rest._call import Call, json_bytes
+from trio_mix._rest._defaults import Defaults, merge_headers
+from trio_mix._rest._options import debug_wanted
 from trio_mix._rest._responses import (
     CallResult,
     check_not_catch_all,
     from_router,
-    misfit,
     read_answer,
 )
 from trio_mix._rest._retry import RetryPlan, renewed
-from trio_mix._rest._server_url import checked_url
 from trio_mix._usage import check_trio
 from trio_mix._version import __version__
 from trio_mix.errors import MixDefaultError, NoSuchOperation, RequestTimeout, TransportError
@@ -51,11 +46,11 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from trio_mix._http import RepeatableContent, ResponseStream
+    from trio_mix._http import RepeatableContent
     from trio_mix._rest._call import CallContent
     from trio_mix._rest._jsonrpc_method import RpcMethod
     from trio_mix._rest._operation import Operation
-    from trio_mix._rest._options import HeadersSource, RetryConfig
+    from trio_mix._rest._options import HeadersSource, RequestOptions, RetryConfig
     from trio_mix._rest._request_hooks import HasStatus, RequestHooks
     from trio_mix.hooks import Hooks
 
@@ -64,7 +59,6 @@ __all__ = ["USER_AGENT", "Caller"]
 T = TypeVar("T")
 A = TypeVar("A", bound="HasStatus")
 
-_NO_OPTIONS: Final = RequestOptions()
 _NO_HEADERS: Final[Mapping[str, str]] = {}
 _CREATED_REMEMBERED: Final = 1000
 USER_AGENT: Final = f"trio-mix/{__version__}"
@@ -77,6 +71,7 @@ class Caller:
 
     Attributes:
       http: makes the requests.
+      defaults: the address, the headers and the options of all calls.
       timeout: how long one try may take, in seconds.
       hooks: the client's hooks, in order.
       rng: the source of the jitter of pauses.
@@ -97,21 +92,19 @@ class Caller:
         self.http = http
         self.timeout = timeout
         self.hooks: tuple[Hooks, ...] = ()
-        self._server_url = server_url
-        self._headers = headers
         self._retries = retries
         self.rng = rng
         self.created_sessions: dict[str, None] = {}
         self._request_hooks: RequestHooks | None = None
         self._speaks_jsonrpc = False
-        self._defaults = _NO_OPTIONS
+        self.defaults = Defaults(server_url, headers)
         if hooks is not None or debug_wanted():
             self._set_hooks(hooks)
 
     def with_options(self, options: RequestOptions) -> Caller:
         """Return a caller with the same connections, whose calls have these options by default."""
         other = copy(self)
-        other._defaults = self._merged(options)
+        other.defaults = self.defaults.with_options(options)
         if options.timeout is not None:
             other.timeout = None if math.isinf(options.timeout) else options.timeout
         if options.retries is not None:
@@ -120,38 +113,6 @@ class Caller:
             other._speaks_jsonrpc = False
             other.created_sessions = {}
         return other
-
-    def _merged(self, options: RequestOptions | None) -> RequestOptions:
-        """Return the options of one call, and for what they leave open the defaults.
-
-        The defaults' headers may hold credentials: they are not sent to another origin.
-        """
-        base = self._defaults
-        if options is None or options is base:
-            return base
-        if base is _NO_OPTIONS:
-            return options
-        headers: dict[str, str] = {}
-        same_origin = self._origin(options.server_url or base.server_url) == self._origin(
-            base.server_url
-        )
-        if same_origin or options.send_client_headers:
-            _merge(headers, base.headers or _NO_HEADERS)
-        _merge(headers, options.headers or _NO_HEADERS)
-        return RequestOptions(
-            timeout=options.timeout,
-            retries=options.retries,
-            retry_codes=base.retry_codes if options.retry_codes is None else options.retry_codes,
-            headers=headers or None,
-            server_url=options.server_url or base.server_url,
-            send_client_headers=options.send_client_headers
-            or (base.send_client_headers and same_origin),
-            max_body_size=options.max_body_size or base.max_body_size,
-            on_response=options.on_response or base.on_response,
-        )
-
-    def _origin(self, server_url: str | None) -> object:
-        return Target.parse(server_url or self._server_url).origin
 
     def created(self, session_id: str) -> None:
         """Note a session that the client has created."""
@@ -165,50 +126,6 @@ class Caller:
 
         self.hooks = check_hooks(hooks) + debug_hooks()
         self._request_hooks = request_hooks(self.hooks)
-
-    def url_for(self, path: str, options: RequestOptions | None = None) -> str:
-        """Return the absolute URL of a path; it may hold a password, so it must not be shown.
-
-        Args:
-          path: begins with a slash, percent-encoded.
-          options: may name another server.
-
-        Raises:
-          ConfigurationError: ``options.server_url`` cannot work.
-        """
-        other = self._merged(options).server_url
-        return (self._server_url if other is None else checked_url(other)) + path
-
-    def withholds(self, options: RequestOptions | None = None) -> bool:
-        """Return whether the client's headers are not sent: to another origin, unless asked to."""
-        options = self._merged(options)
-        if options.server_url is None or options.send_client_headers:
-            return False
-        return self._origin(options.server_url) != self._origin(None)
-
-    async def headers_for(self, options: RequestOptions | None = None) -> dict[str, str]:
-        """Return the caller's headers for one request: the client's, then those of the options.
-
-        The client's are not sent to another origin, unless the options ask for that.
-
-        Raises:
-          ConfigurationError: a name or a value that HTTP cannot carry; the value is not shown.
-        """
-        options = self._merged(options)
-        source = None if self.withholds(options) else self._headers
-        merged: dict[str, str] = {}
-        if callable(source):
-            found = await _callbacks.call(source)
-            _callbacks.check_awaited(found, "the headers function")
-            check_headers(found)
-            _merge(merged, found)
-        elif source is not None:
-            _merge(merged, source)
-        if options.headers is not None:
-            _merge(merged, options.headers)
-        check_headers(merged)
-        await trio.lowlevel.checkpoint()
-        return merged
 
     def prepare(
         self,
@@ -249,17 +166,17 @@ class Caller:
         Raises:
           ConfigurationError: the body is no JSON value, or ``options.server_url`` cannot work.
         """
-        options = self._merged(options)
+        options = self.defaults.merged(options)
         timeout = None if operation.long else self.timeout
         if options.timeout is not None:
             timeout = None if math.isinf(options.timeout) else options.timeout
         return Call(
             operation=operation,
-            url=self.url_for(path, options),
+            url=self.defaults.url_for(path, options),
             body=None if body is None else json_bytes(body, operation.name),
             secrets=secrets,
             options=options,
-            withheld=self.withholds(options),
+            withheld=self.defaults.withholds(options),
             timeout=timeout,
             retry=RetryPlan(
                 config=options.retries or self._retries,
@@ -339,7 +256,7 @@ class Caller:
         from trio_mix._rest._jsonrpc import RPC_PATH, read_rpc_answer, rpc_body, rpc_operation
 
         secrets = operation.prepare(values).secrets
-        url = sanitize_url(self.url_for(RPC_PATH, options))
+        url = sanitize_url(self.defaults.url_for(RPC_PATH, self.defaults.merged(options)))
         body = rpc_body(operation, method, values, url)
         call = self.call_of(rpc_operation(operation), RPC_PATH, body, options, secrets)
         return await self.run(call, lambda received: read_rpc_answer(operation, method, received))
@@ -369,7 +286,7 @@ class Caller:
             if content is not None:
                 own.update(content.headers)
                 body = content.body if content.repeatable else content.body()
-            headers, redactor = await self._headers_of(call, own, added)
+            headers, redactor = await self.headers_of(call, own, added)
             until = math.inf if call.timeout is None else trio.current_time() + call.timeout
             try:
                 response = await self.http.request(
@@ -416,99 +333,15 @@ class Caller:
             return await once(_NO_HEADERS)
         return await self._request_hooks.around(call.request, next(call.tries), once, discard)
 
-    async def open(self, call: Call, extra: Mapping[str, str]) -> OpenedResponse:
-        """Make a call whose body is read as it arrives; return when the head has arrived.
-
-        It is retried only until the head has arrived. The caller must close the stream.
-
-        Args:
-          call: from `prepare`.
-          extra: headers that the operation itself needs.
-
-        Raises:
-          ErrorResponse: the server refused, in the API's error shape.
-          MixDefaultError: any other status that is not a success.
-          ConnectionFailed: no response arrived.
-          RequestTimeout: no response arrived in time.
-        """
-        return await call.retry.run(lambda: self.open_once(call, extra))
-
-    async def open_once(self, call: Call, extra: Mapping[str, str]) -> OpenedResponse:
-        """Make a call as `open` does, in a single try."""
-
-        async def once(added: Mapping[str, str]) -> OpenedResponse:
-            own = {"user-agent": USER_AGENT, **extra}
-            headers, redactor = await self._headers_of(call, own, added)
-            return await self._open(call, headers, redactor)
-
-        async def discard(opened: OpenedResponse) -> None:
-            await opened.stream.aclose()
-
-        return await self.attempt(call, once, discard)
-
-    async def _open(
-        self, call: Call, headers: Mapping[str, str], redactor: Redactor
-    ) -> OpenedResponse:
-        try:
-            stream = await self.http.open(
-                call.operation.method,
-                call.url,
-                headers=headers,
-                content=call.body,
-                client_defaults=not call.withheld,
-                connect_timeout=call.timeout,
-            )
-            await self.report(call, stream)
-            if 200 <= stream.status_code < 300 and not stream.encoding_problem:
-                return OpenedResponse(stream, call.request, redactor.and_also(stream.secrets))
-            received = await _read_error(stream, call, redactor)
-        except TransportError as error:
-            raise renewed(error, call.request) from error.__cause__
-        if received.encoding_problem and 200 <= received.status_code < 300:
-            raise misfit(received, received.encoding_problem, "$", None)
-        raise call.error_of(received)
-
-    async def report(self, call: Call, stream: ResponseStream) -> None:
-        """Report the head of a response, and close the response if that fails."""
-        try:
-            await call.responded(stream.status_code, stream.headers)
-        except BaseException:
-            await stream.aclose()
-            raise
-
-    async def _headers_of(
+    async def headers_of(
         self, call: Call, own: Mapping[str, str], added: Mapping[str, str]
     ) -> tuple[dict[str, str], Redactor]:
         """Return all headers of one try, and what masks the secrets among them.
 
         Later ones replace earlier ones: the operation's own, the caller's, those of the hooks.
         """
-        callers = await self.headers_for(call.options)
-        _merge(callers, added)
-        headers = dict(own)
-        _merge(headers, callers)
-        check_headers(headers)
+        callers = await self.defaults.headers_for(call.options)
+        if added:
+            merge_headers(callers, added)
+        headers = {**own, **callers}
         return headers, Redactor([*header_secrets(callers), *call.secrets, *url_secrets(call.url)])
-
-
-async def _read_error(stream: ResponseStream, call: Call, redactor: Redactor) -> ReceivedResponse:
-    """Read a response that is no success, and close it.
-
-    Raises:
-      RequestTimeout: its body did not arrive in the time of a try.
-      TransportError: the connection was lost.
-    """
-    try:
-        with trio.move_on_after(math.inf if call.timeout is None else call.timeout):
-            body, truncated = await stream.read_all(ERROR_BODY_LIMIT)
-            return stream.received(body, call.request, redactor, truncated=truncated)
-        raise RequestTimeout("the error's body did not come", request=call.request, sent=True)
-    finally:
-        await stream.aclose()
-
-
-def _merge(into: dict[str, str], headers: Mapping[str, str]) -> None:
-    """Merge headers; later ones replace those of the same name, in any case."""
-    for name, value in headers.items():
-        lower = name.lower() if isinstance(name, str) else name
-        into[lower] = value

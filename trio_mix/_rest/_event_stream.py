@@ -19,6 +19,7 @@ import trio
 from trio_mix._http import ResponseStream
 from trio_mix._public import public
 from trio_mix._rest._caller import USER_AGENT
+from trio_mix._rest._opened_response import report_head
 from trio_mix._rest._request import BodyStream, Request
 from trio_mix._rest._retry import renewed
 from trio_mix._wire._events import decode_event
@@ -236,7 +237,7 @@ class EventStreamRequest(Request[EventStream, EventStream]):
             except MixError as error:
                 await call.responded(error.status_code, error.headers)
                 raise
-            await self._caller.report(call, response)
+            await report_head(call, response)
             return response
 
         response = await call.retry.run(
@@ -245,4 +246,4 @@ class EventStreamRequest(Request[EventStream, EventStream]):
         return EventStream(response, call.request, self._session_id, last_event_id)
 
     async def _headers(self, call: Call) -> dict[str, str]:
-        return {"user-agent": USER_AGENT, **await self._caller.headers_for(call.options)}
+        return {"user-agent": USER_AGENT, **await self._caller.defaults.headers_for(call.options)}

@@ -22,6 +22,7 @@ import trio
 from trio_mix._callbacks import check_callback
 from trio_mix._public import public
 from trio_mix._rest._file_upload import report
+from trio_mix._rest._opened_response import open_once, open_response
 from trio_mix._rest._request import BodyStream, Request
 from trio_mix._rest._responses import CATCH_ALL, check_not_catch_all, may_be_catch_all
 from trio_mix._rest._retry import renewed
@@ -31,9 +32,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Self
 
-    from trio_mix._rest._call import Call, OpenedResponse
+    from trio_mix._rest._call import Call
     from trio_mix._rest._caller import Caller
     from trio_mix._rest._file_upload import Progress
+    from trio_mix._rest._opened_response import OpenedResponse
     from trio_mix._rest._operation import Operation
     from trio_mix._rest._options import RequestOptions
 
@@ -203,10 +205,10 @@ class FileRequest(Request[bytes, FileStream]):
 
     async def _open(self) -> FileStream:
         call = await self._prepare()
-        return FileStream(await self._caller.open(call, _ANYTHING), call)
+        return FileStream(await open_response(self._caller, call, _ANYTHING), call)
 
     async def _open_once(self, call: Call) -> FileStream:
-        return FileStream(await self._caller.open_once(call, _ANYTHING), call)
+        return FileStream(await open_once(self._caller, call, _ANYTHING), call)
 
     async def _prepare(self) -> Call:
         await trio.lowlevel.checkpoint()

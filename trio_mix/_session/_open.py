@@ -93,7 +93,7 @@ class StreamRegistry:
 
     def _services(self, session_id: str, settings: Settings) -> Services:
         core, caller = self._core, self._core._caller
-        url = caller.url_for(f"/stream?sessionId={quote(session_id, safe='')}")
+        url = caller.defaults.url_for(f"/stream?sessionId={quote(session_id, safe='')}")
         shown = sanitize_url(url)
 
         def hooks() -> StreamHooks | None:
@@ -105,11 +105,11 @@ class StreamRegistry:
             request = StreamRequest(
                 caller.http,
                 url,
-                headers=caller.headers_for,
+                headers=caller.defaults.headers_for,
                 connect_timeout=settings.connect_timeout,
                 session_id=session_id,
                 error_of=lambda received: error_of(received, _STREAM_EVENTS),
-                client_defaults=not caller.withholds(),
+                client_defaults=not caller.defaults.withholds(),
             )
             return Supervisor(
                 request,

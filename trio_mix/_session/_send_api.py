@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["Posted", "SendApi"]
 
 _HEALTH_TIMEOUT: Final = 5.0
-_ONCE: Final = RetryConfig(strategy="none")
+_ONE_TRY: Final = RequestOptions(retries=RetryConfig(strategy="none"))
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 
 
@@ -58,11 +58,13 @@ class SendApi:
     def __init__(
         self, core: MixCore, streaming: Streaming, messages: Messages, system: System, api: Api
     ) -> None:
-        self._core = core
         self._streaming = streaming
         self._messages = messages
         self._system = system
         self._named = api != "auto"
+        timeout = core._caller.timeout
+        # The operation has no limit by default: a blocking server answers when the turn is over.
+        self._soon: Final = attrs.evolve(_ONE_TRY, timeout=timeout or math.inf)
         self.api: Api | Literal["rest"] = api
         """The API as far as it is known: "rest" is blocking or async."""
         self.relayed: bool = False
@@ -168,7 +170,7 @@ class SendApi:
     ) -> Posted:
         try:
             await self._streaming.send_streaming_message(
-                id=session_id, content="", options=RequestOptions(retries=_ONCE)
+                id=session_id, content="", options=_ONE_TRY
             )
         except errors.MixDefaultError as exc:
             if from_router(exc):
@@ -184,8 +186,7 @@ class SendApi:
     ) -> Posted:
         on_sending()
         # An async server responds at once, a blocking server when the turn is over.
-        limit = self._core._caller.timeout if self.api == "async" else None
-        options = self._options(request, math.inf if limit is None else limit)
+        options = self._options(request, self._soon if self.api == "async" else _ONE_TRY)
         result: SendResult = await self._messages.send(
             id=session_id,
             text=request.text,
@@ -206,18 +207,20 @@ class SendApi:
             return Posted()
         return Posted(stored_reply([result.message]))
 
-    def _options(self, request: MessageRequest, timeout: float | None = None) -> RequestOptions:
+    def _options(
+        self, request: MessageRequest, options: RequestOptions = _ONE_TRY
+    ) -> RequestOptions:
         """Return the options of a POST; to a relay, with the headers of rule 4."""
+        if not self.relayed:
+            return options
         headers = {"Prefer": "respond-async", "Idempotency-Key": request.key}
-        return RequestOptions(
-            retries=_ONCE, timeout=timeout, headers=headers if self.relayed else None
-        )
+        return attrs.evolve(options, headers=headers)
 
     async def _detect_by_version(self) -> Api | Literal["rest"]:
         version = ""
         with trio.move_on_after(_HEALTH_TIMEOUT):  # noqa: ASYNC912 - the request is a checkpoint
             try:
-                health = await self._system.health_check(options=RequestOptions(retries=_ONCE))
+                health = await self._system.health_check(options=_ONE_TRY)
                 version = health.version or ""
             except (errors.MixError, errors.TransportError):
                 pass

@@ -25,7 +25,8 @@ class SendQueue:
 
     def __init__(self) -> None:
         self._waiting: list[trio.lowlevel.Task] = []
-        self._held = False
+        self.held: bool = False
+        """Whether a task holds the queue."""
         self._next: trio.lowlevel.Task | None = None
         self._is_open = False
         self._resumed: trio.Event | None = None  # made by the first task that waits for it
@@ -36,11 +37,6 @@ class SendQueue:
         """The number of tasks that wait in `acquire`."""
         return len(self._waiting)
 
-    @property
-    def held(self) -> bool:
-        """Whether a task holds the queue."""
-        return self._held
-
     async def acquire(self) -> None:
         """Wait until the calling task holds the queue.
 
@@ -50,8 +46,8 @@ class SendQueue:
         if self._failure is not None:
             await trio.lowlevel.cancel_shielded_checkpoint()
             self._raise_if_closed()
-        if self._is_open and not self._held and not self._waiting:
-            self._held = True
+        if self._is_open and not self.held and not self._waiting:
+            self.held = True
             await trio.lowlevel.cancel_shielded_checkpoint()
             return
         task = trio.lowlevel.current_task()
@@ -65,7 +61,7 @@ class SendQueue:
         # Passed to this task, but closed before the task ran: it counts as still waiting.
         if self._next is task:
             self._next = None
-            self._held = self._failure is None
+            self.held = self._failure is None
         self._raise_if_closed()
 
     async def wait_resumed(self) -> None:
@@ -83,7 +79,7 @@ class SendQueue:
 
     def release(self) -> None:
         """Pass the queue to the next waiting task."""
-        self._held = False
+        self.held = False
         self._advance()
 
     def resume(self) -> None:
@@ -109,8 +105,8 @@ class SendQueue:
                 trio.lowlevel.reschedule(self._waiting.pop(0))
 
     def _advance(self) -> None:
-        if self._is_open and not self._held and self._waiting and self._failure is None:
-            self._held = True
+        if self._is_open and not self.held and self._waiting and self._failure is None:
+            self.held = True
             self._next = self._waiting.pop(0)
             trio.lowlevel.reschedule(self._next)
 

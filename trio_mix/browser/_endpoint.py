@@ -78,7 +78,9 @@ class TunnelEndpoint:
         self._session_id = session_id
         self._token = token
         self._ssl_context = ssl_context
-        self._url = mix._caller.url_for(f"/api/v1/tunnel/cdp/session/{quote(session_id, safe='')}")
+        self._url = mix._caller.defaults.url_for(
+            f"/api/v1/tunnel/cdp/session/{quote(session_id, safe='')}"
+        )
         self.target: Target = Target.parse(self._url)
         scheme = "wss" if self.target.scheme == "https" else "ws"
         self.shown: str = f"{scheme}://{self.target.shown.partition('://')[2]}"
@@ -102,7 +104,7 @@ class TunnelEndpoint:
         if inspect.isawaitable(token):
             token = await token
         _check_token(token)
-        headers = await self._mix._caller.headers_for()
+        headers = await self._mix._caller.defaults.headers_for()
         parts = urlsplit(self._url)
         secrets = [token, *headers.values()]
         if parts.username is not None:

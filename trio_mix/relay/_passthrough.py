@@ -205,8 +205,8 @@ class Upstream:
         self, head: RequestHead, headers: dict[str, str], content: bytes | _Upload | None
     ) -> ResponseStream:
         caller = self._mix._caller
-        url = caller.url_for(upstream_target(head))
-        every = {**headers, **(await caller.headers_for())}
+        url = caller.defaults.url_for(upstream_target(head))
+        every = {**headers, **(await caller.defaults.headers_for())}
         return await caller.http.open(
             head.method, url, headers=every, content=content, connect_timeout=_TIMEOUT
         )

@@ -41,12 +41,12 @@ async def forward_upgrade(exchange: Exchange, mix: Mix) -> Takeover | None:
     """
     await exchange.read_body(0)
     caller = mix._caller
-    target = Target.parse(caller.url_for(upstream_target(exchange.head)))
+    target = Target.parse(caller.defaults.url_for(upstream_target(exchange.head)))
     fields = {name: value for name, value in exchange.head.headers.items() if name not in _DROPPED}
     authorization = target.authorization()
     if authorization is not None:
         fields["authorization"] = authorization
-    fields.update(await caller.headers_for())
+    fields.update(await caller.defaults.headers_for())
     request = h11.Request(
         method="GET",
         target=target.path,

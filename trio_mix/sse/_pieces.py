@@ -28,23 +28,20 @@ class PieceDecoder:
     Attributes:
       decoder: the decoder, with the id, the retry time and the comments of the last piece.
       received: the number of bytes decoded.
+      has_more: whether bytes of the last read are still to be decoded.
     """
 
-    __slots__ = ("_cut", "_data", "decoder", "received")
+    __slots__ = ("_cut", "_data", "decoder", "has_more", "received")
 
     def __init__(self, max_event_size: int, last_event_id: str) -> None:
         self.decoder = SSEDecoder(max_event_size=max_event_size, last_event_id=last_event_id)
         self.received = 0
+        self.has_more = False
         self._data, self._cut = b"", 0  # the last read, and how much of it is decoded
-
-    @property
-    def has_more(self) -> bool:
-        """Whether bytes of the last read are still to be decoded."""
-        return bool(self._data)
 
     def put(self, data: bytes) -> None:
         """Take the bytes of one read, once all earlier ones are decoded."""
-        self._data = data
+        self._data, self.has_more = data, bool(data)
 
     def next(self) -> list[ServerSentEvent]:
         """Decode the next piece and return its events.
@@ -58,6 +55,6 @@ class PieceDecoder:
             piece = self._data[begin : self._cut]
         else:
             piece = self._data[begin:] if begin else self._data
-            self._data, self._cut = b"", 0
+            self._data, self._cut, self.has_more = b"", 0, False
         self.received += len(piece)
         return self.decoder.feed(piece)
