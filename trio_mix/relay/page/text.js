@@ -8,18 +8,26 @@ export const SHOWN = 256 * 1024;
 /** Where a text is divided into elements, so that a new piece lays out only the last one. */
 const CHUNK = 4 * 1024;
 const LONGEST_CHUNK = 32 * 1024;
-/** How many characters are added to the document at once. */
-const PER_PAINT = 64 * 1024;
+/** How many characters are added to the document at once, as far as the browser keeps up. */
+const LEAST = 8 * 1024;
+const MOST = 128 * 1024;
+/** Milliseconds between two paints above which less is added. */
+const SLOW = 40;
 
 const growing = new Set();
+let budget = MOST / 2;
+let flushedAt = 0;
 
 function flushAll() {
-  let left = PER_PAINT;
+  const now = performance.now();
+  if (flushedAt) budget = now - flushedAt > SLOW ? Math.max(LEAST, budget / 2) : Math.min(MOST, budget * 2);
+  let left = budget;
   for (const text of growing) {
     left -= text.flush(left);
     if (!text.pending) growing.delete(text);
     if (left <= 0) break;
   }
+  flushedAt = growing.size ? now : 0;
   if (growing.size) schedule("text", flushAll);
 }
 
