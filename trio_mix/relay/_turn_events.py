@@ -26,6 +26,7 @@ from trio_mix._turns._event_ids import ids_of
 from trio_mix._turns._repeated_errors import is_busy
 from trio_mix._wire._events import decode_event
 from trio_mix.relay._bridge import Round, WireStyle
+from trio_mix.relay._foreign_turns import ForeignTurns
 from trio_mix.relay._outbox import Draft, complete_draft, error_draft, with_turn_id
 from trio_mix.relay._records import Audience, Outcome
 from trio_mix.relay._turn_progress import OpenRequest, TurnEvents, audience_of
@@ -60,7 +61,6 @@ class SessionEvents:
 
     Attributes:
       own: the turn that the relay sent and that is not settled, or None.
-      foreign: a turn that was sent past the relay and is not over, or None.
       requests: the open permission requests by their ids.
       asked: the ids of permission requests and notifications, open or not.
       answered: the answers to permission requests that an earlier owner has stored, of our turn:
@@ -78,7 +78,6 @@ class SessionEvents:
         style: WireStyle | None = None,
     ) -> None:
         self.own: TurnEvents | None = None
-        self.foreign: TurnEvents | None = None
         self.requests: OrderedDict[str, OpenRequest] = OrderedDict()
         self.asked: OrderedDict[str, None] = OrderedDict()
         self.answered: dict[str, tuple[bool, str]] = {}
@@ -86,11 +85,16 @@ class SessionEvents:
         self.repaired: int = 0
         self.last_start: int = 0
         self.style: WireStyle = WireStyle() if style is None else style
-        self._new_turn_id = new_turn_id
+        self._foreign = ForeignTurns(new_turn_id)
         self._rate_limit_ends = rate_limit_ends
         self._ended_messages: OrderedDict[str, None] = OrderedDict()
         self._last_error: str | None = None
         self._position = 0
+
+    @property
+    def foreign(self) -> TurnEvents | None:
+        """The newest turn that was sent past the relay and is not over, or None."""
+        return self._foreign.newest
 
     # -- our turn -----------------------------------------------------------------------------
 
@@ -135,9 +139,9 @@ class SessionEvents:
         self, turn: TurnEvents, outcome: Outcome, rounds: Sequence[Round]
     ) -> list[Draft]:
         """End a turn that was sent past the relay and was cut, if it is still the one that runs."""
-        if turn is not self.foreign:
+        if turn not in self._foreign.turns:
             return []
-        self.foreign = None
+        self._foreign.end(turn)
         return self._settled(turn, outcome, rounds, end_needed=True)
 
     def settle(
@@ -204,7 +208,7 @@ class SessionEvents:
 
     def hole(self) -> None:
         """Note that events may be missing here."""
-        for turn in (self.own, self.foreign):
+        for turn in (self.own, *self._foreign.turns):
             if turn is not None:
                 turn.hole()
 
@@ -222,6 +226,8 @@ class SessionEvents:
             return []
         if isinstance(event, _ANNOUNCED):
             self.announced.append((frame.event, frame.data, event.session_id))
+            return []
+        if self._foreign.is_copy(frame, event, self.own):
             return []
         self._learn_style(event)
         ended = self._foreign_lost(event, mine=mine)
@@ -257,8 +263,9 @@ class SessionEvents:
         message = ids_of(event)[0]
         if message is not None and message in self._ended_messages:
             return None
-        if self.foreign is not None and (own is None or self.foreign.owns(event)):
-            return self.foreign
+        found = self._foreign.find(event) if own is None else self._foreign.owner(event)
+        if found is not None:
+            return found
         if is_busy(event) and own is not None:
             return None  # the message is sent again
         if own is not None and (own.cut or not own.recognized):
@@ -267,10 +274,11 @@ class SessionEvents:
             event.error == self._last_error or own is not None
         ):
             return None
-        if self.foreign is None:
-            self.foreign = TurnEvents(self._new_turn_id(), own=False, start=self._position)
+        found = self._foreign.find(event)
+        if found is None:
+            found = self._foreign.begin(self._position)
             self.last_start = self._position
-        return self.foreign
+        return found
 
     def _ended(self, frame: ServerSentEvent, turn: TurnEvents) -> list[Draft]:
         if turn.own or turn.cut:  # a foreign turn that was cut is settled from what is stored, too
@@ -281,23 +289,27 @@ class SessionEvents:
         end = self._end_draft(frame)
         drafts.append(end)
         self._last_error = None if end.event == "complete" else _error_text(end.data)
-        self.foreign = None
+        self._foreign.end(turn)
         self._forget(turn)
         return [attrs.evolve(each, data=with_turn_id(each.data, turn.turn_id)) for each in drafts]
 
     def _foreign_lost(self, event: Event, *, mine: bool) -> list[Draft]:
-        """End a turn that was sent past the relay, whose own end was lost with a connection."""
-        turn = self.foreign
+        """End the turns sent past the relay whose own ends were lost with a connection."""
         begins = mine or isinstance(event, ev.UserMessageCreatedEvent)
-        if turn is None or not turn.cut or not begins or ids_of(event)[2] is not None:
+        if not begins or ids_of(event)[2] is not None:
             return []
-        self.foreign = None
-        self._forget(turn)
-        end = error_draft(Outcome(kind="unknown", error=_LOST))
-        if turn.end is not None:
-            end = self._end_draft(turn.end)
-        drafts = [gap_draft(), *turn.passed_on(), end]
-        return [attrs.evolve(each, data=with_turn_id(each.data, turn.turn_id)) for each in drafts]
+        drafts: list[Draft] = []
+        for turn in [each for each in self._foreign.turns if each.cut]:
+            self._foreign.end(turn)
+            self._forget(turn)
+            end = error_draft(Outcome(kind="unknown", error=_LOST))
+            if turn.end is not None:
+                end = self._end_draft(turn.end)
+            drafts += [
+                attrs.evolve(each, data=with_turn_id(each.data, turn.turn_id))
+                for each in (gap_draft(), *turn.passed_on(), end)
+            ]
+        return drafts
 
     def _is_end(self, event: Event) -> bool:
         if not isinstance(event, _ENDS) or event.parent_tool_call_id is not None:

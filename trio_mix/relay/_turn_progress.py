@@ -102,6 +102,8 @@ class TurnEvents:
         self.message_ids: dict[str, None] = {}
         """The ids of its top-level assistant messages."""
         self.calls: dict[str, None] = {}
+        self.answering = False
+        """Whether an assistant message of it is known."""
 
     def see(self, event: Event) -> None:
         """Note an event that is appended (rule 5)."""
@@ -115,6 +117,7 @@ class TurnEvents:
         message, call, parent = ids_of(event)
         if message and parent is None:
             self.message_ids[message] = None
+            self.answering = self.answering or not isinstance(event, ev.UserMessageCreatedEvent)
         if call:
             self.calls[call] = None
         for ids in (self.message_ids, self.calls):

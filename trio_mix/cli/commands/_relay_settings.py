@@ -79,7 +79,7 @@ _SECONDS: Final = (
     "idle_close",
     "drain_timeout",
 )
-_RETENTION: Final = ("events", "age", "bytes")
+_RETENTION: Final = ("events", "age", "bytes", "turn_bytes")
 
 
 def read_settings(path: Path | None) -> RelaySettings:
