@@ -40,7 +40,9 @@ def test_the_wheel_contains_every_module_and_py_typed(wheel: zipfile.ZipFile) ->
     names = set(wheel.namelist())
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "trio_mix").rglob("*.py")}
     assert len(modules) > 100
-    assert modules | {"trio_mix/py.typed"} <= names
+    page = {str(path.relative_to(ROOT)) for path in (ROOT / "trio_mix/relay/page").iterdir()}
+    assert "trio_mix/relay/page/index.html" in page
+    assert modules | page | {"trio_mix/py.typed"} <= names
 
 
 def test_the_wheel_contains_no_development_files(wheel: zipfile.ZipFile) -> None:

@@ -45,6 +45,10 @@ export class SessionList {
     );
   }
 
+  focus() {
+    (this._list.querySelector("[aria-current]") ?? this._filter).focus();
+  }
+
   start() {
     this.load();
     const poll = async () => {

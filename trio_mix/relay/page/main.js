@@ -32,7 +32,13 @@ class App {
       el("div", { class: "side" }, el("div", { class: "status" }, this._link, this._again), this._list.element),
       this._place,
     );
-    document.addEventListener("show-list", () => this._view("list"));
+    document.addEventListener("show-list", () => {
+      this._view("list");
+      this._list.focus();
+    });
+    for (const kind of ["dragover", "drop"]) {
+      window.addEventListener(kind, (event) => event.preventDefault()); // no file replaces the page
+    }
     this._view("list");
   }
 

@@ -119,6 +119,7 @@ export class Pane {
       this._outbox.element,
       form,
     );
+    this._dock.watch(this._outbox.element, form);
     this.element.addEventListener("dragover", (event) => event.preventDefault());
     this.element.addEventListener("drop", (event) => {
       event.preventDefault();
@@ -171,7 +172,13 @@ export class Pane {
     if (this._working) return;
     this._working = true;
     const events = this._queue.splice(0, AT_ONCE);
-    for (const { event, data } of events) this._handle(event, data);
+    for (const { event, data } of events) {
+      try {
+        this._handle(event, data);
+      } catch (error) {
+        console.error("an event cannot be shown", error); // the next ones can
+      }
+    }
     if (this._queue.length) {
       setTimeout(() => {
         this._working = false;
@@ -277,7 +284,9 @@ export class Pane {
     const labels = { opening: "opening…", closed: "closed", asks: "needs an answer", working: "working", idle: "" };
     this._state.textContent = labels[this.state];
     this._state.className = `badge ${this.state}`;
-    this._stop.hidden = !this.running;
+    const stoppable = Boolean(this.running);
+    if (!stoppable && document.activeElement === this._stop) this.focus();
+    this._stop.hidden = !stoppable;
     const now = `${this.state} ${this._dock.count}`;
     if (now !== this._reported) {
       this._reported = now;

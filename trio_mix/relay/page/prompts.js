@@ -7,6 +7,9 @@ import { appendText, plain } from "./visible.js";
 
 /** Characters of a request beyond which nobody can be expected to read it. */
 const LONGEST = 100_000;
+/** How many questions are shown at once; the others follow. */
+const SHOWN = 10;
+const MOST_WAITING = 1000;
 const REQUEST = new Set(["id", "sessionId", "toolName", "description", "action", "path", "params"]);
 const QUIET = new Set(["type", "turnId", "parentToolCallId"]);
 
@@ -195,12 +198,15 @@ export class Dock {
 
   _ask(key, turn, data, Kind) {
     if (typeof data.id !== "string" || this._open.has(key) || this._waiting.has(key)) return;
+    if (this._waiting.size >= MOST_WAITING) return;
     this._waiting.set(key, { turn, data, Kind });
   }
 
   /** Show the questions that are still open: those of a replay may be answered already. */
   show() {
     for (const [key, { turn, data, Kind }] of this._waiting) {
+      if (this._open.size >= SHOWN) return;
+      this._waiting.delete(key);
       const prompt = new Kind(this, data.id, turn, data);
       prompt.key = key;
       this._open.set(key, prompt);
@@ -209,7 +215,11 @@ export class Dock {
       this.guard.restart();
       this._onChange();
     }
-    this._waiting.clear();
+  }
+
+  /** Have the questions wait again when one of these elements, which can move them, changes its size. */
+  watch(...elements) {
+    for (const each of elements) this._observer.observe(each);
   }
 
   settled(data) {
@@ -239,6 +249,7 @@ export class Dock {
     this._onClosed(prompt.turn, text);
     announce(text);
     this._onChange(focused);
+    this.show();
   }
 
   end() {

@@ -14,6 +14,9 @@ const STATES = new Map([
   ["failed", ""],
 ]);
 
+/** How many tool calls of a turn can still change. */
+const MOST_TOOLS = 1000;
+
 const OVER = new Set(["done", "unknown", "cancelled", "failed"]);
 
 /** What one agent does: the blocks of the turn itself, or of a sub-agent. */
@@ -173,6 +176,7 @@ export class TurnView {
     this._footer.hidden = !text;
     this._footer.className = `state ${state}`;
     this._cancel.hidden = state !== "accepted";
+    if (this.over) this._tools.clear();
   }
 
   _bodyOf(data) {
@@ -186,6 +190,7 @@ export class TurnView {
     if (!tool) {
       tool = new Tool(this, body, id, name || "tool");
       this._tools.set(id, tool);
+      if (this._tools.size > MOST_TOOLS) this._tools.delete(this._tools.keys().next().value);
     }
     return tool;
   }

@@ -55,7 +55,7 @@ export function appendText(parent, text, { strict = false } = {}) {
 
 /** Return a short text on one line, with hidden characters as marks, as for a title. */
 export function plain(text, longest = 200) {
-  const line = String(text ?? "").replace(/\s+/g, " ").trim();
+  const line = String(text ?? "").slice(0, 4 * longest + 4).replace(/\s+/g, " ").trim();
   const holder = document.createElement("span");
   appendText(holder, line.length > longest ? `${line.slice(0, longest)}…` : line, { strict: true });
   return holder.textContent;
