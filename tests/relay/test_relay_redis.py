@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tests.support.redis_server import RedisServer
     from trio_mix.relay._log import Lease
 
-TTL = 0.6
+TTL = 1.0
 
 
 def made(lease: Lease, *numbers: int) -> list[LoggedEvent]:

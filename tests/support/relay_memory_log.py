@@ -199,6 +199,9 @@ class MemoryLease:
     def remaining(self) -> float:
         return math.inf
 
+    async def wait_lost(self) -> None:
+        await trio.sleep_forever()
+
     async def append(self, events: Sequence[LoggedEvent], turns: Sequence[TurnRecord] = ()) -> None:
         await self._log.pause()
         if self._session.token != self._token:

@@ -115,6 +115,10 @@ class Lease(Protocol):
         """Return for how many seconds the lease is valid, by the monotonic clock."""
         ...
 
+    async def wait_lost(self) -> None:
+        """Wait until it is known that the session was acquired again; that may never be noticed."""
+        ...
+
     async def append(self, events: Sequence[LoggedEvent], turns: Sequence[TurnRecord] = ()) -> None:
         """Store events, and the new state of turns, in one transaction (rules 1 and 2).
 

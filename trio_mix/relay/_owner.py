@@ -86,6 +86,7 @@ class SessionOwner:
     ) -> None:
         self.session_id: str = session_id
         self._mix = mix
+        self._lease = lease
         self._ring = ring
         self._settings = settings
         self._on_loss = on_loss
@@ -146,6 +147,7 @@ class SessionOwner:
             await self.queue.adopt()
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._append)
+                nursery.start_soon(self._watch_lease)
                 nursery.start_soon(self._read)
                 nursery.start_soon(self.sender.run)
                 nursery.start_soon(self.holes.run)
@@ -259,6 +261,10 @@ class SessionOwner:
         except Fenced as exc:
             _logger.warning("%s This relay does not write the session any more.", exc)
             self._end(LEASE_LOST)
+
+    async def _watch_lease(self) -> None:
+        await self._lease.wait_lost()
+        self._end(LEASE_LOST)
 
     async def _read(self) -> None:  # noqa: ASYNC910 - its own task, which waits
         try:

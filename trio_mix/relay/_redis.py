@@ -40,6 +40,8 @@ _MOST_COUNTED: Final = 1000
 """Epochs of a session whose number of deleted events is kept."""
 _AGE_INTERVAL: Final = 60.0
 _CLOSE_TIMEOUT: Final = 2.0
+_CHECKED: Final = 500
+"""Leases that are checked with one call."""
 
 _logger = get_logger("trio_mix.relay")
 
@@ -73,9 +75,9 @@ class RedisLog:
         prefix: str = "mix-relay",
         retention: Retention | None = None,
     ) -> None:
-        if not 0.5 <= lease_ttl <= 300:
+        if not 1 <= lease_ttl <= 300:
             raise ConfigurationError(
-                f"RedisLog(lease_ttl={lease_ttl!r}): it is between 0.5 and 300 seconds"
+                f"RedisLog(lease_ttl={lease_ttl!r}): it is between 1 and 300 seconds"
             )
         if not (isinstance(wait_replicas, int) and wait_replicas >= 0):
             raise ConfigurationError(
@@ -110,6 +112,7 @@ class RedisLog:
             self.function,
             self._commands,
             RedisConnection(self._address, "mix-relay-messages"),
+            check_leases=self._check_leases,
             relay=self._relay,
             prefix=self._prefix,
             ttl=lease_ttl,
@@ -297,6 +300,18 @@ class RedisLog:
         except (LogError, UsageError):
             await trio.lowlevel.checkpoint()  # it ends with the lease of this relay
 
+    async def _check_leases(self) -> None:
+        """Find out which sessions were taken over while the lease of this relay had ended."""
+        leases = list(self._leases.values())
+        for start in range(0, len(leases), _CHECKED):
+            some = leases[start : start + _CHECKED]
+            args = [each for lease in some for each in (lease.session_id, lease.token)]
+            found = cast("list[int]", await self.function("held", *args))
+            for lease, held in zip(some, found, strict=True):
+                if not held:
+                    self._forget(lease)
+                    lease.lost.set()
+
     def _forget(self, lease: RedisLease) -> None:
         if self._leases.get(lease.session_id) is lease:
             del self._leases[lease.session_id]
@@ -390,6 +405,11 @@ class RedisLease:
     newest: int = attrs.field(kw_only=True)
     takeover: bool = attrs.field(kw_only=True)
     token: bytes = attrs.field(kw_only=True, repr=False)
+    lost: trio.Event = attrs.field(factory=trio.Event, init=False, repr=False)
+
+    async def wait_lost(self) -> None:
+        """Wait until it is known that another relay has acquired the session."""
+        await self.lost.wait()
 
     def remaining(self) -> float:
         """Return for how many seconds no other relay can take the session over."""

@@ -242,10 +242,21 @@ end
 -- KEYS prefix; ARGV relay, milliseconds
 local function beat(keys, argv)
   local relays, time = keys[1] .. ':relays', now()
+  local ends = redis.call('ZSCORE', relays, argv[1])
   redis.call('ZADD', relays, time + argv[2], argv[1])
   redis.call('ZREMRANGEBYSCORE', relays, '-inf', time)
   local found = redis.call('ZRANGE', relays, 0, -1, 'WITHSCORES')
   for index = 2, #found, 2 do found[index] = found[index] - time end
+  return {(ends and ends - time > 0) and 1 or 0, found}
+end
+
+-- KEYS prefix; ARGV for each lease: session, token
+local function held(keys, argv)
+  local found = {}
+  for index = 1, #argv, 2 do
+    local token = redis.call('HGET', keys[1] .. ':session:' .. argv[index], 'token')
+    table.insert(found, token == argv[index + 1] and 1 or 0)
+  end
   return found
 end
 
@@ -321,6 +332,8 @@ redis.register_function('trio_mix_relay_@_expire', expire)
 redis.register_function('trio_mix_relay_@_accept', accept)
 redis.register_function('trio_mix_relay_@_ask', ask)
 redis.register_function('trio_mix_relay_@_publish', publish)
+redis.register_function{function_name = 'trio_mix_relay_@_held', callback = held,
+  flags = {'no-writes'}}
 redis.register_function{function_name = 'trio_mix_relay_@_read', callback = read,
   flags = {'no-writes'}}
 redis.register_function{function_name = 'trio_mix_relay_@_extent', callback = extent,

@@ -80,6 +80,7 @@ class RedisPeers:
       function: calls a function of the log.
       commands: the connection for that.
       connection: for the messages only.
+      check_leases: called when the lease of this relay had ended, before it is valid again.
       relay: the name of this relay.
       prefix: the beginning of all channels.
       ttl: the duration of the lease, in seconds.
@@ -91,6 +92,7 @@ class RedisPeers:
         commands: RedisConnection,
         connection: RedisConnection,
         *,
+        check_leases: Callable[[], Awaitable[None]],
         relay: bytes,
         prefix: bytes,
         ttl: float,
@@ -98,6 +100,7 @@ class RedisPeers:
         self._function = function
         self._commands = commands
         self._connection = connection
+        self._check_leases = check_leases
         self._relay = relay
         self._events = prefix + b":events:"
         self._own = prefix + b":relay:" + relay
@@ -203,7 +206,10 @@ class RedisPeers:
     async def _beat(self) -> None:
         """Renew the lease, and learn which other relays have one."""
         sent = trio.current_time()
-        reply = cast("list[Any]", await self._function("beat", self._relay, int(self._ttl * 1000)))
+        found = await self._function("beat", self._relay, int(self._ttl * 1000))
+        valid, reply = cast("tuple[int, list[Any]]", found)
+        if not valid:  # others may have taken sessions over
+            await self._check_leases()
         self._ends = sent + self._ttl
         others = {
             reply[at]: trio.current_time() + reply[at + 1] / 1000

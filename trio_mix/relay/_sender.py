@@ -59,6 +59,7 @@ if TYPE_CHECKING:
 __all__ = ["Closing", "TurnSender"]
 
 _LEASE_MARGIN: Final = 0.5
+_LEASE_PAUSE: Final = 0.1
 _CANCELLED: Final = "the message was cancelled before it was sent"
 _GONE: Final = "the server does not know the session any more"
 
@@ -276,10 +277,14 @@ class TurnSender:
     async def _save_posting(self, turn: ActiveTurn, record: TurnRecord) -> None:
         start = record.first_id or self._appender.newest
         record = attrs.evolve(record, state=TurnState.POSTING, first_id=start)
-        if not await self._change(turn, record).wait():
-            raise Closing
-        if self._queue.draining or self._lease.remaining() < _LEASE_MARGIN:
-            raise Closing
+        while True:
+            if not await self._change(turn, record).wait() or self._queue.draining:
+                raise Closing
+            if self._lease.remaining() >= _LEASE_MARGIN:
+                break
+            # Another relay may take the session over before the POST: wait until the lease is
+            # renewed, and store the state once more, which shows whether that has happened.
+            await trio.sleep(_LEASE_PAUSE)
         turn.posted_here = True
         own = self._events.own
         if own is None or own.turn_id != record.turn_id:

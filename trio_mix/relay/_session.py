@@ -413,9 +413,9 @@ class RelaySession:
                 if not await self._changed_role(role):
                     raise
                 continue
-            if record is not None:
+            if record is not None and (record.state.over or self._log.peers is None):
                 return record
-            await self._changed_role(role)
+            await self._changed_role(role)  # another relay runs the turn
 
     async def cancel_turn(self, turn_id: str) -> TurnRecord | None:
         """Cancel a turn that is not over."""

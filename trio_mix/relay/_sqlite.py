@@ -362,6 +362,10 @@ class SqliteLease:
         """Return for how many seconds it is valid: forever."""
         return math.inf
 
+    async def wait_lost(self) -> None:
+        """Wait forever: an append notices that the session was acquired again."""
+        await trio.sleep_forever()
+
     async def append(self, events: Sequence[LoggedEvent], turns: Sequence[TurnRecord] = ()) -> None:
         """Store events and the new state of turns; see `Lease.append`."""
         await self._log._append(self, events, turns)
