@@ -99,7 +99,7 @@ async def test_what_cannot_work_is_one_line_and_nothing_is_served(
     (tmp_path / "other.db").write_text("this is no database, but a text that is long enough")
     for arguments, words in (
         (("--listen", "0.0.0.0:0", "--log", log), "without authentication"),
-        (("--log", "redis://x"), "--log takes sqlite:PATH"),
+        (("--log", "mysql://x"), "--log takes sqlite:PATH"),
         (("--log", f"sqlite:{tmp_path}/other.db"), "no SQLite database"),
         (("--upstream", "http://user:secret@x"), "credentials"),
         (("--token-file", str(tmp_path / "none")), "cannot be read"),

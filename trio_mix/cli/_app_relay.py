@@ -28,6 +28,7 @@ _EXAMPLES = examples(
     "trio-mix relay --upstream http://localhost:8088",
     "trio-mix relay --listen 0.0.0.0:8090 --token-file tokens.toml --host mix.example",
     "trio-mix relay --page --upstream http://localhost:8088",
+    "trio-mix relay --log redis://localhost:6379",
     "trio-mix relay --config relay.toml",
     "trio-mix relay token --token-file tokens.toml --session S --may read,send",
     "trio-mix relay inspect S",
@@ -112,7 +113,8 @@ def relay(
 
     Args:
       upstream: The address of the Mix server (default: $MIX_SERVER_URL, else localhost:8088).
-      log: Where events are stored: sqlite:PATH (default: sqlite:relay.db).
+      log: Where events are stored: sqlite:PATH (default: sqlite:relay.db), or redis://HOST:PORT,
+        which several relays can use.
       listen: The address to bind, HOST:PORT (default: 127.0.0.1:8090).
       origin: The origin of web pages that may use the relay; can be repeated.
       host: A further name of the relay in requests; can be repeated.

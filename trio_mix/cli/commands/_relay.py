@@ -22,7 +22,7 @@ from trio_mix.cli.commands._relay_settings import (
 )
 from trio_mix.cli.ui._json import print_json, to_json
 from trio_mix.cli.ui._text import clean, print_error
-from trio_mix.relay import Auth, Relay, Retention, SqliteLog
+from trio_mix.relay import Auth, RedisLog, Relay, Retention, SqliteLog
 from trio_mix.relay._errors import SessionUnknown
 from trio_mix.relay._grants import VERBS, new_token
 from trio_mix.relay._inspect import inspect_session, list_sessions
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
     from trio_mix.relay._grants import Verb
 
+_REDIS = ("redis", "rediss", "valkey", "valkeys", "unix")
+_SQLITE_ONLY = ("commit_interval", "synchronous")
+_REDIS_ONLY = ("lease_ttl", "wait_replicas", "prefix")
 _DEFAULT_UPSTREAM = "http://localhost:8088"
 
 
@@ -96,17 +99,34 @@ def log_path(text: str) -> str:
     """
     kind, colon, path = text.partition(":")
     if kind != "sqlite" or not colon or not path:
-        raise CommandUsageError(f"--log takes sqlite:PATH, not {sanitize_url(text)!r}")
+        raise CommandUsageError(f"--log takes sqlite:PATH here, not {sanitize_url(text)!r}")
     return path.removeprefix("//")
 
 
-def _log(settings: RelaySettings) -> SqliteLog:
-    given: dict[str, Any] = dict(settings.numbers("commit_interval"))
-    if settings.synchronous is not None:
-        given["synchronous"] = settings.synchronous
+def _log(settings: RelaySettings) -> SqliteLog | RedisLog:
+    """Return the log that the settings name.
+
+    Raises:
+      CommandUsageError: they name none, or have a setting that it does not.
+    """
+    text = settings.log or DEFAULT_LOG
+    kind = text.partition(":")[0]
+    shared = kind in _REDIS
+    if not shared and kind != "sqlite":
+        raise CommandUsageError(
+            f"--log takes sqlite:PATH, redis://HOST:PORT, rediss:// or unix://PATH, not"
+            f" {sanitize_url(text)!r}"
+        )
+    for name in _SQLITE_ONLY if shared else _REDIS_ONLY:
+        if getattr(settings, name) is not None:
+            raise CommandUsageError(f"{name} is a setting of another kind of log than {kind}:")
+    given: dict[str, Any] = {}
+    for name in _REDIS_ONLY if shared else _SQLITE_ONLY:
+        if getattr(settings, name) is not None:
+            given[name] = getattr(settings, name)
     if settings.retention:
         given["retention"] = Retention(**cast("dict[str, Any]", dict(settings.retention)))
-    return SqliteLog(log_path(settings.log or DEFAULT_LOG), **given)
+    return RedisLog(text, **given) if shared else SqliteLog(log_path(text), **given)
 
 
 def _auth(settings: RelaySettings) -> Auth | None:

@@ -40,6 +40,9 @@ class RelaySettings:
     jwt_key_file: Path | None = None
     commit_interval: float | None = None
     synchronous: str | None = None
+    lease_ttl: float | None = None
+    wait_replicas: int | None = None
+    prefix: str | None = None
     queue_max: int | None = None
     ring: int | None = None
     stall_timeout: float | None = None
@@ -67,13 +70,14 @@ class RelaySettings:
         return {name: value for name, value in found.items() if value is not None}
 
 
-_TEXTS: Final = ("upstream", "listen", "log", "synchronous")
+_TEXTS: Final = ("upstream", "listen", "log", "synchronous", "prefix")
 _LISTS: Final = ("origins", "hosts")
 _PATHS: Final = ("token_file", "jwt_key_file")
 _FLAGS: Final = ("page",)
-_INTEGERS: Final = ("queue_max", "ring")
+_INTEGERS: Final = ("queue_max", "ring", "wait_replicas")
 _SECONDS: Final = (
     "commit_interval",
+    "lease_ttl",
     "stall_timeout",
     "heartbeat",
     "idle_close",
