@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, quote_plus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 __all__ = ["MASK", "Redactor"]
 
@@ -31,22 +31,30 @@ _HTML: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quo
 
 
 class Redactor:
-    """Mask the secrets of one request; their forms are computed when a text is first masked."""
+    """Mask the secrets of one request.
+
+    Args:
+      secrets: the secrets, or a function that returns them; it is called, and their forms are
+        computed, when a text is first masked.
+    """
 
     __slots__ = ("_forms", "_pattern", "_secrets")
 
-    def __init__(self, secrets: Iterable[str]) -> None:
-        self._secrets = tuple(secrets)
+    def __init__(self, secrets: Iterable[str] | Callable[[], Iterable[str]]) -> None:
+        self._secrets = secrets if callable(secrets) else tuple(secrets)
         self._forms: list[str] | None = None
         self._pattern: re.Pattern[str] | None = None
 
     def and_also(self, secrets: Sequence[str]) -> Redactor:
         """Return a redactor that masks these too, or this one if there are none."""
-        return Redactor((*self._secrets, *secrets)) if secrets else self
+        return Redactor((*self._all(), *secrets)) if secrets else self
+
+    def _all(self) -> Iterable[str]:
+        return self._secrets() if callable(self._secrets) else self._secrets
 
     def _compute(self) -> list[str]:
         forms: set[str] = set()
-        for secret in self._secrets:
+        for secret in self._all():
             for plain in _parts(secret):
                 if len(plain) >= _SHORTEST:
                     forms.update(_quoted_forms(plain))

@@ -240,9 +240,9 @@ def test_nothing_is_given_up_before_all_that_was_read_is_passed_on() -> None:
         reader._expires = 1.0
         reader._host = ReaderHost()
         assert reader._next_deadline() == 1.0
-        reader.source.has_more = True  # type: ignore[misc]
+        reader.source.has_more = True
         assert reader._next_deadline() == math.inf
-        reader.source.has_more, reader._passing_on = False, True  # type: ignore[misc]
+        reader.source.has_more, reader._passing_on = False, True
         assert reader._next_deadline() == math.inf
 
     trio.run(main)

@@ -268,7 +268,8 @@ class Http:
         try:
             if self._client is not None:
                 return await self._send_through(self._client, request, progress)
-            request = self._with_cookies(request, progress)
+            if self._cookies.kept:
+                request = self._with_cookies(request, progress)
             proxy = None if self._proxies is None else self._proxies.proxy_for(request.target)
             if proxy is None:
                 raw: RawResponse = await self._send_directly(request, progress, own=own)
@@ -279,7 +280,8 @@ class Http:
             raise
         except library_errors() as error:
             raise translate(error, progress) from error
-        self._cookies.store(request.target, stream.set_cookies)
+        if stream.set_cookies:
+            self._cookies.store(request.target, stream.set_cookies)
         return stream
 
     def _with_cookies(self, request: HttpRequest, progress: RequestProgress) -> HttpRequest:

@@ -42,6 +42,9 @@ class Cookies:
     Args:
       now: returns the time of a monotonic clock, in seconds.
       wall_clock: returns the seconds since the epoch, for ``Expires``.
+
+    Attributes:
+      kept: the cookies by origin, name and path; empty until a server has set one.
     """
 
     def __init__(
@@ -52,7 +55,7 @@ class Cookies:
     ) -> None:
         self._now = now
         self._wall_clock = wall_clock
-        self._origins: dict[tuple[str, str, int], dict[tuple[str, str], _Cookie]] = {}
+        self.kept: dict[tuple[str, str, int], dict[tuple[str, str], _Cookie]] = {}
 
     def header(self, target: Target, given: str) -> str:
         """Return the ``Cookie`` header for a request, ``""`` for none.
@@ -61,11 +64,11 @@ class Cookies:
           target: where the request is sent.
           given: the ``Cookie`` header of the caller; its cookies replace those of the same name.
         """
-        kept = self._origins.get(target.origin)
-        if not kept:
+        found = self.kept.get(target.origin)
+        if not found:
             return given
         path, now = _path_of(target), self._now()
-        fitting = [each for each in kept.values() if each.expires > now and _fits(path, each.path)]
+        fitting = [each for each in found.values() if each.expires > now and _fits(path, each.path)]
         fitting.sort(key=lambda each: -len(each.path))  # stable: the older ones first
         callers = {pair.partition("=")[0].strip() for pair in given.split(";")}
         pairs = [f"{each.name}={each.value}" for each in fitting if each.name not in callers]
@@ -82,14 +85,14 @@ class Cookies:
             cookie = self._parse(target, line)
             if cookie is None:
                 continue
-            kept = self._origins.setdefault(target.origin, {})
-            kept.pop((cookie.name, cookie.path), None)
+            found = self.kept.setdefault(target.origin, {})
+            found.pop((cookie.name, cookie.path), None)
             if cookie.expires > self._now():
-                kept[cookie.name, cookie.path] = cookie
-            while len(kept) > MAX_COOKIES:
-                del kept[next(iter(kept))]
-            while len(self._origins) > MAX_ORIGINS:
-                del self._origins[next(iter(self._origins))]
+                found[cookie.name, cookie.path] = cookie
+            while len(found) > MAX_COOKIES:
+                del found[next(iter(found))]
+            while len(self.kept) > MAX_ORIGINS:
+                del self.kept[next(iter(self.kept))]
 
     def _parse(self, target: Target, line: str) -> _Cookie | None:
         pair, *attributes = line.split(";")

@@ -118,7 +118,6 @@ class Target:
         Raises:
           ConfigurationError: it is not an absolute URL of http or https.
         """
-        shown = sanitize_url(url)
         parsed, problem = None, ""
         try:
             parsed = httpx.URL(url)
@@ -126,13 +125,13 @@ class Target:
             problem = type(error).__name__
         if parsed is None:  # not raised in the handler: the parser's error may repeat the password
             raise ConfigurationError(
-                f"{shown!r} is not a URL ({problem}): write it as http://host:port"
+                f"{sanitize_url(url)!r} is not a URL ({problem}): write it as http://host:port"
             )
         host, zone = _split_zone(parsed.host)
         odd_host = set(host) & set(" %\t")  # httpx would escape them: another host name
         if parsed.scheme not in _DEFAULT_PORTS or not host or odd_host:
             raise ConfigurationError(
-                f"{shown!r} is not the URL of a server: it must begin with http:// or https://"
+                f"{sanitize_url(url)!r} is not the URL of a server: it must begin with http:// or https://"
                 " and name a host"
             )
         # A zone is for this machine only (RFC 6874): it is not sent in the Host header, and the

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import attrs
@@ -46,7 +47,7 @@ class Call:
     """How long one try may take, in seconds."""
     retry: RetryPlan
     """Whether and how it is retried."""
-    tries: Iterator[int] = attrs.field(factory=lambda: itertools.count(1), repr=False, eq=False)
+    tries: Iterator[int] = attrs.field(factory=partial(itertools.count, 1), repr=False, eq=False)
     """Counts the tries for the hooks."""
 
     @property

@@ -344,4 +344,6 @@ class Caller:
         if added:
             merge_headers(callers, added)
         headers = {**own, **callers}
-        return headers, Redactor([*header_secrets(callers), *call.secrets, *url_secrets(call.url)])
+        return headers, Redactor(
+            lambda: (*header_secrets(callers), *call.secrets, *url_secrets(call.url))
+        )

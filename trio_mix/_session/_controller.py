@@ -349,7 +349,6 @@ class StreamController(ReaderHost):
         resumption: Resumption | None,
     ) -> MessageState:
         """Register a message as the current one."""
-        self.router.traits.update(self.send_api.traits())
         turn = self.router.register(request.text, plan_mode=request.plan_mode)
         recovery = Recovery(turn, self.settings.reconnect, self.limits, trio.current_time())
         recovery.continued = self.continued

@@ -63,16 +63,12 @@ class EventDispatcher:
         self._on_turn_over = on_turn_over
         self._subscribers: list[SubscriberBuffer[Event]] = []
         self._raw_subscribers: list[SubscriberBuffer[RawItem]] = []
-        self._current: MessageState | None = None
+        self.current: MessageState | None = None
+        """The message whose turn is not over."""
         self._failure: Callable[[], BaseException] | None = None
         self.on_busy: Callable[[MessageState, Event], None] = lambda _state, _event: None
         self.on_others: Callable[[MessageState], None] = lambda _state: None
         self.on_unsettled: Callable[[MessageState], None] = self.finish
-
-    @property
-    def current(self) -> MessageState | None:
-        """The message whose turn is not over."""
-        return self._current
 
     @property
     def subscribers(self) -> int:
@@ -125,7 +121,7 @@ class EventDispatcher:
 
     def _set_buffers(self) -> None:
         """Note which buffers receive events; called when that has changed."""
-        message = [] if self._current is None else [self._current.buffer]
+        message = [] if self.current is None else [self.current.buffer]
         self._buffers = [*message, *self._all_subscribers()]
 
     def _all_subscribers(self) -> list[SubscriberBuffer[Any]]:
@@ -134,7 +130,7 @@ class EventDispatcher:
     def attach(self, state: MessageState) -> None:
         """Register the state of the message that is sent next."""
         state.buffer.budget = self._budget
-        self._current = state
+        self.current = state
         self._set_buffers()
 
     def deliver(self, events: Sequence[Event], frames: Sequence[ServerSentEvent] = ()) -> None:
@@ -151,7 +147,7 @@ class EventDispatcher:
         named = self.router.traits.turn_ids
         turn_ids = [turn_id_of(frame.data) for frame in frames] if named else ()
         route = self.router.route(events, turn_ids)
-        state = self._current
+        state = self.current
         if self._raw_subscribers:
             owned = set(map(id, route.events))
             sender = None if state is None else state.sender
@@ -189,10 +185,10 @@ class EventDispatcher:
         event = ev.StreamGapEvent(missed=None, reason=reason)
         for buffer in self._all_subscribers():
             buffer.put([event])
-        if self._current is not None and self._current.cut:
-            self._current.cut = False
-            self._current.builder.gap()
-            self._current.insert(event)
+        if self.current is not None and self.current.cut:
+            self.current.cut = False
+            self.current.builder.gap()
+            self.current.insert(event)
 
     def step(self, state: MessageState, what: Input, stored: StoredReply | None = None) -> bool:
         """Apply an input other than an event to a turn; return whether it had an effect."""
@@ -222,8 +218,8 @@ class EventDispatcher:
         self._failure = failure
         for buffer in self._all_subscribers():
             buffer.close(None if cleanly else failure())
-        if self._current is not None:
-            state, self._current = self._current, None
+        if self.current is not None:
+            state, self.current = self.current, None
             self._set_buffers()
             state.fail(failure())
             state.end_turn()
@@ -233,8 +229,8 @@ class EventDispatcher:
         if not state.turn_over.is_set():
             state.finish()
             state.end_turn()
-            if self._current is state:
-                self._current = None
+            if self.current is state:
+                self.current = None
                 self._set_buffers()
             self._on_turn_over(state)
 

@@ -7,6 +7,7 @@ Rule 3  The joined ``text_deltas`` are equal to ``reply.text``, whatever the ser
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Self, TypeAlias, final
 
 from trio_mix import events as ev
@@ -168,11 +169,10 @@ class Message(AsyncScope):
             self._hooks = self._controller.message_hooks(self._request)
         if self._resumption is not None:
             self._resumption.begin()
+        controller, resumption = self._controller, self._resumption
+        begin = partial(controller.begin, self._request, self, self._policies, resumption)
         try:
-            if self._hooks is None:
-                self._state = await self._begin()
-            else:
-                self._state = await self._hooks.enter(self._begin)
+            self._state = await (begin() if self._hooks is None else self._hooks.enter(begin))
         except BaseException:
             if self._resumption is not None:
                 self._resumption.end()
@@ -311,9 +311,6 @@ class Message(AsyncScope):
             return
         if self._controller.actions.warn_unanswered(question):
             self._warned.add(kind)
-
-    async def _begin(self) -> MessageState:
-        return await self._controller.begin(self._request, self, self._policies, self._resumption)
 
     def _opened(self) -> MessageState:
         if self._state is None:

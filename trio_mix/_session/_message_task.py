@@ -188,10 +188,12 @@ class MessageTask:
             else:
                 recovery.accepted()
                 self._learn_traits()
-                self.dispatcher.name(state, posted.turn_id)
+                if state.turn.unnamed is not None:
+                    self.dispatcher.name(state, posted.turn_id)
                 what = Input.ACCEPTED if posted.answer is None else Input.ANSWER
                 self.dispatcher.step(state, what, posted.answer)
-        self.dispatcher.name(state, None)  # unless an answer has named it
+        if state.turn.unnamed is not None:  # no answer has named it
+            self.dispatcher.name(state, None)
         state.wake()
 
     def _sending(self) -> None:
@@ -203,15 +205,14 @@ class MessageTask:
             self.dispatcher.step(self.state, Input.SENDING)
 
     def _learn_traits(self) -> None:
-        traits, known = self.dispatcher.router.traits, self.send_api.traits()
+        """Take over what is known of the server, also whose turn may run beside this one."""
+        traits = self.dispatcher.router.traits
+        traits.update(self.send_api.traits())
         # The streams of a pipeline server run their own messages: no event is another stream's.
         pipeline = self.send_api.api in ("pipeline", "auto")
         unsettled = self.state.recovery.unsettled
         if unsettled == "silent" or (unsettled and not pipeline):
             self.state.builder.shared = True
-        traits.answers, traits.rate_limit_ends = known.answers, known.rate_limit_ends
-        traits.turn_ids = known.turn_ids
-        traits.ids = traits.ids or known.ids
         traits.proof = self.send_api.api == "pipeline" and not self.stored.none_kept
 
     async def _read_stored(self, until: float) -> None:

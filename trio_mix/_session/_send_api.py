@@ -73,22 +73,19 @@ class SendApi:
 
     def traits(self) -> WireTraits:
         """Return how the server's events relate to its messages, as far as it is known."""
-        traits = self._traits()
-        traits.turn_ids = self.relayed
-        return traits
-
-    def _traits(self) -> WireTraits:
         match self.api:
             case "pipeline":
-                return WireTraits(ids=False, rate_limit_ends=True, answers=False)
+                traits = WireTraits(ids=False, rate_limit_ends=True, answers=False)
             case "blocking":
-                return WireTraits(answers=True)
+                traits = WireTraits(answers=True)
             case "async":
-                return WireTraits(ids=True, answers=False)
+                traits = WireTraits(ids=True, answers=False)
             case "auto":
-                return WireTraits(rate_limit_ends=None, answers=None)
+                traits = WireTraits(rate_limit_ends=None, answers=None)
             case _:
-                return WireTraits(answers=None)
+                traits = WireTraits(answers=None)
+        traits.turn_ids = self.relayed
+        return traits
 
     async def post(
         self, session_id: str, request: MessageRequest, on_sending: Callable[[], None]

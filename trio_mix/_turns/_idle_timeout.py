@@ -86,8 +86,7 @@ class IdleTimeout:
         """
         if self._setting != "auto":
             return self._setting
-        intervals = (self._beats.interval, self._comments.interval)
-        known = [interval for interval in intervals if interval is not None]
-        if not known or pauses:
+        longest = max(self._beats.interval or 0.0, self._comments.interval or 0.0)
+        if pauses or not longest:
             return None
-        return max(max(known) * _BEATS, _LEAST)
+        return max(longest * _BEATS, _LEAST)

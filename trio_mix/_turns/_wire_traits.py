@@ -36,7 +36,7 @@ class WireTraits:
 
     def update(self, known: WireTraits) -> None:
         """Take over what the client knows of the server; what events have shown is kept."""
-        self.ids = known.ids if self.ids is None else self.ids
+        self.ids = self.ids or known.ids
         self.rate_limit_ends, self.answers = known.rate_limit_ends, known.answers
         self.turn_ids, self.proof = known.turn_ids, known.proof
 

@@ -116,8 +116,8 @@ class Supervisor:
     __slots__ = (
         "_attempts", "_busy", "_comments", "_connected_since", "_connecting", "_ended_by",
         "_events", "_fatal", "_losses", "_max_event_size", "_on_change", "_pieces", "_queue",
-        "_read_timeout", "_received", "_request", "_stream", "auto_mark", "last_event_id",
-        "on_bytes", "state", "url",
+        "_read_timeout", "_received", "_request", "_stream", "auto_mark", "has_more",
+        "last_event_id", "on_bytes", "state", "url",
     )
     # fmt: on
 
@@ -145,6 +145,7 @@ class Supervisor:
         self.url: str = sanitize_url(request.url)
         # called when bytes arrive that do not complete an event
         self.on_bytes: Callable[[], None] | None = None
+        self.has_more: bool = False  # whether bytes of the last read are still to be decoded
         self._received = 0  # by earlier connections
         self._request = request
         self._comments = comments
@@ -170,11 +171,6 @@ class Supervisor:
         self._ended_by: BaseException | None = None  # the fatal error, once raised
         self._losses = self._events = 0
         self._connected_since: float | None = None
-
-    @property
-    def has_more(self) -> bool:
-        """Whether bytes of the last read are still to be decoded."""
-        return self._pieces.has_more
 
     @property
     def id_cleared(self) -> bool:
@@ -276,7 +272,7 @@ class Supervisor:
 
     async def _read(self, stream: ResponseStream) -> Events | Lost:
         while True:
-            if self._pieces.has_more:
+            if self.has_more:
                 await trio.lowlevel.checkpoint_if_cancelled()
             else:
                 timeout = self._read_timeout()
@@ -287,6 +283,7 @@ class Supervisor:
                 except TransportError as failure:
                     error = failure
                 self._pieces.put(data)
+                self.has_more = bool(data)
                 if not data:
                     if self._queue:  # another task has dropped this connection
                         return self._queue.pop(0)  # noqa: ASYNC910 - a read precedes
@@ -303,7 +300,7 @@ class Supervisor:
     async def _decode(self, stream: ResponseStream) -> list[ServerSentEvent]:
         decoder = self._pieces.decoder
         try:
-            batch = self._pieces.next()
+            batch, self.has_more = self._pieces.next(), self._pieces.has_more
         except ProtocolError as error:
             self._end(
                 ProtocolError(
@@ -363,6 +360,7 @@ class Supervisor:
         if not self._attempts.resuming:
             self._attempts.resuming, self.last_event_id = True, ""
         self._received = self.bytes_received
+        self.has_more = False
         self._pieces = PieceDecoder(
             self._max_event_size, self.last_event_id if self.auto_mark else ""
         )
