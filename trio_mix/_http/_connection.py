@@ -123,22 +123,19 @@ class Connection:
     ) -> bool:
         """Write a request; return whether the server has accepted all of it."""
         content = request.body()
-        head = _bytes_of(
-            parser,
-            h11.Request(
-                method=request.method,
-                target=request.target.path,
-                headers=_request_headers(request, content),
-            ),
+        head = h11.Request(
+            method=request.method,
+            target=request.target.path,
+            headers=_request_headers(request, content),
         )
         progress.sending()
         try:
             if content is None or isinstance(content, bytes):
                 # Head and body in one segment: half the packets, and no delay between the two.
-                body = _bytes_of(parser, h11.Data(data=content)) if content else b""
-                await self.stream.write(head + body + _bytes_of(parser, h11.EndOfMessage()))
+                body = [h11.Data(data=content)] if content else []
+                await self.stream.write(_bytes_of(parser, head, *body, h11.EndOfMessage()))
             else:
-                await self.stream.write(head)
+                await self.stream.write(_bytes_of(parser, head))
                 async for piece in content:
                     await self.stream.write(_bytes_of(parser, h11.Data(data=piece)))
                 await self.stream.write(_bytes_of(parser, h11.EndOfMessage()))
@@ -170,8 +167,8 @@ class Connection:
                 parser.receive_data(data)
 
 
-def _bytes_of(parser: h11.Connection, event: h11.Event) -> bytes:
-    return parser.send(event) or b""
+def _bytes_of(parser: h11.Connection, *events: h11.Event) -> bytes:
+    return b"".join(filter(None, map(parser.send, events)))
 
 
 def complete_headers(request: HttpRequest) -> dict[str, str]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from copy import copy
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import trio
@@ -228,7 +229,7 @@ class Caller:
         try:
             return await self.run(
                 self.prepare(operation, values, options),
-                lambda received: read_answer(operation, received),
+                partial(read_answer, operation),
                 content=content,
                 on_sent=on_sent,
             )
@@ -314,7 +315,7 @@ class Caller:
                 sent=True,
             )
 
-        return await call.retry.run(lambda: self.attempt(call, once))
+        return await call.retry.run(partial(self.attempt, call, once))
 
     async def attempt(
         self,

@@ -113,10 +113,6 @@ class Facts:
         self.began: float = now
         self.now: float = now
 
-    def at(self, now: float) -> None:
-        """Set the time that the rules refer to."""
-        self.now = now
-
     def posting_unsettled(self, *, readable: bool) -> None:
         """Note that the message is sent although the session may be at another turn."""
         self.unsettled = "silent" if readable else "unreadable"

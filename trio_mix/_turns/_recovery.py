@@ -174,7 +174,7 @@ class Recovery(Facts):
 
     def next(self, now: float) -> Decision:
         """Return what to do now. The caller does it, or waits for the next fact."""
-        self.at(now)
+        self.now = now
         if self.post.failure is not None:
             return Refuse(self.post.failure)
         phase = self.turn.phase
@@ -199,7 +199,7 @@ class Recovery(Facts):
         return decision
 
     def _note_events(self, now: float) -> None:
-        self.at(now)
+        self.now = now
         # As of the previous look: an event that is new now came after that one.
         live = self.continued is False or self.signs.up_since_restored > self.limits.live
         self.signs.note_events(now, live=live)
