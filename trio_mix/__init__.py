@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from trio_mix._mix import Mix as Mix
     from trio_mix._reply import Reply as Reply
     from trio_mix._reply import ToolCall as ToolCall
+    from trio_mix._reply import Usage as Usage
     from trio_mix._rest._core import MixCore as MixCore
     from trio_mix._rest._options import BackoffStrategy as BackoffStrategy
     from trio_mix._rest._options import RequestOptions as RequestOptions
@@ -59,7 +60,7 @@ else:
             "trio_mix._session._subscription": ("RawSubscription", "Subscription"),
             "trio_mix._session._stream": ("SessionStream",),
             "trio_mix._ticket": ("Ticket",),
-            "trio_mix._reply": ("Reply", "ToolCall"),
+            "trio_mix._reply": ("Reply", "ToolCall", "Usage"),
             "trio_mix.hooks": ("Hooks",),
             "trio_mix.sse": ("ReconnectPolicy", "StreamState"),
         },
@@ -95,6 +96,7 @@ __all__ = [
     "Subscription",
     "Ticket",
     "ToolCall",
+    "Usage",
     "__version__",
     "browser",
     "errors",

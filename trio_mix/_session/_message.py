@@ -15,6 +15,7 @@ from trio_mix._public import public
 from trio_mix._session._leaving import leave_message, save_ticket
 from trio_mix._session._resume import Resumption
 from trio_mix._session._tickets import ticket_of_running
+from trio_mix._session._tool_updates import ToolCallUpdates
 from trio_mix._usage import AsyncScope, check_trio
 from trio_mix.errors import (
     MessageInterrupted,
@@ -252,6 +253,24 @@ class Message(AsyncScope):
         Permission requests and notifications are dropped as in `wait`.
         """
         return TextDeltas(self)
+
+    def tool_updates(self) -> ToolCallUpdates:
+        """Return an iterator over the tool calls of the turn, as they begin and finish.
+
+        It returns each `ToolCall` twice, the same for servers of every generation: when its
+        parameters are complete, and again when the tool has finished. What the events of a
+        generation do not show is returned when the turn has ended. The calls of sub-agents have a
+        ``parent_tool_call_id``. Iterate either this or the message, not both. Permission requests
+        and notifications are dropped as in `wait`.
+        """
+
+        async def next_event() -> Event:
+            event = await self.__anext__()
+            if isinstance(event, ev.PermissionEvent | ev.NotificationEvent):
+                self._dropped(event)
+            return event
+
+        return ToolCallUpdates(next_event, lambda: self.reply)
 
     async def wait(self) -> Reply:
         """Iterate the message to its end, drop its events, and return the reply.

@@ -30,7 +30,7 @@ from trio_mix._wire._json import is_json, member_type
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from trio_mix._reply import Doubt
+    from trio_mix._reply import Doubt, Usage
     from trio_mix._turns._stored_rows import StoredReply
     from trio_mix.events import Event
 
@@ -67,6 +67,7 @@ class ReplyBuilder:
         self._whole: str | None = None
         self._reasoning: str | None = None
         self._reasoning_duration: int | None = None
+        self._usage: Usage | None = None
         self._user_message_id: str | None = None
         self._recovered: bool = False
         self._firm: int | None = None
@@ -208,6 +209,7 @@ class ReplyBuilder:
             self._calls.take_stored(found)
         if stored.reasoning:
             self._reasoning = stored.reasoning
+        self._usage = stored.usage or self._usage
         if stored.recovered and stored.texts:
             self._whole = "".join(stored.texts)
         if not self._final and stored.texts:
@@ -225,6 +227,7 @@ class ReplyBuilder:
             message_id=self._streamed.message_id,
             user_message_id=self._user_message_id,
             reasoning_duration=self._reasoning_duration,
+            usage=self._usage,
             recovered=self._recovered,
             resent=self.resent,
             incomplete=self.patchy
@@ -281,6 +284,7 @@ class ReplyBuilder:
     def _complete(self, event: ev.CompleteEvent) -> None:
         if event.parent_tool_call_id is not None:
             return
+        self._calls.turn_completed()
         self._streamed.name(event.message_id)
         self._reasoning = event.reasoning or self._reasoning
         self._reasoning_duration = event.reasoning_duration or self._reasoning_duration

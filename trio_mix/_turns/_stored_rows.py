@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 
-from trio_mix._reply import ToolCall
+from trio_mix._reply import ToolCall, Usage
 from trio_mix.models import BackendMessage, ExportMessage, ExportToolCall, ToolCallData
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 __all__ = ["StoredReply", "StoredRow", "reply_of", "rows_of", "stored_reply", "weight_of"]
+
+N = TypeVar("N", int, float)
 
 
 @attrs.frozen(kw_only=True)
@@ -25,6 +27,7 @@ class StoredRow:
     reasoning: str | None = None
     reasoning_duration: int | None = None
     tool_calls: tuple[ToolCall, ...] = ()
+    usage: Usage | None = None
     finish: str | None = None
     """The finish reason; empty while there is none, None if this format has no finish reasons."""
     joined: bool = False
@@ -42,6 +45,7 @@ class StoredReply:
     message_id: str | None = None
     user_message_id: str | None = None
     reasoning_duration: int | None = None
+    usage: Usage | None = None
     recovered: bool = False
 
 
@@ -94,10 +98,41 @@ def _rows_of_exchange(message: BackendMessage, before: Sequence[StoredRow]) -> l
                 reasoning=message.reasoning,
                 reasoning_duration=message.reasoning_duration,
                 tool_calls=_calls(message.tool_calls),
+                usage=_usage(message),
                 joined=joined,
             )
         )
     return rows
+
+
+def _usage(message: BackendMessage) -> Usage | None:
+    usage = Usage(
+        input_tokens=message.input_tokens,
+        output_tokens=message.output_tokens,
+        cache_creation_tokens=message.cache_creation_tokens,
+        cache_read_tokens=message.cache_read_tokens,
+        cost=message.cost,
+    )
+    return None if usage == Usage() else usage
+
+
+def _total(usages: Iterable[Usage]) -> Usage | None:
+    """Return the sums; a number that none of them has is None."""
+    known = list(usages)
+    if not known:
+        return None
+
+    def add(numbers: Iterable[N | None]) -> N | None:
+        present = [number for number in numbers if number is not None]
+        return sum(present[1:], present[0]) if present else None
+
+    return Usage(
+        input_tokens=add(usage.input_tokens for usage in known),
+        output_tokens=add(usage.output_tokens for usage in known),
+        cache_creation_tokens=add(usage.cache_creation_tokens for usage in known),
+        cache_read_tokens=add(usage.cache_read_tokens for usage in known),
+        cost=add(usage.cost for usage in known),
+    )
 
 
 def _calls(calls: Iterable[ToolCallData | ExportToolCall] | None) -> tuple[ToolCall, ...]:
@@ -141,6 +176,7 @@ def reply_of(
         message_id=answers[-1].id if answers else None,
         user_message_id=user_message_id,
         reasoning_duration=answers[-1].reasoning_duration if answers else None,
+        usage=_total(row.usage for row in answers if row.usage is not None),
         recovered=recovered,
     )
 

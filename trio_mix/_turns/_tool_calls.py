@@ -41,6 +41,8 @@ class _Call:
     """Whether the tool was started since it was last checked that the parameters are complete."""
     rejected: int = 0
     """The size that the parameters had when they were last found not to be complete."""
+    running: bool = False
+    """Whether an event showed that the tool was started, and none that it has finished."""
     finished: bool = False
     success: bool | None = None
     result: str | None = None
@@ -104,6 +106,20 @@ class ToolCalls:
     def build(self) -> tuple[ToolCall, ...]:
         """Return the calls as far as they are known."""
         return tuple(call.build() for call in self._calls.values())
+
+    def known(self, tool_call_id: str) -> ToolCall | None:
+        """Return a call whose parameters are complete, or whose tool has finished, else None."""
+        call = self._calls[tool_call_id]
+        call.check()
+        return call.build() if call.complete or call.finished else None
+
+    def turn_completed(self) -> None:
+        """Note that the agent has completed its turn: it waits for the tools that it calls.
+
+        A tool whose start was seen, and whose end was not, may have been cancelled.
+        """
+        for call in self._calls.values():
+            call.finished = call.finished or not call.running
 
     def gap(self) -> None:
         """Note that events may have been lost here: parameters that were not complete are torn."""
@@ -175,12 +191,13 @@ def _tool(call: _Call, event: ev.ToolEvent) -> None:
 
 def _execution_start(call: _Call, event: ev.ToolExecutionStartEvent) -> None:
     call.name = event.tool_name or call.name
-    call.started = True
+    call.started = call.running = True
 
 
 def _execution_complete(call: _Call, event: ev.ToolExecutionCompleteEvent) -> None:
     call.name = event.tool_name or call.name
     call.finished, call.success = True, event.success
+    call.running = False
 
 
 _DELTAS: Final = frozenset((ev.ToolUseParameterDeltaEvent, ev.ToolParameterDeltaEvent))

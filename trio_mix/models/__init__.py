@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trio_mix._lazy import lazy
+from trio_mix.models._inputs import JsonValue as JsonValue
 from trio_mix.models._words import BrowserMode as BrowserMode
 from trio_mix.models._words import CallbackType as CallbackType
 from trio_mix.models._words import KeyProvider as KeyProvider
@@ -127,6 +128,7 @@ __all__ = [
     "ExportToolCall",
     "FileInfo",
     "HealthStatus",
+    "JsonValue",
     "KeyProvider",
     "LLMTool",
     "LLMTools",

@@ -7,7 +7,7 @@ import attrs
 
 from trio_mix._public import public
 from trio_mix._record import Record
-from trio_mix.models._inputs import parse_input
+from trio_mix.models._inputs import JsonValue, parse_input
 
 __all__ = ["ExportMessage", "ExportSession", "ExportToolCall"]
 
@@ -39,7 +39,7 @@ class ExportToolCall(Record):
     """The screenshots taken while it ran (from 0.11)."""
 
     @property
-    def parsed_input(self) -> object:
+    def parsed_input(self) -> JsonValue:
         """The parameters as JSON values; ``None`` if ``input`` is not JSON (yet)."""
         return parse_input(self.input)
 

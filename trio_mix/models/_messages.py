@@ -4,7 +4,7 @@ import attrs
 
 from trio_mix._public import public
 from trio_mix._record import Record
-from trio_mix.models._inputs import parse_input
+from trio_mix.models._inputs import JsonValue, parse_input
 from trio_mix.models._words import CallbackType
 
 __all__ = ["BackendMessage", "CallbackResultData", "CancelResult", "SendResult", "ToolCallData"]
@@ -64,7 +64,7 @@ class ToolCallData(Record):
     """The screenshots taken while it ran."""
 
     @property
-    def parsed_input(self) -> object:
+    def parsed_input(self) -> JsonValue:
         """The parameters as JSON values; ``None`` if ``input`` is not JSON (yet)."""
         return parse_input(self.input)
 

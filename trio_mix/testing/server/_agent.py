@@ -52,7 +52,7 @@ from trio_mix.testing.server._script import (
 from trio_mix.testing.server._turn_writer import TurnWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from trio_mix.testing.server._backend import (
         Backend,
@@ -109,6 +109,11 @@ class TurnRun:
     def row(self) -> Row | None:
         """The last assistant row of the turn."""
         return self._writer.last
+
+    @property
+    def calls(self) -> Iterator[StoredToolCall]:
+        """The tool calls of the turn."""
+        return self._writer.calls
 
     def cancel(self) -> None:
         """Cancel the turn; its error event follows."""

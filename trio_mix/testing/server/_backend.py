@@ -61,6 +61,7 @@ class ServerSettings:
     slow_reader_limit: int | None
     double_events: bool | None
     tool_results: bool
+    usage: bool
     jsonrpc: bool
     cancel_on_disconnect: bool
     answer_delay: float
@@ -177,7 +178,9 @@ class Backend:
         self.log = log
         self.accounts = accounts
         self._epoch: datetime | None = None
-        self.store = Store(self.now, settings.id_prefix, tool_results=settings.tool_results)
+        self.store = Store(
+            self.now, settings.id_prefix, tool_results=settings.tool_results, usage=settings.usage
+        )
         self.live: dict[str, LiveSession] = {}
         self.permissions: dict[str, PendingQuestion] = {}
         self.notifications: dict[str, PendingQuestion] = {}

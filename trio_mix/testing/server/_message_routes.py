@@ -185,7 +185,7 @@ async def _blocking(call: RouteCall, run: TurnRun) -> RouteResponse | None:
         return None
     if run.ending != "complete" or run.row is None:
         raise Problem(500, run.error or "the turn ended without an answer")
-    return RouteResponse(run.row.as_answer(run.text))
+    return RouteResponse(run.row.as_answer(run.text, run.calls))
 
 
 ROUTES = (

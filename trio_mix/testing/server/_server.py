@@ -97,6 +97,8 @@ class MixServer(Observed, AsyncScope):
         blocking and async servers do; None: on those, unless ``replay``.
       tool_results: whether stored tool calls have their results, as the specification allows and no
         real server does.
+      usage: whether stored messages and the responses of blocking servers have tokens and cost, as
+        the specification allows.
       cancel_on_disconnect: whether a turn is cancelled when the session's last stream ends, or when
         the client of a blocking send leaves, as older async servers do.
       provider_key: whether the server has a key for its model; without one, messages are refused.
@@ -150,6 +152,7 @@ class MixServer(Observed, AsyncScope):
         jsonrpc: bool = True,
         double_events: bool | None = None,
         tool_results: bool = False,
+        usage: bool = False,
         cancel_on_disconnect: bool = False,
         provider_key: bool = True,
         answer_delay: float = 0.0,
@@ -189,6 +192,7 @@ class MixServer(Observed, AsyncScope):
             jsonrpc=jsonrpc,
             double_events=double_events,
             tool_results=tool_results,
+            usage=usage,
             cancel_on_disconnect=cancel_on_disconnect,
             answer_delay=answer_delay,
             rest_send=rest_send,

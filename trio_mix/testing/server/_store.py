@@ -21,7 +21,7 @@ import attrs
 from trio_mix.testing.server._frames import to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from trio_mix.testing.server._traits import Traits
 
@@ -76,8 +76,17 @@ class Row:
     reasoning_duration: int = 0
     tool_calls: list[StoredToolCall] = attrs.field(factory=list[StoredToolCall])
     finish: str = ""
+    usage: bool = False
+    """Whether tokens and cost are shown; a token is a word."""
     created: datetime
     updated: datetime
+
+    def shown_usage(self) -> dict[str, object]:
+        """Return the tokens and the cost of an assistant row, if they are shown."""
+        if not self.usage or self.role != "assistant":
+            return {}
+        words = len(self.text.split())
+        return {"inputTokens": 100, "outputTokens": words, "cost": 0.001 * words}
 
     def as_json(self) -> dict[str, object]:
         """Return the row as ``BackendMessage``; ``userInput`` is the text of any row."""
@@ -93,7 +102,7 @@ class Row:
             shown |= {"reasoning": self.reasoning, "reasoningDuration": self.reasoning_duration}
         if self.tool_calls:
             shown["toolCalls"] = [call.as_json(export=False) for call in self.tool_calls]
-        return shown
+        return shown | self.shown_usage()
 
     def as_rpc(self) -> dict[str, object]:
         """Return the row as JSON-RPC does."""
@@ -107,14 +116,22 @@ class Row:
             shown["toolCalls"] = [call.as_json(export=True) for call in self.tool_calls]
         return shown
 
-    def as_answer(self, question: str) -> dict[str, object]:
-        """Return the last row of a turn as the response to the blocking send of its question."""
-        return {
+    def as_answer(self, question: str, calls: Iterable[StoredToolCall] = ()) -> dict[str, object]:
+        """Return the last row of a turn as the response to the blocking send of its question.
+
+        Args:
+          question: the message.
+          calls: the tool calls of the turn; those that have a result are shown.
+        """
+        with_result = [call.as_json(export=False) for call in calls if call.result is not None]
+        shown: dict[str, object] = {"toolCalls": with_result} if with_result else {}
+        return shown | {
             "id": self.id,
             "sessionId": "",
             "role": "user",
             "userInput": question,
             "assistantResponse": self.text,
+            **self.shown_usage(),
         }
 
     def as_export(self) -> dict[str, object]:
@@ -215,12 +232,19 @@ class Store:
       now: returns the time of day.
       id_prefix: the beginning of the number in each id.
       tool_results: whether the results of tools are stored.
+      usage: whether rows show tokens and cost.
     """
 
     def __init__(
-        self, now: Callable[[], datetime], id_prefix: str = "", *, tool_results: bool = False
+        self,
+        now: Callable[[], datetime],
+        id_prefix: str = "",
+        *,
+        tool_results: bool = False,
+        usage: bool = False,
     ) -> None:
         self.now = now
+        self.usage = usage
         self.tool_results = tool_results
         self._id_prefix = id_prefix
         self.sessions: dict[str, SessionRow] = {}
@@ -259,6 +283,7 @@ class Store:
             session_id=session.id,
             role=role,
             text=text,
+            usage=self.usage,
             finish="" if role == "assistant" else "stop",
             created=now,
             updated=now,

@@ -19,7 +19,7 @@ from trio_mix.testing.server._script import with_fields
 from trio_mix.testing.server._store import Row, SessionRow, StoredToolCall, tool_input
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
     from trio_mix.testing.server._script import UseTool
     from trio_mix.testing.server._store import Store
@@ -50,6 +50,11 @@ class TurnWriter:
         self._store = store
         self._traits = traits
         self._send = send
+
+    @property
+    def calls(self) -> Iterator[StoredToolCall]:
+        """The tool calls so far."""
+        return (call for row in self._rows for call in row.tool_calls)
 
     @property
     def visible(self) -> bool:
