@@ -4,8 +4,8 @@ Rule 1  Such a turn begins with its ``user_message_created``, or with the first 
         to no other turn. Its later events are recognized by their ids; without ids, and if several
         run, an event belongs to the one that has no assistant message yet, else to the newest one.
 Rule 2  Servers that run several turns of a session at once send each event once for each of them.
-        They are known to do so when they send ``user_message_created`` again; until one turn is
-        left, an event that follows on an equal one is a copy, one for each further turn.
+        How often they send ``user_message_created`` shows how many those are; one that is not known
+        here counts, too. An equal event that follows at once is such a copy, until fewer are sent.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class ForeignTurns:
     def __init__(self, new_turn_id: Callable[[], str]) -> None:
         self.turns: list[TurnEvents] = []
         self._new_turn_id = new_turn_id
-        self._copied = False
         self._last = ("", "")
+        self._times = 1
         self._copies_due = 0
 
     @property
@@ -59,6 +59,17 @@ class ForeignTurns:
     def end(self, turn: TurnEvents) -> None:
         """Remove a turn that is over."""
         self.turns.remove(turn)
+        self.ended()
+
+    def ended(self) -> None:
+        """Note that a turn has ended: events are sent once less (rule 2)."""
+        self._times = max(1, self._times - 1)
+
+    def hole(self) -> None:
+        """Note that events may be missing: what comes now is no copy of what came before."""
+        self._last, self._copies_due = ("", ""), 0
+        for turn in self.turns:
+            turn.hole()
 
     def owner(self, event: Event) -> TurnEvents | None:
         """Return the turn that an id in an event names, or None."""
@@ -82,17 +93,18 @@ class ForeignTurns:
           event: the event.
           own: the turn that the relay has sent and that is not over, or None.
         """
-        known = [*self.turns, own] if own is not None else self.turns
-        if _begins_turn(event) and any(turn.owns(event) for turn in known):
-            self._copied = True
-            return True
-        running = sum(not turn.cut for turn in known)
-        self._copied = self._copied and running > 1
         key = frame.event, frame.data
         if key == self._last and self._copies_due:
             self._copies_due -= 1
             return True
-        self._last, self._copies_due = key, running - 1 if self._copied else 0
+        known = [*self.turns, own] if own is not None else self.turns
+        if _begins_turn(event) and any(turn.owns(event) for turn in known):
+            self._times += 1
+            return True
+        self._times = max(1, self._times - self._copies_due)  # the previous event came less often
+        if _begins_turn(event):
+            self._times = 1
+        self._last, self._copies_due = key, self._times - 1
         return False
 
 

@@ -155,6 +155,7 @@ class SessionEvents:
           end_needed: whether an end must be made if the server sent none.
         """
         turn, self.own = self.own, None
+        self._foreign.ended()
         assert turn is not None  # noqa: S101 - begun before
         return self._settled(turn, outcome, rounds, end_needed=end_needed)
 
@@ -208,9 +209,9 @@ class SessionEvents:
 
     def hole(self) -> None:
         """Note that events may be missing here."""
-        for turn in (self.own, *self._foreign.turns):
-            if turn is not None:
-                turn.hole()
+        self._foreign.hole()
+        if self.own is not None:
+            self.own.hole()
 
     def take(self, frame: ServerSentEvent, *, mine: bool, position: int = 0) -> list[Draft]:
         """Return the events to append for one that the server sent.
