@@ -107,7 +107,7 @@ class RedisServer:
             self.process.wait()
             self.process = None
 
-    def signal(self, number: signal.Signals) -> None:
+    def notify(self, number: signal.Signals) -> None:
         """Send it a signal, as SIGSTOP."""
         assert self.process is not None
         self.process.send_signal(number)
@@ -115,7 +115,7 @@ class RedisServer:
     def command(self, *words: str) -> str:
         """Run a command and return the first line of its response, with its type."""
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(5)
+            connection.settimeout(30)
             connection.connect(self._socket)
             request = b"*%d\r\n" % len(words)
             for word in words:

@@ -103,28 +103,35 @@ class SessionFollower:
 
     # -- events -------------------------------------------------------------------------------
 
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    async def begin(self) -> None:
+        """Read what is stored of the turns that are not over.
+
+        Raises:
+          LogError: the log cannot be read.
+        """
+        self._turns.begin(await self._log.outbox.pending(self._session_id))
+        position = self._turns.start or self._ring.newest
+        while position < self._ring.newest:
+            events = await self._log.read(self._session_id, position)
+            if not events:
+                break
+            self._turns.note([event for event in events if event.id <= self._ring.newest])
+            position = events[-1].id
+        await self._catch_up()
+
+    async def run(self) -> None:
         """Follow the session until cancelled."""
         end = self._peers.follow(self._session_id, self)
-        started = False
         try:
             while True:
-                try:
-                    if not started:
-                        await self._begin()
-                    await self._catch_up()
-                except LogError as exc:
-                    if not started:
-                        raise
-                    _logger.debug("Session %r is not read: %s", self._session_id, exc)
-                    await trio.sleep(_PAUSE)
-                    continue
-                if not started:
-                    started = True
-                    task_status.started()
                 if not self._behind:
                     await self._work.wait()
                 self._work = trio.Event()
+                try:
+                    await self._catch_up()
+                except LogError as exc:
+                    _logger.debug("Session %r is not read: %s", self._session_id, exc)
+                    await trio.sleep(_PAUSE)
         finally:
             end()
             self._ended = True
@@ -170,17 +177,6 @@ class SessionFollower:
                 self._grown = self._grown or trio.Event()
                 await self._grown.wait()
         await trio.lowlevel.checkpoint()
-
-    async def _begin(self) -> None:
-        pending = await self._log.outbox.pending(self._session_id)
-        self._turns.begin(pending)
-        position = self._turns.start or self._ring.newest
-        while position < self._ring.newest:
-            events = await self._log.read(self._session_id, position)
-            if not events:
-                return
-            self._turns.note([event for event in events if event.id <= self._ring.newest])
-            position = events[-1].id
 
     async def _catch_up(self) -> None:
         if not self._behind:

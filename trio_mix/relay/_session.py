@@ -214,10 +214,11 @@ class RelaySession:
             wall_clock=self._now,
         )
         follower.draining = self._draining
+        await follower.begin()
         lease: Lease | None = None
         try:
             async with trio.open_nursery() as nursery:
-                await nursery.start(follower.run)
+                nursery.start_soon(follower.run)
                 self._set_role(follower)
                 ready()
                 nursery.start_soon(self._stopped, follower)
