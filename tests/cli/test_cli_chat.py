@@ -13,6 +13,7 @@ import pytest
 import trio
 import trio.testing
 
+from trio_mix import Mix
 from trio_mix.cli._errors import REFUSED
 from trio_mix.cli.commands import _chat as chat_module
 from trio_mix.cli.commands._ask import ShowOptions
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support.command_line import OpenTerminal, RunCommand, StartCommand
-    from trio_mix import SessionStream
+    from trio_mix.cli.commands._chat_session import ChatSession
     from trio_mix.cli.commands._chat_status import Status
     from trio_mix.cli.ui._keyboard import Keyboard
 
@@ -153,8 +154,9 @@ async def test_the_chats_own_commands_and_the_servers(open_terminal: OpenTermina
         async with open_terminal("chat", "--server", server.url) as terminal:
             for typed, shown in (
                 ("/help", "/context"),
-                ("/status", "stream: connected"),
+                ("/status", "session: none yet"),
                 ("/context", "(made up)"),
+                ("/status", "stream: connected"),
                 ("//help", "/help: Show the available"),
                 ("/nope", "unknown command"),
             ):
@@ -256,9 +258,12 @@ async def test_tokens_and_cost_are_shown_if_the_server_counts_them(
 async def test_ctrl_c_clears_a_line_and_twice_on_an_empty_one_exits(
     open_terminal: OpenTerminal,
 ) -> None:
-    async with MixServer(pace=0) as server:
-        async with open_terminal("chat", "--server", server.url) as terminal:
+    async with MixServer(pace=0) as server, Mix(server.url) as mix:
+        session = await mix.sessions.create(title="Old")
+        args = ("chat", "--session", session.id, "--server", server.url)
+        async with open_terminal(*args) as terminal:
             await terminal.expect(PROMPT)
+            await terminal.see("connected")
             await terminal.type("half a thought")
             await terminal.expect("half a thought")
             await terminal.type(CTRL_C)
@@ -273,7 +278,7 @@ async def test_ctrl_c_clears_a_line_and_twice_on_an_empty_one_exits(
 
 async def test_a_second_ctrl_c_during_a_cancellation_exits() -> None:
     talk = chat_module._Chat(
-        cast("SessionStream", None),
+        cast("ChatSession", None),
         cast("Keyboard", SimpleNamespace(is_terminal=False, is_editor=False)),
         cast("Status", SimpleNamespace(cancelling=lambda: None)),
         PermissionDecisions(None),
@@ -295,9 +300,12 @@ async def test_a_second_ctrl_c_during_a_cancellation_exits() -> None:
 async def test_a_lost_stream_ends_the_chat_also_at_the_prompt(
     open_terminal: OpenTerminal,
 ) -> None:
-    async with MixServer(pace=0) as server:
-        async with open_terminal("chat", "--server", server.url) as terminal:
+    async with MixServer(pace=0) as server, Mix(server.url) as mix:
+        session = await mix.sessions.create(title="Old")
+        args = ("chat", "--session", session.id, "--server", server.url)
+        async with open_terminal(*args) as terminal:
             await terminal.expect(PROMPT)
+            await terminal.see("connected")
             await terminal.type("half a thought")
             await terminal.expect("half a thought")
             server.answer_next("/stream", 403, times=1000)
@@ -312,7 +320,10 @@ async def test_a_forgotten_session_is_reported_on_one_line_with_a_remedy(
 ) -> None:
     async with MixServer(pace=0) as server:
         server.script("hang", Turn(Say("half a sentence"), Hang()))
-        async with start_command("chat", "--server", server.url) as chat:
+        async with Mix(server.url) as mix:
+            session = await mix.sessions.create(title="Old")
+        args = ("chat", "--session", session.id, "--server", server.url)
+        async with start_command(*args) as chat:
             assert chat.stdin is not None
             await server.wait_for(StreamOpened)
             if busy:
@@ -330,9 +341,12 @@ async def test_a_forgotten_session_is_reported_on_one_line_with_a_remedy(
 async def test_a_signal_removes_the_prompt_and_restores_the_terminal(
     open_terminal: OpenTerminal,
 ) -> None:
-    async with MixServer(pace=0) as server:
-        async with open_terminal("chat", "--server", server.url) as terminal:
+    async with MixServer(pace=0) as server, Mix(server.url) as mix:
+        session = await mix.sessions.create(title="Old")
+        args = ("chat", "--session", session.id, "--server", server.url)
+        async with open_terminal(*args) as terminal:
             await terminal.expect(PROMPT)
+            await terminal.see("connected")
             await terminal.type("half a thought")
             await terminal.expect("half a thought")
             terminal.process.send_signal(signal.SIGTERM)

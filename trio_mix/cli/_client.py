@@ -16,7 +16,7 @@ from trio_mix.cli.ui._text import excerpt
 from trio_mix.errors import ErrorResponse, MixError, NoSuchOperation
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
 __all__ = ["Connection", "open_client"]
 
@@ -33,6 +33,8 @@ class Connection:
     """The address; None: none was named, so that a command uses its default."""
     source: str = "--server"
     """The option, variable or profile that the address comes from, for errors."""
+    options: Sequence[str] = ()
+    """The options that name this server again."""
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str], repr=False)
     read_token: Callable[[], Awaitable[str]] | None = attrs.field(default=None, repr=False)
     """Returns the token; called once."""

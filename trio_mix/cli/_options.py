@@ -101,11 +101,13 @@ class Common(Debug):
         profile = self.settings()
         url, source = self.address(profile)
         headers = read_headers(self.header)
+        options = (*_again("--server", self.server), *_again("--profile", self.profile))
         if profile is None or url is None or not profile.owns(url):
-            return Connection(url=url, source=source, headers=headers)
+            return Connection(url=url, source=source, options=options, headers=headers)
         return Connection(
             url=url,
             source=source,
+            options=options,
             headers={**profile.headers, **headers},
             read_token=token_reader(profile),
             token_header=profile.token_header,
@@ -124,6 +126,10 @@ class Common(Debug):
             if address:
                 return with_scheme(address), source
         return None, "the default"
+
+
+def _again(option: str, value: str | None) -> tuple[str, ...]:
+    return () if value is None else (option, value)
 
 
 @Parameter(name="*")

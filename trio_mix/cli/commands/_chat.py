@@ -7,11 +7,15 @@ Rules:
 2. A message that fails is reported on one line, and the chat continues. If the stream is lost, the
    chat ends, also while the user types.
 3. Ctrl-D, or the end of the pipe, exits.
+4. A new session is created with the first message, whose first line is its title. A command can
+   replace the session.
+5. After Ctrl-C has cancelled a message, Enter on an empty line lets the agent go on.
 """
 
 from __future__ import annotations
 
 import math
+import shlex
 import signal
 import sys
 from contextlib import ExitStack
@@ -21,10 +25,19 @@ import attrs
 import trio
 
 from trio_mix.cli._client import open_client
-from trio_mix.cli._errors import INTERRUPTED, OK, error_line, exit_code
+from trio_mix.cli._errors import (
+    INTERRUPTED,
+    OK,
+    CommandFailure,
+    CommandUsageError,
+    error_line,
+    exit_code,
+    leaf_errors,
+)
 from trio_mix.cli._last_session import remember_session
 from trio_mix.cli._run import end_with_reader, receive_signals
 from trio_mix.cli.commands._chat_commands import Commands
+from trio_mix.cli.commands._chat_session import ChatSession
 from trio_mix.cli.commands._chat_status import Status
 from trio_mix.cli.commands._permissions import PermissionDecisions
 from trio_mix.cli.commands._show_message import show_message
@@ -49,6 +62,8 @@ if TYPE_CHECKING:
     from trio_mix.cli.ui._screen import Screen
 
 _PROMPT = "you> "
+_GO_ON = "Go on where you stopped."
+"""What is sent if the user presses Enter after a message was cancelled."""
 
 
 async def chat(
@@ -62,35 +77,33 @@ async def chat(
       options: how messages are shown, and which permission requests are granted.
       history: whether to keep the messages for the next chat.
     """
-    session = where.session_id(server)
-    async with open_client(server) as mix:
-        if session is None:
-            session = (await mix.sessions.create(title="trio-mix chat", **where.fields)).id
-        async with mix.open_stream(session) as stream, trio.open_nursery() as nursery:
-            remember_session(server.shown_url, session)
-            status = Status(mix, stream)
-            keyboard = open_keyboard(nursery, history=history, status=status.resting)
-            permissions = PermissionDecisions(
-                open_permission_prompt(
-                    jsonl=options.jsonl, discard=keyboard.discard, state=lambda: stream.state.value
-                ),
-                tools=frozenset(options.grant),
-                everything=options.yes,
-            )
-            conversation = _Chat(stream, keyboard, status, permissions, options)
-            conversation.commands = Commands(mix, stream, status, conversation.grant_all)
-            nursery.start_soon(_raise_when_lost, stream)
-            nursery.start_soon(end_with_reader)
-            if keyboard.is_terminal and not options.quiet:
-                print("Ctrl-C cancels, Ctrl-D exits, /help shows more.", flush=True)
-                await status.count()
-            with receive_signals(signal.SIGINT) as signals:
-                nursery.start_soon(conversation.interrupt, signals, nursery.cancel_scope)
-                await conversation.run()
-            nursery.cancel_scope.cancel(reason="the chat has ended")
-    if conversation.exit_code in (OK, INTERRUPTED) and not options.jsonl and not options.quiet:
-        again = f"To continue: trio-mix chat --session {clean(session)}"
-        print(again, file=sys.stderr, flush=True)
+    chosen = where.session_id(server)
+    async with open_client(server) as mix, trio.open_nursery() as nursery:
+        session = ChatSession(mix, where, chosen)
+        status = Status(mix, None)
+        keyboard = open_keyboard(nursery, history=history, status=status.resting)
+        permissions = PermissionDecisions(
+            open_permission_prompt(
+                jsonl=options.jsonl, discard=keyboard.discard, state=lambda: status.state
+            ),
+            tools=frozenset(options.grant),
+            everything=options.yes,
+        )
+        conversation = _Chat(session, keyboard, status, permissions, options)
+        conversation.commands = Commands(
+            session, status, conversation.grant_all, can_edit=keyboard.is_editor
+        )
+        nursery.start_soon(end_with_reader)
+        if keyboard.is_terminal and not options.quiet:
+            print("Ctrl-C cancels, Ctrl-D exits, /help shows more.", flush=True)
+        with receive_signals(signal.SIGINT) as signals:
+            nursery.start_soon(conversation.interrupt, signals, nursery.cancel_scope)
+            await conversation.run(server)
+        nursery.cancel_scope.cancel(reason="the chat has ended")
+    quiet = options.jsonl or options.quiet or session.id is None
+    if conversation.exit_code in (OK, INTERRUPTED) and not quiet:
+        words = ["trio-mix", "chat", "--session", clean(session.id or ""), *server.options]
+        print(f"To continue: {shlex.join(words)}", file=sys.stderr, flush=True)
     return conversation.exit_code
 
 
@@ -103,7 +116,7 @@ async def _raise_when_lost(stream: SessionStream) -> None:
 
 @attrs.define
 class _Chat:
-    stream: SessionStream
+    session: ChatSession
     keyboard: Keyboard
     status: Status
     permissions: PermissionDecisions
@@ -113,6 +126,7 @@ class _Chat:
     live: LiveScreen | None = attrs.field(default=None, init=False)
     screen: Screen = attrs.field(factory=line_screen, init=False)
     _interrupted: bool = attrs.field(default=False, init=False)
+    _left: bool = attrs.field(default=False, init=False)
     _running: trio.CancelScope | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -127,16 +141,65 @@ class _Chat:
     def grant_all(self, everything: bool) -> None:
         self.permissions.everything = everything
 
-    async def run(self) -> None:
+    async def run(self, server: Connection) -> None:
+        """Hold the conversation, in one session after another, until the user leaves."""
         await trio.lowlevel.checkpoint()
+        while not self.over:
+            first = None
+            self.session.was_replaced = False
+            if self.session.id is None:
+                first = await self._next()
+                if first is None:
+                    continue
+                try:
+                    await self.session.create(first)
+                except TrioMixError as error:
+                    if not self.keyboard.is_terminal:
+                        raise
+                    self._report(error)
+                    continue
+            remember_session(server.shown_url, self.session.id)
+            await self._converse(first)
+
+    @property
+    def over(self) -> bool:
+        """Whether the user has left."""
+        return self._left or self.commands.over
+
+    async def _converse(self, first: str | None) -> None:
+        """Send messages in the session until the user leaves it."""
+        assert self.session.id is not None  # noqa: S101 - the caller has created it
+        async with (
+            self.session.mix.open_stream(self.session.id) as stream,
+            trio.open_nursery() as nursery,
+        ):
+            nursery.start_soon(_raise_when_lost, stream)
+            self._follow(stream)
+            if self.keyboard.is_terminal and first is None:
+                await self.status.count()
+            text = first or await self._next()
+            while text is not None:
+                await self._send(stream, text)
+                text = await self._next()
+            self._follow(None)
+            nursery.cancel_scope.cancel(reason="the user has left the session")
+
+    def _follow(self, stream: SessionStream | None) -> None:
+        self.session.stream = stream
+        self.status.follow(stream)
+
+    async def _next(self) -> str | None:
+        """Return the next text to send; None: the user has left the chat or the session."""
         pressed = False
-        while not self.commands.over:
+        stopped, self._interrupted = self._interrupted, False
+        while not (self.over or self.session.was_replaced):
             try:
                 text = await self.keyboard.line(_PROMPT)
             except Interrupted as interrupt:
                 if pressed and not interrupt.typed:
                     self.exit_code = INTERRUPTED
-                    return
+                    self._left = True
+                    break
                 pressed = not interrupt.typed
                 if pressed:
                     print("(press Ctrl-C again, or Ctrl-D, to exit)", flush=True)
@@ -145,14 +208,18 @@ class _Chat:
             if text is None:
                 if self.keyboard.is_terminal and not self.live:
                     print(flush=True)
-                return
-            if not text.strip():
-                continue
-            to_send = await self.commands.handle(text)
-            if to_send is not None:
-                await self._send(to_send)
+                self._left = True
+                break
+            if text.strip():
+                stopped = False
+                to_send = await self.commands.handle(text)
+                if to_send is not None:
+                    return to_send
+            elif stopped:
+                return _GO_ON
+        return None
 
-    async def _send(self, text: str) -> None:
+    async def _send(self, stream: SessionStream, text: str) -> None:
         self.status.begin()
         self._interrupted = False
         reply: Reply | None = None
@@ -166,36 +233,37 @@ class _Chat:
                     if self.live:
                         nursery.start_soon(self.status.animate, self.live.tick)
                     try:
-                        reply = await self._send_and_show(text)
+                        reply = await self._send_and_show(stream, text)
                     finally:
                         nursery.cancel_scope.cancel(reason="the message is finished")
             except* StreamError:
                 raise
-            except* TrioMixError as group:
-                self._failed(group)
+            except* (TrioMixError, CommandFailure, CommandUsageError) as group:
+                self._report(group)
         cancelled, self._running = self._running.cancelled_caught, None
         took = self.status.end()
         if cancelled:
             by_limit = not self._interrupted
             why = f"cancelled after {limit:g} s (--timeout)" if by_limit else "cancelled"
             self.screen.show([Piece("info", why)])
+            if self._interrupted and self.keyboard.is_terminal and not self.options.quiet:
+                print("(Enter goes on with it)", flush=True)
         if reply is not None:
             self.commands.last = reply
             if self.live:
                 await self._show_summary(took)
 
-    async def _send_and_show(self, text: str) -> Reply:
-        async with self.stream.send(text) as message:
+    async def _send_and_show(self, stream: SessionStream, text: str) -> Reply:
+        text = await self.session.with_files(stream.session_id, text)
+        async with stream.send(text) as message:
             if self.options.jsonl:
                 reply = await show_message(message, None, self.permissions, print_event)
                 print_reply(reply)
                 return reply
             return await show_message(message, self.screen, self.permissions)
 
-    def _failed(self, group: BaseExceptionGroup[TrioMixError]) -> None:
-        error: BaseException = group
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
+    def _report(self, error: BaseException) -> None:
+        error = leaf_errors(error)[0]
         print_error(error_line(error))
         if not self.keyboard.is_terminal:
             self.exit_code = exit_code(error)  # with a pipe, only the exit code shows it

@@ -51,10 +51,20 @@ class Status:
     """Composes the status texts of a chat."""
 
     mix: Mix
-    stream: SessionStream
+    stream: SessionStream | None
+    """The stream; None: the session does not exist yet."""
     used: SessionUsage = attrs.field(factory=SessionUsage, init=False)
     _began: float | None = attrs.field(default=None, init=False)
     _cancelling: bool = attrs.field(default=False, init=False)
+
+    @property
+    def state(self) -> str:
+        """The state of the stream in a word or two."""
+        return "new session" if self.stream is None else self.stream.state.value
+
+    def follow(self, stream: SessionStream | None) -> None:
+        """Report another stream from now on."""
+        self.stream, self.used = stream, SessionUsage()
 
     def begin(self) -> None:
         """Note that a message has started."""
@@ -76,6 +86,8 @@ class Status:
         If the server does not report them, or not in time, the last count is kept.
         """
         await trio.lowlevel.checkpoint()
+        if self.stream is None:
+            return SessionUsage()
         options = RequestOptions(timeout=_COUNT_TIMEOUT, retries=RetryConfig(strategy="none"))
         try:
             session = await self.mix.sessions.get(id=self.stream.session_id, options=options)
@@ -91,13 +103,12 @@ class Status:
         frame = _FRAMES[int(elapsed / _TICK) % len(_FRAMES)]
         if self._cancelling:
             return f"{frame} cancelling · {elapsed:.0f} s · Ctrl-C again exits"
-        state = self.stream.state.value
-        doing = "working" if state == "connected" else state
+        doing = "working" if self.state == "connected" else self.state
         return f"{frame} {doing} · {elapsed:.0f} s · Ctrl-C cancels"
 
     def resting(self) -> str:
         """Return the text beside the prompt; called from another thread."""
-        parts = [self.stream.state.value, str(self.used), "/help"]
+        parts = [self.state, str(self.used), "/help"]
         return " · ".join(part for part in parts if part)
 
     async def animate(self, tick: Callable[[], None]) -> None:
