@@ -103,6 +103,8 @@ def draw(seed: int, features: Collection[str] | None = None) -> Schedule:
         schedule = attrs.evolve(schedule, rules=(), accidents=())
     if "two clients" in chosen:
         schedule = _add_client(rng, schedule)
+        # Without stored messages, nothing shows whose message an oldest server's stream has run.
+        schedule = attrs.evolve(schedule, jsonrpc=True)
     if "at work" in chosen:
         schedule = _add_dead(rng, schedule)
     if "reopen" in chosen:

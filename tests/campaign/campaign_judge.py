@@ -238,11 +238,19 @@ def _shared(run: Run) -> Iterator[Violation]:
                 text = f"{outcome.job}: has events of turn {name}"
             elif len(names) > 1:
                 text = f"{outcome.job}: has events of the turns {sorted(names)}"
-            elif owners.setdefault(name, outcome) is not outcome:
+            elif owners.setdefault(name, outcome) is not outcome and not _alike(
+                outcome, owners[name]
+            ):
                 text = f"events of turn {name} reached {outcome.job} and {owners[name].job}"
             else:
                 continue
             yield Violation("another turn's event", text)
+
+
+def _alike(one: Outcome, other: Outcome) -> bool:
+    """Return whether two clients have sent the same text: the answer to neither POST has an id, so
+    nothing shows which of two such messages at the same time is whose."""
+    return one.job.text == other.job.text and one.client != other.client
 
 
 def _marked_as_resent(outcome: Outcome) -> bool:
@@ -282,20 +290,25 @@ def _run_too_often(run: Run) -> Iterator[Violation]:
 
 def _texts(run: Run) -> Iterator[Violation]:
     runs = _runs(run)
-    claimed: set[tuple[str, int]] = set()
+    begun = [each for each in run.log if isinstance(each, MessageRun)]
+    claimed: dict[tuple[str, int], Outcome] = {}
     for outcome in run.outcomes:
         if outcome.reply is None or _flagged(outcome):
             continue
         text, reply = outcome.job.text, outcome.reply
         turns = run.schedule.turns[text]
+        times = [each.time for each in begun if each.text == text]
         fitting = [
             number
             for number in range(runs[text])
-            if (text, number) not in claimed
+            if (
+                (text, number) not in claimed
+                or (_alike(outcome, claimed[text, number]) and times[number] >= outcome.began)
+            )
             and reply.text in texts_of(turns[min(number, len(turns) - 1)], run.schedule.apis)
         ]
         if fitting:
-            claimed.add((text, fitting[0]))
+            claimed.setdefault((text, fitting[0]), outcome)
             yield from _parts(run, outcome, reply)
         elif not _cut_short_by_a_cancel(run, text, reply.text):
             yield Violation(
@@ -400,6 +413,9 @@ def _prompt(run: Run) -> Iterator[Violation]:
         if began > free + bound and running <= 0:
             yield Violation("late", f"{job}: ran {began - free:.1f} s after the server was free")
         done = next((end.time for end in ends if end.text == text), None)
+        if done is not None and _flagged(outcome):
+            # Which of two turns at the same time has ended, is not known before both have.
+            done = max(end.time for end in ends if end.time <= outcome.ended)
         waits = job.mode in ("ask", "deltas") and outcome.how in ("reply", "error")
         if waits and done is not None and outcome.ended > max(done, outcome.began) + bound:
             yield Violation("late", f"{job}: ended {outcome.ended - done:.1f} s after its turn")

@@ -217,7 +217,7 @@ def test_a_message_that_never_arrived_is_sent_again_once() -> None:
     case.recovery.answer_lost(timed_out=False)
     decision = case.reads_until_end(TurnOutcome.ABSENT)
     assert isinstance(decision, Interrupt)
-    assert (decision.outcome, "sent again" in decision.why) == ("gone", True)
+    assert (decision.outcome, "sent again" in decision.why) == ("unknown", True)
 
 
 def test_a_message_that_may_still_arrive_is_never_sent_again() -> None:

@@ -352,6 +352,37 @@ def test_an_end_after_a_later_question_can_be_that_of_either_turn() -> None:
     assert (running.ended_later, one_ended.ended_later) == (False, True)
 
 
+def test_overlapping_turns_are_over_once_as_many_have_ended_as_were_asked_for() -> None:
+    dead, ours = exported("d", "user", "another process's"), exported("u", "user", "hi")
+    done = exported("a", "assistant", "all", "end_turn")
+    broken = exported("b", "assistant", "", "canceled")
+    for rows, outcome, either in (
+        ([dead, ours, broken], TurnOutcome.UNFINISHED, False),
+        ([dead, ours, broken, broken], TurnOutcome.BROKEN_OFF, False),
+        ([dead, ours, done, broken], TurnOutcome.BROKEN_OFF, True),
+        ([ours, dead, done, broken], TurnOutcome.BROKEN_OFF, True),
+        ([ours, dead, done, done], TurnOutcome.FINISHED, False),
+        ([ours, dead, done], TurnOutcome.UNFINISHED, False),
+    ):
+        found = verdict(rows, user_id="u")
+        assert (found.outcome, found.either) == (outcome, either), rows
+        assert found.mixed or outcome is TurnOutcome.UNFINISHED, rows
+
+
+def test_another_clients_message_with_the_same_text_may_be_this_one() -> None:
+    rows = [user("u1", "hi"), answer("a1", "one"), user("u2", "hi"), answer("a2", "two")]
+    assert (texts_of(verdict(rows)), verdict(rows).mixed) == (("two",), True)
+    named = judge(
+        rows_of(rows),
+        user_message_id=None,
+        matches=lambda stored: stored == "hi",
+        known=(),
+        earlier=(),
+        ended_by="a1",
+    )
+    assert (texts_of(named), named.mixed) == (("one",), False)
+
+
 # -- joined rows, and answers in the HTTP response ---------------------------------------------
 
 

@@ -100,6 +100,7 @@ class StreamController(ReaderHost):
         self.healings: Healings = Healings(nursery)
         self._connected: trio.Event | None = None  # made by the first task that waits for it
         self._gap_due = ""
+        self._others_known = 0
         self._renewing = False
         self.reader: Reader = Reader(
             self,
@@ -355,6 +356,9 @@ class StreamController(ReaderHost):
         history = self.stored.history
         unknown = history.session_unknown or bool(self._gap_due)
         recovery.session_unknown = unknown and not self.send_api.relayed  # a relay queues messages
+        if self.router.others > self._others_known and not self.router.traits.ids:
+            history.due = True  # another client's message may have the same text
+        self._others_known = self.router.others
         recovery.reading_due = unknown or history.due
         kind = MessageState if self._hooks is None else TimedMessageState
         state = kind(

@@ -118,14 +118,25 @@ class MessageState:
     @property
     def unsettled(self) -> bool:
         """Whether the stored messages have to be read before the message ends."""
-        builder = self.builder
-        unproven = bool(self.turn.overlap) or builder.unproven
+        builder, turn = self.builder, self.turn
+        # Blocking servers name no turns, and a turn that failed is not answered with its text.
+        unproven = bool(turn.overlap) or builder.unproven or (turn.failed and turn.events_due)
         return builder.patchy or (unproven and not builder.checked)
 
-    def compare(self, verdict: Verdict) -> None:
-        """Complete the reply from the stored messages, or correct it by them."""
+    def compare(self, verdict: Verdict, *, alone: bool) -> None:
+        """Complete the reply from the stored messages, or correct it by them.
+
+        Args:
+          verdict: what they show about the turn.
+          alone: whether they show that no other turn ran at the same time.
+        """
         if verdict.reply is None:
             return
+        if self.turn.failed and self.turn.events_due and not alone:
+            self.builder.shared = True
+        finished = verdict.outcome is TurnOutcome.FINISHED and not verdict.mixed
+        if self.turn.failed and self.turn.overlap and finished:
+            self.turn.ended_by = None  # the error was another turn's
         if self.builder.patchy:
             self.builder.take_stored(verdict.reply)
             self.builder.shared = self.builder.shared or verdict.mixed
@@ -147,7 +158,7 @@ class MessageState:
 
     def partial(self) -> Reply:
         """Return the part of the reply that was received so far."""
-        if self.turn.overlap and not self.builder.checked:
+        if self.turn.twin or (self.turn.overlap and not self.builder.checked):
             self.builder.shared = True
         return self.builder.build()
 
@@ -237,7 +248,10 @@ class MessageState:
         """End the message as its turn ended: with the reply, or with the agent's error."""
         ended_by = self.turn.ended_by
         known = self.recovery.reading.verdict is not None
-        if not self.builder.checked and (self.turn.overlap or (known and self.builder.unproven)):
+        unchecked = not self.builder.checked
+        if self.turn.twin or (
+            unchecked and (self.turn.overlap or (known and self.builder.unproven))
+        ):
             self.builder.shared = True
         if isinstance(ended_by, ev.ErrorEvent | ev.RateLimitEvent):
             self.fail(_agent_error(ended_by, self))

@@ -135,6 +135,7 @@ class MessageTask:
                 state.insert(ev.StreamGapEvent(missed=None, reason=_RAN_ELSEWHERE))
                 self.dispatcher.step(state, Input.SENDING)
                 self.dispatcher.step(state, Input.ACCEPTED)
+                state.turn.elsewhere = "other"
             case Disown():
                 state.builder.disown()
                 state.insert(ev.StreamGapEvent(missed=None, reason=_OF_ANOTHER_CLIENT))
@@ -226,7 +227,7 @@ class MessageTask:
                 reading = await self.stored.read(state.turn, self.dispatcher.router)
                 state.recovery.stored(reading, trio.current_time())
                 if reading.verdict is not None and (over or self._proves_the_end(reading)):
-                    state.compare(reading.verdict)
+                    state.compare(reading.verdict, alone=reading.alone)
         state.read_scope = None
 
     def _proves_the_end(self, reading: Reading) -> bool:
@@ -287,8 +288,11 @@ class MessageTask:
 
     def _interrupt(self, how: Interrupt) -> None:
         state = self.state
+        if state.cut:
+            state.builder.gap()
         if how.reply is not None and not state.over.is_set():
             state.builder.take_stored(how.reply)
+        state.builder.shared = state.builder.shared or how.mixed
         remedy = (
             "It is not running any more: send it again if it is still wanted."
             if how.outcome == "gone"

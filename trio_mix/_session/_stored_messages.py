@@ -14,19 +14,22 @@ from trio_mix import events as ev
 from trio_mix._rest._options import RequestOptions, RetryConfig
 from trio_mix._turns._decisions import Reading
 from trio_mix._turns._history import History
+from trio_mix._turns._repeated_errors import is_cancelled
 from trio_mix._turns._stored_rows import rows_of, weight_of
 from trio_mix._turns._stored_turn import TurnOutcome, Verdict, at_work, has_unended, question_of
 from trio_mix.resources._sessions import Sessions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Literal
+    from typing import Literal, TypeAlias
 
     from trio_mix._turns._router import TurnRouter
     from trio_mix._turns._stored_rows import StoredRow
     from trio_mix._turns._turn import Turn
     from trio_mix.models import ExportSession
     from trio_mix.resources import Messages
+
+    End: TypeAlias = Literal["", "ours", "others", "either"]
 
 __all__ = ["SessionHistory", "StoredMessages"]
 
@@ -107,15 +110,30 @@ def _age(exported: ExportSession, headers: Mapping[str, str]) -> float | None:
     return max(0.0, (now - newest).total_seconds())
 
 
-def _end(rows: list[StoredRow], turn: Turn, verdict: Verdict) -> Literal["", "ours", "others"]:
-    """Return whose the message is that a turn's terminal event names."""
+def _end(rows: list[StoredRow], turn: Turn, verdict: Verdict, *, alone: bool) -> End:
+    """Return whose the terminal event of a turn is; empty where the rows do not show it.
+
+    Args:
+      rows: all stored rows.
+      turn: the turn.
+      verdict: what the rows show about it.
+      alone: whether no other turn has begun since the turn before it.
+    """
     ended_by = turn.ended_by
-    if not isinstance(ended_by, ev.CompleteEvent) or verdict.outcome is TurnOutcome.UNKNOWN:
+    if verdict.outcome is TurnOutcome.UNKNOWN:
         return ""
-    question = question_of(rows, ended_by.message_id)
-    if question is None:
-        return ""
-    return "ours" if question == verdict.question else "others"
+    if isinstance(ended_by, ev.CompleteEvent):
+        question = question_of(rows, ended_by.message_id)
+        if question is None:
+            return ""
+        return "ours" if question == verdict.question else "others"
+    # An error names nothing.
+    broken = verdict.outcome is TurnOutcome.BROKEN_OFF
+    if (alone and not verdict.contested) or (broken and not verdict.mixed):
+        return "ours"
+    if verdict.outcome is TurnOutcome.ABSENT:  # the server may have refused to run it
+        return "others" if is_cancelled(ended_by) else "either"
+    return "either" if broken or not verdict.has_reasons else "others"
 
 
 class SessionHistory:
@@ -174,20 +192,35 @@ class SessionHistory:
         answers = [row.id for row in rows if row.role != "user"]
         guess = turn.overlap == "guess"
         others = set() if guess else router.of_others(turn, asked, answers)
-        verdict = self.history.judge(rows, turn, others)
+        doubted = trio.current_time() < self.history.unended_until
+        verdict = self.history.judge(
+            rows,
+            turn,
+            others,
+            others_asked=router.asked_by_others(turn, asked),
+            unended=doubted,
+        )
         settled = verdict.outcome is TurnOutcome.FINISHED and not verdict.contested
         if turn.over and turn.overlap and router.traits.ids and not settled:
             # The rows of the turns are mixed: the ids of the events distinguish them.
             owned = router.owned(turn)
             verdict = self.history.judge([row for row in rows if row.id in owned], turn)
             verdict = attrs.evolve(verdict, mixed=guess)
-        doubted = trio.current_time() < self.history.unended_until
+        known_by_text = turn.by_text or not turn.bound
+        if router.others_seen and known_by_text and not (turn.events or turn.elsewhere == "other"):
+            # Nothing but its text shows that the message arrived: it may be another client's.
+            verdict = attrs.evolve(verdict, mixed=True)
         unended = doubted and has_unended(rows, verdict.question)
         return Reading(
             verdict=verdict,
             at_work=at_work(rows),
             weight=weight_of(rows),
-            end=_end(rows, turn, verdict),
+            end=_end(
+                rows,
+                turn,
+                verdict,
+                alone=not router.others_seen and self.history.is_alone(rows, verdict.question),
+            ),
             alone=not (
                 unended
                 or verdict.outcome is TurnOutcome.ABSENT

@@ -37,7 +37,7 @@ class RoutingByIds:
     def __init__(self, traits: WireTraits, owners: Owners) -> None:
         self._traits = traits
         self._owners = owners
-        self._names_users = False
+        self.names_users = False
 
     def route(
         self, event: Event, ids: EventIds, turn: Turn | None, *, ends: bool
@@ -74,7 +74,10 @@ class RoutingByIds:
     def _user_message(
         self, event: ev.UserMessageCreatedEvent, ids: EventIds, turn: Turn | None
     ) -> Sequence[Event]:
-        self._names_users = True
+        self.names_users = True
+        if self._owners.ours is not None and self._owners.ours.bound:
+            ours = self._owners.ours
+            ours.twin = ours.twin or ours.matches(event.content)
         if turn is None or turn.bound or not turn.matches(event.content):
             self._owners.note(event, ids, self._owners.begin(Owner()), ends=False)
             return NOBODY
@@ -88,14 +91,20 @@ class RoutingByIds:
         owners = self._owners
         if turn is not None and turn.bound:
             if not owners.others:
+                if turn.unheard and isinstance(event, ev.ErrorEvent):
+                    turn.overlap = "guess"  # it may be a turn's that began meanwhile
                 return turn.owner
             if owners.is_guess(event, ids, turn.owner):
                 turn.overlap = "guess"
             return owners.likeliest(ids, turn.owner)
         if turn is not None and not owners.others:
             if isinstance(event, ev.ErrorEvent) and ids[2] is None and not turn.held:
-                return turn.owner
-            return Owner() if self._names_users and not turn.cut else None
+                last = owners.heard_last
+                if last is None or last is turn.owner:
+                    return turn.owner
+                turn.doubt = event  # a turn that began before this one was posted ends late
+                return last
+            return Owner() if self.names_users and not turn.cut else None
         return owners.likeliest(ids, None)
 
     def _hold(self, event: Event, turn: Turn, *, ends: bool) -> Sequence[Event]:

@@ -107,6 +107,8 @@ class Interrupt:
     why: str
     reply: StoredReply | None = None
     """What is stored of the reply."""
+    mixed: bool = False
+    """Whether some of that may be another turn's."""
     cause: Event | None = None
     """The error event that may have been this turn's end."""
 
@@ -146,8 +148,9 @@ class Reading:
     """A number that changes when more is stored in the session."""
     age: float | None = None
     """Seconds since its newest row changed, by the server's clock; None: unknown."""
-    end: Literal["", "ours", "others"] = ""
-    """Whose the message is that the terminal event names; empty where the rows do not show it."""
+    end: Literal["", "ours", "others", "either"] = ""
+    """Whose the terminal event is: empty where the rows do not show it yet, either where they will
+    not show it."""
     alone: bool = True
     """Whether this turn runs, and no other one; also where the rows do not show it."""
     none_kept: bool = False

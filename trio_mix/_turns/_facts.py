@@ -139,6 +139,8 @@ class Facts:
         turn = self.turn
         failed = turn.answer_due and status_code == _SERVER_FAILED
         if turn.ended_by is not None:
+            if turn.failed and status_code not in _LOST_ANSWER:
+                turn.answer_due = False  # it confirms that this turn has failed
             return
         if status_code in _LOST_ANSWER:
             self.cut = True

@@ -68,6 +68,7 @@ class History:
         self.known: dict[str, None] | None = None
         self._own: list[_Own] = []
         self._older = False
+        self._at_work = False
         self._last: str | None = None
         self._settled: str | None = None
         self._named: dict[str, str | None] = {}
@@ -92,16 +93,33 @@ class History:
     def read(self, rows: Sequence[StoredRow]) -> None:
         """Remember the rows that are stored now as those that precede the next turn."""
         self.due = False
+        self._at_work = at_work(rows)
         asked = [row.id for row in rows if row.role == "user"]
         self.known = dict.fromkeys(asked[-_MOST_KNOWN:])
         self._older = len(asked) > _MOST_KNOWN
         self._last = rows[-1].id if rows else None
-        if not at_work(rows):
+        if not self._at_work:
             self._settled = self._last or ""
         self._own = [own for own in self._own if own.may_come][-_MOST_DOUBTFUL:]
 
-    def judge(self, rows: Sequence[StoredRow], turn: Turn, others: Collection[str] = ()) -> Verdict:
-        """Return what the rows show about a turn; ``others``: answers that are not its own."""
+    def judge(
+        self,
+        rows: Sequence[StoredRow],
+        turn: Turn,
+        others: Collection[str] = (),
+        *,
+        others_asked: Collection[str] = (),
+        unended: bool = False,
+    ) -> Verdict:
+        """Return what the rows show about a turn.
+
+        Args:
+          rows: all stored rows of the session.
+          turn: the turn.
+          others: answers that are not its own.
+          others_asked: user messages that are not its own.
+          unended: whether an earlier turn may still be running.
+        """
         if turn.resumed and turn.ticket is not None:
             ticket = turn.ticket
             digest = digest_of(turn.text)
@@ -124,7 +142,29 @@ class History:
             older=self._older,
             settled=self._settled,
             others=others,
+            others_asked=others_asked,
+            ended_by=getattr(turn.ended_by, "message_id", None),
+            by_text=turn.by_text,
+            unended=unended,
         )
+
+    def is_alone(self, rows: Sequence[StoredRow], question: str | None) -> bool:
+        """Return whether no other turn ran when the rows were read, and none was stored since.
+
+        Args:
+          rows: all stored rows of the session.
+          question: the id of the user message that is being judged, if it is stored.
+        """
+        if self.known is None or self._at_work:
+            return False
+        asked = [row.id for row in rows if row.role == "user"]
+        first = next((i for i, each in enumerate(asked) if each in self.known), -1)
+        new = [
+            each
+            for i, each in enumerate(asked)
+            if each not in self.known and each != question and (i > first or not self._older)
+        ]
+        return len(new) <= len(self._own)
 
     def count(self, turn: Turn, *, answered: bool, outcome_open: bool) -> None:
         """Remember a turn of this stream that is over: its row is not that of the next turn.

@@ -151,11 +151,13 @@ class Owners:
             else:
                 self.own_message(message, owner)
         owner.active = True
+        if ours is not None and owner is ours.owner and (message or parent):
+            ours.unheard = False
         if parent is not None:
             return
         owner.readiness = _READINESS.get(type(event), owner.readiness)
         if ends:
-            owner.over = True
+            owner.over = owner.ended = True
             self.others = [other for other in self.others if other is not owner]
         elif (
             type(event) in SHOWING_A_TURN
@@ -184,6 +186,12 @@ class Owners:
             return self._last[0]
         return ours or running[-1]
 
+    @property
+    def heard_last(self) -> Owner | None:
+        """The turn of which an event came last on this connection, unless that was its end."""
+        last = self._last[0]
+        return None if last is None or last.ended else last
+
     def is_guess(self, event: Event, ids: EventIds, ours: Owner) -> bool:
         """Return whether an event may be of our turn or of another: nothing shows which."""
         if ids[2] is not None or not ids[0]:
@@ -207,6 +215,7 @@ class Owners:
         if self.ours is not None:
             self._last = (self.ours.owner, None)
             self.ours.cut = not self.ours.bound
+            self.ours.unheard = True
             self.ours.owner.less_ready()
 
     def reconnected(self, *, replayed: bool) -> None:
@@ -215,7 +224,7 @@ class Owners:
         if replayed:
             self.others = [*self._set_aside, *self.others][-_MOST_OTHERS:]
             if ours is not None:
-                ours.cut = False
+                ours.cut = ours.unheard = False
         elif self._set_aside and ours is not None and ours.phase is not _REGISTERED:
             ours.overlap = "guess"  # the other turn may have ended, or gone on
         self._set_aside = []

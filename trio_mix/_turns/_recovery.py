@@ -163,8 +163,11 @@ class Recovery(Facts):
     def stored(self, reading: Reading, now: float) -> None:
         """Note what the stored messages say; void where the concern has changed meanwhile."""
         if self._schedule is not None and self.concern is self._schedule.concern:
-            self.reading, self._fresh = reading, True
-            if self.concern is Concern.SESSION:
+            self._fresh = True
+            session = self.concern is Concern.SESSION
+            if not (session and self.reading.at_work and reading.outcome is None):
+                self.reading = reading  # one that failed does not end the wait for another turn
+            if session:
                 self.signs.note_session(now, reading, active=self.others_at_work)
                 return
             self._note_events(now)
@@ -239,9 +242,9 @@ class Recovery(Facts):
     def _found_id(self) -> str | None:
         """Return the id that names the turn among the stored messages, where it was unknown."""
         verdict = self.reading.verdict
-        if verdict is None or self.turn.bound or verdict.outcome is TurnOutcome.ABSENT:
+        if verdict is None or verdict.outcome is TurnOutcome.ABSENT or verdict.several:
             return None
-        return verdict.user_message_id
+        return None if self.turn.bound else verdict.user_message_id
 
     def _decision(self, rule: Rule, now: float) -> Decision:
         """Return a rule's action as a decision."""
@@ -260,12 +263,15 @@ class Recovery(Facts):
                 return Restart()
             case Action.DISOWN:
                 self.cut = True  # events of the message may be missed meanwhile
+                self.turn.answer_due = self.post.open
                 return Disown()
             case Action.FOLLOW:
                 self.busy_error, self.cut = None, True
                 return Follow()
             case Action.REFUSE if self.post.refusal is not None:
                 return Refuse(self.post.refusal)
+            case Action.END_IN_DOUBT:
+                return Complete(unproven=True)
             case Action.END_BY_ERROR:
                 return Complete(ended_by=self.doubted_error)
             case Action.COMPLETE | Action.COMPLETE_IN_DOUBT:
@@ -282,6 +288,9 @@ class Recovery(Facts):
                     what=what_text(self),
                     why=rule.why or silence_text(self, rule.then),
                     reply=reply,
+                    # Events of a message that is not stored are another one's.
+                    mixed=verdict is not None
+                    and (verdict.mixed or (verdict.reply is None and self.turn.events > 0)),
                     cause=self.doubted_error if running else None,
                 )
             case _:

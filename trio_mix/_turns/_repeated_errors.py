@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from trio_mix._turns._turn import Turn
     from trio_mix.events import Event
 
-__all__ = ["RepeatedErrors", "is_busy"]
+__all__ = ["RepeatedErrors", "is_busy", "is_cancelled"]
 
 _REMEMBERED: Final = 8
 _MOST_COPIES: Final = 8
@@ -77,7 +77,7 @@ class RepeatedErrors:
           turn: our turn that is under way.
           ids: whether events have message ids.
         """
-        if _is_cancelled(event) and not (turn is not None and turn.cancelling):
+        if is_cancelled(event) and not (turn is not None and turn.cancelling):
             begun = turn is not None and turn.events > (1 if ids and turn.bound else 0)
             if self.outstanding and (ids or not begun):
                 self.outstanding, self._late_cancel = False, True  # it may be repeated
@@ -142,7 +142,8 @@ class RepeatedErrors:
         known = expected.kind in self._repeated and not begun
         if not ids:
             return known and turn.phase is Phase.POSTED
-        return known or not turn.bound or expected.during is turn
+        named = turn.bound and bool(turn.events or not turn.by_text)
+        return known or not named or expected.during is turn
 
 
 def is_busy(event: Event) -> bool:
@@ -150,7 +151,8 @@ def is_busy(event: Event) -> bool:
     return isinstance(event, ev.ErrorEvent) and _BUSY_WORDS in event.error.lower()
 
 
-def _is_cancelled(event: Event) -> bool:
+def is_cancelled(event: Event | None) -> bool:
+    """Return whether an error says that its turn was cancelled."""
     return isinstance(event, ev.ErrorEvent) and _CANCELLED_WORD in event.error.lower()
 
 

@@ -148,6 +148,14 @@ class ReplyBuilder:
         final = "" if self._firm is None or self._final is None else self._final
         return self._whole.rstrip().endswith(final.strip())
 
+    @property
+    def _has_foreign_text(self) -> bool:
+        """Whether deltas that came after a gap are no part of the stored text."""
+        if self._firm is None or self._whole is None or not self._recovered:
+            return False
+        rest = iter(self._whole[self._firm :])
+        return not all(each in rest for each in self._streamed.joined()[self._firm :])
+
     def gap(self) -> None:
         """Note that events of the turn may have been lost here (rule 4)."""
         if self._firm is None:
@@ -217,6 +225,7 @@ class ReplyBuilder:
 
     def build(self) -> Reply:
         """Return what is known so far as a reply."""
+        self.shared = self.shared or self._has_foreign_text
         thoughts = "".join(self._thoughts)
         reasoning = self._reasoning or ""
         return Reply(

@@ -98,6 +98,8 @@ class TurnRouter:
         self._by_ids = RoutingByIds(traits, self._owners)
         self._repeated_errors = RepeatedErrors()
         self._nameless_at_work = False
+        self.others_seen: bool = False
+        """Whether an event without ids has shown that another client uses the session."""
         self.others: int = 0
         """How many events were other turns', while no turn of ours was under way."""
         # While deltas of one class with the same ids come, their owner stays the same and no rule
@@ -146,15 +148,22 @@ class TurnRouter:
             turn.unnamed = (turn.unnamed or []) if self.traits.turn_ids else None
             turn.answer_due = turn.events_due = self.traits.answers is not False
             turn.overlap = "ids" if self._owners.others else turn.overlap
+            # Where rows cannot be read, an end that is not taken for this turn's is never found.
+            turn.behind = self._nameless_at_work and self.traits.proof and self.traits.streams_run
+            if self._nameless_at_work and not turn.behind:
+                turn.overlap = "guess"
         elif what is Input.ACCEPTED:
+            turn.accepted = True
             turn.answer_due = turn.events_due = False
+        elif what is Input.ANSWER and turn.failed:
+            turn.ended_by, turn.overlap = None, "guess"  # another client's error: ours has answered
         if what is Input.SENDING or what is Input.ACCEPTED:
             turn.proof_due = self.traits.proof
         changed = turn.step(what)
         if changed and what is Input.RESEND:
             turn.held.take()
             turn.turn_id = turn.unnamed = None
-            turn.doubt = None
+            turn.accepted, turn.elsewhere, turn.doubt = False, "", None
         if turn.over and self._owners.ours is turn:
             self._repeated_errors.ended(turn)
             self._owners.ours_is_over()
@@ -212,7 +221,7 @@ class TurnRouter:
     def bind(self, turn: Turn, user_message_id: str) -> None:
         """Bind a turn whose ``user_message_created`` was lost to the message that is stored."""
         self._streaming = None
-        turn.user_message_id = user_message_id
+        turn.user_message_id, turn.by_text = user_message_id, True
         turn.held.take()
         self._owners.begin(turn.owner).less_ready()
         self._owners.own_message(user_message_id, turn.owner)
@@ -246,15 +255,28 @@ class TurnRouter:
         others = [owner for owner in owners if owner not in (None, turn.owner)]
         return {each for each in answers if self._owners.of_message(each) in others}
 
+    def asked_by_others(self, turn: Turn, asked: Iterable[str]) -> set[str]:
+        """Return which stored user messages are, by their events, those of other turns."""
+        owners = self._owners
+        return {each for each in asked if owners.of_message(each) not in (None, turn.owner)}
+
     def lost(self) -> None:
         """Set aside what is known of other clients' turns, as the connection was lost."""
         self._streaming = None
         self._nameless_at_work = False
         self._repeated_errors.named(None)  # the next connection may repeat it
+        turn = self._owners.ours
+        if turn is not None and self.traits.streams_run:
+            turn.behind = False
+            if turn.accepted and not turn.elsewhere:
+                turn.elsewhere = "lost"
         self._owners.lost()
 
     def reconnected(self, *, replayed: bool) -> None:
         """Take up other clients' turns again if all that was missed is replayed, or forget them."""
+        turn = self._owners.ours
+        if replayed and turn is not None and turn.elsewhere == "lost":
+            turn.elsewhere = ""
         self._owners.reconnected(replayed=replayed)
 
     # -- one event --------------------------------------------------------------------------
@@ -281,13 +303,13 @@ class TurnRouter:
         if self.traits.ids:
             owned = self._by_ids.route(event, ids, turn, ends=terminal)
         else:
-            owned = self._by_order(event, ids, turn)
+            owned = self._by_order(event, ids, turn, ends=terminal)
         if not owned:
             self.others += 1
-            self._nameless_at_work = not terminal and (
-                self._nameless_at_work
-                or (turn is None and not self.traits.ids and kind in SHOWING_A_TURN)
-            )
+            shown = turn is None and not self.traits.ids and kind in SHOWING_A_TURN
+            permission = turn is None and not self.traits.ids and kind is ev.PermissionEvent
+            self.others_seen = self.others_seen or shown or permission
+            self._nameless_at_work = not terminal and (self._nameless_at_work or shown)
         if terminal or errors.watching:
             ours = owned is _BUSY or bool(owned)
             errors.heard(event, turn, ours=ours, terminal=terminal, ids=bool(self.traits.ids))
@@ -300,7 +322,10 @@ class TurnRouter:
             if terminal:
                 turn.ended_by = event
                 named = isinstance(event, ev.CompleteEvent) and bool(event.message_id)
-                turn.proof_due = turn.proof_due and named
+                error = not isinstance(event, ev.CompleteEvent)
+                turn.proof_due = turn.proof_due and (named or error)
+                if self.others_seen and self.traits.streams_run and not turn.proof_due:
+                    turn.overlap = "guess"  # nothing shows whose turn the stream has ended
                 self.apply(turn, Input.TERMINAL)
             elif turn.phase is not _RUNNING:
                 self.apply(turn, Input.EVENT)
@@ -343,9 +368,17 @@ class TurnRouter:
 
     # -- servers without ids: order decides (rules 2, 5) ------------------------------------
 
-    def _by_order(self, event: Event, ids: EventIds, turn: Turn | None) -> Sequence[Event]:
-        if turn is None:
+    def _by_order(
+        self, event: Event, ids: EventIds, turn: Turn | None, *, ends: bool
+    ) -> Sequence[Event]:
+        if turn is None or turn.elsewhere:
             self._owners.own_unknown(ids, Owner(over=True))
+            return NOBODY
+        if turn.behind and not is_busy(event):
+            self._owners.own_unknown(ids, Owner(over=True))
+            if ends:
+                turn.behind = False
+                turn.doubt = event if isinstance(event, ev.CompleteEvent) else None
             return NOBODY
         if self._is_left_over(event, ids, turn):
             return NOBODY

@@ -28,6 +28,7 @@ class Action(enum.Enum):
     COMPLETE = "complete it from the stored messages"
     COMPLETE_IN_DOUBT = "complete it from the stored messages, marked incomplete"
     END = "end it as it stands"
+    END_IN_DOUBT = "end it as it stands, marked: the end may be another client's"
     END_BY_ERROR = "end it by the error that was taken for another turn's"
     GONE = "interrupt it: it does not run any more"
     UNKNOWN = "interrupt it: its outcome is unknown"
@@ -88,19 +89,30 @@ def session_quiet(facts: Facts) -> bool:
 
 
 def own_end(facts: Facts) -> bool:
-    """The message that the terminal event names answers this one."""
+    """The terminal event is this turn's, by the message that it names or by the rows."""
     return facts.reading.end == "ours"
 
 
 def foreign_end(facts: Facts) -> bool:
-    """The message that the terminal event names answers another one."""
+    """The terminal event is another turn's."""
     return facts.reading.end == "others"
+
+
+def unknown_end(facts: Facts) -> bool:
+    """The rows will not show whether the terminal event is this turn's."""
+    return facts.reading.end == "either"
 
 
 def ended_later(facts: Facts) -> bool:
     """A turn ended after a later question: it can be this one or the later one."""
     verdict = facts.reading.verdict
     return verdict is not None and verdict.ended_later
+
+
+def ended_either_way(facts: Facts) -> bool:
+    """Turns that overlap have all ended, in different ways, and each of them may be this one."""
+    verdict = facts.reading.verdict
+    return verdict is not None and verdict.either
 
 
 def confirmed(facts: Facts) -> bool:
@@ -111,6 +123,11 @@ def confirmed(facts: Facts) -> bool:
 def error_doubted(facts: Facts) -> bool:
     """An error that was taken for another turn's may have been this turn's."""
     return facts.doubted_error is not None
+
+
+def failed(facts: Facts) -> bool:
+    """The terminal event is an error."""
+    return facts.turn.failed
 
 
 def left(facts: Facts) -> bool:
@@ -182,6 +199,15 @@ def nothing_open(facts: Facts) -> bool:
     return verdict is not None and verdict.nothing_open
 
 
+def end_not_stored(facts: Facts) -> bool:
+    """There are no finish reasons: another message follows, and the turn may have been cancelled.
+
+    A ticket can show that it has finished.
+    """
+    verdict = facts.reading.verdict
+    return verdict is not None and not verdict.has_reasons and facts.ticket_state != "finished"
+
+
 def post_open(facts: Facts) -> bool:
     """The POST is still unanswered."""
     return facts.post.open
@@ -241,6 +267,7 @@ _NONE_KEPT: Final = "this server stores no messages that can be read"
 _NOT_STORED: Final = "it is not among the stored messages, which does not prove that it never ran"
 _AMBIGUOUS: Final = "the stored messages were changed, or another message has the same text"
 _OVERLAPPED: Final = "another message ran at the same time, and one of the two has ended"
+_EITHER: Final = "another message ran at the same time, and one of the two was broken off"
 _FAILED: Final = "its ticket says that it failed"
 _HAD_FINISHED: Final = "its ticket says that it finished, but the stored messages do not show it"
 
@@ -251,8 +278,10 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule(Concern.BUSY, None, Action.POST_AGAIN, none_kept),
     _rule(Concern.BUSY, _ABSENT, Action.POST_AGAIN, session_quiet),
     _rule(Concern.BUSY, _STORED, Action.FOLLOW),
+    _rule(Concern.RUNNING, _FINISHED, Action.COMPLETE_IN_DOUBT, confirmed, end_not_stored),
     _rule(Concern.RUNNING, _FINISHED, Action.COMPLETE, confirmed),
     _rule(Concern.RUNNING, _BROKEN_OFF, Action.END_BY_ERROR, confirmed, error_doubted),
+    _rule(Concern.RUNNING, _BROKEN_OFF, Action.UNKNOWN, confirmed, ended_either_way, why=_EITHER),
     _rule(Concern.RUNNING, _BROKEN_OFF, Action.COMPLETE_IN_DOUBT, confirmed, nothing_open),
     _rule(Concern.RUNNING, _BROKEN_OFF, Action.GONE, confirmed, why=_BROKE),
     _rule(Concern.RUNNING, _UNFINISHED, Action.COMPLETE_IN_DOUBT, silent, nothing_open),
@@ -263,6 +292,7 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule(Concern.RUNNING, (_ABSENT, _UNKNOWN), Action.END_BY_ERROR, unheard, error_doubted),
     _rule(Concern.RUNNING, (_ABSENT, _UNKNOWN, None), Action.UNKNOWN, unheard),
     _rule(Concern.RUNNING, (_ABSENT, _UNKNOWN, None), Action.UNKNOWN, silent_for_long),
+    _rule(Concern.CUT, _FINISHED, Action.COMPLETE_IN_DOUBT, end_not_stored),
     _rule(Concern.CUT, _FINISHED, Action.COMPLETE),
     _rule(Concern.CUT, _STORED_OR_ABSENT, Action.GONE, failed_before, why=_FAILED),
     _rule(Concern.CUT, (_UNFINISHED, _BROKEN_OFF), Action.COMPLETE, finished_before, looks_whole),
@@ -270,12 +300,13 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule(Concern.CUT, (_ABSENT, _UNKNOWN), Action.UNKNOWN, finished_before, why=_HAD_FINISHED),
     _rule(Concern.CUT, None, Action.UNKNOWN, not_kept, why=_NONE_KEPT),
     _rule(Concern.CUT, _UNKNOWN, Action.UNKNOWN, resumed_and_quiet, why=_AMBIGUOUS),
+    _rule(Concern.CUT, _BROKEN_OFF, Action.UNKNOWN, ended_either_way, why=_EITHER),
     _rule(Concern.CUT, _BROKEN_OFF, Action.COMPLETE_IN_DOUBT, nothing_open),
     _rule(Concern.CUT, _BROKEN_OFF, Action.GONE, why=_BROKE),
     _rule(Concern.CUT, _ABSENT, Action.END, never_arrived, left),
     _rule(Concern.CUT, _ABSENT, Action.REFUSE, never_arrived, refused),
     _rule(Concern.CUT, _ABSENT, Action.UNKNOWN, never_arrived, must_not_resend, why=_NOT_STORED),
-    _rule(Concern.CUT, _ABSENT, Action.GONE, never_arrived, posted_again, why=_TWICE),
+    _rule(Concern.CUT, _ABSENT, Action.UNKNOWN, never_arrived, posted_again, why=_TWICE),
     _rule(Concern.CUT, _ABSENT, Action.POST_AGAIN, never_arrived),
     _rule(Concern.CUT, _UNFINISHED, Action.COMPLETE_IN_DOUBT, silent, nothing_open),
     _rule(Concern.CUT, _UNFINISHED, Action.UNKNOWN, silent, post_open),
@@ -286,9 +317,11 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule(Concern.CUT, (_ABSENT, _UNKNOWN, None), Action.UNKNOWN, silent_for_long),
     _rule(Concern.PROOF, _READABLE, Action.END, own_end),
     _rule(Concern.PROOF, _READABLE, Action.DISOWN, foreign_end),
+    _rule(Concern.PROOF, _READABLE, Action.END_IN_DOUBT, unknown_end),
     _rule(Concern.PROOF, None, Action.END, none_kept),
     _rule(Concern.CHECK, (_FINISHED, _BROKEN_OFF, _UNKNOWN), Action.END),
     _rule(Concern.CHECK, _UNFINISHED, Action.END, looks_whole),
+    _rule(Concern.CHECK, (_UNFINISHED, _ABSENT), Action.END, failed),
     _rule(Concern.CHECK, None, Action.END, none_kept),
 )
 """The first rule that fits a reading decides; the documentation's table is made from here."""

@@ -247,7 +247,8 @@ class _EndedSchedule(Schedule):
         if self._facts.post.open and now < self.at:
             return Wait(self.at)
         turn, end = self._facts.turn, self._facts.turn.ended_by
-        if turn.answer_due and isinstance(end, CompleteEvent) and end.message_id:
+        named = isinstance(end, CompleteEvent) and bool(end.message_id)
+        if turn.answer_due and (named or turn.failed):
             # Without the answer, the event may have been another client's.
             turn.answer_due, turn.proof_due = False, True
             return None

@@ -14,7 +14,10 @@ Rule 4  A row looks complete if it has text, and no tool call that needs a furth
         also end with a tool call; without finish reasons, nothing shows whether it did.
 Rule 5  Answers follow their question, but if two turns ran at once, they follow both questions. If
         another turn had not finished when the question was stored, and more than one answer
-        follows, it is unknown which answer belongs to which question.
+        follows, it is unknown which answer belongs to which question. A turn is over once as many
+        turns have ended as were asked for; until then, an end may be that of the other turn.
+Rule 6  If several rows may be the turn, because another client has sent the same text, the turn is
+        the row whose answer its terminal event names, or else the last one, with a doubt.
 """
 
 from __future__ import annotations
@@ -67,6 +70,8 @@ class Verdict:
     """The id of the row with its question."""
     looks_whole: bool = False
     """Whether an unfinished turn may be finished: it has text, and no tool call is open."""
+    has_reasons: bool = True
+    """Whether this server stores finish reasons."""
     nothing_open: bool = False
     """Whether the turn may be over as it stands: there are no finish reasons, which would show its
     end, and all tool calls are finished."""
@@ -79,7 +84,11 @@ class Verdict:
     contested: bool = False
     """Whether another turn was unfinished when the question was stored."""
     mixed: bool = False
-    """Whether some of the answers may belong to the previous turn (rule 5)."""
+    """Whether some of the answers may belong to another turn (rules 5 and 6)."""
+    several: bool = False
+    """Whether another message with the same text may be this one (rule 6)."""
+    either: bool = False
+    """Whether turns that overlap have all ended, in different ways, and each may be this one."""
 
 
 @attrs.frozen(kw_only=True)
@@ -108,6 +117,10 @@ def judge(
     older: bool = False,
     settled: str | None = None,
     others: Collection[str] = (),
+    others_asked: Collection[str] = (),
+    ended_by: str | None = None,
+    by_text: bool = False,
+    unended: bool = False,
 ) -> Verdict:
     """Return the outcome of a turn.
 
@@ -121,10 +134,22 @@ def judge(
       settled: the id of the last row that was stored when no turn was running: empty if there was
         none, None if it is unknown.
       others: ids of answers that are known to be those of other questions.
+      others_asked: ids of user messages that are known to be those of other turns.
+      ended_by: the id of the answer that the turn's terminal event names, if it names one.
+      by_text: whether ``user_message_id`` is that of a row that was found by its text.
+      unended: whether an earlier turn may still be running, whatever was stored after it.
     """
-    at = _find(rows, user_message_id, matches, known, earlier, older)
-    if isinstance(at, TurnOutcome):
-        return Verdict(outcome=at)
+    not_ours = None if known is None else {*known, *others_asked}
+    earlier = list(earlier)
+    found = _find(rows, user_message_id, matches, known, earlier, older, not_ours)
+    if isinstance(found, TurnOutcome):
+        return Verdict(outcome=found)
+    named = question_of(rows, ended_by)
+    at = next((i for i in found if rows[i].id == named), found[-1])
+    if by_text and known is not None:
+        alike = _find(rows, None, matches, known, earlier, older, not_ours)
+        found = found if isinstance(alike, TurnOutcome) else alike
+    several = len(found) > 1 and rows[at].id != named
     following = list(rows[at + 1 :])
     later = next((i for i, row in enumerate(following) if row.role == "user"), None)
     mine = [row for row in following[:later] if row.id not in others]
@@ -133,38 +158,67 @@ def judge(
     finish = answers[-1].finish if answers else None
     has_reasons = not _lacks_finish_reasons(rows, at)
     whole = _looks_whole(mine)
-    contested = _has_open_turn(rows[:at], settled)
+    open_before = _open_turns(rows[:at], "" if unended and settled is None else settled)
+    contested = open_before > 0
     outcome = TurnOutcome.UNFINISHED
-    if finish in _ABORTED:
-        outcome = TurnOutcome.BROKEN_OFF
-    elif finish and finish not in _CONTINUES:
+    overlap = None
+    if finish and finish not in (*_CONTINUES, *_ABORTED):
         outcome = TurnOutcome.FINISHED
     elif later is not None and not has_reasons:
         outcome = TurnOutcome.FINISHED if whole else TurnOutcome.BROKEN_OFF
+    elif finish in _ABORTED and not contested:
+        outcome = TurnOutcome.BROKEN_OFF
+        overlap = _overlap(answers, 2)  # a turn ends only once
+    elif (contested or later is not None) and (overlap := _overlap(rows[at:], open_before)):
+        outcome = overlap[0]
     return Verdict(
         outcome=outcome,
         reply=reply_of(mine, recovered=True, user_message_id=asked),
         user_message_id=asked,
         question=rows[at].id,
-        ended_later=later is not None
-        and any(row.role == "assistant" and _ends_a_turn(row) for row in following[later:]),
+        ended_later=(contested and finish in _ABORTED)
+        or (later is not None and any(map(_ends_a_turn, following[later:]))),
         looks_whole=whole and not has_reasons,
+        has_reasons=has_reasons,
         nothing_open=not has_reasons and _nothing_open(answers),
         growth=weight_of(mine) + 1,
         followed=later is not None,
         contested=contested,
-        mixed=contested and bool(answers) and (settled is not None or _are_several(answers)),
+        mixed=several
+        or overlap is not None
+        or (has_reasons and any(map(_is_open, answers[:-1])))
+        or (contested and bool(answers) and (settled is not None or _are_several(answers))),
+        several=several,
+        either=overlap is not None and overlap[1],
     )
 
 
-def _has_open_turn(rows: Sequence[StoredRow], settled: str | None) -> bool:
-    """Return whether a turn after the settled rows is unfinished; the last one, if none are."""
+def _overlap(rows: Sequence[StoredRow], open_before: int) -> tuple[TurnOutcome, bool] | None:
+    """Return how a turn ended that others overlap, and whether each way is possible (rule 5).
+
+    None as long as not all of these turns have ended.
+
+    Args:
+      rows: the rows from its question on.
+      open_before: how many turns were unfinished when the question was stored.
+    """
+    asked = sum(row.role == "user" for row in rows) + open_before
+    ends = [row.finish for row in rows if row.finish and _ends_a_turn(row)]
+    if len(ends) < asked:
+        return None
+    broken = {finish in _ABORTED for finish in ends}
+    if broken == {False}:
+        return TurnOutcome.FINISHED, False
+    return TurnOutcome.BROKEN_OFF, len(broken) > 1
+
+
+def _open_turns(rows: Sequence[StoredRow], settled: str | None) -> int:
+    """Return how many turns after the settled rows, or of the last ones, are unfinished."""
     if settled is None:
-        return at_work(rows)
+        return max(1, _open_before(rows)) if at_work(rows) else 0
     begin = next((i for i, row in enumerate(rows, 1) if row.id == settled), 0)
     asked = sum(row.role == "user" for row in rows[begin:])
-    ended = sum(row.role == "assistant" and _ends_a_turn(row) for row in rows[begin:])
-    return asked > ended
+    return max(0, asked - sum(map(_ends_a_turn, rows[begin:])))
 
 
 def has_unended(rows: Sequence[StoredRow], question: str | None) -> bool:
@@ -190,6 +244,8 @@ def question_of(rows: Sequence[StoredRow], message_id: str | None) -> str | None
 
 
 def _ends_a_turn(answer: StoredRow) -> bool:
+    if answer.role != "assistant":
+        return False
     if answer.finish:
         return answer.finish not in _CONTINUES
     return bool(answer.text) and not answer.tool_calls
@@ -270,17 +326,19 @@ def _find(
     known: Collection[str] | None,
     earlier: Iterable[PriorTurn],
     older: bool,
-) -> int | TurnOutcome:
+    not_ours: Collection[str] | None,
+) -> list[int] | TurnOutcome:
+    """Return which rows may be the turn's question, of which the last one is the most likely."""
     asked = [i for i, row in enumerate(rows) if row.role == "user"]
     if user_message_id is not None:
         named = [i for i in asked if rows[i].id == user_message_id]
-        return named[0] if named else TurnOutcome.UNKNOWN
+        return named[:1] or TurnOutcome.UNKNOWN
     if known is None:
         return (
             TurnOutcome.UNKNOWN if any(matches(rows[i].text) for i in asked) else TurnOutcome.ABSENT
         )
     first = next((i for i in asked if rows[i].id in known), -1) if older else -1
-    new = [i for i in asked if i > first and rows[i].id not in known]
+    new = [i for i in asked if i > first and rows[i].id not in (not_ours or known)]
     doubtful = 0
     earlier = list(earlier)
     ids = {row.id for row in rows}
@@ -300,5 +358,5 @@ def _find(
             new.remove(found)
     candidates = [i for i in new if matches(rows[i].text)]
     if len(candidates) > doubtful:
-        return candidates[-1]
+        return candidates[doubtful:]
     return TurnOutcome.UNKNOWN if candidates else TurnOutcome.ABSENT

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from trio_mix import events as ev
 from trio_mix._turns._held_events import HeldEvents
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from trio_mix.events import Event
 
     Overlap: TypeAlias = Literal["", "ids", "guess"]
+    Elsewhere: TypeAlias = Literal["", "other", "lost"]
 
 __all__ = ["TRANSITIONS", "Input", "Owner", "Phase", "Turn", "plain", "same_text"]
 
@@ -111,6 +113,8 @@ class Owner:
     """How ready it is for a new round: it is speaking (0), has called a tool (1), has begun or its
     tool has run (2)."""
     over: bool = False
+    ended: bool = False
+    """Whether its end has come on this stream."""
     active: bool = False
     """Whether an event of it has come since the last turn of ours was over."""
 
@@ -134,14 +138,28 @@ class Turn:
     """Whether a ``complete`` does not end it: the stored messages have to show whose it is."""
     overlap: Overlap = ""
     """Whether another turn of the session ran meanwhile, and how its events were distinguished."""
+    twin: bool = False
+    """Whether another message with its text was sent meanwhile, of which it may be the turn."""
     user_message_id: str | None = None
+    by_text: bool = False
+    """Whether that is the id of a stored message that has its text."""
     ended_by: Event | None = None
     events: int = 0
     owner: Owner = attrs.field(factory=Owner)
     held: HeldEvents = attrs.field(factory=HeldEvents)
     """Events that may be its own."""
+    unheard: bool = False
+    """Whether no event that names it has come since a connection was lost, unless all that was
+    missed is replayed."""
     cut: bool = False
     """Whether what binds it may have been lost with a connection."""
+    accepted: bool = False
+    """Whether the server has answered the POST with a success."""
+    elsewhere: Elsewhere = ""
+    """Why no event of this connection is its own, on servers whose streams run the messages: the
+    stream that runs it is another one, or was lost."""
+    behind: bool = False
+    """Whether such a stream has to end another client's turn before it runs this one."""
     cancelling: bool = False
     """Whether a request to cancel it was sent, or is being sent."""
     ticket: Ticket | None = None
@@ -162,6 +180,11 @@ class Turn:
     def over(self) -> bool:
         """Whether nothing more is due."""
         return self.phase is _OVER
+
+    @property
+    def failed(self) -> bool:
+        """Whether its terminal event was an error."""
+        return isinstance(self.ended_by, ev.ErrorEvent | ev.RateLimitEvent)
 
     @property
     def heard(self) -> int:

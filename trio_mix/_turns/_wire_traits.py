@@ -34,6 +34,14 @@ class WireTraits:
     proof: bool = False
     """Whether only the stored messages show whose a ``complete`` is (pipeline servers)."""
 
+    @property
+    def streams_run(self) -> bool:
+        """Whether each stream runs the messages that are sent while it is open (pipeline servers).
+
+        As long as no event has come, an async server may be taken for one.
+        """
+        return self.answers is False and not self.ids
+
     def update(self, known: WireTraits) -> None:
         """Take over what the client knows of the server; what events have shown is kept."""
         self.ids = self.ids or known.ids
