@@ -10,6 +10,7 @@ Rule 4  If the log cannot be written, the same events are tried again: nothing i
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
@@ -75,13 +76,20 @@ class Appender:
       lease: the lease.
       ring: receives what is stored.
       listeners: called when the ring has new events.
+      interval: seconds from one append to the next. What comes meanwhile is in that one: if it were
+        gathered by the log instead, it would wait for the append under way, and then again.
 
     Attributes:
       failing: the error of the last append, while it is tried again.
     """
 
     def __init__(
-        self, lease: Lease, ring: Ring, listeners: Mapping[object, Callable[[], None]]
+        self,
+        lease: Lease,
+        ring: Ring,
+        listeners: Mapping[object, Callable[[], None]],
+        *,
+        interval: float = 0.0,
     ) -> None:
         self.failing: LogError | None = None
         self._listeners = listeners
@@ -93,6 +101,8 @@ class Appender:
         self._work = trio.Event()
         self._room: trio.Event | None = None
         self._ended = False
+        self._interval = interval
+        self._next = -math.inf
 
     @property
     def newest(self) -> int:
@@ -145,8 +155,11 @@ class Appender:
                 if not self._groups:
                     self._work = trio.Event()
                     await self._work.wait()
+                if self._next > trio.current_time():
+                    await trio.sleep_until(self._next)
                 groups = self._next_groups()
                 await self._append(groups)
+                self._next = trio.current_time() + self._interval
                 self._pass_on(groups)
         finally:
             self._ended = True

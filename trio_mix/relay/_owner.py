@@ -93,7 +93,9 @@ class SessionOwner:
         self._stop = trio.Event()
         self._reason: str | None = None
         self._accepted = trio.Event()
-        self.appender: Appender = Appender(lease, ring, listeners)
+        self.appender: Appender = Appender(
+            lease, ring, listeners, interval=settings.append_interval
+        )
         pipeline, newest = generation.startswith("pipeline"), generation in ("async", "")
         self.events: SessionEvents = SessionEvents(
             new_turn_id,

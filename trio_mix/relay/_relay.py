@@ -31,6 +31,7 @@ from trio_mix.relay._hub import Hub, HubSettings
 from trio_mix.relay._page import Page
 from trio_mix.relay._passthrough import Upstream
 from trio_mix.relay._routes import Routes
+from trio_mix.relay._sqlite import SqliteLog
 from trio_mix.relay._sse import Streams
 from trio_mix.relay._ws import Sockets
 
@@ -128,7 +129,12 @@ class Relay:
         self._mix = Mix(
             upstream, headers={**(headers or {}), "Mix-Relay-Upstream": "1"}, network=network
         )
-        settings = HubSettings(queue_max=queue_max, ring=ring, idle_close=idle_close)
+        settings = HubSettings(
+            queue_max=queue_max,
+            ring=ring,
+            idle_close=idle_close,
+            append_interval=log.commit_interval if isinstance(log, SqliteLog) else 0.0,
+        )
         self._hub = Hub(self._mix, log, settings)
         self._streams = Streams(heartbeat=heartbeat, stall_timeout=stall_timeout)
         self._sockets = Sockets(self._hub, self._streams.rooms, heartbeat=heartbeat)

@@ -21,5 +21,7 @@ class HubSettings:
     """How long a session stays open without consumers and turns."""
     answer_wait: float = 2.0
     """How long the server's answer to a message is awaited, if no other is queued."""
+    append_interval: float = 0.0
+    """Seconds from one append of a session to the next, while events arrive."""
     settle_timeout: float = 60.0
     """`open_stream(settle_timeout=...)` of the upstream streams."""

@@ -52,6 +52,9 @@ class SqliteLog:
         power cut does not either, at the price of waiting for the disk with each commit.
       retention: how much is kept.
 
+    Attributes:
+      commit_interval: the argument.
+
     Raises:
       ConfigurationError: an argument is invalid.
     """
@@ -73,7 +76,7 @@ class SqliteLog:
             raise ConfigurationError(
                 f"SqliteLog(commit_interval={commit_interval!r}): it is between 0 and 1 second."
             )
-        self._interval = commit_interval
+        self.commit_interval: float = commit_interval
         self._synchronous = synchronous
         self._retention = Retention() if retention is None else retention
         self._lock: FileLock | None = None
@@ -109,7 +112,7 @@ class SqliteLog:
             self._writer = Writer(
                 connection,
                 self._path,
-                interval=self._interval,
+                interval=self.commit_interval,
                 retention=self._retention,
                 now=self.now,
                 sizes=sizes,
