@@ -13,6 +13,7 @@ from trio_mix.relay._grants import VERBS, Auth, new_token
 from trio_mix.testing import (
     AskPermission,
     FaultProxy,
+    Hang,
     MixServer,
     Notify,
     Say,
@@ -411,3 +412,38 @@ async def test_earlier_messages_are_loaded_from_the_server_also_from_the_oldest(
                 await tab.until_text("A new answer.", ".turns")
                 assert "new" in await tab.text(".turns .you")
                 assert await tab.count(".turn") == 3
+
+
+async def test_every_generation_of_servers_and_a_reload_shows_the_same_again(
+    chromium_program: str, tmp_path: Path
+) -> None:
+    for api in ("async", "blocking", "pipeline", "pipeline-oldest"):
+        async with MixServer(api) as server:
+            ask = AskPermission("bash", params={"command": "ls"}, then=[Say("Allowed.")])
+            server.script("go", Turn(Think("Hm."), Say("May I? "), ask))
+            server.script("long", Turn(Say("Working."), Hang()))
+            session_id = server.create_session(title="Ours")
+            folder = tmp_path / api
+            folder.mkdir()
+            async with (
+                serve_page(server, folder) as url,
+                open_page(chromium_program, f"{url}{PAGE}#session={session_id}") as [tab],
+            ):
+                await tab.until("document.querySelector('.pane .badge:not(.opening)')")
+                await tab.say("go")
+                await tab.answer("allow")
+                await tab.until_text("Allowed.", ".reply")
+                await tab.until("document.querySelector('.stop[hidden]')")
+                await tab.say("long")
+                await tab.until("document.querySelector('.stop:not([hidden])')")
+                await tab.click(".stop")
+                await tab.until("document.querySelector('.stop[hidden]')")
+                before = await tab.text(".log")
+                assert before.index("go") < before.index("Allowed.") < before.index("long")
+                await tab.reload()
+                await tab.until("document.querySelectorAll('.turn').length == 2")
+                await tab.until("document.querySelector('.pane .badge:not(.opening)')")
+                await tab.until("!document.querySelector('.prompt')")
+                after = await tab.text(".log")
+                for text in ("go", "Allowed.", "long", "Allowed: bash"):
+                    assert text in after, api

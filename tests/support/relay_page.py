@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -127,6 +127,21 @@ class PageTab:
             deviceScaleFactor=1,
             mobile=width < 500,
         )
+
+    async def reload(self) -> None:
+        """Load the page again."""
+        await self.value("window.before = true")
+        await self.tab.command("Page.reload")
+        with trio.fail_after(30):
+            while await self._is_old():
+                await trio.lowlevel.checkpoint()
+
+    async def _is_old(self) -> bool:
+        """Return whether the page is not loaded again yet; it cannot be asked in between."""
+        ready = "window.before || document.readyState != 'complete'"
+        with suppress(AssertionError):
+            return bool(await self.tab.value_of(ready))
+        return True
 
     async def open(self, session_id: str) -> None:
         """Open a session from the list, in place of the others."""

@@ -38,9 +38,9 @@ function value(name, given) {
   );
 }
 
-function outcome({ granted, by }, tool) {
-  const who = by ? plain(by, 80) : "another client";
-  return `${granted ? "Allowed" : "Denied"} by ${who}: ${plain(tool, 80)}`;
+function outcome({ granted, by }, tool, otherwise = "") {
+  const who = by ? plain(by, 80) : otherwise;
+  return `${granted ? "Allowed" : "Denied"}${who && ` by ${who}`}: ${plain(tool, 80)}`;
 }
 
 class Prompt {
@@ -117,7 +117,7 @@ class Permission extends Prompt {
 
   settled(data) {
     if (this.answered && this.choice === data.granted) this.mine();
-    else this.dock.close(this, outcome(data, this.data.toolName));
+    else this.dock.close(this, outcome(data, this.data.toolName, "another client"));
   }
 }
 
