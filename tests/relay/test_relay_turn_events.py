@@ -200,6 +200,18 @@ def test_a_turn_whose_beginning_was_deleted_is_completed_where_its_rest_is_found
         assert outline(plain(script.frames[:stored]) + drafts) == whole
 
 
+def test_without_stored_messages_the_last_message_follows_the_tool_calls() -> None:
+    """The log has no more than a tool call of the turn, whose beginning was deleted."""
+    events = session_events()
+    call = frame("tool_use_start", id="c", name="bash")
+    events.begin("t", [call], cut=True, tail=True)
+    called = {"id": "c", "name": "bash", "input": "{}", "finished": True}
+    reply = Outcome(kind="complete", text="Look. Done.", final_text="Done.", tool_calls=(called,))
+    drafts = events.settle(reply, [])
+    contents = [json.loads(draft.data)["content"] for draft in drafts if draft.event == "content"]
+    assert contents == ["Done."]
+
+
 def test_of_a_very_long_turn_the_end_is_compared_with_what_is_stored(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from trio_mix.relay._records import Outcome
 
-__all__ = ["CallSeen", "Round", "WireStyle", "bridge", "flat_round", "joined", "overlap"]
+__all__ = ["CallSeen", "Round", "WireStyle", "bridge", "joined", "overlap", "rounds_of"]
 
 _SHORTEST_OVERLAP: Final = 16
 """Characters that must agree before events are released in the middle of a turn."""
@@ -235,8 +235,11 @@ def _data(name: str, fields: Mapping[str, object], message_id: str | None, style
     return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
 
 
-def flat_round(outcome: Outcome) -> Round:
-    """Return a reply as one round, where its stored messages could not be read."""
+def rounds_of(outcome: Outcome) -> list[Round]:
+    """Return a reply as rounds, where its stored messages could not be read.
+
+    Its tool calls are put before the last assistant message: no more is known of their place.
+    """
     calls = [
         ToolCall(
             tool_call_id=str(call["id"]),
@@ -246,4 +249,8 @@ def flat_round(outcome: Outcome) -> Round:
         )
         for call in outcome.tool_calls
     ]
-    return Round(message_id=outcome.message_id, text=outcome.text, calls=calls)
+    last = Round(message_id=outcome.message_id, text=outcome.final_text)
+    if not (calls and outcome.text.endswith(outcome.final_text)):
+        return [Round(message_id=outcome.message_id, text=outcome.text, calls=calls)]
+    before = outcome.text[: len(outcome.text) - len(outcome.final_text)]
+    return [Round(text=before, calls=calls), last]

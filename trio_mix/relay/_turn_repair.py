@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from trio_mix._wire._events import decode_event
-from trio_mix.relay._bridge import bridge, flat_round, joined, overlap
+from trio_mix.relay._bridge import bridge, joined, overlap, rounds_of
 from trio_mix.relay._outbox import Draft
 from trio_mix.relay._records import Audience
 from trio_mix.relay._turn_progress import Seen
@@ -81,7 +81,7 @@ def completed(
     held = _seen_in_held(turn)
     passed_on = turn.passed_on()
     if outcome.kind == "complete" and not rounds:
-        rounds = [flat_round(outcome)]
+        rounds = rounds_of(outcome)
     found = None
     if rounds:
         found = bridge(
