@@ -8,7 +8,7 @@ import trio
 
 from trio_mix.relay._problem import Problem
 from trio_mix.relay._ws_messages import PROTOCOL, session_message
-from trio_mix.relay._ws_socket import Socket
+from trio_mix.relay._ws_socket import Handshake, Socket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -64,18 +64,19 @@ class Sockets:
           Problem: the request is refused.
         """
         await exchange.read_body(0)
-        request = _request(exchange.head.headers) + exchange.early_bytes()
+        request, early = _request(exchange.head.headers), exchange.early_bytes()
         headers = [
             (name.lower().encode("ascii"), value.encode("latin-1"))
             for name, value in exchange.added_headers
         ]
+        handshake = [Handshake(request, early, headers)]
         socket = Socket(self._hub, self._rooms, authorize, grant)
 
         async def serve(connection: ServerConnection) -> None:
             self._sockets[socket] = None
             self.opened += 1
             try:
-                await socket.serve(connection, request, headers)
+                await socket.serve(connection, handshake.pop())
             finally:
                 del self._sockets[socket]
 

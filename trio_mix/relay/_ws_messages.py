@@ -34,12 +34,14 @@ __all__ = [
     "Subscribe",
     "Unsubscribe",
     "accepted_message",
+    "close_frame",
     "closed_message",
     "decode_command",
     "events_message",
     "gap_fields",
     "refused_message",
     "session_message",
+    "short_reason",
     "subscribed_message",
     "text_frame",
 ]
@@ -49,6 +51,7 @@ PROTOCOL: Final = "mix.relay.v1"
 
 _SHORT: Final = 125
 _MEDIUM: Final = 2**16
+_REASON: Final = 120
 
 _Id: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
 _Key: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"\A[ -~]{1,255}\Z")]
@@ -136,6 +139,17 @@ def text_frame(payload: bytes) -> bytes:
     if size < _MEDIUM:
         return b"\x81\x7e%b%b" % (struct.pack("!H", size), payload)
     return b"\x81\x7f%b%b" % (struct.pack("!Q", size), payload)
+
+
+def short_reason(reason: str) -> str:
+    """Return what of a reason fits into the frame that closes a WebSocket."""
+    return reason.encode()[:_REASON].decode("utf-8", "ignore")
+
+
+def close_frame(code: int, reason: str) -> bytes:
+    """Return the frame of a server that closes a WebSocket (RFC 6455, section 5.5.1)."""
+    payload = struct.pack("!H", code) + short_reason(reason).encode()
+    return b"\x88%c%b" % (len(payload), payload)
 
 
 def _frame(type_: str, fields: Mapping[str, object]) -> bytes:

@@ -7,6 +7,8 @@ Rules (tests cite the numbers):
 2. Nothing follows the frame that closes the WebSocket.
 3. A connection that takes no byte for ``stall_timeout`` seconds is reset.
 4. What arrives between two messages is bounded: also fragments without content use memory.
+5. What a client sends before its request is answered is received after it: trio-websocket would
+   leave it in its parser until more arrives.
 """
 
 from __future__ import annotations
@@ -62,6 +64,11 @@ class FrameOutput:
         self._rest = memoryview(b"")
         self._lock = trio.StrictFIFOLock()
         self._closing = False
+
+    @property
+    def closing(self) -> bool:
+        """Whether the frame that closes the WebSocket was begun."""
+        return self._closing
 
     @property
     def rest(self) -> bool:
@@ -124,7 +131,8 @@ class WebSocketStream(trio.abc.Stream):
     Args:
       connection: the connection, which is not closed with the stream.
       output: sends the frames.
-      early: the request, and what the client sent after it.
+      request: the request.
+      early: what the client sent after it.
       limit: how many bytes may arrive until `begin_message` is called again (rule 4).
       on_flood: called when more arrive.
     """
@@ -133,17 +141,26 @@ class WebSocketStream(trio.abc.Stream):
         self,
         connection: ServerConnection,
         output: FrameOutput,
+        request: bytes,
         early: bytes,
         limit: int,
         on_flood: Callable[[], None],
     ) -> None:
         self._connection = connection
         self._output = output
+        self._request = request
         self._early = early
+        self._accepted: trio.Event | None = trio.Event()
         self._limit = limit
         self._received = 0
         self._on_flood = on_flood
         self._closed = False
+
+    def accepted(self) -> None:
+        """Receive frames: the request was answered (rule 5)."""
+        if self._accepted is not None:
+            self._accepted.set()
+            self._accepted = None
 
     def begin_message(self) -> None:
         """Count the bytes of the next message from here on."""
@@ -162,6 +179,12 @@ class WebSocketStream(trio.abc.Stream):
         if self._closed:
             await trio.lowlevel.checkpoint()
             raise trio.ClosedResourceError(_CLOSED)
+        if self._request:
+            await trio.lowlevel.checkpoint()
+            data, self._request = self._request, b""
+            return data
+        if self._accepted is not None:
+            await self._accepted.wait()
         if self._early:
             await trio.lowlevel.checkpoint()
             data, self._early = self._early, b""

@@ -18,6 +18,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final, final
 
+import attrs
 import trio
 from trio_websocket import ConnectionClosed, wrap_server_stream
 from wsproto.utilities import ProtocolError
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from trio_mix.relay._hub import Hub
     from trio_mix.relay._ws_commands import Carried
 
-__all__ = ["MAX_SUBSCRIPTIONS", "Socket"]
+__all__ = ["MAX_SUBSCRIPTIONS", "Handshake", "Socket"]
 
 _log = get_logger("trio_mix.relay")
 
@@ -52,11 +53,21 @@ _MAX_PART: Final = MAX_MESSAGE * 2
 """How many bytes may arrive without a message being complete."""
 _MAX_RUNNING: Final = 32
 """How many commands are carried out at once."""
-_READ: Final = 16 * 1024
+_READ: Final = 8 * 1024
 _CLEANUP: Final = 2.0
 _DISCARDED: Final = 16 * 2**20
-_REASON: Final = 120
-"""The bytes of the reason in a frame that closes a socket; the protocol allows 123."""
+
+
+@attrs.frozen
+class Handshake:
+    """The request for a WebSocket."""
+
+    request: bytes = attrs.field(repr=False)
+    """The request, as trio-websocket reads it."""
+    early: bytes = attrs.field(repr=False)
+    """What the client sent after it."""
+    headers: list[tuple[bytes, bytes]]
+    """Further headers of the response."""
 
 
 @final
@@ -113,17 +124,25 @@ class Socket:
     # -- life ---------------------------------------------------------------------------------
 
     async def serve(  # noqa: ASYNC910 - serving waits
-        self, connection: ServerConnection, request: bytes, headers: list[tuple[bytes, bytes]]
+        self,
+        connection: ServerConnection,
+        handshake: Handshake,
     ) -> None:
         """Serve until either side closes the socket.
 
         Args:
           connection: the connection.
-          request: the request for the WebSocket, and what the client sent after it.
-          headers: further headers of the response.
+          handshake: the request, and how it is answered.
         """
         output = FrameOutput(connection, self._rooms.stall_timeout)
-        stream = WebSocketStream(connection, output, request, _MAX_PART, self._flooded)
+        stream = WebSocketStream(
+            connection,
+            output,
+            handshake.request,
+            handshake.early,
+            _MAX_PART,
+            self._flooded,
+        )
         try:
             async with trio.open_nursery() as self._nursery:
                 asked = await wrap_server_stream(
@@ -133,14 +152,20 @@ class Socket:
                     max_message_size=MAX_MESSAGE,
                     receive_buffer_size=_READ,
                 )
-                socket = await asked.accept(subprotocol=messages.PROTOCOL, extra_headers=headers)
-                del asked, request, headers
+                socket = await asked.accept(
+                    subprotocol=messages.PROTOCOL, extra_headers=handshake.headers
+                )
+                stream.accepted()
+                del asked, handshake
                 self._sender = SocketSender(self._nursery, output, self.close, self._wake)
                 await self._receive(socket, stream)
-                await self._close(socket, connection)
+                await self._close(socket, output)
                 self._nursery.cancel_scope.cancel(reason="the WebSocket is closed")
         except* ProtocolError as errors:  # of trio-websocket, for what it is sent while it closes
             _log.debug("a WebSocket was closed: %r", errors.exceptions)
+        else:
+            if output.closing:
+                await _discard(connection)
         finally:
             self._rooms.stalled += output.stalled
             self._sender = None
@@ -181,21 +206,20 @@ class Socket:
     def _flooded(self) -> None:
         self.close(1009, f"more than {_MAX_PART} bytes without a whole message")
 
-    async def _close(self, socket: WebSocketConnection, connection: ServerConnection) -> None:
-        """Close the socket, and let the client receive the reason."""
+    async def _close(self, socket: WebSocketConnection, output: FrameOutput) -> None:
+        """Close the socket; also after what trio-websocket closes without sending a code."""
         await trio.lowlevel.checkpoint()
         code, reason = self._closing or (1000, "")
         if code == BROKEN:
             return
         if socket.closed is None:
             with trio.move_on_after(_CLEANUP):
-                reason = reason.encode()[:_REASON].decode("utf-8", "ignore")
+                reason = messages.short_reason(reason)
                 await socket.aclose(code, reason)
-        else:
-            size = 0  # closing at once could reset the reason away
-            with trio.move_on_after(_CLEANUP):  # noqa: ASYNC912 - receiving waits
-                while size < _DISCARDED and (data := await connection.receive_some(_READ)):
-                    size += len(data)
+        elif socket.closed.code != BROKEN and not output.closing:
+            with trio.move_on_after(_CLEANUP):
+                frame = messages.close_frame(socket.closed.code, socket.closed.reason or "")
+                await output.send_all(frame)
 
     # -- commands -----------------------------------------------------------------------------
 
@@ -315,3 +339,11 @@ class Socket:
             self._nursery.start_soon(subscription.end, 503, reason)
         else:
             self.close(1012, reason)
+
+
+async def _discard(connection: ServerConnection) -> None:  # noqa: ASYNC910 - receiving waits
+    """Read for a moment what the client sends: closing at once could reset the reason away."""
+    size = 0
+    with trio.move_on_after(_CLEANUP):  # noqa: ASYNC912 - receiving waits
+        while size < _DISCARDED and (data := await connection.receive_some(_READ)):
+            size += len(data)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final, final
 
 import trio
@@ -15,12 +14,17 @@ from trio_mix.relay._pump import Sink
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
+    from typing import TypeAlias
 
     from trio_mix.relay._consumer import Room, Rooms
     from trio_mix.relay._feed import SessionFeed
     from trio_mix.relay._grants import Grant
     from trio_mix.relay._hub import Hub
+    from trio_mix.relay._records import Start, StartFrom
     from trio_mix.relay._ws_sender import SocketSender
+
+    _Session: TypeAlias = AbstractAsyncContextManager[SessionFeed]
 
 __all__ = ["Subscription"]
 
@@ -47,8 +51,8 @@ class Subscription:
         "_room",
         "_rooms",
         "_sender",
+        "_session",
         "_sink",
-        "_stack",
         "_subscriptions",
         "feed",
         "grant",
@@ -74,18 +78,22 @@ class Subscription:
         self._rooms = rooms
         self._on_drain = on_drain
         subscriptions[session_id] = self
-        self._stack: AsyncExitStack | None = None
+        self._session: _Session | None = None
         self._room: Room | None = None
         self._sink: Sink | None = None
-        self._opening = trio.CancelScope()
+        self._opening: trio.CancelScope | None = None
 
     # -- life ---------------------------------------------------------------------------------
 
     def renew(self) -> trio.CancelScope:
         """Return the scope for `open`; what is opened now is cancelled."""
-        self._opening.cancel(reason="the client has subscribed again")
+        self._cancel_opening("the client has subscribed again")
         self._opening = trio.CancelScope()
         return self._opening
+
+    def _cancel_opening(self, reason: str) -> None:
+        if self._opening is not None:
+            self._opening.cancel(reason=reason)
 
     async def open(self, hub: Hub, command: messages.Subscribe) -> None:
         """Begin at the position of a command, and answer it.
@@ -98,17 +106,12 @@ class Subscription:
         """
         after = None if command.after is None else str(command.after)
         try:
-            async with AsyncExitStack() as stack:
-                if self._stack is None:
-                    feed = await stack.enter_async_context(hub.session(self.session_id))
-                else:
-                    feed = self.feed
-                start = await feed.start(last_event_id=after, from_=command.start)
-                if self._stack is None:
-                    self.feed, self._stack = feed, stack.pop_all()
+            session, feed, start = await self._start(hub, after, command.start)
         except RelayError as error:
             await self.end(error.status, str(error))
             return
+        self._opening = None
+        self._session, self.feed = session, feed
         if self._room is None:
             self._room = self._rooms.enter(self)
         self._discard()
@@ -121,6 +124,24 @@ class Subscription:
             self._sender.send(messages.events_message(self.session_id, requests))
         self.wake()
 
+    async def _start(
+        self, hub: Hub, after: str | None, from_: StartFrom
+    ) -> tuple[_Session, SessionFeed, Start]:
+        """Open the session, unless it is open, and find the position."""
+        session = self._session
+        if session is None:
+            session = hub.session(self.session_id)
+            feed = await session.__aenter__()
+        else:
+            feed = self.feed
+        try:
+            start = await feed.start(last_event_id=after, from_=from_)
+        except BaseException:
+            if session is not self._session:
+                await session.__aexit__(None, None, None)
+            raise
+        return session, feed, start
+
     async def end(self, status: int, reason: str) -> None:
         """End the subscription, and report why; see `closed_message`."""
         if await self.leave():
@@ -128,15 +149,15 @@ class Subscription:
 
     async def leave(self) -> bool:
         """End the subscription; return whether it had not ended before."""
-        self._opening.cancel(reason="the subscription has ended")
+        self._cancel_opening("the subscription has ended")
         self._discard()
         room, self._room = self._room, None
         if room is not None:
             self._rooms.leave(self, room)
-        stack, self._stack = self._stack, None
-        if stack is not None:
+        session, self._session = self._session, None
+        if session is not None:
             with trio.CancelScope(shield=True):
-                await stack.aclose()
+                await session.__aexit__(None, None, None)
         await trio.lowlevel.cancel_shielded_checkpoint()
         self._sender.forget(self._advance)
         known = self._subscriptions.get(self.session_id) is self
@@ -177,7 +198,7 @@ class Subscription:
         if sink is None or room is None:
             await trio.lowlevel.checkpoint()
             return False
-        feed, output = self.feed, self._sender.output
+        feed, output = room.feed, self._sender.output
         if sink.position >= feed.newest:
             await trio.lowlevel.checkpoint()
             if self._sink is not sink or sink.position < feed.newest:
