@@ -203,13 +203,25 @@ def chat(
     )
 
 
-def watch(session: SessionId, /, *, jsonl: JsonlOption = False, common: Common = NO_COMMON) -> int:
-    """Print every event of a session as it happens, until Ctrl-C.
+def watch(
+    session: SessionId,
+    /,
+    *more: str,
+    jsonl: JsonlOption = False,
+    common: Common = NO_COMMON,
+) -> int:
+    """Print every event of sessions as it happens, until Ctrl-C.
+
+    With several sessions, each line begins with the session's id; with --jsonl, an event has it
+    under "session".
 
     Pipeline servers (API up to 0.6.9) run a message once for each open stream: do not use this
     command on such a server while another client is sending messages.
+
+    Args:
+      more: More session ids.
     """
-    return run_async(common, _watch.watch, common.connection(), session, jsonl=jsonl)
+    return run_async(common, _watch.watch, common.connection(), (session, *more), jsonl=jsonl)
 
 
 def browser(
@@ -304,6 +316,7 @@ _COMMANDS = (
         watch,
         examples(
             'trio-mix watch "$ID"',
+            'trio-mix watch "$ID" "$OTHER"',
             'trio-mix watch "$ID" --jsonl | jq -r "select(.event == \\"content\\").content"',
         ),
     ),

@@ -6,6 +6,7 @@ from pathlib import Path  # noqa: TC003  # cyclopts reads the annotations
 from typing import TYPE_CHECKING, Annotated, get_args
 
 from cyclopts import App, Parameter
+from cyclopts.validators import Number
 
 from trio_mix.cli._errors import CommandUsageError
 from trio_mix.cli._options import (
@@ -19,7 +20,8 @@ from trio_mix.cli._options import (
     flag,
 )
 from trio_mix.cli._run import run_async
-from trio_mix.cli.commands import _auth, _files, _sessions, _tools
+from trio_mix.cli._transcripts import TranscriptFormat  # noqa: TC001  # cyclopts reads it
+from trio_mix.cli.commands import _api, _auth, _files, _search, _sessions, _tools
 from trio_mix.models import KeyProvider  # cyclopts reads the annotations
 
 if TYPE_CHECKING:
@@ -35,6 +37,53 @@ def add_resource_commands(app: App) -> None:
     """Add the groups of commands to the program."""
     for group in (_sessions_app(), _files_app(), _tools_app(), _auth_app()):
         app.command(group)
+    add(app, api, group=RESOURCES, epilogue=_API_EXAMPLES)
+
+
+def api(
+    method: str,
+    path: str,
+    /,
+    *,
+    param: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = (),
+    field: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = (),
+    data: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
+    paginate: Annotated[
+        bool, flag("Get all pages of a list with limit and offset, one row per line.")
+    ] = False,
+    include: Annotated[bool, flag("Print status and headers on stderr.")] = False,
+    common: Common = NO_COMMON,
+) -> int:
+    """Make any request of the API, and print the body of the response.
+
+    JSON is formatted. It is made with the headers of the profile and of --header. An error of the
+    server is one line on stderr.
+
+    Args:
+      method: GET, POST, PATCH, PUT or DELETE.
+      path: The path, percent-encoded, such as /api/sessions.
+      param: A parameter of the query, as NAME=VALUE; can be repeated.
+      field: A member of the JSON body, as NAME=VALUE; the value is JSON, or else text. Can be
+        repeated.
+      data: The JSON body; "-" reads it from stdin.
+    """
+    request = _api.ApiRequest(
+        method=method,
+        path=path,
+        params=tuple(param),
+        fields=tuple(field),
+        data=data,
+        paginate=paginate,
+        include=include,
+    )
+    return run_async(common, _api.api, common.connection(), request)
+
+
+_API_EXAMPLES = examples(
+    "trio-mix api GET /api/sessions --param includeSubagents=true",
+    "trio-mix api POST /api/sessions --field title=Try --field browserMode=local-browser-service",
+    "trio-mix api GET /api/messages/history --paginate | jq -r .userInput",
+)
 
 
 def _group(name: str, help_text: str, epilogue: str, **commands: Callable[..., int]) -> App:
@@ -69,6 +118,74 @@ def _sessions_app() -> App:
         """Cancel the message that is running in a session."""
         return run_async(common, _sessions.cancel, common.connection(), session)
 
+    def export(
+        session: SessionId,
+        /,
+        *,
+        to: Path | None = None,
+        form: Annotated[TranscriptFormat | None, Parameter(name="--format")] = None,
+        common: Common = NO_COMMON,
+    ) -> int:
+        """Write a session as Markdown, or as the JSON of the server.
+
+        Args:
+          to: A new file; by default stdout.
+          form: The format; by default JSON if the name of the file ends in .json, else Markdown.
+        """
+        return run_async(common, _sessions.export, common.connection(), session, form, to)
+
+    def fork(
+        session: SessionId,
+        /,
+        *,
+        messages: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
+        title: str | None = None,
+        jsonl: JsonlOption = False,
+        common: Common = NO_COMMON,
+    ) -> int:
+        """Create a session that begins with the messages of another (API up to 0.6.9).
+
+        Prints the id of the new session.
+
+        Args:
+          messages: How many of its stored messages to copy; by default all.
+          title: The title; by default that of the session.
+        """
+        server = common.connection()
+        return run_async(
+            common, _sessions.fork_session, server, session, messages, title, jsonl=jsonl
+        )
+
+    def rewind(
+        session: SessionId,
+        /,
+        *,
+        turns: Annotated[int, Parameter(validator=Number(gte=1))] = 1,
+        common: Common = NO_COMMON,
+    ) -> int:
+        """Delete the last messages of a session, with the replies to them (API from 0.6.9).
+
+        Args:
+          turns: How many messages that you sent.
+        """
+        return run_async(common, _sessions.rewind_session, common.connection(), session, turns)
+
+    def search(
+        text: Annotated[str, Parameter(allow_leading_hyphen=True)],
+        /,
+        *,
+        limit: Annotated[int, Parameter(validator=Number(gte=1))] = 50,
+        jsonl: JsonlOption = False,
+        common: Common = NO_COMMON,
+    ) -> int:
+        """Find a text in the titles and messages of all sessions, the newest first.
+
+        Args:
+          text: The text; case makes no difference.
+          limit: The number of places to show.
+        """
+        return run_async(common, _search.search, common.connection(), text, limit, jsonl=jsonl)
+
     def delete(session: SessionId, /, *more: str, common: Common = NO_COMMON) -> int:
         """Delete sessions.
 
@@ -79,16 +196,24 @@ def _sessions_app() -> App:
 
     return _group(
         "sessions",
-        "List, create, show, cancel and delete sessions.",
+        "List, create, show, search, export, copy, rewind, cancel and delete sessions.",
         examples(
             "trio-mix sessions list",
             'ID=$(trio-mix sessions create "A try")',
             'trio-mix sessions show "$ID" --jsonl | jq .assistant_response',
+            'trio-mix sessions search "parser"',
+            'trio-mix sessions export "$ID" --to talk.md',
+            'trio-mix sessions rewind "$ID" --turns 2',
+            'COPY=$(trio-mix sessions fork "$ID")',
             'trio-mix sessions delete "$ID"',
         ),
         list=list_,
         create=create,
         show=show,
+        search=search,
+        export=export,
+        fork=fork,
+        rewind=rewind,
         cancel=cancel,
         delete=delete,
     )

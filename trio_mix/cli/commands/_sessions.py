@@ -1,4 +1,4 @@
-"""``sessions``: list, create, show, cancel and delete the server's sessions."""
+"""``sessions``: list, create, show, export, copy, rewind, cancel and delete sessions."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ from typing import TYPE_CHECKING
 
 from trio_mix.cli._client import open_client
 from trio_mix.cli._errors import OK
+from trio_mix.cli._rewinding import fork, rewind
+from trio_mix.cli._transcripts import export_text, format_of, write_new
 from trio_mix.cli.ui._json import print_record
 from trio_mix.cli.ui._tables import show_records
 from trio_mix.cli.ui._text import clean, excerpt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from trio_mix.cli._client import Connection
+    from trio_mix.cli._transcripts import TranscriptFormat
     from trio_mix.models import BackendMessage, SessionData
 
 _COLUMNS = ("id", "created", "messages", "title")
@@ -64,6 +68,46 @@ async def cancel(server: Connection, session_id: str) -> int:
     async with open_client(server) as mix:
         await mix.messages.cancel_processing(id=session_id)
     print(f"cancelled session {clean(session_id)}", flush=True)
+    return OK
+
+
+async def export(
+    server: Connection, session_id: str, form: TranscriptFormat | None, to: Path | None
+) -> int:
+    """Write a session to a new file, or to stdout.
+
+    Raises:
+      CommandUsageError: the file exists.
+    """
+    chosen = form or ("markdown" if to is None else format_of(to))
+    async with open_client(server) as mix:
+        text = await export_text(mix, session_id, chosen)
+    if to is None:
+        print(text, end="", flush=True)
+    else:
+        write_new(to, text)
+        print(f"written: {excerpt(str(to))}", flush=True)
+    return OK
+
+
+async def fork_session(
+    server: Connection, session_id: str, messages: int | None, title: str | None, *, jsonl: bool
+) -> int:
+    """Create a session that begins with the messages of another, and print its id."""
+    async with open_client(server) as mix:
+        copy = await fork(mix, session_id, messages, title)
+    if jsonl:
+        print_record(copy)
+    else:
+        print(clean(copy.id), flush=True)
+    return OK
+
+
+async def rewind_session(server: Connection, session_id: str, turns: int) -> int:
+    """Delete the last messages of a session, each with the reply to it."""
+    async with open_client(server) as mix:
+        text = await rewind(mix, session_id, turns)
+    print(f"deleted from: {excerpt(text)}", flush=True)
     return OK
 
 

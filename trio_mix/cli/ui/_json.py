@@ -39,9 +39,9 @@ def print_json(line: str) -> None:
     sys.stdout.buffer.flush()
 
 
-def print_event(event: Event) -> None:
-    """Print an event as a line of JSON."""
-    print_json(event_json(event))
+def print_event(event: Event, *, session: str | None = None) -> None:
+    """Print an event as a line of JSON, with the id of a session under ``session``."""
+    print_json(event_json(event, session=session))
 
 
 def print_reply(reply: Reply) -> None:
@@ -56,15 +56,21 @@ def print_record(record: attrs.AttrsInstance, extra: Mapping[str, object] | None
     print_json(to_json({**(extra or {}), **fields}))
 
 
-def event_json(event: Event) -> str:
-    """Return an event as one line of JSON: its name, and its fields that are not null."""
+def event_json(event: Event, *, session: str | None = None) -> str:
+    """Return an event as one line of JSON: its name, and its fields that are not null.
+
+    Args:
+      event: the event.
+      session: the id of a session that the line is to have under ``session``.
+    """
     name = _NAMES.get(type(event))
     if name is None:
         name = "stream_gap" if isinstance(event, StreamGapEvent) else "unknown"
     fields = {
         key: value for key, value in attrs.asdict(event, recurse=False).items() if value is not None
     }
-    return to_json({"event": name, **fields})
+    of_session = {} if session is None else {"session": session}
+    return to_json({"event": name, **of_session, **fields})
 
 
 def _plain(value: object) -> object:
