@@ -112,7 +112,10 @@ class App {
   }
 
   _connection({ connected, attempt = 0, seconds = 0, refused = "" }) {
-    if (connected) document.dispatchEvent(new CustomEvent("connected"));
+    if (connected) {
+      document.dispatchEvent(new CustomEvent("connected"));
+      document.getElementById("sign-in").close(); // another tab has signed in
+    }
     const text = connected
       ? "connected"
       : refused

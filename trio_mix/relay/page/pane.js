@@ -3,9 +3,9 @@
 import * as api from "./api.js";
 import { announce, button, el, schedule, uniqueId } from "./dom.js";
 import { Files } from "./files.js";
+import { History } from "./history.js";
 import { Dock } from "./prompts.js";
 import { Outbox } from "./outbox.js";
-import { saveText } from "./text.js";
 import { Ledger, TurnView } from "./turn.js";
 import { plain } from "./visible.js";
 
@@ -13,10 +13,10 @@ import { plain } from "./visible.js";
 const NEAR = 80;
 /** How many events are shown before the browser may paint and react. */
 const AT_ONCE = 2000;
-/** How many stored messages are shown at once. */
-const STORED = 200;
 /** Milliseconds after a (re)connect for which events are not announced. */
 const REPLAY = 1000;
+/** Milliseconds after which a session without events has none in the relay. */
+const FIRST_EVENTS = 300;
 
 export class Pane {
   /**
@@ -46,7 +46,9 @@ export class Pane {
       },
     });
     this._outbox = new Outbox(session);
-    this._ledger = new Ledger(() => this._showEarlier());
+    this._list = el("div", { class: "turns" });
+    this._history = new History(session, this._turns, this._list);
+    this._ledger = new Ledger(() => this._history.show());
     this._build(onClose);
     this._unsubscribe = transport.subscribe(session, {
       reset: (gap) => this._reset(gap),
@@ -74,14 +76,11 @@ export class Pane {
       this._filesButton,
       button("×", () => onClose(this), { class: "quiet", "aria-label": "Close this session" }),
     );
-    this._earlier = button("Load the messages before", () => this._loadStored(), { class: "quiet", hidden: true });
-    this._stored = el("div", { class: "stored" });
-    this._list = el("div", { class: "turns" });
     this._log = el(
       "div",
       { class: "log", role: "log", "aria-live": "off", "aria-label": "Conversation", tabindex: "0" },
-      el("div", { class: "earlier" }, this._earlier),
-      this._stored,
+      this._history.offer,
+      this._history.element,
       this._list,
     );
     this._latest = button("↓ Newest", () => this._follow(true), { class: "latest", hidden: true });
@@ -160,7 +159,7 @@ export class Pane {
     if (this.state === "opening" || this.state === "closed") this.state = "idle";
     this._resetAt = performance.now();
     this._changed();
-    if (first) setTimeout(() => this._lookBefore(), 300);
+    if (first) setTimeout(() => this._history.look(), FIRST_EVENTS);
   }
 
   _received(events) {
@@ -240,7 +239,7 @@ export class Pane {
       turn = new TurnView(key, {
         ledger: this._ledger,
         onCancel: (each) => this._cancel(each),
-        onSave: (each) => this._save(each),
+        onSave: (each) => this._history.save(each),
       });
       this._turns.set(key, turn);
       this._list.append(turn.element);
@@ -339,84 +338,5 @@ export class Pane {
   _cancelRunning() {
     const turn = this.running;
     if (turn) this._cancel(turn);
-  }
-
-  // -- what is stored --------------------------------------------------------------------------
-
-  _showEarlier() {
-    this._earlier.hidden = false;
-  }
-
-  /** Offer the messages that were stored before the relay knew the session. */
-  async _lookBefore() {
-    try {
-      const row = await api.session(this.session);
-      const asked = [...this._turns.values()].filter((turn) => turn.asked).length;
-      if (!((Number(row.userMessageCount) || 0) > asked)) return;
-      this._earlier.hidden = false;
-      if (!this._turns.size) await this._loadStored();
-    } catch {
-      // The server has no such operation: there is nothing to offer.
-    }
-  }
-
-  async _loadStored() {
-    this._earlier.disabled = true;
-    try {
-      const rows = await api.messages(this.session);
-      const shown = new Set();
-      for (const turn of this._turns.values()) {
-        if (!turn.empty) for (const each of turn.messageIds) shown.add(each);
-      }
-      const first = rows.findIndex((row) => shown.has(row.id));
-      const before = first < 0 ? (this._list.childElementCount ? [] : rows) : rows.slice(0, first);
-      this._showStored(before);
-      this._earlier.hidden = true;
-    } catch (error) {
-      announce(`The messages cannot be loaded: ${plain(error.message)}`);
-      this._earlier.textContent = `Not loaded (${plain(error.message)}): try again`;
-    } finally {
-      this._earlier.disabled = false;
-    }
-  }
-
-  _showStored(rows) {
-    const kept = rows.slice(-STORED);
-    const ledger = new Ledger(() => {});
-    const views = kept.map((row) => {
-      const turn = new TurnView(String(row.id), { ledger, onCancel() {}, onSave: (each) => this._save(each) });
-      turn.messageIds.add(row.id);
-      turn.enter("done");
-      if (row.role === "user") turn.ask(String(row.userInput ?? ""));
-      if (row.reasoning) turn.handle("thinking", { content: row.reasoning });
-      for (const call of row.toolCalls ?? []) {
-        turn.handle("tool", { id: call.id, name: call.name, input: call.input, status: "completed" });
-      }
-      if (row.assistantResponse) turn.handle("content", { content: row.assistantResponse });
-      return turn.element;
-    });
-    if (rows.length > kept.length) {
-      views.unshift(
-        el("div", { class: "note" }, `${rows.length - kept.length} older messages are not shown. `,
-          button("Save all messages", () => saveText(JSON.stringify(rows, null, 2), "messages.json"))),
-      );
-    }
-    const height = this._log.scrollHeight;
-    this._stored.replaceChildren(...views);
-    if (!this._following) this._log.scrollTop += this._log.scrollHeight - height;
-  }
-
-  /** Save the whole text of a turn, as it is stored. */
-  async _save(turn) {
-    try {
-      const rows = await api.messages(this.session);
-      const texts = rows
-        .filter((row) => turn.messageIds.has(row.id))
-        .map((row) => (row.role === "user" && !row.assistantResponse ? row.userInput : row.assistantResponse ?? ""));
-      if (!texts.length) throw new Error("it is not stored yet");
-      saveText(texts.join("\n"), "answer.txt");
-    } catch (error) {
-      turn.note(`The text cannot be saved: ${plain(error.message)}`);
-    }
   }
 }
