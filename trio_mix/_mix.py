@@ -8,36 +8,32 @@ almost every program needs them, and the first event must not wait for an import
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Final, Literal, TypedDict, Unpack, final
-
-import trio
+from typing import TYPE_CHECKING, Final, Literal, TypedDict, Unpack
 
 from trio_mix import errors
 from trio_mix._callbacks import check_callback
 from trio_mix._http import Http
 from trio_mix._public import public
 from trio_mix._rest._core import MixCore
-from trio_mix._rest._options import RequestOptions, RetryConfig, check_api, check_session_id
-from trio_mix._usage import AsyncScope
+from trio_mix._rest._options import RetryConfig, check_api, check_session_id
 from trio_mix._wire import _events  # noqa: F401 - see above
 from trio_mix.sse._decoder import DEFAULT_MAX_EVENT_SIZE
 from trio_mix.sse._reconnect import ReconnectPolicy
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
-    from types import TracebackType
-    from typing import NoReturn
+    from collections.abc import Sequence
 
     from trio_mix import resources
     from trio_mix._http import HttpClient, NetworkBackend
     from trio_mix._rest._options import Api, HeadersSource
     from trio_mix._session._message import NotificationPolicy, PermissionPolicy
     from trio_mix._session._open import StreamRegistry
+    from trio_mix._session._scope import SessionScope
     from trio_mix._session._stream import SessionStream
     from trio_mix.hooks import Hooks
     from trio_mix.models import BrowserMode, Callback, PromptMode
 
-__all__ = ["Mix", "SessionScope", "StreamOptions"]
+__all__ = ["Mix", "StreamOptions"]
 
 _DEFAULT_POLICY: Final = ReconnectPolicy()
 _CLEANUP_TIMEOUT: Final = 5.0
@@ -272,36 +268,6 @@ class Mix(MixCore):
         Raises:
           ConfigurationError: a value is invalid.
         """
-        for name, seconds in (
-            ("connect_timeout", connect_timeout),
-            ("max_connection_age", max_connection_age),
-            ("cleanup_timeout", cleanup_timeout),
-            ("settle_timeout", settle_timeout),
-            ("idle_timeout", None if idle_timeout == "auto" else idle_timeout),
-        ):
-            if seconds is not None and not (isinstance(seconds, int | float) and seconds > 0):
-                raise errors.ConfigurationError(
-                    f"open_stream({name}={seconds!r}): it must be a positive number of seconds."
-                )
-        for name, size in (
-            ("message_buffer", message_buffer),
-            ("max_event_size", max_event_size),
-            ("max_reply_size", max_reply_size),
-        ):
-            if size is not None and size < 1:
-                raise errors.ConfigurationError(
-                    f"open_stream({name}={size}): it must be at least 1."
-                )
-        if self._max_buffered_size is not None and max_event_size > self._max_buffered_size:
-            raise errors.ConfigurationError(
-                f"open_stream(max_event_size={max_event_size}): it must not exceed the client's"
-                f" max_buffered_size={self._max_buffered_size}."
-            )
-        if last_event_id is not None and any(bad in last_event_id for bad in "\r\n\0"):
-            raise errors.ConfigurationError(
-                "open_stream(last_event_id=...): it contains a line break or NUL, which no event id"
-                " has: use the id of an event, or the one in statistics()."
-            )
         if on_permission is not None:
             check_callback(on_permission, "open_stream(on_permission=...)", 2)
         if on_notification is not None:
@@ -321,6 +287,7 @@ class Mix(MixCore):
             max_reply_size=max_reply_size,
             last_event_id=last_event_id,
         )
+        settings.check(self._max_buffered_size)
         check_session_id(session_id, "open_stream")
         return self._streams.open(session_id, settings, Policies(on_permission, on_notification))
 
@@ -368,71 +335,11 @@ class Mix(MixCore):
             )
             return session.id
 
-        return SessionScope(self, create, stream_options)
+        from trio_mix._session._scope import SessionScope
 
-
-@final
-class SessionScope(AsyncScope):
-    """A session that exists as long as its ``async with``. Returned by `Mix.open_session`."""
-
-    _entered_as = "async with mix.open_session(...) as session"
-
-    def __init__(
-        self, mix: Mix, create: Callable[[], Awaitable[str]], stream_options: StreamOptions
-    ) -> None:
-        self._mix = mix
-        self._create = create
-        self._options = stream_options
-        self._stream: SessionStream | None = None
-
-    if not TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> NoReturn:
-            if name.startswith("_"):
-                raise AttributeError(name)
-            raise errors.UsageError(
-                f"The session is not open, so there is no {name!r}: use open_session as"
-                f" `{self._entered_as}`, and session.{name} inside the block."
-            )
-
-    async def __aenter__(self) -> SessionStream:
-        """Create the session and connect its stream.
-
-        Raises what ``mix.sessions.create`` and entering a stream raise. A checkpoint. If it is
-        cancelled, or the stream cannot be opened, the session is deleted.
-        """
-        if self._stream is not None:
-            raise errors.UsageError(
-                "A session scope can be entered only once: call mix.open_session() again."
-            )
-        session_id = await self._create()
-        self._stream = self._mix.open_stream(session_id, **self._options)
-        try:
-            return await self._stream.__aenter__()
-        except BaseException:
-            await self._delete(session_id)
-            raise
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close the stream and delete the session; if that fails, no error is raised."""
-        if self._stream is None:
-            raise self._misused("`__aexit__` alone")
-        try:
-            await self._stream.__aexit__(exc_type, exc, traceback)
-        finally:
-            await self._delete(self._stream.session_id)
-
-    async def _delete(self, session_id: str) -> None:
-        limit = self._options.get("cleanup_timeout", _CLEANUP_TIMEOUT)
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + limit):
-            try:
-                await self._mix.sessions.delete(
-                    id=session_id, options=RequestOptions(retries=RetryConfig(strategy="none"))
-                )
-            except Exception:  # noqa: BLE001 - refused, unreachable, or vetoed by a hook
-                await trio.lowlevel.checkpoint()
+        return SessionScope(
+            create,
+            lambda session_id: self.open_stream(session_id, **stream_options),
+            self.sessions,
+            stream_options.get("cleanup_timeout", _CLEANUP_TIMEOUT),
+        )

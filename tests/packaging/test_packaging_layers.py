@@ -46,9 +46,12 @@ LAYERS = (
     ("resources", "funcs"),
     ("_session",),
     (
+        "_session._begin",
         "_session._controller",
         "_session._open",
         "_session._message",
+        "_session._scope",
+        "_session._statistics",
         "_session._stream",
         "_session._subscription",
         "_session._tickets",

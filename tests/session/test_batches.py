@@ -58,7 +58,7 @@ class World(StreamController):
         self.dispatcher = EventDispatcher(
             self.router, lambda state: self.ended.append(state.turn.text)
         )
-        self._gap_due = ""
+        self.gap_due = ""
         self.stored = SimpleNamespace(history=History())  # type: ignore[assignment]
         self.reader = Reader(
             self,
@@ -91,7 +91,7 @@ class World(StreamController):
     def lose(self, connected_id: str = "") -> None:
         """Lose the connection, and have another at once."""
         self.router.lost()
-        self._gap_due = "lost"
+        self.gap_due = "lost"
         if self.dispatcher.current is not None:
             self.dispatcher.current.cut = True
         self.reader.replay_filter.opened()
@@ -113,7 +113,7 @@ class World(StreamController):
             self.reader.replay_filter.mark,
             self.reader.replay_filter.duplicates,
             vars(self.reader._idle),
-            self._gap_due,
+            self.gap_due,
         ]
 
 
@@ -224,11 +224,11 @@ def test_a_batch_does_not_hide_that_a_replay_has_filled_the_gap() -> None:
         await read("3", "4")
         world.lose("9")
         await read("9")  # inherited: it is not known yet whether ids go on
-        assert world._gap_due
+        assert world.gap_due
         await read("4")  # a replay: they do
-        assert world._gap_due
+        assert world.gap_due
         await read("10", "11")
-        assert not world._gap_due
+        assert not world.gap_due
         assert not world.messages[0].cut
 
     trio.run(main)

@@ -98,7 +98,7 @@ class Caller:
         self.created_sessions: dict[str, None] = {}
         self._request_hooks: RequestHooks | None = None
         self._speaks_jsonrpc = False
-        self.defaults = Defaults(server_url, headers)
+        self.defaults: Defaults = Defaults(server_url, headers)
         if hooks is not None or debug_wanted():
             self._set_hooks(hooks)
 

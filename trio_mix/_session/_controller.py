@@ -7,7 +7,6 @@ nursery.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -18,29 +17,25 @@ from trio_mix._lifetime import ShieldedTasks
 from trio_mix._session._actions import TurnActions
 from trio_mix._session._dispatcher import EventDispatcher, copies_of
 from trio_mix._session._healing import Healing, HealingBuffer, Healings
-from trio_mix._session._leaving import leave_message, save_ticket
 from trio_mix._session._message_state import MessageState
-from trio_mix._session._message_task import MessageTask
 from trio_mix._session._reader import Reader, ReaderHost
 from trio_mix._session._send_queue import SendQueue
 from trio_mix._session._stored_messages import SessionHistory
-from trio_mix._session._stream_hooks import TimedMessageState
 from trio_mix._session._warnings import LossLogger, session_gone
 from trio_mix._turns._facts import Concern
 from trio_mix._turns._limits import Limits
-from trio_mix._turns._recovery import Recovery
 from trio_mix._turns._router import TurnRouter
 from trio_mix.sse import StreamState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from trio_mix._session._questions import MessagePolicies, Question
+    from trio_mix._session._questions import Question
     from trio_mix._session._request import MessageRequest
-    from trio_mix._session._resume import PreparedTickets, Resumption
+    from trio_mix._session._resume import PreparedTickets
     from trio_mix._session._send_api import SendApi
     from trio_mix._session._services import Services, Settings
-    from trio_mix._session._stream_hooks import MessageHooks
+    from trio_mix._session._stream_hooks import MessageHooks, StreamHooks
     from trio_mix.sse import ServerSentEvent
 
 __all__ = ["StreamController"]
@@ -82,12 +77,12 @@ class StreamController(ReaderHost):
         self.last_loss: str | None = None
         self.last_loss_time: float | None = None
         self._services = services
-        self._hooks = services.hooks()
+        self.hooks: StreamHooks | None = services.hooks()
         self.limits: Limits = Limits(
             settle_timeout=settings.settle_timeout, cleanup_timeout=settings.cleanup_timeout
         )
         self._nursery = nursery
-        self._loss_logger = LossLogger(
+        self.loss_logger: LossLogger = LossLogger(
             session_id,
             settings.reconnect.max_elapsed_time,
             start=nursery.start_soon,
@@ -96,15 +91,15 @@ class StreamController(ReaderHost):
         )
         # A message that is left must still be cancelled on the server, and its last events, which
         # may be permission requests, be received, although the caller was cancelled.
-        self._tasks = ShieldedTasks(nursery)
+        self.tasks: ShieldedTasks = ShieldedTasks(nursery)
         self.healings: Healings = Healings(nursery)
         self._connected: trio.Event | None = None  # made by the first task that waits for it
-        self._gap_due = ""
-        self._others_known = 0
+        self.gap_due: str = ""  # why events may be missing that no gap event has reported yet
+        self.others_known: int = 0  # events of other clients' turns before the last message
         self._renewing = False
         self.reader: Reader = Reader(
             self,
-            services.source(self._hooks),
+            services.source(self.hooks),
             session_id=session_id,
             url=services.url,
             connect_timeout=settings.connect_timeout,
@@ -117,10 +112,10 @@ class StreamController(ReaderHost):
 
     def start(self) -> None:
         """Start the reader and, if there are hooks, the task that calls them."""
-        if self._hooks is not None:
-            self._nursery.start_soon(self._hooks.run, name=f"trio_mix hooks of {self.session_id}")
+        if self.hooks is not None:
+            self._nursery.start_soon(self.hooks.run, name=f"trio_mix hooks of {self.session_id}")
         name = f"trio_mix reader of {self.session_id}"
-        self._tasks.start(self.reader.run, name)
+        self.tasks.start(self.reader.run, name)
 
     async def wait_connected(self) -> None:
         """Wait until the server has sent ``connected``; raises the failure of the stream."""
@@ -131,6 +126,22 @@ class StreamController(ReaderHost):
             if self._connected is None:
                 self._connected = trio.Event()
             await self._connected.wait()
+
+    async def wait_first_connected(self) -> None:
+        """Wait for the first connection, including retries, within ``connect_timeout``."""
+        limit = self.settings.connect_timeout
+        with trio.move_on_after(limit) as scope:
+            await self.wait_connected()
+        if not scope.cancelled_caught:
+            return
+        cause = self.reader.source.last_failure
+        if isinstance(cause, errors.TransportError | errors.MixError):
+            raise cause
+        raise errors.RequestTimeout(
+            self.last_loss or f"no connected event within {limit:g} s",
+            request=errors.RequestInfo("GET", self._services.url, "streaming.stream_events"),
+            remedy="Raise open_stream(connect_timeout=...) if the server is slow but healthy.",
+        ) from cause
 
     def reconnect_now(self) -> None:
         """Connect again at once, in a task of the stream."""
@@ -145,8 +156,8 @@ class StreamController(ReaderHost):
             session_id=self.session_id,
         )
         self._end(closed, cleanly=True)
-        if self._hooks is not None:
-            self._hooks.close(self.settings.cleanup_timeout)
+        if self.hooks is not None:
+            self.hooks.close(self.settings.cleanup_timeout)
 
     @property
     def continued(self) -> bool | None:
@@ -185,8 +196,8 @@ class StreamController(ReaderHost):
         self._wake()
         if not self._renewing:
             self.send_queue.resume()
-        if self._hooks is not None:
-            self._hooks.opened()
+        if self.hooks is not None:
+            self.hooks.opened()
         state = self.dispatcher.current
         if state is not None:
             state.recovery.continued = self.continued
@@ -197,26 +208,26 @@ class StreamController(ReaderHost):
 
     def cursor_refused(self) -> None:
         """Report a gap before the next event: the server does not resume where it was asked to."""
-        self._gap_due = self._gap_due or _NOT_RESUMED
+        self.gap_due = self.gap_due or _NOT_RESUMED
 
     def stream_lost(self, reason: str, *, planned: bool) -> None:
         """Pause sending, and start the recovery of the running turn."""
         self.send_queue.pause()
         self._renewing = False
         self.router.lost()
-        self._gap_due = reason
+        self.gap_due = reason
         self.last_loss, self.last_loss_time = reason, trio.current_time()
         if not planned:
             self.losses += 1
-        if self._hooks is not None:
-            self._hooks.lost(reason, planned=planned)
+        if self.hooks is not None:
+            self.hooks.lost(reason, planned=planned)
         state = self.dispatcher.current
         if state is not None:
             state.recovery.connection_lost(trio.current_time())
             state.cut = state.cut or state.recovery.cut
             state.wake()
         self.healings.lost()
-        self._loss_logger.lost(reason)
+        self.loss_logger.lost(reason)
 
     def stream_failed(self, failure: Exception) -> None:
         """Raise the failure of the stream in everything that waits on it."""
@@ -224,7 +235,7 @@ class StreamController(ReaderHost):
 
     def stream_events(self, events: Sequence[ev.Event], frames: Sequence[ServerSentEvent]) -> None:
         """Dispatch a batch of events, after a gap event if some may be missing."""
-        if self._gap_due:
+        if self.gap_due:
             self._settle_gap()
         self.dispatcher.deliver(events, frames)
         if self.dispatcher.current is not None:
@@ -271,115 +282,11 @@ class StreamController(ReaderHost):
 
     def message_hooks(self, request: MessageRequest) -> MessageHooks | None:
         """Return the object that calls the hooks of a message, or None."""
-        return None if self._hooks is None else self._hooks.message(request)
-
-    async def begin(
-        self,
-        request: MessageRequest,
-        sender: object,
-        policies: MessagePolicies,
-        resumption: Resumption | None = None,
-    ) -> MessageState:
-        """Wait for the earlier messages, send the message, and return when it is running.
-
-        Args:
-          request: the message.
-          sender: what raw subscribers receive with the message's events.
-          policies: answer its permission requests and notifications.
-          resumption: its ticket; None if it has none.
-
-        Raises:
-          MessageRejected: the server refused the message.
-          StreamError, TransportError: the stream has ended, or the message could not be sent.
-
-        If it is cancelled, the message is left.
-        """
-        if self.reader.state is StreamState.RECONNECTING:
-            self._loss_logger.watch()
-        self.requests.append(request)
-        try:
-            await self._wait_for_turn(resumption)
-        except BaseException:
-            self.requests.remove(request)
-            raise
-        state = self._attach(request, sender, policies, resumption)
-        task = MessageTask(
-            state=state,
-            dispatcher=self.dispatcher,
-            send_api=self.send_api,
-            stored=self.stored,
-            passed_on=self.reader.wait_passed_on,
-            wait_resumed=self.send_queue.wait_resumed,
-            cancel=self.actions.cancel,
-            deny=partial(self.actions.decide, grant=False),
-            resumption=resumption,
-        )
-        name = f"trio_mix message on {self.session_id}"
-        self._tasks.start(task.run, name)
-        try:
-            await state.started.wait()
-        except BaseException:
-            state.buffer.discard()  # nothing iterates it any more
-            await leave_message(state, self.settings.cleanup_timeout)
-            await save_ticket(state, resumption)
-            raise
-        if state.failure is not None and not state.turn.events:
-            await save_ticket(state, resumption)
-            raise state.failure
-        return state
-
-    async def _wait_for_turn(self, resumption: Resumption | None) -> None:
-        """Acquire the queue while the stream is connected."""
-        await self.send_queue.acquire()
-        try:
-            if resumption is not None:
-                resumption.expect_fresh(self.stored.history)
-            await self.send_queue.wait_resumed()
-            await self.reader.wait_passed_on()
-        except BaseException:
-            self.send_queue.release()
-            raise
+        return None if self.hooks is None else self.hooks.message(request)
 
     # -- inside -----------------------------------------------------------------------------
 
-    def _attach(
-        self,
-        request: MessageRequest,
-        sender: object,
-        policies: MessagePolicies,
-        resumption: Resumption | None,
-    ) -> MessageState:
-        """Register a message as the current one."""
-        turn = self.router.register(request.text, plan_mode=request.plan_mode)
-        recovery = Recovery(turn, self.settings.reconnect, self.limits, trio.current_time())
-        recovery.continued = self.continued
-        history = self.stored.history
-        unknown = history.session_unknown or bool(self._gap_due)
-        recovery.session_unknown = unknown and not self.send_api.relayed  # a relay queues messages
-        if self.router.others > self._others_known and not self.router.traits.ids:
-            history.due = True  # another client's message may have the same text
-        self._others_known = self.router.others
-        recovery.reading_due = unknown or history.due
-        kind = MessageState if self._hooks is None else TimedMessageState
-        state = kind(
-            request,
-            recovery,
-            self.session_id,
-            self.settings.message_buffer,
-            sender=sender,
-            max_size=self.settings.max_reply_size,
-            policies=policies,
-            ask=self._ask,
-        )
-        if resumption is not None:
-            resumption.apply(turn, recovery)
-            state.cut = state.cut or turn.resumed
-        self.dispatcher.attach(state)
-        self.messages_sent += 1
-        self.reader.nudge()
-        return state
-
-    def _ask(self, state: MessageState, question: Question) -> None:
+    def ask_policy(self, state: MessageState, question: Question) -> None:
         """Start the policy for a question of a message, in the context of its sender."""
         state.context.run(self._nursery.start_soon, self.actions.ask_policy, question, state)
 
@@ -397,9 +304,9 @@ class StreamController(ReaderHost):
 
     def _settle_gap(self) -> None:
         """Report a gap, or that there is none, once it is known whether the ids go on."""
-        if not self._gap_due or self.continued is None:
+        if not self.gap_due or self.continued is None:
             return
-        reason, self._gap_due = self._gap_due, ""
+        reason, self.gap_due = self.gap_due, ""
         if not self.continued:
             self.stored.history.interrupted()
             lost = reason is not _NOT_RESUMED
@@ -449,6 +356,6 @@ class StreamController(ReaderHost):
             if state is not None and isinstance(failure, errors.SessionNotFound):
                 state.fail(session_gone(failure, sent=state.recovery.post.sent))
             self.dispatcher.close(copies_of(failure), cleanly=cleanly)
-            self._tasks.end("the stream has ended")
-            if self._hooks is not None:
-                self._hooks.ended(None if cleanly else failure)
+            self.tasks.end("the stream has ended")
+            if self.hooks is not None:
+                self.hooks.ended(None if cleanly else failure)

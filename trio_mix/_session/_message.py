@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Self, TypeAlias, final
 
 from trio_mix import events as ev
 from trio_mix._public import public
+from trio_mix._session._begin import begin_message
 from trio_mix._session._leaving import leave_message, save_ticket
 from trio_mix._session._resume import Resumption
 from trio_mix._session._tickets import ticket_of_running
@@ -171,7 +172,7 @@ class Message(AsyncScope):
         if self._resumption is not None:
             self._resumption.begin()
         controller, resumption = self._controller, self._resumption
-        begin = partial(controller.begin, self._request, self, self._policies, resumption)
+        begin = partial(begin_message, controller, self._request, self, self._policies, resumption)
         try:
             self._state = await (begin() if self._hooks is None else self._hooks.enter(begin))
         except BaseException:

@@ -158,7 +158,7 @@ class StreamRegistry:
         self._streams[stream.session_id] = stream
         self._core._caller.created_sessions.pop(stream.session_id, None)
 
-    def _unregister(self, stream: SessionStream, *, end_outstanding: bool) -> None:
+    def _unregister(self, stream: SessionStream, end_outstanding: bool) -> None:
         if self._streams.get(stream.session_id) is stream:
             del self._streams[stream.session_id]
             self._ends_outstanding.pop(stream.session_id, None)

@@ -19,6 +19,7 @@ import trio
 
 from trio_mix import errors
 from trio_mix import events as ev
+from trio_mix._session._refusals import session_refused, session_unknown
 from trio_mix._turns._idle_timeout import IdleTimeout
 from trio_mix._turns._replay_filter import ReplayFilter
 from trio_mix._wire._events import decode_event
@@ -37,13 +38,6 @@ __all__ = ["Reader", "ReaderHost"]
 _CONNECTED: Final = "connected"
 
 _IDLE_ROUNDS: Final = 8
-
-_CREATE: Final = "Create the session first, or check its id"
-_GONE: Final = (
-    "The server does not know the session any more: it was deleted, or the server was restarted "
-    "and keeps none. Open a new one."
-)
-"""The remedy if the session existed: this stream was using it."""
 
 
 class ReaderHost:
@@ -363,13 +357,7 @@ class Reader:
     def _check_error(self, event: ev.Event) -> None:
         """Raise `SessionNotFound` if the server sent an error in place of ``connected``."""
         if isinstance(event, ev.ErrorEvent):
-            more, remedy = (" any more", _GONE) if self._known else ("", _CREATE + ".")
-            raise errors.SessionNotFound(
-                f"Session {self._session_id!r} cannot be streamed from {self._url}{more}: the "
-                f"server says {event.error!r}. {remedy}",
-                url=self._url,
-                session_id=self._session_id,
-            )
+            raise session_refused(event, self._session_id, self._url, known=self._known)
 
     def _is_connected(self, frame: ServerSentEvent) -> bool:
         """Return whether this really is ``connected``; if so, pass it on."""
@@ -405,15 +393,5 @@ class Reader:
     def _explained(self, failure: Exception) -> Exception:
         """Return the error to raise, which for an unknown session is `SessionNotFound`."""
         if isinstance(failure, errors.MixError) and failure.status_code == 404:
-            more, remedy = (
-                (" any more", _GONE) if self._known else ("", _CREATE + " and server_url.")
-            )
-            found = errors.SessionNotFound(
-                f"Session {self._session_id!r} does not exist{more}: "
-                f"{failure.request.url or self._url} was answered HTTP 404. {remedy}",
-                url=self._url,
-                session_id=self._session_id,
-            )
-            found.__cause__ = failure
-            return found
+            return session_unknown(failure, self._session_id, self._url, known=self._known)
         return failure

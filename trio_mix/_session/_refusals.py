@@ -17,20 +17,29 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from trio_mix._http import is_transient
-from trio_mix.errors import ErrorResponse, MixError
+from trio_mix.errors import ErrorResponse, MixError, SessionNotFound
 from trio_mix.sse._refusals import Refusals
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from trio_mix.errors import TrioMixError
+    from trio_mix.events import ErrorEvent
     from trio_mix.sse._refusals import Verdict
 
-__all__ = ["SessionRefusals"]
+__all__ = ["SessionRefusals", "session_refused", "session_unknown"]
 
 _DENIED: Final = (401, 403, 407)
 _ABSENT: Final = (404, 410)
 _OF_THE_ID: Final = (400, 409, 410, 412, 416, 422)
+
+
+_CREATE: Final = "Create the session first, or check its id"
+_GONE: Final = (
+    "The server does not know the session any more: it was deleted, or the server was restarted "
+    "and keeps none. Open a new one."
+)
+"""The remedy if the session existed: this stream was using it."""
 
 
 class SessionRefusals(Refusals):
@@ -68,3 +77,38 @@ class SessionRefusals(Refusals):
             return "later" if is_transient(status) else error
         gone = await self._look_up() if status in _ABSENT else None
         return "later" if gone is None else gone
+
+
+def session_refused(
+    event: ErrorEvent, session_id: str, url: str, *, known: bool
+) -> SessionNotFound:
+    """Return the error for an ``error`` event in place of ``connected``.
+
+    Args:
+      event: the event.
+      session_id: the session.
+      url: the URL of the stream.
+      known: whether the stream was connected before.
+    """
+    more, remedy = (" any more", _GONE) if known else ("", _CREATE + ".")
+    return SessionNotFound(
+        f"Session {session_id!r} cannot be streamed from {url}{more}: the server says "
+        f"{event.error!r}. {remedy}",
+        url=url,
+        session_id=session_id,
+    )
+
+
+def session_unknown(
+    failure: MixError, session_id: str, url: str, *, known: bool
+) -> SessionNotFound:
+    """Return the error for a refusal with status 404; the arguments are those of the other."""
+    more, remedy = (" any more", _GONE) if known else ("", _CREATE + " and server_url.")
+    found = SessionNotFound(
+        f"Session {session_id!r} does not exist{more}: {failure.request.url or url} was answered "
+        f"HTTP 404. {remedy}",
+        url=url,
+        session_id=session_id,
+    )
+    found.__cause__ = failure
+    return found

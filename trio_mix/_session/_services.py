@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Literal
 
 import attrs
 
+from trio_mix.errors import ConfigurationError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -57,3 +59,39 @@ class Settings:
     max_event_size: int
     max_reply_size: int | None
     last_event_id: str | None
+
+    def check(self, max_buffered_size: int | None) -> None:
+        """Raise `ConfigurationError` if an option of `Mix.open_stream` is invalid.
+
+        Args:
+          max_buffered_size: how many bytes of events the client may buffer; None: no limit.
+        """
+        idle_timeout = None if self.idle_timeout == "auto" else self.idle_timeout
+        for name, seconds in (
+            ("connect_timeout", self.connect_timeout),
+            ("max_connection_age", self.max_connection_age),
+            ("cleanup_timeout", self.cleanup_timeout),
+            ("settle_timeout", self.settle_timeout),
+            ("idle_timeout", idle_timeout),
+        ):
+            if seconds is not None and not (isinstance(seconds, int | float) and seconds > 0):
+                raise ConfigurationError(
+                    f"open_stream({name}={seconds!r}): it must be a positive number of seconds."
+                )
+        for name, size in (
+            ("message_buffer", self.message_buffer),
+            ("max_event_size", self.max_event_size),
+            ("max_reply_size", self.max_reply_size),
+        ):
+            if size is not None and size < 1:
+                raise ConfigurationError(f"open_stream({name}={size}): it must be at least 1.")
+        if max_buffered_size is not None and self.max_event_size > max_buffered_size:
+            raise ConfigurationError(
+                f"open_stream(max_event_size={self.max_event_size}): it must not exceed the "
+                f"client's max_buffered_size={max_buffered_size}."
+            )
+        if self.last_event_id is not None and any(bad in self.last_event_id for bad in "\r\n\0"):
+            raise ConfigurationError(
+                "open_stream(last_event_id=...): it contains a line break or NUL, which no event id"
+                " has: use the id of an event, or the one in statistics()."
+            )

@@ -9,10 +9,7 @@ Rule 4  After the ``async with``, no task, connection or waiting sender remains.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Protocol, Self, final, overload
-
-import attrs
-import trio
+from typing import TYPE_CHECKING, Literal, Self, final, overload
 
 from trio_mix import errors
 from trio_mix._callbacks import check_callback
@@ -23,10 +20,11 @@ from trio_mix._session._message import Message
 from trio_mix._session._questions import Policies
 from trio_mix._session._request import MessageRequest, check_request
 from trio_mix._session._resume import Resumption
+from trio_mix._session._statistics import statistics_of
 from trio_mix._session._subscription import RawSubscription, Subscription
-from trio_mix._session._tickets import look_up, prepare
+from trio_mix._session._tickets import check_session, look_up, prepare
 from trio_mix._usage import AsyncScope
-from trio_mix.sse import ConnectionStatistics, StreamState
+from trio_mix.sse import StreamState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,49 +33,14 @@ if TYPE_CHECKING:
     from trio_mix._reply import Reply
     from trio_mix._session._resume import SaveTicket
     from trio_mix._session._services import Services, Settings
+    from trio_mix._session._statistics import SessionStreamStatistics
     from trio_mix._session._tickets import TicketOutcome
     from trio_mix._ticket import Ticket
     from trio_mix.models import ThinkingLevel
 
-__all__ = ["SessionStream", "SessionStreamStatistics"]
+__all__ = ["SessionStream"]
 
 DEFAULT_SUBSCRIBER_BUFFER = 1000
-
-
-@attrs.frozen(kw_only=True)
-class SessionStreamStatistics(ConnectionStatistics):
-    """A snapshot of a session stream's state and counters, for logs and health checks."""
-
-    reconnects: int
-    """The number of connections opened after a loss or a rotation."""
-    rotations: int
-    """The number of connections that were replaced before the server would have closed them."""
-    events: int
-    """The number of decoded events."""
-    duplicates: int
-    """The number of events that were dropped because the server had replayed them."""
-    bytes: int
-    """The number of bytes read from all connections."""
-    last_event_id: str | None
-    """The event id from which a reconnect would resume, or None."""
-    messages: int
-    """The number of messages sent."""
-    senders_waiting: int
-    """The number of tasks that wait to send."""
-    turn_running: bool
-    """Whether a turn of this stream is running on the server."""
-    session_at_work: bool
-    """Whether a message waits, unsent, because the session is at another turn: one of another
-    client, or of an earlier process."""
-    subscribers: int
-    """The number of open subscriptions."""
-
-
-class Unregister(Protocol):
-    """Called when a session stream has ended."""
-
-    def __call__(self, stream: SessionStream, *, end_outstanding: bool) -> None:
-        """Remove the stream; ``end_outstanding``: one of its cancelled turns has not ended."""
 
 
 @public("trio_mix")
@@ -99,7 +62,7 @@ class SessionStream(AsyncScope):
         settings: Settings,
         policies: Policies,
         register: Callable[[SessionStream], None],
-        unregister: Unregister,
+        unregister: Callable[[SessionStream, bool], None],
     ) -> None:
         self._session_id = session_id
         self._services = services
@@ -148,7 +111,7 @@ class SessionStream(AsyncScope):
                 self._session_id, self._services, self._settings, nursery
             )
             self._controller.start()
-            await self._first_connected(self._controller)
+            await self._controller.wait_first_connected()
         except BaseException as exc:
             await self._close(exc)
             raise
@@ -291,7 +254,7 @@ class SessionStream(AsyncScope):
           ConfigurationError: an option is invalid, or ``save`` cannot be called with a ticket.
         """
         controller = self._opened()
-        self._check_session(ticket, "resume")
+        check_session(ticket, self._session_id, "resume")
         if save is not None:
             check_callback(save, "resume(save=...)", 1)
         resumption = Resumption(ticket, save, controller.prepared, resend=resend)
@@ -327,15 +290,8 @@ class SessionStream(AsyncScope):
         A checkpoint. If it is cancelled, nothing has changed.
         """
         controller = self._opened()
-        self._check_session(ticket, "look_up")
+        check_session(ticket, self._session_id, "look_up")
         return await look_up(controller, ticket)
-
-    def _check_session(self, ticket: Ticket, method: str) -> None:
-        if ticket.session_id != self._session_id:
-            raise errors.UsageError(
-                f"{method}(ticket): the ticket is that of session {ticket.session_id!r}, and this "
-                f"is the stream of session {self._session_id!r}. Open the stream of its session."
-            )
 
     async def ask(
         self,
@@ -353,7 +309,7 @@ class SessionStream(AsyncScope):
         The arguments are those of `send`. Raises what `send`, entering the message and iterating it
         raise. If it is cancelled, the server is asked to cancel the message.
         """
-        message = self.send(
+        async with self.send(
             text,
             plan_mode=plan_mode,
             thinking_level=thinking_level,
@@ -361,8 +317,7 @@ class SessionStream(AsyncScope):
             media=media,
             apps=apps,
             allow_shell=allow_shell,
-        )
-        async with message:
+        ) as message:
             return await message.wait()
 
     @overload
@@ -409,34 +364,14 @@ class SessionStream(AsyncScope):
         if buffer < 1:
             raise errors.ConfigurationError(f"subscribe(buffer={buffer}): it must be at least 1.")
         controller = self._opened()
-        replay_filter = controller.reader.replay_filter
+        dispatcher, replay_filter = controller.dispatcher, controller.reader.replay_filter
         if raw:
-            return RawSubscription(controller.dispatcher, buffer, replay_filter)
-        healer = controller if heal else None
-        return Subscription(controller.dispatcher, buffer, replay_filter, healer)
+            return RawSubscription(dispatcher, buffer, replay_filter)
+        return Subscription(dispatcher, buffer, replay_filter, controller if heal else None)
 
     def statistics(self) -> SessionStreamStatistics:
         """Return a snapshot of the stream's state and counters."""
-        controller = self._opened()
-        source = controller.reader.source.statistics()
-        return SessionStreamStatistics(
-            state=self.state,
-            connects=source.connects,
-            reconnects=max(0, source.connects - 1),
-            rotations=controller.reader.rotations,
-            losses=controller.losses,
-            last_loss=controller.last_loss,
-            last_loss_time=controller.last_loss_time,
-            events=controller.reader.events,
-            duplicates=controller.reader.replay_filter.duplicates,
-            bytes=source.bytes,
-            last_event_id=controller.reader.replay_filter.mark or None,
-            messages=controller.messages_sent,
-            senders_waiting=controller.send_queue.waiting,
-            turn_running=controller.dispatcher.current is not None,
-            session_at_work=controller.session_at_work,
-            subscribers=controller.dispatcher.subscribers,
-        )
+        return statistics_of(self._opened(), self.state)
 
     def _opened(self) -> StreamController:
         if self._controller is None:
@@ -452,22 +387,6 @@ class SessionStream(AsyncScope):
             )
         return self._controller
 
-    async def _first_connected(self, controller: StreamController) -> None:
-        """Wait for the first connection, including retries, within ``connect_timeout``."""
-        limit = self._settings.connect_timeout
-        with trio.move_on_after(limit) as scope:
-            await controller.wait_connected()
-        if not scope.cancelled_caught:
-            return
-        cause = controller.reader.source.last_failure
-        if isinstance(cause, errors.TransportError | errors.MixError):
-            raise cause
-        raise errors.RequestTimeout(
-            controller.last_loss or f"no connected event within {limit:g} s",
-            request=errors.RequestInfo("GET", self._services.url, "streaming.stream_events"),
-            remedy="Raise open_stream(connect_timeout=...) if the server is slow but healthy.",
-        ) from cause
-
     async def _close(self, leaving: BaseException | None) -> None:
         """End the tasks; the resulting exception follows rules 1 to 4."""
         outstanding = False
@@ -478,4 +397,4 @@ class SessionStream(AsyncScope):
             await self._tasks.close("the stream is being closed", leaving)
         finally:
             self._closed = True
-            self._unregister(self, end_outstanding=outstanding)
+            self._unregister(self, outstanding)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from trio_mix._session._request import MessageRequest
     from trio_mix._turns._look_up import LookedUp
 
-__all__ = ["TicketOutcome", "look_up", "prepare", "ticket_of_running"]
+__all__ = ["TicketOutcome", "check_session", "look_up", "prepare", "ticket_of_running"]
 
 _POLL: Final = 0.5
 """Seconds between two readings of `look_up`."""
@@ -146,3 +146,12 @@ def _reply(found: LookedUp) -> Reply | None:
     builder.take_stored(found.reply)
     builder.doubtful = found.doubtful
     return builder.build()
+
+
+def check_session(ticket: Ticket, session_id: str, method: str) -> None:
+    """Raise `UsageError` if a ticket is that of another session than the stream's."""
+    if ticket.session_id != session_id:
+        raise errors.UsageError(
+            f"{method}(ticket): the ticket is that of session {ticket.session_id!r}, and this "
+            f"is the stream of session {session_id!r}. Open the stream of its session."
+        )

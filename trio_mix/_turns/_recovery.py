@@ -73,7 +73,7 @@ from trio_mix._turns._decisions import (
     Wait,
     Withdraw,
 )
-from trio_mix._turns._facts import Concern, Facts
+from trio_mix._turns._facts import Concern, Facts, PostState
 from trio_mix._turns._interruption import lost_text, silence_text, what_text
 from trio_mix._turns._rules import RULES, Action, Rule
 from trio_mix._turns._schedules import (
@@ -105,6 +105,18 @@ class Recovery(Facts):
       limits: the time limits.
       now: the time; the stream is connected. Times are those of any steady clock, in seconds.
     """
+
+    # Assigned below: pyright would take these for attributes without a declared type.
+    now: float
+    post: PostState
+    cut: bool
+    reading: Reading
+    over_before: bool
+    session_quiet: bool
+    reading_due: bool
+    others_at_work: bool
+    busy_error: Event | None
+    first_pause: float
 
     def __init__(self, turn: Turn, policy: ReconnectPolicy, limits: Limits, now: float) -> None:
         super().__init__(turn, limits, now)

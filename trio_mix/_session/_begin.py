@@ -1,0 +1,132 @@
+"""Send a message on a session stream: wait for its turn, register it, and start its task."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import trio
+
+from trio_mix._session._leaving import leave_message, save_ticket
+from trio_mix._session._message_state import MessageState
+from trio_mix._session._message_task import MessageTask
+from trio_mix._session._stream_hooks import TimedMessageState
+from trio_mix._turns._recovery import Recovery
+from trio_mix.sse import StreamState
+
+if TYPE_CHECKING:
+    from trio_mix._session._controller import StreamController
+    from trio_mix._session._questions import MessagePolicies
+    from trio_mix._session._request import MessageRequest
+    from trio_mix._session._resume import Resumption
+
+__all__ = ["begin_message"]
+
+
+async def begin_message(
+    controller: StreamController,
+    request: MessageRequest,
+    sender: object,
+    policies: MessagePolicies,
+    resumption: Resumption | None = None,
+) -> MessageState:
+    """Wait for the earlier messages, send the message, and return when it is running.
+
+    Args:
+      controller: the stream.
+      request: the message.
+      sender: what raw subscribers receive with the message's events.
+      policies: answer its permission requests and notifications.
+      resumption: its ticket; None if it has none.
+
+    Raises:
+      MessageRejected: the server refused the message.
+      StreamError, TransportError: the stream has ended, or the message could not be sent.
+
+    If it is cancelled, the message is left.
+    """
+    if controller.reader.state is StreamState.RECONNECTING:
+        controller.loss_logger.watch()
+    controller.requests.append(request)
+    try:
+        await _wait_for_turn(controller, resumption)
+    except BaseException:
+        controller.requests.remove(request)
+        raise
+    state = _register(controller, request, sender, policies, resumption)
+    task = MessageTask(
+        state=state,
+        dispatcher=controller.dispatcher,
+        send_api=controller.send_api,
+        stored=controller.stored,
+        passed_on=controller.reader.wait_passed_on,
+        wait_resumed=controller.send_queue.wait_resumed,
+        cancel=controller.actions.cancel,
+        deny=partial(controller.actions.decide, grant=False),
+        resumption=resumption,
+    )
+    name = f"trio_mix message on {controller.session_id}"
+    controller.tasks.start(task.run, name)
+    try:
+        await state.started.wait()
+    except BaseException:
+        state.buffer.discard()  # nothing iterates it any more
+        await leave_message(state, controller.settings.cleanup_timeout)
+        await save_ticket(state, resumption)
+        raise
+    if state.failure is not None and not state.turn.events:
+        await save_ticket(state, resumption)
+        raise state.failure
+    return state
+
+
+async def _wait_for_turn(controller: StreamController, resumption: Resumption | None) -> None:
+    """Acquire the queue while the stream is connected."""
+    await controller.send_queue.acquire()
+    try:
+        if resumption is not None:
+            resumption.expect_fresh(controller.stored.history)
+        await controller.send_queue.wait_resumed()
+        await controller.reader.wait_passed_on()
+    except BaseException:
+        controller.send_queue.release()
+        raise
+
+
+def _register(
+    controller: StreamController,
+    request: MessageRequest,
+    sender: object,
+    policies: MessagePolicies,
+    resumption: Resumption | None,
+) -> MessageState:
+    """Register a message as the current one."""
+    turn = controller.router.register(request.text, plan_mode=request.plan_mode)
+    recovery = Recovery(turn, controller.settings.reconnect, controller.limits, trio.current_time())
+    recovery.continued = controller.continued
+    history = controller.stored.history
+    unknown = history.session_unknown or bool(controller.gap_due)
+    # A relay queues messages.
+    recovery.session_unknown = unknown and not controller.send_api.relayed
+    if controller.router.others > controller.others_known and not controller.router.traits.ids:
+        history.due = True  # another client's message may have the same text
+    controller.others_known = controller.router.others
+    recovery.reading_due = unknown or history.due
+    kind = MessageState if controller.hooks is None else TimedMessageState
+    state = kind(
+        request,
+        recovery,
+        controller.session_id,
+        controller.settings.message_buffer,
+        sender=sender,
+        max_size=controller.settings.max_reply_size,
+        policies=policies,
+        ask=controller.ask_policy,
+    )
+    if resumption is not None:
+        resumption.apply(turn, recovery)
+        state.cut = state.cut or turn.resumed
+    controller.dispatcher.attach(state)
+    controller.messages_sent += 1
+    controller.reader.nudge()
+    return state
