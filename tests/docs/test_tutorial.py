@@ -239,3 +239,26 @@ async def test_step_6_watches_the_chat_of_another_terminal_through_a_relay(tmp_p
             await chat.end_input()
             assert await chat.ended() == 0
         nursery.cancel_scope.cancel()
+
+
+async def test_step_5_continues_with_a_server_that_was_stopped_and_kept_its_sessions(
+    tmp_path: Path,
+) -> None:
+    assert "trio-mix serve --state " in PAGE
+    state = tmp_path / "sessions.jsonl"
+    async with MixServer() as server:
+        url, port = server.url, int(server.url.rpartition(":")[2])
+    async with run_program(FOLDER / "step5.py", server=url) as program:
+        step = Step(program)
+        async with MixServer(pace=0, state=state, port=port) as first:
+            await step.see("you> ")
+            await step.type("Hello")
+            await step.see("What can I do for you?")
+            await step.see("you> ")
+            (session_id,) = first._backend.live
+        await step.type("List the files")
+        async with MixServer(pace=0, state=state, port=port) as second:
+            await step.see("README.md")
+            await step.see("you> ")
+            assert second.runs("List the files", session_id) == 1
+            await step.leave()

@@ -121,17 +121,19 @@ def serve(
     port: PortOption = 8088,
     api: ApiOption = "async",
     pace: Annotated[float, Parameter(validator=Number(gte=0))] = 1.0,
+    state: Path | None = None,
     allowed: Allowed = NONE_ALLOWED,
     debug: Debug = NO_DEBUG,
 ) -> int:
-    """Run the bundled server until Ctrl-C. It keeps everything in memory.
+    """Run the bundled server until Ctrl-C. It keeps everything in memory, unless there is a file.
 
     Args:
       pace: The factor for the pauses of its agent; 0: no pauses.
+      state: A file that keeps the sessions over a restart, up to 64 MiB; it is created if needed.
     """
     from trio_mix.cli.commands import _serve
 
-    return run_async(debug, _serve.serve, host, port, api, pace=pace, allowed=allowed)
+    return run_async(debug, _serve.serve, host, port, api, pace=pace, state=state, allowed=allowed)
 
 
 def record(

@@ -59,6 +59,8 @@ class Log:
 
     def __init__(self, limit: int | None = None, max_bytes: int | None = MAX_LOG_BYTES) -> None:
         self.records: list[Record] = []
+        self.count = 0
+        """The number of records that were added."""
         # Not cut by the limit on records; of bytes, it has as many as they.
         self.runs: Counter[tuple[str, str]] = Counter()
         self._runs_bytes = 0
@@ -87,6 +89,7 @@ class Log:
     def add(self, record: Record) -> None:
         """Add a record and wake the tasks that wait for one."""
         self.records.append(record)
+        self.count += 1
         if isinstance(record, MessageRun):
             self._add_run(record)
         self._bytes += _size(record)

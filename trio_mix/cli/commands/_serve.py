@@ -13,9 +13,12 @@ from trio_mix.cli._errors import CommandUsageError
 from trio_mix.cli._listening import listening
 from trio_mix.cli._options import NONE_ALLOWED
 from trio_mix.cli.ui._library_terms import without_library_terms
+from trio_mix.cli.ui._text import clean
 from trio_mix.testing import MixServer
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from trio_mix.cli._options import Allowed
     from trio_mix.testing import Api
 
@@ -25,12 +28,20 @@ _LOG_BYTES = 16 * 2**20
 
 
 async def serve(
-    host: str, port: int, api: Api, *, pace: float, allowed: Allowed = NONE_ALLOWED
+    host: str,
+    port: int,
+    api: Api,
+    *,
+    pace: float,
+    state: Path | None = None,
+    allowed: Allowed = NONE_ALLOWED,
 ) -> int:
     """Run the server until cancelled.
 
     Raises:
       CommandUsageError: a name or origin is invalid.
+      ConfigurationError: the file with the state is in use, broken, or of a newer version.
+      OSError: it cannot be read or written.
     """
     try:
         made = MixServer(
@@ -44,12 +55,15 @@ async def serve(
             allowed_origins=allowed.origins,
             # A client that outlives this server must not find its session ids reused.
             id_prefix=f"{secrets.token_hex(3)}-",
+            state=state,
         )
     except ValueError as error:
         raise CommandUsageError(without_library_terms(str(error))) from error
     with ExitStack() as at_the_end:
         async with listening(made, host, port) as server:
             line = f"Mix server (API generation: {api}) at {server.url}; Ctrl-C stops it"
+            if state is not None:
+                line += f", sessions are kept in {clean(str(state))}"
             print(line, flush=True)
             # A terminal writes no line end after its ^C.
             last = "\nstopped" if sys.stdout.isatty() else "stopped"

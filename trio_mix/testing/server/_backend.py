@@ -34,7 +34,7 @@ from trio_mix.testing.server._tunnel import BrowserTunnels
 
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from trio_mix.testing.server._providers import Accounts
     from trio_mix.testing.server._script import How, Restart, Torn
@@ -218,6 +218,15 @@ class Backend:
         data = {"type": "session_created", "sessionId": row.id, "title": row.title}
         self.broadcast(ServerEvent("session_created", data | {"createdAt": created}, turn=False))
         return live
+
+    def restore(self, counters: dict[str, int], sessions: Iterable[SessionRow]) -> None:
+        """Add the sessions that an earlier server has saved."""
+        self.store.counters.update(counters)
+        for row in sessions:
+            for message in row.rows:
+                message.usage = self.settings.usage
+            self.store.sessions[row.id] = row
+            self.live[row.id] = LiveSession(row)
 
     def delete_session(self, session_id: str) -> None:
         """Delete a session, end its streams and announce the deletion."""

@@ -10,6 +10,7 @@ Rules:
 
 from __future__ import annotations
 
+import os  # noqa: TC003 - for typing.get_type_hints
 from functools import partial
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -38,6 +39,7 @@ from trio_mix.testing.server._backend import Backend, CannedResponse, LiveSessio
 from trio_mix.testing.server._frames import ServerEvent
 from trio_mix.testing.server._providers import Accounts
 from trio_mix.testing.server._routes import dispatch
+from trio_mix.testing.server._state_file import StateFile
 from trio_mix.testing.server._traits import Api, traits_for
 from trio_mix.testing.server._tunnel import BrowserTunnels  # noqa: TC001 - for typing.get_type_hints
 
@@ -117,6 +119,10 @@ class MixServer(Observed, AsyncScope):
         oldest are removed. None: any number.
       id_prefix: the beginning of the number in each id, so that consecutive servers at one address
         do not use the same ids.
+      state: a file with the sessions, which are read when the server is entered and saved while it
+        runs and when it is left, so that a later server has them: messages, files, callbacks; no
+        keys. It has at most 64 MiB; beyond it the sessions that were changed longest ago are left
+        out, and a warning is logged. One server at a time uses it. None: in memory only.
       allowed_hosts: ``Host`` names to serve, as well as ``host``, ``localhost`` and IP addresses.
         Requests with another name are refused with 403: a web page makes them by DNS rebinding.
       allowed_origins: origins of web pages whose requests are served, for example
@@ -166,6 +172,7 @@ class MixServer(Observed, AsyncScope):
         log_limit: int | None = None,
         log_bytes: int | None = MAX_LOG_BYTES,
         id_prefix: str = "",
+        state: str | os.PathLike[str] | None = None,
         allowed_hosts: Collection[str] = (),
         allowed_origins: Collection[str] = (),
     ) -> None:
@@ -210,6 +217,7 @@ class MixServer(Observed, AsyncScope):
         self._port = check_port(port)
         self._guard = RequestGuard(host, allowed_hosts, allowed_origins)
         self._strict = strict
+        self._state = None if state is None else StateFile(state)
         self._listen = listen
         self._url = "" if listen else MEMORY_URL
         self._transports: set[trio.abc.Stream] = set()
@@ -273,11 +281,22 @@ class MixServer(Observed, AsyncScope):
     # --- starting and stopping ------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
-        await self._tasks.open()
+        """Start the server.
+
+        Raises:
+          ConfigurationError: the file of ``state`` is in use, broken, or of a newer version.
+          OSError: the address cannot be bound, or the file of ``state`` cannot be read.
+        """
+        nursery = await self._tasks.open()
         try:
+            if self._state is not None:
+                self._backend.restore(*await self._state.open())
+                nursery.start_soon(self._state.keep, self._backend.store, self._log)
             await self.start()
         except BaseException:
             await self._tasks.close("the server could not start")
+            if self._state is not None:
+                self._state.close()
             raise
         return self
 
@@ -288,7 +307,11 @@ class MixServer(Observed, AsyncScope):
         traceback: TracebackType | None,
     ) -> None:
         self._scope = None
-        await self._tasks.close("the server was left", exc)
+        try:
+            await self._tasks.close("the server was left", exc)
+        finally:
+            if self._state is not None:
+                await self._state.finish(self._backend.store)
         if exc is None and self._backend.failures:
             raise self._backend.failures[0]
         if exc is None and self._strict:

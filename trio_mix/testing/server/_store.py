@@ -12,7 +12,6 @@ Rules:
 
 from __future__ import annotations
 
-import itertools
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -21,7 +20,7 @@ import attrs
 from trio_mix.testing.server._frames import to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
     from trio_mix.testing.server._traits import Traits
 
@@ -175,6 +174,11 @@ class SessionRow:
         """Whether it is a sub-agent's session."""
         return self.parent_session_id is not None
 
+    @property
+    def changed(self) -> datetime:
+        """When it was last changed."""
+        return max((row.updated for row in self.rows), default=self.created)
+
     def counts(self) -> dict[str, object]:
         """Return the counts of messages, tool calls and tokens."""
         user = [row for row in self.rows if row.role == "user"]
@@ -214,12 +218,11 @@ class SessionRow:
 
     def as_export(self) -> dict[str, object]:
         """Return the session as ``ExportSession``."""
-        updated = max((row.updated for row in self.rows), default=self.created)
         return {
             "id": self.id,
             "title": self.title,
             "createdAt": _stored_time(self.created),
-            "updatedAt": _stored_time(updated),
+            "updatedAt": _stored_time(self.changed),
             **self.counts(),
             "messages": [row.as_export() for row in self.rows],
         }
@@ -248,12 +251,13 @@ class Store:
         self.tool_results = tool_results
         self._id_prefix = id_prefix
         self.sessions: dict[str, SessionRow] = {}
-        # Never reset, not even when a restart deletes the sessions: ids stay unique.
-        self._counters: dict[str, Iterator[int]] = {}
+        self.counters: dict[str, int] = {}
+        """The number of ids of each kind that were made. Never reset, not even when a restart
+        deletes the sessions: ids stay unique."""
 
     def new_id(self, kind: str) -> str:
         """Return a new id: readable, and the same in every run."""
-        number = next(self._counters.setdefault(kind, itertools.count(1)))
+        number = self.counters[kind] = self.counters.get(kind, 0) + 1
         return f"{kind}-{self._id_prefix}{number}"
 
     def create(
