@@ -25,13 +25,19 @@ async def find_generation(mix: Mix) -> Generation:
 
     Raises:
       TransportError: the server cannot be reached.
+      ProtocolError: what answers is no Mix server, or a proxy in front of one that is down.
     """
     try:
         health = await mix.request("GET", "/health", options=_OPTIONS)
     except errors.MixError as exc:
-        body = exc.body.encode()
+        kind, body = exc.headers.get("content-type", ""), exc.body.encode()
+        # The router of servers that lack the operation answers in plain text.
+        if exc.status_code not in (404, 405) or not kind.startswith("text/plain"):
+            raise _not_mix(mix, exc.status_code, kind) from None
     else:
-        body = health.body
+        kind, body = health.headers.get("content-type", ""), health.body
+        if not (kind.startswith("application/json") or body.startswith(_CATCH_ALL)):
+            raise _not_mix(mix, health.status, kind)
     if body.startswith(_CATCH_ALL):
         return "pipeline-oldest"  # noqa: ASYNC910 - the request was a checkpoint
     found = _VERSION.search(body.decode("utf-8", "replace"))
@@ -43,6 +49,13 @@ async def find_generation(mix: Mix) -> Generation:
     if not await _has_pipeline(mix):
         return "async"
     return "pipeline" if await _has_rest(mix) else "pipeline-oldest"
+
+
+def _not_mix(mix: Mix, status: int, kind: str) -> errors.ProtocolError:
+    return errors.ProtocolError(
+        f"{mix.server_url} answered GET /health with HTTP {status} ({kind or 'no content type'}):"
+        " it is not a Mix server, or a proxy in front of one that is down. Check the address."
+    )
 
 
 async def _has_pipeline(mix: Mix) -> bool:

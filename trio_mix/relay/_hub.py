@@ -232,8 +232,10 @@ class Hub:
                 self._lost = trio.Event()
                 await trio.sleep(_PROBE_PAUSE)
                 await self._lost.wait()
-            except errors.TransportError as exc:
+            except (errors.TransportError, errors.ProtocolError) as exc:
                 self.upstream_reachable = False
+                if isinstance(exc, errors.ProtocolError) and pause == _PROBE_PAUSE:
+                    _logger.warning("The server cannot be used: %s", exc)
                 _logger.debug("The server cannot be reached: %s", exc)
             except LogError as exc:
                 _logger.error("The server's generation is not stored: %s", exc)
