@@ -24,11 +24,14 @@ import trio
 
 from trio_mix import Hooks, StreamState
 
+from .trouble import Trouble
+
 if TYPE_CHECKING:
     from trio_mix.hooks import (
         AfterErrorContext,
         AfterSuccessContext,
         MessageFinishedContext,
+        StreamClosedContext,
         StreamLostContext,
         StreamOpenedContext,
     )
@@ -42,17 +45,33 @@ _LONGEST_REQUEST = 8192
 _TIMEOUT = 5.0
 
 
+_FAMILIES = {
+    "daemon_jobs_total": ("counter", "Jobs that ended since the start, by result."),
+    "daemon_spool_jobs": ("gauge", "Jobs in a folder of the spool."),
+    "mix_message_duration_seconds": ("summary", "How long messages took, from send to end."),
+    "mix_messages_total": ("counter", "Messages that ended, by outcome."),
+    "mix_requests_total": ("counter", "Requests, by operation and status; none: no response."),
+    "mix_stream_losses_total": ("counter", "Connections lost; planned: by the client itself."),
+    "mix_streams": ("gauge", "Open session streams, by state."),
+}
+"""The type and the help text of each family of metrics."""
+
+
 class Metrics:
-    """Counters that the client's hooks maintain; losses of a stream are logged too."""
+    """Counters that the client's hooks maintain; losses of streams are logged too."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
+        self.message_seconds = 0.0
+        self.messages = 0
+        self._lost_streams = Trouble("a stream was lost", "no stream is lost any more")
         self.hooks = Hooks(
             after_success=self._request,
             after_error=self._request,
             message_finished=self._message,
             stream_lost=self._lost,
             stream_opened=self._opened,
+            stream_closed=self._closed,
         )
 
     def _request(self, context: AfterSuccessContext | AfterErrorContext) -> None:
@@ -61,35 +80,42 @@ class Metrics:
 
     def _message(self, context: MessageFinishedContext) -> None:
         self.counts[f'mix_messages_total{{outcome="{context.outcome}"}}'] += 1
-        self.counts["mix_message_milliseconds_total"] += round(context.elapsed * 1000)
+        self.message_seconds += context.elapsed
+        self.messages += 1
 
     def _lost(self, context: StreamLostContext) -> None:
         planned = str(context.planned).lower()
         self.counts[f'mix_stream_losses_total{{planned="{planned}"}}'] += 1
         if not context.planned:
-            _log.warning("session %s: the stream was lost: %s", context.session_id, context.reason)
+            reason = context.reason.replace(context.session_id, "…")
+            self._lost_streams.begin(context.session_id, reason)
 
     def _opened(self, context: StreamOpenedContext) -> None:
-        if context.connection > 1:
-            _log.info("session %s: the stream is connected again", context.session_id)
+        self._lost_streams.end(context.session_id)
+
+    def _closed(self, context: StreamClosedContext) -> None:
+        self._lost_streams.end(context.session_id)
 
     def text(self, workers: Workers, folders: dict[str, int]) -> str:
-        """Return all counters and gauges in the text format of Prometheus."""
-        counters = self.counts + Counter(
-            {f'daemon_jobs_total{{result="{result}"}}': n for result, n in workers.ended.items()}
-        )
+        """Return all metrics in the text format of Prometheus."""
         states = Counter(session.state for session in workers.streams.values())
-        gauges = {f'daemon_spool{{folder="{name}"}}': n for name, n in folders.items()}
-        gauges |= {f'mix_streams{{state="{state}"}}': states[state] for state in StreamState}
+        values: dict[str, float] = {
+            **self.counts,
+            **{f'daemon_jobs_total{{result="{each}"}}': n for each, n in workers.ended.items()},
+            **{f'daemon_spool_jobs{{folder="{name}"}}': n for name, n in folders.items()},
+            **{f'mix_streams{{state="{state}"}}': states[state] for state in StreamState},
+            "mix_message_duration_seconds_sum": round(self.message_seconds, 3),
+            "mix_message_duration_seconds_count": self.messages,
+        }
         lines: list[str] = []
-        for kind, values in (("counter", counters), ("gauge", gauges)):
-            known = ""
-            for name, value in sorted(values.items()):
-                family = name.partition("{")[0]
-                if family != known:
-                    known = family
-                    lines.append(f"# TYPE {family} {kind}")
-                lines.append(f"{name} {value}")
+        for family, (kind, about) in _FAMILIES.items():
+            lines += [f"# HELP {family} {about}", f"# TYPE {family} {kind}"]
+            parts = (f"{family}_sum", f"{family}_count") if kind == "summary" else (family,)
+            lines += [
+                f"{name} {value}"
+                for name, value in sorted(values.items())
+                if name.partition("{")[0] in parts
+            ]
         return "\n".join(lines) + "\n"
 
 
@@ -159,7 +185,7 @@ class _Health:
                 status, body = await self.answer(request.decode("latin-1"))
                 head = (
                     f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n"
-                    "Content-Type: text/plain; charset=utf-8\r\n"
+                    "Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n"
                     f"Content-Length: {len(body.encode())}\r\nConnection: close\r\n\r\n"
                 )
                 await connection.send_all((head + body).encode())

@@ -33,6 +33,7 @@ from trio_mix.errors import (
 )
 
 from .spool import Job, Result, Spool
+from .trouble import Trouble
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,6 +74,10 @@ class Workers:
     ended: Counter[Result] = attrs.field(factory=Counter, init=False)
     draining: trio.Event = attrs.field(factory=trio.Event, init=False)
     _scopes: dict[int, trio.CancelScope] = attrs.field(factory=dict, init=False)
+    _trouble: Trouble = attrs.field(
+        factory=lambda: Trouble("workers are trying again", "all workers run jobs again"),
+        init=False,
+    )
 
     def drain(self, grace: float) -> None:
         """Take no more jobs; cancel the running ones after ``grace`` seconds."""
@@ -89,10 +94,11 @@ class Workers:
                 try:
                     await self._one_job(number)
                     pause = self.settings.poll
+                    self._trouble.end(str(number))
                 except (TrioMixError, OSError) as error:
                     gone = isinstance(error, SessionNotFound)
                     reason = "the server no longer has its session" if gone else error
-                    _log.warning("worker %d: trying again in %g s: %s", number, pause, reason)
+                    self._trouble.begin(str(number), reason)
                     await self._pause(pause)
                     pause = min(pause * 2, _LONGEST_PAUSE)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
+from examples.daemon.trouble import Trouble
 from tests.support.daemon_kit import Folder
 from tests.support.example_programs import run_program
 from trio_mix import Mix
@@ -90,7 +92,14 @@ async def test_it_is_ready_while_a_stream_is_connected(folder: Folder) -> None:
         assert 'daemon_jobs_total{result="done"} 1\n' in text
         assert 'mix_messages_total{outcome="complete"} 1\n' in text
         assert 'mix_stream_losses_total{planned="false"} 1\n' in text
-        assert text.count("# TYPE mix_requests_total counter") == 1
+        assert 'daemon_spool_jobs{folder="done"} 1\n' in text
+        assert "\nmix_message_duration_seconds_count 1\n" in text
+        assert re.search(r"^mix_message_duration_seconds_sum [0-9.]+$", text, re.MULTILINE)
+        described = set(re.findall(r"^# HELP (\S+) .+\n# TYPE \1 \w+$", text, re.MULTILINE))
+        samples = [line for line in text.splitlines() if not line.startswith("#")]
+        families = {re.sub(r"(_sum|_count)?(\{.*)? .*", "", line) for line in samples}
+        assert families <= described
+        assert text.count("# TYPE ") == len(described)
         assert 'mix_streams{state="connected"}' in text
         assert (await daemon.get("/else"))[0] == 404
 
@@ -200,12 +209,36 @@ async def test_a_health_port_that_is_in_use_is_reported_in_one_line(folder: Fold
             assert "Traceback" not in daemon.program.output
 
 
-async def test_the_log_reports_lost_and_restored_connections(folder: Folder) -> None:
-    async with MixServer(pace=0) as server, folder.daemon(server, "--workers=1") as daemon:
-        await daemon.ready_until(lambda status, _: status == 200)
+async def test_the_log_reports_a_lost_server_once_for_all_workers(folder: Folder) -> None:
+    async with MixServer(pace=0) as server, folder.daemon(server, "--workers=3") as daemon:
+        await daemon.ready_until(
+            lambda _, state: [each["state"] for each in state["streams"]] == ["connected"] * 3
+        )
         await server.restart()
-        await daemon.program.says(": the stream was lost: ")
-        await daemon.program.says(": the stream is connected again")
+        await daemon.program.says("a stream was lost: ")
+        await daemon.program.says("no stream is lost any more")
+        lost = [line for line in daemon.program.output.splitlines() if "a stream was lost" in line]
+        assert len(lost) == len({line.partition("lost: ")[2] for line in lost})
+
+
+def test_trouble_is_logged_once_per_reason_and_its_end_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    trouble = Trouble("it fails", "it works again")
+    with caplog.at_level("INFO", "daemon"):
+        trouble.end("a")
+        for name in "abc":
+            trouble.begin(name, "refused")
+            trouble.begin(name, "timed\nout")
+        for name in "abc":
+            trouble.end(name)
+        trouble.begin("a", "refused")
+    assert caplog.messages == [
+        "it fails: refused",
+        "it fails: timed out",
+        "it works again",
+        "it fails: refused",
+    ]
 
 
 async def test_demo_starts_a_server_and_has_jobs() -> None:
