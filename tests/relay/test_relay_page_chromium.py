@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
+import pytest
 import trio
 
 from tests.support.relay_command import relay_of
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from tests.support.command_line import StartCommand
 
 PAGE = "/relay/page/"
+
+pytestmark = pytest.mark.timeout(300)  # a browser on a machine with more to do
 
 
 async def test_a_conversation_with_a_permission_by_keyboard_alone(
@@ -199,60 +203,46 @@ async def test_sessions_side_by_side_with_notifications_and_files(
             assert await tab.value(f"{link}.download") == "a <b>.txt"
 
 
-async def test_earlier_messages_are_loaded_from_the_server_also_from_the_oldest(
+async def test_every_generation_shows_what_is_stored_what_is_new_and_the_same_after_a_reload(
     chromium_program: str, tmp_path: Path
 ) -> None:
-    for api in ("async", "pipeline-oldest"):
-        async with MixServer(api) as server:
+    ask = AskPermission("bash", params={"command": "ls"}, then=[Say("Allowed.")])
+    async with AsyncExitStack() as stack:
+        urls = []
+        for api in ("async", "blocking", "pipeline", "pipeline-oldest"):
+            server = await stack.enter_async_context(MixServer(api))
             server.script("old", Turn(Say("An old answer.")))
-            server.script("new", Turn(Say("A new answer.")))
+            server.script("go", Turn(Think("Hm."), Say("May I? "), ask))
+            server.script("long", Turn(Say("Working."), Hang()))
             session_id = server.create_session(title="Ours")
             async with Mix(server.url) as mix, mix.open_stream(session_id) as session:
                 await session.ask("old")
             folder = tmp_path / api
             folder.mkdir()
-            async with (
-                serve_page(server, folder) as url,
-                open_page(chromium_program, url + PAGE) as [tab],
-            ):
-                await tab.open(session_id)
-                await tab.until_text("An old answer.", ".stored")
-                await tab.say("new")
-                await tab.until_text("A new answer.", ".turns")
-                assert "new" in await tab.text(".turns .you")
-                assert await tab.count(".turn") == 3
-
-
-async def test_every_generation_of_servers_and_a_reload_shows_the_same_again(
-    chromium_program: str, tmp_path: Path
-) -> None:
-    for api in ("async", "blocking", "pipeline", "pipeline-oldest"):
-        async with MixServer(api) as server:
-            ask = AskPermission("bash", params={"command": "ls"}, then=[Say("Allowed.")])
-            server.script("go", Turn(Think("Hm."), Say("May I? "), ask))
-            server.script("long", Turn(Say("Working."), Hang()))
-            session_id = server.create_session(title="Ours")
-            folder = tmp_path / api
-            folder.mkdir()
-            async with (
-                serve_page(server, folder) as url,
-                open_page(chromium_program, f"{url}{PAGE}#session={session_id}") as [tab],
-            ):
-                await tab.until("document.querySelector('.pane .badge:not(.opening)')")
-                await tab.say("go")
-                await tab.answer("allow")
-                await tab.until_text("Allowed.", ".reply")
-                await tab.until("document.querySelector('.stop[hidden]')")
-                await tab.say("long")
-                await tab.until("document.querySelector('.stop:not([hidden])')")
-                await tab.click(".stop")
-                await tab.until("document.querySelector('.stop[hidden]')")
-                before = await tab.text(".log")
-                assert before.index("go") < before.index("Allowed.") < before.index("long")
-                await tab.reload()
-                await tab.until("document.querySelectorAll('.turn').length == 2")
-                await tab.until("document.querySelector('.pane .badge:not(.opening)')")
-                await tab.until("!document.querySelector('.prompt')")
-                after = await tab.text(".log")
-                for text in ("go", "Allowed.", "long", "Allowed: bash"):
-                    assert text in after, api
+            url = await stack.enter_async_context(serve_page(server, folder))
+            urls.append(f"{url}{PAGE}#session={session_id}")
+        tabs = await stack.enter_async_context(open_page(chromium_program, *urls))
+        for tab in tabs:
+            await tab.until_text("An old answer.", ".stored")
+            await tab.say("go")
+            await tab.answer("allow")
+            await tab.until_text("Allowed.", ".turns")
+            await tab.until("document.querySelector('.stop[hidden]')")
+            await tab.say("long")
+            await tab.until("document.querySelector('.stop:not([hidden])')")
+            await tab.click(".stop")
+            await tab.until("document.querySelector('.stop[hidden]')")
+            before = await tab.text(".log")
+            words = ("An old answer.", "go", "Allowed.", "long")
+            assert [before.index(word) for word in words] == sorted(map(before.index, words))
+            await tab.reload()
+            await tab.until("document.querySelectorAll('.turns .turn').length == 2")
+            await tab.until("!document.querySelector('.badge.opening')")
+            await tab.until("!document.querySelector('.prompt')")
+            after = await tab.text(".turns")
+            for text in ("go", "Allowed.", "long", "Allowed: bash"):
+                assert text in after
+            await tab.until("document.querySelector('.earlier button:not([hidden])')")
+            await tab.click(".earlier button")
+            await tab.until_text("An old answer.", ".stored")
+            assert "go" not in await tab.text(".stored")

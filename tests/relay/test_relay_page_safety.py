@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.support.relay_page import open_page, serve_page
 from trio_mix.relay._grants import VERBS, Auth, new_token
 from trio_mix.testing import (
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 
 PAGE = "/relay/page/"
+
+pytestmark = pytest.mark.timeout(300)  # a browser on a machine with more to do
 
 
 async def test_a_question_that_appears_under_the_finger_is_not_answered(

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
 TIMEOUT = 30
+LIFETIME = 100
+"""Seconds for all that a test does with a process; a test has 120."""
 _ROWS = 300
 _COMMAND = [sys.executable, "-W", "error", "-m", "trio_mix.cli"]
 
@@ -115,7 +117,7 @@ def start_command() -> StartCommand:
             env=environment(),
         )
         try:
-            with trio.fail_after(TIMEOUT):
+            with trio.fail_after(LIFETIME):
                 yield process
         finally:
             await _reap(process)

@@ -172,7 +172,7 @@ class PageTab:
 @asynccontextmanager
 async def open_page(program: str, *urls: str) -> AsyncIterator[list[PageTab]]:
     """Open the page in one tab for each address, within one browser."""
-    with trio.fail_after(110):
+    with trio.fail_after(280):
         async with launch(program) as chromium:
             async with AsyncExitStack() as stack:
                 opened = [await stack.enter_async_context(open_tab(chromium, url)) for url in urls]
