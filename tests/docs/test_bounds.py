@@ -28,6 +28,7 @@ from trio_mix.cli.ui import _permission_prompt, _transcript
 from trio_mix.sse import _connect, _decoder
 from trio_mix.testing import _log, record
 from trio_mix.testing.recording import _exchange_recorder, _recorder, _replay
+from trio_mix.testing.server import _state
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -192,6 +193,13 @@ BOUNDS: dict[str, tuple[list[object], str]] = {
     "the log of a `MixServer`": (
         [_log.MAX_LOG_BYTES],
         "security/test_bundled_servers.py::test_the_log_is_bounded_in_bytes",
+    ),
+    "the file of `trio-mix serve --state`": (
+        [_state.MAX_STATE],
+        (
+            "testing/server/test_server_state.py::"
+            "test_beyond_the_limit_the_sessions_changed_longest_ago_are_left_out"
+        ),
     ),
     "the log of `trio-mix serve`": (
         [_serve._LOG_BYTES, _serve._LOG_LIMIT],
