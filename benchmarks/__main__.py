@@ -12,7 +12,7 @@ import attrs
 
 from benchmarks import report, run
 from benchmarks.plan import BENCHES, GROWTHS, SHORT_PEERS, Bench
-from benchmarks.plan_relay import RELAY_BENCHES, RELAY_GROWTHS
+from benchmarks.plan_relay import REDIS_BENCHES, RELAY_BENCHES, RELAY_GROWTHS
 
 
 def main() -> None:
@@ -35,7 +35,7 @@ def main() -> None:
     if not chosen.short:
         run.find_node()
     results = []
-    for bench in (*BENCHES, *RELAY_BENCHES):
+    for bench in (*BENCHES, *RELAY_BENCHES, *REDIS_BENCHES):
         if chosen.only and not any(bench.name.startswith(name) for name in chosen.only):
             continue
         if chosen.short and not (bench.in_short or chosen.only):

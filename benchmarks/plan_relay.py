@@ -6,7 +6,8 @@ from typing import Any
 
 from benchmarks.plan import Bench, Growth, Target
 from benchmarks.relay import DIRECT
-from benchmarks.relay_server import NCHAN, RELAY, STARLETTE
+from benchmarks.relay_redis import FOLLOWER, OWNER, REDIS, SQLITE
+from benchmarks.relay_server import NCHAN, RELAY, RELAYS, STARLETTE
 
 
 def _relay(name: str, title: str, what: str, peers: tuple[str, ...], **fields: Any) -> Bench:
@@ -69,6 +70,64 @@ RELAY_BENCHES = (
         (RELAY,),
         arguments={"consumers": 1000, "rate": 200, "seconds": 5},
         limits=(Target(RELAY, "MB more", 1.0), Target(RELAY, "p99, times", 1.2)),
+    ),
+)
+
+
+def _redis(name: str, title: str, what: str, peers: tuple[str, ...], **fields: Any) -> Bench:
+    return Bench(
+        name=f"relay on Redis, {name}",
+        title=title,
+        module="relay_redis",
+        peers=peers,
+        against=peers[-1],
+        arguments={"what": what, **fields.pop("arguments")},
+        server=fields.pop("server", False),
+        in_short=False,
+        **fields,
+    )
+
+
+REDIS_BENCHES = (
+    *(
+        _redis(
+            f"append {batch}",
+            f"The log: append events in batches of {batch}",
+            "append",
+            (REDIS, SQLITE),
+            arguments={"count": count, "batch": batch},
+            limits=(Target(REDIS, "µs/event", 16.0),) if batch == 50 else (),
+        )
+        for batch, count in ((1, 2_000), (10, 10_000), (50, 20_000), (200, 40_000))
+    ),
+    _redis(
+        "owner and follower",
+        "Redis: 2,000 events a second in batches of 40, at their owner and at a follower",
+        "follow",
+        (FOLLOWER, OWNER),
+        arguments={"count": 6000, "rate": 2000, "batch": 40},
+    ),
+    *(
+        _redis(
+            f"{relays} relays",
+            f"The relay on Redis: 200 events a second to 900 consumers at {relays} relays",
+            "fan",
+            (RELAYS, RELAY) if relays == 1 else (RELAYS,),
+            arguments={"relays": relays, "consumers": 900, "rate": 200, "seconds": 5},
+            server=True,
+        )
+        for relays in (1, 3)
+    ),
+    *(
+        _redis(
+            f"takeover {ttl} s",
+            f"Redis: a relay with a lease of {ttl} seconds is killed; another one owns its session",
+            "takeover",
+            (REDIS,),
+            arguments={"ttl": ttl},
+            limits=(Target(REDIS, "s over the TTL", 0.5),),
+        )
+        for ttl in (1, 2, 5)
     ),
 )
 

@@ -21,7 +21,7 @@ DIRECT = "trio_mix stream_events"
 
 
 @contextlib.contextmanager
-def _server(peer: str, url: str, folder: str | None = None) -> Iterator[tuple[int, int]]:
+def running_server(peer: str, url: str, folder: str | None = None) -> Iterator[tuple[int, int]]:
     """Run a peer, on what is in a folder; yield its port and its process."""
     if why := missing(peer):
         raise Missing(why)
@@ -47,7 +47,7 @@ def _pace(url: str, group: str, count: int, rate: int, burst: int, streams: int,
     connection.close()
 
 
-def _publish(
+def publish(
     peer: str, url: str, group: str, pace: tuple[int, int, int], sessions: int, port: int
 ) -> None:
     """Send events: count, rate and burst are given."""
@@ -84,7 +84,7 @@ def _fan(
     group = f"g{time.perf_counter_ns()}"
     count = max(1, int(rate * seconds) // sessions)
     names = [f"live.{group}.{number % sessions}" for number in range(max(consumers, sessions))]
-    with _server(peer, url) as (port, pid):
+    with running_server(peer, url) as (port, pid):
         Load(port, [f"live.other{group}.0"]).close()  # imports are no consumer's cost
         time.sleep(0.2)
         empty = memory(pid)
@@ -92,7 +92,7 @@ def _fan(
         time.sleep(0.5)
         held = memory(pid)
         before = cpu(pid)
-        _publish(peer, url, group, (count, rate, burst), sessions, port)
+        publish(peer, url, group, (count, rate, burst), sessions, port)
         load.read(count)
         load.settle()
         spent = cpu(pid) - before
@@ -113,12 +113,12 @@ def _replay(peer: str, url: str, *, count: int) -> dict[str, float]:
     group = f"g{time.perf_counter_ns()}"
     session = f"live.{group}.0"
     with tempfile.TemporaryDirectory() as folder:
-        with _server(peer, url, folder) as (port, _):
+        with running_server(peer, url, folder) as (port, _):
             load = Load(port, [session])
             _pace(url, group, count, 10_000, 50, 1, 0)
             load.read(count)
             load.close()
-        with _server(peer, url, folder) as (port, pid):
+        with running_server(peer, url, folder) as (port, pid):
             Load(port, [session]).close()  # the session is open then
             before, began = cpu(pid), time.perf_counter()
             load = Load(port, [session], "&from=earliest")
@@ -134,13 +134,13 @@ def _stalled(peer: str, url: str, *, consumers: int, rate: int, seconds: float) 
     for stalled in (0, 1):
         group = f"g{time.perf_counter_ns()}"
         names = [f"live.{group}.0"] * consumers
-        with _server(peer, url) as (port, pid):
+        with running_server(peer, url) as (port, pid):
             load = Load(port, names)
             others = [Load(port, names[:1]) for _ in range(stalled)]
             time.sleep(0.5)
             held = memory(pid)
             count = int(rate * seconds)
-            _publish(peer, url, group, (count, rate, 1), 1, port)
+            publish(peer, url, group, (count, rate, 1), 1, port)
             load.read(count)
             grown = memory(pid) - held
             for each in (load, *others):

@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 RELAY = "trio_mix relay"
+RELAYS = "trio_mix relays on one Redis"
 STARLETTE = "hypercorn + starlette"
 NCHAN = "nchan (nginx, C)"
 
@@ -53,13 +54,15 @@ http {{
 
 
 def serve_relay(upstream: str, folder: Path) -> None:
-    """Run a relay on a new SQLite file, with its default settings."""
+    """Run a relay with its default settings: on a new SQLite file, or on the Redis of a file."""
     import trio
 
-    from trio_mix.relay import Relay, SqliteLog
+    from trio_mix.relay import RedisLog, Relay, SqliteLog
 
     async def main() -> None:
-        log = SqliteLog(folder / "relay.db")
+        log: RedisLog | SqliteLog = SqliteLog(folder / "relay.db")
+        if (redis := folder / "redis.url").exists():
+            log = RedisLog(redis.read_text())
         async with Relay(upstream, log=log) as relay, trio.open_nursery() as nursery:
             await relay.wait_ready()
             url = await nursery.start(relay.serve, "127.0.0.1", 0)
@@ -167,7 +170,7 @@ def main() -> None:
     peer, upstream, folder = sys.argv[1:]
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
-    if peer == RELAY:
+    if peer in (RELAY, RELAYS):
         serve_relay(upstream, Path(folder))
     elif peer == STARLETTE:
         serve_starlette(upstream)
