@@ -226,9 +226,14 @@ async def test_a_server_that_is_away_is_an_error_at_once_and_is_used_again_when_
 
 
 async def test_a_server_that_cannot_be_reached_or_used_is_a_log_error(redis: RedisServer) -> None:
-    with pytest.raises(LogError, match="127.0.0.1:1"):
+    with pytest.raises(LogError, match="127.0.0.1:1") as refused:
         async with RedisLog("redis://user:secret@127.0.0.1:1"):
             pass
+    assert "secret" not in repr(refused.value)
+    chain: list[BaseException] = [refused.value]  # without circles: it can be printed
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
+        assert cause not in chain
+        chain.append(cause)
     log = RedisLog(redis.url.replace("unix://", "unix://nobody:secret@"))
     with pytest.raises(LogError, match="refuses the password") as caught:
         async with log:

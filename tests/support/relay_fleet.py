@@ -118,8 +118,21 @@ class RelayProcess:
             f'upstream = "{self.upstream}"\nlog = "{self.redis}"\n'
             f'listen = "127.0.0.1:{self.port}"\n{self.settings}'
         )
-        log = (self.folder / f"relay-{self.port}.log").open("ab")
-        with log:
+        await self._launch(config)
+        async with httpx.AsyncClient() as client:
+            while True:
+                with suppress(httpx.TransportError):
+                    response = await client.get(f"{self.url}/relay/health/ready")
+                    if response.status_code == 200:
+                        return
+                if self.process is None or self.process.poll() is not None:
+                    await self._launch(
+                        config
+                    )  # as a service manager does: Redis may have been away
+                await trio.sleep(_RETRY)
+
+    async def _launch(self, config: Path) -> None:
+        with (self.folder / f"relay-{self.port}.log").open("ab") as log:
             self.process = await trio.lowlevel.open_process(
                 [sys.executable, "-m", "trio_mix.cli", "relay", "--config", str(config)],
                 cwd=ROOT,
@@ -128,15 +141,6 @@ class RelayProcess:
                 stdout=log,
                 stderr=log,
             )
-        async with httpx.AsyncClient() as client:
-            while True:
-                with suppress(httpx.TransportError):
-                    response = await client.get(f"{self.url}/relay/health/ready")
-                    if response.status_code == 200:
-                        return
-                if self.process.poll() is not None:
-                    raise OSError(f"the relay has ended; see {log.name}")
-                await trio.sleep(_RETRY)
 
     def notify(self, number: Signals) -> None:
         assert self.process is not None

@@ -130,14 +130,16 @@ class RedisLog:
           UsageError: the log was opened before.
         """
         nursery = await self._tasks.open()
+        failure: Exception | None = None
         try:
             await nursery.start(self._run)
         except BaseException as exc:
             await self._tasks.close("the log could not be opened", exc)
-            failure = only_failure(exc)  # without its groups
-            if failure is not None:
-                raise failure from None
-            raise
+            failure = only_failure(exc)
+            if failure is None:
+                raise
+        if failure is not None:  # here, so that its context is not the group that contains it
+            raise failure
         return self
 
     async def __aexit__(

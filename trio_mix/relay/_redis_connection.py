@@ -165,6 +165,7 @@ class RedisConnection:
     async def _run_one(self, task_status: trio.TaskStatus[None] | None) -> None:
         """Run one connection until it is lost."""
         connection = self._address.connection(self._name)
+        failure: Exception | None = None
         try:
             async with trio.open_nursery() as nursery:
                 await nursery.start(_run_quietly, connection)
@@ -180,10 +181,11 @@ class RedisConnection:
             failure = only_failure(exc)
             if failure is None:
                 raise
-            raise as_log_error(failure, self._address.shown) from failure
         finally:
             self._connection = None
             _close_streams(connection)
+        if failure is not None:  # here, so that its context is not the group that contains it
+            raise as_log_error(failure, self._address.shown)
 
     async def call(self, command: bytes, *args: bytes | str | float) -> object:
         """Send a command and return its response (rule 1).
@@ -278,6 +280,12 @@ def as_log_error(exc: Exception, shown: str) -> LogError:
     """Return the relay's exception for one of coredis or of the system (rule 3)."""
     if isinstance(exc, LogError):
         return exc
+    error = _translate(exc, shown)
+    error.__cause__ = exc
+    return error
+
+
+def _translate(exc: Exception, shown: str) -> LogError:
     causes: list[BaseException] = []
     cause: BaseException | None = exc
     while cause is not None and len(causes) < _MOST_CAUSES:
@@ -289,4 +297,6 @@ def as_log_error(exc: Exception, shown: str) -> LogError:
         if remedy:
             return kind(f"Redis at {shown} cannot be used: {remedy}.")
     text = next((str(each) for each in causes if isinstance(each, OSError)), str(exc))
+    if any(isinstance(each, TimeoutError) for each in causes):
+        text = "it does not answer in time"
     return LogError(f"Redis at {shown} cannot be used: {text.rstrip('.')}.")
