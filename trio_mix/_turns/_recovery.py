@@ -7,6 +7,23 @@ What is open about a message is its *concern* (`Concern`). While a concern lasts
 stored messages are read from time to time: when is in `trio_mix._turns._schedules`, and the table
 in `trio_mix._turns._rules` says what each reading means.
 
+In short (`Limits` has the time limits; *gone* and *unknown* are the outcomes of an interruption):
+
+The connection is lost
+    Replayed or live events go on with the message (rule 2). Until then the stored messages decide:
+    a finished turn completes it; a message that is absent, and cannot be on its way, is sent again,
+    once (rule 3); a turn that was broken off, or is silent, is gone (rule 4); if nothing can be
+    known, it ends as unknown (rule 10).
+Nobody answers
+    A POST of which nothing was sent is repeated, and fails after the time that the reconnect policy
+    allows (rule 1). If its answer is lost, the message is dealt with as if the connection was. If
+    the message was accepted and its events stay away, the stored messages are read after
+    ``settle_timeout``: a finished turn completes it once a second reading agrees, one that goes on
+    is waited for, and a dead one is gone, or unknown (rules 5, 6, 10).
+The server is busy
+    The message is sent again once the session is quiet; if it turns out to be stored, it is
+    followed; in the end it fails with the server's error (rule 7).
+
 Rule 1  Without evidence from the stored messages, the POST is repeated only if no byte of it was
         sent. A refusal ends the message unless the message may have run: events of it came, it had
         been sent before, a proxy lost the answer (502, 504), or a blocking server failed (500).
