@@ -125,7 +125,7 @@ BOUNDS: dict[str, tuple[list[object], str]] = {
     ),
     "events that are held": (
         [held_events._MOST, held_events._MOST_TEXT],
-        "turns/test_turns_ids.py::test_what_is_held_for_a_turn_is_bounded",
+        "turns/test_turns_bounded.py::test_what_is_held_for_a_turn_is_bounded",
     ),
     "events that a subscription buffers": (
         [session_stream.DEFAULT_SUBSCRIBER_BUFFER],
@@ -141,7 +141,7 @@ BOUNDS: dict[str, tuple[list[object], str]] = {
     ),
     "ids of messages and tool calls": (
         [owners._REMEMBERED],
-        "turns/test_turns_ids.py::test_many_turns_do_not_make_the_router_grow",
+        "turns/test_turns_bounded.py::test_many_turns_do_not_make_the_router_grow",
     ),
     "calls of hooks": (
         [stream_hooks.MAX_QUEUED],
@@ -192,7 +192,7 @@ BOUNDS: dict[str, tuple[list[object], str]] = {
     ),
     "the log of a `MixServer`": (
         [_log.MAX_LOG_BYTES],
-        "security/test_bundled_servers.py::test_the_log_is_bounded_in_bytes",
+        "security/test_bundled_servers_bounded.py::test_the_log_is_bounded_in_bytes",
     ),
     "the file of `trio-mix serve --state`": (
         [_state.MAX_STATE],
@@ -207,15 +207,15 @@ BOUNDS: dict[str, tuple[list[object], str]] = {
     ),
     "the body of a request to a bundled server": (
         [_recorder.MAX_BODY, _replay.MAX_BODY],
-        "security/test_bundled_servers.py::test_a_body_without_end_is_answered_and_cut_off",
+        "security/test_bundled_servers_bounded.py::test_a_body_without_end_is_answered_and_cut_off",
     ),
     "the file of a recording": (
         [_default(record, "max_size")],
-        "security/test_bundled_servers.py::test_a_recording_is_bounded_in_bytes",
+        "security/test_bundled_servers_bounded.py::test_a_recording_is_bounded_in_bytes",
     ),
     "text of a line that a recorder holds back": (
         [_exchange_recorder.MAX_HELD],
-        "security/test_bundled_servers.py::test_what_a_recorder_holds_back_is_bounded",
+        "security/test_bundled_servers_bounded.py::test_what_a_recorder_holds_back_is_bounded",
     ),
     "standard input of": (
         [_streams.MAX_INPUT],
