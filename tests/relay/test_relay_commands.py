@@ -45,6 +45,7 @@ BAD_FILES = {
     "heartbeat = true": "heartbeat must be a number of seconds",
     "origins = 'x'": "origins must be a list of texts",
     "token_file = 1": "token_file must be a path",
+    "page = 1": "page must be true or false",
     "unknown = 1": "there is no setting 'unknown'",
     "[retention]\nyears = 1": "no setting 'years'",
     "[retention]\nevents = 'x'": "events must be a number",

@@ -86,6 +86,10 @@ async def test_a_token_becomes_a_cookie_of_this_relay_that_no_script_can_read(
         elsewhere = {"Host": "mix.test:9000", "Cookie": cookie.partition(";")[0]}
         assert (await call(relay, "GET", "/api/sessions", headers=elsewhere)).status == 401
 
+        out = await call(relay, "DELETE", "/relay/page/cookie", headers=with_cookie)
+        assert out.status == 204
+        assert out.headers["set-cookie"].startswith("mix_relay_8090=; ")
+        assert out.headers["set-cookie"].endswith("; Max-Age=0")
         https = {**ORIGIN, **JSON, "Origin": "https://mix.test:8090"}
         secure = await call(relay, "POST", "/relay/page/cookie", body, https)
         assert secure.headers["set-cookie"].endswith("; Secure")
@@ -116,6 +120,7 @@ async def test_a_cookie_does_nothing_for_a_page_of_another_origin(
                 ("POST", path, JSON),
                 ("DELETE", f"/api/sessions/{session_id}", {}),
                 ("POST", "/relay/page/cookie", JSON),
+                ("DELETE", "/relay/page/cookie", {}),
                 ("GET", "/relay/ws", upgrade),
                 ("GET", f"/api/v1/tunnel/cdp/session/{session_id}", upgrade),
             ):

@@ -60,6 +60,7 @@ _HEADERS: Final = (
     ("Cross-Origin-Resource-Policy", "same-origin"),
     ("Cache-Control", "no-cache"),  # revalidated with the ETag
 )
+_COOKIE: Final = "Path=/; HttpOnly; SameSite=Strict"
 _LONGEST_TOKEN: Final = 8192
 _COOKIE_VALUE: Final = re.compile(r"[!#-+\--:<-\[\]-~]+")
 
@@ -105,6 +106,9 @@ class Page:
                 await self._send(exchange, *self._files[name or _INDEX])
             case "POST", ["cookie"]:
                 await self._sign_in(exchange)
+            case "DELETE", ["cookie"]:
+                gone = f"{cookie_name(exchange.head)}=; {_COOKIE}; Max-Age=0"
+                await exchange.respond(204, headers=[("Set-Cookie", gone)])
             case _:
                 raise Problem(404, "the page has no such file or method")
 
@@ -130,7 +134,7 @@ class Page:
             grant = self._auth.check(token)
             if not _COOKIE_VALUE.fullmatch(token):
                 raise Problem(400, "the token has characters that a cookie cannot have")
-            cookie = f"{cookie_name(head)}={token}; Path=/; HttpOnly; SameSite=Strict"
+            cookie = f"{cookie_name(head)}={token}; {_COOKIE}"
             if grant.expires_at is not None:
                 cookie += f"; Max-Age={max(0, int(grant.expires_at - time.time()))}"
             if head.headers.get("origin", "").startswith("https:"):

@@ -71,6 +71,8 @@ export async function readiness() {
 export const signIn = (token) =>
   request("POST", "/relay/page/cookie", { json: { token }, quiet: true });
 
+export const signOut = () => request("DELETE", "/relay/page/cookie", { quiet: true });
+
 /** Call a method of the oldest servers, which have no REST. */
 async function rpc(method, params) {
   const answer = await jsonOf(await request("POST", "/rpc", { json: { method, params, id: 1 } }));

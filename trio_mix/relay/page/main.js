@@ -8,6 +8,7 @@ import { Transport } from "./transport.js";
 import { plain } from "./visible.js";
 
 const MOST_PANES = 6;
+const SIGNED_IN = "signed in";
 const narrow = window.matchMedia("(max-width: 760px)");
 
 class App {
@@ -16,6 +17,10 @@ class App {
     this._started = false;
     this._link = el("p", { class: "link", role: "status" });
     this._again = button("Reconnect now", () => this._transport.reconnect(), { hidden: true });
+    // No script can see the cookie: what is kept is only that there is one.
+    this._out = button("Sign out", () => this._signOut(), {
+      class: "quiet", hidden: !localStorage.getItem(SIGNED_IN),
+    });
     this._list = new SessionList({
       onOpen: (session, options) => this.open(session, options),
       onDeleted: (session) => this._close(this._panes.get(session)),
@@ -29,7 +34,7 @@ class App {
       onSession: () => this._list.load(),
     });
     document.getElementById("app").append(
-      el("div", { class: "side" }, el("div", { class: "status" }, this._link, this._again), this._list.element),
+      el("div", { class: "side" }, el("div", { class: "status" }, this._link, this._again, this._out), this._list.element),
       this._place,
     );
     document.addEventListener("show-list", () => {
@@ -40,6 +45,22 @@ class App {
       window.addEventListener(kind, (event) => event.preventDefault()); // no file replaces the page
     }
     this._view("list");
+  }
+
+  /** Note that there is a cookie now. */
+  signedIn() {
+    localStorage.setItem(SIGNED_IN, "1");
+    this._out.hidden = false;
+  }
+
+  async _signOut() {
+    try {
+      await api.signOut();
+      localStorage.removeItem(SIGNED_IN);
+      location.replace(location.pathname);
+    } catch (error) {
+      announce(`Not signed out: ${plain(error.message)}`, { urgent: true });
+    }
   }
 
   /** Connect and show what there is; after a new sign-in, again. */
@@ -153,6 +174,7 @@ function askToken(app, why) {
       await api.signIn(field.value.trim());
       field.value = "";
       dialog.close();
+      app.signedIn();
       app.start();
     } catch (error) {
       document.getElementById("sign-in-error").textContent = plain(error.message);
@@ -167,6 +189,7 @@ async function begin() {
   if (token !== null) {
     try {
       await api.signIn(token);
+      app.signedIn();
     } catch (error) {
       askToken(app, `The token in the address was not accepted: ${plain(error.message)}`);
       return;
