@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.relay_page import open_page, serve_page
+from trio_mix import Mix
 from trio_mix.relay._grants import VERBS, Auth, new_token
 from trio_mix.testing import (
     AskPermission,
@@ -215,3 +216,35 @@ async def test_a_screen_reader_gets_names_and_each_answer_once(
             } <= named
             unnamed = [role for role, name in named if role in ("button", "textbox") and not name]
             assert not unnamed
+
+
+async def test_a_person_who_looks_elsewhere_is_notified_if_they_want_that(
+    chromium_program: str, tmp_path: Path
+) -> None:
+    async with MixServer("async") as server:
+        server.script("ask", Turn(AskPermission("bash")))
+        one, two = server.create_session(title="One"), server.create_session(title="Two")
+        async with (
+            serve_page(server, tmp_path) as url,
+            open_page(chromium_program, url + PAGE) as [tab],
+        ):
+            await tab.value(
+                "window.shown = []; window.Notification = class {"
+                " static permission = 'denied';"
+                " constructor(title, {body}) { shown.push(body); } };"
+                " Object.defineProperty(document, 'hidden', {get: () => !window.looking});"
+            )
+            await tab.open(one)
+            await tab.say("ask")
+            await tab.until("document.title == '(1) Mix'")
+            assert await tab.value("shown") == []
+            await tab.answer("deny")
+            await tab.until("document.title == 'Mix'")
+            await tab.value("Notification.permission = 'granted'")
+            await tab.say("ask")
+            await tab.until("document.title == '(1) Mix'")
+            assert await tab.value("shown") == ["One needs an answer"]
+            async with Mix(url) as mix:  # a session that is not open in the page
+                await mix.messages.send(id=two, text="ask")
+            await tab.until("document.title == '(2) Mix'")
+            assert await tab.value("shown") == ["One needs an answer", "Two needs an answer"]

@@ -2,6 +2,7 @@
 
 import * as api from "./api.js";
 import { announce, button, counted, el, uniqueId } from "./dom.js";
+import { notify, wantsNotifications } from "./notify.js";
 import { plain } from "./visible.js";
 
 const SHOWN = 200;
@@ -22,6 +23,7 @@ export class SessionList {
     this._onChange = onChange;
     this._activity = new Map();
     this._local = new Map();
+    this._known = new Set();
     this._shown = SHOWN;
     this._items = new Map();
     this._loadedAt = 0;
@@ -52,7 +54,7 @@ export class SessionList {
   start() {
     this.load();
     const poll = async () => {
-      if (!document.hidden) await this._poll();
+      if (!document.hidden || wantsNotifications()) await this._poll();
       setTimeout(poll, POLL);
     };
     poll();
@@ -102,10 +104,10 @@ export class SessionList {
     this._mark();
   }
 
-  /** The number of sessions that wait for an answer. */
-  get asking() {
+  /** The sessions that wait for an answer. */
+  _asking() {
     const all = new Set([...this._activity.keys(), ...this._local.keys()]);
-    return [...all].filter((session) => this._stateOf(session) === "asks").length;
+    return new Set([...all].filter((session) => this._stateOf(session) === "asks"));
   }
 
   _stateOf(session) {
@@ -127,8 +129,13 @@ export class SessionList {
       if (this._local.has(session)) open.setAttribute("aria-current", "true");
       else open.removeAttribute("aria-current");
     }
-    const count = this.asking;
-    document.title = count ? `(${count}) Mix` : "Mix";
+    const asking = this._asking();
+    for (const session of asking) {
+      if (this._known.has(session)) continue;
+      notify(`${plain(this.title(session), 60)} needs an answer`, session, () => this._onOpen(session, { beside: false }));
+    }
+    this._known = asking;
+    document.title = asking.size ? `(${asking.size}) Mix` : "Mix";
   }
 
   show() {

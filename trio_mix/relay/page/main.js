@@ -3,6 +3,7 @@
 import * as api from "./api.js";
 import { announce, button, el } from "./dom.js";
 import { SessionList } from "./list.js";
+import { notifyButton } from "./notify.js";
 import { Pane } from "./pane.js";
 import { Transport } from "./transport.js";
 import { plain } from "./visible.js";
@@ -34,7 +35,7 @@ class App {
       onSession: () => this._list.load(),
     });
     document.getElementById("app").append(
-      el("div", { class: "side" }, el("div", { class: "status" }, this._link, this._again, this._out), this._list.element),
+      el("div", { class: "side" }, el("div", { class: "status" }, this._link, this._again, notifyButton(), this._out), this._list.element),
       this._place,
     );
     document.addEventListener("show-list", () => {
