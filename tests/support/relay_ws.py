@@ -29,7 +29,7 @@ __all__ = [
 
 PROTOCOL = "mix.relay.v1"
 PATH = "/relay/ws"
-SCHEMA = Path(__file__).parents[2] / "docs" / "reference" / "mix.relay.v1.schema.json"
+SCHEMA = Path(__file__).parents[2] / "docs" / "_static" / "mix.relay.v1.schema.json"
 
 _schema = json.loads(SCHEMA.read_text())
 

@@ -86,7 +86,8 @@ class RelayClient(AsyncScope):
         heartbeat every 15 seconds.
       cleanup_timeout: seconds for cancelling a message whose scope is left early.
       buffer_size: the size of the events that one consumer may have buffered, in bytes. What does
-        not fit is asked for again later.
+        not fit is asked for again once it has taken these; other consumers of the same session wait
+        meanwhile, those of other sessions do not.
       ssl_context: for ``https``; None: a default context.
       connect: opens the TCP connection, for unusual networks.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, final
 from uuid import uuid4
 
+import attrs
 import msgspec
 import trio
 
@@ -510,8 +511,11 @@ class RelayMessage(AsyncScope):
         """End with a turn as the relay has stored it."""
         error = turn.get("error") or ""
         match turn.get("outcome"):
-            case "complete":
+            case "complete" if turn.get("reply") is not None:
                 self._reply = _reply_of(turn["reply"])
+            case "complete":  # the relay does not keep it any more
+                received = self._builder.build()
+                self._reply = attrs.evolve(received, incomplete=True, doubts=("gap",))
             case "error":
                 self._failure = self._agent_error(self._ended_by or ev.ErrorEvent(error=error))
             case "refused":
@@ -605,6 +609,7 @@ def _reply_of(stored: Mapping[str, Any]) -> Reply:
         message_id=stored.get("messageId"),
         user_message_id=stored.get("userMessageId"),
         recovered=True,
+        incomplete=bool(stored.get("incomplete")),
     )
 
 

@@ -4,7 +4,8 @@ Rule 1  A consumer has every event after its position once, in order, or a gap i
 Rule 2  On one connection a session has one subscription. If a consumer needs earlier events than
         the subscription sends, it is moved back; other consumers skip the events that they have.
 Rule 3  A consumer that is too slow is a position, too: what it has no room for is not kept, and is
-        asked for again once it has taken half of what it holds. It holds up no other.
+        asked for again once it has taken what it holds. Other consumers of the session wait while
+        it is sent what they have already.
 Rule 4  After a loss each session is subscribed to again at the position of its last consumer.
 """
 
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias, cast
 import attrs
 
 from trio_mix._turns._turn_ids import turn_id_of
+from trio_mix.relay._ids import epoch_of
 from trio_mix.sse import ServerSentEvent
 
 if TYPE_CHECKING:
@@ -113,6 +115,7 @@ class Follower:
 
     def miss(self, count: int | None, position: int) -> None:
         """Note that events up to a position are not kept any more."""
+        self.began = self.position if self.began is None else self.began
         self.position = position
         self._items.append(Missed(count))
         self.on_change()
@@ -128,7 +131,7 @@ class Follower:
         return item
 
     def _note_room(self) -> None:
-        if self.lagging and 2 * self._size <= self._max_size:
+        if self.lagging and not self._items:
             self.lagging = False
             self.on_room()
 
@@ -171,6 +174,8 @@ class FollowedSession:
         self._followers: dict[Follower, None] = {}
         self._live: int | None = None
         """The position of the subscription on this connection; None: there is none."""
+        self._gap: tuple[int, int | None] | None = None
+        """The position before a gap, and its size, until the next event shows its end."""
         self._asked: int | StartFrom | None = None
         """What the subscription that is not answered begins at."""
 
@@ -192,7 +197,7 @@ class FollowedSession:
 
     def lost(self) -> None:
         """Note that the connection, or the subscription, was lost."""
-        self._live = self._asked = None
+        self._live = self._asked = self._gap = None
         for follower in self._followers:
             follower.synced = False
 
@@ -234,7 +239,7 @@ class FollowedSession:
         asked, self._asked = self._asked, None
         if asked is None:
             return  # of a connection or a subscription that is given up
-        self._live = position
+        self._live, self._gap = position, None
         for follower in self._followers:
             if follower.lagging:
                 continue
@@ -244,7 +249,7 @@ class FollowedSession:
             elif follower.position >= position:
                 follower.begin(follower.position)
             elif gap is not None and isinstance(asked, int):
-                follower.miss(gap.get("missed"), position)
+                _miss(follower, asked, gap.get("missed"), position)
                 follower.begin(position)
             else:
                 follower.synced = False  # it is asked for next
@@ -259,8 +264,15 @@ class FollowedSession:
             )
             position = int(frame.id) if frame.id else None
             if position is None and frame.event == _GAP:
-                self._gap(fields)
+                base, before = self._gap or (self._live, 0)
+                more = _missed_of(frame.data)
+                self._gap = base, None if before is None or more is None else before + more
                 continue
+            if position is not None and self._gap is not None:
+                (base, missed), self._gap = self._gap, None
+                for follower in list(self._followers):
+                    if follower.synced:
+                        _miss(follower, base, missed, position - 1)
             for follower in list(self._followers):
                 at = cast("int", follower.position)
                 if follower.synced and (position is None or position > at):
@@ -268,12 +280,22 @@ class FollowedSession:
             if position is not None:
                 self._live = position
 
-    def _gap(self, fields: Mapping[str, str]) -> None:
-        missed = _missed_of(fields["data"])
-        for follower in list(self._followers):
-            at = follower.position
-            if follower.synced and at is not None and at == self._live:
-                follower.miss(missed, at)
+
+def _miss(follower: Follower, base: int, missed: int | None, position: int) -> None:
+    """Note that the events up to a position are not kept any more.
+
+    Args:
+      follower: the consumer.
+      base: the position from which ``missed`` counts.
+      missed: the number of events.
+      position: the position.
+    """
+    at = follower.position
+    if at is None or at >= position:
+        return
+    if at != base:
+        missed = position - at if epoch_of(at) == epoch_of(position) else None
+    follower.miss(missed, position)
 
 
 def _turn_of(event: ServerSentEvent) -> str | None:
