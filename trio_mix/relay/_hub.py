@@ -5,18 +5,16 @@ from __future__ import annotations
 import time
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Final, Self, cast, get_args
+from typing import TYPE_CHECKING, Final, Self
 
 import attrs
 import trio
 
 from trio_mix import errors
 from trio_mix._lifetime import OwnedNursery
-from trio_mix._terminal_text import get_logger
 from trio_mix.relay._announcements import Announcements
 from trio_mix.relay._decisions import Decisions
 from trio_mix.relay._errors import (
-    LogError,
     SessionOwned,
     SessionUnknown,
     TurnUnknown,
@@ -24,8 +22,8 @@ from trio_mix.relay._errors import (
 )
 from trio_mix.relay._feed import SessionFeed
 from trio_mix.relay._follower import answer_of, ask_owner
-from trio_mix.relay._generation import Generation, find_generation
 from trio_mix.relay._hub_requests import HubRequests
+from trio_mix.relay._server_watch import ServerWatch
 from trio_mix.relay._session import RelaySession
 from trio_mix.relay._settings import HubSettings
 
@@ -34,17 +32,13 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from trio_mix._mix import Mix
+    from trio_mix.relay._generation import Generation
     from trio_mix.relay._log import Log
     from trio_mix.relay._records import Answer, SessionActivity, TurnRecord
 
 __all__ = ["Announcements", "Hub", "HubSettings", "HubStatistics", "SessionFeed"]
 
 _ENTERED_TWICE: Final = "A hub can be entered only once."
-_GENERATION: Final = "generation"
-_PROBE_PAUSE: Final = 1.0
-_LONGEST_PROBE_PAUSE: Final = 15.0
-
-_logger = get_logger("trio_mix.relay")
 
 
 @attrs.frozen(kw_only=True)
@@ -96,7 +90,6 @@ class Hub:
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self.announcements: Announcements = Announcements()
-        self.upstream_reachable: bool = False
         self._mix = mix
         self._log = log
         self._settings = settings
@@ -107,9 +100,7 @@ class Hub:
         self._feeds: dict[RelaySession, SessionFeed] = {}
         self._opening: dict[str, trio.Lock] = {}
         self._decisions = Decisions(mix, self._sessions)
-        self._generation: Generation | None = None
-        self._known = trio.Event()
-        self._lost = trio.Event()
+        self._server = ServerWatch(mix, log, self._server_replaced)
         self._draining = False
         self._releasing = trio.Lock()
         self._takeovers = self._lost_events = 0
@@ -131,8 +122,8 @@ class Hub:
         self._log_open = True
         try:
             nursery = await self._tasks.open()
-            self._set_generation(await self._log.recall(_GENERATION))
-            nursery.start_soon(self._probe)
+            await self._server.recall()
+            nursery.start_soon(self._server.run)
             if self._log.peers is not None:
                 self._log.peers.serve(
                     HubRequests(self._sessions, self._decisions, self._claim, nursery)
@@ -202,7 +193,12 @@ class Hub:
     @property
     def generation(self) -> Generation | None:
         """The server's generation; None while the server was never reached."""
-        return self._generation
+        return self._server.generation
+
+    @property
+    def upstream_reachable(self) -> bool:
+        """Whether the server was reached the last time."""
+        return self._server.reachable
 
     @property
     def ready(self) -> bool:
@@ -211,52 +207,16 @@ class Hub:
         failing = any(owner is not None and owner.appender.failing for owner in owners)
         peers = self._log.peers
         usable = self._log_open and (peers is None or peers.connected)
-        return usable and self._generation is not None and not (self._draining or failing)
+        return usable and self._server.generation is not None and not (self._draining or failing)
 
     async def wait_ready(self) -> None:
         """Wait until the server's generation is known."""
-        await self._known.wait()
+        await self._server.wait_known()
 
-    def _set_generation(self, found: str | None) -> None:
-        if found in get_args(Generation):
-            self._generation = cast("Generation", found)
-            self._known.set()
-
-    async def _probe(self) -> None:
-        """Find out the server's generation: at the start, and after each loss of a stream."""
-        pause = _PROBE_PAUSE
-        while True:
-            try:
-                await self._note_generation(await find_generation(self._mix))
-                pause = _PROBE_PAUSE
-                self._lost = trio.Event()
-                await trio.sleep(_PROBE_PAUSE)
-                await self._lost.wait()
-            except (errors.TransportError, errors.ProtocolError) as exc:
-                self.upstream_reachable = False
-                if isinstance(exc, errors.ProtocolError) and pause == _PROBE_PAUSE:
-                    _logger.warning("The server cannot be used: %s", exc)
-                _logger.debug("The server cannot be reached: %s", exc)
-            except LogError as exc:
-                _logger.error("The server's generation is not stored: %s", exc)
-            await trio.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PROBE_PAUSE)
-
-    async def _note_generation(self, found: Generation) -> None:
-        """Remember the server's generation; if it has changed, open the sessions again."""
-        self.upstream_reachable = True
-        before = self._generation
-        if found == before:
-            return  # noqa: ASYNC910 - internal; remembering waits
-        await self._log.remember(_GENERATION, found)
-        self._set_generation(found)
-        if before is not None:
-            _logger.warning("The server was of generation %r and is %r now.", before, found)
-            self.stop("the server was replaced by another version")
-            await self._resume_turns()
-
-    def _stream_lost(self) -> None:
-        self._lost.set()
+    async def _server_replaced(self) -> None:
+        """Open the sessions again, as streams of the new server."""
+        self.stop("the server was replaced by another version")
+        await self._resume_turns()
 
     # -- sessions -----------------------------------------------------------------------------
 
@@ -308,10 +268,10 @@ class Hub:
             self._mix,
             self._log,
             self._settings,
-            generation=self._generation or "",
+            generation=self._server.generation or "",
             draining=self._draining,
             announce=self.announcements.report,
-            on_loss=self._stream_lost,
+            on_loss=self._server.lost,
             wall_clock=self._now,
         )
         await nursery.start(partial(session.run, claim=claim))
@@ -357,7 +317,7 @@ class Hub:
         """Raise if the server does not know a session."""
         try:
             async with self._mix.open_stream(session_id):
-                self.upstream_reachable = True
+                self._server.reachable = True
         except errors.SessionNotFound as exc:
             raise SessionUnknown(f"There is no session {session_id!r}. Check the id.") from exc
         except errors.StreamAlreadyOpen:
