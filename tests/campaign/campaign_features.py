@@ -52,10 +52,7 @@ __all__ = ["FEATURES", "OFF", "draw"]
 
 FEATURES = ("rough", "at work", "reopen", "two clients", "upgrade")
 
-OFF: dict[str, str] = {
-    "at work": "1 of 700: an error that overlapping turns send four times ends the next message",
-    "two clients": "events of overlapping turns are doubled and mixed up",
-}
+OFF: dict[str, str] = {}
 """Features that are not drawn unless they are asked for, and why."""
 
 _LATER: dict[Api, tuple[Api, ...]] = {

@@ -32,6 +32,15 @@ _KNOWN = (
     *(100001429, 60270),
 )
 """Seeds that once found defects."""
+_KNOWN_WITH = {
+    "two clients": (
+        *(504, 515, 569, 214729034, 214729089, 810000038, 810000112, 810000146, 810000160),
+        *(810000215, 810000252, 810000372, 820000091, 820000125, 820000147, 820000170, 820000216),
+        *(820000241, 820000247, 820000501, 830000236, 830000349, 840000234),
+    ),
+    "at work": (401904, 810000121, 810000164, 810000362),
+}
+"""The same for schedules with a feature."""
 
 
 @pytest.mark.parametrize("part", range(_PARTS))
@@ -55,6 +64,12 @@ def test_no_message_is_lost_or_run_twice_in_random_schedules(
 @pytest.mark.parametrize("seed", _KNOWN)
 def test_the_invariants_hold_for_seeds_that_once_found_defects(seed: int) -> None:
     assert judge(carry_out(draw(seed, ()))) == []
+
+
+@pytest.mark.parametrize("feature", _KNOWN_WITH)
+def test_the_invariants_hold_for_seeds_with_a_feature(feature: str) -> None:
+    for seed in _KNOWN_WITH[feature]:
+        assert judge(carry_out(draw(seed, (feature,)))) == [], seed
 
 
 def test_a_seed_replays_exactly() -> None:

@@ -298,6 +298,7 @@ class TurnRouter:
         if errors.watching and errors.swallow(event, turn, ids=bool(self.traits.ids)):
             if turn is not None:
                 turn.doubt = event
+            self._owners.may_have_ended(event, ids)
             return NOBODY
         terminal = self.traits.ends(event, ids)
         if self.traits.ids:
