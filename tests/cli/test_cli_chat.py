@@ -153,7 +153,7 @@ async def test_the_chats_own_commands_and_the_servers(open_terminal: OpenTermina
     async with MixServer(pace=0) as server:
         async with open_terminal("chat", "--server", server.url) as terminal:
             for typed, shown in (
-                ("/help", "/context"),
+                ("/help", "/context"),  # on the page with the chat's own commands
                 ("/status", "session: none yet"),
                 ("/context", "(made up)"),
                 ("/status", "stream: connected"),

@@ -79,6 +79,12 @@ async def test_the_help_page_fits_a_narrow_terminal(open_terminal: OpenTerminal)
     assert all(line.startswith("  trio-mix ") for line in lines[:4]), lines
 
 
+async def test_without_a_command_the_help_page_is_shown(run_command: RunCommand) -> None:
+    done = await run_command()
+    assert (done.code, done.err) == (0, "")
+    assert done.out == (await run_command("--help")).out
+
+
 async def test_only_debug_shows_the_traceback(run_command: RunCommand) -> None:
     args = ("sessions", "list", "--server", "http://127.0.0.1:1")
     done = await run_command(*args)

@@ -103,9 +103,11 @@ def test_markdown_is_rendered_and_nothing_of_the_text_disappears() -> None:
         ("[ref]: http://x.example", "[ref]: http://x.example"),
         ("[bank](http://evil.example)", "bank (http://evil.example)"),
         ("```\n" + "x " * 40 + "\n```", ("x " * 40).strip()),
+        ("|a|\n|-|\n|" + "x" * 90 + "|", "x" * 90),
         ("[bold]no markup[/bold]", "[bold]no markup[/bold]"),
     ):
-        assert _plain(_rendered(text)).strip("\n") == shown
+        found = _plain(_rendered(text)).strip("\n")
+        assert found == shown or "".join(re.findall("x", found)) == shown
 
 
 def test_text_of_a_server_does_not_control_the_terminal() -> None:

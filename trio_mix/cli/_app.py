@@ -56,6 +56,17 @@ add_server_commands(app)
 add_relay_commands(app)
 
 
+_TYPES = (("into float.", "into a number."), ("into int.", "into a whole number."))
+
+
+def _in_words(error: CycloptsError) -> str:
+    """Return the parser's message without types of Python."""
+    text = str(error)
+    for kind, words in _TYPES:
+        text = text.replace(kind, words)
+    return text
+
+
 def run(argv: Sequence[str]) -> int:
     """Run the command named by the arguments and return its exit code."""
     try:
@@ -70,7 +81,9 @@ def run(argv: Sequence[str]) -> int:
     except CycloptsError as error:
         # An unexpected argument may be a key, which the parser's message would show.
         keys = "auth" in argv and "set" in argv
-        print_error(NO_KEY_HERE if keys else f"{error} (`trio-mix --help` shows the commands)")
+        print_error(
+            NO_KEY_HERE if keys else f"{_in_words(error)} (`trio-mix --help` shows the commands)"
+        )
         return USAGE
     except (CommandUsageError, OSError) as error:  # OSError: the help page cannot be written
         return report_error(error)

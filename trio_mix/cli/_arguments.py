@@ -9,6 +9,7 @@ Rules:
 from __future__ import annotations
 
 import re
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -46,7 +47,7 @@ def check_secrets(argv: Sequence[str]) -> None:
     Raises:
       CommandUsageError: one has.
     """
-    for option, following in zip(argv, [*argv[1:], ""], strict=True):
+    for option, following in zip_longest(argv, argv[1:], fillvalue=""):
         name, equals, value = option.partition("=")
         if name in _URLS and _SECRET.search(value if equals else following):
             raise CommandUsageError(_USE_VARIABLE)

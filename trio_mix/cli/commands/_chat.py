@@ -47,7 +47,7 @@ from trio_mix.cli.ui._live_screen import LiveScreen
 from trio_mix.cli.ui._open_keyboard import open_keyboard
 from trio_mix.cli.ui._permission_prompt import open_permission_prompt
 from trio_mix.cli.ui._screen import TextOnly, line_screen, terminal
-from trio_mix.cli.ui._text import clean, print_error
+from trio_mix.cli.ui._text import clean, print_error, wrapped
 from trio_mix.cli.ui._transcript import Piece
 from trio_mix.errors import StreamError, TrioMixError
 
@@ -95,7 +95,7 @@ async def chat(
         )
         nursery.start_soon(end_with_reader)
         if keyboard.is_terminal and not options.quiet:
-            print("Ctrl-C cancels, Ctrl-D exits, /help shows more.", flush=True)
+            print(wrapped("Ctrl-C cancels, Ctrl-D exits, /help shows more."), flush=True)
         with receive_signals(signal.SIGINT) as signals:
             nursery.start_soon(conversation.interrupt, signals, nursery.cancel_scope)
             await conversation.run(server)
@@ -202,7 +202,7 @@ class _Chat:
                     break
                 pressed = not interrupt.typed
                 if pressed:
-                    print("(press Ctrl-C again, or Ctrl-D, to exit)", flush=True)
+                    print(wrapped("(press Ctrl-C again, or Ctrl-D, to exit)"), flush=True)
                 continue
             pressed = False
             if text is None:

@@ -46,6 +46,9 @@ HELP = {
     "/ask": "ask before granting a permission, the default",
     "/exit": "exit, as Ctrl-D does",
 }
+_WIDEST = 100
+_WIDEST_NAME = 24
+_NARROWEST = 20
 KEYS = (
     "Enter sends; Alt-Enter, or a backslash before Enter, starts a new line; Up recalls earlier "
     "messages; Ctrl-X Ctrl-E opens the line in the editor. Ctrl-C cancels the running message, and "
@@ -164,7 +167,8 @@ class Commands:
     async def _help(self) -> None:
         await trio.lowlevel.checkpoint()
         _table(HELP)
-        print(textwrap.fill(KEYS, min(shutil.get_terminal_size().columns - 1, 100)), flush=True)
+        columns = min(shutil.get_terminal_size().columns - 1, _WIDEST)
+        print(textwrap.fill(KEYS, columns), flush=True)
         try:
             theirs = await self.session.mix.system.list_commands()
         except TrioMixError:
@@ -225,6 +229,14 @@ def _path(typed: str) -> Path:
 
 
 def _table(rows: dict[str, str]) -> None:
-    width = max(len(name) for name in rows)
-    for name, what in rows.items():
-        print(f"  {clean(name).ljust(width)}  {excerpt(what)}")
+    """Print names and what they are, wrapped at words below each other."""
+    names = {clean(name): excerpt(what) for name, what in rows.items()}
+    indent = min(max(map(len, names)), _WIDEST_NAME) + 4
+    columns = min(shutil.get_terminal_size().columns - 1, _WIDEST)
+    for name, what in names.items():
+        start = f"  {name}".ljust(indent)
+        if len(start) > indent:
+            print(f"  {name}")
+            start = " " * indent
+        lines = textwrap.wrap(what, max(columns - indent, _NARROWEST)) or [""]
+        print(start + f"\n{' ' * indent}".join(lines))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import attrs
@@ -12,7 +13,9 @@ from trio_mix.cli._errors import OK
 from trio_mix.cli._folders import state_folder
 from trio_mix.cli._headers import is_secret_header, read_headers
 from trio_mix.cli._profiles import CONFIG, read_settings
+from trio_mix.cli.ui._screen import terminal
 from trio_mix.cli.ui._tables import show_records
+from trio_mix.cli.ui._text import clean, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -41,22 +44,27 @@ def show_config(common: Common, *, jsonl: bool) -> int:
     file = read_settings()
     profile, source = file.choose(common.profile)
     lines = [*_files(file), *_used(common, profile, source)]
-    show_records(
-        lines,
-        ("setting", "value", "source"),
-        lambda line: (line.setting, line.value, line.source),
-        jsonl=jsonl,
-        empty="",
-    )
+    if terminal() is None or jsonl:
+        show_records(
+            lines,
+            ("setting", "value", "source"),
+            lambda line: (line.setting, line.value, line.source),
+            jsonl=jsonl,
+            empty="",
+        )
+        return OK
+    for line in lines:  # a table would cut a path, which the user may want to copy
+        print(wrapped(f"{line.setting}: {clean(line.value)} ({line.source})"), flush=True)
     return OK
 
 
 def _files(file: SettingsFile) -> Iterator[SettingLine]:
     path = str(file.path) if file.exists else f"{file.path} (does not exist)"
-    yield SettingLine("settings file", path, f"default, or the variable {CONFIG}")
-    yield SettingLine("state folder", str(state_folder()), "default")
+    named = f"the variable {CONFIG}" if os.environ.get(CONFIG) else "the default"
+    yield SettingLine("settings file", path, named)
+    yield SettingLine("state folder", str(state_folder()), "the default")
     if file.profiles:
-        yield SettingLine("profiles", ", ".join(file.profiles), "settings file")
+        yield SettingLine("profiles", ", ".join(file.profiles), "the settings file")
 
 
 def _used(common: Common, profile: Profile | None, named_by: str) -> Iterator[SettingLine]:

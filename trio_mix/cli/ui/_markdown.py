@@ -17,9 +17,10 @@ import re
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from markdown_it import MarkdownIt
-from rich.markdown import CodeBlock, Heading, Markdown, MarkdownElement
+from rich.markdown import CodeBlock, Heading, Markdown, MarkdownElement, TableElement
 from rich.segment import Segment
 from rich.style import Style
+from rich.table import Table
 from rich.text import Text
 
 from trio_mix.cli.ui._text import clean
@@ -140,12 +141,24 @@ class _PlainCode(CodeBlock):
         yield Text(code, style="markdown.code", no_wrap=True, overflow="ignore")
 
 
+class _WholeTable(TableElement):
+    """A table whose cells are wrapped, never cut."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for each in super().__rich_console__(console, options):
+            if isinstance(each, Table):
+                for column in each.columns:
+                    column.overflow = "fold"
+            yield each
+
+
 class _Document(Markdown):
     elements: ClassVar[dict[str, type[MarkdownElement]]] = {
         **Markdown.elements,
         "heading_open": _LeftHeading,
         "fence": _PlainCode,
         "code_block": _PlainCode,
+        "table_open": _WholeTable,
     }
 
     def __init__(self, text: str) -> None:

@@ -233,6 +233,8 @@ def open_permission_prompt(
       state: as for `PermissionPrompt`.
     """
     stream = sys.stderr if jsonl else sys.stdout
+    if sys.platform == "win32":  # earlier input cannot be thrown away there
+        return None
     if not sys.stdin.isatty() or terminal() is None or not stream.isatty():
         return None
     return PermissionPrompt(stream, discard, state)

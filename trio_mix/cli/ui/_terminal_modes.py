@@ -1,4 +1,7 @@
-"""Changes the settings of the terminal at stdin, and restores them."""
+"""Changes the settings of the terminal at stdin, and restores them.
+
+Rule 1: Windows has no such settings: nothing is changed there.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ __all__ = ["keep_modes", "line_mode", "typing_hidden"]
 @contextmanager
 def typing_hidden() -> Iterator[None]:
     """Turn the terminal's echo off until the block is left; the next prompt reads what is typed."""
-    if not sys.stdin.isatty():
+    if sys.platform == "win32" or not sys.stdin.isatty():
         yield
         return
     import termios
@@ -28,6 +31,9 @@ def typing_hidden() -> Iterator[None]:
 @contextmanager
 def line_mode() -> Iterator[None]:
     """Let the terminal collect and echo lines, and send signals, until the block is left."""
+    if sys.platform == "win32":
+        yield
+        return
     import termios
 
     with keep_modes():
@@ -38,6 +44,9 @@ def line_mode() -> Iterator[None]:
 @contextmanager
 def keep_modes() -> Iterator[None]:
     """Restore the terminal's settings when the block is left."""
+    if sys.platform == "win32":
+        yield
+        return
     import termios
 
     descriptor = sys.stdin.fileno()
@@ -51,6 +60,8 @@ def keep_modes() -> Iterator[None]:
 
 def _change(*, add: int = 0, remove: int = 0) -> None:
     """Change the local modes; input lines end with a line feed in any case."""
+    if sys.platform == "win32":
+        return
     import termios
 
     descriptor = sys.stdin.fileno()
