@@ -19,7 +19,8 @@ from tests.support.messages import message_state
 from trio_mix._session._buffers import EventBuffer, MessageBuffer
 from trio_mix._session._controller import StreamController
 from trio_mix._session._dispatcher import EventDispatcher
-from trio_mix._session._reader import Reader, ReaderHost
+from trio_mix._session._reader import Reader
+from trio_mix._session._send_queue import SendQueue
 from trio_mix._turns._history import History
 from trio_mix._turns._router import TurnRouter
 from trio_mix._turns._turn import Input
@@ -49,20 +50,27 @@ class Source:
     id_cleared = False
 
 
+class Unlimited(EventDispatcher):
+    """A dispatcher whose consumers take batches of any size."""
+
+    def batch_limit(self) -> int:
+        return sys.maxsize
+
+
 class World(StreamController):
     """Reader, router, dispatcher and a message, without tasks or sockets."""
 
     def __init__(self, mark: int, ids: bool | None) -> None:
         self.ended: list[str] = []
         self.router = TurnRouter(attrs.evolve(router_for("async").traits, ids=ids))
-        self.dispatcher = EventDispatcher(
-            self.router, lambda state: self.ended.append(state.turn.text)
-        )
+        self.dispatcher = Unlimited(self.router, lambda state: self.ended.append(state.turn.text))
         self.gap_due = ""
         self.stored = SimpleNamespace(history=History())  # type: ignore[assignment]
         self.reader = Reader(
             self,
             Source(),  # type: ignore[arg-type]
+            self.dispatcher,
+            SendQueue(),
             session_id="s",
             url="u",
             connect_timeout=1,
@@ -77,9 +85,6 @@ class World(StreamController):
         self.buffers = [self.dispatcher.subscribe(3), self.dispatcher.subscribe(10**6)]
         self.messages: list[MessageState] = []
         self.mark = mark
-
-    def batch_limit(self) -> int:
-        return sys.maxsize
 
     def send(self) -> None:
         if self.dispatcher.current is None:
@@ -238,7 +243,6 @@ def test_nothing_is_given_up_before_all_that_was_read_is_passed_on() -> None:
     async def main() -> None:
         reader = World(1, None).reader
         reader._expires = 1.0
-        reader._host = ReaderHost()
         assert reader._next_deadline() == 1.0
         reader.source.has_more = True
         assert reader._next_deadline() == math.inf

@@ -109,6 +109,8 @@ class Target:
     """The value of the ``Host`` header: host and port, without zone."""
     url: str = attrs.field(repr=False)
     """The complete URL, possibly with a password."""
+    origin: tuple[str, str, int]
+    """Scheme, host and port: connections and credentials belong to one origin."""
     user_info: bytes = attrs.field(repr=False, default=b"")
 
     @classmethod
@@ -139,10 +141,12 @@ class Target:
         authority = parsed.copy_with(host=host).netloc if zone else parsed.netloc
         if zone:
             parsed = parsed.copy_with(host=host + zone)
+        name, port = parsed.raw_host.decode("ascii"), parsed.port or _DEFAULT_PORTS[parsed.scheme]
         return cls(
             scheme=parsed.scheme,
-            host=parsed.raw_host.decode("ascii"),
-            port=parsed.port or _DEFAULT_PORTS[parsed.scheme],
+            host=name,
+            port=port,
+            origin=(parsed.scheme, name, port),
             path=parsed.raw_path,
             authority=authority,
             url=str(parsed.copy_with(fragment=None)),
@@ -153,11 +157,6 @@ class Target:
     def server_name(self) -> str:
         """The host as a certificate names it, without zone."""
         return self.host.partition("%")[0]
-
-    @property
-    def origin(self) -> tuple[str, str, int]:
-        """Scheme, host and port: connections and credentials belong to one origin."""
-        return self.scheme, self.host, self.port
 
     @property
     def shown(self) -> str:

@@ -100,6 +100,8 @@ class StreamController(ReaderHost):
         self.reader: Reader = Reader(
             self,
             services.source(self.hooks),
+            self.dispatcher,
+            self.send_queue,
             session_id=session_id,
             url=services.url,
             connect_timeout=settings.connect_timeout,
@@ -241,23 +243,6 @@ class StreamController(ReaderHost):
         if self.dispatcher.current is not None:
             self.dispatcher.current.recovery.continued = self.continued
 
-    def batch_limit(self) -> int:
-        """Return how many events any consumer can take at once."""
-        return self.dispatcher.batch_limit()
-
-    def backlog(self) -> int:
-        """Return how many events are buffered for consumers that are behind and not idle."""
-        return sum(map(len, self.dispatcher.behind()))
-
-    def mark_lagging_consumers_idle(self) -> None:
-        """Mark the consumers that are behind as idle."""
-        for buffer in self.dispatcher.behind():
-            buffer.idle = True
-
-    def may_rotate(self) -> bool:
-        """Return whether no message is being sent and no turn is running."""
-        return not self.send_queue.held
-
     def may_drop(self) -> bool:
         """Return whether no message is being sent, even if a sender holds the queue."""
         state = self.dispatcher.current
@@ -266,7 +251,7 @@ class StreamController(ReaderHost):
 
     def heartbeats_pause(self) -> bool:
         """Return whether this is a pipeline server, which sends none while it runs a message."""
-        return self.send_queue.held and self.send_api.api in ("pipeline", "auto")
+        return self.send_api.api in ("pipeline", "auto")
 
     # -- called by subscriptions ------------------------------------------------------------
 

@@ -12,7 +12,6 @@ Rule 4  An idle connection is replaced before servers cut it, between turns, whi
 from __future__ import annotations
 
 import math
-import sys
 from typing import TYPE_CHECKING, Final, Literal
 
 import trio
@@ -30,6 +29,8 @@ from trio_mix.sse._supervisor import Events, Lost, Opened
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from trio_mix._session._dispatcher import EventDispatcher
+    from trio_mix._session._send_queue import SendQueue
     from trio_mix.sse import ServerSentEvent
     from trio_mix.sse._supervisor import Supervisor
 
@@ -61,27 +62,12 @@ class ReaderHost:
     def stream_events(self, events: Sequence[ev.Event], frames: Sequence[ServerSentEvent]) -> None:
         """Take the next batch of events, with the frame of each; ``connected`` is always alone."""
 
-    def batch_limit(self) -> int:
-        """Return how many events any consumer can take at once."""
-        return sys.maxsize
-
-    def backlog(self) -> int:
-        """Return how many events are buffered for consumers that are behind and not idle."""
-        return 0
-
-    def mark_lagging_consumers_idle(self) -> None:
-        """Mark the consumers that are behind as idle."""
-
-    def may_rotate(self) -> bool:
-        """Return whether no turn is running."""
-        return True
-
     def may_drop(self) -> bool:
         """Return whether no message was or is being sent that a rotation would affect."""
         return True
 
     def heartbeats_pause(self) -> bool:
-        """Return whether the server sends no heartbeats at the moment."""
+        """Return whether the server may send no heartbeats while it runs a message."""
         return False
 
 
@@ -91,6 +77,8 @@ class Reader:
     Args:
       host: receives everything that is reported.
       source: the supervised connection.
+      dispatcher: has the buffers of the consumers.
+      send_queue: is held while a message is being sent or its turn is running.
       session_id: the session.
       url: the stream's URL, for errors.
       connect_timeout: seconds from a connect to ``connected``.
@@ -103,6 +91,8 @@ class Reader:
         self,
         host: ReaderHost,
         source: Supervisor,
+        dispatcher: EventDispatcher,
+        send_queue: SendQueue,
         *,
         session_id: str,
         url: str,
@@ -112,6 +102,8 @@ class Reader:
         last_event_id: str | None,
     ) -> None:
         self._host = host
+        self._dispatcher = dispatcher
+        self._send_queue = send_queue
         self._idle = IdleTimeout(idle_timeout)
         self.source = source
         self.source.last_event_id = last_event_id or ""
@@ -244,7 +236,7 @@ class Reader:
             return math.inf  # what was read is passed on before anything is given up
         if self.state is not StreamState.CONNECTED:
             return self._deadline
-        expires = self._expires if self._host.may_rotate() else math.inf
+        expires = math.inf if self._send_queue.held else self._expires
         return min(expires, self._silent_until())
 
     def _bytes_read(self) -> None:
@@ -257,7 +249,8 @@ class Reader:
             self._wake_waiting()
 
     def _silent_until(self) -> float:
-        idle = self._idle.timeout(pauses=self._host.heartbeats_pause())
+        pauses = self._send_queue.held and self._host.heartbeats_pause()
+        idle = self._idle.timeout(pauses=pauses)
         return math.inf if idle is None else self._last_read + idle
 
     async def _on_deadline(self) -> None:  # noqa: ASYNC910 - the wait that has run out was one
@@ -313,13 +306,16 @@ class Reader:
         Trio runs tasks in any order, and a consumer may have work to do for each event: the
         consumers are marked as idle only after some rounds in which no event was taken.
         """
-        backlog, idle_rounds = self._host.backlog(), 0
+        behind = self._dispatcher.behind()
+        backlog, idle_rounds = sum(map(len, behind)), 0
         while backlog and idle_rounds < _IDLE_ROUNDS:
             await trio.lowlevel.checkpoint()
-            before, backlog = backlog, self._host.backlog()
+            behind = self._dispatcher.behind()
+            before, backlog = backlog, sum(map(len, behind))
             idle_rounds = 0 if backlog < before else idle_rounds + 1
         if backlog:
-            self._host.mark_lagging_consumers_idle()
+            for buffer in behind:
+                buffer.idle = True
 
     def _batch_size(self, frames: list[ServerSentEvent], at: int) -> int:
         """Return how many events can be passed on together.
@@ -331,7 +327,7 @@ class Reader:
         connected = self.state is StreamState.CONNECTED
         if not connected or self.replay_filter.continued is None or frames[at].event == _CONNECTED:
             return 1
-        last = min(len(frames), at + self._host.batch_limit())
+        last = min(len(frames), at + self._dispatcher.batch_limit())
         for end in range(at + 1, last):
             if frames[end].event == _CONNECTED:
                 return end - at
