@@ -10,7 +10,8 @@ The invariants:
    was queued did not.
 4. The text of a completed turn, joined, is what the agent said, and each tool call is there once.
 5. A turn ends as unknown only where it cannot be known: after a takeover, if the server was stopped
-   at it or has forgotten the session, and on the oldest servers.
+   at it or has forgotten the session, if it was sent twice and neither request was answered, and on
+   the oldest servers.
 6. Every turn ends, and no task is left.
 """
 
@@ -124,6 +125,7 @@ def _judge_turn(run: Run, turn: TurnRecord, frames: Sequence[ServerSentEvent]) -
         or run.happened["takeover"]
         or run.happened["forgotten"]
         or run.schedule.api == "pipeline-oldest"
+        or "it was sent again and did not arrive" in (turn.outcome.error or "")
     ):
         wrong.append(f"{name}: {turn.outcome.error}")
     if turn.state is TurnState.CANCELLED and turn.turn_id not in run.cancelled:
