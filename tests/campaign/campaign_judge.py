@@ -415,7 +415,7 @@ def _prompt(run: Run) -> Iterator[Violation]:
         done = next((end.time for end in ends if end.text == text), None)
         if done is not None and _flagged(outcome):
             # Which of two turns at the same time has ended, is not known before both have.
-            done = max(end.time for end in ends if end.time <= outcome.ended)
+            done = max([done, *(end.time for end in ends if end.time <= outcome.ended)])
         waits = job.mode in ("ask", "deltas") and outcome.how in ("reply", "error")
         if waits and done is not None and outcome.ended > max(done, outcome.began) + bound:
             yield Violation("late", f"{job}: ended {outcome.ended - done:.1f} s after its turn")

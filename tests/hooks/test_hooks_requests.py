@@ -332,7 +332,7 @@ async def test_without_hooks_nothing_of_them_is_made(
     for name in ("StreamHooks", "MessageHooks", "TimedMessageState", "call_hook", "call_each"):
         monkeypatch.setattr(f"trio_mix._session._stream_hooks.{name}", never)
     monkeypatch.setattr("trio_mix._session._open.StreamHooks", never)
-    monkeypatch.setattr("trio_mix._session._controller.TimedMessageState", never)
+    monkeypatch.setattr("trio_mix._session._begin.TimedMessageState", never)
     nothing: Sequence[Sequence[Hooks]] = ((), [Hooks()][:0])
     for hooks in nothing:
         async with Mix(server.url, network=server.network, hooks=hooks) as mix:
