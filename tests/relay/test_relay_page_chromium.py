@@ -188,7 +188,7 @@ async def test_sessions_side_by_side_with_notifications_and_files(
             )
             await tab.click(".answers button:nth-of-type(2)")
             await tab.until_text("Thanks.", ".pane .log")
-            assert "Answered: blue" in await tab.text(".pane .log")
+            await tab.until_text("Answered: blue", ".pane .log")
 
             await tab.click(".pane > header [aria-expanded]")
             await tab.value(
@@ -232,17 +232,43 @@ async def test_every_generation_shows_what_is_stored_what_is_new_and_the_same_af
             await tab.until("document.querySelector('.stop:not([hidden])')")
             await tab.click(".stop")
             await tab.until("document.querySelector('.stop[hidden]')")
-            before = await tab.text(".log")
             words = ("An old answer.", "go", "Allowed.", "long")
+            for word in words:
+                await tab.until_text(word, ".log")
+            before = await tab.text(".log")
             assert [before.index(word) for word in words] == sorted(map(before.index, words))
             await tab.reload()
             await tab.until("document.querySelectorAll('.turns .turn').length == 2")
             await tab.until("!document.querySelector('.badge.opening')")
             await tab.until("!document.querySelector('.prompt')")
-            after = await tab.text(".turns")
             for text in ("go", "Allowed.", "long", "Allowed: bash"):
-                assert text in after
+                await tab.until_text(text, ".turns")
             await tab.until("document.querySelector('.earlier button:not([hidden])')")
             await tab.click(".earlier button")
             await tab.until_text("An old answer.", ".stored")
             assert "go" not in await tab.text(".stored")
+
+
+async def test_commands_are_answered_and_a_refused_message_can_be_sent_again_or_discarded(
+    chromium_program: str, tmp_path: Path
+) -> None:
+    async with MixServer("async") as server:
+        server.script("after", Turn(Say("Went on.")))
+        session_id = server.create_session()
+        async with (
+            serve_page(server, tmp_path) as url,
+            open_page(chromium_program, url + PAGE) as [tab],
+        ):
+            await tab.open(session_id)
+            await tab.say("/help")
+            await tab.until_text("Show the available commands", ".turns")
+            await tab.say("/nosuch")
+            await tab.say("after")  # waits behind the refused one
+            await tab.until_text("unknown command", ".outbox")
+            await tab.click(".outbox button")
+            await tab.until("document.querySelectorAll('.turn').length == 3")
+            await tab.until_text("unknown command", ".outbox")
+            assert await tab.count(".outbox li") == 2
+            await tab.click(".outbox button:nth-of-type(2)")
+            await tab.until_text("Went on.", ".turns")
+            await tab.until("!document.querySelector('.outbox li')")

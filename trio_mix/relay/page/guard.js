@@ -47,7 +47,7 @@ export class Guard {
     let refused = false;
     const checked = button(label, null, { "aria-disabled": "true", ...attributes });
     const press = () => {
-      refused = !this.ready || checked.getAttribute("aria-disabled") === "true";
+      refused = !this.ready || checked.hasAttribute("aria-disabled");
     };
     checked.addEventListener("pointerdown", press);
     checked.addEventListener("keydown", (event) => {
@@ -57,11 +57,13 @@ export class Guard {
     });
     checked.addEventListener("keyup", (event) => {
       if (event.key === " " && refused) event.preventDefault();
+      refused = false; // the press is over
     });
     checked.addEventListener("click", (event) => {
       event.preventDefault();
-      if (refused || !this.ready || checked.getAttribute("aria-disabled") === "true") return;
-      onclick();
+      const counts = !refused && this.ready && !checked.hasAttribute("aria-disabled");
+      refused = false;
+      if (counts) onclick();
     });
     this._buttons.add(checked);
     if (this.ready) this.restart();

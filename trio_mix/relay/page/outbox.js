@@ -6,21 +6,31 @@ import { appendText, plain } from "./visible.js";
 
 const LONGEST_PAUSE = 8000;
 
+let unsent = 0;
+
+window.addEventListener("beforeunload", (event) => {
+  if (unsent) event.preventDefault(); // the browser asks
+});
+
+/** Wait for a time in milliseconds, or until the connection is there again. */
+function connectedOr(time) {
+  return new Promise((resolve) => {
+    const done = () => {
+      document.removeEventListener("connected", done);
+      resolve();
+    };
+    document.addEventListener("connected", done);
+    setTimeout(done, time);
+  });
+}
+
+/** The messages of one session. They are also sent when the session is not shown any more. */
 export class Outbox {
   constructor(session) {
     this._session = session;
-    this._ended = false;
     this._wake = () => {};
     this.element = el("ol", { class: "outbox", "aria-label": "Messages that are being sent" });
-    this._online = () => this._wake();
-    document.addEventListener("connected", this._online);
     this._last = Promise.resolve();
-  }
-
-  end() {
-    this._ended = true;
-    document.removeEventListener("connected", this._online);
-    this._wake();
   }
 
   /** Send a message, after those before it. */
@@ -31,17 +41,21 @@ export class Outbox {
     entry.actions = el("span");
     entry.item = el("li", {}, shown, " ", entry.status, " ", entry.actions);
     this.element.append(entry.item);
-    this._last = this._last.then(() => this._deliver(entry));
+    unsent += 1;
+    this._last = this._last.then(() => this._deliver(entry)).finally(() => {
+      unsent -= 1;
+      entry.item.remove();
+    });
   }
 
   async _deliver(entry) {
     let pause = 500;
-    while (!this._ended && !entry.discarded) {
+    while (!entry.discarded) {
       try {
         await api.send(this._session, entry.key, entry.text);
-        break;
+        return;
       } catch (error) {
-        const waiting = new Promise((resolve) => {
+        const chosen = new Promise((resolve) => {
           this._wake = resolve;
         });
         if (error.passing) {
@@ -49,17 +63,19 @@ export class Outbox {
           this._offer(entry);
           const time = Math.min(Math.max(pause, error.retryAfter * 1000), LONGEST_PAUSE);
           pause *= 2;
-          await Promise.race([waiting, new Promise((resolve) => setTimeout(resolve, time))]);
+          await Promise.race([chosen, connectedOr(time)]);
         } else {
           entry.status.textContent = `not sent: ${plain(error.message)}`;
           announce(entry.status.textContent, { urgent: true });
+          if (!this.element.isConnected) return;
           this._offer(entry, true);
-          await waiting;
+          await chosen;
+          entry.key = randomKey(); // what was refused did not run: this is another message
           entry.status.textContent = "sending…";
+          entry.actions.replaceChildren();
         }
       }
     }
-    entry.item.remove();
   }
 
   _offer(entry, retry = false) {

@@ -144,7 +144,6 @@ export class Pane {
   close() {
     this._unsubscribe();
     this._dock.end();
-    this._outbox.end();
     this.element.remove();
   }
 

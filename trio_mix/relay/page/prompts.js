@@ -236,7 +236,8 @@ export class Dock {
   turnOver(turn) {
     for (const [key, waiting] of this._waiting) if (waiting.turn === turn) this._waiting.delete(key);
     for (const prompt of [...this._open.values()]) {
-      if (prompt.turn === turn) this.close(prompt, `No longer open: ${prompt.title}`);
+      // An answer that is on its way closes its question itself.
+      if (prompt.turn === turn && !prompt.answered) this.close(prompt, `No longer open: ${prompt.title}`);
     }
   }
 

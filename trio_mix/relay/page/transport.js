@@ -20,8 +20,9 @@ export class Transport {
     this._attempt = 0;
     this._timer = 0;
     this._silence = 0;
-    window.addEventListener("online", () => this.reconnect());
-    window.addEventListener("offline", () => this._socket?.close());
+    for (const change of ["online", "offline"]) {
+      window.addEventListener(change, () => this.reconnect()); // shows whether it still works
+    }
   }
 
   open() {
