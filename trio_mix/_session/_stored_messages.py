@@ -210,7 +210,9 @@ class SessionHistory:
         if router.others_seen and known_by_text and not (turn.events or turn.elsewhere == "other"):
             # Nothing but its text shows that the message arrived: it may be another client's.
             verdict = attrs.evolve(verdict, mixed=True)
-        unended = doubted and has_unended(rows, verdict.question)
+        # The partial reply of a failed message has no text to compare with, on servers without ids.
+        nameless = turn.failed and turn.events_due
+        unended = (doubted or nameless) and has_unended(rows, verdict.question)
         return Reading(
             verdict=verdict,
             at_work=at_work(rows),

@@ -319,7 +319,11 @@ class Recovery(Facts):
                     reply=reply,
                     # Events of a message that is not stored are another one's.
                     mixed=verdict is not None
-                    and (verdict.mixed or (verdict.reply is None and self.turn.events > 0)),
+                    and (
+                        verdict.mixed
+                        or (verdict.reply is None and self.turn.events > 0)
+                        or (self.turn.events_due and not self.reading.alone)
+                    ),
                     cause=self.doubted_error if running else None,
                 )
             case _:
