@@ -18,6 +18,7 @@ Rule 7  The work for an event is linear in its own size.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 from trio_mix import events as ev
@@ -38,6 +39,8 @@ __all__ = ["ReplyBuilder", "is_torn"]
 
 
 _TEXT: Final = frozenset({"content", "complete", "message"})
+_MOST_GAPS: Final = 1000
+"""The number of gaps of one reply whose places are remembered."""
 
 
 def is_torn(event: Event) -> bool:
@@ -71,6 +74,7 @@ class ReplyBuilder:
         self._user_message_id: str | None = None
         self._recovered: bool = False
         self._firm: int | None = None
+        self._gaps: list[int] = []  # how many characters had come before each gap
         self._contradicted = False
         # What an answer or the stored rows have in place of the events' text, and why.
         self._answer: str | None = None
@@ -153,13 +157,22 @@ class ReplyBuilder:
         """Whether deltas that came after a gap are no part of the stored text."""
         if self._firm is None or self._whole is None or not self._recovered:
             return False
-        rest = iter(self._whole[self._firm :])
-        return not all(each in rest for each in self._streamed.joined()[self._firm :])
+        streamed, at = self._streamed.joined(), self._firm
+        for begin, end in pairwise([*self._gaps, len(streamed)]):
+            piece = streamed[begin:end].strip()
+            at = self._whole.find(piece, at)
+            if at < 0:
+                return True
+            at += len(piece)
+        return False
 
     def gap(self) -> None:
         """Note that events of the turn may have been lost here (rule 4)."""
+        length = self._streamed.size
         if self._firm is None:
-            self._firm = len(self._streamed.joined())
+            self._firm = length
+        if len(self._gaps) < _MOST_GAPS:
+            self._gaps.append(length)
         self._calls.gap()
 
     def feed(self, events: Iterable[Event]) -> None:
