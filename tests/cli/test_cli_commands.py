@@ -152,7 +152,9 @@ async def test_sessions_are_created_listed_shown_and_deleted(run_command: RunCom
         assert json.loads(record)["title"] == "My title"
         shown = await run_command("sessions", "show", created, **url)
         assert f"id: {created}" in shown.lines
-        assert "user: List the files" in shown.lines
+        assert [each for each in shown.lines if each.startswith("user: ")] == [
+            "user: List the files"
+        ]
         records = (await run_command("sessions", "show", created, "--jsonl", **url)).lines
         assert json.loads(records[0])["id"] == created
         assert json.loads(records[1])["user_input"] == "List the files"

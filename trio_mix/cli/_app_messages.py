@@ -278,7 +278,7 @@ def acp(*, common: Common = NO_COMMON) -> int:
     """
     from trio_mix.cli.commands import _acp  # only editors need it
 
-    return run_async(common, _acp.acp, common.server)
+    return run_async(common, _acp.acp, common.connection())
 
 
 _COMMANDS = (

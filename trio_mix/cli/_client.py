@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Connection", "open_client"]
 
 _TIMEOUT: Final = 60.0
+_ONCE: Final = RetryConfig(strategy="none")
 _SERVER_ERROR: Final = 500
 _NOT_ADMITTED: Final = (401, 403, 407)
 
@@ -48,12 +49,19 @@ class Connection:
         """The address without credentials."""
         return sanitize_url(self.url or DEFAULT_SERVER_URL)
 
-    def client(self, url: str | None = None, *, timeout: float = _TIMEOUT) -> Mix:
-        """Return a client, not opened, that tries each request once.
+    def client(
+        self,
+        url: str | None = None,
+        *,
+        timeout: float = _TIMEOUT,
+        retries: RetryConfig = _ONCE,
+    ) -> Mix:
+        """Return a client, not opened; by default it tries each request once.
 
         Args:
           url: the address, where a command's default differs.
           timeout: seconds that a request may take.
+          retries: how requests that are safe to repeat are retried.
 
         Raises:
           ConfigurationError: the address or a header is invalid.
@@ -62,7 +70,7 @@ class Connection:
         return Mix(
             checked_url(url or self.url or DEFAULT_SERVER_URL, self.source),
             timeout=timeout,
-            retries=RetryConfig(strategy="none"),
+            retries=retries,
             headers=self.all_headers if has_headers else None,
         )
 

@@ -9,8 +9,9 @@ from trio_mix.cli._errors import OK
 from trio_mix.cli._rewinding import fork, rewind
 from trio_mix.cli._transcripts import export_text, format_of, write_new
 from trio_mix.cli.ui._json import print_record
+from trio_mix.cli.ui._screen import terminal
 from trio_mix.cli.ui._tables import show_records
-from trio_mix.cli.ui._text import clean, excerpt
+from trio_mix.cli.ui._text import clean, excerpt, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,7 +60,7 @@ async def show(server: Connection, session_id: str, *, jsonl: bool) -> int:
     tokens = f"{session.prompt_tokens} in, {session.completion_tokens} out"
     print(f"tokens: {tokens}; cost: ${session.cost:.4f}")
     for line in _conversation(messages):
-        print(line)
+        print(line if terminal() is None else wrapped(line))
     return OK
 
 
@@ -129,8 +130,9 @@ def _row(session: SessionData) -> tuple[str, ...]:
 def _conversation(messages: Sequence[BackendMessage]) -> list[str]:
     lines = []
     for message in messages:
-        if message.user_input:
+        if message.role == "user":
             lines.append(f"user: {clean(message.user_input)}")
+            continue
         lines += [
             f"tool: {excerpt(f'{call.name} {call.input}'.rstrip())}"
             for call in message.tool_calls or ()
