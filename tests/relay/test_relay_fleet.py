@@ -12,8 +12,10 @@ import trio
 from tests.support.relay_world import ends_of, post, read_all, text_of
 from trio_mix import Mix
 from trio_mix.relay import RedisLog
+from trio_mix.relay._cursor import missed_after
 from trio_mix.relay._errors import AlreadyDecided, Draining, LogError, TurnUnknown
 from trio_mix.relay._hub import Hub, HubSettings
+from trio_mix.relay._ids import EPOCH
 from trio_mix.relay._records import TurnState
 from trio_mix.testing import AskPermission, MixServer, Say, Turn, WaitFor
 
@@ -238,3 +240,36 @@ async def test_a_redis_that_is_away_refuses_messages_and_everything_resumes_by_i
             sent = await post(second, "again")
             assert (await first.wait_turn(sent.turn.turn_id)).state is TurnState.DONE
             assert server.runs("again") == 1
+
+
+async def test_events_that_a_promoted_replica_lacks_are_reported_and_their_ids_not_used_again(
+    redis: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with MixServer() as server, fleet(redis, server, 1) as [hub]:
+        session = server.create_session()
+        async with hub.session(session) as feed:
+            turn = (await post(feed, "first")).turn.turn_id
+            await feed.wait_turn(turn)
+            kept = feed.newest
+            await feed.wait_turn((await post(feed, "second")).turn.turn_id)
+            lost = feed.newest - kept
+            # The new primary has neither the last events nor the owner's lease.
+            redis.command("XTRIM", f"mix-relay:events:{session}", "MAXLEN", str(kept % EPOCH))
+            redis.command(
+                *("HSET", f"mix-relay:session:{session}", "token", "another", "owner", "another"),
+                *("newest", f"1-{kept % EPOCH}", "epoch", "1"),
+            )
+            third = (await post(feed, "third")).turn.turn_id
+            await feed.wait_turn(third)
+            frames = await read_all(feed, kept + lost, relay=True)
+            assert [json.loads(each.data)["missed"] for each in frames if each.event == "gap"] == [
+                lost
+            ]
+            assert all(int(each.id) > 2 * EPOCH for each in frames)
+            async with RedisLog(redis.url) as log:  # as a relay without them in memory
+                extent = await log.extent(session)
+                assert extent is not None
+                assert missed_after(kept - 1, extent.deleted, forgotten=extent.forgotten)
+            assert hub.statistics().events_lost_total == lost
+            assert feed.closed is None
+    assert f"has lost {lost} events" in caplog.text

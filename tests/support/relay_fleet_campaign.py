@@ -376,7 +376,7 @@ class Figures:
 def show_logs(folder: Path) -> None:
     """Print the ends of the relays' logs."""
     for log in folder.glob("*.log"):
-        print(log.name, *log.read_text().splitlines()[-60:], sep="\n    ", flush=True)
+        print(log.name, *log.read_text().splitlines()[-20:], sep="\n    ", flush=True)
 
 
 @asynccontextmanager
@@ -413,6 +413,8 @@ async def carry_out(
                 print(f"seed {seed}:", *wrong[seed], sep="\n    ", flush=True)
                 if len(wrong) >= most or not run.ended:
                     break
+            if figures.runs % 25 == 0:
+                print(figures, flush=True)
     return figures, wrong
 
 
