@@ -22,7 +22,7 @@ async def ask(client: RelayClient, session_id: str, text: str) -> None:
 
 
 async def watch(client: RelayClient, session_id: str) -> None:
-    """Deny what the agent asks for, and note the end of each turn, whoever has begun it."""
+    """Deny what the agent asks for, and note the end of each turn, also of other clients."""
     async with client.subscribe(session_id, start="turn") as events:
         async for event in events:
             match event:

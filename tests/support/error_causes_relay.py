@@ -6,9 +6,13 @@ import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+import trio
+
 from tests.support.error_stage import cause
+from tests.support.relay_running import open_relay
 from trio_mix import relay
 from trio_mix.relay._sqlite_schema import as_log_error
+from trio_mix.testing import MixServer
 
 if TYPE_CHECKING:
     from tests.support.error_stage import Stage
@@ -153,3 +157,30 @@ async def reader_sends(stage: Stage) -> None:
 async def other_session(stage: Stage) -> None:
     auth, token = _auth(stage)
     auth.check(token).check("read", "session-2")
+
+
+@cause(
+    relay.CommandRefused,
+    "a turn is cancelled that does not exist",
+    operation="refused to cancel",
+    target="'turn_0'",
+    remedy="Check the id",
+)
+async def no_turn(stage: Stage) -> None:
+    del stage
+
+    async def connect(host: str, port: int) -> trio.abc.Stream:
+        del host, port
+        await trio.lowlevel.checkpoint()
+        return running.network.connect()
+
+    async with (
+        MixServer("async", listen=False) as server,
+        open_relay(server) as running,
+        relay.RelayClient("http://localhost", connect=connect) as client,
+    ):
+        try:
+            await client.cancel("turn_0")
+        except relay.CommandRefused as error:
+            refused = error  # not raised here: the relay's nursery would put it into a group
+    raise refused

@@ -7,7 +7,7 @@ from trio_mix._public import publish
 from trio_mix.relay._client import RelayClient as RelayClient
 from trio_mix.relay._client import RelayClientStatistics as RelayClientStatistics
 from trio_mix.relay._client_messages import RelayMessage as RelayMessage
-from trio_mix.relay._client_messages import RelaySubscription as RelaySubscription
+from trio_mix.relay._client_subscription import RelaySubscription as RelaySubscription
 from trio_mix.relay._errors import CommandRefused as CommandRefused
 from trio_mix.relay._errors import Forbidden as Forbidden
 from trio_mix.relay._errors import LogBusy as LogBusy

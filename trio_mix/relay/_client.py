@@ -22,9 +22,11 @@ from trio_mix.errors import (
     UsageError,
     clone_error,
 )
+from trio_mix.relay._client_calls import carry_out
 from trio_mix.relay._client_link import LinkSettings, RelayLink
-from trio_mix.relay._client_messages import RelayMessage, RelaySubscription, carry_out
+from trio_mix.relay._client_messages import RelayMessage
 from trio_mix.relay._client_sessions import Follower
+from trio_mix.relay._client_subscription import RelaySubscription
 from trio_mix.relay._ids import parse_position
 from trio_mix.relay._records import StartFrom
 from trio_mix.sse import ConnectionStatistics, ReconnectPolicy
@@ -34,9 +36,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
+    from trio_mix.browser._endpoint import TokenSource
     from trio_mix.browser._websocket import Connect
     from trio_mix.models import ThinkingLevel
-    from trio_mix.relay._client_link import Token
 
 __all__ = ["RelayClient", "RelayClientStatistics"]
 
@@ -101,7 +103,7 @@ class RelayClient(AsyncScope):
         self,
         url: str,
         *,
-        token: Token | None = None,
+        token: TokenSource | None = None,
         reconnect: ReconnectPolicy | None = None,
         connect_timeout: float = 10.0,
         idle_timeout: float = 45.0,

@@ -11,52 +11,35 @@ Rules (tests cite the numbers):
 
 from __future__ import annotations
 
-import inspect
-import time
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import msgspec
 import trio
 
-from trio_mix._http import Target, is_transient, parse_retry_after
-from trio_mix._redact import Redactor
 from trio_mix._terminal_text import get_logger
-from trio_mix.browser._endpoint import address_of
 from trio_mix.browser._transport import TransportLost
 from trio_mix.browser._websocket import WebSocket, WebSocketRefused
-from trio_mix.errors import (
-    ConfigurationError,
-    ProtocolError,
-    SessionNotFound,
-    StreamError,
-    clone_error,
-)
+from trio_mix.errors import ConfigurationError, SessionNotFound, StreamError, clone_error
+from trio_mix.relay._client_endpoint import Lost, RelayEndpoint
 from trio_mix.relay._client_sessions import FollowedSession
-from trio_mix.relay._errors import Forbidden, Unauthorized
 from trio_mix.relay._ws_messages import PROTOCOL
 from trio_mix.sse import StreamState
 from trio_mix.sse._reconnect import ReconnectSchedule, reconnect_failed
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Awaitable, Callable, Iterator, Mapping
-    from typing import TypeAlias
+    from collections.abc import Callable, Iterator, Mapping
 
-    from trio_mix.browser._websocket import Connect, WebSocketAddress
+    from trio_mix.browser._endpoint import TokenSource
+    from trio_mix.browser._websocket import Connect
     from trio_mix.relay._client_sessions import Follower
     from trio_mix.sse import ReconnectPolicy
-
-    Token: TypeAlias = str | Callable[[], str | Awaitable[str]]
 
 __all__ = ["Call", "LinkSettings", "RelayLink"]
 
 _MAX_MESSAGE: Final = 64 * 2**20
 _CLEANUP: Final = 1.0
-_PATH: Final = "/relay/ws"
-_BAD_CODES: Final = frozenset((1002, 1003, 1007, 1009, 4400, 4429))
-"""With which a relay closes a socket that another attempt would not change."""
-
 _log = get_logger("trio_mix.relay")
 
 
@@ -112,12 +95,9 @@ class RelayLink:
       shown: the address without credentials.
     """
 
-    def __init__(self, url: str, token: Token | None, settings: LinkSettings) -> None:
-        for scheme in ("ws", "wss"):
-            if url.startswith(f"{scheme}://"):
-                url = f"http{scheme[2:]}{url.removeprefix(scheme)}"
-        self._target = Target.parse(url.rstrip("/") + _PATH)
-        self.shown: str = self._target.shown
+    def __init__(self, url: str, token: TokenSource | None, settings: LinkSettings) -> None:
+        self._endpoint = RelayEndpoint(url, token, settings.ssl_context)
+        self.shown: str = self._endpoint.shown
         self.state: StreamState = StreamState.CONNECTING
         self.failure: Exception | None = None
         self.connects = 0
@@ -125,9 +105,7 @@ class RelayLink:
         self.events = 0
         self.last_loss: str | None = None
         self.last_loss_time: float | None = None
-        self._token = token
         self._settings = settings
-        self._redactor = Redactor([])
         self._sessions: dict[str, FollowedSession] = {}
         self._dirty: dict[FollowedSession, None] = {}
         self._paused: set[FollowedSession] = set()
@@ -135,7 +113,6 @@ class RelayLink:
         self._calls: dict[str, Call] = {}
         self._work = trio.Event()
         self._settled = trio.Event()
-        self._refused_before = False
         self._nursery: trio.Nursery | None = None
 
     @property
@@ -229,7 +206,7 @@ class RelayLink:
             schedule.begin(trio.current_time())
             lost = await self._connect_once(schedule)
             now = trio.current_time()
-            if not lost.fatal:
+            if lost.error is None:
                 delay = schedule.lost(now, retry_after=lost.retry_after)
                 if delay is not None:
                     self._note_loss(lost.reason)
@@ -248,15 +225,17 @@ class RelayLink:
             _log.info("the connection to %s was lost: %s", self.shown, reason)
         self.last_loss, self.last_loss_time = reason, trio.current_time()
 
-    async def _connect_once(self, schedule: ReconnectSchedule) -> _Lost:
+    async def _connect_once(self, schedule: ReconnectSchedule) -> Lost:
         settings = self._settings
-        lost = _Lost("the connection broke")
+        lost = Lost("the connection broke")
         socket: WebSocket | None = None
         async with trio.open_nursery() as nursery:
             try:
                 with trio.move_on_after(settings.connect_timeout) as opening:
                     socket = WebSocket(
-                        await self._address(), connect=settings.connect, max_message=_MAX_MESSAGE
+                        await self._endpoint.address(),
+                        connect=settings.connect,
+                        max_message=_MAX_MESSAGE,
                     )
                     await socket.open(nursery)
                 if opening.cancelled_caught or socket is None:
@@ -267,13 +246,13 @@ class RelayLink:
                 self._opened(nursery, socket)
                 await self._read(socket)
             except TransportLost as error:
-                lost = self._lost_of(error)
+                lost = self._endpoint.lost(error)
             except WebSocketRefused as refused:
-                lost = self._refusal(refused)
+                lost = self._endpoint.refusal(refused, connected=self.connects > 0)
             except ConfigurationError as error:
-                lost = _Lost(str(error), error)
+                lost = Lost(str(error), error)
             except _BadMessage as error:
-                lost = _Lost(str(error), ProtocolError(self._bad(error), url=self.shown))
+                lost = self._endpoint.bad(error)
             finally:
                 self._nursery = None
                 for session in self._sessions.values():
@@ -283,28 +262,10 @@ class RelayLink:
                 nursery.cancel_scope.cancel(reason="the connection has ended")
         return lost
 
-    async def _address(self) -> WebSocketAddress:
-        token = self._token() if callable(self._token) else self._token
-        if inspect.isawaitable(token):
-            token = await token
-        headers, target = {}, self._target
-        if token is not None:
-            if not (token and token.isascii() and token.isprintable()):
-                raise ConfigurationError("RelayClient(token=…): it must be printable ASCII text.")
-            self._redactor = Redactor([token])
-            headers["authorization"] = f"Bearer {token}"
-        elif (authorization := target.authorization()) is not None:
-            headers["authorization"] = authorization
-        address = address_of(
-            target, target.path.decode("ascii"), self._settings.ssl_context, headers
-        )
-        await trio.lowlevel.checkpoint()
-        return attrs.evolve(address, subprotocols=(PROTOCOL,))
-
     def _opened(self, nursery: trio.Nursery, socket: WebSocket) -> None:
         self.connects += 1
         self.state = StreamState.CONNECTED
-        self._refused_before = False
+        self._endpoint.opened()
         self._paused.clear()
         self._dirty = dict.fromkeys(self._sessions.values())
         for call in self._calls.values():
@@ -312,34 +273,6 @@ class RelayLink:
         self._nursery = nursery
         nursery.start_soon(self._write, socket)
         self._settled.set()
-
-    def _lost_of(self, error: TransportLost) -> _Lost:
-        reason = str(error)
-        if error.code in _BAD_CODES:
-            return _Lost(reason, ProtocolError(self._bad(error), url=self.shown))
-        return _Lost(reason)
-
-    def _bad(self, error: Exception) -> str:
-        return f"The WebSocket {self.shown} failed: {error}. Update the relay or the client."
-
-    def _refusal(self, refused: WebSocketRefused) -> _Lost:
-        status = refused.status_code
-        reason = f"HTTP {status}"
-        text = self._redactor.text(_message_of(refused.body))
-        error: Exception | None = None
-        if status in (401, 403):
-            again = not self._refused_before and self.connects > 0
-            self._refused_before = True
-            kind = Unauthorized if status == 401 else Forbidden
-            error = None if again else kind(f"{self.shown} was refused with HTTP {status}: {text}")
-        elif not is_transient(status):
-            error = ProtocolError(
-                f"{self.shown} was refused with HTTP {status}: {text}. Check that a relay with"
-                " WebSockets runs at that address.",
-                url=self.shown,
-            )
-        wait = parse_retry_after(refused.headers.get("retry-after"), now=time.time())
-        return _Lost(reason, error, wait)
 
     # -- what is sent and received --------------------------------------------------------------
 
@@ -475,25 +408,3 @@ async def _call_later(delay: float, function: Callable[[], None]) -> None:
 
 class _BadMessage(Exception):
     """The server does not speak the protocol."""
-
-
-@attrs.frozen
-class _Lost:
-    """Why a connection ended."""
-
-    reason: str
-    error: Exception | None = None
-    """The error that ends the link (rule 2)."""
-    retry_after: float | None = None
-
-    @property
-    def fatal(self) -> bool:
-        return self.error is not None
-
-
-def _message_of(body: bytes) -> str:
-    """Return the message of the API's error, or the beginning of the body."""
-    try:
-        return str(cast("dict[str, Any]", msgspec.json.decode(body))["error"]["message"])
-    except (ValueError, LookupError, TypeError, RecursionError):
-        return " ".join(body[:200].decode("utf-8", "replace").split())

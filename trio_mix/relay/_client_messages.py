@@ -1,4 +1,4 @@
-"""What a `RelayClient` returns: subscriptions, and messages with their replies."""
+"""`RelayMessage`: a message that was sent by a `RelayClient`, with its events and its reply."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import trio
 
 from trio_mix import events as ev
 from trio_mix._public import public
-from trio_mix._reply import Reply, ToolCall
 from trio_mix._turns._reply_builder import ReplyBuilder
 from trio_mix._turns._streamed_text import beyond
 from trio_mix._usage import AsyncScope, check_trio
@@ -26,179 +25,21 @@ from trio_mix.errors import (
     UsageError,
     clone_error,
 )
-from trio_mix.relay._client_sessions import Follower, Missed, TurnFollower
-from trio_mix.relay._errors import CommandRefused
+from trio_mix.relay._client_calls import answer_of, carry_out, reply_of
+from trio_mix.relay._client_sessions import Missed, TurnFollower
+from trio_mix.relay._client_subscription import EventReader, gap_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
     from types import TracebackType
 
+    from trio_mix._reply import Reply
     from trio_mix.events import Event
     from trio_mix.relay._client_link import Call, RelayLink
-    from trio_mix.sse import ServerSentEvent
 
-__all__ = ["RelayMessage", "RelaySubscription", "answer_of", "carry_out"]
+__all__ = ["RelayMessage"]
 
 _ENDS: Final = ("done", "unknown", "cancelled")
-_LOST: Final = "the relay does not keep these events any more"
-
-
-class _Reader:
-    """Takes the items of one follower, from one task at a time."""
-
-    def __init__(self, link: RelayLink, session_id: str, follower: Follower) -> None:
-        self.session_id = session_id
-        self.follower = follower
-        self._link = link
-        self._news = trio.Event()
-        self._busy = False
-        self._open = False
-        follower.on_change = self._changed
-
-    def _changed(self) -> None:
-        self._news.set()
-
-    async def open(self) -> None:
-        """Follow the session, and wait until the position is known.
-
-        Raises:
-          SessionNotFound, StreamError, RelayError: the session, or the link, has failed.
-        """
-        self._open = True
-        self._link.follow(self.session_id, self.follower)
-        try:
-            await trio.lowlevel.checkpoint()
-            while self.follower.began is None:
-                self._check_failure()
-                await self._wait()
-        except BaseException:
-            self.close()
-            raise
-
-    def close(self) -> None:
-        """Follow the session no longer."""
-        if self._open:
-            self._open = False
-            self._link.unfollow(self.session_id, self.follower)
-
-    async def next(self) -> ServerSentEvent | Missed:
-        """Return the next item. A cancelled wait loses none."""
-        if self._busy:
-            await trio.lowlevel.checkpoint()
-            raise trio.BusyResourceError("another task is iterating this")
-        self._busy = True
-        try:
-            await trio.lowlevel.checkpoint()
-            while True:  # noqa: ASYNC913 - each iteration returns, raises or waits
-                item = self.follower.take()
-                if item is not None:
-                    return item
-                self._check_failure()
-                await self._wait()
-        finally:
-            self._busy = False
-
-    def _check_failure(self) -> None:
-        failure = self.follower.failure
-        if failure is not None:
-            raise clone_error(failure) from failure.__cause__
-
-    async def _wait(self) -> None:
-        self._news = trio.Event()
-        await self._news.wait()
-
-
-@public("trio_mix.relay")
-@final
-class RelaySubscription(AsyncScope):
-    """All events of a session, beginning at a position. Returned by `RelayClient.subscribe`.
-
-    Use it as an async context manager, and iterate it. No event is lost or returned twice, whatever
-    happens to the connection or to the relay. A subscriber that is slow loses none either: the
-    relay sends what did not fit into its buffer again. A `StreamGapEvent` takes the place of events
-    that the relay does not keep any more.
-    """
-
-    _entered_as = "async with client.subscribe(...) as events"
-
-    def __init__(self, link: RelayLink, session_id: str, follower: Follower) -> None:
-        self._reader = _Reader(link, session_id, follower)
-        self._last: str | None = None
-        self._used = False
-        self._left = False
-
-    def __repr__(self) -> str:
-        return f"<trio_mix.relay.RelaySubscription to session {self.session_id!r}>"
-
-    @property
-    def session_id(self) -> str:
-        """The id of the session."""
-        return self._reader.session_id
-
-    @property
-    def last_event_id(self) -> str | None:
-        """The position of the last event that was returned: what ``after`` can be next time.
-
-        Before the first event it is the position at which the subscription began; None before it
-        was entered.
-        """
-        return self._last
-
-    async def __aenter__(self) -> Self:
-        """Subscribe; no event after the position is missed from here on.
-
-        Raises:
-          SessionNotFound: the relay does not know the session, or the token does not cover it.
-          StreamError, RelayError: the client has failed, or was closed.
-          UsageError: the subscription was entered before.
-
-        A checkpoint. It waits while the connection is lost, as long as the `ReconnectPolicy` says.
-        """
-        if self._used:
-            raise UsageError("A subscription can be entered once: call client.subscribe() again.")
-        check_trio()
-        self._used = True
-        await self._reader.open()
-        self._last = str(self._reader.follower.began)
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Unsubscribe, and drop the events that are buffered. A shielded checkpoint."""
-        self._left = True
-        self._reader.close()
-        await trio.lowlevel.cancel_shielded_checkpoint()
-
-    def __aiter__(self) -> Self:
-        """Return the iterator itself; see `__anext__`."""
-        return self
-
-    async def __anext__(self) -> Event:
-        """Return the next event of the session.
-
-        Raises:
-          SessionNotFound: the session was deleted.
-          StreamError, RelayError: the client has failed, or was closed.
-          trio.BusyResourceError: another task is iterating it.
-
-        A checkpoint. A cancelled wait loses no event.
-        """
-        if not self._used or self._left:
-            raise StreamClosed(
-                "The subscription is not open: iterate it inside `async with client.subscribe(...)"
-                " as events`.",
-                session_id=self.session_id,
-            )
-        item = await self._reader.next()
-        if isinstance(item, Missed):
-            return ev.StreamGapEvent(id=None, missed=item.count, reason=_LOST)
-        if item.id:
-            self._last = item.id
-        return decode_event(item)
 
 
 @public("trio_mix.relay")
@@ -231,7 +72,7 @@ class RelayMessage(AsyncScope):
         self._resumed = key is not None
         self._cleanup_timeout = cleanup_timeout
         self._follower = TurnFollower(max_size=max_size)
-        self._reader = _Reader(link, session_id, self._follower)
+        self._reader = EventReader(link, session_id, self._follower)
         self._builder = ReplyBuilder()
         self._ended_by: ev.ErrorEvent | ev.RateLimitEvent | None = None
         self._completed = False
@@ -373,7 +214,7 @@ class RelayMessage(AsyncScope):
             item = await self._reader.next()
             if isinstance(item, Missed):
                 self._incomplete = True
-                event: Event = ev.StreamGapEvent(id=None, missed=item.count, reason=_LOST)
+                event: Event = gap_of(item)
             else:
                 event = decode_event(item)
                 if isinstance(event, ev.UnknownEvent) and event.name == "turn":
@@ -512,7 +353,7 @@ class RelayMessage(AsyncScope):
         error = turn.get("error") or ""
         match turn.get("outcome"):
             case "complete" if turn.get("reply") is not None:
-                self._reply = _reply_of(turn["reply"])
+                self._reply = reply_of(turn["reply"])
             case "complete":  # the relay does not keep it any more
                 received = self._builder.build()
                 self._reply = attrs.evolve(received, incomplete=True, doubts=("gap",))
@@ -587,59 +428,3 @@ class _TextDeltas:
                 self._pieces.append(event.content)
                 return event.content  # noqa: ASYNC910 - the event was a checkpoint
         raise StopAsyncIteration
-
-
-def _reply_of(stored: Mapping[str, Any]) -> Reply:
-    """Return the reply of a turn as the relay has stored it."""
-    calls = tuple(
-        ToolCall(
-            tool_call_id=str(call.get("id", "")),
-            name=str(call.get("name", "")),
-            input=str(call.get("input", "")),
-            input_complete=True,
-            finished=bool(call.get("finished")),
-        )
-        for call in stored.get("toolCalls") or ()
-    )
-    return Reply(
-        text=stored.get("text", ""),
-        final_text=stored.get("finalText", ""),
-        reasoning=stored.get("reasoning", ""),
-        tool_calls=calls,
-        message_id=stored.get("messageId"),
-        user_message_id=stored.get("userMessageId"),
-        recovered=True,
-        incomplete=bool(stored.get("incomplete")),
-    )
-
-
-async def answer_of(link: RelayLink, key: str, call: Call) -> Mapping[str, Any]:
-    """Wait for the answer of a call.
-
-    Raises:
-      StreamError, RelayError: the link has ended.
-    """
-    try:
-        await call.done.wait()
-    finally:
-        link.end_call(key, call)
-    if call.failure is not None:
-        raise clone_error(call.failure) from call.failure.__cause__
-    assert call.answer is not None  # noqa: S101 - done without a failure
-    return call.answer
-
-
-async def carry_out(link: RelayLink, message: Mapping[str, object]) -> None:
-    """Carry out a cancel or a decision.
-
-    Raises:
-      CommandRefused: the relay refused it.
-      StreamError, RelayError: the link has ended.
-    """
-    key = uuid4().hex
-    answer = await answer_of(link, key, link.start_call(key, message))
-    if answer["type"] == "refused":
-        raise CommandRefused(
-            f"The relay refused to {message['type']}: {answer['error']}",
-            status_code=answer["status"],
-        )

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["FollowedSession", "Follower", "Missed", "TurnFollower"]
 
 _OVERHEAD: Final = 200
-"""What a buffered event takes besides its data, in bytes."""
+"""What a buffered event takes in addition to its data, in bytes."""
 _GAP: Final = "gap"
 
 
