@@ -98,6 +98,9 @@ ELSEWHERE = {
     "Hub": "the relay's",
     "Log": "a protocol",
     "RedisLog": "tests/relay, with a real server",
+    "RelayClient": "tests/relay, in front of a relay",
+    "RelayMessage": "tests/relay, in front of a relay",
+    "RelaySubscription": "tests/relay, in front of a relay",
 }
 
 

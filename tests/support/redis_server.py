@@ -30,7 +30,7 @@ class RedisServer:
 
     Args:
       program: the program.
-      port: a port of 127.0.0.1, besides its Unix socket; 0: none.
+      port: a port of 127.0.0.1, as well as its Unix socket; 0: none.
       replica_of: the port of the primary, if it is a replica.
       options: further options, as ``("--appendonly", "yes")``.
     """

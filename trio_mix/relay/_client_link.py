@@ -69,12 +69,12 @@ class Call:
     __slots__ = ("answer", "done", "failure", "posted", "schedule", "sent", "text")
 
     def __init__(self, text: str) -> None:
-        self.text = text
-        self.posted = False
-        self.sent = False
+        self.text: str = text
+        self.posted: bool = False
+        self.sent: bool = False
         self.answer: Mapping[str, Any] | None = None
         self.failure: Exception | None = None
-        self.done = trio.Event()
+        self.done: trio.Event = trio.Event()
         self.schedule: ReconnectSchedule | None = None
 
 
@@ -100,9 +100,9 @@ class RelayLink:
         self.shown: str = self._endpoint.shown
         self.state: StreamState = StreamState.CONNECTING
         self.failure: Exception | None = None
-        self.connects = 0
-        self.losses = 0
-        self.events = 0
+        self.connects: int = 0
+        self.losses: int = 0
+        self.events: int = 0
         self.last_loss: str | None = None
         self.last_loss_time: float | None = None
         self._settings = settings

@@ -77,7 +77,7 @@ class RedisAddress:
             ) from exc
         scheme, colon, rest = url.partition("://")
         scheme = {"valkey": "redis", "valkeys": "rediss"}.get(scheme, scheme)
-        self.shown = sanitize_url(url)
+        self.shown: str = sanitize_url(url)
         if not colon or scheme not in ("redis", "rediss", "unix"):
             raise ConfigurationError(
                 f"RedisLog({self.shown!r}): use redis://HOST:PORT, rediss:// or unix://PATH"

@@ -59,7 +59,7 @@ class Log:
 
     def __init__(self, limit: int | None = None, max_bytes: int | None = MAX_LOG_BYTES) -> None:
         self.records: list[Record] = []
-        self.count = 0
+        self.count: int = 0
         """The number of records that were added."""
         # Not cut by the limit on records; of bytes, it has as many as they.
         self.runs: Counter[tuple[str, str]] = Counter()
