@@ -76,7 +76,7 @@ def test_a_terminal_gets_text_wrapped_at_words() -> None:
     for text, lines in (
         ("word " * 9, ["word word word word", "word word word word", "word"]),
         ("1234567890123456789 0 1", ["1234567890123456789", "0 1"]),
-        ("one\n  two three four five", ["one", "  two three four", "five"]),
+        ("one \n  two three four five", ["one", "  two three four", "five"]),
         ("a " + "x" * 45, ["a", "x" * 45]),  # the terminal breaks what is wider than itself
         ("a\u4f60\u597d" * 5, ["a\u4f60\u597d" * 4, "a\u4f60\u597d"]),
     ):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, UnusedCliTokensError
 from rich.console import Console
 
 from trio_mix import __version__
@@ -56,11 +56,17 @@ add_server_commands(app)
 add_relay_commands(app)
 
 
-_TYPES = (("into float.", "into a number."), ("into int.", "into a whole number."))
+_TYPES = (
+    ("into float.", "into a number."),
+    ("into int.", "into a whole number."),
+    ("into bool.", "into true or false."),
+)
 
 
 def _in_words(error: CycloptsError) -> str:
     """Return the parser's message without types of Python."""
+    if isinstance(error, UnusedCliTokensError):
+        return f"unexpected argument: {' '.join(error.unused_tokens or ())}"
     text = str(error)
     for kind, words in _TYPES:
         text = text.replace(kind, words)

@@ -59,17 +59,25 @@ def options_after_command(app: App, argv: Sequence[str]) -> list[str]:
     Args:
       app: the program.
       argv: its arguments.
+
+    Raises:
+      CommandUsageError: there are options only.
     """
     leading = 0
     if argv and argv[0].startswith("-") and argv[0] not in _OF_THE_PROGRAM:
         valued = set(options_with_value(app))
         while leading < len(argv) and argv[leading].startswith("-"):
+            if argv[leading] in _OF_THE_PROGRAM:
+                return [*argv]
             leading += 2 if argv[leading] in valued else 1
     options, rest = [*argv[:leading]], [*argv[leading:]]
-    if not options or not rest:
-        return [*argv]
+    if options and not rest:
+        raise CommandUsageError(
+            f"{options[0]} is an option of a command, and none is named: `trio-mix ask TEXT`, for "
+            "example; `trio-mix --help` shows the commands"
+        )
     words, _, others = app.parse_commands(rest)
-    return [*words, *options, *others]
+    return [*words, *options, *others] if words else [*rest, *options]
 
 
 def options_with_value(app: App) -> Iterator[str]:

@@ -20,6 +20,8 @@ _PARTS: Final = re.compile(
     r"\n|[^\S\n]+|[\u1100-\ufaff\uff00-\uffef]|[^\s\u1100-\ufaff\uff00-\uffef]+"
 )
 _TAB: Final = 8
+_MOST_BLANKS: Final = 4096
+"""The blanks in a row that are kept."""
 
 
 class WordWrap:
@@ -49,9 +51,9 @@ class WordWrap:
                 self._is_long = False
             if part == "\n":
                 out.append("\n")
-                self.column = 0
+                self._spaces, self.column = "", 0
             elif part.isspace():
-                self._spaces += part
+                self._spaces = (self._spaces + part)[:_MOST_BLANKS]
             else:
                 cells = cell_len(part)
                 is_wide = len(part) == 1 and cells > 1
