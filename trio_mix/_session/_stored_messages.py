@@ -129,7 +129,9 @@ def _end(rows: list[StoredRow], turn: Turn, verdict: Verdict, *, alone: bool) ->
         return "ours" if question == verdict.question else "others"
     # An error names nothing.
     broken = verdict.outcome is TurnOutcome.BROKEN_OFF
-    if (alone and not verdict.contested) or (broken and not verdict.mixed):
+    # A blocking server answers the POST when the turn is over, and it has not.
+    running = turn.events_due and verdict.outcome in (TurnOutcome.UNFINISHED, TurnOutcome.FINISHED)
+    if (alone and not verdict.contested and not running) or (broken and not verdict.mixed):
         return "ours"
     if verdict.outcome is TurnOutcome.ABSENT:  # the server may have refused to run it
         return "others" if is_cancelled(ended_by) else "either"
