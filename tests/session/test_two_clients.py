@@ -14,7 +14,7 @@ import trio
 
 from trio_mix import Mix, errors
 from trio_mix import events as ev
-from trio_mix.testing import AskPermission, MixServer, Pause, Say, Think, Turn, UseTool
+from trio_mix.testing import AskPermission, Fail, MixServer, Pause, Say, Think, Turn, UseTool
 
 if TYPE_CHECKING:
     from trio_mix import Message, Reply
@@ -164,3 +164,51 @@ async def test_a_permission_request_of_another_client_is_not_put_to_our_policy(
         ):
             await session.ask("alone")
             assert asked == ["ours"]
+
+
+async def test_the_answer_of_a_blocking_server_wins_over_another_clients_error(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with MixServer("blocking", listen=False, pace=0.0) as server:
+        server.script("theirs", Turn(Pause(0.5), Say("Theirs. "), Fail("theirs has failed")))
+        server.script("ours", Turn(Say("Ours, "), Pause(20), Say("all of it.")))
+        session_id = server.create_session()
+        async with (
+            Mix(server.url, network=server.network) as mix,
+            Mix(server.url, network=server.network) as other,
+            mix.open_stream(session_id) as session,
+            other.open_stream(session_id) as session_of_the_other,
+            trio.open_nursery() as nursery,
+        ):
+            await session.ask("hello")
+            await session_of_the_other.ask("hello")
+
+            async def ask_theirs() -> None:
+                with pytest.raises(errors.AgentError, match="theirs has failed"):
+                    await session_of_the_other.ask("theirs")
+
+            nursery.start_soon(ask_theirs)
+            reply = await session.ask("ours")
+            assert reply.final_text == "Ours, all of it."
+            assert reply.text == reply.final_text or "shared" in reply.doubts
+
+
+async def test_an_error_on_the_stream_of_a_message_that_another_stream_runs_is_not_its_end(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Each stream of a pipeline server runs each message, and only one of them succeeds."""
+    async with MixServer("pipeline", listen=False, pace=0.0) as server:
+        server.script("ours", Turn(Say("Ours, "), Pause(20), Say("all of it.")))
+        server.script("theirs", Turn(Fail("theirs has failed")))
+        session_id = server.create_session()
+        async with (
+            Mix(server.url, network=server.network) as mix,
+            Mix(server.url, network=server.network) as other,
+            mix.open_stream(session_id) as session,
+            other.open_stream(session_id) as session_of_the_other,
+        ):
+            for _ in range(8):  # which stream runs a message is chance
+                with suppress(errors.AgentError, errors.MessageInterrupted):
+                    await session_of_the_other.ask("theirs")
+                reply = await session.ask("ours")
+                assert (reply.text, reply.incomplete) == ("Ours, all of it.", False)

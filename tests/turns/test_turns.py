@@ -319,3 +319,31 @@ def test_a_text_is_known_again(sent: str, stored: str, plan_mode: bool, same: bo
     turn = send(router, sent, plan_mode=plan_mode)
     assert owners(router, asked("u", stored)) == [turn if same else None]
     assert turn.bound is same
+
+
+def test_a_stream_that_runs_another_clients_message_ends_that_one_first() -> None:
+    """Each stream of a pipeline server runs the messages one after another."""
+    router = router_for("pipeline")
+    router.traits.proof = True  # the stored messages can be read
+    owners(router, says("theirs"))
+    turn = send(router)
+    assert owners(router, says("more of theirs"), error("theirs has failed")) == [None, None]
+    assert owners(router, says("ours"), done("m", "ours")) == [turn, turn]
+
+
+def test_a_message_that_another_stream_runs_owns_nothing_of_this_one() -> None:
+    router = router_for("pipeline")
+    turn = send(router)
+    turn.elsewhere = "other"
+    assert owners(router, says("theirs"), error("it has failed"), BUSY, done("m")) == [None] * 4
+    assert not turn.over
+
+
+def test_an_accepted_message_is_not_on_the_stream_of_a_later_connection() -> None:
+    router = router_for("pipeline")
+    turn = send(router)
+    router.apply(turn, Input.ACCEPTED)
+    router.lost()
+    assert owners(router, says("theirs"), error("it has failed")) == [None, None]
+    router.reconnected(replayed=True)
+    assert owners(router, says("ours"), done("m")) == [turn, turn]
