@@ -16,7 +16,7 @@ from tests.support.relay_judge import Figures, judge
 from tests.support.relay_schedules import draw
 
 _KNOWN: tuple[int, ...] = (27, 32, 70, 90, 95, 221, 283, 462, 1677, 10019, 20183, 201370, 300562)
-_KNOWN += (402404, 500411, 500559, 786018822, 189441750)
+_KNOWN += (402404, 500411, 500559, 786018822, 189441750, 46365515)
 """Seeds that once found defects."""
 
 

@@ -391,7 +391,8 @@ def test_the_text_of_an_incomplete_reply_is_taken_from_what_is_stored_or_was_app
     said = "The first part of it. The second part."
     reply = Outcome(kind="complete", text="part.", final_text=said, incomplete=True)
     turn = TurnEvents("t", own=True, cut=True)
-    assert corrected(turn, reply, []).incomplete
+    found = corrected(turn, reply, [])
+    assert (found.text, found.incomplete) == (said, True)  # perhaps there was more before it
     rounds = [Round(text="Before. "), Round(text=said)]
     assert corrected(turn, reply, rounds).text == "Before. " + said
     for text in ("Before. ", "The first part of it. "):
@@ -399,7 +400,7 @@ def test_the_text_of_an_incomplete_reply_is_taken_from_what_is_stored_or_was_app
     found = corrected(turn, reply, [])
     assert (found.text, found.incomplete) == ("Before. " + said, False)
     turn.tail = True
-    assert corrected(turn, reply, []) == reply
+    assert corrected(turn, reply, []).incomplete
 
 
 def test_every_state_leads_to_an_end_and_ends_lead_nowhere() -> None:

@@ -113,7 +113,11 @@ def corrected(turn: TurnEvents, outcome: Outcome, rounds: Sequence[Round]) -> Ou
     text: str | None = "".join(each.text for each in rounds)
     if not rounds:
         text = None if turn.tail else joined("".join(turn.seen.text), outcome.final_text)
-    return outcome if text is None else attrs.evolve(outcome, text=text, incomplete=False)
+    if text is not None:
+        return attrs.evolve(outcome, text=text, incomplete=False)
+    if outcome.final_text.endswith(outcome.text):  # what is before that message is not known
+        return attrs.evolve(outcome, text=outcome.final_text)
+    return outcome
 
 
 def gap_draft() -> Draft:
