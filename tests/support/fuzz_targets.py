@@ -18,6 +18,7 @@ from typing import Any, Final, get_type_hints
 import attrs
 
 from tests.support import event_makers as make
+from tests.support.fuzz_bytes import Bytes
 from tests.support.reference_decoder import split_lines
 from trio_mix import events as ev
 from trio_mix._turns._reply_builder import ReplyBuilder
@@ -31,25 +32,6 @@ from trio_mix.events import Event, UnknownEvent
 from trio_mix.sse import ServerSentEvent, SSEDecoder
 
 __all__ = ["DICTIONARY", "SEEDS", "TARGETS"]
-
-
-class Bytes:
-    """Reads small numbers from the front of the input; past its end all are zero."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._at = 0
-
-    def number(self, bound: int) -> int:
-        """Return a number from 0 up to, not including, a bound of at most 256."""
-        self._at += 1
-        return self._data[self._at - 1] % bound if self._at <= len(self._data) else 0
-
-    def rest(self) -> bytes:
-        return self._data[self._at :]
-
-    def __bool__(self) -> bool:
-        return self._at < len(self._data)
 
 
 # -- the decoder -----------------------------------------------------------------------------

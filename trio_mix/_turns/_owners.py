@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from trio_mix._turns._stored_rows import StoredRow
     from trio_mix.events import Event
 
-__all__ = ["OF_TURNS", "SHOWING_A_TURN", "Owners"]
+__all__ = ["DELTAS", "NOT_OF_TURNS", "OF_TURNS", "SHOWING_A_TURN", "Owners"]
 
 _REMEMBERED: Final = 4096
 _OF_OLD_TURNS: Final = 512
@@ -40,6 +40,25 @@ SHOWING_A_TURN: Final = frozenset({*_READINESS, ev.UserMessageCreatedEvent} - {e
 """The classes of events after which more of the same turn is to be expected."""
 OF_TURNS: Final = SHOWING_A_TURN | TERMINAL
 """The classes of events that show that a turn runs, or has ended."""
+DELTAS: Final = frozenset(
+    (
+        ev.ContentEvent,
+        ev.ThinkingEvent,
+        ev.ToolUseParameterDeltaEvent,
+        ev.ToolParameterDeltaEvent,
+    )
+)
+"""The classes of events of which many come in a row."""
+NOT_OF_TURNS: Final = frozenset(
+    (
+        ev.ConnectedEvent,
+        ev.HeartbeatEvent,
+        ev.SessionCreatedEvent,
+        ev.SessionDeletedEvent,
+        ev.StreamGapEvent,
+    )
+)
+"""The classes of events that belong to no turn."""
 
 _REGISTERED: Final = Phase.REGISTERED  # compared for every event; an enum's member is slow to reach
 

@@ -32,7 +32,7 @@ import attrs
 from trio_mix import events as ev
 from trio_mix._turns._by_ids import HELD, NOBODY, RoutingByIds
 from trio_mix._turns._event_ids import begins_call, ids_of
-from trio_mix._turns._owners import SHOWING_A_TURN, Owners
+from trio_mix._turns._owners import DELTAS, NOT_OF_TURNS, SHOWING_A_TURN, Owners
 from trio_mix._turns._repeated_errors import RepeatedErrors, is_busy
 from trio_mix._turns._turn import Input, Owner, Phase, Turn
 
@@ -48,24 +48,6 @@ __all__ = ["Route", "TurnRouter"]
 
 
 _MOST_NAMED: Final = 4096
-_DELTAS: Final = frozenset(
-    (
-        ev.ContentEvent,
-        ev.ThinkingEvent,
-        ev.ToolUseParameterDeltaEvent,
-        ev.ToolParameterDeltaEvent,
-    )
-)
-_NOT_OF_TURNS: Final = frozenset(
-    (
-        ev.ConnectedEvent,
-        ev.HeartbeatEvent,
-        ev.SessionCreatedEvent,
-        ev.SessionDeletedEvent,
-        ev.StreamGapEvent,
-    )
-)
-
 # A member of an enum takes long to reach, and these are compared for every event.
 _REGISTERED: Final = Phase.REGISTERED
 _RUNNING: Final = Phase.RUNNING
@@ -285,7 +267,7 @@ class TurnRouter:
         """Apply the rules to one event; return the events of which it shows that they are ours."""
         self._streaming = None
         kind = type(event)
-        if kind in _NOT_OF_TURNS:
+        if kind in NOT_OF_TURNS:
             return NOBODY
         ids = ids_of(event)
         self.traits.learn(event, ids)
@@ -330,7 +312,7 @@ class TurnRouter:
                 self.apply(turn, Input.TERMINAL)
             elif turn.phase is not _RUNNING:
                 self.apply(turn, Input.EVENT)
-        if kind in _DELTAS and owned is not HELD:
+        if kind in DELTAS and owned is not HELD:
             owner = turn if owned else None
             if owner is None or owner is self._owners.ours:  # it may have ended the turn
                 self._streaming = (owner, kind, ids)
