@@ -10,8 +10,9 @@ The invariants:
    was queued did not.
 4. The text of a completed turn, joined, is what the agent said, and each tool call is there once.
 5. A turn ends as unknown only where it cannot be known: after a takeover, if the server was stopped
-   at it or has forgotten the session, if it was sent twice and neither request was answered, and on
-   the oldest servers.
+   at it or has forgotten the session, if it was sent twice and neither request was answered, if it
+   followed a turn at which the server was stopped (whose end it is, is not known), and on the
+   oldest servers.
 6. Every turn ends, and no task is left.
 """
 
@@ -126,6 +127,7 @@ def _judge_turn(run: Run, turn: TurnRecord, frames: Sequence[ServerSentEvent]) -
         or run.happened["forgotten"]
         or run.schedule.api == "pipeline-oldest"
         or "it was sent again and did not arrive" in (turn.outcome.error or "")
+        or (run.killed and "ran at the same time" in (turn.outcome.error or ""))
     ):
         wrong.append(f"{name}: {turn.outcome.error}")
     if turn.state is TurnState.CANCELLED and turn.turn_id not in run.cancelled:
