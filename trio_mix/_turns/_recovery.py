@@ -34,6 +34,7 @@ Rule 2  A server that replays completes a cut turn itself. Nothing is read while
 Rule 3  A message counts as never arrived once it was absent for a while. It is not sent again while
         its POST is open, after an event of it, after a POST that timed out here (it may still
         arrive), or while the session is at another turn (the message may be queued behind it).
+        A message that was sent twice and is absent has an unknown outcome.
 Rule 4  A cut turn without a sign of life (an event, growth of its rows) for ``settle_timeout`` is
         over, unless its POST is open or an event of it came live since the reconnect: then the
         limits of rule 6 apply. Time without a connection does not count.
@@ -53,7 +54,8 @@ Rule 8  A message that was left is followed until its turn is over, so that the 
 Rule 9  Where a turn is over and a gap took text of it, or the events may be in part another
         client's, the stored messages are read, for at most `Limits.gap`. `MessageTask` completes
         or corrects the reply by what is found; the decision is only to end. A terminal event that
-        names another client's message is not the turn's: it goes on.
+        names another client's message is not the turn's: it goes on. So it is with an error, which
+        names nothing, if the rows show that the turn goes on; if they cannot, the end is marked.
 Rule 10 Every wait ends, except for a turn whose tool is at work. A turn of which nothing can be
         known ends as unknown after five ``settle_timeout`` of silence; after ten while the session
         is at another turn. A POST that a server leaves open is bounded by its own timeout.

@@ -21,6 +21,9 @@ Rule 8  An answer in the HTTP response ends a turn too; where events are due as 
 Rule 9  A turn id, which relays add to events and answers, wins over ids and order. While the POST
         of a turn is not answered, events with turn ids are held; if no answer comes, they are
         routed by the other rules.
+Rule 10 Each stream of a pipeline server runs the messages that are sent while it is open, one
+        after another: another client's message that it runs ends before ours begins. A message
+        that another stream runs, also one that was lost, owns no event of this one.
 """
 
 from __future__ import annotations
