@@ -25,7 +25,7 @@ async def test_no_event_is_lost_and_no_turn_runs_twice(
     if find_redis() is None:
         pytest.skip(NO_REDIS)
     asked = os.environ.get("TRIO_MIX_FLEET_CAMPAIGN")
-    start = secrets.randbelow(10**9) if asked else 1
+    start = secrets.randbelow(10**9) if asked else (8 if replicated else 2)
     seeds = range(start, start + int(asked or "1"))
     figures, wrong = await carry_out(seeds, replicated=replicated)
     with capsys.disabled():
