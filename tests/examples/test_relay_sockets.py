@@ -98,6 +98,6 @@ async def test_javascript_follows_a_turn_through_a_restart_of_the_relay(tmp_path
             assert await program.ended() == 0
         rows = [row.partition(" ") for row in program.output.splitlines()]
         texts = [json.loads(data)["content"] for event, _, data in rows if event == "content"]
-        assert "".join(texts) == "first last"
+        assert "".join(texts) == "first last", program.output
         assert server.runs("go") == 1
         nursery.cancel_scope.cancel()
