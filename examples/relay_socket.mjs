@@ -42,8 +42,10 @@ export class RelaySocket {
       for (const { message } of this.#unanswered.values()) this.#post(message);
     };
     this.#socket.onmessage = ({ data }) => this.#take(JSON.parse(data));
-    this.#socket.onclose = () => {
-      if (this.#closed) return;
+    let ended = false; // Node.js 20 reports a refused connection as an error only
+    this.#socket.onclose = this.#socket.onerror = () => {
+      if (ended || this.#closed) return;
+      ended = true;
       setTimeout(() => this.#connect(), this.#delay + Math.random() * 500);
       this.#delay = Math.min(30_000, this.#delay * 2 + 500);
     };
