@@ -32,6 +32,7 @@ from trio_mix.relay import (
     Unauthorized,
 )
 from trio_mix.relay._grants import new_token
+from trio_mix.relay._records import Outcome
 from trio_mix.testing import AskPermission, Fail, MixServer, Say, Turn, WaitFor
 
 if TYPE_CHECKING:
@@ -229,8 +230,9 @@ async def test_errors_of_the_agent_and_refusals_are_raised() -> None:
             with pytest.raises(MessageRejected, match="HTTP 4"):
                 async with client.send(session_id, "hi", media=["x"]):
                     raise AssertionError
-            with pytest.raises(MessageRejected, match="shell"):
-                client.send(session_id, "!rm")
+            for text, why in (("!rm", "shell"), ("x" * 11 * 2**20, "takes"), ("\ud800", "UTF-8")):
+                with pytest.raises(MessageRejected, match=why):
+                    client.send(session_id, text)
             with pytest.raises(CommandRefused) as refused:
                 await client.cancel("turn_0")
             assert refused.value.status_code == 404
@@ -375,3 +377,21 @@ async def test_closing_the_client_ends_its_subscriptions() -> None:
             nursery.start_soon(follow, client)
             await ready.wait()
         await ended.wait()
+
+
+async def test_two_messages_with_one_key_at_once_are_a_mistake() -> None:
+    async with scripted() as (hub, relay), connected(relay) as (client, _):
+        failed: list[Exception] = []
+
+        async def send() -> None:
+            try:
+                async with client.send("s", "hi", key="k") as message:
+                    hub.feeds["s"].finish(message.turn_id or "", Outcome(kind="complete"))
+            except UsageError as error:
+                failed.append(error)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(2):
+                nursery.start_soon(send)
+        assert ["'k'" in str(error) for error in failed] == [True]
+        assert [turn.key for turn in hub.feeds["s"].sent] == ["k"]

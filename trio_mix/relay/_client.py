@@ -228,8 +228,8 @@ class RelayClient(AsyncScope):
             sent again: its reply is returned.
 
         Raises:
-          MessageRejected: the text is empty or too large, or starts with ``!`` without
-            ``allow_shell``.
+          MessageRejected: the text is empty or too large, has a lone surrogate, or starts with
+            ``!`` without ``allow_shell``.
           ConfigurationError: ``thinking_level``, ``max_steps`` or ``key`` is invalid.
           UsageError: the client is not open, or follows too many sessions.
         """
@@ -247,12 +247,7 @@ class RelayClient(AsyncScope):
             apps=tuple(apps),
         )
         check_request(request, "send", session_id, allow_shell=allow_shell)
-        if len(text) > _MAX_BODY:
-            raise MessageRejected(
-                f"The message to session {session_id} was not sent: its text has {len(text)}"
-                f" characters, and a relay takes {_MAX_BODY}.",
-                session_id=session_id,
-            )
+        _check_text(text, session_id)
         return RelayMessage(
             self._link,
             session_id,
@@ -319,6 +314,23 @@ class RelayClient(AsyncScope):
             raise UsageError(
                 f"A RelayClient follows at most {_MAX_SESSIONS} sessions: use another one."
             )
+
+
+def _check_text(text: str, session_id: str) -> None:
+    """Check that a text fits into a message of the protocol.
+
+    Raises:
+      MessageRejected: it does not.
+    """
+    problem = ""
+    if len(text) > _MAX_BODY:
+        problem = f"its text has {len(text)} characters, and a relay takes {_MAX_BODY}: shorten it"
+    elif any("\ud800" <= letter <= "\udfff" for letter in text):
+        problem = "its text has a lone surrogate, which UTF-8 cannot encode: remove it"
+    if problem:
+        raise MessageRejected(
+            f"The message to session {session_id} was not sent: {problem}.", session_id=session_id
+        )
 
 
 def _body_of(request: MessageRequest) -> dict[str, object]:

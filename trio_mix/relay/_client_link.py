@@ -20,7 +20,13 @@ import trio
 from trio_mix._terminal_text import get_logger
 from trio_mix.browser._transport import TransportLost
 from trio_mix.browser._websocket import WebSocket, WebSocketRefused
-from trio_mix.errors import ConfigurationError, SessionNotFound, StreamError, clone_error
+from trio_mix.errors import (
+    ConfigurationError,
+    SessionNotFound,
+    StreamError,
+    UsageError,
+    clone_error,
+)
 from trio_mix.relay._client_endpoint import Lost, RelayEndpoint
 from trio_mix.relay._client_sessions import FollowedSession
 from trio_mix.relay._ws_messages import PROTOCOL
@@ -160,7 +166,14 @@ class RelayLink:
         Args:
           key: its key.
           message: the other fields.
+
+        Raises:
+          UsageError: a call with this key is not answered yet.
         """
+        if key in self._calls:
+            raise UsageError(
+                f"The message with the key {key!r} is being sent already: use a new key for each."
+            )
         call = Call(msgspec.json.encode({**message, "key": key}).decode())
         call.failure = self.failure
         if self.failure is None:

@@ -12,6 +12,7 @@ Rule 4  After a loss each session is subscribed to again at the position of its 
 from __future__ import annotations
 
 import json
+import sys
 from collections import deque
 from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
@@ -318,4 +319,4 @@ def _missed_of(data: str) -> int | None:
 
 
 def _size_of(event: ServerSentEvent) -> int:
-    return len(event.data) + _OVERHEAD
+    return sys.getsizeof(event.data) + _OVERHEAD
