@@ -9,8 +9,10 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.relay_command import relay_of
 from tests.support.relay_running import open_relay
 from trio_mix import ReconnectPolicy
+from trio_mix.events import CompleteEvent, ContentEvent
 from trio_mix.relay import Relay, RelayClient, SqliteLog
 from trio_mix.relay._client_sessions import FollowedSession, Follower, Missed
 from trio_mix.testing import (
@@ -21,11 +23,14 @@ from trio_mix.testing import (
     Rule,
     Say,
     Turn,
+    WaitFor,
     cancel_at_every_checkpoint,
 )
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.support.command_line import StartCommand
 
 SOON = ReconnectPolicy(initial_interval=0.01, max_interval=0.05, stable_after=0)
 
@@ -235,3 +240,48 @@ async def test_it_can_be_cancelled_at_every_checkpoint() -> None:
             await use()  # the relay opens the session, and keeps it open
             sweep = await cancel_at_every_checkpoint(use)
             assert sweep.checkpoints >= 10
+
+
+async def test_kill_9_of_the_relay_in_the_middle_of_an_answer(
+    start_command: StartCommand, tmp_path: Path
+) -> None:
+    async with MixServer("async") as server, trio.open_nursery() as nursery:
+        go_on, killed = trio.Event(), trio.Event()
+        server.script("go", Turn(Say("one "), Say("two "), WaitFor(go_on), Say("three")))
+        session_id = server.create_session()
+
+        async def run_relays(*, task_status: trio.TaskStatus[str]) -> None:
+            async with relay_of(server, tmp_path, start_command) as (process, url):
+                task_status.started(url)
+                await killed.wait()
+                process.kill()
+                await process.wait()
+            async with relay_of(server, tmp_path, start_command, url.rpartition(":")[2]):
+                go_on.set()
+                await trio.sleep_forever()
+
+        url = await nursery.start(run_relays)
+        async with (
+            RelayClient(url, reconnect=SOON) as client,
+            client.subscribe(session_id) as events,
+            client.send(session_id, "go") as message,
+        ):
+            pieces: list[str] = []
+            async for piece in message.text_deltas():
+                pieces.append(piece)
+                killed.set()
+            assert "".join(pieces) == message.reply.text == "one two three"
+            ids: list[int] = []
+            texts: list[str] = []
+            async for event in events:
+                if event.id:
+                    ids.append(int(event.id))
+                if isinstance(event, ContentEvent):
+                    texts.append(event.content)
+                if isinstance(event, CompleteEvent):
+                    break
+            assert "".join(texts) == "one two three"
+            assert ids == sorted(set(ids)), "each once, in order"
+            assert client.statistics().losses == 1
+        assert server.runs("go") == 1
+        nursery.cancel_scope.cancel()
