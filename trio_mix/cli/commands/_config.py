@@ -87,10 +87,10 @@ def _used(common: Common, profile: Profile | None, named_by: str) -> Iterator[Se
     for name, value in (
         ("model", profile.model),
         ("system", profile.system),
-        ("timeout", profile.timeout),
+        ("timeout", None if profile.timeout is None else f"{profile.timeout:g}"),
     ):
         if value is not None:
-            yield SettingLine(name, f"{value:g}" if isinstance(value, float) else value, of_profile)
+            yield SettingLine(name, value, of_profile)
 
 
 def _headers(headers: Mapping[str, str], source: str) -> Iterator[SettingLine]:
