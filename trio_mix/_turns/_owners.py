@@ -211,11 +211,11 @@ class Owners:
         last = self._last[0]
         return None if last is None or last.ended else last
 
-    def may_have_ended(self, event: Event, ids: EventIds) -> None:
-        """Note an error that may be the end of the turn of which an event came last."""
+    def may_have_ended(self) -> None:
+        """Note that an error may have been the end of the turn of which an event came last."""
         last = self.heard_last
         if last is not None and last in self.others:
-            self.note(event, ids, last, ends=True)
+            last.less_ready()
 
     def is_guess(self, event: Event, ids: EventIds, ours: Owner) -> bool:
         """Return whether an event may be of our turn or of another: nothing shows which."""

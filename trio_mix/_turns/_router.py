@@ -36,7 +36,7 @@ from trio_mix import events as ev
 from trio_mix._turns._by_ids import HELD, NOBODY, RoutingByIds
 from trio_mix._turns._event_ids import begins_call, ids_of
 from trio_mix._turns._owners import DELTAS, NOT_OF_TURNS, SHOWING_A_TURN, Owners
-from trio_mix._turns._repeated_errors import RepeatedErrors, is_busy
+from trio_mix._turns._repeated_errors import RepeatedErrors, is_busy, is_cancelled
 from trio_mix._turns._turn import Input, Owner, Phase, Turn
 
 if TYPE_CHECKING:
@@ -283,7 +283,8 @@ class TurnRouter:
         if errors.watching and errors.swallow(event, turn, ids=bool(self.traits.ids)):
             if turn is not None:
                 turn.doubt = event
-            self._owners.may_have_ended(event, ids)
+            if is_cancelled(event):
+                self._owners.may_have_ended()
             return NOBODY
         terminal = self.traits.ends(event, ids)
         if self.traits.ids:
