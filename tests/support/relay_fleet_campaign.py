@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
 RELAYS = 3
 TTL = 1.0
-BOUND = 90.0
+BOUND = 240.0
 """Seconds within which everything must have ended."""
 UNCLEAN = frozenset({"kill", "stop", "cut", "half cut", "redis stop", "redis kill", "promote"})
 """Accidents after which a relay may have lost its lease without releasing it."""
@@ -86,6 +86,8 @@ class Run:
     events: dict[str, list[LoggedEvent]] = attrs.field(factory=dict)
     consumed: list[Consumed] = attrs.field(factory=list[Consumed])
     runs: Counter[str] = attrs.field(factory=Counter[str])
+    doing: list[str] = attrs.field(factory=list[str])
+    """The accidents that are not over."""
     ended: bool = False
 
 
@@ -241,7 +243,7 @@ class World:
                             self.server.script(text, turn)
                         acting.start_soon(self._send, run, session, messages)
                     for at, what, relay, length in schedule.accidents:
-                        acting.start_soon(self._later, at, what, relay, length)
+                        acting.start_soon(self._later, run, at, what, relay, length)
                 await self._settle(run)
                 consuming.cancel_scope.cancel(reason="the schedule is over")
                 run.ended = True
@@ -249,9 +251,11 @@ class World:
             run.runs[text] = self.server.runs(text)
         return run
 
-    async def _later(self, at: float, what: str, relay: int, length: float) -> None:
+    async def _later(self, run: Run, at: float, what: str, relay: int, length: float) -> None:
         await trio.sleep(at)
+        run.doing.append(what)
         await self.happen(what, relay, length)
+        run.doing.remove(what)
 
     async def _send(self, run: Run, session: str, messages: Sequence[tuple[str, Turn]]) -> None:
         rng = random.Random(f"send {session} {run.schedule.seed}")
@@ -303,7 +307,8 @@ def judge(run: Run) -> list[str]:
     if not run.ended:
         states = {text: run.records.get(turn) for text, turn in run.turns.items()}
         short = {text: None if each is None else each.state.value for text, each in states.items()}
-        return [f"it has not ended: {short}, consumers {[each.ids[-1:] for each in run.consumed]}"]
+        received = [each.ids[-1:] for each in run.consumed]
+        return [f"it has not ended: {short}, {run.doing}, {received}"]
     wrong: list[str] = []
     for session, events in run.events.items():
         ids = [event.id for event in events]
