@@ -173,7 +173,9 @@ async def test_what_the_relay_cannot_represent_is_answered_by_the_server() -> No
             assert len(server.requests("POST", path="/")) == 2 * len(PASSED_ON)
 
 
-async def test_a_body_that_is_too_large_is_refused_and_the_relay_goes_on() -> None:
+async def test_a_body_that_is_too_large_is_refused_and_the_relay_goes_on(
+    autojump_clock: object,
+) -> None:
     hub = ScriptedHub()
     hub.add("s")
     async with open_http(hub) as relay:
