@@ -61,7 +61,9 @@ class Call:
         """The request as exceptions and hooks show it."""
         return RequestInfo(self.operation.method, sanitize_url(self.url), self.operation.name)
 
-    async def responded(self, status: int, headers: Mapping[str, str]) -> None:
+    async def responded(  # noqa: ASYNC910 - the response was awaited
+        self, status: int, headers: Mapping[str, str]
+    ) -> None:
         """Report the head of a response to the caller's ``on_response``, if there is one."""
         if self.options.on_response is not None:
             await call(self.options.on_response, ResponseHead(status=status, headers=headers))

@@ -33,7 +33,7 @@ __all__ = ["Response", "answer_question", "checked_grant", "checked_response"]
 A = TypeVar("A")
 
 
-async def answer_question(
+async def answer_question(  # noqa: ASYNC910 - the caller decides whether its policy waits
     state: MessageState,
     ask: Callable[[], Awaitable[A]],
     send: Callable[[A], Awaitable[None]],
@@ -50,7 +50,7 @@ async def answer_question(
       schedule: when a lost answer is sent again.
       after_failure: the answer that is sent if the policy fails; None: none is sent.
     """
-    with trio.CancelScope() as scope:
+    with trio.CancelScope() as scope:  # noqa: ASYNC912 - the policy may wait
         state.questions.running.add(scope)
         answer: A | None = after_failure
         try:

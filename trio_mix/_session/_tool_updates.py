@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Self, final
 
+import trio
+
 from trio_mix._turns._tool_updates import ToolUpdates
 
 if TYPE_CHECKING:
@@ -35,7 +37,9 @@ class ToolCallUpdates:
 
     async def __anext__(self) -> ToolCall:
         """Return the next update; raises what iterating the message raises. A checkpoint."""
+        waited = False
         while not self._due and not self._over:
+            waited = True
             try:
                 event = await self._next_event()
             except StopAsyncIteration:
@@ -45,4 +49,6 @@ class ToolCallUpdates:
                 self._due.extend(self._updates.feed(event))
         if not self._due:
             raise StopAsyncIteration
-        return self._due.popleft()
+        if not waited:
+            await trio.lowlevel.checkpoint()
+        return self._due.popleft()  # noqa: ASYNC910 - it has waited for an event

@@ -291,6 +291,7 @@ class SessionFollower:
                     events.remove(changed)
                 if not events and self._changed.get(turn_id) is events:
                     del self._changed[turn_id]
+        await trio.lowlevel.checkpoint()
         return None
 
     # -- what is asked of the owner -----------------------------------------------------------

@@ -97,14 +97,17 @@ class HubRequests:
         try:
             await session.turns_accepted()
         except TrioMixError as exc:  # its next owner reads all turns
+            await trio.lowlevel.checkpoint()
             _logger.debug("Session %r: %s", session.session_id, exc)
 
     async def _claim_quietly(self, session_id: str | None) -> None:
         try:
             await self._claim(session_id)
         except SessionOwned:
-            return  # noqa: ASYNC910 - its own task, which has waited
+            await trio.lowlevel.checkpoint()
         except LogError as exc:
+            await trio.lowlevel.checkpoint()
             _logger.debug("Sessions with turns are not opened: %s", exc)
         except TrioMixError as exc:
+            await trio.lowlevel.checkpoint()
             _logger.warning("A session with turns is not opened: %s", exc)

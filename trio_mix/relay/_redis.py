@@ -304,6 +304,7 @@ class RedisLog:
 
     async def _check_leases(self) -> None:
         """Find out which sessions were taken over while the lease of this relay had ended."""
+        await trio.lowlevel.checkpoint()
         leases = list(self._leases.values())
         for start in range(0, len(leases), _CHECKED):
             some = leases[start : start + _CHECKED]
@@ -336,6 +337,7 @@ class RedisLog:
             await connection.call(b"FUNCTION", b"LOAD", LIBRARY)
         except LogError as exc:
             if "already exists" in str(exc):
+                await trio.lowlevel.checkpoint()
                 return
             if "unknown command" in str(exc).lower():
                 raise LogError(
@@ -344,7 +346,7 @@ class RedisLog:
                 ) from exc
             raise
 
-    async def _wait_replicas(self) -> None:
+    async def _wait_replicas(self) -> None:  # noqa: ASYNC910 - a WAIT is a checkpoint
         """Wait until the replicas have all that was written before; calls share one WAIT."""
         mine = self._next_wait = self._next_wait or _Wait()
         while not mine.ended.is_set():
@@ -392,6 +394,7 @@ class _Wait:
             found = await commands.call(b"WAIT", replicas, int(timeout * 1000))
             self.replicas = cast("int", found)
         except LogError as exc:
+            await trio.lowlevel.checkpoint()
             self.failure = exc
         finally:
             self.ended.set()

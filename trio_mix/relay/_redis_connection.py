@@ -162,7 +162,9 @@ class RedisConnection:
             _logger.warning("%s It is tried again.", error)
         self._failing = True
 
-    async def _run_one(self, task_status: trio.TaskStatus[None] | None) -> None:
+    async def _run_one(  # noqa: ASYNC910 - a lost connection has been awaited
+        self, task_status: trio.TaskStatus[None] | None
+    ) -> None:
         """Run one connection until it is lost."""
         connection = self._address.connection(self._name)
         failure: Exception | None = None
@@ -225,7 +227,9 @@ class RedisConnection:
             with suppress(ClosedResourceError, BrokenResourceError):
                 cast("BaseConnection", self._connection).send_command(command, *args)
 
-    async def messages(self) -> AsyncIterator[list[Any]]:
+    async def messages(  # noqa: ASYNC900 - its only caller closes it
+        self,
+    ) -> AsyncIterator[list[Any]]:
         """Return the messages of the connection until it is lost."""
         from coredis.exceptions import ConnectionError as Lost
 
@@ -235,6 +239,7 @@ class RedisConnection:
                 async for message in messages:
                     yield message
         except Lost:
+            await trio.lowlevel.checkpoint()
             return
 
     def disconnect(self, reason: str) -> None:

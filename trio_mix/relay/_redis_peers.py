@@ -129,6 +129,7 @@ class RedisPeers:
     async def leave(self) -> None:
         """End the lease; never raises."""
         self._ends = -1.0
+        await trio.lowlevel.checkpoint()
         with suppress(LogError):
             await self._function("beat", self._relay, 0)
 
@@ -322,6 +323,7 @@ class RedisPeers:
         await self._respond(message, body)
 
     async def _respond(self, message: _Message, body: Mapping[str, object]) -> None:
+        await trio.lowlevel.checkpoint()
         answer = _Message("answer", id=message.id, body=dict(body))
         with suppress(LogError):  # its sender gives up
             await self._function("publish", message.sender, _encode(answer))

@@ -104,7 +104,7 @@ class RelaySession:
 
     # -- life ---------------------------------------------------------------------------------
 
-    async def run(
+    async def run(  # noqa: ASYNC910 - it waits for `stop`
         self, *, claim: bool = False, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
         """Keep the session open until `stop` is called.
@@ -236,10 +236,12 @@ class RelaySession:
 
     async def _try_acquire(self, follower: SessionFollower) -> Lease | None:
         if self._stop.is_set():
-            return None  # noqa: ASYNC910 - the caller has waited
+            await trio.lowlevel.checkpoint()
+            return None
         try:
             return await self._log.acquire(self.session_id, seen=self.ring.newest)
         except SessionOwned as owned:
+            await trio.lowlevel.checkpoint()
             follower.owner = owned.owner
         except LogError as exc:
             _logger.debug("Session %r cannot be acquired: %s", self.session_id, exc)
@@ -386,7 +388,9 @@ class RelaySession:
     async def _changed_role(self, role: SessionOwner | SessionFollower) -> bool:
         """Return whether the role has ended: a request can be repeated with the next one."""
         if self._draining or self._stop.is_set():
-            return False  # noqa: ASYNC910 - nothing to wait for
+            await trio.lowlevel.checkpoint()
+            return False
+        await trio.lowlevel.checkpoint()
         with trio.move_on_after(_ROLE_TIMEOUT):  # noqa: ASYNC912 - it may have changed
             while self._role is role:
                 await self._changed.wait()

@@ -71,8 +71,8 @@ def assert_requested(server: Observed, method: str, path: str, times: int | None
 def assert_as_scripted(server: MixServer) -> None:
     """Assert that a script matched every message that ran, and that every script was used.
 
-    A server with ``strict=True`` asserts it when it is left, and the fixture `mix_server` after the
-    test.
+    A server with ``strict=True`` asserts it when it is left, and the fixture ``mix_server`` after
+    the test.
 
     Raises:
       AssertionError: a message had no script, or a script no message; the text ends with the

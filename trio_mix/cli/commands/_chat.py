@@ -214,9 +214,10 @@ class _Chat:
                 stopped = False
                 to_send = await self.commands.handle(text)
                 if to_send is not None:
-                    return to_send
+                    return to_send  # noqa: ASYNC910 - a line was awaited
             elif stopped:
                 return _GO_ON
+        await trio.lowlevel.checkpoint()
         return None
 
     async def _send(self, stream: SessionStream, text: str) -> None:

@@ -72,6 +72,7 @@ async def show_message(
 
 async def _show(screen: Screen, pieces: Sequence[Piece]) -> None:
     """Show pieces, of a long one only a part between two checkpoints."""
+    await trio.lowlevel.checkpoint()
     for piece in pieces:
         screen.show([attrs.evolve(piece, text=piece.text[:_AT_ONCE])])
         for at in range(_AT_ONCE, len(piece.text), _AT_ONCE):

@@ -50,6 +50,7 @@ async def _watch_one_of_several(mix: Mix, session: str, jsonl: bool) -> None:
     try:
         await _watch(mix, session, screen, jsonl=jsonl)
     except* TrioMixError as group:
+        await trio.lowlevel.checkpoint()
         error: BaseException = group
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]

@@ -110,7 +110,7 @@ class MixServer(Observed, AsyncScope):
       stall_after: after how many undelivered tool events a pipeline session stays busy forever;
         None: never.
       strict: whether leaving the server raises an `AssertionError` if a message ran that no script
-        matches, or a script was never used. The fixture `mix_server` is strict by default.
+        matches, or a script was never used. The fixture ``mix_server`` is strict by default.
       pace: the factor for the default agent's pauses; 0: no pauses.
       max_upload: the largest request body in bytes; a larger one is answered with 413.
       plan_mode_text: the text that is appended to a message sent in plan mode.
@@ -389,6 +389,7 @@ class MixServer(Observed, AsyncScope):
                 await trio.sleep(step.seconds)
                 await self._start()
         except (OSError, UsageError) as error:
+            await trio.lowlevel.checkpoint()
             self._backend.failed(error)
 
     async def _start(self) -> None:
