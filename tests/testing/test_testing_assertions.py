@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 async def test_assert_ran_once_fails_for_none_and_for_two_runs(
-    mix: Mix, mix_server: MixServer
+    mix: Mix, mix_server: MixServer, autojump_clock: MockClock
 ) -> None:
     mix_server.script("Hi", Turn(Think("I greet."), Say("Hello to you")))
     async with mix.open_session() as session:

@@ -134,7 +134,7 @@ FAILING = """
 import pytest
 from trio_mix.testing import Cut, Rule, Say, Turn, assert_ran_once
 
-async def test_plain(mix, mix_server):
+async def test_plain(mix, mix_server, autojump_clock):
     mix_server.script("Hi", Turn(Say("Hello")))
     async with mix.open_session() as session:
         assert (await session.ask("Hi")).text == "Goodbye"
