@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from tests.support.redis_server import RedisServer
     from trio_mix.relay._feed import SessionFeed
 
-TTL = 1.0
+TTL = 10.0
+PATIENT = 9.0
+"""Seconds for a response: a busy machine is no fault."""
 
 
 @asynccontextmanager
@@ -46,7 +48,7 @@ async def run_hub(
     server: MixServer,
     task_status: trio.TaskStatus[Hub] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    log = RedisLog(redis.url, lease_ttl=TTL)
+    log = RedisLog(redis.url, lease_ttl=TTL, timeout=PATIENT)
     settings = HubSettings(answer_wait=1.0)
     mix = Mix("http://mix.test", network=server.network)
     async with mix, Hub(mix, log, settings) as hub:

@@ -85,7 +85,10 @@ class RedisAddress:
         self.timeout = timeout
         try:  # the pool is not opened: it only reads the address
             self._pool: Any = ConnectionPool.from_url(
-                f"{scheme}://{rest}", decode_components=True, connect_timeout=timeout
+                f"{scheme}://{rest}",
+                decode_components=True,
+                connect_timeout=timeout,
+                stream_timeout=timeout,  # of the handshake, too
             )
         except (ValueError, RuntimeError, OSError) as exc:
             raise ConfigurationError(f"RedisLog({self.shown!r}): {exc}") from None
