@@ -216,7 +216,7 @@ class _Chat:
                 if to_send is not None:
                     return to_send  # noqa: ASYNC910 - a line was awaited
             elif stopped:
-                return _GO_ON
+                return _GO_ON  # noqa: ASYNC910 - a line was awaited
         await trio.lowlevel.checkpoint()
         return None
 
