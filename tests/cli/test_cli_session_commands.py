@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from tests.support.rest_kit import answer, canned_server
 from trio_mix import Mix
 from trio_mix.testing import MixServer, Say, StreamOpened, Turn, UseTool
 
@@ -142,11 +143,32 @@ async def test_api_refuses_mistakes_and_secrets_in_arguments(run_command: RunCom
             (["POST", "/x", "--field", "api_key=4711-secret"], "--data -"),
             (["POST", "/x", "--data", '{"apiKey": "4711-secret"}'], "--data -"),
             (["G T", "/x"], "method"),
+            (["GET", "http://elsewhere.test/x"], "must begin with a slash"),
+            (["GET", "/api/../x"], "segments '.' and '..'"),
         ):
             done = await run_command("api", *args, "--server", server.url)
             assert (done.code, done.out, done.err.count("\n")) == (2, "", 1), done.err
             assert problem in done.err
             assert "4711" not in done.err
+
+
+async def test_a_response_that_is_not_json_is_an_error_of_the_server(
+    run_command: RunCommand,
+) -> None:
+    health = {"status": "ok", "version": "0.11.4"}
+    async with canned_server(
+        lambda asked: (
+            answer(200, health) if asked.target == "/health" else answer(200, raw=b"<html>")
+        )
+    ) as server:
+        for args in (
+            ("api", "GET", "/api/sessions", "--paginate"),
+            ("sessions", "export", "some", "--format", "json"),
+        ):
+            done = await run_command(*args, "--server", server.url)
+            assert (done.code, done.out, done.err.count("\n")) == (1, "", 1), done.err
+            assert "the body is not JSON" in done.err
+            assert "bug" not in done.err
 
 
 async def test_watch_shows_several_sessions_and_which_event_is_whose(

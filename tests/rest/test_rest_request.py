@@ -17,7 +17,7 @@ from trio_mix.errors import (
     ErrorResponse,
     MixDefaultError,
     RequestInfo,
-    ResponseValidationError,
+    ResponseTooLarge,
 )
 
 if TYPE_CHECKING:
@@ -88,6 +88,16 @@ async def test_it_has_the_client_s_headers_and_address(server: Canned) -> None:
     assert asked.headers["user-agent"].startswith("trio-mix/")
 
 
+async def test_no_path_leaves_the_server(server: Canned) -> None:
+    server.say(answer(200))
+    paths = ("//elsewhere.test/x", "/@elsewhere.test/x", "/%2E%2E/x", "/.well-known", "/a?b=/../c")
+    async with MixCore(server.url + "/mix", retries=ONCE) as core:
+        for path in paths:
+            await core.request("GET", path)
+    assert [asked.target for asked in server.asked] == [f"/mix{path}" for path in paths]
+    assert {f"http://{asked.headers['host']}" for asked in server.asked} == {server.url}
+
+
 async def test_its_errors_are_those_of_an_operation(server: Canned, core: MixCore) -> None:
     server.say(refusal(404, "no such thing", "not_found"))
     with pytest.raises(ErrorResponse, match=r"request \(GET http.*/x\).*no such thing") as caught:
@@ -140,10 +150,12 @@ async def test_get_and_head_are_retried_and_others_only_if_nothing_was_sent(
             assert len(http.times) == 1
 
 
-async def test_a_body_that_is_too_long_is_refused() -> None:
-    core, _ = core_over([response(200, [1], truncated=True)])
-    with pytest.raises(ResponseValidationError, match="longer than"):
-        await core.request("GET", "/x")
+async def test_a_body_that_is_too_long_is_refused(server: Canned, core: MixCore) -> None:
+    server.say(answer(200, raw=b"x" * 101))
+    with pytest.raises(ResponseTooLarge, match="longer than 100 bytes"):
+        await core.request("GET", "/x", options=RequestOptions(max_body_size=100))
+    made = await core.request("GET", "/x", options=RequestOptions(max_body_size=101))
+    assert len(made.body) == 101
 
 
 REFUSED_ARGUMENTS: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
@@ -152,6 +164,9 @@ REFUSED_ARGUMENTS: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
     ((None, "/x"), {}),
     (("GET", "x"), {}),
     (("GET", "http://elsewhere.test/x"), {}),
+    (("GET", "/../x"), {}),
+    (("GET", "/a/.."), {}),
+    (("GET", "/./x?y=z"), {}),
     (("GET", ""), {}),
     (("GET", "/a b"), {}),
     (("GET", "/a\r\nX: 1"), {}),

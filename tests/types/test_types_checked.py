@@ -120,6 +120,9 @@ async def main() -> None:
                         assert_type(event.content, str)
                 assert_type(message.reply, Reply)
             assert_type(await session.ask("hello"), Reply)
+        made = await mix.request("GET", "/api/new", params={"limit": 1, "ids": ["a", "b"]})
+        assert_type(made, trio_mix.Response)
+        assert_type(made.json(), models.JsonValue)
         match await funcs.sessions_get(mix, id="s"):
             case funcs.Ok(value=found):
                 assert_type(found, models.SessionData)

@@ -41,6 +41,7 @@ QueryValue: TypeAlias = "str | int | float | bool | None"
 _DEFAULT_RETRIES: Final = RetryConfig()
 _METHOD: Final = re.compile(r"[A-Z]+")
 _PATH: Final = re.compile(r"/[!-~]*")
+_DOT_SEGMENT: Final = re.compile(r"/\.{1,2}(?=/|$)")
 
 
 @public("trio_mix")
@@ -178,7 +179,9 @@ class MixCore(AsyncScope):
 
         Args:
           method: the HTTP method, as ``"GET"``.
-          path: the path under the server's address, percent-encoded, as ``"/api/sessions"``.
+          path: the path under the server's address, percent-encoded, as ``"/api/sessions"``. A URL
+            of another server, and segments ``.`` and ``..``, which could leave the address, are
+            refused; ``options.server_url`` names another server.
           json: the body, as values that JSON knows; ``None`` for no body.
           params: the query: strings, numbers and booleans, or lists of them; ``None`` is not sent.
           options: what differs for this request.
@@ -188,9 +191,10 @@ class MixCore(AsyncScope):
           ErrorResponse: the server refused, in the API's error shape.
           NoSuchOperation: the server is one of the oldest, and does not have the path.
           MixDefaultError: any other status that is not a success, as of a redirect elsewhere.
-          ResponseValidationError: the body is longer than 64 MiB.
+          ResponseTooLarge: the body is longer than `RequestOptions.max_body_size`.
           ConnectionFailed: no response arrived.
           RequestTimeout: no response arrived in time.
+          UsageError: the client is closed, or the caller does not run in Trio.
         """
         check_trio()
         await trio.lowlevel.checkpoint()
@@ -204,11 +208,16 @@ def _request_operation(method: str, path: str) -> Operation[Response]:
     from trio_mix._rest._operation import Operation  # a client loads it with its first operation
 
     if not isinstance(method, str) or not _METHOD.fullmatch(method.upper()):
-        raise ConfigurationError(f'request({method!r}, ...): the method must be one as "GET"')
+        raise ConfigurationError(f'request(method={method!r}): it must be a word as "GET"')
     if not isinstance(path, str) or not _PATH.fullmatch(path) or "#" in path:
         raise ConfigurationError(
-            f"request(..., {sanitize_url(str(path))!r}): the path must begin with a slash, be"
+            f"request(path={sanitize_url(str(path))!r}): it must begin with a slash, be"
             " percent-encoded and have no fragment"
+        )
+    if _DOT_SEGMENT.search(path.partition("?")[0]):
+        raise ConfigurationError(
+            f"request(path={sanitize_url(path)!r}): it must have no segments '.' and '..',"
+            " which could leave the server's address"
         )
     method = method.upper()
     return Operation(

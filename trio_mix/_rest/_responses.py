@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from trio_mix._http import ReceivedResponse
     from trio_mix._redact import Redactor
     from trio_mix._rest._operation import Operation
+    from trio_mix.models import JsonValue
 
 __all__ = [
     "CATCH_ALL",
@@ -70,7 +71,7 @@ class Response(Record):
     body: bytes = attrs.field(repr=lambda body: f"<{len(body)} bytes>")
     """The body, whole."""
 
-    def json(self) -> object:
+    def json(self) -> JsonValue:
         """Return the JSON value that the body holds.
 
         The numbers and texts of the body must be such that Python, files and terminals accept them.
@@ -80,7 +81,7 @@ class Response(Record):
           ValueError: the body is not JSON.
         """
         try:
-            return parse(self.body.removeprefix(b"\xef\xbb\xbf"))
+            return cast("JsonValue", parse(self.body.removeprefix(b"\xef\xbb\xbf")))
         except NotJSON as error:
             raise ValueError(f"the body is not JSON: {error}") from None
 

@@ -11,14 +11,17 @@ import trio
 from trio_mix import Mix, RetryConfig
 from trio_mix._http import sanitize_url
 from trio_mix._rest._server_url import DEFAULT_SERVER_URL, checked_url
-from trio_mix.cli._errors import NoMixServer
+from trio_mix.cli._errors import CommandFailure, NoMixServer
 from trio_mix.cli.ui._text import excerpt
 from trio_mix.errors import ErrorResponse, MixError, NoSuchOperation
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
-__all__ = ["Connection", "open_client"]
+    from trio_mix import Response
+    from trio_mix.models import JsonValue
+
+__all__ = ["Connection", "json_of", "open_client"]
 
 _TIMEOUT: Final = 60.0
 _ONCE: Final = RetryConfig(strategy="none")
@@ -116,6 +119,18 @@ async def open_client(server: Connection) -> AsyncIterator[Mix]:
                     "`trio-mix doctor` examines it"
                 ) from error
         yield mix
+
+
+def json_of(answer: Response, path: str) -> JsonValue:
+    """Return the JSON value of a response.
+
+    Raises:
+      CommandFailure: the body is not JSON.
+    """
+    try:
+        return answer.json()
+    except ValueError as error:
+        raise CommandFailure(f"{path}: {error}") from None
 
 
 def _is_of_another_server(error: MixError) -> bool:

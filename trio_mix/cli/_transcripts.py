@@ -12,12 +12,13 @@ import json
 import os
 import re
 from typing import TYPE_CHECKING, Literal, TypeAlias
-from urllib.parse import quote
 
 import attrs
 import trio
 
+from trio_mix._rest._operation import quote_segment
 from trio_mix._terminal_text import escape_json
+from trio_mix.cli._client import json_of
 from trio_mix.cli._errors import CommandUsageError
 from trio_mix.cli._rewinding import is_missing
 from trio_mix.cli.ui._json import to_json
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from trio_mix import Mix
+    from trio_mix import Mix, Response
     from trio_mix.models import BackendMessage, SessionData
 
 __all__ = ["TranscriptFormat", "export_text", "file_name", "format_of", "write_new"]
@@ -68,11 +69,13 @@ async def export_text(mix: Mix, session_id: str, form: TranscriptFormat) -> str:
 
     Raises:
       TrioMixError: the session does not exist, or the server failed.
+      CommandFailure: the server's export is not JSON.
     """
     if form == "json":
         try:
-            answer = await mix.request("GET", f"/api/sessions/{quote(session_id, safe='')}/export")
-            return await trio.to_thread.run_sync(_pretty, answer.body)
+            path = f"/api/sessions/{quote_segment(session_id)}/export"
+            answer = await mix.request("GET", path)
+            return await trio.to_thread.run_sync(_pretty, answer, path)
         except MixError as error:
             if not is_missing(error):
                 raise
@@ -84,8 +87,8 @@ async def export_text(mix: Mix, session_id: str, form: TranscriptFormat) -> str:
     return await trio.to_thread.run_sync(_markdown, session, rows)
 
 
-def _pretty(body: bytes) -> str:
-    return escape_json(json.dumps(json.loads(body), ensure_ascii=False, indent=2)) + "\n"
+def _pretty(answer: Response, path: str) -> str:
+    return escape_json(json.dumps(json_of(answer, path), ensure_ascii=False, indent=2)) + "\n"
 
 
 def _markdown(session: SessionData, rows: Sequence[BackendMessage]) -> str:

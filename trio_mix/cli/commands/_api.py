@@ -18,7 +18,7 @@ import attrs
 import trio
 
 from trio_mix._terminal_text import escape_json
-from trio_mix.cli._client import open_client
+from trio_mix.cli._client import json_of, open_client
 from trio_mix.cli._errors import OK, CommandUsageError
 from trio_mix.cli._run import end_with_reader
 from trio_mix.cli._streams import MAX_INPUT, detect_encoding
@@ -65,7 +65,9 @@ async def api(server: Connection, request: ApiRequest) -> int:
     body = await _body(request)
     if request.paginate and (request.method.upper() != "GET" or body is not None):
         raise CommandUsageError("--paginate works with GET only")
-    path = request.path if request.path.startswith("/") else f"/{request.path}"
+    path = request.path
+    if not path.startswith("/") and "://" not in path.partition("?")[0]:
+        path = f"/{path}"
     async with open_client(server) as mix, trio.open_nursery() as nursery:
         nursery.start_soon(end_with_reader)
         if request.paginate:
@@ -131,7 +133,7 @@ async def _pages(mix: Mix, path: str, params: dict[str, str]) -> None:
     before: object = None
     while True:
         page = {**params, "limit": str(limit), "offset": str(offset)}
-        rows = (await mix.request("GET", path, params=page)).json()
+        rows = json_of(await mix.request("GET", path, params=page), path)
         if not isinstance(rows, list):
             raise CommandUsageError(f"--paginate: {path} does not return a list")
         if rows and rows == before:
