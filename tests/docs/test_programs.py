@@ -37,8 +37,9 @@ def blocks(page: str) -> Iterator[tuple[str, str | None, str]]:
         yield f"{page}:{line}", match["file"], match["code"] + (match["then"] or "")
 
 
-ELSEWHERE = ("sse.md", "proxies.md")
-"""Pages whose programs need other servers: test_sse_docs.py and test_proxies.py run them."""
+ELSEWHERE = ("sse.md", "proxies.md", "coredis.md")
+"""Pages whose programs need other servers: test_sse_docs.py, test_proxies.py and
+test_relay_redis_upstream.py run them."""
 PAGES = [
     str(page.relative_to(ROOT))
     for page in [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]

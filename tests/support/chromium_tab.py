@@ -51,11 +51,26 @@ class Tab:
         assert "exceptionDetails" not in result, result
         return result["result"].get("value")
 
+    async def _is_true(self, expression: str) -> bool:
+        """Return whether an expression is true in the page; waits a little if it is not."""
+        polled = f"({expression}) || new Promise(done => setTimeout(done, 20))"
+        call = {"expression": f"Promise.resolve({polled}).then(Boolean)", "returnByValue": True}
+        answer = await self._devtools.call(
+            "Runtime.evaluate", {**call, "awaitPromise": True}, self._session
+        )
+        match answer:
+            case {"error": {"message": "Inspected target navigated or closed"}}:
+                return False
+            case {"result": {"result": {"value": bool(found)}}}:
+                return found
+            case _:
+                raise AssertionError(answer)
+
     async def until(self, expression: str) -> None:
-        """Poll until an expression is true in the page."""
+        """Poll until an expression is true in the page, which may navigate meanwhile."""
         with trio.move_on_after(30):
-            while not await self.value_of(f"Boolean({expression})"):
-                await self.value_of("new Promise(done => setTimeout(done, 20))")
+            while not await self._is_true(expression):
+                pass
             return
         text = await self.value_of("document.body?.innerText")
         raise AssertionError(f"never true: {expression}. The text of the page:\n{text}")

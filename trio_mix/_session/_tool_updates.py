@@ -51,4 +51,4 @@ class ToolCallUpdates:
             raise StopAsyncIteration
         if not waited:
             await trio.lowlevel.checkpoint()
-        return self._due.popleft()  # noqa: ASYNC910 - it has waited for an event
+        return self._due.popleft()  # noqa: ASYNC910 - an event was awaited
