@@ -138,6 +138,22 @@ async def test_every_message_beside_a_silent_turn_is_marked(
             assert (await session.ask("new")).doubts == ()
 
 
+async def test_a_message_of_a_later_stream_beside_a_silent_turn_is_marked(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with scene("async") as (server, mix, session_id):
+        server.script("old", Turn(Pause(200), Say("Old.")))
+        server.script("new", Turn(Say("Our own.")))
+        async with dead_process(server, session_id, "old"), mix.open_stream(session_id) as session:
+            for _ in range(2):
+                await session.ask("new")
+        for marked in (True, False):
+            async with mix.open_stream(session_id) as session:
+                reply = await session.ask("new")
+            assert (reply.text, reply.incomplete) == ("Our own.", marked)
+            await trio.sleep(600)
+
+
 @pytest.mark.parametrize("api", APIS)
 async def test_a_turn_that_a_restart_has_ended_is_not_waited_for_again(
     api: Api, autojump_clock: trio.testing.MockClock

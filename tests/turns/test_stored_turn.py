@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import attrs
 import pytest
 
 from trio_mix._turns._stored_rows import rows_of, stored_reply
-from trio_mix._turns._stored_turn import PriorTurn, TurnOutcome, Verdict, at_work, judge
+from trio_mix._turns._stored_turn import (
+    PriorTurn,
+    TurnOutcome,
+    Verdict,
+    at_work,
+    judge,
+    last_unended,
+)
 from trio_mix._turns._turn import same_text
 from trio_mix.models import BackendMessage, ExportMessage, ExportToolCall, ToolCallData
 
@@ -342,6 +350,27 @@ def test_growth_is_seen_in_each_thing_that_can_grow() -> None:
 )
 def test_whether_the_last_turn_may_still_be_running(rows: list[Stored], running: bool) -> None:
     assert at_work(rows_of(rows)) is running
+
+
+def test_a_turn_without_an_end_is_found_before_later_turns_that_have_ended() -> None:
+    rows = [
+        exported("u", "user", "ended"),
+        exported("a", "assistant", "y", "end_turn"),
+        exported("v", "user", "silent"),
+        exported("w", "user", "beside it"),
+        exported("b", "assistant", "", "tool_use", "ls"),
+        exported("c", "assistant", "y", "end_turn"),
+        exported("x", "user", "later"),
+        exported("d", "assistant", "y", "end_turn"),
+    ]
+    timed = [
+        attrs.evolve(row, updated_at=NOW + timedelta(seconds=10 * i)) for i, row in enumerate(rows)
+    ]
+    assert last_unended(rows_of(timed)) == NOW.timestamp() + 20
+    assert last_unended(rows_of(timed[:5])) == NOW.timestamp() + 40
+    ended = [*timed, exported("e", "assistant", "at last", "end_turn")]
+    assert last_unended(rows_of(ended)) is None
+    assert last_unended(rows_of([user("u", "silent"), user("v", "hi"), answer("a", "y")])) is None
 
 
 def test_an_end_after_a_later_question_can_be_that_of_either_turn() -> None:

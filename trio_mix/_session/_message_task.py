@@ -103,6 +103,10 @@ class MessageTask:
         history, recovery = self.stored.history, self.state.recovery
         now, limits = trio.current_time(), recovery.limits
         until = now + limits.unfinished * limits.settle_timeout
+        if (unended := recovery.reading.unended) is not None:
+            # Another stream, or process, did not wait for it, and later turns have ended since.
+            history.silent_turn_until = max(history.silent_turn_until, until - unended)
+            history.unended_until = max(history.unended_until, until - unended)
         if recovery.unsettled:
             history.unended_until = until
         if recovery.unsettled == "silent":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
 
@@ -16,7 +15,14 @@ from trio_mix._turns._decisions import Reading
 from trio_mix._turns._history import History
 from trio_mix._turns._repeated_errors import is_cancelled
 from trio_mix._turns._stored_rows import rows_of, weight_of
-from trio_mix._turns._stored_turn import TurnOutcome, Verdict, at_work, has_unended, question_of
+from trio_mix._turns._stored_turn import (
+    TurnOutcome,
+    Verdict,
+    at_work,
+    has_unended,
+    last_unended,
+    question_of,
+)
 from trio_mix.resources._sessions import Sessions
 
 if TYPE_CHECKING:
@@ -26,7 +32,6 @@ if TYPE_CHECKING:
     from trio_mix._turns._router import TurnRouter
     from trio_mix._turns._stored_rows import StoredRow
     from trio_mix._turns._turn import Turn
-    from trio_mix.models import ExportSession
     from trio_mix.resources import Messages
 
     End: TypeAlias = Literal["", "ours", "others", "either"]
@@ -45,8 +50,21 @@ class Rows:
     """All stored rows of a session."""
 
     rows: list[StoredRow]
-    age: float | None = None
-    """Seconds since the newest row changed, by the server's clock; None: unknown."""
+    now: float | None = None
+    """When they were read, in seconds of the server's clock; None: unknown."""
+
+    @property
+    def age(self) -> float | None:
+        """Seconds since the newest row changed; None: unknown."""
+        return self._since(max((row.changed or 0.0 for row in self.rows), default=None))
+
+    @property
+    def unended(self) -> float | None:
+        """Seconds since the newest turn without an end changed; None: none, or unknown."""
+        return self._since(last_unended(self.rows))
+
+    def _since(self, then: float | None) -> float | None:
+        return None if self.now is None or then is None else max(0.0, self.now - then)
 
 
 class StoredMessages:
@@ -79,7 +97,7 @@ class StoredMessages:
                 answer = await self._sessions._answer(
                     Sessions.export_session, options, id=session_id
                 )
-                return Rows(rows_of(answer.value.messages), _age(answer.value, answer.headers))
+                return Rows(rows_of(answer.value.messages), _date(answer.headers))
             except errors.MixDefaultError as exc:
                 if exc.status_code not in _NO_SUCH_OPERATION:
                     raise
@@ -97,17 +115,13 @@ class StoredMessages:
         return None  # noqa: ASYNC910 - every caller has a checkpoint
 
 
-def _age(exported: ExportSession, headers: Mapping[str, str]) -> float | None:
-    """Return the seconds since the newest message changed, at the time of the response."""
+def _date(headers: Mapping[str, str]) -> float | None:
+    """Return the time of a response, in seconds; None: unknown."""
     try:
         now = parsedate_to_datetime(headers.get("date", ""))
     except ValueError:
         return None
-    newest = max((row.updated_at for row in exported.messages), default=None)
-    if newest is None or now.tzinfo is None:
-        return None
-    newest = newest if newest.tzinfo is not None else newest.replace(tzinfo=UTC)
-    return max(0.0, (now - newest).total_seconds())
+    return None if now.tzinfo is None else now.timestamp()
 
 
 def _end(rows: list[StoredRow], turn: Turn, verdict: Verdict, *, alone: bool) -> End:
@@ -167,6 +181,7 @@ class SessionHistory:
             at_work=at_work(found.rows),
             weight=weight_of(found.rows),
             age=found.age,
+            unended=found.unended,
         )
 
     async def read(self, turn: Turn, router: TurnRouter) -> Reading:

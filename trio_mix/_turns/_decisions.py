@@ -148,6 +148,9 @@ class Reading:
     """A number that changes when more is stored in the session."""
     age: float | None = None
     """Seconds since its newest row changed, by the server's clock; None: unknown."""
+    unended: float | None = None
+    """Seconds since a turn changed that has no end there, by the server's clock, before a message
+    is sent; None: there is no such turn, or no time."""
     end: Literal["", "ours", "others", "either"] = ""
     """Whose the terminal event is: empty where the rows do not show it yet, either where they will
     not show it."""

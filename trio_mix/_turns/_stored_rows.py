@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from typing import TYPE_CHECKING, TypeVar
 
 import attrs
@@ -11,6 +12,7 @@ from trio_mix.models import BackendMessage, ExportMessage, ExportToolCall, ToolC
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from datetime import datetime
 
 __all__ = ["StoredReply", "StoredRow", "reply_of", "rows_of", "stored_reply", "weight_of"]
 
@@ -32,6 +34,8 @@ class StoredRow:
     """The finish reason; empty while there is none, None if this format has no finish reasons."""
     joined: bool = False
     """Whether the server stores a question and its answer as one row, with the whole turn."""
+    changed: float | None = None
+    """When it changed last, in seconds of the server's clock; None: unknown."""
 
 
 @attrs.frozen(kw_only=True)
@@ -63,11 +67,16 @@ def rows_of(messages: Iterable[BackendMessage | ExportMessage]) -> list[StoredRo
                     reasoning_duration=message.reasoning_duration,
                     tool_calls=_calls(message.tool_calls),
                     finish=message.finish_reason or "",
+                    changed=_seconds(message.updated_at),
                 )
             )
         else:
             rows += _rows_of_exchange(message, rows)
     return rows
+
+
+def _seconds(time: datetime) -> float:
+    return (time if time.tzinfo is not None else time.replace(tzinfo=UTC)).timestamp()
 
 
 def _rows_of_exchange(message: BackendMessage, before: Sequence[StoredRow]) -> list[StoredRow]:

@@ -222,15 +222,29 @@ def _open_turns(rows: Sequence[StoredRow], settled: str | None) -> int:
 
 
 def has_unended(rows: Sequence[StoredRow], question: str | None) -> bool:
-    """Return whether a turn before a question has no end there, whatever the order of the rows is.
-
-    A row without a finish reason ends no turn if others have one: its text may be the first part.
-    """
+    """Return whether a turn before a question has no end there, whatever the order of its rows."""
     at = next((i for i, row in enumerate(rows) if row.id == question), len(rows))
     answers = [row for row in rows[:at] if row.role == "assistant"]
     reasons = any(row.finish for row in rows)
-    ended = sum(_ends_a_turn(row) and bool(row.finish or not reasons) for row in answers)
+    ended = sum(_is_an_end(row, reasons=reasons) for row in answers)
     return sum(row.role == "user" for row in rows[:at]) > ended
+
+
+def last_unended(rows: Sequence[StoredRow]) -> float | None:
+    """Return when the newest turn without an end changed; None if there is none, or no time.
+
+    An end is that of the last turn before it that has none: nothing shows it where turns overlap.
+    """
+    unended: list[float | None] = []
+    reasons = any(row.finish for row in rows)
+    for row in rows:
+        if row.role == "user":
+            unended.append(row.changed)
+        elif unended and _is_an_end(row, reasons=reasons):
+            unended.pop()
+        elif unended:
+            unended[-1] = row.changed
+    return max((changed for changed in unended if changed is not None), default=None)
 
 
 def _are_several(answers: Sequence[StoredRow]) -> bool:
@@ -241,6 +255,11 @@ def question_of(rows: Sequence[StoredRow], message_id: str | None) -> str | None
     """Return the id of the row with the question that a stored message follows; None: unknown."""
     at = next((i for i, row in enumerate(rows) if row.id == message_id), 0)
     return next((row.id for row in reversed(rows[:at]) if row.role == "user"), None)
+
+
+def _is_an_end(row: StoredRow, *, reasons: bool) -> bool:
+    """Return whether a row ends a turn; without a finish reason, only if no other row has one."""
+    return _ends_a_turn(row) and bool(row.finish or not reasons)
 
 
 def _ends_a_turn(answer: StoredRow) -> bool:
