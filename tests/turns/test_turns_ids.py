@@ -22,6 +22,7 @@ from tests.support.event_makers import (
     thinks,
     unknown,
 )
+from trio_mix import ToolCall
 from trio_mix._turns._stored_rows import StoredRow
 from trio_mix._turns._turn import Input, Phase
 
@@ -412,6 +413,21 @@ def test_a_running_turns_answer_that_is_stored_before_its_events_still_ends_that
     theirs = owners(router, says("their text", "a1"), done("a1", "their text"))
     ours = owners(router, asked("u2", "hello"), says("our text", "a2"), done("a2", "our text"))
     assert (theirs, ours) == ([None] * 2, [turn] * 3)
+
+
+def test_the_tool_of_a_stored_turn_that_is_at_work_is_that_turns_until_its_end() -> None:
+    router = router_for("async")
+    running = ToolCall(tool_call_id="c", name="bash", input="{}")
+    answer = StoredRow(id="a1", role="assistant", tool_calls=(running,), finish="")
+    router.old([StoredRow(id="u1", role="user", finish=""), answer])
+    assert owners(router, ran("c")) == [None]
+    assert router.others_at_work
+    assert owners(router, done("a1", "their text")) == [None]
+    assert not router.others_at_work
+    turn = send(router)
+    ours = owners(router, asked("u2", "hello"), says("our text", "a2"), done("a2", "our text"))
+    assert ours == [turn] * 3
+    assert turn.overlap == ""
 
 
 def test_a_turn_that_was_given_up_keeps_its_later_rounds() -> None:

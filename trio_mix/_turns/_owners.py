@@ -6,11 +6,12 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
 from trio_mix import events as ev
+from trio_mix._turns._stored_turn import at_work
 from trio_mix._turns._turn import Owner, Phase, Turn
 from trio_mix._turns._wire_traits import TERMINAL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from trio_mix._turns._event_ids import EventIds
     from trio_mix._turns._stored_rows import StoredRow
@@ -110,15 +111,23 @@ class Owners:
         if call:
             self.own_call(call, self.of_call(call) or owner)
 
-    def own_stored(self, rows: Iterable[StoredRow]) -> None:
-        """Set the owners of stored messages: each answer belongs to the turn of its question."""
+    def own_stored(self, rows: Sequence[StoredRow]) -> None:
+        """Set the owners of stored messages: an answer and its calls are its question's turn's.
+
+        The last turn may still be running, so that more of its events may come.
+        """
+        last = next((row.id for row in reversed(rows) if row.role == "user"), None)
+        running = at_work(rows)
         owner = over = Owner(over=True)
         for row in rows:
             known = self.of_message(row.id)
             if row.role == "user":
-                owner = known or over
+                owner = known or (Owner() if running and row.id == last else over)
             if known is None:
                 self.own_message(row.id, owner)
+            for call in row.tool_calls:
+                if call.tool_call_id not in self._calls:
+                    self.own_call(call.tool_call_id, owner)
         self.forget()
 
     def forget(self, *, old_turns: bool = False) -> None:

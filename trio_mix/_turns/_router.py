@@ -106,7 +106,7 @@ class TurnRouter:
         """Whether the events of this connection show another client's turn without its end."""
         return bool(self._owners.others) or self._nameless_at_work
 
-    def old(self, rows: Iterable[StoredRow]) -> None:
+    def old(self, rows: Sequence[StoredRow]) -> None:
         """Note the messages that are stored before a POST: their events are nobody's.
 
         An answer belongs to the turn of the question before it, which may be running.
