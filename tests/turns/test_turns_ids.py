@@ -421,9 +421,9 @@ def test_the_tool_of_a_stored_turn_that_is_at_work_is_that_turns_until_its_end()
     answer = StoredRow(id="a1", role="assistant", tool_calls=(running,), finish="")
     router.old([StoredRow(id="u1", role="user", finish=""), answer])
     assert owners(router, ran("c")) == [None]
-    assert router.others_at_work
+    before = router.others_at_work
     assert owners(router, done("a1", "their text")) == [None]
-    assert not router.others_at_work
+    assert (before, router.others_at_work) == (True, False)
     turn = send(router)
     ours = owners(router, asked("u2", "hello"), says("our text", "a2"), done("a2", "our text"))
     assert ours == [turn] * 3
