@@ -116,9 +116,13 @@ def connect(path: str, *, synchronous: str) -> sqlite3.Connection:
     connection = sqlite3.connect(
         path, timeout=_BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
     )
-    connection.execute("PRAGMA journal_mode = WAL").fetchone()
-    connection.execute(f"PRAGMA synchronous = {synchronous}")
-    connection.execute("PRAGMA journal_size_limit = 67108864")
+    try:
+        connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        connection.execute(f"PRAGMA synchronous = {synchronous}")
+        connection.execute("PRAGMA journal_size_limit = 67108864")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
