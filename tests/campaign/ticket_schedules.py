@@ -100,7 +100,9 @@ async def _do(world: World, session: SessionStream, name: str, killed: trio.Even
             result = ("finished", await message.wait())
     except errors.MessageInterrupted as exc:
         result = (exc.outcome, exc.partial)
-    except (errors.AgentError, errors.MessageRejected) as exc:
+    except errors.MessageRejected as exc:
+        result = ("refused", exc.partial)
+    except errors.AgentError as exc:
         result = ("failed", exc.partial)
     if not killed.is_set():
         world.results[name] = result
@@ -184,6 +186,8 @@ def judge(world: World, server: MixServer) -> list[str]:
         # Where another client's turn overlaps it and one of both was killed, nothing shows which.
         if state == "unknown" and sent == 1 and repr(text) in rows and not world.disturbed:
             wrong.append(f"{text!r} is unknown, and it is stored")
+        if state == "refused" and sent == 1 and runs:
+            wrong.append(f"{text!r} is refused, and it ran")
         if state == "gone" and not runs:
             wrong.append(f"{text!r} is gone, and never ran")
         if state in ("gone", "failed") and world.replies[text] and not world.disturbed:
