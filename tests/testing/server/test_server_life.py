@@ -217,7 +217,9 @@ async def test_the_log_counts_runs_and_hides_headers_and_bodies() -> None:
         assert "the agent runs 'hi' (run 2)" in server.timeline
 
 
-async def test_the_timeline_joins_consecutive_frames_in_one_line() -> None:
+async def test_the_timeline_joins_consecutive_frames_in_one_line(
+    autojump_clock: MockClock,
+) -> None:
     async with MixServer(listen=False) as server:
         server.script("go", Turn(Say("x" * 30, deltas=30)))
         session_id = server.create_session()

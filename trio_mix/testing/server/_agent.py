@@ -16,15 +16,9 @@ from typing import TYPE_CHECKING, Literal
 
 import trio
 
-from trio_mix.testing._records import (
-    MessageFinished,
-    MessageRun,
-    NotificationAsked,
-    PermissionAnswered,
-    PermissionAsked,
-)
-from trio_mix.testing.server._backend import PendingQuestion
+from trio_mix.testing._records import MessageFinished, MessageRun
 from trio_mix.testing.server._frames import ServerEvent
+from trio_mix.testing.server._questions import ask_permission, notify
 from trio_mix.testing.server._script import (
     AskPermission,
     Complete,
@@ -197,7 +191,7 @@ class TurnRun:
             case AskPermission():
                 await self._ask(step, writer)
             case Notify():
-                await self._notify(step, writer)
+                await notify(self._backend, self._live, step, writer.emit)
             case Complete(_, times, loses, data):
                 await trio.lowlevel.checkpoint()
                 for _ in range(times):
@@ -269,82 +263,20 @@ class TurnRun:
         await writer.use([call], work)
 
     async def _ask(self, step: AskPermission, writer: TurnWriter) -> None:
-        backend, session_id = self._backend, self._live.row.id
-        permission_id = backend.store.new_id("permission")
-        data: dict[str, object] = {
-            "type": "permission",
-            "id": permission_id,
-            "sessionId": session_id,
-            "toolName": step.tool_name,
-            "description": step.description,
-            "action": step.action,
-            "params": dict(step.params),
-        }
-        if step.path:
-            data["path"] = step.path
-        if writer.parent_tool_call_id is not None and backend.traits.message_ids:
-            data["parentToolCallId"] = writer.parent_tool_call_id
-        pending = backend.permissions[permission_id] = PendingQuestion(session_id)
-        backend.log.add(
-            PermissionAsked(
-                session_id=session_id, permission_id=permission_id, tool_name=step.tool_name
-            )
-        )
+        self._asking = True
         try:
-            event = ServerEvent("permission", data)
-            if step.torn:
-                for stream in self._live.streams:
-                    stream.tear(event, step.torn)
-            elif not self._silent:
-                backend.publish(self._live, event)  # to every stream, on pipeline servers too
-            self._asking = True
-            with trio.move_on_after(backend.settings.permission_timeout):
-                await pending.answered.wait()
+            answer = await ask_permission(
+                self._backend, self._live, step, writer.parent_tool_call_id, silent=self._silent
+            )
         finally:
             self._asking = False
-            del backend.permissions[permission_id]
-        granted = pending.answer == "granted"
-        answer: Literal["granted", "denied", "timeout"] = "granted" if granted else "denied"
-        if pending.answer is None:
-            answer = "timeout"
-        backend.log.add(PermissionAnswered(permission_id=permission_id, answer=answer))
         if self._cancel_when_answered:
             self.cancel()
             await trio.sleep_forever()
         otherwise = step.otherwise
         if otherwise is None:
             otherwise = [Say("I was not given permission, so I did not do it.")]
-        await self._steps(step.then if granted else otherwise, writer)
-
-    async def _notify(self, step: Notify, writer: TurnWriter) -> None:
-        backend, session_id = self._backend, self._live.row.id
-        if not backend.traits.notifications:
-            await trio.lowlevel.checkpoint()
-            return
-        notification_id = backend.store.new_id("notification")
-        data: dict[str, object] = {
-            "id": notification_id,
-            "sessionId": session_id,
-            "title": step.title,
-            "message": step.message,
-            "notificationType": step.kind,
-            "responseType": step.response,
-            "timeout": round(step.timeout),
-            "createdAt": int(backend.now().timestamp()),
-        }
-        if step.choices:
-            data["choices"] = list(step.choices)
-        pending = backend.notifications[notification_id] = PendingQuestion(session_id)
-        backend.log.add(
-            NotificationAsked(
-                session_id=session_id, notification_id=notification_id, message=step.message
-            )
-        )
-        await writer.emit("notification", data)
-        if step.wait:
-            with trio.move_on_after(step.timeout):
-                await pending.answered.wait()
-            backend.notifications.pop(notification_id, None)
+        await self._steps(step.then if answer == "granted" else otherwise, writer)
 
     async def _rate_limit(self, step: RateLimit) -> None:
         data: dict[str, object] = {

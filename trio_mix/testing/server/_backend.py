@@ -206,6 +206,13 @@ class Backend:
             self._epoch = datetime.now(UTC) - passed
         return self._epoch + passed
 
+    def session(self, session_id: str) -> LiveSession:
+        """Return a session; `KeyError` without one."""
+        try:
+            return self.live[session_id]
+        except KeyError:
+            raise KeyError(f"there is no session {session_id!r} on this server") from None
+
     def create_session(self, title: str, session_id: str | None = None) -> LiveSession:
         """Create a session and announce it."""
         row = self.store.create(title, session_id=session_id)

@@ -11,34 +11,23 @@ Rules:
 from __future__ import annotations
 
 import os  # noqa: TC003 - for typing.get_type_hints
-from functools import partial
 from typing import TYPE_CHECKING, Literal, Self
 
 import trio
 
 from trio_mix._lifetime import OwnedNursery
 from trio_mix._usage import AsyncScope
-from trio_mix.errors import ConfigurationError, UsageError
+from trio_mix.errors import ConfigurationError
 from trio_mix.testing._log import MAX_LOG_BYTES, Log, Match, Observed
-from trio_mix.testing._records import ServerStarted, ServerStopped
 from trio_mix.testing._timeline import deviations_text
 from trio_mix.testing.net._guard import RequestGuard
-from trio_mix.testing.net._http1 import serve_connection
-from trio_mix.testing.net._listener import MEMORY_URL, check_port, open_listener
-from trio_mix.testing.net._memory import MemoryNetwork, MemoryStream, sever
-from trio_mix.testing.server import (
-    _account_routes,
-    _file_routes,
-    _message_routes,
-    _rpc_routes,
-    _session_routes,
-    _tunnel_routes,
-)
+from trio_mix.testing.net._listener import check_port
+from trio_mix.testing.net._memory import MemoryNetwork
 from trio_mix.testing.server._agent import TurnRun
-from trio_mix.testing.server._backend import Backend, CannedResponse, LiveSession, ServerSettings
+from trio_mix.testing.server._backend import Backend, CannedResponse, ServerSettings
 from trio_mix.testing.server._frames import ServerEvent
+from trio_mix.testing.server._process import ServerProcess
 from trio_mix.testing.server._providers import Accounts
-from trio_mix.testing.server._routes import dispatch
 from trio_mix.testing.server._state_file import StateFile
 from trio_mix.testing.server._traits import Api, traits_for
 from trio_mix.testing.server._tunnel import BrowserTunnels  # noqa: TC001 - for typing.get_type_hints
@@ -47,19 +36,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from types import TracebackType
 
-    from trio_mix.testing.server._script import How, Restart, Turn
-    from trio_mix.testing.server._traits import Traits
+    from trio_mix.testing.server._script import How, Turn
 
 __all__ = ["MixServer"]
-
-_ROUTES = (
-    *_session_routes.ROUTES,
-    *_message_routes.ROUTES,
-    *_rpc_routes.ROUTES,
-    *_file_routes.ROUTES,
-    *_account_routes.ROUTES,
-    *_tunnel_routes.ROUTES,
-)
 
 
 class MixServer(Observed, AsyncScope):
@@ -181,7 +160,7 @@ class MixServer(Observed, AsyncScope):
             raise ConfigurationError(
                 "replay=True needs ids that continue over connections: leave out restart_ids"
             )
-        _check_replay(traits, replay=replay)
+        traits.check_replay(replay=replay)
         super().__init__(Log(log_limit, log_bytes))
         settings = ServerSettings(
             replay=replay,
@@ -213,30 +192,25 @@ class MixServer(Observed, AsyncScope):
         self._backend = Backend(settings, traits, self._log, Accounts())
         if provider_key:
             self._backend.accounts.methods["anthropic"] = "api_key"
-        self._host = host
-        self._port = check_port(port)
-        self._guard = RequestGuard(host, allowed_hosts, allowed_origins)
         self._strict = strict
         self._state = None if state is None else StateFile(state)
-        self._listen = listen
-        self._url = "" if listen else MEMORY_URL
-        self._transports: set[trio.abc.Stream] = set()
         self._tasks = OwnedNursery("a MixServer can be entered once: make a new one")
-        self._scope: trio.CancelScope | None = None
-        self._stopped = trio.Event()
-        self._changing = trio.Lock()
-        self._backend.restart = self._restart_later
-        self.network: MemoryNetwork = MemoryNetwork(self._accept)
+        guard = RequestGuard(host, allowed_hosts, allowed_origins)
+        address = (host, check_port(port))
+        self._process = ServerProcess(
+            self._backend, self._tasks, guard, address if listen else None
+        )
+        self.network: MemoryNetwork = MemoryNetwork(self._process.accept)
 
     @property
     def url(self) -> str:
         """The server's address, without a trailing slash; restarts keep it."""
-        return self._url
+        return self._process.url
 
     @property
     def in_memory(self) -> bool:
         """Whether it opens no socket and is reachable through `network` only."""
-        return not self._listen
+        return self._process.address is None
 
     @property
     def api(self) -> Api:
@@ -261,7 +235,7 @@ class MixServer(Observed, AsyncScope):
     @property
     def connections(self) -> int:
         """How many connections of any kind are open."""
-        return len(self._transports)
+        return self._process.connections
 
     @property
     def browser_tunnels(self) -> BrowserTunnels:
@@ -306,16 +280,15 @@ class MixServer(Observed, AsyncScope):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._scope = None
         try:
-            await self._tasks.close("the server was left", exc)
+            await self._process.close("the server was left", exc)
         finally:
             if self._state is not None:
                 await self._state.finish(self._backend.store)
         if exc is None and self._backend.failures:
             raise self._backend.failures[0]
-        if exc is None and self._strict:
-            self._check_as_scripted()
+        if exc is None and self._strict and self.deviations:
+            raise AssertionError(deviations_text(self.deviations, self.timeline))
 
     async def start(self) -> None:
         """Accept connections, at the same address as before.
@@ -326,8 +299,7 @@ class MixServer(Observed, AsyncScope):
           UsageError: the server is running, or its ``async with`` was left.
           OSError: the address cannot be bound.
         """
-        async with self._changing:
-            await self._start()
+        await self._process.start()
 
     async def stop(self, how: Literal["cut", "reset"] = "cut") -> None:
         """Stop as a killed process does: close all connections and end turns unfinished.
@@ -338,8 +310,7 @@ class MixServer(Observed, AsyncScope):
         Raises:
           UsageError: a turn of this server (`Do`) called it and would wait for its own end.
         """
-        async with self._changing:
-            await self._stop(how)
+        await self._process.stop(how)
 
     async def restart(
         self,
@@ -363,77 +334,11 @@ class MixServer(Observed, AsyncScope):
         Raises:
           ConfigurationError: the generation or version is unknown, or contradicts ``replay``.
         """
-        old = self._backend.traits
-        same = api is None and version is None
-        traits = old if same else traits_for(old.api if api is None else api, version)
-        _check_replay(traits, replay=self._backend.settings.replay)
-        async with self._changing:
-            await self._stop(how)
-            if not same:
-                self._backend.traits = traits
-            if not keep_sessions:
-                self._backend.forget_everything()
-            await self._start()
-
-    def _restart_later(self, step: Restart) -> None:
-        """Restart the server in a task that no turn runs in."""
-        if self._tasks.nursery is not None:
-            self._tasks.nursery.start_soon(self._restart_for, step)
-
-    async def _restart_for(self, step: Restart) -> None:
-        try:
-            async with self._changing:
-                await self._cut(step.how)
-                if not step.keep_sessions:
-                    self._backend.forget_everything()
-                await trio.sleep(step.seconds)
-                await self._start()
-        except (OSError, UsageError) as error:
-            await trio.lowlevel.checkpoint()
-            self._backend.failed(error)
-
-    async def _start(self) -> None:
-        nursery = self._tasks.nursery
-        if nursery is None or self._scope is not None:
-            raise UsageError("start() needs a stopped server inside its `async with`")
-        listeners: list[trio.SocketListener] = []
-        if self._listen:
-            listener, self._url = await open_listener(self._host, self._port)
-            self._port = listener.socket.getsockname()[1]
-            listeners.append(listener)
-        self._stopped = trio.Event()
-        self._scope = trio.CancelScope()
-        try:
-            await nursery.start(self._serve, listeners, self._scope)
-        except BaseException:
-            self._scope = None
-            for listener in listeners:
-                listener.socket.close()
-            raise
-        self._log.add(ServerStarted(url=self._url))
-
-    async def _stop(self, how: Literal["cut", "reset"]) -> None:
-        await trio.lowlevel.checkpoint()
-        if self._scope is None:
-            return
-        if self._tasks.runs_current_task():
-            raise UsageError(
-                "a turn of this server cannot stop it: call stop() in another task, or use the "
-                "step Restart"
-            )
-        await self._cut(how)
-
-    async def _cut(self, how: Literal["cut", "reset"]) -> None:
-        await trio.lowlevel.checkpoint()
-        if self._scope is None:
-            return
-        for transport in list(self._transports):
-            sever(transport, how)
-        self._scope.cancel(reason="the server was stopped")
-        self._scope = None
-        with trio.CancelScope(shield=True):
-            await self._stopped.wait()
-        self._log.add(ServerStopped())
+        traits = self._backend.traits
+        if api is not None or version is not None:
+            traits = traits_for(traits.api if api is None else api, version)
+        traits.check_replay(replay=self._backend.settings.replay)
+        await self._process.restart(how, traits, keep_sessions=keep_sessions)
 
     # --- scripting ------------------------------------------------------------------------------
 
@@ -460,16 +365,18 @@ class MixServer(Observed, AsyncScope):
 
     def stored(self, session_id: str) -> list[dict[str, object]]:
         """Return a session's stored messages as REST returns them, partial rows included."""
-        return [row.as_json() for row in self._live(session_id).row.rows]
+        return [row.as_json() for row in self._backend.session(session_id).row.rows]
 
     def run_message(self, session_id: str, text: str) -> None:
         """Run a message as if another client had sent it; all streams receive its events."""
-        run = TurnRun(self._backend, self._live(session_id), text)
+        run = TurnRun(self._backend, self._backend.session(session_id), text)
         self._backend.spawn(run.run)
 
     def emit(self, session_id: str, name: str, data: Mapping[str, object]) -> None:
         """Send an event to the session's streams, outside any turn."""
-        self._backend.publish(self._live(session_id), ServerEvent(name, data, turn=False))
+        self._backend.publish(
+            self._backend.session(session_id), ServerEvent(name, data, turn=False)
+        )
 
     def answer_next(
         self,
@@ -506,66 +413,3 @@ class MixServer(Observed, AsyncScope):
             stream.end(how)
         await self._log.wait_until(lambda: all(stream.closed for stream in lost))
         return len(lost)
-
-    def _check_as_scripted(self) -> None:
-        if self.deviations:
-            raise AssertionError(deviations_text(self.deviations, self.timeline))
-
-    # --- inside -----------------------------------------------------------------------------------
-
-    def _live(self, session_id: str) -> LiveSession:
-        try:
-            return self._backend.live[session_id]
-        except KeyError:
-            raise KeyError(f"there is no session {session_id!r} on this server") from None
-
-    async def _serve(
-        self,
-        listeners: list[trio.SocketListener],
-        scope: trio.CancelScope,
-        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
-    ) -> None:
-        try:
-            with scope:
-                async with trio.open_nursery() as nursery:
-                    self._backend.nursery = nursery
-                    for listener in listeners:
-                        nursery.start_soon(self._take, listener, nursery)
-                    task_status.started()
-                    await trio.sleep_forever()
-        finally:
-            self._backend.nursery = None
-            self._stopped.set()
-
-    async def _take(self, listener: trio.SocketListener, nursery: trio.Nursery) -> None:
-        await trio.serve_listeners(self._connection, [listener], handler_nursery=nursery)
-
-    def _accept(self, stream: MemoryStream) -> bool:
-        if self._backend.nursery is None or self._scope is None:  # stopped, or stopping
-            return False
-        self._backend.nursery.start_soon(self._connection, stream)
-        return True
-
-    async def _connection(self, stream: trio.abc.Stream) -> None:  # noqa: ASYNC910 - started as a task
-        self._transports.add(stream)
-        handler = partial(dispatch, self._backend, _ROUTES)
-        try:
-            await serve_connection(
-                stream,
-                handler,
-                max_body=self._backend.settings.max_upload,
-                guard=self._guard,
-                refused=self._log.add_refused,
-                now=self._backend.now,
-            )
-        except Exception as error:  # noqa: BLE001 - kept, and raised when the server is left
-            self._backend.failed(error)
-        finally:
-            self._transports.discard(stream)
-
-
-def _check_replay(traits: Traits, *, replay: bool) -> None:
-    if replay and not traits.frame_fields:
-        raise ConfigurationError(
-            "replay=True needs event ids, which the oldest servers do not send"
-        )

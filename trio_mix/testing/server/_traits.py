@@ -153,6 +153,17 @@ class Traits:
             return "".join(part.capitalize() for part in name.split("_"))
         return name
 
+    def check_replay(self, *, replay: bool) -> None:
+        """Check that the version can replay events, if it must.
+
+        Raises:
+          ConfigurationError: it cannot.
+        """
+        if replay and not self.frame_fields:
+            raise ConfigurationError(
+                "replay=True needs event ids, which the oldest servers do not send"
+            )
+
 
 def traits_for(api: Api, version: str | None = None) -> Traits:
     """Return the traits of ``version``, or of the generation's default version.
