@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final, Self
 
-import attrs
 import trio
 
 from trio_mix import errors
@@ -23,6 +22,7 @@ from trio_mix.relay._errors import (
 from trio_mix.relay._feed import SessionFeed
 from trio_mix.relay._follower import answer_of, ask_owner
 from trio_mix.relay._hub_requests import HubRequests
+from trio_mix.relay._hub_statistics import HubStatistics, statistics_of
 from trio_mix.relay._server_watch import ServerWatch
 from trio_mix.relay._session import RelaySession
 from trio_mix.relay._settings import HubSettings
@@ -39,36 +39,6 @@ if TYPE_CHECKING:
 __all__ = ["Announcements", "Hub", "HubSettings", "HubStatistics", "SessionFeed"]
 
 _ENTERED_TWICE: Final = "A hub can be entered only once."
-
-
-@attrs.frozen(kw_only=True)
-class HubStatistics:
-    """Counters of the relay's sessions; those that end in ``_total`` only grow."""
-
-    sessions: int = 0
-    """Sessions that are open."""
-    sessions_owned: int = 0
-    """Those that this relay owns; it follows the others."""
-    sessions_connected: int = 0
-    """Those whose upstream stream is connected."""
-    turns_running: int = 0
-    turns_queued: int = 0
-    events_total: int = 0
-    """Events that were stored."""
-    event_bytes_total: int = 0
-    commits_total: int = 0
-    """Transactions of the log."""
-    log_failures_total: int = 0
-    events_deleted_total: int = 0
-    """Events that the retention has deleted."""
-    takeovers_total: int = 0
-    """Sessions that were taken over from a relay that did not release them."""
-    events_lost_total: int = 0
-    """Events that consumers may have seen and the log has lost, at least."""
-    stream_losses_total: int = 0
-    """Losses of upstream streams, of the sessions that are open."""
-    turns_repaired_total: int = 0
-    """Turns that were completed from stored messages, of the sessions that are open."""
 
 
 class Hub:
@@ -411,21 +381,6 @@ class Hub:
     def statistics(self) -> HubStatistics:
         """Return the counters."""
         sessions = list(self._sessions.values())
-        owners = [session.owner for session in sessions if session.owner is not None]
-        log = self._log.statistics()
-        return HubStatistics(
-            sessions=len(sessions),
-            sessions_owned=len(owners),
-            sessions_connected=sum(owner.upstream.session is not None for owner in owners),
-            turns_running=sum(owner.queue.current is not None for owner in owners),
-            turns_queued=sum(len(owner.queue.waiting) for owner in owners),
-            events_total=log.events,
-            event_bytes_total=log.bytes,
-            commits_total=log.commits,
-            log_failures_total=log.failures,
-            events_deleted_total=log.deleted,
-            takeovers_total=self._takeovers + sum(session.takeovers for session in sessions),
-            events_lost_total=self._lost_events + sum(session.lost for session in sessions),
-            stream_losses_total=sum(owner.upstream.losses for owner in owners),
-            turns_repaired_total=sum(owner.events.repaired for owner in owners),
+        return statistics_of(
+            sessions, self._log, takeovers=self._takeovers, lost_events=self._lost_events
         )

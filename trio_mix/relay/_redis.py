@@ -14,6 +14,7 @@ from trio_mix._terminal_text import get_logger
 from trio_mix.errors import ConfigurationError, UsageError
 from trio_mix.relay._errors import Fenced, LogError, SessionOwned
 from trio_mix.relay._log import KEY_KEPT, LogStatistics, Retention
+from trio_mix.relay._redis_calls import RedisCalls
 from trio_mix.relay._redis_codec import (
     decode_events,
     decode_extent,
@@ -23,7 +24,6 @@ from trio_mix.relay._redis_codec import (
     position_text,
 )
 from trio_mix.relay._redis_connection import RedisAddress, RedisConnection, only_failure
-from trio_mix.relay._redis_functions import LIBRARY, function
 from trio_mix.relay._redis_outbox import RedisOutbox
 from trio_mix.relay._redis_peers import RedisPeers
 
@@ -92,29 +92,22 @@ class RedisLog:
             )
         self._address = RedisAddress(url, limit)
         self._ttl = lease_ttl
-        self._replicas = wait_replicas
-        self._prefix = prefix.encode()
         self._retention = Retention() if retention is None else retention
         self._kept = max(self._retention.age, KEY_KEPT)
         self._relay = secrets.token_hex(8).encode()
         self._tasks = OwnedNursery(f"The log {self._address.shown!r} can be opened only once.")
-        self._commands = RedisConnection(self._address, "mix-relay", self._load)
+        self._calls = RedisCalls(self._address, prefix.encode(), wait_replicas, self._tasks)
         self._scope: trio.CancelScope | None = None
         self._started = (time.time(), time.monotonic())
         self._leases: dict[str, RedisLease] = {}
-        self._counts = {"commits": 0, "appends": 0, "events": 0, "bytes": 0, "deleted": 0}
-        self._failures = 0
-        self._wait: _Wait | None = None
-        self._next_wait: _Wait | None = None
-        self.outbox: RedisOutbox = RedisOutbox(self, self._relay)
+        self._counts = {"appends": 0, "events": 0, "bytes": 0, "deleted": 0}
+        self.outbox: RedisOutbox = RedisOutbox(self._calls, self._relay, self.now)
         """The turns."""
         self.peers: RedisPeers = RedisPeers(
-            self.function,
-            self._commands,
+            self._calls,
             RedisConnection(self._address, "mix-relay-messages"),
             check_leases=self._check_leases,
             relay=self._relay,
-            prefix=self._prefix,
             ttl=lease_ttl,
         )
         """The other relays that use the log."""
@@ -161,7 +154,7 @@ class RedisLog:
         """Run all tasks of the log; a cancellation from outside reaches them with `__aexit__`."""
         with trio.CancelScope() as self._scope:
             async with trio.open_nursery() as nursery:
-                await nursery.start(self._commands.run)
+                await nursery.start(self._calls.connection.run)
                 await self.peers.open(nursery)
                 nursery.start_soon(self._delete_old)
                 self._scope.shield = True
@@ -175,7 +168,7 @@ class RedisLog:
     async def acquire(self, session_id: str, *, seen: int = 0) -> RedisLease:
         """Return a new lease of a session; see `Log.acquire`."""
         token = secrets.token_hex(16).encode()
-        reply = await self.write(
+        reply = await self._calls.write(
             "acquire",
             session_id,
             self._relay,
@@ -204,65 +197,28 @@ class RedisLog:
         self, session_id: str, after: int, *, max_bytes: int = 262_144
     ) -> list[LoggedEvent]:
         """Return the next stored events after a position; see `Log.read`."""
-        reply = await self.function("read", session_id, position_text(after), max_bytes)
+        reply = await self._calls.function("read", session_id, position_text(after), max_bytes)
         return decode_events(reply)
 
     async def extent(self, session_id: str) -> Extent | None:
         """Return which events of a session are stored; None if the session is unknown."""
-        return decode_extent(await self.function("extent", session_id))
+        return decode_extent(await self._calls.function("extent", session_id))
 
     async def remember(self, name: str, value: str) -> None:
         """Store a value under a name."""
-        await self._commands.call(b"HSET", self._key("values"), name, value)
+        await self._calls.connection.call(b"HSET", self._calls.key("values"), name, value)
 
     async def recall(self, name: str) -> str | None:
         """Return a stored value, or None."""
-        found = await self._commands.call(b"HGET", self._key("values"), name)
+        found = await self._calls.connection.call(b"HGET", self._calls.key("values"), name)
         return None if found is None else cast("bytes", found).decode()
-
-    async def turn_text(self, turn_id: str) -> bytes | None:
-        """Return a turn as it is stored; None if it is unknown."""
-        found = await self._commands.call(b"HGET", self._key("turn", turn_id), b"text")
-        return cast("bytes | None", found)
-
-    async def pending_sessions(self) -> list[str]:
-        """Return the sessions that have turns which are not over."""
-        found = await self._commands.call(b"ZRANGE", self._key("pending"), 0, -1)
-        return [name.decode() for name in cast("list[bytes]", found)]
 
     def statistics(self) -> LogStatistics:
         """Return the log's counters."""
-        return LogStatistics(failures=self._failures, **self._counts)
+        calls = self._calls
+        return LogStatistics(failures=calls.failures, commits=calls.commits, **self._counts)
 
     # -- inside -------------------------------------------------------------------------------
-
-    async def function(self, name: str, *args: bytes | str | float) -> object:
-        """Call a function of the library, and return its response.
-
-        Raises:
-          LogError: the server cannot be reached, or refuses the call.
-        """
-        self._opened()
-        try:
-            return await self._call(name, args)
-        except LogError as exc:
-            if "Function not found" not in str(exc):
-                self._failures += 1
-                raise
-        await self._load(self._commands)  # the server's functions were deleted
-        return await self._call(name, args)
-
-    async def write(self, name: str, *args: bytes | str | float) -> object:
-        """Call a function that writes; return its response once enough replicas have the write.
-
-        Raises:
-          LogError: as `function`; or the write is stored, but not on enough replicas.
-        """
-        reply = await self.function(name, *args)
-        self._counts["commits"] += 1
-        if self._replicas:
-            await self._wait_replicas()
-        return reply
 
     async def append(
         self, lease: RedisLease, events: Sequence[LoggedEvent], turns: Sequence[TurnRecord]
@@ -273,7 +229,7 @@ class RedisLog:
         for turn in turns:
             ended = "" if turn.ended_at is None else str(turn.ended_at)
             args += (turn.turn_id, ended, encode_turn(turn))
-        reply = await self.write(
+        reply = await self._calls.write(
             "append",
             lease.session_id,
             lease.token,
@@ -298,7 +254,7 @@ class RedisLog:
         """Release a lease; never raises."""
         self._forget(lease)
         try:
-            await self.write("release", lease.session_id, lease.token)
+            await self._calls.write("release", lease.session_id, lease.token)
         except (LogError, UsageError):
             await trio.lowlevel.checkpoint()  # it ends with the lease of this relay
 
@@ -309,7 +265,7 @@ class RedisLog:
         for start in range(0, len(leases), _CHECKED):
             some = leases[start : start + _CHECKED]
             args = [each for lease in some for each in (lease.session_id, lease.token)]
-            found = cast("list[int]", await self.function("held", *args))
+            found = cast("list[int]", await self._calls.function("held", *args))
             for lease, held in zip(some, found, strict=True):
                 if not held:
                     self._forget(lease)
@@ -319,85 +275,15 @@ class RedisLog:
         if self._leases.get(lease.session_id) is lease:
             del self._leases[lease.session_id]
 
-    def _key(self, *names: str) -> bytes:
-        return b":".join([self._prefix, *(name.encode() for name in names)])
-
-    def _opened(self) -> None:
-        if self._tasks.nursery is None:
-            raise UsageError(
-                f"The log {self._address.shown!r} is not open: use it as `async with log`."
-            )
-
-    async def _call(self, name: str, args: Sequence[bytes | str | float]) -> object:
-        return await self._commands.call(b"FCALL", function(name), 1, self._prefix, *args)
-
-    async def _load(self, connection: RedisConnection) -> None:
-        """Load the library, if the server does not have it."""
-        try:
-            await connection.call(b"FUNCTION", b"LOAD", LIBRARY)
-        except LogError as exc:
-            if "already exists" in str(exc):
-                await trio.lowlevel.checkpoint()
-                return
-            if "unknown command" in str(exc).lower():
-                raise LogError(
-                    f"Redis at {self._address.shown} cannot be used: it has no functions. Use Redis"
-                    " 7 or later, or Valkey."
-                ) from exc
-            raise
-
-    async def _wait_replicas(self) -> None:  # noqa: ASYNC910 - a WAIT is a checkpoint
-        """Wait until the replicas have all that was written before; calls share one WAIT."""
-        mine = self._next_wait = self._next_wait or _Wait()
-        while not mine.ended.is_set():
-            if self._wait is not None:  # it may have begun before our write
-                await self._wait.ended.wait()
-                continue
-            self._wait, self._next_wait = mine, None
-            try:
-                with trio.CancelScope(shield=True):  # others wait for it; it takes a bounded time
-                    await mine.run(self._commands, self._replicas, self._address.timeout / 2)
-            finally:
-                self._wait = None
-        if mine.failure is not None:
-            raise LogError(*mine.failure.args) from mine.failure
-        if mine.replicas < self._replicas:
-            self._failures += 1
-            raise LogError(
-                f"Redis at {self._address.shown} cannot be used: {mine.replicas} of"
-                f" {self._replicas} replicas have stored a write in time. Check the replicas."
-            )
-
     async def _delete_old(self) -> None:
         """Delete events that are too old, until cancelled."""
         while True:
             try:
-                while gone := await self.function("expire", int(self._retention.age * 1000)):
+                while gone := await self._calls.function("expire", int(self._retention.age * 1000)):
                     self._counts["deleted"] += cast("int", gone)
             except LogError as exc:
                 _logger.debug("Old events are not deleted: %s", exc)
             await trio.sleep(_AGE_INTERVAL)
-
-
-@attrs.define(eq=False)
-class _Wait:
-    """A WAIT for the replicas."""
-
-    ended: trio.Event = attrs.field(factory=trio.Event)
-    replicas: int = 0
-    """How many have everything that was written before it."""
-    failure: LogError | None = None
-
-    async def run(self, commands: RedisConnection, replicas: int, timeout: float) -> None:
-        """Wait for a number of replicas, for some seconds."""
-        try:
-            found = await commands.call(b"WAIT", replicas, int(timeout * 1000))
-            self.replicas = cast("int", found)
-        except LogError as exc:
-            await trio.lowlevel.checkpoint()
-            self.failure = exc
-        finally:
-            self.ended.set()
 
 
 @attrs.frozen(eq=False)

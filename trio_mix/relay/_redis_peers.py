@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from trio_mix.relay._log import Follower, PeerRequests
+    from trio_mix.relay._redis_calls import RedisCalls
     from trio_mix.relay._redis_connection import RedisConnection
 
 __all__ = ["RedisPeers"]
@@ -77,34 +78,29 @@ class RedisPeers:
     """The other relays that use the log.
 
     Args:
-      function: calls a function of the log.
-      commands: the connection for that.
+      calls: calls the functions of the log.
       connection: for the messages only.
       check_leases: called when the lease of this relay had ended, before it is valid again.
       relay: the name of this relay.
-      prefix: the beginning of all channels.
       ttl: the duration of the lease, in seconds.
     """
 
     def __init__(
         self,
-        function: Callable[..., Awaitable[object]],
-        commands: RedisConnection,
+        calls: RedisCalls,
         connection: RedisConnection,
         *,
         check_leases: Callable[[], Awaitable[None]],
         relay: bytes,
-        prefix: bytes,
         ttl: float,
     ) -> None:
-        self._function = function
-        self._commands = commands
+        self._calls = calls
         self._connection = connection
         self._check_leases = check_leases
         self._relay = relay
-        self._events = prefix + b":events:"
-        self._own = prefix + b":relay:" + relay
-        self._all = prefix + b":relays"
+        self._events = calls.prefix + b":events:"
+        self._own = calls.prefix + b":relay:" + relay
+        self._all = calls.prefix + b":relays"
         self._ttl = ttl
         self._ends = -1.0
         self._others: dict[bytes, float] = {}
@@ -131,7 +127,7 @@ class RedisPeers:
         self._ends = -1.0
         await trio.lowlevel.checkpoint()
         with suppress(LogError):
-            await self._function("beat", self._relay, 0)
+            await self._calls.function("beat", self._relay, 0)
 
     def remaining(self) -> float:
         """Return for how many seconds the lease is valid, by the monotonic clock (rule 1)."""
@@ -140,7 +136,7 @@ class RedisPeers:
     @property
     def connected(self) -> bool:
         """Whether the lease is valid."""
-        return self.remaining() > 0 and self._commands.usable and self._connection.usable
+        return self.remaining() > 0 and self._calls.connection.usable and self._connection.usable
 
     @property
     def others(self) -> list[str]:
@@ -174,7 +170,7 @@ class RedisPeers:
         )
         answered = self._asked[name] = _Answered()
         try:
-            if not await self._function("ask", session_id, _encode(message)):
+            if not await self._calls.function("ask", session_id, _encode(message)):
                 raise OwnerUnreachable(f"No relay owns session {session_id!r} at the moment.")
             with trio.move_on_after(_ANSWER_TIMEOUT) as scope:
                 await answered.event.wait()
@@ -195,7 +191,7 @@ class RedisPeers:
         message = _Message("find", turn=request_id, id=name, sender=self._relay.decode())
         answered = self._asked[name] = _Answered(len(self._others))
         try:
-            await self._function("publish", "", _encode(message))
+            await self._calls.function("publish", "", _encode(message))
             with trio.move_on_after(_FIND_TIMEOUT):
                 await answered.event.wait()
         finally:
@@ -207,7 +203,7 @@ class RedisPeers:
     async def _beat(self) -> None:
         """Renew the lease, and learn which other relays have one."""
         sent = trio.current_time()
-        found = await self._function("beat", self._relay, int(self._ttl * 1000))
+        found = await self._calls.function("beat", self._relay, int(self._ttl * 1000))
         valid, reply = cast("tuple[int, list[Any]]", found)
         if not valid:  # others may have taken sessions over
             await self._check_leases()
@@ -326,4 +322,4 @@ class RedisPeers:
         await trio.lowlevel.checkpoint()
         answer = _Message("answer", id=message.id, body=dict(body))
         with suppress(LogError):  # its sender gives up
-            await self._function("publish", message.sender, _encode(answer))
+            await self._calls.function("publish", message.sender, _encode(answer))
