@@ -66,7 +66,7 @@ async def test_an_idle_connection_that_the_server_has_closed_fails_no_request(
 async def test_a_connection_that_was_idle_for_long_is_not_used_again(
     nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trio_mix._http._pool.MAX_IDLE_TIME", -1.0)
+    monkeypatch.setattr("trio_mix._http._connection.MAX_IDLE_TIME", -1.0)
     http = Http()
     server = await serve(nursery, answering(OK))
     for _ in range(2):

@@ -146,7 +146,7 @@ async def test_a_refusal_in_the_middle_of_an_upload_is_read(server: Canned, core
 
 async def test_an_upload_to_nobody_is_retried_without_having_read_the_stream() -> None:
     pieces = Pieces([b"abc"])
-    quick = RetryConfig(backoff=BackoffStrategy(initial_interval=0.001, max_elapsed_time=0.02))
+    quick = RetryConfig(backoff=BackoffStrategy(initial_interval=0.001, max_elapsed_time=2))
     async with MixCore("http://127.0.0.1:9", retries=quick) as core:
         with pytest.raises(ConnectionFailed) as caught:
             await Files(core).upload(id="s", file=pieces, filename="a")

@@ -11,6 +11,7 @@ from trio_mix._http._response import ERROR_BODY_LIMIT as ERROR_BODY_LIMIT
 from trio_mix._http._response import HttpResponse as HttpResponse
 from trio_mix._http._response import ReceivedResponse as ReceivedResponse
 from trio_mix._http._response import ResponseStream as ResponseStream
+from trio_mix._http._response import received as received
 from trio_mix._http._retry_statuses import RETRY_CODES as RETRY_CODES
 from trio_mix._http._retry_statuses import is_transient as is_transient
 from trio_mix._http._retry_statuses import matches as matches
@@ -42,6 +43,7 @@ __all__ = [
     "is_transient",
     "matches",
     "parse_retry_after",
+    "received",
     "sanitize_url",
     "url_secrets",
 ]

@@ -24,13 +24,11 @@ from typing import TYPE_CHECKING, final
 import attrs
 import trio
 
-from trio_mix._http._connection import KEEP_ALIVE, Connection, complete_headers
+from trio_mix._http._connection import KEEP_ALIVE, Connection, IdleConnections, complete_headers
 from trio_mix._http._cookies import Cookies, cookie_values
 from trio_mix._http._errors import library_errors, translate
 from trio_mix._http._external import ExternalResponse, Tracer
-from trio_mix._http._pool import IdleConnections
-from trio_mix._http._progress import RequestProgress
-from trio_mix._http._protocols import HttpRequest
+from trio_mix._http._protocols import HttpRequest, RequestProgress
 from trio_mix._http._proxies import Proxies, Proxy, ProxyClient
 from trio_mix._http._redirects import MAX_REDIRECTS, REDIRECTS, redirect_target
 from trio_mix._http._response import ERROR_BODY_LIMIT, HttpResponse, ResponseStream
@@ -105,6 +103,7 @@ class Http:
         max_body: float = DEFAULT_MAX_BODY,
         max_error_body: int = ERROR_BODY_LIMIT,
         on_sent: Callable[[], None] | None = None,
+        info: RequestInfo | None = None,
     ) -> HttpResponse:
         """Send a request and read the complete response.
 
@@ -122,6 +121,7 @@ class Http:
           max_body: the largest number of bytes of the response's body to read.
           max_error_body: the same for a response whose status is not 2xx.
           on_sent: called at most once, when the request has been written completely.
+          info: the request as errors show it, if the caller has it.
 
         Raises:
           ConfigurationError: the URL or a header is invalid.
@@ -130,7 +130,7 @@ class Http:
           UsageError: this object, or the caller's client, is closed.
         """
         request, progress = await self._prepare(
-            method, url, headers, content, on_sent, client_defaults=client_defaults
+            method, url, headers, content, on_sent, info, client_defaults=client_defaults
         )
         with trio.move_on_after(float("inf") if timeout is None else timeout):
             stream = await self._follow(request, progress, own=False)
@@ -188,7 +188,7 @@ class Http:
           UsageError: this object, or the caller's client, is closed.
         """
         request, progress = await self._prepare(
-            method, url, headers, content, None, client_defaults=client_defaults
+            method, url, headers, content, client_defaults=client_defaults
         )
         with trio.move_on_after(float("inf") if connect_timeout is None else connect_timeout):
             return await self._follow(request, progress, own=True)
@@ -215,7 +215,8 @@ class Http:
         url: str,
         headers: Mapping[str, str],
         content: RepeatableContent,
-        on_sent: Callable[[], None] | None,
+        on_sent: Callable[[], None] | None = None,
+        info: RequestInfo | None = None,
         *,
         client_defaults: bool,
     ) -> tuple[HttpRequest, RequestProgress]:
@@ -232,7 +233,7 @@ class Http:
             )
         check_headers(headers)
         target = Target.parse(url)
-        info = RequestInfo(method, target.shown)
+        info = info or RequestInfo(method, target.shown)
         progress = RequestProgress(info, on_sent, headers=headers, url=url)
         return HttpRequest(method, target, headers, content, client_defaults), progress
 

@@ -1,4 +1,4 @@
-"""One connection to an HTTP/1.1 server, used for one request at a time.
+"""Connections to HTTP/1.1 servers, each used for one request at a time, and the idle ones.
 
 The rules:
 
@@ -7,6 +7,7 @@ The rules:
    body is therefore read from the socket directly; h11 only writes the request and parses the head.
 3. A body that ends early is an error, never an end.
 4. Closing is shielded and bounded in time.
+5. A client keeps a few idle connections; those in use do not count towards that limit.
 """
 
 from __future__ import annotations
@@ -28,22 +29,33 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Awaitable, Callable, Iterable
 
-    from trio_mix._http._progress import RequestProgress
     from trio_mix._http._protocols import (
         Content,
         HttpRequest,
         NetworkBackend,
         NetworkStream,
+        RequestProgress,
         SocketOption,
     )
     from trio_mix._http._urls import Target
 
-__all__ = ["KEEP_ALIVE", "Connection", "ConnectionResponse", "close_stream", "complete_headers"]
+__all__ = [
+    "KEEP_ALIVE",
+    "Connection",
+    "ConnectionResponse",
+    "IdleConnections",
+    "close_stream",
+    "complete_headers",
+]
 
 READ_SIZE = 64 * 1024
 _KEEP_ALIVE = re.compile(r"\b(timeout|max)\s*=\s*([0-9]{1,9})\b", re.ASCII | re.IGNORECASE)
 MAX_HEAD = 64 * 1024
 CLOSE_TIMEOUT = 2.0
+MAX_IDLE = 8
+MAX_IDLE_TIME = 4.0  # many servers close an idle connection after five seconds
+
+_Origin = tuple[str, str, int]
 
 
 def _keep_alive_options() -> tuple[SocketOption, ...]:
@@ -173,19 +185,26 @@ def _bytes_of(parser: h11.Connection, *events: h11.Event) -> bytes:
 
 def complete_headers(request: HttpRequest) -> dict[str, str]:
     """Return the headers of a request with the usual ones that are missing; the body's not."""
-    fields = {"host": ("Host", request.target.authority.decode("ascii"))}
-    fields.update((name.lower(), (name, value)) for name, value in request.headers.items())
-    authorization = request.target.authorization()
+    return dict(_fields(request).values())
+
+
+def _fields(request: HttpRequest) -> dict[str, tuple[str, str]]:
+    """Return the names and values of `complete_headers` by their names in lower case."""
+    target = request.target
+    fields = {"host": ("Host", target.authority.decode("ascii"))}
+    for name, value in request.headers.items():
+        fields[name.lower()] = (name, value)
+    authorization = target.authorization()
     if authorization is not None:
         fields.setdefault("authorization", ("Authorization", authorization))
     fields.setdefault("accept", ("Accept", "*/*"))
     fields.setdefault("accept-encoding", ("Accept-Encoding", "identity"))
     fields.setdefault("user-agent", ("User-Agent", f"trio-mix/{__version__}"))
-    return dict(fields.values())
+    return fields
 
 
 def _request_headers(request: HttpRequest, content: Content) -> list[tuple[bytes, bytes]]:
-    fields = {name.lower(): (name, value) for name, value in complete_headers(request).items()}
+    fields = _fields(request)
     if isinstance(content, bytes) or content is None:
         fields.pop("transfer-encoding", None)
         fields.pop("content-length", None)
@@ -237,7 +256,8 @@ class ConnectionResponse:
         self.give_back: Callable[[Connection], Awaitable[None]] | None = None
         self._early = parser.trailing_data[0]  # the part of the body that arrived with the head
         tokens = self.headers.get("connection", "").lower().split(",")
-        connection.idle_limit = _idle_limit(self.headers.get("keep-alive", ""))
+        keep_alive = self.headers.get("keep-alive")
+        connection.idle_limit = math.inf if keep_alive is None else _idle_limit(keep_alive)
         self._keep = (
             complete and self.http_version == "HTTP/1.1" and "close" not in map(str.strip, tokens)
         )
@@ -287,3 +307,52 @@ class ConnectionResponse:
     async def aclose(self) -> None:
         """Close the connection; shielded and bounded."""
         await self.connection.aclose()
+
+
+class IdleConnections:
+    """The idle connections of one client; the most recently used is reused first."""
+
+    def __init__(self) -> None:
+        self._idle: list[tuple[float, _Origin, Connection]] = []
+        self._closed = False
+
+    def __len__(self) -> int:
+        return len(self._idle)
+
+    async def take(self, origin: _Origin) -> Connection | None:
+        """Remove and return a live connection, or `None`; close the dead ones."""
+        now = trio.current_time()
+        found: Connection | None = None
+        kept: list[tuple[float, _Origin, Connection]] = []
+        dead: list[Connection] = []
+        for entry in reversed(self._idle):
+            since, to, connection = entry
+            limit = min(MAX_IDLE_TIME, connection.idle_limit)
+            if now - since > limit or connection.is_dead():
+                dead.append(connection)
+            elif found is None and to == origin:
+                found = connection
+            else:
+                kept.append(entry)
+        self._idle = kept[::-1]
+        for connection in dead:
+            await connection.aclose()
+        return found  # noqa: ASYNC910 - a checkpoint here could leak the connection; the request itself has one
+
+    async def put(self, origin: _Origin, connection: Connection) -> None:  # noqa: ASYNC910 - follows the request, which is a checkpoint
+        """Add a connection whose response has been read to the end."""
+        if self._closed:
+            await connection.aclose()
+            return
+        self._idle.append((trio.current_time(), origin, connection))
+        if len(self._idle) > MAX_IDLE:
+            _, _, oldest = self._idle.pop(0)
+            await oldest.aclose()
+
+    async def aclose(self) -> None:
+        """Close all connections, and those that are added later."""
+        self._closed = True
+        idle, self._idle = self._idle, []
+        for _, _, connection in idle:
+            await connection.aclose()
+        await trio.lowlevel.cancel_shielded_checkpoint()

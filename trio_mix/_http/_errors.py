@@ -15,7 +15,7 @@ from trio_mix._redact import Redactor
 from trio_mix.errors import ConfigurationError, ConnectionFailed, RequestTimeout, TrioMixError
 
 if TYPE_CHECKING:
-    from trio_mix._http._progress import RequestProgress
+    from trio_mix._http._protocols import RequestProgress
 
 __all__ = ["DisconnectedError", "WriteError", "is_a", "library_errors", "translate"]
 

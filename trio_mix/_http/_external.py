@@ -39,8 +39,13 @@ if TYPE_CHECKING:
     )
     from typing import Self
 
-    from trio_mix._http._progress import RequestProgress
-    from trio_mix._http._protocols import ClientResponse, Content, HttpClient, HttpRequest
+    from trio_mix._http._protocols import (
+        ClientResponse,
+        Content,
+        HttpClient,
+        HttpRequest,
+        RequestProgress,
+    )
 
 __all__ = ["ExternalResponse", "Tracer"]
 

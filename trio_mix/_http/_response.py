@@ -17,12 +17,11 @@ from trio_mix.errors import RequestTimeout
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from trio_mix._http._progress import RequestProgress
-    from trio_mix._http._protocols import RawResponse
+    from trio_mix._http._protocols import RawResponse, RequestProgress
     from trio_mix._redact import Redactor
     from trio_mix.errors import RequestInfo
 
-__all__ = ["ERROR_BODY_LIMIT", "HttpResponse", "ReceivedResponse", "ResponseStream"]
+__all__ = ["ERROR_BODY_LIMIT", "HttpResponse", "ReceivedResponse", "ResponseStream", "received"]
 
 ERROR_BODY_LIMIT = 64 * 1024
 """The largest part of the body of a failed request that is read, in bytes."""
@@ -50,15 +49,6 @@ class HttpResponse:
     """Why this redirect was not followed, and what to do; empty if it is no redirect."""
     encoding_problem: str = ""
     """Why the body could not be decoded; empty if it could."""
-
-    def received(self, request: RequestInfo, redactor: Redactor) -> ReceivedResponse:
-        """Return the response with what is needed to show it in an error.
-
-        Args:
-          request: the request.
-          redactor: masks the secrets that the caller knows of.
-        """
-        return _received(self, self.body, self.truncated, request, redactor)
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -213,19 +203,6 @@ class ResponseStream:
             body.write(piece)
         return body.getvalue(), False
 
-    def received(
-        self, body: bytes, request: RequestInfo, redactor: Redactor, *, truncated: bool
-    ) -> ReceivedResponse:
-        """Return the response with the part of its body that was read, to show it in an error.
-
-        Args:
-          body: the part of the body.
-          request: the request.
-          redactor: masks the secrets that the caller knows of.
-          truncated: whether the body is longer.
-        """
-        return _received(self, body, truncated, request, redactor)
-
     async def aclose(self) -> None:
         """Close the stream. Idempotent, shielded from cancellation, and bounded in time.
 
@@ -243,14 +220,25 @@ class ResponseStream:
             await self._raw.release()
 
 
-def _received(
+def received(
     response: HttpResponse | ResponseStream,
     body: bytes,
-    truncated: bool,
     request: RequestInfo,
     redactor: Redactor,
+    *,
+    truncated: bool,
 ) -> ReceivedResponse:
-    redactor = redactor.and_also(response.secrets)
+    """Return a response with what is needed to show it in an error.
+
+    Args:
+      response: the response.
+      body: the part of its body that was read.
+      request: the request.
+      redactor: masks the secrets that the caller knows of.
+      truncated: whether the body is longer.
+    """
+    if response.secrets:
+        redactor = redactor.and_also(response.secrets)
     remedy, problem = response.redirect_problem, response.encoding_problem
     return ReceivedResponse(
         response.status_code,

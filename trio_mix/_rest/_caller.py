@@ -21,16 +21,17 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import trio
 
 from trio_mix._http import (
+    DEFAULT_MAX_BODY,
     RETRY_CODES,
     Http,
     ReceivedResponse,
     header_secrets,
+    received,
     sanitize_url,
     url_secrets,
 )
 from trio_mix._redact import Redactor
-from trio_mix._rest._call import Call, json_bytes
-from trio_mix._rest._defaults import Defaults, merge_headers
+from trio_mix._rest._call import Call, Defaults, json_bytes, merge_headers
 from trio_mix._rest._options import debug_wanted
 from trio_mix._rest._responses import (
     CallResult,
@@ -41,7 +42,13 @@ from trio_mix._rest._responses import (
 from trio_mix._rest._retry import RetryPlan, renewed
 from trio_mix._usage import check_trio
 from trio_mix._version import __version__
-from trio_mix.errors import MixDefaultError, NoSuchOperation, RequestTimeout, TransportError
+from trio_mix.errors import (
+    MixDefaultError,
+    NoSuchOperation,
+    RequestInfo,
+    RequestTimeout,
+    TransportError,
+)
 
 if TYPE_CHECKING:
     import random
@@ -49,8 +56,7 @@ if TYPE_CHECKING:
 
     from trio_mix._http import RepeatableContent
     from trio_mix._rest._call import CallContent
-    from trio_mix._rest._jsonrpc_method import RpcMethod
-    from trio_mix._rest._operation import Operation
+    from trio_mix._rest._operation import Operation, RpcMethod
     from trio_mix._rest._options import HeadersSource, RequestOptions, RetryConfig
     from trio_mix._rest._request_hooks import HasStatus, RequestHooks
     from trio_mix.hooks import Hooks
@@ -171,14 +177,18 @@ class Caller:
         timeout = None if operation.long else self.timeout
         if options.timeout is not None:
             timeout = None if math.isinf(options.timeout) else options.timeout
+        url = self.defaults.url_for(path, options)
+        limit = options.max_body_size
         return Call(
             operation=operation,
-            url=self.defaults.url_for(path, options),
+            url=url,
+            request=RequestInfo(operation.method, sanitize_url(url), operation.name),
             body=None if body is None else json_bytes(body, operation.name),
             secrets=secrets,
             options=options,
             withheld=self.defaults.withholds(options),
             timeout=timeout,
+            max_body=DEFAULT_MAX_BODY if limit is None else limit,
             retry=RetryPlan(
                 config=options.retries or self._retries,
                 safe=operation.retry == "safe",
@@ -299,16 +309,19 @@ class Caller:
                     timeout=call.timeout,
                     max_body=call.max_body,
                     on_sent=on_sent,
+                    info=call.request,
                 )
             except TransportError as error:
                 raise renewed(error, call.request) from error.__cause__
-            received = response.received(call.request, redactor)
-            await call.responded(received.status_code, received.headers)
-            if not 200 <= received.status_code < 300:
-                raise call.error_of(received)
-            check_not_catch_all(received)
+            answer = received(
+                response, response.body, call.request, redactor, truncated=response.truncated
+            )
+            await call.responded(answer.status_code, answer.headers)
+            if not 200 <= answer.status_code < 300:
+                raise call.error_of(answer)
+            check_not_catch_all(answer)
             with trio.move_on_at(until):  # a large body takes time to decode
-                return await read(received)
+                return await read(answer)
             raise RequestTimeout(
                 f"it took more than {call.timeout:g} s, decoding the response",
                 request=call.request,

@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from trio_mix._http import ReceivedResponse
-    from trio_mix._rest._jsonrpc_method import RpcMethod
-    from trio_mix._rest._operation import Operation
+    from trio_mix._rest._operation import Operation, RpcMethod
     from trio_mix._rest._responses import CallResult
     from trio_mix.errors import MixError
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from trio_mix._http import ERROR_BODY_LIMIT
+from trio_mix._http import ERROR_BODY_LIMIT, received
 from trio_mix._rest._caller import USER_AGENT
 from trio_mix._rest._responses import misfit, too_large
 from trio_mix._rest._retry import renewed
@@ -48,7 +48,7 @@ class OpenedResponse:
 
     def received(self, beginning: bytes) -> ReceivedResponse:
         """Return the response with the beginning of its body, to show it in an error."""
-        return self.stream.received(beginning, self.request, self.redactor, truncated=True)
+        return received(self.stream, beginning, self.request, self.redactor, truncated=True)
 
 
 async def open_response(caller: Caller, call: Call, extra: Mapping[str, str]) -> OpenedResponse:
@@ -98,13 +98,14 @@ async def _open(
         )
         await report_head(call, stream)
         if 200 <= stream.status_code < 300 and not stream.encoding_problem:
-            return OpenedResponse(stream, call.request, redactor.and_also(stream.secrets))
-        received = await _read_error(stream, call, redactor)
+            redactor = redactor.and_also(stream.secrets) if stream.secrets else redactor
+            return OpenedResponse(stream, call.request, redactor)
+        answer = await _read_error(stream, call, redactor)
     except TransportError as error:
         raise renewed(error, call.request) from error.__cause__
-    if received.encoding_problem and 200 <= received.status_code < 300:
-        raise misfit(received, received.encoding_problem, "$", None)
-    raise call.error_of(received)
+    if answer.encoding_problem and 200 <= answer.status_code < 300:
+        raise misfit(answer, answer.encoding_problem, "$", None)
+    raise call.error_of(answer)
 
 
 async def report_head(call: Call, stream: ResponseStream) -> None:
@@ -126,7 +127,7 @@ async def _read_error(stream: ResponseStream, call: Call, redactor: Redactor) ->
     try:
         with trio.move_on_after(math.inf if call.timeout is None else call.timeout):
             body, truncated = await stream.read_all(ERROR_BODY_LIMIT)
-            return stream.received(body, call.request, redactor, truncated=truncated)
+            return received(stream, body, call.request, redactor, truncated=truncated)
         raise RequestTimeout("the error's body did not come", request=call.request, sent=True)
     finally:
         await stream.aclose()

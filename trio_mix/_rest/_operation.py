@@ -24,9 +24,8 @@ from trio_mix._wire._names import camel
 from trio_mix.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
-    from trio_mix._rest._jsonrpc_method import RpcMethod
     from trio_mix.models import Callback
 
 __all__ = [
@@ -39,8 +38,8 @@ __all__ = [
     "Param",
     "Prepared",
     "Retry",
+    "RpcMethod",
     "body_param",
-    "path_param",
     "query_param",
     "query_string",
     "quote_segment",
@@ -68,7 +67,7 @@ _CALLBACK_TYPES: Final = ("bash_script", "sub_agent", "send_message")
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class Param:
-    """One argument of an operation. `path_param`, `query_param` and `body_param` make them."""
+    """One argument of an operation. `query_param` and `body_param` make most."""
 
     name: str
     """The Python name."""
@@ -113,6 +112,18 @@ class Param:
 
     def _problem(self, value: object) -> str:
         """Return what the value must be, or ``""`` if it is allowed."""
+        if isinstance(value, str) and self.kind == "text":
+            if self.choices and value not in self.choices:
+                return "one of " + ", ".join(repr(each) for each in self.choices)
+            if self.pattern and not re.fullmatch(self.pattern, value):
+                return f"of the form {self.pattern}"
+            if self.where == "path" and not value:
+                return "a string that is not empty"
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                return "a string that UTF-8 can encode"
+            return ""
         if self.kind == "bool":
             return "" if isinstance(value, bool) else "True or False"
         if self.kind == "int":
@@ -127,28 +138,13 @@ class Param:
             return "" if sound else "a list of strings"
         if self.kind == "callbacks":
             return _callbacks_problem(value)
-        if not isinstance(value, str):
-            return "a string"
-        return self._text_problem(value)
+        return "a string"
 
     def _range(self, value: float) -> str:
         if self.minimum is not None and value < self.minimum:
             return f"at least {self.minimum:g}"
         if self.maximum is not None and value > self.maximum:
             return f"at most {self.maximum:g}"
-        return ""
-
-    def _text_problem(self, value: str) -> str:
-        if self.choices and value not in self.choices:
-            return "one of " + ", ".join(repr(each) for each in self.choices)
-        if self.pattern and not re.fullmatch(self.pattern, value):
-            return f"of the form {self.pattern}"
-        if self.where == "path" and not value:
-            return "a string that is not empty"
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            return "a string that UTF-8 can encode"
         return ""
 
 
@@ -165,6 +161,24 @@ def _callbacks_problem(value: object) -> str:
 def _short(value: object) -> str:
     shown = repr(value)
     return shown if len(shown) <= 80 else shown[:80] + "…"
+
+
+@attrs.frozen(eq=False, repr=False)
+class RpcMethod:
+    """The method of JSON-RPC that does the work of an operation."""
+
+    name: str
+    """The method's name."""
+    params: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    """The arguments that it takes, by their Python names, with their names in JSON-RPC."""
+    fixed: Mapping[str, object] = attrs.field(factory=dict[str, object], kw_only=True)
+    """The arguments that it does not take, with the one value of each that it works for."""
+    request: Callable[[dict[str, object]], dict[str, object]] | None = attrs.field(
+        default=None, kw_only=True
+    )
+    """Converts the parameters, where more than their names differ from REST."""
+    result: Callable[[object], object] | None = attrs.field(default=None, kw_only=True)
+    """Converts the result, or each item of a list, to what REST returns; None: it is the same."""
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -208,10 +222,13 @@ class Operation(Generic[T_co]):
     rpc: RpcMethod | None = None
     """What it is in JSON-RPC, on servers without REST; None if these servers do not have it."""
 
-    @property
-    def has_body(self) -> bool:
-        """Whether it takes a JSON body."""
-        return any(each.where == "body" for each in self.params)
+    has_body: bool = attrs.field(
+        init=False,
+        default=attrs.Factory(
+            lambda self: any(each.where == "body" for each in self.params), takes_self=True
+        ),
+    )
+    """Whether it takes a JSON body."""
 
     def prepare(self, values: Mapping[str, object]) -> Prepared:
         """Check the arguments and encode them into the parts of the request.
@@ -244,7 +261,9 @@ class Operation(Generic[T_co]):
                 query.append((param.wire, checked))
             else:
                 body[param.wire] = checked
-        return Prepared(path + query_string(query), body if self.has_body else None, tuple(secrets))
+        if query:
+            path += query_string(query)
+        return Prepared(path, body if self.has_body else None, tuple(secrets))
 
 
 def quote_segment(text: str) -> str:
@@ -264,11 +283,6 @@ def _query_text(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return repr(value) if isinstance(value, float) else str(value)
-
-
-def path_param(name: str, wire: str | None = None, **more: Any) -> Param:
-    """Return an argument of the path."""
-    return Param(name=name, wire=wire or name, where="path", **more)
 
 
 def query_param(name: str, kind: Kind = "text", **more: Any) -> Param:

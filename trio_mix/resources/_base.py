@@ -35,8 +35,7 @@ if TYPE_CHECKING:
     from typing import ParamSpec
 
     from trio_mix._rest._core import MixCore
-    from trio_mix._rest._jsonrpc_method import RpcMethod
-    from trio_mix._rest._operation import Generation, Retry
+    from trio_mix._rest._operation import Generation, Retry, RpcMethod
     from trio_mix._rest._options import RequestOptions
     from trio_mix._rest._request import Request
     from trio_mix._rest._responses import CallResult

@@ -7,8 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, get_args
 
 from trio_mix._public import public
-from trio_mix._rest._jsonrpc_method import RpcMethod
-from trio_mix._rest._operation import LATEST, body_param
+from trio_mix._rest._operation import LATEST, RpcMethod, body_param
 from trio_mix.models import NotificationAnswer, PermissionResult
 from trio_mix.resources._base import Resource, operation
 

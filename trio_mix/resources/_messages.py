@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, get_args
 import attrs
 
 from trio_mix._public import public
-from trio_mix._rest._jsonrpc_method import RpcMethod
-from trio_mix._rest._operation import LATEST, body_param, query_param
+from trio_mix._rest._operation import LATEST, RpcMethod, body_param, query_param
 from trio_mix.models import BackendMessage, CancelResult, SendResult, ThinkingLevel
 from trio_mix.resources._base import Resource, operation
 

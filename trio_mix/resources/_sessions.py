@@ -7,12 +7,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, cast, get_args
 
 from trio_mix._public import public
-from trio_mix._rest._jsonrpc_method import RpcMethod
 from trio_mix._rest._operation import (
     LATEST,
     SINCE_069,
     UNTIL_069,
     Operation,
+    RpcMethod,
     body_param,
     query_param,
 )

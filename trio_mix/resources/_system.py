@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trio_mix._public import public
-from trio_mix._rest._jsonrpc_method import RpcMethod
-from trio_mix._rest._operation import LATEST
+from trio_mix._rest._operation import LATEST, RpcMethod
 from trio_mix.models import Command, HealthStatus, LLMTools, McpServer, SystemInfo, ToolsStatus
 from trio_mix.resources._base import Resource, operation
 

@@ -19,6 +19,7 @@ from trio_mix._http import (
     ReceivedResponse,
     check_headers,
     header_secrets,
+    received,
     url_secrets,
 )
 from trio_mix._redact import Redactor
@@ -215,11 +216,11 @@ async def _check(request: StreamRequest, response: ResponseStream, redactor: Red
     if problem is None:
         return  # noqa: ASYNC910 - follows the request, which is a checkpoint
     # The body of a wrong response may never end: only its beginning is waited for.
-    received = await _receive(response, _EXCERPT * 4, _EXCERPT_TIME, info, redactor)
-    text = "" if received.encoding_problem else received.text.strip()
+    answer = await _receive(response, _EXCERPT * 4, _EXCERPT_TIME, info, redactor)
+    text = "" if answer.encoding_problem else answer.text.strip()
     shown = f", and the body begins with {text[:_EXCERPT]!r}" if _is_text(text) else ""
     raise ProtocolError(
-        f"{info} did not return an event stream: {received.redactor.text(problem)}{shown}."
+        f"{info} did not return an event stream: {answer.redactor.text(problem)}{shown}."
         " Check the URL.",
         url=url,
         session_id=request.session_id,
@@ -251,7 +252,7 @@ async def _receive(
                 truncated = bool(piece)
         except TransportError:
             pass
-    return response.received(body[:limit], info, redactor, truncated=truncated)  # noqa: ASYNC910 - a read precedes
+    return received(response, body[:limit], info, redactor, truncated=truncated)  # noqa: ASYNC910 - a read precedes
 
 
 def _is_text(body: str) -> bool:
