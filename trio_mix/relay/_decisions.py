@@ -57,7 +57,7 @@ class Decisions:
         Also of one that is answered already.
         """
         for session in self._sessions.values():
-            if session.asked(request_id):
+            if session.role.asked(request_id):
                 return session.session_id
         return None
 
@@ -95,7 +95,7 @@ class Decisions:
     def _decided_before(self, permission_id: str) -> _Decision | None:
         """Return the decision of an earlier relay about a request of a running turn, if any."""
         for session in self._sessions.values():
-            owner = session.owner
+            owner = session.role.owner
             if owner is not None and permission_id in owner.events.answered:
                 granted, subject = owner.events.answered[permission_id]
                 decision = _Decision(granted, subject, answer=_decided(permission_id, granted))
@@ -127,8 +127,8 @@ class Decisions:
 
     def _report(self, permission_id: str, decision: _Decision, session_id: str | None) -> None:
         session = None if session_id is None else self._sessions.get(session_id)
-        if session is not None and session.owner is not None:
-            session.owner.settled_permission(
+        if session is not None and session.role.owner is not None:
+            session.role.owner.settled_permission(
                 permission_id, granted=decision.grant, subject=decision.subject
             )
 

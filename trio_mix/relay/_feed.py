@@ -57,7 +57,7 @@ class SessionFeed:
     @property
     def turn_running(self) -> str | None:
         """The id of the turn that is running, or None."""
-        return self._session.turn_running
+        return self._session.role.turn_running
 
     # -- reading ------------------------------------------------------------------------------
 
@@ -79,11 +79,12 @@ class SessionFeed:
                 position = parse_position(last_event_id, (await self._extent()).newest)
             if position is None:
                 return Start(ring.newest, Gap(None))
-            await self._session.reach(position)
+            await self._session.role.reach(position)
         elif from_ == "earliest":
             position = (await self._extent()).oldest
         elif from_ == "turn":
-            position = self._session.turn_start
+            begin = self._session.role.turn_start
+            position = ring.newest if begin is None else begin
         else:
             position = ring.newest
         if position >= ring.oldest:
@@ -165,7 +166,7 @@ class SessionFeed:
         """
         return [
             ("permission", request.data)
-            for request in self._session.requests.values()
+            for request in self._session.role.requests.values()
             if request.position <= position
         ]
 
@@ -191,7 +192,7 @@ class SessionFeed:
 
         A checkpoint. If it is cancelled once the message is stored, the message is still sent.
         """
-        return await self._session.send(request, body=body, key=key, subject=subject)
+        return await self._session.role.send(request, body=body, key=key, subject=subject)
 
     async def wait_turn(self, turn_id: str) -> TurnRecord:
         """Wait for the end of a turn, and return it.
@@ -200,7 +201,7 @@ class SessionFeed:
           TurnUnknown: there is no such turn.
           Draining: the relay is shutting down; the turn is resumed by the next one.
         """
-        return await self._session.wait_turn(turn_id)
+        return await self._session.role.wait_turn(turn_id)
 
     async def cancel_running(self) -> Answer:
         """Cancel the turn that is running, and return the server's answer.
@@ -209,7 +210,7 @@ class SessionFeed:
           UpstreamUnavailable: the server cannot be reached.
           OwnerUnreachable: another relay owns the session, and does not answer.
         """
-        return await self._session.cancel_running()
+        return await self._session.role.cancel_running()
 
     async def cancel_waiting(self) -> int:
         """Cancel the messages that are queued, and return their number.
@@ -217,4 +218,4 @@ class SessionFeed:
         Raises:
           OwnerUnreachable: another relay owns the session, and does not answer.
         """
-        return await self._session.cancel_waiting()
+        return await self._session.role.cancel_waiting()

@@ -131,7 +131,7 @@ class Hub:
         """
         self._draining = True
         for session in self._sessions.values():
-            session.drain()
+            session.role.drain()
         with trio.move_on_after(timeout):  # noqa: ASYNC912 - nothing may be running
             async with trio.open_nursery() as nursery:
                 for session in list(self._sessions.values()):
@@ -143,8 +143,8 @@ class Hub:
 
     async def _drain_session(self, session: RelaySession) -> None:
         """Wait for the running turn of a session that this relay owns, and close the session."""
-        owner = session.owner
-        while owner is not None and session.owner is owner and owner.queue.current is not None:
+        owner = session.role.owner
+        while owner is not None and session.role.owner is owner and owner.queue.current is not None:
             await owner.queue.current.over.wait()
             await trio.lowlevel.checkpoint()
         if self._log.peers is not None:
@@ -173,7 +173,7 @@ class Hub:
     @property
     def ready(self) -> bool:
         """Whether messages are accepted and stored."""
-        owners = [session.owner for session in self._sessions.values()]
+        owners = [session.role.owner for session in self._sessions.values()]
         failing = any(owner is not None and owner.appender.failing for owner in owners)
         peers = self._log.peers
         usable = self._log_open and (peers is None or peers.connected)
@@ -306,7 +306,9 @@ class Hub:
           LogError: the log cannot be read.
         """
         for session in self._sessions.values():
-            active = None if session.owner is None else session.owner.queue.turns.get(turn_id)
+            active = (
+                None if session.role.owner is None else session.role.owner.queue.turns.get(turn_id)
+            )
             if active is not None:
                 await trio.lowlevel.checkpoint()
                 return active.record
@@ -327,7 +329,7 @@ class Hub:
         if record.state.over:
             return record
         async with self.session(record.session_id):
-            cancelled = await self._sessions[record.session_id].cancel_turn(turn_id)
+            cancelled = await self._sessions[record.session_id].role.cancel_turn(turn_id)
             if cancelled is not None:
                 return cancelled
         return await self._log.outbox.turn(turn_id) or record
@@ -367,7 +369,7 @@ class Hub:
         if peers is not None:
             session_id = await self.session_of_request(permission_id)
             session = None if session_id is None else self._sessions.get(session_id)
-            if session_id is not None and (session is None or session.owner is None):
+            if session_id is not None and (session is None or session.role.owner is None):
                 fields = {"id": permission_id, "grant": grant, "subject": subject}
                 return answer_of(await ask_owner(peers, session_id, "decide", **fields))
         return await self._decisions.decide(

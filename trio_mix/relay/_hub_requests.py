@@ -54,10 +54,10 @@ class HubRequests:
     async def answer(self, session_id: str, request: Mapping[str, object]) -> Mapping[str, object]:
         """Carry out a request that concerns a session of this relay."""
         session = self._sessions.get(session_id)
-        if session is None or session.owner is None:
+        if session is None or session.role.owner is None:
             await trio.lowlevel.checkpoint()
             raise OwnerUnreachable(f"The relay does not own session {session_id!r} any more.")
-        owner, fields = session.owner, cast("Mapping[str, Any]", request)
+        owner, fields = session.role.owner, cast("Mapping[str, Any]", request)
         match fields.get("what"):
             case "cancel":
                 if await owner.cancel_turn(str(fields.get("turn"))) is None:
@@ -95,7 +95,7 @@ class HubRequests:
 
     async def _adopt(self, session: RelaySession) -> None:
         try:
-            await session.turns_accepted()
+            await session.role.turns_accepted()
         except TrioMixError as exc:  # its next owner reads all turns
             await trio.lowlevel.checkpoint()
             _logger.debug("Session %r: %s", session.session_id, exc)

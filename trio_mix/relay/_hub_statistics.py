@@ -56,7 +56,7 @@ def statistics_of(
       takeovers: how often sessions that are closed were taken over.
       lost_events: how many events of sessions that are closed were lost.
     """
-    owners = [session.owner for session in sessions if session.owner is not None]
+    owners = [session.role.owner for session in sessions if session.role.owner is not None]
     logged = log.statistics()
     return HubStatistics(
         sessions=len(sessions),

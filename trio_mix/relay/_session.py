@@ -17,28 +17,26 @@ import trio
 
 from trio_mix._terminal_text import get_logger
 from trio_mix.relay._cursor import Ring
-from trio_mix.relay._errors import Draining, LogError, OwnerUnreachable, SessionOwned
+from trio_mix.relay._errors import LogError, SessionOwned
 from trio_mix.relay._follower import SessionFollower, read_into
 from trio_mix.relay._ids import before_first, epoch_of, sequence_of
 from trio_mix.relay._outbox import Draft
 from trio_mix.relay._owner import LEASE_LOST, SessionOwner
 from trio_mix.relay._records import Audience, SessionActivity
+from trio_mix.relay._session_role import SessionRole
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from trio_mix._mix import Mix
     from trio_mix.relay._log import Lease, Log
-    from trio_mix.relay._records import Answer, LoggedEvent, SendRequest, Sent, TurnRecord
+    from trio_mix.relay._records import LoggedEvent
     from trio_mix.relay._settings import HubSettings
-    from trio_mix.relay._turn_progress import OpenRequest
 
 __all__ = ["RelaySession"]
 
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 2.0
-_ROLE_TIMEOUT: Final = 5.0
-_REACH_TIMEOUT: Final = 2.0
 
 _logger = get_logger("trio_mix.relay")
 
@@ -58,6 +56,7 @@ class RelaySession:
       wall_clock: returns the time in seconds since 1970.
 
     Attributes:
+      role: whether the relay owns or follows the session.
       closed: why the session is closed; None while it is open.
       consumers: the number of its consumers.
       idle_since: when it was used last, on Trio's clock.
@@ -92,15 +91,15 @@ class RelaySession:
         self._log = log
         self._settings = settings
         self._generation = generation
-        self._draining = draining
         self._announce = announce
         self._on_loss = on_loss
         self._now = wall_clock
         self._stop = trio.Event()
+        self.role: SessionRole = SessionRole(
+            session_id, self._stop, draining=draining, shared=log.peers is not None
+        )
         self._reason = "closed"
         self._ring: Ring | None = None
-        self._role: SessionOwner | SessionFollower | None = None
-        self._changed = trio.Event()
 
     # -- life ---------------------------------------------------------------------------------
 
@@ -139,7 +138,7 @@ class RelaySession:
                     pause = min(2 * pause, _LONGEST_PAUSE)
         finally:
             self.closed = self._reason
-            self._set_role(None)
+            self.role.set(None)
             for listener in list(self.listeners.values()):
                 listener()
             self.ended.set()
@@ -180,20 +179,19 @@ class RelaySession:
                 on_used=self.touch,
                 wall_clock=self._now,
             )
-            owner.queue.draining = self._draining
             self.takeovers += lease.takeover
             if lost is not None:
                 owner.appender.add([lost])
 
             def usable() -> None:
-                self._set_role(owner)
+                self.role.set(owner)
                 ready()
 
             reason = await owner.run(usable, self._stop)
             if reason is not None and (reason != LEASE_LOST or self._log.peers is None):
                 self.stop(reason)  # rule 2
         finally:
-            self._set_role(None)
+            self.role.set(None)
             await lease.release()
 
     async def _follow(self, owner: str, ready: Callable[[], None]) -> Lease | None:
@@ -213,13 +211,12 @@ class RelaySession:
             self.listeners,
             wall_clock=self._now,
         )
-        follower.draining = self._draining
         await follower.begin()
         lease: Lease | None = None
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(follower.run)
-                self._set_role(follower)
+                self.role.set(follower)
                 ready()
                 nursery.start_soon(self._stopped, follower)
                 while lease is None and not self._stop.is_set():
@@ -227,7 +224,7 @@ class RelaySession:
                     lease = await self._try_acquire(follower)
                 nursery.cancel_scope.cancel(reason="the session is not followed any more")
         finally:
-            self._set_role(None)
+            self.role.set(None)
         return lease
 
     async def _stopped(self, follower: SessionFollower) -> None:
@@ -287,24 +284,6 @@ class RelaySession:
             self._reason = reason
             self._stop.set()
 
-    def drain(self) -> None:
-        """Accept and send no more messages."""
-        self._draining = True
-        match self._role:
-            case SessionOwner() as owner:
-                owner.queue.draining = True
-            case SessionFollower() as follower:
-                follower.draining = True
-            case None:
-                pass
-
-    def _set_role(self, role: SessionOwner | SessionFollower | None) -> None:
-        self._role = role
-        changed, self._changed = self._changed, trio.Event()
-        changed.set()
-        if isinstance(role, SessionOwner):
-            role.queue.draining = self._draining
-
     # -- what it is ---------------------------------------------------------------------------
 
     @property
@@ -314,11 +293,6 @@ class RelaySession:
         return self._ring
 
     @property
-    def owner(self) -> SessionOwner | None:
-        """The owner, if the session is owned by this relay."""
-        return self._role if isinstance(self._role, SessionOwner) else None
-
-    @property
     def stopping(self) -> bool:
         """Whether the session is being closed."""
         return self._stop.is_set()
@@ -326,116 +300,17 @@ class RelaySession:
     @property
     def busy(self) -> bool:
         """Whether the session must stay open."""
-        return bool(self.consumers) or (self._role is not None and self._role.busy)
-
-    @property
-    def turn_running(self) -> str | None:
-        """The id of the turn that is running, or None."""
-        return None if self._role is None else self._role.turn_running
-
-    @property
-    def turn_start(self) -> int:
-        """The position before the running, or else the last turn; the newest one if none began."""
-        return self.ring.newest if self._role is None else self._role.turn_start
-
-    @property
-    def requests(self) -> Mapping[str, OpenRequest]:
-        """The permission requests that are open."""
-        return {} if self._role is None else self._role.requests
-
-    def asked(self, request_id: str) -> bool:
-        """Return whether a permission request or notification is one of the session."""
-        return self._role is not None and self._role.asked(request_id)
+        return bool(self.consumers) or self.role.busy
 
     def activity(self) -> SessionActivity:
         """Return what the session is doing."""
         return SessionActivity(
             session_id=self.session_id,
-            turn=self.turn_running,
-            queued=0 if self._role is None else self._role.queued,
-            requests=len(self.requests),
+            turn=self.role.turn_running,
+            queued=self.role.queued,
+            requests=len(self.role.requests),
         )
 
     def touch(self) -> None:
         """Note that the session was used."""
         self.idle_since = trio.current_time()
-
-    async def reach(self, position: int) -> None:
-        """Wait for the events up to a position that another relay has passed on, for some time."""
-        if isinstance(self._role, SessionFollower):
-            await self._role.reach(position, _REACH_TIMEOUT)
-        else:
-            await trio.lowlevel.checkpoint()
-
-    # -- what can be done ---------------------------------------------------------------------
-
-    async def _role_now(self) -> SessionOwner | SessionFollower:
-        """Return the role; wait for it while it changes.
-
-        Raises:
-          Draining: the session is closed.
-          OwnerUnreachable: no relay owns the session for too long.
-        """
-        with trio.move_on_after(_ROLE_TIMEOUT):  # noqa: ASYNC912 - there may be a role
-            while self._role is None and not self._stop.is_set():
-                await self._changed.wait()
-        if self._role is not None:
-            return self._role  # noqa: ASYNC910 - the callers wait
-        if self._stop.is_set():
-            raise Draining("The relay is shutting down. Send the message again.")
-        raise OwnerUnreachable(f"No relay owns session {self.session_id!r} now. Try again.")
-
-    async def _changed_role(self, role: SessionOwner | SessionFollower) -> bool:
-        """Return whether the role has ended: a request can be repeated with the next one."""
-        if self._draining or self._stop.is_set():
-            await trio.lowlevel.checkpoint()
-            return False
-        await trio.lowlevel.checkpoint()
-        with trio.move_on_after(_ROLE_TIMEOUT):  # noqa: ASYNC912 - it may have changed
-            while self._role is role:
-                await self._changed.wait()
-        return self._role is not role
-
-    async def send(self, request: SendRequest, *, body: str, key: str | None, subject: str) -> Sent:
-        """Accept a message; see `SessionFeed.send`."""
-        while True:
-            role = await self._role_now()
-            queue = role.queue if isinstance(role, SessionOwner) else role
-            try:
-                return await queue.send(request, body=body, key=key, subject=subject)
-            except Draining:
-                if not await self._changed_role(role):
-                    raise
-
-    async def wait_turn(self, turn_id: str) -> TurnRecord:
-        """Wait for the end of a turn, and return it; see `SessionFeed.wait_turn`."""
-        while True:
-            role = await self._role_now()
-            queue = role.queue if isinstance(role, SessionOwner) else role
-            try:
-                record = await queue.wait_turn(turn_id)
-            except Draining:
-                if not await self._changed_role(role):
-                    raise
-                continue
-            if record is not None and (record.state.over or self._log.peers is None):
-                return record
-            await self._changed_role(role)  # another relay runs the turn
-
-    async def cancel_turn(self, turn_id: str) -> TurnRecord | None:
-        """Cancel a turn that is not over."""
-        return await (await self._role_now()).cancel_turn(turn_id)
-
-    async def cancel_running(self) -> Answer:
-        """Cancel the turn that is running; see `SessionFeed.cancel_running`."""
-        return await (await self._role_now()).cancel_running()
-
-    async def cancel_waiting(self) -> int:
-        """Cancel the messages that are queued; see `SessionFeed.cancel_waiting`."""
-        return await (await self._role_now()).cancel_waiting()
-
-    async def turns_accepted(self) -> None:
-        """Queue what other relays have accepted for the session, if this relay owns it."""
-        role = await self._role_now()
-        if isinstance(role, SessionOwner):
-            role.turns_accepted()
