@@ -7,7 +7,8 @@ Rules:
 2. A number that Python cannot represent is refused: ``1e400``, or an integer of more than 4,300
    digits. So is a lone surrogate, which no terminal, file or socket accepts.
 3. Of several equal keys of an object, the last one is used.
-4. Values that are nested deeper than the parser can follow are refused.
+4. A value that is nested deeper than `MAX_DEPTH` levels is refused. The parsers of newer Pythons
+   accept tens of thousands of levels, which Python then cannot compare, print or encode.
 5. The exception for a refused text contains no part of the text, which may hold a secret.
 6. Strictness must not hide an end or an error: what reports one is parsed by `parse_leniently`.
 """
@@ -16,17 +17,29 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Final, cast
+from typing import Final
 
 import msgspec
 
-__all__ = ["NotJSON", "parse", "parse_leniently", "without_surrogates"]
+__all__ = [
+    "MAX_DEPTH",
+    "NotJSON",
+    "is_deeper_than",
+    "parse",
+    "parse_leniently",
+    "without_surrogates",
+]
+
+MAX_DEPTH: Final = 100
+"""How many arrays and objects can be inside one another."""
 
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
 _BOM: Final = b"\xef\xbb\xbf"
 
 _LONGEST_NUMBER: Final = 19
+
+_TOO_DEEP: Final = f"nested deeper than {MAX_DEPTH} levels"
 
 _decode: Final = msgspec.json.Decoder().decode
 
@@ -42,9 +55,12 @@ def parse(text: str | bytes) -> object:
       NotJSON: the text breaks a rule of this module.
     """
     try:
-        return cast("object", _decode(text))
+        value: object = _decode(text)
+        if not _is_too_deep(text, value):
+            return value
+        problem = _TOO_DEEP
     except RecursionError:
-        problem = "nested too deep"
+        problem = _TOO_DEEP
     except UnicodeEncodeError:
         problem = "a lone surrogate"
     except UnicodeDecodeError:
@@ -73,18 +89,41 @@ def parse_leniently(text: str | bytes) -> object:
     A whole number of 19 digits or more, which no server means, is ``None``.
 
     Raises:
-      NotJSON: the text is not JSON, or is nested too deep.
+      NotJSON: the text is not JSON, or is nested deeper than `MAX_DEPTH` levels.
     """
     try:
         if isinstance(text, bytes):
             text = text.removeprefix(_BOM).decode()  # the codec utf-8-sig would have to be imported
-        return cast("object", json.loads(text, parse_int=_integer))
+        value: object = json.loads(text, parse_int=_integer)
+        if not _is_too_deep(text, value):
+            return value
+        problem = _TOO_DEEP
     except RecursionError:
-        problem = "nested too deep"
+        problem = _TOO_DEEP
     except ValueError:
         problem = "malformed"
     # Not raised in a handler: the parser's exception holds the whole text.
     raise NotJSON(problem)
+
+
+def is_deeper_than(levels: int, value: object) -> bool:
+    """Return whether a JSON value has more than so many levels of arrays and objects."""
+    level = [value]
+    for _ in range(levels):
+        inside: list[object] = []
+        for each in level:
+            if isinstance(each, dict):
+                inside += each.values()
+            elif isinstance(each, list):
+                inside += each
+        if not inside:
+            return False
+        level = inside
+    return any(isinstance(each, dict | list) for each in level)
+
+
+def _is_too_deep(text: str | bytes, value: object) -> bool:
+    return len(text) > 2 * MAX_DEPTH and is_deeper_than(MAX_DEPTH, value)
 
 
 def _integer(digits: str) -> int | None:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from tests.support.command_line import RunCommand, StartCommand
 
+JSON = {"Content-Type": "application/json"}
+
 
 async def _session(mix: Mix, *texts: str, title: str = "Talk") -> str:
     session_id = (await mix.sessions.create(title=title)).id
@@ -132,11 +134,23 @@ async def test_api_paginates(run_command: RunCommand) -> None:
         assert "the same rows" in looping.err
 
 
+async def test_api_prints_a_body_that_is_nested_too_deep_as_it_is(run_command: RunCommand) -> None:
+    body = "[" * 5000 + "]" * 5000
+    async with MixServer(pace=0) as server:
+        server.answer_next("/api/x", 200, body=body.encode(), headers=JSON)
+        done = await run_command("api", "GET", "/api/x", "--server", server.url)
+        assert (done.code, done.out, done.err) == (0, body + "\n", "")
+        server.answer_next("/api/x", 200, body=body.encode(), headers=JSON)
+        done = await run_command("api", "GET", "/api/x", "--paginate", "--server", server.url)
+        assert (done.code, done.out, done.err.count("\n")) == (1, "", 1), done.err
+
+
 async def test_api_refuses_mistakes_and_secrets_in_arguments(run_command: RunCommand) -> None:
     async with MixServer(pace=0) as server:
         for args, problem in (
             (["POST", "/x", "--field", "title"], "NAME=VALUE"),
             (["POST", "/x", "--data", "{"], "not valid JSON"),
+            (["POST", "/x", "--data", "[" * 5000 + "]" * 5000], "nested deeper"),
             (["POST", "/x", "--data", "{}", "--field", "a=b"], "use one of them"),
             (["POST", "/x", "--paginate"], "GET only"),
             (["GET", "/health", "--paginate"], "does not return a list"),

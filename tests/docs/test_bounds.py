@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.support.cases import case
-from trio_mix import BackoffStrategy, Mix
+from trio_mix import BackoffStrategy, Mix, _json
 from trio_mix._http import DEFAULT_MAX_BODY, ERROR_BODY_LIMIT, _body, _connection, _cookies
 from trio_mix._http import _pool as pool
 from trio_mix._http import _redirects as redirects
@@ -61,6 +61,10 @@ BOUNDS: dict[str, tuple[list[object], str]] = {
     "invalid records of a list": (
         [_models._MOST_BAD, _large_json._MOST_UNREADABLE],
         "wire/test_json.py::test_of_millions_of_bad_items_only_some_are_looked_at",
+    ),
+    "levels of JSON": (
+        [_json.MAX_DEPTH],
+        "wire/test_json.py::test_values_are_nested_up_to_the_same_depth_on_every_python",
     ),
     "the head of a response": (
         [_connection.MAX_HEAD],

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.support.cases import case
 from tests.support.rest_samples import EXPORT, MESSAGE, SESSION
 from trio_mix import ToolCall, models
-from trio_mix._json import NotJSON, parse, parse_leniently
+from trio_mix._json import MAX_DEPTH, NotJSON, parse, parse_leniently
 from trio_mix._wire import _large_json
 from trio_mix._wire._events import decode_event
 from trio_mix._wire._large_json import Unreadable, parse_steps
@@ -79,6 +79,20 @@ def test_the_last_of_equal_keys_counts_and_pairs_of_surrogates_are_one_character
     for each in (parse, parse_leniently):
         assert each('{"a": 1, "a": 2}') == {"a": 2}
         assert each('"\\ud83d\\ude00"') == "😀"
+
+
+def test_values_are_nested_up_to_the_same_depth_on_every_python() -> None:
+    def nested(levels: int) -> str:
+        return '[{"a": ' * (levels // 2) + "[1]" * (levels % 2) + "}]" * (levels // 2)
+
+    for each in (parse, parse_leniently):
+        assert each("[" * MAX_DEPTH + "]" * MAX_DEPTH)
+        assert each(nested(MAX_DEPTH - 1))
+        assert each(json.dumps([*("[" * MAX_DEPTH), '"' + "{" * MAX_DEPTH])), "brackets in texts"
+        for levels in (MAX_DEPTH + 1, 900, 5000, 500_000):
+            for text in (nested(levels // 2 * 2 + 1), "[" * levels + "]" * levels):
+                with case(levels), pytest.raises(NotJSON, match="nested deeper than 100 levels"):
+                    each(text)
 
 
 def test_every_way_in_refuses_the_same_values() -> None:

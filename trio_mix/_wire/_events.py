@@ -13,7 +13,8 @@ Rules:
 5. What can end a turn is decided leniently: see `trio_mix._wire._lenient_endings`.
 6. One decoder per class, made when its first event arrives: an import pays for none.
 7. The parameters of a permission request must be such that they can be shown: one that is nested
-   deeper than 100 levels makes the event unknown, and the server denies the request after a while.
+   deeper than `MAX_DEPTH` levels makes the event unknown, and the server denies the request after
+   a while.
 
 msgspec parses the JSON and checks the types into a private `msgspec.Struct` that has the wire's
 names; a function generated for the class copies its fields into the event.
@@ -27,6 +28,7 @@ import attrs
 import msgspec
 
 from trio_mix import events as ev
+from trio_mix._json import MAX_DEPTH, is_deeper_than
 from trio_mix._wire._lenient_endings import ENDINGS, decode_ending
 from trio_mix._wire._names import camel
 
@@ -76,8 +78,6 @@ _PAYLOAD_ID: Final[Mapping[type, str]] = {
 _OTHER_ID: Final = "other_id"
 """The Struct's field for ``toolCallId``, where the call's id should be in ``id``."""
 
-_DEEPEST: Final = 100
-
 _INT64: Final = 2**63
 
 _decoders: Final[dict[str, _Decoder]] = {}
@@ -107,22 +107,15 @@ def decode_event(frame: ServerSentEvent) -> Event:
     return ev.UnknownEvent(id=frame.id or None, name=name, data=frame.data)
 
 
-def _refuse_too_deep(data: str, value: object) -> None:
-    """Raise `ValueError` if parameters are nested too deep to be shown (rule 7)."""
-    if data.count("[") + data.count("{") <= _DEEPEST:
-        return  # too few brackets for that many levels
-    level, depth = [value], 0
-    while level:
-        depth += 1
-        if depth > _DEEPEST:
-            raise ValueError(depth)
-        inside: list[object] = []
-        for each in level:
-            if isinstance(each, dict):
-                inside += each.values()
-            elif isinstance(each, list):
-                inside += each
-        level = inside
+def _shown(params: object) -> object:
+    """Return the parameters of a permission request.
+
+    Raises:
+      ValueError: they are nested too deep to be shown (rule 7).
+    """
+    if is_deeper_than(MAX_DEPTH, params):
+        raise ValueError(MAX_DEPTH)
+    return params
 
 
 def _make_decoder(name: str) -> _Decoder | None:
@@ -163,7 +156,7 @@ def _decoder_for(cls: type[Event]) -> _Decoder:
     lines = ["def decode(data, frame_id):", " wire = parse(data)", " event = new(cls)"]
     lines.append(" set_id(event, frame_id)")
     tools: dict[str, Any] = {"cls": cls, "new": object.__new__, "whole": _whole, "either": _either}
-    tools["refuse_too_deep"] = _refuse_too_deep
+    tools["shown"] = _shown
     tools["set_id"] = _setter(cls, "id")
     for field in attrs.fields(cls):
         name, hint = field.name, hints[field.name]
@@ -182,9 +175,9 @@ def _decoder_for(cls: type[Event]) -> _Decoder:
             value = f"either({value}, wire.{_OTHER_ID})"
         wire.append((name, hint, default))
         tools[f"set_{name}"] = _setter(cls, name)
-        lines.append(f" set_{name}(event, {value})")
         if cls is ev.PermissionEvent and name == "params":
-            lines.append(f" refuse_too_deep(data, {value})")
+            value = f"shown({value})"
+        lines.append(f" set_{name}(event, {value})")
     lines.append(" return event")
     struct = msgspec.defstruct(
         f"_{cls.__name__}Payload", wire, rename=names, kw_only=True, gc=False

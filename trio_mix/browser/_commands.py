@@ -25,6 +25,8 @@ from typing import TYPE_CHECKING, Final, NoReturn, final
 
 import attrs
 
+from trio_mix._json import is_deeper_than
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -60,20 +62,6 @@ def from_json(text: str | bytes) -> dict[str, object] | None:
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
-
-
-def _is_nested_too_deep(message: dict[str, object]) -> bool:
-    level: list[dict[str, object] | list[object]] = [message]
-    for _ in range(_DEEPEST):
-        level = [
-            item
-            for each in level
-            for item in (each.values() if isinstance(each, dict) else each)
-            if isinstance(item, dict | list)
-        ]
-        if not level:
-            return False
-    return True
 
 
 def _refuse(constant: str) -> NoReturn:
@@ -168,7 +156,7 @@ class CommandTable:
           The command to pass to the browser, if any, and the answers to send now.
         """
         message = from_json(text)
-        if message is None or message.get("id") is None or _is_nested_too_deep(message):
+        if message is None or message.get("id") is None or is_deeper_than(_DEEPEST, message):
             self._counters.garbage += 1
             return None, []
         method, params, target = (message.get(name) for name in ("method", "params", "sessionId"))

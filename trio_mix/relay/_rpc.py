@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final, cast
 
-import msgspec
 import trio
 
+from trio_mix._json import NotJSON, parse
 from trio_mix.relay._errors import RelayError
 from trio_mix.relay._guard import check_json
 from trio_mix.relay._problem import Problem
@@ -132,8 +132,8 @@ async def _respond(
 def _decode(body: bytes) -> dict[str, object]:
     """Return a JSON object; an empty one for any other text."""
     try:
-        value = msgspec.json.decode(body)
-    except (ValueError, RecursionError):
+        value = parse(body)
+    except NotJSON:
         return {}
     return cast("dict[str, object]", value) if isinstance(value, dict) else {}
 

@@ -10,8 +10,8 @@ import json
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast, get_args
 
 import attrs
-import msgspec
 
+from trio_mix._json import NotJSON, parse
 from trio_mix.models import ThinkingLevel
 from trio_mix.relay._problem import Problem
 from trio_mix.relay._records import SendRequest, TurnState
@@ -75,8 +75,8 @@ def parse_send(body: bytes, path: SendPath, generation: str) -> Send | None:
 
 def _decode(body: bytes) -> object:
     try:
-        return msgspec.json.decode(body)
-    except (ValueError, RecursionError):
+        return parse(body)
+    except NotJSON:
         return None
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import trio
 
+from trio_mix._json import NotJSON, parse
 from trio_mix._terminal_text import escape_json
 from trio_mix.cli._client import json_of, open_client
 from trio_mix.cli._errors import OK, CommandUsageError
@@ -95,10 +96,9 @@ async def _body(request: ApiRequest) -> object:
     elif _SECRET_MEMBER.search(text):
         raise CommandUsageError(f"--data: {_IN_AN_ARGUMENT}")
     try:
-        value: object = json.loads(text)
-    except ValueError as error:
+        return parse(text)
+    except NotJSON as error:
         raise CommandUsageError(f"--data: not valid JSON: {error}") from None
-    return value
 
 
 def _read_stdin() -> str:
@@ -122,8 +122,8 @@ def _pair(option: str, text: str) -> tuple[str, str]:
 def _value(text: str) -> object:
     """Return the value of a JSON text, and any other text as it is."""
     try:
-        return json.loads(text)
-    except ValueError:
+        return parse(text)
+    except NotJSON:
         return text
 
 
@@ -180,6 +180,6 @@ async def _print_body(body: bytes, kind: str) -> None:
 
 def _formatted(body: bytes) -> str:
     try:
-        return escape_json(json.dumps(json.loads(body), ensure_ascii=False, indent=2))
-    except ValueError:
+        return escape_json(json.dumps(parse(body), ensure_ascii=False, indent=2))
+    except NotJSON:
         return clean(body.decode("utf-8", "replace"))

@@ -6,14 +6,14 @@ examined by ``doctor`` at the server's own address.
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 import attrs
 import trio
 
 from trio_mix import errors
 from trio_mix._http import sanitize_url
+from trio_mix._json import parse
 from trio_mix.cli._errors import FAILED, NO_SERVER, REFUSED, error_line, exit_code
 from trio_mix.cli.doctor._probe import Probe
 from trio_mix.cli.doctor._report import Report
@@ -163,7 +163,7 @@ async def _check_ready(probe: Probe, report: Report) -> bool:
         )
         return True
     try:
-        fields = json.loads(body)
+        fields = cast("dict[str, object]", parse(body))
         state, generation = str(fields["status"]), str(fields["generation"])
         upstream = str(fields["upstream"])
     except (ValueError, KeyError, TypeError):
@@ -217,6 +217,6 @@ async def _check_resume(probe: Probe, report: Report, session: str) -> None:
 
 def _has_gap(event: ServerSentEvent) -> bool:
     try:
-        return "gap" in json.loads(event.data)
+        return "gap" in cast("dict[str, object]", parse(event.data))
     except (ValueError, TypeError):
         return False
