@@ -87,7 +87,8 @@ class Facts:
       may_resend: whether the message may be sent (again) where it is not stored.
       reading: the last reading of the stored messages.
       over_before: whether the reading before it said that the turn is over.
-      session_quiet: whether the session does nothing, by the readings so far.
+      signs: when the turn, and the session, last showed life.
+      now: the time of the last look.
     """
 
     def __init__(self, turn: Turn, limits: Limits, now: float) -> None:
@@ -108,8 +109,7 @@ class Facts:
         self.may_resend: bool = True
         self.reading: Reading = Reading()
         self.over_before: bool = False
-        self.session_quiet: bool = False
-        self.signs: SignsOfLife = SignsOfLife(turn, now)
+        self.signs: SignsOfLife = SignsOfLife.begin(now)
         self.began: float = now
         self.now: float = now
 
@@ -166,16 +166,25 @@ class Facts:
 
     def connection_lost(self, now: float) -> None:
         """Note that the stream's connection was lost."""
-        self.signs.connection_lost(now)
+        self.signs = self.signs.after_loss(now)
         self.others_at_work = False
         if self.turn.phase not in (Phase.REGISTERED, Phase.OVER):
             self.cut = self.was_cut = True
 
     def connection_restored(self, now: float) -> None:
         """Note that the stream is connected again."""
-        self.signs.connection_restored(now)
+        self.signs = self.signs.after_restoration(now)
         if self.turn.phase is Phase.REGISTERED and not self.continued:
             self.reading_due = self.session_unknown = True
+
+    def count_from(self, now: float) -> None:
+        """Count signs of life from now on."""
+        self.signs = SignsOfLife.begin(
+            now,
+            connected=self.signs.connected,
+            events=self.turn.events,
+            heard=self.turn.heard,
+        )
 
     # -- facts that follow --------------------------------------------------------------
 

@@ -37,9 +37,9 @@ def silence_text(facts: Facts, action: Action) -> str:
     """Return for how long there was no sign of the turn, and what the stored messages showed."""
     limit = f"(settle_timeout={facts.limits.settle_timeout:g})"
     if facts.concern is Concern.RUNNING and action is Action.UNKNOWN:
-        text = f"for {facts.signs.unheard:.0f} s there was no event of it {limit}"
+        text = f"for {facts.signs.unheard(facts.now):.0f} s there was no event of it {limit}"
     else:
-        text = f"for {facts.signs.silence:.3g} s there was no sign of it {limit}"
+        text = f"for {facts.signs.silence(facts.now):.3g} s there was no sign of it {limit}"
     if action is Action.UNKNOWN:
         return f"{text}, and the server's stored messages could not tell"
     return f"{text}, and its stored messages did not grow"

@@ -108,6 +108,7 @@ from trio_mix.sse._reconnect import ReconnectSchedule
 
 if TYPE_CHECKING:
     from trio_mix._turns._limits import Limits
+    from trio_mix._turns._signs_of_life import SignsOfLife
     from trio_mix._turns._turn import Turn
     from trio_mix.events import Event
     from trio_mix.sse._reconnect import ReconnectPolicy
@@ -131,7 +132,7 @@ class Recovery(Facts):
     cut: bool
     reading: Reading
     over_before: bool
-    session_quiet: bool
+    signs: SignsOfLife
     reading_due: bool
     others_at_work: bool
     busy_error: Event | None
@@ -199,16 +200,21 @@ class Recovery(Facts):
             if not (session and self.reading.at_work and reading.outcome is None):
                 self.reading = reading  # one that failed does not end the wait for another turn
             if session:
-                self.signs.note_session(now, reading, active=self.others_at_work)
+                active = self.others_at_work
+                self.signs = self.signs.after_reading_before(now, reading, active=active)
                 return
-            self._note_events(now)
-            self.signs.note_reading(now, reading)
+            self._look(now)
+            if self.concern is Concern.BUSY:
+                self.signs = self.signs.after_reading_while_busy(now, reading)
+            else:
+                queued = self.turn.resumed
+                self.signs = self.signs.after_reading(now, reading, queued=queued)
 
     # -- the decision -------------------------------------------------------------------
 
     def next(self, now: float) -> Decision:
         """Return what to do now. The caller does it, or waits for the next fact."""
-        self.now = now
+        self._look(now)
         if self.post.failure is not None:
             return Refuse(self.post.failure)
         phase = self.turn.phase
@@ -223,8 +229,6 @@ class Recovery(Facts):
         schedule = self._schedule
         if schedule is None or schedule.concern is not concern:
             schedule = self._begin(concern, now)
-        if concern is Concern.RUNNING or concern is Concern.CUT:
-            self._note_events(now)
         decision = (self._judge(now) if self._fresh else None) or schedule.next(now)
         if decision is None:
             return self.next(now)  # the concern has changed
@@ -232,15 +236,21 @@ class Recovery(Facts):
             return Wait(min(decision.until, self._cancel_at))
         return decision
 
-    def _note_events(self, now: float) -> None:
-        self.now = now
+    def _look(self, now: float) -> None:
+        """Look at the time and the turn's events."""
         # As of the previous look: an event that is new now came after that one.
-        live = self.continued is False or self.signs.up_since_restored > self.limits.live
-        self.signs.note_events(now, live=live)
+        up = self.signs.up_since_restored(self.now)
+        self.now = now
+        self.signs = self.signs.after_events(
+            now,
+            events=self.turn.events,
+            heard=self.turn.heard,
+            live=self.continued is False or up > self.limits.live,
+        )
 
     def _begin(self, concern: Concern, now: float) -> Schedule:
         """Start to deal with a concern."""
-        self._fresh = self.over_before = self.session_quiet = False
+        self._fresh = self.over_before = False
         if concern is Concern.POST:
             self._schedule = self._posts
         elif concern is Concern.BUSY:
@@ -256,9 +266,6 @@ class Recovery(Facts):
         concern, found = self.concern, self._found_id()
         if found and (concern is Concern.RUNNING or self.turn.resumed):
             return Bind(found, lost=self.ids and not self.turn.resumed)
-        if concern is Concern.BUSY:
-            patience = self.limits.settle_timeout
-            self.session_quiet = self.signs.session_is_quiet(now, self.reading, patience)
         for rule in RULES:
             if rule.fits(self):
                 self._fresh = False

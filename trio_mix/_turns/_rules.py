@@ -85,7 +85,7 @@ def session_silent(facts: Facts) -> bool:
 
 def session_quiet(facts: Facts) -> bool:
     """The session was idle in two readings, or did not grow for ``settle_timeout``."""
-    return facts.session_quiet
+    return facts.signs.session_is_quiet(facts.now, facts.limits.settle_timeout)
 
 
 def own_end(facts: Facts) -> bool:
@@ -183,7 +183,7 @@ def not_behind(facts: Facts) -> bool:
 def resumed_and_quiet(facts: Facts) -> bool:
     """It was resumed, and the session has been idle for long enough for it to be stored."""
     limits = facts.limits
-    quiet = facts.signs.silence >= min(limits.arrival, limits.settle_timeout / 2)
+    quiet = facts.signs.silence(facts.now) >= min(limits.arrival, limits.settle_timeout / 2)
     return facts.turn.resumed and quiet and not facts.reading.at_work
 
 
@@ -220,14 +220,14 @@ def post_over(facts: Facts) -> bool:
 
 def silent(facts: Facts) -> bool:
     """It has shown no sign of life for too long (rules 4 and 6)."""
-    return facts.signs.silence >= facts.patience
+    return facts.signs.silence(facts.now) >= facts.patience
 
 
 def silent_for_long(facts: Facts) -> bool:
     """It has shown no sign of life for five or ten ``settle_timeout`` (rule 10)."""
     limits = facts.limits
     patience = limits.queued if facts.reading.at_work else limits.unreadable
-    return facts.signs.silence >= patience * limits.settle_timeout
+    return facts.signs.silence(facts.now) >= patience * limits.settle_timeout
 
 
 def unheard(facts: Facts) -> bool:
@@ -239,7 +239,7 @@ def unheard(facts: Facts) -> bool:
         return False
     patience = 1 if turn.doubt is not None else limits.unheard
     patience = limits.queued if facts.reading.at_work else patience
-    return facts.signs.unheard >= patience * limits.settle_timeout
+    return facts.signs.unheard(facts.now) >= patience * limits.settle_timeout
 
 
 def _rule(

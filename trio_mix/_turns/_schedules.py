@@ -57,7 +57,7 @@ class SessionSchedule(Schedule):
 
     def __init__(self, facts: Facts, now: float) -> None:
         super().__init__(facts, now)
-        facts.signs.begin(now)
+        facts.count_from(now)
         self._pause = facts.limits.busy_pause
 
     def next(self, now: float) -> Decision:
@@ -73,7 +73,7 @@ class SessionSchedule(Schedule):
 
     def note_others(self, now: float, *, over: bool) -> None:
         """Note an event of the other turn; ``over``: its end."""
-        self._facts.signs.note_others(now)
+        self._facts.signs = self._facts.signs.after_others(now)
         self.at = now + (self._facts.limits.first_reading if over else max(self._pause, 1.0))
 
 
@@ -117,7 +117,7 @@ class BusySchedule(Schedule):
 
     def __init__(self, facts: Facts, now: float, attempts: ReconnectSchedule) -> None:
         super().__init__(facts, now)
-        facts.signs.begin(now)
+        facts.count_from(now)
         self._attempts = attempts
         self.read_again(now)
 
@@ -151,7 +151,7 @@ class _RunningSchedule(Schedule):
 
     def __init__(self, facts: Facts, now: float) -> None:
         super().__init__(facts, now)
-        facts.signs.begin(now)
+        facts.count_from(now)
         limits = facts.limits
         self._silence_due = limits.settle_timeout  # the silence after which a reading is due
         self._pause = min(limits.arrival, limits.settle_timeout)
@@ -161,7 +161,7 @@ class _RunningSchedule(Schedule):
         facts = self._facts
         if now < self.at:
             return Wait(self.at)
-        limit, unheard = facts.limits.settle_timeout, facts.signs.unheard
+        limit, unheard = facts.limits.settle_timeout, facts.signs.unheard(now)
         if facts.turn.doubt is not None:
             self._silence_due = min(self._silence_due, unheard)
         if unheard >= self._silence_due:
@@ -194,7 +194,8 @@ class _CutSchedule(Schedule):
         if not signs.connected:
             return Wait()
         if self.at == math.inf:
-            signs.begin(now)
+            facts.count_from(now)
+            signs = facts.signs
             self.at = now + self._pause
         if now < self.at:
             return Wait(self.at)
@@ -202,9 +203,11 @@ class _CutSchedule(Schedule):
         self._pause = min(self._pause * 2, slowest)
         self.at = now + self._pause
         if facts.continued:
-            postponed = signs.silence < limits.settle_timeout / 2
+            postponed = signs.silence(now) < limits.settle_timeout / 2
         else:
-            replay_possible = signs.up_since_restored < limits.replay and signs.up < limits.live
+            replay_possible = (
+                signs.up_since_restored(now) < limits.replay and signs.up(now) < limits.live
+            )
             postponed = facts.continued is None and replay_possible
         # Its events arrive again and can be attributed to it: read once per settle_timeout.
         known = signs.attached and (facts.turn.bound or not facts.ids)

@@ -1,7 +1,8 @@
-"""When a turn last showed life.
+"""When a turn, and its session, last showed life.
 
-Silence counts only the time with a connection, for events cannot come without one. What is read
-from the stored messages does not depend on it: absence, and the age of a reading, count all time.
+Silence counts only the time with a connection, for events cannot come without one: the times of the
+events move on by each time without one. What is read from the stored messages does not depend on
+it: absence, and the age of a reading, count all time.
 """
 
 from __future__ import annotations
@@ -9,146 +10,199 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import attrs
+
 from trio_mix._turns._stored_turn import TurnOutcome
 
 if TYPE_CHECKING:
     from trio_mix._turns._decisions import Reading
-    from trio_mix._turns._turn import Turn
 
 __all__ = ["SignsOfLife"]
 
 
+@attrs.frozen(kw_only=True)
 class SignsOfLife:
-    """Compares what is known of a turn from one look to the next.
+    """When a turn, and its session, last showed life; each change returns another value.
 
-    Args:
-      turn: the turn.
-      now: the time; the stream is connected.
-
-    Attributes:
-      connected: whether there is a connection now.
-      attached: whether an event of the turn has come on this connection that was no replay.
+    Times are in seconds, those of one steady clock.
     """
 
-    def __init__(self, turn: Turn, now: float) -> None:
-        self.connected: bool = True
-        self._turn = turn
-        self.begin(now)
+    began: float
+    """Everything counts from then on; later by the time without a connection, as the next three."""
+    restored: float
+    """When the connection was last restored, or ``began``."""
+    last_sign: float
+    """When an event was last the turn's own, or more was stored of it."""
+    last_heard: float
+    """When an event last was, or may have been, the turn's own."""
+    lost_at: float | None = None
+    """When the connection was lost; None: there is one."""
+    events: int = 0
+    """How many events of the turn there were at the last look."""
+    heard: int = 0
+    """How many events may have been its own by then."""
+    attached: bool = False
+    """Whether an event of the turn has come on this connection that was no replay."""
+    growth: int = 0
+    """How much was stored of the turn at the last reading."""
+    absent_since: float | None = None
+    """Since when the turn has been absent from the stored messages; None: it was not."""
+    read_at: float = -math.inf
+    """When the stored messages were last read."""
+    weight: int = -1
+    """The weight of the last reading (`Reading.weight`); -1: there was none."""
+    idle_readings: int = 0
+    """In how many readings in a row the session was idle, while the server was busy."""
+    others_at: float
+    """When another turn of the session last showed life."""
 
-    def begin(self, now: float) -> None:
-        """Count everything from now on."""
-        # The time with a connection, and when that was.
-        self._clock, self._clock_at = 0.0, now
-        self._restored = self._last_sign = self._last_heard = 0.0
-        self._events, self._heard = self._turn.events, self._turn.heard
-        self._growth = 0
-        self._absent_since: float | None = None
-        self._read_at = -math.inf
-        self.attached: bool = False
-        self._weight = self._session_weight = -1
-        self._others_at = now
-        self._idle_before = False
-
-    def connection_lost(self, now: float) -> None:
-        """Stop the clock."""
-        self._advance(now)
-        self.connected = False
-
-    def connection_restored(self, now: float) -> None:
-        """Start the clock again."""
-        self._advance(now)
-        self.connected = True
-        self.attached = False
-        self._restored = self._clock
-
-    def note_events(self, now: float, *, live: bool) -> None:
-        """Look at the turn's events.
+    @classmethod
+    def begin(
+        cls, now: float, *, connected: bool = True, events: int = 0, heard: int = 0
+    ) -> SignsOfLife:
+        """Return the signs of a turn of which only what comes from now on counts.
 
         Args:
           now: the time.
+          connected: whether there is a connection.
+          events: how many events have been the turn's own so far.
+          heard: how many events have been, or may have been, its own so far.
+        """
+        return cls(
+            began=now,
+            restored=now,
+            last_sign=now,
+            last_heard=now,
+            lost_at=None if connected else now,
+            events=events,
+            heard=heard,
+            others_at=now,
+        )
+
+    # -- changes ------------------------------------------------------------------------
+
+    def after_loss(self, now: float) -> SignsOfLife:
+        """Return the signs once the connection is lost."""
+        return attrs.evolve(self, lost_at=now) if self.connected else self
+
+    def after_restoration(self, now: float) -> SignsOfLife:
+        """Return the signs once there is a connection again."""
+        away = 0.0 if self.lost_at is None else now - self.lost_at
+        return attrs.evolve(
+            self,
+            began=self.began + away,
+            restored=now,
+            last_sign=self.last_sign + away,
+            last_heard=self.last_heard + away,
+            lost_at=None,
+            attached=False,
+        )
+
+    def after_events(self, now: float, *, events: int, heard: int, live: bool) -> SignsOfLife:
+        """Return the signs after a look at the turn's events.
+
+        Args:
+          now: the time.
+          events: how many events have been the turn's own so far.
+          heard: how many events have been, or may have been, its own so far.
           live: whether an event that has come cannot be a replay.
         """
-        self._advance(now)
-        turn = self._turn
-        if turn.heard != self._heard:
-            self._heard, self._last_heard = turn.heard, self._clock
-        if turn.events != self._events:
-            self._events, self._last_sign = turn.events, self._clock
-            self.attached = live
+        signs, counted = self, self._counted(now)
+        if heard != self.heard:
+            signs = attrs.evolve(signs, heard=heard, last_heard=counted)
+        if events != self.events:
+            signs = attrs.evolve(signs, events=events, last_sign=counted, attached=live)
+        return signs
 
-    def note_reading(self, now: float, reading: Reading) -> None:
-        """Look at a reading of the stored messages."""
+    def after_reading(self, now: float, reading: Reading, *, queued: bool) -> SignsOfLife:
+        """Return the signs after a reading of the stored messages.
+
+        Args:
+          now: the time.
+          reading: the reading.
+          queued: whether the message may be queued behind another turn, whose growth counts too.
+        """
         verdict = reading.verdict
         if verdict is None:
-            return
-        self._read_at = now
-        if verdict.growth > self._growth:
-            self._growth, self._last_sign = verdict.growth, self._clock
-        if self._turn.resumed and reading.weight != self._session_weight:
-            # Another turn, behind which the message may be queued, goes on or has ended.
-            self._session_weight, self._last_sign = reading.weight, self._clock
-        if verdict.outcome is not TurnOutcome.ABSENT or reading.at_work:
-            self._absent_since = None  # a busy session may have the message in its queue
-        elif self._absent_since is None:
-            self._absent_since = now
+            return self
+        grown = verdict.growth > self.growth or (queued and reading.weight != self.weight)
+        absent = verdict.outcome is TurnOutcome.ABSENT and not reading.at_work
+        absent_since = now if self.absent_since is None else self.absent_since
+        return attrs.evolve(
+            self,
+            read_at=now,
+            growth=max(verdict.growth, self.growth),
+            weight=reading.weight,
+            last_sign=self._counted(now) if grown else self.last_sign,
+            # A busy session may have the message in its queue.
+            absent_since=absent_since if absent else None,
+        )
 
-    def note_others(self, now: float) -> None:
-        """Note an event of another turn of the session."""
-        self._others_at = now
+    def after_others(self, now: float) -> SignsOfLife:
+        """Return the signs after an event of another turn of the session."""
+        return attrs.evolve(self, others_at=now)
 
-    def note_session(self, now: float, reading: Reading, *, active: bool) -> None:
-        """Look at a reading of the stored messages before the message is sent.
+    def after_reading_before(self, now: float, reading: Reading, *, active: bool) -> SignsOfLife:
+        """Return the signs after a reading before the message is sent.
 
         Args:
           now: the time.
           reading: the reading; at the first one, the age of the newest row counts.
           active: whether an event has shown that another turn is at work.
         """
-        if reading.verdict is not None and reading.weight != self._weight:
-            first, self._weight = self._weight == -1 and not active, reading.weight
-            self._others_at = now - (reading.age or 0.0) if first else now
+        if reading.verdict is None or reading.weight == self.weight:
+            return self
+        age = (reading.age or 0.0) if self.weight == -1 and not active else 0.0
+        return attrs.evolve(self, weight=reading.weight, others_at=now - age)
 
-    def session_silence(self, now: float) -> float:
-        """Return the seconds since another turn's last event, or the last growth of the rows."""
-        return now - self._others_at
+    def after_reading_while_busy(self, now: float, reading: Reading) -> SignsOfLife:
+        """Return the signs after a reading while the server was busy with another turn."""
+        return attrs.evolve(
+            self,
+            weight=reading.weight,
+            others_at=self.others_at if reading.weight == self.weight else now,
+            idle_readings=0 if reading.at_work else self.idle_readings + 1,
+        )
 
-    def session_is_quiet(self, now: float, reading: Reading, patience: float) -> bool:
-        """Return whether the session was idle in two readings, or did not grow for a while."""
-        if reading.weight != self._weight:
-            self._weight, self._others_at = reading.weight, now
-        idle = not reading.at_work
-        twice, self._idle_before = idle and self._idle_before, idle
-        return twice or now - self._others_at >= patience
-
-    @property
-    def silence(self) -> float:
-        """Seconds since the last event, or growth of the turn's rows."""
-        return self._clock - self._last_sign
+    # -- what they show -----------------------------------------------------------------
 
     @property
-    def unheard(self) -> float:
-        """Seconds since the last event that was, or may have been, the turn's."""
-        return self._clock - self._last_heard
+    def connected(self) -> bool:
+        """Whether there is a connection."""
+        return self.lost_at is None
 
-    @property
-    def up(self) -> float:
-        """Seconds with a connection since `begin`."""
-        return self._clock
+    def silence(self, now: float) -> float:
+        """Return the seconds since the last event, or growth of the turn's rows."""
+        return self._counted(now) - self.last_sign
 
-    @property
-    def up_since_restored(self) -> float:
-        """Seconds since the connection was restored, or since `begin`."""
-        return self._clock - self._restored
+    def unheard(self, now: float) -> float:
+        """Return the seconds since the last event that was, or may have been, the turn's."""
+        return self._counted(now) - self.last_heard
+
+    def up(self, now: float) -> float:
+        """Return the seconds with a connection since `begin`."""
+        return self._counted(now) - self.began
+
+    def up_since_restored(self, now: float) -> float:
+        """Return the seconds since the connection was restored, or since `begin`."""
+        return self._counted(now) - self.restored
 
     def since_reading(self, now: float) -> float:
         """Return the seconds since the stored messages were read."""
-        return now - self._read_at
+        return now - self.read_at
 
     def absent(self, now: float) -> float:
         """Return the seconds for which the turn has been absent from the stored messages."""
-        return 0.0 if self._absent_since is None else now - self._absent_since
+        return 0.0 if self.absent_since is None else now - self.absent_since
 
-    def _advance(self, now: float) -> None:
-        if self.connected:
-            self._clock += now - self._clock_at
-        self._clock_at = now
+    def session_silence(self, now: float) -> float:
+        """Return the seconds since another turn's last event, or the last growth of the rows."""
+        return now - self.others_at
+
+    def session_is_quiet(self, now: float, patience: float) -> bool:
+        """Return whether the session was idle in two readings, or did not grow for a while."""
+        return self.idle_readings > 1 or self.session_silence(now) >= patience
+
+    def _counted(self, now: float) -> float:
+        """Return the time up to which silence counts."""
+        return now if self.lost_at is None else self.lost_at
