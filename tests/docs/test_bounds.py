@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from tests.support.cases import case
 from trio_mix import BackoffStrategy, Mix, _json
 from trio_mix._http import DEFAULT_MAX_BODY, ERROR_BODY_LIMIT, _body, _connection, _cookies
-from trio_mix._http import _pool as pool
 from trio_mix._http import _redirects as redirects
 from trio_mix._session import _buffers as buffers
 from trio_mix._session import _stream as session_stream
@@ -83,7 +82,7 @@ BOUNDS: dict[str, tuple[list[object], str]] = {
         "http/test_http_cookies.py::test_the_cookies_of_an_origin_and_the_origins_are_bounded",
     ),
     "idle connections of a client": (
-        [pool.MAX_IDLE],
+        [_connection.MAX_IDLE],
         "http/test_http_connections.py::test_only_a_few_idle_connections_are_kept",
     ),
     "time for one try of an operation": (

@@ -332,7 +332,6 @@ async def test_a_wait_that_goes_on_is_not_reported_again(autojump_clock: MockClo
     source = Supervisor(
         StreamRequest(Http(), "http://mix.example/stream"),
         reconnect=ReconnectPolicy(initial_interval=10, exponent=1, max_elapsed_time=None),
-        read_timeout=lambda: None,
         connect=_refused,
         on_wait=lambda _delay, attempt, reason: waits.append((attempt, reason)),
     )

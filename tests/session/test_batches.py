@@ -53,8 +53,9 @@ class Source:
 class Unlimited(EventDispatcher):
     """A dispatcher whose consumers take batches of any size."""
 
-    def batch_limit(self) -> int:
-        return sys.maxsize
+    def _set_buffers(self) -> None:
+        super()._set_buffers()
+        self.batch_limit = sys.maxsize
 
 
 class World(StreamController):

@@ -10,10 +10,10 @@ from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 from tests.support.event_makers import done, says, thinks, tool
 from trio_mix import events as ev
-from trio_mix._session._budget import Budget
 from trio_mix._session._buffers import (
     HARD_LIMIT_FACTOR,
     MERGED_CHARACTERS,
+    Budget,
     EventBuffer,
     MessageBuffer,
     SubscriberBuffer,

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from tests.support.raw_session import RawSession, client_of, connected, frame
 from trio_mix import Mix, errors
 from trio_mix import events as ev
-from trio_mix._session._budget import Budget
-from trio_mix._session._buffers import EventBuffer, MessageBuffer, SubscriberBuffer
+from trio_mix._session._buffers import Budget, EventBuffer, MessageBuffer, SubscriberBuffer
 from trio_mix.testing import (
     CancelRequested,
     MessageFinished,

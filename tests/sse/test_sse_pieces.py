@@ -8,7 +8,7 @@ import trio
 
 from tests.support.raw_server import LAST_CHUNK, SSE_HEAD, Peer, chunk, memory_server
 from tests.support.supervised import supervisor
-from trio_mix.sse import ReconnectPolicy, _pieces
+from trio_mix.sse import ReconnectPolicy, _decoder
 from trio_mix.sse._supervisor import Events
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ async def test_the_same_events_are_decoded_whatever_the_size_of_a_piece(
 ) -> None:
     for size in [1, 2, 3, 7, 20, 64, 600]:
         whole = await came(await open_with(nursery, BODY))
-        monkeypatch.setattr(_pieces, "PIECE_SIZE", size)
+        monkeypatch.setattr(_decoder, "PIECE_SIZE", size)
         source = await open_with(nursery, BODY)
         assert await came(source) == whole
         assert source.bytes_received == len(BODY) or source.has_more
@@ -72,7 +72,7 @@ async def test_the_same_events_are_decoded_whatever_the_size_of_a_piece(
 async def test_a_cancellation_between_two_pieces_loses_no_event(
     nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_pieces, "PIECE_SIZE", 1)
+    monkeypatch.setattr(_decoder, "PIECE_SIZE", 1)
     source = await open_with(nursery, b"".join(b"data: %d\n\n" % n for n in range(5)))
     got: list[str] = []
     cancelled = 0
@@ -92,7 +92,7 @@ async def test_a_cancellation_between_two_pieces_loses_no_event(
 async def test_bytes_of_a_lost_connection_are_not_mixed_into_the_next(
     nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_pieces, "PIECE_SIZE", 1)
+    monkeypatch.setattr(_decoder, "PIECE_SIZE", 1)
     source = await open_with(nursery, b"data: a\n\ndata: b\n\n", b"data: c\n\n" + LAST_CHUNK)
     item = await source.next()
     assert isinstance(item, Events)

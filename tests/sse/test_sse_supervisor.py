@@ -228,7 +228,7 @@ async def test_silence_is_a_loss_and_a_comment_is_a_sign_of_life(
         await peer.closed()
 
     _, http = memory_server(nursery, handler)
-    source = supervisor(http, read_timeout=lambda: 15.0)
+    source = supervisor(http, read_timeout=15.0)
     await source.next()
     start = trio.current_time()
     lost = await source.next()
@@ -249,7 +249,7 @@ async def test_only_the_socket_is_timed_and_not_the_owner(
         await peer.closed()
 
     _, http = memory_server(nursery, handler)
-    source = supervisor(http, read_timeout=lambda: 15.0)
+    source = supervisor(http, read_timeout=15.0)
     await source.next()
     got: list[str] = []
     while len(got) < 2:

@@ -34,7 +34,6 @@ def supervisor(http: Http, url: str = URL, **options: Any) -> Supervisor:
             request[name] = options.pop(name)
     settings: dict[str, Any] = {
         "reconnect": ReconnectPolicy(initial_interval=1.0, exponent=2.0, max_elapsed_time=100.0),
-        "read_timeout": lambda: None,
         "auto_mark": True,
         "rng": Highest(),
         "wall_clock": lambda: 784111740.0,  # Sun, 06 Nov 1994 08:49:00 GMT

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from trio_mix import events as ev
 from trio_mix._turns._router import TurnRouter
 from trio_mix._turns._turn import Input, Phase, Turn
-from trio_mix._turns._turn_ids import turn_id_of
-from trio_mix._turns._wire_traits import WireTraits
+from trio_mix._turns._wire_traits import WireTraits, turn_id_of
 
 
 def content(text: str) -> ev.ContentEvent:

@@ -17,7 +17,7 @@ from tests.support.event_makers import (
     says,
     send,
 )
-from trio_mix._turns._event_size import size_of
+from trio_mix._turns._held_events import size_of
 from trio_mix._turns._turn import Input
 
 APIS = ["async", "auto"]

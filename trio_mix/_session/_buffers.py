@@ -11,8 +11,11 @@ Rule 3  A subscriber's buffer drops its oldest events, visibly: a gap event with
         their place.
 Rule 4  One consumer at a time: a second one gets `trio.BusyResourceError`.
 Rule 5  After `close` the consumer still gets what is buffered, then the end or the failure.
-Rule 6  Where the buffers of a client hold too many bytes together, the largest one is reduced: a
-        subscriber's drops its older half as in rule 3, a message's overflows.
+Rule 6  Where the buffers of a client hold too many bytes together, the largest one is reduced,
+        whichever has just grown, and first those whose consumers were found to take no events: a
+        subscriber's drops its older half as in rule 3, a message's overflows. A buffer counts the
+        data of its events from when they are put until they were received, and the consumer asks
+        for the next batch.
 Rule 7  Each event taken is a cancellation point. The first of a batch, and every 64th after it, is
         a schedule point as well.
 """
@@ -22,22 +25,21 @@ from __future__ import annotations
 import math
 import sys
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, Self, TypeVar
 
 import attrs
 import trio
 
 from trio_mix import events as ev
-from trio_mix._turns._event_size import size_of
+from trio_mix._turns._held_events import size_of
 from trio_mix._usage import check_trio
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from trio_mix._session._budget import Budget
     from trio_mix.events import Event
 
-__all__ = ["EventBuffer", "MessageBuffer", "SubscriberBuffer"]
+__all__ = ["Budget", "EventBuffer", "MessageBuffer", "SubscriberBuffer"]
 
 _Item = TypeVar("_Item")
 
@@ -45,6 +47,64 @@ HARD_LIMIT_FACTOR: Final = 16
 MERGED_CHARACTERS: Final = 16 * 2**20
 EVENTS_BETWEEN_CHECKPOINTS: Final = 64
 _FELL_BEHIND: Final = "this subscriber fell behind"
+_LARGE: Final = 16
+"""A buffer with more than this part of the limit is large."""
+
+
+class Reducible(Protocol):
+    """A buffer."""
+
+    bytes: int
+    """How much it holds."""
+    idle: bool
+    """Whether its consumer was found to take no events."""
+
+    def shed(self) -> None:
+        """Drop at least some of what it holds."""
+
+
+class Budget:
+    """Counts the bytes in the buffers of one client.
+
+    Args:
+      limit: how many bytes they may hold together; None: no limit.
+
+    Attributes:
+      used: how many bytes they hold.
+      mark: with more bytes than this a consumer is behind: a part of the limit, or nothing while
+        half of the limit is used.
+    """
+
+    __slots__ = ("_buffers", "_half", "_part", "limit", "mark", "used")
+
+    def __init__(self, limit: int | None = None) -> None:
+        self.limit: float = math.inf if limit is None else limit
+        self.used: int = 0
+        self._half = self.limit / 2
+        self._part = self.limit / _LARGE
+        self.mark: float = self._part
+        self._buffers: set[Reducible] = set()
+
+    def grow(self, buffer: Reducible, size: int) -> None:
+        """Note that a buffer holds more (rule 6)."""
+        self.used += size
+        self._buffers.add(buffer)
+        if self.used > self._half:
+            while self.used > self.limit and self._buffers:
+                max(self._buffers, key=_first_to_reduce).shed()
+            self.mark = 0 if self.used > self._half else self._part
+
+    def shrink(self, buffer: Reducible, size: int) -> None:
+        """Note that a buffer holds less."""
+        self.used -= size
+        if not buffer.bytes:
+            self._buffers.discard(buffer)
+        if not self.mark and self.used <= self._half:
+            self.mark = self._part
+
+
+def _first_to_reduce(buffer: Reducible) -> tuple[bool, int]:
+    return buffer.idle, buffer.bytes
 
 
 class EventBuffer(Generic[_Item]):
@@ -224,7 +284,8 @@ class MessageBuffer(EventBuffer["Event"]):
 
     def _add(self, events: Sequence[Event]) -> None:
         if events and not (self.overflowed or self._closed):
-            self._join()
+            if self._merged:
+                self._join()
             self._append(events)
 
     def shed(self) -> None:

@@ -12,11 +12,10 @@ import sys
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from trio_mix import events as ev
-from trio_mix._session._budget import Budget
-from trio_mix._session._buffers import SubscriberBuffer
-from trio_mix._turns._event_size import size_of
+from trio_mix._session._buffers import Budget, SubscriberBuffer
+from trio_mix._turns._held_events import size_of
 from trio_mix._turns._turn import Input, Phase
-from trio_mix._turns._turn_ids import turn_id_of
+from trio_mix._turns._wire_traits import turn_id_of
 from trio_mix.errors import clone_error
 
 if TYPE_CHECKING:
@@ -60,6 +59,8 @@ class EventDispatcher:
         self.router = router
         self._budget = budget or Budget()
         self._buffers: list[EventBuffer[Any]] = []
+        self.batch_limit: int = sys.maxsize
+        """How many events any consumer can take at once: half of the smallest buffer."""
         self._on_turn_over = on_turn_over
         self._subscribers: list[SubscriberBuffer[Event]] = []
         self._raw_subscribers: list[SubscriberBuffer[RawItem]] = []
@@ -106,10 +107,6 @@ class EventDispatcher:
         self._set_buffers()
         buffer.discard()
 
-    def batch_limit(self) -> int:
-        """Return how many events any consumer can take at once: half of the smallest buffer."""
-        return max(1, min([buffer.half for buffer in self._buffers], default=sys.maxsize))
-
     def behind(self) -> list[EventBuffer[Any]]:
         """Return the buffers that are more than half full and whose consumers are not idle."""
         mark = self._budget.mark
@@ -123,6 +120,8 @@ class EventDispatcher:
         """Note which buffers receive events; called when that has changed."""
         message = [] if self.current is None else [self.current.buffer]
         self._buffers = [*message, *self._all_subscribers()]
+        halves = [buffer.half for buffer in self._buffers]
+        self.batch_limit = max(1, min(halves, default=sys.maxsize))
 
     def _all_subscribers(self) -> list[SubscriberBuffer[Any]]:
         return [*self._subscribers, *self._raw_subscribers]

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Self, TypeAlias, final
 
 from trio_mix import events as ev
 from trio_mix._public import public
-from trio_mix._session._begin import begin_message
-from trio_mix._session._leaving import leave_message, save_ticket
+from trio_mix._session._begin import begin_message, leave_message, save_ticket
 from trio_mix._session._resume import Resumption
 from trio_mix._session._tickets import ticket_of_running
 from trio_mix._session._tool_updates import ToolCallUpdates

@@ -15,7 +15,7 @@ from trio_mix import errors
 from trio_mix._http import sanitize_url
 from trio_mix._rest._options import RequestOptions, RetryConfig
 from trio_mix._rest._responses import error_of
-from trio_mix._session._budget import Budget
+from trio_mix._session._buffers import Budget
 from trio_mix._session._refusals import SessionRefusals
 from trio_mix._session._resume import PreparedTickets
 from trio_mix._session._send_api import SendApi
@@ -42,10 +42,6 @@ __all__ = ["StreamRegistry"]
 _ENDS_REMEMBERED: Final = 1000
 _LOOK_UP: Final = RequestOptions(retries=RetryConfig(strategy="none"), timeout=10.0)
 _STREAM_EVENTS: Final = operation_of(Streaming.stream_events)
-
-
-def _no_read_timeout() -> None:
-    """Return no time limit for a read: the reader has its own."""
 
 
 class StreamRegistry:
@@ -114,7 +110,6 @@ class StreamRegistry:
             return Supervisor(
                 request,
                 reconnect=settings.reconnect,
-                read_timeout=_no_read_timeout,
                 max_event_size=settings.max_event_size,
                 comments=True,
                 on_wait=None if hooks is None else hooks.retrying,

@@ -327,7 +327,7 @@ class Reader:
         connected = self.state is StreamState.CONNECTED
         if not connected or self.replay_filter.continued is None or frames[at].event == _CONNECTED:
             return 1
-        last = min(len(frames), at + self._dispatcher.batch_limit())
+        last = min(len(frames), at + self._dispatcher.batch_limit)
         for end in range(at + 1, last):
             if frames[end].event == _CONNECTED:
                 return end - at

@@ -11,7 +11,7 @@ from trio_mix.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from trio_mix._session._budget import Budget
+    from trio_mix._session._buffers import Budget
     from trio_mix._session._refusals import SessionRefusals
     from trio_mix._session._resume import PreparedTickets
     from trio_mix._session._send_api import SendApi

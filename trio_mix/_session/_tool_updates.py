@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self, final
 
 import trio
 
-from trio_mix._turns._tool_updates import ToolUpdates
+from trio_mix._turns._tool_calls import ToolUpdates
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -5,16 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from trio_mix import events as ev
-from trio_mix._turns._event_ids import begins_call, ids_of
 from trio_mix._turns._turn import Owner, Phase
+from trio_mix._turns._wire_traits import begins_call, ids_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from trio_mix._turns._event_ids import EventIds
     from trio_mix._turns._owners import Owners
     from trio_mix._turns._turn import Turn
-    from trio_mix._turns._wire_traits import WireTraits
+    from trio_mix._turns._wire_traits import EventIds, WireTraits
     from trio_mix.events import Event
 
 __all__ = ["HELD", "NOBODY", "RoutingByIds"]

@@ -15,8 +15,8 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
 from trio_mix import events as ev
-from trio_mix._turns._event_ids import ids_of
 from trio_mix._turns._stored_turn import TurnOutcome, judge
+from trio_mix._turns._wire_traits import ids_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""Events that are held back until it is known whose they are, bounded by number and size."""
+"""Hold back events until it is known whose they are, bounded by their number and their size."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from trio_mix import events as ev
-from trio_mix._turns._event_size import size_of
 
 if TYPE_CHECKING:
     from trio_mix.events import Event
 
-__all__ = ["HeldEvents"]
+__all__ = ["HeldEvents", "size_of"]
 
 _MOST: Final = 4096
 _MOST_TEXT: Final = 16 * 2**20
 """In characters. One event is held whatever its size."""
+
+_names: Final[dict[type, tuple[str, ...]]] = {}
 
 
 @attrs.define
@@ -54,3 +55,13 @@ class HeldEvents:
             and event.assistant_message_id == ending.message_id
         )
         return not ending.content.startswith(heard)
+
+
+def size_of(event: Event) -> int:
+    """Return the number of characters in the texts of an event."""
+    kind = type(event)
+    names = _names.get(kind)
+    if names is None:
+        names = _names[kind] = tuple(field.name for field in attrs.fields(kind))
+    values = [getattr(event, name) for name in names]
+    return sum(len(value) for value in values if isinstance(value, str))

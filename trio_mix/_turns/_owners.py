@@ -13,8 +13,8 @@ from trio_mix._turns._wire_traits import TERMINAL
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from trio_mix._turns._event_ids import EventIds
     from trio_mix._turns._stored_rows import StoredRow
+    from trio_mix._turns._wire_traits import EventIds
     from trio_mix.events import Event
 
 __all__ = ["DELTAS", "NOT_OF_TURNS", "OF_TURNS", "SHOWING_A_TURN", "Owners"]

@@ -34,17 +34,16 @@ import attrs
 
 from trio_mix import events as ev
 from trio_mix._turns._by_ids import HELD, NOBODY, RoutingByIds
-from trio_mix._turns._event_ids import begins_call, ids_of
 from trio_mix._turns._owners import DELTAS, NOT_OF_TURNS, SHOWING_A_TURN, Owners
 from trio_mix._turns._repeated_errors import RepeatedErrors, is_busy, is_cancelled
 from trio_mix._turns._turn import Input, Owner, Phase, Turn
+from trio_mix._turns._wire_traits import begins_call, ids_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from trio_mix._turns._event_ids import EventIds
     from trio_mix._turns._stored_rows import StoredRow
-    from trio_mix._turns._wire_traits import WireTraits
+    from trio_mix._turns._wire_traits import EventIds, WireTraits
     from trio_mix.events import Event
 
 __all__ = ["Route", "TurnRouter"]

@@ -1,21 +1,29 @@
-"""How the generations of servers differ where turns are concerned."""
+"""Which ids of turns the events have, and how the generations of servers differ in that."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import re
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import attrs
 
 from trio_mix import events as ev
 
 if TYPE_CHECKING:
-    from trio_mix._turns._event_ids import EventIds
+    from collections.abc import Callable
+
     from trio_mix.events import Event
 
-__all__ = ["TERMINAL", "WireTraits"]
+__all__ = ["TERMINAL", "EventIds", "WireTraits", "begins_call", "ids_of", "turn_id_of"]
 
 TERMINAL: Final = frozenset((ev.CompleteEvent, ev.ErrorEvent, ev.RateLimitEvent))
 """The classes of events that can end a turn."""
+
+EventIds: TypeAlias = tuple[str | None, str | None, str | None]
+"""The id of the user or assistant message, of the tool call, and of the parent tool call."""
+
+_LONGEST: Final = 160
+_LAST_FIELD: Final = re.compile(r'[,{]\s*"turnId"\s*:\s*"([^"\\]{1,100})"\s*\}\s*$')
 
 
 @attrs.define
@@ -65,3 +73,67 @@ class WireTraits:
             ends = self.rate_limit_ends
             return not self.ids if ends is None else ends
         return True
+
+
+def turn_id_of(data: str) -> str | None:
+    """Return the turn id in the data of an event; None without one.
+
+    A relay appends it as the last field, so that only the end of the data is looked at.
+    """
+    match = _LAST_FIELD.search(data, max(0, len(data) - _LONGEST))
+    return None if match is None else match[1]
+
+
+def ids_of(event: Event) -> EventIds:
+    """Return the ids in an event; None where it has none."""
+    return _IDS.get(type(event), _none)(event)
+
+
+def begins_call(event: Event) -> bool:
+    """Return whether a tool call begins with the event."""
+    return isinstance(event, ev.ToolUseStartEvent) or (
+        isinstance(event, ev.ToolEvent) and event.status != "completed"
+    )
+
+
+def _none(_: Any) -> EventIds:
+    return None, None, None
+
+
+def _of_user_message_or_end(event: Any) -> EventIds:
+    return event.message_id, None, event.parent_tool_call_id
+
+
+def _of_text(event: Any) -> EventIds:
+    return event.assistant_message_id, None, event.parent_tool_call_id
+
+
+def _of_tool_use(event: Any) -> EventIds:
+    return event.assistant_message_id, event.tool_call_id, event.parent_tool_call_id
+
+
+def _of_tool_execution(event: Any) -> EventIds:
+    return None, event.tool_call_id, event.parent_tool_call_id
+
+
+def _of_sub_agents_only(event: Any) -> EventIds:
+    return None, None, event.parent_tool_call_id
+
+
+_IDS: Final[dict[type, Callable[[Any], EventIds]]] = {
+    ev.UserMessageCreatedEvent: _of_user_message_or_end,
+    ev.CompleteEvent: _of_user_message_or_end,
+    ev.ContentEvent: _of_text,
+    ev.ThinkingEvent: _of_text,
+    ev.ToolEvent: _of_tool_use,
+    ev.ToolParameterDeltaEvent: _of_tool_use,
+    ev.ToolUseStartEvent: _of_tool_use,
+    ev.ToolUseParameterDeltaEvent: _of_tool_use,
+    ev.ToolUseParameterStreamingCompleteEvent: _of_tool_use,
+    ev.ToolExecutionStartEvent: _of_tool_execution,
+    ev.ToolExecutionCompleteEvent: _of_tool_execution,
+    ev.ErrorEvent: _of_sub_agents_only,
+    ev.RateLimitEvent: _of_sub_agents_only,
+    ev.PermissionEvent: _of_sub_agents_only,
+    ev.NotificationEvent: _of_sub_agents_only,
+}

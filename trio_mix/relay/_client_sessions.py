@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 import attrs
 
-from trio_mix._turns._turn_ids import turn_id_of
+from trio_mix._turns._wire_traits import turn_id_of
 from trio_mix.relay._ids import epoch_of
 from trio_mix.sse import ServerSentEvent
 

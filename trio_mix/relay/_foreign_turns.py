@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trio_mix import events as ev
-from trio_mix._turns._event_ids import ids_of
+from trio_mix._turns._wire_traits import ids_of
 from trio_mix.relay._turn_progress import TurnEvents
 
 if TYPE_CHECKING:

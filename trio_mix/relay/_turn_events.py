@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from trio_mix import events as ev
-from trio_mix._turns._event_ids import ids_of
 from trio_mix._turns._repeated_errors import is_busy
+from trio_mix._turns._wire_traits import ids_of
 from trio_mix._wire._events import decode_event
 from trio_mix.relay._bridge import Round, WireStyle
 from trio_mix.relay._foreign_turns import ForeignTurns

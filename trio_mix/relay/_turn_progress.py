@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from trio_mix import events as ev
-from trio_mix._turns._event_ids import ids_of
+from trio_mix._turns._wire_traits import ids_of
 from trio_mix.relay._bridge import CallSeen
 from trio_mix.relay._outbox import Draft
 from trio_mix.relay._records import Audience

@@ -214,7 +214,7 @@ async def open_event_source(
         ),
         last_event_id=last_event_id,
         reconnect=reconnect if reconnect is not None else ReconnectPolicy(),
-        read_timeout=lambda: idle_timeout,
+        read_timeout=idle_timeout,
         max_event_size=max_event_size,
         auto_mark=True,
         comments=on_comment is not None,

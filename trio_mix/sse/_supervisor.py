@@ -33,8 +33,7 @@ from trio_mix.errors import (
 )
 from trio_mix.sse._attempts import Attempts, why_lost
 from trio_mix.sse._connect import check_last_event_id, connect
-from trio_mix.sse._decoder import DEFAULT_MAX_EVENT_SIZE
-from trio_mix.sse._pieces import PieceDecoder
+from trio_mix.sse._decoder import DEFAULT_MAX_EVENT_SIZE, PieceDecoder
 from trio_mix.sse._refusals import Refusals
 from trio_mix.sse._statistics import EventSourceStatistics, StreamState
 
@@ -92,8 +91,7 @@ class Supervisor:
       request: the request that each attempt sends.
       last_event_id: the id to resume after.
       reconnect: when to connect again.
-      read_timeout: called before each read; returns the seconds that the read may take, `None` for
-        no limit.
+      read_timeout: the seconds that one read may take, `None` for no limit.
       max_event_size: see `SSEDecoder`.
       auto_mark: whether ``last_event_id`` follows the events, and events without an id inherit the
         last id of the previous connection. Otherwise the owner sets it, and events do
@@ -127,7 +125,7 @@ class Supervisor:
         *,
         last_event_id: str | None = None,
         reconnect: ReconnectPolicy,
-        read_timeout: Callable[[], float | None],
+        read_timeout: float | None = None,
         max_event_size: int = DEFAULT_MAX_EVENT_SIZE,
         auto_mark: bool = False,
         comments: bool = False,
@@ -275,7 +273,7 @@ class Supervisor:
             if self.has_more:
                 await trio.lowlevel.checkpoint_if_cancelled()
             else:
-                timeout = self._read_timeout()
+                timeout = self._read_timeout
                 error: TransportError | None = None
                 data = b""
                 try:
