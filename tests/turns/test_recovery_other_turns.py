@@ -52,6 +52,17 @@ def test_an_end_that_only_the_stored_messages_can_prove_is_looked_up() -> None:
     assert isinstance(case.reads(TurnOutcome.FINISHED), Complete), "its own end may be missed"
 
 
+def test_an_end_that_was_taken_for_another_turns_is_this_ones_if_the_rows_show_it() -> None:
+    for end, kind in (("ours", Complete), ("others", Wait)):
+        case = Case()
+        case.post()
+        case.accept()
+        case.turn.doubt = CompleteEvent(id=None, done=True, content="x", message_id="a1")
+        case.router.bind(case.turn, "u1")
+        assert isinstance(case.reads(TurnOutcome.UNFINISHED, end=end), kind)
+        assert case.now - 100 <= 3
+
+
 def test_a_post_that_is_accepted_late_proves_no_end() -> None:
     case = Case()
     case.router.traits.proof = True

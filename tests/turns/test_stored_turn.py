@@ -338,6 +338,18 @@ def test_growth_is_seen_in_each_thing_that_can_grow() -> None:
         ),
         (
             [
+                exported("u", "user", "x"),
+                exported("v", "user", "another client's"),
+                exported("a", "assistant", "y", "end_turn"),
+                exported("b", "assistant", "", "tool_use"),
+                exported("w", "user", "x"),
+                exported("c", "assistant", "y", "end_turn"),
+                exported("d", "assistant", "y", "end_turn"),
+            ],
+            False,
+        ),
+        (
+            [
                 exported("u", "user", "never answered"),
                 exported("v", "user", "x"),
                 exported("a", "assistant", "y", "end_turn"),

@@ -169,6 +169,14 @@ def test_busy_words_in_mid_turn_are_another_streams_conflict() -> None:
     assert owners(router, error("another"), says("late")) == [turn, None]
 
 
+def test_after_a_turn_of_ours_its_stream_is_at_no_other_turn() -> None:
+    router = router_for("pipeline")
+    owners(router, says("of another client"))
+    turn = send(router)
+    assert owners(router, says("ours"), done("mine")) == [turn, turn]
+    assert not router.others_at_work
+
+
 def test_busy_words_after_the_answer_do_not_send_an_answered_message_again() -> None:
     router = router_for("blocking")
     turn = send(router, accept=False)

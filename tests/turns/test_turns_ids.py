@@ -451,6 +451,29 @@ def test_a_foreign_turn_that_vanished_is_forgotten_after_a_turn_of_silence() -> 
     assert owners(router, asked("u", "hello"), says("x", "a1"), done("a1")) == [turn] * 3
 
 
+def test_an_error_may_be_that_of_a_turn_that_was_silent_for_a_turn_of_ours() -> None:
+    router = served("async")
+    owners(router, asked("fu", "silent"))
+    for number in range(4):
+        turn = send(router)
+        assert owners(router, asked(f"v{number}", "hello"), error(f"{number}")) == [turn, turn]
+        assert turn.overlap == "guess"
+    router.old([StoredRow(id="fu", role="user"), StoredRow(id="fa", role="assistant", text="x")])
+    turn = send(router)
+    assert owners(router, asked("u", "hello"), error("ours")) == [turn, turn]
+    assert turn.overlap == "", "the stored messages show that it has ended"
+
+
+def test_an_error_of_turns_that_began_before_the_stream_may_be_repeated_any_number_of_times() -> (
+    None
+):
+    router = router_for("async")
+    owners(router, says("x", "f1"), error("theirs"))
+    turn = send(router)
+    assert owners(router, *[error("theirs")] * 5) == [None] * 5
+    assert owners(router, asked("u", "hello"), says("y", "a1"), error("theirs")) == [turn] * 3
+
+
 def test_a_finished_turn_is_not_revived_by_what_it_still_emits() -> None:
     router = served("async")
     assert owners(router, says("late", "a0")) == [None]

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from trio_mix._turns._router import TurnRouter
     from trio_mix._turns._stored_rows import StoredRow
     from trio_mix._turns._turn import Turn
+    from trio_mix.events import Event
     from trio_mix.resources import Messages
 
     End: TypeAlias = Literal["", "ours", "others", "either"]
@@ -124,17 +125,19 @@ def _date(headers: Mapping[str, str]) -> float | None:
     return None if now.tzinfo is None else now.timestamp()
 
 
-def _end(rows: list[StoredRow], turn: Turn, verdict: Verdict, *, alone: bool) -> End:
-    """Return whose the terminal event of a turn is; empty where the rows do not show it.
+def _end(
+    rows: list[StoredRow], turn: Turn, ended_by: Event | None, verdict: Verdict, *, alone: bool
+) -> End:
+    """Return whose a terminal event is; empty where the rows do not show it, or there is none.
 
     Args:
       rows: all stored rows.
       turn: the turn.
+      ended_by: the event.
       verdict: what the rows show about it.
       alone: whether no other turn has begun since the turn before it.
     """
-    ended_by = turn.ended_by
-    if verdict.outcome is TurnOutcome.UNKNOWN:
+    if ended_by is None or verdict.outcome is TurnOutcome.UNKNOWN:
         return ""
     if isinstance(ended_by, ev.CompleteEvent):
         question = question_of(rows, ended_by.message_id)
@@ -237,6 +240,7 @@ class SessionHistory:
             end=_end(
                 rows,
                 turn,
+                turn.ended_by or (turn.doubted_end if router.traits.streams_run else None),
                 verdict,
                 alone=not router.others_seen and self.history.is_alone(rows, verdict.question),
             ),

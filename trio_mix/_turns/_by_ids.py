@@ -90,8 +90,8 @@ class RoutingByIds:
         owners = self._owners
         if turn is not None and turn.bound:
             if not owners.others:
-                if turn.unheard and isinstance(event, ev.ErrorEvent):
-                    turn.overlap = "guess"  # it may be a turn's that began meanwhile
+                if isinstance(event, ev.ErrorEvent) and (turn.unheard or owners.unended):
+                    turn.overlap = "guess"  # it may be that of a turn of which nothing came since
                 return turn.owner
             if owners.is_guess(event, ids, turn.owner):
                 turn.overlap = "guess"

@@ -75,6 +75,8 @@ class Owners:
         """The registered turn that is not over yet."""
         self.others: list[Owner] = []
         """The turns of other clients that have begun and not ended, oldest first."""
+        self.unended = False
+        """Whether another turn was silent for as long as one of ours, and no end of it came."""
         self._set_aside: list[Owner] = []
         self._last: tuple[Owner | None, EventIds | None] = (None, None)
 
@@ -118,6 +120,7 @@ class Owners:
         """
         last = next((row.id for row in reversed(rows) if row.role == "user"), None)
         running = at_work(rows)
+        self.unended = self.unended and running
         owner = over = Owner(over=True)
         for row in rows:
             known = self.of_message(row.id)
@@ -236,6 +239,7 @@ class Owners:
     def ours_is_over(self) -> None:
         """Note that the registered turn is over, and so is each other that was silent meanwhile."""
         self.ours = None
+        self.unended = self.unended or not all(owner.active for owner in self.others)
         self.others = [owner for owner in self.others if owner.active]
         for owner in self.others:
             owner.active = False

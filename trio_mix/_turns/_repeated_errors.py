@@ -1,7 +1,8 @@
 """Recognize errors that a server sends twice, and the end of a cancelled turn that it sends late.
 
 Rule 1  An error is repeated once. Where turns overlap, each event comes once for each of them, and
-        so do an error and its repetition: how often the last user message was named shows it.
+        so do an error and its repetition: how often the last user message was named shows it. If
+        no event of the connection has named one, any number of repetitions may come.
 Rule 2  An equal error while no turn of ours is under way is always taken for a repetition. Directly
         after an error that ended a turn of ours it shows that the server repeats this error.
 Rule 3  An equal error may be the next turn's own: what is wrong with a server is wrong for every
@@ -119,7 +120,8 @@ class RepeatedErrors:
         if terminal:
             error = isinstance(event, _Failure) and not is_busy(event)
             during = None if ours else turn
-            left = 2 * self.copies - 1
+            known = ours or not ids or self._named is not None
+            left = 2 * (self.copies if known else _MOST_COPIES) - 1
             self._expected = _Expected(_kind(event), ours, during, left) if error else None
         elif self._expected is not None:
             self._expected.fresh = False

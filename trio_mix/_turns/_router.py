@@ -296,6 +296,8 @@ class TurnRouter:
             permission = turn is None and not self.traits.ids and kind is ev.PermissionEvent
             self.others_seen = self.others_seen or shown or permission
             self._nameless_at_work = not terminal and (self._nameless_at_work or shown)
+        elif terminal and self.traits.streams_run:
+            self._nameless_at_work = False  # rule 10: one message after another
         if terminal or errors.watching:
             ours = owned is _BUSY or bool(owned)
             errors.heard(event, turn, ours=ours, terminal=terminal, ids=bool(self.traits.ids))

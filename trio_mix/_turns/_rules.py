@@ -93,6 +93,11 @@ def own_end(facts: Facts) -> bool:
     return facts.reading.end == "ours"
 
 
+def doubted_end_is_own(facts: Facts) -> bool:
+    """A ``complete`` that was taken for another turn's names an answer of this turn."""
+    return facts.turn.doubted_end is not None and facts.reading.end == "ours"
+
+
 def foreign_end(facts: Facts) -> bool:
     """The terminal event is another turn's."""
     return facts.reading.end == "others"
@@ -278,6 +283,7 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule(Concern.BUSY, None, Action.POST_AGAIN, none_kept),
     _rule(Concern.BUSY, _ABSENT, Action.POST_AGAIN, session_quiet),
     _rule(Concern.BUSY, _STORED, Action.FOLLOW),
+    _rule(Concern.RUNNING, _READABLE, Action.COMPLETE, doubted_end_is_own),
     _rule(Concern.RUNNING, _FINISHED, Action.COMPLETE_IN_DOUBT, confirmed, end_not_stored),
     _rule(Concern.RUNNING, _FINISHED, Action.COMPLETE, confirmed),
     _rule(Concern.RUNNING, _BROKEN_OFF, Action.END_BY_ERROR, confirmed, error_doubted),
@@ -292,6 +298,7 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule(Concern.RUNNING, (_ABSENT, _UNKNOWN), Action.END_BY_ERROR, unheard, error_doubted),
     _rule(Concern.RUNNING, (_ABSENT, _UNKNOWN, None), Action.UNKNOWN, unheard),
     _rule(Concern.RUNNING, (_ABSENT, _UNKNOWN, None), Action.UNKNOWN, silent_for_long),
+    _rule(Concern.CUT, _READABLE, Action.COMPLETE, doubted_end_is_own),
     _rule(Concern.CUT, _FINISHED, Action.COMPLETE_IN_DOUBT, end_not_stored),
     _rule(Concern.CUT, _FINISHED, Action.COMPLETE),
     _rule(Concern.CUT, _STORED_OR_ABSENT, Action.GONE, failed_before, why=_FAILED),

@@ -291,18 +291,23 @@ def at_work(rows: Sequence[StoredRow]) -> bool:
 
 
 def _open_before(rows: Sequence[StoredRow]) -> int:
-    """Return how many of the last turns in some rows have no end there, one after another."""
-    count = 0
+    """Return how many of the last turns in some rows have no end there.
+
+    Turns before an answer that is the last one to its question, and ends a turn, do not count.
+    """
+    count = ends = 0
     answered = False
     for row in reversed(rows):
-        if row.role == "assistant" and not answered:
-            if _ends_a_turn(row):
+        if row.role == "assistant":
+            ended = _ends_a_turn(row)
+            if ended and not answered:
                 break
+            ends += ended
             answered = True
         elif row.role == "user":
             count += 1
             answered = False
-    return count
+    return max(count - ends, min(count, 1))
 
 
 def _is_open(answer: StoredRow) -> bool:

@@ -187,6 +187,11 @@ class Turn:
         return isinstance(self.ended_by, ev.ErrorEvent | ev.RateLimitEvent)
 
     @property
+    def doubted_end(self) -> ev.CompleteEvent | None:
+        """A ``complete`` that was taken for another turn's and may have been this one's."""
+        return self.doubt if isinstance(self.doubt, ev.CompleteEvent) else None
+
+    @property
     def heard(self) -> int:
         """How many events were its own, or are held back until their owner is known."""
         return self.events + len(self.held) + len(self.unnamed or ())
