@@ -12,8 +12,14 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
+from tests.support.event_makers import done
 from trio_mix import Mix, errors
 from trio_mix import events as ev
+from trio_mix._session._stored_messages import SessionHistory
+from trio_mix._turns._router import TurnRouter
+from trio_mix._turns._stored_rows import StoredRow
+from trio_mix._turns._turn import Input
+from trio_mix._turns._wire_traits import WireTraits
 from trio_mix.testing import AskPermission, Fail, MixServer, Pause, Say, Think, Turn, UseTool
 
 if TYPE_CHECKING:
@@ -191,6 +197,28 @@ async def test_the_answer_of_a_blocking_server_wins_over_another_clients_error(
             reply = await session.ask("ours")
             assert reply.final_text == "Ours, all of it."
             assert reply.text == reply.final_text or "shared" in reply.doubts
+
+
+async def test_an_answer_that_follows_two_questions_proves_no_end() -> None:
+    """It is that of either one; the answer to the POST decides."""
+    session = SessionHistory(None, "s")  # type: ignore[arg-type]
+    router = TurnRouter(WireTraits(ids=False, answers=True))
+    session.history.read([])
+    turn = router.register("ours")
+    router.apply(turn, Input.SENDING)
+    router.route([done(message_id="a1")])
+    theirs, ours, answer = (
+        StoredRow(id="u1", role="user", text="theirs"),
+        StoredRow(id="u2", role="user", text="ours"),
+        StoredRow(id="a1", role="assistant", text="ok", finish="end_turn"),
+    )
+    for rows, end in (
+        ([theirs, ours, answer], "either"),
+        ([ours, answer, theirs], "ours"),
+        ([theirs, answer, ours], "others"),
+        ([ours, theirs], ""),
+    ):
+        assert session.reading(rows, turn, router).end == end, rows
 
 
 async def test_an_error_on_the_stream_of_a_message_that_another_stream_runs_is_not_its_end(

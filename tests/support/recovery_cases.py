@@ -100,12 +100,13 @@ def reading(
     outcome: TurnOutcome | None,
     *,
     at_work: bool = False,
+    ends_shown: bool = False,
     whole: bool = False,
     over: bool = False,
     none_kept: bool = False,
     weight: int = 1,
     age: float | None = None,
-    end: Literal["", "ours", "others"] = "",
+    end: Literal["", "ours", "others", "either"] = "",
 ) -> Reading:
     verdict = None
     if outcome is not None:
@@ -116,6 +117,7 @@ def reading(
     return Reading(
         verdict=verdict,
         at_work=at_work,
+        ends_shown=ends_shown,
         none_kept=none_kept,
         weight=weight,
         age=age,

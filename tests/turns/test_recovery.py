@@ -260,6 +260,32 @@ def test_a_busy_servers_error_ends_the_message_when_the_policy_gives_up() -> Non
     assert case.now - began >= 600
 
 
+def test_a_message_is_not_sent_again_while_a_busy_session_goes_on_in_silence() -> None:
+    """The stream that runs the other turn may have queued the message behind it."""
+    for ends_shown, decision in ((True, Complete(ended_by=BUSY)), (False, Restart())):
+        case = Case()
+        case.post()
+        case.router.apply(case.turn, Input.RESEND)
+        case.recovery.accepted()
+        case.recovery.busy(BUSY)
+        silent = reading(TurnOutcome.ABSENT, at_work=True, ends_shown=ends_shown)
+        while not isinstance(decided := case.until(ReadStored | Complete), Complete):
+            case.recovery.stored(silent, case.now)
+            if not isinstance(decided := case.next(), Wait):
+                break
+        assert decided == decision
+
+
+def test_a_busy_message_whose_post_timed_out_is_followed() -> None:
+    """The error may be about another client's message, and the POST may still arrive."""
+    case = Case()
+    case.post()
+    case.recovery.answer_lost(timed_out=True)
+    case.router.apply(case.turn, Input.RESEND)
+    case.recovery.busy(BUSY)
+    assert case.reads(TurnOutcome.ABSENT) == Follow()
+
+
 def test_a_busy_message_that_another_stream_runs_is_followed() -> None:
     case = Case()
     case.post()

@@ -91,6 +91,19 @@ def test_an_end_that_nothing_proves_is_believed_with_a_mark() -> None:
     assert case.next() == Complete(), "nobody waits for the reply"
 
 
+def test_an_end_that_may_be_another_turns_is_not_believed_while_the_answer_is_due() -> None:
+    for post_open, decision in ((True, Disown()), (False, Complete(unproven=True))):
+        case = Case(answers=True)
+        case.post()
+        case.turn.ended_by = CompleteEvent(id=None, done=True, content="x", message_id="a1")
+        case.router.apply(case.turn, Input.TERMINAL)
+        if not post_open:
+            case.recovery.answer_lost(timed_out=False)
+        case.until(ReadStored)
+        case.recovery.stored(reading(TurnOutcome.UNFINISHED, end="either"), case.now)
+        assert case.next() == decision
+
+
 def unasked() -> Case:
     """A message on a session that may be at another turn."""
     case = Case()

@@ -22,6 +22,7 @@ from trio_mix._turns._stored_turn import (
     has_unended,
     last_unended,
     question_of,
+    shows_ends,
 )
 from trio_mix.resources._sessions import Sessions
 
@@ -143,7 +144,10 @@ def _end(
         question = question_of(rows, ended_by.message_id)
         if question is None:
             return ""
-        return "ours" if question == verdict.question else "others"
+        if question != verdict.question:
+            return "others"
+        # If another turn was unfinished when ours was stored, the answer may be that turn's.
+        return "either" if verdict.contested else "ours"
     # An error names nothing.
     broken = verdict.outcome is TurnOutcome.BROKEN_OFF
     # A blocking server answers the POST when the turn is over, and it has not.
@@ -236,6 +240,7 @@ class SessionHistory:
         return Reading(
             verdict=verdict,
             at_work=at_work(rows),
+            ends_shown=shows_ends(rows),
             weight=weight_of(rows),
             end=_end(
                 rows,

@@ -144,6 +144,8 @@ class Reading:
     """What the rows say of this turn; None where they could not be read."""
     at_work: bool = False
     """Whether the session's last turn, of any client, may still be running."""
+    ends_shown: bool = False
+    """Whether the rows show when a turn ends, by finish reasons."""
     weight: int = 0
     """A number that changes when more is stored in the session."""
     age: float | None = None

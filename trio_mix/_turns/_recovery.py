@@ -45,9 +45,11 @@ Rule 5  Silence without a lost connection is normal for a turn. The stored messa
 Rule 6  On a good connection an unfinished turn may be silent for several ``settle_timeout``, and
         without limit while one of its tools is at work (`Facts.patience`).
 Rule 7  A message that a busy server did not run is sent again once the session is quiet and the
-        message is not stored; at once where the server stores nothing that can be read. If it is
-        stored, or that is unknown, another stream of the session may run it: it is followed. After
-        the time that the reconnect policy allows, the server's error ends it.
+        message is not stored; at once where the server stores nothing that can be read. A session
+        at a turn without an end is not quiet, however silent it is: another stream that runs that
+        turn may have queued the message. If it is stored, if that is unknown, or if a POST of it
+        timed out here, another stream of the session may run it: it is followed. After the time
+        that the reconnect policy allows, the server's error ends it.
 Rule 8  A message that was left is followed until its turn is over, so that the next message can be
         sent. The server is asked to cancel, a moment later while the POST is open, until it has
         acknowledged that or cannot cancel.

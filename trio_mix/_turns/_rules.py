@@ -84,8 +84,15 @@ def session_silent(facts: Facts) -> bool:
 
 
 def session_quiet(facts: Facts) -> bool:
-    """The session was idle in two readings, or did not grow for ``settle_timeout``."""
-    return facts.signs.session_is_quiet(facts.now, facts.limits.settle_timeout)
+    """The session was idle in two readings, or did not grow for ``settle_timeout``.
+
+    A turn that the rows show to be unfinished by finish reasons is waited for.
+    """
+    return facts.signs.session_is_quiet(
+        facts.now,
+        facts.limits.settle_timeout,
+        goes_on=facts.reading.at_work and facts.reading.ends_shown,
+    )
 
 
 def own_end(facts: Facts) -> bool:
@@ -106,6 +113,11 @@ def foreign_end(facts: Facts) -> bool:
 def unknown_end(facts: Facts) -> bool:
     """The rows will not show whether the terminal event is this turn's."""
     return facts.reading.end == "either"
+
+
+def answer_open(facts: Facts) -> bool:
+    """A blocking server has not answered the POST, which it does when the turn is over."""
+    return facts.turn.events_due and facts.post.open
 
 
 def ended_later(facts: Facts) -> bool:
@@ -143,6 +155,11 @@ def left(facts: Facts) -> bool:
 def refused(facts: Facts) -> bool:
     """The server answered the POST with a refusal."""
     return facts.post.refusal is not None
+
+
+def may_arrive(facts: Facts) -> bool:
+    """A POST of it timed out here, and may still arrive."""
+    return facts.post.timed_out
 
 
 def posted_again(facts: Facts) -> bool:
@@ -281,6 +298,7 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule(Concern.SESSION, _READABLE, Action.POST, session_idle),
     _rule(Concern.SESSION, (*_READABLE, None), Action.POST_IN_DOUBT, session_silent),
     _rule(Concern.BUSY, None, Action.POST_AGAIN, none_kept),
+    _rule(Concern.BUSY, _ABSENT, Action.FOLLOW, may_arrive),
     _rule(Concern.BUSY, _ABSENT, Action.POST_AGAIN, session_quiet),
     _rule(Concern.BUSY, _STORED, Action.FOLLOW),
     _rule(Concern.RUNNING, _READABLE, Action.COMPLETE, doubted_end_is_own),
@@ -324,6 +342,7 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule(Concern.CUT, (_ABSENT, _UNKNOWN, None), Action.UNKNOWN, silent_for_long),
     _rule(Concern.PROOF, _READABLE, Action.END, own_end),
     _rule(Concern.PROOF, _READABLE, Action.DISOWN, foreign_end),
+    _rule(Concern.PROOF, _READABLE, Action.DISOWN, unknown_end, answer_open),
     _rule(Concern.PROOF, _READABLE, Action.END_IN_DOUBT, unknown_end),
     _rule(Concern.PROOF, None, Action.END, none_kept),
     _rule(Concern.CHECK, (_FINISHED, _BROKEN_OFF, _UNKNOWN), Action.END),

@@ -199,9 +199,16 @@ class SignsOfLife:
         """Return the seconds since another turn's last event, or the last growth of the rows."""
         return now - self.others_at
 
-    def session_is_quiet(self, now: float, patience: float) -> bool:
-        """Return whether the session was idle in two readings, or did not grow for a while."""
-        return self.idle_readings > 1 or self.session_silence(now) >= patience
+    def session_is_quiet(self, now: float, patience: float, *, goes_on: bool) -> bool:
+        """Return whether the session was idle in two readings, or did not grow for a while.
+
+        Args:
+          now: the time.
+          patience: the seconds without growth.
+          goes_on: whether the rows show that a turn has not ended, so that its silence is no end.
+        """
+        silent = self.session_silence(now) >= patience and not goes_on
+        return self.idle_readings > 1 or silent
 
     def _counted(self, now: float) -> float:
         """Return the time up to which silence counts."""

@@ -42,6 +42,7 @@ __all__ = [
     "at_work",
     "judge",
     "question_of",
+    "shows_ends",
 ]
 
 _CONTINUES: Final = frozenset({"", "tool_use", "tool_calls", "unknown"})
@@ -288,6 +289,12 @@ def at_work(rows: Sequence[StoredRow]) -> bool:
         or not answers[-1].finish
         or answers[-1].finish in _CONTINUES
     )
+
+
+def shows_ends(rows: Sequence[StoredRow]) -> bool:
+    """Return whether the rows have the finish reasons that show that a turn has ended."""
+    at = next((i for i in reversed(range(len(rows))) if rows[i].role == "user"), len(rows))
+    return not _lacks_finish_reasons(rows, at)
 
 
 def _open_before(rows: Sequence[StoredRow]) -> int:
