@@ -71,6 +71,18 @@ def test_a_cut_turn_is_completed_from_the_stored_messages() -> None:
     assert decision.lost
 
 
+def test_a_message_that_is_sent_without_a_connection_has_lost_its_events() -> None:
+    case = Case()
+    assert case.next() == Post()
+    case.lose()
+    case.recovery.sending()
+    case.router.apply(case.turn, Input.SENDING)
+    case.accept()
+    case.restore()
+    assert isinstance(case.reads(TurnOutcome.FINISHED), Complete)
+    assert case.now - 100 < 1
+
+
 def test_nothing_is_read_while_a_server_that_replays_shows_life() -> None:
     case = cut(continued=True)
     for _ in range(20):

@@ -206,6 +206,7 @@ class MessageTask:
         turn = self.state.turn
         self._learn_traits()
         self.state.recovery.sending()
+        self.state.cut = self.state.cut or self.state.recovery.cut
         if turn.phase in (Phase.REGISTERED, Phase.POSTED):  # the other path answers differently
             self.dispatcher.step(self.state, Input.SENDING)
 

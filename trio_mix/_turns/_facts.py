@@ -121,6 +121,8 @@ class Facts:
 
     def sending(self) -> None:
         """Note that the first byte of the POST may go out now."""
+        if not self.signs.connected:
+            self.cut = self.was_cut = True  # the connection was lost since the POST was decided
         self.post = attrs.evolve(self.post, sent=True)
 
     def accepted(self) -> None:
