@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Self, TypeAlias, final
 from trio_mix import events as ev
 from trio_mix._public import public
 from trio_mix._session._begin import begin_message, leave_message, save_ticket
+from trio_mix._session._message_errors import left_early, not_finished
 from trio_mix._session._resume import Resumption
+from trio_mix._session._text_deltas import TextDeltas
 from trio_mix._session._tickets import ticket_of_running
 from trio_mix._session._tool_updates import ToolCallUpdates
 from trio_mix._usage import AsyncScope, check_trio
 from trio_mix.errors import (
-    MessageInterrupted,
-    MessageNotFinished,
     StreamClosed,
     UsageError,
     clone_error,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from trio_mix._ticket import Ticket
     from trio_mix.events import Event
 
-__all__ = ["Message", "NotificationPolicy", "PermissionPolicy", "TextDeltas"]
+__all__ = ["Message", "NotificationPolicy", "PermissionPolicy"]
 
 PermissionPolicy: TypeAlias = "Callable[[ev.PermissionEvent, Message], bool | Awaitable[bool]]"
 """Returns whether a permission request of a message is granted: only True grants it."""
@@ -129,12 +129,7 @@ class Message(AsyncScope):
         """
         state = self._opened()
         if not state.over.is_set():
-            raise MessageNotFinished(
-                f"The message on session {self.session_id} is still running. Iterate it to its "
-                "end, or `await message.wait()`, before asking for its reply.",
-                session_id=self.session_id,
-                partial=state.partial(),
-            )
+            raise not_finished(self.session_id, state.partial())
         if state.failure is not None:
             raise clone_error(state.failure) from state.failure.__cause__
         return state.builder.build()
@@ -198,21 +193,8 @@ class Message(AsyncScope):
             await leave_message(state, timeout, cancel=not self._attached)
         finally:
             if not state.over.is_set():
-                does = (
-                    "the server goes on with"
-                    if self._attached
-                    else "the server was asked to cancel"
-                )
-                state.fail(
-                    MessageInterrupted(
-                        f"The message on session {self.session_id} was left before its turn was "
-                        f"over, and {does} it. Stay in the block until the end to get the whole "
-                        "reply. The partial reply is in `.partial`.",
-                        session_id=self.session_id,
-                        partial=state.partial(),
-                        outcome="unknown" if self._attached else "cancelled",
-                    )
-                )
+                cancelled_by = None if self._attached else "server"
+                state.fail(left_early(self.session_id, state.partial(), cancelled_by=cancelled_by))
             state.buffer.discard()
             if self._resumption is not None:
                 await save_ticket(state, self._resumption)
@@ -252,7 +234,7 @@ class Message(AsyncScope):
         ``complete`` overtakes the last of them. Iterate either this or the message, not both.
         Permission requests and notifications are dropped as in `wait`.
         """
-        return TextDeltas(self)
+        return TextDeltas(self._next_event, lambda count: self._opened().builder.text[count:])
 
     def tool_updates(self) -> ToolCallUpdates:
         """Return an iterator over the tool calls of the turn, as they begin and finish.
@@ -263,14 +245,7 @@ class Message(AsyncScope):
         ``parent_tool_call_id``. Iterate either this or the message, not both. Permission requests
         and notifications are dropped as in `wait`.
         """
-
-        async def next_event() -> Event:
-            event = await self.__anext__()
-            if isinstance(event, ev.PermissionEvent | ev.NotificationEvent):
-                self._dropped(event)
-            return event
-
-        return ToolCallUpdates(next_event, lambda: self.reply)
+        return ToolCallUpdates(self._next_event, lambda: self.reply)
 
     async def wait(self) -> Reply:
         """Iterate the message to its end, drop its events, and return the reply.
@@ -323,6 +298,13 @@ class Message(AsyncScope):
             notification.notification_id, notification.response_type, value
         )
 
+    async def _next_event(self) -> Event:
+        """Return the next event for an iterator that does not return questions."""
+        event = await self.__anext__()
+        if isinstance(event, ev.PermissionEvent | ev.NotificationEvent):
+            self._dropped(event)
+        return event
+
     def _dropped(self, question: Question) -> None:
         """Warn, once per message and kind, about a question that the caller does not see."""
         kind = type(question)
@@ -338,43 +320,3 @@ class Message(AsyncScope):
                 " session.send(...) as message`."
             )
         return self._state
-
-
-@final
-class TextDeltas:
-    """An asynchronous iterator over top-level text, returned by `Message.text_deltas`."""
-
-    def __init__(self, message: Message) -> None:
-        self._message = message
-        self._rest_returned = False
-        self._returned = 0
-        self._gap = False
-
-    def __aiter__(self) -> Self:
-        """Return the iterator itself."""
-        return self
-
-    async def __anext__(self) -> str:
-        """Return the next piece; raises what iterating the message raises. A checkpoint."""
-        while not self._rest_returned:
-            try:
-                event = await self._message.__anext__()
-            except StopAsyncIteration:
-                self._rest_returned = True
-                rest = self._message._opened().builder.text[self._returned :]
-                if rest:
-                    return rest  # noqa: ASYNC910 - the end of the message was a checkpoint
-                break
-            if isinstance(event, ev.StreamGapEvent):
-                # Text after the gap belongs after the missing text: return it at the end.
-                self._gap = True
-            elif (
-                isinstance(event, ev.ContentEvent)
-                and event.parent_tool_call_id is None
-                and not self._gap
-            ):
-                self._returned += len(event.content)
-                return event.content  # noqa: ASYNC910 - the event was a checkpoint
-            elif isinstance(event, ev.PermissionEvent | ev.NotificationEvent):
-                self._message._dropped(event)
-        raise StopAsyncIteration

@@ -13,11 +13,12 @@ import trio
 
 from trio_mix import events as ev
 from trio_mix._session._buffers import MessageBuffer
+from trio_mix._session._message_errors import agent_error
 from trio_mix._session._questions import Questions
 from trio_mix._turns._reply_builder import ReplyBuilder, is_torn
 from trio_mix._turns._stored_turn import TurnOutcome
 from trio_mix._turns._turn import Phase
-from trio_mix.errors import AgentError, ConsumerTooSlow, ReplyTooLarge
+from trio_mix.errors import ConsumerTooSlow, ReplyTooLarge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -254,7 +255,7 @@ class MessageState:
         ):
             self.builder.shared = True
         if isinstance(ended_by, ev.ErrorEvent | ev.RateLimitEvent):
-            self.fail(_agent_error(ended_by, self))
+            self.fail(agent_error(ended_by, self.session_id, self.partial()))
         elif not self.over.is_set():
             if self._max_size is not None and self.builder.size > self._max_size:
                 self._check_size(self._max_size)
@@ -282,25 +283,3 @@ def _with_gaps(events: Sequence[Event]) -> list[Event]:
         if type(event) is ev.UnknownEvent and is_torn(event):
             seen.append(ev.StreamGapEvent(missed=None, reason="an event was torn"))
     return seen
-
-
-def _agent_error(event: ev.ErrorEvent | ev.RateLimitEvent, state: MessageState) -> AgentError:
-    kind = f" ({event.type})" if event.type else ""
-    remedy = "Check the server's log, or send the message again."
-    if isinstance(event, ev.RateLimitEvent):
-        wait = f" in {event.retry_after} s" if event.retry_after else " later"
-        remedy = f"The model's provider limits the request rate: send it again{wait}."
-    elif event.type == "authentication_error":
-        remedy = "Store a valid API key for the provider on the server."
-    elif "cancelled by user" in event.error:
-        remedy = (
-            "Its block was left early, or another client cancelled it: send it again if it is "
-            "still wanted."
-        )
-    return AgentError(
-        f"The agent gave up the message on session {state.session_id}: {event.error}{kind}. "
-        f"{remedy} The partial reply is in `.partial`.",
-        event=event,
-        session_id=state.session_id,
-        partial=state.partial(),
-    )

@@ -22,7 +22,6 @@ from trio_mix.errors import (
     UsageError,
     clone_error,
 )
-from trio_mix.relay._client_calls import carry_out
 from trio_mix.relay._client_link import LinkSettings, RelayLink
 from trio_mix.relay._client_messages import RelayMessage
 from trio_mix.relay._client_sessions import Follower
@@ -271,7 +270,7 @@ class RelayClient(AsyncScope):
         A checkpoint.
         """
         self._check_open()
-        await carry_out(self._link, {"type": "cancel", "turnId": turn_id})
+        await self._link.calls.carry_out({"type": "cancel", "turnId": turn_id})
 
     async def decide(self, session_id: str, permission_id: str, *, grant: bool) -> None:
         """Answer a permission request: the first answer counts.
@@ -289,7 +288,7 @@ class RelayClient(AsyncScope):
         """
         self._check_open()
         fields = {"sessionId": session_id, "permissionId": permission_id}
-        await carry_out(self._link, {"type": "decide", **fields, "grant": grant is True})
+        await self._link.calls.carry_out({"type": "decide", **fields, "grant": grant is True})
 
     def statistics(self) -> RelayClientStatistics:
         """Return the state and the counters."""

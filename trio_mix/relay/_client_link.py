@@ -24,9 +24,9 @@ from trio_mix.errors import (
     ConfigurationError,
     SessionNotFound,
     StreamError,
-    UsageError,
     clone_error,
 )
+from trio_mix.relay._client_calls import PendingCalls
 from trio_mix.relay._client_endpoint import Lost, RelayEndpoint
 from trio_mix.relay._client_sessions import FollowedSession
 from trio_mix.relay._ws_messages import PROTOCOL
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from trio_mix.relay._client_sessions import Follower
     from trio_mix.sse import ReconnectPolicy
 
-__all__ = ["Call", "LinkSettings", "RelayLink"]
+__all__ = ["LinkSettings", "RelayLink"]
 
 _MAX_MESSAGE: Final = 64 * 2**20
 _CLEANUP: Final = 1.0
@@ -60,30 +60,6 @@ class LinkSettings:
     ssl_context: ssl.SSLContext | None = None
 
 
-class Call:
-    """A message that is answered.
-
-    Attributes:
-      text: the message.
-      posted: whether it may have reached the relay.
-      sent: whether it was sent on the current connection.
-      answer: the relay's answer, None before.
-      failure: why there is no answer.
-      done: there is an answer, or a failure.
-    """
-
-    __slots__ = ("answer", "done", "failure", "posted", "schedule", "sent", "text")
-
-    def __init__(self, text: str) -> None:
-        self.text: str = text
-        self.posted: bool = False
-        self.sent: bool = False
-        self.answer: Mapping[str, Any] | None = None
-        self.failure: Exception | None = None
-        self.done: trio.Event = trio.Event()
-        self.schedule: ReconnectSchedule | None = None
-
-
 class RelayLink:
     """The connection of one client.
 
@@ -96,6 +72,7 @@ class RelayLink:
       ConfigurationError: the address cannot work.
 
     Attributes:
+      calls: the calls that are not answered.
       state: the state of the connection.
       failure: the error that has ended the link.
       shown: the address without credentials.
@@ -111,12 +88,12 @@ class RelayLink:
         self.events: int = 0
         self.last_loss: str | None = None
         self.last_loss_time: float | None = None
+        self.calls: PendingCalls = PendingCalls(self._new_schedule, self._later, self._note_work)
         self._settings = settings
         self._sessions: dict[str, FollowedSession] = {}
         self._dirty: dict[FollowedSession, None] = {}
         self._paused: set[FollowedSession] = set()
         self._schedules: dict[FollowedSession, ReconnectSchedule] = {}
-        self._calls: dict[str, Call] = {}
         self._work = trio.Event()
         self._settled = trio.Event()
         self._nursery: trio.Nursery | None = None
@@ -160,34 +137,6 @@ class RelayLink:
             self._ask(session)
             self._forget(session)
 
-    def start_call(self, key: str, message: Mapping[str, object]) -> Call:
-        """Send a message until it is answered; ``call.done`` is set then.
-
-        Args:
-          key: its key.
-          message: the other fields.
-
-        Raises:
-          UsageError: a call with this key is not answered yet.
-        """
-        if key in self._calls:
-            raise UsageError(
-                f"The message with the key {key!r} is being sent already: use a new key for each."
-            )
-        call = Call(msgspec.json.encode({**message, "key": key}).decode())
-        call.failure = self.failure
-        if self.failure is None:
-            self._calls[key] = call
-            self._work.set()
-        else:
-            call.done.set()
-        return call
-
-    def end_call(self, key: str, call: Call) -> None:
-        """Repeat a call no longer."""
-        if self._calls.get(key) is call:
-            del self._calls[key]
-
     def close(self, failure: Exception) -> None:
         """End all calls and consumers."""
         self.state = StreamState.CLOSED
@@ -195,14 +144,14 @@ class RelayLink:
         sessions, self._sessions = self._sessions, {}
         for session in sessions.values():
             session.fail(self.failure)
-        calls, self._calls = self._calls, {}
-        for call in calls.values():
-            call.failure = self.failure
-            call.done.set()
+        self.calls.fail(self.failure)
         self._settled.set()
 
     def _ask(self, session: FollowedSession) -> None:
         self._dirty[session] = None
+        self._note_work()
+
+    def _note_work(self) -> None:
         self._work.set()
 
     def _forget(self, session: FollowedSession) -> None:
@@ -281,8 +230,7 @@ class RelayLink:
         self._endpoint.opened()
         self._paused.clear()
         self._dirty = dict.fromkeys(self._sessions.values())
-        for call in self._calls.values():
-            call.sent = False
+        self.calls.connected()
         self._nursery = nursery
         nursery.start_soon(self._write, socket)
         self._settled.set()
@@ -308,10 +256,7 @@ class RelayLink:
                 if command is not None:
                     yield msgspec.json.encode(command).decode()
             self._forget(session)
-        for call in list(self._calls.values()):
-            if not call.sent:
-                call.sent = call.posted = True
-                yield call.text
+        yield from self.calls.unsent()
 
     async def _read(self, socket: WebSocket) -> None:
         while True:
@@ -328,11 +273,7 @@ class RelayLink:
 
     def _take(self, type_: str, fields: Mapping[str, Any]) -> None:
         if type_ in ("accepted", "refused"):
-            call = self._calls.get(fields["key"])
-            if call is not None and not self._repeated_later(fields, call):
-                del self._calls[fields["key"]]
-                call.answer = fields
-                call.done.set()
+            self.calls.answered(fields)
             return
         session = self._sessions.get(fields.get("sessionId", ""))
         if session is None:
@@ -385,23 +326,6 @@ class RelayLink:
         if schedule is not None:
             schedule.begin(trio.current_time())
         self._ask(session)
-
-    def _repeated_later(self, answer: Mapping[str, Any], call: Call) -> bool:
-        """Repeat a call that the relay could not carry out now; return whether it is repeated."""
-        if answer["type"] != "refused" or answer["status"] != 503:
-            return False
-        schedule = call.schedule = call.schedule or self._new_schedule()
-        delay = schedule.lost(trio.current_time(), retry_after=answer.get("retryAfter"))
-        if delay is None:
-            return False
-
-        def repeat() -> None:
-            schedule.begin(trio.current_time())
-            call.sent = False
-            self._work.set()
-
-        self._later(delay, repeat)
-        return True
 
     def _new_schedule(self) -> ReconnectSchedule:
         schedule = ReconnectSchedule(self._settings.reconnect)

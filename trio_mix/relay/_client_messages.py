@@ -2,44 +2,36 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, final
+from typing import TYPE_CHECKING, Any, Self, final
 from uuid import uuid4
 
-import attrs
-import msgspec
 import trio
 
-from trio_mix import events as ev
 from trio_mix._public import public
-from trio_mix._turns._reply_builder import ReplyBuilder
-from trio_mix._turns._streamed_text import beyond
+from trio_mix._session._text_deltas import TextDeltas
 from trio_mix._usage import AsyncScope, check_trio
-from trio_mix._wire._events import decode_event
 from trio_mix.errors import (
-    AgentError,
-    MessageInterrupted,
-    MessageNotFinished,
     MessageRejected,
     SessionNotFound,
     StreamClosed,
     UsageError,
     clone_error,
 )
-from trio_mix.relay._client_calls import answer_of, carry_out, reply_of
-from trio_mix.relay._client_sessions import Missed, TurnFollower
-from trio_mix.relay._client_subscription import EventReader, gap_of
+from trio_mix.relay._client_sessions import TurnFollower
+from trio_mix.relay._client_subscription import EventReader
+from trio_mix.relay._client_turn import ClientTurn
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import Mapping
     from types import TracebackType
 
+    from trio_mix import events as ev
     from trio_mix._reply import Reply
     from trio_mix.events import Event
-    from trio_mix.relay._client_link import Call, RelayLink
+    from trio_mix.relay._client_calls import Call
+    from trio_mix.relay._client_link import RelayLink
 
 __all__ = ["RelayMessage"]
-
-_ENDS: Final = ("done", "unknown", "cancelled")
 
 
 @public("trio_mix.relay")
@@ -73,13 +65,7 @@ class RelayMessage(AsyncScope):
         self._cleanup_timeout = cleanup_timeout
         self._follower = TurnFollower(max_size=max_size)
         self._reader = EventReader(link, session_id, self._follower)
-        self._builder = ReplyBuilder()
-        self._ended_by: ev.ErrorEvent | ev.RateLimitEvent | None = None
-        self._completed = False
-        self._incomplete = False
-        self._end_state = ""
-        self._reply: Reply | None = None
-        self._failure: Exception | None = None
+        self._turn = ClientTurn(session_id)
         self._used = False
         self._left = False
 
@@ -110,7 +96,7 @@ class RelayMessage(AsyncScope):
     @property
     def finished(self) -> bool:
         """Whether the turn is over, and its end was taken: with a reply or an error."""
-        return self._reply is not None or self._failure is not None
+        return self._turn.finished
 
     @property
     def reply(self) -> Reply:
@@ -120,21 +106,12 @@ class RelayMessage(AsyncScope):
           MessageNotFinished: the turn is still running; iterate to the end, or `wait`.
           MessageError: the turn failed (`AgentError`, `MessageInterrupted`, …).
         """
-        if self._failure is not None:
-            raise clone_error(self._failure) from self._failure.__cause__
-        if self._reply is None:
-            raise MessageNotFinished(
-                f"The message on session {self.session_id} is still running. Iterate it to its "
-                "end, or `await message.wait()`, before asking for its reply.",
-                session_id=self.session_id,
-                partial=self.partial_reply,
-            )
-        return self._reply
+        return self._turn.reply
 
     @property
     def partial_reply(self) -> Reply:
         """The part of the reply that was taken so far."""
-        return self._builder.build() if self._reply is None else self._reply
+        return self._turn.partial
 
     async def __aenter__(self) -> Self:
         """Send the message, and return when the relay has accepted it.
@@ -173,14 +150,7 @@ class RelayMessage(AsyncScope):
         self._left = True
         self._reader.close()
         if not self.finished:
-            self._failure = MessageInterrupted(
-                f"The message on session {self.session_id} was left before its turn was over, and"
-                " the relay was asked to cancel it. Stay in the block until the end to get the"
-                " whole reply. The partial reply is in `.partial`.",
-                session_id=self.session_id,
-                partial=self._builder.build(),
-                outcome="cancelled",
-            )
+            self._turn.leave()
             with trio.move_on_after(self._cleanup_timeout, shield=True):
                 await self._cancel()
         await trio.lowlevel.cancel_shielded_checkpoint()
@@ -208,32 +178,24 @@ class RelayMessage(AsyncScope):
                 session_id=self.session_id,
             )
         while not self.finished:
-            if self._end_state:
-                await self._finish(self._end_state)
-                continue
-            item = await self._reader.next()
-            if isinstance(item, Missed):
-                self._incomplete = True
-                event: Event = gap_of(item)
-            else:
-                event = decode_event(item)
-                if isinstance(event, ev.UnknownEvent) and event.name == "turn":
-                    state = msgspec.json.decode(event.data).get("state")
-                    self._end_state = state if state in _ENDS else ""
-                    continue
-            self._feed(event)
-            return event
+            if not self._turn.end:
+                event = self._turn.take(await self._reader.next())
+                if event is not None:
+                    return event
+            elif not self._turn.finish():  # ask for what the relay has stored
+                answer = await self._link.calls.wait(self._start())
+                self._turn.settle(answer.get("turn"))
         await trio.lowlevel.checkpoint()
-        if self._failure is not None:
-            raise clone_error(self._failure) from self._failure.__cause__
+        if self._turn.failure is not None:
+            raise clone_error(self._turn.failure) from self._turn.failure.__cause__
         raise StopAsyncIteration
 
-    def text_deltas(self) -> AsyncIterator[str]:
+    def text_deltas(self) -> TextDeltas:
         """Return an iterator over the top-level text, in pieces as it arrives.
 
         The joined pieces are equal to ``reply.text``. Iterate either this or the message, not both.
         """
-        return _TextDeltas(self)
+        return TextDeltas(self.__anext__, self._turn.text_after)
 
     async def wait(self) -> Reply:
         """Iterate the message to its end, drop its events, and return the reply.
@@ -272,12 +234,12 @@ class RelayMessage(AsyncScope):
 
     async def _decide(self, request: ev.PermissionEvent, *, grant: bool) -> None:
         fields = {"sessionId": self.session_id, "permissionId": request.permission_id}
-        await carry_out(self._link, {"type": "decide", **fields, "grant": grant})
+        await self._link.calls.carry_out({"type": "decide", **fields, "grant": grant})
 
     async def _cancel(self) -> None:
         await trio.lowlevel.checkpoint()
         if self.turn_id is not None:
-            await carry_out(self._link, {"type": "cancel", "turnId": self.turn_id})
+            await self._link.calls.carry_out({"type": "cancel", "turnId": self.turn_id})
 
     # -- sending --------------------------------------------------------------------------------
 
@@ -285,7 +247,7 @@ class RelayMessage(AsyncScope):
         """Send the message and return the answer; cancel the turn if this is cancelled."""
         call = self._start()
         try:
-            return await answer_of(self._link, self._key, call)
+            return await self._link.calls.wait(call)
         except trio.Cancelled:
             if call.posted:
                 with trio.move_on_after(self._cleanup_timeout, shield=True):
@@ -294,14 +256,14 @@ class RelayMessage(AsyncScope):
 
     def _start(self) -> Call:
         fields = {"type": "send", "sessionId": self.session_id, "body": self._body}
-        return self._link.start_call(self._key, fields)
+        return self._link.calls.start(self._key, fields)
 
     async def _cancel_posted(self, posted: Call) -> None:
         """Cancel the turn of a message whose answer was not awaited."""
         await trio.lowlevel.checkpoint()
         answer = posted.answer
         if answer is None:  # ask for it: nothing is run twice with one key
-            answer = await answer_of(self._link, self._key, self._start())
+            answer = await self._link.calls.wait(self._start())
         if answer["type"] == "accepted":
             self._follower.name(answer["turnId"])
             await self._cancel()
@@ -322,109 +284,6 @@ class RelayMessage(AsyncScope):
             )
         self._follower.name(answer["turnId"])
         if self._resumed and answer.get("repeated"):
-            self._incomplete = True  # an earlier process has seen its first events
+            self._turn.miss()
             if "turn" in answer:
-                self._settle(answer["turn"])
-
-    # -- the end --------------------------------------------------------------------------------
-
-    def _feed(self, event: Event) -> None:
-        self._builder.feed([event])
-        match event:
-            case ev.ErrorEvent() | ev.RateLimitEvent() if event.parent_tool_call_id is None:
-                self._ended_by = event
-            case ev.CompleteEvent() if event.parent_tool_call_id is None and event.done:
-                self._completed = True
-
-    async def _finish(self, state: str) -> None:
-        """End with what the events show, else with what the relay has stored."""
-        await trio.lowlevel.checkpoint()
-        if state != "unknown" and self._ended_by is not None and not self._completed:
-            self._failure = self._agent_error(self._ended_by)
-        elif state == "done" and self._completed and not self._incomplete:
-            self._reply = self._builder.build()
-        else:
-            answer = await answer_of(self._link, self._key, self._start())
-            turn = answer.get("turn")
-            self._settle({"outcome": state} if turn is None else turn)
-
-    def _settle(self, turn: Mapping[str, Any]) -> None:
-        """End with a turn as the relay has stored it."""
-        error = turn.get("error") or ""
-        match turn.get("outcome"):
-            case "complete" if turn.get("reply") is not None:
-                self._reply = reply_of(turn["reply"])
-            case "complete":  # the relay does not keep it any more
-                received = self._builder.build()
-                self._reply = attrs.evolve(received, incomplete=True, doubts=("gap",))
-            case "error":
-                self._failure = self._agent_error(self._ended_by or ev.ErrorEvent(error=error))
-            case "refused":
-                self._failure = MessageRejected(
-                    f"The message to session {self.session_id} was refused: {error}",
-                    session_id=self.session_id,
-                )
-            case "cancelled":
-                self._failure = self._interrupted("was cancelled", error, "cancelled")
-            case _:
-                why = "was interrupted, and whether it ran cannot be known"
-                self._failure = self._interrupted(why, error, "unknown")
-
-    def _interrupted(
-        self, what: str, error: str, outcome: Literal["unknown", "cancelled"]
-    ) -> MessageInterrupted:
-        why = f": {error}" if error else ""
-        return MessageInterrupted(
-            f"The message on session {self.session_id} {what}{why}. The partial reply is in"
-            " `.partial`.",
-            session_id=self.session_id,
-            partial=self._builder.build(),
-            outcome=outcome,
-        )
-
-    def _agent_error(self, event: ev.ErrorEvent | ev.RateLimitEvent) -> AgentError:
-        kind = f" ({event.type})" if event.type else ""
-        return AgentError(
-            f"The agent gave up the message on session {self.session_id}: {event.error}{kind}. "
-            "Check the server's log, or send the message again. The partial reply is in "
-            "`.partial`.",
-            event=event,
-            session_id=self.session_id,
-            partial=self._builder.build(),
-        )
-
-
-@final
-class _TextDeltas:
-    """An asynchronous iterator over the top-level text of a message."""
-
-    def __init__(self, message: RelayMessage) -> None:
-        self._message = message
-        self._pieces: list[str] = []
-        self._gap = False
-        self._ended = False
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> str:
-        """Return the next piece; raises what iterating the message raises. A checkpoint."""
-        while not self._ended:
-            try:
-                event = await self._message.__anext__()
-            except StopAsyncIteration:
-                self._ended = True
-                rest = beyond("".join(self._pieces), self._message.reply.text)
-                if rest:
-                    return rest  # noqa: ASYNC910 - the end of the message was a checkpoint
-                break
-            if isinstance(event, ev.StreamGapEvent):
-                self._gap = True  # what follows belongs after the missing text
-            elif (
-                isinstance(event, ev.ContentEvent)
-                and event.parent_tool_call_id is None
-                and not self._gap
-            ):
-                self._pieces.append(event.content)
-                return event.content  # noqa: ASYNC910 - the event was a checkpoint
-        raise StopAsyncIteration
+                self._turn.settle(answer["turn"])
