@@ -262,18 +262,6 @@ class ConnectionResponse:
             complete and self.http_version == "HTTP/1.1" and "close" not in map(str.strip, tokens)
         )
 
-    @property
-    def reusable(self) -> bool:
-        """Whether the connection may be used for another request."""
-        return (
-            self._keep
-            and self._body.finished
-            and not self._body.excess
-            and not self._early
-            and not self.connection.closed
-            and self.connection.idle_limit > 0
-        )
-
     async def receive(self, timeout: float | None) -> bytes:
         """Read the next bytes of the body, ``b""`` at its end; cancelled, no bytes are lost."""
         body = self._body
@@ -299,8 +287,15 @@ class ConnectionResponse:
 
     async def release(self) -> None:
         """Return the connection if another request may use it, else close it."""
-        if self.give_back is not None and self.reusable:
-            await self.give_back(self.connection)
+        connection, body = self.connection, self._body
+        if (
+            self.give_back is not None
+            and self._keep
+            and body.finished
+            and not (body.excess or self._early or connection.closed)
+            and connection.idle_limit > 0
+        ):
+            await self.give_back(connection)
         else:
             await self.aclose()
 

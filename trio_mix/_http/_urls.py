@@ -129,7 +129,7 @@ class Target:
             raise ConfigurationError(
                 f"{sanitize_url(url)!r} is not a URL ({problem}): write it as http://host:port"
             )
-        host, zone = _split_zone(parsed.host)
+        host, zone = _split_zone(parsed.host) if "%" in parsed.host else (parsed.host, "")
         odd_host = set(host) & set(" %\t")  # httpx would escape them: another host name
         if parsed.scheme not in _DEFAULT_PORTS or not host or odd_host:
             raise ConfigurationError(
@@ -174,8 +174,8 @@ class Target:
 
 def _split_zone(host: str) -> tuple[str, str]:
     """Split an IPv6 address from its zone, which is returned as ``%eth0`` or ``""``."""
-    address, percent, zone = host.partition("%")
-    if not percent or ":" not in address:
+    address, _, zone = host.partition("%")
+    if ":" not in address:
         return host, ""
     name = unquote(zone.removeprefix("25"))
     return (address, f"%{name}") if _ZONE.fullmatch(name) else (host, "")

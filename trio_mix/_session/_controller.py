@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import attrs
 import trio
 
 from trio_mix import errors
@@ -19,6 +20,7 @@ from trio_mix._session._dispatcher import EventDispatcher, copies_of
 from trio_mix._session._healing import Healing, HealingBuffer, Healings
 from trio_mix._session._message_state import MessageState
 from trio_mix._session._reader import Reader, ReaderHost
+from trio_mix._session._send_api import TRAITS
 from trio_mix._session._send_queue import SendQueue
 from trio_mix._session._stored_messages import SessionHistory
 from trio_mix._session._warnings import LossLogger, session_gone
@@ -53,7 +55,9 @@ class StreamController(ReaderHost):
         self.settings = settings
         self.send_api: SendApi = services.send_api
         self.send_queue: SendQueue = SendQueue()
-        self.router: TurnRouter = TurnRouter(services.send_api.traits())
+        self.router: TurnRouter = TurnRouter(
+            attrs.evolve(TRAITS[self.send_api.api], turn_ids=self.send_api.relayed)
+        )
         if services.end_outstanding:
             self.router.expect_end()
         self.dispatcher: EventDispatcher = EventDispatcher(

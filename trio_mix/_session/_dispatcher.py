@@ -110,18 +110,19 @@ class EventDispatcher:
     def behind(self) -> list[EventBuffer[Any]]:
         """Return the buffers that are more than half full and whose consumers are not idle."""
         mark = self._budget.mark
-        return [
-            each
-            for each in self._buffers
-            if (len(each) > each.half or each.bytes > mark) and not each.idle
-        ]
+        found = []
+        for each in self._buffers:  # no comprehension, for this runs after each read
+            if (len(each) > each.half or each.bytes > mark) and not each.idle:
+                found.append(each)  # noqa: PERF401
+        return found
 
     def _set_buffers(self) -> None:
         """Note which buffers receive events; called when that has changed."""
         message = [] if self.current is None else [self.current.buffer]
-        self._buffers = [*message, *self._all_subscribers()]
-        halves = [buffer.half for buffer in self._buffers]
-        self.batch_limit = max(1, min(halves, default=sys.maxsize))
+        self._buffers = [*message, *self._subscribers, *self._raw_subscribers]
+        self.batch_limit = sys.maxsize
+        for buffer in self._buffers:
+            self.batch_limit = max(1, min(self.batch_limit, buffer.half))
 
     def _all_subscribers(self) -> list[SubscriberBuffer[Any]]:
         return [*self._subscribers, *self._raw_subscribers]

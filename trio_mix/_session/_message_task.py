@@ -13,6 +13,7 @@ import trio
 
 from trio_mix import errors
 from trio_mix import events as ev
+from trio_mix._session._send_api import TRAITS
 from trio_mix._session._warnings import log_session_at_work
 from trio_mix._turns._decisions import (
     Bind,
@@ -213,7 +214,8 @@ class MessageTask:
     def _learn_traits(self) -> None:
         """Take over what is known of the server, also whose turn may run beside this one."""
         traits = self.dispatcher.router.traits
-        traits.update(self.send_api.traits())
+        traits.update(TRAITS[self.send_api.api])
+        traits.turn_ids = self.send_api.relayed
         # The streams of a pipeline server run their own messages: no event is another stream's.
         pipeline = self.send_api.api in ("pipeline", "auto")
         unsettled = self.state.recovery.unsettled

@@ -26,7 +26,7 @@ from trio_mix._turns._stored_rows import stored_reply
 from trio_mix._turns._wire_traits import WireTraits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from trio_mix._rest._core import MixCore
     from trio_mix._rest._options import Api
@@ -35,11 +35,20 @@ if TYPE_CHECKING:
     from trio_mix.models import SendResult
     from trio_mix.resources import Messages, Streaming, System
 
-__all__ = ["Posted", "SendApi"]
+__all__ = ["TRAITS", "Posted", "SendApi"]
 
 _HEALTH_TIMEOUT: Final = 5.0
 _ONE_TRY: Final = RequestOptions(retries=RetryConfig(strategy="none"))
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
+
+TRAITS: Final[Mapping[str, WireTraits]] = {
+    "pipeline": WireTraits(ids=False, rate_limit_ends=True, answers=False),
+    "blocking": WireTraits(answers=True),
+    "async": WireTraits(ids=True, answers=False),
+    "auto": WireTraits(rate_limit_ends=None, answers=None),
+    "rest": WireTraits(answers=None),
+}
+"""How the events of a server relate to its messages, by `SendApi.api`."""
 
 
 @attrs.frozen
@@ -70,22 +79,6 @@ class SendApi:
         self.relayed: bool = False
         """Whether a relay stands in front of the server: it gives each turn an id, and answers
         before the turn is over (rule 4)."""
-
-    def traits(self) -> WireTraits:
-        """Return how the server's events relate to its messages, as far as it is known."""
-        match self.api:
-            case "pipeline":
-                traits = WireTraits(ids=False, rate_limit_ends=True, answers=False)
-            case "blocking":
-                traits = WireTraits(answers=True)
-            case "async":
-                traits = WireTraits(ids=True, answers=False)
-            case "auto":
-                traits = WireTraits(rate_limit_ends=None, answers=None)
-            case _:
-                traits = WireTraits(answers=None)
-        traits.turn_ids = self.relayed
-        return traits
 
     async def post(
         self, session_id: str, request: MessageRequest, on_sending: Callable[[], None]

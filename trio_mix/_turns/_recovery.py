@@ -240,15 +240,13 @@ class Recovery(Facts):
 
     def _look(self, now: float) -> None:
         """Look at the time and the turn's events."""
-        # As of the previous look: an event that is new now came after that one.
-        up = self.signs.up_since_restored(self.now)
+        signs, events, heard = self.signs, self.turn.events, self.turn.heard
+        if events != signs.events or heard != signs.heard:
+            # As of the previous look: an event that is new now came after that one.
+            up = signs.up_since_restored(self.now)
+            live = self.continued is False or up > self.limits.live
+            self.signs = signs.after_events(now, events=events, heard=heard, live=live)
         self.now = now
-        self.signs = self.signs.after_events(
-            now,
-            events=self.turn.events,
-            heard=self.turn.heard,
-            live=self.continued is False or up > self.limits.live,
-        )
 
     def _begin(self, concern: Concern, now: float) -> Schedule:
         """Start to deal with a concern."""

@@ -194,7 +194,7 @@ class Turn:
     @property
     def heard(self) -> int:
         """How many events were its own, or are held back until their owner is known."""
-        return self.events + len(self.held) + len(self.unnamed or ())
+        return self.events + len(self.held.events) + len(self.unnamed or ())
 
     @property
     def bound(self) -> bool:

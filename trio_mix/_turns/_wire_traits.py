@@ -54,7 +54,6 @@ class WireTraits:
         """Take over what the client knows of the server; what events have shown is kept."""
         self.ids = self.ids or known.ids
         self.rate_limit_ends, self.answers = known.rate_limit_ends, known.answers
-        self.turn_ids, self.proof = known.turn_ids, known.proof
 
     def learn(self, event: Event, ids: EventIds) -> None:
         """Note that this server's events have message ids, if an event shows it."""
