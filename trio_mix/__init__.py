@@ -43,12 +43,14 @@ if TYPE_CHECKING:
     from trio_mix.hooks import Hooks as Hooks
     from trio_mix.sse import ReconnectPolicy as ReconnectPolicy
     from trio_mix.sse import StreamState as StreamState
+
+    __all__: list[str]
 else:
-    __getattr__, __dir__ = lazy(
+    __getattr__, __dir__, __all__ = lazy(
         __name__,
         {
-            "trio_mix._session._message": ("Message",),
             "trio_mix._mix": ("Mix",),
+            "trio_mix._reply": ("Reply", "ToolCall", "Usage"),
             "trio_mix._rest._core": ("MixCore",),
             "trio_mix._rest._options": (
                 "BackoffStrategy",
@@ -57,10 +59,10 @@ else:
                 "RetryConfig",
             ),
             "trio_mix._rest._responses": ("Response",),
-            "trio_mix._session._subscription": ("RawSubscription", "Subscription"),
+            "trio_mix._session._message": ("Message",),
             "trio_mix._session._stream": ("SessionStream",),
+            "trio_mix._session._subscription": ("RawSubscription", "Subscription"),
             "trio_mix._ticket": ("Ticket",),
-            "trio_mix._reply": ("Reply", "ToolCall", "Usage"),
             "trio_mix.hooks": ("Hooks",),
             "trio_mix.sse": ("ReconnectPolicy", "StreamState"),
         },
@@ -76,36 +78,5 @@ else:
             "sse",
             "testing",
         ),
+        eager=("__version__",),
     )
-
-__all__ = [
-    "BackoffStrategy",
-    "Hooks",
-    "Message",
-    "Mix",
-    "MixCore",
-    "RawSubscription",
-    "ReconnectPolicy",
-    "Reply",
-    "RequestOptions",
-    "Response",
-    "ResponseHead",
-    "RetryConfig",
-    "SessionStream",
-    "StreamState",
-    "Subscription",
-    "Ticket",
-    "ToolCall",
-    "Usage",
-    "__version__",
-    "browser",
-    "errors",
-    "events",
-    "funcs",
-    "hooks",
-    "models",
-    "relay",
-    "resources",
-    "sse",
-    "testing",
-]

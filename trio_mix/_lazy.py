@@ -3,14 +3,15 @@
 Every imported module makes the start of a program slower, mostly by creating its classes. With lazy
 names, ``from trio_mix import Mix`` does not load the models of operations that are never called.
 
-A package's ``__init__.py`` lists its names three times, and a test compares the lists: ``__all__``
-for readers and ``import *``, imports under ``TYPE_CHECKING`` for type checkers, and a table for run
-time::
+A package's ``__init__.py`` lists its names twice, and a test compares the lists: imports under
+``TYPE_CHECKING`` for type checkers, and a table for run time::
 
     if TYPE_CHECKING:
         from trio_mix._mix import Mix as Mix
+
+        __all__: list[str]
     else:
-        __getattr__, __dir__ = lazy(__name__, {"trio_mix._mix": ("Mix",)})
+        __getattr__, __dir__, __all__ = lazy(__name__, {"trio_mix._mix": ("Mix",)})
 
 Other code that loads a module late has a plain ``import`` in the function that needs it.
 """
@@ -28,17 +29,22 @@ __all__ = ["lazy"]
 
 
 def lazy(
-    package: str, homes: Mapping[str, Sequence[str]], submodules: Sequence[str] = ()
-) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
-    """Return a package's ``__getattr__`` and ``__dir__`` (PEP 562).
+    package: str,
+    homes: Mapping[str, Sequence[str]],
+    submodules: Sequence[str] = (),
+    eager: Sequence[str] = (),
+) -> tuple[Callable[[str], object], Callable[[], list[str]], list[str]]:
+    """Return a package's ``__getattr__`` and ``__dir__`` (PEP 562), and its ``__all__``.
 
     Args:
       package: the name of the package.
       homes: the names of the package that each module defines.
       submodules: modules of the package that are also its attributes.
+      eager: the names that the package has imported already.
     """
     home_of = {name: home for home, names in homes.items() for name in names}
     namespace = vars(sys.modules[package])
+    exported = sorted({*home_of, *submodules, *eager})
 
     def get(name: str) -> object:
         if name in home_of:
@@ -51,6 +57,6 @@ def lazy(
         return value
 
     def names() -> list[str]:
-        return sorted({*namespace["__all__"], *(name for name in namespace if name[:2] == "__")})
+        return sorted({*exported, *(name for name in namespace if name[:2] == "__")})
 
-    return get, names
+    return get, names, exported

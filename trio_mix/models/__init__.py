@@ -9,19 +9,9 @@ Rules:
 4. Tool inputs are the wire's JSON text; ``parsed_input`` parses it when it is read.
 """
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 from trio_mix._lazy import lazy
-from trio_mix.models._inputs import JsonValue as JsonValue
-from trio_mix.models._words import BrowserMode as BrowserMode
-from trio_mix.models._words import CallbackType as CallbackType
-from trio_mix.models._words import KeyProvider as KeyProvider
-from trio_mix.models._words import NotificationAnswer as NotificationAnswer
-from trio_mix.models._words import PromptMode as PromptMode
-from trio_mix.models._words import SessionType as SessionType
-from trio_mix.models._words import ThinkingLevel as ThinkingLevel
 
 if TYPE_CHECKING:
     from trio_mix.models._authentication import AuthStatus as AuthStatus
@@ -37,6 +27,7 @@ if TYPE_CHECKING:
     from trio_mix.models._exports import ExportSession as ExportSession
     from trio_mix.models._exports import ExportToolCall as ExportToolCall
     from trio_mix.models._files import FileInfo as FileInfo
+    from trio_mix.models._inputs import JsonValue as JsonValue
     from trio_mix.models._interaction import PermissionResult as PermissionResult
     from trio_mix.models._messages import BackendMessage as BackendMessage
     from trio_mix.models._messages import CallbackResultData as CallbackResultData
@@ -59,8 +50,17 @@ if TYPE_CHECKING:
     from trio_mix.models._system import ToolCategory as ToolCategory
     from trio_mix.models._system import ToolsStatus as ToolsStatus
     from trio_mix.models._system import ToolStatus as ToolStatus
+    from trio_mix.models._words import BrowserMode as BrowserMode
+    from trio_mix.models._words import CallbackType as CallbackType
+    from trio_mix.models._words import KeyProvider as KeyProvider
+    from trio_mix.models._words import NotificationAnswer as NotificationAnswer
+    from trio_mix.models._words import PromptMode as PromptMode
+    from trio_mix.models._words import SessionType as SessionType
+    from trio_mix.models._words import ThinkingLevel as ThinkingLevel
+
+    __all__: list[str]
 else:
-    __getattr__, __dir__ = lazy(
+    __getattr__, __dir__, __all__ = lazy(
         __name__,
         {
             "trio_mix.models._authentication": (
@@ -74,12 +74,9 @@ else:
                 "ProviderValidation",
                 "TokenRefresh",
             ),
-            "trio_mix.models._exports": (
-                "ExportMessage",
-                "ExportSession",
-                "ExportToolCall",
-            ),
+            "trio_mix.models._exports": ("ExportMessage", "ExportSession", "ExportToolCall"),
             "trio_mix.models._files": ("FileInfo",),
+            "trio_mix.models._inputs": ("JsonValue",),
             "trio_mix.models._interaction": ("PermissionResult",),
             "trio_mix.models._messages": (
                 "BackendMessage",
@@ -88,15 +85,8 @@ else:
                 "SendResult",
                 "ToolCallData",
             ),
-            "trio_mix.models._preferences": (
-                "Preferences",
-                "PreferencesResult",
-                "Provider",
-            ),
-            "trio_mix.models._sessions": (
-                "Callback",
-                "SessionData",
-            ),
+            "trio_mix.models._preferences": ("Preferences", "PreferencesResult", "Provider"),
+            "trio_mix.models._sessions": ("Callback", "SessionData"),
             "trio_mix.models._streaming": ("StreamMessageResponse",),
             "trio_mix.models._system": (
                 "Command",
@@ -110,51 +100,14 @@ else:
                 "ToolStatus",
                 "ToolsStatus",
             ),
+            "trio_mix.models._words": (
+                "BrowserMode",
+                "CallbackType",
+                "KeyProvider",
+                "NotificationAnswer",
+                "PromptMode",
+                "SessionType",
+                "ThinkingLevel",
+            ),
         },
     )
-
-__all__ = [
-    "AuthStatus",
-    "BackendMessage",
-    "BrowserMode",
-    "Callback",
-    "CallbackResultData",
-    "CallbackType",
-    "CancelResult",
-    "Command",
-    "CredentialsResult",
-    "ExportMessage",
-    "ExportSession",
-    "ExportToolCall",
-    "FileInfo",
-    "HealthStatus",
-    "JsonValue",
-    "KeyProvider",
-    "LLMTool",
-    "LLMTools",
-    "McpServer",
-    "McpTool",
-    "NotificationAnswer",
-    "OAuthCallbackResult",
-    "OAuthFlow",
-    "OAuthHealth",
-    "PermissionResult",
-    "Preferences",
-    "PreferencesResult",
-    "PromptMode",
-    "Provider",
-    "ProviderAuth",
-    "ProviderOAuthHealth",
-    "ProviderValidation",
-    "SendResult",
-    "SessionData",
-    "SessionType",
-    "StreamMessageResponse",
-    "SystemInfo",
-    "ThinkingLevel",
-    "TokenRefresh",
-    "ToolCallData",
-    "ToolCategory",
-    "ToolStatus",
-    "ToolsStatus",
-]

@@ -22,56 +22,22 @@ if TYPE_CHECKING:
     from trio_mix.resources._streaming import Streaming as Streaming
     from trio_mix.resources._system import System as System
     from trio_mix.resources._system import Tools as Tools
+
+    __all__: list[str]
 else:
-    __getattr__, __dir__ = lazy(
+    __getattr__, __dir__, __all__ = lazy(
         __name__,
         {
-            "trio_mix._rest._file_download": (
-                "FileRequest",
-                "FileStream",
-            ),
-            "trio_mix._rest._event_stream": (
-                "EventStream",
-                "EventStreamRequest",
-            ),
-            "trio_mix.resources._authentication": (
-                "Authentication",
-                "Health",
-                "Internal",
-            ),
+            "trio_mix._rest._event_stream": ("EventStream", "EventStreamRequest"),
+            "trio_mix._rest._file_download": ("FileRequest", "FileStream"),
+            "trio_mix.resources._authentication": ("Authentication", "Health", "Internal"),
             "trio_mix.resources._base": ("Resource",),
             "trio_mix.resources._files": ("Files",),
-            "trio_mix.resources._interaction": (
-                "Notifications",
-                "Permissions",
-            ),
+            "trio_mix.resources._interaction": ("Notifications", "Permissions"),
             "trio_mix.resources._messages": ("Messages",),
             "trio_mix.resources._preferences": ("Preferences",),
             "trio_mix.resources._sessions": ("Sessions",),
             "trio_mix.resources._streaming": ("Streaming",),
-            "trio_mix.resources._system": (
-                "System",
-                "Tools",
-            ),
+            "trio_mix.resources._system": ("System", "Tools"),
         },
     )
-
-__all__ = [
-    "Authentication",
-    "EventStream",
-    "EventStreamRequest",
-    "FileRequest",
-    "FileStream",
-    "Files",
-    "Health",
-    "Internal",
-    "Messages",
-    "Notifications",
-    "Permissions",
-    "Preferences",
-    "Resource",
-    "Sessions",
-    "Streaming",
-    "System",
-    "Tools",
-]

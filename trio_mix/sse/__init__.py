@@ -17,22 +17,15 @@ if TYPE_CHECKING:
     from trio_mix.sse._statistics import ConnectionStatistics as ConnectionStatistics
     from trio_mix.sse._statistics import EventSourceStatistics as EventSourceStatistics
     from trio_mix.sse._statistics import StreamState as StreamState
+
+    __all__: list[str]
 else:
-    __getattr__, __dir__ = lazy(
+    __getattr__, __dir__, __all__ = lazy(
         __name__,
         {
-            "trio_mix.sse._decoder": (
-                "ServerSentEvent",
-                "SSEDecoder",
-            ),
-            "trio_mix.sse._event_source": (
-                "EventSource",
-                "open_event_source",
-            ),
-            "trio_mix.sse._reconnect": (
-                "ReconnectPolicy",
-                "ReconnectSchedule",
-            ),
+            "trio_mix.sse._decoder": ("SSEDecoder", "ServerSentEvent"),
+            "trio_mix.sse._event_source": ("EventSource", "open_event_source"),
+            "trio_mix.sse._reconnect": ("ReconnectPolicy", "ReconnectSchedule"),
             "trio_mix.sse._statistics": (
                 "ConnectionStatistics",
                 "EventSourceStatistics",
@@ -40,15 +33,3 @@ else:
             ),
         },
     )
-
-__all__ = [
-    "ConnectionStatistics",
-    "EventSource",
-    "EventSourceStatistics",
-    "ReconnectPolicy",
-    "ReconnectSchedule",
-    "SSEDecoder",
-    "ServerSentEvent",
-    "StreamState",
-    "open_event_source",
-]
