@@ -10,8 +10,6 @@ from trio_mix.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-__all__ = ["AllowedHosts", "check_origins", "is_loopback"]
-
 
 @final
 class AllowedHosts:

@@ -10,8 +10,6 @@ from trio_mix.errors import ConfigurationError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-__all__ = ["call", "check_awaited", "check_callback"]
-
 T = TypeVar("T")
 
 

@@ -21,15 +21,6 @@ from typing import Final
 
 import msgspec
 
-__all__ = [
-    "MAX_DEPTH",
-    "NotJSON",
-    "is_deeper_than",
-    "parse",
-    "parse_leniently",
-    "without_surrogates",
-]
-
 MAX_DEPTH: Final = 100
 """How many arrays and objects can be inside one another."""
 

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
     from contextlib import AbstractAsyncContextManager
 
-__all__ = ["OwnedNursery", "ShieldedTasks", "one_cancellation", "open_tcp_stream"]
-
 
 class OwnedNursery:
     """Opens a nursery once and closes it once.

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from trio_mix.hooks import Hooks
     from trio_mix.models import BrowserMode, Callback, PromptMode
 
-__all__ = ["Mix", "StreamOptions"]
-
 _DEFAULT_POLICY: Final = ReconnectPolicy()
 _CLEANUP_TIMEOUT: Final = 5.0
 _MAX_REPLY_SIZE: Final = 64 * 2**20

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import TextIO
 
-__all__ = ["open_private"]
-
 
 def open_private(path: str | os.PathLike[str]) -> TextIO:
     """Open a UTF-8 file for writing, line-buffered, with mode 0600 whatever the umask.

@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any, ForwardRef, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["public", "publish", "written_in"]
-
 T = TypeVar("T")
 
 _written_in: dict[type | FunctionType, str] = {}

@@ -14,8 +14,6 @@ from typing import cast
 
 import attrs
 
-__all__ = ["Record"]
-
 
 class Record:
     """Base class: equality, hash and repr by the attrs fields, as attrs would generate them."""

@@ -22,8 +22,6 @@ from urllib.parse import quote, quote_plus
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-__all__ = ["MASK", "Redactor"]
-
 MASK: Final = "***"
 _SHORTEST: Final = 4
 # As `html.escape`, whose module has a large table; nothing is imported while an error is made.

@@ -9,8 +9,6 @@ import attrs
 from trio_mix._public import public
 from trio_mix.models._inputs import JsonValue, parse_input
 
-__all__ = ["Doubt", "Reply", "ToolCall", "Usage"]
-
 Doubt: TypeAlias = Literal["gap", "contradicted", "stored", "answer", "shared"]
 """Why a reply may not be exactly what the server made of a message: see `Reply.doubts`."""
 

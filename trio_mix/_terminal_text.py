@@ -19,8 +19,6 @@ import logging
 import re
 from typing import Final
 
-__all__ = ["HIDDEN", "clean", "escape", "escape_json", "get_logger"]
-
 _RANGES: Final = (
     "\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 except tab and line feed, DEL, C1
     "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"

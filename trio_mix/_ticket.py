@@ -11,8 +11,6 @@ from trio_mix._public import public
 from trio_mix.errors import ConfigurationError
 from trio_mix.models._words import ThinkingLevel  # noqa: TC001 - for typing.get_type_hints
 
-__all__ = ["LONGEST_ID", "Baseline", "Ticket", "TicketState"]
-
 TicketState: TypeAlias = Literal["prepared", "posting", "running", "finished", "failed"]
 """How far a message has come, as far as its sender knows: see `Ticket.state`."""
 

@@ -12,8 +12,6 @@ from trio_mix.errors import UsageError
 if TYPE_CHECKING:
     from typing import NoReturn
 
-__all__ = ["AsyncScope", "check_trio"]
-
 
 def check_trio() -> None:
     """Return if the caller runs in a Trio task.

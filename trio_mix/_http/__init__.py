@@ -22,28 +22,3 @@ from trio_mix._http._urls import check_headers as check_headers
 from trio_mix._http._urls import parse_retry_after as parse_retry_after
 from trio_mix._http._urls import sanitize_url as sanitize_url
 from trio_mix._http._urls import url_secrets as url_secrets
-
-__all__ = [
-    "DEFAULT_MAX_BODY",
-    "ERROR_BODY_LIMIT",
-    "RETRY_CODES",
-    "Http",
-    "HttpClient",
-    "HttpResponse",
-    "NetworkBackend",
-    "ReceivedResponse",
-    "RepeatableContent",
-    "ResponseStream",
-    "Target",
-    "TrioBackend",
-    "check_headers",
-    "default_ssl_context",
-    "environment_proxy",
-    "header_secrets",
-    "is_transient",
-    "matches",
-    "parse_retry_after",
-    "received",
-    "sanitize_url",
-    "url_secrets",
-]

@@ -15,8 +15,6 @@ from __future__ import annotations
 import re
 from typing import Protocol
 
-__all__ = ["Body", "BodyError", "body_of"]
-
 _MAX_LINE = 16 * 1024
 _SIZES_REMEMBERED = 4096
 _PLAIN_SIZE = re.compile(rb"[0-9A-Fa-f]{1,8}")

@@ -54,8 +54,6 @@ if TYPE_CHECKING:
         RepeatableContent,
     )
 
-__all__ = ["Http"]
-
 DEFAULT_MAX_BODY = 64 * 2**20
 
 

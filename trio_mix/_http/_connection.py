@@ -39,15 +39,6 @@ if TYPE_CHECKING:
     )
     from trio_mix._http._urls import Target
 
-__all__ = [
-    "KEEP_ALIVE",
-    "Connection",
-    "ConnectionResponse",
-    "IdleConnections",
-    "close_stream",
-    "complete_headers",
-]
-
 READ_SIZE = 64 * 1024
 _KEEP_ALIVE = re.compile(r"\b(timeout|max)\s*=\s*([0-9]{1,9})\b", re.ASCII | re.IGNORECASE)
 MAX_HEAD = 64 * 1024

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from trio_mix._http._urls import Target
 
-__all__ = ["Cookies", "cookie_values", "header_secrets"]
-
 MAX_ORIGINS: Final = 20
 MAX_COOKIES: Final = 50
 MAX_LENGTH: Final = 4096

@@ -8,8 +8,6 @@ from __future__ import annotations
 import zlib
 from typing import Final, final
 
-__all__ = ["ContentDecoder", "ContentError", "decoder_of", "encoding_problem"]
-
 PIECE_SIZE: Final = 64 * 1024
 _GZIP_BITS: Final = 31
 _ZLIB_BITS: Final = 15

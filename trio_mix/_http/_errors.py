@@ -17,8 +17,6 @@ from trio_mix.errors import ConfigurationError, ConnectionFailed, RequestTimeout
 if TYPE_CHECKING:
     from trio_mix._http._protocols import RequestProgress
 
-__all__ = ["DisconnectedError", "WriteError", "is_a", "library_errors", "translate"]
-
 
 class DisconnectedError(Exception):
     """The server closed the connection before the response was complete."""

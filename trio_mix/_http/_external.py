@@ -47,8 +47,6 @@ if TYPE_CHECKING:
         RequestProgress,
     )
 
-__all__ = ["ExternalResponse", "Tracer"]
-
 CLOSE_TIMEOUT = 2.0
 MOST_DROPPED = 2**20
 MOST_PIECES_DROPPED = 20_000

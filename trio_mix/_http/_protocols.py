@@ -23,19 +23,6 @@ if TYPE_CHECKING:
     from trio_mix._http._urls import Target
     from trio_mix.errors import RequestInfo
 
-__all__ = [
-    "ClientResponse",
-    "Content",
-    "HttpClient",
-    "HttpRequest",
-    "NetworkBackend",
-    "NetworkStream",
-    "RawResponse",
-    "RepeatableContent",
-    "RequestProgress",
-    "SocketOption",
-]
-
 SocketOption: TypeAlias = tuple[int, int, int]
 
 Content: TypeAlias = "bytes | AsyncIterable[bytes] | None"

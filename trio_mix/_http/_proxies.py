@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from trio_mix._http._protocols import SocketOption
 
-__all__ = ["Proxies", "Proxy", "ProxyClient", "environment_proxy"]
-
 
 @attrs.frozen(repr=False)
 class Proxy:

@@ -12,8 +12,6 @@ from trio_mix.errors import ConfigurationError
 if TYPE_CHECKING:
     from trio_mix._http._protocols import HttpRequest
 
-__all__ = ["MAX_REDIRECTS", "REDIRECTS", "redirect_target"]
-
 MAX_REDIRECTS = 5
 REDIRECTS = (301, 302, 303, 307, 308)
 _SAME_METHOD = (307, 308)

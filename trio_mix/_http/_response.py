@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from trio_mix._redact import Redactor
     from trio_mix.errors import RequestInfo
 
-__all__ = ["ERROR_BODY_LIMIT", "HttpResponse", "ReceivedResponse", "ResponseStream", "received"]
-
 ERROR_BODY_LIMIT = 64 * 1024
 """The largest part of the body of a failed request that is read, in bytes."""
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["RETRY_CODES", "is_transient", "matches"]
-
 RETRY_CODES: Final = ("5XX", "408", "429")
 """The statuses after which an operation is retried: those of the retry extension of the OpenAPI."""
 

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     Transport: TypeAlias = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 
-__all__ = ["TrioBackend", "TrioStream", "default_ssl_context"]
-
 
 @functools.cache
 def default_ssl_context() -> ssl.SSLContext:

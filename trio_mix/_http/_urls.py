@@ -16,15 +16,6 @@ import httpx
 from trio_mix._redact import MASK
 from trio_mix.errors import ConfigurationError
 
-__all__ = [
-    "Target",
-    "check_headers",
-    "is_secret_parameter",
-    "parse_retry_after",
-    "sanitize_url",
-    "url_secrets",
-]
-
 _AT_SIGNS = {0xFE6B: "@", 0xFF20: "@"}
 """The small and the fullwidth one, which other keyboards type; no host name contains them."""
 # Of a URL inside a URL: its slashes, colon and at sign may be percent-encoded, also twice.

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from trio_mix._rest._retry import RetryPlan
     from trio_mix.errors import MixError, RequestInfo
 
-__all__ = ["Call", "CallContent", "Defaults", "json_bytes", "merge_headers"]
-
 _NO_OPTIONS: Final = RequestOptions()
 _NO_HEADERS: Final[Mapping[str, str]] = {}
 

@@ -61,8 +61,6 @@ if TYPE_CHECKING:
     from trio_mix._rest._request_hooks import HasStatus, RequestHooks
     from trio_mix.hooks import Hooks
 
-__all__ = ["USER_AGENT", "Caller"]
-
 T = TypeVar("T")
 A = TypeVar("A", bound="HasStatus")
 

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from trio_mix._rest._options import HeadersSource
     from trio_mix.hooks import Hooks
 
-__all__ = ["DEFAULT_TIMEOUT", "MixCore", "QueryValue"]
-
 DEFAULT_TIMEOUT: Final = 60.0
 """How long one try may take, in seconds."""
 

@@ -35,8 +35,6 @@ if TYPE_CHECKING:
         StreamRetryingContext,
     )
 
-__all__ = ["debug_hooks"]
-
 _log: Final = get_logger("trio_mix")
 
 _URL: Final = re.compile(r"https?://[^\s'\"<>]+")

@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from trio_mix.events import Event
     from trio_mix.sse import ServerSentEvent
 
-__all__ = ["EventStream", "EventStreamRequest"]
-
 _EVENTS_BETWEEN_CHECKPOINTS: Final = 64
 
 

@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from trio_mix._rest._operation import Operation
     from trio_mix._rest._options import RequestOptions
 
-__all__ = ["FileRequest", "FileStream"]
-
 _ANYTHING: Final = {"accept": "*/*"}
 
 _CLEANUP_TIMEOUT: Final = 10.0

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
     from types import TracebackType
 
-__all__ = ["FileSource", "Progress", "Upload", "report"]
-
 FileSource: TypeAlias = "str | os.PathLike[str] | bytes | AsyncIterable[bytes]"
 """A path, a file's content, or a stream of it as `trio.abc.ReceiveStream`."""
 

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from trio_mix._rest._responses import CallResult
     from trio_mix.errors import MixError
 
-__all__ = ["RPC_PATH", "read_rpc_answer", "rpc_body", "rpc_operation"]
-
 T = TypeVar("T")
 
 RPC_PATH: Final = "/rpc"

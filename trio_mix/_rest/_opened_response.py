@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from trio_mix._rest._caller import Caller
     from trio_mix.errors import RequestInfo, ResponseTooLarge
 
-__all__ = ["OpenedResponse", "open_once", "open_response", "report_head"]
-
 
 @attrs.frozen(eq=False, repr=False)
 class OpenedResponse:

@@ -28,23 +28,6 @@ if TYPE_CHECKING:
 
     from trio_mix.models import Callback
 
-__all__ = [
-    "GENERATIONS",
-    "LATEST",
-    "SINCE_069",
-    "UNTIL_069",
-    "Generation",
-    "Operation",
-    "Param",
-    "Prepared",
-    "Retry",
-    "RpcMethod",
-    "body_param",
-    "query_param",
-    "query_string",
-    "quote_segment",
-]
-
 T_co = TypeVar("T_co", covariant=True)
 
 Generation: TypeAlias = Literal["0.6.4", "0.6.9", "0.11.4"]

@@ -24,19 +24,6 @@ from trio_mix._record import Record
 from trio_mix._rest._server_url import checked_url
 from trio_mix.errors import ConfigurationError
 
-__all__ = [
-    "Api",
-    "BackoffStrategy",
-    "HeadersSource",
-    "OnResponse",
-    "RequestOptions",
-    "ResponseHead",
-    "RetryConfig",
-    "check_api",
-    "check_timeout",
-    "debug_wanted",
-]
-
 HeadersSource: TypeAlias = (
     Mapping[str, str] | Callable[[], Mapping[str, str] | Awaitable[Mapping[str, str]]]
 )

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-__all__ = ["BodyStream", "Request"]
-
 
 class _Closeable(Protocol):
     async def aclose(self) -> None: ...

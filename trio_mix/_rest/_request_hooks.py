@@ -34,15 +34,6 @@ if TYPE_CHECKING:
     from trio_mix.errors import RequestInfo
     from trio_mix.hooks import Hook
 
-__all__ = [
-    "HasStatus",
-    "RequestHooks",
-    "call_each",
-    "call_hook",
-    "check_hooks",
-    "request_hooks",
-]
-
 C = TypeVar("C")
 
 SHIELDED_TIMEOUT: Final = 2.0

@@ -42,20 +42,6 @@ if TYPE_CHECKING:
     from trio_mix._rest._operation import Operation
     from trio_mix.models import JsonValue
 
-__all__ = [
-    "CATCH_ALL",
-    "CallResult",
-    "Response",
-    "check_not_catch_all",
-    "error_of",
-    "from_router",
-    "may_be_catch_all",
-    "misfit",
-    "read_answer",
-    "read_response",
-    "too_large",
-]
-
 T = TypeVar("T")
 
 

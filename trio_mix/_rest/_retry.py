@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from trio_mix._rest._options import RetryConfig
     from trio_mix.errors import RequestInfo
 
-__all__ = ["RetryPlan", "Vetoed", "renewed"]
-
 T = TypeVar("T")
 
 _RETRY_AFTER_JITTER: Final = 0.5

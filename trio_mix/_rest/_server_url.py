@@ -14,8 +14,6 @@ from trio_mix._http import Target
 from trio_mix._redact import MASK
 from trio_mix.errors import ConfigurationError
 
-__all__ = ["DEFAULT_SERVER_URL", "base_url", "checked_url"]
-
 DEFAULT_SERVER_URL: Final = "http://localhost:8088"
 """Where a Mix server listens by default."""
 

@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from trio_mix._session._stored_messages import SessionHistory
     from trio_mix.sse import ReconnectPolicy
 
-__all__ = ["TurnActions"]
-
 _SUB_AGENT_TOOLS: Final = frozenset({"agent", "task"})
 
 

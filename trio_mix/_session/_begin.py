@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from trio_mix._session._request import MessageRequest
     from trio_mix._session._resume import Resumption
 
-__all__ = ["begin_message", "leave_message", "save_ticket"]
-
 _CANCELLED_END: Final = 1.0
 """How long leaving waits for a cancelled turn to end, in seconds."""
 

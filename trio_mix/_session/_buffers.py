@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 
     from trio_mix.events import Event
 
-__all__ = ["Budget", "EventBuffer", "MessageBuffer", "SubscriberBuffer"]
-
 _Item = TypeVar("_Item")
 
 HARD_LIMIT_FACTOR: Final = 16

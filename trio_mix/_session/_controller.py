@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     from trio_mix._session._stream_hooks import MessageHooks, StreamHooks
     from trio_mix.sse import ServerSentEvent
 
-__all__ = ["StreamController"]
-
 _NOT_RESUMED: Final = "the server refused to resume after last_event_id"
 
 

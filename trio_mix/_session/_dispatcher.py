@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     RawItem: TypeAlias = tuple[ServerSentEvent, object]
     """A frame, and the sender of the message that its event belongs to, or None."""
 
-__all__ = ["EventDispatcher", "copies_of"]
-
 _Item = TypeVar("_Item")
 
 _ENDED: Final = Phase.ENDED

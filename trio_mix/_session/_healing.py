@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from trio_mix._turns._stored_rows import StoredRow
     from trio_mix.events import Event
 
-__all__ = ["Healing", "HealingBuffer", "Healings"]
-
 _PAUSES: Final = 10
 """Into how many steps the wait for a replay is divided."""
 _BETWEEN_READINGS: Final = 0.5

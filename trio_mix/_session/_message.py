@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from trio_mix._ticket import Ticket
     from trio_mix.events import Event
 
-__all__ = ["Message", "NotificationPolicy", "PermissionPolicy"]
-
 PermissionPolicy: TypeAlias = "Callable[[ev.PermissionEvent, Message], bool | Awaitable[bool]]"
 """Returns whether a permission request of a message is granted: only True grants it."""
 

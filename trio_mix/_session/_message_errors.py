@@ -10,8 +10,6 @@ from trio_mix.errors import AgentError, MessageInterrupted, MessageNotFinished
 if TYPE_CHECKING:
     from trio_mix._reply import Reply
 
-__all__ = ["agent_error", "left_early", "not_finished"]
-
 
 def agent_error(
     event: ev.ErrorEvent | ev.RateLimitEvent, session_id: str, partial: Reply

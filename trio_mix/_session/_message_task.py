@@ -45,8 +45,6 @@ if TYPE_CHECKING:
 
     CancelOutcome: TypeAlias = Literal["acknowledged", "impossible", "lost"]
 
-__all__ = ["MessageTask"]
-
 _UNREPORTED = "the stream did not report what happened to a message"
 _SENT_BEFORE = "another process sent the message and received the events up to this one"
 _OF_ANOTHER_CLIENT = "the events up to this one were those of another client's message"

@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from trio_mix._rest._options import Api
     from trio_mix._session._questions import Policies
 
-__all__ = ["StreamRegistry"]
-
 _ENDS_REMEMBERED: Final = 1000
 _LOOK_UP: Final = RequestOptions(retries=RetryConfig(strategy="none"), timeout=10.0)
 _STREAM_EVENTS: Final = operation_of(Streaming.stream_events)

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from trio_mix._session._message_state import MessageState
     from trio_mix.sse import ReconnectSchedule
 
-__all__ = ["Response", "answer_question", "checked_grant", "checked_response"]
-
 A = TypeVar("A")
 
 

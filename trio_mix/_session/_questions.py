@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     import trio
 
-__all__ = ["MessagePolicies", "Policies", "Question", "Questions"]
-
 _REMEMBERED: Final = 1000
 _POLICIES_AT_ONCE: Final = 64
 """A further question is not answered: the server goes on without an answer after a while."""

@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from trio_mix.sse import ServerSentEvent
     from trio_mix.sse._supervisor import Supervisor
 
-__all__ = ["Reader", "ReaderHost"]
-
 _CONNECTED: Final = "connected"
 
 _IDLE_ROUNDS: Final = 8

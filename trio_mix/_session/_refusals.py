@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from trio_mix.events import ErrorEvent
     from trio_mix.sse._refusals import Verdict
 
-__all__ = ["SessionRefusals", "session_refused", "session_unknown"]
-
 _DENIED: Final = (401, 403, 407)
 _ABSENT: Final = (404, 410)
 _OF_THE_ID: Final = (400, 409, 410, 412, 416, 422)

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from trio_mix.models import ThinkingLevel
 
-__all__ = ["MessageRequest", "check_request"]
-
 
 @attrs.frozen(kw_only=True)
 class MessageRequest:

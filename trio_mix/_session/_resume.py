@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from trio_mix._turns._recovery import Recovery
     from trio_mix._turns._turn import Turn
 
-__all__ = ["PreparedTickets", "Resumption", "SaveTicket"]
-
 SaveTicket: TypeAlias = "Callable[[Ticket], object | Awaitable[object]]"
 """Stores a ticket durably, in place of an earlier one with the same id."""
 

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from trio_mix._session._stream import SessionStream
     from trio_mix.resources import Sessions
 
-__all__ = ["SessionScope"]
-
 _ONE_TRY: Final = RequestOptions(retries=RetryConfig(strategy="none"))
 
 

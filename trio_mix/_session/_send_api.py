@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from trio_mix.models import SendResult
     from trio_mix.resources import Messages, Streaming, System
 
-__all__ = ["TRAITS", "Posted", "SendApi"]
-
 _HEALTH_TIMEOUT: Final = 5.0
 _ONE_TRY: Final = RequestOptions(retries=RetryConfig(strategy="none"))
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")

@@ -17,8 +17,6 @@ import trio
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["SendQueue"]
-
 
 class SendQueue:
     """A lock for senders with a FIFO queue, which can be paused and closed."""

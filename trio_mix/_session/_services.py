@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from trio_mix.sse import ReconnectPolicy
     from trio_mix.sse._supervisor import Supervisor
 
-__all__ = ["Services", "Settings"]
-
 
 @attrs.frozen(kw_only=True)
 class Services:

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from trio_mix._session._controller import StreamController
     from trio_mix.sse import StreamState
 
-__all__ = ["SessionStreamStatistics", "statistics_of"]
-
 
 @attrs.frozen(kw_only=True)
 class SessionStreamStatistics(ConnectionStatistics):

@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 
     End: TypeAlias = Literal["", "ours", "others", "either"]
 
-__all__ = ["SessionHistory", "StoredMessages"]
-
 _READ_TIMEOUT: Final = 10.0
 _NO_SUCH_OPERATION: Final = (404, 405, 501)
 _ONCE: Final = RetryConfig(strategy="none")

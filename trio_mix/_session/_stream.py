@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from trio_mix._ticket import Ticket
     from trio_mix.models import ThinkingLevel
 
-__all__ = ["SessionStream"]
-
 DEFAULT_SUBSCRIBER_BUFFER = 1000
 
 

@@ -42,8 +42,6 @@ if TYPE_CHECKING:
     from trio_mix.hooks import Hooks, Outcome, State
     from trio_mix.sse._connect import Connect, StreamRequest
 
-__all__ = ["MessageHooks", "StreamHooks", "TimedMessageState"]
-
 MAX_QUEUED: Final = 1000
 
 _log = get_logger("trio_mix.hooks")

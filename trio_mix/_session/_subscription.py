@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from trio_mix._turns._replay_filter import ReplayFilter
     from trio_mix.events import Event
 
-__all__ = ["RawSubscription", "Subscription"]
-
 _Item = TypeVar("_Item")
 
 

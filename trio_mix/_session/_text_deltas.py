@@ -11,8 +11,6 @@ if TYPE_CHECKING:
 
     from trio_mix.events import Event
 
-__all__ = ["TextDeltas"]
-
 
 @final
 class TextDeltas:

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from trio_mix._session._request import MessageRequest
     from trio_mix._turns._look_up import LookedUp
 
-__all__ = ["TicketOutcome", "check_session", "look_up", "prepare", "ticket_of_running"]
-
 _POLL: Final = 0.5
 """Seconds between two readings of `look_up`."""
 

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from trio_mix._reply import Reply, ToolCall
     from trio_mix.events import Event
 
-__all__ = ["ToolCallUpdates"]
-
 
 @final
 class ToolCallUpdates:

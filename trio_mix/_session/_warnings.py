@@ -24,16 +24,6 @@ if TYPE_CHECKING:
     from trio_mix._session._questions import Question
     from trio_mix.events import NotificationEvent
 
-__all__ = [
-    "LossLogger",
-    "log_foreign_question",
-    "log_session_at_work",
-    "session_gone",
-    "warn_not_saved",
-    "warn_unanswered",
-    "warn_unknown_response_type",
-]
-
 _log: Final = get_logger("trio_mix")
 
 _URL: Final = re.compile(r"https?://[^\s'\"<>]+")

@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from trio_mix.events import Event
     from trio_mix.sse import ServerSentEvent
 
-__all__ = ["EVENT_CLASSES", "decode_event"]
-
 EVENT_CLASSES: Final[Mapping[str, type[Event]]] = {
     "connected": ev.ConnectedEvent,
     "heartbeat": ev.HeartbeatEvent,

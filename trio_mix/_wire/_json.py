@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import msgspec
 
-__all__ = ["is_json", "member_type"]
-
 
 class _Typed(msgspec.Struct, gc=False):
     type: str | None = None

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 Steps: TypeAlias = "Generator[None, None, object]"
 
-__all__ = ["ItemSink", "Unreadable", "parse_steps"]
-
 _AT_ONCE: Final = 256 * 1024
 _STEP: Final = 16 * 1024
 _DEEPEST: Final = 8

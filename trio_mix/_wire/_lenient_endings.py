@@ -21,8 +21,6 @@ from trio_mix._json import NotJSON, parse_leniently, without_surrogates
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["ENDINGS", "decode_ending"]
-
 ENDINGS: Final = frozenset({"complete", "error", "rate_limit_error"})
 
 

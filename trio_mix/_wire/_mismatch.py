@@ -15,8 +15,6 @@ from cattrs.errors import (
 from trio_mix._wire._large_json import Unreadable
 from trio_mix._wire._names import wire_name
 
-__all__ = ["UNFIT", "ItemsError", "Mismatch", "WrongType", "first_leaf"]
-
 
 class Mismatch(Exception):
     """A JSON value that is not of the expected shape.

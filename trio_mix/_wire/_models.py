@@ -41,8 +41,6 @@ from trio_mix._wire._names import wire_name
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-__all__ = ["decode", "decode_steps", "encode_callback", "items_of"]
-
 _T = TypeVar("_T")
 
 _STEP: Final = 100

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["camel", "wire_name"]
-
 _SNAKE_ON_THE_WIRE: Final = frozenset(
     {
         "AuthStatus",

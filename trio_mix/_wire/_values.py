@@ -8,8 +8,6 @@ from typing import Final
 from trio_mix._wire._large_json import Unreadable
 from trio_mix._wire._mismatch import WrongType
 
-__all__ = ["health_time", "json_object", "number", "text", "time", "truth", "whole"]
-
 _INT64: Final = 2**63
 _MILLISECONDS_FROM: Final = 10**11
 """From here on a timestamp is in milliseconds: in seconds it would be the year 5138."""

@@ -6,8 +6,6 @@ import copy
 
 from trio_mix._terminal_text import escape
 
-__all__ = ["ConfigurationError", "TrioMixError", "UsageError", "clone_error"]
-
 
 def clone_error(error: BaseException) -> BaseException:
     """Return a copy of an exception without its traceback, so that it can be raised again."""

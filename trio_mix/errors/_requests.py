@@ -12,20 +12,6 @@ from trio_mix.errors._base import TrioMixError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = [
-    "ConnectionFailed",
-    "ErrorResponse",
-    "MixDefaultError",
-    "MixError",
-    "NoSuchOperation",
-    "RESTError",
-    "RequestInfo",
-    "RequestTimeout",
-    "ResponseTooLarge",
-    "ResponseValidationError",
-    "TransportError",
-]
-
 _EXCERPT = 300
 
 

@@ -10,22 +10,6 @@ if TYPE_CHECKING:
     from trio_mix._reply import Reply
     from trio_mix.events import ErrorEvent, RateLimitEvent
 
-__all__ = [
-    "AgentError",
-    "ConsumerTooSlow",
-    "MessageError",
-    "MessageInterrupted",
-    "MessageNotFinished",
-    "MessageRejected",
-    "ProtocolError",
-    "ReconnectFailed",
-    "ReplyTooLarge",
-    "SessionNotFound",
-    "StreamAlreadyOpen",
-    "StreamClosed",
-    "StreamError",
-]
-
 
 class StreamError(TrioMixError):
     """A stream ended, or could not be opened.

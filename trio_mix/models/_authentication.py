@@ -8,18 +8,6 @@ import attrs
 from trio_mix._public import public
 from trio_mix._record import Record
 
-__all__ = [
-    "AuthStatus",
-    "CredentialsResult",
-    "OAuthCallbackResult",
-    "OAuthFlow",
-    "OAuthHealth",
-    "ProviderAuth",
-    "ProviderOAuthHealth",
-    "ProviderValidation",
-    "TokenRefresh",
-]
-
 
 @public("trio_mix.models")
 @attrs.frozen(kw_only=True, eq=False, repr=False)

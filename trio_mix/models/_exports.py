@@ -9,8 +9,6 @@ from trio_mix._public import public
 from trio_mix._record import Record
 from trio_mix.models._inputs import JsonValue, parse_input
 
-__all__ = ["ExportMessage", "ExportSession", "ExportToolCall"]
-
 
 @public("trio_mix.models")
 @attrs.frozen(kw_only=True, eq=False, repr=False)

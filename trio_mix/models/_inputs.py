@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TypeAlias, Union, cast
 
-__all__ = ["JsonValue", "parse_input"]
-
 JsonValue: TypeAlias = Union[
     "dict[str, JsonValue]", "list[JsonValue]", str, int, float, bool, None
 ]  # not `|`, which forward references do not support at run time

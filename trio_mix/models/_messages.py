@@ -7,8 +7,6 @@ from trio_mix._record import Record
 from trio_mix.models._inputs import JsonValue, parse_input
 from trio_mix.models._words import CallbackType
 
-__all__ = ["BackendMessage", "CallbackResultData", "CancelResult", "SendResult", "ToolCallData"]
-
 
 @public("trio_mix.models")
 @attrs.frozen(kw_only=True, eq=False, repr=False)

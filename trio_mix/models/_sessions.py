@@ -8,8 +8,6 @@ from trio_mix._public import public
 from trio_mix._record import Record
 from trio_mix.models._words import BrowserMode, CallbackType
 
-__all__ = ["Callback", "SessionData"]
-
 
 @public("trio_mix.models")
 @attrs.frozen(kw_only=True, eq=False, repr=False)

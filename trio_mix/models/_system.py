@@ -8,19 +8,6 @@ import attrs
 from trio_mix._public import public
 from trio_mix._record import Record
 
-__all__ = [
-    "Command",
-    "HealthStatus",
-    "LLMTool",
-    "LLMTools",
-    "McpServer",
-    "McpTool",
-    "SystemInfo",
-    "ToolCategory",
-    "ToolStatus",
-    "ToolsStatus",
-]
-
 
 @public("trio_mix.models")
 @attrs.frozen(kw_only=True, eq=False, repr=False)

@@ -21,8 +21,6 @@ from trio_mix.resources._base import Resource, operation
 if TYPE_CHECKING:
     from trio_mix._rest._options import RequestOptions
 
-__all__ = ["Authentication", "Health", "Internal"]
-
 
 @public("trio_mix.resources")
 class Health(Resource):

@@ -42,8 +42,6 @@ if TYPE_CHECKING:
 
     P = ParamSpec("P")
 
-__all__ = ["Resource", "implements", "operation", "operation_of"]
-
 T = TypeVar("T")
 T_contra = TypeVar("T_contra")
 F = TypeVar("F", bound="Callable[..., object]")

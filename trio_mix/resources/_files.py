@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from trio_mix._rest._file_upload import FileSource, Progress
     from trio_mix._rest._options import RequestOptions
 
-__all__ = ["Files"]
-
 
 @public("trio_mix.resources")
 class Files(Resource):

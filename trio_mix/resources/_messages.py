@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from trio_mix._rest._options import RequestOptions
 
-__all__ = ["Messages"]
-
 
 def _stored_message(row: object) -> object:
     """Convert a stored message of JSON-RPC, whose text is its ``content``, to that of REST.

@@ -13,8 +13,6 @@ from trio_mix.resources._base import Resource, operation
 if TYPE_CHECKING:
     from trio_mix._rest._options import RequestOptions
 
-__all__ = ["Preferences"]
-
 
 @public("trio_mix.resources")
 class Preferences(Resource):

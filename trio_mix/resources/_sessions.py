@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from trio_mix._rest._core import MixCore
     from trio_mix._rest._options import RequestOptions
 
-__all__ = ["Sessions"]
-
 
 def _count_of_messages(params: dict[str, object]) -> dict[str, object]:
     """Return the parameters of a fork in JSON-RPC, where the index is the number of messages."""

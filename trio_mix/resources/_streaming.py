@@ -15,8 +15,6 @@ from trio_mix.resources._base import Resource, operation, operation_of
 if TYPE_CHECKING:
     from trio_mix._rest._options import RequestOptions
 
-__all__ = ["Streaming"]
-
 
 @public("trio_mix.resources")
 class Streaming(Resource):

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from trio_mix.sse._reconnect import ReconnectPolicy, Uniform
     from trio_mix.sse._refusals import Refusals
 
-__all__ = ["Attempts", "reason_of", "why_lost"]
-
 _ASLEEP = 5.0
 """A wait that takes so many seconds longer than asked: the machine or the process was asleep."""
 

@@ -36,15 +36,6 @@ from trio_mix.errors import (
 if TYPE_CHECKING:
     from trio_mix._http import Http, ResponseStream
 
-__all__ = [
-    "Connect",
-    "HeadersSource",
-    "StreamRequest",
-    "check_last_event_id",
-    "connect",
-    "sent_id",
-]
-
 HeadersSource: TypeAlias = (
     Mapping[str, str] | Callable[[], Mapping[str, str] | Awaitable[Mapping[str, str]]] | None
 )

@@ -32,8 +32,6 @@ import attrs
 from trio_mix._public import public
 from trio_mix.errors import ConfigurationError, ProtocolError
 
-__all__ = ["PieceDecoder", "SSEDecoder", "ServerSentEvent"]
-
 DEFAULT_MAX_EVENT_SIZE = 16 * 2**20
 PIECE_SIZE = 8 * 1024
 

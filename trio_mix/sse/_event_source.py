@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from trio_mix.sse._connect import HeadersSource
     from trio_mix.sse._statistics import EventSourceStatistics, StreamState
 
-__all__ = ["EventSource", "open_event_source"]
-
 _FULL_CHECKPOINT_EVERY = 64
 
 

@@ -27,8 +27,6 @@ import attrs
 from trio_mix._public import public
 from trio_mix.errors import ConfigurationError, ReconnectFailed
 
-__all__ = ["ReconnectPolicy", "ReconnectSchedule", "ServerRetry", "reconnect_failed"]
-
 # What rounding may leave of the time limit. So short a sleep may not advance a clock at all, and a
 # clock that advances only in sleeps, as in tests, would never reach the limit.
 _ROUNDING = 1e-6

@@ -12,8 +12,6 @@ from trio_mix.errors import MixError
 if TYPE_CHECKING:
     from trio_mix.errors import TrioMixError
 
-__all__ = ["Refusals", "Verdict"]
-
 Verdict: TypeAlias = "TrioMixError | Literal['later', 'at once', 'without id']"
 """The error that ends the stream, or when the next attempt is made: when the policy says, at once,
 or at once and without the id to resume after."""

@@ -8,8 +8,6 @@ import attrs
 
 from trio_mix._public import public
 
-__all__ = ["ConnectionStatistics", "EventSourceStatistics", "StreamState"]
-
 
 @public("trio_mix.sse")
 class StreamState(enum.StrEnum):

@@ -46,8 +46,6 @@ if TYPE_CHECKING:
     from trio_mix.sse._decoder import ServerSentEvent
     from trio_mix.sse._reconnect import ReconnectPolicy, Uniform
 
-__all__ = ["Events", "Lost", "Opened", "Supervisor"]
-
 
 @attrs.frozen
 class Opened:
