@@ -496,3 +496,14 @@ def test_what_came_before_a_message_was_sent_again_is_not_its_own() -> None:
 
 
 # -- memory ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("api", APIS)
+def test_a_late_nameless_end_of_a_turn_that_was_stored_before_is_not_ours(api: str) -> None:
+    router = router_for(api)
+    router.old([StoredRow(id="fu", role="user"), StoredRow(id="fa", role="assistant", text="x")])
+    turn = send(router)
+    assert owners(router, asked("fu", "theirs"), says("x", "fa"), done(None)) == [None] * 3
+    assert turn.doubt is not None, "it may have been ours"
+    assert owners(router, asked("u", "hello"), done("a")) == [turn, turn]
+    assert turn.over

@@ -37,6 +37,7 @@ class RoutingByIds:
         self._traits = traits
         self._owners = owners
         self.names_users = False
+        """Whether an event has named a user message, also one of an earlier turn."""
 
     def route(
         self, event: Event, ids: EventIds, turn: Turn | None, *, ends: bool
@@ -73,7 +74,6 @@ class RoutingByIds:
     def _user_message(
         self, event: ev.UserMessageCreatedEvent, ids: EventIds, turn: Turn | None
     ) -> Sequence[Event]:
-        self.names_users = True
         if self._owners.ours is not None and self._owners.ours.bound:
             ours = self._owners.ours
             ours.twin = ours.twin or ours.matches(event.content)

@@ -279,6 +279,7 @@ class TurnRouter:
         errors = self._repeated_errors
         if kind is ev.UserMessageCreatedEvent and ids[2] is None:
             errors.named(ids[0])
+            self._by_ids.names_users = True
         if errors.watching and errors.swallow(event, turn, ids=bool(self.traits.ids)):
             if turn is not None:
                 turn.doubt = event
