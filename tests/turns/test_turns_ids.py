@@ -430,6 +430,26 @@ def test_the_tool_of_a_stored_turn_that_is_at_work_is_that_turns_until_its_end()
     assert turn.overlap == ""
 
 
+def test_two_stored_turns_that_are_at_work_both_go_on() -> None:
+    router = router_for("async")
+    calls = [ToolCall(tool_call_id=name, name="bash", input="{}") for name in ("c1", "c2")]
+    router.old(
+        [
+            StoredRow(id="u1", role="user", finish="stop"),
+            StoredRow(id="a1", role="assistant", tool_calls=(calls[0],), finish="tool_use"),
+            StoredRow(id="u2", role="user", finish="stop"),
+            StoredRow(id="a2", role="assistant", tool_calls=(calls[1],), finish="tool_use"),
+        ]
+    )
+    turn = send(router)
+    assert owners(router, asked("u3", "hello"), says("ours ", "a3")) == [turn] * 2
+    for call, answer in (("c1", "a4"), ("c2", "a5")):
+        theirs = owners(router, ran(call), says("theirs", answer), done(answer, "theirs"))
+        assert theirs == [None] * 3
+        assert turn.overlap == "ids"
+    assert owners(router, says("and more", "a3"), done("a3")) == [turn] * 2
+
+
 def test_a_turn_that_was_given_up_keeps_its_later_rounds() -> None:
     router = served("async")
     first = send(router)

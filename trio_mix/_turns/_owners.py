@@ -6,7 +6,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
 from trio_mix import events as ev
-from trio_mix._turns._stored_turn import at_work
+from trio_mix._turns._stored_turn import may_run
 from trio_mix._turns._turn import Owner, Phase, Turn
 from trio_mix._turns._wire_traits import TERMINAL
 
@@ -116,16 +116,15 @@ class Owners:
     def own_stored(self, rows: Sequence[StoredRow]) -> None:
         """Set the owners of stored messages: an answer and its calls are its question's turn's.
 
-        The last turn may still be running, so that more of its events may come.
+        More events may come of the turns that may still be running.
         """
-        last = next((row.id for row in reversed(rows) if row.role == "user"), None)
-        running = at_work(rows)
-        self.unended = self.unended and running
+        running = may_run(rows)
+        self.unended = self.unended and bool(running)
         owner = over = Owner(over=True)
         for row in rows:
             known = self.of_message(row.id)
             if row.role == "user":
-                owner = known or (Owner() if running and row.id == last else over)
+                owner = known or (Owner() if row.id in running else over)
             if known is None:
                 self.own_message(row.id, owner)
             for call in row.tool_calls:

@@ -41,6 +41,7 @@ __all__ = [
     "Verdict",
     "at_work",
     "judge",
+    "may_run",
     "question_of",
     "shows_ends",
 ]
@@ -289,6 +290,20 @@ def at_work(rows: Sequence[StoredRow]) -> bool:
         or not answers[-1].finish
         or answers[-1].finish in _CONTINUES
     )
+
+
+def may_run(rows: Sequence[StoredRow]) -> set[str]:
+    """Return the questions whose turns may still be running."""
+    asked, found = "", set[str]()
+    if shows_ends(rows):  # without finish reasons, a turn is over when another question follows
+        for row in rows:
+            if row.role == "user":
+                asked = row.id
+                found.add(asked)
+            elif _ends_a_turn(row):
+                found.discard(asked)
+    last = next((row.id for row in reversed(rows) if row.role == "user"), "")
+    return found | {last} if at_work(rows) else found - {last}
 
 
 def shows_ends(rows: Sequence[StoredRow]) -> bool:
