@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, Literal, TypedDict, Unpack
 
-from trio_mix import errors
+from trio_mix import errors, resources
 from trio_mix._callbacks import check_callback
 from trio_mix._http import Http
 from trio_mix._public import public
@@ -23,7 +23,6 @@ from trio_mix.sse._reconnect import ReconnectPolicy
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from trio_mix import resources
     from trio_mix._http import HttpClient, NetworkBackend
     from trio_mix._rest._options import Api, HeadersSource
     from trio_mix._session._message import NotificationPolicy, PermissionPolicy
@@ -120,86 +119,62 @@ class Mix(MixCore):
     @cached_property
     def authentication(self) -> resources.Authentication:
         """The server's credentials for the providers of models."""
-        from trio_mix.resources._authentication import Authentication
-
-        return Authentication(self)
+        return resources.Authentication(self)
 
     @cached_property
     def files(self) -> resources.Files:
         """The files of a session."""
-        from trio_mix.resources._files import Files
-
-        return Files(self)
+        return resources.Files(self)
 
     @cached_property
     def health(self) -> resources.Health:
         """The state of the server's logins at providers."""
-        from trio_mix.resources._authentication import Health
-
-        return Health(self)
+        return resources.Health(self)
 
     @cached_property
     def internal(self) -> resources.Internal:
         """Operations for the administration of the server."""
-        from trio_mix.resources._authentication import Internal
-
-        return Internal(self)
+        return resources.Internal(self)
 
     @cached_property
     def messages(self) -> resources.Messages:
         """Send messages over REST, list and cancel them."""
-        from trio_mix.resources._messages import Messages
-
-        return Messages(self)
+        return resources.Messages(self)
 
     @cached_property
     def notifications(self) -> resources.Notifications:
         """Respond to notifications."""
-        from trio_mix.resources._interaction import Notifications
-
-        return Notifications(self)
+        return resources.Notifications(self)
 
     @cached_property
     def permissions(self) -> resources.Permissions:
         """Grant or deny permission requests."""
-        from trio_mix.resources._interaction import Permissions
-
-        return Permissions(self)
+        return resources.Permissions(self)
 
     @cached_property
     def preferences(self) -> resources.Preferences:
         """The preferences of the user."""
-        from trio_mix.resources._preferences import Preferences
-
-        return Preferences(self)
+        return resources.Preferences(self)
 
     @cached_property
     def sessions(self) -> resources.Sessions:
         """Create, list, export, fork and delete sessions."""
-        from trio_mix.resources._sessions import Sessions
-
-        return Sessions(self)
+        return resources.Sessions(self)
 
     @cached_property
     def streaming(self) -> resources.Streaming:
         """The two streaming operations, without reconnects or recovery."""
-        from trio_mix.resources._streaming import Streaming
-
-        return Streaming(self)
+        return resources.Streaming(self)
 
     @cached_property
     def system(self) -> resources.System:
         """The health and the commands of the server."""
-        from trio_mix.resources._system import System
-
-        return System(self)
+        return resources.System(self)
 
     @cached_property
     def tools(self) -> resources.Tools:
         """The tools that agents can use."""
-        from trio_mix.resources._system import Tools
-
-        return Tools(self)
+        return resources.Tools(self)
 
     @cached_property
     def _streams(self) -> StreamRegistry:

@@ -110,6 +110,9 @@ _ERRORS: Final = (
 )
 _STREAM_ERRORS: Final = (*_ERRORS, ProtocolError, StreamClosed)
 
+_names: Final = ["Err", "Ok", "OperationError", "Result", "StreamOperationError"]
+"""What this module exports; each operation's function is added when it is made."""
+
 
 def _function(
     resource: type[R], method: Callable[Concatenate[R, P], Awaitable[T]]
@@ -148,6 +151,7 @@ def _stream_function(
 def _present(function: Any, resource: type, method: Any, returns: str) -> None:
     """Give the function its name, signature and docstring."""
     function.__name__ = function.__qualname__ = f"{resource.__name__.lower()}_{method.__name__}"
+    _names.append(function.__name__)
     function.__module__ = __name__
     signature = inspect.signature(method)
     client = inspect.Parameter("core", inspect.Parameter.POSITIONAL_ONLY, annotation="MixCore")
@@ -224,54 +228,5 @@ tools_get_tools_status: Final = _function(Tools, Tools.get_tools_status)
 tools_list_llm_tools: Final = _function(Tools, Tools.list_llm_tools)
 tools_get_tool_credentials_status: Final = _function(Tools, Tools.get_tool_credentials_status)
 
-__all__ = [
-    "Err",
-    "Ok",
-    "OperationError",
-    "Result",
-    "StreamOperationError",
-    "authentication_delete_credentials",
-    "authentication_get_auth_status",
-    "authentication_get_oauth_health",
-    "authentication_handle_oauth_callback",
-    "authentication_refresh_oauth_tokens",
-    "authentication_start_oauth_flow",
-    "authentication_store_api_key",
-    "authentication_validate_preferred_provider",
-    "files_delete",
-    "files_download",
-    "files_get",
-    "files_list",
-    "files_upload",
-    "health_get_oauth_health",
-    "internal_refresh_oauth_tokens",
-    "messages_cancel_processing",
-    "messages_get_history",
-    "messages_get_session",
-    "messages_send",
-    "notifications_respond",
-    "permissions_deny",
-    "permissions_grant",
-    "preferences_get",
-    "preferences_get_providers",
-    "preferences_reset",
-    "preferences_update",
-    "sessions_create",
-    "sessions_delete",
-    "sessions_export_session",
-    "sessions_fork",
-    "sessions_get",
-    "sessions_list",
-    "sessions_rewind_session",
-    "sessions_update_session_callbacks",
-    "streaming_send_streaming_message",
-    "streaming_stream_events",
-    "system_get_command",
-    "system_get_system_info",
-    "system_health_check",
-    "system_list_commands",
-    "system_list_mcp_servers",
-    "tools_get_tool_credentials_status",
-    "tools_get_tools_status",
-    "tools_list_llm_tools",
-]
+if not TYPE_CHECKING:  # they take every name without an underscore as exported
+    __all__ = list(_names)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, TypedDict, final
 
 import attrs
 import trio
@@ -49,6 +49,15 @@ class HttpResponse:
     """Why the body could not be decoded; empty if it could."""
 
 
+class ShownResponse(TypedDict):
+    """The arguments of a `MixError` that are those of a response."""
+
+    status_code: int
+    headers: Mapping[str, str]
+    body: str
+    request: RequestInfo
+
+
 @attrs.frozen(eq=False, repr=False)
 class ReceivedResponse:
     """A response to one request, with what is needed to show it in an error."""
@@ -74,6 +83,15 @@ class ReceivedResponse:
     def shown_headers(self) -> dict[str, str]:
         """The headers with all secrets masked."""
         return self.redactor.headers(self.headers)
+
+    def shown(self) -> ShownResponse:
+        """Return what an exception holds of the response, with all secrets masked."""
+        return {
+            "status_code": self.status_code,
+            "headers": self.shown_headers,
+            "body": self.text,
+            "request": self.request,
+        }
 
     @property
     def text(self) -> str:

@@ -112,21 +112,9 @@ def error_of(
     if withheld and received.status_code in (401, 403, 407):
         remedy = _WITHHELD
     if error is None:
-        return MixDefaultError(
-            status_code=received.status_code,
-            headers=received.shown_headers,
-            body=received.text,
-            request=received.request,
-            remedy=remedy or _remedy(received.status_code, operation),
-        )
-    return ErrorResponse(
-        error=error,
-        status_code=received.status_code,
-        headers=received.shown_headers,
-        body=received.text,
-        request=received.request,
-        remedy=remedy,
-    )
+        remedy = remedy or _remedy(received.status_code, operation)
+        return MixDefaultError(**received.shown(), remedy=remedy)
+    return ErrorResponse(error=error, **received.shown(), remedy=remedy)
 
 
 def _rest_error(received: ReceivedResponse) -> RESTError | None:
@@ -281,10 +269,7 @@ def misfit(
         path=path,
         value=_Beginning(received.redactor).of(value),
         items=items,
-        status_code=received.status_code,
-        headers=received.shown_headers,
-        body=received.text,
-        request=received.request,
+        **received.shown(),
     )
 
 
@@ -333,13 +318,7 @@ def _refuse_unreadable(received: ReceivedResponse) -> None:
 
 def too_large(received: ReceivedResponse, limit: int) -> ResponseTooLarge:
     """Return the exception for a successful response whose body is too large."""
-    return ResponseTooLarge(
-        limit,
-        status_code=received.status_code,
-        headers=received.shown_headers,
-        body=received.text,
-        request=received.request,
-    )
+    return ResponseTooLarge(limit, **received.shown())
 
 
 def _refuse_html(received: ReceivedResponse) -> None:

@@ -32,7 +32,6 @@ class Health(Resource):
         name="authentication.get_oauth_health",
         operation_id="getOAuthHealth",
         result=OAuthHealth,
-        answers=(200,),
         errors=(500,),
         generations=LATEST,
         retry="safe",
@@ -56,7 +55,6 @@ class Internal(Resource):
         name="authentication.refresh_oauth_tokens",
         operation_id="refreshOAuthTokens",
         result=TokenRefresh,
-        answers=(200,),
         errors=(500,),
         generations=LATEST,
         retry="safe",
@@ -81,7 +79,6 @@ class Authentication(Health, Internal):
         body_param("provider", choices=get_args(KeyProvider)),
         operation_id="storeApiKey",
         result=CredentialsResult,
-        answers=(200,),
         errors=(400, 500),
         retry="safe",
         rpc=RpcMethod("auth.apikey", {"api_key": "apiKey"}, fixed={"provider": "anthropic"}),
@@ -108,7 +105,6 @@ class Authentication(Health, Internal):
         body_param("state", secret=True),
         operation_id="handleOAuthCallback",
         result=OAuthCallbackResult,
-        answers=(200,),
         errors=(400, 500),
         retry="unsent",  # a code works once
     )
@@ -132,7 +128,6 @@ class Authentication(Health, Internal):
         "/api/auth/oauth/{provider}",
         operation_id="startOAuthFlow",
         result=OAuthFlow,
-        answers=(200,),
         errors=(400, 500),
         retry="safe",  # the last flow counts: the one whose URL the caller got
     )
@@ -152,7 +147,6 @@ class Authentication(Health, Internal):
         "/api/auth/status",
         operation_id="getAuthStatus",
         result=AuthStatus,
-        answers=(200,),
         errors=(500,),
         retry="safe",
     )
@@ -169,7 +163,6 @@ class Authentication(Health, Internal):
         "/api/auth/validate",
         operation_id="validatePreferredProvider",
         result=ProviderValidation,
-        answers=(200,),
         errors=(500,),
         retry="safe",
     )
@@ -188,7 +181,6 @@ class Authentication(Health, Internal):
         "/api/auth/{provider}",
         operation_id="deleteCredentials",
         result=CredentialsResult,
-        answers=(200,),
         errors=(400, 500),
         retry="safe",
     )

@@ -8,7 +8,6 @@ An operation is declared once, above its method::
         query_param("include_subagents", "bool", generations=LATEST),
         operation_id="listSessions",
         result=list[SessionData],
-        answers=(200,),
         errors=(401, 500),
         retry="safe",
     )
@@ -109,7 +108,7 @@ def operation(
     *params: Param,
     operation_id: str,
     result: type[T],
-    answers: tuple[int, ...],
+    answers: tuple[int, ...] = (200,),
     errors: tuple[int, ...],
     retry: Retry,
     generations: tuple[Generation, ...] = GENERATIONS,

@@ -31,7 +31,6 @@ class Files(Resource):
         "/api/sessions/{id}/files",
         operation_id="listSessionFiles",
         result=list[FileInfo],
-        answers=(200,),
         errors=(404,),
         retry="safe",
     )
@@ -99,7 +98,6 @@ class Files(Resource):
         query_param("time", "number", minimum=0, maximum=86400),
         operation_id="getSessionFile",
         result=bytes,
-        answers=(200,),
         errors=(400, 404),
         retry="safe",
     )

@@ -45,7 +45,6 @@ class Messages(Resource):
         query_param("offset", "int", minimum=0),
         operation_id="getMessageHistory",
         result=list[BackendMessage],
-        answers=(200,),
         errors=(401, 500),
         retry="safe",
         rpc=RpcMethod(
@@ -73,7 +72,6 @@ class Messages(Resource):
         "/api/sessions/{id}/messages",
         operation_id="getSessionMessages",
         result=list[BackendMessage],
-        answers=(200,),
         errors=(404,),
         retry="safe",
         rpc=RpcMethod("messages.list", {"id": "sessionId"}, result=_stored_message),
@@ -160,7 +158,6 @@ class Messages(Resource):
         "/api/sessions/{id}/cancel",
         operation_id="cancelSessionProcessing",
         result=CancelResult,
-        answers=(200,),
         errors=(404,),
         retry="safe",
         rpc=RpcMethod("agent.cancel", {"id": "sessionId"}),

@@ -27,7 +27,6 @@ class Streaming(Resource):
         Param(name="last_event_id", wire="Last-Event-ID", where="header"),
         operation_id="streamEvents",
         result=EventStream,
-        answers=(200,),
         errors=(404, 500),
         retry="safe",
     )
@@ -63,7 +62,6 @@ class Streaming(Resource):
         body_param("content"),
         operation_id="sendStreamingMessage",
         result=StreamMessageResponse,
-        answers=(200,),
         errors=(400, 404, 500),
         generations=UNTIL_069,
         retry="unsent",

@@ -55,13 +55,7 @@ _EXCERPT_TIME = 0.5
 
 def error_of(received: ReceivedResponse) -> MixError:
     """Return the exception for a response that refuses the stream."""
-    return MixDefaultError(
-        status_code=received.status_code,
-        headers=received.shown_headers,
-        body=received.text,
-        request=received.request,
-        remedy=received.remedy,
-    )
+    return MixDefaultError(**received.shown(), remedy=received.remedy)
 
 
 @attrs.frozen(eq=False, repr=False)
