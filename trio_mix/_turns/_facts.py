@@ -13,14 +13,17 @@ from trio_mix._turns._decisions import Reading
 from trio_mix._turns._signs_of_life import SignsOfLife
 from trio_mix._turns._stored_turn import TurnOutcome
 from trio_mix._turns._turn import Phase
+from trio_mix.sse._reconnect import ReconnectSchedule
 
 if TYPE_CHECKING:
     from typing import Literal, TypeAlias
 
     from trio_mix._ticket import TicketState
     from trio_mix._turns._limits import Limits
+    from trio_mix._turns._schedules import Schedule
     from trio_mix._turns._turn import Turn
     from trio_mix.events import Event
+    from trio_mix.sse._reconnect import ReconnectPolicy
 
     Unsettled: TypeAlias = Literal["", "silent", "unreadable"]
 
@@ -48,6 +51,10 @@ class Concern(enum.Enum):
 class PostState:
     """What is known about the POST of a message."""
 
+    due: float
+    """When it is sent, where nothing else keeps it."""
+    attempts: ReconnectSchedule
+    """Counts the POSTs of which nothing was sent."""
     open: bool = False
     """Whether one is under way."""
     sent: bool = False
@@ -67,6 +74,7 @@ class Facts:
 
     Args:
       turn: its turn, which the router moves on.
+      policy: how long unsent messages and busy servers are tried again, and at which intervals.
       limits: the time limits.
       now: the time; the stream is connected.
 
@@ -79,6 +87,7 @@ class Facts:
       others_at_work: whether the events that came since show that it is.
       unsettled: why the message was sent although the session may be at another turn, or empty.
       post: what is known about its POST.
+      busy_attempts: counts how often the server was found busy.
       busy_error: the error that said that the server is busy with another turn.
       cut: whether events, or the POST's answer, may have been lost, or the message was left.
       was_cut: whether a connection was lost while the turn was under way.
@@ -86,21 +95,23 @@ class Facts:
       left: whether the sender has left.
       may_resend: whether the message may be sent (again) where it is not stored.
       reading: the last reading of the stored messages.
-      over_before: whether the reading before it said that the turn is over.
+      schedule: when what is due for the concern that is dealt with; None: none is.
       signs: when the turn, and the session, last showed life.
       now: the time of the last look.
     """
 
-    def __init__(self, turn: Turn, limits: Limits, now: float) -> None:
+    def __init__(self, turn: Turn, policy: ReconnectPolicy, limits: Limits, now: float) -> None:
         self.turn: Turn = turn
+        self.policy: Final = policy
         self.limits: Limits = limits
+        self.busy_attempts: Final = ReconnectSchedule(policy)
         self.ids: bool = False
         self.continued: bool | None = None
         self.reading_due: bool = False
         self.session_unknown: bool = False
         self.others_at_work: bool = False
         self.unsettled: Unsettled = ""
-        self.post: PostState = PostState()
+        self.post: PostState = PostState(due=now, attempts=ReconnectSchedule(policy))
         self.busy_error: Event | None = None
         self.cut: bool = False
         self.was_cut: bool = False
@@ -108,7 +119,7 @@ class Facts:
         self.left: bool = False
         self.may_resend: bool = True
         self.reading: Reading = Reading()
-        self.over_before: bool = False
+        self.schedule: Schedule | None = None
         self.signs: SignsOfLife = SignsOfLife.begin(now)
         self.began: float = now
         self.now: float = now
@@ -124,6 +135,17 @@ class Facts:
         if not self.signs.connected:
             self.cut = self.was_cut = True  # the connection was lost since the POST was decided
         self.post = attrs.evolve(self.post, sent=True)
+
+    def not_sent(self, failure: BaseException, now: float) -> None:
+        """Note that the POST failed before any of it was sent."""
+        delay = self.post.attempts.lost(now)
+        self.post = attrs.evolve(
+            self.post,
+            open=False,
+            sent=False,
+            due=now + (delay or 0.0),
+            failure=failure if delay is None else None,
+        )
 
     def accepted(self) -> None:
         """Note that the server has answered the POST with a success."""
@@ -184,7 +206,7 @@ class Facts:
         self.signs = SignsOfLife.begin(
             now,
             connected=self.signs.connected,
-            events=self.turn.events,
+            own=self.turn.events,
             heard=self.turn.heard,
         )
 

@@ -76,7 +76,7 @@ Rule 13 The session may be at another turn: before the first message of a stream
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -88,6 +88,7 @@ from trio_mix._turns._decisions import (
     Disown,
     Follow,
     Interrupt,
+    Post,
     Reading,
     Refuse,
     Restart,
@@ -97,19 +98,14 @@ from trio_mix._turns._decisions import (
 from trio_mix._turns._facts import Concern, Facts, PostState
 from trio_mix._turns._interruption import lost_text, silence_text, what_text
 from trio_mix._turns._rules import RULES, Action, Rule
-from trio_mix._turns._schedules import (
-    SCHEDULES,
-    BusySchedule,
-    PostSchedule,
-    Schedule,
-    SessionSchedule,
-)
+from trio_mix._turns._schedules import COUNTING, SCHEDULES, BusySchedule, SessionSchedule
 from trio_mix._turns._stored_turn import TurnOutcome
 from trio_mix._turns._turn import Phase
 from trio_mix.sse._reconnect import ReconnectSchedule
 
 if TYPE_CHECKING:
     from trio_mix._turns._limits import Limits
+    from trio_mix._turns._schedules import Schedule
     from trio_mix._turns._signs_of_life import SignsOfLife
     from trio_mix._turns._turn import Turn
     from trio_mix.events import Event
@@ -133,7 +129,7 @@ class Recovery(Facts):
     post: PostState
     cut: bool
     reading: Reading
-    over_before: bool
+    schedule: Schedule | None
     signs: SignsOfLife
     reading_due: bool
     others_at_work: bool
@@ -141,35 +137,24 @@ class Recovery(Facts):
     first_pause: float
 
     def __init__(self, turn: Turn, policy: ReconnectPolicy, limits: Limits, now: float) -> None:
-        super().__init__(turn, limits, now)
-        self._policy = policy
-        self._posts = PostSchedule(self, now, policy)
-        self._busy_attempts: Final = ReconnectSchedule(policy)
-        self._schedule: Schedule | None = None  # of the concern that is dealt with
-        self._fresh = False  # whether the last reading is still to be judged
+        super().__init__(turn, policy, limits, now)
         self._cancel_at: float | None = None
-
-    # -- facts: the POST ----------------------------------------------------------------
-
-    def not_sent(self, failure: BaseException, now: float) -> None:
-        """Note that the POST failed before any of it was sent."""
-        final = None if self._posts.not_sent(now) else failure
-        self.post = attrs.evolve(self.post, open=False, sent=False, failure=final)
 
     # -- facts: the stream and the sender -----------------------------------------------
 
     def busy(self, error: Event) -> None:
         """Note that the server is busy with another turn and did not run the message."""
-        self.busy_error, self._schedule = error, None
+        self.busy_error, self.schedule = error, None
 
     def others(self, now: float, *, at_work: bool) -> None:
         """Note an event of another turn of the session; ``at_work``: whether more will follow."""
         over = self.others_at_work and not at_work
         self.others_at_work = at_work
-        if isinstance(self._schedule, SessionSchedule):
-            self._schedule.note_others(now, over=over)
-        elif isinstance(self._schedule, BusySchedule) and over:
-            self._schedule.note_others_over(now)
+        if isinstance(self.schedule, SessionSchedule):
+            self.signs = self.signs.after_others(now)
+            self.schedule = self.schedule.after_others(self, now, over=over)
+        elif isinstance(self.schedule, BusySchedule) and over:
+            self.schedule = self.schedule.after_others_end(self, now)
 
     def leave(self, now: float, *, cancel: bool = True) -> None:
         """Note that the sender leaves the message before its turn is over (rule 8).
@@ -196,8 +181,8 @@ class Recovery(Facts):
 
     def stored(self, reading: Reading, now: float) -> None:
         """Note what the stored messages say; void where the concern has changed meanwhile."""
-        if self._schedule is not None and self.concern is self._schedule.concern:
-            self._fresh = True
+        if self.schedule is not None and self.concern is self.schedule.concern:
+            self.schedule = attrs.evolve(self.schedule, unjudged=True)
             session = self.concern is Concern.SESSION
             if not (session and self.reading.at_work and reading.outcome is None):
                 self.reading = reading  # one that failed does not end the wait for another turn
@@ -227,55 +212,56 @@ class Recovery(Facts):
             if now >= self._cancel_at or (phase is not Phase.POSTED and not self.cut):
                 self._cancel_at = None
                 return Cancel()
-        concern = self.concern
-        schedule = self._schedule
-        if schedule is None or schedule.concern is not concern:
-            schedule = self._begin(concern, now)
-        decision = (self._judge(now) if self._fresh else None) or schedule.next(now)
-        if decision is None:
-            return self.next(now)  # the concern has changed
+        decision = self._due(now)
+        if isinstance(decision, Post):
+            self.post.attempts.begin(now)
+            self.post = attrs.evolve(self.post, open=True)
         if isinstance(decision, Wait) and self._cancel_at is not None and not self.turn.over:
             return Wait(min(decision.until, self._cancel_at))
         return decision
 
     def _look(self, now: float) -> None:
         """Look at the time and the turn's events."""
-        signs, events, heard = self.signs, self.turn.events, self.turn.heard
-        if events != signs.events or heard != signs.heard:
+        signs, own, heard = self.signs, self.turn.events, self.turn.heard
+        if own != signs.own or heard != signs.heard:
             # As of the previous look: an event that is new now came after that one.
             up = signs.up_since_restored(self.now)
             live = self.continued is False or up > self.limits.live
-            self.signs = signs.after_events(now, events=events, heard=heard, live=live)
+            self.signs = signs.after_events(now, own=own, heard=heard, live=live)
         self.now = now
 
-    def _begin(self, concern: Concern, now: float) -> Schedule:
-        """Start to deal with a concern."""
-        self._fresh = self.over_before = False
-        if concern is Concern.POST:
-            self._schedule = self._posts
-        elif concern is Concern.BUSY:
-            self._schedule = BusySchedule(self, now, self._busy_attempts)
-        else:
-            self._schedule = SCHEDULES[concern](self, now)
-        return self._schedule
+    def _due(self, now: float) -> Decision:
+        """Return what is due for the concern."""
+        concern, schedule = self.concern, self.schedule
+        if schedule is None or schedule.concern is not concern:
+            if concern is Concern.CUT and not self.signs.connected:
+                return Wait()
+            if concern in COUNTING:
+                self.count_from(now)
+            self.schedule = schedule = SCHEDULES[concern].begin(self, now)
+        elif schedule.unjudged:
+            decision = self._judge(schedule, now)
+            if decision is not None:
+                return decision
+            schedule = schedule.read_again(self, now)
+        self.schedule, decision = schedule.next(self, now)
+        if decision is None:
+            self.turn.answer_due, self.turn.proof_due = False, True
+            return self._due(now)
+        return decision
 
     # -- readings -----------------------------------------------------------------------
 
-    def _judge(self, now: float) -> Decision | None:
+    def _judge(self, schedule: Schedule, now: float) -> Decision | None:
         """Return what the last reading means; None where no rule fits."""
         concern, found = self.concern, self._found_id()
         if found and (concern is Concern.RUNNING or self.turn.resumed):
             return Bind(found, lost=self.ids and not self.turn.resumed)
         for rule in RULES:
             if rule.fits(self):
-                self._fresh = False
+                self.schedule = attrs.evolve(schedule, unjudged=False)
                 return self._decision(rule, now)
-        if found and concern is Concern.CUT:
-            return Bind(found, lost=False)
-        self._fresh = False
-        if self._schedule is not None:
-            self._schedule.read_again(now)
-        return None
+        return Bind(found, lost=False) if found and concern is Concern.CUT else None
 
     def _found_id(self) -> str | None:
         """Return the id that names the turn among the stored messages, where it was unknown."""
@@ -294,8 +280,8 @@ class Recovery(Facts):
                 self.reading_due = False
                 if rule.then is Action.POST_IN_DOUBT:
                     self.posting_unsettled(readable=verdict is not None)
-                self._posts.at = now
-                return self._posts.next(now)
+                self.post = attrs.evolve(self.post, due=now)
+                return self._due(now)
             case Action.POST_AGAIN:
                 self._post_again(now)
                 return Restart()
@@ -340,7 +326,13 @@ class Recovery(Facts):
 
     def _post_again(self, now: float) -> None:
         """Forget the attempt that did not run."""
-        self.post = attrs.evolve(self.post, again=True, timed_out=False, refusal=None)
-        self.busy_error, self._schedule = None, None
+        self.post = attrs.evolve(
+            self.post,
+            due=now,
+            attempts=ReconnectSchedule(self.policy),
+            again=True,
+            timed_out=False,
+            refusal=None,
+        )
+        self.busy_error, self.schedule = None, None
         self.cut = self.turn.resumed = False
-        self._posts = PostSchedule(self, now, self._policy)

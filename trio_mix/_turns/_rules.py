@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from trio_mix._turns._facts import Concern
+from trio_mix._turns._schedules import RunningSchedule
 from trio_mix._turns._stored_turn import TurnOutcome
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ def ended_either_way(facts: Facts) -> bool:
 
 def confirmed(facts: Facts) -> bool:
     """The reading before this one said so too."""
-    return facts.over_before
+    return isinstance(facts.schedule, RunningSchedule) and facts.schedule.over_before
 
 
 def error_doubted(facts: Facts) -> bool:

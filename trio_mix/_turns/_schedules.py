@@ -1,4 +1,7 @@
-"""When the next step about a message is due, by what is open about it (`Concern`)."""
+"""When the next step about a message is due, by what is open about it (`Concern`).
+
+A schedule is a value that changes nothing: its methods return the schedule from then on.
+"""
 
 from __future__ import annotations
 
@@ -12,196 +15,194 @@ from trio_mix._turns._facts import Concern
 from trio_mix._turns._stored_turn import TurnOutcome
 from trio_mix._turns._turn import Phase
 from trio_mix.events import CompleteEvent
-from trio_mix.sse._reconnect import ReconnectSchedule
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from trio_mix._turns._decisions import Decision
     from trio_mix._turns._facts import Facts
-    from trio_mix.sse._reconnect import ReconnectPolicy
 
-__all__ = ["SCHEDULES", "BusySchedule", "PostSchedule", "Schedule", "SessionSchedule"]
+__all__ = [
+    "COUNTING",
+    "SCHEDULES",
+    "BusySchedule",
+    "RunningSchedule",
+    "Schedule",
+    "SessionSchedule",
+]
 
 
+@attrs.frozen(kw_only=True)
 class Schedule:
-    """What is due, and when, while one concern lasts.
-
-    Args:
-      facts: what is known about the message.
-      now: the time.
-
-    Attributes:
-      concern: what is open about the message.
-      at: when the next step is due.
-    """
+    """What is due, and when, while one concern lasts."""
 
     concern: ClassVar[Concern]
+    """What is open about the message."""
 
-    def __init__(self, facts: Facts, now: float) -> None:
-        self._facts = facts
-        self.at: float = now
-        self._pause = facts.limits.first_reading  # before the next reading
+    at: float
+    """When the next step is due."""
+    pause: float = 0.0
+    """Seconds before the next reading."""
+    unjudged: bool = False
+    """Whether a reading has come that is still to be judged."""
 
-    def next(self, now: float) -> Decision | None:
-        """Return what to do now; None once another concern has taken this one's place."""
+    @classmethod
+    def begin(cls, facts: Facts, now: float) -> Self:
+        """Return the schedule of a concern that begins now."""
+        return cls(at=now, pause=facts.limits.first_reading)
+
+    def next(self, facts: Facts, now: float) -> tuple[Schedule, Decision | None]:
+        """Return the schedule from now on, and what to do now.
+
+        It is None where the stored messages have to show whose the terminal event was.
+        """
         raise NotImplementedError
 
-    def read_again(self, now: float) -> None:
-        """Note a reading that no rule fits: it is repeated later."""
-        self.at = now + self._pause
+    def read_again(self, facts: Facts, now: float) -> Schedule:  # noqa: ARG002 - subclasses use it
+        """Return the schedule after a reading that no rule fits: it is repeated later."""
+        return attrs.evolve(self, at=now + self.pause, unjudged=False)
 
 
+@attrs.frozen(kw_only=True)
 class SessionSchedule(Schedule):
     """Reads the stored messages before the POST, until the session is not at another turn."""
 
     concern = Concern.SESSION
 
-    def __init__(self, facts: Facts, now: float) -> None:
-        super().__init__(facts, now)
-        facts.count_from(now)
-        self._pause = facts.limits.busy_pause
+    @classmethod
+    def begin(cls, facts: Facts, now: float) -> Self:
+        return cls(at=now, pause=facts.limits.busy_pause)
 
-    def next(self, now: float) -> Decision:
-        if not self._facts.signs.connected:
-            return Wait()
-        return Wait(self.at) if now < self.at else ReadStored()
+    def next(self, facts: Facts, now: float) -> tuple[Schedule, Decision]:
+        if not facts.signs.connected:
+            return self, Wait()
+        return self, Wait(self.at) if now < self.at else ReadStored()
 
-    def read_again(self, now: float) -> None:
-        limits = self._facts.limits
-        left = self._facts.session_patience - self._facts.signs.session_silence(now)
-        self.at = now + min(self._pause, max(left, limits.busy_pause))
-        self._pause = min(self._pause * 2, limits.slowest_reading)
+    def read_again(self, facts: Facts, now: float) -> Schedule:
+        limits = facts.limits
+        left = facts.session_patience - facts.signs.session_silence(now)
+        return attrs.evolve(
+            self,
+            at=now + min(self.pause, max(left, limits.busy_pause)),
+            pause=min(self.pause * 2, limits.slowest_reading),
+            unjudged=False,
+        )
 
-    def note_others(self, now: float, *, over: bool) -> None:
-        """Note an event of the other turn; ``over``: its end."""
-        self._facts.signs = self._facts.signs.after_others(now)
-        self.at = now + (self._facts.limits.first_reading if over else max(self._pause, 1.0))
+    def after_others(self, facts: Facts, now: float, *, over: bool) -> Schedule:
+        """Return the schedule after an event of the other turn; ``over``: its end."""
+        pause = facts.limits.first_reading if over else max(self.pause, 1.0)
+        return attrs.evolve(self, at=now + pause)
 
 
-class PostSchedule(Schedule):
+@attrs.frozen(kw_only=True)
+class _PostSchedule(Schedule):
     """Sends the message, again for as long as the policy allows while none of it was sent."""
 
     concern = Concern.POST
 
-    def __init__(self, facts: Facts, now: float, policy: ReconnectPolicy) -> None:
-        super().__init__(facts, now)
-        self._attempts: ReconnectSchedule = ReconnectSchedule(policy)
-
-    def next(self, now: float) -> Decision:
-        facts = self._facts
-        if facts.post.open or not facts.signs.connected or facts.turn.phase is not Phase.REGISTERED:
-            return Wait()
-        if now < self.at:
-            return Wait(self.at)
-        facts.post = attrs.evolve(facts.post, open=True)
-        self._attempts.begin(now)
-        return Post()
-
-    def not_sent(self, now: float) -> bool:
-        """Note that none of the message was sent; return whether it is tried again."""
-        delay = self._attempts.lost(now)
-        if delay is not None:
-            self.at = now + delay
-        return delay is not None
+    def next(self, facts: Facts, now: float) -> tuple[Schedule, Decision]:
+        post, registered = facts.post, facts.turn.phase is Phase.REGISTERED
+        if post.open or not facts.signs.connected or not registered:
+            return self, Wait()
+        return self, Wait(post.due) if now < post.due else Post()
 
 
+@attrs.frozen(kw_only=True)
 class BusySchedule(Schedule):
     """Reads the stored messages until the session is quiet, for as long as the policy allows.
 
-    Args:
-      facts: what is known about the message.
-      now: the time.
-      attempts: the attempts so far, also those before the message was last sent.
+    The attempts count also those before the message was last sent.
     """
 
     concern = Concern.BUSY
 
-    def __init__(self, facts: Facts, now: float, attempts: ReconnectSchedule) -> None:
-        super().__init__(facts, now)
-        facts.count_from(now)
-        self._attempts = attempts
-        self.read_again(now)
+    @classmethod
+    def begin(cls, facts: Facts, now: float) -> Self:
+        return cls(at=now).read_again(facts, now)
 
-    def next(self, now: float) -> Decision:
-        facts = self._facts
+    def next(self, facts: Facts, now: float) -> tuple[Schedule, Decision]:
+        schedule = self
         if facts.post.open and now >= self.at:
-            self.read_again(now)  # not read yet, but it counts as an attempt
-        if self.at == math.inf:
-            return Complete(ended_by=facts.busy_error)
-        if now < self.at or not facts.signs.connected:
-            return Wait(self.at if now < self.at else math.inf)
-        return ReadStored()
+            schedule = self.read_again(facts, now)  # not read yet, but it counts as an attempt
+        if schedule.at == math.inf:
+            return schedule, Complete(ended_by=facts.busy_error)
+        if now < schedule.at or not facts.signs.connected:
+            return schedule, Wait(schedule.at if now < schedule.at else math.inf)
+        return schedule, ReadStored()
 
-    def read_again(self, now: float) -> None:
-        self._attempts.begin(now)
-        delay = self._attempts.lost(now)
-        limits = self._facts.limits
+    def read_again(self, facts: Facts, now: float) -> Self:
+        facts.busy_attempts.begin(now)
+        delay = facts.busy_attempts.lost(now)
+        limits = facts.limits
         pause = max(limits.busy_pause, min(delay or 0.0, limits.slowest_reading))
-        self.at = math.inf if delay is None else now + pause
+        return attrs.evolve(self, at=math.inf if delay is None else now + pause, unjudged=False)
 
-    def note_others_over(self, now: float) -> None:
-        """Note the end of another turn."""
-        if self.at < math.inf:
-            self.at = min(self.at, now + self._facts.limits.first_reading)
+    def after_others_end(self, facts: Facts, now: float) -> Schedule:
+        """Return the schedule after the end of another turn."""
+        soon = now + facts.limits.first_reading
+        return self if self.at == math.inf else attrs.evolve(self, at=min(self.at, soon))
 
 
-class _RunningSchedule(Schedule):
+@attrs.frozen(kw_only=True)
+class RunningSchedule(Schedule):
     """Reads the stored messages after silence, and again to confirm that the turn is over."""
 
     concern = Concern.RUNNING
 
-    def __init__(self, facts: Facts, now: float) -> None:
-        super().__init__(facts, now)
-        facts.count_from(now)
+    silence_due: float
+    """The silence after which a reading is due."""
+    over_before: bool = False
+    """Whether the last judged reading said that the turn is over."""
+
+    @classmethod
+    def begin(cls, facts: Facts, now: float) -> Self:
         limits = facts.limits
-        self._silence_due = limits.settle_timeout  # the silence after which a reading is due
-        self._pause = min(limits.arrival, limits.settle_timeout)
-        self.at = now + self._pause
+        pause = min(limits.arrival, limits.settle_timeout)
+        return cls(at=now + pause, pause=pause, silence_due=limits.settle_timeout)
 
-    def next(self, now: float) -> Decision:
-        facts = self._facts
+    def next(self, facts: Facts, now: float) -> tuple[Schedule, Decision]:
         if now < self.at:
-            return Wait(self.at)
+            return self, Wait(self.at)
         limit, unheard = facts.limits.settle_timeout, facts.signs.unheard(now)
+        due = self.silence_due
         if facts.turn.doubt is not None:
-            self._silence_due = min(self._silence_due, unheard)
-        if unheard >= self._silence_due:
-            return ReadStored()
-        self._silence_due, facts.over_before = limit, False
-        self._pause = limit - min(unheard, limit - facts.limits.confirmation)
-        self.at = now + self._pause
-        return Wait(self.at)
+            due = min(due, unheard)
+        if unheard >= due:
+            return attrs.evolve(self, silence_due=due), ReadStored()
+        pause = limit - min(unheard, limit - facts.limits.confirmation)
+        at = now + pause
+        schedule = attrs.evolve(self, at=at, pause=pause, silence_due=limit, over_before=False)
+        return schedule, Wait(at)
 
-    def read_again(self, now: float) -> None:
-        limits = self._facts.limits
-        over = self._facts.reading.outcome in (TurnOutcome.FINISHED, TurnOutcome.BROKEN_OFF)
-        self._facts.over_before = over
-        longer = max(self._pause, limits.confirmation) * 2
-        self._pause = min(limits.confirmation if over else longer, limits.settle_timeout)
-        self.at = now + self._pause
+    def read_again(self, facts: Facts, now: float) -> Schedule:
+        limits = facts.limits
+        over = facts.reading.outcome in (TurnOutcome.FINISHED, TurnOutcome.BROKEN_OFF)
+        longer = max(self.pause, limits.confirmation) * 2
+        pause = min(limits.confirmation if over else longer, limits.settle_timeout)
+        return attrs.evolve(self, at=now + pause, pause=pause, over_before=over, unjudged=False)
 
 
+@attrs.frozen(kw_only=True)
 class _CutSchedule(Schedule):
-    """Reads the stored messages at growing intervals, unless the server may replay the rest."""
+    """Reads the stored messages at growing intervals, unless the server may replay the rest.
+
+    It begins once there is a connection.
+    """
 
     concern = Concern.CUT
 
-    def __init__(self, facts: Facts, now: float) -> None:
-        super().__init__(facts, now)
-        self.at, self._pause = math.inf, facts.first_pause  # from when it is connected
+    @classmethod
+    def begin(cls, facts: Facts, now: float) -> Self:
+        return cls(at=now + facts.first_pause, pause=facts.first_pause)
 
-    def next(self, now: float) -> Decision:
-        facts, limits, signs = self._facts, self._facts.limits, self._facts.signs
+    def next(self, facts: Facts, now: float) -> tuple[Schedule, Decision]:
+        limits, signs = facts.limits, facts.signs
         if not signs.connected:
-            return Wait()
-        if self.at == math.inf:
-            facts.count_from(now)
-            signs = facts.signs
-            self.at = now + self._pause
+            return self, Wait()
         if now < self.at:
-            return Wait(self.at)
-        slowest = min(limits.slowest_reading, limits.settle_timeout / 8)
-        self._pause = min(self._pause * 2, slowest)
-        self.at = now + self._pause
+            return self, Wait(self.at)
+        pause = min(self.pause * 2, limits.slowest_reading, limits.settle_timeout / 8)
+        schedule = attrs.evolve(self, at=now + pause, pause=pause)
         if facts.continued:
             postponed = signs.silence(now) < limits.settle_timeout / 2
         else:
@@ -212,71 +213,81 @@ class _CutSchedule(Schedule):
         # Its events arrive again and can be attributed to it: read once per settle_timeout.
         known = signs.attached and (facts.turn.bound or not facts.ids)
         if postponed or (known and signs.since_reading(now) < limits.settle_timeout):
-            return Wait(self.at)
-        return ReadStored()
+            return schedule, Wait(schedule.at)
+        return schedule, ReadStored()
 
 
+@attrs.frozen(kw_only=True)
 class _AnsweredSchedule(Schedule):
     """Waits for events after the HTTP answer, for as long as they keep coming."""
 
     concern = Concern.ANSWERED
 
-    def __init__(self, facts: Facts, now: float) -> None:
-        super().__init__(facts, now)
-        self._until = now + facts.limits.late_events
-        self.at, self._events_seen = now + facts.limits.quiet_events, facts.turn.events
+    until: float
+    """When it stops to wait."""
+    seen: int
+    """How many events had come at the last look."""
 
-    def next(self, now: float) -> Decision:
-        turn = self._facts.turn
-        if now >= self.at and turn.events != self._events_seen:
-            self.at = now + self._facts.limits.quiet_events
-            self._events_seen = turn.events
-        due = min(self.at, self._until)
+    @classmethod
+    def begin(cls, facts: Facts, now: float) -> Self:
+        limits, events = facts.limits, facts.turn.events
+        return cls(at=now + limits.quiet_events, until=now + limits.late_events, seen=events)
+
+    def next(self, facts: Facts, now: float) -> tuple[Schedule, Decision]:
+        turn, schedule = facts.turn, self
+        if now >= self.at and turn.events != self.seen:
+            quiet = now + facts.limits.quiet_events
+            schedule = attrs.evolve(self, at=quiet, seen=turn.events)
+        due = min(schedule.at, self.until)
         if now < due:
-            return Wait(due)
-        return Complete(events_lost=not turn.text.startswith("/"))
+            return schedule, Wait(due)
+        return schedule, Complete(events_lost=not turn.text.startswith("/"))
 
 
+@attrs.frozen(kw_only=True)
 class _EndedSchedule(Schedule):
     """Waits for the HTTP answer after the terminal event."""
 
     concern = Concern.ENDED
 
-    def __init__(self, facts: Facts, now: float) -> None:
-        super().__init__(facts, now)
-        self.at = now + facts.limits.cleanup_timeout
+    @classmethod
+    def begin(cls, facts: Facts, now: float) -> Self:
+        return cls(at=now + facts.limits.cleanup_timeout)
 
-    def next(self, now: float) -> Decision | None:
-        if self._facts.post.open and now < self.at:
-            return Wait(self.at)
-        turn, end = self._facts.turn, self._facts.turn.ended_by
+    def next(self, facts: Facts, now: float) -> tuple[Schedule, Decision | None]:
+        if facts.post.open and now < self.at:
+            return self, Wait(self.at)
+        turn, end = facts.turn, facts.turn.ended_by
         named = isinstance(end, CompleteEvent) and bool(end.message_id)
         if turn.answer_due and (named or turn.failed):
-            # Without the answer, the event may have been another client's.
-            turn.answer_due, turn.proof_due = False, True
-            return None
-        return Complete()
+            return self, None  # without the answer, the event may have been another client's
+        return self, Complete()
 
 
+@attrs.frozen(kw_only=True)
 class _CheckSchedule(Schedule):
     """Reads the stored messages of a turn that is over, for a limited time."""
 
     concern = Concern.CHECK
 
-    def __init__(self, facts: Facts, now: float) -> None:
-        super().__init__(facts, now)
-        self._until = now + facts.limits.gap
+    until: float
+    """When it stops to read."""
 
-    def next(self, now: float) -> Decision:
-        if now >= self._until:
-            return Complete(unproven=self.concern is Concern.PROOF)
-        return Wait(min(self.at, self._until)) if now < self.at else ReadStored(self._until)
+    @classmethod
+    def begin(cls, facts: Facts, now: float) -> Self:
+        limits = facts.limits
+        return cls(at=now, pause=limits.first_reading, until=now + limits.gap)
 
-    def read_again(self, now: float) -> None:
-        super().read_again(now)
-        self._pause *= 2
+    def next(self, facts: Facts, now: float) -> tuple[Schedule, Decision]:  # noqa: ARG002
+        if now >= self.until:
+            return self, Complete(unproven=self.concern is Concern.PROOF)
+        return self, Wait(min(self.at, self.until)) if now < self.at else ReadStored(self.until)
+
+    def read_again(self, facts: Facts, now: float) -> Schedule:  # noqa: ARG002
+        return attrs.evolve(self, at=now + self.pause, pause=self.pause * 2, unjudged=False)
 
 
+@attrs.frozen(kw_only=True)
 class _ProofSchedule(_CheckSchedule):
     """Reads the stored messages to find whose the terminal event was."""
 
@@ -287,7 +298,9 @@ SCHEDULES: Final[dict[Concern, type[Schedule]]] = {
     each.concern: each
     for each in (
         SessionSchedule,
-        _RunningSchedule,
+        _PostSchedule,
+        BusySchedule,
+        RunningSchedule,
         _CutSchedule,
         _AnsweredSchedule,
         _EndedSchedule,
@@ -295,4 +308,7 @@ SCHEDULES: Final[dict[Concern, type[Schedule]]] = {
         _ProofSchedule,
     )
 }
-"""The class that is made for a concern that begins, where it needs no more than the facts."""
+"""The class of the schedule of each concern."""
+
+COUNTING: Final = frozenset((Concern.SESSION, Concern.BUSY, Concern.RUNNING, Concern.CUT))
+"""The concerns that count signs of life from their beginning."""

@@ -37,8 +37,8 @@ class SignsOfLife:
     """When an event last was, or may have been, the turn's own."""
     lost_at: float | None = None
     """When the connection was lost; None: there is one."""
-    events: int = 0
-    """How many events of the turn there were at the last look."""
+    own: int = 0
+    """How many events were the turn's own at the last look."""
     heard: int = 0
     """How many events may have been its own by then."""
     attached: bool = False
@@ -58,14 +58,14 @@ class SignsOfLife:
 
     @classmethod
     def begin(
-        cls, now: float, *, connected: bool = True, events: int = 0, heard: int = 0
+        cls, now: float, *, connected: bool = True, own: int = 0, heard: int = 0
     ) -> SignsOfLife:
         """Return the signs of a turn of which only what comes from now on counts.
 
         Args:
           now: the time.
           connected: whether there is a connection.
-          events: how many events have been the turn's own so far.
+          own: how many events have been the turn's own so far.
           heard: how many events have been, or may have been, its own so far.
         """
         return cls(
@@ -74,7 +74,7 @@ class SignsOfLife:
             last_sign=now,
             last_heard=now,
             lost_at=None if connected else now,
-            events=events,
+            own=own,
             heard=heard,
             others_at=now,
         )
@@ -98,20 +98,20 @@ class SignsOfLife:
             attached=False,
         )
 
-    def after_events(self, now: float, *, events: int, heard: int, live: bool) -> SignsOfLife:
+    def after_events(self, now: float, *, own: int, heard: int, live: bool) -> SignsOfLife:
         """Return the signs after a look at the turn's events.
 
         Args:
           now: the time.
-          events: how many events have been the turn's own so far.
+          own: how many events have been the turn's own so far.
           heard: how many events have been, or may have been, its own so far.
           live: whether an event that has come cannot be a replay.
         """
         signs, counted = self, self._counted(now)
         if heard != self.heard:
             signs = attrs.evolve(signs, heard=heard, last_heard=counted)
-        if events != self.events:
-            signs = attrs.evolve(signs, events=events, last_sign=counted, attached=live)
+        if own != self.own:
+            signs = attrs.evolve(signs, own=own, last_sign=counted, attached=live)
         return signs
 
     def after_reading(self, now: float, reading: Reading, *, queued: bool) -> SignsOfLife:
