@@ -16,11 +16,11 @@ from trio_mix._turns._turn import Phase
 from trio_mix.sse._reconnect import ReconnectSchedule
 
 if TYPE_CHECKING:
-    from typing import Literal, TypeAlias
+    from typing import ClassVar, Literal, Self, TypeAlias
 
     from trio_mix._ticket import TicketState
+    from trio_mix._turns._decisions import Decision
     from trio_mix._turns._limits import Limits
-    from trio_mix._turns._schedules import Schedule
     from trio_mix._turns._turn import Turn
     from trio_mix.events import Event
     from trio_mix.sse._reconnect import ReconnectPolicy
@@ -67,6 +67,37 @@ class PostState:
     """What the server answered, in case the message did not run."""
     failure: BaseException | None = None
     """Why the message cannot be sent, or was refused."""
+
+
+@attrs.frozen(kw_only=True)
+class Schedule:
+    """What is due, and when, while one concern lasts."""
+
+    concern: ClassVar[Concern]
+    """What is open about the message."""
+
+    at: float
+    """When the next step is due."""
+    pause: float = 0.0
+    """Seconds before the next reading."""
+    unjudged: bool = False
+    """Whether a reading has come that is still to be judged."""
+
+    @classmethod
+    def begin(cls, facts: Facts, now: float) -> Self:
+        """Return the schedule of a concern that begins now."""
+        return cls(at=now, pause=facts.limits.first_reading)
+
+    def next(self, facts: Facts, now: float) -> tuple[Schedule, Decision | None]:
+        """Return the schedule from now on, and what to do now.
+
+        It is None where the stored messages have to show whose the terminal event was.
+        """
+        raise NotImplementedError
+
+    def read_again(self, facts: Facts, now: float) -> Schedule:  # noqa: ARG002 - subclasses use it
+        """Return the schedule after a reading that no rule fits: it is repeated later."""
+        return attrs.evolve(self, at=now + self.pause, unjudged=False)
 
 
 class Facts:

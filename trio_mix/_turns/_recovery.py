@@ -95,7 +95,7 @@ from trio_mix._turns._decisions import (
     Wait,
     Withdraw,
 )
-from trio_mix._turns._facts import Concern, Facts, PostState
+from trio_mix._turns._facts import Concern, Facts, PostState, Schedule
 from trio_mix._turns._interruption import lost_text, silence_text, what_text
 from trio_mix._turns._rules import RULES, Action, Rule
 from trio_mix._turns._schedules import COUNTING, SCHEDULES, BusySchedule, SessionSchedule
@@ -105,7 +105,6 @@ from trio_mix.sse._reconnect import ReconnectSchedule
 
 if TYPE_CHECKING:
     from trio_mix._turns._limits import Limits
-    from trio_mix._turns._schedules import Schedule
     from trio_mix._turns._signs_of_life import SignsOfLife
     from trio_mix._turns._turn import Turn
     from trio_mix.events import Event

@@ -6,12 +6,12 @@ A schedule is a value that changes nothing: its methods return the schedule from
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from trio_mix._turns._decisions import Complete, Post, ReadStored, Wait
-from trio_mix._turns._facts import Concern
+from trio_mix._turns._facts import Concern, Schedule
 from trio_mix._turns._stored_turn import TurnOutcome
 from trio_mix._turns._turn import Phase
 from trio_mix.events import CompleteEvent
@@ -30,37 +30,6 @@ __all__ = [
     "Schedule",
     "SessionSchedule",
 ]
-
-
-@attrs.frozen(kw_only=True)
-class Schedule:
-    """What is due, and when, while one concern lasts."""
-
-    concern: ClassVar[Concern]
-    """What is open about the message."""
-
-    at: float
-    """When the next step is due."""
-    pause: float = 0.0
-    """Seconds before the next reading."""
-    unjudged: bool = False
-    """Whether a reading has come that is still to be judged."""
-
-    @classmethod
-    def begin(cls, facts: Facts, now: float) -> Self:
-        """Return the schedule of a concern that begins now."""
-        return cls(at=now, pause=facts.limits.first_reading)
-
-    def next(self, facts: Facts, now: float) -> tuple[Schedule, Decision | None]:
-        """Return the schedule from now on, and what to do now.
-
-        It is None where the stored messages have to show whose the terminal event was.
-        """
-        raise NotImplementedError
-
-    def read_again(self, facts: Facts, now: float) -> Schedule:  # noqa: ARG002 - subclasses use it
-        """Return the schedule after a reading that no rule fits: it is repeated later."""
-        return attrs.evolve(self, at=now + self.pause, unjudged=False)
 
 
 @attrs.frozen(kw_only=True)
