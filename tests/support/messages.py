@@ -8,6 +8,7 @@ from trio_mix._session._message_state import MessageState
 from trio_mix._session._request import MessageRequest
 from trio_mix._turns._limits import Limits
 from trio_mix._turns._recovery import Recovery
+from trio_mix._turns._wire_traits import WireTraits
 from trio_mix.sse import ReconnectPolicy
 
 if TYPE_CHECKING:
@@ -17,4 +18,6 @@ if TYPE_CHECKING:
 def message_state(turn: Turn, mark: int = 100) -> MessageState:
     """Return the state of a message whose turn is registered."""
     request = MessageRequest(text=turn.text, plan_mode=turn.plan_mode)
-    return MessageState(request, Recovery(turn, ReconnectPolicy(), Limits(), 0.0), "s", mark)
+    return MessageState(
+        request, Recovery(turn, WireTraits(), ReconnectPolicy(), Limits(), 0.0), "s", mark
+    )

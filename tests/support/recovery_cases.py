@@ -45,8 +45,8 @@ class Case:
         self.turn = self.router.register(text)
         self.now = 100.0
         policy = ReconnectPolicy(max_elapsed_time=600)
-        self.recovery = Recovery(self.turn, policy, Limits(), self.now)
-        self.recovery.ids = True
+        traits = self.router.traits
+        self.recovery = Recovery(self.turn, traits, policy, Limits(), self.now)
 
     def next(self) -> Decision:
         return self.recovery.next(self.now)

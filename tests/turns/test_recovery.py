@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from tests.support.recovery_cases import BUSY, REPLY, Case, cut, reading
 from trio_mix._turns._decisions import (
     Cancel,
@@ -19,6 +21,9 @@ from trio_mix._turns._facts import Concern
 from trio_mix._turns._stored_turn import TurnOutcome
 from trio_mix._turns._turn import Input
 from trio_mix.events import ErrorEvent
+
+if TYPE_CHECKING:
+    from trio_mix._turns._facts import CancelOutcome
 
 
 def test_a_post_of_which_nothing_was_sent_is_repeated_until_the_policy_gives_up() -> None:
@@ -322,10 +327,11 @@ def test_a_message_that_is_left_is_cancelled_until_the_server_acknowledges_it() 
     case.post()
     case.accept()
     case.recovery.leave(case.now)
-    for acknowledged in (False, False, False, True):
+    outcomes: list[CancelOutcome] = ["lost", "lost", "lost", "acknowledged"]
+    for outcome in outcomes:
         while not isinstance(case.until(Cancel | ReadStored), Cancel):
             case.recovery.stored(reading(TurnOutcome.UNFINISHED), case.now)
-        case.recovery.cancel_answered(case.now, acknowledged=acknowledged)
+        case.recovery.cancel_answered(case.now, outcome)
     assert isinstance(case.reads(TurnOutcome.FINISHED), Complete)
 
 

@@ -32,6 +32,7 @@ from trio_mix.events import CompleteEvent
 
 if TYPE_CHECKING:
     from trio_mix._turns._decisions import Decision
+    from trio_mix._turns._facts import CancelOutcome
 
 
 def test_every_rule_decides_something_and_none_hides_another() -> None:
@@ -187,17 +188,17 @@ class AnyMessage(RuleBasedStateMachine):
         self.case.recovery.stored(result, self.case.now)
         self.look()
 
-    @precondition(lambda self: not self.over and not self.case.recovery.left)
+    @precondition(lambda self: not self.over and not self.case.recovery.leaving.left)
     @rule()
     def leave(self) -> None:
         self.case.recovery.leave(self.case.now)
         self.look()
 
     @precondition(lambda self: not self.over and isinstance(self.decision, Cancel))
-    @rule(acknowledged=st.booleans())
-    def cancel(self, acknowledged: bool) -> None:
+    @rule(outcome=st.sampled_from(["acknowledged", "impossible", "lost"]))
+    def cancel(self, outcome: CancelOutcome) -> None:
         self.decision = None
-        self.case.recovery.cancel_answered(self.case.now, acknowledged=acknowledged)
+        self.case.recovery.cancel_answered(self.case.now, outcome)
         self.look()
 
     @invariant()
@@ -216,7 +217,7 @@ class AnyMessage(RuleBasedStateMachine):
                 case Post():
                     self.post("refused")
                 case Cancel():
-                    self.cancel(acknowledged=True)
+                    self.cancel("acknowledged")
                 case ReadStored():
                     self.decision = None
                     outcome = TurnOutcome.FINISHED if self.ran else TurnOutcome.ABSENT

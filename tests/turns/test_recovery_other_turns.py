@@ -87,7 +87,7 @@ def test_an_end_that_nothing_proves_is_believed_with_a_mark() -> None:
     case = ended()
     case.recovery.leave(case.now)
     assert case.next() == Cancel(), "if the end is another client's, the message still runs"
-    case.recovery.cancel_answered(case.now, acknowledged=True)
+    case.recovery.cancel_answered(case.now, "acknowledged")
     assert case.next() == Complete(), "nobody waits for the reply"
 
 

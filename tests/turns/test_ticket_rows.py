@@ -29,6 +29,7 @@ from trio_mix._turns._recovery import Recovery
 from trio_mix._turns._stored_rows import StoredRow
 from trio_mix._turns._stored_turn import TurnOutcome, Verdict
 from trio_mix._turns._turn import Input, Phase, Turn, same_text
+from trio_mix._turns._wire_traits import WireTraits
 from trio_mix.errors import ConfigurationError
 from trio_mix.sse import ReconnectPolicy
 
@@ -304,7 +305,7 @@ def resumed(
     all readings up to the end, and the outcome in the last reading.
     """
     turn = Turn(text=of.text, ticket=of)
-    recovery = Recovery(turn, ReconnectPolicy(), Limits(), 0.0)
+    recovery = Recovery(turn, WireTraits(), ReconnectPolicy(), Limits(), 0.0)
     recovery.resumed(may_resend=may_resend)
     now, absent = 0.0, list[float]()
     found = Reading()

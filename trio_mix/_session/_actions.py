@@ -28,10 +28,10 @@ from trio_mix.sse import ReconnectSchedule
 if TYPE_CHECKING:
     from trio_mix._session._dispatcher import EventDispatcher
     from trio_mix._session._message_state import MessageState
-    from trio_mix._session._message_task import CancelOutcome
     from trio_mix._session._questions import Question
     from trio_mix._session._services import Services
     from trio_mix._session._stored_messages import SessionHistory
+    from trio_mix._turns._facts import CancelOutcome
     from trio_mix.sse import ReconnectPolicy
 
 _SUB_AGENT_TOOLS: Final = frozenset({"agent", "task"})

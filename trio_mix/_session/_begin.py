@@ -102,7 +102,13 @@ def _register(
 ) -> MessageState:
     """Register a message as the current one."""
     turn = controller.router.register(request.text, plan_mode=request.plan_mode)
-    recovery = Recovery(turn, controller.settings.reconnect, controller.limits, trio.current_time())
+    recovery = Recovery(
+        turn,
+        controller.router.traits,
+        controller.settings.reconnect,
+        controller.limits,
+        trio.current_time(),
+    )
     recovery.continued = controller.continued
     history = controller.stored.history
     unknown = history.session_unknown or bool(controller.gap_due)
@@ -152,7 +158,7 @@ async def leave_message(
         return
     with trio.CancelScope(shield=True, deadline=trio.current_time() + cleanup_timeout):
         await state.cancelled.wait()
-        if state.cancel_acknowledged:
+        if state.recovery.leaving.acknowledged:
             # The end of the turn follows soon. Without waiting for it, it could be taken for the
             # end of the next message, on this stream or on another one.
             with trio.move_on_after(_CANCELLED_END):

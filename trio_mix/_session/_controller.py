@@ -228,7 +228,7 @@ class StreamController(ReaderHost):
         state = self.dispatcher.current
         if state is not None:
             state.recovery.connection_lost(trio.current_time())
-            state.cut = state.cut or state.recovery.cut
+            state.cut = state.cut or bool(state.recovery.cut)
             state.wake()
         self.healings.lost()
         self.loss_logger.lost(reason)
@@ -314,7 +314,7 @@ class StreamController(ReaderHost):
         )
         # A turn whose end was not received may still send events without ids, which cannot be
         # distinguished from those of the next turn. A finished turn with ids has sent everything.
-        finished = state.failure is None and not (recovery.left or state.builder.doubtful)
+        finished = state.failure is None and not (recovery.leaving.left or state.builder.doubtful)
         known = self.router.traits.ids and recovery.was_cut and finished
         command = state.turn.text.startswith("/")
         if state.turn.ended_by is None and recovery.post.sent and not (known or refused or command):

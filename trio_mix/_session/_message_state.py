@@ -83,8 +83,6 @@ class MessageState:
         """The turn is over: the next message may be sent."""
         self.cancelled: trio.Event = trio.Event()
         """The server was asked to cancel the message, or the turn is over."""
-        self.cancel_acknowledged = False
-        """Whether the server has acknowledged the request to cancel the turn."""
         self.questions: Questions = Questions(policies or {})
         self.failure: BaseException | None = None
         self.cut = False
@@ -149,7 +147,7 @@ class MessageState:
     @property
     def left_unsent(self) -> bool:
         """Whether the sender has left before the message was sent."""
-        return self.recovery.left and self.turn.phase is Phase.REGISTERED
+        return self.recovery.leaving.left and self.turn.phase is Phase.REGISTERED
 
     def end_turn(self) -> None:
         """Note that the turn is over."""
@@ -235,7 +233,7 @@ class MessageState:
         """Pass a question to its policy, once even if the server repeats it."""
         if self.turn.overlap or not self.questions.add(question):
             return
-        if self.recovery.left:
+        if self.recovery.leaving.left:
             self.wake()  # its task denies a permission request
         elif not self.over.is_set() and self.questions.answered_by_policy(question):
             self._ask(self, question)

@@ -34,7 +34,6 @@ from trio_mix._turns._turn import Input, Phase
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from typing import Literal, TypeAlias
 
     from trio_mix._session._dispatcher import EventDispatcher
     from trio_mix._session._message_state import MessageState
@@ -42,8 +41,7 @@ if TYPE_CHECKING:
     from trio_mix._session._send_api import SendApi
     from trio_mix._session._stored_messages import SessionHistory
     from trio_mix._turns._decisions import Decision, Reading
-
-    CancelOutcome: TypeAlias = Literal["acknowledged", "impossible", "lost"]
+    from trio_mix._turns._facts import CancelOutcome
 
 _UNREPORTED = "the stream did not report what happened to a message"
 _SENT_BEFORE = "another process sent the message and received the events up to this one"
@@ -86,7 +84,6 @@ class MessageTask:
                     await self._deny_open_requests()
                 if self.resumption is not None:
                     await self.resumption.update(state)
-                state.recovery.ids = bool(self.dispatcher.router.traits.ids)
                 decision = state.recovery.next(trio.current_time())
                 if isinstance(decision, Post):
                     self.stored.history.session_unknown = False
@@ -205,7 +202,7 @@ class MessageTask:
         turn = self.state.turn
         self._learn_traits()
         self.state.recovery.sending()
-        self.state.cut = self.state.cut or self.state.recovery.cut
+        self.state.cut = self.state.cut or bool(self.state.recovery.cut)
         if turn.phase in (Phase.REGISTERED, Phase.POSTED):  # the other path answers differently
             self.dispatcher.step(self.state, Input.SENDING)
 
@@ -258,8 +255,7 @@ class MessageTask:
         outcome: CancelOutcome = "lost"
         with trio.move_on_after(state.recovery.limits.cleanup_timeout):
             outcome = await self.cancel()
-        state.cancel_acknowledged = outcome == "acknowledged"
-        state.recovery.cancel_answered(trio.current_time(), acknowledged=outcome != "lost")
+        state.recovery.cancel_answered(trio.current_time(), outcome)
         state.cancelled.set()
 
     async def _deny_open_requests(self) -> None:  # noqa: ASYNC910 - nothing may be open

@@ -197,7 +197,7 @@ def _short(name: str | None) -> str | None:
 def _ended(state: MessageState, before: TicketState) -> TicketState:
     """Return the state of a ticket whose message is over for this process."""
     match state.failure:
-        case None if state.turn.ended_by is not None or not state.recovery.left:
+        case None if state.turn.ended_by is not None or not state.recovery.leaving.left:
             return "finished"
         case errors.AgentError() | errors.MessageRejected():
             return "failed"

@@ -22,10 +22,13 @@ if TYPE_CHECKING:
     from trio_mix._turns._decisions import Decision
     from trio_mix._turns._limits import Limits
     from trio_mix._turns._turn import Turn
+    from trio_mix._turns._wire_traits import WireTraits
     from trio_mix.events import Event
     from trio_mix.sse._reconnect import ReconnectPolicy
 
     Unsettled: TypeAlias = Literal["", "silent", "unreadable"]
+    Cut: TypeAlias = Literal["", "lost", "cancelled"]
+    CancelOutcome: TypeAlias = Literal["acknowledged", "impossible", "lost"]
 
 __all__ = ["Concern", "Facts"]
 
@@ -65,8 +68,24 @@ class PostState:
     """Whether one timed out here, and may still arrive."""
     refusal: BaseException | None = None
     """What the server answered, in case the message did not run."""
+    busy: Event | None = None
+    """The error that said that the server is busy with another turn and did not run the message."""
     failure: BaseException | None = None
     """Why the message cannot be sent, or was refused."""
+    may_resend: bool = True
+    """Whether the message may be sent (again) where it is not stored."""
+
+
+@attrs.frozen(kw_only=True)
+class Leaving:
+    """What is known about how the sender leaves a message before its turn is over."""
+
+    left: bool = False
+    """Whether the sender has left."""
+    cancel_at: float | None = None
+    """When the server is asked to cancel the turn; None: it is not, or has answered."""
+    acknowledged: bool = False
+    """Whether the server has acknowledged the request to cancel the turn."""
 
 
 @attrs.frozen(kw_only=True)
@@ -105,13 +124,13 @@ class Facts:
 
     Args:
       turn: its turn, which the router moves on.
+      traits: what is known of the server.
       policy: how long unsent messages and busy servers are tried again, and at which intervals.
       limits: the time limits.
       now: the time; the stream is connected.
 
     Attributes:
       began: when its turn was registered.
-      ids: whether this server's events carry message ids.
       continued: whether the current connection goes on where the last one ended; None: unknown.
       reading_due: whether the stored messages have to be read before the POST.
       session_unknown: whether the session may be at another turn of which no event has come.
@@ -119,36 +138,38 @@ class Facts:
       unsettled: why the message was sent although the session may be at another turn, or empty.
       post: what is known about its POST.
       busy_attempts: counts how often the server was found busy.
-      busy_error: the error that said that the server is busy with another turn.
-      cut: whether events, or the POST's answer, may have been lost, or the message was left.
+      cut: why events may be missing: a connection or the POST's answer was lost, or the turn was
+        cancelled, so that its end is due; empty: none are.
       was_cut: whether a connection was lost while the turn was under way.
-      first_pause: the seconds from a cut, or an answered cancel request, to the first reading.
-      left: whether the sender has left.
-      may_resend: whether the message may be sent (again) where it is not stored.
+      leaving: how the sender leaves it.
       reading: the last reading of the stored messages.
       schedule: when what is due for the concern that is dealt with; None: none is.
       signs: when the turn, and the session, last showed life.
       now: the time of the last look.
     """
 
-    def __init__(self, turn: Turn, policy: ReconnectPolicy, limits: Limits, now: float) -> None:
+    def __init__(
+        self,
+        turn: Turn,
+        traits: WireTraits,
+        policy: ReconnectPolicy,
+        limits: Limits,
+        now: float,
+    ) -> None:
         self.turn: Turn = turn
+        self.traits: Final = traits
         self.policy: Final = policy
         self.limits: Limits = limits
         self.busy_attempts: Final = ReconnectSchedule(policy)
-        self.ids: bool = False
         self.continued: bool | None = None
         self.reading_due: bool = False
         self.session_unknown: bool = False
         self.others_at_work: bool = False
         self.unsettled: Unsettled = ""
         self.post: PostState = PostState(due=now, attempts=ReconnectSchedule(policy))
-        self.busy_error: Event | None = None
-        self.cut: bool = False
+        self.cut: Cut = ""
         self.was_cut: bool = False
-        self.first_pause: float = limits.first_reading
-        self.left: bool = False
-        self.may_resend: bool = True
+        self.leaving: Leaving = Leaving()
         self.reading: Reading = Reading()
         self.schedule: Schedule | None = None
         self.signs: SignsOfLife = SignsOfLife.begin(now)
@@ -164,7 +185,7 @@ class Facts:
     def sending(self) -> None:
         """Note that the first byte of the POST may go out now."""
         if not self.signs.connected:
-            self.cut = self.was_cut = True  # the connection was lost since the POST was decided
+            self._cut_off()  # since the POST was decided
         self.post = attrs.evolve(self.post, sent=True)
 
     def not_sent(self, failure: BaseException, now: float) -> None:
@@ -186,7 +207,7 @@ class Facts:
         """Note that the POST failed after some of it was sent."""
         self.post = attrs.evolve(self.post, open=False, timed_out=timed_out)
         if self.turn.phase is not Phase.RUNNING or self.turn.answer_due:
-            self.cut = True
+            self.cut = self.cut or "lost"
 
     def refused(self, status_code: int, rejection: BaseException) -> None:
         """Note that the POST was answered with an error (rule 1)."""
@@ -198,10 +219,10 @@ class Facts:
                 turn.answer_due = False  # it confirms that this turn has failed
             return
         if status_code in _LOST_ANSWER:
-            self.cut = True
+            self.cut = self.cut or "lost"
         elif turn.events or self.post.again or failed:
             self.post = attrs.evolve(self.post, refusal=rejection)
-            self.cut = True
+            self.cut = self.cut or "lost"
         else:
             self.post = attrs.evolve(self.post, failure=rejection)
 
@@ -215,22 +236,25 @@ class Facts:
         Args:
           may_resend: whether the message may be sent (again) where it is not stored.
         """
-        self.post = attrs.evolve(self.post, sent=True)
-        self.turn.resumed = self.cut = True
-        self.may_resend = may_resend
+        self.post = attrs.evolve(self.post, sent=True, may_resend=may_resend)
+        self.turn.resumed, self.cut = True, self.cut or "lost"
 
     def connection_lost(self, now: float) -> None:
         """Note that the stream's connection was lost."""
         self.signs = self.signs.after_loss(now)
         self.others_at_work = False
         if self.turn.phase not in (Phase.REGISTERED, Phase.OVER):
-            self.cut = self.was_cut = True
+            self._cut_off()
 
     def connection_restored(self, now: float) -> None:
         """Note that the stream is connected again."""
         self.signs = self.signs.after_restoration(now)
         if self.turn.phase is Phase.REGISTERED and not self.continued:
             self.reading_due = self.session_unknown = True
+
+    def _cut_off(self) -> None:
+        """Note that the connection was lost while the turn was under way."""
+        self.cut, self.was_cut = self.cut or "lost", True
 
     def count_from(self, now: float) -> None:
         """Count signs of life from now on."""
@@ -258,11 +282,11 @@ class Facts:
         if phase is Phase.OVER:
             return Concern.CHECK
         if phase is Phase.ENDED:
-            proof = self.turn.proof_due and not (self.turn.answer_due or self.left)
+            proof = self.turn.proof_due and not (self.turn.answer_due or self.leaving.left)
             return Concern.PROOF if proof else Concern.ENDED
         if phase is Phase.ANSWERED:
             return Concern.ANSWERED
-        if self.busy_error is not None:
+        if self.post.busy is not None:
             return Concern.BUSY
         if self.turn.resumed and self.cut:
             return Concern.CUT  # another process has sent it, or nobody has
@@ -276,6 +300,12 @@ class Facts:
         if phase in (Phase.POSTED, Phase.RUNNING) and self.turn.answer_due and self.post.open:
             return Concern.RUNNING
         return Concern.POST
+
+    @property
+    def first_pause(self) -> float:
+        """Seconds from a cut, or an answered cancel request, to the first reading."""
+        limits = self.limits
+        return limits.cancelled_end if self.cut == "cancelled" else limits.first_reading
 
     @property
     def ticket_state(self) -> TicketState | None:

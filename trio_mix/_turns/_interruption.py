@@ -26,7 +26,7 @@ def lost_text(facts: Facts) -> str:
         return "the stream did not report how a message went on"
     if facts.turn.overlap and not facts.was_cut:
         return "another client's message ran before it"
-    if facts.was_cut or facts.left:
+    if facts.was_cut or facts.leaving.left:
         return "the connection was lost" if facts.was_cut else "it was left"
     return (
         f"the answer to its POST {'did not come in time' if facts.post.timed_out else 'was lost'}"

@@ -95,7 +95,7 @@ from trio_mix._turns._decisions import (
     Wait,
     Withdraw,
 )
-from trio_mix._turns._facts import Concern, Facts, PostState, Schedule
+from trio_mix._turns._facts import Concern, Facts, Leaving, PostState, Schedule
 from trio_mix._turns._interruption import lost_text, silence_text, what_text
 from trio_mix._turns._rules import RULES, Action, Rule
 from trio_mix._turns._schedules import COUNTING, SCHEDULES, BusySchedule, SessionSchedule
@@ -104,11 +104,9 @@ from trio_mix._turns._turn import Phase
 from trio_mix.sse._reconnect import ReconnectSchedule
 
 if TYPE_CHECKING:
-    from trio_mix._turns._limits import Limits
+    from trio_mix._turns._facts import CancelOutcome, Cut
     from trio_mix._turns._signs_of_life import SignsOfLife
-    from trio_mix._turns._turn import Turn
     from trio_mix.events import Event
-    from trio_mix.sse._reconnect import ReconnectPolicy
 
 __all__ = ["Recovery"]
 
@@ -118,6 +116,7 @@ class Recovery(Facts):
 
     Args:
       turn: the message's turn, which the router moves on.
+      traits: what is known of the server.
       policy: how long unsent messages and busy servers are tried again, and at which intervals.
       limits: the time limits.
       now: the time; the stream is connected. Times are those of any steady clock, in seconds.
@@ -126,24 +125,19 @@ class Recovery(Facts):
     # Assigned below: pyright would take these for attributes without a declared type.
     now: float
     post: PostState
-    cut: bool
+    cut: Cut
     reading: Reading
     schedule: Schedule | None
     signs: SignsOfLife
     reading_due: bool
     others_at_work: bool
-    busy_error: Event | None
-    first_pause: float
-
-    def __init__(self, turn: Turn, policy: ReconnectPolicy, limits: Limits, now: float) -> None:
-        super().__init__(turn, policy, limits, now)
-        self._cancel_at: float | None = None
+    leaving: Leaving
 
     # -- facts: the stream and the sender -----------------------------------------------
 
     def busy(self, error: Event) -> None:
         """Note that the server is busy with another turn and did not run the message."""
-        self.busy_error, self.schedule = error, None
+        self.post, self.schedule = attrs.evolve(self.post, busy=error), None
 
     def others(self, now: float, *, at_work: bool) -> None:
         """Note an event of another turn of the session; ``at_work``: whether more will follow."""
@@ -162,21 +156,21 @@ class Recovery(Facts):
           now: the time.
           cancel: whether the server is asked to cancel the turn.
         """
-        self.left = True
-        if not cancel:
-            return
-        self._cancel_at = now
+        delay = 0.0
         if self.turn.phase is Phase.POSTED:
             # What has not arrived cannot be cancelled. A blocking server answers the POST only
             # when the turn is over, so only a moment is allowed for it.
             timeout = self.limits.cleanup_timeout
-            self._cancel_at += min(0.5 if self.turn.answer_due else timeout, timeout / 2)
+            delay = min(0.5 if self.turn.answer_due else timeout, timeout / 2)
+        cancel_at = now + delay if cancel else self.leaving.cancel_at
+        self.leaving = attrs.evolve(self.leaving, left=True, cancel_at=cancel_at)
 
-    def cancel_answered(self, now: float, *, acknowledged: bool) -> None:
+    def cancel_answered(self, now: float, outcome: CancelOutcome) -> None:
         """Note the outcome of a cancel request."""
-        self._cancel_at = None if acknowledged else now + self.limits.cancelled_end
-        if not self.cut:
-            self.cut, self.first_pause = True, self.limits.cancelled_end
+        again = now + self.limits.cancelled_end if outcome == "lost" else None
+        acknowledged = outcome == "acknowledged"
+        self.leaving = attrs.evolve(self.leaving, cancel_at=again, acknowledged=acknowledged)
+        self.cut = self.cut or "cancelled"
 
     def stored(self, reading: Reading, now: float) -> None:
         """Note what the stored messages say; void where the concern has changed meanwhile."""
@@ -203,20 +197,20 @@ class Recovery(Facts):
         self._look(now)
         if self.post.failure is not None:
             return Refuse(self.post.failure)
-        phase = self.turn.phase
-        if self._cancel_at is not None and phase is not Phase.OVER:
+        phase, cancel_at = self.turn.phase, self.leaving.cancel_at
+        if cancel_at is not None and phase is not Phase.OVER:
             if phase is Phase.REGISTERED:
                 return Withdraw()
             # Once the turn runs, the delay of `leave` is pointless; `cut` means a repetition.
-            if now >= self._cancel_at or (phase is not Phase.POSTED and not self.cut):
-                self._cancel_at = None
+            if now >= cancel_at or (phase is not Phase.POSTED and not self.cut):
+                self.leaving = attrs.evolve(self.leaving, cancel_at=None)
                 return Cancel()
         decision = self._due(now)
         if isinstance(decision, Post):
             self.post.attempts.begin(now)
             self.post = attrs.evolve(self.post, open=True)
-        if isinstance(decision, Wait) and self._cancel_at is not None and not self.turn.over:
-            return Wait(min(decision.until, self._cancel_at))
+        if isinstance(decision, Wait) and cancel_at is not None and not self.turn.over:
+            return Wait(min(decision.until, cancel_at))
         return decision
 
     def _look(self, now: float) -> None:
@@ -255,7 +249,7 @@ class Recovery(Facts):
         """Return what the last reading means; None where no rule fits."""
         concern, found = self.concern, self._found_id()
         if found and (concern is Concern.RUNNING or self.turn.resumed):
-            return Bind(found, lost=self.ids and not self.turn.resumed)
+            return Bind(found, lost=bool(self.traits.ids) and not self.turn.resumed)
         for rule in RULES:
             if rule.fits(self):
                 self.schedule = attrs.evolve(schedule, unjudged=False)
@@ -285,11 +279,12 @@ class Recovery(Facts):
                 self._post_again(now)
                 return Restart()
             case Action.DISOWN:
-                self.cut = True  # events of the message may be missed meanwhile
+                self.cut = self.cut or "lost"  # events of the message may be missed meanwhile
                 self.turn.answer_due = self.post.open
                 return Disown()
             case Action.FOLLOW:
-                self.busy_error, self.cut = None, True
+                self.post = attrs.evolve(self.post, busy=None)
+                self.cut = self.cut or "lost"
                 return Follow()
             case Action.REFUSE if self.post.refusal is not None:
                 return Refuse(self.post.refusal)
@@ -332,6 +327,6 @@ class Recovery(Facts):
             again=True,
             timed_out=False,
             refusal=None,
+            busy=None,
         )
-        self.busy_error, self.schedule = None, None
-        self.cut = self.turn.resumed = False
+        self.cut, self.turn.resumed, self.schedule = "", False, None

@@ -150,7 +150,7 @@ def failed(facts: Facts) -> bool:
 
 def left(facts: Facts) -> bool:
     """Nobody waits for the message any more."""
-    return facts.left
+    return facts.leaving.left
 
 
 def refused(facts: Facts) -> bool:
@@ -175,7 +175,7 @@ def never_arrived(facts: Facts) -> bool:
         return False
     if facts.signs.absent(facts.now) < min(limits.arrival, limits.settle_timeout / 2):
         return False
-    return not facts.post.timed_out or facts.post.refusal is not None or facts.left
+    return not facts.post.timed_out or facts.post.refusal is not None or facts.leaving.left
 
 
 def not_kept(facts: Facts) -> bool:
@@ -185,7 +185,7 @@ def not_kept(facts: Facts) -> bool:
 
 def must_not_resend(facts: Facts) -> bool:
     """Its ticket, its text or its sender does not allow to send it again (rule 12)."""
-    return not facts.may_resend
+    return not facts.post.may_resend
 
 
 def finished_before(facts: Facts) -> bool:
@@ -258,7 +258,7 @@ def unheard(facts: Facts) -> bool:
     limits, turn = facts.limits, facts.turn
     if turn.bound or turn.text.startswith(("/", "!")):
         return False
-    if facts.reading.verdict is None and not facts.ids and facts.doubted_error is None:
+    if facts.reading.verdict is None and not facts.traits.ids and facts.doubted_error is None:
         return False
     patience = 1 if turn.doubt is not None else limits.unheard
     patience = limits.queued if facts.reading.at_work else patience

@@ -94,7 +94,7 @@ class BusySchedule(Schedule):
         if facts.post.open and now >= self.at:
             schedule = self.read_again(facts, now)  # not read yet, but it counts as an attempt
         if schedule.at == math.inf:
-            return schedule, Complete(ended_by=facts.busy_error)
+            return schedule, Complete(ended_by=facts.post.busy)
         if now < schedule.at or not facts.signs.connected:
             return schedule, Wait(schedule.at if now < schedule.at else math.inf)
         return schedule, ReadStored()
@@ -180,7 +180,7 @@ class _CutSchedule(Schedule):
             )
             postponed = facts.continued is None and replay_possible
         # Its events arrive again and can be attributed to it: read once per settle_timeout.
-        known = signs.attached and (facts.turn.bound or not facts.ids)
+        known = signs.attached and (facts.turn.bound or not facts.traits.ids)
         if postponed or (known and signs.since_reading(now) < limits.settle_timeout):
             return schedule, Wait(schedule.at)
         return schedule, ReadStored()
