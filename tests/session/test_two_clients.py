@@ -172,12 +172,14 @@ async def test_a_permission_request_of_another_client_is_not_put_to_our_policy(
             assert asked == ["ours"]
 
 
-async def test_the_answer_of_a_blocking_server_wins_over_another_clients_error(
-    autojump_clock: trio.testing.MockClock,
+@pytest.mark.parametrize("api", ["blocking", "async"])
+async def test_another_clients_error_does_not_end_a_message(
+    api: Api, autojump_clock: trio.testing.MockClock
 ) -> None:
-    async with MixServer("blocking", listen=False, pace=0.0) as server:
-        server.script("theirs", Turn(Pause(0.5), Say("Theirs. "), Fail("theirs has failed")))
-        server.script("ours", Turn(Say("Ours, "), Pause(20), Say("all of it.")))
+    """The answer to the POST, or the stored messages, show that its turn goes on."""
+    async with MixServer(api, listen=False, pace=0.0) as server:
+        server.script("theirs", Turn(Say("Theirs. "), Pause(0.5), Fail("theirs has failed")))
+        server.script("ours", Turn(Pause(0.2), Say("Ours, "), Pause(20), Say("all of it.")))
         session_id = server.create_session()
         async with (
             Mix(server.url, network=server.network) as mix,
@@ -194,6 +196,7 @@ async def test_the_answer_of_a_blocking_server_wins_over_another_clients_error(
                     await session_of_the_other.ask("theirs")
 
             nursery.start_soon(ask_theirs)
+            await trio.sleep(0.1)
             reply = await session.ask("ours")
             assert reply.final_text == "Ours, all of it."
             assert reply.text == reply.final_text or "shared" in reply.doubts

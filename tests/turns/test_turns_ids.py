@@ -463,21 +463,24 @@ def test_a_turn_that_was_given_up_keeps_its_later_rounds() -> None:
 
 def test_a_foreign_turn_that_vanished_is_forgotten_after_a_turn_of_silence() -> None:
     router = served("async")
-    owners(router, asked("fu", "never ends"))
+    owners(router, asked("fu", "never ends"), begins("c", "f1"))
     for number in range(2):
         turn = send(router)
-        assert owners(router, asked(f"v{number}", "hello"), error(f"{number}")) == [turn, turn]
+        ours = [asked(f"v{number}", "hello"), says("x", f"b{number}"), done(f"b{number}")]
+        assert owners(router, *ours) == [turn] * 3
     turn = send(router)
     assert owners(router, asked("u", "hello"), says("x", "a1"), done("a1")) == [turn] * 3
 
 
-def test_an_error_may_be_that_of_a_turn_that_was_silent_for_a_turn_of_ours() -> None:
+def test_an_error_names_no_turn_while_another_one_runs_also_a_silent_one() -> None:
     router = served("async")
     owners(router, asked("fu", "silent"))
     for number in range(4):
         turn = send(router)
-        assert owners(router, asked(f"v{number}", "hello"), error(f"{number}")) == [turn, turn]
-        assert turn.overlap == "guess"
+        broken = error(f"{number}")
+        assert owners(router, asked(f"v{number}", "hello"), broken) == [turn, None]
+        assert (turn.doubt, turn.overlap) == (broken, "guess"), "the stored messages decide"
+        router.apply(turn, Input.SETTLED)
     router.old([StoredRow(id="fu", role="user"), StoredRow(id="fa", role="assistant", text="x")])
     turn = send(router)
     assert owners(router, asked("u", "hello"), error("ours")) == [turn, turn]

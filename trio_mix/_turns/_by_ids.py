@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from trio_mix import events as ev
+from trio_mix._turns._repeated_errors import is_cancelled
 from trio_mix._turns._turn import Owner, Phase
 from trio_mix._turns._wire_traits import begins_call, ids_of
 
@@ -66,8 +67,9 @@ class RoutingByIds:
             if owner is None and turn is not None:
                 return self._hold(event, turn, ends=ends)
             owner = owner or Owner()
-        if ends and turn is not None and not (turn.bound or owner.started_at):
-            turn.doubt = event
+        if ends and turn is not None and owner is not turn.owner:
+            unnamed = not (turn.bound or owner.started_at)
+            turn.doubt = event if unnamed or isinstance(event, ev.ErrorEvent) else turn.doubt
         self._owners.note(event, ids, owner, ends=ends)
         return (event,) if turn is not None and owner is turn.owner else NOBODY
 
@@ -88,21 +90,22 @@ class RoutingByIds:
     def _owner_by_guess(self, event: Event, ids: EventIds, turn: Turn | None) -> Owner | None:
         """Return the owner of an event whose ids are new, or that has none; None: not known."""
         owners = self._owners
+        error = isinstance(event, ev.ErrorEvent) and ids[2] is None
         if turn is not None and turn.bound:
-            if not owners.others:
-                if isinstance(event, ev.ErrorEvent) and (turn.unheard or owners.unended):
-                    turn.overlap = "guess"  # it may be that of a turn of which nothing came since
+            if not (owners.others or (error and owners.unended)):
+                if error and turn.unheard:
+                    turn.overlap = "guess"  # it may be that of a turn that began meanwhile
                 return turn.owner
             if owners.is_guess(event, ids, turn.owner):
                 turn.overlap = "guess"
-            return owners.likeliest(ids, turn.owner)
+            owner = owners.likeliest(ids, turn.owner)
+            if error and owner is turn.owner and not (turn.cancelling and is_cancelled(event)):
+                return Owner()  # an error names nothing: the stored messages decide
+            return owner
         if turn is not None and not owners.others:
-            if isinstance(event, ev.ErrorEvent) and ids[2] is None and not turn.held:
-                last = owners.heard_last
-                if last is None or last is turn.owner:
-                    return turn.owner
-                turn.doubt = event  # a turn that began before this one was posted ends late
-                return last
+            if error and not turn.held:
+                last = owners.heard_last  # a turn that began before this one was posted ends late
+                return turn.owner if last is None else last
             return Owner() if self.names_users and not turn.cut else None
         return owners.likeliest(ids, None)
 

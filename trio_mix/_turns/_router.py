@@ -15,6 +15,8 @@ Rule 6  A turn that another client started is nobody's, also one that began befo
         Where two turns run at once, an id not seen before belongs to the one that is readiest for
         a new round, of two equally ready ones to the older; an event without ids belongs to the
         one that was heard last. A turn that was cut is less ready: it may be over.
+        An error names nothing: on servers with ids, it ends no turn of ours while another one runs,
+        or may still run: the stored messages decide.
 Rule 7  Every event has at most one owner, named once.
 Rule 8  An answer in the HTTP response ends a turn too; where events are due as well, both must
         come.

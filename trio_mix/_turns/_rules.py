@@ -310,7 +310,7 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule(Concern.RUNNING, _BROKEN_OFF, Action.COMPLETE_IN_DOUBT, confirmed, nothing_open),
     _rule(Concern.RUNNING, _BROKEN_OFF, Action.GONE, confirmed, why=_BROKE),
     _rule(Concern.RUNNING, _UNFINISHED, Action.COMPLETE_IN_DOUBT, silent, nothing_open),
-    _rule(Concern.RUNNING, _UNFINISHED, Action.END_BY_ERROR, silent, error_doubted),
+    _rule(Concern.RUNNING, (_UNFINISHED, None), Action.END_BY_ERROR, silent, error_doubted),
     _rule(Concern.RUNNING, _UNFINISHED, Action.UNKNOWN, silent, post_open),
     _rule(Concern.RUNNING, _UNFINISHED, Action.UNKNOWN, silent, ended_later, why=_OVERLAPPED),
     _rule(Concern.RUNNING, _UNFINISHED, Action.GONE, silent),
