@@ -206,6 +206,14 @@ def test_deltas_after_the_answer_are_not_said_twice() -> None:
     assert (builder.rest, builder.build().text) == ("c", "abc")
 
 
+def test_text_that_is_not_stored_is_not_checked_by_what_is_stored() -> None:
+    for texts, checked in (((), False), (("one ", "two"), True)):
+        builder = ReplyBuilder()
+        builder.feed([says("one ", "m")])
+        builder.take_stored(StoredReply(texts=texts, recovered=True))
+        assert builder.checked is checked
+
+
 def test_after_a_gap_the_stored_text_takes_the_place_of_what_came_behind_it() -> None:
     builder = fed(says("one ", "m"))
     builder.gap()

@@ -203,7 +203,8 @@ class ReplyBuilder:
                 self._replace("".join(stored.texts), "answer")
             self._answered = stored.texts[-1] if stored.texts else ""
         self._recovered = self._recovered or stored.recovered
-        self.checked = self.checked or stored.recovered
+        shows_text = bool(stored.texts) or not self._streamed.size
+        self.checked = self.checked or (stored.recovered and shows_text)
         self._fill(stored)
 
     def check(self, stored: StoredReply, *, certain: bool, overlap: bool = False) -> None:
