@@ -29,11 +29,11 @@ class OwnedNursery:
     """Opens a nursery once and closes it once.
 
     Args:
-      entered_twice: the text of the `UsageError` for a second `open`.
+      name: the class of the owner, for errors.
     """
 
-    def __init__(self, entered_twice: str) -> None:
-        self._entered_twice = entered_twice
+    def __init__(self, name: str) -> None:
+        self._name = name
         self._manager: AbstractAsyncContextManager[trio.Nursery] | None = None
         self._nursery: trio.Nursery | None = None
 
@@ -56,7 +56,7 @@ class OwnedNursery:
         check_trio()
         if self._manager is not None:
             await trio.lowlevel.checkpoint()
-            raise UsageError(self._entered_twice)
+            raise UsageError(f"A {self._name} can be entered once: make a new one.")
         self._manager = trio.open_nursery()
         self._nursery = await self._manager.__aenter__()
         return self._nursery

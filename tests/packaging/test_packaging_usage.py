@@ -200,15 +200,15 @@ async def test_what_was_left_or_closed_names_the_remedy() -> None:
                 (lambda: anext(message), "inside `async with"),
                 (message.wait, "inside `async with"),
                 (unsent.__aenter__, "open it again"),
-                (lambda: session.ask("x"), "open it again"),
-                (session.wait_connected, "open it again"),
+                (lambda: session.ask("x"), "open a new one"),
+                (session.wait_connected, "open a new one"),
                 (lambda: anext(events), "open another"),
             ]
             for use, remedy in closed:
                 with pytest.raises(errors.StreamClosed, match=remedy):
                     await use()
             for enter_again in (session.__aenter__, message.__aenter__, everything.__aenter__):
-                with pytest.raises(errors.UsageError, match="again"):
+                with pytest.raises(errors.UsageError, match="make a new one"):
                     await enter_again()
         after: list[Callable[[], Awaitable[object]]] = [
             mix.sessions.list,

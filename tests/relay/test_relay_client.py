@@ -356,7 +356,7 @@ async def test_entering_fails_with_the_cause(tmp_path: Path) -> None:
         with pytest.raises(ConnectionFailed, match="no route"):
             async with client:
                 raise AssertionError
-    with pytest.raises(UsageError):
+    with pytest.raises(StreamClosed):
         client.send("s", "hi")
 
 

@@ -173,10 +173,10 @@ async def test_a_message_outside_its_scope_is_an_error_with_a_remedy(
             await message.wait()
         with pytest.raises(errors.StreamClosed, match="was left"):
             await message.__anext__()
-        with pytest.raises(errors.UsageError, match="entered only once"):
+        with pytest.raises(errors.UsageError, match="can be entered once"):
             async with message:
                 raise AssertionError("entered")
-    with pytest.raises(errors.StreamClosed, match="open it again"):
+    with pytest.raises(errors.StreamClosed, match="open a new one"):
         session.send("hello")
 
 

@@ -110,7 +110,9 @@ async def test_a_raw_subscription_shows_gaps_and_ends_as_the_stream_does(
                     scope.deadline = trio.current_time() + 1
             with pytest.raises(errors.UsageError, match=r"async with session\.subscribe"):
                 await anext(session.subscribe(raw=True))
-        with pytest.raises(errors.StreamClosed, match="scope of the subscription was left"):
+        with pytest.raises(
+            errors.StreamClosed, match="Subscription was closed, because its block was left"
+        ):
             await anext(frames)
 
 

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 @cause(
     errors.StreamClosed,
     "a stream is used after its block",
-    operation="The stream of",
+    operation="The SessionStream of",
     target="session-1",
-    remedy="open it again",
+    remedy="open a new one",
 )
 async def stream_left(stage: Stage) -> None:
     async with stage.mix.open_stream(stage.session_id) as session:

@@ -146,7 +146,7 @@ async def missing_folder(stage: Stage) -> None:
 
 
 @cause(errors.UsageError, "", operation="stream", target="session-1",
-       remedy="call mix.open_stream() again")  # fmt: skip
+       remedy="make a new one")  # fmt: skip
 async def entered_twice(stage: Stage) -> None:
     async with stage.mix.open_stream(stage.session_id) as session:
         pass

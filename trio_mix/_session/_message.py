@@ -18,10 +18,8 @@ from trio_mix._session._resume import Resumption
 from trio_mix._session._text_deltas import TextDeltas
 from trio_mix._session._tickets import ticket_of_running
 from trio_mix._session._tool_updates import ToolCallUpdates
-from trio_mix._usage import AsyncScope, check_trio
+from trio_mix._usage import AsyncScope
 from trio_mix.errors import (
-    StreamClosed,
-    UsageError,
     clone_error,
 )
 
@@ -84,8 +82,6 @@ class Message(AsyncScope):
         self._policies = policies.of(self)
         self._state: MessageState | None = None
         self._hooks: MessageHooks | None = None
-        self._used = False
-        self._left = False
         self._warned: set[type[Question]] = set()
 
     def __repr__(self) -> str:
@@ -148,13 +144,7 @@ class Message(AsyncScope):
         A checkpoint. If it is cancelled before the first byte was sent, nothing is sent; if later,
         the server is asked to cancel the message.
         """
-        if self._used:
-            raise UsageError(
-                f"The message to session {self.session_id!r} can be entered only once: call "
-                "session.send() again for another message."
-            )
-        check_trio()
-        self._used = True
+        self._enter(self.session_id)
         if self._attached:
             ticket = await ticket_of_running(self._controller)
             self._resumption = Resumption(ticket, None, self._controller.prepared, resend=False)
@@ -218,11 +208,7 @@ class Message(AsyncScope):
         """
         state = self._state or self._opened()  # this runs once per event: avoid the call
         if self._left:
-            raise StreamClosed(
-                f"The scope of the message on session {self.session_id} was left. Iterate the"
-                " message inside `async with session.send(...)`.",
-                session_id=self.session_id,
-            )
+            raise self._outside(self.session_id)
         return state.buffer.__anext__()
 
     def text_deltas(self) -> TextDeltas:
@@ -313,8 +299,5 @@ class Message(AsyncScope):
 
     def _opened(self) -> MessageState:
         if self._state is None:
-            raise UsageError(
-                f"The message to session {self.session_id!r} was not sent: use it as `async with"
-                " session.send(...) as message`."
-            )
+            raise self._outside(self.session_id)
         return self._state

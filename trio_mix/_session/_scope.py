@@ -63,10 +63,7 @@ class SessionScope(AsyncScope):
         Raises what ``mix.sessions.create`` and entering a stream raise. A checkpoint. If it is
         cancelled, or the stream cannot be opened, the session is deleted.
         """
-        if self._stream is not None:
-            raise errors.UsageError(
-                "A session scope can be entered only once: call mix.open_session() again."
-            )
+        self._enter()
         session_id = await self._create()
         self._stream = self._open_stream(session_id)
         try:

@@ -68,12 +68,8 @@ class SessionStream(AsyncScope):
         self._policies = policies
         self._register = register
         self._unregister = unregister
-        self._tasks = OwnedNursery(
-            f"The stream of session {session_id!r} can be entered only once: call"
-            " mix.open_stream() again."
-        )
+        self._tasks = OwnedNursery("SessionStream")
         self._controller: StreamController | None = None
-        self._closed = False
 
     def __repr__(self) -> str:
         return f"<trio_mix.SessionStream of session {self._session_id!r} ({self.state.value})>"
@@ -86,7 +82,7 @@ class SessionStream(AsyncScope):
     @property
     def state(self) -> StreamState:
         """The state of the stream: connecting, connected, reconnecting, or closed."""
-        if self._closed:
+        if self._left:
             return StreamState.CLOSED
         return StreamState.CONNECTING if self._controller is None else self._controller.reader.state
 
@@ -102,6 +98,7 @@ class SessionStream(AsyncScope):
 
         A checkpoint. If it is cancelled, the connection is closed.
         """
+        self._enter(self._session_id)
         nursery = await self._tasks.open()
         try:
             self._register(self)
@@ -372,17 +369,8 @@ class SessionStream(AsyncScope):
         return statistics_of(self._opened(), self.state)
 
     def _opened(self) -> StreamController:
-        if self._controller is None:
-            raise errors.UsageError(
-                f"The stream of session {self._session_id!r} is not open: use it as `async with"
-                " mix.open_stream(...) as session`."
-            )
-        if self._closed:
-            raise errors.StreamClosed(
-                f"The stream of session {self._session_id} was closed: open it again.",
-                url=self._services.url,
-                session_id=self._session_id,
-            )
+        if self._controller is None or self._left:
+            raise self._outside(self._session_id, self._services.url)
         return self._controller
 
     async def _close(self, leaving: BaseException | None) -> None:
@@ -394,5 +382,5 @@ class SessionStream(AsyncScope):
         try:
             await self._tasks.close("the stream is being closed", leaving)
         finally:
-            self._closed = True
+            self._left = True
             self._unregister(self, outstanding)

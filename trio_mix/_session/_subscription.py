@@ -9,8 +9,7 @@ import trio
 
 from trio_mix import events as ev
 from trio_mix._public import public
-from trio_mix._usage import AsyncScope, check_trio
-from trio_mix.errors import StreamClosed, UsageError
+from trio_mix._usage import AsyncScope
 from trio_mix.sse import ServerSentEvent
 
 if TYPE_CHECKING:
@@ -38,7 +37,6 @@ class _Subscriber(AsyncScope, Generic[_Item]):
         self._filter = replay_filter
         self._last_id: str | None = None
         self._buffer: SubscriberBuffer[Any] | None = None
-        self._left = False
 
     @property
     def last_event_id(self) -> str | None:
@@ -64,9 +62,7 @@ class _Subscriber(AsyncScope, Generic[_Item]):
 
     async def __aenter__(self) -> Self:
         """Begin to buffer events: none after this call is missed. A checkpoint."""
-        if self._buffer is not None:
-            raise UsageError("A subscription can be entered once: call session.subscribe() again.")
-        check_trio()
+        self._enter()
         buffer = self._subscribe()
         cursor = self._filter.mark or None
         try:
@@ -95,16 +91,8 @@ class _Subscriber(AsyncScope, Generic[_Item]):
         return self
 
     def _entered(self) -> SubscriberBuffer[Any]:
-        if self._buffer is None:
-            raise UsageError(
-                "The subscription is not open: use it as `async with session.subscribe() as"
-                " everything`, and iterate it inside the block."
-            )
-        if self._left:
-            raise StreamClosed(
-                "The scope of the subscription was left: iterate it inside `async with"
-                " session.subscribe() as everything`.",
-            )
+        if self._buffer is None or self._left:
+            raise self._outside()
         return self._buffer
 
 

@@ -110,9 +110,7 @@ class Chromium:
         self._args = args
         self._start_timeout = start_timeout
         self._close_timeout = close_timeout
-        self._lifetime = OwnedNursery(
-            "A Chromium can be started once: call launch_chromium() again."
-        )
+        self._lifetime = OwnedNursery("Chromium")
         self._process: trio.Process | None = None
         self._devtools: DevTools | None = None
         self._proxy = FilteringProxy(policy._address_rules()) if policy.filter_network else None

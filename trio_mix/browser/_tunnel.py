@@ -178,7 +178,7 @@ class Tunnel(AsyncScope):
         self._settings = settings
         self._ssl_context = ssl_context
         self._supervisor = TunnelSupervisor(server, session_id, settings)
-        self._lifetime = OwnedNursery("A tunnel can be entered once: call open_tunnel() again.")
+        self._lifetime = OwnedNursery("Tunnel")
         self._context: BrowserContext | None = None
         self._proxy: FilteringProxy | None = None
 

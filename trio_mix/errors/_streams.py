@@ -28,8 +28,8 @@ class StreamError(TrioMixError):
 class StreamClosed(StreamError):
     """The stream was used after it had been closed, or was closed while a task waited for it.
 
-    What to do: Use the stream only inside its ``async with``; to continue later, open it again. If
-    it was not closed by the program, the ``__cause__`` has the reason.
+    What to do: Use the stream only inside its ``async with``; to continue later, open a new one.
+    If it was not closed by the program, the ``__cause__`` has the reason.
     """
 
 

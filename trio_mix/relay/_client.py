@@ -128,7 +128,7 @@ class RelayClient(AsyncScope):
             ssl_context=ssl_context,
         )
         self._link = RelayLink(url, token, settings)
-        self._tasks = OwnedNursery("A RelayClient can be entered once: make a new one.")
+        self._tasks = OwnedNursery("RelayClient")
 
     def __repr__(self) -> str:
         return f"<trio_mix.relay.RelayClient at {self._link.shown} ({self._link.state})>"
@@ -142,6 +142,7 @@ class RelayClient(AsyncScope):
           ProtocolError: there is no relay with WebSockets at the address.
           UsageError: the client was entered before.
         """
+        self._enter()
         nursery = await self._tasks.open()
         nursery.start_soon(self._link.run)
         try:
@@ -166,6 +167,7 @@ class RelayClient(AsyncScope):
         traceback: TracebackType | None,
     ) -> None:
         """Close the connection; subscriptions and messages that are open raise `StreamClosed`."""
+        self._left = True
         self._link.close(StreamClosed("The RelayClient was closed.", url=self._link.shown))
         await self._tasks.close("the RelayClient is closed", exc)
 
@@ -182,7 +184,8 @@ class RelayClient(AsyncScope):
 
         Raises:
           ConfigurationError: ``after`` or ``start`` is invalid.
-          UsageError: the client is not open, or follows too many sessions.
+          StreamClosed: the client was closed.
+          UsageError: the client was not entered, or follows too many sessions.
         """
         self._check_open(session_id)
         if start not in get_args(StartFrom):
@@ -230,7 +233,8 @@ class RelayClient(AsyncScope):
           MessageRejected: the text is empty or too large, has a lone surrogate, or starts with
             ``!`` without ``allow_shell``.
           ConfigurationError: ``thinking_level``, ``max_steps`` or ``key`` is invalid.
-          UsageError: the client is not open, or follows too many sessions.
+          StreamClosed: the client was closed.
+          UsageError: the client was not entered, or follows too many sessions.
         """
         self._check_open(session_id)
         if key is not None and not (
@@ -305,10 +309,7 @@ class RelayClient(AsyncScope):
         )
 
     def _check_open(self, session_id: str | None = None) -> None:
-        if self._tasks.nursery is None:
-            raise UsageError(
-                "The RelayClient is not open: use it as `async with RelayClient(...)`."
-            )
+        self._check_inside()
         if session_id is not None and self._link.sessions >= _MAX_SESSIONS:
             raise UsageError(
                 f"A RelayClient follows at most {_MAX_SESSIONS} sessions: use another one."

@@ -9,12 +9,10 @@ import trio
 
 from trio_mix._public import public
 from trio_mix._session._text_deltas import TextDeltas
-from trio_mix._usage import AsyncScope, check_trio
+from trio_mix._usage import AsyncScope
 from trio_mix.errors import (
     MessageRejected,
     SessionNotFound,
-    StreamClosed,
-    UsageError,
     clone_error,
 )
 from trio_mix.relay._client_sessions import TurnFollower
@@ -66,8 +64,6 @@ class RelayMessage(AsyncScope):
         self._follower = TurnFollower(max_size=max_size)
         self._reader = EventReader(link, session_id, self._follower)
         self._turn = ClientTurn(session_id)
-        self._used = False
-        self._left = False
 
     def __repr__(self) -> str:
         state = "finished" if self.finished else "running" if self._used else "not sent"
@@ -125,10 +121,7 @@ class RelayMessage(AsyncScope):
         A checkpoint. If it is cancelled before the message was sent, nothing is sent; if later, the
         relay is asked to cancel the turn.
         """
-        if self._used:
-            raise UsageError("A message can be entered once: call client.send() again.")
-        check_trio()
-        self._used = True
+        self._enter(self.session_id)
         await self._reader.open()
         try:
             self._accepted(await self._send())
@@ -171,12 +164,7 @@ class RelayMessage(AsyncScope):
 
         A checkpoint. If it is cancelled, no event is lost.
         """
-        if not self._used or self._left:
-            raise StreamClosed(
-                "The message is not open: iterate it inside `async with client.send(...) as"
-                " message`.",
-                session_id=self.session_id,
-            )
+        self._check_inside(self.session_id)
         while not self.finished:
             if not self._turn.end:
                 event = self._turn.take(await self._reader.next())

@@ -8,9 +8,9 @@ import trio
 
 from trio_mix import events as ev
 from trio_mix._public import public
-from trio_mix._usage import AsyncScope, check_trio
+from trio_mix._usage import AsyncScope
 from trio_mix._wire._events import decode_event
-from trio_mix.errors import StreamClosed, UsageError, clone_error
+from trio_mix.errors import clone_error
 from trio_mix.relay._client_sessions import Missed
 
 if TYPE_CHECKING:
@@ -112,8 +112,6 @@ class RelaySubscription(AsyncScope):
     def __init__(self, link: RelayLink, session_id: str, follower: Follower) -> None:
         self._reader = EventReader(link, session_id, follower)
         self._last: str | None = None
-        self._used = False
-        self._left = False
 
     def __repr__(self) -> str:
         return f"<trio_mix.relay.RelaySubscription to session {self.session_id!r}>"
@@ -142,10 +140,7 @@ class RelaySubscription(AsyncScope):
 
         A checkpoint. It waits while the connection is lost, as long as the `ReconnectPolicy` says.
         """
-        if self._used:
-            raise UsageError("A subscription can be entered once: call client.subscribe() again.")
-        check_trio()
-        self._used = True
+        self._enter(self.session_id)
         await self._reader.open()
         self._last = str(self._reader.follower.began)
         return self
@@ -175,12 +170,7 @@ class RelaySubscription(AsyncScope):
 
         A checkpoint. A cancelled wait loses no event.
         """
-        if not self._used or self._left:
-            raise StreamClosed(
-                "The subscription is not open: iterate it inside `async with client.subscribe(...)"
-                " as events`.",
-                session_id=self.session_id,
-            )
+        self._check_inside(self.session_id)
         item = await self._reader.next()
         if isinstance(item, Missed):
             return gap_of(item)

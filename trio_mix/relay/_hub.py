@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Self
 
 import trio
 
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Announcements", "Hub", "HubSettings", "HubStatistics", "SessionFeed"]
 
-_ENTERED_TWICE: Final = "A hub can be entered only once."
-
 
 class Hub:
     """The sessions of one relay. Use it as an async context manager.
@@ -64,7 +62,7 @@ class Hub:
         self._log = log
         self._settings = settings
         self._now = wall_clock
-        self._tasks = OwnedNursery(_ENTERED_TWICE)
+        self._tasks = OwnedNursery("Hub")
         self._entered = False
         self._sessions: dict[str, RelaySession] = {}
         self._feeds: dict[RelaySession, SessionFeed] = {}
@@ -86,7 +84,7 @@ class Hub:
         """
         if self._entered:
             await trio.lowlevel.checkpoint()
-            raise errors.UsageError(_ENTERED_TWICE)
+            raise errors.UsageError("A Hub can be entered once: make a new one.")
         self._entered = True
         await self._log.__aenter__()  # before our nursery: it may have one, which is closed last
         self._log_open = True

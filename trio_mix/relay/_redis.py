@@ -95,7 +95,7 @@ class RedisLog:
         self._retention = Retention() if retention is None else retention
         self._kept = max(self._retention.age, KEY_KEPT)
         self._relay = secrets.token_hex(8).encode()
-        self._tasks = OwnedNursery(f"The log {self._address.shown!r} can be opened only once.")
+        self._tasks = OwnedNursery("RedisLog")
         self._calls = RedisCalls(self._address, prefix.encode(), wait_replicas, self._tasks)
         self._scope: trio.CancelScope | None = None
         self._started = (time.time(), time.monotonic())

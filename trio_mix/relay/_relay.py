@@ -49,7 +49,6 @@ __all__ = ["Relay"]
 
 _log = get_logger("trio_mix.relay")
 
-_ENTERED_TWICE: Final = "this Relay can be entered once: make a new one"
 _IN_MEMORY: Final = "localhost"
 _LAST_RESPONSES: Final = 1.0
 _CLEANUP: Final = 5.0
@@ -141,7 +140,7 @@ class Relay:
         self._upstream = Upstream(self._mix)
         self._limits = HttpLimits(stall_timeout=stall_timeout)
         self._state = ServerState()
-        self._tasks = OwnedNursery(_ENTERED_TWICE)
+        self._tasks = OwnedNursery("Relay")
         self._drained = trio.Event()
         self._serving: list[trio.Event] = []
         self._handlers = 0

@@ -108,7 +108,7 @@ class FaultProxy(AsyncScope):
         self._host = host
         self._port = check_port(port)
         self._url = url.rstrip("/") if self._memory is not None else ""
-        self._tasks = OwnedNursery("a FaultProxy can be entered once: make a new one")
+        self._tasks = OwnedNursery("FaultProxy")
         self._open: dict[int, tuple[trio.abc.Stream, trio.CancelScope]] = {}
         self._taken = 0
         self._bytes: dict[Direction, int] = {"down": 0, "up": 0}

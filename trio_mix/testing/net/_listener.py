@@ -112,7 +112,7 @@ class Listener:
         self._handler = handler
         self._host = host
         self._port = check_port(port)
-        self._tasks = OwnedNursery("this server can be entered once: make a new one")
+        self._tasks = OwnedNursery("Listener")
 
     async def open(self) -> None:
         """Accept connections.

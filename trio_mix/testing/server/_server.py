@@ -194,7 +194,7 @@ class MixServer(Observed, AsyncScope):
             self._backend.accounts.methods["anthropic"] = "api_key"
         self._strict = strict
         self._state = None if state is None else StateFile(state)
-        self._tasks = OwnedNursery("a MixServer can be entered once: make a new one")
+        self._tasks = OwnedNursery("MixServer")
         guard = RequestGuard(host, allowed_hosts, allowed_origins)
         address = (host, check_port(port))
         self._process = ServerProcess(
