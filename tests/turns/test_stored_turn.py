@@ -77,6 +77,8 @@ def verdict(
     plan_mode: bool = False,
     known: Collection[str] | None = (),
     earlier: Sequence[PriorTurn] = (),
+    settled: str | None = None,
+    unended: bool = False,
 ) -> Verdict:
     return judge(
         rows_of(rows),
@@ -84,6 +86,8 @@ def verdict(
         matches=lambda stored: same_text(text, stored, plan_mode=plan_mode),
         known=known,
         earlier=earlier,
+        settled=settled,
+        unended=unended,
     )
 
 
@@ -383,6 +387,25 @@ def test_a_turn_without_an_end_is_found_before_later_turns_that_have_ended() -> 
     ended = [*timed, exported("e", "assistant", "at last", "end_turn")]
     assert last_unended(rows_of(ended)) is None
     assert last_unended(rows_of([user("u", "silent"), user("v", "hi"), answer("a", "y")])) is None
+
+
+def test_an_end_can_be_that_of_a_turn_that_goes_on_in_silence_before_ended_ones() -> None:
+    rows = [
+        exported("u", "user", "silent"),
+        exported("v", "user", "beside it"),
+        exported("a", "assistant", "y", "end_turn"),
+        exported("w", "user", "hi"),
+        exported("b", "assistant", "", "tool_use", "ls"),
+        exported("c", "assistant", "at last", "canceled"),
+    ]
+    for unended, outcome in (
+        (True, TurnOutcome.UNFINISHED),
+        (False, TurnOutcome.BROKEN_OFF),
+    ):
+        found = verdict(rows, user_id="w", settled="a", unended=unended)
+        assert (found.outcome, found.contested) == (outcome, unended)
+    ended = [*rows, exported("d", "assistant", "y", "canceled")]
+    assert verdict(ended, user_id="w", settled="a", unended=True).outcome is TurnOutcome.BROKEN_OFF
 
 
 def test_an_end_after_a_later_question_can_be_that_of_either_turn() -> None:

@@ -161,6 +161,8 @@ def judge(
     has_reasons = not _lacks_finish_reasons(rows, at)
     whole = _looks_whole(mine)
     open_before = _open_turns(rows[:at], "" if unended and settled is None else settled)
+    if unended and not open_before and has_unended(rows, rows[at].id):
+        open_before = 1
     contested = open_before > 0
     outcome = TurnOutcome.UNFINISHED
     overlap = None
