@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from tests.support.event_makers import done
+from tests.support.event_makers import done, error
 from trio_mix import Mix, errors
 from trio_mix import events as ev
 from trio_mix._session._stored_messages import SessionHistory
@@ -222,6 +222,25 @@ async def test_an_answer_that_follows_two_questions_proves_no_end() -> None:
         ([ours, theirs], ""),
     ):
         assert session.reading(rows, turn, router).end == end, rows
+
+
+async def test_the_partial_reply_beside_a_turn_that_was_stored_meanwhile_is_marked() -> None:
+    """The rows are in the order of their beginning: the other turn may have ended later."""
+    session = SessionHistory(None, "s")  # type: ignore[arg-type]
+    router = TurnRouter(WireTraits(ids=False, answers=True))
+    rows = [
+        StoredRow(id="u1", role="user", text="theirs"),
+        StoredRow(id="a1", role="assistant", text="x", finish="end_turn"),
+        StoredRow(id="u2", role="user", text="ours"),
+        StoredRow(id="a2", role="assistant", text="y", finish="canceled"),
+    ]
+    for before, alone in (([], False), (rows[:2], True)):
+        session.history.read(before)
+        turn = router.register("ours")
+        router.apply(turn, Input.SENDING)
+        router.route([error("it failed")])
+        assert session.reading(rows, turn, router).alone is alone
+        router.apply(turn, Input.REFUSED)
 
 
 async def test_an_error_on_the_stream_of_a_message_that_another_stream_runs_is_not_its_end(

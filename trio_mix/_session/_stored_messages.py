@@ -235,6 +235,8 @@ class SessionHistory:
         # The partial reply of a failed message has no text to compare with, on servers without ids.
         nameless = turn.failed and turn.events_due
         unended = (doubted or nameless) and has_unended(rows, verdict.question)
+        # A question that was stored since the last reading may have an answer that came later.
+        only = self.history.is_alone(rows, verdict.question)
         return Reading(
             verdict=verdict,
             at_work=at_work(rows),
@@ -245,10 +247,11 @@ class SessionHistory:
                 turn,
                 turn.ended_by or (turn.doubted_end if router.traits.streams_run else None),
                 verdict,
-                alone=not router.others_seen and self.history.is_alone(rows, verdict.question),
+                alone=only and not router.others_seen,
             ),
             alone=not (
                 unended
+                or (turn.events_due and not only)
                 or verdict.outcome is TurnOutcome.ABSENT
                 or verdict.contested
                 or verdict.followed
