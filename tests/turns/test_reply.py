@@ -263,6 +263,26 @@ def test_a_restart_forgets_all_but_that_it_was_sent_again() -> None:
 # -- tool calls ------------------------------------------------------------------------------
 
 
+def test_a_tool_that_runs_on_after_the_end_may_be_another_turns() -> None:
+    stored = StoredReply(texts=("x",), recovered=True)
+    builder = fed(begins("c"), runs("c"), says("x", "m"), done("m", "x"))
+    assert builder.unproven
+    builder.check(stored, certain=True)
+    assert builder.build() == Reply(
+        text="x", final_text="x", incomplete=False, recovered=False, doubts=("shared",)
+    )
+    assert not fed(begins("c"), runs("c"), ran("c"), says("x", "m"), done("m", "x")).unproven
+    assert not fed(runs("c", "parent"), says("x", "m"), done("m", "x")).unproven
+
+
+def test_a_tool_call_that_is_not_stored_is_another_turns() -> None:
+    for stored, doubts in (((), ("shared",)), ((ToolCall(tool_call_id="c", name="ls"),), ())):
+        builder = fed(begins("c"), ran("c"), says("x", "m"))
+        builder.gap()
+        builder.take_stored(StoredReply(texts=("x y",), tool_calls=stored, recovered=True))
+        assert builder.build().doubts == doubts
+
+
 def test_old_tool_events_repeat_and_make_one_call_each() -> None:
     builder = fed(
         tool("1"),

@@ -76,6 +76,8 @@ class ReplyBuilder:
         self._firm: int | None = None
         self._gaps: list[int] = []  # how many characters had come before each gap
         self._contradicted = False
+        # Whether a tool was still running when the turn ended, and whether the rows lack a call.
+        self._tool_open = self._has_foreign_call = False
         # What an answer or the stored rows have in place of the events' text, and why.
         self._answer: str | None = None
         self._why: Doubt = "answer"
@@ -130,8 +132,11 @@ class ReplyBuilder:
 
     @property
     def unproven(self) -> bool:
-        """Whether the events may be another client's in part: an end, or an answer, differs."""
-        if self._contradicted or self._answer is not None:
+        """Whether the events may be another client's in part.
+
+        An end, or an answer, differs from the deltas, or the end left a tool running.
+        """
+        if self._contradicted or self._answer is not None or self._tool_open:
             return True
         return self._answered is not None and self._answered.strip() != self.text.strip()
 
@@ -202,6 +207,8 @@ class ReplyBuilder:
             if self._is_contradicted_by(stored):
                 self._replace("".join(stored.texts), "answer")
             self._answered = stored.texts[-1] if stored.texts else ""
+        else:
+            self._has_foreign_call = self._calls.has_more_than(stored.tool_calls)
         self._recovered = self._recovered or stored.recovered
         shows_text = bool(stored.texts) or not self._streamed.size
         self.checked = self.checked or (stored.recovered and shows_text)
@@ -216,7 +223,8 @@ class ReplyBuilder:
           overlap: whether another turn ran at the same time.
         """
         text = "".join(stored.texts)
-        if certain and text.strip() != self.text.strip():
+        same = text.strip() == self.text.strip()
+        if certain and (not same or self._calls.has_more_than(stored.tool_calls)):
             other: Doubt = "contradicted" if self._contradicted and not overlap else "shared"
             self._replace(text, other if self._answer is None else self._why)
             self._fill(stored)
@@ -239,7 +247,7 @@ class ReplyBuilder:
 
     def build(self) -> Reply:
         """Return what is known so far as a reply."""
-        self.shared = self.shared or self._has_foreign_text
+        self.shared = self.shared or self._has_foreign_text or self._has_foreign_call
         thoughts = "".join(self._thoughts)
         reasoning = self._reasoning or ""
         return Reply(
@@ -307,6 +315,7 @@ class ReplyBuilder:
     def _complete(self, event: ev.CompleteEvent) -> None:
         if event.parent_tool_call_id is not None:
             return
+        self._tool_open = self._calls.running
         self._calls.turn_completed()
         self._streamed.name(event.message_id)
         self._reasoning = event.reasoning or self._reasoning

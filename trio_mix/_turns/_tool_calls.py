@@ -115,6 +115,16 @@ class ToolCalls:
         """Return the calls as far as they are known."""
         return tuple(call.build() for call in self._calls.values())
 
+    @property
+    def running(self) -> bool:
+        """Whether a tool of the turn itself was started, and no event showed that it finished."""
+        return any(call.running and not call.parent_tool_call_id for call in self._calls.values())
+
+    def has_more_than(self, stored: Iterable[ToolCall]) -> bool:
+        """Return whether a call of the turn itself is not among the stored ones."""
+        own = {name for name, call in self._calls.items() if call.parent_tool_call_id is None}
+        return not own <= {call.tool_call_id for call in stored}
+
     def known(self, tool_call_id: str) -> ToolCall | None:
         """Return a call whose parameters are complete, or whose tool has finished, else None."""
         call = self._calls[tool_call_id]
