@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import Final, Literal, TypeAlias, cast, get_args
+from typing import Final, Literal, TypeAlias, cast
 
 import attrs
+import msgspec
 
 from trio_mix._public import public
 from trio_mix.errors import ConfigurationError
@@ -19,7 +20,6 @@ _MOST_BESIDE_TEXT: Final = 8192
 """The largest JSON of a ticket, in bytes without its text."""
 LONGEST_ID: Final = 512
 """The longest id that becomes known after the message was sent, in bytes of JSON."""
-_LEVELS: Final = (None, "off", "basic", "medium", "maximum")
 
 
 @attrs.frozen(kw_only=True)
@@ -104,40 +104,20 @@ class Ticket:
             ) from exc
         if not isinstance(fields, dict):
             raise _wrong("it is not a JSON object")
-        read = _Reader(cast("dict[str, object]", fields))
-        version = read.number("version")
-        if version > _VERSION:
+        found = cast("dict[str, object]", fields)
+        version = found.get("version")
+        if isinstance(version, int) and version > _VERSION:
             raise ConfigurationError(
                 f"The ticket has version {version}, and this trio_mix reads versions up to "
                 f"{_VERSION}: update trio_mix."
             )
-        state = read.text("state")
-        level = read.text_or_none("thinking_level")
-        if state not in get_args(TicketState) or level not in _LEVELS:
-            raise _wrong("`state` or `thinking_level` has an unknown value")
-        noted = read.table("baseline")
-        return cls(
-            session_id=read.text("session_id"),
-            text=read.text("text"),
-            state=cast("TicketState", state),
-            ticket_id=read.text("ticket_id"),
-            recoverable=read.flag("recoverable"),
-            user_message_id=read.text_or_none("user_message_id"),
-            message_id=read.text_or_none("message_id"),
-            plan_mode=read.flag("plan_mode"),
-            thinking_level=cast("ThinkingLevel | None", level),
-            max_steps=read.number_or_none("max_steps"),
-            media=read.texts("media"),
-            apps=read.texts("apps"),
-            allow_shell=read.flag("allow_shell"),
-            version=version,
-            baseline=Baseline(
-                known=noted.texts("known"),
-                older=noted.flag("older"),
-                last=noted.text_or_none("last"),
-                equal=noted.number("equal"),
-            ),
-        )
+        baseline = found.get("baseline")
+        _check_whole(found, cls)
+        _check_whole(baseline, Baseline)
+        try:
+            return msgspec.convert({**found, "_baseline": baseline}, cls)
+        except msgspec.ValidationError as error:  # it names the field, and does not show its value
+            raise _wrong(str(error)) from None
 
     @property
     def _too_large(self) -> bool:
@@ -151,53 +131,11 @@ class Ticket:
         return self.text.lstrip().startswith(("/", "!"))
 
 
-@attrs.frozen
-class _Reader:
-    """Reads the fields of a JSON object, each with its type."""
-
-    fields: dict[str, object]
-
-    def text(self, name: str) -> str:
-        value = self.fields.get(name)
-        if isinstance(value, str):
-            return value
-        raise _wrong(f"`{name}` is missing or not a text")
-
-    def text_or_none(self, name: str) -> str | None:
-        return None if self._is_null(name) else self.text(name)
-
-    def texts(self, name: str) -> tuple[str, ...]:
-        value = self.fields.get(name)
-        if not isinstance(value, list):
-            raise _wrong(f"`{name}` is missing or not a list")
-        items = tuple(item for item in cast("list[object]", value) if isinstance(item, str))
-        if len(items) < len(cast("list[object]", value)):
-            raise _wrong(f"`{name}` contains something other than texts")
-        return items
-
-    def flag(self, name: str) -> bool:
-        value = self.fields.get(name)
-        if isinstance(value, bool):
-            return value
-        raise _wrong(f"`{name}` is missing or neither true nor false")
-
-    def number(self, name: str) -> int:
-        value = self.fields.get(name)
-        if isinstance(value, int) and not isinstance(value, bool):
-            return value
-        raise _wrong(f"`{name}` is missing or not a number")
-
-    def number_or_none(self, name: str) -> int | None:
-        return None if self._is_null(name) else self.number(name)
-
-    def table(self, name: str) -> _Reader:
-        value = self.fields.get(name)
-        if isinstance(value, dict):
-            return _Reader(cast("dict[str, object]", value))
-        raise _wrong(f"`{name}` is missing or not an object")
-
-    def _is_null(self, name: str) -> bool:
-        return name in self.fields and self.fields[name] is None
+def _check_whole(saved: object, kind: type[attrs.AttrsInstance]) -> None:
+    """Refuse a saved object without one of the fields of its class, each of which is written."""
+    for field in attrs.fields(kind):
+        if not isinstance(saved, dict) or field.alias not in saved:
+            raise _wrong(f"`{field.alias}` is missing")
 
 
 def _wrong(what: str) -> ConfigurationError:

@@ -182,19 +182,24 @@ class Defaults:
             return False
         return self._origin(options.server_url) != self._origin(None)
 
-    async def headers_for(self, options: RequestOptions | None = None) -> dict[str, str]:
+    async def headers_for(
+        self, options: RequestOptions | None = None, *, withheld: bool | None = None
+    ) -> dict[str, str]:
         """Return the caller's headers for one request: the client's, then those of the options.
 
         The client's are not sent to another origin, unless the options ask for that.
 
         Args:
           options: those of the call, from `merged`; None: the defaults.
+          withheld: what `withholds` has returned for them, if it was called.
 
         Raises:
           ConfigurationError: a name or a value that HTTP cannot carry; the value is not shown.
         """
         options = options or self._options
-        source = None if self.withholds(options) else self._headers
+        if withheld is None:
+            withheld = self.withholds(options)
+        source = None if withheld else self._headers
         merged: dict[str, str] = {}
         if callable(source):
             found = await _callbacks.call(source)

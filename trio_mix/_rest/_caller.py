@@ -352,7 +352,7 @@ class Caller:
 
         Later ones replace earlier ones: the operation's own, the caller's, those of the hooks.
         """
-        callers = await self.defaults.headers_for(call.options)
+        callers = await self.defaults.headers_for(call.options, withheld=call.withheld)
         if added:
             merge_headers(callers, added)
         headers = {**own, **callers}

@@ -73,7 +73,6 @@ class SendQueue:
             if self._resumed is None:
                 self._resumed = trio.Event()
             await self._resumed.wait()
-        self._raise_if_closed()
 
     def release(self) -> None:
         """Pass the queue to the next waiting task."""
@@ -82,9 +81,10 @@ class SendQueue:
 
     def resume(self) -> None:
         """Let tasks acquire the queue (again)."""
-        self._is_open = True
-        self._wake()
-        self._advance()
+        if self._failure is None:
+            self._is_open = True
+            self._wake()
+            self._advance()
 
     def pause(self) -> None:
         """Let no task acquire the queue until `resume`."""
@@ -98,12 +98,13 @@ class SendQueue:
         """
         if self._failure is None:
             self._failure = failure
+            self._is_open = False
             self._wake()
             while self._waiting:
                 trio.lowlevel.reschedule(self._waiting.pop(0))
 
     def _advance(self) -> None:
-        if self._is_open and not self.held and self._waiting and self._failure is None:
+        if self._is_open and not self.held and self._waiting:
             self.held = True
             self._next = self._waiting.pop(0)
             trio.lowlevel.reschedule(self._next)
