@@ -1,4 +1,4 @@
-"""Parse JSON from outside, by one set of rules.
+"""Parse JSON from outside, or look into it, by one set of rules.
 
 Rules:
 
@@ -32,7 +32,14 @@ _LONGEST_NUMBER: Final = 19
 
 _TOO_DEEP: Final = f"nested deeper than {MAX_DEPTH} levels"
 
+
+class _Typed(msgspec.Struct, gc=False):
+    type: str | None = None
+
+
 _decode: Final = msgspec.json.Decoder().decode
+_check: Final = msgspec.json.Decoder(msgspec.Raw).decode
+_typed: Final = msgspec.json.Decoder(_Typed).decode
 
 
 class NotJSON(ValueError):
@@ -124,3 +131,25 @@ def _integer(digits: str) -> int | None:
 def without_surrogates(text: str) -> str:
     """Return a text with each lone surrogate replaced by U+FFFD."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def is_json(text: str, *, too_deep: bool = False) -> bool:
+    """Return whether a text is one JSON value, or ``too_deep`` where it is nested too deep.
+
+    No value is built: texts of megabytes are checked in milliseconds.
+    """
+    try:
+        _check(text)
+    except ValueError:
+        return False
+    except RecursionError:
+        return too_deep
+    return True
+
+
+def member_type(text: str) -> str | None:
+    """Return the string in ``type``, where a text is a JSON object that has one."""
+    try:
+        return _typed(text).type
+    except (ValueError, RecursionError):
+        return None

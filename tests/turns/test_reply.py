@@ -21,10 +21,10 @@ from tests.support.event_makers import (
     whole,
 )
 from trio_mix import events as ev
+from trio_mix._json import is_json
 from trio_mix._reply import Reply, ToolCall
 from trio_mix._turns._reply_builder import ReplyBuilder
 from trio_mix._turns._stored_rows import StoredReply
-from trio_mix._wire._json import is_json
 
 if TYPE_CHECKING:
     import pytest

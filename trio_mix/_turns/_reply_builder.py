@@ -22,11 +22,11 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 from trio_mix import events as ev
+from trio_mix._json import is_json, member_type
 from trio_mix._reply import Reply
 from trio_mix._turns._streamed_text import StreamedText, beyond
 from trio_mix._turns._tool_calls import TOOL_EVENTS, ToolCalls, ToolEvent
 from trio_mix._wire._events import EVENT_CLASSES
-from trio_mix._wire._json import is_json, member_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import attrs
 
 from trio_mix import events as ev
+from trio_mix._json import is_json
 from trio_mix._reply import ToolCall
-from trio_mix._wire._json import is_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
