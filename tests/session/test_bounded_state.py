@@ -18,7 +18,7 @@ from trio_mix._session._stored_messages import Rows, SessionHistory
 from trio_mix._turns._router import TurnRouter
 from trio_mix._turns._stored_rows import StoredRow
 from trio_mix._turns._stored_turn import TurnOutcome
-from trio_mix._turns._turn import Input
+from trio_mix._turns._turn import Identity, Input
 from trio_mix._turns._wire_traits import WireTraits
 from trio_mix.testing import Fail, Hang, MixServer, Say, Turn
 
@@ -90,7 +90,7 @@ async def test_the_state_of_a_stream_does_not_grow_with_its_messages(
 
 def _turn(text: str, *, bound: str | None = None) -> RouterTurn:
     turn = TurnRouter(WireTraits(ids=True, answers=False)).register(text)
-    turn.user_message_id = bound
+    turn.identity = Identity(user_message_id=bound)
     return turn
 
 

@@ -28,7 +28,7 @@ from trio_mix._turns._look_up import LookUp
 from trio_mix._turns._recovery import Recovery
 from trio_mix._turns._stored_rows import StoredRow
 from trio_mix._turns._stored_turn import TurnOutcome, Verdict
-from trio_mix._turns._turn import Input, Phase, Turn, same_text
+from trio_mix._turns._turn import Identity, Input, Phase, Turn, same_text
 from trio_mix._turns._wire_traits import WireTraits
 from trio_mix.errors import ConfigurationError
 from trio_mix.sse import ReconnectPolicy
@@ -322,7 +322,7 @@ def resumed(
                 absent = absent if found.verdict is None else [*absent, now] if gone else []
                 recovery.stored(found, now)
             case Bind(user_message_id, _):
-                turn.user_message_id = user_message_id
+                turn.identity = Identity(user_message_id=user_message_id)
                 turn.step(Input.SENDING)
                 turn.step(Input.ACCEPTED)
             case Restart():

@@ -372,7 +372,7 @@ def test_a_turn_bound_by_its_stored_row_is_followed_again() -> None:
     router = served("async")
     turn = send(router)
     router.lost()
-    assert turn.cut
+    assert turn.unheard
     assert owners(router, says("x", "a1")) == [None]
     router.bind(turn, "u")
     assert owners(router, asked("u", "hello")) == [turn]

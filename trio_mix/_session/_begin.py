@@ -101,7 +101,11 @@ def _register(
     resumption: Resumption | None,
 ) -> MessageState:
     """Register a message as the current one."""
-    turn = controller.router.register(request.text, plan_mode=request.plan_mode)
+    turn = controller.router.register(
+        request.text,
+        plan_mode=request.plan_mode,
+        ticket=None if resumption is None else resumption.ticket,
+    )
     recovery = Recovery(
         turn,
         controller.router.traits,
@@ -130,7 +134,7 @@ def _register(
         ask=controller.ask_policy,
     )
     if resumption is not None:
-        resumption.apply(turn, recovery)
+        resumption.apply(recovery)
         state.cut = state.cut or turn.resumed
     controller.dispatcher.attach(state)
     controller.messages_sent += 1

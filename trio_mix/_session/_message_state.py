@@ -119,7 +119,7 @@ class MessageState:
         """Whether the stored messages have to be read before the message ends."""
         builder, turn = self.builder, self.turn
         # Blocking servers name no turns, and a turn that failed is not answered with its text.
-        unproven = bool(turn.overlap) or builder.unproven or (turn.failed and turn.events_due)
+        unproven = bool(turn.overlap) or builder.unproven or (turn.failed and turn.due.events)
         return builder.patchy or (unproven and not builder.checked)
 
     def compare(self, verdict: Verdict, *, alone: bool) -> None:
@@ -131,7 +131,7 @@ class MessageState:
         """
         if verdict.reply is None:
             return
-        if self.turn.failed and self.turn.events_due and not alone:
+        if self.turn.failed and self.turn.due.events and not alone:
             self.builder.shared = True
         finished = verdict.outcome is TurnOutcome.FINISHED and not verdict.mixed
         if self.turn.failed and self.turn.overlap and finished:

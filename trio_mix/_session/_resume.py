@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from trio_mix._ticket import TicketState
     from trio_mix._turns._history import History
     from trio_mix._turns._recovery import Recovery
-    from trio_mix._turns._turn import Turn
 
 SaveTicket: TypeAlias = "Callable[[Ticket], object | Awaitable[object]]"
 """Stores a ticket durably, in place of an earlier one with the same id."""
@@ -137,9 +136,9 @@ class Resumption:
         if self.ticket.state == "prepared" and not self._in_doubt:
             self._prepared.add(self.ticket)
 
-    def apply(self, turn: Turn, recovery: Recovery) -> None:
-        """Note in a registered turn and its recovery what the ticket says of it."""
-        turn.ticket = ticket = self.ticket
+    def apply(self, recovery: Recovery) -> None:
+        """Note in the recovery of a message what the ticket says of it."""
+        ticket = self.ticket
         if self._in_doubt:
             arrived = ticket.state not in ("prepared", "posting") or ticket._is_command
             recovery.resumed(may_resend=self._resend and not arrived)

@@ -149,7 +149,7 @@ def _end(
     # An error names nothing.
     broken = verdict.outcome is TurnOutcome.BROKEN_OFF
     # A blocking server answers the POST when the turn is over, and it has not.
-    running = turn.events_due and verdict.outcome in (TurnOutcome.UNFINISHED, TurnOutcome.FINISHED)
+    running = turn.due.events and verdict.outcome in (TurnOutcome.UNFINISHED, TurnOutcome.FINISHED)
     if (alone and not verdict.contested and not running) or (broken and not verdict.mixed):
         return "ours"
     if verdict.outcome is TurnOutcome.ABSENT:  # the server may have refused to run it
@@ -228,12 +228,12 @@ class SessionHistory:
             owned = router.owned(turn)
             verdict = self.history.judge([row for row in rows if row.id in owned], turn)
             verdict = attrs.evolve(verdict, mixed=guess)
-        known_by_text = turn.by_text or not turn.bound
+        known_by_text = turn.identity.by_text or not turn.bound
         if router.others_seen and known_by_text and not (turn.events or turn.elsewhere == "other"):
             # Nothing but its text shows that the message arrived: it may be another client's.
             verdict = attrs.evolve(verdict, mixed=True)
         # The partial reply of a failed message has no text to compare with, on servers without ids.
-        nameless = turn.failed and turn.events_due
+        nameless = turn.failed and turn.due.events
         unended = (doubted or nameless) and has_unended(rows, verdict.question)
         # A question that was stored since the last reading may have an answer that came later.
         only = self.history.is_alone(rows, verdict.question)

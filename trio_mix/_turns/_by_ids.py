@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import attrs
+
 from trio_mix import events as ev
 from trio_mix._turns._repeated_errors import is_cancelled
 from trio_mix._turns._turn import Owner, Phase
@@ -83,7 +85,7 @@ class RoutingByIds:
             self._owners.note(event, ids, self._owners.begin(Owner()), ends=False)
             return NOBODY
         self._give_away(turn)
-        turn.user_message_id = event.message_id
+        turn.identity = attrs.evolve(turn.identity, user_message_id=event.message_id)
         self._owners.note(event, ids, self._owners.begin(turn.owner), ends=False)
         return (event,)
 
@@ -106,7 +108,7 @@ class RoutingByIds:
             if error and not turn.held:
                 last = owners.heard_last  # a turn that began before this one was posted ends late
                 return turn.owner if last is None else last
-            return Owner() if self.names_users and not turn.cut else None
+            return Owner() if self.names_users and not turn.unheard else None
         return owners.likeliest(ids, None)
 
     def _hold(self, event: Event, turn: Turn, *, ends: bool) -> Sequence[Event]:

@@ -206,17 +206,19 @@ class Facts:
     def answer_lost(self, *, timed_out: bool) -> None:
         """Note that the POST failed after some of it was sent."""
         self.post = attrs.evolve(self.post, open=False, timed_out=timed_out)
-        if self.turn.phase is not Phase.RUNNING or self.turn.answer_due:
+        if self.turn.phase is not Phase.RUNNING or self.turn.due.answer:
             self.cut = self.cut or "lost"
 
     def refused(self, status_code: int, rejection: BaseException) -> None:
         """Note that the POST was answered with an error (rule 1)."""
         self.post = attrs.evolve(self.post, open=False)
         turn = self.turn
-        failed = turn.answer_due and status_code == _SERVER_FAILED
+        failed = turn.due.answer and status_code == _SERVER_FAILED
         if turn.ended_by is not None:
             if turn.failed and status_code not in _LOST_ANSWER:
-                turn.answer_due = False  # it confirms that this turn has failed
+                turn.due = attrs.evolve(
+                    turn.due, answer=False
+                )  # it confirms that this turn has failed
             return
         if status_code in _LOST_ANSWER:
             self.cut = self.cut or "lost"
@@ -282,7 +284,7 @@ class Facts:
         if phase is Phase.OVER:
             return Concern.CHECK
         if phase is Phase.ENDED:
-            proof = self.turn.proof_due and not (self.turn.answer_due or self.leaving.left)
+            proof = self.turn.due.proof and not (self.turn.due.answer or self.leaving.left)
             return Concern.PROOF if proof else Concern.ENDED
         if phase is Phase.ANSWERED:
             return Concern.ANSWERED
@@ -297,7 +299,7 @@ class Facts:
         if phase is Phase.RUNNING and not self.post.open:
             return Concern.RUNNING
         # A blocking server answers the POST when the turn is over, and says nothing until then.
-        if phase in (Phase.POSTED, Phase.RUNNING) and self.turn.answer_due and self.post.open:
+        if phase in (Phase.POSTED, Phase.RUNNING) and self.turn.due.answer and self.post.open:
             return Concern.RUNNING
         return Concern.POST
 

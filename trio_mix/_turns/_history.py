@@ -144,7 +144,7 @@ class History:
             others=others,
             others_asked=others_asked,
             ended_by=getattr(turn.ended_by, "message_id", None),
-            by_text=turn.by_text,
+            by_text=turn.identity.by_text,
             unended=unended,
         )
 

@@ -181,7 +181,7 @@ class Owners:
             else:
                 self.own_message(message, owner)
         owner.active = True
-        if ours is not None and owner is ours.owner and (message or parent):
+        if ours is not None and owner is ours.owner and (message or parent) and ours.bound:
             ours.unheard = False
         if parent is not None:
             return
@@ -251,7 +251,6 @@ class Owners:
         self._last = (None, None)
         if self.ours is not None:
             self._last = (self.ours.owner, None)
-            self.ours.cut = not self.ours.bound
             self.ours.unheard = True
             self.ours.owner.less_ready()
 
@@ -261,7 +260,7 @@ class Owners:
         if replayed:
             self.others = [*self._set_aside, *self.others][-_MOST_OTHERS:]
             if ours is not None:
-                ours.cut = ours.unheard = False
+                ours.unheard = False
         elif self._set_aside and ours is not None and ours.phase is not _REGISTERED:
             ours.overlap = "guess"  # the other turn may have ended, or gone on
         self._set_aside = []

@@ -161,7 +161,7 @@ class Recovery(Facts):
             # What has not arrived cannot be cancelled. A blocking server answers the POST only
             # when the turn is over, so only a moment is allowed for it.
             timeout = self.limits.cleanup_timeout
-            delay = min(0.5 if self.turn.answer_due else timeout, timeout / 2)
+            delay = min(0.5 if self.turn.due.answer else timeout, timeout / 2)
         cancel_at = now + delay if cancel else self.leaving.cancel_at
         self.leaving = attrs.evolve(self.leaving, left=True, cancel_at=cancel_at)
 
@@ -239,7 +239,7 @@ class Recovery(Facts):
             schedule = schedule.read_again(self, now)
         self.schedule, decision = schedule.next(self, now)
         if decision is None:
-            self.turn.answer_due, self.turn.proof_due = False, True
+            self.turn.due = attrs.evolve(self.turn.due, answer=False, proof=True)
             return self._due(now)
         return decision
 
@@ -280,7 +280,7 @@ class Recovery(Facts):
                 return Restart()
             case Action.DISOWN:
                 self.cut = self.cut or "lost"  # events of the message may be missed meanwhile
-                self.turn.answer_due = self.post.open
+                self.turn.due = attrs.evolve(self.turn.due, answer=self.post.open)
                 return Disown()
             case Action.FOLLOW:
                 self.post = attrs.evolve(self.post, busy=None)
@@ -311,7 +311,7 @@ class Recovery(Facts):
                     and (
                         verdict.mixed
                         or (verdict.reply is None and self.turn.events > 0)
-                        or (self.turn.events_due and not self.reading.alone)
+                        or (self.turn.due.events and not self.reading.alone)
                     ),
                     cause=self.doubted_error if running else None,
                 )

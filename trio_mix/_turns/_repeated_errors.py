@@ -144,7 +144,7 @@ class RepeatedErrors:
         known = expected.kind in self._repeated and not begun
         if not ids:
             return known and turn.phase is Phase.POSTED
-        named = turn.bound and bool(turn.events or not turn.by_text)
+        named = turn.bound and bool(turn.events or not turn.identity.by_text)
         return known or not named or expected.during is turn
 
 

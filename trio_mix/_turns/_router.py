@@ -38,12 +38,13 @@ from trio_mix import events as ev
 from trio_mix._turns._by_ids import HELD, NOBODY, RoutingByIds
 from trio_mix._turns._owners import DELTAS, NOT_OF_TURNS, SHOWING_A_TURN, Owners
 from trio_mix._turns._repeated_errors import RepeatedErrors, is_busy, is_cancelled
-from trio_mix._turns._turn import Input, Owner, Phase, Turn
+from trio_mix._turns._turn import Due, Input, Owner, Phase, Turn
 from trio_mix._turns._wire_traits import begins_call, ids_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from trio_mix._ticket import Ticket
     from trio_mix._turns._stored_rows import StoredRow
     from trio_mix._turns._wire_traits import EventIds, WireTraits
     from trio_mix.events import Event
@@ -119,12 +120,12 @@ class TurnRouter:
         """Note that a turn was cancelled on an earlier stream and has not ended yet."""
         self._repeated_errors.outstanding = True
 
-    def register(self, text: str, *, plan_mode: bool = False) -> Turn:
+    def register(self, text: str, *, plan_mode: bool = False, ticket: Ticket | None = None) -> Turn:
         """Register a turn, before its POST (rules 1 and 2)."""
         if self._owners.ours is not None:
             raise RuntimeError("a turn is registered already: sends must be made one by one")
         self._streaming = None
-        turn = self._owners.ours = Turn(text=text, plan_mode=plan_mode)
+        turn = self._owners.ours = Turn(text=text, plan_mode=plan_mode, ticket=ticket)
         return turn
 
     def apply(self, turn: Turn, what: Input) -> bool:
@@ -132,7 +133,8 @@ class TurnRouter:
         self._streaming = None
         if what is Input.SENDING:
             turn.unnamed = (turn.unnamed or []) if self.traits.turn_ids else None
-            turn.answer_due = turn.events_due = self.traits.answers is not False
+            blocking = self.traits.answers is not False
+            turn.due = Due(answer=blocking, events=blocking, proof=self.traits.proof)
             turn.overlap = "ids" if self._owners.others else turn.overlap
             # Where rows cannot be read, an end that is not taken for this turn's is never found.
             turn.behind = self._nameless_at_work and self.traits.proof and self.traits.streams_run
@@ -140,15 +142,14 @@ class TurnRouter:
                 turn.overlap = "guess"
         elif what is Input.ACCEPTED:
             turn.accepted = True
-            turn.answer_due = turn.events_due = False
+            turn.due = Due(proof=self.traits.proof)
         elif what is Input.ANSWER and turn.failed:
             turn.ended_by, turn.overlap = None, "guess"  # another client's error: ours has answered
-        if what is Input.SENDING or what is Input.ACCEPTED:
-            turn.proof_due = self.traits.proof
         changed = turn.step(what)
         if changed and what is Input.RESEND:
             turn.held.take()
-            turn.turn_id = turn.unnamed = None
+            turn.identity = attrs.evolve(turn.identity, turn_id=None)
+            turn.unnamed = None
             turn.accepted, turn.elsewhere, turn.doubt = False, "", None
         if turn.over and self._owners.ours is turn:
             self._repeated_errors.ended(turn)
@@ -165,7 +166,7 @@ class TurnRouter:
         if turn.unnamed is None:
             return Route()
         held, turn.unnamed = turn.unnamed, None
-        turn.turn_id = turn_id
+        turn.identity = attrs.evolve(turn.identity, turn_id=turn_id)
         return self.route([event for _, event in held], [each for each, _ in held])
 
     def route(self, events: Iterable[Event], turn_ids: Iterable[str | None] = ()) -> Route:
@@ -207,7 +208,7 @@ class TurnRouter:
     def bind(self, turn: Turn, user_message_id: str) -> None:
         """Bind a turn whose ``user_message_created`` was lost to the message that is stored."""
         self._streaming = None
-        turn.user_message_id, turn.by_text = user_message_id, True
+        turn.identity = attrs.evolve(turn.identity, user_message_id=user_message_id, by_text=True)
         turn.held.take()
         self._owners.begin(turn.owner).less_ready()
         self._owners.own_message(user_message_id, turn.owner)
@@ -228,7 +229,7 @@ class TurnRouter:
         turn.owner.over = True
         turn.owner = Owner()
         turn.ended_by, turn.events = None, 0
-        turn.proof_due, turn.overlap = True, "ids"
+        turn.due, turn.overlap = attrs.evolve(turn.due, proof=True), "ids"
 
     def of_others(self, turn: Turn, asked: Iterable[str], answers: Iterable[str]) -> set[str]:
         """Return which stored answers are, by their events, those of other turns' questions.
@@ -314,8 +315,9 @@ class TurnRouter:
                 turn.ended_by = event
                 named = isinstance(event, ev.CompleteEvent) and bool(event.message_id)
                 error = not isinstance(event, ev.CompleteEvent)
-                turn.proof_due = turn.proof_due and (named or error)
-                if self.others_seen and self.traits.streams_run and not turn.proof_due:
+                if not (named or error):
+                    turn.due = attrs.evolve(turn.due, proof=False)
+                if self.others_seen and self.traits.streams_run and not turn.due.proof:
                     turn.overlap = "guess"  # nothing shows whose turn the stream has ended
                 self.apply(turn, Input.TERMINAL)
             elif turn.phase is not _RUNNING:
@@ -338,12 +340,12 @@ class TurnRouter:
             if len(turn.unnamed) > _MOST_NAMED:
                 del turn.unnamed[0]
             return HELD
-        if turn.turn_id is None:
+        if turn.identity.turn_id is None:
             return self._route(event)
-        if turn.turn_id != turn_id:
+        if turn.identity.turn_id != turn_id:
             return NOBODY
         if isinstance(event, ev.UserMessageCreatedEvent) and event.parent_tool_call_id is None:
-            turn.user_message_id = event.message_id
+            turn.identity = attrs.evolve(turn.identity, user_message_id=event.message_id)
         self._moved_on(event, turn)
         return (event,)
 

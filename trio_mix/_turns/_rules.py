@@ -118,7 +118,7 @@ def unknown_end(facts: Facts) -> bool:
 
 def answer_open(facts: Facts) -> bool:
     """A blocking server has not answered the POST, which it does when the turn is over."""
-    return facts.turn.events_due and facts.post.open
+    return facts.turn.due.events and facts.post.open
 
 
 def ended_later(facts: Facts) -> bool:

@@ -228,7 +228,7 @@ class _EndedSchedule(Schedule):
             return self, Wait(self.at)
         turn, end = facts.turn, facts.turn.ended_by
         named = isinstance(end, CompleteEvent) and bool(end.message_id)
-        if turn.answer_due and (named or turn.failed):
+        if turn.due.answer and (named or turn.failed):
             return self, None  # without the answer, the event may have been another client's
         return self, Complete()
 

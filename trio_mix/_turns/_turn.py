@@ -19,7 +19,17 @@ if TYPE_CHECKING:
     Overlap: TypeAlias = Literal["", "ids", "guess"]
     Elsewhere: TypeAlias = Literal["", "other", "lost"]
 
-__all__ = ["TRANSITIONS", "Input", "Owner", "Phase", "Turn", "plain", "same_text"]
+__all__ = [
+    "TRANSITIONS",
+    "Due",
+    "Identity",
+    "Input",
+    "Owner",
+    "Phase",
+    "Turn",
+    "plain",
+    "same_text",
+]
 
 
 class Phase(enum.Enum):
@@ -94,8 +104,8 @@ TRANSITIONS: Final[dict[Phase, dict[Input, Phase]]] = {
 }
 """The state machine as data; its drawing is made from it.
 
-ENDED and ANSWERED are passed through in one step if nothing else is due (`Turn.answer_due`,
-`Turn.proof_due`, `Turn.events_due`). While a proof is due, an accepted POST does not end a turn.
+ENDED and ANSWERED are passed through in one step if nothing else is due (`Due`). While a proof is
+due, an accepted POST does not end a turn.
 """
 
 
@@ -123,26 +133,45 @@ class Owner:
         self.readiness = min(self.readiness, 1)
 
 
+@attrs.frozen(kw_only=True)
+class Due:
+    """What is due, in addition to one of the terminal event and the HTTP answer, to end a turn."""
+
+    answer: bool = False
+    """Whether the terminal event does not end it: the HTTP answer is due as well."""
+    events: bool = False
+    """Whether the HTTP answer does not end it: the terminal event is due as well."""
+    proof: bool = False
+    """Whether a ``complete`` does not end it: the stored messages have to show whose it is."""
+
+
+@attrs.frozen(kw_only=True)
+class Identity:
+    """What names a turn among the events, and its message among the stored ones."""
+
+    user_message_id: str | None = None
+    """The id of its user message; None: not known yet."""
+    by_text: bool = False
+    """Whether that is the id of a stored message that has its text."""
+    turn_id: str | None = None
+    """The id that a relay has given it; None until the answer to its POST has come."""
+
+
 @attrs.define(eq=False)
 class Turn:
     """The turn of one sent message, as far as routing is concerned."""
 
     text: str
     plan_mode: bool = False
+    ticket: Ticket | None = None
+    """The ticket of its message as it was when the turn was registered, if it has one."""
     phase: Phase = Phase.REGISTERED
-    answer_due: bool = False
-    """Whether the terminal event does not end it: the HTTP answer is due as well."""
-    events_due: bool = False
-    """Whether the HTTP answer does not end it: the terminal event is due as well."""
-    proof_due: bool = False
-    """Whether a ``complete`` does not end it: the stored messages have to show whose it is."""
+    due: Due = Due()
     overlap: Overlap = ""
     """Whether another turn of the session ran meanwhile, and how its events were distinguished."""
     twin: bool = False
     """Whether another message with its text was sent meanwhile, of which it may be the turn."""
-    user_message_id: str | None = None
-    by_text: bool = False
-    """Whether that is the id of a stored message that has its text."""
+    identity: Identity = Identity()
     ended_by: Event | None = None
     events: int = 0
     owner: Owner = attrs.field(factory=Owner)
@@ -150,9 +179,7 @@ class Turn:
     """Events that may be its own."""
     unheard: bool = False
     """Whether no event that names it has come since a connection was lost, unless all that was
-    missed is replayed."""
-    cut: bool = False
-    """Whether what binds it may have been lost with a connection."""
+    missed is replayed. What binds it may have been lost then."""
     accepted: bool = False
     """Whether the server has answered the POST with a success."""
     elsewhere: Elsewhere = ""
@@ -162,10 +189,6 @@ class Turn:
     """Whether such a stream has to end another client's turn before it runs this one."""
     cancelling: bool = False
     """Whether a request to cancel it was sent, or is being sent."""
-    ticket: Ticket | None = None
-    """The ticket of its message, if it has one."""
-    turn_id: str | None = None
-    """The id that a relay has given it; None until the answer to its POST has come."""
     unnamed: list[tuple[str, Event]] | None = None
     """The events with turn ids that have arrived since a relay was asked to send it; None: it was
     not, or it has answered."""
@@ -199,15 +222,21 @@ class Turn:
     @property
     def bound(self) -> bool:
         """Whether the id of the user message is known."""
-        return self.user_message_id is not None
+        return self.identity.user_message_id is not None
+
+    @property
+    def user_message_id(self) -> str | None:
+        """The id of its user message; None: not known yet."""
+        return self.identity.user_message_id
 
     def step(self, what: Input) -> bool:
         """Apply one input; return whether the table has it in this phase."""
         target = TRANSITIONS[self.phase].get(what)
-        if target is None or (what is Input.ACCEPTED and self.phase is _ENDED and self.proof_due):
+        if target is None or (what is Input.ACCEPTED and self.phase is _ENDED and self.due.proof):
             return False
-        passed = (target is Phase.ENDED and not (self.answer_due or self.proof_due)) or (
-            target is Phase.ANSWERED and not self.events_due
+        due = self.due
+        passed = (target is Phase.ENDED and not (due.answer or due.proof)) or (
+            target is Phase.ANSWERED and not due.events
         )
         self.phase = Phase.OVER if passed else target
         return True
