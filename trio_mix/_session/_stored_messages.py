@@ -251,7 +251,7 @@ class SessionHistory:
             ),
             alone=not (
                 unended
-                or (turn.events_due and not only)
+                or (turn.due.events and not only)
                 or verdict.outcome is TurnOutcome.ABSENT
                 or verdict.contested
                 or verdict.followed
