@@ -202,6 +202,30 @@ async def test_another_clients_error_does_not_end_a_message(
             assert reply.text == reply.final_text or "shared" in reply.doubts
 
 
+async def test_a_message_that_failed_beside_a_longer_turn_ends_before_that(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with MixServer("async", listen=False, pace=0.0) as server:
+        server.script("theirs", Turn(UseTool("bash", steps=[Pause(200)]), Say("Theirs.")))
+        server.script("ours", Turn(Pause(0.2), Say("Ours, "), Pause(1), Fail("ours has failed")))
+        session_id = server.create_session()
+        async with (
+            Mix(server.url, network=server.network) as mix,
+            Mix(server.url, network=server.network) as other,
+            mix.open_stream(session_id, settle_timeout=1000) as session,
+            other.open_stream(session_id, settle_timeout=1000) as session_of_the_other,
+            trio.open_nursery() as nursery,
+        ):
+            await session.ask("hello")
+            await session_of_the_other.ask("hello")
+            nursery.start_soon(session_of_the_other.ask, "theirs")
+            await trio.sleep(0.1)
+            with pytest.raises(errors.AgentError, match="ours has failed") as caught:
+                await session.ask("ours")
+            assert server.running_turns
+            assert "shared" in caught.value.partial.doubts
+
+
 async def test_an_answer_that_follows_two_questions_proves_no_end() -> None:
     """It is that of either one; the answer to the POST decides."""
     session = SessionHistory(None, "s")  # type: ignore[arg-type]

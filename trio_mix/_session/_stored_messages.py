@@ -223,7 +223,8 @@ class SessionHistory:
             unended=doubted,
         )
         settled = verdict.outcome is TurnOutcome.FINISHED and not verdict.contested
-        if turn.over and turn.overlap and router.traits.ids and not settled:
+        doubted_error = isinstance(turn.doubt, ev.ErrorEvent)
+        if (turn.over or doubted_error) and turn.overlap and router.traits.ids and not settled:
             # The rows of the turns are mixed: the ids of the events distinguish them.
             owned = router.owned(turn)
             verdict = self.history.judge([row for row in rows if row.id in owned], turn)

@@ -69,9 +69,8 @@ class RoutingByIds:
             if owner is None and turn is not None:
                 return self._hold(event, turn, ends=ends)
             owner = owner or Owner()
-        if ends and turn is not None and owner is not turn.owner:
-            unnamed = not (turn.bound or owner.started_at)
-            turn.doubt = event if unnamed or isinstance(event, ev.ErrorEvent) else turn.doubt
+        if ends and turn is not None and not (turn.bound or owner.started_at):
+            turn.doubt = event
         self._owners.note(event, ids, owner, ends=ends)
         return (event,) if turn is not None and owner is turn.owner else NOBODY
 
@@ -102,12 +101,16 @@ class RoutingByIds:
                 turn.overlap = "guess"
             owner = owners.likeliest(ids, turn.owner)
             if error and owner is turn.owner and not (turn.cancelling and is_cancelled(event)):
-                return Owner()  # an error names nothing: the stored messages decide
+                turn.doubt = event  # an error names nothing: the stored messages decide
+                return Owner()
             return owner
         if turn is not None and not owners.others:
             if error and not turn.held:
-                last = owners.heard_last  # a turn that began before this one was posted ends late
-                return turn.owner if last is None else last
+                last = owners.heard_last
+                if last is None or last is turn.owner:
+                    return turn.owner
+                turn.doubt = event  # a turn that began before this one was posted ends late
+                return last
             return Owner() if self.names_users and not turn.unheard else None
         return owners.likeliest(ids, None)
 
