@@ -140,7 +140,7 @@ class Target:
             origin=(parsed.scheme, name, port),
             path=parsed.raw_path,
             authority=authority,
-            url=str(parsed.copy_with(fragment=None)),
+            url=str(parsed.copy_with(fragment=None) if "#" in url else parsed),
             user_info=parsed.userinfo,
         )
 
