@@ -83,7 +83,7 @@ class Leaving:
     left: bool = False
     """Whether the sender has left."""
     cancel_at: float | None = None
-    """When the server is asked to cancel the turn; None: it is not, or has answered."""
+    """When the server is asked to cancel the turn; None: no request is due."""
     acknowledged: bool = False
     """Whether the server has acknowledged the request to cancel the turn."""
 
@@ -156,10 +156,10 @@ class Facts:
         limits: Limits,
         now: float,
     ) -> None:
-        self.turn: Turn = turn
+        self.turn: Final = turn
         self.traits: Final = traits
         self.policy: Final = policy
-        self.limits: Limits = limits
+        self.limits: Final = limits
         self.busy_attempts: Final = ReconnectSchedule(policy)
         self.continued: bool | None = None
         self.reading_due: bool = False
@@ -173,7 +173,7 @@ class Facts:
         self.reading: Reading = Reading()
         self.schedule: Schedule | None = None
         self.signs: SignsOfLife = SignsOfLife.begin(now)
-        self.began: float = now
+        self.began: Final = now
         self.now: float = now
 
     def posting_unsettled(self, *, readable: bool) -> None:
