@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from tests.support.event_makers import done, error
+from tests.support.event_makers import asked, begins, done, error
 from trio_mix import Mix, errors
 from trio_mix import events as ev
 from trio_mix._session._stored_messages import SessionHistory
 from trio_mix._turns._router import TurnRouter
 from trio_mix._turns._stored_rows import StoredRow
+from trio_mix._turns._stored_turn import TurnOutcome
 from trio_mix._turns._turn import Input
 from trio_mix._turns._wire_traits import WireTraits
 from trio_mix.testing import AskPermission, Fail, MixServer, Pause, Say, Think, Turn, UseTool
@@ -246,6 +247,30 @@ async def test_an_answer_that_follows_two_questions_proves_no_end() -> None:
         ([ours, theirs], ""),
     ):
         assert session.reading(rows, turn, router).end == end, rows
+
+
+async def test_rows_that_no_event_has_named_may_be_the_end_of_a_message_beside_an_error() -> None:
+    for named, finish, outcome in (
+        (False, "end_turn", TurnOutcome.FINISHED),
+        (True, "canceled", TurnOutcome.BROKEN_OFF),
+    ):
+        session = SessionHistory(None, "s")  # type: ignore[arg-type]
+        router = TurnRouter(WireTraits(ids=True))
+        session.history.read([])
+        router.route([asked("u1", "theirs"), begins("c", "a1")])
+        turn = router.register("ours")
+        router.apply(turn, Input.SENDING)
+        router.route([asked("u2", "ours")])
+        router.own(turn, "a2" if named else None)
+        router.route([error("it failed")])
+        rows = [
+            StoredRow(id="u1", role="user", text="theirs"),
+            StoredRow(id="a1", role="assistant", text="", finish="tool_use"),
+            StoredRow(id="u2", role="user", text="ours"),
+            StoredRow(id="a2", role="assistant", text="y", finish=finish),
+        ]
+        turn.doubt, turn.overlap = turn.doubt or error("it failed"), "guess"
+        assert session.reading(rows, turn, router).outcome is outcome
 
 
 async def test_the_partial_reply_beside_a_turn_that_was_stored_meanwhile_is_marked() -> None:

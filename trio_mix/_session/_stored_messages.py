@@ -226,9 +226,11 @@ class SessionHistory:
         doubted_error = isinstance(turn.doubt, ev.ErrorEvent)
         if (turn.over or doubted_error) and turn.overlap and router.traits.ids and not settled:
             # The rows of the turns are mixed: the ids of the events distinguish them.
-            owned = router.owned(turn)
-            verdict = self.history.judge([row for row in rows if row.id in owned], turn)
-            verdict = attrs.evolve(verdict, mixed=guess)
+            names = router.owned(turn)
+            owned = self.history.judge([row for row in rows if row.id in names], turn)
+            # While it runs, its last rows may not have been named.
+            if turn.over or owned.outcome is TurnOutcome.BROKEN_OFF:
+                verdict = attrs.evolve(owned, mixed=guess)
         known_by_text = turn.identity.by_text or not turn.bound
         if router.others_seen and known_by_text and not (turn.events or turn.elsewhere == "other"):
             # Nothing but its text shows that the message arrived: it may be another client's.
