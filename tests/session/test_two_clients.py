@@ -224,6 +224,7 @@ async def test_a_message_that_failed_beside_a_longer_turn_ends_before_that(
             with pytest.raises(errors.AgentError, match="ours has failed") as caught:
                 await session.ask("ours")
             assert server.running_turns
+            assert caught.value.partial is not None
             assert "shared" in caught.value.partial.doubts
 
 
