@@ -162,7 +162,7 @@ def check_not_catch_all(received: ReceivedResponse) -> None:
     Raises:
       NoSuchOperation: it is one.
     """
-    if may_be_catch_all(received.headers) and received.body.startswith(CATCH_ALL):
+    if received.body.startswith(CATCH_ALL) and may_be_catch_all(received.headers):
         raise NoSuchOperation(
             "the server is one of the oldest, which have JSON-RPC instead of REST, and does not"
             " have this operation",

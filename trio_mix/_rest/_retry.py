@@ -75,19 +75,16 @@ class RetryPlan:
 
         The exception of a hook that vetoed the call is raised unchanged.
         """
-        try:
-            return await self._run(attempt)
-        except Vetoed as vetoed:
-            veto = vetoed.veto
-        raise veto  # here, so that no other exception becomes its context
-
-    async def _run(self, attempt: Callable[[], Awaitable[T]]) -> T:
         began = trio.current_time()
         tries = 0
-        while True:
+        veto: Exception | None = None
+        while veto is None:
             tries += 1
             try:
                 return await attempt()
+            except Vetoed as vetoed:
+                veto = vetoed.veto
+                continue
             except (MixError, TransportError) as error:
                 failure = error
                 pause = self._pause(error, tries)
@@ -98,6 +95,7 @@ class RetryPlan:
             if tries == _TRIES_BEFORE_WARNING and isinstance(failure, TransportError):
                 self._warn(failure)
             await trio.sleep(pause)
+        raise veto  # here, so that no other exception becomes its context
 
     def _warn(self, failure: TransportError) -> None:
         limit = self.config.backoff.max_elapsed_time

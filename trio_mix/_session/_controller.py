@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from trio_mix._session._resume import PreparedTickets
     from trio_mix._session._send_api import SendApi
     from trio_mix._session._services import Services, Settings
-    from trio_mix._session._stream_hooks import MessageHooks, StreamHooks
+    from trio_mix._session._stream_hooks import StreamHooks
     from trio_mix.sse import ServerSentEvent
 
 _NOT_RESUMED: Final = "the server refused to resume after last_event_id"
@@ -264,12 +264,6 @@ class StreamController(ReaderHost):
         self.dispatcher.subscribe_healed(buffer)
         self.healings.start(healing, f"trio_mix healing of {self.session_id}")
         return healing
-
-    # -- called by messages -----------------------------------------------------------------
-
-    def message_hooks(self, request: MessageRequest) -> MessageHooks | None:
-        """Return the object that calls the hooks of a message, or None."""
-        return None if self.hooks is None else self.hooks.message(request)
 
     # -- inside -----------------------------------------------------------------------------
 

@@ -149,8 +149,8 @@ class Message(AsyncScope):
             ticket = await ticket_of_running(self._controller)
             self._resumption = Resumption(ticket, None, self._controller.prepared, resend=False)
             self._request = self._resumption.request
-        else:
-            self._hooks = self._controller.message_hooks(self._request)
+        elif self._controller.hooks is not None:
+            self._hooks = self._controller.hooks.message(self._request)
         if self._resumption is not None:
             self._resumption.begin()
         controller, resumption = self._controller, self._resumption
