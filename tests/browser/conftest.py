@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from trio_mix.browser import ChromiumNotFound
 from trio_mix.browser._program import find_chromium
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     from tests.support.devtools_kit import Bench
 
@@ -52,6 +53,22 @@ def _bounded(
             await function(*args, **kwargs)
 
     return bounded
+
+
+@pytest.fixture
+def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Path]]:
+    """Return a function that writes a stand-in for Chromium; the test can list the profiles."""
+    with tempfile.TemporaryDirectory(prefix="t-", dir="/tmp") as profiles:
+        (tmp_path / "profiles").symlink_to(profiles)
+        monkeypatch.setattr(tempfile, "tempdir", profiles)
+
+        def write(body: str) -> Path:
+            program = tmp_path / "browser"
+            program.write_text(f"#!/bin/sh\n{body}\n")
+            program.chmod(0o755)
+            return program
+
+        yield write
 
 
 @pytest.fixture

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 TIMEOUT = 30
 LIFETIME = 100
 """Seconds for all that a test does with a process; a test has 120."""
+PROMPT = "you> "
+"""The prompt of the chat."""
 _ROWS = 300
 _COMMAND = [sys.executable, "-W", "error", "-m", "trio_mix.cli"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Self
 
@@ -43,6 +44,11 @@ class Machine:
         traceback: TracebackType | None,
     ) -> None:
         await self._proxy.__aexit__(exc_type, exc, traceback)
+
+    @property
+    def states(self) -> list[str]:
+        """The states of the tickets that were saved, oldest first."""
+        return [json.loads(saved)["state"] for saved in self.saved]
 
     @property
     def ticket(self) -> Ticket:
