@@ -13,7 +13,7 @@ import math
 import os
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Final, Literal, TypeAlias, get_args
+from typing import Any, Final, Literal, TypeAlias, get_args
 
 import attrs
 
@@ -78,32 +78,27 @@ def check_session_id(value: str, named: str) -> None:
         raise ConfigurationError(f"{named}(session_id={value!r}) {problem}: name the session.")
 
 
-def _seconds(instance: object, attribute: attrs.Attribute[float], value: float) -> None:
-    if not (_is_number(value) and math.isfinite(value) and value >= 0):
-        raise ConfigurationError(
-            f"{type(instance).__name__}({attribute.name}=...) must be a number of seconds"
-            f" not below zero, not {value!r}"
-        )
+def _must_be(what: str, allowed: Callable[[Any], bool]) -> Any:
+    """Return a validator of attrs that raises `ConfigurationError` for values not allowed."""
+
+    def validate(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+        if not allowed(value):
+            raise ConfigurationError(
+                f"{type(instance).__name__}({attribute.name}=...) must be {what}, not {value!r}"
+            )
+
+    return validate
 
 
-def _optional_seconds(instance: object, attribute: attrs.Attribute[float], value: float) -> None:
-    if value is not None:  # attrs infers the annotation from the default, a float
-        _seconds(instance, attribute, value)
+def _is_time(value: object) -> bool:
+    return isinstance(value, int | float) and _is_number(value) and 0 <= value < math.inf
 
 
-def _factor(instance: object, attribute: attrs.Attribute[float], value: float) -> None:
-    if not (_is_number(value) and math.isfinite(value) and value >= 1):
-        raise ConfigurationError(
-            f"{type(instance).__name__}({attribute.name}=...) must be a number not below 1,"
-            f" not {value!r}"
-        )
-
-
-def _flag(instance: object, attribute: attrs.Attribute[bool], value: bool) -> None:
-    if not isinstance(value, bool):
-        raise ConfigurationError(
-            f"{type(instance).__name__}({attribute.name}=...) must be True or False, not {value!r}"
-        )
+_seconds: Final = _must_be("a number of seconds not below zero", _is_time)
+_optional_seconds: Final = _must_be(
+    "a number of seconds not below zero", lambda value: value is None or _is_time(value)
+)
+_flag: Final = _must_be("True or False", lambda value: isinstance(value, bool))
 
 
 @public("trio_mix")
@@ -115,24 +110,12 @@ class BackoffStrategy(Record):
     """The first pause, in seconds."""
     max_interval: float = attrs.field(default=60.0, validator=_seconds)
     """The longest pause, in seconds, also if ``Retry-After`` asks for more."""
-    exponent: float = attrs.field(default=1.5, validator=_factor)
+    exponent: float = attrs.field(
+        default=1.5, validator=_must_be("a number not below 1", lambda x: _is_time(x) and x >= 1)
+    )
     """The factor between one pause and the next."""
     max_elapsed_time: float | None = attrs.field(default=600.0, validator=_optional_seconds)
     """When to give up, in seconds since the first try; ``None``: never."""
-
-
-def _strategy(_instance: object, _attribute: object, value: object) -> None:
-    if value not in ("backoff", "none"):
-        raise ConfigurationError(
-            f'RetryConfig(strategy=...) must be "backoff" or "none", not {value!r}'
-        )
-
-
-def _is_backoff(_instance: object, _attribute: object, value: object) -> None:
-    if not isinstance(value, BackoffStrategy):
-        raise ConfigurationError(
-            f"RetryConfig(backoff=...) must be a BackoffStrategy, not {value!r}"
-        )
 
 
 @public("trio_mix")
@@ -140,9 +123,15 @@ def _is_backoff(_instance: object, _attribute: object, value: object) -> None:
 class RetryConfig(Record):
     """Whether and how operations are retried. Which ones may be is in their docstrings."""
 
-    strategy: Literal["backoff", "none"] = attrs.field(default="backoff", validator=_strategy)
+    strategy: Literal["backoff", "none"] = attrs.field(
+        default="backoff",
+        validator=_must_be('"backoff" or "none"', ("backoff", "none").__contains__),
+    )
     """``"backoff"``, or ``"none"`` for a single try."""
-    backoff: BackoffStrategy = attrs.field(factory=BackoffStrategy, validator=_is_backoff)
+    backoff: BackoffStrategy = attrs.field(
+        factory=BackoffStrategy,
+        validator=_must_be("a BackoffStrategy", lambda value: isinstance(value, BackoffStrategy)),
+    )
     """The pauses."""
     retry_connection_errors: bool = attrs.field(default=True, validator=_flag)
     """Whether to retry if no response came, and not only after statuses."""
@@ -165,17 +154,6 @@ def _codes(_instance: object, _attribute: object, value: tuple[str, ...] | None)
             raise ConfigurationError(
                 f'RequestOptions(retry_codes=...) takes codes as "503" or "5XX", not {code!r}'
             )
-
-
-def _size(_instance: object, _attribute: object, value: float | None) -> None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-        number = False
-    else:
-        number = value is None or value > 0
-    if not number:
-        raise ConfigurationError(
-            f"RequestOptions(max_body_size=...) must be a positive number of bytes, not {value!r}"
-        )
 
 
 def _server(_instance: object, _attribute: object, value: str | None) -> None:
@@ -235,7 +213,13 @@ class RequestOptions(Record):
     sent there, because they may hold credentials."""
     send_client_headers: bool = attrs.field(default=False, validator=_flag)
     """Whether they are sent to a ``server_url`` of another origin all the same."""
-    max_body_size: float | None = attrs.field(default=None, validator=_size)
+    max_body_size: float | None = attrs.field(
+        default=None,
+        validator=_must_be(
+            "a positive number of bytes",
+            lambda value: value is None or (_is_number(value) and value > 0),
+        ),
+    )
     """How many bytes of a response's body may be held in memory: 64 MiB by default, ``math.inf``
     for no limit. Beyond it the call raises `ResponseTooLarge`. A file that is read in pieces, or
     downloaded to a path, has no limit."""
