@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from tests.support.event_makers import asked, begins, done, error
-from trio_mix import Mix, errors
+from tests.support.event_makers import asked, begins, done, error, tool
+from trio_mix import Mix, ToolCall, errors
 from trio_mix import events as ev
 from trio_mix._session._stored_messages import SessionHistory
 from trio_mix._turns._router import TurnRouter
@@ -291,6 +291,29 @@ async def test_the_partial_reply_beside_a_turn_that_was_stored_meanwhile_is_mark
         router.route([error("it failed")])
         assert session.reading(rows, turn, router).alone is alone
         router.apply(turn, Input.REFUSED)
+
+
+async def test_a_call_that_was_stored_before_its_events_came_is_not_ours_for_certain() -> None:
+    """The connection may be slow: the events of another turn come after our POST."""
+    call = ToolCall(tool_call_id="c", name="ls")
+    rows = [
+        StoredRow(id="u1", role="user", text="ours"),
+        StoredRow(id="a1", role="assistant", text="x", finish="end_turn"),
+        StoredRow(id="u2", role="user", text="theirs"),
+        StoredRow(id="a2", role="assistant", tool_calls=(call,), finish="end_turn"),
+    ]
+    for stored_meanwhile, overlap in ((True, "guess"), (False, "")):
+        session = SessionHistory(None, "s")  # type: ignore[arg-type]
+        router = TurnRouter(WireTraits(ids=False, answers=True))
+        session.history.read([] if stored_meanwhile else rows)
+        first = router.register("ours")
+        router.apply(first, Input.SENDING)
+        session.reading(rows, first, router)
+        router.apply(first, Input.SETTLED)
+        turn = router.register("ours again")
+        router.apply(turn, Input.SENDING)
+        router.route([tool("c")])
+        assert turn.overlap == overlap
 
 
 async def test_an_error_on_the_stream_of_a_message_that_another_stream_runs_is_not_its_end(

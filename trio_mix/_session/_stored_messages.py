@@ -179,6 +179,7 @@ class SessionHistory:
         found = await self._read()
         if isinstance(found, Reading):
             return found
+        router.stored_meanwhile(self.history.others(found.rows, None))
         self.history.read(found.rows)
         router.old(found.rows[-_OLD_ROWS:])
         return Reading(
@@ -235,6 +236,7 @@ class SessionHistory:
         if router.others_seen and known_by_text and not (turn.events or turn.elsewhere == "other"):
             # Nothing but its text shows that the message arrived: it may be another client's.
             verdict = attrs.evolve(verdict, mixed=True)
+        router.stored_meanwhile(self.history.others(rows, verdict.question))
         # The partial reply of a failed message has no text to compare with, on servers without ids.
         nameless = turn.failed and turn.due.events
         unended = (doubted or nameless) and has_unended(rows, verdict.question)

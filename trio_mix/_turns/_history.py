@@ -166,6 +166,25 @@ class History:
         ]
         return len(new) <= len(self._own)
 
+    def others(self, rows: Sequence[StoredRow], question: str | None) -> list[StoredRow]:
+        """Return the rows of other clients' turns that were stored since the rows were read.
+
+        Args:
+          rows: all stored rows of the session.
+          question: the id of this stream's user message that is being judged, if it is stored.
+        """
+        if self.known is None:
+            return []
+        found: list[StoredRow] = []
+        asked: str | None = None
+        new = not self._older
+        for row in rows:
+            asked = row.id if row.role == "user" else asked
+            new = new or asked in self.known
+            if new and asked is not None and asked not in self.known and asked != question:
+                found.append(row)
+        return found
+
     def count(self, turn: Turn, *, answered: bool, outcome_open: bool) -> None:
         """Remember a turn of this stream that is over: its row is not that of the next turn.
 

@@ -70,6 +70,7 @@ class Owners:
     def __init__(self) -> None:
         self._messages: OrderedDict[str, Owner] = OrderedDict()
         self._calls: OrderedDict[str, Owner] = OrderedDict()
+        self._unheard: OrderedDict[str, None] = OrderedDict()
         self._started = 0
         self.ours: Turn | None = None
         """The registered turn that is not over yet."""
@@ -111,6 +112,7 @@ class Owners:
         if parent is None:
             self.own_message(message, self.of_message(message) or owner)
         if call:
+            self.was_expected(call)
             self.own_call(call, self.of_call(call) or owner)
 
     def own_stored(self, rows: Sequence[StoredRow]) -> None:
@@ -131,6 +133,20 @@ class Owners:
                 if call.tool_call_id not in self._calls:
                     self.own_call(call.tool_call_id, owner)
         self.forget()
+
+    def expect_calls(self, rows: Sequence[StoredRow]) -> None:
+        """Note the calls of turns that were stored meanwhile: their events may still come."""
+        for call in (call.tool_call_id for row in rows for call in row.tool_calls):
+            if call not in self._calls:
+                self._unheard[call] = None
+        while len(self._unheard) > _OF_OLD_TURNS:
+            self._unheard.popitem(last=False)
+
+    def was_expected(self, tool_call_id: str) -> bool:
+        """Return whether an event is the first one of a call that was stored before it."""
+        expected = tool_call_id in self._unheard
+        self._unheard.pop(tool_call_id, None)
+        return expected
 
     def forget(self, *, old_turns: bool = False) -> None:
         """Forget the ids that were used longest ago.

@@ -116,6 +116,10 @@ class TurnRouter:
         self._streaming = None
         self._owners.own_stored(rows)
 
+    def stored_meanwhile(self, rows: Sequence[StoredRow]) -> None:
+        """Note other turns that were stored since the last reading: their events may still come."""
+        self._owners.expect_calls(rows)
+
     def expect_end(self) -> None:
         """Note that a turn was cancelled on an earlier stream and has not ended yet."""
         self._repeated_errors.outstanding = True
@@ -392,4 +396,6 @@ class TurnRouter:
         owners, known = self._owners, (None, turn.owner)
         named = owners.of_message(message) if parent is None else owners.of_call(parent)
         reused = bool(call) and owners.of_call(call) not in known
+        if call and owners.was_expected(call):
+            turn.overlap = "guess"  # the call of another turn comes late, or its id is used again
         return named not in known or (reused and not begins_call(event))
