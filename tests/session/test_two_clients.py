@@ -9,6 +9,7 @@ import random
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import attrs
 import pytest
 import trio
 
@@ -19,7 +20,7 @@ from trio_mix._session._stored_messages import SessionHistory
 from trio_mix._turns._router import TurnRouter
 from trio_mix._turns._stored_rows import StoredRow
 from trio_mix._turns._stored_turn import TurnOutcome
-from trio_mix._turns._turn import Input
+from trio_mix._turns._turn import Input, Phase
 from trio_mix._turns._wire_traits import WireTraits
 from trio_mix.testing import AskPermission, Fail, MixServer, Pause, Say, Think, Turn, UseTool
 
@@ -272,6 +273,32 @@ async def test_rows_that_no_event_has_named_may_be_the_end_of_a_message_beside_a
         ]
         turn.doubt, turn.overlap = turn.doubt or error("it failed"), "guess"
         assert session.reading(rows, turn, router).outcome is outcome
+
+
+async def test_an_end_that_names_no_answer_is_found_by_its_text() -> None:
+    theirs = [
+        StoredRow(id="u1", role="user", text="theirs"),
+        StoredRow(id="a1", role="assistant", text="x", finish="end_turn"),
+    ]
+    ours = StoredRow(id="u2", role="user", text="ours")
+    answer = StoredRow(id="a2", role="assistant", text="y", finish="end_turn")
+    same = attrs.evolve(answer, text="x")
+    for rows, text, end in (
+        ([*theirs, ours], "x", "others"),
+        ([*theirs, ours, answer], "y", "ours"),
+        ([*theirs, ours, answer], "z", ""),
+        ([*theirs, ours, same], "x", ""),
+        ([ours], "y", "ours"),
+    ):
+        session = SessionHistory(None, "s")  # type: ignore[arg-type]
+        session.history.read([])
+        router = TurnRouter(WireTraits(ids=False, answers=False, proof=True))
+        turn = router.register("ours")
+        router.apply(turn, Input.SENDING)
+        router.apply(turn, Input.ACCEPTED)
+        router.route([done(None, text)])
+        assert turn.phase is Phase.ENDED
+        assert session.reading(rows, turn, router).end == end, (rows, text)
 
 
 async def test_the_partial_reply_beside_a_turn_that_was_stored_meanwhile_is_marked() -> None:

@@ -21,6 +21,7 @@ from trio_mix._turns._stored_turn import (
     at_work,
     has_unended,
     last_unended,
+    only_answer,
     question_of,
     shows_ends,
 )
@@ -139,7 +140,10 @@ def _end(
     if ended_by is None or verdict.outcome is TurnOutcome.UNKNOWN:
         return ""
     if isinstance(ended_by, ev.CompleteEvent):
-        question = question_of(rows, ended_by.message_id)
+        answer = ended_by.message_id or only_answer(rows, ended_by.content or "")
+        question = question_of(rows, answer)
+        if alone and not verdict.contested and not ended_by.message_id:
+            return "ours"
         if question is None:
             return ""
         if question != verdict.question:

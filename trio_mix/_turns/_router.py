@@ -317,9 +317,7 @@ class TurnRouter:
             turn.doubt = event if torn_end else None
             if terminal:
                 turn.ended_by = event
-                named = isinstance(event, ev.CompleteEvent) and bool(event.message_id)
-                error = not isinstance(event, ev.CompleteEvent)
-                if not (named or error):
+                if turn.ended_as_command:
                     turn.due = attrs.evolve(turn.due, proof=False)
                 if self.others_seen and self.traits.streams_run and not turn.due.proof:
                     turn.overlap = "guess"  # nothing shows whose turn the stream has ended

@@ -14,7 +14,6 @@ from trio_mix._turns._decisions import Complete, Post, ReadStored, Wait
 from trio_mix._turns._facts import Concern, Schedule
 from trio_mix._turns._stored_turn import TurnOutcome
 from trio_mix._turns._turn import Phase
-from trio_mix.events import CompleteEvent
 
 if TYPE_CHECKING:
     from typing import Self
@@ -226,9 +225,7 @@ class _EndedSchedule(Schedule):
     def next(self, facts: Facts, now: float) -> tuple[Schedule, Decision | None]:
         if facts.post.open and now < self.at:
             return self, Wait(self.at)
-        turn, end = facts.turn, facts.turn.ended_by
-        named = isinstance(end, CompleteEvent) and bool(end.message_id)
-        if turn.due.answer and (named or turn.failed):
+        if facts.turn.due.answer and not facts.turn.ended_as_command:
             return self, None  # without the answer, the event may have been another client's
         return self, Complete()
 

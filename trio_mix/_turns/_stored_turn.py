@@ -42,6 +42,7 @@ __all__ = [
     "at_work",
     "judge",
     "may_run",
+    "only_answer",
     "question_of",
     "shows_ends",
 ]
@@ -259,6 +260,12 @@ def question_of(rows: Sequence[StoredRow], message_id: str | None) -> str | None
     """Return the id of the row with the question that a stored message follows; None: unknown."""
     at = next((i for i, row in enumerate(rows) if row.id == message_id), 0)
     return next((row.id for row in reversed(rows[:at]) if row.role == "user"), None)
+
+
+def only_answer(rows: Sequence[StoredRow], text: str) -> str | None:
+    """Return the id of the only stored answer with a text; None if there is none, or several."""
+    found = [row.id for row in rows if row.role == "assistant" and row.text.strip() == text.strip()]
+    return found[0] if len(found) == 1 and text.strip() else None
 
 
 def _is_an_end(row: StoredRow, *, reasons: bool) -> bool:

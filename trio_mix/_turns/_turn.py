@@ -215,6 +215,12 @@ class Turn:
         return self.doubt if isinstance(self.doubt, ev.CompleteEvent) else None
 
     @property
+    def ended_as_command(self) -> bool:
+        """Whether it is a command, whose end names no message, and is not stored."""
+        named = isinstance(self.ended_by, ev.CompleteEvent) and bool(self.ended_by.message_id)
+        return not (named or self.failed) and self.text.startswith(("/", "!"))
+
+    @property
     def heard(self) -> int:
         """How many events were its own, or are held back until their owner is known."""
         return self.events + len(self.held.events) + len(self.unnamed or ())
