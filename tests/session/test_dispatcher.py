@@ -173,6 +173,20 @@ def test_a_message_that_nobody_reads_fails_alone() -> None:
     assert isinstance(state.failure, ConsumerTooSlow)
 
 
+def test_the_partial_reply_of_a_message_that_is_not_answered_yet_is_marked() -> None:
+    """Without ids, the events may be those of another client's turn."""
+    for api, doubts in (("blocking", ("shared",)), ("pipeline", ()), ("async", ())):
+        dispatcher = Recorder(api)
+        state = dispatcher.send(mark=1, accept=api != "blocking")
+        dispatcher.deliver([asked("u", "hello")] if api == "async" else [])
+        dispatcher.deliver([says("x", "a" if api == "async" else None)])
+        for number in range(HARD_LIMIT_FACTOR + 5):
+            dispatcher.deliver([tool(str(number))])
+        assert isinstance(state.failure, ConsumerTooSlow)
+        assert state.failure.partial is not None
+        assert state.failure.partial.doubts == doubts
+
+
 def test_an_abandoned_message_still_collects_its_reply_and_its_end() -> None:
     dispatcher = Recorder()
     state = dispatcher.send()

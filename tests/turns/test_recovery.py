@@ -344,14 +344,14 @@ def test_a_blocking_servers_answer_is_not_waited_for_on_leaving() -> None:
     assert case.now - began <= 0.5
 
 
-def test_the_answer_of_a_turn_that_ended_is_waited_for_for_a_while() -> None:
-    case = Case(answers=True)
+def test_the_answer_of_a_command_that_ended_is_waited_for_for_a_while() -> None:
+    case = Case(answers=True, text="/help")
     case.post()
     case.router.apply(case.turn, Input.TERMINAL)
     began = case.now
     assert case.until(Complete) == Complete()
     assert case.now - began == 5
-    case = Case(answers=True)
+    case = Case(answers=True, text="/help")
     case.post()
     case.router.apply(case.turn, Input.TERMINAL)
     case.recovery.answer_lost(timed_out=False)

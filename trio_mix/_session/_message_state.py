@@ -9,6 +9,7 @@ import math
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Final
 
+import attrs
 import trio
 
 from trio_mix import events as ev
@@ -159,7 +160,12 @@ class MessageState:
         """Return the part of the reply that was received so far."""
         if self.turn.twin or (self.turn.overlap and not self.builder.checked):
             self.builder.shared = True
-        return self.builder.build()
+        reply = self.builder.build()
+        # Without ids, and before the server has answered the POST, nothing shows whose events came.
+        unanswered = self.turn.events_due and self.turn.phase in (Phase.POSTED, Phase.RUNNING)
+        if unanswered and reply.text and not (reply.doubts or self.builder.checked):
+            return attrs.evolve(reply, incomplete=True, doubts=("shared",))
+        return reply
 
     def take(self, events: Sequence[Event], size: int = 0) -> None:
         """Add the next events of the turn to the reply and to the consumer's buffer.
