@@ -162,7 +162,7 @@ class MessageState:
             self.builder.shared = True
         reply = self.builder.build()
         # Without ids, and before the server has answered the POST, nothing shows whose events came.
-        unanswered = self.turn.events_due and self.turn.phase in (Phase.POSTED, Phase.RUNNING)
+        unanswered = self.turn.due.events and self.turn.phase in (Phase.POSTED, Phase.RUNNING)
         if unanswered and reply.text and not (reply.doubts or self.builder.checked):
             return attrs.evolve(reply, incomplete=True, doubts=("shared",))
         return reply
