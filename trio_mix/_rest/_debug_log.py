@@ -23,17 +23,9 @@ from trio_mix._terminal_text import escape, get_logger
 from trio_mix.hooks import Hooks
 
 if TYPE_CHECKING:
-    from trio_mix.hooks import (
-        AfterErrorContext,
-        AfterSuccessContext,
-        BeforeRequestContext,
-        MessageFinishedContext,
-        MessageStartedContext,
-        StreamClosedContext,
-        StreamLostContext,
-        StreamOpenedContext,
-        StreamRetryingContext,
-    )
+    from collections.abc import Callable
+
+    from trio_mix.hooks import MessageFinishedContext
 
 _log: Final = get_logger("trio_mix")
 
@@ -81,59 +73,19 @@ def _text_of(error: BaseException | None) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def _before_request(context: BeforeRequestContext) -> None:
-    _log.debug(
-        "%s: %s %s (try %d)", context.operation, context.method, context.url, context.attempt
-    )
+def _logs(line: str) -> Callable[[object], None]:
+    """Return a hook that logs a line; ``{c}`` in it is the context, ``{error}`` its error."""
+
+    def log(context: object) -> None:
+        _log.debug("%s", line.format(c=context, error=_text_of(getattr(context, "error", None))))
+
+    return log
 
 
-def _after_success(context: AfterSuccessContext) -> None:
-    _log.debug("%s: HTTP %d after %.3f s", context.operation, context.status_code, context.elapsed)
-
-
-def _after_error(context: AfterErrorContext) -> None:
-    _log.debug(
-        "%s: failed after %.3f s: %s", context.operation, context.elapsed, _text_of(context.error)
-    )
-
-
-def _stream_opened(context: StreamOpenedContext) -> None:
-    _log.debug(
-        "stream of %s: connected after %.3f s (connection %d)",
-        context.session_id,
-        context.elapsed,
-        context.connection,
-    )
-
-
-def _stream_lost(context: StreamLostContext) -> None:
-    how = "replaced" if context.planned else "lost"
-    _log.debug(
-        "stream of %s: %s after %.3f s: %s",
-        context.session_id,
-        how,
-        context.elapsed,
-        context.reason,
-    )
-
-
-def _stream_retrying(context: StreamRetryingContext) -> None:
-    _log.debug(
-        "stream of %s: connecting in %.3f s (try %d): %s",
-        context.session_id,
-        context.delay,
-        context.attempt,
-        context.reason,
-    )
-
-
-def _stream_closed(context: StreamClosedContext) -> None:
-    why = _text_of(context.error) or "by the program"
-    _log.debug("stream of %s: closed after %.3f s: %s", context.session_id, context.elapsed, why)
-
-
-def _message_started(context: MessageStartedContext) -> None:
-    _log.debug("message to %s: %d characters", context.session_id, len(context.text))
+_lost: Final = _logs("stream of {c.session_id}: lost after {c.elapsed:.3f} s: {c.reason}")
+_replaced: Final = _logs("stream of {c.session_id}: replaced after {c.elapsed:.3f} s: {c.reason}")
+_failed: Final = _logs("stream of {c.session_id}: closed after {c.elapsed:.3f} s: {error}")
+_closed: Final = _logs("stream of {c.session_id}: closed after {c.elapsed:.3f} s: by the program")
 
 
 def _message_finished(context: MessageFinishedContext) -> None:
@@ -152,13 +104,19 @@ def _message_finished(context: MessageFinishedContext) -> None:
 
 
 _HOOKS: Final = Hooks(
-    before_request=_before_request,
-    after_success=_after_success,
-    after_error=_after_error,
-    stream_opened=_stream_opened,
-    stream_lost=_stream_lost,
-    stream_retrying=_stream_retrying,
-    stream_closed=_stream_closed,
-    message_started=_message_started,
+    before_request=_logs("{c.operation}: {c.method} {c.url} (try {c.attempt})"),
+    after_success=_logs("{c.operation}: HTTP {c.status_code} after {c.elapsed:.3f} s"),
+    after_error=_logs("{c.operation}: failed after {c.elapsed:.3f} s: {error}"),
+    stream_opened=_logs(
+        "stream of {c.session_id}: connected after {c.elapsed:.3f} s (connection {c.connection})"
+    ),
+    stream_lost=lambda context: (_replaced if context.planned else _lost)(context),
+    stream_retrying=_logs(
+        "stream of {c.session_id}: connecting in {c.delay:.3f} s (try {c.attempt}): {c.reason}"
+    ),
+    stream_closed=lambda context: (_closed if context.error is None else _failed)(context),
+    message_started=lambda context: _log.debug(
+        "message to %s: %d characters", context.session_id, len(context.text)
+    ),
     message_finished=_message_finished,
 )
