@@ -29,8 +29,9 @@ async def _run(path: Path, *, new_interpreter: bool, line: str = "") -> tuple[in
     async with run_program(path, "one", new_interpreter=new_interpreter) as program:
         await program.enter(line)
         code = await program.ended()
-    # Without the frames of runpy and the marks below source lines.
+    # Without the frames of runpy, the marks below source lines and the numbers of file descriptors.
     output = re.sub(r"(?m)^  File .*runpy.*\n.*\n", "", program.output)
+    output = re.sub(r"\bfd=\d+", "fd=N", output)
     return code, re.sub(r"(?m)^ +\^+\n", "", output)
 
 

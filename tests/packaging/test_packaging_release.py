@@ -81,6 +81,7 @@ def test_the_wheel_built_from_the_sdist_equals_the_one_from_the_checkout(
 @pytest.fixture(scope="module")
 def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of programs of an environment that contains only the wheel."""
+    pytest.importorskip("pip", reason="an environment made by uv has no pip")
     folder = tmp_path_factory.mktemp("installed")
     where = folder / "venv"
     _run(sys.executable, "-m", "venv", "--without-pip", where, cwd=folder)
