@@ -220,8 +220,9 @@ def _flagged(outcome: Outcome) -> bool:
 def _shared(run: Run) -> Iterator[Violation]:
     seen: dict[int, Outcome] = {}
     owners: dict[str, Outcome] = {}
-    # The events of a message that was left early may be another turn's: the end, which would show
-    # it, was not waited for.
+    # The events of a message that was left early, or lost with its stream, may be another turn's:
+    # the end, which would show it, has not come. An error of the stream has no partial reply that
+    # could be marked.
     unknowable = run.schedule.features & {"two clients", "at work", "reopen"}
     for outcome in run.outcomes:
         names: set[str] = set()
@@ -230,7 +231,11 @@ def _shared(run: Run) -> Iterator[Violation]:
                 yield Violation("shared event", f"{event!r} reached two messages")
             if isinstance(event, ev.ContentEvent) and event.parent_tool_call_id is None:
                 names |= words_of(event.content)
-        excused = _flagged(outcome) or (unknowable and outcome.how in ("left", "cancelled"))
+        unended = outcome.how in ("left", "cancelled") or (
+            isinstance(outcome.error, errors.StreamError)
+            and getattr(outcome.error, "partial", None) is None
+        )
+        excused = _flagged(outcome) or (unknowable and unended)
         if run.schedule.corrupts or excused:
             continue
         for name in sorted(names):

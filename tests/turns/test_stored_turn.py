@@ -79,6 +79,7 @@ def verdict(
     earlier: Sequence[PriorTurn] = (),
     settled: str | None = None,
     unended: bool = False,
+    overlaps: bool = False,
 ) -> Verdict:
     return judge(
         rows_of(rows),
@@ -88,6 +89,7 @@ def verdict(
         earlier=earlier,
         settled=settled,
         unended=unended,
+        overlaps=overlaps,
     )
 
 
@@ -406,6 +408,13 @@ def test_an_end_can_be_that_of_a_turn_that_goes_on_in_silence_before_ended_ones(
         assert (found.outcome, found.contested) == (outcome, unended)
     ended = [*rows, exported("d", "assistant", "y", "canceled")]
     assert verdict(ended, user_id="w", settled="a", unended=True).outcome is TurnOutcome.BROKEN_OFF
+
+
+def test_without_finish_reasons_a_later_question_ends_only_turns_that_cannot_overlap() -> None:
+    rows = [user("u", "hi"), user("v", "another client's"), answer("a", "y")]
+    for overlaps, outcome in ((True, TurnOutcome.UNFINISHED), (False, TurnOutcome.BROKEN_OFF)):
+        found = verdict(rows, user_id="u", overlaps=overlaps)
+        assert (found.outcome, found.ended_later) == (outcome, True)
 
 
 def test_an_end_after_a_later_question_can_be_that_of_either_turn() -> None:

@@ -226,6 +226,7 @@ class SessionHistory:
             others,
             others_asked=router.asked_by_others(turn, asked),
             unended=doubted,
+            overlaps=not router.traits.streams_run,
         )
         settled = verdict.outcome is TurnOutcome.FINISHED and not verdict.contested
         doubted_error = isinstance(turn.doubt, ev.ErrorEvent)

@@ -110,6 +110,7 @@ class History:
         *,
         others_asked: Collection[str] = (),
         unended: bool = False,
+        overlaps: bool = False,
     ) -> Verdict:
         """Return what the rows show about a turn.
 
@@ -119,6 +120,7 @@ class History:
           others: answers that are not its own.
           others_asked: user messages that are not its own.
           unended: whether an earlier turn may still be running.
+          overlaps: whether this server runs several turns of a session at once.
         """
         if turn.resumed and turn.ticket is not None:
             ticket = turn.ticket
@@ -146,6 +148,7 @@ class History:
             ended_by=getattr(turn.ended_by, "message_id", None),
             by_text=turn.identity.by_text,
             unended=unended,
+            overlaps=overlaps,
         )
 
     def is_alone(self, rows: Sequence[StoredRow], question: str | None) -> bool:

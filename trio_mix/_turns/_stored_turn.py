@@ -9,7 +9,8 @@ Rule 1  A turn is identified by the id of its user message. Without an id, it is
 Rule 2  If there is no such row among all rows, or among the new ones, the turn was not stored.
 Rule 3  A turn is finished if the finish reason of its last row says so. If rows have no finish
         reasons, a turn is over when a later user message follows: it is finished if its last row
-        looks complete. A turn that only looks complete is not finished: rows grow while it runs.
+        looks complete, and broken off if not, unless turns may overlap. A turn that only looks
+        complete is not finished: rows grow while it runs.
 Rule 4  A row looks complete if it has text, and no tool call that needs a further row. A turn may
         also end with a tool call; without finish reasons, nothing shows whether it did.
 Rule 5  Answers follow their question, but if two turns ran at once, they follow both questions. If
@@ -124,6 +125,7 @@ def judge(
     ended_by: str | None = None,
     by_text: bool = False,
     unended: bool = False,
+    overlaps: bool = False,
 ) -> Verdict:
     """Return the outcome of a turn.
 
@@ -141,6 +143,7 @@ def judge(
       ended_by: the id of the answer that the turn's terminal event names, if it names one.
       by_text: whether ``user_message_id`` is that of a row that was found by its text.
       unended: whether an earlier turn may still be running, whatever was stored after it.
+      overlaps: whether this server runs several turns of a session at once.
     """
     not_ours = None if known is None else {*known, *others_asked}
     earlier = list(earlier)
@@ -170,7 +173,8 @@ def judge(
     if finish and finish not in (*_CONTINUES, *_ABORTED):
         outcome = TurnOutcome.FINISHED
     elif later is not None and not has_reasons:
-        outcome = TurnOutcome.FINISHED if whole else TurnOutcome.BROKEN_OFF
+        broken = TurnOutcome.UNFINISHED if overlaps else TurnOutcome.BROKEN_OFF
+        outcome = TurnOutcome.FINISHED if whole else broken
     elif finish in _ABORTED and not contested:
         outcome = TurnOutcome.BROKEN_OFF
         overlap = _overlap(answers, 2)  # a turn ends only once
