@@ -430,6 +430,18 @@ def test_the_tool_of_a_stored_turn_that_is_at_work_is_that_turns_until_its_end()
     assert turn.overlap == ""
 
 
+def test_a_turn_that_no_event_has_named_was_not_cancelled() -> None:
+    router = router_for("async")
+    turn = send(router)
+    stopped = error("request cancelled by user")
+    assert owners(router, stopped, stopped) == [None, None]
+    assert turn.doubt is not None, "the stored messages decide"
+    assert owners(router, asked("u", "hello"), done("a")) == [turn, turn]
+    turn = send(router)
+    turn.cancelling = True
+    assert owners(router, stopped) == [turn]
+
+
 def test_two_stored_turns_that_are_at_work_both_go_on() -> None:
     router = router_for("async")
     calls = [ToolCall(tool_call_id=name, name="bash", input="{}") for name in ("c1", "c2")]

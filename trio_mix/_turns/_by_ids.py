@@ -107,10 +107,12 @@ class RoutingByIds:
         if turn is not None and not owners.others:
             if error and not turn.held:
                 last = owners.heard_last
-                if last is None or last is turn.owner:
+                # A turn is named before it can be cancelled: one that was not named here ends late.
+                early = is_cancelled(event) and (turn.unheard or not self.names_users)
+                if last is turn.owner or (last is None and (turn.cancelling or not early)):
                     return turn.owner
                 turn.doubt = event  # a turn that began before this one was posted ends late
-                return last
+                return last or Owner()
             return Owner() if self.names_users and not turn.unheard else None
         return owners.likeliest(ids, None)
 
