@@ -442,6 +442,16 @@ def test_a_turn_that_no_event_has_named_was_not_cancelled() -> None:
     assert owners(router, stopped) == [turn]
 
 
+def test_an_end_that_may_have_been_ours_is_looked_up_at_once() -> None:
+    router = served("async")
+    owners(router, asked("fu", "theirs"), begins("c", "fa"), ran("c"))
+    turn = send(router)
+    assert owners(router, asked("u", "hello")) == [turn]
+    assert owners(router, says("ours", "a"), done("a", "ours")) == [None, None], "a guess"
+    assert turn.overlap == "guess"
+    assert turn.doubt is not None
+
+
 def test_two_stored_turns_that_are_at_work_both_go_on() -> None:
     router = router_for("async")
     calls = [ToolCall(tool_call_id=name, name="bash", input="{}") for name in ("c1", "c2")]

@@ -71,6 +71,8 @@ class RoutingByIds:
             owner = owner or Owner()
         if ends and turn is not None and not (turn.bound or owner.started_at):
             turn.doubt = event
+        elif ends and turn is not None and owner is not turn.owner and owner.guessed:
+            turn.doubt = event  # it may have been ours: the stored messages show it
         self._owners.note(event, ids, owner, ends=ends)
         return (event,) if turn is not None and owner is turn.owner else NOBODY
 
@@ -97,9 +99,12 @@ class RoutingByIds:
                 if error and turn.unheard:
                     turn.overlap = "guess"  # it may be that of a turn that began meanwhile
                 return turn.owner
-            if owners.is_guess(event, ids, turn.owner):
-                turn.overlap = "guess"
+            guess = owners.is_guess(event, ids, turn.owner)
             owner = owners.likeliest(ids, turn.owner)
+            if guess:
+                turn.overlap = "guess"
+            if owner is not None:
+                owner.guessed = owner.guessed or guess
             if error and owner is turn.owner and not (turn.cancelling and is_cancelled(event)):
                 turn.doubt = event  # an error names nothing: the stored messages decide
                 return Owner()

@@ -127,6 +127,8 @@ class Owner:
     """Whether its end has come on this stream."""
     active: bool = False
     """Whether an event of it has come since the last turn of ours was over."""
+    guessed: bool = False
+    """Whether some of its events may be those of our turn."""
 
     def less_ready(self) -> None:
         """Note that the turn may be over, or in the middle of a round."""
