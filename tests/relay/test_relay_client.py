@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from tests.support.relay_http import FIRST, RelayHttp, ScriptedHub, open_http
-from tests.support.relay_running import RelayInMemory, open_relay
+from tests.support.relay_running import open_relay
 from trio_mix import ReconnectPolicy
 from trio_mix import events as ev
 from trio_mix.errors import (
@@ -33,45 +33,21 @@ from trio_mix.relay import (
 )
 from trio_mix.relay._grants import new_token
 from trio_mix.relay._records import Outcome
-from trio_mix.testing import AskPermission, Fail, MixServer, Say, Turn, WaitFor
+from trio_mix.testing import (
+    AskPermission,
+    Fail,
+    MixServer,
+    Say,
+    Turn,
+    WaitFor,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from tests.support.wire_client import Target
-    from trio_mix.testing.net._memory import MemoryStream
 
-SOON = ReconnectPolicy(initial_interval=0.01, max_interval=0.05, stable_after=0)
-
-
-class Line:
-    """The connections of a client in memory, which a test can cut."""
-
-    def __init__(self, relay: Target) -> None:
-        self.relay = relay
-        self.streams: list[MemoryStream] = []
-        self.broken = False
-
-    async def connect(self, host: str, port: int) -> trio.abc.Stream:
-        del host, port
-        await trio.lowlevel.checkpoint()
-        if self.broken:
-            raise OSError("no route")
-        stream = self.relay.network.connect()
-        self.streams.append(stream)
-        return stream
-
-    async def cut(self) -> None:
-        await trio.aclose_forcefully(self.streams[-1])
-
-
-@asynccontextmanager
-async def connected(relay: Target, **options: Any) -> AsyncIterator[tuple[RelayClient, Line]]:
-    line = Line(relay)
-    client = RelayClient("http://localhost", connect=line.connect, **{"reconnect": SOON, **options})
-    async with client:
-        yield client, line
+from tests.support.relay_clients import Line, connected, in_front_of
 
 
 async def numbers(events: RelaySubscription, count: int) -> list[int]:
@@ -162,15 +138,6 @@ async def test_deleted_events_are_a_gap_and_a_deleted_session_an_error() -> None
                 client.subscribe("s", after=after)
         with pytest.raises(ConfigurationError):
             client.subscribe("s", start="later")  # type: ignore[arg-type]
-
-
-@asynccontextmanager
-async def in_front_of(
-    server: MixServer, **options: Any
-) -> AsyncIterator[tuple[RelayClient, Line, RelayInMemory, str]]:
-    session_id = server.create_session()
-    async with open_relay(server) as relay, connected(relay, **options) as (client, line):
-        yield client, line, relay, session_id
 
 
 @pytest.mark.parametrize("api", ["pipeline", "blocking", "async"])

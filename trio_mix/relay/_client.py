@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Final, Self, cast, final, get_args
 import attrs
 import trio
 
+from trio_mix._callbacks import check_callback
 from trio_mix._lifetime import OwnedNursery
 from trio_mix._public import public
+from trio_mix._session._questions import Policies
 from trio_mix._session._request import MessageRequest, check_request
 from trio_mix._usage import AsyncScope
 from trio_mix.browser._websocket import open_tcp
@@ -38,6 +40,10 @@ if TYPE_CHECKING:
     from trio_mix.browser._endpoint import TokenSource
     from trio_mix.browser._websocket import Connect
     from trio_mix.models import ThinkingLevel
+    from trio_mix.relay._client_messages import (
+        RelayNotificationPolicy,
+        RelayPermissionPolicy,
+    )
 
 __all__ = ["RelayClient", "RelayClientStatistics"]
 
@@ -210,6 +216,8 @@ class RelayClient(AsyncScope):
         apps: Sequence[str] = (),
         allow_shell: bool = False,
         key: str | None = None,
+        on_permission: RelayPermissionPolicy | None = None,
+        on_notification: RelayNotificationPolicy | None = None,
     ) -> RelayMessage:
         """Return a message; entering it (``async with``) sends it.
 
@@ -228,11 +236,17 @@ class RelayClient(AsyncScope):
           key: an idempotency key, 1 to 255 printable ASCII characters; None: a new one. With the
             key and the text of an earlier message, in this or another process, the message is not
             sent again: its reply is returned.
+          on_permission: a sync or async function that returns whether a permission request of the
+            message is granted; only True grants it. It is called by the task that iterates the
+            message, or waits for it.
+          on_notification: a sync or async function that returns the response to a notification of
+            the message, called in the same way.
 
         Raises:
           MessageRejected: the text is empty or too large, has a lone surrogate, or starts with
             ``!`` without ``allow_shell``.
-          ConfigurationError: ``thinking_level``, ``max_steps`` or ``key`` is invalid.
+          ConfigurationError: ``thinking_level``, ``max_steps`` or ``key`` is invalid, or a function
+            cannot be called with an event and the message.
           StreamClosed: the client was closed.
           UsageError: the client was not entered, or follows too many sessions.
         """
@@ -241,6 +255,10 @@ class RelayClient(AsyncScope):
             0 < len(key) <= _KEY_SIZE and key.isascii() and key.isprintable()
         ):
             raise ConfigurationError(f"send(key={key!r}): 1 to 255 printable ASCII characters")
+        if on_permission is not None:
+            check_callback(on_permission, "send(on_permission=...)", 2)
+        if on_notification is not None:
+            check_callback(on_notification, "send(on_notification=...)", 2)
         request = MessageRequest(
             text=text,
             plan_mode=plan_mode,
@@ -259,6 +277,7 @@ class RelayClient(AsyncScope):
             key,
             max_size=self._buffer_size,
             cleanup_timeout=self._cleanup_timeout,
+            policies=Policies(on_permission, on_notification),
         )
 
     async def cancel(self, turn_id: str) -> None:

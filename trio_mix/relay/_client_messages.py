@@ -2,34 +2,51 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self, final
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeGuard, final, get_args
 from uuid import uuid4
 
 import trio
 
+from trio_mix import events as ev
+from trio_mix._callbacks import call
 from trio_mix._public import public
+from trio_mix._session._policies import checked_grant, checked_response
+from trio_mix._session._questions import Policies, Question, Questions
 from trio_mix._session._text_deltas import TextDeltas
 from trio_mix._usage import AsyncScope
 from trio_mix.errors import (
     MessageRejected,
     SessionNotFound,
+    UsageError,
     clone_error,
 )
+from trio_mix.models import NotificationAnswer
 from trio_mix.relay._client_sessions import TurnFollower
 from trio_mix.relay._client_subscription import EventReader
 from trio_mix.relay._client_turn import ClientTurn
+from trio_mix.relay._errors import CommandRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
     from types import TracebackType
 
-    from trio_mix import events as ev
     from trio_mix._reply import Reply
     from trio_mix.events import Event
     from trio_mix.relay._client_calls import Call
     from trio_mix.relay._client_link import RelayLink
 
-__all__ = ["RelayMessage"]
+__all__ = ["RelayMessage", "RelayNotificationPolicy", "RelayPermissionPolicy"]
+
+RelayPermissionPolicy: TypeAlias = (
+    "Callable[[ev.PermissionEvent, RelayMessage], bool | Awaitable[bool]]"
+)
+"""Returns whether a permission request of a message is granted: only True grants it."""
+
+RelayNotificationPolicy: TypeAlias = (
+    "Callable[[ev.NotificationEvent, RelayMessage], str | Awaitable[str | None] | None]"
+)
+"""Returns the response to a notification of a message: a text, a choice, or None to acknowledge."""
 
 
 @public("trio_mix.relay")
@@ -54,6 +71,7 @@ class RelayMessage(AsyncScope):
         *,
         max_size: int,
         cleanup_timeout: float,
+        policies: Policies,
     ) -> None:
         self._link = link
         self._text = text
@@ -64,6 +82,9 @@ class RelayMessage(AsyncScope):
         self._follower = TurnFollower(max_size=max_size)
         self._reader = EventReader(link, session_id, self._follower)
         self._turn = ClientTurn(session_id)
+        self._questions = Questions(policies.of(self))
+        self._question: Question | None = None
+        self._asking = False
 
     def __repr__(self) -> str:
         state = "finished" if self.finished else "running" if self._used else "not sent"
@@ -155,20 +176,29 @@ class RelayMessage(AsyncScope):
     async def __anext__(self) -> Event:
         """Return the next event of the turn.
 
+        A permission request and a notification are answered first by ``on_permission`` and
+        ``on_notification`` of `RelayClient.send`, if these were passed.
+
         Raises:
+          Exception: what ``on_permission`` or ``on_notification`` raised; the permission is denied.
           AgentError: the agent reported an error (after its ``error`` event was returned).
           MessageInterrupted: whether the message ran cannot be known, or it was cancelled.
           SessionNotFound: the session was deleted.
           StreamError, RelayError: the client has failed, or was closed.
           trio.BusyResourceError: another task is iterating the message.
 
-        A checkpoint. If it is cancelled, no event is lost.
+        A checkpoint. If it is cancelled, no event is lost; a question that was not answered is put
+        to its policy again.
         """
         self._check_inside(self.session_id)
         while not self.finished:
+            if self._question is not None:
+                return await self._answer(self._question)
             if not self._turn.end:
                 event = self._turn.take(await self._reader.next())
-                if event is not None:
+                if self._is_for_policy(event):
+                    self._question = event
+                elif event is not None:
                     return event
             elif not self._turn.finish():  # ask for what the relay has stored
                 answer = await self._link.calls.wait(self._start())
@@ -219,6 +249,63 @@ class RelayMessage(AsyncScope):
           CommandRefused: another client has granted it, or the relay refused the answer.
         """
         await self._decide(request, grant=False)
+
+    async def respond(self, notification: ev.NotificationEvent, value: str | None = None) -> None:
+        """Respond to a notification according to its type.
+
+        Args:
+          notification: the event.
+          value: the text, or the choice; None to acknowledge it.
+
+        Raises:
+          CommandRefused: the relay or the server refused the response, for example because the
+            notification was answered before.
+          UsageError: the type of response that the notification asks for is unknown.
+        """
+        kind = notification.response_type
+        if kind not in get_args(NotificationAnswer):
+            raise UsageError(
+                f"The notification {notification.notification_id!r} asks for a response of the"
+                f" unknown type {kind!r}: it cannot be answered through a relay."
+            )
+        fields = {"sessionId": self.session_id, "notificationId": notification.notification_id}
+        command = {"type": "respond", **fields, "response": kind, "value": value}
+        await self._link.calls.carry_out(command)
+
+    def _is_for_policy(self, event: Event | None) -> TypeGuard[Question]:
+        """Return whether an event is a question that a policy has not seen and can answer."""
+        match event:
+            case ev.PermissionEvent():
+                known = True
+            case ev.NotificationEvent():
+                known = event.response_type in get_args(NotificationAnswer)
+            case _:
+                return False
+        return known and self._questions.add(event) and self._questions.answered_by_policy(event)
+
+    async def _answer(self, question: Question) -> Event:
+        """Answer a question by its policy, and return its event."""
+        if self._asking:
+            await trio.lowlevel.checkpoint()
+            raise trio.BusyResourceError("another task is iterating this")
+        self._asking = True
+        try:
+            result = await call(self._questions.policies[type(question)], question)
+            with suppress(CommandRefused):  # another client has answered it, or it is too late
+                if isinstance(question, ev.PermissionEvent):
+                    await self._decide(question, grant=checked_grant(result))
+                else:
+                    await self.respond(question, checked_response(result, question).value)
+        except Exception:
+            self._question = None
+            if isinstance(question, ev.PermissionEvent):
+                with suppress(CommandRefused):
+                    await self._decide(question, grant=False)
+            raise
+        finally:
+            self._asking = False
+        self._question = None
+        return question
 
     async def _decide(self, request: ev.PermissionEvent, *, grant: bool) -> None:
         fields = {"sessionId": self.session_id, "permissionId": request.permission_id}

@@ -1,4 +1,4 @@
-"""Answers to permission requests: the first one counts."""
+"""Answers to permission requests, of which the first one counts, and to notifications."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from trio_mix._mix import Mix
+    from trio_mix.models import NotificationAnswer
     from trio_mix.relay._session import RelaySession
 
 __all__ = ["Decisions"]
@@ -39,7 +40,7 @@ class _Decision:
 
 
 class Decisions:
-    """The answers to the permission requests of all sessions.
+    """The answers to the permission requests and notifications of all sessions.
 
     Args:
       mix: the client of the server.
@@ -50,6 +51,7 @@ class Decisions:
         self._mix = mix
         self._sessions = sessions
         self._decisions: OrderedDict[str, _Decision] = OrderedDict()
+        self._responses: OrderedDict[str, tuple[NotificationAnswer, str | None]] = OrderedDict()
 
     def session_of(self, request_id: str) -> str | None:
         """Return the session of a permission request or a notification, or None if it is unknown.
@@ -92,6 +94,27 @@ class Decisions:
             raise AlreadyDecided(f"The permission request was {verb}{by} before.")
         return decision.answer
 
+    async def respond(
+        self, notification_id: str, response: NotificationAnswer, value: str | None
+    ) -> Answer:
+        """Answer a notification; see `Hub.respond`."""
+        if self._responses.get(notification_id) != (response, value):
+            try:
+                await self._mix.notifications.respond(
+                    id=notification_id, type=response, value=value
+                )
+            except errors.MixError as exc:
+                return _answer_of(exc)  # noqa: ASYNC910 - the request was awaited
+            except errors.TransportError as exc:
+                raise UpstreamUnavailable(
+                    "The notification was not answered: no connection."
+                ) from exc
+            self._responses[notification_id] = response, value
+            if len(self._responses) > _REMEMBERED:
+                self._responses.popitem(last=False)
+        await trio.lowlevel.checkpoint()
+        return Answer(status=204, content_type="application/json", body=b"")
+
     def _decided_before(self, permission_id: str) -> _Decision | None:
         """Return the decision of an earlier relay about a request of a running turn, if any."""
         for session in self._sessions.values():
@@ -110,11 +133,7 @@ class Decisions:
         try:
             await operation(id=permission_id)
         except errors.MixError as exc:
-            decision.answer = Answer(
-                status=exc.status_code,
-                content_type=exc.headers.get("content-type", "text/plain"),
-                body=exc.body.encode("utf-8", "replace"),
-            )
+            decision.answer = _answer_of(exc)
         except errors.TransportError as exc:
             _logger.debug("Permission request %r: %s", permission_id, exc)
         else:
@@ -131,6 +150,14 @@ class Decisions:
             session.role.owner.settled_permission(
                 permission_id, granted=decision.grant, subject=decision.subject
             )
+
+
+def _answer_of(error: errors.MixError) -> Answer:
+    return Answer(
+        status=error.status_code,
+        content_type=error.headers.get("content-type", "text/plain"),
+        body=error.body.encode("utf-8", "replace"),
+    )
 
 
 def _decided(permission_id: str, granted: bool) -> Answer:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from trio_mix._mix import Mix
+    from trio_mix.models import NotificationAnswer
     from trio_mix.relay._generation import Generation
     from trio_mix.relay._log import Log
     from trio_mix.relay._records import Answer, SessionActivity, TurnRecord
@@ -373,6 +374,16 @@ class Hub:
         return await self._decisions.decide(
             permission_id, grant=grant, subject=subject, nursery=nursery
         )
+
+    async def respond(
+        self, notification_id: str, response: NotificationAnswer, value: str | None
+    ) -> Answer:
+        """Answer a notification, and return the server's answer; a repetition gets the same one.
+
+        Raises:
+          UpstreamUnavailable: the server cannot be reached.
+        """
+        return await self._decisions.respond(notification_id, response, value)
 
     def activity(self) -> list[SessionActivity]:
         """Return what the open sessions are doing."""

@@ -14,6 +14,7 @@ from trio_mix.relay._sends import parse_send
 from trio_mix.relay._ws_messages import (
     Cancel,
     Decide,
+    Respond,
     Send,
     accepted_message,
     refused_message,
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Carried", "carry_out"]
 
-Carried: TypeAlias = Send | Cancel | Decide
+Carried: TypeAlias = Send | Cancel | Decide | Respond
 """A command that is answered."""
 
 _log = get_logger("trio_mix.relay")
@@ -49,6 +50,8 @@ async def carry_out(command: Carried, hub: Hub, grant: Grant) -> bytes:
                 return await _cancel(command, hub, grant)
             case Decide():
                 return await _decide(command, hub, grant)
+            case Respond():
+                return await _respond(command, hub, grant)
     except RelayError as error:
         return refused_message(command.key, error.status, str(error), error.retry_after)
     except Problem as problem:
@@ -85,13 +88,31 @@ async def _cancel(command: Cancel, hub: Hub, grant: Grant) -> bytes:
 
 async def _decide(command: Decide, hub: Hub, grant: Grant) -> bytes:
     grant.check("decide", command.session_id)
-    session_id = await hub.session_of_request(command.permission_id)
-    if session_id != command.session_id and (session_id or grant.sessions is not None):
-        raise SessionUnknown(f"Session {command.session_id!r} has no such permission request.")
+    await _check_request(command.permission_id, command.session_id, hub, grant)
     answer = await hub.decide(command.permission_id, grant=command.grant, subject=grant.subject)
     if answer.status >= 300:
         return refused_message(command.key, answer.status, _text(answer))
     return accepted_message(command)
+
+
+async def _respond(command: Respond, hub: Hub, grant: Grant) -> bytes:
+    grant.check("decide", command.session_id)
+    await _check_request(command.notification_id, command.session_id, hub, grant)
+    answer = await hub.respond(command.notification_id, command.response, command.value)
+    if answer.status >= 300:
+        return refused_message(command.key, answer.status, _text(answer))
+    return accepted_message(command)
+
+
+async def _check_request(request_id: str, session_id: str, hub: Hub, grant: Grant) -> None:
+    """Check that a permission request or notification is one of a session.
+
+    Raises:
+      SessionUnknown: it is not.
+    """
+    found = await hub.session_of_request(request_id)
+    if found != session_id and (found or grant.sessions is not None):
+        raise SessionUnknown(f"Session {session_id!r} has no such request or notification.")
 
 
 def _text(answer: Answer) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Final, TypeAlias, final
 
 import msgspec
 
+from trio_mix.models import NotificationAnswer  # noqa: TC001 - msgspec reads the annotations
 from trio_mix.relay._pump import Format
 from trio_mix.relay._records import StartFrom  # noqa: TC001 - msgspec reads the annotations
 
@@ -30,6 +31,7 @@ __all__ = [
     "Command",
     "Decide",
     "MessageFormat",
+    "Respond",
     "Send",
     "Subscribe",
     "Unsubscribe",
@@ -110,7 +112,20 @@ class Decide(_Message, tag="decide"):
     """Names the answer."""
 
 
-Command: TypeAlias = Subscribe | Unsubscribe | Send | Cancel | Decide
+class Respond(_Message, tag="respond"):
+    """Answer a notification."""
+
+    session_id: _Id
+    notification_id: _Id
+    response: NotificationAnswer
+    """The kind of answer, as the notification's ``responseType`` asks for."""
+    value: str | None = None
+    """The text, or the choice."""
+    key: _Key | None = None
+    """Names the answer."""
+
+
+Command: TypeAlias = Subscribe | Unsubscribe | Send | Cancel | Decide | Respond
 """What a client asks for."""
 
 _decoder: Final[msgspec.json.Decoder[Command]] = msgspec.json.Decoder(Command)
@@ -227,7 +242,10 @@ def gap_fields(gap: Gap) -> dict[str, int | None]:
 
 
 def accepted_message(
-    command: Send | Cancel | Decide, turn: TurnRecord | None = None, *, repeated: bool = False
+    command: Send | Cancel | Decide | Respond,
+    turn: TurnRecord | None = None,
+    *,
+    repeated: bool = False,
 ) -> bytes:
     """Return the answer to a command that was carried out.
 
@@ -250,6 +268,8 @@ def accepted_message(
             fields = {"turnId": command.turn_id}
         case Decide():
             fields = {"permissionId": command.permission_id, "granted": command.grant}
+        case Respond():
+            fields = {"notificationId": command.notification_id}
     return _keyed("accepted", command.key, fields)
 
 

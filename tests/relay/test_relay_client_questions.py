@@ -1,0 +1,87 @@
+"""`RelayClient`: what the agent asks during a message, answered by policies or by the program."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.relay_clients import in_front_of
+from trio_mix import events as ev
+from trio_mix.errors import ConfigurationError, UsageError
+from trio_mix.relay import CommandRefused, RelayMessage
+from trio_mix.testing import (
+    AskPermission,
+    MixServer,
+    NotificationAnswered,
+    Notify,
+    PermissionAnswered,
+    Say,
+    Turn,
+)
+
+ASKS = Turn(
+    AskPermission("bash", then=[Say("ran ")], otherwise=[Say("not run ")]),
+    Notify("Which?", response="choice", choices=("a", "b"), wait=True),
+    Say("done"),
+)
+
+
+async def test_policies_answer_what_a_message_asks() -> None:
+    async with MixServer("async", listen=False) as server:
+        server.script("go", ASKS)
+        async with in_front_of(server) as (client, _, _, session_id):
+            seen: list[object] = []
+            answers = [True, False]
+
+            async def decide(event: ev.PermissionEvent, message: RelayMessage) -> bool:
+                seen.append((event.tool_name, message.text))
+                return answers.pop(0)
+
+            def choose(event: ev.NotificationEvent, message: RelayMessage) -> str:
+                seen.append((event.message, message.text))
+                return "b"
+
+            for text in ("ran done", "not run done"):
+                seen.clear()
+                async with client.send(
+                    session_id, "go", on_permission=decide, on_notification=choose
+                ) as message:
+                    assert (await message.wait()).text == text
+                assert seen == [("bash", "go"), ("Which?", "go")]
+            assert [
+                each.value for each in server.log if isinstance(each, NotificationAnswered)
+            ] == ["b", "b"]
+
+
+async def test_a_policy_that_fails_denies_and_its_error_is_raised() -> None:
+    async with MixServer("async", listen=False) as server:
+        server.script("go", ASKS)
+        async with in_front_of(server) as (client, _, _, session_id):
+            with pytest.raises(UsageError, match="on_permission returned"):
+                async with client.send(
+                    session_id,
+                    "go",
+                    on_permission=lambda _, __: 1,  # type: ignore[arg-type,return-value]
+                ) as message:
+                    await message.wait()
+            assert [each.answer for each in server.log if isinstance(each, PermissionAnswered)] == [
+                "denied"
+            ]
+            with pytest.raises(ConfigurationError, match="on_permission"):
+                client.send(session_id, "go", on_permission=lambda: True)  # type: ignore[arg-type,misc]
+
+
+async def test_a_notification_is_answered_once() -> None:
+    async with MixServer("async", listen=False) as server:
+        server.script("go", Turn(Notify("Name?", response="text", wait=True), Say("done")))
+        async with in_front_of(server) as (client, _, _, session_id):
+            async with client.send(session_id, "go") as message:
+                async for event in message:
+                    if isinstance(event, ev.NotificationEvent):
+                        await message.respond(event, "Ada")
+                        await message.respond(event, "Ada")  # as after a lost answer
+                        with pytest.raises(CommandRefused):
+                            await message.respond(event, "Bob")
+                assert message.reply.text == "done"
+            assert [
+                each.value for each in server.log if isinstance(each, NotificationAnswered)
+            ] == ["Ada"]
