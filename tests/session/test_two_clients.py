@@ -272,7 +272,11 @@ async def test_rows_that_no_event_has_named_may_be_the_end_of_a_message_beside_a
             StoredRow(id="a2", role="assistant", text="y", finish=finish),
         ]
         turn.doubt, turn.overlap = turn.doubt or error("it failed"), "guess"
-        assert session.reading(rows, turn, router).outcome is outcome
+        found = session.reading(rows, turn, router).verdict
+        assert found is not None
+        assert found.outcome is outcome
+        assert found.mixed
+        assert found.either is named, "the events that named its rows may be the other turn's"
 
 
 async def test_an_end_that_names_no_answer_is_found_by_its_text() -> None:

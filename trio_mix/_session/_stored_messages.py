@@ -236,7 +236,7 @@ class SessionHistory:
             owned = self.history.judge([row for row in rows if row.id in names], turn)
             # While it runs, its last rows may not have been named.
             if turn.over or owned.outcome is TurnOutcome.BROKEN_OFF:
-                verdict = attrs.evolve(owned, mixed=guess)
+                verdict = attrs.evolve(owned, mixed=guess, either=guess)
         known_by_text = turn.identity.by_text or not turn.bound
         if router.others_seen and known_by_text and not (turn.events or turn.elsewhere == "other"):
             # Nothing but its text shows that the message arrived: it may be another client's.
