@@ -1,63 +1,97 @@
-"""The size of batches, and the short cut for adjacent deltas, make no difference to the routing."""
+"""The size of batches and the two short cuts of the router make no difference to the routing.
+
+One short cut is for adjacent deltas, the other for the events of a turn while nothing is in doubt.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import attrs
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trio_mix import events as ev
 from trio_mix._turns._router import Route, TurnRouter
 from trio_mix._turns._turn import Input
 from trio_mix._turns._wire_traits import WireTraits
+from trio_mix._wire._events import EVENT_CLASSES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
+    from typing import TypeAlias
 
     from trio_mix.events import Event
 
-ids = st.sampled_from([None, "m1", "m2", "m3"])
-parents = st.sampled_from([None, None, "t1"])
+    Script: TypeAlias = list[list[Event] | Input | str]
+
+ids = st.sampled_from([None, "", "m1", "m2", "m3"])
+FIELDS: dict[str, st.SearchStrategy[object]] = {
+    "assistant_message_id": ids,
+    "message_id": ids,
+    "tool_call_id": st.sampled_from(["t1", "t2", ""]),
+    "parent_tool_call_id": st.sampled_from([None, None, "t1", "t3"]),
+    "done": st.booleans(),
+    "status": st.sampled_from(["running", "completed"]),
+    "error": st.sampled_from(["bad", "currently processing", "cancelled"]),
+}
+OTHER_TYPES: dict[object, st.SearchStrategy[object]] = {
+    "str": st.just("x"),
+    "int": st.just(1),
+    "bool": st.just(True),
+    "list[str] | None": st.none(),
+}
+
+
+def of(cls: type[Event], **given: object) -> st.SearchStrategy[Event]:
+    """Return events of one class, with few ids, so that they often meet again."""
+    fields = {
+        field.name: FIELDS[field.name] if field.name in FIELDS else OTHER_TYPES[field.type]
+        for field in attrs.fields(cls)
+        if field.name in FIELDS or field.default is attrs.NOTHING
+    }
+    return st.builds(cls, **fields | {name: st.just(value) for name, value in given.items()})
+
+
 events: st.SearchStrategy[Event] = st.one_of(
-    *(
-        st.builds(cls, content=st.just("x"), assistant_message_id=ids, parent_tool_call_id=parents)
-        for cls in (ev.ContentEvent, ev.ContentEvent, ev.ThinkingEvent)
-    ),
-    st.builds(ev.UserMessageCreatedEvent, message_id=st.just("u"), content=st.just("go")),
-    st.builds(ev.UserMessageCreatedEvent, message_id=st.just("v"), content=st.just("else")),
-    st.builds(
-        ev.ToolUseStartEvent,
-        tool_call_id=st.sampled_from(["t1", "t2"]),
-        name=st.just("n"),
-        assistant_message_id=ids,
-    ),
-    st.builds(ev.CompleteEvent, done=st.booleans(), message_id=ids, parent_tool_call_id=parents),
-    st.builds(ev.ErrorEvent, error=st.sampled_from(["bad", "currently processing"])),
-    st.just(ev.HeartbeatEvent()),
+    *(of(cls) for cls in EVENT_CLASSES.values()),
+    *(of(cls) for cls in (ev.ContentEvent, ev.ThinkingEvent, ev.ContentEvent)),
+    of(ev.UserMessageCreatedEvent, message_id="u", content="go"),
+    of(ev.UserMessageCreatedEvent, message_id="v", content="else"),
+    of(ev.UnknownEvent, name="complete"),
+    of(ev.ErrorEvent, error="cancelled"),
+    of(ev.UnknownEvent, name="new"),
 )
+STARTED = ev.UserMessageCreatedEvent(message_id="u", content="go")
+FAILED = ev.ErrorEvent(error="bad")
+BEFORE: list[Script] = [
+    [],
+    [[STARTED]],
+    [[STARTED, FAILED], Input.SENDING, [STARTED]],
+    ["end due", [STARTED]],
+]
 steps = st.lists(
     st.one_of(
         st.lists(events, min_size=1, max_size=8),
         st.lists(events, min_size=1, max_size=8),
-        st.sampled_from([Input.SENDING, Input.ACCEPTED, Input.ANSWER, "lost", "own"]),
+        st.sampled_from([Input.SENDING, Input.ACCEPTED, Input.ANSWER, "lost", "own", "end due"]),
     ),
     max_size=20,
 )
 
 
 class NoShortCut(TurnRouter):
-    """Applies the rules to every delta."""
+    """Applies the rules to every event."""
 
-    def route(self, events: Iterable[Event], turn_ids: Iterable[str | None] = ()) -> Route:
+    def route(self, events: Iterable[Event], turn_ids: Sequence[str | None] = ()) -> Route:
         self._streaming = None
         return super().route(events, turn_ids)
 
+    def _is_plain(self) -> bool:
+        return False
 
-def played(
-    router: TurnRouter, script: list[list[Event] | Input | str], *, single: bool
-) -> list[object]:
+
+def played(router: TurnRouter, script: Script, *, single: bool) -> list[object]:
     seen: list[object] = []
     turn = router.register("go")
     for step in script:
@@ -67,6 +101,8 @@ def played(
             router.lost()
         elif step == "own":
             router.own(turn, "m2")
+        elif step == "end due":
+            router.expect_end()
         elif not isinstance(step, str):
             routes = [router.route([each]) for each in step] if single else [router.route(step)]
             assert all(route.turn in (turn, None) for route in routes)
@@ -81,13 +117,18 @@ def played(
         for known in (router._owners._messages, router._owners._calls)
         for name, owner in known.items()
     ]
-    return [*seen, owners, len(router._owners.others), router.traits.ids]
+    last, last_ids = router._owners._last
+    heard = (last and attrs.astuple(last), last_ids)
+    others = (len(router._owners.others), router.others, router.others_at_work)
+    return [*seen, owners, heard, others, router.traits.ids]
 
 
-@given(steps, st.sampled_from([None, True, False]))
+@given(steps, st.sampled_from([None, True, False]), st.sampled_from(BEFORE))
+@settings(max_examples=300)
 def test_events_in_batches_are_routed_as_each_of_them_would_be(
-    script: list[list[Event] | Input | str], ids: bool | None
+    script: Script, ids: bool | None, before: Script
 ) -> None:
-    in_batches = played(TurnRouter(WireTraits(ids=ids)), [Input.SENDING, *script], single=False)
-    single = played(NoShortCut(WireTraits(ids=ids)), [Input.SENDING, *script], single=True)
+    script = [Input.SENDING, *before, *script]
+    in_batches = played(TurnRouter(WireTraits(ids=ids)), script, single=False)
+    single = played(NoShortCut(WireTraits(ids=ids)), script, single=True)
     assert in_batches == single

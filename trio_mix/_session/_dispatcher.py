@@ -9,6 +9,7 @@ Rule 3  The end of the stream ends every message and every subscription, each wi
 from __future__ import annotations
 
 import sys
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from trio_mix import events as ev
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 _Item = TypeVar("_Item")
 
+_data_of: Final = attrgetter("data")
 _ENDED: Final = Phase.ENDED
 _OVER: Final = Phase.OVER  # compared for every batch, and a member of an enum takes long to reach
 
@@ -138,7 +140,7 @@ class EventDispatcher:
           events: the events.
           frames: the frame of each event, for raw subscribers.
         """
-        size = sum([len(frame.data) for frame in frames])
+        size = sum(map(len, map(_data_of, frames)))
         for buffer in self._subscribers:
             buffer.put(events, size)
         before = self.router.others
@@ -157,7 +159,7 @@ class EventDispatcher:
                 raw_buffer.put(items, size)
         if state is not None and route.turn is state.turn:
             if len(route.events) != len(events):
-                size = sum(map(size_of, route.events))
+                size = _size_of_owned(route.events, events, frames)
             self._pass_on(state, route, size)
         elif state is not None and self.router.others > before:
             self.on_others(state)
@@ -244,6 +246,24 @@ class EventDispatcher:
             self.finish(state)
         else:
             self.on_unsettled(state)
+
+
+def _size_of_owned(
+    owned: Sequence[Event], events: Sequence[Event], frames: Sequence[ServerSentEvent]
+) -> int:
+    """Return the size of a message's events, of which earlier batches may have brought some.
+
+    Args:
+      owned: the message's events.
+      events: the events of the last batch.
+      frames: the frame of each.
+    """
+    earlier, size = list(owned), 0
+    for event, frame in zip(reversed(events), reversed(frames), strict=False):
+        if earlier and event is earlier[-1]:
+            earlier.pop()
+            size += len(frame.data)
+    return size + sum(map(size_of, earlier))
 
 
 def _size_of_raw(item: RawItem | ev.StreamGapEvent) -> int:

@@ -177,14 +177,13 @@ class MessageState:
         if self._room is None:
             return
         first = self.turn.events <= len(events)
-        if _LOOKED_AT.isdisjoint(map(type, events)):
-            self.builder.feed(events)
-        else:
+        looked_at = [event for event in events if type(event) in _LOOKED_AT]
+        if any(map(is_torn, looked_at)):
             events = _with_gaps(events)
-            self.builder.feed(events)
-            for event in events:
-                if isinstance(event, ev.PermissionEvent | ev.NotificationEvent):
-                    self._asked(event)
+        self.builder.feed(events)
+        for event in looked_at:
+            if isinstance(event, ev.PermissionEvent | ev.NotificationEvent):
+                self._asked(event)
         self._room -= size
         if self._max_size is not None and self._room < 0:
             self._check_size(self._max_size)

@@ -12,6 +12,7 @@ Rule 4  An idle connection is replaced before servers cut it, between turns, whi
 from __future__ import annotations
 
 import math
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final, Literal
 
 import trio
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from trio_mix.sse._supervisor import Supervisor
 
 _CONNECTED: Final = "connected"
+_name_of: Final = attrgetter("event")
 
 _IDLE_ROUNDS: Final = 8
 
@@ -326,10 +328,8 @@ class Reader:
         if not connected or self.replay_filter.continued is None or frames[at].event == _CONNECTED:
             return 1
         last = min(len(frames), at + self._dispatcher.batch_limit)
-        for end in range(at + 1, last):
-            if frames[end].event == _CONNECTED:
-                return end - at
-        return last - at
+        names = list(map(_name_of, frames[at:last]))
+        return names.index(_CONNECTED) if _CONNECTED in names else last - at
 
     def _pass_on(self, frames: list[ServerSentEvent]) -> None:
         """Pass on the new events of a batch; ``connected`` is always alone."""

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Final
 from trio_mix import events as ev
 from trio_mix._turns._stored_turn import may_run
 from trio_mix._turns._turn import Owner, Phase, Turn
-from trio_mix._turns._wire_traits import TERMINAL
+from trio_mix._turns._wire_traits import PLAIN_IDS, TERMINAL
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from trio_mix._turns._stored_rows import StoredRow
     from trio_mix._turns._wire_traits import EventIds
@@ -212,6 +212,71 @@ class Owners:
             and owner not in self.others
         ):
             self.others = [*self.others, owner][-_MOST_OTHERS:]
+
+    def take_plain(self, events: Iterator[Event], taken: list[Event]) -> Event | None:
+        """Take events of our turn, with the effects that all rules together have on them.
+
+        It is exact while our turn is bound and runs, no other turn runs, and no error can be a
+        repetition (`TurnRouter._is_plain`): an event is ours then, unless its class is such that
+        it may begin or end a turn, or one of its ids is known to be another turn's.
+
+        Args:
+          events: the next events, of a server whose events have ids.
+          taken: the list that its events are added to.
+
+        Returns:
+          The first event to which the rules have to be applied; None if there is none.
+        """
+        turn = self.ours
+        if turn is None:
+            return next(events, None)
+        owner, owned = turn.owner, None
+        before, readiness = len(taken), owner.readiness
+        for event in events:
+            kind = type(event)
+            ids_of_kind = PLAIN_IDS.get(kind)
+            if ids_of_kind is None:
+                if kind in NOT_OF_TURNS:
+                    continue
+                break
+            ids = ids_of_kind(event)
+            if ids is None or (ids != owned and not self._own_unless_foreign(ids, owner)):
+                break
+            owned = ids
+            if ids[2] is None:
+                readiness = _READINESS.get(kind, readiness)
+            taken.append(event)
+        else:
+            event = None
+        if owned is not None:
+            self._last = (owner, owned)
+            owner.active, owner.readiness = True, readiness
+            turn.events += len(taken) - before
+            turn.doubt = None
+        return event
+
+    def _own_unless_foreign(self, ids: EventIds, owner: Owner) -> bool:
+        """Set the owner of an event's ids; return whether none of them shows another owner."""
+        message, call, parent = ids
+        messages, calls = self._messages, self._calls
+        if parent is not None:
+            known = calls.get(parent)
+        else:
+            known = messages.get(message) if message else None
+            if known is None and call:
+                known = calls.get(call)
+        if known is not None and known is not owner:
+            return False
+        if call:
+            calls[call] = owner
+            calls.move_to_end(call)
+        if parent is not None:
+            calls[parent] = owner
+            calls.move_to_end(parent)
+        elif message:
+            messages[message] = owner
+            messages.move_to_end(message)
+        return True
 
     def likeliest(self, ids: EventIds, ours: Owner | None) -> Owner | None:
         """Return the running turn to which an event with new ids, or none, belongs (rule 6).

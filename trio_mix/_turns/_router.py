@@ -173,7 +173,7 @@ class TurnRouter:
         turn.identity = attrs.evolve(turn.identity, turn_id=turn_id)
         return self.route([event for _, event in held], [each for each, _ in held])
 
-    def route(self, events: Iterable[Event], turn_ids: Iterable[str | None] = ()) -> Route:
+    def route(self, events: Iterable[Event], turn_ids: Sequence[str | None] = ()) -> Route:
         """Return which events of a batch are the registered turn's, and move the turn on.
 
         Args:
@@ -183,8 +183,12 @@ class TurnRouter:
         turn = self._owners.ours
         mine: list[Event] = []
         busy = None
-        named = iter(turn_ids)
-        for event in events:
+        named, rest = iter(turn_ids), iter(events)
+        plain = not turn_ids and self._is_plain()
+        while True:
+            event = self._owners.take_plain(rest, mine) if plain else next(rest, None)
+            if event is None:
+                break
             turn_id = next(named, None)
             streaming = self._streaming
             if turn_id is not None:
@@ -206,6 +210,7 @@ class TurnRouter:
                 busy = event
             else:
                 mine += owned
+            plain = not turn_ids and self._is_plain()
         self._owners.forget()
         return Route(turn if mine or busy else None, mine, busy)
 
@@ -269,6 +274,21 @@ class TurnRouter:
         if replayed and turn is not None and turn.elsewhere == "lost":
             turn.elsewhere = ""
         self._owners.reconnected(replayed=replayed)
+
+    # -- events of our turn while nothing is in doubt ---------------------------------------
+
+    def _is_plain(self) -> bool:
+        """Return whether the next event is our turn's, unless its class or its ids differ.
+
+        Our turn is bound and runs, no other one does, and no error can be a repetition.
+        """
+        turn = self._owners.ours
+        if turn is None or turn.phase is not _RUNNING or not (turn.bound and self.traits.ids):
+            return False
+        if turn.unheard or self._owners.others or self._repeated_errors.watching:
+            return False
+        self._streaming = None
+        return True
 
     # -- one event --------------------------------------------------------------------------
 

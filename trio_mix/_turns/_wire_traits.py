@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from trio_mix.events import Event
 
-__all__ = ["TERMINAL", "EventIds", "WireTraits", "begins_call", "ids_of", "turn_id_of"]
+__all__ = ["PLAIN_IDS", "TERMINAL", "EventIds", "WireTraits", "begins_call", "ids_of", "turn_id_of"]
 
 TERMINAL: Final = frozenset((ev.CompleteEvent, ev.ErrorEvent, ev.RateLimitEvent))
 """The classes of events that can end a turn."""
@@ -136,3 +136,25 @@ _IDS: Final[dict[type, Callable[[Any], EventIds]]] = {
     ev.PermissionEvent: _of_sub_agents_only,
     ev.NotificationEvent: _of_sub_agents_only,
 }
+
+
+def _of_sub_agents_end(event: Any) -> EventIds | None:
+    return None if event.parent_tool_call_id is None else _IDS[type(event)](event)
+
+
+def _of_unknown(event: ev.UnknownEvent) -> EventIds | None:
+    return None if event.name in ("complete", "error") else (None, None, None)
+
+
+PLAIN_IDS: Final[dict[type, Callable[[Any], EventIds | None]]] = {
+    **{kind: ids for kind, ids in _IDS.items() if kind is not ev.UserMessageCreatedEvent},
+    ev.CompleteEvent: _of_sub_agents_end,
+    ev.ErrorEvent: _of_sub_agents_end,
+    ev.RateLimitEvent: _of_sub_agents_end,
+    ev.SummarizeEvent: _none,
+    ev.UnknownEvent: _of_unknown,
+}
+"""Functions that return the ids of an event that shows only that its turn goes on.
+
+They return None for one that may begin or end a turn; of other classes each event may.
+"""
