@@ -228,5 +228,7 @@ tools_get_tools_status: Final = _function(Tools, Tools.get_tools_status)
 tools_list_llm_tools: Final = _function(Tools, Tools.list_llm_tools)
 tools_get_tool_credentials_status: Final = _function(Tools, Tools.get_tool_credentials_status)
 
-if not TYPE_CHECKING:  # they take every name without an underscore as exported
+if TYPE_CHECKING:  # type checkers take every name without an underscore as exported
+    __all__: list[str]
+else:
     __all__ = list(_names)

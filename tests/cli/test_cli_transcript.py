@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import attrs
 
 from tests.support.effort import CountedText
+from trio_mix._terminal_text import clean
 from trio_mix._wire._events import EVENT_CLASSES
 from trio_mix.cli.ui._json import event_json
-from trio_mix.cli.ui._text import clean, excerpt
+from trio_mix.cli.ui._text import excerpt
 from trio_mix.cli.ui._transcript import Piece, PlainLines, Transcript
 from trio_mix.events import (
     CompleteEvent,

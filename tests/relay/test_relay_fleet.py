@@ -14,9 +14,10 @@ from trio_mix import Mix
 from trio_mix.relay import RedisLog
 from trio_mix.relay._cursor import missed_after
 from trio_mix.relay._errors import AlreadyDecided, Draining, LogError, TurnUnknown
-from trio_mix.relay._hub import Hub, HubSettings
+from trio_mix.relay._hub import Hub
 from trio_mix.relay._ids import EPOCH
 from trio_mix.relay._records import TurnState
+from trio_mix.relay._settings import HubSettings
 from trio_mix.testing import AskPermission, MixServer, Say, Turn, WaitFor
 
 if TYPE_CHECKING:

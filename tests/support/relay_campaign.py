@@ -29,8 +29,9 @@ from tests.support.relay_schedules import Schedule, draw
 from tests.support.relay_world import logged
 from trio_mix import Mix
 from trio_mix.relay._errors import AlreadyDecided, LogError, LogFull, RelayError
-from trio_mix.relay._hub import Hub, HubSettings
+from trio_mix.relay._hub import Hub
 from trio_mix.relay._records import SendRequest
+from trio_mix.relay._settings import HubSettings
 from trio_mix.sse import _reconnect
 from trio_mix.sse._supervisor import Supervisor
 from trio_mix.testing import (

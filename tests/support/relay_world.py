@@ -10,8 +10,9 @@ import attrs
 
 from tests.support.relay_memory_log import MemoryLog, MemoryStore
 from trio_mix import Mix
-from trio_mix.relay._hub import Hub, HubSettings
+from trio_mix.relay._hub import Hub
 from trio_mix.relay._records import SendRequest
+from trio_mix.relay._settings import HubSettings
 from trio_mix.sse import ServerSentEvent, SSEDecoder
 
 if TYPE_CHECKING:

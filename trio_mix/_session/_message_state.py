@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from trio_mix._turns._turn import Turn
     from trio_mix.events import Event
 
-__all__ = ["MessageState"]
-
 _LOOKED_AT = frozenset((ev.PermissionEvent, ev.NotificationEvent, ev.UnknownEvent))
 
 

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from trio_mix._ticket import Ticket
     from trio_mix._turns._stored_rows import StoredRow
 
-__all__ = ["baseline_of", "digest_of", "judge_since"]
-
 _MOST_IDS: Final = 20
 _MOST_OF_IDS: Final = 2048
 """The number of ids in a baseline, and of their characters: the last ones are enough."""

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from trio_mix._turns._wire_traits import EventIds, WireTraits
     from trio_mix.events import Event
 
-__all__ = ["HELD", "NOBODY", "RoutingByIds"]
-
 # What is returned for an event that is not the turn's, or not yet; compared by identity.
 NOBODY: Final[Sequence[Event]] = []
 HELD: Final[Sequence[Event]] = []

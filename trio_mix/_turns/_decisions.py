@@ -12,23 +12,6 @@ if TYPE_CHECKING:
     from trio_mix._turns._stored_turn import TurnOutcome, Verdict
     from trio_mix.events import Event
 
-__all__ = [
-    "Bind",
-    "Cancel",
-    "Complete",
-    "Decision",
-    "Disown",
-    "Follow",
-    "Interrupt",
-    "Post",
-    "ReadStored",
-    "Reading",
-    "Refuse",
-    "Restart",
-    "Wait",
-    "Withdraw",
-]
-
 
 @attrs.frozen
 class Wait:

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     Cut: TypeAlias = Literal["", "lost", "cancelled"]
     CancelOutcome: TypeAlias = Literal["acknowledged", "impossible", "lost"]
 
-__all__ = ["Concern", "Facts"]
-
 _LOST_ANSWER: Final = (502, 504)
 _SERVER_FAILED: Final = 500
 

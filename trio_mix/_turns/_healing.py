@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from trio_mix._turns._stored_rows import StoredRow
     from trio_mix.events import Event
 
-__all__ = ["Healer"]
-
 _MOST_HELD: Final = 10_000
 """The number of events that are held back at most; then the gap is not healed."""
 _NEVER_HELD: Final = (

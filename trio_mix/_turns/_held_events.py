@@ -11,8 +11,6 @@ from trio_mix import events as ev
 if TYPE_CHECKING:
     from trio_mix.events import Event
 
-__all__ = ["HeldEvents", "size_of"]
-
 _MOST: Final = 4096
 _MOST_TEXT: Final = 16 * 2**20
 """In characters. One event is held whatever its size."""

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from trio_mix._turns._stored_turn import Verdict
     from trio_mix._turns._turn import Turn
 
-__all__ = ["History"]
-
 _MOST_OWN: Final = 200
 _MOST_TEXT: Final = 1_000_000
 """The number of this stream's turns, and of their characters, after which rows are read again."""

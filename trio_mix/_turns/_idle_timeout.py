@@ -18,8 +18,6 @@ from typing import Final, Literal
 
 import attrs
 
-__all__ = ["IdleTimeout"]
-
 _BEATS: Final = 2.5
 _LEAST: Final = 1.0
 _DECAY: Final = 0.1

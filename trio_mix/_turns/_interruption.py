@@ -10,8 +10,6 @@ from trio_mix._turns._rules import Action
 if TYPE_CHECKING:
     from trio_mix._turns._facts import Facts
 
-__all__ = ["lost_text", "silence_text", "what_text"]
-
 
 def what_text(facts: Facts) -> str:
     """Return what happened to the message, as the predicate of a sentence."""

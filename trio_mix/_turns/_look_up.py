@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from trio_mix._turns._limits import Limits
     from trio_mix._turns._stored_rows import StoredReply
 
-__all__ = ["Found", "LookUp", "LookedUp"]
-
 Found: TypeAlias = Literal["finished", "failed", "running", "absent", "unknown"]
 """What stored messages show about a message."""
 

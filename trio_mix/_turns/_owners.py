@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from trio_mix._turns._wire_traits import EventIds
     from trio_mix.events import Event
 
-__all__ = ["DELTAS", "NOT_OF_TURNS", "OF_TURNS", "SHOWING_A_TURN", "Owners"]
-
 _REMEMBERED: Final = 4096
 _OF_OLD_TURNS: Final = 512
 """Ids that are remembered while a turn runs, and between turns: late events are not very late."""

@@ -108,8 +108,6 @@ if TYPE_CHECKING:
     from trio_mix._turns._signs_of_life import SignsOfLife
     from trio_mix.events import Event
 
-__all__ = ["Recovery"]
-
 
 class Recovery(Facts):
     """Collects the facts about one message and decides what to do.

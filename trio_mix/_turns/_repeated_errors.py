@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from trio_mix._turns._turn import Turn
     from trio_mix.events import Event
 
-__all__ = ["RepeatedErrors", "is_busy", "is_cancelled"]
-
 _REMEMBERED: Final = 8
 _MOST_COPIES: Final = 8
 _BUSY_WORDS: Final = "currently processing"

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
     from trio_mix.sse import ServerSentEvent
 
-__all__ = ["ReplayFilter"]
-
 _RECENT: Final = 1024
 _HEARTBEAT: Final = "heartbeat"
 _parts: Final = attrgetter("id", "event", "data")

@@ -35,9 +35,6 @@ if TYPE_CHECKING:
     from trio_mix._turns._stored_rows import StoredReply
     from trio_mix.events import Event
 
-__all__ = ["ReplyBuilder", "is_torn"]
-
-
 _TEXT: Final = frozenset({"content", "complete", "message"})
 _MOST_GAPS: Final = 1000
 """The number of gaps of one reply whose places are remembered."""

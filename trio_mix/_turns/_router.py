@@ -49,9 +49,6 @@ if TYPE_CHECKING:
     from trio_mix._turns._wire_traits import EventIds, WireTraits
     from trio_mix.events import Event
 
-__all__ = ["Route", "TurnRouter"]
-
-
 _MOST_NAMED: Final = 4096
 # A member of an enum takes long to reach, and these are compared for every event.
 _REGISTERED: Final = Phase.REGISTERED

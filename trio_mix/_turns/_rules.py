@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from trio_mix._turns._facts import Facts
 
-__all__ = ["RULES", "Action", "Rule"]
-
 
 class Action(enum.Enum):
     """What happens to the message."""

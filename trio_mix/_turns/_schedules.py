@@ -21,15 +21,6 @@ if TYPE_CHECKING:
     from trio_mix._turns._decisions import Decision
     from trio_mix._turns._facts import Facts
 
-__all__ = [
-    "COUNTING",
-    "SCHEDULES",
-    "BusySchedule",
-    "RunningSchedule",
-    "Schedule",
-    "SessionSchedule",
-]
-
 
 @attrs.frozen(kw_only=True)
 class SessionSchedule(Schedule):

@@ -17,8 +17,6 @@ from trio_mix._turns._stored_turn import TurnOutcome
 if TYPE_CHECKING:
     from trio_mix._turns._decisions import Reading
 
-__all__ = ["SignsOfLife"]
-
 
 @attrs.frozen(kw_only=True)
 class SignsOfLife:

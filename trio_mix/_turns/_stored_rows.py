@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
-__all__ = ["StoredReply", "StoredRow", "reply_of", "rows_of", "stored_reply", "weight_of"]
-
 N = TypeVar("N", int, float)
 
 

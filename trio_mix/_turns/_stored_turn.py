@@ -36,18 +36,6 @@ if TYPE_CHECKING:
 
     from trio_mix._turns._stored_rows import StoredReply, StoredRow
 
-__all__ = [
-    "PriorTurn",
-    "TurnOutcome",
-    "Verdict",
-    "at_work",
-    "judge",
-    "may_run",
-    "only_answer",
-    "question_of",
-    "shows_ends",
-]
-
 _CONTINUES: Final = frozenset({"", "tool_use", "tool_calls", "unknown"})
 _ABORTED: Final = frozenset({"canceled", "cancelled", "error", "aborted"})
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Final, TypeAlias
 
-__all__ = ["StreamedText", "beyond"]
-
 _Segment: TypeAlias = tuple[str | None, str]
 """The id of an assistant message, and the text of adjacent deltas of it."""
 

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from trio_mix.events import Event
 
-__all__ = ["TOOL_EVENTS", "ToolCalls", "ToolEvent", "ToolUpdates"]
-
 ToolEvent: TypeAlias = (
     ev.ToolEvent
     | ev.ToolParameterDeltaEvent

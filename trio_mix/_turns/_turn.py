@@ -19,18 +19,6 @@ if TYPE_CHECKING:
     Overlap: TypeAlias = Literal["", "ids", "guess"]
     Elsewhere: TypeAlias = Literal["", "other", "lost"]
 
-__all__ = [
-    "TRANSITIONS",
-    "Due",
-    "Identity",
-    "Input",
-    "Owner",
-    "Phase",
-    "Turn",
-    "plain",
-    "same_text",
-]
-
 
 class Phase(enum.Enum):
     """The phase of a turn."""

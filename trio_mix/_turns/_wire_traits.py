@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from trio_mix.events import Event
 
-__all__ = ["PLAIN_IDS", "TERMINAL", "EventIds", "WireTraits", "begins_call", "ids_of", "turn_id_of"]
-
 TERMINAL: Final = frozenset((ev.CompleteEvent, ev.ErrorEvent, ev.RateLimitEvent))
 """The classes of events that can end a turn."""
 

@@ -22,8 +22,6 @@ from trio_mix.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["AddressRules", "canonical_host"]
-
 _Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _REFUSED: Final[dict[_Network, str]] = {

@@ -44,8 +44,6 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-__all__ = ["Chromium", "launch_chromium"]
-
 _NOT_STARTED: Final = "Chromium is not started: use `async with launch_chromium() as chromium`."
 _NO_PROGRAM: Final = (126, 127)
 """The shell's exit codes for a program that it cannot run."""

@@ -30,8 +30,6 @@ from trio_mix._json import is_deeper_than
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["CommandTable", "DevToolsCommand", "TunnelCounters", "error", "to_json"]
-
 _MISSING: Final = object()
 _DEEPEST: Final = 250
 """Levels of a command's JSON; Chromium does not answer a command with more than 300."""

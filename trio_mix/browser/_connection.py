@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from trio_mix.browser._settings import TunnelSettings
     from trio_mix.browser._websocket import WebSocketAddress
 
-__all__ = ["TunnelConnection"]
-
 _MAX_COMMAND = 64 * 2**20
 _MAX_PENDING = 256
 

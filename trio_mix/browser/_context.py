@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
     from trio_mix.browser._proxy import FilteringProxy
 
-__all__ = ["BrowserContext"]
-
 _KINDS: Final = frozenset(("iframe", "page", "service_worker", "shared_worker", "worker"))
 """The types of targets that run content of the web; others are parts of the browser."""
 _SCHEMES: Final = frozenset(("", "about", "blob", "chrome-error", "data", "http", "https"))

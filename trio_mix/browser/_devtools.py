@@ -22,8 +22,6 @@ from trio_mix.browser._transport import TransportLost
 if TYPE_CHECKING:
     from trio_mix.browser._transport import Transport
 
-__all__ = ["MAX_MESSAGE", "DevTools", "Outcome", "PendingCall", "text_of"]
-
 Outcome: TypeAlias = Mapping[str, object]
 """A browser's answer: it has ``result`` or ``error``."""
 Listener: TypeAlias = Callable[[str, Mapping[str, object], str | None], None]

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from trio_mix.browser._chromium import Chromium
     from trio_mix.browser._settings import TunnelSettings
 
-__all__ = ["BrowserAddress", "browser_source"]
-
 
 @attrs.frozen
 class BrowserAddress:

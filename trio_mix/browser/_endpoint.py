@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from trio_mix._rest._core import MixCore
     from trio_mix.browser._websocket import WebSocketRefused
 
-__all__ = ["Refusal", "TokenSource", "TunnelEndpoint", "address_of"]
-
 TokenSource: TypeAlias = str | Callable[[], str | Awaitable[str]]
 """A token, or a function (sync or async) that returns it and is called at each connect."""
 

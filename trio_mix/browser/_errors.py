@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from trio_mix.errors import StreamError, TrioMixError
 
-__all__ = ["BrowserGone", "ChromiumFailed", "ChromiumNotFound", "TunnelRefused"]
-
 
 class ChromiumNotFound(TrioMixError):
     """No Chromium is installed, or the named program does not exist.

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from trio_mix.browser._devtools import PendingCall
     from trio_mix.browser._policy import CommandChecker
 
-__all__ = ["CommandFilter", "OnCommand"]
-
 OnCommand: TypeAlias = Callable[[BrowserCommand], bool | Awaitable[bool | None] | None]
 """A function, sync or async, that permits a command by returning True."""
 

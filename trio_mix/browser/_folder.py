@@ -15,8 +15,6 @@ from trio_mix.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["DOWNLOADS", "PrivateFolder", "new_private_folder", "remove_folder"]
-
 DOWNLOADS: Final = "downloads"
 """The folder for downloads in it: a page must not replace the user's files, and Chromium does."""
 _ATTEMPTS: Final = 5

@@ -11,8 +11,6 @@ from trio_mix._lifetime import open_tcp_stream
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["connect_to_one"]
-
 _STAGGER: Final = 0.3
 
 

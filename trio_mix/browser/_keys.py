@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping  # noqa: TC003 - part of a public signature
 from typing import Final
 
-__all__ = ["reason_against_key"]
-
 _CONTROL: Final = 0b0111
 """The bits of Alt, Ctrl and Meta in ``modifiers``."""
 _SHIFT: Final = 0b1000

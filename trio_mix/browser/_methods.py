@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["BROWSER_DOMAINS", "DEFAULT_METHODS"]
-
 BROWSER_DOMAINS: Final = frozenset(
     ("Browser", "Extensions", "IO", "Storage", "SystemInfo", "Target", "Tethering", "Tracing")
 )

@@ -7,8 +7,6 @@ from typing import TypeAlias, final
 import h11
 import trio
 
-__all__ = ["OpeningStream"]
-
 _MAX_ANSWER = 64 * 1024
 
 _Answer: TypeAlias = tuple[int, tuple[tuple[bytes, bytes], ...], bytes]

@@ -11,8 +11,6 @@ from trio_mix.browser._transport import TransportLost
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["MessageSplitter", "PipeTransport"]
-
 _READ: Final = 256 * 1024
 _NUL: Final = b"\0"
 

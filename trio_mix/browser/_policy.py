@@ -30,8 +30,6 @@ from trio_mix.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["BrowserCommand", "CommandChecker", "CommandDenied", "OwnTargets", "Policy"]
-
 _METHOD: Final = re.compile(r"[A-Za-z]+\.[A-Za-z]+")
 _URL: Final = re.compile(r"(?:https?:[/\\]{2}|data:|about:blank(?:[?#]|\Z))", re.IGNORECASE)
 # Chromium ignores these characters around and inside a URL.

@@ -17,8 +17,6 @@ from trio_mix.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["check_arguments", "chromium_command", "environment", "find_chromium", "new_home"]
-
 VARIABLE: Final = "TRIO_MIX_CHROMIUM"
 _NAMES: Final = (
     "chromium",

@@ -39,8 +39,6 @@ from trio_mix.browser._proxy_request import (
 if TYPE_CHECKING:
     from trio_mix.browser._addresses import AddressRules
 
-__all__ = ["SIGN_IN_URL", "FilteringProxy"]
-
 SIGN_IN_URL: Final = "http://sign-in.trio-mix.invalid/"
 """A URL that the proxy answers itself: loading it stores the credential in the browser."""
 

@@ -12,15 +12,6 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = [
-    "BadProxyRequest",
-    "ProxyTarget",
-    "forwarded_request_headers",
-    "forwarded_response_headers",
-    "has_credential",
-    "parse_target",
-]
-
 Headers: TypeAlias = list[tuple[bytes, bytes]]
 
 _HOP_BY_HOP: Final = frozenset(

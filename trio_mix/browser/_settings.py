@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from trio_mix.browser._websocket import Connect
     from trio_mix.sse import ReconnectPolicy
 
-__all__ = ["TunnelSettings"]
-
 _MIN_ANSWER = 1000
 
 

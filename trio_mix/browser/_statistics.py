@@ -6,8 +6,6 @@ import attrs
 
 from trio_mix.sse import ConnectionStatistics
 
-__all__ = ["TunnelStatistics"]
-
 
 @attrs.frozen(kw_only=True)
 class TunnelStatistics(ConnectionStatistics):

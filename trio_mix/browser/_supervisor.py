@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from trio_mix.browser._filter import CommandFilter
     from trio_mix.browser._settings import TunnelSettings
 
-__all__ = ["TunnelSupervisor"]
-
 
 @final
 class TunnelSupervisor:

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     import trio
 
-__all__ = ["Transport", "TransportLost"]
-
 
 class TransportLost(Exception):
     """The connection ended or could not be made; the text says why.

@@ -52,8 +52,6 @@ if TYPE_CHECKING:
     from trio_mix.browser._filter import OnCommand
     from trio_mix.browser._websocket import Connect
 
-__all__ = ["Tunnel", "open_tunnel"]
-
 MAX_ANSWER_SIZE: Final = 10_000_000
 """In bytes: 10 MB, counted in thousands."""
 MAX_QUEUE_SIZE: Final = 64 * 2**20

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
     from trio_websocket import WebSocketConnection
 
-__all__ = ["Connect", "WebSocket", "WebSocketAddress", "WebSocketRefused"]
-
 Connect: TypeAlias = Callable[[str, int], Awaitable[trio.abc.Stream]]
 """Opens a connection to a host and a port, without TLS."""
 

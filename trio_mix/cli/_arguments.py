@@ -20,14 +20,6 @@ if TYPE_CHECKING:
 
     from cyclopts import App
 
-__all__ = [
-    "check_secrets",
-    "options_after_command",
-    "options_with_value",
-    "read_text",
-    "words_of",
-]
-
 _USE_VARIABLE: Final = (
     "the option has credentials in its URL, and other users of this machine can see arguments: set "
     "the environment variable MIX_SERVER_URL instead. If they were real, replace them."

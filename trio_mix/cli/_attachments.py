@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from trio_mix import Mix
 
-__all__ = ["attach_files", "check_files"]
-
 
 def check_files(paths: Sequence[Path]) -> None:
     """Raise if a path is not a file, before anything is sent.

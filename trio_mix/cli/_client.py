@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from trio_mix import Response
     from trio_mix.models import JsonValue
 
-__all__ = ["Connection", "json_of", "open_client"]
-
 _TIMEOUT: Final = 60.0
 _ONCE: Final = RetryConfig(strategy="none")
 _SERVER_ERROR: Final = 500

@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from trio_mix import errors
+from trio_mix._terminal_text import escape
 from trio_mix.cli.ui._library_terms import without_library_terms
-from trio_mix.cli.ui._text import escape, print_error
+from trio_mix.cli.ui._text import print_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,8 +9,6 @@ from platformdirs import user_config_path, user_state_path
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["config_folder", "state_folder"]
-
 
 def config_folder() -> Path:
     """Return the folder for settings: on Linux ``$XDG_CONFIG_HOME/trio-mix``."""

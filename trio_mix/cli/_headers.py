@@ -18,8 +18,6 @@ from trio_mix.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["add_header", "is_secret_header", "read_headers"]
-
 _SECRET: Final = re.compile(r"auth|cookie|token|secret|key|password|credential", re.IGNORECASE)
 _MOST: Final = 64 * 1024
 """The largest file with headers, in bytes."""

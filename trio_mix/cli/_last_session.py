@@ -23,8 +23,6 @@ from trio_mix.cli._folders import state_folder
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["last_session", "remember_session"]
-
 _SERVERS: Final = 100
 _MOST: Final = 256 * 1024
 _LONGEST_ID: Final = 1000

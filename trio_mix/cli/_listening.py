@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from contextlib import AbstractAsyncContextManager
 
-__all__ = ["binding", "listening"]
-
 T = TypeVar("T")
 
 

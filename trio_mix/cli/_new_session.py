@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from trio_mix.cli._client import Connection
     from trio_mix.models import PromptMode
 
-__all__ = ["SessionChoice", "title_of"]
-
 _LONGEST_TITLE: Final = 60
 
 

@@ -25,8 +25,6 @@ from trio_mix.cli._server_names import with_scheme
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["CONFIG", "PROFILE", "Profile", "SettingsFile", "read_settings"]
-
 CONFIG: Final = "TRIO_MIX_CONFIG"
 """The environment variable with the path of the settings file."""
 PROFILE: Final = "TRIO_MIX_PROFILE"

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from trio_mix import Mix
     from trio_mix.models import BackendMessage, SessionData
 
-__all__ = ["fork", "is_missing", "rewind"]
-
 _MISSING = (404, 405, 501)
 
 

@@ -6,8 +6,6 @@ import ipaddress
 import re
 from typing import Final
 
-__all__ = ["with_scheme"]
-
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|/")
 
 

@@ -25,8 +25,6 @@ from trio_mix.cli._streams import MAX_INPUT
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["TicketFile"]
-
 _MOST: Final = 6 * MAX_INPUT + 8192
 """The largest file, in bytes: a character of a text is at most six in JSON."""
 

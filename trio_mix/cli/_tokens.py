@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from trio_mix.cli._profiles import Profile
 
-__all__ = ["token_reader"]
-
 _SERVICE: Final = "trio-mix"
 _LONGEST: Final = 64 * 1024
 

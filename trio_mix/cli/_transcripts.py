@@ -17,12 +17,12 @@ import attrs
 import trio
 
 from trio_mix._rest._operation import quote_segment
-from trio_mix._terminal_text import escape_json
+from trio_mix._terminal_text import clean, escape_json
 from trio_mix.cli._client import json_of
 from trio_mix.cli._errors import CommandUsageError
 from trio_mix.cli._rewinding import is_missing
 from trio_mix.cli.ui._json import to_json
-from trio_mix.cli.ui._text import clean, excerpt
+from trio_mix.cli.ui._text import excerpt
 from trio_mix.errors import MixError
 
 if TYPE_CHECKING:
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
     from trio_mix import Mix, Response
     from trio_mix.models import BackendMessage, SessionData
-
-__all__ = ["TranscriptFormat", "export_text", "file_name", "format_of", "write_new"]
 
 TranscriptFormat: TypeAlias = Literal["markdown", "json"]
 

@@ -27,17 +27,6 @@ if TYPE_CHECKING:
     from trio_mix.relay._exchange import RequestHead
     from trio_mix.relay._grants import Verb
 
-__all__ = [
-    "COOKIE",
-    "Access",
-    "access_of",
-    "cookie_name",
-    "cookie_token",
-    "segments_of",
-    "token_of",
-    "upstream_target",
-]
-
 COOKIE: Final = "mix_relay"
 _TOKEN: Final = "relay_token"  # noqa: S105 - a parameter's name
 _OWN: Final = frozenset({_TOKEN, "relay"})

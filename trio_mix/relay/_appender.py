@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from trio_mix.relay._outbox import Draft
     from trio_mix.relay._records import TurnRecord
 
-__all__ = ["Appender", "Stored"]
-
 _MOST_EVENTS: Final = 1000
 _MOST_BYTES: Final = 8 * 2**20
 _HIGH_WATER: Final = 16 * 2**20

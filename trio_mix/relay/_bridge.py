@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from trio_mix.relay._records import Outcome
 
-__all__ = ["CallSeen", "Round", "WireStyle", "bridge", "joined", "overlap", "rounds_of"]
-
 _SHORTEST_OVERLAP: Final = 16
 """Characters that must agree before events are released in the middle of a turn."""
 _MOST_OVERLAPS: Final = 100

@@ -45,8 +45,6 @@ if TYPE_CHECKING:
         RelayPermissionPolicy,
     )
 
-__all__ = ["RelayClient", "RelayClientStatistics"]
-
 _MAX_SESSIONS: Final = 1000
 _MAX_BODY: Final = 10 * 2**20 - 4096
 _KEY_SIZE: Final = 255

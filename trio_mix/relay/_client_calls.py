@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from trio_mix.sse._reconnect import ReconnectSchedule
 
-__all__ = ["Call", "PendingCalls"]
-
 
 class Call:
     """A message that is answered.

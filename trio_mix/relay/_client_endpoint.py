@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from trio_mix.browser._transport import TransportLost
     from trio_mix.browser._websocket import WebSocketAddress, WebSocketRefused
 
-__all__ = ["Lost", "RelayEndpoint"]
-
 _PATH: Final = "/relay/ws"
 _BAD_CODES: Final = frozenset((1002, 1003, 1007, 1009, 4400, 4429))
 """With which a relay closes a socket that another attempt would not change."""

@@ -42,8 +42,6 @@ if TYPE_CHECKING:
     from trio_mix.relay._client_sessions import Follower
     from trio_mix.sse import ReconnectPolicy
 
-__all__ = ["LinkSettings", "RelayLink"]
-
 _MAX_MESSAGE: Final = 64 * 2**20
 _CLEANUP: Final = 1.0
 _log = get_logger("trio_mix.relay")

@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from trio_mix.relay._client_calls import Call
     from trio_mix.relay._client_link import RelayLink
 
-__all__ = ["RelayMessage", "RelayNotificationPolicy", "RelayPermissionPolicy"]
-
 RelayPermissionPolicy: TypeAlias = (
     "Callable[[ev.PermissionEvent, RelayMessage], bool | Awaitable[bool]]"
 )

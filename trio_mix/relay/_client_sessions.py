@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     from trio_mix.relay._records import StartFrom
 
-__all__ = ["FollowedSession", "Follower", "Missed", "TurnFollower"]
-
 _OVERHEAD: Final = 200
 """What a buffered event takes in addition to its data, in bytes."""
 _GAP: Final = "gap"

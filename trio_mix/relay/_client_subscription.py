@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from trio_mix.relay._client_sessions import Follower
     from trio_mix.sse import ServerSentEvent
 
-__all__ = ["EventReader", "RelaySubscription", "gap_of"]
-
 _LOST: Final = "the relay does not keep these events any more"
 
 

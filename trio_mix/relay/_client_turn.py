@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from trio_mix.events import Event
     from trio_mix.sse import ServerSentEvent
 
-__all__ = ["ClientTurn"]
-
 _ENDS: Final = ("done", "unknown", "cancelled")
 
 

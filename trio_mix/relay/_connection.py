@@ -16,14 +16,6 @@ from typing import Protocol, final
 
 import trio
 
-__all__ = [
-    "ConnectionListener",
-    "ServerConnection",
-    "SocketConnection",
-    "StreamConnection",
-    "open_listeners",
-]
-
 _READ = 64 * 1024
 _RESET = struct.pack("ii", 1, 0)
 _BROKEN = "the client has closed the connection"

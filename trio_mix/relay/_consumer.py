@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from trio_mix.relay._grants import Grant
     from trio_mix.relay._records import Gap, Start
 
-__all__ = ["Consumer", "Member", "Room", "Rooms", "connected_frame"]
-
 _log = get_logger("trio_mix.relay")
 
 _UNSENT: Final = 100

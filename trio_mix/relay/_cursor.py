@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from trio_mix.relay._records import LoggedEvent
 
-__all__ = ["Ring", "join_events", "missed_after"]
-
 _MAX_CHUNK: Final = 65536
 
 

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from trio_mix.models import NotificationAnswer
     from trio_mix.relay._session import RelaySession
 
-__all__ = ["Decisions"]
-
 _REMEMBERED: Final = 10_000
 
 _logger = get_logger("trio_mix.relay")

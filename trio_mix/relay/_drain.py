@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from trio_mix.relay._sse import Streams
     from trio_mix.relay._ws import Sockets
 
-__all__ = ["drain"]
-
 _PER_STREAM: Final = 0.02
 """Seconds between two streams that are closed, at most: their clients reconnect elsewhere."""
 

@@ -6,29 +6,6 @@ from typing import ClassVar
 
 from trio_mix.errors import TrioMixError
 
-__all__ = [
-    "AlreadyDecided",
-    "CommandRefused",
-    "Draining",
-    "Fenced",
-    "Forbidden",
-    "KeyReused",
-    "LogBusy",
-    "LogCorrupt",
-    "LogError",
-    "LogFull",
-    "LogReadOnly",
-    "LogTooNew",
-    "OwnerUnreachable",
-    "QueueFull",
-    "RelayError",
-    "SessionOwned",
-    "SessionUnknown",
-    "TurnUnknown",
-    "Unauthorized",
-    "UpstreamUnavailable",
-]
-
 
 class RelayError(TrioMixError):
     """The base class of the relay's exceptions.

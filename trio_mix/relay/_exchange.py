@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from trio_mix.relay._connection import ServerConnection
 
-__all__ = ["Exchange", "HttpLimits", "RequestHead", "Takeover"]
-
 _READ: Final = 64 * 1024
 _PIECE: Final = 64 * 1024
 _EARLY: Final = 2**20

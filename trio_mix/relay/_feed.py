@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from trio_mix.relay._records import Answer, SendRequest, Sent, StartFrom, TurnRecord
     from trio_mix.relay._session import RelaySession
 
-__all__ = ["SessionFeed"]
-
 _LIVE: Final = 65536
 _REPLAY: Final = 262_144
 

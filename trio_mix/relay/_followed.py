@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from trio_mix.relay._records import LoggedEvent, TurnRecord
     from trio_mix.sse import ServerSentEvent
 
-__all__ = ["FollowedTurns"]
-
 _NAMES: Final = (b"turn\n", b"permission", b"notification", b"complete\n", b"error\n")
 _EVENT: Final = b"\nevent: "
 _MOST_ASKED: Final = 1000

@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from trio_mix.relay._settings import HubSettings
     from trio_mix.relay._turn_progress import OpenRequest
 
-__all__ = ["SessionFollower", "answer_fields", "answer_of", "ask_owner", "read_into"]
-
 _MOST_WAITING: Final = 16 * 2**20
 _PAUSE: Final = 0.1
 _RAISED: Final[Mapping[str, type[RelayError]]] = {

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from trio_mix._session._stream import SessionStream
     from trio_mix.relay._bridge import Round
 
-__all__ = ["foreign_outcome"]
-
 
 async def foreign_outcome(
     session: SessionStream, mix: Mix

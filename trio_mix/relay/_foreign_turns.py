@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from trio_mix.events import Event
     from trio_mix.sse import ServerSentEvent
 
-__all__ = ["ForeignTurns"]
-
 _MOST_AT_ONCE = 100
 
 

@@ -11,8 +11,6 @@ from trio_mix._rest._options import RequestOptions, RetryConfig
 if TYPE_CHECKING:
     from trio_mix._mix import Mix
 
-__all__ = ["Generation", "find_generation"]
-
 Generation: TypeAlias = Literal["pipeline-oldest", "pipeline", "blocking", "async"]
 
 _OPTIONS: Final = RequestOptions(timeout=5.0, retries=RetryConfig(strategy="none"))

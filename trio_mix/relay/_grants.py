@@ -30,8 +30,6 @@ from trio_mix.relay._errors import Forbidden, SessionUnknown, Unauthorized
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["EVERYTHING", "VERBS", "Auth", "Grant", "Verb", "new_token"]
-
 Verb: TypeAlias = Literal["read", "send", "decide", "cancel", "manage"]
 """What a token may allow."""
 

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     from trio_mix.relay._exchange import RequestHead
 
-__all__ = ["OriginGuard", "check_json"]
-
 _SAFE: Final = ("GET", "HEAD")
 _EXPOSED: Final = "Last-Event-ID, Location, Mix-Relay, Retry-After"
 _ALLOWED: Final = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, Mix-Relay, Prefer"

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from trio_mix.relay._sse import Streams
     from trio_mix.relay._ws import Sockets
 
-__all__ = ["METRICS_TYPE", "ServerState", "metrics_text", "readiness"]
-
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 

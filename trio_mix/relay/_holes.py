@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from trio_mix.relay._turn_queue import TurnQueue
     from trio_mix.relay._upstream import UpstreamStream
 
-__all__ = ["Holes"]
-
 _FIRST_READING: Final = 1.0
 _SLOWEST_READING: Final = 10.0
 

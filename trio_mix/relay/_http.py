@@ -31,8 +31,6 @@ from trio_mix.relay._problem import Problem
 if TYPE_CHECKING:
     from trio_mix.relay._connection import ServerConnection
 
-__all__ = ["Handler", "serve_connection"]
-
 _log = get_logger("trio_mix.relay")
 
 _READ: Final = 64 * 1024

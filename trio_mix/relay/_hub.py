@@ -25,7 +25,6 @@ from trio_mix.relay._hub_requests import HubRequests
 from trio_mix.relay._hub_statistics import HubStatistics, statistics_of
 from trio_mix.relay._server_watch import ServerWatch
 from trio_mix.relay._session import RelaySession
-from trio_mix.relay._settings import HubSettings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -36,8 +35,7 @@ if TYPE_CHECKING:
     from trio_mix.relay._generation import Generation
     from trio_mix.relay._log import Log
     from trio_mix.relay._records import Answer, SessionActivity, TurnRecord
-
-__all__ = ["Announcements", "Hub", "HubSettings", "HubStatistics", "SessionFeed"]
+    from trio_mix.relay._settings import HubSettings
 
 
 class Hub:

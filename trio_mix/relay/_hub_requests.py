@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from trio_mix.relay._decisions import Decisions
     from trio_mix.relay._session import RelaySession
 
-__all__ = ["HubRequests"]
-
 _logger = get_logger("trio_mix.relay")
 
 

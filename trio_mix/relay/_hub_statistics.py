@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from trio_mix.relay._log import Log
     from trio_mix.relay._session import RelaySession
 
-__all__ = ["HubStatistics", "statistics_of"]
-
 
 @attrs.frozen(kw_only=True)
 class HubStatistics:

@@ -14,15 +14,6 @@ from typing import Final
 
 from trio_mix.errors import UsageError
 
-__all__ = [
-    "EPOCH",
-    "IdSequence",
-    "before_first",
-    "epoch_of",
-    "parse_position",
-    "sequence_of",
-]
-
 EPOCH: Final = 10**9
 _MAX_DIGITS: Final = 19
 _MAX_ID: Final = 2**63 - 1

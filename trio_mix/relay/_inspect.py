@@ -12,8 +12,6 @@ import attrs
 from trio_mix.relay._errors import SessionUnknown
 from trio_mix.relay._sqlite_schema import as_log_error, check_format
 
-__all__ = ["InspectedSession", "InspectedTurn", "inspect_session", "list_sessions"]
-
 _TURNS = 20
 
 

@@ -24,19 +24,6 @@ if TYPE_CHECKING:
 
     from trio_mix.relay._records import LoggedEvent, TurnRecord
 
-__all__ = [
-    "KEY_KEPT",
-    "Extent",
-    "Follower",
-    "Lease",
-    "Log",
-    "LogStatistics",
-    "Outbox",
-    "PeerRequests",
-    "Peers",
-    "Retention",
-]
-
 KEY_KEPT = 24 * 3600.0
 """Seconds for which an idempotency key is remembered."""
 

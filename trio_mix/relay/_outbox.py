@@ -24,18 +24,6 @@ if TYPE_CHECKING:
     from trio_mix._reply import Reply
     from trio_mix.relay._records import OutcomeKind
 
-__all__ = [
-    "TRANSITIONS",
-    "Draft",
-    "complete_draft",
-    "error_draft",
-    "may_resend",
-    "outcome_of_failure",
-    "outcome_of_reply",
-    "refusal",
-    "with_turn_id",
-]
-
 _S = TurnState
 
 TRANSITIONS: Final[Mapping[TurnState, frozenset[TurnState]]] = {

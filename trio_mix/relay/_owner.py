@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from trio_mix.relay._settings import HubSettings
     from trio_mix.relay._turn_progress import OpenRequest
 
-__all__ = ["LEASE_LOST", "SESSION_GONE", "SessionOwner"]
-
 SESSION_GONE: Final = "session not found"
 """Why a session is closed that the server does not know any more."""
 LEASE_LOST: Final = "lease lost"

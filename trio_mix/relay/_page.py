@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from trio_mix.relay._exchange import Exchange
     from trio_mix.relay._grants import Auth
 
-__all__ = ["PAGE_PATH", "Page"]
-
 PAGE_PATH: Final = "/relay/page/"
 _INDEX: Final = "index.html"
 _TYPES: Final = {

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from trio_mix.relay._exchange import Exchange, RequestHead
     from trio_mix.relay._grants import Grant
 
-__all__ = ["Upstream", "passed_headers"]
-
 _HOP_BY_HOP: Final = frozenset(
     (
         "connection",

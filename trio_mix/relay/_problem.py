@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Final, final
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Problem"]
-
 _TYPES: Final = {
     400: "bad_request",
     401: "unauthorized",

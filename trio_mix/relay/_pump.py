@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     from trio_mix.relay._records import Chunk
 
-__all__ = ["Channel", "Format", "Output", "Pump", "Sink", "Source", "chunked"]
-
 _SLICE: Final = 64
 """How many connections are served between two checkpoints: about a millisecond's work."""
 

@@ -10,24 +10,6 @@ import attrs
 
 from trio_mix.models import ThinkingLevel  # noqa: TC001 - for typing.get_type_hints
 
-__all__ = [
-    "Answer",
-    "Audience",
-    "Chunk",
-    "Gap",
-    "LoggedEvent",
-    "Outcome",
-    "OutcomeKind",
-    "SendRequest",
-    "Sent",
-    "SessionActivity",
-    "Start",
-    "StartFrom",
-    "TurnRecord",
-    "TurnState",
-    "encode_frame",
-]
-
 StartFrom: TypeAlias = Literal["now", "turn", "earliest"]
 """Where a consumer without a position begins."""
 

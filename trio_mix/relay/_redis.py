@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from trio_mix.relay._log import Extent
     from trio_mix.relay._records import LoggedEvent, TurnRecord
 
-__all__ = ["RedisLog"]
-
 _MOST_COUNTED: Final = 1000
 """Epochs of a session whose number of deleted events is kept."""
 _AGE_INTERVAL: Final = 60.0

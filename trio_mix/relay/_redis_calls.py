@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from trio_mix._lifetime import OwnedNursery
     from trio_mix.relay._redis_connection import RedisAddress
 
-__all__ = ["RedisCalls"]
-
 
 class RedisCalls:
     """Calls functions over the connection of one log.

@@ -27,19 +27,6 @@ from trio_mix.relay._records import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = [
-    "Published",
-    "decode_events",
-    "decode_extent",
-    "decode_published",
-    "decode_turn",
-    "encode_events",
-    "encode_turn",
-    "key_digest",
-    "position_of",
-    "position_text",
-]
-
 _EVENT: Final = struct.Struct(">IBI")
 _RELEASED: Final = b"released"
 

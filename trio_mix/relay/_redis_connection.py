@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
     from coredis.connection import BaseConnection
 
-__all__ = ["RedisAddress", "RedisConnection", "as_log_error", "only_failure"]
-
 _FIRST_PAUSE: Final = 0.02
 _LONGEST_PAUSE: Final = 1.0
 _MOST_CAUSES: Final = 10

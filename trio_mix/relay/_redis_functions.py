@@ -30,8 +30,6 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["LIBRARY", "VERSION", "function"]
-
 VERSION: Final = 1
 
 

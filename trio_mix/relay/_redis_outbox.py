@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from trio_mix.relay._records import TurnRecord
     from trio_mix.relay._redis_calls import RedisCalls
 
-__all__ = ["RedisOutbox"]
-
 
 class RedisOutbox:
     """The turns on the server.

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from trio_mix.relay._redis_calls import RedisCalls
     from trio_mix.relay._redis_connection import RedisConnection
 
-__all__ = ["RedisPeers"]
-
 _ANSWER_TIMEOUT: Final = 5.0
 _FIND_TIMEOUT: Final = 1.0
 _RETRY: Final = 0.2

@@ -27,10 +27,11 @@ from trio_mix.relay._exchange import HttpLimits
 from trio_mix.relay._guard import OriginGuard
 from trio_mix.relay._health import ServerState
 from trio_mix.relay._http import serve_connection
-from trio_mix.relay._hub import Hub, HubSettings
+from trio_mix.relay._hub import Hub
 from trio_mix.relay._page import Page
 from trio_mix.relay._passthrough import Upstream
 from trio_mix.relay._routes import Routes
+from trio_mix.relay._settings import HubSettings
 from trio_mix.relay._sqlite import SqliteLog
 from trio_mix.relay._sse import Streams
 from trio_mix.relay._ws import Sockets
@@ -44,8 +45,6 @@ if TYPE_CHECKING:
     from trio_mix.relay._connection import ServerConnection, SocketConnection
     from trio_mix.relay._grants import Auth
     from trio_mix.relay._log import Log
-
-__all__ = ["Relay"]
 
 _log = get_logger("trio_mix.relay")
 

@@ -43,18 +43,17 @@ from trio_mix.relay._upgrade import forward_upgrade, is_upgrade
 if TYPE_CHECKING:
     from trio_mix._mix import Mix
     from trio_mix.relay._exchange import Exchange, Takeover
+    from trio_mix.relay._feed import SessionFeed
     from trio_mix.relay._grants import Auth, Grant, Verb
     from trio_mix.relay._guard import OriginGuard
     from trio_mix.relay._health import ServerState
-    from trio_mix.relay._hub import Hub, SessionFeed
+    from trio_mix.relay._hub import Hub
     from trio_mix.relay._page import Page
     from trio_mix.relay._passthrough import Upstream
     from trio_mix.relay._records import Answer, TurnRecord
     from trio_mix.relay._sends import SendPath
     from trio_mix.relay._sse import Streams
     from trio_mix.relay._ws import Sockets
-
-__all__ = ["Routes"]
 
 _RETRY_AFTER: Final = 2
 _MARK: Final = (("Mix-Relay", "1"),)

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from trio_mix.relay._hub import Hub
     from trio_mix.relay._passthrough import Upstream
 
-__all__ = ["RPC_PATH", "serve_rpc"]
-
 RPC_PATH: Final = "rpc"
 _BAD_PARAMETER: Final = -32602
 _APPLICATION: Final = -32000

@@ -56,8 +56,6 @@ if TYPE_CHECKING:
     from trio_mix.relay._upstream import UpstreamStream
     from trio_mix.sse import ServerSentEvent
 
-__all__ = ["Closing", "TurnSender"]
-
 _LEASE_MARGIN: Final = 0.5
 _LEASE_PAUSE: Final = 0.1
 _CANCELLED: Final = "the message was cancelled before it was sent"

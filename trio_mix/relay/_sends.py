@@ -22,18 +22,6 @@ if TYPE_CHECKING:
     from trio_mix.relay._exchange import RequestHead
     from trio_mix.relay._records import TurnRecord
 
-__all__ = [
-    "Send",
-    "SendPath",
-    "accepted_answer",
-    "finished_answer",
-    "idempotency_key",
-    "is_slash_command",
-    "json_body",
-    "parse_send",
-    "wants_async",
-]
-
 SendPath: TypeAlias = Literal["pipeline", "rest"]
 """Which of the two operations sends a message."""
 

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from trio_mix._mix import Mix
     from trio_mix.relay._log import Log
 
-__all__ = ["ServerWatch"]
-
 _GENERATION: Final = "generation"
 _PAUSE: Final = 1.0
 _LONGEST_PAUSE: Final = 15.0

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from trio_mix.relay._records import LoggedEvent
     from trio_mix.relay._settings import HubSettings
 
-__all__ = ["RelaySession"]
-
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 2.0
 

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from trio_mix.relay._records import Answer, SendRequest, Sent, TurnRecord
     from trio_mix.relay._turn_progress import OpenRequest
 
-__all__ = ["SessionRole"]
-
 _ROLE_TIMEOUT: Final = 5.0
 _REACH_TIMEOUT: Final = 2.0
 

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
 
-__all__ = ["SqliteLog"]
-
 T = TypeVar("T")
 
 _READERS: Final = 4

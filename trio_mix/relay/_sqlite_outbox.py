@@ -39,8 +39,6 @@ if TYPE_CHECKING:
             ...
 
 
-__all__ = ["SqliteOutbox", "number_of", "update_turn"]
-
 _TURN: Final = (
     "SELECT turn.id, session.id, subject, key, digest, request, state, ticket, outcome,"
     " answer_status, answer_type, answer_body, created_at, ended_at, first_id"

@@ -16,8 +16,6 @@ from trio_mix.relay._errors import (
     LogTooNew,
 )
 
-__all__ = ["FileLock", "as_log_error", "check_format", "connect", "prepare"]
-
 _APPLICATION: Final = 0x4D495852
 """Identifies the file as a log of the relay, in its header."""
 _VERSION: Final = 1

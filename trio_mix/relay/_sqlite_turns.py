@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from trio_mix.relay._records import TurnRecord
 
-__all__ = ["delete_turns", "size_of", "size_of_ended", "strip_turns"]
-
 _SIZE: Final = "length(request) + length(coalesce(ticket, '')) + length(coalesce(outcome, ''))"
 _SUM: Final = f"SELECT coalesce(sum({_SIZE}), 0) FROM turn"  # noqa: S608 - constant
 _DELETE: Final = (

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
     from trio_mix.relay._log import Retention
 
-__all__ = ["Job", "Size", "Writer"]
-
 T = TypeVar("T")
 
 _SLICE: Final = 1000

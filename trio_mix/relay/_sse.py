@@ -32,10 +32,8 @@ if TYPE_CHECKING:
 
     from trio_mix.relay._connection import ServerConnection
     from trio_mix.relay._exchange import Exchange, RequestHead, Takeover
+    from trio_mix.relay._feed import SessionFeed
     from trio_mix.relay._grants import Grant
-    from trio_mix.relay._hub import SessionFeed
-
-__all__ = ["StreamRequest", "Streams", "knows_relay"]
 
 _RETRY: Final = (1000, 3000)
 _FORMATS: Final = {

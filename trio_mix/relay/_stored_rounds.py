@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from trio_mix._turns._stored_rows import StoredRow
     from trio_mix.relay._records import Outcome, SendRequest
 
-__all__ = ["running_rounds", "stored_rounds"]
-
 _PAUSES: Final = (0.2, 1.0, 0.0)
 """Seconds after each attempt to read them, in case the connection was lost again."""
 _OPTIONS: Final = RequestOptions(timeout=10.0, retries=RetryConfig(strategy="none"))

@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 
     from trio_mix.events import Event
 
-__all__ = ["SessionEvents"]
-
 _REMEMBERED: Final = 256
 _MAX_REQUESTS: Final = 1000
 _LOST: Final = "the end of the turn was lost with a connection"

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from trio_mix.events import Event
     from trio_mix.sse import ServerSentEvent
 
-__all__ = ["OpenRequest", "Seen", "TurnEvents", "audience_of"]
-
 _MAX_HELD: Final = 16 * 2**20
 _MAX_SEEN: Final = 64 * 2**20
 _MAX_CALLS: Final = 10_000

@@ -28,15 +28,6 @@ if TYPE_CHECKING:
     from trio_mix.relay._log import Log
     from trio_mix.relay._settings import HubSettings
 
-__all__ = [
-    "ActiveTurn",
-    "TurnQueue",
-    "new_record",
-    "new_turn_id",
-    "refusal_of",
-    "turn_draft",
-]
-
 _MOST_QUEUED: Final = 64 * 2**20
 """Characters of the messages that are queued for one session."""
 _REMEMBERED: Final = 10_000

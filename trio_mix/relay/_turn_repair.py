@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from trio_mix.relay._records import Outcome
     from trio_mix.relay._turn_progress import TurnEvents
 
-__all__ = ["completed", "corrected", "gap_draft", "released"]
-
 
 def released(
     turn: TurnEvents, rounds: Sequence[Round], held_before: str, style: WireStyle

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from trio_mix.relay._connection import ServerConnection
     from trio_mix.relay._exchange import Exchange, RequestHead, Takeover
 
-__all__ = ["forward_upgrade", "is_upgrade"]
-
 _READ: Final = 64 * 1024
 _TIMEOUT: Final = 30.0
 _BODY: Final = 64 * 1024

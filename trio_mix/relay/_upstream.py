@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from trio_mix.relay._appender import Appender
     from trio_mix.relay._turn_events import SessionEvents
 
-__all__ = ["FIRST_PAUSE", "LONGEST_PAUSE", "UpstreamStream"]
-
 _FOREVER: Final = ReconnectPolicy(max_elapsed_time=None, max_interval=15.0)
 _FRAMES: Final = 20_000
 FIRST_PAUSE: Final = 0.25

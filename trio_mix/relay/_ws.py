@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from trio_mix.relay._grants import Grant
     from trio_mix.relay._hub import Hub
 
-__all__ = ["Sockets"]
-
 _SLICE: Final = 64
 """How many sockets are served between two checkpoints."""
 _VERSION: Final = "13"

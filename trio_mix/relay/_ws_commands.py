@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from trio_mix.relay._hub import Hub
     from trio_mix.relay._records import Answer
 
-__all__ = ["Carried", "carry_out"]
-
 Carried: TypeAlias = Send | Cancel | Decide | Respond
 """A command that is answered."""
 

@@ -23,31 +23,6 @@ if TYPE_CHECKING:
 
     from trio_mix.relay._records import Gap, Start, TurnRecord
 
-__all__ = [
-    "HEARTBEAT",
-    "PROTOCOL",
-    "BadMessage",
-    "Cancel",
-    "Command",
-    "Decide",
-    "MessageFormat",
-    "Respond",
-    "Send",
-    "Subscribe",
-    "Unsubscribe",
-    "accepted_message",
-    "close_frame",
-    "closed_message",
-    "decode_command",
-    "events_message",
-    "gap_fields",
-    "refused_message",
-    "session_message",
-    "short_reason",
-    "subscribed_message",
-    "text_frame",
-]
-
 PROTOCOL: Final = "mix.relay.v1"
 """The name of the subprotocol."""
 

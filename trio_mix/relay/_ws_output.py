@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from trio_mix.relay._connection import ServerConnection
 
-__all__ = ["FrameOutput", "WebSocketStream"]
-
 _CLOSE: Final = 0x88
 """The first byte of a frame that closes a WebSocket."""
 _CLOSED: Final = "the WebSocket is being closed"

@@ -21,8 +21,6 @@ from trio_mix.relay._errors import RelayError
 if TYPE_CHECKING:
     from trio_mix.relay._ws_output import FrameOutput
 
-__all__ = ["BROKEN", "Advance", "SocketSender"]
-
 BROKEN: Final = 1006
 """The code that stands for a connection that broke; it is never sent."""
 _LOG_FAILED: Final = 1011

@@ -42,8 +42,6 @@ if TYPE_CHECKING:
     from trio_mix.relay._hub import Hub
     from trio_mix.relay._ws_commands import Carried
 
-__all__ = ["MAX_SUBSCRIPTIONS", "Handshake", "Socket"]
-
 _log = get_logger("trio_mix.relay")
 
 MAX_MESSAGE: Final = 10 * 2**20

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     _Session: TypeAlias = AbstractAsyncContextManager[SessionFeed]
 
-__all__ = ["Subscription"]
-
 _LIVE: Final = 64 * 1024
 _REPLAY: Final = 256 * 1024
 

@@ -15,14 +15,6 @@ if TYPE_CHECKING:
     from trio_mix.testing._log import Match, Observed
     from trio_mix.testing.server._server import MixServer
 
-__all__ = [
-    "assert_as_scripted",
-    "assert_nothing_left",
-    "assert_ran_once",
-    "assert_requested",
-    "expect_events",
-]
-
 _T = TypeVar("_T")
 Expected: TypeAlias = "type | Callable[[_T], bool]"
 

@@ -11,8 +11,6 @@ import trio
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
-__all__ = ["LeftBehindError", "Sweep", "cancel_at_every_checkpoint"]
-
 _FILES = "/proc/self/fd"
 
 

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
     from trio_mix.testing.net._http1 import ReceivedRequest
 
-__all__ = ["MAX_LOG_BYTES", "Log", "Match", "Observed", "matches"]
-
 MAX_LOG_BYTES: Final = 256 * 2**20
 _RECORD: Final = 256
 

@@ -16,31 +16,6 @@ import trio
 
 from trio_mix.testing.recording._masking import mask_query
 
-__all__ = [
-    "Answered",
-    "CancelRequested",
-    "EventsDropped",
-    "FrameQueued",
-    "HandlerFailed",
-    "MessageAccepted",
-    "MessageFinished",
-    "MessageLost",
-    "MessageRun",
-    "NotificationAnswered",
-    "NotificationAsked",
-    "PermissionAnswered",
-    "PermissionAsked",
-    "Record",
-    "RequestReceived",
-    "ServerStarted",
-    "ServerStopped",
-    "StreamEnded",
-    "StreamOpened",
-    "TunnelClosed",
-    "TunnelMessage",
-    "TunnelOpened",
-]
-
 _NO_HEADERS: Mapping[str, str] = {}
 
 

@@ -40,8 +40,6 @@ from trio_mix.testing.recording._masking import mask_query
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["render", "shorten"]
-
 _TOGETHER: Final = 0.05
 _WIDTH: Final = 60
 

@@ -8,7 +8,8 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_mix.testing.recording._masking import MASK, Masker
+from trio_mix._redact import MASK
+from trio_mix.testing.recording._masking import Masker
 
 KEY = "Xk9-verysecret.value"
 

@@ -18,13 +18,12 @@ import attrs
 import trio
 
 from trio_mix._json import NotJSON, parse
-from trio_mix._terminal_text import escape_json
+from trio_mix._terminal_text import clean, escape_json
 from trio_mix.cli._client import json_of, open_client
 from trio_mix.cli._errors import OK, CommandUsageError
 from trio_mix.cli._run import end_with_reader
 from trio_mix.cli._streams import MAX_INPUT, detect_encoding
 from trio_mix.cli.ui._json import print_json, to_json
-from trio_mix.cli.ui._text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

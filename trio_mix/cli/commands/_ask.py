@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
+from trio_mix._terminal_text import clean
 from trio_mix.cli._attachments import attach_files, check_files
 from trio_mix.cli._client import open_client
 from trio_mix.cli._errors import OK, CommandFailure, CommandUsageError
@@ -25,7 +26,6 @@ from trio_mix.cli.ui._json import print_event, print_reply
 from trio_mix.cli.ui._live_screen import LiveScreen
 from trio_mix.cli.ui._permission_prompt import open_permission_prompt
 from trio_mix.cli.ui._screen import TextOnly, is_capable, pipe_screen, terminal
-from trio_mix.cli.ui._text import clean
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

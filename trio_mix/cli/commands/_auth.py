@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
+from trio_mix._terminal_text import clean
 from trio_mix.cli._client import open_client
 from trio_mix.cli._errors import FAILED, OK, REFUSED, CommandUsageError
 from trio_mix.cli.ui._tables import show_records
 from trio_mix.cli.ui._terminal_modes import keep_modes
-from trio_mix.cli.ui._text import clean, excerpt, print_error
+from trio_mix.cli.ui._text import excerpt, print_error
 
 if TYPE_CHECKING:
     from trio_mix.cli._client import Connection

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import trio
 
+from trio_mix._terminal_text import clean
 from trio_mix.browser import Policy, launch_chromium, open_tunnel
 from trio_mix.cli._client import open_client
 from trio_mix.cli._errors import CommandUsageError
 from trio_mix.cli._run import end_with_reader
-from trio_mix.cli.ui._text import clean
 from trio_mix.errors import ConfigurationError
 
 if TYPE_CHECKING:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
+from trio_mix._terminal_text import clean
 from trio_mix.cli._client import open_client
 from trio_mix.cli._errors import (
     INTERRUPTED,
@@ -47,7 +48,7 @@ from trio_mix.cli.ui._live_screen import LiveScreen
 from trio_mix.cli.ui._open_keyboard import open_keyboard
 from trio_mix.cli.ui._permission_prompt import open_permission_prompt
 from trio_mix.cli.ui._screen import TextOnly, line_screen, terminal
-from trio_mix.cli.ui._text import clean, print_error, wrapped
+from trio_mix.cli.ui._text import print_error, wrapped
 from trio_mix.cli.ui._transcript import Piece
 from trio_mix.errors import StreamError, TrioMixError
 

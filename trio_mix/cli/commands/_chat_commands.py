@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
+from trio_mix._terminal_text import clean
 from trio_mix.cli._attachments import check_files
 from trio_mix.cli._errors import CommandFailure, CommandUsageError, error_line
 from trio_mix.cli._rewinding import fork, rewind
 from trio_mix.cli._transcripts import export_text, file_name, format_of, write_new
 from trio_mix.cli.ui._external_editor import edit_text
-from trio_mix.cli.ui._text import clean, excerpt, print_error
+from trio_mix.cli.ui._text import excerpt, print_error
 from trio_mix.errors import TrioMixError
 
 if TYPE_CHECKING:

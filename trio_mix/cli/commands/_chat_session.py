@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from trio_mix import Mix, SessionStream
 
-__all__ = ["ChatSession"]
-
 
 @attrs.define
 class ChatSession:

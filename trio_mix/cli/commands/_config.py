@@ -9,13 +9,14 @@ import attrs
 
 from trio_mix._http import sanitize_url
 from trio_mix._rest._server_url import DEFAULT_SERVER_URL
+from trio_mix._terminal_text import clean
 from trio_mix.cli._errors import OK
 from trio_mix.cli._folders import state_folder
 from trio_mix.cli._headers import is_secret_header, read_headers
 from trio_mix.cli._profiles import CONFIG, read_settings
 from trio_mix.cli.ui._screen import terminal
 from trio_mix.cli.ui._tables import show_records
-from trio_mix.cli.ui._text import clean, wrapped
+from trio_mix.cli.ui._text import wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

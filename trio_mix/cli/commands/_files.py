@@ -25,11 +25,12 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from trio_mix._terminal_text import clean
 from trio_mix.cli._client import open_client
 from trio_mix.cli._errors import OK, CommandUsageError
 from trio_mix.cli.ui._json import print_record
 from trio_mix.cli.ui._tables import show_records
-from trio_mix.cli.ui._text import clean, excerpt
+from trio_mix.cli.ui._text import excerpt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

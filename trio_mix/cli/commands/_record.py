@@ -10,10 +10,10 @@ import trio
 
 from trio_mix._http import sanitize_url
 from trio_mix._rest._server_url import DEFAULT_SERVER_URL
+from trio_mix._terminal_text import clean
 from trio_mix.cli._errors import CommandUsageError
 from trio_mix.cli._listening import listening
 from trio_mix.cli.ui._library_terms import without_library_terms
-from trio_mix.cli.ui._text import clean
 from trio_mix.testing import record, replay
 
 if TYPE_CHECKING:

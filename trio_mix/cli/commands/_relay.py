@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import trio
 
 from trio_mix._http import sanitize_url
+from trio_mix._terminal_text import clean
 from trio_mix.cli._errors import FAILED, OK, CommandUsageError
 from trio_mix.cli._listening import binding
 from trio_mix.cli.commands._relay_settings import (
@@ -21,7 +22,7 @@ from trio_mix.cli.commands._relay_settings import (
     read_settings,
 )
 from trio_mix.cli.ui._json import print_json, to_json
-from trio_mix.cli.ui._text import clean, print_error
+from trio_mix.cli.ui._text import print_error
 from trio_mix.relay import Auth, RedisLog, Relay, Retention, SqliteLog
 from trio_mix.relay._errors import SessionUnknown
 from trio_mix.relay._grants import VERBS, new_token

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["RelaySettings", "parse_listen", "read_settings"]
-
 DEFAULT_LISTEN: Final = "127.0.0.1:8090"
 DEFAULT_LOG: Final = "sqlite:relay.db"
 _MAX_FILE: Final = 2**20

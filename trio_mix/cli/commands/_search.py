@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import trio
 
+from trio_mix._terminal_text import clean
 from trio_mix.cli._client import open_client
 from trio_mix.cli._errors import OK
 from trio_mix.cli.ui._tables import show_records
-from trio_mix.cli.ui._text import clean, excerpt, print_error
+from trio_mix.cli.ui._text import excerpt, print_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from trio_mix._terminal_text import clean
 from trio_mix.cli._errors import CommandUsageError
 from trio_mix.cli._listening import listening
 from trio_mix.cli._options import NONE_ALLOWED
 from trio_mix.cli.ui._library_terms import without_library_terms
-from trio_mix.cli.ui._text import clean
 from trio_mix.testing import MixServer
 
 if TYPE_CHECKING:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from trio_mix._terminal_text import clean
 from trio_mix.cli._client import open_client
 from trio_mix.cli._errors import OK
 from trio_mix.cli._rewinding import fork, rewind
@@ -11,7 +12,7 @@ from trio_mix.cli._transcripts import export_text, format_of, write_new
 from trio_mix.cli.ui._json import print_record
 from trio_mix.cli.ui._screen import terminal
 from trio_mix.cli.ui._tables import show_records
-from trio_mix.cli.ui._text import clean, excerpt, wrapped
+from trio_mix.cli.ui._text import excerpt, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

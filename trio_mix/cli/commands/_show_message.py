@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import trio
 
-from trio_mix.cli.ui._text import clean
+from trio_mix._terminal_text import clean
 from trio_mix.cli.ui._transcript import Piece, Transcript
 from trio_mix.errors import ErrorResponse
 from trio_mix.events import ErrorEvent, NotificationEvent, PermissionEvent

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from trio_mix._terminal_text import clean
 from trio_mix.cli._client import open_client
 from trio_mix.cli._errors import OK, CommandUsageError
 from trio_mix.cli.ui._tables import show_records
-from trio_mix.cli.ui._text import clean, excerpt
+from trio_mix.cli.ui._text import excerpt
 from trio_mix.errors import MixError, NoSuchOperation
 
 if TYPE_CHECKING:

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from trio_mix._terminal_text import clean
 from trio_mix.cli._client import open_client
 from trio_mix.cli._errors import FAILED, error_line
 from trio_mix.cli._run import end_with_reader
 from trio_mix.cli.ui._json import print_event
 from trio_mix.cli.ui._screen import LineScreen, line_screen
-from trio_mix.cli.ui._text import clean, excerpt, print_error
+from trio_mix.cli.ui._text import excerpt, print_error
 from trio_mix.cli.ui._transcript import Transcript
 from trio_mix.errors import TrioMixError
 

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from trio_mix.cli._client import Connection
     from trio_mix.testing import Api
 
-__all__ = ["run_web"]
-
 _DEFAULT_LOG: Final = "sqlite:relay.db"
 _LOG_LIMIT: Final = 1000
 _LOG_BYTES: Final = 16 * 2**20

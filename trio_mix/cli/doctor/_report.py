@@ -12,10 +12,10 @@ import attrs
 from rich.table import Table
 from rich.text import Text
 
+from trio_mix._terminal_text import clean
 from trio_mix.cli._errors import FAILED, OK
 from trio_mix.cli.ui._json import print_json, to_json
 from trio_mix.cli.ui._screen import terminal
-from trio_mix.cli.ui._text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,8 +11,6 @@ import trio
 
 from trio_mix.cli._errors import CommandFailure
 
-__all__ = ["edit_text"]
-
 _LARGEST = 16 * 2**20
 
 

@@ -18,8 +18,6 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["without_library_terms"]
-
 _OPTIONS: Final = (
     (re.compile(r"\bserver_url(?:=\.\.\.)?"), "--server"),
     (re.compile(r"\ballow_shell(?:=True)?"), "--allow-shell"),

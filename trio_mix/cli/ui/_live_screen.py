@@ -18,9 +18,9 @@ import attrs
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
+from trio_mix._terminal_text import clean
 from trio_mix.cli.ui._screen import TerminalScreen
 from trio_mix.cli.ui._terminal_modes import typing_hidden
-from trio_mix.cli.ui._text import clean
 from trio_mix.cli.ui._warnings import suppress_warnings
 
 if TYPE_CHECKING:

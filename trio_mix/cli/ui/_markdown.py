@@ -23,15 +23,13 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from trio_mix.cli.ui._text import clean
+from trio_mix._terminal_text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from markdown_it.token import Token
     from rich.console import Console, ConsoleOptions, RenderResult
-
-__all__ = ["MarkdownBlocks", "RenderedBlock"]
 
 _LONGEST: Final = 4 * 1024
 _FENCE: Final = re.compile(r" {0,3}(`{3,}|~{3,})")

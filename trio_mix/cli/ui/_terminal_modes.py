@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["keep_modes", "line_mode", "typing_hidden"]
-
 
 @contextmanager
 def typing_hidden() -> Iterator[None]:

@@ -9,8 +9,6 @@ from contextlib import suppress
 
 from trio_mix._terminal_text import clean, escape
 
-__all__ = ["clean", "escape", "excerpt", "print_error", "wrapped"]
-
 _EXCERPT = 200
 _NARROWEST = 20
 _LOOKED_AT = 64 * 1024  # characters of a text that an excerpt is made of

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias, assert_never
 
 import attrs
 
-from trio_mix.cli.ui._text import clean, excerpt
+from trio_mix._terminal_text import clean
+from trio_mix.cli.ui._text import excerpt
 from trio_mix.events import (
     CompleteEvent,
     ConnectedEvent,

@@ -14,8 +14,6 @@ from rich.cells import cell_len
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["WordWrap"]
-
 _PARTS: Final = re.compile(
     r"\n|[^\S\n]+|[\u1100-\ufaff\uff00-\uffef]|[^\s\u1100-\ufaff\uff00-\uffef]+"
 )

@@ -20,8 +20,6 @@ from trio_mix.testing.net._memory import sever as sever_stream
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["Forwarder"]
-
 _READ = 64 * 1024
 
 

@@ -23,20 +23,6 @@ from trio_mix.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = [
-    "Answer",
-    "Corrupt",
-    "Cut",
-    "Direction",
-    "Fault",
-    "FaultPlan",
-    "Refuse",
-    "Rule",
-    "Split",
-    "Stall",
-    "Throttle",
-]
-
 Direction: TypeAlias = Literal["down", "up"]
 """``down``: from the server to the client; ``up``: from the client to the server."""
 

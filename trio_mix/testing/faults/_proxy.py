@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-__all__ = ["FaultProxy", "FaultRecord", "FaultStatistics"]
-
 _READ = 64 * 1024
 _HEAD = 64 * 1024
 

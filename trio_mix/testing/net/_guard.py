@@ -19,8 +19,6 @@ from trio_mix._allowed_hosts import AllowedHosts, check_origins
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-__all__ = ["RequestGuard"]
-
 
 @final
 class RequestGuard:

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
     from trio_mix.testing.net._guard import RequestGuard
 
-__all__ = ["HttpExchange", "ReceivedRequest", "serve_connection"]
-
 _READ = 64 * 1024
 _CLEANUP = 1.0
 _EARLY = 1024 * 1024

@@ -15,15 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from urllib.parse import SplitResult
 
-__all__ = [
-    "MEMORY_URL",
-    "Listener",
-    "Reachable",
-    "check_port",
-    "open_listener",
-    "parse_server_url",
-]
-
 MEMORY_URL = "http://mix.test"
 
 

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Iterable
 
-__all__ = ["MemoryNetwork", "MemoryStream", "memory_pipe", "sever"]
-
 _CAPACITY = 64 * 1024
 
 

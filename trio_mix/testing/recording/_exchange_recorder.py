@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from trio_mix.testing.recording._format import End, RecordingWriter
     from trio_mix.testing.recording._masking import Masker
 
-__all__ = ["HOPS", "MAX_HELD", "ExchangeRecorder"]
-
 MAX_HELD: Final = 16 * 2**20
 HOPS: Final = frozenset(
     {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer"}

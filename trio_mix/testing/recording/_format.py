@@ -38,16 +38,6 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Mapping
 
-__all__ = [
-    "End",
-    "Moment",
-    "RecordedExchange",
-    "Recording",
-    "RecordingError",
-    "RecordingWriter",
-    "load",
-]
-
 VERSION: Final = 1
 End: TypeAlias = Literal["complete", "cut", "reset", "client", "stopped", "refused"]
 """How a response ended: complete, cut or reset by the server, the client left, the recorder was

@@ -23,8 +23,6 @@ from trio_mix._redact import MASK, Redactor
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-__all__ = ["MASK", "Masker", "mask_query"]
-
 _HARMLESS: Final = frozenset(
     {"accept", "accept-encoding", "accept-language", "access-control-allow-origin", "cache-control"}
     | {"connection", "content-disposition", "content-encoding", "content-length", "content-type"}

@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from trio_mix.testing.net._http1 import ReceivedRequest
     from trio_mix.testing.net._memory import MemoryNetwork
 
-__all__ = ["Recorder", "record"]
-
 _TEXT: Final = "text/plain; charset=utf-8"
 _READ: Final = 64 * 1024
 MAX_BODY: Final = 64 * 2**20

@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from trio_mix.testing.net._memory import MemoryNetwork
     from trio_mix.testing.recording._format import Moment, RecordedExchange, Recording
 
-__all__ = ["Replay", "replay"]
-
 MAX_BODY: Final = 64 * 2**20
 MAX_UNEXPECTED: Final = 1000
 _SHOWN: Final = 400

@@ -7,8 +7,6 @@ from trio_mix.testing.server._providers import DEFAULTS, MODELS, NAMES, Accounts
 from trio_mix.testing.server._routes import ApiRoute, Problem, RouteCall, RouteResponse
 from trio_mix.testing.server._store import iso
 
-__all__ = ["MCP_SERVERS", "ROUTES"]
-
 _NUMBERS = ("main_agent_max_tokens", "sub_agent_max_tokens")
 _TEXTS = (
     "main_agent_model",

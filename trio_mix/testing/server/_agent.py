@@ -58,8 +58,6 @@ if TYPE_CHECKING:
     from trio_mix.testing.server._store import Row, StoredToolCall
     from trio_mix.testing.server._stream import ServerStream
 
-__all__ = ["CANCELLED", "TurnRun"]
-
 CANCELLED = "request cancelled by user"
 _DRAIN_TIME = 5.0
 

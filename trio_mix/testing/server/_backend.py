@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     from trio_mix.testing.server._script import How, Restart, Torn
     from trio_mix.testing.server._traits import Traits
 
-__all__ = ["Backend", "LiveSession", "OpenStream", "ServerSettings"]
-
 
 @attrs.frozen(kw_only=True)
 class ServerSettings:

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from trio_mix.testing.server._traits import Traits
 
-__all__ = ["COMMANDS", "plausible_turn", "shell_output", "slash_output"]
-
 _FILES = ("README.md", "pyproject.toml", "src/main.py", "src/agent.py", "tests/test_main.py")
 _WANTS_SHELL = re.compile(r"\b(run|execute|command|shell|bash|install)\b", re.IGNORECASE)
 _WANTS_QUESTION = re.compile(r"\b(notify|notification|question)\b", re.IGNORECASE)

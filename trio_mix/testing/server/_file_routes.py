@@ -12,8 +12,6 @@ from trio_mix.testing.server._routes import ApiRoute, Problem, RouteCall, RouteR
 if TYPE_CHECKING:
     from datetime import datetime
 
-__all__ = ["ROUTES"]
-
 _THUMB = re.compile(r"(\d+|w\d+|h\d+)\Z")
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)\Z")
 

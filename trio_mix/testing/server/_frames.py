@@ -16,8 +16,6 @@ from typing import Final, TypeAlias
 
 import attrs
 
-__all__ = ["Json", "ServerEvent", "encode_frame", "to_json"]
-
 Json: TypeAlias = Mapping[str, object]
 
 _ERRORS: Final = frozenset({"error", "rate_limit_error"})

@@ -19,8 +19,6 @@ from trio_mix.testing.server._stream import STREAM_HEADERS, ServerStream
 if TYPE_CHECKING:
     from trio_mix.testing.server._backend import LiveSession
 
-__all__ = ["ROUTES"]
-
 _LEVELS = (None, "off", "basic", "medium", "maximum")
 
 

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from trio_mix.testing.server._backend import Backend, LiveSession
     from trio_mix.testing.server._stream import ServerStream
 
-__all__ = ["NO_KEY", "broadcast_message", "work"]
-
 NO_KEY = "Authentication required: no API key is stored for the preferred provider"
 
 

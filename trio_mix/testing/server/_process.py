@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from trio_mix.testing.server._script import Restart
     from trio_mix.testing.server._traits import Traits
 
-__all__ = ["ServerProcess"]
-
 _ROUTES: Final = (
     *_session_routes.ROUTES,
     *_message_routes.ROUTES,

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import attrs
 
-__all__ = ["DEFAULTS", "MODELS", "NAMES", "Accounts"]
-
 NAMES = {
     "anthropic": "Anthropic",
     "openai": "OpenAI",

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from trio_mix.testing.server._backend import Backend, LiveSession
     from trio_mix.testing.server._script import AskPermission, Notify
 
-__all__ = ["ask_permission", "notify"]
-
 _Answer: TypeAlias = Literal["granted", "denied", "timeout"]
 
 

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from trio_mix.testing.net._http1 import HttpExchange
     from trio_mix.testing.server._backend import Backend, LiveSession
 
-__all__ = ["ApiRoute", "Problem", "RouteCall", "RouteResponse", "catch_all", "dispatch", "plain"]
-
 _TYPES = {400: "bad_request", 401: "unauthorized", 404: "not_found", 413: "validation_error"}
 
 

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from trio_mix.testing.server._backend import Backend, LiveSession
     from trio_mix.testing.server._store import SessionRow
 
-__all__ = ["ROUTES"]
-
 _PARSE_ERROR: Final = -32700
 _NO_SUCH_METHOD: Final = -32601
 _BAD_PARAMETER: Final = -32602

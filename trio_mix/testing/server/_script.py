@@ -33,35 +33,6 @@ import trio  # noqa: TC002 - for typing.get_type_hints
 
 from trio_mix.errors import ConfigurationError
 
-__all__ = [
-    "AskPermission",
-    "Complete",
-    "Deltas",
-    "Do",
-    "Drop",
-    "Emit",
-    "Fail",
-    "Hang",
-    "How",
-    "LateDelta",
-    "Notify",
-    "Pause",
-    "RateLimit",
-    "Raw",
-    "Restart",
-    "Say",
-    "Step",
-    "SubAgent",
-    "Think",
-    "Torn",
-    "Turn",
-    "UseTool",
-    "UseTools",
-    "WaitFor",
-    "split_text",
-    "with_fields",
-]
-
 How: TypeAlias = Literal["cut", "close", "reset"]
 """How a connection ends: without the final chunk, cleanly, or with a TCP reset."""
 

@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 
     from trio_mix.testing.server._script import How, Turn
 
-__all__ = ["MixServer"]
-
 
 class MixServer(Observed, AsyncScope):
     """A Mix-compatible server in this process, with the quirks of real servers.

@@ -8,8 +8,6 @@ from trio_mix.testing._records import CancelRequested, NotificationAnswered
 from trio_mix.testing.server._routes import ApiRoute, Problem, RouteCall, RouteResponse, plain
 from trio_mix.testing.server._store import iso
 
-__all__ = ["ROUTES"]
-
 _BROWSER_MODES = ("electron-embedded-browser", "local-browser-service", "remote-cdp-websocket")
 _PROMPT_MODES = ("default", "append", "replace")
 _NEW_FIELDS = ("browserMode", "cdpUrl", "modelId", "provider", "sessionType", "subagentType")

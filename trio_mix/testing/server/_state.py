@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
     from trio_mix.testing.server._store import Store
 
-__all__ = ["MAX_STATE", "SavedSession", "decode", "encode"]
-
 T = TypeVar("T")
 
 MAX_STATE: Final = 64 * 2**20

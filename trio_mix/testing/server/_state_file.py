@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from trio_mix.testing.server._state import SavedSession
     from trio_mix.testing.server._store import SessionRow, Store
 
-__all__ = ["StateFile"]
-
 _log: Final = get_logger("trio_mix")
 _CLOEXEC: Final = getattr(os, "O_CLOEXEC", 0)
 _DELAY: Final = 0.2

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     from trio_mix.testing.server._traits import Traits
 
-__all__ = ["Row", "SessionRow", "Store", "StoredToolCall"]
-
 
 def iso(moment: datetime) -> str:
     """Return a time in the format of the API."""

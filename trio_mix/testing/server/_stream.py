@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from trio_mix.testing.server._backend import Backend, LiveSession
     from trio_mix.testing.server._script import How, Torn
 
-__all__ = ["STREAM_HEADERS", "ServerStream"]
-
 STREAM_HEADERS = (
     ("Content-Type", "text/event-stream"),
     ("Cache-Control", "no-cache"),

@@ -15,8 +15,6 @@ import attrs
 
 from trio_mix.errors import ConfigurationError
 
-__all__ = ["BUSY", "Api", "Traits", "traits_for"]
-
 Api: TypeAlias = Literal["pipeline-oldest", "pipeline", "blocking", "async"]
 """A generation of the Mix API: how a message is sent and how the reply arrives."""
 

@@ -37,11 +37,6 @@ if TYPE_CHECKING:
 
     from trio_mix.testing._log import Log
 
-__all__ = [
-    "BrowserTunnel",
-    "BrowserTunnels",
-]
-
 PING_INTERVAL: Final = 30.0
 PING_TIMEOUT: Final = 5.0
 COMMAND_TIMEOUT: Final = 30.0

@@ -8,8 +8,6 @@ from wsproto.utilities import ProtocolError
 from trio_mix.testing.server._routes import ApiRoute, Problem, RouteCall, RouteResponse
 from trio_mix.testing.server._tunnel import COMMAND_TIMEOUT, BrowserTunnel
 
-__all__ = ["ROUTES"]
-
 
 async def open_tunnel(call: RouteCall) -> RouteResponse | None:
     """``GET /api/v1/tunnel/cdp/session/{id}``: upgrade to a WebSocket."""

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from trio_mix.testing.server._store import Store
     from trio_mix.testing.server._traits import Traits
 
-__all__ = ["TurnWriter"]
-
 
 class _Send(Protocol):
     def __call__(self, name: str, data: dict[str, object]) -> Awaitable[None]: ...
