@@ -14,7 +14,8 @@ sys.path.insert(1, str(Path(__file__).parents[2]))  # the package `tests`
 
 import attrs
 from campaign_features import FEATURES, OFF, draw
-from campaign_judge import Figures, judge
+from campaign_figures import Figures
+from campaign_judge import judge
 from campaign_run import carry_out
 from campaign_schedule import Schedule
 from campaign_shrink import shrink, without

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     from trio_mix import Reply
 
-__all__ = ["Figures", "Violation", "judge"]
+__all__ = ["Kind", "Violation", "cannot_be_noticed", "judge"]
 
 Kind: TypeAlias = Literal[
     "not ended",
@@ -65,14 +65,6 @@ Kind: TypeAlias = Literal[
     "last message",
 ]
 
-_WRONG: tuple[Kind, ...] = (
-    "another turn's event",
-    "wrong text",
-    "wrong error",
-    "wrong partial",
-    "wrong outcome",
-    "another turn's permission",
-)
 
 _WAITING = "a turn or a waiting sender"
 
@@ -93,68 +85,6 @@ class Violation:
         return f"{self.kind}: {self.text}"
 
 
-@attrs.define
-class Figures:
-    """The sums over many schedules."""
-
-    schedules: int = 0
-    faults: Counter[str] = attrs.field(factory=Counter)
-    accidents: int = 0
-    losses: int = 0
-    messages: int = 0
-    replies: int = 0
-    recovered: int = 0
-    resent: int = 0
-    incomplete: int = 0
-    errors: Counter[str] = attrs.field(factory=Counter)
-    cancelled: int = 0
-    lost: int = 0
-    run_twice: int = 0
-    wrong: int = 0
-    """Wrong and unflagged."""
-    dead_streams: int = 0
-
-    def add(self, run: Run) -> None:
-        """Count one run."""
-        self.schedules += 1
-        self.faults.update(run.faults)
-        self.accidents += run.accidents
-        self.losses += run.losses
-        self.dead_streams += run.died_of is not None or run.final is None
-        for outcome in run.outcomes:
-            self.messages += 1
-            self.replies += outcome.how == "reply"
-            self.cancelled += outcome.how in ("cancelled", "left")
-            if outcome.reply is not None:
-                self.recovered += outcome.reply.recovered
-                self.resent += outcome.reply.resent
-                self.incomplete += getattr(outcome.reply, "incomplete", False)
-            if outcome.error is not None:
-                name = type(outcome.error).__name__
-                if isinstance(outcome.error, errors.MessageInterrupted):
-                    name += f" ({outcome.error.outcome})"
-                self.errors[name] += 1
-            self.lost += outcome.how == "defect" or (
-                outcome.how == "hung" and not _cannot_be_noticed(run)
-            )
-        found = Counter(violation.kind for violation in judge(run))
-        self.run_twice += found["run twice"]
-        self.wrong += sum(found[kind] for kind in _WRONG)
-
-    def __str__(self) -> str:
-        faults = ", ".join(f"{name} {count}" for name, count in sorted(self.faults.items()))
-        failed = ", ".join(f"{name} {count}" for name, count in sorted(self.errors.items()))
-        return (
-            f"schedules {self.schedules}; faults that occurred {sum(self.faults.values())}"
-            f" ({faults}); accidents {self.accidents}; connections lost {self.losses};"
-            f" streams that ended in a typed error {self.dead_streams}\n"
-            f"messages sent {self.messages}: replies {self.replies} (recovered {self.recovered},"
-            f" sent again {self.resent}, incomplete {self.incomplete}), typed errors"
-            f" {sum(self.errors.values())} ({failed}), cancelled or left {self.cancelled};"
-            f" lost {self.lost}; run twice {self.run_twice}; wrong and unflagged {self.wrong}"
-        )
-
-
 def judge(run: Run) -> list[Violation]:
     """Return the violated invariants."""
     return list(_violations(run))
@@ -162,7 +92,7 @@ def judge(run: Run) -> list[Violation]:
 
 def _violations(run: Run) -> Iterator[Violation]:
     for line in run.left:
-        if not (_WAITING in line and _cannot_be_noticed(run)):
+        if not (_WAITING in line and cannot_be_noticed(run)):
             yield Violation("left", line)
     yield from _ended(run)
     yield from _shared(run)
@@ -177,7 +107,7 @@ def _violations(run: Run) -> Iterator[Violation]:
 
 def _ended(run: Run) -> Iterator[Violation]:
     for outcome in run.outcomes:
-        if outcome.how == "hung" and not _cannot_be_noticed(run):
+        if outcome.how == "hung" and not cannot_be_noticed(run):
             yield Violation("not ended", f"{outcome.job}")
         if outcome.how == "defect":
             yield Violation("no error of the library", f"{outcome.job}: {outcome.error!r}")
@@ -193,7 +123,7 @@ def _ended(run: Run) -> Iterator[Violation]:
                 yield Violation("deltas", f"{outcome.job}: {text}")
 
 
-def _cannot_be_noticed(run: Run) -> bool:
+def cannot_be_noticed(run: Run) -> bool:
     """Return whether a dead connection may look alive: changed bytes (which TCP's checksums
     prevent) can hide the end of a body. Pipeline servers send no heartbeats during a turn, and the
     response of a blocking server may take any time."""

@@ -13,16 +13,20 @@ import random
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 from unittest import mock
 
 import trio
 import trio.testing
+from campaign_faults import EPOCH
 from campaign_play import BOUND, Network, Play, Run
-from campaign_schedule import EPOCH, Schedule
 
 from trio_mix.sse import _reconnect
 from trio_mix.sse._supervisor import Supervisor
 from trio_mix.testing import FaultPlan, FaultProxy, MixServer, Say, Turn
+
+if TYPE_CHECKING:
+    from campaign_schedule import Schedule
 
 __all__ = ["carry_out"]
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 from campaign_features import FEATURES, draw
-from campaign_judge import Figures, judge
+from campaign_figures import Figures
+from campaign_judge import judge
 from campaign_run import carry_out
 
 from trio_mix import errors

@@ -49,7 +49,8 @@ def fuzz(name: str, seconds: int, seed: int, corpus: Path | None) -> None:
 
     # Only what is imported in here is instrumented, and so tells the fuzzer what is new.
     with atheris.instrument_imports(
-        include=["trio_mix", "tests.support.fuzz_targets"], enable_loader_override=False
+        include=["trio_mix", "tests.support.fuzz_targets", "tests.support.fuzz_events"],
+        enable_loader_override=False,
     ):
         from tests.support.fuzz_targets import DICTIONARY, SEEDS, TARGETS
 

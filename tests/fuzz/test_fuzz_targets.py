@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support import fuzz_targets
+from tests.support import fuzz_events, fuzz_targets
 from tests.support.fuzz_targets import SEEDS, TARGETS
 from trio_mix._turns._reply_builder import ReplyBuilder
 from trio_mix._turns._stored_turn import TurnOutcome, Verdict
@@ -70,7 +70,7 @@ def test_the_inputs_to_begin_with_are_events_of_their_classes(
         seen.add(type(event := decode_event(frame)))
         return event
 
-    monkeypatch.setattr(fuzz_targets, "decode_event", note)
+    monkeypatch.setattr(fuzz_events, "decode_event", note)
     for seed in SEEDS["events"]:
         TARGETS["events"](seed)
     assert len(seen) >= 15
@@ -96,7 +96,7 @@ def _changed(old: str, new: str) -> Callable[[pytest.MonkeyPatch], None]:
         def decode_wrongly(frame: ServerSentEvent) -> Event:
             return decode_event(attrs.evolve(frame, data=frame.data.replace(old, new)))
 
-        patch.setattr(fuzz_targets, "decode_event", decode_wrongly)
+        patch.setattr(fuzz_events, "decode_event", decode_wrongly)
 
     return change
 

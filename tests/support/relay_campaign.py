@@ -19,12 +19,10 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 from unittest import mock
 
-import attrs
 import trio
 import trio.testing
 
 from tests.support.relay_judge import Consumed, Figures, Run, decoded, judge
-from tests.support.relay_memory_log import MemoryLog
 from tests.support.relay_schedules import Schedule, draw
 from tests.support.relay_world import logged
 from trio_mix import Mix
@@ -37,8 +35,6 @@ from trio_mix.sse._supervisor import Supervisor
 from trio_mix.testing import (
     FaultPlan,
     FaultProxy,
-    MemoryNetwork,
-    MemoryStream,
     MessageFinished,
     MessageRun,
     MixServer,
@@ -49,55 +45,11 @@ if TYPE_CHECKING:
 
     from trio_mix.relay._feed import SessionFeed
 
+from tests.support.relay_process import Process, ProcessLog, ProcessNetwork
+
 EPOCH = 1_800_000_000.0
 BOUND = 20_000.0
 """Seconds of the fake clock within which everything must have ended."""
-
-
-class ProcessNetwork(MemoryNetwork):
-    """The connections of one process, which end with it."""
-
-    def __init__(self, proxy: FaultProxy) -> None:
-        super().__init__(lambda _stream: True)
-        self._proxy = proxy
-        self._ends: list[MemoryStream] = []
-        self._dead = False
-
-    def connect(self) -> MemoryStream:
-        if self._dead:
-            raise OSError("the process is dead")
-        end = self._proxy.network.connect()
-        self._ends.append(end)
-        return end
-
-    def kill(self) -> None:
-        self._dead = True
-        for end in self._ends:
-            end.close(reset=True)
-
-
-class ProcessLog(MemoryLog):
-    """The log as one process has it: once killed, it writes nothing more."""
-
-    killed = False
-
-    async def pause(self) -> None:
-        if self.killed:
-            raise LogError("the process is dead")
-        await super().pause()
-        if self.killed:
-            raise LogError("the process is dead")
-
-
-@attrs.define
-class Process:
-    """One relay."""
-
-    hub: Hub
-    log: ProcessLog
-    network: ProcessNetwork
-    scope: trio.CancelScope
-    ended: trio.Event = attrs.field(factory=trio.Event)
 
 
 class Play:
