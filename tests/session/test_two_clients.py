@@ -279,6 +279,17 @@ async def test_rows_that_no_event_has_named_may_be_the_end_of_a_message_beside_a
         assert found.either is named, "the events that named its rows may be the other turn's"
 
 
+async def test_a_message_that_is_not_stored_was_not_cancelled() -> None:
+    for text, end in (("request cancelled by user", "others"), ("no provider key", "ours")):
+        session = SessionHistory(None, "s")  # type: ignore[arg-type]
+        session.history.read([])
+        router = TurnRouter(WireTraits(ids=False, answers=True))
+        turn = router.register("ours")
+        router.apply(turn, Input.SENDING)
+        router.route([error(text)])
+        assert session.reading([], turn, router).end == end
+
+
 async def test_an_end_that_names_no_answer_is_found_by_its_text() -> None:
     theirs = [
         StoredRow(id="u1", role="user", text="theirs"),

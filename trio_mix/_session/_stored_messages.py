@@ -154,10 +154,13 @@ def _end(
     broken = verdict.outcome is TurnOutcome.BROKEN_OFF
     # A blocking server answers the POST when the turn is over, and it has not.
     running = turn.due.events and verdict.outcome in (TurnOutcome.UNFINISHED, TurnOutcome.FINISHED)
+    absent = verdict.outcome is TurnOutcome.ABSENT
+    if absent and is_cancelled(ended_by):  # what was cancelled is stored
+        return "others"
     if (alone and not verdict.contested and not running) or (broken and not verdict.mixed):
         return "ours"
-    if verdict.outcome is TurnOutcome.ABSENT:  # the server may have refused to run it
-        return "others" if is_cancelled(ended_by) else "either"
+    if absent:  # the server may have refused to run it
+        return "either"
     return "either" if broken or not verdict.has_reasons else "others"
 
 
