@@ -172,11 +172,11 @@ def inspect(
 ) -> int:
     """Print what a relay's log has of a session; without a session, list the sessions.
 
-    It can be used while the relay runs.
+    It can be used while the relay runs. Of the turns in Redis it shows those that are not over.
 
     Args:
       session: The session's id.
-      log: The log, as sqlite:PATH.
+      log: The log, as sqlite:PATH or redis://HOST:PORT.
     """
     from trio_mix.cli.commands import _relay
 

@@ -28,6 +28,7 @@ from trio_mix.relay._errors import SessionUnknown
 from trio_mix.relay._grants import VERBS, new_token
 from trio_mix.relay._inspect import inspect_session, list_sessions
 from trio_mix.relay._page import PAGE_PATH
+from trio_mix.relay._redis_inspect import inspect_redis_session, list_redis_sessions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -166,13 +167,21 @@ async def make_token(file: Path, sessions: Sequence[str], may: str, subject: str
 
 async def inspect(log: str, session: str | None, *, json: bool) -> int:
     """Print what a log has of a session; without a session, the ids of all."""
-    path = log_path(log)
+    shared = log.partition(":")[0] in _REDIS
     if session is None:
-        for session_id in await trio.to_thread.run_sync(list_sessions, path):
+        for session_id in await (
+            list_redis_sessions(log)
+            if shared
+            else trio.to_thread.run_sync(list_sessions, log_path(log))
+        ):
             print(clean(session_id))
         return OK
     try:
-        found = await trio.to_thread.run_sync(inspect_session, path, session)
+        found = await (
+            inspect_redis_session(log, session)
+            if shared
+            else trio.to_thread.run_sync(inspect_session, log_path(log), session)
+        )
     except SessionUnknown as error:
         print_error(str(error))
         return FAILED  # noqa: ASYNC910 - serving a connection waits
