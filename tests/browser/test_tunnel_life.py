@@ -11,6 +11,7 @@ import pytest
 import trio
 import trustme
 
+from tests.support.cancelling import outcome
 from tests.support.devtools_kit import POLICY, QUICK, TOKEN, open_bench
 from trio_mix import Mix, ReconnectPolicy, StreamState
 from trio_mix.browser import TunnelRefused, open_tunnel
@@ -24,8 +25,6 @@ from trio_mix.errors import (
 from trio_mix.testing import MixServer, TunnelClosed, TunnelOpened, cancel_at_every_checkpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from tests.support.devtools_kit import Bench
 
 
@@ -265,27 +264,7 @@ async def test_opening_that_is_cancelled_raises_one_cancelled(bench: Bench) -> N
         async with bench.tunnel(cdp_url=url):
             await trio.lowlevel.checkpoint()
 
-    async def raised_by(enter: Callable[[], Awaitable[None]], checkpoints: int) -> str:
-        name = "nothing"
-
-        async def run() -> None:
-            nonlocal name
-            try:
-                await enter()
-            except BaseException as exc:
-                name = type(exc).__name__
-                raise
-            finally:
-                nursery.cancel_scope.cancel()
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(run)
-            for _ in range(checkpoints):
-                await trio.lowlevel.checkpoint()
-            nursery.cancel_scope.cancel()
-        return name
-
     for each in (enter, enter_at_localhost):
-        found = Counter([await raised_by(each, number) for number in range(0, 120, 3)])
+        found = Counter([await outcome(each, number) for number in range(0, 120, 3)])
         assert set(found) <= {"Cancelled", "nothing"}, found
         assert found["Cancelled"] >= 3

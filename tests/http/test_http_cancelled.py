@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-import trio
 
 from tests.support.callers_clients import KINDS, callers_client
 from tests.support.raw_server import SSE_HEAD, answering, serve
@@ -18,31 +17,13 @@ from trio_mix.sse import open_event_source
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    import trio
+
+from tests.support.cancelling import outcome
+
 pytestmark = pytest.mark.timeout(60)
 
 ONCE = RetryConfig(strategy="none")
-
-
-async def outcome(call: Callable[[], Awaitable[object]], checkpoints: int) -> str:
-    """Cancel a call after a number of checkpoints; return the name of what it raised."""
-    raised = "nothing"
-
-    async def cancelled() -> None:
-        nonlocal raised
-        try:
-            await call()
-        except BaseException as error:
-            raised = type(error).__name__
-            raise
-        finally:
-            nursery.cancel_scope.cancel()
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(cancelled)
-        for _ in range(checkpoints):
-            await trio.lowlevel.checkpoint()
-        nursery.cancel_scope.cancel()
-    return raised
 
 
 def calls(url: str, client: Any) -> dict[str, Callable[[], Awaitable[object]]]:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import httpcore
 import pytest
 import trio
 
-from tests.support.networks import WrappedStream
+from tests.support.networks import WrappedNetwork, WrappedStream
 from tests.support.raw_session import RawSession, connected, frame, opened
 from trio_mix import Mix
 from trio_mix import events as ev
 from trio_mix.testing import MixServer, Pause, Say, Turn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
+    import httpcore
     from trio.testing import MockClock
 
     from trio_mix.testing import Api
@@ -36,30 +34,19 @@ class _FreezableStream(WrappedStream):
                 return data
 
 
-class FreezableNetwork(httpcore.AsyncNetworkBackend):
+class FreezableNetwork(WrappedNetwork):
     """A network whose connections can stop delivering data without being closed."""
 
     def __init__(self, inner: httpcore.AsyncNetworkBackend) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self.streams: list[trio.Event] = []
 
     def freeze(self) -> None:
         for frozen in self.streams:
             frozen.set()
 
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        stream = await self._inner.connect_tcp(host, port, timeout, local_address, socket_options)
+    def wrap(self, stream: httpcore.AsyncNetworkStream) -> httpcore.AsyncNetworkStream:
         return _FreezableStream(stream, self)
-
-    async def sleep(self, seconds: float) -> None:
-        await self._inner.sleep(seconds)
 
 
 async def test_a_silent_connection_is_lost_after_the_usual_interval(

@@ -39,6 +39,31 @@ class WrappedStream(httpcore.AsyncNetworkStream):
         return self._inner.get_extra_info(info)
 
 
+class WrappedNetwork(httpcore.AsyncNetworkBackend):
+    """A network that wraps each connection of another one."""
+
+    def __init__(self, inner: httpcore.AsyncNetworkBackend) -> None:
+        self._inner = inner
+
+    def wrap(self, stream: httpcore.AsyncNetworkStream) -> httpcore.AsyncNetworkStream:
+        """Return what takes the place of a new connection."""
+        raise NotImplementedError
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        stream = await self._inner.connect_tcp(host, port, timeout, local_address, socket_options)
+        return self.wrap(stream)
+
+    async def sleep(self, seconds: float) -> None:
+        await self._inner.sleep(seconds)
+
+
 class _Stream(WrappedStream):
     def __init__(self, inner: httpcore.AsyncNetworkStream, network: PostCutter) -> None:
         super().__init__(inner)
@@ -65,7 +90,7 @@ class _Stream(WrappedStream):
         await self._inner.write(buffer, timeout)
 
 
-class PostCutter(httpcore.AsyncNetworkBackend):
+class PostCutter(WrappedNetwork):
     """Cut the connection of the next POST of a message while the client waits for the response.
 
     Args:
@@ -81,21 +106,10 @@ class PostCutter(httpcore.AsyncNetworkBackend):
         arrives: bool,
         before_cut: Callable[[], Awaitable[object]] = trio.lowlevel.checkpoint,
     ) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self.arrives = arrives
         self.before_cut = before_cut
         self.armed = False
 
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        stream = await self._inner.connect_tcp(host, port, timeout, local_address, socket_options)
+    def wrap(self, stream: httpcore.AsyncNetworkStream) -> httpcore.AsyncNetworkStream:
         return _Stream(stream, self)
-
-    async def sleep(self, seconds: float) -> None:
-        await self._inner.sleep(seconds)
