@@ -144,7 +144,7 @@ class Message(AsyncScope):
         A checkpoint. If it is cancelled before the first byte was sent, nothing is sent; if later,
         the server is asked to cancel the message.
         """
-        self._enter(self.session_id)
+        self._enter(self._controller.session_id)
         if self._attached:
             ticket = await ticket_of_running(self._controller)
             self._resumption = Resumption(ticket, None, self._controller.prepared, resend=False)
