@@ -175,3 +175,11 @@ def deltas(events: list[ev.Event]) -> str:
         for event in events
         if isinstance(event, ev.ContentEvent) and event.parent_tool_call_id is None
     )
+
+
+def served(api: str) -> TurnRouter:
+    """A router that has seen one turn of ours, so the server is known to name messages."""
+    router = router_for(api)
+    send(router, "before")
+    owners(router, asked("u0", "before"), done("a0"))
+    return router

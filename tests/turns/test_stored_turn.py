@@ -2,101 +2,33 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import attrs
 import pytest
 
-from trio_mix._turns._stored_rows import rows_of, stored_reply
+from tests.support.stored_messages import (
+    NOW,
+    Stored,
+    answer,
+    call,
+    exported,
+    texts_of,
+    user,
+    verdict,
+)
+from trio_mix._turns._stored_rows import rows_of
 from trio_mix._turns._stored_turn import (
     PriorTurn,
     TurnOutcome,
-    Verdict,
     at_work,
     judge,
     last_unended,
 )
-from trio_mix._turns._turn import same_text
-from trio_mix.models import BackendMessage, ExportMessage, ExportToolCall, ToolCallData
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
-
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
-Stored = BackendMessage | ExportMessage
-
-
-def call(number: str, *, finished: bool = True, is_error: bool | None = None) -> ToolCallData:
-    return ToolCallData(
-        id=number, name="ls", input="{}", type="function", finished=finished, is_error=is_error
-    )
-
-
-def user(number: str, text: str) -> BackendMessage:
-    return BackendMessage(id=number, role="user", session_id="s", user_input=text)
-
-
-def answer(
-    number: str, text: str | None, *calls: ToolCallData, asked: str = "", role: str = "assistant"
-) -> BackendMessage:
-    """A row of its own; with ``asked``, one that repeats or brings its question."""
-    return BackendMessage(
-        id=number,
-        role=role,
-        session_id="s",
-        user_input=asked,
-        assistant_response=text,
-        tool_calls=calls or None,
-    )
-
-
-def exported(
-    number: str, role: str, text: str, finish: str | None = None, *calls: str
-) -> ExportMessage:
-    made = tuple(
-        ExportToolCall(id=name, name="ls", input="{}", type="function", finished=True)
-        for name in calls
-    )
-    return ExportMessage(
-        id=number,
-        role=role,
-        content=text,
-        created_at=NOW,
-        updated_at=NOW,
-        finish_reason=finish,
-        tool_calls=made or None,
-    )
-
-
-def verdict(
-    rows: Sequence[Stored],
-    text: str = "hi",
-    *,
-    user_id: str | None = None,
-    plan_mode: bool = False,
-    known: Collection[str] | None = (),
-    earlier: Sequence[PriorTurn] = (),
-    settled: str | None = None,
-    unended: bool = False,
-    overlaps: bool = False,
-) -> Verdict:
-    return judge(
-        rows_of(rows),
-        user_message_id=user_id,
-        matches=lambda stored: same_text(text, stored, plan_mode=plan_mode),
-        known=known,
-        earlier=earlier,
-        settled=settled,
-        unended=unended,
-        overlaps=overlaps,
-    )
-
-
-def texts_of(found: Verdict) -> tuple[str, ...]:
-    assert found.reply is not None
-    return found.reply.texts
-
+    from trio_mix.models import BackendMessage
 
 # -- finding the turn ------------------------------------------------------------------------
 
@@ -454,58 +386,3 @@ def test_another_clients_message_with_the_same_text_may_be_this_one() -> None:
         ended_by="a1",
     )
     assert (texts_of(named), named.mixed) == (("one",), False)
-
-
-# -- joined rows, and answers in the HTTP response ---------------------------------------------
-
-
-def test_a_question_joined_to_its_answer_is_two_rows() -> None:
-    found = verdict([answer("e1", "x", call("c"), asked="hi")])
-    assert found.user_message_id is None, "the row's id is not the question's"
-    assert (texts_of(found), found.looks_whole) == (("x",), True)
-    both = BackendMessage(
-        id="e1", role="user", session_id="s", user_input="hi", assistant_response="x"
-    )
-    assert texts_of(verdict([both])) == ("x",)
-
-
-def test_the_same_question_joined_twice_is_two_turns() -> None:
-    rows = [answer("e1", "one", asked="hi"), answer("e2", "two", asked="hi")]
-    known = {row.id for row in rows_of(rows[:1])}
-    found = verdict(rows, known=known)
-    assert texts_of(found) == ("two",)
-    assert verdict(rows[:1], known=known).outcome is TurnOutcome.ABSENT
-
-
-def test_a_joined_row_that_only_calls_tools_goes_on_in_the_next() -> None:
-    rows = [answer("e1", "", call("c"), asked="hi"), answer("e2", "end", asked="hi")]
-    assert texts_of(verdict(rows)) == ("", "end")
-
-
-def test_an_answer_repeated_as_the_input_of_its_row_is_no_question() -> None:
-    rows = [user("u", "hi"), answer("a1", "x", call("c"), asked="x"), answer("a2", "y", asked="y")]
-    found = verdict(rows)
-    assert (found.user_message_id, texts_of(found)) == ("u", ("x", "y"))
-    assert len(rows_of(rows)) == 3
-    alone = rows_of([answer("e1", "one", asked="hi"), answer("e2", "ping", asked="ping")])
-    assert [row.text for row in alone if row.role == "user"] == ["hi", "ping"]
-
-
-def test_a_question_repeated_on_its_answers_is_no_second_question() -> None:
-    rows = [
-        user("u", "hi"),
-        answer("a1", "x", call("c"), asked="hi"),
-        answer("a2", "y", asked="hi"),
-    ]
-    assert [row.role for row in rows_of(rows)] == ["user", "assistant", "assistant"]
-    assert texts_of(verdict(rows)) == ("x", "y")
-
-
-@pytest.mark.parametrize("role", ["assistant", "system", "", "user"])
-def test_an_answer_in_the_response_is_a_reply_whatever_role_it_has(role: str) -> None:
-    found = stored_reply([answer("a", "done", asked="/help", role=role)])
-    assert (found.texts, found.message_id, found.recovered) == (("done",), "a", False)
-
-
-def test_no_rows_are_no_reply() -> None:
-    assert stored_reply([]).texts == ()

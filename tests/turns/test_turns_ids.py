@@ -19,26 +19,17 @@ from tests.support.event_makers import (
     runs,
     says,
     send,
+    served,
     thinks,
     unknown,
 )
-from trio_mix import ToolCall
 from trio_mix._turns._stored_rows import StoredRow
 from trio_mix._turns._turn import Input, Phase
 
 if TYPE_CHECKING:
     from trio_mix import events as ev
-    from trio_mix._turns._router import TurnRouter
 
 APIS = ["async", "auto"]
-
-
-def served(api: str) -> TurnRouter:
-    """A router that has seen one turn of ours, so the server is known to name messages."""
-    router = router_for(api)
-    send(router, "before")
-    owners(router, asked("u0", "before"), done("a0"))
-    return router
 
 
 @pytest.mark.parametrize("api", APIS)
@@ -363,181 +354,6 @@ def test_a_sub_agents_task_with_our_words_is_not_our_message() -> None:
     assert owners(router, asked("su", "hello", "somebodys")) == [None]
     assert not turn.bound
     assert owners(router, asked("u", "hello")) == [turn]
-
-
-# -- losses and stored messages --------------------------------------------------------------
-
-
-def test_a_turn_bound_by_its_stored_row_is_followed_again() -> None:
-    router = served("async")
-    turn = send(router)
-    router.lost()
-    assert turn.unheard
-    assert owners(router, says("x", "a1")) == [None]
-    router.bind(turn, "u")
-    assert owners(router, asked("u", "hello")) == [turn]
-    assert owners(router, says("y", "a1"), done("a1")) == [turn, turn]
-
-
-def test_after_a_loss_events_of_an_unbound_turn_are_kept_for_it() -> None:
-    router = served("async")
-    turn = send(router)
-    router.lost()
-    assert owners(router, says("x", "a1"), done("a1", "x")) == [turn, turn]
-
-
-def test_what_others_did_before_a_loss_does_not_count_after_it() -> None:
-    router = served("async")
-    owners(router, asked("fu", "f"))
-    turn = send(router)
-    owners(router, asked("u", "hello"))
-    router.lost()
-    assert owners(router, says("x", "a1"), done("a1")) == [turn, turn]
-
-
-def test_late_events_of_a_turn_read_from_the_stored_messages_are_not_the_next_ones() -> None:
-    router = router_for("async")
-    first = send(router)
-    router.own(first, "u1", "a1", None, "")
-    router.apply(first, Input.SETTLED)
-    second = send(router)
-    assert owners(router, says("late", "a1"), done("a1", "late")) == [None, None]
-    assert not second.over
-
-
-def test_a_running_turns_answer_that_is_stored_before_its_events_still_ends_that_turn() -> None:
-    router = served("async")
-    assert owners(router, asked("u1", "another client's")) == [None]
-    router.old([StoredRow(id="u1", role="user"), StoredRow(id="a1", role="assistant")])
-    turn = send(router)
-    theirs = owners(router, says("their text", "a1"), done("a1", "their text"))
-    ours = owners(router, asked("u2", "hello"), says("our text", "a2"), done("a2", "our text"))
-    assert (theirs, ours) == ([None] * 2, [turn] * 3)
-
-
-def test_the_tool_of_a_stored_turn_that_is_at_work_is_that_turns_until_its_end() -> None:
-    router = router_for("async")
-    running = ToolCall(tool_call_id="c", name="bash", input="{}")
-    answer = StoredRow(id="a1", role="assistant", tool_calls=(running,), finish="")
-    router.old([StoredRow(id="u1", role="user", finish=""), answer])
-    assert owners(router, ran("c")) == [None]
-    before = router.others_at_work
-    assert owners(router, done("a1", "their text")) == [None]
-    assert (before, router.others_at_work) == (True, False)
-    turn = send(router)
-    ours = owners(router, asked("u2", "hello"), says("our text", "a2"), done("a2", "our text"))
-    assert ours == [turn] * 3
-    assert turn.overlap == ""
-
-
-def test_a_turn_that_no_event_has_named_was_not_cancelled() -> None:
-    router = router_for("async")
-    turn = send(router)
-    stopped = error("request cancelled by user")
-    assert owners(router, stopped, stopped) == [None, None]
-    assert turn.doubt is not None, "the stored messages decide"
-    assert owners(router, asked("u", "hello"), done("a")) == [turn, turn]
-    turn = send(router)
-    turn.cancelling = True
-    assert owners(router, stopped) == [turn]
-
-
-def test_an_end_that_may_have_been_ours_is_looked_up_at_once() -> None:
-    router = served("async")
-    owners(router, asked("fu", "theirs"), begins("c", "fa"), ran("c"))
-    turn = send(router)
-    assert owners(router, asked("u", "hello")) == [turn]
-    assert owners(router, says("ours", "a"), done("a", "ours")) == [None, None], "a guess"
-    assert turn.overlap == "guess"
-    assert turn.doubt is not None
-
-
-def test_two_stored_turns_that_are_at_work_both_go_on() -> None:
-    router = router_for("async")
-    calls = [ToolCall(tool_call_id=name, name="bash", input="{}") for name in ("c1", "c2")]
-    router.old(
-        [
-            StoredRow(id="u1", role="user", finish="stop"),
-            StoredRow(id="a1", role="assistant", tool_calls=(calls[0],), finish="tool_use"),
-            StoredRow(id="u2", role="user", finish="stop"),
-            StoredRow(id="a2", role="assistant", tool_calls=(calls[1],), finish="tool_use"),
-        ]
-    )
-    turn = send(router)
-    assert owners(router, asked("u3", "hello"), says("ours ", "a3")) == [turn] * 2
-    for call, answer in (("c1", "a4"), ("c2", "a5")):
-        theirs = owners(router, ran(call), says("theirs", answer), done(answer, "theirs"))
-        assert theirs == [None] * 3
-        assert turn.overlap == "ids"
-    assert owners(router, says("and more", "a3"), done("a3")) == [turn] * 2
-
-
-def test_a_turn_that_was_given_up_keeps_its_later_rounds() -> None:
-    router = served("async")
-    first = send(router)
-    owners(router, asked("u1", "hello"), begins("c", "a1"))
-    router.apply(first, Input.SETTLED)
-    second = send(router)
-    owners(router, asked("u2", "hello"), says("o", "b1"))
-    assert owners(router, ran("c"), says("zombie", "a2"), done("a2")) == [None] * 3
-    assert owners(router, done("b1")) == [second]
-
-
-def test_a_foreign_turn_that_vanished_is_forgotten_after_a_turn_of_silence() -> None:
-    router = served("async")
-    owners(router, asked("fu", "never ends"), begins("c", "f1"))
-    for number in range(2):
-        turn = send(router)
-        ours = [asked(f"v{number}", "hello"), says("x", f"b{number}"), done(f"b{number}")]
-        assert owners(router, *ours) == [turn] * 3
-    turn = send(router)
-    assert owners(router, asked("u", "hello"), says("x", "a1"), done("a1")) == [turn] * 3
-
-
-def test_an_error_names_no_turn_while_another_one_runs_also_a_silent_one() -> None:
-    router = served("async")
-    owners(router, asked("fu", "silent"))
-    for number in range(4):
-        turn = send(router)
-        broken = error(f"{number}")
-        assert owners(router, asked(f"v{number}", "hello"), broken) == [turn, None]
-        assert (turn.doubt, turn.overlap) == (broken, "guess"), "the stored messages decide"
-        router.apply(turn, Input.SETTLED)
-    router.old([StoredRow(id="fu", role="user"), StoredRow(id="fa", role="assistant", text="x")])
-    turn = send(router)
-    assert owners(router, asked("u", "hello"), error("ours")) == [turn, turn]
-    assert turn.overlap == "", "the stored messages show that it has ended"
-
-
-def test_an_error_of_turns_that_began_before_the_stream_may_be_repeated_any_number_of_times() -> (
-    None
-):
-    router = router_for("async")
-    owners(router, says("x", "f1"), error("theirs"))
-    turn = send(router)
-    assert owners(router, *[error("theirs")] * 5) == [None] * 5
-    assert owners(router, asked("u", "hello"), says("y", "a1"), error("theirs")) == [turn] * 3
-
-
-def test_a_finished_turn_is_not_revived_by_what_it_still_emits() -> None:
-    router = served("async")
-    assert owners(router, says("late", "a0")) == [None]
-    turn = send(router)
-    assert owners(router, error("before it was named")) == [turn]
-
-
-def test_what_came_before_a_message_was_sent_again_is_not_its_own() -> None:
-    router = router_for("async")
-    turn = send(router, accept=False)
-    early = says("x", "f1")
-    assert owners(router, early) == [None]
-    router.apply(turn, Input.RESEND)
-    router.apply(turn, Input.SENDING)
-    router.apply(turn, Input.ACCEPTED)
-    end = done("a1", "x")
-    route = router.route([end])
-    assert route.turn is turn
-    assert route.events == [end]
 
 
 # -- memory ----------------------------------------------------------------------------------
