@@ -45,11 +45,11 @@ _KNOWN_WITH = {
     "at work, rough": (860002144, 860004588, 860009956),
     "at work, two clients": (
         *(860008082, 910002043, 910004151, 910010972, 860006274, 920002161, 930500017, 930500311),
-        *(930500404,),
+        *(930500404, 913000161),
     ),
     "at work, reopen, two clients": (860007683, 860002458),
     "reopen, two clients": (860005346,),
-    "at work, rough, two clients": (910004289,),
+    "at work, rough, two clients": (910004289, 910012388),
     "at work, rough, two clients, upgrade": (910005104,),
     "rough, two clients": (860001800, 920000673, 874000103),
     "reopen, rough, two clients": (910001410,),

@@ -103,6 +103,16 @@ def test_an_end_that_may_have_been_ours_is_looked_up_at_once() -> None:
     assert turn.doubt is not None
 
 
+def test_only_a_turn_that_no_event_has_named_may_be_older_than_the_stream() -> None:
+    router = router_for("async")
+    send(router)
+    owners(router, asked("fu", "theirs"), asked("u", "hello"), done("fa"))
+    assert not router.older_ended, "a silent turn may still go on"
+    router = router_for("async")
+    owners(router, says("x", "f1"), done("f1"))
+    assert router.older_ended
+
+
 def test_two_stored_turns_that_are_at_work_both_go_on() -> None:
     router = router_for("async")
     calls = [ToolCall(tool_call_id=name, name="bash", input="{}") for name in ("c1", "c2")]

@@ -277,7 +277,7 @@ class StreamController(ReaderHost):
 
     def _others_heard(self, state: MessageState) -> None:
         at_work = self.router.others_at_work
-        if state.recovery.others_at_work and not at_work:
+        if state.recovery.others_at_work and not at_work and self.router.older_ended:
             self.stored.history.silent_turn_until = 0.0
         state.recovery.others(trio.current_time(), at_work=at_work)
         if not at_work:

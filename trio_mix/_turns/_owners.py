@@ -76,6 +76,8 @@ class Owners:
         """The turns of other clients that have begun and not ended, oldest first."""
         self.unended = False
         """Whether another turn was silent for as long as one of ours, and no end of it came."""
+        self.older_ended = False
+        """Whether the other turn that ended last had begun before the stream was opened."""
         self._set_aside: list[Owner] = []
         self._last: tuple[Owner | None, EventIds | None] = (None, None)
 
@@ -202,6 +204,8 @@ class Owners:
         owner.readiness = _READINESS.get(type(event), owner.readiness)
         if ends:
             owner.over = owner.ended = True
+            if ours is None or owner is not ours.owner:
+                self.older_ended = not owner.started_at
             self.others = [other for other in self.others if other is not owner]
         elif (
             type(event) in SHOWING_A_TURN

@@ -105,6 +105,11 @@ class TurnRouter:
         """Whether the events of this connection show another client's turn without its end."""
         return bool(self._owners.others) or self._nameless_at_work
 
+    @property
+    def older_ended(self) -> bool:
+        """Whether the other turn that ended last may have begun before the stream was opened."""
+        return not self.traits.ids or self._owners.older_ended
+
     def old(self, rows: Sequence[StoredRow]) -> None:
         """Note the messages that are stored before a POST: their events are nobody's.
 
