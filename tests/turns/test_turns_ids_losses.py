@@ -113,6 +113,22 @@ def test_only_a_turn_that_no_event_has_named_may_be_older_than_the_stream() -> N
     assert router.older_ended
 
 
+def test_the_late_error_of_a_stored_turn_is_its_own_also_after_the_end_of_another_one() -> None:
+    router = router_for("async")
+    router.old(
+        [
+            StoredRow(id="u1", role="user", finish="stop"),
+            StoredRow(id="a1", role="assistant", text="x", finish="end_turn"),
+            StoredRow(id="u2", role="user", finish="stop"),
+            StoredRow(id="a2", role="assistant", text="y", finish="canceled"),
+        ]
+    )
+    turn = send(router)
+    late = [asked("u1", "one"), done("a1"), asked("u2", "two"), says("y", "a2"), error("failed")]
+    assert owners(router, *late) == [None] * 5
+    assert turn.doubt is not None
+
+
 def test_two_stored_turns_that_are_at_work_both_go_on() -> None:
     router = router_for("async")
     calls = [ToolCall(tool_call_id=name, name="bash", input="{}") for name in ("c1", "c2")]

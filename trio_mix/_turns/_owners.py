@@ -122,11 +122,11 @@ class Owners:
         """
         running = may_run(rows)
         self.unended = self.unended and bool(running)
-        owner = over = Owner(over=True)
+        owner = Owner(over=True)
         for row in rows:
             known = self.of_message(row.id)
             if row.role == "user":
-                owner = known or (Owner() if row.id in running else over)
+                owner = known or Owner(over=row.id not in running)
             if known is None:
                 self.own_message(row.id, owner)
             for call in row.tool_calls:
