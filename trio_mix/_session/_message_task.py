@@ -91,8 +91,8 @@ class MessageTask:
                     # Made here, so that leaving the message before the POST begins cancels it.
                     state.post_scope = trio.CancelScope()
                     nursery.start_soon(self._post)
-                else:
-                    await self._carry_out(decision)
+                    decision = Wait()  # what is to be done while the POST is under way
+                await self._carry_out(decision)
 
     def _remember_silent_turn(self) -> None:
         """Note the other turn that was not waited for: it may go on beside later messages too."""
