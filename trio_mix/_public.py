@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import sys
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, ForwardRef, TypeVar
 
@@ -60,7 +61,32 @@ def _rename(thing: object, module: str) -> None:
     if isinstance(thing, type):
         # The hints of a class are resolved in the module named by its __module__ (rule 2).
         hints = thing.__dict__.get("__annotations__", {})  # noqa: RUF063 - to be changed
-        for field, hint in hints.items():
-            if isinstance(hint, str):
-                hints[field] = ForwardRef(hint, module=home, is_class=True)
+        if sys.version_info < (3, 14):
+            for field, hint in hints.items():
+                if isinstance(hint, str):
+                    hints[field] = ForwardRef(hint, module=home, is_class=True)
+        elif hints:  # these Pythons ignore the module of a ForwardRef
+            del thing.__annotations__
+            thing.__annotate__ = _annotate(dict(hints), home)
     thing.__module__ = module
+
+
+def _annotate(hints: Mapping[str, object], home: str) -> Callable[[int], dict[str, object]]:
+    """Return what resolves the hints of a class in its home module, when they are asked for."""
+    as_strings = 4  # annotationlib.Format.STRING; the module would have to be imported
+
+    def annotate(format_: int, /) -> dict[str, object]:
+        if format_ == as_strings:
+            return dict(hints)
+        return {field: _resolved(hint, home) for field, hint in hints.items()}
+
+    return annotate
+
+
+def _resolved(hint: object, home: str) -> object:
+    if not isinstance(hint, str):
+        return hint
+    try:
+        return eval(hint, vars(sys.modules[home]))  # noqa: S307 - a hint of this package
+    except NameError:  # a name that only type checkers import
+        return ForwardRef(hint, module=home, is_class=True)

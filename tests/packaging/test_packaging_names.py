@@ -7,6 +7,8 @@ import inspect
 import pickle
 import pkgutil
 import re
+import subprocess
+import sys
 import traceback
 from types import FunctionType, ModuleType
 from typing import TypeAlias, get_type_hints
@@ -150,3 +152,18 @@ def test_publish_changes_only_the_package_s_own_classes() -> None:
 
 
 Pause: TypeAlias = float
+
+
+def test_a_program_that_imports_only_the_package_resolves_hints_and_reads_tickets() -> None:
+    # In a new interpreter: what resolves hints once remembers them.
+    program = """
+from typing import get_type_hints
+from trio_mix import Reply, Ticket
+ticket = Ticket(session_id="s", text="Hi", ticket_id="t")
+assert Ticket.from_json(ticket.to_json()) == ticket
+print(get_type_hints(Ticket)["text"], "tool_calls" in get_type_hints(Reply))
+"""
+    done = subprocess.run(  # noqa: S603 - a fixed program
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=100
+    )
+    assert (done.stdout, done.stderr) == ("<class 'str'> True\n", "")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
     from contextlib import AbstractAsyncContextManager
 
-TIMEOUT = 30
+TIMEOUT = 100  # below the timeout of a test: only a hang takes that long
 LIFETIME = 100
 """Seconds for all that a test does with a process; a test has 120."""
 PROMPT = "you> "
