@@ -5,73 +5,105 @@ Nothing here waits, reads a clock or performs I/O.
 
 What is open about a message is its *concern* (`Concern`). While a concern lasts, the session's
 stored messages are read from time to time: when is in `trio_mix._turns._schedules`, and the table
-in `trio_mix._turns._rules` says what each reading means.
+in `trio_mix._turns._rules` says what each reading means. `Limits` has the time limits, of which the
+most important is ``settle_timeout``, 60 seconds.
 
-In short (`Limits` has the time limits; *gone* and *unknown* are the outcomes of an interruption):
+The words of the rules:
+
+*turn*, *rows*
+    What the server does for the message, and the stored messages that belong to it.
+*sign of life*
+    An event of the turn, or growth of its rows. Heartbeats are none: they show that the connection
+    works, not that the turn does. The time without a connection does not count as silence.
+*blocking server*
+    It answers the POST with the reply, when the turn is over.
+*gone*, *unknown*
+    How a message ends without a reply: the stored messages show that its turn does not run any
+    more, or they do not show even that. Both raise `MessageInterrupted`.
+*marked*
+    The reply is ``incomplete`` and its ``doubts`` say why.
+*ticket*
+    What a program has saved about a message, so that another process can go on with it.
+
+In short:
 
 The connection is lost
-    Replayed or live events go on with the message (rule 2). Until then the stored messages decide:
-    a finished turn completes it; a message that is absent, and cannot be on its way, is sent again,
-    once (rule 3); a turn that was broken off, or is silent, is gone (rule 4); if nothing can be
-    known, it ends as unknown (rule 10).
+    Replayed or live events go on with the message (rule 2). Until then the stored messages decide.
+    A finished turn completes it at once. A turn that goes on is followed, and is gone after
+    ``settle_timeout`` without a sign of life (rule 4); where rows without finish reasons look like
+    all of it, they complete it, marked. A message that is absent, of which no event
+    has come and which cannot be on its way, is sent again, once (rule 3). If nothing can be read,
+    it ends as unknown after ``settle_timeout`` (the server keeps no messages) or five of them
+    (rule 10). While there is no connection nothing is decided: the stream's reconnect policy ends
+    the stream, and with it the message.
 Nobody answers
     A POST of which nothing was sent is repeated, and fails after the time that the reconnect policy
-    allows (rule 1). If its answer is lost, the message is dealt with as if the connection was. If
-    the message was accepted and its events stay away, the stored messages are read after
-    ``settle_timeout``: a finished turn completes it once a second reading agrees, one that goes on
-    is waited for, and a dead one is gone, or unknown (rules 5, 6, 10).
+    allows (rule 1). If its answer is lost, the message is treated as if the connection had been
+    lost. If the message was accepted and its events stay away, with or without heartbeats, the
+    stored messages are read after ``settle_timeout``: a finished turn completes it once a second
+    reading agrees; one that goes on is waited for, without limit while a tool is at work; one that
+    was silent for ten ``settle_timeout`` is gone; and if nothing identifies it there, it ends as
+    unknown (rules 5, 6, 10).
 The server is busy
-    The message is sent again once the session is quiet; if it turns out to be stored, it is
-    followed; in the end it fails with the server's error (rule 7).
+    The message is sent again once the session is quiet. If it turns out to be stored, it is
+    followed. After the time that the reconnect policy allows, in all its attempts together, it
+    fails with the server's error (rule 7).
+The sender leaves it early
+    If it is not on its way (not sent yet, or refused by a busy server), it is withdrawn. Else the
+    server is asked to cancel the turn, and the turn is followed until it is over (rule 8).
 
 Rule 1  Without evidence from the stored messages, the POST is repeated only if no byte of it was
         sent. A refusal ends the message unless the message may have run: events of it came, it had
         been sent before, a proxy lost the answer (502, 504), or a blocking server failed (500).
         Then the stored messages decide.
-Rule 2  A server that replays completes a cut turn itself. Nothing is read while such a turn showed
-        life within half a ``settle_timeout``, and a moment is allowed until it is known whether the
-        server replays.
-Rule 3  A message counts as never arrived once it was absent for a while. It is not sent again while
-        its POST is open, after an event of it, after a POST that timed out here (it may still
-        arrive), or while the session is at another turn (the message may be queued behind it).
+Rule 2  If the server replays, the replayed events complete a cut turn. Nothing is read if the turn
+        showed life within half a ``settle_timeout``, and `Limits.replay` is allowed until it is
+        known whether the server replays.
+Rule 3  A message counts as never arrived once it was absent for `Limits.arrival`. It is not sent
+        again while its POST is open, after an event of it, after a POST that timed out here (it may
+        still arrive), or while the session runs another turn (the message may be queued behind it).
         A message that was sent twice and is absent has an unknown outcome.
-Rule 4  A cut turn without a sign of life (an event, growth of its rows) for ``settle_timeout`` is
-        over, unless its POST is open or an event of it came live since the reconnect: then the
-        limits of rule 6 apply. Time without a connection does not count.
+Rule 4  A cut turn without a sign of life for ``settle_timeout`` is over, unless its POST is open or
+        an event of it came live since the reconnect: then the limits of rule 6 apply. A cancelled
+        turn is treated as a cut one, for its end is due.
 Rule 5  Silence without a lost connection is normal for a turn. The stored messages are read after
         ``settle_timeout`` of it, and again at that interval; at once where the last event may have
         been this turn's end. A stored end is believed when a second reading confirms it. A turn
         that nothing identifies there ends as unknown after two ``settle_timeout``.
-Rule 6  On a good connection an unfinished turn may be silent for several ``settle_timeout``, and
-        without limit while one of its tools is at work (`Facts.patience`).
+Rule 6  On a good connection an unfinished turn may be silent for ten ``settle_timeout``, for five
+        where its rows look whole, and without limit while one of its tools is at work
+        (`Facts.patience`).
 Rule 7  A message that a busy server did not run is sent again once the session is quiet and the
         message is not stored; at once where the server stores nothing that can be read. A session
-        at a turn without an end is not quiet, however silent it is: another stream that runs that
-        turn may have queued the message. If it is stored, if that is unknown, or if a POST of it
-        timed out here, another stream of the session may run it: it is followed. After the time
-        that the reconnect policy allows, the server's error ends it.
-Rule 8  A message that was left is followed until its turn is over, so that the next message can be
-        sent. The server is asked to cancel, a moment later while the POST is open, until it has
-        acknowledged that or cannot cancel.
-Rule 9  Where a turn is over and a gap took text of it, or the events may be in part another
-        client's, the stored messages are read, for at most `Limits.gap`. `MessageTask` completes
-        or corrects the reply by what is found; the decision is only to end. A terminal event that
-        names another client's message is not the turn's: it goes on. So it is with an error, which
-        names nothing, if the rows show that the turn goes on; if they cannot, the end is marked.
-Rule 10 Every wait ends, except for a turn whose tool is at work. A turn of which nothing can be
-        known ends as unknown after five ``settle_timeout`` of silence; after ten while the session
-        is at another turn. A POST that a server leaves open is bounded by its own timeout.
-Rule 11 After the terminal event the HTTP answer is awaited for ``cleanup_timeout``; without it,
-        the stored messages have to show whose the event was. After the HTTP answer, the events are
-        awaited for as long as they keep coming, at most `Limits.late_events`.
-Rule 12 A message that another process may have sent begins with rule 3, whatever its phase; its
-        events are nobody's until a stored message is found that is this message. Where its ticket
-        shows that it arrived, or has ended, it is never sent again.
-Rule 13 The session may be at another turn: before the first message of a stream, and after a
-        reconnect that does not go on where the last connection ended. The stored messages are read
-        before the POST, which waits while that turn shows life (an event, growth of its rows). A
-        turn that was silent for ``settle_timeout`` is not waited for: the message is sent and its
-        reply marked. So it is where the stored messages cannot be read.
+        whose rows show an unfinished turn is not quiet, however silent that turn is: another stream
+        that runs it may have queued the message. If the message is stored, if that is unknown, or
+        if a POST of it timed out here, another stream of the session may run it: it is followed.
+        After the time that the reconnect policy allows, the server's error ends it.
+Rule 8  A message that its sender has left is followed until its turn is over, so that the next
+        message can be sent. The server is asked to cancel the turn: at once if the turn runs, else
+        a moment later, for what has not arrived cannot be cancelled. A request that was lost is
+        repeated until the turn is over; one that the server answers is not.
+Rule 9  Once a turn is over, the stored messages are read, for at most `Limits.gap`, if a gap took
+        text of it or some of its events may be another client's. `MessageTask` completes or
+        corrects the reply by what is found. A ``complete`` that names another client's message does
+        not end the turn. An error names no message: it does not end the turn if the rows show that
+        the turn goes on; if the rows cannot show whose it was, the end is marked.
+Rule 10 Every wait for a turn ends, except while one of its tools is at work. A turn of which
+        nothing can be known ends as unknown after five ``settle_timeout`` of silence; after ten
+        while the session runs another turn. A POST that a server leaves open is bounded by its own
+        timeout.
+Rule 11 After the terminal event the HTTP answer is awaited for ``cleanup_timeout``. Without it, the
+        stored messages have to show whose the event was; if they cannot, the end is marked. After
+        the HTTP answer, the events are awaited for as long as they keep coming, at most
+        `Limits.late_events`.
+Rule 12 A message that another process may have sent begins with rule 3, whatever its phase. No
+        event is attributed to it until a stored message is found that is this message. If its
+        ticket shows that it arrived, or has ended, it is never sent again.
+Rule 13 The session may be running another turn: before the first message of a stream, and after a
+        reconnect that does not continue where the last connection ended. The stored messages are
+        read before the POST, which waits while that turn shows life (an event, growth of its rows).
+        A turn that was silent for ``settle_timeout`` is not waited for: the message is sent and its
+        reply marked. The same applies where the stored messages cannot be read.
 """
 
 from __future__ import annotations
@@ -117,10 +149,11 @@ class Recovery(Facts):
       traits: what is known of the server.
       policy: how long unsent messages and busy servers are tried again, and at which intervals.
       limits: the time limits.
-      now: the time; the stream is connected. Times are those of any steady clock, in seconds.
+      now: the time. Times are those of any steady clock, in seconds. The stream has to be
+        connected when a message begins.
     """
 
-    # Assigned below: pyright would take these for attributes without a declared type.
+    # Assigned in methods below: without a declaration, pyright would not know their types.
     now: float
     post: PostState
     cut: Cut
@@ -199,7 +232,8 @@ class Recovery(Facts):
         if cancel_at is not None and phase is not Phase.OVER:
             if phase is Phase.REGISTERED:
                 return Withdraw()
-            # Once the turn runs, the delay of `leave` is pointless; `cut` means a repetition.
+            # Once the turn runs, the delay of `leave` is pointless. If the turn is cut, it may not
+            # run, and a request that was lost is repeated only when it is due.
             if now >= cancel_at or (phase is not Phase.POSTED and not self.cut):
                 self.leaving = attrs.evolve(self.leaving, cancel_at=None)
                 return Cancel()
@@ -304,7 +338,7 @@ class Recovery(Facts):
                     what=what_text(self),
                     why=rule.why or silence_text(self, rule.then),
                     reply=reply,
-                    # Events of a message that is not stored are another one's.
+                    # Events of a message that is not stored are another message's.
                     mixed=verdict is not None
                     and (
                         verdict.mixed
