@@ -315,6 +315,27 @@ def test_a_busy_message_that_another_stream_runs_is_followed() -> None:
     assert case.recovery.concern is Concern.CUT
 
 
+def test_a_message_that_was_sent_again_and_is_followed_is_never_called_gone() -> None:
+    """Another stream of the session may have queued every copy of it."""
+    for copies, outcome in ((1, "gone"), (2, "unknown")):
+        case = Case()
+        for copy in range(copies):
+            case.post()
+            case.router.apply(case.turn, Input.RESEND)
+            case.recovery.accepted()
+            case.recovery.busy(BUSY)
+            if copy < copies - 1:
+                assert isinstance(case.reads(TurnOutcome.ABSENT), Wait)
+                assert case.reads(TurnOutcome.ABSENT) == Restart()
+        assert case.reads(TurnOutcome.UNFINISHED) == Follow()
+        case.router.apply(case.turn, Input.SENDING)
+        case.router.apply(case.turn, Input.ACCEPTED)
+        case.turn.elsewhere = "other"
+        decision = case.reads(TurnOutcome.BROKEN_OFF)
+        assert isinstance(decision, Interrupt)
+        assert decision.outcome == outcome
+
+
 def test_a_message_left_before_it_was_sent_is_withdrawn() -> None:
     case = Case()
     assert case.next() == Post()

@@ -269,6 +269,17 @@ def test_a_tool_that_runs_on_after_the_end_may_be_another_turns() -> None:
     assert not fed(runs("c", "parent"), says("x", "m"), done("m", "x")).unproven
 
 
+def test_a_tool_that_is_called_while_another_one_runs_may_be_another_turns() -> None:
+    """The agent waits for its tools, and its sub-agents call tools meanwhile."""
+    for events, unproven in (
+        ((begins("a"), runs("a"), begins("b"), ran("a"), runs("b"), ran("b")), True),
+        ((begins("a"), begins("b"), runs("a"), runs("b"), ran("a"), ran("b")), False),
+        ((begins("a"), runs("a"), begins("b", parent="a"), ran("a")), False),
+        ((begins("a"), runs("a"), ran("a"), begins("b"), runs("b"), ran("b")), False),
+    ):
+        assert fed(*events, says("x", "m"), done("m", "x")).unproven is unproven
+
+
 def test_a_tool_call_that_is_not_stored_is_another_turns() -> None:
     for stored, doubts in (((), ("shared",)), ((ToolCall(tool_call_id="c", name="ls"),), ())):
         builder = fed(begins("c"), ran("c"), says("x", "m"))

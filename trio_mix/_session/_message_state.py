@@ -117,8 +117,10 @@ class MessageState:
     def unsettled(self) -> bool:
         """Whether the stored messages have to be read before the message ends."""
         builder, turn = self.builder, self.turn
-        # Blocking servers name no turns, and a turn that failed is not answered with its text.
-        unproven = bool(turn.overlap) or builder.unproven or (turn.failed and turn.due.events)
+        # Blocking servers name no turns. One that failed is not answered with its text, and a call
+        # that was only begun may be another turn's.
+        odd = turn.due.events and (turn.failed or builder.tool_unfinished)
+        unproven = bool(turn.overlap) or builder.unproven or odd
         return builder.patchy or (unproven and not builder.checked)
 
     def compare(self, verdict: Verdict, *, alone: bool) -> None:

@@ -75,6 +75,8 @@ class ReplyBuilder:
         self._contradicted = False
         # Whether a tool was still running when the turn ended, and whether the rows lack a call.
         self._tool_open = self._has_foreign_call = False
+        self.tool_unfinished: bool = False
+        """Whether the turn ended before events showed that all of its tools have finished."""
         # What an answer or the stored rows have in place of the events' text, and why.
         self._answer: str | None = None
         self._why: Doubt = "answer"
@@ -131,9 +133,12 @@ class ReplyBuilder:
     def unproven(self) -> bool:
         """Whether the events may be another client's in part.
 
-        An end, or an answer, differs from the deltas, or the end left a tool running.
+        An end, or an answer, differs from the deltas, the end left a tool running, or a tool was
+        called while another one ran.
         """
         if self._contradicted or self._answer is not None or self._tool_open:
+            return True
+        if self._calls.interleaved:
             return True
         return self._answered is not None and self._answered.strip() != self.text.strip()
 
@@ -313,6 +318,7 @@ class ReplyBuilder:
         if event.parent_tool_call_id is not None:
             return
         self._tool_open = self._calls.running
+        self.tool_unfinished = self._calls.unfinished
         self._calls.turn_completed()
         self._streamed.name(event.message_id)
         self._reasoning = event.reasoning or self._reasoning

@@ -131,6 +131,11 @@ def ended_either_way(facts: Facts) -> bool:
     return verdict is not None and verdict.either
 
 
+def copies_queued(facts: Facts) -> bool:
+    """It was sent more than once to a busy session, whose other stream may run every copy."""
+    return facts.post.again and facts.turn.elsewhere == "other"
+
+
 def confirmed(facts: Facts) -> bool:
     """The reading before this one said so too."""
     return isinstance(facts.schedule, RunningSchedule) and facts.schedule.over_before
@@ -289,6 +294,7 @@ _NOT_STORED: Final = "it is not among the stored messages, which does not prove 
 _AMBIGUOUS: Final = "the stored messages were changed, or another message has the same text"
 _OVERLAPPED: Final = "another message ran at the same time, and one of the two has ended"
 _EITHER: Final = "another message ran at the same time, and one of the two was broken off"
+_COPIES: Final = "it was sent more than once, and another stream of the session may run it again"
 _FAILED: Final = "its ticket says that it failed"
 _HAD_FINISHED: Final = "its ticket says that it finished, but the stored messages do not show it"
 
@@ -325,6 +331,7 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule(Concern.CUT, None, Action.UNKNOWN, not_kept, why=_NONE_KEPT),
     _rule(Concern.CUT, _UNKNOWN, Action.UNKNOWN, resumed_and_quiet, why=_AMBIGUOUS),
     _rule(Concern.CUT, _BROKEN_OFF, Action.UNKNOWN, ended_either_way, why=_EITHER),
+    _rule(Concern.CUT, _BROKEN_OFF, Action.UNKNOWN, copies_queued, why=_COPIES),
     _rule(Concern.CUT, _BROKEN_OFF, Action.COMPLETE_IN_DOUBT, nothing_open),
     _rule(Concern.CUT, _BROKEN_OFF, Action.GONE, why=_BROKE),
     _rule(Concern.CUT, _ABSENT, Action.END, never_arrived, left),
@@ -335,6 +342,7 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule(Concern.CUT, _UNFINISHED, Action.COMPLETE_IN_DOUBT, silent, nothing_open),
     _rule(Concern.CUT, _UNFINISHED, Action.UNKNOWN, silent, post_open),
     _rule(Concern.CUT, _UNFINISHED, Action.UNKNOWN, silent, ended_later, why=_OVERLAPPED),
+    _rule(Concern.CUT, _UNFINISHED, Action.UNKNOWN, silent, copies_queued, why=_COPIES),
     _rule(Concern.CUT, _UNFINISHED, Action.GONE, silent),
     _rule(Concern.CUT, (_ABSENT, _UNKNOWN), Action.UNKNOWN, silent, post_over, not_behind),
     _rule(Concern.CUT, None, Action.UNKNOWN, silent, post_over, none_kept),

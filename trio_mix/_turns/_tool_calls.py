@@ -96,8 +96,14 @@ class ToolCalls:
 
     def __init__(self) -> None:
         self._calls: dict[str, _Call] = {}
+        self._running: set[str] = set()
         self._since_gap: list[_Call] = []
         self._after_gap = False
+        self.interleaved: bool = False
+        """Whether the agent went on to call tools while a tool of the turn itself was running.
+
+        It waits for its tools: another turn may have called one of them.
+        """
 
     @property
     def size(self) -> int:
@@ -116,7 +122,12 @@ class ToolCalls:
     @property
     def running(self) -> bool:
         """Whether a tool of the turn itself was started, and no event showed that it finished."""
-        return any(call.running and not call.parent_tool_call_id for call in self._calls.values())
+        return bool(self._running)
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether no event showed that a tool which the turn itself called has finished."""
+        return any(not (call.finished or call.parent_tool_call_id) for call in self._calls.values())
 
     def has_more_than(self, stored: Iterable[ToolCall]) -> bool:
         """Return whether a call of the turn itself is not among the stored ones."""
@@ -155,6 +166,12 @@ class ToolCalls:
         if event.parent_tool_call_id is not None:
             call.parent_tool_call_id = event.parent_tool_call_id
         _FED_BY[type(event)](call, event)
+        if call.parent_tool_call_id is not None:
+            return
+        if type(event) in _EXECUTION:
+            (self._running.add if call.running else self._running.discard)(call.tool_call_id)
+        elif self._running and self._running != {call.tool_call_id}:
+            self.interleaved = True
 
     def take_stored(self, stored: ToolCall) -> None:
         """Complete a call from the HTTP answer or from the session's stored messages."""
@@ -217,6 +234,7 @@ def _execution_complete(call: _Call, event: ev.ToolExecutionCompleteEvent) -> No
 
 
 _DELTAS: Final = frozenset((ev.ToolUseParameterDeltaEvent, ev.ToolParameterDeltaEvent))
+_EXECUTION: Final = frozenset((ev.ToolExecutionStartEvent, ev.ToolExecutionCompleteEvent))
 _FED_BY: Final[dict[type, Callable[[_Call, Any], None]]] = {
     ev.ToolUseStartEvent: _start,
     ev.ToolUseParameterDeltaEvent: _delta,
