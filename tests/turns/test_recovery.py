@@ -407,3 +407,28 @@ def test_what_a_gap_took_is_read_before_the_message_ends() -> None:
     while isinstance(case.until(ReadStored | Complete), ReadStored):
         case.recovery.stored(reading(None), case.now)
     assert case.now - began == 5, "the wait has an end"
+
+
+def test_an_end_after_a_gap_is_doubted_if_the_stored_messages_show_that_the_turn_goes_on() -> None:
+    for outcome, doubtful in ((TurnOutcome.UNFINISHED, True), (None, False)):
+        case, found = cut(), outcome
+        case.event()
+        case.router.apply(case.turn, Input.TERMINAL)
+        while isinstance(decision := case.until(ReadStored | Complete), ReadStored):
+            case.recovery.stored(reading(found), case.now)
+            found = None  # a reading that fails shows nothing new
+        assert decision == Complete(doubtful=doubtful)
+
+
+def test_a_refusal_confirms_an_error_that_comes_after_it_too() -> None:
+    for refused_first in (False, True):
+        case = Case(answers=True)
+        case.post()
+        case.event()
+        if refused_first:
+            case.recovery.refused(500, ValueError())
+        case.turn.ended_by = ErrorEvent(id="", error="overloaded")
+        case.router.apply(case.turn, Input.TERMINAL)
+        if not refused_first:
+            case.recovery.refused(500, ValueError())
+        assert case.next() == Complete(), "what ended it is not looked up"

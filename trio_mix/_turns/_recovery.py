@@ -85,9 +85,10 @@ Rule 8  A message that its sender has left is followed until its turn is over, s
         repeated until the turn is over; one that the server answers is not.
 Rule 9  Once a turn is over, the stored messages are read, for at most `Limits.gap`, if a gap took
         text of it or some of its events may be another client's. `MessageTask` completes or
-        corrects the reply by what is found. A ``complete`` that names another client's message does
-        not end the turn. An error names no message: it does not end the turn if the rows show that
-        the turn goes on; if the rows cannot show whose it was, the end is marked.
+        corrects the reply by what is found; if the rows still show an unfinished turn, the reply is
+        marked. A ``complete`` that names another client's message does not end the turn. An error
+        names no message: it does not end the turn if the rows show that the turn goes on; if the
+        rows cannot show whose it was, the end is marked.
 Rule 10 Every wait for a turn ends, except while one of its tools is at work. A turn of which
         nothing can be known ends as unknown after five ``settle_timeout`` of silence; after ten
         while the session runs another turn. A POST that a server leaves open is bounded by its own

@@ -216,7 +216,9 @@ class _EndedSchedule(Schedule):
     def next(self, facts: Facts, now: float) -> tuple[Schedule, Decision | None]:
         if facts.post.open and now < self.at:
             return self, Wait(self.at)
-        if facts.turn.due.answer and not facts.turn.ended_as_command:
+        # A refusal that came before an error confirms, as one after it does, that the turn failed.
+        refused = facts.turn.failed and facts.post.refusal is not None
+        if facts.turn.due.answer and not (facts.turn.ended_as_command or refused):
             return self, None  # without the answer, the event may have been another client's
         return self, Complete()
 
@@ -229,6 +231,9 @@ class _CheckSchedule(Schedule):
 
     until: float
     """When it stops to read."""
+    goes_on: bool = False
+    """Whether the rows showed last that the turn goes on: its end was another turn's, or is not
+    stored."""
 
     @classmethod
     def begin(cls, facts: Facts, now: float) -> Self:
@@ -237,11 +242,15 @@ class _CheckSchedule(Schedule):
 
     def next(self, facts: Facts, now: float) -> tuple[Schedule, Decision]:  # noqa: ARG002
         if now >= self.until:
-            return self, Complete(unproven=self.concern is Concern.PROOF)
+            proof = self.concern is Concern.PROOF
+            return self, Complete(doubtful=self.goes_on and not proof, unproven=proof)
         return self, Wait(min(self.at, self.until)) if now < self.at else ReadStored(self.until)
 
-    def read_again(self, facts: Facts, now: float) -> Schedule:  # noqa: ARG002
-        return attrs.evolve(self, at=now + self.pause, pause=self.pause * 2, unjudged=False)
+    def read_again(self, facts: Facts, now: float) -> Schedule:
+        outcome = facts.reading.outcome
+        goes_on = self.goes_on if outcome is None else outcome is TurnOutcome.UNFINISHED
+        at = now + self.pause
+        return attrs.evolve(self, at=at, pause=self.pause * 2, goes_on=goes_on, unjudged=False)
 
 
 @attrs.frozen(kw_only=True)
