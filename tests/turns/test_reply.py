@@ -269,6 +269,18 @@ def test_a_tool_that_runs_on_after_the_end_may_be_another_turns() -> None:
     assert not fed(runs("c", "parent"), says("x", "m"), done("m", "x")).unproven
 
 
+def test_a_partial_reply_whose_text_is_not_the_stored_text_is_marked() -> None:
+    for streamed, stored, doubts in (
+        ("of another", "our text", ("shared",)),
+        ("our", "our text", ()),
+        ("our text", "our", ()),
+        ("our text", "our text ", ()),
+    ):
+        builder = fed(says(streamed))
+        builder.take_stored(StoredReply(texts=(stored,), recovered=True))
+        assert builder.build().doubts == doubts
+
+
 def test_a_tool_that_is_called_while_another_one_runs_may_be_another_turns() -> None:
     """The agent waits for its tools, and its sub-agents call tools meanwhile."""
     for events, unproven in (

@@ -161,10 +161,14 @@ class ReplyBuilder:
 
     @property
     def _has_foreign_text(self) -> bool:
-        """Whether deltas that came after a gap are no part of the stored text."""
-        if self._firm is None or self._whole is None or not self._recovered:
+        """Whether deltas are no part of the stored text; before a gap, either may be longer."""
+        if self._whole is None or not self._recovered:
             return False
-        streamed, at = self._streamed.joined(), self._firm
+        streamed = self._streamed.joined()
+        if self._firm is None:
+            ours, stored = streamed.strip(), self._whole.strip()
+            return not (ours.startswith(stored) or stored.startswith(ours))
+        at = self._firm
         for begin, end in pairwise([*self._gaps, len(streamed)]):
             piece = streamed[begin:end].strip()
             at = self._whole.find(piece, at)
