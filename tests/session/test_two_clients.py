@@ -290,6 +290,31 @@ async def test_a_message_that_is_not_stored_was_not_cancelled() -> None:
         assert session.reading([], turn, router).end == end
 
 
+async def test_an_error_after_a_turn_whose_end_nothing_shows_may_be_that_turns() -> None:
+    rows = [
+        StoredRow(id="u1", role="user", text="ours before"),
+        StoredRow(id="a1", role="assistant", text="one"),
+        StoredRow(id="u2", role="user", text="theirs"),
+        StoredRow(id="a2", role="assistant", text="two"),
+    ]
+    ended = [attrs.evolve(row, finish="end_turn" if row.role != "user" else "") for row in rows]
+    for before, end in ((rows[:2], "ours"), (rows, "either"), (ended, "ours")):
+        session = SessionHistory(None, "s")  # type: ignore[arg-type]
+        session.history.read([])
+        router = TurnRouter(WireTraits(ids=False, proof=True))
+        earlier = router.register("ours before")
+        router.apply(earlier, Input.SENDING)
+        router.route([error("no provider key")])
+        router.apply(earlier, Input.SETTLED)
+        session.history.count(earlier, answered=False, outcome_open=False)
+        session.history.read(before)
+        turn = router.register("ours")
+        router.apply(turn, Input.SENDING)
+        router.route([error("request cancelled by user")])
+        now = [*before, StoredRow(id="u", role="user", text="ours")]
+        assert session.reading(now, turn, router).end == end
+
+
 async def test_an_end_that_names_no_answer_is_found_by_its_text() -> None:
     theirs = [
         StoredRow(id="u1", role="user", text="theirs"),

@@ -23,7 +23,9 @@ from tests.support.event_makers import (
     unknown,
 )
 from trio_mix import events as ev
+from trio_mix._turns._router import TurnRouter
 from trio_mix._turns._turn import TRANSITIONS, Input, Phase
+from trio_mix._turns._wire_traits import WireTraits
 
 WITHOUT_IDS = ["pipeline", "pipeline-oldest", "blocking", "auto"]
 EVERY_API = [*WITHOUT_IDS, "async"]
@@ -279,6 +281,18 @@ def test_an_ended_turn_waits_for_any_answer(what: Input) -> None:
     router.apply(turn, what)
     assert turn.over
     assert isinstance(turn.ended_by, ev.ErrorEvent)
+
+
+def test_an_error_after_the_answer_is_another_clients() -> None:
+    for ids in (None, True):
+        router = TurnRouter(WireTraits(ids=ids, answers=True))
+        turn = send(router, accept=False)
+        router.apply(turn, Input.ANSWER)
+        assert router.route([error("request cancelled by user")]).turn is None
+        assert (turn.phase, turn.overlap) == (Phase.ANSWERED, "guess"), "its end is still due"
+        owners(router, done("a"))
+        assert turn.over
+        assert not turn.failed
 
 
 def test_a_slash_command_on_an_async_server_is_over_with_its_answer() -> None:

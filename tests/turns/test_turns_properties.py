@@ -201,6 +201,8 @@ def test_turns_without_ids_are_distinguished_by_order(api: str, data: st.DataObj
         if api == "blocking" and isinstance(events[-1], ev.RateLimitEvent):
             events[-1] = done(None, "ok")  # there it ends nothing, and nothing is said of more
         at = draw(len(events) + 1)
+        if api == "blocking" and isinstance(events[-1], ev.ErrorEvent):
+            at, answer = len(events), Input.REFUSED  # what failed is answered when it is over
         for number, event in enumerate(events):
             if number == at:
                 router.apply(turn, answer)

@@ -260,7 +260,9 @@ class SessionHistory:
                 turn,
                 turn.ended_by or (turn.doubted_end if router.traits.streams_run else None),
                 verdict,
-                alone=only and not router.others_seen,
+                alone=only
+                and not router.others_seen
+                and not (turn.failed and self.history.end_unknown),
             ),
             alone=not (
                 unended

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from trio_mix._turns._baseline import baseline_of, digest_of, judge_since
-from trio_mix._turns._stored_turn import PriorTurn, at_work, judge
+from trio_mix._turns._stored_turn import PriorTurn, at_work, judge, shows_ends
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -54,6 +54,8 @@ class History:
       silent_turn_until: until when another turn that was at work, and not waited for because it was
         silent, may still go on.
       unended_until: the same, also if one such turn has ended, or the rows could not be read.
+      end_unknown: whether the last turn that was stored before is not one of this stream's, and
+        nothing shows that it has ended: there are no finish reasons.
       known: the ids of the last user messages that were stored before, oldest first; None until
         they have been read.
     """
@@ -63,6 +65,7 @@ class History:
         self.session_unknown: bool = True
         self.silent_turn_until: float = 0.0
         self.unended_until: float = 0.0
+        self.end_unknown: bool = False
         self.known: dict[str, None] | None = None
         self._own: list[_Own] = []
         self._older = False
@@ -92,6 +95,7 @@ class History:
         """Remember the rows that are stored now as those that precede the next turn."""
         self.due = False
         self._at_work = at_work(rows)
+        self.end_unknown = not shows_ends(rows) and self._last_may_be_foreign(rows)
         asked = [row.id for row in rows if row.role == "user"]
         self.known = dict.fromkeys(asked[-_MOST_KNOWN:])
         self._older = len(asked) > _MOST_KNOWN
@@ -99,6 +103,17 @@ class History:
         if not self._at_work:
             self._settled = self._last or ""
         self._own = [own for own in self._own if own.may_come][-_MOST_DOUBTFUL:]
+
+    def _last_may_be_foreign(self, rows: Sequence[StoredRow]) -> bool:
+        """Return whether the last stored question may be another client's."""
+        known = self.known or {}
+        asked = [row for row in rows if row.role == "user"]
+        if not asked:
+            return False
+        if asked[-1].id in known:
+            return self.end_unknown
+        new = sum(row.text == asked[-1].text for row in asked if row.id not in known)
+        return new > sum(own.prior.matches(asked[-1].text) for own in self._own)
 
     def judge(
         self,

@@ -19,7 +19,7 @@ Rule 6  A turn that another client started is nobody's, also one that began befo
         or may still run: the stored messages decide.
 Rule 7  Every event has at most one owner, named once.
 Rule 8  An answer in the HTTP response ends a turn too; where events are due as well, both must
-        come.
+        come. A turn that was answered has not failed: an error is then another turn's.
 Rule 9  A turn id, which relays add to events and answers, wins over ids and order. While the POST
         of a turn is not answered, events with turn ids are held; if no answer comes, they are
         routed by the other rules.
@@ -54,6 +54,7 @@ _MOST_NAMED: Final = 4096
 _REGISTERED: Final = Phase.REGISTERED
 _RUNNING: Final = Phase.RUNNING
 _ENDED: Final = Phase.ENDED
+_ANSWERED: Final = Phase.ANSWERED
 
 
 @attrs.frozen
@@ -69,6 +70,7 @@ class Route:
     """The event with which the server said that it was busy and has dropped the message."""
 
 
+_FAILURES: Final = frozenset((ev.ErrorEvent, ev.RateLimitEvent))
 _BUSY: Final[Sequence[Event]] = []
 """What `_route` returns for an event with which the server said that it was busy."""
 
@@ -316,6 +318,8 @@ class TurnRouter:
                 self._owners.may_have_ended()
             return NOBODY
         terminal = self.traits.ends(event, ids)
+        if terminal and turn is not None and turn.phase is _ANSWERED and kind in _FAILURES:
+            turn.overlap, turn = "guess", None  # rule 8
         if self.traits.ids:
             owned = self._by_ids.route(event, ids, turn, ends=terminal)
         else:
