@@ -113,6 +113,14 @@ def test_only_a_turn_that_no_event_has_named_may_be_older_than_the_stream() -> N
     assert router.older_ended
 
 
+def test_an_end_that_may_be_ours_does_not_end_a_silent_turn() -> None:
+    router = served("async")
+    owners(router, begins("c", "fa"), ran("c"))
+    send(router)
+    owners(router, asked("u", "hello"), says("ours", "a"), done("a", "ours"))
+    assert not router.older_ended
+
+
 def test_the_late_error_of_a_stored_turn_is_its_own_also_after_the_end_of_another_one() -> None:
     router = router_for("async")
     router.old(

@@ -77,7 +77,10 @@ class Owners:
         self.unended = False
         """Whether another turn was silent for as long as one of ours, and no end of it came."""
         self.older_ended = False
-        """Whether the other turn that ended last had begun before the stream was opened."""
+        """Whether the other turn that ended last had begun before the stream was opened.
+
+        It had not if its end may be that of a turn of ours.
+        """
         self._set_aside: list[Owner] = []
         self._last: tuple[Owner | None, EventIds | None] = (None, None)
 
@@ -205,7 +208,7 @@ class Owners:
         if ends:
             owner.over = owner.ended = True
             if ours is None or owner is not ours.owner:
-                self.older_ended = not owner.started_at
+                self.older_ended = not (owner.started_at or owner.guessed)
             self.others = [other for other in self.others if other is not owner]
         elif (
             type(event) in SHOWING_A_TURN
