@@ -8,6 +8,7 @@ from tests.support.event_makers import (
     done,
     error,
     owners,
+    permission,
     ran,
     router_for,
     says,
@@ -111,6 +112,18 @@ def test_only_a_turn_that_no_event_has_named_may_be_older_than_the_stream() -> N
     router = router_for("async")
     owners(router, says("x", "f1"), done("f1"))
     assert router.older_ended
+
+
+def test_an_event_without_ids_does_not_show_that_our_turn_goes_on() -> None:
+    router = served("async")
+    turn = send(router)
+    owners(router, asked("u", "hello"), says("ours", "a"), asked("fu", "theirs"))
+    assert owners(router, error("it failed")) == [None]
+    assert turn.doubt is not None
+    owners(router, permission())
+    assert turn.doubt is not None, "the other turn may ask"
+    assert owners(router, says("more", "a")) == [turn]
+    assert turn.doubt is None
 
 
 def test_an_end_that_may_be_ours_does_not_end_a_silent_turn() -> None:

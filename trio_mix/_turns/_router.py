@@ -340,7 +340,10 @@ class TurnRouter:
                 turn.overlap = "ids"  # each turn that runs brings one copy of an event
             turn.events += len(owned)
             torn_end = kind is ev.UnknownEvent and event.name in ("complete", "error")  # type: ignore[union-attr]
-            turn.doubt = event if torn_end else None
+            if torn_end:
+                turn.doubt = event
+            elif any(ids) or not self._owners.others:  # else it may be another turn's
+                turn.doubt = None
             if terminal:
                 turn.ended_by = event
                 if turn.ended_as_command:
