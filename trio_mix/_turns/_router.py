@@ -342,7 +342,7 @@ class TurnRouter:
             torn_end = kind is ev.UnknownEvent and event.name in ("complete", "error")  # type: ignore[union-attr]
             if torn_end:
                 turn.doubt = event
-            elif any(ids) or not self._owners.others:  # else it may be another turn's
+            elif any(ids) or not (turn.overlap and self.traits.ids):  # else it may be another's
                 turn.doubt = None
             if terminal:
                 turn.ended_by = event
