@@ -221,9 +221,9 @@ class Owners:
     def take_plain(self, events: Iterator[Event], taken: list[Event]) -> Event | None:
         """Take events of our turn, with the effects that all rules together have on them.
 
-        It is exact while our turn is bound and runs, no other turn runs, and no error can be a
-        repetition (`TurnRouter._is_plain`): an event is ours then, unless its class is such that
-        it may begin or end a turn, or one of its ids is known to be another turn's.
+        It is exact while our turn is bound and runs, no other turn runs, no end is in doubt, and no
+        error can be a repetition (`TurnRouter._is_plain`): an event is ours then, unless its class
+        is such that it may begin or end a turn, or one of its ids is known to be another turn's.
 
         Args:
           events: the next events, of a server whose events have ids.
@@ -257,7 +257,6 @@ class Owners:
             self._last = (owner, owned)
             owner.active, owner.readiness = True, readiness
             turn.events += len(taken) - before
-            turn.doubt = None
         return event
 
     def _own_unless_foreign(self, ids: EventIds, owner: Owner) -> bool:
