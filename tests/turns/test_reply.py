@@ -301,16 +301,20 @@ def test_a_tool_call_that_is_not_stored_is_another_turns() -> None:
 
 
 def test_an_answer_wins_over_the_events_of_another_clients_turn() -> None:
-    builder = ReplyBuilder()
-    builder.feed([says("theirs"), done("a1", "theirs")])
-    builder.take_stored(StoredReply(texts=("ours",), message_id="a2"))
-    reply = builder.build()
-    assert (reply.text, reply.final_text, reply.message_id) == ("ours", "ours", "a2")
-    assert (reply.doubts, reply.incomplete) == (("answer",), True), "it has the last round only"
-    builder.check(StoredReply(texts=("All of ", "ours"), recovered=True), certain=True)
-    reply = builder.build()
-    assert (reply.text, reply.final_text) == ("All of ours", "ours")
-    assert (reply.doubts, reply.incomplete) == (("answer",), False)
+    for end_first in (True, False):
+        builder = ReplyBuilder()
+        if end_first:
+            builder.feed([says("theirs"), done("a1", "theirs")])
+        builder.take_stored(StoredReply(texts=("ours",), message_id="a2"))
+        if not end_first:
+            builder.feed([says("theirs"), done("a1", "theirs")])
+        reply = builder.build()
+        assert (reply.text, reply.final_text, reply.message_id) == ("ours", "ours", "a2")
+        assert (reply.doubts, reply.incomplete) == (("answer",), True), "it has the last round only"
+        builder.check(StoredReply(texts=("All of ", "ours"), recovered=True), certain=True)
+        reply = builder.build()
+        assert (reply.text, reply.final_text) == ("All of ours", "ours")
+        assert (reply.doubts, reply.incomplete) == (("answer",), False)
 
 
 def test_stored_rows_settle_what_the_events_leave_in_doubt() -> None:

@@ -80,8 +80,7 @@ class ReplyBuilder:
         # What an answer or the stored rows have in place of the events' text, and why.
         self._answer: str | None = None
         self._why: Doubt = "answer"
-        # The text of the last message in the HTTP answer.
-        self._answered: str | None = None
+        self._http: StoredReply | None = None  # the HTTP answer
         self.checked: bool = False
         """Whether the reply was compared with the stored rows of its turn."""
         self.resent: bool = False
@@ -140,7 +139,9 @@ class ReplyBuilder:
             return True
         if self._calls.interleaved:
             return True
-        return self._answered is not None and self._answered.strip() != self.text.strip()
+        if self._http is None:
+            return False
+        return "".join(self._http.texts[-1:]).strip() != self.text.strip()
 
     @property
     def _has_gap(self) -> bool:
@@ -212,7 +213,7 @@ class ReplyBuilder:
         if not stored.recovered:
             if self._is_contradicted_by(stored):
                 self._replace("".join(stored.texts), "answer")
-            self._answered = stored.texts[-1] if stored.texts else ""
+            self._http = stored
         else:
             self._has_foreign_call = self._calls.has_more_than(stored.tool_calls)
         self._recovered = self._recovered or stored.recovered
@@ -332,6 +333,9 @@ class ReplyBuilder:
             self._contradicted = self._firm is None and self._streamed.contradicts(
                 event.content, event.message_id
             )
+        if (answer := self._http) is not None and self._is_contradicted_by(answer):
+            self._replace("".join(answer.texts), "answer")
+            self.take_stored(answer)
 
     def _tool(self, event: ToolEvent) -> None:
         if event.parent_tool_call_id is None:
