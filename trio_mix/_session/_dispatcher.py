@@ -161,7 +161,7 @@ class EventDispatcher:
             if len(route.events) != len(events):
                 size = _size_of_owned(route.events, events, frames)
             self._pass_on(state, route, size)
-        elif state is not None and self.router.others > before:
+        if state is not None and self.router.others > before and not state.turn.over:
             self.on_others(state)
 
     def name(self, state: MessageState, turn_id: str | None) -> None:

@@ -131,7 +131,13 @@ from trio_mix._turns._decisions import (
 from trio_mix._turns._facts import Concern, Facts, Leaving, PostState, Schedule
 from trio_mix._turns._interruption import lost_text, silence_text, what_text
 from trio_mix._turns._rules import RULES, Action, Rule
-from trio_mix._turns._schedules import COUNTING, SCHEDULES, BusySchedule, SessionSchedule
+from trio_mix._turns._schedules import (
+    COUNTING,
+    SCHEDULES,
+    BusySchedule,
+    RunningSchedule,
+    SessionSchedule,
+)
 from trio_mix._turns._stored_turn import TurnOutcome
 from trio_mix._turns._turn import Phase
 from trio_mix.sse._reconnect import ReconnectSchedule
@@ -180,6 +186,8 @@ class Recovery(Facts):
             self.schedule = self.schedule.after_others(self, now, over=over)
         elif isinstance(self.schedule, BusySchedule) and over:
             self.schedule = self.schedule.after_others_end(self, now)
+        elif isinstance(self.schedule, RunningSchedule):
+            self.schedule = self.schedule.after_others(self, now)
 
     def leave(self, now: float, *, cancel: bool = True) -> None:
         """Note that the sender leaves the message before its turn is over (rule 8).

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from trio_mix._turns._decisions import Decision
     from trio_mix._turns._facts import Facts
+    from trio_mix.events import Event
 
 
 @attrs.frozen(kw_only=True)
@@ -112,6 +113,8 @@ class RunningSchedule(Schedule):
     """The silence after which a reading is due."""
     over_before: bool = False
     """Whether the last judged reading said that the turn is over."""
+    doubt: Event | None = None
+    """The last error that was taken for another turn's and for which a reading is due, or done."""
 
     @classmethod
     def begin(cls, facts: Facts, now: float) -> Self:
@@ -139,6 +142,14 @@ class RunningSchedule(Schedule):
         longer = max(self.pause, limits.confirmation) * 2
         pause = min(limits.confirmation if over else longer, limits.settle_timeout)
         return attrs.evolve(self, at=now + pause, pause=pause, over_before=over, unjudged=False)
+
+    def after_others(self, facts: Facts, now: float) -> Schedule:
+        """Return the schedule after an event of another turn: an error may be this one's end."""
+        doubt = facts.doubted_error
+        if doubt is None or doubt is self.doubt:
+            return self
+        pause = min(facts.limits.arrival, facts.limits.settle_timeout)
+        return attrs.evolve(self, at=min(self.at, now + pause), pause=pause, doubt=doubt)
 
 
 @attrs.frozen(kw_only=True)
