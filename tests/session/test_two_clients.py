@@ -298,7 +298,9 @@ async def test_an_error_after_a_turn_whose_end_nothing_shows_may_be_that_turns()
         StoredRow(id="a2", role="assistant", text="two"),
     ]
     ended = [attrs.evolve(row, finish="end_turn" if row.role != "user" else "") for row in rows]
-    for before, end in ((rows[:2], "ours"), (rows, "either"), (ended, "ours")):
+    stopped = [*ended[:3], attrs.evolve(ended[3], finish="canceled")]
+    cases = ((rows[:2], "ours"), (rows, "either"), (ended, "ours"), (stopped, ""))
+    for before, end in cases:
         session = SessionHistory(None, "s")  # type: ignore[arg-type]
         session.history.read([])
         router = TurnRouter(WireTraits(ids=False, proof=True))

@@ -24,6 +24,7 @@ from trio_mix._turns._stored_turn import (
     only_answer,
     question_of,
     shows_ends,
+    was_aborted,
 )
 from trio_mix.resources._sessions import Sessions
 
@@ -157,11 +158,19 @@ def _end(
     absent = verdict.outcome is TurnOutcome.ABSENT
     if absent and is_cancelled(ended_by):  # what was cancelled is stored
         return "others"
+    if is_cancelled(ended_by) and not broken and _follows_cancelled(rows, turn, verdict):
+        return ""  # the error of the turn before may be late; if ours was cancelled, a row follows
     if (alone and not verdict.contested and not running) or (broken and not verdict.mixed):
         return "ours"
     if absent:  # the server may have refused to run it
         return "either"
     return "either" if broken or not verdict.has_reasons else "others"
+
+
+def _follows_cancelled(rows: list[StoredRow], turn: Turn, verdict: Verdict) -> bool:
+    """Return whether a turn of which nothing but its end came follows one that was cancelled."""
+    at = next((i for i, row in enumerate(rows) if row.id == verdict.question), 0)
+    return turn.events <= 1 and at > 0 and was_aborted(rows[at - 1])
 
 
 class SessionHistory:

@@ -307,6 +307,11 @@ def may_run(rows: Sequence[StoredRow]) -> set[str]:
     return found | {last} if at_work(rows) else found - {last}
 
 
+def was_aborted(row: StoredRow) -> bool:
+    """Return whether a row says that its turn was cancelled, or failed."""
+    return row.finish in _ABORTED
+
+
 def shows_ends(rows: Sequence[StoredRow]) -> bool:
     """Return whether the rows have the finish reasons that show that a turn has ended."""
     at = next((i for i in reversed(range(len(rows))) if rows[i].role == "user"), len(rows))
