@@ -52,6 +52,7 @@ _KNOWN_WITH = {
     "reopen, two clients": (860005346,),
     "at work, rough, two clients": (910004289, 910012388, 970007870),
     "at work, rough, two clients, upgrade": (910005104,),
+    "rough": (980007696,),
     "rough, two clients": (860001800, 920000673, 874000103, 950005892, 950006872, 955005925),
     "reopen, rough, two clients": (910001410, 918003551),
 }

@@ -269,6 +269,19 @@ def test_a_tool_that_runs_on_after_the_end_may_be_another_turns() -> None:
     assert not fed(runs("c", "parent"), says("x", "m"), done("m", "x")).unproven
 
 
+def test_an_end_that_overtook_text_before_a_last_tool_adds_only_the_rest() -> None:
+    for message_id in ("m", None):
+        for final, text in (("b c ", "a b c "), ("other", "a b other"), ("b ", "a b ")):
+            builder = fed(
+                says("a ", message_id),
+                begins("c"),
+                ran("c"),
+                says("b ", "n" if message_id else None),
+            )
+            builder.feed([begins("d"), ran("d"), done(None, final)])
+            assert builder.build().text == text
+
+
 def test_a_partial_reply_whose_text_is_not_the_stored_text_is_marked() -> None:
     for streamed, stored, doubts in (
         ("of another", "our text", ("shared",)),

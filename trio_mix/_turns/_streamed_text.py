@@ -86,7 +86,10 @@ class StreamedText:
             return final
         if streamed.endswith(final):
             return ""
-        return beyond(streamed, final) or beyond(self._last_round(), final)
+        last = self._last_round()
+        if not last and self._segments and final.startswith(self._segments[-1][1]):
+            last = self._segments[-1][1]  # the turn ends with the tool that was called after it
+        return beyond(streamed, final) or beyond(last, final)
 
     @property
     def _has_nameless_text(self) -> bool:
