@@ -31,11 +31,11 @@ The connection is lost
     Replayed or live events go on with the message (rule 2). Until then the stored messages decide.
     A finished turn completes it at once. A turn that goes on is followed, and is gone after
     ``settle_timeout`` without a sign of life (rule 4); where rows without finish reasons look like
-    all of it, they complete it, marked. A message that is absent, of which no event
-    has come and which cannot be on its way, is sent again, once (rule 3). If nothing can be read,
-    it ends as unknown after ``settle_timeout`` (the server keeps no messages) or five of them
-    (rule 10). While there is no connection nothing is decided: the stream's reconnect policy ends
-    the stream, and with it the message.
+    all of it, they complete it, marked. A message that is absent, of which no event has come and
+    which cannot be on its way, is sent again, once (rule 3). If nothing can be read, it ends as
+    unknown after ``settle_timeout`` (the server keeps no messages) or five of them (rule 10). While
+    there is no connection nothing is decided: the stream's reconnect policy ends the stream, and
+    with it the message.
 Nobody answers
     A POST of which nothing was sent is repeated, and fails after the time that the reconnect policy
     allows (rule 1). If its answer is lost, the message is treated as if the connection had been
