@@ -7,8 +7,8 @@ Rule 2  Closing cancels the nursery's tasks and waits for them, shielded: a task
         a long time must bound that time itself.
 Rule 3  ``KeyboardInterrupt`` and ``SystemExit`` raised by a task leave bare.
 Rule 4  Another exception of a task leaves alone, not in a group, unless the body raised one that is
-        not a cancellation: then the body's exception wins. Where several tasks failed, the first
-        exception leaves, and notes name the others.
+        neither a cancellation nor a group of cancellations: then the body's exception wins. Where
+        several tasks failed, the first exception leaves, and notes name the others.
 """
 
 from __future__ import annotations
@@ -91,7 +91,9 @@ class OwnedNursery:
             if isinstance(failure, KeyboardInterrupt | SystemExit):
                 raise failure from leaving
         defects = [failure for failure in failures if isinstance(failure, Exception)]
-        if defects and (leaving is None or isinstance(leaving, trio.Cancelled)):
+        if leaving is not None and not isinstance(one_cancellation(leaving), trio.Cancelled):
+            return
+        if defects:
             for other in defects[1:]:
                 defects[0].add_note(f"another task failed as well: {other!r}")
             raise defects[0] from leaving

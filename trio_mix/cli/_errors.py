@@ -16,16 +16,12 @@ from __future__ import annotations
 import re
 import socket
 import ssl
-import sys
-import traceback
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from trio_mix import errors
-from trio_mix._terminal_text import escape
 from trio_mix.cli.ui._library_terms import without_library_terms
-from trio_mix.cli.ui._text import print_error
+from trio_mix.cli.ui._text import print_error, print_traceback
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -222,11 +218,6 @@ def error_line(error: BaseException) -> str:
     return f"{problem} ({remedy})" if remedy else problem
 
 
-def _print_traceback(error: BaseException) -> None:
-    with suppress(OSError):
-        print(escape("".join(traceback.format_exception(error))), end="", file=sys.stderr)
-
-
 def report_error(error: BaseException, *, debug: bool = False) -> int:
     """Report an error to the user and return the exit code.
 
@@ -242,7 +233,7 @@ def report_error(error: BaseException, *, debug: bool = False) -> int:
     if not reported:
         return OK
     if debug:
-        _print_traceback(error)
+        print_traceback(error)
     # Several tasks that fail for one reason have the same message, and one may add to it: report
     # the longest only.
     texts = {str(leaf) for leaf in reported}

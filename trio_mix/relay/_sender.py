@@ -6,6 +6,7 @@ Rule 2  A message's ticket is stored as *posting* before its first byte is sent.
 Rule 3  Closing never cancels a turn on the server: the next owner of the session resumes it.
 Rule 4  A turn is settled after all events that the stream brought before its end. Its end and its
         outcome are stored in one transaction.
+Rule 5  An unexpected exception ends the turn as unknown, and is logged: the next turns are sent.
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
 _LEASE_MARGIN: Final = 0.5
 _LEASE_PAUSE: Final = 0.1
 _CANCELLED: Final = "the message was cancelled before it was sent"
+_FAILED: Final = "the relay has failed while it sent the message; its log shows why"
 _GONE: Final = "the server does not know the session any more"
 
 _logger = get_logger("trio_mix.relay")
@@ -195,6 +197,12 @@ class TurnSender:
                 pause = min(2 * pause, LONGEST_PAUSE)
             except (errors.MessageError, errors.ConfigurationError, errors.UsageError) as exc:
                 await self._settle_failure(turn, exc)
+            except Closing:
+                raise
+            except Exception:  # rule 5
+                _logger.exception("Turn %s ends: the relay has failed.", turn.record.turn_id)
+                failed = Outcome(kind="unknown", error=_FAILED)
+                await self._settle(turn, TurnState.UNKNOWN, failed)
             else:
                 outcome = outcome_of_reply(reply)
                 await self._settle(turn, TurnState.DONE, outcome, recovered=reply.recovered)

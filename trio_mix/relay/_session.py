@@ -6,6 +6,7 @@ Rule 1  The relay owns the session if the log grants it the lease, else it follo
 Rule 2  A log that one relay uses has no other owners: a session whose lease is lost is closed.
 Rule 3  Events that consumers have seen and the log has lost are reported, and their ids are not
         used again.
+Rule 4  An unexpected exception closes the session, and is logged; its next consumer opens it again.
 """
 
 from __future__ import annotations
@@ -134,6 +135,13 @@ class RelaySession:
                     with trio.move_on_after(pause):
                         await self._stop.wait()
                     pause = min(2 * pause, _LONGEST_PAUSE)
+                except Exception:
+                    if not started:
+                        raise
+                    _logger.exception(
+                        "Session %r is closed: the relay has failed.", self.session_id
+                    )
+                    self.stop("the session has failed")  # rule 4
         finally:
             self.closed = self._reason
             self.role.set(None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import textwrap
+import traceback
 from contextlib import suppress
 
 from trio_mix._terminal_text import clean, escape
@@ -26,6 +27,13 @@ def print_error(problem: str) -> None:
     with suppress(OSError):
         line = f"trio-mix: {escape(' '.join(problem.split()))}"
         print(wrapped(line) if sys.stderr.isatty() else line, file=sys.stderr, flush=True)
+
+
+def print_traceback(error: BaseException) -> None:
+    """Print the traceback of an exception on stderr, unless stderr is gone."""
+    with suppress(OSError):
+        text = escape("".join(traceback.format_exception(error)))
+        print(text, end="", file=sys.stderr, flush=True)
 
 
 def wrapped(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Shows the library's log warnings on stderr, one line each.
+"""Shows the library's log warnings on stderr, one line each; a defect with its traceback.
 
 Rules:
 
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from trio_mix._rest._options import debug_wanted
 from trio_mix.cli.ui._library_terms import without_library_terms
-from trio_mix.cli.ui._text import print_error
+from trio_mix.cli.ui._text import print_error, print_traceback
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +32,8 @@ class _WarningHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if not self.suppressed:
             print_error(without_library_terms(record.getMessage()))
+            if record.exc_info is not None and record.exc_info[1] is not None:
+                print_traceback(record.exc_info[1])
 
 
 _HANDLER: Final = _WarningHandler()
