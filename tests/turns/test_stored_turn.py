@@ -18,14 +18,9 @@ from tests.support.stored_messages import (
     user,
     verdict,
 )
+from trio_mix._turns._stored_ends import at_work, last_unended
 from trio_mix._turns._stored_rows import rows_of
-from trio_mix._turns._stored_turn import (
-    PriorTurn,
-    TurnOutcome,
-    at_work,
-    judge,
-    last_unended,
-)
+from trio_mix._turns._stored_turn import PriorTurn, TurnOutcome, judge
 
 if TYPE_CHECKING:
     from trio_mix.models import BackendMessage

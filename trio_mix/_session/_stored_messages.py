@@ -13,32 +13,19 @@ from trio_mix import events as ev
 from trio_mix._rest._options import RequestOptions, RetryConfig
 from trio_mix._turns._decisions import Reading
 from trio_mix._turns._history import History
-from trio_mix._turns._repeated_errors import is_cancelled
+from trio_mix._turns._stored_ends import at_work, has_unended, last_unended, shows_ends
 from trio_mix._turns._stored_rows import rows_of, weight_of
-from trio_mix._turns._stored_turn import (
-    TurnOutcome,
-    Verdict,
-    at_work,
-    has_unended,
-    last_unended,
-    only_answer,
-    question_of,
-    shows_ends,
-    was_aborted,
-)
+from trio_mix._turns._stored_turn import TurnOutcome, Verdict
+from trio_mix._turns._whose_end import end_of
 from trio_mix.resources._sessions import Sessions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Literal, TypeAlias
 
     from trio_mix._turns._router import TurnRouter
     from trio_mix._turns._stored_rows import StoredRow
     from trio_mix._turns._turn import Turn
-    from trio_mix.events import Event
     from trio_mix.resources import Messages
-
-    End: TypeAlias = Literal["", "ours", "others", "either"]
 
 _READ_TIMEOUT: Final = 10.0
 _NO_SUCH_OPERATION: Final = (404, 405, 501)
@@ -124,53 +111,6 @@ def _date(headers: Mapping[str, str]) -> float | None:
     except ValueError:
         return None
     return None if now.tzinfo is None else now.timestamp()
-
-
-def _end(
-    rows: list[StoredRow], turn: Turn, ended_by: Event | None, verdict: Verdict, *, alone: bool
-) -> End:
-    """Return whose a terminal event is; empty where the rows do not show it, or there is none.
-
-    Args:
-      rows: all stored rows.
-      turn: the turn.
-      ended_by: the event.
-      verdict: what the rows show about it.
-      alone: whether no other turn has begun since the turn before it.
-    """
-    if ended_by is None or verdict.outcome is TurnOutcome.UNKNOWN:
-        return ""
-    if isinstance(ended_by, ev.CompleteEvent):
-        answer = ended_by.message_id or only_answer(rows, ended_by.content or "")
-        question = question_of(rows, answer)
-        if alone and not verdict.contested and not ended_by.message_id:
-            return "ours"
-        if question is None:
-            return ""
-        if question != verdict.question:
-            return "others"
-        # If another turn was unfinished when ours was stored, the answer may be that turn's.
-        return "either" if verdict.contested else "ours"
-    # An error names nothing.
-    broken = verdict.outcome is TurnOutcome.BROKEN_OFF
-    # A blocking server answers the POST when the turn is over, and it has not.
-    running = turn.due.events and verdict.outcome in (TurnOutcome.UNFINISHED, TurnOutcome.FINISHED)
-    absent = verdict.outcome is TurnOutcome.ABSENT
-    if absent and is_cancelled(ended_by):  # what was cancelled is stored
-        return "others"
-    if is_cancelled(ended_by) and not broken and _follows_cancelled(rows, turn, verdict):
-        return ""  # the error of the turn before may be late; if ours was cancelled, a row follows
-    if (alone and not verdict.contested and not running) or (broken and not verdict.mixed):
-        return "ours"
-    if absent:  # the server may have refused to run it
-        return "either"
-    return "either" if broken or not verdict.has_reasons else "others"
-
-
-def _follows_cancelled(rows: list[StoredRow], turn: Turn, verdict: Verdict) -> bool:
-    """Return whether a turn of which nothing but its end came follows one that was cancelled."""
-    at = next((i for i, row in enumerate(rows) if row.id == verdict.question), 0)
-    return turn.events <= 1 and at > 0 and was_aborted(rows[at - 1])
 
 
 class SessionHistory:
@@ -264,7 +204,7 @@ class SessionHistory:
             at_work=at_work(rows),
             ends_shown=shows_ends(rows),
             weight=weight_of(rows),
-            end=_end(
+            end=end_of(
                 rows,
                 turn,
                 turn.ended_by or (turn.doubted_end if router.traits.streams_run else None),

@@ -15,7 +15,7 @@ from trio_mix._turns._baseline import baseline_of, digest_of
 from trio_mix._turns._decisions import Reading
 from trio_mix._turns._look_up import Found, LookUp
 from trio_mix._turns._reply_builder import ReplyBuilder
-from trio_mix._turns._stored_turn import at_work
+from trio_mix._turns._stored_ends import at_work
 from trio_mix._turns._turn import Turn
 
 if TYPE_CHECKING:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from trio_mix._turns._stored_turn import TurnOutcome, Verdict
     from trio_mix.events import Event
 
+    End: TypeAlias = Literal["", "ours", "others", "either"]
+
 
 @attrs.frozen
 class Wait:
@@ -136,7 +138,7 @@ class Reading:
     unended: float | None = None
     """Seconds since a turn changed that has no end there, by the server's clock, before a message
     is sent; None: there is no such turn, or no time."""
-    end: Literal["", "ours", "others", "either"] = ""
+    end: End = ""
     """Whose the terminal event is: empty where the rows do not show it yet, either where they will
     not show it."""
     alone: bool = True

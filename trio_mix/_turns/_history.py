@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from trio_mix._turns._baseline import baseline_of, digest_of, judge_since
-from trio_mix._turns._stored_turn import PriorTurn, at_work, judge, shows_ends
+from trio_mix._turns._stored_ends import at_work, shows_ends
+from trio_mix._turns._stored_turn import PriorTurn, judge
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

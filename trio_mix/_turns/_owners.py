@@ -6,7 +6,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
 from trio_mix import events as ev
-from trio_mix._turns._stored_turn import may_run
+from trio_mix._turns._stored_ends import may_run
 from trio_mix._turns._turn import Owner, Phase, Turn
 from trio_mix._turns._wire_traits import PLAIN_IDS, TERMINAL
 

@@ -24,10 +24,22 @@ Rule 6  If several rows may be the turn, because another client has sent the sam
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import attrs
 
+from trio_mix._turns._stored_ends import (
+    ABORTED,
+    CONTINUES,
+    at_work,
+    ends_a_turn,
+    has_unended,
+    is_open,
+    lacks_finish_reasons,
+    looks_whole,
+    nothing_open,
+    open_at_end,
+)
 from trio_mix._turns._stored_rows import reply_of, weight_of
 from trio_mix._turns._turn import same_text
 
@@ -35,9 +47,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
     from trio_mix._turns._stored_rows import StoredReply, StoredRow
-
-_CONTINUES: Final = frozenset({"", "tool_use", "tool_calls", "unknown"})
-_ABORTED: Final = frozenset({"canceled", "cancelled", "error", "aborted"})
 
 
 class TurnOutcome(enum.Enum):
@@ -150,20 +159,20 @@ def judge(
     asked = None if rows[at].id.endswith(" user") else rows[at].id
     answers = [row for row in mine if row.role == "assistant"]
     finish = answers[-1].finish if answers else None
-    has_reasons = not _lacks_finish_reasons(rows, at)
-    whole = _looks_whole(mine)
+    has_reasons = not lacks_finish_reasons(rows, at)
+    whole = looks_whole(mine)
     open_before = _open_turns(rows[:at], "" if unended and settled is None else settled)
     if unended and not open_before and has_unended(rows, rows[at].id):
         open_before = 1
     contested = open_before > 0
     outcome = TurnOutcome.UNFINISHED
     overlap = None
-    if finish and finish not in (*_CONTINUES, *_ABORTED):
+    if finish and finish not in (*CONTINUES, *ABORTED):
         outcome = TurnOutcome.FINISHED
     elif later is not None and not has_reasons:
         broken = TurnOutcome.UNFINISHED if overlaps else TurnOutcome.BROKEN_OFF
         outcome = TurnOutcome.FINISHED if whole else broken
-    elif finish in _ABORTED and not contested:
+    elif finish in ABORTED and not contested:
         outcome = TurnOutcome.BROKEN_OFF
         overlap = _overlap(answers, 2)  # a turn ends only once
     elif (contested or later is not None) and (overlap := _overlap(rows[at:], open_before)):
@@ -173,17 +182,17 @@ def judge(
         reply=reply_of(mine, recovered=True, user_message_id=asked),
         user_message_id=asked,
         question=rows[at].id,
-        ended_later=(contested and finish in _ABORTED)
-        or (later is not None and any(map(_ends_a_turn, following[later:]))),
+        ended_later=(contested and finish in ABORTED)
+        or (later is not None and any(map(ends_a_turn, following[later:]))),
         looks_whole=whole and not has_reasons,
         has_reasons=has_reasons,
-        nothing_open=not has_reasons and _nothing_open(answers),
+        nothing_open=not has_reasons and nothing_open(answers),
         growth=weight_of(mine) + 1,
         followed=later is not None,
         contested=contested,
         mixed=several
         or overlap is not None
-        or (has_reasons and any(map(_is_open, answers[:-1])))
+        or (has_reasons and any(map(is_open, answers[:-1])))
         or (contested and bool(answers) and (settled is not None or _are_several(answers))),
         several=several,
         either=overlap is not None and overlap[1],
@@ -200,10 +209,10 @@ def _overlap(rows: Sequence[StoredRow], open_before: int) -> tuple[TurnOutcome, 
       open_before: how many turns were unfinished when the question was stored.
     """
     asked = sum(row.role == "user" for row in rows) + open_before
-    ends = [row.finish for row in rows if row.finish and _ends_a_turn(row)]
+    ends = [row.finish for row in rows if row.finish and ends_a_turn(row)]
     if len(ends) < asked:
         return None
-    broken = {finish in _ABORTED for finish in ends}
+    broken = {finish in ABORTED for finish in ends}
     if broken == {False}:
         return TurnOutcome.FINISHED, False
     return TurnOutcome.BROKEN_OFF, len(broken) > 1
@@ -212,163 +221,20 @@ def _overlap(rows: Sequence[StoredRow], open_before: int) -> tuple[TurnOutcome, 
 def _open_turns(rows: Sequence[StoredRow], settled: str | None) -> int:
     """Return how many turns after the settled rows, or of the last ones, are unfinished."""
     if settled is None:
-        return max(1, _open_before(rows)) if at_work(rows) else 0
+        return max(1, open_at_end(rows)) if at_work(rows) else 0
     begin = next((i for i, row in enumerate(rows, 1) if row.id == settled), 0)
     asked = sum(row.role == "user" for row in rows[begin:])
-    return max(0, asked - sum(map(_ends_a_turn, rows[begin:])))
-
-
-def has_unended(rows: Sequence[StoredRow], question: str | None) -> bool:
-    """Return whether a turn before a question has no end there, whatever the order of its rows."""
-    at = next((i for i, row in enumerate(rows) if row.id == question), len(rows))
-    answers = [row for row in rows[:at] if row.role == "assistant"]
-    reasons = any(row.finish for row in rows)
-    ended = sum(_is_an_end(row, reasons=reasons) for row in answers)
-    return sum(row.role == "user" for row in rows[:at]) > ended
-
-
-def last_unended(rows: Sequence[StoredRow]) -> float | None:
-    """Return when the newest turn without an end changed; None if there is none, or no time.
-
-    An end is that of the last turn before it that has none: nothing shows it where turns overlap.
-    """
-    unended: list[float | None] = []
-    reasons = any(row.finish for row in rows)
-    for row in rows:
-        if row.role == "user":
-            unended.append(row.changed)
-        elif unended and _is_an_end(row, reasons=reasons):
-            unended.pop()
-        elif unended:
-            unended[-1] = row.changed
-    return max((changed for changed in unended if changed is not None), default=None)
+    return max(0, asked - sum(map(ends_a_turn, rows[begin:])))
 
 
 def _are_several(answers: Sequence[StoredRow]) -> bool:
-    return sum(map(_ends_a_turn, answers)) > 1 or sum(bool(row.text) for row in answers) > 1
+    return sum(map(ends_a_turn, answers)) > 1 or sum(bool(row.text) for row in answers) > 1
 
 
 def question_of(rows: Sequence[StoredRow], message_id: str | None) -> str | None:
     """Return the id of the row with the question that a stored message follows; None: unknown."""
     at = next((i for i, row in enumerate(rows) if row.id == message_id), 0)
     return next((row.id for row in reversed(rows[:at]) if row.role == "user"), None)
-
-
-def only_answer(rows: Sequence[StoredRow], text: str) -> str | None:
-    """Return the id of the only stored answer with a text; None if there is none, or several."""
-    found = [row.id for row in rows if row.role == "assistant" and row.text.strip() == text.strip()]
-    return found[0] if len(found) == 1 and text.strip() else None
-
-
-def _is_an_end(row: StoredRow, *, reasons: bool) -> bool:
-    """Return whether a row ends a turn; without a finish reason, only if no other row has one."""
-    return _ends_a_turn(row) and bool(row.finish or not reasons)
-
-
-def _ends_a_turn(answer: StoredRow) -> bool:
-    if answer.role != "assistant":
-        return False
-    if answer.finish:
-        return answer.finish not in _CONTINUES
-    return bool(answer.text) and not answer.tool_calls
-
-
-def at_work(rows: Sequence[StoredRow]) -> bool:
-    """Return whether the last stored turn, of any client, may still be running."""
-    at = next((i for i in reversed(range(len(rows))) if rows[i].role == "user"), None)
-    if at is None:
-        return False
-    mine = rows[at + 1 :]
-    if _lacks_finish_reasons(rows, at):
-        return not _looks_whole(mine)
-    answers = [row for row in mine if row.role == "assistant"]
-    # Where turns overlap, the answers of several follow the last question.
-    ended = sum(map(_ends_a_turn, answers))
-    return (
-        not answers
-        or ended <= _open_before(rows[:at])
-        or any(map(_is_open, answers))
-        or not answers[-1].finish
-        or answers[-1].finish in _CONTINUES
-    )
-
-
-def may_run(rows: Sequence[StoredRow]) -> set[str]:
-    """Return the questions whose turns may still be running."""
-    asked, found = "", set[str]()
-    if shows_ends(rows):  # without finish reasons, a turn is over when another question follows
-        for row in rows:
-            if row.role == "user":
-                asked = row.id
-                found.add(asked)
-            elif _ends_a_turn(row):
-                found.discard(asked)
-    last = next((row.id for row in reversed(rows) if row.role == "user"), "")
-    return found | {last} if at_work(rows) else found - {last}
-
-
-def was_aborted(row: StoredRow) -> bool:
-    """Return whether a row says that its turn was cancelled, or failed."""
-    return row.finish in _ABORTED
-
-
-def shows_ends(rows: Sequence[StoredRow]) -> bool:
-    """Return whether the rows have the finish reasons that show that a turn has ended."""
-    at = next((i for i in reversed(range(len(rows))) if rows[i].role == "user"), len(rows))
-    return not _lacks_finish_reasons(rows, at)
-
-
-def _open_before(rows: Sequence[StoredRow]) -> int:
-    """Return how many of the last turns in some rows have no end there.
-
-    Turns before an answer that is the last one to its question, and ends a turn, do not count.
-    """
-    count = ends = 0
-    answered = False
-    for row in reversed(rows):
-        if row.role == "assistant":
-            ended = _ends_a_turn(row)
-            if ended and not answered:
-                break
-            ends += ended
-            answered = True
-        elif row.role == "user":
-            count += 1
-            answered = False
-    return max(count - ends, min(count, 1))
-
-
-def _is_open(answer: StoredRow) -> bool:
-    """Return whether an answer that is not necessarily the last one is still being written."""
-    return not answer.finish and not (
-        answer.tool_calls and all(call.finished for call in answer.tool_calls)
-    )
-
-
-def _lacks_finish_reasons(rows: Sequence[StoredRow], at: int) -> bool:
-    """Return whether the server stores no finish reasons: earlier answers have none."""
-    answers = [row for row in rows if row.role == "assistant"]
-    if all(row.finish is None for row in rows):
-        return True
-    return not any(row.finish for row in answers) and any(
-        row.role == "assistant" for row in rows[:at]
-    )
-
-
-def _looks_whole(mine: Sequence[StoredRow]) -> bool:
-    """Return whether the rows of a turn may be all of its rows (rule 4)."""
-    if not mine or mine[-1].role != "assistant" or not mine[-1].text:
-        return False
-    if mine[-1].tool_calls and not mine[-1].joined:
-        return False
-    return all(call.finished for row in mine for call in row.tool_calls)
-
-
-def _nothing_open(answers: Sequence[StoredRow]) -> bool:
-    """Return whether a turn may end with these answers: it did something, and finished it."""
-    calls = [call for row in answers for call in row.tool_calls]
-    done = any(row.text for row in answers) or bool(calls)
-    return done and all(call.finished for call in calls)
 
 
 def _find(

@@ -1,0 +1,113 @@
+"""What is decided about a message that a busy server did not run, by rule 7 of the recovery."""
+
+from __future__ import annotations
+
+from tests.support.recovery_cases import BUSY, Case, reading
+from trio_mix._turns._decisions import (
+    Complete,
+    Follow,
+    Interrupt,
+    Post,
+    ReadStored,
+    Restart,
+    Wait,
+)
+from trio_mix._turns._facts import Concern
+from trio_mix._turns._stored_turn import TurnOutcome
+from trio_mix._turns._turn import Input
+
+
+def test_a_busy_server_gets_the_message_again_once_the_session_is_quiet() -> None:
+    case = Case()
+    case.post()
+    case.router.apply(case.turn, Input.RESEND)
+    case.recovery.accepted()
+    case.recovery.busy(BUSY)
+    assert isinstance(case.reads(TurnOutcome.ABSENT, at_work=True), Wait)
+    assert isinstance(case.reads(TurnOutcome.ABSENT), Wait)
+    assert case.reads(TurnOutcome.ABSENT) == Restart()
+    assert case.until(Post) == Post()
+
+
+def test_a_busy_server_that_keeps_nothing_is_asked_by_sending_again() -> None:
+    case = Case()
+    case.post()
+    case.router.apply(case.turn, Input.RESEND)
+    case.recovery.accepted()
+    case.recovery.busy(BUSY)
+    assert case.reads(None, none_kept=True) == Restart()
+
+
+def test_a_busy_servers_error_ends_the_message_when_the_policy_gives_up() -> None:
+    case = Case()
+    case.post()
+    case.router.apply(case.turn, Input.RESEND)
+    case.recovery.accepted()
+    case.recovery.busy(BUSY)
+    began = case.now
+    weight = 0
+    while isinstance(decision := case.until(ReadStored | Complete), ReadStored):
+        weight += 1  # the other turn goes on and on
+        growing = reading(TurnOutcome.ABSENT, at_work=True, weight=weight)
+        case.recovery.stored(growing, case.now)
+    assert decision == Complete(ended_by=BUSY)
+    assert case.now - began >= 600
+
+
+def test_a_message_is_not_sent_again_while_a_busy_session_goes_on_in_silence() -> None:
+    """The stream that runs the other turn may have queued the message behind it."""
+    for ends_shown, decision in ((True, Complete(ended_by=BUSY)), (False, Restart())):
+        case = Case()
+        case.post()
+        case.router.apply(case.turn, Input.RESEND)
+        case.recovery.accepted()
+        case.recovery.busy(BUSY)
+        silent = reading(TurnOutcome.ABSENT, at_work=True, ends_shown=ends_shown)
+        while not isinstance(decided := case.until(ReadStored | Complete), Complete):
+            case.recovery.stored(silent, case.now)
+            if not isinstance(decided := case.next(), Wait):
+                break
+        assert decided == decision
+
+
+def test_a_busy_message_whose_post_timed_out_is_followed() -> None:
+    """The error may be about another client's message, and the POST may still arrive."""
+    case = Case()
+    case.post()
+    case.recovery.answer_lost(timed_out=True)
+    case.router.apply(case.turn, Input.RESEND)
+    case.recovery.busy(BUSY)
+    assert case.reads(TurnOutcome.ABSENT) == Follow()
+
+
+def test_a_busy_message_that_another_stream_runs_is_followed() -> None:
+    case = Case()
+    case.post()
+    case.router.apply(case.turn, Input.RESEND)
+    case.recovery.accepted()
+    case.recovery.busy(BUSY)
+    assert case.reads(TurnOutcome.UNFINISHED) == Follow()
+    case.router.apply(case.turn, Input.SENDING)
+    case.router.apply(case.turn, Input.ACCEPTED)
+    assert case.recovery.concern is Concern.CUT
+
+
+def test_a_message_that_was_sent_again_and_is_followed_is_never_called_gone() -> None:
+    """Another stream of the session may have queued every copy of it."""
+    for copies, outcome in ((1, "gone"), (2, "unknown")):
+        case = Case()
+        for copy in range(copies):
+            case.post()
+            case.router.apply(case.turn, Input.RESEND)
+            case.recovery.accepted()
+            case.recovery.busy(BUSY)
+            if copy < copies - 1:
+                assert isinstance(case.reads(TurnOutcome.ABSENT), Wait)
+                assert case.reads(TurnOutcome.ABSENT) == Restart()
+        assert case.reads(TurnOutcome.UNFINISHED) == Follow()
+        case.router.apply(case.turn, Input.SENDING)
+        case.router.apply(case.turn, Input.ACCEPTED)
+        case.turn.elsewhere = "other"
+        decision = case.reads(TurnOutcome.BROKEN_OFF)
+        assert isinstance(decision, Interrupt)
+        assert decision.outcome == outcome
