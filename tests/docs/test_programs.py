@@ -38,8 +38,8 @@ def blocks(page: str) -> Iterator[tuple[str, str | None, str]]:
 
 
 ELSEWHERE = ("sse.md", "proxies.md", "coredis.md")
-"""Pages whose programs need other servers: test_sse_docs.py, test_proxies.py and
-test_relay_redis_upstream.py run them."""
+"""Pages whose programs need other servers: test_sse_docs.py and test_proxies.py run them, and
+test_relay_redis_upstream.py looks for the same faults."""
 PAGES = [
     str(page.relative_to(ROOT))
     for page in [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]

@@ -1,6 +1,6 @@
-"""A bounded part of the relay's campaign, with fresh seeds on every run.
+"""A bounded part of the relay's campaign: 12 fixed schedules, and seeds that once found defects.
 
-``TRIO_MIX_CAMPAIGN`` is the number of schedules (by default 12). ``python -m
+``TRIO_MIX_CAMPAIGN`` asks for so many schedules of fresh seeds instead of the 12. ``python -m
 tests.support.relay_campaign --count 1000`` runs more of them, and ``--seed N`` replays one.
 """
 

@@ -340,9 +340,10 @@ class Facts:
     def patience(self) -> float:
         """Seconds of silence after which the turn is over, by the last reading.
 
-        Nothing tells a dead turn from one that thinks. An unfinished turn on a good connection may
-        be silent for several ``settle_timeout``: fewer where its rows look whole, without limit
-        while one of its tools is at work.
+        Nothing distinguishes a dead turn from one that thinks. An unfinished turn on a good
+        connection may be silent for several ``settle_timeout``: fewer where its rows look whole,
+        one after an error that may have been its end, without limit while one of its tools is at
+        work.
         """
         verdict, limits = self.reading.verdict, self.limits
         running = self.concern is Concern.RUNNING

@@ -71,14 +71,14 @@ Rule 5  Silence without a lost connection is normal for a turn. The stored messa
         been this turn's end. A stored end is believed when a second reading confirms it. A turn
         that nothing identifies there ends as unknown after two ``settle_timeout``.
 Rule 6  On a good connection an unfinished turn may be silent for ten ``settle_timeout``, for five
-        where its rows look whole, and without limit while one of its tools is at work
-        (`Facts.patience`).
+        where its rows look whole, for one after an error that may have been its end, and without
+        limit while one of its tools is at work (`Facts.patience`).
 Rule 7  A message that a busy server did not run is sent again once the session is quiet and the
         message is not stored; at once where the server stores nothing that can be read. A session
-        whose rows show an unfinished turn is not quiet, however silent that turn is: another stream
-        that runs it may have queued the message. If the message is stored, if that is unknown, or
-        if a POST of it timed out here, another stream of the session may run it: it is followed.
-        After the time that the reconnect policy allows, the server's error ends it.
+        whose finish reasons show an unfinished turn is not quiet, however silent that turn is:
+        another stream that runs it may have queued the message. If the message is stored, if that
+        is unknown, or if a POST of it timed out here, another stream of the session may run it: it
+        is followed. After the time that the reconnect policy allows, the server's error ends it.
 Rule 8  A message that its sender has left is followed until its turn is over, so that the next
         message can be sent. The server is asked to cancel the turn: at once if the turn runs, else
         a moment later, for what has not arrived cannot be cancelled. A request that was lost is
