@@ -116,8 +116,10 @@ class Ticket:
         _check_whole(baseline, Baseline)
         try:
             return msgspec.convert({**found, "_baseline": baseline}, cls)
-        except msgspec.ValidationError as error:  # it names the field, and does not show its value
-            raise _wrong(str(error)) from None
+        except msgspec.ValidationError as error:
+            wrong = str(error).rpartition("`$.")[2].rstrip("`").removeprefix("_")
+            # Without the rest of the error, which may quote the value.
+            raise _wrong(f"`{wrong}` has a value that no ticket has") from None
 
     @property
     def _too_large(self) -> bool:

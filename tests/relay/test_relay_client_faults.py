@@ -15,6 +15,8 @@ from trio_mix import ReconnectPolicy
 from trio_mix.events import CompleteEvent, ContentEvent
 from trio_mix.relay import Relay, RelayClient, SqliteLog
 from trio_mix.relay._client_sessions import FollowedSession, Follower, Missed
+from trio_mix.relay._client_turn import ClientTurn
+from trio_mix.sse import ServerSentEvent
 from trio_mix.testing import (
     Cut,
     FaultPlan,
@@ -285,3 +287,18 @@ async def test_kill_9_of_the_relay_in_the_middle_of_an_answer(
             assert client.statistics().losses == 1
         assert server.runs("go") == 1
         nursery.cancel_scope.cancel()
+
+
+def test_no_event_of_a_turn_raises_an_error_of_a_parser() -> None:
+    for data, end in [
+        ('{"turnId": "t", "state": "done", "took": NaN}', "done"),
+        ('{"turnId": "t", "state": "done", "x": "\\ud800"}', "done"),
+        ('{"turnId": "t", "state": ["done"]}', ""),
+        ('{"turnId": "t", "state": "running"}', ""),
+        ("[" * 100_000, ""),
+        ("[]", ""),
+        ("", ""),
+    ]:
+        turn = ClientTurn("session")
+        assert turn.take(ServerSentEvent(event="turn", data=data)) is None
+        assert turn.end == end, data[:50]

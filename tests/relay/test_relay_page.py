@@ -93,7 +93,13 @@ async def test_a_token_becomes_a_cookie_of_this_relay_that_no_script_can_read(
         https = {**ORIGIN, **JSON, "Origin": "https://mix.test:8090"}
         secure = await call(relay, "POST", "/relay/page/cookie", body, https)
         assert secure.headers["set-cookie"].endswith("; Secure")
-        for wrong, status in ((b'{"token": "no"}', 401), (b"{}", 400), (b"[" * 9000, 413)):
+        deep = b'{"x": ' + b"[" * 8000
+        for wrong, status in (
+            (b'{"token": "no"}', 401),
+            (b"{}", 400),
+            (deep, 400),
+            (b"[" * 9000, 413),
+        ):
             refused = await call(relay, "POST", "/relay/page/cookie", wrong, {**ORIGIN, **JSON})
             assert refused.status == status
             assert "set-cookie" not in refused.headers

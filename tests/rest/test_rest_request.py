@@ -90,7 +90,13 @@ async def test_it_has_the_client_s_headers_and_address(server: Canned) -> None:
 
 async def test_no_path_leaves_the_server(server: Canned) -> None:
     server.say(answer(200))
-    paths = ("//elsewhere.test/x", "/@elsewhere.test/x", "/%2E%2E/x", "/.well-known", "/a?b=/../c")
+    paths = (
+        "//elsewhere.test/x",
+        "/@elsewhere.test/x",
+        "/%2E%2Ewell/x",
+        "/.well-known",
+        "/a?b=/../c",
+    )
     async with MixCore(server.url + "/mix", retries=ONCE) as core:
         for path in paths:
             await core.request("GET", path)
@@ -167,6 +173,8 @@ REFUSED_ARGUMENTS: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
     (("GET", "/../x"), {}),
     (("GET", "/a/.."), {}),
     (("GET", "/./x?y=z"), {}),
+    (("GET", "/%2e%2E/x"), {}),
+    (("GET", "/a%2F.%2e"), {}),
     (("GET", ""), {}),
     (("GET", "/a b"), {}),
     (("GET", "/a\r\nX: 1"), {}),

@@ -213,6 +213,20 @@ def test_a_ticket_of_a_newer_version_is_refused() -> None:
             Ticket.from_json(garbage)
 
 
+def test_the_error_of_a_ticket_names_the_field_and_shows_no_value() -> None:
+    saved = json.loads(ticket().to_json())
+    wrong = [
+        ("state", {"state": "secret"}),
+        ("thinking_level", {"thinking_level": "secret" * 10_000}),
+        (r"media\[1\]", {"media": ["a", 1]}),
+        (r"baseline\.known\[0\]", {"baseline": saved["baseline"] | {"known": [1]}}),
+    ]
+    for field, change in wrong:
+        with pytest.raises(ConfigurationError, match=rf"`{field}`") as caught:
+            Ticket.from_json(json.dumps(saved | change))
+        assert "secret" not in str(caught.value)
+
+
 @given(st.lists(st.text(min_size=1, max_size=200), max_size=60), st.text())
 def test_a_ticket_is_at_most_8_kib_longer_than_its_text(ids: list[str], text: str) -> None:
     baseline = baseline_of(ids, older=False, last=ids[-1] if ids else None, equal=3)

@@ -7,6 +7,7 @@ import re
 from copy import copy
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, TypeAlias
+from urllib.parse import unquote
 
 import trio
 
@@ -178,8 +179,8 @@ class MixCore(AsyncScope):
         Args:
           method: the HTTP method, as ``"GET"``.
           path: the path under the server's address, percent-encoded, as ``"/api/sessions"``. A URL
-            of another server, and segments ``.`` and ``..``, which could leave the address, are
-            refused; ``options.server_url`` names another server.
+            of another server, and segments ``.`` and ``..``, percent-encoded or not, which could
+            leave the address, are refused; ``options.server_url`` names another server.
           json: the body, as values that JSON knows; ``None`` for no body.
           params: the query: strings, numbers and booleans, or lists of them; ``None`` is not sent.
           options: what differs for this request.
@@ -212,10 +213,10 @@ def _request_operation(method: str, path: str) -> Operation[Response]:
             f"request(path={sanitize_url(str(path))!r}): it must begin with a slash, be"
             " percent-encoded and have no fragment"
         )
-    if _DOT_SEGMENT.search(path.partition("?")[0]):
+    if _DOT_SEGMENT.search(unquote(path.partition("?")[0])):  # as many servers resolve them
         raise ConfigurationError(
             f"request(path={sanitize_url(path)!r}): it must have no segments '.' and '..',"
-            " which could leave the server's address"
+            " percent-encoded or not, which could leave the server's address"
         )
     method = method.upper()
     return Operation(

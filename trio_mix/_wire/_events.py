@@ -28,7 +28,7 @@ import attrs
 import msgspec
 
 from trio_mix import events as ev
-from trio_mix._json import MAX_DEPTH, is_deeper_than
+from trio_mix._json import MAX_DEPTH, is_too_deep
 from trio_mix._wire._lenient_endings import ENDINGS, decode_ending
 from trio_mix._wire._names import camel
 
@@ -105,13 +105,13 @@ def decode_event(frame: ServerSentEvent) -> Event:
     return ev.UnknownEvent(id=frame.id or None, name=name, data=frame.data)
 
 
-def _shown(params: object) -> object:
-    """Return the parameters of a permission request.
+def _shown(params: object, data: str) -> object:
+    """Return the parameters of a permission request with this payload.
 
     Raises:
       ValueError: they are nested too deep to be shown (rule 7).
     """
-    if is_deeper_than(MAX_DEPTH, params):
+    if is_too_deep(data, params):
         raise ValueError(MAX_DEPTH)
     return params
 
@@ -174,7 +174,7 @@ def _decoder_for(cls: type[Event]) -> _Decoder:
         wire.append((name, hint, default))
         tools[f"set_{name}"] = _setter(cls, name)
         if cls is ev.PermissionEvent and name == "params":
-            value = f"shown({value})"
+            value = f"shown({value}, data)"
         lines.append(f" set_{name}(event, {value})")
     lines.append(" return event")
     struct = msgspec.defstruct(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 import attrs
-import msgspec
 
 from trio_mix import events as ev
+from trio_mix._json import NotJSON, parse_leniently
 from trio_mix._reply import Reply, ToolCall
 from trio_mix._session._message_errors import agent_error, left_early, not_finished
 from trio_mix._turns._reply_builder import ReplyBuilder
@@ -24,6 +24,16 @@ if TYPE_CHECKING:
     from trio_mix.sse import ServerSentEvent
 
 _ENDS: Final = ("done", "unknown", "cancelled")
+
+
+def _end_of(data: str) -> str:
+    """Return the state in the event of a turn, if the turn has ended in it; else ""."""
+    try:
+        fields = parse_leniently(data)
+    except NotJSON:
+        return ""
+    state = cast("dict[str, object]", fields).get("state") if isinstance(fields, dict) else None
+    return state if isinstance(state, str) and state in _ENDS else ""
 
 
 class ClientTurn:
@@ -86,8 +96,7 @@ class ClientTurn:
         else:
             event = decode_event(item)
             if isinstance(event, ev.UnknownEvent) and event.name == "turn":
-                state = msgspec.json.decode(event.data).get("state")
-                self.end = state if state in _ENDS else ""
+                self.end = _end_of(event.data)
                 return None
         self._builder.feed([event])
         match event:

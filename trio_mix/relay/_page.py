@@ -125,7 +125,7 @@ class Page:
         body = await exchange.read_body(_LONGEST_TOKEN + 100)
         try:
             token = msgspec.json.decode(body, type=_SignIn).token
-        except ValueError:
+        except (ValueError, RecursionError):
             raise Problem(400, 'the body must be {"token": "..."}') from None
         headers = [("Cache-Control", "no-store")]
         if self._auth is not None:
