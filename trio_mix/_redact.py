@@ -44,8 +44,8 @@ class Redactor:
         self._pattern: re.Pattern[str] | None = None
 
     def and_also(self, secrets: Sequence[str]) -> Redactor:
-        """Return a redactor that masks these too."""
-        return Redactor((*self._all(), *secrets))
+        """Return a redactor that masks these too; without any, this one."""
+        return Redactor((*self._all(), *secrets)) if secrets else self
 
     def _all(self) -> Iterable[str]:
         return self._secrets() if callable(self._secrets) else self._secrets

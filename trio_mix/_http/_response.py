@@ -253,8 +253,7 @@ def received(
       redactor: masks the secrets that the caller knows of.
       truncated: whether the body is longer.
     """
-    if response.secrets:
-        redactor = redactor.and_also(response.secrets)
+    redactor = redactor.and_also(response.secrets)
     remedy, problem = response.redirect_problem, response.encoding_problem
     return ReceivedResponse(
         response.status_code,

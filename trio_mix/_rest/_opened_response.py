@@ -96,8 +96,7 @@ async def _open(
         )
         await report_head(call, stream)
         if 200 <= stream.status_code < 300 and not stream.encoding_problem:
-            redactor = redactor.and_also(stream.secrets) if stream.secrets else redactor
-            return OpenedResponse(stream, call.request, redactor)
+            return OpenedResponse(stream, call.request, redactor.and_also(stream.secrets))
         answer = await _read_error(stream, call, redactor)
     except TransportError as error:
         raise renewed(error, call.request) from error.__cause__
