@@ -65,12 +65,15 @@ class RelayInMemory:
                 allowed_hosts=("mix.test",),
                 **self._options,
             )
-            async with self.relay, trio.open_nursery() as self._nursery:
-                await self.relay.wait_ready()
-                task_status.started()
-                await trio.sleep_forever()
+            async with self.relay, trio.open_nursery() as nursery:
+                self._nursery = nursery
+                try:
+                    await self.relay.wait_ready()
+                    task_status.started()
+                    await trio.sleep_forever()
+                finally:
+                    self._nursery = None  # it is closed to new connections now
         finally:
-            self._nursery = None
             self._ended.set()
 
     async def kill(self) -> None:
