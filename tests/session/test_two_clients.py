@@ -17,6 +17,8 @@ from trio_mix import events as ev
 from trio_mix.testing import AskPermission, Fail, MixServer, Pause, Say, Think, Turn, UseTool
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from trio_mix import Message, Reply
     from trio_mix.testing import Api, Step
 
@@ -219,6 +221,39 @@ async def test_a_message_that_failed_beside_a_longer_turn_ends_before_that(
             assert server.running_turns
             assert caught.value.partial is not None
             assert "shared" in caught.value.partial.doubts
+
+
+async def test_the_partial_reply_of_a_message_that_failed_beside_a_later_turn_is_marked(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The events of blocking servers name no turn: only the stored messages show the other one."""
+    for begins, doubts in ((0.5, ("shared",)), (60, ())):
+        async with MixServer("blocking", listen=False, pace=0.0) as server:
+            server.script("theirs", Turn(Say("Theirs."), Pause(10)))
+            server.script("ours", Turn(Say("Ours, "), Pause(2), Fail("ours has failed")))
+            session_id = server.create_session()
+            async with (
+                Mix(server.url, network=server.network) as mix,
+                Mix(server.url, network=server.network) as other,
+                mix.open_stream(session_id) as session,
+                other.open_stream(session_id) as session_of_the_other,
+                trio.open_nursery() as nursery,
+            ):
+                await session.ask("hello")
+                await session_of_the_other.ask("hello")
+
+                async def ask_theirs(
+                    ask: Callable[[str], Awaitable[Reply]] = session_of_the_other.ask,
+                    begins: float = begins,
+                ) -> None:
+                    await trio.sleep(begins)
+                    await ask("theirs")
+
+                nursery.start_soon(ask_theirs)
+                with pytest.raises(errors.AgentError, match="failed") as caught:
+                    await session.ask("ours")
+                assert caught.value.partial is not None
+                assert caught.value.partial.doubts == doubts
 
 
 async def test_an_error_on_the_stream_of_a_message_that_another_stream_runs_is_not_its_end(
