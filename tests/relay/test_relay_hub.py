@@ -27,6 +27,9 @@ from trio_mix.testing import (
     Hang,
     MessageRun,
     MixServer,
+    NotificationAnswered,
+    NotificationAsked,
+    Notify,
     Pause,
     Say,
     Turn,
@@ -248,6 +251,34 @@ async def test_the_first_answer_to_a_permission_request_counts(
             }
             plain = await read_all(feed, start.position)
             assert {"permission_settled", "turn"}.isdisjoint(frame.event for frame in plain)
+
+
+async def test_the_first_response_to_a_notification_counts(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with MixServer(listen=False, pace=0.0) as server:
+        server.script("ask", Turn(Notify("Name?", response="text", wait=True), Say("done")))
+        session = server.create_session()
+        async with open_hub(server) as hub, hub.session(session) as feed:
+            sent = await post(feed, "ask")
+            record = await server.wait_for(NotificationAsked)
+            results: list[object] = []
+
+            async def respond(value: str) -> None:
+                try:
+                    answer = await hub.respond(record.notification_id, "text", value)
+                    results.append(answer.status)
+                except AlreadyDecided:
+                    results.append("refused")
+
+            async with trio.open_nursery() as nursery:
+                for _ in range(2):  # once more on another connection
+                    nursery.start_soon(respond, "Ada")
+            await respond("Bob")
+            assert results == [204, 204, "refused"]
+            await until_over(feed, sent)
+        answers = [each.value for each in server.log if isinstance(each, NotificationAnswered)]
+        assert answers == ["Ada"]
 
 
 async def test_an_idle_session_is_closed_but_never_in_mid_turn(

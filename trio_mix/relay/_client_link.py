@@ -106,6 +106,11 @@ class RelayLink:
         """How many consumers the sessions have."""
         return sum(map(len, self._sessions.values()))
 
+    def followed(self, session_id: str) -> int:
+        """Return how many consumers a session has."""
+        session = self._sessions.get(session_id)
+        return 0 if session is None else len(session)
+
     # -- what the client does -------------------------------------------------------------------
 
     async def wait_settled(self) -> None:

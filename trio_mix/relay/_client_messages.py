@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeGuard, final, get_args
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, TypeGuard, final, get_args
 from uuid import uuid4
 
 import trio
@@ -14,18 +15,14 @@ from trio_mix._public import public
 from trio_mix._session._policies import checked_grant, checked_response
 from trio_mix._session._questions import Policies, Question, Questions
 from trio_mix._session._text_deltas import TextDeltas
+from trio_mix._session._warnings import warn_unanswered
 from trio_mix._usage import AsyncScope
-from trio_mix.errors import (
-    MessageRejected,
-    SessionNotFound,
-    UsageError,
-    clone_error,
-)
+from trio_mix.errors import MessageRejected, SessionNotFound, StreamError, UsageError, clone_error
 from trio_mix.models import NotificationAnswer
 from trio_mix.relay._client_sessions import TurnFollower
 from trio_mix.relay._client_subscription import EventReader
 from trio_mix.relay._client_turn import ClientTurn
-from trio_mix.relay._errors import CommandRefused
+from trio_mix.relay._errors import CommandRefused, RelayError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -45,6 +42,8 @@ RelayNotificationPolicy: TypeAlias = (
     "Callable[[ev.NotificationEvent, RelayMessage], str | Awaitable[str | None] | None]"
 )
 """Returns the response to a notification of a message: a text, a choice, or None to acknowledge."""
+
+_ANSWERED_BEFORE: Final = 404
 
 
 @public("trio_mix.relay")
@@ -81,6 +80,8 @@ class RelayMessage(AsyncScope):
         self._reader = EventReader(link, session_id, self._follower)
         self._turn = ClientTurn(session_id)
         self._questions = Questions(policies.of(self))
+        self._follower.on_over = self._questions.end
+        self._warned: set[type[Question]] = set()
         self._question: Question | None = None
         self._asking = False
 
@@ -175,10 +176,13 @@ class RelayMessage(AsyncScope):
         """Return the next event of the turn.
 
         A permission request and a notification are answered first by ``on_permission`` and
-        ``on_notification`` of `RelayClient.send`, if these were passed.
+        ``on_notification`` of `RelayClient.send`, if these were passed; a function that is running
+        when the turn ends is cancelled.
 
         Raises:
           Exception: what ``on_permission`` or ``on_notification`` raised; the permission is denied.
+          CommandRefused: the relay refused the answer of such a function, for example because the
+            token lacks the verb; one that comes too late is dropped.
           AgentError: the agent reported an error (after its ``error`` event was returned).
           MessageInterrupted: whether the message ran cannot be known, or it was cancelled.
           SessionNotFound: the session was deleted.
@@ -211,15 +215,18 @@ class RelayMessage(AsyncScope):
 
         The joined pieces are equal to ``reply.text``. Iterate either this or the message, not both.
         """
-        return TextDeltas(self.__anext__, self._turn.text_after)
+        return TextDeltas(self._next_event, self._turn.text_after)
 
     async def wait(self) -> Reply:
         """Iterate the message to its end, drop its events, and return the reply.
 
+        A permission request or a notification that no function answers is logged as a warning on
+        ``trio_mix``, unless the client follows the session elsewhere, too.
+
         Raises what iterating and `reply` raise. A checkpoint.
         """
-        async for _ in self:
-            pass
+        async for event in self:
+            self._dropped(event)
         return self.reply
 
     async def cancel(self) -> None:
@@ -270,6 +277,22 @@ class RelayMessage(AsyncScope):
         command = {"type": "respond", **fields, "response": kind, "value": value}
         await self._link.calls.carry_out(command)
 
+    async def _next_event(self) -> Event:
+        """Return the next event for an iterator that does not return questions."""
+        event = await self.__anext__()
+        self._dropped(event)
+        return event
+
+    def _dropped(self, event: Event) -> None:
+        """Warn, once for each kind, about a question that nothing in this client answers."""
+        if not isinstance(event, ev.PermissionEvent | ev.NotificationEvent):
+            return
+        kind = type(event)
+        seen = kind in self._questions.policies or self._link.followed(self.session_id) > 1
+        if not seen and kind not in self._warned:
+            self._warned.add(kind)
+            warn_unanswered(event, self.session_id)
+
     def _is_for_policy(self, event: Event | None) -> TypeGuard[Question]:
         """Return whether an event is a question that a policy has not seen and can answer."""
         match event:
@@ -282,28 +305,47 @@ class RelayMessage(AsyncScope):
         return known and self._questions.add(event) and self._questions.answered_by_policy(event)
 
     async def _answer(self, question: Question) -> Event:
-        """Answer a question by its policy, and return its event."""
+        """Answer a question by its policy, unless the turn is over; return the question."""
         if self._asking:
             await trio.lowlevel.checkpoint()
             raise trio.BusyResourceError("another task is iterating this")
         self._asking = True
+        scope = trio.CancelScope()
+        self._questions.running.add(scope)
         try:
-            result = await call(self._questions.policies[type(question)], question)
-            with suppress(CommandRefused):  # another client has answered it, or it is too late
-                if isinstance(question, ev.PermissionEvent):
-                    await self._decide(question, grant=checked_grant(result))
-                else:
-                    await self.respond(question, checked_response(result, question).value)
+            with scope:
+                if self._follower.over:
+                    self._questions.end()
+                await trio.lowlevel.checkpoint()
+                await self._ask(question)
         except Exception:
             self._question = None
-            if isinstance(question, ev.PermissionEvent):
-                with suppress(CommandRefused):
-                    await self._decide(question, grant=False)
             raise
         finally:
             self._asking = False
+            self._questions.running.discard(scope)
         self._question = None
         return question
+
+    async def _ask(self, question: Question) -> None:
+        """Ask the policy, and send its answer; a failure of the policy denies a permission."""
+        try:
+            result = await call(self._questions.policies[type(question)], question)
+            if isinstance(question, ev.PermissionEvent):
+                sending = partial(self._decide, question, grant=checked_grant(result))
+            else:
+                value = checked_response(result, question).value
+                sending = partial(self.respond, question, value)
+        except Exception:
+            if isinstance(question, ev.PermissionEvent):
+                with suppress(StreamError, RelayError):  # the policy's error is raised
+                    await self._decide(question, grant=False)
+            raise
+        try:
+            await sending()
+        except CommandRefused as refused:
+            if refused.status_code != _ANSWERED_BEFORE:
+                raise
 
     async def _decide(self, request: ev.PermissionEvent, *, grant: bool) -> None:
         fields = {"sessionId": self.session_id, "permissionId": request.permission_id}

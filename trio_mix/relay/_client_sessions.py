@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 import attrs
 
+from trio_mix._json import NotJSON, parse_leniently
 from trio_mix._turns._wire_traits import turn_id_of
 from trio_mix.relay._ids import epoch_of
 from trio_mix.sse import ServerSentEvent
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 _OVERHEAD: Final = 200
 """What a buffered event takes in addition to its data, in bytes."""
 _GAP: Final = "gap"
+_ENDS: Final = ("done", "unknown", "cancelled")
 
 
 @attrs.frozen
@@ -141,11 +143,34 @@ class Follower:
 
 
 class TurnFollower(Follower):
-    """Buffers the events of one turn, which may be known later than its first events."""
+    """Buffers the events of one turn, which may be known later than its first events.
+
+    Attributes:
+      turn_id: the turn; None: not known yet.
+      over: whether the turn has ended, though its end may be buffered, or cannot be followed.
+    """
 
     def __init__(self, *, max_size: int = 4 * 2**20) -> None:
         super().__init__(None, max_size=max_size)
         self.turn_id: str | None = None
+        self.over: bool = False
+        self.on_over: Callable[[], None] = lambda: None
+        """Called when it is over."""
+
+    def offer(self, event: ServerSentEvent, position: int | None) -> None:
+        """Buffer an event, if there is room for it; note the end of the turn in any case."""
+        super().offer(event, position)
+        if event.event == "turn" and _turn_of(event) == self.turn_id and end_of(event.data):
+            self._end()
+
+    def fail(self, failure: Exception) -> None:
+        """End the consumer with an error, after the events that are buffered."""
+        super().fail(failure)
+        self._end()
+
+    def _end(self) -> None:
+        self.over = True
+        self.on_over()
 
     def _wants(self, event: ServerSentEvent) -> bool:
         turn_id = _turn_of(event)
@@ -295,6 +320,16 @@ def _miss(follower: Follower, base: int, missed: int | None, position: int) -> N
     if at != base:
         missed = position - at if epoch_of(at) == epoch_of(position) else None
     follower.miss(missed, position)
+
+
+def end_of(data: str) -> str:
+    """Return the state in the event of a turn, if the turn has ended in it; else ""."""
+    try:
+        fields = parse_leniently(data)
+    except NotJSON:
+        return ""
+    state = cast("dict[str, object]", fields).get("state") if isinstance(fields, dict) else None
+    return state if isinstance(state, str) and state in _ENDS else ""
 
 
 def _turn_of(event: ServerSentEvent) -> str | None:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
 from trio_mix import events as ev
-from trio_mix._json import NotJSON, parse_leniently
 from trio_mix._reply import Reply, ToolCall
 from trio_mix._session._message_errors import agent_error, left_early, not_finished
 from trio_mix._turns._reply_builder import ReplyBuilder
 from trio_mix._turns._streamed_text import beyond
 from trio_mix._wire._events import decode_event
 from trio_mix.errors import MessageInterrupted, MessageRejected, clone_error
-from trio_mix.relay._client_sessions import Missed
+from trio_mix.relay._client_sessions import Missed, end_of
 from trio_mix.relay._client_subscription import gap_of
 
 if TYPE_CHECKING:
@@ -22,18 +21,6 @@ if TYPE_CHECKING:
 
     from trio_mix.events import Event
     from trio_mix.sse import ServerSentEvent
-
-_ENDS: Final = ("done", "unknown", "cancelled")
-
-
-def _end_of(data: str) -> str:
-    """Return the state in the event of a turn, if the turn has ended in it; else ""."""
-    try:
-        fields = parse_leniently(data)
-    except NotJSON:
-        return ""
-    state = cast("dict[str, object]", fields).get("state") if isinstance(fields, dict) else None
-    return state if isinstance(state, str) and state in _ENDS else ""
 
 
 class ClientTurn:
@@ -96,7 +83,7 @@ class ClientTurn:
         else:
             event = decode_event(item)
             if isinstance(event, ev.UnknownEvent) and event.name == "turn":
-                self.end = _end_of(event.data)
+                self.end = end_of(event.data)
                 return None
         self._builder.feed([event])
         match event:

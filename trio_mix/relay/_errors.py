@@ -177,7 +177,7 @@ class Forbidden(RelayError):
 
 
 class AlreadyDecided(RelayError):
-    """The permission request has been answered with the opposite.
+    """The permission request, or the notification, has been answered differently.
 
     What to do: Nothing: the first answer counts.
     """

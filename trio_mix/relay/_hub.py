@@ -13,12 +13,7 @@ from trio_mix import errors
 from trio_mix._lifetime import OwnedNursery
 from trio_mix.relay._announcements import Announcements
 from trio_mix.relay._decisions import Decisions
-from trio_mix.relay._errors import (
-    SessionOwned,
-    SessionUnknown,
-    TurnUnknown,
-    UpstreamUnavailable,
-)
+from trio_mix.relay._errors import SessionOwned, TurnUnknown
 from trio_mix.relay._feed import SessionFeed
 from trio_mix.relay._follower import answer_of, ask_owner
 from trio_mix.relay._hub_requests import HubRequests
@@ -27,7 +22,7 @@ from trio_mix.relay._server_watch import ServerWatch
 from trio_mix.relay._session import RelaySession
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping
     from types import TracebackType
 
     from trio_mix._mix import Mix
@@ -220,16 +215,14 @@ class Hub:
                 if session is not None:
                     await session.ended.wait()
                 if await self._log.extent(session_id) is None:
-                    await self._verify(session_id)
+                    await self._server.verify(session_id)
                 return await self._open(session_id, claim=claim)
         finally:
             if not lock.locked():  # else it was passed to the task that waited for it
                 self._opening.pop(session_id, None)
 
     async def _open(self, session_id: str, *, claim: bool) -> RelaySession:
-        nursery = self._tasks.nursery
-        if nursery is None:
-            raise errors.UsageError("The hub is not open: use it as `async with hub`.")
+        nursery = self._open_nursery()
         session = RelaySession(
             session_id,
             self._mix,
@@ -279,20 +272,6 @@ class Hub:
         self._feeds.pop(session, None)
         self._takeovers += session.takeovers
         self._lost_events += session.lost
-
-    async def _verify(self, session_id: str) -> None:
-        """Raise if the server does not know a session."""
-        try:
-            async with self._mix.open_stream(session_id):
-                self._server.reachable = True
-        except errors.SessionNotFound as exc:
-            raise SessionUnknown(f"There is no session {session_id!r}. Check the id.") from exc
-        except errors.StreamAlreadyOpen:
-            return  # noqa: ASYNC910 - another open stream proves it
-        except (errors.TransportError, errors.MixError, errors.StreamError) as exc:
-            raise UpstreamUnavailable(
-                f"Session {session_id!r} is not known here, and the server cannot be asked: {exc}"
-            ) from exc
 
     # -- turns and permissions ----------------------------------------------------------------
 
@@ -361,27 +340,51 @@ class Hub:
 
         A checkpoint. If it is cancelled, the answer is sent nevertheless.
         """
-        nursery, peers = self._tasks.nursery, self._log.peers
-        assert nursery is not None  # noqa: S101 - a hub is open
-        if peers is not None:
-            session_id = await self.session_of_request(permission_id)
-            session = None if session_id is None else self._sessions.get(session_id)
-            if session_id is not None and (session is None or session.role.owner is None):
-                fields = {"id": permission_id, "grant": grant, "subject": subject}
-                return answer_of(await ask_owner(peers, session_id, "decide", **fields))
+        fields = {"id": permission_id, "grant": grant, "subject": subject}
+        answer = await self._ask_owner(permission_id, "decide", fields)
+        if answer is not None:
+            return answer
         return await self._decisions.decide(
-            permission_id, grant=grant, subject=subject, nursery=nursery
+            permission_id, grant=grant, subject=subject, nursery=self._open_nursery()
         )
 
     async def respond(
         self, notification_id: str, response: NotificationAnswer, value: str | None
     ) -> Answer:
-        """Answer a notification, and return the server's answer; a repetition gets the same one.
+        """Answer a notification, as `decide` a permission request: the first answer counts.
 
-        Raises:
-          UpstreamUnavailable: the server cannot be reached.
+        Args:
+          notification_id: the notification.
+          response: the kind of answer.
+          value: the text, or the choice.
         """
-        return await self._decisions.respond(notification_id, response, value)
+        fields = {"id": notification_id, "response": response, "value": value}
+        answer = await self._ask_owner(notification_id, "respond", fields)
+        if answer is not None:
+            return answer
+        return await self._decisions.respond(
+            notification_id, response, value, nursery=self._open_nursery()
+        )
+
+    async def _ask_owner(
+        self, request_id: str, what: str, fields: Mapping[str, object]
+    ) -> Answer | None:
+        """Ask the relay that owns the session of a request; None: this one is to answer it."""
+        await trio.lowlevel.checkpoint()
+        peers = self._log.peers
+        session_id = None if peers is None else await self.session_of_request(request_id)
+        if peers is None or session_id is None:
+            return None
+        session = self._sessions.get(session_id)
+        if session is not None and session.role.owner is not None:
+            return None
+        return answer_of(await ask_owner(peers, session_id, what, **fields))
+
+    def _open_nursery(self) -> trio.Nursery:
+        nursery = self._tasks.nursery
+        if nursery is None:
+            raise errors.UsageError("The hub is not open: use it as `async with hub`.")
+        return nursery
 
     def activity(self) -> list[SessionActivity]:
         """Return what the open sessions are doing."""

@@ -14,6 +14,7 @@ from trio_mix.relay._follower import answer_fields
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
+    from trio_mix.models import NotificationAnswer
     from trio_mix.relay._decisions import Decisions
     from trio_mix.relay._session import RelaySession
 
@@ -25,7 +26,7 @@ class HubRequests:
 
     Args:
       sessions: the open sessions.
-      decisions: the answers to permission requests.
+      decisions: the answers to permission requests and notifications.
       claim: opens a session, or all that have turns which are not over, if no other relay owns it.
       nursery: where that is done.
     """
@@ -70,6 +71,15 @@ class HubRequests:
                     str(fields.get("id")),
                     grant=fields.get("grant") is True,
                     subject=str(fields.get("subject")),
+                    nursery=self._nursery,
+                )
+                return answer_fields(answer)
+            case "respond":
+                value = fields.get("value")
+                answer = await self._decisions.respond(
+                    str(fields.get("id")),
+                    cast("NotificationAnswer", str(fields.get("response"))),
+                    None if value is None else str(value),
                     nursery=self._nursery,
                 )
                 return answer_fields(answer)

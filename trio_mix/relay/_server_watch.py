@@ -8,7 +8,7 @@ import trio
 
 from trio_mix import errors
 from trio_mix._terminal_text import get_logger
-from trio_mix.relay._errors import LogError
+from trio_mix.relay._errors import LogError, SessionUnknown, UpstreamUnavailable
 from trio_mix.relay._generation import Generation, find_generation
 
 if TYPE_CHECKING:
@@ -98,3 +98,22 @@ class ServerWatch:
         if before is not None:
             _logger.warning("The server was of generation %r and is %r now.", before, found)
             await self._on_replaced()
+
+    async def verify(self, session_id: str) -> None:
+        """Check that the server knows a session.
+
+        Raises:
+          SessionUnknown: it does not.
+          UpstreamUnavailable: it cannot be asked.
+        """
+        try:
+            async with self._mix.open_stream(session_id):
+                self.reachable = True
+        except errors.SessionNotFound as exc:
+            raise SessionUnknown(f"There is no session {session_id!r}. Check the id.") from exc
+        except errors.StreamAlreadyOpen:
+            return  # noqa: ASYNC910 - another open stream proves it
+        except (errors.TransportError, errors.MixError, errors.StreamError) as exc:
+            raise UpstreamUnavailable(
+                f"Session {session_id!r} is not known here, and the server cannot be asked: {exc}"
+            ) from exc
