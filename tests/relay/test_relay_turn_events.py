@@ -20,8 +20,9 @@ from tests.support.relay_scripts import (
 )
 from trio_mix.relay import _turn_progress
 from trio_mix.relay._bridge import Round, WireStyle, joined
+from trio_mix.relay._followed import FollowedTurns
 from trio_mix.relay._outbox import TRANSITIONS, Draft, may_resend, with_turn_id
-from trio_mix.relay._records import Audience, Outcome, TurnState
+from trio_mix.relay._records import Audience, LoggedEvent, Outcome, TurnState
 from trio_mix.relay._turn_progress import TurnEvents
 from trio_mix.relay._turn_repair import corrected
 
@@ -373,3 +374,20 @@ def test_what_is_held_back_is_released_in_mid_turn_where_the_stored_text_shows_i
     assert outline(drafts) == outline(plain(script.frames))
     contents = [json.loads(draft.data)["content"] for draft in drafts if draft.event == "content"]
     assert "".join(contents) == script.text
+
+
+def test_a_follower_reads_events_of_any_depth() -> None:
+    # How deep a parser can follow a field that is ignored depends on the parser and on its caller.
+    followed = FollowedTurns()
+    for depth in (1, *range(900, 1010)):
+        for name in ("permission", "error", "complete"):
+            data = (
+                '{"id": "p", "sessionId": "s", "toolName": "t", "description": "d", "action": "a",'
+                ' "path": "", "error": "e", "x": ' + "[" * depth + "]" * depth
+            )
+            stored = with_turn_id(data + "}", f"turn-{depth}")
+            whole = f"id: 1\nevent: {name}\ndata: {stored}\n\n".encode()
+            followed.note([LoggedEvent(1, Audience.ALL, whole)])
+            if name == "permission" and depth == 1:
+                assert followed.requests["p"].turn_id == "turn-1"
+    assert not followed.requests

@@ -10,6 +10,7 @@ import json
 from typing import TYPE_CHECKING, Final
 
 from trio_mix import events as ev
+from trio_mix._turns._wire_traits import turn_id_of
 from trio_mix._wire._events import decode_event
 from trio_mix.relay._records import TurnState
 from trio_mix.relay._turn_progress import OpenRequest
@@ -74,13 +75,13 @@ class FollowedTurns:
         event = decode_event(frame)
         match event:
             case ev.PermissionEvent():
-                turn = str(json.loads(frame.data).get("turnId", ""))
+                turn = turn_id_of(frame.data) or ""
                 self.requests[event.permission_id] = OpenRequest(frame.data, turn, position)
                 self._note_asked(event.permission_id)
             case ev.NotificationEvent():
                 self._note_asked(event.notification_id)
             case ev.CompleteEvent() | ev.ErrorEvent() if event.parent_tool_call_id is None:
-                turn = str(json.loads(frame.data).get("turnId", ""))
+                turn = turn_id_of(frame.data) or ""
                 self._close_requests(turn)
             case _:
                 pass
