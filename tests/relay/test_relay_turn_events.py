@@ -250,6 +250,8 @@ def test_what_belongs_to_a_connection_is_dropped_and_sessions_are_announced() ->
     for each in (frame("connected", sessionId="s"), frame("heartbeat"), created):
         assert events.take(each, mine=False) == []
     assert events.announced == [("session_created", created.data, "s2")]
+    for name in ("gap", "turn", "permission_settled"):  # events that only a relay makes
+        assert events.take(frame(name, turnId="t", state="done"), mine=False) == []
     assert events.foreign is None
 
 

@@ -221,7 +221,7 @@ class SessionEvents:
         """
         self._position = position
         event = decode_event(frame)
-        if isinstance(event, _DROPPED):
+        if isinstance(event, _DROPPED) or frame.event in _OF_RELAY:
             return []
         if isinstance(event, _ANNOUNCED):
             self.announced.append((frame.event, frame.data, event.session_id))
