@@ -181,6 +181,21 @@ def test_a_turn_that_was_given_up_keeps_its_later_rounds() -> None:
     assert owners(router, done("b1")) == [second]
 
 
+def test_a_turn_whose_ids_were_guessed_may_go_on_after_an_error() -> None:
+    """The error names nothing: the turn that it ended may be the other one."""
+    router = served("async")
+    first = send(router)
+    owners(router, asked("fu", "theirs"), asked("u1", "hello"))
+    assert owners(router, says("either", "m1"), begins("c", "m2")) == [None, first]
+    first.cancelling = True
+    assert owners(router, error("request cancelled by user")) == [first]
+    second = send(router)
+    assert owners(router, asked("u2", "hello")) == [second]
+    assert owners(router, ran("c"), says("theirs", "m3"), done("m3")) == [None] * 3
+    assert second.overlap == "guess"
+    assert owners(router, says("ours", "m4"), done("m4")) == [second] * 2
+
+
 def test_a_foreign_turn_that_vanished_is_forgotten_after_a_turn_of_silence() -> None:
     router = served("async")
     owners(router, asked("fu", "never ends"), begins("c", "f1"))

@@ -196,8 +196,9 @@ class EventDispatcher:
             state.builder.take_stored(stored)
         if stored is not None:
             self.router.own(state.turn, stored.user_message_id, stored.message_id)
-        if what is Input.ANSWER and not (stored is not None and any(stored.texts)):
-            what = Input.ANSWER if not state.turn.failed else Input.SETTLED
+        empty = stored is None or not any(stored.texts)
+        if what is Input.ANSWER and empty and state.turn.failed:
+            what = Input.SETTLED  # it is no reply that contradicts the error
         changed = self.router.apply(state.turn, what)
         if changed and state.turn.phase in (Phase.RUNNING, Phase.ANSWERED):
             state.started.set()

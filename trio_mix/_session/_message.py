@@ -171,7 +171,8 @@ class Message(AsyncScope):
     ) -> None:
         """Leave the scope; if the turn is not over, ask the server to cancel it (rule 1).
 
-        A checkpoint, shielded from cancellation for at most ``cleanup_timeout`` seconds.
+        A checkpoint, shielded from cancellation for at most ``cleanup_timeout`` seconds, and for
+        as many again while a ticket is saved.
         """
         state = self._opened()
         self._left = True

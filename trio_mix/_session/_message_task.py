@@ -86,29 +86,12 @@ class MessageTask:
                     await self.resumption.update(state)
                 decision = state.recovery.next(trio.current_time())
                 if isinstance(decision, Post):
-                    self.stored.history.session_unknown = False
-                    self._remember_silent_turn()
+                    self.stored.history.posting(state.recovery, trio.current_time())
                     # Made here, so that leaving the message before the POST begins cancels it.
                     state.post_scope = trio.CancelScope()
                     nursery.start_soon(self._post)
                     decision = Wait()  # what is to be done while the POST is under way
                 await self._carry_out(decision)
-
-    def _remember_silent_turn(self) -> None:
-        """Note the other turn that was not waited for: it may go on beside later messages too."""
-        history, recovery = self.stored.history, self.state.recovery
-        now, limits = trio.current_time(), recovery.limits
-        until = now + limits.unfinished * limits.settle_timeout
-        if (unended := recovery.reading.unended) is not None:
-            # Another stream, or process, did not wait for it, and later turns have ended since.
-            history.silent_turn_until = max(history.silent_turn_until, until - unended)
-            history.unended_until = max(history.unended_until, until - unended)
-        if recovery.unsettled:
-            history.unended_until = until
-        if recovery.unsettled == "silent":
-            history.silent_turn_until = until
-        elif now < history.silent_turn_until:
-            recovery.unsettled = "silent"
 
     async def _carry_out(self, decision: Decision) -> None:  # noqa: ASYNC910 - `run` goes on to wait
         state = self.state
@@ -308,7 +291,7 @@ class MessageTask:
             outcome=how.outcome,
         )
         failure.__cause__ = state.recovery.post.refusal
-        if isinstance(how.cause, ev.ErrorEvent | ev.RateLimitEvent):
+        if how.cause is not None:
             failure.__cause__ = errors.AgentError(
                 how.cause.error,
                 event=how.cause,

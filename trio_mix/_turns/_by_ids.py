@@ -67,9 +67,12 @@ class RoutingByIds:
             if owner is None and turn is not None:
                 return self._hold(event, turn, ends=ends)
             owner = owner or Owner()
-        if ends and turn is not None and not (turn.bound or owner.started_at):
-            turn.doubt = event
-        elif ends and turn is not None and owner is not turn.owner and owner.guessed:
+        if (
+            ends
+            and turn is not None
+            and owner is not turn.owner
+            and (owner.guessed or not (turn.bound or owner.started_at))
+        ):
             turn.doubt = event  # it may have been ours: the stored messages show it
         self._owners.note(event, ids, owner, ends=ends)
         return (event,) if turn is not None and owner is turn.owner else NOBODY
@@ -101,8 +104,9 @@ class RoutingByIds:
             owner = owners.likeliest(ids, turn.owner)
             if guess:
                 turn.overlap = "guess"
-            if owner is not None:
-                owner.guessed = owner.guessed or guess
+                for each in (turn.owner, owner):
+                    if each is not None:
+                        each.guessed = True
             if error and owner is turn.owner and not (turn.cancelling and is_cancelled(event)):
                 turn.doubt = event  # an error names nothing: the stored messages decide
                 return Owner()

@@ -10,7 +10,7 @@ import attrs
 if TYPE_CHECKING:
     from trio_mix._turns._stored_rows import StoredReply
     from trio_mix._turns._stored_turn import TurnOutcome, Verdict
-    from trio_mix.events import Event
+    from trio_mix.events import ErrorEvent, Event, RateLimitEvent
 
     End: TypeAlias = Literal["", "ours", "others", "either"]
 
@@ -94,7 +94,7 @@ class Interrupt:
     """What is stored of the reply."""
     mixed: bool = False
     """Whether some of that may be another turn's."""
-    cause: Event | None = None
+    cause: ErrorEvent | RateLimitEvent | None = None
     """The error event that may have been this turn's end."""
 
 

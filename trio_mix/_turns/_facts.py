@@ -214,9 +214,7 @@ class Facts:
         failed = turn.due.answer and status_code == _SERVER_FAILED
         if turn.ended_by is not None:
             if turn.failed and status_code not in _LOST_ANSWER:
-                turn.due = attrs.evolve(
-                    turn.due, answer=False
-                )  # it confirms that this turn has failed
+                turn.due = attrs.evolve(turn.due, answer=False)  # it confirms the turn's failure
             return
         if status_code in _LOST_ANSWER:
             self.cut = self.cut or "lost"

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from trio_mix._ticket import Baseline
+    from trio_mix._turns._facts import Facts
     from trio_mix._turns._stored_rows import StoredRow
     from trio_mix._turns._stored_turn import Verdict
     from trio_mix._turns._turn import Turn
@@ -82,6 +83,24 @@ class History:
     def earlier(self) -> list[PriorTurn]:
         """The stream's turns since the rows were read, in order."""
         return [own.prior for own in self._own]
+
+    def posting(self, facts: Facts, now: float) -> None:
+        """Note that a message is sent, and the other turn that it did not wait for, if any.
+
+        That turn may go on beside later messages too.
+        """
+        self.session_unknown = False
+        until = now + facts.limits.unfinished * facts.limits.settle_timeout
+        if (unended := facts.reading.unended) is not None:
+            # Another stream, or process, did not wait for it, and later turns have ended since.
+            self.silent_turn_until = max(self.silent_turn_until, until - unended)
+            self.unended_until = max(self.unended_until, until - unended)
+        if facts.unsettled:
+            self.unended_until = until
+        if facts.unsettled == "silent":
+            self.silent_turn_until = until
+        elif now < self.silent_turn_until:
+            facts.posting_unsettled(readable=True)
 
     def created(self) -> None:
         """Note that the session is new: nothing is stored, and nobody else has used it."""

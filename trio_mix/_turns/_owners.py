@@ -206,7 +206,9 @@ class Owners:
             return
         owner.readiness = _READINESS.get(type(event), owner.readiness)
         if ends:
-            owner.over = owner.ended = True
+            # If its ids were guessed, and the end names none, another turn may have ended.
+            owner.over = bool(message) or not owner.guessed
+            owner.ended = True
             if ours is None or owner is not ours.owner:
                 self.older_ended = not (owner.started_at or owner.guessed)
             self.others = [other for other in self.others if other is not owner]

@@ -73,10 +73,7 @@ class ReplyBuilder:
         self._firm: int | None = None
         self._gaps: list[int] = []  # how many characters had come before each gap
         self._contradicted = False
-        # Whether a tool was still running when the turn ended, and whether the rows lack a call.
-        self._tool_open = self._has_foreign_call = False
-        self.tool_unfinished: bool = False
-        """Whether the turn ended before events showed that all of its tools have finished."""
+        self._has_foreign_call = False  # whether the rows lack a call
         # What an answer or the stored rows have in place of the events' text, and why.
         self._answer: str | None = None
         self._why: Doubt = "answer"
@@ -129,15 +126,17 @@ class ReplyBuilder:
         return self.doubtful or self._has_gap
 
     @property
+    def tool_unfinished(self) -> bool:
+        """Whether the turn was completed before events showed that all of its tools finished."""
+        return self._calls.left_unfinished
+
+    @property
     def unproven(self) -> bool:
         """Whether the events may be another client's in part.
 
-        An end, or an answer, differs from the deltas, the end left a tool running, or a tool was
-        called while another one ran.
+        An end, or an answer, differs from the deltas, or a running tool was not waited for.
         """
-        if self._contradicted or self._answer is not None or self._tool_open:
-            return True
-        if self._calls.interleaved:
+        if self._contradicted or self._answer is not None or self._calls.overtaken:
             return True
         if self._http is None:
             return False
@@ -163,7 +162,7 @@ class ReplyBuilder:
     @property
     def _has_foreign_text(self) -> bool:
         """Whether deltas are no part of the stored text; before a gap, either may be longer."""
-        if self._whole is None or not self._recovered:
+        if self._whole is None:
             return False
         streamed = self._streamed.joined()
         if self._firm is None:
@@ -322,8 +321,6 @@ class ReplyBuilder:
     def _complete(self, event: ev.CompleteEvent) -> None:
         if event.parent_tool_call_id is not None:
             return
-        self._tool_open = self._calls.running
-        self.tool_unfinished = self._calls.unfinished
         self._calls.turn_completed()
         self._streamed.name(event.message_id)
         self._reasoning = event.reasoning or self._reasoning

@@ -16,7 +16,8 @@ Rule 6  A turn that another client started is nobody's, also one that began befo
         a new round, of two equally ready ones to the older; an event without ids belongs to the
         one that was heard last. A turn that was cut is less ready: it may be over.
         An error names nothing: on servers with ids, it ends no turn of ours while another one runs,
-        or may still run: the stored messages decide.
+        or may still run: the stored messages decide. A turn that a nameless event has ended may go
+        on if its ids were guessed.
 Rule 7  Every event has at most one owner, named once.
 Rule 8  An answer in the HTTP response ends a turn too; where events are due as well, both must
         come. A turn that was answered has not failed: an error is then another turn's.
@@ -36,10 +37,11 @@ import attrs
 
 from trio_mix import events as ev
 from trio_mix._turns._by_ids import HELD, NOBODY, RoutingByIds
-from trio_mix._turns._owners import DELTAS, NOT_OF_TURNS, SHOWING_A_TURN, Owners
-from trio_mix._turns._repeated_errors import RepeatedErrors, is_busy, is_cancelled
+from trio_mix._turns._by_order import BUSY, RoutingByOrder
+from trio_mix._turns._owners import DELTAS, NOT_OF_TURNS, Owners
+from trio_mix._turns._repeated_errors import RepeatedErrors, is_cancelled
 from trio_mix._turns._turn import Due, Input, Owner, Phase, Turn
-from trio_mix._turns._wire_traits import begins_call, ids_of
+from trio_mix._turns._wire_traits import ids_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -71,8 +73,6 @@ class Route:
 
 
 _FAILURES: Final = frozenset((ev.ErrorEvent, ev.RateLimitEvent))
-_BUSY: Final[Sequence[Event]] = []
-"""What `_route` returns for an event with which the server said that it was busy."""
 
 
 class TurnRouter:
@@ -82,10 +82,8 @@ class TurnRouter:
         self.traits: Final = traits
         self._owners = Owners()
         self._by_ids = RoutingByIds(traits, self._owners)
+        self._by_order = RoutingByOrder(self._owners)
         self._repeated_errors = RepeatedErrors()
-        self._nameless_at_work = False
-        self.others_seen: bool = False
-        """Whether an event without ids has shown that another client uses the session."""
         self.others: int = 0
         """How many events were other turns', while no turn of ours was under way."""
         # While deltas of one class with the same ids come, their owner stays the same and no rule
@@ -103,9 +101,14 @@ class TurnRouter:
         return self._repeated_errors.outstanding
 
     @property
+    def others_seen(self) -> bool:
+        """Whether an event without ids has shown that another client uses the session."""
+        return self._by_order.others_seen
+
+    @property
     def others_at_work(self) -> bool:
         """Whether the events of this connection show another client's turn without its end."""
-        return bool(self._owners.others) or self._nameless_at_work
+        return bool(self._owners.others) or self._by_order.others_at_work
 
     @property
     def older_ended(self) -> bool:
@@ -145,8 +148,9 @@ class TurnRouter:
             turn.due = Due(answer=blocking, events=blocking, proof=self.traits.proof)
             turn.overlap = "ids" if self._owners.others else turn.overlap
             # Where rows cannot be read, an end that is not taken for this turn's is never found.
-            turn.behind = self._nameless_at_work and self.traits.proof and self.traits.streams_run
-            if self._nameless_at_work and not turn.behind:
+            others = self._by_order.others_at_work
+            turn.behind = others and self.traits.proof and self.traits.streams_run
+            if others and not turn.behind:
                 turn.overlap = "guess"
         elif what is Input.ACCEPTED:
             turn.accepted = True
@@ -210,7 +214,7 @@ class TurnRouter:
                 continue
             else:
                 owned = self._route(event)
-            if owned is _BUSY:
+            if owned is BUSY:
                 busy = event
             else:
                 mine += owned
@@ -263,7 +267,7 @@ class TurnRouter:
     def lost(self) -> None:
         """Set aside what is known of other clients' turns, as the connection was lost."""
         self._streaming = None
-        self._nameless_at_work = False
+        self._by_order.others_at_work = False
         self._repeated_errors.named(None)  # the next connection may repeat it
         turn = self._owners.ours
         if turn is not None and self.traits.streams_run:
@@ -325,17 +329,17 @@ class TurnRouter:
         if self.traits.ids:
             owned = self._by_ids.route(event, ids, turn, ends=terminal)
         else:
-            owned = self._by_order(event, ids, turn, ends=terminal)
+            owned = self._by_order.route(event, ids, turn, ends=terminal)
+            if owned is BUSY and (turn is None or not self.apply(turn, Input.RESEND)):
+                owned = NOBODY
         if not owned:
             self.others += 1
-            shown = turn is None and not self.traits.ids and kind in SHOWING_A_TURN
-            permission = turn is None and not self.traits.ids and kind is ev.PermissionEvent
-            self.others_seen = self.others_seen or shown or permission
-            self._nameless_at_work = not terminal and (self._nameless_at_work or shown)
+            nameless = turn is None and not self.traits.ids
+            self._by_order.note_others(kind, nameless=nameless, ends=terminal)
         elif terminal and self.traits.streams_run:
-            self._nameless_at_work = False  # rule 10: one message after another
+            self._by_order.others_at_work = False  # rule 10: one message after another
         if terminal or errors.watching:
-            ours = owned is _BUSY or bool(owned)
+            ours = owned is BUSY or bool(owned)
             errors.heard(event, turn, ours=ours, terminal=terminal, ids=bool(self.traits.ids))
         if turn is not None and owned:
             if kind is ev.UserMessageCreatedEvent and errors.copies > 1 and not turn.overlap:
@@ -352,9 +356,7 @@ class TurnRouter:
                     turn.due = attrs.evolve(turn.due, proof=False)
                 if self.others_seen and self.traits.streams_run and not turn.due.proof:
                     turn.overlap = "guess"  # nothing shows whose turn the stream has ended
-                self.apply(turn, Input.TERMINAL)
-            elif turn.phase is not _RUNNING:
-                self.apply(turn, Input.EVENT)
+            self._move_on(turn, ends=terminal)
         if kind in DELTAS and owned is not HELD:
             owner = turn if owned else None
             if owner is None or owner is self._owners.ours:  # it may have ended the turn
@@ -379,52 +381,17 @@ class TurnRouter:
             return NOBODY
         if isinstance(event, ev.UserMessageCreatedEvent) and event.parent_tool_call_id is None:
             turn.identity = attrs.evolve(turn.identity, user_message_id=event.message_id)
-        self._moved_on(event, turn)
-        return (event,)
-
-    def _moved_on(self, event: Event, turn: Turn) -> None:
-        """Apply an event of a turn's own to its phase."""
         turn.events += 1
         turn.doubt = None
-        if self.traits.ends(event, ids_of(event)):
+        ends = self.traits.ends(event, ids_of(event))
+        if ends:
             turn.ended_by = event
+        self._move_on(turn, ends=ends)
+        return (event,)
+
+    def _move_on(self, turn: Turn, *, ends: bool) -> None:
+        """Apply an event of a turn's own to its phase."""
+        if ends:
             self.apply(turn, Input.TERMINAL)
         elif turn.phase is not _RUNNING:
             self.apply(turn, Input.EVENT)
-
-    # -- servers without ids: order decides (rules 2, 5) ------------------------------------
-
-    def _by_order(
-        self, event: Event, ids: EventIds, turn: Turn | None, *, ends: bool
-    ) -> Sequence[Event]:
-        if turn is None or turn.elsewhere:
-            self._owners.own_unknown(ids, Owner(over=True))
-            return NOBODY
-        if turn.behind and not is_busy(event):
-            self._owners.own_unknown(ids, Owner(over=True))
-            if ends:
-                turn.behind = False
-                turn.doubt = event if isinstance(event, ev.CompleteEvent) else None
-            return NOBODY
-        if self._is_left_over(event, ids, turn):
-            return NOBODY
-        if is_busy(event):
-            # A turn with events runs already: the conflict concerns another stream of the session.
-            busy = not turn.events and self.apply(turn, Input.RESEND)
-            return _BUSY if busy else NOBODY
-        message, call, parent = ids
-        if parent is None:
-            self._owners.own_message(message, turn.owner)
-        if call:
-            self._owners.own_call(call, turn.owner)
-        return (event,)
-
-    def _is_left_over(self, event: Event, ids: EventIds, turn: Turn) -> bool:
-        """Return whether an id shows that an earlier turn still emits it."""
-        message, call, parent = ids
-        owners, known = self._owners, (None, turn.owner)
-        named = owners.of_message(message) if parent is None else owners.of_call(parent)
-        reused = bool(call) and owners.of_call(call) not in known
-        if call and owners.was_expected(call):
-            turn.overlap = "guess"  # the call of another turn comes late, or its id is used again
-        return named not in known or (reused and not begins_call(event))

@@ -99,11 +99,15 @@ class ToolCalls:
         self._running: set[str] = set()
         self._since_gap: list[_Call] = []
         self._after_gap = False
-        self.interleaved: bool = False
-        """Whether the agent went on to call tools while a tool of the turn itself was running.
+        self.overtaken: bool = False
+        """Whether the agent called a tool, or completed its turn, while a tool of the turn itself
+        was running.
 
-        It waits for its tools: another turn may have called one of them.
+        It waits for its tools: that tool, or what came then, may be another turn's.
         """
+        self.left_unfinished: bool = False
+        """Whether the turn was completed before an event showed that each tool which the turn
+        itself called has finished."""
 
     @property
     def size(self) -> int:
@@ -118,16 +122,6 @@ class ToolCalls:
     def build(self) -> tuple[ToolCall, ...]:
         """Return the calls as far as they are known."""
         return tuple(call.build() for call in self._calls.values())
-
-    @property
-    def running(self) -> bool:
-        """Whether a tool of the turn itself was started, and no event showed that it finished."""
-        return bool(self._running)
-
-    @property
-    def unfinished(self) -> bool:
-        """Whether no event showed that a tool which the turn itself called has finished."""
-        return any(not (call.finished or call.parent_tool_call_id) for call in self._calls.values())
 
     def has_more_than(self, stored: Iterable[ToolCall]) -> bool:
         """Return whether a call of the turn itself is not among the stored ones."""
@@ -145,7 +139,12 @@ class ToolCalls:
 
         A tool whose start was seen, and whose end was not, may have been cancelled.
         """
-        for call in self._calls.values():
+        self.overtaken = self.overtaken or bool(self._running)
+        calls = self._calls.values()
+        self.left_unfinished = any(
+            not (each.finished or each.parent_tool_call_id) for each in calls
+        )
+        for call in calls:
             call.finished = call.finished or not call.running
 
     def gap(self) -> None:
@@ -171,7 +170,7 @@ class ToolCalls:
         if type(event) in _EXECUTION:
             (self._running.add if call.running else self._running.discard)(call.tool_call_id)
         elif self._running and self._running != {call.tool_call_id}:
-            self.interleaved = True
+            self.overtaken = True
 
     def take_stored(self, stored: ToolCall) -> None:
         """Complete a call from the HTTP answer or from the session's stored messages."""

@@ -111,12 +111,13 @@ class Owner:
     """How ready it is for a new round: it is speaking (0), has called a tool (1), has begun or its
     tool has run (2)."""
     over: bool = False
+    """Whether no event of it shows any more that it runs."""
     ended: bool = False
     """Whether its end has come on this stream."""
     active: bool = False
     """Whether an event of it has come since the last turn of ours was over."""
     guessed: bool = False
-    """Whether some of its events may be those of our turn."""
+    """Whether some of its events may be those of another turn that ran beside it."""
 
     def less_ready(self) -> None:
         """Note that the turn may be over, or in the middle of a round."""

@@ -1,0 +1,93 @@
+"""Route the events of servers whose events have no ids (rules 2, 5 and 10 of the router)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from trio_mix import events as ev
+from trio_mix._turns._by_ids import NOBODY
+from trio_mix._turns._owners import SHOWING_A_TURN
+from trio_mix._turns._repeated_errors import is_busy
+from trio_mix._turns._turn import Owner
+from trio_mix._turns._wire_traits import begins_call
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from trio_mix._turns._owners import Owners
+    from trio_mix._turns._turn import Turn
+    from trio_mix._turns._wire_traits import EventIds
+    from trio_mix.events import Event
+
+BUSY: Final[Sequence[Event]] = []
+"""What is returned for an event with which the server said that it has dropped the message, being
+busy; compared by identity."""
+
+
+class RoutingByOrder:
+    """Finds the owner of an event by its order: it is the running turn's, unless an id differs.
+
+    Args:
+      owners: the owners of the ids so far.
+    """
+
+    def __init__(self, owners: Owners) -> None:
+        self._owners = owners
+        self.others_seen: bool = False
+        """Whether an event has shown that another client uses the session."""
+        self.others_at_work: bool = False
+        """Whether the events of this connection show another client's turn without its end."""
+
+    def route(
+        self, event: Event, ids: EventIds, turn: Turn | None, *, ends: bool
+    ) -> Sequence[Event]:
+        """Return the event if it is the turn's, `NOBODY` if not, or `BUSY`.
+
+        Args:
+          event: the event.
+          ids: its ids.
+          turn: the turn of ours whose events are expected.
+          ends: whether the event ends its turn.
+        """
+        if turn is None or turn.elsewhere:
+            self._owners.own_unknown(ids, Owner(over=True))
+            return NOBODY
+        if turn.behind and not is_busy(event):
+            self._owners.own_unknown(ids, Owner(over=True))
+            if ends:
+                turn.behind = False
+                turn.doubt = event if isinstance(event, ev.CompleteEvent) else None
+            return NOBODY
+        if self._is_left_over(event, ids, turn):
+            return NOBODY
+        if is_busy(event):
+            # A turn with events runs already: the conflict concerns another stream of the session.
+            return NOBODY if turn.events else BUSY
+        message, call, parent = ids
+        if parent is None:
+            self._owners.own_message(message, turn.owner)
+        if call:
+            self._owners.own_call(call, turn.owner)
+        return (event,)
+
+    def note_others(self, kind: type[Event], *, nameless: bool, ends: bool) -> None:
+        """Note an event that is nobody's.
+
+        Args:
+          kind: its class.
+          nameless: whether it has no ids, and no turn of ours was under way.
+          ends: whether it ends a turn.
+        """
+        shown = nameless and kind in SHOWING_A_TURN
+        self.others_seen = self.others_seen or shown or (nameless and kind is ev.PermissionEvent)
+        self.others_at_work = not ends and (self.others_at_work or shown)
+
+    def _is_left_over(self, event: Event, ids: EventIds, turn: Turn) -> bool:
+        """Return whether an id shows that an earlier turn still emits it."""
+        message, call, parent = ids
+        owners, known = self._owners, (None, turn.owner)
+        named = owners.of_message(message) if parent is None else owners.of_call(parent)
+        reused = bool(call) and owners.of_call(call) not in known
+        if call and owners.was_expected(call):
+            turn.overlap = "guess"  # the call of another turn comes late, or its id is used again
+        return named not in known or (reused and not begins_call(event))
