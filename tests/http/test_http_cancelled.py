@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from tests.support.callers_clients import KINDS, callers_client
+from tests.support.cancelling import outcome
 from tests.support.raw_server import SSE_HEAD, answering, serve
 from trio_mix import Mix, RetryConfig
 from trio_mix._http import Http
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     import trio
-
-from tests.support.cancelling import outcome
 
 pytestmark = pytest.mark.timeout(60)
 

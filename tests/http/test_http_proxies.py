@@ -16,11 +16,7 @@ from trio_mix.errors import ConnectionFailed, RequestTimeout, TrioMixError
 
 pytestmark = pytest.mark.timeout(60)
 
-
 ONCE = RetryConfig(strategy="none")
-
-
-# Proxies of the environment
 
 
 @pytest.fixture
