@@ -144,8 +144,9 @@ async def test_sigterm_drains_and_what_was_stored_is_there_at_the_next_start(
         assert listed.lines == [session_id]
         text = await run_command("relay", "inspect", session_id, "--log", log)
         assert f"newest\t{found['newest']}" in text.lines
-        missing = await run_command("relay", "inspect", "nobody", "--log", log)
-        assert (missing.code, missing.out) == (1, "")
+        for name in ("nobody", "\udcff"):  # the latter is an argument that is not UTF-8
+            missing = await run_command("relay", "inspect", name, "--log", log)
+            assert (missing.code, missing.out) == (1, "")
         async with relay_of(server, tmp_path, start_command) as (process, url):
             async with (
                 Mix(url) as mix,

@@ -39,5 +39,14 @@ async def test_a_log_in_redis_is_read_without_a_lease(redis: RedisServer) -> Non
 async def test_a_server_that_is_not_there_is_named() -> None:
     with pytest.raises(LogError, match="Redis at"):
         await list_redis_sessions("redis://127.0.0.1:1")
-    with pytest.raises(ConfigurationError):
-        await list_redis_sessions("redis://127.0.0.1:x")
+    for url in (
+        "redis://127.0.0.1:s3cret",
+        "redis://user:s3cret",
+        "redis://:s3cret:6379",
+        "redis://user:s3[cret@127.0.0.1",
+        "redis://127.0.0.1?stream_timeout=s3cret",
+        "redis:s3cret",
+    ):
+        with pytest.raises(ConfigurationError, match="address of the log in Redis") as invalid:
+            await list_redis_sessions(url)
+        assert "cret" not in str(invalid.value)

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import trio
 
-from trio_mix._http import sanitize_url
 from trio_mix._terminal_text import get_logger
 from trio_mix.errors import ConfigurationError
 from trio_mix.relay._errors import LogCorrupt, LogError, LogFull, LogReadOnly
@@ -75,11 +74,13 @@ class RedisAddress:
             ) from exc
         scheme, colon, rest = url.partition("://")
         scheme = {"valkey": "redis", "valkeys": "rediss"}.get(scheme, scheme)
-        self.shown: str = sanitize_url(url)
+        # The address is not shown: in one that cannot be read, a password can be anywhere.
+        invalid = ConfigurationError(
+            "The address of the log in Redis is invalid: use redis://USER:PASSWORD@HOST:PORT,"
+            " rediss:// or unix://PATH, with special characters percent-encoded."
+        )
         if not colon or scheme not in ("redis", "rediss", "unix"):
-            raise ConfigurationError(
-                f"RedisLog({self.shown!r}): use redis://HOST:PORT, rediss:// or unix://PATH"
-            )
+            raise invalid
         self.timeout = timeout
         try:  # the pool is not opened: it only reads the address
             self._pool: Any = ConnectionPool.from_url(
@@ -88,11 +89,11 @@ class RedisAddress:
                 connect_timeout=timeout,
                 stream_timeout=timeout,  # of the handshake, too
             )
-        except (ValueError, RuntimeError, OSError) as exc:
-            raise ConfigurationError(f"RedisLog({self.shown!r}): {exc}") from None
+        except (ValueError, RuntimeError, OSError):
+            raise invalid from None
         if self._pool.location is None:
-            raise ConfigurationError(f"RedisLog({self.shown!r}): it names no server")
-        self.shown = f"{scheme}://{self._pool.location!r}"  # neither user nor password
+            raise invalid
+        self.shown: str = f"{scheme}://{self._pool.location!r}"  # neither user nor password
 
     def connection(self, name: str) -> BaseConnection:
         """Return a new connection, which is made when it is run."""

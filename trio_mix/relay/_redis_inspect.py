@@ -17,8 +17,6 @@ from trio_mix.relay._redis_functions import function
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-__all__ = ["inspect_redis_session", "list_redis_sessions"]
-
 _TIMEOUT: Final = 5.0
 _PREFIX: Final = b"mix-relay"
 _TURNS: Final = 20

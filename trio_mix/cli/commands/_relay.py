@@ -54,7 +54,7 @@ async def run_relay(stop: trio.Event, given: RelaySettings, config: Path | None)
     settings = given.over(read_settings(config))
     upstream = settings.upstream or os.environ.get("MIX_SERVER_URL") or _DEFAULT_UPSTREAM
     host, port = parse_listen(settings.listen or DEFAULT_LISTEN)
-    log = _log(settings)
+    log = log_of(settings)
     limits = settings.numbers("stall_timeout", "heartbeat", "idle_close", "drain_timeout")
     counts = settings.numbers("queue_max", "ring")
     relay = Relay(
@@ -93,42 +93,44 @@ def _allow_many_connections() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-def log_path(text: str) -> str:
-    """Return the path of a log in SQLite.
+def _sqlite_path(text: str) -> str | None:
+    """Return the path of a log in SQLite; None if the text names one in Redis.
 
     Raises:
-      CommandUsageError: the text names another kind of log.
+      CommandUsageError: the text names no log.
     """
-    kind, colon, path = text.partition(":")
-    if kind != "sqlite" or not colon or not path:
-        raise CommandUsageError(f"--log takes sqlite:PATH here, not {sanitize_url(text)!r}")
+    kind, _, path = text.partition(":")
+    if kind in _REDIS:
+        return None
+    if kind != "sqlite" or not path:
+        raise CommandUsageError(
+            f"--log takes sqlite:PATH, redis://HOST:PORT, rediss:// or unix://PATH, not"
+            f" {sanitize_url(text)!r}"
+        )
     return path.removeprefix("//")
 
 
-def _log(settings: RelaySettings) -> SqliteLog | RedisLog:
+def log_of(settings: RelaySettings) -> SqliteLog | RedisLog:
     """Return the log that the settings name.
 
     Raises:
       CommandUsageError: they name none, or have a setting that it does not.
     """
     text = settings.log or DEFAULT_LOG
-    kind = text.partition(":")[0]
-    shared = kind in _REDIS
-    if not shared and kind != "sqlite":
-        raise CommandUsageError(
-            f"--log takes sqlite:PATH, redis://HOST:PORT, rediss:// or unix://PATH, not"
-            f" {sanitize_url(text)!r}"
-        )
+    path = _sqlite_path(text)
+    shared = path is None
     for name in _SQLITE_ONLY if shared else _REDIS_ONLY:
         if getattr(settings, name) is not None:
-            raise CommandUsageError(f"{name} is a setting of another kind of log than {kind}:")
+            raise CommandUsageError(
+                f"{name} is a setting of another kind of log than {text.partition(':')[0]}:"
+            )
     given: dict[str, Any] = {}
     for name in _REDIS_ONLY if shared else _SQLITE_ONLY:
         if getattr(settings, name) is not None:
             given[name] = getattr(settings, name)
     if settings.retention:
         given["retention"] = Retention(**cast("dict[str, Any]", dict(settings.retention)))
-    return RedisLog(text, **given) if shared else SqliteLog(log_path(text), **given)
+    return RedisLog(text, **given) if path is None else SqliteLog(path, **given)
 
 
 def _auth(settings: RelaySettings) -> Auth | None:
@@ -167,20 +169,21 @@ async def make_token(file: Path, sessions: Sequence[str], may: str, subject: str
 
 async def inspect(log: str, session: str | None, *, json: bool) -> int:
     """Print what a log has of a session; without a session, the ids of all."""
-    shared = log.partition(":")[0] in _REDIS
+    path = _sqlite_path(log)
     if session is None:
         for session_id in await (
             list_redis_sessions(log)
-            if shared
-            else trio.to_thread.run_sync(list_sessions, log_path(log))
+            if path is None
+            else trio.to_thread.run_sync(list_sessions, path)
         ):
             print(clean(session_id))
         return OK
+    session = session.encode("utf-8", "replace").decode()  # no id has what is no UTF-8
     try:
         found = await (
             inspect_redis_session(log, session)
-            if shared
-            else trio.to_thread.run_sync(inspect_session, log_path(log), session)
+            if path is None
+            else trio.to_thread.run_sync(inspect_session, path, session)
         )
     except SessionUnknown as error:
         print_error(str(error))

@@ -22,9 +22,10 @@ import trio
 
 from trio_mix._private_files import open_private
 from trio_mix.cli._errors import OK
-from trio_mix.cli.commands._relay import log_path
+from trio_mix.cli.commands._relay import log_of
+from trio_mix.cli.commands._relay_settings import RelaySettings
 from trio_mix.cli.ui._text import print_error
-from trio_mix.relay import Auth, Relay, SqliteLog
+from trio_mix.relay import Auth, Relay
 from trio_mix.relay._grants import VERBS, new_token
 from trio_mix.relay._page import PAGE_PATH
 from trio_mix.testing import MixServer
@@ -73,7 +74,7 @@ async def run_web(
         relay = await stack.enter_async_context(
             Relay(
                 upstream,
-                log=SqliteLog(log_path(text)),
+                log=log_of(RelaySettings(log=text)),
                 auth=Auth.tokens(tokens),
                 headers=headers,
                 page=True,
