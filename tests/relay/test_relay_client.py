@@ -327,6 +327,18 @@ async def test_entering_fails_with_the_cause(tmp_path: Path) -> None:
         client.send("s", "hi")
 
 
+async def test_messages_and_subscriptions_are_iterated_inside_their_blocks() -> None:
+    async with MixServer("async", listen=False) as server:
+        async with in_front_of(server) as (client, _, _, session_id):
+            for scope in (client.send(session_id, "hello"), client.subscribe(session_id)):
+                with pytest.raises(UsageError, match="is not open"):
+                    await anext(scope)
+                async with scope:
+                    await anext(scope)
+                with pytest.raises(StreamClosed, match="its block was left"):
+                    await anext(scope)
+
+
 async def test_closing_the_client_ends_its_subscriptions() -> None:
     async with scripted() as (_, relay), trio.open_nursery() as nursery:
         ended = trio.Event()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import attrs
 import pytest
 import trio
 
@@ -90,6 +91,8 @@ async def test_a_notification_is_answered_once() -> None:
                         await message.respond(event, "Ada")  # as after a lost answer
                         with pytest.raises(CommandRefused):
                             await message.respond(event, "Bob")
+                        with pytest.raises(UsageError, match="unknown type 'shout'"):
+                            await message.respond(attrs.evolve(event, response_type="shout"))
                 assert message.reply.text == "done"
             assert [
                 each.value for each in server.log if isinstance(each, NotificationAnswered)

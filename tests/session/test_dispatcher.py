@@ -29,6 +29,7 @@ from trio_mix.errors import AgentError, ConsumerTooSlow, StreamClosed
 if TYPE_CHECKING:
     from trio_mix._session._buffers import EventBuffer
     from trio_mix._session._message_state import MessageState
+    from trio_mix._turns._turn import Overlap
 
 
 class Recorder(EventDispatcher):
@@ -207,6 +208,19 @@ def test_a_permission_request_reaches_the_policy_while_the_message_is_open() -> 
     state.fail(ValueError("left"))
     dispatcher.deliver([permission()])
     assert asked_for == [permission()]
+
+
+def test_a_permission_request_that_may_be_another_turns_reaches_no_policy() -> None:
+    overlaps: tuple[Overlap, ...] = ("", "ids", "guess")
+    for overlap in overlaps:
+        dispatcher = Recorder()
+        state = dispatcher.send()
+        asked_for: list[ev.PermissionEvent | ev.NotificationEvent] = []
+        state.questions.policies[ev.PermissionEvent] = bool
+        state._ask = lambda _state, question, found=asked_for: found.append(question)  # type: ignore[misc]
+        state.turn.overlap = overlap
+        dispatcher.deliver([permission()])
+        assert asked_for == ([] if overlap else [permission()])
 
 
 async def test_a_torn_event_is_followed_by_a_gap_in_its_message_only() -> None:
