@@ -330,7 +330,8 @@ async def test_entering_fails_with_the_cause(tmp_path: Path) -> None:
 async def test_messages_and_subscriptions_are_iterated_inside_their_blocks() -> None:
     async with MixServer("async", listen=False) as server:
         async with in_front_of(server) as (client, _, _, session_id):
-            for scope in (client.send(session_id, "hello"), client.subscribe(session_id)):
+            first = client.send(session_id, "hello")
+            for scope in (first, client.subscribe(session_id, start="earliest")):
                 with pytest.raises(UsageError, match="is not open"):
                     await anext(scope)
                 async with scope:

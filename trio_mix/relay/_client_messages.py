@@ -192,6 +192,7 @@ class RelayMessage(AsyncScope):
         A checkpoint. If it is cancelled, no event is lost; a question that was not answered is put
         to its policy again.
         """
+        self._check_inside(self.session_id)
         while not self.finished:
             if self._question is not None:
                 return await self._answer(self._question)
