@@ -265,19 +265,22 @@ def field(pid, name):
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(line.split()[1] for line in lines if line.startswith(name + ":"))
 
+def confined(program):
+    pids = [program]
+    for pid in pids:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        pids += [int(child) for child in children]
+    kinds = {pid: Path(f"/proc/{pid}/cmdline").read_text() for pid in pids}
+    assert not [command for command in kinds.values() if "--no-sandbox" in command]
+    renderers = [pid for pid, command in kinds.items() if "--type=renderer" in command]
+    return renderers and {field(pid, "Seccomp") for pid in renderers} == {"2"}
+
 async def main():
     async with launch_chromium(sys.argv[1]) as chromium:
         devtools, _ = chromium._connection()
         await devtools.call("Target.createTarget", {"url": "data:text/html,x"})
-        pids = [chromium.pid]
-        for pid in pids:
-            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-            pids += [int(child) for child in children]
-        kinds = {pid: Path(f"/proc/{pid}/cmdline").read_text() for pid in pids}
-        renderers = [pid for pid, command in kinds.items() if "--type=renderer" in command]
-        assert renderers
-        assert {field(pid, "Seccomp") for pid in renderers} == {"2"}
-        assert not [command for command in kinds.values() if "--no-sandbox" in command]
+        while not confined(chromium.pid):  # a renderer starts before it has confined itself
+            await trio.sleep(0.05)
         print("confined")
 
 trio.run(main)

@@ -230,6 +230,25 @@ async def test_a_drain_closes_idle_sockets_and_the_busy_ones_at_the_end() -> Non
             assert (code, reason) == (1012, "the relay is shutting down")
 
 
+async def test_events_and_a_drain_are_harmless_while_a_closed_socket_waits_for_its_client() -> None:
+    hub = ScriptedHub()
+    feeds = [hub.add(session_id) for session_id in ("s", "t")]
+    async with open_http(hub) as relay, raw_socket(relay) as socket:
+        for session_id in ("s", "t"):
+            command = json.dumps({"type": "subscribe", "sessionId": session_id})
+            await socket.stream.send_all(client_frame(command.encode()))
+        await socket.stream.send_all(client_frame(b"", first=0x88))
+        opcode = 0
+        while opcode != 8:  # it is answered, and the connection stays open
+            opcode, _ = await socket.frame()
+        await trio.testing.wait_all_tasks_blocked()
+        for feed in feeds:
+            feed.append("content", {"text": "late"})
+            feed.close("the relay is shutting down")
+        async with open_socket(relay) as other:
+            assert (await other.subscribe("s"))["type"]
+
+
 async def test_a_frame_is_made_once_for_all_sockets_and_sent_whole_or_not_at_all() -> None:
     format_ = MessageFormat("s")
     data = b'id: 1000000001\nevent: content\ndata: {"a":1}\n\n'

@@ -115,8 +115,8 @@ class SocketSender:
         self._behind.pop(advance, None)
 
     def flush(self) -> None:
-        """Send what is left to be sent (rule 2)."""
-        if not self._flushing:
+        """Send what is left to be sent (rule 2), unless the socket is closed already."""
+        if not self._flushing and not self._nursery.cancel_scope.cancel_called:
             self._flushing = True
             self._nursery.start_soon(self._flush)
 

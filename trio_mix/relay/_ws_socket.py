@@ -333,7 +333,7 @@ class Socket:
 
     def _drain(self, subscription: Subscription, reason: str) -> None:
         """End a subscription because the relay is shutting down, and the socket with the last."""
-        if len(self._subscriptions) > 1:
+        if len(self._subscriptions) > 1 and not self._nursery.cancel_scope.cancel_called:
             self._nursery.start_soon(subscription.end, 503, reason)
         else:
             self.close(1012, reason)
