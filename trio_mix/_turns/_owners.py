@@ -68,7 +68,7 @@ class Owners:
     def __init__(self) -> None:
         self._messages: OrderedDict[str, Owner] = OrderedDict()
         self._calls: OrderedDict[str, Owner] = OrderedDict()
-        self._unheard: OrderedDict[str, None] = OrderedDict()
+        self._expected_calls: OrderedDict[str, None] = OrderedDict()
         self._started = 0
         self.ours: Turn | None = None
         """The registered turn that is not over yet."""
@@ -141,14 +141,14 @@ class Owners:
         """Note the calls of turns that were stored meanwhile: their events may still come."""
         for call in (call.tool_call_id for row in rows for call in row.tool_calls):
             if call not in self._calls:
-                self._unheard[call] = None
-        while len(self._unheard) > _OF_OLD_TURNS:
-            self._unheard.popitem(last=False)
+                self._expected_calls[call] = None
+        while len(self._expected_calls) > _OF_OLD_TURNS:
+            self._expected_calls.popitem(last=False)
 
     def was_expected(self, tool_call_id: str) -> bool:
         """Return whether an event is the first one of a call that was stored before it."""
-        expected = tool_call_id in self._unheard
-        self._unheard.pop(tool_call_id, None)
+        expected = tool_call_id in self._expected_calls
+        self._expected_calls.pop(tool_call_id, None)
         return expected
 
     def forget(self, *, old_turns: bool = False) -> None:

@@ -1,6 +1,7 @@
 """When the next step about a message is due, by what is open about it (`Concern`).
 
-A schedule is a value that changes nothing: its methods return the schedule from then on.
+A schedule is a value: its methods return the schedule from then on. Only the attempts to send the
+message to a busy server are counted in the facts, since they go on counting in later schedules.
 """
 
 from __future__ import annotations
