@@ -99,7 +99,7 @@ class World(StreamController):
         self.router.lost()
         self.gap_due = "lost"
         if self.dispatcher.current is not None:
-            self.dispatcher.current.cut = True
+            self.dispatcher.current.gap_unreported = True
         self.reader.replay_filter.opened()
         self.reader.replay_filter.connected(connected_id)
 

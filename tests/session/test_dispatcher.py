@@ -242,7 +242,7 @@ async def test_a_gap_is_reported_to_subscribers_and_to_a_message_that_was_cut() 
     state = dispatcher.send()
     dispatcher.gap("lost")
     assert len(state.buffer) == 0
-    state.cut = True
+    state.gap_unreported = True
     dispatcher.gap("lost again")
     dispatcher.gap("and again")
     gaps = [

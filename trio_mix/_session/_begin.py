@@ -135,7 +135,7 @@ def _register(
     )
     if resumption is not None:
         resumption.apply(recovery)
-        state.cut = state.cut or turn.resumed
+        state.gap_unreported = state.gap_unreported or turn.resumed
     controller.dispatcher.attach(state)
     controller.messages_sent += 1
     controller.reader.nudge()

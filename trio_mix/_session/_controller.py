@@ -228,7 +228,7 @@ class StreamController(ReaderHost):
         state = self.dispatcher.current
         if state is not None:
             state.recovery.connection_lost(trio.current_time())
-            state.cut = state.cut or bool(state.recovery.cut)
+            state.gap_unreported = state.gap_unreported or bool(state.recovery.cut)
             state.wake()
         self.healings.lost()
         self.loss_logger.lost(reason)
@@ -293,7 +293,7 @@ class StreamController(ReaderHost):
             lost = reason is not _NOT_RESUMED
             self.dispatcher.gap(f"the connection was lost: {reason}" if lost else reason)
         elif self.dispatcher.current is not None:
-            self.dispatcher.current.cut = False
+            self.dispatcher.current.gap_unreported = False
         self.router.reconnected(replayed=self.continued)
 
     def _turn_over(self, state: MessageState) -> None:

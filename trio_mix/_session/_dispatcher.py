@@ -185,10 +185,9 @@ class EventDispatcher:
         event = ev.StreamGapEvent(missed=None, reason=reason)
         for buffer in self._all_subscribers():
             buffer.put([event])
-        if self.current is not None and self.current.cut:
-            self.current.cut = False
-            self.current.builder.gap()
-            self.current.insert(event)
+        if self.current is not None and self.current.gap_unreported:
+            self.current.gap_unreported = False
+            self.current.insert_gap(reason)
 
     def step(self, state: MessageState, what: Input, stored: StoredReply | None = None) -> bool:
         """Apply an input other than an event to a turn; return whether it had an effect."""
@@ -241,7 +240,7 @@ class EventDispatcher:
         state.wake()
         if not state.turn.over or state.turn_over.is_set():
             return
-        if state.cut:
+        if state.gap_unreported:
             state.builder.gap()
         if state.over.is_set() or not state.unsettled:
             self.finish(state)

@@ -84,7 +84,7 @@ class MessageState:
         """The server was asked to cancel the message, or the turn is over."""
         self.questions: Questions = Questions(policies or {})
         self.failure: BaseException | None = None
-        self.cut = False
+        self.gap_unreported = False
         """Whether events may be missing that no gap event has reported yet."""
         self.post_scope: trio.CancelScope = trio.CancelScope()
         """The scope of the POST."""
@@ -139,11 +139,12 @@ class MessageState:
             self.turn.ended_by = None  # the error was another turn's
         if self.builder.patchy:
             self.builder.take_stored(verdict.reply)
-            self.builder.shared = self.builder.shared or verdict.mixed
         elif verdict.outcome is TurnOutcome.FINISHED or verdict.looks_whole:
             overlap = bool(self.turn.overlap)
             self.builder.check(verdict.reply, certain=not verdict.mixed, overlap=overlap)
-            self.builder.shared = self.builder.shared or verdict.mixed
+        else:
+            return
+        self.builder.shared = self.builder.shared or verdict.mixed
 
     @property
     def left_unsent(self) -> bool:
@@ -158,14 +159,18 @@ class MessageState:
 
     def partial(self) -> Reply:
         """Return the part of the reply that was received so far."""
-        if self.turn.twin or (self.turn.overlap and not self.builder.checked):
-            self.builder.shared = True
+        self._mark_shared()
         reply = self.builder.build()
         # Without ids, and before the server has answered the POST, nothing shows whose events came.
         unanswered = self.turn.due.events and self.turn.phase in (Phase.POSTED, Phase.RUNNING)
         if unanswered and reply.text and not (reply.doubts or self.builder.checked):
             return attrs.evolve(reply, incomplete=True, doubts=("shared",))
         return reply
+
+    def _mark_shared(self) -> None:
+        """Mark the reply if some of it may be another turn's."""
+        if self.turn.twin or (self.turn.overlap and not self.builder.checked):
+            self.builder.shared = True
 
     def take(self, events: Sequence[Event], size: int = 0) -> None:
         """Add the next events of the turn to the reply and to the consumer's buffer.
@@ -243,20 +248,25 @@ class MessageState:
         elif not self.over.is_set() and self.questions.answered_by_policy(question):
             self._ask(self, question)
 
-    def insert(self, event: Event) -> None:
-        """Buffer an event that the client has made."""
+    def insert_gap(self, reason: str, *, of_text: bool = True) -> None:
+        """Buffer a gap event: events of the message may be missing here.
+
+        Args:
+          reason: why they are.
+          of_text: whether text of the reply may be among them.
+        """
+        if of_text:
+            self.builder.gap()
         if not self.over.is_set():
-            self.buffer.put([event])
+            self.buffer.put([ev.StreamGapEvent(missed=None, reason=reason)])
 
     def finish(self) -> None:
         """End the message as its turn ended: with the reply, or with the agent's error."""
         ended_by = self.turn.ended_by
         known = self.recovery.reading.verdict is not None
-        unchecked = not self.builder.checked
-        if self.turn.twin or (
-            unchecked and (self.turn.overlap or (known and self.builder.unproven))
-        ):
+        if known and self.builder.unproven and not self.builder.checked:
             self.builder.shared = True
+        self._mark_shared()
         if isinstance(ended_by, ev.ErrorEvent | ev.RateLimitEvent):
             self.fail(agent_error(ended_by, self.session_id, self.partial()))
         elif not self.over.is_set():

@@ -12,7 +12,6 @@ import attrs
 import trio
 
 from trio_mix import errors
-from trio_mix import events as ev
 from trio_mix._session._send_api import TRAITS
 from trio_mix._session._warnings import log_session_at_work
 from trio_mix._turns._decisions import (
@@ -106,26 +105,24 @@ class MessageTask:
                 if state.turn.resumed:
                     self._attach()
                 if lost:
-                    state.builder.gap()
-                    state.insert(ev.StreamGapEvent(missed=None, reason=_UNREPORTED))
+                    state.insert_gap(_UNREPORTED)
                 self.dispatcher.router.bind(state.turn, user_message_id)
             case Restart():
                 state.builder.restart()
                 self.dispatcher.step(state, Input.RESEND)
             case Follow():
-                state.cut = True
-                state.builder.gap()
-                state.insert(ev.StreamGapEvent(missed=None, reason=_RAN_ELSEWHERE))
+                state.gap_unreported = True
+                state.insert_gap(_RAN_ELSEWHERE)
                 self.dispatcher.step(state, Input.SENDING)
                 self.dispatcher.step(state, Input.ACCEPTED)
                 state.turn.elsewhere = "other"
             case Disown():
                 state.builder.disown()
-                state.insert(ev.StreamGapEvent(missed=None, reason=_OF_ANOTHER_CLIENT))
+                state.insert_gap(_OF_ANOTHER_CLIENT, of_text=False)
                 self.dispatcher.router.disown(state.turn)
                 self.dispatcher.step(state, Input.DISOWNED)
             case Withdraw():
-                state.cut = False  # nothing of it was received, and nobody waits for it
+                state.gap_unreported = False  # nothing of it was received, and nobody waits for it
                 state.post_scope.cancel(reason="the message was left before it was sent")
                 self.dispatcher.step(state, Input.REFUSED)
             case Refuse(failure):
@@ -140,10 +137,9 @@ class MessageTask:
     def _attach(self) -> None:
         """Receive the events of a message that another process has sent, after a gap event."""
         state = self.state
-        if state.cut:
-            state.cut = False
-            state.builder.gap()
-            state.insert(ev.StreamGapEvent(missed=None, reason=_SENT_BEFORE))
+        if state.gap_unreported:
+            state.gap_unreported = False
+            state.insert_gap(_SENT_BEFORE)
         if state.turn.phase is Phase.REGISTERED:
             self.dispatcher.step(state, Input.SENDING)
             self.dispatcher.step(state, Input.ACCEPTED)
@@ -185,7 +181,7 @@ class MessageTask:
         turn = self.state.turn
         self._learn_traits()
         self.state.recovery.sending()
-        self.state.cut = self.state.cut or bool(self.state.recovery.cut)
+        self.state.gap_unreported = self.state.gap_unreported or bool(self.state.recovery.cut)
         if turn.phase in (Phase.REGISTERED, Phase.POSTED):  # the other path answers differently
             self.dispatcher.step(self.state, Input.SENDING)
 
@@ -260,7 +256,7 @@ class MessageTask:
             state.turn.ended_by = how.ended_by
         state.builder.doubtful = state.builder.doubtful or how.doubtful
         state.builder.shared = state.builder.shared or how.unproven
-        state.cut = state.cut or how.events_lost
+        state.gap_unreported = state.gap_unreported or how.events_lost
         if state.turn.resumed:
             self._attach()
         elif how.lost:
@@ -272,7 +268,7 @@ class MessageTask:
 
     def _interrupt(self, how: Interrupt) -> None:
         state = self.state
-        if state.cut:
+        if state.gap_unreported:
             state.builder.gap()
         if how.reply is not None and not state.over.is_set():
             state.builder.take_stored(how.reply)
