@@ -235,7 +235,7 @@ def test_a_batch_does_not_hide_that_a_replay_has_filled_the_gap() -> None:
         assert world.gap_due
         await read("10", "11")
         assert not world.gap_due
-        assert not world.messages[0].cut
+        assert not world.messages[0].gap_unreported
 
     trio.run(main)
 
