@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trio_mix._session._message_state import MessageState
-from trio_mix._session._request import MessageRequest
+from trio_mix._session._send_api import MessageRequest
 from trio_mix._turns._limits import Limits
 from trio_mix._turns._recovery import Recovery
 from trio_mix._turns._wire_traits import WireTraits

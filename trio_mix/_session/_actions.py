@@ -27,8 +27,7 @@ from trio_mix.sse import ReconnectSchedule
 
 if TYPE_CHECKING:
     from trio_mix._session._dispatcher import EventDispatcher
-    from trio_mix._session._message_state import MessageState
-    from trio_mix._session._questions import Question
+    from trio_mix._session._message_state import MessageState, Question
     from trio_mix._session._services import Services
     from trio_mix._session._stored_messages import SessionHistory
     from trio_mix._turns._facts import CancelOutcome

@@ -15,9 +15,9 @@ from trio_mix.sse import StreamState
 
 if TYPE_CHECKING:
     from trio_mix._session._controller import StreamController
-    from trio_mix._session._questions import MessagePolicies
-    from trio_mix._session._request import MessageRequest
+    from trio_mix._session._message_state import MessagePolicies
     from trio_mix._session._resume import Resumption
+    from trio_mix._session._send_api import MessageRequest
 
 _CANCELLED_END: Final = 1.0
 """How long leaving waits for a cancelled turn to end, in seconds."""

@@ -32,10 +32,9 @@ from trio_mix.sse import StreamState
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from trio_mix._session._questions import Question
-    from trio_mix._session._request import MessageRequest
+    from trio_mix._session._message_state import Question
     from trio_mix._session._resume import PreparedTickets
-    from trio_mix._session._send_api import SendApi
+    from trio_mix._session._send_api import MessageRequest, SendApi
     from trio_mix._session._services import Services, Settings
     from trio_mix._session._stream_hooks import StreamHooks
     from trio_mix.sse import ServerSentEvent

@@ -35,7 +35,7 @@ from trio_mix.sse._supervisor import Supervisor
 if TYPE_CHECKING:
     from trio_mix._rest._core import MixCore
     from trio_mix._rest._options import Api
-    from trio_mix._session._questions import Policies
+    from trio_mix._session._message_state import Policies
 
 _ENDS_REMEMBERED: Final = 1000
 _LOOK_UP: Final = RequestOptions(retries=RetryConfig(strategy="none"), timeout=10.0)

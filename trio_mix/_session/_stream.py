@@ -17,9 +17,9 @@ from trio_mix._lifetime import OwnedNursery
 from trio_mix._public import public
 from trio_mix._session._controller import StreamController
 from trio_mix._session._message import Message
-from trio_mix._session._questions import Policies
-from trio_mix._session._request import MessageRequest, check_request
+from trio_mix._session._message_state import Policies
 from trio_mix._session._resume import Resumption
+from trio_mix._session._send_api import MessageRequest, check_request
 from trio_mix._session._statistics import statistics_of
 from trio_mix._session._subscription import RawSubscription, Subscription
 from trio_mix._session._tickets import check_session, look_up, prepare

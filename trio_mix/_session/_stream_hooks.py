@@ -37,7 +37,7 @@ from trio_mix.sse._connect import connect
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from trio_mix._session._request import MessageRequest
+    from trio_mix._session._send_api import MessageRequest
     from trio_mix.events import Event
     from trio_mix.hooks import Hooks, Outcome, State
     from trio_mix.sse._connect import Connect, StreamRequest

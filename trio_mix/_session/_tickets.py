@@ -20,7 +20,7 @@ from trio_mix._turns._turn import Turn
 
 if TYPE_CHECKING:
     from trio_mix._session._controller import StreamController
-    from trio_mix._session._request import MessageRequest
+    from trio_mix._session._send_api import MessageRequest
     from trio_mix._turns._look_up import LookedUp
 
 _POLL: Final = 0.5

@@ -21,7 +21,7 @@ from trio_mix.events import PermissionEvent
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from trio_mix._session._questions import Question
+    from trio_mix._session._message_state import Question
     from trio_mix.events import NotificationEvent
 
 _log: Final = get_logger("trio_mix")

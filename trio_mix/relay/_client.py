@@ -11,8 +11,8 @@ import trio
 from trio_mix._callbacks import check_callback
 from trio_mix._lifetime import OwnedNursery
 from trio_mix._public import public
-from trio_mix._session._questions import Policies
-from trio_mix._session._request import MessageRequest, check_request
+from trio_mix._session._message_state import Policies
+from trio_mix._session._send_api import MessageRequest, check_request
 from trio_mix._usage import AsyncScope
 from trio_mix.browser._websocket import open_tcp
 from trio_mix.errors import (

@@ -12,8 +12,8 @@ import trio
 from trio_mix import events as ev
 from trio_mix._callbacks import call
 from trio_mix._public import public
+from trio_mix._session._message_state import Policies, Question, Questions
 from trio_mix._session._policies import checked_grant, checked_response
-from trio_mix._session._questions import Policies, Question, Questions
 from trio_mix._session._text_deltas import TextDeltas
 from trio_mix._session._warnings import warn_unanswered
 from trio_mix._usage import AsyncScope
