@@ -17,7 +17,7 @@ from trio_mix._session._policies import checked_grant, checked_response
 from trio_mix._session._text_deltas import TextDeltas
 from trio_mix._session._warnings import warn_unanswered
 from trio_mix._usage import AsyncScope
-from trio_mix.errors import MessageRejected, SessionNotFound, StreamError, UsageError, clone_error
+from trio_mix.errors import StreamError, UsageError, clone_error
 from trio_mix.models import NotificationAnswer
 from trio_mix.relay._client_sessions import TurnFollower
 from trio_mix.relay._client_subscription import EventReader
@@ -384,19 +384,9 @@ class RelayMessage(AsyncScope):
             await self._cancel()
 
     def _accepted(self, answer: Mapping[str, Any]) -> None:
-        """Note the answer to the message.
-
-        Raises:
-          MessageRejected, SessionNotFound: it was refused.
-        """
+        """Note the answer to the message; raises the error of a refusal."""
         if answer["type"] == "refused":
-            text = f"The message to session {self.session_id} was refused: {answer['error']}"
-            if answer["status"] == 404:
-                raise SessionNotFound(text, url=self._link.shown, session_id=self.session_id)
-            raise MessageRejected(
-                f"{text} (HTTP {answer['status']}). It was not sent to the agent.",
-                session_id=self.session_id,
-            )
+            raise self._turn.refusal(answer, self._link.shown)
         self._follower.name(answer["turnId"])
         if self._resumed and answer.get("repeated"):
             self._turn.miss()

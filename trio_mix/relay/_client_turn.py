@@ -12,7 +12,7 @@ from trio_mix._session._message_errors import agent_error, left_early, not_finis
 from trio_mix._turns._reply_builder import ReplyBuilder
 from trio_mix._turns._streamed_text import beyond
 from trio_mix._wire._events import decode_event
-from trio_mix.errors import MessageInterrupted, MessageRejected, clone_error
+from trio_mix.errors import MessageInterrupted, MessageRejected, SessionNotFound, clone_error
 from trio_mix.relay._client_sessions import Missed, end_of
 from trio_mix.relay._client_subscription import gap_of
 
@@ -118,19 +118,35 @@ class ClientTurn:
                 event = self._ended_by or ev.ErrorEvent(error=error)
                 self._failure = agent_error(event, self._session_id, self.partial)
             case "refused":
-                self._failure = MessageRejected(
-                    f"The message to session {self._session_id} was refused: {error}",
-                    session_id=self._session_id,
-                )
+                self._failure = self._rejected(error)
             case "cancelled":
                 self._failure = self._interrupted("was cancelled", error, "cancelled")
             case _:
                 why = "was interrupted, and whether it ran cannot be known"
                 self._failure = self._interrupted(why, error, "unknown")
 
+    def refusal(self, answer: Mapping[str, Any], url: str) -> MessageRejected | SessionNotFound:
+        """Return the error of a message that was refused before there was a turn.
+
+        Args:
+          answer: the relay's answer.
+          url: the relay's address, for errors.
+        """
+        error, status = answer["error"], answer["status"]
+        if status == 404:
+            text = f"The message to session {self._session_id} was refused: {error}"
+            return SessionNotFound(text, url=url, session_id=self._session_id)
+        return self._rejected(f"{error} (HTTP {status}). It was not sent to the agent.")
+
     def leave(self) -> None:
         """End a turn whose scope is left before it is over."""
         self._failure = left_early(self._session_id, self.partial, cancelled_by="relay")
+
+    def _rejected(self, why: str) -> MessageRejected:
+        return MessageRejected(
+            f"The message to session {self._session_id} was refused: {why}",
+            session_id=self._session_id,
+        )
 
     def _interrupted(
         self, what: str, error: str, outcome: Literal["unknown", "cancelled"]

@@ -135,7 +135,7 @@ async def test_the_file_is_private_and_not_written_without_a_change(path: Path) 
     before = path.stat()
     async with MixServer(state=path, listen=False) as server:
         await call(server, "GET", "/api/sessions")
-        state = server._state
+        state = server._process.state
         assert state is not None
         await state.save(server._backend.store)
         written = path.stat().st_ino

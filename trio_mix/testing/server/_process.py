@@ -1,4 +1,4 @@
-"""The process of a bundled server: it accepts connections, and is stopped and restarted."""
+"""The process of a bundled server: it accepts connections, keeps sessions, and is restarted."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from trio_mix._lifetime import OwnedNursery
 from trio_mix.errors import UsageError
 from trio_mix.testing._records import ServerStarted, ServerStopped
 from trio_mix.testing.net._http1 import serve_connection
@@ -25,11 +26,11 @@ from trio_mix.testing.server._routes import dispatch
 if TYPE_CHECKING:
     from typing import Literal
 
-    from trio_mix._lifetime import OwnedNursery
     from trio_mix.testing.net._guard import RequestGuard
     from trio_mix.testing.net._memory import MemoryStream
     from trio_mix.testing.server._backend import Backend
     from trio_mix.testing.server._script import Restart
+    from trio_mix.testing.server._state_file import StateFile
     from trio_mix.testing.server._traits import Traits
 
 _ROUTES: Final = (
@@ -47,27 +48,29 @@ class ServerProcess:
 
     Args:
       backend: the server's state.
-      tasks: the nursery of the server's ``async with``.
       guard: checks the origin of requests.
       address: the host and the port to bind; None: no socket is opened.
+      state: where the sessions are saved; None: they are not.
 
     Attributes:
       address: the same, with the port that was bound.
       url: the address for clients; restarts keep it.
+      state: as the argument.
     """
 
     def __init__(
         self,
         backend: Backend,
-        tasks: OwnedNursery,
         guard: RequestGuard,
         address: tuple[str, int] | None,
+        state: StateFile | None,
     ) -> None:
         self.address: tuple[str, int] | None = address
         self.url: str = MEMORY_URL if address is None else ""
         self._backend = backend
-        self._tasks = tasks
+        self._tasks = OwnedNursery("MixServer")
         self._guard = guard
+        self.state: StateFile | None = state
         self._transports: set[trio.abc.Stream] = set()
         self._scope: trio.CancelScope | None = None
         self._stopped = trio.Event()
@@ -85,6 +88,25 @@ class ServerProcess:
             return False
         self._backend.nursery.start_soon(self._connection, stream)
         return True
+
+    async def open(self) -> None:
+        """Read the saved sessions and start; what has begun is undone if that fails.
+
+        Raises:
+          ConfigurationError: the file of the sessions cannot be used.
+          OSError: the file cannot be read, or the address cannot be bound.
+        """
+        nursery = await self._tasks.open()
+        try:
+            if self.state is not None:
+                self._backend.restore(*await self.state.open())
+                nursery.start_soon(self.state.keep, self._backend.store, self._backend.log)
+            await self.start()
+        except BaseException:
+            await self._tasks.close("the server could not start")
+            if self.state is not None:
+                self.state.close()
+            raise
 
     async def start(self) -> None:
         """Accept connections, at the same address as before.
@@ -117,9 +139,16 @@ class ServerProcess:
             await self._start()
 
     async def close(self, reason: str, leaving: BaseException | None) -> None:
-        """End all tasks of the server; raises what `OwnedNursery.close` raises."""
+        """End all tasks of the server and save its sessions.
+
+        Raises what `OwnedNursery.close` and `StateFile.finish` raise.
+        """
         self._scope = None
-        await self._tasks.close(reason, leaving)
+        try:
+            await self._tasks.close(reason, leaving)
+        finally:
+            if self.state is not None:
+                await self.state.finish(self._backend.store)
 
     def _restart_later(self, step: Restart) -> None:
         """Restart in a task that no turn runs in."""

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Literal, Self
 
 import trio
 
-from trio_mix._lifetime import OwnedNursery
 from trio_mix._usage import AsyncScope
 from trio_mix.errors import ConfigurationError
 from trio_mix.testing._log import MAX_LOG_BYTES, Log, Match, Observed
@@ -191,12 +190,12 @@ class MixServer(Observed, AsyncScope):
         if provider_key:
             self._backend.accounts.methods["anthropic"] = "api_key"
         self._strict = strict
-        self._state = None if state is None else StateFile(state)
-        self._tasks = OwnedNursery("MixServer")
-        guard = RequestGuard(host, allowed_hosts, allowed_origins)
         address = (host, check_port(port))
         self._process = ServerProcess(
-            self._backend, self._tasks, guard, address if listen else None
+            self._backend,
+            RequestGuard(host, allowed_hosts, allowed_origins),
+            address if listen else None,
+            None if state is None else StateFile(state),
         )
         self.network: MemoryNetwork = MemoryNetwork(self._process.accept)
 
@@ -259,17 +258,7 @@ class MixServer(Observed, AsyncScope):
           ConfigurationError: the file of ``state`` is in use, broken, or of a newer version.
           OSError: the address cannot be bound, or the file of ``state`` cannot be read.
         """
-        nursery = await self._tasks.open()
-        try:
-            if self._state is not None:
-                self._backend.restore(*await self._state.open())
-                nursery.start_soon(self._state.keep, self._backend.store, self._log)
-            await self.start()
-        except BaseException:
-            await self._tasks.close("the server could not start")
-            if self._state is not None:
-                self._state.close()
-            raise
+        await self._process.open()
         return self
 
     async def __aexit__(
@@ -278,11 +267,7 @@ class MixServer(Observed, AsyncScope):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        try:
-            await self._process.close("the server was left", exc)
-        finally:
-            if self._state is not None:
-                await self._state.finish(self._backend.store)
+        await self._process.close("the server was left", exc)
         if exc is None and self._backend.failures:
             raise self._backend.failures[0]
         if exc is None and self._strict and self.deviations:
