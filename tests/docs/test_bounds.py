@@ -15,9 +15,9 @@ from trio_mix._http import _redirects as redirects
 from trio_mix._session import _buffers as buffers
 from trio_mix._session import _stream as session_stream
 from trio_mix._session import _stream_hooks as stream_hooks
-from trio_mix._turns import _held_events as held_events
 from trio_mix._turns import _owners as owners
 from trio_mix._turns import _replay_filter as replay_filter
+from trio_mix._turns import _turn as turn
 from trio_mix._wire import _large_json, _models
 from trio_mix.browser import _connection as tunnel_connection
 from trio_mix.browser import _devtools, _tunnel
@@ -127,7 +127,7 @@ BOUNDS: dict[str, tuple[list[object], str]] = {
         ),
     ),
     "events that are held": (
-        [held_events._MOST, held_events._MOST_TEXT],
+        [turn._MOST_HELD, turn._MOST_TEXT_HELD],
         "turns/test_turns_bounded.py::test_what_is_held_for_a_turn_is_bounded",
     ),
     "events that a subscription buffers": (

@@ -17,8 +17,7 @@ from tests.support.event_makers import (
     says,
     send,
 )
-from trio_mix._turns._held_events import size_of
-from trio_mix._turns._turn import Input
+from trio_mix._turns._turn import Input, size_of
 
 APIS = ["async", "auto"]
 

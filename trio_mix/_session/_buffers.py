@@ -31,7 +31,7 @@ import attrs
 import trio
 
 from trio_mix import events as ev
-from trio_mix._turns._held_events import size_of
+from trio_mix._turns._turn import size_of
 from trio_mix._usage import check_trio
 
 if TYPE_CHECKING:

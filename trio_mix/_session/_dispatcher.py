@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from trio_mix import events as ev
 from trio_mix._session._buffers import Budget, SubscriberBuffer
-from trio_mix._turns._held_events import size_of
-from trio_mix._turns._turn import Input, Phase
+from trio_mix._turns._turn import Input, Phase, size_of
 from trio_mix._turns._wire_traits import turn_id_of
 from trio_mix.errors import clone_error
 

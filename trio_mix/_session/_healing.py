@@ -8,7 +8,7 @@ import trio
 
 from trio_mix._session._buffers import SubscriberBuffer
 from trio_mix._turns._healing import Healer
-from trio_mix._turns._held_events import size_of
+from trio_mix._turns._turn import size_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

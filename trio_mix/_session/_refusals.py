@@ -18,14 +18,14 @@ import trio
 
 from trio_mix._http import is_transient
 from trio_mix.errors import ErrorResponse, MixError, SessionNotFound
-from trio_mix.sse._refusals import Refusals
+from trio_mix.sse._attempts import Refusals
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from trio_mix.errors import TrioMixError
     from trio_mix.events import ErrorEvent
-    from trio_mix.sse._refusals import Verdict
+    from trio_mix.sse._attempts import Verdict
 
 _DENIED: Final = (401, 403, 407)
 _ABSENT: Final = (404, 410)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from trio_mix import events as ev
-from trio_mix._turns._held_events import HeldEvents
 
 if TYPE_CHECKING:
     from typing import Literal, TypeAlias
@@ -18,6 +17,12 @@ if TYPE_CHECKING:
 
     Overlap: TypeAlias = Literal["", "ids", "guess"]
     Elsewhere: TypeAlias = Literal["", "other", "lost"]
+
+_MOST_HELD: Final = 4096
+_MOST_TEXT_HELD: Final = 16 * 2**20
+"""In characters. One event is held whatever its size."""
+
+_text_fields: Final[dict[type, tuple[str, ...]]] = {}
 
 
 class Phase(enum.Enum):
@@ -146,6 +151,55 @@ class Identity:
     """Whether that is the id of a stored message that has its text."""
     turn_id: str | None = None
     """The id that a relay has given it; None until the answer to its POST has come."""
+
+
+@attrs.define
+class HeldEvents:
+    """The events of a session that may be a turn's; the oldest are dropped beyond the bounds."""
+
+    events: list[Event] = attrs.field(factory=list)
+    size: int = 0
+
+    def __len__(self) -> int:
+        return len(self.events)
+
+    def add(self, event: Event) -> None:
+        """Hold one more event."""
+        self.events.append(event)
+        self.size += size_of(event)
+        while len(self.events) > _MOST_HELD or (
+            self.size > _MOST_TEXT_HELD and len(self.events) > 1
+        ):
+            self.size -= size_of(self.events.pop(0))
+
+    def take(self) -> list[Event]:
+        """Return the events, and hold none from then on."""
+        events, self.events, self.size = self.events, [], 0
+        return events
+
+    def began_earlier(self) -> bool:
+        """Return whether the text of a final ``complete`` has a beginning that is not held."""
+        ending = self.events[-1]
+        if not isinstance(ending, ev.CompleteEvent) or ending.content is None:
+            return False
+        heard = "".join(
+            event.content
+            for event in self.events
+            if isinstance(event, ev.ContentEvent)
+            and event.parent_tool_call_id is None
+            and event.assistant_message_id == ending.message_id
+        )
+        return not ending.content.startswith(heard)
+
+
+def size_of(event: Event) -> int:
+    """Return the number of characters in the texts of an event."""
+    kind = type(event)
+    names = _text_fields.get(kind)
+    if names is None:
+        names = _text_fields[kind] = tuple(field.name for field in attrs.fields(kind))
+    values = [getattr(event, name) for name in names]
+    return sum(len(value) for value in values if isinstance(value, str))
 
 
 @attrs.define(eq=False)

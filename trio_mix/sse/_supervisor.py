@@ -31,10 +31,9 @@ from trio_mix.errors import (
     StreamError,
     TransportError,
 )
-from trio_mix.sse._attempts import Attempts, why_lost
+from trio_mix.sse._attempts import Attempts, Refusals, why_lost
 from trio_mix.sse._connect import check_last_event_id, connect
 from trio_mix.sse._decoder import DEFAULT_MAX_EVENT_SIZE, PieceDecoder
-from trio_mix.sse._refusals import Refusals
 from trio_mix.sse._statistics import EventSourceStatistics, StreamState
 
 if TYPE_CHECKING:
