@@ -21,4 +21,5 @@ from trio_mix._http._urls import Target as Target
 from trio_mix._http._urls import check_headers as check_headers
 from trio_mix._http._urls import parse_retry_after as parse_retry_after
 from trio_mix._http._urls import sanitize_url as sanitize_url
+from trio_mix._http._urls import sanitize_urls_in as sanitize_urls_in
 from trio_mix._http._urls import url_secrets as url_secrets

@@ -23,6 +23,7 @@ _INNER_USER_INFO = re.compile(
     r"(?<!^)((?:/|%(?:25)?2F){2})[^/?#&@\s]*?(?::|%(?:25)?3A)[^/?#&@\s]*?(?:@|%(?:25)?40)",
     re.IGNORECASE,
 )
+_URL_IN_TEXT = re.compile(r"https?://[^\s'\"<>]+")
 _USER_INFO = re.compile(r"^([^/?#]*//)[^/?#]*@")
 _QUERY_PARAMETER = re.compile(r"([?&;#])([^=&;#?]*)=([^&;#]*)")
 _SECRET_NAME = re.compile(
@@ -45,6 +46,11 @@ def sanitize_url(url: str) -> str:
     if "@" in url or "%40" in url or "%2540" in url:
         url = _INNER_USER_INFO.sub(rf"\1{MASK}@", _without_user_info(url))
     return mask_query(url) if "=" in url else url
+
+
+def sanitize_urls_in(text: str) -> str:
+    """Return a text with each of its URLs as `sanitize_url` returns it."""
+    return _URL_IN_TEXT.sub(lambda found: sanitize_url(found[0]), text)
 
 
 def _without_user_info(url: str) -> str:

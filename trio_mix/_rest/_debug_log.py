@@ -13,11 +13,10 @@ Rules:
 from __future__ import annotations
 
 import logging
-import re
 import sys
 from typing import TYPE_CHECKING, Final, TextIO
 
-from trio_mix._http import sanitize_url
+from trio_mix._http import sanitize_urls_in
 from trio_mix._rest._options import debug_wanted
 from trio_mix._terminal_text import escape, get_logger
 from trio_mix.hooks import Hooks
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 
 _log: Final = get_logger("trio_mix")
 
-_URL: Final = re.compile(r"https?://[^\s'\"<>]+")
 _LONGEST: Final = 500
 
 
@@ -68,8 +66,7 @@ def _text_of(error: BaseException | None) -> str:
     """Return an exception on one line, without the credentials of its URLs."""
     if error is None:
         return ""
-    text = " ".join(str(error).split())
-    text = _URL.sub(lambda found: sanitize_url(found[0]), text)[:_LONGEST]
+    text = sanitize_urls_in(" ".join(str(error).split()))[:_LONGEST]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import trio
 
@@ -188,11 +188,15 @@ class Try:
         stream_state: State | None = None,
     ) -> None:
         self._hooks = hooks
-        self._request = request
-        self._url = sanitize_url(request.url)
-        self._attempt = attempt
-        self._stream_state = stream_state
-        self._state: State = {}
+        state: State = {}
+        self._request_fields: dict[str, Any] = {
+            "operation": request.operation,
+            "method": request.method,
+            "url": sanitize_url(request.url),
+            "attempt": attempt,
+            "state": state,
+            "stream_state": stream_state,
+        }
         self._begun: list[Hooks] = []
         self._began = trio.current_time()
 
@@ -203,14 +207,7 @@ class Try:
           Vetoed: one of them raised.
           ConfigurationError: a header cannot be sent.
         """
-        context = BeforeRequestContext(
-            operation=self._request.operation,
-            method=self._request.method,
-            url=self._url,
-            attempt=self._attempt,
-            state=self._state,
-            stream_state=self._stream_state,
-        )
+        context = BeforeRequestContext(**self._request_fields)
         for hooks in self._hooks:
             if hooks.before_request is not None:
                 try:
@@ -226,12 +223,7 @@ class Try:
     async def succeeded(self, status_code: int) -> None:
         """Call the hooks for a success."""
         context = AfterSuccessContext(
-            operation=self._request.operation,
-            method=self._request.method,
-            url=self._url,
-            attempt=self._attempt,
-            state=self._state,
-            stream_state=self._stream_state,
+            **self._request_fields,
             status_code=status_code,
             elapsed=trio.current_time() - self._began,
         )
@@ -242,12 +234,7 @@ class Try:
         if isinstance(error, Vetoed):
             error = error.veto
         context = AfterErrorContext(
-            operation=self._request.operation,
-            method=self._request.method,
-            url=self._url,
-            attempt=self._attempt,
-            state=self._state,
-            stream_state=self._stream_state,
+            **self._request_fields,
             status_code=error.status_code if isinstance(error, MixError) else None,
             elapsed=trio.current_time() - self._began,
             error=error,

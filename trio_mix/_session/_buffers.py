@@ -25,7 +25,7 @@ from __future__ import annotations
 import math
 import sys
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 
 import attrs
 import trio
@@ -49,18 +49,6 @@ _LARGE: Final = 16
 """A buffer with more than this part of the limit is large."""
 
 
-class Reducible(Protocol):
-    """A buffer."""
-
-    bytes: int
-    """How much it holds."""
-    idle: bool
-    """Whether its consumer was found to take no events."""
-
-    def shed(self) -> None:
-        """Drop at least some of what it holds."""
-
-
 class Budget:
     """Counts the bytes in the buffers of one client.
 
@@ -81,9 +69,9 @@ class Budget:
         self._half = self.limit / 2
         self._part = self.limit / _LARGE
         self.mark: float = self._part
-        self._buffers: set[Reducible] = set()
+        self._buffers: set[EventBuffer[Any]] = set()
 
-    def grow(self, buffer: Reducible, size: int) -> None:
+    def grow(self, buffer: EventBuffer[Any], size: int) -> None:
         """Note that a buffer holds more (rule 6)."""
         self.used += size
         self._buffers.add(buffer)
@@ -92,7 +80,7 @@ class Budget:
                 max(self._buffers, key=_first_to_reduce).shed()
             self.mark = 0 if self.used > self._half else self._part
 
-    def shrink(self, buffer: Reducible, size: int) -> None:
+    def shrink(self, buffer: EventBuffer[Any], size: int) -> None:
         """Note that a buffer holds less."""
         self.used -= size
         if not buffer.bytes:
@@ -101,7 +89,7 @@ class Budget:
             self.mark = self._part
 
 
-def _first_to_reduce(buffer: Reducible) -> tuple[bool, int]:
+def _first_to_reduce(buffer: EventBuffer[Any]) -> tuple[bool, int]:
     return buffer.idle, buffer.bytes
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
@@ -61,6 +61,11 @@ class StreamHooks:
         self._hooks = hooks
         self._session_id = session_id
         self._url = sanitize_url(url)
+        self._stream_fields: dict[str, Any] = {
+            "session_id": session_id,
+            "url": self._url,
+            "state": self.state,
+        }
         self._calls: deque[Callable[[Hooks], Awaitable[None]]] = deque()
         self._dropped = 0
         self._queued = trio.Event()
@@ -105,35 +110,21 @@ class StreamHooks:
         """Report that the server has sent ``connected``."""
         self._connection += 1
         context = StreamOpenedContext(
-            session_id=self._session_id,
-            url=self._url,
-            state=self.state,
-            connection=self._connection,
-            elapsed=self._lap(),
+            **self._stream_fields, connection=self._connection, elapsed=self._lap()
         )
         self._queue(lambda hooks: call_hook(hooks.stream_opened, context))
 
     def lost(self, reason: str, *, planned: bool) -> None:
         """Report that a connection was lost."""
         context = StreamLostContext(
-            session_id=self._session_id,
-            url=self._url,
-            state=self.state,
-            reason=reason,
-            planned=planned,
-            elapsed=self._lap(),
+            **self._stream_fields, reason=reason, planned=planned, elapsed=self._lap()
         )
         self._queue(lambda hooks: call_hook(hooks.stream_lost, context))
 
     def retrying(self, delay: float, attempt: int, reason: str) -> None:
         """Report the wait before the next connection attempt."""
         context = StreamRetryingContext(
-            session_id=self._session_id,
-            url=self._url,
-            state=self.state,
-            attempt=attempt,
-            delay=delay,
-            reason=reason,
+            **self._stream_fields, attempt=attempt, delay=delay, reason=reason
         )
         self._queue(lambda hooks: call_hook(hooks.stream_retrying, context))
 
@@ -141,13 +132,8 @@ class StreamHooks:
         """Report the end of the stream; nothing is reported after it."""
         if self._ended:
             return
-        context = StreamClosedContext(
-            session_id=self._session_id,
-            url=self._url,
-            state=self.state,
-            error=error,
-            elapsed=trio.current_time() - self._began,
-        )
+        elapsed = trio.current_time() - self._began
+        context = StreamClosedContext(**self._stream_fields, error=error, elapsed=elapsed)
         self._calls.append(lambda hooks: call_hook(hooks.stream_closed, context))
         self._ended = True
         self._queued.set()
@@ -229,22 +215,20 @@ class MessageHooks:
         self, hooks: Sequence[Hooks], session_id: str, request: MessageRequest, stream_state: State
     ) -> None:
         self._hooks = hooks
-        self._session_id = session_id
-        self._request = request
-        self._stream_state = stream_state
-        self._state: State = {}
+        state: State = {}
+        self._message_fields: dict[str, Any] = {
+            "session_id": session_id,
+            "text": request.text,
+            "plan_mode": request.plan_mode,
+            "state": state,
+            "stream_state": stream_state,
+        }
         self._begun: list[Hooks] = []
         self._began = trio.current_time()
 
     async def enter(self, begin: Callable[[], Awaitable[MessageState]]) -> MessageState:
         """Report the start, and send the message; if that fails, report the end."""
-        context = MessageStartedContext(
-            session_id=self._session_id,
-            text=self._request.text,
-            plan_mode=self._request.plan_mode,
-            state=self._state,
-            stream_state=self._stream_state,
-        )
+        context = MessageStartedContext(**self._message_fields)
         try:
             for hooks in self._hooks:
                 self._begun.append(hooks)
@@ -283,11 +267,7 @@ class MessageHooks:
         reply = partial_reply if state is None else state.partial()
         first = None if timed is None else timed.first_event
         context = MessageFinishedContext(
-            session_id=self._session_id,
-            text=self._request.text,
-            plan_mode=self._request.plan_mode,
-            state=self._state,
-            stream_state=self._stream_state,
+            **self._message_fields,
             outcome=outcome,
             reply=reply,
             error=error,

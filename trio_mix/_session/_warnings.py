@@ -8,12 +8,11 @@ Rule 2  A problem is logged once, and its end at a lower level.
 from __future__ import annotations
 
 import math
-import re
 from typing import TYPE_CHECKING, Final, cast
 
 import trio
 
-from trio_mix._http import sanitize_url
+from trio_mix._http import sanitize_urls_in
 from trio_mix._terminal_text import get_logger
 from trio_mix.errors import SessionNotFound, clone_error
 from trio_mix.events import PermissionEvent
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
 _log: Final = get_logger("trio_mix")
 
-_URL: Final = re.compile(r"https?://[^\s'\"<>]+")
 _PATIENCE: Final = 2.0
 """How long a connection may be lost before that is logged, in seconds."""
 _NAME: Final = 60
@@ -173,7 +171,7 @@ class LossLogger:
 def _short(text: str, limit: int = _TEXT) -> str:
     """Return a text on one line, truncated, without control characters and credentials."""
     seen = "".join(c if c.isprintable() else " " for c in text[: 4 * limit])
-    flat = _URL.sub(lambda found: sanitize_url(found[0]), " ".join(seen.split()))
+    flat = sanitize_urls_in(" ".join(seen.split()))
     return flat if len(flat) <= limit else flat[: limit - 1] + "…"
 
 
