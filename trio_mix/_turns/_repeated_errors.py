@@ -43,11 +43,11 @@ _Failure = ev.ErrorEvent | ev.RateLimitEvent
 @attrs.define
 class _Expected:
     kind: tuple[object, ...]
-    ours: bool
     during: Turn | None
     left: int
     """How many repetitions may still come."""
-    fresh: bool = True
+    fresh: bool
+    """Whether it ended a turn of ours, and nothing else has come since."""
 
 
 class RepeatedErrors:
@@ -87,7 +87,7 @@ class RepeatedErrors:
         if expected is None or not isinstance(event, _Failure) or _kind(event) != expected.kind:
             return False
         if turn is None:
-            if expected.fresh and expected.ours:
+            if expected.fresh:
                 self._repeated[expected.kind] = None
                 if len(self._repeated) > _REMEMBERED:
                     self._repeated.popitem(last=False)
@@ -120,7 +120,7 @@ class RepeatedErrors:
             during = None if ours else turn
             known = ours or not ids or self._named is not None
             left = 2 * (self.copies if known else _MOST_COPIES) - 1
-            self._expected = _Expected(_kind(event), ours, during, left) if error else None
+            self._expected = _Expected(_kind(event), during, left, fresh=ours) if error else None
         elif self._expected is not None:
             self._expected.fresh = False
 

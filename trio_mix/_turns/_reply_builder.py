@@ -197,15 +197,19 @@ class ReplyBuilder:
 
     def restart(self) -> None:
         """Forget everything: the message is sent again because it never arrived."""
-        shared = self.shared
-        self.__init__()  # type: ignore[misc]  # one place lists the empty state
-        self.resent, self.shared = True, shared
+        self._forget()
+        self.resent = True
 
     def disown(self) -> None:
         """Forget everything: the events so far were another client's."""
-        resent = self.resent
+        self._forget()
+        self.shared = True
+
+    def _forget(self) -> None:
+        """Forget what was received, and keep what is known of the message."""
+        kept = self.resent, self.shared
         self.__init__()  # type: ignore[misc]  # one place lists the empty state
-        self.resent, self.shared = resent, True
+        self.resent, self.shared = kept
 
     def take_stored(self, stored: StoredReply) -> None:
         """Complete the reply from the HTTP answer or from the session's stored messages."""
@@ -299,9 +303,9 @@ class ReplyBuilder:
 
     def _replace(self, text: str, why: Doubt) -> None:
         """Replace what the events said by a text."""
-        kept = self.resent, self.shared, self._recovered
-        self.__init__()  # type: ignore[misc]  # one place lists the empty state
-        self.resent, self.shared, self._recovered = kept
+        recovered = self._recovered
+        self._forget()
+        self._recovered = recovered
         self._answer, self._why = text, why
 
     # -- all other events --------------------------------------------------------------------
