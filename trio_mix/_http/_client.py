@@ -99,7 +99,6 @@ class Http:
         client_defaults: bool = True,
         timeout: float | None,
         max_body: float = DEFAULT_MAX_BODY,
-        max_error_body: int = ERROR_BODY_LIMIT,
         on_sent: Callable[[], None] | None = None,
         info: RequestInfo | None = None,
     ) -> HttpResponse:
@@ -116,8 +115,8 @@ class Http:
           client_defaults: whether the headers, cookies and authentication of a caller's client are
             sent too.
           timeout: seconds for the whole exchange, `None` for no limit.
-          max_body: the largest number of bytes of the response's body to read.
-          max_error_body: the same for a response whose status is not 2xx.
+          max_body: the largest number of bytes of the response's body to read; of that of a
+            response whose status is not 2xx, at most `ERROR_BODY_LIMIT` are read.
           on_sent: called at most once, when the request has been written completely.
           info: the request as errors show it, if the caller has it.
 
@@ -135,7 +134,7 @@ class Http:
             try:
                 progress.stage = "reading the response"
                 success = 200 <= stream.status_code < 300
-                body, truncated = await stream.read_all(max_body if success else max_error_body)
+                body, truncated = await stream.read_all(max_body if success else ERROR_BODY_LIMIT)
             except BaseException:
                 await stream.aclose()
                 raise
@@ -146,7 +145,6 @@ class Http:
                 body=body,
                 truncated=truncated,
                 url=stream.url,
-                http_version=stream.http_version,
                 secrets=stream.secrets,
                 redirect_problem=stream.redirect_problem,
                 encoding_problem=stream.encoding_problem,

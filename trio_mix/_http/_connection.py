@@ -242,16 +242,14 @@ class ConnectionResponse:
                 self.set_cookies.append(value)
             known = self.headers.get(name)
             self.headers[name] = value if known is None else f"{known}, {value}"
-        self.http_version = f"HTTP/{head.http_version.decode('ascii')}"
-        self._body = body_of(method, head.status_code, self.headers, self.http_version)
+        version = f"HTTP/{head.http_version.decode('ascii')}"
+        self._body = body_of(method, head.status_code, self.headers, version)
         self.give_back: Callable[[Connection], Awaitable[None]] | None = None
         self._early = parser.trailing_data[0]  # the part of the body that arrived with the head
         tokens = self.headers.get("connection", "").lower().split(",")
         keep_alive = self.headers.get("keep-alive")
         connection.idle_limit = math.inf if keep_alive is None else _idle_limit(keep_alive)
-        self._keep = (
-            complete and self.http_version == "HTTP/1.1" and "close" not in map(str.strip, tokens)
-        )
+        self._keep = complete and version == "HTTP/1.1" and "close" not in map(str.strip, tokens)
 
     async def receive(self, timeout: float | None) -> bytes:
         """Read the next bytes of the body, ``b""`` at its end; cancelled, no bytes are lost."""

@@ -142,7 +142,6 @@ class ExternalResponse:
     ) -> None:
         self.status_code = response.status_code
         self.headers = {name.lower(): value for name, value in response.headers.items()}
-        self.http_version = response.http_version
         get_list = getattr(response.headers, "get_list", None)
         self.set_cookies: list[str] = [] if get_list is None else get_list("set-cookie")
         self._response = response

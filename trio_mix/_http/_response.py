@@ -39,8 +39,6 @@ class HttpResponse:
     """Whether the body was longer than the limit."""
     url: str
     """The URL of the response after redirects, without user name and password."""
-    http_version: str = "HTTP/1.1"
-    """The version that the server used."""
     secrets: tuple[str, ...] = attrs.field(default=(), repr=False)
     """The credentials that were sent in addition to the headers of the request."""
     redirect_problem: str = ""
@@ -111,7 +109,6 @@ class ResponseStream:
       status_code: the HTTP status.
       headers: the response's headers, names in lower case.
       url: the URL of the response after redirects, without user name and password.
-      http_version: the version that the server used.
       set_cookies: the values of the ``Set-Cookie`` headers.
       secrets: the credentials that were sent in addition to the headers of the request, and those
         in new cookies.
@@ -129,7 +126,6 @@ class ResponseStream:
         if "content-encoding" in self.headers:
             self._decode(self.headers["content-encoding"])
         self.url: str = progress.info.url
-        self.http_version: str = raw.http_version
         self.set_cookies: Sequence[str] = raw.set_cookies
         if self.set_cookies:
             progress.added += cookie_values(*self.set_cookies)

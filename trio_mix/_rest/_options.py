@@ -53,10 +53,10 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def check_timeout(value: float | None, name: str = "timeout") -> None:
+def check_timeout(value: float | None) -> None:
     """Raise `ConfigurationError` if a timeout is not a positive number of seconds."""
     if value is not None and not (_is_number(value) and value > 0):
-        raise ConfigurationError(f"{name} must be a positive number of seconds, not {value!r}")
+        raise ConfigurationError(f"timeout must be a positive number of seconds, not {value!r}")
 
 
 def check_session_id(value: str, named: str) -> None:

@@ -26,14 +26,12 @@ class Mismatch(Exception):
       items: of the outermost list that the path goes through, the items that fit.
     """
 
-    def __init__(
-        self, problem: str, path: str, value: object, items: tuple[object, ...] = ()
-    ) -> None:
+    def __init__(self, problem: str, path: str, value: object) -> None:
         super().__init__(f"{path}: {problem}")
         self.problem = problem
         self.path = path
         self.value = value
-        self.items = items
+        self.items: tuple[object, ...] = ()
 
 
 UNFIT: Final = (BaseValidationError, ValueError, TypeError)

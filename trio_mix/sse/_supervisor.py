@@ -50,12 +50,8 @@ if TYPE_CHECKING:
 class Opened:
     """A connection is open."""
 
-    connection: int
-    """Its number, from 1."""
     headers: Mapping[str, str] = attrs.field(repr=False)
     """The response's headers, names in lower case."""
-    status_code: int = 200
-    """The HTTP status."""
 
 
 @attrs.frozen
@@ -74,8 +70,6 @@ class Lost:
 
     reason: str
     """Why, for messages."""
-    cause: BaseException | None = None
-    """The exception that caused it, if there was one."""
     planned: bool = False
     """Whether the owner has dropped the connection."""
 
@@ -316,7 +310,7 @@ class Supervisor:
     async def _lose(self, stream: ResponseStream, reason: str, cause: Exception | None) -> Lost:
         self._note_loss(reason, cause, planned=False)
         await stream.aclose()
-        return Lost(reason, cause)
+        return Lost(reason)
 
     def _note_loss(self, reason: str, cause: Exception | None, *, planned: bool) -> None:
         self._stream = None
@@ -361,7 +355,7 @@ class Supervisor:
         )
         self._connected_since = trio.current_time()
         self._change(StreamState.CONNECTED)
-        return Opened(self._attempts.opened, stream.headers, stream.status_code)
+        return Opened(stream.headers)
 
     # Ends
 
