@@ -40,10 +40,12 @@ def text_of(turn: Turn) -> str:
     return "".join(step.text for step in turn.steps if isinstance(step, Say))
 
 
-async def replies(api: Api, rng: random.Random) -> list[tuple[str, Reply]]:
+async def replies(
+    api: Api, rng: random.Random, *, names_users: bool | None = None
+) -> list[tuple[str, Reply]]:
     """Return the text that each reply of two clients must have, and the reply."""
     found: list[tuple[str, Reply]] = []
-    async with MixServer(api, listen=False, pace=0.0) as server:
+    async with MixServer(api, listen=False, pace=0.0, names_users=names_users) as server:
         session_id = server.create_session()
 
         async def client(name: str) -> None:
@@ -79,6 +81,38 @@ async def test_a_wrong_reply_is_marked(api: Api, autojump_clock: trio.testing.Mo
             if api == "pipeline":  # its rows show which answer belongs to which message
                 assert reply.text == text
     assert right >= 40
+
+
+async def test_a_wrong_reply_of_a_blocking_server_that_names_only_questions_is_marked(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """No id shows whose text or whose end comes; the HTTP response names the last message."""
+    for seed in range(6):
+        for text, reply in await replies("blocking", random.Random(seed), names_users=True):
+            assert reply.text == text or (reply.incomplete and reply.doubts), (seed, text, reply)
+            assert text.endswith(reply.final_text), (seed, text, reply)
+
+
+async def test_the_answer_of_a_blocking_server_replaces_doubled_text(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    for names_users in (False, True):
+        async with MixServer("blocking", listen=False, pace=0.0, names_users=names_users) as server:
+            server.script("theirs", Turn(Pause(0.5), Say("Theirs is longer "), Pause(2), Say("!")))
+            server.script("ours", Turn(Pause(1), Say("Ours "), Pause(0.1), Say("all.")))
+            session_id = server.create_session()
+            async with (
+                Mix(server.url, network=server.network) as mix,
+                Mix(server.url, network=server.network) as other,
+                mix.open_stream(session_id) as session,
+                other.open_stream(session_id) as session_of_the_other,
+                trio.open_nursery() as nursery,
+            ):
+                await session.ask("hello")
+                await session_of_the_other.ask("hello")
+                nursery.start_soon(session_of_the_other.ask, "theirs")
+                reply = await session.ask("ours")
+                assert reply.text == "Ours all."
 
 
 @pytest.mark.parametrize("api", ["async", "blocking", "pipeline"])

@@ -169,7 +169,7 @@ class SessionHistory:
         """Return what rows show about a turn."""
         asked = [row.id for row in rows if row.role == "user"]
         answers = [row.id for row in rows if row.role != "user"]
-        guess = turn.overlap == "guess"
+        guess = turn.overlap == "guess" or (bool(turn.overlap) and router.names_users_only)
         others = set() if guess else router.of_others(turn, asked, answers)
         doubted = trio.current_time() < self.history.unended_until
         verdict = self.history.judge(

@@ -95,6 +95,8 @@ class RoutingByIds:
         """Return the owner of an event whose ids are new, or that has none; None: not known."""
         owners = self._owners
         error = isinstance(event, ev.ErrorEvent) and ids[2] is None
+        if isinstance(event, ev.CompleteEvent) and not self._owners.answers_named:
+            ids = (None, *ids[1:])  # a new id shows nothing: that of each end is new
         if turn is not None and turn.bound:
             if not (owners.others or (error and owners.unended)):
                 if error and turn.unheard:

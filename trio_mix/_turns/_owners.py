@@ -59,6 +59,9 @@ NOT_OF_TURNS: Final = frozenset(
 )
 """The classes of events that belong to no turn."""
 
+_NAMED: Final = frozenset((ev.UserMessageCreatedEvent, ev.CompleteEvent))
+"""The classes of events that have the id of a message also where no text has one."""
+
 _REGISTERED: Final = Phase.REGISTERED  # compared for every event; an enum's member is slow to reach
 
 
@@ -81,6 +84,8 @@ class Owners:
 
         It had not if its end may be that of a turn of ours.
         """
+        self.answers_named = False
+        """Whether an event before the end of its turn has named an answer."""
         self._set_aside: list[Owner] = []
         self._last: tuple[Owner | None, EventIds | None] = (None, None)
 
@@ -193,6 +198,7 @@ class Owners:
         last_owner, last_ids = self._last
         if last_owner is not owner or last_ids != ids:
             self._last = (owner, ids)
+            self.answers_named = self.answers_named or bool(message and type(event) not in _NAMED)
             if call:
                 self.own_call(call, owner)
             if parent is not None:
@@ -265,6 +271,7 @@ class Owners:
         """Set the owner of an event's ids; return whether none of them shows another owner."""
         message, call, parent = ids
         messages, calls = self._messages, self._calls
+        self.answers_named = self.answers_named or bool(message)
         if parent is not None:
             known = calls.get(parent)
         else:
@@ -317,8 +324,10 @@ class Owners:
 
     def is_guess(self, event: Event, ids: EventIds, ours: Owner) -> bool:
         """Return whether an event may be of our turn or of another: nothing shows which."""
-        if ids[2] is not None or not ids[0]:
+        if ids[2] is not None:
             return type(event) in TERMINAL
+        if not ids[0]:
+            return type(event) in OF_TURNS
         able = [owner for owner in (ours, *self.others) if owner.readiness]
         return not able or (ours in able and len(able) > 1)
 

@@ -12,7 +12,7 @@ Rule 5  A torn event is such a gap. Deltas that were lost or doubled without one
         is compared with the stored rows of its turn, which win. Without them it is incomplete.
 Rule 6  An answer in the HTTP response names its message. Where its id or text contradicts the
         events, they were another client's: the answer is the reply's last message, and the stored
-        rows have the others.
+        rows have the others. So it is where the deltas contradict the end that the answer repeats.
 Rule 7  The work for an event is linear in its own size.
 """
 
@@ -214,8 +214,7 @@ class ReplyBuilder:
     def take_stored(self, stored: StoredReply) -> None:
         """Complete the reply from the HTTP answer or from the session's stored messages."""
         if not stored.recovered:
-            if self._is_contradicted_by(stored):
-                self._replace("".join(stored.texts), "answer")
+            self._compare(stored)
             self._http = stored
         else:
             self._has_foreign_call = self._calls.has_more_than(stored.tool_calls)
@@ -301,6 +300,14 @@ class ReplyBuilder:
         theirs, ours = self._final.strip(), answer.texts[-1].strip()
         return not (theirs in ours or ours in theirs or ours in self._streamed.joined())
 
+    def _compare(self, answer: StoredReply) -> bool:
+        """Replace what the events said if an answer contradicts it; return whether it does."""
+        others = self._is_contradicted_by(answer)
+        if others or (self._contradicted and answer.texts):
+            self._replace("".join(answer.texts), "answer" if others else "contradicted")
+            return True
+        return False
+
     def _replace(self, text: str, why: Doubt) -> None:
         """Replace what the events said by a text."""
         recovered = self._recovered
@@ -334,8 +341,7 @@ class ReplyBuilder:
             self._contradicted = self._firm is None and self._streamed.contradicts(
                 event.content, event.message_id
             )
-        if (answer := self._http) is not None and self._is_contradicted_by(answer):
-            self._replace("".join(answer.texts), "answer")
+        if (answer := self._http) is not None and self._compare(answer):
             self.take_stored(answer)
 
     def _tool(self, event: ToolEvent) -> None:

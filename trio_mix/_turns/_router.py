@@ -17,7 +17,7 @@ Rule 6  A turn that another client started is nobody's, also one that began befo
         one that was heard last. A turn that was cut is less ready: it may be over.
         An error names nothing: on servers with ids, it ends no turn of ours while another one runs,
         or may still run: the stored messages decide. A turn that a nameless event has ended may go
-        on if its ids were guessed.
+        on if its ids were guessed. Where events name users' messages only, all else is a guess.
 Rule 7  Every event has at most one owner, named once.
 Rule 8  An answer in the HTTP response ends a turn too; where events are due as well, both must
         come. A turn that was answered has not failed: an error is then another turn's.
@@ -104,6 +104,11 @@ class TurnRouter:
     def others_seen(self) -> bool:
         """Whether an event without ids has shown that another client uses the session."""
         return self._by_order.others_seen
+
+    @property
+    def names_users_only(self) -> bool:
+        """Whether events name users' messages, but not their answers (some blocking servers)."""
+        return bool(self.traits.ids) and not self._owners.answers_named
 
     @property
     def others_at_work(self) -> bool:

@@ -73,6 +73,8 @@ class MixServer(Observed, AsyncScope):
         can be read.
       double_events: whether each event is sent once for every running turn of its session, as real
         blocking and async servers do; None: on those, unless ``replay``.
+      names_users: whether a stored user message is announced by ``user_message_created``; None: on
+        async servers. Some blocking servers do that too, and name no answers before their ends.
       tool_results: whether stored tool calls have their results, as the specification allows and no
         real server does.
       usage: whether stored messages and the responses of blocking servers have tokens and cost, as
@@ -133,6 +135,7 @@ class MixServer(Observed, AsyncScope):
         slow_reader_limit: int | None = 50,
         jsonrpc: bool = True,
         double_events: bool | None = None,
+        names_users: bool | None = None,
         tool_results: bool = False,
         usage: bool = False,
         cancel_on_disconnect: bool = False,
@@ -152,7 +155,7 @@ class MixServer(Observed, AsyncScope):
         allowed_hosts: Collection[str] = (),
         allowed_origins: Collection[str] = (),
     ) -> None:
-        traits = traits_for(api, version)
+        traits = traits_for(api, version, names_users=names_users)
         if replay and restart_ids:
             raise ConfigurationError(
                 "replay=True needs ids that continue over connections: leave out restart_ids"

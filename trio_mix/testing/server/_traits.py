@@ -41,6 +41,8 @@ class Traits:
     """The version that ``/health`` reports."""
     number: _Version
     """The version as numbers, for comparison."""
+    names_users: bool
+    """Whether a stored user message is announced by ``user_message_created``."""
 
     @property
     def rest(self) -> bool:
@@ -163,8 +165,10 @@ class Traits:
             )
 
 
-def traits_for(api: Api, version: str | None = None) -> Traits:
+def traits_for(api: Api, version: str | None = None, *, names_users: bool | None = None) -> Traits:
     """Return the traits of ``version``, or of the generation's default version.
+
+    ``names_users`` is that of `Traits`; None: as the generation usually does.
 
     Raises:
       ConfigurationError: the generation is unknown, or the version does not belong to it.
@@ -181,4 +185,5 @@ def traits_for(api: Api, version: str | None = None) -> Traits:
         raise ConfigurationError(
             f"{text} is not a version of the {api!r} generation; use {usual!r}, for example"
         )
-    return Traits(api=api, version=text, number=number)
+    named = api == "async" if names_users is None else names_users
+    return Traits(api=api, version=text, number=number, names_users=named)

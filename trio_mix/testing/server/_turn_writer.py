@@ -76,7 +76,7 @@ class TurnWriter:
         """Store the user's message and, if the version does that, send its id."""
         row = self._store.add_row(self.session, "user", text)
         await trio.lowlevel.checkpoint()  # after storing: a message that runs is stored
-        if self._traits.message_ids:
+        if self._traits.names_users:
             await self.emit("user_message_created", {"messageId": row.id, "content": text})
 
     async def think(self, pieces: Sequence[str]) -> None:
