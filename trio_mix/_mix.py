@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from trio_mix._http import HttpClient, NetworkBackend
     from trio_mix._rest._options import Api, HeadersSource
     from trio_mix._session._message import NotificationPolicy, PermissionPolicy
-    from trio_mix._session._open import StreamRegistry
     from trio_mix._session._scope import SessionScope
+    from trio_mix._session._services import Services
     from trio_mix._session._stream import SessionStream
     from trio_mix.hooks import Hooks
     from trio_mix.models import BrowserMode, Callback, PromptMode
@@ -177,18 +177,18 @@ class Mix(MixCore):
         return resources.Tools(self)
 
     @cached_property
-    def _streams(self) -> StreamRegistry:
-        from trio_mix._session._open import StreamRegistry
+    def _services(self) -> Services:
+        from trio_mix._session._services import Services
 
         original = self._original
         if original is not None and original.server_url == self.server_url:
-            return StreamRegistry(self, self._api, self._max_buffered_size, original._streams)
-        return StreamRegistry(self, self._api, self._max_buffered_size)
+            return Services(self, self._api, self._max_buffered_size, original._services)
+        return Services(self, self._api, self._max_buffered_size)
 
     @property
     def api(self) -> str:
         """The server's API: as passed or as detected; ``"auto"`` until it is known."""
-        return self._streams.send_api.api
+        return self._services.send_api.api
 
     def open_stream(
         self,
@@ -247,6 +247,7 @@ class Mix(MixCore):
             check_callback(on_notification, "open_stream(on_notification=...)", 2)
         from trio_mix._session._message_state import Policies
         from trio_mix._session._services import Settings
+        from trio_mix._session._stream import SessionStream
 
         settings = Settings(
             reconnect=reconnect,
@@ -262,7 +263,8 @@ class Mix(MixCore):
         )
         settings.check(self._max_buffered_size)
         check_session_id(session_id, "open_stream")
-        return self._streams.open(session_id, settings, Policies(on_permission, on_notification))
+        policies = Policies(on_permission, on_notification)
+        return SessionStream(session_id, self._services, settings, policies)
 
     def open_session(
         self,

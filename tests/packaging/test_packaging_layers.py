@@ -45,7 +45,6 @@ LAYERS = (
     (
         "_session._begin",
         "_session._controller",
-        "_session._open",
         "_session._message",
         "_session._scope",
         "_session._statistics",

@@ -73,7 +73,6 @@ class World(StreamController):
             self.dispatcher,
             SendQueue(),
             session_id="s",
-            url="u",
             connect_timeout=1,
             idle_timeout="auto",
             max_connection_age=None,

@@ -37,8 +37,7 @@ def big(number: int) -> bytes:
 
 
 def budget_of(session: SessionStream) -> Budget:
-    assert session._controller is not None
-    return session._controller._services.budget
+    return session._services.budget
 
 
 @pytest.mark.parametrize("raw", [False, True])

@@ -70,7 +70,8 @@ def mask_query(text: str) -> str:
         before, name, value = match.groups()
         return f"{before}{name}={MASK if is_secret_parameter(name) else value}"
 
-    return _QUERY_PARAMETER.sub(masked, text)
+    shown = _QUERY_PARAMETER.sub(masked, text)
+    return text if shown == text else shown  # one string: a stream keeps several of these
 
 
 def is_secret_parameter(name: str) -> bool:

@@ -110,7 +110,7 @@ def _register(
         turn,
         controller.router.traits,
         controller.settings.reconnect,
-        controller.limits,
+        controller.settings.limits,
         trio.current_time(),
     )
     recovery.continued = controller.continued

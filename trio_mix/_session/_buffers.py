@@ -44,6 +44,8 @@ _Item = TypeVar("_Item")
 HARD_LIMIT_FACTOR: Final = 16
 MERGED_CHARACTERS: Final = 16 * 2**20
 EVENTS_BETWEEN_CHECKPOINTS: Final = 64
+_NOTHING: Final[deque[Any]] = deque(maxlen=0)
+"""What a consumer without events has received; it cannot grow."""
 _FELL_BEHIND: Final = "this subscriber fell behind"
 _LARGE: Final = 16
 """A buffer with more than this part of the limit is large."""
@@ -114,7 +116,7 @@ class EventBuffer(Generic[_Item]):
         self._received_bytes = 0
         self._sender, self._receiver = trio.open_memory_channel[deque[_Item]](math.inf)
         self._sent: deque[_Item] | None = None  # the last batch, until it is received
-        self._received: deque[_Item] = deque()
+        self._received: deque[_Item] = _NOTHING
         self._busy = False
         self._closed = False
         self._failure: BaseException | None = None
@@ -229,6 +231,7 @@ class EventBuffer(Generic[_Item]):
 
     def _release(self) -> None:
         """Stop counting the batch that was received and taken."""
+        self._received = _NOTHING
         size, self._received_bytes = self._received_bytes, 0
         self._shrink(size)
 

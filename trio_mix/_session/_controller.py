@@ -7,6 +7,7 @@ nursery.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -25,7 +26,6 @@ from trio_mix._session._send_queue import SendQueue
 from trio_mix._session._stored_messages import SessionHistory
 from trio_mix._session._warnings import LossLogger, session_gone
 from trio_mix._turns._facts import Concern
-from trio_mix._turns._limits import Limits
 from trio_mix._turns._router import TurnRouter
 from trio_mix.sse import StreamState
 
@@ -46,7 +46,13 @@ class StreamController(ReaderHost):
     """Runs the stream of a session in the nursery of its `SessionStream`."""
 
     def __init__(
-        self, session_id: str, services: Services, settings: Settings, nursery: trio.Nursery
+        self,
+        session_id: str,
+        services: Services,
+        settings: Settings,
+        nursery: trio.Nursery,
+        *,
+        created: bool,
     ) -> None:
         self.session_id = session_id
         self.settings = settings
@@ -55,7 +61,7 @@ class StreamController(ReaderHost):
         self.router: TurnRouter = TurnRouter(
             attrs.evolve(TRAITS[self.send_api.api], turn_ids=self.send_api.relayed)
         )
-        if services.end_outstanding:
+        if services.end_outstanding(session_id):
             self.router.expect_end()
         self.dispatcher: EventDispatcher = EventDispatcher(
             self.router, self._turn_over, services.budget
@@ -67,7 +73,7 @@ class StreamController(ReaderHost):
         self.dispatcher.on_busy = self._server_busy
         self.dispatcher.on_others = self._others_heard
         self.dispatcher.on_unsettled = MessageState.wake  # its task reads what is stored
-        if services.created:
+        if created:
             self.stored.history.created()
         self.failure: BaseException | None = None
         self.prepared: PreparedTickets = services.prepared
@@ -77,19 +83,9 @@ class StreamController(ReaderHost):
         self.losses: int = 0
         self.last_loss: str | None = None
         self.last_loss_time: float | None = None
-        self._services = services
-        self.hooks: StreamHooks | None = services.hooks()
-        self.limits: Limits = Limits(
-            settle_timeout=settings.settle_timeout, cleanup_timeout=settings.cleanup_timeout
-        )
+        self.hooks: StreamHooks | None = services.hooks(session_id)
+        self._refusals = services.refusals(session_id)
         self._nursery = nursery
-        self.loss_logger: LossLogger = LossLogger(
-            session_id,
-            settings.reconnect.max_elapsed_time,
-            start=nursery.start_soon,
-            message_waits=lambda: self.missed,
-            wait_connected=self.wait_connected,
-        )
         # A message that is left must still be cancelled on the server, and its last events, which
         # may be permission requests, be received, although the caller was cancelled.
         self.tasks: ShieldedTasks = ShieldedTasks(nursery)
@@ -100,11 +96,10 @@ class StreamController(ReaderHost):
         self._renewing = False
         self.reader: Reader = Reader(
             self,
-            services.source(self.hooks),
+            services.source(session_id, settings, self.hooks, self._refusals),
             self.dispatcher,
             self.send_queue,
             session_id=session_id,
-            url=services.url,
             connect_timeout=settings.connect_timeout,
             idle_timeout=settings.idle_timeout,
             max_connection_age=settings.max_connection_age,
@@ -142,7 +137,7 @@ class StreamController(ReaderHost):
             raise cause
         raise errors.RequestTimeout(
             self.last_loss or f"no connected event within {limit:g} s",
-            request=errors.RequestInfo("GET", self._services.url, "streaming.stream_events"),
+            request=errors.RequestInfo("GET", self.reader.source.url, "streaming.stream_events"),
             remedy="Raise open_stream(connect_timeout=...) if the server is slow but healthy.",
         ) from cause
 
@@ -155,7 +150,7 @@ class StreamController(ReaderHost):
         closed = errors.StreamClosed(
             f"The stream of session {self.session_id} was closed. Use it inside "
             "`async with mix.open_stream(...)`, or open it again.",
-            url=self._services.url,
+            url=self.reader.source.url,
             session_id=self.session_id,
         )
         self._end(closed, cleanly=True)
@@ -179,6 +174,17 @@ class StreamController(ReaderHost):
         state = self.dispatcher.current
         return state is not None and state.recovery.waits_for_session
 
+    @cached_property
+    def loss_logger(self) -> LossLogger:
+        """Logs connections that stay lost; made for the first loss."""
+        return LossLogger(
+            self.session_id,
+            self.settings.reconnect.max_elapsed_time,
+            start=self._nursery.start_soon,
+            message_waits=lambda: self.missed,
+            wait_connected=self.wait_connected,
+        )
+
     @property
     def missed(self) -> bool:
         """Whether the connection is lost while a message waits for it."""
@@ -193,7 +199,7 @@ class StreamController(ReaderHost):
 
     def stream_connected(self) -> None:
         """Let messages be sent, after a gap event if it is known already that some are missing."""
-        self._services.refusals.connected = True
+        self._refusals.connected = True
         self._settle_gap()
         self.healings.connected()
         self._wake()
@@ -259,7 +265,7 @@ class StreamController(ReaderHost):
     def heal(self, size: int) -> Healing:
         """Return a subscriber's buffer that is healed; it receives every event from now on."""
         buffer = HealingBuffer(size)
-        healing = Healing(buffer, self.stored, self.limits, lambda: self.continued)
+        healing = Healing(buffer, self.stored, self.settings.limits, lambda: self.continued)
         self.dispatcher.subscribe_healed(buffer)
         self.healings.start(healing, f"trio_mix healing of {self.session_id}")
         return healing

@@ -77,7 +77,8 @@ class EventDispatcher:
 
     def subscribe(self, size: int) -> SubscriberBuffer[Event]:
         """Return a new buffer that receives every event from now on."""
-        return self._subscribe(SubscriberBuffer["Event"](size), self._subscribers)
+        buffer: SubscriberBuffer[Event] = SubscriberBuffer(size)
+        return self._subscribe(buffer, self._subscribers)
 
     def subscribe_healed(self, buffer: HealingBuffer) -> None:
         """Have a buffer that is healed receive every event from now on."""
@@ -85,7 +86,7 @@ class EventDispatcher:
 
     def subscribe_raw(self, size: int) -> SubscriberBuffer[RawItem]:
         """Return a new buffer that receives every frame from now on."""
-        buffer = SubscriberBuffer["RawItem"](size, _size_of_raw)
+        buffer: SubscriberBuffer[RawItem] = SubscriberBuffer(size, _size_of_raw)
         return self._subscribe(buffer, self._raw_subscribers)
 
     def _subscribe(

@@ -80,7 +80,6 @@ class Reader:
       dispatcher: has the buffers of the consumers.
       send_queue: is held while a message is being sent or its turn is running.
       session_id: the session.
-      url: the stream's URL, for errors.
       connect_timeout: seconds from a connect to ``connected``.
       idle_timeout: seconds of silence, "auto", or None.
       max_connection_age: seconds after which an idle connection is replaced; None: never.
@@ -95,7 +94,6 @@ class Reader:
         send_queue: SendQueue,
         *,
         session_id: str,
-        url: str,
         connect_timeout: float,
         idle_timeout: float | Literal["auto"] | None,
         max_connection_age: float | None,
@@ -113,7 +111,6 @@ class Reader:
         self.events: int = 0
         self.rotations: int = 0
         self._session_id = session_id
-        self._url = url
         self._connect_timeout = connect_timeout
         self._max_age = math.inf if max_connection_age is None else max_connection_age
         self._expires = math.inf
@@ -351,7 +348,7 @@ class Reader:
     def _check_error(self, event: ev.Event) -> None:
         """Raise `SessionNotFound` if the server sent an error in place of ``connected``."""
         if isinstance(event, ev.ErrorEvent):
-            raise session_refused(event, self._session_id, self._url, known=self._known)
+            raise session_refused(event, self._session_id, self.source.url, known=self._known)
 
     def _is_connected(self, frame: ServerSentEvent) -> bool:
         """Return whether this really is ``connected``; if so, pass it on."""
@@ -387,5 +384,5 @@ class Reader:
     def _explained(self, failure: Exception) -> Exception:
         """Return the error to raise, which for an unknown session is `SessionNotFound`."""
         if isinstance(failure, errors.MixError) and failure.status_code == 404:
-            return session_unknown(failure, self._session_id, self._url, known=self._known)
+            return session_unknown(failure, self._session_id, self.source.url, known=self._known)
         return failure

@@ -27,7 +27,7 @@ from trio_mix._usage import AsyncScope
 from trio_mix.sse import StreamState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from types import TracebackType
 
     from trio_mix._reply import Reply
@@ -59,15 +59,11 @@ class SessionStream(AsyncScope):
         services: Services,
         settings: Settings,
         policies: Policies,
-        register: Callable[[SessionStream], None],
-        unregister: Callable[[SessionStream, bool], None],
     ) -> None:
         self._session_id = session_id
         self._services = services
         self._settings = settings
         self._policies = policies
-        self._register = register
-        self._unregister = unregister
         self._tasks = OwnedNursery("SessionStream")
         self._controller: StreamController | None = None
 
@@ -101,9 +97,9 @@ class SessionStream(AsyncScope):
         self._enter(self._session_id)
         nursery = await self._tasks.open()
         try:
-            self._register(self)
+            created = self._services.register(self._session_id, self)
             self._controller = StreamController(
-                self._session_id, self._services, self._settings, nursery
+                self._session_id, self._services, self._settings, nursery, created=created
             )
             self._controller.start()
             await self._controller.wait_first_connected()
@@ -370,7 +366,7 @@ class SessionStream(AsyncScope):
 
     def _opened(self) -> StreamController:
         if self._controller is None or self._left:
-            raise self._outside(self._session_id, self._services.url)
+            raise self._outside(self._session_id, self._services.shown_url(self._session_id))
         return self._controller
 
     async def _close(self, leaving: BaseException | None) -> None:
@@ -383,4 +379,4 @@ class SessionStream(AsyncScope):
             await self._tasks.close("the stream is being closed", leaving)
         finally:
             self._left = True
-            self._unregister(self, outstanding)
+            self._services.unregister(self._session_id, self, end_outstanding=outstanding)

@@ -125,7 +125,7 @@ async def look_up(controller: StreamController, ticket: Ticket) -> TicketOutcome
       MixError, TransportError: the stored messages cannot be read at the moment.
     """
     turn = Turn(text=ticket.text, plan_mode=ticket.plan_mode, ticket=ticket, resumed=True)
-    search = LookUp(ticket, controller.limits, trio.current_time())
+    search = LookUp(ticket, controller.settings.limits, trio.current_time())
     while True:
         rows = await controller.stored.rows()
         reading = Reading(none_kept=True)

@@ -12,7 +12,6 @@ Rule 4  A message that another process may have sent is judged by the baseline o
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -76,7 +75,7 @@ class History:
         self._settled: str | None = None
         self._named: dict[str, str | None] = {}
         """The user messages of this stream's turns, each with the id of its ticket."""
-        self._unnamed: deque[tuple[bytes, str | None]] = deque(maxlen=_MOST_KNOWN)
+        self._unnamed: list[tuple[bytes, str | None]] = []
         """The digests of the texts of its other turns, each with the id of its ticket."""
 
     @property
@@ -232,6 +231,7 @@ class History:
         ticket_id = None if turn.ticket is None else turn.ticket.ticket_id
         if turn.user_message_id is None:
             self._unnamed.append((digest_of(turn.text), ticket_id))
+            del self._unnamed[:-_MOST_KNOWN]
         else:
             self._named[turn.user_message_id] = ticket_id
             if len(self._named) > _MOST_KNOWN:
