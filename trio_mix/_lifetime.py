@@ -118,7 +118,7 @@ class ShieldedTasks:
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self._nursery = nursery
-        self._scopes: set[trio.CancelScope] = set()
+        self._scopes: list[trio.CancelScope] = []
         self._ended = ""
 
     def start(self, run: Callable[[], Awaitable[None]], name: str) -> None:
@@ -133,13 +133,13 @@ class ShieldedTasks:
 
     async def _run(self, run: Callable[[], Awaitable[None]]) -> None:
         with trio.CancelScope(shield=True) as scope:
-            self._scopes.add(scope)
+            self._scopes.append(scope)
             if self._ended:
                 scope.cancel(reason=self._ended)
             try:
                 await run()
             finally:
-                self._scopes.discard(scope)
+                self._scopes.remove(scope)
 
 
 def one_cancellation(error: BaseException) -> BaseException:

@@ -331,7 +331,7 @@ async def test_without_hooks_nothing_of_them_is_made(
         monkeypatch.setattr(f"trio_mix._rest._request_hooks.{name}", never)
     for name in ("StreamHooks", "MessageHooks", "TimedMessageState", "call_hook", "call_each"):
         monkeypatch.setattr(f"trio_mix._session._stream_hooks.{name}", never)
-    monkeypatch.setattr("trio_mix._session._open.StreamHooks", never)
+    monkeypatch.setattr("trio_mix._session._services.StreamHooks", never)
     monkeypatch.setattr("trio_mix._session._begin.TimedMessageState", never)
     nothing: Sequence[Sequence[Hooks]] = ((), [Hooks()][:0])
     for hooks in nothing:

@@ -34,6 +34,8 @@ def default_ssl_context() -> ssl.SSLContext:
 class TrioStream:
     """A TCP or TLS connection."""
 
+    __slots__ = ("_transport",)
+
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 

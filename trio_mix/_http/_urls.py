@@ -42,10 +42,11 @@ def sanitize_url(url: str) -> str:
     like those of secrets are masked. Of a text that cannot be parsed as a URL, all before the last
     ``@`` is removed: a typing error may have put the password anywhere.
     """
-    url = url.translate(_AT_SIGNS)
-    if "@" in url or "%40" in url or "%2540" in url:
-        url = _INNER_USER_INFO.sub(rf"\1{MASK}@", _without_user_info(url))
-    return mask_query(url) if "=" in url else url
+    shown = url.translate(_AT_SIGNS)
+    if "@" in shown or "%40" in shown or "%2540" in shown:
+        shown = _INNER_USER_INFO.sub(rf"\1{MASK}@", _without_user_info(shown))
+    shown = mask_query(shown) if "=" in shown else shown
+    return url if shown == url else shown  # one string: a stream keeps its URL in several places
 
 
 def sanitize_urls_in(text: str) -> str:
@@ -70,8 +71,7 @@ def mask_query(text: str) -> str:
         before, name, value = match.groups()
         return f"{before}{name}={MASK if is_secret_parameter(name) else value}"
 
-    shown = _QUERY_PARAMETER.sub(masked, text)
-    return text if shown == text else shown  # one string: a stream keeps several of these
+    return _QUERY_PARAMETER.sub(masked, text)
 
 
 def is_secret_parameter(name: str) -> bool:

@@ -67,9 +67,6 @@ class StreamController(ReaderHost):
             self.router, self._turn_over, services.budget
         )
         self.stored: SessionHistory = SessionHistory(services.stored, session_id)
-        self.actions: TurnActions = TurnActions(
-            session_id, services, self.dispatcher, self.stored, settings.reconnect
-        )
         self.dispatcher.on_busy = self._server_busy
         self.dispatcher.on_others = self._others_heard
         self.dispatcher.on_unsettled = MessageState.wake  # its task reads what is stored
@@ -83,6 +80,7 @@ class StreamController(ReaderHost):
         self.losses: int = 0
         self.last_loss: str | None = None
         self.last_loss_time: float | None = None
+        self._services = services
         self.hooks: StreamHooks | None = services.hooks(session_id)
         self._refusals = services.refusals(session_id)
         self._nursery = nursery
@@ -112,8 +110,7 @@ class StreamController(ReaderHost):
         """Start the reader and, if there are hooks, the task that calls them."""
         if self.hooks is not None:
             self._nursery.start_soon(self.hooks.run, name=f"trio_mix hooks of {self.session_id}")
-        name = f"trio_mix reader of {self.session_id}"
-        self.tasks.start(self.reader.run, name)
+        self._nursery.start_soon(self.reader.run, name=f"trio_mix reader of {self.session_id}")
 
     async def wait_connected(self) -> None:
         """Wait until the server has sent ``connected``; raises the failure of the stream."""
@@ -173,6 +170,13 @@ class StreamController(ReaderHost):
         """Whether a message waits because the session is at another turn."""
         state = self.dispatcher.current
         return state is not None and state.recovery.waits_for_session
+
+    @cached_property
+    def actions(self) -> TurnActions:
+        """Requests about the turns of the session; made for the first message."""
+        return TurnActions(
+            self.session_id, self._services, self.dispatcher, self.stored, self.settings.reconnect
+        )
 
     @cached_property
     def loss_logger(self) -> LossLogger:
@@ -343,5 +347,6 @@ class StreamController(ReaderHost):
                 state.fail(session_gone(failure, sent=state.recovery.post.sent))
             self.dispatcher.close(copies_of(failure), cleanly=cleanly)
             self.tasks.end("the stream has ended")
+            self.reader.end("the stream has ended")
             if self.hooks is not None:
                 self.hooks.ended(None if cleanly else failure)

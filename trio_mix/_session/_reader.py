@@ -124,13 +124,19 @@ class Reader:
         self._last_read_bytes = 0
         self._passing_on = False
         self._passed_on: trio.Event | None = None  # made by the first task that waits for it
-        self._read_scope: trio.CancelScope | None = None
+        self._ended = False
+        self._scope: trio.CancelScope | None = None
 
     async def run(self) -> None:
-        """Read until cancelled, or until a fatal error has been reported (rule 1)."""
+        """Read until `end`, or until a fatal error has been reported (rule 1).
+
+        It is shielded from any other cancellation: while a caller that was cancelled leaves, the
+        last events of its message, which may be permission requests, must be received.
+        """
+        item: Opened | Events | Lost | None = None
         try:
-            while True:
-                await self._step()
+            while not self._ended:
+                item = await self._read(item)
         except Exception as exc:  # noqa: BLE001 - also of a hook or of a headers function
             self.state = StreamState.CLOSED
             self._host.stream_failed(self._explained(exc))
@@ -139,6 +145,12 @@ class Reader:
             self._wake_waiting()
             with trio.CancelScope(shield=True, deadline=trio.current_time() + 5.0):
                 await self.source.aclose()
+
+    def end(self, reason: str) -> None:
+        """End the task; the connection is then closed."""
+        self._ended = True
+        if self._scope is not None:
+            self._scope.cancel(reason=reason)
 
     @property
     def up_time(self) -> float:
@@ -154,8 +166,8 @@ class Reader:
         """
         self._idle.interrupted()
         self._last_read = trio.current_time()
-        if self._read_scope is not None:
-            self._read_scope.deadline = self._next_deadline()
+        if self._scope is not None:
+            self._scope.deadline = self._next_deadline()
 
     async def renew(self, reason: str) -> None:  # noqa: ASYNC910 - there may be nothing to drop; its callers go on to wait
         """Connect again without resuming, so that no past events arrive.
@@ -193,24 +205,35 @@ class Reader:
         if passed_on is not None:
             passed_on.set()
 
-    async def _step(self) -> None:  # noqa: ASYNC910 - the source's next is one
-        item: Opened | Events | Lost | None = None
-        with trio.CancelScope() as scope:  # noqa: ASYNC912 - the same
-            self._read_scope = scope
-            try:
-                while item is None:
-                    scope.deadline = self._next_deadline()
-                    item = await self.source.next()
-                    # A scope costs as much as a few events: one serves many reads.
-                    if isinstance(item, Events) and not scope.cancel_called:
-                        scope.deadline = math.inf  # it was that of the read
-                        await self._take(item)
-                        item = None
-            finally:
-                self._read_scope = None
-        if item is None:
-            await self._on_deadline()
-            return
+    async def _read(self, item: Opened | Events | Lost | None) -> Opened | Events | Lost | None:  # noqa: ASYNC910 - the source's next is one
+        """Read until a deadline has passed, or `end` is called.
+
+        One scope serves all these reads, for it costs as much as a few events.
+
+        Args:
+          item: what the last call returned, which is handled first.
+
+        Returns:
+          What has arrived at the same time.
+        """
+        with trio.CancelScope(shield=True) as scope:
+            self._scope = scope
+            while True:
+                if isinstance(item, Events):
+                    await self._take(item)
+                elif item is not None:
+                    await self._connection_changed(item)
+                else:
+                    await self._on_deadline()
+                item = None  # not kept until the next read is complete
+                scope.deadline = self._next_deadline()
+                item = await self.source.next()
+                if scope.cancel_called:
+                    return item
+                scope.deadline = math.inf  # it was that of the read
+        return None
+
+    async def _connection_changed(self, item: Opened | Lost) -> None:  # noqa: ASYNC910 - a read precedes
         match item:
             case Opened() if self._stale:
                 self._stale, reason = "", self._stale
@@ -223,8 +246,6 @@ class Reader:
                     self._refused_cursor = not self._known
                 self.replay_filter.opened(sent_id(headers))
                 self._host.stream_opened(headers)
-            case Events():
-                await self._take(item)
             case Lost(reason=reason, planned=planned):
                 self._lost(reason, planned=planned)
 
@@ -240,8 +261,8 @@ class Reader:
         """Note bytes that completed neither event nor comment: they end a silence too."""
         self._last_read = trio.current_time()
         self._last_read_bytes = self.source.bytes_received
-        if self._read_scope is not None:
-            self._read_scope.deadline = self._next_deadline()
+        if self._scope is not None:
+            self._scope.deadline = self._next_deadline()
         if not self.source.has_more:
             self._wake_waiting()
 

@@ -44,14 +44,18 @@ class SessionRefusals(Refusals):
     """The rules of one session's stream.
 
     Args:
-      look_up: looks the session up, and returns the server's own error if there is none.
+      session_id: the session.
+      look_up: looks a session up, and returns the server's own error if there is none.
 
     Attributes:
       connected: whether the stream was connected before.
     """
 
-    def __init__(self, look_up: Callable[[], Awaitable[MixError | None]]) -> None:
+    def __init__(
+        self, session_id: str, look_up: Callable[[str], Awaitable[MixError | None]]
+    ) -> None:
         self.connected = False
+        self._session_id = session_id
         self._look_up = look_up
         self._renewed = False  # the headers, since the last open connection
 
@@ -73,7 +77,7 @@ class SessionRefusals(Refusals):
             return error if renewed else "at once"
         if own:
             return "later" if is_transient(status) else error
-        gone = await self._look_up() if status in _ABSENT else None
+        gone = await self._look_up(self._session_id) if status in _ABSENT else None
         return "later" if gone is None else gone
 
 

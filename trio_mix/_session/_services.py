@@ -130,7 +130,7 @@ class Services:
 
     def refusals(self, session_id: str) -> SessionRefusals:
         """Return the rules for refused connections of a stream."""
-        return SessionRefusals(partial(self._look_up, session_id))
+        return SessionRefusals(session_id, self._look_up)
 
     def source(
         self,

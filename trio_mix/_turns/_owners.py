@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from typing import TYPE_CHECKING, Final
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
 
 from trio_mix import events as ev
 from trio_mix._turns._stored_ends import may_run
@@ -69,9 +69,10 @@ class Owners:
     """The owners of the ids of messages and tool calls, and the turns of others that run."""
 
     def __init__(self) -> None:
-        self._messages: OrderedDict[str, Owner] = OrderedDict()
-        self._calls: OrderedDict[str, Owner] = OrderedDict()
-        self._expected_calls: OrderedDict[str, None] = OrderedDict()
+        # By id, those that were used last at the end.
+        self._messages: dict[str, Owner] = {}
+        self._calls: dict[str, Owner] = {}
+        self._expected_calls: dict[str, None] = {}
         self._started = 0
         self.ours: Turn | None = None
         """The registered turn that is not over yet."""
@@ -106,13 +107,13 @@ class Owners:
     def own_message(self, message_id: str | None, owner: Owner) -> None:
         """Set the owner of a message's id, which is then the one that was used last."""
         if message_id:
+            self._messages.pop(message_id, None)
             self._messages[message_id] = owner
-            self._messages.move_to_end(message_id)
 
     def own_call(self, tool_call_id: str, owner: Owner) -> None:
         """Set the owner of a tool call's id, which is then the one that was used last."""
+        self._calls.pop(tool_call_id, None)
         self._calls[tool_call_id] = owner
-        self._calls.move_to_end(tool_call_id)
 
     def own_unknown(self, ids: EventIds, owner: Owner) -> None:
         """Set the owner of the ids that have none yet; the others count as used again."""
@@ -147,8 +148,7 @@ class Owners:
         for call in (call.tool_call_id for row in rows for call in row.tool_calls):
             if call not in self._calls:
                 self._expected_calls[call] = None
-        while len(self._expected_calls) > _OF_OLD_TURNS:
-            self._expected_calls.popitem(last=False)
+        _forget_first(self._expected_calls, _OF_OLD_TURNS)
 
     def was_expected(self, tool_call_id: str) -> bool:
         """Return whether an event is the first one of a call that was stored before it."""
@@ -163,9 +163,8 @@ class Owners:
           old_turns: whether no turn of ours runs, so that few ids are still needed.
         """
         kept = _OF_OLD_TURNS if old_turns else _REMEMBERED
-        for owners in (self._messages, self._calls):
-            while len(owners) > kept:
-                owners.popitem(last=False)
+        _forget_first(self._messages, kept)
+        _forget_first(self._calls, kept)
 
     # -- turns ------------------------------------------------------------------------------
 
@@ -281,14 +280,11 @@ class Owners:
         if known is not None and known is not owner:
             return False
         if call:
-            calls[call] = owner
-            calls.move_to_end(call)
+            self.own_call(call, owner)
         if parent is not None:
-            calls[parent] = owner
-            calls.move_to_end(parent)
-        elif message:
-            messages[message] = owner
-            messages.move_to_end(message)
+            self.own_call(parent, owner)
+        else:
+            self.own_message(message, owner)
         return True
 
     def likeliest(self, ids: EventIds, ours: Owner | None) -> Owner | None:
@@ -360,3 +356,10 @@ class Owners:
         elif self._set_aside and ours is not None and ours.phase is not _REGISTERED:
             ours.overlap = "guess"  # the other turn may have ended, or gone on
         self._set_aside = []
+
+
+def _forget_first(ids: dict[str, Any], kept: int) -> None:
+    """Remove the ids that were used longest ago, all but some."""
+    if len(ids) > kept:
+        for each in list(islice(ids, len(ids) - kept)):
+            del ids[each]

@@ -20,7 +20,6 @@ Rule 5  "Cancelled" is an older turn's only while the end of a cancelled turn is
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -55,7 +54,7 @@ class RepeatedErrors:
 
     def __init__(self) -> None:
         self._expected: _Expected | None = None
-        self._repeated: OrderedDict[tuple[object, ...], None] = OrderedDict()
+        self._repeated: dict[tuple[object, ...], None] = {}
         self._late_cancel = False
         self._named: str | None = None
         self.copies = 1
@@ -90,7 +89,7 @@ class RepeatedErrors:
             if expected.fresh:
                 self._repeated[expected.kind] = None
                 if len(self._repeated) > _REMEMBERED:
-                    self._repeated.popitem(last=False)
+                    del self._repeated[next(iter(self._repeated))]
         elif not self._is_likely(expected, turn, ids=ids):
             return False
         expected.left -= 1
