@@ -43,16 +43,9 @@ class Redactor:
         self._forms: list[str] | None = None
         self._pattern: re.Pattern[str] | None = None
 
-    def and_also(self, secrets: Sequence[str]) -> Redactor:
-        """Return a redactor that masks these too; without any, this one."""
-        return Redactor((*self._all(), *secrets)) if secrets else self
-
-    def _all(self) -> Iterable[str]:
-        return self._secrets() if callable(self._secrets) else self._secrets
-
     def _compute(self) -> list[str]:
         forms: set[str] = set()
-        for secret in self._all():
+        for secret in self._secrets() if callable(self._secrets) else self._secrets:
             for plain in _parts(secret):
                 if len(plain) >= _SHORTEST:
                     forms.update(_quoted_forms(plain))

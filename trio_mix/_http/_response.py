@@ -12,14 +12,18 @@ from trio_mix._http._connection import ConnectionResponse
 from trio_mix._http._cookies import cookie_values
 from trio_mix._http._encoding import ContentDecoder, decoder_of, encoding_problem
 from trio_mix._http._errors import is_a, library_errors, translate
+from trio_mix._redact import Redactor
 from trio_mix.errors import RequestTimeout
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from typing import TypeAlias
 
     from trio_mix._http._protocols import RawResponse, RequestProgress
-    from trio_mix._redact import Redactor
     from trio_mix.errors import RequestInfo
+
+    Secrets: TypeAlias = Callable[[], Iterable[str]]
+    """Returns what must not be shown of a request, when something of it is shown."""
 
 ERROR_BODY_LIMIT = 64 * 1024
 """The largest part of the body of a failed request that is read, in bytes."""
@@ -70,12 +74,17 @@ class ReceivedResponse:
     """Whether the body is cut."""
     request: RequestInfo
     """The request."""
-    redactor: Redactor = attrs.field(repr=False)
-    """Masks the secrets of the request."""
+    secrets: Secrets = attrs.field(repr=False)
+    """Returns the secrets of the request."""
     remedy: str = ""
     """What to do, where it is known: for a redirect that was not followed."""
     encoding_problem: str = ""
     """Why the body could not be decoded; empty if it could."""
+
+    @property
+    def redactor(self) -> Redactor:
+        """Masks the secrets of the request."""
+        return Redactor(self.secrets)
 
     @property
     def shown_headers(self) -> dict[str, str]:
@@ -236,7 +245,7 @@ def received(
     response: HttpResponse | ResponseStream,
     body: bytes,
     request: RequestInfo,
-    redactor: Redactor,
+    secrets: Secrets,
     *,
     truncated: bool,
 ) -> ReceivedResponse:
@@ -246,18 +255,22 @@ def received(
       response: the response.
       body: the part of its body that was read.
       request: the request.
-      redactor: masks the secrets that the caller knows of.
+      secrets: returns the secrets that the caller knows of.
       truncated: whether the body is longer.
     """
-    redactor = redactor.and_also(response.secrets)
-    remedy, problem = response.redirect_problem, response.encoding_problem
+    added, remedy = response.secrets, response.redirect_problem
+    problem = response.encoding_problem
+
+    def all_secrets() -> Iterable[str]:
+        return (*secrets(), *added)
+
     return ReceivedResponse(
         response.status_code,
         response.headers,
         body,
         truncated,
         request,
-        redactor,
-        remedy and redactor.text(remedy),
-        problem and redactor.text(problem),
+        all_secrets,
+        remedy and Redactor(all_secrets).text(remedy),
+        problem and Redactor(all_secrets).text(problem),
     )

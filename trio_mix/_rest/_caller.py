@@ -30,7 +30,6 @@ from trio_mix._http import (
     sanitize_url,
     url_secrets,
 )
-from trio_mix._redact import Redactor
 from trio_mix._rest._call import Call, Defaults, json_bytes, merge_headers
 from trio_mix._rest._options import debug_wanted
 from trio_mix._rest._responses import (
@@ -55,6 +54,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from trio_mix._http import RepeatableContent
+    from trio_mix._http._response import Secrets
     from trio_mix._rest._call import CallContent
     from trio_mix._rest._operation import Operation, RpcMethod
     from trio_mix._rest._options import HeadersSource, RequestOptions, RetryConfig
@@ -295,7 +295,7 @@ class Caller:
             if content is not None:
                 own.update(content.headers)
                 body = content.body if content.repeatable else content.body()
-            headers, redactor = await self.headers_of(call, own, added)
+            headers, secrets = await self.headers_of(call, own, added)
             until = math.inf if call.timeout is None else trio.current_time() + call.timeout
             try:
                 response = await self.http.request(
@@ -312,7 +312,7 @@ class Caller:
             except TransportError as error:
                 raise renewed(error, call.request) from error.__cause__
             answer = received(
-                response, response.body, call.request, redactor, truncated=response.truncated
+                response, response.body, call.request, secrets, truncated=response.truncated
             )
             await call.responded(answer.status_code, answer.headers)
             if not 200 <= answer.status_code < 300:
@@ -347,8 +347,8 @@ class Caller:
 
     async def headers_of(
         self, call: Call, own: Mapping[str, str], added: Mapping[str, str]
-    ) -> tuple[dict[str, str], Redactor]:
-        """Return all headers of one try, and what masks the secrets among them.
+    ) -> tuple[dict[str, str], Secrets]:
+        """Return all headers of one try, and a function that returns the secrets among them.
 
         Later ones replace earlier ones: the operation's own, the caller's, those of the hooks.
         """
@@ -356,6 +356,8 @@ class Caller:
         if added:
             merge_headers(callers, added)
         headers = {**own, **callers}
-        return headers, Redactor(
-            lambda: (*header_secrets(callers), *call.secrets, *url_secrets(call.url))
+        return headers, lambda: (
+            *header_secrets(callers),
+            *call.secrets,
+            *url_secrets(call.url),
         )

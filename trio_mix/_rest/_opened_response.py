@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from trio_mix._http import ReceivedResponse, ResponseStream
-    from trio_mix._redact import Redactor
+    from trio_mix._http._response import Secrets
     from trio_mix._rest._call import Call
     from trio_mix._rest._caller import Caller
     from trio_mix.errors import RequestInfo, ResponseTooLarge
@@ -32,8 +32,8 @@ class OpenedResponse:
     """The body."""
     request: RequestInfo
     """The request that it answers."""
-    redactor: Redactor = attrs.field(repr=False)
-    """Masks the secrets of the request."""
+    secrets: Secrets = attrs.field(repr=False)
+    """Returns the secrets of the request."""
 
     @property
     def status_code(self) -> int:
@@ -46,7 +46,7 @@ class OpenedResponse:
 
     def received(self, beginning: bytes) -> ReceivedResponse:
         """Return the response with the beginning of its body, to show it in an error."""
-        return received(self.stream, beginning, self.request, self.redactor, truncated=True)
+        return received(self.stream, beginning, self.request, self.secrets, truncated=True)
 
 
 async def open_response(caller: Caller, call: Call, extra: Mapping[str, str]) -> OpenedResponse:
@@ -73,8 +73,8 @@ async def open_once(caller: Caller, call: Call, extra: Mapping[str, str]) -> Ope
 
     async def once(added: Mapping[str, str]) -> OpenedResponse:
         own = {"user-agent": USER_AGENT, **extra}
-        headers, redactor = await caller.headers_of(call, own, added)
-        return await _open(caller, call, headers, redactor)
+        headers, secrets = await caller.headers_of(call, own, added)
+        return await _open(caller, call, headers, secrets)
 
     async def discard(opened: OpenedResponse) -> None:
         await opened.stream.aclose()
@@ -83,7 +83,7 @@ async def open_once(caller: Caller, call: Call, extra: Mapping[str, str]) -> Ope
 
 
 async def _open(
-    caller: Caller, call: Call, headers: Mapping[str, str], redactor: Redactor
+    caller: Caller, call: Call, headers: Mapping[str, str], secrets: Secrets
 ) -> OpenedResponse:
     try:
         stream = await caller.http.open(
@@ -96,8 +96,8 @@ async def _open(
         )
         await report_head(call, stream)
         if 200 <= stream.status_code < 300 and not stream.encoding_problem:
-            return OpenedResponse(stream, call.request, redactor.and_also(stream.secrets))
-        answer = await _read_error(stream, call, redactor)
+            return OpenedResponse(stream, call.request, secrets)
+        answer = await _read_error(stream, call, secrets)
     except TransportError as error:
         raise renewed(error, call.request) from error.__cause__
     if answer.encoding_problem and 200 <= answer.status_code < 300:
@@ -114,7 +114,7 @@ async def report_head(call: Call, stream: ResponseStream) -> None:
         raise
 
 
-async def _read_error(stream: ResponseStream, call: Call, redactor: Redactor) -> ReceivedResponse:
+async def _read_error(stream: ResponseStream, call: Call, secrets: Secrets) -> ReceivedResponse:
     """Read a response that is no success, and close it.
 
     Raises:
@@ -124,7 +124,7 @@ async def _read_error(stream: ResponseStream, call: Call, redactor: Redactor) ->
     try:
         with trio.move_on_after(math.inf if call.timeout is None else call.timeout):
             body, truncated = await stream.read_all(ERROR_BODY_LIMIT)
-            return received(stream, body, call.request, redactor, truncated=truncated)
+            return received(stream, body, call.request, secrets, truncated=truncated)
         raise RequestTimeout("the error's body did not come", request=call.request, sent=True)
     finally:
         await stream.aclose()

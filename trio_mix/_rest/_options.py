@@ -226,3 +226,7 @@ class RequestOptions(Record):
     on_response: OnResponse | None = attrs.field(default=None, validator=_callback, repr=False)
     """A sync or async function that is called with the `ResponseHead` of each response that arrives
     for the call, also of those that are errors or are retried. If it raises, the call does."""
+
+
+ONE_TRY: Final = RequestOptions(retries=RetryConfig(strategy="none"))
+"""The options of a call that is not retried."""

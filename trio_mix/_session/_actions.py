@@ -10,7 +10,7 @@ from trio_mix import errors
 from trio_mix import events as ev
 from trio_mix._callbacks import call
 from trio_mix._http import is_transient
-from trio_mix._rest._options import RequestOptions, RetryConfig
+from trio_mix._rest._options import ONE_TRY
 from trio_mix._session._policies import (
     Response,
     answer_question,
@@ -71,9 +71,8 @@ class TurnActions:
 
     async def cancel(self) -> CancelOutcome:
         """Ask the server to cancel the turn, and return the outcome; never raises an error."""
-        options = RequestOptions(retries=RetryConfig(strategy="none"))
         try:
-            await self._services.messages.cancel_processing(id=self._session_id, options=options)
+            await self._services.messages.cancel_processing(id=self._session_id, options=ONE_TRY)
         except errors.MixError as exc:
             await trio.lowlevel.checkpoint()
             transient = is_transient(exc.status_code, not_implemented=False)

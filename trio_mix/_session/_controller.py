@@ -18,7 +18,7 @@ from trio_mix import events as ev
 from trio_mix._lifetime import ShieldedTasks
 from trio_mix._session._actions import TurnActions
 from trio_mix._session._dispatcher import EventDispatcher, copies_of
-from trio_mix._session._healing import Healing, HealingBuffer, Healings
+from trio_mix._session._healing import Healing, HealingBuffer
 from trio_mix._session._message_state import MessageState
 from trio_mix._session._reader import Reader, ReaderHost
 from trio_mix._session._send_api import TRAITS
@@ -87,7 +87,7 @@ class StreamController(ReaderHost):
         # A message that is left must still be cancelled on the server, and its last events, which
         # may be permission requests, be received, although the caller was cancelled.
         self.tasks: ShieldedTasks = ShieldedTasks(nursery)
-        self.healings: Healings = Healings(nursery)
+        self._healings: list[Healing] = []
         self._connected: trio.Event | None = None  # made by the first task that waits for it
         self.gap_due: str = ""  # why events may be missing that no gap event has reported yet
         self.others_known: int = 0  # events of other clients' turns before the last message
@@ -205,7 +205,8 @@ class StreamController(ReaderHost):
         """Let messages be sent, after a gap event if it is known already that some are missing."""
         self._refusals.connected = True
         self._settle_gap()
-        self.healings.connected()
+        for healing in self._healings:
+            healing.connected()
         self._wake()
         if not self._renewing:
             self.send_queue.resume()
@@ -239,7 +240,8 @@ class StreamController(ReaderHost):
             state.recovery.connection_lost(trio.current_time())
             state.gap_unreported = state.gap_unreported or bool(state.recovery.cut)
             state.wake()
-        self.healings.lost()
+        for healing in self._healings:
+            healing.lost()
         self.loss_logger.lost(reason)
 
     def stream_failed(self, failure: Exception) -> None:
@@ -271,8 +273,15 @@ class StreamController(ReaderHost):
         buffer = HealingBuffer(size)
         healing = Healing(buffer, self.stored, self.settings.limits, lambda: self.continued)
         self.dispatcher.subscribe_healed(buffer)
-        self.healings.start(healing, f"trio_mix healing of {self.session_id}")
+        self._healings.append(healing)
+        if not buffer.closed:  # by the end of the stream
+            self._nursery.start_soon(healing.run, name=f"trio_mix healing of {self.session_id}")
         return healing
+
+    def end_healing(self, healing: Healing) -> None:
+        """Heal a subscription no longer."""
+        self._healings.remove(healing)
+        healing.scope.cancel(reason="the subscription was left")
 
     # -- inside -----------------------------------------------------------------------------
 

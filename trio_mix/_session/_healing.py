@@ -113,36 +113,3 @@ class Healing:
                 except Exception:  # noqa: BLE001 - refused, unreachable, or vetoed by a hook
                     await trio.sleep(_BETWEEN_READINGS)
         return None
-
-
-class Healings:
-    """The healed subscriptions of one stream.
-
-    Args:
-      nursery: their tasks run in it.
-    """
-
-    def __init__(self, nursery: trio.Nursery) -> None:
-        self._nursery = nursery
-        self._running: list[Healing] = []
-
-    def start(self, healing: Healing, name: str) -> None:
-        """Heal a subscription, in a task; nothing is to be healed if the stream has ended."""
-        self._running.append(healing)
-        if not healing.buffer.closed:
-            self._nursery.start_soon(healing.run, name=name)
-
-    def end(self, healing: Healing) -> None:
-        """Heal a subscription no longer."""
-        self._running.remove(healing)
-        healing.scope.cancel(reason="the subscription was left")
-
-    def lost(self) -> None:
-        """Note that the connection was lost."""
-        for healing in self._running:
-            healing.lost()
-
-    def connected(self) -> None:
-        """Note that the stream is connected again."""
-        for healing in self._running:
-            healing.connected()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, final
 
 import trio
 
 from trio_mix import errors
-from trio_mix._rest._options import RequestOptions, RetryConfig
+from trio_mix._rest._options import ONE_TRY
 from trio_mix._usage import AsyncScope
 
 if TYPE_CHECKING:
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from trio_mix._session._stream import SessionStream
     from trio_mix.resources import Sessions
-
-_ONE_TRY: Final = RequestOptions(retries=RetryConfig(strategy="none"))
 
 
 @final
@@ -90,6 +88,6 @@ class SessionScope(AsyncScope):
         deadline = trio.current_time() + self._cleanup_timeout
         with trio.CancelScope(shield=True, deadline=deadline):
             try:
-                await self._sessions.delete(id=session_id, options=_ONE_TRY)
+                await self._sessions.delete(id=session_id, options=ONE_TRY)
             except Exception:  # noqa: BLE001 - refused, unreachable, or vetoed by a hook
                 await trio.lowlevel.checkpoint()

@@ -21,7 +21,7 @@ import attrs
 import trio
 
 from trio_mix import errors
-from trio_mix._rest._options import RequestOptions, RetryConfig
+from trio_mix._rest._options import ONE_TRY, RequestOptions
 from trio_mix._rest._responses import from_router
 from trio_mix._turns._stored_rows import stored_reply
 from trio_mix._turns._wire_traits import WireTraits
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from trio_mix.resources import Messages, Streaming, System
 
 _HEALTH_TIMEOUT: Final = 5.0
-_ONE_TRY: Final = RequestOptions(retries=RetryConfig(strategy="none"))
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 
 
@@ -125,7 +124,7 @@ class SendApi:
         self._named = api != "auto"
         timeout = core._caller.timeout
         # The operation has no limit by default: a blocking server answers when the turn is over.
-        self._soon: Final = attrs.evolve(_ONE_TRY, timeout=timeout or math.inf)
+        self._soon: Final = attrs.evolve(ONE_TRY, timeout=timeout or math.inf)
         self.api: Api | Literal["rest"] = api
         """The API as far as it is known: "rest" is blocking or async."""
         self.relayed: bool = False
@@ -211,9 +210,7 @@ class SendApi:
         self, session_id: str, request: MessageRequest, on_sending: Callable[[], None]
     ) -> Posted:
         try:
-            await self._streaming.send_streaming_message(
-                id=session_id, content="", options=_ONE_TRY
-            )
+            await self._streaming.send_streaming_message(id=session_id, content="", options=ONE_TRY)
         except errors.MixDefaultError as exc:
             if from_router(exc):
                 self.api = await self._detect_by_version()
@@ -228,7 +225,7 @@ class SendApi:
     ) -> Posted:
         on_sending()
         # An async server responds at once, a blocking server when the turn is over.
-        options = self._options(request, self._soon if self.api == "async" else _ONE_TRY)
+        options = self._options(request, self._soon if self.api == "async" else ONE_TRY)
         result: SendResult = await self._messages.send(
             id=session_id,
             text=request.text,
@@ -250,7 +247,7 @@ class SendApi:
         return Posted(stored_reply([result.message]))
 
     def _options(
-        self, request: MessageRequest, options: RequestOptions = _ONE_TRY
+        self, request: MessageRequest, options: RequestOptions = ONE_TRY
     ) -> RequestOptions:
         """Return the options of a POST; to a relay, with the headers of rule 4."""
         if not self.relayed:
@@ -262,7 +259,7 @@ class SendApi:
         version = ""
         with trio.move_on_after(_HEALTH_TIMEOUT):  # noqa: ASYNC912 - the request is a checkpoint
             try:
-                health = await self._system.health_check(options=_ONE_TRY)
+                health = await self._system.health_check(options=ONE_TRY)
                 version = health.version or ""
             except (errors.MixError, errors.TransportError):
                 pass

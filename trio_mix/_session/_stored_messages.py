@@ -27,9 +27,8 @@ if TYPE_CHECKING:
     from trio_mix._turns._turn import Turn
     from trio_mix.resources import Messages
 
-_READ_TIMEOUT: Final = 10.0
 _NO_SUCH_OPERATION: Final = (404, 405, 501)
-_ONCE: Final = RetryConfig(strategy="none")
+_ONCE: Final = RequestOptions(retries=RetryConfig(strategy="none"), timeout=10.0)
 _OLD_ROWS: Final = 256
 """The number of stored rows whose late events are recognized."""
 
@@ -80,12 +79,9 @@ class StoredMessages:
         Raises:
           MixError, TransportError: the request failed; a later one may succeed.
         """
-        options = RequestOptions(retries=_ONCE, timeout=_READ_TIMEOUT)
         if self._has_export:
             try:
-                answer = await self._sessions._answer(
-                    Sessions.export_session, options, id=session_id
-                )
+                answer = await self._sessions._answer(Sessions.export_session, _ONCE, id=session_id)
                 return Rows(rows_of(answer.value.messages), _date(answer.headers))
             except errors.MixDefaultError as exc:
                 if exc.status_code not in _NO_SUCH_OPERATION:
@@ -95,7 +91,7 @@ class StoredMessages:
                 pass  # an unknown or malformed body: the other operation may be readable
         if self._has_messages:
             try:
-                messages = await self._messages.get_session(id=session_id, options=options)
+                messages = await self._messages.get_session(id=session_id, options=_ONCE)
                 return Rows(rows_of(messages))
             except errors.MixDefaultError as exc:
                 if exc.status_code not in _NO_SUCH_OPERATION:

@@ -125,7 +125,7 @@ class Subscription(_Subscriber["Event"]):
 
     def _unsubscribe(self, buffer: SubscriberBuffer[Any]) -> None:
         if self._heal is not None and self._healing is not None:
-            self._heal.healings.end(self._healing)
+            self._heal.end_healing(self._healing)
         super()._unsubscribe(buffer)
 
     async def __anext__(self) -> Event:

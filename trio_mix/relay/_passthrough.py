@@ -19,7 +19,7 @@ from urllib.parse import quote
 import msgspec
 import trio
 
-from trio_mix._rest._options import RequestOptions, RetryConfig
+from trio_mix._rest._options import ONE_TRY
 from trio_mix.errors import ConnectionFailed, MixError, RequestTimeout, TransportError
 from trio_mix.relay._access import upstream_target
 from trio_mix.relay._problem import Problem
@@ -137,9 +137,8 @@ class Upstream:
         await trio.lowlevel.checkpoint()
         if self._sends_over_rest is None:
             path = f"/api/sessions/{quote(session_id, safe='')}/messages"
-            options = RequestOptions(retries=RetryConfig(strategy="none"))
             try:
-                await self._mix.request("POST", path, json={"text": ""}, options=options)
+                await self._mix.request("POST", path, json={"text": ""}, options=ONE_TRY)
             except MixError as error:
                 kind = error.headers.get("content-type", "")
                 self._sends_over_rest = kind.startswith("application/json")

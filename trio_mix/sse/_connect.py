@@ -35,6 +35,7 @@ from trio_mix.errors import (
 
 if TYPE_CHECKING:
     from trio_mix._http import Http, ResponseStream
+    from trio_mix._http._response import Secrets
 
 HeadersSource: TypeAlias = (
     Mapping[str, str] | Callable[[], Mapping[str, str] | Awaitable[Mapping[str, str]]] | None
@@ -122,8 +123,7 @@ async def connect(
         connect_timeout=request.connect_timeout,
     )
     try:
-        redactor = Redactor([*header_secrets(given), *url_secrets(request.url)])
-        await _check(request, response, redactor)
+        await _check(request, response, lambda: (*header_secrets(given), *url_secrets(request.url)))
     except BaseException:
         await response.aclose()
         raise
@@ -181,10 +181,12 @@ def _fits(event_id: str) -> bool:
     )
 
 
-async def _check(request: StreamRequest, response: ResponseStream, redactor: Redactor) -> None:
+async def _check(request: StreamRequest, response: ResponseStream, secrets: Secrets) -> None:
     """Return if the response is an event stream, else raise what `connect` documents."""
-    status = response.status_code
-    url = redactor.text(response.url)  # a redirect may repeat a secret in it
+    status, problem = response.status_code, _problem_of(response)
+    if problem is None:
+        return  # noqa: ASYNC910 - follows the request, which is a checkpoint
+    url = Redactor(secrets).text(response.url)  # a redirect may repeat a secret in it
     info = RequestInfo(request.method, url, request.operation)
     if status == 204:
         raise StreamClosed(
@@ -195,13 +197,10 @@ async def _check(request: StreamRequest, response: ResponseStream, redactor: Red
         )
     if not 200 <= status < 300:
         raise request.error_of(
-            await _receive(response, ERROR_BODY_LIMIT, _ERROR_BODY_TIME, info, redactor)
+            await _receive(response, ERROR_BODY_LIMIT, _ERROR_BODY_TIME, info, secrets)
         )
-    problem = _problem_of(response)
-    if problem is None:
-        return  # noqa: ASYNC910 - follows the request, which is a checkpoint
     # The body of a wrong response may never end: only its beginning is waited for.
-    answer = await _receive(response, _EXCERPT * 4, _EXCERPT_TIME, info, redactor)
+    answer = await _receive(response, _EXCERPT * 4, _EXCERPT_TIME, info, secrets)
     text = "" if answer.encoding_problem else answer.text.strip()
     shown = f", and the body begins with {text[:_EXCERPT]!r}" if _is_text(text) else ""
     raise ProtocolError(
@@ -224,7 +223,7 @@ def _problem_of(response: ResponseStream) -> str | None:
 
 
 async def _receive(
-    response: ResponseStream, limit: int, seconds: float, info: RequestInfo, redactor: Redactor
+    response: ResponseStream, limit: int, seconds: float, info: RequestInfo, secrets: Secrets
 ) -> ReceivedResponse:
     """Read the beginning of the body, as much as arrives in time."""
     body = b""
@@ -237,7 +236,7 @@ async def _receive(
                 truncated = bool(piece)
         except TransportError:
             pass
-    return received(response, body[:limit], info, redactor, truncated=truncated)  # noqa: ASYNC910 - a read precedes
+    return received(response, body[:limit], info, secrets, truncated=truncated)  # noqa: ASYNC910 - a read precedes
 
 
 def _is_text(body: str) -> bool:
