@@ -15,8 +15,7 @@ from trio_mix._turns._decisions import Reading
 from trio_mix._turns._history import History
 from trio_mix._turns._stored_ends import at_work, has_unended, last_unended, shows_ends
 from trio_mix._turns._stored_rows import rows_of, weight_of
-from trio_mix._turns._stored_turn import TurnOutcome, Verdict
-from trio_mix._turns._whose_end import end_of
+from trio_mix._turns._stored_turn import TurnOutcome, Verdict, end_of
 from trio_mix.resources._sessions import Sessions
 
 if TYPE_CHECKING:

@@ -9,10 +9,8 @@ import attrs
 
 if TYPE_CHECKING:
     from trio_mix._turns._stored_rows import StoredReply
-    from trio_mix._turns._stored_turn import TurnOutcome, Verdict
+    from trio_mix._turns._stored_turn import End, TurnOutcome, Verdict
     from trio_mix.events import ErrorEvent, Event, RateLimitEvent
-
-    End: TypeAlias = Literal["", "ours", "others", "either"]
 
 
 @attrs.frozen
