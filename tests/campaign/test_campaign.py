@@ -53,7 +53,9 @@ _KNOWN_WITH = {
     "at work, rough, two clients": (910004289, 910012388, 970007870),
     "at work, rough, two clients, upgrade": (910005104,),
     "rough": (980007696,),
-    "rough, two clients": (860001800, 920000673, 874000103, 950005892, 950006872, 955005925),
+    "rough, two clients": (
+        *(860001800, 920000673, 874000103, 950005892, 950006872, 955005925, 980009986),
+    ),
     "reopen, rough, two clients": (910001410, 918003551),
 }
 """The same for schedules with features."""

@@ -24,6 +24,7 @@ from tests.support.event_makers import (
 )
 from trio_mix import events as ev
 from trio_mix._turns._router import TurnRouter
+from trio_mix._turns._stored_rows import StoredRow
 from trio_mix._turns._turn import TRANSITIONS, Input, Phase
 from trio_mix._turns._wire_traits import WireTraits
 
@@ -351,6 +352,17 @@ def test_a_stream_that_runs_another_clients_message_ends_that_one_first() -> Non
     turn = send(router)
     assert owners(router, says("more of theirs"), error("theirs has failed")) == [None, None]
     assert owners(router, says("ours"), done("m", "ours")) == [turn, turn]
+
+
+@pytest.mark.parametrize("api", ["pipeline", "blocking"])
+def test_text_before_the_late_end_of_an_older_turn_may_be_that_turns(api: str) -> None:
+    router = router_for(api)
+    router.old([StoredRow(id="fu", role="user"), StoredRow(id="fa", role="assistant", text="x")])
+    turn = send(router)
+    assert owners(router, done("fa")) == [None]
+    assert not turn.overlap
+    assert owners(router, says("theirs"), done("fa")) == [turn, None]
+    assert turn.overlap == "guess"
 
 
 def test_a_message_that_another_stream_runs_owns_nothing_of_this_one() -> None:

@@ -59,6 +59,8 @@ class RoutingByOrder:
                 turn.doubt = event if isinstance(event, ev.CompleteEvent) else None
             return NOBODY
         if self._is_left_over(event, ids, turn):
+            if ends and turn.events:
+                turn.overlap = "guess"  # what came before this end may be of the turn that it ends
             return NOBODY
         if is_busy(event):
             # A turn with events runs already: the conflict concerns another stream of the session.
