@@ -12,6 +12,7 @@ from trio_mix import Mix
 from trio_mix.testing import (
     AskPermission,
     Hang,
+    MessageAccepted,
     MessageFinished,
     MessageRun,
     MixServer,
@@ -124,6 +125,23 @@ async def test_a_message_that_was_refused_as_busy_is_sent_soon_after_the_other_t
             began = await server.wait_for(MessageRun, text="new")
             assert reply.text.endswith("own.")
             assert began.time - ended.time < 11
+
+
+@pytest.mark.parametrize("api", ["async", "pipeline-oldest"])
+async def test_the_silence_of_another_turn_counts_from_the_first_reading_that_shows_it(
+    api: Api, autojump_clock: trio.testing.MockClock
+) -> None:
+    """The stored messages of the oldest servers have no times."""
+    async with scene(api) as (server, mix, session_id):
+        server.script("old", Turn(UseTool("bash", steps=[Hang()])))
+        async with dead_process(server, session_id, "old"), mix.open_stream(session_id) as session:
+            with trio.move_on_after(50):
+                await session.ask("too early")
+            with trio.move_on_after(30):
+                await session.ask("new")
+            accepted = await server.wait_for(MessageAccepted, text="new")
+            assert not server.runs("too early")
+            assert accepted.time < 65
 
 
 async def test_every_message_beside_a_silent_turn_is_marked(

@@ -115,6 +115,9 @@ class SessionHistory:
         self.history: History = History()
         self._stored = stored
         self._session_id = session_id
+        self._weight = -1
+        self._grown_at = 0.0
+        """When a reading first showed as much as the last one did."""
 
     @property
     def none_kept(self) -> bool:
@@ -133,11 +136,12 @@ class SessionHistory:
         router.stored_meanwhile(self.history.others(found.rows, None))
         self.history.read(found.rows)
         router.old(found.rows[-_OLD_ROWS:])
+        weight = self._weigh(found.rows)
         return Reading(
             verdict=Verdict(outcome=TurnOutcome.ABSENT),
             at_work=at_work(found.rows),
-            weight=weight_of(found.rows),
-            age=found.age,
+            weight=weight,
+            age=trio.current_time() - self._grown_at if found.age is None else found.age,
             unended=found.unended,
         )
 
@@ -198,7 +202,7 @@ class SessionHistory:
             verdict=verdict,
             at_work=at_work(rows),
             ends_shown=shows_ends(rows),
-            weight=weight_of(rows),
+            weight=self._weigh(rows),
             end=end_of(
                 rows,
                 turn,
@@ -227,3 +231,10 @@ class SessionHistory:
         except (errors.MixError, errors.TransportError):  # refused, or unreachable
             return Reading()  # noqa: ASYNC910 - the request was a checkpoint
         return Reading(none_kept=True) if rows is None else rows
+
+    def _weigh(self, rows: list[StoredRow]) -> int:
+        """Return how much is stored, and note when that is new."""
+        weight = weight_of(rows)
+        if weight != self._weight:
+            self._weight, self._grown_at = weight, trio.current_time()
+        return weight

@@ -132,7 +132,8 @@ class Reading:
     weight: int = 0
     """A number that changes when more is stored in the session."""
     age: float | None = None
-    """Seconds since its newest row changed, by the server's clock; None: unknown."""
+    """Seconds since its newest row changed, by the server's clock, or since the first reading that
+    showed it; None: unknown."""
     unended: float | None = None
     """Seconds since a turn changed that has no end there, by the server's clock, before a message
     is sent; None: there is no such turn, or no time."""
