@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 
 from tests.support.cases import case
 from trio_mix import BackoffStrategy, Mix, _json
-from trio_mix._http import DEFAULT_MAX_BODY, ERROR_BODY_LIMIT, _body, _connection, _cookies
+from trio_mix._http import (
+    DEFAULT_MAX_BODY,
+    ERROR_BODY_LIMIT,
+    _body,
+    _connection,
+    _cookies,
+    _encoding,
+)
 from trio_mix._http import _redirects as redirects
 from trio_mix._session import _buffers as buffers
 from trio_mix._session import _stream as session_stream
@@ -69,6 +76,14 @@ BOUNDS: dict[str, tuple[list[object], str]] = {
         [_connection.MAX_HEAD],
         "http/test_http_stream.py::test_a_head_that_does_not_end_is_refused",
     ),
+    "informational responses": (
+        [_connection.MAX_INFORMATIONAL],
+        "http/test_http_stream.py::test_informational_responses_without_end_are_refused",
+    ),
+    "compressed bytes in a row": (
+        [_encoding.MAX_WITHOUT_CONTENT],
+        "http/test_http_encoding.py::test_content_that_decompresses_to_nothing_is_bounded",
+    ),
     "a line of a chunked body": (
         [_body._MAX_LINE],
         "security/test_caps.py::test_endless_heads_and_framing_are_aborted",
@@ -78,7 +93,7 @@ BOUNDS: dict[str, tuple[list[object], str]] = {
         "http/test_http_redirects.py::test_a_redirect_loop_ends_after_five_redirects",
     ),
     "cookies": (
-        [_cookies.MAX_COOKIES, _cookies.MAX_ORIGINS, _cookies.MAX_LENGTH],
+        [_cookies.MAX_COOKIES, _cookies.MAX_ORIGINS, _cookies.MAX_LENGTH, _cookies.MAX_TOTAL],
         "http/test_http_cookies.py::test_the_cookies_of_an_origin_and_the_origins_are_bounded",
     ),
     "idle connections of a client": (

@@ -155,6 +155,23 @@ async def test_no_cookie_is_shown_in_an_error(nursery: trio.Nursery) -> None:
     assert sent(server) == [f"sid={KEY}2", f"sid={KEY}2; lb={KEY}"]
 
 
+async def test_of_very_many_new_cookies_only_some_are_masked_and_shown(
+    nursery: trio.Nursery,
+) -> None:
+    names = [f"n{number}={KEY}{number}" for number in range(500)]
+
+    async def handler(peer: Peer) -> None:
+        while await peer.request() is not None:
+            await peer.send(answer(*names, status="500 Oh", body=names[-1].encode()))
+
+    server = await serve(nursery, handler)
+    async with Mix(server.url, retries=ONCE) as mix:
+        with pytest.raises(errors.MixDefaultError) as caught:
+            await mix.system.health_check()
+    assert KEY not in f"{caught.value} {caught.value.headers} {caught.value.body}"
+    assert caught.value.headers["set-cookie"].count("***") == 50
+
+
 # The rules of RFC 6265
 
 
@@ -226,6 +243,11 @@ def test_the_cookies_of_an_origin_and_the_origins_are_bounded() -> None:
     header = cookies.header(target, "")
     assert header.count("=") == 50
     assert header.endswith("name999=value")
+    for number in range(10):
+        cookies.store(target, [f"long{number}=" + "x" * 4000])
+    header = cookies.header(target, "")
+    assert header.count("long") == 4
+    assert "long9=" in header
     for number in range(1000):
         cookies.store(Target.parse(f"http://host{number}/"), ["a=b"])
     assert cookies.header(target, "") == ""

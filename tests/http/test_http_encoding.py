@@ -175,6 +175,41 @@ async def test_a_small_body_that_grows_a_thousandfold_takes_bounded_memory(
     await stream.aclose()
 
 
+async def test_empty_members_of_gzip_end_nothing(http: Http, nursery: trio.Nursery) -> None:
+    empty = gzip.compress(b"")
+    for body in (empty * 5 + gzip.compress(TEXT) + empty, gzip.compress(TEXT) + empty * 5):
+        server = await compressed(nursery, "gzip", body)
+        response = await http.request("GET", server.url, headers={}, timeout=5)
+        assert response.body == TEXT
+
+
+async def test_content_that_decompresses_to_nothing_is_bounded(
+    http: Http, nursery: trio.Nursery
+) -> None:
+    empty = b"\x00\x00\x00\xff\xff"  # a block of deflate without content
+    for coding, start, more in [
+        ("gzip", b"", gzip.compress(b"") * 3000),
+        ("gzip", gzip.compress(b"[]"), bytes(60_000)),
+        ("deflate", b"\x78\x9c", empty * 12_000),
+    ]:
+        sent = 0
+
+        async def handler(
+            peer: Peer, coding: str = coding, start: bytes = start, more: bytes = more
+        ) -> None:
+            nonlocal sent
+            await peer.request()
+            await peer.send(head(coding) + (chunk(start) if start else b""))
+            while True:
+                sent += len(more)
+                await peer.send(chunk(more))
+
+        server = await serve(nursery, handler)
+        with pytest.raises(errors.ConnectionFailed, match="decompress to nothing"):
+            await http.request("GET", server.url, headers={}, timeout=20)
+        assert sent < 2**25  # that much fits into the buffers of the sockets
+
+
 async def test_a_compressed_body_that_is_cut_or_invalid_is_a_failure(
     http: Http, nursery: trio.Nursery
 ) -> None:

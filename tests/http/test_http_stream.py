@@ -290,6 +290,21 @@ async def test_a_head_that_does_not_end_is_refused(own: Http, nursery: trio.Nurs
         await opened(own, server.url)
 
 
+async def test_informational_responses_without_end_are_refused(
+    own: Http, nursery: trio.Nursery
+) -> None:
+    async def handler(peer: Peer) -> None:
+        await peer.request()
+        while True:
+            await peer.send(b"HTTP/1.1 102 Processing\r\n\r\n" * 1000)
+
+    server = await serve(nursery, handler)
+    with pytest.raises(ConnectionFailed, match="informational"):
+        await opened(own, server.url)
+    server = await serve(nursery, answering(b"HTTP/1.1 103 Early\r\n\r\n" * 50 + SSE_HEAD))
+    await (await opened(own, server.url)).aclose()
+
+
 async def test_streams_have_tcp_keep_alive(own: Http, nursery: trio.Nursery) -> None:
     server = await serve(nursery, answering(SSE_HEAD))
     stream = await opened(own, server.url)

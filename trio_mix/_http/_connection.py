@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 READ_SIZE = 64 * 1024
 _KEEP_ALIVE = re.compile(r"\b(timeout|max)\s*=\s*([0-9]{1,9})\b", re.ASCII | re.IGNORECASE)
 MAX_HEAD = 64 * 1024
+MAX_INFORMATIONAL = 100
 CLOSE_TIMEOUT = 2.0
 MAX_IDLE = 8
 MAX_IDLE_TIME = 4.0  # many servers close an idle connection after five seconds
@@ -154,10 +155,17 @@ class Connection:
 
     async def _receive_head(self, parser: h11.Connection) -> h11.Response:
         received = False
+        informational = 0
         while True:  # noqa: ASYNC913 - each iteration reads, raises or returns
             event = parser.next_event()
             if isinstance(event, h11.Response):
                 return event  # noqa: ASYNC910 - a response is parsed only after a read
+            if isinstance(event, h11.InformationalResponse):
+                informational += 1
+                if informational > MAX_INFORMATIONAL:
+                    raise h11.RemoteProtocolError(
+                        f"more than {MAX_INFORMATIONAL} informational (1xx) responses"
+                    )
             if event is h11.NEED_DATA:
                 data = await self.stream.read(READ_SIZE)
                 if not data:

@@ -1,8 +1,8 @@
 """Keep the cookies that servers set, such as those of load balancers, and send them back.
 
 The rules are those of RFC 6265, except that a cookie belongs to one origin (scheme, host and port):
-a ``Domain`` attribute does not make it valid for other hosts. The number of cookies, their length
-and the number of origins are bounded; the oldest is dropped.
+a ``Domain`` attribute does not make it valid for other hosts. The number of cookies, their length,
+alone and together, and the number of origins are bounded; the oldest is dropped.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 MAX_ORIGINS: Final = 20
 MAX_COOKIES: Final = 50
 MAX_LENGTH: Final = 4096
+MAX_TOTAL: Final = 16 * 1024  # few servers accept longer headers
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -87,7 +88,7 @@ class Cookies:
             found.pop((cookie.name, cookie.path), None)
             if cookie.expires > self._now():
                 found[cookie.name, cookie.path] = cookie
-            while len(found) > MAX_COOKIES:
+            while len(found) > MAX_COOKIES or _length(found.values()) > MAX_TOTAL:
                 del found[next(iter(found))]
             while len(self.kept) > MAX_ORIGINS:
                 del self.kept[next(iter(self.kept))]
@@ -122,16 +123,19 @@ class Cookies:
             return math.inf
 
 
-def cookie_values(*headers: str) -> tuple[str, ...]:
-    """Return the values in ``Cookie`` and ``Set-Cookie`` headers, which are credentials.
+def _length(cookies: Iterable[_Cookie]) -> int:
+    return sum(len(each.name) + len(each.value) for each in cookies)
 
-    Those of attributes, as ``Path=/``, are among them only where they look like values.
-    """
+
+def cookie_values(*headers: str) -> tuple[str, ...]:
+    """Return the values in ``Cookie`` headers, which are credentials."""
     pairs = (pair.partition("=") for header in headers for pair in header.split(";"))
-    names = ("path", "domain", "expires", "max-age", "samesite", "priority")
-    return tuple(
-        value.strip() for name, _, value in pairs if value and name.strip().lower() not in names
-    )
+    return tuple(value.strip() for _, _, value in pairs if value)
+
+
+def set_cookie_values(set_cookies: Iterable[str]) -> tuple[str, ...]:
+    """Return the values of the cookies in ``Set-Cookie`` headers, without their attributes."""
+    return cookie_values(*(line.partition(";")[0] for line in set_cookies))
 
 
 def header_secrets(headers: Mapping[str, str]) -> tuple[str, ...]:

@@ -9,6 +9,8 @@ import zlib
 from typing import Final, final
 
 PIECE_SIZE: Final = 64 * 1024
+MAX_WITHOUT_CONTENT: Final = 2**20
+"""How many compressed bytes in a row may decompress to nothing."""
 _GZIP_BITS: Final = 31
 _ZLIB_BITS: Final = 15
 
@@ -42,7 +44,8 @@ class ContentDecoder:
     """Decompress one body in pieces of at most `PIECE_SIZE` bytes.
 
     Attributes:
-      pending: whether ``feed(b"")`` may return more of what it was given before.
+      pending: whether ``feed(b"")`` may return more of what it was given before, now or after
+        further such calls.
     """
 
     def __init__(self, coding: str) -> None:
@@ -52,13 +55,27 @@ class ContentDecoder:
         self._decompressor = zlib.decompressobj(_GZIP_BITS) if self._gzip else None
         self._input = b""
         self._started = False
+        self._without_content = 0  # bytes since the last piece
 
     def feed(self, data: bytes) -> bytes:
         """Return the next piece that the data completes, possibly ``b""``.
 
         Raises:
-          ContentError: the content is invalid.
+          ContentError: the content is invalid, or too much of it decompresses to nothing.
         """
+        before = len(self._input) + len(data)
+        piece = self._decompress(data)
+        self._without_content += before - len(self._input)
+        if piece:
+            self._without_content = 0
+        elif self._without_content > MAX_WITHOUT_CONTENT:
+            raise ContentError(
+                f"more than {MAX_WITHOUT_CONTENT} bytes of the {self._coding} content of the body"
+                " decompress to nothing"
+            )
+        return piece
+
+    def _decompress(self, data: bytes) -> bytes:
         data = self._input + data
         was_pending, self._input, self.pending = self.pending, b"", False
         if not data and not was_pending:

@@ -9,7 +9,7 @@ import attrs
 import trio
 
 from trio_mix._http._connection import ConnectionResponse
-from trio_mix._http._cookies import cookie_values
+from trio_mix._http._cookies import MAX_COOKIES, set_cookie_values
 from trio_mix._http._encoding import ContentDecoder, decoder_of, encoding_problem
 from trio_mix._http._errors import is_a, library_errors, translate
 from trio_mix._redact import Redactor
@@ -118,7 +118,7 @@ class ResponseStream:
       status_code: the HTTP status.
       headers: the response's headers, names in lower case.
       url: the URL of the response after redirects, without user name and password.
-      set_cookies: the values of the ``Set-Cookie`` headers.
+      set_cookies: the values of the ``Set-Cookie`` headers, the last ones of very many.
       secrets: the credentials that were sent in addition to the headers of the request, and those
         in new cookies.
       encoding_problem: why the body cannot be decoded; empty if it can be.
@@ -135,9 +135,11 @@ class ResponseStream:
         if "content-encoding" in self.headers:
             self._decode(self.headers["content-encoding"])
         self.url: str = progress.info.url
-        self.set_cookies: Sequence[str] = raw.set_cookies
+        self.set_cookies: Sequence[str] = raw.set_cookies[-MAX_COOKIES:]
         if self.set_cookies:
-            progress.added += cookie_values(*self.set_cookies)
+            progress.added += set_cookie_values(self.set_cookies)
+            if len(self.set_cookies) < len(raw.set_cookies):
+                self.headers = {**self.headers, "set-cookie": ", ".join(self.set_cookies)}
         self.secrets: tuple[str, ...] = progress.added
         self.redirect_problem: str = ""
         self.owns_connection: bool = isinstance(raw, ConnectionResponse)
@@ -184,11 +186,11 @@ class ResponseStream:
     async def _receive_decoded(self, decoder: ContentDecoder, timeout: float | None) -> bytes:
         if decoder.pending:
             await trio.lowlevel.checkpoint()
-            if piece := decoder.feed(b""):
-                return piece
-        while data := await self._raw.receive(timeout):
+        data = b""
+        while decoder.pending or (data := await self._raw.receive(timeout)):
             if piece := decoder.feed(data):
                 return piece
+            data = b""
         decoder.finish()
         return b""
 

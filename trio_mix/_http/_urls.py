@@ -19,10 +19,9 @@ from trio_mix.errors import ConfigurationError
 _AT_SIGNS = {0xFE6B: "@", 0xFF20: "@"}
 """The small and the fullwidth one, which other keyboards type; no host name contains them."""
 # Of a URL inside a URL: its slashes, colon and at sign may be percent-encoded, also twice.
-_INNER_USER_INFO = re.compile(
-    r"(?<!^)((?:/|%(?:25)?2F){2})[^/?#&@\s]*?(?::|%(?:25)?3A)[^/?#&@\s]*?(?:@|%(?:25)?40)",
-    re.IGNORECASE,
-)
+_INNER_AUTHORITY = re.compile(r"(?<!^)((?:/|%(?:25)?2F){2})([^/?#&@\s]*+@?)", re.IGNORECASE)
+_COLON = re.compile(r":|%(?:25)?3A", re.IGNORECASE)
+_AT = re.compile(r"@|%(?:25)?40")
 _URL_IN_TEXT = re.compile(r"https?://[^\s'\"<>]+")
 _USER_INFO = re.compile(r"^([^/?#]*//)[^/?#]*@")
 _QUERY_PARAMETER = re.compile(r"([?&;#])([^=&;#?]*)=([^&;#]*)")
@@ -33,6 +32,7 @@ _ZONE = re.compile(r"[A-Za-z0-9._~-]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _FIELD_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+_LONGEST_SHOWN = 2000
 
 
 def sanitize_url(url: str) -> str:
@@ -40,18 +40,29 @@ def sanitize_url(url: str) -> str:
 
     The user name and password are removed, and the values of query parameters whose names look
     like those of secrets are masked. Of a text that cannot be parsed as a URL, all before the last
-    ``@`` is removed: a typing error may have put the password anywhere.
+    ``@`` is removed: a typing error may have put the password anywhere. A long text is cut.
     """
     shown = url.translate(_AT_SIGNS)
     if "@" in shown or "%40" in shown or "%2540" in shown:
-        shown = _INNER_USER_INFO.sub(rf"\1{MASK}@", _without_user_info(shown))
+        shown = _INNER_AUTHORITY.sub(_without_inner_user_info, _without_user_info(shown))
     shown = mask_query(shown) if "=" in shown else shown
+    if len(shown) > _LONGEST_SHOWN:
+        return f"{shown[:_LONGEST_SHOWN]}…"
     return url if shown == url else shown  # one string: a stream keeps its URL in several places
 
 
 def sanitize_urls_in(text: str) -> str:
     """Return a text with each of its URLs as `sanitize_url` returns it."""
     return _URL_IN_TEXT.sub(lambda found: sanitize_url(found[0]), text)
+
+
+def _without_inner_user_info(match: re.Match[str]) -> str:
+    slashes, authority = match.groups()
+    end = 0
+    if (colon := _COLON.search(authority)) is not None:
+        for at in _AT.finditer(authority, colon.end()):
+            end = at.end()
+    return f"{slashes}{MASK}@{authority[end:]}" if end else match[0]
 
 
 def _without_user_info(url: str) -> str:
