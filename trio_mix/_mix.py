@@ -11,11 +11,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final, Literal, TypedDict, Unpack
 
 from trio_mix import errors, resources
-from trio_mix._callbacks import check_callback
 from trio_mix._http import Http
 from trio_mix._public import public
 from trio_mix._rest._core import MixCore
 from trio_mix._rest._options import RetryConfig, check_api, check_session_id
+from trio_mix._usage import check_callback
 from trio_mix._wire import _events  # noqa: F401 - see above
 from trio_mix.sse._decoder import DEFAULT_MAX_EVENT_SIZE
 from trio_mix.sse._reconnect import ReconnectPolicy

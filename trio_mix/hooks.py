@@ -16,8 +16,8 @@ from typing import Literal, TypeAlias, TypeVar
 
 import attrs
 
-from trio_mix._callbacks import check_callback
 from trio_mix._reply import Reply  # noqa: TC001 - for typing.get_type_hints
+from trio_mix._usage import check_callback
 
 __all__ = [
     "AfterErrorContext",

@@ -26,7 +26,6 @@ LAYERS = (
     ("errors",),
     (
         "_allowed_hosts",
-        "_callbacks",
         "_lifetime",
         "_ticket",
         "_usage",
@@ -58,7 +57,7 @@ LAYERS = (
 )
 RANKS = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 # Packages that are independent of Mix, and those that perform no I/O.
-GENERIC = ("_allowed_hosts", "_callbacks", "_http", "_lifetime", "sse")
+GENERIC = ("_allowed_hosts", "_http", "_lifetime", "_usage", "sse")
 OF_MIX = ("_reply", "_ticket", "events", "models", "_wire", "_turns", "_rest")
 SANS_IO = (
     *("_reply", "_ticket", "_turns", "_wire", "events", "models", "sse._decoder", "sse._reconnect"),

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Final, Protocol
 import attrs
 import trio
 
-from trio_mix import _callbacks
 from trio_mix._http import Target, check_headers
 from trio_mix._rest._options import RequestOptions, ResponseHead
 from trio_mix._rest._responses import error_of
 from trio_mix._rest._server_url import checked_url
+from trio_mix._usage import call, check_awaited
 from trio_mix.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Call:
         """Report the head of a response to the caller's ``on_response``, if there is one."""
         if self.options.on_response is not None:
             head = ResponseHead(status=status, headers=headers)
-            await _callbacks.call(self.options.on_response, head)
+            await call(self.options.on_response, head)
 
     def error_of(self, received: ReceivedResponse) -> MixError:
         """Return the exception for a response that is no success."""
@@ -202,8 +202,8 @@ class Defaults:
         source = None if withheld else self._headers
         merged: dict[str, str] = {}
         if callable(source):
-            found = await _callbacks.call(source)
-            _callbacks.check_awaited(found, "the headers function")
+            found = await call(source)
+            check_awaited(found, "the headers function")
             check_headers(found)
             merge_headers(merged, found)
         elif source is not None:

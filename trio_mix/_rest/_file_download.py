@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Final, final
 
 import trio
 
-from trio_mix._callbacks import check_callback
 from trio_mix._public import public
 from trio_mix._rest._file_upload import report
 from trio_mix._rest._opened_response import open_once, open_response
 from trio_mix._rest._request import BodyStream, Request
 from trio_mix._rest._responses import CATCH_ALL, check_not_catch_all, may_be_catch_all
 from trio_mix._rest._retry import renewed
+from trio_mix._usage import check_callback
 from trio_mix.errors import ConfigurationError, TransportError
 
 if TYPE_CHECKING:

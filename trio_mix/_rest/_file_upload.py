@@ -21,8 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, cast
 import attrs
 import trio
 
-from trio_mix._callbacks import call, check_callback
-from trio_mix._usage import check_trio
+from trio_mix._usage import call, check_callback, check_trio
 from trio_mix.errors import ConfigurationError
 
 if TYPE_CHECKING:

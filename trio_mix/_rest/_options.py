@@ -17,11 +17,11 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 
 import attrs
 
-from trio_mix._callbacks import check_callback
 from trio_mix._http import check_headers, sanitize_url
 from trio_mix._public import public
 from trio_mix._record import Record
 from trio_mix._rest._server_url import checked_url
+from trio_mix._usage import check_callback
 from trio_mix.errors import ConfigurationError
 
 HeadersSource: TypeAlias = (

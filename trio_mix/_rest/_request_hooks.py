@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import trio
 
-from trio_mix._callbacks import call, check_awaited
 from trio_mix._http import check_headers, sanitize_url
 from trio_mix._rest._retry import Vetoed
 from trio_mix._terminal_text import get_logger
+from trio_mix._usage import call, check_awaited
 from trio_mix.errors import ConfigurationError, MixError, UsageError
 from trio_mix.hooks import (
     AfterErrorContext,

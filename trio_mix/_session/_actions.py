@@ -8,7 +8,6 @@ import trio
 
 from trio_mix import errors
 from trio_mix import events as ev
-from trio_mix._callbacks import call
 from trio_mix._http import is_transient
 from trio_mix._rest._options import ONE_TRY
 from trio_mix._session._policies import (
@@ -22,6 +21,7 @@ from trio_mix._session._warnings import (
     warn_unanswered,
     warn_unknown_response_type,
 )
+from trio_mix._usage import call
 from trio_mix.models import NotificationAnswer
 from trio_mix.sse import ReconnectSchedule
 

@@ -19,11 +19,11 @@ import attrs
 import trio
 
 from trio_mix import errors
-from trio_mix._callbacks import call
 from trio_mix._session._send_api import MessageRequest
 from trio_mix._session._warnings import warn_not_saved
 from trio_mix._ticket import LONGEST_ID, Ticket
 from trio_mix._turns._baseline import digest_of
+from trio_mix._usage import call
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -12,7 +12,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, Self, final, overload
 
 from trio_mix import errors
-from trio_mix._callbacks import check_callback
 from trio_mix._lifetime import OwnedNursery
 from trio_mix._public import public
 from trio_mix._session._controller import StreamController
@@ -23,7 +22,7 @@ from trio_mix._session._send_api import MessageRequest, check_request
 from trio_mix._session._statistics import statistics_of
 from trio_mix._session._subscription import RawSubscription, Subscription
 from trio_mix._session._tickets import check_session, look_up, prepare
-from trio_mix._usage import AsyncScope
+from trio_mix._usage import AsyncScope, check_callback
 from trio_mix.sse import StreamState
 
 if TYPE_CHECKING:

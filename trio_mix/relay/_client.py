@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Final, Self, cast, final, get_args
 import attrs
 import trio
 
-from trio_mix._callbacks import check_callback
 from trio_mix._lifetime import OwnedNursery
 from trio_mix._public import public
 from trio_mix._session._message_state import Policies
 from trio_mix._session._send_api import MessageRequest, check_request
-from trio_mix._usage import AsyncScope
+from trio_mix._usage import AsyncScope, check_callback
 from trio_mix.browser._websocket import open_tcp
 from trio_mix.errors import (
     ConfigurationError,

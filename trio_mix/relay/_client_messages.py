@@ -10,13 +10,12 @@ from uuid import uuid4
 import trio
 
 from trio_mix import events as ev
-from trio_mix._callbacks import call
 from trio_mix._public import public
 from trio_mix._session._message_state import Policies, Question, Questions
 from trio_mix._session._policies import checked_grant, checked_response
 from trio_mix._session._text_deltas import TextDeltas
 from trio_mix._session._warnings import warn_unanswered
-from trio_mix._usage import AsyncScope
+from trio_mix._usage import AsyncScope, call
 from trio_mix.errors import StreamError, UsageError, clone_error
 from trio_mix.models import NotificationAnswer
 from trio_mix.relay._client_sessions import TurnFollower

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, TypeAlias
 import attrs
 import trio
 
-from trio_mix._callbacks import call, check_awaited
 from trio_mix._http import (
     ERROR_BODY_LIMIT,
     ReceivedResponse,
@@ -23,6 +22,7 @@ from trio_mix._http import (
     url_secrets,
 )
 from trio_mix._redact import Redactor
+from trio_mix._usage import call, check_awaited
 from trio_mix.errors import (
     ConfigurationError,
     MixDefaultError,

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, final
 
 import trio
 
-from trio_mix._callbacks import call, check_callback
 from trio_mix._http import Http
 from trio_mix._public import public
-from trio_mix._usage import check_trio
+from trio_mix._usage import call, check_callback, check_trio
 from trio_mix.errors import ConfigurationError
 from trio_mix.sse._connect import StreamRequest
 from trio_mix.sse._decoder import DEFAULT_MAX_EVENT_SIZE, ServerSentEvent
