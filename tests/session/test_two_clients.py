@@ -19,7 +19,7 @@ from trio_mix.testing import AskPermission, Fail, MixServer, Pause, Say, Think, 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from trio_mix import Message, Reply
+    from trio_mix import Message, Reply, SessionStream
     from trio_mix.testing import Api, Step
 
 
@@ -81,6 +81,34 @@ async def test_a_wrong_reply_is_marked(api: Api, autojump_clock: trio.testing.Mo
             if api == "pipeline":  # its rows show which answer belongs to which message
                 assert reply.text == text
     assert right >= 40
+
+
+@pytest.mark.parametrize("api", ["pipeline", "pipeline-oldest"])
+async def test_a_message_that_another_stream_ran_does_not_cancel_the_next_one_there(
+    api: Api, autojump_clock: trio.testing.MockClock
+) -> None:
+    """A stream of a pipeline server that is closed cancels what another stream runs."""
+    async with MixServer(api, listen=False, pace=0.0) as server:
+        session_id = server.create_session()
+
+        async def client(name: str, session: SessionStream) -> None:
+            for number in range(4):
+                text = f"{name}{number}"
+                server.script(text, Turn(Pause(0.3), Say(f"Re: {text}")))
+                assert (await session.ask(text)).text == f"Re: {text}"
+
+        async with (
+            Mix(server.url, network=server.network) as one,
+            Mix(server.url, network=server.network) as two,
+            one.open_stream(session_id) as first,
+            two.open_stream(session_id) as second,
+        ):
+            with trio.fail_after(3600):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(client, "x", first)
+                    nursery.start_soon(client, "y", second)
+            assert len(server.requests("GET", "/stream")) == 2
+            assert all(server.runs(f"{name}{number}") == 1 for name in "xy" for number in range(4))
 
 
 async def test_a_wrong_reply_of_a_blocking_server_that_names_only_questions_is_marked(

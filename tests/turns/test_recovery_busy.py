@@ -26,9 +26,27 @@ def test_a_busy_server_gets_the_message_again_once_the_session_is_quiet() -> Non
     case.recovery.accepted()
     case.recovery.busy(BUSY)
     assert isinstance(case.reads(TurnOutcome.ABSENT, at_work=True), Wait)
-    assert isinstance(case.reads(TurnOutcome.ABSENT), Wait)
-    assert case.reads(TurnOutcome.ABSENT) == Restart()
+    assert isinstance(case.reads(TurnOutcome.ABSENT, ends_shown=True), Wait)
+    assert case.reads(TurnOutcome.ABSENT, ends_shown=True) == Restart()
     assert case.until(Post) == Post()
+
+
+def test_a_turn_without_finish_reasons_runs_while_its_text_grows() -> None:
+    """Its text looks like all of it. The stream that runs it would run the message twice."""
+    case = Case()
+    case.post()
+    case.router.apply(case.turn, Input.RESEND)
+    case.recovery.accepted()
+    case.recovery.busy(BUSY)
+    for weight in range(20):
+        case.until(ReadStored)
+        case.recovery.stored(reading(TurnOutcome.ABSENT, ends_shown=False, weight=weight), case.now)
+        assert isinstance(case.next(), Wait)
+    began = case.now
+    while not isinstance(case.next(), Restart):
+        case.until(ReadStored)
+        case.recovery.stored(reading(TurnOutcome.ABSENT, ends_shown=False, weight=19), case.now)
+    assert case.now - began >= 1
 
 
 def test_a_busy_server_that_keeps_nothing_is_asked_by_sending_again() -> None:
@@ -105,8 +123,8 @@ def test_a_message_that_was_sent_again_and_is_followed_is_never_called_gone() ->
             case.recovery.accepted()
             case.recovery.busy(BUSY)
             if copy < copies - 1:
-                assert isinstance(case.reads(TurnOutcome.ABSENT), Wait)
-                assert case.reads(TurnOutcome.ABSENT) == Restart()
+                assert isinstance(case.reads(TurnOutcome.ABSENT, ends_shown=True), Wait)
+                assert case.reads(TurnOutcome.ABSENT, ends_shown=True) == Restart()
         assert case.reads(TurnOutcome.UNFINISHED) == Follow()
         case.router.apply(case.turn, Input.SENDING)
         case.router.apply(case.turn, Input.ACCEPTED)

@@ -329,7 +329,10 @@ class StreamController(ReaderHost):
         finished = state.failure is None and not (recovery.leaving.left or state.builder.doubtful)
         known = self.router.traits.ids and recovery.was_cut and finished
         command = state.turn.text.startswith("/")
-        if state.turn.ended_by is None and recovery.post.sent and not (known or refused or command):
+        # Another stream ran it. This one has refused it, and closing it cancels the other's turn.
+        elsewhere = state.turn.elsewhere == "other"
+        quiet = known or refused or command or elsewhere
+        if state.turn.ended_by is None and recovery.post.sent and not quiet:
             self.send_queue.pause()
             self._renewing = True
             reason = "replaced: an earlier turn may still send events on this connection"

@@ -83,14 +83,16 @@ def session_silent(facts: Facts) -> bool:
 
 
 def session_quiet(facts: Facts) -> bool:
-    """The session was idle in two readings, or did not grow for ``settle_timeout``.
+    """The session was idle in two equal readings, or did not grow for ``settle_timeout``.
 
-    A turn that the rows show to be unfinished by finish reasons is waited for.
+    A turn that the rows show to be unfinished by finish reasons is waited for. Without them, the
+    text of a turn that runs looks like all of it, but grows.
     """
     return facts.signs.session_is_quiet(
         facts.now,
         facts.limits.settle_timeout,
         goes_on=facts.reading.at_work and facts.reading.ends_shown,
+        confirmation=0.0 if facts.reading.ends_shown else facts.limits.confirmation,
     )
 
 

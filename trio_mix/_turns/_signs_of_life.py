@@ -50,7 +50,9 @@ class SignsOfLife:
     weight: int = -1
     """The weight of the last reading (`Reading.weight`); -1: there was none."""
     idle_readings: int = 0
-    """In how many readings in a row the session was idle, while the server was busy."""
+    """In how many equal readings in a row the session was idle, while the server was busy."""
+    idle_since: float = math.inf
+    """When the first of them was made."""
     others_at: float
     """When another turn of the session last showed life."""
 
@@ -155,11 +157,14 @@ class SignsOfLife:
 
     def after_reading_while_busy(self, now: float, reading: Reading) -> SignsOfLife:
         """Return the signs after a reading while the server was busy with another turn."""
+        grown = reading.weight != self.weight
+        signs = attrs.evolve(self, idle_readings=0) if grown or reading.at_work else self
         return attrs.evolve(
-            self,
+            signs,
             weight=reading.weight,
-            others_at=self.others_at if reading.weight == self.weight else now,
-            idle_readings=0 if reading.at_work else self.idle_readings + 1,
+            others_at=now if grown else self.others_at,
+            idle_readings=0 if reading.at_work else signs.idle_readings + 1,
+            idle_since=self.idle_since if signs.idle_readings else now,
         )
 
     # -- what they show -----------------------------------------------------------------
@@ -197,16 +202,20 @@ class SignsOfLife:
         """Return the seconds since another turn's last event, or the last growth of the rows."""
         return now - self.others_at
 
-    def session_is_quiet(self, now: float, patience: float, *, goes_on: bool) -> bool:
-        """Return whether the session was idle in two readings, or did not grow for a while.
+    def session_is_quiet(
+        self, now: float, patience: float, *, goes_on: bool, confirmation: float
+    ) -> bool:
+        """Return whether the session was idle in two equal readings, or did not grow for a while.
 
         Args:
           now: the time.
           patience: the seconds without growth.
           goes_on: whether the rows show that a turn has not ended, so that its silence is no end.
+          confirmation: the seconds for which it must have been idle.
         """
         silent = self.session_silence(now) >= patience and not goes_on
-        return self.idle_readings > 1 or silent
+        idle = self.idle_readings > 1 and now - self.idle_since >= confirmation
+        return idle or silent
 
     def _counted(self, now: float) -> float:
         """Return the time up to which silence counts."""
