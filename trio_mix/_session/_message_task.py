@@ -178,12 +178,14 @@ class MessageTask:
 
     def _sending(self) -> None:
         """Note that the first byte may be sent, and apply what is known of the server."""
-        turn = self.state.turn
+        state, turn, recovery = self.state, self.state.turn, self.state.recovery
         self._learn_traits()
-        self.state.recovery.sending()
-        self.state.gap_unreported = self.state.gap_unreported or bool(self.state.recovery.cut)
+        recovery.sending()
+        state.gap_unreported = state.gap_unreported or bool(recovery.cut)
         if turn.phase in (Phase.REGISTERED, Phase.POSTED):  # the other path answers differently
-            self.dispatcher.step(self.state, Input.SENDING)
+            self.dispatcher.router.apply(turn, Input.SENDING)
+        if recovery.concern is not Concern.POST:  # else nothing is due until the POST is answered
+            state.wake()
 
     def _learn_traits(self) -> None:
         """Take over what is known of the server, also whose turn may run beside this one."""
