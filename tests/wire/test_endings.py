@@ -11,7 +11,7 @@ from trio_mix import Mix, errors
 from trio_mix import events as ev
 from trio_mix._wire._events import decode_event
 from trio_mix.sse import ServerSentEvent
-from trio_mix.testing import Emit, MixServer, Pause, Say, Turn
+from trio_mix.testing import Emit, Fail, MixServer, Pause, Say, Turn, UseTool
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -34,6 +34,7 @@ def decoded(name: str, data: str) -> ev.Event:
         ('{"error": null, "code": 7}', '{"error": null, "code": 7}', None),
         ('"it broke"', "it broke", None),
         ("[1]", "[1]", None),
+        ("upstream timed out: {}", "upstream timed out: {}", None),
         ('{"error": "half \\ud800 a pair"}', "half \ufffd a pair", None),
     ],
 )
@@ -52,6 +53,19 @@ def test_done_is_false_only_where_that_is_said() -> None:
         event = decoded("complete", f'{{"done": {said}, "reasoningDuration": "odd"}}')
         assert isinstance(event, ev.CompleteEvent)
         assert event.done
+
+
+def test_an_empty_id_is_none() -> None:
+    """A server that is written in Go sends an empty text for an id that is not set."""
+    for more in ("", ', "reasoningDuration": "odd", "retryAfter": "odd"'):
+        for name in ("complete", "error", "rate_limit_error"):
+            data = f'"error": "x", "parentToolCallId": "", "messageId": ""{more}'
+            event = decoded(name, f'{{"type": "x", "done": true, {data}}}')
+            assert getattr(event, "parent_tool_call_id", "no such field") is None
+            assert getattr(event, "message_id", None) is None
+    event = decoded("content", '{"type": "x", "content": "x", "assistantMessageId": ""}')
+    assert isinstance(event, ev.ContentEvent)
+    assert event.assistant_message_id is None
 
 
 def test_a_complete_with_an_odd_field_keeps_the_others() -> None:
@@ -92,3 +106,27 @@ async def test_an_odd_error_ends_its_turn_at_once(autojump_clock: trio.testing.M
             with pytest.raises(errors.AgentError, match="the model is gone"):
                 await session.ask("go")
             assert trio.current_time() - began < 1
+
+
+async def test_an_end_is_certain_where_only_the_export_is_refused_by_the_api(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The error body of the API may mean the operation: the session's messages show the same."""
+    body = b'{"error": {"type": "not_found", "message": "not found", "code": 404}}'
+    header = {"Content-Type": "application/json"}
+    for api in ("async", "blocking", "pipeline"):
+        async with (
+            MixServer(api, listen=False, pace=0.0) as server,
+            Mix(server.url, network=server.network) as mix,
+        ):
+            path = f"/api/sessions/{server.create_session()}/export"
+            server.answer_next(path, 404, headers=header, body=body, times=1000)
+            server.script("go", Turn(Say("All "), UseTool("glob"), Say("of it.")))
+            server.script("fail", Turn(Say("Some."), Fail("it broke")))
+            async with mix.open_stream(path.split("/")[3]) as session:
+                reply = await session.ask("go")
+                assert (reply.text, reply.incomplete, reply.doubts) == ("All of it.", False, ())
+                with pytest.raises(errors.AgentError, match="it broke") as caught:
+                    await session.ask("fail")
+                assert caught.value.partial is not None
+                assert not caught.value.partial.incomplete

@@ -78,6 +78,7 @@ class StoredMessages:
         Raises:
           MixError, TransportError: the request failed; a later one may succeed.
         """
+        refusal: errors.ErrorResponse | None = None
         if self._has_export:
             try:
                 answer = await self._sessions._answer(Sessions.export_session, _ONCE, id=session_id)
@@ -86,6 +87,10 @@ class StoredMessages:
                 if exc.status_code not in _NO_SUCH_OPERATION:
                     raise
                 self._has_export = False
+            except errors.ErrorResponse as exc:
+                if exc.status_code not in _NO_SUCH_OPERATION:
+                    raise
+                refusal = exc  # the API may not know the operation, or not the session
             except errors.ResponseValidationError:
                 pass  # an unknown or malformed body: the other operation may be readable
         if self._has_messages:
@@ -96,6 +101,8 @@ class StoredMessages:
                 if exc.status_code not in _NO_SUCH_OPERATION:
                     raise
                 self._has_messages = False
+        if refusal is not None:
+            raise refusal
         return None  # noqa: ASYNC910 - every caller has a checkpoint
 
 

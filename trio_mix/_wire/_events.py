@@ -6,6 +6,7 @@ Rules:
    payload's own text. A pipeline server writes permission events without a lock, so the data of
    one may be two events torn into each other.
 2. Extra fields are ignored. An optional field may be missing or null.
+   An optional id may also be empty: servers written in Go send that for one that is not set.
 3. A field of the wrong type makes the event unknown: nothing is coerced. An integral float is an
    int (JSON has one kind of number); a bool never is.
 4. Numbers that no server means (``NaN``, ``1e999``, past 64 bits) and lone surrogates, which no
@@ -165,6 +166,8 @@ def _decoder_for(cls: type[Event]) -> _Decoder:
         if hint in (int, int | None):
             hint |= float
             value = f"whole({value})"
+        elif hint == str | None and name.endswith("_id"):
+            value = f"{value} or None"
         names[name] = "id" if name == own_id else camel(name)
         if name == own_id == "tool_call_id":
             names[_OTHER_ID] = camel(name)

@@ -1,13 +1,15 @@
 """Decode the events that can end a turn, whatever the shape of their fields.
 
 Strict rules must not turn an end into silence. Where the payload of ``complete``, ``error`` or
-``rate_limit_error`` is a JSON value that the strict decoder rejects:
+``rate_limit_error`` is rejected by the strict decoder:
 
 Rule 1  A field of the wrong shape is None.
 Rule 2  ``done`` is false only where it is absent, null, false, 0 or "false".
 Rule 3  A ``parentToolCallId`` that is no text means a sub-agent.
 Rule 4  The error's text is the first text among ``error``, ``error.message`` and ``message``,
         else the whole payload.
+Rule 5  A payload that begins like JSON and is none was torn: the event stays unknown. Any other
+        payload of an error is its text.
 """
 
 from __future__ import annotations
@@ -21,11 +23,13 @@ from trio_mix._json import NotJSON, parse_leniently, without_surrogates
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_JSON_BEGINS: Final = '{["'
+
 ENDINGS: Final = frozenset({"complete", "error", "rate_limit_error"})
 
 
 def decode_ending(name: str, data: str, event_id: str | None) -> ev.Event | None:
-    """Return the event, or None where the data is not JSON: then it was torn.
+    """Return the event, or None where the data was torn (rule 5).
 
     Args:
       name: the event's name, one of `ENDINGS`.
@@ -35,7 +39,9 @@ def decode_ending(name: str, data: str, event_id: str | None) -> ev.Event | None
     try:
         payload = parse_leniently(data)
     except NotJSON:
-        return None
+        if name == "complete" or not data.strip() or data.lstrip()[0] in _JSON_BEGINS:
+            return None
+        payload = data.strip()
     fields = payload if isinstance(payload, dict) else {}
     parent = _parent(fields.get("parentToolCallId"))
     if name == "complete":
@@ -45,7 +51,7 @@ def decode_ending(name: str, data: str, event_id: str | None) -> ev.Event | None
             id=event_id,
             done=fields.get("done") not in (None, False, 0, "false"),
             content=_text(fields.get("content")),
-            message_id=_text(fields.get("messageId")),
+            message_id=_text(fields.get("messageId")) or None,
             reasoning=_text(fields.get("reasoning")),
             reasoning_duration=_whole(fields.get("reasoningDuration")),
             parent_tool_call_id=parent,
@@ -83,6 +89,6 @@ def _whole(value: object) -> int | None:
 
 
 def _parent(value: object) -> str | None:
-    if value is None:
+    if value is None or value == "":
         return None
     return _text(value) or without_surrogates(json.dumps(value))
