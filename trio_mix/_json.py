@@ -26,8 +26,6 @@ MAX_DEPTH: Final = 100
 
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
-_BOM: Final = b"\xef\xbb\xbf"
-
 _LONGEST_NUMBER: Final = 19
 
 _TOO_DEEP: Final = f"nested deeper than {MAX_DEPTH} levels"
@@ -80,20 +78,25 @@ def _problem(text: str | bytes, error: str) -> str:
     return error.removeprefix("JSON is malformed: ")
 
 
-def parse_leniently(text: str | bytes) -> object:
+def parse_leniently(text: str | bytes, *, any_depth: bool = False) -> object:
     """Return the value of a JSON text that may break rules 1 and 2.
 
-    Its texts may hold lone surrogates (see `without_surrogates`), and its numbers may be infinite.
-    A whole number of 19 digits or more, which no server means, is ``None``.
+    It may begin with a byte order mark. Its texts may hold lone surrogates (see
+    `without_surrogates`) and control characters, and its numbers may be infinite. A whole number of
+    19 digits or more, which no server means, is ``None``.
+
+    Args:
+      text: the text.
+      any_depth: whether the value may be nested as deep as the parser can parse it.
 
     Raises:
-      NotJSON: the text is not JSON, or is nested deeper than `MAX_DEPTH` levels.
+      NotJSON: the text is not JSON, or is nested too deep.
     """
     try:
         if isinstance(text, bytes):
-            text = text.removeprefix(_BOM).decode()  # the codec utf-8-sig would have to be imported
-        value: object = json.loads(text, parse_int=_integer)
-        if not is_too_deep(text, value):
+            text = text.decode()  # the codec utf-8-sig would have to be imported
+        value: object = json.loads(text.removeprefix("\ufeff"), parse_int=_integer, strict=False)
+        if any_depth or not is_too_deep(text, value):
             return value
         problem = _TOO_DEEP
     except RecursionError:

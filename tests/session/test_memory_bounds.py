@@ -16,6 +16,9 @@ from trio_mix import events as ev
 from trio_mix._session._buffers import Budget, EventBuffer, MessageBuffer, SubscriberBuffer
 from trio_mix.testing import (
     CancelRequested,
+    Emit,
+    Fail,
+    Hang,
     MessageFinished,
     MixServer,
     Pause,
@@ -184,6 +187,36 @@ async def test_the_limit_of_a_reply_is_exact_and_counts_tools(api: str) -> None:
                 async with mix.open_stream(session_id, max_reply_size=limit) as session:
                     assert (await session.ask("go")).text == text
             async with mix.open_stream(server.create_session(), max_reply_size=600) as session:
+                with trio.fail_after(20), pytest.raises(errors.ReplyTooLarge):
+                    await session.ask("go")
+
+
+async def test_an_agent_error_shows_the_beginning_of_what_the_server_said() -> None:
+    said = "it broke " * 100_000
+    async with MixServer("async", pace=0.0, listen=False) as server:
+        server.script("go", Turn(Fail(said)))
+        async with (
+            Mix(server.url, network=server.network) as mix,
+            mix.open_session() as session,
+        ):
+            with pytest.raises(errors.AgentError, match="it broke.*Check the server") as caught:
+                await session.ask("go")
+    assert len(str(caught.value)) < 3000
+    assert caught.value.event.error == said
+
+
+async def test_calls_that_are_only_named_count_as_well() -> None:
+    def begun(number: int, length: int) -> Emit:
+        return Emit("tool_use_start", {"toolCallId": f"call-{number}", "name": "n" * length})
+
+    for count, length, limit in ((20, 1000, 10_000), (40, 1, 1000)):
+        steps = [begun(number, length) for number in range(count)]
+        async with MixServer("async", pace=0.0, listen=False) as server:
+            server.script("go", Turn(*steps, Hang()))
+            async with (
+                Mix(server.url, network=server.network) as mix,
+                mix.open_stream(server.create_session(), max_reply_size=limit) as session,
+            ):
                 with trio.fail_after(20), pytest.raises(errors.ReplyTooLarge):
                     await session.ask("go")
 

@@ -20,6 +20,9 @@ JSON = st.recursive(
 )
 
 
+DEPTHS = (200, 5000, 100_000)
+
+
 def decoded(name: str, data: str) -> ev.Event:
     return decode_event(ServerSentEvent(event=name, data=data, id=""))
 
@@ -36,6 +39,13 @@ def decoded(name: str, data: str) -> ev.Event:
         ("[1]", "[1]", None),
         ("upstream timed out: {}", "upstream timed out: {}", None),
         ('{"error": "half \\ud800 a pair"}', "half \ufffd a pair", None),
+        ('\ufeff{"error": "marked"}', "marked", None),
+        ('{"error": "a\x01b"}', "a\x01b", None),
+        *((deep := f'{{"error": {"[" * depth}{"]" * depth}}}', deep, None) for depth in DEPTHS),
+        *(
+            (f'{{"error": "x", "y": {"[" * depth}{"]" * depth}}}', "x", None)
+            for depth in (200, 900)
+        ),
     ],
 )
 def test_an_error_keeps_all_that_it_said(data: str, error: str, kind: str | None) -> None:
@@ -68,7 +78,21 @@ def test_an_empty_id_is_none() -> None:
     assert event.assistant_message_id is None
 
 
+def test_an_odd_field_may_be_nested_to_any_depth_that_can_be_parsed() -> None:
+    deep = "[" * 300 + "]" * 300
+    event = decoded("complete", f'{{"done": true, "content": {deep}, "messageId": "m"}}')
+    assert event == ev.CompleteEvent(id=None, done=True, message_id="m")
+    event = decoded("complete", f'{{"done": true, "parentToolCallId": {deep}}}')
+    assert isinstance(event, ev.CompleteEvent)
+    assert event.parent_tool_call_id
+
+
 def test_a_complete_with_an_odd_field_keeps_the_others() -> None:
+    for message_id in ("7", f'"{"m" * 5000}"'):
+        event = decoded(
+            "complete", f'{{"done": true, "content": "all", "messageId": {message_id}}}'
+        )
+        assert event == ev.CompleteEvent(id=None, done=True, content="all")
     event = decoded("complete", '{"done": true, "content": "all", "messageId": 7}')
     assert isinstance(event, ev.CompleteEvent)
     assert (event.done, event.content, event.message_id) == (True, "all", None)

@@ -237,7 +237,11 @@ def test_whatever_a_server_writes_is_read_back(data: st.DataObject, name: str) -
         type(None): st.none(),
     }
     values: dict[str, Any] = {
-        field: data.draw(st.one_of(*(strategies[each] for each in alternatives(hint))))
+        field: data.draw(
+            st.text(min_size=1)
+            if field in ("permission_id", "notification_id")
+            else st.one_of(*(strategies[each] for each in alternatives(hint)))
+        )
         for field, hint in get_type_hints(cls).items()
         if field != "id"
     }
@@ -262,3 +266,21 @@ def test_a_permission_request_that_nobody_can_be_shown_is_unknown() -> None:
         params = '{"deep":' * depth + "1" + "}" * depth
         frame = ServerSentEvent(event="permission", data=data.replace('"HERE"', params))
         assert isinstance(decode_event(frame), UnknownEvent) is not shown, depth
+
+
+def test_an_id_that_cannot_be_kept_or_answered_makes_the_event_unknown() -> None:
+    request = {"action": "x", "description": "", "params": {}, "sessionId": "s", "toolName": "t"}
+    for name, data in [
+        ("permission", {**request, "id": ""}),
+        ("permission", {**request, "id": "p" * 5000}),
+        ("content", {"content": "x", "assistantMessageId": "m" * 5000}),
+        ("tool", {"id": "t" * 5000, "name": "bash", "input": "", "status": "running"}),
+        ("tool_use_start", {"toolCallId": "t" * 5000, "name": "bash"}),
+        ("user_message_created", {"messageId": "m" * 5000, "content": "x"}),
+    ]:
+        payload = json.dumps(data)
+        event = decode_event(ServerSentEvent(event=name, data=payload, id=""))
+        assert event == UnknownEvent(name=name, data=payload)
+    payload = json.dumps({**request, "id": "p" * 4096})
+    event = decode_event(ServerSentEvent(event="permission", data=payload, id=""))
+    assert isinstance(event, events.PermissionEvent)

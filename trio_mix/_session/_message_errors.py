@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from trio_mix import events as ev
 from trio_mix.errors import AgentError, MessageInterrupted, MessageNotFinished
+from trio_mix.errors._base import beginning
 
 if TYPE_CHECKING:
     from trio_mix._reply import Reply
@@ -15,7 +16,7 @@ def agent_error(
     event: ev.ErrorEvent | ev.RateLimitEvent, session_id: str, partial: Reply
 ) -> AgentError:
     """Return the error of a message that the agent gave up with an event."""
-    kind = f" ({event.type})" if event.type else ""
+    kind = f" ({beginning(event.type, 100)})" if event.type else ""
     remedy = "Check the server's log, or send the message again."
     if isinstance(event, ev.RateLimitEvent):
         wait = f" in {event.retry_after} s" if event.retry_after else " later"
@@ -28,7 +29,7 @@ def agent_error(
             "still wanted."
         )
     return AgentError(
-        f"The agent gave up the message on session {session_id}: {event.error}{kind}. "
+        f"The agent gave up the message on session {session_id}: {beginning(event.error)}{kind}. "
         f"{remedy} The partial reply is in `.partial`.",
         event=event,
         session_id=session_id,

@@ -30,6 +30,7 @@ from trio_mix._turns._decisions import (
 )
 from trio_mix._turns._facts import Concern
 from trio_mix._turns._turn import Input, Phase
+from trio_mix.errors._base import beginning
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -291,7 +292,7 @@ class MessageTask:
         failure.__cause__ = state.recovery.post.refusal
         if how.cause is not None:
             failure.__cause__ = errors.AgentError(
-                how.cause.error,
+                beginning(how.cause.error),
                 event=how.cause,
                 session_id=state.session_id,
                 partial=state.partial(),

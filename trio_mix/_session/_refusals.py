@@ -18,6 +18,7 @@ import trio
 
 from trio_mix._http import is_transient
 from trio_mix.errors import ErrorResponse, MixError, SessionNotFound
+from trio_mix.errors._base import beginning
 from trio_mix.sse._attempts import Refusals
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def session_refused(
     more, remedy = (" any more", _GONE) if known else ("", _CREATE + ".")
     return SessionNotFound(
         f"Session {session_id!r} cannot be streamed from {url}{more}: the server says "
-        f"{event.error!r}. {remedy}",
+        f"{beginning(event.error)!r}. {remedy}",
         url=url,
         session_id=session_id,
     )

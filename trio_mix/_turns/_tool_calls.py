@@ -31,6 +31,8 @@ ToolEvent: TypeAlias = (
     | ev.ToolExecutionCompleteEvent
 )
 
+_OF_A_CALL: Final = 50
+
 
 @attrs.define(kw_only=True)
 class _Call:
@@ -57,6 +59,10 @@ class _Call:
     @property
     def input(self) -> str:
         return "".join(self.pieces)
+
+    @property
+    def whole_size(self) -> int:
+        return _OF_A_CALL + len(self.tool_call_id + self.name) + self.size + len(self.result or "")
 
     def replace(self, text: str, *, complete: bool) -> None:
         """Set all of the parameters."""
@@ -111,8 +117,15 @@ class ToolCalls:
 
     @property
     def size(self) -> int:
-        """The number of characters of the parameters and results."""
-        return sum(call.size + len(call.result or "") for call in self._calls.values())
+        """The number of characters of the calls, each with a little for itself."""
+        return sum(
+            _OF_A_CALL
+            + len(call.tool_call_id)
+            + len(call.name)
+            + call.size
+            + len(call.result or "")
+            for call in self._calls.values()
+        )
 
     @property
     def names(self) -> Iterator[str]:

@@ -15,7 +15,8 @@ Rules:
 6. One decoder per class, made when its first event arrives: an import pays for none.
 7. The parameters of a permission request must be such that they can be shown: one that is nested
    deeper than `MAX_DEPTH` levels makes the event unknown, and the server denies the request after
-   a while.
+   a while. So is a request or notification without an id, which nobody can answer.
+8. An id of more than `LONGEST_ID` characters makes the event unknown, because ids are remembered.
 
 msgspec parses the JSON and checks the types into a private `msgspec.Struct` that has the wire's
 names; a function generated for the class copies its fields into the event.
@@ -23,14 +24,14 @@ names; a function generated for the class copies its fields into the event.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, get_type_hints
 
 import attrs
 import msgspec
 
 from trio_mix import events as ev
 from trio_mix._json import MAX_DEPTH, is_too_deep
-from trio_mix._wire._lenient_endings import ENDINGS, decode_ending
+from trio_mix._wire._lenient_endings import ENDINGS, LONGEST_ID, decode_ending
 from trio_mix._wire._names import camel
 
 if TYPE_CHECKING:
@@ -76,6 +77,11 @@ _PAYLOAD_ID: Final[Mapping[type, str]] = {
 
 _OTHER_ID: Final = "other_id"
 """The Struct's field for ``toolCallId``, where the call's id should be in ``id``."""
+
+_Id: TypeAlias = Annotated[str, msgspec.Meta(max_length=LONGEST_ID)]
+_Answerable: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_ID)]
+_ID_TYPES: Final[Mapping[object, Any]] = {str: _Id, str | None: _Id | None}
+_ANSWERABLE: Final = frozenset({"permission_id", "notification_id"})
 
 _INT64: Final = 2**63
 
@@ -138,8 +144,8 @@ def _whole(value: float | None) -> int | None:
 def _either(ours: str | msgspec.UnsetType, other: object) -> str:
     """Take a call's id from ``id``, else from ``toolCallId``: the events beside these say that."""
     found = other if isinstance(ours, msgspec.UnsetType) else ours
-    if not isinstance(found, str):
-        raise ValueError(found)
+    if not isinstance(found, str) or len(found) > LONGEST_ID:
+        raise ValueError(LONGEST_ID)
     return found
 
 
@@ -168,6 +174,8 @@ def _decoder_for(cls: type[Event]) -> _Decoder:
             value = f"whole({value})"
         elif hint == str | None and name.endswith("_id"):
             value = f"{value} or None"
+        if name.endswith("_id"):
+            hint = _Answerable if name in _ANSWERABLE else _ID_TYPES[hint]
         names[name] = "id" if name == own_id else camel(name)
         if name == own_id == "tool_call_id":
             names[_OTHER_ID] = camel(name)

@@ -7,9 +7,10 @@ Rule 1  A field of the wrong shape is None.
 Rule 2  ``done`` is false only where it is absent, null, false, 0 or "false".
 Rule 3  A ``parentToolCallId`` that is no text means a sub-agent.
 Rule 4  The error's text is the first text among ``error``, ``error.message`` and ``message``,
-        else the whole payload.
+        else the whole payload, which may be nested deeper than a parser goes.
 Rule 5  A payload that begins like JSON and is none was torn: the event stays unknown. Any other
         payload of an error is its text.
+Rule 6  The id of a message that is too long is None; that of a tool call is cut.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import json
 from typing import TYPE_CHECKING, Final
 
 from trio_mix import events as ev
-from trio_mix._json import NotJSON, parse_leniently, without_surrogates
+from trio_mix._json import NotJSON, is_json, parse_leniently, without_surrogates
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 _JSON_BEGINS: Final = '{["'
 
 ENDINGS: Final = frozenset({"complete", "error", "rate_limit_error"})
+LONGEST_ID: Final = 4096
+"""How many characters the ids of messages, tool calls and questions may have: they are kept."""
 
 
 def decode_ending(name: str, data: str, event_id: str | None) -> ev.Event | None:
@@ -37,9 +40,10 @@ def decode_ending(name: str, data: str, event_id: str | None) -> ev.Event | None
       event_id: the SSE id.
     """
     try:
-        payload = parse_leniently(data)
+        payload = parse_leniently(data, any_depth=True)
     except NotJSON:
-        if name == "complete" or not data.strip() or data.lstrip()[0] in _JSON_BEGINS:
+        torn = data.lstrip()[:1] in _JSON_BEGINS and not is_json(data, too_deep=True)
+        if name == "complete" or not data.strip() or torn:
             return None
         payload = data.strip()
     fields = payload if isinstance(payload, dict) else {}
@@ -51,7 +55,7 @@ def decode_ending(name: str, data: str, event_id: str | None) -> ev.Event | None
             id=event_id,
             done=fields.get("done") not in (None, False, 0, "false"),
             content=_text(fields.get("content")),
-            message_id=_text(fields.get("messageId")) or None,
+            message_id=_id(fields.get("messageId")),
             reasoning=_text(fields.get("reasoning")),
             reasoning_duration=_whole(fields.get("reasoningDuration")),
             parent_tool_call_id=parent,
@@ -84,6 +88,11 @@ def _text(value: object) -> str | None:
     return without_surrogates(value) if isinstance(value, str) else None
 
 
+def _id(value: object) -> str | None:
+    text = _text(value)
+    return text if text and len(text) <= LONGEST_ID else None
+
+
 def _whole(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
@@ -91,4 +100,8 @@ def _whole(value: object) -> int | None:
 def _parent(value: object) -> str | None:
     if value is None or value == "":
         return None
-    return _text(value) or without_surrogates(json.dumps(value))
+    try:
+        parent = value if isinstance(value, str) else json.dumps(value)
+    except RecursionError:
+        parent = type(value).__name__
+    return without_surrogates(parent[:LONGEST_ID])

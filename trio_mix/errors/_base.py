@@ -16,6 +16,11 @@ def clone_error(error: BaseException) -> BaseException:
     return clone
 
 
+def beginning(text: str, limit: int = 2000) -> str:
+    """Return a server's text for an error's text: at most its first characters."""
+    return text if len(text) <= limit else f"{text[:limit]}…"
+
+
 def _new(cls: type[BaseException], *args: object) -> BaseException:
     """Return an exception as `clone_error` does, without calling its ``__init__``."""
     return cls.__new__(cls, *args)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from trio_mix._record import Record
-from trio_mix.errors._base import TrioMixError
+from trio_mix.errors._base import TrioMixError, beginning
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,8 +16,7 @@ _EXCERPT = 300
 
 
 def _excerpt(text: str) -> str:
-    flat = " ".join(text.split())
-    return flat if len(flat) <= _EXCERPT else flat[:_EXCERPT] + "…"
+    return beginning(" ".join(text.split()), _EXCERPT)
 
 
 @attrs.frozen(eq=False, repr=False)
