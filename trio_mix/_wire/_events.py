@@ -31,6 +31,7 @@ import msgspec
 
 from trio_mix import events as ev
 from trio_mix._json import MAX_DEPTH, is_too_deep
+from trio_mix._record import unfrozen
 from trio_mix._wire._lenient_endings import ENDINGS, LONGEST_ID, decode_ending
 from trio_mix._wire._names import camel
 
@@ -150,19 +151,15 @@ def _either(ours: str | msgspec.UnsetType, other: object) -> str:
 
 
 def _decoder_for(cls: type[Event]) -> _Decoder:
-    """Write the function that makes events of one class, as attrs writes their ``__init__``.
-
-    A frozen class's ``__init__`` takes three times as long as setting its slots does.
-    """
+    """Write the function that makes events of one class, as attrs writes their ``__init__``."""
     hints = get_type_hints(cls)
     own_id = _PAYLOAD_ID.get(cls)
     wire: list[tuple[str, Any, Any]] = []
     names: dict[str, str] = {}
-    lines = ["def decode(data, frame_id):", " wire = parse(data)", " event = new(cls)"]
-    lines.append(" set_id(event, frame_id)")
-    tools: dict[str, Any] = {"cls": cls, "new": object.__new__, "whole": _whole, "either": _either}
-    tools["shown"] = _shown
-    tools["set_id"] = _setter(cls, "id")
+    lines = ["def decode(data, frame_id):", " wire = parse(data)", " event = new(unfrozen)"]
+    lines.append(" event.id = frame_id")
+    tools: dict[str, Any] = {"cls": cls, "unfrozen": unfrozen(cls), "new": object.__new__}
+    tools |= {"whole": _whole, "either": _either, "shown": _shown}
     for field in attrs.fields(cls):
         name, hint = field.name, hints[field.name]
         if name == "id":
@@ -183,11 +180,10 @@ def _decoder_for(cls: type[Event]) -> _Decoder:
             hint, default = hint | msgspec.UnsetType, msgspec.UNSET
             value = f"either({value}, wire.{_OTHER_ID})"
         wire.append((name, hint, default))
-        tools[f"set_{name}"] = _setter(cls, name)
         if cls is ev.PermissionEvent and name == "params":
             value = f"shown({value}, data)"
-        lines.append(f" set_{name}(event, {value})")
-    lines.append(" return event")
+        lines.append(f" event.{name} = {value}")
+    lines += [" event.__class__ = cls", " return event"]
     struct = msgspec.defstruct(
         f"_{cls.__name__}Payload", wire, rename=names, kw_only=True, gc=False
     )
@@ -195,9 +191,3 @@ def _decoder_for(cls: type[Event]) -> _Decoder:
     exec("\n".join(lines), tools)  # noqa: S102 - built from the names of trio_mix fields
     decoder: _Decoder = tools["decode"]
     return decoder
-
-
-def _setter(cls: type, name: str) -> Any:
-    """Return what sets a slot, of the class or of its base, past the frozen ``__setattr__``."""
-    slot = next(base.__dict__[name] for base in cls.__mro__ if name in base.__dict__)
-    return slot.__set__

@@ -30,6 +30,7 @@ from typing import NoReturn, final
 import attrs
 
 from trio_mix._public import public
+from trio_mix._record import unfrozen
 from trio_mix.errors import ConfigurationError, ProtocolError
 
 DEFAULT_MAX_EVENT_SIZE = 16 * 2**20
@@ -69,11 +70,8 @@ _find_frames = re.compile(
     r"|((?:[^\n]++\n)*+\n)"
 ).findall
 
-# The __init__ of a frozen attrs class takes twice as long as setting its slots does.
-_make = object.__new__
-_set_id = ServerSentEvent.__dict__["id"].__set__
-_set_event = ServerSentEvent.__dict__["event"].__set__
-_set_data = ServerSentEvent.__dict__["data"].__set__
+_new = object.__new__
+_UnfrozenEvent = unfrozen(ServerSentEvent)
 
 
 def _utf8_size(text: str) -> int:
@@ -293,10 +291,11 @@ class SSEDecoder:
                 last_id = id_
             if retry and retry != self._retry_text:
                 self._set_retry(retry)
-            event = _make(ServerSentEvent)
-            _set_id(event, last_id)
-            _set_event(event, name or "message")
-            _set_data(event, data)
+            event = _new(_UnfrozenEvent)
+            event.id = last_id
+            event.event = name or "message"
+            event.data = data
+            event.__class__ = ServerSentEvent
             events.append(event)
         self.last_event_id = self._id = last_id
         return events
