@@ -59,6 +59,14 @@ def test_every_error_equals_its_pickle_and_its_copies(
             assert copied.__notes__[-1] == "while a test ran", where
 
 
+def test_a_note_of_a_copy_is_not_one_of_the_original() -> None:
+    error = errors.UsageError("x")
+    error.add_note("first")
+    for copied_by in COPIES.values():
+        copied_by(error).add_note("second")
+    assert error.__notes__ == ["first"]
+
+
 def test_a_copy_keeps_the_cause_and_can_be_raised() -> None:
     lost = errors.ConnectionFailed(
         "reset", request=errors.RequestInfo("GET", "http://mix.test"), sent=True

@@ -322,7 +322,18 @@ async def test_a_download_that_is_cut_starts_over(server: Canned, tmp_path: Path
 async def test_a_download_s_target_must_be_a_file_in_a_folder(
     server: Canned, core: MixCore, tmp_path: Path
 ) -> None:
-    for target in (tmp_path, tmp_path / "none" / "a"):
+    os.mkfifo(tmp_path / "pipe")
+    for target in (".", "none/a", "pipe", "a\0b", "a\ud800"):
         with pytest.raises(ConfigurationError, match="download"):
-            await Files(core).download(id="s", filename="x", to=target)
+            await Files(core).download(id="s", filename="x", to=f"{tmp_path}/{target}")
     assert server.asked == []
+    assert os.listdir(tmp_path) == ["pipe"]
+
+
+async def test_a_download_can_have_the_longest_name_that_a_file_can_have(
+    server: Canned, core: MixCore, tmp_path: Path
+) -> None:
+    for name in ("a" * 255, "\N{CJK UNIFIED IDEOGRAPH-5B57}" * 85):
+        server.say(answer(200, raw=DATA))
+        await Files(core).download(id="s", filename="x", to=tmp_path / name)
+        assert (tmp_path / name).read_bytes() == DATA

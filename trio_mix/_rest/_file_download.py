@@ -14,6 +14,7 @@ import contextlib
 import io
 import os
 import secrets
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, final
 
@@ -172,18 +173,14 @@ class FileRequest(Request[bytes, FileStream]):
         """Write the file to a path (rule 1), retried as a whole.
 
         Raises:
-          ConfigurationError: the path is a folder, or its folder does not exist; or ``progress``
-            cannot be called with two arguments.
+          ConfigurationError: the path is a folder, a device or the like, its folder does not exist,
+            or no file can have that name; or ``progress`` cannot be called with two arguments.
           OSError: the file cannot be written.
         """
         call = await self._prepare()
         if progress is not None:
             check_callback(progress, "files.download(progress=...)", 2)
-        target = trio.Path(os.fspath(path))
-        if await target.is_dir() or not await target.parent.is_dir():
-            raise ConfigurationError(
-                f"files.download(to={str(target)!r}) must name a file in a folder that exists"
-            )
+        target = await _target(path)
 
         async def once() -> None:
             async with await self._open_once(call) as stream:
@@ -213,9 +210,32 @@ class FileRequest(Request[bytes, FileStream]):
         return self._caller.prepare(self._operation, self._values, self._options)
 
 
+async def _target(path: str | os.PathLike[str]) -> trio.Path:
+    """Return the path of a download, if a file can be written there."""
+    target = trio.Path(os.fspath(path))
+    problem = ""
+    try:
+        os.fsencode(target)
+        if not await target.parent.is_dir():
+            problem = "its folder does not exist"
+        elif not stat.S_ISREG((await target.stat()).st_mode):
+            problem = "that is no regular file"  # a device would be replaced as well
+    except FileNotFoundError:
+        pass
+    except ValueError as error:  # a NUL, or what the file system cannot encode
+        problem = f"no file can have that name ({type(error).__name__})"
+    if problem:
+        raise ConfigurationError(
+            f"files.download(to={str(target)!r}) must name a file in a folder that exists:"
+            f" {problem}"
+        )
+    return target
+
+
 async def _write(stream: FileStream, target: trio.Path, progress: Progress | None) -> None:
     """Write to a new file, and rename it to the target when it is complete."""
-    part = target.with_name(f".{target.name[:100]}.{secrets.token_hex(8)}.part")
+    # A name has at most 255 bytes, and a character up to four.
+    part = target.with_name(f".{target.name[:50]}.{secrets.token_hex(8)}.part")
     try:
         file = await part.open("xb")
         try:

@@ -12,6 +12,8 @@ def clone_error(error: BaseException) -> BaseException:
     clone = type(error).__new__(type(error), *error.args)
     clone.args = error.args
     clone.__dict__.update(error.__dict__)
+    if "__notes__" in clone.__dict__:
+        clone.__notes__ = list(clone.__notes__)
     clone.__cause__ = error.__cause__
     return clone
 
