@@ -6,6 +6,7 @@ from trio_mix._http._cookies import header_secrets as header_secrets
 from trio_mix._http._protocols import HttpClient as HttpClient
 from trio_mix._http._protocols import NetworkBackend as NetworkBackend
 from trio_mix._http._protocols import RepeatableContent as RepeatableContent
+from trio_mix._http._protocols import Secrets as Secrets
 from trio_mix._http._proxies import environment_proxy as environment_proxy
 from trio_mix._http._response import ERROR_BODY_LIMIT as ERROR_BODY_LIMIT
 from trio_mix._http._response import HttpResponse as HttpResponse

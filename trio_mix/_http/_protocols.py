@@ -30,6 +30,9 @@ Content: TypeAlias = "bytes | AsyncIterable[bytes] | None"
 RepeatableContent: TypeAlias = "Content | Callable[[], AsyncIterable[bytes]]"
 """Content, or a function that returns the pieces again each time it is called."""
 
+Secrets: TypeAlias = "Callable[[], Iterable[str]]"
+"""Returns what must not be shown of a request, when something of it is shown."""
+
 
 class NetworkStream(Protocol):
     """One connection: the part of httpcore's ``AsyncNetworkStream`` that is used."""

@@ -16,14 +16,10 @@ from trio_mix._redact import Redactor
 from trio_mix.errors import RequestTimeout
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-    from typing import TypeAlias
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from trio_mix._http._protocols import RawResponse, RequestProgress
+    from trio_mix._http._protocols import RawResponse, RequestProgress, Secrets
     from trio_mix.errors import RequestInfo
-
-    Secrets: TypeAlias = Callable[[], Iterable[str]]
-    """Returns what must not be shown of a request, when something of it is shown."""
 
 ERROR_BODY_LIMIT = 64 * 1024
 """The largest part of the body of a failed request that is read, in bytes."""

@@ -53,8 +53,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from trio_mix._http import RepeatableContent
-    from trio_mix._http._response import Secrets
+    from trio_mix._http import RepeatableContent, Secrets
     from trio_mix._rest._call import CallContent
     from trio_mix._rest._operation import Operation, RpcMethod
     from trio_mix._rest._options import HeadersSource, RequestOptions, RetryConfig

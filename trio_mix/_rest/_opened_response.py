@@ -17,8 +17,7 @@ from trio_mix.errors import RequestTimeout, TransportError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from trio_mix._http import ReceivedResponse, ResponseStream
-    from trio_mix._http._response import Secrets
+    from trio_mix._http import ReceivedResponse, ResponseStream, Secrets
     from trio_mix._rest._call import Call
     from trio_mix._rest._caller import Caller
     from trio_mix.errors import RequestInfo, ResponseTooLarge

@@ -34,8 +34,7 @@ from trio_mix.errors import (
 )
 
 if TYPE_CHECKING:
-    from trio_mix._http import Http, ResponseStream
-    from trio_mix._http._response import Secrets
+    from trio_mix._http import Http, ResponseStream, Secrets
 
 HeadersSource: TypeAlias = (
     Mapping[str, str] | Callable[[], Mapping[str, str] | Awaitable[Mapping[str, str]]] | None
