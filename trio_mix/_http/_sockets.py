@@ -87,15 +87,13 @@ class TrioStream:
             raise
 
     def get_extra_info(self, info: str) -> Any:
-        """Return ``socket``, ``ssl_object`` or ``is_readable``, `None` for any other name."""
+        """Return ``socket`` or ``is_readable``, `None` for any other name."""
         transport = self._transport
         plain = transport.transport_stream if isinstance(transport, trio.SSLStream) else transport
         if info == "socket":
             return plain.socket
         if info == "is_readable":
             return plain.socket.is_readable()
-        if info == "ssl_object" and isinstance(transport, trio.SSLStream):
-            return transport._ssl_object
         return None
 
 
