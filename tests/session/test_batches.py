@@ -20,6 +20,7 @@ from trio_mix._session._buffers import EventBuffer, MessageBuffer
 from trio_mix._session._controller import StreamController
 from trio_mix._session._dispatcher import EventDispatcher
 from trio_mix._session._reader import Reader
+from trio_mix._session._refusals import SessionRefusals
 from trio_mix._session._send_queue import SendQueue
 from trio_mix._turns._history import History
 from trio_mix._turns._router import TurnRouter
@@ -58,6 +59,10 @@ class Unlimited(EventDispatcher):
         self.batch_limit = sys.maxsize
 
 
+async def _no_look_up(session_id: str) -> None:
+    raise AssertionError(session_id)
+
+
 class World(StreamController):
     """Reader, router, dispatcher and a message, without tasks or sockets."""
 
@@ -72,7 +77,7 @@ class World(StreamController):
             Source(),  # type: ignore[arg-type]
             self.dispatcher,
             SendQueue(),
-            session_id="s",
+            refusals=SessionRefusals("s", _no_look_up),
             connect_timeout=1,
             idle_timeout="auto",
             max_connection_age=None,

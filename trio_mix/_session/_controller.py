@@ -82,7 +82,7 @@ class StreamController(ReaderHost):
         self.last_loss_time: float | None = None
         self._services = services
         self.hooks: StreamHooks | None = services.hooks(session_id)
-        self._refusals = services.refusals(session_id)
+        refusals = services.refusals(session_id)
         self._nursery = nursery
         # A message that is left must still be cancelled on the server, and its last events, which
         # may be permission requests, be received, although the caller was cancelled.
@@ -94,10 +94,10 @@ class StreamController(ReaderHost):
         self._renewing = False
         self.reader: Reader = Reader(
             self,
-            services.source(session_id, settings, self.hooks, self._refusals),
+            services.source(session_id, settings, self.hooks, refusals),
             self.dispatcher,
             self.send_queue,
-            session_id=session_id,
+            refusals=refusals,
             connect_timeout=settings.connect_timeout,
             idle_timeout=settings.idle_timeout,
             max_connection_age=settings.max_connection_age,
@@ -203,7 +203,6 @@ class StreamController(ReaderHost):
 
     def stream_connected(self) -> None:
         """Let messages be sent, after a gap event if it is known already that some are missing."""
-        self._refusals.connected = True
         self._settle_gap()
         for healing in self._healings:
             healing.connected()

@@ -17,9 +17,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import trio
 
-from trio_mix import errors
 from trio_mix import events as ev
-from trio_mix._session._refusals import session_refused, session_unknown
 from trio_mix._turns._idle_timeout import IdleTimeout
 from trio_mix._turns._replay_filter import ReplayFilter
 from trio_mix._wire._events import decode_event
@@ -31,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from trio_mix._session._dispatcher import EventDispatcher
+    from trio_mix._session._refusals import SessionRefusals
     from trio_mix._session._send_queue import SendQueue
     from trio_mix.sse import ServerSentEvent
     from trio_mix.sse._supervisor import Supervisor
@@ -79,7 +78,7 @@ class Reader:
       source: the supervised connection.
       dispatcher: has the buffers of the consumers.
       send_queue: is held while a message is being sent or its turn is running.
-      session_id: the session.
+      refusals: the rules for refused connections.
       connect_timeout: seconds from a connect to ``connected``.
       idle_timeout: seconds of silence, "auto", or None.
       max_connection_age: seconds after which an idle connection is replaced; None: never.
@@ -93,7 +92,7 @@ class Reader:
         dispatcher: EventDispatcher,
         send_queue: SendQueue,
         *,
-        session_id: str,
+        refusals: SessionRefusals,
         connect_timeout: float,
         idle_timeout: float | Literal["auto"] | None,
         max_connection_age: float | None,
@@ -110,13 +109,12 @@ class Reader:
         self.state: StreamState = StreamState.CONNECTING
         self.events: int = 0
         self.rotations: int = 0
-        self._session_id = session_id
+        self._refusals = refusals
         self._connect_timeout = connect_timeout
         self._max_age = math.inf if max_connection_age is None else max_connection_age
         self._expires = math.inf
         self._deadline = math.inf
         self._opened = False
-        self._known = False
         self._stale = ""
         self._refused_cursor = False
         self._up = self._up_since = 0.0
@@ -139,7 +137,7 @@ class Reader:
                 item = await self._read(item)
         except Exception as exc:  # noqa: BLE001 - also of a hook or of a headers function
             self.state = StreamState.CLOSED
-            self._host.stream_failed(self._explained(exc))
+            self._host.stream_failed(self._refusals.explained(exc, self.source.url))
         finally:
             self._opened = False
             self._wake_waiting()
@@ -243,7 +241,7 @@ class Reader:
                 self._deadline = trio.current_time() + self._connect_timeout
                 if self.replay_filter.mark and not self.source.last_event_id:
                     self.replay_filter.mark = ""  # the server has refused to resume after it
-                    self._refused_cursor = not self._known
+                    self._refused_cursor = not self._refusals.connected
                 self.replay_filter.opened(sent_id(headers))
                 self._host.stream_opened(headers)
             case Lost(reason=reason, planned=planned):
@@ -355,7 +353,9 @@ class Reader:
         if frames[0].event == _CONNECTED and self._is_connected(frames[0]):
             return
         if self.state is not StreamState.CONNECTED:
-            self._check_error(decode_event(frames[0]))
+            event = decode_event(frames[0])
+            if isinstance(event, ev.ErrorEvent):  # in place of ``connected``
+                raise self._refusals.refused(event, self.source.url)
         if self.source.id_cleared:
             self.replay_filter.id_cleared()
         admitted = self.replay_filter.admit(frames)
@@ -366,11 +366,6 @@ class Reader:
         if events:
             self._host.stream_events(events, admitted)
 
-    def _check_error(self, event: ev.Event) -> None:
-        """Raise `SessionNotFound` if the server sent an error in place of ``connected``."""
-        if isinstance(event, ev.ErrorEvent):
-            raise session_refused(event, self._session_id, self.source.url, known=self._known)
-
     def _is_connected(self, frame: ServerSentEvent) -> bool:
         """Return whether this really is ``connected``; if so, pass it on."""
         event = decode_event(frame)
@@ -380,7 +375,7 @@ class Reader:
         self.source.last_event_id = self.replay_filter.mark
         if self.state is not StreamState.CONNECTED:
             self.state = StreamState.CONNECTED
-            self._known = True
+            self._refusals.connected = True
             self._up_since = trio.current_time()
             self._deadline = math.inf
             self._expires = trio.current_time() + self._max_age
@@ -401,9 +396,3 @@ class Reader:
             self._up = self.up_time
             self.state = StreamState.RECONNECTING
             self._host.stream_lost(reason, planned=planned)
-
-    def _explained(self, failure: Exception) -> Exception:
-        """Return the error to raise, which for an unknown session is `SessionNotFound`."""
-        if isinstance(failure, errors.MixError) and failure.status_code == 404:
-            return session_unknown(failure, self._session_id, self.source.url, known=self._known)
-        return failure

@@ -49,7 +49,7 @@ class SessionRefusals(Refusals):
       look_up: looks a session up, and returns the server's own error if there is none.
 
     Attributes:
-      connected: whether the stream was connected before.
+      connected: whether the stream was connected before; the reader sets it.
     """
 
     def __init__(
@@ -81,37 +81,38 @@ class SessionRefusals(Refusals):
         gone = await self._look_up(self._session_id) if status in _ABSENT else None
         return "later" if gone is None else gone
 
+    def refused(self, event: ErrorEvent, url: str) -> SessionNotFound:
+        """Return the error for an ``error`` event in place of ``connected``.
 
-def session_refused(
-    event: ErrorEvent, session_id: str, url: str, *, known: bool
-) -> SessionNotFound:
-    """Return the error for an ``error`` event in place of ``connected``.
+        Args:
+          event: the event.
+          url: the URL of the stream.
+        """
+        more, remedy = (" any more", _GONE) if self.connected else ("", _CREATE + ".")
+        return SessionNotFound(
+            f"Session {self._session_id!r} cannot be streamed from {url}{more}: the server says "
+            f"{beginning(event.error)!r}. {remedy}",
+            url=url,
+            session_id=self._session_id,
+        )
 
-    Args:
-      event: the event.
-      session_id: the session.
-      url: the URL of the stream.
-      known: whether the stream was connected before.
-    """
-    more, remedy = (" any more", _GONE) if known else ("", _CREATE + ".")
-    return SessionNotFound(
-        f"Session {session_id!r} cannot be streamed from {url}{more}: the server says "
-        f"{beginning(event.error)!r}. {remedy}",
-        url=url,
-        session_id=session_id,
-    )
+    def explained(self, failure: Exception, url: str) -> Exception:
+        """Return the error that ends the stream, which for a status of 404 is `SessionNotFound`.
 
-
-def session_unknown(
-    failure: MixError, session_id: str, url: str, *, known: bool
-) -> SessionNotFound:
-    """Return the error for a refusal with status 404; the arguments are those of the other."""
-    more, remedy = (" any more", _GONE) if known else ("", _CREATE + " and server_url.")
-    found = SessionNotFound(
-        f"Session {session_id!r} does not exist{more}: {failure.request.url or url} was answered "
-        f"HTTP 404. {remedy}",
-        url=url,
-        session_id=session_id,
-    )
-    found.__cause__ = failure
-    return found
+        Args:
+          failure: what was raised.
+          url: the URL of the stream.
+        """
+        if not isinstance(failure, MixError) or failure.status_code != 404:
+            return failure
+        more, remedy = (
+            (" any more", _GONE) if self.connected else ("", f"{_CREATE} and server_url.")
+        )
+        found = SessionNotFound(
+            f"Session {self._session_id!r} does not exist{more}: {failure.request.url or url} was "
+            f"answered HTTP 404. {remedy}",
+            url=url,
+            session_id=self._session_id,
+        )
+        found.__cause__ = failure
+        return found
