@@ -109,9 +109,10 @@ class Mix(MixCore):
         if network is not None:
             self._caller.http = Http(network_backend=network)
         check_api(api)
-        if max_buffered_size is not None and max_buffered_size < 1:
+        size: object = max_buffered_size
+        if size is not None and not (isinstance(size, int) and size >= 1):
             raise errors.ConfigurationError(
-                f"Mix(max_buffered_size={max_buffered_size}): it must be at least 1, or None."
+                f"Mix(max_buffered_size={size!r}): it must be a whole number, at least 1, or None."
             )
         self._api: Api = api
         self._max_buffered_size = max_buffered_size

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.support.raw_server import LAST_CHUNK, chunk
@@ -118,6 +118,7 @@ def test_any_text_can_be_sanitized(text: str) -> None:
     sanitize_url(text)
 
 
+@example("xn--a.test")
 @given(st.text())
 def test_any_text_is_a_target_or_a_configuration_error(text: str) -> None:
     for url in (text, f"http://{text}", f"http://host/{text}"):

@@ -8,11 +8,19 @@ import pytest
 import trio
 import trio.testing
 
+from tests.support.planted import KEY
 from tests.support.raw_server import OK, Peer, answering, serve
-from trio_mix import Mix, RetryConfig
+from trio_mix import Mix, ReconnectPolicy, RetryConfig
 from trio_mix._http import Http, Target
 from trio_mix._http._proxies import Proxies
-from trio_mix.errors import ConnectionFailed, RequestTimeout, TrioMixError
+from trio_mix.errors import (
+    ConfigurationError,
+    ConnectionFailed,
+    MixDefaultError,
+    ReconnectFailed,
+    RequestTimeout,
+    TrioMixError,
+)
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -108,3 +116,55 @@ async def test_the_error_of_a_proxy_that_is_down_shows_no_password(
         await Http().request("GET", "http://mix.example/", headers={}, timeout=5)
     assert "secret" not in str(refused.value)
     gc.collect()
+
+
+async def test_streams_name_the_proxy_too(
+    no_proxies: pytest.MonkeyPatch, nursery: trio.Nursery
+) -> None:
+    async def silent(peer: Peer) -> None:
+        await peer.request()
+        await peer.closed()
+
+    for proxy, expected in (
+        (f"http://u:{KEY}@127.0.0.1:1", ReconnectFailed),
+        ((await serve(nursery, silent)).url, RequestTimeout),
+    ):
+        no_proxies.setenv("http_proxy", proxy)
+        with pytest.raises(expected, match=r"proxy http://127\S* \(http_proxy\)") as caught:
+            async with Mix("http://mix.test") as mix:
+                stream = mix.open_stream(
+                    "s", connect_timeout=0.2, reconnect=ReconnectPolicy(max_elapsed_time=0)
+                )
+                async with stream:
+                    pytest.fail("it was opened")
+        assert KEY not in str(caught.value)
+
+
+async def test_what_a_proxy_refuses_names_it(
+    no_proxies: pytest.MonkeyPatch, nursery: trio.Nursery
+) -> None:
+    for status in ("407 No", "502 No", "504 No"):
+        proxy = await serve(
+            nursery, answering(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode())
+        )
+        no_proxies.setenv("http_proxy", proxy.url)
+        async with Mix("http://mix.test", retries=ONCE) as mix:
+            with pytest.raises(MixDefaultError, match=rf"{proxy.url} \(http_proxy\)"):
+                await mix.sessions.list()
+
+
+async def test_a_proxy_that_cannot_be_used_is_named_with_the_reason(
+    no_proxies: pytest.MonkeyPatch,
+) -> None:
+    for address, reason in (
+        (f"socks5://u:{KEY}@127.0.0.1:1", "socks5://127.0.0.1:1 \\(ALL_PROXY\\).*httpx\\[socks\\]"),
+        (f"gopher://u:{KEY}@127.0.0.1:1", "\\(ALL_PROXY\\).*protocol must be"),
+        (f"http://u:{KEY}@[::1", "\\(ALL_PROXY\\).*not a URL"),
+    ):
+        no_proxies.setenv("ALL_PROXY", address)
+        async with Mix("http://mix.test", retries=ONCE) as mix:
+            with pytest.raises(ConfigurationError, match=reason) as caught:
+                await mix.sessions.list()
+        assert KEY not in str(caught.value)
+    no_proxies.setenv("ALL_PROXY", " ")
+    assert Proxies().proxy_for(Target.parse("http://mix.test")) is None

@@ -91,7 +91,7 @@ async def test_a_307_or_308_of_a_post_is_followed_with_its_body(
                 "POST", f"{server.url}/old", headers={"X-Key": "k"}, content=content, timeout=5
             )
             assert (response.status_code, response.url) == (200, f"{server.url}/new")
-            assert response.redirect_problem == ""
+            assert response.remedy == ""
             assert [(each.method, each.body) for each in server.requests] == [("POST", sent)] * 2
             assert server.requests[1].headers["x-key"] == "k"
 
@@ -112,8 +112,8 @@ async def test_a_redirect_that_is_not_followed_says_why(http: Http, nursery: tri
     for method, answer, content, words in cases:
         server = await serve(nursery, answering(answer))
         response = await http.request(method, server.url, headers={}, content=content, timeout=5)
-        assert words in response.redirect_problem
-        assert "secret" not in response.redirect_problem
+        assert words in response.remedy
+        assert "secret" not in response.remedy
         assert len(server.requests) == (6 if words == "5 redirects" else 1)
 
 

@@ -11,7 +11,7 @@ import trio
 from trio_mix import Mix, errors
 from trio_mix.browser import open_tunnel
 from trio_mix.sse import open_event_source
-from trio_mix.testing import FaultProxy, MixServer
+from trio_mix.testing import FaultProxy, MixServer, cancel_at_every_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -55,10 +55,12 @@ USES: dict[str, Callable[[], Awaitable[object]]] = {
     "an event source": lambda: enter(open_event_source(URL)),
     "a file": lambda: wait_for(Mix(URL).files.get(id="s", filename="f")),
     "a file's stream": lambda: enter(Mix(URL).files.get(id="s", filename="f")),
+    "a download": lambda: Mix(URL).files.download(id="s", filename="f", to="f"),
     "an upload": lambda: Mix(URL).files.upload(id="s", file=b"x", filename="f"),
     "closing": lambda: Mix(URL).aclose(),
     "a tunnel": lambda: enter(tunnel()),
     "the bundled server": lambda: enter(MixServer(listen=False)),
+    "a sweep": lambda: cancel_at_every_checkpoint(trio.lowlevel.checkpoint),
     "a proxy with faults": lambda: enter(FaultProxy(URL)),
 }
 
@@ -221,5 +223,7 @@ async def test_what_was_left_or_closed_names_the_remedy() -> None:
         for use in after:
             with pytest.raises(errors.UsageError, match="inside its `async with`"):
                 await use()
+        with pytest.raises(errors.UsageError, match="make a new one"):
+            await enter(mix)
     with pytest.raises(errors.UsageError, match="make a new one"):
         await server.__aenter__()

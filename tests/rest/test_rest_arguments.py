@@ -238,6 +238,7 @@ WRONG_SETTINGS: list[Callable[[], object]] = [
     lambda: RequestOptions(timeout=True),
     lambda: RequestOptions(retry_codes=["5xx"]),
     lambda: RequestOptions(retry_codes=["99"]),
+    lambda: RequestOptions(retries=5),  # type: ignore[arg-type]
     lambda: RequestOptions(server_url="other"),
     lambda: RequestOptions(server_url="http://h?a"),
     lambda: RequestOptions(send_client_headers=1),  # type: ignore[arg-type]
@@ -253,6 +254,11 @@ WRONG_SETTINGS: list[Callable[[], object]] = [
     lambda: MixCore("http://h/?a=b"),
     lambda: MixCore("http://h/#a"),
     lambda: MixCore("http://h:99999"),
+    lambda: MixCore("http://xn--a.test"),
+    lambda: Mix(max_buffered_size="big"),  # type: ignore[arg-type]
+    lambda: Mix().open_stream("s", reconnect=5),  # type: ignore[arg-type]
+    lambda: Mix().open_stream("s", last_event_id=5),  # type: ignore[arg-type]
+    lambda: Mix().open_stream("s", message_buffer=1.5),  # type: ignore[arg-type]
 ]
 
 
@@ -260,6 +266,7 @@ def test_settings_that_cannot_work_are_refused_where_they_are_written() -> None:
     for number, make in enumerate(WRONG_SETTINGS):
         with case(f"WRONG_SETTINGS[{number}]"), pytest.raises(ConfigurationError):
             make()
+    assert RequestOptions(retry_codes=(500, "4XX")).retry_codes == ("500", "4XX")  # type: ignore[arg-type]
 
 
 def test_settings_have_the_defaults_of_the_api_s_retry_extension() -> None:

@@ -42,6 +42,7 @@ from trio_mix.errors import (
     TrioMixError,
     UsageError,
 )
+from trio_mix.errors._requests import proxy_remedy
 
 if TYPE_CHECKING:
     import ssl
@@ -55,6 +56,8 @@ if TYPE_CHECKING:
     )
 
 DEFAULT_MAX_BODY = 64 * 2**20
+_OF_A_PROXY = (407, 502, 503, 504)
+"""The statuses that a proxy answers with by itself."""
 
 
 @final
@@ -67,6 +70,9 @@ class Http:
       ssl_context: the context for ``https`` URLs instead of the default one; not with
         ``http_client``.
       network_backend: makes the connections, for tests; no proxy of the environment is used then.
+
+    Attributes:
+      closed: whether it is closed.
 
     Raises:
       ConfigurationError: ``http_client`` is not an asynchronous client.
@@ -87,7 +93,7 @@ class Http:
         self._proxies = None if http_client or network_backend else Proxies()
         self._idle = IdleConnections()
         self._cookies = Cookies()
-        self._closed = False
+        self.closed: bool = False
 
     async def request(
         self,
@@ -146,7 +152,7 @@ class Http:
                 truncated=truncated,
                 url=stream.url,
                 secrets=stream.secrets,
-                redirect_problem=stream.redirect_problem,
+                remedy=stream.remedy,
                 encoding_problem=stream.encoding_problem,
             )
         raise _timed_out(progress, timeout)
@@ -190,6 +196,11 @@ class Http:
             return await self._follow(request, progress, own=True)
         raise _timed_out(progress, connect_timeout)
 
+    def proxy_for(self, url: str) -> str:
+        """Return the proxy of the environment for a URL, and what names it; ``""`` for none."""
+        proxy = None if self._proxies is None else self._proxies.proxy_for(Target.parse(url))
+        return "" if proxy is None else proxy.shown
+
     def cookie_header(self, target: Target, given: str = "") -> str:
         """Return the ``Cookie`` header for a request that is not made here, as a handshake.
 
@@ -201,7 +212,7 @@ class Http:
 
     async def aclose(self) -> None:
         """Close the idle connections. Idempotent; open streams are closed by their owners."""
-        self._closed = True
+        self.closed = True
         await self._idle.aclose()
         await trio.lowlevel.cancel_shielded_checkpoint()
 
@@ -217,7 +228,7 @@ class Http:
         client_defaults: bool,
     ) -> tuple[HttpRequest, RequestProgress]:
         await trio.lowlevel.checkpoint()
-        if self._closed:
+        if self.closed:
             raise UsageError(
                 f"{method} {Target.parse(url).shown} was not sent: the client is closed. Make"
                 " requests inside its `async with`."
@@ -249,7 +260,7 @@ class Http:
                     f" {stream.url}: check the server, or a proxy in front of it."
                 )
             if isinstance(target, str):
-                stream.redirect_problem = target
+                stream.remedy = target
                 return stream
             await stream.aclose()
             redirects += 1
@@ -308,14 +319,17 @@ class Http:
         self, proxy: Proxy, request: HttpRequest, progress: RequestProgress
     ) -> ResponseStream:
         client = ProxyClient(
-            proxy.url,
+            proxy,
             ssl_context=self._ssl_context or default_ssl_context(),
             socket_options=KEEP_ALIVE,
         )
         progress.added += tuple(url_secrets(proxy.url))
         progress.proxy = proxy.shown
         request = attrs.evolve(request, headers=complete_headers(request))
-        return await self._send_through(client, request, progress, client.aclose)
+        stream = await self._send_through(client, request, progress, client.aclose)
+        if stream.status_code in _OF_A_PROXY:
+            stream.remedy = proxy_remedy(proxy.shown)
+        return stream
 
     async def _send_directly(
         self, request: HttpRequest, progress: RequestProgress, *, own: bool

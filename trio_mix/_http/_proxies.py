@@ -49,7 +49,7 @@ class Proxies:
         self._by_scheme = {
             scheme: Proxy(proxy if "://" in proxy else f"http://{proxy}", _named_by(scheme, proxy))
             for scheme in ("http", "https", "all")
-            if (proxy := found.get(scheme))
+            if (proxy := found.get(scheme, "").strip())
         }
         self._none_for = [name for part in found.get("no", "").split(",") if (name := part.strip())]
 
@@ -83,7 +83,7 @@ class ProxyClient:
     the secrets of its query.
 
     Args:
-      proxy: the URL of the proxy, possibly with a password.
+      proxy: the proxy.
       ssl_context: the context for ``https``.
       socket_options: set on each socket.
 
@@ -94,17 +94,23 @@ class ProxyClient:
     is_closed = False
 
     def __init__(
-        self, proxy: str, *, ssl_context: ssl.SSLContext, socket_options: Iterable[SocketOption]
+        self, proxy: Proxy, *, ssl_context: ssl.SSLContext, socket_options: Iterable[SocketOption]
     ) -> None:
         try:
             self._transport = httpx.AsyncHTTPTransport(
-                proxy=proxy, verify=ssl_context, socket_options=list(socket_options)
+                proxy=proxy.url, verify=ssl_context, socket_options=list(socket_options)
             )
-        except (ImportError, ValueError, httpx.InvalidURL) as error:
-            raise ConfigurationError(
-                "The proxy that the environment names (HTTP_PROXY and similar variables) cannot be"
-                f" used: {type(error).__name__}. Fix the variable, or pass http_client=."
-            ) from None
+            return
+        except ImportError:
+            problem = "a SOCKS proxy needs the package socksio: pip install 'httpx[socks]'"
+        except ValueError:
+            problem = "its protocol must be http, https or socks5"
+        except httpx.InvalidURL:
+            problem = "it is not a URL"
+        raise ConfigurationError(
+            f"The proxy {proxy.shown} cannot be used: {problem}. Fix what names it, or pass"
+            " http_client=."
+        )
 
     def build_request(
         self,

@@ -41,8 +41,8 @@ class HttpResponse:
     """The URL of the response after redirects, without user name and password."""
     secrets: tuple[str, ...] = attrs.field(default=(), repr=False)
     """The credentials that were sent in addition to the headers of the request."""
-    redirect_problem: str = ""
-    """Why this redirect was not followed, and what to do; empty if it is no redirect."""
+    remedy: str = ""
+    """Why a redirect was not followed, or which proxy was used, and what to do; often empty."""
     encoding_problem: str = ""
     """Why the body could not be decoded; empty if it could."""
 
@@ -73,7 +73,7 @@ class ReceivedResponse:
     secrets: Secrets = attrs.field(repr=False)
     """Returns the secrets of the request."""
     remedy: str = ""
-    """What to do, where it is known: for a redirect that was not followed."""
+    """What to do, where it is known: for a redirect that was not followed, and for a proxy."""
     encoding_problem: str = ""
     """Why the body could not be decoded; empty if it could."""
 
@@ -118,7 +118,8 @@ class ResponseStream:
       secrets: the credentials that were sent in addition to the headers of the request, and those
         in new cookies.
       encoding_problem: why the body cannot be decoded; empty if it can be.
-      redirect_problem: why this redirect was not followed; empty if it is no redirect.
+      remedy: why this redirect was not followed, or which proxy was used, and what to do; often
+        empty.
       owns_connection: whether `aclose` ends a read that is in progress in another task; a caller's
         client is not safe for that.
     """
@@ -137,7 +138,7 @@ class ResponseStream:
             if len(self.set_cookies) < len(raw.set_cookies):
                 self.headers = {**self.headers, "set-cookie": ", ".join(self.set_cookies)}
         self.secrets: tuple[str, ...] = progress.added
-        self.redirect_problem: str = ""
+        self.remedy: str = ""
         self.owns_connection: bool = isinstance(raw, ConnectionResponse)
         self._raw = raw
         self._progress = progress
@@ -256,7 +257,7 @@ def received(
       secrets: returns the secrets that the caller knows of.
       truncated: whether the body is longer.
     """
-    added, remedy = response.secrets, response.redirect_problem
+    added, remedy = response.secrets, response.remedy
     problem = response.encoding_problem
 
     def all_secrets() -> Iterable[str]:

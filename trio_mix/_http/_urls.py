@@ -129,16 +129,19 @@ class Target:
         Raises:
           ConfigurationError: it is not an absolute URL of http or https.
         """
-        parsed, problem = None, ""
+        parsed, host, problem = None, "", ""
         try:
             parsed = httpx.URL(url)
+            host = parsed.host
         except (httpx.InvalidURL, UnicodeError, TypeError) as error:
             problem = type(error).__name__
-        if parsed is None:  # not raised in the handler: the parser's error may repeat the password
+        if (
+            problem or parsed is None
+        ):  # not raised in the handler: the parser's error may repeat the password
             raise ConfigurationError(
                 f"{sanitize_url(url)!r} is not a URL ({problem}): write it as http://host:port"
             )
-        host, zone = _split_zone(parsed.host) if "%" in parsed.host else (parsed.host, "")
+        host, zone = _split_zone(host) if "%" in host else (host, "")
         odd_host = set(host) & set(" %\t")  # httpx would escape them: another host name
         if parsed.scheme not in _DEFAULT_PORTS or not host or odd_host:
             raise ConfigurationError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Mapping
 from copy import copy
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -18,10 +19,10 @@ from trio_mix._rest._options import RequestOptions, RetryConfig, check_timeout
 from trio_mix._rest._responses import Response, read_response
 from trio_mix._rest._server_url import base_url
 from trio_mix._usage import AsyncScope, check_callback, check_trio
-from trio_mix.errors import ConfigurationError
+from trio_mix.errors import ConfigurationError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from types import TracebackType
     from typing import Self
 
@@ -136,6 +137,10 @@ class MixCore(AsyncScope):
     async def __aenter__(self) -> Self:
         check_trio()
         await trio.lowlevel.checkpoint()
+        if self._caller.http.closed:
+            raise UsageError(
+                f"{self!r} is closed: a client can be entered once, so make a new one."
+            )
         return self
 
     async def __aexit__(
@@ -233,6 +238,10 @@ def _request_operation(method: str, path: str) -> Operation[Response]:
 def _query(path: str, params: Mapping[str, QueryValue | Sequence[QueryValue]] | None) -> str:
     from trio_mix._rest._operation import query_string
 
+    if params is not None and not isinstance(params, Mapping):
+        raise ConfigurationError(
+            f"request(params=...): it must be a mapping, not {type(params).__name__}"
+        )
     pairs: list[tuple[str, object]] = []
     for name, value in (params or {}).items():
         several = value if isinstance(value, list | tuple) else [value]

@@ -26,7 +26,7 @@ from trio_mix._rest._opened_response import open_once, open_response
 from trio_mix._rest._request import BodyStream, Request
 from trio_mix._rest._responses import CATCH_ALL, check_not_catch_all, may_be_catch_all
 from trio_mix._rest._retry import renewed
-from trio_mix._usage import check_callback
+from trio_mix._usage import check_callback, check_trio
 from trio_mix.errors import ConfigurationError, TransportError
 
 if TYPE_CHECKING:
@@ -206,6 +206,7 @@ class FileRequest(Request[bytes, FileStream]):
         return FileStream(await open_once(self._caller, call, _ANYTHING), call)
 
     async def _prepare(self) -> Call:
+        check_trio()
         await trio.lowlevel.checkpoint()
         return self._caller.prepare(self._operation, self._values, self._options)
 

@@ -145,12 +145,12 @@ def _copy_headers(value: Mapping[str, str] | None) -> Mapping[str, str] | None:
 
 
 def _tuple(value: Sequence[str] | None) -> tuple[str, ...] | None:
-    return None if value is None else tuple(value)
+    return None if value is None else tuple(map(str, value))  # a status may be given as a number
 
 
 def _codes(_instance: object, _attribute: object, value: tuple[str, ...] | None) -> None:
     for code in value or ():
-        if not re.fullmatch(_CODE, str(code)):
+        if not re.fullmatch(_CODE, code):
             raise ConfigurationError(
                 f'RequestOptions(retry_codes=...) takes codes as "503" or "5XX", not {code!r}'
             )
@@ -197,7 +197,10 @@ class RequestOptions(Record):
         default=None, validator=lambda _self, _attribute, value: check_timeout(value)
     )
     """How long one try may take, in seconds; ``math.inf`` for no limit."""
-    retries: RetryConfig | None = None
+    retries: RetryConfig | None = attrs.field(
+        default=None,
+        validator=_must_be("a RetryConfig", lambda x: x is None or isinstance(x, RetryConfig)),
+    )
     """Whether and how to retry."""
     retry_codes: tuple[str, ...] | None = attrs.field(
         default=None, converter=_tuple, validator=_codes

@@ -130,12 +130,16 @@ class StreamController(ReaderHost):
         if not scope.cancelled_caught:
             return
         cause = self.reader.source.last_failure
+        proxy = self._services.proxy_for(self.session_id)
         if isinstance(cause, errors.TransportError | errors.MixError):
             raise cause
         raise errors.RequestTimeout(
             self.last_loss or f"no connected event within {limit:g} s",
             request=errors.RequestInfo("GET", self.reader.source.url, "streaming.stream_events"),
-            remedy="Raise open_stream(connect_timeout=...) if the server is slow but healthy.",
+            remedy=""
+            if proxy
+            else "Raise open_stream(connect_timeout=...) if the server is slow but healthy.",
+            proxy=proxy,
         ) from cause
 
     def reconnect_now(self) -> None:

@@ -27,13 +27,13 @@ from trio_mix.resources._sessions import Sessions
 from trio_mix.resources._streaming import Streaming
 from trio_mix.resources._system import System
 from trio_mix.sse._connect import StreamRequest, connect
+from trio_mix.sse._reconnect import ReconnectPolicy
 from trio_mix.sse._supervisor import Supervisor
 
 if TYPE_CHECKING:
     from trio_mix._rest._core import MixCore
     from trio_mix._rest._options import Api
     from trio_mix.errors import MixError
-    from trio_mix.sse import ReconnectPolicy
 
 _ENDS_REMEMBERED: Final = 1000
 _LOOK_UP: Final = RequestOptions(retries=RetryConfig(strategy="none"), timeout=10.0)
@@ -167,6 +167,10 @@ class Services:
             refusals=refusals,
         )
 
+    def proxy_for(self, session_id: str) -> str:
+        """Return the proxy of the environment for a stream, and what names it; ``""`` for none."""
+        return self._core._caller.http.proxy_for(self._url(session_id))
+
     def shown_url(self, session_id: str) -> str:
         """Return the URL of a stream, without user name and password."""
         return sanitize_url(self._url(session_id))
@@ -229,14 +233,25 @@ class Settings:
             ("max_event_size", self.max_event_size),
             ("max_reply_size", self.max_reply_size),
         ):
-            if size is not None and size < 1:
-                raise ConfigurationError(f"open_stream({name}={size}): it must be at least 1.")
+            if size is not None and not (isinstance(size, int) and size >= 1):
+                raise ConfigurationError(
+                    f"open_stream({name}={size!r}): it must be a whole number, at least 1."
+                )
         if max_buffered_size is not None and self.max_event_size > max_buffered_size:
             raise ConfigurationError(
                 f"open_stream(max_event_size={self.max_event_size}): it must not exceed the "
                 f"client's max_buffered_size={max_buffered_size}."
             )
-        if self.last_event_id is not None and any(bad in self.last_event_id for bad in "\r\n\0"):
+        if not isinstance(self.reconnect, ReconnectPolicy):
+            raise ConfigurationError(
+                f"open_stream(reconnect={self.reconnect!r}): it must be a ReconnectPolicy."
+            )
+        last_event_id: object = self.last_event_id
+        if not (last_event_id is None or isinstance(last_event_id, str)):
+            raise ConfigurationError(
+                f"open_stream(last_event_id={last_event_id!r}): it must be a string, or None."
+            )
+        if last_event_id is not None and any(bad in last_event_id for bad in "\r\n\0"):
             raise ConfigurationError(
                 "open_stream(last_event_id=...): it contains a line break or NUL, which no event id"
                 " has: use the id of an event, or the one in statistics()."

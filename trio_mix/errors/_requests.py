@@ -295,7 +295,7 @@ class ConnectionFailed(TransportError):
         proxy: str = "",
     ) -> None:
         tried = f" (tried {attempts} times)" if attempts > 1 else ""
-        remedy = _proxy_remedy(proxy) or "Check that a Mix server is running at that address."
+        remedy = proxy_remedy(proxy) or "Check that a Mix server is running at that address."
         super().__init__(
             f"{request} failed: {_excerpt(reason)}{tried}. {remedy}",
             request=request,
@@ -325,7 +325,7 @@ class RequestTimeout(TransportError):
         proxy: str = "",
     ) -> None:
         tried = f" (tried {attempts} times)" if attempts > 1 else ""
-        remedy = remedy or _proxy_remedy(proxy)
+        remedy = remedy or proxy_remedy(proxy)
         remedy = remedy or "Raise RequestOptions(timeout=...) if the server is slow but healthy."
         super().__init__(
             f"{request} timed out: {_excerpt(reason)}{tried}. {remedy}",
@@ -337,7 +337,8 @@ class RequestTimeout(TransportError):
         self.reason = reason
 
 
-def _proxy_remedy(proxy: str) -> str:
+def proxy_remedy(proxy: str) -> str:
+    """Return what to do where a proxy of the environment, if any, may be the cause."""
     if not proxy:
         return ""
     return f"The request went through the proxy {proxy}: check it, or add the host to NO_PROXY."

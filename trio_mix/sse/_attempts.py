@@ -229,4 +229,5 @@ def why_lost(error: TransportError | None, timeout: float | None) -> str:
 
 def reason_of(error: TransportError) -> str:
     """Return why an attempt failed."""
-    return getattr(error, "reason", None) or str(error)
+    reason = getattr(error, "reason", None) or str(error)
+    return f"{reason}, through the proxy {error.proxy}" if error.proxy else reason

@@ -26,6 +26,7 @@ import attrs
 
 from trio_mix._public import public
 from trio_mix.errors import ConfigurationError, ReconnectFailed
+from trio_mix.errors._base import beginning
 
 # What rounding may leave of the time limit. So short a sleep may not advance a clock at all, and a
 # clock that advances only in sleeps, as in tests, would never reach the limit.
@@ -246,8 +247,8 @@ def reconnect_failed(
     return ReconnectFailed(
         f"The event stream {url} {what} within"
         f" max_elapsed_time={schedule.policy.max_elapsed_time:g} s ({attempts} connection attempts"
-        f" in {elapsed:.1f} s); the last failure was: {reason}. Check the server, or allow more"
-        " time in ReconnectPolicy.",
+        f" in {elapsed:.1f} s); the last failure was: {beginning(reason)}. Check the server, or"
+        " allow more time in ReconnectPolicy.",
         url=url,
         session_id=session_id,
         attempts=attempts,

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
+from trio_mix._usage import check_trio
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
@@ -80,6 +82,7 @@ async def cancel_at_every_checkpoint(
     What the function or ``check`` raises is passed on, with a note that names the checkpoint.
     Cancelled from outside, the sweep stops at once.
     """
+    check_trio()
     absorbed = 0
     for stop in range(1, limit + 1):
         before, known = _count(), set(_tasks())
