@@ -72,9 +72,6 @@ class Route:
     """The event with which the server said that it was busy and has dropped the message."""
 
 
-_FAILURES: Final = frozenset((ev.ErrorEvent, ev.RateLimitEvent))
-
-
 class TurnRouter:
     """Names the owner of each event of one session's stream."""
 
@@ -329,7 +326,8 @@ class TurnRouter:
                 self._owners.may_have_ended()
             return NOBODY
         terminal = self.traits.ends(event, ids)
-        if terminal and turn is not None and turn.phase is _ANSWERED and kind in _FAILURES:
+        failed = terminal and kind is not ev.CompleteEvent
+        if failed and turn is not None and turn.phase is _ANSWERED:
             turn.overlap, turn = "guess", None  # rule 8
         if self.traits.ids:
             owned = self._by_ids.route(event, ids, turn, ends=terminal)

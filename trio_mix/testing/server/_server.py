@@ -189,9 +189,8 @@ class MixServer(Observed, AsyncScope):
             plan_mode_text=plan_mode_text,
             id_prefix=id_prefix,
         )
-        self._backend = Backend(settings, traits, self._log, Accounts())
-        if provider_key:
-            self._backend.accounts.methods["anthropic"] = "api_key"
+        accounts = Accounts({"anthropic": "api_key"} if provider_key else {})
+        self._backend = Backend(settings, traits, self._log, accounts)
         self._strict = strict
         address = (host, check_port(port))
         self._process = ServerProcess(
