@@ -60,10 +60,6 @@ class _Call:
     def input(self) -> str:
         return "".join(self.pieces)
 
-    @property
-    def whole_size(self) -> int:
-        return _OF_A_CALL + len(self.tool_call_id + self.name) + self.size + len(self.result or "")
-
     def replace(self, text: str, *, complete: bool) -> None:
         """Set all of the parameters."""
         self.pieces, self.size, self.complete = [text], len(text), complete
