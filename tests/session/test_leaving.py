@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 import pytest
@@ -51,6 +53,33 @@ async def test_leave_close_open_again_and_send_gets_the_new_messages_reply(
             assert (reply.text, reply.doubts) == ("Here I am.", ())
         assert trio.current_time() - began < 3
         assert_ran_once(server, "short", session_id)
+
+
+async def test_no_trace_of_a_left_message_delays_or_marks_the_next_one_on_the_oldest_servers(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The rows of a turn that was cancelled do not show it there; its client knows it."""
+    for latency, again in itertools.product((0.02, 0.5, 1.5), (True, False)):
+        async with (
+            MixServer("pipeline-oldest", listen=False, cancel_latency=latency) as server,
+            Mix(server.url, network=server.network) as mix,
+            AsyncExitStack() as stack,
+        ):
+            server.script("thinks", Turn(Pause(1000), Say("Hm.")))
+            server.script("short", SHORT)
+            session_id = server.create_session()
+            session = await stack.enter_async_context(mix.open_stream(session_id))
+            await session.ask("short")
+            with trio.move_on_after(1):
+                await session.ask("thinks")
+            if again:
+                await stack.aclose()
+                session = await stack.enter_async_context(mix.open_stream(session_id))
+            began = trio.current_time()
+            for _ in range(2):
+                reply = await session.ask("short")
+                assert (reply.text, reply.doubts) == ("Here I am.", ())
+            assert trio.current_time() - began < 5
 
 
 @pytest.mark.parametrize("api", ["async", "blocking", "pipeline"])

@@ -26,6 +26,7 @@ from trio_mix._session._send_queue import SendQueue
 from trio_mix._session._stored_messages import SessionHistory
 from trio_mix._session._warnings import LossLogger, session_gone
 from trio_mix._turns._facts import Concern
+from trio_mix._turns._history import LastTurn
 from trio_mix._turns._router import TurnRouter
 from trio_mix.sse import StreamState
 
@@ -61,12 +62,14 @@ class StreamController(ReaderHost):
         self.router: TurnRouter = TurnRouter(
             attrs.evolve(TRAITS[self.send_api.api], turn_ids=self.send_api.relayed)
         )
-        if services.end_outstanding(session_id):
+        last = services.last_turn(session_id)
+        if last.end_outstanding:
             self.router.expect_end()
         self.dispatcher: EventDispatcher = EventDispatcher(
             self.router, self._turn_over, services.budget
         )
         self.stored: SessionHistory = SessionHistory(services.stored, session_id)
+        self.stored.history.last_over = last.over
         self.dispatcher.on_busy = self._server_busy
         self.dispatcher.on_others = self._others_heard
         self.dispatcher.on_unsettled = MessageState.wake  # its task reads what is stored
@@ -164,10 +167,13 @@ class StreamController(ReaderHost):
         return self.reader.replay_filter.continued
 
     @property
-    def end_outstanding(self) -> bool:
-        """Whether a turn of the session was cancelled and has not ended yet."""
-        state = self.dispatcher.current
-        return self.router.end_outstanding or (state is not None and state.turn.cancelling)
+    def last_turn(self) -> LastTurn:
+        """What is known of the last turn, for a later stream of the session."""
+        state, outstanding = self.dispatcher.current, self.router.end_outstanding
+        if state is not None and state.recovery.post.sent:
+            self.stored.history.over(state.turn, known=state.recovery.leaving.acknowledged)
+            outstanding = outstanding or state.turn.cancelling
+        return LastTurn(outstanding, self.stored.history.last_over)
 
     @property
     def session_at_work(self) -> bool:
@@ -322,6 +328,8 @@ class StreamController(ReaderHost):
         recovery = state.recovery
         refused = isinstance(state.failure, errors.MessageRejected)
         ended = state.turn.ended_by is not None or state.failure is None
+        if recovery.post.sent and not refused:
+            self.stored.history.over(state.turn, known=ended or recovery.leaving.acknowledged)
         self.stored.history.count(
             state.turn,
             answered=state.builder.message_id is not None,

@@ -18,6 +18,7 @@ from trio_mix._session._resume import PreparedTickets
 from trio_mix._session._send_api import SendApi
 from trio_mix._session._stored_messages import StoredMessages
 from trio_mix._session._stream_hooks import StreamHooks
+from trio_mix._turns._history import LastTurn
 from trio_mix._turns._limits import Limits
 from trio_mix.errors import ConfigurationError, ErrorResponse, StreamAlreadyOpen
 from trio_mix.resources._base import operation_of
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from trio_mix._rest._options import Api
     from trio_mix.errors import MixError
 
-_ENDS_REMEMBERED: Final = 1000
+_TURNS_REMEMBERED: Final = 1000
 _LOOK_UP: Final = RequestOptions(retries=RetryConfig(strategy="none"), timeout=10.0)
 _error_of: Final = partial(error_of, operation=operation_of(Streaming.stream_events))
 
@@ -68,11 +69,11 @@ class Services:
         self.budget: Budget = Budget(max_buffered_size)
         self.prepared: PreparedTickets = PreparedTickets()
         self._streams: dict[str, object] = {}
-        self._ends_outstanding: dict[str, None] = {}
-        """The last sessions whose stream was closed before the end of a cancelled turn."""
+        self._left: dict[str, LastTurn] = {}
+        """What the last streams that were closed knew of their last turns."""
         if shared is not None:
             self.budget, self.prepared = shared.budget, shared.prepared
-            self._streams, self._ends_outstanding = shared._streams, shared._ends_outstanding
+            self._streams, self._left = shared._streams, shared._left
 
     # -- which streams are open -------------------------------------------------------------
 
@@ -101,25 +102,25 @@ class Services:
         created.pop(session_id, None)
         return is_new
 
-    def unregister(self, session_id: str, stream: object, *, end_outstanding: bool) -> None:
+    def unregister(self, session_id: str, stream: object, last: LastTurn) -> None:
         """Note that a stream is closed; without effect for one that was not registered.
 
         Args:
           session_id: its session.
           stream: the stream.
-          end_outstanding: whether a turn of the session was cancelled and has not ended yet.
+          last: what is known of its last turn.
         """
         if self._streams.get(session_id) is stream:
             del self._streams[session_id]
-            self._ends_outstanding.pop(session_id, None)
-            if end_outstanding:
-                self._ends_outstanding[session_id] = None
-            if len(self._ends_outstanding) > _ENDS_REMEMBERED:
-                del self._ends_outstanding[next(iter(self._ends_outstanding))]
+            self._left.pop(session_id, None)
+            if last != LastTurn():
+                self._left[session_id] = last
+            if len(self._left) > _TURNS_REMEMBERED:
+                del self._left[next(iter(self._left))]
 
-    def end_outstanding(self, session_id: str) -> bool:
-        """Return whether an earlier stream has left a cancelled turn that has not ended yet."""
-        return session_id in self._ends_outstanding
+    def last_turn(self, session_id: str) -> LastTurn:
+        """Return what an earlier stream of the session knew of its last turn."""
+        return self._left.get(session_id, LastTurn())
 
     # -- the parts of one stream ------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from trio_mix import events as ev
 from trio_mix._rest._options import RequestOptions, RetryConfig
 from trio_mix._turns._decisions import Reading
 from trio_mix._turns._history import History
-from trio_mix._turns._stored_ends import at_work, has_unended, last_unended, shows_ends
+from trio_mix._turns._stored_ends import has_unended, last_unended, shows_ends
 from trio_mix._turns._stored_rows import rows_of, weight_of
 from trio_mix._turns._stored_turn import TurnOutcome, Verdict, end_of
 from trio_mix.resources._sessions import Sessions
@@ -146,7 +146,7 @@ class SessionHistory:
         weight = self._weigh(found.rows)
         return Reading(
             verdict=Verdict(outcome=TurnOutcome.ABSENT),
-            at_work=at_work(found.rows),
+            at_work=self.history.at_work,
             weight=weight,
             age=trio.current_time() - self._grown_at if found.age is None else found.age,
             unended=found.unended,
@@ -207,7 +207,7 @@ class SessionHistory:
         only = self.history.is_alone(rows, verdict.question)
         return Reading(
             verdict=verdict,
-            at_work=at_work(rows),
+            at_work=self.history.still_at_work(rows),
             ends_shown=shows_ends(rows),
             weight=self._weigh(rows),
             end=end_of(

@@ -22,6 +22,7 @@ from trio_mix._session._send_api import MessageRequest, check_request
 from trio_mix._session._statistics import statistics_of
 from trio_mix._session._subscription import RawSubscription, Subscription
 from trio_mix._session._tickets import check_session, look_up, prepare
+from trio_mix._turns._history import LastTurn
 from trio_mix._usage import AsyncScope, check_callback
 from trio_mix.sse import StreamState
 
@@ -370,12 +371,12 @@ class SessionStream(AsyncScope):
 
     async def _close(self, leaving: BaseException | None) -> None:
         """End the tasks; the resulting exception follows rules 1 to 4."""
-        outstanding = False
+        last = LastTurn()
         if self._controller is not None:
-            outstanding = self._controller.end_outstanding
+            last = self._controller.last_turn
             self._controller.close()
         try:
             await self._tasks.close("the stream is being closed", leaving)
         finally:
             self._left = True
-            self._services.unregister(self._session_id, self, end_outstanding=outstanding)
+            self._services.unregister(self._session_id, self, last)

@@ -45,6 +45,16 @@ class _Own:
     """Whether it may still run and be stored later."""
 
 
+@attrs.frozen
+class LastTurn:
+    """What a stream that was closed knew of its last turn."""
+
+    end_outstanding: bool = False
+    """Whether it was cancelled and had not ended yet."""
+    over: bytes | None = None
+    """`History.last_over`."""
+
+
 class History:
     """The messages that were stored before this stream's turns, and the texts of these turns.
 
@@ -57,6 +67,9 @@ class History:
       unended_until: the same, also if one such turn has ended, or the rows could not be read.
       end_unknown: whether the last turn that was stored before is not one of this stream's, and
         nothing shows that it has ended: there are no finish reasons.
+      last_over: the digest of the text of the last turn of this client, on any of its streams, if
+        that turn has ended or the server has acknowledged that it is cancelled.
+      at_work: whether the last stored turn may still be running.
       known: the ids of the last user messages that were stored before, oldest first; None until
         they have been read.
     """
@@ -67,12 +80,15 @@ class History:
         self.silent_turn_until: float = 0.0
         self.unended_until: float = 0.0
         self.end_unknown: bool = False
+        self.last_over: bytes | None = None
+        self.at_work: bool = False
         self.known: dict[str, None] | None = None
         self._own: list[_Own] = []
         self._older = False
-        self._at_work = False
         self._last: str | None = None
         self._settled: str | None = None
+        self._over: str | None = None
+        """The last question that was stored when the rows were read, if its turn is over."""
         self._named: dict[str, str | None] = {}
         """The user messages of this stream's turns, each with the id of its ticket."""
         self._unnamed: list[tuple[bytes, str | None]] = []
@@ -113,15 +129,36 @@ class History:
     def read(self, rows: Sequence[StoredRow]) -> None:
         """Remember the rows that are stored now as those that precede the next turn."""
         self.due = False
-        self._at_work = at_work(rows)
-        self.end_unknown = not shows_ends(rows) and self._last_may_be_foreign(rows)
+        self._over = _last_question(rows) if self._last_is_over(rows) else None
+        self.at_work = self.still_at_work(rows)
+        self.end_unknown = (
+            self._over is None and not shows_ends(rows) and self._last_may_be_foreign(rows)
+        )
         asked = [row.id for row in rows if row.role == "user"]
         self.known = dict.fromkeys(asked[-_MOST_KNOWN:])
         self._older = len(asked) > _MOST_KNOWN
         self._last = rows[-1].id if rows else None
-        if not self._at_work:
+        if not self.at_work:
             self._settled = self._last or ""
         self._own = [own for own in self._own if own.may_come][-_MOST_DOUBTFUL:]
+
+    def still_at_work(self, rows: Sequence[StoredRow]) -> bool:
+        """Return whether the last stored turn may still be running, and is not known to be over.
+
+        Args:
+          rows: all stored rows of the session.
+        """
+        return at_work(rows) and not (self._over and self._over == _last_question(rows))
+
+    def _last_is_over(self, rows: Sequence[StoredRow]) -> bool:
+        """Return whether the last stored turn is this client's own, which has ended.
+
+        Without finish reasons, the rows of a turn that was broken off do not show that.
+        """
+        asked = next((row for row in reversed(rows) if row.role == "user"), None)
+        if asked is None or shows_ends(rows) or digest_of(asked.text) != self.last_over:
+            return False
+        return self.known is None or not self._last_may_be_foreign(rows)
 
     def _last_may_be_foreign(self, rows: Sequence[StoredRow]) -> bool:
         """Return whether the last stored question may be another client's."""
@@ -190,7 +227,7 @@ class History:
           rows: all stored rows of the session.
           question: the id of the user message that is being judged, if it is stored.
         """
-        if self.known is None or self._at_work:
+        if self.known is None or self.at_work:
             return False
         asked = [row.id for row in rows if row.role == "user"]
         first = next((i for i, each in enumerate(asked) if each in self.known), -1)
@@ -219,6 +256,10 @@ class History:
             if new and asked is not None and asked not in self.known and asked != question:
                 found.append(row)
         return found
+
+    def over(self, turn: Turn, *, known: bool) -> None:
+        """Note a turn that was sent, and whether it is known that it does not run any more."""
+        self.last_over = digest_of(turn.text) if known else None
 
     def count(self, turn: Turn, *, answered: bool, outcome_open: bool) -> None:
         """Remember a turn of this stream that is over: its row is not that of the next turn.
@@ -270,3 +311,7 @@ class History:
     def in_doubt(self, text: str) -> int:
         """Return how many turns that are over may still be stored later with a text."""
         return sum(own.may_come and own.prior.matches(text) for own in self._own)
+
+
+def _last_question(rows: Sequence[StoredRow]) -> str | None:
+    return next((row.id for row in reversed(rows) if row.role == "user"), None)
