@@ -6,8 +6,8 @@ The three ways to mark the end of a body are those of RFC 9112, section 6. The r
 2. A body that ends early is distinguished from a complete one, except for a body that lasts until
    the connection is closed.
 3. The length of lines of the chunked framing is limited.
-4. Complete chunks, of which one read may hold hundreds, are separated by a few calls of C
-   functions; any unusual chunk is left to the code that implements the whole framing.
+4. Small complete chunks, of which one read may hold hundreds, are separated by a few calls of C
+   functions; any large or unusual chunk is left to the code that implements the whole framing.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from typing import Protocol
 
 _MAX_LINE = 16 * 1024
 _SIZES_REMEMBERED = 4096
+_SMALL_CHUNK = 2 * 1024
+_MAX_PLAIN_LINE = 10
 _PLAIN_SIZE = re.compile(rb"[0-9A-Fa-f]{1,8}")
 _CHUNK_HEAD = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;.*)?", re.DOTALL)
 
@@ -122,7 +124,8 @@ class ChunkedBody:
                 if not self._left:
                     self._expect_end = True
                 continue
-            if not (searched or self._line or self._expect_end or self._trailers):
+            at_chunk = not (self._line or self._expect_end or self._trailers)
+            if at_chunk and not searched and _is_small_chunk(data, position):
                 searched = True
                 position = _take_whole_chunks(data, position, pieces)
                 continue
@@ -157,6 +160,12 @@ class ChunkedBody:
                 raise BodyError("the size of a chunk is not a hexadecimal number")
             self._left = int(match[1], 16)
             self._trailers = self._left == 0
+
+
+def _is_small_chunk(data: bytes, position: int) -> bool:
+    """Return whether a small chunk begins at a position: in large ones, no CRLF is searched."""
+    end = data.find(b"\r\n", position, position + _MAX_PLAIN_LINE)
+    return end >= 0 and 0 < _sizes[data[position:end]] < _SMALL_CHUNK
 
 
 def _take_whole_chunks(data: bytes, position: int, pieces: list[bytes]) -> int:

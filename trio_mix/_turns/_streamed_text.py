@@ -44,7 +44,8 @@ class StreamedText:
 
     def begin_round(self) -> None:
         """Note that the model's next text, if any, is that of another round: it called a tool."""
-        self._close()
+        if self._pieces_of is not _CLOSED:
+            self._close()
         self._round = len(self._segments)
 
     def joined(self) -> str:
