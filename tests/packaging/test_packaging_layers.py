@@ -36,7 +36,7 @@ LAYERS = (
     ("sse",),
     ("_wire",),
     ("_turns",),
-    ("_rest._options", "_rest._retry", "_rest._operation", "_rest._server_url"),
+    ("_rest._options", "_rest._retry", "_rest._operation"),
     ("hooks", "_rest._request_hooks", "_rest._debug_log"),
     ("_rest",),
     ("resources", "funcs"),

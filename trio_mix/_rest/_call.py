@@ -11,9 +11,8 @@ import attrs
 import trio
 
 from trio_mix._http import Target, check_headers
-from trio_mix._rest._options import RequestOptions, ResponseHead
+from trio_mix._rest._options import RequestOptions, ResponseHead, checked_url
 from trio_mix._rest._responses import error_of
-from trio_mix._rest._server_url import checked_url
 from trio_mix._usage import call, check_awaited
 from trio_mix.errors import ConfigurationError
 

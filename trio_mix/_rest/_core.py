@@ -15,9 +15,8 @@ import trio
 from trio_mix._http import Http, check_headers, sanitize_url
 from trio_mix._public import public
 from trio_mix._rest._caller import Caller
-from trio_mix._rest._options import RequestOptions, RetryConfig, check_timeout
+from trio_mix._rest._options import RequestOptions, RetryConfig, base_url, check_timeout
 from trio_mix._rest._responses import Response, read_response
-from trio_mix._rest._server_url import base_url
 from trio_mix._usage import AsyncScope, check_callback, check_trio
 from trio_mix.errors import ConfigurationError, UsageError
 

@@ -10,7 +10,7 @@ import trio
 
 from trio_mix import Mix, RetryConfig
 from trio_mix._http import sanitize_url
-from trio_mix._rest._server_url import DEFAULT_SERVER_URL, checked_url
+from trio_mix._rest._options import DEFAULT_SERVER_URL, checked_url
 from trio_mix.cli._errors import CommandFailure, NoMixServer
 from trio_mix.cli.ui._text import excerpt
 from trio_mix.errors import ErrorResponse, MixError, NoSuchOperation

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from trio_mix._http import sanitize_url
-from trio_mix._rest._server_url import DEFAULT_SERVER_URL
+from trio_mix._rest._options import DEFAULT_SERVER_URL
 from trio_mix._terminal_text import clean
 from trio_mix.cli._errors import OK
 from trio_mix.cli._folders import state_folder

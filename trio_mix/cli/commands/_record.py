@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 import trio
 
 from trio_mix._http import sanitize_url
-from trio_mix._rest._server_url import DEFAULT_SERVER_URL
+from trio_mix._rest._options import DEFAULT_SERVER_URL
 from trio_mix._terminal_text import clean
 from trio_mix.cli._errors import CommandUsageError
 from trio_mix.cli._listening import listening
