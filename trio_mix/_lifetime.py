@@ -21,7 +21,7 @@ from trio_mix._usage import check_trio
 from trio_mix.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Iterator
     from contextlib import AbstractAsyncContextManager
 
 
@@ -107,39 +107,6 @@ class OwnedNursery:
                 return True
             task = None if parent is None else parent.parent_task
         return False
-
-
-class ShieldedTasks:
-    """Starts tasks that a cancellation of the nursery reaches only once they are ended.
-
-    Args:
-      nursery: the nursery.
-    """
-
-    def __init__(self, nursery: trio.Nursery) -> None:
-        self._nursery = nursery
-        self._scopes: list[trio.CancelScope] = []
-        self._ended = ""
-
-    def start(self, run: Callable[[], Awaitable[None]], name: str) -> None:
-        """Start a task; after `end` it is cancelled at its first checkpoint."""
-        self._nursery.start_soon(self._run, run, name=name)
-
-    def end(self, reason: str) -> None:
-        """Cancel the tasks, also those that are started later."""
-        self._ended = reason
-        for scope in self._scopes:
-            scope.cancel(reason=reason)
-
-    async def _run(self, run: Callable[[], Awaitable[None]]) -> None:
-        with trio.CancelScope(shield=True) as scope:
-            self._scopes.append(scope)
-            if self._ended:
-                scope.cancel(reason=self._ended)
-            try:
-                await run()
-            finally:
-                self._scopes.remove(scope)
 
 
 def one_cancellation(error: BaseException) -> BaseException:

@@ -65,8 +65,7 @@ async def begin_message(
         deny=partial(controller.actions.decide, grant=False),
         resumption=resumption,
     )
-    name = f"trio_mix message on {controller.session_id}"
-    controller.tasks.start(task.run, name)
+    controller.tasks.start(task)
     try:
         await state.started.wait()
     except BaseException:

@@ -15,11 +15,11 @@ import trio
 
 from trio_mix import errors
 from trio_mix import events as ev
-from trio_mix._lifetime import ShieldedTasks
 from trio_mix._session._actions import TurnActions
 from trio_mix._session._dispatcher import EventDispatcher, copies_of
 from trio_mix._session._healing import Healing, HealingBuffer
 from trio_mix._session._message_state import MessageState
+from trio_mix._session._message_task import MessageTasks
 from trio_mix._session._reader import Reader, ReaderHost
 from trio_mix._session._send_api import TRAITS
 from trio_mix._session._send_queue import SendQueue
@@ -89,7 +89,7 @@ class StreamController(ReaderHost):
         self._nursery = nursery
         # A message that is left must still be cancelled on the server, and its last events, which
         # may be permission requests, be received, although the caller was cancelled.
-        self.tasks: ShieldedTasks = ShieldedTasks(nursery)
+        self.tasks: MessageTasks = MessageTasks(nursery)
         self._healings: list[Healing] = []
         self._connected: trio.Event | None = None  # made by the first task that waits for it
         self.gap_due: str = ""  # why events may be missing that no gap event has reported yet

@@ -311,3 +311,37 @@ def _rejected(refusal: errors.MixError, session_id: str, text: str) -> errors.Me
     )
     rejected.__cause__ = refusal
     return rejected
+
+
+class MessageTasks:
+    """The tasks of a stream's messages; its nursery cancels them only once they are ended.
+
+    Args:
+      nursery: the nursery of the stream.
+    """
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self._nursery = nursery
+        self._scopes: list[trio.CancelScope] = []
+        self._ended = ""
+
+    def start(self, task: MessageTask) -> None:
+        """Start a task; after `end` it is cancelled at its first checkpoint."""
+        name = f"trio_mix message on {task.state.session_id}"
+        self._nursery.start_soon(self._run, task, name=name)
+
+    def end(self, reason: str) -> None:
+        """Cancel the tasks, also those that are started later."""
+        self._ended = reason
+        for scope in self._scopes:
+            scope.cancel(reason=reason)
+
+    async def _run(self, task: MessageTask) -> None:
+        with trio.CancelScope(shield=True) as scope:
+            self._scopes.append(scope)
+            if self._ended:
+                scope.cancel(reason=self._ended)
+            try:
+                await task.run()
+            finally:
+                self._scopes.remove(scope)
