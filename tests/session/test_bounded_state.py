@@ -14,6 +14,7 @@ import trio
 
 from tests.support.event_makers import asked, done, says
 from trio_mix import Mix, errors
+from trio_mix._session import _services
 from trio_mix._session._stored_messages import Rows, SessionHistory
 from trio_mix._turns._router import TurnRouter
 from trio_mix._turns._stored_rows import StoredRow
@@ -176,8 +177,9 @@ def test_ids_of_old_turns_are_forgotten() -> None:
 
 @pytest.mark.parametrize("api", ["async", "pipeline"])
 async def test_the_state_of_a_client_does_not_grow_with_its_streams(
-    api: Api, autojump_clock: MockClock
+    api: Api, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(_services, "_TURNS_REMEMBERED", 10)
     async with (
         MixServer(api, listen=False, pace=0.0, log_limit=10) as server,
         Mix(server.url, network=server.network) as mix,
