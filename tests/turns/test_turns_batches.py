@@ -120,7 +120,7 @@ def played(router: TurnRouter, script: Script, *, single: bool) -> list[object]:
     last, last_ids = router._owners._last
     heard = (last and attrs.astuple(last), last_ids)
     others = (len(router._owners.others), router.others, router.others_at_work)
-    return [*seen, owners, heard, others, router.traits.ids]
+    return [*seen, owners, heard, others, router.traits.ids, router.names_users_only]
 
 
 @given(steps, st.sampled_from([None, True, False]), st.sampled_from(BEFORE))

@@ -252,7 +252,7 @@ class Owners:
                     continue
                 break
             ids = ids_of_kind(event)
-            if ids is None or (ids != owned and not self._own_unless_foreign(ids, owner)):
+            if ids is None or (ids != owned and not self._own_unless_foreign(kind, ids, owner)):
                 break
             owned = ids
             if ids[2] is None:
@@ -266,11 +266,11 @@ class Owners:
             turn.events += len(taken) - before
         return event
 
-    def _own_unless_foreign(self, ids: EventIds, owner: Owner) -> bool:
+    def _own_unless_foreign(self, kind: type, ids: EventIds, owner: Owner) -> bool:
         """Set the owner of an event's ids; return whether none of them shows another owner."""
         message, call, parent = ids
         messages, calls = self._messages, self._calls
-        self.answers_named = self.answers_named or bool(message)
+        self.answers_named = self.answers_named or bool(message and kind not in _NAMED)
         if parent is not None:
             known = calls.get(parent)
         else:
@@ -280,11 +280,14 @@ class Owners:
         if known is not None and known is not owner:
             return False
         if call:
-            self.own_call(call, owner)
+            calls.pop(call, None)
+            calls[call] = owner
         if parent is not None:
-            self.own_call(parent, owner)
-        else:
-            self.own_message(message, owner)
+            calls.pop(parent, None)
+            calls[parent] = owner
+        elif message:
+            messages.pop(message, None)
+            messages[message] = owner
         return True
 
     def likeliest(self, ids: EventIds, ours: Owner | None) -> Owner | None:

@@ -136,7 +136,7 @@ _IDS: Final[dict[type, Callable[[Any], EventIds]]] = {
 }
 
 
-def _of_sub_agents_end(event: Any) -> EventIds | None:
+def _unless_top_level(event: Any) -> EventIds | None:
     return None if event.parent_tool_call_id is None else _IDS[type(event)](event)
 
 
@@ -145,10 +145,11 @@ def _of_unknown(event: ev.UnknownEvent) -> EventIds | None:
 
 
 PLAIN_IDS: Final[dict[type, Callable[[Any], EventIds | None]]] = {
-    **{kind: ids for kind, ids in _IDS.items() if kind is not ev.UserMessageCreatedEvent},
-    ev.CompleteEvent: _of_sub_agents_end,
-    ev.ErrorEvent: _of_sub_agents_end,
-    ev.RateLimitEvent: _of_sub_agents_end,
+    **_IDS,
+    ev.UserMessageCreatedEvent: _unless_top_level,
+    ev.CompleteEvent: _unless_top_level,
+    ev.ErrorEvent: _unless_top_level,
+    ev.RateLimitEvent: _unless_top_level,
     ev.SummarizeEvent: _none,
     ev.UnknownEvent: _of_unknown,
 }
