@@ -82,6 +82,28 @@ async def test_no_trace_of_a_left_message_delays_or_marks_the_next_one_on_the_ol
             assert trio.current_time() - began < 5
 
 
+async def test_a_message_that_was_cut_and_left_is_not_waited_for_on_the_oldest_servers(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Its end comes on no stream, and no row shows it; but the server has cancelled it."""
+    async with (
+        MixServer("pipeline-oldest", listen=False, ghost_runs=True) as server,
+        Mix(server.url, network=server.network) as mix,
+    ):
+        server.script("thinks", Turn(Pause(1000), Say("Hm.")))
+        server.script("short", SHORT)
+        async with mix.open_stream(server.create_session()) as session:
+            await session.ask("short")
+            with trio.move_on_after(3):
+                async with session.send("thinks"):
+                    await trio.sleep(1)
+                    await server.drop_streams()
+                    await trio.sleep_forever()
+            began = trio.current_time()
+            assert (await session.ask("short")).text == "Here I am."
+            assert trio.current_time() - began < 20
+
+
 @pytest.mark.parametrize("api", ["async", "blocking", "pipeline"])
 async def test_leaving_waits_for_the_end_of_the_turn_for_a_second_at_most(
     api: Api, autojump_clock: trio.testing.MockClock

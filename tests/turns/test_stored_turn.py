@@ -18,9 +18,11 @@ from tests.support.stored_messages import (
     user,
     verdict,
 )
+from trio_mix._turns._history import History
 from trio_mix._turns._stored_ends import at_work, last_unended
 from trio_mix._turns._stored_rows import rows_of
 from trio_mix._turns._stored_turn import PriorTurn, TurnOutcome, judge
+from trio_mix._turns._turn import Turn
 
 if TYPE_CHECKING:
     from trio_mix.models import BackendMessage
@@ -61,6 +63,18 @@ def test_rows_that_the_server_has_deleted_are_not_looked_for_among_others() -> N
     assert verdict(rows[2:], earlier=[first, second]).outcome is TurnOutcome.UNKNOWN, (
         "the ids may be others than the events had"
     )
+
+
+def test_absence_proves_nothing_once_earlier_messages_are_gone_too() -> None:
+    """The session was rewound, or is another one with the same id."""
+    history = History()
+    history.read([])
+    stored = rows_of([user("u1", "hi"), answer("a1", "one")])
+    assert history.judge(stored, Turn("hi")).outcome is TurnOutcome.UNFINISHED
+    for rows, outcome in ((stored, TurnOutcome.ABSENT), ([], TurnOutcome.UNKNOWN)):
+        assert history.judge(rows, Turn("and")).outcome is outcome
+    history.read([])
+    assert history.judge([], Turn("and")).outcome is TurnOutcome.ABSENT
 
 
 def test_a_turn_that_may_not_have_been_stored_proves_nothing() -> None:

@@ -18,7 +18,7 @@ import attrs
 
 from trio_mix._turns._baseline import baseline_of, digest_of, judge_since
 from trio_mix._turns._stored_ends import at_work, shows_ends
-from trio_mix._turns._stored_turn import PriorTurn, judge
+from trio_mix._turns._stored_turn import PriorTurn, TurnOutcome, Verdict, judge
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from trio_mix._ticket import Baseline
     from trio_mix._turns._facts import Facts
     from trio_mix._turns._stored_rows import StoredRow
-    from trio_mix._turns._stored_turn import Verdict
     from trio_mix._turns._turn import Turn
 
 _MOST_OWN: Final = 200
@@ -86,6 +85,8 @@ class History:
         self._own: list[_Own] = []
         self._older = False
         self._last: str | None = None
+        self._newest: str | None = None
+        """The last row of the last reading, unless its rows did not continue those before."""
         self._settled: str | None = None
         self._over: str | None = None
         """The last question that was stored when the rows were read, if its turn is over."""
@@ -137,7 +138,7 @@ class History:
         asked = [row.id for row in rows if row.role == "user"]
         self.known = dict.fromkeys(asked[-_MOST_KNOWN:])
         self._older = len(asked) > _MOST_KNOWN
-        self._last = rows[-1].id if rows else None
+        self._last = self._newest = rows[-1].id if rows else None
         if not self.at_work:
             self._settled = self._last or ""
         self._own = [own for own in self._own if own.may_come][-_MOST_DOUBTFUL:]
@@ -204,7 +205,7 @@ class History:
                     other == digest and owner != ticket.ticket_id for other, owner in self._unnamed
                 ),
             )
-        return judge(
+        verdict = judge(
             rows,
             user_message_id=turn.user_message_id,
             matches=turn.matches,
@@ -219,6 +220,12 @@ class History:
             unended=unended,
             overlaps=overlaps,
         )
+        goes_on = self._newest is None or any(row.id == self._newest for row in rows)
+        if goes_on and rows:
+            self._newest = rows[-1].id
+        if verdict.outcome is TurnOutcome.ABSENT and not goes_on:
+            return Verdict(outcome=TurnOutcome.UNKNOWN)  # rewound, or another session of this id
+        return verdict
 
     def is_alone(self, rows: Sequence[StoredRow], question: str | None) -> bool:
         """Return whether no other turn ran when the rows were read, and none was stored since.

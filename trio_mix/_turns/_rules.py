@@ -158,6 +158,14 @@ def left(facts: Facts) -> bool:
     return facts.leaving.left
 
 
+def cancelled_unseen(facts: Facts) -> bool:
+    """The server has cancelled it, no finish reason shows its end, and it grew no more since."""
+    verdict = facts.reading.verdict
+    shown = verdict is None or verdict.has_reasons
+    quiet = facts.signs.silence(facts.now) >= facts.limits.cancelled_end
+    return facts.leaving.acknowledged and quiet and not shown
+
+
 def refused(facts: Facts) -> bool:
     """The server answered the POST with a refusal."""
     return facts.post.refusal is not None
@@ -337,6 +345,7 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule(Concern.CUT, _BROKEN_OFF, Action.COMPLETE_IN_DOUBT, nothing_open),
     _rule(Concern.CUT, _BROKEN_OFF, Action.GONE, why=_BROKE),
     _rule(Concern.CUT, _ABSENT, Action.END, never_arrived, left),
+    _rule(Concern.CUT, (_UNFINISHED, _UNKNOWN), Action.END, left, cancelled_unseen),
     _rule(Concern.CUT, _ABSENT, Action.REFUSE, never_arrived, refused),
     _rule(Concern.CUT, _ABSENT, Action.UNKNOWN, never_arrived, must_not_resend, why=_NOT_STORED),
     _rule(Concern.CUT, _ABSENT, Action.UNKNOWN, never_arrived, posted_again, why=_TWICE),
