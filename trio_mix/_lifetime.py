@@ -32,6 +32,8 @@ class OwnedNursery:
       name: the class of the owner, for errors.
     """
 
+    __slots__ = ("_manager", "_name", "_nursery")
+
     def __init__(self, name: str) -> None:
         self._name = name
         self._manager: AbstractAsyncContextManager[trio.Nursery] | None = None

@@ -98,6 +98,16 @@ class ChunkedBody:
 
     until_close = False
 
+    __slots__ = (
+        "_expect_end",
+        "_left",
+        "_line",
+        "_trailer_size",
+        "_trailers",
+        "excess",
+        "finished",
+    )
+
     def __init__(self) -> None:
         self.finished = False
         self.excess = False

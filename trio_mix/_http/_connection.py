@@ -76,6 +76,8 @@ async def close_stream(stream: NetworkStream) -> None:  # noqa: ASYNC910 - closi
 class Connection:
     """A TCP or TLS connection to one origin."""
 
+    __slots__ = ("closed", "idle_limit", "stream")
+
     def __init__(self, stream: NetworkStream) -> None:
         self.stream = stream
         self.closed = False
@@ -230,6 +232,17 @@ def _idle_limit(keep_alive: str) -> float:
 
 class ConnectionResponse:
     """A response on a `Connection`, with its body still to be read."""
+
+    __slots__ = (
+        "_body",
+        "_early",
+        "_keep",
+        "connection",
+        "give_back",
+        "headers",
+        "set_cookies",
+        "status_code",
+    )
 
     def __init__(
         self,

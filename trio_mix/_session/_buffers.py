@@ -331,7 +331,7 @@ class SubscriberBuffer(EventBuffer["_Item | ev.StreamGapEvent"], Generic[_Item])
         self._size_of = size_of
         self._size = max(size, 1)
         self._missed = 0
-        self._reasons = [_FELL_BEHIND]
+        self._dropped_reason = ""  # that of the last gap event that was dropped
 
     def put(self, events: Sequence[_Item | ev.StreamGapEvent], size: int = 0) -> None:
         """Append a batch of events, dropping the oldest ones beyond the limit."""
@@ -357,7 +357,7 @@ class SubscriberBuffer(EventBuffer["_Item | ev.StreamGapEvent"], Generic[_Item])
         self._missed += 1
         self._at_once = 0  # the gap event comes before what could be taken at once
         if isinstance(dropped, ev.StreamGapEvent):
-            self._reasons[1:] = [dropped.reason]
+            self._dropped_reason = dropped.reason
         if self.budget is not None:
             counted = self._received_bytes if received else self.bytes - self._received_bytes
             # `put` may have counted more than the text of the events: at least an equal share goes.
@@ -368,7 +368,8 @@ class SubscriberBuffer(EventBuffer["_Item | ev.StreamGapEvent"], Generic[_Item])
 
     def _pop(self) -> _Item | ev.StreamGapEvent:
         if self._missed:
-            gap = ev.StreamGapEvent(missed=self._missed, reason="; ".join(self._reasons))
-            self._missed, self._reasons = 0, [_FELL_BEHIND]
+            reason = f"{_FELL_BEHIND}; {self._dropped_reason}".removesuffix("; ")
+            gap = ev.StreamGapEvent(missed=self._missed, reason=reason)
+            self._missed, self._dropped_reason = 0, ""
             return gap
         return super()._pop()

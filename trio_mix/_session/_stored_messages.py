@@ -118,6 +118,8 @@ def _date(headers: Mapping[str, str]) -> float | None:
 class SessionHistory:
     """The stored messages of a session, and which of them precede this stream's turns."""
 
+    __slots__ = ("_grown_at", "_session_id", "_stored", "_weight", "history")
+
     def __init__(self, stored: StoredMessages, session_id: str) -> None:
         self.history: History = History()
         self._stored = stored

@@ -34,6 +34,8 @@ class RoutingByIds:
       owners: the owners of the ids so far.
     """
 
+    __slots__ = ("_owners", "_traits", "names_users")
+
     def __init__(self, traits: WireTraits, owners: Owners) -> None:
         self._traits = traits
         self._owners = owners

@@ -31,6 +31,8 @@ class RoutingByOrder:
       owners: the owners of the ids so far.
     """
 
+    __slots__ = ("_owners", "others_at_work", "others_seen")
+
     def __init__(self, owners: Owners) -> None:
         self._owners = owners
         self.others_seen: bool = False
