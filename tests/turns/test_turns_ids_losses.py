@@ -196,6 +196,19 @@ def test_a_turn_whose_ids_were_guessed_may_go_on_after_an_error() -> None:
     assert owners(router, says("ours", "m4"), done("m4")) == [second] * 2
 
 
+def test_a_turn_that_may_have_ended_in_place_of_another_runs_beside_the_next_one() -> None:
+    router = served("async")
+    first = send(router)
+    owners(router, asked("fu", "theirs"), asked("u1", "hello"), begins("c", "either"))
+    assert owners(router, error("request cancelled by user")) == [None]
+    assert first.doubt is not None
+    assert router.apply(first, Input.SETTLED), "the stored messages show that ours was cancelled"
+    second = send(router)
+    assert second.overlap, "theirs may go on"
+    assert owners(router, asked("u2", "hello"), done("m2")) == [second] * 2
+    assert not send(router).overlap, "it was silent for a whole turn"
+
+
 def test_a_foreign_turn_that_vanished_is_forgotten_after_a_turn_of_silence() -> None:
     router = served("async")
     owners(router, asked("fu", "never ends"), begins("c", "f1"))

@@ -87,6 +87,7 @@ class Owners:
         """
         self.answers_named = False
         """Whether an event before the end of its turn has named an answer."""
+        self._may_go_on: list[Owner] = []  # after an end that may have been another turn's
         self._set_aside: list[Owner] = []
         self._last: tuple[Owner | None, EventIds | None] = (None, None)
 
@@ -217,6 +218,8 @@ class Owners:
             if ours is None or owner is not ours.owner:
                 self.older_ended = not (owner.started_at or owner.guessed)
             self.others = [other for other in self.others if other is not owner]
+            if not owner.over:
+                self._may_go_on = [*self._may_go_on, owner][-_MOST_OTHERS:]
         elif (
             type(event) in SHOWING_A_TURN
             and not owner.over
@@ -334,7 +337,9 @@ class Owners:
         """Note that the registered turn is over, and so is each other that was silent meanwhile."""
         self.ours = None
         self.unended = self.unended or not all(owner.active for owner in self.others)
-        self.others = [owner for owner in self.others if owner.active]
+        self.others = [owner for owner in (*self.others, *self._may_go_on) if owner.active]
+        self.others = self.others[-_MOST_OTHERS:]
+        self._may_go_on = []
         for owner in self.others:
             owner.active = False
         self.forget(old_turns=True)
