@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -154,6 +155,34 @@ def test_of_millions_of_bad_items_only_some_are_looked_at() -> None:
     assert caught.value.items == ()
     with pytest.raises(NotJSON, match="1000"):
         parsed(b"[" + b"x," * 5000 + b"0]")
+
+
+class Searched(bytes):
+    """A body that counts the bytes that are searched in it from the end."""
+
+    count = 0
+
+    def rfind(self, sub: Any, start: Any = 0, end: Any = None, /) -> int:
+        Searched.count += len(range(*slice(start, end).indices(len(self))))
+        return super().rfind(sub, start, end)
+
+
+def test_a_large_member_is_searched_once_and_what_follows_it_parsed_in_steps() -> None:
+    size = 4 * 2**20
+    rows = b'{"a": "b"}, ' * (size // 12)
+    for members in (
+        b" " * size + b"1",
+        b"9" * size,
+        b'""' * (size // 2),
+        b'"%b", %b 1' % (b"x" * 40_000, rows),
+        b"%b, %b 1" % (b"1" * 1000 + b" " * 40_000, rows),
+    ):
+        Searched.count = steps = 0
+        with contextlib.suppress(NotJSON):
+            for _ in parse_steps(Searched(b"[%b]" % members)):
+                steps += 1
+        assert Searched.count < 4 * size
+        assert steps > size / 100_000
 
 
 def test_a_long_list_is_parsed_and_decoded_in_steps() -> None:

@@ -33,7 +33,6 @@ _DEEPEST: Final = 8
 _MEMBER: Final = 256
 """As how many bytes each member counts, because the smallest ones take time too."""
 _MOST_UNREADABLE: Final = 1000
-_GUESSES: Final = (b"},", b"},", b",")
 _SHOWN: Final = 200
 
 _QUOTE: Final = ord('"')
@@ -130,13 +129,14 @@ class _Members:
         """Return the next members of an array, or none if their end could not be guessed."""
         if self._depth > 1 or self._in_text or self.position < self._guess_at:
             return []
+        # What was searched before is not searched again: a member may be as large as the body.
+        start = max(self._from, self._guess_at - 1)
         limit = self._guess_at = min(self.position + _STEP, self._end)
-        at = limit
-        for end in _GUESSES:
-            at = self.body.rfind(end, self._from, at if end == b"}," else limit)
-            if at < 0:
+        last = self.body.rfind(b"},", start, limit)
+        before = self.body.rfind(b"},", start, last) if last >= 0 else -1
+        for cut in (last + 1, before + 1, self.body.rfind(b",", start, limit)):
+            if cut <= 0:
                 continue
-            cut = at + len(end) - 1
             try:
                 values = parse(b"[%b]" % self.body[self._from : cut])
             except NotJSON:
