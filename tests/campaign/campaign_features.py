@@ -6,6 +6,7 @@
 - ``reopen``: the client closes its stream, most often while the server works, and opens it again.
 - ``two clients``: another client sends messages on the same session.
 - ``upgrade``: the server is replaced by one of a later generation.
+- ``names users``: a blocking server announces each user message; only ends name their answers.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FEATURES", "OFF", "draw"]
 
-FEATURES = ("rough", "at work", "reopen", "two clients", "upgrade")
+FEATURES = ("rough", "at work", "reopen", "two clients", "upgrade", "names users")
 
 OFF: dict[str, str] = {}
 """Features that are not drawn unless they are asked for, and why."""
@@ -82,9 +83,13 @@ def draw(seed: int, features: Collection[str] | None = None) -> Schedule:
       features: the features; None: those that the seed draws, without those that are off.
     """
     rng = random.Random(f"features {seed}")
-    drawn = {feature for feature in FEATURES if rng.random() < 0.3} - OFF.keys()
-    chosen = drawn if features is None else set(features)
+    drawn = {feature for feature in FEATURES[:-1] if rng.random() < 0.3}
+    if random.Random(f"names users {seed}").random() < 0.3:  # the others' draws stay the same
+        drawn.add("names users")
+    chosen = drawn - OFF.keys() if features is None else set(features)
     schedule = draw_plain(seed)
+    if schedule.api != "blocking":
+        chosen.discard("names users")
     if schedule.api not in _LATER:
         chosen.discard("upgrade")
     if not chosen:
