@@ -161,6 +161,16 @@ def test_an_export_that_never_has_finish_reasons_is_judged_by_what_follows() -> 
     assert verdict(rows, known={"u0", "a0"}).outcome is TurnOutcome.FINISHED
 
 
+def test_turns_that_were_broken_off_do_not_hide_that_a_server_stores_finish_reasons() -> None:
+    """The server was killed in the middle of the first turn: its answer has no finish reason."""
+    before = [exported("u0", "user", "old", "stop"), exported("a0", "assistant", "x")]
+    rows = [*before, exported("u", "user", "hi", "stop"), exported("a", "assistant", "x")]
+    assert at_work(rows_of(rows))
+    found = verdict([*rows, exported("f", "user", "theirs", "stop")], known={"u0"})
+    assert found.has_reasons
+    assert found.outcome is TurnOutcome.UNFINISHED
+
+
 def test_without_finish_reasons_a_later_question_ends_it() -> None:
     later = user("f", "theirs")
     rows = [user("u", "hi"), answer("a", "x")]

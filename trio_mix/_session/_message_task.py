@@ -116,7 +116,7 @@ class MessageTask:
                 state.insert_gap(_RAN_ELSEWHERE)
                 self.dispatcher.step(state, Input.SENDING)
                 self.dispatcher.step(state, Input.ACCEPTED)
-                state.turn.elsewhere = "other"
+                self.dispatcher.router.runs_elsewhere(state.turn)
             case Disown():
                 state.builder.disown()
                 state.insert_gap(_OF_ANOTHER_CLIENT, of_text=False)

@@ -36,7 +36,7 @@ class RoutingByOrder:
     def __init__(self, owners: Owners) -> None:
         self._owners = owners
         self.others_seen: bool = False
-        """Whether an event has shown that another client uses the session."""
+        """Whether an event, or another stream, has shown that another client uses the session."""
         self.others_at_work: bool = False
         """Whether the events of this connection show another client's turn without its end."""
 

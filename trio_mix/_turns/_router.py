@@ -242,6 +242,12 @@ class TurnRouter:
         """Return the ids of the messages that are a turn's, by its events."""
         return self._owners.messages_of(turn.owner)
 
+    def runs_elsewhere(self, turn: Turn) -> None:
+        """Note that another stream of the session runs a turn: no event of this one is its own."""
+        self._streaming = None
+        turn.elsewhere = "other"
+        self._by_order.others_seen = True
+
     def disown(self, turn: Turn) -> None:
         """Note that the events that a turn has received so far were another client's."""
         self._streaming = None

@@ -124,11 +124,14 @@ def is_open(answer: StoredRow) -> bool:
 
 
 def lacks_finish_reasons(rows: Sequence[StoredRow], at: int) -> bool:
-    """Return whether the server stores no finish reasons: earlier answers have none."""
-    answers = [row for row in rows if row.role == "assistant"]
-    if all(row.finish is None for row in rows):
-        return True
-    return not any(row.finish for row in answers) and any(
+    """Return whether the server stores no finish reasons: neither questions nor answers have any.
+
+    Questions have one as well, so that turns that were broken off do not hide it. An answer without
+    one shows something only before the last question, at ``at``: it is over.
+    """
+    if any(row.finish for row in rows):
+        return False
+    return all(row.finish is None for row in rows) or any(
         row.role == "assistant" for row in rows[:at]
     )
 
