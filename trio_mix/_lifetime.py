@@ -135,8 +135,10 @@ async def open_tcp_stream(
     Raises:
       OSError: no address of the host accepts a connection.
     """
+    # For text, the socket module imports a codec for names that are not ASCII: half a millisecond.
+    name = host.encode() if host.isascii() else host
     try:
-        return await trio.open_tcp_stream(host, port, local_address=local_address)
+        return await trio.open_tcp_stream(name, port, local_address=local_address)
     except BaseExceptionGroup as group:  # of its attempts for several addresses
         raise one_cancellation(group) from None
 
