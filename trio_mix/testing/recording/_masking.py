@@ -56,7 +56,7 @@ _NAME = r"(?P<name>[A-Za-z][\w-]{1,40})"
 # A JSON field up to its value, also in JSON inside a JSON string: there each quote is preceded by
 # backslashes, one at the first depth, three at the second.
 _FIELD: Final = re.compile(rf'(?<!\\)(?P<q>\\*+"){_NAME}(?P=q)\s*:\s*(?P=q)')
-_QUOTE: Final = re.compile(r'(\\*+)"')
+_QUOTE: Final = re.compile(r'(?<!\\)(\\*+)"')
 _PARAM: Final = re.compile(rf"(?<![\w-]){_NAME}=(?P<value>[^&\s\"'<>\\;]+)")
 _SHAPES: Final = re.compile(
     r"(?i:\b(?:bearer|basic)\s+)(?P<value>[\w.~+/=-]{8,})"
