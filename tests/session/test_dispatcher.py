@@ -22,7 +22,9 @@ from tests.support.messages import message_state
 from trio_mix import events as ev
 from trio_mix._session._buffers import HARD_LIMIT_FACTOR
 from trio_mix._session._dispatcher import EventDispatcher, copies_of
-from trio_mix._turns._stored_rows import StoredReply
+from trio_mix._session._stored_messages import SessionHistory
+from trio_mix._turns._stored_rows import StoredReply, StoredRow
+from trio_mix._turns._stored_turn import TurnOutcome
 from trio_mix._turns._turn import Input
 from trio_mix.errors import AgentError, ConsumerTooSlow, StreamClosed
 
@@ -104,6 +106,24 @@ def test_a_message_ends_once_and_the_next_can_be_sent() -> None:
     assert state.over.is_set()
     assert state.turn_over.is_set()
     assert dispatcher.send().turn is dispatcher.router.turn
+
+
+async def test_what_has_settled_a_turn_is_not_the_next_message_with_the_same_text() -> None:
+    dispatcher, session = Recorder(), SessionHistory(None, "s")  # type: ignore[arg-type]
+    session.history.read([])
+    first = dispatcher.send("again")
+    dispatcher.step(first, Input.SETTLED, StoredReply(texts=("a",), user_message_id="u1"))
+    session.history.count(first.turn, answered=True, outcome_open=False)
+    second = dispatcher.send("again")
+    rows = [
+        StoredRow(id="u1", role="user", text="again"),
+        StoredRow(id="a1", role="assistant", text="a", finish="end_turn"),
+    ]
+    found = session.reading(rows, second.turn, dispatcher.router)
+    assert found.outcome is TurnOutcome.ABSENT
+    rows.append(StoredRow(id="u2", role="user", text="again"))
+    found = session.reading(rows, second.turn, dispatcher.router)
+    assert found.outcome is TurnOutcome.UNFINISHED, "it must not be sent again"
 
 
 def test_started_is_set_by_what_comes_first() -> None:

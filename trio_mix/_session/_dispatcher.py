@@ -195,6 +195,8 @@ class EventDispatcher:
             state.builder.take_stored(stored)
         if stored is not None:
             self.router.own(state.turn, stored.user_message_id, stored.message_id)
+            if what is Input.SETTLED and stored.user_message_id and not state.turn.bound:
+                state.turn.found_as(stored.user_message_id)
         empty = stored is None or not any(stored.texts)
         if what is Input.ANSWER and empty and state.turn.failed:
             what = Input.SETTLED  # it is no reply that contradicts the error

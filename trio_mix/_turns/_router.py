@@ -227,7 +227,7 @@ class TurnRouter:
     def bind(self, turn: Turn, user_message_id: str) -> None:
         """Bind a turn whose ``user_message_created`` was lost to the message that is stored."""
         self._streaming = None
-        turn.identity = attrs.evolve(turn.identity, user_message_id=user_message_id, by_text=True)
+        turn.found_as(user_message_id)
         turn.held.take()
         self._owners.begin(turn.owner).less_ready()
         self._owners.own_message(user_message_id, turn.owner)

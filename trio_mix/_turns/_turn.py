@@ -275,6 +275,10 @@ class Turn:
         """Whether the id of the user message is known."""
         return self.identity.user_message_id is not None
 
+    def found_as(self, user_message_id: str) -> None:
+        """Note the id of the stored message that was found to be this turn's, by its text."""
+        self.identity = attrs.evolve(self.identity, user_message_id=user_message_id, by_text=True)
+
     @property
     def user_message_id(self) -> str | None:
         """The id of its user message; None: not known yet."""
