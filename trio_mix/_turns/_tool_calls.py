@@ -17,7 +17,7 @@ from trio_mix._json import is_json
 from trio_mix._reply import ToolCall
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from trio_mix.events import Event
 
@@ -40,7 +40,8 @@ class _Call:
 
     tool_call_id: str
     name: str = ""
-    pieces: list[str] = attrs.field(factory=list)
+    pieces: Sequence[str] = ()
+    """The parameters: a list while deltas come, which costs the garbage collector more."""
     size: int = 0
     complete: bool = False
     torn: bool = False
@@ -62,7 +63,7 @@ class _Call:
 
     def replace(self, text: str, *, complete: bool) -> None:
         """Set all of the parameters."""
-        self.pieces, self.size, self.complete = [text], len(text), complete
+        self.pieces, self.size, self.complete = (text,), len(text), complete
         self.started, self.rejected = False, 0
 
     def add(self, text: str) -> None:
@@ -70,6 +71,8 @@ class _Call:
         if self.started and self.size >= 2 * self.rejected:
             self.check()  # so seldom that checking takes no longer than all deltas do
         if not (self.complete or self.torn):
+            if not isinstance(self.pieces, list):
+                self.pieces = list(self.pieces)
             self.pieces.append(text)
             self.size += len(text)
 
@@ -192,7 +195,7 @@ class ToolCalls:
                     parent_tool_call_id=stored.parent_tool_call_id,
                 )
             )
-            call.pieces, call.size = [stored.input], len(stored.input)
+            call.pieces, call.size = (stored.input,), len(stored.input)
         call.check()
         if stored.input and not call.complete:
             call.replace(stored.input, complete=is_json(stored.input))

@@ -34,7 +34,7 @@ from trio_mix._record import unfrozen
 from trio_mix.errors import ConfigurationError, ProtocolError
 
 DEFAULT_MAX_EVENT_SIZE = 16 * 2**20
-PIECE_SIZE = 32 * 1024
+PIECE_SIZE = 16 * 1024
 
 _CR = 13  # as a number, which is searched for faster than a string of length one
 _BOM = b"\xef\xbb\xbf"
