@@ -8,6 +8,7 @@ from tests.support.recovery_cases import REPLY, Case, cut, reading
 from trio_mix._turns._decisions import (
     Cancel,
     Complete,
+    Disown,
     Interrupt,
     Post,
     ReadStored,
@@ -353,3 +354,26 @@ def test_a_refusal_confirms_an_error_that_comes_after_it_too() -> None:
         if not refused_first:
             case.recovery.refused(500, ValueError())
         assert case.next() == Complete(), "what ended it is not looked up"
+
+
+def test_an_error_beside_a_refusal_that_is_no_failure_may_be_another_clients() -> None:
+    def refused(*, first: bool) -> Case:
+        case = Case(answers=True)
+        case.post()
+        case.event()
+        if first:
+            case.recovery.refused(503, rejection)
+        case.turn.ended_by = ErrorEvent(id="", error="overloaded")
+        case.router.apply(case.turn, Input.TERMINAL)
+        if not first:
+            case.recovery.refused(503, rejection)
+        return case
+
+    rejection = ValueError("the proxy says no")
+    for first in (False, True):
+        assert refused(first=first).reads(TurnOutcome.ABSENT, end="ours") == Complete()
+        case = refused(first=first)
+        assert case.reads(TurnOutcome.ABSENT, end="either") == Disown()
+        case.router.disown(case.turn)
+        case.router.apply(case.turn, Input.DISOWNED)
+        assert case.reads_until_end(TurnOutcome.ABSENT) == Refuse(rejection)

@@ -212,13 +212,13 @@ class Facts:
         self.post = attrs.evolve(self.post, open=False)
         turn = self.turn
         failed = turn.due.answer and status_code == _SERVER_FAILED
-        if turn.ended_by is not None:
-            if turn.failed and status_code not in _LOST_ANSWER:
-                turn.due = attrs.evolve(turn.due, answer=False)  # it confirms the turn's failure
-            return
         if status_code in _LOST_ANSWER:
             self.cut = self.cut or "lost"
+        elif failed and turn.failed:
+            turn.due = attrs.evolve(turn.due, answer=False)  # it confirms the turn's failure
         elif turn.events or self.post.again or failed:
+            if turn.due.answer and not failed:  # what ended it, or will, may be another's turn
+                turn.due = attrs.evolve(turn.due, answer=False, proof=True)
             self.post = attrs.evolve(self.post, refusal=rejection)
             self.cut = self.cut or "lost"
         else:

@@ -55,7 +55,7 @@ The sender leaves it early
 Rule 1  Without evidence from the stored messages, the POST is repeated only if no byte of it was
         sent. A refusal ends the message unless the message may have run: events of it came, it had
         been sent before, a proxy lost the answer (502, 504), or a blocking server failed (500).
-        Then the stored messages decide.
+        Then the stored messages decide, also whose an end was, which only a 500 confirms.
 Rule 2  If the server replays, the replayed events complete a cut turn. Nothing is read if the turn
         showed life within half a ``settle_timeout``, and `Limits.replay` is allowed until it is
         known whether the server replays.

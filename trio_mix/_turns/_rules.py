@@ -361,6 +361,7 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule(Concern.PROOF, _READABLE, Action.END, own_end),
     _rule(Concern.PROOF, _READABLE, Action.DISOWN, foreign_end),
     _rule(Concern.PROOF, _READABLE, Action.DISOWN, unknown_end, answer_open),
+    _rule(Concern.PROOF, _READABLE, Action.DISOWN, unknown_end, refused),
     _rule(Concern.PROOF, _READABLE, Action.END_IN_DOUBT, unknown_end),
     _rule(Concern.PROOF, None, Action.END, none_kept),
     _rule(Concern.CHECK, (_FINISHED, _BROKEN_OFF, _UNKNOWN), Action.END),
