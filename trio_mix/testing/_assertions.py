@@ -134,6 +134,9 @@ async def expect_events(
     What the iteration itself raises is passed on, with a note that lists what was received.
     """
     __tracebackhide__ = True
+    for each in expected:
+        if not callable(each):
+            raise TypeError(f"expect_events() takes classes of events and functions, not {each!r}")
     start = trio.current_time()
     received: list[tuple[float, _T, bool]] = []
     found: list[_T] = []

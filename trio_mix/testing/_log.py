@@ -39,6 +39,19 @@ Match: TypeAlias = str | re.Pattern[str] | Callable[[str], bool]
 """Selects messages: by their exact text, a pattern to search for, or a function of the text."""
 
 
+def check_match(match: object, where: str) -> None:
+    """Refuse what can select no message, where it is written.
+
+    Raises:
+      TypeError: it is no text, no pattern for text and no function.
+    """
+    usable = isinstance(match.pattern, str) if isinstance(match, re.Pattern) else callable(match)
+    if not isinstance(match, str) and not usable:
+        raise TypeError(
+            f"{where} takes a text, a compiled pattern or a function of the text, not {match!r}"
+        )
+
+
 def matches(match: Match, text: str) -> bool:
     """Return whether a message is selected."""
     if isinstance(match, str):
@@ -188,6 +201,8 @@ class Observed:
 
     def runs(self, match: Match | None = None, session_id: str | None = None) -> int:
         """Return how often the agent started to run a message that matches."""
+        if match is not None:
+            check_match(match, "runs()")
         return sum(
             times
             for (where, what), times in self._log.runs.items()

@@ -26,6 +26,8 @@ from trio_mix.testing import (
     Think,
     Turn,
     UseTool,
+    assert_ran_once,
+    expect_events,
 )
 
 if TYPE_CHECKING:
@@ -266,6 +268,23 @@ async def test_objects_that_are_not_turns_or_steps_are_refused_at_once() -> None
     ):
         with pytest.raises(TypeError, match="takes steps, for example Say"):
             make()
+
+
+async def test_what_can_select_no_message_or_event_is_refused_at_once() -> None:
+    server = MixServer(listen=False)
+    wrong: list[Any] = [5, re.compile(b"Hi"), ["Hi"]]
+    for match in wrong:
+        with pytest.raises(TypeError, match="a text, a compiled pattern or a function"):
+            server.script(match, Turn(Say("Hello")))
+        with pytest.raises(TypeError, match="a text, a compiled pattern or a function"):
+            assert_ran_once(server, match)
+    anything: Any = server
+    events: Any = "content"
+    with pytest.raises(TypeError, match="classes of events and functions, not 'content'"):
+        await expect_events(anything, events)
+    for step in (Say, Think):
+        with pytest.raises(TypeError, match="must be a string, not 5"):
+            step(5)  # type: ignore[arg-type] # pyright: ignore
 
 
 async def test_deltas_joined_must_be_the_text() -> None:

@@ -23,7 +23,7 @@ import attrs
 import trio
 
 from trio_mix.errors import ConfigurationError, UsageError
-from trio_mix.testing._log import Log, Match, matches
+from trio_mix.testing._log import Log, Match, check_match, matches
 from trio_mix.testing._records import HandlerFailed
 from trio_mix.testing._timeline import shorten
 from trio_mix.testing.server._default_agent import plausible_turn
@@ -313,6 +313,7 @@ class Backend:
 
     def add_script(self, match: Match, turns: tuple[Turn, ...]) -> None:
         """Add a script; later ones take precedence."""
+        check_match(match, "script()")
         if not turns:
             raise ConfigurationError("script() needs at least one Turn")
         for turn in turns:

@@ -344,8 +344,11 @@ def split_text(text: str, deltas: Deltas) -> list[str]:
     """Split text into pieces; joined, the pieces are the text again.
 
     Raises:
+      TypeError: the text is not a string.
       ConfigurationError: ``deltas`` are pieces that are not the text when joined.
     """
+    if not isinstance(text, str):
+        raise TypeError(f"the text of a step must be a string, not {text!r}")
     if deltas is None:
         words = text.split(" ")
         return [word + " " for word in words[:-1]] + ([words[-1]] if words[-1] else [])
