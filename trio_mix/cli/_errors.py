@@ -145,7 +145,8 @@ def why_unreachable(error: BaseException) -> str:
     return ""
 
 
-def _problem(error: BaseException) -> str:
+def problem_of(error: BaseException) -> str:
+    """Return what failed, without the terms of the library."""
     if isinstance(error, errors.ConnectionFailed) and not error.sent:
         why, address = why_unreachable(error), urlsplit(error.request.url)
         if why:
@@ -214,7 +215,7 @@ def error_line(error: BaseException) -> str:
     if exit_code(error) == DEFECT:
         problem = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         return f"this is a bug in trio-mix, please report it with the output of --debug: {problem}"
-    remedy, problem = _remedy(error), _problem(error)
+    remedy, problem = _remedy(error), problem_of(error)
     return f"{problem} ({remedy})" if remedy else problem
 
 

@@ -254,6 +254,7 @@ async def test_the_text_of_a_prompt_is_made_of_its_blocks(autojump_clock: MockCl
             [{"type": "image", "data": "x", "mimeType": "image/png"}],
             [{"type": "resource", "resource": {"uri": "file:///c", "blob": "AA=="}}],
             [{"type": "text", "text": 3}],
+            [{"type": "text", "text": " !ls"}],
             "text",
         ]:
             with pytest.raises(RPCError) as raised:
@@ -269,6 +270,8 @@ async def test_failures_name_their_reason(autojump_clock: MockClock) -> None:
         with pytest.raises(RPCError, match="unknown") as raised:
             await editor.request("session/load", sessionId="unknown", cwd="/", mcpServers=[])
         assert raised.value.code == -32002
+        assert "get_session" not in str(raised.value)
+        assert "server_url" not in str(raised.value)
         async with open_editor(server) as second:
             with pytest.raises(RPCError, match="initialize"):
                 await second.request("session/new", cwd="/", mcpServers=[])

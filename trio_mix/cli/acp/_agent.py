@@ -19,6 +19,7 @@ import attrs
 import trio
 
 from trio_mix import StreamState, __version__, errors
+from trio_mix.cli._errors import problem_of
 from trio_mix.cli.acp._params import (
     ClientCapabilities,
     Initialize,
@@ -332,4 +333,4 @@ def _rpc_error(error: errors.TrioMixError) -> RPCError:
             code = AUTH_REQUIRED
         case _:
             code = INTERNAL_ERROR
-    return RPCError(code, str(error), {"type": type(error).__name__})
+    return RPCError(code, problem_of(error), {"type": type(error).__name__})

@@ -131,6 +131,12 @@ def prompt_text(blocks: list[Block]) -> str:
     text = "".join(parts).strip()
     if not text:
         raise RPCError(INVALID_PARAMS, "the prompt has no text")
+    if text.startswith("!"):
+        raise RPCError(
+            INVALID_PARAMS,
+            "old servers run a text that begins with '!' as a shell command: put another character"
+            " before it",
+        )
     return text
 
 
