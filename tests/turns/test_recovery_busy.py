@@ -49,6 +49,25 @@ def test_a_turn_without_finish_reasons_runs_while_its_text_grows() -> None:
     assert case.now - began >= 1
 
 
+def test_what_was_stored_before_a_busy_error_does_not_show_that_the_turn_has_ended() -> None:
+    """Each further copy would be queued on the stream that runs the other turn, and run."""
+    for over_known, most in ((False, 60), (True, 10)):
+        case = Case()
+        idle = reading(TurnOutcome.ABSENT, ends_shown=False, over_known=over_known)
+        case.recovery.reading_due = case.recovery.session_unknown = True
+        case.until(ReadStored)
+        case.recovery.stored(idle, case.now)
+        case.post()
+        case.router.apply(case.turn, Input.RESEND)
+        case.recovery.accepted()
+        case.recovery.busy(BUSY)
+        began = case.now
+        while not isinstance(case.next(), Restart):
+            case.until(ReadStored)
+            case.recovery.stored(idle, case.now)
+        assert most - 10 < case.now - began < most + 10
+
+
 def test_a_busy_server_that_keeps_nothing_is_asked_by_sending_again() -> None:
     case = Case()
     case.post()

@@ -149,6 +149,7 @@ class SessionHistory:
         return Reading(
             verdict=Verdict(outcome=TurnOutcome.ABSENT),
             at_work=self.history.at_work,
+            over_known=self.history.over_known(found.rows),
             weight=weight,
             age=trio.current_time() - self._grown_at if found.age is None else found.age,
             unended=found.unended,
@@ -210,6 +211,7 @@ class SessionHistory:
         return Reading(
             verdict=verdict,
             at_work=self.history.still_at_work(rows),
+            over_known=self.history.over_known(rows),
             ends_shown=shows_ends(rows),
             weight=self._weigh(rows),
             end=end_of(

@@ -129,6 +129,8 @@ class Reading:
     """Whether the session's last turn, of any client, may still be running."""
     ends_shown: bool = False
     """Whether the rows show when a turn ends, by finish reasons."""
+    over_known: bool = False
+    """Whether it is known that this turn is over, or cancelled, whatever the rows show."""
     weight: int = 0
     """A number that changes when more is stored in the session."""
     age: float | None = None

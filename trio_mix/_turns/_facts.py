@@ -68,6 +68,8 @@ class PostState:
     """What the server answered, in case the message did not run."""
     busy: Event | None = None
     """The error that said that the server is busy with another turn and did not run the message."""
+    busy_weight: int | None = None
+    """The weight of the last reading before that (`Reading.weight`); None: there was none."""
     failure: BaseException | None = None
     """Why the message cannot be sent, or was refused."""
     may_resend: bool = True

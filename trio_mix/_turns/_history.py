@@ -149,7 +149,11 @@ class History:
         Args:
           rows: all stored rows of the session.
         """
-        return at_work(rows) and not (self._over and self._over == _last_question(rows))
+        return at_work(rows) and not self.over_known(rows)
+
+    def over_known(self, rows: Sequence[StoredRow]) -> bool:
+        """Return whether the last stored turn is known to be over, whatever its rows show."""
+        return self._over is not None and self._over == _last_question(rows)
 
     def _last_is_over(self, rows: Sequence[StoredRow]) -> bool:
         """Return whether the last stored turn is this client's own, which has ended.

@@ -175,7 +175,8 @@ class Recovery(Facts):
 
     def busy(self, error: Event) -> None:
         """Note that the server is busy with another turn and did not run the message."""
-        self.post, self.schedule = attrs.evolve(self.post, busy=error), None
+        weight = None if self.reading.verdict is None else self.reading.weight
+        self.post, self.schedule = attrs.evolve(self.post, busy=error, busy_weight=weight), None
 
     def others(self, now: float, *, at_work: bool) -> None:
         """Note an event of another turn of the session; ``at_work``: whether more will follow."""

@@ -7,6 +7,7 @@ those of the rules in `trio_mix._turns._recovery`.
 from __future__ import annotations
 
 import enum
+import math
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -86,13 +87,18 @@ def session_quiet(facts: Facts) -> bool:
     """The session was idle in two equal readings, or did not grow for ``settle_timeout``.
 
     A turn that the rows show to be unfinished by finish reasons is waited for. Without them, the
-    text of a turn that runs looks like all of it, but grows.
+    text of a turn that runs looks like all of it: what was stored when the server was busy with it
+    does not show that it has ended since.
     """
+    reading = facts.reading
+    shown = reading.ends_shown or reading.over_known
+    unchanged = not shown and reading.weight == facts.post.busy_weight
+    pause = math.inf if unchanged else facts.limits.confirmation
     return facts.signs.session_is_quiet(
         facts.now,
         facts.limits.settle_timeout,
-        goes_on=facts.reading.at_work and facts.reading.ends_shown,
-        confirmation=0.0 if facts.reading.ends_shown else facts.limits.confirmation,
+        goes_on=reading.at_work and reading.ends_shown,
+        confirmation=0.0 if reading.ends_shown else pause,
     )
 
 
