@@ -216,8 +216,10 @@ def test_a_foreign_turn_that_vanished_is_forgotten_after_a_turn_of_silence() -> 
         turn = send(router)
         ours = [asked(f"v{number}", "hello"), says("x", f"b{number}"), done(f"b{number}")]
         assert owners(router, *ours) == [turn] * 3
+        assert turn.outlived == bool(number), "the other turn may go on all the same"
     turn = send(router)
     assert owners(router, asked("u", "hello"), says("x", "a1"), done("a1")) == [turn] * 3
+    assert not turn.outlived
 
 
 def test_an_error_names_no_turn_while_another_one_runs_also_a_silent_one() -> None:

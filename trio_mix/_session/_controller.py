@@ -330,6 +330,8 @@ class StreamController(ReaderHost):
         ended = state.turn.ended_by is not None or state.failure is None
         if recovery.post.sent and not refused:
             self.stored.history.over(state.turn, known=ended or recovery.leaving.acknowledged)
+        if state.turn.outlived:
+            self.stored.history.may_go_on(recovery.limits, trio.current_time())
         self.stored.history.count(
             state.turn,
             answered=state.builder.message_id is not None,

@@ -184,6 +184,8 @@ class MessageTask:
         recovery.sending()
         state.gap_unreported = state.gap_unreported or bool(recovery.cut)
         if turn.phase in (Phase.REGISTERED, Phase.POSTED):  # the other path answers differently
+            if trio.current_time() < self.stored.history.outlived_until:
+                turn.overlap = turn.overlap or "guess"
             self.dispatcher.router.apply(turn, Input.SENDING)
         if recovery.concern is not Concern.POST:  # else nothing is due until the POST is answered
             state.wake()

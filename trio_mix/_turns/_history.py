@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from trio_mix._ticket import Baseline
     from trio_mix._turns._facts import Facts
+    from trio_mix._turns._limits import Limits
     from trio_mix._turns._stored_rows import StoredRow
     from trio_mix._turns._turn import Turn
 
@@ -64,6 +65,7 @@ class History:
       silent_turn_until: until when another turn that was at work, and not waited for because it was
         silent, may still go on.
       unended_until: the same, also if one such turn has ended, or the rows could not be read.
+      outlived_until: the same of one that was silent while a turn of this stream ran.
       end_unknown: whether the last turn that was stored before is not one of this stream's, and
         nothing shows that it has ended: there are no finish reasons.
       last_over: the digest of the text of the last turn of this client, on any of its streams, if
@@ -78,6 +80,7 @@ class History:
         self.session_unknown: bool = True
         self.silent_turn_until: float = 0.0
         self.unended_until: float = 0.0
+        self.outlived_until: float = 0.0
         self.end_unknown: bool = False
         self.last_over: bytes | None = None
         self.at_work: bool = False
@@ -117,6 +120,12 @@ class History:
             self.silent_turn_until = until
         elif now < self.silent_turn_until:
             facts.posting_unsettled(readable=True)
+
+    def may_go_on(self, limits: Limits, now: float) -> None:
+        """Note that another turn was silent while one of this stream's ran, and has not ended."""
+        until = now + limits.unfinished * limits.settle_timeout
+        self.outlived_until = until
+        self.unended_until = max(self.unended_until, until)
 
     def created(self) -> None:
         """Note that the session is new: nothing is stored, and nobody else has used it."""

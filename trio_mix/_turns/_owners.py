@@ -219,6 +219,7 @@ class Owners:
                 self.older_ended = not (owner.started_at or owner.guessed)
             self.others = [other for other in self.others if other is not owner]
             if not owner.over:
+                owner.less_ready()
                 self._may_go_on = [*self._may_go_on, owner][-_MOST_OTHERS:]
         elif (
             type(event) in SHOWING_A_TURN
@@ -335,8 +336,10 @@ class Owners:
 
     def ours_is_over(self) -> None:
         """Note that the registered turn is over, and so is each other that was silent meanwhile."""
+        if self.ours is not None:
+            self.ours.outlived = not all(owner.active for owner in self.others)
+            self.unended = self.unended or self.ours.outlived
         self.ours = None
-        self.unended = self.unended or not all(owner.active for owner in self.others)
         self.others = [owner for owner in (*self.others, *self._may_go_on) if owner.active]
         self.others = self.others[-_MOST_OTHERS:]
         self._may_go_on = []

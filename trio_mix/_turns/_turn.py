@@ -216,6 +216,8 @@ class Turn:
     """Whether another turn of the session ran meanwhile, and how its events were distinguished."""
     twin: bool = False
     """Whether another message with its text was sent meanwhile, of which it may be the turn."""
+    outlived: bool = False
+    """Whether another turn was silent while it ran, and has not ended."""
     identity: Identity = Identity()
     ended_by: Event | None = None
     events: int = 0
