@@ -9,7 +9,16 @@ import pytest
 import trio
 
 from tests.support.rest_kit import ONCE, answer, refusal
-from trio_mix import Mix, MixCore, RequestOptions, ResponseHead, RetryConfig, errors, funcs
+from trio_mix import (
+    Mix,
+    MixCore,
+    RequestOptions,
+    ResponseHead,
+    RetryConfig,
+    errors,
+    funcs,
+    resources,
+)
 from trio_mix.testing import MixServer, RequestReceived, Say, Turn
 
 if TYPE_CHECKING:
@@ -87,7 +96,13 @@ async def test_a_wrong_argument_is_refused(core: MixCore) -> None:
         core.with_options(5)  # type: ignore[arg-type]
     with pytest.raises(errors.ConfigurationError, match="on_response"):
         RequestOptions(on_response=lambda: None)  # type: ignore[misc, arg-type]
-    await trio.lowlevel.checkpoint()
+    for wrong in ({"timeout": 5}, 5):
+        with pytest.raises(errors.ConfigurationError, match="pass a RequestOptions"):
+            await core.request("GET", "/x", options=wrong)  # type: ignore[arg-type]
+        with pytest.raises(errors.ConfigurationError, match="pass a RequestOptions"):
+            await resources.Sessions(core).list(options=wrong)  # type: ignore[arg-type]
+    with pytest.raises(errors.ConfigurationError, match="64 bits"):
+        await core.request("GET", "/x", params={"limit": 10**5000})
 
 
 async def test_on_response_receives_each_response_also_those_that_are_retried(

@@ -11,7 +11,7 @@ import attrs
 import trio
 
 from trio_mix._http import Target, check_headers
-from trio_mix._rest._options import RequestOptions, ResponseHead, checked_url
+from trio_mix._rest._options import RequestOptions, ResponseHead, check_options, checked_url
 from trio_mix._rest._responses import error_of
 from trio_mix._usage import call, check_awaited
 from trio_mix.errors import ConfigurationError
@@ -133,6 +133,7 @@ class Defaults:
         base = self._options
         if options is None or options is base:
             return base
+        check_options(options)
         if base is _NO_OPTIONS:
             return options
         headers: dict[str, str] = {}

@@ -31,7 +31,7 @@ from trio_mix._http import (
     url_secrets,
 )
 from trio_mix._rest._call import Call, Defaults, json_bytes, merge_headers
-from trio_mix._rest._options import debug_wanted
+from trio_mix._rest._options import check_options, debug_wanted
 from trio_mix._rest._responses import (
     CallResult,
     check_not_catch_all,
@@ -225,6 +225,7 @@ class Caller:
         """
         check_trio()
         await trio.lowlevel.checkpoint()
+        check_options(options)
         own_server = options is None or options.server_url is None
         if operation.rpc is not None and self._speaks_jsonrpc and own_server:
             try:

@@ -45,6 +45,7 @@ Kind: TypeAlias = Literal["text", "int", "number", "bool", "texts", "callbacks",
 Retry: TypeAlias = Literal["safe", "unsent"]
 """What may be retried (rule 3)."""
 
+_TOO_LARGE: Final = 2**63
 _CALLBACK_TYPES: Final = ("bash_script", "sub_agent", "send_message")
 
 
@@ -142,6 +143,8 @@ def _callbacks_problem(value: object) -> str:
 
 
 def _short(value: object) -> str:
+    if isinstance(value, int) and abs(value) >= _TOO_LARGE:
+        return "a number of more than 64 bits"  # Python converts no very long one to a text
     shown = repr(value)
     return shown if len(shown) <= 80 else shown[:80] + "…"
 
@@ -265,6 +268,8 @@ def query_string(pairs: Iterable[tuple[str, object]]) -> str:
 def _query_text(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, int) and abs(value) >= _TOO_LARGE:
+        raise ConfigurationError("a whole number in the query must have less than 64 bits")
     return repr(value) if isinstance(value, float) else str(value)
 
 

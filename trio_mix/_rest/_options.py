@@ -285,3 +285,16 @@ class RequestOptions(Record):
 
 ONE_TRY: Final = RequestOptions(retries=RetryConfig(strategy="none"))
 """The options of a call that is not retried."""
+
+
+def check_options(options: object) -> None:
+    """Refuse options of a call that are none, for example a mapping.
+
+    Raises:
+      ConfigurationError: they are no `RequestOptions`.
+    """
+    if options is not None and not isinstance(options, RequestOptions):
+        raise ConfigurationError(
+            f"options={type(options).__name__}(...): pass a RequestOptions, as"
+            " options=RequestOptions(timeout=5)"
+        )
