@@ -47,6 +47,16 @@ def test_what_others_did_before_a_loss_does_not_count_after_it() -> None:
     assert owners(router, says("x", "a1"), done("a1")) == [turn, turn]
 
 
+def test_after_a_loss_new_ids_may_be_those_of_a_turn_that_only_copies_of_events_showed() -> None:
+    router = served("async")
+    turn = send(router)
+    assert owners(router, asked("u1", "hello"), asked("u1", "hello")) == [turn] * 2
+    assert turn.overlap == "ids", "each turn that runs brings one copy"
+    router.lost()
+    router.reconnected(replayed=False)
+    assert turn.overlap == "guess", "ours may have ended meanwhile"
+
+
 def test_late_events_of_a_turn_read_from_the_stored_messages_are_not_the_next_ones() -> None:
     router = router_for("async")
     first = send(router)

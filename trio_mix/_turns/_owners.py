@@ -364,7 +364,9 @@ class Owners:
             self.others = [*self._set_aside, *self.others][-_MOST_OTHERS:]
             if ours is not None:
                 ours.unheard = False
-        elif self._set_aside and ours is not None and ours.phase is not _REGISTERED:
+        elif (
+            ours is not None and ours.phase is not _REGISTERED and (self._set_aside or ours.overlap)
+        ):
             ours.overlap = "guess"  # the other turn may have ended, or gone on
         self._set_aside = []
 
