@@ -83,8 +83,8 @@ class TurnRouter:
         self._repeated_errors = RepeatedErrors()
         self.others: int = 0
         """How many events were other turns', while no turn of ours was under way."""
-        # While deltas of one class with the same ids come, no rule changes anything: their owner, None
-        # for nobody, their class and their ids.
+        # While deltas of one class with the same ids come, no rule changes anything: their owner
+        # (None: nobody), their class and their ids.
         self._streaming: tuple[Turn | None, type, EventIds] | None = None
 
     @property
