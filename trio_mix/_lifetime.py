@@ -94,7 +94,7 @@ class OwnedNursery:
                 raise failure from leaving
         defects = [failure for failure in failures if isinstance(failure, Exception)]
         if leaving is not None and not isinstance(one_cancellation(leaving), trio.Cancelled):
-            return
+            return  # noqa: ASYNC910 - leaving the nursery was one
         if defects:
             for other in defects[1:]:
                 defects[0].add_note(f"another task failed as well: {other!r}")

@@ -186,10 +186,10 @@ class ResponseStream:
         data = b""
         while decoder.pending or (data := await self._raw.receive(timeout)):
             if piece := decoder.feed(data):
-                return piece
+                return piece  # noqa: ASYNC910 - either of both above is one
             data = b""
         decoder.finish()
-        return b""
+        return b""  # noqa: ASYNC910 - receiving was one
 
     def _decode(self, content_encoding: str) -> None:
         decoder = decoder_of(content_encoding)

@@ -24,7 +24,7 @@ names; a function generated for the class copies its fields into the event.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, Union, get_type_hints
 
 import attrs
 import msgspec
@@ -81,7 +81,7 @@ _OTHER_ID: Final = "other_id"
 
 _Id: TypeAlias = Annotated[str, msgspec.Meta(max_length=LONGEST_ID)]
 _Answerable: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_ID)]
-_ID_TYPES: Final[Mapping[object, Any]] = {str: _Id, str | None: _Id | None}
+_ID_TYPES: Final[Mapping[object, Any]] = {str: _Id, str | None: Union[_Id, None]}  # noqa: UP007 - for pyright
 _ANSWERABLE: Final = frozenset({"permission_id", "notification_id"})
 
 _INT64: Final = 2**63
