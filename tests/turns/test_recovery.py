@@ -20,7 +20,7 @@ from trio_mix._turns._decisions import (
 from trio_mix._turns._facts import Concern
 from trio_mix._turns._stored_turn import TurnOutcome
 from trio_mix._turns._turn import Input
-from trio_mix.events import ErrorEvent
+from trio_mix.events import CompleteEvent, ErrorEvent
 
 if TYPE_CHECKING:
     from trio_mix._turns._facts import CancelOutcome
@@ -208,22 +208,27 @@ def test_an_end_that_was_taken_for_another_turns_is_asked_about_at_once() -> Non
     assert case.now - began <= 5
 
 
-def test_such_an_error_is_asked_about_at_once_however_long_the_next_reading_is_away() -> None:
-    case = Case()
-    case.post()
-    case.accept()
-    case.event()
-    while not isinstance(decision := case.next(), Wait) or decision.until - case.now < 10:
-        case.now += 1
-    began = case.now
-    case.turn.doubt = ErrorEvent(id="", error="it broke")
-    case.recovery.others(case.now, at_work=True)
-    assert isinstance(case.reads(TurnOutcome.UNFINISHED), Wait)
-    assert case.now - began <= 5
-    case.recovery.others(case.now, at_work=True)  # no other error: one reading is enough
-    decision = case.next()
-    assert isinstance(decision, Wait)
-    assert decision.until - case.now >= 5
+def test_such_an_end_is_asked_about_at_once_however_long_the_next_reading_is_away() -> None:
+    ends = (
+        ErrorEvent(id="", error="it broke"),
+        CompleteEvent(id=None, done=True, content="x", message_id="a"),
+    )
+    for end in ends:
+        case = Case()
+        case.post()
+        case.accept()
+        case.event()
+        while not isinstance(decision := case.next(), Wait) or decision.until - case.now < 10:
+            case.now += 1
+        began = case.now
+        case.turn.doubt = end
+        case.recovery.others(case.now, at_work=True)
+        assert isinstance(case.reads(TurnOutcome.UNFINISHED), Wait)
+        assert case.now - began <= 5
+        case.recovery.others(case.now, at_work=True)  # no other end: one reading is enough
+        decision = case.next()
+        assert isinstance(decision, Wait)
+        assert decision.until - case.now >= 5
 
 
 def test_a_thinking_turn_is_given_ten_times_as_long() -> None:

@@ -307,7 +307,7 @@ class StreamController(ReaderHost):
         if state.recovery.others_at_work and not at_work and self.router.older_ended:
             self.stored.history.silent_turn_until = 0.0
         state.recovery.others(trio.current_time(), at_work=at_work)
-        if not at_work or state.recovery.doubted_error is not None:
+        if not at_work or state.turn.doubt is not None:
             state.wake()
 
     def _settle_gap(self) -> None:

@@ -149,6 +149,13 @@ def confirmed(facts: Facts) -> bool:
     return isinstance(facts.schedule, RunningSchedule) and facts.schedule.over_before
 
 
+def settled(facts: Facts) -> bool:
+    """No answer there may be another turn's, or nothing has come for ``settle_timeout``."""
+    verdict = facts.reading.verdict
+    mixed = verdict is not None and verdict.mixed
+    return not mixed or facts.signs.unheard(facts.now) >= facts.limits.settle_timeout
+
+
 def error_doubted(facts: Facts) -> bool:
     """An error that was taken for another turn's may have been this turn's."""
     return facts.doubted_error is not None
@@ -324,7 +331,7 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule(Concern.BUSY, _STORED, Action.FOLLOW),
     _rule(Concern.RUNNING, _READABLE, Action.COMPLETE, doubted_end_is_own),
     _rule(Concern.RUNNING, _FINISHED, Action.COMPLETE_IN_DOUBT, confirmed, end_not_stored),
-    _rule(Concern.RUNNING, _FINISHED, Action.COMPLETE, confirmed),
+    _rule(Concern.RUNNING, _FINISHED, Action.COMPLETE, confirmed, settled),
     _rule(Concern.RUNNING, _BROKEN_OFF, Action.END_BY_ERROR, confirmed, error_doubted),
     _rule(Concern.RUNNING, _BROKEN_OFF, Action.UNKNOWN, confirmed, ended_either_way, why=_EITHER),
     _rule(Concern.RUNNING, _BROKEN_OFF, Action.COMPLETE_IN_DOUBT, confirmed, nothing_open),

@@ -115,7 +115,7 @@ class RunningSchedule(Schedule):
     over_before: bool = False
     """Whether the last judged reading said that the turn is over."""
     doubt: Event | None = None
-    """The last error that was taken for another turn's and for which a reading is due, or done."""
+    """The last end that was taken for another turn's and for which a reading is due, or done."""
 
     @classmethod
     def begin(cls, facts: Facts, now: float) -> Self:
@@ -145,8 +145,8 @@ class RunningSchedule(Schedule):
         return attrs.evolve(self, at=now + pause, pause=pause, over_before=over, unjudged=False)
 
     def after_others(self, facts: Facts, now: float) -> Schedule:
-        """Return the schedule after an event of another turn: an error may be this one's end."""
-        doubt = facts.doubted_error
+        """Return the schedule after an event of another turn, which may be this one's end."""
+        doubt = facts.turn.doubt
         if doubt is None or doubt is self.doubt:
             return self
         pause = min(facts.limits.arrival, facts.limits.settle_timeout)
