@@ -231,6 +231,22 @@ def test_such_an_end_is_asked_about_at_once_however_long_the_next_reading_is_awa
         assert decision.until - case.now >= 5
 
 
+def test_a_turn_beside_an_error_that_was_taken_for_another_turns_ends_when_its_patience_does() -> (
+    None
+):
+    case = Case()
+    case.post()
+    case.accept()
+    case.event()
+    case.now += 33
+    case.turn.doubt = ErrorEvent(id="", error="request cancelled by user")
+    case.recovery.others(case.now, at_work=False)
+    began = case.now
+    decision = case.reads_until_end(TurnOutcome.UNFINISHED)
+    assert decision == Complete(ended_by=case.turn.doubt)
+    assert case.now - began <= 70, "a minute after the first reading, which shows growth"
+
+
 def test_a_thinking_turn_is_given_ten_times_as_long() -> None:
     case = Case()
     case.post()

@@ -203,7 +203,9 @@ def test_without_ids_an_error_known_to_be_repeated_is_not_the_next_turns() -> No
     second = send(router)
     assert owners(router, error()) == [second]
     third = send(router, accept=False)
+    seen = router.others
     assert owners(router, error()) == [None], "before the POST is accepted"
+    assert router.others > seen, "the message's task is woken: it may have been its end"
     router.apply(third, Input.ACCEPTED)
     assert owners(router, says("x"), error()) == [third, third]
     fourth = send(router)

@@ -328,6 +328,7 @@ class TurnRouter:
         if errors.watching and errors.swallow(event, turn, ids=bool(self.traits.ids)):
             if turn is not None:
                 turn.doubt = event
+                self.others += 1
             if is_cancelled(event):
                 self._owners.may_have_ended()
             return NOBODY

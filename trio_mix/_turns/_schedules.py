@@ -142,6 +142,8 @@ class RunningSchedule(Schedule):
         over = facts.reading.outcome in (TurnOutcome.FINISHED, TurnOutcome.BROKEN_OFF)
         longer = max(self.pause, limits.confirmation) * 2
         pause = min(limits.confirmation if over else longer, limits.settle_timeout)
+        left = facts.patience - facts.signs.silence(now)
+        pause = min(pause, left) if left > 0 else pause  # a reading is due when patience ends
         return attrs.evolve(self, at=now + pause, pause=pause, over_before=over, unjudged=False)
 
     def after_others(self, facts: Facts, now: float) -> Schedule:
