@@ -383,3 +383,15 @@ def test_an_accepted_message_is_not_on_the_stream_of_a_later_connection() -> Non
     assert owners(router, says("theirs"), error("it has failed")) == [None, None]
     router.reconnected(replayed=True)
     assert owners(router, says("ours"), done("m")) == [turn, turn]
+
+
+def test_a_message_whose_post_was_open_when_the_connection_was_lost_may_run_on_either() -> None:
+    for begun in (True, False):
+        router = router_for("pipeline")
+        turn = send(router, accept=False)
+        owners(router, *[says("ours")] * begun)
+        router.lost()
+        router.apply(turn, Input.ACCEPTED)
+        failed = error("it has failed")
+        assert owners(router, failed) == [None if begun else turn], "what has begun goes on there"
+        assert turn.overlap == ("" if begun else "guess")

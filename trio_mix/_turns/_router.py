@@ -280,8 +280,10 @@ class TurnRouter:
         turn = self._owners.ours
         if turn is not None and self.traits.streams_run:
             turn.behind = False
-            if turn.accepted and not turn.elsewhere:
+            if (turn.accepted or turn.events) and not turn.elsewhere:
                 turn.elsewhere = "lost"
+            elif turn.phase is Phase.POSTED and not turn.accepted:
+                turn.overlap = "guess"  # either connection may run it
         self._owners.lost()
 
     def reconnected(self, *, replayed: bool) -> None:

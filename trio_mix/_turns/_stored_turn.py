@@ -323,7 +323,8 @@ def end_of(
         return "others"
     if is_cancelled(ended_by) and not broken and _follows_cancelled(rows, turn, verdict):
         return ""  # the error of the turn before may be late; if ours was cancelled, a row follows
-    if (alone and not verdict.contested and not running) or (broken and not verdict.mixed):
+    proven = broken and not verdict.mixed and turn.overlap != "guess"
+    if (alone and not verdict.contested and not running) or proven:
         return "ours"
     if absent:  # the server may have refused to run it
         return "either"
