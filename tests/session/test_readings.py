@@ -168,3 +168,27 @@ async def test_a_call_that_was_stored_before_its_events_came_is_not_ours_for_cer
         router.apply(turn, Input.SENDING)
         router.route([tool("c")])
         assert turn.overlap == overlap
+
+
+async def test_an_end_without_an_id_may_be_late_and_that_of_another_clients_turn() -> None:
+    answered = [
+        StoredRow(id="u1", role="user", text="before"),
+        StoredRow(id="a1", role="assistant", text="x"),
+    ]
+    ours = StoredRow(id="u2", role="user", text="ours")
+    for sent_before, end in ((False, "either"), (True, "ours")):
+        session = SessionHistory(None, "s")  # type: ignore[arg-type]
+        session.history.read([])
+        router = TurnRouter(WireTraits(ids=False, answers=False, proof=True))
+        if sent_before:
+            earlier = router.register("before")
+            router.apply(earlier, Input.SENDING)
+            router.route([done(text="x")])
+            router.apply(earlier, Input.SETTLED)
+            session.history.count(earlier, answered=True, outcome_open=False)
+        session.history.read(answered)
+        turn = router.register("ours")
+        router.apply(turn, Input.SENDING)
+        router.apply(turn, Input.ACCEPTED)
+        router.route([done(text="x")])
+        assert session.reading([*answered, ours], turn, router).end == end

@@ -222,6 +222,7 @@ class SessionHistory:
                 alone=only
                 and not router.others_seen
                 and not (turn.failed and self.history.end_unknown),
+                is_own=self.history.is_own,
             ),
             alone=not (
                 unended

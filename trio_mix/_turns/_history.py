@@ -277,6 +277,11 @@ class History:
                 found.append(row)
         return found
 
+    def is_own(self, question: StoredRow) -> bool:
+        """Return whether a stored question is that of one of this stream's turns."""
+        digest = digest_of(question.text)
+        return question.id in self._named or any(digest == each for each, _ in self._unnamed)
+
     def over(self, turn: Turn, *, known: bool) -> None:
         """Note a turn that was sent, and whether it is known that it does not run any more."""
         self.last_over = digest_of(turn.text) if known else None

@@ -290,7 +290,13 @@ def _find(
 
 
 def end_of(
-    rows: Sequence[StoredRow], turn: Turn, ended_by: Event | None, verdict: Verdict, *, alone: bool
+    rows: Sequence[StoredRow],
+    turn: Turn,
+    ended_by: Event | None,
+    verdict: Verdict,
+    *,
+    alone: bool,
+    is_own: Callable[[StoredRow], bool],
 ) -> End:
     """Return whose a terminal event is; empty where the rows do not show it, or there is none.
 
@@ -300,6 +306,7 @@ def end_of(
       ended_by: the event.
       verdict: what the rows show about it.
       alone: whether no other turn has begun since the turn before it.
+      is_own: returns whether a stored question is one of this stream's.
     """
     if ended_by is None or verdict.outcome is TurnOutcome.UNKNOWN:
         return ""
@@ -307,7 +314,9 @@ def end_of(
         answer = ended_by.message_id or _only_answer(rows, ended_by.content or "")
         question = question_of(rows, answer)
         if alone and not verdict.contested and not ended_by.message_id:
-            return "ours"
+            # On a slow connection it may be late, and that of another client's turn.
+            late = any(row.id == question and not is_own(row) for row in rows)
+            return "either" if late and question != verdict.question else "ours"
         if question is None:
             return ""
         if question != verdict.question:
