@@ -102,6 +102,27 @@ async def test_an_error_after_a_turn_whose_end_nothing_shows_may_be_that_turns()
         assert session.reading(now, turn, router).end == end
 
 
+async def test_an_error_after_one_that_may_be_another_turns_is_in_doubt_too() -> None:
+    """On a slow connection each error may be that of the turn before."""
+    for doubtful, end in ((True, "either"), (False, "ours")):
+        session = SessionHistory(None, "s")  # type: ignore[arg-type]
+        session.history.read([])
+        router = TurnRouter(WireTraits(ids=False, proof=True))
+        before = [StoredRow(id="u1", role="user", text="ours before")]
+        earlier = router.register("ours before")
+        router.apply(earlier, Input.SENDING)
+        router.route([error("request cancelled by user")])
+        router.apply(earlier, Input.SETTLED)
+        session.history.over(earlier, known=True, doubtful=doubtful)
+        session.history.count(earlier, answered=False, outcome_open=False)
+        session.history.read(before)
+        turn = router.register("ours")
+        router.apply(turn, Input.SENDING)
+        router.route([error("request cancelled by user")])
+        now = [*before, StoredRow(id="u2", role="user", text="ours")]
+        assert session.reading(now, turn, router).end == end
+
+
 async def test_an_end_that_names_no_answer_is_found_by_its_text() -> None:
     theirs = [
         StoredRow(id="u1", role="user", text="theirs"),

@@ -368,3 +368,18 @@ def test_a_late_nameless_end_of_a_turn_that_was_stored_before_is_not_ours(api: s
     assert turn.doubt is not None, "it may have been ours"
     assert owners(router, asked("u", "hello"), done("a")) == [turn, turn]
     assert turn.over
+
+
+def test_a_late_error_of_a_turn_that_was_stored_before_does_not_end_ours_that_is_bound() -> None:
+    router = router_for("async")
+    router.old(
+        [
+            StoredRow(id="fu", role="user"),
+            StoredRow(id="fa", role="assistant", text="x", finish="canceled"),
+        ]
+    )
+    turn = send(router)
+    router.bind(turn, "u")
+    assert owners(router, asked("fu", "theirs"), says("x", "fa"), error()) == [None] * 3
+    assert turn.doubt is not None, "it may have been ours"
+    assert owners(router, error("it broke later")) == [turn], "the other turn has ended"

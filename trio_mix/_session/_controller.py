@@ -329,7 +329,11 @@ class StreamController(ReaderHost):
         refused = isinstance(state.failure, errors.MessageRejected)
         ended = state.turn.ended_by is not None or state.failure is None
         if recovery.post.sent and not refused:
-            self.stored.history.over(state.turn, known=ended or recovery.leaving.acknowledged)
+            self.stored.history.over(
+                state.turn,
+                known=ended or recovery.leaving.acknowledged,
+                doubtful=state.turn.failed and state.builder.shared,
+            )
         if state.turn.outlived:
             self.stored.history.may_go_on(recovery.limits, trio.current_time())
         self.stored.history.count(

@@ -100,6 +100,10 @@ class RoutingByIds:
         if isinstance(event, ev.CompleteEvent) and not self._owners.answers_named:
             ids = (None, *ids[1:])  # a new id shows nothing: that of each end is new
         if turn is not None and turn.bound:
+            last = owners.heard_last
+            if error and last is not None and last is not turn.owner and last.over:
+                turn.doubt = event  # stored rows show the end of a turn whose events come late
+                return last
             if not (owners.others or (error and owners.unended)):
                 if error and turn.unheard:
                     turn.overlap = "guess"  # it may be that of a turn that began meanwhile

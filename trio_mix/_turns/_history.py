@@ -66,8 +66,9 @@ class History:
         silent, may still go on.
       unended_until: the same, also if one such turn has ended, or the rows could not be read.
       outlived_until: the same of one that was silent while a turn of this stream ran.
-      end_unknown: whether the last turn that was stored before is not one of this stream's, and
-        nothing shows that it has ended: there are no finish reasons.
+      end_unknown: whether nothing shows that the last turn that was stored before has ended: there
+        are no finish reasons, and it is not one of this stream's, or ended by an error that may be
+        another turn's.
       last_over: the digest of the text of the last turn of this client, on any of its streams, if
         that turn has ended or the server has acknowledged that it is cancelled.
       at_work: whether the last stored turn may still be running.
@@ -93,6 +94,8 @@ class History:
         self._settled: str | None = None
         self._over: str | None = None
         """The last question that was stored when the rows were read, if its turn is over."""
+        self._end_doubtful = False
+        """Whether the end of the last turn of this stream may be another turn's."""
         self._named: dict[str, str | None] = {}
         """The user messages of this stream's turns, each with the id of its ticket."""
         self._unnamed: list[tuple[bytes, str | None]] = []
@@ -141,9 +144,8 @@ class History:
         self.due = False
         self._over = _last_question(rows) if self._last_is_over(rows) else None
         self.at_work = self.still_at_work(rows)
-        self.end_unknown = (
-            self._over is None and not shows_ends(rows) and self._last_may_be_foreign(rows)
-        )
+        own_over = self._over is not None or not self._last_may_be_foreign(rows)
+        self.end_unknown = not shows_ends(rows) and (self._end_doubtful or not own_over)
         asked = [row.id for row in rows if row.role == "user"]
         self.known = dict.fromkeys(asked[-_MOST_KNOWN:])
         self._older = len(asked) > _MOST_KNOWN
@@ -282,9 +284,17 @@ class History:
         digest = digest_of(question.text)
         return question.id in self._named or any(digest == each for each, _ in self._unnamed)
 
-    def over(self, turn: Turn, *, known: bool) -> None:
-        """Note a turn that was sent, and whether it is known that it does not run any more."""
+    def over(self, turn: Turn, *, known: bool, doubtful: bool = False) -> None:
+        """Note a turn that was sent, and is over for its message.
+
+        Args:
+          turn: the turn.
+          known: whether it is known that it does not run any more.
+          doubtful: whether the error that ended it may be another turn's.
+        """
         self.last_over = digest_of(turn.text) if known else None
+        self._end_doubtful = doubtful
+        self.end_unknown = self.end_unknown or doubtful
 
     def count(self, turn: Turn, *, answered: bool, outcome_open: bool) -> None:
         """Remember a turn of this stream that is over: its row is not that of the next turn.
