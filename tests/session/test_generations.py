@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Literal
 
 import pytest
 import trio
 
-from trio_mix import Mix, errors
-from trio_mix.testing import Api, Drop, Fail, MixServer, Pause, RateLimit, Say, Turn
+from trio_mix import Hooks, Mix, errors
+from trio_mix.testing import Api, Drop, Fail, MixServer, Pause, RateLimit, Say, Turn, UseTool
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from trio_mix._http._protocols import NetworkBackend, NetworkStream, SocketOption
+    from trio_mix.hooks import AfterErrorContext
 
 
 class Address:
@@ -77,6 +79,34 @@ async def test_a_message_is_sent_the_other_way_after_an_upgrade(
         assert mix.api == new
         assert server.runs("hello") == 2
     stop_new.set()
+
+
+@pytest.mark.parametrize("end", [Say("theirs"), Fail("no more tokens")])
+async def test_another_clients_turn_during_the_first_message_after_an_upgrade_is_not_ours(
+    end: Say | Fail, autojump_clock: trio.testing.MockClock
+) -> None:
+    upgraded = False
+
+    async def run_another_turn(ctx: AfterErrorContext) -> None:
+        if upgraded and ctx.operation == "streaming.send_streaming_message":
+            with suppress(errors.AgentError):
+                await other.ask("theirs")
+
+    async with (
+        MixServer("pipeline", listen=False) as server,
+        Mix(server.url, network=server.network, hooks=Hooks(after_error=run_another_turn)) as mix,
+        Mix(server.url, network=server.network, api="async") as other_mix,
+        mix.open_stream(server.create_session(session_id="s")) as session,
+    ):
+        server.script("theirs", Turn(UseTool("ls"), end))
+        server.script("hello", Turn(Say("Here I am.")))
+        await session.ask("before")
+        await server.restart(api="async")
+        upgraded = True
+        async with other_mix.open_stream("s") as other:
+            reply = await session.ask("hello")
+            assert reply.text == "Here I am."
+            assert server.runs("hello") == 1
 
 
 async def test_a_turn_that_fails_after_an_upgrade_is_not_reported_as_refused(

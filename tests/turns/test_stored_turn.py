@@ -365,15 +365,16 @@ def test_without_finish_reasons_a_later_question_ends_only_turns_that_cannot_ove
     rows = [user("u", "hi"), user("v", "another client's"), answer("a", "y")]
     for overlaps, outcome in ((True, TurnOutcome.UNFINISHED), (False, TurnOutcome.BROKEN_OFF)):
         found = verdict(rows, user_id="u", overlaps=overlaps)
-        assert (found.outcome, found.ended_later) == (outcome, True)
+        assert (found.outcome, found.ended_beside) == (outcome, True)
 
 
-def test_an_end_after_a_later_question_can_be_that_of_either_turn() -> None:
-    rows = [exported("u", "user", "hi"), exported("v", "user", "another client's")]
-    running = verdict(rows, user_id="u")
-    one_ended = verdict([*rows, exported("a", "assistant", "y", "end_turn")], user_id="u")
-    assert running.outcome is one_ended.outcome is TurnOutcome.UNFINISHED
-    assert (running.ended_later, one_ended.ended_later) == (False, True)
+def test_an_end_beside_another_turn_can_be_that_of_either_turn() -> None:
+    asked = [exported("u", "user", "hi"), exported("v", "user", "another client's")]
+    running = exported("b", "assistant", "", "tool_use", "ls")
+    for user_id, ends in (("u", []), ("u", [answer("a", "y")]), ("v", [answer("a", "y"), running])):
+        found = verdict([*asked, *ends], user_id=user_id)
+        assert found.outcome is TurnOutcome.UNFINISHED
+        assert found.ended_beside is bool(ends)
 
 
 def test_overlapping_turns_are_over_once_as_many_have_ended_as_were_asked_for() -> None:

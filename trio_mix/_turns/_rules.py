@@ -127,10 +127,10 @@ def answer_open(facts: Facts) -> bool:
     return facts.turn.due.events and facts.post.open
 
 
-def ended_later(facts: Facts) -> bool:
-    """A turn ended after a later question: it can be this one or the later one."""
+def ended_beside(facts: Facts) -> bool:
+    """A turn has ended that can be this one or one that ran beside it."""
     verdict = facts.reading.verdict
-    return verdict is not None and verdict.ended_later
+    return verdict is not None and verdict.ended_beside
 
 
 def ended_either_way(facts: Facts) -> bool:
@@ -339,7 +339,7 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule(Concern.RUNNING, _UNFINISHED, Action.COMPLETE_IN_DOUBT, silent, nothing_open),
     _rule(Concern.RUNNING, (_UNFINISHED, None), Action.END_BY_ERROR, silent, error_doubted),
     _rule(Concern.RUNNING, _UNFINISHED, Action.UNKNOWN, silent, post_open),
-    _rule(Concern.RUNNING, _UNFINISHED, Action.UNKNOWN, silent, ended_later, why=_OVERLAPPED),
+    _rule(Concern.RUNNING, _UNFINISHED, Action.UNKNOWN, silent, ended_beside, why=_OVERLAPPED),
     _rule(Concern.RUNNING, _UNFINISHED, Action.GONE, silent),
     _rule(Concern.RUNNING, (_ABSENT, _UNKNOWN), Action.END_BY_ERROR, unheard, error_doubted),
     _rule(Concern.RUNNING, (_ABSENT, _UNKNOWN, None), Action.UNKNOWN, unheard),
@@ -365,7 +365,7 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule(Concern.CUT, _ABSENT, Action.POST_AGAIN, never_arrived),
     _rule(Concern.CUT, _UNFINISHED, Action.COMPLETE_IN_DOUBT, silent, nothing_open),
     _rule(Concern.CUT, _UNFINISHED, Action.UNKNOWN, silent, post_open),
-    _rule(Concern.CUT, _UNFINISHED, Action.UNKNOWN, silent, ended_later, why=_OVERLAPPED),
+    _rule(Concern.CUT, _UNFINISHED, Action.UNKNOWN, silent, ended_beside, why=_OVERLAPPED),
     _rule(Concern.CUT, _UNFINISHED, Action.UNKNOWN, silent, copies_queued, why=_COPIES),
     _rule(Concern.CUT, _UNFINISHED, Action.GONE, silent),
     _rule(Concern.CUT, (_ABSENT, _UNKNOWN), Action.UNKNOWN, silent, post_over, not_behind),

@@ -89,8 +89,8 @@ class Verdict:
     """A number that grows when more of the turn is stored."""
     followed: bool = False
     """Whether another question was stored later."""
-    ended_later: bool = False
-    """Whether a turn ended after a later question, which can be this one or the later one."""
+    ended_beside: bool = False
+    """Whether a turn has ended that can be this one or one that ran beside it."""
     contested: bool = False
     """Whether another turn was unfinished when the question was stored."""
     mixed: bool = False
@@ -191,7 +191,7 @@ def judge(
         reply=reply_of(mine, recovered=True, user_message_id=asked),
         user_message_id=asked,
         question=rows[at].id,
-        ended_later=(contested and finish in ABORTED)
+        ended_beside=(contested and any(map(ends_a_turn, answers)))
         or (later is not None and any(map(ends_a_turn, following[later:]))),
         looks_whole=whole and not has_reasons,
         has_reasons=has_reasons,

@@ -54,11 +54,17 @@ class WireTraits:
         self.rate_limit_ends, self.answers = known.rate_limit_ends, known.answers
 
     def learn(self, event: Event, ids: EventIds) -> None:
-        """Note that this server's events have message ids, if an event shows it."""
+        """Note that this server's events have message ids, if an event shows it.
+
+        A pipeline server, whose events have none, may have been upgraded.
+        """
+        announced = isinstance(event, ev.UserMessageCreatedEvent)
         if self.ids is None:
             named = bool(ids[0]) and not isinstance(event, ev.CompleteEvent)
-            if named or ids[2] is not None or isinstance(event, ev.UserMessageCreatedEvent):
+            if named or ids[2] is not None or announced:
                 self.ids = True
+        elif announced and ids[2] is None:
+            self.ids = True
 
     def ends(self, event: Event, ids: EventIds) -> bool:
         """Return whether an event ends its turn; a sub-agent's never does."""
