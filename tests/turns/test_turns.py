@@ -386,11 +386,12 @@ def test_an_accepted_message_is_not_on_the_stream_of_a_later_connection() -> Non
 
 
 def test_a_message_whose_post_was_open_when_the_connection_was_lost_may_run_on_either() -> None:
-    for begun in (True, False):
-        router = router_for("pipeline")
+    for learned_by_answer, begun in ((False, True), (False, False), (True, False)):
+        router = router_for("auto" if learned_by_answer else "pipeline")
         turn = send(router, accept=False)
         owners(router, *[says("ours")] * begun)
         router.lost()
+        router.traits.update(router_for("pipeline").traits)
         router.apply(turn, Input.ACCEPTED)
         failed = error("it has failed")
         assert owners(router, failed) == [None if begun else turn], "what has begun goes on there"

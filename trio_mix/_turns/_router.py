@@ -157,6 +157,8 @@ class TurnRouter:
         elif what is Input.ACCEPTED:
             turn.accepted = True
             turn.due = Due(proof=self.traits.proof)
+            if turn.unheard and self.traits.streams_run and not turn.elsewhere:
+                turn.overlap = "guess"  # either connection may run it
         elif what is Input.ANSWER and turn.failed:
             turn.ended_by, turn.overlap = None, "guess"  # another client's error: ours has answered
         changed = turn.step(what)
