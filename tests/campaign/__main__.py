@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import logging
 import shlex
 import sys
@@ -33,6 +34,10 @@ def main() -> int:
     )
     parser.add_argument("--without", nargs="*", default=[], help="parts that are left out")
     parser.add_argument("--shrink", action="store_true", help="leave out what can be left out")
+    parser.add_argument(
+        "--orders", type=int, default=1, help="run each seed under this number of orders of tasks"
+    )
+    parser.add_argument("--order", type=int, default=0, help="the order of tasks of --seed")
     parser.add_argument("--all", action="store_true", help="draw also the features that are off")
     options = parser.parse_args()
     if options.all:
@@ -40,15 +45,16 @@ def main() -> int:
     warnings.simplefilter("error")
     logging.disable(logging.WARNING)  # warnings about lost connections are expected
     if options.seed is not None:
-        schedule = without(draw(options.seed, options.features), options.without)
+        drawn = attrs.evolve(draw(options.seed, options.features), order=options.order)
+        schedule = without(drawn, options.without)
         left_out = [*options.without]
         if options.shrink:
             left_out += smaller(schedule, in_memory=not options.sockets)
-            schedule = without(draw(options.seed, options.features), left_out)
+            schedule = without(drawn, left_out)
         code = show(schedule, in_memory=not options.sockets)
         features = " ".join(map(repr, sorted(schedule.features)))
         names = " ".join(map(shlex.quote, left_out))
-        again = f"--seed {options.seed} --features {features}"
+        again = f"--seed {options.seed} --order {options.order} --features {features}"
         print(
             f"to repeat: python tests/campaign {again}" + (f" --without {names}" if names else "")
         )
@@ -56,11 +62,13 @@ def main() -> int:
     start = options.start if options.start is not None else time.time_ns() % 10**9
     print(f"seeds from {start} on")
     figures, failures, began = Figures(), 0, time.perf_counter()
-    for seed in range(start, start + options.count):
+    seeds = range(start, start + options.count)
+    for seed, order in itertools.product(seeds, range(options.orders)):
+        drawn = attrs.evolve(draw(seed, options.features), order=order)
         try:
-            run = carry_out(draw(seed, options.features), in_memory=not options.sockets)
+            run = carry_out(drawn, in_memory=not options.sockets)
         except BaseException:
-            print(f"seed {seed}:", flush=True)
+            print(f"seed {seed}, order {order}:", flush=True)
             raise
         figures.add(run)
         wrong = judge(run)
@@ -69,7 +77,7 @@ def main() -> int:
             schedule = run.schedule
             features = ", ".join(sorted(schedule.features)) or "plain"
             about = f"{schedule.api}, replay={schedule.replay}, {features}"
-            print(f"seed {seed} ({about}):", flush=True)
+            print(f"seed {seed}, order {order} ({about}):", flush=True)
             for line in wrong:
                 print("   ", str(line)[:400], flush=True)
             if failures >= options.most:

@@ -40,7 +40,7 @@ def carry_out(schedule: Schedule, *, in_memory: bool = True) -> Run:
     """Run a schedule and return its outcomes."""
     run = Run(schedule, in_memory=in_memory)
     with ExitStack() as stack:
-        for patch in _patches(schedule.seed):
+        for patch in _patches(schedule.seed, schedule.order):
             stack.enter_context(patch)
         before = _open_files()
         clock = trio.testing.MockClock(
@@ -56,13 +56,13 @@ def _open_files() -> int:
     return len(os.listdir(_FILES)) if os.path.isdir(_FILES) else 0
 
 
-def _patches(seed: int) -> list[mock._patch[object] | mock._patch_dict]:
+def _patches(seed: int, order: int) -> list[mock._patch[object] | mock._patch_dict]:
     """Seed every source of randomness, and derive the time of day from Trio's clock."""
     from trio._core import _run
 
     defaults = Supervisor.__init__.__kwdefaults__ or {}
     return [
-        mock.patch.object(_run, "_r", random.Random(f"trio {seed}")),
+        mock.patch.object(_run, "_r", random.Random(f"trio {seed}" + f" {order}" * (order > 0))),
         mock.patch.object(_run, "_ALLOW_DETERMINISTIC_SCHEDULING", True),
         mock.patch.object(_reconnect, "_jitter", random.Random(f"policy {seed}")),
         mock.patch.dict(defaults, wall_clock=_time_of_day),

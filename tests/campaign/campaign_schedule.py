@@ -128,6 +128,8 @@ class Schedule:
     """Everything that happens in one run."""
 
     seed: int
+    order: int = 0
+    """The order in which Trio runs tasks that are ready at the same time, by its number."""
     api: Api
     replay: bool
     connected_id: bool
