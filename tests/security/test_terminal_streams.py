@@ -118,14 +118,11 @@ ALL = "<&- >&- 2>&-"
 
 async def test_closed_standard_streams_are_no_crash() -> None:
     async with MixServer(pace=0) as server:
-        server.create_session("title")
         for command, code, closed in (
-            ("--help", 0, ">&-"),
-            ("--help", 0, ALL),
-            ("completion bash", 0, ALL),
-            (f"sessions list --server {server.url}", 0, ">&-"),
-            (f"ask hello --jsonl --server {server.url}", 0, ">&-"),
-            (f"ask hello --server {server.url}", 0, ALL),
+            ("--help", 1, ALL),
+            ("completion bash", 1, ALL),
+            (f"ask hello --server {server.url}", 1, ALL),
+            (f"sessions list --server {server.url}", 0, ">&-"),  # there is none to print
             (f"chat --server {server.url}", 0, "<&-"),
             ("sessions list --server http://127.0.0.1:1", 3, "2>&-"),
             ("nonsense", 2, ALL),
@@ -137,15 +134,25 @@ async def test_closed_standard_streams_are_no_crash() -> None:
                 assert b"Exception ignored" not in output
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
-async def test_a_full_disk_is_one_line() -> None:
+async def test_a_result_that_cannot_be_written_is_one_line() -> None:
+    targets = {">&-": b"stdout is closed"}
+    if os.path.exists("/dev/full"):  # noqa: ASYNC240 - a device
+        targets["> /dev/full"] = b"No space left"
     async with MixServer(pace=0) as server:
-        for command in ("--help", f"ask hello --server {server.url}", "completion bash"):
-            code, _, err = await shell(f"trio-mix {command} > /dev/full")
-            assert code == 1
-            assert b"No space left" in err
-            assert b"Traceback" not in err
-            assert b"Exception ignored" not in err
+        server.create_session("title")
+        for command in (
+            "--help",
+            "completion bash",
+            f"sessions list --server {server.url}",
+            f"sessions list --jsonl --server {server.url}",
+            f"ask hello --quiet --server {server.url}",
+            f"ask hello --jsonl --server {server.url}",
+            f"doctor --server {server.url}",
+        ):
+            for target, reason in targets.items():
+                code, _, err = await shell(f"trio-mix {command} {target}")
+                assert (code, len(err.splitlines())) == (1, 1), (command, target, err)
+                assert reason in err, (command, target, err)
 
 
 async def test_a_pipe_whose_reader_exits_is_silent() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ def _main(argv: Sequence[str]) -> int:
     except BrokenPipeError:  # the reader has exited early
         pass
     except OSError as error:
-        with suppress(OSError):
-            print(f"trio-mix: stdout cannot be written: {error}", file=sys.stderr)
-        return code or 1
+        from trio_mix.cli._errors import report_error
+
+        return code or report_error(error)  # a failed command was reported
     return code

@@ -13,6 +13,7 @@ Rules:
 
 from __future__ import annotations
 
+import errno
 import re
 import socket
 import ssl
@@ -42,7 +43,7 @@ TERMINATED: Final = 143
 EXIT_CODES: Final = {
     OK: "success; also when the reader of a pipe exits early",
     FAILED: "failure: the agent reported an error, the session does not exist, the server failed, "
-    "or `demo` or `doctor` found a problem",
+    "the output cannot be written, or `demo` or `doctor` found a problem",
     USAGE: "a mistake in the arguments, the environment or a file that they name; nothing was sent",
     NO_SERVER: "no Mix server at the address: the connection is refused, times out or fails in "
     "TLS, or another kind of server responds",
@@ -204,6 +205,8 @@ def _remedy(error: BaseException) -> str:
             )
         case errors.MessageRejected(__cause__=None) if "allow_shell" in str(error):
             return "use `trio-mix ask --allow-shell`"
+        case OSError(errno=errno.EBADF, filename=None):  # no other descriptor is closed
+            return "stdout is closed: send the output to a file, or to /dev/null"
         case _ if exit_code(error) == REFUSED:
             return "`trio-mix auth status` lists the keys, `trio-mix auth set PROVIDER` stores one"
         case _:

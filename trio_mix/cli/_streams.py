@@ -3,7 +3,8 @@
 Rules:
 
 1. A standard stream that is closed (``>&-``) becomes the null device, so that no file or connection
-   opened later gets its number.
+   opened later gets its number. Stdout's is open for reading only: a result that is written to it
+   would be lost, so each write fails.
 2. Text that the encoding cannot write is replaced, never an error.
 3. Input is decoded as its byte order mark says, which programs on Windows write, else in the
    encoding of the locale. Bytes that are invalid in it are replaced by U+FFFD.
@@ -31,14 +32,18 @@ _MARKS: Final = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_MODES: Final = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))
+_MODES: Final = (
+    ("stdin", "r", os.O_RDWR),
+    ("stdout", "w", os.O_RDONLY),
+    ("stderr", "w", os.O_RDWR),
+)
 
 
 def prepare_streams() -> None:
     """Make all three standard streams usable."""
-    for descriptor, (name, mode) in enumerate(_MODES):
+    for descriptor, (name, mode, flags) in enumerate(_MODES):
         if getattr(sys, name) is None:
-            _open_if_closed(descriptor)
+            _open_if_closed(descriptor, flags)
             stream = open(descriptor, mode, encoding="utf-8", closefd=False)  # noqa: SIM115
             setattr(sys, name, stream)
     for stream in (sys.stdout, sys.stderr):
@@ -59,11 +64,11 @@ def detect_encoding(stream: TextIO) -> None:
     stream.reconfigure(encoding=encoding, errors="replace")
 
 
-def _open_if_closed(descriptor: int) -> None:
+def _open_if_closed(descriptor: int, flags: int) -> None:
     try:
         os.fstat(descriptor)
     except OSError:
-        null = os.open(os.devnull, os.O_RDWR)
+        null = os.open(os.devnull, flags)
         if null != descriptor:
             os.dup2(null, descriptor)
             os.close(null)
