@@ -370,16 +370,14 @@ def test_a_late_nameless_end_of_a_turn_that_was_stored_before_is_not_ours(api: s
     assert turn.over
 
 
-def test_a_late_error_of_a_turn_that_was_stored_before_does_not_end_ours_that_is_bound() -> None:
+def test_late_nameless_events_of_a_turn_that_was_stored_before_are_not_ours_that_is_bound() -> None:
     router = router_for("async")
-    router.old(
-        [
-            StoredRow(id="fu", role="user"),
-            StoredRow(id="fa", role="assistant", text="x", finish="canceled"),
-        ]
-    )
+    answer = StoredRow(id="fa", role="assistant", text="x", finish="canceled")
+    router.old([StoredRow(id="fu", role="user"), answer])
     turn = send(router)
     router.bind(turn, "u")
-    assert owners(router, asked("fu", "theirs"), says("x", "fa"), error()) == [None] * 3
+    late = [asked("fu", "theirs"), permission(), says("x", "fa"), rate_limit(), error()]
+    assert owners(router, *late) == [None] * len(late)
     assert turn.doubt is not None, "it may have been ours"
-    assert owners(router, error("it broke later")) == [turn], "the other turn has ended"
+    ours = [permission(), error("it broke later")]
+    assert owners(router, *ours) == [turn, turn], "the other turn has ended"

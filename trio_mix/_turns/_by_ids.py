@@ -101,8 +101,9 @@ class RoutingByIds:
             ids = (None, *ids[1:])  # a new id shows nothing: that of each end is new
         if turn is not None and turn.bound:
             last = owners.heard_last
-            if error and last is not None and last is not turn.owner and last.over:
-                turn.doubt = event  # stored rows show the end of a turn whose events come late
+            if last is not None and last is not turn.owner and last.over and not any(ids):
+                # The stored rows showed its end before its events came.
+                turn.doubt = event if error else turn.doubt
                 return last
             if not (owners.others or (error and owners.unended)):
                 if error and turn.unheard:

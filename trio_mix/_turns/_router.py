@@ -300,14 +300,16 @@ class TurnRouter:
     def _is_plain(self) -> bool:
         """Return whether the next event is our turn's, unless its class or its ids differ.
 
-        Our turn is bound and runs, no other one does, no end is in doubt, and no error can be a
-        repetition.
+        Our turn is bound and runs, no other one does or was heard last, no end is in doubt, and no
+        error can be a repetition.
         """
         turn = self._owners.ours
         if turn is None or turn.phase is not _RUNNING or not (turn.bound and self.traits.ids):
             return False
         in_doubt = turn.unheard or turn.doubt is not None
         if in_doubt or self._owners.others or self._repeated_errors.watching:
+            return False
+        if self._owners.heard_last not in (None, turn.owner):
             return False
         self._streaming = None
         return True
