@@ -360,7 +360,7 @@ def _prompt(run: Run) -> Iterator[Violation]:
         if began > free + bound and running <= 0:
             yield Violation("late", f"{job}: ran {began - free:.1f} s after the server was free")
         done = next((end.time for end in ends if end.text == text), None)
-        if done is not None and _flagged(outcome):
+        if done is not None:
             # Which of two turns at the same time has ended, is not known before both have.
             done = max([done, *(end.time for end in ends if end.time <= outcome.ended)])
         waits = job.mode in ("ask", "deltas") and outcome.how in ("reply", "error")

@@ -103,6 +103,7 @@ def reading(
     ends_shown: bool = False,
     whole: bool = False,
     over: bool = False,
+    mixed: bool = False,
     none_kept: bool = False,
     over_known: bool = False,
     weight: int = 1,
@@ -113,7 +114,12 @@ def reading(
     if outcome is not None:
         reply = None if outcome is TurnOutcome.ABSENT else REPLY
         verdict = Verdict(
-            outcome=outcome, reply=reply, looks_whole=whole, nothing_open=whole or over, growth=1
+            outcome=outcome,
+            reply=reply,
+            looks_whole=whole,
+            nothing_open=whole or over,
+            growth=1,
+            mixed=mixed,
         )
     return Reading(
         verdict=verdict,

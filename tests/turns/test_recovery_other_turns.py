@@ -63,6 +63,19 @@ def test_an_end_that_was_taken_for_another_turns_is_this_ones_if_the_rows_show_i
         assert case.now - 100 <= 3
 
 
+def test_answers_that_may_be_another_turns_are_waited_for_less_once_no_turn_runs() -> None:
+    for at_work, seconds in ((True, 60), (False, 5)):
+        case = Case()
+        case.post()
+        case.accept()
+        case.event()
+        case.turn.doubt = CompleteEvent(id=None, done=True, content="x", message_id="a1")
+        decision = case.reads_until_end(TurnOutcome.FINISHED, mixed=True, at_work=at_work)
+        assert isinstance(decision, Complete)
+        assert decision.doubtful
+        assert seconds <= case.now - 100 <= seconds + 2
+
+
 def test_a_post_that_is_accepted_late_proves_no_end() -> None:
     case = Case()
     case.router.traits.proof = True

@@ -150,10 +150,15 @@ def confirmed(facts: Facts) -> bool:
 
 
 def settled(facts: Facts) -> bool:
-    """No answer there may be another turn's, or nothing has come for ``settle_timeout``."""
-    verdict = facts.reading.verdict
-    mixed = verdict is not None and verdict.mixed
-    return not mixed or facts.signs.unheard(facts.now) >= facts.limits.settle_timeout
+    """No answer there may be another turn's, or nothing that shows more has come for long.
+
+    That is ``settle_timeout``, or `Limits.late_events` where no turn of the session runs any more.
+    """
+    verdict, limits = facts.reading.verdict, facts.limits
+    if verdict is None or not verdict.mixed:
+        return True
+    late = limits.settle_timeout if facts.reading.at_work else limits.late_events
+    return facts.signs.unheard(facts.now) >= min(late, limits.settle_timeout)
 
 
 def error_doubted(facts: Facts) -> bool:
