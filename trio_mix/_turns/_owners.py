@@ -62,7 +62,9 @@ NOT_OF_TURNS: Final = frozenset(
 _NAMED: Final = frozenset((ev.UserMessageCreatedEvent, ev.CompleteEvent))
 """The classes of events that have the id of a message also where no text has one."""
 
-_REGISTERED: Final = Phase.REGISTERED  # compared for every event; an enum's member is slow to reach
+# Compared for every event, and a member of an enum is slow to reach.
+_REGISTERED: Final = Phase.REGISTERED
+_RUNNING: Final = Phase.RUNNING
 
 
 class Owners:
@@ -232,9 +234,9 @@ class Owners:
     def take_plain(self, events: Iterator[Event], taken: list[Event]) -> Event | None:
         """Take events of our turn, with the effects that all rules together have on them.
 
-        It is exact while our turn is bound and runs, no other turn runs, no end is in doubt, and no
-        error can be a repetition (`TurnRouter._is_plain`): an event is ours then, unless its class
-        is such that it may begin or end a turn, or one of its ids is known to be another turn's.
+        It is exact while `ours_alone` holds and no error can be a repetition: an event is ours
+        then, unless its class is such that it may begin or end a turn, or one of its ids is known
+        to be another turn's.
 
         Args:
           events: the next events, of a server whose events have ids.
@@ -318,6 +320,16 @@ class Owners:
         """The turn of which an event came last on this connection, unless that was its end."""
         last = self._last[0]
         return None if last is None or last.ended else last
+
+    @property
+    def ours_alone(self) -> bool:
+        """Whether our turn is bound and runs, and nothing suggests that another one does."""
+        turn = self.ours
+        if turn is None or turn.phase is not _RUNNING or not turn.bound:
+            return False
+        if self.others or turn.unheard or turn.doubt is not None:
+            return False
+        return self.heard_last in (None, turn.owner)
 
     def may_have_ended(self) -> None:
         """Note that an error may have been the end of the turn of which an event came last."""

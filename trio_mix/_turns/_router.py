@@ -265,8 +265,7 @@ class TurnRouter:
         """
         if not turn.bound:
             return set()
-        owners = [self._owners.of_message(each) for each in asked]
-        others = [owner for owner in owners if owner not in (None, turn.owner)]
+        others = [self._owners.of_message(each) for each in self.asked_by_others(turn, asked)]
         return {each for each in answers if self._owners.of_message(each) in others}
 
     def asked_by_others(self, turn: Turn, asked: Iterable[str]) -> set[str]:
@@ -295,26 +294,14 @@ class TurnRouter:
             turn.elsewhere = ""
         self._owners.reconnected(replayed=replayed)
 
-    # -- events of our turn while nothing is in doubt ---------------------------------------
+    # -- one event --------------------------------------------------------------------------
 
     def _is_plain(self) -> bool:
-        """Return whether the next event is our turn's, unless its class or its ids differ.
-
-        Our turn is bound and runs, no other one does or was heard last, no end is in doubt, and no
-        error can be a repetition.
-        """
-        turn = self._owners.ours
-        if turn is None or turn.phase is not _RUNNING or not (turn.bound and self.traits.ids):
-            return False
-        in_doubt = turn.unheard or turn.doubt is not None
-        if in_doubt or self._owners.others or self._repeated_errors.watching:
-            return False
-        if self._owners.heard_last not in (None, turn.owner):
+        """Return whether the next event is our turn's, unless its class or its ids differ."""
+        if not self.traits.ids or self._repeated_errors.watching or not self._owners.ours_alone:
             return False
         self._streaming = None
         return True
-
-    # -- one event --------------------------------------------------------------------------
 
     def _route(self, event: Event) -> Sequence[Event]:
         """Apply the rules to one event; return the events of which it shows that they are ours."""
