@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import re
 from typing import TYPE_CHECKING
 
+import trio
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from tests.support.effort import lines_run
 from trio_mix._terminal_text import HIDDEN
+from trio_mix.cli.commands._show_message import show_pieces
 from trio_mix.cli.ui._markdown import MarkdownBlocks, RenderedBlock
+from trio_mix.cli.ui._screen import TerminalScreen
+from trio_mix.cli.ui._transcript import Piece
 from trio_mix.testing import MixServer, Say, Turn
 
 if TYPE_CHECKING:
@@ -90,6 +96,57 @@ def test_a_long_block_is_shown_in_parts() -> None:
         assert all(block.startswith("```") for block in blocks) is text.startswith("```")
         words = re.findall(r"word|line|code", "".join(blocks))
         assert len(words) == 4000
+
+
+def test_rendering_a_block_takes_a_bounded_number_of_steps() -> None:
+    wide = "|" + "a|" * 400
+    for part in (
+        "![",
+        "![](",
+        "[a](b) ",
+        "*a* ",
+        "` ",
+        "> ",
+        "- a\n",
+        "```a`\n![a](b) " + "*a*" * 1500 + "\n",
+        "|a|b|\n|-|-|\n" + "|c|d|\n" * 10_000,
+        f"{wide}\n{wide.replace('a', '-')}\n" + "|a|\n" * 20_000,
+    ):
+        blocks = MarkdownBlocks()
+        console = Console(file=io.StringIO(), force_terminal=True, width=80)
+        found = [*blocks.feed((part * (65_536 // len(part) + 1))[:65_536]), *blocks.finish()]
+        assert sum(map(len, found)) > 60_000
+        assert max(map(len, found)) < 5000, part
+        show = functools.partial(console.print, RenderedBlock(found[1]), crop=False, end="")
+        assert lines_run(show) < 1_500_000, (part, len(found[1]))
+
+
+async def test_other_tasks_run_while_a_long_text_is_rendered() -> None:
+    turns = 0
+    most: dict[int, int] = {}
+
+    class Counted(TerminalScreen):
+        def _show_block(self, block: str) -> None:
+            most[turns] = most.get(turns, 0) + 1
+            super()._show_block(block)
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await trio.lowlevel.checkpoint()
+
+    console = Console(file=io.StringIO(), force_terminal=True, width=80)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(take_turns)
+        await show_pieces(Counted(console, markdown=True), [Piece("text", "a\n\n" * 2000)])
+        nursery.cancel_scope.cancel()
+    assert sum(most.values()) > 1900
+    assert max(most.values()) < 200  # two steps of a task may follow each other
+
+
+def test_backticks_in_the_first_line_are_no_code_block() -> None:
+    assert _blocks("```x``` is code\n\nAfter.", 7) == ["```x``` is code", "After."]
 
 
 def test_markdown_is_rendered_and_nothing_of_the_text_disappears() -> None:

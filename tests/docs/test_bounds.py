@@ -30,7 +30,7 @@ from trio_mix.browser import _connection as tunnel_connection
 from trio_mix.browser import _devtools, _tunnel
 from trio_mix.cli import _streams
 from trio_mix.cli.commands import _serve
-from trio_mix.cli.ui import _permission_prompt, _transcript
+from trio_mix.cli.ui import _markdown, _permission_prompt, _transcript
 from trio_mix.sse import _connect, _decoder
 from trio_mix.testing import _log, record
 from trio_mix.testing.recording import _exchange_recorder, _recorder, _replay
@@ -242,6 +242,10 @@ BOUNDS: dict[str, tuple[list[object], str]] = {
     "standard input of": (
         [_streams.MAX_INPUT],
         "cli/test_cli_input.py::test_input_that_is_too_long_is_a_mistake",
+    ),
+    "a block of Markdown": (
+        [_markdown._LONGEST, _markdown._MOST_MARKS],
+        "cli/test_cli_markdown.py::test_rendering_a_block_takes_a_bounded_number_of_steps",
     ),
     "a line without end": (
         [_transcript._LONGEST_LINE],

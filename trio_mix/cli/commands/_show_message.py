@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from trio_mix.events import Event
 
 
-_AT_ONCE: Final = 4096
-"""The characters of a text that are shown between two checkpoints."""
+_AT_ONCE: Final = 256
+"""The characters of a text that are shown between two checkpoints: many small blocks at most."""
 
 
 async def show_message(
@@ -48,7 +48,7 @@ async def show_message(
             if on_event is not None:
                 on_event(event)
             if screen and not _is_shown_elsewhere(event, permissions):
-                await _show(screen, transcript.feed(event))
+                await show_pieces(screen, transcript.feed(event))
             if isinstance(event, PermissionEvent):
                 if screen:
                     screen.finish()
@@ -63,14 +63,14 @@ async def show_message(
                     screen.show([Piece("notice", outcome)])
         reply = message.reply
         if screen:
-            await _show(screen, _rest(reply, transcript.text))
+            await show_pieces(screen, _rest(reply, transcript.text))
         return reply
     finally:
         if screen:
             screen.finish()
 
 
-async def _show(screen: Screen, pieces: Sequence[Piece]) -> None:
+async def show_pieces(screen: Screen, pieces: Sequence[Piece]) -> None:
     """Show pieces, of a long one only a part between two checkpoints."""
     await trio.lowlevel.checkpoint()
     for piece in pieces:

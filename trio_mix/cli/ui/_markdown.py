@@ -8,7 +8,9 @@ Rules:
    address, and a line end stays a line end.
 3. The text of a server cannot control the terminal, also not through character references such as
    ``&#x202e;``: hidden characters are removed from what was rendered, and no link is made.
-4. A block is about 4 KiB at most: of a longer one, the part so far is shown as a block.
+4. A block is about 4 KiB at most, and has a bounded number of marks, which take the time of parsing
+   and rendering: of a longer one, the part so far is shown as a block. That does not depend on how
+   much text arrives at once.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, ClassVar, Final
 
+import attrs
 from markdown_it import MarkdownIt
 from rich.markdown import CodeBlock, Heading, Markdown, MarkdownElement, TableElement
 from rich.segment import Segment
@@ -32,9 +35,31 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
 
 _LONGEST: Final = 4 * 1024
-_FENCE: Final = re.compile(r" {0,3}(`{3,}|~{3,})")
+_MOST_MARKS: Final = 400
+_MARK: Final = re.compile(r"[\[*_`~<>|\t]|\]\(")
+_OF_LINE_END: Final = 2
+"""The marks that a line end counts as: it may begin a list item or a heading."""
+_AT_ONCE: Final = 256
+"""The characters that are added before a line is found to be too long."""
+_FENCE: Final = re.compile(r" {0,3}(`{3,}(?=[^`]*$)|~{3,})")
 _CONTINUED: Final = re.compile(r"[ \t]|[-*+] |\d{1,9}[.)] ")
 """The start of a line that continues a list after an empty line."""
+
+
+@attrs.frozen
+class _Size:
+    """How much there is to parse and to render."""
+
+    length: int = 0
+    marks: int = 0
+
+    def __add__(self, other: _Size) -> _Size:
+        return _Size(self.length + other.length, self.marks + other.marks)
+
+    @property
+    def too_large(self) -> bool:
+        """Whether it is more than one block may have."""
+        return self.length > _LONGEST or self.marks > _MOST_MARKS
 
 
 class MarkdownBlocks:
@@ -42,9 +67,10 @@ class MarkdownBlocks:
 
     def __init__(self) -> None:
         self._line: list[str] = []
-        self._line_length = 0
+        self._line_size = _Size()
         self._block: list[str] = []
-        self._block_length = 0
+        self._block_size = _Size()
+        self._widest = 0  # the cells of a row, in the block
         self._ended = False  # an empty line was read after the block
         self._fence = ""  # the line that opened the code block
         self._mark = ""
@@ -56,40 +82,48 @@ class MarkdownBlocks:
 
     def feed(self, text: str) -> Iterator[str]:
         """Yield the blocks that the text completes."""
-        *lines, rest = text.split("\n")
-        for line in lines:
-            self._line.append(line)
-            whole = "".join(self._line)
-            self._line, self._line_length = [], 0
-            yield from self._add(whole)
-        if rest:
-            self._line.append(rest)
-            self._line_length += len(rest)
-        if self._line_length > _LONGEST:
-            whole = "".join(self._line)
-            kept = whole.rpartition(" ")[2] if not self._fence else ""
-            kept = kept if len(kept) < _LONGEST else ""
-            self._line, self._line_length = [kept] if kept else [], len(kept)
-            yield from self._add(whole[: len(whole) - len(kept)])
-            yield from self._take()
+        for at in range(0, len(text), _AT_ONCE):
+            *lines, rest = text[at : at + _AT_ONCE].split("\n")
+            for line in lines:
+                self._line.append(line)
+                yield from self._add(self._take_line())
+            if rest:
+                self._line.append(rest)
+                self._line_size += self._size(rest)
+            if self._line_size.too_large:
+                yield from self._divide_line()
 
     def finish(self) -> Iterator[str]:
         """Yield the rest, which has no line end."""
         if self._line:
-            whole = "".join(self._line)
-            self._line, self._line_length = [], 0
-            yield from self._add(whole)
+            yield from self._add(self._take_line())
         yield from self._take()
         self._fence = self._mark = ""
 
+    def _take_line(self) -> str:
+        whole = "".join(self._line)
+        self._line, self._line_size = [], _Size()
+        return whole
+
+    def _divide_line(self) -> Iterator[str]:
+        """Yield the line so far, except its last word."""
+        whole = self._take_line()
+        kept = whole.rpartition(" ")[2] if not self._fence else ""
+        size = self._size(kept)
+        if kept and not size.too_large:
+            self._line, self._line_size = [kept], size
+            whole = whole[: -len(kept)]
+        yield from self._add(whole)
+        yield from self._take()
+
     def _add(self, line: str) -> Iterator[str]:
         if self._fence:
-            self._append(line)
             if line.strip().startswith(self._mark) and not line.strip().strip(self._mark[0]):
+                self._append(line)
                 self._fence = self._mark = ""
                 yield from self._take()
-            elif self._block_length > _LONGEST:
-                yield from self._take()
+            else:
+                yield from self._add_to_block(line)
             return
         if not line.strip():
             self._ended = bool(self._block)
@@ -104,16 +138,30 @@ class MarkdownBlocks:
         if fence := _FENCE.match(line):
             yield from self._take()
             self._fence, self._mark = line, fence[1]
-        self._append(line)
-        if self._block_length > _LONGEST:
+        yield from self._add_to_block(line)
+
+    def _add_to_block(self, line: str) -> Iterator[str]:
+        """Append a line, and yield the block before it if the line does not fit in."""
+        if (self._block_size + self._size_in_block(line)).too_large:
             yield from self._take()
+        self._append(line)
 
     def _append(self, line: str) -> None:
+        self._block_size += self._size_in_block(line)
+        if not self._fence:
+            self._widest = max(self._widest, line.count("|"))
         self._block.append(line)
-        self._block_length += len(line) + 1
+
+    def _size_in_block(self, line: str) -> _Size:
+        """Return the size of a line: a row of a table is filled up to the widest one."""
+        size = self._size(line)
+        return _Size(size.length, max(size.marks, self._widest) + _OF_LINE_END)
+
+    def _size(self, text: str) -> _Size:
+        return _Size(len(text), 0 if self._fence else len(_MARK.findall(text)))
 
     def _take(self) -> Iterator[str]:
-        block, self._block, self._block_length = self._block, [], 0
+        block, self._block, self._block_size, self._widest = self._block, [], _Size(), 0
         self._ended = False
         if self._fence:  # a part of a code block: each part is one
             if len(block) > 1:
