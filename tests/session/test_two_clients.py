@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from trio_mix import Mix, errors
+from trio_mix import Hooks, Mix, errors
 from trio_mix import events as ev
 from trio_mix.testing import AskPermission, Fail, MixServer, Pause, Say, Think, Turn, UseTool
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from trio_mix import Message, Reply, SessionStream
+    from trio_mix.hooks import BeforeRequestContext
     from trio_mix.testing import Api, Step
 
 
@@ -228,6 +229,33 @@ async def test_a_permission_request_of_another_client_is_not_put_to_our_policy(
         ):
             await session.ask("alone")
             assert asked == ["ours"]
+
+
+async def test_a_permission_request_is_put_to_our_policy_once_the_stored_messages_can_be_read(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    failing: list[str] = []
+    asked: list[int] = []
+
+    def refuse(ctx: BeforeRequestContext) -> None:
+        if failing and ctx.operation == failing[-1]:
+            failing.pop()
+            raise RuntimeError("not now")
+
+    def policy(_request: ev.PermissionEvent, _message: Message) -> bool:
+        asked.append(len(failing))
+        return True
+
+    async with (
+        MixServer("pipeline", listen=False, pace=0.0) as server,
+        Mix(server.url, network=server.network, hooks=Hooks(before_request=refuse)) as mix,
+        mix.open_stream(server.create_session(), on_permission=policy) as session,
+    ):
+        server.script("hello", Turn(UseTool("bash", steps=[Pause(1), AskPermission("bash")])))
+        async with session.send("hello") as message:
+            failing += ["sessions.export_session"] * 3
+            await message.wait()
+        assert asked == [0], "the number of readings that will fail yet"
 
 
 @pytest.mark.parametrize("api", ["blocking", "async"])

@@ -47,6 +47,19 @@ def test_what_others_did_before_a_loss_does_not_count_after_it() -> None:
     assert owners(router, says("x", "a1"), done("a1")) == [turn, turn]
 
 
+def test_a_replay_goes_on_with_the_turn_that_was_heard_last_before_the_loss() -> None:
+    router = router_for("async")
+    answer = StoredRow(id="fa", role="assistant", text="x", finish="canceled")
+    router.old([StoredRow(id="fu", role="user"), answer])
+    turn = send(router)
+    assert owners(router, asked("fu", "theirs"), says("x", "fa")) == [None] * 2
+    router.lost()
+    router.lost()
+    router.reconnected(replayed=True)
+    stopped = error("request cancelled by user")
+    assert owners(router, stopped, asked("u", "hello"), done("a")) == [None, turn, turn]
+
+
 def test_after_a_loss_new_ids_may_be_those_of_a_turn_that_only_copies_of_events_showed() -> None:
     router = served("async")
     turn = send(router)

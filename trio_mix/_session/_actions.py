@@ -114,13 +114,24 @@ class TurnActions:
 
         Pipeline servers send it on every stream of the session, blocking ones do not show whose
         events are whose, and no event names a turn that began on an earlier stream. The stored
-        messages show whether another turn runs; where they cannot be read, the message must have
-        called the tool, or one that starts a sub-agent. Servers that name messages store them:
-        there, nothing else shows it.
+        messages show whether another turn runs; a reading that fails is repeated. Where the server
+        has none, the message must have called the tool, or one that starts a sub-agent. Servers
+        that name messages store them: there, nothing else shows it.
         """
-        reading = await self._stored.read(state.turn, self._dispatcher.router)
+        schedule = ReconnectSchedule(self._reconnect)
+        while True:
+            schedule.begin(trio.current_time())
+            reading = await self._stored.read(state.turn, self._dispatcher.router)
+            delay = schedule.lost(trio.current_time())
+            if reading.verdict is not None or reading.none_kept or delay is None:
+                break
+            with trio.move_on_after(delay):
+                await state.over.wait()
+                return False
         if reading.verdict is not None or state.turn.bound:
             return reading.verdict is not None and reading.alone and not state.turn.overlap
+        if not reading.none_kept:
+            return False
         names = set(_SUB_AGENT_TOOLS)
         if isinstance(question, ev.PermissionEvent):
             names.add(question.tool_name.lower())

@@ -92,6 +92,9 @@ class Owners:
         self._may_go_on: list[Owner] = []  # after an end that may have been another turn's
         self._set_aside: list[Owner] = []
         self._last: tuple[Owner | None, EventIds | None] = (None, None)
+        """The turn that was heard last on this connection, and the ids of the event."""
+        self._last_before: tuple[Owner | None, EventIds | None] | None = None
+        """The same of the connection that was lost, until it is known whether the rest comes."""
 
     # -- ids --------------------------------------------------------------------------------
 
@@ -363,6 +366,8 @@ class Owners:
         """Set aside what is known of other turns, as the connection was lost."""
         self._set_aside = [*self._set_aside, *self.others][-_MOST_OTHERS:]
         self.others = []
+        if self._last_before is None:
+            self._last_before = self._last
         self._last = (None, None)
         if self.ours is not None:
             self._last = (self.ours.owner, None)
@@ -374,13 +379,15 @@ class Owners:
         ours = self.ours
         if replayed:
             self.others = [*self._set_aside, *self.others][-_MOST_OTHERS:]
+            if self._last[1] is None and self._last_before is not None:
+                self._last = self._last_before
             if ours is not None:
                 ours.unheard = False
         elif (
             ours is not None and ours.phase is not _REGISTERED and (self._set_aside or ours.overlap)
         ):
             ours.overlap = "guess"  # the other turn may have ended, or gone on
-        self._set_aside = []
+        self._set_aside, self._last_before = [], None
 
 
 def _forget_first(ids: dict[str, Any], kept: int) -> None:
