@@ -139,9 +139,14 @@ def ended_either_way(facts: Facts) -> bool:
     return verdict is not None and verdict.either
 
 
+def runs_elsewhere(facts: Facts) -> bool:
+    """Another stream of the session runs it: its silence on this one shows nothing."""
+    return facts.turn.elsewhere == "other"
+
+
 def copies_queued(facts: Facts) -> bool:
     """It was sent more than once to a busy session, whose other stream may run every copy."""
-    return facts.post.again and facts.turn.elsewhere == "other"
+    return facts.post.again and runs_elsewhere(facts)
 
 
 def confirmed(facts: Facts) -> bool:
@@ -322,6 +327,7 @@ _NOT_STORED: Final = "it is not among the stored messages, which does not prove 
 _AMBIGUOUS: Final = "the stored messages were changed, or another message has the same text"
 _OVERLAPPED: Final = "another message ran at the same time, and one of the two has ended"
 _EITHER: Final = "another message ran at the same time, and one of the two was broken off"
+_ELSEWHERE: Final = "another stream of the session runs it, whose events this one does not receive"
 _COPIES: Final = "it was sent more than once, and another stream of the session may run it again"
 _FAILED: Final = "its ticket says that it failed"
 _HAD_FINISHED: Final = "its ticket says that it finished, but the stored messages do not show it"
@@ -371,7 +377,7 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule(Concern.CUT, _UNFINISHED, Action.COMPLETE_IN_DOUBT, silent, nothing_open),
     _rule(Concern.CUT, _UNFINISHED, Action.UNKNOWN, silent, post_open),
     _rule(Concern.CUT, _UNFINISHED, Action.UNKNOWN, silent, ended_beside, why=_OVERLAPPED),
-    _rule(Concern.CUT, _UNFINISHED, Action.UNKNOWN, silent, copies_queued, why=_COPIES),
+    _rule(Concern.CUT, _UNFINISHED, Action.UNKNOWN, silent, runs_elsewhere, why=_ELSEWHERE),
     _rule(Concern.CUT, _UNFINISHED, Action.GONE, silent),
     _rule(Concern.CUT, (_ABSENT, _UNKNOWN), Action.UNKNOWN, silent, post_over, not_behind),
     _rule(Concern.CUT, None, Action.UNKNOWN, silent, post_over, none_kept),
