@@ -24,7 +24,6 @@ from tests.support.event_makers import (
 )
 from trio_mix import events as ev
 from trio_mix._turns._router import TurnRouter
-from trio_mix._turns._stored_rows import StoredRow
 from trio_mix._turns._turn import TRANSITIONS, Input, Phase
 from trio_mix._turns._wire_traits import WireTraits
 
@@ -344,55 +343,3 @@ def test_a_text_is_known_again(sent: str, stored: str, plan_mode: bool, same: bo
     turn = send(router, sent, plan_mode=plan_mode)
     assert owners(router, asked("u", stored)) == [turn if same else None]
     assert turn.bound is same
-
-
-def test_a_stream_that_runs_another_clients_message_ends_that_one_first() -> None:
-    """Each stream of a pipeline server runs the messages one after another."""
-    router = router_for("pipeline")
-    router.traits.proof = True  # the stored messages can be read
-    owners(router, says("theirs"))
-    turn = send(router)
-    assert owners(router, says("more of theirs"), error("theirs has failed")) == [None, None]
-    assert owners(router, says("ours"), done("m", "ours")) == [turn, turn]
-
-
-@pytest.mark.parametrize("api", ["pipeline", "blocking"])
-def test_text_before_the_late_end_of_an_older_turn_may_be_that_turns(api: str) -> None:
-    router = router_for(api)
-    router.old([StoredRow(id="fu", role="user"), StoredRow(id="fa", role="assistant", text="x")])
-    turn = send(router)
-    found = [owners(router, done("fa")), turn.overlap]
-    found += [owners(router, says("theirs"), done("fa")), turn.overlap]
-    assert found == [[None], "", [turn, None], "guess"]
-
-
-def test_a_message_that_another_stream_runs_owns_nothing_of_this_one() -> None:
-    router = router_for("pipeline")
-    turn = send(router)
-    router.runs_elsewhere(turn)
-    assert owners(router, says("theirs"), error("it has failed"), BUSY, done("m")) == [None] * 4
-    assert not turn.over
-    assert router.others_seen  # a nameless end may be late, and that of this turn
-
-
-def test_an_accepted_message_is_not_on_the_stream_of_a_later_connection() -> None:
-    router = router_for("pipeline")
-    turn = send(router)
-    router.apply(turn, Input.ACCEPTED)
-    router.lost()
-    assert owners(router, says("theirs"), error("it has failed")) == [None, None]
-    router.reconnected(replayed=True)
-    assert owners(router, says("ours"), done("m")) == [turn, turn]
-
-
-def test_a_message_whose_post_was_open_when_the_connection_was_lost_may_run_on_either() -> None:
-    for learned_by_answer, begun in ((False, True), (False, False), (True, False)):
-        router = router_for("auto" if learned_by_answer else "pipeline")
-        turn = send(router, accept=False)
-        owners(router, *[says("ours")] * begun)
-        router.lost()
-        router.traits.update(router_for("pipeline").traits)
-        router.apply(turn, Input.ACCEPTED)
-        failed = error("it has failed")
-        assert owners(router, failed) == [None if begun else turn], "what has begun goes on there"
-        assert turn.overlap == ("" if begun else "guess")

@@ -85,6 +85,11 @@ class RoutingByOrder:
         shown = nameless and kind in SHOWING_A_TURN
         self.others_seen = self.others_seen or shown or (nameless and kind is ev.PermissionEvent)
         self.others_at_work = not ends and (self.others_at_work or shown)
+        ours = self._owners.ours
+        if shown and ours is not None and ours.failed:
+            ours.overlap = (
+                "guess"  # another turn begins, or ours goes on and another one has failed
+            )
 
     def _is_left_over(self, event: Event, ids: EventIds, turn: Turn) -> bool:
         """Return whether an id shows that an earlier turn still emits it."""
