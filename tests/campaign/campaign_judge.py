@@ -24,7 +24,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import attrs
-from campaign_schedule import words_of
+from campaign_schedule import silence, words_of
 from campaign_texts import names_in, texts_of
 
 from trio_mix import errors
@@ -70,6 +70,8 @@ Kind: TypeAlias = Literal[
 
 _WAITING = "a turn or a waiting sender"
 
+SETTLE_TIMEOUT = 60.0
+"""Seconds of silence after which a message that was cut is gone."""
 PROMPT = 10.0
 """Seconds of invariant 9, in addition to the server's own delay."""
 PROMPT_OLDEST = 90.0
@@ -303,7 +305,8 @@ def _accurate(run: Run) -> Iterator[Violation]:
         if isinstance(error, errors.MessageRejected | errors.TransportError) and runs[text]:
             yield Violation("wrong outcome", f"{outcome.job}: {error!r}, but it ran")
         gone = isinstance(error, errors.MessageInterrupted) and error.outcome == "gone"
-        if gone and ("complete" in finished or len(finished) < runs[text]):
+        ran_on = "complete" in finished or len(finished) < runs[text]
+        if gone and ran_on and silence(turn.steps) < SETTLE_TIMEOUT:
             yield Violation("wrong outcome", f"{outcome.job}: gone, but it ended as {finished}")
         own = not isinstance(error, errors.AgentError) or _own(error, turn.steps, finished)
         if not own and not _flagged(outcome):

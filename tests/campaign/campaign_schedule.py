@@ -7,7 +7,7 @@ a reply can be traced to its turn. `campaign_features` makes a schedule harder.
 from __future__ import annotations
 
 import random
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import attrs
 from campaign_faults import draw_rules
@@ -33,6 +33,9 @@ from trio_mix.testing import (
     UseTools,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 __all__ = [
     "AGAIN",
     "Accident",
@@ -46,6 +49,7 @@ __all__ = [
     "draw_plain",
     "draw_senders",
     "draw_turn",
+    "silence",
     "words_of",
 ]
 
@@ -188,9 +192,24 @@ AGAIN = Turn(Words("again").say(2))
 """The turn of a text that runs too often."""
 
 
+_PERMISSION_TIMEOUT = 30.0
+"""Seconds for which the server waits for the answer to a permission request."""
+
+
 def words_of(text: str) -> set[str]:
     """Return the names of the turns whose words are in a text."""
     return {word.partition(".")[0] for word in text.split()}
+
+
+def silence(steps: Iterable[object]) -> float:
+    """Return for how long a turn may be silent: after a loss, it is then taken for gone."""
+    return sum(
+        step.seconds
+        if isinstance(step, Pause)
+        else _PERMISSION_TIMEOUT * isinstance(step, AskPermission)
+        + silence((*getattr(step, "steps", ()), *getattr(step, "then", ())))
+        for step in steps
+    )
 
 
 def draw_plain(seed: int) -> Schedule:
