@@ -17,6 +17,7 @@ from trio_mix._http import (
     _connection,
     _cookies,
     _encoding,
+    _idle,
 )
 from trio_mix._http import _redirects as redirects
 from trio_mix._session import _buffers as buffers
@@ -76,6 +77,13 @@ BOUNDS: dict[str, tuple[list[object], str]] = {
         [_connection.MAX_HEAD],
         "http/test_http_stream.py::test_a_head_that_does_not_end_is_refused",
     ),
+    "the body of a refusal that": (
+        [_connection.SOON],
+        (
+            "http/test_http_refused_bodies.py::"
+            "test_a_refusal_whose_body_does_not_end_has_what_has_arrived_of_it"
+        ),
+    ),
     "informational responses": (
         [_connection.MAX_INFORMATIONAL],
         "http/test_http_stream.py::test_informational_responses_without_end_are_refused",
@@ -97,7 +105,7 @@ BOUNDS: dict[str, tuple[list[object], str]] = {
         "http/test_http_cookies.py::test_the_cookies_of_an_origin_and_the_origins_are_bounded",
     ),
     "idle connections of a client": (
-        [_connection.MAX_IDLE],
+        [_idle.MAX_IDLE],
         "http/test_http_connections.py::test_only_a_few_idle_connections_are_kept",
     ),
     "time for one try of an operation": (

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import gc
-import ssl
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpcore
 import httpx
@@ -12,13 +11,15 @@ import httpx2
 import pytest
 import trio
 import trio.testing
-import trustme
 
 from tests.support.callers_clients import KINDS, callers_client
 from tests.support.raw_server import OK, SSE_HEAD, Peer, answering, chunk, memory_server, serve
 from trio_mix import Mix
 from trio_mix._http import Http, TrioBackend
 from trio_mix.errors import ConnectionFailed, RequestTimeout
+
+if TYPE_CHECKING:
+    import ssl
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -63,7 +64,7 @@ async def test_an_idle_connection_that_the_server_has_closed_fails_no_request(
 async def test_a_connection_that_was_idle_for_long_is_not_used_again(
     nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trio_mix._http._connection.MAX_IDLE_TIME", -1.0)
+    monkeypatch.setattr("trio_mix._http._idle.MAX_IDLE_TIME", -1.0)
     http = Http()
     server = await serve(nursery, answering(OK))
     for _ in range(2):
@@ -178,25 +179,6 @@ async def test_a_stream_cancelled_at_any_checkpoint_leaves_no_connection(
 
 
 # TLS
-
-
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture
-def server_context(authority: trustme.CA) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    return context
-
-
-@pytest.fixture
-def client_context(authority: trustme.CA) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    return context
 
 
 @pytest.mark.parametrize("which", ["own", "httpx", "httpx2"])

@@ -184,22 +184,6 @@ async def test_a_response_that_breaks_off_is_a_failure_of_a_request_that_was_sen
         assert caught.value.request.url == server.url
 
 
-async def test_a_response_to_a_body_that_is_refused_is_returned_despite_the_failed_write(
-    own: Http, nursery: trio.Nursery
-) -> None:
-    async def handler(peer: Peer) -> None:
-        # Only the sending side is closed: closing both would reset the connection.
-        await peer.stream.receive_some(1000)
-        await peer.send(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig")
-        assert isinstance(peer.stream, trio.SocketStream)
-        await peer.stream.send_eof()
-        await peer.closed()
-
-    server = await serve(nursery, handler)
-    response = await own.request("POST", server.url, headers={}, content=b"x" * 2**22, timeout=5)
-    assert (response.status_code, response.body) == (413, b"big")
-
-
 async def test_an_invalid_url_is_a_configuration_error(http: Http) -> None:
     for url in ["", "nonsense", "/path", "ftp://127.0.0.1/", "http://", "http://[::1/", "//host/x"]:
         with trio.testing.assert_checkpoints(), pytest.raises(ConfigurationError, match="URL"):

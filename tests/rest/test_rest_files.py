@@ -12,6 +12,7 @@ import trio
 import trio.testing
 
 from tests.support.cases import case
+from tests.support.raw_server import Peer, serve
 from tests.support.rest_kit import answer, refusal
 from tests.support.rest_samples import FILE
 from trio_mix import funcs
@@ -142,6 +143,24 @@ async def test_a_refusal_in_the_middle_of_an_upload_is_read(server: Canned, core
     assert isinstance(result, funcs.Err)
     assert isinstance(result.error, ErrorResponse)
     assert result.error.status_code == 413
+
+
+async def test_a_refusal_ends_an_upload_that_the_server_does_not_read(
+    nursery: trio.Nursery, tmp_path: Path
+) -> None:
+    async def refuse(peer: Peer) -> None:
+        await peer.stream.receive_some(1000)
+        await peer.send(refusal(413, "at most 10 MB, please", "validation_error"))
+        await trio.sleep_forever()
+
+    server = await serve(nursery, refuse)
+    path = tmp_path / "a"
+    path.write_bytes(b"x" * 2**25)
+    async with MixCore(server.url) as core:
+        for file in (path, path.read_bytes()):
+            with trio.fail_after(10), pytest.raises(ErrorResponse, match="at most 10 MB") as caught:
+                await Files(core).upload(id="s", file=file, filename="a")
+            assert caught.value.status_code == 413
 
 
 async def test_an_upload_to_nobody_is_retried_without_having_read_the_stream() -> None:

@@ -24,10 +24,11 @@ from typing import TYPE_CHECKING, final
 import attrs
 import trio
 
-from trio_mix._http._connection import KEEP_ALIVE, Connection, IdleConnections, complete_headers
+from trio_mix._http._connection import KEEP_ALIVE, Connection, complete_headers
 from trio_mix._http._cookies import Cookies, cookie_values
 from trio_mix._http._errors import library_errors, translate
 from trio_mix._http._external import ExternalResponse, Tracer
+from trio_mix._http._idle import IdleConnections
 from trio_mix._http._protocols import HttpRequest, RequestProgress
 from trio_mix._http._proxies import Proxies, Proxy, ProxyClient
 from trio_mix._http._redirects import MAX_REDIRECTS, REDIRECTS, redirect_target

@@ -1,4 +1,4 @@
-"""Connections to HTTP/1.1 servers, each used for one request at a time, and the idle ones.
+"""Connections to HTTP/1.1 servers, each used for one request at a time.
 
 The rules:
 
@@ -7,7 +7,9 @@ The rules:
    body is therefore read from the socket directly; h11 only writes the request and parses the head.
 3. A body that ends early is an error, never an end.
 4. Closing is shielded and bounded in time.
-5. A client keeps a few idle connections; those in use do not count towards that limit.
+5. A response other than 2xx that arrives while the request is being sent ends the sending: the
+   server may read no further, and not close the connection either. The response has what arrives of
+   its body within two seconds.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import trio
 
 from trio_mix._http._body import body_of
 from trio_mix._http._errors import DisconnectedError, is_a, library_errors
+from trio_mix._lifetime import OwnedNursery
 from trio_mix._version import __version__
 
 if TYPE_CHECKING:
@@ -43,11 +46,9 @@ READ_SIZE = 64 * 1024
 _KEEP_ALIVE = re.compile(r"\b(timeout|max)\s*=\s*([0-9]{1,9})\b", re.ASCII | re.IGNORECASE)
 MAX_HEAD = 64 * 1024
 MAX_INFORMATIONAL = 100
+MAX_AHEAD = 64 * 1024  # more than that of a refusal is shown nowhere
+SOON = 2.0
 CLOSE_TIMEOUT = 2.0
-MAX_IDLE = 8
-MAX_IDLE_TIME = 4.0  # many servers close an idle connection after five seconds
-
-_Origin = tuple[str, str, int]
 
 
 def _keep_alive_options() -> tuple[SocketOption, ...]:
@@ -76,11 +77,12 @@ async def close_stream(stream: NetworkStream) -> None:  # noqa: ASYNC910 - closi
 class Connection:
     """A TCP or TLS connection to one origin."""
 
-    __slots__ = ("closed", "idle_limit", "stream")
+    __slots__ = ("closed", "complete", "idle_limit", "stream")
 
     def __init__(self, stream: NetworkStream) -> None:
         self.stream = stream
         self.closed = False
+        self.complete = True  # whether the server has accepted all of the request
         self.idle_limit = math.inf  # seconds for which it may be idle and used again
 
     @classmethod
@@ -117,18 +119,68 @@ class Connection:
         """Send a request and read the head of its response."""
         try:
             parser = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
-            complete = await self._send(parser, request, progress)
+            content = request.body()
+            if content is not None and (not isinstance(content, bytes) or len(content) > READ_SIZE):
+                return await self._exchange_large(parser, request, content, progress)
+            await self._send(parser, request, content, progress)
             head = await self._receive_head(parser)
-            return ConnectionResponse(self, request.method, head, parser, complete=complete)
+            return ConnectionResponse(self, request.method, head, parser)
         except BaseException:
             await self.aclose()
             raise
 
+    async def _exchange_large(
+        self,
+        parser: h11.Connection,
+        request: HttpRequest,
+        content: Content,
+        progress: RequestProgress,
+    ) -> ConnectionResponse:
+        """Send a request, and read the response meanwhile (rule 5)."""
+        sending = trio.CancelScope()
+        received = trio.Event()
+        result: ConnectionResponse | Exception | None = None
+
+        async def receive() -> None:
+            nonlocal result
+            try:
+                head = await self._receive_head(parser)
+                response = ConnectionResponse(self, request.method, head, parser)
+                if not (self.complete or 200 <= head.status_code < 300):
+                    # Before the sending is cancelled: that ends the reading, too, in TLS.
+                    await response.read_ahead()
+                    sending.cancel(reason="the server has refused the request")
+                result = response
+            except library_errors() as error:
+                result = error
+                sending.cancel(reason="the connection was lost")
+            received.set()
+
+        owner = OwnedNursery("request")
+        nursery = await owner.open()
+        try:
+            nursery.start_soon(receive)
+            with sending:
+                await self._send(parser, request, content, progress)
+            await received.wait()
+        except BaseException as error:
+            await owner.close("the request has failed", error)
+            raise
+        await owner.close("the response was received")
+        assert result is not None  # noqa: S101 - `receive` has set it
+        if isinstance(result, Exception):
+            raise result
+        return result
+
     async def _send(
-        self, parser: h11.Connection, request: HttpRequest, progress: RequestProgress
-    ) -> bool:
-        """Write a request; return whether the server has accepted all of it."""
-        content = request.body()
+        self,
+        parser: h11.Connection,
+        request: HttpRequest,
+        content: Content,
+        progress: RequestProgress,
+    ) -> None:
+        """Write a request, and set whether the server has accepted all of it."""
+        self.complete = False
         head = h11.Request(
             method=request.method,
             target=request.target.path,
@@ -151,9 +203,9 @@ class Connection:
             # A server that refuses a body may respond and close the connection before it has read
             # the body. The response says more than the failed write; without one, the read fails.
             progress.stage = "sending the request"
-            return False  # noqa: ASYNC910 - the failed write was a checkpoint
+            return  # noqa: ASYNC910 - the failed write was a checkpoint
+        self.complete = True
         progress.body_sent()
-        return True
 
     async def _receive_head(self, parser: h11.Connection) -> h11.Response:
         received = False
@@ -234,6 +286,7 @@ class ConnectionResponse:
     """A response on a `Connection`, with its body still to be read."""
 
     __slots__ = (
+        "_ahead",
         "_body",
         "_early",
         "_keep",
@@ -250,8 +303,6 @@ class ConnectionResponse:
         method: str,
         head: h11.Response,
         parser: h11.Connection,
-        *,
-        complete: bool,
     ) -> None:
         self.connection = connection
         self.status_code = head.status_code
@@ -266,15 +317,30 @@ class ConnectionResponse:
         version = f"HTTP/{head.http_version.decode('ascii')}"
         self._body = body_of(method, head.status_code, self.headers, version)
         self.give_back: Callable[[Connection], Awaitable[None]] | None = None
+        self._ahead = b""
         self._early = parser.trailing_data[0]  # the part of the body that arrived with the head
         tokens = self.headers.get("connection", "").lower().split(",")
         keep_alive = self.headers.get("keep-alive")
         connection.idle_limit = math.inf if keep_alive is None else _idle_limit(keep_alive)
-        self._keep = complete and version == "HTTP/1.1" and "close" not in map(str.strip, tokens)
+        self._keep = version == "HTTP/1.1" and "close" not in map(str.strip, tokens)
+
+    async def read_ahead(self) -> None:
+        """Read the body, as far as it arrives soon, so that the connection can be closed."""
+        ahead = bytearray()
+        with trio.move_on_after(SOON):
+            while len(ahead) <= MAX_AHEAD and (piece := await self.receive(None)):
+                ahead += piece
+        self._ahead = bytes(ahead)
+        self._keep = False
+        self._body.finished = True
 
     async def receive(self, timeout: float | None) -> bytes:
         """Read the next bytes of the body, ``b""`` at its end; cancelled, no bytes are lost."""
         body = self._body
+        if self._ahead:
+            await trio.lowlevel.checkpoint()
+            ahead, self._ahead = self._ahead, b""
+            return ahead
         if self._early or body.finished:
             await trio.lowlevel.checkpoint()
         while not body.finished:
@@ -301,6 +367,7 @@ class ConnectionResponse:
         if (
             self.give_back is not None
             and self._keep
+            and connection.complete
             and body.finished
             and not (body.excess or self._early or connection.closed)
             and connection.idle_limit > 0
@@ -312,52 +379,3 @@ class ConnectionResponse:
     async def aclose(self) -> None:
         """Close the connection; shielded and bounded."""
         await self.connection.aclose()
-
-
-class IdleConnections:
-    """The idle connections of one client; the most recently used is reused first."""
-
-    def __init__(self) -> None:
-        self._idle: list[tuple[float, _Origin, Connection]] = []
-        self._closed = False
-
-    def __len__(self) -> int:
-        return len(self._idle)
-
-    async def take(self, origin: _Origin) -> Connection | None:
-        """Remove and return a live connection, or `None`; close the dead ones."""
-        now = trio.current_time()
-        found: Connection | None = None
-        kept: list[tuple[float, _Origin, Connection]] = []
-        dead: list[Connection] = []
-        for entry in reversed(self._idle):
-            since, to, connection = entry
-            limit = min(MAX_IDLE_TIME, connection.idle_limit)
-            if now - since > limit or connection.is_dead():
-                dead.append(connection)
-            elif found is None and to == origin:
-                found = connection
-            else:
-                kept.append(entry)
-        self._idle = kept[::-1]
-        for connection in dead:
-            await connection.aclose()
-        return found  # noqa: ASYNC910 - a checkpoint here could leak the connection; the request itself has one
-
-    async def put(self, origin: _Origin, connection: Connection) -> None:  # noqa: ASYNC910 - follows the request, which is a checkpoint
-        """Add a connection whose response has been read to the end."""
-        if self._closed:
-            await connection.aclose()
-            return
-        self._idle.append((trio.current_time(), origin, connection))
-        if len(self._idle) > MAX_IDLE:
-            _, _, oldest = self._idle.pop(0)
-            await oldest.aclose()
-
-    async def aclose(self) -> None:
-        """Close all connections, and those that are added later."""
-        self._closed = True
-        idle, self._idle = self._idle, []
-        for _, _, connection in idle:
-            await connection.aclose()
-        await trio.lowlevel.cancel_shielded_checkpoint()

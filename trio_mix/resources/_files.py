@@ -68,7 +68,9 @@ class Files(Resource):
     ) -> FileInfo:
         """Upload a file in pieces: it is never in memory as a whole.
 
-        There is no timeout unless ``options`` sets one. A stream is read, but not closed.
+        There is no timeout unless ``options`` sets one. A stream is read, but not closed. A
+        response that refuses the file is raised while the file is being sent; through an
+        ``http_client`` or a proxy, only when it is sent, or at the timeout.
 
         Args:
           id: the session.
