@@ -231,6 +231,30 @@ async def test_a_permission_request_of_another_client_is_not_put_to_our_policy(
             assert asked == ["ours"]
 
 
+async def test_beside_another_client_a_pipeline_message_must_have_called_the_tool_it_asks_for(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    asked: list[str] = []
+
+    def policy(request: ev.PermissionEvent, message: Message) -> bool:
+        asked.append(message.text)
+        return True
+
+    async with (
+        MixServer("pipeline", listen=False, pace=0.0) as server,
+        Mix(server.url, network=server.network) as mix,
+        mix.open_stream(server.create_session(session_id="s"), on_permission=policy) as session,
+    ):
+        server.script("not called", Turn(Say("I ask. "), AskPermission("bash")))
+        server.script("called", Turn(UseTool("bash", steps=[AskPermission("bash")])))
+        await session.ask("not called")
+        server.run_message("s", "another client's")
+        await trio.sleep(1)
+        await session.ask("not called")
+        await session.ask("called")
+        assert asked == ["not called", "called"]
+
+
 async def test_a_permission_request_is_put_to_our_policy_once_the_stored_messages_can_be_read(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

@@ -9,6 +9,7 @@ from tests.support.event_makers import (
     done,
     error,
     owners,
+    permission,
     router_for,
     says,
     send,
@@ -44,6 +45,19 @@ def test_a_message_that_another_stream_runs_owns_nothing_of_this_one() -> None:
     assert owners(router, says("theirs"), error("it has failed"), BUSY, done("m")) == [None] * 4
     assert not turn.over
     assert router.others_seen  # a nameless end may be late, and that of this turn
+
+
+def test_a_permission_request_does_not_show_that_a_stream_runs_a_message() -> None:
+    """Each stream of the session receives it."""
+    router = router_for("pipeline")
+    turn = send(router)
+    assert owners(router, permission(), done("m")) == [turn, turn], "nobody else uses the session"
+    owners(router, says("theirs"), done("n"))
+    turn = send(router)
+    assert owners(router, permission(), BUSY) == [None, None]
+    assert turn.phase is Phase.REGISTERED, "it is sent again"
+    router.apply(turn, Input.SENDING)
+    assert owners(router, says("ours"), permission()) == [turn, turn]
 
 
 def test_an_error_after_which_a_turn_goes_on_may_be_the_end_of_another_one() -> None:

@@ -115,8 +115,9 @@ class TurnActions:
         Pipeline servers send it on every stream of the session, blocking ones do not show whose
         events are whose, and no event names a turn that began on an earlier stream. The stored
         messages show whether another turn runs; a reading that fails is repeated. Where the server
-        has none, the message must have called the tool, or one that starts a sub-agent. Servers
-        that name messages store them: there, nothing else shows it.
+        has none, or another client may have asked for a permission, the message must have called
+        the tool, or one that starts a sub-agent. Servers that name messages store them: nothing
+        else shows it there.
         """
         schedule = ReconnectSchedule(self._reconnect)
         while True:
@@ -128,14 +129,16 @@ class TurnActions:
             with trio.move_on_after(delay):
                 await state.over.wait()
                 return False
-        if reading.verdict is not None or state.turn.bound:
-            return reading.verdict is not None and reading.alone and not state.turn.overlap
-        if not reading.none_kept:
+        if reading.verdict is None and not reading.none_kept:
             return False
-        names = set(_SUB_AGENT_TOOLS)
+        names, shared = set(_SUB_AGENT_TOOLS), False
         if isinstance(question, ev.PermissionEvent):
             names.add(question.tool_name.lower())
-        return any(name.lower() in names for name in state.builder.tools)
+            shared = self._dispatcher.router.others_seen
+        announced = any(name.lower() in names for name in state.builder.tools)
+        if reading.verdict is None:
+            return announced and not state.turn.bound
+        return reading.alone and not state.turn.overlap and (announced or not shared)
 
     async def ask_policy(self, question: Question, state: MessageState) -> None:
         """Ask a policy about a permission request or a notification, and send its answer.

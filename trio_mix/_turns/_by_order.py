@@ -64,6 +64,8 @@ class RoutingByOrder:
             if ends and turn.events:
                 turn.overlap = "guess"  # what came before this end may be of the turn that it ends
             return NOBODY
+        if isinstance(event, ev.PermissionEvent) and self.others_seen and not turn.events:
+            return NOBODY  # each stream receives it: it does not show that this one runs the turn
         if is_busy(event):
             # A turn with events runs already: the conflict concerns another stream of the session.
             return NOBODY if turn.events else BUSY
