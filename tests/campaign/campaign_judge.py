@@ -349,26 +349,32 @@ def _prompt(run: Run) -> Iterator[Violation]:
     ends = [each for each in run.log if isinstance(each, MessageFinished)]
     for outcome in run.outcomes:
         text, job = outcome.job.text, outcome.job
-        began = next(
-            (e.time for e in run.log if isinstance(e, MessageRun) and e.text == text), None
-        )
+        runs = (e.time for e in run.log if isinstance(e, MessageRun) and e.text == text)
+        began = next(runs, None)
         if began is None or sent[text] > 1:
             continue
         before = [end.time for end in ends if end.time <= began]
         before += [o.ended for o in run.outcomes if o.ended <= began and o.client == outcome.client]
         free = max([outcome.began, *before])
-        running = sum(isinstance(e, MessageRun) and e.time < began for e in run.log) - sum(
-            end.time <= began for end in ends
-        )
-        if began > free + bound and running <= 0:
+        if began > free + bound and not _running(run, began):
             yield Violation("late", f"{job}: ran {began - free:.1f} s after the server was free")
         done = next((end.time for end in ends if end.text == text), None)
         if done is not None:
             # Which of two turns at the same time has ended, is not known before both have.
             done = max([done, *(end.time for end in ends if end.time <= outcome.ended)])
+            if _flagged(outcome) and _running(run, outcome.ended):
+                done += (
+                    SETTLE_TIMEOUT  # more that concerns it may come as long as the session works
+                )
         waits = job.mode in ("ask", "deltas") and outcome.how in ("reply", "error")
         if waits and done is not None and outcome.ended > max(done, outcome.began) + bound:
             yield Violation("late", f"{job}: ended {outcome.ended - done:.1f} s after its turn")
+
+
+def _running(run: Run, now: float) -> bool:
+    """Return whether a turn that had begun before a time had not ended by then."""
+    began = sum(isinstance(each, MessageRun) and each.time < now for each in run.log)
+    return began > sum(isinstance(each, MessageFinished) and each.time <= now for each in run.log)
 
 
 def _disturbs(step: object) -> bool:
