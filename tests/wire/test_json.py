@@ -185,6 +185,26 @@ def test_a_large_member_is_searched_once_and_what_follows_it_parsed_in_steps() -
         assert steps > size / 100_000
 
 
+def test_a_long_text_is_parsed_in_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    longest = 0
+
+    def measured(text: bytes) -> object:
+        nonlocal longest
+        longest = max(longest, len(text))
+        return parse(text)
+
+    monkeypatch.setattr(_large_json, "parse", measured)
+    for unit in ("x", "é", "日本", "\U0001f600", "\\ \n", 'some "words" \U0001f600 é\n'):
+        text = unit * (2**20 // len(unit))
+        for value in (text, [text], {"a": [{"b": text}]}):
+            for ascii_only in (True, False):
+                assert parsed(json.dumps(value, ensure_ascii=ascii_only).encode() + b" ") == value
+    assert longest <= _large_json._AT_ONCE
+    for wrong in (b"\\ud83d", b"\\udc00", b"\xff", b"\n", b"\\x", b'"'):
+        with pytest.raises(NotJSON):
+            parsed(b'"' + b"x" * 2**20 + wrong + b'x"')
+
+
 def test_a_long_list_is_parsed_and_decoded_in_steps() -> None:
     rows = [{**SESSION, "id": f"s{number}"} for number in range(10_000)]
     message: Any = EXPORT["messages"][0]

@@ -4,8 +4,9 @@ Rules:
 
 1. A body of up to `_AT_ONCE` bytes is parsed in one step. A larger array or object is divided into
    its members, of which each is parsed in the same way.
-2. The time of a step is bounded: by `_STEP` bytes of divided members, or one value of `_AT_ONCE`
-   bytes. The exception is a single text, or a value that is nested deeper than `_DEEPEST`.
+2. The time of a step is bounded: by `_STEP` bytes of divided members or of one text, or one value
+   of `_AT_ONCE` bytes. The exceptions are a value that is nested deeper than `_DEEPEST`, the key of
+   a member, and joining the parts of a text.
    Dividing takes longer than parsing. Therefore the end of a member of an array is guessed first:
    the guess was right if everything before it is an array.
 3. If a member of a list cannot be parsed, the others can still be used: `Unreadable` takes its
@@ -45,6 +46,10 @@ _TEXT: Final = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _TO_BRACKET: Final = re.compile(rb'[^"\[\]{}]*+(?:' + _TEXT + rb'[^"\[\]{}]*+)*+', re.DOTALL)
 _TO_COMMA: Final = re.compile(rb'[^"\[\]{},]*+(?:' + _TEXT + rb'[^"\[\]{},]*+)*+', re.DOTALL)
 _IN_TEXT: Final = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
+_CHARACTERS: Final = re.compile(
+    rb'(?:[^"\\]++|\\[^u]|\\u(?![dD][89abAB]).{4}|\\u[dD][89abAB]..\\u.{4})*+', re.DOTALL
+)
+"""Whole escapes of a text, pairs of surrogates too, and what is no escape."""
 _SPACE: Final = re.compile(rb"[ \t\r\n]*+")
 _KEY: Final = re.compile(rb"[ \t\r\n]*+(" + _TEXT + rb")[ \t\r\n]*+:", re.DOTALL)
 
@@ -214,6 +219,8 @@ def _value(
             if depth > 1:
                 raise
     start = _end_of(_SPACE, body, start, end)
+    if start < end and body[start] == _QUOTE:
+        return (yield from _text(body, start, end))
     if start == end or body[start] not in _OPENING or depth > _DEEPEST:
         return parse(body[start:end])
     members = _Members(body, start, end)
@@ -226,6 +233,25 @@ def _value(
     if _end_of(_SPACE, body, members.position, end) != end:
         raise NotJSON("more than one value")
     return value
+
+
+def _text(body: bytes, start: int, end: int) -> Steps:
+    parts: list[str] = []
+    start += 1
+    while (cut := _end_of_part(body, start, end)) > start:
+        parts.append(str(parse(b'"%b"' % body[start:cut])))
+        start = cut
+        yield
+    parts.append(str(parse(b'"' + body[start:end])))
+    return "".join(parts)
+
+
+def _end_of_part(body: bytes, start: int, end: int) -> int:
+    """Return the end of a part of a text, between two of its characters."""
+    cut = _end_of(_CHARACTERS, body, start, min(start + _STEP, end))
+    while start < cut < end and body[cut] & 0xC0 == 0x80:  # inside a character in UTF-8
+        cut -= 1
+    return cut
 
 
 def _list(members: _Members, depth: int, sink: ItemSink | None) -> Steps:
