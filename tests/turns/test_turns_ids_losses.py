@@ -257,7 +257,7 @@ def test_an_error_names_no_turn_while_another_one_runs_also_a_silent_one() -> No
     router.old([StoredRow(id="fu", role="user"), StoredRow(id="fa", role="assistant", text="x")])
     turn = send(router)
     assert owners(router, asked("u", "hello"), error("ours")) == [turn, turn]
-    assert turn.overlap == "", "the stored messages show that it has ended"
+    assert turn.over, "the stored messages show that the other one has ended"
 
 
 def test_an_error_of_turns_that_began_before_the_stream_may_be_repeated_any_number_of_times() -> (

@@ -213,6 +213,9 @@ class MessageState:
         finished = verdict.outcome is TurnOutcome.FINISHED and not verdict.mixed
         if self.turn.failed and self.turn.overlap and finished:
             self.turn.ended_by = None  # the error was another turn's
+        broken = verdict.outcome is TurnOutcome.BROKEN_OFF and not verdict.mixed
+        if self.turn.failed and self.turn.overlap == "ids" and broken and alone:
+            self.builder.checked = True
         if self.builder.patchy:
             self.builder.take_stored(verdict.reply)
         elif verdict.outcome is TurnOutcome.FINISHED or verdict.looks_whole:

@@ -89,6 +89,8 @@ class Owners:
         """
         self.answers_named = False
         """Whether an event before the end of its turn has named an answer."""
+        self.others_heard = False
+        """Whether an event was another client's."""
         self._may_go_on: list[Owner] = []  # after an end that may have been another turn's
         self._set_aside: list[Owner] = []
         self._last: tuple[Owner | None, EventIds | None] = (None, None)
@@ -211,6 +213,7 @@ class Owners:
             else:
                 self.own_message(message, owner)
         owner.active = True
+        self.others_heard = self.others_heard or not owner.ours
         if ours is not None and owner is ours.owner and (message or parent) and ours.bound:
             ours.unheard = False
         if parent is not None:

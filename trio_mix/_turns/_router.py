@@ -16,8 +16,9 @@ Rule 6  A turn that another client started is nobody's, also one that began befo
         a new round, of two equally ready ones to the older; an event without ids belongs to the
         one that was heard last. A turn that was cut is less ready: it may be over.
         An error names nothing: on servers with ids, it ends no turn of ours while another one runs,
-        or may still run: the stored messages decide. A turn that a nameless event has ended may go
-        on if its ids were guessed. Where events name users' messages only, all else is a guess.
+        or may still run; the stored messages decide, as they do once another client was heard. A
+        turn that a nameless event has ended may go on if its ids were guessed. Where events name
+        users' messages only, all else is a guess.
 Rule 7  Every event has at most one owner, named once.
 Rule 8  An answer in the HTTP response ends a turn too; where events are due as well, both must
         come. A turn that was answered has not failed: an error is then another turn's.
@@ -254,17 +255,13 @@ class TurnRouter:
         """Note that the events that a turn has received so far were another client's."""
         self._streaming = None
         turn.owner.over = True
-        turn.owner = Owner()
+        turn.owner = Owner(ours=True)
         turn.ended_by, turn.events = None, 0
         turn.due, turn.overlap = attrs.evolve(turn.due, proof=True), "ids"
 
     def of_others(self, turn: Turn, asked: Iterable[str], answers: Iterable[str]) -> set[str]:
-        """Return which stored answers are, by their events, those of other turns' questions.
-
-        None are while the turn is not bound, nor are answers whose question no event has named.
-        """
-        if not turn.bound:
-            return set()
+        """Return which stored answers are, by their events, those of other turns' questions."""
+        asked = asked if turn.bound else ()
         others = [self._owners.of_message(each) for each in self.asked_by_others(turn, asked)]
         return {each for each in answers if self._owners.of_message(each) in others}
 
@@ -348,13 +345,14 @@ class TurnRouter:
             if kind is ev.UserMessageCreatedEvent and errors.copies > 1 and not turn.overlap:
                 turn.overlap = "ids"  # each turn that runs brings one copy of an event
             turn.events += len(owned)
-            torn_end = kind is ev.UnknownEvent and event.name in ("complete", "error")  # type: ignore[union-attr]
-            if torn_end:
+            if isinstance(event, ev.UnknownEvent) and event.name in ("complete", "error"):  # torn
                 turn.doubt = event
             elif any(ids) or not (turn.overlap and self.traits.ids):  # else it may be another's
                 turn.doubt = None
             if terminal:
                 turn.ended_by = event
+                if turn.failed and self._owners.others_heard:
+                    turn.overlap = turn.overlap or "ids"  # it names nothing: the rows decide
                 if turn.ended_as_command:
                     turn.due = attrs.evolve(turn.due, proof=False)
                 if self.others_seen and self.traits.streams_run and not turn.due.proof:

@@ -110,6 +110,8 @@ _OVER: Final = Phase.OVER  # compared for every event, and a member of an enum t
 class Owner:
     """A turn, of ours or not, as the owner of ids."""
 
+    ours: bool = False
+    """Whether it is one of this stream's."""
     started_at: int = 0
     """Its number in the order in which turns were seen to begin; 0 if it was not."""
     readiness: int = 2
@@ -221,7 +223,7 @@ class Turn:
     identity: Identity = Identity()
     ended_by: Event | None = None
     events: int = 0
-    owner: Owner = attrs.field(factory=Owner)
+    owner: Owner = attrs.field(factory=lambda: Owner(ours=True))
     held: HeldEvents = attrs.field(factory=HeldEvents)
     """Events that may be its own."""
     unheard: bool = False
