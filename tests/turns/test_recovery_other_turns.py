@@ -16,7 +16,7 @@ from trio_mix._turns._decisions import (
 from trio_mix._turns._facts import Concern
 from trio_mix._turns._stored_turn import TurnOutcome
 from trio_mix._turns._turn import Input, Phase
-from trio_mix.events import CompleteEvent
+from trio_mix.events import CompleteEvent, ErrorEvent
 
 if TYPE_CHECKING:
     from trio_mix._turns._decisions import Decision
@@ -74,6 +74,16 @@ def test_answers_that_may_be_another_turns_are_waited_for_less_once_no_turn_runs
         assert isinstance(decision, Complete)
         assert decision.doubtful
         assert seconds <= case.now - 100 <= seconds + 2
+
+
+def test_an_error_is_doubted_if_the_stored_messages_cannot_be_read_after_it() -> None:
+    for outcome in (None, TurnOutcome.BROKEN_OFF):
+        case = ended(proof=False)
+        case.turn.ended_by = ErrorEvent(error="it broke")
+        while isinstance(decision := case.until(ReadStored | Complete), ReadStored):
+            case.recovery.stored(reading(outcome), case.now)
+        assert decision == Complete(unproven=outcome is None)
+        assert case.now - 100 <= 5
 
 
 def test_a_post_that_is_accepted_late_proves_no_end() -> None:

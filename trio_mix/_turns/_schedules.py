@@ -245,19 +245,20 @@ class _CheckSchedule(Schedule):
 
     until: float
     """When it stops to read."""
-    goes_on: bool = False
+    goes_on: bool | None = None
     """Whether the rows showed last that the turn goes on: its end was another turn's, or is not
-    stored."""
+    stored. None: they were not read."""
 
     @classmethod
     def begin(cls, facts: Facts, now: float) -> Self:
         limits = facts.limits
         return cls(at=now, pause=limits.first_reading, until=now + limits.gap)
 
-    def next(self, facts: Facts, now: float) -> tuple[Schedule, Decision]:  # noqa: ARG002
+    def next(self, facts: Facts, now: float) -> tuple[Schedule, Decision]:
         if now >= self.until:
             proof = self.concern is Concern.PROOF
-            return self, Complete(doubtful=self.goes_on and not proof, unproven=proof)
+            unproven = proof or (self.goes_on is None and facts.turn.failed)
+            return self, Complete(doubtful=bool(self.goes_on) and not proof, unproven=unproven)
         return self, Wait(min(self.at, self.until)) if now < self.at else ReadStored(self.until)
 
     def read_again(self, facts: Facts, now: float) -> Schedule:
