@@ -330,6 +330,14 @@ def test_an_answer_wins_over_the_events_of_another_clients_turn() -> None:
         assert (reply.doubts, reply.incomplete) == (("answer",), False)
 
 
+def test_the_end_of_a_turn_that_overlaps_ours_is_not_its_final_text() -> None:
+    builder = fed(asked("u", "hello"), says("ours", "a"), done(None, "theirs"))
+    builder.check(StoredReply(texts=("ours",), recovered=True), certain=True, overlap=True)
+    reply = builder.build()
+    assert (reply.text, reply.final_text) == ("ours", "ours")
+    assert (reply.doubts, reply.incomplete) == (("shared",), False)
+
+
 def test_stored_rows_settle_what_the_events_leave_in_doubt() -> None:
     for events, rows, certain, text, doubts in (
         ([says("One", "m"), says("One", "m"), done("m", "One")], ("One",), True, "One", True),

@@ -233,6 +233,8 @@ class ReplyBuilder:
         """
         text = "".join(stored.texts)
         same = text.strip() == self.text.strip()
+        if overlap and self._final:
+            same = same and text.strip().endswith(self._final.strip())  # else it is another turn's
         if certain and (not same or self._calls.has_more_than(stored.tool_calls)):
             other: Doubt = "contradicted" if self._contradicted and not overlap else "shared"
             self._replace(text, other if self._answer is None else self._why)
