@@ -13,6 +13,7 @@ from tests.support.event_makers import (
     router_for,
     says,
     send,
+    tool,
 )
 from trio_mix._turns._stored_rows import StoredRow
 from trio_mix._turns._turn import Input, Phase
@@ -45,6 +46,18 @@ def test_a_message_that_another_stream_runs_owns_nothing_of_this_one() -> None:
     assert owners(router, says("theirs"), error("it has failed"), BUSY, done("m")) == [None] * 4
     assert not turn.over
     assert router.others_seen  # a nameless end may be late, and that of this turn
+
+
+def test_without_ids_each_turn_is_compared_with_the_rows_once_another_client_was_heard() -> None:
+    """Nothing shows whose tools were called meanwhile."""
+    router = router_for("blocking")
+    for before, overlap in (([], ""), ([says("theirs"), done(None)], "ids")):
+        owners(router, *before)
+        turn = send(router, accept=False)
+        ours = [tool(f"c{overlap}"), says("ours"), done(f"m{overlap}")]
+        assert owners(router, *ours) == [turn] * 3
+        router.apply(turn, Input.ANSWER)
+        assert (turn.over, turn.overlap) == (True, overlap)
 
 
 def test_a_permission_request_does_not_show_that_a_stream_runs_a_message() -> None:

@@ -355,8 +355,9 @@ class TurnRouter:
                     turn.overlap = turn.overlap or "ids"  # it names nothing: the rows decide
                 if turn.ended_as_command:
                     turn.due = attrs.evolve(turn.due, proof=False)
-                if self.others_seen and self.traits.streams_run and not turn.due.proof:
-                    turn.overlap = "guess"  # nothing shows whose turn the stream has ended
+                if self.others_seen and not turn.due.proof:
+                    # Nothing shows whose turn has ended, or whose tools were called meanwhile.
+                    turn.overlap = "guess" if self.traits.streams_run else turn.overlap or "ids"
             self._move_on(turn, ends=terminal)
         if kind in DELTAS and owned is not HELD:
             owner = turn if owned else None
