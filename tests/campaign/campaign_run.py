@@ -33,6 +33,8 @@ __all__ = ["carry_out"]
 HURRY = 100.0
 """How much faster than real the clock runs over sockets."""
 
+_MOST_ROUNDS = 100_000
+"""Of Trio's scheduler, at one time of the fake clock."""
 _FILES = "/proc/self/fd"
 
 
@@ -74,9 +76,28 @@ def _time_of_day() -> float:
     return EPOCH + trio.current_time()
 
 
+class _BusyLoops(trio.abc.Instrument):
+    """Cancels a run whose tasks are at work without end while the fake clock stands still."""
+
+    def __init__(self, run: Run, scope: trio.CancelScope) -> None:
+        self._run, self._scope = run, scope
+        self._now, self._rounds = -1.0, 0
+
+    def before_io_wait(self, timeout: float) -> None:  # noqa: ARG002 - the interface of Trio
+        now = trio.current_time()
+        self._rounds = self._rounds + 1 if now == self._now else 0
+        self._now = now
+        if self._rounds == _MOST_ROUNDS:
+            self._run.left.append(f"a busy loop at {now}")
+            self._scope.cancel()
+
+
 async def _main(run: Run, in_memory: bool) -> None:
     before = trio.lowlevel.current_statistics().tasks_living
-    with trio.fail_after(30 * BOUND if in_memory else 5 * BOUND):
+    bound = 30 * BOUND if in_memory else 5 * BOUND
+    with trio.fail_after(bound), trio.CancelScope() as scope:
+        if in_memory:
+            trio.lowlevel.add_instrument(_BusyLoops(run, scope))
         await _act(run, in_memory)
     await trio.testing.wait_all_tasks_blocked()
     after = trio.lowlevel.current_statistics().tasks_living

@@ -76,6 +76,23 @@ def test_answers_that_may_be_another_turns_are_waited_for_less_once_no_turn_runs
         assert seconds <= case.now - 100 <= seconds + 2
 
 
+def test_there_is_a_pause_between_two_readings_whatever_the_time_is() -> None:
+    """The difference of two times may be a little less than what was waited for."""
+    for milliseconds in range(0, 5000, 7):
+        case = Case()
+        case.now += milliseconds / 1000
+        case.post()
+        case.accept()
+        case.event()
+        case.turn.doubt = ErrorEvent(error="request cancelled by user")
+        case.recovery.others(case.now, at_work=False)
+        read: list[float] = []
+        while isinstance(case.until(ReadStored | Complete), ReadStored):
+            assert not read or case.now - read[-1] >= 0.2, read
+            read.append(case.now)
+            case.recovery.stored(reading(TurnOutcome.UNFINISHED), case.now)
+
+
 def test_an_error_is_doubted_if_the_stored_messages_cannot_be_read_after_it() -> None:
     for outcome in (None, TurnOutcome.BROKEN_OFF):
         case = ended(proof=False)

@@ -143,7 +143,8 @@ class RunningSchedule(Schedule):
         longer = max(self.pause, limits.confirmation) * 2
         pause = min(limits.confirmation if over else longer, limits.settle_timeout)
         left = facts.patience - facts.signs.silence(now)
-        pause = min(pause, left) if left > 0 else pause  # a reading is due when patience ends
+        if left > 0:  # a reading is due when patience ends
+            pause = min(pause, max(left, limits.busy_pause))
         return attrs.evolve(self, at=now + pause, pause=pause, over_before=over, unjudged=False)
 
     def after_others(self, facts: Facts, now: float) -> Schedule:
