@@ -75,6 +75,13 @@ async def test_a_complete_can_precede_the_last_deltas_of_its_message() -> None:
     ]
 
 
+async def test_a_complete_precedes_no_delta_of_an_earlier_round() -> None:
+    async with MixServer() as server:
+        got = await _events(server, Turn(Say("a b"), UseTool("ls"), Complete(overtakes=2)))
+    sent = [f.event for f in got[1:-1]]
+    assert (sent[:2], sent[-1]) == (["content", "content"], "complete")
+
+
 async def test_the_last_deltas_can_be_lost() -> None:
     async with MixServer() as server:
         got = await _events(server, Turn(Say("a b c d"), Complete(overtakes=1, loses=1)))

@@ -332,6 +332,7 @@ def _withheld(steps: Sequence[Step], at: int) -> int:
     """Return how many deltas of the step at ``at`` follow the ``complete`` or are lost."""
     for position, step in enumerate(steps):
         if isinstance(step, Complete):
-            says = [i for i, s in enumerate(steps[:position]) if isinstance(s, Say)]
-            return step.overtakes + step.loses if says and says[-1] == at else 0
+            later = steps[at + 1 : position]
+            last = not any(isinstance(each, Say | UseTool | UseTools | SubAgent) for each in later)
+            return step.overtakes + step.loses if last and at < position else 0
     return 0

@@ -285,11 +285,11 @@ class Complete:
     """Set how the turn ends; without this step, ``complete`` is sent once, last."""
 
     overtakes: int = 0
-    """How many of the last deltas follow the ``complete``."""
+    """How many of the last deltas of the last round follow the ``complete``."""
     times: int = 1
     """How often the ``complete`` is sent."""
     loses: int = 0
-    """How many of the last deltas are never sent; their text is in ``complete`` and stored."""
+    """How many of them are never sent; their text is in ``complete`` and stored."""
     data: Mapping[str, object] = attrs.field(factory=dict[str, object])
     """Fields that replace those of the event, as in `Fail`."""
 
