@@ -14,6 +14,7 @@ from trio_mix._http import (
     DEFAULT_MAX_BODY,
     ERROR_BODY_LIMIT,
     _body,
+    _body_pieces,
     _connection,
     _cookies,
     _encoding,
@@ -83,6 +84,10 @@ BOUNDS: dict[str, tuple[list[object], str]] = {
             "http/test_http_refused_bodies.py::"
             "test_a_refusal_whose_body_does_not_end_has_what_has_arrived_of_it"
         ),
+    ),
+    "the cleanup of an async generator": (
+        [_body_pieces.CLEANUP_TIMEOUT],
+        "http/test_http_body_ends.py::test_a_cleanup_that_does_not_end_is_bounded",
     ),
     "informational responses": (
         [_connection.MAX_INFORMATIONAL],

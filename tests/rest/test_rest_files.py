@@ -112,6 +112,41 @@ async def test_an_async_progress_function_is_awaited_and_may_stop_it(
         await Files(core).upload(id="s", file=DATA, filename="a", progress=stop)
 
 
+async def test_an_upload_that_ends_early_closes_a_generator_but_no_file_of_the_caller(
+    server: Canned, core: MixCore, tmp_path: Path
+) -> None:
+    server.say(answer(201, FILE))
+    path = tmp_path / "a"
+    path.write_bytes(DATA)
+    closed: list[str] = []
+
+    async def pieces() -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield DATA
+        finally:
+            await trio.lowlevel.checkpoint()
+            closed.append("generator")
+
+    with trio.CancelScope() as scope:
+
+        def cancel(done: int, _: int | None) -> None:
+            if done:
+                scope.cancel()
+
+        await Files(core).upload(id="s", file=pieces(), filename="a", progress=cancel)
+    assert closed == ["generator"]
+
+    def stop(done: int, _: int | None) -> None:
+        if done:
+            raise LookupError("enough")
+
+    async with await trio.open_file(path, "rb") as file:
+        with pytest.raises(LookupError):
+            await Files(core).upload(id="s", file=file, filename="a", progress=stop)
+        assert not file.closed
+
+
 async def test_an_upload_reads_no_further_than_the_server_takes(server: Canned) -> None:
     pieces = Pieces([b"x" * 2**20] * 200)
     listening = trio.Event()

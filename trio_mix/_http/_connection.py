@@ -24,6 +24,7 @@ import h11
 import trio
 
 from trio_mix._http._body import body_of
+from trio_mix._http._body_pieces import BodyPieces
 from trio_mix._http._errors import DisconnectedError, is_a, library_errors
 from trio_mix._lifetime import OwnedNursery
 from trio_mix._version import __version__
@@ -194,8 +195,9 @@ class Connection:
                 await self.stream.write(_bytes_of(parser, head, *body, h11.EndOfMessage()))
             else:
                 await self.stream.write(_bytes_of(parser, head))
-                async for piece in content:
-                    await self.stream.write(_bytes_of(parser, h11.Data(data=piece)))
+                async with contextlib.aclosing(BodyPieces(content)) as pieces:
+                    async for piece in pieces:
+                        await self.stream.write(_bytes_of(parser, h11.Data(data=piece)))
                 await self.stream.write(_bytes_of(parser, h11.EndOfMessage()))
         except library_errors() as error:
             if not is_a(error, "WriteError"):

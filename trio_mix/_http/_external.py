@@ -2,8 +2,8 @@
 
 The rules:
 
-1. A body that is left early is unwound frame by frame, in order, so that neither a socket nor a
-   generator is left for the garbage collector (httpx#3777).
+1. A body that is left early, of a request or of a response, is unwound frame by frame, in order, so
+   that neither a socket nor a generator is left for the garbage collector (httpx#3777).
 2. A read that was cancelled has broken the body: the next read is an error, not an end.
 3. Of the client's timeouts only the one for a free connection of its pool applies.
 4. Each read is a cancellation point, and every 64th read is a full checkpoint, also if the client
@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from trio_mix._http._body_pieces import BodyPieces
 from trio_mix._http._cookies import header_secrets
 from trio_mix._http._errors import DisconnectedError
 from trio_mix._lifetime import one_cancellation
@@ -179,6 +180,8 @@ class ExternalResponse:
         if "%" in request.target.host:  # the client would send the zone of the address
             fields.setdefault("host", ("Host", request.target.authority.decode("ascii")))
         body = request.body()
+        if body is not None and not isinstance(body, bytes):
+            body = BodyPieces(body)
         built = client.build_request(
             request.method,
             request.target.url,
@@ -198,12 +201,19 @@ class ExternalResponse:
             options["auth"] = None
         built.stream = _request_stream(built, body)
         progress = tracer.progress
+        response: ClientResponse | None = None
         try:
-            response = await client.send(built, stream=True, follow_redirects=False, **options)
+            try:
+                response = await client.send(built, stream=True, follow_redirects=False, **options)
+            finally:
+                if isinstance(body, BodyPieces):
+                    await body.aclose()
         except BaseException as error:
             progress.added += _credentials(built.headers)
-            if on_close is not None:
-                with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
+            with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
+                if response is not None:
+                    await response.aclose()
+                if on_close is not None:
                     await on_close()
             one = one_cancellation(error)  # connecting raises a group for several addresses
             if one is error:

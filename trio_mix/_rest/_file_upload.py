@@ -11,22 +11,23 @@ Rules:
 
 from __future__ import annotations
 
+import contextlib
 import mimetypes
 import os
 import secrets
 import stat
-from collections.abc import AsyncIterable, AsyncIterator
-from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, cast
+from collections.abc import AsyncIterable
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 import attrs
 import trio
 
+from trio_mix._http._body_pieces import BodyPieces
 from trio_mix._usage import call, check_callback, check_trio
 from trio_mix.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
-    from types import TracebackType
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 
 FileSource: TypeAlias = "str | os.PathLike[str] | bytes | AsyncIterable[bytes]"
 """A path, a file's content, or a stream of it as `trio.abc.ReceiveStream`."""
@@ -34,7 +35,6 @@ FileSource: TypeAlias = "str | os.PathLike[str] | bytes | AsyncIterable[bytes]"
 Progress: TypeAlias = "Callable[[int, int | None], Awaitable[None] | None]"
 """A sync or async function of the bytes transferred so far and the total, or ``None``."""
 
-_CLOSE_TIMEOUT: Final = 5.0
 PIECE: Final = 256 * 1024
 """The size of one read from a file, in bytes."""
 
@@ -65,7 +65,6 @@ class Upload:
     def __init__(self, plan: _Plan, progress: Progress | None) -> None:
         self._plan = plan
         self._progress = progress
-        self._body: _Body | None = None
         boundary = f"trio-mix-{secrets.token_hex(16)}"
         # As browsers quote it; the file name is the only text here that the caller chose.
         quoted = plan.filename.replace('"', "%22")
@@ -126,92 +125,46 @@ class Upload:
         """Whether the file can be read again from its beginning."""
         return isinstance(self._plan.source, str | bytes)
 
-    def body(self) -> AsyncIterable[bytes]:
-        """Return the form's bytes, from the beginning."""
-        self._body = _Body(self._head, self._tail, self._plan, self._progress)
-        return self._body
+    async def body(self) -> AsyncGenerator[bytes]:  # noqa: ASYNC900, ASYNC911 - the sending closes it
+        """Yield the form's bytes, from the beginning. The sending closes the generator."""
+        done, size = 0, self._plan.size
+        await report(self._progress, done, size)
+        yield self._head
+        async with contextlib.aclosing(self._pieces()) as pieces:
+            async for piece in pieces:
+                done += len(piece)
+                await report(self._progress, done, size)
+                yield piece
+        yield self._tail
 
-    async def __aenter__(self) -> Self:
-        await trio.lowlevel.checkpoint()
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._body is None:
-            await trio.lowlevel.cancel_shielded_checkpoint()
-        else:
-            await self._body.aclose()
-
-
-class _Body(AsyncIterator[bytes]):
-    """The bytes of one form. No generator, because a cancelled send would leave it open."""
-
-    def __init__(self, head: bytes, tail: bytes, plan: _Plan, progress: Progress | None) -> None:
-        self._head = head
-        self._tail = tail
-        self._plan = plan
-        self._progress = progress
-        self._done = 0
-        self._stage = "head"
-        self._file: Any = None  # the type of trio.open_file's result has no public name
-        self._stream: AsyncIterator[bytes] | None = None
-
-    async def __anext__(self) -> bytes:
-        if self._stage == "head":
-            self._stage = "file"
-            await report(self._progress, 0, self._plan.size)
-            return self._head
-        if self._stage == "file":
-            piece = await self._piece()
-            if piece:
-                self._done += len(piece)
-                await report(self._progress, self._done, self._plan.size)
-                return piece
-            self._stage = "end"
-            await self.aclose()
-            return self._tail
-        raise StopAsyncIteration
-
-    async def _piece(self) -> bytes:
+    async def _pieces(self) -> AsyncGenerator[bytes]:  # noqa: ASYNC900, ASYNC911 - `body` closes it
         source = self._plan.source
         if isinstance(source, bytes):
-            await trio.lowlevel.checkpoint()
-            return source[self._done : self._done + PIECE]
-        if isinstance(source, str):
-            return await self._piece_of_file(source)
-        if self._stream is None:
-            self._stream = aiter(source)
-        async for piece in self._stream:
-            if not isinstance(piece, bytes | bytearray | memoryview):
-                raise ConfigurationError(
-                    f"files.upload(file=...): the stream yielded {type(piece).__name__}, not bytes"
-                )
-            if piece:  # an empty piece would end the body
-                return bytes(piece)
-        return b""
-
-    async def _piece_of_file(self, path: str) -> bytes:
-        if self._file is None:
-            self._file = await trio.open_file(path, "rb")
-        left = cast("int", self._plan.size) - self._done
-        piece: bytes = await self._file.read(min(PIECE, left))
-        if not piece and left:
-            raise ConfigurationError(
-                f"files.upload(file={path!r}): the file became {left} bytes shorter meanwhile"
-            )
-        return piece
-
-    async def aclose(self) -> None:
-        """Close the file; shielded and bounded. A caller's stream stays open."""
-        file, self._file = self._file, None
-        if file is not None:
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + _CLOSE_TIMEOUT):
-                await file.aclose()
-        await trio.lowlevel.cancel_shielded_checkpoint()
+            for at in range(0, len(source), PIECE):
+                await trio.lowlevel.checkpoint()
+                yield source[at : at + PIECE]
+        elif isinstance(source, str):
+            async with await trio.open_file(source, "rb") as file:
+                left = cast("int", self._plan.size)
+                while left:
+                    piece = await file.read(min(PIECE, left))
+                    if not piece:
+                        raise ConfigurationError(
+                            f"files.upload(file={source!r}): the file became {left} bytes shorter"
+                            " meanwhile"
+                        )
+                    left -= len(piece)
+                    yield piece
+        else:
+            async with contextlib.aclosing(BodyPieces(source)) as pieces:
+                async for piece in pieces:
+                    if not isinstance(piece, bytes | bytearray | memoryview):
+                        raise ConfigurationError(
+                            "files.upload(file=...): the stream yielded"
+                            f" {type(piece).__name__}, not bytes"
+                        )
+                    if piece:
+                        yield bytes(piece)
 
 
 async def _file_size(path: str) -> int:

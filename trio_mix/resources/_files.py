@@ -68,9 +68,10 @@ class Files(Resource):
     ) -> FileInfo:
         """Upload a file in pieces: it is never in memory as a whole.
 
-        There is no timeout unless ``options`` sets one. A stream is read, but not closed. A
-        response that refuses the file is raised while the file is being sent; through an
-        ``http_client`` or a proxy, only when it is sent, or at the timeout.
+        There is no timeout unless ``options`` sets one. A response that refuses the file is raised
+        while the file is being sent; through an ``http_client`` or a proxy, only when it is sent,
+        or at the timeout. However the upload ends, an async generator that it has begun to read is
+        closed; any other stream stays open.
 
         Args:
           id: the session.
@@ -84,13 +85,12 @@ class Files(Resource):
         upload = await Upload.plan(
             file, filename=filename, content_type=content_type, progress=progress
         )
-        async with upload:
-            answer = await self._caller.call(
-                operation_of(Files.upload),
-                {"id": id},
-                options,
-                content=upload,
-            )
+        answer = await self._caller.call(
+            operation_of(Files.upload),
+            {"id": id},
+            options,
+            content=upload,
+        )
         return answer.value
 
     @operation(
