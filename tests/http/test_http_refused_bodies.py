@@ -82,7 +82,23 @@ async def test_a_refusal_whose_body_does_not_end_has_what_has_arrived_of_it(
             "POST", "http://a", headers={}, content=_Endless, timeout=None
         )
         assert (response.status_code, response.body) == (413, b"big")
+        assert "content-length" not in response.headers
         assert server.connections == 1
+
+
+async def test_a_refusal_whose_body_is_cut_off_has_what_has_arrived_of_it(
+    own: Http, nursery: trio.Nursery
+) -> None:
+    async def cut(peer: Peer) -> None:
+        await peer.stream.receive_some(1000)
+        await peer.send(REFUSAL.replace(b"Length: 3", b"Length: 9"))
+        assert isinstance(peer.stream, trio.SocketStream)
+        await peer.stream.send_eof()
+        await trio.sleep_forever()
+
+    server = await serve(nursery, cut)
+    response = await own.request("POST", server.url, headers={}, content=_Endless, timeout=None)
+    assert (response.status_code, response.body) == (413, b"big")
 
 
 async def test_a_refused_body_of_a_redirect_is_sent_to_the_new_address(

@@ -9,7 +9,7 @@ The rules:
 4. Closing is shielded and bounded in time.
 5. A response other than 2xx that arrives while the request is being sent ends the sending: the
    server may read no further, and not close the connection either. The response has what arrives of
-   its body within two seconds.
+   its body within two seconds; if that is not all, it has no ``Content-Length``.
 """
 
 from __future__ import annotations
@@ -329,9 +329,14 @@ class ConnectionResponse:
     async def read_ahead(self) -> None:  # noqa: ASYNC910 - the first `receive` is a checkpoint
         """Read the body, as far as it arrives soon, so that the connection can be closed."""
         ahead = bytearray()
-        with trio.move_on_after(SOON):  # noqa: ASYNC912 - as above
+        with (
+            trio.move_on_after(SOON),  # noqa: ASYNC912 - as above
+            contextlib.suppress(*library_errors()),
+        ):
             while len(ahead) <= MAX_AHEAD and (piece := await self.receive(None)):
                 ahead += piece
+        if not self._body.finished:
+            self.headers.pop("content-length", None)
         self._ahead = bytes(ahead)
         self._keep = False
         self._body.finished = True

@@ -210,7 +210,7 @@ class ExternalResponse:
                     await body.aclose()
         except BaseException as error:
             progress.added += _credentials(built.headers)
-            with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
+            with trio.move_on_after(CLOSE_TIMEOUT, shield=True):  # noqa: ASYNC912 - as what is closed
                 if response is not None:
                     await response.aclose()
                 if on_close is not None:
