@@ -18,7 +18,7 @@ async def ask(client: RelayClient, session_id: str, text: str) -> None:
     """Send a message, and print its reply."""
     async with client.send(session_id, text) as message:
         reply = await message.wait()
-    print(f"{session_id[:8]} answers: {reply.final_text}")
+    print(f"{session_id} answers: {reply.final_text}")
 
 
 async def watch(client: RelayClient, session_id: str) -> None:
@@ -29,7 +29,7 @@ async def watch(client: RelayClient, session_id: str) -> None:
                 case PermissionEvent():
                     await client.decide(session_id, event.permission_id, grant=False)
                 case CompleteEvent(done=True):
-                    print(f"{session_id[:8]} is done at position {events.last_event_id}")
+                    print(f"{session_id} is done at position {events.last_event_id}")
 
 
 async def main() -> None:

@@ -73,6 +73,14 @@ def _in_words(error: CycloptsError) -> str:
     return text
 
 
+class _HelpConsole(Console):
+    """Prints the help pages."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise the error under way, which is no failure; rich would exit with code 1."""
+        raise  # noqa: PLE0704 - called in an `except`
+
+
 def run(argv: Sequence[str]) -> int:
     """Run the command named by the arguments and return its exit code."""
     try:
@@ -82,7 +90,7 @@ def run(argv: Sequence[str]) -> int:
             exit_on_error=False,
             print_error=False,
             result_action="return_value",
-            console=Console(highlight=False),
+            console=_HelpConsole(highlight=False),
         )
     except CycloptsError as error:
         # An unexpected argument may be a key, which the parser's message would show.

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _QUOTED_AT_MOST: Final = 300
 """Characters of a server's message that the library quotes."""
+_OF_A_WRITE: Final = (errno.EBADF, errno.EFBIG, errno.ENOSPC)
+"""Errors of writing, which name no file."""
 
 OK: Final = 0
 FAILED: Final = 1
@@ -155,6 +157,8 @@ def problem_of(error: BaseException) -> str:
             return f"{address.scheme}://{address.netloc}: {through}{why}"
     if isinstance(error, OSError) and error.strerror:
         of = f"{error.filename}: " if error.filename is not None else ""
+        if error.filename is None and error.errno in _OF_A_WRITE:
+            of = "the output cannot be written: "
         return f"{of}{error.strerror}"
     if not isinstance(error, errors.TrioMixError):
         return str(error) or type(error).__name__
