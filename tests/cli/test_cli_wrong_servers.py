@@ -53,6 +53,7 @@ async def test_a_taken_port_is_one_line_without_a_number_of_the_system(
             ["serve", "--port", port],
             ["record", str(recording), "--port", port],
             ["relay", "--listen", f"127.0.0.1:{port}", "--log", f"sqlite:{tmp_path / 'log.db'}"],
+            ["web", "--no-open", "--port", port, "--log", f"sqlite:{tmp_path / 'web.db'}"],
         ):
             done = await run_command(*args, MIX_SERVER_URL=server.url)
             assert (done.code, done.out, done.err.count("\n")) == (1, "", 1), done.err

@@ -22,6 +22,7 @@ import trio
 
 from trio_mix._private_files import open_private
 from trio_mix.cli._errors import OK
+from trio_mix.cli._listening import binding
 from trio_mix.cli.commands._relay import log_of
 from trio_mix.cli.commands._relay_settings import RelaySettings
 from trio_mix.cli.ui._text import print_error
@@ -82,7 +83,8 @@ async def run_web(
             )
         )
         async with trio.open_nursery() as nursery:
-            url = await nursery.start(relay.serve, "127.0.0.1", port)
+            with binding("127.0.0.1", port):
+                url = await nursery.start(relay.serve, "127.0.0.1", port)
             with trio.move_on_after(_FIRST_ANSWER) as scope:
                 await relay.wait_ready()
             if scope.cancelled_caught:
