@@ -108,6 +108,8 @@ def test_rendering_a_block_takes_a_bounded_number_of_steps() -> None:
         "` ",
         "> ",
         "- a\n",
+        "- - - - - - - - - a\n",
+        "1. 1) 1. 1) 1. 1) 1. a\n",
         "```a`\n![a](b) " + "*a*" * 1500 + "\n",
         "|a|b|\n|-|-|\n" + "|c|d|\n" * 10_000,
         f"{wide}\n{wide.replace('a', '-')}\n" + "|a|\n" * 20_000,

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 
 _LONGEST: Final = 4 * 1024
 _MOST_MARKS: Final = 400
-_MARK: Final = re.compile(r"[\[*_`~<>|\t]|\]\(")
+_MARK: Final = re.compile(r"[\[*_`~<>|\t]|\]\(|(?<=[-+*>.)] )(?:[-+]|\d+[.)]) ")
+"""What may be a mark: of lists, those inside another one on the same line."""
 _OF_LINE_END: Final = 2
 """The marks that a line end counts as: it may begin a list item or a heading."""
 _AT_ONCE: Final = 256
