@@ -79,7 +79,7 @@ BOUNDS: dict[str, tuple[list[object], str]] = {
         "http/test_http_stream.py::test_a_head_that_does_not_end_is_refused",
     ),
     "the body of a refusal that": (
-        [_connection.SOON],
+        [_connection.SOON, _connection.MAX_AHEAD],
         (
             "http/test_http_refused_bodies.py::"
             "test_a_refusal_whose_body_does_not_end_has_what_has_arrived_of_it"
