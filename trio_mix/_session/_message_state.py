@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from trio_mix._reply import Reply
     from trio_mix._session._send_api import MessageRequest
+    from trio_mix._turns._decisions import Reading
     from trio_mix._turns._recovery import Recovery
-    from trio_mix._turns._stored_turn import Verdict
     from trio_mix._turns._turn import Turn
     from trio_mix.events import Event
 
@@ -199,23 +199,15 @@ class MessageState:
         unproven = bool(turn.overlap) or builder.unproven or odd
         return builder.patchy or (unproven and not builder.checked)
 
-    def compare(self, verdict: Verdict, *, alone: bool) -> None:
-        """Complete the reply from the stored messages, or correct it by them.
-
-        Args:
-          verdict: what they show about the turn.
-          alone: whether they show that no other turn ran at the same time.
-        """
-        if verdict.reply is None:
+    def compare(self, reading: Reading) -> None:
+        """Complete the reply from a reading of the stored messages, or correct it by that."""
+        verdict, alone = reading.verdict, reading.alone
+        if verdict is None or verdict.reply is None:
             return
         if self.turn.failed and self.turn.due.events and not alone:
             self.builder.shared = True
-        finished = verdict.outcome is TurnOutcome.FINISHED and not verdict.mixed
-        if self.turn.failed and self.turn.overlap and finished:
-            self.turn.ended_by = None  # the error was another turn's
-        broken = verdict.outcome is TurnOutcome.BROKEN_OFF and not verdict.mixed
-        if self.turn.failed and self.turn.overlap == "ids" and broken and alone:
-            self.builder.checked = True
+        if self.turn.failed and not verdict.mixed:
+            self._compare_failed(reading, verdict.outcome, "".join(verdict.reply.texts))
         if self.builder.patchy:
             self.builder.take_stored(verdict.reply)
         elif verdict.outcome is TurnOutcome.FINISHED or verdict.looks_whole:
@@ -224,6 +216,19 @@ class MessageState:
         else:
             return
         self.builder.shared = self.builder.shared or verdict.mixed
+
+    def _compare_failed(self, reading: Reading, outcome: TurnOutcome, stored: str) -> None:
+        """Find out whether an error, which names no turn, is this one's."""
+        if self.turn.overlap and outcome is TurnOutcome.FINISHED:
+            self.turn.ended_by = None  # it was another turn's
+        if outcome not in (TurnOutcome.BROKEN_OFF, TurnOutcome.UNFINISHED):
+            return
+        same = stored.strip() == self.builder.text.strip()
+        broken = outcome is TurnOutcome.BROKEN_OFF and reading.alone
+        if self.turn.overlap == "ids" and broken:
+            self.builder.checked = same
+        # On a slow connection, it and what came before it may be those of an earlier turn.
+        self.builder.shared = self.builder.shared or (reading.others_stored and not same)
 
     @property
     def left_unsent(self) -> bool:

@@ -212,8 +212,8 @@ class MessageTask:
             else:
                 reading = await self.stored.read(state.turn, self.dispatcher.router)
                 state.recovery.stored(reading, trio.current_time())
-                if reading.verdict is not None and (over or self._proves_the_end(reading)):
-                    state.compare(reading.verdict, alone=reading.alone)
+                if over or self._proves_the_end(reading):
+                    state.compare(reading)
         state.read_scope = None
 
     def _proves_the_end(self, reading: Reading) -> bool:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 _NO_SUCH_OPERATION: Final = (404, 405, 501)
 _ONCE: Final = RequestOptions(retries=RetryConfig(strategy="none"), timeout=10.0)
+_LATEST: Final = 600.0
+"""Seconds after which no event of a stored turn comes any more, however slow the connection is."""
 _OLD_ROWS: Final = 256
 """The number of stored rows whose late events are recognized."""
 
@@ -163,7 +165,7 @@ class SessionHistory:
             return Reading()  # noqa: ASYNC910 - the request was a checkpoint
         if isinstance(found, Reading):
             return found
-        return self.reading(found.rows, turn, router)
+        return self.reading(found.rows, turn, router, now=found.now)
 
     async def rows(self) -> list[StoredRow] | None:
         """Return all rows, or None if the server has none that can be read.
@@ -174,8 +176,17 @@ class SessionHistory:
         found = await self._stored.rows(self._session_id)
         return None if found is None else found.rows
 
-    def reading(self, rows: list[StoredRow], turn: Turn, router: TurnRouter) -> Reading:
-        """Return what rows show about a turn."""
+    def reading(
+        self, rows: list[StoredRow], turn: Turn, router: TurnRouter, *, now: float | None = None
+    ) -> Reading:
+        """Return what rows show about a turn.
+
+        Args:
+          rows: all stored rows of the session.
+          turn: the turn.
+          router: the stream's router.
+          now: when they were read, in seconds of the server's clock; None: unknown.
+        """
         asked = [row.id for row in rows if row.role == "user"]
         answers = [row.id for row in rows if row.role != "user"]
         guess = turn.overlap == "guess" or (bool(turn.overlap) and router.names_users_only)
@@ -223,6 +234,11 @@ class SessionHistory:
                 and not router.others_seen
                 and not (turn.failed and self.history.end_unknown),
                 is_own=self.history.is_own,
+            ),
+            others_stored=any(
+                row.role == "user" and row.id != verdict.question and not self.history.is_own(row)
+                for row in rows
+                if now is None or now - (row.changed or now) <= _LATEST
             ),
             alone=not (
                 unended

@@ -144,6 +144,8 @@ class Reading:
     not show it."""
     alone: bool = True
     """Whether this turn runs, and no other one; also where the rows do not show it."""
+    others_stored: bool = False
+    """Whether the session has recent messages that this stream has not sent."""
     none_kept: bool = False
     """Whether the server keeps no messages that can be read."""
 

@@ -351,7 +351,7 @@ class TurnRouter:
                 turn.doubt = None
             if terminal:
                 turn.ended_by = event
-                if turn.failed and self._owners.others_heard:
+                if turn.failed and (self.others_seen or self._owners.others_heard):
                     turn.overlap = turn.overlap or "ids"  # it names nothing: the rows decide
                 if turn.ended_as_command:
                     turn.due = attrs.evolve(turn.due, proof=False)
