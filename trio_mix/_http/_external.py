@@ -135,6 +135,20 @@ def _request_stream(built: Any, body: Content) -> Any:
     return _stream_class(library)(body) if library in ("httpx", "httpx2") else built.stream
 
 
+async def _close(  # noqa: ASYNC910 - what is closed is a checkpoint
+    response: ClientResponse | None, on_close: Callable[[], Awaitable[None]] | None
+) -> None:
+    """Close a response, and what is closed with it; shielded and bounded in time."""
+    with (
+        trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_TIMEOUT),  # noqa: ASYNC912 - as above
+        contextlib.suppress(Exception),
+    ):
+        if response is not None:
+            await response.aclose()
+        if on_close is not None:
+            await on_close()
+
+
 class ExternalResponse:
     """A response of a caller's client, with its body still to be read."""
 
@@ -210,15 +224,12 @@ class ExternalResponse:
                     await body.aclose()
         except BaseException as error:
             progress.added += _credentials(built.headers)
-            with trio.move_on_after(CLOSE_TIMEOUT, shield=True):  # noqa: ASYNC912 - as what is closed
-                if response is not None:
-                    await response.aclose()
-                if on_close is not None:
-                    await on_close()
+            await _close(response, on_close)
             one = one_cancellation(error)  # connecting raises a group for several addresses
             if one is error:
                 raise
             raise one from None
+        assert response is not None  # noqa: S101 - else an exception was raised
         progress.added += _credentials(built.headers)
         if not tracer.called:
             progress.sent = True
@@ -280,10 +291,4 @@ class ExternalResponse:
                 while dropped < MOST_DROPPED and pieces < MOST_PIECES_DROPPED:
                     dropped += len(await anext(self._body))
                     pieces += 1
-        with (
-            trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_TIMEOUT),
-            contextlib.suppress(Exception),
-        ):
-            await self._response.aclose()
-            if self._on_close is not None:
-                await self._on_close()
+        await _close(self._response, self._on_close)
