@@ -93,7 +93,6 @@ SCOPES: dict[str, tuple[str, Callable[[World], Scope]]] = {
     "a relay's log": ("SqliteLog", lambda w: SqliteLog(w.path / "log2.db")),
 }
 ELSEWHERE = {
-    "Upload": "tests/rest, with a progress function that raises",
     "Chromium": "tests/browser, where there is a real one",
     "Hub": "the relay's",
     "Log": "a protocol",
