@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from trio_mix import Mix, errors
-from trio_mix.testing import Emit, Fail, MixServer, Pause, Say, Think, Turn, UseTool
+from trio_mix.testing import Drop, Emit, Fail, MixServer, Pause, Say, Think, Turn, UseTool
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -233,6 +233,25 @@ async def test_an_error_is_looked_up_among_the_stored_messages_once_another_clie
                     await session.ask(text)
                 assert caught.value.partial is not None
                 assert caught.value.partial.doubts == doubts
+
+
+async def test_an_error_after_a_loss_without_replay_may_be_that_of_a_turn_that_began_unseen(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with MixServer("async", listen=False, pace=0.0) as server:
+        stray = Emit("error", {"error": "another turn has failed"})
+        ours = (Say("One "), Drop(), Pause(2), Say("two "))
+        server.script("goes on", Turn(*ours, stray, Pause(1), Say("three.")))
+        server.script("fails", Turn(*ours, Fail("it broke")))
+        async with (
+            Mix(server.url, network=server.network) as mix,
+            mix.open_stream(server.create_session()) as session,
+        ):
+            for text, doubted in (("goes on", True), ("fails", False)):
+                with pytest.raises(errors.AgentError) as caught:
+                    await session.ask(text)
+                assert caught.value.partial is not None
+                assert ("shared" in caught.value.partial.doubts) is doubted
 
 
 async def test_a_message_that_failed_beside_a_longer_turn_ends_before_that(

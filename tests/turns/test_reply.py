@@ -330,6 +330,19 @@ def test_an_answer_wins_over_the_events_of_another_clients_turn() -> None:
         assert (reply.doubts, reply.incomplete) == (("answer",), False)
 
 
+def test_what_the_deltas_lack_is_added_whatever_white_space_they_have() -> None:
+    for delta, final, text in (
+        (" ", "The answer is 42.", " The answer is 42."),
+        ("\n\nThe answer", "The answer is 42.", "\n\nThe answer is 42."),
+        (" The answer is 42. ", "The answer is 42.", " The answer is 42. "),
+        (" The answer", "Another one", " The answer"),
+    ):
+        builder = fed(asked("u", "hello"), says(delta, "a"), done("a", final))
+        reply = builder.build()
+        assert reply.text == text
+        assert bool(reply.doubts) is (final == "Another one")
+
+
 def test_the_end_of_a_turn_that_overlaps_ours_is_not_its_final_text() -> None:
     builder = fed(asked("u", "hello"), says("ours", "a"), done(None, "theirs"))
     builder.check(StoredReply(texts=("ours",), recovered=True), certain=True, overlap=True)

@@ -221,14 +221,14 @@ class MessageState:
         """Find out whether an error, which names no turn, is this one's."""
         if self.turn.overlap and outcome is TurnOutcome.FINISHED:
             self.turn.ended_by = None  # it was another turn's
-        if outcome not in (TurnOutcome.BROKEN_OFF, TurnOutcome.UNFINISHED):
-            return
         same = stored.strip() == self.builder.text.strip()
-        broken = outcome is TurnOutcome.BROKEN_OFF and reading.alone
-        if self.turn.overlap == "ids" and broken:
-            self.builder.checked = same
-        # On a slow connection, it and what came before it may be those of an earlier turn.
-        self.builder.shared = self.builder.shared or (reading.others_stored and not same)
+        # Ids show whose the text is, if no other turn ran.
+        known = same or (self.turn.overlap == "end" and self.turn.bound)
+        if outcome is TurnOutcome.BROKEN_OFF and reading.alone and known:
+            self.builder.checked = self.turn.overlap in ("end", "ids")
+        elif self.turn.overlap or (reading.others_stored and not same):
+            # On a slow connection, it and what came before it may be those of an earlier turn.
+            self.builder.shared = True
 
     @property
     def left_unsent(self) -> bool:

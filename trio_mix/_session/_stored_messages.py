@@ -200,9 +200,11 @@ class SessionHistory:
             unended=doubted,
             overlaps=not router.traits.streams_run,
         )
+        whole = verdict
         settled = verdict.outcome is TurnOutcome.FINISHED and not verdict.contested
         doubted_error = isinstance(turn.doubt, ev.ErrorEvent)
-        if (turn.over or doubted_error) and turn.overlap and router.traits.ids and not settled:
+        overlap = turn.overlap in ("ids", "guess")
+        if (turn.over or doubted_error) and overlap and router.traits.ids and not settled:
             # The rows of the turns are mixed: the ids of the events distinguish them.
             names = router.owned(turn)
             owned = self.history.judge([row for row in rows if row.id in names], turn)
@@ -244,8 +246,8 @@ class SessionHistory:
                 unended
                 or (turn.due.events and not only)
                 or verdict.outcome is TurnOutcome.ABSENT
-                or verdict.contested
-                or verdict.followed
+                or whole.contested
+                or whole.followed
             ),
         )
 

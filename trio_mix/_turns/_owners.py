@@ -196,7 +196,7 @@ class Owners:
             ours is not None
             and owner is not ours.owner
             and not owner.over
-            and not ours.overlap
+            and ours.overlap in ("", "end")
             and ours.phase is not _REGISTERED
             and type(event) in OF_TURNS
         ):
@@ -386,10 +386,10 @@ class Owners:
                 self._last = self._last_before
             if ours is not None:
                 ours.unheard = False
-        elif (
-            ours is not None and ours.phase is not _REGISTERED and (self._set_aside or ours.overlap)
-        ):
-            ours.overlap = "guess"  # the other turn may have ended, or gone on
+        elif ours is not None and ours.phase is not _REGISTERED:
+            ours.missed = True
+            if self._set_aside or ours.overlap:
+                ours.overlap = "guess"  # the other turn may have ended, or gone on
         self._set_aside, self._last_before = [], None
 
 

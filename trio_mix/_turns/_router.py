@@ -351,8 +351,9 @@ class TurnRouter:
                 turn.doubt = None
             if terminal:
                 turn.ended_by = event
-                if turn.failed and (self.others_seen or self._owners.others_heard):
-                    turn.overlap = turn.overlap or "ids"  # it names nothing: the rows decide
+                others = self.others_seen or self._owners.others_heard
+                if turn.failed and (others or (turn.missed and self.traits.ids)):
+                    turn.overlap = turn.overlap or "end"  # it names nothing: the rows decide
                 if turn.ended_as_command:
                     turn.due = attrs.evolve(turn.due, proof=False)
                 if self.others_seen and not turn.due.proof:

@@ -116,5 +116,10 @@ class StreamedText:
 
 
 def beyond(streamed: str, whole: str) -> str:
-    """Return what follows ``streamed`` in ``whole``, or nothing where they do not agree."""
+    """Return what follows ``streamed`` in ``whole``, or nothing where they do not agree.
+
+    Without an exact agreement, the white space around ``streamed`` does not count.
+    """
+    if not whole.startswith(streamed):
+        streamed, whole = streamed.strip(), whole.lstrip()
     return whole[len(streamed) :] if whole.startswith(streamed) else ""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from trio_mix._ticket import Ticket
     from trio_mix.events import Event
 
-    Overlap: TypeAlias = Literal["", "ids", "guess"]
+    Overlap: TypeAlias = Literal["", "end", "ids", "guess"]
     Elsewhere: TypeAlias = Literal["", "other", "lost"]
 
 _MOST_HELD: Final = 4096
@@ -215,7 +215,10 @@ class Turn:
     phase: Phase = Phase.REGISTERED
     due: Due = Due()
     overlap: Overlap = ""
-    """Whether another turn of the session ran meanwhile, and how its events were distinguished."""
+    """Whether another turn of the session ran meanwhile, and how its events were distinguished.
+
+    ``end``: only the error that ended this turn may be another one's.
+    """
     twin: bool = False
     """Whether another message with its text was sent meanwhile, of which it may be the turn."""
     outlived: bool = False
@@ -229,6 +232,8 @@ class Turn:
     unheard: bool = False
     """Whether no event that names it has come since a connection was lost, unless all that was
     missed is replayed. What binds it may have been lost then."""
+    missed: bool = False
+    """Whether another turn may have begun unseen: a connection was lost, and not replayed."""
     accepted: bool = False
     """Whether the server has answered the POST with a success."""
     elsewhere: Elsewhere = ""
