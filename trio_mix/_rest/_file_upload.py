@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias, cast
 import attrs
 import trio
 
-from trio_mix._http._body_pieces import BodyPieces
+from trio_mix._http._body_pieces import CLEANUP_TIMEOUT, BodyPieces
 from trio_mix._usage import call, check_callback, check_trio
 from trio_mix.errors import ConfigurationError
 
@@ -144,7 +144,8 @@ class Upload:
                 await trio.lowlevel.checkpoint()
                 yield source[at : at + PIECE]
         elif isinstance(source, str):
-            async with await trio.open_file(source, "rb") as file:
+            file = await trio.open_file(source, "rb")
+            try:
                 left = cast("int", self._plan.size)
                 while left:
                     piece = await file.read(min(PIECE, left))
@@ -155,6 +156,9 @@ class Upload:
                         )
                     left -= len(piece)
                     yield piece
+            finally:  # shielded: a cancellation must not replace the exception under way
+                with trio.CancelScope(shield=True, deadline=trio.current_time() + CLEANUP_TIMEOUT):
+                    await file.aclose()
         else:
             async with contextlib.aclosing(BodyPieces(source)) as pieces:
                 async for piece in pieces:
