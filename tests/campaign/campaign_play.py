@@ -136,7 +136,8 @@ class Play:
 
     async def _die(self, dead: Dead) -> None:
         """Send a message as a process that is killed soon after."""
-        with trio.move_on_after(dead.lives):
+        cut = (CutError, trio.BrokenResourceError)
+        with trio.move_on_after(dead.lives), contextlib.suppress(*cut):
             async with open_frames(self._server, self._session):
                 with contextlib.suppress(CutError):
                     await send(self._server, self._session, dead.text)

@@ -13,6 +13,7 @@ from tests.support.event_makers import (
     router_for,
     says,
     send,
+    thinks,
     tool,
 )
 from trio_mix._turns._stored_rows import StoredRow
@@ -51,7 +52,7 @@ def test_a_message_that_another_stream_runs_owns_nothing_of_this_one() -> None:
 def test_without_ids_each_turn_is_compared_with_the_rows_once_another_client_was_heard() -> None:
     """Nothing shows whose tools were called meanwhile."""
     router = router_for("blocking")
-    for before, overlap in (([], ""), ([says("theirs"), done(None)], "ids")):
+    for before, overlap in (([], ""), ([tool("theirs"), done(None)], "ids")):
         owners(router, *before)
         turn = send(router, accept=False)
         ours = [tool(f"c{overlap}"), says("ours"), done(f"m{overlap}")]
@@ -65,12 +66,24 @@ def test_a_permission_request_does_not_show_that_a_stream_runs_a_message() -> No
     router = router_for("pipeline")
     turn = send(router)
     assert owners(router, permission(), done("m")) == [turn, turn], "nobody else uses the session"
-    owners(router, says("theirs"), done("n"))
+    owners(router, tool("theirs"), done("n"))
     turn = send(router)
     assert owners(router, permission(), BUSY) == [None, None]
     assert turn.phase is Phase.REGISTERED, "it is sent again"
     router.apply(turn, Input.SENDING)
-    assert owners(router, says("ours"), permission()) == [turn, turn]
+    request, begun = permission(), tool("ours")
+    assert router.route([request]).events == []
+    assert router.route([begun]).events == [request, begun], "another thread writes requests"
+
+
+def test_late_deltas_of_a_turn_of_ours_are_not_another_clients() -> None:
+    for api in ("pipeline", "blocking"):
+        for late, seen in (([thinks("hm"), says("!")], False), ([says("x")] * 5, True)):
+            router = router_for(api)
+            turn = send(router)
+            assert owners(router, says("ours"), done("m"), *late)[2:] == [None] * len(late)
+            router.apply(turn, Input.SETTLED)
+            assert (router.others_seen, router.others_at_work) == (seen, seen)
 
 
 def test_an_error_after_which_a_turn_goes_on_may_be_the_end_of_another_one() -> None:

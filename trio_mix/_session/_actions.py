@@ -119,25 +119,27 @@ class TurnActions:
         the tool, or one that starts a sub-agent. Servers that name messages store them: nothing
         else shows it there.
         """
-        schedule = ReconnectSchedule(self._reconnect)
-        while True:
-            schedule.begin(trio.current_time())
-            reading = await self._stored.read(state.turn, self._dispatcher.router)
-            delay = schedule.lost(trio.current_time())
-            if reading.verdict is not None or reading.none_kept or delay is None:
-                break
-            with trio.move_on_after(delay):
-                await state.over.wait()
-                return False
-        if reading.verdict is None and not reading.none_kept:
-            return False
         names, shared = set(_SUB_AGENT_TOOLS), False
         if isinstance(question, ev.PermissionEvent):
             names.add(question.tool_name.lower())
             shared = self._dispatcher.router.others_seen
-        announced = any(name.lower() in names for name in state.builder.tools)
+        schedule = ReconnectSchedule(self._reconnect)
+        while True:
+            schedule.begin(trio.current_time())
+            reading = await self._stored.read(state.turn, self._dispatcher.router)
+            stored = None if reading.verdict is None else reading.verdict.reply
+            calls = () if stored is None else stored.tool_calls
+            called = {*state.builder.tools, *(each.name for each in calls)}
+            announced = not names.isdisjoint(map(str.lower, called))
+            unread = reading.verdict is None and not reading.none_kept
+            delay = schedule.lost(trio.current_time())
+            if delay is None or not (unread or (shared and not announced)):
+                break
+            with trio.move_on_after(delay):
+                await state.over.wait()
+                return False
         if reading.verdict is None:
-            return announced and not state.turn.bound
+            return reading.none_kept and announced and not state.turn.bound
         return reading.alone and not state.turn.overlap and (announced or not shared)
 
     async def ask_policy(self, question: Question, state: MessageState) -> None:

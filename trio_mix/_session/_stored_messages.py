@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 _NO_SUCH_OPERATION: Final = (404, 405, 501)
 _ONCE: Final = RequestOptions(retries=RetryConfig(strategy="none"), timeout=10.0)
-_LATEST: Final = 600.0
-"""Seconds after which no event of a stored turn comes any more, however slow the connection is."""
+_LATEST: Final = 60.0
+"""Seconds after which no event of a stored turn comes any more, on a slow connection."""
 _OLD_ROWS: Final = 256
 """The number of stored rows whose late events are recognized."""
 
@@ -221,6 +221,11 @@ class SessionHistory:
         unended = (doubted or nameless) and has_unended(rows, verdict.question)
         # A question that was stored since the last reading may have an answer that came later.
         only = self.history.is_alone(rows, verdict.question)
+        others_stored = any(
+            row.role == "user" and row.id != verdict.question and not self.history.is_own(row)
+            for row in rows
+            if now is None or now - (row.changed or now) <= _LATEST
+        )
         return Reading(
             verdict=verdict,
             at_work=self.history.still_at_work(rows),
@@ -235,13 +240,10 @@ class SessionHistory:
                 alone=only
                 and not router.others_seen
                 and not (turn.failed and self.history.end_unknown),
+                others_stored=others_stored,
                 is_own=self.history.is_own,
             ),
-            others_stored=any(
-                row.role == "user" and row.id != verdict.question and not self.history.is_own(row)
-                for row in rows
-                if now is None or now - (row.changed or now) <= _LATEST
-            ),
+            others_stored=others_stored,
             alone=not (
                 unended
                 or (turn.due.events and not only)

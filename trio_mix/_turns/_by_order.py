@@ -23,6 +23,9 @@ BUSY: Final[Sequence[Event]] = []
 """What is returned for an event with which the server said that it has dropped the message, being
 busy; compared by identity."""
 
+_MOST_LATE: Final = 4
+_TEXT: Final = frozenset((ev.ContentEvent, ev.ThinkingEvent))
+
 
 class RoutingByOrder:
     """Finds the owner of an event by its order: it is the running turn's, unless an id differs.
@@ -31,7 +34,7 @@ class RoutingByOrder:
       owners: the owners of the ids so far.
     """
 
-    __slots__ = ("_owners", "others_at_work", "others_seen")
+    __slots__ = ("_late_left", "_owners", "late", "others_at_work", "others_seen")
 
     def __init__(self, owners: Owners) -> None:
         self._owners = owners
@@ -39,6 +42,9 @@ class RoutingByOrder:
         """Whether an event, or another stream, has shown that another client uses the session."""
         self.others_at_work: bool = False
         """Whether the events of this connection show another client's turn without its end."""
+        self.late: bool = False
+        """Whether the last event was a late delta of our turn, which has just ended."""
+        self._late_left = 0
 
     def route(
         self, event: Event, ids: EventIds, turn: Turn | None, *, ends: bool
@@ -51,6 +57,7 @@ class RoutingByOrder:
           turn: the turn of ours whose events are expected.
           ends: whether the event ends its turn.
         """
+        self.late = False
         if turn is None or turn.elsewhere:
             self._owners.own_unknown(ids, Owner(over=True))
             return NOBODY
@@ -65,7 +72,8 @@ class RoutingByOrder:
                 turn.overlap = "guess"  # what came before this end may be of the turn that it ends
             return NOBODY
         if isinstance(event, ev.PermissionEvent) and self.others_seen and not turn.events:
-            return NOBODY  # each stream receives it: it does not show that this one runs the turn
+            turn.held.add(event)  # each stream receives it: it does not show that this one runs it
+            return NOBODY
         if is_busy(event):
             # A turn with events runs already: the conflict concerns another stream of the session.
             return NOBODY if turn.events else BUSY
@@ -74,7 +82,18 @@ class RoutingByOrder:
             self._owners.own_message(message, turn.owner)
         if call:
             self._owners.own_call(call, turn.owner)
-        return (event,)
+        held = turn.held.take()
+        return (event,) if ends or not held else (*held, event)
+
+    def ended(self, *, failed: bool, streams_run: bool) -> None:
+        """Note that a turn of ours has ended: its last deltas may come late if it did not fail.
+
+        Args:
+          failed: whether it has failed.
+          streams_run: whether each stream runs one message after another (rule 10).
+        """
+        self._late_left = 0 if failed else _MOST_LATE
+        self.others_at_work = self.others_at_work and not streams_run
 
     def note_others(self, kind: type[Event], *, nameless: bool, ends: bool) -> None:
         """Note an event that is nobody's.
@@ -84,14 +103,14 @@ class RoutingByOrder:
           nameless: whether it has no ids, and no turn of ours was under way.
           ends: whether it ends a turn.
         """
-        shown = nameless and kind in SHOWING_A_TURN
+        self.late = nameless and kind in _TEXT and self._late_left > 0
+        self._late_left = self._late_left - 1 if self.late else 0
+        shown = nameless and kind in SHOWING_A_TURN and not self.late
         self.others_seen = self.others_seen or shown or (nameless and kind is ev.PermissionEvent)
         self.others_at_work = not ends and (self.others_at_work or shown)
         ours = self._owners.ours
         if shown and ours is not None and ours.failed:
-            ours.overlap = (
-                "guess"  # another turn begins, or ours goes on and another one has failed
-            )
+            ours.overlap = "guess"  # another turn begins, or ours goes on
 
     def _is_left_over(self, event: Event, ids: EventIds, turn: Turn) -> bool:
         """Return whether an id shows that an earlier turn still emits it."""

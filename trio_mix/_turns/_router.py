@@ -336,8 +336,8 @@ class TurnRouter:
             self.others += 1
             nameless = turn is None and not self.traits.ids
             self._by_order.note_others(kind, nameless=nameless, ends=terminal)
-        elif terminal and self.traits.streams_run:
-            self._by_order.others_at_work = False  # rule 10: one message after another
+        elif terminal:
+            self._by_order.ended(failed=failed, streams_run=self.traits.streams_run)
         if terminal or errors.watching:
             ours = owned is BUSY or bool(owned)
             errors.heard(event, turn, ours=ours, terminal=terminal, ids=bool(self.traits.ids))
@@ -360,7 +360,7 @@ class TurnRouter:
                     # Nothing shows whose turn has ended, or whose tools were called meanwhile.
                     turn.overlap = "guess" if self.traits.streams_run else turn.overlap or "ids"
             self._move_on(turn, ends=terminal)
-        if kind in DELTAS and owned is not HELD:
+        if kind in DELTAS and owned is not HELD and not self._by_order.late:
             owner = turn if owned else None
             if owner is None or owner is self._owners.ours:  # it may have ended the turn
                 self._streaming = (owner, kind, ids)

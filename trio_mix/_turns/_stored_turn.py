@@ -296,6 +296,7 @@ def end_of(
     verdict: Verdict,
     *,
     alone: bool,
+    others_stored: bool,
     is_own: Callable[[StoredRow], bool],
 ) -> End:
     """Return whose a terminal event is; empty where the rows do not show it, or there is none.
@@ -306,6 +307,7 @@ def end_of(
       ended_by: the event.
       verdict: what the rows show about it.
       alone: whether no other turn has begun since the turn before it.
+      others_stored: whether the session has recent messages that this stream has not sent.
       is_own: returns whether a stored question is one of this stream's.
     """
     if ended_by is None or verdict.outcome is TurnOutcome.UNKNOWN:
@@ -334,7 +336,8 @@ def end_of(
         return ""  # the error of the turn before may be late; if ours was cancelled, a row follows
     proven = broken and not verdict.mixed and turn.overlap != "guess"
     if (alone and not verdict.contested and not running) or proven:
-        return "ours"
+        unfinished = verdict.outcome is TurnOutcome.UNFINISHED and verdict.has_reasons
+        return "" if unfinished and others_stored else "ours"
     if absent:  # the server may have refused to run it
         return "either"
     return "either" if broken or not verdict.has_reasons else "others"
