@@ -235,6 +235,24 @@ async def test_an_error_is_looked_up_among_the_stored_messages_once_another_clie
                 assert caught.value.partial.doubts == doubts
 
 
+async def test_text_that_is_not_stored_is_marked_in_the_partial_reply_of_a_message_that_is_gone(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with MixServer("blocking", listen=False, pace=0.0, names_users=False) as server:
+        theirs = Emit("content", {"type": "content", "content": "theirs"})
+        server.script("hello", Turn(theirs, Drop(), Fail("it broke")))
+        async with (
+            Mix(server.url, network=server.network) as mix,
+            mix.open_stream(server.create_session()) as session,
+        ):
+            await session.ask("before")
+            with pytest.raises(errors.MessageInterrupted) as caught:
+                await session.ask("hello")
+            partial = caught.value.partial
+            assert partial is not None
+            assert (partial.text, partial.doubts) == ("theirs", ("gap", "shared"))
+
+
 async def test_an_error_after_a_loss_without_replay_may_be_that_of_a_turn_that_began_unseen(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

@@ -343,6 +343,13 @@ def test_what_the_deltas_lack_is_added_whatever_white_space_they_have() -> None:
         assert bool(reply.doubts) is (final == "Another one")
 
 
+def test_calls_whose_events_did_not_come_are_taken_from_the_stored_rows() -> None:
+    builder = fed(asked("u", "hello"), says("done", "a"), done("a", "done"))
+    call = ToolCall(tool_call_id="c", name="ls", input="{}", finished=True)
+    builder.check(StoredReply(texts=("done",), tool_calls=(call,), recovered=True), certain=True)
+    assert [each.name for each in builder.build().tool_calls] == ["ls"]
+
+
 def test_the_end_of_a_turn_that_overlaps_ours_is_not_its_final_text() -> None:
     builder = fed(asked("u", "hello"), says("ours", "a"), done(None, "theirs"))
     builder.check(StoredReply(texts=("ours",), recovered=True), certain=True, overlap=True)

@@ -276,7 +276,10 @@ class MessageTask:
         if state.gap_unreported:
             state.builder.gap()
         if how.reply is not None and not state.over.is_set():
+            heard = state.builder.text.strip()
+            known = state.turn.bound or "".join(how.reply.texts).strip().startswith(heard)
             state.builder.take_stored(how.reply)
+            state.builder.shared = state.builder.shared or not known
         state.builder.shared = state.builder.shared or how.mixed
         remedy = (
             "It is not running any more: send it again if it is still wanted."

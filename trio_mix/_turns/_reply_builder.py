@@ -239,6 +239,9 @@ class ReplyBuilder:
             other: Doubt = "contradicted" if self._contradicted and not overlap else "shared"
             self._replace(text, other if self._answer is None else self._why)
             self._fill(stored)
+        elif certain:
+            for found in stored.tool_calls:  # events of calls may not have come
+                self._calls.take_stored(found)
         self._contradicted = self._contradicted and not certain
         self.checked = certain
 
