@@ -221,12 +221,13 @@ class MessageState:
         """Find out whether an error, which names no turn, is this one's."""
         if self.turn.overlap and outcome is TurnOutcome.FINISHED:
             self.turn.ended_by = None  # it was another turn's
-        same = stored.strip() == self.builder.text.strip()
+        bound, overlap = self.turn.bound, self.turn.overlap
+        same = stored.strip() == self.builder.text.strip() and (bound or bool(stored.strip()))
         # Ids show whose the text is, if no other turn ran.
-        known = same or (self.turn.overlap == "end" and self.turn.bound)
+        known = same or (overlap == "end" and bound)
         if outcome is TurnOutcome.BROKEN_OFF and reading.alone and known:
-            self.builder.checked = self.turn.overlap in ("end", "ids")
-        elif self.turn.overlap or (reading.others_stored and not same):
+            self.builder.checked = overlap in ("end", "ids")
+        elif overlap or (reading.others_stored and not same):
             # On a slow connection, it and what came before it may be those of an earlier turn.
             self.builder.shared = True
 

@@ -280,9 +280,12 @@ class History:
         return found
 
     def is_own(self, question: StoredRow) -> bool:
-        """Return whether a stored question is that of one of this stream's turns."""
-        digest = digest_of(question.text)
-        return question.id in self._named or any(digest == each for each, _ in self._unnamed)
+        """Return whether a stored question is that of one of this stream's turns.
+
+        Or of the last turn of the stream before it.
+        """
+        own = {self.last_over, *(each for each, _ in self._unnamed)}
+        return question.id in self._named or digest_of(question.text) in own
 
     def over(self, turn: Turn, *, known: bool, doubtful: bool = False) -> None:
         """Note a turn that was sent, and is over for its message.
