@@ -246,9 +246,10 @@ class MessageState:
         """Return the part of the reply that was received so far."""
         self._mark_shared()
         reply = self.builder.build()
-        # Without ids, and before the server has answered the POST, nothing shows whose events came.
-        unanswered = self.turn.due.events and self.turn.phase in (Phase.POSTED, Phase.RUNNING)
-        if unanswered and reply.text and not (reply.doubts or self.builder.checked):
+        # Without ids, and before a blocking server's turn is over, nothing shows whose events came.
+        running = self.turn.phase in (Phase.POSTED, Phase.RUNNING, Phase.ANSWERED)
+        unproven = running and self.turn.due.events and not self.builder.checked
+        if unproven and reply.text and not reply.doubts:
             return attrs.evolve(reply, incomplete=True, doubts=("shared",))
         return reply
 
