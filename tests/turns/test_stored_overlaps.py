@@ -52,6 +52,16 @@ def test_an_end_can_be_that_of_a_turn_that_goes_on_in_silence_before_ended_ones(
     assert verdict(ended, user_id="w", settled="a", unended=True).outcome is TurnOutcome.BROKEN_OFF
 
 
+def test_the_only_answer_may_be_that_of_a_turn_that_may_still_run() -> None:
+    before = [
+        exported("d", "user", "another process's"),
+        exported("a", "assistant", "", "tool_use"),
+    ]
+    rows = [*before, exported("u", "user", "hi"), exported("b", "assistant", "x", "end_turn")]
+    found = verdict(rows, user_id="u", known=None, unended=True)
+    assert (found.outcome, found.mixed) == (TurnOutcome.FINISHED, True)
+
+
 def test_without_finish_reasons_a_later_question_ends_only_turns_that_cannot_overlap() -> None:
     rows = [user("u", "hi"), user("v", "another client's"), answer("a", "y")]
     for overlaps, outcome in ((True, TurnOutcome.UNFINISHED), (False, TurnOutcome.BROKEN_OFF)):

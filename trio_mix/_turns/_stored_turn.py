@@ -174,6 +174,7 @@ def judge(
     if unended and not open_before and has_unended(rows, rows[at].id):
         open_before = 1
     contested = open_before > 0
+    others_known = settled is not None or unended
     outcome = TurnOutcome.UNFINISHED
     overlap = None
     if finish and finish not in (*CONTINUES, *ABORTED):
@@ -202,7 +203,7 @@ def judge(
         mixed=several
         or overlap is not None
         or (has_reasons and any(map(is_open, answers[:-1])))
-        or (contested and bool(answers) and (settled is not None or _are_several(answers))),
+        or (contested and bool(answers) and (others_known or _are_several(answers))),
         several=several,
         either=overlap is not None and overlap[1],
     )
