@@ -6,6 +6,7 @@ import pytest
 
 from tests.support.event_makers import (
     BUSY,
+    asked,
     done,
     error,
     owners,
@@ -74,6 +75,18 @@ def test_a_permission_request_does_not_show_that_a_stream_runs_a_message() -> No
     request, begun = permission(), tool("ours")
     assert router.route([request]).events == []
     assert router.route([begun]).events == [request, begun], "another thread writes requests"
+
+
+def test_a_connection_that_is_older_than_an_upgrade_has_no_event_of_a_message_sent_since() -> None:
+    router = router_for("pipeline")
+    turn = send(router, accept=False)
+    router.traits.update(router_for("async").traits)
+    router.traits.stale = True
+    router.apply(turn, Input.ACCEPTED)
+    assert owners(router, says("theirs"), error("theirs has failed")) == [None, None]
+    router.lost()
+    router.reconnected(replayed=False)
+    assert owners(router, asked("u", "hello"), done("a")) == [turn, turn]
 
 
 def test_late_deltas_of_a_turn_of_ours_are_not_another_clients() -> None:

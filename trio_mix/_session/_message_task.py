@@ -6,6 +6,7 @@ There is one such task for each message. `trio_mix._turns._recovery` decides wha
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import attrs
@@ -154,7 +155,8 @@ class MessageTask:
                 if self.resumption is not None:
                     await self.resumption.before_post(self.stored.history)
                     await self.wait_resumed()  # the connection may have been lost meanwhile
-                posted = await self.send_api.post(state.session_id, state.request, self._sending)
+                sending = partial(self._sending, self.send_api.api)
+                posted = await self.send_api.post(state.session_id, state.request, sending)
             except errors.TransportError as exc:
                 if exc.sent:
                     recovery.answer_lost(timed_out=isinstance(exc, errors.RequestTimeout))
@@ -173,14 +175,23 @@ class MessageTask:
                     self.dispatcher.name(state, posted.turn_id)
                 what = Input.ACCEPTED if posted.answer is None else Input.ANSWER
                 self.dispatcher.step(state, what, posted.answer)
+        if self.send_api.api == "pipeline":  # it has the other path neither
+            self.dispatcher.router.traits.stale = False
         if state.turn.unnamed is not None:  # no answer has named it
             self.dispatcher.name(state, None)
         state.wake()
 
-    def _sending(self) -> None:
-        """Note that the first byte may be sent, and apply what is known of the server."""
+    def _sending(self, before: str) -> None:
+        """Note that the first byte may be sent, and apply what is known of the server.
+
+        Args:
+          before: the API before this message.
+        """
         state, turn, recovery = self.state, self.state.turn, self.state.recovery
         self._learn_traits()
+        if before == "pipeline" and self.send_api.api != before:
+            traits = self.dispatcher.router.traits
+            traits.stale = traits.used  # else it may be connected to the new server already
         recovery.sending()
         state.gap_unreported = state.gap_unreported or bool(recovery.cut)
         if turn.phase in (Phase.REGISTERED, Phase.POSTED):  # the other path answers differently
@@ -276,8 +287,8 @@ class MessageTask:
         if state.gap_unreported:
             state.builder.gap()
         if how.reply is not None and not state.over.is_set():
-            heard = state.builder.text.strip()
-            known = state.turn.bound or "".join(how.reply.texts).strip().startswith(heard)
+            heard, stored = state.builder.text.strip(), "".join(how.reply.texts).strip()
+            known = stored.startswith(heard) or (state.turn.bound and not state.turn.overlap)
             state.builder.take_stored(how.reply)
             state.builder.shared = state.builder.shared or not known
         state.builder.shared = state.builder.shared or how.mixed

@@ -156,7 +156,7 @@ class TurnRouter:
             if others and not turn.behind:
                 turn.overlap = "guess"
         elif what is Input.ACCEPTED:
-            turn.accepted = True
+            turn.accepted = self.traits.used = True
             turn.due = Due(proof=self.traits.proof)
             if turn.unheard and self.traits.streams_run and not turn.elsewhere:
                 turn.overlap = "guess"  # either connection may run it
@@ -273,7 +273,7 @@ class TurnRouter:
     def lost(self) -> None:
         """Set aside what is known of other clients' turns, as the connection was lost."""
         self._streaming = None
-        self._by_order.others_at_work = False
+        self.traits.used = self.traits.stale = self._by_order.others_at_work = False
         self._repeated_errors.named(None)  # the next connection may repeat it
         turn = self._owners.ours
         if turn is not None and self.traits.streams_run:
@@ -308,7 +308,7 @@ class TurnRouter:
             return NOBODY
         ids = ids_of(event)
         self.traits.learn(event, ids)
-        turn = self._owners.ours
+        turn = None if self.traits.stale else self._owners.ours
         if turn is not None and (turn.phase is _REGISTERED or turn.phase is _ENDED):
             turn = None
         errors = self._repeated_errors

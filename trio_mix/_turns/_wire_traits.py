@@ -37,6 +37,10 @@ class WireTraits:
     """Whether the POST is answered with the finished reply (blocking servers); None: unknown."""
     turn_ids: bool = False
     """Whether a relay adds the ids of turns (rule 9 of the router)."""
+    used: bool = False
+    """Whether a message was accepted on the current connection."""
+    stale: bool = False
+    """Whether the connection is older than an upgrade: its events are of no message sent since."""
     proof: bool = False
     """Whether only the stored messages show whose a ``complete`` is (pipeline servers)."""
 
