@@ -91,7 +91,7 @@ def carry_out_program(program: Program) -> list[str]:
     found: list[str] = []
     clock = trio.testing.MockClock()
     with ExitStack() as stack:
-        for patch in _patches(1):
+        for patch in _patches(1, 0):
             stack.enter_context(patch)
         trio.run(partial(_main, program, run, clock, found), clock=clock)
     return found or [str(violation) for violation in judge(run)]
