@@ -81,7 +81,8 @@ async def test_beside_another_client_a_pipeline_message_must_have_called_the_too
         Mix(server.url, network=server.network) as mix,
         mix.open_stream(server.create_session(session_id="s"), on_permission=policy) as session,
     ):
-        server.script("not called", Turn(Say("I ask. "), AskPermission("bash")))
+        later = (UseTool("bash"), Pause(50), Say("Done."))
+        server.script("not called", Turn(Say("I ask. "), AskPermission("bash"), *later))
         server.script("called", Turn(UseTool("bash", steps=[AskPermission("bash")])))
         await session.ask("not called")
         server.run_message("s", "another client's")

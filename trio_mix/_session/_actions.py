@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from trio_mix.sse import ReconnectPolicy
 
 _SUB_AGENT_TOOLS: Final = frozenset({"agent", "task"})
+_TOOL_FOLLOWS: Final = 1.0
+"""Seconds within which a tool's event may follow the permission request for it: another thread
+writes requests. A later call of that tool does not show that the request is the message's."""
 
 
 class TurnActions:
@@ -123,7 +126,7 @@ class TurnActions:
         if isinstance(question, ev.PermissionEvent):
             names.add(question.tool_name.lower())
             shared = self._dispatcher.router.others_seen
-        schedule = ReconnectSchedule(self._reconnect)
+        schedule, began = ReconnectSchedule(self._reconnect), trio.current_time()
         while True:
             schedule.begin(trio.current_time())
             reading = await self._stored.read(state.turn, self._dispatcher.router)
@@ -133,7 +136,8 @@ class TurnActions:
             announced = not names.isdisjoint(map(str.lower, called))
             unread = reading.verdict is None and not reading.none_kept
             delay = schedule.lost(trio.current_time())
-            if delay is None or not (unread or (shared and not announced)):
+            early = shared and not announced and trio.current_time() - began < _TOOL_FOLLOWS
+            if delay is None or not (unread or early):
                 break
             with trio.move_on_after(delay):
                 await state.over.wait()

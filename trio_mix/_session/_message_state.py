@@ -226,7 +226,7 @@ class MessageState:
         # Ids show whose the text is, if no other turn ran.
         known = same or (overlap == "end" and bound)
         if outcome is TurnOutcome.BROKEN_OFF and reading.alone and known:
-            self.builder.checked = overlap in ("end", "ids")
+            self.builder.checked = self.builder.checked or overlap in ("end", "ids")
         elif overlap or (reading.others_stored and not same):
             # On a slow connection, it and what came before it may be those of an earlier turn.
             self.builder.shared = True
