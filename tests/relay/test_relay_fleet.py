@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,17 +15,19 @@ from trio_mix import Mix
 from trio_mix.relay import RedisLog
 from trio_mix.relay._cursor import missed_after
 from trio_mix.relay._errors import AlreadyDecided, Draining, LogError, TurnUnknown
+from trio_mix.relay._follower import SessionFollower
 from trio_mix.relay._hub import Hub
 from trio_mix.relay._ids import EPOCH
 from trio_mix.relay._records import TurnState
 from trio_mix.relay._settings import HubSettings
-from trio_mix.testing import AskPermission, MixServer, Say, Turn, WaitFor
+from trio_mix.testing import AskPermission, MixServer, RequestReceived, Say, Turn, WaitFor
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from tests.support.redis_server import RedisServer
     from trio_mix.relay._feed import SessionFeed
+    from trio_mix.relay._records import LoggedEvent
 
 TTL = 10.0
 PATIENT = 9.0
@@ -50,7 +53,7 @@ async def run_hub(
     task_status: trio.TaskStatus[Hub] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     log = RedisLog(redis.url, lease_ttl=TTL, timeout=PATIENT)
-    settings = HubSettings(answer_wait=1.0)
+    settings = HubSettings(answer_wait=PATIENT)
     mix = Mix("http://mix.test", network=server.network)
     async with mix, Hub(mix, log, settings) as hub:
         await hub.wait_ready()
@@ -109,6 +112,40 @@ async def test_a_message_that_the_server_refuses_is_refused_by_every_relay(
                 assert sent.answer.status == 404
             frames = await read_all(first, (await first.start(from_="earliest")).position)
             assert ends_of(frames) == []  # the refusal was the response
+
+
+async def test_a_refusal_is_passed_on_by_a_relay_that_has_not_received_the_end_before_it(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    received = SessionFollower.received
+    late: list[Callable[[], None]] = []
+
+    def late_once_queued(
+        follower: SessionFollower, previous: int, events: Sequence[LoggedEvent]
+    ) -> None:
+        if follower.queued:
+            late.append(partial(received, follower, previous, events))
+        else:
+            received(follower, previous, events)
+
+    async with MixServer() as server, fleet(redis, server, 2) as hubs:
+        session = server.create_session()
+        async with hubs[0].session(session) as first, hubs[1].session(session) as second:
+            monkeypatch.setattr(SessionFollower, "received", late_once_queued)
+
+            async def receive_the_rest() -> None:
+                await server.wait_for(RequestReceived, count=2, method="POST")
+                monkeypatch.undo()
+                for each in late:
+                    each()
+
+            await post(first, "/no-such-command")
+            await until(lambda: bool(late))
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(receive_the_rest)
+                sent = await post(second, "/no-such-command")
+            assert sent.answer is not None
+            assert sent.answer.status == 404
 
 
 async def test_a_key_is_accepted_once_by_all_relays(redis: RedisServer) -> None:

@@ -179,7 +179,7 @@ class SessionFollower:
     async def _catch_up(self) -> None:
         if not self._behind:
             return  # noqa: ASYNC910 - the caller waits for work
-        await read_into(self._ring, self._log, self._session_id, self._take)
+        await self._read_on()
         self._behind = False
         while self._waiting:
             previous, events = self._waiting.popleft()
@@ -189,6 +189,13 @@ class SessionFollower:
                 break
             self._take(events)
         self._waiting_bytes = 0
+
+    async def _read_on(self) -> None:
+        """Read what the log has now; nothing once the session is not followed any more."""
+        while events := await self._log.read(self._session_id, self._ring.newest):
+            if self._ended:  # the ring is another's
+                return
+            self._take(events)
 
     def _take(self, events: Sequence[LoggedEvent]) -> None:
         if events and events[0].id <= self._ring.newest:
@@ -247,6 +254,8 @@ class SessionFollower:
             self._session_id, request, body=body, key=key, subject=subject, now=self._now()
         )
         active = self._turns.active
+        if active:  # the log may have their ends, which have not been received yet
+            await self._read_on()
         if len(active) >= self._settings.queue_max:
             raise QueueFull(
                 f"{len(active)} messages are queued for session {self._session_id!r}: "
@@ -353,15 +362,3 @@ def answer_of(fields: Mapping[str, object]) -> Answer:
         )
     except (KeyError, ValueError, TypeError) as exc:
         raise OwnerUnreachable("The relay that owns the session has answered nonsense.") from exc
-
-
-async def read_into(
-    ring: Ring, log: Log, session_id: str, take: Callable[[Sequence[LoggedEvent]], None]
-) -> None:
-    """Read the events after the newest one of a ring.
-
-    Raises:
-      LogError: the log cannot be read.
-    """
-    while events := await log.read(session_id, ring.newest):
-        take(events)

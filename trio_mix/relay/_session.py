@@ -19,7 +19,7 @@ import trio
 from trio_mix._terminal_text import get_logger
 from trio_mix.relay._cursor import Ring
 from trio_mix.relay._errors import LogError, SessionOwned
-from trio_mix.relay._follower import SessionFollower, read_into
+from trio_mix.relay._follower import SessionFollower
 from trio_mix.relay._ids import before_first, epoch_of, sequence_of
 from trio_mix.relay._outbox import Draft
 from trio_mix.relay._owner import LEASE_LOST, SessionOwner
@@ -27,11 +27,10 @@ from trio_mix.relay._records import Audience, SessionActivity
 from trio_mix.relay._session_role import SessionRole
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from trio_mix._mix import Mix
     from trio_mix.relay._log import Lease, Log
-    from trio_mix.relay._records import LoggedEvent
     from trio_mix.relay._settings import HubSettings
 
 _FIRST_PAUSE: Final = 0.1
@@ -169,7 +168,7 @@ class RelaySession:
             if self._ring is None:
                 self._ring = self._new_ring(lease.newest)
             else:
-                await read_into(self._ring, self._log, self.session_id, self._take)
+                await self._read_on()
                 lost = self._lost_events(lease)
             owner = SessionOwner(
                 self.session_id,
@@ -261,10 +260,12 @@ class RelaySession:
             pipeline=self._generation.startswith("pipeline"),
         )
 
-    def _take(self, events: Sequence[LoggedEvent]) -> None:
-        self.ring.append(events)
-        for listener in list(self.listeners.values()):
-            listener()
+    async def _read_on(self) -> None:
+        """Read the events after the newest one of the ring."""
+        while events := await self._log.read(self.session_id, self.ring.newest):
+            self.ring.append(events)
+            for listener in list(self.listeners.values()):
+                listener()
 
     def _lost_events(self, lease: Lease) -> Draft | None:
         """Return the event that reports what the log has lost, if it has (rule 3)."""
