@@ -35,6 +35,7 @@ Verb: TypeAlias = Literal["read", "send", "decide", "cancel", "manage"]
 
 VERBS: Final[frozenset[Verb]] = frozenset(get_args(Verb))
 
+_EVERY: Final = "*"
 _LONGEST: Final = 8192
 _SHORTEST_KEY: Final = 32
 _MAX_FILE: Final = 16 * 2**20
@@ -247,7 +248,7 @@ def _parse_tokens(text: str, path: str) -> list[tuple[bytes, Grant]]:
 
 def _sessions(value: object) -> frozenset[str] | None:
     """Return the sessions of a token; None: all of them (rule 4)."""
-    if value == "*" or value == ["*"]:
+    if value in (_EVERY, [_EVERY]):
         return None
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
         raise ValueError('sessions must be a list of ids, or "*"')
@@ -314,6 +315,11 @@ def new_token(
       OSError: the file cannot be written.
     """
     allowed = _checked_verbs(verbs)
+    chosen = None if sessions is None else list(sessions)
+    if chosen is not None and _EVERY in chosen:
+        raise ConfigurationError(
+            f"{_EVERY!r} is no session: it means every session in a token file. Pass None for that."
+        )
     text = ""
     if os.path.exists(path):
         with open(path, encoding="utf-8") as file:
@@ -325,7 +331,7 @@ def new_token(
                 f"The token file {os.fspath(path)!r} cannot be read: {exc}."
             ) from exc
     token = "mixrelay_" + secrets.token_urlsafe(32)
-    listed = '"*"' if sessions is None else f"[{', '.join(map(_quoted, sessions))}]"
+    listed = _quoted(_EVERY) if chosen is None else f"[{', '.join(map(_quoted, chosen))}]"
     entry = (
         "[[token]]\n"
         f'sha256 = "{hashlib.sha256(token.encode()).hexdigest()}"\n'
