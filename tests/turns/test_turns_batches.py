@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import attrs
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from trio_mix import events as ev
@@ -64,6 +64,8 @@ events: st.SearchStrategy[Event] = st.one_of(
 )
 STARTED = ev.UserMessageCreatedEvent(message_id="u", content="go")
 FAILED = ev.ErrorEvent(error="bad")
+SUB_AGENT_ASKED = ev.UserMessageCreatedEvent(message_id="m", content="x", parent_tool_call_id="t")
+SUB_AGENT_THINKS = ev.ThinkingEvent(content="x", assistant_message_id="m", parent_tool_call_id="t")
 BEFORE: list[Script] = [
     [],
     [[STARTED]],
@@ -124,6 +126,7 @@ def played(router: TurnRouter, script: Script, *, single: bool) -> list[object]:
 
 
 @given(steps, st.sampled_from([None, True, False]), st.sampled_from(BEFORE))
+@example([[SUB_AGENT_ASKED, SUB_AGENT_THINKS]], None, [[STARTED]])
 @settings(max_examples=300)
 def test_events_in_batches_are_routed_as_each_of_them_would_be(
     script: Script, ids: bool | None, before: Script

@@ -202,10 +202,10 @@ class Owners:
         ):
             ours.overlap = "ids"
         message, call, parent = ids
+        self.answers_named = self.answers_named or bool(message and type(event) not in _NAMED)
         last_owner, last_ids = self._last
         if last_owner is not owner or last_ids != ids:
             self._last = (owner, ids)
-            self.answers_named = self.answers_named or bool(message and type(event) not in _NAMED)
             if call:
                 self.own_call(call, owner)
             if parent is not None:

@@ -154,10 +154,10 @@ def _of_unknown(event: ev.UnknownEvent) -> EventIds | None:
     return None if event.name in ("complete", "error") else (None, None, None)
 
 
+_BEGIN_OR_END: Final = (ev.UserMessageCreatedEvent, ev.CompleteEvent)
+
 PLAIN_IDS: Final[dict[type, Callable[[Any], EventIds | None]]] = {
-    **_IDS,
-    ev.UserMessageCreatedEvent: _unless_top_level,
-    ev.CompleteEvent: _unless_top_level,
+    **{kind: ids_of_kind for kind, ids_of_kind in _IDS.items() if kind not in _BEGIN_OR_END},
     ev.ErrorEvent: _unless_top_level,
     ev.RateLimitEvent: _unless_top_level,
     ev.SummarizeEvent: _none,
@@ -165,5 +165,6 @@ PLAIN_IDS: Final[dict[type, Callable[[Any], EventIds | None]]] = {
 }
 """Functions that return the ids of an event that shows only that its turn goes on.
 
-They return None for one that may begin or end a turn; of other classes each event may.
+They return None for one that may begin or end a turn; of other classes each event may, or names a
+message in another way.
 """
