@@ -55,7 +55,7 @@ _KNOWN_WITH = {
     "reopen, two clients, upgrade": (2100020886,),
     "rough, two clients, upgrade": (2100000800, 2600002979),
     "at work, rough, two clients": (910004289, 910012388, 970007870),
-    "at work, rough, two clients, upgrade": (910005104,),
+    "at work, rough, two clients, upgrade": (910005104, 3000002212),
     "rough": (980007696,),
     "rough, two clients": (
         *(860001800, 920000673, 874000103, 950005892, 950006872, 955005925, 980009986),

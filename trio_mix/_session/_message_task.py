@@ -171,6 +171,8 @@ class MessageTask:
             else:
                 recovery.accepted()
                 self._learn_traits()
+                if not recovery.cut:  # else the server may have been upgraded meanwhile
+                    self.dispatcher.router.traits.used = True
                 if state.turn.unnamed is not None:
                     self.dispatcher.name(state, posted.turn_id)
                 what = Input.ACCEPTED if posted.answer is None else Input.ANSWER

@@ -156,7 +156,7 @@ class TurnRouter:
             if others and not turn.behind:
                 turn.overlap = "guess"
         elif what is Input.ACCEPTED:
-            turn.accepted = self.traits.used = True
+            turn.accepted = True
             turn.due = Due(proof=self.traits.proof)
             if turn.unheard and self.traits.streams_run and not turn.elsewhere:
                 turn.overlap = "guess"  # either connection may run it

@@ -38,7 +38,7 @@ class WireTraits:
     turn_ids: bool = False
     """Whether a relay adds the ids of turns (rule 9 of the router)."""
     used: bool = False
-    """Whether a message was accepted on the current connection."""
+    """Whether the server has accepted a message since the current connection began."""
     stale: bool = False
     """Whether the connection is older than an upgrade: its events are of no message sent since."""
     proof: bool = False
