@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from trio_mix import Mix
+from trio_mix import Hooks, Mix
 from trio_mix import events as ev
 from trio_mix.testing import (
     AskPermission,
@@ -25,6 +25,7 @@ from trio_mix.testing import (
 
 if TYPE_CHECKING:
     from trio_mix import Message
+    from trio_mix.hooks import BeforeRequestContext
     from trio_mix.testing import Api
 
 LONG = Turn(Say("It begins. "), Hang())
@@ -53,6 +54,35 @@ async def test_leave_close_open_again_and_send_gets_the_new_messages_reply(
             assert (reply.text, reply.doubts) == ("Here I am.", ())
         assert trio.current_time() - began < 3
         assert_ran_once(server, "short", session_id)
+
+
+@pytest.mark.parametrize("reopen", [True, False])
+@pytest.mark.parametrize("api", ["async", "blocking", "pipeline"])
+async def test_a_late_cancel_request_for_a_turn_that_has_ended_does_not_end_the_next_one(
+    api: Api, reopen: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    async def cancel_late(ctx: BeforeRequestContext) -> None:
+        if ctx.operation == "messages.cancel_processing":
+            await trio.sleep(0.3)
+
+    hooks = Hooks(before_request=cancel_late)
+    async with (
+        MixServer(api, listen=False) as server,
+        Mix(server.url, network=server.network, hooks=hooks) as mix,
+        AsyncExitStack() as stack,
+    ):
+        server.script("first", Turn(Say("It begins. "), Pause(0.2), Say("It ends.")))
+        server.script("second", Turn(Say("Here "), Pause(1), Say("I am.")))
+        session_id = server.create_session()
+        session = await stack.enter_async_context(mix.open_stream(session_id))
+        async with session.send("first") as message:
+            async for _ in message:
+                break
+        if reopen:
+            await stack.aclose()
+            session = await stack.enter_async_context(mix.open_stream(session_id))
+        assert (await session.ask("second")).text == "Here I am."
+        assert len(server.requests("POST", f"/api/sessions/{session_id}/cancel")) == 1
 
 
 async def test_no_trace_of_a_left_message_delays_or_marks_the_next_one_on_the_oldest_servers(

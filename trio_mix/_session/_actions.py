@@ -63,6 +63,9 @@ class TurnActions:
         self._dispatcher = dispatcher
         self._stored = stored
         self._reconnect = reconnect
+        self._cancels = 0
+        """How many requests to cancel a turn are under way."""
+        self._cancels_over = trio.lowlevel.ParkingLot()
 
     async def cancel_message(self, state: MessageState) -> None:
         """Ask the server to cancel a message that its sender continues to iterate."""
@@ -74,6 +77,24 @@ class TurnActions:
 
     async def cancel(self) -> CancelOutcome:
         """Ask the server to cancel the turn, and return the outcome; never raises an error."""
+        self._cancels += 1
+        try:
+            return await self._ask_to_cancel()
+        finally:
+            self._cancels -= 1
+            if not self._cancels:
+                self._cancels_over.unpark_all()
+
+    async def wait_cancelled(self) -> None:
+        """Wait until no request to cancel a turn is under way: it would cancel the next turn.
+
+        A checkpoint.
+        """
+        await trio.lowlevel.checkpoint()
+        while self._cancels:
+            await self._cancels_over.park()
+
+    async def _ask_to_cancel(self) -> CancelOutcome:
         try:
             await self._services.messages.cancel_processing(id=self._session_id, options=ONE_TRY)
         except errors.MixError as exc:

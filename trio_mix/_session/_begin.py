@@ -70,7 +70,7 @@ async def begin_message(
         await state.started.wait()
     except BaseException:
         state.buffer.discard()  # nothing iterates it any more
-        await leave_message(state, controller.settings.cleanup_timeout)
+        await leave_message(controller, state)
         await save_ticket(state, resumption)
         raise
     if state.failure is not None and not state.turn.events:
@@ -85,6 +85,8 @@ async def _wait_for_turn(controller: StreamController, resumption: Resumption | 
     try:
         if resumption is not None:
             resumption.expect_fresh(controller.stored.history)
+        with trio.move_on_after(controller.settings.cleanup_timeout):
+            await controller.actions.wait_cancelled()
         await controller.send_queue.wait_resumed()
         await controller.reader.wait_passed_on()
     except BaseException:
@@ -142,13 +144,13 @@ def _register(
 
 
 async def leave_message(
-    state: MessageState, cleanup_timeout: float, *, cancel: bool = True
+    controller: StreamController, state: MessageState, *, cancel: bool = True
 ) -> None:
-    """End the server's work on a message that is left; shielded, with a deadline.
+    """End the server's work on a message that is left; shielded, within ``cleanup_timeout``.
 
     Args:
+      controller: the stream.
       state: the message.
-      cleanup_timeout: the seconds that it may take.
       cancel: whether the server is asked to cancel it; if not, nothing is waited for.
     """
     if state.turn.over or state.turn_over.is_set():
@@ -159,8 +161,10 @@ async def leave_message(
     if not cancel:
         await trio.lowlevel.cancel_shielded_checkpoint()
         return
-    with trio.CancelScope(shield=True, deadline=trio.current_time() + cleanup_timeout):
+    deadline = trio.current_time() + controller.settings.cleanup_timeout
+    with trio.CancelScope(shield=True, deadline=deadline):
         await state.cancelled.wait()
+        await controller.actions.wait_cancelled()  # the turn may have ended meanwhile
         if state.recovery.leaving.acknowledged:
             # The end of the turn follows soon. Without waiting for it, it could be taken for the
             # end of the next message, on this stream or on another one.

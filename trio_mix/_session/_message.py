@@ -176,9 +176,8 @@ class Message(AsyncScope):
         state = self._opened()
         self._left = True
         early = not state.over.is_set()
-        timeout = self._controller.settings.cleanup_timeout
         try:
-            await leave_message(state, timeout, cancel=not self._attached)
+            await leave_message(self._controller, state, cancel=not self._attached)
         finally:
             if not state.over.is_set():
                 cancelled_by = None if self._attached else "server"
