@@ -127,11 +127,6 @@ class Ticket:
         later = 2 * LONGEST_ID
         return len(self.to_json()) - len(json.dumps(self.text)) > _MOST_BESIDE_TEXT - later
 
-    @property
-    def _is_command(self) -> bool:
-        """Whether the text is a command, which servers run without storing it."""
-        return self.text.lstrip().startswith(("/", "!"))
-
 
 def _check_whole(saved: object, kind: type[attrs.AttrsInstance]) -> None:
     """Refuse a saved object without one of the fields of its class, each of which is written."""

@@ -126,6 +126,27 @@ async def test_connection_lost_during_the_post_which_never_arrived(
         assert server.runs("go") == 2  # the first "go", and the second one once
 
 
+@pytest.mark.parametrize("api", ALL)
+async def test_a_command_whose_post_was_cut_is_not_sent_again(
+    api: Api, autojump_clock: MockClock
+) -> None:
+    """Servers run commands without storing them: that it is not stored proves nothing."""
+    async with serving(api) as server:
+        session_id = server.create_session()
+        network = PostCutter(server.network, arrives=False)
+        async with streaming(server, session_id, network) as session:
+            await session.ask("go")
+            asked = len(server.requests("POST"))
+            for text in ("/help", "!make deploy"):
+                network.armed = True
+                with pytest.raises(errors.MessageInterrupted, match="it is a command") as caught:
+                    await session.ask(text, allow_shell=True)
+                assert caught.value.outcome == "unknown"
+            sent = [r for r in server.requests("POST")[asked:] if "message" in r.path]
+            assert not sent  # the network has lost both, and neither was sent again
+            assert (await session.ask("go")).text
+
+
 async def test_a_server_without_stored_messages_cannot_tell_whether_a_post_arrived(
     autojump_clock: MockClock,
 ) -> None:

@@ -294,12 +294,13 @@ class MessageTask:
             state.builder.take_stored(how.reply)
             state.builder.shared = state.builder.shared or not known
         state.builder.shared = state.builder.shared or how.mixed
-        remedy = (
-            "It is not running any more: send it again if it is still wanted."
-            if how.outcome == "gone"
-            else "It may have run, or may still be running: check the session's messages before "
-            "sending it again."
-        )
+        remedy = "It is not running any more: send it again if it is still wanted."
+        if how.outcome == "unknown":
+            checked = "its effects" if state.turn.is_command else "the session's messages"
+            remedy = (
+                f"It may have run, or may still be running: check {checked} before sending it "
+                "again."
+            )
         failure = errors.MessageInterrupted(
             f"The message on session {state.session_id} {how.what}; {how.why}. {remedy} "
             "The partial reply is in `.partial`.",

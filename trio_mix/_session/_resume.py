@@ -140,7 +140,7 @@ class Resumption:
         """Note in the recovery of a message what the ticket says of it."""
         ticket = self.ticket
         if self._in_doubt:
-            arrived = ticket.state not in ("prepared", "posting") or ticket._is_command
+            arrived = ticket.state not in ("prepared", "posting")
             recovery.resumed(may_resend=self._resend and not arrived)
 
     async def before_post(self, history: History) -> None:

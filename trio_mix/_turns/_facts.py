@@ -218,7 +218,7 @@ class Facts:
             self.cut = self.cut or "lost"
         elif failed and turn.failed:
             turn.due = attrs.evolve(turn.due, answer=False)  # it confirms the turn's failure
-        elif turn.events or self.post.again or failed:
+        elif failed or ((turn.events or self.post.again) and not turn.is_command):
             if turn.due.answer and not failed:  # what ended it, or will, may be another's turn
                 turn.due = attrs.evolve(turn.due, answer=False, proof=True)
             self.post = attrs.evolve(self.post, refusal=rejection)

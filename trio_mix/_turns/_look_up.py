@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import attrs
 
 from trio_mix._turns._stored_turn import TurnOutcome
+from trio_mix._turns._turn import is_command
 
 if TYPE_CHECKING:
     from trio_mix._ticket import Ticket
@@ -88,5 +89,5 @@ class LookUp:
     @property
     def _has_arrived(self) -> bool:
         ticket = self._ticket
-        maybe_a_command = ticket._is_command and ticket.state != "prepared"
+        maybe_a_command = is_command(ticket.text) and ticket.state != "prepared"
         return ticket.state == "running" or maybe_a_command

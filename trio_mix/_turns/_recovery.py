@@ -62,7 +62,8 @@ Rule 2  If the server replays, the replayed events complete a cut turn. Nothing 
 Rule 3  A message counts as never arrived once it was absent for `Limits.arrival`. It is not sent
         again while its POST is open, after an event of it, after a POST that timed out here (it may
         still arrive), or while the session runs another turn (the message may be queued behind it).
-        A message that was sent twice and is absent has an unknown outcome.
+        A message that was sent twice and is absent has an unknown outcome, and so has a command:
+        servers run commands without storing them. A command is never sent again.
 Rule 4  A cut turn without a sign of life for ``settle_timeout`` is over, unless its POST is open or
         an event of it came live since the reconnect: then the limits of rule 6 apply. A cancelled
         turn is treated as a cut one, for its end is due.
@@ -79,6 +80,7 @@ Rule 7  A message that a busy server did not run is sent again once the session 
         another stream that runs it may have queued the message. If the message is stored, if that
         is unknown, or if a POST of it timed out here, another stream of the session may run it: it
         is followed. After the time that the reconnect policy allows, the server's error ends it.
+        It ends a command at once: the other stream may have queued it, and nothing is stored.
 Rule 8  A message that its sender has left is followed until its turn is over, so that the next
         message can be sent. The server is asked to cancel the turn: at once if the turn runs, else
         a moment later, for what has not arrived cannot be cancelled. A request that was lost is

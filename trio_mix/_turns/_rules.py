@@ -214,13 +214,18 @@ def never_arrived(facts: Facts) -> bool:
     return not facts.post.timed_out or facts.post.refusal is not None or facts.leaving.left
 
 
+def command(facts: Facts) -> bool:
+    """It is a command, which servers run without storing it: absence proves nothing."""
+    return facts.turn.is_command
+
+
 def not_kept(facts: Facts) -> bool:
     """It was resumed, and the server keeps no messages that can be read."""
     return facts.turn.resumed and facts.reading.none_kept
 
 
 def must_not_resend(facts: Facts) -> bool:
-    """Its ticket, its text or its sender does not allow to send it again (rule 12)."""
+    """Its ticket or its sender does not allow to send it again (rule 12)."""
     return not facts.post.may_resend
 
 
@@ -292,7 +297,7 @@ def silent_for_long(facts: Facts) -> bool:
 def unheard(facts: Facts) -> bool:
     """No event that may be its own came for too long, and nothing names it (rule 5)."""
     limits, turn = facts.limits, facts.turn
-    if turn.bound or turn.text.startswith(("/", "!")):
+    if turn.bound or turn.is_command:
         return False
     if facts.reading.verdict is None and not facts.traits.ids and facts.doubted_error is None:
         return False
@@ -324,6 +329,7 @@ _BROKE: Final = "the server broke it off"
 _TWICE: Final = "it was sent again and did not arrive"
 _NONE_KEPT: Final = "this server stores no messages that can be read"
 _NOT_STORED: Final = "it is not among the stored messages, which does not prove that it never ran"
+_COMMAND: Final = "it is a command, and no stored message shows whether a command has run"
 _AMBIGUOUS: Final = "the stored messages were changed, or another message has the same text"
 _OVERLAPPED: Final = "another message ran at the same time, and one of the two has ended"
 _EITHER: Final = "another message ran at the same time, and one of the two was broken off"
@@ -370,6 +376,7 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule(Concern.CUT, _BROKEN_OFF, Action.GONE, why=_BROKE),
     _rule(Concern.CUT, _ABSENT, Action.END, never_arrived, left),
     _rule(Concern.CUT, (_UNFINISHED, _UNKNOWN), Action.END, left, cancelled_unseen),
+    _rule(Concern.CUT, _ABSENT, Action.UNKNOWN, never_arrived, command, why=_COMMAND),
     _rule(Concern.CUT, _ABSENT, Action.REFUSE, never_arrived, refused),
     _rule(Concern.CUT, _ABSENT, Action.UNKNOWN, never_arrived, must_not_resend, why=_NOT_STORED),
     _rule(Concern.CUT, _ABSENT, Action.UNKNOWN, never_arrived, posted_again, why=_TWICE),

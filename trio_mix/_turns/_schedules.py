@@ -79,6 +79,8 @@ class BusySchedule(Schedule):
 
     @classmethod
     def begin(cls, facts: Facts, now: float) -> Self:
+        if facts.turn.is_command:  # the stream of the other turn may have queued it
+            return cls(at=math.inf)
         return cls(at=now).read_again(facts, now)
 
     def next(self, facts: Facts, now: float) -> tuple[Schedule, Decision]:

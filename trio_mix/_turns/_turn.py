@@ -269,10 +269,15 @@ class Turn:
         return self.doubt if isinstance(self.doubt, ev.CompleteEvent) else None
 
     @property
+    def is_command(self) -> bool:
+        """Whether it is a command: nothing that is stored shows whether it has run."""
+        return is_command(self.text)
+
+    @property
     def ended_as_command(self) -> bool:
-        """Whether it is a command, whose end names no message, and is not stored."""
+        """Whether it is a command, and its end names no message, as a command's does."""
         named = isinstance(self.ended_by, ev.CompleteEvent) and bool(self.ended_by.message_id)
-        return not (named or self.failed) and self.text.startswith(("/", "!"))
+        return not (named or self.failed) and self.is_command
 
     @property
     def heard(self) -> int:
@@ -314,6 +319,11 @@ def same_text(sent: str, stored: str, *, plan_mode: bool = False) -> bool:
     """Return whether a stored text is that of a message: plan mode appends something."""
     ours, theirs = plain(sent), plain(stored)
     return ours == theirs or (plan_mode and bool(ours) and theirs.startswith(ours))
+
+
+def is_command(text: str) -> bool:
+    """Return whether a text is a command, which servers run without storing it."""
+    return text.lstrip().startswith(("/", "!"))
 
 
 def plain(text: str) -> str:
