@@ -381,3 +381,33 @@ def test_late_nameless_events_of_a_turn_that_was_stored_before_are_not_ours_that
     assert turn.doubt is not None, "it may have been ours"
     ours = [permission(), error("it broke later")]
     assert owners(router, *ours) == [turn, turn], "the other turn has ended"
+
+
+def test_late_deltas_where_only_users_messages_are_named_are_not_another_clients() -> None:
+    """The next message is asked for its permissions and gets its error only if it runs alone."""
+    cases = ((False, 1, ""), (True, 4, ""), (False, 5, "ids"), (True, 5, "ids"))
+    for posted, late, overlap in cases:
+        router = router_for("blocking")
+        turn = send(router, "Q", accept=False)
+        assert owners(router, asked("u", "Q"), says("a"), done("m", "abc")) == [turn] * 3
+        router.apply(turn, Input.ANSWER)
+        deltas = [thinks("hm"), *[says("b")] * (late - 1)]
+        if not posted:
+            assert owners(router, *deltas) == [None] * late
+        turn = send(router, "R", accept=False)
+        if posted:
+            assert owners(router, *deltas) == [None] * late
+        assert owners(router, asked("v", "R"), permission()) == [turn] * 2
+        assert turn.overlap == overlap
+
+
+def test_deltas_after_a_loss_may_be_another_clients() -> None:
+    router = router_for("blocking")
+    turn = send(router, "Q", accept=False)
+    assert owners(router, asked("u", "Q"), done("m", "abc")) == [turn] * 2
+    router.apply(turn, Input.ANSWER)
+    for replayed in (True, False):
+        router.lost()
+        router.reconnected(replayed=replayed)
+        assert owners(router, says("b")) == [None]
+        assert router.others_at_work is not replayed

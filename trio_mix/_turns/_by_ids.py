@@ -14,6 +14,7 @@ from trio_mix._turns._wire_traits import begins_call, ids_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from trio_mix._turns._late_deltas import LateDeltas
     from trio_mix._turns._owners import Owners
     from trio_mix._turns._turn import Turn
     from trio_mix._turns._wire_traits import EventIds, WireTraits
@@ -32,13 +33,15 @@ class RoutingByIds:
     Args:
       traits: how this server's events show turns.
       owners: the owners of the ids so far.
+      late: recognizes late deltas.
     """
 
-    __slots__ = ("_owners", "_traits", "names_users")
+    __slots__ = ("_late", "_owners", "_traits", "names_users")
 
-    def __init__(self, traits: WireTraits, owners: Owners) -> None:
+    def __init__(self, traits: WireTraits, owners: Owners, late: LateDeltas) -> None:
         self._traits = traits
         self._owners = owners
+        self._late = late
         self.names_users = False
         """Whether an event has named a user message, also one of an earlier turn."""
 
@@ -65,6 +68,9 @@ class RoutingByIds:
         if owner is None:
             if isinstance(event, ev.UserMessageCreatedEvent) and parent is None:
                 return self._user_message(event, ids, turn)
+            idle = not self._owners.others and (turn is None or not turn.bound)
+            if idle and not any(ids) and self._late.take(type(event)):
+                return NOBODY
             owner = self._owner_by_guess(event, ids, turn)
             if owner is None and turn is not None:
                 return self._hold(event, turn, ends=ends)

@@ -14,6 +14,7 @@ from trio_mix._turns._wire_traits import begins_call
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from trio_mix._turns._late_deltas import LateDeltas
     from trio_mix._turns._owners import Owners
     from trio_mix._turns._turn import Turn
     from trio_mix._turns._wire_traits import EventIds
@@ -23,28 +24,24 @@ BUSY: Final[Sequence[Event]] = []
 """What is returned for an event with which the server said that it has dropped the message, being
 busy; compared by identity."""
 
-_MOST_LATE: Final = 4
-_TEXT: Final = frozenset((ev.ContentEvent, ev.ThinkingEvent))
-
 
 class RoutingByOrder:
     """Finds the owner of an event by its order: it is the running turn's, unless an id differs.
 
     Args:
       owners: the owners of the ids so far.
+      late: recognizes late deltas.
     """
 
-    __slots__ = ("_late_left", "_owners", "late", "others_at_work", "others_seen")
+    __slots__ = ("_late", "_owners", "others_at_work", "others_seen")
 
-    def __init__(self, owners: Owners) -> None:
+    def __init__(self, owners: Owners, late: LateDeltas) -> None:
         self._owners = owners
+        self._late = late
         self.others_seen: bool = False
         """Whether an event, or another stream, has shown that another client uses the session."""
         self.others_at_work: bool = False
         """Whether the events of this connection show another client's turn without its end."""
-        self.late: bool = False
-        """Whether the last event was a late delta of our turn, which has just ended."""
-        self._late_left = 0
 
     def route(
         self, event: Event, ids: EventIds, turn: Turn | None, *, ends: bool
@@ -57,7 +54,6 @@ class RoutingByOrder:
           turn: the turn of ours whose events are expected.
           ends: whether the event ends its turn.
         """
-        self.late = False
         if turn is None or turn.elsewhere:
             self._owners.own_unknown(ids, Owner(over=True))
             return NOBODY
@@ -85,16 +81,6 @@ class RoutingByOrder:
         held = turn.held.take()
         return (event,) if ends or not held else (*held, event)
 
-    def ended(self, *, failed: bool, streams_run: bool) -> None:
-        """Note that a turn of ours has ended: its last deltas may come late if it did not fail.
-
-        Args:
-          failed: whether it has failed.
-          streams_run: whether each stream runs one message after another (rule 10).
-        """
-        self._late_left = 0 if failed else _MOST_LATE
-        self.others_at_work = self.others_at_work and not streams_run
-
     def note_others(self, kind: type[Event], *, nameless: bool, ends: bool) -> None:
         """Note an event that is nobody's.
 
@@ -103,9 +89,7 @@ class RoutingByOrder:
           nameless: whether it has no ids, and no turn of ours was under way.
           ends: whether it ends a turn.
         """
-        self.late = nameless and kind in _TEXT and self._late_left > 0
-        self._late_left = self._late_left - 1 if self.late else 0
-        shown = nameless and kind in SHOWING_A_TURN and not self.late
+        shown = nameless and kind in SHOWING_A_TURN and not self._late.take(kind)
         self.others_seen = self.others_seen or shown or (nameless and kind is ev.PermissionEvent)
         self.others_at_work = not ends and (self.others_at_work or shown)
         ours = self._owners.ours

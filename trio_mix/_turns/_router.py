@@ -39,6 +39,7 @@ import attrs
 from trio_mix import events as ev
 from trio_mix._turns._by_ids import HELD, NOBODY, RoutingByIds
 from trio_mix._turns._by_order import BUSY, RoutingByOrder
+from trio_mix._turns._late_deltas import LateDeltas
 from trio_mix._turns._owners import DELTAS, NOT_OF_TURNS, Owners
 from trio_mix._turns._repeated_errors import RepeatedErrors, is_cancelled
 from trio_mix._turns._turn import Due, Input, Owner, Phase, Turn
@@ -79,8 +80,9 @@ class TurnRouter:
     def __init__(self, traits: WireTraits) -> None:
         self.traits: Final = traits
         self._owners = Owners()
-        self._by_ids = RoutingByIds(traits, self._owners)
-        self._by_order = RoutingByOrder(self._owners)
+        self._late = LateDeltas()
+        self._by_ids = RoutingByIds(traits, self._owners, self._late)
+        self._by_order = RoutingByOrder(self._owners, self._late)
         self._repeated_errors = RepeatedErrors()
         self.others: int = 0
         """How many events were other turns', while no turn of ours was under way."""
@@ -289,6 +291,8 @@ class TurnRouter:
         turn = self._owners.ours
         if replayed and turn is not None and turn.elsewhere == "lost":
             turn.elsewhere = ""
+        if not replayed:
+            self._late.missed()
         self._owners.reconnected(replayed=replayed)
 
     # -- one event --------------------------------------------------------------------------
@@ -302,7 +306,7 @@ class TurnRouter:
 
     def _route(self, event: Event) -> Sequence[Event]:
         """Apply the rules to one event; return the events of which it shows that they are ours."""
-        self._streaming = None
+        self._streaming, self._late.came = None, False
         kind = type(event)
         if kind in NOT_OF_TURNS:
             return NOBODY
@@ -336,8 +340,10 @@ class TurnRouter:
             self.others += 1
             nameless = turn is None and not self.traits.ids
             self._by_order.note_others(kind, nameless=nameless, ends=terminal)
-        elif terminal:
-            self._by_order.ended(failed=failed, streams_run=self.traits.streams_run)
+        elif terminal and self.traits.streams_run:
+            self._by_order.others_at_work = False
+        if terminal and (owned or self.traits.ids):
+            self._late.ended(failed=failed)
         if terminal or errors.watching:
             ours = owned is BUSY or bool(owned)
             errors.heard(event, turn, ours=ours, terminal=terminal, ids=bool(self.traits.ids))
@@ -360,7 +366,7 @@ class TurnRouter:
                     # Nothing shows whose turn has ended, or whose tools were called meanwhile.
                     turn.overlap = "guess" if self.traits.streams_run else turn.overlap or "ids"
             self._move_on(turn, ends=terminal)
-        if kind in DELTAS and owned is not HELD and not self._by_order.late:
+        if kind in DELTAS and owned is not HELD and not self._late.came:
             owner = turn if owned else None
             if owner is None or owner is self._owners.ours:  # it may have ended the turn
                 self._streaming = (owner, kind, ids)
