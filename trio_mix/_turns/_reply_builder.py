@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 from trio_mix import events as ev
 from trio_mix._json import is_json, member_type
 from trio_mix._reply import Reply
-from trio_mix._turns._streamed_text import StreamedText, beyond
+from trio_mix._turns._streamed_text import StreamedText, agrees, beyond, is_trimmed
 from trio_mix._turns._tool_calls import TOOL_EVENTS, ToolCalls, ToolEvent
 from trio_mix._wire._events import EVENT_CLASSES
 
@@ -140,7 +140,7 @@ class ReplyBuilder:
             return True
         if self._http is None:
             return False
-        return "".join(self._http.texts[-1:]).strip() != self.text.strip()
+        return not is_trimmed(self.text, self._http.texts[-1:])
 
     @property
     def _has_gap(self) -> bool:
@@ -166,8 +166,7 @@ class ReplyBuilder:
             return False
         streamed = self._streamed.joined()
         if self._firm is None:
-            ours, stored = streamed.strip(), self._whole.strip()
-            return not (ours.startswith(stored) or stored.startswith(ours))
+            return not agrees(streamed, self._whole)
         at = self._firm
         for begin, end in pairwise([*self._gaps, len(streamed)]):
             piece = streamed[begin:end].strip()
@@ -232,7 +231,11 @@ class ReplyBuilder:
           overlap: whether another turn ran at the same time.
         """
         text = "".join(stored.texts)
-        same = text.strip() == self.text.strip()
+        same = text == self.text
+        if not self._contradicted:  # else white space may be what was lost
+            same = same or is_trimmed(self.text, stored.texts)
+            if text.startswith(self._streamed.joined()):  # what `complete` added may be trimmed
+                same = same or text.strip() == self.text.strip()
         if overlap and self._final:
             same = same and text.strip().endswith(self._final.strip())  # else it is another turn's
         if certain and (not same or self._calls.has_more_than(stored.tool_calls)):

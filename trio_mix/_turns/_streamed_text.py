@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Final, TypeAlias
+import re
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _Segment: TypeAlias = tuple[str | None, str]
 """The id of an assistant message, and the text of adjacent deltas of it."""
 
+_WORD: Final = re.compile(r"\S")
+_MOST_COMPARED: Final = 100_000
+"""The length of the texts that are compared character by character."""
 _CLOSED: Final = object()
 
 
@@ -64,15 +71,14 @@ class StreamedText:
         return self._last_round()
 
     def contradicts(self, final: str, final_id: str | None) -> bool:
-        """Return whether the last message's deltas are no part of its text, white space aside."""
+        """Return whether the last message's deltas are no part of its text, which may be trimmed."""
         named = self._text_of(final_id)
         if named is None and not self._has_nameless_text:
             return False  # none of it has come, which is no contradiction
-        last = (self._last_round() if named is None else named).strip()
-        streamed, final = self.joined().strip(), final.strip()
-        if named is not None or self._round:
-            return not final.startswith((last, streamed))
-        return not (final.startswith(streamed) or streamed.endswith(final))
+        streamed, last = self.joined(), self._last_round() if named is None else named
+        if _begins_with(final, last) or _begins_with(final, streamed):
+            return False
+        return named is not None or self._round > 0 or not _ends_with(streamed, final)
 
     def lacking(self, final: str, final_id: str | None) -> str:
         """Return what the deltas lack of ``final``: the last message's text, or all rounds'.
@@ -85,10 +91,10 @@ class StreamedText:
             return beyond(named, final) or beyond(streamed, final)
         if final_id and not self._has_nameless_text:
             return final
-        if streamed.endswith(final):
+        if _ends_with(streamed, final):
             return ""
         last = self._last_round()
-        if not last and self._segments and final.startswith(self._segments[-1][1]):
+        if not last and self._segments and _rest_of(self._segments[-1][1], final) is not None:
             last = self._segments[-1][1]  # the turn ends with the tool that was called after it
         return beyond(streamed, final) or beyond(last, final)
 
@@ -118,8 +124,68 @@ class StreamedText:
 def beyond(streamed: str, whole: str) -> str:
     """Return what follows ``streamed`` in ``whole``, or nothing where they do not agree.
 
-    Without an exact agreement, the white space around ``streamed`` does not count.
+    ``whole`` may be trimmed: white space at the ends of a text that only ``streamed`` has does not
+    count.
     """
-    if not whole.startswith(streamed):
-        streamed, whole = streamed.strip(), whole.lstrip()
-    return whole[len(streamed) :] if whole.startswith(streamed) else ""
+    return _rest_of(streamed, whole) or ""
+
+
+def is_trimmed(streamed: str, texts: Iterable[str]) -> bool:
+    """Return whether texts, each of which a server may have trimmed, are a text that was streamed.
+
+    White space that only the texts have was lost on the stream.
+    """
+    at = 0
+    for text in texts:
+        word = _WORD.search(streamed, at)
+        begin = len(streamed) if word is None else word.start()
+        begin -= len(text) - len(text.lstrip())
+        if begin < at or not streamed.startswith(text, begin):
+            return False
+        at = begin + len(text)
+    return not streamed[at:].strip()
+
+
+def agrees(streamed: str, whole: str) -> bool:
+    """Return whether one of two texts begins with the other; ``whole`` may be trimmed."""
+    stored = whole.rstrip()
+    return _rest_of(streamed, whole) is not None or (
+        streamed.startswith(stored) or streamed.lstrip().startswith(stored)
+    )
+
+
+def _rest_of(streamed: str, whole: str) -> str | None:
+    """Return what follows ``streamed`` in ``whole``; None where they do not agree."""
+    if whole.startswith(streamed):
+        return whole[len(streamed) :]
+    if is_trimmed(streamed, (whole,)):
+        return ""
+    begun = streamed.lstrip()
+    return whole[len(begun) :] if whole.startswith(begun) else None
+
+
+def _begins_with(whole: str, streamed: str) -> bool:
+    """Return whether ``whole``, which may be trimmed, begins with what was streamed.
+
+    If what was streamed can be all of it but some lost text, it may not be trimmed.
+    """
+    if whole.startswith(streamed):
+        return True
+    return _rest_of(streamed, whole) is not None and not _is_part_of(streamed, whole)
+
+
+def _is_part_of(streamed: str, whole: str) -> bool:
+    """Return whether ``whole`` without some of its characters can be what was streamed."""
+    if len(streamed) > _MOST_COMPARED:
+        return len(streamed) < len(whole)
+    at = 0
+    for character in streamed:
+        at = whole.find(character, at) + 1
+        if not at:
+            return False
+    return True
+
+
+def _ends_with(streamed: str, final: str) -> bool:
+    """Return whether a text that was streamed ends with another one, which may be trimmed."""
+    return streamed.endswith(final) or streamed.rstrip().endswith(final)
