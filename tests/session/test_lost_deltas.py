@@ -10,8 +10,18 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 import trio
 
-from trio_mix import Mix
-from trio_mix.testing import AskPermission, Complete, MixServer, Say, Turn, UseTool, assert_ran_once
+from trio_mix import Mix, errors
+from trio_mix.testing import (
+    AskPermission,
+    Complete,
+    Emit,
+    Fail,
+    MixServer,
+    Say,
+    Turn,
+    UseTool,
+    assert_ran_once,
+)
 
 if TYPE_CHECKING:
     from trio_mix import Message
@@ -67,3 +77,30 @@ async def test_a_permission_frame_that_breaks_the_stream_takes_no_text(
                 assert reply.text.startswith("I ask. ")
                 assert (await session.ask("and")).text == "Fine."
         assert_ran_once(server, "go", session_id)
+
+
+@pytest.mark.parametrize("api", ["blocking", "pipeline"])
+async def test_a_late_delta_of_the_message_before_is_not_taken_for_partial_text_unmarked(
+    api: Api, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with (
+        MixServer(api, listen=False, pace=0.0) as server,
+        Mix(server.url, network=server.network) as mix,
+        mix.open_stream(server.create_session()) as session,
+    ):
+        late = Emit("content", {"content": "late."})
+        server.script("loses", Turn(Say("It is late.", deltas=2), Complete(loses=1)))
+        server.script("whole", Turn(Say("It is here.", deltas=2)))
+        server.script("late", Turn(late, Fail("boom")))
+        server.script("so, late", Turn(Say("It is so."), late, Fail("boom")))
+        server.script("so", Turn(Say("It is so."), Fail("boom")))
+        for before, text, doubts in (
+            ("loses", "late", ("shared",)),
+            ("loses", "so, late", ("shared",)),
+            ("loses", "so", ()),
+            ("whole", "so", ()),
+        ):
+            assert (await session.ask(before)).text.startswith("It is ")
+            with pytest.raises(errors.AgentError) as caught:
+                await session.ask(text)
+            assert caught.value.partial.doubts == doubts, (before, text)

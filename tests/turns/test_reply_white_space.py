@@ -1,15 +1,18 @@
-"""Replies of which deltas were lost, and replies that differ from a server's copy in white space."""
+"""Replies of which deltas were lost, and texts that differ in white space only."""
 
 from __future__ import annotations
 
 from itertools import combinations
+from typing import TYPE_CHECKING
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.event_makers import done, fed, says
-from trio_mix._turns._reply_builder import ReplyBuilder
 from trio_mix._turns._stored_rows import StoredReply
+
+if TYPE_CHECKING:
+    from trio_mix._turns._reply_builder import ReplyBuilder
 
 CASES = (
     ("hello", " world", "\n"),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from trio_mix import events as ev
 from trio_mix._session._buffers import Budget, SubscriberBuffer
+from trio_mix._turns._reply_builder import MOST_SEARCHED
 from trio_mix._turns._turn import Input, Phase, size_of
 from trio_mix._turns._wire_traits import turn_id_of
 from trio_mix.errors import clone_error
@@ -65,6 +66,8 @@ class EventDispatcher:
         self._raw_subscribers: list[SubscriberBuffer[RawItem]] = []
         self.current: MessageState | None = None
         """The message whose turn is not over."""
+        # The text of the last turn that did not fail for which no delta has come.
+        self._lacked = ""
         self._failure: Callable[[], BaseException] | None = None
         self.on_busy: Callable[[MessageState, Event], None] = lambda _state, _event: None
         self.on_others: Callable[[MessageState], None] = lambda _state: None
@@ -130,6 +133,8 @@ class EventDispatcher:
     def attach(self, state: MessageState) -> None:
         """Register the state of the message that is sent next."""
         state.buffer.budget = self._budget
+        if not self.router.traits.ids:
+            state.builder.lacked = self._lacked
         self.current = state
         self._set_buffers()
 
@@ -182,6 +187,7 @@ class EventDispatcher:
 
     def gap(self, reason: str) -> None:
         """Report to every subscriber, and to a message that was cut, that events may be missing."""
+        self._lacked = ""  # it may have been lost with the connection
         event = ev.StreamGapEvent(missed=None, reason=reason)
         for buffer in self._all_subscribers():
             buffer.put([event])
@@ -236,6 +242,8 @@ class EventDispatcher:
             if self.current is state:
                 self.current = None
                 self._set_buffers()
+            if not state.turn.failed:  # else the text of a turn before may still come
+                self._lacked = state.builder.rest[: MOST_SEARCHED + 1]
             self._on_turn_over(state)
 
     def _check(self, state: MessageState) -> None:

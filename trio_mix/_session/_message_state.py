@@ -223,6 +223,7 @@ class MessageState:
             self.turn.ended_by = None  # it was another turn's
         bound, overlap = self.turn.bound, self.turn.overlap
         same = stored.strip() == self.builder.text.strip() and (bound or bool(stored.strip()))
+        self.builder.late = self.builder.late and not same
         # Ids show whose the text is, if no other turn ran.
         known = same or (overlap == "end" and bound)
         if outcome is TurnOutcome.BROKEN_OFF and reading.alone and known:
@@ -255,7 +256,9 @@ class MessageState:
 
     def _mark_shared(self) -> None:
         """Mark the reply if some of it may be another turn's."""
-        if self.turn.twin or (self.turn.overlap and not self.builder.checked):
+        # The text of a reply that has ended by `complete` was compared with that.
+        late = self.builder.late and not isinstance(self.turn.ended_by, ev.CompleteEvent)
+        if self.turn.twin or ((self.turn.overlap or late) and not self.builder.checked):
             self.builder.shared = True
 
     def take(self, events: Sequence[Event], size: int = 0) -> None:

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 _TEXT: Final = frozenset({"content", "complete", "message"})
 _MOST_GAPS: Final = 1000
 """The number of gaps of one reply whose places are remembered."""
+MOST_SEARCHED: Final = 10_000
+"""The length of a text in which each delta is searched for."""
 
 
 def is_torn(event: Event) -> bool:
@@ -83,6 +85,10 @@ class ReplyBuilder:
         self.resent: bool = False
         self.shared: bool = False
         """Whether another turn of the session may have run at the same time."""
+        self.lacked: str = ""
+        """The text of the turn before for which no delta came, and whose deltas may come late."""
+        self.late = False
+        """Whether some of the deltas may be such text."""
         self.doubtful = False
         """Whether the stored rows contradict how the turn ended, or do not show it."""
 
@@ -134,9 +140,10 @@ class ReplyBuilder:
     def unproven(self) -> bool:
         """Whether the events may be another client's in part.
 
-        An end, or an answer, differs from the deltas, or a running tool was not waited for.
+        An end, or an answer, differs from the deltas, a running tool was not waited for, or deltas
+        may be the late ones of the turn before.
         """
-        if self._contradicted or self._answer is not None or self._calls.overtaken:
+        if self._contradicted or self._answer is not None or self._calls.overtaken or self.late:
             return True
         if self._http is None:
             return False
@@ -191,6 +198,9 @@ class ReplyBuilder:
             if type(event) is ev.ContentEvent:
                 if event.parent_tool_call_id is None:
                     self._streamed.add(event.content, event.assistant_message_id)
+                    if self.lacked and not self.late and event.content:
+                        huge = len(self.lacked) > MOST_SEARCHED
+                        self.late = huge or event.content in self.lacked
             elif (add := _ADDED_BY.get(type(event))) is not None:
                 add(self, event)
 
@@ -206,9 +216,9 @@ class ReplyBuilder:
 
     def _forget(self) -> None:
         """Forget what was received, and keep what is known of the message."""
-        kept = self.resent, self.shared
+        kept = self.resent, self.shared, self.lacked
         self.__init__()  # type: ignore[misc]  # one place lists the empty state
-        self.resent, self.shared = kept
+        self.resent, self.shared, self.lacked = kept
 
     def take_stored(self, stored: StoredReply) -> None:
         """Complete the reply from the HTTP answer or from the session's stored messages."""

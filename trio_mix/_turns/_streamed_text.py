@@ -71,7 +71,7 @@ class StreamedText:
         return self._last_round()
 
     def contradicts(self, final: str, final_id: str | None) -> bool:
-        """Return whether the last message's deltas are no part of its text, which may be trimmed."""
+        """Return whether the last message's deltas are no part of its text (it may be trimmed)."""
         named = self._text_of(final_id)
         if named is None and not self._has_nameless_text:
             return False  # none of it has come, which is no contradiction
