@@ -101,7 +101,8 @@ class Reply:
     final text of the server contradicts the text that was received. ``"stored"``: the stored
     messages do not show whether they are complete. ``"answer"``: the events were another client's,
     as the HTTP response shows. ``"shared"``: another turn of the session may have run at the same
-    time, and nothing shows for certain which of the events were whose.
+    time, or the last deltas of the one before may have come late, and nothing shows for certain
+    which of the events were whose.
 
     If there are doubts and ``incomplete`` is false, ``text`` is right: it was read from the stored
     messages, and only the deltas are not its pieces."""

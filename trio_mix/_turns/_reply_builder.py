@@ -9,11 +9,14 @@ Rule 4  If a lost connection took deltas, only those before the gap are firm: th
         after it is known once the stored text is. Without the stored text the reply is incomplete.
 Rule 5  A torn event is such a gap. Deltas that were lost or doubled without one show only when the
         text of ``complete`` contradicts them, too late to hold back those that followed: the reply
-        is compared with the stored rows of its turn, which win. Without them it is incomplete.
+        is compared with the stored rows of its turn, which win. Without them it is incomplete. A
+        server may trim its texts: white space that only the deltas have is no contradiction.
 Rule 6  An answer in the HTTP response names its message. Where its id or text contradicts the
         events, they were another client's: the answer is the reply's last message, and the stored
         rows have the others. So it is where the deltas contradict the end that the answer repeats.
-Rule 7  The work for an event is linear in its own size.
+Rule 7  On servers without ids, deltas for which the end of the turn before made up may come late.
+        Deltas that can be those are compared with the stored rows.
+Rule 8  The work for an event is linear in its own size.
 """
 
 from __future__ import annotations
