@@ -93,14 +93,16 @@ async def test_a_late_delta_of_the_message_before_is_not_taken_for_partial_text_
         server.script("whole", Turn(Say("It is here.", deltas=2)))
         server.script("late", Turn(late, Fail("boom")))
         server.script("so, late", Turn(Say("It is so."), late, Fail("boom")))
+        server.script("help", Turn(Say("/help"), Fail("boom")))
         server.script("so", Turn(Say("It is so."), Fail("boom")))
         for before, text, doubts in (
             ("loses", "late", ("shared",)),
             ("loses", "so, late", ("shared",)),
             ("loses", "so", ()),
+            ("/help", "help", ()),
             ("whole", "so", ()),
         ):
-            assert (await session.ask(before)).text.startswith("It is ")
+            assert "It is " in (await session.ask(before)).text or before == "/help"
             with pytest.raises(errors.AgentError) as caught:
                 await session.ask(text)
             assert caught.value.partial.doubts == doubts, (before, text)

@@ -242,7 +242,8 @@ class EventDispatcher:
             if self.current is state:
                 self.current = None
                 self._set_buffers()
-            if not state.turn.failed:  # else the text of a turn before may still come
+            # After an error, the text of a turn before may still come. Commands send no deltas.
+            if not (state.turn.failed or state.turn.is_command):
                 self._lacked = state.builder.rest[: MOST_SEARCHED + 1]
             self._on_turn_over(state)
 
