@@ -301,24 +301,6 @@ def test_an_error_that_says_cancelled_is_the_turns_own_where_none_was_cancelled(
     assert owners(router, error(CANCELLED)) == [second]
 
 
-def test_a_server_that_sends_each_error_once_is_believed() -> None:
-    router = router_for("async")
-    for number in range(4):
-        turn = send(router)
-        assert owners(router, asked(f"u{number}", "hello"), error()) == [turn, turn]
-
-
-def test_an_error_in_mid_turn_is_no_repetition() -> None:
-    router = router_for("async")
-    first = send(router)
-    assert owners(router, asked("u1", "hello"), error(), error()) == [first, first, None]
-    second = send(router)
-    assert owners(router, asked("u2", "hello"), error()) == [second, second]
-    third = send(router)
-    events = [asked("u3", "hello"), says("x", "a"), error()]
-    assert owners(router, *events) == [third, third, third]
-
-
 # -- sub-agents ------------------------------------------------------------------------------
 
 

@@ -60,7 +60,8 @@ class StreamController(ReaderHost):
         self.send_api: SendApi = services.send_api
         self.send_queue: SendQueue = SendQueue()
         self.router: TurnRouter = TurnRouter(
-            attrs.evolve(TRAITS[self.send_api.api], turn_ids=self.send_api.relayed)
+            attrs.evolve(TRAITS[self.send_api.api], turn_ids=self.send_api.relayed),
+            trio.current_time,
         )
         last = services.last_turn(session_id)
         if last.end_outstanding:

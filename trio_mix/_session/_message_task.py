@@ -213,7 +213,8 @@ class MessageTask:
         unsettled = self.state.recovery.unsettled
         if unsettled == "silent" or (unsettled and not pipeline):
             self.state.builder.shared = True
-        traits.proof = self.send_api.api == "pipeline" and not self.stored.none_kept
+        traits.readable = not self.stored.none_kept
+        traits.proof = self.send_api.api == "pipeline" and traits.readable
 
     async def _read_stored(self, until: float) -> None:
         state = self.state

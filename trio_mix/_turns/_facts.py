@@ -337,13 +337,25 @@ class Facts:
         return doubt if isinstance(doubt, ev.ErrorEvent | ev.RateLimitEvent) else None
 
     @property
+    def doubt_pause(self) -> float:
+        """Seconds from an end that may have been this turn's to the first reading.
+
+        An earlier turn of this stream has ended, so that its rows show nothing any more: an error
+        that may repeat that turn's needs no pause.
+        """
+        limits = self.limits
+        if self.turn.doubts_repetition:
+            return limits.first_reading
+        return min(limits.arrival, limits.settle_timeout)
+
+    @property
     def patience(self) -> float:
         """Seconds of silence after which the turn is over, by the last reading.
 
         Nothing distinguishes a dead turn from one that thinks. An unfinished turn on a good
         connection may be silent for several ``settle_timeout``: fewer where its rows look whole,
-        one after an error that may have been its end, without limit while one of its tools is at
-        work.
+        one after an error that may have been its end, unless that may repeat an earlier turn's and
+        the rows would show the end of this one; without limit while one of its tools is at work.
         """
         verdict, limits = self.reading.verdict, self.limits
         running = self.concern is Concern.RUNNING
@@ -355,7 +367,11 @@ class Facts:
             factor = limits.whole
         elif any(not call.finished for call in calls):
             factor = math.inf
-        elif running and self.doubted_error is not None:
+        elif (
+            running
+            and self.doubted_error is not None
+            and not (self.turn.doubts_repetition and verdict.has_reasons)
+        ):
             factor = 1
         else:
             factor = limits.unfinished

@@ -72,8 +72,9 @@ Rule 5  Silence without a lost connection is normal for a turn. The stored messa
         been this turn's end. A stored end is believed when a second reading confirms it. A turn
         that nothing identifies there ends as unknown after two ``settle_timeout``.
 Rule 6  On a good connection an unfinished turn may be silent for ten ``settle_timeout``, for five
-        where its rows look whole, for one after an error that may have been its end, and without
-        limit while one of its tools is at work (`Facts.patience`).
+        where its rows look whole, for one after an error that may have been its end, unless that
+        may repeat an earlier turn's and its rows would show its end, and without limit while one of
+        its tools is at work (`Facts.patience`).
 Rule 7  A message that a busy server did not run is sent again once the session is quiet and the
         message is not stored; at once where the server stores nothing that can be read. A session
         whose finish reasons show an unfinished turn is not quiet, however silent that turn is:
@@ -335,7 +336,9 @@ class Recovery(Facts):
             case Action.END_IN_DOUBT:
                 return Complete(unproven=True)
             case Action.END_BY_ERROR:
-                return Complete(ended_by=self.doubted_error)
+                texts = {getattr(each, "error", "") for each in self.turn.repetitions}
+                unclear = self.turn.doubts_repetition and len(texts) > 1
+                return Complete(ended_by=self.doubted_error, unproven=unclear)
             case Action.COMPLETE | Action.COMPLETE_IN_DOUBT:
                 in_doubt = rule.then is Action.COMPLETE_IN_DOUBT
                 return Complete(

@@ -16,11 +16,17 @@ Rule 5  "Cancelled" is an older turn's only while the end of a cancelled turn is
         was left before its end came, on this stream or on an earlier one of the session; on servers
         without ids, only until our turn has begun. A turn that was cancelled and has ended may
         still report its cancellation, also again, until the next one has begun.
+Rule 6  On async servers whose stored messages can be read, they decide instead of rule 3, unless
+        another client's turn runs or a connection was lost. For `_LATEST` seconds after an error
+        that ended a turn of ours, equal errors are in doubt, whatever has come since; so are the
+        first errors after a POST that was refused, which an event may report as well. As many are
+        in doubt as repetitions are due: one more error is the turn's own.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import math
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import attrs
 
@@ -28,33 +34,58 @@ from trio_mix import events as ev
 from trio_mix._turns._turn import Phase
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trio_mix._turns._owners import Owners
     from trio_mix._turns._turn import Turn
+    from trio_mix._turns._wire_traits import WireTraits
     from trio_mix.events import Event
 
 _REMEMBERED: Final = 8
 _MOST_COPIES: Final = 8
 _BUSY_WORDS: Final = "currently processing"
 _CANCELLED_WORD: Final = "cancel"
+_LATEST: Final = 10.0
+"""Seconds after an error in which an equal one is taken for its repetition (rule 6)."""
 
 _Failure = ev.ErrorEvent | ev.RateLimitEvent
+_Kind: TypeAlias = tuple[object, ...]
 
 
 @attrs.define
 class _Expected:
-    kind: tuple[object, ...]
-    during: Turn | None
     left: int
     """How many repetitions may still come."""
-    fresh: bool
-    """Whether it ended a turn of ours, and nothing else has come since."""
+    during: Turn | None = None
+    """The turn of ours that was under way, if the error was not its end."""
+    until: float = math.inf
+    """When no repetition comes any more; infinite where rule 3 decides."""
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether the stored messages decide about its repetitions (rule 6)."""
+        return self.until < math.inf
 
 
 class RepeatedErrors:
-    """Separates repeated errors from new ones."""
+    """Separates repeated errors from new ones.
 
-    def __init__(self) -> None:
-        self._expected: _Expected | None = None
-        self._repeated: dict[tuple[object, ...], None] = {}
+    Args:
+      traits: how this server's events show turns.
+      owners: the owners of the ids so far.
+      clock: returns the time, in seconds.
+    """
+
+    def __init__(self, traits: WireTraits, owners: Owners, clock: Callable[[], float]) -> None:
+        self._traits = traits
+        self._owners = owners
+        self._clock = clock
+        self._expected: dict[_Kind, _Expected] = {}
+        self._of_refused: _Expected | None = None
+        """The errors that may follow a POST that was refused."""
+        self._fresh: _Kind | None = None
+        """The error that ended a turn of ours, if nothing else has come since."""
+        self._repeated: dict[_Kind, None] = {}
         self._late_cancel = False
         self._named: str | None = None
         self.copies = 1
@@ -64,44 +95,76 @@ class RepeatedErrors:
 
     @property
     def watching(self) -> bool:
-        """Whether the next event can be a repetition, or the late end of a cancelled turn."""
-        return self._expected is not None or self.outstanding or self._late_cancel
+        """Whether events have to be noted: an error may be repeated, or a late end may come."""
+        return bool(self._expected or self._of_refused) or self.watching_ends
 
-    def swallow(self, event: Event, turn: Turn | None, *, ids: bool) -> bool:
-        """Return whether an event is a repetition; it is then nobody's.
+    @property
+    def watching_ends(self) -> bool:
+        """Whether the late end of a cancelled turn may come."""
+        return self.outstanding or self._late_cancel
+
+    def swallow(self, event: Event, turn: Turn | None) -> bool:
+        """Return whether an event is a repetition, or may be one; it is then nobody's.
 
         Args:
           event: the next event.
-          turn: our turn that is under way.
-          ids: whether events have message ids.
+          turn: our turn that is under way; the event is then its doubt.
         """
-        if is_cancelled(event) and not (turn is not None and turn.cancelling):
-            begun = turn is not None and turn.events > (1 if ids and turn.bound else 0)
-            if self.outstanding and (ids or not begun):
-                self.outstanding, self._late_cancel = False, True  # it may be repeated
-                return True
-            if self._late_cancel and not begun:
-                return True
-        expected = self._expected
-        if expected is None or not isinstance(event, _Failure) or _kind(event) != expected.kind:
+        if not isinstance(event, _Failure):
             return False
-        if turn is None:
-            if expected.fresh:
-                self._repeated[expected.kind] = None
-                if len(self._repeated) > _REMEMBERED:
-                    del self._repeated[next(iter(self._repeated))]
-        elif not self._is_likely(expected, turn, ids=ids):
+        if not (self._is_late_end(event, turn) or self._is_repetition(event, turn)):
             return False
-        expected.left -= 1
-        # A turn that has begun may fail with the same error, so one late repetition is enough.
-        late = turn is not None and turn.bound and expected.during is not turn
-        if late or not expected.left:
-            self._expected = None
+        if turn is not None:
+            turn.doubt = event
+        if is_cancelled(event):
+            self._owners.may_have_ended()
         return True
 
-    def heard(
-        self, event: Event, turn: Turn | None, *, ours: bool, terminal: bool, ids: bool
-    ) -> None:
+    def _is_late_end(self, event: Event, turn: Turn | None) -> bool:
+        """Return whether an event is the late end of a cancelled turn (rule 5)."""
+        if not is_cancelled(event) or (turn is not None and turn.cancelling):
+            return False
+        ids = bool(self._traits.ids)
+        begun = turn is not None and turn.events > (1 if ids and turn.bound else 0)
+        if self.outstanding and (ids or not begun):
+            self.outstanding, self._late_cancel = False, True  # it may be repeated
+            return True
+        if self._late_cancel and not begun:
+            self._count(_kind(event))
+            return True
+        return False
+
+    def _is_repetition(self, event: Event, turn: Turn | None) -> bool:
+        """Return whether an error repeats an earlier one, or may do so (rules 1 to 3, and 6)."""
+        kind, late = _kind(event), False
+        doubtful = turn is None or self._is_doubtful(event, turn)
+        expected = self._expectation(event, kind, doubtful=doubtful)
+        if expected is None:
+            return False
+        if turn is None:
+            if self._fresh == kind:
+                self._repeated[kind] = None
+                _forget_first(self._repeated)
+        elif expected.in_doubt and doubtful:
+            earlier = turn.repetitions if turn.doubts_repetition else ()
+            turn.repetitions = (*earlier, event)
+        elif not self._is_likely(kind, expected, turn):
+            return False
+        else:
+            # A turn that has begun may fail with the same error: one late repetition is enough.
+            late = turn.bound and expected.during is not turn
+        self._count(kind, last=late)
+        return True
+
+    def _count(self, kind: _Kind, *, last: bool = False) -> None:
+        """Count a repetition; ``last``: no more of this error are expected."""
+        expected = self._expected.get(kind)
+        if expected is not None:
+            expected.left -= 1
+            if last or not expected.left:
+                del self._expected[kind]
+
+    def heard(self, event: Event, turn: Turn | None, *, ours: bool, terminal: bool) -> None:
         """Note an event that is not a repetition.
 
         Args:
@@ -109,19 +172,27 @@ class RepeatedErrors:
           turn: our turn that was under way.
           ours: whether the event was that turn's.
           terminal: whether the event ended a turn.
-          ids: whether events have message ids.
         """
+        ids = bool(self._traits.ids)
         if ours and not isinstance(event, ev.UserMessageCreatedEvent):
             self._late_cancel = False
             self.outstanding = self.outstanding and ids
-        if terminal:
-            error = isinstance(event, _Failure) and not is_busy(event)
+        self._fresh = None
+        if not terminal:
+            return
+        now = self._clock() if self._expected else 0.0
+        kept = [each for each in self._expected.items() if each[1].in_doubt and now < each[1].until]
+        self._expected = dict(kept)
+        if not isinstance(event, _Failure) or is_busy(event):
+            return
+        if ours:
+            self._fresh = _kind(event)
+        if ours and self._rows_decide:
+            self._expect(event, 2 * self.copies - 1)
+        else:
+            copies = self.copies if ours or not ids or self._named is not None else _MOST_COPIES
             during = None if ours else turn
-            known = ours or not ids or self._named is not None
-            left = 2 * (self.copies if known else _MOST_COPIES) - 1
-            self._expected = _Expected(_kind(event), during, left, fresh=ours) if error else None
-        elif self._expected is not None:
-            self._expected.fresh = False
+            self._expected[_kind(event)] = _Expected(2 * copies - 1, during)
 
     def named(self, message_id: str | None) -> None:
         """Note that an event has named a user message: each turn that runs brings one copy."""
@@ -129,17 +200,62 @@ class RepeatedErrors:
         self.copies = min(self.copies + 1, _MOST_COPIES) if again else 1
         self._named = message_id
 
-    def ended(self, turn: Turn) -> None:
-        """Note that a turn of ours is over, whatever ended it."""
+    def ended(self, turn: Turn, *, refused: bool) -> None:
+        """Note that a turn of ours is over, whatever ended it.
+
+        Args:
+          turn: the turn.
+          refused: whether it is because its POST was not accepted.
+        """
         if turn.cancelling and turn.ended_by is None:
             self.outstanding = True
         elif turn.cancelling:
             self._late_cancel = True
+        if turn.ended_by is not None and turn.doubts_repetition and turn.ended_by is turn.doubt:
+            for each in {_kind(event): event for event in turn.repetitions}.values():
+                self._expect(each, 2 * self.copies)  # it may have been the turn's own
+        elif refused and turn.ended_by is None and not (turn.events or turn.bound):
+            self._of_refused = _Expected(2, until=self._clock() + _LATEST)
 
-    def _is_likely(self, expected: _Expected, turn: Turn, *, ids: bool) -> bool:
+    @property
+    def _rows_decide(self) -> bool:
+        """Whether the stored messages show whose an error is (rule 6)."""
+        traits = self._traits
+        return bool(traits.ids and traits.answers is False and traits.readable)
+
+    def _expect(self, error: Event, more: int) -> None:
+        """Expect repetitions of an error that ended a turn of ours, where the rows decide."""
+        kind, now = _kind(error), self._clock()
+        before = self._expected.pop(kind, None)
+        if before is not None and before.in_doubt and now < before.until:
+            more += before.left
+        self._expected[kind] = _Expected(min(more, 2 * _MOST_COPIES), until=now + _LATEST)
+        _forget_first(self._expected)
+
+    def _expectation(self, event: Event, kind: _Kind, *, doubtful: bool) -> _Expected | None:
+        """Return what is expected of an error; None if it repeats none."""
+        expected = self._expected.get(kind)
+        if expected is None and self._of_refused is not None:
+            top = isinstance(event, ev.ErrorEvent) and event.parent_tool_call_id is None
+            if top and doubtful and not is_busy(event):
+                expected = self._expected[kind] = self._of_refused
+                self._of_refused = None
+        if expected is not None and expected.in_doubt and self._clock() >= expected.until:
+            del self._expected[kind]
+            return None
+        return expected
+
+    def _is_doubtful(self, event: Event, turn: Turn) -> bool:
+        """Return whether the stored messages show whether an error is our turn's (rule 6)."""
+        others = self._owners.others or self._owners.unended
+        lost = turn.unheard or turn.missed
+        stopped = turn.cancelling and is_cancelled(event)
+        return self._rows_decide and not (others or lost or stopped)
+
+    def _is_likely(self, kind: _Kind, expected: _Expected, turn: Turn) -> bool:
         begun = turn.events > (1 if turn.bound else 0)
-        known = expected.kind in self._repeated and not begun
-        if not ids:
+        known = kind in self._repeated and not begun
+        if not self._traits.ids:
             return known and turn.phase is Phase.POSTED
         named = turn.bound and bool(turn.events or not turn.identity.by_text)
         return known or not named or expected.during is turn
@@ -155,5 +271,11 @@ def is_cancelled(event: Event | None) -> bool:
     return isinstance(event, ev.ErrorEvent) and _CANCELLED_WORD in event.error.lower()
 
 
-def _kind(event: Event) -> tuple[object, ...]:
+def _kind(event: Event) -> _Kind:
     return (type(event), *attrs.astuple(attrs.evolve(event, id=None)))
+
+
+def _forget_first(kinds: dict[_Kind, Any]) -> None:
+    """Remove the oldest entry if there are too many."""
+    if len(kinds) > _REMEMBERED:
+        del kinds[next(iter(kinds))]

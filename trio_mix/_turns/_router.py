@@ -41,12 +41,12 @@ from trio_mix._turns._by_ids import HELD, NOBODY, RoutingByIds
 from trio_mix._turns._by_order import BUSY, RoutingByOrder
 from trio_mix._turns._late_deltas import LateDeltas
 from trio_mix._turns._owners import DELTAS, NOT_OF_TURNS, Owners
-from trio_mix._turns._repeated_errors import RepeatedErrors, is_cancelled
+from trio_mix._turns._repeated_errors import RepeatedErrors
 from trio_mix._turns._turn import Due, Input, Owner, Phase, Turn
 from trio_mix._turns._wire_traits import ids_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from trio_mix._ticket import Ticket
     from trio_mix._turns._stored_rows import StoredRow
@@ -75,15 +75,18 @@ class Route:
 
 
 class TurnRouter:
-    """Names the owner of each event of one session's stream."""
+    """Names the owner of each event of one session's stream; ``clock`` returns the time in seconds.
 
-    def __init__(self, traits: WireTraits) -> None:
+    It is read only when a turn has failed.
+    """
+
+    def __init__(self, traits: WireTraits, clock: Callable[[], float] = lambda: 0.0) -> None:
         self.traits: Final = traits
         self._owners = Owners()
         self._late = LateDeltas()
         self._by_ids = RoutingByIds(traits, self._owners, self._late)
         self._by_order = RoutingByOrder(self._owners, self._late)
-        self._repeated_errors = RepeatedErrors()
+        self._repeated_errors = RepeatedErrors(traits, self._owners, clock)
         self.others: int = 0
         """How many events were other turns', while no turn of ours was under way."""
         # While deltas of one class with the same ids come, no rule changes anything: their owner
@@ -164,6 +167,7 @@ class TurnRouter:
                 turn.overlap = "guess"  # either connection may run it
         elif what is Input.ANSWER and turn.failed:
             turn.ended_by, turn.overlap = None, "guess"  # another client's error: ours has answered
+        posted = turn.phase is Phase.POSTED and not turn.accepted
         changed = turn.step(what)
         if changed and what is Input.RESEND:
             turn.held.take()
@@ -171,7 +175,7 @@ class TurnRouter:
             turn.unnamed = None
             turn.accepted, turn.elsewhere, turn.doubt = False, "", None
         if turn.over and self._owners.ours is turn:
-            self._repeated_errors.ended(turn)
+            self._repeated_errors.ended(turn, refused=posted)
             self._owners.ours_is_over()
         return changed
 
@@ -299,7 +303,7 @@ class TurnRouter:
 
     def _is_plain(self) -> bool:
         """Return whether the next event is our turn's, unless its class or its ids differ."""
-        if not self.traits.ids or self._repeated_errors.watching or not self._owners.ours_alone:
+        if self._repeated_errors.watching_ends or not (self.traits.ids and self._owners.ours_alone):
             return False
         self._streaming = None
         return True
@@ -319,12 +323,8 @@ class TurnRouter:
         if kind is ev.UserMessageCreatedEvent and ids[2] is None:
             errors.named(ids[0])
             self._by_ids.names_users = True
-        if errors.watching and errors.swallow(event, turn, ids=bool(self.traits.ids)):
-            if turn is not None:
-                turn.doubt = event
-                self.others += 1
-            if is_cancelled(event):
-                self._owners.may_have_ended()
+        if errors.watching and errors.swallow(event, turn):
+            self.others += turn is not None
             return NOBODY
         terminal = self.traits.ends(event, ids)
         failed = terminal and kind is not ev.CompleteEvent
@@ -345,8 +345,7 @@ class TurnRouter:
         if terminal and (owned or self.traits.ids):
             self._late.ended(failed=failed)
         if terminal or errors.watching:
-            ours = owned is BUSY or bool(owned)
-            errors.heard(event, turn, ours=ours, terminal=terminal, ids=bool(self.traits.ids))
+            errors.heard(event, turn, ours=owned is BUSY or bool(owned), terminal=terminal)
         if turn is not None and owned:
             if kind is ev.UserMessageCreatedEvent and errors.copies > 1 and not turn.overlap:
                 turn.overlap = "ids"  # each turn that runs brings one copy of an event

@@ -301,6 +301,8 @@ def unheard(facts: Facts) -> bool:
         return False
     if facts.reading.verdict is None and not facts.traits.ids and facts.doubted_error is None:
         return False
+    if turn.doubts_repetition and turn.accepted and never_arrived(facts):
+        return True  # it failed before it was stored
     patience = 1 if turn.doubt is not None else limits.unheard
     patience = limits.queued if facts.reading.at_work else patience
     return facts.signs.unheard(facts.now) >= patience * limits.settle_timeout

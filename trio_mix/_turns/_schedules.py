@@ -121,9 +121,8 @@ class RunningSchedule(Schedule):
 
     @classmethod
     def begin(cls, facts: Facts, now: float) -> Self:
-        limits = facts.limits
-        pause = min(limits.arrival, limits.settle_timeout)
-        return cls(at=now + pause, pause=pause, silence_due=limits.settle_timeout)
+        pause = facts.doubt_pause
+        return cls(at=now + pause, pause=pause, silence_due=facts.limits.settle_timeout)
 
     def next(self, facts: Facts, now: float) -> tuple[Schedule, Decision]:
         if now < self.at:
@@ -154,7 +153,7 @@ class RunningSchedule(Schedule):
         doubt = facts.turn.doubt
         if doubt is None or doubt is self.doubt:
             return self
-        pause = min(facts.limits.arrival, facts.limits.settle_timeout)
+        pause = facts.doubt_pause
         return attrs.evolve(self, at=min(self.at, now + pause), pause=pause, doubt=doubt)
 
 

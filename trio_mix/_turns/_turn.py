@@ -252,6 +252,9 @@ class Turn:
     doubt: Event | None = None
     """A terminal event that was taken for another turn's and may have been this one's, if no event
     of this turn has come since."""
+    repetitions: tuple[Event, ...] = ()
+    """The errors that may have repeated those of earlier turns of this stream, or may have been its
+    own; the last one is `doubt` if no event of this turn has come since."""
 
     @property
     def over(self) -> bool:
@@ -262,6 +265,11 @@ class Turn:
     def failed(self) -> bool:
         """Whether its terminal event was an error."""
         return isinstance(self.ended_by, ev.ErrorEvent | ev.RateLimitEvent)
+
+    @property
+    def doubts_repetition(self) -> bool:
+        """Whether its end may have been taken for the repetition of an earlier turn's error."""
+        return bool(self.repetitions) and self.doubt is self.repetitions[-1]
 
     @property
     def doubted_end(self) -> ev.CompleteEvent | None:

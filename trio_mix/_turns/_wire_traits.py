@@ -43,6 +43,8 @@ class WireTraits:
     """Whether the connection is older than an upgrade: its events are of no message sent since."""
     proof: bool = False
     """Whether only the stored messages show whose a ``complete`` is (pipeline servers)."""
+    readable: bool = True
+    """Whether the stored messages can be read, as far as is known."""
 
     @property
     def streams_run(self) -> bool:
