@@ -246,7 +246,7 @@ class Mix(MixCore):
             check_callback(on_permission, "open_stream(on_permission=...)", 2)
         if on_notification is not None:
             check_callback(on_notification, "open_stream(on_notification=...)", 2)
-        from trio_mix._session._message_state import Policies
+        from trio_mix._session._questions import Policies
         from trio_mix._session._services import Settings
         from trio_mix._session._stream import SessionStream
 

@@ -221,9 +221,9 @@ def test_an_abandoned_message_still_collects_its_reply_and_its_end() -> None:
 def test_a_permission_request_reaches_the_policy_while_the_message_is_open() -> None:
     dispatcher = Recorder()
     state = dispatcher.send()
-    asked_for: list[ev.PermissionEvent | ev.NotificationEvent] = []
+    asked_for: list[ev.PermissionEvent | ev.NotificationEvent | None] = []
     state.questions.policies[ev.PermissionEvent] = bool
-    state._ask = lambda _state, question: asked_for.append(question)
+    state._ask = lambda state: asked_for.append(state.questions.next())
     dispatcher.deliver([permission()])
     state.fail(ValueError("left"))
     dispatcher.deliver([permission()])
@@ -235,9 +235,9 @@ def test_a_permission_request_that_may_be_another_turns_reaches_no_policy() -> N
     for overlap in overlaps:
         dispatcher = Recorder()
         state = dispatcher.send()
-        asked_for: list[ev.PermissionEvent | ev.NotificationEvent] = []
+        asked_for: list[ev.PermissionEvent | ev.NotificationEvent | None] = []
         state.questions.policies[ev.PermissionEvent] = bool
-        state._ask = lambda _state, question, found=asked_for: found.append(question)  # type: ignore[misc]
+        state._ask = lambda state, found=asked_for: found.append(state.questions.next())  # type: ignore[misc]
         state.turn.overlap = overlap
         dispatcher.deliver([permission()])
         assert asked_for == ([] if overlap else [permission()])

@@ -27,7 +27,8 @@ from trio_mix.sse import ReconnectSchedule
 
 if TYPE_CHECKING:
     from trio_mix._session._dispatcher import EventDispatcher
-    from trio_mix._session._message_state import MessageState, Question
+    from trio_mix._session._message_state import MessageState
+    from trio_mix._session._questions import Question
     from trio_mix._session._services import Services
     from trio_mix._session._stored_messages import SessionHistory
     from trio_mix._turns._facts import CancelOutcome
@@ -161,13 +162,24 @@ class TurnActions:
             if delay is None or not (unread or early):
                 break
             with trio.move_on_after(delay):
-                await state.over.wait()
+                await state.questions.ended.wait()
                 return False
         if reading.verdict is None:
             return reading.none_kept and announced and not state.turn.bound
         return reading.alone and not state.turn.overlap and (announced or not shared)
 
-    async def ask_policy(self, question: Question, state: MessageState) -> None:
+    async def answer_questions(self, state: MessageState) -> None:
+        """Answer the questions of a message that wait, one after another, and release the slot."""
+        questions = state.questions
+        try:
+            while (question := questions.next()) is not None:
+                await self._ask_policy(question, state)
+                if not questions.ended.is_set():  # else it may have been interrupted
+                    questions.answered(question)
+        finally:
+            questions.slots.release()
+
+    async def _ask_policy(self, question: Question, state: MessageState) -> None:
         """Ask a policy about a permission request or a notification, and send its answer.
 
         It is not asked where the question may be that of another client's message, or where the
@@ -176,9 +188,8 @@ class TurnActions:
         unended = trio.current_time() < self._stored.history.unended_until
         seen_alone = state.recovery.seen_alone and not unended
         if not (seen_alone or await self._is_own(question, state)):
-            log_foreign_question(question, self._session_id)
-            if isinstance(question, ev.PermissionEvent):
-                state.questions.decided(question.permission_id)
+            if not state.questions.ended.is_set():  # else it may not be known
+                log_foreign_question(question, self._session_id)
             return  # noqa: ASYNC910 - the rows were read
         policy = state.questions.policies[type(question)]
         schedule = ReconnectSchedule(self._reconnect)

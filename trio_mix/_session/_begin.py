@@ -15,7 +15,7 @@ from trio_mix.sse import StreamState
 
 if TYPE_CHECKING:
     from trio_mix._session._controller import StreamController
-    from trio_mix._session._message_state import MessagePolicies
+    from trio_mix._session._questions import MessagePolicies
     from trio_mix._session._resume import Resumption
     from trio_mix._session._send_api import MessageRequest
 
@@ -132,7 +132,7 @@ def _register(
         sender=sender,
         max_size=controller.settings.max_reply_size,
         policies=policies,
-        ask=controller.ask_policy,
+        ask=controller.answer_questions,
     )
     if resumption is not None:
         resumption.apply(recovery)
@@ -157,6 +157,7 @@ async def leave_message(
         await trio.lowlevel.cancel_shielded_checkpoint()
         return
     state.recovery.leave(trio.current_time(), cancel=cancel)
+    state.questions.end()
     state.wake()
     if not cancel:
         await trio.lowlevel.cancel_shielded_checkpoint()
@@ -165,6 +166,7 @@ async def leave_message(
     with trio.CancelScope(shield=True, deadline=deadline):
         await state.cancelled.wait()
         await controller.actions.wait_cancelled()  # the turn may have ended meanwhile
+        await state.denied.wait()
         if state.recovery.leaving.acknowledged:
             # The end of the turn follows soon. Without waiting for it, it could be taken for the
             # end of the next message, on this stream or on another one.

@@ -33,7 +33,6 @@ from trio_mix.sse import StreamState
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from trio_mix._session._message_state import Question
     from trio_mix._session._resume import PreparedTickets
     from trio_mix._session._send_api import MessageRequest, SendApi
     from trio_mix._session._services import Services, Settings
@@ -295,9 +294,9 @@ class StreamController(ReaderHost):
 
     # -- inside -----------------------------------------------------------------------------
 
-    def ask_policy(self, state: MessageState, question: Question) -> None:
-        """Start the policy for a question of a message, in the context of its sender."""
-        state.context.run(self._nursery.start_soon, self.actions.ask_policy, question, state)
+    def answer_questions(self, state: MessageState) -> None:
+        """Start to answer the questions of a message that wait, in the context of its sender."""
+        state.context.run(self._nursery.start_soon, self.actions.answer_questions, state)
 
     def _server_busy(self, state: MessageState, error: ev.Event) -> None:
         state.recovery.busy(error)

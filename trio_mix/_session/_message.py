@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
     from trio_mix._reply import Reply
     from trio_mix._session._controller import StreamController
-    from trio_mix._session._message_state import MessageState, Policies, Question
+    from trio_mix._session._message_state import MessageState
+    from trio_mix._session._questions import Policies, Question
     from trio_mix._session._send_api import MessageRequest
     from trio_mix._session._stream_hooks import MessageHooks
     from trio_mix._ticket import Ticket

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 import attrs
 import trio
@@ -15,6 +15,7 @@ import trio
 from trio_mix import events as ev
 from trio_mix._session._buffers import MessageBuffer
 from trio_mix._session._message_errors import agent_error
+from trio_mix._session._questions import Questions
 from trio_mix._turns._reply_builder import ReplyBuilder, is_torn
 from trio_mix._turns._stored_turn import TurnOutcome
 from trio_mix._turns._turn import Phase
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from contextvars import Context
 
     from trio_mix._reply import Reply
+    from trio_mix._session._questions import MessagePolicies, Question
     from trio_mix._session._send_api import MessageRequest
     from trio_mix._turns._decisions import Reading
     from trio_mix._turns._recovery import Recovery
@@ -33,86 +35,6 @@ if TYPE_CHECKING:
 
 _LOOKED_AT: Final = frozenset((ev.PermissionEvent, ev.NotificationEvent, ev.UnknownEvent))
 _SLACK: Final = 16
-_REMEMBERED: Final = 1000
-_POLICIES_AT_ONCE: Final = 64
-"""A further question is not answered: the server goes on without an answer after a while."""
-
-Question: TypeAlias = ev.PermissionEvent | ev.NotificationEvent
-"""An event that waits for an answer."""
-
-MessagePolicies: TypeAlias = "dict[type[Question], Callable[[Any], object]]"
-"""What answers the questions of a message, by their class."""
-
-
-@attrs.frozen
-class Policies:
-    """The functions that answer the questions of a stream's messages; None: nothing does."""
-
-    on_permission: Callable[[ev.PermissionEvent, Any], object] | None = None
-    on_notification: Callable[[ev.NotificationEvent, Any], object] | None = None
-
-    def of(self, message: object) -> MessagePolicies:
-        """Return the policies as functions of the questions of one message."""
-        found: MessagePolicies = {}
-        on_permission, on_notification = self.on_permission, self.on_notification
-        if on_permission is not None:
-            found[ev.PermissionEvent] = lambda question: on_permission(question, message)
-        if on_notification is not None:
-            found[ev.NotificationEvent] = lambda question: on_notification(question, message)
-        return found
-
-
-class Questions:
-    """The questions that the agent has asked during one turn, and the policies that answer them.
-
-    Args:
-      policies: what answers them, by their class.
-
-    Attributes:
-      policies: what answers them, by their class.
-      running: the scopes of the policies that are running.
-      failure: the exception of a policy: the message fails with it when its turn ends.
-    """
-
-    def __init__(self, policies: MessagePolicies) -> None:
-        self.policies = policies
-        self.running: set[trio.CancelScope] = set()
-        self.failure: BaseException | None = None
-        # The last questions by class and id, each with whether it is undecided.
-        self._asked: dict[tuple[type[Question], str], bool] = {}
-
-    def add(self, question: Question) -> bool:
-        """Note a question; return whether it is new: the server may repeat it."""
-        if isinstance(question, ev.PermissionEvent):
-            key: tuple[type[Question], str] = (ev.PermissionEvent, question.permission_id)
-        else:
-            key = (ev.NotificationEvent, question.notification_id)
-        if key in self._asked:
-            return False
-        self._asked[key] = True
-        if len(self._asked) > _REMEMBERED:
-            del self._asked[next(iter(self._asked))]
-        return True
-
-    def answered_by_policy(self, question: Question) -> bool:
-        """Return whether a policy can be asked about a question now."""
-        return type(question) in self.policies and len(self.running) < _POLICIES_AT_ONCE
-
-    def undecided(self) -> list[str]:
-        """Return the ids of the permission requests that are not decided."""
-        asked = self._asked.items()
-        return [name for (kind, name), yet in asked if yet and kind is ev.PermissionEvent]
-
-    def decided(self, permission_id: str) -> None:
-        """Note that a permission request was decided, if it is one of the turn."""
-        key = (ev.PermissionEvent, permission_id)
-        if key in self._asked:
-            self._asked[key] = False
-
-    def end(self) -> None:
-        """Stop the policies: the message is over."""
-        for scope in self.running:
-            scope.cancel(reason="the message is over")
 
 
 class MessageState:
@@ -126,7 +48,7 @@ class MessageState:
       sender: what the sender holds, for raw subscribers.
       max_size: how large the reply may be, in bytes; None: no limit.
       policies: answer the questions of the turn.
-      ask: starts the policy for a question.
+      ask: starts a task that answers the questions that wait; it has a slot.
     """
 
     def __init__(
@@ -139,7 +61,7 @@ class MessageState:
         sender: object = None,
         max_size: int | None = None,
         policies: MessagePolicies | None = None,
-        ask: Callable[[MessageState, Question], None] = lambda _state, _question: None,
+        ask: Callable[[MessageState], None] = lambda _state: None,
     ) -> None:
         self.request = request
         self.recovery = recovery
@@ -158,6 +80,8 @@ class MessageState:
         """The turn is over: the next message may be sent."""
         self.cancelled: trio.Event = trio.Event()
         """The server was asked to cancel the message, or the turn is over."""
+        self.denied: trio.Event = trio.Event()
+        """The open permission requests were denied, or the task of the message has ended."""
         self.questions: Questions = Questions(policies or {})
         self.failure: BaseException | None = None
         self.gap_unreported = False
@@ -275,9 +199,13 @@ class MessageState:
         if any(map(is_torn, looked_at)):
             events = _with_gaps(events)
         self.builder.feed(events)
-        for event in looked_at:
-            if isinstance(event, ev.PermissionEvent | ev.NotificationEvent):
-                self._asked(event)
+        asked = [
+            event
+            for event in looked_at
+            if isinstance(event, ev.PermissionEvent | ev.NotificationEvent)
+        ]
+        for question in asked:
+            self._asked(question, size // len(asked))
         self._room -= size
         if self._max_size is not None and self._room < 0:
             self._check_size(self._max_size)
@@ -328,14 +256,14 @@ class MessageState:
             )
         )
 
-    def _asked(self, question: Question) -> None:
+    def _asked(self, question: Question, size: int) -> None:
         """Pass a question to its policy, once even if the server repeats it."""
         if self.turn.overlap or not self.questions.add(question):
             return
         if self.recovery.leaving.left:
             self.wake()  # its task denies a permission request
-        elif not self.over.is_set() and self.questions.answered_by_policy(question):
-            self._ask(self, question)
+        elif not self.over.is_set() and self.questions.put(question, size):
+            self._ask(self)
 
     def insert_gap(self, reason: str, *, of_text: bool = True) -> None:
         """Buffer a gap event: events of the message may be missing here.

@@ -13,6 +13,7 @@ import attrs
 import trio
 
 from trio_mix import errors
+from trio_mix._session._questions import ANSWERED_AT_ONCE
 from trio_mix._session._send_api import TRAITS
 from trio_mix._session._warnings import log_session_at_work
 from trio_mix._turns._decisions import (
@@ -34,6 +35,7 @@ from trio_mix._turns._turn import Input, Phase
 from trio_mix.errors._base import beginning
 
 if TYPE_CHECKING:
+    from collections import deque
     from collections.abc import Awaitable, Callable
 
     from trio_mix._session._dispatcher import EventDispatcher
@@ -80,19 +82,22 @@ class MessageTask:
         """Run until the turn is over; raises only Cancelled."""
         state = self.state
         async with trio.open_nursery() as nursery:
-            while not state.turn_over.is_set():
-                if state.cancelled.is_set():
-                    await self._deny_open_requests()
-                if self.resumption is not None:
-                    await self.resumption.update(state)
-                decision = state.recovery.next(trio.current_time())
-                if isinstance(decision, Post):
-                    self.stored.history.posting(state.recovery, trio.current_time())
-                    # Made here, so that leaving the message before the POST begins cancels it.
-                    state.post_scope = trio.CancelScope()
-                    nursery.start_soon(self._post)
-                    decision = Wait()  # what is to be done while the POST is under way
-                await self._carry_out(decision)
+            try:
+                while not state.turn_over.is_set():
+                    if state.cancelled.is_set():
+                        await self._deny_open_requests()
+                    if self.resumption is not None:
+                        await self.resumption.update(state)
+                    decision = state.recovery.next(trio.current_time())
+                    if isinstance(decision, Post):
+                        self.stored.history.posting(state.recovery, trio.current_time())
+                        # Made here, so that leaving the message before the POST begins cancels it.
+                        state.post_scope = trio.CancelScope()
+                        nursery.start_soon(self._post)
+                        decision = Wait()  # what is to be done while the POST is under way
+                    await self._carry_out(decision)
+            finally:
+                state.denied.set()
 
     async def _carry_out(self, decision: Decision) -> None:  # noqa: ASYNC910 - `run` goes on to wait
         state = self.state
@@ -255,6 +260,8 @@ class MessageTask:
             outcome = await self.cancel()
         state.recovery.cancel_answered(trio.current_time(), outcome)
         state.cancelled.set()
+        await self._deny_open_requests()
+        state.denied.set()
 
     async def _deny_open_requests(self) -> None:  # noqa: ASYNC910 - nothing may be open
         """Deny the permission requests of a message that was left.
@@ -263,11 +270,18 @@ class MessageTask:
         they time out on the server.
         """
         state = self.state
-        for permission_id in state.questions.undecided():
-            state.questions.decided(permission_id)
-            with trio.move_on_after(state.recovery.limits.cleanup_timeout):  # noqa: ASYNC912
+        permission_ids = state.questions.close_open()
+        if permission_ids:
+            with trio.move_on_after(state.recovery.limits.cleanup_timeout):
+                async with trio.open_nursery() as nursery:
+                    for _ in range(min(len(permission_ids), ANSWERED_AT_ONCE)):
+                        nursery.start_soon(self._deny, permission_ids)
+
+    async def _deny(self, permission_ids: deque[str]) -> None:
+        async with self.state.questions.slots:
+            while permission_ids:
                 with suppress(Exception):  # decided already, unreachable, vetoed by a hook
-                    await self.deny(permission_id)
+                    await self.deny(permission_ids.popleft())
 
     def _complete(self, how: Complete) -> None:
         state = self.state

@@ -136,5 +136,5 @@ async def _send(
         if delay is None:
             return failure  # noqa: ASYNC910 - the request was one
         with trio.move_on_after(delay):
-            await state.over.wait()
+            await state.questions.ended.wait()
             return None

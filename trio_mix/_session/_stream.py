@@ -16,7 +16,7 @@ from trio_mix._lifetime import OwnedNursery
 from trio_mix._public import public
 from trio_mix._session._controller import StreamController
 from trio_mix._session._message import Message
-from trio_mix._session._message_state import Policies
+from trio_mix._session._questions import Policies
 from trio_mix._session._resume import Resumption
 from trio_mix._session._send_api import MessageRequest, check_request
 from trio_mix._session._statistics import statistics_of

@@ -20,7 +20,7 @@ from trio_mix.events import PermissionEvent
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from trio_mix._session._message_state import Question
+    from trio_mix._session._questions import Question
     from trio_mix.events import NotificationEvent
 
 _log: Final = get_logger("trio_mix")
@@ -87,6 +87,16 @@ def log_foreign_question(question: Question, session_id: str) -> None:
         "permission request" if is_permission else "notification",
         session_id,
         "on_permission" if is_permission else "on_notification",
+    )
+
+
+def warn_too_many_questions(session_id: str) -> None:
+    """Warn that questions are left unanswered, because too many others are open."""
+    _log.warning(
+        "Too many permission requests and notifications on session %s are unanswered: further ones "
+        "are not put to on_permission or on_notification, and may not be denied when the message "
+        "is left. The server denies a permission request after a while.",
+        _short(session_id, _NAME),
     )
 
 

@@ -10,7 +10,7 @@ import trio
 
 from trio_mix._lifetime import OwnedNursery
 from trio_mix._public import public
-from trio_mix._session._message_state import Policies
+from trio_mix._session._questions import Policies
 from trio_mix._session._send_api import MessageRequest, check_request
 from trio_mix._usage import AsyncScope, check_callback
 from trio_mix.browser._websocket import open_tcp

@@ -11,8 +11,8 @@ import trio
 
 from trio_mix import events as ev
 from trio_mix._public import public
-from trio_mix._session._message_state import Policies, Question, Questions
 from trio_mix._session._policies import checked_grant, checked_response
+from trio_mix._session._questions import Policies, Question, Questions
 from trio_mix._session._text_deltas import TextDeltas
 from trio_mix._session._warnings import warn_unanswered
 from trio_mix._usage import AsyncScope, call
@@ -301,7 +301,7 @@ class RelayMessage(AsyncScope):
                 known = event.response_type in get_args(NotificationAnswer)
             case _:
                 return False
-        return known and self._questions.add(event) and self._questions.answered_by_policy(event)
+        return known and self._questions.has_policy(event) and self._questions.add(event)
 
     async def _answer(self, question: Question) -> Event:
         """Answer a question by its policy, unless the turn is over; return the question."""
@@ -318,13 +318,17 @@ class RelayMessage(AsyncScope):
                 await trio.lowlevel.checkpoint()
                 await self._ask(question)
         except Exception:
-            self._question = None
+            self._settled(question)
             raise
         finally:
             self._asking = False
             self._questions.running.discard(scope)
-        self._question = None
+        self._settled(question)
         return question
+
+    def _settled(self, question: Question) -> None:
+        self._question = None
+        self._questions.answered(question)
 
     async def _ask(self, question: Question) -> None:
         """Ask the policy, and send its answer; a failure of the policy denies a permission."""
