@@ -144,7 +144,6 @@ async def test_leaving_denies_all_open_requests_a_bounded_number_at_a_time(
 ) -> None:
     async def hangs(_request: ev.PermissionEvent, _: object) -> bool:
         await trio.sleep_forever()
-        return True
 
     for api in APIS:
         for policy in (None, hangs):

@@ -20,7 +20,6 @@ from trio_mix.events import PermissionEvent
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from trio_mix._session._questions import Question
     from trio_mix.events import NotificationEvent
 
 _log: Final = get_logger("trio_mix")
@@ -31,7 +30,7 @@ _NAME: Final = 60
 _TEXT: Final = 200
 
 
-def warn_unanswered(request: Question, session_id: str) -> None:
+def warn_unanswered(request: PermissionEvent | NotificationEvent, session_id: str) -> None:
     """Warn that an agent waits for the answer to a question, but nothing answers it.
 
     Args:
@@ -78,7 +77,7 @@ def warn_unknown_response_type(notification: NotificationEvent, session_id: str)
     )
 
 
-def log_foreign_question(question: Question, session_id: str) -> None:
+def log_foreign_question(question: PermissionEvent | NotificationEvent, session_id: str) -> None:
     """Log that a permission request or a notification is not put to its policy."""
     is_permission = isinstance(question, PermissionEvent)
     _log.warning(
