@@ -22,6 +22,7 @@ from trio_mix._http import (
 )
 from trio_mix._http import _redirects as redirects
 from trio_mix._session import _buffers as buffers
+from trio_mix._session import _questions as questions
 from trio_mix._session import _stream as session_stream
 from trio_mix._session import _stream_hooks as stream_hooks
 from trio_mix._turns import _owners as owners
@@ -153,6 +154,17 @@ BOUNDS: dict[str, tuple[list[object], str]] = {
             "session/test_memory_bounds.py::"
             "test_the_streams_of_a_client_share_the_limit_and_the_largest_buffer_is_reduced"
         ),
+    ),
+    "permission requests and notifications of a message that are decided and answered": (
+        [questions.ANSWERED_AT_ONCE],
+        (
+            "session/test_many_questions.py::"
+            "test_many_questions_are_answered_in_their_order_a_bounded_number_at_a_time"
+        ),
+    ),
+    "permission requests and notifications of a message that wait": (
+        [questions.MOST_OPEN, questions.MOST_WAITING_BYTES],
+        "session/test_many_questions.py::test_too_many_open_questions_are_warned_about_once",
     ),
     "events that are held": (
         [turn._MOST_HELD, turn._MOST_TEXT_HELD],
