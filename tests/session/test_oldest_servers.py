@@ -5,6 +5,7 @@ What is stored is read, a turn is cancelled and a permission request is answered
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +17,7 @@ from trio_mix import events as ev
 from trio_mix.testing import (
     AskPermission,
     Drop,
+    Fail,
     MessageFinished,
     MixServer,
     Pause,
@@ -162,3 +164,31 @@ async def test_without_json_rpc_nothing_is_reported_as_done(autojump_clock: Mock
         with pytest.raises(errors.NoSuchOperation):
             await mix.permissions.grant(id="permission-1")
         assert server.create_session() == "session-2"
+
+
+async def _grant(request: ev.PermissionEvent, message: object) -> bool:
+    del request, message
+    return True
+
+
+async def test_permission_requests_are_answered_after_a_turn_whose_rows_show_no_end(
+    server: MixServer, mix: Mix, autojump_clock: MockClock
+) -> None:
+    """A turn that the stream has seen end is over, whatever is stored of it."""
+    server.script("ask", Turn(AskPermission("bash", then=[Say("Done.")])))
+    odd = {
+        "ends without text": Turn(UseTool("glob")),
+        "ends with a tool": Turn(Say("I look. "), UseTool("glob")),
+        "fails after a long silence": Turn(UseTool("glob"), Pause(150), Fail("boom")),
+        "fails": Turn(UseTool("glob"), Fail("boom")),
+    }
+    for name, turn in odd.items():
+        server.script(name, turn)
+        async with mix.open_stream(server.create_session(), on_permission=_grant) as session:
+            with suppress(errors.AgentError):
+                assert (await session.ask(name)).doubts == ()
+            for _ in range(3):
+                reply = await session.ask("ask")
+                assert (name, reply.text, reply.doubts) == (name, "Done.", ())
+    answers = {each.answer for each in server.log if isinstance(each, PermissionAnswered)}
+    assert answers == {"granted"}

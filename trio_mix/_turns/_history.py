@@ -182,6 +182,8 @@ class History:
         asked = [row for row in rows if row.role == "user"]
         if not asked:
             return False
+        if asked[-1].id in self._named:
+            return self._end_doubtful
         if asked[-1].id in known:
             return self.end_unknown
         new = sum(row.text == asked[-1].text for row in asked if row.id not in known)
@@ -234,6 +236,7 @@ class History:
             by_text=turn.identity.by_text,
             unended=unended,
             overlaps=overlaps,
+            over=self._last_is_over,
         )
         goes_on = self._newest is None or any(row.id == self._newest for row in rows)
         if goes_on and rows:

@@ -132,6 +132,7 @@ def judge(
     by_text: bool = False,
     unended: bool = False,
     overlaps: bool = False,
+    over: Callable[[Sequence[StoredRow]], bool] = lambda _: False,
 ) -> Verdict:
     """Return the outcome of a turn.
 
@@ -150,6 +151,7 @@ def judge(
       by_text: whether ``user_message_id`` is that of a row that was found by its text.
       unended: whether an earlier turn may still be running, whatever was stored after it.
       overlaps: whether this server runs several turns of a session at once.
+      over: returns whether the last turn in some rows is known to be over, whatever they show.
     """
     not_ours = None if known is None else {*known, *others_asked}
     earlier = list(earlier)
@@ -170,7 +172,11 @@ def judge(
     finish = answers[-1].finish if answers else None
     has_reasons = not lacks_finish_reasons(rows, at)
     whole = looks_whole(mine)
-    open_before = _open_turns(rows[:at], "" if unended and settled is None else settled)
+    before = rows[:at]
+    if overlaps or has_reasons:
+        open_before = _open_turns(before, "" if unended and settled is None else settled)
+    else:
+        open_before = int(_last_is_open(before, settled) and not over(before))
     if unended and not open_before and has_unended(rows, rows[at].id):
         open_before = 1
     contested = open_before > 0
@@ -235,6 +241,16 @@ def _open_turns(rows: Sequence[StoredRow], settled: str | None) -> int:
     begin = next((i for i, row in enumerate(rows, 1) if row.id == settled), 0)
     asked = sum(row.role == "user" for row in rows[begin:])
     return max(0, asked - sum(map(ends_a_turn, rows[begin:])))
+
+
+def _last_is_open(rows: Sequence[StoredRow], settled: str | None) -> bool:
+    """Return whether the last turn, if it follows the settled rows, may still be running.
+
+    Without finish reasons, and where turns do not overlap, the turns before it are over.
+    """
+    begin = next((i for i, row in enumerate(rows, 1) if row.id == settled), 0)
+    asked = max((i for i, row in enumerate(rows) if row.role == "user"), default=-1)
+    return asked >= begin and at_work(rows) and not any(map(ends_a_turn, rows[asked + 1 :]))
 
 
 def _are_several(answers: Sequence[StoredRow]) -> bool:
