@@ -192,3 +192,23 @@ async def test_permission_requests_are_answered_after_a_turn_whose_rows_show_no_
                 assert (name, reply.text, reply.doubts) == (name, "Done.", ())
     answers = {each.answer for each in server.log if isinstance(each, PermissionAnswered)}
     assert answers == {"granted"}
+
+
+async def test_text_before_a_tool_is_in_the_reply_and_is_no_doubt(
+    server: MixServer, mix: Mix, autojump_clock: MockClock
+) -> None:
+    """No event has it: these servers send the text of the last message only."""
+    look = UseTool("glob")
+    scripts = {
+        "I look. Done.": Turn(Say("I look. "), look, Say("Done.")),
+        "I look. Again. Done.": Turn(Say("I look. "), look, Say("Again. "), look, Say("Done.")),
+        "Nothing": Turn(Say("Nothing"), look, Say("")),
+    }
+    async with mix.open_stream(server.create_session()) as session:
+        for text, turn in scripts.items():
+            server.script(text, turn)
+            for _ in range(2):
+                async with session.send(text) as message:
+                    deltas = [delta async for delta in message.text_deltas()]
+                    reply = await message.wait()
+                assert (reply.text, reply.doubts, "".join(deltas)) == (text, (), text)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from trio_mix._session._send_api import MessageRequest
     from trio_mix._turns._decisions import Reading
     from trio_mix._turns._recovery import Recovery
+    from trio_mix._turns._stored_turn import Verdict
     from trio_mix._turns._turn import Turn
     from trio_mix.events import Event
 
@@ -134,12 +135,24 @@ class MessageState:
             self._compare_failed(reading, verdict.outcome, "".join(verdict.reply.texts))
         if self.builder.patchy:
             self.builder.take_stored(verdict.reply)
-        elif verdict.outcome is TurnOutcome.FINISHED or verdict.looks_whole:
-            overlap = bool(self.turn.overlap)
-            self.builder.check(verdict.reply, certain=not verdict.mixed, overlap=overlap)
+        elif verdict.outcome is TurnOutcome.FINISHED or verdict.looks_whole or self._ends(verdict):
+            self.builder.check(
+                verdict.reply,
+                certain=not verdict.mixed,
+                overlap=bool(self.turn.overlap),
+                lone=reading.lone,
+            )
         else:
             return
         self.builder.shared = self.builder.shared or verdict.mixed
+
+    def _ends(self, verdict: Verdict) -> bool:
+        """Return whether the turn's end names its last row: without finish reasons, it is whole."""
+        end, stored = self.turn.ended_by, verdict.reply
+        if verdict.has_reasons or stored is None or not isinstance(end, ev.CompleteEvent):
+            return False
+        last = "".join(stored.texts[-1:]).strip()
+        return end.message_id == stored.message_id and (end.content or "").strip() == last
 
     def _compare_failed(self, reading: Reading, outcome: TurnOutcome, stored: str) -> None:
         """Find out whether an error, which names no turn, is this one's."""

@@ -221,6 +221,7 @@ class SessionHistory:
         unended = (doubted or nameless) and has_unended(rows, verdict.question)
         # A question that was stored since the last reading may have an answer that came later.
         only = self.history.is_alone(rows, verdict.question)
+        lone = only and not router.others_seen
         others_stored = any(
             row.role == "user" and row.id != verdict.question and not self.history.is_own(row)
             for row in rows
@@ -237,13 +238,12 @@ class SessionHistory:
                 turn,
                 turn.ended_by or (turn.doubted_end if router.traits.streams_run else None),
                 verdict,
-                alone=only
-                and not router.others_seen
-                and not (turn.failed and self.history.end_unknown),
+                alone=lone and not (turn.failed and self.history.end_unknown),
                 others_stored=others_stored,
                 is_own=self.history.is_own,
             ),
             others_stored=others_stored,
+            lone=lone,
             alone=not (
                 unended
                 or (turn.due.events and not only)

@@ -146,6 +146,8 @@ class Reading:
     """Whether this turn runs, and no other one; also where the rows do not show it."""
     others_stored: bool = False
     """Whether the session has recent messages that this stream has not sent."""
+    lone: bool = True
+    """Whether no event and no stored message shows that another client uses the session."""
     none_kept: bool = False
     """Whether the server keeps no messages that can be read."""
 

@@ -235,13 +235,16 @@ class ReplyBuilder:
         self.checked = self.checked or (stored.recovered and shows_text)
         self._fill(stored)
 
-    def check(self, stored: StoredReply, *, certain: bool, overlap: bool = False) -> None:
+    def check(
+        self, stored: StoredReply, *, certain: bool, overlap: bool = False, lone: bool = False
+    ) -> None:
         """Compare the reply with the stored rows of its turn, and correct it by them.
 
         Args:
           stored: what the rows have.
           certain: whether they are all of this turn.
           overlap: whether another turn ran at the same time.
+          lone: whether nothing shows that another client uses the session.
         """
         text = "".join(stored.texts)
         same = text == self.text
@@ -251,7 +254,10 @@ class ReplyBuilder:
                 same = same or text.strip() == self.text.strip()
         if overlap and self._final:
             same = same and text.strip().endswith(self._final.strip())  # else it is another turn's
-        if certain and (not same or self._calls.has_more_than(stored.tool_calls)):
+        more_calls = self._calls.has_more_than(stored.tool_calls)
+        if certain and lone and not (overlap or more_calls) and self._is_last_of(stored):
+            self._fill(stored)
+        elif certain and (not same or more_calls):
             other: Doubt = "contradicted" if self._contradicted and not overlap else "shared"
             self._replace(text, other if self._answer is None else self._why)
             self._fill(stored)
@@ -260,6 +266,15 @@ class ReplyBuilder:
                 self._calls.take_stored(found)
         self._contradicted = self._contradicted and not certain
         self.checked = certain
+
+    def _is_last_of(self, stored: StoredReply) -> bool:
+        """Return whether the events have the text of the last message only, and that is stored.
+
+        The oldest servers send no deltas: only the rows have the text of the messages before.
+        """
+        if self._streamed.size or self._final is None or not stored.texts:
+            return False
+        return self._final.strip() == stored.texts[-1].strip()
 
     def _fill(self, stored: StoredReply) -> None:
         self._user_message_id = stored.user_message_id or self._user_message_id
