@@ -151,3 +151,24 @@ async def test_a_server_with_neither_path_is_named_with_both(
         assert "/stream/s/message" in str(caught.value)
         assert "/api/sessions/s/messages" in str(caught.value)
         assert (await session.ask("hello")).text, "the next one is sent as before"
+
+
+@pytest.mark.parametrize("api", ["async", "blocking", "pipeline", "pipeline-oldest"])
+async def test_messages_of_earlier_streams_of_the_client_do_not_cast_doubt_on_an_error(
+    api: Api, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with (
+        MixServer(api, listen=False) as server,
+        Mix(server.url, network=server.network) as mix,
+    ):
+        server.script("fails", Turn(UseTool("glob"), Fail("boom")))
+        session_id = server.create_session()
+        for _ in range(3):
+            async with mix.open_stream(session_id) as session:
+                await session.ask("first")
+        async with mix.open_stream(session_id) as session:
+            await session.ask("second")
+            with pytest.raises(errors.AgentError) as caught:
+                await session.ask("fails")
+        assert caught.value.partial is not None
+        assert caught.value.partial.doubts == ()

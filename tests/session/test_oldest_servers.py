@@ -212,3 +212,21 @@ async def test_text_before_a_tool_is_in_the_reply_and_is_no_doubt(
                     deltas = [delta async for delta in message.text_deltas()]
                     reply = await message.wait()
                 assert (reply.text, reply.doubts, "".join(deltas)) == (text, (), text)
+
+
+async def test_a_command_after_a_failed_turn_does_not_delay_the_next_stream(
+    server: MixServer, mix: Mix, autojump_clock: MockClock
+) -> None:
+    server.script("fails", Turn(UseTool("glob"), Fail("boom")))
+    for command in ("/help", "!ls"):
+        session_id = server.create_session()
+        async with mix.open_stream(session_id) as session:
+            with pytest.raises(errors.AgentError):
+                await session.ask("fails")
+            for _ in range(3):
+                async with session.send(command, allow_shell=True) as message:
+                    await message.wait()
+        async with mix.open_stream(session_id) as session:
+            with trio.fail_after(30):
+                for _ in range(2):
+                    assert (await session.ask("go")).doubts == ()

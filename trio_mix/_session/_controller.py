@@ -70,6 +70,7 @@ class StreamController(ReaderHost):
         )
         self.stored: SessionHistory = SessionHistory(services.stored, session_id)
         self.stored.history.last_over = last.over
+        self.stored.history.own_over = last.own
         self.dispatcher.on_busy = self._server_busy
         self.dispatcher.on_others = self._others_heard
         self.dispatcher.on_unsettled = MessageState.wake  # its task reads what is stored
@@ -170,10 +171,11 @@ class StreamController(ReaderHost):
     def last_turn(self) -> LastTurn:
         """What is known of the last turn, for a later stream of the session."""
         state, outstanding = self.dispatcher.current, self.router.end_outstanding
+        history = self.stored.history
         if state is not None and state.recovery.post.sent:
-            self.stored.history.over(state.turn, known=state.recovery.leaving.acknowledged)
+            history.over(state.turn, known=state.recovery.leaving.acknowledged)
             outstanding = outstanding or state.turn.cancelling
-        return LastTurn(outstanding, self.stored.history.last_over)
+        return LastTurn(outstanding, history.last_over, history.own_over)
 
     @property
     def session_at_work(self) -> bool:

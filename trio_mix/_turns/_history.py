@@ -33,6 +33,7 @@ _MOST_OWN: Final = 200
 _MOST_TEXT: Final = 1_000_000
 """The number of this stream's turns, and of their characters, after which rows are read again."""
 _MOST_DOUBTFUL: Final = 50
+_MOST_OVER: Final = 50
 _MOST_KNOWN: Final = 1000
 
 
@@ -47,12 +48,14 @@ class _Own:
 
 @attrs.frozen
 class LastTurn:
-    """What a stream that was closed knew of its last turn."""
+    """What a stream that was closed knew of its last turns."""
 
     end_outstanding: bool = False
-    """Whether it was cancelled and had not ended yet."""
-    over: bytes | None = None
+    """Whether the last one was cancelled and had not ended yet."""
+    over: tuple[bytes, ...] = ()
     """`History.last_over`."""
+    own: tuple[bytes, ...] = ()
+    """`History.own_over`."""
 
 
 class History:
@@ -70,7 +73,10 @@ class History:
         are no finish reasons, and it is not one of this stream's, or ended by an error that may be
         another turn's.
       last_over: the digest of the text of the last turn of this client, on any of its streams, if
-        that turn has ended or the server has acknowledged that it is cancelled.
+        that turn has ended or the server has acknowledged that it is cancelled. If the last one is
+        a command, which may or may not be stored, that of the last message too.
+      own_over: the digests of the texts of the last turns of this client, on any of its streams,
+        that have ended.
       at_work: whether the last stored turn may still be running.
       known: the ids of the last user messages that were stored before, oldest first; None until
         they have been read.
@@ -83,7 +89,8 @@ class History:
         self.unended_until: float = 0.0
         self.outlived_until: float = 0.0
         self.end_unknown: bool = False
-        self.last_over: bytes | None = None
+        self.last_over: tuple[bytes, ...] = ()
+        self.own_over: tuple[bytes, ...] = ()
         self.at_work: bool = False
         self.known: dict[str, None] | None = None
         self._own: list[_Own] = []
@@ -172,7 +179,7 @@ class History:
         Without finish reasons, the rows of a turn that was broken off do not show that.
         """
         asked = next((row for row in reversed(rows) if row.role == "user"), None)
-        if asked is None or shows_ends(rows) or digest_of(asked.text) != self.last_over:
+        if asked is None or shows_ends(rows) or digest_of(asked.text) not in self.last_over:
             return False
         return self.known is None or not self._last_may_be_foreign(rows)
 
@@ -285,9 +292,9 @@ class History:
     def is_own(self, question: StoredRow) -> bool:
         """Return whether a stored question is that of one of this stream's turns.
 
-        Or of the last turn of the stream before it.
+        Or of a turn of this client that an earlier stream has seen end.
         """
-        own = {self.last_over, *(each for each, _ in self._unnamed)}
+        own = {*self.last_over, *self.own_over, *(each for each, _ in self._unnamed)}
         return question.id in self._named or digest_of(question.text) in own
 
     def over(self, turn: Turn, *, known: bool, doubtful: bool = False) -> None:
@@ -298,7 +305,14 @@ class History:
           known: whether it is known that it does not run any more.
           doubtful: whether the error that ended it may be another turn's.
         """
-        self.last_over = digest_of(turn.text) if known else None
+        own = (digest_of(turn.text),) if known else ()
+        if not doubtful:
+            self.own_over = (*self.own_over, *own)[-_MOST_OVER:]
+        if turn.text.startswith(("/", "!")):
+            self.last_over = (*self.last_over[:1], *own)
+            doubtful = doubtful or self._end_doubtful
+        else:
+            self.last_over = own
         self._end_doubtful = doubtful
         self.end_unknown = self.end_unknown or doubtful
 
