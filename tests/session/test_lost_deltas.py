@@ -54,6 +54,23 @@ async def test_the_last_deltas_that_the_server_has_lost_are_in_the_text(
             assert not reply.incomplete
 
 
+async def test_an_end_whose_id_no_event_and_no_row_has_adds_no_text_and_no_doubt(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    servers: tuple[Api, ...] = (*APIS, "pipeline-oldest")
+    for api in servers:
+        async with (
+            MixServer(api, listen=False, pace=0.0) as server,
+            Mix(server.url, network=server.network) as mix,
+            mix.open_stream(server.create_session()) as session,
+        ):
+            for name in ("nan", "7"):
+                ending = Complete(data={"messageId": name}, overtakes=1)
+                server.script("go", Turn(Say("First. "), UseTool("glob"), Say("One two."), ending))
+                reply = await session.ask("go")
+                assert (reply.text, reply.incomplete) == ("First. One two.", False), api
+
+
 @pytest.mark.parametrize("api", APIS)
 @pytest.mark.parametrize("torn", ["frame", "framing"])
 async def test_a_permission_frame_that_breaks_the_stream_takes_no_text(

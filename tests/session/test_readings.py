@@ -36,6 +36,29 @@ async def test_an_answer_that_follows_two_questions_proves_no_end() -> None:
         assert session.reading(rows, turn, router).end == end, rows
 
 
+async def test_an_end_with_an_id_that_no_row_has_is_proved_by_its_text() -> None:
+    ours, answer, theirs = (
+        StoredRow(id="u1", role="user", text="ours"),
+        StoredRow(id="a1", role="assistant", text="ok", finish="end_turn"),
+        StoredRow(id="u2", role="user", text="theirs"),
+    )
+    for rows, content, end in (
+        ([ours, answer], "ok", "ours"),
+        ([ours, answer], "yes", ""),
+        ([ours, answer], "", ""),
+        ([ours], "ok", ""),
+        ([ours, answer, theirs], "ok", ""),
+        ([theirs, answer, ours], "ok", ""),
+    ):
+        session = SessionHistory(None, "s")  # type: ignore[arg-type]
+        router = TurnRouter(WireTraits(ids=False, proof=True))
+        session.history.read([])
+        turn = router.register("ours")
+        router.apply(turn, Input.SENDING)
+        router.route([done("nan", content)])
+        assert session.reading(rows, turn, router).end == end, (rows, content)
+
+
 async def test_rows_that_no_event_has_named_may_be_the_end_of_a_message_beside_an_error() -> None:
     for named, finish, outcome in (
         (False, "end_turn", TurnOutcome.FINISHED),

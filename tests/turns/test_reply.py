@@ -52,6 +52,24 @@ TEXTS: dict[str, tuple[list[ev.Event], str, str, str]] = {
         "ok",
         "ok",
     ),
+    "ids: the end names what no event has named": (
+        [says("a", "m1"), begins("c", "m1"), says("b", "m2"), says("c", "m2"), done("nan", "bc")],
+        "abc",
+        "bc",
+        "",
+    ),
+    "ids: the same, and it overtakes deltas": (
+        [asked("u1", "go"), says("a", "m1"), done("u1", "abc")],
+        "abc",
+        "abc",
+        "bc",
+    ),
+    "ids: the same, with the text of all rounds": (
+        [says("a", "m1"), begins("c", "m1"), says("b", "m2"), done("7", "abc")],
+        "abc",
+        "abc",
+        "c",
+    ),
     "ids: the last message is empty": ([says("x", "m1"), done("m2", "")], "x", "", ""),
     "ids: content is the whole turn's": (
         [says("x", "m1"), begins("c", "m1"), says("a", "m2"), done("m2", "xab")],

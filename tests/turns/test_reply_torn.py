@@ -82,12 +82,15 @@ CONTRADICTED = {
     "no ids": [says("One "), says("three."), done("m", "One two three.")],
     "the last round": [says("a", "m1"), begins("c", "m1"), says("c", "m2"), done("m2", "bc!")],
     "the last round, no ids": [says("a"), begins("c"), says("c"), done(None, "bc!")],
+    "an id of no event": [says("two.", "m"), done("nan", "One two.")],
+    "the same, and a tool was called last": [says("a", "m"), begins("c", "m"), done("nan", "a")],
 }
 AGREED = {
     "white space": [says("\nOne two. \n", "m"), done("m", "One two.")],
     "overtaken": [says("One ", "m"), done("m", "One two.")],
     "nothing came": [done("m", "One.")],
-    "nothing of the last came": [says("a", "m1"), done("m2", "b")],
+    "nothing of the last came": [says("a", "m1"), begins("c", "m1"), done("m2", "b")],
+    "an id of no event": [says("a", "m1"), says("b", "m1"), done("nan", "abc")],
     "all rounds": [says("a"), begins("c"), says("b"), done(None, "ab")],
 }
 

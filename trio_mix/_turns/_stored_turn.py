@@ -337,7 +337,9 @@ def end_of(
             late = any(row.id == question and not is_own(row) for row in rows)
             return "either" if late and question != verdict.question else "ours"
         if question is None:
-            return ""
+            # No stored message has its id, but the last one of the turn has its text.
+            same = alone and not verdict.contested and _has_text(verdict.reply, ended_by.content)
+            return "ours" if same else ""
         if question != verdict.question:
             return "others"
         # If another turn was unfinished when ours was stored, the answer may be that turn's.
@@ -364,6 +366,12 @@ def _follows_cancelled(rows: Sequence[StoredRow], turn: Turn, verdict: Verdict) 
     """Return whether a turn of which nothing but its end came follows one that was cancelled."""
     at = next((i for i, row in enumerate(rows) if row.id == verdict.question), 0)
     return turn.events <= 1 and at > 0 and rows[at - 1].finish in ABORTED
+
+
+def _has_text(reply: StoredReply | None, text: str | None) -> bool:
+    """Return whether the last message of a stored reply has a text; not if the text is empty."""
+    text = (text or "").strip()
+    return reply is not None and bool(text) and "".join(reply.texts[-1:]).strip() == text
 
 
 def _only_answer(rows: Sequence[StoredRow], text: str) -> str | None:

@@ -74,7 +74,10 @@ class StreamedText:
         """Return whether the last message's deltas are no part of its text (it may be trimmed)."""
         named = self._text_of(final_id)
         if named is None and not self._has_nameless_text:
-            return False  # none of it has come, which is no contradiction
+            # None of it has come, or no event had the id that its end names.
+            if self._last_round():
+                return not self._continued_by(final)
+            return bool(final) and _ends_with(self.joined(), final)
         streamed, last = self.joined(), self._last_round() if named is None else named
         if _begins_with(final, last) or _begins_with(final, streamed):
             return False
@@ -84,12 +87,14 @@ class StreamedText:
         """Return what the deltas lack of ``final``: the last message's text, or all rounds'.
 
         Where events name messages, it is the last one's. Where they do not, a text that continues
-        all that was streamed is taken for all rounds', else for the last round's.
+        all that was streamed is taken for all rounds', else for the last round's. If no event had
+        its id, the message's deltas were lost, unless it continues those of the last round.
         """
         named, streamed = self._text_of(final_id), self.joined()
         if named is not None:
             return beyond(named, final) or beyond(streamed, final)
-        if final_id and not self._has_nameless_text:
+        nameless = self._has_nameless_text or not final_id
+        if not (nameless or (self._last_round() and self._continued_by(final))):
             return final
         if _ends_with(streamed, final):
             return ""
@@ -97,6 +102,12 @@ class StreamedText:
         if not last and self._segments and _rest_of(self._segments[-1][1], final) is not None:
             last = self._segments[-1][1]  # the turn ends with the tool that was called after it
         return beyond(streamed, final) or beyond(last, final)
+
+    def _continued_by(self, final: str) -> bool:
+        """Return whether a text is that of the last round, or of all, which may lack its end."""
+        last, streamed = self._last_round(), self.joined()
+        continued = _begins_with(final, last) or _begins_with(final, streamed)
+        return continued or _ends_with(streamed, final)
 
     @property
     def _has_nameless_text(self) -> bool:
