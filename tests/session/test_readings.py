@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import attrs
+import pytest
+import trio
 
 from tests.support.event_makers import asked, begins, done, error, tool
-from trio_mix import ToolCall
-from trio_mix._session._stored_messages import SessionHistory
+from trio_mix import ToolCall, errors
+from trio_mix._session._stored_messages import Rows, SessionHistory
 from trio_mix._turns._router import TurnRouter
 from trio_mix._turns._stored_rows import StoredRow
 from trio_mix._turns._stored_turn import TurnOutcome
@@ -236,3 +238,57 @@ async def test_an_end_without_an_id_may_be_late_and_that_of_another_clients_turn
         router.apply(turn, Input.ACCEPTED)
         router.route([done(text="x")])
         assert session.reading([*answered, ours], turn, router).end == end
+
+
+class _Refusing:
+    """Stored messages that are refused with a status, unless there are rows."""
+
+    none_kept = False
+
+    def __init__(self) -> None:
+        self.status = 404
+        self.found: Rows | None = None
+        self.readings = 0
+
+    async def rows(self, _session_id: str) -> Rows | None:
+        self.readings += 1
+        await trio.lowlevel.checkpoint()
+        if self.found is not None:
+            return self.found
+        raise errors.ErrorResponse(
+            error=errors.RESTError(code=self.status, message="Not found", type="not_found"),
+            status_code=self.status,
+            headers={},
+            body="",
+            request=errors.RequestInfo("GET", "http://x", "sessions.export_session"),
+        )
+
+
+async def test_a_refused_reading_means_the_operation_only_while_the_session_is_known_to_exist() -> (
+    None
+):
+    stored, router = _Refusing(), TurnRouter(WireTraits(ids=False))
+    session = SessionHistory(stored, "s")  # type: ignore[arg-type]
+
+    async def known_after_reading() -> bool:
+        assert (await session.before(router)).none_kept is session.none_kept
+        return session.none_kept
+
+    assert not await known_after_reading(), "the session may not exist"
+    session.connected()
+    stored.status = 503
+    assert not await known_after_reading(), "it passes"
+    stored.status = 404
+    assert await known_after_reading()
+    assert await known_after_reading()
+    assert await session.rows() is None
+    assert stored.readings == 3
+    session.lost()
+    assert not await known_after_reading(), "the session may have been deleted"
+    session.connected()
+    stored.found = Rows([])
+    assert not await known_after_reading()
+    stored.found = None
+    assert not await known_after_reading(), "the operation exists"
+    with pytest.raises(errors.ErrorResponse):
+        await session.rows()

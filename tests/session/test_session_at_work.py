@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
+import trio.testing
 
-from trio_mix import Mix
+from trio_mix import Mix, errors
 from trio_mix.testing import (
     AskPermission,
+    Fail,
     Hang,
     MessageAccepted,
     MessageFinished,
@@ -208,6 +210,33 @@ async def test_a_reply_is_marked_where_nothing_shows_whether_the_session_is_at_w
                 marked = first or api == "pipeline"
                 assert (reply.text, reply.incomplete) == ("Our own.", marked)
                 assert trio.current_time() - began < 11
+
+
+async def test_a_server_whose_api_has_no_export_is_asked_once_per_connection(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The stream is connected: the session exists, and the operation does not."""
+    own = b'{"error": {"type": "not_found", "message": "Not found"}}'
+    for exported, listed in ((own, b"404 page not found"), (own, own)):
+        async with scene("pipeline") as (server, mix, session_id):
+            export = f"/api/sessions/{session_id}/export"
+            server.answer_next(export, 404, body=exported, times=1000)
+            path = f"/api/sessions/{session_id}/messages"
+            server.answer_next(path, 404, body=listed, times=1000)
+            server.script("new", Turn(Say("Our own.")))
+            server.script("odd", Turn(Fail("it broke")))
+            async with mix.open_stream(session_id) as session:
+                for connection in (1, 2):
+                    for _ in range(3):
+                        reply = await session.ask("new")
+                        assert (reply.text, reply.doubts) == ("Our own.", ())
+                        with pytest.raises(errors.AgentError) as caught:
+                            await session.ask("odd")
+                        partial = caught.value.partial
+                        assert partial is not None
+                        assert partial.doubts == ()
+                    assert len(server.requests(path=export)) == connection
+                    await server.drop_streams()
 
 
 async def test_a_session_that_was_just_created_is_not_asked_about(

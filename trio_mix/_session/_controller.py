@@ -216,6 +216,7 @@ class StreamController(ReaderHost):
     def stream_connected(self) -> None:
         """Let messages be sent, after a gap event if it is known already that some are missing."""
         self._settle_gap()
+        self.stored.connected()
         for healing in self._healings:
             healing.connected()
         self._wake()
@@ -240,6 +241,7 @@ class StreamController(ReaderHost):
         self.send_queue.pause()
         self._renewing = False
         self.router.lost()
+        self.stored.lost()
         self.gap_due = reason
         self.last_loss, self.last_loss_time = reason, trio.current_time()
         if not planned:

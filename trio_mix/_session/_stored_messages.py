@@ -118,14 +118,31 @@ def _date(headers: Mapping[str, str]) -> float | None:
 
 
 class SessionHistory:
-    """The stored messages of a session, and which of them precede this stream's turns."""
+    """The stored messages of a session, and which of them precede this stream's turns.
 
-    __slots__ = ("_grown_at", "_session_id", "_stored", "_weight", "history")
+    A server whose API answers that it has no such thing may mean the session or the operation.
+    While the stream is connected, the session exists: if its rows were never read, the operation
+    does not, and is not called again on that connection.
+    """
+
+    __slots__ = (
+        "_connected",
+        "_grown_at",
+        "_session_id",
+        "_stored",
+        "_unsupported",
+        "_was_read",
+        "_weight",
+        "history",
+    )
 
     def __init__(self, stored: StoredMessages, session_id: str) -> None:
         self.history: History = History()
         self._stored = stored
         self._session_id = session_id
+        self._connected = False
+        self._was_read = False
+        self._unsupported = False
         self._weight = -1
         self._grown_at = 0.0
         """When a reading first showed as much as the last one did."""
@@ -133,7 +150,15 @@ class SessionHistory:
     @property
     def none_kept(self) -> bool:
         """Whether the server is known to have no messages that can be read."""
-        return self._stored.none_kept
+        return self._unsupported or self._stored.none_kept
+
+    def connected(self) -> None:
+        """Note that the stream is connected: the session exists."""
+        self._connected = True
+
+    def lost(self) -> None:
+        """Note that the connection was lost: the session may not exist any more."""
+        self._connected = self._unsupported = False
 
     async def before(self, router: TurnRouter) -> Reading:
         """Return whether the session is at work, before the next message is sent.
@@ -173,7 +198,7 @@ class SessionHistory:
         Raises:
           MixError, TransportError: the request failed; a later one may succeed.
         """
-        found = await self._stored.rows(self._session_id)
+        found = await self._fetch()
         return None if found is None else found.rows
 
     def reading(
@@ -255,14 +280,31 @@ class SessionHistory:
 
     async def _read(self) -> Rows | Reading:
         """Return the stored rows, or the reading where there are none that can be read."""
-        if self._stored.none_kept:
-            await trio.lowlevel.checkpoint()
-            return Reading(none_kept=True)
         try:
-            rows = await self._stored.rows(self._session_id)
+            rows = await self._fetch()
         except (errors.MixError, errors.TransportError):  # refused, or unreachable
             return Reading()  # noqa: ASYNC910 - the request was a checkpoint
         return Reading(none_kept=True) if rows is None else rows
+
+    async def _fetch(self) -> Rows | None:
+        """Return all rows, or None if the server has none that can be read. A checkpoint.
+
+        Raises:
+          MixError, TransportError: the request failed; a later one may succeed.
+        """
+        if self.none_kept:
+            await trio.lowlevel.checkpoint()
+            return None
+        try:
+            rows = await self._stored.rows(self._session_id)
+        except errors.ErrorResponse as exc:
+            no_such_thing = exc.status_code in _NO_SUCH_OPERATION
+            if not (no_such_thing and self._connected) or self._was_read:
+                raise
+            self._unsupported = True
+            return None  # noqa: ASYNC910 - the request was a checkpoint
+        self._was_read = self._was_read or rows is not None
+        return rows
 
     def _weigh(self, rows: list[StoredRow]) -> int:
         """Return how much is stored, and note when that is new."""
