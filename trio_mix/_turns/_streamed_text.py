@@ -73,10 +73,8 @@ class StreamedText:
     def contradicts(self, final: str, final_id: str | None) -> bool:
         """Return whether the last message's deltas are no part of its text (it may be trimmed)."""
         named = self._text_of(final_id)
-        if named is None and not self._has_nameless_text:
+        if named is None and not self._has_nameless_text and not self._last_round():
             # None of it has come, or no event had the id that its end names.
-            if self._last_round():
-                return not self._continued_by(final)
             return bool(final) and _ends_with(self.joined(), final)
         streamed, last = self.joined(), self._last_round() if named is None else named
         if _begins_with(final, last) or _begins_with(final, streamed):
@@ -105,9 +103,9 @@ class StreamedText:
 
     def _continued_by(self, final: str) -> bool:
         """Return whether a text is that of the last round, or of all, which may lack its end."""
-        last, streamed = self._last_round(), self.joined()
-        continued = _begins_with(final, last) or _begins_with(final, streamed)
-        return continued or _ends_with(streamed, final)
+        streamed = self.joined()
+        begun = (_rest_of(each, final) is not None for each in (self._last_round(), streamed))
+        return any(begun) or _ends_with(streamed, final)
 
     @property
     def _has_nameless_text(self) -> bool:
