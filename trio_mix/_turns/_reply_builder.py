@@ -272,7 +272,8 @@ class ReplyBuilder:
 
         The oldest servers send no deltas: only the rows have the text of the messages before.
         """
-        if self._streamed.size or self._final is None or not stored.texts:
+        replaced = self._answer is not None  # the deltas were forgotten
+        if replaced or self._streamed.size or self._final is None or not stored.texts:
             return False
         return self._final.strip() == stored.texts[-1].strip()
 
