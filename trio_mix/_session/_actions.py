@@ -21,6 +21,7 @@ from trio_mix._session._warnings import (
     warn_unanswered,
     warn_unknown_response_type,
 )
+from trio_mix._turns._turn import size_of
 from trio_mix._usage import call
 from trio_mix.models import NotificationAnswer
 from trio_mix.sse import ReconnectSchedule
@@ -134,20 +135,38 @@ class TurnActions:
             warn_unanswered(question, self._session_id)
         return unseen
 
-    async def _is_own(self, question: Question, state: MessageState) -> bool:
+    async def claim(self, request: ev.PermissionEvent, state: MessageState) -> None:
+        """Pass a permission request to a message that another connection runs, if it is its own.
+
+        A message that was left receives it too: its task denies the request.
+        """
+        own = await self._is_own(request, state, state.turn_over)
+        state.questions.checked.discard(request.permission_id)
+        if own:
+            state.take((request,), size_of(request))
+        elif state.questions.has_policy(request) and not state.questions.ended.is_set():
+            log_foreign_question(request, self._session_id)
+
+    async def _is_own(self, question: Question, state: MessageState, over: trio.Event) -> bool:
         """Return whether a question is that of a message where events do not show it.
 
         Pipeline servers send it on every stream of the session, blocking ones do not show whose
         events are whose, and no event names a turn that began on an earlier stream. The stored
         messages show whether another turn runs; a reading that fails is repeated. Where the server
         has none, or another client may have asked for a permission, the message must have called
-        the tool, or one that starts a sub-agent. Servers that name messages store them: nothing
-        else shows it there.
+        the tool, or one that starts a sub-agent; also where another connection runs the message,
+        whose end may have been lost. Servers that name messages store them: nothing else shows it
+        there.
+
+        Args:
+          question: the question.
+          state: the message.
+          over: ends the repetition.
         """
-        names, shared = set(_SUB_AGENT_TOOLS), False
+        names, shared = set(_SUB_AGENT_TOOLS), bool(state.turn.elsewhere)
         if isinstance(question, ev.PermissionEvent):
             names.add(question.tool_name.lower())
-            shared = self._dispatcher.router.others_seen
+            shared = shared or self._dispatcher.router.others_seen
         schedule, began = ReconnectSchedule(self._reconnect), trio.current_time()
         while True:
             schedule.begin(trio.current_time())
@@ -162,10 +181,11 @@ class TurnActions:
             if delay is None or not (unread or early):
                 break
             with trio.move_on_after(delay):
-                await state.questions.ended.wait()
+                await over.wait()
                 return False
         if reading.verdict is None:
-            return reading.none_kept and announced and not state.turn.bound
+            known = state.turn.bound or bool(state.turn.elsewhere)
+            return reading.none_kept and announced and not known
         return reading.alone and not state.turn.overlap and (announced or not shared)
 
     async def answer_questions(self, state: MessageState) -> None:
@@ -187,7 +207,7 @@ class TurnActions:
         """
         unended = trio.current_time() < self._stored.history.unended_until
         seen_alone = state.recovery.seen_alone and not unended
-        if not (seen_alone or await self._is_own(question, state)):
+        if not (seen_alone or await self._is_own(question, state, state.questions.ended)):
             if not state.questions.ended.is_set():  # else it may not be known
                 log_foreign_question(question, self._session_id)
             return  # noqa: ASYNC910 - the rows were read

@@ -73,6 +73,7 @@ class StreamController(ReaderHost):
         self.stored.history.own_over = last.own
         self.dispatcher.on_busy = self._server_busy
         self.dispatcher.on_others = self._others_heard
+        self.dispatcher.on_asked = self._asked
         self.dispatcher.on_unsettled = MessageState.wake  # its task reads what is stored
         if created:
             self.stored.history.created()
@@ -305,6 +306,11 @@ class StreamController(ReaderHost):
     def _server_busy(self, state: MessageState, error: ev.Event) -> None:
         state.recovery.busy(error)
         state.wake()
+
+    def _asked(self, state: MessageState, request: ev.Event) -> None:
+        """Start the check of a permission request that may be that of a message."""
+        if isinstance(request, ev.PermissionEvent) and state.questions.check(request):
+            state.context.run(self._nursery.start_soon, self.actions.claim, request, state)
 
     def _others_heard(self, state: MessageState) -> None:
         at_work = self.router.others_at_work

@@ -71,6 +71,7 @@ class EventDispatcher:
         self._failure: Callable[[], BaseException] | None = None
         self.on_busy: Callable[[MessageState, Event], None] = lambda _state, _event: None
         self.on_others: Callable[[MessageState], None] = lambda _state: None
+        self.on_asked: Callable[[MessageState, Event], None] = lambda _state, _event: None
         self.on_unsettled: Callable[[MessageState], None] = self.finish
 
     @property
@@ -180,6 +181,8 @@ class EventDispatcher:
             state.take(route.events, size)
         if route.busy is not None:
             self.on_busy(state, route.busy)
+        for request in route.asked:
+            self.on_asked(state, request)
         if state.turn.phase is _OVER:
             self._check(state)
         elif state.turn.phase is _ENDED:

@@ -63,6 +63,7 @@ class Questions:
       policies: what answers them, by their class.
       running: the scopes of the policies that are running.
       slots: who has one may answer questions (rule 1).
+      checked: the ids of the permission requests that are being compared with the stored messages.
       ended: no further question is put to a policy, and no answer is sent again.
       failure: the exception of a policy: the message fails with it when its turn ends.
     """
@@ -71,6 +72,7 @@ class Questions:
         self.policies = policies
         self.running: set[trio.CancelScope] = set()
         self.slots: trio.Semaphore = trio.Semaphore(ANSWERED_AT_ONCE)
+        self.checked: set[str] = set()
         self.ended: trio.Event = trio.Event()
         self.failure: BaseException | None = None
         # The last questions by class and id, each with whether it is open.
@@ -92,6 +94,20 @@ class Questions:
             del self._asked[settled]
         # A notification without a policy is not closed when the message is left.
         self._asked[key] = type(question) in self.policies or type(question) is ev.PermissionEvent
+        return True
+
+    def check(self, request: ev.PermissionEvent) -> bool:
+        """Note that a request is being compared with the stored messages.
+
+        Returns:
+          whether the comparison is to be started: it is not under way, and there is room for it.
+        """
+        if request.permission_id in self.checked:
+            return False
+        if len(self.checked) >= ANSWERED_AT_ONCE:
+            self._warn(request)
+            return False
+        self.checked.add(request.permission_id)
         return True
 
     def has_policy(self, question: Question) -> bool:

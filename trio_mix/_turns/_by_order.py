@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 BUSY: Final[Sequence[Event]] = []
 """What is returned for an event with which the server said that it has dropped the message, being
 busy; compared by identity."""
+ASKED: Final[Sequence[Event]] = []
+"""What is returned for a permission request that is the turn's if the stored messages show it;
+compared by identity."""
 
 
 class RoutingByOrder:
@@ -46,7 +49,7 @@ class RoutingByOrder:
     def route(
         self, event: Event, ids: EventIds, turn: Turn | None, *, ends: bool
     ) -> Sequence[Event]:
-        """Return the event if it is the turn's, `NOBODY` if not, or `BUSY`.
+        """Return the event if it is the turn's, `NOBODY` if not, `BUSY` or `ASKED`.
 
         Args:
           event: the event.
@@ -54,6 +57,8 @@ class RoutingByOrder:
           turn: the turn of ours whose events are expected.
           ends: whether the event ends its turn.
         """
+        if turn is not None and turn.elsewhere and isinstance(event, ev.PermissionEvent):
+            return ASKED  # each stream receives it, whichever runs the turn
         if turn is None or turn.elsewhere:
             self._owners.own_unknown(ids, Owner(over=True))
             return NOBODY

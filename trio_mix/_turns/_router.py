@@ -27,7 +27,8 @@ Rule 9  A turn id, which relays add to events and answers, wins over ids and ord
         routed by the other rules.
 Rule 10 Each stream of a pipeline server runs the messages that are sent while it is open, one
         after another: another client's message that it runs ends before ours begins. A message
-        that another stream runs, also one that was lost, owns no event of this one.
+        that another stream runs, also one that was lost, owns no event of this one. A permission
+        request goes to every stream: the stored messages show whether it is that message's.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ import attrs
 
 from trio_mix import events as ev
 from trio_mix._turns._by_ids import HELD, NOBODY, RoutingByIds
-from trio_mix._turns._by_order import BUSY, RoutingByOrder
+from trio_mix._turns._by_order import ASKED, BUSY, RoutingByOrder
 from trio_mix._turns._late_deltas import LateDeltas
 from trio_mix._turns._owners import DELTAS, NOT_OF_TURNS, Owners
 from trio_mix._turns._repeated_errors import RepeatedErrors
@@ -72,6 +73,8 @@ class Route:
     whose owner was not known until now."""
     busy: Event | None = None
     """The event with which the server said that it was busy and has dropped the message."""
+    asked: Sequence[Event] = ()
+    """The permission requests that are the turn's if the stored messages show it."""
 
 
 class TurnRouter:
@@ -201,6 +204,7 @@ class TurnRouter:
         """
         turn = self._owners.ours
         mine: list[Event] = []
+        asked: list[Event] = []
         busy = None
         named, rest = iter(turn_ids), iter(events)
         plain = not turn_ids and self._is_plain()
@@ -227,11 +231,13 @@ class TurnRouter:
                 owned = self._route(event)
             if owned is BUSY:
                 busy = event
+            elif owned is ASKED:
+                asked.append(event)
             else:
                 mine += owned
             plain = not turn_ids and self._is_plain()
         self._owners.forget()
-        return Route(turn if mine or busy else None, mine, busy)
+        return Route(turn if mine or busy or asked else None, mine, busy, asked)
 
     def bind(self, turn: Turn, user_message_id: str) -> None:
         """Bind a turn whose ``user_message_created`` was lost to the message that is stored."""
@@ -336,6 +342,8 @@ class TurnRouter:
             owned = self._by_order.route(event, ids, turn, ends=terminal)
             if owned is BUSY and (turn is None or not self.apply(turn, Input.RESEND)):
                 owned = NOBODY
+        if owned is ASKED:
+            return owned
         if not owned:
             self.others += 1
             nameless = turn is None and not self.traits.ids
